@@ -1,0 +1,1 @@
+//! The install as a typed state machine.
