@@ -1,1 +1,6 @@
-//! landfall.
+//! landfall: a NixOS installer that never has to start over.
+
+pub mod config;
+pub mod event;
+pub mod real;
+pub mod world;

@@ -1,0 +1,444 @@
+//! External programs. Law: a program is started here and nowhere else: by argument list, never through a shell (the
+//! user's hooks name the shell themselves), with a clean environment, its own process group, a deadline, and a limit on
+//! silence; it dies with its whole group, and with landfall.
+//!
+//! Absent: judging. A program's exit code is reported, not believed.
+
+use crate::event::{Event, Reporter};
+use crate::real::stop::Stop;
+use landfall_states::fault::Fault;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+/// Bytes of one stream that are kept; the rest is read and counted.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+/// How long a group has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a stop request does to a running program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStop {
+    /// It ends first: it is short, or cutting it off would waste what it did.
+    Finish,
+    /// It is ended: it may run for hours and can be begun again.
+    End,
+}
+
+/// Sees output line by line while the program runs (progress).
+pub type LineHook<'a> = Box<dyn FnMut(&str) + Send + 'a>;
+
+/// A program to run.
+pub struct Program<'a> {
+    name: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    dir: Option<String>,
+    stdin: Option<zeroizing::Bytes>,
+    deadline: Duration,
+    silence_max: Option<Duration>,
+    on_stop: OnStop,
+    report: bool,
+    on_line: Option<LineHook<'a>>,
+}
+
+/// Standard input that may be a secret: wiped when dropped, never printed.
+mod zeroizing {
+    use secrecy::{ExposeSecret, SecretSlice};
+    /// See the module.
+    pub struct Bytes(SecretSlice<u8>);
+    impl Bytes {
+        pub fn new(bytes: Vec<u8>) -> Self {
+            Bytes(bytes.into())
+        }
+        pub fn expose(&self) -> &[u8] {
+            self.0.expose_secret()
+        }
+    }
+}
+
+/// How a program ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The program's name.
+    pub program: String,
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output, at most 4 MiB.
+    pub stdout: String,
+    /// Standard error, at most 4 MiB.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Whether the exit code was 0.
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// The last lines of what it said, for a fault's text.
+    pub fn tail(&self) -> String {
+        let text = if self.stderr.trim().is_empty() {
+            &self.stdout
+        } else {
+            &self.stderr
+        };
+        let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(6)..].join(" | ")
+    }
+
+    /// How it ended, in words.
+    pub fn how(&self) -> String {
+        match self.code {
+            Some(code) => format!("{} ended with exit code {code}: {}", self.program, self.tail()),
+            None => format!("{} was ended by a signal: {}", self.program, self.tail()),
+        }
+    }
+
+    /// The output, or what `fault` makes of how it ended.
+    pub fn or_fault(self, fault: impl FnOnce(String) -> Fault) -> Result<Ended, Fault> {
+        if self.success() {
+            Ok(self)
+        } else {
+            Err(fault(self.how()))
+        }
+    }
+}
+
+impl<'a> Program<'a> {
+    /// A program by name (looked up in `PATH`) or path. Deadline: one minute.
+    pub fn new(name: impl Into<String>) -> Self {
+        Program {
+            name: name.into(),
+            args: vec![],
+            env: vec![],
+            dir: None,
+            stdin: None,
+            deadline: Duration::from_secs(60),
+            silence_max: None,
+            on_stop: OnStop::Finish,
+            report: false,
+            on_line: None,
+        }
+    }
+    /// One more argument. Arguments are visible to every process: never a secret.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+    /// More arguments.
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+    /// A variable. The environment is otherwise empty but for `PATH`, `LANG`, `TERM` and `HOME`.
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+    /// Working directory.
+    pub fn dir(mut self, dir: impl Into<String>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+    /// Standard input; may be a secret.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(zeroizing::Bytes::new(bytes.into()));
+        self
+    }
+    /// The longest it may run.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+    /// The longest it may say nothing.
+    pub fn silence_max(mut self, silence: Duration) -> Self {
+        self.silence_max = Some(silence);
+        self
+    }
+    /// What a stop request does.
+    pub fn on_stop(mut self, on_stop: OnStop) -> Self {
+        self.on_stop = on_stop;
+        self
+    }
+    /// Tell every line as [`Event::Output`].
+    pub fn reported(mut self) -> Self {
+        self.report = true;
+        self
+    }
+    /// Also give every line (of both streams) to this.
+    pub fn on_line(mut self, hook: impl FnMut(&str) + Send + 'a) -> Self {
+        self.on_line = Some(Box::new(hook));
+        self
+    }
+
+    /// Runs it to its end.
+    pub async fn run(mut self, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {
+        let name = self.name.rsplit('/').next().unwrap_or(&self.name).to_owned();
+        tracing::debug!(program = %name, args = ?self.args, "start");
+        let mut command = tokio::process::Command::new(&self.name);
+        command
+            .args(&self.args)
+            .env_clear()
+            .process_group(0)
+            .kill_on_drop(true);
+        for key in ["PATH", "LANG", "TERM", "HOME"] {
+            if let Some(value) = std::env::var_os(key) {
+                command.env(key, value);
+            }
+        }
+        for (key, value) in &self.env {
+            command.env(key, value);
+        }
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command.stdin(if self.stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // SAFETY: prctl(2) is async-signal-safe and touches nothing but the child itself.
+        unsafe {
+            command
+                .pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
+        }
+        let mut child = command.spawn().map_err(|e| {
+            Fault::needs_change(
+                format!("program {name}"),
+                format!("it cannot be started: {e}"),
+                format!("make {name} available in PATH, then: landfall resume"),
+            )
+        })?;
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
+        let io =
+            |e: std::io::Error| Fault::transient(format!("program {name}"), format!("its pipe failed: {e}"));
+        let missing = || {
+            Fault::permanent(
+                format!("program {name}"),
+                "it has no pipe",
+                "report this as a defect of landfall",
+            )
+        };
+        let feed = {
+            let stdin = child.stdin.take();
+            let bytes = self.stdin.take();
+            async move {
+                if let (Some(mut pipe), Some(bytes)) = (stdin, bytes) {
+                    // A program that does not read all of it ends with its own message.
+                    let written = pipe.write_all(bytes.expose()).await;
+                    tracing::trace!(ok = written.is_ok(), "standard input given");
+                }
+            }
+        };
+        let mut out = child.stdout.take().ok_or_else(missing)?;
+        let mut err = child.stderr.take().ok_or_else(missing)?;
+        let (mut out_lines, mut err_lines) = (Lines::default(), Lines::default());
+        let end = Instant::now() + self.deadline;
+        let mut silent_since = Instant::now();
+        let (mut out_open, mut err_open) = (true, true);
+        let mut out_buffer = vec![0_u8; 16 << 10];
+        let mut err_buffer = vec![0_u8; 16 << 10];
+        tokio::pin!(feed);
+        let mut fed = false;
+        let mut status = None;
+        // Pipes inherited by a daemonised grandchild stay open: after the exit they are read for a moment only.
+        let mut drain_until = None;
+        let ended: Result<(), Fault> = loop {
+            if status.is_some()
+                && ((!out_open && !err_open) || drain_until.is_some_and(|t| Instant::now() >= t))
+            {
+                break Ok(());
+            }
+            let silence_end = self.silence_max.map_or(end, |max| silent_since + max);
+            let wake = drain_until.unwrap_or(end.min(silence_end));
+            tokio::select! {
+                () = &mut feed, if !fed => fed = true,
+                read = out.read(&mut out_buffer), if out_open => match read.map_err(io)? {
+                    0 => out_open = false,
+                    n => {
+                        silent_since = Instant::now();
+                        out_lines.take(&out_buffer[..n], |line| tell(&name, line, self.report, reporter, &mut self.on_line));
+                    }
+                },
+                read = err.read(&mut err_buffer), if err_open => match read.map_err(io)? {
+                    0 => err_open = false,
+                    n => {
+                        silent_since = Instant::now();
+                        err_lines.take(&err_buffer[..n], |line| tell(&name, line, self.report, reporter, &mut self.on_line));
+                    }
+                },
+                waited = child.wait(), if status.is_none() => {
+                    status = Some(waited.map_err(io)?);
+                    drain_until = Some(Instant::now() + Duration::from_secs(2));
+                }
+                () = stop.requested(), if self.on_stop == OnStop::End && status.is_none() => {
+                    break Err(stop.fault());
+                }
+                () = tokio::time::sleep_until(wake) => {
+                    if drain_until.is_some() {
+                        continue;
+                    }
+                    let (why, limit) = if Instant::now() >= end {
+                        ("it did not end in time", self.deadline)
+                    } else {
+                        ("it said nothing for too long", self.silence_max.unwrap_or(self.deadline))
+                    };
+                    break Err(Fault::transient(format!("program {name}"), format!("{why}: the limit is {} s", limit.as_secs())));
+                }
+            }
+        };
+        if let Err(fault) = ended {
+            end_group(group, &mut child).await;
+            return Err(fault);
+        }
+        out_lines.finish(|line| tell(&name, line, self.report, reporter, &mut self.on_line));
+        err_lines.finish(|line| tell(&name, line, self.report, reporter, &mut self.on_line));
+        let code = status.and_then(|s| s.code());
+        tracing::debug!(program = %name, ?code, "end");
+        Ok(Ended {
+            program: name,
+            code,
+            stdout: out_lines.text(),
+            stderr: err_lines.text(),
+        })
+    }
+}
+
+fn tell(name: &str, line: &str, report: bool, reporter: &Reporter, hook: &mut Option<LineHook<'_>>) {
+    if let Some(hook) = hook {
+        hook(line);
+    }
+    if report {
+        reporter.tell(Event::Output {
+            program: name.to_owned(),
+            line: line.to_owned(),
+        });
+    }
+}
+
+/// Ends a whole process group: asks, waits a moment, kills.
+async fn end_group(group: Option<Pid>, child: &mut tokio::process::Child) {
+    let Some(group) = group else { return };
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        // ESRCH: the group is gone already, which is what was wanted.
+        let sent = killpg(group, signal);
+        tracing::debug!(?group, ?signal, ok = sent.is_ok(), "end process group");
+        if tokio::time::timeout(GRACE, child.wait()).await.is_ok() && signal == Signal::SIGKILL {
+            return;
+        }
+    }
+}
+
+/// Splits a stream into lines and keeps a bounded part of it.
+#[derive(Default)]
+struct Lines {
+    kept: Vec<u8>,
+    open: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
+        let room = KEPT_BYTES_MAX.saturating_sub(self.kept.len());
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        for &byte in bytes {
+            // Progress bars rewrite their line with a carriage return.
+            if byte == b'\n' || byte == b'\r' {
+                if !self.open.is_empty() {
+                    each(&String::from_utf8_lossy(&self.open));
+                    self.open.clear();
+                }
+            } else if self.open.len() < 16 << 10 {
+                self.open.push(byte);
+            }
+        }
+    }
+
+    fn finish(&mut self, mut each: impl FnMut(&str)) {
+        if !self.open.is_empty() {
+            each(&String::from_utf8_lossy(&self.open));
+            self.open.clear();
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(program: Program<'_>) -> Result<Ended, Fault> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(program.run(&Reporter::default(), &Stop::never()))
+    }
+
+    #[test]
+    fn output_input_and_exit_code() {
+        let ended = run(Program::new("sh")
+            .args(["-c", "cat; echo err >&2; exit 3"])
+            .stdin("in\n"))
+        .unwrap();
+        assert_eq!(
+            (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),
+            (Some(3), "in\n", "err\n")
+        );
+        assert!(ended.how().contains("exit code 3: err"));
+    }
+
+    #[test]
+    fn the_environment_is_clean() {
+        let ended = run(Program::new("env").env("GIVEN", "yes")).unwrap();
+        assert!(ended.stdout.contains("GIVEN=yes"));
+        assert!(!ended.stdout.contains("CARGO"), "{}", ended.stdout);
+    }
+
+    #[test]
+    fn a_program_that_hangs_dies_with_its_children() {
+        let begun = std::time::Instant::now();
+        let fault = run(Program::new("sh")
+            .args(["-c", "sleep 60 & sleep 60"])
+            .deadline(Duration::from_millis(300)))
+        .unwrap_err();
+        assert!(fault.why.contains("did not end in time"), "{fault}");
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_program_that_falls_silent_is_ended() {
+        let fault = run(Program::new("sh")
+            .args(["-c", "echo one; sleep 60"])
+            .silence_max(Duration::from_millis(300)))
+        .unwrap_err();
+        assert!(fault.why.contains("said nothing"), "{fault}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let fault = run(Program::new("landfall-no-such-program")).unwrap_err();
+        assert!(fault.what.contains("landfall-no-such-program"));
+    }
+
+    #[test]
+    fn lines_are_told_as_they_come() {
+        let mut lines = vec![];
+        let ended = run(Program::new("printf")
+            .arg("a\\rb\\nc")
+            .on_line(|l| lines.push(l.to_owned())))
+        .unwrap();
+        assert!(ended.success());
+        assert_eq!(lines, ["a", "b", "c"]);
+    }
+}

@@ -1,0 +1,40 @@
+//! The real world: this machine's disks, programs and network. Law: one file per concern; nothing here decides what to do
+//! next. Absent: the driver, the simulated world.
+
+pub mod ask;
+pub mod command;
+pub mod disk;
+pub mod mounts;
+pub mod secrets;
+pub mod stop;
+
+use crate::config::Config;
+use crate::event::Reporter;
+use landfall_states::plan::Plan;
+use stop::Stop;
+
+/// Where the target is mounted while installing. The NixOS tools expect it.
+pub const MOUNT_ROOT: &str = "/mnt";
+/// Where the ESP is mounted below it.
+pub const MOUNT_BOOT: &str = "/mnt/boot";
+/// landfall's run-time directory.
+pub const RUN_DIR: &str = "/run/landfall";
+
+/// The real world.
+#[derive(Debug)]
+pub struct Real {
+    /// The configuration.
+    pub config: Config,
+    /// Where events go.
+    pub reporter: Reporter,
+    /// The wish to stop.
+    pub stop: Stop,
+    /// The plan, from the moment that its disk is held.
+    pub plan: Option<Plan>,
+    /// The confirmed disk.
+    pub held: Option<disk::HeldDisk>,
+    /// What this run has attached: mapping and mounts.
+    pub attached: mounts::Attached,
+    /// Secrets at hand.
+    pub vault: secrets::Vault,
+}

@@ -1,0 +1,104 @@
+//! The one trait between the machine and the world. Law: a world looks and acts; it decides nothing. What it sees it
+//! returns as raw facts, what it is told to do it does, and whether that worked is judged from the next look.
+//!
+//! Absent: verdicts, retries, order of phases (the driver's and the states' business).
+
+use landfall_states::anchored::EncryptVolumes;
+use landfall_states::bootable::ProvisionSecrets;
+use landfall_states::cloned::RealiseSystem;
+use landfall_states::consent::{Consent, Erasure};
+use landfall_states::encrypted::FormatVolumes;
+use landfall_states::fault::Fault;
+use landfall_states::formatted::CloneConfiguration;
+use landfall_states::installed::InstallBootLoader;
+use landfall_states::names::Revision;
+use landfall_states::partitioned::AnchorCheckpoint;
+use landfall_states::plan::{DiskIdentity, Payload, Plan};
+use landfall_states::planned::PartitionDisk;
+use landfall_states::provisioned::Land;
+use landfall_states::realised::InstallSystem;
+use landfall_states::recovery::DiskEvidence;
+use landfall_states::{Phase, Step};
+use std::time::Duration;
+
+use crate::event::Event;
+
+/// One step, in a world. The contract is [`Step`]'s: observing changes nothing, performing is idempotent.
+#[allow(async_fn_in_trait)] // one thread runs everything; nothing needs `Send`
+pub trait Perform<S: Step> {
+    /// Looks.
+    async fn observe(&mut self, step: &S) -> Result<S::Facts, Fault>;
+    /// Acts. An error says why it could not be finished; success proves nothing.
+    async fn perform(&mut self, step: &S, order: S::Order) -> Result<(), Fault>;
+}
+
+/// The place below the checkpoint store: bytes in, bytes out.
+#[allow(async_fn_in_trait)]
+pub trait Media {
+    /// The record kept in tmpfs for this boot, if any.
+    async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault>;
+    /// Replaces it.
+    async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault>;
+    /// Overwrites slot 0 or 1 on the plan's ESP in place and makes it durable: one write of 4,096 bytes, one flush.
+    async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault>;
+    /// Reads it back from the device, not from a cache.
+    async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault>;
+}
+
+/// What the world found before the first decision.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// Every disk that may be a target or carries something of landfall, with what it says of itself.
+    pub disks: Vec<DiskEvidence>,
+    /// The disk that a new install would take, or why there is none (no candidate, a tie, a doubt).
+    pub choice: Result<DiskIdentity, Fault>,
+}
+
+/// A world to install in.
+#[allow(async_fn_in_trait)]
+pub trait World:
+    Media
+    + Perform<PartitionDisk>
+    + Perform<AnchorCheckpoint>
+    + Perform<EncryptVolumes>
+    + Perform<FormatVolumes>
+    + Perform<CloneConfiguration>
+    + Perform<RealiseSystem>
+    + Perform<InstallSystem>
+    + Perform<InstallBootLoader>
+    + Perform<ProvisionSecrets>
+    + Perform<Land>
+{
+    /// Looks at every disk. Writes nothing.
+    async fn survey(&mut self) -> Result<Survey, Fault>;
+    /// Everything that can be checked before the first write: firmware, privileges, tools, sizes, clock, secrets,
+    /// passphrase, and the revision, resolved and pinned unless `pinned` says it. `fresh` is false when this is a resume
+    /// and checks that only a new install needs may be left out. Writes nothing.
+    async fn preflight(
+        &mut self,
+        plan: &Plan,
+        payload: &Payload,
+        pinned: Option<&Revision>,
+        fresh: bool,
+    ) -> Result<Revision, Fault>;
+    /// Takes the plan's disk under lock for the rest of the run.
+    async fn hold(&mut self, plan: &Plan) -> Result<(), Fault>;
+    /// Asks for consent. `None`: it was refused.
+    async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault>;
+    /// Undoes attachments of the run (mounts, mappings), flushes what was written. Called at every stop.
+    async fn release(&mut self) -> Result<(), Fault>;
+    /// An id of this boot (not of this run).
+    fn boot_id(&self) -> String;
+    /// Milliseconds on a clock that never goes back, from any start.
+    fn now_ms(&self) -> u64;
+    /// Waits, or returns early with [`landfall_states::fault::FaultClass::Interrupted`] when asked to stop.
+    async fn sleep(&mut self, wait: Duration) -> Result<(), Fault>;
+    /// A number that differs from run to run, to spread retries.
+    fn seed(&self) -> u64;
+    /// Whether a signal asked to stop at the next safe point.
+    fn stop_requested(&self) -> bool;
+    /// Tells of an event.
+    fn tell(&self, event: Event);
+    /// Called between phases: tells a service manager that the run is alive and where it is.
+    fn heartbeat(&self, phase: Phase);
+}

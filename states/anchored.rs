@@ -1,0 +1,221 @@
+//! **Anchored**: the checkpoint lives on the ESP. Leads on by [`EncryptVolumes`]; without LUKS there is nothing to do.
+//!
+//! Law: a container with the planned UUID is never formatted again, whatever the passphrase: a wrong passphrase is a
+//! question to a person, not a reason to erase (I5).
+
+use crate::consent::Consent;
+use crate::encrypted::Encrypted;
+use crate::fault::Fault;
+use crate::partitioned::{blank, foreign};
+use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
+use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Anchored {
+    pub(crate) voyage: Voyage,
+}
+
+impl Anchored {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.voyage.plan
+    }
+
+    /// What leads on.
+    pub fn action(&self, consent: Option<Consent>) -> EncryptVolumes {
+        let plan = &self.voyage.plan;
+        let container = plan
+            .luks
+            .as_ref()
+            .zip(plan.partition(Role::Root))
+            .map(|(volume, partition)| Container {
+                partition: partition.clone(),
+                volume: volume.clone(),
+            });
+        EncryptVolumes {
+            disk: plan.disk.clone(),
+            container,
+            claimed: self.voyage.claims(Phase::Encrypted),
+            consent,
+        }
+    }
+
+    /// The next state.
+    pub fn advance(self, _proof: EncryptionProof) -> Encrypted {
+        Encrypted { voyage: self.voyage }
+    }
+}
+
+/// A planned LUKS2 container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its partition.
+    pub partition: GptEntry,
+    /// Its header's UUID and label.
+    pub volume: Volume,
+}
+
+/// Make the LUKS2 container (argon2id).
+#[derive(Debug, Clone)]
+pub struct EncryptVolumes {
+    /// The confirmed disk.
+    pub disk: DiskIdentity,
+    /// The container, if the layout has one.
+    pub container: Option<Container>,
+    /// Whether the checkpoint claims that it was done.
+    pub claimed: bool,
+    /// What somebody agreed to.
+    pub consent: Option<Consent>,
+}
+
+/// What is on the container's partition.
+#[derive(Debug, Clone)]
+pub enum LuksFacts {
+    /// The layout has no container.
+    NotPlanned,
+    /// The layout has one.
+    Planned {
+        /// The prober's word.
+        probe: Probe,
+        /// Whether the passphrase at hand opens it; asked only of a header that carries the planned UUID.
+        opens: Option<bool>,
+    },
+}
+
+/// Format the container under its provisional UUID, add the passphrase, flush, test it, then give the planned UUID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncryptOrder {
+    /// The disk, to be identified again right before.
+    pub disk: DiskIdentity,
+    /// The container.
+    pub container: Container,
+}
+
+/// The container is ours and opens, or none is planned.
+#[derive(Debug)]
+pub struct EncryptionProof(());
+
+impl Step for EncryptVolumes {
+    const PHASE: Phase = Phase::Anchored;
+    type Facts = LuksFacts;
+    type Proof = EncryptionProof;
+    type Order = EncryptOrder;
+
+    fn judge(&self, facts: &LuksFacts) -> Verdict<EncryptionProof, EncryptOrder> {
+        let (container, probe, opens) = match (&self.container, facts) {
+            (None, LuksFacts::NotPlanned) => return Verdict::Done(EncryptionProof(())),
+            (Some(container), LuksFacts::Planned { probe, opens }) => (container, probe, opens),
+            (None, LuksFacts::Planned { .. }) | (Some(_), LuksFacts::NotPlanned) => {
+                return Verdict::Refuse(Fault::unsafe_(
+                    "LUKS",
+                    "the facts are of another plan than the action",
+                    "report this as a defect of landfall",
+                ));
+            }
+        };
+        let Container { partition, volume } = container;
+        let order = || EncryptOrder {
+            disk: self.disk.clone(),
+            container: container.clone(),
+        };
+        match probe.compare(
+            "crypto_LUKS",
+            &volume.id.to_string(),
+            &volume.provisional.to_string(),
+            &volume.label,
+        ) {
+            VolumeState::Whole => match opens {
+                Some(true) => Verdict::Done(EncryptionProof(())),
+                Some(false) => Verdict::Refuse(Fault::needs_change(
+                    format!("LUKS container {}", volume.label),
+                    "the passphrase does not open it; nothing was erased",
+                    "landfall resume, with the passphrase that the container was made with",
+                )),
+                None => Verdict::Refuse(Fault::needs_change(
+                    format!("LUKS container {}", volume.label),
+                    "no passphrase was given",
+                    "landfall resume, and enter the passphrase",
+                )),
+            },
+            VolumeState::InTheMaking => Verdict::Todo(order()),
+            VolumeState::Blank => blank(&self.disk, partition, self.claimed, &self.consent, order),
+            VolumeState::Foreign => Verdict::Refuse(foreign(partition, probe)),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match &self.container {
+            None => "no encryption in this layout".into(),
+            Some(Container { partition, volume }) => {
+                format!(
+                    "make LUKS2 (argon2id) {} {} on partition {}",
+                    volume.label, volume.id, partition.number
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Signature;
+    use crate::plan::tests::plan;
+
+    fn action(luks: bool) -> EncryptVolumes {
+        let voyage = Voyage {
+            plan: plan(luks, false),
+            revision: "0".repeat(40).parse().unwrap(),
+            claimed: None,
+            unclean: false,
+        };
+        Anchored { voyage }.action(None)
+    }
+
+    fn header(id: &uuid::Uuid, opens: Option<bool>) -> LuksFacts {
+        LuksFacts::Planned {
+            probe: Probe::Found(Signature {
+                kind: "crypto_LUKS".into(),
+                id: Some(id.to_string()),
+                label: Some("luks-web".into()),
+            }),
+            opens,
+        }
+    }
+
+    #[test]
+    fn without_luks_there_is_nothing_to_do() {
+        assert!(matches!(
+            action(false).judge(&LuksFacts::NotPlanned),
+            Verdict::Done(_)
+        ));
+    }
+
+    #[test]
+    fn a_wrong_passphrase_is_never_a_reason_to_format() {
+        let action = action(true);
+        let id = action.container.as_ref().unwrap().volume.id;
+        assert!(matches!(action.judge(&header(&id, Some(true))), Verdict::Done(_)));
+        for opens in [Some(false), None] {
+            let Verdict::Refuse(fault) = action.judge(&header(&id, opens)) else {
+                panic!()
+            };
+            assert_eq!(fault.class, crate::fault::FaultClass::NeedsChange);
+        }
+    }
+
+    #[test]
+    fn an_unfinished_container_is_made_again_a_foreign_one_is_not() {
+        let action = action(true);
+        let provisional = action.container.as_ref().unwrap().volume.provisional;
+        assert!(matches!(
+            action.judge(&header(&provisional, None)),
+            Verdict::Todo(_)
+        ));
+        assert!(matches!(
+            action.judge(&header(&uuid::Uuid::nil(), None)),
+            Verdict::Refuse(_)
+        ));
+    }
+}

@@ -1,0 +1,130 @@
+//! **Bootable**: the disk boots the system. Leads on by [`ProvisionSecrets`]: deploy key, age identity, ownership.
+//!
+//! Law: a file of secrets is done when its contents, owner and mode are what was asked; its contents are compared by the
+//! world and never come here.
+
+use crate::names::{StorePath, TargetPath};
+use crate::plan::Plan;
+use crate::provisioned::Provisioned;
+use crate::{Phase, Step, Verdict, Voyage};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Bootable {
+    pub(crate) voyage: Voyage,
+    pub(crate) system: StorePath,
+}
+
+impl Bootable {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.voyage.plan
+    }
+
+    /// The system.
+    pub fn system(&self) -> &StorePath {
+        &self.system
+    }
+
+    /// What leads on.
+    pub fn action(&self) -> ProvisionSecrets {
+        ProvisionSecrets {
+            host: self.voyage.plan.host.as_str().to_owned(),
+        }
+    }
+
+    /// The next state.
+    pub fn advance(self, _proof: SecretsProof) -> Provisioned {
+        Provisioned {
+            voyage: self.voyage,
+            system: self.system,
+        }
+    }
+}
+
+/// Put keys in their places and give the clone to its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvisionSecrets {
+    /// The host.
+    pub host: String,
+}
+
+/// Something on the target that has an owner and a mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Where, as the target sees it.
+    pub path: TargetPath,
+    /// What is not as it was asked; empty when right. Holds no contents.
+    pub flaws: Vec<String>,
+}
+
+/// What is on the target.
+#[derive(Debug, Clone)]
+pub struct SecretsFacts {
+    /// Everything that was asked for.
+    pub placed: Vec<Placed>,
+}
+
+/// Place these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsOrder {
+    /// Only what is not right.
+    pub paths: Vec<TargetPath>,
+}
+
+/// Every key and owner is right.
+#[derive(Debug)]
+pub struct SecretsProof(());
+
+impl Step for ProvisionSecrets {
+    const PHASE: Phase = Phase::Bootable;
+    type Facts = SecretsFacts;
+    type Proof = SecretsProof;
+    type Order = SecretsOrder;
+
+    fn judge(&self, facts: &SecretsFacts) -> Verdict<SecretsProof, SecretsOrder> {
+        let paths: Vec<TargetPath> = facts
+            .placed
+            .iter()
+            .filter(|p| !p.flaws.is_empty())
+            .map(|p| p.path.clone())
+            .collect();
+        if paths.is_empty() {
+            Verdict::Done(SecretsProof(()))
+        } else {
+            Verdict::Todo(SecretsOrder { paths })
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!("place keys and set owners for {}", self.host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wrong_is_placed() {
+        let action = ProvisionSecrets { host: "web".into() };
+        let placed = |path: &str, flaws: &[&str]| Placed {
+            path: path.parse().unwrap(),
+            flaws: flaws.iter().map(|f| f.to_string()).collect(),
+        };
+        let facts = SecretsFacts {
+            placed: vec![
+                placed("/etc/age/web.agekey", &["mode 0644"]),
+                placed("/home/op", &[]),
+            ],
+        };
+        let Verdict::Todo(order) = action.judge(&facts) else {
+            panic!()
+        };
+        assert_eq!(order.paths.len(), 1);
+        assert!(matches!(
+            action.judge(&SecretsFacts { placed: vec![] }),
+            Verdict::Done(_)
+        ));
+    }
+}

@@ -1,0 +1,211 @@
+//! **Cloned**: the pinned revision is whole on the target. Leads on by [`RealiseSystem`].
+//!
+//! Law: after an unclean stop the store's contents are verified before they are trusted; the store's database is not
+//! believed, because a power cut can leave paths that are registered as valid and whose files are empty.
+
+use crate::fault::Fault;
+use crate::names::{HostName, Revision, StorePath};
+use crate::plan::{Plan, Repository, SystemSource};
+use crate::realised::Realised;
+use crate::{Phase, Step, Verdict, Voyage};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Cloned {
+    pub(crate) voyage: Voyage,
+}
+
+impl Cloned {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.voyage.plan
+    }
+
+    /// What leads on.
+    pub fn action(&self) -> RealiseSystem {
+        RealiseSystem {
+            host: self.voyage.plan.host.clone(),
+            source: self.voyage.plan.payload.system.clone(),
+            repository: self.voyage.plan.payload.repository.clone(),
+            revision: self.voyage.revision.clone(),
+            verify: self.voyage.unclean,
+        }
+    }
+
+    /// The next state.
+    pub fn advance(self, proof: SystemProof) -> Realised {
+        Realised {
+            voyage: self.voyage,
+            system: proof.system,
+        }
+    }
+}
+
+/// Bring the system's closure onto the target store: copy it, or build it from the clone.
+#[derive(Debug, Clone)]
+pub struct RealiseSystem {
+    /// The host, which is the name of the flake's configuration.
+    pub host: HostName,
+    /// Carried along, or to be built.
+    pub source: SystemSource,
+    /// The clone to build from.
+    pub repository: Repository,
+    /// Its revision.
+    pub revision: Revision,
+    /// Whether contents are verified even when the database says that they are valid.
+    pub verify: bool,
+}
+
+/// What is known of the contents of a closure on the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contents {
+    /// Not looked at in this run.
+    NotVerified,
+    /// Every file hashed and equal to what the store's database says.
+    Verified,
+    /// These paths differ.
+    Corrupt(Vec<String>),
+}
+
+/// What is on the target store.
+#[derive(Debug, Clone)]
+pub struct SystemFacts {
+    /// The system path: given by the plan, or recorded on the target by the build of this revision.
+    pub system: Option<StorePath>,
+    /// Whether the target store's database has the whole closure.
+    pub registered: bool,
+    /// What was verified. A world verifies when the action says so, and after every copy it makes itself cannot vouch for.
+    pub contents: Contents,
+}
+
+/// Copy or build.
+#[derive(Debug, Clone)]
+pub struct RealiseOrder {
+    /// See [`RealiseSystem`].
+    pub action: RealiseSystem,
+    /// Paths whose contents are wrong and are to be replaced first.
+    pub corrupt: Vec<String>,
+}
+
+/// The closure is valid on the target.
+#[derive(Debug)]
+pub struct SystemProof {
+    system: StorePath,
+}
+
+impl Step for RealiseSystem {
+    const PHASE: Phase = Phase::Cloned;
+    type Facts = SystemFacts;
+    type Proof = SystemProof;
+    type Order = RealiseOrder;
+
+    fn judge(&self, facts: &SystemFacts) -> Verdict<SystemProof, RealiseOrder> {
+        let todo = |corrupt: Vec<String>| {
+            Verdict::Todo(RealiseOrder {
+                action: self.clone(),
+                corrupt,
+            })
+        };
+        let Some(system) = &facts.system else {
+            return todo(vec![]);
+        };
+        if let SystemSource::Prebuilt(planned) = &self.source
+            && planned != system
+        {
+            return Verdict::Refuse(Fault::unsafe_(
+                format!("system {system}"),
+                format!("the plan says {planned}"),
+                "report this as a defect of landfall",
+            ));
+        }
+        match &facts.contents {
+            Contents::Corrupt(paths) => todo(paths.clone()),
+            Contents::NotVerified if self.verify => todo(vec![]),
+            Contents::NotVerified | Contents::Verified if facts.registered => Verdict::Done(SystemProof {
+                system: system.clone(),
+            }),
+            Contents::NotVerified | Contents::Verified => todo(vec![]),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match &self.source {
+            SystemSource::Prebuilt(system) => format!("copy the closure of {system} to the target store"),
+            SystemSource::Flake => {
+                format!(
+                    "build {}#{} at {} onto the target store",
+                    self.repository.clone_path, self.host, self.revision
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::plan;
+
+    fn action(unclean: bool) -> RealiseSystem {
+        let voyage = Voyage {
+            plan: plan(false, false),
+            revision: "a".repeat(40).parse().unwrap(),
+            claimed: None,
+            unclean,
+        };
+        Cloned { voyage }.action()
+    }
+
+    fn facts(registered: bool, contents: Contents) -> SystemFacts {
+        let system = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web"
+            .parse()
+            .unwrap();
+        SystemFacts {
+            system: Some(system),
+            registered,
+            contents,
+        }
+    }
+
+    #[test]
+    fn after_an_unclean_stop_the_database_is_not_believed() {
+        assert!(matches!(
+            action(false).judge(&facts(true, Contents::NotVerified)),
+            Verdict::Done(_)
+        ));
+        assert!(matches!(
+            action(true).judge(&facts(true, Contents::NotVerified)),
+            Verdict::Todo(_)
+        ));
+        assert!(matches!(
+            action(true).judge(&facts(true, Contents::Verified)),
+            Verdict::Done(_)
+        ));
+        let Verdict::Todo(order) = action(false).judge(&facts(true, Contents::Corrupt(vec!["p".into()])))
+        else {
+            panic!()
+        };
+        assert_eq!(order.corrupt, ["p"]);
+    }
+
+    #[test]
+    fn unregistered_or_unknown_is_todo_and_another_system_is_refused() {
+        assert!(matches!(
+            action(false).judge(&facts(false, Contents::Verified)),
+            Verdict::Todo(_)
+        ));
+        let unknown = SystemFacts {
+            system: None,
+            ..facts(true, Contents::Verified)
+        };
+        assert!(matches!(action(false).judge(&unknown), Verdict::Todo(_)));
+        let prebuilt = RealiseSystem {
+            source: SystemSource::Prebuilt("/nix/store/1123456789abcdfghijklmnpqrsvwxyz-x".parse().unwrap()),
+            ..action(false)
+        };
+        assert!(matches!(
+            prebuilt.judge(&facts(true, Contents::Verified)),
+            Verdict::Refuse(_)
+        ));
+    }
+}

@@ -1,0 +1,88 @@
+//! Consent: what may be erased, named so exactly that it cannot be taken for anything else. Law: a consent covers one
+//! erasure, the one that was shown; it lives in memory only and cannot be serialised (I6).
+//!
+//! Absent: asking. The world asks a person or reads what was authorised in advance.
+
+use crate::names::Digest;
+use crate::plan::DiskIdentity;
+use std::fmt;
+
+/// What would be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// The disk.
+    pub disk: DiskIdentity,
+    /// What would be erased, e.g. `the whole disk` or `partition 2 (root-web)`.
+    pub extent: String,
+    /// What is there now, one line each: table, partitions, filesystems with labels.
+    pub contents: Vec<String>,
+    /// Whether finished work of a former install is among it; then consent in advance does not reach.
+    pub finished_work: bool,
+}
+
+impl Erasure {
+    /// The fingerprint that binds a consent to this erasure.
+    pub fn fingerprint(&self) -> Digest {
+        let Erasure {
+            disk,
+            extent,
+            contents,
+            finished_work,
+        } = self;
+        Digest::of(format!("{disk:?}\n{extent}\n{contents:?}\n{finished_work}").as_bytes())
+    }
+}
+
+impl fmt::Display for Erasure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of the disk with {}", self.extent, self.disk)?;
+        for line in &self.contents {
+            write!(f, "\n  {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Who agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsentBy {
+    /// A person, at the prompt.
+    Person,
+    /// A credential or option that names the disk.
+    InAdvance {
+        /// The name it gave: WWN, serial number or by-id link.
+        disk_name: String,
+        /// Whether it is a new plan for a finished disk: the configuration's `reinstall` number was raised.
+        reinstall: bool,
+    },
+}
+
+/// An agreement to one erasure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    fingerprint: Digest,
+    by: ConsentBy,
+}
+
+impl Consent {
+    /// Somebody agreed to this. In advance, finished work can be agreed to only by a plan that was raised for it.
+    pub fn to(erasure: &Erasure, by: ConsentBy) -> Option<Self> {
+        match by {
+            ConsentBy::InAdvance { reinstall: false, .. } if erasure.finished_work => None,
+            ConsentBy::InAdvance { .. } | ConsentBy::Person => Some(Consent {
+                fingerprint: erasure.fingerprint(),
+                by,
+            }),
+        }
+    }
+
+    /// Whether this is the erasure that was agreed to.
+    pub fn covers(&self, erasure: &Erasure) -> bool {
+        self.fingerprint == erasure.fingerprint()
+    }
+
+    /// Who agreed.
+    pub fn by(&self) -> &ConsentBy {
+        &self.by
+    }
+}

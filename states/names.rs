@@ -1,0 +1,419 @@
+//! Values that can only be valid. Law: a value of one of these types obeys its rule, whoever made it and from
+//! whatever bytes; parsing is the only way in, for people, for files and for checkpoints alike.
+//!
+//! Absent: defaults, and any look at the machine.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Why a value was refused: what it is for, the value, and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {value:?} is not allowed: {allowed}")]
+pub struct BadValue {
+    /// The kind of value, e.g. `partition label`.
+    pub what: &'static str,
+    /// The refused text.
+    pub value: String,
+    /// The rule, as a person reads it.
+    pub allowed: &'static str,
+}
+
+/// A text type with a rule: conversions, display and serde all go through the one `FromStr`.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $allowed:literal, $rule:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = BadValue;
+            fn from_str(text: &str) -> Result<Self, BadValue> {
+                let rule: fn(&str) -> bool = $rule;
+                if rule(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(BadValue { what: $what, value: text.to_owned(), allowed: $allowed })
+                }
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = BadValue;
+            fn try_from(text: String) -> Result<Self, BadValue> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+fn plain(text: &str, min: usize, max: usize) -> bool {
+    (min..=max).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn path_parts_are_safe(text: &str) -> bool {
+    text.len() <= 1024
+        && text.bytes().all(|b| b.is_ascii_graphic())
+        && text
+            .split('/')
+            .skip(1)
+            .all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+name!(
+    /// A GPT partition name: UEFI 2.10 section 5.3.3 gives it 36 UTF-16 units.
+    PartitionLabel, "partition label", "1 to 36 characters of A-Z a-z 0-9 . _ -", |t| plain(t, 1, 36)
+);
+name!(
+    /// The ESP's label, FAT volume label and partition name in one. FAT stores eleven upper-case characters.
+    EspLabel, "ESP label", "1 to 11 characters of A-Z 0-9 . _ - (FAT keeps upper case only)",
+    |t| plain(t, 1, 11) && !t.bytes().any(|b| b.is_ascii_lowercase())
+);
+name!(
+    /// The root filesystem's label: ext4 has 16 bytes for it (ext4 disk layout, `s_volume_name`).
+    Ext4Label, "root label", "1 to 16 characters of A-Z a-z 0-9 . _ - (ext4 has room for 16)", |t| plain(t, 1, 16)
+);
+name!(
+    /// The swap label: the swap header has 16 bytes with a final NUL (`mkswap(8)`).
+    SwapLabel, "swap label", "1 to 15 characters of A-Z a-z 0-9 . _ - (mkswap has room for 15)", |t| plain(t, 1, 15)
+);
+name!(
+    /// A device-mapper name.
+    MapperName, "mapper name", "1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name",
+    |t| plain(t, 1, 64) && t != "control" && !t.starts_with('.')
+);
+name!(
+    /// A host name, which is also the name of the `nixosConfigurations` entry (RFC 1123 label).
+    HostName, "host name", "1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -",
+    |t| (1..=63).contains(&t.len())
+        && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !t.starts_with('-') && !t.ends_with('-')
+);
+name!(
+    /// A full Git object id: SHA-1 (40 hex digits) or SHA-256 (64).
+    Revision, "revision", "40 or 64 lower-case hexadecimal digits",
+    |t| matches!(t.len(), 40 | 64) && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+);
+name!(
+    /// A path directly in the Nix store: `/nix/store/<32 characters of Nix's base 32>-<name>`.
+    StorePath, "store path", "/nix/store/<hash>-<name>",
+    |t| t.strip_prefix("/nix/store/").is_some_and(|rest| {
+        rest.len() > 33
+            && rest.len() <= 244
+            && rest.as_bytes()[32] == b'-'
+            && rest.bytes().take(32).all(|b| b.is_ascii_digit() || (b.is_ascii_lowercase() && !matches!(b, b'e' | b'o' | b't' | b'u')))
+            && rest.bytes().skip(33).all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.' | b'_' | b'?' | b'='))
+    })
+);
+name!(
+    /// Where the configuration is cloned to, as seen while installing: an absolute path below `/mnt`.
+    ClonePath, "clone path", "an absolute path below /mnt, without . or .. or empty parts",
+    |t| t.starts_with("/mnt/") && path_parts_are_safe(t) && !t.starts_with("/mnt/boot/") && t != "/mnt/boot"
+        && !t.starts_with("/mnt/nix/")
+);
+name!(
+    /// A directory or file of the target, as an absolute path there.
+    TargetPath, "target path", "an absolute path without . or .. or empty parts",
+    |t| t.len() > 1 && t.starts_with('/') && path_parts_are_safe(t)
+);
+name!(
+    /// A user of the target system.
+    UserName, "user name", "1 to 31 characters of a-z 0-9 _ -, starting with a letter or _",
+    |t| plain(t, 1, 31) && !t.contains('.') && t.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
+);
+name!(
+    /// A Git branch or tag, or a full reference name (`git-check-ref-format(1)`, the safe part of it).
+    RefName, "branch", "a Git reference of A-Z a-z 0-9 . _ / -, not starting with - or /, without ..",
+    |t| (1..=200).contains(&t.len())
+        && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'-'))
+        && !t.starts_with(['-', '/', '.']) && !t.ends_with(['/', '.']) && !t.contains("..") && !t.contains("//")
+);
+name!(
+    /// A Git remote: a URL with a scheme Git fetches from, `user@host:path`, or an absolute path.
+    RemoteUrl, "remote", "https://…, http://…, ssh://…, git+ssh://…, git://…, file:///…, user@host:path or an absolute path",
+    |t| t.len() <= 512
+        && t.bytes().all(|b| b.is_ascii_graphic())
+        && (["https://", "http://", "ssh://", "git+ssh://", "git://", "file:///"].iter().any(|s| t.len() > s.len() && t.starts_with(s))
+            || (t.len() > 1 && t.starts_with('/'))
+            || t.split_once(':').is_some_and(|(host, path)| {
+                !host.is_empty() && !host.starts_with('-') && !host.contains('/') && !path.is_empty() && !path.starts_with('/')
+                    || host.contains('@') && !host.starts_with('-') && !path.is_empty()
+            }))
+);
+
+/// A size in bytes, written the way `sgdisk` takes it: a whole number and one of `K M G T P` (powers of 1024).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Size(u64);
+
+impl Size {
+    /// One mebibyte, the alignment of every partition.
+    pub const MIB: Size = Size(1 << 20);
+
+    /// So many bytes, which must be a whole number of mebibytes and not zero.
+    pub fn from_bytes(bytes: u64) -> Result<Self, BadValue> {
+        if bytes == 0 || !bytes.is_multiple_of(1 << 20) {
+            return Err(Self::bad(&bytes.to_string()));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The size in bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
+    fn bad(value: &str) -> BadValue {
+        BadValue {
+            what: "size",
+            value: value.to_owned(),
+            allowed: "a whole number and one of M G T, such as 512M or 8G, at least 1M",
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = BadValue;
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad = || Self::bad(text);
+        let unit = text.chars().last().ok_or_else(bad)?;
+        let shift = match unit.to_ascii_uppercase() {
+            'K' => 10,
+            'M' => 20,
+            'G' => 30,
+            'T' => 40,
+            'P' => 50,
+            _ => return Err(bad()),
+        };
+        let digits = &text[..text.len() - unit.len_utf8()];
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(bad());
+        }
+        let number: u64 = digits.parse().map_err(|_| bad())?;
+        let bytes = number.checked_mul(1 << shift).ok_or_else(bad)?;
+        Self::from_bytes(bytes).map_err(|_| bad())
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = BadValue;
+    fn try_from(text: String) -> Result<Self, BadValue> {
+        text.parse()
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> String {
+        size.to_string()
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, unit) in [(50, 'P'), (40, 'T'), (30, 'G')] {
+            if self.0.is_multiple_of(1 << shift) {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}M", self.0 >> 20)
+    }
+}
+
+/// A SHA-256, written as 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self::from_raw(&sha2::Sha256::digest(bytes))
+    }
+
+    /// A finished digest of 32 raw bytes.
+    pub fn from_raw(raw: &[u8]) -> Self {
+        Self(raw.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// The 64 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Digest {
+    type Err = BadValue;
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if text.len() == 64
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadValue {
+                what: "digest",
+                value: text.to_owned(),
+                allowed: "64 lower-case hexadecimal digits",
+            })
+        }
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = BadValue;
+    fn try_from(text: String) -> Result<Self, BadValue> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_hold_their_limits() {
+        assert!("A".repeat(36).parse::<PartitionLabel>().is_ok());
+        assert!("A".repeat(37).parse::<PartitionLabel>().is_err());
+        assert!("".parse::<PartitionLabel>().is_err());
+        assert!("a b".parse::<PartitionLabel>().is_err());
+        assert!("ESP-HOST.01".parse::<EspLabel>().is_ok());
+        assert!("ESP-HOST.012".parse::<EspLabel>().is_err());
+        assert!(
+            "esp".parse::<EspLabel>().is_err(),
+            "FAT would store another text than the one configured"
+        );
+        assert!("r".repeat(17).parse::<Ext4Label>().is_err());
+        assert!("s".repeat(16).parse::<SwapLabel>().is_err());
+    }
+
+    #[test]
+    fn paths_cannot_climb_out() {
+        for good in ["/mnt/nix-config", "/mnt/home/op/conf"] {
+            assert!(good.parse::<ClonePath>().is_ok(), "{good}");
+        }
+        for bad in [
+            "/mnt",
+            "/mnt/",
+            "/home/x",
+            "/mnt/../etc",
+            "/mnt/a/./b",
+            "/mnt/a//b",
+            "mnt/a",
+            "/mnt/a/",
+            "/mnt/boot/x",
+            "/mnt/nix/x",
+        ] {
+            assert!(bad.parse::<ClonePath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_speak_sgdisk() {
+        assert_eq!("8G".parse::<Size>().map(Size::bytes), Ok(8 << 30));
+        assert_eq!("512m".parse::<Size>().map(Size::bytes), Ok(512 << 20));
+        assert_eq!("2048K".parse::<Size>().map(|s| s.to_string()), Ok("2M".into()));
+        for bad in [
+            "",
+            "8",
+            "G",
+            "0G",
+            "-1G",
+            "8.5G",
+            "1K",
+            "99999999P",
+            "8GiB",
+            "8 G",
+            "é",
+        ] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn remotes_of_every_forge_and_nothing_that_is_an_option() {
+        for good in [
+            "https://forge.example/o/r.git",
+            "git@forge.example:o/r",
+            "ssh://git@h:2222/r",
+            "git+ssh://git@h/r",
+            "git://10.0.2.2/r",
+            "/srv/r.git",
+            "file:///srv/r",
+            "host:repo.git",
+        ] {
+            assert!(good.parse::<RemoteUrl>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "--upload-pack=x",
+            "-oProxyCommand=x:y",
+            "ext::sh -c x",
+            "https://",
+            "a b:c",
+            "/",
+        ] {
+            assert!(bad.parse::<RemoteUrl>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn store_paths_are_store_paths() {
+        let good = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web-26.05";
+        assert!(good.parse::<StorePath>().is_ok());
+        for bad in [
+            "/nix/store/short-x",
+            "/nix/store/0123456789abcdfghijklmnpqrsvwxyz",
+            "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-a/b",
+            "/nix/store/e123456789abcdfghijklmnpqrsvwxyz-a",
+        ] {
+            assert!(bad.parse::<StorePath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn serde_goes_through_the_rule() {
+        assert!(ron::from_str::<EspLabel>("\"lower\"").is_err());
+        assert_eq!(
+            ron::from_str::<EspLabel>("\"UPPER\"").map(|l| l.to_string()),
+            Ok("UPPER".into())
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! **Partitioned**: the table is ours in both copies. Leads on by [`AnchorCheckpoint`]: make the ESP and allocate the two
+//! checkpoint slots in it.
+//!
+//! Law: an ESP with the planned volume id is whole and is never formatted again, even when its slots cannot be read.
+
+use crate::anchored::Anchored;
+use crate::consent::{Consent, Erasure};
+use crate::fault::Fault;
+use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
+use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Partitioned {
+    pub(crate) voyage: Voyage,
+}
+
+impl Partitioned {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.voyage.plan
+    }
+
+    /// What leads on. A plan always has an ESP.
+    pub fn action(&self, consent: Option<Consent>) -> AnchorCheckpoint {
+        let plan = &self.voyage.plan;
+        AnchorCheckpoint {
+            disk: plan.disk.clone(),
+            // `Plan::derive` puts the ESP first.
+            partition: plan
+                .partition(Role::Esp)
+                .unwrap_or(&plan.table.entries[0])
+                .clone(),
+            volume: plan.esp.clone(),
+            claimed: self.voyage.claims(Phase::Anchored),
+            consent,
+        }
+    }
+
+    /// The next state.
+    pub fn advance(self, _proof: AnchorProof) -> Anchored {
+        Anchored { voyage: self.voyage }
+    }
+}
+
+/// Make the ESP (FAT32) and its two checkpoint slots.
+#[derive(Debug, Clone)]
+pub struct AnchorCheckpoint {
+    /// The confirmed disk.
+    pub disk: DiskIdentity,
+    /// The ESP's partition.
+    pub partition: GptEntry,
+    /// The FAT.
+    pub volume: Volume,
+    /// Whether the checkpoint claims that it was done.
+    pub claimed: bool,
+    /// What somebody agreed to.
+    pub consent: Option<Consent>,
+}
+
+/// A slot file, as found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotFile {
+    /// There, of the right size. Its contents are nobody's business here.
+    Allocated,
+    /// Not there, of another size, or the directory is unreadable.
+    Missing,
+}
+
+/// What is on the ESP's partition.
+#[derive(Debug, Clone)]
+pub struct EspFacts {
+    /// The prober's word.
+    pub probe: Probe,
+    /// The two slots.
+    pub slots: [SlotFile; 2],
+}
+
+/// What to do to the ESP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnchorOrder {
+    /// Make the FAT under its provisional id, allocate both slots, flush, then give it the planned id and flush.
+    Format {
+        /// The disk, to be identified again right before.
+        disk: DiskIdentity,
+        /// The partition.
+        partition: GptEntry,
+        /// The FAT.
+        volume: Volume,
+    },
+    /// The FAT is whole; only slots are missing: allocate those, change nothing else.
+    AllocateSlots {
+        /// The disk.
+        disk: DiskIdentity,
+        /// The partition.
+        partition: GptEntry,
+        /// Which of the two.
+        missing: [bool; 2],
+    },
+}
+
+/// The ESP is ours and has both slots.
+#[derive(Debug)]
+pub struct AnchorProof(());
+
+impl Step for AnchorCheckpoint {
+    const PHASE: Phase = Phase::Partitioned;
+    type Facts = EspFacts;
+    type Proof = AnchorProof;
+    type Order = AnchorOrder;
+
+    fn judge(&self, facts: &EspFacts) -> Verdict<AnchorProof, AnchorOrder> {
+        let (id, provisional) = (
+            Volume::fat_serial_text(&self.volume.id),
+            Volume::fat_serial_text(&self.volume.provisional),
+        );
+        let state = facts.probe.compare("vfat", &id, &provisional, &self.volume.label);
+        let format = || AnchorOrder::Format {
+            disk: self.disk.clone(),
+            partition: self.partition.clone(),
+            volume: self.volume.clone(),
+        };
+        match state {
+            VolumeState::Whole => {
+                let missing = facts.slots.map(|slot| slot == SlotFile::Missing);
+                if missing == [false, false] {
+                    Verdict::Done(AnchorProof(()))
+                } else {
+                    Verdict::Todo(AnchorOrder::AllocateSlots {
+                        disk: self.disk.clone(),
+                        partition: self.partition.clone(),
+                        missing,
+                    })
+                }
+            }
+            VolumeState::InTheMaking => Verdict::Todo(format()),
+            VolumeState::Blank => blank(&self.disk, &self.partition, self.claimed, &self.consent, format),
+            VolumeState::Foreign => Verdict::Refuse(foreign(&self.partition, &facts.probe)),
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "make the ESP: FAT32 {} {} on partition {}, with two checkpoint slots in EFI/LANDFALL",
+            self.volume.label,
+            Volume::fat_serial_text(&self.volume.id),
+            self.partition.number
+        )
+    }
+}
+
+/// A blank partition of ours may be formatted, unless the checkpoint says that it was not blank any more: then the disk
+/// is behind its checkpoint (rule 14), and somebody has to agree.
+pub(crate) fn blank<P, O>(
+    disk: &DiskIdentity,
+    partition: &GptEntry,
+    claimed: bool,
+    consent: &Option<Consent>,
+    order: impl FnOnce() -> O,
+) -> Verdict<P, O> {
+    if !claimed {
+        return Verdict::Todo(order());
+    }
+    let erasure = Erasure {
+        disk: disk.clone(),
+        extent: format!("partition {} ({})", partition.number, partition.name),
+        contents: vec![
+            "blank now, although the checkpoint says that it was made: something erased it".into(),
+        ],
+        finished_work: false,
+    };
+    match consent {
+        Some(consent) if consent.covers(&erasure) => Verdict::Todo(order()),
+        Some(_) | None => Verdict::NeedsConsent(erasure),
+    }
+}
+
+/// The refusal for a partition of ours that holds what is not ours.
+pub(crate) fn foreign(partition: &GptEntry, probe: &Probe) -> Fault {
+    Fault::unsafe_(
+        format!("partition {} ({})", partition.number, partition.name),
+        format!("it holds something that this install did not make: {probe}"),
+        "save what is on it, then begin anew with: landfall install --reinstall",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Signature;
+    use crate::consent::ConsentBy;
+    use crate::plan::tests::plan;
+
+    fn action(claimed: bool) -> AnchorCheckpoint {
+        let voyage = Voyage {
+            plan: plan(false, false),
+            revision: "0".repeat(40).parse().unwrap(),
+            claimed: claimed.then_some(Phase::Anchored),
+            unclean: false,
+        };
+        Partitioned { voyage }.action(None)
+    }
+
+    fn facts(id: &uuid::Uuid) -> EspFacts {
+        let volume = action(false).volume;
+        EspFacts {
+            probe: Probe::Found(Signature {
+                kind: "vfat".into(),
+                id: Some(Volume::fat_serial_text(id)),
+                label: Some(volume.label),
+            }),
+            slots: [SlotFile::Allocated; 2],
+        }
+    }
+
+    #[test]
+    fn whole_unfinished_blank_and_foreign() {
+        let (action, volume) = (action(false), action(false).volume);
+        assert!(matches!(action.judge(&facts(&volume.id)), Verdict::Done(_)));
+        assert!(matches!(
+            action.judge(&facts(&volume.provisional)),
+            Verdict::Todo(AnchorOrder::Format { .. })
+        ));
+        let blank = EspFacts {
+            probe: Probe::Blank,
+            slots: [SlotFile::Missing; 2],
+        };
+        assert!(matches!(
+            action.judge(&blank),
+            Verdict::Todo(AnchorOrder::Format { .. })
+        ));
+        assert!(matches!(
+            action.judge(&facts(&uuid::Uuid::nil())),
+            Verdict::Refuse(_)
+        ));
+        let torn = EspFacts {
+            probe: Probe::Ambivalent("ext4, vfat".into()),
+            ..blank
+        };
+        assert!(matches!(action.judge(&torn), Verdict::Refuse(_)));
+    }
+
+    #[test]
+    fn lost_slots_never_cost_the_filesystem() {
+        let action = action(true);
+        let lost = EspFacts {
+            slots: [SlotFile::Allocated, SlotFile::Missing],
+            ..facts(&action.volume.id)
+        };
+        let Verdict::Todo(AnchorOrder::AllocateSlots { missing, .. }) = action.judge(&lost) else {
+            panic!()
+        };
+        assert_eq!(missing, [false, true]);
+    }
+
+    #[test]
+    fn blank_behind_the_checkpoint_wants_consent() {
+        let mut action = action(true);
+        let blank = EspFacts {
+            probe: Probe::Blank,
+            slots: [SlotFile::Missing; 2],
+        };
+        let Verdict::NeedsConsent(erasure) = action.judge(&blank) else {
+            panic!()
+        };
+        action.consent = Consent::to(&erasure, ConsentBy::Person);
+        assert!(matches!(
+            action.judge(&blank),
+            Verdict::Todo(AnchorOrder::Format { .. })
+        ));
+    }
+}

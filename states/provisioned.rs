@@ -1,0 +1,179 @@
+//! **Provisioned**: everything that the first boot needs is on the disk. Leads on by [`Land`].
+//!
+//! Law: landed means re-read, unmounted, closed and flushed; the claim is saved after the flush, never before (I13).
+
+use crate::landed::Landed;
+use crate::names::StorePath;
+use crate::plan::{InstallId, Plan};
+use crate::{Phase, Step, Verdict, Voyage};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Provisioned {
+    pub(crate) voyage: Voyage,
+    pub(crate) system: StorePath,
+}
+
+impl Provisioned {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.voyage.plan
+    }
+
+    /// The system.
+    pub fn system(&self) -> &StorePath {
+        &self.system
+    }
+
+    /// What leads on.
+    pub fn action(&self) -> Land {
+        Land {
+            install: self.voyage.plan.install,
+            system: self.system.clone(),
+        }
+    }
+
+    /// The next state.
+    pub fn advance(self, _proof: LandProof) -> Landed {
+        Landed {
+            voyage: self.voyage,
+            system: self.system,
+        }
+    }
+}
+
+/// Keep log and receipt on the target, unmount, close, flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Land {
+    /// The install.
+    pub install: InstallId,
+    /// The system.
+    pub system: StorePath,
+}
+
+/// What the receipt on the target says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The install it is of.
+    pub install: String,
+    /// The system it names.
+    pub system: String,
+}
+
+/// What is left to see before the end.
+#[derive(Debug, Clone)]
+pub struct LandFacts {
+    /// The receipt, re-read from the target.
+    pub receipt: Option<Receipt>,
+    /// Whether the log is on the target.
+    pub log: bool,
+    /// Mounts and mappings of this install that are still there; the checkpoint's own ESP mount is not among them.
+    pub attached: Vec<String>,
+    /// Whether every block device of the install was flushed after the last of them went.
+    pub flushed: bool,
+}
+
+/// Do all of it, in this order: receipt and log, sync, unmount, close, flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LandOrder {
+    /// The install.
+    pub install: InstallId,
+    /// The system.
+    pub system: StorePath,
+}
+
+/// Everything is on the disk and the disk is quiet.
+#[derive(Debug)]
+pub struct LandProof(());
+
+impl Step for Land {
+    const PHASE: Phase = Phase::Provisioned;
+    type Facts = LandFacts;
+    type Proof = LandProof;
+    type Order = LandOrder;
+
+    fn judge(&self, facts: &LandFacts) -> Verdict<LandProof, LandOrder> {
+        let LandFacts {
+            receipt,
+            log,
+            attached,
+            flushed,
+        } = facts;
+        let kept = receipt.as_ref().is_some_and(|receipt| {
+            receipt.install == self.install.to_string() && receipt.system == self.system.as_str()
+        });
+        if kept && *log && attached.is_empty() && *flushed {
+            Verdict::Done(LandProof(()))
+        } else {
+            Verdict::Todo(LandOrder {
+                install: self.install,
+                system: self.system.clone(),
+            })
+        }
+    }
+
+    fn describe(&self) -> String {
+        "keep log and receipt on the target, unmount, close, flush".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::plan;
+
+    #[test]
+    fn landed_needs_every_fact() {
+        let plan = plan(false, false);
+        let system: StorePath = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".parse().unwrap();
+        let action = Land {
+            install: plan.install,
+            system: system.clone(),
+        };
+        let receipt = Receipt {
+            install: plan.install.to_string(),
+            system: system.to_string(),
+        };
+        let whole = || LandFacts {
+            receipt: Some(receipt.clone()),
+            log: true,
+            attached: vec![],
+            flushed: true,
+        };
+        assert!(matches!(action.judge(&whole()), Verdict::Done(_)));
+        for lacking in [
+            LandFacts {
+                receipt: None,
+                ..whole()
+            },
+            LandFacts {
+                receipt: Some(Receipt {
+                    system: "x".into(),
+                    ..receipt.clone()
+                }),
+                ..whole()
+            },
+            LandFacts {
+                receipt: Some(Receipt {
+                    install: "x".into(),
+                    ..receipt.clone()
+                }),
+                ..whole()
+            },
+            LandFacts {
+                log: false,
+                ..whole()
+            },
+            LandFacts {
+                attached: vec!["/mnt".into()],
+                ..whole()
+            },
+            LandFacts {
+                flushed: false,
+                ..whole()
+            },
+        ] {
+            assert!(matches!(action.judge(&lacking), Verdict::Todo(_)), "{lacking:?}");
+        }
+    }
+}
