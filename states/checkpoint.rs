@@ -1,1 +1,566 @@
-//! The checkpoint.
+//! The checkpoint: what is written down, how, and which of two copies is believed. Law: a slot is believed only whole
+//! (magic, length, digest over every other byte); order is by sequence number and chain, never by clock; nothing secret
+//! can be in it, because no secret type can be serialised.
+//!
+//! A slot is 4,096 bytes of text: a header line, a RON body a person can read, line feeds up to the end.
+//!
+//! ```text
+//! LANDFALL-CHECKPOINT 1 seq=00000000000000000007 len=000612 sha256=…64 digits…
+//! (
+//!     host: "web",
+//!     …
+//! ```
+//!
+//! The header's form is the same in every version to come, so that a slot of a newer landfall can be told from a damaged
+//! one. Absent: reading and writing; see the program's store.
+
+use crate::fault::{Attempts, Fault};
+use crate::names::{Digest, HostName, Revision};
+use crate::plan::{DiskIdentity, InstallId};
+use crate::{Claim, Phase};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use std::fmt;
+
+/// Bytes of a slot.
+pub const SLOT_BYTES: usize = 4_096;
+/// The format that is written.
+pub const FORMAT_VERSION: u32 = 1;
+/// How a slot begins.
+pub const MAGIC: &str = "LANDFALL-CHECKPOINT";
+/// `MAGIC 1 seq=<20> len=<6> sha256=<64>\n`.
+const DIGEST_DIGITS: usize = 64;
+
+/// How far the action that leads on from the claimed state has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mark {
+    /// The state was reached; nothing further was begun.
+    Reached,
+    /// An attempt at the next action was begun; how it ended is not known.
+    Begun,
+    /// The run stopped in good order: everything written was flushed and detached.
+    Stopped,
+}
+
+/// Everything that is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Rises by one with every save.
+    pub sequence: u64,
+    /// Digest of the slot that this one follows.
+    pub parent: Option<Digest>,
+    /// The host.
+    pub host: HostName,
+    /// The install.
+    pub install: InstallId,
+    /// The reinstall nonce that is in the install's id.
+    pub nonce: u32,
+    /// Digest of the layout.
+    pub layout: Digest,
+    /// Digest of the payload.
+    pub payload: Digest,
+    /// The disk.
+    pub disk: DiskIdentity,
+    /// The pinned revision.
+    pub revision: Revision,
+    /// The state.
+    pub claim: Claim,
+    /// How far the next action has come.
+    pub mark: Mark,
+    /// Attempts so far.
+    pub attempts: Attempts,
+    /// The boot in which this was written.
+    pub boot: String,
+    /// The last fault, if the last attempt failed.
+    pub last_fault: Option<Fault>,
+}
+
+/// Why a record could not be written down.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// It does not fit a slot.
+    #[error("a checkpoint of {0} bytes does not fit {SLOT_BYTES}")]
+    TooLong(usize),
+    /// The notation failed.
+    #[error("the checkpoint cannot be written as RON: {0}")]
+    Notation(String),
+}
+
+/// Why a slot is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SlotError {
+    /// Never written, or not readable at all.
+    #[error("empty")]
+    Empty,
+    /// Does not begin with the magic.
+    #[error("not a checkpoint")]
+    NoMagic,
+    /// The header is not of its form.
+    #[error("damaged header")]
+    Header,
+    /// Not 4,096 bytes, or the body is longer than the slot.
+    #[error("wrong length")]
+    Length,
+    /// Some byte differs from what was written.
+    #[error("digest does not match")]
+    Digest,
+    /// Whole, but of a newer format.
+    #[error("format version {0}, this landfall knows {FORMAT_VERSION}")]
+    Newer(u32),
+    /// Whole, but the body is not a record.
+    #[error("body: {0}")]
+    Body(String),
+}
+
+impl Record {
+    /// The slot's bytes.
+    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        // A long fault text gives way first.
+        for fault_bytes_max in [600, 200, 60, 0] {
+            let record = Record {
+                last_fault: self
+                    .last_fault
+                    .as_ref()
+                    .map(|fault| fault.abridged(fault_bytes_max)),
+                ..self.clone()
+            };
+            match record.encode_as_is() {
+                Err(EncodeError::TooLong(_)) if fault_bytes_max > 0 && self.last_fault.is_some() => {}
+                done => return done,
+            }
+        }
+        self.encode_as_is()
+    }
+
+    fn encode_as_is(&self) -> Result<Vec<u8>, EncodeError> {
+        let pretty = ron::ser::PrettyConfig::new().new_line("\n").indentor("  ");
+        let body =
+            ron::ser::to_string_pretty(self, pretty).map_err(|e| EncodeError::Notation(e.to_string()))?;
+        seal(FORMAT_VERSION, self.sequence, body.as_bytes())
+    }
+
+    /// Reads a slot.
+    pub fn decode(slot: &[u8]) -> Result<Record, SlotError> {
+        let body = open(slot)?;
+        let text = std::str::from_utf8(body.text).map_err(|e| SlotError::Body(e.to_string()))?;
+        let record: Record = ron::from_str(text).map_err(|e| SlotError::Body(e.to_string()))?;
+        if record.sequence != body.sequence {
+            return Err(SlotError::Body("its sequence number is not the header's".into()));
+        }
+        Ok(record)
+    }
+
+    /// The digest that the next record names as its parent.
+    pub fn digest_of(slot: &[u8]) -> Digest {
+        Digest::of(slot)
+    }
+}
+
+/// Puts a body under a header.
+fn seal(version: u32, sequence: u64, body: &[u8]) -> Result<Vec<u8>, EncodeError> {
+    let head = format!(
+        "{MAGIC} {version} seq={sequence:020} len={:06} sha256=",
+        body.len()
+    );
+    let total = head.len() + DIGEST_DIGITS + 1 + body.len();
+    if total > SLOT_BYTES {
+        return Err(EncodeError::TooLong(total));
+    }
+    let mut tail = vec![b'\n'];
+    tail.extend_from_slice(body);
+    tail.resize(SLOT_BYTES - head.len() - DIGEST_DIGITS, b'\n');
+    let mut slot = head.clone().into_bytes();
+    slot.extend_from_slice(digest_around(head.as_bytes(), &tail).as_str().as_bytes());
+    slot.extend_from_slice(&tail);
+    Ok(slot)
+}
+
+/// SHA-256 over everything but the digest's own digits.
+fn digest_around(head: &[u8], tail: &[u8]) -> Digest {
+    let mut hash = sha2::Sha256::new();
+    hash.update(head);
+    hash.update(tail);
+    Digest::from_raw(&hash.finalize())
+}
+
+struct Body<'a> {
+    sequence: u64,
+    text: &'a [u8],
+}
+
+/// Takes a slot apart. The digest is checked before the version, so that a flipped bit is damage, never "newer".
+fn open(slot: &[u8]) -> Result<Body<'_>, SlotError> {
+    if slot.iter().all(|&b| matches!(b, 0 | b'\n' | 0xFF)) {
+        return Err(SlotError::Empty);
+    }
+    if !slot.starts_with(MAGIC.as_bytes()) {
+        return Err(SlotError::NoMagic);
+    }
+    if slot.len() != SLOT_BYTES {
+        return Err(SlotError::Length);
+    }
+    let end = slot
+        .iter()
+        .take(200)
+        .position(|&b| b == b'\n')
+        .ok_or(SlotError::Header)?;
+    let line = std::str::from_utf8(&slot[..end]).map_err(|_| SlotError::Header)?;
+    let mut words = line.split(' ').skip(1);
+    let version: u32 = words
+        .next()
+        .and_then(|w| w.parse().ok())
+        .ok_or(SlotError::Header)?;
+    let mut field = |name: &str| {
+        words
+            .next()
+            .and_then(|w| w.strip_prefix(name))
+            .ok_or(SlotError::Header)
+    };
+    let sequence: u64 = field("seq=")?.parse().map_err(|_| SlotError::Header)?;
+    let length: usize = field("len=")?.parse().map_err(|_| SlotError::Header)?;
+    let digest: Digest = field("sha256=")?.parse().map_err(|_| SlotError::Header)?;
+    if words.next().is_some() {
+        return Err(SlotError::Header);
+    }
+    let head = end - DIGEST_DIGITS;
+    if digest_around(&slot[..head], &slot[end..]) != digest {
+        return Err(SlotError::Digest);
+    }
+    if version != FORMAT_VERSION {
+        return Err(SlotError::Newer(version));
+    }
+    let text = slot
+        .get(end + 1..(end + 1).saturating_add(length))
+        .ok_or(SlotError::Length)?;
+    Ok(Body { sequence, text })
+}
+
+/// Which slot is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// Neither holds a record: why, for each.
+    Neither([SlotError; 2]),
+    /// One record.
+    Believed {
+        /// It.
+        record: Box<Record>,
+        /// Its slot.
+        slot: usize,
+        /// Why the other one is not, if it is bad.
+        other: Option<SlotError>,
+    },
+    /// Two whole records that do not follow one another (recovery rule 5).
+    Fork(String),
+    /// A whole slot of a newer landfall (recovery rule 9).
+    Newer(u32),
+}
+
+/// Chooses. `None` is a slot that could not be read at all.
+pub fn choose(slots: [Option<&[u8]>; 2]) -> Choice {
+    let decoded = slots.map(|slot| slot.map_or(Err(SlotError::Empty), Record::decode));
+    for slot in &decoded {
+        if let Err(SlotError::Newer(version)) = slot {
+            return Choice::Newer(*version);
+        }
+    }
+    match decoded {
+        [Err(a), Err(b)] => Choice::Neither([a, b]),
+        [Ok(record), Err(other)] => Choice::Believed {
+            record: Box::new(record),
+            slot: 0,
+            other: Some(other),
+        },
+        [Err(other), Ok(record)] => Choice::Believed {
+            record: Box::new(record),
+            slot: 1,
+            other: Some(other),
+        },
+        [Ok(a), Ok(b)] => {
+            let (newer, older, slot) = if a.sequence > b.sequence {
+                (a, b, 0)
+            } else {
+                (b, a, 1)
+            };
+            if let Some(why) = unchained(&newer, &older, slots[1 - slot].unwrap_or_default()) {
+                return Choice::Fork(why);
+            }
+            Choice::Believed {
+                record: Box::new(newer),
+                slot,
+                other: None,
+            }
+        }
+    }
+}
+
+/// Why `newer` does not follow `older`.
+fn unchained(newer: &Record, older: &Record, older_slot: &[u8]) -> Option<String> {
+    if newer.install != older.install {
+        return Some(format!(
+            "the slots are of two installs, {} and {}",
+            newer.install, older.install
+        ));
+    }
+    if newer.disk != older.disk {
+        return Some(format!(
+            "the slots are of two disks, {} and {}",
+            newer.disk, older.disk
+        ));
+    }
+    if older.sequence.checked_add(1) != Some(newer.sequence) {
+        return Some(format!(
+            "sequence {} does not follow {}",
+            newer.sequence, older.sequence
+        ));
+    }
+    if newer.parent.as_ref() != Some(&Record::digest_of(older_slot)) {
+        return Some(format!(
+            "record {} does not name record {} as its parent",
+            newer.sequence, older.sequence
+        ));
+    }
+    None
+}
+
+impl Record {
+    /// The phase claimed.
+    pub fn phase(&self) -> Phase {
+        self.claim.phase()
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} on {} (record {})",
+            self.phase(),
+            self.host,
+            self.disk.name(),
+            self.sequence
+        )
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::plan::tests::plan;
+    use proptest::prelude::*;
+
+    pub fn record(sequence: u64) -> Record {
+        let plan = plan(true, true);
+        let mut attempts = Attempts::default();
+        attempts.raise(Phase::Planned);
+        Record {
+            sequence,
+            parent: None,
+            host: plan.host.clone(),
+            install: plan.install,
+            nonce: 0,
+            layout: plan.layout_digest.clone(),
+            payload: plan.payload_digest.clone(),
+            disk: plan.disk.clone(),
+            revision: "a".repeat(40).parse().unwrap(),
+            claim: Claim::Realised(
+                "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web"
+                    .parse()
+                    .unwrap(),
+            ),
+            mark: Mark::Begun,
+            attempts,
+            boot: "11111111-2222-3333-4444-555555555555".into(),
+            last_fault: Some(Fault::transient(
+                "clone of https://forge.example/o/r",
+                "connection reset",
+            )),
+        }
+    }
+
+    pub fn chained(sequence: u64) -> [Vec<u8>; 2] {
+        let older = record(sequence).encode().unwrap();
+        let newer = Record {
+            parent: Some(Record::digest_of(&older)),
+            ..record(sequence + 1)
+        }
+        .encode()
+        .unwrap();
+        [older, newer]
+    }
+
+    fn both(slots: &[Vec<u8>; 2]) -> Choice {
+        choose([Some(&slots[0]), Some(&slots[1])])
+    }
+
+    #[test]
+    fn a_slot_is_text_of_4096_bytes_and_comes_back() {
+        let slot = record(7).encode().unwrap();
+        assert_eq!(slot.len(), SLOT_BYTES);
+        let text = std::str::from_utf8(&slot).unwrap();
+        assert!(text.starts_with("LANDFALL-CHECKPOINT 1 seq=00000000000000000007 len="));
+        assert!(text.contains("host: \"web\""));
+        assert_eq!(Record::decode(&slot), Ok(record(7)));
+    }
+
+    #[test]
+    fn one_flipped_bit_anywhere_is_damage() {
+        let slot = record(7).encode().unwrap();
+        for byte in 0..slot.len() {
+            for bit in 0..8 {
+                let mut bad = slot.clone();
+                bad[byte] ^= 1 << bit;
+                let error = Record::decode(&bad).unwrap_err();
+                assert!(
+                    !matches!(error, SlotError::Newer(_) | SlotError::Body(_)),
+                    "byte {byte} bit {bit}: {error:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn torn_at_every_byte_is_damage_or_one_of_the_two() {
+        let [old, new] = chained(7);
+        for cut in 0..=SLOT_BYTES {
+            let torn = [&new[..cut], &old[cut..]].concat();
+            match Record::decode(&torn) {
+                Ok(whole) => assert!(torn == old || torn == new, "{whole} at {cut}"),
+                Err(error) => assert!(!matches!(error, SlotError::Newer(_)), "{error:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_of_a_newer_landfall_is_named() {
+        let slot = seal(9, 3, b"(anything: else)").unwrap();
+        assert_eq!(Record::decode(&slot), Err(SlotError::Newer(9)));
+        assert_eq!(
+            choose([Some(&slot), Some(&record(1).encode().unwrap())]),
+            Choice::Newer(9)
+        );
+    }
+
+    #[test]
+    fn unknown_fields_and_wrong_sequences_are_refused() {
+        let body = String::from_utf8(record(7).encode().unwrap()).unwrap();
+        let body = body.split_once('\n').unwrap().1.trim_end();
+        let more = body.replacen("host:", "consent: true,\n  host:", 1);
+        assert!(matches!(
+            Record::decode(&seal(1, 7, more.as_bytes()).unwrap()),
+            Err(SlotError::Body(_))
+        ));
+        assert!(matches!(
+            Record::decode(&seal(1, 8, body.as_bytes()).unwrap()),
+            Err(SlotError::Body(_))
+        ));
+        assert!(
+            Record::decode(&seal(1, 7, body.as_bytes()).unwrap()).is_ok(),
+            "the control"
+        );
+    }
+
+    #[test]
+    fn empty_slots_are_empty() {
+        assert_eq!(
+            choose([None, None]),
+            Choice::Neither([SlotError::Empty, SlotError::Empty])
+        );
+        assert_eq!(Record::decode(&[b'\n'; SLOT_BYTES]), Err(SlotError::Empty));
+        assert_eq!(Record::decode(&[0; SLOT_BYTES]), Err(SlotError::Empty));
+        assert_eq!(Record::decode(b""), Err(SlotError::Empty));
+        assert_eq!(Record::decode(b"LANDFALL-CHECKPOINT 1"), Err(SlotError::Length));
+    }
+
+    #[test]
+    fn the_newer_of_a_chain_wins_in_either_slot() {
+        let [old, new] = chained(7);
+        for (slots, slot) in [([old.clone(), new.clone()], 1), ([new, old], 0)] {
+            let Choice::Believed {
+                record,
+                slot: chosen,
+                other: None,
+            } = both(&slots)
+            else {
+                panic!()
+            };
+            assert_eq!((record.sequence, chosen), (8, slot));
+        }
+    }
+
+    #[test]
+    fn a_bad_slot_leaves_the_other() {
+        let [old, new] = chained(7);
+        let mut torn = new.clone();
+        torn[2000] ^= 1;
+        let Choice::Believed {
+            record,
+            slot: 0,
+            other: Some(SlotError::Digest),
+        } = both(&[old, torn])
+        else {
+            panic!()
+        };
+        assert_eq!(record.sequence, 7);
+    }
+
+    #[test]
+    fn fork_gap_and_foreign_parent_are_forks() {
+        let [old, new] = chained(7);
+        let alien = Record {
+            host: "db".parse().unwrap(),
+            ..record(8)
+        }
+        .encode()
+        .unwrap();
+        let mut other_install = record(8);
+        other_install.install = InstallId::derive(
+            &"db".parse().unwrap(),
+            &crate::plan::tests::layout(true, true),
+            &crate::plan::tests::disk(),
+            0,
+        );
+        let mut other_disk = record(8);
+        other_disk.disk.serial = Some("other".into());
+        let [_, far] = chained(8);
+        for (what, slots) in [
+            ("parent", [old.clone(), alien]),
+            ("gap", [old.clone(), far]),
+            ("same sequence", [new.clone(), new]),
+            ("install", [old.clone(), other_install.encode().unwrap()]),
+            ("disk", [old, other_disk.encode().unwrap()]),
+        ] {
+            assert!(matches!(both(&slots), Choice::Fork(_)), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_long_fault_is_cut_to_fit() {
+        let mut long = record(1);
+        long.last_fault = Some(Fault::transient("w".repeat(9_000), "é".repeat(9_000)));
+        let back = Record::decode(&long.encode().unwrap()).unwrap();
+        assert!(back.last_fault.unwrap().why.len() < 1_000);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
+            prop_assert!(Record::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn no_header_makes_it_panic(version in 0_u64..u64::MAX, seq in ".{0,30}", len in ".{0,12}", tail in any::<u8>()) {
+            let mut slot = format!("{MAGIC} {version} seq={seq} len={len} sha256={}\n", "0".repeat(64)).into_bytes();
+            slot.resize(SLOT_BYTES, tail);
+            prop_assert!(Record::decode(&slot).is_err());
+        }
+
+        #[test]
+        fn sequence_and_marks_come_back(sequence: u64, raised in 0_u32..40, which in 0_usize..11) {
+            let mut one = record(sequence);
+            for _ in 0..raised { one.attempts.raise(Phase::ALL[which]); }
+            one.mark = [Mark::Reached, Mark::Begun, Mark::Stopped][which % 3];
+            prop_assert_eq!(Record::decode(&one.encode().unwrap()), Ok(one));
+        }
+    }
+}

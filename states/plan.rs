@@ -656,15 +656,38 @@ pub(crate) mod tests {
     fn the_ids_of_release_one_never_change() {
         // A changed id here orphans every unfinished install in the field.
         let plan = plan(true, true);
+        let mut text = format!("install {}\ngpt {}\n", plan.install, plan.table.disk_guid);
+        for entry in &plan.table.entries {
+            text += &format!(
+                "{} {} {}..{}\n",
+                entry.number, entry.partuuid, entry.first_lba, entry.last_lba
+            );
+        }
+        for volume in [
+            Some(&plan.esp),
+            plan.luks.as_ref(),
+            Some(&plan.root),
+            plan.swap.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            text += &format!("{} {} {}\n", volume.label, volume.id, volume.provisional);
+        }
+        text += &format!("layout {}\npayload {}\n", plan.layout_digest, plan.payload_digest);
         expect_test::expect![[r#"
-            install 1 f1
-        "#]]
-        .assert_eq(&format!(
-            "install {} f{}\n",
-            plan.table.entries.len().min(1),
-            plan.table.entries[0].number
-        ));
-        assert_eq!(plan.install.uuid().get_version_num(), 5);
+            install 9f774443-12a5-557d-9994-86e1f0f1c80c
+            gpt 789d69a2-30da-571a-a5dc-94a9147176cf
+            1 005e2de3-d524-5005-b6f9-3bef32b5354b 2048..2099199
+            2 070d4f86-ea16-51d1-9c15-66a201e5eeb4 2099200..15726591
+            3 887d3e1d-752f-5afa-acae-efc5df0deed8 15726592..16775167
+            ESP-WEB 8432278f-a94c-5571-8cd3-7dc08cbe7613 0d7e3c36-a846-5c43-9e95-a626253fe3cb
+            luks-web 1d56229b-50a6-5dd3-86c0-00c3ca04ffbf 215d0674-8a9e-59b4-b6b9-d84b8a02e4ee
+            root-web e340fe2e-8425-57c3-8e03-00c1a461be9d 8a6eb699-c422-5649-8f09-85e4b271577f
+            swap-web 3711c2ed-317f-50e8-80e1-2d1adadc1f7e 5f8b9edb-a1aa-589f-84e7-cbdfbc8ba1fc
+            layout 105209fcde2e053f8f824a9e8a7424fea59553a80d5ff0f5de71bde14986b7c2
+            payload e943ce348f1aa3d7c5cc50bbf28663d3f0d4a7bc1e7a652f99aa193bc5027db9
+        "#]].assert_eq(&text);
     }
 
     #[test]

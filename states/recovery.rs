@@ -1,8 +1,21 @@
 //! Which checkpoint to believe, and what follows. Law: the checkpoint says where to look; the disk says what is true; a
-//! checkpoint never permits anything (I6, I7).
+//! checkpoint never permits anything (I6, I7). What this module decides is where to begin looking, or that nothing may be
+//! touched; every step after it is judged from facts, checkpoint or not.
+//!
+//! Absent: looking. A [`Situation`] holds what was seen.
+//!
+//! The rules are numbered; docs/failure-model.md lists them with the test that shows each.
 
-use crate::plan::DiskIdentity;
+use crate::Phase;
+use crate::checkpoint::{Choice, Mark, Record, choose};
+use crate::fault::{Fault, FaultClass};
+use crate::names::HostName;
+use crate::plan::{DiskIdentity, InstallId, Layout, Payload, Plan};
 use crate::planned::GptCopy;
+use std::fmt;
+
+/// How many reinstall nonces are tried when a table is compared with the ids that would be ours.
+pub const NONCE_MAX: u32 = 255;
 
 /// What one disk says of itself before any decision.
 #[derive(Debug, Clone)]
@@ -19,3 +32,541 @@ pub struct DiskEvidence {
     /// ESP or the slot could not be found.
     pub slots: [Option<Vec<u8>>; 2],
 }
+
+/// Everything that is known before the first decision.
+#[derive(Debug, Clone)]
+pub struct Situation<'a> {
+    /// The host to install.
+    pub host: &'a HostName,
+    /// Its layout.
+    pub layout: &'a Layout,
+    /// Its payload.
+    pub payload: &'a Payload,
+    /// The configuration's `reinstall` number.
+    pub reinstall: u32,
+    /// Whether a person asked for a new install, on the command line.
+    pub asked_anew: bool,
+    /// Every disk.
+    pub disks: &'a [DiskEvidence],
+    /// The disk a new install would take, or why there is none.
+    pub choice: &'a Result<DiskIdentity, Fault>,
+    /// Whether that disk was named by the operator rather than found.
+    pub named: bool,
+    /// The record of this boot, from tmpfs.
+    pub tmpfs: Option<&'a [u8]>,
+}
+
+/// A recovery rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rule {
+    /// One slot bad: the other is used, the bad one repaired at the next save.
+    OneSlotBad = 1,
+    /// Both bad, but the table carries our ids: look upward, never rewrite the table.
+    SlotsLost = 2,
+    /// Both bad, no table of ours: a fresh start with full consent.
+    Fresh = 3,
+    /// The GPT copies differ and one is ours: not durable, the same table is written again under consent.
+    HalfTable = 4,
+    /// Fork, gap or parent mismatch: neither slot's phase is trusted.
+    Fork = 5,
+    /// A slot of another disk: foreign data.
+    OtherDisk = 6,
+    /// A slot of another host: stop and ask.
+    OtherHost = 7,
+    /// The layout differs: stop.
+    OtherLayout = 8,
+    /// A newer format: stop.
+    Newer = 9,
+    /// The clock plays no part.
+    Clock = 10,
+    /// The table was edited by hand: stop.
+    Edited = 11,
+    /// Two disks carry installs: the named one, or stop.
+    TwoDisks = 12,
+    /// The same install on two disks: stop.
+    Clone = 13,
+    /// The disk is behind its checkpoint: the disk wins.
+    Behind = 14,
+    /// The disk is ahead of its checkpoint: what verifies is skipped.
+    Ahead = 15,
+    /// Landed: nothing is touched.
+    Landed = 16,
+    /// Attempt limits reached: stop.
+    Exhausted = 17,
+    /// The slots are readable though the ESP will not mount: go on from the raw slots.
+    RawSlots = 18,
+}
+
+impl Rule {
+    /// Its number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {} ({self:?})", self.number())
+    }
+}
+
+/// Where the believed record lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Believed {
+    /// The record.
+    pub record: Record,
+    /// Its bytes, for the chain.
+    pub bytes: Vec<u8>,
+    /// Its slot, or `None` when it is the one in tmpfs.
+    pub slot: Option<usize>,
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// A new install; the disk's contents need consent.
+    Begin(Course),
+    /// An install that is under way.
+    Continue(Course),
+    /// An install that is finished. Nothing may be touched.
+    Landed {
+        /// What it says of itself.
+        record: Box<Record>,
+        /// For a person.
+        why: String,
+    },
+    /// Nothing may be touched.
+    Stop {
+        /// The rule that says so, when one does.
+        rule: Option<Rule>,
+        /// Why, and what to do.
+        fault: Fault,
+    },
+}
+
+/// How to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Course {
+    /// The plan.
+    pub plan: Box<Plan>,
+    /// The record believed, if any.
+    pub believed: Option<Box<Believed>>,
+    /// The rules that applied.
+    pub rules: Vec<Rule>,
+    /// For a person.
+    pub why: String,
+    /// The highest sequence number seen on the disk, believed or not.
+    pub sequence_seen: u64,
+}
+
+impl Course {
+    /// What the believed record claims.
+    pub fn claimed(&self) -> Option<Phase> {
+        self.believed.as_ref().map(|b| b.record.phase())
+    }
+
+    /// Whether the last writer may have been cut off: then contents are verified before they are trusted.
+    pub fn unclean(&self) -> bool {
+        self.believed
+            .as_ref()
+            .is_none_or(|b| b.record.mark != Mark::Stopped)
+    }
+}
+
+/// What a disk carries of landfall.
+struct Carried {
+    /// The nonce whose ids the table has.
+    table_nonce: Option<u32>,
+    choice: Choice,
+}
+
+impl Carried {
+    fn of(situation: &Situation<'_>, evidence: &DiskEvidence) -> Carried {
+        let guids: Vec<_> = [&evidence.primary, &evidence.backup]
+            .into_iter()
+            .filter_map(|c| c.table())
+            .map(|t| t.disk_guid)
+            .collect();
+        let table_nonce = if guids.is_empty() {
+            None
+        } else {
+            (0..=NONCE_MAX).rev().find(|&nonce| {
+                let install = InstallId::derive(situation.host, situation.layout, &evidence.disk, nonce);
+                guids.contains(&install.disk_guid())
+            })
+        };
+        let slots = [evidence.slots[0].as_deref(), evidence.slots[1].as_deref()];
+        Carried {
+            table_nonce,
+            choice: choose(slots),
+        }
+    }
+
+    fn record(&self) -> Option<&Record> {
+        match &self.choice {
+            Choice::Believed { record, .. } => Some(record),
+            Choice::Neither(_) | Choice::Fork(_) | Choice::Newer(_) => None,
+        }
+    }
+
+    /// Whether this disk has an install of this host under way or finished.
+    fn is_of(&self, host: &HostName, disk: &DiskIdentity) -> bool {
+        self.table_nonce.is_some() || self.record().is_some_and(|r| &r.host == host && &r.disk == disk)
+    }
+}
+
+/// Decides. Pure.
+pub fn decide(situation: &Situation<'_>) -> Decision {
+    let carried: Vec<Carried> = situation
+        .disks
+        .iter()
+        .map(|d| Carried::of(situation, d))
+        .collect();
+    if let Some(stop) = clone(situation, &carried) {
+        return stop;
+    }
+    let carriers: Vec<usize> = (0..carried.len())
+        .filter(|&i| carried[i].is_of(situation.host, &situation.disks[i].disk))
+        .collect();
+    let chosen = situation
+        .choice
+        .as_ref()
+        .ok()
+        .and_then(|c| situation.disks.iter().position(|d| &d.disk == c));
+    let mut rules = Vec::new();
+    let target = match (carriers.as_slice(), chosen) {
+        (_, Some(named)) if situation.named => {
+            if carriers.len() > 1 {
+                rules.push(Rule::TwoDisks);
+            }
+            named
+        }
+        ([one], _) => *one,
+        ([], Some(chosen)) => chosen,
+        ([], None) => {
+            let fault = situation.choice.clone().err().unwrap_or_else(|| {
+                Fault::unsafe_(
+                    "disk",
+                    "the chosen disk is not among those looked at",
+                    "landfall disks",
+                )
+            });
+            return Decision::Stop { rule: None, fault };
+        }
+        (several, _) => {
+            let list: Vec<String> = several
+                .iter()
+                .map(|&i| {
+                    format!(
+                        "{} ({})",
+                        situation.disks[i].device,
+                        situation.disks[i].disk.name()
+                    )
+                })
+                .collect();
+            return stop(
+                Rule::TwoDisks,
+                "checkpoints",
+                format!(
+                    "several disks carry an install of {}: {}",
+                    situation.host,
+                    list.join(", ")
+                ),
+                "name the disk: INSTALL_DISK=/dev/… landfall resume",
+            );
+        }
+    };
+    on_disk(situation, &situation.disks[target], &carried[target], rules)
+}
+
+fn stop(rule: Rule, what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Decision {
+    Decision::Stop {
+        rule: Some(rule),
+        fault: Fault::unsafe_(what, why, next),
+    }
+}
+
+/// Rule 13: the same install on two disks. Compared by the table's GUID and by what slots say, whichever is there.
+fn clone(situation: &Situation<'_>, carried: &[Carried]) -> Option<Decision> {
+    let mut seen: Vec<(uuid::Uuid, usize)> = Vec::new();
+    for (index, (evidence, carried)) in situation.disks.iter().zip(carried).enumerate() {
+        let ours = |guid: &uuid::Uuid| {
+            // Only installs that could be this host's, on any of the disks here, are of interest.
+            situation.disks.iter().any(|d| {
+                (0..=NONCE_MAX).any(|nonce| {
+                    let install = InstallId::derive(situation.host, situation.layout, &d.disk, nonce);
+                    install.disk_guid() == *guid || install.uuid() == *guid
+                })
+            })
+        };
+        let mut ids: Vec<uuid::Uuid> = [&evidence.primary, &evidence.backup]
+            .into_iter()
+            .filter_map(|copy| copy.table())
+            .map(|table| table.disk_guid)
+            .collect();
+        if let Some(record) = carried.record() {
+            ids.push(record.install.disk_guid());
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            if let Some((_, other)) = seen.iter().find(|(known, other)| *known == id && *other != index)
+                && ours(&id)
+            {
+                let other = &situation.disks[*other];
+                return Some(stop(
+                    Rule::Clone,
+                    format!("install on {}", evidence.device),
+                    format!(
+                        "the same install is on {} ({}) and on {} ({}): one is a copy of the other",
+                        other.device,
+                        other.disk.name(),
+                        evidence.device,
+                        evidence.disk.name()
+                    ),
+                    "detach the copy, then: landfall resume",
+                ));
+            }
+            seen.push((id, index));
+        }
+    }
+    None
+}
+
+fn on_disk(
+    situation: &Situation<'_>,
+    evidence: &DiskEvidence,
+    carried: &Carried,
+    mut rules: Vec<Rule>,
+) -> Decision {
+    let disk = &evidence.disk;
+    let name = format!("{} ({})", evidence.device, disk.name());
+    let plan = |nonce: u32| Plan::derive(situation.host, situation.layout, situation.payload, disk, nonce);
+    let begin = |nonce: u32, rules: Vec<Rule>, why: String, sequence_seen: u64| match plan(nonce) {
+        Ok(plan) => {
+            // A run of this boot that was cut off before the ESP existed left its attempts and its pin in tmpfs.
+            let believed = tmpfs(situation, &plan);
+            Decision::Begin(Course {
+                plan: Box::new(plan),
+                believed,
+                rules,
+                why,
+                sequence_seen,
+            })
+        }
+        Err(error) => Decision::Stop {
+            rule: None,
+            fault: Fault::needs_change(
+                format!("disk {name}"),
+                error.to_string(),
+                "choose another disk (INSTALL_DISK=/dev/…), or change the layout in the configuration",
+            ),
+        },
+    };
+    let anew = "landfall install --reinstall, and agree when asked";
+
+    // What the slots say, as far as they may speak for this disk.
+    let mut sequence_seen = 0;
+    let mut believed = None;
+    match &carried.choice {
+        Choice::Newer(version) => {
+            return stop(
+                Rule::Newer,
+                format!("checkpoint on {name}"),
+                format!("it has format version {version}, which this landfall does not know"),
+                "use the installer that wrote it, or a newer one",
+            );
+        }
+        Choice::Fork(_) => rules.push(Rule::Fork),
+        Choice::Neither(_) => {}
+        Choice::Believed { record, slot, other } => {
+            sequence_seen = record.sequence;
+            if &record.disk != disk {
+                rules.push(Rule::OtherDisk);
+            } else if &record.host != situation.host {
+                if !situation.asked_anew {
+                    return stop(
+                        Rule::OtherHost,
+                        format!("disk {name}"),
+                        format!(
+                            "it carries an install of host {}, not of {}",
+                            record.host, situation.host
+                        ),
+                        format!("use the installer of {}, or: {anew}", record.host),
+                    );
+                }
+            } else if record.layout != situation.layout.digest() {
+                if !situation.asked_anew {
+                    return stop(
+                        Rule::OtherLayout,
+                        format!("disk {name}"),
+                        format!(
+                            "it carries install {} of {} with another layout (labels, sizes, encryption or swap)",
+                            record.install, record.host
+                        ),
+                        format!("use the installer it was begun with, or: {anew}"),
+                    );
+                }
+            } else if record.install
+                != InstallId::derive(situation.host, situation.layout, disk, record.nonce)
+            {
+                // Its own fields contradict one another: nobody of us wrote it.
+                rules.push(Rule::Fork);
+            } else {
+                if other.is_some() {
+                    rules.push(Rule::OneSlotBad);
+                }
+                let bytes = evidence.slots[*slot].clone().unwrap_or_default();
+                believed = Some(Box::new(Believed {
+                    record: (**record).clone(),
+                    bytes,
+                    slot: Some(*slot),
+                }));
+            }
+        }
+    }
+
+    // A new install over what is there: a person asked, or the configuration's number was raised.
+    let known_nonce = believed.as_ref().map(|b| b.record.nonce).max(carried.table_nonce);
+    if situation.asked_anew {
+        let nonce = known_nonce.map_or(situation.reinstall, |known| {
+            situation.reinstall.max(known.saturating_add(1))
+        });
+        return begin(nonce, rules, "a new install was asked for".into(), sequence_seen);
+    }
+    if let Some(known) = known_nonce
+        && situation.reinstall > known
+    {
+        let why = format!(
+            "the configuration asks for reinstall {}, the disk carries {known}",
+            situation.reinstall
+        );
+        return begin(situation.reinstall, rules, why, sequence_seen);
+    }
+
+    if let Some(believed) = &believed
+        && believed.record.phase() == Phase::Landed
+    {
+        return Decision::Landed {
+            why: format!(
+                "{name} carries a finished install of {}; a new one needs: {anew}",
+                situation.host
+            ),
+            record: Box::new(believed.record.clone()),
+        };
+    }
+
+    let Some(nonce) = known_nonce else {
+        rules.push(Rule::Fresh);
+        return begin(
+            situation.reinstall,
+            rules,
+            format!("{name} carries no install of {}", situation.host),
+            sequence_seen,
+        );
+    };
+    let plan = match plan(nonce) {
+        Ok(plan) => plan,
+        Err(error) => {
+            return Decision::Stop {
+                rule: None,
+                fault: Fault::needs_change(format!("disk {name}"), error.to_string(), "change the layout"),
+            };
+        }
+    };
+    let ours = |copy: &GptCopy| copy.table() == Some(&plan.table);
+    for copy in [&evidence.primary, &evidence.backup] {
+        if let Some(found) = copy.table()
+            && found.disk_guid == plan.table.disk_guid
+            && found != &plan.table
+        {
+            return stop(
+                Rule::Edited,
+                format!("partition table of {name}"),
+                format!(
+                    "it was changed since: {}",
+                    plan.table.differences(found).join("; ")
+                ),
+                format!("restore the table, or: {anew}"),
+            );
+        }
+    }
+    match (ours(&evidence.primary), ours(&evidence.backup)) {
+        (true, true) => {}
+        (true, false) | (false, true) => rules.push(Rule::HalfTable),
+        (false, false) => {
+            // The slots are ours, the table is not: the disk is behind, and wins. Writing the table needs consent.
+            rules.push(Rule::Behind);
+            let why = format!("{name} has a checkpoint of ours, but not our partition table");
+            return match begin(nonce, rules, why, sequence_seen) {
+                Decision::Begin(course) => Decision::Begin(Course { believed, ..course }),
+                other => other,
+            };
+        }
+    }
+    let why = match &believed {
+        Some(b) => format!(
+            "{name} carries an install of {} at {}",
+            situation.host,
+            b.record.phase()
+        ),
+        None => {
+            if !rules.contains(&Rule::Fork) {
+                rules.push(Rule::SlotsLost);
+            }
+            format!(
+                "{name} carries our partition table, but no readable checkpoint: everything is looked at again"
+            )
+        }
+    };
+    // Before the ESP exists the record is in tmpfs only.
+    let believed = believed.or_else(|| tmpfs(situation, &plan));
+    Decision::Continue(Course {
+        plan: Box::new(plan),
+        believed,
+        rules,
+        why,
+        sequence_seen,
+    })
+}
+
+/// The record of this boot, when it is of this plan.
+fn tmpfs(situation: &Situation<'_>, plan: &Plan) -> Option<Box<Believed>> {
+    let bytes = situation.tmpfs?;
+    match Record::decode(bytes) {
+        // From Anchored on, only the ESP's word counts.
+        Ok(record)
+            if record.install == plan.install
+                && record.disk == plan.disk
+                && !record.phase().is_anchored() =>
+        {
+            Some(Box::new(Believed {
+                record,
+                bytes: bytes.to_vec(),
+                slot: None,
+            }))
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
+impl Decision {
+    /// The rules that applied.
+    pub fn rules(&self) -> Vec<Rule> {
+        match self {
+            Decision::Begin(course) | Decision::Continue(course) => course.rules.clone(),
+            Decision::Landed { .. } => vec![Rule::Landed],
+            Decision::Stop { rule, .. } => rule.iter().copied().collect(),
+        }
+    }
+
+    /// Whether this is a stop of the class that is never retried.
+    pub fn is_unsafe_stop(&self) -> bool {
+        matches!(self, Decision::Stop { fault, .. } if fault.class == FaultClass::Unsafe)
+    }
+}
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

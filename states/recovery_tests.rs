@@ -1,0 +1,517 @@
+//! The recovery table, row by row, and what holds for every row.
+
+use super::*;
+use crate::Claim;
+use crate::checkpoint::tests::record;
+use crate::names::Digest;
+use crate::plan::tests::{disk, layout, payload};
+use proptest::prelude::*;
+
+struct Bench {
+    host: HostName,
+    layout: Layout,
+    payload: Payload,
+    disks: Vec<DiskEvidence>,
+    choice: Result<DiskIdentity, Fault>,
+    named: bool,
+    reinstall: u32,
+    asked_anew: bool,
+    tmpfs: Option<Vec<u8>>,
+}
+
+impl Bench {
+    fn new(disks: Vec<DiskEvidence>) -> Bench {
+        Bench {
+            host: "web".parse().unwrap(),
+            layout: layout(true, true),
+            payload: payload(),
+            choice: Ok(disks[0].disk.clone()),
+            disks,
+            named: false,
+            reinstall: 0,
+            asked_anew: false,
+            tmpfs: None,
+        }
+    }
+
+    fn decide(&self) -> Decision {
+        decide(&Situation {
+            host: &self.host,
+            layout: &self.layout,
+            payload: &self.payload,
+            reinstall: self.reinstall,
+            asked_anew: self.asked_anew,
+            disks: &self.disks,
+            choice: &self.choice,
+            named: self.named,
+            tmpfs: self.tmpfs.as_deref(),
+        })
+    }
+}
+
+fn plan_at(nonce: u32) -> Plan {
+    Plan::derive(
+        &"web".parse().unwrap(),
+        &layout(true, true),
+        &payload(),
+        &disk(),
+        nonce,
+    )
+    .unwrap()
+}
+
+fn blank() -> DiskEvidence {
+    DiskEvidence {
+        disk: disk(),
+        device: "/dev/vda".into(),
+        primary: GptCopy::Absent,
+        backup: GptCopy::Absent,
+        slots: [None, None],
+    }
+}
+
+fn tabled() -> DiskEvidence {
+    let table = plan_at(0).table;
+    DiskEvidence {
+        primary: GptCopy::Whole(table.clone()),
+        backup: GptCopy::Whole(table),
+        ..blank()
+    }
+}
+
+fn slots(first: Record) -> [Option<Vec<u8>>; 2] {
+    let older = first.encode().unwrap();
+    let newer = Record {
+        sequence: first.sequence + 1,
+        parent: Some(Record::digest_of(&older)),
+        ..first
+    };
+    [Some(older), Some(newer.encode().unwrap())]
+}
+
+fn under_way() -> DiskEvidence {
+    DiskEvidence {
+        slots: slots(record(7)),
+        ..tabled()
+    }
+}
+
+fn course(decision: Decision) -> Course {
+    match decision {
+        Decision::Begin(course) | Decision::Continue(course) => course,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn stopped_by(decision: Decision) -> (Rule, Fault) {
+    match decision {
+        Decision::Stop {
+            rule: Some(rule),
+            fault,
+        } => (rule, fault),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn whole_slots_of_this_install_are_believed() {
+    let decision = Bench::new(vec![under_way()]).decide();
+    assert!(matches!(decision, Decision::Continue(_)));
+    let course = course(decision);
+    assert_eq!(
+        (course.claimed(), course.rules.as_slice()),
+        (Some(Phase::Realised), &[][..])
+    );
+    assert_eq!(course.believed.unwrap().slot, Some(1));
+}
+
+#[test]
+fn rule_1_one_bad_slot() {
+    let mut evidence = under_way();
+    evidence.slots[1].as_mut().unwrap()[3000] ^= 1;
+    let course = course(Bench::new(vec![evidence]).decide());
+    assert_eq!(course.rules, [Rule::OneSlotBad]);
+    assert_eq!(course.believed.unwrap().record.sequence, 7);
+}
+
+#[test]
+fn rule_2_both_bad_and_our_table() {
+    let decision = Bench::new(vec![tabled()]).decide();
+    assert!(
+        matches!(decision, Decision::Continue(_)),
+        "never a fresh start over our own table"
+    );
+    let course = course(decision);
+    assert_eq!(course.rules, [Rule::SlotsLost]);
+    assert!(course.believed.is_none() && course.unclean());
+}
+
+#[test]
+fn rule_3_both_bad_and_no_table_of_ours() {
+    let foreign = GptTableOf::other();
+    for evidence in [
+        blank(),
+        DiskEvidence {
+            primary: foreign.clone(),
+            backup: foreign,
+            ..blank()
+        },
+    ] {
+        let decision = Bench::new(vec![evidence]).decide();
+        assert!(matches!(decision, Decision::Begin(_)));
+        assert_eq!(decision.rules(), [Rule::Fresh]);
+    }
+}
+
+struct GptTableOf;
+impl GptTableOf {
+    fn other() -> GptCopy {
+        let mut table = plan_at(0).table;
+        table.disk_guid = uuid::Uuid::from_u128(1);
+        GptCopy::Whole(table)
+    }
+}
+
+#[test]
+fn rule_4_copies_differ_and_one_is_ours() {
+    for evidence in [
+        DiskEvidence {
+            backup: GptCopy::Absent,
+            ..tabled()
+        },
+        DiskEvidence {
+            primary: GptTableOf::other(),
+            ..tabled()
+        },
+    ] {
+        let decision = Bench::new(vec![evidence]).decide();
+        assert!(matches!(decision, Decision::Continue(_)));
+        assert!(decision.rules().contains(&Rule::HalfTable));
+    }
+}
+
+#[test]
+fn rule_5_a_fork_trusts_neither() {
+    let mut evidence = under_way();
+    evidence.slots[0] = Some(
+        Record {
+            boot: "another".into(),
+            ..record(7)
+        }
+        .encode()
+        .unwrap(),
+    );
+    let decision = Bench::new(vec![evidence]).decide();
+    assert!(matches!(decision, Decision::Continue(_)));
+    let course = course(decision);
+    assert_eq!(course.rules, [Rule::Fork]);
+    assert!(course.believed.is_none());
+}
+
+#[test]
+fn rule_5_a_record_that_contradicts_itself_is_not_believed() {
+    let evidence = DiskEvidence {
+        slots: slots(Record {
+            nonce: 3,
+            ..record(7)
+        }),
+        ..tabled()
+    };
+    let course = course(Bench::new(vec![evidence]).decide());
+    assert!(course.rules.contains(&Rule::Fork) && course.believed.is_none());
+}
+
+#[test]
+fn rule_6_a_slot_of_another_disk_is_foreign_data() {
+    let mut other = record(7);
+    other.disk.serial = Some("elsewhere".into());
+    let decision = Bench::new(vec![DiskEvidence {
+        slots: slots(other),
+        ..blank()
+    }])
+    .decide();
+    assert!(
+        matches!(decision, Decision::Begin(_)),
+        "no progress and no stop on its word"
+    );
+    assert_eq!(decision.rules(), [Rule::OtherDisk, Rule::Fresh]);
+}
+
+#[test]
+fn rule_7_another_host_stops() {
+    let other = Record {
+        host: "db".parse().unwrap(),
+        ..record(7)
+    };
+    let mut bench = Bench::new(vec![DiskEvidence {
+        slots: slots(other),
+        ..blank()
+    }]);
+    let (rule, fault) = stopped_by(bench.decide());
+    assert_eq!(rule, Rule::OtherHost);
+    assert!(fault.why.contains("host db"));
+    bench.asked_anew = true;
+    assert!(
+        matches!(bench.decide(), Decision::Begin(_)),
+        "a person may ask for it"
+    );
+}
+
+#[test]
+fn rule_8_another_layout_stops_and_names_the_install() {
+    let other = Record {
+        layout: Digest::of(b"other"),
+        ..record(7)
+    };
+    let (rule, fault) = stopped_by(
+        Bench::new(vec![DiskEvidence {
+            slots: slots(other.clone()),
+            ..tabled()
+        }])
+        .decide(),
+    );
+    assert_eq!(rule, Rule::OtherLayout);
+    assert!(fault.why.contains(&other.install.to_string()));
+}
+
+#[test]
+fn rule_9_a_newer_format_stops() {
+    let text = String::from_utf8(record(7).encode().unwrap()).unwrap();
+    let newer = text.replacen("CHECKPOINT 1", "CHECKPOINT 2", 1);
+    // The control: with the old digest it is damage, not news.
+    let mut bench = Bench::new(vec![DiskEvidence {
+        slots: [Some(newer.clone().into_bytes()), None],
+        ..tabled()
+    }]);
+    assert_eq!(bench.decide().rules(), [Rule::SlotsLost]);
+    let head = newer.find("sha256=").unwrap() + 7;
+    let digest = Digest::of([&newer[..head], &newer[head + 64..]].concat().as_bytes());
+    let sealed = format!("{}{digest}{}", &newer[..head], &newer[head + 64..]);
+    bench.disks[0].slots[0] = Some(sealed.into_bytes());
+    let (rule, fault) = stopped_by(bench.decide());
+    assert_eq!(rule, Rule::Newer);
+    assert!(fault.why.contains("version 2"));
+}
+
+#[test]
+fn rule_11_a_table_edited_by_hand_stops() {
+    let mut table = plan_at(0).table;
+    table.entries[1].last_lba -= 1;
+    let evidence = DiskEvidence {
+        primary: GptCopy::Whole(table.clone()),
+        backup: GptCopy::Whole(table),
+        ..under_way()
+    };
+    let (rule, fault) = stopped_by(Bench::new(vec![evidence]).decide());
+    assert_eq!(rule, Rule::Edited);
+    assert!(fault.why.contains("partition 2"));
+}
+
+fn second(serial: &str) -> (DiskIdentity, Plan) {
+    let identity = DiskIdentity {
+        serial: Some(serial.into()),
+        ..disk()
+    };
+    let plan = Plan::derive(
+        &"web".parse().unwrap(),
+        &layout(true, true),
+        &payload(),
+        &identity,
+        0,
+    )
+    .unwrap();
+    (identity, plan)
+}
+
+#[test]
+fn rule_12_two_disks_need_a_name() {
+    let (identity, plan) = second("LF0002");
+    let other = DiskEvidence {
+        disk: identity.clone(),
+        device: "/dev/vdb".into(),
+        primary: GptCopy::Whole(plan.table.clone()),
+        backup: GptCopy::Whole(plan.table),
+        slots: [None, None],
+    };
+    let mut bench = Bench::new(vec![under_way(), other]);
+    let (rule, fault) = stopped_by(bench.decide());
+    assert_eq!(rule, Rule::TwoDisks);
+    assert!(fault.why.contains("/dev/vda") && fault.why.contains("/dev/vdb"));
+    bench.named = true;
+    bench.choice = Ok(identity.clone());
+    assert_eq!(course(bench.decide()).plan.disk, identity);
+}
+
+#[test]
+fn an_install_under_way_wins_over_a_disk_that_was_only_found() {
+    let (identity, _) = second("LF0002");
+    let other = DiskEvidence {
+        disk: identity.clone(),
+        device: "/dev/vdb".into(),
+        ..blank()
+    };
+    let mut bench = Bench::new(vec![under_way(), other]);
+    bench.choice = Ok(identity);
+    assert_eq!(course(bench.decide()).plan.disk, disk());
+    bench.choice = Err(Fault::needs_change("disk", "a tie", "name one"));
+    assert_eq!(course(bench.decide()).plan.disk, disk());
+}
+
+#[test]
+fn rule_13_a_copied_disk_stops() {
+    let (identity, _) = second("LF0002");
+    let copy = DiskEvidence {
+        disk: identity,
+        device: "/dev/vdb".into(),
+        ..under_way()
+    };
+    let mut bench = Bench::new(vec![under_way(), copy]);
+    assert_eq!(stopped_by(bench.decide()).0, Rule::Clone);
+    bench.named = true;
+    assert_eq!(
+        stopped_by(bench.decide()).0,
+        Rule::Clone,
+        "even when one is named: labels would still collide"
+    );
+}
+
+#[test]
+fn rule_14_a_checkpoint_without_its_table_needs_consent_again() {
+    let decision = Bench::new(vec![DiskEvidence {
+        slots: slots(record(7)),
+        ..blank()
+    }])
+    .decide();
+    assert!(matches!(decision, Decision::Begin(_)));
+    assert!(decision.rules().contains(&Rule::Behind));
+    assert_eq!(
+        course(decision).claimed(),
+        Some(Phase::Realised),
+        "the claim stays, to make judging stricter"
+    );
+}
+
+#[test]
+fn rule_16_landed_is_left_alone_until_asked() {
+    let done = Record {
+        claim: Claim::Landed(record(1).claim.system().unwrap().clone()),
+        ..record(7)
+    };
+    let mut bench = Bench::new(vec![DiskEvidence {
+        slots: slots(done),
+        ..tabled()
+    }]);
+    assert!(matches!(bench.decide(), Decision::Landed { .. }));
+    bench.payload.repository.reference = crate::plan::Reference::Branch("next".parse().unwrap());
+    assert!(
+        matches!(bench.decide(), Decision::Landed { .. }),
+        "a new payload is no reason either"
+    );
+    bench.asked_anew = true;
+    assert_eq!(course(bench.decide()).plan.nonce, 1);
+    bench.asked_anew = false;
+    bench.reinstall = 4;
+    assert_eq!(course(bench.decide()).plan.nonce, 4);
+}
+
+#[test]
+fn a_reinstall_that_was_cut_off_is_found_by_its_nonce() {
+    let table = plan_at(3).table;
+    let evidence = DiskEvidence {
+        primary: GptCopy::Whole(table.clone()),
+        backup: GptCopy::Whole(table),
+        ..blank()
+    };
+    let decision = Bench::new(vec![evidence]).decide();
+    assert!(matches!(decision, Decision::Continue(_)));
+    assert_eq!(course(decision).plan.nonce, 3);
+}
+
+#[test]
+fn the_record_of_this_boot_keeps_attempts_and_pin_before_the_esp_exists() {
+    let early = Record {
+        claim: Claim::Planned,
+        ..record(2)
+    };
+    let mut bench = Bench::new(vec![blank()]);
+    bench.tmpfs = Some(early.encode().unwrap());
+    assert_eq!(course(bench.decide()).believed.unwrap().record.sequence, 2);
+    bench.tmpfs = Some(record(9).encode().unwrap());
+    assert!(
+        course(bench.decide()).believed.is_none(),
+        "from Anchored on only the ESP's word counts"
+    );
+}
+
+#[test]
+fn no_disk_is_the_choice_s_fault() {
+    let mut bench = Bench::new(vec![blank()]);
+    bench.choice = Err(Fault::needs_change("disk", "none", "attach one"));
+    let Decision::Stop { rule: None, fault } = bench.decide() else {
+        panic!()
+    };
+    assert_eq!(fault.why, "none");
+}
+
+#[test]
+fn unclean_unless_the_last_writer_said_so() {
+    let stopped = Record {
+        mark: Mark::Stopped,
+        ..record(7)
+    };
+    let evidence = DiskEvidence {
+        slots: slots(stopped),
+        ..tabled()
+    };
+    assert!(!course(Bench::new(vec![evidence]).decide()).unclean());
+    assert!(course(Bench::new(vec![under_way()]).decide()).unclean());
+}
+
+proptest! {
+    /// I7 at its root: whatever the slots hold, a table that is ours is never begun over without being asked, and a
+    /// disk without our table is never continued.
+    #[test]
+    fn no_slot_bytes_turn_a_table_of_ours_into_a_fresh_start(
+        a in slot_bytes(), b in slot_bytes(), ours: bool,
+    ) {
+        let evidence = DiskEvidence { slots: [a, b], ..if ours { tabled() } else { blank() } };
+        let decision = Bench::new(vec![evidence]).decide();
+        match decision {
+            Decision::Begin(_) => prop_assert!(!ours),
+            Decision::Continue(_) => prop_assert!(ours),
+            Decision::Landed { .. } | Decision::Stop { .. } => {}
+        }
+    }
+}
+
+/// Random bytes, damaged records, whole records of all kinds, or nothing.
+fn slot_bytes() -> impl Strategy<Value = Option<Vec<u8>>> {
+    let whole = (0_u64..20, 0_u32..3, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(sequence, nonce, host, layout, landed)| {
+            let mut one = Record {
+                nonce,
+                ..record(sequence)
+            };
+            if host {
+                one.host = "db".parse().unwrap();
+            }
+            if layout {
+                one.layout = Digest::of(b"other");
+            }
+            if landed {
+                one.claim = Claim::Landed(one.claim.system().unwrap().clone());
+            }
+            Some(one.encode().unwrap())
+        },
+    );
+    prop_oneof![
+        Just(None),
+        proptest::collection::vec(any::<u8>(), 0..64).prop_map(Some),
+        whole.clone(),
+        (whole, any::<prop::sample::Index>()).prop_map(|(slot, at)| slot.map(|mut bytes| {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 0x20;
+            bytes
+        })),
+    ]
+}
