@@ -1,6 +1,8 @@
 //! landfall: a NixOS installer that never has to start over.
 
 pub mod config;
+pub mod driver;
 pub mod event;
 pub mod real;
+pub mod store;
 pub mod world;

@@ -52,6 +52,8 @@ pub struct Survey {
     pub disks: Vec<DiskEvidence>,
     /// The disk that a new install would take, or why there is none (no candidate, a tie, a doubt).
     pub choice: Result<DiskIdentity, Fault>,
+    /// Whether that disk was named by the operator rather than found.
+    pub named: bool,
 }
 
 /// A world to install in.
@@ -85,8 +87,11 @@ pub trait World:
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault>;
     /// Asks for consent. `None`: it was refused.
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault>;
-    /// Undoes attachments of the run (mounts, mappings), flushes what was written. Called at every stop.
+    /// Undoes the run's attachments of the target (mounts, mappings) and flushes what was written, so that a record that
+    /// says so can be saved afterwards. Called at the end of every run.
     async fn release(&mut self) -> Result<(), Fault>;
+    /// Undoes the checkpoint's own attachment, after the last save, and gives the disk back.
+    async fn close(&mut self) -> Result<(), Fault>;
     /// An id of this boot (not of this run).
     fn boot_id(&self) -> String;
     /// Milliseconds on a clock that never goes back, from any start.

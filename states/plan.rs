@@ -687,7 +687,8 @@ pub(crate) mod tests {
             swap-web 3711c2ed-317f-50e8-80e1-2d1adadc1f7e 5f8b9edb-a1aa-589f-84e7-cbdfbc8ba1fc
             layout 105209fcde2e053f8f824a9e8a7424fea59553a80d5ff0f5de71bde14986b7c2
             payload e943ce348f1aa3d7c5cc50bbf28663d3f0d4a7bc1e7a652f99aa193bc5027db9
-        "#]].assert_eq(&text);
+        "#]]
+        .assert_eq(&text);
     }
 
     #[test]

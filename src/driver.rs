@@ -1,0 +1,502 @@
+//! The driver: look, judge, act, look again, judge again. Law: it holds no rule of its own. What to do is judged by the
+//! states, from facts; what is done is the world's; the driver only keeps the rhythm, the count of attempts and the
+//! checkpoint. Every loop here is bounded, by the number of states or by the budget.
+//!
+//! A run, first or resumed, begins at `Planned` and looks at every step; what is done is skipped because it was seen to be
+//! done, not because a checkpoint says so. Absent: devices, programs, clocks; all of that is in the [`World`].
+
+use crate::event::Event;
+use crate::store::{Place, Store};
+use crate::world::{Perform, World};
+use landfall_states::checkpoint::{Mark, Record};
+use landfall_states::consent::Consent;
+use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass};
+use landfall_states::names::{HostName, Revision};
+use landfall_states::plan::{Layout, Payload, Plan};
+use landfall_states::planned::Planned;
+use landfall_states::recovery::{Course, Decision, Rule, Situation, decide};
+use landfall_states::{Claim, Phase, State, Step, Verdict};
+use std::time::Duration;
+
+/// How often an order may be reported as carried out and then not be, before that is called a defect of the tool that
+/// carried it out.
+const EMPTY_SUCCESSES_MAX: u32 = 3;
+/// How often consent is asked for one step: what is there may change once while a person reads.
+const CONSENTS_MAX: u32 = 2;
+
+/// What is asked of a run.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The host.
+    pub host: HostName,
+    /// Its layout.
+    pub layout: Layout,
+    /// Its payload.
+    pub payload: Payload,
+    /// The configuration's reinstall number.
+    pub reinstall: u32,
+    /// A person asked for a new install over whatever is there.
+    pub asked_anew: bool,
+    /// Only go on with what is under way.
+    pub resume_only: bool,
+    /// Forget the attempts made so far.
+    pub forgive: bool,
+    /// Retries.
+    pub budget: Budget,
+}
+
+/// How a run ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The install landed in this run.
+    Landed {
+        /// The system.
+        system: String,
+        /// The revision.
+        revision: Revision,
+    },
+    /// It had landed before; nothing was touched.
+    AlreadyLanded {
+        /// For a person.
+        why: String,
+    },
+    /// A resume was asked for and there is nothing under way.
+    NothingToResume {
+        /// For a person.
+        why: String,
+    },
+}
+
+/// How a run stopped before the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    /// Where.
+    pub phase: Phase,
+    /// Why, and what to do.
+    pub fault: Fault,
+    /// The recovery rule that says so, when one does.
+    pub rule: Option<Rule>,
+}
+
+/// Runs an install to its end, or to a stop with a reason. Whatever happens, what this run attached is released and the
+/// checkpoint says so.
+pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
+    let result = begin(world, request).await;
+    if let Err(halt) = &result {
+        world.tell(Event::Stopped {
+            phase: halt.phase,
+            fault: halt.fault.clone(),
+        });
+    }
+    result
+}
+
+async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
+    let at_start = |fault: Fault| Halt {
+        phase: Phase::Planned,
+        fault,
+        rule: None,
+    };
+    let survey = world.survey().await.map_err(at_start)?;
+    let tmpfs = world.read_tmpfs().await.map_err(at_start)?;
+    let decision = decide(&Situation {
+        host: &request.host,
+        layout: &request.layout,
+        payload: &request.payload,
+        reinstall: request.reinstall,
+        asked_anew: request.asked_anew,
+        disks: &survey.disks,
+        choice: &survey.choice,
+        named: survey.named,
+        tmpfs: tmpfs.as_deref(),
+    });
+    let rules = decision.rules().iter().map(|r| r.number()).collect();
+    let (course, fresh) = match decision {
+        Decision::Landed { record, why } => {
+            world.tell(Event::Decided {
+                rules,
+                what: why.clone(),
+                claimed: Some(record.phase()),
+            });
+            return Ok(Outcome::AlreadyLanded { why });
+        }
+        Decision::Stop { rule, fault } => {
+            return Err(Halt {
+                phase: Phase::Planned,
+                fault,
+                rule,
+            });
+        }
+        Decision::Begin(course) => (course, true),
+        Decision::Continue(course) => (course, false),
+    };
+    world.tell(Event::Decided {
+        rules,
+        what: course.why.clone(),
+        claimed: course.claimed(),
+    });
+    // A first attempt that was cut off before the ESP existed is under way too.
+    if request.resume_only && fresh && course.believed.is_none() {
+        return Ok(Outcome::NothingToResume { why: course.why });
+    }
+    let pinned = course
+        .believed
+        .as_ref()
+        .filter(|b| b.record.payload == course.plan.payload_digest)
+        .map(|b| b.record.revision.clone());
+    let fresh_disk = fresh;
+    let revision = world
+        .preflight(&course.plan, &request.payload, pinned.as_ref(), fresh_disk)
+        .await
+        .map_err(at_start)?;
+    world.hold(&course.plan).await.map_err(at_start)?;
+    let mut attempts = course
+        .believed
+        .as_ref()
+        .map(|b| b.record.attempts.clone())
+        .unwrap_or_default();
+    if request.forgive {
+        attempts.forgive();
+    }
+    let mut run = Run {
+        world,
+        budget: request.budget,
+        store: Store::new(&course),
+        attempts,
+        last_fault: None,
+        plan: (*course.plan).clone(),
+        revision: revision.clone(),
+        claim: Claim::Planned,
+        dirty: false,
+    };
+    let first = Planned::new(
+        (*course.plan).clone(),
+        revision,
+        // A new table makes everything behind it new: a claim of a former one says nothing about it.
+        if fresh { None } else { course.claimed() },
+        course.unclean(),
+    );
+    let end = run.travel(State::Planned(first), &course).await;
+    run.settle(end).await
+}
+
+struct Run<'w, W: World> {
+    world: &'w mut W,
+    budget: Budget,
+    store: Store,
+    attempts: Attempts,
+    last_fault: Option<Fault>,
+    plan: Plan,
+    revision: Revision,
+    /// The state reached in this run, by looking.
+    claim: Claim,
+    /// Whether this run has written anything that its end must be told apart from a crash.
+    dirty: bool,
+}
+
+impl<W: World> Run<'_, W> {
+    /// From state to state. No wildcard: a new state asks for its arm here.
+    async fn travel(&mut self, mut state: State, course: &Course) -> Result<State, Halt> {
+        loop {
+            self.claim = state.claim();
+            state = match state {
+                State::Planned(s) => {
+                    let proof = self.step(|consent| s.action(consent)).await?;
+                    State::Partitioned(s.advance(proof))
+                }
+                State::Partitioned(s) => {
+                    let proof = self.step(|consent| s.action(consent)).await?;
+                    State::Anchored(s.advance(proof))
+                }
+                State::Anchored(s) => {
+                    let proof = self.step(|consent| s.action(consent)).await?;
+                    State::Encrypted(s.advance(proof))
+                }
+                State::Encrypted(s) => {
+                    let proof = self.step(|consent| s.action(consent)).await?;
+                    State::Formatted(s.advance(proof))
+                }
+                State::Formatted(s) => {
+                    let proof = self.step(|_| s.action()).await?;
+                    State::Cloned(s.advance(proof))
+                }
+                State::Cloned(s) => {
+                    let proof = self.step(|_| s.action()).await?;
+                    State::Realised(s.advance(proof))
+                }
+                State::Realised(s) => {
+                    let proof = self.step(|_| s.action()).await?;
+                    State::Installed(s.advance(proof))
+                }
+                State::Installed(s) => {
+                    let proof = self.step(|_| s.action()).await?;
+                    State::Bootable(s.advance(proof))
+                }
+                State::Bootable(s) => {
+                    let proof = self.step(|_| s.action()).await?;
+                    State::Provisioned(s.advance(proof))
+                }
+                State::Provisioned(s) => {
+                    let proof = self.step(|_| s.action()).await?;
+                    State::Landed(s.advance(proof))
+                }
+                State::Landed(s) => return Ok(State::Landed(s)),
+            };
+            // What was only found needs no new record, unless the record on disk claims less.
+            if self.dirty || course.claimed().is_none_or(|claimed| state.phase() > claimed) {
+                self.claim = state.claim();
+                self.save(Mark::Reached).await?;
+            }
+        }
+    }
+
+    /// One step: look, judge, act, look again.
+    async fn step<S: Step>(&mut self, action: impl Fn(Option<Consent>) -> S) -> Result<S::Proof, Halt>
+    where
+        W: Perform<S>,
+    {
+        let (mut consent, mut consents, mut retry, mut empty_successes) = (None, 0, 0, 0);
+        let (mut acted, mut began_ms) = (false, self.world.now_ms());
+        loop {
+            self.world.heartbeat(S::PHASE);
+            if self.world.stop_requested() {
+                return Err(self.halt(stop_fault()));
+            }
+            let step = action(consent.clone());
+            let order = match self.world.observe(&step).await {
+                Err(fault) => {
+                    self.after(fault, &mut retry).await?;
+                    continue;
+                }
+                Ok(facts) => match step.judge(&facts) {
+                    Verdict::Done(proof) => {
+                        self.done(S::PHASE, acted, began_ms);
+                        return Ok(proof);
+                    }
+                    Verdict::Refuse(fault) => return Err(self.halt(fault)),
+                    Verdict::NeedsConsent(erasure) => {
+                        consents += 1;
+                        if consents > CONSENTS_MAX {
+                            return Err(self.halt(Fault::unsafe_(
+                                format!("disk {}", erasure.disk.name()),
+                                "what is on it keeps changing while consent is asked for",
+                                "find out what writes to it (landfall disks), then: landfall install",
+                            )));
+                        }
+                        match self.world.consent(&erasure).await {
+                            Ok(Some(given)) => consent = Some(given),
+                            Ok(None) => {
+                                return Err(self.halt(Fault::needs_change(
+                                    format!("disk {}", erasure.disk.name()),
+                                    "consent to erase it was refused; nothing was written",
+                                    "landfall install, and answer yes",
+                                )));
+                            }
+                            Err(fault) => return Err(self.halt(fault)),
+                        }
+                        continue;
+                    }
+                    Verdict::Todo(order) => order,
+                },
+            };
+            if acted && self.last_fault.is_none() {
+                empty_successes += 1;
+                let fault = Fault::transient(
+                    format!("action {}", S::PHASE.action().unwrap_or_default()),
+                    format!("it reported success, but looking shows that it is not done: {order:?}"),
+                );
+                if empty_successes >= EMPTY_SUCCESSES_MAX {
+                    return Err(self.halt(Fault {
+                        class: FaultClass::Permanent,
+                        next: "landfall log, mend the cause, then: landfall resume".into(),
+                        ..fault
+                    }));
+                }
+                self.after(fault, &mut retry).await?;
+            }
+            self.budget
+                .admits(&self.attempts, S::PHASE)
+                .map_err(|fault| Halt {
+                    phase: S::PHASE,
+                    fault,
+                    rule: Some(Rule::Exhausted),
+                })?;
+            let attempt = self.attempts.raise(S::PHASE);
+            self.dirty = true;
+            self.save(Mark::Begun).await?;
+            self.world.tell(Event::Begun {
+                phase: S::PHASE,
+                attempt,
+                what: step.describe(),
+            });
+            if !acted {
+                began_ms = self.world.now_ms();
+            }
+            acted = true;
+            match self.world.perform(&step, order).await {
+                Ok(()) => self.last_fault = None,
+                Err(fault) => self.after(fault, &mut retry).await?,
+            }
+        }
+    }
+
+    fn done(&mut self, phase: Phase, acted: bool, began_ms: u64) {
+        self.last_fault = None;
+        if acted {
+            let reached = Phase::ALL[(phase as usize + 1).min(Phase::ALL.len() - 1)];
+            let took_ms = self.world.now_ms().saturating_sub(began_ms);
+            self.world.tell(Event::Reached {
+                phase: reached,
+                took_ms,
+            });
+        } else {
+            self.world.tell(Event::Found { phase });
+        }
+    }
+
+    /// After a fault: wait and let the loop look again, or stop.
+    async fn after(&mut self, fault: Fault, retry: &mut u32) -> Result<(), Halt> {
+        let phase = self.claim.phase();
+        self.world.tell(Event::Failed {
+            phase,
+            fault: fault.clone(),
+        });
+        self.last_fault = Some(fault.clone());
+        match self.budget.after(&fault, *retry, self.world.seed()) {
+            AfterFault::RetryIn(wait) => {
+                *retry += 1;
+                self.world.tell(Event::RetryIn {
+                    wait_ms: wait.as_millis().try_into().unwrap_or(u64::MAX),
+                    retry: *retry,
+                });
+                self.pause(wait).await
+            }
+            AfterFault::Stop => Err(self.halt(fault)),
+            AfterFault::Exhausted(limit) => {
+                let why = format!("{} (after {limit})", fault.why);
+                Err(self.halt(Fault { why, ..fault }))
+            }
+        }
+    }
+
+    async fn pause(&mut self, wait: Duration) -> Result<(), Halt> {
+        let phase = self.claim.phase();
+        self.world.sleep(wait).await.map_err(|fault| Halt {
+            phase,
+            fault,
+            rule: None,
+        })
+    }
+
+    fn halt(&self, fault: Fault) -> Halt {
+        Halt {
+            phase: self.claim.phase(),
+            fault,
+            rule: None,
+        }
+    }
+
+    async fn save(&mut self, mark: Mark) -> Result<(), Halt> {
+        let record = Record {
+            sequence: 0,
+            parent: None,
+            host: self.plan.host.clone(),
+            install: self.plan.install,
+            nonce: self.plan.nonce,
+            layout: self.plan.layout_digest.clone(),
+            payload: self.plan.payload_digest.clone(),
+            disk: self.plan.disk.clone(),
+            revision: self.revision.clone(),
+            claim: self.claim.clone(),
+            mark,
+            attempts: self.attempts.clone(),
+            boot: self.world.boot_id(),
+            last_fault: self.last_fault.clone(),
+        };
+        let phase = self.claim.phase();
+        let saved = self
+            .store
+            .save(self.world, &record, phase.is_anchored())
+            .await
+            .map_err(|fault| Halt {
+                phase,
+                fault,
+                rule: None,
+            })?;
+        let place = match saved.place {
+            Place::Tmpfs => "tmpfs".to_owned(),
+            Place::Slot(which) => format!("slot {which}"),
+        };
+        self.world.tell(Event::Saved {
+            sequence: saved.sequence,
+            phase,
+            place,
+        });
+        Ok(())
+    }
+
+    /// The end of every run that held a disk: detach, flush, and only then say that it ended in good order.
+    async fn settle(&mut self, end: Result<State, Halt>) -> Result<Outcome, Halt> {
+        let released = self.world.release().await;
+        match end {
+            Ok(state) => {
+                let phase = state.phase();
+                released.map_err(|fault| Halt {
+                    phase,
+                    fault,
+                    rule: None,
+                })?;
+                self.world.close().await.map_err(|fault| Halt {
+                    phase,
+                    fault,
+                    rule: None,
+                })?;
+                let system = self.claim.system().map(ToString::to_string).unwrap_or_default();
+                self.world.tell(Event::Landed {
+                    system: system.clone(),
+                    revision: self.revision.to_string(),
+                });
+                Ok(Outcome::Landed {
+                    system,
+                    revision: self.revision.clone(),
+                })
+            }
+            Err(halt) => {
+                // A device that reports errors gets no more writes; an unreleased one did not end in good order.
+                let quiet = halt.fault.class == FaultClass::Hardware;
+                if self.dirty && !quiet {
+                    self.last_fault = Some(halt.fault.clone());
+                    let mark = if released.is_ok() {
+                        Mark::Stopped
+                    } else {
+                        Mark::Begun
+                    };
+                    if let Err(unsaved) = self.save(mark).await {
+                        self.world.tell(Event::Failed {
+                            phase: halt.phase,
+                            fault: unsaved.fault,
+                        });
+                    }
+                }
+                for result in [released, self.world.close().await] {
+                    if let Err(fault) = result {
+                        self.world.tell(Event::Failed {
+                            phase: halt.phase,
+                            fault,
+                        });
+                    }
+                }
+                Err(halt)
+            }
+        }
+    }
+}
+
+fn stop_fault() -> Fault {
+    Fault::new(
+        FaultClass::Interrupted,
+        "landfall",
+        "a stop was asked for; everything is saved",
+        "landfall resume",
+    )
+}
