@@ -4,9 +4,12 @@
 pub mod ask;
 pub mod command;
 pub mod disk;
+pub mod gpt;
 pub mod mounts;
 pub mod secrets;
+pub mod slots;
 pub mod stop;
+pub mod table;
 
 use crate::config::Config;
 use crate::event::Reporter;

@@ -1,0 +1,524 @@
+//! Looking at the machine's disks. Law: nothing is written, nothing is mounted, every look is bounded; what cannot be
+//! read is said, not left out.
+//!
+//! Absent: deciding (`select`, `usage`).
+
+use super::held::forget_cache;
+use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
+use super::signature::{Signature, describe, sniff};
+use super::sysfs::{Block, Sysfs, device, device_number};
+use super::usage::{Machine, Own, Uses};
+use super::{efi, io_fault, lsblk, own_plan, select};
+use crate::config::Config;
+use crate::event::Reporter;
+use crate::real::command::Program;
+use crate::real::gpt::{self, OnDisk};
+use crate::real::slots::{self, Slots};
+use crate::real::stop::Stop;
+use camino::Utf8Path;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use landfall_states::fault::Fault;
+use landfall_states::plan::{Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use uuid::{Uuid, uuid};
+
+/// Types that only occur on disks that a system boots from: BIOS boot, Microsoft reserved, Windows recovery.
+const TYPES_SYSTEM: [Uuid; 5] = [
+    uuid!("21686148-6449-6e6f-744e-656564454649"),
+    uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae"),
+    uuid!("de94bba4-06d1-4d40-a16a-bfd50179d6ac"),
+    TYPE_ROOT_X86_64,
+    TYPE_ROOT_ARM64,
+];
+
+/// The contents of one disk.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// Tables.
+    pub on_disk: OnDisk,
+    /// Signatures on the whole disk (`None`) and on its partitions.
+    pub signatures: Vec<(Option<u32>, Vec<Signature>)>,
+    /// The slots on its ESP.
+    pub slots: Slots,
+    /// For people, one line each. The same disk gives the same lines, whatever the kernel or udev think.
+    pub lines: Vec<String>,
+}
+
+/// One disk, looked at.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// The kernel's entry.
+    pub block: Block,
+    /// What is on it, or why it cannot be read.
+    pub contents: Result<Contents, String>,
+    /// Who uses it.
+    pub uses: Uses,
+    /// For the choice.
+    pub facts: select::Facts,
+}
+
+/// Everything.
+#[derive(Debug, Clone)]
+pub struct Gathered {
+    /// Every whole disk.
+    pub disks: Vec<Looked>,
+    /// What the firmware says.
+    pub firmware: efi::Firmware,
+}
+
+/// What kind of thing a kernel name belongs to, when it is no disk.
+pub fn no_disk(block: &Block) -> Option<&'static str> {
+    let name = block.name.as_str();
+    let is = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    if is("mmcblk") && (name.contains("boot") || name.contains("rpmb") || name.contains("gp")) {
+        Some("an eMMC boot partition")
+    } else if is("loop") {
+        Some("a loop device")
+    } else if is("zram") || is("ram") || is("pmem") {
+        Some("memory")
+    } else if is("dm-") {
+        Some("a device-mapper device")
+    } else if is("md") || name.starts_with("md_") {
+        Some("a RAID device")
+    } else if is("sr") || is("scd") {
+        Some("an optical drive")
+    } else if is("fd") {
+        Some("a floppy drive")
+    } else if is("mtdblock") || is("bcache") || is("zd") || is("drbd") || is("nbd") || is("rbd") {
+        Some("no disk of its own")
+    } else if block.hidden {
+        Some("a path of a multipath device")
+    } else {
+        None
+    }
+}
+
+/// The kernel's lists of what is used, and lsblk's view.
+pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<Machine, Fault> {
+    let ended = Program::new("lsblk")
+        .args(lsblk::ARGS)
+        .run(reporter, stop)
+        .await?;
+    // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.
+    if !matches!(ended.code, Some(0 | 32 | 64)) {
+        return Err(Fault::transient("list of disks", ended.how()));
+    }
+    let rows = lsblk::parse(&ended.stdout).map_err(|why| {
+        Fault::permanent(
+            "list of disks",
+            format!("lsblk's output cannot be understood: {why}"),
+            "install util-linux 2.33 or newer, then: landfall resume",
+        )
+    })?;
+    let read = |path: &str| {
+        let text = sysfs
+            .text(path)
+            .map_err(|e| io_fault("list of mounts", "read it", &e))?;
+        text.ok_or_else(|| {
+            Fault::permanent(
+                "list of mounts",
+                format!("/{path} is not there"),
+                "mount /proc, then: landfall resume",
+            )
+        })
+    };
+    let mounts = parse_mountinfo(&read("proc/self/mountinfo")?)
+        .map_err(|why| Fault::permanent("list of mounts", why, "report this as a defect of landfall"))?;
+    let swaps = sysfs
+        .text("proc/swaps")
+        .map_err(|e| io_fault("list of swap", "read it", &e))?
+        .unwrap_or_default();
+    let blocks = sysfs
+        .blocks()
+        .map_err(|e| io_fault("block devices", "list them", &e))?;
+    let mut machine = Machine {
+        lsblk: rows,
+        mounts,
+        ..Machine::default()
+    };
+    for mount in machine
+        .mounts
+        .iter()
+        .filter(|m| m.dev.0 == 0 && m.source.starts_with("/dev/"))
+    {
+        if let Ok(Some(dev)) = device_number(Utf8Path::new(&mount.source)) {
+            machine.sources.insert(mount.source.clone(), dev);
+        }
+    }
+    for swap in parse_swaps(&swaps) {
+        let path = Utf8Path::new(&swap);
+        let dev = match device_number(path) {
+            Ok(Some(dev)) => Some(dev),
+            // A swap file: its filesystem's device.
+            Ok(None) => fs_err::metadata(path).map(|m| split(m.dev())).map_or(None, Some),
+            Err(_) => None,
+        };
+        match dev {
+            Some(dev) => machine.swaps.push((swap, dev)),
+            // The exclusive open finds the disk all the same.
+            None => tracing::warn!(swap, "swap on something that cannot be looked at"),
+        }
+    }
+    for block in &blocks {
+        if block.loop_file.is_some()
+            && let Some(dev) = behind_loop(block)
+        {
+            machine.loops.insert(block.name.clone(), dev);
+        }
+        if no_disk(block).is_some() || block.identity.size_bytes == 0 {
+            continue;
+        }
+        for name in block.partitions.iter().map(|p| &p.name).chain([&block.name]) {
+            if is_busy(&device(name)) {
+                machine.busy.insert(name.clone());
+            }
+        }
+    }
+    machine.blocks = blocks;
+    Ok(machine)
+}
+
+fn split(dev: u64) -> Dev {
+    let part = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    (part(nix::sys::stat::major(dev)), part(nix::sys::stat::minor(dev)))
+}
+
+/// Whether the kernel refuses the device exclusively. A device that cannot be opened at all is not busy but shows so
+/// when it is read.
+pub fn is_busy(path: &str) -> bool {
+    let opened = fs_err::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_EXCL | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK)
+        .open(path);
+    match opened {
+        Ok(_) => false,
+        Err(e) => e.raw_os_error() == Some(nix::libc::EBUSY),
+    }
+}
+
+/// The device that holds a loop device's file, asked from the kernel: the path may be hidden or gone.
+fn behind_loop(block: &Block) -> Option<Dev> {
+    use std::os::fd::AsRawFd;
+    let file = match fs_err::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(block.device())
+    {
+        Ok(file) => file,
+        Err(error) => {
+            tracing::warn!(%error, "loop device");
+            return None;
+        }
+    };
+    let mut info = loop_ioctl::Info64 {
+        device: 0,
+        inode: 0,
+        rdevice: 0,
+        rest: [0; 208],
+    };
+    // SAFETY: the structure has the size of linux/loop.h's loop_info64 and outlives the call.
+    match unsafe { loop_ioctl::get_status64(file.as_raw_fd(), &raw mut info) } {
+        // The kernel fills in its own encoding of device numbers (huge_encode_dev), which is glibc's for these bits.
+        Ok(_) => Some(split(if info.rdevice != 0 {
+            info.rdevice
+        } else {
+            info.device
+        })),
+        Err(errno) => {
+            tracing::warn!(%errno, loop_device = %block.name, "LOOP_GET_STATUS64");
+            None
+        }
+    }
+}
+
+/// linux/loop.h.
+mod loop_ioctl {
+    #[repr(C)]
+    pub struct Info64 {
+        pub device: u64,
+        pub inode: u64,
+        pub rdevice: u64,
+        pub rest: [u8; 208],
+    }
+    nix::ioctl_read_bad!(get_status64, 0x4C05, Info64);
+}
+
+/// Looks at what is on an open disk. `plan`: whose install's slots are worth a long search.
+pub fn contents(file: &mut File, block: &Block, plan: Option<&Plan>) -> io::Result<Contents> {
+    forget_cache(file)?;
+    let sector = u64::from(block.identity.sector_bytes).max(512);
+    let size = block.identity.size_bytes;
+    let on_disk = gpt::read(file, block.identity.sector_bytes)?;
+    // Old partitions as well: by place, with the number and name of the first table that has them.
+    let mut places: BTreeMap<u64, (u32, u64, String, bool)> = BTreeMap::new();
+    for table in [&on_disk.primary, &on_disk.backup]
+        .into_iter()
+        .filter_map(|c| c.table())
+    {
+        for entry in &table.entries {
+            let esp = entry.type_guid == TYPE_ESP;
+            places
+                .entry(entry.first_lba)
+                .or_insert((entry.number, entry.sectors(), entry.name.clone(), esp));
+        }
+    }
+    for entry in &on_disk.mbr {
+        places.entry(entry.first_lba).or_insert((
+            entry.number,
+            entry.sectors,
+            String::new(),
+            entry.kind == 0xEF,
+        ));
+    }
+    let mut lines = vec![match (on_disk.table(), on_disk.mbr.is_empty()) {
+        (Some(table), _) => format!("GPT {} with {} partitions", table.disk_guid, table.entries.len()),
+        (None, false) => format!("MBR with {} partitions", on_disk.mbr.len()),
+        (None, true) => "no partition table".to_owned(),
+    }];
+    let whole = sniff(file, 0, size)?;
+    if !whole.is_empty() {
+        lines.push(format!("whole disk: {}", describe(&whole)));
+    }
+    let mut signatures = vec![(None, whole)];
+    let mut slots = Slots::default();
+    let planned = plan
+        .filter(|p| on_disk.table().is_some_and(|t| t.disk_guid == p.table.disk_guid))
+        .is_some();
+    for (first, (number, sectors, name, esp)) in places {
+        let (from, bytes) = (first.saturating_mul(sector), sectors.saturating_mul(sector));
+        let Some(bytes) = size
+            .checked_sub(from)
+            .map(|room| room.min(bytes))
+            .filter(|b| *b > 0)
+        else {
+            continue;
+        };
+        let found = sniff(file, from, bytes)?;
+        lines.push(format!(
+            "partition {number}{}: {}, {}",
+            if name.is_empty() {
+                String::new()
+            } else {
+                format!(" {name:?}")
+            },
+            select::size(bytes),
+            describe(&found)
+        ));
+        signatures.push((Some(number), found));
+        if esp && slots.bytes == [None, None] {
+            slots = slots::read(file, from, bytes, planned)?;
+            if slots.bytes.iter().flatten().any(|s| s.starts_with(slots::MAGIC)) {
+                let landed = if slots::finished_work(&slots.bytes) {
+                    "a finished install"
+                } else {
+                    "an unfinished install"
+                };
+                lines.push(format!("landfall's checkpoint of {landed}"));
+            }
+        }
+    }
+    forget_cache(file)?;
+    Ok(Contents {
+        on_disk,
+        signatures,
+        slots,
+        lines,
+    })
+}
+
+/// Looks at everything.
+pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -> Result<Gathered, Fault> {
+    let sysfs = Sysfs::real();
+    super::held::settle(&sysfs, reporter, stop).await?;
+    let machine = machine(&sysfs, reporter, stop).await?;
+    let firmware = efi::read(&sysfs.at("sys/firmware/efi/efivars"))
+        .map_err(|e| io_fault("firmware variables", "read them", &e))?;
+    for strange in &firmware.strange {
+        tracing::info!(strange, "firmware variable");
+    }
+    let cmdline = sysfs
+        .text("proc/cmdline")
+        .map_err(|e| io_fault("kernel command line", "read it", &e))?;
+    let medium = parse_cmdline(&cmdline.unwrap_or_default());
+    let links = links(&sysfs).map_err(|e| io_fault("links in /dev/disk/by-id", "read them", &e))?;
+    let mut disks = Vec::new();
+    for block in machine.blocks.iter().filter(|b| no_disk(b).is_none()) {
+        let plans: Vec<Plan> = config
+            .map(|c| own_plan::all(c, &block.identity))
+            .unwrap_or_default();
+        let looked = {
+            let (block, plans) = (block.clone(), plans.clone());
+            // A slow disk must not keep the program from answering signals and the service manager.
+            tokio::task::spawn_blocking(move || look(&block, &plans)).await
+        };
+        let contents = match looked {
+            Ok(Ok(contents)) => Ok(contents),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("looking at it failed".to_owned()),
+        };
+        let guid = contents
+            .as_ref()
+            .ok()
+            .and_then(|c| c.on_disk.table())
+            .map(|t| t.disk_guid);
+        let plan = plans.iter().find(|p| Some(p.table.disk_guid) == guid);
+        let signatures = contents.as_ref().map_or(&[][..], |c| c.signatures.as_slice());
+        let uses = machine.uses(block, &Own::of(plan, guid), signatures);
+        let links = links
+            .iter()
+            .filter(|(_, dev)| *dev == block.dev)
+            .map(|(l, _)| l.clone())
+            .collect();
+        let facts = facts(block, &contents, &uses, &medium, links);
+        disks.push(Looked {
+            block: block.clone(),
+            contents,
+            uses,
+            facts,
+        });
+    }
+    Ok(Gathered { disks, firmware })
+}
+
+fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
+    if block.identity.size_bytes == 0 {
+        return Err(io::Error::other("there is no medium in it"));
+    }
+    let mut file = fs_err::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
+        .open(block.device())?
+        .into_file();
+    let table = gpt::read(&mut file, block.identity.sector_bytes)?;
+    let plan = plans
+        .iter()
+        .find(|p| table.table().is_some_and(|t| t.disk_guid == p.table.disk_guid));
+    contents(&mut file, block, plan)
+}
+
+fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
+    let listing = match fs_err::read_dir(sysfs.at("dev/disk/by-id")) {
+        Ok(listing) => listing,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(e) => return Err(e),
+    };
+    let mut links = Vec::new();
+    for entry in listing {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        match device_number(&sysfs.at(&format!("dev/disk/by-id/{name}"))) {
+            Ok(Some(dev)) => links.push((name, dev)),
+            Ok(None) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    links.sort();
+    Ok(links)
+}
+
+/// The facts for the choice.
+fn facts(
+    block: &Block,
+    contents: &Result<Contents, String>,
+    uses: &Uses,
+    medium: &BootMedium,
+    links: Vec<String>,
+) -> select::Facts {
+    let mut never: Vec<String> = vec![];
+    let mut unless_named = vec![];
+    never.extend(uses.boot.iter().cloned());
+    if block.identity.size_bytes == 0 {
+        never.push("its size is zero: there is no medium in it".into());
+    }
+    if block.removable {
+        never.push("it is removable".into());
+    }
+    if block.read_only {
+        never.push("it is read-only".into());
+    }
+    if ![512, 4096].contains(&block.identity.sector_bytes) {
+        never.push(format!(
+            "its sectors have {} bytes; 512 and 4096 are supported",
+            block.identity.sector_bytes
+        ));
+    }
+    never.extend(uses.strangers.iter().cloned());
+    if block.transport == "usb" && !block.removable {
+        unless_named.push("it is attached over USB".into());
+    }
+    let mut partitions = vec![];
+    let mut blank = false;
+    let mut mbr_signature = 0;
+    match contents {
+        Err(why) => never.push(format!("it cannot be read: {why}")),
+        Ok(contents) => {
+            let labelled = contents
+                .signatures
+                .iter()
+                .flat_map(|(_, s)| s)
+                .filter_map(|s| s.label.as_ref());
+            for label in labelled.filter(|label| medium.labels.contains(label)) {
+                never.push(format!(
+                    "this system was started from it (label {label:?} on the kernel's command line)"
+                ));
+            }
+            for (number, found) in &contents.signatures {
+                if found.iter().any(|s| s.kind == "iso9660") {
+                    let place = number.map_or("it".into(), |n| format!("partition {n}"));
+                    unless_named.push(format!(
+                        "{place} carries an ISO 9660 image, as installer sticks do"
+                    ));
+                }
+            }
+            let table = contents.on_disk.table();
+            for entry in table.map(|t| t.entries.as_slice()).unwrap_or_default() {
+                if medium
+                    .uuids
+                    .iter()
+                    .any(|u| u.eq_ignore_ascii_case(&entry.partuuid.to_string()))
+                {
+                    never.push(
+                        "this system was started from it (PARTUUID on the kernel's command line)".into(),
+                    );
+                }
+                partitions.push(select::PartitionFacts {
+                    number: entry.number,
+                    partuuid: Some(entry.partuuid),
+                    esp: entry.type_guid == TYPE_ESP,
+                    system: TYPES_SYSTEM.contains(&entry.type_guid),
+                });
+            }
+            for entry in &contents.on_disk.mbr {
+                partitions.push(select::PartitionFacts {
+                    number: entry.number,
+                    partuuid: None,
+                    esp: entry.kind == 0xEF,
+                    system: entry.active,
+                });
+            }
+            mbr_signature = contents.on_disk.mbr_signature;
+            blank = partitions.is_empty() && contents.signatures.iter().all(|(_, s)| s.is_empty());
+        }
+    }
+    select::Facts {
+        device: block.device(),
+        model: block.model.clone(),
+        identity: block.identity.clone(),
+        links,
+        never,
+        unless_named,
+        partitions,
+        mbr_signature,
+        blank,
+    }
+}
+
+#[cfg(test)]
+#[path = "gather_tests.rs"]
+mod tests;

@@ -1,0 +1,249 @@
+//! Disks: which are there, which one may be written, and the one that is held. Law: a disk is named by its identity, not
+//! by a kernel name or a label; what could be anybody's is left alone; a doubt is a question to a person.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `proc`, `lsblk`, `efi`, `signature` | formats: pure parsers |
+//! | `sysfs` | block devices as the kernel shows them, and their identity |
+//! | `gather` | looking at all of it, bounded, without writing |
+//! | `usage` | who uses a disk: pure |
+//! | `select` | which disk: pure |
+//! | `held` | the confirmed disk, open and locked |
+//!
+//! Absent: writing tables (`table`), filesystems, mounts.
+
+pub mod efi;
+pub mod gather;
+pub mod held;
+pub mod lsblk;
+pub mod own_plan;
+pub mod proc;
+pub mod select;
+pub mod signature;
+pub mod sysfs;
+pub mod usage;
+
+pub use held::HeldDisk;
+pub use sysfs::Sysfs;
+
+use crate::config::Config;
+use crate::event::Reporter;
+use crate::real::Real;
+use crate::real::slots;
+use crate::real::stop::Stop;
+use crate::world::Survey;
+use camino::Utf8Path;
+use gather::{Gathered, Looked};
+use landfall_states::fault::Fault;
+use landfall_states::planned::GptCopy;
+use landfall_states::recovery::DiskEvidence;
+use select::{Choice, Facts, Wanted};
+use serde::Serialize;
+use std::io;
+
+/// A disk, for `landfall disks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiskReport {
+    /// Kernel name now.
+    pub device: String,
+    /// Model.
+    pub model: Option<String>,
+    /// Serial number.
+    pub serial: Option<String>,
+    /// World Wide Name.
+    pub wwn: Option<String>,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Logical sector size in bytes.
+    pub sector_bytes: u32,
+    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `scsi`, `virtual`.
+    pub transport: String,
+    /// Whether the kernel says that it is removable.
+    pub removable: bool,
+    /// What is on it, one line each.
+    pub contents: Vec<String>,
+    /// What a former run of this very install left attached, one line each.
+    pub own_use: Vec<String>,
+    /// Whether it can be a target without being named; if not, why.
+    pub candidate: Result<(), Vec<String>>,
+    /// Whether it can be a target when it is named.
+    pub can_be_named: bool,
+    /// Why it would be chosen, if it would be.
+    pub chosen: Option<String>,
+}
+
+/// What an error of the operating system means for an install.
+pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Fault {
+    use nix::libc;
+    let what = what.into();
+    let why = format!("could not {doing}: {error}");
+    match error.raw_os_error() {
+        Some(libc::EIO | libc::EREMOTEIO | libc::ENODATA | libc::EILSEQ | libc::EBADMSG | libc::EUCLEAN) => {
+            Fault::hardware(what, why)
+        }
+        Some(libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM) => {
+            Fault::needs_change(what, why, "attach the device again, then: landfall resume")
+        }
+        Some(libc::EROFS | libc::ENOSPC) => Fault::needs_change(
+            what,
+            why,
+            "make the device writable and give it room, then: landfall resume",
+        ),
+        Some(libc::EPERM | libc::EACCES) => {
+            Fault::needs_change(what, why, "run landfall as root: sudo landfall resume")
+        }
+        Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT | libc::ENOMEM) => {
+            Fault::transient(what, why)
+        }
+        Some(_) | None => Fault::permanent(
+            what,
+            why,
+            "look at the device (landfall disks), then: landfall resume",
+        ),
+    }
+}
+
+/// What somebody named: `INSTALL_DISK`, else the configuration.
+fn wanted(
+    install_disk: Option<&str>,
+    config: Option<&Config>,
+    disks: &[Looked],
+) -> Result<Option<Wanted>, Fault> {
+    let Some(given) = install_disk.map(str::trim).filter(|g| !g.is_empty()) else {
+        let name = config.and_then(|c| c.unattended.disk.clone());
+        return Ok(name.map(Wanted::Name));
+    };
+    let bad = |why: String| {
+        Fault::needs_change(
+            format!("INSTALL_DISK={given}"),
+            why,
+            "name a whole disk: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
+        )
+    };
+    let path = Utf8Path::new(given);
+    if !path.starts_with("/dev") {
+        return Err(bad("it is no path below /dev".into()));
+    }
+    let dev = match sysfs::device_number(path) {
+        Ok(Some(dev)) => dev,
+        Ok(None) => return Err(bad("it is no block device".into())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(bad("it is not there".into())),
+        Err(e) => return Err(io_fault(format!("INSTALL_DISK={given}"), "look at it", &e)),
+    };
+    if let Some(index) = disks.iter().position(|d| d.block.dev == dev) {
+        return Ok(Some(Wanted::Device {
+            given: given.to_owned(),
+            index,
+        }));
+    }
+    let blocks: Vec<sysfs::Block> = disks.iter().map(|d| d.block.clone()).collect();
+    if let Some((disk, Some(partition))) = Sysfs::find(&blocks, dev) {
+        return Err(bad(format!(
+            "it is partition {} of {}",
+            partition.kernel.number,
+            disk.device()
+        )));
+    }
+    let all = Sysfs::real()
+        .blocks()
+        .map_err(|e| io_fault("block devices", "list them", &e))?;
+    let kind = Sysfs::find(&all, dev)
+        .and_then(|(block, _)| gather::no_disk(block))
+        .unwrap_or("no disk");
+    Err(bad(format!("it is {kind}")))
+}
+
+fn choose(gathered: &Gathered, install_disk: Option<&str>, config: Option<&Config>) -> Result<Choice, Fault> {
+    let facts: Vec<Facts> = gathered.disks.iter().map(|d| d.facts.clone()).collect();
+    let wanted = wanted(install_disk, config, &gathered.disks)?;
+    select::select(&facts, wanted.as_ref(), &gathered.firmware)
+}
+
+/// `INSTALL_DISK`, if it is set.
+fn install_disk() -> Option<String> {
+    std::env::var_os("INSTALL_DISK").map(|value| value.to_string_lossy().into_owned())
+}
+
+/// Looks at every disk. Writes nothing.
+pub async fn survey(real: &Real) -> Result<Survey, Fault> {
+    let gathered = gather::gather(Some(&real.config), &real.reporter, &real.stop).await?;
+    let choice = choose(&gathered, install_disk().as_deref(), Some(&real.config))
+        .map(|choice| gathered.disks[choice.index].block.identity.clone());
+    let disks = gathered
+        .disks
+        .iter()
+        .filter(|d| is_evidence(d))
+        .filter_map(evidence)
+        .collect();
+    Ok(Survey { disks, choice })
+}
+
+/// A disk counts when it can be a target (being named, if need be), or when something of landfall is on it.
+fn is_evidence(disk: &Looked) -> bool {
+    let slots = disk.contents.as_ref().is_ok_and(|c| {
+        c.slots
+            .bytes
+            .iter()
+            .flatten()
+            .any(|s| s.starts_with(slots::MAGIC))
+    });
+    disk.facts.never.is_empty() || slots || !disk.uses.own.is_empty()
+}
+
+fn evidence(disk: &Looked) -> Option<DiskEvidence> {
+    let contents = disk.contents.as_ref().ok()?;
+    Some(DiskEvidence {
+        disk: disk.block.identity.clone(),
+        device: disk.block.device(),
+        primary: contents.on_disk.primary.clone(),
+        backup: contents.on_disk.backup.clone(),
+        slots: contents.slots.bytes.clone(),
+    })
+}
+
+/// Every disk with what speaks for and against it, and why the choice could not be made, if it could not.
+pub async fn report(
+    config: Option<&Config>,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<(Vec<DiskReport>, Option<Fault>), Fault> {
+    let gathered = gather::gather(config, reporter, stop).await?;
+    let choice = choose(&gathered, install_disk().as_deref(), config);
+    let reports = gathered.disks.iter().enumerate().map(|(index, disk)| {
+        let (never, unless_named) = select::objections(&disk.facts, &gathered.firmware);
+        let can_be_named = never.is_empty();
+        let reasons: Vec<String> = never.into_iter().chain(unless_named).collect();
+        let identity = &disk.block.identity;
+        DiskReport {
+            device: disk.block.device(),
+            model: disk.block.model.clone(),
+            serial: identity.serial.clone(),
+            wwn: identity.wwn.clone(),
+            size_bytes: identity.size_bytes,
+            sector_bytes: identity.sector_bytes,
+            transport: disk.block.transport.to_owned(),
+            removable: disk.block.removable,
+            contents: match &disk.contents {
+                Ok(contents) => contents.lines.clone(),
+                Err(why) => vec![format!("cannot be read: {why}")],
+            },
+            own_use: disk.uses.own.clone(),
+            candidate: if reasons.is_empty() { Ok(()) } else { Err(reasons) },
+            can_be_named,
+            chosen: choice
+                .as_ref()
+                .ok()
+                .filter(|c| c.index == index)
+                .map(|c| c.why.clone()),
+        }
+    });
+    Ok((reports.collect(), choice.as_ref().err().cloned()))
+}
+
+/// Whether a copy of the table is there at all.
+pub fn is_there(copy: &GptCopy) -> bool {
+    match copy {
+        GptCopy::Absent => false,
+        GptCopy::Damaged(_) | GptCopy::Whole(_) => true,
+    }
+}

@@ -1,0 +1,52 @@
+//! The plans that this configuration could have had for a disk: an install that was cut off is recognised by its ids.
+//! Law: pure; ids only. Absent: the payload, which no id depends on.
+
+use crate::config::Config;
+use landfall_states::plan::{
+    DiskIdentity, Layout, Machine, Payload, Plan, Reference, Repository, RepositorySource, SystemSource,
+};
+
+/// How many new installs on one disk are recognised.
+const NONCES: u32 = 32;
+
+/// One plan for each number of re-installs.
+pub fn all(config: &Config, disk: &DiskIdentity) -> Vec<Plan> {
+    let Some(layout) = layout(config) else {
+        return vec![];
+    };
+    let payload = Payload {
+        repository: Repository {
+            source: RepositorySource::Bundle {
+                file: String::new(),
+                origin: None,
+            },
+            reference: Reference::Default,
+            clone_path: config.repository.clone_path.clone(),
+        },
+        system: SystemSource::Flake,
+    };
+    // A disk that is too small or nameless has no plan, and so nothing of ours.
+    (0..NONCES)
+        .chain((config.reinstall >= NONCES).then_some(config.reinstall))
+        .filter_map(|nonce| Plan::derive(&config.host, &layout, &payload, disk, nonce).ok())
+        .collect()
+}
+
+fn layout(config: &Config) -> Option<Layout> {
+    Some(Layout {
+        esp_label: config.labels.efi.clone(),
+        esp_size: config.esp_size,
+        root_label: config.labels.root.clone(),
+        luks_label: if config.luks.enable {
+            Some(config.labels.luks.clone()?)
+        } else {
+            None
+        },
+        swap: if config.swap.enable {
+            Some((config.labels.swap.clone()?, config.swap.size))
+        } else {
+            None
+        },
+        machine: Machine::native(),
+    })
+}

@@ -1,0 +1,337 @@
+//! Which disk. Law: a pure function of gathered facts; what cannot be a target never becomes one by being the only one;
+//! where the rules leave a doubt, a person decides, and is shown every disk with the reasons.
+//!
+//! Two strengths of objection: *never* (in use, removable, the boot medium: not even when named) and *not by itself* (a
+//! USB disk, an installer image: only when somebody names it). The rules of choice, in order: named; the firmware's boot
+//! entries; the only one left; the only one with an ESP; the one with most partitions, if it is plainly a former system;
+//! the largest of blank disks. Source: docs of the original script, and the defects it had.
+//!
+//! Absent: looking (`gather`), consent.
+
+use super::efi::{Firmware, LoadOption, Signature};
+use landfall_states::fault::Fault;
+use landfall_states::plan::DiskIdentity;
+use std::fmt::Write as _;
+use uuid::Uuid;
+
+/// What counts for the choice.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Kernel name now, `/dev/…`.
+    pub device: String,
+    /// Model.
+    pub model: Option<String>,
+    /// Identity.
+    pub identity: DiskIdentity,
+    /// Names of links in `/dev/disk/by-id` that lead to it.
+    pub links: Vec<String>,
+    /// Why it can never be a target.
+    pub never: Vec<String>,
+    /// Why it is not taken unless somebody names it.
+    pub unless_named: Vec<String>,
+    /// Its partitions.
+    pub partitions: Vec<PartitionFacts>,
+    /// The signature of its MBR, 0 when there is none.
+    pub mbr_signature: u32,
+    /// Whether nothing at all is on it: no table and no signature.
+    pub blank: bool,
+}
+
+/// A partition, for the choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionFacts {
+    /// Number.
+    pub number: u32,
+    /// PARTUUID, on a GPT.
+    pub partuuid: Option<Uuid>,
+    /// Whether it is an ESP.
+    pub esp: bool,
+    /// Whether it only occurs on a disk that a system boots from (BIOS boot, Microsoft reserved, recovery, root, active).
+    pub system: bool,
+}
+
+/// A choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Place in the list of facts.
+    pub index: usize,
+    /// Why this one.
+    pub why: String,
+}
+
+impl Facts {
+    /// The disk in words: device, model, serial, size.
+    pub fn describe(&self) -> String {
+        let mut text = self.device.clone();
+        if let Some(model) = &self.model {
+            let _ = write!(text, " {model}");
+        }
+        let name = match (&self.identity.serial, self.identity.is_nameable()) {
+            (Some(serial), _) => format!("serial {serial}"),
+            (None, true) => self.identity.name(),
+            (None, false) => "no serial number".into(),
+        };
+        let _ = write!(text, ", {name}, {}", size(self.identity.size_bytes));
+        text
+    }
+
+    fn matches(&self, option: &LoadOption) -> bool {
+        option.partitions.iter().any(|hd| match hd.signature {
+            Signature::Gpt(id) => self.partitions.iter().any(|p| p.partuuid == Some(id)),
+            Signature::Mbr(id) => {
+                id != 0 && id == self.mbr_signature && self.partitions.iter().any(|p| p.number == hd.number)
+            }
+            Signature::None => false,
+        })
+    }
+
+    /// Whether a serial number, WWN or by-id link means this disk.
+    pub fn is_named(&self, name: &str) -> bool {
+        let plain = |text: &str| {
+            let text = text.trim().to_lowercase();
+            let text = text.strip_prefix("wwn-").map_or(text.clone(), str::to_owned);
+            let text = text.strip_prefix("nvme-").map_or(text.clone(), str::to_owned);
+            ["naa.", "eui.", "0x"]
+                .iter()
+                .find_map(|p| text.strip_prefix(p))
+                .map_or(text.clone(), str::to_owned)
+        };
+        let link = name
+            .trim()
+            .strip_prefix("/dev/disk/by-id/")
+            .unwrap_or(name.trim());
+        self.identity.serial.as_deref() == Some(name.trim())
+            || self
+                .identity
+                .wwn
+                .as_deref()
+                .is_some_and(|w| plain(w) == plain(name))
+            || self.links.iter().any(|l| l == link)
+    }
+}
+
+/// A size for people, exact enough to tell disks apart.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
+    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+/// What somebody named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// `INSTALL_DISK`, resolved to a place in the list.
+    Device {
+        /// As given.
+        given: String,
+        /// The disk.
+        index: usize,
+    },
+    /// The configuration: serial number, WWN or by-id link.
+    Name(String),
+}
+
+/// The objections to every disk, given what the firmware says: booting from a disk is an objection to taking it unasked.
+pub fn objections(facts: &Facts, firmware: &Firmware) -> (Vec<String>, Vec<String>) {
+    let mut unless_named = facts.unless_named.clone();
+    if let Some(current) = firmware.current.as_ref().filter(|current| facts.matches(current)) {
+        unless_named.push(format!(
+            "the firmware booted from it just now (entry {:?})",
+            current.description
+        ));
+    }
+    let mut never = facts.never.clone();
+    if !facts.identity.is_nameable() {
+        never.push(
+            "it has no WWN, serial number or bus address: it could not be recognised after a reboot".into(),
+        );
+    }
+    (never, unless_named)
+}
+
+/// Chooses.
+pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Result<Choice, Fault> {
+    let named = |index: usize, given: &str| {
+        let (never, _) = objections(&all[index], firmware);
+        if never.is_empty() {
+            return Ok(Choice {
+                index,
+                why: format!("it was named: {given}"),
+            });
+        }
+        Err(Fault::needs_change(
+            format!("disk {given} ({})", all[index].describe()),
+            format!("it cannot be installed on: {}", never.join("; ")),
+            "detach what uses it, or name another one: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
+        ))
+    };
+    match wanted {
+        Some(Wanted::Device { given, index }) if *index < all.len() => return named(*index, given),
+        Some(Wanted::Device { given, .. }) => {
+            return Err(doubt(
+                all,
+                firmware,
+                &format!("{given} is no disk of this machine"),
+            ));
+        }
+        Some(Wanted::Name(name)) => {
+            let found: Vec<usize> = (0..all.len()).filter(|i| all[*i].is_named(name)).collect();
+            return match found[..] {
+                [index] => named(index, name),
+                [] => Err(doubt(
+                    all,
+                    firmware,
+                    &format!("no disk has the serial number, WWN or by-id link {name:?}"),
+                )),
+                [..] => Err(Fault::unsafe_(
+                    format!("disk {name:?}"),
+                    format!(
+                        "{} disks answer to this name:{}",
+                        found.len(),
+                        list(all, firmware)
+                    ),
+                    "detach all but one of them, then: landfall install",
+                )),
+            };
+        }
+        None => {}
+    }
+    let left: Vec<usize> = (0..all.len())
+        .filter(|i| {
+            let (never, unless_named) = objections(&all[*i], firmware);
+            never.is_empty() && unless_named.is_empty()
+        })
+        .collect();
+    for option in &firmware.order {
+        let found: Vec<usize> = left.iter().copied().filter(|i| all[*i].matches(option)).collect();
+        let everywhere = all.iter().filter(|f| f.matches(option)).count();
+        match found[..] {
+            [index] if everywhere == 1 => {
+                return Ok(Choice {
+                    index,
+                    why: format!("the firmware boots from it (entry {:?})", option.description),
+                });
+            }
+            [] => {}
+            [..] => {
+                return Err(doubt(
+                    all,
+                    firmware,
+                    &format!(
+                        "the firmware's boot entry {:?} leads to {everywhere} disks: one is a copy of the other",
+                        option.description
+                    ),
+                ));
+            }
+        }
+    }
+    if let [index] = left[..] {
+        return Ok(Choice {
+            index,
+            why: "it is the only one that can be installed on".into(),
+        });
+    }
+    if left.is_empty() {
+        return Err(doubt(all, firmware, "no disk can be installed on"));
+    }
+    let with = |test: &dyn Fn(&Facts) -> bool| -> Vec<usize> {
+        left.iter().copied().filter(|i| test(&all[*i])).collect()
+    };
+    let esp = with(&|f| f.partitions.iter().any(|p| p.esp));
+    match esp[..] {
+        [index] => {
+            return Ok(Choice {
+                index,
+                why: "it is the only one with an EFI system partition".into(),
+            });
+        }
+        [] => {}
+        [..] => {
+            return Err(doubt(
+                all,
+                firmware,
+                &format!("{} disks have an EFI system partition", esp.len()),
+            ));
+        }
+    }
+    if with(&|f| !f.blank).is_empty() {
+        let largest = left.iter().map(|i| all[*i].identity.size_bytes).max();
+        return match with(&|f| Some(f.identity.size_bytes) == largest)[..] {
+            [index] => Ok(Choice {
+                index,
+                why: "all are blank, and it is the largest".into(),
+            }),
+            _ => Err(doubt(
+                all,
+                firmware,
+                "all are blank, and several are equally large",
+            )),
+        };
+    }
+    // A count of partitions says nothing of worth: a data disk may have many. It decides only for a former system disk.
+    let most = left.iter().map(|i| all[*i].partitions.len()).max();
+    let system = with(&|f| f.partitions.iter().any(|p| p.system));
+    match (
+        with(&|f| Some(f.partitions.len()) == most).as_slice(),
+        system.as_slice(),
+    ) {
+        ([index], [only]) if index == only => Ok(Choice {
+            index: *index,
+            why: "it has most partitions, and is the only one that a system was installed on".into(),
+        }),
+        _ => Err(doubt(
+            all,
+            firmware,
+            "several can be, some hold data, and nothing says which one is meant",
+        )),
+    }
+}
+
+/// Every disk, one line each, with why it was not chosen.
+pub fn list(all: &[Facts], firmware: &Firmware) -> String {
+    let mut text = String::new();
+    for facts in all {
+        let (never, unless_named) = objections(facts, firmware);
+        let why = if !never.is_empty() {
+            format!("cannot be: {}", never.join("; "))
+        } else if !unless_named.is_empty() {
+            format!("only when named: {}", unless_named.join("; "))
+        } else {
+            let esp = if facts.partitions.iter().any(|p| p.esp) {
+                ", with an ESP"
+            } else {
+                ""
+            };
+            let blank = if facts.blank { ", blank" } else { "" };
+            format!("can be: {} partitions{esp}{blank}", facts.partitions.len())
+        };
+        let _ = write!(text, "\n  {}: {why}", facts.describe());
+    }
+    if text.is_empty() {
+        text.push_str("\n  (no disk at all)");
+    }
+    text
+}
+
+fn doubt(all: &[Facts], firmware: &Firmware, why: &str) -> Fault {
+    let example = all
+        .iter()
+        .find(|f| objections(f, firmware).0.is_empty())
+        .map_or("/dev/…", |f| f.device.as_str());
+    Fault::needs_change(
+        "choice of the disk",
+        format!("{why}:{}", list(all, firmware)),
+        format!("INSTALL_DISK={example} landfall install (with the disk that you mean)"),
+    )
+}
+
+#[cfg(test)]
+#[path = "select_tests.rs"]
+mod tests;

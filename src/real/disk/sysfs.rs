@@ -1,0 +1,589 @@
+//! Block devices as the kernel shows them in sysfs. Law: everything is looked up anew at every call; an attribute that is
+//! not there is `None`, one that cannot be read is an error; an identity comes from the kernel's own attributes, and from
+//! udev's database only when the kernel has none, so that it does not depend on udev having been here.
+//!
+//! Absent: opening devices (`held`), deciding (`select`).
+
+use super::proc::{Dev, parse_dev};
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::plan::DiskIdentity;
+use landfall_states::planned::KernelPartition;
+use std::io;
+
+/// Devices that are looked at.
+const BLOCKS_MAX: usize = 1024;
+
+/// The places to look in; another root is for tests.
+#[derive(Debug, Clone)]
+pub struct Sysfs {
+    root: Utf8PathBuf,
+}
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Kernel name.
+    pub name: String,
+    /// Device number.
+    pub dev: Dev,
+    /// Number, start and length.
+    pub kernel: KernelPartition,
+    /// Kernel names of what is stacked upon it.
+    pub holders: Vec<String>,
+    /// PARTUUID, where the kernel tells it.
+    pub partuuid: Option<String>,
+}
+
+/// One block device that is no partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Kernel name.
+    pub name: String,
+    /// Device number.
+    pub dev: Dev,
+    /// Its identity. Meaningful for disks only.
+    pub identity: DiskIdentity,
+    /// Model, for people.
+    pub model: Option<String>,
+    /// Serial number, for people and for naming the disk.
+    pub serial: Option<String>,
+    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `scsi` or `virtual`.
+    pub transport: &'static str,
+    /// The medium can be taken out, says the kernel.
+    pub removable: bool,
+    /// It refuses writes.
+    pub read_only: bool,
+    /// It is a path of something else (NVMe multipath).
+    pub hidden: bool,
+    /// Kernel names of what is stacked upon the whole of it.
+    pub holders: Vec<String>,
+    /// Kernel names of what it is stacked upon.
+    pub slaves: Vec<String>,
+    /// For loop devices: the file behind it.
+    pub loop_file: Option<String>,
+    /// For device-mapper: name and UUID.
+    pub mapping: Option<(String, String)>,
+    /// Its partitions, by number.
+    pub partitions: Vec<Partition>,
+}
+
+impl Block {
+    /// `/dev/…`. The kernel writes `/` as `!` in names.
+    pub fn device(&self) -> String {
+        device(&self.name)
+    }
+}
+
+/// See [`Block::device`].
+pub fn device(name: &str) -> String {
+    format!("/dev/{}", name.replace('!', "/"))
+}
+
+impl Sysfs {
+    /// This machine.
+    pub fn real() -> Self {
+        Sysfs { root: "/".into() }
+    }
+
+    /// Another root.
+    pub fn below(root: impl Into<Utf8PathBuf>) -> Self {
+        Sysfs { root: root.into() }
+    }
+
+    /// A path below the root.
+    pub fn at(&self, path: &str) -> Utf8PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// A whole file; `None` where there is none, or where the device behind it went away or does not support it.
+    pub fn text(&self, path: &str) -> io::Result<Option<String>> {
+        match fs_err::read(self.at(path)) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(e) if gone(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn number(&self, path: &str) -> io::Result<Option<u64>> {
+        Ok(self.text(path)?.and_then(|t| match t.trim().parse() {
+            Ok(number) => Some(number),
+            Err(_) => None,
+        }))
+    }
+
+    fn word(&self, path: &str) -> io::Result<Option<String>> {
+        Ok(self.text(path)?.and_then(|t| tidy(&t)))
+    }
+
+    /// The names in a directory, in order.
+    fn names(&self, path: &str) -> io::Result<Vec<String>> {
+        let listing = match fs_err::read_dir(self.at(path)) {
+            Ok(listing) => listing,
+            Err(e) if gone(&e) => return Ok(vec![]),
+            Err(e) => return Err(e),
+        };
+        let mut names = Vec::new();
+        for entry in listing.take(BLOCKS_MAX) {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Every block device but partitions, in order of name.
+    pub fn blocks(&self) -> io::Result<Vec<Block>> {
+        let mut blocks = Vec::new();
+        for name in self.names("sys/block")? {
+            blocks.extend(self.block(&name)?);
+        }
+        Ok(blocks)
+    }
+
+    /// One block device; `None` when it is not there (any more).
+    pub fn block(&self, name: &str) -> io::Result<Option<Block>> {
+        let base = format!("sys/block/{name}");
+        let Some(dev) = self.text(&format!("{base}/dev"))?.as_deref().and_then(parse_dev) else {
+            return Ok(None);
+        };
+        let sector_bytes = self
+            .number(&format!("{base}/queue/logical_block_size"))?
+            .unwrap_or(512);
+        let sector_bytes = u32::try_from(sector_bytes).unwrap_or(0);
+        let size_bytes = self
+            .number(&format!("{base}/size"))?
+            .unwrap_or(0)
+            .saturating_mul(512);
+        let hardware = self.hardware(name);
+        let (wwn, serial, path) = self.identity(name, dev, &hardware)?;
+        let mut partitions = self.partitions(name, sector_bytes)?;
+        partitions.sort_by_key(|p| p.kernel.number);
+        let mapping = match (
+            self.word(&format!("{base}/dm/name"))?,
+            self.word(&format!("{base}/dm/uuid"))?,
+        ) {
+            (Some(name), uuid) => Some((name, uuid.unwrap_or_default())),
+            (None, _) => None,
+        };
+        let flag = |value: Option<u64>| value.is_some_and(|v| v != 0);
+        let model = match self.word(&format!("{base}/device/model"))? {
+            Some(model) => Some(model),
+            None => self.word(&format!("{base}/device/name"))?,
+        };
+        Ok(Some(Block {
+            name: name.to_owned(),
+            dev,
+            model,
+            serial: serial.clone(),
+            identity: DiskIdentity {
+                path: if wwn.is_none() && serial.is_none() {
+                    path
+                } else {
+                    None
+                },
+                wwn,
+                serial,
+                size_bytes,
+                sector_bytes,
+            },
+            transport: transport(name, &hardware),
+            removable: flag(self.number(&format!("{base}/removable"))?),
+            read_only: flag(self.number(&format!("{base}/ro"))?),
+            hidden: flag(self.number(&format!("{base}/hidden"))?),
+            holders: self.names(&format!("{base}/holders"))?,
+            slaves: self.names(&format!("{base}/slaves"))?,
+            loop_file: self.word(&format!("{base}/loop/backing_file"))?,
+            mapping,
+            partitions,
+        }))
+    }
+
+    fn partitions(&self, name: &str, sector_bytes: u32) -> io::Result<Vec<Partition>> {
+        let mut partitions = Vec::new();
+        let factor = u64::from(sector_bytes / 512).max(1);
+        for part in self.names(&format!("sys/block/{name}"))? {
+            let base = format!("sys/block/{name}/{part}");
+            let Some(number) = self.number(&format!("{base}/partition"))? else {
+                continue;
+            };
+            let Some(dev) = self.text(&format!("{base}/dev"))?.as_deref().and_then(parse_dev) else {
+                continue;
+            };
+            let uevent = self.text(&format!("{base}/uevent"))?.unwrap_or_default();
+            partitions.push(Partition {
+                dev,
+                kernel: KernelPartition {
+                    number: u32::try_from(number).unwrap_or(u32::MAX),
+                    first_lba: self.number(&format!("{base}/start"))?.unwrap_or(0) / factor,
+                    sectors: self.number(&format!("{base}/size"))?.unwrap_or(0) / factor,
+                },
+                holders: self.names(&format!("{base}/holders"))?,
+                partuuid: uevent
+                    .lines()
+                    .find_map(|l| l.strip_prefix("PARTUUID="))
+                    .map(str::to_lowercase),
+                name: part,
+            });
+        }
+        Ok(partitions)
+    }
+
+    /// Where the disk sits, from the root of all devices, e.g. `pci0000:00/0000:00:02.0/virtio1`. Empty when unknown.
+    fn hardware(&self, name: &str) -> String {
+        let Ok(full) = self.at(&format!("sys/block/{name}")).canonicalize_utf8() else {
+            // A device that went away, or a tree without links (tests): it has no place.
+            return String::new();
+        };
+        let full = full.as_str();
+        let from = full.find("/devices/").map_or(0, |at| at + "/devices/".len());
+        let to = full
+            .rfind("/block/")
+            .filter(|to| *to >= from)
+            .unwrap_or(full.len());
+        full[from..to].to_owned()
+    }
+
+    /// WWN, serial number, bus address.
+    #[allow(clippy::type_complexity)] // three names of one disk
+    fn identity(
+        &self,
+        name: &str,
+        dev: Dev,
+        hardware: &str,
+    ) -> io::Result<(Option<String>, Option<String>, Option<String>)> {
+        let base = format!("sys/block/{name}");
+        let mut wwn = None;
+        for place in ["wwid", "device/wwid"] {
+            if wwn.is_none() {
+                wwn = self.word(&format!("{base}/{place}"))?.filter(|w| is_unique(w));
+            }
+        }
+        let mut serial = None;
+        for place in ["serial", "device/serial"] {
+            if serial.is_none() {
+                serial = self.word(&format!("{base}/{place}"))?.filter(|s| is_unique(s));
+            }
+        }
+        if serial.is_none() {
+            let page = match fs_err::read(self.at(&format!("{base}/device/vpd_pg80"))) {
+                Ok(page) => page,
+                Err(e) if gone(&e) => vec![],
+                Err(e) => return Err(e),
+            };
+            // SPC-4, unit serial number page: four bytes of header, then text.
+            serial = page
+                .get(4..)
+                .and_then(|s| tidy(&String::from_utf8_lossy(s)))
+                .filter(|s| is_unique(s));
+        }
+        if serial.is_none() && hardware.contains("/usb") {
+            serial = self.usb_serial(name)?;
+        }
+        let udev = self
+            .text(&format!("run/udev/data/b{}:{}", dev.0, dev.1))?
+            .unwrap_or_default();
+        let property = |key: &str| {
+            udev.lines()
+                .find_map(|l| l.strip_prefix("E:")?.strip_prefix(key)?.strip_prefix('='))
+                .and_then(tidy)
+        };
+        if wwn.is_none() && serial.is_none() {
+            wwn = property("ID_WWN_WITH_EXTENSION").or_else(|| property("ID_WWN"));
+            serial = property("ID_SERIAL_SHORT");
+        }
+        let path = property("ID_PATH").or_else(|| bus_address(hardware));
+        Ok((wwn, serial, path))
+    }
+
+    /// The serial number of the USB device that a disk hangs on: the first one found upwards.
+    fn usb_serial(&self, name: &str) -> io::Result<Option<String>> {
+        let Ok(full) = self.at(&format!("sys/block/{name}")).canonicalize_utf8() else {
+            return Ok(None);
+        };
+        for place in full.ancestors().take(12) {
+            if !place.as_str().contains("/usb") {
+                break;
+            }
+            match fs_err::read_to_string(place.join("serial")) {
+                Ok(text) => return Ok(tidy(&text).filter(|s| is_unique(s))),
+                Err(e) if gone(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names of a device number, as whole disk and, if it is one, partition; from `blocks`.
+    pub fn find(blocks: &[Block], dev: Dev) -> Option<(&Block, Option<&Partition>)> {
+        blocks.iter().find_map(|block| {
+            if block.dev == dev {
+                return Some((block, None));
+            }
+            let partition = block.partitions.iter().find(|p| p.dev == dev)?;
+            Some((block, Some(partition)))
+        })
+    }
+
+    /// The same by kernel name.
+    pub fn find_name<'a>(blocks: &'a [Block], name: &str) -> Option<(&'a Block, Option<&'a Partition>)> {
+        blocks.iter().find_map(|block| {
+            if block.name == name {
+                return Some((block, None));
+            }
+            let partition = block.partitions.iter().find(|p| p.name == name)?;
+            Some((block, Some(partition)))
+        })
+    }
+}
+
+/// Whether an error means "not there". Drivers answer so for pages that the hardware does not have.
+fn gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    ) || matches!(
+        error.raw_os_error(),
+        Some(
+            nix::libc::ENXIO
+                | nix::libc::ENODEV
+                | nix::libc::EOPNOTSUPP
+                | nix::libc::ENOENT
+                | nix::libc::ENOTDIR
+        )
+    )
+}
+
+/// Trimmed, without control characters, inner runs of blanks as one; nothing when nothing is left.
+fn tidy(text: &str) -> Option<String> {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let words: Vec<&str> = clean.split_whitespace().collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// Whether a name can belong to one disk only. Cheap bridges answer zeros or a fixed row.
+fn is_unique(name: &str) -> bool {
+    let body = name
+        .rsplit(['.', ' '])
+        .next()
+        .unwrap_or(name)
+        .trim_start_matches("0x");
+    let dull = |c: char| body.chars().all(|b| b == c);
+    !(dull('0')
+        || dull('F')
+        || dull('f')
+        || ["123456789ABC", "0123456789ABCDEF", "012345678999", "DISK00_1"].contains(&body))
+}
+
+/// The stable part of a hardware path: bus addresses, without numbers that are given out in order of discovery.
+fn bus_address(hardware: &str) -> Option<String> {
+    let counted = |part: &str| {
+        [
+            "virtio",
+            "host",
+            "ata",
+            "target",
+            "nvme",
+            "mmc_host",
+            "mmc",
+            "port-",
+            "end_device-",
+            "expander-",
+        ]
+        .iter()
+        .any(|prefix| {
+            part.strip_prefix(prefix)
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        })
+    };
+    let parts: Vec<&str> = hardware
+        .split('/')
+        .filter(|part| {
+            !part.is_empty() && !counted(part) && !["nvme", "virtual", "mmc_host", "block"].contains(part)
+        })
+        .map(|part| match part.split(':').collect::<Vec<_>>()[..] {
+            // host:channel:target:lun: the host's number is given out in order of discovery.
+            [host, .., _] if part.matches(':').count() == 3 => &part[host.len() + 1..],
+            _ => part,
+        })
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+fn transport(name: &str, hardware: &str) -> &'static str {
+    if hardware.contains("/usb") {
+        "usb"
+    } else if name.starts_with("nvme") {
+        "nvme"
+    } else if name.starts_with("mmcblk") {
+        "mmc"
+    } else if hardware.contains("/ata") {
+        "sata"
+    } else if hardware.contains("/virtio") && name.starts_with("vd") {
+        "virtio"
+    } else if hardware.starts_with("virtual") || hardware.is_empty() {
+        "virtual"
+    } else {
+        "scsi"
+    }
+}
+
+/// Whether a path is a link or node below `/dev` that leads to a block device; its number.
+pub fn device_number(path: &Utf8Path) -> io::Result<Option<Dev>> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let metadata = fs_err::metadata(path)?;
+    if !metadata.file_type().is_block_device() {
+        return Ok(None);
+    }
+    let number = metadata.rdev();
+    let part = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    Ok(Some((
+        part(nix::sys::stat::major(number)),
+        part(nix::sys::stat::minor(number)),
+    )))
+}
+
+#[cfg(test)]
+pub mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    /// A tree with one disk of one partition.
+    pub struct Tree(pub tempfile::TempDir);
+    impl Tree {
+        pub fn new() -> Self {
+            Tree(tempfile::tempdir().unwrap())
+        }
+        pub fn sysfs(&self) -> Sysfs {
+            Sysfs::below(Utf8PathBuf::from_path_buf(self.0.path().to_owned()).unwrap())
+        }
+        pub fn put(&self, path: &str, text: &str) {
+            let path = self.sysfs().at(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        pub fn disk(&self, name: &str, dev: &str, sectors: u64) {
+            self.put(&format!("sys/block/{name}/dev"), &format!("{dev}\n"));
+            self.put(&format!("sys/block/{name}/size"), &format!("{sectors}\n"));
+            self.put(&format!("sys/block/{name}/queue/logical_block_size"), "512\n");
+            self.put(&format!("sys/block/{name}/removable"), "0\n");
+            self.put(&format!("sys/block/{name}/ro"), "0\n");
+        }
+    }
+
+    #[test]
+    fn a_disk_with_a_partition_and_a_holder() {
+        let tree = Tree::new();
+        tree.disk("sda", "8:0", 2_097_152);
+        tree.put("sys/block/sda/queue/logical_block_size", "4096\n");
+        tree.put(
+            "sys/block/sda/device/wwid",
+            "t10.ATA     QEMU HARDDISK         LF0001  \n",
+        );
+        tree.put("sys/block/sda/device/vpd_pg80", "\0\u{0}\0\u{8}  LF0001");
+        tree.put("sys/block/sda/device/model", "QEMU HARDDISK   \n");
+        for (file, text) in [
+            ("partition", "1"),
+            ("dev", "8:1"),
+            ("start", "2048"),
+            ("size", "4096"),
+            ("holders/dm-0", ""),
+            ("uevent", "MAJOR=8\nPARTN=1\nPARTUUID=AB-CD\n"),
+        ] {
+            tree.put(&format!("sys/block/sda/sda1/{file}"), text);
+        }
+        let block = tree.sysfs().block("sda").unwrap().unwrap();
+        assert_eq!(
+            block.identity.wwn.as_deref(),
+            Some("t10.ATA QEMU HARDDISK LF0001")
+        );
+        assert_eq!(block.identity.serial.as_deref(), Some("LF0001"));
+        assert_eq!(
+            (block.identity.size_bytes, block.identity.sector_bytes),
+            (1 << 30, 4096)
+        );
+        assert_eq!(block.partitions[0].holders, ["dm-0"]);
+        assert_eq!(
+            (
+                block.partitions[0].kernel.first_lba,
+                block.partitions[0].kernel.sectors
+            ),
+            (256, 512)
+        );
+        assert_eq!(block.partitions[0].partuuid.as_deref(), Some("ab-cd"));
+        assert!(tree.sysfs().block("sdb").unwrap().is_none());
+        let blocks = tree.sysfs().blocks().unwrap();
+        assert!(Sysfs::find(&blocks, (8, 1)).unwrap().1.is_some());
+        assert!(Sysfs::find_name(&blocks, "sda").unwrap().1.is_none());
+    }
+
+    #[test]
+    fn udev_is_asked_only_when_the_kernel_is_silent() {
+        let tree = Tree::new();
+        tree.disk("vda", "254:0", 100);
+        tree.put(
+            "run/udev/data/b254:0",
+            "S:x\nE:ID_SERIAL_SHORT=FROMUDEV\nE:ID_PATH=pci-0000:00:04.0\n",
+        );
+        let named = tree.sysfs().block("vda").unwrap().unwrap().identity;
+        assert_eq!((named.serial.as_deref(), named.path), (Some("FROMUDEV"), None));
+        tree.put("sys/block/vda/serial", "KERNEL");
+        assert_eq!(
+            tree.sysfs()
+                .block("vda")
+                .unwrap()
+                .unwrap()
+                .identity
+                .serial
+                .as_deref(),
+            Some("KERNEL")
+        );
+        tree.put("sys/block/vda/serial", "0000000");
+        tree.put("run/udev/data/b254:0", "E:ID_PATH=pci-0000:00:04.0\n");
+        assert_eq!(
+            tree.sysfs()
+                .block("vda")
+                .unwrap()
+                .unwrap()
+                .identity
+                .path
+                .as_deref(),
+            Some("pci-0000:00:04.0")
+        );
+    }
+
+    #[test]
+    fn addresses_leave_out_what_is_counted() {
+        let address = |p| bus_address(p).unwrap_or_default();
+        assert_eq!(
+            address("pci0000:00/0000:00:02.0/virtio1"),
+            "pci0000:00/0000:00:02.0"
+        );
+        assert_eq!(
+            address("pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:1:0"),
+            "pci0000:00/0000:00:1f.2/0:1:0"
+        );
+        assert_eq!(
+            address("pci0000:00/0000:00:04.0/nvme/nvme0"),
+            "pci0000:00/0000:00:04.0"
+        );
+        assert_eq!(bus_address("virtual"), None);
+        assert_eq!(bus_address(""), None);
+    }
+
+    #[test]
+    fn dull_serials_are_none() {
+        for dull in [
+            "0",
+            "0000 0000",
+            "naa.0000000000000000",
+            "0x0000",
+            "123456789ABC",
+            "FFFF",
+        ] {
+            assert!(!is_unique(dull), "{dull}");
+        }
+        assert!(is_unique("naa.5000c500a1b2c3d4") && is_unique("LF0001"));
+    }
+}

@@ -1,0 +1,311 @@
+//! Who uses a disk. Law: anybody unknown counts as a stranger; a use is this install's own only when the disk's table,
+//! the LUKS UUID and the mount point all say so; and the kernel has the last word (an exclusive open fails for a mount in
+//! any name space, for swap, for device-mapper, md and the like, whether or not anything here has seen it).
+//!
+//! Absent: looking. This is a pure function of a [`Machine`].
+
+use super::lsblk::{Row, membership};
+use super::proc::{Dev, Mount};
+use super::signature::Signature;
+use super::sysfs::{Block, Sysfs};
+use crate::real::{MOUNT_ROOT, RUN_DIR};
+use landfall_states::plan::{Plan, Role};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// Devices stacked deeper are not followed.
+const DEPTH_MAX: usize = 32;
+
+/// What was seen of the machine at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// Every block device but partitions.
+    pub blocks: Vec<Block>,
+    /// Every mount of this name space.
+    pub mounts: Vec<Mount>,
+    /// For mounts without a device number: the device that the source names.
+    pub sources: BTreeMap<String, Dev>,
+    /// Devices and files that are swapped to: what is shown, and the device it lies on.
+    pub swaps: Vec<(String, Dev)>,
+    /// The device behind each loop device's file.
+    pub loops: BTreeMap<String, Dev>,
+    /// lsblk's view.
+    pub lsblk: Vec<Row>,
+    /// Names of disks and partitions that the kernel refuses to give exclusively.
+    pub busy: BTreeSet<String>,
+}
+
+/// The uses of one disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// By others, one line each.
+    pub strangers: Vec<String>,
+    /// What this install itself left there, one line each.
+    pub own: Vec<String>,
+    /// Why it is the medium that this system runs from, one line each. These are among the strangers too.
+    pub boot: Vec<String>,
+}
+
+/// The ids by which this install's own attachments are recognised on one disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Own {
+    /// The planned partitions: number, first sector, length. Empty when the disk's table is not ours.
+    pub partitions: Vec<(u32, u64, u64)>,
+    /// The LUKS container's partition and UUIDs, planned and provisional.
+    pub luks: Vec<Uuid>,
+}
+
+impl Own {
+    /// From the plan, if the disk's table is the plan's.
+    pub fn of(plan: Option<&Plan>, disk_guid: Option<Uuid>) -> Self {
+        let Some(plan) = plan.filter(|p| Some(p.table.disk_guid) == disk_guid) else {
+            return Own::default();
+        };
+        Own {
+            partitions: plan
+                .table
+                .entries
+                .iter()
+                .map(|e| (e.number, e.first_lba, e.sectors()))
+                .collect(),
+            luks: plan
+                .luks
+                .iter()
+                .filter(|_| plan.partition(Role::Root).is_some())
+                .flat_map(|v| [v.id, v.provisional])
+                .collect(),
+        }
+    }
+
+    fn has(&self, number: u32, first_lba: u64, sectors: u64) -> bool {
+        self.partitions.contains(&(number, first_lba, sectors))
+    }
+
+    /// Whether a mapping is the plan's container, opened: `CRYPT-LUKS2-<uuid>-<name>`.
+    fn maps(&self, uuid: &str) -> bool {
+        self.luks.iter().any(|id| {
+            uuid.strip_prefix("CRYPT-LUKS2-")
+                .and_then(|rest| rest.strip_prefix(&id.simple().to_string()))
+                .is_some_and(|rest| rest.starts_with('-'))
+        })
+    }
+}
+
+/// A place on a disk: its name, and the partition's number if it is within one.
+type Base = (String, Option<u32>);
+
+impl Machine {
+    /// The disks and partitions that a device lies on, itself if it lies on nothing.
+    fn bases(&self, name: &str, depth: usize, found: &mut BTreeSet<Base>) {
+        let Some((block, partition)) = Sysfs::find_name(&self.blocks, name) else {
+            return;
+        };
+        if partition.is_none() && depth < DEPTH_MAX {
+            let behind = self.loops.get(name).and_then(|dev| self.name_of(*dev));
+            let below: Vec<String> = block.slaves.iter().cloned().chain(behind).collect();
+            if !below.is_empty() {
+                for below in below {
+                    self.bases(&below, depth + 1, found);
+                }
+                return;
+            }
+        }
+        found.insert((block.name.clone(), partition.map(|p| p.kernel.number)));
+        // A partition of a stacked device (a loop, a RAID) lies on what that device lies on.
+        if partition.is_some()
+            && depth < DEPTH_MAX
+            && (!block.slaves.is_empty() || self.loops.contains_key(&block.name))
+        {
+            self.bases(&block.name.clone(), depth + 1, found);
+        }
+    }
+
+    fn name_of(&self, dev: Dev) -> Option<String> {
+        Sysfs::find(&self.blocks, dev)
+            .map(|(block, partition)| partition.map_or_else(|| block.name.clone(), |p| p.name.clone()))
+    }
+
+    fn on(&self, dev: Dev, disk: &Block) -> Option<(String, Vec<Option<u32>>)> {
+        let name = self.name_of(dev)?;
+        let mut bases = BTreeSet::new();
+        self.bases(&name, 0, &mut bases);
+        let places: Vec<Option<u32>> = bases
+            .into_iter()
+            .filter(|(d, _)| *d == disk.name)
+            .map(|(_, p)| p)
+            .collect();
+        (!places.is_empty()).then_some((name, places))
+    }
+
+    fn is_own_partition(disk: &Block, own: &Own, number: Option<u32>) -> bool {
+        disk.partitions.iter().any(|p| {
+            Some(p.kernel.number) == number && own.has(p.kernel.number, p.kernel.first_lba, p.kernel.sectors)
+        })
+    }
+
+    /// Whether a device is one of this install's partitions, or its container, opened.
+    fn is_own_device(&self, disk: &Block, own: &Own, name: &str) -> bool {
+        match Sysfs::find_name(&self.blocks, name) {
+            Some((block, Some(partition))) => {
+                block.name == disk.name && Self::is_own_partition(disk, own, Some(partition.kernel.number))
+            }
+            Some((block, None)) => {
+                let mapped = block.mapping.as_ref().is_some_and(|(_, uuid)| own.maps(uuid));
+                let [slave] = block.slaves.as_slice() else {
+                    return false;
+                };
+                mapped
+                    && disk.partitions.iter().any(|p| p.name == *slave)
+                    && self.is_own_device(disk, own, slave)
+            }
+            None => false,
+        }
+    }
+
+    fn title(&self, name: &str) -> String {
+        match Sysfs::find_name(&self.blocks, name).and_then(|(b, _)| b.mapping.as_ref()) {
+            Some((mapping, _)) => format!("{name} ({mapping})"),
+            None => name.to_owned(),
+        }
+    }
+
+    /// The uses of a disk. `signatures`: what is on the whole disk (`None`) and on each of its partitions.
+    pub fn uses(&self, disk: &Block, own: &Own, signatures: &[(Option<u32>, Vec<Signature>)]) -> Uses {
+        let mut uses = Uses::default();
+        // Names of partitions (and of the disk) that are known to be used, by whomever.
+        let mut explained: BTreeSet<String> = BTreeSet::new();
+        let place = |number: Option<u32>| number.map_or("the disk".to_owned(), |n| format!("partition {n}"));
+        let mut explain = |numbers: &[Option<u32>]| {
+            for partition in &disk.partitions {
+                if numbers.contains(&Some(partition.kernel.number)) {
+                    explained.insert(partition.name.clone());
+                }
+            }
+            explained.insert(disk.name.clone());
+        };
+        for mount in &self.mounts {
+            let dev = if mount.dev.0 == 0 {
+                self.sources.get(&mount.source).copied()
+            } else {
+                Some(mount.dev)
+            };
+            let Some((name, places)) = dev.and_then(|dev| self.on(dev, disk)) else {
+                continue;
+            };
+            explain(&places);
+            let where_ = places.iter().map(|p| place(*p)).collect::<Vec<_>>().join(", ");
+            let line = format!("{where_} is mounted at {}", mount.point);
+            let ours = is_below(&mount.point, MOUNT_ROOT) || is_below(&mount.point, RUN_DIR);
+            if ours && self.is_own_device(disk, own, &name) {
+                uses.own.push(line);
+                continue;
+            }
+            if is_boot_point(&mount.point) || ["iso9660", "squashfs", "erofs"].contains(&mount.kind.as_str())
+            {
+                uses.boot.push(format!(
+                    "this system runs from it ({where_} is behind {})",
+                    mount.point
+                ));
+            }
+            uses.strangers.push(line);
+        }
+        for (shown, dev) in &self.swaps {
+            if let Some((_, places)) = self.on(*dev, disk) {
+                explain(&places);
+                uses.strangers.push(format!("swap is on it ({shown})"));
+            }
+        }
+        let all_holders = disk
+            .partitions
+            .iter()
+            .map(|p| (Some(p.kernel.number), &p.holders))
+            .chain([(None, &disk.holders)]);
+        for (number, holders) in all_holders {
+            for holder in holders {
+                explain(&[number]);
+                let line = format!("{} is held by {}", place(number), self.title(holder));
+                let above =
+                    Sysfs::find_name(&self.blocks, holder).map_or(&[][..], |(b, _)| b.holders.as_slice());
+                if self.is_own_device(disk, own, holder) && above.is_empty() {
+                    uses.own.push(line);
+                } else {
+                    uses.strangers.push(line);
+                }
+            }
+        }
+        for (name, dev) in &self.loops {
+            // A loop device straight on the disk; one on a file shows as that file's mount.
+            if let Some((on, places)) = self.on(*dev, disk) {
+                let whole_or_part = on == disk.name || disk.partitions.iter().any(|p| p.name == on);
+                let mounted = self.mounts.iter().any(|m| m.dev == *dev);
+                if whole_or_part && !mounted {
+                    explain(&places);
+                    uses.strangers.push(format!(
+                        "{name} lies on {}",
+                        place(places.first().copied().flatten())
+                    ));
+                }
+            }
+        }
+        for (number, found) in signatures {
+            for member in found.iter().filter_map(|s| s.member_of) {
+                uses.strangers.push(format!("{} is {member}", place(*number)));
+            }
+        }
+        for row in &self.lsblk {
+            let number = disk
+                .partitions
+                .iter()
+                .find(|p| p.name == row.name)
+                .map(|p| p.kernel.number);
+            if (row.name == disk.name || number.is_some())
+                && let Some(member) = row.fstype.as_deref().and_then(membership)
+            {
+                let line = format!("{} is {member}", place(number));
+                if !uses.strangers.contains(&line) {
+                    uses.strangers.push(line);
+                }
+            }
+        }
+        let unseen = |what: String| {
+            format!("the kernel says that {what} is in use, by something that is not to be seen from here")
+        };
+        for partition in disk.partitions.iter().filter(|p| self.busy.contains(&p.name)) {
+            if !explained.contains(&partition.name) {
+                uses.strangers
+                    .push(unseen(format!("partition {}", partition.kernel.number)));
+            }
+        }
+        let part_busy = disk.partitions.iter().any(|p| self.busy.contains(&p.name));
+        if self.busy.contains(&disk.name) && !part_busy && !explained.contains(&disk.name) {
+            uses.strangers.push(unseen("the disk".into()));
+        }
+        uses.strangers.dedup();
+        uses
+    }
+}
+
+fn is_below(point: &str, dir: &str) -> bool {
+    point == dir || point.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Where live systems keep what they run from.
+fn is_boot_point(point: &str) -> bool {
+    ["/", "/iso", "/boot", "/nix", "/cdrom", "/usr"].contains(&point)
+        || [
+            "/iso",
+            "/nix",
+            "/run/initramfs",
+            "/run/rootfsbase",
+            "/run/live",
+            "/run/archiso",
+            "/lib/live",
+            "/sysroot",
+        ]
+        .iter()
+        .any(|dir| is_below(point, dir))
+}
+
+#[cfg(test)]
+#[path = "usage_tests.rs"]
+mod tests;

@@ -1,0 +1,249 @@
+//! Writing the partition table. Law: looked at, wiped and written under one lock and one exclusive open, on a disk that
+//! was identified again right before; each copy is flushed before the next is begun; and it is done only when the kernel
+//! sees the same. Absent: judging and consent (states::planned), the bytes of a table (`gpt`).
+
+use super::Real;
+use super::disk::gather::{self, Contents};
+use super::disk::sysfs::Block;
+use super::disk::usage::{Own, Uses};
+use super::disk::{HeldDisk, io_fault, is_there};
+use super::gpt;
+use super::slots;
+use crate::world::Perform;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use landfall_states::fault::Fault;
+use landfall_states::plan::{DiskIdentity, GptTable};
+use landfall_states::planned::{PartitionDisk, TableFacts, TableOrder};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+/// Bytes wiped at the start of every planned partition: every signature at a fixed place, and ext4's and LUKS2's headers.
+const WIPE_HEAD_BYTES: u64 = 8 * MIB;
+/// Attempts to get the disk exclusively: udev may be looking at a partition.
+const EXCLUSIVE_ATTEMPTS: u32 = 50;
+
+impl Real {
+    fn held_disk(&self) -> Result<&HeldDisk, Fault> {
+        self.held.as_ref().ok_or_else(|| {
+            Fault::permanent(
+                "partition table",
+                "no disk is held",
+                "report this as a defect of landfall",
+            )
+        })
+    }
+
+    /// The held disk as it is now: kernel's entry, contents, uses.
+    async fn look_at_held(&self) -> Result<(Block, Contents, Uses), Fault> {
+        let held = self.held_disk()?;
+        let block = held.block()?;
+        let machine = gather::machine(held.sysfs(), &self.reporter, &self.stop).await?;
+        let contents = {
+            let (mut file, block, plan) = (held.file()?, block.clone(), self.plan.clone());
+            tokio::task::spawn_blocking(move || gather::contents(&mut file, &block, plan.as_ref()))
+                .await
+                .map_err(|e| io_fault(held.what(), "look at it", &io::Error::other(e)))?
+                .map_err(|e| io_fault(held.what(), "read it", &e))?
+        };
+        let guid = contents.on_disk.table().map(|t| t.disk_guid);
+        let uses = machine.uses(&block, &Own::of(self.plan.as_ref(), guid), &contents.signatures);
+        Ok((block, contents, uses))
+    }
+
+    async fn write_table(&mut self, disk: &DiskIdentity, table: &GptTable, wipe: bool) -> Result<(), Fault> {
+        let (block, contents, uses) = self.look_at_held().await?;
+        let held = self.held_disk()?;
+        let what = held.what();
+        if !uses.strangers.is_empty() {
+            return Err(Fault::needs_change(
+                what,
+                format!("it is in use: {}", uses.strangers.join("; ")),
+                "unmount or detach what uses it, then: landfall resume",
+            ));
+        }
+        if !uses.own.is_empty() {
+            return Err(Fault::needs_change(
+                what,
+                format!("a former run left something attached: {}", uses.own.join("; ")),
+                "umount -R /mnt and close the mapping (cryptsetup close), then: landfall resume",
+            ));
+        }
+        let ranges = if wipe {
+            wipe_ranges(disk, table, &contents, &block)
+        } else {
+            vec![]
+        };
+        if wipe {
+            self.reporter.step(format!("wipe old signatures on {what}"));
+        }
+        self.reporter
+            .step(format!("write GPT {} on {what}", table.disk_guid));
+        let mut exclusive = exclusive(held).await?;
+        // Nothing may come between this look and the first write.
+        held.confirm(disk)?;
+        let table = table.clone();
+        let job = move || -> io::Result<()> {
+            let mut prepared = gpt::prepare(&mut exclusive, &table)?;
+            if !ranges.is_empty() {
+                wipe_all(&mut exclusive, &ranges)?;
+                exclusive.sync_all()?;
+            }
+            gpt::write(&mut exclusive, &mut prepared, |file: &mut File| file.sync_all())
+        };
+        tokio::task::spawn_blocking(job)
+            .await
+            .map_err(|e| io_fault(held.what(), "write its partition table", &io::Error::other(e)))?
+            .map_err(|e| io_fault(held.what(), "write its partition table", &e))
+    }
+}
+
+/// A second handle on the disk that nobody else can have at the same time; no mount can begin while it is open.
+async fn exclusive(held: &HeldDisk) -> Result<File, Fault> {
+    let mut attempt = 0;
+    loop {
+        let opened = fs_err::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_EXCL | nix::libc::O_CLOEXEC)
+            .open(held.device());
+        match opened {
+            Ok(file) => return Ok(file.into_file()),
+            Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) && attempt < EXCLUSIVE_ATTEMPTS => {
+                attempt += 1
+            }
+            Err(e) => return Err(io_fault(held.what(), "open it exclusively", &e)),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What is zeroed, in bytes from the start, in order, without overlap: both ends of the disk (tables and whole-disk
+/// signatures), the heads and tails of planned partitions, both ends of old ones.
+fn wipe_ranges(disk: &DiskIdentity, table: &GptTable, old: &Contents, block: &Block) -> Vec<(u64, u64)> {
+    let size = disk.size_bytes;
+    let sector = u64::from(disk.sector_bytes);
+    let mut ranges = vec![(0, MIB), (size.saturating_sub(MIB), size)];
+    let mut ends = |first: u64, sectors: u64, head: u64| {
+        let (from, to) = (
+            first.saturating_mul(sector),
+            first.saturating_add(sectors).saturating_mul(sector),
+        );
+        ranges.push((from, from.saturating_add(head).min(to)));
+        ranges.push((to.saturating_sub(MIB).max(from), to));
+    };
+    for entry in &table.entries {
+        ends(entry.first_lba, entry.sectors(), WIPE_HEAD_BYTES);
+    }
+    for table in [&old.on_disk.primary, &old.on_disk.backup]
+        .into_iter()
+        .filter_map(|c| c.table())
+    {
+        for entry in &table.entries {
+            ends(entry.first_lba, entry.sectors(), MIB);
+        }
+    }
+    for entry in &old.on_disk.mbr {
+        ends(entry.first_lba, entry.sectors, MIB);
+    }
+    for partition in &block.partitions {
+        ends(partition.kernel.first_lba, partition.kernel.sectors, MIB);
+    }
+    merge(ranges, size)
+}
+
+fn merge(mut ranges: Vec<(u64, u64)>, size: u64) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = vec![];
+    for (from, to) in ranges
+        .into_iter()
+        .map(|(from, to)| (from, to.min(size)))
+        .filter(|(from, to)| from < to)
+    {
+        match merged.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            Some(_) | None => merged.push((from, to)),
+        }
+    }
+    merged
+}
+
+fn wipe_all(disk: &mut (impl Write + Seek), ranges: &[(u64, u64)]) -> io::Result<()> {
+    let zeros = vec![0_u8; MIB as usize];
+    for (from, to) in ranges {
+        disk.seek(SeekFrom::Start(*from))?;
+        let mut left = to - from;
+        while left > 0 {
+            let step = left.min(MIB);
+            disk.write_all(&zeros[..step as usize])?;
+            left -= step;
+        }
+    }
+    Ok(())
+}
+
+impl Perform<PartitionDisk> for Real {
+    async fn observe(&mut self, step: &PartitionDisk) -> Result<TableFacts, Fault> {
+        let (block, contents, uses) = self.look_at_held().await?;
+        let Contents {
+            on_disk,
+            signatures: _, // in the lines and in the uses
+            slots,
+            mut lines,
+        } = contents;
+        if [&on_disk.primary, &on_disk.backup]
+            .iter()
+            .filter(|c| is_there(c))
+            .count()
+            == 1
+        {
+            lines.push("one of the two copies of the partition table is missing".into());
+        }
+        tracing::debug!(disk = %step.disk, own = ?uses.own, "table observed");
+        Ok(TableFacts {
+            disk: block.identity,
+            in_use: uses.strangers,
+            primary: on_disk.primary,
+            backup: on_disk.backup,
+            protective_mbr: on_disk.protective_mbr,
+            contents: lines,
+            finished_work: slots::finished_work(&slots.bytes),
+            kernel: block.partitions.into_iter().map(|p| p.kernel).collect(),
+        })
+    }
+
+    async fn perform(&mut self, _: &PartitionDisk, order: TableOrder) -> Result<(), Fault> {
+        let (disk, table, write) = match order {
+            TableOrder::Write { disk, table, wipe } => (disk, table, Some(wipe)),
+            TableOrder::TellKernel { disk, table } => (disk, table, None),
+        };
+        if let Some(held) = &mut self.held {
+            held.lock().await?;
+            held.confirm(&disk)?;
+        }
+        let mut done = match write {
+            Some(wipe) => self.write_table(&disk, &table, wipe).await,
+            None => Ok(()),
+        };
+        let held = self.held_disk()?;
+        if done.is_ok() {
+            done = held.tell_kernel(&table.entries).await;
+        }
+        if let Some(held) = &mut self.held {
+            // udev makes its links before anybody looks for a partition; a failure of the work comes first.
+            let unlocked = held.unlock(&self.reporter, &self.stop).await;
+            done = done.and(unlocked);
+        }
+        done?;
+        for entry in &table.entries {
+            let node = self.held_disk()?.partition_device(entry).await?;
+            tracing::debug!(%node, number = entry.number, "partition");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
