@@ -2,11 +2,17 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod ask;
+pub mod block;
 pub mod command;
 pub mod disk;
+pub mod esp;
+
+pub mod luks;
 pub mod mounts;
+pub mod probe;
 pub mod secrets;
 pub mod stop;
+pub mod volumes;
 
 use crate::config::Config;
 use crate::event::Reporter;
