@@ -187,22 +187,25 @@ impl Real {
     }
 
     /// Right before a destructive effect: the disk is still the confirmed one, and udev is kept off it (I1, I3).
-    pub fn permit(&self, confirmed: &DiskIdentity) -> Result<(), Fault> {
-        let disk = self.disk()?;
+    pub async fn permit(&mut self, confirmed: &DiskIdentity) -> Result<(), Fault> {
+        let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
+        disk.lock().await?;
         let now = disk.identify()?;
         if &now != confirmed {
+            disk.unlock(&self.reporter, &self.stop).await?;
             return Err(Fault::unsafe_(
                 format!("disk {}", disk.device()),
                 format!("it is another disk now: {now}; consent was for {confirmed}"),
                 "attach the confirmed disk again, then landfall resume",
             ));
         }
-        disk.lock()
+        Ok(())
     }
 
     /// After it: whatever came of it, udev may look again.
-    pub fn permit_ends<T>(&self, outcome: Result<T, Fault>) -> Result<T, Fault> {
-        let unlocked = self.disk()?.unlock();
+    pub async fn permit_ends<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
+        let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
+        let unlocked = disk.unlock(&self.reporter, &self.stop).await;
         let value = outcome?;
         unlocked?;
         Ok(value)

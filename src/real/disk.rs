@@ -1,6 +1,8 @@
 //! Disks: which are there, which may be written, and the one that is held.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use crate::event::Reporter;
+use crate::real::stop::Stop;
+use camino::Utf8PathBuf;
 use landfall_states::fault::Fault;
 use landfall_states::plan::{DiskIdentity, GptEntry};
 
@@ -12,15 +14,15 @@ pub struct HeldDisk {
 
 impl HeldDisk {
     /// Its device node.
-    pub fn device(&self) -> &Utf8Path {
-        &self.device
+    pub fn device(&self) -> Utf8PathBuf {
+        self.device.clone()
     }
     /// Takes the exclusive lock that keeps udev off.
-    pub fn lock(&self) -> Result<(), Fault> {
+    pub async fn lock(&mut self) -> Result<(), Fault> {
         Ok(())
     }
     /// Gives it back.
-    pub fn unlock(&self) -> Result<(), Fault> {
+    pub async fn unlock(&mut self, _reporter: &Reporter, _stop: &Stop) -> Result<(), Fault> {
         Ok(())
     }
     /// What the disk says of itself now.

@@ -109,12 +109,7 @@ impl Context {
     }
 
     /// Activates under a name, or only tries the passphrase. `Ok(false)`: no key slot takes it.
-    fn unlock(
-        &self,
-        name: Option<&str>,
-        passphrase: &SecretString,
-        flags: u32,
-    ) -> Result<bool, crypt::Error> {
+    fn unlock(&self, name: Option<&str>, passphrase: &SecretString) -> Result<bool, crypt::Error> {
         let name = name.map(text).transpose()?;
         let secret = passphrase.expose_secret().as_bytes();
         // SAFETY: `raw` is a live context; the name is NUL-terminated or null, which libcryptsetup documents as "check
@@ -126,7 +121,7 @@ impl Context {
                 libc::c_int::from(-1_i8),
                 secret.as_ptr().cast(),
                 secret.len(),
-                flags,
+                0,
             )
         };
         match code {
@@ -211,7 +206,7 @@ fn read_label(device: &Utf8Path) -> std::io::Result<String> {
 pub async fn opens(device: &Utf8Path, passphrase: &SecretString) -> Result<bool, Fault> {
     let (path, passphrase) = (device.to_owned(), passphrase.clone());
     serial(format!("passphrase of {device}"), move || {
-        Context::load(&path)?.unlock(None, &passphrase, 0)
+        Context::load(&path)?.unlock(None, &passphrase)
     })
     .await
 }
@@ -311,16 +306,10 @@ pub async fn activate(
     device: &Utf8Path,
     name: &str,
     passphrase: &SecretString,
-    read_only: bool,
 ) -> Result<Utf8PathBuf, Fault> {
     let (path, mapper, passphrase) = (device.to_owned(), name.to_owned(), passphrase.clone());
-    let flags = if read_only {
-        sys::crypt_activation_flag::CRYPT_ACTIVATE_READONLY as u32
-    } else {
-        0
-    };
     let opened = serial(format!("LUKS container on {device} as {name}"), move || {
-        Context::load(&path)?.unlock(Some(&mapper), &passphrase, flags)
+        Context::load(&path)?.unlock(Some(&mapper), &passphrase)
     })
     .await?;
     if opened {
@@ -460,10 +449,10 @@ impl Perform<EncryptVolumes> for Real {
         let device = self.disk()?.partition_device(&container.partition).await?;
         self.reporter
             .step(format!("LUKS2 container {}", container.volume.label));
-        self.permit(&disk)?;
+        self.permit(&disk).await?;
         let cost = Cost::of(self.config.luks.iteration_time_ms);
         let made = make(&device, &container.volume, &passphrase, cost).await;
-        self.permit_ends(made)
+        self.permit_ends(made).await
     }
 }
 

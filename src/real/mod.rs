@@ -6,6 +6,7 @@ pub mod block;
 pub mod command;
 pub mod disk;
 pub mod esp;
+pub mod land;
 
 pub mod luks;
 pub mod mounts;

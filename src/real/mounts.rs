@@ -32,14 +32,14 @@ pub enum Attach {
     Container,
     /// Root and ESP, at /mnt and /mnt/boot, for writing; with LUKS the container first.
     Target,
-    /// Root alone, at /mnt, for reading; with LUKS the container first.
+    /// Root alone, at /mnt, for reading (a journal is replayed if there is one to replay); with LUKS the container first.
     TargetReadOnly,
 }
 
 /// What this run has attached. What is attached *now* is the kernel's to say; this says only what it cannot.
 #[derive(Debug, Default)]
 pub struct Attached {
-    /// Something was attached for writing and not every device was flushed since.
+    /// Something was attached and not every device was flushed since.
     unflushed: bool,
 }
 
@@ -228,7 +228,7 @@ impl Real {
     pub async fn attach(&mut self, what: Attach) -> Result<(), Fault> {
         match what {
             Attach::Checkpoint => self.attach_esp(&esp::store_mount(), STORE_FLAGS).await,
-            Attach::Container => self.attach_container(false).await,
+            Attach::Container => self.attach_container().await,
             Attach::Target => {
                 self.attach_root(false).await?;
                 self.attach_esp(
@@ -271,14 +271,14 @@ impl Real {
         })
     }
 
-    async fn attach_container(&mut self, read_only: bool) -> Result<(), Fault> {
+    async fn attach_container(&mut self) -> Result<(), Fault> {
         let Some(volume) = self.planned()?.luks.clone() else {
             return Ok(());
         };
         let partition = self.partition(Role::Root).await?;
         let name = self.config.luks.mapper_name.clone();
         if self.container_is_open(&partition)? {
-            self.attached.unflushed |= !read_only;
+            self.attached.unflushed = true;
             return Ok(());
         }
         match luks::header(&partition).await? {
@@ -294,8 +294,8 @@ impl Real {
         let passphrase = self.passphrase()?;
         self.reporter
             .step(format!("open LUKS container {}", volume.label));
-        self.attached.unflushed |= !read_only;
-        luks::activate(&partition, name.as_str(), &passphrase, read_only)
+        self.attached.unflushed = true;
+        luks::activate(&partition, name.as_str(), &passphrase)
             .await
             .map(|_path| ())
     }
@@ -335,18 +335,18 @@ impl Real {
 
     async fn attach_root(&mut self, read_only: bool) -> Result<(), Fault> {
         let target = Utf8Path::new(MOUNT_ROOT);
-        self.attach_container(read_only).await?;
+        self.attach_container().await?;
         let device = self.root_device().await?;
         match at(&table()?, target, device_number(&device)?) {
             At::Ours { read_only: now } if !now || read_only => {
-                self.attached.unflushed |= !now;
+                self.attached.unflushed = true;
                 return Ok(());
             }
             // Left by a look that was killed.
             At::Ours { .. } => {
                 self.detach_target().await?;
                 self.detach_container().await?;
-                self.attach_container(read_only).await?;
+                self.attach_container().await?;
             }
             At::Foreign(what) => return Err(foreign(target, &what)),
             At::Nothing => {}
@@ -356,7 +356,8 @@ impl Real {
             self.check_root(&device).await?;
         }
         make_dir(target)?;
-        self.attached.unflushed |= !read_only;
+        // Also when it is for reading: after an unclean stop the kernel replays the journal first.
+        self.attached.unflushed = true;
         let flags = if read_only {
             MountFlags::RDONLY
                 .union(MountFlags::NODEV)
@@ -541,14 +542,14 @@ impl Real {
         for entry in &self.planned()?.table.entries {
             flush(&self.disk()?.partition_device(entry).await?)?;
         }
-        flush(self.disk()?.device())?;
+        flush(&self.disk()?.device())?;
         if self.attached_now().await?.is_empty() {
             self.attached.unflushed = false;
         }
         Ok(())
     }
 
-    /// Whether nothing was attached for writing since the last flush of every device.
+    /// Whether nothing was attached since the last flush of every device.
     pub fn is_flushed(&self) -> bool {
         !self.attached.unflushed
     }
@@ -622,72 +623,5 @@ fn holders(target: &Utf8Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const TABLE: &str = "\
-22 1 8:18 / / rw,relatime shared:1 - ext4 /dev/sdb2 rw
-23 22 0:21 / /proc rw,nosuid shared:12 - proc proc rw
-30 22 8:2 / /mnt rw,noatime - ext4 /dev/sda2 rw,errors=remount-ro
-31 30 8:1 / /mnt/boot rw - vfat /dev/sda1 rw
-32 30 0:5 / /mnt/dev rw - devtmpfs udev rw
-33 32 0:24 / /mnt/dev/pts rw - devpts devpts rw
-34 30 8:18 /etc/resolv.conf /mnt/etc/resolv.conf ro - ext4 /dev/sdb2 rw
-35 22 7:0 / /media/a\\040b ro - squashfs /dev/loop0 ro
-";
-    const OURS: [(u64, u64); 2] = [(8, 1), (8, 2)];
-
-    #[test]
-    fn the_kernels_table_is_understood() {
-        let table = parse_mountinfo(TABLE).unwrap();
-        assert_eq!(table.len(), 8);
-        assert_eq!(table[7].target, "/media/a b");
-        assert!(table[7].read_only && !table[2].read_only);
-        assert_eq!(table[6].root, "/etc/resolv.conf");
-        assert!(parse_mountinfo("garbage").is_err());
-        // The one of this machine.
-        assert!(super::table().unwrap().iter().any(|m| m.target == "/"));
-    }
-
-    #[test]
-    fn ours_is_told_from_foreign() {
-        let table = parse_mountinfo(TABLE).unwrap();
-        let mnt = Utf8Path::new("/mnt");
-        assert_eq!(at(&table, mnt, (8, 2)), At::Ours { read_only: false });
-        assert!(matches!(at(&table, mnt, (8, 34)), At::Foreign(_)));
-        assert_eq!(at(&table, Utf8Path::new("/mn"), (8, 2)), At::Nothing);
-    }
-
-    #[test]
-    fn what_a_killed_child_left_is_undone_last_first() {
-        let table = parse_mountinfo(TABLE).unwrap();
-        let undo = leftovers(&table, Utf8Path::new("/mnt"), &OURS).unwrap();
-        let expected = [
-            "/mnt/etc/resolv.conf",
-            "/mnt/dev/pts",
-            "/mnt/dev",
-            "/mnt/boot",
-            "/mnt",
-        ];
-        assert_eq!(undo, expected.map(Utf8PathBuf::from));
-    }
-
-    #[test]
-    fn a_disk_that_somebody_mounted_in_the_target_is_left_alone() {
-        let table =
-            parse_mountinfo(&format!("{TABLE}36 30 8:33 / /mnt/usb rw - vfat /dev/sdc1 rw\n")).unwrap();
-        let fault = leftovers(&table, Utf8Path::new("/mnt"), &OURS).unwrap_err();
-        assert!(fault.contains("/mnt/usb"), "{fault}");
-    }
-
-    proptest! {
-        #[test]
-        fn any_table_is_borne(text in "[0-9a-z/: ,\\\\-]{0,80}") {
-            // Either answer is fine; a panic is not.
-            let understood = parse_mountinfo(&text).is_ok();
-            prop_assert!(understood || !text.is_empty());
-            unescape(&text);
-        }
-    }
-}
+#[path = "mounts_tests.rs"]
+mod tests;
