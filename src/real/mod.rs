@@ -2,14 +2,20 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod ask;
+pub mod block;
 pub mod command;
 pub mod disk;
+pub mod esp;
 pub mod gpt;
+pub mod land;
+pub mod luks;
 pub mod mounts;
+pub mod probe;
 pub mod secrets;
 pub mod slots;
 pub mod stop;
 pub mod table;
+pub mod volumes;
 
 use crate::config::Config;
 use crate::event::Reporter;

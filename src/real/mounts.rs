@@ -1,5 +1,627 @@
-//! Attaching: the LUKS mapping and the mounts of this run.
+//! Attaching: the LUKS mapping and the mounts of this install. Law: the kernel's tables are the only truth about what is
+//! attached; attaching twice is attaching once, also after a killed run; what is not of this install is left alone (I17).
+//!
+//! Absent: a record of what was mounted (after a kill it would lie), hooks and extra directories, killing anybody.
 
-/// What this run has attached.
+use crate::real::block::{device_number, errno, flush, io_fault, tool_fault};
+use crate::real::command::Program;
+use crate::real::luks;
+use crate::real::{MOUNT_BOOT, MOUNT_ROOT, Real, esp};
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use landfall_states::fault::Fault;
+use landfall_states::plan::Role;
+use nix::libc;
+use std::time::Duration;
+use sys_mount::{Mount, MountFlags, PropagationType, UnmountFlags};
+
+/// Where the kernel lists mounts.
+const MOUNTINFO: &str = "/proc/self/mountinfo";
+/// How often, and how far apart, a busy mount or mapping is tried again: a killed child's last files close within this.
+const BUSY_TRIES_MAX: u32 = 40;
+const BUSY_WAIT: Duration = Duration::from_millis(250);
+/// Mounts below the target that are undone at most. nixos-enter makes about ten.
+const NESTED_MAX: usize = 256;
+
+/// What to attach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// The ESP for the checkpoint store, apart from the target.
+    Checkpoint,
+    /// The LUKS container, opened. Nothing without LUKS.
+    Container,
+    /// Root and ESP, at /mnt and /mnt/boot, for writing; with LUKS the container first.
+    Target,
+    /// Root alone, at /mnt, for reading (a journal is replayed if there is one to replay); with LUKS the container first.
+    TargetReadOnly,
+}
+
+/// What this run has attached. What is attached *now* is the kernel's to say; this says only what it cannot.
 #[derive(Debug, Default)]
-pub struct Attached {}
+pub struct Attached {
+    /// Something was attached and not every device was flushed since.
+    unflushed: bool,
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountEntry {
+    /// Device number of the filesystem.
+    pub device: (u64, u64),
+    /// What part of the filesystem is mounted.
+    pub root: String,
+    /// Where.
+    pub target: Utf8PathBuf,
+    /// Whether this mount or its filesystem is read-only.
+    pub read_only: bool,
+    /// Filesystem type.
+    pub kind: String,
+}
+
+/// Understands `/proc/<pid>/mountinfo` (proc(5)), in its order: a later mount lies over an earlier one.
+pub fn parse_mountinfo(text: &str) -> Result<Vec<MountEntry>, String> {
+    text.lines()
+        .map(|line| parse_mount(line).ok_or_else(|| format!("a line that cannot be understood: {line:?}")))
+        .collect()
+}
+
+fn parse_mount(line: &str) -> Option<MountEntry> {
+    let (mount, filesystem) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(2);
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let root = unescape(fields.next()?);
+    let target = unescape(fields.next()?).into();
+    let options = fields.next()?;
+    let mut rest = filesystem.split(' ');
+    let (kind, _source, super_options) = (rest.next()?.to_owned(), rest.next()?, rest.next()?);
+    let read_only = |options: &str| options.split(',').any(|option| option == "ro");
+    Some(MountEntry {
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root,
+        target,
+        read_only: read_only(options) || read_only(super_options),
+        kind,
+    })
+}
+
+/// Undoes the kernel's octal escapes (space, tab, newline, backslash).
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let raw = text.as_bytes();
+    let mut at = 0;
+    while at < raw.len() {
+        let digits = raw.get(at + 1..at + 4).filter(|d| {
+            raw[at] == b'\\' && matches!(d[0], b'0'..=b'3') && d[1..].iter().all(|b| matches!(b, b'0'..=b'7'))
+        });
+        match digits {
+            Some(d) => {
+                bytes.push((d[0] - b'0') * 64 + (d[1] - b'0') * 8 + (d[2] - b'0'));
+                at += 4;
+            }
+            None => {
+                bytes.push(raw[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What lies at a mount point, seen from our device.
+#[derive(Debug, PartialEq, Eq)]
+enum At {
+    Nothing,
+    Ours { read_only: bool },
+    Foreign(String),
+}
+
+fn at(table: &[MountEntry], target: &Utf8Path, device: (u64, u64)) -> At {
+    match table.iter().rfind(|m| m.target == target) {
+        None => At::Nothing,
+        Some(m) if m.device == device && m.root == "/" => At::Ours {
+            read_only: m.read_only,
+        },
+        Some(m) => At::Foreign(format!("{} {}:{}", m.kind, m.device.0, m.device.1)),
+    }
+}
+
+/// What must be unmounted, in order, to free `target`, which is ours: everything on and below it, last first. An error
+/// names a mount below it that none of our tools can have made: a real device that is ours nowhere and that nothing
+/// outside `target` has mounted.
+fn leftovers(
+    table: &[MountEntry],
+    target: &Utf8Path,
+    ours: &[(u64, u64)],
+) -> Result<Vec<Utf8PathBuf>, String> {
+    let mut undo = vec![];
+    for mount in table.iter().filter(|m| m.target.starts_with(target)) {
+        let known = mount.device.0 == 0
+            || ours.contains(&mount.device)
+            || table
+                .iter()
+                .any(|m| m.device == mount.device && !m.target.starts_with(target));
+        if !known {
+            return Err(format!(
+                "{} ({} on device {}:{})",
+                mount.target, mount.kind, mount.device.0, mount.device.1
+            ));
+        }
+        undo.push(mount.target.clone());
+    }
+    undo.reverse();
+    Ok(undo)
+}
+
+fn table() -> Result<Vec<MountEntry>, Fault> {
+    // Mount points are any bytes; ours are ASCII.
+    let raw = fs::read(MOUNTINFO).map_err(|e| io_fault("list of mounts", &e))?;
+    parse_mountinfo(&String::from_utf8_lossy(&raw))
+        .map_err(|why| Fault::permanent(MOUNTINFO, why, "report this with the line"))
+}
+
+fn foreign(target: &Utf8Path, what: &str) -> Fault {
+    Fault::needs_change(
+        target.as_str(),
+        format!("already in use: {what}; landfall leaves alone what it did not mount"),
+        format!("umount {target}, then landfall resume"),
+    )
+}
+
+fn make_dir(path: &Utf8Path) -> Result<(), Fault> {
+    fs::create_dir_all(path).map_err(|e| io_fault(format!("mount point {path}"), &e))
+}
+
+struct MountOrder<'a> {
+    device: &'a Utf8Path,
+    target: &'a Utf8Path,
+    kind: &'static str,
+    flags: MountFlags,
+    data: &'static str,
+}
+
+/// Mounts, and cuts the mount off from its peers, so that no service's private copy keeps the device busy.
+fn mount(order: &MountOrder<'_>) -> Result<(), Fault> {
+    let MountOrder {
+        device,
+        target,
+        kind,
+        flags,
+        data,
+    } = order;
+    let what = || format!("mount of {device} at {target}");
+    let mut mounted = Mount::builder()
+        .fstype(*kind)
+        .flags(*flags)
+        .data(data)
+        .mount(device, target)
+        .map_err(|e| mount_fault(what(), *kind, &e))?;
+    mounted
+        .set_propagation_type(PropagationType::PRIVATE)
+        .map_err(|e| io_fault(what(), &e))
+}
+
+fn mount_fault(what: String, kind: &str, error: &std::io::Error) -> Fault {
+    match errno(error) {
+        Some(libc::ENODEV) => Fault::needs_change(
+            what,
+            format!("this kernel does not know {kind}"),
+            format!("boot an installer whose kernel has {kind}, then landfall resume"),
+        ),
+        Some(libc::EINVAL | libc::EUCLEAN) => Fault::permanent(
+            what,
+            format!("the kernel refuses the filesystem: {error}"),
+            "dmesg says why; landfall log shows what came before",
+        ),
+        Some(_) | None => io_fault(what, error),
+    }
+}
+
+const STORE_FLAGS: MountFlags = MountFlags::NODEV
+    .union(MountFlags::NOSUID)
+    .union(MountFlags::NOEXEC)
+    .union(MountFlags::NOATIME);
+/// The same for both mounts of the ESP: they share one filesystem, and the first one's options hold.
+const ESP_DATA: &str = "umask=0077,tz=UTC,errors=remount-ro";
+
+impl Real {
+    /// Attaches, if it is not attached already. What a killed run left attached is taken over.
+    pub async fn attach(&mut self, what: Attach) -> Result<(), Fault> {
+        match what {
+            Attach::Checkpoint => self.attach_esp(&esp::store_mount(), STORE_FLAGS).await,
+            Attach::Container => self.attach_container().await,
+            Attach::Target => {
+                self.attach_root(false).await?;
+                self.attach_esp(
+                    Utf8Path::new(MOUNT_BOOT),
+                    MountFlags::NODEV.union(MountFlags::NOSUID),
+                )
+                .await
+            }
+            Attach::TargetReadOnly => self.attach_root(true).await,
+        }
+    }
+
+    async fn attach_esp(&mut self, target: &Utf8Path, flags: MountFlags) -> Result<(), Fault> {
+        let device = self.partition(Role::Esp).await?;
+        match at(&table()?, target, device_number(&device)?) {
+            At::Ours { read_only: false } => {
+                self.attached.unflushed = true;
+                return Ok(());
+            }
+            At::Ours { read_only: true } => {
+                return Err(Fault::hardware(
+                    format!("ESP at {target}"),
+                    "the kernel made it read-only after an error",
+                ));
+            }
+            At::Foreign(what) => return Err(foreign(target, &what)),
+            At::Nothing => {}
+        }
+        if !self.is_mounted(&device)? {
+            esp::mend_esp(&device, &self.reporter, &self.stop).await?;
+        }
+        make_dir(target)?;
+        self.attached.unflushed = true;
+        mount(&MountOrder {
+            device: &device,
+            target,
+            kind: "vfat",
+            flags,
+            data: ESP_DATA,
+        })
+    }
+
+    async fn attach_container(&mut self) -> Result<(), Fault> {
+        let Some(volume) = self.planned()?.luks.clone() else {
+            return Ok(());
+        };
+        let partition = self.partition(Role::Root).await?;
+        let name = self.config.luks.mapper_name.clone();
+        if self.container_is_open(&partition)? {
+            self.attached.unflushed = true;
+            return Ok(());
+        }
+        match luks::header(&partition).await? {
+            Some(header) if header.uuid == volume.id => {}
+            other => {
+                return Err(Fault::unsafe_(
+                    format!("LUKS container on {partition}"),
+                    format!("its header is not the planned one ({}): {other:?}", volume.id),
+                    "landfall resume, which looks again from the table upwards",
+                ));
+            }
+        }
+        let passphrase = self.passphrase()?;
+        self.reporter
+            .step(format!("open LUKS container {}", volume.label));
+        self.attached.unflushed = true;
+        luks::activate(&partition, name.as_str(), &passphrase)
+            .await
+            .map(|_path| ())
+    }
+
+    /// Whether the mapping of the configured name is this install's. A mapping of that name that is another's is a fault.
+    fn container_is_open(&self, partition: &Utf8Path) -> Result<bool, Fault> {
+        let Some(volume) = self.planned()?.luks.clone() else {
+            return Ok(false);
+        };
+        let name = self.config.luks.mapper_name.as_str();
+        match luks::mapping(Utf8Path::new("/sys"), name)? {
+            None => Ok(false),
+            Some(mapping) if mapping.is(name, &volume.id, device_number(partition)?) => Ok(true),
+            Some(mapping) => Err(Fault::needs_change(
+                format!("device-mapper name {name}"),
+                format!(
+                    "already in use by {} on {}; landfall leaves alone what it did not open",
+                    mapping.uuid,
+                    mapping.slaves.join(" ")
+                ),
+                format!("cryptsetup close {name}, or set another luks.mapperName, then landfall resume"),
+            )),
+        }
+    }
+
+    /// The node of the opened container.
+    pub fn container_device(&self) -> Result<Utf8PathBuf, Fault> {
+        Ok(luks::mapper_path(self.config.luks.mapper_name.as_str()))
+    }
+
+    async fn root_device(&self) -> Result<Utf8PathBuf, Fault> {
+        match self.planned()?.luks {
+            Some(_) => self.container_device(),
+            None => self.partition(Role::Root).await,
+        }
+    }
+
+    async fn attach_root(&mut self, read_only: bool) -> Result<(), Fault> {
+        let target = Utf8Path::new(MOUNT_ROOT);
+        self.attach_container().await?;
+        let device = self.root_device().await?;
+        match at(&table()?, target, device_number(&device)?) {
+            At::Ours { read_only: now } if !now || read_only => {
+                self.attached.unflushed = true;
+                return Ok(());
+            }
+            // Left by a look that was killed.
+            At::Ours { .. } => {
+                self.detach_target().await?;
+                self.detach_container().await?;
+                self.attach_container().await?;
+            }
+            At::Foreign(what) => return Err(foreign(target, &what)),
+            At::Nothing => {}
+        }
+        self.refuse_mounted(&device)?;
+        if !read_only {
+            self.check_root(&device).await?;
+        }
+        make_dir(target)?;
+        // Also when it is for reading: after an unclean stop the kernel replays the journal first.
+        self.attached.unflushed = true;
+        let flags = if read_only {
+            MountFlags::RDONLY
+                .union(MountFlags::NODEV)
+                .union(MountFlags::NOSUID)
+        } else {
+            MountFlags::NOATIME
+        };
+        mount(&MountOrder {
+            device: &device,
+            target,
+            kind: "ext4",
+            flags,
+            data: "errors=remount-ro",
+        })
+    }
+
+    /// Replays the journal and mends what may be mended without asking. On a clean filesystem it looks at the superblock
+    /// and ends at once.
+    async fn check_root(&self, device: &Utf8Path) -> Result<(), Fault> {
+        let ended = Program::new("e2fsck")
+            .args(["-p", device.as_str()])
+            .deadline(Duration::from_secs(3_600))
+            .run(&self.reporter, &self.stop)
+            .await?;
+        // e2fsck(8): 0 no errors, 1 errors corrected; anything else leaves errors or did not check.
+        match ended.code {
+            Some(0 | 1) => Ok(()),
+            Some(4) => Err(Fault::needs_change(
+                format!("root filesystem {device}"),
+                ended.how(),
+                format!("e2fsck -f {device} by hand, then landfall resume"),
+            )),
+            Some(_) | None => Err(tool_fault(format!("root filesystem {device}"), ended.how())),
+        }
+    }
+
+    /// Whether a device is mounted anywhere.
+    pub fn is_mounted(&self, device: &Utf8Path) -> Result<bool, Fault> {
+        let number = device_number(device)?;
+        Ok(table()?.iter().any(|m| m.device == number))
+    }
+
+    /// A fault when a device is mounted anywhere.
+    pub fn refuse_mounted(&self, device: &Utf8Path) -> Result<(), Fault> {
+        let number = device_number(device)?;
+        match table()?.iter().find(|m| m.device == number) {
+            None => Ok(()),
+            Some(mount) => Err(Fault::needs_change(
+                format!("device {device}"),
+                format!("it is mounted at {}", mount.target),
+                format!("umount {}, then landfall resume", mount.target),
+            )),
+        }
+    }
+
+    /// Mounts and mappings of this install that are there now, without the store's own. The numbers of the devices are
+    /// those of its partitions and of its opened container.
+    pub async fn attached_now(&self) -> Result<Vec<String>, Fault> {
+        let (numbers, open) = self.our_devices().await?;
+        let store = esp::store_mount();
+        let mut found: Vec<String> = table()?
+            .into_iter()
+            .filter(|m| numbers.contains(&m.device) && m.target != store)
+            .map(|m| m.target.into_string())
+            .collect();
+        if open {
+            found.push(format!("mapping {}", self.config.luks.mapper_name));
+        }
+        Ok(found)
+    }
+
+    async fn our_devices(&self) -> Result<(Vec<(u64, u64)>, bool), Fault> {
+        let mut numbers = vec![];
+        for entry in &self.planned()?.table.entries {
+            numbers.push(device_number(&self.disk()?.partition_device(entry).await?)?);
+        }
+        let partition = self.partition(Role::Root).await?;
+        let open = self.container_is_open(&partition)?;
+        if open {
+            numbers.push(device_number(&self.container_device()?)?);
+        }
+        Ok((numbers, open))
+    }
+
+    /// Unmounts the target, with what a killed nixos-enter left mounted in it. A target that is not ours stays.
+    pub async fn detach_target(&mut self) -> Result<(), Fault> {
+        let target = Utf8Path::new(MOUNT_ROOT);
+        let (ours, _open) = self.our_devices().await?;
+        for _ in 0..NESTED_MAX {
+            let table = table()?;
+            let lowest = table.iter().find(|m| m.target == target);
+            match lowest {
+                None => return Ok(()),
+                Some(m) if ours.contains(&m.device) => {}
+                Some(_) => return Ok(()),
+            }
+            let undo = leftovers(&table, target, &ours).map_err(|what| foreign(target, &what))?;
+            let Some(next) = undo.first() else {
+                return Ok(());
+            };
+            if next == target {
+                sync_filesystem(target)?;
+            }
+            self.unmount(next).await?;
+        }
+        Err(Fault::permanent(
+            MOUNT_ROOT,
+            format!("more than {NESTED_MAX} mounts lie on it"),
+            "reboot, then landfall resume",
+        ))
+    }
+
+    /// Unmounts the ESP everywhere in this install's places.
+    pub async fn detach_esp(&mut self) -> Result<(), Fault> {
+        let device = self.partition(Role::Esp).await?;
+        let number = device_number(&device)?;
+        for target in [Utf8PathBuf::from(MOUNT_BOOT), esp::store_mount()] {
+            for _ in 0..NESTED_MAX {
+                match at(&table()?, &target, number) {
+                    At::Ours { .. } => {
+                        sync_filesystem(&target)?;
+                        self.unmount(&target).await?;
+                    }
+                    At::Nothing | At::Foreign(_) => break,
+                }
+            }
+        }
+        self.refuse_mounted(&device)?;
+        flush(&device)
+    }
+
+    /// Closes the container. A mapping of that name that is not ours stays.
+    pub async fn detach_container(&mut self) -> Result<(), Fault> {
+        if self.planned()?.luks.is_none() {
+            return Ok(());
+        }
+        let partition = self.partition(Role::Root).await?;
+        if !self.container_is_open(&partition)? {
+            return Ok(());
+        }
+        flush(&self.container_device()?)?;
+        let name = self.config.luks.mapper_name.clone();
+        for _ in 1..BUSY_TRIES_MAX {
+            match luks::deactivate(name.as_str()).await {
+                Err(fault) if fault.class == landfall_states::fault::FaultClass::Transient => {
+                    tokio::time::sleep(BUSY_WAIT).await;
+                }
+                other => return other,
+            }
+        }
+        luks::deactivate(name.as_str()).await
+    }
+
+    async fn unmount(&self, target: &Utf8Path) -> Result<(), Fault> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match sys_mount::unmount(target, UnmountFlags::NOFOLLOW) {
+                Ok(()) => return Ok(()),
+                // Gone already, with the mount that it lay on.
+                Err(error) if errno(&error) == Some(libc::EINVAL) => return Ok(()),
+                Err(error) if errno(&error) == Some(libc::EBUSY) => {
+                    if tries >= BUSY_TRIES_MAX {
+                        return Err(Fault::transient(
+                            format!("unmounting {target}"),
+                            format!("it stays busy: {}", holders(target)),
+                        ));
+                    }
+                    tokio::time::sleep(BUSY_WAIT).await;
+                }
+                Err(error) => return Err(io_fault(format!("unmounting {target}"), &error)),
+            }
+        }
+    }
+
+    /// Flushes every block device of the install: partitions, opened container, whole disk.
+    pub async fn flush_devices(&mut self) -> Result<(), Fault> {
+        let partition = self.partition(Role::Root).await?;
+        if self.container_is_open(&partition)? {
+            flush(&self.container_device()?)?;
+        }
+        for entry in &self.planned()?.table.entries {
+            flush(&self.disk()?.partition_device(entry).await?)?;
+        }
+        flush(&self.disk()?.device())?;
+        if self.attached_now().await?.is_empty() {
+            self.attached.unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was attached since the last flush of every device.
+    pub fn is_flushed(&self) -> bool {
+        !self.attached.unflushed
+    }
+
+    /// Detaches the target and the container; the store's mount stays.
+    pub async fn detach(&mut self) -> Result<(), Fault> {
+        let unmounted = self.detach_target().await;
+        let closed = match &unmounted {
+            Ok(()) => self.detach_container().await,
+            Err(_) => Ok(()),
+        };
+        unmounted.and(closed)
+    }
+
+    /// Undoes every attachment of the install and flushes its devices. Every part is tried; the first fault is told. Before
+    /// a disk is held, or while its table is not there yet, there is nothing to undo.
+    pub async fn release(&mut self) -> Result<(), Fault> {
+        if self.plan.is_none() || self.held.is_none() {
+            return Ok(());
+        }
+        if let Err(fault) = self.partition(Role::Esp).await {
+            // Without its partitions nothing of the install can be attached, unless this run attached it.
+            return if self.attached.unflushed {
+                Err(fault)
+            } else {
+                Ok(())
+            };
+        }
+        let target = self.detach().await;
+        let store = self.detach_esp().await;
+        let flushed = self.flush_devices().await;
+        if store.is_ok() && target.is_ok() && flushed.is_ok() {
+            self.attached.unflushed = false;
+        }
+        target.and(store).and(flushed)
+    }
+}
+
+/// Writes out one filesystem and tells its errors, which unmounting would not.
+pub fn sync_filesystem(target: &Utf8Path) -> Result<(), Fault> {
+    let dir = fs::File::open(target).map_err(|e| io_fault(format!("sync of {target}"), &e))?;
+    nix::unistd::syncfs(dir.file()).map_err(|e| io_fault(format!("sync of {target}"), &e.into()))
+}
+
+/// Who keeps a mount busy, for people: programs whose root, directory or open files lie in it.
+fn holders(target: &Utf8Path) -> String {
+    let mut found = vec![];
+    let within = |link: std::io::Result<std::path::PathBuf>| link.is_ok_and(|path| path.starts_with(target));
+    // Processes end while they are looked at, and those of others may not be looked at: both mean "not found".
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = process.file_name().to_string_lossy().into_owned();
+        if found.len() >= 8 || !pid.bytes().all(|b| b.is_ascii_digit()) {
+            continue;
+        }
+        let dir = process.path();
+        let open = fs::read_dir(dir.join("fd")).into_iter().flatten().flatten();
+        if ["cwd", "root", "exe"]
+            .iter()
+            .any(|link| within(fs::read_link(dir.join(link))))
+            || open.take(4096).any(|fd| within(fs::read_link(fd.path())))
+        {
+            let name = fs::read_to_string(dir.join("comm")).unwrap_or_default();
+            found.push(format!("{pid} ({})", name.trim_end()));
+        }
+    }
+    if found.is_empty() {
+        "nobody can be named".into()
+    } else {
+        format!("held by {}", found.join(", "))
+    }
+}
+
+#[cfg(test)]
+#[path = "mounts_tests.rs"]
+mod tests;

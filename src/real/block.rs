@@ -1,0 +1,251 @@
+//! Block devices, and plain files that stand for them in tests. Law: a write counts only after a flush of the device
+//! itself, and a read that is to prove something comes from the device, not from a cache.
+//!
+//! Absent: which device (the held disk says that), and what is written.
+
+use crate::real::Real;
+use crate::real::disk::HeldDisk;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use landfall_states::fault::Fault;
+use landfall_states::plan::{DiskIdentity, Plan, Role};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::libc;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+/// Bytes of one page: the unit of a checkpoint slot and a multiple of every sector size that landfall knows.
+pub const PAGE_BYTES: usize = 4096;
+
+/// A page where `O_DIRECT` wants it: in memory that is aligned to the largest sector.
+#[repr(C, align(4096))]
+struct Page([u8; PAGE_BYTES]);
+
+/// The error number inside an error, through the wrappers that add a path to it.
+pub fn errno(error: &io::Error) -> Option<i32> {
+    if let Some(number) = error.raw_os_error() {
+        return Some(number);
+    }
+    let mut inner: Option<&(dyn std::error::Error + 'static)> =
+        error.get_ref().map(|e| e as &(dyn std::error::Error + 'static));
+    // An error chain is short; the bound is against one that bites its tail.
+    for _ in 0..8 {
+        let error = inner?;
+        if let Some(number) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return Some(number);
+        }
+        inner = error.source();
+    }
+    None
+}
+
+/// What an input or output error means.
+pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
+    let why = error.to_string();
+    match errno(error) {
+        Some(libc::EIO | libc::ENXIO | libc::ENODEV | libc::EREMOTEIO | libc::EROFS) => {
+            Fault::hardware(what, why)
+        }
+        Some(libc::ENOSPC | libc::EDQUOT) => Fault::needs_change(
+            what,
+            why,
+            "make room (landfall plan shows the sizes), then landfall resume",
+        ),
+        Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENOMEM) => Fault::transient(what, why),
+        Some(libc::EACCES | libc::EPERM) => Fault::needs_change(what, why, "run landfall as root"),
+        Some(_) | None => Fault::permanent(
+            what,
+            why,
+            "landfall log shows what came before; then landfall resume",
+        ),
+    }
+}
+
+/// What it means that a formatting or checking tool failed; `how` is what it said.
+pub fn tool_fault(what: impl Into<String>, how: String) -> Fault {
+    let said = |text: &str| how.contains(text);
+    if said("Input/output error") || said("Remote I/O error") {
+        Fault::hardware(what, how)
+    } else if said("No space left") {
+        Fault::needs_change(
+            what,
+            how,
+            "make room (landfall plan shows the sizes), then landfall resume",
+        )
+    } else if said("busy") || said("in use") || said("mounted") {
+        Fault::transient(what, how)
+    } else {
+        Fault::permanent(
+            what,
+            how,
+            "landfall log shows what came before; then landfall resume",
+        )
+    }
+}
+
+/// Flushes a device and its cache (`fsync` on a block device ends in a cache flush; `syncfs` and unmounting a FAT do
+/// not), then drops the clean pages, so that the next look reads the device. A descriptor for reading is enough.
+pub fn flush(device: &Utf8Path) -> Result<(), Fault> {
+    let what = || format!("flush of {device}");
+    let file = fs::File::open(device).map_err(|e| io_fault(what(), &e))?;
+    file.sync_all().map_err(|e| io_fault(what(), &e))?;
+    posix_fadvise(file.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+        .map_err(|e| io_fault(what(), &e.into()))
+}
+
+/// Major and minor number of a device node.
+pub fn device_number(device: &Utf8Path) -> Result<(u64, u64), Fault> {
+    let meta = fs::metadata(device).map_err(|e| io_fault(format!("device {device}"), &e))?;
+    let number = meta.rdev();
+    Ok((nix::sys::stat::major(number), nix::sys::stat::minor(number)))
+}
+
+/// Whether the file system under a path takes `O_DIRECT` is its own business: one that does not says `EINVAL`.
+fn refuses_direct(error: &io::Error) -> bool {
+    matches!(errno(error), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
+/// Overwrites one page in place: one write, one flush.
+pub fn write_page(path: &Utf8Path, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
+    let what = || format!("write of {path} at byte {offset}");
+    let page: [u8; PAGE_BYTES] = bytes.try_into().map_err(|_| {
+        Fault::permanent(
+            what(),
+            format!("{} bytes were given, {PAGE_BYTES} are wanted", bytes.len()),
+            "report this: it is a defect of landfall",
+        )
+    })?;
+    let page = Box::new(Page(page));
+    let attempt = |flags: i32| -> io::Result<usize> {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(flags)
+            .open(path)?;
+        file.file().write_at(&page.0, offset)
+    };
+    let written = match attempt(libc::O_DIRECT | libc::O_DSYNC) {
+        Err(error) if refuses_direct(&error) => attempt(libc::O_DSYNC),
+        other => other,
+    }
+    .map_err(|e| io_fault(what(), &e))?;
+    if written == PAGE_BYTES {
+        Ok(())
+    } else {
+        Err(Fault::hardware(
+            what(),
+            format!("only {written} of {PAGE_BYTES} bytes were taken"),
+        ))
+    }
+}
+
+/// Reads one page from the device.
+pub fn read_page(path: &Utf8Path, offset: u64) -> Result<Vec<u8>, Fault> {
+    let what = || format!("read of {path} at byte {offset}");
+    let mut page = Box::new(Page([0; PAGE_BYTES]));
+    let direct = || {
+        fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(path)
+    };
+    let mut attempt = |file: io::Result<fs::File>| file?.file().read_exact_at(&mut page.0, offset);
+    match attempt(direct()) {
+        Err(error) if refuses_direct(&error) => {
+            let file = fs::File::open(path).map_err(|e| io_fault(what(), &e))?;
+            posix_fadvise(file.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+                .map_err(|e| io_fault(what(), &e.into()))?;
+            attempt(Ok(file))
+        }
+        other => other,
+    }
+    .map_err(|e| io_fault(what(), &e))?;
+    Ok(page.0.to_vec())
+}
+
+impl Real {
+    /// The plan in force.
+    pub fn planned(&self) -> Result<&Plan, Fault> {
+        self.plan.as_ref().ok_or_else(|| defect("no plan is in force"))
+    }
+
+    /// The held disk.
+    pub fn disk(&self) -> Result<&HeldDisk, Fault> {
+        self.held.as_ref().ok_or_else(|| defect("no disk is held"))
+    }
+
+    /// The device node of a partition of the plan, if the plan has one for that role.
+    pub async fn partition(&self, role: Role) -> Result<Utf8PathBuf, Fault> {
+        let plan = self.planned()?;
+        let entry = plan
+            .partition(role)
+            .ok_or_else(|| defect(&format!("the plan has no partition for {role:?}")))?;
+        self.disk()?.partition_device(entry).await
+    }
+
+    /// Right before a destructive effect: the disk is still the confirmed one, and udev is kept off it (I1, I3).
+    pub async fn permit(&mut self, confirmed: &DiskIdentity) -> Result<(), Fault> {
+        let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
+        disk.lock().await?;
+        let now = disk.identify()?;
+        if &now != confirmed {
+            disk.unlock(&self.reporter, &self.stop).await?;
+            return Err(Fault::unsafe_(
+                format!("disk {}", disk.device()),
+                format!("it is another disk now: {now}; consent was for {confirmed}"),
+                "attach the confirmed disk again, then landfall resume",
+            ));
+        }
+        Ok(())
+    }
+
+    /// After it: whatever came of it, udev may look again.
+    pub async fn permit_ends<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
+        let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
+        let unlocked = disk.unlock(&self.reporter, &self.stop).await;
+        let value = outcome?;
+        unlocked?;
+        Ok(value)
+    }
+}
+
+fn defect(why: &str) -> Fault {
+    Fault::permanent("landfall", why, "report this: it is a defect of landfall")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_states::fault::FaultClass;
+
+    #[test]
+    fn a_page_is_written_in_place_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().join("disk")).unwrap();
+        fs::write(&path, vec![7; 3 * PAGE_BYTES]).unwrap();
+        write_page(&path, 4096, &[9; PAGE_BYTES]).unwrap();
+        flush(&path).unwrap();
+        assert_eq!(read_page(&path, 4096).unwrap(), vec![9; PAGE_BYTES]);
+        assert_eq!(read_page(&path, 8192).unwrap(), vec![7; PAGE_BYTES]);
+        assert!(write_page(&path, 0, b"short").is_err());
+        assert!(read_page(&path, 3 * 4096).is_err());
+    }
+
+    #[test]
+    fn error_numbers_are_seen_through_wrappers() {
+        let wrapped = fs::File::open("/nonexistent/x").unwrap_err();
+        assert_eq!(errno(&wrapped), Some(libc::ENOENT));
+        for (number, class) in [
+            (libc::EIO, FaultClass::Hardware),
+            (libc::ENOSPC, FaultClass::NeedsChange),
+            (libc::EBUSY, FaultClass::Transient),
+            (libc::EINVAL, FaultClass::Permanent),
+        ] {
+            let fault = io_fault("x", &io::Error::from_raw_os_error(number));
+            assert_eq!(fault.class, class);
+        }
+    }
+}

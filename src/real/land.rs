@@ -1,0 +1,420 @@
+//! Landing. Law: the receipt and the log are on the target, re-read, before anything is taken apart; the devices are flushed
+//! after the last thing was taken apart; what is then seen is seen from the devices.
+//!
+//! Absent: the claim that it landed (the driver saves it, after this), powering off.
+
+use crate::real::block::io_fault;
+use crate::real::command::Program;
+use crate::real::mounts::{Attach, sync_filesystem};
+use crate::real::{MOUNT_ROOT, RUN_DIR, Real};
+use crate::world::Perform;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use landfall_states::fault::Fault;
+use landfall_states::plan::{Plan, Volume};
+use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
+use serde::{Deserialize, Serialize};
+use std::io::{ErrorKind, Read, Write};
+
+/// Where both are kept, on the target.
+pub const KEPT_DIR: &str = "var/log/landfall";
+/// The receipt's name there.
+pub const RECEIPT_NAME: &str = "receipt.ron";
+/// The log's name there.
+pub const LOG_NAME: &str = "install.jsonl";
+/// The log of this boot, below [`RUN_DIR`]: one event a line.
+pub const RUN_LOG_NAME: &str = "log.jsonl";
+/// A log larger than this is not kept whole: its end is what tells.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+/// No receipt is larger.
+const RECEIPT_BYTES_MAX: u64 = 1 << 20;
+
+/// The receipt: what was installed, as a person or a program may want to know years later. Fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "Receipt")]
+pub struct FullReceipt {
+    /// landfall's version.
+    pub landfall: String,
+    /// The host.
+    pub host: String,
+    /// The install.
+    pub install: String,
+    /// The disk.
+    pub disk: String,
+    /// Where the configuration came from.
+    pub repository: String,
+    /// Its revision.
+    pub revision: String,
+    /// The system.
+    pub system: String,
+    /// Partitions and volumes: what, label, id.
+    pub volumes: Vec<(String, String, String)>,
+    /// When this boot's log began, in seconds since 1970 by the machine's clock, if that is known.
+    pub started_unix_s: Option<u64>,
+    /// When the receipt was written, likewise.
+    pub ended_unix_s: u64,
+    /// What each phase that this boot reached took, in milliseconds.
+    pub phases: Vec<(String, u64)>,
+}
+
+/// The receipt's text. A line for people comes first.
+pub fn write_receipt(receipt: &FullReceipt) -> Result<String, Fault> {
+    let pretty = ron::ser::PrettyConfig::new().struct_names(true);
+    let body = ron::ser::to_string_pretty(receipt, pretty).map_err(|e| {
+        Fault::permanent(
+            "receipt",
+            e.to_string(),
+            "report this: it is a defect of landfall",
+        )
+    })?;
+    Ok(format!(
+        "// What landfall installed here. Nothing reads this but people and landfall.\n{body}\n"
+    ))
+}
+
+/// What landing wants to know of a receipt; `None` when the text is none.
+pub fn read_receipt(text: &str) -> Option<Receipt> {
+    // Only these two are asked for, so that a receipt of an older or newer landfall is still one.
+    #[derive(Deserialize)]
+    #[serde(rename = "Receipt")]
+    struct Asked {
+        install: String,
+        system: String,
+    }
+    match ron::from_str::<Asked>(text) {
+        Ok(Asked { install, system }) => Some(Receipt { install, system }),
+        Err(error) => {
+            tracing::warn!(%error, "the receipt cannot be understood");
+            None
+        }
+    }
+}
+
+/// Durations of the phases in a log of events, one JSON object a line. Lines that say nothing of it are passed over.
+pub fn timings(log: &str) -> Vec<(String, u64)> {
+    #[derive(Deserialize)]
+    struct Line {
+        event: String,
+        phase: Option<String>,
+        took_ms: Option<u64>,
+    }
+    log.lines()
+        .filter(|line| line.contains("\"reached\""))
+        .filter_map(|line| match serde_json::from_str(line) {
+            Ok(Line {
+                event,
+                phase: Some(phase),
+                took_ms: Some(took_ms),
+            }) if event == "reached" => Some((phase, took_ms)),
+            Ok(Line { .. }) => None,
+            Err(error) => {
+                tracing::debug!(%error, "a line of the log is no event");
+                None
+            }
+        })
+        .collect()
+}
+
+fn volumes(plan: &Plan) -> Vec<(String, String, String)> {
+    let mut list = vec![
+        (
+            "disk GUID".to_owned(),
+            String::new(),
+            plan.table.disk_guid.to_string(),
+        ),
+        (
+            "esp".to_owned(),
+            plan.esp.label.clone(),
+            Volume::fat_serial_text(&plan.esp.id),
+        ),
+    ];
+    let named = [
+        ("luks", plan.luks.as_ref()),
+        ("root", Some(&plan.root)),
+        ("swap", plan.swap.as_ref()),
+    ];
+    for (what, volume) in named {
+        if let Some(volume) = volume {
+            list.push((what.to_owned(), volume.label.clone(), volume.id.to_string()));
+        }
+    }
+    for entry in &plan.table.entries {
+        list.push((
+            format!("partition {}", entry.number),
+            entry.name.clone(),
+            entry.partuuid.to_string(),
+        ));
+    }
+    list
+}
+
+fn unix_s(time: std::time::SystemTime) -> u64 {
+    // A clock before 1970 is wrong anyway.
+    time.duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+/// The directory on the target, made if it is not there. No part of the way may be a link: it would lead out of the target.
+fn kept_dir(root: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
+    let mut path = root.to_owned();
+    for part in KEPT_DIR.split('/') {
+        path.push(part);
+        let io = |e: std::io::Error| io_fault(format!("directory {path}"), &e);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => {
+                return Err(Fault::permanent(
+                    format!("directory {path}"),
+                    "it is no directory on the target",
+                    format!("move {path} away, then landfall resume"),
+                ));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir(&path).map_err(io)?,
+            Err(error) => return Err(io(error)),
+        }
+    }
+    Ok(path)
+}
+
+/// Puts a file in its place: beside it, flushed, renamed, directory flushed, re-read.
+fn keep(dir: &Utf8Path, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault> {
+    let (path, beside) = (dir.join(name), dir.join(format!(".{name}.new")));
+    let io = |e: std::io::Error| io_fault(format!("file {path}"), &e);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&beside)
+        .map_err(io)?;
+    file.write_all(bytes).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    fs::rename(&beside, &path).map_err(io)?;
+    fs::File::open(dir).map_err(io)?.sync_all().map_err(io)?;
+    if fs::read(&path).map_err(io)? == bytes {
+        Ok(())
+    } else {
+        Err(Fault::hardware(
+            format!("file {path}"),
+            "what was written does not come back",
+        ))
+    }
+}
+
+/// The log of this boot; its end when it is very long. Nothing logged is an empty log.
+fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
+    let io = |e: std::io::Error| io_fault(format!("log {path}"), &e);
+    let mut file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((vec![], None)),
+        Err(error) => return Err(io(error)),
+    };
+    let meta = file.metadata().map_err(io)?;
+    // Not every filesystem remembers a birth; then the receipt says nothing of a beginning.
+    let started = meta.created().map(unix_s).ok();
+    if meta.len() > LOG_BYTES_MAX {
+        use std::io::{Seek, SeekFrom};
+        file.seek(SeekFrom::Start(meta.len() - LOG_BYTES_MAX))
+            .map_err(io)?;
+    }
+    let mut bytes = vec![];
+    file.take(LOG_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    Ok((bytes, started))
+}
+
+/// Receipt and log below a mounted root.
+fn kept(root: &Utf8Path) -> Result<(Option<Receipt>, bool), Fault> {
+    let dir = root.join(KEPT_DIR);
+    let path = dir.join(RECEIPT_NAME);
+    let receipt = match fs::File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(io_fault(format!("receipt {path}"), &error)),
+        Ok(file) => {
+            let mut bytes = vec![];
+            file.take(RECEIPT_BYTES_MAX)
+                .read_to_end(&mut bytes)
+                .map_err(|e| io_fault(format!("receipt {path}"), &e))?;
+            read_receipt(&String::from_utf8_lossy(&bytes))
+        }
+    };
+    let log = dir.join(LOG_NAME);
+    let log = match fs::symlink_metadata(&log) {
+        Ok(meta) => meta.is_file(),
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(io_fault(format!("log {log}"), &error)),
+    };
+    Ok((receipt, log))
+}
+
+impl Real {
+    /// The revision that is checked out on the target. The clone may belong to the target's user by now, which Git would
+    /// take for a trap; it is asked one thing only, and that runs nothing of the clone's.
+    async fn cloned_revision(&self) -> Result<String, Fault> {
+        let path = &self.planned()?.payload.repository.clone_path;
+        let ended = Program::new("git")
+            .args(["-c", "safe.directory=*", "-C", path.as_str()])
+            .args(["rev-parse", "--verify", "HEAD^{commit}"])
+            .run(&self.reporter, &self.stop)
+            .await?
+            .or_fault(|how| {
+                Fault::permanent(
+                    format!("clone {path}"),
+                    how,
+                    "landfall resume, which looks at the clone again",
+                )
+            })?;
+        Ok(ended.stdout.trim().to_owned())
+    }
+
+    async fn keep_receipt_and_log(&self, order: &LandOrder) -> Result<(), Fault> {
+        let root = Utf8Path::new(MOUNT_ROOT);
+        let plan = self.planned()?;
+        let (log, started_unix_s) = run_log(&Utf8Path::new(RUN_DIR).join(RUN_LOG_NAME))?;
+        let receipt = FullReceipt {
+            landfall: env!("CARGO_PKG_VERSION").to_owned(),
+            host: plan.host.to_string(),
+            install: order.install.to_string(),
+            disk: plan.disk.to_string(),
+            repository: match &plan.payload.repository.source {
+                landfall_states::plan::RepositorySource::Remote(url) => url.to_string(),
+                landfall_states::plan::RepositorySource::Bundle { file, origin } => origin
+                    .as_ref()
+                    .map_or_else(|| format!("bundle {file}"), ToString::to_string),
+            },
+            revision: self.cloned_revision().await?,
+            system: order.system.to_string(),
+            volumes: volumes(plan),
+            started_unix_s,
+            ended_unix_s: unix_s(std::time::SystemTime::now()),
+            phases: timings(&String::from_utf8_lossy(&log)),
+        };
+        let dir = kept_dir(root)?;
+        keep(&dir, RECEIPT_NAME, 0o644, write_receipt(&receipt)?.as_bytes())?;
+        keep(&dir, LOG_NAME, 0o600, &log)?;
+        sync_filesystem(root)
+    }
+}
+
+impl Perform<Land> for Real {
+    async fn observe(&mut self, _step: &Land) -> Result<LandFacts, Fault> {
+        let before = self.attached_now().await?;
+        if !before.is_empty() {
+            // Not quiet yet: whatever else is there, there is work left, and what is attached is not taken apart by a look.
+            return Ok(LandFacts {
+                receipt: None,
+                log: false,
+                attached: before,
+                flushed: false,
+            });
+        }
+        self.attach(Attach::TargetReadOnly).await?;
+        let seen = kept(Utf8Path::new(MOUNT_ROOT));
+        self.detach().await?;
+        let (receipt, log) = seen?;
+        let attached = self.attached_now().await?;
+        // A run that was killed between the last unmounting and its flush leaves the flush to us.
+        self.flush_devices().await?;
+        Ok(LandFacts {
+            receipt,
+            log,
+            flushed: attached.is_empty() && self.is_flushed(),
+            attached,
+        })
+    }
+
+    async fn perform(&mut self, _step: &Land, order: LandOrder) -> Result<(), Fault> {
+        self.attach(Attach::Target).await?;
+        self.reporter.step("receipt and log");
+        self.keep_receipt_and_log(&order).await?;
+        self.reporter.step("unmount, close, flush");
+        self.detach().await?;
+        self.flush_devices().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn receipt() -> FullReceipt {
+        FullReceipt {
+            landfall: "0.1.0".into(),
+            host: "web".into(),
+            install: "6c616e64-6661-4c6c-8000-6e69786f7321".into(),
+            disk: "serial x".into(),
+            repository: "https://forge.example/o/r".into(),
+            revision: "a".repeat(40),
+            system: "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".into(),
+            volumes: vec![("esp".into(), "ESP".into(), "DEAD-BEEF".into())],
+            started_unix_s: Some(1),
+            ended_unix_s: 2,
+            phases: vec![("Partitioned".into(), 12)],
+        }
+    }
+
+    #[test]
+    fn a_receipt_is_read_back() {
+        let text = write_receipt(&receipt()).unwrap();
+        let read = read_receipt(&text).unwrap();
+        assert_eq!(read.install, receipt().install);
+        assert_eq!(read.system, receipt().system);
+        assert_eq!(ron::from_str::<FullReceipt>(&text).unwrap(), receipt());
+        assert_eq!(read_receipt("Receipt("), None);
+    }
+
+    #[test]
+    fn timings_come_from_the_log() {
+        let log = "{\"event\":\"reached\",\"phase\":\"Anchored\",\"took_ms\":7}\nnoise \"reached\"\n{\"event\":\"step\",\"what\":\"reached\"}\n";
+        assert_eq!(timings(log), [("Anchored".to_owned(), 7)]);
+    }
+
+    #[test]
+    fn both_are_kept_with_their_modes() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        assert_eq!(kept(&root).unwrap(), (None, false));
+        for _ in 0..2 {
+            let kept_in = kept_dir(&root).unwrap();
+            keep(
+                &kept_in,
+                RECEIPT_NAME,
+                0o644,
+                write_receipt(&receipt()).unwrap().as_bytes(),
+            )
+            .unwrap();
+            keep(&kept_in, LOG_NAME, 0o600, b"{}\n").unwrap();
+        }
+        let (found, log) = kept(&root).unwrap();
+        assert!(found.is_some() && log);
+        let mode = |name: &str| {
+            fs::metadata(root.join(KEPT_DIR).join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777
+        };
+        assert_eq!(mode(LOG_NAME), 0o600);
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        fs::os::unix::fs::symlink("/tmp", root.join("var")).unwrap();
+        assert!(kept_dir(&root).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_receipt_and_log_are_borne(text in ".*") {
+            read_receipt(&text);
+            timings(&text);
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! The LUKS2 container. Law: libcryptsetup is spoken to in this file only, one call at a time, on a thread that may block;
+//! the planned UUID is given last, after the passphrase was seen to open what is durable.
+//!
+//! Absent: a choice of cipher (the one that every NixOS opens), tokens, discards while installing, and a copy of the
+//! passphrase that outlives a call.
+//!
+//! `cryptsetup-rs` is used through its lower module, because its upper one ignores load errors, cannot test a passphrase
+//! without activating, and cannot set a UUID; the two functions that neither has come from its own `-sys` crate.
+
+use crate::real::Real;
+use crate::real::block::{flush, io_fault};
+use crate::real::probe::probe;
+use crate::world::Perform;
+use camino::{Utf8Path, Utf8PathBuf};
+use cryptsetup_rs::api::crypt_pbkdf_algo_type;
+use cryptsetup_rs::device as crypt;
+use cryptsetup_rs::{crypt_device_type, crypt_keyslot_info};
+use fs_err as fs;
+use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
+use landfall_states::fault::Fault;
+use landfall_states::plan::Volume;
+use landfall_states::{Probe, Signature};
+use libcryptsetup_sys as sys;
+use nix::libc;
+use secrecy::{ExposeSecret, SecretString};
+use std::ffi::CString;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::{Mutex, PoisonError};
+use uuid::Uuid;
+
+/// libcryptsetup has no locks of its own.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Key slots that a LUKS2 header has at most (LUKS2 on-disk format, section 3.2).
+const KEY_SLOTS_MAX: u8 = 32;
+/// Where the label lies in the primary binary header, and its length (LUKS2 on-disk format, section 2.1).
+const LABEL_AT: (u64, usize) = (24, 48);
+/// "Benchmark nothing, take my numbers" (`CRYPT_PBKDF_NO_BENCHMARK`).
+const NO_BENCHMARK: u32 = 1 << 1;
+
+/// What a container's header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its label.
+    pub label: String,
+    /// Key slots in use.
+    pub keyslots: u8,
+}
+
+/// What one guess at the passphrase shall cost (argon2id).
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// Time on this machine, in milliseconds, found by a benchmark.
+    pub time_ms: u32,
+    /// Memory at most, in KiB. libcryptsetup takes no more than half of what the machine has.
+    pub memory_kib_max: u32,
+    /// Threads at most.
+    pub threads_max: u32,
+    /// Exactly so many iterations, without a benchmark (tests).
+    pub iterations: Option<u32>,
+}
+
+impl Cost {
+    /// What `cryptsetup` does by default, for so long a time: 1 GiB, 4 threads.
+    pub fn of(time_ms: u32) -> Self {
+        Cost {
+            time_ms,
+            memory_kib_max: 1 << 20,
+            threads_max: 4,
+            iterations: None,
+        }
+    }
+}
+
+/// An open context of libcryptsetup. Lives within one call of [`serial`].
+struct Context {
+    raw: crypt::RawDevice,
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        crypt::free(&mut self.raw);
+    }
+}
+
+impl Context {
+    fn new(device: &Utf8Path) -> Result<Self, crypt::Error> {
+        Ok(Context {
+            raw: crypt::init(device.as_std_path())?,
+        })
+    }
+
+    /// With the header loaded; an error when there is none, or none that can be read.
+    fn load(device: &Utf8Path) -> Result<Self, crypt::Error> {
+        let context = Self::new(device)?;
+        crypt::load(&context.raw, crypt_device_type::LUKS2)?;
+        Ok(context)
+    }
+
+    fn keyslots(&self) -> u8 {
+        let used = (0..KEY_SLOTS_MAX).filter(|slot| match crypt::keyslot_status(&self.raw, *slot) {
+            crypt_keyslot_info::CRYPT_SLOT_ACTIVE | crypt_keyslot_info::CRYPT_SLOT_ACTIVE_LAST => true,
+            crypt_keyslot_info::CRYPT_SLOT_INVALID
+            | crypt_keyslot_info::CRYPT_SLOT_INACTIVE
+            | crypt_keyslot_info::CRYPT_SLOT_UNBOUND => false,
+        });
+        used.count() as u8
+    }
+
+    /// Activates under a name, or only tries the passphrase. `Ok(false)`: no key slot takes it.
+    fn unlock(&self, name: Option<&str>, passphrase: &SecretString) -> Result<bool, crypt::Error> {
+        let name = name.map(text).transpose()?;
+        let secret = passphrase.expose_secret().as_bytes();
+        // SAFETY: `raw` is a live context; the name is NUL-terminated or null, which libcryptsetup documents as "check
+        // only"; the passphrase is passed with its length and outlives the call.
+        let code = unsafe {
+            sys::crypt_activate_by_passphrase(
+                self.raw,
+                name.as_ref().map_or(std::ptr::null(), |n| n.as_ptr()),
+                libc::c_int::from(-1_i8),
+                secret.as_ptr().cast(),
+                secret.len(),
+                0,
+            )
+        };
+        match code {
+            code if code >= 0 => Ok(true),
+            code if code == -libc::EPERM => Ok(false),
+            code => Err(os_error(code)),
+        }
+    }
+}
+
+fn os_error(code: libc::c_int) -> crypt::Error {
+    crypt::Error::IOError(std::io::Error::from_raw_os_error(code.saturating_neg()))
+}
+
+fn text(text: &str) -> Result<CString, crypt::Error> {
+    CString::new(text).map_err(|e| crypt::Error::IOError(std::io::Error::other(e)))
+}
+
+fn fault(what: String, error: crypt::Error) -> Fault {
+    match &error {
+        crypt::Error::IOError(io) => io_fault(what, io),
+        crypt::Error::CryptsetupError(errno) => io_fault(what, &std::io::Error::from_raw_os_error(errno.0)),
+        _ => Fault::permanent(
+            what,
+            error.to_string(),
+            "landfall log shows what came before; then landfall resume",
+        ),
+    }
+}
+
+/// Runs a call on a thread that may block, alone.
+async fn serial<T: Send + 'static>(
+    what: String,
+    call: impl FnOnce() -> Result<T, crypt::Error> + Send + 'static,
+) -> Result<T, Fault> {
+    let run = move || {
+        // A call that panicked left nothing behind that another one could see: contexts are not shared.
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        call()
+    };
+    match tokio::task::spawn_blocking(run).await {
+        Ok(outcome) => outcome.map_err(|error| fault(what, error)),
+        Err(error) => Err(Fault::permanent(
+            what,
+            error.to_string(),
+            "report this: it is a defect of landfall",
+        )),
+    }
+}
+
+/// The header on a device; `None` when there is none that libcryptsetup can read. Loading repairs a torn copy of the
+/// header from the other one: look with this first and with the prober after.
+pub async fn header(device: &Utf8Path) -> Result<Option<Header>, Fault> {
+    let what = format!("LUKS header on {device}");
+    let label = read_label(device).map_err(|e| io_fault(what.clone(), &e))?;
+    let path = device.to_owned();
+    serial(what, move || {
+        let context = match Context::load(&path) {
+            Ok(context) => context,
+            Err(crypt::Error::CryptsetupError(code)) if code.0 == libc::EINVAL => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(crypt::uuid(&context.raw).map(|uuid| Header {
+            uuid,
+            label,
+            keyslots: context.keyslots(),
+        }))
+    })
+    .await
+}
+
+fn read_label(device: &Utf8Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(device)?;
+    file.seek(SeekFrom::Start(LABEL_AT.0))?;
+    let mut raw = [0; LABEL_AT.1];
+    file.read_exact(&mut raw)?;
+    let end = raw.iter().position(|b| *b == 0).unwrap_or(raw.len());
+    Ok(String::from_utf8_lossy(&raw[..end]).into_owned())
+}
+
+/// Whether the passphrase opens the container. Makes no mapping and needs no device-mapper.
+pub async fn opens(device: &Utf8Path, passphrase: &SecretString) -> Result<bool, Fault> {
+    let (path, passphrase) = (device.to_owned(), passphrase.clone());
+    serial(format!("passphrase of {device}"), move || {
+        Context::load(&path)?.unlock(None, &passphrase)
+    })
+    .await
+}
+
+/// Makes the container under its provisional UUID with one passphrase. Nothing is flushed.
+pub async fn format(
+    device: &Utf8Path,
+    volume: &Volume,
+    passphrase: &SecretString,
+    cost: Cost,
+) -> Result<(), Fault> {
+    let (path, volume, passphrase) = (device.to_owned(), volume.clone(), passphrase.clone());
+    serial(format!("LUKS container on {device}"), move || {
+        let mut context = Context::new(&path)?;
+        let pbkdf = crypt::Luks2FormatPbkdf {
+            type_: crypt_pbkdf_algo_type::argon2id,
+            hash: "sha256",
+            time_ms: if cost.iterations.is_some() {
+                0
+            } else {
+                cost.time_ms
+            },
+            iterations: cost.iterations.unwrap_or(0),
+            max_memory_kb: cost.memory_kib_max,
+            parallel_threads: cost.threads_max,
+            flags: if cost.iterations.is_some() {
+                NO_BENCHMARK
+            } else {
+                0
+            },
+        };
+        crypt::luks2_format(
+            &mut context.raw,
+            "aes",
+            "xts-plain64",
+            512,
+            // 0: the library's alignment, and the sector size that suits the device (4,096 where it writes so).
+            0,
+            0,
+            Some(&volume.label),
+            None,
+            None,
+            Some(&volume.provisional),
+            Some(&pbkdf),
+            None,
+        )?;
+        let secret = passphrase.expose_secret().as_bytes();
+        crypt::luks_add_keyslot(&mut context.raw, secret, None, None).map(|_slot| ())
+    })
+    .await
+}
+
+/// Gives the container another UUID. Nothing is flushed.
+pub async fn set_uuid(device: &Utf8Path, id: &Uuid) -> Result<(), Fault> {
+    let (path, id) = (device.to_owned(), *id);
+    serial(format!("UUID of the LUKS container on {device}"), move || {
+        let context = Context::load(&path)?;
+        let id = text(&id.hyphenated().to_string())?;
+        // SAFETY: `raw` is a live, loaded context; the text is NUL-terminated and outlives the call.
+        match unsafe { sys::crypt_set_uuid(context.raw, id.as_ptr()) } {
+            0 => Ok(()),
+            code => Err(os_error(code)),
+        }
+    })
+    .await
+}
+
+/// Makes the whole container: provisional, flushed, seen to open; then planned, flushed.
+pub async fn make(
+    device: &Utf8Path,
+    volume: &Volume,
+    passphrase: &SecretString,
+    cost: Cost,
+) -> Result<(), Fault> {
+    format(device, volume, passphrase, cost).await?;
+    flush(device)?;
+    let wrong = |why: String| {
+        Fault::hardware(
+            format!("LUKS container on {device}"),
+            format!("what was written does not come back: {why}"),
+        )
+    };
+    match header(device).await? {
+        Some(header)
+            if header.uuid == volume.provisional && header.label == volume.label && header.keyslots == 1 => {}
+        other => return Err(wrong(format!("the header reads {other:?}"))),
+    }
+    if !opens(device, passphrase).await? {
+        return Err(wrong("the passphrase does not open it".into()));
+    }
+    set_uuid(device, &volume.id).await?;
+    flush(device)
+}
+
+/// Opens the container as `/dev/mapper/<name>`.
+pub async fn activate(
+    device: &Utf8Path,
+    name: &str,
+    passphrase: &SecretString,
+) -> Result<Utf8PathBuf, Fault> {
+    let (path, mapper, passphrase) = (device.to_owned(), name.to_owned(), passphrase.clone());
+    let opened = serial(format!("LUKS container on {device} as {name}"), move || {
+        Context::load(&path)?.unlock(Some(&mapper), &passphrase)
+    })
+    .await?;
+    if opened {
+        Ok(mapper_path(name))
+    } else {
+        Err(Fault::needs_change(
+            format!("LUKS container on {device}"),
+            "the passphrase does not open it",
+            "landfall resume, and give the passphrase that the install began with",
+        ))
+    }
+}
+
+/// Closes `/dev/mapper/<name>`.
+pub async fn deactivate(name: &str) -> Result<(), Fault> {
+    let mapper = name.to_owned();
+    serial(format!("LUKS mapping {name}"), move || {
+        let name = text(&mapper)?;
+        // SAFETY: a null context is documented; the name is NUL-terminated and outlives the call.
+        match unsafe { sys::crypt_deactivate(std::ptr::null_mut(), name.as_ptr()) } {
+            0 => Ok(()),
+            code => Err(os_error(code)),
+        }
+    })
+    .await
+}
+
+/// The node of a mapping.
+pub fn mapper_path(name: &str) -> Utf8PathBuf {
+    Utf8Path::new("/dev/mapper").join(name)
+}
+
+/// A device-mapper device, as sysfs shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// `dm/uuid`.
+    pub uuid: String,
+    /// `major:minor` of the devices it lies on.
+    pub slaves: Vec<String>,
+}
+
+impl Mapping {
+    /// Whether it is this container on exactly this device (`CRYPT-LUKS2-<uuid without dashes>-<name>`, as
+    /// libcryptsetup writes it).
+    pub fn is(&self, name: &str, id: &Uuid, device: (u64, u64)) -> bool {
+        self.uuid == format!("CRYPT-LUKS2-{}-{name}", id.simple())
+            && self.slaves == [format!("{}:{}", device.0, device.1)]
+    }
+}
+
+/// The mapping of a name, if there is one. `sys` is `/sys`, or a copy in tests.
+pub fn mapping(sys: &Utf8Path, name: &str) -> Result<Option<Mapping>, Fault> {
+    find_mapping(sys, name).map_err(|e| io_fault(format!("device-mapper name {name}"), &e))
+}
+
+fn find_mapping(sys: &Utf8Path, name: &str) -> std::io::Result<Option<Mapping>> {
+    for block in fs::read_dir(sys.join("class/block"))? {
+        let block = block?.path();
+        let named = match fs::read_to_string(block.join("dm/name")) {
+            Ok(named) => named,
+            // Not a device-mapper device, or gone since.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if named.trim_end() != name {
+            continue;
+        }
+        let mut slaves = vec![];
+        for slave in fs::read_dir(block.join("slaves"))? {
+            slaves.push(
+                fs::read_to_string(slave?.path().join("dev"))?
+                    .trim_end()
+                    .to_owned(),
+            );
+        }
+        slaves.sort();
+        let uuid = fs::read_to_string(block.join("dm/uuid"))?.trim_end().to_owned();
+        return Ok(Some(Mapping { uuid, slaves }));
+    }
+    Ok(None)
+}
+
+/// No memory of this process, nor of a program that it starts, is ever written to a core file, and no other user's process may
+/// read it (I15). To be called first in `main`.
+pub fn no_core_files() -> Result<(), Fault> {
+    use nix::sys::resource::{Resource, setrlimit};
+    let fault = |e: nix::Error| io_fault("core files", &e.into());
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(fault)?;
+    nix::sys::prctl::set_dumpable(false).map_err(fault)
+}
+
+impl Perform<EncryptVolumes> for Real {
+    async fn observe(&mut self, step: &EncryptVolumes) -> Result<LuksFacts, Fault> {
+        let Some(container) = &step.container else {
+            return Ok(LuksFacts::NotPlanned);
+        };
+        let device = self.disk()?.partition_device(&container.partition).await?;
+        let seen = header(&device).await?;
+        let probe = match (probe(&device, &self.reporter, &self.stop).await?, &seen) {
+            // libcryptsetup is the one that has to open it: what it reads counts.
+            (Probe::Found(found), Some(header)) if found.kind == "crypto_LUKS" => Probe::Found(Signature {
+                id: Some(header.uuid.to_string()),
+                ..found
+            }),
+            // A magic without a header that can be read: cut off while being made when it carries the provisional UUID,
+            // else a broken container, perhaps a finished one, which is not for us to erase.
+            (Probe::Found(found), None)
+                if found.kind == "crypto_LUKS"
+                    && found.id.as_deref() != Some(&container.volume.provisional.to_string()) =>
+            {
+                Probe::Ambivalent(format!("a LUKS header that cannot be read, {:?}", found.id))
+            }
+            (other, _) => other,
+        };
+        let ours = seen.is_some_and(|header| header.uuid == container.volume.id);
+        let opens = match self.vault.passphrase() {
+            Some(passphrase) if ours => Some(opens(&device, passphrase).await?),
+            Some(_) | None => None,
+        };
+        if ours {
+            // A process that was killed between the last write and its flush leaves the flush to us.
+            flush(&device)?;
+        }
+        Ok(LuksFacts::Planned { probe, opens })
+    }
+
+    async fn perform(&mut self, _step: &EncryptVolumes, order: EncryptOrder) -> Result<(), Fault> {
+        let EncryptOrder { disk, container } = order;
+        let passphrase = self.passphrase()?;
+        let device = self.disk()?.partition_device(&container.partition).await?;
+        self.reporter
+            .step(format!("LUKS2 container {}", container.volume.label));
+        self.permit(&disk).await?;
+        let cost = Cost::of(self.config.luks.iteration_time_ms);
+        let made = make(&device, &container.volume, &passphrase, cost).await;
+        self.permit_ends(made).await
+    }
+}
+
+impl Real {
+    /// The passphrase at hand, or what to do about its absence.
+    pub fn passphrase(&self) -> Result<SecretString, Fault> {
+        self.vault.passphrase().cloned().ok_or_else(|| {
+            Fault::needs_change(
+                "LUKS passphrase",
+                "none is at hand",
+                "landfall resume on a console, or give the credential landfall.luks-passphrase",
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    fn volume() -> Volume {
+        Volume {
+            id: Uuid::from_u128(0xa),
+            provisional: Uuid::from_u128(0xb),
+            label: "luks-web".into(),
+        }
+    }
+
+    const CHEAP: Cost = Cost {
+        time_ms: 0,
+        memory_kib_max: 32,
+        threads_max: 1,
+        iterations: Some(4),
+    };
+
+    fn image(dir: &tempfile::TempDir) -> Utf8PathBuf {
+        let path = Utf8PathBuf::from_path_buf(dir.path().join("part")).unwrap();
+        fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_container_is_made_on_a_plain_file_and_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let (device, volume) = (image(&dir), volume());
+        let (right, wrong) = (SecretString::from("right horse"), SecretString::from("wrong"));
+        block_on(async {
+            assert_eq!(header(&device).await.unwrap(), None);
+            format(&device, &volume, &right, CHEAP).await.unwrap();
+            let begun = header(&device).await.unwrap().unwrap();
+            assert_eq!((begun.uuid, begun.keyslots), (volume.provisional, 1));
+            make(&device, &volume, &right, CHEAP).await.unwrap();
+            let made = header(&device).await.unwrap().unwrap();
+            assert_eq!(made.uuid, volume.id);
+            assert_eq!(made.label, "luks-web");
+            assert!(opens(&device, &right).await.unwrap());
+            assert!(!opens(&device, &wrong).await.unwrap());
+            let seen = probe(
+                &device,
+                &crate::event::Reporter::default(),
+                &crate::real::stop::Stop::never(),
+            )
+            .await
+            .unwrap();
+            let state = seen.compare(
+                "crypto_LUKS",
+                &volume.id.to_string(),
+                &volume.provisional.to_string(),
+                &volume.label,
+            );
+            assert_eq!(state, landfall_states::VolumeState::Whole);
+        });
+        let raw = fs::read(&device).unwrap();
+        assert!(
+            !raw.windows(11).any(|w| w == b"right horse"),
+            "the passphrase is not in the container's file"
+        );
+    }
+
+    #[test]
+    fn a_torn_primary_header_is_read_from_its_copy() {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let (device, volume) = (image(&dir), volume());
+        let passphrase = SecretString::from("p");
+        block_on(async {
+            make(&device, &volume, &passphrase, CHEAP).await.unwrap();
+            let mut file = fs::OpenOptions::new().write(true).open(&device).unwrap();
+            file.seek(SeekFrom::Start(4096)).unwrap();
+            file.write_all(&[0; 512]).unwrap();
+            drop(file);
+            assert_eq!(header(&device).await.unwrap().unwrap().uuid, volume.id);
+            assert!(opens(&device, &passphrase).await.unwrap());
+        });
+    }
+
+    #[test]
+    fn only_our_mapping_on_our_device_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let sys = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        let id = Uuid::from_u128(0xa);
+        let dm = sys.join("class/block/dm-0");
+        fs::create_dir_all(dm.join("dm")).unwrap();
+        fs::create_dir_all(dm.join("slaves/sda2")).unwrap();
+        fs::create_dir_all(sys.join("class/block/sda2")).unwrap();
+        fs::write(dm.join("dm/name"), "cryptroot\n").unwrap();
+        fs::write(
+            dm.join("dm/uuid"),
+            format!("CRYPT-LUKS2-{}-cryptroot\n", id.simple()),
+        )
+        .unwrap();
+        fs::write(dm.join("slaves/sda2/dev"), "8:2\n").unwrap();
+        let found = mapping(&sys, "cryptroot").unwrap().unwrap();
+        assert!(found.is("cryptroot", &id, (8, 2)));
+        assert!(!found.is("cryptroot", &id, (8, 18)), "another disk");
+        assert!(
+            !found.is("cryptroot", &Uuid::from_u128(0xc), (8, 2)),
+            "another container"
+        );
+        assert_eq!(mapping(&sys, "other").unwrap(), None);
+    }
+}

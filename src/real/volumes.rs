@@ -1,0 +1,260 @@
+//! The root filesystem and swap. Law: a volume is made under its provisional id, flushed and checked; only then it gets its
+//! planned id, which is the commit record, and is flushed again.
+//!
+//! Absent: the ESP (`esp`), the container around the root (`luks`), mounting.
+
+use crate::event::Reporter;
+use crate::real::Real;
+use crate::real::block::{flush, tool_fault};
+use crate::real::command::{Ended, Program};
+use crate::real::mounts::Attach;
+use crate::real::probe::probe;
+use crate::real::stop::Stop;
+use crate::world::Perform;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::Probe;
+use landfall_states::encrypted::{FormatOrder, FormatVolumes, Target, VolumesFacts};
+use landfall_states::fault::Fault;
+use landfall_states::plan::Volume;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The longest that making or checking an empty filesystem may take.
+const DEADLINE: Duration = Duration::from_secs(1_800);
+
+async fn tool(what: &str, program: Program<'_>, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {
+    program
+        .deadline(DEADLINE)
+        .run(reporter, stop)
+        .await?
+        .or_fault(|how| tool_fault(what, how))
+}
+
+/// Makes the root filesystem on a device or a file.
+pub async fn make_ext4(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<(), Fault> {
+    let what = format!("root filesystem {} on {device}", volume.label);
+    reporter.step(format!("mkfs.ext4 {}", volume.label));
+    // metadata_csum_seed: the seed of all checksums is stored, so that the later change of the UUID touches superblocks
+    //   only (Linux 4.4); without it tune2fs would rewrite every block of metadata, and a cut in the middle would leave
+    //   neither id valid. ^orphan_file: rescue systems with e2fsprogs older than 1.47 can still check it.
+    // lazy_itable_init=1: group descriptors with checksums say which inode tables were never used, so that their old bytes
+    //   are never read; zeroing them here would write 1.6 % of the disk.
+    // lazy_journal_init=0: the journal is zeroed here. The ids are derived, so an earlier life of this same filesystem had
+    //   the same journal id and sequence numbers, and its leftover transactions would look like new ones.
+    // nodiscard: bytes and time do not depend on what a drive does with a discard; `fstrim` does it later.
+    // hash_seed: derived, so that the same plan gives the same directories.
+    let seed = Uuid::new_v5(&volume.id, b"ext4 directory hash seed");
+    let extended = format!("hash_seed={seed},lazy_itable_init=1,lazy_journal_init=0,nodiscard");
+    let provisional = volume.provisional.to_string();
+    let make = Program::new("mkfs.ext4")
+        .args(["-F", "-q", "-b", "4096", "-I", "256"])
+        .args([
+            "-O",
+            "metadata_csum,metadata_csum_seed,64bit,^orphan_file",
+            "-E",
+            &extended,
+        ])
+        .args(["-L", &volume.label, "-U", &provisional, device.as_str()]);
+    tool(&what, make, reporter, stop).await?;
+    flush(device)?;
+    tool(
+        &what,
+        Program::new("e2fsck").args(["-f", "-n", device.as_str()]),
+        reporter,
+        stop,
+    )
+    .await?;
+    let id = volume.id.to_string();
+    let commit = Program::new("tune2fs").args(["-U", &id, device.as_str()]);
+    tool(&what, commit, reporter, stop).await?;
+    flush(device)
+}
+
+/// Makes swap on a device or a file.
+pub async fn make_swap(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<(), Fault> {
+    let what = format!("swap {} on {device}", volume.label);
+    reporter.step(format!("mkswap {}", volume.label));
+    let (provisional, id) = (volume.provisional.to_string(), volume.id.to_string());
+    let make = Program::new("mkswap").args(["-L", &volume.label, "-U", &provisional, device.as_str()]);
+    tool(&what, make, reporter, stop).await?;
+    flush(device)?;
+    let commit = Program::new("swaplabel").args(["-U", &id, device.as_str()]);
+    tool(&what, commit, reporter, stop).await?;
+    flush(device)
+}
+
+impl Real {
+    async fn volume_device(&mut self, target: &Target) -> Result<Utf8PathBuf, Fault> {
+        if target.inside_luks {
+            self.attach(Attach::Container).await?;
+            self.container_device()
+        } else {
+            self.disk()?.partition_device(&target.partition).await
+        }
+    }
+
+    async fn probe_volume(&mut self, target: &Target) -> Result<Probe, Fault> {
+        let device = self.volume_device(target).await?;
+        // A process that was killed between the last write and its flush leaves the flush to us.
+        flush(&device)?;
+        probe(&device, &self.reporter, &self.stop).await
+    }
+}
+
+impl Perform<FormatVolumes> for Real {
+    async fn observe(&mut self, step: &FormatVolumes) -> Result<VolumesFacts, Fault> {
+        let root = self.probe_volume(&step.root).await?;
+        let swap = match &step.swap {
+            Some(target) => self.probe_volume(target).await?,
+            None => Probe::Blank,
+        };
+        Ok(VolumesFacts { root, swap })
+    }
+
+    async fn perform(&mut self, _step: &FormatVolumes, order: FormatOrder) -> Result<(), Fault> {
+        let FormatOrder { disk, root, swap } = order;
+        if let Some(target) = root {
+            let device = self.volume_device(&target).await?;
+            self.refuse_mounted(&device)?;
+            self.permit(&disk).await?;
+            let made = make_ext4(&device, &target.volume, &self.reporter, &self.stop).await;
+            self.permit_ends(made).await?;
+        }
+        if let Some(target) = swap {
+            let device = self.volume_device(&target).await?;
+            self.permit(&disk).await?;
+            let made = make_swap(&device, &target.volume, &self.reporter, &self.stop).await;
+            self.permit_ends(made).await?;
+        }
+        self.flush_devices().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fs_err as fs;
+    use landfall_states::VolumeState;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    fn volume() -> Volume {
+        Volume {
+            id: Uuid::from_u128(0xa << 100),
+            provisional: Uuid::from_u128(0xb << 100),
+            label: "root-web".into(),
+        }
+    }
+
+    fn image(dir: &tempfile::TempDir, bytes: u64) -> Utf8PathBuf {
+        let path = Utf8PathBuf::from_path_buf(dir.path().join("part")).unwrap();
+        fs::File::create(&path).unwrap().set_len(bytes).unwrap();
+        path
+    }
+
+    fn state(device: &Utf8Path, kind: &str) -> VolumeState {
+        let volume = volume();
+        block_on(probe(device, &Reporter::default(), &Stop::never()))
+            .unwrap()
+            .compare(
+                kind,
+                &volume.id.to_string(),
+                &volume.provisional.to_string(),
+                &volume.label,
+            )
+    }
+
+    #[test]
+    fn root_is_made_and_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = image(&dir, 160 << 20);
+        assert_eq!(state(&device, "ext4"), VolumeState::Blank);
+        for _ in 0..2 {
+            block_on(make_ext4(
+                &device,
+                &volume(),
+                &Reporter::default(),
+                &Stop::never(),
+            ))
+            .unwrap();
+            assert_eq!(state(&device, "ext4"), VolumeState::Whole);
+        }
+    }
+
+    #[test]
+    fn the_commit_changes_superblocks_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = image(&dir, 160 << 20);
+        block_on(make_ext4(
+            &device,
+            &volume(),
+            &Reporter::default(),
+            &Stop::never(),
+        ))
+        .unwrap();
+        let whole = fs::read(&device).unwrap();
+        let id = volume().provisional.to_string();
+        let back = Program::new("tune2fs").args(["-U", &id, device.as_str()]);
+        block_on(tool("x", back, &Reporter::default(), &Stop::never())).unwrap();
+        assert_eq!(state(&device, "ext4"), VolumeState::InTheMaking);
+        let begun = fs::read(&device).unwrap();
+        let changed: Vec<usize> = (0..whole.len() / 4096)
+            .filter(|i| whole[i * 4096..][..4096] != begun[i * 4096..][..4096])
+            .collect();
+        assert_eq!(changed, [0, 32768], "the superblock and its copy");
+    }
+
+    #[test]
+    fn swap_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = image(&dir, 16 << 20);
+        block_on(make_swap(
+            &device,
+            &volume(),
+            &Reporter::default(),
+            &Stop::never(),
+        ))
+        .unwrap();
+        assert_eq!(state(&device, "swap"), VolumeState::Whole);
+    }
+
+    #[test]
+    fn two_signatures_are_ambivalent() {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let device = image(&dir, 160 << 20);
+        block_on(make_ext4(
+            &device,
+            &volume(),
+            &Reporter::default(),
+            &Stop::never(),
+        ))
+        .unwrap();
+        let other = device.with_file_name("fat");
+        fs::File::create(&other).unwrap().set_len(160 << 20).unwrap();
+        let make = Program::new("mkfs.vfat").args(["-F", "32", other.as_str()]);
+        block_on(tool("x", make, &Reporter::default(), &Stop::never())).unwrap();
+        let boot = fs::read(&other).unwrap()[..1024].to_vec();
+        let mut file = fs::OpenOptions::new().write(true).open(&device).unwrap();
+        file.write_all(&boot).unwrap();
+        drop(file);
+        let seen = block_on(probe(&device, &Reporter::default(), &Stop::never())).unwrap();
+        assert!(matches!(seen, Probe::Ambivalent(_)), "{seen:?}");
+    }
+}
