@@ -2,9 +2,21 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod ask;
+pub mod boot;
+pub mod closure;
 pub mod command;
 pub mod disk;
+pub mod git;
+pub mod hands;
+pub mod hooks;
+pub mod install;
+pub mod loader;
 pub mod mounts;
+pub mod nixlog;
+pub mod preflight;
+pub mod provision;
+pub mod repository;
+pub mod rooted;
 pub mod secrets;
 pub mod stop;
 
