@@ -1,1 +1,347 @@
-//! Asking a person.
+//! Asking a person. Law: a question waits for ever; a passphrase for a new container is asked twice, is never empty and is
+//! never shown; erasing takes the word `yes`. In unattended mode nothing is asked: what would answer is named.
+//!
+//! Questions go to systemd's password agents (`systemd-ask-password(1)`), which own the console, the serial line and
+//! Plymouth. A person who started landfall on a terminal has no agent there, and is asked on that terminal.
+//!
+//! Absent: checking a passphrase against a header.
+
+use crate::event::Event;
+use crate::real::Real;
+use crate::real::command::{OnStop, Program};
+use crate::real::rooted;
+use crate::real::secrets;
+use camino::Utf8Path;
+use landfall_states::consent::{Consent, ConsentBy, Erasure};
+use landfall_states::fault::Fault;
+use landfall_states::plan::DiskIdentity;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use std::io::{IsTerminal, Read, Write};
+use std::time::Duration;
+
+/// Two entries that differ, or empty ones, are borne so often.
+const ROUNDS_MAX: u32 = 10;
+/// For ever, as far as a clock can count it.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
+/// What a question is about: names it towards the agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topic {
+    Passphrase,
+    Consent,
+}
+
+/// The passphrase is at hand afterwards: from the vault, or asked for; twice when it is for a new container.
+pub async fn ensure_passphrase(real: &mut Real, label: &str, new: bool) -> Result<(), Fault> {
+    if real.vault.passphrase().is_some() {
+        return Ok(());
+    }
+    let passphrase = ask_passphrase(real, label, new).await?;
+    real.vault.set_passphrase(Some(passphrase));
+    Ok(())
+}
+
+/// As [`ensure_passphrase`], after the one at hand was found not to open the container.
+pub async fn passphrase_again(real: &mut Real, label: &str) -> Result<(), Fault> {
+    real.vault.set_passphrase(None);
+    if real.config.unattended.enable {
+        return Err(Fault::needs_change(
+            format!("passphrase of {label}"),
+            "it does not open the container",
+            "supply the right one as credential landfall.luks-passphrase, then: landfall resume",
+        ));
+    }
+    real.reporter
+        .notice(format!("the passphrase does not open {label}"));
+    ensure_passphrase(real, label, false).await
+}
+
+async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretString, Fault> {
+    if real.config.unattended.enable {
+        return Err(Fault::needs_change(
+            format!("passphrase of {label}"),
+            "it is not at hand, and an unattended install asks nothing",
+            "supply it as credential landfall.luks-passphrase, then: landfall resume",
+        ));
+    }
+    for _ in 0..ROUNDS_MAX {
+        let prompt = if new {
+            format!("New passphrase for {label}:")
+        } else {
+            format!("Passphrase for {label}:")
+        };
+        let first = ask(real, Topic::Passphrase, &prompt).await?;
+        if first.expose_secret().is_empty() {
+            real.reporter.notice("an empty passphrase is refused");
+            continue;
+        }
+        if !new {
+            return Ok(first);
+        }
+        let second = ask(
+            real,
+            Topic::Passphrase,
+            &format!("The same passphrase for {label} again:"),
+        )
+        .await?;
+        if first.expose_secret() == second.expose_secret() {
+            return Ok(first);
+        }
+        real.reporter.notice("the two passphrases differ; once more");
+    }
+    Err(Fault::needs_change(
+        format!("passphrase of {label}"),
+        format!("no two equal entries in {ROUNDS_MAX} rounds"),
+        "landfall resume",
+    ))
+}
+
+/// Consent to an erasure: given in advance by a name of the disk, or by a person. `None`: refused.
+pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
+    let named = real.config.unattended.disk.as_deref().or(real.vault.consent());
+    let mut why_not = "nobody has named the disk in advance".to_owned();
+    if let Some(name) = named {
+        if names_disk(name, &erasure.disk, Utf8Path::new("/"))? {
+            let by = ConsentBy::InAdvance {
+                disk_name: name.to_owned(),
+                reinstall: real.config.reinstall > 0,
+            };
+            if let Some(consent) = Consent::to(erasure, by) {
+                real.reporter
+                    .notice(format!("consent was given in advance for {name}"));
+                return Ok(Some(consent));
+            }
+            why_not = "the disk holds a finished install, and `reinstall` was not raised".into();
+        } else {
+            why_not = format!("consent in advance names {name:?}; this disk is {}", erasure.disk);
+        }
+    }
+    if real.config.unattended.enable {
+        return Err(Fault::needs_change(
+            format!("consent to erase {} of {}", erasure.extent, erasure.disk.name()),
+            why_not,
+            "name the disk by serial number, WWN or by-id link in unattended.disk or credential landfall.consent, then: landfall install",
+        ));
+    }
+    if named.is_some() {
+        real.reporter.notice(why_not);
+    }
+    let mut shown = format!("ERASE {erasure}");
+    shown.push_str("\nEverything listed is lost. Type yes to go on, anything else to stop.");
+    real.reporter.tell(Event::Asking { what: shown });
+    let contents = if erasure.contents.is_empty() {
+        "blank".to_owned()
+    } else {
+        erasure.contents.join("; ")
+    };
+    let prompt = format!(
+        "ERASE {} of {} ({contents})? Type yes:",
+        erasure.extent, erasure.disk
+    );
+    let answer = ask(real, Topic::Consent, &prompt).await?;
+    if answer.expose_secret().trim() == "yes" {
+        Ok(Consent::to(erasure, ConsentBy::Person))
+    } else {
+        Ok(None)
+    }
+}
+
+/// Whether a name given in advance means this disk. Serial numbers and WWNs are compared as a whole.
+pub fn names_disk(name: &str, disk: &DiskIdentity, root: &Utf8Path) -> Result<bool, Fault> {
+    let name = name.trim();
+    if is_serial_or_wwn(name, disk) {
+        return Ok(true);
+    }
+    let link = name.strip_prefix("/dev/disk/by-id/").unwrap_or(name);
+    if link.is_empty() || link.contains('/') || link == "." || link == ".." {
+        return Ok(false);
+    }
+    let link = root.join("dev/disk/by-id").join(link);
+    let device = match fs_err::read_link(&link) {
+        Ok(device) => device,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(rooted::io_fault(link.as_str(), &e)),
+    };
+    let Some(device) = device.file_name().and_then(|name| name.to_str()) else {
+        return Ok(false);
+    };
+    let sysfs = root.join("sys/block").join(device);
+    let read = |name: &str| match fs_err::read_to_string(sysfs.join(name)) {
+        Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Err(e) => {
+            tracing::debug!(%e, "this device has no such attribute");
+            None
+        }
+    };
+    let size = read("size").and_then(|sectors| sectors.parse::<u64>().ok());
+    if size.map(|sectors| sectors * 512) != Some(disk.size_bytes) {
+        return Ok(false);
+    }
+    let says = ["serial", "device/serial", "wwid", "device/wwid"];
+    Ok(says
+        .iter()
+        .filter_map(|name| read(name))
+        .any(|said| is_serial_or_wwn(&said, disk)))
+}
+
+fn is_serial_or_wwn(name: &str, disk: &DiskIdentity) -> bool {
+    let bare = |text: &str| {
+        let text = text.trim().to_ascii_lowercase();
+        ["naa.", "eui.", "0x", "wwn-0x"]
+            .iter()
+            .find_map(|prefix| text.strip_prefix(prefix))
+            .unwrap_or(&text)
+            .to_owned()
+    };
+    !name.is_empty()
+        && (disk.serial.as_deref().is_some_and(|serial| serial.trim() == name)
+            || disk.wwn.as_deref().is_some_and(|wwn| bare(wwn) == bare(name)))
+}
+
+async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretString, Fault> {
+    real.reporter.tell(Event::Asking {
+        what: prompt.to_owned(),
+    });
+    if std::io::stdin().is_terminal() {
+        return ask_terminal(topic, prompt).await;
+    }
+    let id = match topic {
+        Topic::Passphrase => "--id=landfall:passphrase",
+        Topic::Consent => "--id=landfall:consent",
+    };
+    let echo = match topic {
+        Topic::Passphrase => "--echo=masked",
+        Topic::Consent => "--echo=yes",
+    };
+    let ended = real
+        .hands()
+        .run(
+            Program::new("systemd-ask-password")
+                .args(["--timeout=0", "--no-tty", "--emoji=no", id, echo, "--", prompt])
+                .deadline(FOR_EVER)
+                .on_stop(OnStop::End),
+        )
+        .await?;
+    let ended = ended.or_fault(|how| {
+        Fault::needs_change(
+            "question to a person",
+            how,
+            "answer on the console, or supply credentials (landfall.consent, landfall.luks-passphrase), then: landfall resume",
+        )
+    })?;
+    let bytes = SecretSlice::from(ended.stdout.into_bytes());
+    let text = bytes.expose_secret();
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    Ok(SecretString::from(String::from_utf8_lossy(text).into_owned()))
+}
+
+/// Reads one line from the terminal; a passphrase is not echoed. The terminal is put back also when reading fails.
+async fn ask_terminal(topic: Topic, prompt: &str) -> Result<SecretString, Fault> {
+    let prompt = prompt.to_owned();
+    let asked = tokio::task::spawn_blocking(move || read_line(topic, &prompt)).await;
+    let fault = |why: String| Fault::needs_change("question on the terminal", why, "landfall resume");
+    match asked {
+        Ok(Ok(Some(line))) => Ok(line),
+        Ok(Ok(None)) => Err(fault("the terminal was closed".into())),
+        Ok(Err(e)) => Err(fault(e.to_string())),
+        Err(e) => Err(fault(e.to_string())),
+    }
+}
+
+fn read_line(topic: Topic, prompt: &str) -> std::io::Result<Option<SecretString>> {
+    use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+    let mut input = std::io::stdin().lock();
+    let mut output = std::io::stderr().lock();
+    write!(output, "{prompt} ")?;
+    output.flush()?;
+    let before = tcgetattr(&input)?;
+    if topic == Topic::Passphrase {
+        let mut quiet = before.clone();
+        quiet.local_flags.remove(LocalFlags::ECHO);
+        quiet.local_flags.insert(LocalFlags::ECHONL);
+        tcsetattr(&input, SetArg::TCSAFLUSH, &quiet)?;
+    }
+    let mut line = Vec::with_capacity(4096);
+    let mut byte = [0_u8];
+    let read = loop {
+        match input.read(&mut byte) {
+            Ok(0) => break Ok(false),
+            Ok(_) if byte[0] == b'\n' => break Ok(true),
+            // Past the buffer a copy would be left behind.
+            Ok(_) if line.len() < line.capacity() => line.push(byte[0]),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => break Err(e),
+        }
+    };
+    tcsetattr(&input, SetArg::TCSANOW, &before)?;
+    let line = SecretSlice::from(line);
+    if !read? {
+        return Ok(None);
+    }
+    let what = "the line";
+    match secrets::passphrase(line, what) {
+        Ok(line) => Ok(Some(line)),
+        // Empty: the caller says so.
+        Err(_) => Ok(Some(SecretString::from(String::new()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> DiskIdentity {
+        DiskIdentity {
+            wwn: Some("naa.5000c500a0b1c2d3".into()),
+            serial: Some("LF0001".into()),
+            path: None,
+            size_bytes: 8 << 30,
+            sector_bytes: 512,
+        }
+    }
+
+    #[test]
+    fn a_disk_is_named_exactly_or_not_at_all() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(keep.path()).unwrap();
+        let named = |name: &str| names_disk(name, &disk(), root).unwrap();
+        for good in [
+            "LF0001",
+            " LF0001\n",
+            "naa.5000c500a0b1c2d3",
+            "0x5000C500A0B1C2D3",
+            "wwn-0x5000c500a0b1c2d3",
+        ] {
+            assert!(named(good), "{good}");
+        }
+        for bad in ["", "LF000", "LF00011", "lf0001", "/dev/sda", "..", "sda", "yes"] {
+            assert!(!named(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_by_id_link_is_followed_to_the_same_disk_only() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(keep.path()).unwrap();
+        fs_err::create_dir_all(root.join("dev/disk/by-id")).unwrap();
+        for (link, device, serial, sectors) in [
+            ("virtio-A", "vda", "LF0001", 16_777_216),
+            ("virtio-B", "vdb", "LF0002", 16_777_216),
+            ("virtio-C", "vdc", "LF0001", 4),
+        ] {
+            fs_err::os::unix::fs::symlink(format!("../../{device}"), root.join("dev/disk/by-id").join(link))
+                .unwrap();
+            let sys = root.join("sys/block").join(device);
+            fs_err::create_dir_all(&sys).unwrap();
+            fs_err::write(sys.join("serial"), serial).unwrap();
+            fs_err::write(sys.join("size"), format!("{sectors}\n")).unwrap();
+        }
+        let named = |name: &str| names_disk(name, &disk(), root).unwrap();
+        assert!(named("virtio-A"));
+        assert!(named("/dev/disk/by-id/virtio-A"));
+        assert!(!named("virtio-B"), "another serial number");
+        assert!(!named("virtio-C"), "another size");
+        assert!(!named("virtio-D"), "no such link");
+    }
+}

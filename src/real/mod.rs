@@ -3,14 +3,26 @@
 
 pub mod ask;
 pub mod block;
+pub mod boot;
+pub mod closure;
 pub mod command;
 pub mod disk;
 pub mod esp;
+pub mod git;
 pub mod gpt;
+pub mod hands;
+pub mod hooks;
+pub mod install;
 pub mod land;
+pub mod loader;
 pub mod luks;
 pub mod mounts;
+pub mod nixlog;
+pub mod preflight;
 pub mod probe;
+pub mod provision;
+pub mod repository;
+pub mod rooted;
 pub mod secrets;
 pub mod slots;
 pub mod stop;

@@ -1,16 +1,328 @@
-//! Secrets: where they come from, and that they go nowhere else.
+//! Secrets: where they come from, and the two places they go to. Law: a secret is in memory that is wiped, in a file in
+//! tmpfs that only root reads (the ssh key), or in the file on the target that it was asked for, with that owner and mode;
+//! never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
+//! `/etc/passwd`, after its activation.
+//!
+//! Absent: asking (`ask`), judging (`states::bootable`).
 
-use secrecy::SecretString;
+use crate::real::{MOUNT_ROOT, RUN_DIR, Real, mounts, provision, rooted};
+use crate::world::Perform;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
+use landfall_states::fault::Fault;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use std::io::{ErrorKind, Read};
+use std::os::fd::FromRawFd;
 
-/// Secrets at hand. (Stand-in until the system branch is merged.)
-#[derive(Debug, Default)]
+/// Label of a medium that carries keys.
+pub const MEDIUM_LABEL: &str = "LANDFALL-KEYS";
+/// Secrets are at most this long, in bytes.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// Secrets at hand. Not serialisable; printed as `[REDACTED]`.
+#[derive(Default)]
 pub struct Vault {
     passphrase: Option<SecretString>,
+    deploy_key: Option<SecretSlice<u8>>,
+    age_identity: Option<SecretSlice<u8>>,
+    ssh_key: Option<SecretSlice<u8>>,
+    consent: Option<String>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Vault {
+            passphrase,
+            deploy_key,
+            age_identity,
+            ssh_key,
+            consent,
+        } = self;
+        let held = [
+            ("passphrase", passphrase.is_some()),
+            ("deploy-key", deploy_key.is_some()),
+            ("age-identity", age_identity.is_some()),
+            ("ssh-key", ssh_key.is_some()),
+            ("consent", consent.is_some()),
+        ];
+        f.debug_list()
+            .entries(held.iter().filter(|(_, held)| *held).map(|(name, _)| name))
+            .finish()
+    }
 }
 
 impl Vault {
-    /// The passphrase of the container.
+    /// Everything that is at hand without asking: systemd credentials, then a labelled medium; `passphrase_fd` goes
+    /// before both.
+    pub fn load(passphrase_fd: Option<i32>) -> Result<Self, Fault> {
+        let mut dirs = Vec::new();
+        if let Ok(dir) = std::env::var("CREDENTIALS_DIRECTORY") {
+            dirs.push(Utf8PathBuf::from(dir));
+        }
+        dirs.push("/run/credentials/@system".into());
+        let mut vault = Vault::default();
+        if let Some(fd) = passphrase_fd {
+            vault.passphrase = Some(passphrase_from_fd(fd)?);
+        }
+        for dir in &dirs {
+            vault.take_from(dir, "landfall.")?;
+        }
+        if let Some(medium) = Medium::mount()? {
+            let taken = vault.take_from(&medium.at, "");
+            medium.unmount()?;
+            taken?;
+        }
+        Ok(vault)
+    }
+
+    /// Takes what is still missing from a directory whose files are named `<prefix>deploy-key` and so on.
+    pub fn take_from(&mut self, dir: &Utf8Path, prefix: &str) -> Result<(), Fault> {
+        let file = |name: &str| read_secret(&dir.join(format!("{prefix}{name}")));
+        if self.passphrase.is_none()
+            && let Some(bytes) = file("luks-passphrase")?
+        {
+            self.passphrase = Some(passphrase(bytes, &format!("credential {prefix}luks-passphrase"))?);
+        }
+        for (name, place, is_ssh) in [
+            ("deploy-key", &mut self.deploy_key, true),
+            ("age-identity", &mut self.age_identity, false),
+            ("ssh-key", &mut self.ssh_key, true),
+        ] {
+            if place.is_none()
+                && let Some(bytes) = file(name)?
+            {
+                *place = Some(key(bytes, &format!("credential {prefix}{name}"), is_ssh)?);
+            }
+        }
+        if self.consent.is_none()
+            && let Some(bytes) = file("consent")?
+        {
+            let text = String::from_utf8_lossy(bytes.expose_secret()).trim().to_owned();
+            self.consent = (!text.is_empty()).then_some(text);
+        }
+        Ok(())
+    }
+
+    /// The passphrase of the LUKS container.
     pub fn passphrase(&self) -> Option<&SecretString> {
         self.passphrase.as_ref()
+    }
+
+    /// Holds a passphrase that was entered; `None` forgets a wrong one.
+    pub fn set_passphrase(&mut self, passphrase: Option<SecretString>) {
+        self.passphrase = passphrase;
+    }
+
+    /// The deploy key for the target.
+    pub fn deploy_key(&self) -> Option<&SecretSlice<u8>> {
+        self.deploy_key.as_ref()
+    }
+
+    /// The age identity for the target.
+    pub fn age_identity(&self) -> Option<&SecretSlice<u8>> {
+        self.age_identity.as_ref()
+    }
+
+    /// The disk that may be erased, by name, as a credential says it.
+    pub fn consent(&self) -> Option<&str> {
+        self.consent.as_deref()
+    }
+
+    /// The key for the repository as a file that ssh can read: the ssh key, else the deploy key. In tmpfs.
+    pub fn ssh_key_file(&self) -> Result<Option<Utf8PathBuf>, Fault> {
+        self.ssh_key_file_in(Utf8Path::new(RUN_DIR))
+    }
+
+    fn ssh_key_file_in(&self, dir: &Utf8Path) -> Result<Option<Utf8PathBuf>, Fault> {
+        let Some(key) = self.ssh_key.as_ref().or(self.deploy_key.as_ref()) else {
+            return Ok(None);
+        };
+        fs_err::create_dir_all(dir).map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
+        let owner = nix::unistd::geteuid().as_raw();
+        let access = rooted::Access {
+            mode: 0o600,
+            uid: owner,
+            gid: nix::unistd::getegid().as_raw(),
+        };
+        rooted::write(dir, "/ssh-key", key.expose_secret(), access)?;
+        Ok(Some(dir.join("ssh-key")))
+    }
+}
+
+fn read_secret(path: &Utf8Path) -> Result<Option<SecretSlice<u8>>, Fault> {
+    let what = || format!("secret file {path}");
+    match fs_err::File::open(path) {
+        Ok(file) => read_limited(file, &what()).map(Some),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(rooted::io_fault(what(), &e)),
+    }
+}
+
+fn read_limited(reader: impl Read, what: &str) -> Result<SecretSlice<u8>, Fault> {
+    // Room for everything at once: a vector that grows leaves copies behind.
+    let mut bytes = Vec::with_capacity(BYTES_MAX as usize + 2);
+    reader
+        .take(BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| rooted::io_fault(what, &e))?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(bad(what, &format!("it is longer than {BYTES_MAX} bytes")));
+    }
+    Ok(SecretSlice::from(bytes))
+}
+
+fn bad(what: &str, why: &str) -> Fault {
+    Fault::needs_change(what, why, "supply it anew, then: landfall resume")
+}
+
+/// A passphrase: one trailing newline is not part of it; empty is refused.
+pub fn passphrase(bytes: SecretSlice<u8>, what: &str) -> Result<SecretString, Fault> {
+    let bytes = bytes.expose_secret();
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|_| bad(what, "it is no UTF-8 text"))?;
+    if text.is_empty() {
+        return Err(bad(what, "it is empty; a passphrase has at least one character"));
+    }
+    Ok(SecretString::from(text.to_owned()))
+}
+
+fn key(bytes: SecretSlice<u8>, what: &str, is_ssh: bool) -> Result<SecretSlice<u8>, Fault> {
+    let raw = bytes.expose_secret();
+    if raw.iter().all(u8::is_ascii_whitespace) {
+        return Err(bad(what, "it is empty"));
+    }
+    // ssh refuses a key file without a final newline, and some ways to hand over credentials lose it.
+    if is_ssh && !raw.ends_with(b"\n") {
+        let mut whole = Vec::with_capacity(raw.len() + 1);
+        whole.extend_from_slice(raw);
+        whole.push(b'\n');
+        return Ok(SecretSlice::from(whole));
+    }
+    Ok(bytes)
+}
+
+fn passphrase_from_fd(fd: i32) -> Result<SecretString, Fault> {
+    let what = format!("passphrase from file descriptor {fd}");
+    if fd < 3 && fd != 0 {
+        return Err(bad(&what, "allowed is 0, or 3 and above"));
+    }
+    nix::fcntl::fcntl(
+        // SAFETY: borrowed for this one call, which fails cleanly when it is not open.
+        unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) },
+        nix::fcntl::FcntlArg::F_GETFD,
+    )
+    .map_err(|e| bad(&what, &e.to_string()))?;
+    // SAFETY: it is open, and the caller of landfall handed it over for this purpose alone.
+    let file = unsafe { std::fs::File::from_raw_fd(fd) };
+    passphrase(read_limited(file, &what)?, &what)
+}
+
+/// A medium with keys, mounted read-only for a moment.
+struct Medium {
+    at: Utf8PathBuf,
+}
+
+impl Medium {
+    fn mount() -> Result<Option<Self>, Fault> {
+        let device = Utf8PathBuf::from(format!("/dev/disk/by-label/{MEDIUM_LABEL}"));
+        if !device.exists() {
+            return Ok(None);
+        }
+        let at = Utf8PathBuf::from(format!("{RUN_DIR}/keys"));
+        fs_err::create_dir_all(&at).map_err(|e| rooted::io_fault(at.as_str(), &e))?;
+        let flags = nix::mount::MsFlags::MS_RDONLY
+            | nix::mount::MsFlags::MS_NOSUID
+            | nix::mount::MsFlags::MS_NODEV
+            | nix::mount::MsFlags::MS_NOEXEC;
+        let mut last = None;
+        // ext4 must not replay its journal: not a bit of that medium is ours to change.
+        for (kind, data) in [("vfat", None), ("ext4", Some("noload")), ("iso9660", None)] {
+            match nix::mount::mount(Some(device.as_str()), at.as_str(), Some(kind), flags, data) {
+                Ok(()) => return Ok(Some(Medium { at })),
+                Err(e) => last = Some((kind, e)),
+            }
+        }
+        let why = last.map_or_else(String::new, |(kind, e)| format!("as {kind}: {e}"));
+        Err(Fault::needs_change(
+            format!("medium with the label {MEDIUM_LABEL}"),
+            format!("it cannot be mounted {why}; vfat, ext4 and iso9660 are known"),
+            "make it anew, or unplug it, then: landfall resume",
+        ))
+    }
+
+    fn unmount(self) -> Result<(), Fault> {
+        nix::mount::umount(self.at.as_str()).map_err(|e| rooted::io_fault(self.at.as_str(), &e.into()))
+    }
+}
+
+impl Perform<ProvisionSecrets> for Real {
+    async fn observe(&mut self, _step: &ProvisionSecrets) -> Result<SecretsFacts, Fault> {
+        self.attach(mounts::Attach::Target).await?;
+        let root = Utf8Path::new(MOUNT_ROOT);
+        let wanted = provision::wanted(&self.config, &self.vault, root)?;
+        provision::observe(root, &wanted)
+    }
+
+    async fn perform(&mut self, _step: &ProvisionSecrets, order: SecretsOrder) -> Result<(), Fault> {
+        self.attach(mounts::Attach::Target).await?;
+        let root = Utf8Path::new(MOUNT_ROOT);
+        let wanted = provision::wanted(&self.config, &self.vault, root)?;
+        for path in &order.paths {
+            self.reporter.step(format!("place {path}"));
+        }
+        provision::perform(root, &wanted, &order.paths)?;
+        rooted::sync_filesystem(root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir() -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn credentials_are_taken_and_never_shown() {
+        let (_keep, dir) = dir();
+        fs_err::write(dir.join("landfall.luks-passphrase"), "canary one\n").unwrap();
+        fs_err::write(dir.join("landfall.deploy-key"), "canary two").unwrap();
+        fs_err::write(dir.join("landfall.consent"), " LF0001 \n").unwrap();
+        let mut vault = Vault::default();
+        vault.take_from(&dir, "landfall.").unwrap();
+        assert_eq!(vault.passphrase().unwrap().expose_secret(), "canary one");
+        assert_eq!(vault.deploy_key().unwrap().expose_secret(), b"canary two\n");
+        assert_eq!(vault.consent(), Some("LF0001"));
+        assert!(!format!("{vault:?}").contains("canary"), "{vault:?}");
+        let file = vault.ssh_key_file_in(&dir.join("run")).unwrap().unwrap();
+        assert_eq!(fs_err::read(&file).unwrap(), b"canary two\n");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&file).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_empty_passphrase_is_refused_and_only_one_newline_goes() {
+        let of = |text: &str| passphrase(SecretSlice::from(text.as_bytes().to_vec()), "x");
+        for empty in ["", "\n"] {
+            assert!(of(empty).unwrap_err().why.contains("empty"));
+        }
+        assert_eq!(of(" a \n\n").unwrap().expose_secret(), " a \n");
+    }
+
+    #[test]
+    fn a_descriptor_gives_the_passphrase() {
+        use std::os::fd::IntoRawFd;
+        let (_keep, dir) = dir();
+        fs_err::write(dir.join("p"), "from fd\n").unwrap();
+        let fd = fs_err::File::open(dir.join("p"))
+            .unwrap()
+            .into_file()
+            .into_raw_fd();
+        assert_eq!(passphrase_from_fd(fd).unwrap().expose_secret(), "from fd");
+        assert!(passphrase_from_fd(999).is_err());
+        assert!(passphrase_from_fd(1).is_err());
     }
 }

@@ -1,0 +1,554 @@
+//! The system's closure on the target store: copied from the installer, or built from the clone. Law: what was written is
+//! synced before it is recorded; a path whose contents are wrong is repaired, or forgotten together with everything that
+//! refers to it and made again; the system of a revision is recorded on the target, so that nothing is evaluated twice.
+//!
+//! Absent: believing Nix's database after an unclean stop (`states::cloned` asks for verification).
+//!
+//! On the order of writes: Nix registers a path as valid right after it has written it, so a power cut can leave valid
+//! paths with empty files. `fsync-store-paths` (Nix 2.25) closes that at its source and is on; older versions warn that
+//! they do not know it, and there the filesystem sync before the record and verification after an unclean stop, which both
+//! are done in any case, carry the weight alone.
+
+use crate::real::command::{Ended, OnStop, Program};
+use crate::real::git::Access;
+use crate::real::hands::Hands;
+use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify, corrupt_paths};
+use crate::real::{MOUNT_ROOT, Real, mounts, rooted};
+use crate::world::Perform;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
+use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::names::{HostName, Revision, StorePath};
+use landfall_states::plan::{Repository, SystemSource};
+use std::time::{Duration, Instant};
+
+/// Where the target keeps what landfall knows of it.
+pub const STATE_DIR: &str = "/nix/var/landfall";
+const RECORD: &str = "/nix/var/landfall/system";
+const DATABASE: &str = "nix/var/nix/db";
+/// Scratch space on the target while installing, so that the live system's memory is spared.
+pub const SCRATCH: &str = "/var/tmp/landfall";
+/// Events of one count are told at most this often.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+/// The longest silence of a copy, a verification or a build. A compiler may well say nothing for minutes.
+const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// The stores, and how Nix is set while installing.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    /// Root directory of the target store.
+    pub root: Utf8PathBuf,
+    /// The installer's store: `auto`, or a directory in tests.
+    pub source: String,
+    /// Further caches.
+    pub substituters: Vec<String>,
+    /// Their keys.
+    pub trusted_public_keys: Vec<String>,
+    /// Seconds for a connection to be made.
+    pub connect_s: u32,
+    /// Seconds without a byte.
+    pub stall_s: u32,
+    /// The longest a program may run.
+    pub deadline: Duration,
+}
+
+impl Real {
+    /// The stores of this run.
+    pub fn stores(&self) -> Stores {
+        let nix = &self.config.nix;
+        Stores {
+            root: MOUNT_ROOT.into(),
+            source: "auto".into(),
+            substituters: nix.substituters.clone(),
+            trusted_public_keys: nix.trusted_public_keys.clone(),
+            connect_s: nix.connect_timeout_s,
+            stall_s: nix.stalled_download_timeout_s,
+            deadline: Duration::from_secs(nix.deadline_s),
+        }
+    }
+}
+
+impl Stores {
+    fn trusted_source(&self) -> String {
+        format!("{}?trusted=1", self.source)
+    }
+
+    /// Nix settings for everything that may fetch or build. `accept-flake-config` is never on.
+    fn settings(&self) -> Vec<String> {
+        let caches = [self.trusted_source()]
+            .into_iter()
+            .chain(self.substituters.iter().cloned())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let (connect, stall) = (self.connect_s.to_string(), self.stall_s.to_string());
+        let keys = self.trusted_public_keys.join(" ");
+        let mut settings = vec![
+            ("accept-flake-config", "false"),
+            ("narinfo-cache-negative-ttl", "0"),
+            ("fallback", "false"),
+            ("download-attempts", "3"),
+            ("connect-timeout", connect.as_str()),
+            ("stalled-download-timeout", stall.as_str()),
+            ("fsync-store-paths", "true"),
+            ("extra-substituters", caches.as_str()),
+        ];
+        if !keys.is_empty() {
+            settings.push(("extra-trusted-public-keys", &keys));
+        }
+        settings
+            .iter()
+            .flat_map(|(key, value)| ["--option".to_owned(), (*key).to_owned(), (*value).to_owned()])
+            .collect()
+    }
+
+    /// `nix`, with what is still called experimental.
+    fn nix<'a>(&self) -> Program<'a> {
+        self.limits(Program::new("nix").args(["--extra-experimental-features", "nix-command flakes"]))
+    }
+
+    fn nix_store<'a>(&self) -> Program<'a> {
+        self.limits(Program::new("nix-store").args(["--store", self.root.as_str()]))
+    }
+
+    fn limits<'a>(&self, program: Program<'a>) -> Program<'a> {
+        program
+            .deadline(self.deadline)
+            .silence_max(SILENCE_MAX)
+            .on_stop(OnStop::End)
+            .env("TMPDIR", self.root.join(SCRATCH.trim_start_matches('/')))
+            .env("XDG_CACHE_HOME", self.root.join("var/tmp/landfall/cache"))
+    }
+
+    fn has_database(&self) -> bool {
+        self.root.join(DATABASE).join("db.sqlite").exists()
+    }
+
+    /// Whether the database has this path as valid, which in Nix means its whole closure.
+    pub async fn is_registered(&self, hands: &Hands, path: &StorePath) -> Result<bool, Fault> {
+        if !self.has_database() {
+            return Ok(false);
+        }
+        let ended = hands
+            .run(self.nix_store().args(["--check-validity", path.as_str()]))
+            .await?;
+        Ok(ended.success())
+    }
+
+    /// Hashes everything that the database has.
+    pub async fn verify(&self, hands: &Hands) -> Result<Contents, Fault> {
+        if !self.has_database() {
+            return Ok(Contents::NotVerified);
+        }
+        hands.reporter.step("verify the contents of the target store");
+        let program = self.nix().args([
+            "store",
+            "verify",
+            "--store",
+            self.root.as_str(),
+            "--all",
+            "--no-trust",
+            "--log-format",
+            "internal-json",
+        ]);
+        let (ended, log) = follow(hands, program, false).await?;
+        if ended.success() {
+            return Ok(Contents::Verified);
+        }
+        let said = log.said();
+        if is_damaged_database(&said) {
+            hands
+                .reporter
+                .notice("the target store's database is damaged; it will be made anew");
+            return Ok(Contents::NotVerified);
+        }
+        let paths = corrupt_paths(&said);
+        if paths.is_empty() {
+            return Err(failed(
+                "verification of the target store",
+                &ended,
+                &log,
+                FaultClass::Transient,
+            ));
+        }
+        Ok(Contents::Corrupt(paths))
+    }
+
+    /// Makes wrong paths right: from the installer's store or the caches in their place; where that fails, they are
+    /// forgotten with everything that refers to them, and copied or built again later.
+    pub async fn heal(&self, hands: &Hands, corrupt: &[String]) -> Result<(), Fault> {
+        if corrupt.is_empty() {
+            return Ok(());
+        }
+        hands.reporter.notice(format!(
+            "{} store path(s) on the target have wrong contents and are made anew: {}",
+            corrupt.len(),
+            corrupt.iter().take(5).cloned().collect::<Vec<_>>().join(" ")
+        ));
+        let repair = self
+            .nix_store()
+            .args(self.settings())
+            .args(["--log-format", "internal-json", "--repair-path"])
+            .args(corrupt.iter().cloned());
+        let (ended, _) = follow(hands, repair, false).await?;
+        if ended.success() {
+            return rooted::sync_filesystem(&self.root);
+        }
+        let query = self
+            .nix_store()
+            .args(["--query", "--referrers-closure"])
+            .args(corrupt.iter().cloned());
+        let (ended, log) = follow(hands, query, false).await?;
+        let what = "search for what refers to wrong store paths";
+        let ended = succeeded(what, ended, &log, FaultClass::Permanent)?;
+        let mut doomed: Vec<String> = ended.stdout.split_whitespace().map(str::to_owned).collect();
+        doomed.sort();
+        doomed.dedup();
+        // Nix deletes a path only together with all that refer to it, so they go in one call.
+        let delete = self
+            .nix_store()
+            .args(["--delete", "--ignore-liveness"])
+            .args(doomed);
+        let (ended, log) = follow(hands, delete, false).await?;
+        succeeded("removal of wrong store paths", ended, &log, FaultClass::Permanent)?;
+        rooted::sync_filesystem(&self.root)
+    }
+
+    /// A database that Nix cannot read is put aside; the store's files are then registered again by copying.
+    async fn mend_database(&self, hands: &Hands) -> Result<(), Fault> {
+        if !self.has_database() {
+            return Ok(());
+        }
+        let query = self.nix_store().args([
+            "--query",
+            "--requisites",
+            "/nix/store/00000000000000000000000000000000-none",
+        ]);
+        let ended = hands.run(query).await?;
+        if !is_damaged_database(&ended.stderr) {
+            return Ok(());
+        }
+        let (from, to) = (
+            self.root.join(DATABASE),
+            self.root.join("nix/var/nix/db.landfall-damaged"),
+        );
+        match fs_err::remove_dir_all(&to) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(rooted::io_fault(to.as_str(), &e));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        hands.reporter.notice(format!(
+            "the database of the target store is damaged; it is kept at {to}"
+        ));
+        fs_err::rename(&from, &to).map_err(|e| rooted::io_fault(from.as_str(), &e))
+    }
+
+    /// Copies a closure from the installer's store.
+    pub async fn copy(&self, hands: &Hands, system: &StorePath) -> Result<(), Fault> {
+        hands.reporter.step(format!("copy the closure of {system}"));
+        let mut program = self
+            .nix()
+            .args(["copy", "--no-check-sigs", "--to", self.root.as_str()]);
+        if self.source != "auto" {
+            program = program.args(["--from", self.source.as_str()]);
+        }
+        let program = program
+            .args([
+                "--log-format",
+                "internal-json",
+                "--option",
+                "fsync-store-paths",
+                "true",
+            ])
+            .arg(system.as_str());
+        let (ended, log) = follow(hands, program, false).await?;
+        succeeded(&format!("copy of {system}"), ended, &log, FaultClass::Transient).map(drop)
+    }
+
+    /// Evaluates the host's system of a revision, then realises it.
+    pub async fn build(
+        &self,
+        hands: &Hands,
+        access: &Access,
+        action: &RealiseSystem,
+    ) -> Result<StorePath, Fault> {
+        let attribute = flake_attribute(&action.repository, &action.revision, &action.host);
+        hands.reporter.step(format!("evaluate {attribute}"));
+        let mut eval = self
+            .nix()
+            .args([
+                "eval",
+                "--raw",
+                "--store",
+                self.root.as_str(),
+                "--no-write-lock-file",
+            ])
+            .args(["--log-format", "internal-json"])
+            .args(self.settings())
+            .arg(format!("{attribute}.drvPath"))
+            // A Git fetch that stalls hangs for ever inside Nix. Evaluation is silent too, so there is room for it.
+            .silence_max(Duration::from_secs(60 + 4 * u64::from(self.stall_s)));
+        for (key, value) in access.env() {
+            eval = eval.env(key, value);
+        }
+        let what = format!("evaluation of {attribute}");
+        let (ended, log) = follow(hands, eval, true).await?;
+        let ended = succeeded(&what, ended, &log, FaultClass::Permanent)?;
+        let derivation = parse_path(&what, &ended.stdout)?;
+        hands.reporter.step(format!("realise {derivation}"));
+        let mut realise = self
+            .nix_store()
+            .args([
+                "--realise",
+                derivation.as_str(),
+                "--log-format",
+                "internal-json",
+                "--cores",
+                "0",
+            ])
+            .args(self.settings());
+        for (key, value) in access.env() {
+            realise = realise.env(key, value);
+        }
+        let what = format!("build of {attribute}");
+        let (ended, log) = follow(hands, realise, true).await?;
+        let ended = succeeded(&what, ended, &log, FaultClass::Permanent)?;
+        parse_path(&what, &ended.stdout)
+    }
+
+    /// Keeps the system from Nix's garbage collector and writes down what it is of. Only after a sync.
+    pub fn record(&self, revision: &Revision, host: &HostName, system: &StorePath) -> Result<(), Fault> {
+        rooted::sync_filesystem(&self.root)?;
+        let roots = rooted::ensure_dir(&self.root, "/nix/var/nix/gcroots", 0o755)?;
+        let name = "landfall-system";
+        let made = match nix::unistd::unlinkat(&roots, name, nix::unistd::UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(nix::errno::Errno::ENOENT) => nix::unistd::symlinkat(system.as_str(), &roots, name),
+            Err(e) => Err(e),
+        };
+        made.map_err(|e| rooted::io_fault("garbage collector root on the target", &e.into()))?;
+        let text = format!("landfall-system-1\nrevision {revision}\nhost {host}\nsystem {system}\nend\n");
+        rooted::write(&self.root, RECORD, text.as_bytes(), rooted::Access::root(0o644))?;
+        rooted::sync_filesystem(&self.root)
+    }
+
+    /// The recorded system of this revision and host.
+    pub fn recorded(&self, revision: &Revision, host: &HostName) -> Result<Option<StorePath>, Fault> {
+        Ok(rooted::read_text(&self.root, RECORD)?.and_then(|text| parse_record(&text, revision, host)))
+    }
+
+    /// Directories that Nix needs on the target.
+    pub fn prepare(&self) -> Result<(), Fault> {
+        rooted::ensure_dir(&self.root, "/tmp", 0o1777)?;
+        rooted::ensure_dir(&self.root, "/var/tmp", 0o1777)?;
+        rooted::ensure_dir(&self.root, &format!("{SCRATCH}/cache"), 0o755)?;
+        rooted::ensure_dir(&self.root, "/nix/store", 0o755).map(drop)
+    }
+}
+
+/// Looks at the target store.
+pub async fn observe_system(
+    hands: &Hands,
+    stores: &Stores,
+    action: &RealiseSystem,
+) -> Result<SystemFacts, Fault> {
+    let system = match &action.source {
+        SystemSource::Prebuilt(system) => Some(system.clone()),
+        SystemSource::Flake => stores.recorded(&action.revision, &action.host)?,
+    };
+    let registered = match &system {
+        Some(system) => stores.is_registered(hands, system).await?,
+        None => false,
+    };
+    let contents = if action.verify && system.is_some() {
+        stores.verify(hands).await?
+    } else {
+        Contents::NotVerified
+    };
+    Ok(SystemFacts {
+        system,
+        registered,
+        contents,
+    })
+}
+
+/// Copies or builds.
+pub async fn perform_realise(
+    hands: &Hands,
+    stores: &Stores,
+    access: &Access,
+    order: &RealiseOrder,
+) -> Result<(), Fault> {
+    let RealiseOrder { action, corrupt } = order;
+    stores.prepare()?;
+    stores.mend_database(hands).await?;
+    stores.heal(hands, corrupt).await?;
+    let system = match &action.source {
+        SystemSource::Prebuilt(system) => {
+            stores.copy(hands, system).await?;
+            system.clone()
+        }
+        SystemSource::Flake => {
+            // Without a record nothing was verified yet, and a build trusts its inputs.
+            if action.verify
+                && corrupt.is_empty()
+                && let Contents::Corrupt(paths) = stores.verify(hands).await?
+            {
+                stores.heal(hands, &paths).await?;
+            }
+            stores.build(hands, access, action).await?
+        }
+    };
+    stores.record(&action.revision, &action.host, &system)
+}
+
+/// Follows a Nix program: counts and messages are told, errors kept.
+async fn follow(hands: &Hands, program: Program<'_>, tell_messages: bool) -> Result<(Ended, NixLog), Fault> {
+    let mut log = NixLog::default();
+    let mut last = Instant::now();
+    let program = program.on_line(|line| match log.take(line) {
+        Some(Told::Count(count)) => {
+            if last.elapsed() >= TELL_EVERY || count.total == Some(count.done) {
+                last = Instant::now();
+                hands.progress(count.what, count.done, count.total, count.unit);
+            }
+        }
+        Some(Told::Message(line)) if tell_messages => {
+            hands.reporter.tell(crate::event::Event::Output {
+                program: "nix".into(),
+                line,
+            });
+        }
+        Some(Told::Message(_)) | None => {}
+    });
+    let ended = hands.run(program).await?;
+    Ok((ended, log))
+}
+
+fn failed(what: &str, ended: &Ended, log: &NixLog, otherwise: FaultClass) -> Fault {
+    let how = match ended.code {
+        Some(code) => format!("{} ended with exit code {code}: {}", ended.program, log.tail()),
+        None => format!("{} was ended by a signal: {}", ended.program, log.tail()),
+    };
+    // Ended by a signal: most often the kernel, out of memory; another attempt begins with less to do.
+    let otherwise = if ended.code.is_none() {
+        FaultClass::Transient
+    } else {
+        otherwise
+    };
+    classify(&[COMMON, NIX], otherwise, what, &log.said(), how)
+}
+
+fn succeeded(what: &str, ended: Ended, log: &NixLog, otherwise: FaultClass) -> Result<Ended, Fault> {
+    if ended.success() {
+        Ok(ended)
+    } else {
+        Err(failed(what, &ended, log, otherwise))
+    }
+}
+
+fn parse_path(what: &str, stdout: &str) -> Result<StorePath, Fault> {
+    let last = stdout.lines().last().unwrap_or_default().trim();
+    last.parse().map_err(|e| {
+        Fault::permanent(
+            what,
+            format!("Nix printed no store path: {e}"),
+            "report this as a defect of landfall",
+        )
+    })
+}
+
+fn is_damaged_database(said: &str) -> bool {
+    [
+        "malformed",
+        "file is not a database",
+        "database corruption",
+        "disk image",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
+}
+
+fn parse_record(text: &str, revision: &Revision, host: &HostName) -> Option<StorePath> {
+    let mut lines = text.lines();
+    let is = |line: Option<&str>, key: &str, value: &str| {
+        line.and_then(|l| l.strip_prefix(key)).map(str::trim) == Some(value)
+    };
+    if lines.next() != Some("landfall-system-1")
+        || !is(lines.next(), "revision ", revision.as_str())
+        || !is(lines.next(), "host ", host.as_str())
+    {
+        return None;
+    }
+    let system = lines.next()?.strip_prefix("system ")?.parse().ok();
+    // The last line shows that nothing was cut off.
+    if lines.next() == Some("end") { system } else { None }
+}
+
+/// The flake's attribute, pinned to the revision whatever the work tree holds.
+fn flake_attribute(repository: &Repository, revision: &Revision, host: &HostName) -> String {
+    let path: String = repository
+        .clone_path
+        .as_str()
+        .bytes()
+        .map(|b| match b {
+            b'/' | b'.' | b'_' | b'-' | b'~' => char::from(b).to_string(),
+            b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
+            b => format!("%{b:02X}"),
+        })
+        .collect();
+    let submodules = if Utf8Path::new(repository.clone_path.as_str())
+        .join(".gitmodules")
+        .exists()
+    {
+        "&submodules=1"
+    } else {
+        ""
+    };
+    format!(
+        "git+file://{path}?rev={revision}&allRefs=1{submodules}#nixosConfigurations.\"{host}\".config.system.build.toplevel"
+    )
+}
+
+impl Perform<RealiseSystem> for Real {
+    async fn observe(&mut self, step: &RealiseSystem) -> Result<SystemFacts, Fault> {
+        self.attach(mounts::Attach::Target).await?;
+        observe_system(&self.hands(), &self.stores(), step).await
+    }
+
+    async fn perform(&mut self, _step: &RealiseSystem, order: RealiseOrder) -> Result<(), Fault> {
+        self.attach(mounts::Attach::Target).await?;
+        let access = self.git_access()?;
+        perform_realise(&self.hands(), &self.stores(), &access, &order).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_record_counts_for_its_revision_and_host_only() {
+        let revision: Revision = "a".repeat(40).parse().unwrap();
+        let host: HostName = "web".parse().unwrap();
+        let path = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web";
+        let text = format!("landfall-system-1\nrevision {revision}\nhost web\nsystem {path}\nend\n");
+        assert_eq!(parse_record(&text, &revision, &host).unwrap().as_str(), path);
+        assert_eq!(parse_record(&text, &"b".repeat(40).parse().unwrap(), &host), None);
+        assert_eq!(parse_record(&text, &revision, &"db".parse().unwrap()), None);
+        for cut in 0..text.len() - 1 {
+            assert_eq!(
+                parse_record(&text[..cut], &revision, &host),
+                None,
+                "torn at {cut}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_is_borne(text in "(?s).*") {
+            parse_record(&text, &"a".repeat(40).parse().unwrap(), &"web".parse().unwrap());
+        }
+    }
+}

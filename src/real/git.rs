@@ -1,0 +1,496 @@
+//! Git, as landfall runs it. Law: no prompt, no configuration but ours, known hosts only, a limit on silence; what Git says
+//! is classified by its words. Pure parsers for what it prints.
+//!
+//! Absent: what is cloned and where to; see `repository`.
+
+use crate::real::command::{Ended, OnStop, Program};
+use crate::real::hands::Hands;
+use crate::real::nixlog::{COMMON, Words, classify};
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::names::{RefName, RemoteUrl, Revision};
+use landfall_states::plan::Reference;
+use std::time::Duration;
+
+/// The longest one Git program may run.
+const DEADLINE: Duration = Duration::from_secs(2 * 3_600);
+
+/// How Git reaches a remote.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Private key file, if one is given.
+    pub key: Option<Utf8PathBuf>,
+    /// `known_hosts`, if one is given.
+    pub known_hosts: Option<Utf8PathBuf>,
+    /// Seconds for a connection to be made.
+    pub connect_s: u32,
+    /// Seconds without a byte after which a transfer is given up.
+    pub stall_s: u32,
+}
+
+impl Access {
+    /// The command that Git (and Nix's Git) uses for ssh.
+    pub fn ssh_command(&self) -> String {
+        // Git hands this to a shell: paths are quoted.
+        let quote = |path: &Utf8Path| format!("'{}'", path.as_str().replace('\'', r"'\''"));
+        let mut command = format!(
+            "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout={} -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
+            self.connect_s
+        );
+        if let Some(hosts) = &self.known_hosts {
+            command += &format!(" -o UserKnownHostsFile={}", quote(hosts));
+        }
+        if let Some(key) = &self.key {
+            command += &format!(" -o IdentitiesOnly=yes -i {}", quote(key));
+        }
+        command
+    }
+
+    /// The environment of every Git, also of the one that Nix starts.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let mut env: Vec<(String, String)> = [
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_OPTIONAL_LOCKS", "0"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .to_vec();
+        env.push(("GIT_SSH_COMMAND".into(), self.ssh_command()));
+        let stall = self.stall_s.to_string();
+        // The clone may belong to the target's user already; hooks and background repacking are not wanted.
+        let config = [
+            ("safe.directory", "*"),
+            ("http.lowSpeedLimit", "1"),
+            ("http.lowSpeedTime", stall.as_str()),
+            ("core.hooksPath", "/dev/null"),
+            ("gc.auto", "0"),
+            ("maintenance.auto", "false"),
+            ("advice.detachedHead", "false"),
+            ("init.defaultBranch", "main"),
+            ("core.fsync", "all"),
+            ("core.fsyncMethod", "batch"),
+        ];
+        env.push(("GIT_CONFIG_COUNT".into(), config.len().to_string()));
+        for (i, (key, value)) in config.iter().enumerate() {
+            env.push((format!("GIT_CONFIG_KEY_{i}"), (*key).to_owned()));
+            env.push((format!("GIT_CONFIG_VALUE_{i}"), (*value).to_owned()));
+        }
+        env
+    }
+
+    /// A Git program; `dir` is the repository.
+    pub fn git<'a>(&self, dir: Option<&Utf8Path>) -> Program<'a> {
+        let mut program = Program::new("git").deadline(DEADLINE);
+        for (key, value) in self.env() {
+            program = program.env(key, value);
+        }
+        if let Some(dir) = dir {
+            program = program.arg("-C").arg(dir.as_str());
+        }
+        program
+    }
+
+    /// A Git program that talks to a remote: ended on a stop request and when it falls silent.
+    pub fn remote<'a>(&self, dir: Option<&Utf8Path>) -> Program<'a> {
+        let silence = u64::from(self.stall_s.max(self.connect_s))
+            .saturating_mul(2)
+            .max(10);
+        self.git(dir)
+            .on_stop(OnStop::End)
+            .silence_max(Duration::from_secs(silence))
+    }
+}
+
+/// Runs a local Git to success.
+pub async fn local(hands: &Hands, access: &Access, dir: &Utf8Path, args: &[&str]) -> Result<Ended, Fault> {
+    let ended = hands
+        .run(access.git(Some(dir)).args(args.iter().copied()))
+        .await?;
+    let what = format!("git {} in {dir}", args.first().copied().unwrap_or_default());
+    succeeded(ended, &what)
+}
+
+/// The ended program, or its fault.
+pub fn succeeded(ended: Ended, what: &str) -> Result<Ended, Fault> {
+    if ended.success() {
+        Ok(ended)
+    } else {
+        Err(fault(what, &ended))
+    }
+}
+
+/// The words of Git alone.
+const GIT: &[Words] = &[
+    Words {
+        any: &[
+            "could not read username",
+            "could not read password",
+            "authentication failed",
+            "returned error: 401",
+            "returned error: 403",
+            "could not read from remote repository.\n\nplease make sure you have the correct access rights: auth",
+        ],
+        class: FaultClass::NeedsChange,
+        next: "give access: an ssh remote with credential landfall.ssh-key, or a readable https remote, then: landfall resume",
+    },
+    Words {
+        any: &[
+            "ssl certificate problem",
+            "server certificate verification failed",
+        ],
+        class: FaultClass::NeedsChange,
+        next: "check the clock (timedatectl) and the certificate, then: landfall resume",
+    },
+    Words {
+        any: &[
+            "repository not found",
+            "returned error: 404",
+            "not found in upstream",
+            "does not appear to be a git repository",
+            "repository not exported",
+            "does not exist",
+            "not our ref",
+            "unadvertised object",
+            "couldn't find remote ref",
+            "not a valid object",
+            "project you were looking for could not be found",
+            "' not found",
+        ],
+        class: FaultClass::Permanent,
+        next: "correct repository.remote, branch or revision in the configuration, then: landfall resume",
+    },
+];
+
+/// The fault that a failed Git stands for.
+pub fn fault(what: &str, ended: &Ended) -> Fault {
+    // GitHub answers an unknown private repository over ssh with both "not found" and the words for lost connections.
+    let said = format!("{}\n{}", ended.stderr, ended.stdout);
+    let specific = classify(&[GIT], FaultClass::Interrupted, what, &said, ended.how());
+    if specific.class != FaultClass::Interrupted {
+        return specific;
+    }
+    // What nobody knows is tried again, within the budget: trying costs nothing here.
+    classify(&[COMMON], FaultClass::Transient, what, &said, ended.how())
+}
+
+/// What a remote or a bundle offers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// The branch that HEAD stands for.
+    pub head_branch: Option<String>,
+    /// Full reference names (also `HEAD` and peeled `…^{}`) with their ids.
+    pub refs: Vec<(String, Revision)>,
+}
+
+impl Offer {
+    /// Parses `git ls-remote --symref` or `git bundle list-heads`; lines of anything else are passed over.
+    pub fn parse(text: &str) -> Self {
+        let mut offer = Offer::default();
+        for line in text.lines() {
+            if let Some(symref) = line.strip_prefix("ref: ") {
+                if let Some((target, "HEAD")) = symref.split_once('\t') {
+                    offer.head_branch = target.strip_prefix("refs/heads/").map(str::to_owned);
+                }
+                continue;
+            }
+            if let Some((id, name)) = line.split_once(['\t', ' '])
+                && let Ok(id) = id.parse::<Revision>()
+            {
+                offer.refs.push((name.trim().to_owned(), id));
+            }
+        }
+        offer
+    }
+
+    /// The id of a full reference name.
+    pub fn id(&self, name: &str) -> Option<&Revision> {
+        self.refs.iter().find(|(n, _)| n == name).map(|(_, id)| id)
+    }
+
+    /// The branches, without `refs/heads/`.
+    pub fn branches(&self) -> impl Iterator<Item = &str> {
+        self.refs
+            .iter()
+            .filter_map(|(name, _)| name.strip_prefix("refs/heads/"))
+    }
+
+    /// The full name of what a person calls by this name: as given, else a branch, else a tag.
+    pub fn full_name(&self, name: &RefName) -> Option<String> {
+        let name = name.as_str();
+        let given = name.starts_with("refs/").then(|| name.to_owned());
+        given
+            .into_iter()
+            .chain([format!("refs/heads/{name}"), format!("refs/tags/{name}")])
+            .find(|full| self.id(full).is_some())
+    }
+
+    /// The commit that a reference stands for now; annotated tags peeled. `Err`: why there is none.
+    pub fn resolve(&self, reference: &Reference) -> Result<Revision, String> {
+        let list = || {
+            let names: Vec<&str> = self.branches().take(8).collect();
+            if names.is_empty() {
+                "no branch".to_owned()
+            } else {
+                names.join(", ")
+            }
+        };
+        match reference {
+            Reference::Revision(revision) => Ok(revision.clone()),
+            Reference::Default => self
+                .id("HEAD")
+                .or_else(|| match self.branches().collect::<Vec<_>>()[..] {
+                    [only] => self.id(&format!("refs/heads/{only}")),
+                    _ => None,
+                })
+                .cloned()
+                .ok_or_else(|| format!("it has no HEAD; it has {}; set repository.branch", list())),
+            Reference::Branch(name) => self
+                .full_name(name)
+                .and_then(|full| {
+                    self.id(&format!("{full}^{{}}"))
+                        .or_else(|| self.id(&full))
+                        .cloned()
+                })
+                .ok_or_else(|| format!("it has no branch or tag {name}; it has {}", list())),
+        }
+    }
+
+    /// The branch that a clone shall be on, if the reference stands for one.
+    pub fn branch(&self, reference: &Reference) -> Option<String> {
+        match reference {
+            Reference::Branch(name) => self
+                .full_name(name)
+                .and_then(|full| full.strip_prefix("refs/heads/").map(str::to_owned)),
+            Reference::Default | Reference::Revision(_) => self.head_branch.clone().or_else(|| {
+                let head = self.id("HEAD");
+                let mut at_head = self
+                    .branches()
+                    .filter(|b| self.id(&format!("refs/heads/{b}")) == head);
+                match (
+                    at_head.next(),
+                    at_head.next(),
+                    self.branches().collect::<Vec<_>>().as_slice(),
+                ) {
+                    (Some(one), None, _) => Some(one.to_owned()),
+                    (_, _, [only]) => Some((*only).to_owned()),
+                    _ => None,
+                }
+            }),
+        }
+    }
+}
+
+/// The URL as Git takes it: `git+ssh://` is Nix's way to write `ssh://`.
+pub fn git_url(remote: &RemoteUrl) -> String {
+    remote
+        .as_str()
+        .strip_prefix("git+ssh://")
+        .map_or_else(|| remote.to_string(), |rest| format!("ssh://{rest}"))
+}
+
+/// One line of `git --progress`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// `Receiving objects`, `Resolving deltas`, …
+    pub what: String,
+    /// Objects done.
+    pub done: u64,
+    /// Objects in all.
+    pub total: u64,
+    /// Bytes received so far, when told.
+    pub bytes: Option<u64>,
+}
+
+impl Transfer {
+    /// Parses e.g. `Receiving objects:  45% (123/270), 1.20 MiB | 2.30 MiB/s`.
+    pub fn parse(line: &str) -> Option<Self> {
+        let line = line.trim().strip_prefix("remote: ").unwrap_or(line.trim());
+        let (what, rest) = line.split_once(':')?;
+        let (_, rest) = rest.split_once("% (")?;
+        let (counts, rest) = rest.split_once(')')?;
+        let (done, total) = counts.split_once('/')?;
+        let bytes = rest.strip_prefix(", ").and_then(|rest| {
+            let (number, unit) = rest.split(" |").next()?.trim().split_once(' ')?;
+            let factor = match unit {
+                "bytes" => 1.0,
+                "KiB" => 1024.0,
+                "MiB" => 1024.0 * 1024.0,
+                "GiB" => 1024.0 * 1024.0 * 1024.0,
+                _ => return None,
+            };
+            let number: f64 = number.parse().ok()?;
+            Some((number * factor) as u64)
+        });
+        Some(Transfer {
+            what: what.to_owned(),
+            done: done.parse().ok()?,
+            total: total.parse().ok()?,
+            bytes,
+        })
+    }
+
+    /// Tells of it.
+    pub fn tell(&self, hands: &Hands) {
+        let what = format!("git: {}", self.what.to_lowercase());
+        hands.progress(&what, self.done, Some(self.total), "objects");
+        if let Some(bytes) = self.bytes {
+            hands.progress(&what, bytes, None, "bytes");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(c: char) -> Revision {
+        c.to_string().repeat(40).parse().unwrap()
+    }
+
+    fn offer() -> Offer {
+        let (a, b, c, d) = (id('a'), id('b'), id('c'), id('d'));
+        Offer::parse(&format!(
+            "ref: refs/heads/trunk\tHEAD\n{a}\tHEAD\n{a}\trefs/heads/trunk\n{b}\trefs/heads/dev\n{c}\trefs/tags/v1\n{d}\trefs/tags/v1^{{}}\nwarning: x\n"
+        ))
+    }
+
+    #[test]
+    fn references_resolve_as_git_does() {
+        let offer = offer();
+        let branch = |name: &str| Reference::Branch(name.parse().unwrap());
+        assert_eq!(offer.resolve(&Reference::Default), Ok(id('a')));
+        assert_eq!(offer.resolve(&branch("dev")), Ok(id('b')));
+        assert_eq!(
+            offer.resolve(&branch("v1")),
+            Ok(id('d')),
+            "an annotated tag is peeled"
+        );
+        assert_eq!(offer.resolve(&branch("refs/heads/dev")), Ok(id('b')));
+        assert_eq!(offer.resolve(&Reference::Revision(id('e'))), Ok(id('e')));
+        let why = offer.resolve(&branch("gone")).unwrap_err();
+        assert!(why.contains("gone") && why.contains("trunk, dev"), "{why}");
+        assert_eq!(offer.branch(&Reference::Default).as_deref(), Some("trunk"));
+        assert_eq!(offer.branch(&branch("v1")), None);
+        assert_eq!(offer.branch(&branch("dev")).as_deref(), Some("dev"));
+    }
+
+    #[test]
+    fn progress_lines() {
+        let t = Transfer::parse("Receiving objects:  45% (123/270), 1.50 MiB | 2.30 MiB/s").unwrap();
+        assert_eq!((t.done, t.total, t.bytes), (123, 270, Some(1_572_864)));
+        let t = Transfer::parse("remote: Compressing objects: 100% (3/3), done.").unwrap();
+        assert_eq!(
+            (t.what.as_str(), t.done, t.bytes),
+            ("Compressing objects", 3, None)
+        );
+        assert_eq!(Transfer::parse("Cloning into 'x'..."), None);
+    }
+
+    #[test]
+    fn classes_of_git_failures() {
+        let class = |said: &str| {
+            fault(
+                "x",
+                &Ended {
+                    program: "git".into(),
+                    code: Some(128),
+                    stdout: String::new(),
+                    stderr: said.into(),
+                },
+            )
+            .class
+        };
+        for (said, wanted) in [
+            (
+                "fatal: unable to access 'https://h/': Could not resolve host: h",
+                FaultClass::Transient,
+            ),
+            (
+                "ssh: connect to host h port 22: Connection refused\nfatal: Could not read from remote repository.",
+                FaultClass::Transient,
+            ),
+            (
+                "fatal: unable to access 'https://h/': The requested URL returned error: 503",
+                FaultClass::Transient,
+            ),
+            (
+                "fatal: unable to access 'https://h/': The requested URL returned error: 429",
+                FaultClass::Transient,
+            ),
+            (
+                "fatal: early EOF\nfatal: fetch-pack: invalid index-pack output",
+                FaultClass::Transient,
+            ),
+            (
+                "fetch-pack: unexpected disconnect while reading sideband packet",
+                FaultClass::Transient,
+            ),
+            (
+                "remote: Repository not found.\nfatal: repository 'https://h/r' not found",
+                FaultClass::Permanent,
+            ),
+            (
+                "ERROR: Repository not found.\nfatal: Could not read from remote repository.",
+                FaultClass::Permanent,
+            ),
+            (
+                "fatal: remote error: access denied or repository not exported: /r",
+                FaultClass::Permanent,
+            ),
+            (
+                "fatal: remote error: upload-pack: not our ref aaaa",
+                FaultClass::Permanent,
+            ),
+            (
+                "git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.",
+                FaultClass::NeedsChange,
+            ),
+            (
+                "Host key verification failed.\nfatal: Could not read from remote repository.",
+                FaultClass::NeedsChange,
+            ),
+            (
+                "fatal: could not read Username for 'https://h': terminal prompts disabled",
+                FaultClass::NeedsChange,
+            ),
+            (
+                "server certificate verification failed. CAfile: none",
+                FaultClass::NeedsChange,
+            ),
+            (
+                "error: file write error: No space left on device\nfatal: index-pack failed",
+                FaultClass::NeedsChange,
+            ),
+            ("never seen", FaultClass::Transient),
+        ] {
+            assert_eq!(class(said), wanted, "{said}");
+        }
+    }
+
+    #[test]
+    fn urls_and_ssh() {
+        let remote: RemoteUrl = "git+ssh://git@h:2222/r".parse().unwrap();
+        assert_eq!(git_url(&remote), "ssh://git@h:2222/r");
+        let access = Access {
+            key: Some("/run/it's/key".into()),
+            known_hosts: Some("/etc/known".into()),
+            connect_s: 9,
+            stall_s: 30,
+        };
+        let command = access.ssh_command();
+        assert!(command.contains(r"-i '/run/it'\''s/key'"), "{command}");
+        assert!(command.contains("StrictHostKeyChecking=yes"), "{command}");
+    }
+
+    proptest! {
+        #[test]
+        fn parsers_bear_anything(text in "(?s).*", line in "[A-Z][a-z]+:.{0,5}% \\([0-9]{0,25}/[0-9]{0,25}\\).{0,20}") {
+            let offer = Offer::parse(&text);
+            prop_assert!(offer.refs.len() <= text.lines().count());
+            Transfer::parse(&line);
+            Transfer::parse(&text);
+        }
+    }
+}

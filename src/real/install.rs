@@ -1,0 +1,124 @@
+//! `nixos-install`. Law: the trace of a finished activation is written by landfall, after the program ended well and the
+//! filesystem was synced; until then the program is run again, from its beginning.
+//!
+//! Absent: the boot loader's proof (`boot`).
+
+use crate::real::closure::{SCRATCH, STATE_DIR};
+use crate::real::command::{Ended, OnStop, Program};
+use crate::real::hands::Hands;
+use crate::real::nixlog::{COMMON, classify};
+use crate::real::{MOUNT_ROOT, Real, mounts, rooted};
+use crate::world::Perform;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::names::StorePath;
+use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
+use std::time::Duration;
+
+const PROFILE: &str = "/nix/var/nix/profiles/system";
+const DEADLINE: Duration = Duration::from_secs(2 * 3_600);
+const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
+
+fn marker() -> String {
+    format!("{STATE_DIR}/activated")
+}
+
+/// What the target says of its system.
+pub fn observe_install(root: &Utf8Path, system: &StorePath) -> Result<InstallFacts, Fault> {
+    let activated = rooted::read_text(root, &marker())?;
+    Ok(InstallFacts {
+        profile: rooted::follow_to_store(root, PROFILE)?,
+        marked: rooted::open_file(root, "/etc/NIXOS")?.is_some(),
+        activated: activated.as_deref().map(str::trim_end) == Some(system.as_str()),
+    })
+}
+
+/// Runs it, and makes what it wrote durable.
+pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
+    let scratch = Utf8PathBuf::from(SCRATCH);
+    rooted::ensure_dir(root, "/tmp", 0o1777)?;
+    rooted::ensure_dir(root, "/var/tmp", 0o1777)?;
+    rooted::ensure_dir(root, scratch.as_str(), 0o755)?;
+    // The closure must be on the disk before a profile points at it (Law of `states::realised`).
+    rooted::sync_filesystem(root)?;
+    let program = Program::new("nixos-install")
+        .args(["--root", root.as_str(), "--system", system.as_str()])
+        .args(["--no-root-passwd", "--no-channel-copy", "--cores", "0"])
+        .args(["--option", "fsync-store-paths", "true"])
+        .env("TMPDIR", root.join(SCRATCH.trim_start_matches('/')))
+        .deadline(DEADLINE)
+        .silence_max(SILENCE_MAX)
+        .on_stop(OnStop::End)
+        .reported();
+    let ended = hands.run(program).await?;
+    if !ended.success() {
+        return Err(failed(system, &ended));
+    }
+    rooted::sync_filesystem(root)?;
+    flush_boot(root)?;
+    let text = format!("{system}\n");
+    rooted::write(root, &marker(), text.as_bytes(), rooted::Access::root(0o644))?;
+    rooted::sync_filesystem(root)
+}
+
+/// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself.
+pub fn flush_boot(root: &Utf8Path) -> Result<(), Fault> {
+    let boot = root.join("boot");
+    if boot.exists() {
+        rooted::flush_device_under(&boot)?;
+    }
+    Ok(())
+}
+
+fn failed(system: &StorePath, ended: &Ended) -> Fault {
+    // What nobody knows is tried again within the budget: every step of the program may be run again.
+    let said = format!("{}\n{}", ended.stderr, ended.stdout);
+    let what = format!("nixos-install of {system}");
+    classify(&[COMMON], FaultClass::Transient, &what, &said, ended.how())
+}
+
+impl Perform<InstallSystem> for Real {
+    async fn observe(&mut self, step: &InstallSystem) -> Result<InstallFacts, Fault> {
+        self.attach(mounts::Attach::Target).await?;
+        observe_install(Utf8Path::new(MOUNT_ROOT), &step.system)
+    }
+
+    async fn perform(&mut self, _step: &InstallSystem, order: InstallOrder) -> Result<(), Fault> {
+        self.attach(mounts::Attach::Target).await?;
+        perform_install(&self.hands(), Utf8Path::new(MOUNT_ROOT), &order.system).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_trace_is_seen() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(keep.path()).unwrap();
+        let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
+            .parse()
+            .unwrap();
+        let bare = observe_install(root, &system).unwrap();
+        assert_eq!((bare.profile, bare.marked, bare.activated), (None, false, false));
+        fs_err::create_dir_all(root.join("nix/var/nix/profiles")).unwrap();
+        fs_err::create_dir_all(root.join("etc")).unwrap();
+        fs_err::os::unix::fs::symlink("system-1-link", root.join("nix/var/nix/profiles/system")).unwrap();
+        fs_err::os::unix::fs::symlink(system.as_str(), root.join("nix/var/nix/profiles/system-1-link"))
+            .unwrap();
+        fs_err::write(root.join("etc/NIXOS"), "").unwrap();
+        rooted::write(
+            root,
+            &marker(),
+            format!("{system}\n").as_bytes(),
+            rooted::Access::root(0o644),
+        )
+        .unwrap();
+        let whole = observe_install(root, &system).unwrap();
+        assert_eq!(whole.profile.as_deref(), Some(system.as_str()));
+        assert!(whole.marked && whole.activated);
+        let other: StorePath = "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-b".parse().unwrap();
+        assert!(!observe_install(root, &other).unwrap().activated);
+    }
+}

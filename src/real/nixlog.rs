@@ -1,0 +1,550 @@
+//! What Nix says. Law: pure; the machine log (`--log-format internal-json`) is parsed line by line into counts and plain
+//! messages, and a failure's messages into a class of fault. A line that is not understood is kept as a message.
+//!
+//! Absent: running Nix. Source of the numbers: `ActivityType` and `ResultType` in Nix's `logging.hh` (2.8 to 2.26).
+
+use landfall_states::fault::{Fault, FaultClass};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+const ACT_COPY_PATH: u64 = 100;
+const ACT_FILE_TRANSFER: u64 = 101;
+const ACT_COPY_PATHS: u64 = 103;
+const ACT_BUILDS: u64 = 104;
+const ACT_VERIFY_PATHS: u64 = 107;
+const RES_BUILD_LOG_LINE: u64 = 101;
+const RES_PROGRESS: u64 = 105;
+const RES_POST_BUILD_LOG_LINE: u64 = 107;
+/// Messages that are kept for a fault's text.
+const MESSAGES_MAX: usize = 200;
+
+#[derive(Deserialize)]
+struct Line {
+    action: String,
+    #[serde(default)]
+    id: u64,
+    #[serde(default)]
+    level: u64,
+    #[serde(default, rename = "type")]
+    kind: u64,
+    #[serde(default)]
+    fields: Vec<serde_json::Value>,
+    #[serde(default)]
+    msg: String,
+    #[serde(default)]
+    text: String,
+}
+
+/// A count that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// What is counted.
+    pub what: &'static str,
+    /// Done so far.
+    pub done: u64,
+    /// Of how many, when known.
+    pub total: Option<u64>,
+    /// `paths`, `bytes` or `derivations`.
+    pub unit: &'static str,
+}
+
+/// What a line told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// A count.
+    Count(Count),
+    /// A message or a line of a build log, without colours.
+    Message(String),
+}
+
+/// Follows one Nix program.
+#[derive(Debug, Default)]
+pub struct NixLog {
+    kinds: BTreeMap<u64, u64>,
+    bytes: BTreeMap<u64, u64>,
+    bytes_finished: u64,
+    paths_done: u64,
+    paths_total: Option<u64>,
+    counts_itself: bool,
+    /// Errors and warnings, the last ones.
+    messages: Vec<String>,
+}
+
+impl NixLog {
+    /// Takes a line.
+    pub fn take(&mut self, line: &str) -> Option<Told> {
+        let Some(json) = line.strip_prefix("@nix ") else {
+            let plain = strip_colours(line);
+            self.keep(&plain);
+            return Some(Told::Message(plain));
+        };
+        let line: Line = match serde_json::from_str(json) {
+            Ok(line) => line,
+            Err(e) => {
+                tracing::debug!(%e, json, "a line of Nix's machine log was not understood");
+                return None;
+            }
+        };
+        match line.action.as_str() {
+            "msg" => {
+                let plain = strip_colours(&line.msg);
+                if line.level <= 1 {
+                    self.keep(&plain);
+                }
+                (line.level <= 3).then_some(Told::Message(plain))
+            }
+            "start" => {
+                self.kinds.insert(line.id, line.kind);
+                if line.kind == ACT_COPY_PATHS
+                    && let Some(total) = line.text.split(' ').nth(1).and_then(|n| n.parse().ok())
+                {
+                    self.paths_total = Some(total);
+                }
+                None
+            }
+            "stop" => {
+                let kind = self.kinds.remove(&line.id);
+                if let Some(bytes) = self.bytes.remove(&line.id) {
+                    self.bytes_finished += bytes;
+                }
+                if kind == Some(ACT_COPY_PATH) && !self.counts_itself {
+                    self.paths_done += 1;
+                    return Some(self.paths());
+                }
+                None
+            }
+            "result" => self.result(&line),
+            _ => None,
+        }
+    }
+
+    fn result(&mut self, line: &Line) -> Option<Told> {
+        let number = |i: usize| line.fields.get(i).and_then(serde_json::Value::as_u64);
+        match line.kind {
+            RES_BUILD_LOG_LINE | RES_POST_BUILD_LOG_LINE => line
+                .fields
+                .first()
+                .and_then(serde_json::Value::as_str)
+                .map(|text| Told::Message(strip_colours(text))),
+            RES_PROGRESS => {
+                let (done, total) = (number(0)?, number(1)?);
+                let known = (total > 0).then_some(total);
+                match self.kinds.get(&line.id).copied()? {
+                    ACT_COPY_PATHS if total > 0 => {
+                        self.counts_itself = true;
+                        self.paths_done = done;
+                        self.paths_total = known;
+                        Some(self.paths())
+                    }
+                    ACT_BUILDS if total > 0 => Some(Told::Count(Count {
+                        what: "building",
+                        done,
+                        total: known,
+                        unit: "derivations",
+                    })),
+                    ACT_VERIFY_PATHS => Some(Told::Count(Count {
+                        what: "verifying",
+                        done,
+                        total: known,
+                        unit: "paths",
+                    })),
+                    ACT_COPY_PATH | ACT_FILE_TRANSFER => {
+                        self.bytes.insert(line.id, done);
+                        Some(Told::Count(Count {
+                            what: "transferring",
+                            done: self.bytes_finished + self.bytes.values().sum::<u64>(),
+                            total: None,
+                            unit: "bytes",
+                        }))
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    fn paths(&self) -> Told {
+        Told::Count(Count {
+            what: "copying",
+            done: self.paths_done,
+            total: self.paths_total,
+            unit: "paths",
+        })
+    }
+
+    fn keep(&mut self, message: &str) {
+        if self.messages.len() == MESSAGES_MAX {
+            self.messages.remove(0);
+        }
+        self.messages.push(message.to_owned());
+    }
+
+    /// Everything that was said at warning level or worse.
+    pub fn said(&self) -> String {
+        self.messages.join("\n")
+    }
+
+    /// The last of it, for a fault's text.
+    pub fn tail(&self) -> String {
+        let lines: Vec<&str> = self
+            .messages
+            .iter()
+            .flat_map(|m| m.lines())
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
+        lines[lines.len().saturating_sub(8)..].join(" | ")
+    }
+}
+
+/// Without terminal colours (`ESC [ … m`).
+pub fn strip_colours(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            for c in chars.by_ref() {
+                if c.is_ascii_alphabetic() {
+                    break;
+                }
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The store path that a text begins with, e.g. `/nix/store/<hash>-<name>` of `/nix/store/<hash>-<name>/bin/x'`.
+pub fn store_paths_in(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("/nix/store/") {
+        let rest = &text[at..];
+        let name_end = rest["/nix/store/".len()..]
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "+-._?=".contains(c)))
+            .map_or(rest.len(), |n| n + "/nix/store/".len());
+        let candidate = rest[..name_end].trim_end_matches('.');
+        if candidate.parse::<landfall_states::names::StorePath>().is_ok() {
+            found.push(candidate.to_owned());
+        }
+    }
+    found
+}
+
+/// The paths that `nix store verify` found to differ or to be missing, from its messages.
+pub fn corrupt_paths(said: &str) -> Vec<String> {
+    let mut paths: Vec<String> = said
+        .lines()
+        .filter(|line| {
+            line.contains("was modified!")
+                || line.contains("No such file")
+                || line.contains("Not a directory")
+                || line.contains("is corrupt")
+                || line.contains("disappeared")
+        })
+        .filter_map(|line| store_paths_in(line).into_iter().next())
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// What a failed program's words mean.
+pub struct Words {
+    /// Any of these, in lower case …
+    pub any: &'static [&'static str],
+    /// … means this class …
+    pub class: FaultClass,
+    /// … and this is to be done.
+    pub next: &'static str,
+}
+
+/// Words that mean the same whoever says them. In order; the first hit counts.
+pub const COMMON: &[Words] = &[
+    Words {
+        any: &["input/output error"],
+        class: FaultClass::Hardware,
+        next: "replace the device, then: landfall resume",
+    },
+    Words {
+        any: &["no space left on device", "disk quota exceeded"],
+        class: FaultClass::NeedsChange,
+        next: "make room on the target (or give it a larger disk), then: landfall resume",
+    },
+    Words {
+        any: &[
+            "certificate is not yet valid",
+            "certificate has expired",
+            "not yet activated",
+            "expired certificate",
+        ],
+        class: FaultClass::NeedsChange,
+        next: "set the clock (timedatectl set-time), or renew the server's certificate, then: landfall resume",
+    },
+    Words {
+        any: &[
+            "host key verification failed",
+            "no host key is known",
+            "remote host identification has changed",
+        ],
+        class: FaultClass::NeedsChange,
+        next: "put the server's key into ssh.known_hosts (ssh-keyscan shows it; compare it), then: landfall resume",
+    },
+    Words {
+        any: &[
+            "permission denied (publickey",
+            "permission denied, please try again",
+            "no such identity",
+            "error in libcrypto",
+            "invalid format\": ",
+        ],
+        class: FaultClass::NeedsChange,
+        next: "supply the right key as credential landfall.ssh-key and allow it at the forge, then: landfall resume",
+    },
+    Words {
+        any: &[
+            "could not resolve host",
+            "couldn't resolve host",
+            "temporary failure in name resolution",
+            "name or service not known",
+            "connection refused",
+            "connection reset",
+            "connection timed out",
+            "connection closed",
+            "failed to connect",
+            "network is unreachable",
+            "no route to host",
+            "early eof",
+            "unexpected disconnect",
+            "the remote end hung up",
+            "unexpected end-of-file",
+            "unexpected eof",
+            "operation too slow",
+            "operation timed out",
+            "timed out",
+            "timeout was reached",
+            "broken pipe",
+            "rpc failed",
+            "invalid index-pack output",
+            "index-pack failed",
+            "transferred a partial file",
+            "transfer closed",
+            "empty reply from server",
+            "recv failure",
+            "send failure",
+            "ssl_error_syscall",
+            "ssl_connect",
+            "tls connection was non-properly terminated",
+            "gnutls_handshake",
+            "http/2 stream",
+            "returned error: 5",
+            "http error 5",
+            "returned error: 429",
+            "http error 429",
+            "too many requests",
+            "resource temporarily unavailable",
+            "could not connect to server",
+            "couldn't connect to server",
+            "ssl connect error",
+            "stream was not closed cleanly",
+            "expected flush after",
+            "bad band",
+        ],
+        class: FaultClass::Transient,
+        next: "landfall resume",
+    },
+];
+
+/// The words of Nix alone.
+pub const NIX: &[Words] = &[
+    Words {
+        any: &[
+            "hash mismatch",
+            "mismatch in field 'narhash'",
+            "nar hash mismatch",
+        ],
+        class: FaultClass::Permanent,
+        next: "update the flake's lock file or the hash, push it, then: landfall resume",
+    },
+    Words {
+        any: &[
+            "http error 401",
+            "http error 403",
+            "lacks a signature by a trusted key",
+            "lacks a valid signature",
+        ],
+        class: FaultClass::NeedsChange,
+        next: "add the cache's key to nix.trusted_public_keys, or give access, then: landfall resume",
+    },
+    Words {
+        // A git fetch that was cut off ends like this in Nix 2.26: the revision was never received.
+        any: &[
+            "unable to download",
+            "curl error",
+            "revspec",
+            "failed to fetch git",
+            "unable to fetch",
+            "failed with exit code 128",
+            "failed with exit code 75",
+        ],
+        class: FaultClass::Transient,
+        next: "landfall resume",
+    },
+    Words {
+        any: &[
+            "builder for",
+            "build of",
+            "dependencies of derivation",
+            "dependency failed",
+        ],
+        class: FaultClass::Permanent,
+        next: "mend the build (landfall log shows it), push it, then: landfall resume",
+    },
+    Words {
+        any: &[
+            "does not provide attribute",
+            "while evaluating",
+            "while calling",
+            "undefined variable",
+            "syntax error",
+            "infinite recursion",
+            "failed assertions",
+            "attribute '",
+            "evaluation aborted",
+            "is not a flake",
+            "lock file",
+            "cannot find flake",
+        ],
+        class: FaultClass::Permanent,
+        next: "mend the configuration, push it, then: landfall resume",
+    },
+];
+
+/// The first of the tables' classes whose words are in `said`, else `otherwise`.
+pub fn classify(tables: &[&[Words]], otherwise: FaultClass, what: &str, said: &str, why: String) -> Fault {
+    let lower = said.to_ascii_lowercase();
+    for words in tables.iter().copied().flatten() {
+        if words.any.iter().any(|word| lower.contains(word)) {
+            return Fault::new(words.class, what, why, words.next);
+        }
+    }
+    Fault::new(
+        otherwise,
+        what,
+        why,
+        "look at landfall log, mend the cause, then: landfall resume",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const COPY: &str = r#"@nix {"action":"start","id":1,"level":3,"text":"copying 3 paths","type":103}
+@nix {"action":"start","fields":["/nix/store/a","local","local"],"id":2,"level":3,"text":"copying path","type":100}
+@nix {"action":"result","fields":[10,20,0,0],"id":2,"type":105}
+@nix {"action":"result","fields":[20,20,0,0],"id":2,"type":105}
+@nix {"action":"stop","id":2}
+@nix {"action":"start","fields":["/nix/store/b","local","local"],"id":3,"level":3,"text":"copying path","type":100}
+@nix {"action":"result","fields":[5,7,0,0],"id":3,"type":105}
+@nix {"action":"stop","id":3}
+@nix {"action":"msg","column":null,"file":null,"level":0,"line":null,"msg":"\u001b[31;1merror:\u001b[0m no","raw_msg":"no"}"#;
+
+    #[test]
+    fn paths_and_bytes_are_counted() {
+        let mut log = NixLog::default();
+        let told: Vec<String> = COPY
+            .lines()
+            .filter_map(|l| log.take(l))
+            .map(|t| match t {
+                Told::Count(c) => format!("{} {}/{:?} {}", c.what, c.done, c.total, c.unit),
+                Told::Message(m) => m,
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "transferring 10/None bytes",
+                "transferring 20/None bytes",
+                "copying 1/Some(3) paths",
+                "transferring 25/None bytes",
+                "copying 2/Some(3) paths",
+                "error: no"
+            ]
+        );
+        assert_eq!(log.said(), "error: no");
+    }
+
+    #[test]
+    fn corrupt_and_missing_paths_are_found() {
+        let a = "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-a";
+        let b = "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-b.drv";
+        let said = format!(
+            "checking '/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-c'...\n\
+             path '{a}' was modified! expected hash 'sha256:0', got 'sha256:1'\n\
+             error: getting status of '/mnt{b}/bin/x': No such file or directory"
+        );
+        assert_eq!(corrupt_paths(&said), [a, b]);
+    }
+
+    #[test]
+    fn classes_of_nix_failures() {
+        let class =
+            |said: &str| classify(&[COMMON, NIX], FaultClass::Permanent, "x", said, String::new()).class;
+        for (said, wanted) in [
+            (
+                "error: unable to download 'https://c/x.narinfo': HTTP error 503",
+                FaultClass::Transient,
+            ),
+            (
+                "error: unable to download 'https://c/x': Couldn't resolve host name (6)",
+                FaultClass::Transient,
+            ),
+            (
+                "error: hash mismatch in fixed-output derivation",
+                FaultClass::Permanent,
+            ),
+            (
+                "error: writing to file: No space left on device",
+                FaultClass::NeedsChange,
+            ),
+            (
+                "error: builder for '/nix/store/x.drv' failed with exit code 1;\n > curl: (6) Could not resolve host: h",
+                FaultClass::Transient,
+            ),
+            (
+                "error: builder for '/nix/store/x.drv' failed with exit code 1",
+                FaultClass::Permanent,
+            ),
+            ("error: revspec 'abc' not found", FaultClass::Transient),
+            (
+                "error: flake 'x' does not provide attribute 'y'",
+                FaultClass::Permanent,
+            ),
+            (
+                "error: reading file '/mnt/x': Input/output error",
+                FaultClass::Hardware,
+            ),
+            (
+                "error: SSL certificate problem: certificate is not yet valid",
+                FaultClass::NeedsChange,
+            ),
+            ("something never seen", FaultClass::Permanent),
+        ] {
+            assert_eq!(class(said), wanted, "{said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_too_strange(line in ".*", json in "@nix \\{.*\\}") {
+            let mut log = NixLog::default();
+            log.take(&line);
+            log.take(&json);
+            let paths = store_paths_in(&line);
+            prop_assert!(paths.len() <= line.len());
+        }
+    }
+}

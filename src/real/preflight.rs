@@ -1,0 +1,348 @@
+//! Everything that can be checked before the first write. Law: a check writes nothing outside tmpfs; what it finds wrong
+//! it says with the thing, the value, what is allowed and the next command; what it finds right it tells.
+//!
+//! Absent: the disk (`disk`).
+
+use crate::event::Event;
+use crate::real::command::Program;
+use crate::real::hands::Hands;
+use crate::real::{MOUNT_ROOT, Real, ask, provision, repository, rooted};
+use camino::Utf8Path;
+use landfall_states::fault::Fault;
+use landfall_states::names::{Revision, StorePath};
+use landfall_states::plan::{Payload, Plan, RepositorySource, Role, SystemSource};
+use std::time::{Duration, SystemTime};
+
+/// No clock of a machine that landfall runs on is before this: 2026-01-01, in seconds since 1970.
+const CLOCK_MIN_S: u64 = 1_767_225_600;
+/// Nor after this: 2100-01-01.
+const CLOCK_MAX_S: u64 = 4_102_444_800;
+/// What a filesystem of `n` bytes holds is at least this part of it: ext4's tables, journal and 5 % reserve.
+const ROOT_USABLE_PERCENT: u64 = 90;
+/// Left over on root for logs, the clone and the first boot, in bytes.
+const ROOT_SPARE_BYTES: u64 = 128 << 20;
+/// Left over on the ESP for the loader and the checkpoint, in bytes.
+const ESP_SPARE_BYTES: u64 = 4 << 20;
+
+/// Checks everything; the answer is the pinned revision.
+pub async fn preflight(
+    real: &mut Real,
+    plan: &Plan,
+    payload: &Payload,
+    pinned: Option<&Revision>,
+    fresh: bool,
+) -> Result<Revision, Fault> {
+    let hands = real.hands();
+    firmware(&hands, Utf8Path::new("/"))?;
+    privileges(&hands)?;
+    clock(&hands, SystemTime::now())?;
+    tools(&hands, &needed_tools(real, plan, payload))?;
+    if fresh {
+        mount_point(&hands, MOUNT_ROOT)?;
+    }
+    let is_new = fresh && pinned.is_none();
+    if let SystemSource::Prebuilt(system) = &payload.system {
+        let closure = closure_bytes(&hands, system, "auto").await?;
+        sizes(&hands, plan, system, closure, Utf8Path::new("/"))?;
+    }
+    if is_new {
+        secrets(&hands, real)?;
+    }
+    let revision = match pinned {
+        Some(pinned) => pinned.clone(),
+        None => {
+            let revision = repository::resolve(real, &payload.repository).await?;
+            checked(&hands, "configuration", format!("revision {revision}"));
+            revision
+        }
+    };
+    if let Some(luks) = &plan.luks {
+        ask::ensure_passphrase(real, &luks.label, fresh).await?;
+        checked(&hands, "passphrase", "at hand".into());
+    }
+    Ok(revision)
+}
+
+fn checked(hands: &Hands, what: &str, found: String) {
+    hands.reporter.tell(Event::Checked {
+        what: what.to_owned(),
+        found,
+    });
+}
+
+fn firmware(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
+    if root.join("sys/firmware/efi").exists() {
+        checked(hands, "firmware", "UEFI".into());
+        return Ok(());
+    }
+    Err(Fault::needs_change(
+        "firmware",
+        "this machine was started in BIOS mode (no /sys/firmware/efi); UEFI is needed",
+        "switch the firmware to UEFI (no CSM), boot the installer again",
+    ))
+}
+
+fn privileges(hands: &Hands) -> Result<(), Fault> {
+    let uid = nix::unistd::geteuid();
+    if uid.is_root() {
+        checked(hands, "privileges", "root".into());
+        return Ok(());
+    }
+    Err(Fault::needs_change(
+        "privileges",
+        format!("landfall runs as user {uid}; root is needed"),
+        "sudo landfall install",
+    ))
+}
+
+fn clock(hands: &Hands, now: SystemTime) -> Result<(), Fault> {
+    let s = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs();
+    if (CLOCK_MIN_S..CLOCK_MAX_S).contains(&s) {
+        checked(hands, "clock", format!("{s} s since 1970"));
+        return Ok(());
+    }
+    Err(Fault::needs_change(
+        "clock",
+        format!("it says {s} s since 1970; allowed is {CLOCK_MIN_S} (the year 2026) to {CLOCK_MAX_S} (2100)"),
+        "timedatectl set-time 'YYYY-MM-DD HH:MM:SS', then: landfall install",
+    ))
+}
+
+fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str> {
+    let mut tools = vec![
+        "git",
+        "nix",
+        "nix-store",
+        "nixos-install",
+        "nixos-enter",
+        "efibootmgr",
+        "blkid",
+        "lsblk",
+        "udevadm",
+        "mkfs.vfat",
+        "mkfs.ext4",
+        "e2fsck",
+        "sh",
+    ];
+    if plan.swap.is_some() {
+        tools.push("mkswap");
+    }
+    if let RepositorySource::Remote(url) = &payload.repository.source {
+        let url = url.as_str();
+        if url.contains("ssh://") || (!url.contains("://") && !url.starts_with('/')) {
+            tools.push("ssh");
+        }
+    }
+    if !real.config.unattended.enable {
+        tools.push("systemd-ask-password");
+    }
+    tools
+}
+
+fn tools(hands: &Hands, needed: &[&str]) -> Result<(), Fault> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let missing: Vec<&str> = needed
+        .iter()
+        .copied()
+        .filter(|tool| {
+            !path
+                .split(':')
+                .any(|dir| !dir.is_empty() && Utf8Path::new(dir).join(tool).exists())
+        })
+        .collect();
+    if missing.is_empty() {
+        checked(hands, "tools", needed.join(" "));
+        return Ok(());
+    }
+    Err(Fault::needs_change(
+        format!("program(s) {}", missing.join(", ")),
+        format!("not found in PATH ({path})"),
+        "run landfall from its package, which brings every tool, or add them to PATH, then: landfall install",
+    ))
+}
+
+fn mount_point(hands: &Hands, at: &str) -> Result<(), Fault> {
+    let text =
+        fs_err::read_to_string("/proc/self/mountinfo").map_err(|e| rooted::io_fault("list of mounts", &e))?;
+    let taken = mounts_below(&text, at);
+    if taken.is_empty() {
+        checked(hands, "mount point", format!("{at} is free"));
+        return Ok(());
+    }
+    Err(Fault::needs_change(
+        format!("mount point {at}"),
+        format!("it is in use: {}", taken.join(", ")),
+        format!("umount -R {at}, then: landfall install"),
+    ))
+}
+
+/// `source on place` of every mount at or below a place, from the text of `proc_pid_mountinfo(5)`.
+fn mounts_below(text: &str, at: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| {
+            let place = line.split(' ').nth(4)?;
+            let source = line
+                .split_once(" - ")
+                .and_then(|(_, rest)| rest.split(' ').nth(1))
+                .unwrap_or("?");
+            (place == at || place.strip_prefix(at).is_some_and(|rest| rest.starts_with('/')))
+                .then(|| format!("{source} on {place}"))
+        })
+        .collect()
+}
+
+/// Bytes of a closure in the installer's own store, which must have it as valid.
+async fn closure_bytes(hands: &Hands, system: &StorePath, store: &str) -> Result<u64, Fault> {
+    let args = [
+        "--extra-experimental-features",
+        "nix-command",
+        "path-info",
+        "--store",
+        store,
+        "-S",
+        system.as_str(),
+    ];
+    let ended = hands.run(Program::new("nix").args(args)).await?;
+    let ended = ended.or_fault(|how| {
+        Fault::needs_change(
+            format!("prebuilt system {system}"),
+            format!("the installer's store does not have it: {how}"),
+            "build the installer anew with the system in it, or set system to Flake",
+        )
+    })?;
+    parse_closure_size(&ended.stdout, system).ok_or_else(|| {
+        Fault::permanent(
+            format!("prebuilt system {system}"),
+            format!("nix path-info printed no size: {:?}", ended.stdout),
+            "report this as a defect of landfall",
+        )
+    })
+}
+
+fn parse_closure_size(text: &str, system: &StorePath) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(system.as_str()))
+            .then(|| words.next()?.parse().ok())
+            .flatten()
+    })
+}
+
+fn sizes(hands: &Hands, plan: &Plan, system: &StorePath, closure: u64, live: &Utf8Path) -> Result<(), Fault> {
+    let bytes = |role| {
+        plan.partition(role).map_or(0, |p| {
+            p.sectors().saturating_mul(u64::from(plan.table.sector_bytes))
+        })
+    };
+    let (root, esp) = (bytes(Role::Root), bytes(Role::Esp));
+    let needed = closure.saturating_add(ROOT_SPARE_BYTES);
+    if needed > root / 100 * ROOT_USABLE_PERCENT {
+        return Err(Fault::needs_change(
+            format!("root partition of {root} bytes"),
+            format!(
+                "the closure of {system} has {closure} bytes; with {ROOT_SPARE_BYTES} to spare it needs {needed}, and {ROOT_USABLE_PERCENT} % of the partition are usable"
+            ),
+            "take a larger disk, a smaller swap or a smaller system, then: landfall install",
+        ));
+    }
+    let mut images = 0_u64;
+    for name in ["kernel", "initrd"] {
+        if let Some(file) = rooted::open_file(live, &format!("{system}/{name}"))? {
+            let length = file
+                .metadata()
+                .map_err(|e| rooted::io_fault(format!("{system}/{name}"), &e))?
+                .len();
+            images = images.saturating_add(length);
+        }
+    }
+    // Twice: the loader's installer writes new files before it removes old ones.
+    let needed = images.saturating_mul(2).saturating_add(ESP_SPARE_BYTES);
+    if needed > esp {
+        return Err(Fault::needs_change(
+            format!("ESP of {esp} bytes"),
+            format!("kernel and initrd have {images} bytes; twice that and {ESP_SPARE_BYTES} are needed"),
+            "raise esp_size in the configuration, then: landfall install",
+        ));
+    }
+    checked(
+        hands,
+        "sizes",
+        format!("closure {closure} of {root} bytes, kernel and initrd {images} of {esp} bytes"),
+    );
+    Ok(())
+}
+
+fn secrets(hands: &Hands, real: &Real) -> Result<(), Fault> {
+    let keys = &real.config.keys;
+    if keys.deploy_key && real.vault.deploy_key().is_none() {
+        return Err(provision::missing("landfall.deploy-key"));
+    }
+    if keys.age_identity && real.vault.age_identity().is_none() {
+        return Err(provision::missing("landfall.age-identity"));
+    }
+    checked(hands, "secrets", format!("{:?}", real.vault));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Reporter;
+    use crate::real::stop::Stop;
+
+    fn hands() -> Hands {
+        Hands::new(Reporter::default(), Stop::never())
+    }
+
+    #[test]
+    fn clocks_outside_a_century_are_refused() {
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        assert!(clock(&hands(), at(0)).is_err());
+        assert!(clock(&hands(), at(CLOCK_MIN_S)).is_ok());
+        assert!(clock(&hands(), at(CLOCK_MAX_S)).is_err());
+    }
+
+    #[test]
+    fn a_missing_tool_is_named() {
+        let fault = tools(&hands(), &["sh", "landfall-no-such-tool"]).unwrap_err();
+        assert!(
+            fault.what.contains("landfall-no-such-tool") && !fault.what.contains("sh,"),
+            "{fault}"
+        );
+        tools(&hands(), &["sh"]).unwrap();
+    }
+
+    #[test]
+    fn mounts_at_and_below_are_seen_and_neighbours_are_not() {
+        let text = "36 35 98:0 / /mnt rw,noatime shared:1 - ext4 /dev/sda2 rw\n\
+            37 36 98:1 / /mnt/boot rw - vfat /dev/sda1 rw\n38 35 98:2 / /mnt2 rw - ext4 /dev/sdb rw\n";
+        assert_eq!(
+            mounts_below(text, "/mnt"),
+            ["/dev/sda2 on /mnt", "/dev/sda1 on /mnt/boot"]
+        );
+    }
+
+    #[test]
+    fn bios_machines_are_refused() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(keep.path()).unwrap();
+        assert!(firmware(&hands(), root).unwrap_err().why.contains("BIOS"));
+        fs_err::create_dir_all(root.join("sys/firmware/efi")).unwrap();
+        firmware(&hands(), root).unwrap();
+    }
+
+    #[test]
+    fn closure_sizes_are_read() {
+        let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            parse_closure_size(&format!("{system}\t     289336\n"), &system),
+            Some(289_336)
+        );
+        assert_eq!(parse_closure_size("", &system), None);
+    }
+}

@@ -1,0 +1,393 @@
+//! Files, directories and owners that the first boot needs. Law: each thing is compared with what was asked (kind, owner,
+//! mode, contents in memory) and only what differs is touched; no symbolic link of the target is followed out of it, and
+//! the last part of a path is never followed at all.
+//!
+//! Absent: where secrets come from.
+
+use crate::config::Config;
+use crate::real::rooted::{self, Access, io_fault};
+use crate::real::secrets::Vault;
+use camino::Utf8Path;
+use landfall_states::bootable::{Placed, SecretsFacts};
+use landfall_states::fault::Fault;
+use landfall_states::names::{TargetPath, UserName};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, Mode, fchmod};
+use nix::unistd::{Gid, Uid, fchownat};
+use secrecy::{ExposeSecret, SecretSlice};
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// A user as the target knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Its first group.
+    pub gid: u32,
+    /// Home directory.
+    pub home: String,
+}
+
+/// Finds a user in the text of a `passwd(5)`.
+pub fn parse_passwd(text: &str, user: &str) -> Option<Account> {
+    text.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, gid, _, home, ..] = fields[..] else {
+            return None;
+        };
+        (name == user && home.starts_with('/') && home.parse::<TargetPath>().is_ok())
+            .then(|| {
+                Some(Account {
+                    uid: uid.parse().ok()?,
+                    gid: gid.parse().ok()?,
+                    home: home.to_owned(),
+                })
+            })
+            .flatten()
+    })
+}
+
+/// One thing that is wanted.
+#[derive(Debug)]
+pub enum Wanted<'a> {
+    /// A directory; the mode is enforced when given.
+    Directory {
+        /// Where.
+        path: TargetPath,
+        /// Mode.
+        mode: Option<u32>,
+        /// Owner and group, when they matter.
+        owner: Option<(u32, u32)>,
+    },
+    /// A secret file in a directory that comes before it.
+    File {
+        /// Where.
+        path: TargetPath,
+        /// Contents; `None`: not at hand in this run, so only what is there can be looked at.
+        contents: Option<&'a SecretSlice<u8>>,
+        /// The credential it comes from.
+        credential: &'static str,
+        /// Owner and mode.
+        access: Access,
+    },
+    /// Everything below belongs to this user.
+    Tree {
+        /// Where.
+        path: TargetPath,
+        /// Owner and group.
+        owner: (u32, u32),
+    },
+}
+
+impl Wanted<'_> {
+    /// Where.
+    pub fn path(&self) -> &TargetPath {
+        match self {
+            Wanted::Directory { path, .. } | Wanted::File { path, .. } | Wanted::Tree { path, .. } => path,
+        }
+    }
+}
+
+fn target_path(text: String) -> Result<TargetPath, Fault> {
+    text.parse()
+        .map_err(|e| Fault::permanent("path on the target", format!("{e}"), "correct the configuration"))
+}
+
+/// The target's account of a user.
+pub fn account(root: &Utf8Path, user: &UserName) -> Result<Account, Fault> {
+    let text = rooted::read_text(root, "/etc/passwd")?.unwrap_or_default();
+    parse_passwd(&text, user.as_str()).ok_or_else(|| {
+        Fault::needs_change(
+            format!("target_user {user}"),
+            "the installed system's /etc/passwd has no such user",
+            format!("declare users.users.{user} in the host's configuration, or correct target_user, then: landfall resume"),
+        )
+    })
+}
+
+/// Everything that the configuration asks for, directories before what is in them.
+pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Utf8Path) -> Result<Vec<Wanted<'a>>, Fault> {
+    let user = match &config.target_user {
+        Some(user) => Some(account(root, user)?),
+        None => None,
+    };
+    let mut wanted = Vec::new();
+    let belongs = |path: &str| {
+        user.as_ref()
+            .filter(|user| path == user.home || path.starts_with(&format!("{}/", user.home)))
+            .map(|user| (user.uid, user.gid))
+    };
+    if let Some(user) = &user {
+        wanted.push(Wanted::Directory {
+            path: target_path(user.home.clone())?,
+            mode: None,
+            owner: Some((user.uid, user.gid)),
+        });
+    }
+    for path in &config.extra_mount_dirs {
+        wanted.push(Wanted::Directory {
+            path: path.clone(),
+            mode: None,
+            owner: belongs(path.as_str()),
+        });
+    }
+    if let Some(user) = &user {
+        let clone = config.repository.clone_path.as_str();
+        let clone = clone.strip_prefix("/mnt").unwrap_or(clone);
+        // Directories between the home and the clone were made by root, before there was a user.
+        for (at, _) in clone.match_indices('/').skip(1) {
+            if belongs(&clone[..at]).is_some() && clone[..at] != user.home {
+                wanted.push(Wanted::Directory {
+                    path: target_path(clone[..at].to_owned())?,
+                    mode: None,
+                    owner: Some((user.uid, user.gid)),
+                });
+            }
+        }
+        wanted.push(Wanted::Tree {
+            path: target_path(clone.to_owned())?,
+            owner: (user.uid, user.gid),
+        });
+    }
+    if config.keys.deploy_key {
+        let root_account = Account {
+            uid: 0,
+            gid: 0,
+            home: "/root".into(),
+        };
+        let Account { uid, gid, home } = user.clone().unwrap_or(root_account);
+        wanted.push(Wanted::Directory {
+            path: target_path(format!("{home}/.ssh"))?,
+            mode: Some(0o700),
+            owner: Some((uid, gid)),
+        });
+        wanted.push(Wanted::File {
+            path: target_path(format!("{home}/.ssh/id_ed25519"))?,
+            contents: vault.deploy_key(),
+            credential: "landfall.deploy-key",
+            access: Access {
+                mode: 0o600,
+                uid,
+                gid,
+            },
+        });
+    }
+    if config.keys.age_identity {
+        wanted.push(Wanted::Directory {
+            path: target_path("/etc/age".into())?,
+            mode: Some(0o700),
+            owner: Some((0, 0)),
+        });
+        wanted.push(Wanted::File {
+            path: target_path(format!("/etc/age/{}.agekey", config.host))?,
+            contents: vault.age_identity(),
+            credential: "landfall.age-identity",
+            access: Access::root(0o600),
+        });
+    }
+    Ok(wanted)
+}
+
+fn owner_flaw(stat: &FileStat, owner: (u32, u32)) -> Option<String> {
+    ((stat.st_uid, stat.st_gid) != owner).then(|| {
+        format!(
+            "owner {}:{}, wanted {}:{}",
+            stat.st_uid, stat.st_gid, owner.0, owner.1
+        )
+    })
+}
+
+fn mode_flaw(stat: &FileStat, mode: u32) -> Option<String> {
+    let found = stat.st_mode & 0o7777;
+    (found != mode).then(|| format!("mode {found:04o}, wanted {mode:04o}"))
+}
+
+fn flaws(root: &Utf8Path, wanted: &Wanted<'_>) -> Result<Vec<String>, Fault> {
+    let fault = |e: &std::io::Error| io_fault(format!("{} on the target", wanted.path()), e);
+    let (parent, name) = split(wanted.path());
+    let dir = match rooted::open(root, parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+        Ok(dir) => dir,
+        Err(e) if rooted::is_absent(&e) => return Ok(vec!["missing".into()]),
+        Err(e) => return Err(fault(&e)),
+    };
+    let path = wanted.path().as_str();
+    match wanted {
+        Wanted::Directory { mode, owner, .. } => {
+            let opened = match rooted::open(root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+                Ok(opened) => opened,
+                Err(e) if rooted::is_absent(&e) => return Ok(vec!["missing".into()]),
+                Err(e) => return Err(fault(&e)),
+            };
+            let stat = nix::sys::stat::fstat(&opened).map_err(|e| fault(&e.into()))?;
+            Ok(mode
+                .and_then(|mode| mode_flaw(&stat, mode))
+                .into_iter()
+                .chain(owner.and_then(|owner| owner_flaw(&stat, owner)))
+                .collect())
+        }
+        Wanted::File { contents, access, .. } => {
+            let stat = match rooted::stat_in(&dir, name) {
+                Ok(stat) => stat,
+                Err(e) if rooted::is_absent(&e) => return Ok(vec!["missing".into()]),
+                Err(e) => return Err(fault(&e)),
+            };
+            if stat.st_mode & nix::libc::S_IFMT != nix::libc::S_IFREG {
+                return Ok(vec!["not a regular file".into()]);
+            }
+            let mut found: Vec<String> = mode_flaw(&stat, access.mode)
+                .into_iter()
+                .chain(owner_flaw(&stat, (access.uid, access.gid)))
+                .collect();
+            let there = rooted::read(root, path)?.map(SecretSlice::from);
+            let there = there.as_ref().map_or(&[][..], |bytes| bytes.expose_secret());
+            match contents {
+                Some(contents) if contents.expose_secret() != there => found.push("other contents".into()),
+                None if there.is_empty() => found.push("empty".into()),
+                Some(_) | None => {}
+            }
+            Ok(found)
+        }
+        Wanted::Tree { owner, .. } => {
+            let mut wrong = 0_u64;
+            walk(root, path, &mut |_, _, stat| {
+                wrong += u64::from((stat.st_uid, stat.st_gid) != *owner);
+                Ok(())
+            })?;
+            Ok((wrong > 0)
+                .then(|| format!("{wrong} files do not belong to {}:{}", owner.0, owner.1))
+                .into_iter()
+                .collect())
+        }
+    }
+}
+
+fn split(path: &TargetPath) -> (&str, &str) {
+    path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()))
+}
+
+type Visit<'a> = dyn FnMut(&OwnedFd, &OsStr, &FileStat) -> std::io::Result<()> + 'a;
+
+/// Visits a directory and everything below; links are visited, not followed. Nothing there: nothing visited.
+fn walk(root: &Utf8Path, path: &str, visit: &mut Visit<'_>) -> Result<(), Fault> {
+    let fault = |e: &std::io::Error| io_fault(format!("{path} on the target"), e);
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let dir = match rooted::open(root, parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+        Ok(dir) => dir,
+        Err(e) if rooted::is_absent(&e) => return Ok(()),
+        Err(e) => return Err(fault(&e)),
+    };
+    match rooted::stat_in(&dir, name) {
+        Ok(stat) => walk_entry(&dir, OsStr::new(name), &stat, visit, 0).map_err(|e| fault(&e)),
+        Err(e) if rooted::is_absent(&e) => Ok(()),
+        Err(e) => Err(fault(&e)),
+    }
+}
+
+fn walk_entry(
+    dir: &OwnedFd,
+    name: &OsStr,
+    stat: &FileStat,
+    visit: &mut Visit<'_>,
+    depth: u32,
+) -> std::io::Result<()> {
+    // Git work trees are never this deep; an endless one is not followed into.
+    const DEPTH_MAX: u32 = 200;
+    visit(dir, name, stat)?;
+    if stat.st_mode & nix::libc::S_IFMT != nix::libc::S_IFDIR || depth >= DEPTH_MAX {
+        return Ok(());
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let below = nix::fcntl::openat(dir, name, flags, Mode::empty())?;
+    let mut names = Vec::new();
+    // Through the descriptor, so that nobody can put another directory in its place meanwhile.
+    for entry in fs_err::read_dir(format!("/proc/self/fd/{}", below.as_raw_fd()))? {
+        names.push(entry?.file_name());
+    }
+    for name in names {
+        let stat = rooted::stat_in(&below, &name)?;
+        walk_entry(&below, &name, &stat, visit, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Compares everything.
+pub fn observe(root: &Utf8Path, wanted: &[Wanted<'_>]) -> Result<SecretsFacts, Fault> {
+    let mut placed: Vec<Placed> = Vec::new();
+    for one in wanted {
+        placed.push(Placed {
+            path: one.path().clone(),
+            flaws: flaws(root, one)?,
+        });
+    }
+    Ok(SecretsFacts { placed })
+}
+
+/// Makes right what lies at these paths.
+pub fn perform(root: &Utf8Path, wanted: &[Wanted<'_>], paths: &[TargetPath]) -> Result<(), Fault> {
+    for one in wanted.iter().filter(|one| paths.contains(one.path())) {
+        let path = one.path().as_str();
+        let fault = |e: &std::io::Error| io_fault(format!("{path} on the target"), e);
+        match one {
+            Wanted::Directory { mode, owner, .. } => {
+                let made = match rooted::open(root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+                    Ok(_) => false,
+                    Err(e) if rooted::is_absent(&e) => true,
+                    Err(e) => return Err(fault(&e)),
+                };
+                let default_mode = mode.unwrap_or(if owner.is_some() { 0o700 } else { 0o755 });
+                // Parents that are missing too are made for everybody to pass.
+                rooted::ensure_dir(root, split(one.path()).0, 0o755)?;
+                let dir = rooted::ensure_dir(root, path, default_mode)?;
+                if let Some((uid, gid)) = owner {
+                    nix::unistd::fchown(&dir, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))
+                        .map_err(|e| fault(&e.into()))?;
+                }
+                if let Some(mode) = mode.or(made.then_some(default_mode)) {
+                    fchmod(&dir, Mode::from_bits_truncate(mode)).map_err(|e| fault(&e.into()))?;
+                }
+                nix::unistd::fsync(&dir).map_err(|e| fault(&e.into()))?;
+            }
+            Wanted::File {
+                contents,
+                credential,
+                access,
+                path: at,
+            } => {
+                let contents = contents.ok_or_else(|| missing(credential))?;
+                let (parent, name) = split(at);
+                let dir = rooted::ensure_dir(root, parent, 0o700)?;
+                rooted::write_in(&dir, name, contents.expose_secret(), *access).map_err(|e| fault(&e))?;
+            }
+            Wanted::Tree {
+                owner: (uid, gid), ..
+            } => {
+                walk(root, path, &mut |dir, name, stat| {
+                    if (stat.st_uid, stat.st_gid) == (*uid, *gid) {
+                        return Ok(());
+                    }
+                    let (uid, gid) = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
+                    match fchownat(dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+                        Err(e) => Err(e.into()),
+                    }
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The fault for a secret that is asked for and not at hand.
+pub fn missing(credential: &str) -> Fault {
+    let file = credential.strip_prefix("landfall.").unwrap_or(credential);
+    Fault::needs_change(
+        format!("credential {credential}"),
+        "the configuration asks for it and it is not at hand",
+        format!(
+            "pass it as systemd credential {credential}, or as file {file} on a medium with the label {}, then: landfall resume",
+            crate::real::secrets::MEDIUM_LABEL
+        ),
+    )
+}
