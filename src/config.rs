@@ -10,13 +10,16 @@ mod check;
 mod overrides;
 mod parse;
 
+pub use check::is_disk_name;
 pub use overrides::Overrides;
 pub use parse::{ConfigError, Notation, Position, Problem};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Budget;
 use landfall_states::names::*;
-use landfall_states::plan::{Layout, Machine, Payload, Reference, Repository, RepositorySource, SystemSource};
+use landfall_states::plan::{
+    Layout, Machine, Payload, Reference, Repository, RepositorySource, SystemSource,
+};
 use serde::{Deserialize, Serialize};
 
 /// A whole configuration file.

@@ -1,6 +1,9 @@
 //! landfall: a NixOS installer that never has to start over.
 
+pub mod cli;
 pub mod config;
 pub mod event;
+pub mod exit;
+pub mod lock;
 pub mod real;
 pub mod world;

@@ -3,7 +3,9 @@
 //!
 //! Absent: what a single value's type already refuses, and what depends on the disk (`Plan::derive`).
 
-use super::{Config, Keys, Luks, NixConfig, Problem, RepositoryConfig, SshConfig, Swap, SystemConfig, Unattended};
+use super::{
+    Config, Keys, Luks, NixConfig, Problem, RepositoryConfig, SshConfig, Swap, SystemConfig, Unattended,
+};
 use camino::Utf8Path;
 use landfall_states::fault::Budget;
 use landfall_states::plan::ESP_BYTES_MIN;
@@ -70,7 +72,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if esp_size.bytes() < ESP_BYTES_MIN {
         found.push(problem(
             "esp_size",
-            format!("size \"{esp_size}\" is not allowed: FAT32 needs at least {}M", ESP_BYTES_MIN >> 20),
+            format!(
+                "size \"{esp_size}\" is not allowed: FAT32 needs at least {}M",
+                ESP_BYTES_MIN >> 20
+            ),
             "leave it out (1G), or give at least 260M",
         ));
     }
@@ -168,7 +173,9 @@ pub fn is_disk_name(text: &str) -> bool {
     });
     let numbered = ["nvme", "mmcblk"].iter().any(|prefix| {
         text.strip_prefix(prefix).is_some_and(|rest| {
-            rest.len() <= 8 && rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|b| b.is_ascii_digit() || b == b'n')
+            rest.len() <= 8
+                && rest.starts_with(|c: char| c.is_ascii_digit())
+                && rest.bytes().all(|b| b.is_ascii_digit() || b == b'n')
         })
     });
     (1..=256).contains(&text.len())
@@ -266,7 +273,9 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
         if !right {
             found.push(problem(
                 format!("nix.trusted_public_keys[{index}]"),
-                format!("public key {key:?} is not allowed: NAME:KEY with 44 characters of base 64, one per entry"),
+                format!(
+                    "public key {key:?} is not allowed: NAME:KEY with 44 characters of base 64, one per entry"
+                ),
                 "copy the whole key that the cache publishes",
             ));
         }
@@ -278,7 +287,12 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
         3_600,
         found,
     );
-    seconds("nix.connect_timeout_s", u64::from(*connect_timeout_s), 3_600, found);
+    seconds(
+        "nix.connect_timeout_s",
+        u64::from(*connect_timeout_s),
+        3_600,
+        found,
+    );
     seconds("nix.deadline_s", *deadline_s, 7 * 86_400, found);
 }
 
@@ -290,15 +304,35 @@ fn budget(retry: &Budget, found: &mut Vec<Problem>) {
         backoff_first_ms,
         backoff_max_ms,
     } = *retry;
-    range("retry.phase_attempts_max", u64::from(phase_attempts_max), 1, 10_000, found);
-    range("retry.total_attempts_max", u64::from(total_attempts_max), 1, 100_000, found);
-    range("retry.retries_per_run_max", u64::from(retries_per_run_max), 0, 1_000, found);
+    range(
+        "retry.phase_attempts_max",
+        u64::from(phase_attempts_max),
+        1,
+        10_000,
+        found,
+    );
+    range(
+        "retry.total_attempts_max",
+        u64::from(total_attempts_max),
+        1,
+        100_000,
+        found,
+    );
+    range(
+        "retry.retries_per_run_max",
+        u64::from(retries_per_run_max),
+        0,
+        1_000,
+        found,
+    );
     range("retry.backoff_first_ms", backoff_first_ms, 1, 3_600_000, found);
     range("retry.backoff_max_ms", backoff_max_ms, 1, 3_600_000, found);
     if backoff_first_ms > backoff_max_ms {
         found.push(problem(
             "retry.backoff_first_ms",
-            format!("{backoff_first_ms} is not allowed: at most retry.backoff_max_ms, which is {backoff_max_ms}"),
+            format!(
+                "{backoff_first_ms} is not allowed: at most retry.backoff_max_ms, which is {backoff_max_ms}"
+            ),
             "lower it, or raise retry.backoff_max_ms",
         ));
     }
@@ -347,7 +381,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                     .to_owned(),
             );
         }
-        let over_ssh = url.starts_with("ssh://") || url.starts_with("git+ssh://") || (!url.contains("://") && !url.starts_with('/'));
+        let over_ssh = url.starts_with("ssh://")
+            || url.starts_with("git+ssh://")
+            || (!url.contains("://") && !url.starts_with('/'));
         if over_ssh && config.ssh.known_hosts.is_none() {
             words.push(
                 "repository.remote is reached over ssh and ssh.known_hosts is not given: a host that the installer does \
@@ -355,7 +391,10 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                     .to_owned(),
             );
         }
-        if matches!(config.system, SystemConfig::Prebuilt(_)) && !url.starts_with('/') && !url.starts_with("file://") {
+        if matches!(config.system, SystemConfig::Prebuilt(_))
+            && !url.starts_with('/')
+            && !url.starts_with("file://")
+        {
             words.push(
                 "the system is prebuilt, but the repository is cloned over the network; repository.bundle makes the \
                  install work offline"

@@ -36,13 +36,14 @@ impl Overrides {
                 }
             }
         };
-        let repo_remote = text("REPO_REMOTE", &mut problems).and_then(|value| match value.parse::<RemoteUrl>() {
-            Ok(remote) => Some(remote),
-            Err(bad) => {
-                problems.push(problem("REPO_REMOTE", bad.to_string()));
-                None
-            }
-        });
+        let repo_remote =
+            text("REPO_REMOTE", &mut problems).and_then(|value| match value.parse::<RemoteUrl>() {
+                Ok(remote) => Some(remote),
+                Err(bad) => {
+                    problems.push(problem("REPO_REMOTE", bad.to_string()));
+                    None
+                }
+            });
         let install_disk = text("INSTALL_DISK", &mut problems).and_then(|value| {
             let path = Utf8PathBuf::from(&value);
             let plain = path.components().all(|part| part.as_str() != "..");
@@ -51,7 +52,9 @@ impl Overrides {
             } else {
                 problems.push(problem(
                     "INSTALL_DISK",
-                    format!("device {value:?} is not allowed: a path below /dev, best one of /dev/disk/by-id"),
+                    format!(
+                        "device {value:?} is not allowed: a path below /dev, best one of /dev/disk/by-id"
+                    ),
                 ));
                 None
             }

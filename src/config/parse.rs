@@ -121,7 +121,10 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
     }
     if kind.len() > TEXT_BYTES_MAX {
         return Err(refuse(
-            format!("it has {} bytes; a configuration has at most {TEXT_BYTES_MAX}", kind.len()),
+            format!(
+                "it has {} bytes; a configuration has at most {TEXT_BYTES_MAX}",
+                kind.len()
+            ),
             "give the configuration with --config",
         ));
     }
@@ -240,7 +243,10 @@ fn unknown(path: String, at: Option<Position>, found: &str, known: &[&str]) -> P
     Problem {
         option,
         at,
-        why: format!("there is no option {found:?} here; known are: {}", known.join(", ")),
+        why: format!(
+            "there is no option {found:?} here; known are: {}",
+            known.join(", ")
+        ),
         fix: near_miss(found, known).map(|near| format!("did you mean {near}?")),
     }
 }
@@ -355,7 +361,9 @@ impl<'de> Visitor<'de> for Finder<'_> {
         let mut index = 0;
         loop {
             let found = match self.parts {
-                [_, rest @ ..] if wanted == Some(index) => seq.next_element_seed(Finder { parts: rest })?.is_some(),
+                [_, rest @ ..] if wanted == Some(index) => {
+                    seq.next_element_seed(Finder { parts: rest })?.is_some()
+                }
                 _ => seq.next_element::<IgnoredAny>()?.is_some(),
             };
             if !found {
