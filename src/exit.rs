@@ -16,7 +16,7 @@ pub enum Exit {
     Internal = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// `resume` found no install to resume.
+    /// `resume` found no install to resume, `log` no log.
     NothingToResume = 3,
     /// Another landfall is at work.
     Locked = 4,
@@ -64,7 +64,7 @@ impl Exit {
             Exit::Ok => "landed, or the question was answered",
             Exit::Internal => "landfall could not work at all (output, run directory)",
             Exit::Usage => "wrong command line or configuration; nothing was touched",
-            Exit::NothingToResume => "resume: there is no install to resume",
+            Exit::NothingToResume => "there is no install to resume, or no log to show",
             Exit::Locked => "another landfall is at work",
             Exit::Transient => {
                 "transient fault (network, busy device), and the retries of this run are spent"

@@ -180,7 +180,7 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
         .build()?;
     let done = runtime.block_on(async {
         tokio::spawn(service::feed_watchdog());
-        let signals = tokio::spawn(service::watch_signals(wish, reporter.clone(), doing));
+        let signals = tokio::spawn(service::watch_signals(wish, reporter.clone(), doing.clone()));
         // The handlers stand before anything is done that a signal could cut off.
         tokio::task::yield_now().await;
         if signals.is_finished() {
@@ -210,7 +210,16 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
             Exit::NothingToResume,
             format!("nothing to resume: {why}\n    next: landfall install"),
         )),
-        Err(stopped) => Err(farewell(&stopped)),
+        Err(stopped) => {
+            // Whatever the run told: a watcher of the status learns of the end.
+            if !doing.has_ended() {
+                reporter.tell(Event::Stopped {
+                    phase: stopped.phase.unwrap_or(Phase::Planned),
+                    fault: stopped.fault.clone(),
+                });
+            }
+            Err(farewell(&stopped))
+        }
     }
 }
 
@@ -229,7 +238,7 @@ fn farewell(stopped: &Stopped) -> Failure {
             Some(action) => format!("stopped in phase {phase}, at {action}"),
             None => format!("stopped in phase {phase}"),
         },
-        None => "stopped before the first phase; nothing was written".to_owned(),
+        None => "stopped before the first phase; this run wrote to no disk".to_owned(),
     };
     Failure::new(
         Exit::from(*class),

@@ -18,7 +18,7 @@ use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::real::RUN_DIR;
 use camino::Utf8PathBuf;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use landfall_states::fault::Fault;
 use std::io::Write;
 
@@ -280,19 +280,12 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The command as clap knows it, with the table of exit codes under every `--help`.
+/// The command as clap knows it, with the table of exit codes under the help of what can end in all of them.
 pub fn command() -> clap::Command {
     Cli::command()
-        .after_help(Exit::table())
-        .mut_subcommands(|sub| {
-            sub.arg(
-                clap::Arg::new("help")
-                    .short('h')
-                    .long("help")
-                    .action(ArgAction::Help)
-                    .help("Print help"),
-            )
-        })
+        .after_long_help(Exit::table())
+        .mut_subcommand("install", |sub| sub.after_long_help(Exit::table()))
+        .mut_subcommand("resume", |sub| sub.after_long_help(Exit::table()))
         .disable_help_subcommand(true)
 }
 

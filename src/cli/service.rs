@@ -11,17 +11,22 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// What is being done, for somebody who asks while waiting.
+/// What is being done, for somebody who asks while waiting, and whether an end was told.
 #[derive(Debug, Clone, Default)]
-pub struct Doing(Arc<Mutex<String>>);
+pub struct Doing(Arc<Mutex<(String, bool)>>);
 
 impl Doing {
     /// In a sentence.
     pub fn now(&self) -> String {
-        self.lock().clone()
+        self.lock().0.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, String> {
+    /// Whether `Landed` or `Stopped` was told.
+    pub fn has_ended(&self) -> bool {
+        self.lock().1
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (String, bool)> {
         // A text is never half-written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -29,11 +34,13 @@ impl Doing {
 
 impl Listener for Doing {
     fn take(&mut self, event: &Event) {
+        let mut doing = self.lock();
         match event {
             Event::Begun { what, .. } | Event::Step { what } | Event::Asking { what } => {
-                self.lock().clone_from(what);
+                doing.0.clone_from(what)
             }
-            Event::Reached { phase, .. } => *self.lock() = format!("what follows {phase}"),
+            Event::Reached { phase, .. } => doing.0 = format!("what follows {phase}"),
+            Event::Landed { .. } | Event::Stopped { .. } => doing.1 = true,
             _ => {}
         }
     }

@@ -205,10 +205,18 @@ fn json_problem(path: String, error: &serde_json::Error) -> Problem {
     {
         return missing(path, at, field);
     }
+    // Rust's names of types are not for people.
+    let why = match text.rsplit_once(", expected ") {
+        Some((found, "u32" | "u64")) => format!("{found}, a whole number is allowed"),
+        Some((found, "a sequence")) => format!("{found}, a list is allowed"),
+        Some((found, "a boolean")) => format!("{found}, true or false is allowed"),
+        Some((found, "a string")) => format!("{found}, a text is allowed"),
+        Some(_) | None => text.to_owned(),
+    };
     Problem {
         option: path,
         at,
-        why: text.to_owned(),
+        why,
         fix: None,
     }
 }
@@ -224,12 +232,25 @@ fn ron_problem(path: String, error: ron::error::SpannedError) -> Problem {
         ron::Error::NoSuchStructField { expected, found, .. } => unknown(path, at, found, expected),
         ron::Error::NoSuchEnumVariant { expected, found, .. } => not_one_of(path, at, found, expected),
         ron::Error::MissingStructField { field, .. } => missing(path, at, field),
+        ron::Error::ExpectedString => expected(path, at, "a text in double quotes"),
+        ron::Error::ExpectedBoolean => expected(path, at, "true or false"),
+        ron::Error::ExpectedInteger => expected(path, at, "a whole number"),
+        ron::Error::ExpectedArray => expected(path, at, "a list such as [\"a\", \"b\"]"),
         other => Problem {
             option: path,
             at,
             why: other.to_string(),
             fix: None,
         },
+    }
+}
+
+fn expected(path: String, at: Option<Position>, what: &str) -> Problem {
+    Problem {
+        option: path,
+        at,
+        why: format!("the value is of another type: {what} is allowed"),
+        fix: None,
     }
 }
 
