@@ -77,7 +77,7 @@ impl Lock {
             Ok(file) => file,
             Err((_, Errno::EWOULDBLOCK)) => {
                 // The holder may be between taking the lock and writing its name.
-                let holder = serde_json::from_slice(&fs::read(&path)?).map_or(None, Some);
+                let holder = serde_json::from_slice(&fs::read(&path)?).ok();
                 return Err(LockError::Held(holder, now_ms));
             }
             Err((_, errno)) => return Err(LockError::Io(errno.into())),

@@ -1,5 +1,7 @@
 //! Promise: a configuration is either refused with option, value, rule and place, or it means what its author wrote.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
 use camino::Utf8Path;
 use landfall::config::*;
 use landfall_states::fault::Budget;

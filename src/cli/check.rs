@@ -3,7 +3,7 @@
 //!
 //! Absent: the machine. What depends on the disk is said by `landfall plan`.
 
-use super::{CheckArgs, Failure};
+use super::{CheckArgs, Failure, complain};
 use crate::config::Config;
 use crate::exit::Exit;
 use landfall_states::plan::Machine;
@@ -16,7 +16,7 @@ pub(super) fn command(args: &CheckArgs, out: &mut dyn Write) -> Result<Exit, Fai
     config.layout(Machine::native())?;
     config.payload()?;
     for warning in config.warnings() {
-        eprintln!("warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
     if *print {
         let text = config.to_ron().map_err(|e| {

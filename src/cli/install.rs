@@ -6,7 +6,8 @@
 
 use super::service::{self, Doing, ServiceManager};
 use super::{
-    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, config_path, progress, since_boot_ms, words,
+    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, since_boot_ms,
+    words,
 };
 use crate::config::{Config, OnSuccess, Overrides};
 use crate::event::{Event, Reporter};
@@ -147,7 +148,7 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
     })?;
     let config = Config::read_with(&path, &overrides)?;
     for warning in config.warnings() {
-        eprintln!("warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
     make_private_dir(run_dir)
         .map_err(|e| Failure::new(Exit::Internal, format!("{e}\n    next: run it as root")))?;

@@ -35,7 +35,9 @@ pub const CONFIG_FILES: [&str; 2] = ["/etc/landfall/install.json", "/etc/landfal
     version,
     max_term_width = 100,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_long_help = Exit::table()
 )]
 pub struct Cli {
     /// Say more: what programs print, and landfall's own trace on standard error
@@ -56,8 +58,10 @@ pub enum Command {
     ///
     /// This is what the service runs. Before the first byte is written, everything that can be checked is checked, and
     /// somebody has agreed to the erasure of exactly this disk.
+    #[command(after_long_help = Exit::table())]
     Install(InstallArgs),
     /// Go on with an install that was cut off; never begin one
+    #[command(after_long_help = Exit::table())]
     Resume(ResumeArgs),
     /// Show where the install is
     Status(StatusArgs),
@@ -280,13 +284,9 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The command as clap knows it, with the table of exit codes under the help of what can end in all of them.
+/// The command as clap knows it.
 pub fn command() -> clap::Command {
     Cli::command()
-        .after_long_help(Exit::table())
-        .mut_subcommand("install", |sub| sub.after_long_help(Exit::table()))
-        .mut_subcommand("resume", |sub| sub.after_long_help(Exit::table()))
-        .disable_help_subcommand(true)
 }
 
 /// Runs the command line of this process.
@@ -298,7 +298,8 @@ pub fn main() -> Exit {
     if cli.verbose {
         service::trace_to_stderr();
     }
-    let mut out = std::io::stdout().lock();
+    // Not locked: listeners write to it too, and not all of them from this thread.
+    let mut out = std::io::stdout();
     let done = run(&cli, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)
@@ -307,7 +308,7 @@ pub fn main() -> Exit {
         Ok(exit) => exit,
         Err(Failure { exit, text }) => {
             if !text.is_empty() {
-                eprintln!("landfall: {text}");
+                complain(&format!("landfall: {text}"));
             }
             exit
         }
@@ -330,6 +331,14 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Check(args) => check::command(args, out),
         Command::Completions { shell } => reference::completions(*shell, out),
         Command::Man { out: dir } => reference::man(dir.as_deref(), out),
+    }
+}
+
+/// A line on standard error. `eprintln!` would panic when it is gone (a serial console that hung up), and a panic must not
+/// end an install; where standard error fails there is nobody left to be told.
+pub(crate) fn complain(text: &str) {
+    match writeln!(std::io::stderr(), "{text}") {
+        Ok(()) | Err(_) => {}
     }
 }
 

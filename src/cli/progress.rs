@@ -4,7 +4,7 @@
 //! Absent: what events mean (`words`), and who tells them.
 
 use super::words::{self, Weight};
-use super::{ProgressMode, since_boot_ms, status};
+use super::{ProgressMode, complain, since_boot_ms, status};
 use crate::event::{Event, Listener};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -77,10 +77,10 @@ impl<W: Write> Patient<W> {
             && let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
         {
             self.out = None;
-            eprintln!(
+            complain(&format!(
                 "landfall: {} takes no more: {error}; the install goes on",
                 self.what
-            );
+            ));
         }
     }
 }
@@ -333,7 +333,9 @@ impl LogFile {
             Err(error) => {
                 // Going on would fill the memory that tmpfs lives in.
                 self.out.out = None;
-                eprintln!("landfall: the log cannot be put aside and ends here: {error}");
+                complain(&format!(
+                    "landfall: the log cannot be put aside and ends here: {error}"
+                ));
             }
         }
     }
@@ -404,7 +406,9 @@ impl Listener for StatusFile {
         }
         if let Err(error) = self.replace() {
             self.silent = true;
-            eprintln!("landfall: the status is shown no more: {error}; the install goes on");
+            complain(&format!(
+                "landfall: the status is shown no more: {error}; the install goes on"
+            ));
         }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Absent: the safe points themselves (`real::stop`, the driver).
 
+use super::complain;
 use crate::event::{Event, Listener, Reporter};
 use sd_notify::NotifyState;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +60,9 @@ impl ServiceManager {
             && let Err(error) = sd_notify::notify(states)
         {
             self.silent = true;
-            eprintln!("landfall: the service manager cannot be told anything: {error}; the install goes on");
+            complain(&format!(
+                "landfall: the service manager cannot be told anything: {error}; the install goes on"
+            ));
         }
     }
 }
@@ -114,7 +117,7 @@ pub async fn feed_watchdog() {
     loop {
         beat.tick().await;
         if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
-            eprintln!("landfall: the watchdog cannot be fed: {error}");
+            complain(&format!("landfall: the watchdog cannot be fed: {error}"));
             return;
         }
     }
@@ -165,6 +168,53 @@ pub fn trace_to_stderr() {
         .without_time()
         .try_init();
     if let Err(error) = tracing {
-        eprintln!("landfall: no trace: {error}");
+        complain(&format!("landfall: no trace: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::real::stop::Stop;
+    use nix::sys::signal::{Signal, raise};
+
+    struct Heard(Arc<Mutex<Vec<String>>>);
+    impl Listener for Heard {
+        fn take(&mut self, event: &Event) {
+            self.0.lock().unwrap().push(super::super::words::of(event).1);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_signal_asks_the_second_is_answered() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (reporter, doing) = (Reporter::default(), Doing::default());
+        reporter.add(Box::new(Heard(heard.clone())));
+        reporter.add(Box::new(doing.clone()));
+        let (wish, stop) = Stop::new();
+        let watching = tokio::spawn(watch_signals(wish, reporter.clone(), doing));
+        tokio::task::yield_now().await;
+        reporter.step("mkfs.ext4 root-web");
+        assert!(!stop.is_requested());
+        // SIGHUP: the test runner itself uses the others.
+        raise(Signal::SIGHUP).unwrap();
+        stop.requested().await;
+        assert!(stop.fault().why.contains("SIGHUP"));
+        raise(Signal::SIGHUP).unwrap();
+        for _ in 0..100 {
+            if heard.lock().unwrap().len() >= 3 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        watching.abort();
+        let heard = heard.lock().unwrap();
+        assert_eq!(
+            heard[1..],
+            [
+                "note: SIGHUP: stopping at the next safe point, with everything saved",
+                "note: SIGHUP: still stopping; waiting for: mkfs.ext4 root-web"
+            ]
+        );
     }
 }

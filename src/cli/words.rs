@@ -124,7 +124,7 @@ pub fn bytes(count: u64) -> String {
     const UNITS: [(&str, u32); 5] = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     for (name, shift) in UNITS {
         if count >> shift > 0 {
-            let tenths = u128::from(count) * 10 >> shift;
+            let tenths = (u128::from(count) * 10) >> shift;
             return format!("{}.{} {name}", tenths / 10, tenths % 10);
         }
     }
