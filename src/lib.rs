@@ -1,8 +1,11 @@
 //! landfall: a NixOS installer that never has to start over.
 
+pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod event;
+pub mod exit;
+pub mod lock;
 pub mod real;
 pub mod store;
 pub mod world;

@@ -1,2 +1,5 @@
 //! landfall.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    landfall::cli::main().into()
+}

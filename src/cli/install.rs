@@ -1,0 +1,297 @@
+//! `landfall install` and `landfall resume`. Law: this file prepares a run (configuration, lock, listeners, signals) and
+//! reports its end; the run itself is the driver's. After a failure the machine stays on, and the last lines say the
+//! phase, the reason and the one command to continue.
+//!
+//! Absent: phases, disks, decisions.
+
+use super::service::{self, Doing, ServiceManager};
+use super::{
+    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, since_boot_ms,
+    words,
+};
+use crate::config::{Config, OnSuccess, Overrides};
+use crate::event::{Event, Reporter};
+use crate::exit::Exit;
+use crate::lock::{Lock, LockError, make_private_dir};
+use crate::real::command::Program;
+use crate::real::stop::Stop;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::Phase;
+use landfall_states::fault::Fault;
+use std::time::Duration;
+
+/// What a run was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstallOptions {
+    /// The configuration file, if one was named.
+    pub config: Option<Utf8PathBuf>,
+    /// Never begin an install.
+    pub resume_only: bool,
+    /// Begin the counts of attempts anew.
+    pub forgive: bool,
+    /// Begin anew on a finished disk; somebody has to agree.
+    pub reinstall: bool,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// Where the passphrase can be read.
+    pub passphrase_fd: Option<i32>,
+    /// The disk whose erasure was agreed to on the command line: serial number, WWN or by-id name.
+    pub erase_disk: Option<String>,
+}
+
+impl InstallOptions {
+    /// The command's name, as in [`Event::Started`].
+    pub fn command(&self) -> &'static str {
+        if self.resume_only { "resume" } else { "install" }
+    }
+}
+
+impl From<&InstallArgs> for InstallOptions {
+    fn from(args: &InstallArgs) -> Self {
+        let InstallArgs {
+            run,
+            reinstall,
+            erase_disk,
+        } = args;
+        InstallOptions {
+            reinstall: *reinstall,
+            erase_disk: erase_disk.clone(),
+            resume_only: false,
+            ..run.into()
+        }
+    }
+}
+
+impl From<&ResumeArgs> for InstallOptions {
+    fn from(args: &ResumeArgs) -> Self {
+        let ResumeArgs { run } = args;
+        run.into()
+    }
+}
+
+impl From<&RunArgs> for InstallOptions {
+    fn from(args: &RunArgs) -> Self {
+        let RunArgs {
+            config,
+            forgive,
+            progress,
+            passphrase_fd,
+        } = args;
+        InstallOptions {
+            config: config.config.clone(),
+            resume_only: true,
+            forgive: *forgive,
+            reinstall: false,
+            progress: *progress,
+            passphrase_fd: *passphrase_fd,
+            erase_disk: None,
+        }
+    }
+}
+
+/// What a run has at hand.
+#[derive(Debug)]
+pub struct Session {
+    /// The configuration, with the environment's overrides in it.
+    pub config: Config,
+    /// What the environment says besides (`INSTALL_DISK`).
+    pub overrides: Overrides,
+    /// Where events go.
+    pub reporter: Reporter,
+    /// The wish to stop.
+    pub stop: Stop,
+    /// Where landfall keeps what lives until the next boot.
+    pub run_dir: Utf8PathBuf,
+}
+
+/// How a run ended that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It landed now.
+    Landed,
+    /// It had landed before (rule 16); nothing was touched.
+    AlreadyLanded,
+    /// There is nothing to resume: why.
+    NothingToResume(String),
+}
+
+/// Stopped before the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Where, once there was a plan.
+    pub phase: Option<Phase>,
+    /// Why, and what to do.
+    pub fault: Fault,
+}
+
+/// The run. Tells its events (from `Started` to `Landed` or `Stopped`) to the session's reporter.
+pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, Stopped> {
+    session.reporter.tell(Event::Started {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: session.config.host.to_string(),
+        command: options.command().to_owned(),
+    });
+    Err(Stopped {
+        phase: None,
+        fault: Fault::permanent(
+            "landfall",
+            "this build has no driver: not wired",
+            "use a complete build of landfall",
+        ),
+    })
+}
+
+pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool) -> Result<Exit, Failure> {
+    let overrides = Overrides::from_environment()?;
+    let path = config_path(&super::ConfigArgs {
+        config: options.config.clone(),
+    })?;
+    let config = Config::read_with(&path, &overrides)?;
+    for warning in config.warnings() {
+        complain(&format!("warning: {warning}"));
+    }
+    make_private_dir(run_dir)
+        .map_err(|e| Failure::new(Exit::Internal, format!("{e}\n    next: run it as root")))?;
+    let _lock = Lock::take(run_dir, options.command(), since_boot_ms()).map_err(|error| match error {
+        LockError::Held(..) => Failure::new(
+            Exit::Locked,
+            format!("{error}\n    next: landfall status --watch"),
+        ),
+        LockError::Io(_) => Failure::new(Exit::Internal, error.to_string()),
+    })?;
+    let reporter = Reporter::default();
+    let doing = Doing::default();
+    reporter.add(progress::on_stdout(options.progress, verbose));
+    reporter.add(Box::new(progress::LogFile::open(run_dir)?));
+    reporter.add(Box::new(progress::StatusFile::new(run_dir)));
+    reporter.add(Box::new(ServiceManager::default()));
+    reporter.add(Box::new(doing.clone()));
+    let (wish, stop) = Stop::new();
+    let on_success = config.on_success;
+    let session = Session {
+        config,
+        overrides,
+        reporter: reporter.clone(),
+        stop,
+        run_dir: run_dir.to_owned(),
+    };
+    // One thread: the order of effects is the order of the code.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(async {
+        tokio::spawn(service::feed_watchdog());
+        let signals = tokio::spawn(service::watch_signals(wish, reporter.clone(), doing.clone()));
+        // The handlers stand before anything is done that a signal could cut off.
+        tokio::task::yield_now().await;
+        if signals.is_finished() {
+            return Err(Failure::new(Exit::Internal, "signals cannot be caught"));
+        }
+        Ok(run(&options, session).await)
+    })?;
+    let leave = |what: OnSuccess| runtime.block_on(leave(what, &reporter));
+    match done {
+        Ok(Outcome::Landed) => {
+            leave(on_success)?;
+            Ok(Exit::Ok)
+        }
+        Ok(Outcome::AlreadyLanded) => {
+            // A person who types `resume` wants to know; only the unattended start ends as configured.
+            if options.resume_only {
+                reporter.notice("this install has landed already; nothing was touched");
+            } else {
+                reporter.notice(
+                    "this install has landed already; nothing was touched: remove the installer's medium",
+                );
+                leave(on_success)?;
+            }
+            Ok(Exit::AlreadyLanded)
+        }
+        Ok(Outcome::NothingToResume(why)) => Err(Failure::new(
+            Exit::NothingToResume,
+            format!("nothing to resume: {why}\n    next: landfall install"),
+        )),
+        Err(stopped) => {
+            // Whatever the run told: a watcher of the status learns of the end.
+            if !doing.has_ended() {
+                reporter.tell(Event::Stopped {
+                    phase: stopped.phase.unwrap_or(Phase::Planned),
+                    fault: stopped.fault.clone(),
+                });
+            }
+            Err(farewell(&stopped))
+        }
+    }
+}
+
+/// The last lines after a failure.
+fn farewell(stopped: &Stopped) -> Failure {
+    let Stopped { phase, fault } = stopped;
+    let Fault {
+        class,
+        what,
+        why,
+        next,
+        retry_after_s: _,
+    } = fault;
+    let phase = match phase {
+        Some(phase) => match phase.action() {
+            Some(action) => format!("stopped in phase {phase}, at {action}"),
+            None => format!("stopped in phase {phase}"),
+        },
+        None => "stopped before the first phase; this run wrote to no disk".to_owned(),
+    };
+    Failure::new(
+        Exit::from(*class),
+        format!(
+            "{phase} ({class})\n    what: {}\n    why:  {}\n    next: {}\n    log:  landfall log",
+            words::one_line(what),
+            words::one_line(why),
+            words::one_line(next)
+        ),
+    )
+}
+
+/// Powers off or reboots, as configured.
+async fn leave(what: OnSuccess, reporter: &Reporter) -> Result<(), Failure> {
+    let verb = match what {
+        OnSuccess::PowerOff => "poweroff",
+        OnSuccess::Reboot => "reboot",
+        OnSuccess::Stay => return Ok(()),
+    };
+    reporter.step(format!("systemctl {verb}"));
+    Program::new("systemctl")
+        .arg(verb)
+        .deadline(Duration::from_secs(60))
+        .run(reporter, &Stop::never())
+        .await?
+        .or_fault(|how| {
+            Fault::needs_change(
+                format!("systemctl {verb}"),
+                how,
+                "the system has landed; switch the machine off",
+            )
+        })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_name_phase_reason_and_one_command() {
+        let failure = farewell(&Stopped {
+            phase: Some(Phase::Formatted),
+            fault: Fault::transient("clone of https://forge.example/o/r", "connection reset"),
+        });
+        assert_eq!(failure.exit, Exit::Transient);
+        expect_test::expect![[r#"
+            stopped in phase Formatted, at CloneConfiguration (transient)
+                what: clone of https://forge.example/o/r
+                why:  connection reset
+                next: landfall resume
+                log:  landfall log"#]]
+        .assert_eq(&failure.text);
+    }
+}

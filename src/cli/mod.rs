@@ -1,0 +1,374 @@
+//! The command line. Law: one file per command; a command reads its arguments, asks the rest of landfall, prints, and
+//! says how it ended in one of the codes of `exit`. Whatever is printed here comes from facts or typed events.
+//!
+//! Absent: decisions about disks and phases (the states and the driver make them).
+
+pub mod check;
+pub mod disks;
+pub mod install;
+pub mod log;
+pub mod plan;
+pub mod progress;
+pub mod reference;
+pub mod service;
+pub mod status;
+pub mod words;
+
+use crate::config::ConfigError;
+use crate::exit::Exit;
+use crate::real::RUN_DIR;
+use camino::Utf8PathBuf;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use landfall_states::fault::Fault;
+use std::io::Write;
+
+/// Where a configuration is looked for, in this order, when none is named.
+pub const CONFIG_FILES: [&str; 2] = ["/etc/landfall/install.json", "/etc/landfall/install.ron"];
+
+/// A NixOS installer that never has to start over
+///
+/// landfall installs one host. Whatever interrupts it (a power cut, a dropped network, kill -9), the next start goes on
+/// at the right phase; the disk is never partitioned twice and nothing finished is formatted again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "landfall",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_long_help = Exit::table()
+)]
+pub struct Cli {
+    /// Say more: what programs print, and landfall's own trace on standard error
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// Where landfall keeps what lives until the next boot
+    #[arg(long, global = true, hide = true, default_value = RUN_DIR, value_name = "DIR")]
+    pub run_dir: Utf8PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Install this host, or go on with an install that was cut off
+    ///
+    /// This is what the service runs. Before the first byte is written, everything that can be checked is checked, and
+    /// somebody has agreed to the erasure of exactly this disk.
+    #[command(after_long_help = Exit::table())]
+    Install(InstallArgs),
+    /// Go on with an install that was cut off; never begin one
+    #[command(after_long_help = Exit::table())]
+    Resume(ResumeArgs),
+    /// Show where the install is
+    Status(StatusArgs),
+    /// Show what would be done, byte for byte; touch nothing
+    ///
+    /// For the disk that an install would choose, or for a disk that is only described (--disk-size with --disk-serial
+    /// or --disk-wwn): the ids are those that the install on that disk will have.
+    Plan(PlanArgs),
+    /// Show the disks, which one would be chosen, and why not the others
+    Disks(DisksArgs),
+    /// Show what happened
+    Log(LogArgs),
+    /// Check a configuration file
+    Check(CheckArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual pages
+    Man {
+        /// Write all pages into this directory instead of printing the first
+        #[arg(long, value_name = "DIR")]
+        out: Option<Utf8PathBuf>,
+    },
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// The configuration, RON or JSON [default: /etc/landfall/install.json, then /etc/landfall/install.ron]
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<Utf8PathBuf>,
+}
+
+/// Arguments of both `install` and `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Begin the counts of attempts anew, after their limit was reached and the cause mended
+    #[arg(long)]
+    pub forgive: bool,
+    /// How progress is shown; auto: a status line on a terminal, else plain lines
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub progress: ProgressMode,
+    /// Read the LUKS passphrase from this open file descriptor, up to the first line feed or the end
+    #[arg(long, value_name = "N", value_parser = passphrase_fd)]
+    pub passphrase_fd: Option<i32>,
+}
+
+/// Arguments of `install`.
+#[derive(Debug, Clone, Args)]
+pub struct InstallArgs {
+    /// Arguments shared with `resume`.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Begin anew, even on a disk where an install has landed; somebody has to agree again
+    #[arg(long)]
+    pub reinstall: bool,
+    /// Agree in advance to the erasure of this disk, named by serial number, WWN, or the name of its link in
+    /// /dev/disk/by-id
+    #[arg(long, value_name = "SERIAL|WWN|BY-ID", value_parser = disk_name)]
+    pub erase_disk: Option<String>,
+}
+
+/// Arguments of `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeArgs {
+    /// Arguments shared with `install`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Show it again every second, until the run has ended
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// As JSON
+    #[arg(long, conflicts_with = "dot")]
+    pub json: bool,
+    /// As a graph for Graphviz
+    #[arg(long)]
+    pub dot: bool,
+    /// Size of a disk that is only described, in bytes or as 64G
+    #[arg(long, value_name = "SIZE", value_parser = plan::disk_size)]
+    pub disk_size: Option<u64>,
+    /// Serial number of that disk
+    #[arg(long, value_name = "SERIAL", requires = "disk_size")]
+    pub disk_serial: Option<String>,
+    /// World Wide Name of that disk
+    #[arg(long, value_name = "WWN", requires = "disk_size")]
+    pub disk_wwn: Option<String>,
+    /// Bytes of a logical sector of that disk: 512 or 4096
+    #[arg(long, value_name = "BYTES", requires = "disk_size", default_value_t = 512)]
+    pub sector_bytes: u32,
+}
+
+/// Arguments of `disks`.
+#[derive(Debug, Clone, Args)]
+pub struct DisksArgs {
+    /// As a JSON list
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `log`.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// As JSON lines, as they were kept
+    #[arg(long)]
+    pub json: bool,
+    /// Go on as more happens, until the run has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Another log, such as /mnt/var/log/landfall/install.jsonl of an installed system
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<Utf8PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The file, RON or JSON
+    pub file: Utf8PathBuf,
+    /// Print the normal form: every option, defaults included, in RON
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// tty on a terminal, else plain
+    #[default]
+    Auto,
+    /// A status line under the steps
+    Tty,
+    /// Plain lines, for serial consoles and journals
+    Plain,
+    /// JSON lines, one event each
+    Json,
+}
+
+fn passphrase_fd(text: &str) -> Result<i32, String> {
+    match text.parse::<i32>() {
+        Ok(fd) if fd == 0 || fd > 2 => Ok(fd),
+        Ok(_) | Err(_) => Err("a file descriptor that is open for reading: 0, or 3 and above".to_owned()),
+    }
+}
+
+fn disk_name(text: &str) -> Result<String, String> {
+    if crate::config::is_disk_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "a serial number, a WWN, or the name of a link in /dev/disk/by-id without the path; kernel names change from \
+             boot to boot (landfall disks shows the names)"
+                .to_owned(),
+        )
+    }
+}
+
+/// Why a command could not do what it was asked; printed on standard error.
+#[derive(Debug)]
+pub struct Failure {
+    /// The code.
+    pub exit: Exit,
+    /// The text; may be empty when everything was said.
+    pub text: String,
+}
+
+impl Failure {
+    /// With a text.
+    pub fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Failure {
+            exit,
+            text: text.into(),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Failure::new(
+            Exit::from(fault.class),
+            format!("{fault} ({})\n    next: {}", fault.class, fault.next),
+        )
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        // A reader that has seen enough (`landfall log | head`) is no failure.
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Failure::new(Exit::Ok, "")
+        } else {
+            Failure::new(Exit::Internal, error.to_string())
+        }
+    }
+}
+
+/// The command as clap knows it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the command line of this process.
+pub fn main() -> Exit {
+    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    if cli.verbose {
+        service::trace_to_stderr();
+    }
+    // Not locked: listeners write to it too, and not all of them from this thread.
+    let mut out = std::io::stdout();
+    let done = run(&cli, &mut out).and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
+    match done {
+        Ok(exit) => exit,
+        Err(Failure { exit, text }) => {
+            if !text.is_empty() {
+                complain(&format!("landfall: {text}"));
+            }
+            exit
+        }
+    }
+}
+
+fn run(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let Cli {
+        verbose,
+        run_dir,
+        command,
+    } = cli;
+    match command {
+        Command::Install(args) => install::command(args.into(), run_dir, *verbose),
+        Command::Resume(args) => install::command(args.into(), run_dir, *verbose),
+        Command::Status(args) => status::command(args, run_dir, out),
+        Command::Plan(args) => plan::command(args, out),
+        Command::Disks(args) => disks::command(args, out),
+        Command::Log(args) => log::command(args, run_dir, out),
+        Command::Check(args) => check::command(args, out),
+        Command::Completions { shell } => reference::completions(*shell, out),
+        Command::Man { out: dir } => reference::man(dir.as_deref(), out),
+    }
+}
+
+/// A line on standard error. `eprintln!` would panic when it is gone (a serial console that hung up), and a panic must not
+/// end an install; where standard error fails there is nobody left to be told.
+pub(crate) fn complain(text: &str) {
+    match writeln!(std::io::stderr(), "{text}") {
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// The configuration that a command means.
+pub fn config_path(args: &ConfigArgs) -> Result<Utf8PathBuf, Failure> {
+    if let Some(path) = &args.config {
+        return Ok(path.clone());
+    }
+    for path in CONFIG_FILES.map(Utf8PathBuf::from) {
+        if path.try_exists()? {
+            return Ok(path);
+        }
+    }
+    Err(Failure::new(
+        Exit::Usage,
+        format!(
+            "there is no configuration: neither {} exists\n    fix: give one with --config FILE",
+            CONFIG_FILES.join(" nor ")
+        ),
+    ))
+}
+
+/// Milliseconds since boot, suspend included: the same clock in every process, whatever the wall clock says.
+pub fn since_boot_ms() -> u64 {
+    match nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
+        Ok(time) => {
+            let (seconds, nanos) = (time.tv_sec().max(0) as u64, time.tv_nsec().max(0) as u64);
+            seconds * 1_000 + nanos / 1_000_000
+        }
+        // Linux has had this clock since 2.6.39; without one, ages are shown as 0.
+        Err(_) => 0,
+    }
+}

@@ -1,0 +1,328 @@
+//! `landfall plan`: what would be done. Law: the plan that is printed is made by the same function as the plan that is
+//! carried out, so the ids are the ids; nothing is opened for writing.
+//!
+//! Absent: whether the disk is in use, and consent: the plan says what, `landfall disks` says where.
+
+use super::{Failure, PlanArgs, config_path, disks, words};
+use crate::config::{Config, Overrides};
+use crate::exit::Exit;
+use landfall_states::anchored::{Container, EncryptVolumes};
+use landfall_states::bootable::ProvisionSecrets;
+use landfall_states::cloned::RealiseSystem;
+use landfall_states::encrypted::{FormatVolumes, Target};
+use landfall_states::formatted::CloneConfiguration;
+use landfall_states::installed::InstallBootLoader;
+use landfall_states::names::{Revision, Size, StorePath};
+use landfall_states::partitioned::AnchorCheckpoint;
+use landfall_states::plan::{DiskIdentity, Machine, Plan, Reference, Role, SystemSource, Volume};
+use landfall_states::planned::Planned;
+use landfall_states::provisioned::Land;
+use landfall_states::realised::InstallSystem;
+use landfall_states::{Phase, Step};
+use serde::Serialize;
+use std::io::Write;
+
+/// Stands in for what preflight will pin; replaced in the texts.
+const UNPINNED_REVISION: &str = "0000000000000000000000000000000000000000";
+/// Stands in for what the build will give; replaced in the texts.
+const UNBUILT_SYSTEM: &str = "/nix/store/00000000000000000000000000000000-unbuilt";
+
+/// One step in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepText {
+    /// The state it leads on from.
+    pub from: Phase,
+    /// Its name.
+    pub action: &'static str,
+    /// What it does.
+    pub what: String,
+}
+
+/// `64G` or a number of bytes.
+pub(super) fn disk_size(text: &str) -> Result<u64, String> {
+    if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+        return text
+            .parse()
+            .map_err(|_| "a number of bytes below 2^64, or a size such as 64G".to_owned());
+    }
+    text.parse::<Size>()
+        .map(Size::bytes)
+        .map_err(|bad| bad.to_string())
+}
+
+pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let PlanArgs {
+        config,
+        json,
+        dot,
+        disk_size,
+        disk_serial,
+        disk_wwn,
+        sector_bytes,
+    } = args;
+    let config = Config::read_with(&config_path(config)?, &Overrides::from_environment()?)?;
+    let disk = match disk_size {
+        Some(size_bytes) => DiskIdentity {
+            wwn: disk_wwn.clone(),
+            serial: disk_serial.clone(),
+            path: None,
+            size_bytes: *size_bytes,
+            sector_bytes: *sector_bytes,
+        },
+        None => disks::chosen()?,
+    };
+    let plan = Plan::derive(
+        &config.host,
+        &config.layout(Machine::native())?,
+        &config.payload()?,
+        &disk,
+        config.reinstall,
+    )
+    .map_err(|e| {
+        Failure::new(
+            Exit::Usage,
+            format!("no plan: {e}\n    fix: name another disk, or change the layout"),
+        )
+    })?;
+    let steps = steps(&plan)?;
+    if *json {
+        print_json(&plan, &steps, out)?;
+    } else if *dot {
+        print_dot(&plan, &steps, out)?;
+    } else {
+        print_text(&plan, &steps, out)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Every step, described by the very actions that will be carried out.
+pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
+    let bad = |e: landfall_states::names::BadValue| Failure::new(Exit::Internal, e.to_string());
+    let unpinned: Revision = UNPINNED_REVISION.parse().map_err(bad)?;
+    let unbuilt: StorePath = UNBUILT_SYSTEM.parse().map_err(bad)?;
+    let revision = match &plan.payload.repository.reference {
+        Reference::Revision(revision) => revision.clone(),
+        Reference::Default | Reference::Branch(_) => unpinned,
+    };
+    let system = match &plan.payload.system {
+        SystemSource::Prebuilt(path) => path.clone(),
+        SystemSource::Flake => unbuilt,
+    };
+    let pinned_from = match &plan.payload.repository.reference {
+        Reference::Revision(revision) => revision.to_string(),
+        Reference::Branch(name) => format!("(what {name} is when the install begins)"),
+        Reference::Default => "(what the default branch is when the install begins)".to_owned(),
+    };
+    let part = |role: Role| {
+        plan.partition(role)
+            .cloned()
+            .ok_or_else(|| Failure::new(Exit::Internal, format!("the plan has no partition for {role:?}")))
+    };
+    let disk = plan.disk.clone();
+    let (root, host) = (part(Role::Root)?, plan.host.clone());
+    let mut steps = Vec::new();
+    let mut add = |from: Phase, what: String| {
+        let what = what
+            .replace(UNPINNED_REVISION, &pinned_from)
+            .replace(UNBUILT_SYSTEM, "(the system that was built)");
+        if let Some(action) = from.action() {
+            steps.push(StepText { from, action, what });
+        }
+    };
+    add(
+        Phase::Planned,
+        Planned::new(plan.clone(), revision.clone(), None, false)
+            .action(None)
+            .describe(),
+    );
+    add(
+        Phase::Partitioned,
+        AnchorCheckpoint {
+            disk: disk.clone(),
+            partition: part(Role::Esp)?,
+            volume: plan.esp.clone(),
+            claimed: false,
+            consent: None,
+        }
+        .describe(),
+    );
+    add(
+        Phase::Anchored,
+        EncryptVolumes {
+            disk: disk.clone(),
+            container: plan.luks.clone().map(|volume| Container {
+                partition: root.clone(),
+                volume,
+            }),
+            claimed: false,
+            consent: None,
+        }
+        .describe(),
+    );
+    let swap = match &plan.swap {
+        None => None,
+        Some(volume) => Some(Target {
+            partition: part(Role::Swap)?,
+            volume: volume.clone(),
+            inside_luks: false,
+        }),
+    };
+    add(
+        Phase::Encrypted,
+        FormatVolumes {
+            disk,
+            root: Target {
+                partition: root,
+                volume: plan.root.clone(),
+                inside_luks: plan.luks.is_some(),
+            },
+            swap,
+            claimed: false,
+            consent: None,
+        }
+        .describe(),
+    );
+    let repository = plan.payload.repository.clone();
+    add(
+        Phase::Formatted,
+        CloneConfiguration {
+            install: plan.install,
+            repository: repository.clone(),
+            revision: revision.clone(),
+        }
+        .describe(),
+    );
+    add(
+        Phase::Cloned,
+        RealiseSystem {
+            host: host.clone(),
+            source: plan.payload.system.clone(),
+            repository,
+            revision,
+            verify: false,
+        }
+        .describe(),
+    );
+    add(
+        Phase::Realised,
+        InstallSystem {
+            system: system.clone(),
+        }
+        .describe(),
+    );
+    add(
+        Phase::Installed,
+        InstallBootLoader {
+            system: system.clone(),
+        }
+        .describe(),
+    );
+    add(
+        Phase::Bootable,
+        ProvisionSecrets {
+            host: host.to_string(),
+        }
+        .describe(),
+    );
+    add(
+        Phase::Provisioned,
+        Land {
+            install: plan.install,
+            system,
+        }
+        .describe(),
+    );
+    Ok(steps)
+}
+
+/// For people: identity, table, volumes, steps.
+pub fn print_text(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::io::Result<()> {
+    let Plan {
+        host,
+        install,
+        nonce,
+        disk,
+        layout: _,
+        layout_digest,
+        payload: _,
+        payload_digest,
+        table,
+        esp,
+        luks,
+        root,
+        swap,
+    } = plan;
+    writeln!(out, "host      {host}")?;
+    writeln!(
+        out,
+        "disk      {}, {} ({} bytes, sectors of {})",
+        disk.name(),
+        words::bytes(disk.size_bytes),
+        disk.size_bytes,
+        disk.sector_bytes
+    )?;
+    writeln!(out, "install   {install} (reinstall number {nonce})")?;
+    writeln!(out, "layout    sha256:{layout_digest}")?;
+    writeln!(out, "payload   sha256:{payload_digest}")?;
+    writeln!(out, "\nGPT {}", table.disk_guid)?;
+    let sector = u64::from(table.sector_bytes);
+    for entry in &table.entries {
+        let bytes = entry.sectors() * sector;
+        writeln!(
+            out,
+            "  {} {}\n      type     {}\n      PARTUUID {}\n      sectors  {} to {}\n      bytes    {} to {} ({bytes}, {})",
+            entry.number,
+            entry.name,
+            entry.type_guid,
+            entry.partuuid,
+            entry.first_lba,
+            entry.last_lba,
+            entry.first_lba * sector,
+            (entry.last_lba + 1) * sector - 1,
+            words::bytes(bytes)
+        )?;
+    }
+    writeln!(out, "\nvolumes")?;
+    let mut volume = |kind: &str, id: String, label: &str| writeln!(out, "  {kind:<6} {label:<16} {id}");
+    volume("FAT32", Volume::fat_serial_text(&esp.id), &esp.label)?;
+    if let Some(luks) = luks {
+        volume("LUKS2", luks.id.to_string(), &luks.label)?;
+    }
+    volume("ext4", root.id.to_string(), &root.label)?;
+    if let Some(swap) = swap {
+        volume("swap", swap.id.to_string(), &swap.label)?;
+    }
+    writeln!(out, "\nsteps")?;
+    for (index, StepText { from, action, what }) in steps.iter().enumerate() {
+        writeln!(out, "  {:>2}. {from} → {action}\n      {what}", index + 1)?;
+    }
+    Ok(())
+}
+
+fn print_json(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::io::Result<()> {
+    #[derive(Serialize)]
+    struct Both<'a> {
+        plan: &'a Plan,
+        steps: &'a [StepText],
+    }
+    serde_json::to_writer_pretty(&mut *out, &Both { plan, steps })?;
+    writeln!(out)
+}
+
+/// States as nodes, actions as edges.
+fn print_dot(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::io::Result<()> {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    writeln!(out, "digraph landfall {{")?;
+    writeln!(
+        out,
+        "  label=\"{} on {}, install {}\";\n  node [shape=box];",
+        quoted(plan.host.as_str()),
+        quoted(&plan.disk.name()),
+        plan.install
+    )?;
+    let next = steps.iter().skip(1).map(|step| step.from).chain([Phase::Landed]);
+    for (StepText { from, action, what }, to) in steps.iter().zip(next) {
+        writeln!(out, "  {from} -> {to} [label=\"{action}\\n{}\"];", quoted(what))?;
+    }
+    writeln!(out, "}}")
+}

@@ -1,0 +1,561 @@
+//! Listeners: where events go. Law: every listener does bounded work per event, and one that cannot write any more says so
+//! once and falls silent, since an install must not end because nobody can watch it.
+//!
+//! Absent: what events mean (`words`), and who tells them.
+
+use super::words::{self, Weight};
+use super::{ProgressMode, complain, since_boot_ms, status};
+use crate::event::{Event, Listener};
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use std::io::{IsTerminal, Write};
+
+/// Plain lines show a count again after so long, in milliseconds; serial consoles are slow and kept.
+const PLAIN_COUNT_EVERY_MS: u64 = 5_000;
+/// A status line is drawn again after so long, in milliseconds.
+const TTY_DRAW_EVERY_MS: u64 = 100;
+/// A count is written to files again after so long, in milliseconds.
+const FILE_COUNT_EVERY_MS: u64 = 1_000;
+/// A log grows to this and is then put aside once; bytes.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+
+/// A line of a log or of `--progress json`: an event with the milliseconds since boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Milliseconds since boot, suspend included.
+    pub at_ms: u64,
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// A clock in milliseconds that never goes back.
+pub type Clock = Box<dyn Fn() -> u64 + Send>;
+
+/// The clock of this machine.
+pub fn clock() -> Clock {
+    Box::new(since_boot_ms)
+}
+
+/// The listener that `--progress` asks for, on this process's standard output.
+pub fn on_stdout(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
+    let out = std::io::stdout();
+    match mode {
+        ProgressMode::Json => Box::new(JsonLines::new(out, clock())),
+        ProgressMode::Tty => Box::new(Terminal::new(out, clock(), verbose, colour())),
+        ProgressMode::Auto
+            if out.is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb") =>
+        {
+            Box::new(Terminal::new(out, clock(), verbose, colour()))
+        }
+        ProgressMode::Auto | ProgressMode::Plain => Box::new(Plain::new(out, clock(), verbose)),
+    }
+}
+
+/// Colours, unless `NO_COLOR` holds anything (no-color.org).
+fn colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A writer that says once when it can write no more, and is silent from then on.
+struct Patient<W> {
+    what: String,
+    out: Option<W>,
+}
+
+impl<W: Write> Patient<W> {
+    fn new(what: impl Into<String>, out: W) -> Self {
+        Patient {
+            what: what.into(),
+            out: Some(out),
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        if let Some(out) = &mut self.out
+            && let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        {
+            self.out = None;
+            complain(&format!(
+                "landfall: {} takes no more: {error}; the install goes on",
+                self.what
+            ));
+        }
+    }
+}
+
+/// Lets a count through when enough time went by, when another thing is counted, or when it is complete.
+struct Pace {
+    every_ms: u64,
+    last: Option<(String, u64)>,
+}
+
+impl Pace {
+    fn new(every_ms: u64) -> Self {
+        Pace { every_ms, last: None }
+    }
+
+    fn admits(&mut self, event: &Event, now_ms: u64) -> bool {
+        let Event::Progress {
+            what, done, total, ..
+        } = event
+        else {
+            return true;
+        };
+        let admits = match &self.last {
+            Some((last, at_ms)) if last == what => {
+                *total == Some(*done) || now_ms.saturating_sub(*at_ms) >= self.every_ms
+            }
+            Some(_) | None => true,
+        };
+        if admits {
+            self.last = Some((what.clone(), now_ms));
+        }
+        admits
+    }
+}
+
+/// JSON lines.
+pub struct JsonLines<W> {
+    out: Patient<W>,
+    clock: Clock,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// To a writer.
+    pub fn new(out: W, clock: Clock) -> Self {
+        JsonLines {
+            out: Patient::new("standard output", out),
+            clock,
+        }
+    }
+}
+
+fn json_line(at_ms: u64, event: &Event) -> String {
+    let line = Line {
+        at_ms,
+        event: event.clone(),
+    };
+    match serde_json::to_string(&line) {
+        Ok(text) => text + "\n",
+        // Events hold texts and numbers only; should that change, the log says what was lost.
+        Err(error) => format!("{{\"at_ms\":{at_ms},\"lost\":{:?}}}\n", error.to_string()),
+    }
+}
+
+impl<W: Write + Send> Listener for JsonLines<W> {
+    fn take(&mut self, event: &Event) {
+        let text = json_line((self.clock)(), event);
+        self.out.write(&text);
+    }
+}
+
+/// Plain lines with the seconds since boot.
+pub struct Plain<W> {
+    out: Patient<W>,
+    clock: Clock,
+    verbose: bool,
+    pace: Pace,
+}
+
+impl<W: Write> Plain<W> {
+    /// To a writer.
+    pub fn new(out: W, clock: Clock, verbose: bool) -> Self {
+        Plain {
+            out: Patient::new("standard output", out),
+            clock,
+            verbose,
+            pace: Pace::new(PLAIN_COUNT_EVERY_MS),
+        }
+    }
+}
+
+impl<W: Write + Send> Listener for Plain<W> {
+    fn take(&mut self, event: &Event) {
+        let now_ms = (self.clock)();
+        let shown = match words::of(event).0 {
+            Weight::Detail => self.verbose,
+            Weight::Count => self.pace.admits(event, now_ms),
+            Weight::Line | Weight::Alarm => true,
+        };
+        if shown {
+            self.out
+                .write(&format!("{}\n", super::log::plain_line(now_ms, event)));
+        }
+    }
+}
+
+/// Lines, and below them one status line with the phase and the newest count.
+pub struct Terminal<W> {
+    out: Patient<W>,
+    clock: Clock,
+    verbose: bool,
+    colour: bool,
+    columns: fn() -> usize,
+    phase: String,
+    began_ms: u64,
+    /// What is counted, with the first count and its time.
+    counted: Option<(String, u64, u64)>,
+    drawn_ms: Option<u64>,
+    asking: bool,
+}
+
+impl<W: Write> Terminal<W> {
+    /// To a terminal.
+    pub fn new(out: W, clock: Clock, verbose: bool, colour: bool) -> Self {
+        let began_ms = clock();
+        Terminal {
+            out: Patient::new("the terminal", out),
+            clock,
+            verbose,
+            colour,
+            columns: || terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)),
+            phase: String::new(),
+            began_ms,
+            counted: None,
+            drawn_ms: None,
+            asking: false,
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.drawn_ms.take().is_some() {
+            self.out.write("\r\x1b[2K");
+        }
+    }
+
+    fn draw(&mut self, text: &str, now_ms: u64) {
+        // One column stays free: a full line would wrap on some terminals.
+        let room = (self.columns)().saturating_sub(1).max(20);
+        let text: String = text.chars().take(room).collect();
+        let (on, off) = if self.colour {
+            ("\x1b[36m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        self.out.write(&format!("\r\x1b[2K{on}{text}{off}"));
+        self.drawn_ms = Some(now_ms);
+    }
+
+    fn count(&mut self, event: &Event, text: &str, now_ms: u64) {
+        let Event::Progress {
+            what,
+            done,
+            total,
+            unit,
+        } = event
+        else {
+            return;
+        };
+        let first = match &self.counted {
+            Some((counted, first, at_ms)) if counted == what && first <= done => (*first, *at_ms),
+            Some(_) | None => {
+                self.counted = Some((what.clone(), *done, now_ms));
+                (*done, now_ms)
+            }
+        };
+        let due = self
+            .drawn_ms
+            .is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= TTY_DRAW_EVERY_MS);
+        if self.asking || !(due || *total == Some(*done)) {
+            return;
+        }
+        let rate =
+            words::rate(first, (*done, now_ms), unit).map_or(String::new(), |rate| format!(", {rate}"));
+        let age = words::duration(now_ms.saturating_sub(self.began_ms));
+        let line = format!("{} {age} · {text}{rate}", self.phase);
+        self.draw(&line, now_ms);
+    }
+}
+
+impl<W: Write + Send> Listener for Terminal<W> {
+    fn take(&mut self, event: &Event) {
+        let now_ms = (self.clock)();
+        if let Event::Begun { phase, .. } = event {
+            self.phase = phase.action().unwrap_or("").to_owned();
+            self.began_ms = now_ms;
+            self.counted = None;
+        }
+        let (weight, text) = words::of(event);
+        match weight {
+            Weight::Count => return self.count(event, &text, now_ms),
+            Weight::Detail if !self.verbose => return,
+            Weight::Detail | Weight::Line | Weight::Alarm => {}
+        }
+        self.clear();
+        self.asking = matches!(event, Event::Asking { .. });
+        let (on, off) = match (self.colour, weight) {
+            (false, _) | (true, Weight::Line | Weight::Count) => ("", ""),
+            (true, Weight::Detail) => ("\x1b[2m", "\x1b[0m"),
+            (true, Weight::Alarm) => ("\x1b[1m", "\x1b[0m"),
+        };
+        self.out.write(&format!("{on}{text}{off}\n"));
+    }
+}
+
+/// The log in the run directory: JSON lines, at most 16 MiB and once that put aside.
+pub struct LogFile {
+    path: Utf8PathBuf,
+    out: Patient<fs::File>,
+    written: u64,
+    bytes_max: u64,
+    clock: Clock,
+    pace: Pace,
+}
+
+impl LogFile {
+    /// Goes on with the log of this boot.
+    pub fn open(run_dir: &Utf8Path) -> std::io::Result<Self> {
+        Self::open_with(run_dir, LOG_BYTES_MAX, clock())
+    }
+
+    fn open_with(run_dir: &Utf8Path, bytes_max: u64, clock: Clock) -> std::io::Result<Self> {
+        let path = run_dir.join("log.jsonl");
+        let file = append(&path)?;
+        Ok(LogFile {
+            written: file.metadata()?.len(),
+            out: Patient::new(path.as_str(), file),
+            path,
+            bytes_max,
+            clock,
+            pace: Pace::new(FILE_COUNT_EVERY_MS),
+        })
+    }
+
+    fn rotate(&mut self) {
+        let aside = self.path.with_extension("jsonl.1");
+        match fs::rename(&self.path, aside).and_then(|()| append(&self.path)) {
+            Ok(file) => {
+                self.out = Patient::new(self.path.as_str(), file);
+                self.written = 0;
+            }
+            Err(error) => {
+                // Going on would fill the memory that tmpfs lives in.
+                self.out.out = None;
+                complain(&format!(
+                    "landfall: the log cannot be put aside and ends here: {error}"
+                ));
+            }
+        }
+    }
+}
+
+fn append(path: &Utf8Path) -> std::io::Result<fs::File> {
+    use fs::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+}
+
+impl Listener for LogFile {
+    fn take(&mut self, event: &Event) {
+        let now_ms = (self.clock)();
+        if !self.pace.admits(event, now_ms) {
+            return;
+        }
+        let line = json_line(now_ms, event);
+        if self.written + line.len() as u64 > self.bytes_max && self.out.out.is_some() {
+            self.rotate();
+        }
+        self.written += line.len() as u64;
+        self.out.write(&line);
+    }
+}
+
+/// `status.json`: where the run is, replaced as a whole so that a reader never sees half of it.
+pub struct StatusFile {
+    path: Utf8PathBuf,
+    status: status::Status,
+    clock: Clock,
+    pace: Pace,
+    silent: bool,
+}
+
+impl StatusFile {
+    /// Begins a new status.
+    pub fn new(run_dir: &Utf8Path) -> Self {
+        let clock = clock();
+        StatusFile {
+            path: run_dir.join("status.json"),
+            status: status::Status::begin(std::process::id(), clock()),
+            clock,
+            pace: Pace::new(FILE_COUNT_EVERY_MS),
+            silent: false,
+        }
+    }
+
+    fn replace(&self) -> std::io::Result<()> {
+        let beside = self.path.with_extension("json.new");
+        fs::write(
+            &beside,
+            serde_json::to_vec(&self.status).map_err(std::io::Error::other)?,
+        )?;
+        fs::rename(beside, &self.path)
+    }
+}
+
+impl Listener for StatusFile {
+    fn take(&mut self, event: &Event) {
+        let now_ms = (self.clock)();
+        self.status.take(event, now_ms);
+        if self.silent || !self.pace.admits(event, now_ms) {
+            return;
+        }
+        if let Err(error) = self.replace() {
+            self.silent = true;
+            complain(&format!(
+                "landfall: the status is shown no more: {error}; the install goes on"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_states::Phase;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Screen(Arc<Mutex<Vec<u8>>>);
+    impl Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Screen {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    /// A clock that goes on by 300 ms each time it is looked at.
+    fn ticking() -> Clock {
+        let now = AtomicU64::new(0);
+        Box::new(move || now.fetch_add(300, Ordering::Relaxed))
+    }
+
+    fn story() -> Vec<Event> {
+        let count = |done| Event::Progress {
+            what: "copying the closure".into(),
+            done,
+            total: Some(8 << 20),
+            unit: "bytes".into(),
+        };
+        vec![
+            Event::Begun {
+                phase: Phase::Cloned,
+                attempt: 2,
+                what: "copy the closure".into(),
+            },
+            count(0),
+            count(2 << 20),
+            count(4 << 20),
+            count(8 << 20),
+            Event::Output {
+                program: "nix".into(),
+                line: "copying path".into(),
+            },
+            Event::Reached {
+                phase: Phase::Realised,
+                took_ms: 1_500,
+            },
+        ]
+    }
+
+    #[test]
+    fn plain_lines_have_no_escapes_and_few_counts() {
+        let screen = Screen::default();
+        let mut plain = Plain::new(screen.clone(), ticking(), false);
+        story().iter().for_each(|event| plain.take(event));
+        expect_test::expect![[r#"
+            [     0.000] RealiseSystem (attempt 2): copy the closure
+            [     0.300] copying the closure: 0 bytes of 8.0 MiB
+            [     1.200] copying the closure: 8.0 MiB of 8.0 MiB
+            [     1.800] reached Realised after 1.5 s
+        "#]]
+        .assert_eq(&screen.text());
+    }
+
+    #[test]
+    fn the_status_line_has_real_counts_and_a_rate() {
+        let screen = Screen::default();
+        let mut terminal = Terminal::new(screen.clone(), ticking(), false, false);
+        terminal.columns = || 80;
+        story().iter().for_each(|event| terminal.take(event));
+        let text = screen.text();
+        assert!(
+            text.contains("RealiseSystem 1.2 s · copying the closure: 8.0 MiB of 8.0 MiB, 8.8 MiB/s"),
+            "{text:?}"
+        );
+        assert!(
+            text.ends_with("\r\x1b[2Kreached Realised after 1.5 s\n"),
+            "the line is cleared: {text:?}"
+        );
+        assert!(
+            !text.contains('%') && !text.contains("\x1b[3"),
+            "no percentage, no colour: {text:?}"
+        );
+    }
+
+    #[test]
+    fn a_question_is_not_drawn_over() {
+        let screen = Screen::default();
+        let mut terminal = Terminal::new(screen.clone(), ticking(), false, false);
+        terminal.take(&Event::Asking {
+            what: "consent".into(),
+        });
+        story()[1..3].iter().for_each(|event| terminal.take(event));
+        assert_eq!(screen.text(), "asking: consent\n");
+    }
+
+    #[test]
+    fn json_lines_are_the_events() {
+        let screen = Screen::default();
+        let mut json = JsonLines::new(screen.clone(), ticking());
+        story().iter().for_each(|event| json.take(event));
+        let read: Vec<Event> = screen
+            .text()
+            .lines()
+            .map(|line| serde_json::from_str::<Line>(line).unwrap().event)
+            .collect();
+        assert_eq!(read, story());
+    }
+
+    #[test]
+    fn the_log_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let mut log = LogFile::open_with(dir, 500, ticking()).unwrap();
+        for _ in 0..100 {
+            log.take(&story()[0]);
+        }
+        let size = |name: &str| fs::metadata(dir.join(name)).unwrap().len();
+        assert!(size("log.jsonl") <= 500 && size("log.jsonl.1") <= 500);
+        assert_eq!(fs::read_dir(dir).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_dead_listener_does_not_end_the_install() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut plain = Plain::new(Full, ticking(), true);
+        story().iter().for_each(|event| plain.take(event));
+        assert!(plain.out.out.is_none());
+    }
+}

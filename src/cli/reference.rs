@@ -1,0 +1,77 @@
+//! Completions, manual pages, and the reference in docs/cli.md. Law: all three come from the command line's own
+//! definition, so that they cannot say anything else than `--help`.
+//!
+//! Absent: hand-written text about options.
+
+use super::{Failure, command};
+use crate::exit::Exit;
+use camino::Utf8Path;
+use std::io::Write;
+
+pub(super) fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> Result<Exit, Failure> {
+    // The generator cannot report a failed write, so it writes to memory.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command(), "landfall", &mut text);
+    out.write_all(&text)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn man(dir: Option<&Utf8Path>, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match dir {
+        None => clap_mangen::Man::new(command()).render(out)?,
+        Some(dir) => {
+            fs_err::create_dir_all(dir)?;
+            clap_mangen::generate_to(command(), dir)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The text of docs/cli.md.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# Command line\n\n\
+         This file is what `landfall --help` prints, kept equal by `tests/tidy.rs`. The codes with which landfall ends are \
+         explained in [exit-codes.md](exit-codes.md), the configuration in [configuration.md](configuration.md).\n",
+    );
+    let mut root = command().term_width(100);
+    root.build();
+    section(&mut text, "landfall", &mut root.clone());
+    for sub in root.get_subcommands_mut() {
+        let name = format!("landfall {}", sub.get_name());
+        section(&mut text, &name, sub);
+    }
+    text
+}
+
+fn section(text: &mut String, name: &str, command: &mut clap::Command) {
+    let help = command.clone().term_width(100).render_long_help().to_string();
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    text.push_str(&format!(
+        "\n## {name}\n\n```text\n{}\n```\n",
+        lines.join("\n").trim_end()
+    ));
+}
+
+/// The text of docs/exit-codes.md.
+pub fn exit_codes_markdown() -> String {
+    let mut text = String::from(
+        "# Exit codes\n\n\
+         One code per class of outcome. They never change; the text on standard error names the phase, the reason and the \
+         command to continue. This table is made from `src/exit.rs` and kept equal by `tests/tidy.rs`.\n\n\
+         | code | meaning | then |\n|---|---|---|\n",
+    );
+    for exit in Exit::ALL {
+        text.push_str(&format!(
+            "| {} | {} | {} |\n",
+            exit.code(),
+            exit.meaning(),
+            exit.then()
+        ));
+    }
+    text.push_str(
+        "\nA service should treat 0 and 10 as success (`SuccessExitStatus=10`). After any other code the machine stays on: \
+         landfall never powers off after a failure.\n",
+    );
+    text
+}

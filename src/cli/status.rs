@@ -1,0 +1,460 @@
+//! `landfall status`: where the install is. Law: a status is folded from events and nothing else; what the tmpfs
+//! checkpoint says is shown beside it, and a process that is gone is said to be gone.
+//!
+//! Absent: reading disks. After a reboot `landfall resume` looks at the disk; this does not.
+
+use super::{Failure, StatusArgs, since_boot_ms, words};
+use crate::event::Event;
+use crate::exit::Exit;
+use camino::Utf8Path;
+use fs_err as fs;
+use landfall_states::fault::{Attempts, Fault};
+use landfall_states::names::{HostName, Revision};
+use landfall_states::plan::InstallId;
+use landfall_states::{Claim, Phase};
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::time::Duration;
+
+/// A count of long work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// What is counted.
+    pub what: String,
+    /// So many.
+    pub done: u64,
+    /// Of so many, when known.
+    pub total: Option<u64>,
+    /// Of these.
+    pub unit: String,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Landed.
+    Landed {
+        /// The system.
+        system: String,
+        /// The revision.
+        revision: String,
+    },
+    /// Stopped before.
+    Stopped {
+        /// Where.
+        phase: Phase,
+        /// Why, and what to do.
+        fault: Fault,
+    },
+}
+
+/// Where a run is. Times are milliseconds since boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Process id.
+    pub pid: u32,
+    /// `install` or `resume`.
+    pub command: String,
+    /// The host.
+    pub host: String,
+    /// When the run began.
+    pub began_ms: u64,
+    /// When something was last heard.
+    pub heard_ms: u64,
+    /// The last phase reached or worked from.
+    pub phase: Option<Phase>,
+    /// When the work on it began.
+    pub phase_since_ms: Option<u64>,
+    /// The attempt, over all runs.
+    pub attempt: Option<u32>,
+    /// The newest step.
+    pub step: Option<String>,
+    /// The newest count.
+    pub count: Option<Count>,
+    /// A question that waits for an answer.
+    pub asking: Option<String>,
+    /// A retry that is waited for: when it begins.
+    pub retry_at_ms: Option<u64>,
+    /// The newest fault of this run.
+    pub last_fault: Option<Fault>,
+    /// How it ended.
+    pub ending: Option<Ending>,
+}
+
+impl Status {
+    /// Before the first event.
+    pub fn begin(pid: u32, now_ms: u64) -> Self {
+        Status {
+            pid,
+            command: String::new(),
+            host: String::new(),
+            began_ms: now_ms,
+            heard_ms: now_ms,
+            phase: None,
+            phase_since_ms: None,
+            attempt: None,
+            step: None,
+            count: None,
+            asking: None,
+            retry_at_ms: None,
+            last_fault: None,
+            ending: None,
+        }
+    }
+
+    /// One more event.
+    pub fn take(&mut self, event: &Event, now_ms: u64) {
+        self.heard_ms = now_ms;
+        // A program's output may go on while somebody is asked; anything else means that the answer came.
+        if !matches!(event, Event::Output { .. }) {
+            self.asking = None;
+        }
+        match event {
+            Event::Started {
+                version: _,
+                host,
+                command,
+            } => {
+                self.host.clone_from(host);
+                self.command.clone_from(command);
+            }
+            Event::DiskChosen { device, identity, .. } => {
+                self.step = Some(format!("disk {device} ({identity})"))
+            }
+            Event::Decided { what, claimed, .. } => {
+                self.step = Some(what.clone());
+                self.phase = claimed.or(self.phase);
+            }
+            Event::Checked { what, .. } | Event::Step { what } => self.step = Some(what.clone()),
+            Event::Found { phase } => self.phase = Some(*phase),
+            Event::Begun { phase, attempt, what } => {
+                self.phase = Some(*phase);
+                self.phase_since_ms = Some(now_ms);
+                self.attempt = Some(*attempt);
+                self.step = Some(what.clone());
+                self.count = None;
+                self.retry_at_ms = None;
+            }
+            Event::Reached { phase, .. } => {
+                self.phase = Some(*phase);
+                self.phase_since_ms = Some(now_ms);
+                self.attempt = None;
+                self.step = None;
+                self.count = None;
+            }
+            Event::Progress {
+                what,
+                done,
+                total,
+                unit,
+            } => {
+                self.count = Some(Count {
+                    what: what.clone(),
+                    done: *done,
+                    total: *total,
+                    unit: unit.clone(),
+                });
+            }
+            Event::Output { .. } | Event::Saved { .. } | Event::Notice { .. } => {}
+            Event::Asking { what } => self.asking = Some(what.clone()),
+            Event::Failed { phase, fault } => {
+                self.phase = Some(*phase);
+                self.last_fault = Some(fault.clone());
+            }
+            Event::RetryIn { wait_ms, .. } => self.retry_at_ms = Some(now_ms.saturating_add(*wait_ms)),
+            Event::Landed { system, revision } => {
+                self.phase = Some(Phase::Landed);
+                self.ending = Some(Ending::Landed {
+                    system: system.clone(),
+                    revision: revision.clone(),
+                });
+            }
+            Event::Stopped { phase, fault } => {
+                self.phase = Some(*phase);
+                self.ending = Some(Ending::Stopped {
+                    phase: *phase,
+                    fault: fault.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// What is shown of a checkpoint. The body's other fields are for landfall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Rises with every save.
+    pub sequence: u64,
+    /// The host.
+    pub host: HostName,
+    /// The install.
+    pub install: InstallId,
+    /// The pinned revision.
+    pub revision: Revision,
+    /// The state.
+    pub claim: Claim,
+    /// Attempts so far.
+    pub attempts: Attempts,
+    /// The last fault, if the last attempt failed.
+    pub last_fault: Option<Fault>,
+}
+
+/// The tmpfs record for showing: a header line, then RON. Whether it is believed is the store's business.
+fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
+    let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
+    match text.split_once('\n') {
+        Some((header, body)) if header.starts_with("LANDFALL-CHECKPOINT ") => {
+            ron::from_str(body.trim_end()).map_err(|e| e.to_string())
+        }
+        Some(_) | None => Err("it has no checkpoint header".to_owned()),
+    }
+}
+
+/// Everything that is shown.
+#[derive(Debug, Serialize)]
+struct Report {
+    now_ms: u64,
+    /// Whether the process of `run` still lives.
+    alive: bool,
+    run: Option<Status>,
+    checkpoint: Option<Checkpoint>,
+    checkpoint_error: Option<String>,
+}
+
+impl Report {
+    fn read(run_dir: &Utf8Path) -> Result<Report, Failure> {
+        let file = |name: &str| -> Result<Option<Vec<u8>>, Failure> {
+            let path = run_dir.join(name);
+            match fs::read(&path) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(Failure::new(
+                    Exit::NeedsChange,
+                    format!("{path}: permission denied\n    next: run it as root"),
+                )),
+                Err(e) => Err(e.into()),
+            }
+        };
+        let run: Option<Status> = match file("status.json")? {
+            None => None,
+            Some(bytes) => Some(serde_json::from_slice(&bytes).map_err(|e| {
+                Failure::new(
+                    Exit::Internal,
+                    format!(
+                        "{}: not a status of this landfall: {e}",
+                        run_dir.join("status.json")
+                    ),
+                )
+            })?),
+        };
+        let (checkpoint, checkpoint_error) = match file("checkpoint")?.map(|bytes| checkpoint(&bytes)) {
+            None => (None, None),
+            Some(Ok(checkpoint)) => (Some(checkpoint), None),
+            Some(Err(why)) => (None, Some(why)),
+        };
+        Ok(Report {
+            now_ms: since_boot_ms(),
+            alive: match &run {
+                Some(run) => Utf8Path::new("/proc").join(run.pid.to_string()).try_exists()?,
+                None => false,
+            },
+            run,
+            checkpoint,
+            checkpoint_error,
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        !self.alive || self.run.as_ref().is_none_or(|run| run.ending.is_some())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        match &self.run {
+            None => lines.push("no install ran since this boot".to_owned()),
+            Some(run) => self.run_lines(run, &mut lines),
+        }
+        match (&self.checkpoint, &self.checkpoint_error) {
+            (Some(record), _) => {
+                let attempts: Vec<String> = record
+                    .attempts
+                    .iter()
+                    .map(|(phase, count)| format!("{phase} {count}"))
+                    .collect();
+                lines.push(format!(
+                    "checkpoint {}: {} of install {} ({}), revision {}",
+                    record.sequence,
+                    record.claim.phase(),
+                    record.install,
+                    record.host,
+                    record.revision
+                ));
+                if !attempts.is_empty() {
+                    lines.push(format!("attempts: {}", attempts.join(", ")));
+                }
+            }
+            (None, Some(why)) => lines.push(format!("checkpoint: not readable: {why}")),
+            (None, None) if self.run.is_none() => {
+                lines.push("what a former boot began is on the disk: landfall resume".to_owned());
+            }
+            (None, None) => {}
+        }
+        lines.iter().map(|line| words::one_line(line)).collect()
+    }
+
+    fn run_lines(&self, run: &Status, lines: &mut Vec<String>) {
+        let ago = |since_ms: u64| words::duration(self.now_ms.saturating_sub(since_ms));
+        lines.push(format!(
+            "landfall {} of host {}, process {}{}, began {} ago",
+            run.command,
+            run.host,
+            run.pid,
+            if self.alive { "" } else { " (gone)" },
+            ago(run.began_ms)
+        ));
+        if let Some(ending) = &run.ending {
+            match ending {
+                Ending::Landed { system, revision } => {
+                    lines.push(format!("landed: {system} at revision {revision}"))
+                }
+                Ending::Stopped { phase, fault } => {
+                    lines.push(format!("stopped in {phase} ({}): {fault}", fault.class));
+                    lines.push(format!("next: {}", fault.next));
+                }
+            }
+            return;
+        }
+        if let Some(phase) = run.phase {
+            let since = run
+                .phase_since_ms
+                .map_or(String::new(), |ms| format!(", for {}", ago(ms)));
+            let attempt = run.attempt.map_or(String::new(), |n| format!(", attempt {n}"));
+            let action = phase
+                .action()
+                .map_or(String::new(), |action| format!(" → {action}"));
+            lines.push(format!("phase: {phase}{action}{since}{attempt}"));
+        }
+        if let Some(step) = &run.step {
+            lines.push(format!("step: {step}"));
+        }
+        if let Some(Count {
+            what,
+            done,
+            total,
+            unit,
+        }) = &run.count
+        {
+            let total = total.map_or(String::new(), |total| {
+                format!(" of {}", words::amount(total, unit))
+            });
+            lines.push(format!("count: {what}: {}{total}", words::amount(*done, unit)));
+        }
+        if let Some(asking) = &run.asking {
+            lines.push(format!("waiting for an answer: {asking}"));
+        }
+        if let Some(fault) = &run.last_fault {
+            lines.push(format!("last fault ({}): {fault}", fault.class));
+        }
+        if let Some(at_ms) = run.retry_at_ms
+            && at_ms > self.now_ms
+        {
+            lines.push(format!("retry in {}", words::duration(at_ms - self.now_ms)));
+        }
+        if !self.alive {
+            lines.push("its process is gone without a word (killed?); next: landfall resume".to_owned());
+        }
+    }
+}
+
+pub(super) fn command(args: &StatusArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let StatusArgs { json, watch } = args;
+    let mut shown: Vec<String> = Vec::new();
+    loop {
+        let report = Report::read(run_dir)?;
+        if *json {
+            serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            let lines = report.lines();
+            // Between two looks only what changed is printed again; no escape codes, so that it can be piped.
+            for line in lines.iter().filter(|line| !*watch || !shown.contains(line)) {
+                writeln!(out, "{line}")?;
+            }
+            shown = lines;
+        }
+        out.flush()?;
+        if !*watch || report.is_over() {
+            return Ok(Exit::Ok);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_folded_from_events() {
+        let mut status = Status::begin(7, 1_000);
+        let fault = Fault::transient("clone", "connection reset");
+        for (at, event) in [
+            Event::Started {
+                version: "0".into(),
+                host: "web".into(),
+                command: "install".into(),
+            },
+            Event::Begun {
+                phase: Phase::Formatted,
+                attempt: 3,
+                what: "clone".into(),
+            },
+            Event::Failed {
+                phase: Phase::Formatted,
+                fault: fault.clone(),
+            },
+            Event::RetryIn {
+                wait_ms: 4_000,
+                retry: 1,
+            },
+        ]
+        .iter()
+        .enumerate()
+        {
+            status.take(event, 2_000 + at as u64);
+        }
+        let report = Report {
+            now_ms: 3_000,
+            alive: true,
+            run: Some(status),
+            checkpoint: None,
+            checkpoint_error: None,
+        };
+        expect_test::expect![[r#"
+            landfall install of host web, process 7, began 2.0 s ago
+            phase: Formatted → CloneConfiguration, for 0.9 s, attempt 3
+            step: clone
+            last fault (transient): clone: connection reset
+            retry in 3.0 s"#]]
+        .assert_eq(&report.lines().join("\n"));
+        assert!(!report.is_over());
+        let gone = Report {
+            alive: false,
+            ..report
+        };
+        assert!(gone.is_over());
+        assert!(gone.lines().iter().any(|line| line.contains("landfall resume")));
+    }
+
+    #[test]
+    fn the_tmpfs_record_is_shown() {
+        let body = r#"(sequence: 7, parent: None, host: "web", install: "6ba7b814-9dad-51d1-80b4-00c04fd430c8",
+            revision: "0123456789012345678901234567890123456789",
+            claim: Realised("/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x"), mark: Begun,
+            attempts: ({Cloned: 2}), last_fault: None)"#;
+        let record = checkpoint(format!("LANDFALL-CHECKPOINT 1 seq=7\n{body}\n\n\n").as_bytes()).unwrap();
+        assert_eq!((record.sequence, record.claim.phase()), (7, Phase::Realised));
+        assert!(checkpoint(b"nonsense\n()").is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! Events in words, for every listener that writes for people. Law: pure text from an event; figures are the event's own
+//! figures, a rate is their difference over the time between them, and there is no percentage and no guess of an end.
+//!
+//! Absent: escape codes, clocks, files.
+
+use crate::event::Event;
+
+/// How much an event matters to somebody who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Only with `--verbose`.
+    Detail,
+    /// A count that replaces the one before it.
+    Count,
+    /// A line of its own.
+    Line,
+    /// A line that must not be missed.
+    Alarm,
+}
+
+/// An event in words. Nothing of it spans lines, whatever an external program printed.
+pub fn of(event: &Event) -> (Weight, String) {
+    let (weight, text) = match event {
+        Event::Started {
+            version,
+            host,
+            command,
+        } => (
+            Weight::Line,
+            format!("landfall {version}: {command} of host {host}"),
+        ),
+        Event::DiskChosen {
+            device,
+            identity,
+            why,
+        } => (Weight::Line, format!("disk {device} ({identity}): {why}")),
+        Event::Decided { rules, what, claimed } => {
+            let rules = match rules.as_slice() {
+                [] => String::new(),
+                rules => {
+                    let numbers: Vec<String> = rules.iter().map(u8::to_string).collect();
+                    format!(" (rule {})", numbers.join(", "))
+                }
+            };
+            let claimed = claimed.map_or(String::new(), |phase| format!("; the checkpoint says {phase}"));
+            (Weight::Line, format!("{what}{rules}{claimed}"))
+        }
+        Event::Checked { what, found } => (Weight::Line, format!("checked {what}: {found}")),
+        Event::Found { phase } => (
+            Weight::Line,
+            format!("{}: done already", phase.action().unwrap_or("nothing to do")),
+        ),
+        Event::Begun { phase, attempt, what } => (
+            Weight::Line,
+            match attempt {
+                0 | 1 => format!("{}: {what}", phase.action().unwrap_or("")),
+                n => format!("{} (attempt {n}): {what}", phase.action().unwrap_or("")),
+            },
+        ),
+        Event::Reached { phase, took_ms } => (
+            Weight::Line,
+            format!("reached {phase} after {}", duration(*took_ms)),
+        ),
+        Event::Step { what } => (Weight::Line, format!("  {what}")),
+        Event::Progress {
+            what,
+            done,
+            total,
+            unit,
+        } => (
+            Weight::Count,
+            match total {
+                Some(total) => format!("{what}: {} of {}", amount(*done, unit), amount(*total, unit)),
+                None => format!("{what}: {}", amount(*done, unit)),
+            },
+        ),
+        Event::Output { program, line } => (Weight::Detail, format!("    {program}: {line}")),
+        Event::Saved {
+            sequence,
+            phase,
+            place,
+        } => (
+            Weight::Detail,
+            format!("  checkpoint {sequence} ({phase}) saved in {place}"),
+        ),
+        Event::Asking { what } => (Weight::Alarm, format!("asking: {what}")),
+        Event::Notice { what } => (Weight::Alarm, format!("note: {what}")),
+        Event::Failed { phase, fault } => (
+            Weight::Alarm,
+            format!("failed in {phase}: {fault} ({})", fault.class),
+        ),
+        Event::RetryIn { wait_ms, retry } => {
+            (Weight::Line, format!("retry {retry} in {}", duration(*wait_ms)))
+        }
+        Event::Landed { system, revision } => {
+            (Weight::Alarm, format!("landed: {system} at revision {revision}"))
+        }
+        Event::Stopped { phase, fault } => (
+            Weight::Alarm,
+            format!("stopped in {phase}: {fault} ({})", fault.class),
+        ),
+    };
+    (weight, one_line(&text))
+}
+
+/// Control characters, which could steer a terminal, become spaces.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// A count with its unit; bytes in powers of 1,024.
+pub fn amount(count: u64, unit: &str) -> String {
+    if unit == "bytes" {
+        bytes(count)
+    } else {
+        format!("{count} {unit}")
+    }
+}
+
+/// Bytes: exact below 1 KiB, one decimal above, never rounded up to more than there is.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u32); 5] = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    for (name, shift) in UNITS {
+        if count >> shift > 0 {
+            let tenths = (u128::from(count) * 10) >> shift;
+            return format!("{}.{} {name}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{count} bytes")
+}
+
+/// A span of time.
+pub fn duration(ms: u64) -> String {
+    let s = ms / 1_000;
+    match s {
+        0..60 => format!("{s}.{} s", ms % 1_000 / 100),
+        60..3_600 => format!("{} min {} s", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
+    }
+}
+
+/// The rate between two counts, once at least half a second lies between them.
+pub fn rate(from: (u64, u64), to: (u64, u64), unit: &str) -> Option<String> {
+    let (count, ms) = (to.0.checked_sub(from.0)?, to.1.checked_sub(from.1)?);
+    if ms < 500 || count == 0 {
+        return None;
+    }
+    let per_second = u64::try_from(u128::from(count) * 1_000 / u128::from(ms)).unwrap_or(u64::MAX);
+    Some(format!("{}/s", amount(per_second, unit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_exact_or_rounded_down() {
+        assert_eq!(bytes(1_023), "1023 bytes");
+        assert_eq!(bytes(1_048_575), "1023.9 KiB");
+        assert_eq!(bytes(8 << 30), "8.0 GiB");
+        assert_eq!(bytes(u64::MAX), "16383.9 PiB");
+        assert_eq!(duration(59_999), "59.9 s");
+        assert_eq!(duration(3_661_000), "1 h 1 min");
+    }
+
+    #[test]
+    fn a_rate_needs_two_counts_and_time() {
+        assert_eq!(
+            rate((0, 0), (10 << 20, 2_000), "bytes").as_deref(),
+            Some("5.0 MiB/s")
+        );
+        assert_eq!(rate((0, 0), (30, 2_000), "paths").as_deref(), Some("15 paths/s"));
+        assert_eq!(rate((0, 0), (30, 100), "paths"), None, "too soon");
+        assert_eq!(rate((30, 0), (10, 2_000), "paths"), None, "a new count began");
+    }
+
+    #[test]
+    fn nothing_that_a_program_prints_steers_the_terminal() {
+        let (_, text) = of(&Event::Output {
+            program: "git".into(),
+            line: "a\x1b[2J\rb\nc".into(),
+        });
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+
+    #[test]
+    fn no_percentage_is_ever_printed() {
+        let (_, text) = of(&Event::Progress {
+            what: "copying".into(),
+            done: 50,
+            total: Some(100),
+            unit: "paths".into(),
+        });
+        assert_eq!(text, "copying: 50 paths of 100 paths");
+    }
+}

@@ -1,0 +1,411 @@
+//! Whether values agree. Law: everything that can be seen from the configuration alone is seen before anything is looked
+//! at on the machine, and all of it is told at once, each with its fix.
+//!
+//! Absent: what a single value's type already refuses, and what depends on the disk (`Plan::derive`).
+
+use super::{
+    Config, Keys, Luks, NixConfig, Problem, RepositoryConfig, SshConfig, Swap, SystemConfig, Unattended,
+};
+use camino::Utf8Path;
+use landfall_states::fault::Budget;
+use landfall_states::plan::ESP_BYTES_MIN;
+
+fn problem(option: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Problem {
+    Problem {
+        option: option.into(),
+        at: None,
+        why: why.into(),
+        fix: Some(fix.into()),
+    }
+}
+
+pub(super) fn label_missing(what: &str) -> Problem {
+    problem(
+        format!("labels.{what}"),
+        format!("it is missing, and {what}.enable is true"),
+        format!("add labels.{what}, or set {what}.enable to false"),
+    )
+}
+
+pub(super) fn repository_missing() -> Problem {
+    problem(
+        "repository",
+        "neither a remote nor a bundle is given: there is nothing to clone from",
+        "give repository.remote, or carry the repository along with repository.bundle, or set REPO_REMOTE",
+    )
+}
+
+pub(super) fn two_references() -> Problem {
+    problem(
+        "repository.revision",
+        "branch and revision are both given: they may name different things",
+        "keep revision to install exactly that, or branch to install what it points to when the install begins",
+    )
+}
+
+/// Everything that is wrong.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let Config {
+        host: _,
+        labels: _,
+        esp_size,
+        luks,
+        swap,
+        repository,
+        system: _,
+        extra_mount_dirs,
+        extra_post_mount_commands,
+        on_success: _,
+        target_user: _,
+        keys: Keys {
+            deploy_key: _,
+            age_identity: _,
+        },
+        unattended,
+        reinstall: _,
+        nix,
+        retry,
+        ssh,
+    } = config;
+    let mut found = Vec::new();
+    labels(config, &mut found);
+    if esp_size.bytes() < ESP_BYTES_MIN {
+        found.push(problem(
+            "esp_size",
+            format!(
+                "size \"{esp_size}\" is not allowed: FAT32 needs at least {}M",
+                ESP_BYTES_MIN >> 20
+            ),
+            "leave it out (1G), or give at least 260M",
+        ));
+    }
+    let Luks {
+        enable: _,
+        mapper_name: _,
+        iteration_time_ms,
+    } = luks;
+    range(
+        "luks.iteration_time_ms",
+        u64::from(*iteration_time_ms),
+        100,
+        60_000,
+        &mut found,
+    );
+    let Swap { enable: _, size: _ } = swap;
+    from_where(repository, &mut found);
+    for (index, dir) in extra_mount_dirs.iter().enumerate() {
+        let dir = Utf8Path::new(dir.as_str());
+        for (taken, why) in [
+            ("/boot", "the ESP is mounted there"),
+            ("/nix/store", "it belongs to Nix"),
+            ("/nix/var", "it belongs to Nix"),
+            ("/proc", "the kernel's own files are mounted there"),
+            ("/sys", "the kernel's own files are mounted there"),
+            ("/dev", "the kernel's own files are mounted there"),
+            ("/run", "it is empty after every boot"),
+        ] {
+            if dir.starts_with(taken) {
+                found.push(problem(
+                    format!("extra_mount_dirs[{index}]"),
+                    format!("target path \"{dir}\" is not allowed: {why}"),
+                    "leave it out, or choose another directory",
+                ));
+            }
+        }
+    }
+    for (index, command) in extra_post_mount_commands.iter().enumerate() {
+        if command.trim().is_empty() || command.contains('\0') {
+            found.push(problem(
+                format!("extra_post_mount_commands[{index}]"),
+                format!("command {command:?} is not allowed: a shell command without NUL, not empty"),
+                "leave it out",
+            ));
+        }
+    }
+    let Unattended { enable: _, disk } = unattended;
+    if let Some(disk) = disk
+        && !is_disk_name(disk)
+    {
+        found.push(problem(
+            "unattended.disk",
+            format!(
+                "disk name {disk:?} is not allowed: a serial number, a WWN, or the name of a link in /dev/disk/by-id, \
+                 without the path; kernel names such as sda change from boot to boot"
+            ),
+            "take the serial number or WWN that `landfall disks` prints",
+        ));
+    }
+    nix_settings(nix, &mut found);
+    budget(retry, &mut found);
+    let SshConfig { key, known_hosts } = ssh;
+    for (option, path) in [
+        ("repository.bundle", &repository.bundle),
+        ("ssh.key", key),
+        ("ssh.known_hosts", known_hosts),
+    ] {
+        if let Some(path) = path
+            && !path.is_absolute()
+        {
+            found.push(problem(
+                option,
+                format!("path \"{path}\" is not allowed: an absolute path on the installer"),
+                "write it from / on",
+            ));
+        }
+    }
+    if let Some(key) = key
+        && key.starts_with("/nix/store")
+    {
+        found.push(problem(
+            "ssh.key",
+            format!("path \"{key}\" is not allowed: every user and every cache can read the Nix store"),
+            "hand the key over as the credential landfall.ssh-key, or put it on a medium outside the store",
+        ));
+    }
+    found
+}
+
+/// Whether a text can name a disk for good.
+pub fn is_disk_name(text: &str) -> bool {
+    let kernel_name = ["sd", "vd", "hd", "xvd"].iter().any(|prefix| {
+        text.strip_prefix(prefix)
+            .is_some_and(|rest| (1..=3).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_lowercase()))
+    });
+    let numbered = ["nvme", "mmcblk"].iter().any(|prefix| {
+        text.strip_prefix(prefix).is_some_and(|rest| {
+            rest.len() <= 8
+                && rest.starts_with(|c: char| c.is_ascii_digit())
+                && rest.bytes().all(|b| b.is_ascii_digit() || b == b'n')
+        })
+    });
+    (1..=256).contains(&text.len())
+        && text.trim() == text
+        && !text.contains('/')
+        && !text.chars().any(char::is_control)
+        && !kernel_name
+        && !numbered
+}
+
+/// Labels that are used: present where needed, and all different, since /dev/disk/by-label and by-partlabel know no
+/// roles.
+fn labels(config: &Config, found: &mut Vec<Problem>) {
+    let mut used: Vec<(&str, &str)> = vec![
+        ("labels.efi", config.labels.efi.as_str()),
+        ("labels.root", config.labels.root.as_str()),
+    ];
+    match (config.luks.enable, &config.labels.luks) {
+        (false, _) => {}
+        (true, None) => found.push(label_missing("luks")),
+        (true, Some(label)) => used.push(("labels.luks", label.as_str())),
+    }
+    match (config.swap.enable, &config.labels.swap) {
+        (false, _) => {}
+        (true, None) => found.push(label_missing("swap")),
+        (true, Some(label)) => used.push(("labels.swap", label.as_str())),
+    }
+    for (index, (option, label)) in used.iter().enumerate() {
+        for (earlier, other) in &used[..index] {
+            if label == other {
+                found.push(problem(
+                    *option,
+                    format!("label \"{label}\" is not allowed: {earlier} has it already, and a label must name one thing"),
+                    format!("choose another label for {option} or {earlier}"),
+                ));
+            }
+        }
+    }
+}
+
+fn from_where(repository: &RepositoryConfig, found: &mut Vec<Problem>) {
+    let RepositoryConfig {
+        remote,
+        bundle,
+        branch,
+        revision,
+        clone_path: _,
+    } = repository;
+    if remote.is_none() && bundle.is_none() {
+        found.push(repository_missing());
+    }
+    if branch.is_some() && revision.is_some() {
+        found.push(two_references());
+    }
+    if let Some(remote) = remote
+        && let Some((_, rest)) = remote.as_str().split_once("://")
+        && let Some((user, _)) = rest.split('/').next().unwrap_or(rest).rsplit_once('@')
+        && user.contains(':')
+    {
+        // The value itself is not repeated: it holds a password.
+        found.push(problem(
+            "repository.remote",
+            "it holds a password; the remote is kept in logs, in the checkpoint and in the clone",
+            "use an ssh remote with a deploy key (credential landfall.ssh-key)",
+        ));
+    }
+}
+
+fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
+    let NixConfig {
+        substituters,
+        trusted_public_keys,
+        stalled_download_timeout_s,
+        connect_timeout_s,
+        deadline_s,
+    } = nix;
+    for (index, cache) in substituters.iter().enumerate() {
+        if !cache.contains("://") || cache.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            found.push(problem(
+                format!("nix.substituters[{index}]"),
+                format!("binary cache {cache:?} is not allowed: a URL such as https://cache.example, one per entry"),
+                "write each cache as its own entry",
+            ));
+        }
+    }
+    for (index, key) in trusted_public_keys.iter().enumerate() {
+        let right = key.split_once(':').is_some_and(|(name, text)| {
+            !name.is_empty()
+                && !name.chars().any(char::is_whitespace)
+                && text.len() == 44
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+        });
+        if !right {
+            found.push(problem(
+                format!("nix.trusted_public_keys[{index}]"),
+                format!(
+                    "public key {key:?} is not allowed: NAME:KEY with 44 characters of base 64, one per entry"
+                ),
+                "copy the whole key that the cache publishes",
+            ));
+        }
+    }
+    let seconds = |option, value, max, found: &mut Vec<Problem>| range(option, value, 1, max, found);
+    seconds(
+        "nix.stalled_download_timeout_s",
+        u64::from(*stalled_download_timeout_s),
+        3_600,
+        found,
+    );
+    seconds(
+        "nix.connect_timeout_s",
+        u64::from(*connect_timeout_s),
+        3_600,
+        found,
+    );
+    seconds("nix.deadline_s", *deadline_s, 7 * 86_400, found);
+}
+
+fn budget(retry: &Budget, found: &mut Vec<Problem>) {
+    let Budget {
+        phase_attempts_max,
+        total_attempts_max,
+        retries_per_run_max,
+        backoff_first_ms,
+        backoff_max_ms,
+    } = *retry;
+    range(
+        "retry.phase_attempts_max",
+        u64::from(phase_attempts_max),
+        1,
+        10_000,
+        found,
+    );
+    range(
+        "retry.total_attempts_max",
+        u64::from(total_attempts_max),
+        1,
+        100_000,
+        found,
+    );
+    range(
+        "retry.retries_per_run_max",
+        u64::from(retries_per_run_max),
+        0,
+        1_000,
+        found,
+    );
+    range("retry.backoff_first_ms", backoff_first_ms, 1, 3_600_000, found);
+    range("retry.backoff_max_ms", backoff_max_ms, 1, 3_600_000, found);
+    if backoff_first_ms > backoff_max_ms {
+        found.push(problem(
+            "retry.backoff_first_ms",
+            format!(
+                "{backoff_first_ms} is not allowed: at most retry.backoff_max_ms, which is {backoff_max_ms}"
+            ),
+            "lower it, or raise retry.backoff_max_ms",
+        ));
+    }
+}
+
+fn range(option: &str, value: u64, min: u64, max: u64, found: &mut Vec<Problem>) {
+    if !(min..=max).contains(&value) {
+        found.push(problem(
+            option,
+            format!("{value} is not allowed: a whole number from {min} to {max}"),
+            "leave it out for the default",
+        ));
+    }
+}
+
+/// What is allowed and yet deserves a word.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut words = Vec::new();
+    if config.unattended.enable && config.unattended.disk.is_none() {
+        words.push(
+            "unattended.enable without unattended.disk: a new install begins only when the credential landfall.consent \
+             names the disk"
+                .to_owned(),
+        );
+    }
+    for (what, enabled, label) in [
+        ("luks", config.luks.enable, config.labels.luks.is_some()),
+        ("swap", config.swap.enable, config.labels.swap.is_some()),
+    ] {
+        if label && !enabled {
+            words.push(format!("labels.{what} is not used: {what}.enable is false"));
+        }
+    }
+    let RepositoryConfig {
+        remote,
+        bundle,
+        revision,
+        ..
+    } = &config.repository;
+    if let (Some(remote), None) = (remote, bundle) {
+        let url = remote.as_str();
+        if revision.is_none() && (url.starts_with("http://") || url.starts_with("git://")) {
+            words.push(
+                "repository.remote is neither encrypted nor authenticated, and no repository.revision is given: whoever \
+                 sits on the network decides what is installed"
+                    .to_owned(),
+            );
+        }
+        let over_ssh = url.starts_with("ssh://")
+            || url.starts_with("git+ssh://")
+            || (!url.contains("://") && !url.starts_with('/'));
+        if over_ssh && config.ssh.known_hosts.is_none() {
+            words.push(
+                "repository.remote is reached over ssh and ssh.known_hosts is not given: a host that the installer does \
+                 not know already is refused"
+                    .to_owned(),
+            );
+        }
+        if matches!(config.system, SystemConfig::Prebuilt(_))
+            && !url.starts_with('/')
+            && !url.starts_with("file://")
+        {
+            words.push(
+                "the system is prebuilt, but the repository is cloned over the network; repository.bundle makes the \
+                 install work offline"
+                    .to_owned(),
+            );
+        }
+    }
+    if config.nix.substituters.is_empty() != config.nix.trusted_public_keys.is_empty() {
+        words.push(
+            "nix.substituters and nix.trusted_public_keys go together: a cache whose key is not trusted is not used".to_owned(),
+        );
+    }
+    words
+}

@@ -1,0 +1,91 @@
+//! What the environment may replace, for the service and the command line alike. Law: a variable's value obeys the same
+//! rule as the option's; an empty variable counts as not set (service managers pass such).
+//!
+//! Absent: every other variable.
+
+use super::{Config, ConfigError, Problem};
+use camino::Utf8PathBuf;
+use landfall_states::names::RemoteUrl;
+use std::ffi::OsString;
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `REPO_REMOTE`: replaces `repository.remote`, and then nothing is taken from the bundle.
+    pub repo_remote: Option<RemoteUrl>,
+    /// `INSTALL_DISK`: a block device, for the choice of the disk. It gives no consent.
+    pub install_disk: Option<Utf8PathBuf>,
+}
+
+impl Overrides {
+    /// From the process's environment.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        Self::from_variables(|name| std::env::var_os(name))
+    }
+
+    /// From any source of variables.
+    pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let text = |name: &str, problems: &mut Vec<Problem>| {
+            let value = get(name).filter(|value| !value.is_empty())?;
+            match value.into_string() {
+                Ok(text) => Some(text),
+                Err(raw) => {
+                    problems.push(problem(name, format!("{raw:?} is not UTF-8")));
+                    None
+                }
+            }
+        };
+        let repo_remote =
+            text("REPO_REMOTE", &mut problems).and_then(|value| match value.parse::<RemoteUrl>() {
+                Ok(remote) => Some(remote),
+                Err(bad) => {
+                    problems.push(problem("REPO_REMOTE", bad.to_string()));
+                    None
+                }
+            });
+        let install_disk = text("INSTALL_DISK", &mut problems).and_then(|value| {
+            let path = Utf8PathBuf::from(&value);
+            let plain = path.components().all(|part| part.as_str() != "..");
+            if path.starts_with("/dev") && path.components().count() > 2 && plain {
+                Some(path)
+            } else {
+                problems.push(problem(
+                    "INSTALL_DISK",
+                    format!(
+                        "device {value:?} is not allowed: a path below /dev, best one of /dev/disk/by-id"
+                    ),
+                ));
+                None
+            }
+        });
+        if problems.is_empty() {
+            Ok(Overrides {
+                repo_remote,
+                install_disk,
+            })
+        } else {
+            Err(ConfigError::of(problems))
+        }
+    }
+
+    pub(super) fn apply(&self, config: &mut Config) {
+        let Overrides {
+            repo_remote,
+            install_disk: _, // for the choice of the disk, no option of the file
+        } = self;
+        if let Some(remote) = repo_remote {
+            config.repository.remote = Some(remote.clone());
+            config.repository.bundle = None;
+        }
+    }
+}
+
+fn problem(name: &str, why: String) -> Problem {
+    Problem {
+        option: format!("environment variable {name}"),
+        at: None,
+        why,
+        fix: Some(format!("correct {name} or unset it")),
+    }
+}

@@ -1,0 +1,140 @@
+//! One writer at a time (I18). Law: the lock is the kernel's `flock`, so that it dies with the process, however that dies;
+//! what the file says is for people and is never believed.
+//!
+//! Absent: waiting for the lock, and the lock on the disk (`real::disk`).
+
+use camino::Utf8Path;
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+
+/// Who holds the lock, as it wrote itself down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// `install` or `resume`.
+    pub command: String,
+    /// When it took the lock: milliseconds since boot, suspend included. Wall clocks of installers are wrong too often.
+    pub since_ms: u64,
+}
+
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody has it.
+    #[error("another landfall is at work: {}", describe(.0, *.1))]
+    Held(Option<Holder>, u64),
+    /// It cannot be had at all.
+    #[error("the lock cannot be taken: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+fn describe(holder: &Option<Holder>, now_ms: u64) -> String {
+    match holder {
+        Some(Holder {
+            pid,
+            command,
+            since_ms,
+        }) => format!(
+            "process {pid} (landfall {command}), for {} s",
+            now_ms.saturating_sub(*since_ms) / 1_000
+        ),
+        None => "its name is not known yet".to_owned(),
+    }
+}
+
+/// The lock; released when dropped.
+pub struct Lock {
+    _file: Flock<OwnedFd>,
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lock")
+    }
+}
+
+impl Lock {
+    /// Takes the lock in `dir` (made if missing, mode 0700) for this process. `now_ms`: since boot.
+    pub fn take(dir: &Utf8Path, command: &str, now_ms: u64) -> Result<Lock, LockError> {
+        make_private_dir(dir)?;
+        let path = dir.join("lock");
+        // Opened close-on-exec: a child that outlives landfall does not keep the lock.
+        let (file, _) = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)?
+            .into_parts();
+        let file = match Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                // The holder may be between taking the lock and writing its name.
+                let holder = serde_json::from_slice(&fs::read(&path)?).ok();
+                return Err(LockError::Held(holder, now_ms));
+            }
+            Err((_, errno)) => return Err(LockError::Io(errno.into())),
+        };
+        let holder = Holder {
+            pid: std::process::id(),
+            command: command.to_owned(),
+            since_ms: now_ms,
+        };
+        fs::write(&path, serde_json::to_vec(&holder).map_err(std::io::Error::other)?)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Makes landfall's run directory, readable for its user only.
+pub fn make_private_dir(dir: &Utf8Path) -> std::io::Result<()> {
+    if dir.try_exists()? {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    let mut permissions = fs::metadata(dir)?.permissions();
+    permissions.set_mode(0o700);
+    fs::set_permissions(dir, permissions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_start_is_told_who_works_and_the_lock_goes_with_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let lock = Lock::take(dir, "install", 5_000).unwrap();
+        let text = Lock::take(dir, "resume", 12_000).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            format!(
+                "another landfall is at work: process {} (landfall install), for 7 s",
+                std::process::id()
+            )
+        );
+        drop(lock);
+        assert!(Lock::take(dir, "resume", 13_000).is_ok());
+    }
+
+    #[test]
+    fn a_stale_file_holds_nobody_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        fs::write(
+            dir.join("lock"),
+            "{\"pid\":1,\"command\":\"install\",\"since_ms\":0} and more",
+        )
+        .unwrap();
+        drop(Lock::take(dir, "install", 1).unwrap());
+        let text = fs::read_to_string(dir.join("lock")).unwrap();
+        assert!(serde_json::from_str::<Holder>(&text).is_ok(), "{text}");
+    }
+}

@@ -1,0 +1,231 @@
+//! Promise: wrong input ends with its own exit code and a message that names the thing, the value, what is allowed and
+//! what to do, and nothing is touched.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+fn landfall(args: &[&str], envs: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    // The harness starts the program under test; landfall itself starts programs in one file only.
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .args(args)
+        .env_remove("REPO_REMOTE")
+        .env_remove("INSTALL_DISK")
+        .envs(envs.iter().copied())
+        .output()
+        .unwrap();
+    (
+        status.code(),
+        String::from_utf8(stdout).unwrap(),
+        String::from_utf8(stderr).unwrap(),
+    )
+}
+
+fn example(name: &str) -> String {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs/examples")
+        .join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// Exit code, and all parts in standard error.
+fn refused(args: &[&str], code: i32, parts: &[&str]) {
+    let (found, stdout, stderr) = landfall(args, &[]);
+    assert_eq!(found, Some(code), "{args:?}\n{stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{args:?}: {stderr}\nlacks {part}");
+    }
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert_eq!(stdout, "", "{args:?}");
+}
+
+#[test]
+fn a_wrong_command_line() {
+    refused(&["isntall"], 2, &["isntall", "install"]);
+    refused(&["install", "--yes"], 2, &["--yes"]);
+    refused(
+        &["install", "--erase-disk", "sda"],
+        2,
+        &["sda", "serial number", "landfall disks"],
+    );
+    refused(&["install", "--erase-disk", "/dev/sda"], 2, &["without the path"]);
+    refused(&["install", "--passphrase-fd", "1"], 2, &["'1'", "3 and above"]);
+    refused(
+        &["install", "--progress", "fancy"],
+        2,
+        &["fancy", "auto, tty, plain, json"],
+    );
+    refused(&["resume", "--reinstall"], 2, &["--reinstall"]);
+    refused(&["plan", "--disk-serial", "x"], 2, &["--disk-size"]);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read() {
+    refused(
+        &["check", "/nonexistent.ron"],
+        2,
+        &["/nonexistent.ron", "cannot be read", "fix:"],
+    );
+    refused(&["check", "/"], 2, &["not a file"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.ron");
+    fs_err::write(&file, b"(host: \"\xff\")").unwrap();
+    refused(&["check", file.to_str().unwrap()], 2, &["byte 8", "UTF-8"]);
+}
+
+#[test]
+fn a_bad_value_has_file_line_and_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.json");
+    fs_err::write(
+        &file,
+        "{\"host\": \"web\",\n \"labels\": {\"efi\": \"esp\", \"root\": \"r\"},\n \"repository\": {}, \"system\": \"Flake\"}",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    for command in [
+        vec!["check", file],
+        vec!["install", "--config", file],
+        vec!["plan", "-c", file],
+    ] {
+        refused(
+            &command,
+            2,
+            &[
+                &format!("{file}:2:"),
+                "labels.efi",
+                "\"esp\"",
+                "1 to 11 characters",
+            ],
+        );
+    }
+}
+
+#[test]
+fn bad_overrides_end_before_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let (code, _, stderr) = landfall(
+        &[
+            "install",
+            "--run-dir",
+            run_dir.to_str().unwrap(),
+            "-c",
+            &example("plain.ron"),
+        ],
+        &[("INSTALL_DISK", "sda"), ("REPO_REMOTE", "ext::sh -c x")],
+    );
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("INSTALL_DISK") && stderr.contains("REPO_REMOTE"),
+        "{stderr}"
+    );
+    assert!(!run_dir.exists(), "nothing was touched");
+}
+
+#[test]
+fn a_disk_too_small_is_refused_with_both_figures() {
+    refused(
+        &[
+            "plan",
+            "-c",
+            &example("swap.ron"),
+            "--disk-size",
+            "16G",
+            "--disk-serial",
+            "LF0001",
+        ],
+        2,
+        &["too small", "18792579072", "17179869184"],
+    );
+    refused(
+        &["plan", "-c", &example("plain.ron"), "--disk-size", "16G"],
+        2,
+        &["no WWN, no serial number"],
+    );
+    refused(
+        &[
+            "plan",
+            "-c",
+            &example("plain.ron"),
+            "--disk-size",
+            "16X",
+            "--disk-serial",
+            "x",
+        ],
+        2,
+        &["16X", "such as 512M or 8G"],
+    );
+}
+
+#[test]
+fn a_second_start_says_who_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = camino::Utf8Path::from_path(dir.path()).unwrap();
+    let _lock = landfall::lock::Lock::take(run_dir, "install", 0).unwrap();
+    let me = format!("process {} (landfall install)", std::process::id());
+    refused(
+        &[
+            "resume",
+            "--run-dir",
+            run_dir.as_str(),
+            "-c",
+            &example("plain.ron"),
+        ],
+        4,
+        &[&me, "landfall status --watch"],
+    );
+}
+
+#[test]
+fn no_log_and_no_status_are_said() {
+    refused(
+        &["log", "--run-dir", "/nonexistent"],
+        3,
+        &["/nonexistent/log.jsonl", "no log"],
+    );
+    let (code, stdout, _) = landfall(&["status", "--run-dir", "/nonexistent"], &[]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("landfall resume"), "{stdout}");
+}
+
+#[test]
+fn what_is_right_is_taken() {
+    // The control: the same ways in, with good input.
+    for name in [
+        "plain.ron",
+        "swap.ron",
+        "luks-prebuilt.ron",
+        "flake.ron",
+        "generated.json",
+    ] {
+        let (code, stdout, stderr) = landfall(&["check", &example(name)], &[]);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stdout.contains("a valid configuration of host"), "{stdout}");
+    }
+    let plan = [
+        "plan",
+        "-c",
+        &example("swap.ron"),
+        "--disk-size",
+        "64G",
+        "--disk-serial",
+        "LF0001",
+    ];
+    let (_, text, _) = landfall(&plan, &[]);
+    assert!(
+        text.contains("3 swap-db") && text.contains("Provisioned → Land"),
+        "{text}"
+    );
+    let (_, again, _) = landfall(&plan, &[]);
+    assert_eq!(text, again, "byte for byte");
+    let (_, json, _) = landfall(&[&plan[..], &["--json"]].concat(), &[]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["steps"].as_array().unwrap().len(), 10);
+    assert_eq!(json["plan"]["table"]["entries"][2]["name"], "swap-db");
+}

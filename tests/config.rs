@@ -1,0 +1,380 @@
+//! Promise: a configuration is either refused with option, value, rule and place, or it means what its author wrote.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+use camino::Utf8Path;
+use landfall::config::*;
+use landfall_states::fault::Budget;
+use landfall_states::plan::{Machine, Reference, RepositorySource, SystemSource};
+
+const HEAD: &str =
+    r#"host: "web", labels: (efi: "ESP-WEB", root: "root-web", luks: "luks-web", swap: "swap-web")"#;
+const REMOTE: &str = r#"repository: (remote: "https://forge.example/o/r")"#;
+
+fn ron(rest: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!("(\n{HEAD},\n{rest}\n)"), Notation::Ron)
+}
+
+fn refused(rest: &str) -> String {
+    match ron(rest) {
+        Ok(config) => panic!("taken: {config:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn example(name: &str) -> Config {
+    let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs/examples")
+        .join(name);
+    Config::read(&path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn defaults_are_valid() {
+    let config = ron(&format!("{REMOTE}, system: Flake")).unwrap();
+    assert_eq!(config.luks, Luks::default());
+    assert_eq!(config.luks.mapper_name.as_str(), "cryptroot");
+    assert_eq!(config.swap.size.to_string(), "8G");
+    assert_eq!(config.esp_size.to_string(), "1G");
+    assert_eq!(config.repository.clone_path.as_str(), "/mnt/nix-config");
+    assert_eq!(config.on_success, OnSuccess::PowerOff);
+    assert_eq!(config.retry, Budget::default());
+    assert_eq!(config.nix, NixConfig::default());
+    assert!(!config.unattended.enable && config.reinstall == 0);
+}
+
+#[test]
+fn the_plain_example() {
+    let config = example("plain.ron");
+    let layout = config.layout(Machine::X86_64).unwrap();
+    assert_eq!((layout.luks_label, layout.swap), (None, None));
+    let payload = config.payload().unwrap();
+    assert_eq!(payload.system, SystemSource::Flake);
+    assert_eq!(payload.repository.reference, Reference::Default);
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn the_swap_example() {
+    let config = example("swap.ron");
+    let (label, size) = config.layout(Machine::X86_64).unwrap().swap.unwrap();
+    assert_eq!((label.as_str(), size.bytes()), ("swap-db", 16 << 30));
+    let repository = config.payload().unwrap().repository;
+    assert_eq!(
+        repository.reference,
+        Reference::Branch("production".parse().unwrap())
+    );
+    assert_eq!(repository.clone_path.as_str(), "/mnt/srv/nix-config");
+    assert_eq!(config.on_success, OnSuccess::Reboot);
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn the_luks_prebuilt_example() {
+    let config = example("luks-prebuilt.ron");
+    let layout = config.layout(Machine::X86_64).unwrap();
+    assert_eq!(layout.luks_label.unwrap().as_str(), "luks-vault");
+    let payload = config.payload().unwrap();
+    assert!(matches!(payload.system, SystemSource::Prebuilt(_)));
+    let RepositorySource::Bundle { file, origin } = payload.repository.source else {
+        panic!("nothing is fetched over the network")
+    };
+    assert_eq!(file, "/iso/landfall/nix-config.bundle");
+    assert!(origin.is_some());
+    assert_eq!(config.unattended.disk.as_deref(), Some("S5GXNX0T123456"));
+    assert!(config.keys.deploy_key && config.keys.age_identity);
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn the_flake_example() {
+    let config = example("flake.ron");
+    assert!(matches!(
+        config.payload().unwrap().repository.reference,
+        Reference::Revision(_)
+    ));
+    assert_eq!((config.reinstall, config.on_success), (1, OnSuccess::Stay));
+    assert_eq!(config.retry.phase_attempts_max, 20);
+    assert_eq!(
+        config.retry.backoff_max_ms,
+        Budget::default().backoff_max_ms,
+        "the rest keeps its default"
+    );
+    assert_eq!(config.nix.substituters.len(), 1);
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn the_generated_example() {
+    let config = example("generated.json");
+    assert_eq!(config.repository.remote, None);
+    assert!(config.swap.enable && config.labels.luks.is_none());
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn the_normal_form_means_the_same_in_both_notations() {
+    for name in [
+        "plain.ron",
+        "swap.ron",
+        "luks-prebuilt.ron",
+        "flake.ron",
+        "generated.json",
+    ] {
+        let config = example(name);
+        let printed = config.to_ron().unwrap();
+        assert_eq!(
+            Config::parse(&printed, Notation::Ron).unwrap(),
+            config,
+            "{name} as RON"
+        );
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(
+            Config::parse(&json, Notation::Json).unwrap(),
+            config,
+            "{name} as JSON"
+        );
+    }
+}
+
+/// One bad value per row: what is written, and what the refusal must say: option, value, rule.
+#[test]
+fn every_bad_value_is_named_with_its_rule_and_place() {
+    let rows: &[(&str, &[&str])] = &[
+        (
+            "repository: (), system: Flake",
+            &["repository:", "neither a remote nor a bundle", "REPO_REMOTE"],
+        ),
+        (
+            "repository: (remote: \"--upload-pack=x\"), system: Flake",
+            &["repository.remote", "\"--upload-pack=x\"", "https://…"],
+        ),
+        (
+            "repository: (remote: \"https://u:hunter2@x/y\"), system: Flake",
+            &["repository.remote", "it holds a password"],
+        ),
+        (
+            "repository: (remote: \"https://x/y\", clone_path: \"/home/x\"), system: Flake",
+            &["repository.clone_path", "\"/home/x\"", "below /mnt"],
+        ),
+        (
+            "repository: (bundle: \"x.bundle\"), system: Flake",
+            &["repository.bundle", "\"x.bundle\"", "absolute"],
+        ),
+        (
+            "repository: (remote: \"https://x/y\", branch: \"a\", revision: \"0123456789012345678901234567890123456789\"), system: Flake",
+            &["repository.revision", "both given"],
+        ),
+        (
+            "repository: (remote: \"https://x/y\", revision: \"main\"), system: Flake",
+            &["repository.revision", "\"main\"", "40 or 64"],
+        ),
+        (
+            "REMOTE, system: Prebuilt(\"/tmp/x\")",
+            &["system.Prebuilt", "\"/tmp/x\"", "/nix/store/"],
+        ),
+        (
+            "REMOTE, system: Flak",
+            &["system:", "\"Flak\"", "Prebuilt, Flake", "did you mean Flake?"],
+        ),
+        (
+            "REMOTE, system: Flake, esp_size: \"100M\"",
+            &["esp_size", "\"100M\"", "260M"],
+        ),
+        (
+            "REMOTE, system: Flake, esp_size: \"8\"",
+            &["esp_size", "\"8\"", "512M or 8G"],
+        ),
+        (
+            "REMOTE, system: Flake, luks: (mapper_name: \"control\")",
+            &["luks.mapper_name", "\"control\"", "1 to 64"],
+        ),
+        (
+            "REMOTE, system: Flake, luks: (iteration_time_ms: 5)",
+            &["luks.iteration_time_ms", "5 is not allowed", "100 to 60000"],
+        ),
+        (
+            "REMOTE, system: Flake, luks: (enable: 3)",
+            &["luks.enable", "true or false"],
+        ),
+        (
+            "REMOTE, system: Flake, extra_mount_dirs: [\"/a\", \"../b\"]",
+            &["extra_mount_dirs[1]", "\"../b\"", "absolute"],
+        ),
+        (
+            "REMOTE, system: Flake, extra_mount_dirs: [\"/boot/x\"]",
+            &["extra_mount_dirs[0]", "\"/boot/x\"", "ESP"],
+        ),
+        (
+            "REMOTE, system: Flake, extra_mount_dirs: [\"/nix/store/x\"]",
+            &["extra_mount_dirs[0]", "belongs to Nix"],
+        ),
+        (
+            "REMOTE, system: Flake, extra_post_mount_commands: [\" \"]",
+            &["extra_post_mount_commands[0]", "\" \""],
+        ),
+        (
+            "REMOTE, system: Flake, target_user: \"Op\"",
+            &["target_user", "\"Op\"", "a-z"],
+        ),
+        (
+            "REMOTE, system: Flake, unattended: (disk: \"sda\")",
+            &["unattended.disk", "\"sda\"", "serial number"],
+        ),
+        (
+            "REMOTE, system: Flake, unattended: (disk: \"/dev/disk/by-id/x\")",
+            &["unattended.disk", "without the path"],
+        ),
+        (
+            "REMOTE, system: Flake, nix: (substituters: [\"a b\"])",
+            &["nix.substituters[0]", "\"a b\"", "URL"],
+        ),
+        (
+            "REMOTE, system: Flake, nix: (trusted_public_keys: [\"k\"])",
+            &["nix.trusted_public_keys[0]", "\"k\"", "NAME:KEY"],
+        ),
+        (
+            "REMOTE, system: Flake, nix: (deadline_s: 0)",
+            &["nix.deadline_s", "0 is not allowed", "1 to 604800"],
+        ),
+        (
+            "REMOTE, system: Flake, retry: (backoff_first_ms: 9, backoff_max_ms: 3)",
+            &["retry.backoff_first_ms", "9 is not allowed", "which is 3"],
+        ),
+        (
+            "REMOTE, system: Flake, ssh: (key: \"/nix/store/x\")",
+            &["ssh.key", "every user", "landfall.ssh-key"],
+        ),
+        (
+            "REMOTE, sytem: Flake",
+            &["sytem", "known are: host, labels", "did you mean system?"],
+        ),
+        ("REMOTE", &["system", "missing", "no default"]),
+    ];
+    for (text, expected) in rows {
+        let refusal = refused(&text.replace("REMOTE", REMOTE));
+        for part in *expected {
+            assert!(refusal.contains(part), "{text}\n  says: {refusal}\n  not: {part}");
+        }
+        assert!(
+            refusal.starts_with("configuration:"),
+            "a place is given: {refusal}"
+        );
+        let place: Vec<&str> = refusal.split(':').take(3).collect();
+        assert!(
+            place[1]
+                .trim()
+                .parse::<usize>()
+                .is_ok_and(|line| (1..=4).contains(&line)),
+            "line and column: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn labels_are_refused_by_the_table_that_limits_them() {
+    for (labels, expected) in [
+        (r#"efi: "esp", root: "r""#, "labels.efi: ESP label \"esp\""),
+        (
+            r#"efi: "ESP-HOST-LONG", root: "r""#,
+            "labels.efi: ESP label \"ESP-HOST-LONG\"",
+        ),
+        (
+            r#"efi: "E", root: "a label""#,
+            "labels.root: root label \"a label\"",
+        ),
+        (r#"efi: "E", root: """#, "labels.root: root label \"\""),
+        (
+            r#"efi: "E", root: "E""#,
+            "labels.root: label \"E\" is not allowed: labels.efi has it already",
+        ),
+    ] {
+        let text = format!("(host: \"web\",\nlabels: ({labels}), {REMOTE}, system: Flake)");
+        let error = Config::parse(&text, Notation::Ron).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.problems[0].at.map(|at| at.line), Some(2), "{error}");
+    }
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let text = r#"{"host": "web", "labels": {"efi": "E", "root": "r"},
+        "luks": {"enable": true},
+        "swap": {"enable": true}, "repository": {},
+        "system": "Flake"}"#;
+    let error = Config::parse(text, Notation::Json).unwrap_err();
+    let options: Vec<&str> = error.problems.iter().map(|p| p.option.as_str()).collect();
+    assert_eq!(options, ["labels.luks", "labels.swap", "repository"]);
+    assert!(error.problems.iter().all(|p| p.fix.is_some()));
+}
+
+#[test]
+fn a_label_that_is_not_used_may_be_equal_and_is_warned_of() {
+    let text =
+        format!("(host: \"web\", labels: (efi: \"E\", root: \"r\", luks: \"r\"), {REMOTE}, system: Flake)");
+    let config = Config::parse(&text, Notation::Ron).unwrap();
+    assert_eq!(
+        config.warnings(),
+        ["labels.luks is not used: luks.enable is false"]
+    );
+}
+
+#[test]
+fn unattended_without_a_disk_waits_for_the_credential() {
+    let config = ron(&format!("{REMOTE}, system: Flake, unattended: (enable: true)")).unwrap();
+    assert!(config.warnings().iter().any(|w| w.contains("landfall.consent")));
+}
+
+#[test]
+fn offline_that_is_not_is_warned_of() {
+    let system = "system: Prebuilt(\"/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x\")";
+    let config = ron(&format!("{REMOTE}, {system}")).unwrap();
+    assert!(config.warnings().iter().any(|w| w.contains("over the network")));
+    let bundled = ron(&format!("repository: (bundle: \"/iso/x.bundle\"), {system}")).unwrap();
+    assert!(!bundled.warnings().iter().any(|w| w.contains("over the network")));
+}
+
+#[test]
+fn the_environment_overrides_and_obeys_the_same_rules() {
+    let vars = |remote: &'static str, disk: &'static str| {
+        Overrides::from_variables(move |name| match name {
+            "REPO_REMOTE" => Some(remote.into()),
+            "INSTALL_DISK" => Some(disk.into()),
+            _ => None,
+        })
+    };
+    let overrides = vars("git@forge.example:o/r", "/dev/disk/by-id/x").unwrap();
+    let text = format!("({HEAD}, repository: (bundle: \"/iso/x.bundle\"), system: Flake)");
+    let config = Config::parse_with(&text, Notation::Ron, &overrides).unwrap();
+    assert_eq!(
+        config.repository.bundle, None,
+        "a remote from outside is meant to be used"
+    );
+    assert_eq!(
+        config.repository.remote.unwrap().as_str(),
+        "git@forge.example:o/r"
+    );
+    // A configuration that lacks only the remote becomes whole.
+    let bare = format!("({HEAD}, repository: (), system: Flake)");
+    assert!(Config::parse(&bare, Notation::Ron).is_err());
+    assert!(Config::parse_with(&bare, Notation::Ron, &overrides).is_ok());
+    assert_eq!(vars("", "").unwrap(), Overrides::default(), "empty is not set");
+    let error = vars("--x", "sda").unwrap_err().to_string();
+    assert!(
+        error.contains("REPO_REMOTE") && error.contains("INSTALL_DISK"),
+        "{error}"
+    );
+    assert!(vars("", "/dev/../etc/passwd").is_err());
+}
+
+#[test]
+fn the_notation_is_found() {
+    for (name, text, notation) in [
+        ("a.ron", "{", Notation::Ron),
+        ("a.json", "(", Notation::Json),
+        ("a", "  {", Notation::Json),
+        ("a.conf", "// x\n(", Notation::Ron),
+    ] {
+        assert_eq!(Notation::of(Utf8Path::new(name), text), notation, "{name}");
+    }
+}

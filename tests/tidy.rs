@@ -1,0 +1,497 @@
+//! Promise: the house stays tidy. Law: every check is a pure function over a file's name and text, and stands beside a
+//! bad sample that it must catch (a check that cannot fail is none).
+//!
+//! Who may import whom: `states` imports nothing of ours; `world` and `store` import `states`; the driver `states`,
+//! `world`, `store` and `event`; `real` and `sim` never each other and never the driver; `cli` everything.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+use expect_test::expect_file;
+use fs_err as fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a file before its tests, blank ones not counted.
+const LINES_MAX: usize = 600;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file with one of these extensions below these folders: name from the root, and text.
+fn files(folders: &[&str], extensions: &[&str]) -> Vec<(String, String)> {
+    fn walk(dir: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, extensions, found);
+            } else if path
+                .extension()
+                .is_some_and(|e| extensions.iter().any(|x| e == *x))
+            {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for folder in folders {
+        let path = root().join(folder);
+        if path.is_dir() {
+            walk(&path, extensions, &mut found);
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            (name, fs::read_to_string(&path).unwrap())
+        })
+        .collect()
+}
+
+fn rust(folders: &[&str]) -> Vec<(String, String)> {
+    files(folders, &["rs"])
+}
+
+/// Runs a check over files; all complaints at once.
+fn assert_tidy(files: &[(String, String)], check: impl Fn(&str, &str) -> Vec<String>) {
+    assert!(!files.is_empty(), "nothing was looked at");
+    let complaints: Vec<String> = files
+        .iter()
+        .flat_map(|(name, text)| check(name, text).into_iter().map(move |c| format!("{name}: {c}")))
+        .collect();
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// The code of a text: without comments (a `//` inside a string ends the line too; good enough for names of modules).
+fn code(text: &str) -> String {
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or(""))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The first names after a prefix such as `crate::`, braces included.
+fn names_after(text: &str, prefix: &str) -> Vec<String> {
+    let text = code(text);
+    let mut names = Vec::new();
+    for (at, _) in text.match_indices(prefix) {
+        if text[..at].ends_with(is_word) {
+            continue;
+        }
+        let rest = &text[at + prefix.len()..];
+        if let Some(list) = rest.strip_prefix('{') {
+            let mut depth = 1;
+            let mut name = String::new();
+            let mut fresh = true;
+            for c in list.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                if depth == 1 && is_word(c) && fresh {
+                    name.push(c);
+                } else if !name.is_empty() {
+                    names.push(std::mem::take(&mut name));
+                    fresh = false;
+                }
+                if depth == 1 && c == ',' {
+                    fresh = true;
+                }
+                if depth == 0 {
+                    break;
+                }
+            }
+        } else {
+            names.push(rest.chars().take_while(|c| is_word(*c)).collect());
+        }
+    }
+    names
+}
+
+/// The room of a file: `src/real/disk.rs` → `real`.
+fn room(name: &str) -> &str {
+    let name = name.strip_prefix("src/").unwrap_or(name);
+    name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
+}
+
+fn imports(name: &str, text: &str) -> Vec<String> {
+    let allowed: &[&str] = match room(name) {
+        "main" | "lib" | "cli" => return vec![],
+        "event" => &["event"],
+        "exit" => &["exit"],
+        "lock" => &["lock"],
+        "config" => &["config"],
+        "world" => &["world", "event"],
+        "store" => &["store", "world", "event"],
+        "driver" => &["driver", "store", "world", "event"],
+        "real" => &["real", "config", "store", "world", "event"],
+        "sim" => &["sim", "config", "store", "world", "event"],
+        other => {
+            return vec![format!(
+                "{other} is a new room: say in tests/tidy.rs what it may import"
+            )];
+        }
+    };
+    names_after(text, "crate::")
+        .into_iter()
+        .filter(|module| !allowed.contains(&module.as_str()))
+        .map(|module| format!("imports crate::{module}; allowed are {}", allowed.join(", ")))
+        .collect()
+}
+
+#[test]
+fn rooms_import_what_they_may() {
+    assert_tidy(&rust(&["src"]), imports);
+    assert_eq!(imports("src/real/disk.rs", "use crate::driver::Driver;").len(), 1);
+    assert_eq!(
+        imports("src/sim/world.rs", "fn f() { crate::real::x() }").len(),
+        1
+    );
+    assert_eq!(
+        imports("src/world.rs", "use crate::{event::Event, cli::{a, b}, real};").len(),
+        2
+    );
+    assert_eq!(
+        imports("src/driver.rs", "use crate::world::World; // not crate::cli").len(),
+        0
+    );
+    assert_eq!(imports("src/attic.rs", "").len(), 1);
+}
+
+fn impurity(_: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    [
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "std::io",
+        "std::os",
+        "Instant",
+        "SystemTime",
+        "async ",
+        "println!",
+        "landfall::",
+    ]
+    .iter()
+    .filter(|word| code.contains(*word))
+    .map(|word| format!("{word:?} has no place in a pure crate"))
+    .collect()
+}
+
+fn states_dependencies(_: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            inside = line == "[dependencies]";
+        } else if inside && let Some((name, _)) = line.split_once('=') {
+            let name = name.trim();
+            if !["ron", "serde", "sha2", "thiserror", "uuid"].contains(&name) {
+                complaints.push(format!("depends on {name}"));
+            }
+        }
+    }
+    complaints
+}
+
+#[test]
+fn the_states_are_pure() {
+    let sources: Vec<_> = rust(&["states"]);
+    assert_tidy(&sources, impurity);
+    assert_eq!(impurity("", "let now = std::time::Instant::now();").len(), 1);
+    assert_tidy(&files(&["states/Cargo.toml"], &["toml"]), states_dependencies);
+    let bad = "[dependencies]\nserde = \"1\"\ntokio = \"1\"\n[dev-dependencies]\nrand = \"1\"";
+    assert_eq!(states_dependencies("", bad), ["depends on tokio"]);
+}
+
+fn strays(name: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let mut complaints = Vec::new();
+    let words = |wanted: &str| {
+        code.match_indices(wanted).any(|(at, found)| {
+            !code[..at].ends_with(is_word) && !code[at + found.len()..].starts_with(is_word)
+        })
+    };
+    if name != "src/real/command.rs" && (words("Command::new") || words("process::Command")) {
+        complaints.push("starts a program; only src/real/command.rs does".to_owned());
+    }
+    if words("std::fs") || words("tokio::fs") || names_after(text, "std::").iter().any(|n| n == "fs") {
+        complaints.push("uses std::fs or tokio::fs; fs_err names the file in its errors".to_owned());
+    }
+    for word in [
+        "todo!",
+        "unimplemented!",
+        "dbg!",
+        "println!",
+        "eprintln!",
+        "print!",
+        "eprint!",
+    ] {
+        // The printing ones panic when nobody listens any more.
+        if code
+            .match_indices(&format!("{word}("))
+            .any(|(at, _)| !code[..at].ends_with(is_word))
+        {
+            complaints.push(format!("has {word}"));
+        }
+    }
+    complaints
+}
+
+#[test]
+fn no_stray_programs_and_no_nameless_files() {
+    assert_tidy(&rust(&["src", "states"]), strays);
+    assert_eq!(
+        strays("src/real/disk.rs", "tokio::process::Command::new(\"sh\")").len(),
+        1
+    );
+    assert_eq!(strays("src/a.rs", "use std::process::Command;").len(), 1);
+    assert_eq!(
+        strays("src/real/command.rs", "Command::new(name)"),
+        Vec::<String>::new()
+    );
+    assert_eq!(strays("src/a.rs", "eprintln!(\"x\")"), ["has eprintln!"]);
+    assert_eq!(strays("src/a.rs", "std::fs::read(p)").len(), 1);
+    assert_eq!(strays("src/a.rs", "use std::{fmt, fs};").len(), 1);
+    assert_eq!(strays("src/a.rs", "use std::os::unix::fs::MetadataExt;").len(), 0);
+}
+
+fn swallowed(_: &str, text: &str) -> Vec<String> {
+    // Tests may be blunt.
+    let code = code(text);
+    let code = code.split("#[cfg(test)]").next().unwrap_or("");
+    ["if let Ok(", "while let Ok(", "let _ = "]
+        .iter()
+        .filter(|word| code.contains(*word))
+        .map(|word| format!("{word:?} drops an error"))
+        .collect()
+}
+
+#[test]
+fn no_error_is_swallowed() {
+    assert_tidy(&rust(&["src", "states"]), swallowed);
+    assert_eq!(swallowed("", "if let Ok(x) = f() {}").len(), 1);
+    assert_eq!(swallowed("", "let _ = f();").len(), 1);
+    assert_eq!(
+        swallowed("", "#[cfg(test)] mod t { fn f() { let _ = g(); } }").len(),
+        0
+    );
+}
+
+fn opening(name: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if !text.starts_with("//!") {
+        complaints.push("does not open with its law (//!)".to_owned());
+    }
+    let code = text.split("#[cfg(test)]").next().unwrap_or("");
+    let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
+    let reason = text.lines().take(10).any(|line| line.contains("Long because:"));
+    if lines > LINES_MAX && !reason {
+        complaints.push(format!(
+            "{lines} lines before its tests, at most {LINES_MAX}; divide it or say in its first lines // Long because: …"
+        ));
+    }
+    if !name.starts_with("tests/lab/") && text.contains("\t") {
+        complaints.push("has tabs".to_owned());
+    }
+    complaints
+}
+
+#[test]
+fn files_open_with_their_law_and_stay_short() {
+    assert_tidy(&rust(&["src", "states", "tests"]), opening);
+    assert_eq!(opening("src/a.rs", "fn f() {}").len(), 1);
+    let long = format!("//! Law.\n{}", "fn f() {}\n".repeat(LINES_MAX));
+    assert_eq!(opening("src/a.rs", &long).len(), 1);
+    assert_eq!(
+        opening("src/a.rs", &format!("//! Law.\n// Long because: x.\n{long}")).len(),
+        0
+    );
+}
+
+fn leftovers(_: &str, text: &str) -> Vec<String> {
+    // Put together here, so that this file does not complain of itself.
+    [
+        ("TO", "DO"),
+        ("FIX", "ME"),
+        ("XX", "X "),
+        ("/wo", "rk/"),
+        ("../sha", "red"),
+    ]
+    .iter()
+    .map(|(a, b)| format!("{a}{b}"))
+    .filter(|word| text.contains(word.as_str()))
+    .map(|word| format!("has {word:?}"))
+    .collect()
+}
+
+#[test]
+fn nothing_is_left_over() {
+    let all = files(
+        &[
+            "src",
+            "states",
+            "tests",
+            "docs",
+            "nix",
+            "fuzz",
+            "README.md",
+            "ARCHITECTURE.md",
+            "Cargo.toml",
+        ],
+        &["rs", "md", "ron", "json", "toml", "nix"],
+    );
+    assert_tidy(&all, leftovers);
+    assert_eq!(leftovers("", concat!("// TO", "DO later")).len(), 1);
+}
+
+/// Whether a module's file is named by its parent.
+fn unnamed(name: &str, parents: &[(String, String)]) -> Option<String> {
+    let path = Path::new(name);
+    let (module, dir) = match (path.file_stem()?.to_str()?, path.parent()?) {
+        ("lib" | "main", _) => return None,
+        ("mod", dir) => (dir.file_name()?.to_str()?, dir.parent()?),
+        (stem, dir) => (stem, dir),
+    };
+    let candidates = ["lib.rs", "mod.rs"]
+        .map(|file| dir.join(file))
+        .into_iter()
+        .chain([dir.with_extension("rs")]);
+    let named = candidates.into_iter().any(|parent| {
+        parents
+            .iter()
+            .any(|(name, text)| Path::new(name) == parent && text.contains(&format!("mod {module};")))
+    });
+    (!named).then(|| format!("{name} is named by no parent module: it is not compiled"))
+}
+
+#[test]
+fn every_file_is_compiled() {
+    let all = rust(&["src", "states"]);
+    let complaints: Vec<String> = all.iter().filter_map(|(name, _)| unnamed(name, &all)).collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    let sample = vec![("states/lib.rs".to_owned(), "pub mod planned;".to_owned())];
+    assert!(unnamed("states/planned.rs", &sample).is_none());
+    assert!(unnamed("states/forgotten.rs", &sample).is_some());
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(
+        !manifest.contains("autotests = false"),
+        "every file in tests/ is a test"
+    );
+}
+
+#[test]
+fn the_reference_is_what_help_prints() {
+    // `UPDATE_EXPECT=1 cargo test --test tidy` writes both files anew.
+    expect_file!["../docs/cli.md"].assert_eq(&landfall::cli::reference::markdown());
+    expect_file!["../docs/exit-codes.md"].assert_eq(&landfall::cli::reference::exit_codes_markdown());
+    // The control: an option that is not in the reference would be seen.
+    assert!(landfall::cli::reference::markdown().contains("--erase-disk <SERIAL|WWN|BY-ID>"));
+    assert!(
+        !landfall::cli::reference::markdown().contains("--run-dir"),
+        "hidden"
+    );
+}
+
+/// Commands that a text's code spans and blocks name and that landfall does not have.
+fn unknown_commands(text: &str) -> Vec<String> {
+    let known: Vec<String> = landfall::cli::command()
+        .get_subcommands()
+        .map(|c| c.get_name().to_owned())
+        .collect();
+    let mut unknown = Vec::new();
+    for (index, span) in text.split('`').enumerate() {
+        // Odd pieces are code, for spans and fenced blocks alike.
+        if index % 2 == 0 {
+            continue;
+        }
+        for line in span.lines() {
+            let line = line.trim_start_matches(['$', '#', ' ']);
+            let Some(rest) = line.strip_prefix("landfall ") else {
+                continue;
+            };
+            let word: String = rest.chars().take_while(|c| c.is_ascii_lowercase()).collect();
+            let is_command = rest[word.len()..].starts_with([' ', '\n']) || rest.len() == word.len();
+            if !word.is_empty() && is_command && !known.contains(&word) {
+                unknown.push(format!("names `landfall {word}`, which does not exist"));
+            }
+        }
+    }
+    unknown
+}
+
+#[test]
+fn documents_name_commands_that_exist() {
+    // The generated reference has prose in its blocks, and cannot name what does not exist.
+    assert_tidy(
+        &files(&["docs", "README.md", "ARCHITECTURE.md"], &["md"]),
+        |name, text| {
+            if name == "docs/cli.md" {
+                vec![]
+            } else {
+                unknown_commands(text)
+            }
+        },
+    );
+    assert_eq!(unknown_commands("run `landfall instal` now").len(), 1);
+    assert_eq!(
+        unknown_commands("run `landfall install --forgive`, landfall flies").len(),
+        0
+    );
+}
+
+/// Dotted names of every option.
+fn options(value: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(map) if path != "system" => {
+            for (key, value) in map {
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                options(value, &path, found);
+            }
+        }
+        _ => found.push(path.to_owned()),
+    }
+}
+
+fn undocumented(options: &[String], document: &str) -> Vec<String> {
+    options
+        .iter()
+        .filter(|option| !document.contains(&format!("| `{option}` |")))
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn every_option_is_documented() {
+    let text = fs::read_to_string(root().join("docs/examples/generated.json")).unwrap();
+    let config = landfall::config::Config::parse(&text, landfall::config::Notation::Json).unwrap();
+    let mut all = Vec::new();
+    options(&serde_json::to_value(&config).unwrap(), "", &mut all);
+    assert!(all.len() > 30, "{all:?}");
+    let document = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    assert_eq!(undocumented(&all, &document), Vec::<String>::new());
+    assert_eq!(
+        undocumented(&["labels.efi".to_owned()], "| `labels.root` |"),
+        ["labels.efi"]
+    );
+    // And the generated example says everything, as the NixOS module does.
+    let mut written = Vec::new();
+    options(&serde_json::from_str(&text).unwrap(), "", &mut written);
+    all.sort();
+    written.sort();
+    assert_eq!(all, written);
+}
