@@ -28,6 +28,7 @@ pub mod slots;
 pub mod stop;
 pub mod table;
 pub mod volumes;
+pub mod world;
 
 use crate::config::Config;
 use crate::event::Reporter;

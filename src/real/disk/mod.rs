@@ -52,6 +52,8 @@ pub struct DiskReport {
     pub serial: Option<String>,
     /// World Wide Name.
     pub wwn: Option<String>,
+    /// Bus address; only where it is all the identity the disk has.
+    pub path: Option<String>,
     /// Size in bytes.
     pub size_bytes: u64,
     /// Logical sector size in bytes.
@@ -175,7 +177,8 @@ pub async fn survey(real: &Real) -> Result<Survey, Fault> {
         .filter(|d| is_evidence(d))
         .filter_map(evidence)
         .collect();
-    Ok(Survey { disks, choice })
+    let named = install_disk().is_some_and(|name| !name.trim().is_empty()) || real.config.unattended.disk.is_some();
+    Ok(Survey { disks, choice, named })
 }
 
 /// A disk counts when it can be a target (being named, if need be), or when something of landfall is on it.
@@ -219,6 +222,7 @@ pub async fn report(
             model: disk.block.model.clone(),
             serial: identity.serial.clone(),
             wwn: identity.wwn.clone(),
+            path: identity.path.clone(),
             size_bytes: identity.size_bytes,
             sector_bytes: identity.sector_bytes,
             transport: disk.block.transport.to_owned(),
