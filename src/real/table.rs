@@ -6,14 +6,14 @@ use super::Real;
 use super::disk::gather::{self, Contents};
 use super::disk::sysfs::Block;
 use super::disk::usage::{Own, Uses};
-use super::disk::{HeldDisk, io_fault, is_there};
+use super::disk::{HeldDisk, io_fault, is_there, open, os_code};
 use super::gpt;
 use super::slots;
 use crate::world::Perform;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use landfall_states::fault::Fault;
 use landfall_states::plan::{DiskIdentity, GptTable};
 use landfall_states::planned::{PartitionDisk, TableFacts, TableOrder};
+use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::time::Duration;
@@ -103,16 +103,9 @@ impl Real {
 async fn exclusive(held: &HeldDisk) -> Result<File, Fault> {
     let mut attempt = 0;
     loop {
-        let opened = fs_err::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(nix::libc::O_EXCL | nix::libc::O_CLOEXEC)
-            .open(held.device());
-        match opened {
-            Ok(file) => return Ok(file.into_file()),
-            Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) && attempt < EXCLUSIVE_ATTEMPTS => {
-                attempt += 1
-            }
+        match open(&held.device(), OFlag::O_RDWR | OFlag::O_EXCL) {
+            Ok(file) => return Ok(file),
+            Err(e) if os_code(&e) == Some(nix::libc::EBUSY) && attempt < EXCLUSIVE_ATTEMPTS => attempt += 1,
             Err(e) => return Err(io_fault(held.what(), "open it exclusively", &e)),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -246,4 +239,4 @@ impl Perform<PartitionDisk> for Real {
 
 #[cfg(test)]
 #[path = "table_tests.rs"]
-mod tests;
+pub(crate) mod tests;

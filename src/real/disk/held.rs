@@ -4,18 +4,17 @@
 //!
 //! Absent: what is written (`table`, and the filesystems' makers).
 
-use super::{Sysfs, io_fault};
+use super::{Sysfs, io_fault, open};
 use crate::event::Reporter;
 use crate::real::command::Program;
 use crate::real::gpt;
 use crate::real::stop::Stop;
-use camino::Utf8PathBuf;
-use fs_err::os::unix::fs::OpenOptionsExt;
+use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use landfall_states::plan::{DiskIdentity, GptEntry};
 use landfall_states::planned::KernelPartition;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{Flock, FlockArg, OFlag, PosixFadviseAdvice, posix_fadvise};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -92,18 +91,14 @@ impl HeldDisk {
 
     fn open(sysfs: Sysfs, block: &Block) -> Result<HeldDisk, Fault> {
         let what = || format!("disk {} ({})", block.device(), block.identity.name());
-        let file = fs_err::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(nix::libc::O_CLOEXEC)
-            .open(block.device())
+        let file = open(Utf8Path::new(&block.device()), OFlag::O_RDWR)
             .map_err(|e| io_fault(what(), "open it for writing", &e))?;
         let held = HeldDisk {
             sequence: sequence(&sysfs, &block.name),
             sysfs,
             name: block.name.clone(),
             identity: block.identity.clone(),
-            file: file.into_file(),
+            file,
             lock: None,
         };
         // What was opened is what was looked at, or something else answers to the name by now.

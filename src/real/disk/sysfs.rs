@@ -1,5 +1,5 @@
 //! Block devices as the kernel shows them in sysfs. Law: everything is looked up anew at every call; an attribute that is
-//! not there is `None`, one that cannot be read is an error; an identity comes from the kernel's own attributes, and from
+//! not there, or that a failing disk cannot give, is `None`; an identity comes from the kernel's own attributes, and from
 //! udev's database only when the kernel has none, so that it does not depend on udev having been here.
 //!
 //! Absent: opening devices (`held`), deciding (`select`).
@@ -8,10 +8,13 @@ use super::proc::{Dev, parse_dev};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::KernelPartition;
-use std::io;
+use nix::fcntl::OFlag;
+use std::io::{self, Read};
 
 /// Devices that are looked at.
 const BLOCKS_MAX: usize = 1024;
+/// Bytes of one attribute, or of /proc/self/mountinfo, that are read.
+const ATTRIBUTE_BYTES_MAX: u64 = 16 << 20;
 
 /// The places to look in; another root is for tests.
 #[derive(Debug, Clone)]
@@ -97,9 +100,23 @@ impl Sysfs {
 
     /// A whole file; `None` where there is none, or where the device behind it went away or does not support it.
     pub fn text(&self, path: &str) -> io::Result<Option<String>> {
-        match fs_err::read(self.at(path)) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Ok(self
+            .bytes(path)?
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    fn bytes(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let read = super::open(&self.at(path), OFlag::O_RDONLY)
+            .and_then(|file| file.take(ATTRIBUTE_BYTES_MAX).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => Ok(Some(bytes)),
             Err(e) if gone(&e) => Ok(None),
+            Err(e) if e.raw_os_error() == Some(nix::libc::EIO) => {
+                // A failing disk must not hide the others; without its name it cannot be taken for itself.
+                tracing::warn!(path, error = %e, "attribute");
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }
@@ -264,11 +281,9 @@ impl Sysfs {
             }
         }
         if serial.is_none() {
-            let page = match fs_err::read(self.at(&format!("{base}/device/vpd_pg80"))) {
-                Ok(page) => page,
-                Err(e) if gone(&e) => vec![],
-                Err(e) => return Err(e),
-            };
+            let page = self
+                .bytes(&format!("{base}/device/vpd_pg80"))?
+                .unwrap_or_default();
             // SPC-4, unit serial number page: four bytes of header, then text.
             serial = page
                 .get(4..)
@@ -341,7 +356,7 @@ fn gone(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
     ) || matches!(
-        error.raw_os_error(),
+        super::os_code(error),
         Some(
             nix::libc::ENXIO
                 | nix::libc::ENODEV
@@ -445,7 +460,7 @@ pub fn device_number(path: &Utf8Path) -> io::Result<Option<Dev>> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
