@@ -107,7 +107,11 @@ impl Stores {
     }
 
     fn nix_store<'a>(&self) -> Program<'a> {
-        self.limits(Program::new("nix-store").args(["--store", self.root.as_str()]))
+        self.limits(
+            Program::new("nix-store")
+                .args(["--extra-experimental-features", "nix-command flakes", "--store"])
+                .arg(self.root.as_str()),
+        )
     }
 
     fn limits<'a>(&self, program: Program<'a>) -> Program<'a> {
