@@ -68,6 +68,8 @@ impl Access {
             ("maintenance.auto", "false"),
             ("advice.detachedHead", "false"),
             ("init.defaultBranch", "main"),
+            // One pack instead of a thousand loose files: fewer flushes, and damage shows.
+            ("fetch.unpackLimit", "1"),
             ("core.fsync", "all"),
             ("core.fsyncMethod", "batch"),
         ];
