@@ -1,0 +1,796 @@
+//! NixOS-shaped systems, built offline with real Nix.
+//!
+//! Law: a system is a function of its parameters, the expressions in `tests/lab/closure` and the Debian packages that
+//! stand in nixpkgs' place; the same three give the same store paths, and a second call for them starts nothing.
+//! Everything lies below the cache folder given: the machine's own `/nix` and Nix settings are neither read nor
+//! written.
+//!
+//! Absent: nixpkgs, substituters, the network (but for Debian's packages, once), a daemon, garbage collection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The laboratory's `nixos-install`, a bash script for the installer's `bin`.
+pub const NIXOS_INSTALL: &str = include_str!("../closure/nixos-install");
+/// The laboratory's `nixos-enter`, a bash script for the installer's `bin`.
+pub const NIXOS_ENTER: &str = include_str!("../closure/nixos-enter");
+
+/// The expressions and their builders, by the path that they have to each other.
+pub(crate) const EXPRESSIONS: &[(&str, &str)] = &[
+    ("default.nix", include_str!("../closure/default.nix")),
+    ("inputs.nix", include_str!("../closure/inputs.nix")),
+    ("run.nix", include_str!("../closure/run.nix")),
+    ("system.nix", include_str!("../closure/system.nix")),
+    ("stage-1.sh", include_str!("../closure/stage-1.sh")),
+    ("stage-2.sh", include_str!("../closure/stage-2.sh")),
+    ("activate.sh", include_str!("../closure/activate.sh")),
+    ("switch-to-configuration.sh", include_str!("../closure/switch-to-configuration.sh")),
+    ("install-boot-loader.sh", include_str!("../closure/install-boot-loader.sh")),
+    ("build/tools.sh", include_str!("../closure/build/tools.sh")),
+    ("build/kernel.sh", include_str!("../closure/build/kernel.sh")),
+    ("build/stage-1-base.sh", include_str!("../closure/build/stage-1-base.sh")),
+    ("build/initrd.sh", include_str!("../closure/build/initrd.sh")),
+    ("build/filler.sh", include_str!("../closure/build/filler.sh")),
+    ("build/system.sh", include_str!("../closure/build/system.sh")),
+];
+
+/// Programs this module starts, each with the Debian package that has it.
+pub const NEEDS: &[(&str, &str)] =
+    &[("nix-build", "nix-bin"), ("nix-store", "nix-bin"), ("mmdebstrap", "mmdebstrap"), ("cp", "coreutils")];
+
+/// The Debian release whose packages the systems are made of.
+const RELEASE: &str = "trixie";
+/// The packages that [`debian_tree`] unpacks; what they depend on comes with them.
+const PACKAGES: &[&str] = &[
+    "bash",
+    "busybox-static",
+    "cryptsetup-bin",
+    "efibootmgr",
+    "linux-image-cloud-amd64",
+    "mount",
+    "patchelf",
+    "systemd",
+    "systemd-boot-efi",
+    "systemd-boot-tools",
+    "util-linux",
+];
+/// Programs of the installed system that busybox does not have, or not well enough for nixos-install.
+const PROGRAMS: &[&str] = &["bash", "bootctl", "cryptsetup", "efibootmgr", "mount", "systemd-tmpfiles", "umount"];
+/// Kernel modules in the order in which stage 1 loads them; below the mark, those that LUKS alone wants.
+const MODULES: &[&str] = &[
+    "drivers/block/virtio_blk",
+    "drivers/scsi/scsi_common",
+    "drivers/scsi/scsi_mod",
+    "drivers/scsi/sd_mod",
+    "drivers/scsi/virtio_scsi",
+    "drivers/ata/libata",
+    "drivers/ata/libahci",
+    "drivers/ata/ahci",
+    "drivers/char/hw_random/virtio-rng",
+    "fs/nls/nls_cp437",
+    "fs/nls/nls_ascii",
+    "fs/nls/nls_iso8859-1",
+    "fs/fat/fat",
+    "fs/fat/vfat",
+    "fs/efivarfs/efivarfs",
+    LUKS_MARK,
+    "crypto/cryptd",
+    "crypto/crypto_simd",
+    "lib/crypto/gf128mul",
+    "crypto/xts",
+    "arch/x86/crypto/aesni-intel",
+    "arch/x86/crypto/sha256-ssse3",
+    "crypto/af_alg",
+    "crypto/algif_skcipher",
+    "crypto/algif_hash",
+    "drivers/md/dm-mod",
+    "drivers/md/dm-crypt",
+];
+const LUKS_MARK: &str = "# luks";
+
+/// No step of a build takes longer than this on the slowest machine that was tried, by a factor of ten.
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+
+/// Where root lies when it is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Luks {
+    /// Partition name and LUKS2 header label.
+    pub label: String,
+    /// Name under which stage 1 opens it: `/dev/mapper/<mapper>`.
+    pub mapper: String,
+}
+
+/// The account that the installed system has besides root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// Number that `activate` writes into the target's `/etc/passwd`: deliberately not 1000 in [`ClosureParams::plain`].
+    pub uid: u32,
+}
+
+/// Everything that tells one system from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosureParams {
+    /// Name of the host, part of the store path's name.
+    pub host: String,
+    /// NixOS's version as the store path and the loader's menu tell it.
+    pub version: String,
+    /// Revision of the configuration that the marker reports; empty when there is none.
+    pub revision: String,
+    /// FAT label of the ESP.
+    pub esp_label: String,
+    /// ext4 label of root.
+    pub root_label: String,
+    /// The container around root.
+    pub luks: Option<Luks>,
+    /// Label of the swap area.
+    pub swap_label: Option<String>,
+    /// The account besides root.
+    pub user: Option<User>,
+    /// Where the installed system finds the clone of its configuration, as in `/nix-config`.
+    pub clone_path: Option<String>,
+    /// How many store paths the closure has beyond the ones it needs.
+    pub filler: u32,
+    /// Size of each of them, in KiB.
+    pub filler_kib: u32,
+}
+
+impl ClosureParams {
+    /// An ESP `ESP`, a root `nixos`, neither LUKS nor swap, and the user `operator` with uid 1234.
+    pub fn plain(host: &str) -> Self {
+        ClosureParams {
+            host: host.to_owned(),
+            version: "26.05.landfall".to_owned(),
+            revision: String::new(),
+            esp_label: "ESP".to_owned(),
+            root_label: "nixos".to_owned(),
+            luks: None,
+            swap_label: None,
+            user: Some(User { name: "operator".to_owned(), uid: 1234 }),
+            clone_path: Some("/nix-config".to_owned()),
+            filler: 0,
+            filler_kib: 4,
+        }
+    }
+
+    /// The same with root in a LUKS2 container.
+    #[must_use]
+    pub fn with_luks(mut self, label: &str, mapper: &str) -> Self {
+        self.luks = Some(Luks { label: label.to_owned(), mapper: mapper.to_owned() });
+        self
+    }
+
+    /// The same with a swap area.
+    #[must_use]
+    pub fn with_swap(mut self, label: &str) -> Self {
+        self.swap_label = Some(label.to_owned());
+        self
+    }
+
+    /// The same with `count` more store paths of `kib` KiB each.
+    #[must_use]
+    pub fn with_filler(mut self, count: u32, kib: u32) -> Self {
+        self.filler = count;
+        self.filler_kib = kib;
+        self
+    }
+
+    /// What `system.nix` takes as `params`, as JSON.
+    ///
+    /// # Errors
+    /// A value that cannot stand in single quotes, where the scripts of the system will have it.
+    pub fn to_json(&self) -> Result<String> {
+        let ClosureParams {
+            host,
+            version,
+            revision,
+            esp_label,
+            root_label,
+            luks,
+            swap_label,
+            user,
+            clone_path,
+            filler,
+            filler_kib,
+        } = self;
+        let texts = [
+            ("host", host.as_str()),
+            ("version", version),
+            ("revision", revision),
+            ("espLabel", esp_label),
+            ("rootLabel", root_label),
+            ("luksLabel", luks.as_ref().map_or("", |luks| &luks.label)),
+            ("luksMapper", luks.as_ref().map_or("", |luks| &luks.mapper)),
+            ("swapLabel", swap_label.as_deref().unwrap_or("")),
+            ("user", user.as_ref().map_or("", |user| &user.name)),
+            ("clonePath", clone_path.as_deref().unwrap_or("")),
+        ];
+        let numbers =
+            [("uid", user.as_ref().map_or(0, |user| user.uid)), ("filler", *filler), ("fillerKib", *filler_kib)];
+        let mut json = serde_json::Map::new();
+        for (name, text) in texts {
+            ensure!(
+                text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/+".contains(c)),
+                "the closure's {name} is {text:?}: use letters, digits and ._-/+ alone"
+            );
+            json.insert(name.to_owned(), text.into());
+        }
+        for (name, number) in numbers {
+            json.insert(name.to_owned(), number.into());
+        }
+        serde_json::to_string_pretty(&json).context("the closure's parameters as JSON")
+    }
+}
+
+/// A built system, or other store paths with all that they refer to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Closure {
+    /// The store path that was asked for: `/nix/store/…-nixos-system-<host>-<version>`.
+    pub toplevel: String,
+    /// A folder to be had as `nix/` of the payload: `store/…` and `registration`. Its files are hard links into the
+    /// cache: read them, do not write.
+    pub nix_tree: PathBuf,
+    /// What `nix-store --load-db` reads.
+    pub registration: String,
+    /// Every store path, sorted.
+    pub paths: Vec<String>,
+    /// The paths' sizes as NARs, in bytes.
+    pub bytes: u64,
+}
+
+/// The ready store paths that a flake's systems are built from, by the names that `system.nix` has for them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Inputs {
+    /// `busybox`, `tools`, `kernel` and `stage1`, each a store path; `version`, the kernel's.
+    pub named: BTreeMap<String, String>,
+    /// All of them with what they refer to; put it into the payload of every flake install.
+    pub closure: Closure,
+}
+
+/// Builds the system that `params` describe, or takes it from `cache`.
+///
+/// # Errors
+/// A program of [`NEEDS`] is missing, Debian's packages cannot be had, or Nix fails; its last words are in the message.
+pub fn build(cache: &Path, params: &ClosureParams) -> Result<Closure> {
+    let ground = Ground::prepare(cache)?;
+    let json = params.to_json()?;
+    let key = ground.key(&["system", &json]);
+    ground.cached(&key, || {
+        let mut nix = ground.nix("nix-build");
+        nix.arg("--no-out-link").args(["--attr", "system"]).args(["--argstr", "params", &json]);
+        nix.arg("--argstr").arg("source").arg(&ground.source).arg(ground.expressions.join("default.nix"));
+        let printed = output(nix, &format!("building the system {}", params.host), BUILD_LIMIT)?;
+        let toplevel = last_line(&printed).context("nix-build printed no store path")?.to_owned();
+        ground.closure(&key, &toplevel, std::slice::from_ref(&toplevel))
+    })
+}
+
+/// Builds what a flake's systems are made of: see [`crate::git`].
+///
+/// # Errors
+/// As [`build`].
+pub fn build_inputs(cache: &Path) -> Result<Inputs> {
+    let ground = Ground::prepare(cache)?;
+    let key = ground.key(&["inputs"]);
+    ground.cached(&key, || {
+        let mut named = BTreeMap::new();
+        let mut paths = Vec::new();
+        for name in ["busybox", "tools", "kernel", "stage1"] {
+            let mut nix = ground.nix("nix-build");
+            nix.arg("--no-out-link").args(["--attr", &format!("inputs.{name}")]);
+            nix.arg("--argstr").arg("source").arg(&ground.source).arg(ground.expressions.join("default.nix"));
+            // A source is no derivation: nix-build has nothing to build, nix-instantiate puts it into the store.
+            if name == "busybox" {
+                nix = ground.nix("nix-instantiate");
+                nix.args(["--eval", "--strict", "--read-write-mode", "--attr", "inputs.busybox"]);
+                nix.arg("--argstr").arg("source").arg(&ground.source);
+                nix.arg(ground.expressions.join("default.nix"));
+            }
+            let printed = output(nix, &format!("building the input {name}"), BUILD_LIMIT)?;
+            let path = last_line(&printed).with_context(|| format!("no store path for the input {name}"))?;
+            let path = path.trim_matches('"').to_owned();
+            paths.push(path.clone());
+            named.insert(name.to_owned(), path);
+        }
+        named.insert("version".to_owned(), fs::read_to_string(ground.source.join("parts/kernel/version"))?);
+        let first = paths.first().cloned().unwrap_or_default();
+        let closure = ground.closure(&key, &first, &paths)?;
+        Ok(Inputs { named, closure })
+    })
+}
+
+/// Writes one `nix/` tree at `into` that holds all of `closures`. A tree that is there is replaced.
+///
+/// # Errors
+/// `into` lies on another filesystem than the cache and has no room, or cannot be written.
+pub fn merge(closures: &[&Closure], into: &Path) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let mut registration = String::new();
+    if into.exists() {
+        remove_tree(into)?;
+    }
+    fs::create_dir_all(into.join("store"))?;
+    for closure in closures {
+        let fresh: Vec<&String> = closure.paths.iter().filter(|path| seen.insert((*path).clone())).collect();
+        link(&closure.nix_tree.join("store"), &fresh, &into.join("store"))?;
+        for record in records(&closure.registration)? {
+            if fresh.iter().any(|path| path.as_str() == record.path) {
+                registration.push_str(record.text);
+            }
+        }
+    }
+    fs::write(into.join("registration"), registration)?;
+    Ok(())
+}
+
+/// Unpacks the Debian packages that the systems are made of below `cache`, once. Installs nothing.
+///
+/// # Errors
+/// mmdebstrap is missing or fails, which without a network it does.
+pub fn debian_tree(cache: &Path) -> Result<PathBuf> {
+    let key = hex(&[RELEASE.as_bytes(), PACKAGES.join(",").as_bytes()]);
+    let tree = cache.join(format!("closure/debian-{}", &key[..12]));
+    if tree.exists() {
+        return Ok(tree);
+    }
+    let partial = tree.with_extension("partial");
+    if partial.exists() {
+        remove_tree(&partial)?;
+    }
+    fs::create_dir_all(cache.join("closure"))?;
+    let mut debstrap = Command::new("mmdebstrap");
+    debstrap.args(["--quiet", "--variant=extract", "--architectures=amd64"]);
+    debstrap.arg(format!("--include={}", PACKAGES.join(",")));
+    debstrap.arg("--aptopt=APT::Install-Recommends \"false\"");
+    debstrap.arg(RELEASE).arg(&partial).arg(debian_mirror());
+    output(debstrap, "unpacking Debian's packages", BUILD_LIMIT)?;
+    fs::rename(&partial, &tree)?;
+    Ok(tree)
+}
+
+/// The archive that this machine has its own Debian packages from, or Debian's.
+fn debian_mirror() -> String {
+    let mut sources = Vec::new();
+    for name in ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"] {
+        // Either of them is missing on an ordinary Debian; on another system, both.
+        if Path::new(name).exists() {
+            sources.push(std::fs::read_to_string(name).unwrap_or_default());
+        }
+    }
+    mirror_in(&sources.join("\n")).unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
+}
+
+/// The first archive in apt's sources, of either form, that ends in `/debian`.
+fn mirror_in(sources: &str) -> Option<String> {
+    sources
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"))
+        .flat_map(str::split_whitespace)
+        .map(|word| word.trim_end_matches('/'))
+        .find(|word| word.contains("://") && word.ends_with("/debian"))
+        .map(str::to_owned)
+}
+
+/// What every build stands on: the expressions, Debian's parts laid out, a store and settings of its own.
+struct Ground {
+    /// `<cache>/closure`.
+    home: PathBuf,
+    expressions: PathBuf,
+    source: PathBuf,
+    /// Nix's root: its store is `root/nix/store`.
+    root: PathBuf,
+    digest: String,
+}
+
+impl Ground {
+    fn prepare(cache: &Path) -> Result<Ground> {
+        fs::create_dir_all(cache.join("closure"))?;
+        let cache = fs::canonicalize(cache)?;
+        let home = cache.join("closure");
+        let debian = debian_tree(&cache)?;
+        let mut parts: Vec<&[u8]> = vec![debian.as_os_str().as_encoded_bytes()];
+        parts.extend(EXPRESSIONS.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]));
+        parts.extend(MODULES.iter().chain(PROGRAMS).map(|name| name.as_bytes()));
+        let digest = hex(&parts);
+        let expressions = home.join(format!("expressions-{}", &digest[..12]));
+        let source = home.join(format!("source-{}", &digest[..12]));
+        if !expressions.exists() {
+            let partial = fresh(&expressions)?;
+            write_expressions(&partial)?;
+            fs::rename(partial, &expressions)?;
+        }
+        if !source.exists() {
+            let partial = fresh(&source)?;
+            lay_out(&debian, &partial).context("laying out Debian's parts for the closure")?;
+            fs::rename(partial, &source)?;
+        }
+        let settings = home.join("nix-conf");
+        fs::create_dir_all(&settings)?;
+        fs::write(
+            settings.join("nix.conf"),
+            "substituters =\nbuild-users-group =\nsandbox = false\nsandbox-paths =\nfilter-syscalls = false\n\
+             experimental-features = nix-command\nsync-before-registering = false\nwarn-dirty = false\n",
+        )?;
+        let root = home.join("root");
+        fs::create_dir_all(&root)?;
+        Ok(Ground { home, expressions, source, root, digest })
+    }
+
+    fn key(&self, parts: &[&str]) -> String {
+        let mut all = vec![self.digest.as_bytes()];
+        all.extend(parts.iter().map(|part| part.as_bytes()));
+        hex(&all)[..16].to_owned()
+    }
+
+    /// One of Nix's old commands, on this store, with these settings and nobody else's.
+    fn nix(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("NIX_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("NIX_CONF_DIR", self.home.join("nix-conf"));
+        command.env("NIX_USER_CONF_FILES", "/dev/null").env("HOME", self.home.join("home"));
+        command.env("XDG_CACHE_HOME", self.home.join("home/cache"));
+        command.arg("--store").arg(&self.root);
+        command
+    }
+
+    /// The value saved under `key`, or the one that `make` makes, saved. What was saved counts only while its tree
+    /// stands.
+    fn cached<T: Serialize + for<'a> Deserialize<'a> + HasTree>(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let saved = self.home.join(format!("{key}.json"));
+        if saved.exists() {
+            let value: T = serde_json::from_str(&fs::read_to_string(&saved)?)
+                .with_context(|| format!("{} is damaged: delete it", saved.display()))?;
+            if value.tree().join("registration").exists() {
+                return Ok(value);
+            }
+        }
+        let value = make()?;
+        let partial = saved.with_extension("partial");
+        fs::write(&partial, serde_json::to_string(&value)?)?;
+        fs::rename(partial, saved)?;
+        Ok(value)
+    }
+
+    /// Collects the closure of `of` into a tree of its own.
+    fn closure(&self, key: &str, toplevel: &str, of: &[String]) -> Result<Closure> {
+        let mut query = self.nix("nix-store");
+        query.args(["--query", "--requisites"]).args(of);
+        let printed = output(query, "asking for the closure", BUILD_LIMIT)?;
+        let mut paths: Vec<String> = printed.lines().map(str::to_owned).collect();
+        paths.sort();
+        paths.dedup();
+        let mut registration = String::new();
+        // Few at a time: a command line is finite.
+        for some in paths.chunks(200) {
+            let mut dump = self.nix("nix-store");
+            dump.arg("--dump-db").args(some);
+            registration.push_str(&output(dump, "writing the registration", BUILD_LIMIT)?);
+        }
+        let known = records(&registration)?;
+        ensure!(
+            known.len() == paths.len(),
+            "nix-store --dump-db told of {} of {} paths: delete {} and start again",
+            known.len(),
+            paths.len(),
+            self.home.display()
+        );
+        let bytes = known.iter().map(|record| record.size).sum();
+        let nix_tree = self.home.join(format!("{key}.nix"));
+        let partial = fresh(&nix_tree)?;
+        fs::create_dir_all(partial.join("store"))?;
+        link(&self.root.join("nix/store"), &paths.iter().collect::<Vec<_>>(), &partial.join("store"))?;
+        fs::write(partial.join("registration"), &registration)?;
+        if nix_tree.exists() {
+            remove_tree(&nix_tree)?;
+        }
+        fs::rename(partial, &nix_tree)?;
+        Ok(Closure { toplevel: toplevel.to_owned(), nix_tree, registration, paths, bytes })
+    }
+}
+
+/// What [`Ground::cached`] asks of a value.
+trait HasTree {
+    fn tree(&self) -> &Path;
+}
+impl HasTree for Closure {
+    fn tree(&self) -> &Path {
+        &self.nix_tree
+    }
+}
+impl HasTree for Inputs {
+    fn tree(&self) -> &Path {
+        &self.closure.nix_tree
+    }
+}
+
+/// Writes the expressions and builders below `folder`.
+pub(crate) fn write_expressions(folder: &Path) -> Result<()> {
+    for (name, text) in EXPRESSIONS {
+        let file = folder.join(name);
+        if let Some(parent) = file.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(file, text)?;
+    }
+    Ok(())
+}
+
+/// Takes what the expressions need out of an unpacked Debian.
+fn lay_out(debian: &Path, into: &Path) -> Result<()> {
+    let libraries = debian.join("usr/lib/x86_64-linux-gnu");
+    let loader = debian.join("usr/lib64/ld-linux-x86-64.so.2");
+    let search = format!("{0}:{0}/systemd", libraries.display());
+    let place = |from: &Path, to: PathBuf| -> Result<()> {
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        // What a package has as a link is wanted as the file.
+        fs::copy(fs::canonicalize(from)?, to)?;
+        Ok(())
+    };
+    let program = |name: &str| -> Result<PathBuf> {
+        ["usr/bin", "usr/sbin"]
+            .iter()
+            .map(|folder| debian.join(folder).join(name))
+            .find(|file| file.exists())
+            .ok_or_else(|| anyhow!("Debian's packages have no {name}: {} is incomplete, delete it", debian.display()))
+    };
+    // The loader itself lists what a program links to, as it would find it.
+    let needed = |file: &Path| -> Result<Vec<PathBuf>> {
+        let mut list = Command::new(&loader);
+        list.arg("--library-path").arg(&search).arg("--list").arg(file);
+        let printed = output(list, &format!("listing the libraries of {}", file.display()), Duration::from_secs(30))?;
+        Ok(printed
+            .lines()
+            .filter_map(|line| line.split_once(" => ")?.1.split_whitespace().next())
+            .filter(|path| path.starts_with('/') && !path.contains("/ld-linux-"))
+            .map(PathBuf::from)
+            .collect())
+    };
+
+    place(&program("busybox")?, into.join("busybox/bin/busybox"))?;
+    let parts = into.join("parts");
+    for (folder, programs) in [("patchelf", &["patchelf"][..]), ("tools", PROGRAMS)] {
+        let (bin, lib) = match folder {
+            "tools" => (parts.join("tools/bin"), parts.join("tools/lib")),
+            other => (parts.join(other), parts.join(other)),
+        };
+        place(&loader, lib.join("ld-linux-x86-64.so.2"))?;
+        for name in programs {
+            let file = program(name)?;
+            place(&file, bin.join(name))?;
+            for library in needed(&file)? {
+                let name = library.file_name().context("a library without a name")?.to_owned();
+                place(&library, lib.join(name))?;
+            }
+        }
+    }
+    place(
+        &debian.join("usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
+        parts.join("boot/systemd-bootx64.efi"),
+    )?;
+
+    let modules = debian.join("usr/lib/modules");
+    let version = only_entry(&modules)?;
+    place(&debian.join(format!("boot/vmlinuz-{version}")), parts.join("kernel/vmlinuz"))?;
+    fs::write(parts.join("kernel/version"), &version)?;
+    for module in MODULES.iter().filter(|module| **module != LUKS_MARK) {
+        let file = modules.join(&version).join(format!("kernel/{module}.ko.xz"));
+        let name = module.rsplit('/').next().unwrap_or(module);
+        place(&file, parts.join(format!("modules/{name}.ko.xz")))?;
+    }
+    let names = MODULES.iter().map(|module| module.rsplit('/').next().unwrap_or(module));
+    fs::write(parts.join("modules/order"), names.fold(String::new(), |order, name| order + name + "\n"))?;
+    Ok(())
+}
+
+/// The name of the one thing in `folder`.
+fn only_entry(folder: &Path) -> Result<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    match names.as_slice() {
+        [name] => Ok(name.clone()),
+        _ => bail!("{} should hold one kernel, and holds {names:?}", folder.display()),
+    }
+}
+
+/// One path of a registration dump.
+struct Record<'a> {
+    path: &'a str,
+    size: u64,
+    /// All of its lines, each with its end.
+    text: &'a str,
+}
+
+/// Reads what `nix-store --dump-db` writes: path, hash, size, deriver, the number of references, the references.
+fn records(dump: &str) -> Result<Vec<Record<'_>>> {
+    let mut found = Vec::new();
+    let mut rest = dump;
+    while !rest.is_empty() {
+        let text = rest;
+        let mut line = || -> Result<&str> {
+            let (line, behind) = rest.split_once('\n').context("a registration that ends within a path")?;
+            rest = behind;
+            Ok(line)
+        };
+        let path = line()?;
+        line()?;
+        let size = line()?.parse().with_context(|| format!("the size of {path} in the registration"))?;
+        line()?;
+        let references: usize = line()?.parse().with_context(|| format!("the references of {path}"))?;
+        for _ in 0..references {
+            line()?;
+        }
+        found.push(Record { path, size, text: &text[..text.len() - rest.len()] });
+    }
+    Ok(found)
+}
+
+/// Hard links (or copies, on another filesystem) of store paths from one folder to another.
+fn link(from: &Path, paths: &[&String], to: &Path) -> Result<()> {
+    for some in paths.chunks(200) {
+        let mut sources = Vec::new();
+        for path in some {
+            let name = path.strip_prefix("/nix/store/").with_context(|| format!("{path} is no store path"))?;
+            sources.push(from.join(name));
+        }
+        let mut cp = Command::new("cp");
+        cp.args(["--archive", "--link"]).args(&sources).arg(to);
+        if output(cp, "linking store paths", BUILD_LIMIT).is_err() {
+            let mut cp = Command::new("cp");
+            cp.args(["--archive", "--force"]).args(&sources).arg(to);
+            output(cp, "copying store paths", BUILD_LIMIT)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a tree whose folders may be read-only, as those of a store are.
+fn remove_tree(tree: &Path) -> Result<()> {
+    fn writable(folder: &Path) -> Result<()> {
+        fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                writable(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+    writable(tree)?;
+    fs::remove_dir_all(tree)?;
+    Ok(())
+}
+
+/// An empty folder beside `place`, to be renamed to it when it is whole.
+fn fresh(place: &Path) -> Result<PathBuf> {
+    let mut name = place.file_name().context("a folder without a name")?.to_owned();
+    name.push(".partial");
+    let partial = place.with_file_name(name);
+    if partial.exists() {
+        remove_tree(&partial)?;
+    }
+    fs::create_dir_all(&partial)?;
+    Ok(partial)
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().rfind(|line| !line.trim().is_empty()).map(str::trim)
+}
+
+/// SHA-256 over the parts and their lengths, in hexadecimal.
+fn hex(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Runs a program to its end and gives what it printed. Its standard input is empty.
+///
+/// # Errors
+/// It cannot be started, takes longer than `limit` (it is killed then), or ends with another status than 0: the end of
+/// what it said is in the message.
+pub(crate) fn output(mut command: Command, what: &str, limit: Duration) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{what}: {program} cannot be started; is it installed?"))?;
+    let drain = |pipe: Option<Box<dyn Read + Send>>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            match pipe.map(|mut pipe| pipe.read_to_end(&mut bytes)) {
+                Some(Err(error)) => bytes.extend_from_slice(format!("\n({error})").as_bytes()),
+                Some(Ok(_)) | None => {}
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let printed = drain(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+    let complained = drain(child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().with_context(|| format!("{what}: waiting for {program}"))? {
+            break status;
+        }
+        if started.elapsed() > limit {
+            child.kill().with_context(|| format!("{what}: ending {program}"))?;
+            child.wait().with_context(|| format!("{what}: waiting for {program}"))?;
+            bail!("{what}: {program} took longer than {} s and was ended", limit.as_secs());
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let printed = printed.join().map_err(|_| anyhow!("{what}: reading what {program} printed"))?;
+    let complained = complained.join().map_err(|_| anyhow!("{what}: reading what {program} printed"))?;
+    if !status.success() {
+        let lines: Vec<&str> = complained.lines().collect();
+        let end = lines[lines.len().saturating_sub(30)..].join("\n");
+        bail!("{what}: {program} ended with {status}\n{end}");
+    }
+    Ok(printed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_dump_is_read_path_by_path() {
+        let dump = "/nix/store/a\nh\n12\n\n2\n/nix/store/a\n/nix/store/b\n/nix/store/b\nh\n3\n/nix/store/b.drv\n0\n";
+        let read = records(dump).unwrap();
+        let summary: Vec<_> = read.iter().map(|record| (record.path, record.size)).collect();
+        assert_eq!(summary, [("/nix/store/a", 12), ("/nix/store/b", 3)]);
+        assert_eq!(read.iter().map(|record| record.text).collect::<String>(), dump);
+        assert!(records("/nix/store/a\nh\n12\n\n2\n/nix/store/a\n").is_err());
+    }
+
+    #[test]
+    fn the_mirror_is_the_machines_own() {
+        let new = "Types: deb\nURIs: http://mirror.example/debian-security/\nURIs: http://mirror.example/debian/\n";
+        assert_eq!(mirror_in(new).as_deref(), Some("http://mirror.example/debian"));
+        let old = "# deb http://no.example/debian x main\ndeb [signed-by=/k] http://mirror.example/debian x main\n";
+        assert_eq!(mirror_in(old).as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!(mirror_in("deb http://archive.example/ubuntu noble main"), None);
+    }
+
+    #[test]
+    fn a_value_that_would_leave_its_quotes_is_refused() {
+        let mut params = ClosureParams::plain("box");
+        assert!(params.to_json().is_ok());
+        params.root_label = "a'b".to_owned();
+        let message = params.to_json().unwrap_err().to_string();
+        assert!(message.contains("rootLabel") && message.contains("a'b"), "{message}");
+    }
+}
