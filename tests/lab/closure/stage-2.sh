@@ -13,9 +13,9 @@ boot=$(findfs "LABEL=$espLabel") || fail "reason=no-esp label=$espLabel"
 mkdir -p /boot
 mount -t vfat "$boot" /boot || fail "reason=esp-does-not-mount device=$boot"
 if [ -n "$swapLabel" ]; then
-    swap=$(findfs "LABEL=$swapLabel") || fail "reason=no-swap label=$swapLabel"
-    swapon "$swap" || fail "reason=swapon device=$swap"
-    swap=$swapLabel@$swap
+    area=$(findfs "LABEL=$swapLabel") || fail "reason=no-swap label=$swapLabel"
+    swapon "$area" || fail "reason=swapon device=$area"
+    swap=$swapLabel@$area
 fi
 
 generation=none
@@ -61,7 +61,7 @@ echo "LANDFALL-MARKER host=$host generation=$generation system=$system layout=$l
     "version=$version end"
 
 umount /boot
-[ -z "$swapLabel" ] || swapoff -a
+[ -z "$swapLabel" ] || swapoff "$area"
 sync
 mount -o remount,ro / 2> /dev/null
 sync

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 mod closure;
+mod proxy;
 fn main() -> anyhow::Result<()> {
     let cache = std::path::PathBuf::from(std::env::args().nth(1).unwrap_or_default());
     let mut plain = closure::ClosureParams::plain("box");
