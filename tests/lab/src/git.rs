@@ -69,15 +69,38 @@ impl Repository {
         }
         fs::create_dir_all(work.join("hosts"))?;
         fs::write(work.join("flake.nix"), FLAKE)?;
-        fs::write(work.join("parts.json"), serde_json::to_string_pretty(&inputs.named)?)?;
+        fs::write(
+            work.join("parts.json"),
+            serde_json::to_string_pretty(&inputs.named)?,
+        )?;
         closure::write_expressions(&work.join("lab"))?;
         for params in hosts {
-            fs::write(work.join(format!("hosts/{}.json", params.host)), params.to_json()?)?;
+            fs::write(
+                work.join(format!("hosts/{}.json", params.host)),
+                params.to_json()?,
+            )?;
         }
-        let mut repository = Repository { bare, branch: branch.to_owned(), revision: String::new(), work };
-        git(&repository.work, &["init", "--quiet", &format!("--initial-branch={branch}")])?;
+        let mut repository = Repository {
+            bare,
+            branch: branch.to_owned(),
+            revision: String::new(),
+            work,
+        };
+        git(
+            &repository.work,
+            &["init", "--quiet", &format!("--initial-branch={branch}")],
+        )?;
         let bare_path = repository.bare.to_string_lossy().into_owned();
-        git(&folder, &["init", "--quiet", "--bare", &format!("--initial-branch={branch}"), &bare_path])?;
+        git(
+            &folder,
+            &[
+                "init",
+                "--quiet",
+                "--bare",
+                &format!("--initial-branch={branch}"),
+                &bare_path,
+            ],
+        )?;
         // A client may ask for a revision that no branch is at any more: that is what pinning one means.
         for setting in ["uploadpack.allowAnySHA1InWant", "uploadpack.allowFilter"] {
             git(&repository.bare, &["config", setting, "true"])?;
@@ -124,7 +147,17 @@ impl Repository {
     /// git fails.
     pub fn bundle(&self, to: &Path) -> Result<()> {
         let to = std::path::absolute(to)?;
-        git(&self.bare, &["bundle", "create", "--quiet", &to.to_string_lossy(), "HEAD", &self.branch])?;
+        git(
+            &self.bare,
+            &[
+                "bundle",
+                "create",
+                "--quiet",
+                &to.to_string_lossy(),
+                "HEAD",
+                &self.branch,
+            ],
+        )?;
         Ok(())
     }
 
@@ -134,12 +167,19 @@ impl Repository {
     /// # Errors
     /// git fails.
     pub fn tarball(&self) -> Result<String> {
-        let name = self.bare.file_stem().context("a repository without a name")?.to_string_lossy();
+        let name = self
+            .bare
+            .file_stem()
+            .context("a repository without a name")?
+            .to_string_lossy();
         let file = format!("{name}-{}.tar.gz", self.revision);
         let to = self.bare.with_file_name(&file);
         let prefix = format!("--prefix={name}-{}/", self.revision);
         let to = format!("--output={}", to.display());
-        git(&self.bare, &["archive", "--format=tar.gz", &prefix, &to, &self.revision])?;
+        git(
+            &self.bare,
+            &["archive", "--format=tar.gz", &prefix, &to, &self.revision],
+        )?;
         Ok(file)
     }
 
@@ -147,7 +187,10 @@ impl Repository {
         git(&self.work, &["add", "--all"])?;
         git(&self.work, &["commit", "--quiet", "--message", message])?;
         let target = format!("HEAD:refs/heads/{}", self.branch);
-        git(&self.work, &["push", "--quiet", &self.bare.to_string_lossy(), &target])?;
+        git(
+            &self.work,
+            &["push", "--quiet", &self.bare.to_string_lossy(), &target],
+        )?;
         // For clients of dumb HTTP.
         git(&self.bare, &["update-server-info"])?;
         self.revision = git(&self.work, &["rev-parse", "HEAD"])?.trim().to_owned();
@@ -159,7 +202,11 @@ impl Repository {
 fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = plain_git();
     command.arg("-C").arg(folder).args(arguments);
-    closure::output(command, &format!("git {} in {}", arguments[0], folder.display()), GIT_LIMIT)
+    closure::output(
+        command,
+        &format!("git {} in {}", arguments[0], folder.display()),
+        GIT_LIMIT,
+    )
 }
 
 fn plain_git() -> Command {
@@ -169,7 +216,9 @@ fn plain_git() -> Command {
             command.env_remove(name);
         }
     }
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
     for who in ["AUTHOR", "COMMITTER"] {
         command.env(format!("GIT_{who}_NAME"), "The laboratory");
         command.env(format!("GIT_{who}_EMAIL"), "lab@landfall.invalid");
@@ -208,7 +257,8 @@ impl Server {
     /// No port can be had, or `folder` is not there.
     pub fn start(folder: &Path, protocol: Protocol) -> Result<Server> {
         let folder = fs::canonicalize(folder)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port on the loopback for a server")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port on the loopback for a server")?;
         listener.set_nonblocking(true).context("the server's socket")?;
         let address = listener.local_addr().context("the server's port")?;
         let ended = Arc::new(AtomicBool::new(false));
@@ -217,7 +267,13 @@ impl Server {
             let (ended, served) = (Arc::clone(&ended), Arc::clone(&served));
             move || accept(&listener, &folder, protocol, &ended, &served)
         });
-        Ok(Server { address, protocol, ended, served, accepting: Some(accepting) })
+        Ok(Server {
+            address,
+            protocol,
+            ended,
+            served,
+            accepting: Some(accepting),
+        })
     }
 
     /// Where it listens; what a [`crate::proxy::Proxy`] is started with.
@@ -289,10 +345,16 @@ fn accept(
 fn daemon(stream: TcpStream, folder: &Path, ended: &AtomicBool) -> Result<()> {
     stream.set_nonblocking(false)?;
     let mut command = plain_git();
-    command.args(["daemon", "--inetd", "--export-all"]).arg(format!("--base-path={}", folder.display()));
+    command
+        .args(["daemon", "--inetd", "--export-all"])
+        .arg(format!("--base-path={}", folder.display()));
     command.stdin(Stdio::from(OwnedFd::from(stream.try_clone()?)));
-    command.stdout(Stdio::from(OwnedFd::from(stream.try_clone()?))).stderr(Stdio::null());
-    let mut child = command.spawn().context("git daemon cannot be started; is git installed?")?;
+    command
+        .stdout(Stdio::from(OwnedFd::from(stream.try_clone()?)))
+        .stderr(Stdio::null());
+    let mut child = command
+        .spawn()
+        .context("git daemon cannot be started; is git installed?")?;
     let started = Instant::now();
     while child.try_wait()?.is_none() {
         if ended.load(Ordering::SeqCst) || started.elapsed() > CONNECTION_LIMIT {
@@ -331,7 +393,12 @@ impl Request {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        Ok(Request { method: method.to_owned(), path: unescape(path), query: query.to_owned(), headers })
+        Ok(Request {
+            method: method.to_owned(),
+            path: unescape(path),
+            query: query.to_owned(),
+            headers,
+        })
     }
 
     fn header(&self, name: &str) -> &str {
@@ -341,7 +408,9 @@ impl Request {
     /// The file that is asked for; none when the path leaves `folder`.
     fn file(&self, folder: &Path) -> Option<PathBuf> {
         let relative = Path::new(self.path.trim_start_matches('/'));
-        let tame = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        let tame = relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         tame.then(|| folder.join(relative))
     }
 }
@@ -352,8 +421,13 @@ fn unescape(path: &str) -> String {
     let mut plain = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let digits = bytes.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match (bytes[at], digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+        let digits = bytes
+            .get(at + 1..at + 3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        match (
+            bytes[at],
+            digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()),
+        ) {
             (b'%', Some(byte)) => {
                 plain.push(byte);
                 at += 3;
@@ -385,16 +459,25 @@ fn http(stream: TcpStream, folder: &Path, smart: bool, ended: &AtomicBool) -> Re
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_millis(100)))?;
     stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-    let guarded = Guarded { stream: &stream, ended, started: Instant::now() };
+    let guarded = Guarded {
+        stream: &stream,
+        ended,
+        started: Instant::now(),
+    };
     let mut reader = BufReader::new(guarded);
     loop {
         let mut head = String::new();
         loop {
             let before = head.len();
-            (&mut reader).take(HEAD_MAX - before as u64).read_line(&mut head)?;
+            (&mut reader)
+                .take(HEAD_MAX - before as u64)
+                .read_line(&mut head)?;
             let line = &head[before..];
             if line.is_empty() {
-                ensure!(head.is_empty(), "a request that ends in its head, or is longer than {HEAD_MAX} bytes");
+                ensure!(
+                    head.is_empty(),
+                    "a request that ends in its head, or is longer than {HEAD_MAX} bytes"
+                );
                 return Ok(());
             }
             if line.trim().is_empty() {
@@ -454,7 +537,10 @@ fn answer(request: &Request, mut stream: &TcpStream, folder: &Path) -> Result<()
     let (status, part) = match range(asked, size) {
         Some((first, last)) => {
             file.seek(SeekFrom::Start(first))?;
-            (format!("206 Partial Content\r\nContent-Range: bytes {first}-{last}/{size}"), last + 1 - first)
+            (
+                format!("206 Partial Content\r\nContent-Range: bytes {first}-{last}/{size}"),
+                last + 1 - first,
+            )
         }
         None if asked.starts_with("bytes=") => {
             let status = format!("416 Range Not Satisfiable\r\nContent-Range: bytes */{size}");
@@ -482,21 +568,37 @@ fn backend(
     ended: &AtomicBool,
 ) -> Result<()> {
     let mut content = Vec::new();
-    if request.header("transfer-encoding").eq_ignore_ascii_case("chunked") {
+    if request
+        .header("transfer-encoding")
+        .eq_ignore_ascii_case("chunked")
+    {
         read_chunks(body, &mut content)?;
     } else if let Ok(length) = request.header("content-length").parse::<u64>() {
         body.take(length).read_to_end(&mut content)?;
     }
     let mut command = plain_git();
     command.arg("http-backend");
-    command.env("GIT_PROJECT_ROOT", folder).env("GIT_HTTP_EXPORT_ALL", "1");
-    command.env("REQUEST_METHOD", &request.method).env("PATH_INFO", &request.path);
-    command.env("QUERY_STRING", &request.query).env("CONTENT_TYPE", request.header("content-type"));
-    command.env("CONTENT_LENGTH", content.len().to_string()).env("REMOTE_ADDR", "127.0.0.1");
+    command
+        .env("GIT_PROJECT_ROOT", folder)
+        .env("GIT_HTTP_EXPORT_ALL", "1");
+    command
+        .env("REQUEST_METHOD", &request.method)
+        .env("PATH_INFO", &request.path);
+    command
+        .env("QUERY_STRING", &request.query)
+        .env("CONTENT_TYPE", request.header("content-type"));
+    command
+        .env("CONTENT_LENGTH", content.len().to_string())
+        .env("REMOTE_ADDR", "127.0.0.1");
     command.env("HTTP_CONTENT_ENCODING", request.header("content-encoding"));
     command.env("GIT_PROTOCOL", request.header("git-protocol"));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().context("git http-backend cannot be started; is git installed?")?;
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command
+        .spawn()
+        .context("git http-backend cannot be started; is git installed?")?;
     let (Some(mut input), Some(printed)) = (child.stdin.take(), child.stdout.take()) else {
         bail!("git http-backend without pipes");
     };
@@ -507,7 +609,10 @@ fn backend(
         let mut headers = String::new();
         loop {
             let mut line = String::new();
-            ensure!(printed.read_line(&mut line)? > 0, "git http-backend ended within its headers");
+            ensure!(
+                printed.read_line(&mut line)? > 0,
+                "git http-backend ended within its headers"
+            );
             match line.trim_end() {
                 "" => break,
                 line => match line.strip_prefix("Status: ") {
@@ -583,11 +688,21 @@ mod tests {
             paths: Vec::new(),
             bytes: 0,
         };
-        Inputs { named: BTreeMap::from([("version".to_owned(), "1".to_owned())]), closure: tree }
+        Inputs {
+            named: BTreeMap::from([("version".to_owned(), "1".to_owned())]),
+            closure: tree,
+        }
     }
 
     fn repository(scratch: &Scratch) -> Repository {
-        Repository::create(&scratch.0, "config", "main", &[ClosureParams::plain("box")], &inputs()).unwrap()
+        Repository::create(
+            &scratch.0,
+            "config",
+            "main",
+            &[ClosureParams::plain("box")],
+            &inputs(),
+        )
+        .unwrap()
     }
 
     fn clone(url: &str, to: &Path) -> Result<String> {
@@ -610,17 +725,26 @@ mod tests {
         let scratch = Scratch::new("protocols");
         let mut repository = repository(&scratch);
         repository.fatten(300_000).unwrap();
-        for (name, protocol, scheme) in
-            [("git", Protocol::Git, "git"), ("dumb", Protocol::Http, "http"), ("smart", Protocol::SmartHttp, "http")]
-        {
+        for (name, protocol, scheme) in [
+            ("git", Protocol::Git, "git"),
+            ("dumb", Protocol::Http, "http"),
+            ("smart", Protocol::SmartHttp, "http"),
+        ] {
             let server = Server::start(&scratch.0, protocol).unwrap();
             let url = format!("{scheme}://127.0.0.1:{}/config.git", server.address().port());
-            assert_eq!(clone(&url, &scratch.0.join(name)).unwrap(), repository.revision, "{name}");
+            assert_eq!(
+                clone(&url, &scratch.0.join(name)).unwrap(),
+                repository.revision,
+                "{name}"
+            );
             assert!(server.connections() > 0);
         }
         let bundle = scratch.0.join("config.bundle");
         repository.bundle(&bundle).unwrap();
-        assert_eq!(clone(&bundle.to_string_lossy(), &scratch.0.join("bundled")).unwrap(), repository.revision);
+        assert_eq!(
+            clone(&bundle.to_string_lossy(), &scratch.0.join("bundled")).unwrap(),
+            repository.revision
+        );
     }
 
     #[test]
@@ -634,7 +758,10 @@ mod tests {
         proxy.break_next(1, Fault::Reset { after: 100_000 });
         assert!(clone(&url, &scratch.0.join("first")).is_err());
         assert_eq!(proxy.counts().broken, 1);
-        assert_eq!(clone(&url, &scratch.0.join("second")).unwrap(), repository.revision);
+        assert_eq!(
+            clone(&url, &scratch.0.join("second")).unwrap(),
+            repository.revision
+        );
     }
 
     #[test]
@@ -646,15 +773,23 @@ mod tests {
             thread::sleep(Duration::from_millis(100));
             let started = Instant::now();
             drop(server);
-            assert!(started.elapsed() < Duration::from_secs(3), "{protocol:?}: {:?}", started.elapsed());
+            assert!(
+                started.elapsed() < Duration::from_secs(3),
+                "{protocol:?}: {:?}",
+                started.elapsed()
+            );
         }
     }
 
     #[test]
     fn a_request_cannot_leave_the_folder() {
-        let request = Request::parse("GET /a/%2e%2e/%2E./secret?x=1 HTTP/1.1\r\nRange: bytes=1-2\r\n\r\n").unwrap();
+        let request =
+            Request::parse("GET /a/%2e%2e/%2E./secret?x=1 HTTP/1.1\r\nRange: bytes=1-2\r\n\r\n").unwrap();
         assert_eq!(request.file(Path::new("/served")), None);
-        assert_eq!((request.query.as_str(), request.header("range")), ("x=1", "bytes=1-2"));
+        assert_eq!(
+            (request.query.as_str(), request.header("range")),
+            ("x=1", "bytes=1-2")
+        );
     }
 
     #[test]

@@ -94,7 +94,10 @@ impl Proxy {
         let address = listener.local_addr().context("the proxy's port")?;
         let shared = Arc::new(Shared {
             server,
-            plan: Mutex::new(Plan { fault: Fault::Pass, left: None }),
+            plan: Mutex::new(Plan {
+                fault: Fault::Pass,
+                left: None,
+            }),
             ended: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             broken: AtomicU64::new(0),
@@ -104,7 +107,11 @@ impl Proxy {
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)
         });
-        Ok(Proxy { address, shared, accepting: Some(accepting) })
+        Ok(Proxy {
+            address,
+            shared,
+            accepting: Some(accepting),
+        })
     }
 
     /// Where it listens. A guest with QEMU's user network reaches the port at 10.0.2.2.
@@ -119,7 +126,10 @@ impl Proxy {
 
     /// The next `count` connections have this fault, those behind them none.
     pub fn break_next(&self, count: u64, fault: Fault) {
-        self.plan(Plan { fault, left: Some(count) });
+        self.plan(Plan {
+            fault,
+            left: Some(count),
+        });
     }
 
     /// Connections from now on have no fault. Those that stall go on stalling.
@@ -307,13 +317,23 @@ fn copy(
 }
 
 fn waits(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
 }
 
 /// Makes the close of a socket, which follows, an abort: with a linger time of zero the kernel sends RST.
 fn linger_not(stream: &TcpStream) {
     // Where the option is refused the connection ends with FIN, which is an end as well.
-    let _ = setsockopt(stream, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 });
+    let _ = setsockopt(
+        stream,
+        sockopt::Linger,
+        &nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        },
+    );
 }
 
 #[cfg(test)]
@@ -338,7 +358,9 @@ mod tests {
         let mut stream = TcpStream::connect(proxy.address())?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         let mut all = Vec::new();
-        stream.read_to_end(&mut all).map_err(|error| std::io::Error::new(error.kind(), all.len().to_string()))
+        stream
+            .read_to_end(&mut all)
+            .map_err(|error| std::io::Error::new(error.kind(), all.len().to_string()))
     }
 
     #[test]
@@ -348,7 +370,11 @@ mod tests {
 
         proxy.break_next(1, Fault::Truncate { after: 1_000 });
         assert_eq!(fetch(&proxy).unwrap(), 1_000);
-        assert_eq!(fetch(&proxy).unwrap(), 200_000, "the fault was for one connection");
+        assert_eq!(
+            fetch(&proxy).unwrap(),
+            200_000,
+            "the fault was for one connection"
+        );
 
         proxy.break_all(Fault::Refuse);
         assert_eq!(fetch(&proxy).unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -376,6 +402,10 @@ mod tests {
         thread::sleep(Duration::from_millis(50));
         let started = Instant::now();
         drop(proxy);
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            started.elapsed()
+        );
     }
 }

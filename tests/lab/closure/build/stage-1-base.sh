@@ -19,12 +19,14 @@ done
 sed '/^# luks/,$d' "$debian/modules/order" | modules base base.order
 pack base base.cpio.gz
 
-mkdir -p "luks$tools/bin" luks/bin
-cp -r "$tools/lib" "luks$tools/lib"
+# cryptsetup at the place it knows itself by, with the libraries that its loader lists and no others.
+loader=$tools/lib/ld-linux-x86-64.so.2
+mkdir -p "luks$tools/bin" "luks$tools/lib" luks/bin
 cp "$tools/bin/cryptsetup" "luks$tools/bin/"
 ln -s "$tools/bin/cryptsetup" luks/bin/cryptsetup
-# Nothing that cryptsetup loads.
-chmod -R u+w luks
-rm -f "luks$tools"/lib/libsystemd-shared-*
+cp "$loader" "luks$tools/lib/"
+for library in $("$loader" --list "$tools/bin/cryptsetup" | sed -n 's/.* => \([^ ]*\) .*/\1/p'); do
+    case "$library" in "$loader") ;; *) cp "$library" "luks$tools/lib/" ;; esac
+done
 sed '1,/^# luks/d' "$debian/modules/order" | modules luks luks.order
 pack luks luks.cpio.gz
