@@ -7,6 +7,9 @@
 //!
 //! Absent: nixpkgs, substituters, the network (but for Debian's packages, once), a daemon, garbage collection.
 
+mod debian;
+mod params;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Read;
@@ -20,6 +23,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use debian::debian_tree;
+pub use params::{ClosureParams, Luks, User};
 
 /// The laboratory's `nixos-install`, a bash script for the installer's `bin`.
 pub const NIXOS_INSTALL: &str = include_str!("../closure/nixos-install");
@@ -62,208 +68,8 @@ pub const NEEDS: &[(&str, &str)] = &[
     ("cp", "coreutils"),
 ];
 
-/// The Debian release whose packages the systems are made of.
-const RELEASE: &str = "trixie";
-/// The packages that [`debian_tree`] unpacks; what they depend on comes with them.
-const PACKAGES: &[&str] = &[
-    "bash",
-    "busybox-static",
-    "cryptsetup-bin",
-    "efibootmgr",
-    "linux-image-cloud-amd64",
-    "mount",
-    "patchelf",
-    "systemd",
-    "systemd-boot-efi",
-    "systemd-boot-tools",
-    "util-linux",
-];
-/// Programs of the installed system that busybox does not have, or not well enough for nixos-install.
-const PROGRAMS: &[&str] = &[
-    "bash",
-    "bootctl",
-    "cryptsetup",
-    "efibootmgr",
-    "mount",
-    "systemd-tmpfiles",
-    "umount",
-];
-/// Kernel modules in the order in which stage 1 loads them; below the mark, those that LUKS alone wants.
-const MODULES: &[&str] = &[
-    "drivers/block/virtio_blk",
-    "drivers/scsi/scsi_common",
-    "drivers/scsi/scsi_mod",
-    "drivers/scsi/sd_mod",
-    "drivers/scsi/virtio_scsi",
-    "drivers/ata/libata",
-    "drivers/ata/libahci",
-    "drivers/ata/ahci",
-    "drivers/char/hw_random/virtio-rng",
-    "fs/nls/nls_cp437",
-    "fs/nls/nls_ascii",
-    "fs/nls/nls_iso8859-1",
-    "fs/fat/fat",
-    "fs/fat/vfat",
-    "fs/efivarfs/efivarfs",
-    LUKS_MARK,
-    "crypto/cryptd",
-    "crypto/crypto_simd",
-    "lib/crypto/gf128mul",
-    "crypto/xts",
-    "arch/x86/crypto/aesni-intel",
-    "arch/x86/crypto/sha256-ssse3",
-    "crypto/af_alg",
-    "crypto/algif_skcipher",
-    "crypto/algif_hash",
-    "drivers/md/dm-mod",
-    "drivers/md/dm-crypt",
-];
-const LUKS_MARK: &str = "# luks";
-
 /// No step of a build takes longer than this on the slowest machine that was tried, by a factor of ten.
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
-
-/// Where root lies when it is encrypted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Luks {
-    /// Partition name and LUKS2 header label.
-    pub label: String,
-    /// Name under which stage 1 opens it: `/dev/mapper/<mapper>`.
-    pub mapper: String,
-}
-
-/// The account that the installed system has besides root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    /// Login name.
-    pub name: String,
-    /// Number that `activate` writes into the target's `/etc/passwd`: deliberately not 1000 in [`ClosureParams::plain`].
-    pub uid: u32,
-}
-
-/// Everything that tells one system from another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClosureParams {
-    /// Name of the host, part of the store path's name.
-    pub host: String,
-    /// NixOS's version as the store path and the loader's menu tell it.
-    pub version: String,
-    /// Revision of the configuration that the marker reports; empty when there is none.
-    pub revision: String,
-    /// FAT label of the ESP.
-    pub esp_label: String,
-    /// ext4 label of root.
-    pub root_label: String,
-    /// The container around root.
-    pub luks: Option<Luks>,
-    /// Label of the swap area.
-    pub swap_label: Option<String>,
-    /// The account besides root.
-    pub user: Option<User>,
-    /// Where the installed system finds the clone of its configuration, as in `/nix-config`.
-    pub clone_path: Option<String>,
-    /// How many store paths the closure has beyond the ones it needs.
-    pub filler: u32,
-    /// Size of each of them, in KiB.
-    pub filler_kib: u32,
-}
-
-impl ClosureParams {
-    /// An ESP `ESP`, a root `nixos`, neither LUKS nor swap, and the user `operator` with uid 1234.
-    pub fn plain(host: &str) -> Self {
-        ClosureParams {
-            host: host.to_owned(),
-            version: "26.05.landfall".to_owned(),
-            revision: String::new(),
-            esp_label: "ESP".to_owned(),
-            root_label: "nixos".to_owned(),
-            luks: None,
-            swap_label: None,
-            user: Some(User {
-                name: "operator".to_owned(),
-                uid: 1234,
-            }),
-            clone_path: Some("/nix-config".to_owned()),
-            filler: 0,
-            filler_kib: 4,
-        }
-    }
-
-    /// The same with root in a LUKS2 container.
-    #[must_use]
-    pub fn with_luks(mut self, label: &str, mapper: &str) -> Self {
-        self.luks = Some(Luks {
-            label: label.to_owned(),
-            mapper: mapper.to_owned(),
-        });
-        self
-    }
-
-    /// The same with a swap area.
-    #[must_use]
-    pub fn with_swap(mut self, label: &str) -> Self {
-        self.swap_label = Some(label.to_owned());
-        self
-    }
-
-    /// The same with `count` more store paths of `kib` KiB each.
-    #[must_use]
-    pub fn with_filler(mut self, count: u32, kib: u32) -> Self {
-        self.filler = count;
-        self.filler_kib = kib;
-        self
-    }
-
-    /// What `system.nix` takes as `params`, as JSON.
-    ///
-    /// # Errors
-    /// A value that cannot stand in single quotes, where the scripts of the system will have it.
-    pub fn to_json(&self) -> Result<String> {
-        let ClosureParams {
-            host,
-            version,
-            revision,
-            esp_label,
-            root_label,
-            luks,
-            swap_label,
-            user,
-            clone_path,
-            filler,
-            filler_kib,
-        } = self;
-        let texts = [
-            ("host", host.as_str()),
-            ("version", version),
-            ("revision", revision),
-            ("espLabel", esp_label),
-            ("rootLabel", root_label),
-            ("luksLabel", luks.as_ref().map_or("", |luks| &luks.label)),
-            ("luksMapper", luks.as_ref().map_or("", |luks| &luks.mapper)),
-            ("swapLabel", swap_label.as_deref().unwrap_or("")),
-            ("user", user.as_ref().map_or("", |user| &user.name)),
-            ("clonePath", clone_path.as_deref().unwrap_or("")),
-        ];
-        let numbers = [
-            ("uid", user.as_ref().map_or(0, |user| user.uid)),
-            ("filler", *filler),
-            ("fillerKib", *filler_kib),
-        ];
-        let mut json = serde_json::Map::new();
-        for (name, text) in texts {
-            ensure!(
-                text.chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-/+".contains(c)),
-                "the closure's {name} is {text:?}: use letters, digits and ._-/+ alone"
-            );
-            json.insert(name.to_owned(), text.into());
-        }
-        for (name, number) in numbers {
-            json.insert(name.to_owned(), number.into());
-        }
-        serde_json::to_string_pretty(&json).context("the closure's parameters as JSON")
-    }
-}
 
 /// A built system, or other store paths with all that they refer to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -404,55 +210,6 @@ pub fn write_install_scripts(bin: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks the Debian packages that the systems are made of below `cache`, once. Installs nothing.
-///
-/// # Errors
-/// mmdebstrap is missing or fails, which without a network it does.
-pub fn debian_tree(cache: &Path) -> Result<PathBuf> {
-    let key = hex(&[RELEASE.as_bytes(), PACKAGES.join(",").as_bytes()]);
-    let tree = cache.join(format!("closure/debian-{}", &key[..12]));
-    if tree.exists() {
-        return Ok(tree);
-    }
-    let partial = tree.with_extension("partial");
-    if partial.exists() {
-        remove_tree(&partial)?;
-    }
-    fs::create_dir_all(cache.join("closure"))?;
-    let mut debstrap = Command::new("mmdebstrap");
-    debstrap.args(["--quiet", "--variant=extract", "--architectures=amd64"]);
-    debstrap.arg(format!("--include={}", PACKAGES.join(",")));
-    debstrap.arg("--aptopt=APT::Install-Recommends \"false\"");
-    debstrap.arg(RELEASE).arg(&partial).arg(debian_mirror());
-    output(debstrap, "unpacking Debian's packages", BUILD_LIMIT)?;
-    fs::rename(&partial, &tree)?;
-    Ok(tree)
-}
-
-/// The archive that this machine has its own Debian packages from, or Debian's.
-fn debian_mirror() -> String {
-    let mut sources = Vec::new();
-    for name in ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"] {
-        // Either of them is missing on an ordinary Debian; on another system, both.
-        if Path::new(name).exists() {
-            sources.push(std::fs::read_to_string(name).unwrap_or_default());
-        }
-    }
-    mirror_in(&sources.join("\n")).unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
-}
-
-/// The first archive in apt's sources, of either form, that ends in `/debian`.
-fn mirror_in(sources: &str) -> Option<String> {
-    sources
-        .lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"))
-        .flat_map(str::split_whitespace)
-        .map(|word| word.trim_end_matches('/'))
-        .find(|word| word.contains("://") && word.ends_with("/debian"))
-        .map(str::to_owned)
-}
-
 /// What every build stands on: the expressions, Debian's parts laid out, a store and settings of its own.
 struct Ground {
     /// `<cache>/closure`.
@@ -476,7 +233,7 @@ impl Ground {
                 .iter()
                 .flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]),
         );
-        parts.extend(MODULES.iter().chain(PROGRAMS).map(|name| name.as_bytes()));
+        parts.extend(debian::choice().map(|name| name.as_bytes()));
         let digest = hex(&parts);
         let expressions = home.join(format!("expressions-{}", &digest[..12]));
         let source = home.join(format!("source-{}", &digest[..12]));
@@ -487,14 +244,14 @@ impl Ground {
         }
         if !source.exists() {
             let partial = fresh(&source)?;
-            lay_out(&debian, &partial).context("laying out Debian's parts for the closure")?;
+            debian::lay_out(&debian, &partial).context("laying out Debian's parts for the closure")?;
             fs::rename(partial, &source)?;
         }
         let settings = home.join("nix-conf");
         fs::create_dir_all(&settings)?;
         fs::write(
             settings.join("nix.conf"),
-            "substituters =\nbuild-users-group =\nsandbox = false\nsandbox-paths =\nfilter-syscalls = false\n\
+            "substituters =\nbuild-users-group =\nsandbox = false\nsandbox-fallback = false\nsandbox-paths =\nfilter-syscalls = false\n\
              experimental-features = nix-command\nsync-before-registering = false\nwarn-dirty = false\n",
         )?;
         let root = home.join("root");
@@ -627,107 +384,6 @@ pub(crate) fn write_expressions(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes what the expressions need out of an unpacked Debian.
-fn lay_out(debian: &Path, into: &Path) -> Result<()> {
-    let libraries = debian.join("usr/lib/x86_64-linux-gnu");
-    let loader = debian.join("usr/lib64/ld-linux-x86-64.so.2");
-    let search = format!("{0}:{0}/systemd", libraries.display());
-    let place = |from: &Path, to: PathBuf| -> Result<()> {
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        // What a package has as a link is wanted as the file.
-        fs::copy(fs::canonicalize(from)?, to)?;
-        Ok(())
-    };
-    let program = |name: &str| -> Result<PathBuf> {
-        ["usr/bin", "usr/sbin"]
-            .iter()
-            .map(|folder| debian.join(folder).join(name))
-            .find(|file| file.exists())
-            .ok_or_else(|| {
-                anyhow!(
-                    "Debian's packages have no {name}: {} is incomplete, delete it",
-                    debian.display()
-                )
-            })
-    };
-    // The loader itself lists what a program links to, as it would find it.
-    let needed = |file: &Path| -> Result<Vec<PathBuf>> {
-        let mut list = Command::new(&loader);
-        list.arg("--library-path").arg(&search).arg("--list").arg(file);
-        let printed = output(
-            list,
-            &format!("listing the libraries of {}", file.display()),
-            Duration::from_secs(30),
-        )?;
-        Ok(printed
-            .lines()
-            .filter_map(|line| line.split_once(" => ")?.1.split_whitespace().next())
-            .filter(|path| path.starts_with('/') && !path.contains("/ld-linux-"))
-            .map(PathBuf::from)
-            .collect())
-    };
-
-    place(&program("busybox")?, into.join("busybox/bin/busybox"))?;
-    let parts = into.join("parts");
-    for (folder, programs) in [("patchelf", &["patchelf"][..]), ("tools", PROGRAMS)] {
-        let (bin, lib) = match folder {
-            "tools" => (parts.join("tools/bin"), parts.join("tools/lib")),
-            other => (parts.join(other), parts.join(other)),
-        };
-        place(&loader, lib.join("ld-linux-x86-64.so.2"))?;
-        for name in programs {
-            let file = program(name)?;
-            place(&file, bin.join(name))?;
-            for library in needed(&file)? {
-                let name = library
-                    .file_name()
-                    .context("a library without a name")?
-                    .to_owned();
-                place(&library, lib.join(name))?;
-            }
-        }
-    }
-    place(
-        &debian.join("usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
-        parts.join("boot/systemd-bootx64.efi"),
-    )?;
-
-    let modules = debian.join("usr/lib/modules");
-    let version = only_entry(&modules)?;
-    place(
-        &debian.join(format!("boot/vmlinuz-{version}")),
-        parts.join("kernel/vmlinuz"),
-    )?;
-    fs::write(parts.join("kernel/version"), &version)?;
-    for module in MODULES.iter().filter(|module| **module != LUKS_MARK) {
-        let file = modules.join(&version).join(format!("kernel/{module}.ko.xz"));
-        let name = module.rsplit('/').next().unwrap_or(module);
-        place(&file, parts.join(format!("modules/{name}.ko.xz")))?;
-    }
-    let names = MODULES
-        .iter()
-        .map(|module| module.rsplit('/').next().unwrap_or(module));
-    fs::write(
-        parts.join("modules/order"),
-        names.fold(String::new(), |order, name| order + name + "\n"),
-    )?;
-    Ok(())
-}
-
-/// The name of the one thing in `folder`.
-fn only_entry(folder: &Path) -> Result<String> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    match names.as_slice() {
-        [name] => Ok(name.clone()),
-        _ => bail!("{} should hold one kernel, and holds {names:?}", folder.display()),
-    }
-}
-
 /// One path of a registration dump.
 struct Record<'a> {
     path: &'a str,
@@ -853,9 +509,8 @@ pub(crate) fn output(mut command: Command, what: &str, limit: Duration) -> Resul
     let drain = |pipe: Option<Box<dyn Read + Send>>| {
         thread::spawn(move || {
             let mut bytes = Vec::new();
-            match pipe.map(|mut pipe| pipe.read_to_end(&mut bytes)) {
-                Some(Err(error)) => bytes.extend_from_slice(format!("\n({error})").as_bytes()),
-                Some(Ok(_)) | None => {}
+            if let Some(Err(error)) = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes)) {
+                bytes.extend_from_slice(format!("\n({error})").as_bytes());
             }
             String::from_utf8_lossy(&bytes).into_owned()
         })
@@ -922,17 +577,6 @@ mod tests {
         assert_eq!(summary, [("/nix/store/a", 12), ("/nix/store/b", 3)]);
         assert_eq!(read.iter().map(|record| record.text).collect::<String>(), dump);
         assert!(records("/nix/store/a\nh\n12\n\n2\n/nix/store/a\n").is_err());
-    }
-
-    #[test]
-    fn the_mirror_is_the_machines_own() {
-        let new =
-            "Types: deb\nURIs: http://mirror.example/debian-security/\nURIs: http://mirror.example/debian/\n";
-        assert_eq!(mirror_in(new).as_deref(), Some("http://mirror.example/debian"));
-        let old =
-            "# deb http://no.example/debian x main\ndeb [signed-by=/k] http://mirror.example/debian x main\n";
-        assert_eq!(mirror_in(old).as_deref(), Some("http://mirror.example/debian"));
-        assert_eq!(mirror_in("deb http://archive.example/ubuntu noble main"), None);
     }
 
     struct Scratch(PathBuf);
@@ -1078,18 +722,6 @@ mod tests {
             started.elapsed() < Duration::from_secs(1),
             "{:?}",
             started.elapsed()
-        );
-    }
-
-    #[test]
-    fn a_value_that_would_leave_its_quotes_is_refused() {
-        let mut params = ClosureParams::plain("box");
-        assert!(params.to_json().is_ok());
-        params.root_label = "a'b".to_owned();
-        let message = params.to_json().unwrap_err().to_string();
-        assert!(
-            message.contains("rootLabel") && message.contains("a'b"),
-            "{message}"
         );
     }
 }
