@@ -24,9 +24,13 @@ else
 fi
 
 mkdir -p "$esp/EFI/nixos" "$esp/loader/entries"
-# A file beside its place, brought to the disk and renamed.
+# A file beside its place, brought to the disk and renamed. On a full ESP half a file would keep it full.
 atomically() {
-    cat > "$1.tmp"
+    if ! cat > "$1.tmp"; then
+        rm -f "$1.tmp"
+        echo "install-boot-loader: cannot write $1" >&2
+        exit 1
+    fi
     sync "$1.tmp"
     mv -f "$1.tmp" "$1"
 }
