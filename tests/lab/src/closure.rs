@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use fs_err as fs;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -219,6 +220,8 @@ struct Ground {
     /// Nix's root: its store is `root/nix/store`.
     root: PathBuf,
     digest: String,
+    /// Two laboratories on one cache build one after the other.
+    _lock: Flock<std::fs::File>,
 }
 
 impl Ground {
@@ -226,6 +229,10 @@ impl Ground {
         fs::create_dir_all(cache.join("closure"))?;
         let cache = fs::canonicalize(cache)?;
         let home = cache.join("closure");
+        let lock = fs::File::create(home.join("lock"))?;
+        let lock = Flock::lock(lock.into_file(), FlockArg::LockExclusive)
+            .map_err(|(_, error)| error)
+            .with_context(|| format!("the lock of {}", home.display()))?;
         let debian = debian_tree(&cache)?;
         let mut parts: Vec<&[u8]> = vec![debian.as_os_str().as_encoded_bytes()];
         parts.extend(
@@ -262,6 +269,7 @@ impl Ground {
             source,
             root,
             digest,
+            _lock: lock,
         })
     }
 

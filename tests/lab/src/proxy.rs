@@ -54,7 +54,8 @@ pub enum Fault {
 pub struct Counts {
     /// Connections accepted, those refused among them.
     pub connections: u64,
-    /// Connections that met a fault other than [`Fault::Pass`] and [`Fault::Slow`].
+    /// Connections that were in fact refused, reset, truncated or stalled: one that ended before it had carried as many
+    /// bytes as its fault lets through is not among them.
     pub broken: u64,
     /// Bytes given to clients.
     pub bytes: u64,
@@ -124,7 +125,9 @@ impl Proxy {
         self.plan(Plan { fault, left: None });
     }
 
-    /// The next `count` connections have this fault, those behind them none.
+    /// The next `count` connections have this fault, those behind them none. A clone over `git://` is one connection;
+    /// one over HTTP is several, of which only the last is long: there, use [`Proxy::break_all`] and heal when
+    /// [`Counts::broken`] says so.
     pub fn break_next(&self, count: u64, fault: Fault) {
         self.plan(Plan {
             fault,
@@ -203,13 +206,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 /// Carries one connection to its end, whichever that is. Errors of the sockets are that end and nothing else.
 fn serve(client: TcpStream, fault: Fault, shared: &Arc<Shared>) {
-    match fault {
-        Fault::Pass | Fault::Slow { .. } => {}
-        Fault::Refuse | Fault::Reset { .. } | Fault::Truncate { .. } | Fault::Stall { .. } => {
-            shared.broken.fetch_add(1, Ordering::SeqCst);
-        }
-    }
     if fault == Fault::Refuse {
+        shared.broken.fetch_add(1, Ordering::SeqCst);
         return linger_not(&client);
     }
     let Ok(server) = TcpStream::connect_timeout(&shared.server, CONNECT_LIMIT) else {
@@ -248,6 +246,9 @@ fn serve(client: TcpStream, fault: Fault, shared: &Arc<Shared>) {
         shared.bytes.fetch_add(bytes, Ordering::SeqCst);
     };
     let full = copy(&server, &client, limit, speed, &|| shared.ended(), &mut count);
+    if full {
+        shared.broken.fetch_add(1, Ordering::SeqCst);
+    }
     match fault {
         Fault::Stall { .. } if full => {
             while !shared.ended() {

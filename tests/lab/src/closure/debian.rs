@@ -97,22 +97,25 @@ pub fn debian_tree(cache: &Path) -> Result<PathBuf> {
     debstrap.args(["--quiet", "--variant=extract", "--architectures=amd64"]);
     debstrap.arg(format!("--include={}", PACKAGES.join(",")));
     debstrap.arg("--aptopt=APT::Install-Recommends \"false\"");
-    debstrap.arg(RELEASE).arg(&partial).arg(debian_mirror());
+    debstrap.arg(RELEASE).arg(&partial).arg(debian_mirror()?);
     output(debstrap, "unpacking Debian's packages", BUILD_LIMIT)?;
     fs::rename(&partial, &tree)?;
     Ok(tree)
 }
 
-/// The archive that this machine has its own Debian packages from, or Debian's.
-fn debian_mirror() -> String {
+/// What `$LANDFALL_LAB_APT_SOURCE` says, the archive that this machine has its own Debian packages from, or Debian's.
+fn debian_mirror() -> Result<String> {
+    if let Some(source) = std::env::var_os("LANDFALL_LAB_APT_SOURCE") {
+        return Ok(source.to_string_lossy().into_owned());
+    }
     let mut sources = Vec::new();
     for name in ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"] {
         // Either of them is missing on an ordinary Debian; on another system, both.
         if Path::new(name).exists() {
-            sources.push(std::fs::read_to_string(name).unwrap_or_default());
+            sources.push(fs::read_to_string(name)?);
         }
     }
-    mirror_in(&sources.join("\n")).unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
+    Ok(mirror_in(&sources.join("\n")).unwrap_or_else(|| "http://deb.debian.org/debian".to_owned()))
 }
 
 /// The first archive in apt's sources, of either form, that ends in `/debian`.
