@@ -6,11 +6,14 @@
 
 mod agent;
 mod cache;
+mod closure;
 mod command;
 mod console;
 mod disk;
 mod environment;
+mod git;
 mod machine;
+mod proxy;
 mod qmp;
 mod selftest;
 mod setup;
