@@ -316,6 +316,37 @@ fn the_lock_keeps_others_off_and_ends() {
 }
 
 #[test]
+#[ignore = "needs root and loop devices"]
+fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
+    block_on(async {
+        let stick = Loop::new(64 << 20, "512").await;
+        let device = format!("/dev/{}", stick.name);
+        run("mkfs.ext4", &["-q", &device]).await;
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().to_str().unwrap().to_owned();
+        run("mount", &[&device, &point]).await;
+        let file = format!("{point}/nix-store.squashfs");
+        fs_err::File::create(&file).unwrap().set_len(1 << 20).unwrap();
+        let upper = run("losetup", &["-f", "--show", &file]).await;
+        let uses = async || {
+            let sysfs = Sysfs::real();
+            let machine = gather::machine(&sysfs, &Reporter::default(), &Stop::never())
+                .await
+                .unwrap();
+            let block = sysfs.block(&stick.name).unwrap().unwrap();
+            machine.uses(&block, &Own::default(), &[]).strangers
+        };
+        assert_eq!(uses().await, [format!("the disk is mounted at {point}")]);
+        // As after stage 1: the mount cannot be seen any more, the loop device still reads from it.
+        run("umount", &["-l", &point]).await;
+        let seen = uses().await;
+        assert!(seen.iter().any(|l| l.contains("lies on the disk")), "{seen:?}");
+        run("losetup", &["-d", &upper]).await;
+        stick.detach().await;
+    });
+}
+
+#[test]
 #[ignore = "looks at this machine's disks"]
 fn this_machine_is_surveyed_without_a_write() {
     block_on(async {

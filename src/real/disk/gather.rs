@@ -156,7 +156,10 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         let dev = match device_number(path) {
             Ok(Some(dev)) => Some(dev),
             // A swap file: its filesystem's device.
-            Ok(None) => fs_err::metadata(path).map(|m| split(m.dev())).map_or(None, Some),
+            Ok(None) => match fs_err::metadata(path) {
+                Ok(metadata) => Some(split(metadata.dev())),
+                Err(_) => None,
+            },
             Err(_) => None,
         };
         match dev {

@@ -314,7 +314,7 @@ impl HeldDisk {
     }
 
     /// Makes the kernel's view the table's: reads the table again, and where the kernel cannot (no GPT support), adds
-    /// and removes partitions one by one. Never touches a partition that is right already.
+    /// and removes partitions one by one. The kernel refuses to do either to a partition that is open.
     pub async fn tell_kernel(&self, entries: &[GptEntry]) -> Result<(), Fault> {
         let end = Instant::now() + VIEW_WAIT_MAX;
         let mut reread = false;

@@ -79,7 +79,7 @@ pub fn os_code(error: &io::Error) -> Option<i32> {
     }
     let mut inner: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|e| e as _);
     for _ in 0..8 {
-        let at = inner?;
+        let Some(at) = inner else { break };
         if let Some(code) = at.downcast_ref::<io::Error>().and_then(os_code) {
             return Some(code);
         }

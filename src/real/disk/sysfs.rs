@@ -122,10 +122,8 @@ impl Sysfs {
     }
 
     fn number(&self, path: &str) -> io::Result<Option<u64>> {
-        Ok(self.text(path)?.and_then(|t| match t.trim().parse() {
-            Ok(number) => Some(number),
-            Err(_) => None,
-        }))
+        // Text that is no number is no number: only I/O errors are errors here.
+        Ok(self.text(path)?.and_then(|t| t.trim().parse().ok()))
     }
 
     fn word(&self, path: &str) -> io::Result<Option<String>> {
