@@ -454,6 +454,9 @@ fn facts(
     if block.transport == "usb" && !block.removable {
         unless_named.push("it is attached over USB".into());
     }
+    if block.transport == "sd" {
+        unless_named.push("it is an SD card".into());
+    }
     let mut partitions = vec![];
     let mut blank = false;
     let mut mbr_signature = 0;

@@ -56,7 +56,7 @@ pub struct DiskReport {
     pub size_bytes: u64,
     /// Logical sector size in bytes.
     pub sector_bytes: u32,
-    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `scsi`, `virtual`.
+    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `sd`, `scsi`, `virtual`.
     pub transport: String,
     /// Whether the kernel says that it is removable.
     pub removable: bool,
