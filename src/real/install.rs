@@ -7,9 +7,9 @@ use crate::real::closure::{SCRATCH, STATE_DIR};
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, classify};
-use crate::real::{MOUNT_ROOT, Real, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, boot, mounts, rooted};
 use crate::world::Perform;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::StorePath;
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
@@ -35,10 +35,9 @@ pub fn observe_install(root: &Utf8Path, system: &StorePath) -> Result<InstallFac
 
 /// Runs it, and makes what it wrote durable.
 pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
-    let scratch = Utf8PathBuf::from(SCRATCH);
     rooted::ensure_dir(root, "/tmp", 0o1777)?;
     rooted::ensure_dir(root, "/var/tmp", 0o1777)?;
-    rooted::ensure_dir(root, scratch.as_str(), 0o755)?;
+    rooted::ensure_dir(root, SCRATCH, 0o755)?;
     // The closure must be on the disk before a profile points at it (Law of `states::realised`).
     rooted::sync_filesystem(root)?;
     let program = Program::new("nixos-install")
@@ -56,6 +55,14 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     }
     rooted::sync_filesystem(root)?;
     flush_boot(root)?;
+    // Caches of the build may hold private sources: they do not stay on the target.
+    let scratch = root.join(SCRATCH.trim_start_matches('/'));
+    match fs_err::remove_dir_all(&scratch) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(rooted::io_fault(scratch.as_str(), &e));
+        }
+        Ok(()) | Err(_) => {}
+    }
     let text = format!("{system}\n");
     rooted::write(root, &marker(), text.as_bytes(), rooted::Access::root(0o644))?;
     rooted::sync_filesystem(root)
@@ -85,7 +92,11 @@ impl Perform<InstallSystem> for Real {
 
     async fn perform(&mut self, _step: &InstallSystem, order: InstallOrder) -> Result<(), Fault> {
         self.attach(mounts::Attach::Target).await?;
-        perform_install(&self.hands(), Utf8Path::new(MOUNT_ROOT), &order.system).await
+        let root = Utf8Path::new(MOUNT_ROOT);
+        perform_install(&self.hands(), root, &order.system).await?;
+        // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
+        boot::register(self).await?;
+        flush_boot(root)
     }
 }
 
