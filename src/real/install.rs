@@ -68,10 +68,10 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     rooted::sync_filesystem(root)
 }
 
-/// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself.
+/// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself. Nothing mounted: nothing to flush.
 pub fn flush_boot(root: &Utf8Path) -> Result<(), Fault> {
     let boot = root.join("boot");
-    if boot.exists() {
+    if boot.exists() && rooted::device_number(&boot)? != rooted::device_number(root)? {
         rooted::flush_device_under(&boot)?;
     }
     Ok(())
@@ -131,5 +131,48 @@ mod tests {
         assert!(whole.marked && whole.activated);
         let other: StorePath = "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-b".parse().unwrap();
         assert!(!observe_install(root, &other).unwrap().activated);
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_and_only_success_leaves_the_trace() {
+        use std::os::unix::fs::PermissionsExt;
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        let root = dir.join("mnt");
+        fs_err::create_dir_all(root.join("boot")).unwrap();
+        let program = dir.join("nixos-install");
+        let script = "#!/bin/sh\nset -e\ntest -d $TMPDIR\necho \"$@\" > $TMPDIR/../../../args\n\
+            if ! test -e $TMPDIR/../../../ok; then echo no luck >&2; exit 1; fi\n";
+        fs_err::write(&program, script).unwrap();
+        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut hands = Hands::new(
+            crate::event::Reporter::default(),
+            crate::real::stop::Stop::never(),
+        );
+        let path = std::env::var("PATH").unwrap();
+        hands.env.push(("PATH".into(), format!("{dir}:{path}")));
+        let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
+            .parse()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let run = || runtime.block_on(perform_install(&hands, &root, &system));
+        let fault = run().unwrap_err();
+        assert_eq!(fault.class, FaultClass::Transient);
+        assert!(fault.why.contains("no luck"), "{fault}");
+        assert!(!observe_install(&root, &system).unwrap().activated);
+        fs_err::write(root.join("ok"), "").unwrap();
+        run().unwrap();
+        assert!(observe_install(&root, &system).unwrap().activated);
+        let args = fs_err::read_to_string(root.join("args")).unwrap();
+        assert!(
+            args.starts_with(&format!(
+                "--root {root} --system {system} --no-root-passwd --no-channel-copy --cores 0"
+            )),
+            "{args}"
+        );
+        assert!(!root.join("var/tmp/landfall").exists());
     }
 }
