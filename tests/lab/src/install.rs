@@ -21,7 +21,8 @@ pub const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// Where the scenario's configuration is put.
 pub const CONFIG: &str = "/run/lab/install.ron";
 /// What landfall and the laboratory's `nixos-enter` find programs with; the last one is the target's own.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
+pub const PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
 /// One install on one disk.
 #[derive(Debug)]
@@ -60,7 +61,14 @@ impl<'k> Install<'k> {
         spec.network = true;
         spec.disks = vec![Disk::new(&image, TARGET_SERIAL)];
         let more = format!("unattended: (disk: \"{TARGET_SERIAL}\"),");
-        Ok(Install { kit, spec, layout, mode, more, image })
+        Ok(Install {
+            kit,
+            spec,
+            layout,
+            mode,
+            more,
+            image,
+        })
     }
 
     /// The stick, booted (from the saved state), with the configuration in place.
@@ -73,13 +81,20 @@ impl<'k> Install<'k> {
 
     /// Puts a configuration in place.
     pub fn configure(&self, machine: &Machine, more: &str) -> Result<()> {
-        machine.put(CONFIG, self.kit.configuration(self.layout, &self.mode, more)?.as_bytes())?;
+        machine.put(
+            CONFIG,
+            self.kit.configuration(self.layout, &self.mode, more)?.as_bytes(),
+        )?;
         machine.put("/run/lab/passphrase", PASSPHRASE.as_bytes())
     }
 
     /// The command line of a run; its progress is shown on the console.
     pub fn command(&self, verb: &str) -> String {
-        let passphrase = if self.layout.has_luks() { "--passphrase-fd 3 3</run/lab/passphrase" } else { "" };
+        let passphrase = if self.layout.has_luks() {
+            "--passphrase-fd 3 3</run/lab/passphrase"
+        } else {
+            ""
+        };
         format!(
             "PATH={PATH} landfall --verbose {verb} --config {CONFIG} --progress plain {passphrase} 2>&1 \
              | tee /dev/ttyS0; exit ${{PIPESTATUS[0]}}"
@@ -89,7 +104,10 @@ impl<'k> Install<'k> {
     /// A run to its end.
     pub fn run(&self, machine: &Machine, verb: &str) -> Result<Ran> {
         let output = machine.run(&self.command(verb), RUN_LIMIT)?;
-        Ok(Ran { status: output.status, output: output.text() })
+        Ok(Ran {
+            status: output.status,
+            output: output.text(),
+        })
     }
 
     /// A run in the background.
@@ -100,7 +118,12 @@ impl<'k> Install<'k> {
     /// A run that must land.
     pub fn land(&self, machine: &Machine, verb: &str) -> Result<Ran> {
         let ran = self.run(machine, verb)?;
-        ensure!(ran.status == 0, "landfall {verb} ended with {}:\n{}", ran.status, ran.output);
+        ensure!(
+            ran.status == 0,
+            "landfall {verb} ended with {}:\n{}",
+            ran.status,
+            ran.output
+        );
         Ok(ran)
     }
 
@@ -125,16 +148,28 @@ impl<'k> Install<'k> {
         };
         let (machine, marker) = Machine::boot_disk(&spec, &how)?;
         let ended = machine.powered_off(Duration::from_secs(60))?;
-        ensure!(ended == Ended::PoweredOff, "the installed system ended by {ended:?}");
+        ensure!(
+            ended == Ended::PoweredOff,
+            "the installed system ended by {ended:?}"
+        );
         let system = &self.kit.system(self.layout)?.toplevel;
         let host = self.layout.host();
-        for part in ["LANDFALL-MARKER".to_owned(), format!("host={host} "), format!("layout={host} "),
-            format!("system={system} "), "root=root-lab@".to_owned(), "boot=ESP-LAB@".to_owned(), "current=yes".to_owned()]
-        {
+        for part in [
+            "LANDFALL-MARKER".to_owned(),
+            format!("host={host} "),
+            format!("layout={host} "),
+            format!("system={system} "),
+            "root=root-lab@".to_owned(),
+            "boot=ESP-LAB@".to_owned(),
+            "current=yes".to_owned(),
+        ] {
             if part.starts_with("system=") && self.mode != Mode::Prebuilt {
                 continue;
             }
-            ensure!(marker.contains(&part), "the installed system's marker lacks {part:?}: {marker}");
+            ensure!(
+                marker.contains(&part),
+                "the installed system's marker lacks {part:?}: {marker}"
+            );
         }
         if self.layout.has_swap() {
             ensure!(marker.contains("swap=swap-lab@"), "no swap: {marker}");
@@ -148,7 +183,10 @@ impl<'k> Install<'k> {
         let mut names: Vec<PathBuf> = Vec::new();
         for entry in fs::read_dir(&self.spec.folder)? {
             let path = entry?.path();
-            if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("console")) {
+            if path
+                .file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("console"))
+            {
                 names.push(path);
             }
         }
@@ -170,7 +208,10 @@ impl<'k> Install<'k> {
 pub fn wait_for(machine: &Machine, pattern: &str) -> Result<()> {
     let (which, _) = machine.console_wait_any(&[pattern, "stopped in phase", "stopped before"], RUN_LIMIT)?;
     if which != 0 {
-        bail!("landfall stopped before {pattern:?} was seen; see the console log in {}", machine.folder().display());
+        bail!(
+            "landfall stopped before {pattern:?} was seen; see the console log in {}",
+            machine.folder().display()
+        );
     }
     Ok(())
 }
@@ -182,6 +223,8 @@ pub fn say(text: &str) {
 
 /// Reads a file of the machine as text.
 pub fn text_of(machine: &Machine, path: &str) -> Result<String> {
-    let bytes = machine.get(path).with_context(|| format!("{path} in the machine"))?;
+    let bytes = machine
+        .get(path)
+        .with_context(|| format!("{path} in the machine"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

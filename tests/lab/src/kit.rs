@@ -120,30 +120,58 @@ impl Kit {
         let hosts: Vec<ClosureParams> = Layout::ALL.iter().map(|layout| layout.params()).collect();
         let mut systems = BTreeMap::new();
         for params in hosts.iter().chain(more) {
-            let system = closure::build(cache, params).with_context(|| format!("the system of host {}", params.host))?;
+            let system = closure::build(cache, params)
+                .with_context(|| format!("the system of host {}", params.host))?;
             systems.insert(params.host.clone(), system);
         }
         let inputs = closure::build_inputs(cache)?;
         let mut repository = Repository::create(&cache.join("git"), "config", "main", &hosts, &inputs)?;
         // Large enough that a transfer of it can be cut off in the middle.
         repository.fatten(2_000_000)?;
-        let payload = payload(&lab, &program, systems.values().chain([&inputs.closure]), &repository)?;
+        let payload = payload(
+            &lab,
+            &program,
+            systems.values().chain([&inputs.closure]),
+            &repository,
+        )?;
         let stick = environment.stick(
             &lab,
-            &StickSpec { label: "LANDFALL_lab".into(), payload: Some(payload.clone()), files: BTreeMap::new() },
+            &StickSpec {
+                label: "LANDFALL_lab".into(),
+                payload: Some(payload.clone()),
+                files: BTreeMap::new(),
+            },
         )?;
-        Ok(Kit { lab, environment, stick, systems, repository, payload, program })
+        Ok(Kit {
+            lab,
+            environment,
+            stick,
+            systems,
+            repository,
+            payload,
+            program,
+        })
     }
 
     /// The system of a layout's host.
     pub fn system(&self, layout: Layout) -> Result<&Closure> {
-        self.systems.get(layout.host()).with_context(|| format!("no system of host {}", layout.host()))
+        self.systems
+            .get(layout.host())
+            .with_context(|| format!("no system of host {}", layout.host()))
     }
 
     /// landfall's configuration for a layout, in RON; `more` is put in front of the closing parenthesis.
     pub fn configuration(&self, layout: Layout, mode: &Mode, more: &str) -> Result<String> {
-        let luks = if layout.has_luks() { "luks: (enable: true, iteration_time_ms: 20)," } else { "" };
-        let swap = if layout.has_swap() { "swap: (enable: true, size: \"256M\")," } else { "" };
+        let luks = if layout.has_luks() {
+            "luks: (enable: true, iteration_time_ms: 20),"
+        } else {
+            ""
+        };
+        let swap = if layout.has_swap() {
+            "swap: (enable: true, size: \"256M\"),"
+        } else {
+            ""
+        };
         let (repository, system) = match mode {
             Mode::Prebuilt => (
                 "bundle: \"/run/payload/config.bundle\"".to_owned(),
@@ -152,8 +180,16 @@ impl Kit {
             Mode::Flake(url) => (format!("remote: \"{url}\""), "Flake".to_owned()),
         };
         let (luks_label, swap_label) = (
-            if layout.has_luks() { ", luks: \"luks-lab\"" } else { "" },
-            if layout.has_swap() { ", swap: \"swap-lab\"" } else { "" },
+            if layout.has_luks() {
+                ", luks: \"luks-lab\""
+            } else {
+                ""
+            },
+            if layout.has_swap() {
+                ", swap: \"swap-lab\""
+            } else {
+                ""
+            },
         );
         Ok(format!(
             "(\n  host: \"{}\",\n  labels: (efi: \"ESP-LAB\", root: \"root-lab\"{luks_label}{swap_label}),\n  \
@@ -196,7 +232,11 @@ fn payload<'a>(
         closure::merge(&closures, &tree.join("nix"))?;
         let bin = tree.join("bin");
         closure::write_install_scripts(&bin)?;
-        Program::new("strip").args(["--strip-debug", "-o"]).arg(bin.join("landfall")).arg(program).output()?;
+        Program::new("strip")
+            .args(["--strip-debug", "-o"])
+            .arg(bin.join("landfall"))
+            .arg(program)
+            .output()?;
         repository.bundle(&tree.join("config.bundle"))?;
         Program::new("mksquashfs")
             .arg(&tree)

@@ -73,14 +73,28 @@ fn main() -> Result<ExitCode> {
         Verb::Shell(arguments) => shell::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Scenario { names, all, list } => {
             if list {
-                for scenarios::Scenario { name, shows, in_test, .. } in scenarios::ALL {
-                    println!("{name:24} {shows}{}", if *in_test { "" } else { " (not in `cargo lab test`)" });
+                for scenarios::Scenario {
+                    name, shows, in_test, ..
+                } in scenarios::ALL
+                {
+                    println!(
+                        "{name:24} {shows}{}",
+                        if *in_test {
+                            ""
+                        } else {
+                            " (not in `cargo lab test`)"
+                        }
+                    );
                 }
                 return Ok(ExitCode::SUCCESS);
             }
             let kit = kit::Kit::open()?;
             let passed = scenarios::run(&kit, &names, all)?;
-            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if passed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         Verb::Selftest => selftest::run().map(|()| ExitCode::SUCCESS),
     }

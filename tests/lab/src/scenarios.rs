@@ -25,12 +25,42 @@ pub struct Scenario {
 
 /// Every scenario, in the order in which they are run.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "plain", shows: "ESP and root, prebuilt: lands and boots", in_test: true, run: landing::plain },
-    Scenario { name: "swap", shows: "with swap, prebuilt", in_test: false, run: landing::swap },
-    Scenario { name: "luks", shows: "root in LUKS2, prebuilt", in_test: false, run: landing::luks },
-    Scenario { name: "luks-swap", shows: "LUKS2 and swap, prebuilt", in_test: true, run: landing::luks_swap },
-    Scenario { name: "flake-plain", shows: "built from the flake over the network", in_test: true, run: landing::flake_plain },
-    Scenario { name: "flake-luks", shows: "the same into LUKS2", in_test: false, run: landing::flake_luks },
+    Scenario {
+        name: "plain",
+        shows: "ESP and root, prebuilt: lands and boots",
+        in_test: true,
+        run: landing::plain,
+    },
+    Scenario {
+        name: "swap",
+        shows: "with swap, prebuilt",
+        in_test: false,
+        run: landing::swap,
+    },
+    Scenario {
+        name: "luks",
+        shows: "root in LUKS2, prebuilt",
+        in_test: false,
+        run: landing::luks,
+    },
+    Scenario {
+        name: "luks-swap",
+        shows: "LUKS2 and swap, prebuilt",
+        in_test: true,
+        run: landing::luks_swap,
+    },
+    Scenario {
+        name: "flake-plain",
+        shows: "built from the flake over the network",
+        in_test: true,
+        run: landing::flake_plain,
+    },
+    Scenario {
+        name: "flake-luks",
+        shows: "the same into LUKS2",
+        in_test: false,
+        run: landing::flake_luks,
+    },
 ];
 
 /// Runs some scenarios; the summary is the last thing printed.
