@@ -515,7 +515,8 @@ impl Real {
         let mut tries = 0;
         loop {
             tries += 1;
-            match sys_mount::unmount(target, UnmountFlags::NOFOLLOW) {
+            // sys-mount 3.1.1's NOFOLLOW is open(2)'s flag, which umount2(2) refuses. The path comes from the kernel's own list.
+            match sys_mount::unmount(target, UnmountFlags::empty()) {
                 Ok(()) => return Ok(()),
                 // Gone already, with the mount that it lay on.
                 Err(error) if errno(&error) == Some(libc::EINVAL) => return Ok(()),
