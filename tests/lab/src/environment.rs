@@ -76,7 +76,14 @@ const STAGE1_PROGRAMS: [&str; 17] = [
 ];
 
 /// Units that only cost time in a machine that lives for a minute, or that would touch the disks by themselves.
-const MASKED: [&str; 42] = [
+const MASKED: [&str; 49] = [
+    "modprobe@configfs.service",
+    "modprobe@drm.service",
+    "modprobe@efi_pstore.service",
+    "modprobe@fuse.service",
+    "sys-kernel-config.mount",
+    "systemd-modules-load.service",
+    "systemd-sysctl.service",
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dpkg-db-backup.timer",
@@ -136,8 +143,36 @@ const MASKED_GENERATORS: [&str; 11] = [
     "systemd-veritysetup-generator",
 ];
 
+/// Rules for devices that these machines do not have.
+const MASKED_RULES: [&str; 19] = [
+    "60-autosuspend.rules",
+    "60-drm.rules",
+    "60-evdev.rules",
+    "60-fido-id.rules",
+    "60-infiniband.rules",
+    "60-input-id.rules",
+    "60-persistent-alsa.rules",
+    "60-persistent-input.rules",
+    "60-persistent-storage-mtd.rules",
+    "60-persistent-storage-tape.rules",
+    "60-persistent-v4l.rules",
+    "70-camera.rules",
+    "70-joystick.rules",
+    "70-memory.rules",
+    "70-mouse.rules",
+    "70-touchpad.rules",
+    "75-probe_mtd.rules",
+    "78-sound-card.rules",
+    "81-net-dhcp.rules",
+];
+
 /// Files that stage 1 copies over the root, with their modes.
-const GUEST_FILES: [(&str, u32, &str); 10] = [
+const GUEST_FILES: [(&str, u32, &str); 11] = [
+    (
+        "etc/systemd/system/systemd-udev-trigger.service.d/coldplug.conf",
+        0o644,
+        include_str!("../guest/coldplug.conf"),
+    ),
     (
         "usr/local/lib/lab-agent.pl",
         0o755,
@@ -277,6 +312,11 @@ impl Environment {
             busybox,
             kernel_release,
         })
+    }
+
+    /// An initrd of busybox (see [`STAGE1_PROGRAMS`]) and a script: the smallest system that a disk can boot.
+    pub fn bare_initrd(&self, init: &str) -> Result<Vec<u8>> {
+        Ok(bare_archive(&self.busybox, init)?.finish())
     }
 
     /// A stick with this content, built when missing: about two seconds.
@@ -462,12 +502,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Stage 1 as a cpio archive: busybox, the modules, the script, and what it copies over the root.
 fn stage1(modules: &Path, busybox: &Path) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    archive.file("init", 0o755, include_bytes!("../guest/init"));
-    archive.file("bin/busybox", 0o755, &fs::read(busybox)?);
-    for program in STAGE1_PROGRAMS {
-        archive.link(&format!("bin/{program}"), "busybox");
-    }
+    let mut archive = bare_archive(busybox, include_str!("../guest/init"))?;
     let mut order = String::new();
     for module in STAGE1_MODULES {
         let file = format!("{module}.ko");
@@ -476,9 +511,6 @@ fn stage1(modules: &Path, busybox: &Path) -> Result<Vec<u8>> {
         order.push('\n');
     }
     archive.file("modules/order", 0o644, order.as_bytes());
-    for folder in ["proc", "sys", "dev"] {
-        archive.folder(folder);
-    }
     for (path, mode, content) in GUEST_FILES {
         archive.file(&format!("guest/{path}"), mode, content.as_bytes());
     }
@@ -494,7 +526,24 @@ fn stage1(modules: &Path, busybox: &Path) -> Result<Vec<u8>> {
             "/dev/null",
         );
     }
+    for rules in MASKED_RULES {
+        archive.link(&format!("guest/etc/udev/rules.d/{rules}"), "/dev/null");
+    }
     Ok(archive.finish())
+}
+
+/// An archive with busybox, the mount points of a stage 1, and this script as `/init`.
+fn bare_archive(busybox: &Path, init: &str) -> Result<Archive> {
+    let mut archive = Archive::default();
+    archive.file("init", 0o755, init.as_bytes());
+    archive.file("bin/busybox", 0o755, &fs::read(busybox)?);
+    for program in STAGE1_PROGRAMS {
+        archive.link(&format!("bin/{program}"), "busybox");
+    }
+    for folder in ["proc", "sys", "dev"] {
+        archive.folder(folder);
+    }
+    Ok(archive)
 }
 
 /// Writer of the "newc" format (Documentation/driver-api/early-userspace/buffer-format.rst in the kernel).

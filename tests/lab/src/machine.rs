@@ -555,7 +555,7 @@ fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsString>>
         "-name",
         "landfall-lab",
         "-machine",
-        "q35,vmport=off",
+        "q35,vmport=off,sata=off",
         "-accel",
         &qemu.accelerator,
     ]);
