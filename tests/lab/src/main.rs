@@ -11,10 +11,13 @@ mod console;
 mod disk;
 mod environment;
 mod machine;
+mod qemu_line;
 mod qmp;
+mod saved_state;
 mod selftest;
 mod setup;
 mod shell;
+mod stage1;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
