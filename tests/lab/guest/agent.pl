@@ -27,6 +27,7 @@ $SIG{CHLD} = sub { };
 $SIG{PIPE} = 'IGNORE';
 
 my $buffer = '';
+my $need = 0;    # length of the request at the buffer's head, once that is known: looking at it costs a copy
 my %jobs;
 
 sub uptime { open(my $f, '<', '/proc/uptime') or return 0; my ($s) = split / /, <$f>; return $s; }
@@ -101,12 +102,14 @@ sub request {
 
 answer(0, 0, '', '');
 while (1) {
-    while ($buffer =~ /^(\d+) (\w+) (\d+) (\d+) (\d+)\n/) {
+    while (length $buffer >= $need && $buffer =~ /^(\d+) (\w+) (\d+) (\d+) (\d+)\n/) {
         my ($id, $verb, $seconds, $arg_len, $data_len, $head) = ($1, $2, $3, $4, $5, $+[0]);
-        last if length($buffer) < $head + $arg_len + $data_len;
+        $need = $head + $arg_len + $data_len;
+        last if length($buffer) < $need;
         my $arg  = substr($buffer, $head, $arg_len);
         my $data = substr($buffer, $head + $arg_len, $data_len);
-        $buffer = substr($buffer, $head + $arg_len + $data_len);
+        $buffer = substr($buffer, $need);
+        $need = 0;
         request($id, $verb, $seconds, $arg, $data);
     }
     while ((my $pid = waitpid(-1, POSIX::WNOHANG())) > 0) { finish($pid, $?); }
@@ -119,6 +122,6 @@ while (1) {
     my $r = ''; vec($r, fileno($port), 1) = 1;
     if (select($r, undef, undef, %jobs ? 0.1 : 0.5) > 0) {
         my $n = sysread($port, $buffer, 65536, length $buffer);
-        if (defined $n && $n == 0) { $buffer = ''; select(undef, undef, undef, 0.1); }    # nobody at the other end
+        if (defined $n && $n == 0) { $buffer = ''; $need = 0; select(undef, undef, undef, 0.1); }    # nobody at the other end
     }
 }

@@ -299,7 +299,7 @@ pub fn write_log(log: &Path) -> Result<Vec<LogEntry>> {
         return Ok(Vec::new());
     }
     let superblock = read_at(log, 0, 64)?;
-    if u64_at(&superblock, 0) != 0x6a73_6677_736872 {
+    if u64_at(&superblock, 0) != 0x006a_7366_7773_6872 {
         bail!(
             "{} is no write log: its first 8 bytes are {}",
             log.display(),

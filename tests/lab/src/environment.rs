@@ -24,6 +24,7 @@ use crate::cache::hash;
 use crate::command::Program;
 use crate::disk;
 use crate::setup::{Lab, SUITE, package_source};
+use crate::stage1;
 
 /// What Debian packages the environment consists of, beside the essential ones.
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,login,systemd-cryptsetup,systemd-boot-tools,systemd-boot-efi,\
@@ -38,168 +39,6 @@ const EXCLUDED: [&str; 5] = [
     "/usr/share/doc/*",
     "/usr/share/info/*",
     "/usr/share/bash-completion/*",
-];
-
-/// Kernel modules that stage 1 loads, in this order: what it needs itself, then the network card's, so that nothing
-/// has to wait for udev to find it.
-const STAGE1_MODULES: [&str; 9] = [
-    "virtio_blk",
-    "cdrom",
-    "isofs",
-    "loop",
-    "squashfs",
-    "overlay",
-    "failover",
-    "net_failover",
-    "virtio_net",
-];
-
-/// Programs that stage 1 uses; all of them are busybox.
-const STAGE1_PROGRAMS: [&str; 17] = [
-    "sh",
-    "mount",
-    "insmod",
-    "cat",
-    "dd",
-    "sleep",
-    "mkdir",
-    "cp",
-    "ln",
-    "chmod",
-    "touch",
-    "switch_root",
-    "poweroff",
-    "sync",
-    "echo",
-    "ls",
-    "umount",
-];
-
-/// Units that only cost time in a machine that lives for a minute, or that would touch the disks by themselves.
-const MASKED: [&str; 42] = [
-    "apt-daily-upgrade.timer",
-    "apt-daily.timer",
-    "dpkg-db-backup.timer",
-    "e2scrub_all.timer",
-    "e2scrub_reap.service",
-    "fstrim.timer",
-    "systemd-tmpfiles-clean.timer",
-    "mdmonitor.service",
-    "mdmonitor-oneshot.timer",
-    "mdcheck_start.timer",
-    "mdcheck_continue.timer",
-    "lvm2-monitor.service",
-    "lvm2-lvmpolld.socket",
-    "dm-event.socket",
-    "blk-availability.service",
-    "getty@tty1.service",
-    "getty-static.service",
-    "ldconfig.service",
-    "systemd-firstboot.service",
-    "systemd-hwdb-update.service",
-    "systemd-journal-catalog-update.service",
-    "systemd-update-done.service",
-    "systemd-machine-id-commit.service",
-    "systemd-pcrmachine.service",
-    "systemd-pcrphase.service",
-    "systemd-pcrphase-sysinit.service",
-    "systemd-tpm2-setup.service",
-    "systemd-tpm2-setup-early.service",
-    "systemd-binfmt.service",
-    "proc-sys-fs-binfmt_misc.automount",
-    "systemd-hibernate-clear.service",
-    "systemd-random-seed.service",
-    "systemd-pstore.service",
-    "systemd-sysusers.service",
-    "systemd-journal-flush.service",
-    "systemd-rfkill.socket",
-    "systemd-networkd-wait-online.service",
-    "sys-kernel-debug.mount",
-    "sys-kernel-tracing.mount",
-    "dev-hugepages.mount",
-    "sys-fs-fuse-connections.mount",
-    "systemd-ssh-proxy.socket",
-];
-
-/// Unit generators without work here; each is a process at boot.
-const MASKED_GENERATORS: [&str; 11] = [
-    "systemd-cryptsetup-generator",
-    "systemd-fstab-generator",
-    "systemd-gpt-auto-generator",
-    "systemd-hibernate-resume-generator",
-    "systemd-integritysetup-generator",
-    "systemd-rc-local-generator",
-    "systemd-ssh-generator",
-    "systemd-system-update-generator",
-    "systemd-sysv-generator",
-    "systemd-tpm2-generator",
-    "systemd-veritysetup-generator",
-];
-
-/// Files that stage 1 copies over the root, with their modes.
-const GUEST_FILES: [(&str, u32, &str); 10] = [
-    (
-        "usr/local/lib/lab-agent.pl",
-        0o755,
-        include_str!("../guest/agent.pl"),
-    ),
-    (
-        "usr/local/lib/lab-network",
-        0o755,
-        include_str!("../guest/lab-network"),
-    ),
-    (
-        "etc/systemd/system/lab-agent.service",
-        0o644,
-        include_str!("../guest/lab-agent.service"),
-    ),
-    (
-        "etc/systemd/system/lab-network.service",
-        0o644,
-        include_str!("../guest/lab-network.service"),
-    ),
-    (
-        "etc/systemd/system/lab-payload.service",
-        0o644,
-        include_str!("../guest/lab-payload.service"),
-    ),
-    (
-        "etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf",
-        0o644,
-        include_str!("../guest/autologin.conf"),
-    ),
-    ("etc/nix/nix.conf", 0o644, include_str!("../guest/nix.conf")),
-    // A machine that has an identity is not asked for one.
-    ("etc/machine-id", 0o444, "6c616e6466616c6c6c61626f7261746f\n"),
-    ("etc/hostname", 0o644, "installer\n"),
-    (
-        "etc/hosts",
-        0o644,
-        "127.0.0.1 localhost\n127.0.1.1 installer\n::1 localhost\n",
-    ),
-];
-
-const GUEST_LINKS: [(&str, &str); 5] = [
-    (
-        "etc/systemd/system/multi-user.target.wants/lab-agent.service",
-        "../lab-agent.service",
-    ),
-    (
-        "etc/systemd/system/multi-user.target.wants/lab-network.service",
-        "../lab-network.service",
-    ),
-    (
-        "etc/systemd/system/network-online.target.wants/lab-network.service",
-        "../lab-network.service",
-    ),
-    (
-        "etc/systemd/system/multi-user.target.wants/lab-payload.service",
-        "../lab-payload.service",
-    ),
-    (
-        "etc/systemd/system/default.target",
-        "/usr/lib/systemd/system/multi-user.target",
-    ),
 ];
 
 /// The environment, made once.
@@ -265,7 +104,7 @@ impl Environment {
         let kernel_release = fs::read_to_string(base.join("kernel-release"))?.trim().to_owned();
         let modules = base.join("modules");
         let busybox = base.join("busybox");
-        let archive = stage1(&modules, &busybox)?;
+        let archive = stage1::archive(&modules, &busybox)?;
         let initrd = lab.cache.artefact("stage1", &[&archive], |scratch| {
             Ok(fs::write(scratch.join("initrd"), &archive)?)
         })?;
@@ -277,6 +116,11 @@ impl Environment {
             busybox,
             kernel_release,
         })
+    }
+
+    /// An initrd of busybox (see [`stage1::bare`]) and a script: the smallest system that a disk can boot.
+    pub fn bare_initrd(&self, init: &str) -> Result<Vec<u8>> {
+        Ok(stage1::bare(&self.busybox, init)?.finish())
     }
 
     /// A stick with this content, built when missing: about two seconds.
@@ -458,118 +302,4 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Stage 1 as a cpio archive: busybox, the modules, the script, and what it copies over the root.
-fn stage1(modules: &Path, busybox: &Path) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    archive.file("init", 0o755, include_bytes!("../guest/init"));
-    archive.file("bin/busybox", 0o755, &fs::read(busybox)?);
-    for program in STAGE1_PROGRAMS {
-        archive.link(&format!("bin/{program}"), "busybox");
-    }
-    let mut order = String::new();
-    for module in STAGE1_MODULES {
-        let file = format!("{module}.ko");
-        archive.file(&format!("modules/{file}"), 0o644, &fs::read(modules.join(&file))?);
-        order.push_str(&file);
-        order.push('\n');
-    }
-    archive.file("modules/order", 0o644, order.as_bytes());
-    for folder in ["proc", "sys", "dev"] {
-        archive.folder(folder);
-    }
-    for (path, mode, content) in GUEST_FILES {
-        archive.file(&format!("guest/{path}"), mode, content.as_bytes());
-    }
-    for (path, target) in GUEST_LINKS {
-        archive.link(&format!("guest/{path}"), target);
-    }
-    for unit in MASKED {
-        archive.link(&format!("guest/etc/systemd/system/{unit}"), "/dev/null");
-    }
-    for generator in MASKED_GENERATORS {
-        archive.link(
-            &format!("guest/etc/systemd/system-generators/{generator}"),
-            "/dev/null",
-        );
-    }
-    Ok(archive.finish())
-}
-
-/// Writer of the "newc" format (Documentation/driver-api/early-userspace/buffer-format.rst in the kernel).
-#[derive(Default)]
-pub struct Archive {
-    bytes: Vec<u8>,
-    folders: std::collections::BTreeSet<String>,
-    inode: u32,
-}
-
-impl Archive {
-    /// Adds a file and the folders above it.
-    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
-        self.parents(path);
-        self.entry(path, 0o100000 | mode, content);
-    }
-
-    /// Adds a symbolic link and the folders above it.
-    pub fn link(&mut self, path: &str, target: &str) {
-        self.parents(path);
-        self.entry(path, 0o120777, target.as_bytes());
-    }
-
-    /// Adds a folder and those above it.
-    pub fn folder(&mut self, path: &str) {
-        self.parents(path);
-        if self.folders.insert(path.to_owned()) {
-            self.entry(path, 0o040755, b"");
-        }
-    }
-
-    /// The archive, with its trailer.
-    pub fn finish(mut self) -> Vec<u8> {
-        self.entry("TRAILER!!!", 0, b"");
-        self.bytes
-    }
-
-    fn parents(&mut self, path: &str) {
-        if let Some((parent, _)) = path.rsplit_once('/') {
-            self.folder(parent);
-        }
-    }
-
-    fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
-        self.inode += 1;
-        let links = 1;
-        let fields = [
-            self.inode,
-            mode,
-            0,
-            0,
-            links,
-            0,
-            content.len() as u32,
-            0,
-            0,
-            0,
-            0,
-            path.len() as u32 + 1,
-            0,
-        ];
-        self.bytes.extend_from_slice(b"070701");
-        for field in fields {
-            self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());
-        }
-        self.bytes.extend_from_slice(path.as_bytes());
-        self.bytes.push(0);
-        self.pad();
-        self.bytes.extend_from_slice(content);
-        self.pad();
-    }
-
-    fn pad(&mut self) {
-        while self.bytes.len() % 4 != 0 {
-            self.bytes.push(0);
-        }
-    }
 }

@@ -9,7 +9,6 @@
 //! What the guest sees: the stick is always the first virtio disk (`vda`), then the disks in order; names are for
 //! people, so scenarios should use `/dev/disk/by-id/virtio-<serial>`.
 
-use std::ffi::OsString;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -21,20 +20,19 @@ use fs_err as fs;
 use serde_json::json;
 
 use crate::agent::{Agent, Job};
-use crate::cache::hash;
 use crate::command::{Output, tail};
 use crate::console::Console;
 use crate::disk;
 use crate::environment::Stick;
+use crate::qemu_line;
 use crate::qmp::Qmp;
+use crate::saved_state;
 use crate::setup::Lab;
 
 /// A boot under emulation on a busy computer; 15 s when it is idle.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 /// QEMU opens its sockets at once; a loaded computer may take a moment to start it.
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(30);
-/// Part of a saved state's key: to be raised when what is done before saving changes.
-const SAVED_FORMAT: &str = "1";
 
 /// What a machine is made of. Its folder holds the firmware's variables: the same folder is the same machine.
 #[derive(Debug, Clone)]
@@ -137,7 +135,7 @@ pub struct Machine {
     agent: Agent,
 }
 
-enum Start {
+pub(crate) enum Start {
     /// Kernel and initrd of the stick, given to the firmware.
     Stick,
     /// The same, but stopped, to be filled with a saved state.
@@ -169,7 +167,7 @@ impl Machine {
     /// The state is made when missing, from the stick and the machine's shape (disks with their sizes and serial
     /// numbers, network, credentials, memory), with blank disks. It comes with fresh firmware variables.
     pub fn start_saved(spec: &Spec) -> Result<Machine> {
-        let saved = saved_state(spec)?;
+        let saved = saved_state::folder(spec)?;
         fs::copy(saved.join("vars.fd"), spec.folder.join("vars.fd"))?;
         let mut machine = Machine::launch(spec, &Start::Saved)?;
         let up = machine.restore(&saved.join("ram"), spec);
@@ -328,12 +326,22 @@ impl Machine {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {
             self.child.kill()?;
             self.child.wait()?;
         }
         Ok(())
+    }
+
+    /// Stops the machine and writes its state to a file.
+    pub(crate) fn save(&mut self, ram: &Path) -> Result<()> {
+        self.qmp.execute("stop", json!({}))?;
+        self.qmp.execute("migrate-set-capabilities", mapped_ram())?;
+        self.qmp
+            .execute("migrate", json!({ "uri": format!("file:{}", ram.display()) }))?;
+        let saved = self.qmp.migrated(Duration::from_secs(300));
+        self.told(saved, "saving the state")
     }
 
     fn go(&mut self) -> Result<()> {
@@ -408,10 +416,10 @@ impl Machine {
                 fs::remove_file(&socket)?;
             }
         }
-        let arguments = arguments(spec, start, &folder)?;
+        let arguments = qemu_line::arguments(spec, start, &folder)?;
         let line: Vec<String> = arguments
             .iter()
-            .map(|word| quoted(&word.to_string_lossy()))
+            .map(|word| qemu_line::quoted(&word.to_string_lossy()))
             .collect();
         fs::write(folder.join(format!("command-{run}.txt")), line.join(" ") + "\n")?;
 
@@ -528,333 +536,6 @@ fn next_run(folder: &Path) -> Result<u32> {
     Ok(last + 1)
 }
 
-fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsString>> {
-    let Spec {
-        lab,
-        folder: _,
-        stick,
-        disks,
-        network,
-        credentials,
-        memory_mib,
-        kernel_words,
-    } = spec;
-    let qemu = &lab.qemu;
-    let mut line = Line(qemu.program.clone());
-    line.add(&[
-        "-nodefaults",
-        "-no-user-config",
-        "-no-reboot",
-        "-display",
-        "none",
-        "-vga",
-        "none",
-        "-S",
-    ]);
-    line.add(&[
-        "-name",
-        "landfall-lab",
-        "-machine",
-        "q35,vmport=off",
-        "-accel",
-        &qemu.accelerator,
-    ]);
-    line.add(&[
-        "-cpu",
-        &qemu.processor,
-        "-smp",
-        "2",
-        "-m",
-        &memory_mib.to_string(),
-        "-rtc",
-        "base=utc",
-    ]);
-    line.add(&[
-        "-drive",
-        &format!(
-            "if=pflash,format=raw,unit=0,readonly=on,file={}",
-            comma(&qemu.ovmf_code)
-        ),
-    ]);
-    line.add(&["-drive", "if=pflash,format=raw,unit=1,file=vars.fd"]);
-    line.add(&[
-        "-chardev",
-        "socket,id=qmp,path=qmp.sock,server=on,wait=off",
-        "-mon",
-        "chardev=qmp,mode=control",
-    ]);
-    line.add(&[
-        "-chardev",
-        "socket,id=console,path=console.sock,server=on,wait=off",
-        "-serial",
-        "chardev:console",
-    ]);
-    line.add(&["-device", "virtio-serial-pci,id=ports,addr=0x10"]);
-    line.add(&["-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off"]);
-    line.add(&[
-        "-device",
-        "virtserialport,bus=ports.0,chardev=agent,name=lab.agent",
-    ]);
-    line.add(&["-object", "rng-random,id=random,filename=/dev/urandom"]);
-    line.add(&["-device", "virtio-rng-pci,rng=random,addr=0x11"]);
-    if *network {
-        line.add(&["-netdev", "user,id=network"]);
-        line.add(&[
-            "-device",
-            "virtio-net-pci,id=net0,netdev=network,addr=0x12,romfile=",
-        ]);
-    }
-    if disks.iter().any(|disk| disk.removable) {
-        line.add(&["-device", "virtio-scsi-pci,id=scsi,addr=0x13"]);
-    }
-
-    let by_stick = match start {
-        Start::Stick | Start::Saved => true,
-        Start::Firmware => false,
-    };
-    if by_stick {
-        let stick = stick
-            .as_ref()
-            .context("a machine without a stick can only boot its disk")?;
-        let Stick {
-            image,
-            label,
-            kernel,
-            initrd,
-            id: _,
-        } = stick;
-        line.add(&[
-            "-blockdev",
-            &format!(
-                "driver=file,node-name=stickfile,read-only=on,filename={}",
-                comma(image)
-            ),
-        ]);
-        line.add(&[
-            "-blockdev",
-            "driver=raw,node-name=stick,read-only=on,file=stickfile",
-        ]);
-        line.add(&[
-            "-device",
-            "virtio-blk-pci,id=stick,drive=stick,serial=LAB-STICK,addr=0x3",
-        ]);
-        let network = if *network { " lab.network" } else { "" };
-        line.0
-            .extend(["-kernel".into(), kernel.into(), "-initrd".into(), initrd.into()]);
-        line.add(&[
-            "-append",
-            &format!(
-                "console=ttyS0 quiet loglevel=4 net.ifnames=0 mitigations=off audit=0 apparmor=0 \
-                 systemd.show_status=no lab.stick={label}{network} {kernel_words}"
-            ),
-        ]);
-    }
-    for (index, disk) in disks.iter().enumerate() {
-        let Disk {
-            image,
-            serial,
-            qcow2,
-            removable,
-            read_only,
-            write_log,
-        } = disk;
-        if serial.is_empty()
-            || serial.len() > 20
-            || !serial.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        {
-            bail!("{serial:?} is no serial number for a disk: 1 to 20 of A-Z a-z 0-9 -");
-        }
-        let image = fs::canonicalize(image).context("a machine's disk must exist")?;
-        let read_only = if *read_only { "on" } else { "off" };
-        line.add(&[
-            "-blockdev",
-            &format!(
-                "driver=file,node-name=file{index},read-only={read_only},discard=unmap,cache.direct=off,\
-                 cache.no-flush=off,filename={}",
-                comma(&image)
-            ),
-        ]);
-        let driver = if *qcow2 { "qcow2" } else { "raw" };
-        let mut node = format!("format{index}");
-        line.add(&[
-            "-blockdev",
-            &format!("driver={driver},node-name={node},read-only={read_only},discard=unmap,file=file{index}"),
-        ]);
-        if let Some(log) = write_log {
-            fs::File::create(log)?;
-            let log = fs::canonicalize(log)?;
-            line.add(&[
-                "-blockdev",
-                &format!("driver=file,node-name=logfile{index},filename={}", comma(&log)),
-            ]);
-            line.add(&[
-                "-blockdev",
-                &format!(
-                    "driver=blklogwrites,node-name=logged{index},discard=unmap,file={node},log=logfile{index},\
-                     log-sector-size=512,log-super-update-interval=1"
-                ),
-            ]);
-            node = format!("logged{index}");
-        }
-        let device = if *removable {
-            format!("scsi-hd,bus=scsi.0,scsi-id={index},removable=on")
-        } else {
-            format!("virtio-blk-pci,addr={:#x}", 4 + index)
-        };
-        line.add(&[
-            "-device",
-            &format!("{device},id=disk{index},drive={node},serial={serial},write-cache=on"),
-        ]);
-    }
-    if disks.len() > 8 {
-        bail!("a machine here has at most 8 disks, not {}", disks.len());
-    }
-    for (index, (name, value)) in credentials.iter().enumerate() {
-        // By file, for a command line has a limit and is easily seen.
-        let file = format!("credential-{index}");
-        fs::write(
-            folder.join(&file),
-            format!("io.systemd.credential.binary:{name}={}", base64(value)),
-        )?;
-        line.add(&["-smbios", &format!("type=11,path={file}")]);
-    }
-    if let Start::Saved = start {
-        line.add(&["-incoming", "defer"]);
-    }
-    Ok(line.0)
-}
-
-struct Line(Vec<OsString>);
-
-impl Line {
-    fn add(&mut self, words: &[&str]) {
-        self.0.extend(words.iter().map(OsString::from));
-    }
-}
-
-/// A path as the value of a QEMU option, where a comma is written twice.
-fn comma(path: &Path) -> String {
-    path.to_string_lossy().replace(',', ",,")
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let value = (word >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= chunk.len() {
-                DIGITS[value as usize] as char
-            } else {
-                '='
-            });
-        }
-    }
-    text
-}
-
 fn mapped_ram() -> serde_json::Value {
     json!({ "capabilities": [{ "capability": "mapped-ram", "state": true }] })
-}
-
-/// The folder with `ram` and `vars.fd` of a booted machine of this shape.
-fn saved_state(spec: &Spec) -> Result<PathBuf> {
-    let Spec {
-        lab,
-        folder: _,
-        stick,
-        disks,
-        network,
-        credentials,
-        memory_mib,
-        kernel_words,
-    } = spec;
-    let stick = stick.as_ref().context("a saved state begins with a stick")?;
-    let mut shape = format!(
-        "{SAVED_FORMAT} {network} {memory_mib} {kernel_words} {}",
-        lab.qemu.accelerator
-    );
-    let mut sizes = Vec::new();
-    for disk in disks {
-        let Disk {
-            image,
-            serial,
-            qcow2,
-            removable,
-            read_only,
-            write_log: _,
-        } = disk;
-        if *qcow2 {
-            bail!(
-                "{} is a qcow2 image; a saved state needs raw disks",
-                image.display()
-            );
-        }
-        let size = fs::metadata(image)?.len();
-        shape.push_str(&format!(" {serial}:{size}:{removable}:{read_only}"));
-        sizes.push(size);
-    }
-    for (name, value) in credentials {
-        shape.push_str(&format!(" {name}={}", base64(value)));
-    }
-    let key = hash(&[stick.id.as_bytes(), lab.qemu.version.as_bytes(), shape.as_bytes()]);
-    lab.cache.artefact(&format!("saved-{key}"), &[], |scratch| {
-        eprintln!("lab: booting {} once, to save its state", stick.label);
-        let folder = scratch.join("machine");
-        fs::create_dir_all(&folder)?;
-        let mut blank = Spec {
-            folder: folder.clone(),
-            ..spec.clone()
-        };
-        for (disk, size) in blank.disks.iter_mut().zip(sizes) {
-            disk.image = folder.join(&disk.serial);
-            disk.write_log = None;
-            disk::create(&disk.image, size)?;
-        }
-        let mut machine = Machine::boot(&blank)?;
-        let limit = Duration::from_secs(120);
-        machine.check(
-            "systemctl is-system-running --wait >/dev/null; sync; echo 3 >/proc/sys/vm/drop_caches",
-            limit,
-        )?;
-        let ram = scratch.join("ram");
-        machine.qmp("stop", json!({}))?;
-        machine.qmp("migrate-set-capabilities", mapped_ram())?;
-        machine.qmp("migrate", json!({ "uri": format!("file:{}", ram.display()) }))?;
-        let saved = machine.qmp.migrated(Duration::from_secs(300));
-        machine.told(saved, "saving the state")?;
-        machine.stop()?;
-        fs::copy(folder.join("vars.fd"), scratch.join("vars.fd"))?;
-        Ok(fs::remove_dir_all(&folder)?)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_pads() {
-        assert_eq!(base64(b""), "");
-        assert_eq!(base64(b"f"), "Zg==");
-        assert_eq!(base64(b"fo"), "Zm8=");
-        assert_eq!(base64(b"foobar"), "Zm9vYmFy");
-    }
-
-    #[test]
-    fn a_logged_command_can_be_pasted() {
-        assert_eq!(quoted("driver=raw,file=a"), "driver=raw,file=a");
-        assert_eq!(quoted("it's"), "'it'\\''s'");
-    }
 }

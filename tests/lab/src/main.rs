@@ -2,8 +2,6 @@
 //!
 //! It depends on nothing of landfall's, so that it can install what landfall needs to be built.
 
-#![allow(dead_code)] // The scenarios use what nothing here uses yet.
-
 mod agent;
 mod cache;
 mod closure;
@@ -16,11 +14,14 @@ mod install;
 mod kit;
 mod machine;
 mod proxy;
+mod qemu_line;
 mod qmp;
+mod saved_state;
 mod scenarios;
 mod selftest;
 mod setup;
 mod shell;
+mod stage1;
 
 use std::process::ExitCode;
 

@@ -4,13 +4,16 @@
 //! Absent: landfall.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use fs_err as fs;
 
+use crate::command::Program;
 use crate::disk;
 use crate::environment::{Environment, StickSpec};
-use crate::machine::{Disk, Ended, Machine, Spec};
+use crate::machine::{Disk, DiskBoot, Ended, Machine, Spec};
 use crate::setup::Lab;
 
 const SHORT: Duration = Duration::from_secs(60);
@@ -20,14 +23,13 @@ const TARGET: &str = "/dev/disk/by-id/virtio-TARGET";
 pub fn run() -> Result<()> {
     let lab = Lab::open()?;
     let environment = Environment::open(&lab)?;
-    let stick = environment.stick(
-        &lab,
-        &StickSpec {
-            label: "LANDFALL_selftest".to_owned(),
-            ..StickSpec::default()
-        },
-    )?;
     let folder = lab.cache.fresh_machine("selftest")?;
+    let spec = StickSpec {
+        label: "LANDFALL_selftest".to_owned(),
+        payload: Some(payload(&folder)?),
+        files: BTreeMap::from([("configuration".to_owned(), b"of the selftest".to_vec())]),
+    };
+    let stick = environment.stick(&lab, &spec)?;
     let (target, other) = (folder.join("target.raw"), folder.join("other.raw"));
     disk::create(&target, 4 << 30)?;
     disk::create(&other, 1 << 30)?;
@@ -49,6 +51,8 @@ pub fn run() -> Result<()> {
     let machine = timed("boot to the agent", || Machine::boot(&spec))?;
     timed("agent, tools, firmware, devices", || look_around(&machine))?;
     timed("GPT, ESP, LUKS and ext4 on the target", || fill(&machine))?;
+    timed("a system that boots", || install(&machine, &environment))?;
+    machine.check("echo lost >/mnt/lost", SHORT)?;
     timed("power cut", || machine.cut_power())?;
     let before = disk::identities(&target)?;
     ensure!(
@@ -73,6 +77,18 @@ pub fn run() -> Result<()> {
     ensure!(ended == Ended::PoweredOff, "ended by {ended:?}");
     drop(off);
     ensure!(disk::identities(&target)? == before, "the target changed");
+    let how = DiskBoot {
+        passphrase: Some("correct horse"),
+        prompt: "Passphrase for the disk",
+        marker: "MARKER",
+        timeout: Duration::from_secs(240),
+    };
+    let (machine, line) = timed("installed disk to its marker", || Machine::boot_disk(&spec, &how))?;
+    ensure!(
+        line == "MARKER <correct horse>",
+        "the installed disk printed {line:?}"
+    );
+    ensure!(machine.powered_off(SHORT)? == Ended::PoweredOff);
 
     let unit = "[Unit]\nAfter=network-online.target\nWants=network-online.target\n[Service]\nType=oneshot\n\
         ExecStart=/bin/sh -c 'x=$(systemd-ask-password --timeout=0 \"Passphrase of the selftest\"); \
@@ -137,6 +153,14 @@ fn look_around(machine: &Machine) -> Result<()> {
         "test -e /etc/landfall && ip -4 address show eth0 | grep -q 10.0.2.15",
         SHORT,
     )?;
+    machine.check(
+        "test \"$(cat /etc/landfall/configuration)\" = 'of the selftest' && test $(lab-hello) = hello",
+        SHORT,
+    )?;
+    machine.check(
+        "test -d /nix/store/*-lab && touch /nix/store/writable && nix-store --version",
+        SHORT,
+    )?;
     let credential = machine.run("cat /run/credentials/@system/lab.word", SHORT)?;
     ensure!(
         credential.stdout == b"landfall\0",
@@ -182,12 +206,55 @@ fn fill(machine: &Machine) -> Result<()> {
              printf %s horse | cryptsetup open {TARGET}-part2 root -
              mkfs.ext4 -q -L root /dev/mapper/root; mkdir -p /mnt; mount /dev/mapper/root /mnt; mkdir /mnt/boot
              mount /dev/disk/by-partlabel/ESP /mnt/boot
-             echo synced >/mnt/boot/synced; sync -f /mnt/boot; echo synced >/mnt/synced; sync -f /mnt
-             echo lost >/mnt/lost"
+             echo synced >/mnt/boot/synced; sync -f /mnt/boot; echo synced >/mnt/synced; sync -f /mnt"
         ),
         Duration::from_secs(120),
     )?;
     Ok(())
+}
+
+/// systemd-boot, the environment's kernel and a script that asks and answers, on the ESP that is mounted.
+fn install(machine: &Machine, environment: &Environment) -> Result<()> {
+    let init = "#!/bin/sh\nexport PATH=/bin\nmount -t devtmpfs dev /dev\nexec </dev/console >/dev/console 2>&1\n\
+        sleep 2\nprintf 'Passphrase for the disk: '\nread -r -s word\necho\necho \"MARKER <$word>\"\nsleep 1\npoweroff -f\n";
+    machine.put("/mnt/boot/initrd", &environment.bare_initrd(init)?)?;
+    machine.put("/mnt/boot/linux", &fs::read(&environment.kernel)?)?;
+    machine.check(
+        "set -e; bootctl --esp-path=/mnt/boot install; sha256sum /mnt/boot/linux
+         echo 'default lab.conf' >/mnt/boot/loader/loader.conf
+         printf 'title lab\\nlinux /linux\\ninitrd /initrd\\noptions console=ttyS0 quiet\\n' >/mnt/boot/loader/entries/lab.conf
+         sync -f /mnt/boot",
+        Duration::from_secs(120),
+    )?;
+    let entries = machine.check("efibootmgr", SHORT)?;
+    ensure!(entries.contains("Linux Boot Manager"), "no boot entry: {entries}");
+    Ok(())
+}
+
+/// A payload with one program and one store path.
+fn payload(folder: &Path) -> Result<PathBuf> {
+    let content = folder.join("payload");
+    fs::create_dir_all(content.join("bin"))?;
+    fs::create_dir_all(content.join("nix/store/00000000000000000000000000000000-lab"))?;
+    let program = content.join("bin/lab-hello");
+    fs::write(&program, "#!/bin/sh\necho hello\n")?;
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let image = folder.join("payload.squashfs");
+    let arguments = [
+        "-quiet",
+        "-no-progress",
+        "-all-root",
+        "-all-time",
+        "0",
+        "-mkfs-time",
+        "0",
+    ];
+    Program::new("mksquashfs")
+        .arg(&content)
+        .arg(&image)
+        .args(arguments)
+        .run()?;
+    Ok(image)
 }
 
 fn find_again(machine: &Machine) -> Result<()> {

@@ -407,8 +407,8 @@ fn finish(
 
 /// The major version in `QEMU emulator version 10.0.2 (…)`.
 fn major(version: &str) -> Option<u32> {
-    let words = version.split_whitespace().skip_while(|word| *word != "version");
-    words.skip(1).next()?.split('.').next()?.parse().ok()
+    let mut words = version.split_whitespace().skip_while(|word| *word != "version");
+    words.nth(1)?.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
