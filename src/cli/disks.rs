@@ -4,11 +4,11 @@
 //! Absent: looking at the machine (`real::disk`).
 
 use super::{DisksArgs, Failure, words};
-use crate::exit::Exit;
-use landfall_states::fault::Fault;
 use crate::event::Reporter;
+use crate::exit::Exit;
 use crate::real::disk;
 use crate::real::stop::Stop;
+use landfall_states::fault::Fault;
 use landfall_states::plan::DiskIdentity;
 use std::io::Write;
 
@@ -21,17 +21,30 @@ fn reports() -> Result<(Vec<DiskReport>, Option<Fault>), Failure> {
         Ok(path) => Some(crate::config::Config::read(&path)?),
         Err(_) => None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(disk::report(config.as_ref(), &Reporter::default(), &Stop::never()))?)
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(disk::report(
+        config.as_ref(),
+        &Reporter::default(),
+        &Stop::never(),
+    ))?)
 }
 
 /// The disk that a new install would choose.
 pub(super) fn chosen() -> Result<DiskIdentity, Failure> {
     let (reports, why_not) = reports()?;
     if let Some(report) = reports.iter().find(|r| r.chosen.is_some()) {
-        let DiskReport { wwn, serial, path, size_bytes, sector_bytes, .. } = report.clone();
+        let DiskReport {
+            wwn,
+            serial,
+            path,
+            size_bytes,
+            sector_bytes,
+            ..
+        } = report.clone();
         return Ok(DiskIdentity {
-                    path,
+            path,
             wwn,
             serial,
             size_bytes,
@@ -39,7 +52,9 @@ pub(super) fn chosen() -> Result<DiskIdentity, Failure> {
         });
     }
     Err(why_not
-        .unwrap_or_else(|| Fault::needs_change("disk", "there is none that could be chosen", "landfall disks"))
+        .unwrap_or_else(|| {
+            Fault::needs_change("disk", "there is none that could be chosen", "landfall disks")
+        })
         .into())
 }
 
@@ -89,7 +104,11 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
             out,
             "{mark} {device}  {} ({size_bytes} bytes, sectors of {sector_bytes}){}{}",
             words::bytes(*size_bytes),
-            if transport.is_empty() { String::new() } else { format!(", {transport}") },
+            if transport.is_empty() {
+                String::new()
+            } else {
+                format!(", {transport}")
+            },
             if *removable { ", removable" } else { "" },
         )?;
         let known = |name: &str, value: &Option<String>| match value {
@@ -113,7 +132,11 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
             (_, Some(why)) => writeln!(out, "    chosen: {why}")?,
             (Ok(()), None) => writeln!(out, "    may be a target")?,
             (Err(reasons), None) => {
-                let unless = if *can_be_named { "not a target unless named" } else { "not a target" };
+                let unless = if *can_be_named {
+                    "not a target unless named"
+                } else {
+                    "not a target"
+                };
                 for reason in reasons {
                     writeln!(out, "    {unless}: {reason}")?;
                 }

@@ -19,10 +19,10 @@ use crate::real::mounts::Attached;
 use crate::real::secrets::Vault;
 use crate::real::stop::Stop;
 use crate::real::{Real, luks};
-use landfall_states::plan::Machine;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Phase;
 use landfall_states::fault::Fault;
+use landfall_states::plan::Machine;
 use std::time::Duration;
 
 /// What a run was asked to do.
@@ -149,7 +149,11 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         config.unattended.disk = Some(name.clone());
     }
     let refused = |e: crate::config::ConfigError| {
-        stopped(Fault::needs_change("configuration", e.to_string(), "landfall check FILE"))
+        stopped(Fault::needs_change(
+            "configuration",
+            e.to_string(),
+            "landfall check FILE",
+        ))
     };
     let request = Request {
         host: config.host.clone(),
@@ -175,7 +179,14 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         Ok(driver::Outcome::Landed { .. }) => Ok(Outcome::Landed),
         Ok(driver::Outcome::AlreadyLanded { .. }) => Ok(Outcome::AlreadyLanded),
         Ok(driver::Outcome::NothingToResume { why }) => Ok(Outcome::NothingToResume(why)),
-        Err(driver::Halt { phase, fault, rule: _ }) => Err(Stopped { phase: Some(phase), fault }),
+        Err(driver::Halt {
+            phase,
+            fault,
+            rule: _,
+        }) => Err(Stopped {
+            phase: Some(phase),
+            fault,
+        }),
     }
 }
 

@@ -361,4 +361,3 @@ pub fn config_path(args: &ConfigArgs) -> Result<Utf8PathBuf, Failure> {
         ),
     ))
 }
-

@@ -36,7 +36,9 @@ impl Media for Real {
         let mut file = fs::OpenOptions::new();
         file.write(true).create(true).truncate(true);
         file.options_mut().mode(0o600);
-        file.open(&beside).and_then(|mut file| file.write_all(bytes)).map_err(fault)?;
+        file.open(&beside)
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(fault)?;
         fs::rename(&beside, TMPFS_RECORD).map_err(fault)
     }
 
@@ -149,7 +151,10 @@ impl Real {
             return if self.is_flushed() {
                 Ok(false)
             } else {
-                Err(Fault::hardware(self.disk()?.what(), "its partitions are gone while the install was under way"))
+                Err(Fault::hardware(
+                    self.disk()?.what(),
+                    "its partitions are gone while the install was under way",
+                ))
             };
         }
         self.partition(Role::Esp).await.map(|_| true)

@@ -214,7 +214,8 @@ pub async fn survey(real: &Real) -> Result<Survey, Fault> {
         .filter(|d| is_evidence(d))
         .filter_map(evidence)
         .collect();
-    let named = install_disk().is_some_and(|name| !name.trim().is_empty()) || real.config.unattended.disk.is_some();
+    let named =
+        install_disk().is_some_and(|name| !name.trim().is_empty()) || real.config.unattended.disk.is_some();
     Ok(Survey { disks, choice, named })
 }
 
