@@ -2,6 +2,8 @@
 //! bundle; a cut-off transfer is gone on with; what landfall did not make is left alone. With real Git, over `file://`,
 //! `git daemon` on the loopback, and a proxy that cuts connections off.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;
 use landfall::real::git::Access;

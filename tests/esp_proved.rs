@@ -1,6 +1,8 @@
 //! Promise: the boot loader is proved from the ESP: every file that firmware and loader read is compared with the store,
 //! and each fault in it is named. On directories; the real thing is in the laboratory.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::boot::{nvram_state, observe_boot};
 use landfall_states::installed::{BootFacts, BootFile, Nvram};

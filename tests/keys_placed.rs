@@ -1,6 +1,8 @@
 //! Promise: keys reach their place with the owner and mode that were asked for, looked up in the target; no symbolic link
 //! of the target leads a key out of it; the clone and what leads to it belong to the target's user.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 use camino::Utf8PathBuf;
 use landfall::config::Config;
 use landfall::real::provision::{Account, observe, parse_passwd, perform, wanted};

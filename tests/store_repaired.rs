@@ -1,6 +1,8 @@
 //! Promise: the system's closure on the target store is whole: copied or built, verified, and repaired where a power cut
 //! left registered paths with wrong or missing files. With real Nix and stores in temporary directories.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::{Event, Listener, Reporter};
 use landfall::real::closure::{Stores, observe_system, perform_realise};

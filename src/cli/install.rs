@@ -285,7 +285,7 @@ fn farewell(stopped: &Stopped) -> Failure {
     } = fault;
     let phase = match phase {
         Some(phase) => match phase.action() {
-            Some(action) => format!("stopped in phase {phase}, at {action}"),
+            Some(action) => format!("stopped in phase {phase}: {action} is not done"),
             None => format!("stopped in phase {phase}"),
         },
         None => "stopped before the first phase; this run wrote to no disk".to_owned(),
@@ -336,7 +336,7 @@ mod tests {
         });
         assert_eq!(failure.exit, Exit::Transient);
         expect_test::expect![[r#"
-            stopped in phase Formatted, at CloneConfiguration (transient)
+            stopped in phase Formatted: CloneConfiguration is not done (transient)
                 what: clone of https://forge.example/o/r
                 why:  connection reset
                 next: landfall resume

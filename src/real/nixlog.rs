@@ -382,6 +382,8 @@ pub const NIX: &[Words] = &[
         any: &[
             "http error 401",
             "http error 403",
+            "could not read username",
+            "authentication failed",
             "lacks a signature by a trusted key",
             "lacks a valid signature",
         ],
@@ -389,9 +391,21 @@ pub const NIX: &[Words] = &[
         next: "add the cache's key to nix.trusted_public_keys, or give access, then: landfall resume",
     },
     Words {
+        any: &[
+            "http error 404",
+            "http error 410",
+            "fatal: repository '",
+            "repository not found",
+        ],
+        class: FaultClass::Permanent,
+        next: "correct the flake's inputs or its lock file, push it, then: landfall resume",
+    },
+    Words {
         // A git fetch that was cut off ends like this in Nix 2.26: the revision was never received.
         any: &[
             "unable to download",
+            "failed to open archive",
+            "truncated",
             "curl error",
             "revspec",
             "failed to fetch git",
@@ -517,6 +531,18 @@ mod tests {
             (
                 "error: unable to download 'https://c/x': Couldn't resolve host name (6)",
                 FaultClass::Transient,
+            ),
+            (
+                "error: Failed to open archive (Source threw exception: error: unable to download 'http://h/x.tar.gz': HTTP error 404)",
+                FaultClass::Permanent,
+            ),
+            (
+                "error: … while updating the lock file of flake 'x'\nerror: Failed to open archive (Unrecognized archive format)",
+                FaultClass::Transient,
+            ),
+            (
+                "fatal: repository 'http://h/r/' not found\nerror: resolving Git reference 'master': revspec 'master' not found",
+                FaultClass::Permanent,
             ),
             (
                 "error: hash mismatch in fixed-output derivation",

@@ -52,7 +52,21 @@ impl Real {
         Ok((block, contents, uses))
     }
 
-    async fn write_table(&mut self, disk: &DiskIdentity, table: &GptTable, wipe: bool) -> Result<(), Fault> {
+    async fn under_lock(
+        &self,
+        disk: &DiskIdentity,
+        table: &GptTable,
+        wipe: Option<bool>,
+    ) -> Result<(), Fault> {
+        let held = self.held_disk()?;
+        held.confirm(disk)?;
+        if let Some(wipe) = wipe {
+            self.write_table(disk, table, wipe).await?;
+        }
+        held.tell_kernel(&table.entries).await
+    }
+
+    async fn write_table(&self, disk: &DiskIdentity, table: &GptTable, wipe: bool) -> Result<(), Fault> {
         let (block, contents, uses) = self.look_at_held().await?;
         let held = self.held_disk()?;
         let what = held.what();
@@ -213,16 +227,8 @@ impl Perform<PartitionDisk> for Real {
         };
         if let Some(held) = &mut self.held {
             held.lock().await?;
-            held.confirm(&disk)?;
         }
-        let mut done = match write {
-            Some(wipe) => self.write_table(&disk, &table, wipe).await,
-            None => Ok(()),
-        };
-        let held = self.held_disk()?;
-        if done.is_ok() {
-            done = held.tell_kernel(&table.entries).await;
-        }
+        let mut done = self.under_lock(&disk, &table, write).await;
         if let Some(held) = &mut self.held {
             // udev makes its links before anybody looks for a partition; a failure of the work comes first.
             let unlocked = held.unlock(&self.reporter, &self.stop).await;

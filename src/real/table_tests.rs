@@ -187,14 +187,43 @@ fn a_real_device_is_partitioned_once() {
                 let mut bytes = vec![];
                 fs_err::File::open(&device.image)
                     .unwrap()
-                    .take(2 << 20)
+                    .take(1 << 20)
                     .read_to_end(&mut bytes)
                     .unwrap();
                 bytes
             };
             let once = read();
             world.perform(&step, order).await.unwrap();
-            assert_eq!(once, read(), "written twice, the same bytes");
+            assert!(once == read(), "written twice, the same bytes");
+
+            // A second witness: sgdisk, and what mkfs.vfat and mtools make of the ESP.
+            let verified = run("sgdisk", &["-v", &format!("/dev/{}", device.name)]).await;
+            assert!(verified.contains("No problems found"), "{verified}");
+            let esp = world
+                .held
+                .as_ref()
+                .unwrap()
+                .partition_device(&step.table.entries[0])
+                .await
+                .unwrap();
+            run("mkfs.vfat", &["-F", "32", "-n", "ESP-WEB", esp.as_str()]).await;
+            for dir in ["::EFI", "::EFI/LANDFALL"] {
+                run("mmd", &["-i", esp.as_str(), dir]).await;
+            }
+            let mut slot = b"LANDFALL-CHECKPOINT 1\nstate: Landed(\"/nix/store/x\")\n".to_vec();
+            slot.resize(slots::SLOT_BYTES, b' ');
+            let source = tempfile::NamedTempFile::new().unwrap();
+            fs_err::write(source.path(), &slot).unwrap();
+            let source = source.path().to_str().unwrap();
+            run("mcopy", &["-i", esp.as_str(), source, "::EFI/LANDFALL/CKPT1.BIN"]).await;
+            let (_, contents, _) = world.look_at_held().await.unwrap();
+            assert_eq!(contents.slots.bytes, [None, Some(slot)]);
+            assert!(
+                contents.lines.iter().any(|l| l.contains("a finished install")),
+                "{:?}",
+                contents.lines
+            );
+            assert!(world.observe(&step).await.unwrap().finished_work);
 
             // The partitions are found below this device.
             let held = world.held.as_ref().unwrap();
@@ -214,7 +243,7 @@ fn a_real_device_is_partitioned_once() {
                 panic!("{facts:?}")
             };
             world.perform(&step, order).await.unwrap();
-            assert_eq!(once, read());
+            assert!(once == read(), "the table was written");
             let held = world.held.as_ref().unwrap();
             held.tell_kernel(&[]).await.unwrap();
             drop(world);
@@ -312,6 +341,37 @@ fn the_lock_keeps_others_off_and_ends() {
         device.detach().await;
         // Another file behind the same name is another disk.
         drop(held);
+    });
+}
+
+#[test]
+#[ignore = "needs root and loop devices"]
+fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
+    block_on(async {
+        let stick = Loop::new(64 << 20, "512").await;
+        let device = format!("/dev/{}", stick.name);
+        run("mkfs.ext4", &["-q", &device]).await;
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().to_str().unwrap().to_owned();
+        run("mount", &[&device, &point]).await;
+        let file = format!("{point}/nix-store.squashfs");
+        fs_err::File::create(&file).unwrap().set_len(1 << 20).unwrap();
+        let upper = run("losetup", &["-f", "--show", &file]).await;
+        let uses = async || {
+            let sysfs = Sysfs::real();
+            let machine = gather::machine(&sysfs, &Reporter::default(), &Stop::never())
+                .await
+                .unwrap();
+            let block = sysfs.block(&stick.name).unwrap().unwrap();
+            machine.uses(&block, &Own::default(), &[]).strangers
+        };
+        assert_eq!(uses().await, [format!("the disk is mounted at {point}")]);
+        // As after stage 1: the mount cannot be seen any more, the loop device still reads from it.
+        run("umount", &["-l", &point]).await;
+        let seen = uses().await;
+        assert!(seen.iter().any(|l| l.contains("lies on the disk")), "{seen:?}");
+        run("losetup", &["-d", &upper]).await;
+        stick.detach().await;
     });
 }
 

@@ -156,7 +156,10 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         let dev = match device_number(path) {
             Ok(Some(dev)) => Some(dev),
             // A swap file: its filesystem's device.
-            Ok(None) => fs_err::metadata(path).map(|m| split(m.dev())).map_or(None, Some),
+            Ok(None) => match fs_err::metadata(path) {
+                Ok(metadata) => Some(split(metadata.dev())),
+                Err(_) => None,
+            },
             Err(_) => None,
         };
         match dev {
@@ -450,6 +453,9 @@ fn facts(
     never.extend(uses.strangers.iter().cloned());
     if block.transport == "usb" && !block.removable {
         unless_named.push("it is attached over USB".into());
+    }
+    if block.transport == "sd" {
+        unless_named.push("it is an SD card".into());
     }
     let mut partitions = vec![];
     let mut blank = false;

@@ -90,6 +90,19 @@ fn a_classic_table_is_described() {
 }
 
 #[test]
+fn a_card_is_told_from_a_soldered_chip() {
+    for (kind, transport) in [("SD", "sd"), ("MMC", "mmc")] {
+        let tree = Tree::new();
+        tree.disk("mmcblk0", "179:0", 16_384);
+        tree.put("sys/block/mmcblk0/device/type", &format!("{kind}\n"));
+        assert_eq!(
+            tree.sysfs().block("mmcblk0").unwrap().unwrap().transport,
+            transport
+        );
+    }
+}
+
+#[test]
 fn objections_of_the_hardware() {
     let mut odd = block("sda");
     odd.removable = true;

@@ -314,7 +314,7 @@ impl HeldDisk {
     }
 
     /// Makes the kernel's view the table's: reads the table again, and where the kernel cannot (no GPT support), adds
-    /// and removes partitions one by one. Never touches a partition that is right already.
+    /// and removes partitions one by one. The kernel refuses to do either to a partition that is open.
     pub async fn tell_kernel(&self, entries: &[GptEntry]) -> Result<(), Fault> {
         let end = Instant::now() + VIEW_WAIT_MAX;
         let mut reread = false;
@@ -460,4 +460,64 @@ mod ioctl {
 
     nix::ioctl_none!(blkrrpart, 0x12, 95);
     nix::ioctl_write_ptr_bad!(blkpg, nix::request_code_none!(0x12, 105), BlkpgArg);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::real::disk::sysfs::tests::Tree;
+    use landfall_states::fault::FaultClass;
+
+    #[test]
+    fn two_disks_of_one_identity_are_never_held() {
+        let tree = Tree::new();
+        for (name, dev) in [("sda", "8:0"), ("sdb", "8:16"), ("sdc", "8:32")] {
+            tree.disk(name, dev, 100);
+            tree.put(
+                &format!("sys/block/{name}/serial"),
+                if name == "sdc" { "OTHER" } else { "TWIN" },
+            );
+        }
+        let identity = tree.sysfs().block("sda").unwrap().unwrap().identity;
+        let fault = HeldDisk::hold_in(tree.sysfs(), &identity).unwrap_err();
+        assert_eq!(fault.class, FaultClass::Unsafe);
+        assert!(fault.why.contains("/dev/sda and /dev/sdb"), "{fault}");
+        let larger = DiskIdentity {
+            size_bytes: 1,
+            ..identity
+        };
+        assert_eq!(
+            HeldDisk::hold_in(tree.sysfs(), &larger).unwrap_err().class,
+            FaultClass::NeedsChange
+        );
+    }
+
+    #[test]
+    fn a_view_is_the_tables_only_when_it_is_all_of_it() {
+        let entry = GptEntry {
+            number: 1,
+            type_guid: uuid::Uuid::nil(),
+            partuuid: uuid::Uuid::nil(),
+            first_lba: 2048,
+            last_lba: 4095,
+            name: String::new(),
+        };
+        let known = KernelPartition {
+            number: 1,
+            first_lba: 2048,
+            sectors: 2048,
+        };
+        let more = KernelPartition {
+            number: 2,
+            ..known.clone()
+        };
+        assert!(is_view(
+            std::slice::from_ref(&known),
+            std::slice::from_ref(&entry)
+        ));
+        assert!(!is_view(&[], std::slice::from_ref(&entry)));
+        assert!(!is_view(&[known, more], &[entry]));
+        assert!(is_view(&[], &[]));
+    }
 }

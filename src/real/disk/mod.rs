@@ -58,7 +58,7 @@ pub struct DiskReport {
     pub size_bytes: u64,
     /// Logical sector size in bytes.
     pub sector_bytes: u32,
-    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `scsi`, `virtual`.
+    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `sd`, `scsi`, `virtual`.
     pub transport: String,
     /// Whether the kernel says that it is removable.
     pub removable: bool,
@@ -81,7 +81,7 @@ pub fn os_code(error: &io::Error) -> Option<i32> {
     }
     let mut inner: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|e| e as _);
     for _ in 0..8 {
-        let at = inner?;
+        let Some(at) = inner else { break };
         if let Some(code) = at.downcast_ref::<io::Error>().and_then(os_code) {
             return Some(code);
         }

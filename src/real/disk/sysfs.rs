@@ -50,7 +50,7 @@ pub struct Block {
     pub model: Option<String>,
     /// Serial number, for people and for naming the disk.
     pub serial: Option<String>,
-    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `scsi` or `virtual`.
+    /// `usb`, `nvme`, `virtio`, `sata`, `mmc` (soldered), `sd` (a card), `scsi` or `virtual`.
     pub transport: &'static str,
     /// The medium can be taken out, says the kernel.
     pub removable: bool,
@@ -122,10 +122,8 @@ impl Sysfs {
     }
 
     fn number(&self, path: &str) -> io::Result<Option<u64>> {
-        Ok(self.text(path)?.and_then(|t| match t.trim().parse() {
-            Ok(number) => Some(number),
-            Err(_) => None,
-        }))
+        // Text that is no number is no number: only I/O errors are errors here.
+        Ok(self.text(path)?.and_then(|t| t.trim().parse().ok()))
     }
 
     fn word(&self, path: &str) -> io::Result<Option<String>> {
@@ -202,7 +200,10 @@ impl Sysfs {
                 size_bytes,
                 sector_bytes,
             },
-            transport: transport(name, &hardware),
+            transport: match transport(name, &hardware) {
+                "mmc" if self.word(&format!("{base}/device/type"))?.as_deref() == Some("SD") => "sd",
+                other => other,
+            },
             removable: flag(self.number(&format!("{base}/removable"))?),
             read_only: flag(self.number(&format!("{base}/ro"))?),
             hidden: flag(self.number(&format!("{base}/hidden"))?),

@@ -12,12 +12,17 @@ mod console;
 mod disk;
 mod environment;
 mod git;
+mod install;
+mod kit;
 mod machine;
 mod proxy;
 mod qmp;
+mod scenarios;
 mod selftest;
 mod setup;
 mod shell;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -39,11 +44,22 @@ enum Verb {
     Setup,
     /// A console in a machine with the installer environment and a blank disk; Ctrl-] leaves
     Shell(shell::Arguments),
+    /// Show promises of landfall's in a machine: by name, or --all
+    Scenario {
+        /// Names
+        names: Vec<String>,
+        /// Every scenario
+        #[arg(long)]
+        all: bool,
+        /// List them
+        #[arg(long)]
+        list: bool,
+    },
     /// Check the laboratory itself: boot, agent, console, power cut, saved state
     Selftest,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let Arguments { verb } = Arguments::parse();
     match verb {
         Verb::Setup => {
@@ -52,9 +68,34 @@ fn main() -> Result<()> {
             println!("{}", lab.qemu.version);
             println!("installer environment with Linux {}", environment.kernel_release);
             println!("kept in {}", lab.cache.root.display());
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
-        Verb::Shell(arguments) => shell::run(&arguments),
-        Verb::Selftest => selftest::run(),
+        Verb::Shell(arguments) => shell::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Scenario { names, all, list } => {
+            if list {
+                for scenarios::Scenario {
+                    name, shows, in_test, ..
+                } in scenarios::ALL
+                {
+                    println!(
+                        "{name:24} {shows}{}",
+                        if *in_test {
+                            ""
+                        } else {
+                            " (not in `cargo lab test`)"
+                        }
+                    );
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            let kit = kit::Kit::open()?;
+            let passed = scenarios::run(&kit, &names, all)?;
+            Ok(if passed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Verb::Selftest => selftest::run().map(|()| ExitCode::SUCCESS),
     }
 }

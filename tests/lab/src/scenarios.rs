@@ -1,0 +1,104 @@
+//! The scenarios: what is promised, shown on a real machine. Law: one file per promise; each scenario ends by looking at
+//! the disk from outside, and those that land by booting it in firmware.
+//!
+//! Absent: the machine and how landfall is run in it.
+
+mod landing;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::kit::Kit;
+
+/// A promise and how it is shown.
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it shows, in a sentence.
+    pub shows: &'static str,
+    /// Whether `cargo lab test` runs it, or only `cargo lab scenario --all`.
+    pub in_test: bool,
+    /// Shows it.
+    pub run: fn(&Kit) -> Result<()>,
+}
+
+/// Every scenario, in the order in which they are run.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "plain",
+        shows: "ESP and root, prebuilt: lands and boots",
+        in_test: true,
+        run: landing::plain,
+    },
+    Scenario {
+        name: "swap",
+        shows: "with swap, prebuilt",
+        in_test: false,
+        run: landing::swap,
+    },
+    Scenario {
+        name: "luks",
+        shows: "root in LUKS2, prebuilt",
+        in_test: false,
+        run: landing::luks,
+    },
+    Scenario {
+        name: "luks-swap",
+        shows: "LUKS2 and swap, prebuilt",
+        in_test: true,
+        run: landing::luks_swap,
+    },
+    Scenario {
+        name: "flake-plain",
+        shows: "built from the flake over the network",
+        in_test: true,
+        run: landing::flake_plain,
+    },
+    Scenario {
+        name: "flake-luks",
+        shows: "the same into LUKS2",
+        in_test: false,
+        run: landing::flake_luks,
+    },
+];
+
+/// Runs some scenarios; the summary is the last thing printed.
+pub fn run(kit: &Kit, names: &[String], all: bool) -> Result<bool> {
+    let mut chosen: Vec<&Scenario> = Vec::new();
+    for name in names {
+        let found = ALL.iter().find(|s| s.name == name).with_context(|| {
+            let known: Vec<&str> = ALL.iter().map(|s| s.name).collect();
+            format!("no scenario {name:?}; there are: {}", known.join(" "))
+        })?;
+        chosen.push(found);
+    }
+    if all {
+        chosen = ALL.iter().collect();
+    }
+    if chosen.is_empty() {
+        bail!("name scenarios, or --all; `cargo lab scenario --list` lists them");
+    }
+    let results = run_each(kit, &chosen);
+    let failed = results.iter().filter(|(_, ok)| !ok).count();
+    println!("scenarios: {} passed, {failed} failed", results.len() - failed);
+    Ok(failed == 0)
+}
+
+/// Runs each, whatever became of the others.
+pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<(&'static str, bool)> {
+    chosen
+        .iter()
+        .map(|scenario| {
+            let begun = Instant::now();
+            eprintln!("scenario {} … {}", scenario.name, scenario.shows);
+            let result = (scenario.run)(kit);
+            let took = begun.elapsed().as_secs_f64();
+            match &result {
+                Ok(()) => println!("scenario {} … ok ({took:.0} s)", scenario.name),
+                Err(error) => println!("scenario {} … FAILED ({took:.0} s)\n{error:?}", scenario.name),
+            }
+            (scenario.name, result.is_ok())
+        })
+        .collect()
+}
