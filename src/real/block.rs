@@ -31,11 +31,8 @@ pub fn errno(error: &io::Error) -> Option<i32> {
     }
     let text = error.to_string();
     let digits = text.strip_suffix(')')?.rsplit_once("(os error ")?.1;
-    match digits.parse() {
-        Ok(number) => Some(number),
-        // Not a number: somebody else's text.
-        Err(_) => None,
-    }
+    // Not a number: somebody else's text.
+    digits.parse().ok()
 }
 
 /// What an input or output error means.

@@ -16,6 +16,7 @@ pub mod install;
 pub mod land;
 pub mod loader;
 pub mod luks;
+pub mod mountinfo;
 pub mod mounts;
 pub mod nixlog;
 pub mod preflight;
@@ -60,3 +61,6 @@ pub struct Real {
     /// Secrets at hand.
     pub vault: secrets::Vault,
 }
+
+#[cfg(test)]
+mod whole_tests;
