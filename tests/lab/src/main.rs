@@ -21,6 +21,7 @@ mod scenarios;
 mod selftest;
 mod setup;
 mod shell;
+mod slots;
 mod stage1;
 
 use std::process::ExitCode;
