@@ -62,10 +62,30 @@ pub const ALL: &[Scenario] = &[
         in_test: false,
         run: landing::flake_luks,
     },
-    Scenario { name: "cut-at-every-state", shows: "power cut once in every state; lands, nothing made twice", in_test: true, run: cuts::cut_at_every_state },
-    Scenario { name: "cut-control", shows: "the same without checkpoints fails, as it must", in_test: true, run: cuts::cut_control },
-    Scenario { name: "slots-lost", shows: "both slots lost in the middle: the disk itself says what is done", in_test: false, run: cuts::slots_lost },
-    Scenario { name: "kill-at-every-state", shows: "SIGKILL once in every state, in one boot", in_test: true, run: cuts::kill_at_every_state },
+    Scenario {
+        name: "cut-at-every-state",
+        shows: "power cut once in every state; lands, nothing made twice",
+        in_test: true,
+        run: cuts::cut_at_every_state,
+    },
+    Scenario {
+        name: "cut-control",
+        shows: "the same without checkpoints fails, as it must",
+        in_test: true,
+        run: cuts::cut_control,
+    },
+    Scenario {
+        name: "slots-lost",
+        shows: "both slots lost in the middle: the disk itself says what is done",
+        in_test: false,
+        run: cuts::slots_lost,
+    },
+    Scenario {
+        name: "kill-at-every-state",
+        shows: "SIGKILL once in every state, in one boot",
+        in_test: true,
+        run: cuts::kill_at_every_state,
+    },
 ];
 
 /// Runs some scenarios; the summary is the last thing printed.

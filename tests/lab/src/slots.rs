@@ -25,7 +25,9 @@ pub fn find(image: &Path) -> Result<Vec<(u64, Vec<u8>)>> {
         .filter(|(_, sector)| sector.starts_with(MAGIC))
         .filter_map(|(index, _)| {
             let at = index * 512;
-            bytes.get(at..at + SLOT_BYTES).map(|slot| (esp.start + at as u64, slot.to_vec()))
+            bytes
+                .get(at..at + SLOT_BYTES)
+                .map(|slot| (esp.start + at as u64, slot.to_vec()))
         })
         .collect())
 }

@@ -1,6 +1,7 @@
 //! The power is cut once in every state; and the process is killed once in every state. Each time landfall goes on where
 //! it was, and the table and the finished filesystems stay what they were.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,7 +21,10 @@ const STATES: [(&str, &str); 10] = [
     ("Formatted", "CloneConfiguration.*: clone revision"),
     ("Cloned", "RealiseSystem.*: copy the closure"),
     ("Realised", "InstallSystem.*: nixos-install"),
-    ("Installed", "InstallBootLoader.*: (done already|install the boot loader)"),
+    (
+        "Installed",
+        "InstallBootLoader.*: (done already|install the boot loader)",
+    ),
     ("Bootable", "ProvisionSecrets.*: (place keys|done already)"),
     ("Provisioned", "Land.*: keep log"),
 ];
@@ -40,7 +44,9 @@ pub fn cut_control(kit: &Kit) -> Result<()> {
             say(&format!("failed, as it must: {error:#}"));
             Ok(())
         }
-        Err(error) => Err(error.context("the scenario failed for another reason than the missing checkpoints")),
+        Err(error) => {
+            Err(error.context("the scenario failed for another reason than the missing checkpoints"))
+        }
     }
 }
 
@@ -58,14 +64,17 @@ pub fn slots_lost(kit: &Kit) -> Result<()> {
     let ran = install.land(&machine, "resume")?;
     ensure!(ran.output.contains("(rule 2)"), "not by rule 2:\n{}", ran.output);
     machine.cut_power()?;
-    same(&before, &install.identity()?)?;
+    ensure!(
+        before == install.identity()?,
+        "the table or a volume changed: {before:?}"
+    );
     install.boot().map(|_| ())
 }
 
 fn chain(mut install: Install, states: &[(&str, &str)], lose_checkpoints: bool) -> Result<()> {
     let log = install.spec.folder.join("writes.log");
     install.spec.disks[0].write_log = Some(log.clone());
-    let mut first_anchored = None;
+    let mut finished = Finished::default();
     let mut reached: Option<usize> = None;
     for (index, (state, pattern)) in states.iter().enumerate() {
         let machine = install.start()?;
@@ -82,21 +91,20 @@ fn chain(mut install: Install, states: &[(&str, &str)], lose_checkpoints: bool) 
         if lose_checkpoints {
             slots::wipe(&install.image)?;
         }
-        // From the first cut after Anchored on, the table and what was finished never change.
-        if reached >= position("Anchored") {
-            match &first_anchored {
-                None => first_anchored = Some(install.identity()?),
-                Some(first) => same(first, &install.identity()?)?,
-            }
-        }
+        finished
+            .look(&install, reached)
+            .with_context(|| format!("after the cut in {state}"))?;
     }
     let machine = install.start()?;
     let ran = install.land(&machine, "resume")?;
     check_claim(&ran.output, reached).context("the run that landed")?;
     machine.cut_power()?;
     report(&install, &log, "landed")?;
-    let first = first_anchored.context("no cut came after Anchored")?;
-    same(&first, &install.identity()?)?;
+    ensure!(
+        finished.is_complete(install.layout),
+        "no cut came after everything was made"
+    );
+    finished.look(&install, reached)?;
     made_once(&install)?;
     install.boot().map(|_| ())
 }
@@ -104,7 +112,7 @@ fn chain(mut install: Install, states: &[(&str, &str)], lose_checkpoints: bool) 
 pub fn kill_at_every_state(kit: &Kit) -> Result<()> {
     let install = Install::new(kit, "kill-at-every-state", Layout::LuksSwap, Mode::Prebuilt)?.stay();
     let machine = install.start()?;
-    let mut first_anchored = None;
+    let mut finished = Finished::default();
     let mut reached: Option<usize> = None;
     for (index, (state, pattern)) in STATES.iter().enumerate() {
         let unit = format!("landfall-{index}");
@@ -116,22 +124,34 @@ pub fn kill_at_every_state(kit: &Kit) -> Result<()> {
         let job = machine.spawn(&command, crate::install::RUN_LIMIT)?;
         wait_for(&machine, pattern).with_context(|| format!("in state {state}"))?;
         std::thread::sleep(Duration::from_millis(90 * (index as u64 % 5)));
-        machine.check(&format!("systemctl kill --signal=KILL {unit}.scope || true"), Duration::from_secs(60))?;
+        machine.check(
+            &format!("systemctl kill --signal=KILL {unit}.scope || true"),
+            Duration::from_secs(60),
+        )?;
         let ran = job.wait(Duration::from_secs(120))?;
         reached = newest_reached(&ran.text()).max(reached);
-        let left = machine.run("grep -c ' /mnt' /proc/self/mountinfo; ls /dev/mapper", Duration::from_secs(60))?;
-        say(&format!("killed in {state}; left: {}", left.text().replace('\n', " ")));
+        let left = machine.run(
+            "grep -c ' /mnt' /proc/self/mountinfo; ls /dev/mapper",
+            Duration::from_secs(60),
+        )?;
+        say(&format!(
+            "killed in {state}; left: {}",
+            left.text().replace('\n', " ")
+        ));
         if reached >= position("Anchored") {
             machine.check("sync", Duration::from_secs(60))?;
-            match &first_anchored {
-                None => first_anchored = Some(install.identity()?),
-                Some(first) => same(first, &install.identity()?)?,
-            }
+            finished
+                .look(&install, reached)
+                .with_context(|| format!("after the kill in {state}"))?;
         }
     }
     install.land(&machine, "resume")?;
     machine.cut_power()?;
-    same(&first_anchored.context("no kill came after Anchored")?, &install.identity()?)?;
+    ensure!(
+        finished.is_complete(install.layout),
+        "no kill came after everything was made"
+    );
+    finished.look(&install, reached)?;
     made_once(&install)?;
     install.boot().map(|_| ())
 }
@@ -142,7 +162,10 @@ fn check_claim(console: &str, reached: Option<usize>) -> Result<()> {
         return Ok(());
     };
     let Some((_, rest)) = console.rsplit_once("the checkpoint says ") else {
-        bail!("no word of a checkpoint, though {} had been reached", STATES[reached].0);
+        bail!(
+            "no word of a checkpoint, though {} had been reached",
+            STATES[reached].0
+        );
     };
     let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
     ensure!(
@@ -163,20 +186,56 @@ fn newest_reached(console: &str) -> Option<usize> {
         .iter()
         .enumerate()
         .filter(|(_, (name, _))| {
-            console.lines().any(|l| l.contains("checkpoint ") && l.contains(&format!("({name}) saved in slot")))
+            console
+                .lines()
+                .any(|l| l.contains("checkpoint ") && l.contains(&format!("({name}) saved in slot")))
         })
         .map(|(index, _)| index)
         .max()
 }
 
-/// The table is the same to the byte, and every id that was there is there.
-fn same(first: &(Vec<u8>, Vec<String>), now: &(Vec<u8>, Vec<String>)) -> Result<()> {
-    ensure!(first.0 == now.0, "the partition table's bytes changed");
-    for id in &first.1 {
-        // A blank partition gets its filesystem later; a filesystem that was there keeps its id.
-        ensure!(now.1.contains(id) || id.trim_end().ends_with(':'), "{id:?} is gone; now there are {:?}", now.1);
+/// What may never change any more: the table's bytes, and the identity of each volume from the state on in which it is whole.
+#[derive(Default)]
+struct Finished {
+    table: Option<Vec<u8>>,
+    volumes: BTreeMap<u32, String>,
+}
+
+impl Finished {
+    /// Compares what was finished with what is there now, and takes in what has been finished since.
+    fn look(&mut self, install: &Install, reached: Option<usize>) -> Result<()> {
+        if reached < position("Anchored") {
+            return Ok(());
+        }
+        let (table, identities) = install.identity()?;
+        match &self.table {
+            None => self.table = Some(table),
+            Some(first) => ensure!(*first == table, "the partition table's bytes changed"),
+        }
+        for line in identities {
+            let Some(number) = line.split(' ').next().and_then(|n| n.parse::<u32>().ok()) else {
+                continue;
+            };
+            let whole_from = match number {
+                1 => "Anchored",
+                2 if install.layout.has_luks() => "Encrypted",
+                _ => "Formatted",
+            };
+            if reached < position(whole_from) {
+                continue;
+            }
+            match self.volumes.get(&number) {
+                None => drop(self.volumes.insert(number, line)),
+                Some(first) => ensure!(*first == line, "a finished volume changed: {first} is now {line}"),
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether everything that the layout has was seen finished before the end.
+    fn is_complete(&self, layout: Layout) -> bool {
+        self.table.is_some() && self.volumes.len() == if layout.has_swap() { 3 } else { 2 }
+    }
 }
 
 /// Once a state was reached, nothing that led to it is done again, in any later run.
@@ -192,7 +251,10 @@ fn made_once(install: &Install) -> Result<()> {
         let Some((_, after)) = text.split_once(reached) else {
             bail!("no run of {} {reached}", install.spec.folder.display());
         };
-        ensure!(!after.contains(never_again), "{never_again:?} again, after {reached}");
+        ensure!(
+            !after.contains(never_again),
+            "{never_again:?} again, after {reached}"
+        );
     }
     Ok(())
 }
@@ -200,7 +262,9 @@ fn made_once(install: &Install) -> Result<()> {
 fn report(install: &Install, log: &std::path::Path, what: &str) -> Result<()> {
     let entries = disk::write_log(log)?;
     let whole = disk::written(&entries, 0, u64::MAX);
-    let root = disk::partitions(&install.image)?.into_iter().find(|p| p.number == 2);
+    let root = disk::partitions(&install.image)?
+        .into_iter()
+        .find(|p| p.number == 2);
     let to_root = root.map_or(0, |p| disk::written(&entries, p.start, p.size).bytes);
     say(&format!(
         "{what}: this run wrote {} KiB, {} KiB of it to root, with {} flushes",
