@@ -16,7 +16,7 @@ use crate::kit::{Kit, Layout, Mode};
 use crate::machine::Machine;
 use crate::slots;
 
-/// The install is cut off while this is under way: partitioned, encrypted, formatted, cloned; the system half copied.
+/// The install is cut off while this is under way: partitioned, encrypted, formatted, cloned, copied; the boot loader is being installed.
 const CUT_AT: &str = "nixos-install: installing the boot loader";
 
 struct Show {
@@ -129,7 +129,7 @@ pub fn run() -> Result<ExitCode> {
         output.status,
         output.text()
     );
-    for never in ["  write GPT", "luksFormat", "mkfs."] {
+    for never in ["  write GPT", "LUKS2 container", "mkfs."] {
         ensure!(
             !output.text().contains(never),
             "{never:?} was done again:\n{}",

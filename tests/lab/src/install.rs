@@ -185,7 +185,7 @@ impl<'k> Install<'k> {
             let path = entry?.path();
             if path
                 .file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("console"))
+                .is_some_and(|n| is_console_log(&n.to_string_lossy()))
             {
                 names.push(path);
             }
@@ -227,4 +227,9 @@ pub fn text_of(machine: &Machine, path: &str) -> Result<String> {
         .get(path)
         .with_context(|| format!("{path} in the machine"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether a file of a machine's folder is the console's log of one of its starts.
+fn is_console_log(name: &str) -> bool {
+    name.starts_with("console-") && name.ends_with(".log")
 }

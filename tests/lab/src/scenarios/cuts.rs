@@ -244,7 +244,7 @@ fn made_once(install: &Install) -> Result<()> {
     for (reached, never_again) in [
         ("reached Partitioned", "  write GPT"),
         ("reached Anchored", "mkfs.vfat"),
-        ("reached Encrypted", "luksFormat"),
+        ("reached Encrypted", "LUKS2 container"),
         ("reached Formatted", "mkfs.ext4"),
         ("reached Formatted", "mkswap"),
     ] {
