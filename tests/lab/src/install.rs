@@ -24,6 +24,20 @@ pub const CONFIG: &str = "/run/lab/install.ron";
 pub const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
+/// The actions, in order.
+pub const ACTIONS: [&str; 10] = [
+    "PartitionDisk",
+    "AnchorCheckpoint",
+    "EncryptVolumes",
+    "FormatVolumes",
+    "CloneConfiguration",
+    "RealiseSystem",
+    "InstallSystem",
+    "InstallBootLoader",
+    "ProvisionSecrets",
+    "Land",
+];
+
 /// One install on one disk.
 #[derive(Debug)]
 pub struct Install<'k> {
@@ -127,6 +141,18 @@ impl<'k> Install<'k> {
         Ok(ran)
     }
 
+    /// A run that must stop with this exit code, in the phase whose action is named.
+    pub fn stop(&self, machine: &Machine, verb: &str, status: i32, action: &str) -> Result<Ran> {
+        let ran = self.run(machine, verb)?;
+        ensure!(
+            ran.status == status && ran.output.contains(&format!(": {action} is not done")),
+            "landfall {verb} ended with {}, not with {status} in {action}:\n{}",
+            ran.status,
+            ran.output
+        );
+        Ok(ran)
+    }
+
     /// Configuration that leaves the machine on when landed.
     pub fn stay(mut self) -> Self {
         self.more.push_str(" on_success: Stay,");
@@ -163,7 +189,7 @@ impl<'k> Install<'k> {
             "boot=ESP-LAB@".to_owned(),
             "current=yes".to_owned(),
         ] {
-            if part.starts_with("system=") && self.mode != Mode::Prebuilt {
+            if part.starts_with("system=") && matches!(self.mode, Mode::Flake(_)) {
                 continue;
             }
             ensure!(
@@ -211,6 +237,30 @@ pub fn wait_for(machine: &Machine, pattern: &str) -> Result<()> {
         bail!(
             "landfall stopped before {pattern:?} was seen; see the console log in {}",
             machine.folder().display()
+        );
+    }
+    Ok(())
+}
+
+/// Every action before this one was only looked at in this run, and no program that makes a filesystem was started.
+pub fn only_looked_before(ran: &Ran, action: &str) -> Result<()> {
+    for earlier in ACTIONS.iter().take_while(|name| **name != action) {
+        ensure!(
+            ran.output.contains(&format!("{earlier}: done already")),
+            "{earlier} was not found done:\n{}",
+            ran.output
+        );
+        ensure!(
+            !ran.output.contains(&format!("{earlier} (attempt")),
+            "{earlier} was tried again:\n{}",
+            ran.output
+        );
+    }
+    for never in ["program=mkfs", "program=mkswap", "luksFormat", "  write GPT"] {
+        ensure!(
+            !ran.output.contains(never),
+            "{never:?} in a resumed run:\n{}",
+            ran.output
         );
     }
     Ok(())

@@ -3,7 +3,9 @@
 //!
 //! Absent: the machine and how landfall is run in it.
 
+mod clone_fails;
 mod cuts;
+mod install_fails;
 mod landing;
 
 use std::time::Instant;
@@ -85,6 +87,18 @@ pub const ALL: &[Scenario] = &[
         shows: "SIGKILL once in every state, in one boot",
         in_test: true,
         run: cuts::kill_at_every_state,
+    },
+    Scenario {
+        name: "clone-fails",
+        shows: "the git server dies in mid-transfer: retried within the budget, and by `landfall resume`",
+        in_test: true,
+        run: clone_fails::clone_fails,
+    },
+    Scenario {
+        name: "install-fails",
+        shows: "nixos-install exits 1: that phase alone again, within the budget, and by `landfall resume`",
+        in_test: true,
+        run: install_fails::install_fails,
     },
 ];
 
