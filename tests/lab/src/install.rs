@@ -3,6 +3,7 @@
 //! Law: what is claimed of a run is read from the disk's image and from what the installed system prints, never from
 //! landfall's own word alone. Absent: what a scenario wants to show.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use fs_err as fs;
 
 use crate::agent::Job;
 use crate::disk;
+use crate::environment::StickSpec;
 use crate::kit::{Kit, Layout, Mode, PASSPHRASE, TARGET_BYTES, TARGET_SERIAL};
 use crate::machine::{Disk, DiskBoot, Ended, Machine, Spec};
 
@@ -37,6 +39,9 @@ pub const ACTIONS: [&str; 10] = [
     "ProvisionSecrets",
     "Land",
 ];
+
+/// landfall as a service: the golden unit.
+pub const UNIT: &str = include_str!("../units/landfall.service");
 
 /// One install on one disk.
 #[derive(Debug)]
@@ -91,6 +96,21 @@ impl<'k> Install<'k> {
         machine.check("mkdir -p /run/lab", Duration::from_secs(60))?;
         self.configure(&machine, &self.more)?;
         Ok(machine)
+    }
+
+    /// Puts in a stick of the install's own, which runs landfall as a service with this configuration at every boot.
+    pub fn with_service(mut self, name: &str) -> Result<Self> {
+        let configuration = self.kit.configuration(self.layout, &self.mode, &self.more)?;
+        let stick = StickSpec {
+            label: format!("LANDFALL_{name}"),
+            payload: Some(self.kit.payload.clone()),
+            files: BTreeMap::from([
+                ("install.ron".to_owned(), configuration.into_bytes()),
+                ("landfall.service".to_owned(), UNIT.as_bytes().to_vec()),
+            ]),
+        };
+        self.spec.stick = Some(self.kit.environment.stick(&self.kit.lab, &stick)?);
+        Ok(self)
     }
 
     /// Puts a configuration in place.

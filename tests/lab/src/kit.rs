@@ -63,7 +63,8 @@ impl Layout {
         matches!(self, Layout::Swap | Layout::LuksSwap)
     }
 
-    fn params(self) -> ClosureParams {
+    /// The host's system.
+    pub fn params(self) -> ClosureParams {
         let mut params = ClosureParams::plain(self.host());
         params.esp_label = "ESP-LAB".into();
         params.root_label = "root-lab".into();
