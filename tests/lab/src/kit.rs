@@ -63,7 +63,7 @@ impl Layout {
         matches!(self, Layout::Swap | Layout::LuksSwap)
     }
 
-    /// The host's system.
+    /// What tells its host's system from another.
     pub fn params(self) -> ClosureParams {
         let mut params = ClosureParams::plain(self.host());
         params.esp_label = "ESP-LAB".into();

@@ -34,7 +34,7 @@ pub fn install_fails(kit: &Kit) -> Result<()> {
         &format!("{} retry: (retries_per_run_max: 0),", install.more),
     )?;
     let stopped = install.stop(&machine, "install", TRANSIENT, "InstallSystem")?;
-    for seen in ["no luck today", "next: landfall resume"] {
+    for seen in ["no luck today", "then: landfall resume"] {
         ensure!(
             stopped.output.contains(seen),
             "no {seen:?} in:\n{}",
