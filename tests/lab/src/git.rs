@@ -25,7 +25,8 @@ use crate::closure::{self, ClosureParams, Inputs};
 /// Programs this module starts, each with the Debian package that has it.
 pub const NEEDS: &[(&str, &str)] = &[("git", "git"), ("tar", "tar")];
 
-const FLAKE: &str = include_str!("../closure/flake.nix");
+/// The flake of a [`Repository`].
+pub const FLAKE: &str = include_str!("../closure/flake.nix");
 const GIT_LIMIT: Duration = Duration::from_secs(60);
 /// A connection that is not over by then is ended.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(600);

@@ -83,6 +83,8 @@ impl Layout {
 pub enum Mode {
     /// From the stick: closure and a bundle of the configuration.
     Prebuilt,
+    /// Closure from the stick, configuration cloned from this address.
+    Remote(String),
     /// From the flake at this address.
     Flake(String),
 }
@@ -176,6 +178,10 @@ impl Kit {
         let (repository, system) = match mode {
             Mode::Prebuilt => (
                 "bundle: \"/run/payload/config.bundle\"".to_owned(),
+                format!("Prebuilt(\"{}\")", self.system(layout)?.toplevel),
+            ),
+            Mode::Remote(url) => (
+                format!("remote: \"{url}\""),
                 format!("Prebuilt(\"{}\")", self.system(layout)?.toplevel),
             ),
             Mode::Flake(url) => (format!("remote: \"{url}\""), "Flake".to_owned()),

@@ -3,8 +3,14 @@
 //!
 //! Absent: the machine and how landfall is run in it.
 
+mod clone_fails;
 mod cuts;
+mod install_fails;
+mod interactive;
 mod landing;
+mod network_drops;
+mod secrets;
+mod unattended;
 
 use std::time::Instant;
 
@@ -85,6 +91,48 @@ pub const ALL: &[Scenario] = &[
         shows: "SIGKILL once in every state, in one boot",
         in_test: true,
         run: cuts::kill_at_every_state,
+    },
+    Scenario {
+        name: "clone-fails",
+        shows: "the git server dies in mid-transfer: retried within the budget, and by `landfall resume`",
+        in_test: true,
+        run: clone_fails::clone_fails,
+    },
+    Scenario {
+        name: "install-fails",
+        shows: "nixos-install exits 1: that phase alone again, within the budget, and by `landfall resume`",
+        in_test: true,
+        run: install_fails::install_fails,
+    },
+    Scenario {
+        name: "network-drops",
+        shows: "the cable is out during the clone, and while Nix fetches an input: goes on by itself",
+        in_test: false,
+        run: network_drops::network_drops,
+    },
+    Scenario {
+        name: "unattended",
+        shows: "the stick's service, all secrets from credentials: nothing typed; powers off only when landed",
+        in_test: true,
+        run: unattended::unattended,
+    },
+    Scenario {
+        name: "interactive",
+        shows: "a person at the console, with wrong answers: nothing written without yes, nothing erased",
+        in_test: true,
+        run: interactive::interactive,
+    },
+    Scenario {
+        name: "secrets",
+        shows: "passphrase and keys are nowhere but in their declared files, root in LUKS2",
+        in_test: true,
+        run: secrets::secrets_luks,
+    },
+    Scenario {
+        name: "secrets-plain",
+        shows: "the same on a plain root: each key once in the raw image",
+        in_test: false,
+        run: secrets::secrets_plain,
     },
 ];
 
