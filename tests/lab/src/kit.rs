@@ -163,7 +163,7 @@ impl Kit {
     /// landfall's configuration for a layout, in RON; `more` is put in front of the closing parenthesis.
     pub fn configuration(&self, layout: Layout, mode: &Mode, more: &str) -> Result<String> {
         let luks = if layout.has_luks() {
-            "luks: (enable: true, iteration_time_ms: 20),"
+            "luks: (enable: true, iteration_time_ms: 100),"
         } else {
             ""
         };

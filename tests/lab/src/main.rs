@@ -9,6 +9,7 @@ mod command;
 mod console;
 mod disk;
 mod environment;
+mod forge;
 mod git;
 mod install;
 mod kit;
