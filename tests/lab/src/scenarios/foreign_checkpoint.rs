@@ -98,6 +98,9 @@ const LANDS_TOO: &[Case] = &[
     },
 ];
 
+/// What makes something, as the log shows it.
+const MADE: [&str; 3] = ["PartitionDisk: write", "program=mkfs.vfat", "program=mkfs.ext4"];
+
 /// Every stop, and the two losses that a power cut can cause.
 pub fn foreign_checkpoint(kit: &Kit) -> Result<()> {
     cases(kit, "foreign-checkpoint", STOPS.iter().chain(LANDS))
@@ -115,6 +118,13 @@ fn cases<'c>(kit: &Kit, name: &str, cases: impl Iterator<Item = &'c Case>) -> Re
     wait_for(&machine, "CloneConfiguration:")?;
     machine.cut_power()?;
     drop(job);
+    let log = install.console_logs()?;
+    for tool in MADE {
+        ensure!(
+            log.contains(tool),
+            "the install does not show that it runs {tool}"
+        );
+    }
     let base = install.image.clone();
     let pair = Pair::read(&base)?;
     say("cut in CloneConfiguration; the record on the ESP:");
@@ -152,7 +162,7 @@ fn cases<'c>(kit: &Kit, name: &str, cases: impl Iterator<Item = &'c Case>) -> Re
                         ran.output
                     );
                 }
-                for tool in ["mkfs.", "PartitionDisk:"] {
+                for tool in MADE {
                     ensure!(
                         !ran.output.contains(tool),
                         "{name}: {tool} was run again:\n{}",

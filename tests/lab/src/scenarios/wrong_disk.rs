@@ -40,7 +40,7 @@ pub fn wrong_disk(kit: &Kit) -> Result<()> {
     let machine = install.start()?;
     machine.check(
         &format!(
-            "set -e; pvcreate -q {BY_ID}LFLVM; vgcreate -q archive {BY_ID}LFLVM; lvcreate -q -n photos -l 100%FREE archive; \
+            "set -e; pvcreate -q {BY_ID}LFLVM; vgcreate -q archive {BY_ID}LFLVM; lvcreate -q -y -n photos -l 100%FREE archive; \
              vgchange -q -an archive; \
              mkswap -q {BY_ID}LFSWAP; sysctl -q vm.swappiness=0; swapon {BY_ID}LFSWAP; \
              mkfs.ext4 -q {BY_ID}LFMOUNTED; mkdir -p /srv/used; mount -o ro {BY_ID}LFMOUNTED /srv/used; \
@@ -133,7 +133,7 @@ fn nobody_named_one(install: &Install<'_>, machine: &Machine) -> Result<()> {
     // The only candidate with an ESP: by the rules it is the one to ask about, and nobody has agreed.
     let said = refuse(install, machine, "install", 6, &["consent to erase", "LFCLONE"])?;
     ensure!(
-        !said.contains("PartitionDisk:"),
+        !said.contains("PartitionDisk: write"),
         "it began without consent:\n{said}"
     );
     detach(machine, "LFCLONE")?;
