@@ -83,6 +83,14 @@ pub struct Halt {
 pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
     let result = begin(world, request).await;
     if let Err(halt) = &result {
+        // Which rule says so is told as for every other decision.
+        if let Some(rule) = halt.rule {
+            world.tell(Event::Decided {
+                rules: vec![rule.number()],
+                what: format!("nothing is done to {}", halt.fault.what),
+                claimed: None,
+            });
+        }
         world.tell(Event::Stopped {
             phase: halt.phase,
             fault: halt.fault.clone(),

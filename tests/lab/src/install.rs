@@ -69,6 +69,26 @@ pub struct Ran {
     pub output: String,
 }
 
+impl Ran {
+    /// It must have ended with this exit code and said all of this.
+    pub fn must_end(&self, command: &str, status: i32, parts: &[&str]) -> Result<()> {
+        ensure!(
+            self.status == status,
+            "{command} ended with {}, not {status}:\n{}",
+            self.status,
+            self.output
+        );
+        for part in parts {
+            ensure!(
+                self.output.contains(part),
+                "{command} does not say {part:?}:\n{}",
+                self.output
+            );
+        }
+        Ok(())
+    }
+}
+
 impl<'k> Install<'k> {
     /// A machine of its own with a blank target.
     pub fn new(kit: &'k Kit, name: &str, layout: Layout, mode: Mode) -> Result<Install<'k>> {

@@ -10,6 +10,7 @@ mod console;
 mod demo;
 mod disk;
 mod environment;
+mod forge;
 mod git;
 mod install;
 mod kit;

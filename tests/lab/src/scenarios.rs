@@ -3,20 +3,26 @@
 //!
 //! Absent: the machine and how landfall is run in it.
 
+mod bad_input;
 mod clone_fails;
 mod cuts;
+mod foreign_checkpoint;
 mod install_fails;
 mod interactive;
 mod landing;
 mod network_drops;
 mod secrets;
+mod stick_left_in;
 mod unattended;
+mod wrong_disk;
 
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::install::Install;
 use crate::kit::Kit;
+use crate::machine::Machine;
 
 /// A promise and how it is shown.
 pub struct Scenario {
@@ -134,7 +140,62 @@ pub const ALL: &[Scenario] = &[
         in_test: false,
         run: secrets::secrets_plain,
     },
+    Scenario {
+        name: "stick-left-in",
+        shows: "the stick boots again on a landed disk: message, power off, zero writes",
+        in_test: true,
+        run: stick_left_in::stick_left_in,
+    },
+    Scenario {
+        name: "reinstall",
+        shows: "a raised number in a configuration that names the disk installs again",
+        in_test: false,
+        run: stick_left_in::reinstall,
+    },
+    Scenario {
+        name: "wrong-disk",
+        shows: "seven other disks, same labels, same size, in use: none is written",
+        in_test: true,
+        run: wrong_disk::wrong_disk,
+    },
+    Scenario {
+        name: "foreign-checkpoint",
+        shows: "slots of another host, layout or version stop; one bad or both torn go on; nothing is made twice",
+        in_test: true,
+        run: foreign_checkpoint::foreign_checkpoint,
+    },
+    Scenario {
+        name: "forged-checkpoint",
+        shows: "slots of another disk, forked, claiming too much: the disk says what is true",
+        in_test: false,
+        run: foreign_checkpoint::forged_checkpoint,
+    },
+    Scenario {
+        name: "bad-input",
+        shows: "every bad value: its message, its exit code, no write",
+        in_test: true,
+        run: bad_input::bad_input,
+    },
+    Scenario {
+        name: "wrong-passphrase",
+        shows: "a wrong passphrase on resume: refused, the container stays",
+        in_test: false,
+        run: bad_input::wrong_passphrase,
+    },
 ];
+
+/// A run that must stop with this exit code and say all of this; returns what it said.
+fn refuse(
+    install: &Install<'_>,
+    machine: &Machine,
+    verb: &str,
+    status: i32,
+    parts: &[&str],
+) -> Result<String> {
+    let ran = install.run(machine, verb)?;
+    ran.must_end(&format!("landfall {verb}"), status, parts)?;
+    Ok(ran.output)
+}
 
 /// Runs some scenarios; the summary is the last thing printed.
 pub fn run(kit: &Kit, names: &[String], all: bool) -> Result<bool> {
