@@ -147,10 +147,10 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         .iter()
         .filter(|m| m.dev.0 == 0 && m.source.starts_with("/dev/"))
     {
-        match device_number(Utf8Path::new(&mount.source)) {
-            Ok(Some(dev)) => drop(machine.sources.insert(mount.source.clone(), dev)),
-            // A name that leads nowhere any more, as of a device that is gone, adds nothing to the mount's own number.
-            Ok(None) | Err(_) => {}
+        // A name that leads nowhere any more, as of a device that is gone, adds nothing to the mount's own number.
+        let dev = device_number(Utf8Path::new(&mount.source)).unwrap_or_default();
+        if let Some(dev) = dev {
+            machine.sources.insert(mount.source.clone(), dev);
         }
     }
     for swap in parse_swaps(&swaps) {

@@ -282,8 +282,6 @@ pub struct LogEntry {
 impl LogEntry {
     /// The entry is, or carries, a flush.
     pub const FLUSH: u64 = 1;
-    /// The write went through the cache.
-    pub const FUA: u64 = 2;
     /// A discard: no data follows.
     pub const DISCARD: u64 = 4;
 

@@ -104,8 +104,6 @@ pub struct Kit {
     pub repository: Repository,
     /// The payload, for sticks of a scenario's own.
     pub payload: PathBuf,
-    /// landfall, as built.
-    pub program: PathBuf,
 }
 
 impl Kit {
@@ -152,7 +150,6 @@ impl Kit {
             systems,
             repository,
             payload,
-            program,
         })
     }
 
@@ -215,7 +212,7 @@ fn build_landfall(workspace: &Path) -> Result<PathBuf> {
         .args(["build", "--quiet", "--package", "landfall", "--bin", "landfall"])
         .directory(workspace)
         .timeout(BUILD_LIMIT)
-        .output()
+        .run()
         .context("building landfall")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     Ok(target.join("debug/landfall"))
@@ -243,14 +240,14 @@ fn payload<'a>(
             .args(["--strip-debug", "-o"])
             .arg(bin.join("landfall"))
             .arg(program)
-            .output()?;
+            .run()?;
         repository.bundle(&tree.join("config.bundle"))?;
         Program::new("mksquashfs")
             .arg(&tree)
             .arg(scratch.join("payload.squashfs"))
             .args(["-quiet", "-no-progress", "-all-root", "-comp", "lz4"])
             .timeout(Duration::from_secs(600))
-            .output()?;
+            .run()?;
         Ok(fs::remove_dir_all(&tree)?)
     })?;
     Ok(place.join("payload.squashfs"))

@@ -105,6 +105,12 @@ pub const ALL: &[Scenario] = &[
         run: clone_fails::clone_fails,
     },
     Scenario {
+        name: "clone-http",
+        shows: "the same over smart and dumb HTTP, cut short and silent",
+        in_test: false,
+        run: clone_fails::clone_http,
+    },
+    Scenario {
         name: "install-fails",
         shows: "nixos-install exits 1: that phase alone again, within the budget, and by `landfall resume`",
         in_test: true,

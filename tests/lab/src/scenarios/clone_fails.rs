@@ -1,10 +1,12 @@
 //! The server of the configuration dies in the middle of a transfer: landfall tries again by itself within its budget,
 //! and when the budget is spent it stops, and `landfall resume` goes on at the clone.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 
 use crate::git::{Protocol, Server};
-use crate::install::{Install, only_looked_before, say};
+use crate::install::{Install, RUN_LIMIT, only_looked_before, say};
 use crate::kit::{Kit, Layout, Mode};
 use crate::proxy::{Fault, Proxy};
 
@@ -69,5 +71,49 @@ pub fn clone_fails(kit: &Kit) -> Result<()> {
     let marker = install.boot()?;
     let clone = format!("clone={}:operator", kit.repository.revision);
     ensure!(marker.contains(&clone), "the marker lacks {clone:?}: {marker}");
+    Ok(())
+}
+
+/// Over HTTP, smart and dumb, where a transfer is many connections: cut short, and silent until it is given up.
+pub fn clone_http(kit: &Kit) -> Result<()> {
+    for (name, protocol, fault) in [
+        (
+            "clone-smart-http",
+            Protocol::SmartHttp,
+            Fault::Truncate { after: MIDDLE },
+        ),
+        ("clone-dumb-http", Protocol::Http, Fault::Stall { after: MIDDLE }),
+    ] {
+        let server = Server::start(&kit.lab.cache.root.join("git"), protocol)?;
+        let proxy = Proxy::start(server.address())?;
+        let url = server.guest_url(proxy.address().port(), "config.git");
+        let install = Install::new(kit, name, Layout::Plain, Mode::Remote(url))?.stay();
+        let machine = install.start()?;
+        proxy.break_all(fault);
+        let job = install.begin(&machine, "install")?;
+        let limit = Instant::now() + RUN_LIMIT;
+        while proxy.counts().broken == 0 {
+            ensure!(Instant::now() < limit, "{name}: no transfer was broken");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        proxy.heal();
+        let output = job.wait(RUN_LIMIT)?;
+        ensure!(
+            output.status == 0,
+            "{name}: landfall ended with {}:\n{}",
+            output.status,
+            output.text()
+        );
+        ensure!(
+            output.text().contains("retry 1 in"),
+            "{name}: nothing was retried"
+        );
+        machine.cut_power()?;
+        install.boot()?;
+        say(&format!(
+            "{name}: landed after {fault:?}, over {} connections",
+            server.connections()
+        ));
+    }
     Ok(())
 }
