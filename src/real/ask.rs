@@ -37,8 +37,16 @@ pub async fn ensure_passphrase(real: &mut Real, label: &str, new: bool) -> Resul
         return Ok(());
     }
     let passphrase = ask_passphrase(real, label, new).await?;
-    real.vault.set_passphrase(Some(passphrase));
+    real.vault.enter_passphrase(passphrase);
     Ok(())
+}
+
+/// As [`ensure_passphrase`], after the one that a person entered was found not to open the container.
+pub async fn passphrase_again(real: &mut Real, label: &str) -> Result<(), Fault> {
+    real.vault.set_passphrase(None);
+    real.reporter
+        .notice(format!("the passphrase does not open {label}"));
+    ensure_passphrase(real, label, false).await
 }
 
 async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretString, Fault> {

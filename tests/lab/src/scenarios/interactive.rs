@@ -16,6 +16,8 @@ const AGAIN: &str = "^.{0,8}The same passphrase for luks-lab again:";
 const KNOWN: &str = "^.{0,8}Passphrase for luks-lab:";
 const ERASE: &str = "^.{0,8}ERASE .*LFTARGET.*Type yes:";
 
+const WRONG: &str = "wrong-horse-2f5d";
+
 pub fn interactive(kit: &Kit) -> Result<()> {
     let mut install = Install::new(kit, "interactive", Layout::Luks, Mode::Prebuilt)?;
     install.more.clear();
@@ -52,7 +54,11 @@ pub fn interactive(kit: &Kit) -> Result<()> {
 
     // Boots again; the service goes on by itself, as far as it can.
     let machine = Machine::power_on(&install.spec)?;
-    answer(&machine, KNOWN, "wrong horse")?;
+    for _ in 0..2 {
+        answer(&machine, KNOWN, WRONG)?;
+        machine.console_wait("note: the passphrase does not open luks-lab", RUN_LIMIT)?;
+    }
+    answer(&machine, KNOWN, WRONG)?;
     machine.console_wait("the passphrase does not open it; nothing was erased", RUN_LIMIT)?;
     machine.console_wait("stopped in phase Anchored", RUN_LIMIT)?;
     machine.agent_answers()?;
@@ -60,14 +66,16 @@ pub fn interactive(kit: &Kit) -> Result<()> {
         before == install.identity()?,
         "a wrong passphrase changed the disk: {before:?}"
     );
-    say("a wrong passphrase: refused, nothing erased");
+    say("a wrong passphrase, three times: refused, nothing erased");
 
     start(&machine)?;
+    answer(&machine, KNOWN, WRONG)?;
+    machine.console_wait("note: the passphrase does not open luks-lab", RUN_LIMIT)?;
     answer(&machine, KNOWN, PASSPHRASE)?;
     wait_for(&machine, "landed: ")?;
     let text = machine.console().text();
     ensure!(
-        !text.contains(PASSPHRASE) && !text.contains("wrong horse"),
+        !text.contains(PASSPHRASE) && !text.contains(WRONG),
         "the console shows a passphrase"
     );
     let ended = machine.powered_off(Duration::from_secs(180))?;
