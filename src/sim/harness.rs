@@ -1,0 +1,490 @@
+//! Stories: a run, a death, a resume, until it landed or stopped by name; and all of them. Law: every loop is bounded; a
+//! story that breaks an invariant is told with the one line that tells it again.
+//!
+//! Absent: printing.
+
+use super::bugs::Bug;
+use super::case::{Case, Consenter, Setting};
+use super::checks::{Breach, Checks, Invariant, state};
+use super::disk::{Keep, Key};
+use super::faults::{CLASSES, Death, Schedule, Shot, What};
+use super::world::{Machine, Point, SimWorld};
+use crate::driver::{self, Halt, Outcome};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// How often a story is begun again before it is called endless.
+pub const RUNS_MAX: u32 = 8;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// By itself.
+    Said(Result<Outcome, Halt>),
+    /// It died.
+    Died(Death),
+}
+
+/// A story under way: what outlives a run.
+#[derive(Debug, Clone)]
+pub struct Story {
+    setting: Rc<Setting>,
+    /// The machine.
+    pub machine: Machine,
+    /// The checks.
+    pub checks: Checks,
+    /// Runs so far.
+    pub runs: u32,
+    /// What the planted bug is, if any.
+    pub bug: Option<Bug>,
+    /// Digest of the trace.
+    pub trace: u64,
+    /// The trace, when it is kept.
+    pub lines: Option<Vec<String>>,
+}
+
+/// What a run was.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// What it passed.
+    pub points: Vec<Point>,
+}
+
+impl Story {
+    /// A story begins.
+    pub fn new(setting: &Rc<Setting>, bug: Option<Bug>) -> Story {
+        Story {
+            setting: setting.clone(),
+            machine: Machine::new(setting),
+            checks: Checks::default(),
+            runs: 0,
+            bug,
+            trace: 0,
+            lines: None,
+        }
+    }
+
+    /// One run; a death is applied with `keep`, or as the schedule says.
+    fn run(&mut self, schedule: &Schedule, unattended: bool) -> (Run, SimWorld) {
+        let mut world = SimWorld::new(
+            self.setting.clone(),
+            self.machine.clone(),
+            std::mem::take(&mut self.checks),
+            schedule.clone(),
+            self.runs,
+        );
+        world.bug = self.bug;
+        world.unattended = unattended;
+        world.trace.set(self.trace);
+        world.lines = self.lines.take().map(RefCell::new);
+        let mut request = self.setting.request.clone();
+        // A person asks once for a new install; whoever resumes does not.
+        request.asked_anew &= self.runs == 0;
+        let end = {
+            let future = pin!(driver::run(&mut world, &request));
+            let mut future = future;
+            match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(said) => Some(End::Said(said)),
+                Poll::Pending => None,
+            }
+        };
+        let end = match (end, world.death) {
+            (Some(end), _) => end,
+            (None, Some(death)) => End::Died(death),
+            // Nothing here waits for anything but death.
+            (None, None) => End::Died(Death::Kill),
+        };
+        self.runs += 1;
+        let points = world.points.clone();
+        (Run { end, points }, world)
+    }
+
+    /// Takes back what outlives the run.
+    fn settle(&mut self, world: SimWorld, keep: Option<Keep>) {
+        self.trace = world.trace.get();
+        let mut world = world;
+        self.lines = world.lines.take().map(RefCell::into_inner);
+        (self.machine, self.checks) = world.end(keep);
+    }
+
+    /// Goes on until it landed, or stopped by name, or will not end.
+    fn finish(&mut self, schedule: &Schedule) -> Ending {
+        let mut halts = vec![];
+        while self.runs < RUNS_MAX {
+            let (run, world) = self.run(schedule, false);
+            self.settle(world, None);
+            match run.end {
+                End::Said(Ok(_)) => return Ending::Landed,
+                End::Said(Err(halt)) => {
+                    let quiet = schedule.0.iter().all(|shot| shot.run < self.runs);
+                    // The same stop twice, with nothing wrong any more, is the end.
+                    if quiet && halts.last() == Some(&halt) {
+                        return Ending::Stopped(halt);
+                    }
+                    halts.push(halt);
+                }
+                End::Died(_) => {}
+            }
+        }
+        Ending::Endless
+    }
+}
+
+/// How a story ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Landed.
+    Landed,
+    /// A named stop, twice the same.
+    Stopped(Halt),
+    /// Neither within the bound.
+    Endless,
+}
+
+/// A whole story, told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// How it ended.
+    pub ending: Ending,
+    /// What it broke.
+    pub breaches: Vec<Breach>,
+    /// Runs it took.
+    pub runs: u32,
+    /// Digest of the trace.
+    pub trace: u64,
+    /// The trace.
+    pub lines: Vec<String>,
+    /// What was destroyed on the target.
+    pub destroyed: Vec<Key>,
+}
+
+/// A failure, with what is needed to see it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The case.
+    pub case: Case,
+    /// The schedule.
+    pub schedule: Schedule,
+    /// What it broke.
+    pub breaches: Vec<Breach>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.case, self.schedule)?;
+        for breach in &self.breaches {
+            write!(f, " | {breach}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What an enumeration covered.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Points at which something can happen.
+    pub points: u64,
+    /// Stories told.
+    pub stories: u64,
+    /// Runs of the driver.
+    pub runs: u64,
+    /// Stories that came to a machine that another story had come to.
+    pub met: u64,
+    /// Failures.
+    pub failures: Vec<Failure>,
+}
+
+impl Tally {
+    /// Adds another one.
+    pub fn add(&mut self, other: Tally) {
+        let Tally {
+            points,
+            stories,
+            runs,
+            met,
+            failures,
+        } = other;
+        self.points += points;
+        self.stories += stories;
+        self.runs += runs;
+        self.met += met;
+        self.failures.extend(failures);
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally {
+            points,
+            stories,
+            runs,
+            met,
+            failures,
+        } = self;
+        write!(
+            f,
+            "{points} crash points, {stories} stories, {runs} runs ({met} stories met another), {} failures",
+            failures.len()
+        )
+    }
+}
+
+/// A case with its fault-free run.
+#[derive(Debug)]
+pub struct Harness {
+    setting: Rc<Setting>,
+    bug: Option<Bug>,
+    /// What the fault-free run passed.
+    pub points: Vec<Point>,
+    /// What it left on the target.
+    pub reference: BTreeMap<Key, String>,
+}
+
+impl Harness {
+    /// Runs the case without faults.
+    pub fn new(case: Case) -> Result<Harness, String> {
+        let setting = Rc::new(Setting::new(case)?);
+        let mut story = Story::new(&setting, None);
+        let (run, world) = story.run(&Schedule::default(), false);
+        story.settle(world, None);
+        let landed = matches!(run.end, End::Said(Ok(_)));
+        if !landed && case.consenter != Consenter::Refuses {
+            return Err(format!("{case}: without faults it ends with {:?}", run.end));
+        }
+        let target = story.machine.target(&setting);
+        Ok(Harness {
+            reference: state(&story.machine.disks[target]),
+            points: run.points,
+            setting,
+            bug: None,
+        })
+    }
+
+    /// The same with a planted bug; the reference stays that of the run without.
+    pub fn with(mut self, bug: Bug) -> Harness {
+        self.bug = Some(bug);
+        self
+    }
+
+    /// Tells one story.
+    pub fn tell(&self, schedule: &Schedule, keep_lines: bool) -> Told {
+        let mut story = Story::new(&self.setting, self.bug);
+        story.lines = keep_lines.then(Vec::new);
+        let ending = story.finish(schedule);
+        self.conclude(story, ending, schedule)
+    }
+
+    /// After the end: an unattended start, and the last checks.
+    fn conclude(&self, mut story: Story, ending: Ending, schedule: &Schedule) -> Told {
+        match &ending {
+            Ending::Landed => {
+                let target = story.machine.target(&self.setting);
+                let writes = story.machine.disks[target].writes();
+                let runs = story.runs;
+                let (run, world) = story.run(&Schedule::default(), true);
+                story.settle(world, None);
+                story.runs = runs;
+                let target = story.machine.target(&self.setting);
+                let disk = &story.machine.disks[target];
+                if disk.writes() != writes {
+                    story
+                        .checks
+                        .breach(Invariant::LandedRests, "a start after the landing wrote");
+                }
+                if !matches!(run.end, End::Said(Ok(Outcome::AlreadyLanded { .. }))) {
+                    let how = format!("a start after the landing ends with {:?}", run.end);
+                    story.checks.breach(Invariant::LandedRests, how);
+                }
+                let disks = story.machine.disks.clone();
+                story.checks.ended(&self.setting, &disks, &self.reference);
+            }
+            Ending::Stopped(halt) => {
+                if self.setting.case.consenter != Consenter::Refuses {
+                    let how = format!("it stops for ever: {}", halt.fault);
+                    story.checks.breach(Invariant::Lands, how);
+                }
+                let disks = story.machine.disks.clone();
+                story.checks.others(&self.setting, &disks);
+            }
+            Ending::Endless => {
+                let how = format!("{} runs, and no end", story.runs);
+                story.checks.breach(Invariant::Ends, how);
+            }
+        }
+        let _ = schedule;
+        Told {
+            ending,
+            breaches: story.checks.breaches,
+            runs: story.runs,
+            trace: story.trace,
+            lines: story.lines.unwrap_or_default(),
+            destroyed: story.checks.destroyed.into_iter().collect(),
+        }
+    }
+
+    /// Every death at every point of a run that begins where `story` is: before, after every part, with every subset
+    /// that a power cut may keep. `then` tells how it goes on.
+    fn deaths(&self, story: &Story, points: &[Point], before: &[Shot], then: &mut dyn FnMut(Story, Schedule)) {
+        let run = story.runs;
+        for (at, point) in (0_u32..).zip(points) {
+            let mut whats = vec![];
+            if at == 0 {
+                whats.extend([What::Before as fn(Death) -> What].map(|w| w(Death::Kill)));
+                whats.push(What::Before(Death::Cut(Keep::None)));
+            }
+            if point.acts {
+                for part in 1..point.parts {
+                    whats.push(What::During(part, Death::Kill));
+                }
+                // A power cut after all parts keeps any subset of them, and tears any: that covers every moment before.
+                whats.push(What::After(Death::Kill));
+                whats.push(What::After(Death::Cut(Keep::None)));
+            }
+            for what in whats {
+                let shot = Shot { run, at, what };
+                let mut schedule = Schedule(before.to_vec());
+                schedule.0.push(shot);
+                let mut died = story.clone();
+                let (_, world) = died.run(&schedule, false);
+                match what {
+                    What::Before(Death::Cut(_)) | What::After(Death::Cut(_)) => {
+                        let pending = world.disk().pending().len();
+                        let snapshot = (world.machine.clone(), world.checks.borrow().clone());
+                        died.settle(world, Some(Keep::None));
+                        for keep in Keep::options(pending) {
+                            let mut cut = died.clone();
+                            (cut.machine, cut.checks) = snapshot.clone();
+                            cut.machine.die(&self.setting, Death::Cut(keep));
+                            let target = cut.machine.target(&self.setting);
+                            cut.checks.after_death(&cut.machine.disks[target]);
+                            let mut schedule = schedule.clone();
+                            if let Some(last) = schedule.0.last_mut() {
+                                last.what = match what {
+                                    What::Before(_) => What::Before(Death::Cut(keep)),
+                                    _ => What::After(Death::Cut(keep)),
+                                };
+                            }
+                            then(cut, schedule);
+                        }
+                    }
+                    _ => {
+                        died.settle(world, None);
+                        then(died, schedule);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every single death.
+    pub fn crashes(&self) -> Tally {
+        let mut tally = Tally {
+            points: self.points.len() as u64,
+            ..Tally::default()
+        };
+        let mut known: HashMap<u64, Vec<Breach>> = HashMap::new();
+        let story = Story::new(&self.setting, self.bug);
+        self.deaths(&story, &self.points, &[], &mut |story, schedule| {
+            self.follow(story, schedule, &mut tally, &mut known);
+        });
+        tally
+    }
+
+    /// Goes on from a death; machines that were seen before, in the same relation to the checks, are not run again.
+    fn follow(
+        &self,
+        mut story: Story,
+        schedule: Schedule,
+        tally: &mut Tally,
+        known: &mut HashMap<u64, Vec<Breach>>,
+    ) {
+        tally.stories += 1;
+        tally.runs += u64::from(story.runs);
+        let digest = story.machine.digest() ^ story.checks.digest().rotate_left(1);
+        let breaches = match known.get(&digest) {
+            Some(breaches) => {
+                tally.met += 1;
+                breaches.clone()
+            }
+            None => {
+                let before = story.runs;
+                let ending = story.finish(&schedule);
+                let told = self.conclude(story, ending, &schedule);
+                tally.runs += u64::from(told.runs - before) + 1;
+                known.insert(digest, told.breaches.clone());
+                told.breaches
+            }
+        };
+        if !breaches.is_empty() {
+            tally.failures.push(Failure {
+                case: self.setting.case,
+                schedule,
+                breaches,
+            });
+        }
+    }
+
+    /// Every fault at every point: each class instead of the effect and after it, success without the effect, a signal.
+    pub fn faults(&self) -> Tally {
+        let mut tally = Tally {
+            points: self.points.len() as u64,
+            ..Tally::default()
+        };
+        for (at, point) in (0_u32..).zip(&self.points) {
+            let mut whats: Vec<What> = CLASSES.into_iter().map(What::Fail).collect();
+            if point.acts {
+                whats.extend(CLASSES.map(What::FailAfter));
+            }
+            // A flush that does nothing and says otherwise is a broken device; nothing survives that.
+            if point.lies {
+                whats.push(What::Lie);
+            }
+            whats.push(What::Stop);
+            for what in whats {
+                let schedule = Schedule(vec![Shot { run: 0, at, what }]);
+                let told = self.tell(&schedule, false);
+                tally.stories += 1;
+                tally.runs += u64::from(told.runs) + 1;
+                if !told.breaches.is_empty() {
+                    tally.failures.push(Failure {
+                        case: self.setting.case,
+                        schedule,
+                        breaches: told.breaches,
+                    });
+                }
+            }
+        }
+        tally
+    }
+
+    /// Every pair of deaths: a death at every point, and in the resume a death at every point. `share` of `shares` tells
+    /// which part of the first deaths is done, so that several processes can divide them.
+    pub fn pairs(&self, share: u64, shares: u64) -> Tally {
+        let mut tally = Tally {
+            points: self.points.len() as u64,
+            ..Tally::default()
+        };
+        let mut known: HashMap<u64, Vec<Breach>> = HashMap::new();
+        let mut begun: HashMap<u64, ()> = HashMap::new();
+        let mut count = 0;
+        let story = Story::new(&self.setting, self.bug);
+        self.deaths(&story, &self.points, &[], &mut |story, schedule| {
+            count += 1;
+            let digest = story.machine.digest() ^ story.checks.digest().rotate_left(1);
+            if count % shares.max(1) != share || begun.insert(digest, ()).is_some() {
+                return;
+            }
+            let (second, _) = story.clone().run(&Schedule::default(), false);
+            self.deaths(&story, &second.points, &schedule.0, &mut |story, schedule| {
+                self.follow(story, schedule, &mut tally, &mut known);
+            });
+        });
+        tally
+    }
+}
