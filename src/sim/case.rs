@@ -48,7 +48,7 @@ pub enum Before {
     Blank,
     /// Somebody's partitions, with filesystems where the planned ones will begin.
     Foreign,
-    /// A finished install of the same host and layout; a person asks for a new one.
+    /// A finished install of the same host and layout; the configuration's `reinstall` number was raised.
     Finished,
 }
 
@@ -239,6 +239,8 @@ impl Setting {
         let foreign = |serial: &str| -> Result<Disk, String> {
             let mut table = plan_of(&"photos".parse().map_err(text)?, serial, 0)?.table;
             table.entries.truncate(2);
+            // Random, as everybody's but ours are.
+            table.disk_guid = uuid::Uuid::from_u128(0x8d7b_0c0e_1111_4222_8333_0000_0000_0000 | serial.len() as u128);
             let header = |kind, id: &str, label: &str| {
                 Value::Header(Header {
                     kind,
@@ -265,8 +267,10 @@ impl Setting {
             Before::Foreign => foreign("TARGET")?,
             Before::Finished => finished(&plan_of(&host, "TARGET", 0)?, &revision, &system)?,
         };
-        // The same labels everywhere: a disk of another host that has begun, one that has landed.
-        let mut begun = finished(&plan_of(&other, "TWIN", 0)?, &revision, &system)?;
+        // The same labels everywhere: a disk that some other installer made, one on which another host has landed.
+        let mut twin = plan_of(&other, "TWIN", 0)?;
+        twin.table.disk_guid = uuid::Uuid::from_u128(0x8d7b_0c0e_2222_4222_8333_0000_0000_0000);
+        let mut begun = finished(&twin, &revision, &system)?;
         for which in 0..2 {
             begun.write(super::disk::Held::Device, Key::SlotFile(which), None);
             for sector in 0..super::disk::SLOT_SECTORS {
@@ -280,8 +284,8 @@ impl Setting {
                 host,
                 layout: layout.clone(),
                 payload: payload.clone(),
-                reinstall: 0,
-                asked_anew: anew,
+                reinstall: u32::from(anew),
+                asked_anew: false,
                 resume_only: false,
                 forgive: false,
                 budget: Budget::default(),

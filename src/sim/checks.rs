@@ -12,6 +12,7 @@ use landfall_states::names::Digest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
 
 /// What always holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,11 +128,18 @@ pub struct Checks {
     /// Consents given in former runs.
     consented_before: bool,
     identified: bool,
+    /// Whether the planned table was durable when the order began.
+    table_durable: bool,
     acknowledged: Option<Acknowledged>,
     /// Digests and sequence numbers of every record written, so that the chain can be followed.
     written: BTreeMap<Digest, u64>,
     /// Regions whose planned volume was once durable under the table that is there.
     finished: BTreeSet<Region>,
+    /// An order is carried out for the second time without a look between: that it makes again what it made is its
+    /// meaning, and only the end counts (I23).
+    pub again: bool,
+    /// Every record written to a slot, for stories about strange slots.
+    pub records: Vec<Rc<[u8]>>,
     /// Destructive effects on the target, for comparing stories.
     pub destroyed: BTreeSet<Key>,
 }
@@ -163,6 +171,7 @@ impl Checks {
 
     /// A run begins.
     pub fn run_begins(&mut self) {
+        self.again = false;
         self.consented_before |= self.consented;
         self.consented = false;
         self.identified = false;
@@ -184,8 +193,14 @@ impl Checks {
     }
 
     /// An order begins to be carried out.
-    pub fn order_begins(&mut self, phase: Phase) {
+    pub fn order_begins(&mut self, setting: &Setting, target: &Disk, phase: Phase) {
         self.identified = false;
+        let durable = |key| match target.durable().get(&key) {
+            Some(Value::Table(table)) => **table == setting.plan.table,
+            Some(_) | None => false,
+        };
+        self.table_durable =
+            durable(Key::Primary) && durable(Key::Backup) && target.durable().contains_key(&Key::Mbr);
         if let Some(acknowledged) = &self.acknowledged
             && phase < acknowledged.phase
         {
@@ -221,11 +236,7 @@ impl Checks {
             (Key::Mbr | Key::Primary | Key::Backup, _)
             | (Key::Header(_) | Key::Body(_) | Key::Sector(..), None) => {
                 self.destroys(key);
-                let durable = |key| match disk.durable().get(&key) {
-                    Some(Value::Table(table)) => **table == setting.plan.table,
-                    Some(_) | None => false,
-                };
-                if durable(Key::Primary) && durable(Key::Backup) && disk.durable().contains_key(&Key::Mbr) {
+                if self.table_durable {
                     self.breach(
                         Invariant::TableOnce,
                         format!("{key:?} was written over the planned table"),
@@ -251,6 +262,9 @@ impl Checks {
                     );
                 }
                 let there = disk.header(region).map(|h| h.id.to_string());
+                if self.again {
+                    return;
+                }
                 if self.finished.contains(&region) || there.as_ref() == Some(&id) {
                     self.breach(Invariant::FormatOnce, format!("{region:?} was finished and made again"));
                 } else if there.is_some_and(|there| there != provisional) || !ours {
@@ -345,6 +359,7 @@ impl Checks {
             self.breach(Invariant::Chain, how);
         }
         self.written.insert(Record::digest_of(bytes), record.sequence);
+        self.records.push(bytes.into());
         if record.phase() == Phase::Landed {
             self.landed(setting, target);
         }
@@ -388,8 +403,9 @@ impl Checks {
     }
 
     fn searched(&mut self, what: &str, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
         for secret in [PASSPHRASE, AGE_IDENTITY] {
-            if bytes.windows(secret.len()).any(|window| window == secret.as_bytes()) {
+            if text.contains(secret) {
                 self.breach(Invariant::NoSecrets, format!("{what} holds {secret}"));
             }
         }
@@ -407,6 +423,10 @@ impl Checks {
                 Fs::Root => setting.root_region(),
             };
             let found = target.text(fs, region, name);
+            // Declared: firmware without an entry starts the fallback, and then the loader's own binary is not needed.
+            if name == "loader" && found.is_none() {
+                continue;
+            }
             if found != Some(text.as_str()) {
                 let how = format!("{name} holds {found:?} when the landing is claimed");
                 self.breach(Invariant::LandedIsWhole, how);
@@ -420,7 +440,8 @@ impl Checks {
             if disk.identity == setting.plan.disk {
                 let end = state(disk);
                 for key in end.keys().chain(reference.keys()) {
-                    if end.get(key) != reference.get(key) {
+                    let spare = *key == Key::File(Fs::Esp, "loader") && !end.contains_key(key);
+                    if end.get(key) != reference.get(key) && !spare {
                         let how = format!(
                             "{key:?} is {:?}, without faults it is {:?}",
                             end.get(key),

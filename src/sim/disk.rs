@@ -425,6 +425,15 @@ impl Disk {
         }
     }
 
+    /// Puts bytes where the slots are, durably; for stories about strange slots.
+    pub fn put_slots(&mut self, slots: &[Vec<u8>; 2]) {
+        for (which, bytes) in slots.iter().enumerate() {
+            for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                self.settle(Key::Sector(which, index), Some(Value::Sector(sector.into())));
+            }
+        }
+    }
+
     /// A slot's bytes, wherever its sectors are readable at all.
     pub fn slot(&self, which: usize) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(SLOT_BYTES);

@@ -10,9 +10,11 @@ use super::disk::{Keep, Key};
 use super::faults::{CLASSES, Death, Schedule, Shot, What};
 use super::world::{Machine, Point, SimWorld};
 use crate::driver::{self, Halt, Outcome};
+use landfall_states::checkpoint::{Choice, SLOT_BYTES, choose};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -71,7 +73,7 @@ impl Story {
     }
 
     /// One run; a death is applied with `keep`, or as the schedule says.
-    fn run(&mut self, schedule: &Schedule, unattended: bool) -> (Run, SimWorld) {
+    fn run(&mut self, schedule: &Schedule) -> (Run, SimWorld) {
         let mut world = SimWorld::new(
             self.setting.clone(),
             self.machine.clone(),
@@ -80,12 +82,9 @@ impl Story {
             self.runs,
         );
         world.bug = self.bug;
-        world.unattended = unattended;
         world.trace.set(self.trace);
         world.lines = self.lines.take().map(RefCell::new);
-        let mut request = self.setting.request.clone();
-        // A person asks once for a new install; whoever resumes does not.
-        request.asked_anew &= self.runs == 0;
+        let request = self.setting.request.clone();
         let end = {
             let future = pin!(driver::run(&mut world, &request));
             let mut future = future;
@@ -105,6 +104,11 @@ impl Story {
         (Run { end, points }, world)
     }
 
+    fn run_to_end(&mut self) {
+        let (_, world) = self.run(&Schedule::default());
+        self.settle(world, None);
+    }
+
     /// Takes back what outlives the run.
     fn settle(&mut self, world: SimWorld, keep: Option<Keep>) {
         self.trace = world.trace.get();
@@ -113,11 +117,16 @@ impl Story {
         (self.machine, self.checks) = world.end(keep);
     }
 
+    /// A digest of all that decides how it goes on.
+    fn digest(&self) -> u64 {
+        self.machine.digest() ^ self.checks.digest().rotate_left(1)
+    }
+
     /// Goes on until it landed, or stopped by name, or will not end.
     fn finish(&mut self, schedule: &Schedule) -> Ending {
         let mut halts = vec![];
         while self.runs < RUNS_MAX {
-            let (run, world) = self.run(schedule, false);
+            let (run, world) = self.run(schedule);
             self.settle(world, None);
             match run.end {
                 End::Said(Ok(_)) => return Ending::Landed,
@@ -190,6 +199,8 @@ impl fmt::Display for Failure {
 pub struct Tally {
     /// Points at which something can happen.
     pub points: u64,
+    /// First deaths that were gone on from, when pairs are told.
+    pub firsts: u64,
     /// Stories told.
     pub stories: u64,
     /// Runs of the driver.
@@ -205,12 +216,14 @@ impl Tally {
     pub fn add(&mut self, other: Tally) {
         let Tally {
             points,
+            firsts,
             stories,
             runs,
             met,
             failures,
         } = other;
         self.points += points;
+        self.firsts += firsts;
         self.stories += stories;
         self.runs += runs;
         self.met += met;
@@ -222,6 +235,7 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally {
             points,
+            firsts: _,
             stories,
             runs,
             met,
@@ -240,6 +254,7 @@ impl fmt::Display for Tally {
 pub struct Harness {
     setting: Rc<Setting>,
     bug: Option<Bug>,
+    until: Option<Invariant>,
     /// What the fault-free run passed.
     pub points: Vec<Point>,
     /// What it left on the target.
@@ -250,19 +265,25 @@ impl Harness {
     /// Runs the case without faults.
     pub fn new(case: Case) -> Result<Harness, String> {
         let setting = Rc::new(Setting::new(case)?);
+        // Carried out twice, everything must end as carried out once.
+        let once = Rc::new(Setting::new(Case { twice: false, ..case })?);
+        let mut story = Story::new(&once, None);
+        story.run_to_end();
+        let target = story.machine.target(&once);
+        let reference = state(&story.machine.disks[target]);
         let mut story = Story::new(&setting, None);
-        let (run, world) = story.run(&Schedule::default(), false);
+        let (run, world) = story.run(&Schedule::default());
         story.settle(world, None);
         let landed = matches!(run.end, End::Said(Ok(_)));
         if !landed && case.consenter != Consenter::Refuses {
             return Err(format!("{case}: without faults it ends with {:?}", run.end));
         }
-        let target = story.machine.target(&setting);
         Ok(Harness {
-            reference: state(&story.machine.disks[target]),
+            reference,
             points: run.points,
             setting,
             bug: None,
+            until: None,
         })
     }
 
@@ -272,22 +293,28 @@ impl Harness {
         self
     }
 
+    /// Enumerations end at the first breach of this.
+    pub fn until(mut self, invariant: Invariant) -> Harness {
+        self.until = Some(invariant);
+        self
+    }
+
     /// Tells one story.
     pub fn tell(&self, schedule: &Schedule, keep_lines: bool) -> Told {
         let mut story = Story::new(&self.setting, self.bug);
         story.lines = keep_lines.then(Vec::new);
         let ending = story.finish(schedule);
-        self.conclude(story, ending, schedule)
+        self.conclude(story, ending)
     }
 
     /// After the end: an unattended start, and the last checks.
-    fn conclude(&self, mut story: Story, ending: Ending, schedule: &Schedule) -> Told {
+    fn conclude(&self, mut story: Story, ending: Ending) -> Told {
         match &ending {
             Ending::Landed => {
                 let target = story.machine.target(&self.setting);
                 let writes = story.machine.disks[target].writes();
                 let runs = story.runs;
-                let (run, world) = story.run(&Schedule::default(), true);
+                let (run, world) = story.run(&Schedule::default());
                 story.settle(world, None);
                 story.runs = runs;
                 let target = story.machine.target(&self.setting);
@@ -317,7 +344,6 @@ impl Harness {
                 story.checks.breach(Invariant::Ends, how);
             }
         }
-        let _ = schedule;
         Told {
             ending,
             breaches: story.checks.breaches,
@@ -330,12 +356,18 @@ impl Harness {
 
     /// Every death at every point of a run that begins where `story` is: before, after every part, with every subset
     /// that a power cut may keep. `then` tells how it goes on.
-    fn deaths(&self, story: &Story, points: &[Point], before: &[Shot], then: &mut dyn FnMut(Story, Schedule)) {
+    fn deaths(
+        &self,
+        story: &Story,
+        points: &[Point],
+        before: &[Shot],
+        then: &mut dyn FnMut(Story, Schedule) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let run = story.runs;
         for (at, point) in (0_u32..).zip(points) {
             let mut whats = vec![];
             if at == 0 {
-                whats.extend([What::Before as fn(Death) -> What].map(|w| w(Death::Kill)));
+                whats.push(What::Before(Death::Kill));
                 whats.push(What::Before(Death::Cut(Keep::None)));
             }
             if point.acts {
@@ -351,35 +383,33 @@ impl Harness {
                 let mut schedule = Schedule(before.to_vec());
                 schedule.0.push(shot);
                 let mut died = story.clone();
-                let (_, world) = died.run(&schedule, false);
-                match what {
-                    What::Before(Death::Cut(_)) | What::After(Death::Cut(_)) => {
-                        let pending = world.disk().pending().len();
-                        let snapshot = (world.machine.clone(), world.checks.borrow().clone());
-                        died.settle(world, Some(Keep::None));
-                        for keep in Keep::options(pending) {
-                            let mut cut = died.clone();
-                            (cut.machine, cut.checks) = snapshot.clone();
-                            cut.machine.die(&self.setting, Death::Cut(keep));
-                            let target = cut.machine.target(&self.setting);
-                            cut.checks.after_death(&cut.machine.disks[target]);
-                            let mut schedule = schedule.clone();
-                            if let Some(last) = schedule.0.last_mut() {
-                                last.what = match what {
-                                    What::Before(_) => What::Before(Death::Cut(keep)),
-                                    _ => What::After(Death::Cut(keep)),
-                                };
-                            }
-                            then(cut, schedule);
-                        }
+                let (_, world) = died.run(&schedule);
+                let (What::Before(Death::Cut(_)) | What::After(Death::Cut(_))) = what else {
+                    died.settle(world, None);
+                    then(died, schedule)?;
+                    continue;
+                };
+                let pending = world.disk().pending().len();
+                let (machine, checks) = (world.machine.clone(), world.checks.borrow().clone());
+                died.settle(world, Some(Keep::None));
+                for keep in Keep::options(pending) {
+                    let mut cut = died.clone();
+                    (cut.machine, cut.checks) = (machine.clone(), checks.clone());
+                    cut.machine.die(&self.setting, Death::Cut(keep));
+                    let target = cut.machine.target(&self.setting);
+                    cut.checks.after_death(&cut.machine.disks[target]);
+                    let mut schedule = schedule.clone();
+                    if let Some(last) = schedule.0.last_mut() {
+                        last.what = match what {
+                            What::Before(_) => What::Before(Death::Cut(keep)),
+                            _ => What::After(Death::Cut(keep)),
+                        };
                     }
-                    _ => {
-                        died.settle(world, None);
-                        then(died, schedule);
-                    }
+                    then(cut, schedule)?;
                 }
             }
         }
+        ControlFlow::Continue(())
     }
 
     /// Every single death.
@@ -390,8 +420,8 @@ impl Harness {
         };
         let mut known: HashMap<u64, Vec<Breach>> = HashMap::new();
         let story = Story::new(&self.setting, self.bug);
-        self.deaths(&story, &self.points, &[], &mut |story, schedule| {
-            self.follow(story, schedule, &mut tally, &mut known);
+        let _stopped = self.deaths(&story, &self.points, &[], &mut |story, schedule| {
+            self.follow(story, schedule, &mut tally, &mut known)
         });
         tally
     }
@@ -403,10 +433,10 @@ impl Harness {
         schedule: Schedule,
         tally: &mut Tally,
         known: &mut HashMap<u64, Vec<Breach>>,
-    ) {
+    ) -> ControlFlow<()> {
         tally.stories += 1;
         tally.runs += u64::from(story.runs);
-        let digest = story.machine.digest() ^ story.checks.digest().rotate_left(1);
+        let digest = story.digest();
         let breaches = match known.get(&digest) {
             Some(breaches) => {
                 tally.met += 1;
@@ -415,18 +445,28 @@ impl Harness {
             None => {
                 let before = story.runs;
                 let ending = story.finish(&schedule);
-                let told = self.conclude(story, ending, &schedule);
+                let told = self.conclude(story, ending);
                 tally.runs += u64::from(told.runs - before) + 1;
                 known.insert(digest, told.breaches.clone());
                 told.breaches
             }
         };
+        self.judge(tally, schedule, breaches)
+    }
+
+    fn judge(&self, tally: &mut Tally, schedule: Schedule, breaches: Vec<Breach>) -> ControlFlow<()> {
+        let wanted = breaches.iter().any(|b| Some(b.invariant) == self.until);
         if !breaches.is_empty() {
             tally.failures.push(Failure {
                 case: self.setting.case,
                 schedule,
                 breaches,
             });
+        }
+        if wanted {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     }
 
@@ -451,12 +491,8 @@ impl Harness {
                 let told = self.tell(&schedule, false);
                 tally.stories += 1;
                 tally.runs += u64::from(told.runs) + 1;
-                if !told.breaches.is_empty() {
-                    tally.failures.push(Failure {
-                        case: self.setting.case,
-                        schedule,
-                        breaches: told.breaches,
-                    });
+                if self.judge(&mut tally, schedule, told.breaches).is_break() {
+                    return tally;
                 }
             }
         }
@@ -471,20 +507,102 @@ impl Harness {
             ..Tally::default()
         };
         let mut known: HashMap<u64, Vec<Breach>> = HashMap::new();
-        let mut begun: HashMap<u64, ()> = HashMap::new();
+        let mut begun = HashSet::new();
         let mut count = 0;
         let story = Story::new(&self.setting, self.bug);
-        self.deaths(&story, &self.points, &[], &mut |story, schedule| {
+        let _stopped = self.deaths(&story, &self.points, &[], &mut |story, schedule| {
             count += 1;
-            let digest = story.machine.digest() ^ story.checks.digest().rotate_left(1);
-            if count % shares.max(1) != share || begun.insert(digest, ()).is_some() {
-                return;
+            if count % shares.max(1) != share || !begun.insert(story.digest()) {
+                return ControlFlow::Continue(());
             }
-            let (second, _) = story.clone().run(&Schedule::default(), false);
+            tally.firsts += 1;
+            let (second, _) = story.clone().run(&Schedule::default());
             self.deaths(&story, &second.points, &schedule.0, &mut |story, schedule| {
-                self.follow(story, schedule, &mut tally, &mut known);
-            });
+                self.follow(story, schedule, &mut tally, &mut known)
+            })
         });
         tally
+    }
+
+    /// Whatever the slots hold, no more is destroyed than without them (I7), and a slot of a newer format stops
+    /// everything (I16): at every death of a run, each of these pairs of slots is put on the disk.
+    pub fn slots(&self, pairs: &[[Vec<u8>; 2]]) -> Tally {
+        let mut tally = Tally {
+            points: self.points.len() as u64,
+            ..Tally::default()
+        };
+        let story = Story::new(&self.setting, self.bug);
+        for (at, point) in (0_u32..).zip(&self.points) {
+            if !point.acts {
+                continue;
+            }
+            let shot = Shot {
+                run: 0,
+                at,
+                what: What::After(Death::Cut(Keep::None)),
+            };
+            let schedule = Schedule(vec![shot]);
+            let mut died = story.clone();
+            let (_, world) = died.run(&schedule);
+            died.settle(world, None);
+            // What one run destroys, from here.
+            let mut destroys = |slots: &[Vec<u8>; 2]| {
+                let mut story = died.clone();
+                let target = story.machine.target(&self.setting);
+                story.machine.disks[target].put_slots(slots);
+                story.checks = Checks::default();
+                let writes = story.machine.disks[target].writes();
+                let (_, world) = story.run(&schedule);
+                let wrote = world.disk().writes() != writes;
+                story.settle(world, None);
+                tally.runs += 1;
+                (story.checks.destroyed, wrote)
+            };
+            let blank = [vec![b'\n'; SLOT_BYTES], vec![b'\n'; SLOT_BYTES]];
+            let (without, _) = destroys(&blank);
+            let mut breaches = vec![];
+            for slots in pairs {
+                let (with, wrote) = destroys(slots);
+                let newer = matches!(choose([Some(&slots[0]), Some(&slots[1])]), Choice::Newer(_));
+                if let Some(key) = with.difference(&without).next() {
+                    breaches.push(Breach {
+                        invariant: Invariant::SlotsPermitNothing,
+                        how: format!("{key:?} was destroyed because of a slot"),
+                    });
+                }
+                // Where there is a table, there are slots to be found.
+                if newer && wrote && died.machine.disks[died.machine.target(&self.setting)].has_table(&self.setting.plan.table) {
+                    breaches.push(Breach {
+                        invariant: Invariant::UnknownStops,
+                        how: "something was written in spite of a slot of a newer format".into(),
+                    });
+                }
+            }
+            tally.stories += pairs.len() as u64;
+            if self.judge(&mut tally, schedule, breaches).is_break() {
+                return tally;
+            }
+        }
+        tally
+    }
+
+    /// Every record that the fault-free run writes, in order.
+    pub fn records(&self) -> Vec<Vec<u8>> {
+        let mut story = Story::new(&self.setting, None);
+        let (_, world) = story.run(&Schedule::default());
+        let checks = world.checks.borrow();
+        checks.records.iter().map(|bytes| bytes.to_vec()).collect()
+    }
+
+    /// The same story twice (I24).
+    pub fn repeat(&self, schedule: &Schedule) -> Told {
+        let (mut first, second) = (self.tell(schedule, true), self.tell(schedule, true));
+        if first != second {
+            first.breaches.push(Breach {
+                invariant: Invariant::Repeatable,
+                how: format!("two traces of one schedule, {:x} and {:x}", first.trace, second.trace),
+            });
+        }
+        first
     }
 }

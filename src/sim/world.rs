@@ -194,8 +194,6 @@ pub struct SimWorld {
     pub points: Vec<Point>,
     /// How it died, if it did.
     pub death: Option<Death>,
-    /// Whether it is a run that nobody watches.
-    pub unattended: bool,
     /// A running digest of everything that happened.
     pub trace: Cell<u64>,
     /// Lines of it, when somebody wants to read them.
@@ -225,7 +223,6 @@ impl SimWorld {
             run,
             points: vec![],
             death: None,
-            unattended: false,
             trace: Cell::new(0),
             lines: None,
             phase: Cell::new(Phase::Planned),
@@ -284,7 +281,14 @@ impl SimWorld {
             phase: self.phase.get(),
             parts,
             acts: !matches!(act, Act::Look),
-            lies: matches!(act, Act::Write(..) | Act::Tmpfs(_) | Act::Ram(_) | Act::Nvram),
+            lies: match &act {
+                // Written by landfall itself, into the device.
+                Act::Write(_, writes) => !writes.iter().any(|(key, value)| {
+                    value.is_none() || matches!(key, Key::Mbr | Key::Primary | Key::Backup)
+                }),
+                Act::Tmpfs(_) | Act::Ram(_) | Act::Nvram => true,
+                Act::Look | Act::Sync(_) | Act::SyncFile(_) | Act::Flush => false,
+            },
         });
         let what = self.schedule.at(self.run, at);
         self.note(
