@@ -191,13 +191,7 @@ impl Carried {
         let table_nonce = guids
             .iter()
             .filter_map(|guid| {
-                InstallId::nonce_of(
-                    situation.host,
-                    situation.layout,
-                    &evidence.disk,
-                    guid,
-                    NONCE_MAX,
-                )
+                InstallId::nonce_of(situation.host, situation.layout, &evidence.disk, guid, NONCE_MAX)
             })
             .max();
         let slots = [evidence.slots[0].as_deref(), evidence.slots[1].as_deref()];

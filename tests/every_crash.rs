@@ -16,7 +16,9 @@ fn on_all<T: Copy + Send>(items: &[T], work: impl Fn(T) -> Tally + Sync) -> Tall
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 loop {
-                    let Some(item) = queue.lock().unwrap().pop() else { break };
+                    let Some(item) = queue.lock().unwrap().pop() else {
+                        break;
+                    };
                     let tally = work(item);
                     total.lock().unwrap().add(tally);
                 }
@@ -48,7 +50,11 @@ fn every_single_death_and_every_single_fault() {
     }
     let tally = on_all(&work, |(case, deaths)| {
         let harness = Harness::new(case).unwrap();
-        if deaths { harness.crashes() } else { harness.faults() }
+        if deaths {
+            harness.crashes()
+        } else {
+            harness.faults()
+        }
     });
     report("deaths and faults", began, &tally);
     assert!(tally.points > 1_000 && tally.stories > 10_000);
@@ -129,7 +135,11 @@ fn newer() -> Vec<u8> {
 
 #[test]
 fn the_same_schedule_is_the_same_story() {
-    for text in ["quiet", "0.60:fail:transient", "0.40:after:cut=seed5,1.30:after:kill"] {
+    for text in [
+        "quiet",
+        "0.60:fail:transient",
+        "0.40:after:cut=seed5,1.30:after:kill",
+    ] {
         let harness = Harness::new(Case::all()[7]).unwrap();
         assert_eq!(harness.repeat(&text.parse().unwrap()).breaches, vec![], "{text}");
     }

@@ -2,7 +2,8 @@
 //! bad sample that it must catch (a check that cannot fail is none).
 //!
 //! Who may import whom: `states` imports nothing of ours; `world` and `store` import `states`; the driver `states`,
-//! `world`, `store` and `event`; `real` and `sim` never each other, and `real` never the driver (the simulation's harness runs it); `cli` everything.
+//! `world`, `store` and `event`; `real` and `sim` never each other, and only `sim` the driver, which its harness runs; `cli`
+//! everything.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -102,10 +102,22 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind { luks: false, swap: false } => "plain",
-            Kind { luks: false, swap: true } => "swap",
-            Kind { luks: true, swap: false } => "luks",
-            Kind { luks: true, swap: true } => "luks-swap",
+            Kind {
+                luks: false,
+                swap: false,
+            } => "plain",
+            Kind {
+                luks: false,
+                swap: true,
+            } => "swap",
+            Kind {
+                luks: true,
+                swap: false,
+            } => "luks",
+            Kind {
+                luks: true,
+                swap: true,
+            } => "luks-swap",
         };
         let mode = if self.prebuilt { "prebuilt" } else { "flake" };
         let before = match self.before {
@@ -129,10 +141,22 @@ impl FromStr for Case {
         let bad = |what: &str, allowed: &str| format!("case {text:?}: {what} is one of {allowed}");
         let mut words = text.split('/');
         let kind = match words.next() {
-            Some("plain") => Kind { luks: false, swap: false },
-            Some("swap") => Kind { luks: false, swap: true },
-            Some("luks") => Kind { luks: true, swap: false },
-            Some("luks-swap") => Kind { luks: true, swap: true },
+            Some("plain") => Kind {
+                luks: false,
+                swap: false,
+            },
+            Some("swap") => Kind {
+                luks: false,
+                swap: true,
+            },
+            Some("luks") => Kind {
+                luks: true,
+                swap: false,
+            },
+            Some("luks-swap") => Kind {
+                luks: true,
+                swap: true,
+            },
             Some(_) | None => return Err(bad("the layout", "plain, swap, luks, luks-swap")),
         };
         let prebuilt = match words.next() {
@@ -203,7 +227,11 @@ fn layout(kind: Kind) -> Result<Layout, BadValue> {
         esp_size: "1G".parse()?,
         root_label: "root".parse()?,
         luks_label: if kind.luks { Some("luks".parse()?) } else { None },
-        swap: if kind.swap { Some(("swap".parse()?, "512M".parse()?)) } else { None },
+        swap: if kind.swap {
+            Some(("swap".parse()?, "512M".parse()?))
+        } else {
+            None
+        },
         machine: Machine::X86_64,
     })
 }
@@ -240,7 +268,8 @@ impl Setting {
             let mut table = plan_of(&"photos".parse().map_err(text)?, serial, 0)?.table;
             table.entries.truncate(2);
             // Random, as everybody's but ours are.
-            table.disk_guid = uuid::Uuid::from_u128(0x8d7b_0c0e_1111_4222_8333_0000_0000_0000 | serial.len() as u128);
+            table.disk_guid =
+                uuid::Uuid::from_u128(0x8d7b_0c0e_1111_4222_8333_0000_0000_0000 | serial.len() as u128);
             let header = |kind, id: &str, label: &str| {
                 Value::Header(Header {
                     kind,
@@ -257,8 +286,14 @@ impl Setting {
                     (Key::Primary, Value::Table(Rc::new(table.clone()))),
                     (Key::Backup, Value::Table(Rc::new(table))),
                     (Key::Header(Region::Esp), header("vfat", "AAAA-BBBB", "EFI")),
-                    (Key::Header(Region::Root), header("ext4", "8d7b0c0e-photos", "photos")),
-                    (Key::File(Fs::Root, "photos"), Value::Text(900, "photos of 2019".into())),
+                    (
+                        Key::Header(Region::Root),
+                        header("ext4", "8d7b0c0e-photos", "photos"),
+                    ),
+                    (
+                        Key::File(Fs::Root, "photos"),
+                        Value::Text(900, "photos of 2019".into()),
+                    ),
                 ],
             ))
         };
@@ -300,7 +335,11 @@ impl Setting {
 
     /// Where the root filesystem's header is.
     pub fn root_region(&self) -> Region {
-        if self.case.kind.luks { Region::Inner } else { Region::Root }
+        if self.case.kind.luks {
+            Region::Inner
+        } else {
+            Region::Root
+        }
     }
 
     /// The planned volume of a region, its kind, and its ids as a prober writes them: planned, provisional.
@@ -322,7 +361,12 @@ impl Setting {
             }
             Region::Swap => ("swap", plan.swap.as_ref()?),
         };
-        Some((kind, volume, volume.id.to_string(), volume.provisional.to_string()))
+        Some((
+            kind,
+            volume,
+            volume.id.to_string(),
+            volume.provisional.to_string(),
+        ))
     }
 
     /// What a file of the finished target holds.
@@ -383,17 +427,18 @@ fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<Disk
         (Key::Primary, Value::Table(Rc::new(plan.table.clone()))),
         (Key::Backup, Value::Table(Rc::new(plan.table.clone()))),
     ];
-    let mut volume = |region: Region, kind: &'static str, id: String, label: &str, making: u32, within: u32| {
-        let header = Header {
-            kind,
-            id: id.into(),
-            label: label.into(),
-            making,
-            within,
+    let mut volume =
+        |region: Region, kind: &'static str, id: String, label: &str, making: u32, within: u32| {
+            let header = Header {
+                kind,
+                id: id.into(),
+                label: label.into(),
+                making,
+                within,
+            };
+            contents.push((Key::Header(region), Value::Header(header)));
+            contents.push((Key::Body(region), Value::Of(making)));
         };
-        contents.push((Key::Header(region), Value::Header(header)));
-        contents.push((Key::Body(region), Value::Of(making)));
-    };
     volume(
         Region::Esp,
         "vfat",
@@ -404,10 +449,31 @@ fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<Disk
     );
     match &plan.luks {
         Some(luks) => {
-            volume(Region::Root, "crypto_LUKS", luks.id.to_string(), &luks.label, 802, 0);
-            volume(Region::Inner, "ext4", plan.root.id.to_string(), &plan.root.label, 803, 802);
+            volume(
+                Region::Root,
+                "crypto_LUKS",
+                luks.id.to_string(),
+                &luks.label,
+                802,
+                0,
+            );
+            volume(
+                Region::Inner,
+                "ext4",
+                plan.root.id.to_string(),
+                &plan.root.label,
+                803,
+                802,
+            );
         }
-        None => volume(Region::Root, "ext4", plan.root.id.to_string(), &plan.root.label, 803, 0),
+        None => volume(
+            Region::Root,
+            "ext4",
+            plan.root.id.to_string(),
+            &plan.root.label,
+            803,
+            0,
+        ),
     }
     if let Some(swap) = &plan.swap {
         volume(Region::Swap, "swap", swap.id.to_string(), &swap.label, 804, 0);

@@ -204,7 +204,10 @@ impl Checks {
         if let Some(acknowledged) = &self.acknowledged
             && phase < acknowledged.phase
         {
-            let how = format!("{phase} was left again after {} had been saved", acknowledged.phase);
+            let how = format!(
+                "{phase} was left again after {} had been saved",
+                acknowledged.phase
+            );
             self.breach(Invariant::NothingTwice, how);
         }
     }
@@ -248,7 +251,10 @@ impl Checks {
             }
             (Key::Header(region), Some(Value::Header(header))) => {
                 let Some((_, _, id, provisional)) = setting.volume(region) else {
-                    self.breach(Invariant::ConsentFirst, format!("no volume is planned in {region:?}"));
+                    self.breach(
+                        Invariant::ConsentFirst,
+                        format!("no volume is planned in {region:?}"),
+                    );
                     return;
                 };
                 if *header.id != *provisional {
@@ -266,9 +272,15 @@ impl Checks {
                     return;
                 }
                 if self.finished.contains(&region) || there.as_ref() == Some(&id) {
-                    self.breach(Invariant::FormatOnce, format!("{region:?} was finished and made again"));
+                    self.breach(
+                        Invariant::FormatOnce,
+                        format!("{region:?} was finished and made again"),
+                    );
                 } else if there.is_some_and(|there| there != provisional) || !ours {
-                    self.breach(Invariant::ConsentFirst, format!("{region:?} was made over something else"));
+                    self.breach(
+                        Invariant::ConsentFirst,
+                        format!("{region:?} was made over something else"),
+                    );
                 }
             }
             (
@@ -341,7 +353,10 @@ impl Checks {
         let record = match Record::decode(bytes) {
             Ok(record) => record,
             Err(error) => {
-                self.breach(Invariant::Chain, format!("what was written is no record: {error}"));
+                self.breach(
+                    Invariant::Chain,
+                    format!("what was written is no record: {error}"),
+                );
                 return;
             }
         };
@@ -368,6 +383,8 @@ impl Checks {
     /// A save was acknowledged.
     pub fn saved(&mut self, sequence: u64, phase: Phase, place: &str) {
         if place != "tmpfs" {
+            // A resume looks from the beginning and says where it is; what was once reached counts.
+            let phase = self.acknowledged.as_ref().map_or(phase, |a| a.phase.max(phase));
             self.acknowledged = Some(Acknowledged { sequence, phase });
         }
     }

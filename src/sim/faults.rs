@@ -203,7 +203,15 @@ mod tests {
         let schedule = Schedule(whats.map(|what| Shot { run: 1, at: 20, what }).to_vec());
         assert_eq!(schedule.to_string().parse(), Ok(schedule));
         assert_eq!("quiet".parse(), Ok(Schedule::default()));
-        for bad in ["", "1", "1.2", "1.x:lie", "1.2:during:kill", "1.2:after:cut", "1.2:fail:unsafe"] {
+        for bad in [
+            "",
+            "1",
+            "1.2",
+            "1.x:lie",
+            "1.2:during:kill",
+            "1.2:after:cut",
+            "1.2:fail:unsafe",
+        ] {
             assert!(bad.parse::<Schedule>().is_err(), "{bad}");
         }
     }

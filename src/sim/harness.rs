@@ -571,7 +571,11 @@ impl Harness {
                     });
                 }
                 // Where there is a table, there are slots to be found.
-                if newer && wrote && died.machine.disks[died.machine.target(&self.setting)].has_table(&self.setting.plan.table) {
+                if newer
+                    && wrote
+                    && died.machine.disks[died.machine.target(&self.setting)]
+                        .has_table(&self.setting.plan.table)
+                {
                     breaches.push(Breach {
                         invariant: Invariant::UnknownStops,
                         how: "something was written in spite of a slot of a newer format".into(),
@@ -600,7 +604,10 @@ impl Harness {
         if first != second {
             first.breaches.push(Breach {
                 invariant: Invariant::Repeatable,
-                how: format!("two traces of one schedule, {:x} and {:x}", first.trace, second.trace),
+                how: format!(
+                    "two traces of one schedule, {:x} and {:x}",
+                    first.trace, second.trace
+                ),
             });
         }
         first

@@ -51,7 +51,9 @@ impl<S: Script> Perform<S> for SimWorld {
     async fn perform(&mut self, step: &S, order: S::Order) -> Result<(), Fault> {
         self.orders += 1;
         let disk = &self.machine.disks[self.target()];
-        self.checks.borrow_mut().order_begins(&self.setting, disk, S::PHASE);
+        self.checks
+            .borrow_mut()
+            .order_begins(&self.setting, disk, S::PHASE);
         step.carry(self, &order).await?;
         if self.setting.case.twice {
             self.checks.get_mut().again = true;
@@ -258,17 +260,26 @@ impl Script for PartitionDisk {
             }
             let value = Some(Value::Table(Rc::new(table.clone())));
             let primary = vec![(Key::Mbr, Some(Value::Mbr)), (Key::Primary, value.clone())];
-            world.act("write the primary copy", Act::Write(Held::Device, primary)).await?;
+            world
+                .act("write the primary copy", Act::Write(Held::Device, primary))
+                .await?;
             world.act("flush the primary copy", Act::Flush).await?;
             let backup = vec![(Key::Backup, value)];
-            world.act("write the backup copy", Act::Write(Held::Device, backup)).await?;
+            world
+                .act("write the backup copy", Act::Write(Held::Device, backup))
+                .await?;
             world.act("flush the backup copy", Act::Flush).await?;
         }
         if world.has(Bug::TouchOther) {
             let other = world.machine.disks.iter().position(|d| d.identity != self.disk);
             let swap = vec![(Key::Header(Region::Swap), None)];
             world
-                .act_on("wipe", Act::Write(Held::Device, swap), other.unwrap_or(0), Found::ByIdentity)
+                .act_on(
+                    "wipe",
+                    Act::Write(Held::Device, swap),
+                    other.unwrap_or(0),
+                    Found::ByIdentity,
+                )
                 .await?;
         }
         world
@@ -323,7 +334,9 @@ impl Script for AnchorCheckpoint {
                         other => (key, other),
                     })
                     .collect();
-                world.act("allocate slots", Act::Write(Held::Device, writes)).await?;
+                world
+                    .act("allocate slots", Act::Write(Held::Device, writes))
+                    .await?;
                 world.act("flush the slots", Act::Flush).await
             }
         }
@@ -340,7 +353,16 @@ impl Script for EncryptVolumes {
         let probe = disk.probe(Region::Root);
         let opens = disk
             .header(Region::Root)
-            .filter(|h| Some(&*h.id) == world.setting.plan.luks.as_ref().map(|l| l.id.to_string()).as_deref())
+            .filter(|h| {
+                Some(&*h.id)
+                    == world
+                        .setting
+                        .plan
+                        .luks
+                        .as_ref()
+                        .map(|l| l.id.to_string())
+                        .as_deref()
+            })
             .map(|h| disk.see(Key::Keyslot) == Some(&Value::Of(h.making)));
         Ok(LuksFacts::Planned { probe, opens })
     }
@@ -348,7 +370,10 @@ impl Script for EncryptVolumes {
     async fn carry(&self, world: &mut SimWorld, _order: &EncryptOrder) -> Result<(), Fault> {
         world.identify().await?;
         if world.has(Bug::LogPassphrase) {
-            world.checks.get_mut().told(&format!("cryptsetup --key {PASSPHRASE}"));
+            world
+                .checks
+                .get_mut()
+                .told(&format!("cryptsetup --key {PASSPHRASE}"));
         }
         let keyslot = vec![(Key::Keyslot, Some(Value::Of(0)))];
         world.make(Region::Root, keyslot).await
@@ -401,7 +426,9 @@ impl Script for CloneConfiguration {
             return Err(Fault::transient("look at the clone", why));
         }
         if world.has(Bug::LookRepairs) {
-            world.put("repair the clone", vec![("clone.index", Some("index".into()))]).await?;
+            world
+                .put("repair the clone", vec![("clone.index", Some("index".into()))])
+                .await?;
         }
         if world.has(Bug::RedoClone) && world.run > 0 && world.orders == 0 {
             return Ok(CloneFacts::Absent);
@@ -414,7 +441,11 @@ impl Script for CloneConfiguration {
         Ok(CloneFacts::Repository {
             head: head.parse().ok(),
             mark: Some(mark.to_owned()),
-            flaws: if whole { vec![] } else { vec!["missing blob".into()] },
+            flaws: if whole {
+                vec![]
+            } else {
+                vec!["missing blob".into()]
+            },
         })
     }
 
@@ -423,10 +454,14 @@ impl Script for CloneConfiguration {
         world.act("fetch", Act::Look).await?;
         // The directory is one entry: a clone beside its place is not there yet, and a rename is whole or not at all.
         if order.replace || world.text(Fs::Root, "clone").is_none() {
-            world.put("begin beside", vec![("clone", Some("partial".into()))]).await?;
+            world
+                .put("begin beside", vec![("clone", Some("partial".into()))])
+                .await?;
         }
         let revision = self.revision.to_string();
-        world.put("clone beside", vec![("clone.data", Some(revision))]).await?;
+        world
+            .put("clone beside", vec![("clone.data", Some(revision))])
+            .await?;
         world.sync().await?;
         let text = clone_text(&world.setting.plan, &self.revision);
         world.put("rename the clone", vec![("clone", Some(text))]).await?;
@@ -446,7 +481,9 @@ impl Script for RealiseSystem {
             }
         };
         let registered = world.text(Fs::Root, "record") == Some(&record)
-            && REGISTERED.iter().all(|valid| world.text(Fs::Root, valid) == Some("valid"));
+            && REGISTERED
+                .iter()
+                .all(|valid| world.text(Fs::Root, valid) == Some("valid"));
         let contents = if self.verify && system.is_some() {
             world.verify()
         } else {
@@ -473,14 +510,22 @@ impl Script for RealiseSystem {
         world.act("evaluate and fetch", Act::Look).await?;
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if world.text(Fs::Root, valid).is_none() {
-                world.put("write a path", vec![(path, Some(path.to_owned()))]).await?;
-                world.act("sync a path", Act::SyncFile(Key::File(Fs::Root, path))).await?;
-                world.put("register a path", vec![(valid, Some("valid".into()))]).await?;
+                world
+                    .put("write a path", vec![(path, Some(path.to_owned()))])
+                    .await?;
+                world
+                    .act("sync a path", Act::SyncFile(Key::File(Fs::Root, path)))
+                    .await?;
+                world
+                    .put("register a path", vec![(valid, Some("valid".into()))])
+                    .await?;
             }
         }
         world.sync().await?;
         let record = record_text(&world.setting.plan, &self.revision, &world.setting.system);
-        world.put("record the system", vec![("record", Some(record))]).await?;
+        world
+            .put("record the system", vec![("record", Some(record))])
+            .await?;
         world.sync().await
     }
 }
@@ -502,13 +547,21 @@ impl Script for InstallSystem {
         world.sync().await?;
         let system = order.system.to_string();
         if world.has(Bug::NotIdempotent) && world.text(Fs::Root, "profile").is_some() {
-            world.put("another generation", vec![("generation-2", Some(system.clone()))]).await?;
+            world
+                .put("another generation", vec![("generation-2", Some(system.clone()))])
+                .await?;
         }
-        world.put("set the profile", vec![("profile", Some(system.clone()))]).await?;
-        world.put("mark it as NixOS", vec![("etc/NIXOS", Some(String::new()))]).await?;
+        world
+            .put("set the profile", vec![("profile", Some(system.clone()))])
+            .await?;
+        world
+            .put("mark it as NixOS", vec![("etc/NIXOS", Some(String::new()))])
+            .await?;
         world.act("activate", Act::Look).await?;
         world.sync().await?;
-        world.put("trace of the activation", vec![("activated", Some(system))]).await?;
+        world
+            .put("trace of the activation", vec![("activated", Some(system))])
+            .await?;
         world.sync().await
     }
 }
@@ -520,21 +573,24 @@ impl Script for InstallBootLoader {
         world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
         world.act("flush the ESP", Act::Flush).await?;
         let blind = world.has(Bug::TrustExitCode) && world.orders > 0;
-        let [kernel, initrd, entry, loader, fallback] = BOOT_FILES.map(|(name, right)| {
-            match world.text(Fs::Esp, name) {
+        let [kernel, initrd, entry, loader, fallback] =
+            BOOT_FILES.map(|(name, right)| match world.text(Fs::Esp, name) {
                 _ if blind => BootFile::Right(name.into()),
                 None => BootFile::Missing(name.into()),
                 Some(text) if text == right => BootFile::Right(name.into()),
                 Some(_) => BootFile::Different(format!("{name} differs")),
-            }
-        });
+            });
         Ok(BootFacts {
             loader,
             fallback,
             entry,
             kernel,
             initrd,
-            nvram: if world.machine.nvram { Nvram::Ours } else { Nvram::Missing },
+            nvram: if world.machine.nvram {
+                Nvram::Ours
+            } else {
+                Nvram::Missing
+            },
         })
     }
 
@@ -543,7 +599,9 @@ impl Script for InstallBootLoader {
         world.attach_esp().await?;
         for (name, text) in BOOT_FILES {
             let write = world.file(Fs::Esp, name, Some(text.to_owned()));
-            world.act("write a boot file", Act::Write(Held::Mount(Fs::Esp), vec![write])).await?;
+            world
+                .act("write a boot file", Act::Write(Held::Mount(Fs::Esp), vec![write]))
+                .await?;
         }
         world.act("firmware entry", Act::Nvram).await?;
         world.sync().await?;
@@ -573,8 +631,12 @@ impl Script for ProvisionSecrets {
 
     async fn carry(&self, world: &mut SimWorld, _order: &SecretsOrder) -> Result<(), Fault> {
         world.attach_root().await?;
-        world.put("place a key", vec![("age", Some(AGE_IDENTITY.into()))]).await?;
-        world.put("set its mode", vec![("age.mode", Some("0400 root".into()))]).await?;
+        world
+            .put("place a key", vec![("age", Some(AGE_IDENTITY.into()))])
+            .await?;
+        world
+            .put("set its mode", vec![("age.mode", Some("0400 root".into()))])
+            .await?;
         world.sync().await
     }
 }
@@ -634,7 +696,9 @@ impl Script for Land {
         let receipt = receipt_text(&world.setting.plan, &self.system);
         for (name, text) in [("receipt", receipt), ("log", "log".to_owned())] {
             world.put("keep", vec![(name, Some(text))]).await?;
-            world.act("sync it", Act::SyncFile(Key::File(Fs::Root, name))).await?;
+            world
+                .act("sync it", Act::SyncFile(Key::File(Fs::Root, name)))
+                .await?;
         }
         if world.has(Bug::LandUnflushed) {
             return Ok(());
@@ -648,6 +712,8 @@ impl Script for Land {
 impl SimWorld {
     fn tell_step(&self, what: &str) {
         use crate::world::World;
-        self.tell(Event::Step { what: what.to_owned() });
+        self.tell(Event::Step {
+            what: what.to_owned(),
+        });
     }
 }

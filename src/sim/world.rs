@@ -321,7 +321,11 @@ impl SimWorld {
             }
             Some(What::Swap) => {
                 self.apply(act, disk, found, usize::MAX);
-                let data = self.machine.disks.iter().position(|d| d.identity == self.setting.disks[1].identity);
+                let data = self
+                    .machine
+                    .disks
+                    .iter()
+                    .position(|d| d.identity == self.setting.disks[1].identity);
                 if let Some(data) = data {
                     self.machine.disks.swap(disk, data);
                 }
@@ -433,8 +437,11 @@ impl SimWorld {
         if !self.machine.root_mounted {
             self.mountable(self.setting.root_region())?;
             self.quiet = false;
-            self.act("mount the root", Act::Ram(|machine, _| machine.root_mounted = true))
-                .await?;
+            self.act(
+                "mount the root",
+                Act::Ram(|machine, _| machine.root_mounted = true),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -455,16 +462,25 @@ impl SimWorld {
     pub async fn detach(&mut self) -> Result<(), Fault> {
         if self.machine.root_mounted {
             self.act("sync the root", Act::Sync(Fs::Root)).await?;
-            self.act("unmount the root", Act::Ram(|machine, _| machine.root_mounted = false))
-                .await?;
+            self.act(
+                "unmount the root",
+                Act::Ram(|machine, _| machine.root_mounted = false),
+            )
+            .await?;
         }
         if self.machine.mapped.is_some() {
-            self.act("close the container", Act::Ram(|machine, _| machine.mapped = None))
-                .await?;
+            self.act(
+                "close the container",
+                Act::Ram(|machine, _| machine.mapped = None),
+            )
+            .await?;
         }
         if self.has(Bug::CloseAll) {
-            self.act("close all", Act::Ram(|machine, _| machine.stranger_mapped = false))
-                .await?;
+            self.act(
+                "close all",
+                Act::Ram(|machine, _| machine.stranger_mapped = false),
+            )
+            .await?;
         }
         if self.machine.esp_mounted {
             self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
@@ -537,8 +553,11 @@ impl Media for SimWorld {
             self.checks
                 .borrow_mut()
                 .slot_written(&self.setting, disk, 1 - which, bytes);
-            self.act("write the other", Act::Write(Held::Device, sectors(1 - which, bytes)))
-                .await?;
+            self.act(
+                "write the other",
+                Act::Write(Held::Device, sectors(1 - which, bytes)),
+            )
+            .await?;
         }
         if !self.has(Bug::SlotUnflushed) {
             self.act("flush the slot", Act::Flush).await?;
@@ -646,8 +665,11 @@ impl World for SimWorld {
         }
         if self.machine.esp_mounted {
             self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
-            self.act("unmount the ESP", Act::Ram(|machine, _| machine.esp_mounted = false))
-                .await?;
+            self.act(
+                "unmount the ESP",
+                Act::Ram(|machine, _| machine.esp_mounted = false),
+            )
+            .await?;
         }
         self.flush_devices().await?;
         self.held = None;
@@ -741,7 +763,10 @@ impl SimWorld {
             checks.after_death(&machine.disks[machine.target(&setting)]);
         }
         if !machine.stranger_mapped {
-            checks.breach(Invariant::StrangersStay, "a mapping that was there before is gone");
+            checks.breach(
+                Invariant::StrangersStay,
+                "a mapping that was there before is gone",
+            );
         }
         (machine, checks)
     }
