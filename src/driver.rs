@@ -83,6 +83,14 @@ pub struct Halt {
 pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
     let result = begin(world, request).await;
     if let Err(halt) = &result {
+        // Which rule says so is told as for every other decision.
+        if let Some(rule) = halt.rule {
+            world.tell(Event::Decided {
+                rules: vec![rule.number()],
+                what: format!("nothing is done to {}", halt.fault.what),
+                claimed: None,
+            });
+        }
         world.tell(Event::Stopped {
             phase: halt.phase,
             fault: halt.fault.clone(),
@@ -168,6 +176,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         revision: revision.clone(),
         claim: Claim::Planned,
         dirty: false,
+        unverified: course.unclean(),
     };
     let first = Planned::new(
         (*course.plan).clone(),
@@ -192,6 +201,8 @@ struct Run<'w, W: World> {
     claim: Claim,
     /// Whether this run has written anything that its end must be told apart from a crash.
     dirty: bool,
+    /// Whether what an unclean stop left has not been verified yet. Until it is, no end of a run may call itself clean.
+    unverified: bool,
 }
 
 impl<W: World> Run<'_, W> {
@@ -199,6 +210,9 @@ impl<W: World> Run<'_, W> {
     async fn travel(&mut self, mut state: State, course: &Course) -> Result<State, Halt> {
         loop {
             self.claim = state.claim();
+            if self.claim.phase() >= Phase::Realised {
+                self.unverified = false;
+            }
             state = match state {
                 State::Planned(s) => {
                     let proof = self.step(|consent| s.action(consent)).await?;
@@ -312,7 +326,9 @@ impl<W: World> Run<'_, W> {
                         ..fault
                     }));
                 }
+                // What was judged before the wait may not hold behind it: look again.
                 self.after(fault, &mut retry).await?;
+                continue;
             }
             self.budget
                 .admits(&self.attempts, S::PHASE)
@@ -466,7 +482,7 @@ impl<W: World> Run<'_, W> {
                 let quiet = halt.fault.class == FaultClass::Hardware;
                 if self.dirty && !quiet {
                     self.last_fault = Some(halt.fault.clone());
-                    let mark = if released.is_ok() {
+                    let mark = if released.is_ok() && !self.unverified {
                         Mark::Stopped
                     } else {
                         Mark::Begun

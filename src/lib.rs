@@ -1,6 +1,7 @@
 //! landfall: a NixOS installer that never has to start over.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod event;

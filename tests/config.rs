@@ -6,6 +6,7 @@ use camino::Utf8Path;
 use landfall::config::*;
 use landfall_states::fault::Budget;
 use landfall_states::plan::{Machine, Reference, RepositorySource, SystemSource};
+use proptest::prelude::*;
 
 const HEAD: &str =
     r#"host: "web", labels: (efi: "ESP-WEB", root: "root-web", luks: "luks-web", swap: "swap-web")"#;
@@ -376,5 +377,35 @@ fn the_notation_is_found() {
         ("a.conf", "// x\n(", Notation::Ron),
     ] {
         assert_eq!(Notation::of(Utf8Path::new(name), text), notation, "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_at_all_makes_it_fall(text: String) {
+        for notation in [Notation::Ron, Notation::Json] {
+            prop_assert!(Config::parse(&text, notation).is_err());
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_with_a_place_or_still_valid(
+        which in 0..5_usize, at: prop::sample::Index, cut in 0..30_usize, put in "[(){}\\[\\]\",:a-z0-9/* ]{0,6}",
+    ) {
+        let name = ["plain.ron", "swap.ron", "luks-prebuilt.ron", "flake.ron", "generated.json"][which];
+        let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples").join(name);
+        let mut text: Vec<char> = fs_err::read_to_string(&path).unwrap().chars().collect();
+        let from = at.index(text.len());
+        text.splice(from..(from + cut).min(text.len()), put.chars());
+        let text: String = text.into_iter().collect();
+        match Config::parse(&text, Notation::of(&path, &text)) {
+            // What is taken can be used: both halves exist.
+            Ok(config) => prop_assert!(config.layout(Machine::native()).is_ok() && config.payload().is_ok()),
+            Err(error) => {
+                prop_assert!(!error.problems.is_empty());
+                let last = error.problems.iter().filter_map(|p| p.at).map(|p| p.line).max().unwrap_or(1);
+                prop_assert!(last >= 1 && last <= text.lines().count() + 1, "{error}");
+            }
+        }
     }
 }

@@ -60,7 +60,7 @@ fn every_single_death_and_every_single_fault() {
     assert!(tally.points > 1_000 && tally.stories > 10_000);
 }
 
-/// A reinstall over a finished install, consent in advance, every order carried out twice, a blank disk.
+/// A reinstall over a finished install, consent in advance, a blank disk.
 #[test]
 fn every_single_death_on_other_ways() {
     let began = Instant::now();
@@ -68,12 +68,22 @@ fn every_single_death_on_other_ways() {
         "luks-swap/prebuilt/finished/person",
         "plain/flake/finished/in-advance",
         "swap/flake/blank/in-advance",
-        "luks-swap/flake/foreign/person/twice",
     ]
     .map(|text| text.parse().unwrap())
     .to_vec();
     let tally = on_all(&cases, |case| Harness::new(case).unwrap().crashes());
     report("deaths on other ways", began, &tally);
+}
+
+/// I23: every order carried out twice, in every layout and both modes, ends as carried out once.
+#[test]
+fn every_order_twice_is_once() {
+    for case in Case::all() {
+        let told = Harness::new(Case { twice: true, ..case })
+            .unwrap()
+            .tell(&"quiet".parse().unwrap(), true);
+        assert_eq!(told.breaches, vec![], "{case}");
+    }
 }
 
 #[test]

@@ -4,65 +4,71 @@
 //! Absent: looking at the machine (`real::disk`).
 
 use super::{DisksArgs, Failure, words};
+use crate::event::Reporter;
 use crate::exit::Exit;
+use crate::real::disk;
+use crate::real::stop::Stop;
 use landfall_states::fault::Fault;
 use landfall_states::plan::DiskIdentity;
-use serde::{Deserialize, Serialize};
 use std::io::Write;
 
-/// What is said of one disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskReport {
-    /// Kernel name now, such as `/dev/vda`.
-    pub device: String,
-    /// Model.
-    pub model: Option<String>,
-    /// Serial number.
-    pub serial: Option<String>,
-    /// World Wide Name.
-    pub wwn: Option<String>,
-    /// Size in bytes.
-    pub size_bytes: u64,
-    /// Logical sector size in bytes.
-    pub sector_bytes: u32,
-    /// `nvme`, `sata`, `usb`, …
-    pub transport: Option<String>,
-    /// Whether the kernel calls it removable.
-    pub removable: bool,
-    /// What is on it, one line each.
-    pub contents: Vec<String>,
-    /// Whether it may be a target, or every reason why not.
-    pub candidate: Result<(), Vec<String>>,
-    /// Why an install would choose it, if it would.
-    pub chosen: Option<String>,
-}
+pub use crate::real::disk::DiskReport;
 
-/// Looks at the machine's disks.
-fn reports() -> Result<Vec<DiskReport>, Fault> {
-    Err(not_wired())
+/// Looks at the machine's disks: every disk, and why none could be chosen, if none could.
+fn reports() -> Result<(Vec<DiskReport>, Option<Fault>), Failure> {
+    // Candidates do not depend on a configuration; the choice among them may, where there is one.
+    let config = match super::config_path(&super::ConfigArgs { config: None }) {
+        Ok(path) => Some(crate::config::Config::read(&path)?),
+        Err(_) => None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(disk::report(
+        config.as_ref(),
+        &Reporter::default(),
+        &Stop::never(),
+    ))?)
 }
 
 /// The disk that a new install would choose.
-pub(super) fn chosen() -> Result<DiskIdentity, Fault> {
-    Err(not_wired())
-}
-
-fn not_wired() -> Fault {
-    Fault::permanent(
-        "disks",
-        "this build cannot look at disks yet",
-        "describe the disk: landfall plan --disk-size SIZE --disk-serial SERIAL",
-    )
+pub(super) fn chosen() -> Result<DiskIdentity, Failure> {
+    let (reports, why_not) = reports()?;
+    if let Some(report) = reports.iter().find(|r| r.chosen.is_some()) {
+        let DiskReport {
+            wwn,
+            serial,
+            path,
+            size_bytes,
+            sector_bytes,
+            ..
+        } = report.clone();
+        return Ok(DiskIdentity {
+            path,
+            wwn,
+            serial,
+            size_bytes,
+            sector_bytes,
+        });
+    }
+    Err(why_not
+        .unwrap_or_else(|| {
+            Fault::needs_change("disk", "there is none that could be chosen", "landfall disks")
+        })
+        .into())
 }
 
 pub(super) fn command(args: &DisksArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let DisksArgs { json } = args;
-    let reports = reports()?;
+    let (reports, why_not) = reports()?;
     if *json {
         serde_json::to_writer_pretty(&mut *out, &reports).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
         print(&reports, out)?;
+        if let Some(fault) = why_not {
+            writeln!(out, "\nno disk is chosen: {fault}\n    next: {}", fault.next)?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -82,7 +88,10 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
         transport,
         removable,
         contents,
+        own_use,
         candidate,
+        can_be_named,
+        path: _,
         chosen,
     } in reports
     {
@@ -95,7 +104,11 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
             out,
             "{mark} {device}  {} ({size_bytes} bytes, sectors of {sector_bytes}){}{}",
             words::bytes(*size_bytes),
-            transport.as_ref().map_or(String::new(), |t| format!(", {t}")),
+            if transport.is_empty() {
+                String::new()
+            } else {
+                format!(", {transport}")
+            },
             if *removable { ", removable" } else { "" },
         )?;
         let known = |name: &str, value: &Option<String>| match value {
@@ -112,12 +125,20 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
         for line in contents {
             writeln!(out, "    holds: {line}")?;
         }
+        for line in own_use {
+            writeln!(out, "    left by a former run: {line}")?;
+        }
         match (candidate, chosen) {
             (_, Some(why)) => writeln!(out, "    chosen: {why}")?,
             (Ok(()), None) => writeln!(out, "    may be a target")?,
             (Err(reasons), None) => {
+                let unless = if *can_be_named {
+                    "not a target unless named"
+                } else {
+                    "not a target"
+                };
                 for reason in reasons {
-                    writeln!(out, "    not a target: {reason}")?;
+                    writeln!(out, "    {unless}: {reason}")?;
                 }
             }
         }
@@ -137,10 +158,13 @@ mod tests {
             wwn: None,
             size_bytes: 8 << 30,
             sector_bytes: 512,
-            transport: Some("nvme".into()),
+            path: None,
+            transport: "nvme".into(),
             removable: false,
             contents: vec![],
+            own_use: vec![],
             candidate: Ok(()),
+            can_be_named: true,
             chosen: None,
         }
     }
@@ -157,7 +181,8 @@ mod tests {
             DiskReport {
                 candidate: Err(vec!["removable".into(), "it is the boot medium (/iso)".into()]),
                 removable: true,
-                transport: Some("usb".into()),
+                can_be_named: false,
+                transport: "usb".into(),
                 serial: None,
                 ..report("/dev/sda")
             },

@@ -10,14 +10,19 @@ use super::{
     words,
 };
 use crate::config::{Config, OnSuccess, Overrides};
+use crate::driver::{self, Request};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
 use crate::lock::{Lock, LockError, make_private_dir};
 use crate::real::command::Program;
+use crate::real::mounts::Attached;
+use crate::real::secrets::Vault;
 use crate::real::stop::Stop;
+use crate::real::{Real, luks};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Phase;
 use landfall_states::fault::Fault;
+use landfall_states::plan::Machine;
 use std::time::Duration;
 
 /// What a run was asked to do.
@@ -131,14 +136,58 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         host: session.config.host.to_string(),
         command: options.command().to_owned(),
     });
-    Err(Stopped {
-        phase: None,
-        fault: Fault::permanent(
-            "landfall",
-            "this build has no driver: not wired",
-            "use a complete build of landfall",
-        ),
-    })
+    let stopped = |fault: Fault| Stopped { phase: None, fault };
+    luks::no_core_files().map_err(stopped)?;
+    let Session {
+        mut config,
+        overrides: _,
+        reporter,
+        stop,
+        run_dir: _,
+    } = session;
+    if let Some(name) = &options.erase_disk {
+        config.unattended.disk = Some(name.clone());
+    }
+    let refused = |e: crate::config::ConfigError| {
+        stopped(Fault::needs_change(
+            "configuration",
+            e.to_string(),
+            "landfall check FILE",
+        ))
+    };
+    let request = Request {
+        host: config.host.clone(),
+        layout: config.layout(Machine::native()).map_err(refused)?,
+        payload: config.payload().map_err(refused)?,
+        reinstall: config.reinstall,
+        asked_anew: options.reinstall,
+        resume_only: options.resume_only,
+        forgive: options.forgive,
+        budget: config.retry,
+    };
+    let vault = Vault::load(options.passphrase_fd).map_err(stopped)?;
+    let mut world = Real {
+        config,
+        reporter,
+        stop,
+        plan: None,
+        held: None,
+        attached: Attached::default(),
+        vault,
+    };
+    match driver::run(&mut world, &request).await {
+        Ok(driver::Outcome::Landed { .. }) => Ok(Outcome::Landed),
+        Ok(driver::Outcome::AlreadyLanded { .. }) => Ok(Outcome::AlreadyLanded),
+        Ok(driver::Outcome::NothingToResume { why }) => Ok(Outcome::NothingToResume(why)),
+        Err(driver::Halt {
+            phase,
+            fault,
+            rule: _,
+        }) => Err(Stopped {
+            phase: Some(phase),
+            fault,
+        }),
+    }
 }
 
 pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool) -> Result<Exit, Failure> {
@@ -236,7 +285,7 @@ fn farewell(stopped: &Stopped) -> Failure {
     } = fault;
     let phase = match phase {
         Some(phase) => match phase.action() {
-            Some(action) => format!("stopped in phase {phase}, at {action}"),
+            Some(action) => format!("stopped in phase {phase}: {action} is not done"),
             None => format!("stopped in phase {phase}"),
         },
         None => "stopped before the first phase; this run wrote to no disk".to_owned(),
@@ -287,7 +336,7 @@ mod tests {
         });
         assert_eq!(failure.exit, Exit::Transient);
         expect_test::expect![[r#"
-            stopped in phase Formatted, at CloneConfiguration (transient)
+            stopped in phase Formatted: CloneConfiguration is not done (transient)
                 what: clone of https://forge.example/o/r
                 why:  connection reset
                 next: landfall resume

@@ -14,6 +14,7 @@ pub mod service;
 pub mod status;
 pub mod words;
 
+use crate::clock::since_boot_ms;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::real::RUN_DIR;
@@ -359,16 +360,4 @@ pub fn config_path(args: &ConfigArgs) -> Result<Utf8PathBuf, Failure> {
             CONFIG_FILES.join(" nor ")
         ),
     ))
-}
-
-/// Milliseconds since boot, suspend included: the same clock in every process, whatever the wall clock says.
-pub fn since_boot_ms() -> u64 {
-    match nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
-        Ok(time) => {
-            let (seconds, nanos) = (time.tv_sec().max(0) as u64, time.tv_nsec().max(0) as u64);
-            seconds * 1_000 + nanos / 1_000_000
-        }
-        // Linux has had this clock since 2.6.39; without one, ages are shown as 0.
-        Err(_) => 0,
-    }
 }

@@ -13,7 +13,7 @@ use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::InstallId;
 use landfall_states::{Claim, Phase};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// A count of long work.
@@ -256,7 +256,7 @@ impl Report {
         Ok(Report {
             now_ms: since_boot_ms(),
             alive: match &run {
-                Some(run) => Utf8Path::new("/proc").join(run.pid.to_string()).try_exists()?,
+                Some(run) => is_alive(run)?,
                 None => false,
             },
             run,
@@ -267,6 +267,14 @@ impl Report {
 
     fn is_over(&self) -> bool {
         !self.alive || self.run.as_ref().is_none_or(|run| run.ending.is_some())
+    }
+
+    /// Equal but for the time.
+    fn is_like(&self, other: &Report) -> bool {
+        let timeless = |run: &Option<Status>| run.clone().map(|run| Status { heard_ms: 0, ..run });
+        timeless(&self.run) == timeless(&other.run)
+            && (self.alive, &self.checkpoint, &self.checkpoint_error)
+                == (other.alive, &other.checkpoint, &other.checkpoint_error)
     }
 
     fn lines(&self) -> Vec<String> {
@@ -310,7 +318,11 @@ impl Report {
             run.command,
             run.host,
             run.pid,
-            if self.alive { "" } else { " (gone)" },
+            if self.alive || run.ending.is_some() {
+                ""
+            } else {
+                " (gone)"
+            },
             ago(run.began_ms)
         ));
         if let Some(ending) = &run.ending {
@@ -367,26 +379,55 @@ impl Report {
     }
 }
 
+/// Ticks of `/proc` per second: fixed in the kernel's interface on every machine that landfall runs on (`USER_HZ`).
+const TICKS_PER_S: u64 = 100;
+
+/// Whether the run's process is there, and not a later one with its number.
+fn is_alive(run: &Status) -> std::io::Result<bool> {
+    match fs::read_to_string(format!("/proc/{}/stat", run.pid)) {
+        Ok(stat) => Ok(started_ms(&stat).is_some_and(|ms| ms <= run.began_ms.saturating_add(1_000))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// When a process began, in milliseconds since boot: field 22 of `/proc/PID/stat` (`proc_pid_stat(5)`). The name, field
+/// 2, may hold anything, brackets and blanks included.
+fn started_ms(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks.saturating_mul(1_000) / TICKS_PER_S)
+}
+
 pub(super) fn command(args: &StatusArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let StatusArgs { json, watch } = args;
-    let mut shown: Vec<String> = Vec::new();
+    let on_terminal = *watch && !*json && std::io::stdout().is_terminal();
+    let mut before: Option<Report> = None;
+    let mut lines_up = 0;
     loop {
         let report = Report::read(run_dir)?;
         if *json {
             serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
             writeln!(out)?;
-        } else {
+        } else if on_terminal {
             let lines = report.lines();
-            // Between two looks only what changed is printed again; no escape codes, so that it can be piped.
-            for line in lines.iter().filter(|line| !*watch || !shown.contains(line)) {
-                writeln!(out, "{line}")?;
+            if lines_up > 0 {
+                write!(out, "\x1b[{lines_up}A\x1b[J")?;
             }
-            shown = lines;
+            let columns = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+            for line in &lines {
+                // A line that wraps would make the count of lines wrong.
+                writeln!(out, "{}", line.chars().take(columns).collect::<String>())?;
+            }
+            lines_up = lines.len();
+        } else if before.as_ref().is_none_or(|before| !before.is_like(&report)) {
+            writeln!(out, "{}", report.lines().join("\n"))?;
         }
         out.flush()?;
         if !*watch || report.is_over() {
             return Ok(Exit::Ok);
         }
+        before = Some(report);
         std::thread::sleep(Duration::from_secs(1));
     }
 }
@@ -456,5 +497,19 @@ mod tests {
         let record = checkpoint(format!("LANDFALL-CHECKPOINT 1 seq=7\n{body}\n\n\n").as_bytes()).unwrap();
         assert_eq!((record.sequence, record.claim.phase()), (7, Phase::Realised));
         assert!(checkpoint(b"nonsense\n()").is_err());
+    }
+
+    #[test]
+    fn a_process_with_an_odd_name_is_dated() {
+        let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 1234 1 1";
+        assert_eq!(started_ms(stat), Some(12_340));
+        assert_eq!(started_ms("nonsense"), None);
+        let me = Status::begin(std::process::id(), since_boot_ms());
+        assert!(is_alive(&me).unwrap());
+        let long_ago = Status::begin(std::process::id(), 0);
+        assert!(
+            !is_alive(&long_ago).unwrap(),
+            "a later process with the number of an earlier one"
+        );
     }
 }

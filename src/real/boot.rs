@@ -304,9 +304,11 @@ fn esp_device(esp: &Utf8Path) -> Result<Option<(String, u32)>, Fault> {
         nix::sys::stat::major(device),
         nix::sys::stat::minor(device)
     );
-    let Ok(real) = fs_err::canonicalize(&sysfs) else {
-        // No block device below: a test, or a filesystem without one.
-        return Ok(None);
+    let real = match fs_err::canonicalize(&sysfs) {
+        Ok(real) => real,
+        // No block device below: a filesystem without one.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(fault(&e)),
     };
     let number = match fs_err::read_to_string(real.join("partition")) {
         Ok(text) => text.trim().parse::<u32>().ok(),

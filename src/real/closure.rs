@@ -13,13 +13,13 @@ use crate::real::command::{Ended, OnStop, Program};
 use crate::real::git::Access;
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify, corrupt_paths};
-use crate::real::{MOUNT_ROOT, Real, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, hooks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::{HostName, Revision, StorePath};
-use landfall_states::plan::{Repository, SystemSource};
+use landfall_states::plan::SystemSource;
 use std::time::{Duration, Instant};
 
 /// Where the target keeps what landfall knows of it.
@@ -107,7 +107,11 @@ impl Stores {
     }
 
     fn nix_store<'a>(&self) -> Program<'a> {
-        self.limits(Program::new("nix-store").args(["--store", self.root.as_str()]))
+        self.limits(
+            Program::new("nix-store")
+                .args(["--extra-experimental-features", "nix-command flakes", "--store"])
+                .arg(self.root.as_str()),
+        )
     }
 
     fn limits<'a>(&self, program: Program<'a>) -> Program<'a> {
@@ -272,7 +276,19 @@ impl Stores {
         access: &Access,
         action: &RealiseSystem,
     ) -> Result<StorePath, Fault> {
-        let attribute = flake_attribute(&action.repository, &action.revision, &action.host);
+        let clone = Utf8Path::new(action.repository.clone_path.as_str());
+        self.build_at(hands, access, action, clone).await
+    }
+
+    /// As [`Stores::build`], from a clone anywhere.
+    pub async fn build_at(
+        &self,
+        hands: &Hands,
+        access: &Access,
+        action: &RealiseSystem,
+        clone: &Utf8Path,
+    ) -> Result<StorePath, Fault> {
+        let attribute = flake_attribute(clone, &action.revision, &action.host);
         hands.reporter.step(format!("evaluate {attribute}"));
         let mut eval = self
             .nix()
@@ -485,9 +501,8 @@ fn parse_record(text: &str, revision: &Revision, host: &HostName) -> Option<Stor
 }
 
 /// The flake's attribute, pinned to the revision whatever the work tree holds.
-fn flake_attribute(repository: &Repository, revision: &Revision, host: &HostName) -> String {
-    let path: String = repository
-        .clone_path
+fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> String {
+    let path: String = clone
         .as_str()
         .bytes()
         .map(|b| match b {
@@ -496,10 +511,7 @@ fn flake_attribute(repository: &Repository, revision: &Revision, host: &HostName
             b => format!("%{b:02X}"),
         })
         .collect();
-    let submodules = if Utf8Path::new(repository.clone_path.as_str())
-        .join(".gitmodules")
-        .exists()
-    {
+    let submodules = if clone.join(".gitmodules").exists() {
         "&submodules=1"
     } else {
         ""
@@ -517,6 +529,8 @@ impl Perform<RealiseSystem> for Real {
 
     async fn perform(&mut self, _step: &RealiseSystem, order: RealiseOrder) -> Result<(), Fault> {
         self.attach(mounts::Attach::Target).await?;
+        // After a reboot behind the clone, the commands have not run in this boot yet.
+        hooks::after_mounting(self).await?;
         let access = self.git_access()?;
         perform_realise(&self.hands(), &self.stores(), &access, &order).await
     }

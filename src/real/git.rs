@@ -68,6 +68,8 @@ impl Access {
             ("maintenance.auto", "false"),
             ("advice.detachedHead", "false"),
             ("init.defaultBranch", "main"),
+            // One pack instead of a thousand loose files: fewer flushes, and damage shows.
+            ("fetch.unpackLimit", "1"),
             ("core.fsync", "all"),
             ("core.fsyncMethod", "batch"),
         ];
@@ -162,8 +164,40 @@ const GIT: &[Words] = &[
     },
 ];
 
+/// A text without the passwords and tokens that URLs in it may carry (`https://user:token@host`).
+pub fn redact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out += before;
+        let end = after
+            .find(|c: char| c == '/' || c.is_whitespace() || c == '\'' || c == '"')
+            .unwrap_or(after.len());
+        let (authority, tail) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((user, host)) if user != "git" => {
+                out += "[REDACTED]@";
+                out += host;
+            }
+            Some(_) | None => out += authority,
+        }
+        rest = tail;
+    }
+    out + rest
+}
+
 /// The fault that a failed Git stands for.
 pub fn fault(what: &str, ended: &Ended) -> Fault {
+    let fault = unredacted_fault(what, ended);
+    Fault {
+        what: redact(&fault.what),
+        why: redact(&fault.why),
+        ..fault
+    }
+}
+
+fn unredacted_fault(what: &str, ended: &Ended) -> Fault {
     // GitHub answers an unknown private repository over ssh with both "not found" and the words for lost connections.
     let said = format!("{}\n{}", ended.stderr, ended.stdout);
     let specific = classify(&[GIT], FaultClass::Interrupted, what, &said, ended.how());
@@ -466,6 +500,21 @@ mod tests {
             ("never seen", FaultClass::Transient),
         ] {
             assert_eq!(class(said), wanted, "{said}");
+        }
+    }
+
+    #[test]
+    fn tokens_in_urls_are_not_repeated() {
+        for (text, wanted) in [
+            ("at https://u:canary@h:1/r now", "at https://[REDACTED]@h:1/r now"),
+            (
+                "'https://canary@h' and ssh://git@h/r",
+                "'https://[REDACTED]@h' and ssh://git@h/r",
+            ),
+            ("file:///a@b https://h/a@b", "file:///a@b https://h/a@b"),
+            ("://", "://"),
+        ] {
+            assert_eq!(redact(text), wanted);
         }
     }
 

@@ -173,7 +173,9 @@ fn copy(
             header.partition_entry_lba
         ));
     }
-    let array = read_at(disk, header.partition_entry_lba * sector, array_bytes)?;
+    let mut array = read_at(disk, header.partition_entry_lba * sector, array_bytes)?;
+    // gptman 3.1 reads as many bytes as its own structure has in memory, which is more than an entry has.
+    array.resize(array.len() + 512, 0);
     // gptman seeks to where the header says: for it, the array begins at the start of what was read.
     let local = GPTHeader {
         partition_entry_lba: 0,

@@ -157,7 +157,7 @@ fn a_header_that_asks_for_too_much_is_damaged_not_believed() {
     ] {
         let seen = change(f);
         assert!(matches!(seen.primary, GptCopy::Damaged(_)), "{:?}", seen.primary);
-        assert!(matches!(seen.backup, GptCopy::Whole(_)));
+        assert!(matches!(seen.backup, GptCopy::Whole(_)), "{:?}", seen.backup);
     }
 }
 

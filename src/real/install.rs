@@ -7,9 +7,9 @@ use crate::real::closure::{SCRATCH, STATE_DIR};
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, classify};
-use crate::real::{MOUNT_ROOT, Real, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, boot, hooks, mounts, rooted};
 use crate::world::Perform;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::StorePath;
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
@@ -35,10 +35,9 @@ pub fn observe_install(root: &Utf8Path, system: &StorePath) -> Result<InstallFac
 
 /// Runs it, and makes what it wrote durable.
 pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
-    let scratch = Utf8PathBuf::from(SCRATCH);
     rooted::ensure_dir(root, "/tmp", 0o1777)?;
     rooted::ensure_dir(root, "/var/tmp", 0o1777)?;
-    rooted::ensure_dir(root, scratch.as_str(), 0o755)?;
+    rooted::ensure_dir(root, SCRATCH, 0o755)?;
     // The closure must be on the disk before a profile points at it (Law of `states::realised`).
     rooted::sync_filesystem(root)?;
     let program = Program::new("nixos-install")
@@ -56,15 +55,23 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     }
     rooted::sync_filesystem(root)?;
     flush_boot(root)?;
+    // Caches of the build may hold private sources: they do not stay on the target.
+    let scratch = root.join(SCRATCH.trim_start_matches('/'));
+    match fs_err::remove_dir_all(&scratch) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(rooted::io_fault(scratch.as_str(), &e));
+        }
+        Ok(()) | Err(_) => {}
+    }
     let text = format!("{system}\n");
     rooted::write(root, &marker(), text.as_bytes(), rooted::Access::root(0o644))?;
     rooted::sync_filesystem(root)
 }
 
-/// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself.
+/// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself. Nothing mounted: nothing to flush.
 pub fn flush_boot(root: &Utf8Path) -> Result<(), Fault> {
     let boot = root.join("boot");
-    if boot.exists() {
+    if boot.exists() && rooted::device_number(&boot)? != rooted::device_number(root)? {
         rooted::flush_device_under(&boot)?;
     }
     Ok(())
@@ -85,7 +92,12 @@ impl Perform<InstallSystem> for Real {
 
     async fn perform(&mut self, _step: &InstallSystem, order: InstallOrder) -> Result<(), Fault> {
         self.attach(mounts::Attach::Target).await?;
-        perform_install(&self.hands(), Utf8Path::new(MOUNT_ROOT), &order.system).await
+        hooks::after_mounting(self).await?;
+        let root = Utf8Path::new(MOUNT_ROOT);
+        perform_install(&self.hands(), root, &order.system).await?;
+        // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
+        boot::register(self).await?;
+        flush_boot(root)
     }
 }
 
@@ -120,5 +132,50 @@ mod tests {
         assert!(whole.marked && whole.activated);
         let other: StorePath = "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-b".parse().unwrap();
         assert!(!observe_install(root, &other).unwrap().activated);
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_and_only_success_leaves_the_trace() {
+        use std::os::unix::fs::PermissionsExt;
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        let root = dir.join("mnt");
+        fs_err::create_dir_all(root.join("boot")).unwrap();
+        let program = dir.join("nixos-install");
+        let script = "#!/bin/sh\nset -e\ntest -d $TMPDIR\necho \"$@\" > $TMPDIR/../../../args\n\
+            if ! test -e $TMPDIR/../../../ok; then echo no luck >&2; exit 1; fi\n";
+        fs_err::write(&program, script).unwrap();
+        let mut mode = fs_err::metadata(&program).unwrap().permissions();
+        mode.set_mode(0o755);
+        fs_err::set_permissions(&program, mode).unwrap();
+        let mut hands = Hands::new(
+            crate::event::Reporter::default(),
+            crate::real::stop::Stop::never(),
+        );
+        let path = std::env::var("PATH").unwrap();
+        hands.env.push(("PATH".into(), format!("{dir}:{path}")));
+        let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
+            .parse()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let run = || runtime.block_on(perform_install(&hands, &root, &system));
+        let fault = run().unwrap_err();
+        assert_eq!(fault.class, FaultClass::Transient);
+        assert!(fault.why.contains("no luck"), "{fault}");
+        assert!(!observe_install(&root, &system).unwrap().activated);
+        fs_err::write(root.join("ok"), "").unwrap();
+        run().unwrap();
+        assert!(observe_install(&root, &system).unwrap().activated);
+        let args = fs_err::read_to_string(root.join("args")).unwrap();
+        assert!(
+            args.starts_with(&format!(
+                "--root {root} --system {system} --no-root-passwd --no-channel-copy --cores 0"
+            )),
+            "{args}"
+        );
+        assert!(!root.join("var/tmp/landfall").exists());
     }
 }

@@ -16,6 +16,7 @@ pub mod install;
 pub mod land;
 pub mod loader;
 pub mod luks;
+pub mod mountinfo;
 pub mod mounts;
 pub mod nixlog;
 pub mod preflight;
@@ -28,6 +29,7 @@ pub mod slots;
 pub mod stop;
 pub mod table;
 pub mod volumes;
+pub mod world;
 
 use crate::config::Config;
 use crate::event::Reporter;
@@ -59,3 +61,6 @@ pub struct Real {
     /// Secrets at hand.
     pub vault: secrets::Vault,
 }
+
+#[cfg(test)]
+mod whole_tests;

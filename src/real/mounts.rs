@@ -6,14 +6,17 @@
 use crate::real::block::{device_number, errno, flush, io_fault, tool_fault};
 use crate::real::command::Program;
 use crate::real::luks;
+use crate::real::mountinfo::{At, MountEntry, at, leftovers, parse_mountinfo};
 use crate::real::{MOUNT_BOOT, MOUNT_ROOT, Real, esp};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::fault::Fault;
 use landfall_states::plan::Role;
+use nix::errno::Errno;
 use nix::libc;
+use nix::mount::{MntFlags, MsFlags, umount2};
 use std::time::Duration;
-use sys_mount::{Mount, MountFlags, PropagationType, UnmountFlags};
+use sys_mount::{Mount, MountFlags, PropagationType};
 
 /// Where the kernel lists mounts.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
@@ -41,115 +44,6 @@ pub enum Attach {
 pub struct Attached {
     /// Something was attached and not every device was flushed since.
     unflushed: bool,
-}
-
-/// One mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountEntry {
-    /// Device number of the filesystem.
-    pub device: (u64, u64),
-    /// What part of the filesystem is mounted.
-    pub root: String,
-    /// Where.
-    pub target: Utf8PathBuf,
-    /// Whether this mount or its filesystem is read-only.
-    pub read_only: bool,
-    /// Filesystem type.
-    pub kind: String,
-}
-
-/// Understands `/proc/<pid>/mountinfo` (proc(5)), in its order: a later mount lies over an earlier one.
-pub fn parse_mountinfo(text: &str) -> Result<Vec<MountEntry>, String> {
-    text.lines()
-        .map(|line| parse_mount(line).ok_or_else(|| format!("a line that cannot be understood: {line:?}")))
-        .collect()
-}
-
-fn parse_mount(line: &str) -> Option<MountEntry> {
-    let (mount, filesystem) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(2);
-    let (major, minor) = fields.next()?.split_once(':')?;
-    let root = unescape(fields.next()?);
-    let target = unescape(fields.next()?).into();
-    let options = fields.next()?;
-    let mut rest = filesystem.split(' ');
-    let (kind, _source, super_options) = (rest.next()?.to_owned(), rest.next()?, rest.next()?);
-    let read_only = |options: &str| options.split(',').any(|option| option == "ro");
-    Some(MountEntry {
-        device: (major.parse().ok()?, minor.parse().ok()?),
-        root,
-        target,
-        read_only: read_only(options) || read_only(super_options),
-        kind,
-    })
-}
-
-/// Undoes the kernel's octal escapes (space, tab, newline, backslash).
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let raw = text.as_bytes();
-    let mut at = 0;
-    while at < raw.len() {
-        let digits = raw.get(at + 1..at + 4).filter(|d| {
-            raw[at] == b'\\' && matches!(d[0], b'0'..=b'3') && d[1..].iter().all(|b| matches!(b, b'0'..=b'7'))
-        });
-        match digits {
-            Some(d) => {
-                bytes.push((d[0] - b'0') * 64 + (d[1] - b'0') * 8 + (d[2] - b'0'));
-                at += 4;
-            }
-            None => {
-                bytes.push(raw[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// What lies at a mount point, seen from our device.
-#[derive(Debug, PartialEq, Eq)]
-enum At {
-    Nothing,
-    Ours { read_only: bool },
-    Foreign(String),
-}
-
-fn at(table: &[MountEntry], target: &Utf8Path, device: (u64, u64)) -> At {
-    match table.iter().rfind(|m| m.target == target) {
-        None => At::Nothing,
-        Some(m) if m.device == device && m.root == "/" => At::Ours {
-            read_only: m.read_only,
-        },
-        Some(m) => At::Foreign(format!("{} {}:{}", m.kind, m.device.0, m.device.1)),
-    }
-}
-
-/// What must be unmounted, in order, to free `target`, which is ours: everything on and below it, last first. An error
-/// names a mount below it that none of our tools can have made: a real device that is ours nowhere and that nothing
-/// outside `target` has mounted.
-fn leftovers(
-    table: &[MountEntry],
-    target: &Utf8Path,
-    ours: &[(u64, u64)],
-) -> Result<Vec<Utf8PathBuf>, String> {
-    let mut undo = vec![];
-    for mount in table.iter().filter(|m| m.target.starts_with(target)) {
-        let known = mount.device.0 == 0
-            || ours.contains(&mount.device)
-            || table
-                .iter()
-                .any(|m| m.device == mount.device && !m.target.starts_with(target));
-        if !known {
-            return Err(format!(
-                "{} ({} on device {}:{})",
-                mount.target, mount.kind, mount.device.0, mount.device.1
-            ));
-        }
-        undo.push(mount.target.clone());
-    }
-    undo.reverse();
-    Ok(undo)
 }
 
 fn table() -> Result<Vec<MountEntry>, Fault> {
@@ -194,7 +88,7 @@ fn mount(order: &MountOrder<'_>) -> Result<(), Fault> {
         .flags(*flags)
         .data(data)
         .mount(device, target)
-        .map_err(|e| mount_fault(what(), *kind, &e))?;
+        .map_err(|e| mount_fault(what(), kind, &e))?;
     mounted
         .set_propagation_type(PropagationType::PRIVATE)
         .map_err(|e| io_fault(what(), &e))
@@ -312,11 +206,10 @@ impl Real {
             Some(mapping) => Err(Fault::needs_change(
                 format!("device-mapper name {name}"),
                 format!(
-                    "already in use by {} on {}; landfall leaves alone what it did not open",
-                    mapping.uuid,
-                    mapping.slaves.join(" ")
+                    "already in use (device-mapper uuid {:?}, on devices {:?}); landfall leaves alone what it did not open",
+                    mapping.uuid, mapping.slaves
                 ),
-                format!("cryptsetup close {name}, or set another luks.mapperName, then landfall resume"),
+                format!("cryptsetup close {name}, or set another luks.mapper_name, then landfall resume"),
             )),
         }
     }
@@ -446,6 +339,21 @@ impl Real {
     pub async fn detach_target(&mut self) -> Result<(), Fault> {
         let target = Utf8Path::new(MOUNT_ROOT);
         let (ours, _open) = self.our_devices().await?;
+        if table()?
+            .iter()
+            .any(|m| m.target == target && ours.contains(&m.device))
+        {
+            // A bind mount of /dev is a peer of /dev: without this, unmounting /mnt/dev/pts would unmount /dev/pts as well.
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            nix::mount::mount(
+                None::<&str>,
+                target.as_std_path(),
+                None::<&str>,
+                private,
+                None::<&str>,
+            )
+            .map_err(|e| io_fault(format!("mounts below {target}"), &e.into()))?;
+        }
         for _ in 0..NESTED_MAX {
             let table = table()?;
             let lowest = table.iter().find(|m| m.target == target);
@@ -515,11 +423,14 @@ impl Real {
         let mut tries = 0;
         loop {
             tries += 1;
-            match sys_mount::unmount(target, UnmountFlags::NOFOLLOW) {
+            // Not through sys-mount 3.1, whose flag against following links is another number than the kernel's.
+            match umount2(target.as_std_path(), MntFlags::UMOUNT_NOFOLLOW) {
                 Ok(()) => return Ok(()),
                 // Gone already, with the mount that it lay on.
-                Err(error) if errno(&error) == Some(libc::EINVAL) => return Ok(()),
-                Err(error) if errno(&error) == Some(libc::EBUSY) => {
+                Err(Errno::EINVAL | Errno::ENOENT) if !table()?.iter().any(|m| m.target == target) => {
+                    return Ok(());
+                }
+                Err(Errno::EBUSY) => {
                     if tries >= BUSY_TRIES_MAX {
                         return Err(Fault::transient(
                             format!("unmounting {target}"),
@@ -528,7 +439,7 @@ impl Real {
                     }
                     tokio::time::sleep(BUSY_WAIT).await;
                 }
-                Err(error) => return Err(io_fault(format!("unmounting {target}"), &error)),
+                Err(error) => return Err(io_fault(format!("unmounting {target}"), &error.into())),
             }
         }
     }
@@ -621,7 +532,3 @@ fn holders(target: &Utf8Path) -> String {
         format!("held by {}", found.join(", "))
     }
 }
-
-#[cfg(test)]
-#[path = "mounts_tests.rs"]
-mod tests;

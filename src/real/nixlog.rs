@@ -14,6 +14,7 @@ const ACT_BUILDS: u64 = 104;
 const ACT_VERIFY_PATHS: u64 = 107;
 const RES_BUILD_LOG_LINE: u64 = 101;
 const RES_PROGRESS: u64 = 105;
+const RES_SET_EXPECTED: u64 = 106;
 const RES_POST_BUILD_LOG_LINE: u64 = 107;
 /// Messages that are kept for a fault's text.
 const MESSAGES_MAX: usize = 200;
@@ -63,6 +64,7 @@ pub struct NixLog {
     kinds: BTreeMap<u64, u64>,
     bytes: BTreeMap<u64, u64>,
     bytes_finished: u64,
+    bytes_total: BTreeMap<u64, u64>,
     paths_done: u64,
     paths_total: Option<u64>,
     counts_itself: bool,
@@ -126,6 +128,12 @@ impl NixLog {
                 .first()
                 .and_then(serde_json::Value::as_str)
                 .map(|text| Told::Message(strip_colours(text))),
+            RES_SET_EXPECTED => {
+                if let (Some(ACT_COPY_PATH), Some(total)) = (number(0), number(1)) {
+                    self.bytes_total.insert(line.id, total);
+                }
+                None
+            }
             RES_PROGRESS => {
                 let (done, total) = (number(0)?, number(1)?);
                 let known = (total > 0).then_some(total);
@@ -150,10 +158,12 @@ impl NixLog {
                     })),
                     ACT_COPY_PATH | ACT_FILE_TRANSFER => {
                         self.bytes.insert(line.id, done);
+                        let done = self.bytes_finished + self.bytes.values().sum::<u64>();
+                        let expected = self.bytes_total.values().sum::<u64>();
                         Some(Told::Count(Count {
                             what: "transferring",
-                            done: self.bytes_finished + self.bytes.values().sum::<u64>(),
-                            total: None,
+                            done,
+                            total: (expected >= done).then_some(expected),
                             unit: "bytes",
                         }))
                     }
@@ -239,6 +249,7 @@ pub fn corrupt_paths(said: &str) -> Vec<String> {
         .filter(|line| {
             line.contains("was modified!")
                 || line.contains("No such file")
+                || line.contains("does not exist")
                 || line.contains("Not a directory")
                 || line.contains("is corrupt")
                 || line.contains("disappeared")
@@ -371,6 +382,8 @@ pub const NIX: &[Words] = &[
         any: &[
             "http error 401",
             "http error 403",
+            "could not read username",
+            "authentication failed",
             "lacks a signature by a trusted key",
             "lacks a valid signature",
         ],
@@ -378,9 +391,21 @@ pub const NIX: &[Words] = &[
         next: "add the cache's key to nix.trusted_public_keys, or give access, then: landfall resume",
     },
     Words {
+        any: &[
+            "http error 404",
+            "http error 410",
+            "fatal: repository '",
+            "repository not found",
+        ],
+        class: FaultClass::Permanent,
+        next: "correct the flake's inputs or its lock file, push it, then: landfall resume",
+    },
+    Words {
         // A git fetch that was cut off ends like this in Nix 2.26: the revision was never received.
         any: &[
             "unable to download",
+            "failed to open archive",
+            "truncated",
             "curl error",
             "revspec",
             "failed to fetch git",
@@ -487,6 +512,11 @@ mod tests {
              error: getting status of '/mnt{b}/bin/x': No such file or directory"
         );
         assert_eq!(corrupt_paths(&said), [a, b]);
+        // Nix 2.26.
+        assert_eq!(
+            corrupt_paths(&format!("error: path '//mnt{b}' does not exist")),
+            [b]
+        );
     }
 
     #[test]
@@ -501,6 +531,18 @@ mod tests {
             (
                 "error: unable to download 'https://c/x': Couldn't resolve host name (6)",
                 FaultClass::Transient,
+            ),
+            (
+                "error: Failed to open archive (Source threw exception: error: unable to download 'http://h/x.tar.gz': HTTP error 404)",
+                FaultClass::Permanent,
+            ),
+            (
+                "error: … while updating the lock file of flake 'x'\nerror: Failed to open archive (Unrecognized archive format)",
+                FaultClass::Transient,
+            ),
+            (
+                "fatal: repository 'http://h/r/' not found\nerror: resolving Git reference 'master': revspec 'master' not found",
+                FaultClass::Permanent,
             ),
             (
                 "error: hash mismatch in fixed-output derivation",

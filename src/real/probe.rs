@@ -57,8 +57,10 @@ fn readable(device: &Utf8Path) -> Result<(), Fault> {
 pub fn parse(text: &str) -> Option<Probe> {
     let mut signature = Signature::default();
     let (mut table, mut usage) = (None, None);
+    let (mut entry, mut strange) = (false, false);
     for line in text.lines() {
         let Some((key, value)) = line.split_once('=') else {
+            strange |= !line.trim().is_empty();
             continue;
         };
         let value = unescape(value);
@@ -70,7 +72,10 @@ pub fn parse(text: &str) -> Option<Probe> {
             "LABEL" => signature.label = Some(value),
             "PTTYPE" => table = Some(value),
             "USAGE" => usage = Some(value),
-            _ => {}
+            "DEVNAME" => {}
+            // What the disk's partition table says of this partition; said of a blank one too.
+            key if key.starts_with("PART_ENTRY_") => entry = true,
+            _ => strange = true,
         }
     }
     match (signature.kind.is_empty(), table, usage) {
@@ -85,6 +90,7 @@ pub fn parse(text: &str) -> Option<Probe> {
             kind: format!("unnamed {usage}"),
             ..signature
         })),
+        (true, None, None) if entry && !strange && signature == Signature::default() => Some(Probe::Blank),
         (true, None, None) => None,
     }
 }
@@ -146,6 +152,11 @@ mod tests {
             Some(Probe::Ambivalent(_))
         ));
         assert_eq!(parse("DEVNAME=x\n"), None);
+        // util-linux 2.41: a blank partition of a GPT, exit code 0.
+        let entry = "DEVNAME=/dev/nvme1n1p1\nPART_ENTRY_SCHEME=gpt\nPART_ENTRY_NAME=ESP-WEB\nPART_ENTRY_UUID=5897d27d-f601-5584-9791-d866bd24efe0\nPART_ENTRY_TYPE=c12a7328-f81f-11d2-ba4b-00a0c93ec93b\nPART_ENTRY_NUMBER=1\n";
+        assert_eq!(parse(entry), Some(Probe::Blank));
+        assert_eq!(parse(&format!("{entry}SOMETHING=new\n")), None);
+        assert_eq!(parse(&format!("{entry}UUID=x\n")), None);
     }
 
     proptest! {

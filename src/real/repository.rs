@@ -147,7 +147,7 @@ async fn probe_for(
 
 fn source_name(source: &RepositorySource) -> String {
     match source {
-        RepositorySource::Remote(url) => url.to_string(),
+        RepositorySource::Remote(url) => git::redact(url.as_str()),
         RepositorySource::Bundle { file, .. } => format!("bundle {file}"),
     }
 }

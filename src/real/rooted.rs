@@ -222,18 +222,32 @@ pub fn sync_filesystem(at: &Utf8Path) -> Result<(), Fault> {
     nix::unistd::syncfs(dir.file()).map_err(|e| io_fault(format!("filesystem at {at}"), &e.into()))
 }
 
+/// The number of the device that holds a directory's filesystem.
+pub fn device_number(at: &Utf8Path) -> Result<u64, Fault> {
+    let what = || format!("device of {at}");
+    let dir = fs_err::File::open(at).map_err(|e| io_fault(what(), &e))?;
+    Ok(fstat(dir.file()).map_err(|e| io_fault(what(), &e.into()))?.st_dev)
+}
+
 /// Flushes the block device below the filesystem at this directory: on FAT nothing else sends the device a flush.
 /// A filesystem without a block device (tmpfs, overlay) has nothing to flush.
 pub fn flush_device_under(at: &Utf8Path) -> Result<(), Fault> {
     sync_filesystem(at)?;
     let what = || format!("block device below {at}");
-    let dir = fs_err::File::open(at).map_err(|e| io_fault(what(), &e))?;
-    let device = fstat(dir.file()).map_err(|e| io_fault(what(), &e.into()))?.st_dev;
+    let device = device_number(at)?;
     if major(device) == 0 {
         return Ok(());
     }
-    let node = format!("/dev/block/{}:{}", major(device), minor(device));
-    let opened = fs_err::File::open(&node).map_err(|e| io_fault(what(), &e))?;
+    // The kernel's own name for the number: links in /dev/block are udev's work.
+    let sysfs = format!("/sys/dev/block/{}:{}", major(device), minor(device));
+    let named = fs_err::canonicalize(sysfs).map_err(|e| io_fault(what(), &e))?;
+    let name = named
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let opened =
+        fs_err::File::open(format!("/dev/{}", name.replace('!', "/"))).map_err(|e| io_fault(what(), &e))?;
     opened.sync_all().map_err(|e| io_fault(what(), &e))
 }
 

@@ -56,8 +56,11 @@ impl Vault {
     /// before both.
     pub fn load(passphrase_fd: Option<i32>) -> Result<Self, Fault> {
         let mut dirs = Vec::new();
-        if let Ok(dir) = std::env::var("CREDENTIALS_DIRECTORY") {
-            dirs.push(Utf8PathBuf::from(dir));
+        if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+            let dir = Utf8PathBuf::try_from(std::path::PathBuf::from(dir)).map_err(|e| {
+                Fault::needs_change("CREDENTIALS_DIRECTORY", e.to_string(), "give a path in UTF-8")
+            })?;
+            dirs.push(dir);
         }
         dirs.push("/run/credentials/@system".into());
         let mut vault = Vault::default();

@@ -18,6 +18,8 @@ pub const NAMES: [&str; 2] = ["CKPT0.BIN", "CKPT1.BIN"];
 
 /// How far the scan for the magic goes, in bytes. Slots are allocated right after the FATs of a new filesystem.
 const SCAN_BYTES_MAX: u64 = 64 << 20;
+/// A partition that begins with so many zeros was wiped and never formatted: it has no slots.
+const ZEROS_BYTES: u64 = 8 << 20;
 /// What the filesystem's reader may read, in bytes: the directory, two slots, and the FAT sectors on the way.
 const FAT_BYTES_MAX: u64 = 32 << 20;
 /// How many reads and seeks it may make: a cyclic cluster chain ends here.
@@ -184,7 +186,8 @@ fn scan<D: Read + Seek>(device: &mut D, from: u64, bytes: u64) -> io::Result<[Op
     let end = bytes.min(SCAN_BYTES_MAX);
     let mut found: Vec<Vec<u8>> = Vec::new();
     let mut at = 0_u64;
-    while at < end && found.len() < 2 {
+    let mut only_zeros = true;
+    while at < end && found.len() < 2 && !(only_zeros && at >= ZEROS_BYTES) {
         let mut chunk = read_up_to(
             device,
             from + at,
@@ -194,6 +197,7 @@ fn scan<D: Read + Seek>(device: &mut D, from: u64, bytes: u64) -> io::Result<[Op
             break;
         }
         let whole = chunk.len();
+        only_zeros = only_zeros && chunk.iter().all(|b| *b == 0);
         // The last slot of the chunk may reach into the next one.
         let rest = usize::try_from((bytes - at).saturating_sub(whole as u64)).unwrap_or(SLOT_BYTES);
         chunk.extend(read_up_to(

@@ -6,14 +6,14 @@ use super::Real;
 use super::disk::gather::{self, Contents};
 use super::disk::sysfs::Block;
 use super::disk::usage::{Own, Uses};
-use super::disk::{HeldDisk, io_fault, is_there};
+use super::disk::{HeldDisk, io_fault, is_there, open, os_code};
 use super::gpt;
 use super::slots;
 use crate::world::Perform;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use landfall_states::fault::Fault;
 use landfall_states::plan::{DiskIdentity, GptTable};
 use landfall_states::planned::{PartitionDisk, TableFacts, TableOrder};
+use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::time::Duration;
@@ -52,7 +52,21 @@ impl Real {
         Ok((block, contents, uses))
     }
 
-    async fn write_table(&mut self, disk: &DiskIdentity, table: &GptTable, wipe: bool) -> Result<(), Fault> {
+    async fn under_lock(
+        &self,
+        disk: &DiskIdentity,
+        table: &GptTable,
+        wipe: Option<bool>,
+    ) -> Result<(), Fault> {
+        let held = self.held_disk()?;
+        held.confirm(disk)?;
+        if let Some(wipe) = wipe {
+            self.write_table(disk, table, wipe).await?;
+        }
+        held.tell_kernel(&table.entries).await
+    }
+
+    async fn write_table(&self, disk: &DiskIdentity, table: &GptTable, wipe: bool) -> Result<(), Fault> {
         let (block, contents, uses) = self.look_at_held().await?;
         let held = self.held_disk()?;
         let what = held.what();
@@ -103,16 +117,9 @@ impl Real {
 async fn exclusive(held: &HeldDisk) -> Result<File, Fault> {
     let mut attempt = 0;
     loop {
-        let opened = fs_err::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(nix::libc::O_EXCL | nix::libc::O_CLOEXEC)
-            .open(held.device());
-        match opened {
-            Ok(file) => return Ok(file.into_file()),
-            Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) && attempt < EXCLUSIVE_ATTEMPTS => {
-                attempt += 1
-            }
+        match open(&held.device(), OFlag::O_RDWR | OFlag::O_EXCL) {
+            Ok(file) => return Ok(file),
+            Err(e) if os_code(&e) == Some(nix::libc::EBUSY) && attempt < EXCLUSIVE_ATTEMPTS => attempt += 1,
             Err(e) => return Err(io_fault(held.what(), "open it exclusively", &e)),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -220,16 +227,8 @@ impl Perform<PartitionDisk> for Real {
         };
         if let Some(held) = &mut self.held {
             held.lock().await?;
-            held.confirm(&disk)?;
         }
-        let mut done = match write {
-            Some(wipe) => self.write_table(&disk, &table, wipe).await,
-            None => Ok(()),
-        };
-        let held = self.held_disk()?;
-        if done.is_ok() {
-            done = held.tell_kernel(&table.entries).await;
-        }
+        let mut done = self.under_lock(&disk, &table, write).await;
         if let Some(held) = &mut self.held {
             // udev makes its links before anybody looks for a partition; a failure of the work comes first.
             let unlocked = held.unlock(&self.reporter, &self.stop).await;
@@ -246,4 +245,4 @@ impl Perform<PartitionDisk> for Real {
 
 #[cfg(test)]
 #[path = "table_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,1 +1,405 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use super::*;
+use crate::config::{Config, SystemConfig};
+use crate::event::Reporter;
+use crate::real::command::Program;
+use crate::real::disk::{Sysfs, own_plan};
+use crate::real::stop::Stop;
+use crate::real::{mounts, secrets};
+use landfall_states::consent::{Consent, ConsentBy};
+use landfall_states::fault::FaultClass;
+use landfall_states::planned::{GptCopy, Planned};
+use landfall_states::{Step, Verdict};
+use std::io::{Cursor, Read};
+
+/// A small configuration.
+pub fn config(luks: bool) -> Config {
+    let text = format!(
+        r#"(host: "web", labels: (efi: "ESP-WEB", root: "root-web", luks: Some("luks-web")), esp_size: "260M",
+            luks: (enable: {luks}), repository: (remote: Some("https://forge.example/o/r")), system: Flake)"#
+    );
+    let config: Config = ron::from_str(&text).unwrap();
+    assert_eq!(config.system, SystemConfig::Flake);
+    config
+}
+
+fn identity(size_bytes: u64) -> DiskIdentity {
+    DiskIdentity {
+        wwn: None,
+        serial: Some("LF0001".into()),
+        path: None,
+        size_bytes,
+        sector_bytes: 512,
+    }
+}
+
+#[test]
+fn ranges_are_merged_and_clipped() {
+    assert_eq!(
+        merge(vec![(5, 9), (0, 2), (1, 6), (20, 40), (50, 60), (7, 7)], 30),
+        [(0, 9), (20, 30)]
+    );
+    assert!(merge(vec![(3, 3), (9, 4)], 30).is_empty());
+}
+
+#[test]
+fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
+    let size = 2_u64 << 30;
+    let disk = identity(size);
+    let table = own_plan::all(&config(false), &disk)[0].table.clone();
+    let mut old_table = table.clone();
+    old_table.entries.truncate(1);
+    old_table.entries[0].first_lba = 1_000_000;
+    old_table.entries[0].last_lba = 1_999_999;
+    let old = Contents {
+        on_disk: gpt::OnDisk {
+            primary: GptCopy::Absent,
+            backup: GptCopy::Whole(old_table),
+            protective_mbr: false,
+            mbr: vec![],
+            mbr_signature: 0,
+        },
+        signatures: vec![],
+        slots: slots::Slots::default(),
+        lines: vec![],
+    };
+    let tree = crate::real::disk::sysfs::tests::Tree::new();
+    tree.disk("sda", "8:0", size / 512);
+    let block = tree.sysfs().block("sda").unwrap().unwrap();
+    let ranges = wipe_ranges(&disk, &table, &old, &block);
+    let hit = |at: u64| ranges.iter().any(|(from, to)| (*from..*to).contains(&at));
+    for at in [
+        0,
+        512,
+        MIB,
+        9 * MIB - 1,
+        260 * MIB,
+        261 * MIB + 5,
+        size - 1,
+        size - MIB,
+    ] {
+        assert!(hit(at), "{at} of {ranges:?}");
+    }
+    for at in [1_000_000 * 512, 2_000_000 * 512 - 1] {
+        assert!(hit(at), "old partition at {at}");
+    }
+    for at in [9 * MIB, 200 * MIB, 1_500_000 * 512, 1_000_000 * 512 + MIB] {
+        assert!(!hit(at), "{at}");
+    }
+    assert!(ranges.iter().map(|(from, to)| to - from).sum::<u64>() < 40 * MIB);
+    let mut image = Cursor::new(vec![0xFF_u8; 64]);
+    wipe_all(&mut image, &[(3, 5), (60, 64)]).unwrap();
+    assert_eq!(image.get_ref().iter().filter(|b| **b == 0).count(), 6);
+}
+
+/// A loop device over a file of its own; gone when dropped.
+struct Loop {
+    name: String,
+    _file: tempfile::NamedTempFile,
+    image: camino::Utf8PathBuf,
+}
+
+async fn run(program: &str, args: &[&str]) -> String {
+    let ended = Program::new(program)
+        .args(args.iter().copied())
+        .run(&Reporter::default(), &Stop::never())
+        .await
+        .unwrap();
+    assert!(ended.success(), "{}", ended.how());
+    ended.stdout.trim().to_owned()
+}
+
+impl Loop {
+    async fn new(bytes: u64, sector: &str) -> Loop {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(bytes).unwrap();
+        let image = camino::Utf8PathBuf::from_path_buf(file.path().to_owned()).unwrap();
+        let device = run("losetup", &["-f", "--show", "-b", sector, image.as_str()]).await;
+        Loop {
+            name: device.trim_start_matches("/dev/").to_owned(),
+            _file: file,
+            image,
+        }
+    }
+    async fn detach(&self) {
+        run("losetup", &["-d", &format!("/dev/{}", self.name)]).await;
+    }
+}
+
+fn real(held: HeldDisk, luks: bool) -> Real {
+    Real {
+        config: config(luks),
+        reporter: Reporter::default(),
+        stop: Stop::never(),
+        plan: None,
+        held: Some(held),
+        attached: mounts::Attached::default(),
+        vault: secrets::Vault::default(),
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
+}
+
+/// The action for a held loop device. Loops have no serial number; the plan is made as if it had one, and then put on it.
+fn action(held: &HeldDisk, consent: Option<Consent>) -> PartitionDisk {
+    let named = DiskIdentity {
+        serial: Some("LF0001".into()),
+        ..held.identity().clone()
+    };
+    let mut plan = own_plan::all(&config(false), &named).remove(0);
+    plan.disk = held.identity().clone();
+    Planned::new(plan, "0".repeat(40).parse().unwrap(), None, false).action(consent)
+}
+
+#[test]
+#[ignore = "needs root and loop devices"]
+fn a_real_device_is_partitioned_once() {
+    block_on(async {
+        for sector in ["512", "4096"] {
+            let device = Loop::new(1 << 30, sector).await;
+            let mut world = real(HeldDisk::open_name(&device.name).unwrap(), false);
+            let step = action(world.held.as_ref().unwrap(), None);
+            let facts = world.observe(&step).await.unwrap();
+            assert_eq!(facts.contents, ["no partition table"]);
+            assert!(facts.in_use.is_empty(), "{:?}", facts.in_use);
+            let Verdict::NeedsConsent(erasure) = step.judge(&facts) else {
+                panic!("{facts:?}")
+            };
+            let step = action(
+                world.held.as_ref().unwrap(),
+                Consent::to(&erasure, ConsentBy::Person),
+            );
+            let facts = world.observe(&step).await.unwrap();
+            let Verdict::Todo(order) = step.judge(&facts) else {
+                panic!("{facts:?}")
+            };
+            world.perform(&step, order.clone()).await.unwrap();
+            let facts = world.observe(&step).await.unwrap();
+            assert!(matches!(step.judge(&facts), Verdict::Done(_)), "{facts:#?}");
+            let read = || {
+                let mut bytes = vec![];
+                fs_err::File::open(&device.image)
+                    .unwrap()
+                    .take(1 << 20)
+                    .read_to_end(&mut bytes)
+                    .unwrap();
+                bytes
+            };
+            let once = read();
+            world.perform(&step, order).await.unwrap();
+            assert!(once == read(), "written twice, the same bytes");
+
+            // A second witness: sgdisk, and what mkfs.vfat and mtools make of the ESP.
+            let verified = run("sgdisk", &["-v", &format!("/dev/{}", device.name)]).await;
+            assert!(verified.contains("No problems found"), "{verified}");
+            let esp = world
+                .held
+                .as_ref()
+                .unwrap()
+                .partition_device(&step.table.entries[0])
+                .await
+                .unwrap();
+            run("mkfs.vfat", &["-F", "32", "-n", "ESP-WEB", esp.as_str()]).await;
+            for dir in ["::EFI", "::EFI/LANDFALL"] {
+                run("mmd", &["-i", esp.as_str(), dir]).await;
+            }
+            let mut slot = b"LANDFALL-CHECKPOINT 1\nstate: Landed(\"/nix/store/x\")\n".to_vec();
+            slot.resize(slots::SLOT_BYTES, b' ');
+            let source = tempfile::NamedTempFile::new().unwrap();
+            fs_err::write(source.path(), &slot).unwrap();
+            let source = source.path().to_str().unwrap();
+            run("mcopy", &["-i", esp.as_str(), source, "::EFI/LANDFALL/CKPT1.BIN"]).await;
+            let (_, contents, _) = world.look_at_held().await.unwrap();
+            assert_eq!(contents.slots.bytes, [None, Some(slot)]);
+            assert!(
+                contents.lines.iter().any(|l| l.contains("a finished install")),
+                "{:?}",
+                contents.lines
+            );
+            assert!(world.observe(&step).await.unwrap().finished_work);
+
+            // The partitions are found below this device.
+            let held = world.held.as_ref().unwrap();
+            let node = held.partition_device(&step.table.entries[1]).await.unwrap();
+            assert_eq!(node, format!("/dev/{}p2", device.name));
+            let mut other = step.table.entries[1].clone();
+            other.partuuid = uuid::Uuid::nil();
+            assert_eq!(
+                held.partition_device(&other).await.unwrap_err().class,
+                FaultClass::Unsafe
+            );
+
+            // The kernel forgets; it is told again, and the table is not written.
+            held.tell_kernel(&[]).await.unwrap();
+            let facts = world.observe(&step).await.unwrap();
+            let Verdict::Todo(order @ TableOrder::TellKernel { .. }) = step.judge(&facts) else {
+                panic!("{facts:?}")
+            };
+            world.perform(&step, order).await.unwrap();
+            assert!(once == read(), "the table was written");
+            let held = world.held.as_ref().unwrap();
+            held.tell_kernel(&[]).await.unwrap();
+            drop(world);
+            device.detach().await;
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root and loop devices"]
+fn a_device_in_use_is_not_written() {
+    block_on(async {
+        let device = Loop::new(1 << 30, "512").await;
+        let mut world = real(HeldDisk::open_name(&device.name).unwrap(), false);
+        let step = action(world.held.as_ref().unwrap(), None);
+        // Somebody has it exclusively, and no list says so.
+        let other = exclusive(world.held.as_ref().unwrap()).await.unwrap();
+        let facts = world.observe(&step).await.unwrap();
+        assert!(facts.in_use[0].contains("in use"), "{facts:?}");
+        assert!(matches!(
+            step.judge(&facts),
+            Verdict::NeedsConsent(_) | Verdict::Refuse(_)
+        ));
+        let order = TableOrder::Write {
+            disk: step.disk.clone(),
+            table: step.table.clone(),
+            wipe: true,
+        };
+        let fault = world.perform(&step, order.clone()).await.unwrap_err();
+        assert!(
+            fault.why.contains("in use") && fault.what.contains(&device.name),
+            "{fault}"
+        );
+        drop(other);
+        // An order for another disk.
+        let wrong = TableOrder::Write {
+            disk: identity(1 << 30),
+            table: step.table.clone(),
+            wipe: true,
+        };
+        assert_eq!(
+            world.perform(&step, wrong).await.unwrap_err().class,
+            FaultClass::Unsafe
+        );
+        // A filesystem on it, mounted.
+        run(
+            "mkfs.ext4",
+            &["-q", "-L", "photos", &format!("/dev/{}", device.name)],
+        )
+        .await;
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().to_str().unwrap();
+        run("mount", &[&format!("/dev/{}", device.name), point]).await;
+        let facts = world.observe(&step).await.unwrap();
+        assert_eq!(facts.in_use, [format!("the disk is mounted at {point}")]);
+        assert_eq!(
+            facts.contents,
+            ["no partition table", "whole disk: ext4 \"photos\""]
+        );
+        assert!(
+            world
+                .perform(&step, order.clone())
+                .await
+                .unwrap_err()
+                .why
+                .contains("mounted at")
+        );
+        run("umount", &[point]).await;
+        world.perform(&step, order).await.unwrap();
+        let facts = world.observe(&step).await.unwrap();
+        assert!(matches!(step.judge(&facts), Verdict::Done(_)), "{facts:#?}");
+        world.held.as_ref().unwrap().tell_kernel(&[]).await.unwrap();
+        drop(world);
+        device.detach().await;
+    });
+}
+
+#[test]
+#[ignore = "needs root and loop devices"]
+fn the_lock_keeps_others_off_and_ends() {
+    block_on(async {
+        let device = Loop::new(64 << 20, "512").await;
+        let mut held = HeldDisk::open_name(&device.name).unwrap();
+        held.lock().await.unwrap();
+        held.lock().await.unwrap();
+        let try_lock = || {
+            let file = fs_err::File::open(format!("/dev/{}", device.name))
+                .unwrap()
+                .into_file();
+            nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockSharedNonblock).is_ok()
+        };
+        assert!(!try_lock());
+        held.unlock(&Reporter::default(), &Stop::never()).await.unwrap();
+        assert!(try_lock());
+        device.detach().await;
+        // Another file behind the same name is another disk.
+        drop(held);
+    });
+}
+
+#[test]
+#[ignore = "needs root and loop devices"]
+fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
+    block_on(async {
+        let stick = Loop::new(64 << 20, "512").await;
+        let device = format!("/dev/{}", stick.name);
+        run("mkfs.ext4", &["-q", &device]).await;
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().to_str().unwrap().to_owned();
+        run("mount", &[&device, &point]).await;
+        let file = format!("{point}/nix-store.squashfs");
+        fs_err::File::create(&file).unwrap().set_len(1 << 20).unwrap();
+        let upper = run("losetup", &["-f", "--show", &file]).await;
+        let uses = async || {
+            let sysfs = Sysfs::real();
+            let machine = gather::machine(&sysfs, &Reporter::default(), &Stop::never())
+                .await
+                .unwrap();
+            let block = sysfs.block(&stick.name).unwrap().unwrap();
+            machine.uses(&block, &Own::default(), &[]).strangers
+        };
+        assert_eq!(uses().await, [format!("the disk is mounted at {point}")]);
+        // As after stage 1: the mount cannot be seen any more, the loop device still reads from it.
+        run("umount", &["-l", &point]).await;
+        let seen = uses().await;
+        assert!(seen.iter().any(|l| l.contains("lies on the disk")), "{seen:?}");
+        run("losetup", &["-d", &upper]).await;
+        stick.detach().await;
+    });
+}
+
+#[test]
+#[ignore = "looks at this machine's disks"]
+fn this_machine_is_surveyed_without_a_write() {
+    block_on(async {
+        let (reports, doubt) =
+            crate::real::disk::report(Some(&config(true)), &Reporter::default(), &Stop::never())
+                .await
+                .unwrap();
+        println!("{}", serde_json::to_string_pretty(&reports).unwrap());
+        println!("{doubt:?}");
+        let root = reports
+            .iter()
+            .find(|r| r.contents.iter().any(|c| c.contains("ext4")));
+        assert!(root.is_none_or(|r| !r.can_be_named || r.candidate.is_ok()));
+    });
+}
+
+#[test]
+fn a_missing_disk_and_two_of_a_kind_are_told() {
+    let fault = HeldDisk::hold(&DiskIdentity {
+        serial: Some("no such disk".into()),
+        ..identity(1)
+    })
+    .unwrap_err();
+    assert_eq!(fault.class, FaultClass::NeedsChange);
+    assert!(fault.what.contains("no such disk"), "{fault}");
+    assert!(Sysfs::real().block("no-such-name").unwrap().is_none());
+}

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! case      what is installed, on what, who agrees      faults   what goes wrong, and when
-//! disk      volatile and durable contents               world    the machine; the one door for every effect
-//! steps     looking and acting, step by step            checks   the invariants, apart from the world
-//! bugs      planted, to see that the checks notice      harness  runs stories, enumerates them
+//! disk      volatile and durable contents               machine  disks, tmpfs, attachments; the two deaths
+//! world     one run; the one door for every effect      manners  survey, consent, slots, the end of a run
+//! steps     table and volumes                           target   clone, store, boot loader, keys, landing
+//! checks    the invariants, apart from the world        bugs     planted, to see that the checks notice
+//! story     run, die, resume                            harness  all stories of a case
 //! ```
 //!
 //! Absent: bytes of filesystems, processes, network protocols, a clock. What the kernel does below the named effects was
@@ -17,5 +19,9 @@ pub mod checks;
 pub mod disk;
 pub mod faults;
 pub mod harness;
+pub mod machine;
+pub mod manners;
 pub mod steps;
+pub mod story;
+pub mod target;
 pub mod world;

@@ -193,7 +193,7 @@ pub fn read(dir: &Utf8Path) -> io::Result<Firmware> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use camino::Utf8PathBuf;
@@ -301,7 +301,8 @@ pub mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let told = (parse_load_option(&bytes), parse_numbers(&bytes), parse_device_path(&bytes));
-            prop_assert!(format!("{told:?}").len() > 3);
+            let shown = format!("{told:?}");
+            prop_assert!(!shown.is_empty());
         }
 
         #[test]
@@ -310,7 +311,8 @@ pub mod tests {
             let end = raw.len();
             raw[at % end] = byte;
             raw.truncate(end - cut % end);
-            prop_assert!(format!("{:?}", parse_load_option(&raw)).len() > 3);
+            let shown = format!("{:?}", parse_load_option(&raw));
+            prop_assert!(!shown.is_empty());
         }
     }
 }

@@ -8,7 +8,7 @@ use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
 use super::signature::{Signature, describe, sniff};
 use super::sysfs::{Block, Sysfs, device, device_number};
 use super::usage::{Machine, Own, Uses};
-use super::{efi, io_fault, lsblk, own_plan, select};
+use super::{efi, io_fault, lsblk, open, os_code, own_plan, select};
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::real::command::Program;
@@ -16,9 +16,9 @@ use crate::real::gpt::{self, OnDisk};
 use crate::real::slots::{self, Slots};
 use crate::real::stop::Stop;
 use camino::Utf8Path;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use landfall_states::fault::Fault;
 use landfall_states::plan::{Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
+use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -147,8 +147,10 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         .iter()
         .filter(|m| m.dev.0 == 0 && m.source.starts_with("/dev/"))
     {
-        if let Ok(Some(dev)) = device_number(Utf8Path::new(&mount.source)) {
-            machine.sources.insert(mount.source.clone(), dev);
+        match device_number(Utf8Path::new(&mount.source)) {
+            Ok(Some(dev)) => drop(machine.sources.insert(mount.source.clone(), dev)),
+            // A name that leads nowhere any more, as of a device that is gone, adds nothing to the mount's own number.
+            Ok(None) | Err(_) => {}
         }
     }
     for swap in parse_swaps(&swaps) {
@@ -156,7 +158,10 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         let dev = match device_number(path) {
             Ok(Some(dev)) => Some(dev),
             // A swap file: its filesystem's device.
-            Ok(None) => fs_err::metadata(path).map(|m| split(m.dev())).map_or(None, Some),
+            Ok(None) => match fs_err::metadata(path) {
+                Ok(metadata) => Some(split(metadata.dev())),
+                Err(_) => None,
+            },
             Err(_) => None,
         };
         match dev {
@@ -171,7 +176,9 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         {
             machine.loops.insert(block.name.clone(), dev);
         }
-        if no_disk(block).is_some() || block.identity.size_bytes == 0 {
+        if block.identity.size_bytes == 0
+            || matches!(no_disk(block), Some("an optical drive" | "a floppy drive"))
+        {
             continue;
         }
         for name in block.partitions.iter().map(|p| &p.name).chain([&block.name]) {
@@ -192,24 +199,22 @@ fn split(dev: u64) -> Dev {
 /// Whether the kernel refuses the device exclusively. A device that cannot be opened at all is not busy but shows so
 /// when it is read.
 pub fn is_busy(path: &str) -> bool {
-    let opened = fs_err::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_EXCL | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK)
-        .open(path);
-    match opened {
+    match open(
+        Utf8Path::new(path),
+        OFlag::O_RDONLY | OFlag::O_EXCL | OFlag::O_NONBLOCK,
+    ) {
         Ok(_) => false,
-        Err(e) => e.raw_os_error() == Some(nix::libc::EBUSY),
+        Err(e) => os_code(&e) == Some(nix::libc::EBUSY),
     }
 }
 
 /// The device that holds a loop device's file, asked from the kernel: the path may be hidden or gone.
 fn behind_loop(block: &Block) -> Option<Dev> {
     use std::os::fd::AsRawFd;
-    let file = match fs_err::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(block.device())
-    {
+    let file = match open(
+        Utf8Path::new(&block.device()),
+        OFlag::O_RDONLY | OFlag::O_NONBLOCK,
+    ) {
         Ok(file) => file,
         Err(error) => {
             tracing::warn!(%error, "loop device");
@@ -390,11 +395,10 @@ fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
     if block.identity.size_bytes == 0 {
         return Err(io::Error::other("there is no medium in it"));
     }
-    let mut file = fs_err::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
-        .open(block.device())?
-        .into_file();
+    let mut file = open(
+        Utf8Path::new(&block.device()),
+        OFlag::O_RDONLY | OFlag::O_NONBLOCK,
+    )?;
     let table = gpt::read(&mut file, block.identity.sector_bytes)?;
     let plan = plans
         .iter()
@@ -451,6 +455,9 @@ fn facts(
     never.extend(uses.strangers.iter().cloned());
     if block.transport == "usb" && !block.removable {
         unless_named.push("it is attached over USB".into());
+    }
+    if block.transport == "sd" {
+        unless_named.push("it is an SD card".into());
     }
     let mut partitions = vec![];
     let mut blank = false;

@@ -1,1 +1,129 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use super::super::sysfs::tests::Tree;
+use super::*;
+
+fn block(name: &str) -> Block {
+    let tree = Tree::new();
+    tree.disk(name, "8:0", 16_384);
+    tree.put(&format!("sys/block/{name}/serial"), "LF0001");
+    tree.sysfs().block(name).unwrap().unwrap()
+}
+
+fn image(change: impl FnOnce(&mut [u8])) -> (tempfile::NamedTempFile, Contents) {
+    let mut bytes = vec![0_u8; 8 << 20];
+    change(&mut bytes);
+    let kept = tempfile::NamedTempFile::new().unwrap();
+    fs_err::write(kept.path(), &bytes).unwrap();
+    let mut file = fs_err::File::open(kept.path()).unwrap().into_file();
+    let seen = contents(&mut file, &block("sda"), None).unwrap();
+    (kept, seen)
+}
+
+fn facts_of(contents: Contents, medium: &BootMedium) -> select::Facts {
+    facts(&block("sda"), &Ok(contents), &Uses::default(), medium, vec![])
+}
+
+#[test]
+fn what_is_no_disk() {
+    for name in [
+        "loop0",
+        "zram0",
+        "ram1",
+        "dm-0",
+        "md127",
+        "sr0",
+        "fd0",
+        "mmcblk0boot0",
+        "mmcblk0rpmb",
+        "nbd0",
+    ] {
+        assert!(no_disk(&block(name)).is_some(), "{name}");
+    }
+    for name in ["sda", "vda", "nvme0n1", "mmcblk0", "xvda", "sdmd", "hda"] {
+        assert!(no_disk(&block(name)).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_blank_disk_is_blank_and_gives_the_same_lines_twice() {
+    let (_file, seen) = image(|_| ());
+    assert_eq!(seen.lines, ["no partition table"]);
+    let facts = facts_of(seen, &BootMedium::default());
+    assert!(facts.blank && facts.never.is_empty() && facts.unless_named.is_empty());
+}
+
+#[test]
+fn a_stick_in_memory_is_known_by_its_label() {
+    // The ISO image of a live system that runs from memory: nothing is mounted, the kernel's command line names it.
+    let iso = |bytes: &mut [u8]| {
+        bytes[32_769..32_774].copy_from_slice(b"CD001");
+        bytes[32_808..32_817].copy_from_slice(b"NIXOS-ISO");
+    };
+    let (_file, seen) = image(iso);
+    let medium = parse_cmdline("root=LABEL=NIXOS-ISO copytoram");
+    let facts = facts_of(seen.clone(), &medium);
+    assert!(facts.never[0].contains("NIXOS-ISO"), "{facts:?}");
+    let other = facts_of(seen, &BootMedium::default());
+    assert!(other.never.is_empty());
+    assert!(other.unless_named[0].contains("ISO 9660"));
+}
+
+#[test]
+fn a_classic_table_is_described() {
+    let (_file, seen) = image(|bytes| {
+        bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+        bytes[446] = 0x80;
+        bytes[450] = 0x83;
+        bytes[454..458].copy_from_slice(&2048_u32.to_le_bytes());
+        bytes[458..462].copy_from_slice(&4096_u32.to_le_bytes());
+        let ext = (2048 * 512) + 1024;
+        bytes[ext + 56..ext + 58].copy_from_slice(&[0x53, 0xEF]);
+        bytes[ext + 120..ext + 126].copy_from_slice(b"photos");
+    });
+    assert_eq!(
+        seen.lines,
+        ["MBR with 1 partitions", "partition 1: 2.0 MiB, ext2 \"photos\""]
+    );
+    let facts = facts_of(seen, &BootMedium::default());
+    assert!(facts.partitions[0].system && !facts.blank);
+}
+
+#[test]
+fn a_card_is_told_from_a_soldered_chip() {
+    for (kind, transport) in [("SD", "sd"), ("MMC", "mmc")] {
+        let tree = Tree::new();
+        tree.disk("mmcblk0", "179:0", 16_384);
+        tree.put("sys/block/mmcblk0/device/type", &format!("{kind}\n"));
+        assert_eq!(
+            tree.sysfs().block("mmcblk0").unwrap().unwrap().transport,
+            transport
+        );
+    }
+}
+
+#[test]
+fn objections_of_the_hardware() {
+    let mut odd = block("sda");
+    odd.removable = true;
+    odd.read_only = true;
+    odd.identity.sector_bytes = 520;
+    let never = facts(
+        &odd,
+        &Err("EIO".into()),
+        &Uses::default(),
+        &BootMedium::default(),
+        vec![],
+    )
+    .never;
+    for word in ["removable", "read-only", "520", "EIO"] {
+        assert!(never.iter().any(|n| n.contains(word)), "{word}: {never:?}");
+    }
+    let mut usb = block("sda");
+    usb.transport = "usb";
+    let (_file, seen) = image(|_| ());
+    assert_eq!(
+        facts(&usb, &Ok(seen), &Uses::default(), &BootMedium::default(), vec![]).unless_named,
+        ["it is attached over USB"]
+    );
+}

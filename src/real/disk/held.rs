@@ -4,18 +4,17 @@
 //!
 //! Absent: what is written (`table`, and the filesystems' makers).
 
-use super::{Sysfs, io_fault};
+use super::{Sysfs, io_fault, open};
 use crate::event::Reporter;
 use crate::real::command::Program;
 use crate::real::gpt;
 use crate::real::stop::Stop;
-use camino::Utf8PathBuf;
-use fs_err::os::unix::fs::OpenOptionsExt;
+use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use landfall_states::plan::{DiskIdentity, GptEntry};
 use landfall_states::planned::KernelPartition;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{Flock, FlockArg, OFlag, PosixFadviseAdvice, posix_fadvise};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -92,18 +91,14 @@ impl HeldDisk {
 
     fn open(sysfs: Sysfs, block: &Block) -> Result<HeldDisk, Fault> {
         let what = || format!("disk {} ({})", block.device(), block.identity.name());
-        let file = fs_err::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(nix::libc::O_CLOEXEC)
-            .open(block.device())
+        let file = open(Utf8Path::new(&block.device()), OFlag::O_RDWR)
             .map_err(|e| io_fault(what(), "open it for writing", &e))?;
         let held = HeldDisk {
             sequence: sequence(&sysfs, &block.name),
             sysfs,
             name: block.name.clone(),
             identity: block.identity.clone(),
-            file: file.into_file(),
+            file,
             lock: None,
         };
         // What was opened is what was looked at, or something else answers to the name by now.
@@ -319,7 +314,7 @@ impl HeldDisk {
     }
 
     /// Makes the kernel's view the table's: reads the table again, and where the kernel cannot (no GPT support), adds
-    /// and removes partitions one by one. Never touches a partition that is right already.
+    /// and removes partitions one by one. The kernel refuses to do either to a partition that is open.
     pub async fn tell_kernel(&self, entries: &[GptEntry]) -> Result<(), Fault> {
         let end = Instant::now() + VIEW_WAIT_MAX;
         let mut reread = false;
@@ -465,4 +460,64 @@ mod ioctl {
 
     nix::ioctl_none!(blkrrpart, 0x12, 95);
     nix::ioctl_write_ptr_bad!(blkpg, nix::request_code_none!(0x12, 105), BlkpgArg);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::real::disk::sysfs::tests::Tree;
+    use landfall_states::fault::FaultClass;
+
+    #[test]
+    fn two_disks_of_one_identity_are_never_held() {
+        let tree = Tree::new();
+        for (name, dev) in [("sda", "8:0"), ("sdb", "8:16"), ("sdc", "8:32")] {
+            tree.disk(name, dev, 100);
+            tree.put(
+                &format!("sys/block/{name}/serial"),
+                if name == "sdc" { "OTHER" } else { "TWIN" },
+            );
+        }
+        let identity = tree.sysfs().block("sda").unwrap().unwrap().identity;
+        let fault = HeldDisk::hold_in(tree.sysfs(), &identity).unwrap_err();
+        assert_eq!(fault.class, FaultClass::Unsafe);
+        assert!(fault.why.contains("/dev/sda and /dev/sdb"), "{fault}");
+        let larger = DiskIdentity {
+            size_bytes: 1,
+            ..identity
+        };
+        assert_eq!(
+            HeldDisk::hold_in(tree.sysfs(), &larger).unwrap_err().class,
+            FaultClass::NeedsChange
+        );
+    }
+
+    #[test]
+    fn a_view_is_the_tables_only_when_it_is_all_of_it() {
+        let entry = GptEntry {
+            number: 1,
+            type_guid: uuid::Uuid::nil(),
+            partuuid: uuid::Uuid::nil(),
+            first_lba: 2048,
+            last_lba: 4095,
+            name: String::new(),
+        };
+        let known = KernelPartition {
+            number: 1,
+            first_lba: 2048,
+            sectors: 2048,
+        };
+        let more = KernelPartition {
+            number: 2,
+            ..known.clone()
+        };
+        assert!(is_view(
+            std::slice::from_ref(&known),
+            std::slice::from_ref(&entry)
+        ));
+        assert!(!is_view(&[], std::slice::from_ref(&entry)));
+        assert!(!is_view(&[known, more], &[entry]));
+        assert!(is_view(&[], &[]));
+    }
 }

@@ -152,7 +152,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,200}") {
-            prop_assert!(format!("{:?}", parse(&text)).len() > 1);
+            let shown = format!("{:?}", parse(&text));
+            prop_assert!(!shown.is_empty());
         }
 
         #[test]
@@ -160,7 +161,8 @@ mod tests {
             let mut text = REAL.to_owned();
             let at = at % text.len();
             text.replace_range(at..at + 1, &put);
-            prop_assert!(format!("{:?}", parse(&text)).len() > 1);
+            let shown = format!("{:?}", parse(&text));
+            prop_assert!(!shown.is_empty());
         }
     }
 }

@@ -52,11 +52,13 @@ pub struct DiskReport {
     pub serial: Option<String>,
     /// World Wide Name.
     pub wwn: Option<String>,
+    /// Bus address; only where it is all the identity the disk has.
+    pub path: Option<String>,
     /// Size in bytes.
     pub size_bytes: u64,
     /// Logical sector size in bytes.
     pub sector_bytes: u32,
-    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `scsi`, `virtual`.
+    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `sd`, `scsi`, `virtual`.
     pub transport: String,
     /// Whether the kernel says that it is removable.
     pub removable: bool,
@@ -72,12 +74,49 @@ pub struct DiskReport {
     pub chosen: Option<String>,
 }
 
+/// The operating system's number of an error, through wrappers that show it.
+pub fn os_code(error: &io::Error) -> Option<i32> {
+    if let Some(code) = error.raw_os_error() {
+        return Some(code);
+    }
+    let mut inner: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|e| e as _);
+    for _ in 0..8 {
+        let Some(at) = inner else { break };
+        if let Some(code) = at.downcast_ref::<io::Error>().and_then(os_code) {
+            return Some(code);
+        }
+        inner = at.source();
+    }
+    // fs-err hides the number, and keeps the kind.
+    match error.kind() {
+        io::ErrorKind::ResourceBusy => Some(nix::libc::EBUSY),
+        io::ErrorKind::PermissionDenied => Some(nix::libc::EACCES),
+        io::ErrorKind::ReadOnlyFilesystem => Some(nix::libc::EROFS),
+        io::ErrorKind::StorageFull => Some(nix::libc::ENOSPC),
+        io::ErrorKind::NotADirectory => Some(nix::libc::ENOTDIR),
+        io::ErrorKind::NotFound => Some(nix::libc::ENOENT),
+        _ => None,
+    }
+}
+
+/// Opens a device or an attribute. Not through fs-err: the number of the error decides what it means (EIO, EBUSY,
+/// ENXIO), and fs-err hides it. The caller's fault names the device.
+pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std::fs::File> {
+    use nix::fcntl::OFlag;
+    let descriptor = nix::fcntl::open(
+        path.as_std_path(),
+        flags | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )?;
+    Ok(descriptor.into())
+}
+
 /// What an error of the operating system means for an install.
 pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Fault {
     use nix::libc;
     let what = what.into();
     let why = format!("could not {doing}: {error}");
-    match error.raw_os_error() {
+    match os_code(error) {
         Some(libc::EIO | libc::EREMOTEIO | libc::ENODATA | libc::EILSEQ | libc::EBADMSG | libc::EUCLEAN) => {
             Fault::hardware(what, why)
         }
@@ -175,7 +214,9 @@ pub async fn survey(real: &Real) -> Result<Survey, Fault> {
         .filter(|d| is_evidence(d))
         .filter_map(evidence)
         .collect();
-    Ok(Survey { disks, choice })
+    let named =
+        install_disk().is_some_and(|name| !name.trim().is_empty()) || real.config.unattended.disk.is_some();
+    Ok(Survey { disks, choice, named })
 }
 
 /// A disk counts when it can be a target (being named, if need be), or when something of landfall is on it.
@@ -219,6 +260,7 @@ pub async fn report(
             model: disk.block.model.clone(),
             serial: identity.serial.clone(),
             wwn: identity.wwn.clone(),
+            path: identity.path.clone(),
             size_bytes: identity.size_bytes,
             sector_bytes: identity.sector_bytes,
             transport: disk.block.transport.to_owned(),
@@ -245,5 +287,25 @@ pub fn is_there(copy: &GptCopy) -> bool {
     match copy {
         GptCopy::Absent => false,
         GptCopy::Damaged(_) | GptCopy::Whole(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use landfall_states::fault::FaultClass;
+
+    #[test]
+    fn an_error_keeps_its_meaning_through_every_wrapper() {
+        let class = |error: io::Error| io_fault("disk", "read it", &error).class;
+        assert_eq!(class(io::Error::from_raw_os_error(5)), FaultClass::Hardware);
+        assert_eq!(
+            class(io::Error::other(io::Error::from_raw_os_error(16))),
+            FaultClass::Transient
+        );
+        let wrapped = fs_err::read("/proc/self/mountinfo/none").unwrap_err();
+        assert_eq!(os_code(&wrapped), Some(nix::libc::ENOTDIR));
+        assert_eq!(class(io::Error::other("said")), FaultClass::Permanent);
     }
 }

@@ -199,9 +199,11 @@ fn recognise(v: &View<'_>, iso: &[u8], zfs: bool) -> Vec<Signature> {
         add("f2fs", None, None);
     }
     if iso.get(1..6) == Some(b"CD001") {
-        let label = iso
-            .get(40..72)
-            .map(|l| String::from_utf8_lossy(l).trim().to_owned());
+        let label = iso.get(40..72).map(|l| {
+            String::from_utf8_lossy(l)
+                .trim_matches(|c: char| c == '\0' || c.is_whitespace())
+                .to_owned()
+        });
         add("iso9660", label.filter(|l| !l.is_empty()), None);
     }
     found

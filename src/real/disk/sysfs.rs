@@ -1,5 +1,5 @@
 //! Block devices as the kernel shows them in sysfs. Law: everything is looked up anew at every call; an attribute that is
-//! not there is `None`, one that cannot be read is an error; an identity comes from the kernel's own attributes, and from
+//! not there, or that a failing disk cannot give, is `None`; an identity comes from the kernel's own attributes, and from
 //! udev's database only when the kernel has none, so that it does not depend on udev having been here.
 //!
 //! Absent: opening devices (`held`), deciding (`select`).
@@ -8,10 +8,13 @@ use super::proc::{Dev, parse_dev};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::KernelPartition;
-use std::io;
+use nix::fcntl::OFlag;
+use std::io::{self, Read};
 
 /// Devices that are looked at.
 const BLOCKS_MAX: usize = 1024;
+/// Bytes of one attribute, or of /proc/self/mountinfo, that are read.
+const ATTRIBUTE_BYTES_MAX: u64 = 16 << 20;
 
 /// The places to look in; another root is for tests.
 #[derive(Debug, Clone)]
@@ -47,7 +50,7 @@ pub struct Block {
     pub model: Option<String>,
     /// Serial number, for people and for naming the disk.
     pub serial: Option<String>,
-    /// `usb`, `nvme`, `virtio`, `sata`, `mmc`, `scsi` or `virtual`.
+    /// `usb`, `nvme`, `virtio`, `sata`, `mmc` (soldered), `sd` (a card), `scsi` or `virtual`.
     pub transport: &'static str,
     /// The medium can be taken out, says the kernel.
     pub removable: bool,
@@ -97,18 +100,30 @@ impl Sysfs {
 
     /// A whole file; `None` where there is none, or where the device behind it went away or does not support it.
     pub fn text(&self, path: &str) -> io::Result<Option<String>> {
-        match fs_err::read(self.at(path)) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Ok(self
+            .bytes(path)?
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    fn bytes(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let read = super::open(&self.at(path), OFlag::O_RDONLY)
+            .and_then(|file| file.take(ATTRIBUTE_BYTES_MAX).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => Ok(Some(bytes)),
             Err(e) if gone(&e) => Ok(None),
+            Err(e) if e.raw_os_error() == Some(nix::libc::EIO) => {
+                // A failing disk must not hide the others; without its name it cannot be taken for itself.
+                tracing::warn!(path, error = %e, "attribute");
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }
 
     fn number(&self, path: &str) -> io::Result<Option<u64>> {
-        Ok(self.text(path)?.and_then(|t| match t.trim().parse() {
-            Ok(number) => Some(number),
-            Err(_) => None,
-        }))
+        // Text that is no number is no number: only I/O errors are errors here.
+        Ok(self.text(path)?.and_then(|t| t.trim().parse().ok()))
     }
 
     fn word(&self, path: &str) -> io::Result<Option<String>> {
@@ -185,7 +200,10 @@ impl Sysfs {
                 size_bytes,
                 sector_bytes,
             },
-            transport: transport(name, &hardware),
+            transport: match transport(name, &hardware) {
+                "mmc" if self.word(&format!("{base}/device/type"))?.as_deref() == Some("SD") => "sd",
+                other => other,
+            },
             removable: flag(self.number(&format!("{base}/removable"))?),
             read_only: flag(self.number(&format!("{base}/ro"))?),
             hidden: flag(self.number(&format!("{base}/hidden"))?),
@@ -264,11 +282,9 @@ impl Sysfs {
             }
         }
         if serial.is_none() {
-            let page = match fs_err::read(self.at(&format!("{base}/device/vpd_pg80"))) {
-                Ok(page) => page,
-                Err(e) if gone(&e) => vec![],
-                Err(e) => return Err(e),
-            };
+            let page = self
+                .bytes(&format!("{base}/device/vpd_pg80"))?
+                .unwrap_or_default();
             // SPC-4, unit serial number page: four bytes of header, then text.
             serial = page
                 .get(4..)
@@ -341,7 +357,7 @@ fn gone(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
     ) || matches!(
-        error.raw_os_error(),
+        super::os_code(error),
         Some(
             nix::libc::ENXIO
                 | nix::libc::ENODEV
@@ -445,7 +461,7 @@ pub fn device_number(path: &Utf8Path) -> io::Result<Option<Dev>> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 

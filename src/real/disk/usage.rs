@@ -95,7 +95,7 @@ impl Own {
 type Base = (String, Option<u32>);
 
 impl Machine {
-    /// The disks and partitions that a device lies on, itself if it lies on nothing.
+    /// The disks and partitions that a device lies on, itself included.
     fn bases(&self, name: &str, depth: usize, found: &mut BTreeSet<Base>) {
         let Some((block, partition)) = Sysfs::find_name(&self.blocks, name) else {
             return;
@@ -107,7 +107,6 @@ impl Machine {
                 for below in below {
                     self.bases(&below, depth + 1, found);
                 }
-                return;
             }
         }
         found.insert((block.name.clone(), partition.map(|p| p.kernel.number)));

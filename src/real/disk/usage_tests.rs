@@ -1,1 +1,265 @@
-mod placeholder {}
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::super::sysfs::Partition;
+use super::*;
+use crate::real::disk::own_plan;
+use landfall_states::plan::DiskIdentity;
+use landfall_states::planned::KernelPartition;
+
+const LUKS: Uuid = Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888);
+
+fn block(name: &str, minor: u32) -> Block {
+    Block {
+        name: name.into(),
+        dev: (8, minor),
+        identity: DiskIdentity {
+            wwn: None,
+            serial: Some(name.into()),
+            path: None,
+            size_bytes: 8 << 30,
+            sector_bytes: 512,
+        },
+        model: None,
+        serial: None,
+        transport: "scsi",
+        removable: false,
+        read_only: false,
+        hidden: false,
+        holders: vec![],
+        slaves: vec![],
+        loop_file: None,
+        mapping: None,
+        partitions: vec![],
+    }
+}
+
+fn disk(name: &str, minor: u32, partitions: u32) -> Block {
+    Block {
+        partitions: (1..=partitions)
+            .map(|number| Partition {
+                name: format!("{name}{number}"),
+                dev: (8, minor + number),
+                kernel: KernelPartition {
+                    number,
+                    first_lba: u64::from(number) * 2048,
+                    sectors: 2048,
+                },
+                holders: vec![],
+                partuuid: None,
+            })
+            .collect(),
+        ..block(name, minor)
+    }
+}
+
+fn mount(dev: Dev, point: &str, kind: &str) -> Mount {
+    Mount {
+        dev,
+        point: point.into(),
+        kind: kind.into(),
+        source: "x".into(),
+    }
+}
+
+fn mapping(name: &str, uuid: String, slave: &str, minor: u32) -> Block {
+    Block {
+        dev: (253, minor),
+        mapping: Some((name.into(), uuid)),
+        slaves: vec![slave.into()],
+        ..block(&format!("dm-{minor}"), 0)
+    }
+}
+
+fn own() -> Own {
+    Own {
+        partitions: vec![(1, 2048, 2048), (2, 4096, 2048)],
+        luks: vec![LUKS],
+    }
+}
+
+/// A machine with sda (two partitions) and sdb, changed by `change`; the uses of sda.
+fn uses(own: &Own, change: impl FnOnce(&mut Machine)) -> Uses {
+    let mut machine = Machine {
+        blocks: vec![disk("sda", 0, 2), disk("sdb", 16, 1)],
+        ..Machine::default()
+    };
+    change(&mut machine);
+    machine.uses(&machine.blocks[0].clone(), own, &[])
+}
+
+#[test]
+fn a_disk_at_rest_has_no_users() {
+    assert_eq!(uses(&own(), |_| ()), Uses::default());
+    // What others use is their business.
+    assert_eq!(
+        uses(&own(), |m| m.mounts.push(mount((8, 17), "/srv", "ext4"))),
+        Uses::default()
+    );
+}
+
+#[test]
+fn mounts_by_anybody_and_swap_are_uses() {
+    let mounted = uses(&own(), |m| m.mounts.push(mount((8, 2), "/srv", "ext4")));
+    assert_eq!(mounted.strangers, ["partition 2 is mounted at /srv"]);
+    let btrfs = uses(&own(), |m| {
+        m.mounts.push(Mount {
+            source: "/dev/sda2".into(),
+            ..mount((0, 40), "/srv", "btrfs")
+        });
+        m.sources.insert("/dev/sda2".into(), (8, 2));
+    });
+    assert_eq!(btrfs.strangers, ["partition 2 is mounted at /srv"]);
+    let swap = uses(&own(), |m| m.swaps.push(("/dev/sda1".into(), (8, 1))));
+    assert_eq!(swap.strangers, ["swap is on it (/dev/sda1)"]);
+}
+
+#[test]
+fn what_a_killed_run_left_is_told_apart() {
+    let left = |own: &Own, point: &str, uuid: Uuid| {
+        uses(own, |m| {
+            m.blocks[0].partitions[1].holders.push("dm-0".into());
+            m.blocks.push(mapping(
+                "cryptroot",
+                format!("CRYPT-LUKS2-{}-cryptroot", uuid.simple()),
+                "sda2",
+                0,
+            ));
+            m.mounts.push(mount((253, 0), point, "ext4"));
+            m.mounts.push(mount((8, 1), "/mnt/boot", "vfat"));
+            m.busy.extend(["sda".to_owned(), "sda1".into(), "sda2".into()]);
+        })
+    };
+    let ours = left(&own(), "/mnt", LUKS);
+    assert!(ours.strangers.is_empty(), "{:?}", ours.strangers);
+    assert_eq!(ours.own.len(), 3, "{:?}", ours.own);
+    // Another container, another mount point, or another table: strangers all.
+    assert_eq!(left(&own(), "/mnt", Uuid::nil()).strangers.len(), 2);
+    assert_eq!(left(&own(), "/srv", LUKS).strangers.len(), 1);
+    assert_eq!(left(&Own::default(), "/mnt", LUKS).strangers.len(), 3);
+    assert_eq!(left(&own(), "/mnt-other", LUKS).strangers.len(), 1);
+}
+
+#[test]
+fn something_stacked_upon_our_mapping_is_a_stranger() {
+    let found = uses(&own(), |m| {
+        m.blocks[0].partitions[1].holders.push("dm-0".into());
+        let mut ours = mapping(
+            "cryptroot",
+            format!("CRYPT-LUKS2-{}-cryptroot", LUKS.simple()),
+            "sda2",
+            0,
+        );
+        ours.holders.push("dm-1".into());
+        m.blocks.push(ours);
+        m.blocks.push(mapping("vg-root", "LVM-x".into(), "dm-0", 1));
+        m.mounts.push(mount((253, 1), "/mnt", "ext4"));
+    });
+    assert_eq!(found.strangers.len(), 2, "{found:?}");
+}
+
+#[test]
+fn the_boot_medium_is_found_through_loop_and_squashfs() {
+    let found = uses(&own(), |m| {
+        let mut squash = block("loop0", 0);
+        squash.dev = (7, 0);
+        squash.loop_file = Some("/iso/nix-store.squashfs".into());
+        m.blocks.push(squash);
+        m.loops.insert("loop0".into(), (8, 0));
+        m.mounts.push(mount((7, 0), "/nix/.ro-store", "squashfs"));
+    });
+    assert_eq!(
+        found.boot,
+        ["this system runs from it (the disk is behind /nix/.ro-store)"]
+    );
+    let iso = uses(&own(), |m| m.mounts.push(mount((8, 0), "/iso", "iso9660")));
+    assert_eq!(iso.boot.len(), 1);
+    assert_eq!(iso.strangers, ["the disk is mounted at /iso"]);
+}
+
+#[test]
+fn a_loop_device_on_a_hidden_mount_or_on_the_disk_itself_counts() {
+    let found = uses(&own(), |m| {
+        let mut squash = block("loop0", 0);
+        squash.dev = (7, 0);
+        m.blocks.push(squash);
+        m.loops.insert("loop0".into(), (8, 1));
+    });
+    assert_eq!(found.strangers, ["loop0 lies on partition 1"]);
+}
+
+#[test]
+fn holders_members_and_what_only_the_kernel_knows() {
+    let md = uses(&own(), |m| m.blocks[0].holders.push("md0".into()));
+    assert_eq!(md.strangers, ["the disk is held by md0"]);
+    let lsblk = uses(&own(), |m| {
+        m.lsblk.push(Row {
+            name: "sda2".into(),
+            above: vec!["sda".into()],
+            kind: "part".into(),
+            fstype: Some("ddf_raid_member".into()),
+            label: None,
+            model: None,
+        });
+    });
+    assert_eq!(lsblk.strangers, ["partition 2 is a member of a firmware RAID"]);
+    let busy = uses(&own(), |m| m.busy.extend(["sda".to_owned(), "sda2".into()]));
+    assert!(busy.strangers[0].contains("partition 2 is in use"), "{busy:?}");
+    assert_eq!(
+        uses(&own(), |m| m.busy.extend(["sda".to_owned()]))
+            .strangers
+            .len(),
+        1
+    );
+    // Our own mount on one partition does not hide a stranger on the other.
+    let both = uses(&own(), |m| {
+        m.mounts.push(mount((8, 1), "/mnt/boot", "vfat"));
+        m.busy.extend(["sda".to_owned(), "sda1".into(), "sda2".into()]);
+    });
+    assert_eq!((both.own.len(), both.strangers.len()), (1, 1), "{both:?}");
+    let members = Machine::default().uses(
+        &disk("sda", 0, 2),
+        &own(),
+        &[(
+            Some(2),
+            vec![Signature {
+                kind: "LVM2_member",
+                label: None,
+                member_of: Some("an LVM physical volume"),
+            }],
+        )],
+    );
+    assert_eq!(members.strangers, ["partition 2 is an LVM physical volume"]);
+}
+
+#[test]
+fn a_ring_of_devices_ends() {
+    let found = uses(&own(), |m| {
+        let mut a = mapping("a", "x".into(), "dm-1", 0);
+        a.slaves.push("sda1".into());
+        m.blocks.push(a);
+        m.blocks.push(mapping("b", "y".into(), "dm-0", 1));
+        m.mounts.push(mount((253, 1), "/srv", "ext4"));
+    });
+    assert_eq!(found.strangers, ["partition 1 is mounted at /srv"]);
+}
+
+#[test]
+fn own_ids_come_from_the_plan_and_only_with_its_table() {
+    let config = crate::real::table::tests::config(true);
+    let plans = own_plan::all(&config, &block("sda", 0).identity);
+    assert_eq!(plans.len(), 32);
+    let plan = &plans[3];
+    assert_eq!(plan.nonce, 3);
+    let own = Own::of(Some(plan), Some(plan.table.disk_guid));
+    assert_eq!((own.partitions.len(), own.luks.len()), (2, 2));
+    assert!(own.maps(&format!(
+        "CRYPT-LUKS2-{}-cryptroot",
+        plan.luks.as_ref().unwrap().id.simple()
+    )));
+    assert!(!own.maps(&format!(
+        "CRYPT-LUKS2-{}",
+        plan.luks.as_ref().unwrap().id.simple()
+    )));
+    assert_eq!(Own::of(Some(plan), Some(Uuid::nil())), Own::default());
+    assert_eq!(Own::of(None, None), Own::default());
+}

@@ -1,2 +1,120 @@
-//! The laboratory.
-fn main() {}
+//! landfall's virtual-machine laboratory: real firmware, real disks, real power cuts.
+//!
+//! It depends on nothing of landfall's, so that it can install what landfall needs to be built.
+
+mod agent;
+mod cache;
+mod closure;
+mod command;
+mod console;
+mod demo;
+mod disk;
+mod environment;
+mod forge;
+mod git;
+mod install;
+mod kit;
+mod machine;
+mod measure;
+mod proxy;
+mod qemu_line;
+mod qmp;
+mod saved_state;
+mod scenarios;
+mod selftest;
+mod setup;
+mod shell;
+mod slots;
+mod stage1;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo lab",
+    bin_name = "cargo lab",
+    about = "landfall's virtual-machine laboratory"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Install and make what the laboratory needs: host packages, QEMU, the installer environment
+    Setup,
+    /// A console in a machine with the installer environment and a blank disk; Ctrl-] leaves
+    Shell(shell::Arguments),
+    /// A real install into a UEFI machine: the power is cut in the middle, landfall resumes, the disk boots
+    Demo,
+    /// Set up, then run every test: unit, property, integration, and machines
+    Test {
+        /// Without machines
+        #[arg(long)]
+        quick: bool,
+    },
+    /// What an install costs: memory, checkpoint writes, processor time to the first question
+    Measure,
+    /// Show promises of landfall's in a machine: by name, or --all
+    Scenario {
+        /// Names
+        names: Vec<String>,
+        /// Every scenario
+        #[arg(long)]
+        all: bool,
+        /// List them
+        #[arg(long)]
+        list: bool,
+    },
+    /// Check the laboratory itself: boot, agent, console, power cut, saved state
+    Selftest,
+}
+
+fn main() -> Result<ExitCode> {
+    let Arguments { verb } = Arguments::parse();
+    match verb {
+        Verb::Setup => {
+            let lab = setup::Lab::open()?;
+            let environment = environment::Environment::open(&lab)?;
+            println!("{}", lab.qemu.version);
+            println!("installer environment with Linux {}", environment.kernel_release);
+            println!("kept in {}", lab.cache.root.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Shell(arguments) => shell::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Measure => measure::run(),
+        Verb::Demo => demo::run(),
+        Verb::Test { quick } => test::run(quick),
+        Verb::Scenario { names, all, list } => {
+            if list {
+                for scenarios::Scenario {
+                    name, shows, in_test, ..
+                } in scenarios::ALL
+                {
+                    println!(
+                        "{name:24} {shows}{}",
+                        if *in_test {
+                            ""
+                        } else {
+                            " (not in `cargo lab test`)"
+                        }
+                    );
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            let kit = kit::Kit::open()?;
+            let passed = scenarios::run(&kit, &names, all)?;
+            Ok(if passed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Verb::Selftest => selftest::run().map(|()| ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,195 @@
+//! The kernel's table of mounts, and what it means for an install. Law: pure; any text gives an answer, and a mount is known
+//! by its device number, never by the name in the table's source column.
+//!
+//! Absent: reading the table, mounting and unmounting (`mounts`).
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountEntry {
+    /// Device number of the filesystem.
+    pub device: (u64, u64),
+    /// What part of the filesystem is mounted.
+    pub root: String,
+    /// Where.
+    pub target: Utf8PathBuf,
+    /// Whether this mount or its filesystem is read-only.
+    pub read_only: bool,
+    /// Filesystem type.
+    pub kind: String,
+}
+
+/// Understands `/proc/<pid>/mountinfo` (proc(5)), in its order: a later mount lies over an earlier one.
+pub fn parse_mountinfo(text: &str) -> Result<Vec<MountEntry>, String> {
+    text.lines()
+        .map(|line| parse_mount(line).ok_or_else(|| format!("a line that cannot be understood: {line:?}")))
+        .collect()
+}
+
+fn parse_mount(line: &str) -> Option<MountEntry> {
+    let (mount, filesystem) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(2);
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let root = unescape(fields.next()?);
+    let target = unescape(fields.next()?).into();
+    let options = fields.next()?;
+    let mut rest = filesystem.split(' ');
+    let (kind, _source, super_options) = (rest.next()?.to_owned(), rest.next()?, rest.next()?);
+    let read_only = |options: &str| options.split(',').any(|option| option == "ro");
+    Some(MountEntry {
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root,
+        target,
+        read_only: read_only(options) || read_only(super_options),
+        kind,
+    })
+}
+
+/// Undoes the kernel's octal escapes (space, tab, newline, backslash).
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let raw = text.as_bytes();
+    let mut at = 0;
+    while at < raw.len() {
+        let digits = raw.get(at + 1..at + 4).filter(|d| {
+            raw[at] == b'\\' && matches!(d[0], b'0'..=b'3') && d[1..].iter().all(|b| matches!(b, b'0'..=b'7'))
+        });
+        match digits {
+            Some(d) => {
+                bytes.push((d[0] - b'0') * 64 + (d[1] - b'0') * 8 + (d[2] - b'0'));
+                at += 4;
+            }
+            None => {
+                bytes.push(raw[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What lies at a mount point, seen from our device.
+#[derive(Debug, PartialEq, Eq)]
+pub enum At {
+    /// No mount.
+    Nothing,
+    /// A mount of our device.
+    Ours {
+        /// Whether it can only be read.
+        read_only: bool,
+    },
+    /// Another device; described.
+    Foreign(String),
+}
+
+/// What lies at `target` on top, seen from `device`.
+pub fn at(table: &[MountEntry], target: &Utf8Path, device: (u64, u64)) -> At {
+    match table.iter().rfind(|m| m.target == target) {
+        None => At::Nothing,
+        Some(m) if m.device == device && m.root == "/" => At::Ours {
+            read_only: m.read_only,
+        },
+        Some(m) => At::Foreign(format!("{} {}:{}", m.kind, m.device.0, m.device.1)),
+    }
+}
+
+/// What must be unmounted, in order, to free `target`, which is ours: everything on and below it, last first. An error
+/// names a mount below it that none of our tools can have made: a real device that is ours nowhere and that nothing
+/// outside `target` has mounted.
+pub fn leftovers(
+    table: &[MountEntry],
+    target: &Utf8Path,
+    ours: &[(u64, u64)],
+) -> Result<Vec<Utf8PathBuf>, String> {
+    let mut undo = vec![];
+    for mount in table.iter().filter(|m| m.target.starts_with(target)) {
+        let known = mount.device.0 == 0
+            || ours.contains(&mount.device)
+            || table
+                .iter()
+                .any(|m| m.device == mount.device && !m.target.starts_with(target));
+        if !known {
+            return Err(format!(
+                "{} ({} on device {}:{})",
+                mount.target, mount.kind, mount.device.0, mount.device.1
+            ));
+        }
+        undo.push(mount.target.clone());
+    }
+    undo.reverse();
+    Ok(undo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TABLE: &str = "\
+22 1 8:18 / / rw,relatime shared:1 - ext4 /dev/sdb2 rw
+23 22 0:21 / /proc rw,nosuid shared:12 - proc proc rw
+30 22 8:2 / /mnt rw,noatime - ext4 /dev/sda2 rw,errors=remount-ro
+31 30 8:1 / /mnt/boot rw - vfat /dev/sda1 rw
+32 30 0:5 / /mnt/dev rw - devtmpfs udev rw
+33 32 0:24 / /mnt/dev/pts rw - devpts devpts rw
+34 30 8:18 /etc/resolv.conf /mnt/etc/resolv.conf ro - ext4 /dev/sdb2 rw
+35 22 7:0 / /media/a\\040b ro - squashfs /dev/loop0 ro
+";
+    const OURS: [(u64, u64); 2] = [(8, 1), (8, 2)];
+
+    #[test]
+    fn the_kernels_table_is_understood() {
+        let table = parse_mountinfo(TABLE).unwrap();
+        assert_eq!(table.len(), 8);
+        assert_eq!(table[7].target, "/media/a b");
+        assert!(table[7].read_only && !table[2].read_only);
+        assert_eq!(table[6].root, "/etc/resolv.conf");
+        assert!(parse_mountinfo("garbage").is_err());
+        // The one of this machine.
+        let here = fs_err::read("/proc/self/mountinfo").unwrap();
+        let here = parse_mountinfo(&String::from_utf8_lossy(&here)).unwrap();
+        assert!(here.iter().any(|m| m.target == "/"));
+    }
+
+    #[test]
+    fn ours_is_told_from_foreign() {
+        let table = parse_mountinfo(TABLE).unwrap();
+        let mnt = Utf8Path::new("/mnt");
+        assert_eq!(at(&table, mnt, (8, 2)), At::Ours { read_only: false });
+        assert!(matches!(at(&table, mnt, (8, 34)), At::Foreign(_)));
+        assert_eq!(at(&table, Utf8Path::new("/mn"), (8, 2)), At::Nothing);
+    }
+
+    #[test]
+    fn what_a_killed_child_left_is_undone_last_first() {
+        let table = parse_mountinfo(TABLE).unwrap();
+        let undo = leftovers(&table, Utf8Path::new("/mnt"), &OURS).unwrap();
+        let expected = [
+            "/mnt/etc/resolv.conf",
+            "/mnt/dev/pts",
+            "/mnt/dev",
+            "/mnt/boot",
+            "/mnt",
+        ];
+        assert_eq!(undo, expected.map(Utf8PathBuf::from));
+    }
+
+    #[test]
+    fn a_disk_that_somebody_mounted_in_the_target_is_left_alone() {
+        let table =
+            parse_mountinfo(&format!("{TABLE}36 30 8:33 / /mnt/usb rw - vfat /dev/sdc1 rw\n")).unwrap();
+        let fault = leftovers(&table, Utf8Path::new("/mnt"), &OURS).unwrap_err();
+        assert!(fault.contains("/mnt/usb"), "{fault}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_table_is_borne(text in "[0-9a-z/: ,\\\\-]{0,80}") {
+            // Either answer is fine; a panic is not.
+            let understood = parse_mountinfo(&text).is_ok();
+            prop_assert!(understood || !text.is_empty());
+            unescape(&text);
+        }
+    }
+}

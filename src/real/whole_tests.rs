@@ -1,0 +1,223 @@
+//! Table, ESP, slots, LUKS, filesystems, attaching, landing: on a whole disk that is there to be erased. For a virtual machine
+//! with vfat and device-mapper: `LANDFALL_TEST_DISK=vdb LANDFALL_TEST_LUKS=1 <test binary> --ignored whole_disk`.
+
+use crate::config::{Config, Keys};
+use crate::event::Reporter;
+use crate::real::disk::HeldDisk;
+use crate::real::luks;
+use crate::real::mounts::{Attach, Attached};
+use crate::real::secrets::Vault;
+use crate::real::stop::Stop;
+use crate::real::{Real, command::Program};
+use crate::world::Perform;
+use camino::Utf8Path;
+use fs_err as fs;
+use landfall_states::consent::{Consent, ConsentBy};
+use landfall_states::fault::FaultClass;
+use landfall_states::plan::*;
+use landfall_states::planned::Planned;
+use landfall_states::provisioned::Land;
+use landfall_states::{Step, Verdict};
+use std::time::Instant;
+
+fn real(disk: &str, with_luks: bool) -> Real {
+    let config: Config = ron::from_str(&format!(
+        "Config(host: \"web\", labels: Labels(efi: \"ESP-WEB\", root: \"root-web\", luks: Some(\"luks-web\"), swap: Some(\"swap-web\")), \
+         luks: Luks(enable: {with_luks}, mapper_name: \"cryptroot\", iteration_time_ms: 100), \
+         repository: RepositoryConfig(remote: Some(\"https://forge.example/o/r\")), system: Flake)"
+    ))
+    .unwrap();
+    assert_eq!(config.keys, Keys::default());
+    let held = HeldDisk::open_name(disk).unwrap();
+    let layout = Layout {
+        esp_label: "ESP-WEB".parse().unwrap(),
+        esp_size: "300M".parse().unwrap(),
+        root_label: "root-web".parse().unwrap(),
+        luks_label: with_luks.then(|| "luks-web".parse().unwrap()),
+        swap: Some(("swap-web".parse().unwrap(), "64M".parse().unwrap())),
+        machine: Machine::X86_64,
+    };
+    let payload = Payload {
+        repository: Repository {
+            source: RepositorySource::Remote("https://forge.example/o/r".parse().unwrap()),
+            reference: Reference::Default,
+            clone_path: "/mnt/nix-config".parse().unwrap(),
+        },
+        system: SystemSource::Flake,
+    };
+    let plan = Plan::derive(
+        &"web".parse().unwrap(),
+        &layout,
+        &payload,
+        &held.identify().unwrap(),
+        0,
+    )
+    .unwrap();
+    let mut vault = Vault::default();
+    vault.set_passphrase(with_luks.then(|| "correct horse".into()));
+    Real {
+        config,
+        reporter: Reporter::default(),
+        stop: Stop::never(),
+        plan: Some(plan),
+        held: Some(held),
+        attached: Attached::default(),
+        vault,
+    }
+}
+
+/// Look, judge, act, look. Tells how often it acted.
+async fn go<S: Step>(real: &mut Real, mut action: S, consent: impl Fn(&mut S, Consent)) -> (S::Proof, u32)
+where
+    Real: Perform<S>,
+{
+    let mut acted = 0;
+    for _ in 0..4 {
+        let begun = Instant::now();
+        let facts = real.observe(&action).await.unwrap();
+        eprintln!(
+            "{} {} ms: {facts:?}",
+            action.describe(),
+            begun.elapsed().as_millis()
+        );
+        match action.judge(&facts) {
+            Verdict::Done(proof) => return (proof, acted),
+            Verdict::NeedsConsent(erasure) => {
+                let given = Consent::to(&erasure, ConsentBy::Person).unwrap();
+                consent(&mut action, given);
+            }
+            Verdict::Refuse(fault) => panic!("{fault}"),
+            Verdict::Todo(order) => {
+                acted += 1;
+                let begun = Instant::now();
+                real.perform(&action, order).await.unwrap();
+                eprintln!("acted {} ms", begun.elapsed().as_millis());
+            }
+        }
+    }
+    panic!("no end");
+}
+
+async fn shell(what: &str) -> String {
+    let ended = Program::new("sh")
+        .args(["-c", what])
+        .run(&Reporter::default(), &Stop::never())
+        .await
+        .unwrap();
+    assert!(ended.success(), "{what}: {}", ended.how());
+    ended.stdout
+}
+
+async fn to_formatted(real: &mut Real) -> u32 {
+    let plan = real.plan.clone().unwrap();
+    let mut all = 0;
+    let state = Planned::new(plan, "a".repeat(40).parse().unwrap(), None, false);
+    let (proof, acted) = go(real, state.action(None), |a, c| a.consent = Some(c)).await;
+    all += acted;
+    let state = state.advance(proof);
+    let (proof, acted) = go(real, state.action(None), |a, c| a.consent = Some(c)).await;
+    all += acted;
+    let state = state.advance(proof);
+    let (proof, acted) = go(real, state.action(None), |a, c| a.consent = Some(c)).await;
+    all += acted;
+    let state = state.advance(proof);
+    let (proof, acted) = go(real, state.action(None), |a, c| a.consent = Some(c)).await;
+    all += acted;
+    state.advance(proof);
+    all
+}
+
+#[test]
+#[ignore = "erases the disk named by LANDFALL_TEST_DISK"]
+fn whole_disk() {
+    let Ok(disk) = std::env::var("LANDFALL_TEST_DISK") else {
+        eprintln!("skipped: LANDFALL_TEST_DISK names no disk");
+        return;
+    };
+    let with_luks = std::env::var_os("LANDFALL_TEST_LUKS").is_some();
+    let vfat = fs::read_to_string("/proc/filesystems").unwrap().contains("vfat");
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        luks::no_core_files().unwrap();
+        let mut r = real(&disk, with_luks);
+        assert!(to_formatted(&mut r).await >= 3);
+        // Once more: everything is found.
+        assert_eq!(to_formatted(&mut r).await, 0);
+
+        // Slots: mounted where vfat is known, raw where not (rule 18).
+        for (which, fill) in [(0, b'a'), (1, b'b'), (0, b'c')] {
+            let begun = Instant::now();
+            r.write_slot_on_esp(which, &[fill; 4096]).await.unwrap();
+            eprintln!("slot {which} written in {} ms", begun.elapsed().as_millis());
+            assert_eq!(r.read_slot_on_esp(which).await.unwrap(), [fill; 4096]);
+        }
+        if !vfat {
+            eprintln!("no vfat here: attaching the target is not tried");
+            r.release().await.unwrap();
+            return;
+        }
+        assert!(fs::read_to_string("/proc/self/mountinfo").unwrap().contains("/run/landfall/esp"));
+
+        r.attach(Attach::Target).await.unwrap();
+        r.attach(Attach::Target).await.unwrap();
+        fs::write("/mnt/boot/x", "x").unwrap();
+        shell("mount --make-rshared / && mkdir -p /mnt/proc /mnt/dev /mnt/nix-config && mount -t proc proc /mnt/proc && mount --rbind /dev /mnt/dev").await;
+        shell("cd /mnt/nix-config && git init -q && git -c user.name=x -c user.email=x@x commit -q --allow-empty -m x").await;
+        r.write_slot_on_esp(1, &[b'd'; 4096]).await.unwrap();
+
+        // A killed run: another process finds all of it attached, and takes it over.
+        drop(r);
+        let mut r = real(&disk, with_luks);
+        eprintln!("left over: {:?}", r.attached_now().await.unwrap());
+        r.attach(Attach::Target).await.unwrap();
+        assert_eq!(to_formatted(&mut r).await, 0, "looking at what is attached");
+        r.release().await.unwrap();
+        assert_eq!(r.attached_now().await.unwrap(), Vec::<String>::new());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(" /mnt") && !mounts.contains("/run/landfall"), "{mounts}");
+        assert!(!Utf8Path::new("/dev/mapper/cryptroot").exists());
+        assert!(mounts.contains(" /dev/pts "), "unmounting a bind mount reached its source: {mounts}");
+
+        // What is not ours is left alone.
+        shell("mount -t tmpfs other /mnt").await;
+        let fault = r.attach(Attach::Target).await.unwrap_err();
+        eprintln!("{fault}; {}", fault.next);
+        assert_eq!(fault.class, FaultClass::NeedsChange);
+        r.release().await.unwrap();
+        shell("mountpoint -q /mnt && umount /mnt").await;
+        if with_luks {
+            shell("dmsetup create cryptroot --table '0 8 zero'").await;
+            let fault = r.attach(Attach::Container).await.unwrap_err();
+            eprintln!("{fault}; {}", fault.next);
+            assert_eq!(fault.class, FaultClass::NeedsChange);
+            shell("dmsetup info cryptroot && dmsetup remove cryptroot").await;
+            r.vault.set_passphrase(Some("wrong".into()));
+            let fault = r.attach(Attach::Container).await.unwrap_err();
+            eprintln!("{fault}; {}", fault.next);
+            assert_eq!(fault.class, FaultClass::NeedsChange);
+            r.vault.set_passphrase(Some("correct horse".into()));
+        }
+
+        // An ESP that was not unmounted keeps its slots.
+        let esp = r.partition(Role::Esp).await.unwrap();
+        shell(&format!("printf '\\001' | dd of={esp} bs=1 seek=65 conv=notrunc,fsync 2>/dev/null")).await;
+        r.attach(Attach::Checkpoint).await.unwrap();
+        assert_eq!(r.read_slot_on_esp(1).await.unwrap(), [b'd'; 4096]);
+        assert_eq!(r.read_slot_on_esp(0).await.unwrap(), [b'c'; 4096]);
+
+        fs::create_dir_all("/run/landfall").unwrap();
+        fs::write("/run/landfall/log.jsonl", "{\"event\":\"reached\",\"phase\":\"Anchored\",\"took_ms\":7}\n").unwrap();
+        let land = Land {
+            install: r.plan.as_ref().unwrap().install,
+            system: "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".parse().unwrap(),
+        };
+        let (_, acted) = go(&mut r, land.clone(), |_, _| unreachable!()).await;
+        assert_eq!(acted, 1);
+        let (_, acted) = go(&mut r, land, |_, _| unreachable!()).await;
+        assert_eq!(acted, 0);
+        r.attach(Attach::TargetReadOnly).await.unwrap();
+        eprintln!("{}", fs::read_to_string("/mnt/var/log/landfall/receipt.ron").unwrap());
+        r.release().await.unwrap();
+        assert!(r.is_flushed());
+        eprintln!("{}", shell(&format!("fsck.vfat -n {esp}")).await);
+    });
+}

@@ -1,0 +1,162 @@
+//! The real world as the driver sees it: every trait of [`crate::world`], put together from the files beside this one.
+//! Law: nothing is decided here.
+
+use super::esp::store_mount;
+use super::{RUN_DIR, Real, ask, disk, preflight};
+use crate::event::Event;
+use crate::world::{Media, Survey, World};
+use camino::Utf8Path;
+use fs_err as fs;
+use landfall_states::Phase;
+use landfall_states::consent::{Consent, Erasure};
+use landfall_states::fault::Fault;
+use landfall_states::names::Revision;
+use landfall_states::plan::{Payload, Plan, Role};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+/// The record of this boot.
+pub const TMPFS_RECORD: &str = "/run/landfall/checkpoint";
+
+impl Media for Real {
+    async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+        match fs::read(TMPFS_RECORD) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(super::block::io_fault(TMPFS_RECORD, &e)),
+        }
+    }
+
+    async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let fault = |e: std::io::Error| super::block::io_fault(TMPFS_RECORD, &e);
+        fs::create_dir_all(RUN_DIR).map_err(fault)?;
+        // A kill between the two calls leaves the former record whole.
+        let beside = format!("{TMPFS_RECORD}.new");
+        let mut file = fs::OpenOptions::new();
+        file.write(true).create(true).truncate(true);
+        file.options_mut().mode(0o600);
+        file.open(&beside)
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(fault)?;
+        fs::rename(&beside, TMPFS_RECORD).map_err(fault)
+    }
+
+    async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
+        self.write_slot_on_esp(which, bytes).await
+    }
+
+    async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
+        self.read_slot_on_esp(which).await
+    }
+}
+
+impl World for Real {
+    async fn survey(&mut self) -> Result<Survey, Fault> {
+        disk::survey(self).await
+    }
+
+    async fn preflight(
+        &mut self,
+        plan: &Plan,
+        payload: &Payload,
+        pinned: Option<&Revision>,
+        fresh: bool,
+    ) -> Result<Revision, Fault> {
+        preflight::preflight(self, plan, payload, pinned, fresh).await
+    }
+
+    async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
+        let held = disk::HeldDisk::hold(&plan.disk)?;
+        self.reporter.tell(Event::DiskChosen {
+            device: held.device().to_string(),
+            identity: plan.disk.to_string(),
+            why: "it is the plan's disk".into(),
+        });
+        self.held = Some(held);
+        self.plan = Some(plan.clone());
+        Ok(())
+    }
+
+    async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
+        ask::consent(self, erasure).await
+    }
+
+    async fn release(&mut self) -> Result<(), Fault> {
+        if !self.has_partitions().await? {
+            return Ok(());
+        }
+        let detached = self.detach().await;
+        let flushed = self.flush_devices().await;
+        detached.and(flushed)
+    }
+
+    async fn close(&mut self) -> Result<(), Fault> {
+        if !self.has_partitions().await? {
+            return Ok(());
+        }
+        let detached = self.detach_esp().await;
+        let flushed = self.flush_devices().await;
+        match fs::remove_dir(store_mount()) {
+            Ok(()) => {}
+            // A mount point that is still in use, or was never made, is no fault of the install's.
+            Err(e) => tracing::debug!(error = %e, "mount point stays"),
+        }
+        detached.and(flushed)
+    }
+
+    fn boot_id(&self) -> String {
+        // Without it, every run counts as another boot, which makes recovery stricter, not laxer.
+        fs::read_to_string(Utf8Path::new("/proc/sys/kernel/random/boot_id"))
+            .map(|id| id.trim().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn now_ms(&self) -> u64 {
+        crate::clock::since_boot_ms()
+    }
+
+    async fn sleep(&mut self, wait: Duration) -> Result<(), Fault> {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = self.stop.requested() => Err(self.stop.fault()),
+        }
+    }
+
+    fn seed(&self) -> u64 {
+        u64::from(std::process::id()) ^ self.now_ms()
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stop.is_requested()
+    }
+
+    fn tell(&self, event: Event) {
+        self.reporter.tell(event);
+    }
+
+    fn heartbeat(&self, phase: Phase) {
+        tracing::debug!(%phase, "between steps");
+    }
+}
+
+impl Real {
+    /// Whether the plan's partitions are there, so that something of the install could be attached.
+    async fn has_partitions(&self) -> Result<bool, Fault> {
+        if self.plan.is_none() || self.held.is_none() {
+            return Ok(false);
+        }
+        // Asked without waiting: a disk that has no partitions yet will not get them now.
+        if self.disk()?.kernel_view()?.is_empty() {
+            return if self.is_flushed() {
+                Ok(false)
+            } else {
+                Err(Fault::hardware(
+                    self.disk()?.what(),
+                    "its partitions are gone while the install was under way",
+                ))
+            };
+        }
+        self.partition(Role::Esp).await.map(|_| true)
+    }
+}

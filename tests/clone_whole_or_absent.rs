@@ -1,0 +1,467 @@
+//! Promise: the configuration repository is cloned at exactly the pinned revision, whole or not at all, from any remote or
+//! bundle; a cut-off transfer is gone on with; what landfall did not make is left alone. With real Git, over `file://`,
+//! `git daemon` on the loopback, and a proxy that cuts connections off.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall::event::Reporter;
+use landfall::real::git::Access;
+use landfall::real::hands::Hands;
+use landfall::real::repository::{observe_clone, perform_clone, resolve_with};
+use landfall::real::stop::Stop;
+use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use landfall_states::names::Revision;
+use landfall_states::plan::{InstallId, Reference, Repository, RepositorySource};
+use landfall_states::{Step, Verdict};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+struct Place {
+    _keep: tempfile::TempDir,
+    dir: Utf8PathBuf,
+    hands: Hands,
+    access: Access,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn git(dir: &Utf8Path, args: &[&str]) -> String {
+    let out = Command::new("git")
+        .arg("-C")
+        .arg(dir)
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.invalid",
+            "-c",
+            "commit.gpgsign=false",
+        ])
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+impl Place {
+    /// A remote `origin` with two commits on `trunk` and a branch `dev`; `None` without Git.
+    fn new() -> Option<Self> {
+        if Command::new("git").arg("--version").output().is_err() {
+            println!("skipped: git is not installed");
+            return None;
+        }
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        let origin = dir.join("origin");
+        fs_err::create_dir_all(&origin).unwrap();
+        git(&origin, &["init", "-q", "-b", "trunk"]);
+        for n in ["one", "two"] {
+            fs_err::write(origin.join("flake.nix"), format!("# {n}\n")).unwrap();
+            // Bytes that do not compress, from a xorshift generator.
+            let mut x = 0x9E37_79B9_7F4A_7C15_u64 + n.len() as u64 + u64::from(n.as_bytes()[0]);
+            let noise: Vec<u8> = std::iter::repeat_with(|| {
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                (x >> 32) as u8
+            })
+            .take(200_000)
+            .collect();
+            fs_err::write(origin.join(format!("noise-{n}")), noise).unwrap();
+            git(&origin, &["add", "-A"]);
+            git(&origin, &["commit", "-q", "-m", n]);
+        }
+        git(&origin, &["branch", "dev", "HEAD~1"]);
+        Some(Place {
+            _keep: keep,
+            dir,
+            hands: Hands::new(Reporter::default(), Stop::never()),
+            access: Access {
+                key: None,
+                known_hosts: None,
+                connect_s: 5,
+                stall_s: 5,
+            },
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+        })
+    }
+
+    fn origin(&self) -> Utf8PathBuf {
+        self.dir.join("origin")
+    }
+
+    fn path(&self) -> Utf8PathBuf {
+        self.dir.join("mnt/nix-config")
+    }
+
+    fn repository(&self, url: &str, reference: Reference) -> Repository {
+        Repository {
+            source: RepositorySource::Remote(url.parse().unwrap()),
+            reference,
+            clone_path: "/mnt/nix-config".parse().unwrap(),
+        }
+    }
+
+    fn here(&self, reference: Reference) -> Repository {
+        self.repository(&format!("file://{}", self.origin()), reference)
+    }
+
+    fn resolve(&self, repository: &Repository) -> Result<Revision, Fault> {
+        let scratch = self.dir.join("run");
+        self.runtime
+            .block_on(resolve_with(&self.hands, &self.access, repository, &scratch))
+    }
+
+    fn action(&self, repository: Repository, revision: Revision) -> CloneConfiguration {
+        CloneConfiguration {
+            install: install(),
+            repository,
+            revision,
+        }
+    }
+
+    fn observe(&self) -> CloneFacts {
+        self.runtime
+            .block_on(observe_clone(&self.hands, &self.access, &self.path()))
+            .unwrap()
+    }
+
+    /// Look, judge, act, look, judge.
+    fn clone(&self, action: &CloneConfiguration) -> Result<(), Fault> {
+        match action.judge(&self.observe()) {
+            Verdict::Done(_) => return Ok(()),
+            Verdict::Todo(order) => self.perform(&order)?,
+            Verdict::Refuse(fault) => return Err(fault),
+            Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
+        }
+        let facts = self.observe();
+        assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
+        let beside: Vec<String> = fs_err::read_dir(self.path().parent().unwrap())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(beside, ["nix-config"], "nothing is left beside");
+        Ok(())
+    }
+
+    fn perform(&self, order: &CloneOrder) -> Result<(), Fault> {
+        self.runtime
+            .block_on(perform_clone(&self.hands, &self.access, order, &self.path()))
+    }
+
+    fn daemon(&self) -> Daemon {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        // The program itself: `git daemon` would leave it behind when killed.
+        let programs = git(&self.dir, &["--exec-path"]);
+        let child = Command::new(format!("{programs}/git-daemon"))
+            .args([
+                "--export-all",
+                "--reuseaddr",
+                "--listen=127.0.0.1",
+                &format!("--port={port}"),
+            ])
+            .arg(format!("--base-path={}", self.dir))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Daemon { child, port };
+        for _ in 0..200 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return daemon;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(25));
+        }
+        panic!("git daemon did not come up");
+    }
+}
+
+struct Daemon {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Forwards connections and cuts each off after so many bytes from the server.
+fn cutting_proxy(to: u16, bytes_max: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().take(20) {
+            let mut client = client.unwrap();
+            let mut server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let (mut up_from, mut up_to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut up_from, &mut up_to));
+            let mut left = bytes_max;
+            let mut buffer = [0; 1024];
+            while left > 0 {
+                let Ok(n) = server.read(&mut buffer) else { break };
+                if n == 0 || client.write_all(&buffer[..n]).is_err() {
+                    break;
+                }
+                left = left.saturating_sub(n);
+            }
+            for side in [&client, &server] {
+                let _gone_already = side.shutdown(std::net::Shutdown::Both);
+            }
+        }
+    });
+    port
+}
+
+fn install() -> InstallId {
+    ron::from_str("\"6c616e64-6661-5c6c-8000-6e69786f7321\"").unwrap()
+}
+
+fn branch(name: &str) -> Reference {
+    Reference::Branch(name.parse().unwrap())
+}
+
+#[test]
+fn the_default_branch_is_pinned_cloned_and_tracked() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    assert_eq!(revision.as_str(), git(&place.origin(), &["rev-parse", "trunk"]));
+    place.clone(&place.action(repository, revision)).unwrap();
+    assert_eq!(
+        git(&place.path(), &["rev-parse", "--abbrev-ref", "HEAD"]),
+        "trunk"
+    );
+    assert_eq!(
+        git(&place.path(), &["rev-parse", "--abbrev-ref", "@{upstream}"]),
+        "origin/trunk"
+    );
+    assert_eq!(
+        git(&place.path(), &["rev-list", "--count", "HEAD"]),
+        "2",
+        "with its history"
+    );
+}
+
+#[test]
+fn a_branch_that_moved_on_leaves_the_pinned_revision() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    git(&place.origin(), &["commit", "-q", "--allow-empty", "-m", "three"]);
+    place.clone(&place.action(repository, revision.clone())).unwrap();
+    assert_eq!(git(&place.path(), &["rev-parse", "HEAD"]), revision.as_str());
+    assert_eq!(
+        git(&place.path(), &["rev-parse", "--abbrev-ref", "HEAD"]),
+        "trunk"
+    );
+}
+
+#[test]
+fn tags_and_exact_revisions() {
+    let Some(place) = Place::new() else { return };
+    git(&place.origin(), &["tag", "-a", "-m", "v", "v1", "dev"]);
+    let dev = git(&place.origin(), &["rev-parse", "dev"]);
+    let repository = place.here(branch("v1"));
+    assert_eq!(place.resolve(&repository).unwrap().as_str(), dev);
+    place
+        .clone(&place.action(repository, dev.parse().unwrap()))
+        .unwrap();
+
+    // In no branch any more, but still served when asked for by name.
+    git(
+        &place.origin(),
+        &["config", "uploadpack.allowAnySHA1InWant", "true"],
+    );
+    git(&place.origin(), &["checkout", "-q", "--detach"]);
+    git(&place.origin(), &["commit", "-q", "--allow-empty", "-m", "loose"]);
+    let loose: Revision = git(&place.origin(), &["rev-parse", "HEAD"]).parse().unwrap();
+    git(&place.origin(), &["checkout", "-q", "trunk"]);
+    let exact = place.here(Reference::Revision(loose.clone()));
+    assert_eq!(place.resolve(&exact).unwrap(), loose);
+    place.clone(&place.action(exact, loose)).unwrap();
+
+    let gone: Revision = "1".repeat(40).parse().unwrap();
+    let fault = place.resolve(&place.here(Reference::Revision(gone))).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    let fault = place.resolve(&place.here(branch("nowhere"))).unwrap_err();
+    assert!(
+        fault.why.contains("nowhere") && fault.why.contains("trunk"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn a_pinned_revision_that_vanished_is_named_with_what_is_there_now() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    git(&place.origin(), &["commit", "-q", "--amend", "-m", "rewritten"]);
+    git(&place.origin(), &["reflog", "expire", "--expire=now", "--all"]);
+    git(&place.origin(), &["gc", "-q", "--prune=now"]);
+    let now = git(&place.origin(), &["rev-parse", "trunk"]);
+    let fault = place
+        .clone(&place.action(repository, revision.clone()))
+        .unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    assert!(
+        fault.what.contains(revision.as_str()) && fault.why.contains(&now),
+        "{fault}"
+    );
+    assert_eq!(place.observe(), CloneFacts::Absent);
+}
+
+#[test]
+fn leftovers_are_gone_on_with_and_damage_is_replaced() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    // Cut off before the mark, and in the middle of Git's own files.
+    for leftover in [&[][..], &["init", "-q", "."]] {
+        let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+        fs_err::create_dir_all(&partial).unwrap();
+        fs_err::write(partial.join("half"), "").unwrap();
+        if !leftover.is_empty() {
+            git(&partial, leftover);
+        }
+        place.clone(&action).unwrap();
+        assert!(!place.path().join("half").exists());
+        fs_err::remove_dir_all(place.path()).unwrap();
+    }
+    place.clone(&action).unwrap();
+    // A file that a power cut emptied.
+    fs_err::write(place.path().join("flake.nix"), "").unwrap();
+    assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if !flaws.is_empty()));
+    place.clone(&action).unwrap();
+    // A pack that a power cut damaged.
+    for entry in fs_err::read_dir(place.path().join(".git/objects/pack")).unwrap() {
+        let pack = entry.unwrap().path();
+        if pack.extension().is_some_and(|e| e == "pack") {
+            fs_err::remove_file(&pack).unwrap();
+            fs_err::write(&pack, "").unwrap();
+        }
+    }
+    assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if !flaws.is_empty()));
+    place.clone(&action).unwrap();
+    // Cut off between the two renames.
+    let old = Utf8PathBuf::from(format!("{}.landfall-old", place.path()));
+    fs_err::rename(place.path(), &old).unwrap();
+    place.clone(&action).unwrap();
+}
+
+#[test]
+fn what_we_did_not_make_is_left_alone() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    fs_err::create_dir_all(place.path()).unwrap();
+    assert_eq!(
+        place.observe(),
+        CloneFacts::Absent,
+        "an empty directory is nothing"
+    );
+    fs_err::write(place.path().join("precious"), "x").unwrap();
+    assert_eq!(place.clone(&action).unwrap_err().class, FaultClass::Unsafe);
+    git(&place.path(), &["init", "-q"]);
+    assert_eq!(place.clone(&action).unwrap_err().class, FaultClass::Unsafe);
+    assert_eq!(
+        fs_err::read_to_string(place.path().join("precious")).unwrap(),
+        "x"
+    );
+}
+
+#[test]
+fn a_bundle_needs_no_network_and_keeps_the_remote() {
+    let Some(place) = Place::new() else { return };
+    let file = place.dir.join("config.bundle");
+    git(
+        &place.origin(),
+        &["bundle", "create", "-q", file.as_str(), "--all"],
+    );
+    let repository = Repository {
+        source: RepositorySource::Bundle {
+            file: file.to_string(),
+            origin: Some("git+ssh://git@forge.example/o/r".parse().unwrap()),
+        },
+        reference: branch("trunk"),
+        clone_path: "/mnt/nix-config".parse().unwrap(),
+    };
+    let revision = place.resolve(&repository).unwrap();
+    place.clone(&place.action(repository.clone(), revision)).unwrap();
+    assert_eq!(
+        git(&place.path(), &["remote", "get-url", "origin"]),
+        "ssh://git@forge.example/o/r"
+    );
+    let mut bytes = fs_err::read(&file).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    fs_err::write(&file, bytes).unwrap();
+    assert!(
+        place.resolve(&repository).is_err(),
+        "a torn bundle is refused before anything is wiped"
+    );
+}
+
+#[test]
+fn a_transfer_that_is_cut_off_is_transient_and_ends_well_later() {
+    let Some(place) = Place::new() else { return };
+    let daemon = place.daemon();
+    let url = |port: u16| format!("git://127.0.0.1:{port}/origin");
+    let direct = place.repository(&url(daemon.port), Reference::Default);
+    let revision = place.resolve(&direct).unwrap();
+    for bytes in [0, 40, 1_000, 60_000] {
+        let cut = place.repository(&url(cutting_proxy(daemon.port, bytes)), Reference::Default);
+        let fault = place.clone(&place.action(cut, revision.clone())).unwrap_err();
+        assert_eq!(
+            fault.class,
+            FaultClass::Transient,
+            "cut after {bytes} bytes: {fault}"
+        );
+        assert_eq!(place.observe(), CloneFacts::Absent);
+    }
+    let none = place.repository(
+        &format!("git://127.0.0.1:{}/nothing", daemon.port),
+        Reference::Default,
+    );
+    assert_eq!(place.resolve(&none).unwrap_err().class, FaultClass::Permanent);
+    place.clone(&place.action(direct.clone(), revision)).unwrap();
+    drop(daemon);
+    assert_eq!(place.resolve(&direct).unwrap_err().class, FaultClass::Transient);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_given_up() {
+    let Some(mut place) = Place::new() else { return };
+    place.access.stall_s = 1;
+    place.access.connect_s = 1;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let silent: Vec<_> = listener.incoming().take(2).collect();
+        std::thread::sleep(std::time::Duration::from_secs(60));
+        drop(silent);
+    });
+    let begun = std::time::Instant::now();
+    let fault = place
+        .resolve(&place.repository(&format!("git://127.0.0.1:{port}/r"), Reference::Default))
+        .unwrap_err();
+    assert_eq!(fault.class, FaultClass::Transient, "{fault}");
+    assert!(begun.elapsed().as_secs() < 40);
+}

@@ -1,0 +1,192 @@
+//! Promise: keys reach their place with the owner and mode that were asked for, looked up in the target; no symbolic link
+//! of the target leads a key out of it; the clone and what leads to it belong to the target's user.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+use camino::Utf8PathBuf;
+use landfall::config::Config;
+use landfall::real::provision::{Account, observe, parse_passwd, perform, wanted};
+use landfall::real::secrets::Vault;
+use landfall_states::fault::FaultClass;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+struct Target {
+    _keep: tempfile::TempDir,
+    root: Utf8PathBuf,
+    vault: Vault,
+}
+
+fn config(user: Option<&str>) -> Config {
+    let user = user.map_or("null".to_owned(), |u| format!("{u:?}"));
+    serde_json::from_str(&format!(
+        r#"{{ "host": "web", "labels": {{ "efi": "ESP", "root": "root" }},
+            "repository": {{ "remote": "/r", "clone_path": "/mnt/home/op/conf/nix" }}, "system": "Flake",
+            "target_user": {user}, "extra_mount_dirs": ["/home/op/data", "/persist"],
+            "keys": {{ "deploy_key": true, "age_identity": true }} }}"#
+    ))
+    .unwrap()
+}
+
+impl Target {
+    fn new() -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        let credentials = root.join("credentials");
+        fs_err::create_dir_all(&credentials).unwrap();
+        fs_err::write(credentials.join("landfall.deploy-key"), "deploy canary\n").unwrap();
+        fs_err::write(credentials.join("landfall.age-identity"), "age canary\n").unwrap();
+        let mut vault = Vault::default();
+        vault.take_from(&credentials, "landfall.").unwrap();
+        let root = root.join("mnt");
+        fs_err::create_dir_all(root.join("etc")).unwrap();
+        fs_err::create_dir_all(root.join("home/op/conf/nix/.git")).unwrap();
+        fs_err::write(root.join("home/op/conf/nix/.git/config"), "").unwrap();
+        fs_err::os::unix::fs::symlink("/etc/passwd", root.join("home/op/conf/nix/link")).unwrap();
+        fs_err::write(
+            root.join("etc/passwd"),
+            "root:x:0:0:r:/root:/bin/sh\nop:x:1234:56:O:/home/op:/bin/sh\n",
+        )
+        .unwrap();
+        Target {
+            _keep: keep,
+            root,
+            vault,
+        }
+    }
+
+    fn place(&self, config: &Config) -> usize {
+        let wanted = wanted(config, &self.vault, &self.root).unwrap();
+        let facts = observe(&self.root, &wanted).unwrap();
+        let paths: Vec<_> = facts
+            .placed
+            .iter()
+            .filter(|p| !p.flaws.is_empty())
+            .map(|p| p.path.clone())
+            .collect();
+        perform(&self.root, &wanted, &paths).unwrap();
+        let again = observe(&self.root, &wanted).unwrap();
+        assert!(again.placed.iter().all(|p| p.flaws.is_empty()), "{again:?}");
+        paths.len()
+    }
+
+    fn stat(&self, path: &str) -> (u32, u32, u32) {
+        let m = fs_err::symlink_metadata(self.root.join(path)).unwrap();
+        (m.mode() & 0o7777, m.uid(), m.gid())
+    }
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        println!("skipped: only root may change owners");
+    }
+    root
+}
+
+#[test]
+fn keys_and_owners_of_a_user() {
+    if !is_root() {
+        return;
+    }
+    let target = Target::new();
+    assert!(target.place(&config(Some("op"))) > 0);
+    assert_eq!(target.stat("home/op/.ssh"), (0o700, 1234, 56));
+    assert_eq!(target.stat("home/op/.ssh/id_ed25519"), (0o600, 1234, 56));
+    assert_eq!(
+        fs_err::read(target.root.join("home/op/.ssh/id_ed25519")).unwrap(),
+        b"deploy canary\n"
+    );
+    assert_eq!(target.stat("etc/age"), (0o700, 0, 0));
+    assert_eq!(target.stat("etc/age/web.agekey"), (0o600, 0, 0));
+    for path in [
+        "home/op",
+        "home/op/conf",
+        "home/op/conf/nix/.git/config",
+        "home/op/conf/nix/link",
+        "home/op/data",
+    ] {
+        let (_, uid, gid) = target.stat(path);
+        assert_eq!((uid, gid), (1234, 56), "{path}");
+    }
+    assert_eq!(target.stat("etc/passwd").1, 0, "links are not followed");
+    assert_eq!(target.stat("persist").1, 0);
+    assert_eq!(target.place(&config(Some("op"))), 0, "twice is once");
+    // Each fault is seen alone.
+    fs_err::set_permissions(
+        target.root.join("etc/age/web.agekey"),
+        std::fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    assert_eq!(target.place(&config(Some("op"))), 1);
+    fs_err::write(target.root.join("home/op/.ssh/id_ed25519"), "").unwrap();
+    assert_eq!(target.place(&config(Some("op"))), 1);
+}
+
+#[test]
+fn a_user_that_the_target_does_not_have_is_named() {
+    let target = Target::new();
+    let fault = wanted(&config(Some("ghost")), &target.vault, &target.root).unwrap_err();
+    assert_eq!(fault.class, FaultClass::NeedsChange);
+    assert!(fault.what.contains("ghost"), "{fault}");
+}
+
+#[test]
+fn without_a_user_root_gets_the_key() {
+    if !is_root() {
+        return;
+    }
+    let target = Target::new();
+    target.place(&config(None));
+    assert_eq!(target.stat("root/.ssh/id_ed25519"), (0o600, 0, 0));
+    assert_eq!(target.stat("home/op/conf/nix/.git/config").1, 0);
+}
+
+#[test]
+fn links_of_the_target_do_not_lead_a_key_out() {
+    if !is_root() {
+        return;
+    }
+    let target = Target::new();
+    let outside = target.root.parent().unwrap().join("outside");
+    fs_err::create_dir_all(&outside).unwrap();
+    fs_err::os::unix::fs::symlink(&outside, target.root.join("etc/age")).unwrap();
+    let config = config(None);
+    let wanted = wanted(&config, &target.vault, &target.root).unwrap();
+    let facts = observe(&target.root, &wanted).unwrap();
+    let paths: Vec<_> = facts.placed.into_iter().map(|p| p.path).collect();
+    // It may fail or make the directory inside; it may not write outside.
+    let placed = perform(&target.root, &wanted, &paths);
+    println!("{placed:?}");
+    assert_eq!(fs_err::read_dir(&outside).unwrap().count(), 0);
+}
+
+#[test]
+fn a_key_that_is_not_at_hand_is_named_when_it_is_missing() {
+    let target = Target::new();
+    let config = config(None);
+    let empty = Vault::default();
+    let wanted = wanted(&config, &empty, &target.root).unwrap();
+    let facts = observe(&target.root, &wanted).unwrap();
+    let age = facts
+        .placed
+        .iter()
+        .find(|p| p.path.as_str() == "/etc/age/web.agekey")
+        .unwrap();
+    assert_eq!(age.flaws, ["missing"]);
+    let fault = perform(&target.root, &wanted, std::slice::from_ref(&age.path)).unwrap_err();
+    assert!(fault.what.contains("landfall.age-identity"), "{fault}");
+}
+
+#[test]
+fn passwd_lines() {
+    let text = "short:x\nop:x:1000:100:Op,,,:/home/op:/bin/sh\nbad:x:one:1:::\nrel:x:1:1::home:/bin/sh\n";
+    let op = Account {
+        uid: 1000,
+        gid: 100,
+        home: "/home/op".into(),
+    };
+    assert_eq!(parse_passwd(text, "op"), Some(op));
+    for none in ["short", "bad", "rel", "o", ""] {
+        assert_eq!(parse_passwd(text, none), None, "{none}");
+    }
+}

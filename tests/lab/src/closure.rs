@@ -1,0 +1,735 @@
+//! NixOS-shaped systems, built offline with real Nix.
+//!
+//! Law: a system is a function of its parameters, the expressions in `tests/lab/closure` and the Debian packages that
+//! stand in nixpkgs' place; the same three give the same store paths, and a second call for them starts nothing.
+//! Everything lies below the cache folder given: the machine's own `/nix` and Nix settings are neither read nor
+//! written.
+//!
+//! Absent: nixpkgs, substituters, the network (but for Debian's packages, once), a daemon, garbage collection.
+
+mod debian;
+mod params;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use fs_err as fs;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use debian::debian_tree;
+pub use params::{ClosureParams, Luks, User};
+
+/// The laboratory's `nixos-install`, a bash script for the installer's `bin`.
+pub const NIXOS_INSTALL: &str = include_str!("../closure/nixos-install");
+/// The laboratory's `nixos-enter`, a bash script for the installer's `bin`.
+pub const NIXOS_ENTER: &str = include_str!("../closure/nixos-enter");
+
+/// The expressions and their builders, by the path that they have to each other.
+pub(crate) const EXPRESSIONS: &[(&str, &str)] = &[
+    ("default.nix", include_str!("../closure/default.nix")),
+    ("inputs.nix", include_str!("../closure/inputs.nix")),
+    ("run.nix", include_str!("../closure/run.nix")),
+    ("system.nix", include_str!("../closure/system.nix")),
+    ("stage-1.sh", include_str!("../closure/stage-1.sh")),
+    ("stage-2.sh", include_str!("../closure/stage-2.sh")),
+    ("activate.sh", include_str!("../closure/activate.sh")),
+    (
+        "switch-to-configuration.sh",
+        include_str!("../closure/switch-to-configuration.sh"),
+    ),
+    (
+        "install-boot-loader.sh",
+        include_str!("../closure/install-boot-loader.sh"),
+    ),
+    ("build/tools.sh", include_str!("../closure/build/tools.sh")),
+    ("build/kernel.sh", include_str!("../closure/build/kernel.sh")),
+    (
+        "build/stage-1-base.sh",
+        include_str!("../closure/build/stage-1-base.sh"),
+    ),
+    ("build/initrd.sh", include_str!("../closure/build/initrd.sh")),
+    ("build/filler.sh", include_str!("../closure/build/filler.sh")),
+    ("build/system.sh", include_str!("../closure/build/system.sh")),
+];
+
+/// Programs this module starts, each with the Debian package that has it.
+pub const NEEDS: &[(&str, &str)] = &[
+    ("nix-build", "nix-bin"),
+    ("nix-store", "nix-bin"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("cp", "coreutils"),
+];
+
+/// No step of a build takes longer than this on the slowest machine that was tried, by a factor of ten.
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+
+/// A built system, or other store paths with all that they refer to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Closure {
+    /// The store path that was asked for: `/nix/store/…-nixos-system-<host>-<version>`.
+    pub toplevel: String,
+    /// A folder to be had as `nix/` of the payload: `store/…` and `registration`. Its files are hard links into the
+    /// cache: read them, do not write.
+    pub nix_tree: PathBuf,
+    /// What `nix-store --load-db` reads.
+    pub registration: String,
+    /// Every store path, sorted.
+    pub paths: Vec<String>,
+    /// The paths' sizes as NARs, in bytes.
+    pub bytes: u64,
+}
+
+/// The ready store paths that a flake's systems are built from, by the names that `system.nix` has for them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Inputs {
+    /// `busybox`, `tools`, `kernel` and `stage1`, each a store path; `version`, the kernel's.
+    pub named: BTreeMap<String, String>,
+    /// All of them with what they refer to; put it into the payload of every flake install.
+    pub closure: Closure,
+}
+
+/// Builds the system that `params` describe, or takes it from `cache`.
+///
+/// # Errors
+/// A program of [`NEEDS`] is missing, Debian's packages cannot be had, or Nix fails; its last words are in the message.
+pub fn build(cache: &Path, params: &ClosureParams) -> Result<Closure> {
+    let ground = Ground::prepare(cache)?;
+    let json = params.to_json()?;
+    let key = ground.key(&["system", &json]);
+    ground.cached(&key, || {
+        let mut nix = ground.nix("nix-build");
+        nix.arg("--no-out-link")
+            .args(["--attr", "system"])
+            .args(["--argstr", "params", &json]);
+        nix.arg("--argstr")
+            .arg("source")
+            .arg(&ground.source)
+            .arg(ground.expressions.join("default.nix"));
+        let printed = output(nix, &format!("building the system {}", params.host), BUILD_LIMIT)?;
+        let toplevel = last_line(&printed)
+            .context("nix-build printed no store path")?
+            .to_owned();
+        ground.closure(&key, &toplevel, std::slice::from_ref(&toplevel))
+    })
+}
+
+/// Builds what a flake's systems are made of: see [`crate::git`].
+///
+/// # Errors
+/// As [`build`].
+pub fn build_inputs(cache: &Path) -> Result<Inputs> {
+    let ground = Ground::prepare(cache)?;
+    let key = ground.key(&["inputs"]);
+    ground.cached(&key, || {
+        let mut named = BTreeMap::new();
+        let mut paths = Vec::new();
+        for name in ["busybox", "tools", "kernel", "stage1"] {
+            let mut nix = ground.nix("nix-build");
+            nix.arg("--no-out-link")
+                .args(["--attr", &format!("inputs.{name}")]);
+            nix.arg("--argstr")
+                .arg("source")
+                .arg(&ground.source)
+                .arg(ground.expressions.join("default.nix"));
+            // A source is no derivation: nix-build has nothing to build, nix-instantiate puts it into the store.
+            if name == "busybox" {
+                nix = ground.nix("nix-instantiate");
+                nix.args([
+                    "--eval",
+                    "--strict",
+                    "--read-write-mode",
+                    "--attr",
+                    "inputs.busybox",
+                ]);
+                nix.arg("--argstr").arg("source").arg(&ground.source);
+                nix.arg(ground.expressions.join("default.nix"));
+            }
+            let printed = output(nix, &format!("building the input {name}"), BUILD_LIMIT)?;
+            let path = last_line(&printed).with_context(|| format!("no store path for the input {name}"))?;
+            let path = path.trim_matches('"').to_owned();
+            paths.push(path.clone());
+            named.insert(name.to_owned(), path);
+        }
+        named.insert(
+            "version".to_owned(),
+            fs::read_to_string(ground.source.join("parts/kernel/version"))?,
+        );
+        let first = paths.first().cloned().unwrap_or_default();
+        let closure = ground.closure(&key, &first, &paths)?;
+        Ok(Inputs { named, closure })
+    })
+}
+
+/// Writes one `nix/` tree at `into` that holds all of `closures`. A tree that is there is replaced.
+///
+/// # Errors
+/// `into` lies on another filesystem than the cache and has no room, or cannot be written.
+pub fn merge(closures: &[&Closure], into: &Path) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let mut registration = String::new();
+    if into.exists() {
+        remove_tree(into)?;
+    }
+    fs::create_dir_all(into.join("store"))?;
+    for closure in closures {
+        let fresh: Vec<&String> = closure
+            .paths
+            .iter()
+            .filter(|path| seen.insert((*path).clone()))
+            .collect();
+        link(&closure.nix_tree.join("store"), &fresh, &into.join("store"))?;
+        for record in records(&closure.registration)? {
+            if fresh.iter().any(|path| path.as_str() == record.path) {
+                registration.push_str(record.text);
+            }
+        }
+    }
+    fs::write(into.join("registration"), registration)?;
+    Ok(())
+}
+
+/// Writes the laboratory's `nixos-install` and `nixos-enter` into `bin`, ready to be run. They are bash scripts that
+/// start nix, nix-env, jq, unshare, mount, mktemp and realpath.
+///
+/// # Errors
+/// `bin` cannot be written.
+pub fn write_install_scripts(bin: &Path) -> Result<()> {
+    fs::create_dir_all(bin)?;
+    for (name, text) in [("nixos-install", NIXOS_INSTALL), ("nixos-enter", NIXOS_ENTER)] {
+        fs::write(bin.join(name), text)?;
+        fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// What every build stands on: the expressions, Debian's parts laid out, a store and settings of its own.
+struct Ground {
+    /// `<cache>/closure`.
+    home: PathBuf,
+    expressions: PathBuf,
+    source: PathBuf,
+    /// Nix's root: its store is `root/nix/store`.
+    root: PathBuf,
+    digest: String,
+    /// Two laboratories on one cache build one after the other.
+    _lock: Flock<std::fs::File>,
+}
+
+impl Ground {
+    fn prepare(cache: &Path) -> Result<Ground> {
+        fs::create_dir_all(cache.join("closure"))?;
+        let cache = fs::canonicalize(cache)?;
+        let home = cache.join("closure");
+        let lock = fs::File::create(home.join("lock"))?;
+        let lock = Flock::lock(lock.into_file(), FlockArg::LockExclusive)
+            .map_err(|(_, error)| error)
+            .with_context(|| format!("the lock of {}", home.display()))?;
+        let debian = debian_tree(&cache)?;
+        let mut parts: Vec<&[u8]> = vec![debian.as_os_str().as_encoded_bytes()];
+        parts.extend(
+            EXPRESSIONS
+                .iter()
+                .flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]),
+        );
+        parts.extend(debian::choice().map(|name| name.as_bytes()));
+        let digest = hex(&parts);
+        let expressions = home.join(format!("expressions-{}", &digest[..12]));
+        let source = home.join(format!("source-{}", &digest[..12]));
+        if !expressions.exists() {
+            let partial = fresh(&expressions)?;
+            write_expressions(&partial)?;
+            fs::rename(partial, &expressions)?;
+        }
+        if !source.exists() {
+            let partial = fresh(&source)?;
+            debian::lay_out(&debian, &partial).context("laying out Debian's parts for the closure")?;
+            fs::rename(partial, &source)?;
+        }
+        let settings = home.join("nix-conf");
+        fs::create_dir_all(&settings)?;
+        fs::write(
+            settings.join("nix.conf"),
+            "substituters =\nbuild-users-group =\nsandbox = false\nsandbox-fallback = false\nsandbox-paths =\nfilter-syscalls = false\n\
+             experimental-features = nix-command\nsync-before-registering = false\nwarn-dirty = false\n",
+        )?;
+        let root = home.join("root");
+        fs::create_dir_all(&root)?;
+        Ok(Ground {
+            home,
+            expressions,
+            source,
+            root,
+            digest,
+            _lock: lock,
+        })
+    }
+
+    fn key(&self, parts: &[&str]) -> String {
+        let mut all = vec![self.digest.as_bytes()];
+        all.extend(parts.iter().map(|part| part.as_bytes()));
+        hex(&all)[..16].to_owned()
+    }
+
+    /// One of Nix's old commands, on this store, with these settings and nobody else's.
+    fn nix(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("NIX_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("NIX_CONF_DIR", self.home.join("nix-conf"));
+        command
+            .env("NIX_USER_CONF_FILES", "/dev/null")
+            .env("HOME", self.home.join("home"));
+        command.env("XDG_CACHE_HOME", self.home.join("home/cache"));
+        command.arg("--store").arg(&self.root);
+        command
+    }
+
+    /// The value saved under `key`, or the one that `make` makes, saved. What was saved counts only while its tree
+    /// stands.
+    fn cached<T: Serialize + for<'a> Deserialize<'a> + HasTree>(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let saved = self.home.join(format!("{key}.json"));
+        if saved.exists() {
+            let value: T = serde_json::from_str(&fs::read_to_string(&saved)?)
+                .with_context(|| format!("{} is damaged: delete it", saved.display()))?;
+            if value.tree().join("registration").exists() {
+                return Ok(value);
+            }
+        }
+        let value = make()?;
+        let partial = saved.with_extension("partial");
+        fs::write(&partial, serde_json::to_string(&value)?)?;
+        fs::rename(partial, saved)?;
+        Ok(value)
+    }
+
+    /// Collects the closure of `of` into a tree of its own.
+    fn closure(&self, key: &str, toplevel: &str, of: &[String]) -> Result<Closure> {
+        let mut query = self.nix("nix-store");
+        query.args(["--query", "--requisites"]).args(of);
+        let printed = output(query, "asking for the closure", BUILD_LIMIT)?;
+        let mut paths: Vec<String> = printed.lines().map(str::to_owned).collect();
+        paths.sort();
+        paths.dedup();
+        let mut registration = String::new();
+        // Few at a time: a command line is finite.
+        for some in paths.chunks(200) {
+            let mut dump = self.nix("nix-store");
+            dump.arg("--dump-db").args(some);
+            registration.push_str(&output(dump, "writing the registration", BUILD_LIMIT)?);
+        }
+        let known = records(&registration)?;
+        ensure!(
+            known.len() == paths.len(),
+            "nix-store --dump-db told of {} of {} paths: delete {} and start again",
+            known.len(),
+            paths.len(),
+            self.home.display()
+        );
+        let bytes = known.iter().map(|record| record.size).sum();
+        let nix_tree = self.home.join(format!("{key}.nix"));
+        let partial = fresh(&nix_tree)?;
+        fs::create_dir_all(partial.join("store"))?;
+        link(
+            &self.root.join("nix/store"),
+            &paths.iter().collect::<Vec<_>>(),
+            &partial.join("store"),
+        )?;
+        fs::write(partial.join("registration"), &registration)?;
+        if nix_tree.exists() {
+            remove_tree(&nix_tree)?;
+        }
+        fs::rename(partial, &nix_tree)?;
+        Ok(Closure {
+            toplevel: toplevel.to_owned(),
+            nix_tree,
+            registration,
+            paths,
+            bytes,
+        })
+    }
+}
+
+/// What [`Ground::cached`] asks of a value.
+trait HasTree {
+    fn tree(&self) -> &Path;
+}
+impl HasTree for Closure {
+    fn tree(&self) -> &Path {
+        &self.nix_tree
+    }
+}
+impl HasTree for Inputs {
+    fn tree(&self) -> &Path {
+        &self.closure.nix_tree
+    }
+}
+
+/// Writes the expressions and builders below `folder`.
+pub(crate) fn write_expressions(folder: &Path) -> Result<()> {
+    for (name, text) in EXPRESSIONS {
+        let file = folder.join(name);
+        if let Some(parent) = file.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(file, text)?;
+    }
+    Ok(())
+}
+
+/// One path of a registration dump.
+struct Record<'a> {
+    path: &'a str,
+    size: u64,
+    /// All of its lines, each with its end.
+    text: &'a str,
+}
+
+/// Reads what `nix-store --dump-db` writes: path, hash, size, deriver, the number of references, the references.
+fn records(dump: &str) -> Result<Vec<Record<'_>>> {
+    let mut found = Vec::new();
+    let mut rest = dump;
+    while !rest.is_empty() {
+        let text = rest;
+        let mut line = || -> Result<&str> {
+            let (line, behind) = rest
+                .split_once('\n')
+                .context("a registration that ends within a path")?;
+            rest = behind;
+            Ok(line)
+        };
+        let path = line()?;
+        line()?;
+        let size = line()?
+            .parse()
+            .with_context(|| format!("the size of {path} in the registration"))?;
+        line()?;
+        let references: usize = line()?
+            .parse()
+            .with_context(|| format!("the references of {path}"))?;
+        for _ in 0..references {
+            line()?;
+        }
+        found.push(Record {
+            path,
+            size,
+            text: &text[..text.len() - rest.len()],
+        });
+    }
+    Ok(found)
+}
+
+/// Hard links (or copies, on another filesystem) of store paths from one folder to another.
+fn link(from: &Path, paths: &[&String], to: &Path) -> Result<()> {
+    for some in paths.chunks(200) {
+        let mut sources = Vec::new();
+        for path in some {
+            let name = path
+                .strip_prefix("/nix/store/")
+                .with_context(|| format!("{path} is no store path"))?;
+            sources.push(from.join(name));
+        }
+        let mut cp = Command::new("cp");
+        cp.args(["--archive", "--link"]).args(&sources).arg(to);
+        if output(cp, "linking store paths", BUILD_LIMIT).is_err() {
+            let mut cp = Command::new("cp");
+            cp.args(["--archive", "--force"]).args(&sources).arg(to);
+            output(cp, "copying store paths", BUILD_LIMIT)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a tree whose folders may be read-only, as those of a store are.
+fn remove_tree(tree: &Path) -> Result<()> {
+    fn writable(folder: &Path) -> Result<()> {
+        fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                writable(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+    writable(tree)?;
+    fs::remove_dir_all(tree)?;
+    Ok(())
+}
+
+/// An empty folder beside `place`, to be renamed to it when it is whole.
+fn fresh(place: &Path) -> Result<PathBuf> {
+    let mut name = place.file_name().context("a folder without a name")?.to_owned();
+    name.push(".partial");
+    let partial = place.with_file_name(name);
+    if partial.exists() {
+        remove_tree(&partial)?;
+    }
+    fs::create_dir_all(&partial)?;
+    Ok(partial)
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().rfind(|line| !line.trim().is_empty()).map(str::trim)
+}
+
+/// SHA-256 over the parts and their lengths, in hexadecimal.
+fn hex(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Runs a program to its end and gives what it printed. Its standard input is empty.
+///
+/// # Errors
+/// It cannot be started, takes longer than `limit` (it is killed then), or ends with another status than 0: the end of
+/// what it said is in the message.
+pub(crate) fn output(mut command: Command, what: &str, limit: Duration) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{what}: {program} cannot be started; is it installed?"))?;
+    let drain = |pipe: Option<Box<dyn Read + Send>>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(Err(error)) = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes)) {
+                bytes.extend_from_slice(format!("\n({error})").as_bytes());
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let printed = drain(
+        child
+            .stdout
+            .take()
+            .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+    );
+    let complained = drain(
+        child
+            .stderr
+            .take()
+            .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+    );
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child
+            .try_wait()
+            .with_context(|| format!("{what}: waiting for {program}"))?
+        {
+            break status;
+        }
+        if started.elapsed() > limit {
+            child
+                .kill()
+                .with_context(|| format!("{what}: ending {program}"))?;
+            child
+                .wait()
+                .with_context(|| format!("{what}: waiting for {program}"))?;
+            bail!(
+                "{what}: {program} took longer than {} s and was ended",
+                limit.as_secs()
+            );
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let printed = printed
+        .join()
+        .map_err(|_| anyhow!("{what}: reading what {program} printed"))?;
+    let complained = complained
+        .join()
+        .map_err(|_| anyhow!("{what}: reading what {program} printed"))?;
+    if !status.success() {
+        let lines: Vec<&str> = complained.lines().collect();
+        let end = lines[lines.len().saturating_sub(30)..].join("\n");
+        bail!("{what}: {program} ended with {status}\n{end}");
+    }
+    Ok(printed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_dump_is_read_path_by_path() {
+        let dump =
+            "/nix/store/a\nh\n12\n\n2\n/nix/store/a\n/nix/store/b\n/nix/store/b\nh\n3\n/nix/store/b.drv\n0\n";
+        let read = records(dump).unwrap();
+        let summary: Vec<_> = read.iter().map(|record| (record.path, record.size)).collect();
+        assert_eq!(summary, [("/nix/store/a", 12), ("/nix/store/b", 3)]);
+        assert_eq!(read.iter().map(|record| record.text).collect::<String>(), dump);
+        assert!(records("/nix/store/a\nh\n12\n\n2\n/nix/store/a\n").is_err());
+    }
+
+    struct Scratch(PathBuf);
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let folder = std::env::temp_dir().join(format!("landfall-lab-{}-{name}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            Scratch(folder)
+        }
+    }
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = remove_tree(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_install_script_refuses_what_it_must_before_it_writes() {
+        let scratch = Scratch::new("refuses");
+        let bin = scratch.0.join("bin");
+        write_install_scripts(&bin).unwrap();
+        let target = scratch.0.join("target");
+        fs::create_dir(&target).unwrap();
+        fs::set_permissions(&target, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let run = |arguments: &[&str]| {
+            let done = Command::new(bin.join("nixos-install"))
+                .args(arguments)
+                .output()
+                .unwrap();
+            (
+                done.status.code(),
+                String::from_utf8_lossy(&done.stderr).into_owned(),
+            )
+        };
+        let root = target.to_string_lossy().into_owned();
+        for (arguments, said) in [
+            (
+                &["--root", &root, "--system", "/nix/store/x"][..],
+                "should have permissions 755",
+            ),
+            (
+                &["--root", "/no/such/place", "--system", "/nix/store/x"],
+                "mount point /no/such/place doesn't exist",
+            ),
+            (&["--flush"], "unknown option `--flush'"),
+            (&["--root", "/", "--flake", "/config"], "Please specify the name"),
+        ] {
+            let (code, text) = run(arguments);
+            assert_eq!(code, Some(1), "{arguments:?}: {text}");
+            assert!(text.contains(said), "{arguments:?}: {text}");
+        }
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn merged_trees_hold_each_path_once() {
+        let scratch = Scratch::new("merged");
+        let make = |name: &str, paths: &[&str]| {
+            let nix_tree = scratch.0.join(name);
+            let mut registration = String::new();
+            for path in paths {
+                fs::create_dir_all(nix_tree.join(format!("store/{path}"))).unwrap();
+                fs::write(nix_tree.join(format!("store/{path}/file")), path).unwrap();
+                registration.push_str(&format!("/nix/store/{path}\nhash\n1\n\n0\n"));
+            }
+            let paths = paths.iter().map(|path| format!("/nix/store/{path}")).collect();
+            Closure {
+                toplevel: String::new(),
+                nix_tree,
+                registration,
+                paths,
+                bytes: 0,
+            }
+        };
+        let (one, two) = (make("one", &["a", "b"]), make("two", &["b", "c"]));
+        let into = scratch.0.join("nix");
+        for _ in 0..2 {
+            merge(&[&one, &two], &into).unwrap();
+            let registration = fs::read_to_string(into.join("registration")).unwrap();
+            let paths: Vec<_> = records(&registration)
+                .unwrap()
+                .iter()
+                .map(|record| record.path)
+                .collect();
+            assert_eq!(paths, ["/nix/store/a", "/nix/store/b", "/nix/store/c"]);
+            for name in ["a", "b", "c"] {
+                assert_eq!(
+                    fs::read_to_string(into.join(format!("store/{name}/file"))).unwrap(),
+                    name
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "builds with Nix, from Debian's packages: needs both, and a minute"]
+    fn a_closure_is_whole_and_built_once() {
+        let scratch = Scratch::new("builds");
+        let params = ClosureParams::plain("box")
+            .with_luks("LUKS", "cryptroot")
+            .with_filler(250, 4);
+        let built = build(&scratch.0, &params).unwrap();
+        assert!(
+            built.toplevel.ends_with("-nixos-system-box-26.05.landfall"),
+            "{}",
+            built.toplevel
+        );
+        assert_eq!(built.paths.len(), 255);
+        let inside = |path: &str| built.nix_tree.join(path.strip_prefix("/nix/").unwrap());
+        for name in [
+            "init",
+            "activate",
+            "bin/switch-to-configuration",
+            "nixos-version",
+            "kernel-params",
+            "etc",
+        ] {
+            assert!(inside(&built.toplevel).join(name).exists(), "{name}");
+        }
+        for name in [
+            "kernel",
+            "initrd",
+            "sw/bin/bash",
+            "sw/bin/mount",
+            "sw/bin/bootctl",
+        ] {
+            let target = fs::read_link(inside(&built.toplevel).join(name)).unwrap();
+            assert!(inside(&target.to_string_lossy()).is_file(), "{name}");
+        }
+        // Whatever the registration tells of is there, with references that are there too.
+        for record in records(&built.registration).unwrap() {
+            for line in record
+                .text
+                .lines()
+                .filter(|line| line.starts_with("/nix/") && !line.ends_with(".drv"))
+            {
+                assert!(inside(line).exists(), "{line}");
+            }
+        }
+        let started = Instant::now();
+        assert_eq!(build(&scratch.0, &params).unwrap().toplevel, built.toplevel);
+        assert!(
+            started.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! What every scenario starts from: landfall itself, the hosts it can install, and one stick that carries all of it.
+//!
+//! Law: one stick serves every scenario, so that its booted state is saved once; what differs between scenarios (the
+//! configuration file, credentials, disks) comes from outside. Absent: running anything.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use fs_err as fs;
+
+use crate::closure::{self, Closure, ClosureParams};
+use crate::command::Program;
+use crate::disk;
+use crate::environment::{Environment, Stick, StickSpec};
+use crate::git::Repository;
+use crate::setup::Lab;
+
+/// What the containers of the laboratory are opened with.
+pub const PASSPHRASE: &str = "canary-passphrase-7f3a";
+/// Serial number of the disk that is installed to.
+pub const TARGET_SERIAL: &str = "LFTARGET";
+/// Bytes of it. Sparse.
+pub const TARGET_BYTES: u64 = 4 << 30;
+/// Longest build of landfall.
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+
+/// A layout of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// ESP and root.
+    Plain,
+    /// With swap.
+    Swap,
+    /// Root in LUKS2.
+    Luks,
+    /// Both.
+    LuksSwap,
+}
+
+impl Layout {
+    /// Every layout.
+    pub const ALL: [Layout; 4] = [Layout::Plain, Layout::Swap, Layout::Luks, Layout::LuksSwap];
+
+    /// The host that has it.
+    pub fn host(self) -> &'static str {
+        match self {
+            Layout::Plain => "plain",
+            Layout::Swap => "swap",
+            Layout::Luks => "luks",
+            Layout::LuksSwap => "luks-swap",
+        }
+    }
+
+    /// Whether root is encrypted.
+    pub fn has_luks(self) -> bool {
+        matches!(self, Layout::Luks | Layout::LuksSwap)
+    }
+
+    /// Whether there is swap.
+    pub fn has_swap(self) -> bool {
+        matches!(self, Layout::Swap | Layout::LuksSwap)
+    }
+
+    /// What tells its host's system from another.
+    pub fn params(self) -> ClosureParams {
+        let mut params = ClosureParams::plain(self.host());
+        params.esp_label = "ESP-LAB".into();
+        params.root_label = "root-lab".into();
+        if self.has_luks() {
+            params = params.with_luks("luks-lab", "cryptroot");
+        }
+        if self.has_swap() {
+            params = params.with_swap("swap-lab");
+        }
+        params
+    }
+}
+
+/// How the system comes to the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// From the stick: closure and a bundle of the configuration.
+    Prebuilt,
+    /// Closure from the stick, configuration cloned from this address.
+    Remote(String),
+    /// From the flake at this address.
+    Flake(String),
+}
+
+/// Everything.
+#[derive(Debug)]
+pub struct Kit {
+    /// The laboratory.
+    pub lab: Lab,
+    /// The installer environment.
+    pub environment: Environment,
+    /// The stick.
+    pub stick: Stick,
+    /// Systems by host.
+    pub systems: BTreeMap<String, Closure>,
+    /// The configuration repository; served by the scenarios that fetch it.
+    pub repository: Repository,
+    /// The payload, for sticks of a scenario's own.
+    pub payload: PathBuf,
+    /// landfall, as built.
+    pub program: PathBuf,
+}
+
+impl Kit {
+    /// Sets up what is missing, builds landfall and everything else.
+    pub fn open() -> Result<Kit> {
+        Kit::with(&[])
+    }
+
+    /// The same with further systems on the stick.
+    pub fn with(more: &[ClosureParams]) -> Result<Kit> {
+        let lab = Lab::open()?;
+        let environment = Environment::open(&lab)?;
+        let program = build_landfall(&lab.cache.workspace)?;
+        let cache = &lab.cache.root;
+        let hosts: Vec<ClosureParams> = Layout::ALL.iter().map(|layout| layout.params()).collect();
+        let mut systems = BTreeMap::new();
+        for params in hosts.iter().chain(more) {
+            let system = closure::build(cache, params)
+                .with_context(|| format!("the system of host {}", params.host))?;
+            systems.insert(params.host.clone(), system);
+        }
+        let inputs = closure::build_inputs(cache)?;
+        let mut repository = Repository::create(&cache.join("git"), "config", "main", &hosts, &inputs)?;
+        // Large enough that a transfer of it can be cut off in the middle.
+        repository.fatten(2_000_000)?;
+        let payload = payload(
+            &lab,
+            &program,
+            systems.values().chain([&inputs.closure]),
+            &repository,
+        )?;
+        let stick = environment.stick(
+            &lab,
+            &StickSpec {
+                label: "LANDFALL_lab".into(),
+                payload: Some(payload.clone()),
+                files: BTreeMap::new(),
+            },
+        )?;
+        Ok(Kit {
+            lab,
+            environment,
+            stick,
+            systems,
+            repository,
+            payload,
+            program,
+        })
+    }
+
+    /// The system of a layout's host.
+    pub fn system(&self, layout: Layout) -> Result<&Closure> {
+        self.systems
+            .get(layout.host())
+            .with_context(|| format!("no system of host {}", layout.host()))
+    }
+
+    /// landfall's configuration for a layout, in RON; `more` is put in front of the closing parenthesis.
+    pub fn configuration(&self, layout: Layout, mode: &Mode, more: &str) -> Result<String> {
+        let luks = if layout.has_luks() {
+            "luks: (enable: true, iteration_time_ms: 100),"
+        } else {
+            ""
+        };
+        let swap = if layout.has_swap() {
+            "swap: (enable: true, size: \"256M\"),"
+        } else {
+            ""
+        };
+        let (repository, system) = match mode {
+            Mode::Prebuilt => (
+                "bundle: \"/run/payload/config.bundle\"".to_owned(),
+                format!("Prebuilt(\"{}\")", self.system(layout)?.toplevel),
+            ),
+            Mode::Remote(url) => (
+                format!("remote: \"{url}\""),
+                format!("Prebuilt(\"{}\")", self.system(layout)?.toplevel),
+            ),
+            Mode::Flake(url) => (format!("remote: \"{url}\""), "Flake".to_owned()),
+        };
+        let (luks_label, swap_label) = (
+            if layout.has_luks() {
+                ", luks: \"luks-lab\""
+            } else {
+                ""
+            },
+            if layout.has_swap() {
+                ", swap: \"swap-lab\""
+            } else {
+                ""
+            },
+        );
+        Ok(format!(
+            "(\n  host: \"{}\",\n  labels: (efi: \"ESP-LAB\", root: \"root-lab\"{luks_label}{swap_label}),\n  \
+             {luks} {swap}\n  repository: ({repository}),\n  system: {system},\n  target_user: \"operator\",\n  \
+             esp_size: \"512M\",\n  {more}\n)\n",
+            layout.host()
+        ))
+    }
+}
+
+/// Builds landfall with the Cargo that runs the laboratory.
+fn build_landfall(workspace: &Path) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    eprintln!("lab: building landfall");
+    Program::new(cargo)
+        .args(["build", "--quiet", "--package", "landfall", "--bin", "landfall"])
+        .directory(workspace)
+        .timeout(BUILD_LIMIT)
+        .output()
+        .context("building landfall")?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    Ok(target.join("debug/landfall"))
+}
+
+/// The squashfs with programs, store and the configuration's bundle.
+fn payload<'a>(
+    lab: &Lab,
+    program: &Path,
+    closures: impl Iterator<Item = &'a Closure>,
+    repository: &Repository,
+) -> Result<PathBuf> {
+    let closures: Vec<&Closure> = closures.collect();
+    let program_hash = disk::sha256(program)?;
+    let mut inputs: Vec<&[u8]> = vec![program_hash.as_bytes(), repository.revision.as_bytes()];
+    inputs.extend(closures.iter().map(|c| c.toplevel.as_bytes()));
+    let scripts = [closure::NIXOS_INSTALL.as_bytes(), closure::NIXOS_ENTER.as_bytes()];
+    inputs.extend(scripts);
+    let place = lab.cache.artefact("payload", &inputs, |scratch| {
+        let tree = scratch.join("tree");
+        closure::merge(&closures, &tree.join("nix"))?;
+        let bin = tree.join("bin");
+        closure::write_install_scripts(&bin)?;
+        Program::new("strip")
+            .args(["--strip-debug", "-o"])
+            .arg(bin.join("landfall"))
+            .arg(program)
+            .output()?;
+        repository.bundle(&tree.join("config.bundle"))?;
+        Program::new("mksquashfs")
+            .arg(&tree)
+            .arg(scratch.join("payload.squashfs"))
+            .args(["-quiet", "-no-progress", "-all-root", "-comp", "lz4"])
+            .timeout(Duration::from_secs(600))
+            .output()?;
+        Ok(fs::remove_dir_all(&tree)?)
+    })?;
+    Ok(place.join("payload.squashfs"))
+}

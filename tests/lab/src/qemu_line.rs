@@ -1,0 +1,271 @@
+//! QEMU's command line for a machine.
+//!
+//! Law: devices keep their PCI addresses whatever else is there, so that a saved state fits and the firmware's entries
+//! stay true. Absent: starting it, which `machine.rs` does; all it writes are the credentials' files and empty logs.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+
+use crate::environment::Stick;
+use crate::machine::{Disk, Spec, Start};
+
+/// The program and all its arguments; relative paths are in the machine's folder.
+pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsString>> {
+    let Spec {
+        lab,
+        folder: _,
+        stick,
+        disks,
+        network,
+        credentials,
+        memory_mib,
+        kernel_words,
+    } = spec;
+    let qemu = &lab.qemu;
+    let mut line = Line(qemu.program.clone());
+    line.add(&[
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-vga",
+        "none",
+        "-S",
+    ]);
+    line.add(&[
+        "-name",
+        "landfall-lab",
+        "-machine",
+        "q35,vmport=off,sata=off",
+        "-accel",
+        &qemu.accelerator,
+    ]);
+    line.add(&[
+        "-cpu",
+        &qemu.processor,
+        "-smp",
+        "2",
+        "-m",
+        &memory_mib.to_string(),
+        "-rtc",
+        "base=utc",
+    ]);
+    line.add(&[
+        "-drive",
+        &format!(
+            "if=pflash,format=raw,unit=0,readonly=on,file={}",
+            comma(&qemu.ovmf_code)
+        ),
+    ]);
+    line.add(&["-drive", "if=pflash,format=raw,unit=1,file=vars.fd"]);
+    line.add(&[
+        "-chardev",
+        "socket,id=qmp,path=qmp.sock,server=on,wait=off",
+        "-mon",
+        "chardev=qmp,mode=control",
+    ]);
+    line.add(&[
+        "-chardev",
+        "socket,id=console,path=console.sock,server=on,wait=off",
+        "-serial",
+        "chardev:console",
+    ]);
+    line.add(&["-device", "virtio-serial-pci,id=ports,addr=0x10"]);
+    line.add(&["-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off"]);
+    line.add(&[
+        "-device",
+        "virtserialport,bus=ports.0,chardev=agent,name=lab.agent",
+    ]);
+    line.add(&["-object", "rng-random,id=random,filename=/dev/urandom"]);
+    line.add(&["-device", "virtio-rng-pci,rng=random,addr=0x11"]);
+    if *network {
+        line.add(&["-netdev", "user,id=network"]);
+        line.add(&[
+            "-device",
+            "virtio-net-pci,id=net0,netdev=network,addr=0x12,romfile=",
+        ]);
+    }
+    if disks.iter().any(|disk| disk.removable) {
+        line.add(&["-device", "virtio-scsi-pci,id=scsi,addr=0x13"]);
+    }
+
+    let by_stick = match start {
+        Start::Stick | Start::Saved => true,
+        Start::Firmware => false,
+    };
+    if by_stick {
+        let stick = stick
+            .as_ref()
+            .context("a machine without a stick can only boot its disk")?;
+        let Stick {
+            image,
+            label,
+            kernel,
+            initrd,
+            id: _,
+        } = stick;
+        line.add(&[
+            "-blockdev",
+            &format!(
+                "driver=file,node-name=stickfile,read-only=on,filename={}",
+                comma(image)
+            ),
+        ]);
+        line.add(&[
+            "-blockdev",
+            "driver=raw,node-name=stick,read-only=on,file=stickfile",
+        ]);
+        line.add(&[
+            "-device",
+            "virtio-blk-pci,id=stick,drive=stick,serial=LAB-STICK,addr=0x3",
+        ]);
+        let network = if *network { " lab.network" } else { "" };
+        line.0
+            .extend(["-kernel".into(), kernel.into(), "-initrd".into(), initrd.into()]);
+        line.add(&[
+            "-append",
+            &format!(
+                "console=ttyS0 quiet loglevel=4 net.ifnames=0 mitigations=off audit=0 apparmor=0 \
+                 systemd.show_status=no lab.stick={label}{network} {kernel_words}"
+            ),
+        ]);
+    }
+    for (index, disk) in disks.iter().enumerate() {
+        let Disk {
+            image,
+            serial,
+            qcow2,
+            removable,
+            read_only,
+            write_log,
+        } = disk;
+        if serial.is_empty()
+            || serial.len() > 20
+            || !serial.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        {
+            bail!("{serial:?} is no serial number for a disk: 1 to 20 of A-Z a-z 0-9 -");
+        }
+        let image = fs::canonicalize(image).context("a machine's disk must exist")?;
+        let read_only = if *read_only { "on" } else { "off" };
+        line.add(&[
+            "-blockdev",
+            &format!(
+                "driver=file,node-name=file{index},read-only={read_only},discard=unmap,cache.direct=off,\
+                 cache.no-flush=off,filename={}",
+                comma(&image)
+            ),
+        ]);
+        let driver = if *qcow2 { "qcow2" } else { "raw" };
+        let mut node = format!("format{index}");
+        line.add(&[
+            "-blockdev",
+            &format!("driver={driver},node-name={node},read-only={read_only},discard=unmap,file=file{index}"),
+        ]);
+        if let Some(log) = write_log {
+            fs::File::create(log)?;
+            let log = fs::canonicalize(log)?;
+            line.add(&[
+                "-blockdev",
+                &format!("driver=file,node-name=logfile{index},filename={}", comma(&log)),
+            ]);
+            line.add(&[
+                "-blockdev",
+                &format!(
+                    "driver=blklogwrites,node-name=logged{index},discard=unmap,file={node},log=logfile{index},\
+                     log-sector-size=512,log-super-update-interval=1"
+                ),
+            ]);
+            node = format!("logged{index}");
+        }
+        let device = if *removable {
+            format!("scsi-hd,bus=scsi.0,scsi-id={index},removable=on")
+        } else {
+            format!("virtio-blk-pci,addr={:#x}", 4 + index)
+        };
+        line.add(&[
+            "-device",
+            &format!("{device},id=disk{index},drive={node},serial={serial},write-cache=on"),
+        ]);
+    }
+    if disks.len() > 8 {
+        bail!("a machine here has at most 8 disks, not {}", disks.len());
+    }
+    for (index, (name, value)) in credentials.iter().enumerate() {
+        // By file, for a command line has a limit and is easily seen.
+        let file = format!("credential-{index}");
+        fs::write(
+            folder.join(&file),
+            format!("io.systemd.credential.binary:{name}={}", base64(value)),
+        )?;
+        line.add(&["-smbios", &format!("type=11,path={file}")]);
+    }
+    if let Start::Saved = start {
+        line.add(&["-incoming", "defer"]);
+    }
+    Ok(line.0)
+}
+
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(OsString::from));
+    }
+}
+
+/// A path as the value of a QEMU option, where a comma is written twice.
+fn comma(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+/// A word as a shell would have to be given it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Base64 with padding (RFC 4648, section 4).
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word =
+            chunk.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        for digit in 0..4 {
+            let value = (word >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= chunk.len() {
+                DIGITS[value as usize] as char
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_pads() {
+        assert_eq!(base64(b""), "");
+        assert_eq!(base64(b"f"), "Zg==");
+        assert_eq!(base64(b"fo"), "Zm8=");
+        assert_eq!(base64(b"foobar"), "Zm9vYmFy");
+    }
+
+    #[test]
+    fn a_logged_command_can_be_pasted() {
+        assert_eq!(quoted("driver=raw,file=a"), "driver=raw,file=a");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
+}

@@ -1,0 +1,238 @@
+//! The scenarios: what is promised, shown on a real machine. Law: one file per promise; each scenario ends by looking at
+//! the disk from outside, and those that land by booting it in firmware.
+//!
+//! Absent: the machine and how landfall is run in it.
+
+mod bad_input;
+mod clone_fails;
+mod cuts;
+mod foreign_checkpoint;
+mod install_fails;
+mod interactive;
+mod landing;
+mod network_drops;
+mod secrets;
+mod stick_left_in;
+mod unattended;
+mod wrong_disk;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::install::Install;
+use crate::kit::Kit;
+use crate::machine::Machine;
+
+/// A promise and how it is shown.
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it shows, in a sentence.
+    pub shows: &'static str,
+    /// Whether `cargo lab test` runs it, or only `cargo lab scenario --all`.
+    pub in_test: bool,
+    /// Shows it.
+    pub run: fn(&Kit) -> Result<()>,
+}
+
+/// Every scenario, in the order in which they are run.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "plain",
+        shows: "ESP and root, prebuilt: lands and boots",
+        in_test: true,
+        run: landing::plain,
+    },
+    Scenario {
+        name: "swap",
+        shows: "with swap, prebuilt",
+        in_test: false,
+        run: landing::swap,
+    },
+    Scenario {
+        name: "luks",
+        shows: "root in LUKS2, prebuilt",
+        in_test: false,
+        run: landing::luks,
+    },
+    Scenario {
+        name: "luks-swap",
+        shows: "LUKS2 and swap, prebuilt",
+        in_test: true,
+        run: landing::luks_swap,
+    },
+    Scenario {
+        name: "flake-plain",
+        shows: "built from the flake over the network",
+        in_test: true,
+        run: landing::flake_plain,
+    },
+    Scenario {
+        name: "flake-luks",
+        shows: "the same into LUKS2",
+        in_test: false,
+        run: landing::flake_luks,
+    },
+    Scenario {
+        name: "cut-at-every-state",
+        shows: "power cut once in every state; lands, nothing made twice",
+        in_test: true,
+        run: cuts::cut_at_every_state,
+    },
+    Scenario {
+        name: "cut-control",
+        shows: "the same without checkpoints fails, as it must",
+        in_test: true,
+        run: cuts::cut_control,
+    },
+    Scenario {
+        name: "slots-lost",
+        shows: "both slots lost in the middle: the disk itself says what is done",
+        in_test: false,
+        run: cuts::slots_lost,
+    },
+    Scenario {
+        name: "kill-at-every-state",
+        shows: "SIGKILL once in every state, in one boot",
+        in_test: true,
+        run: cuts::kill_at_every_state,
+    },
+    Scenario {
+        name: "clone-fails",
+        shows: "the git server dies in mid-transfer: retried within the budget, and by `landfall resume`",
+        in_test: true,
+        run: clone_fails::clone_fails,
+    },
+    Scenario {
+        name: "install-fails",
+        shows: "nixos-install exits 1: that phase alone again, within the budget, and by `landfall resume`",
+        in_test: true,
+        run: install_fails::install_fails,
+    },
+    Scenario {
+        name: "network-drops",
+        shows: "the cable is out during the clone, and while Nix fetches an input: goes on by itself",
+        in_test: false,
+        run: network_drops::network_drops,
+    },
+    Scenario {
+        name: "unattended",
+        shows: "the stick's service, all secrets from credentials: nothing typed; powers off only when landed",
+        in_test: true,
+        run: unattended::unattended,
+    },
+    Scenario {
+        name: "interactive",
+        shows: "a person at the console, with wrong answers: nothing written without yes, nothing erased",
+        in_test: true,
+        run: interactive::interactive,
+    },
+    Scenario {
+        name: "secrets",
+        shows: "passphrase and keys are nowhere but in their declared files, root in LUKS2",
+        in_test: true,
+        run: secrets::secrets_luks,
+    },
+    Scenario {
+        name: "secrets-plain",
+        shows: "the same on a plain root: each key once in the raw image",
+        in_test: false,
+        run: secrets::secrets_plain,
+    },
+    Scenario {
+        name: "stick-left-in",
+        shows: "the stick boots again on a landed disk: message, power off, zero writes",
+        in_test: true,
+        run: stick_left_in::stick_left_in,
+    },
+    Scenario {
+        name: "reinstall",
+        shows: "a raised number in a configuration that names the disk installs again",
+        in_test: false,
+        run: stick_left_in::reinstall,
+    },
+    Scenario {
+        name: "wrong-disk",
+        shows: "seven other disks, same labels, same size, in use: none is written",
+        in_test: true,
+        run: wrong_disk::wrong_disk,
+    },
+    Scenario {
+        name: "foreign-checkpoint",
+        shows: "slots of another host, layout or version stop; one bad or both torn go on; nothing is made twice",
+        in_test: true,
+        run: foreign_checkpoint::foreign_checkpoint,
+    },
+    Scenario {
+        name: "forged-checkpoint",
+        shows: "slots of another disk, forked, claiming too much: the disk says what is true",
+        in_test: false,
+        run: foreign_checkpoint::forged_checkpoint,
+    },
+    Scenario {
+        name: "bad-input",
+        shows: "every bad value: its message, its exit code, no write",
+        in_test: true,
+        run: bad_input::bad_input,
+    },
+    Scenario {
+        name: "wrong-passphrase",
+        shows: "a wrong passphrase on resume: refused, the container stays",
+        in_test: false,
+        run: bad_input::wrong_passphrase,
+    },
+];
+
+/// A run that must stop with this exit code and say all of this; returns what it said.
+fn refuse(
+    install: &Install<'_>,
+    machine: &Machine,
+    verb: &str,
+    status: i32,
+    parts: &[&str],
+) -> Result<String> {
+    let ran = install.run(machine, verb)?;
+    ran.must_end(&format!("landfall {verb}"), status, parts)?;
+    Ok(ran.output)
+}
+
+/// Runs some scenarios; the summary is the last thing printed.
+pub fn run(kit: &Kit, names: &[String], all: bool) -> Result<bool> {
+    let mut chosen: Vec<&Scenario> = Vec::new();
+    for name in names {
+        let found = ALL.iter().find(|s| s.name == name).with_context(|| {
+            let known: Vec<&str> = ALL.iter().map(|s| s.name).collect();
+            format!("no scenario {name:?}; there are: {}", known.join(" "))
+        })?;
+        chosen.push(found);
+    }
+    if all {
+        chosen = ALL.iter().collect();
+    }
+    if chosen.is_empty() {
+        bail!("name scenarios, or --all; `cargo lab scenario --list` lists them");
+    }
+    let results = run_each(kit, &chosen);
+    let failed = results.iter().filter(|(_, ok)| !ok).count();
+    println!("scenarios: {} passed, {failed} failed", results.len() - failed);
+    Ok(failed == 0)
+}
+
+/// Runs each, whatever became of the others.
+pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<(&'static str, bool)> {
+    chosen
+        .iter()
+        .map(|scenario| {
+            let begun = Instant::now();
+            eprintln!("scenario {} … {}", scenario.name, scenario.shows);
+            let result = (scenario.run)(kit);
+            let took = begun.elapsed().as_secs_f64();
+            match &result {
+                Ok(()) => println!("scenario {} … ok ({took:.0} s)", scenario.name),
+                Err(error) => println!("scenario {} … FAILED ({took:.0} s)\n{error:#}", scenario.name),
+            }
+            (scenario.name, result.is_ok())
+        })
+        .collect()
+}

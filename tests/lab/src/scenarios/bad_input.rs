@@ -1,0 +1,372 @@
+//! Every bad value has its message and its exit code, and costs nothing. Law: each message names the thing, the value and
+//! what is allowed; afterwards every disk of the machine is as blank as before.
+//!
+//! Absent: a machine without UEFI, which this laboratory does not have; unit tests of the preflight show that one.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::refuse;
+use crate::disk;
+use crate::install::{CONFIG, Install, PATH, Ran, say, wait_for};
+use crate::kit::{Kit, Layout, Mode};
+use crate::machine::{Disk, Machine};
+
+const SHORT: Duration = Duration::from_secs(180);
+/// Consent, and nobody to ask.
+const NAMED: &str = "unattended: (enable: true, disk: \"LFTARGET\"), on_success: Stay,";
+
+/// A change of a good configuration, by search and replace, and what must be said of it.
+const VALUES: &[(&str, &str, &[&str])] = &[
+    (
+        "\"ESP-LAB\"",
+        "\"ESP-LABORATORY\"",
+        &["labels.efi", "ESP-LABORATORY", "1 to 11 characters"],
+    ),
+    (
+        "\"ESP-LAB\"",
+        "\"esp-lab\"",
+        &["labels.efi", "esp-lab", "upper case"],
+    ),
+    (
+        "\"root-lab\"",
+        "\"root-of-the-laboratory\"",
+        &["labels.root", "root-of-the-laboratory", "1 to 16 characters"],
+    ),
+    (
+        "\"root-lab\"",
+        "\"root lab\"",
+        &["labels.root", "root lab", "A-Z a-z 0-9 . _ -"],
+    ),
+    (
+        "\"root-lab\"",
+        "\"ESP-LAB\"",
+        &["labels.root", "labels.efi has it already"],
+    ),
+    (
+        "repository: (",
+        "repository: (clone_path: \"/home/nix-config\", ",
+        &["repository.clone_path", "/home/nix-config", "below /mnt"],
+    ),
+    (
+        "repository: (",
+        "repository: (clone_path: \"/mnt/../etc\", ",
+        &["repository.clone_path", "/mnt/../etc", "without . or .."],
+    ),
+    ("esp_size:", "esp_sise:", &["esp_sise", "esp_size"]),
+    ("\"512M\"", "\"100M\"", &["esp_size", "100M", "260M"]),
+    ("\"512M\"", "\"half\"", &["esp_size", "half"]),
+    (
+        "host: \"plain\"",
+        "host: \"pl ain\"",
+        &["host", "pl ain", "0-9 -"],
+    ),
+    ("host: \"plain\",", "", &["host"]),
+    (
+        "target_user: \"operator\"",
+        "target_user: \"../root\"",
+        &["target_user", "../root"],
+    ),
+    (
+        "disk: \"LFTARGET\"",
+        "disk: \"vdb\"",
+        &["unattended.disk", "vdb", "serial number"],
+    ),
+    (
+        "esp_size:",
+        "luks: (enable: true), esp_size:",
+        &["labels.luks", "missing", "luks.enable"],
+    ),
+    (
+        "esp_size:",
+        "swap: (enable: true, size: \"12\"), esp_size:",
+        &["swap"],
+    ),
+];
+
+/// One machine, everything that can be wrong before the first write.
+pub fn bad_input(kit: &Kit) -> Result<()> {
+    let mut install = Install::new(kit, "bad-input", Layout::Plain, Mode::Prebuilt)?;
+    for (serial, mib) in [("LFSMALL", 300), ("LFTIGHT", 1100)] {
+        let image = install.spec.folder.join(format!("{serial}.raw"));
+        disk::create(&image, mib << 20)?;
+        install.spec.disks.push(Disk::new(image, serial));
+    }
+    install.more = NAMED.into();
+    let machine = install.start()?;
+    values(&install, &machine)?;
+    files(&machine)?;
+    disks(&install, &machine)?;
+    tools(&install, &machine)?;
+    mount_point(&install, &machine)?;
+    another_one(&install, &machine)?;
+    no_disk(&install, &machine)?;
+    machine.cut_power()?;
+    for Disk { image, .. } in &install.spec.disks {
+        ensure!(disk::is_blank(image)?, "{} was written to", image.display());
+    }
+    say("not a byte was written to any disk");
+    Ok(())
+}
+
+fn values(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    let good = install.kit.configuration(install.layout, &install.mode, NAMED)?;
+    for (part, bad, said) in VALUES {
+        ensure!(good.contains(part), "no {part} in the configuration");
+        machine.put(CONFIG, good.replacen(part, bad, 1).as_bytes())?;
+        refuse(install, machine, "install", 2, said).with_context(|| format!("{part} as {bad}"))?;
+        let check = machine.run(&format!("landfall check {CONFIG} 2>&1"), SHORT)?;
+        ensure!(
+            check.status == 2 && check.text().contains(&format!("{CONFIG}:")),
+            "`landfall check` of {bad}: {} {}",
+            check.status,
+            check.text()
+        );
+    }
+    machine.put(CONFIG, good.as_bytes())?;
+    machine.check(&format!("landfall check {CONFIG}"), SHORT)?;
+    say(&format!(
+        "{} bad values: each named, with what is allowed",
+        VALUES.len()
+    ));
+    Ok(())
+}
+
+fn files(machine: &Machine) -> Result<()> {
+    machine.check(
+        r"printf '(\n  host: \377\n' >/run/lab/bytes.ron; printf '(\n  host: ' >/run/lab/cut.ron",
+        SHORT,
+    )?;
+    for (file, part) in [
+        ("/run/lab/none.ron", "it cannot be read"),
+        ("/run/lab", "it is not a file"),
+        ("/run/lab/bytes.ron", "is not UTF-8"),
+        ("/run/lab/cut.ron", "/run/lab/cut.ron:2:"),
+    ] {
+        expect(
+            machine,
+            &format!("landfall install --config {file}"),
+            2,
+            &[file, part],
+        )?;
+    }
+    expect(machine, "landfall install", 2, &["there is no configuration"])?;
+    expect(
+        machine,
+        &format!("landfall install --config {CONFIG} --reintsall"),
+        2,
+        &["--reinstall"],
+    )?;
+    let variable = format!("REPO_REMOTE='not a remote' landfall install --config {CONFIG}");
+    expect(machine, &variable, 2, &["REPO_REMOTE", "not a remote"])?;
+    Ok(())
+}
+
+fn disks(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    let with =
+        |disk: &str| install.configure(machine, &format!("unattended: (enable: true, disk: \"{disk}\"),"));
+    with("LFNOWHERE")?;
+    refuse(
+        install,
+        machine,
+        "install",
+        6,
+        &["LFNOWHERE", "no disk has the serial number", "LFTARGET"],
+    )?;
+    with("LFSMALL")?;
+    refuse(
+        install,
+        machine,
+        "install",
+        6,
+        &["LFSMALL", "too small", "314572800"],
+    )?;
+    // A system of 700 MB, by what the store's database says of it: the real one fits every disk that the layout fits.
+    let system = &install.kit.system(install.layout)?.toplevel;
+    machine.check(
+        &format!(
+            "set -eo pipefail; nix-store --dump-db {system} >/run/lab/registration; \
+             sed '3s/.*/700000000/' /run/lab/registration | nix-store --load-db"
+        ),
+        SHORT,
+    )?;
+    with("LFTIGHT")?;
+    refuse(
+        install,
+        machine,
+        "install",
+        6,
+        &["root partition of", "the closure of", "larger disk"],
+    )?;
+    machine.check("nix-store --load-db </run/lab/registration", SHORT)?;
+    install.configure(machine, NAMED)?;
+    for (disk, status, part) in [
+        ("/tmp/image", 2, "a path below /dev"),
+        ("/dev/nvme7n1", 6, "it is not there"),
+        ("/dev/null", 6, "it is no block device"),
+        ("/dev/loop0", 6, "INSTALL_DISK=/dev/loop0"),
+        ("/dev/disk/by-id/virtio-LAB-STICK", 6, "this system runs from it"),
+    ] {
+        let command = format!("export INSTALL_DISK={disk}; {}", install.command("install"));
+        expect(machine, &command, status, &[disk, part])?;
+    }
+    say("a disk too small for the layout, one too small for the system, six wrong names: refused");
+    Ok(())
+}
+
+fn tools(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    machine.check(
+        &format!(
+            "mkdir /run/lab/bin; IFS=:; for d in {PATH}; do for f in $d/*; do \
+               [ ! -x $f ] || [ -e /run/lab/bin/${{f##*/}} ] || ln -s $f /run/lab/bin/; done; done; \
+             rm /run/lab/bin/mkfs.vfat"
+        ),
+        SHORT,
+    )?;
+    let command = install
+        .command("install")
+        .replacen(&format!("PATH={PATH}"), "PATH=/run/lab/bin", 1);
+    expect(
+        machine,
+        &command,
+        6,
+        &["mkfs.vfat", "not found in PATH", "/run/lab/bin"],
+    )?;
+    Ok(())
+}
+
+fn mount_point(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    machine.check("mount -t tmpfs mine /mnt && echo work >/mnt/kept", SHORT)?;
+    refuse(
+        install,
+        machine,
+        "install",
+        6,
+        &["mount point /mnt", "mine on /mnt", "umount -R /mnt"],
+    )?;
+    let kept = machine.check("findmnt -no SOURCE /mnt; cat /mnt/kept; umount /mnt", SHORT)?;
+    ensure!(kept == "mine\nwork", "what was at /mnt is not as it was: {kept}");
+    say("/mnt in use: refused, and left as it was");
+    Ok(())
+}
+
+/// A second start says who is at work; the first one, asked to stop, stops with everything as it was.
+fn another_one(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    install.configure(machine, "on_success: Stay,")?;
+    let first = machine.spawn(
+        &format!(
+            "export INSTALL_DISK=/dev/disk/by-id/virtio-LFTARGET; {}",
+            install.command("install")
+        ),
+        SHORT,
+    )?;
+    machine.console_wait("asking: ", SHORT)?;
+    let pid = machine.check("pidof landfall", SHORT)?;
+    refuse(
+        install,
+        machine,
+        "install",
+        4,
+        &[
+            "another landfall is at work",
+            &format!("process {pid} (landfall install)"),
+            "landfall status --watch",
+        ],
+    )?;
+    machine.check(&format!("kill -TERM {pid}"), SHORT)?;
+    let ended = first.wait(SHORT)?;
+    ensure!(
+        ended.status == 11,
+        "the first one, asked to stop, ended with {}:\n{}",
+        ended.status,
+        ended.text()
+    );
+    say("a second landfall: told who is at work; the first stops when asked");
+    install.configure(machine, NAMED)
+}
+
+/// Last: every disk is pulled out of the machine.
+fn no_disk(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    machine.check(
+        "set -e; for s in LFTARGET LFSMALL LFTIGHT; do d=$(readlink -f /dev/disk/by-id/virtio-$s); \
+         v=$(readlink -f /sys/block/${d##*/}/device); echo ${v##*/} >/sys/bus/virtio/drivers/virtio_blk/unbind; done; \
+         udevadm settle",
+        SHORT,
+    )?;
+    refuse(install, machine, "install", 6, &["LFTARGET", "LAB-STICK"])?;
+    install.configure(machine, "unattended: (enable: true),")?;
+    refuse(
+        install,
+        machine,
+        "install",
+        6,
+        &[
+            "no disk can be installed on",
+            "LAB-STICK",
+            "this system runs from it",
+        ],
+    )?;
+    Ok(())
+}
+
+/// The passphrase of another container on a resume: a question or a stop, never a new container.
+pub fn wrong_passphrase(kit: &Kit) -> Result<()> {
+    let install = Install::new(kit, "wrong-passphrase", Layout::Luks, Mode::Prebuilt)?.stay();
+    let machine = install.start()?;
+    let job = install.begin(&machine, "install")?;
+    wait_for(&machine, "CloneConfiguration:")?;
+    machine.cut_power()?;
+    drop(job);
+    let before = (install.identity()?, header(&install)?);
+    let mut install = install;
+    install.more = NAMED.into();
+    let machine = install.start()?;
+    for wrong in ["not the passphrase", ""] {
+        machine.put("/run/lab/passphrase", wrong.as_bytes())?;
+        let said = refuse(
+            &install,
+            &machine,
+            "resume",
+            6,
+            &["passphrase", "luks-lab", "landfall resume"],
+        )?;
+        for tool in ["program=mkfs", "PartitionDisk: write", "reached Encrypted"] {
+            ensure!(!said.contains(tool), "{tool} with a wrong passphrase:\n{said}");
+        }
+        machine.check("sync", SHORT)?;
+        ensure!(
+            (install.identity()?, header(&install)?) == before,
+            "a wrong passphrase changed the table or the container's header"
+        );
+    }
+    say("a wrong and an empty passphrase: refused, the container's header is byte for byte the same");
+    install.configure(&machine, NAMED)?;
+    install.land(&machine, "resume")?;
+    machine.cut_power()?;
+    ensure!(
+        (install.identity()?, header(&install)?) == before,
+        "the container was made again"
+    );
+    install.boot()?;
+    Ok(())
+}
+
+/// The LUKS2 header and its key slots: its first 16 MiB (LUKS2 on-disk format, section 2), by hash of the parts in use.
+fn header(install: &Install<'_>) -> Result<Vec<u8>> {
+    let partition = disk::partitions(&install.image)?
+        .into_iter()
+        .find(|p| p.content.kind == "crypto_LUKS")
+        .context("no LUKS container on the target")?;
+    disk::read_at(&install.image, partition.start, 16 << 20)
+}
+
+/// Runs a command as it is; it must end like this.
+fn expect(machine: &Machine, command: &str, status: i32, parts: &[&str]) -> Result<()> {
+    let output = machine.run(&format!("{{ {command}\n}} 2>&1"), SHORT)?;
+    Ran {
+        status: output.status,
+        output: output.text(),
+    }
+    .must_end(command, status, parts)
+}

@@ -1,0 +1,327 @@
+//! Promise: the system's closure on the target store is whole: copied or built, verified, and repaired where a power cut
+//! left registered paths with wrong or missing files. With real Nix and stores in temporary directories.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall::event::{Event, Listener, Reporter};
+use landfall::real::closure::{Stores, observe_system, perform_realise};
+use landfall::real::git::Access;
+use landfall::real::hands::Hands;
+use landfall::real::stop::Stop;
+use landfall_states::cloned::{Contents, RealiseSystem, SystemFacts};
+use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::names::StorePath;
+use landfall_states::plan::{Reference, Repository, RepositorySource, SystemSource};
+use landfall_states::{Step, Verdict};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+struct Place {
+    _keep: tempfile::TempDir,
+    dir: Utf8PathBuf,
+    hands: Hands,
+    stores: Stores,
+    told: Arc<Mutex<Vec<Event>>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+struct Tell(Arc<Mutex<Vec<Event>>>);
+
+impl Listener for Tell {
+    fn take(&mut self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        if Command::new("nix").arg("--version").output().is_err() {
+            println!("skipped: nix is not installed");
+            return None;
+        }
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        fs_err::create_dir_all(dir.join("conf")).unwrap();
+        let conf = "sandbox = false\nsubstituters =\nbuild-users-group =\nsandbox-paths =\n";
+        fs_err::write(dir.join("conf/nix.conf"), conf).unwrap();
+        let told = Arc::new(Mutex::new(vec![]));
+        let reporter = Reporter::default();
+        reporter.add(Box::new(Tell(told.clone())));
+        let mut hands = Hands::new(reporter, Stop::never());
+        hands
+            .env
+            .push(("NIX_CONF_DIR".into(), dir.join("conf").to_string()));
+        hands.env.push(("HOME".into(), dir.to_string()));
+        fs_err::create_dir_all(dir.join("mnt")).unwrap();
+        let stores = Stores {
+            root: dir.join("mnt"),
+            source: dir.join("live").to_string(),
+            substituters: vec![],
+            trusted_public_keys: vec![],
+            connect_s: 5,
+            stall_s: 15,
+            deadline: std::time::Duration::from_secs(120),
+        };
+        Some(Place {
+            _keep: keep,
+            dir,
+            hands,
+            stores,
+            told,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+        })
+    }
+
+    /// A closure of three paths in the live store: the system, on `b`, on `a`.
+    fn live_system(&self) -> StorePath {
+        let text = "let a = builtins.toFile \"a\" (builtins.concatStringsSep \"\\n\" (builtins.genList toString 20000)); \
+            b = builtins.toFile \"b\" \"on ${a}\"; in builtins.toFile \"nixos-system-web\" \"top ${b}\"";
+        let out = Command::new("nix-instantiate")
+            .args([
+                "--eval",
+                "--read-write-mode",
+                "--store",
+                self.stores.source.as_str(),
+                "-E",
+                text,
+            ])
+            .env("NIX_CONF_DIR", self.dir.join("conf"))
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout)
+            .unwrap()
+            .trim()
+            .trim_matches('"')
+            .parse()
+            .unwrap()
+    }
+
+    fn action(&self, source: SystemSource, verify: bool) -> RealiseSystem {
+        RealiseSystem {
+            host: "web".parse().unwrap(),
+            source,
+            repository: Repository {
+                source: RepositorySource::Remote("/nowhere".parse().unwrap()),
+                reference: Reference::Default,
+                clone_path: "/mnt/nix-config".parse().unwrap(),
+            },
+            revision: "a".repeat(40).parse().unwrap(),
+            verify,
+        }
+    }
+
+    fn observe(&self, action: &RealiseSystem) -> SystemFacts {
+        self.runtime
+            .block_on(observe_system(&self.hands, &self.stores, action))
+            .unwrap()
+    }
+
+    /// Look, judge, act, look, judge.
+    fn realise(&self, action: &RealiseSystem) -> Result<(), Fault> {
+        let order = match action.judge(&self.observe(action)) {
+            Verdict::Done(_) => return Ok(()),
+            Verdict::Todo(order) => order,
+            Verdict::Refuse(fault) => return Err(fault),
+            Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
+        };
+        let access = Access {
+            key: None,
+            known_hosts: None,
+            connect_s: 5,
+            stall_s: 15,
+        };
+        self.runtime
+            .block_on(perform_realise(&self.hands, &self.stores, &access, &order))?;
+        let facts = self.observe(action);
+        assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
+        Ok(())
+    }
+
+    fn file(&self, name: &str) -> Utf8PathBuf {
+        let store = self.stores.root.join("nix/store");
+        let found = fs_err::read_dir(&store)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .find(|n| n.ends_with(name))
+            .unwrap();
+        store.join(found)
+    }
+}
+
+fn empty(path: &Utf8Path) {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    fs_err::write(path, "").unwrap();
+}
+
+#[test]
+fn a_closure_is_copied_counted_and_recorded() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system.clone()), false);
+    let before = place.observe(&action);
+    assert!(!before.registered);
+    assert!(!place.stores.root.join("nix").exists(), "looking makes nothing");
+    place.realise(&action).unwrap();
+    let counted =
+        |e: &Event| matches!(e, Event::Progress { done: 3, total: Some(3), unit, .. } if unit == "paths");
+    assert!(
+        place.told.lock().unwrap().iter().any(counted),
+        "three of three paths"
+    );
+    let recorded = place.stores.recorded(&action.revision, &action.host).unwrap();
+    assert_eq!(recorded, Some(system));
+    let missing = "/nix/store/00000000000000000000000000000000-none"
+        .parse()
+        .unwrap();
+    let fault = place
+        .realise(&place.action(SystemSource::Prebuilt(missing), false))
+        .unwrap_err();
+    println!("{fault}");
+}
+
+#[test]
+fn emptied_and_missing_files_are_found_and_repaired() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    place.realise(&action).unwrap();
+    empty(&place.file("-a"));
+    fs_err::remove_file(place.file("-b")).unwrap();
+    let unverified = RealiseSystem {
+        verify: false,
+        ..action.clone()
+    };
+    assert!(
+        place.observe(&unverified).registered,
+        "the database says that all is well"
+    );
+    let Contents::Corrupt(paths) = place.observe(&action).contents else {
+        panic!("not found")
+    };
+    assert_eq!(paths.len(), 2, "{paths:?}");
+    place.realise(&action).unwrap();
+    assert_eq!(place.observe(&action).contents, Contents::Verified);
+}
+
+#[test]
+fn what_no_store_can_give_again_is_forgotten_with_its_referrers() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    place.realise(&action).unwrap();
+    empty(&place.file("-a"));
+    let Contents::Corrupt(paths) = place.observe(&action).contents else {
+        panic!("not found")
+    };
+    let nowhere = Stores {
+        source: place.dir.join("empty-store").to_string(),
+        ..place.stores.clone()
+    };
+    place
+        .runtime
+        .block_on(nowhere.heal(&place.hands, &paths))
+        .unwrap();
+    assert!(!place.observe(&action).registered);
+    place.realise(&action).unwrap();
+}
+
+#[test]
+fn a_database_that_nix_cannot_read_is_put_aside() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    place.realise(&action).unwrap();
+    let db = place.stores.root.join("nix/var/nix/db/db.sqlite");
+    fs_err::write(&db, vec![b'x'; 8192]).unwrap();
+    place.realise(&action).unwrap();
+    assert!(place.stores.root.join("nix/var/nix/db.landfall-damaged").exists());
+}
+
+/// A flake without inputs whose toplevel is built by a static busybox, if the machine has one.
+fn flake(place: &Place) -> Option<(Utf8PathBuf, String)> {
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+        .into_iter()
+        .find(|p| Utf8Path::new(p).exists());
+    let Some(busybox) = busybox else {
+        println!("skipped: no static busybox");
+        return None;
+    };
+    let clone = place.dir.join("mnt/nix-config");
+    fs_err::create_dir_all(&clone).unwrap();
+    fs_err::copy(busybox, clone.join("busybox")).unwrap();
+    let nix = r#"{ outputs = { self }: { nixosConfigurations.web.config.system.build.toplevel = derivation {
+        name = "nixos-system-web"; system = "SYSTEM"; builder = "${self}/busybox"; preferLocalBuild = true;
+        args = [ "sh" "-c" "echo built $name > $out" ]; }; }; }"#;
+    let system = format!("{}-linux", std::env::consts::ARCH);
+    fs_err::write(clone.join("flake.nix"), nix.replace("SYSTEM", &system)).unwrap();
+    Some((clone.clone(), commit(&clone)))
+}
+
+fn commit(clone: &Utf8Path) -> String {
+    let git = |args: &[&str]| {
+        let out = Command::new("git")
+            .arg("-C")
+            .arg(clone)
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-q", "-m", "x"]);
+    git(&["rev-parse", "HEAD"])
+}
+
+#[test]
+fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
+    let Some(place) = Place::new() else { return };
+    let Some((clone, revision)) = flake(&place) else {
+        return;
+    };
+    // The action's clone path is below /mnt by its type; the test's is elsewhere, so it is built by its parts.
+    let action = RealiseSystem {
+        revision: revision.parse().unwrap(),
+        ..place.action(SystemSource::Flake, true)
+    };
+    fs_err::write(
+        clone.join("flake.nix"),
+        "this does not parse, and is not committed",
+    )
+    .unwrap();
+    place.stores.prepare().unwrap();
+    let access = Access {
+        key: None,
+        known_hosts: None,
+        connect_s: 5,
+        stall_s: 15,
+    };
+    let build = |revision: &str| {
+        let action = RealiseSystem {
+            revision: revision.parse().unwrap(),
+            ..action.clone()
+        };
+        place
+            .runtime
+            .block_on(place.stores.build_at(&place.hands, &access, &action, &clone))
+    };
+    let system = build(&revision).unwrap();
+    place
+        .stores
+        .record(&action.revision, &action.host, &system)
+        .unwrap();
+    let facts = place.observe(&action);
+    assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
+    let broken = commit(&clone);
+    let fault = build(&broken).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    assert!(fault.why.contains("syntax error"), "{fault}");
+}
