@@ -205,7 +205,7 @@ impl<'k> Install<'k> {
             let path = entry?.path();
             if path
                 .file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("console"))
+                .is_some_and(|n| n.to_string_lossy().starts_with("console-"))
             {
                 names.push(path);
             }
