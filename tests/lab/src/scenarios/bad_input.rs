@@ -98,6 +98,7 @@ pub fn bad_input(kit: &Kit) -> Result<()> {
     values(&install, &machine)?;
     files(&machine)?;
     disks(&install, &machine)?;
+    remote(&install, &machine)?;
     tools(&install, &machine)?;
     mount_point(&install, &machine)?;
     another_one(&install, &machine)?;
@@ -212,6 +213,22 @@ fn disks(install: &Install<'_>, machine: &Machine) -> Result<()> {
         expect(machine, &command, status, &[disk, part])?;
     }
     say("a disk too small for the layout, one too small for the system, six wrong names: refused");
+    Ok(())
+}
+
+/// What would be cloned is looked for before the first write.
+fn remote(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    let refused = format!(
+        "export REPO_REMOTE=git://10.0.2.2:1/config.git; {}",
+        install.command("install")
+    );
+    expect(machine, &refused, 5, &["git://10.0.2.2:1/config.git", "next: "])?;
+    let good = install.kit.configuration(install.layout, &install.mode, NAMED)?;
+    let branch = good.replacen("repository: (", "repository: (branch: \"no-such-branch\", ", 1);
+    machine.put(CONFIG, branch.as_bytes())?;
+    refuse(install, machine, "install", 7, &["no-such-branch", "next: "])?;
+    machine.put(CONFIG, good.as_bytes())?;
+    say("a remote that is not there, a branch that is not there: refused before the first write");
     Ok(())
 }
 
