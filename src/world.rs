@@ -83,7 +83,8 @@ pub trait World:
         pinned: Option<&Revision>,
         fresh: bool,
     ) -> Result<Revision, Fault>;
-    /// Takes the plan's disk under lock for the rest of the run.
+    /// Takes the plan's disk under lock for the rest of the run, and flushes it: a killed run may have left writes in
+    /// caches, and what is seen there must not be believed, nor its other copy overwritten, before it is durable.
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault>;
     /// Asks for consent. `None`: it was refused.
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault>;

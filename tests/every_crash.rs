@@ -2,8 +2,11 @@
 //! each time the next runs bring it to its end; every fault at every point likewise. The longer enumeration of pairs is
 //! `cargo test --test every_crash -- --ignored --nocapture`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
 use landfall::sim::case::{Before, Case, Consenter};
 use landfall::sim::harness::{Harness, Tally};
+use landfall_states::Phase;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -97,6 +100,18 @@ fn who_refuses_loses_nothing() {
             assert_eq!((told.breaches, told.destroyed), (vec![], vec![]), "{case}");
         }
     }
+}
+
+/// What a killed run left in caches is made durable before it is believed.
+#[test]
+fn a_power_cut_after_a_kill() {
+    let began = Instant::now();
+    let harness = Harness::new("luks/prebuilt/foreign/person".parse().unwrap()).unwrap();
+    let mut tally = Tally::default();
+    for phase in [Phase::Planned, Phase::Formatted, Phase::Installed] {
+        tally.add(harness.kills_then_cuts(phase));
+    }
+    report("kill, then power cut", began, &tally);
 }
 
 /// I7 and I16: whatever the slots hold, at any moment of the install.

@@ -1,6 +1,8 @@
 //! Planted bugs: each is caught by the invariant that it is planted for, and the same enumeration without the bug is
 //! clean (the control; `every_crash` is the whole of it).
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
 use landfall::sim::bugs::Bug;
 use landfall::sim::case::Case;
 use landfall::sim::checks::{Breach, Invariant};
@@ -44,6 +46,10 @@ fn find(bug: Option<Bug>, invariant: Invariant) -> Vec<Breach> {
         .unwrap_or(0);
     let schedule = format!("0.{fetch}:fail:transient").parse().unwrap();
     let mut found = harness().repeat(&schedule).breaches;
+    if bug == Some(Bug::TakeOverUnsynced) {
+        let tally = harness().kills_then_cuts(landfall_states::Phase::Formatted);
+        found.extend(tally.failures.into_iter().flat_map(|f| f.breaches));
+    }
     if !has(&found) && bug.is_some() {
         found.extend(
             harness()

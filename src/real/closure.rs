@@ -371,8 +371,12 @@ pub async fn observe_system(
         SystemSource::Prebuilt(system) => Some(system.clone()),
         SystemSource::Flake => stores.recorded(&action.revision, &action.host)?,
     };
+    // The record is the last thing that is written; it keeps the system from the garbage collector.
     let registered = match &system {
-        Some(system) => stores.is_registered(hands, system).await?,
+        Some(system) => {
+            stores.recorded(&action.revision, &action.host)?.as_ref() == Some(system)
+                && stores.is_registered(hands, system).await?
+        }
         None => false,
     };
     let contents = if action.verify && system.is_some() {

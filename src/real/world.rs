@@ -2,7 +2,7 @@
 //! Law: nothing is decided here.
 
 use super::esp::store_mount;
-use super::{RUN_DIR, Real, ask, disk, preflight};
+use super::{RUN_DIR, Real, ask, block, disk, preflight};
 use crate::event::Event;
 use crate::world::{Media, Survey, World};
 use camino::Utf8Path;
@@ -68,6 +68,7 @@ impl World for Real {
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
         let held = disk::HeldDisk::hold(&plan.disk)?;
+        block::flush(&held.device())?;
         self.reporter.tell(Event::DiskChosen {
             device: held.device().to_string(),
             identity: plan.disk.to_string(),

@@ -48,6 +48,8 @@ pub enum Bug {
     RewriteTable,
     /// What a killed run left in caches is not flushed before it is believed.
     HoldUnflushed,
+    /// A target that a killed run left mounted is looked at before it is written out.
+    TakeOverUnsynced,
     /// Looking for a former install mounts its ESP for writing.
     SurveyWrites,
     /// One look fails for ever.
@@ -64,7 +66,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 26] = [
+    pub const ALL: [(Bug, Invariant); 27] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -85,6 +87,7 @@ impl Bug {
         (Bug::CloseAll, Invariant::StrangersStay),
         (Bug::RewriteTable, Invariant::TableOnce),
         (Bug::HoldUnflushed, Invariant::OneSlotAtATime),
+        (Bug::TakeOverUnsynced, Invariant::NothingTwice),
         (Bug::SurveyWrites, Invariant::LandedRests),
         (Bug::NeverSettles, Invariant::Ends),
         (Bug::RedoClone, Invariant::NothingTwice),

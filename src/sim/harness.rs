@@ -11,6 +11,7 @@ use super::faults::{CLASSES, Death, Schedule, Shot, What};
 use super::story::{End, Ending, Story, Told};
 use super::world::Point;
 use crate::driver::Outcome;
+use landfall_states::Phase;
 use landfall_states::checkpoint::{Choice, SLOT_BYTES, choose};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -365,6 +366,41 @@ impl Harness {
                 self.follow(story, schedule, &mut tally, &mut known)
             })
         });
+        tally
+    }
+
+    /// A kill at every point of a phase, and a power cut that keeps nothing at every point of the resume: what the killed
+    /// run left in caches must not be taken for done.
+    pub fn kills_then_cuts(&self, phase: Phase) -> Tally {
+        let mut tally = Tally::default();
+        for (at, point) in (0_u32..).zip(&self.points) {
+            if point.phase != phase || !point.acts {
+                continue;
+            }
+            let kill = Shot {
+                run: 0,
+                at,
+                what: What::After(Death::Kill),
+            };
+            let mut resumed = Story::new(&self.setting, self.bug);
+            let first = Schedule(vec![kill]);
+            let (_, world) = resumed.run(&first);
+            resumed.settle(world, None);
+            let (second, _) = resumed.clone().run(&Schedule::default());
+            for (at, _) in (0_u32..).zip(&second.points).filter(|(_, point)| point.acts) {
+                let what = What::After(Death::Cut(Keep::None));
+                let schedule = Schedule(vec![kill, Shot { run: 1, at, what }]);
+                let mut story = resumed.clone();
+                let ending = story.finish(&schedule);
+                let told = self.conclude(story, ending);
+                tally.points += 1;
+                tally.stories += 1;
+                tally.runs += u64::from(told.runs) + 1;
+                if self.judge(&mut tally, schedule, told.breaches).is_break() {
+                    return tally;
+                }
+            }
+        }
         tally
     }
 

@@ -141,7 +141,8 @@ impl SimWorld {
             self.act("flush the volume", Act::Flush).await?;
         }
         let made = self.disk().header(region).is_some_and(|h| *h.id == *provisional);
-        if !(made && self.disk().is_mountable(region)) && !self.has(Bug::CommitUnchecked) {
+        let whole = made && self.disk().is_mountable(region);
+        if !whole && !self.has(Bug::CommitUnchecked) {
             let what = format!("volume {region:?}");
             return Err(Fault::transient(what, "what was made is not there"));
         }

@@ -82,6 +82,8 @@ pub struct SimWorld {
     pub held: Option<usize>,
     /// Whether everything was flushed since something was attached or written.
     pub quiet: bool,
+    /// The target's mount is this run's, or was written out by it.
+    pub written_out: bool,
     /// Orders carried out in this run.
     pub orders: u32,
     /// A signal asked to stop.
@@ -107,6 +109,7 @@ impl SimWorld {
             phase: Cell::new(Phase::Planned),
             held: None,
             quiet: false,
+            written_out: false,
             orders: 0,
             stop: false,
         }
@@ -314,6 +317,11 @@ impl SimWorld {
     /// Mounts the target.
     pub async fn attach_root(&mut self) -> Result<(), Fault> {
         self.attach_container().await?;
+        if self.machine.root_mounted && !self.written_out && !self.has(Bug::TakeOverUnsynced) {
+            // Left by a killed run: what is in its caches must be durable before it is believed.
+            self.act("sync what was left", Act::Sync(Fs::Root)).await?;
+        }
+        self.written_out = true;
         if !self.machine.root_mounted {
             self.mountable(self.setting.root_region())?;
             self.quiet = false;
