@@ -176,6 +176,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         revision: revision.clone(),
         claim: Claim::Planned,
         dirty: false,
+        unverified: course.unclean(),
     };
     let first = Planned::new(
         (*course.plan).clone(),
@@ -200,6 +201,8 @@ struct Run<'w, W: World> {
     claim: Claim,
     /// Whether this run has written anything that its end must be told apart from a crash.
     dirty: bool,
+    /// Whether what an unclean stop left has not been verified yet. Until it is, no end of a run may call itself clean.
+    unverified: bool,
 }
 
 impl<W: World> Run<'_, W> {
@@ -207,6 +210,9 @@ impl<W: World> Run<'_, W> {
     async fn travel(&mut self, mut state: State, course: &Course) -> Result<State, Halt> {
         loop {
             self.claim = state.claim();
+            if self.claim.phase() >= Phase::Realised {
+                self.unverified = false;
+            }
             state = match state {
                 State::Planned(s) => {
                     let proof = self.step(|consent| s.action(consent)).await?;
@@ -320,7 +326,9 @@ impl<W: World> Run<'_, W> {
                         ..fault
                     }));
                 }
+                // What was judged before the wait may not hold behind it: look again.
                 self.after(fault, &mut retry).await?;
+                continue;
             }
             self.budget
                 .admits(&self.attempts, S::PHASE)
@@ -474,7 +482,7 @@ impl<W: World> Run<'_, W> {
                 let quiet = halt.fault.class == FaultClass::Hardware;
                 if self.dirty && !quiet {
                     self.last_fault = Some(halt.fault.clone());
-                    let mark = if released.is_ok() {
+                    let mark = if released.is_ok() && !self.unverified {
                         Mark::Stopped
                     } else {
                         Mark::Begun

@@ -8,5 +8,6 @@ pub mod event;
 pub mod exit;
 pub mod lock;
 pub mod real;
+pub mod sim;
 pub mod store;
 pub mod world;

@@ -138,8 +138,10 @@ impl Step for EncryptVolumes {
                     "landfall resume, and enter the passphrase",
                 )),
             },
-            VolumeState::InTheMaking => Verdict::Todo(order()),
-            VolumeState::Blank => blank(&self.disk, partition, self.claimed, &self.consent, order),
+            // Begun and not finished holds no more than blank does.
+            VolumeState::InTheMaking | VolumeState::Blank => {
+                blank(&self.disk, partition, self.claimed, &self.consent, order)
+            }
             VolumeState::Foreign => Verdict::Refuse(foreign(partition, probe)),
         }
     }

@@ -111,10 +111,12 @@ impl FormatVolumes {
         } = &target.volume;
         match probe.compare(kind, &id.to_string(), &provisional.to_string(), label) {
             VolumeState::Whole => Verdict::Done(()),
-            VolumeState::InTheMaking => Verdict::Todo(target.clone()),
-            VolumeState::Blank => blank(&self.disk, &target.partition, self.claimed, &self.consent, || {
-                target.clone()
-            }),
+            // Begun and not finished holds no more than blank does.
+            VolumeState::InTheMaking | VolumeState::Blank => {
+                blank(&self.disk, &target.partition, self.claimed, &self.consent, || {
+                    target.clone()
+                })
+            }
             VolumeState::Foreign => Verdict::Refuse(foreign(&target.partition, probe)),
         }
     }

@@ -90,9 +90,7 @@ impl Step for CloneConfiguration {
             Verdict::Refuse(Fault::unsafe_(
                 format!("clone path {path}"),
                 why,
-                format!(
-                    "move it away (landfall shell is on the console), or set another repoClonePath than {path}"
-                ),
+                format!("move {path} away, or set another repository.clone_path, then: landfall resume"),
             ))
         };
         match facts {

@@ -257,7 +257,8 @@ impl Digest {
 
     /// A finished digest of 32 raw bytes.
     pub fn from_raw(raw: &[u8]) -> Self {
-        Self(raw.iter().map(|b| format!("{b:02x}")).collect())
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+        Self(raw.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect())
     }
 
     /// The 64 digits.

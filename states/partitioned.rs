@@ -133,8 +133,10 @@ impl Step for AnchorCheckpoint {
                     })
                 }
             }
-            VolumeState::InTheMaking => Verdict::Todo(format()),
-            VolumeState::Blank => blank(&self.disk, &self.partition, self.claimed, &self.consent, format),
+            // Begun and not finished holds no more than blank does.
+            VolumeState::InTheMaking | VolumeState::Blank => {
+                blank(&self.disk, &self.partition, self.claimed, &self.consent, format)
+            }
             VolumeState::Foreign => Verdict::Refuse(foreign(&self.partition, &facts.probe)),
         }
     }
@@ -149,8 +151,8 @@ impl Step for AnchorCheckpoint {
     }
 }
 
-/// A blank partition of ours may be formatted, unless the checkpoint says that it was not blank any more: then the disk
-/// is behind its checkpoint (rule 14), and somebody has to agree.
+/// A partition of ours that is blank, or was begun and not finished, may be formatted, unless the checkpoint says that it
+/// was whole: then the disk is behind its checkpoint (rule 14), and somebody has to agree.
 pub(crate) fn blank<P, O>(
     disk: &DiskIdentity,
     partition: &GptEntry,

@@ -396,12 +396,35 @@ pub struct InstallId(Uuid);
 impl InstallId {
     /// UUIDv5 over host, layout, disk and reinstall nonce.
     pub fn derive(host: &HostName, layout: &Layout, disk: &DiskIdentity, nonce: u32) -> Self {
-        let text = format!(
-            "landfall-install-1\nhost={host}\n{}disk={}\nnonce={nonce}\n",
+        let text = format!("{}{nonce}\n", Self::stem(host, layout, disk));
+        InstallId(Uuid::new_v5(&NAME_SPACE, text.as_bytes()))
+    }
+
+    fn stem(host: &HostName, layout: &Layout, disk: &DiskIdentity) -> String {
+        format!(
+            "landfall-install-1\nhost={host}\n{}disk={}\nnonce=",
             layout.canonical(),
             disk.canonical()
-        );
-        InstallId(Uuid::new_v5(&NAME_SPACE, text.as_bytes()))
+        )
+    }
+
+    /// The nonce up to `nonce_max` that gives a table this GUID, if one does. Small ones are tried first.
+    pub fn nonce_of(
+        host: &HostName,
+        layout: &Layout,
+        disk: &DiskIdentity,
+        disk_guid: &Uuid,
+        nonce_max: u32,
+    ) -> Option<u32> {
+        // Every id of ours is a UUIDv5; another version need not be compared with each of them.
+        if disk_guid.get_version_num() != 5 {
+            return None;
+        }
+        let stem = Self::stem(host, layout, disk);
+        (0..=nonce_max).find(|nonce| {
+            let text = format!("{stem}{nonce}\n");
+            InstallId(Uuid::new_v5(&NAME_SPACE, text.as_bytes())).disk_guid() == *disk_guid
+        })
     }
 
     /// A further id of this install.

@@ -232,7 +232,7 @@ impl Step for PartitionDisk {
             .entries
             .iter()
             .map(|e| {
-                let mib = e.sectors() * u64::from(self.table.sector_bytes) >> 20;
+                let mib = (e.sectors() * u64::from(self.table.sector_bytes)) >> 20;
                 format!("{} {} {mib} MiB", e.number, e.name)
             })
             .collect();

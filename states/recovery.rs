@@ -188,14 +188,12 @@ impl Carried {
             .filter_map(|c| c.table())
             .map(|t| t.disk_guid)
             .collect();
-        let table_nonce = if guids.is_empty() {
-            None
-        } else {
-            (0..=NONCE_MAX).rev().find(|&nonce| {
-                let install = InstallId::derive(situation.host, situation.layout, &evidence.disk, nonce);
-                guids.contains(&install.disk_guid())
+        let table_nonce = guids
+            .iter()
+            .filter_map(|guid| {
+                InstallId::nonce_of(situation.host, situation.layout, &evidence.disk, guid, NONCE_MAX)
             })
-        };
+            .max();
         let slots = [evidence.slots[0].as_deref(), evidence.slots[1].as_deref()];
         Carried {
             table_nonce,

@@ -158,10 +158,13 @@ mod tests {
             wwn: None,
             size_bytes: 8 << 30,
             sector_bytes: 512,
-            transport: Some("nvme".into()),
+            path: None,
+            transport: "nvme".into(),
             removable: false,
             contents: vec![],
+            own_use: vec![],
             candidate: Ok(()),
+            can_be_named: true,
             chosen: None,
         }
     }
@@ -178,7 +181,8 @@ mod tests {
             DiskReport {
                 candidate: Err(vec!["removable".into(), "it is the boot medium (/iso)".into()]),
                 removable: true,
-                transport: Some("usb".into()),
+                can_be_named: false,
+                transport: "usb".into(),
                 serial: None,
                 ..report("/dev/sda")
             },

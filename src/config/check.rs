@@ -9,6 +9,7 @@ use super::{
 use camino::Utf8Path;
 use landfall_states::fault::Budget;
 use landfall_states::plan::ESP_BYTES_MIN;
+use landfall_states::recovery::NONCE_MAX;
 
 fn problem(option: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Problem {
     Problem {
@@ -62,7 +63,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             age_identity: _,
         },
         unattended,
-        reinstall: _,
+        reinstall,
         nix,
         retry,
         ssh,
@@ -89,6 +90,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         u64::from(*iteration_time_ms),
         100,
         60_000,
+        &mut found,
+    );
+    range(
+        "reinstall",
+        u64::from(*reinstall),
+        0,
+        u64::from(NONCE_MAX),
         &mut found,
     );
     let Swap { enable: _, size: _ } = swap;

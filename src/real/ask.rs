@@ -37,20 +37,13 @@ pub async fn ensure_passphrase(real: &mut Real, label: &str, new: bool) -> Resul
         return Ok(());
     }
     let passphrase = ask_passphrase(real, label, new).await?;
-    real.vault.set_passphrase(Some(passphrase));
+    real.vault.enter_passphrase(passphrase);
     Ok(())
 }
 
-/// As [`ensure_passphrase`], after the one at hand was found not to open the container.
+/// As [`ensure_passphrase`], after the one that a person entered was found not to open the container.
 pub async fn passphrase_again(real: &mut Real, label: &str) -> Result<(), Fault> {
     real.vault.set_passphrase(None);
-    if real.config.unattended.enable {
-        return Err(Fault::needs_change(
-            format!("passphrase of {label}"),
-            "it does not open the container",
-            "supply the right one as credential landfall.luks-passphrase, then: landfall resume",
-        ));
-    }
     real.reporter
         .notice(format!("the passphrase does not open {label}"));
     ensure_passphrase(real, label, false).await
@@ -104,7 +97,12 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
         if names_disk(name, &erasure.disk, Utf8Path::new("/"))? {
             let by = ConsentBy::InAdvance {
                 disk_name: name.to_owned(),
-                reinstall: real.config.reinstall > 0,
+                // Only the number in the configuration speaks in advance, not one that a person's --reinstall raised.
+                reinstall: real.config.reinstall > 0
+                    && real
+                        .plan
+                        .as_ref()
+                        .is_some_and(|plan| plan.nonce == real.config.reinstall),
             };
             if let Some(consent) = Consent::to(erasure, by) {
                 real.reporter

@@ -13,7 +13,7 @@ use crate::real::command::{Ended, OnStop, Program};
 use crate::real::git::Access;
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify, corrupt_paths};
-use crate::real::{MOUNT_ROOT, Real, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, hooks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
@@ -529,6 +529,8 @@ impl Perform<RealiseSystem> for Real {
 
     async fn perform(&mut self, _step: &RealiseSystem, order: RealiseOrder) -> Result<(), Fault> {
         self.attach(mounts::Attach::Target).await?;
+        // After a reboot behind the clone, the commands have not run in this boot yet.
+        hooks::after_mounting(self).await?;
         let access = self.git_access()?;
         perform_realise(&self.hands(), &self.stores(), &access, &order).await
     }

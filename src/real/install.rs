@@ -7,7 +7,7 @@ use crate::real::closure::{SCRATCH, STATE_DIR};
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, classify};
-use crate::real::{MOUNT_ROOT, Real, boot, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, boot, hooks, mounts, rooted};
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass};
@@ -92,6 +92,7 @@ impl Perform<InstallSystem> for Real {
 
     async fn perform(&mut self, _step: &InstallSystem, order: InstallOrder) -> Result<(), Fault> {
         self.attach(mounts::Attach::Target).await?;
+        hooks::after_mounting(self).await?;
         let root = Utf8Path::new(MOUNT_ROOT);
         perform_install(&self.hands(), root, &order.system).await?;
         // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
@@ -144,7 +145,9 @@ mod tests {
         let script = "#!/bin/sh\nset -e\ntest -d $TMPDIR\necho \"$@\" > $TMPDIR/../../../args\n\
             if ! test -e $TMPDIR/../../../ok; then echo no luck >&2; exit 1; fi\n";
         fs_err::write(&program, script).unwrap();
-        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut mode = fs_err::metadata(&program).unwrap().permissions();
+        mode.set_mode(0o755);
+        fs_err::set_permissions(&program, mode).unwrap();
         let mut hands = Hands::new(
             crate::event::Reporter::default(),
             crate::real::stop::Stop::never(),

@@ -7,9 +7,9 @@
 //! `cryptsetup-rs` is used through its lower module, because its upper one ignores load errors, cannot test a passphrase
 //! without activating, and cannot set a UUID; the two functions that neither has come from its own `-sys` crate.
 
-use crate::real::Real;
 use crate::real::block::{flush, io_fault};
 use crate::real::probe::probe;
+use crate::real::{Real, ask};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use cryptsetup_rs::api::crypt_pbkdf_algo_type;
@@ -32,6 +32,8 @@ use uuid::Uuid;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Key slots that a LUKS2 header has at most (LUKS2 on-disk format, section 3.2).
 const KEY_SLOTS_MAX: u8 = 32;
+/// How often a person may enter a passphrase that does not open the container, in one run.
+const WRONG_ENTRIES_MAX: u32 = 3;
 /// Where the label lies in the primary binary header, and its length (LUKS2 on-disk format, section 2.1).
 const LABEL_AT: (u64, usize) = (24, 48);
 /// "Benchmark nothing, take my numbers" (`CRYPT_PBKDF_NO_BENCHMARK`).
@@ -432,15 +434,26 @@ impl Perform<EncryptVolumes> for Real {
             (other, _) => other,
         };
         let ours = seen.is_some_and(|header| header.uuid == container.volume.id);
-        let opens = match self.vault.passphrase() {
+        let mut is_opened = match self.vault.passphrase() {
             Some(passphrase) if ours => Some(opens(&device, passphrase).await?),
             Some(_) | None => None,
         };
+        // A slip of a person's fingers is asked about again; a wrong credential would be the same again.
+        for _ in 1..WRONG_ENTRIES_MAX {
+            if is_opened != Some(false) || !self.vault.is_passphrase_entered() {
+                break;
+            }
+            ask::passphrase_again(self, &container.volume.label).await?;
+            is_opened = Some(opens(&device, &self.passphrase()?).await?);
+        }
         if ours {
             // A process that was killed between the last write and its flush leaves the flush to us.
             flush(&device)?;
         }
-        Ok(LuksFacts::Planned { probe, opens })
+        Ok(LuksFacts::Planned {
+            probe,
+            opens: is_opened,
+        })
     }
 
     async fn perform(&mut self, _step: &EncryptVolumes, order: EncryptOrder) -> Result<(), Fault> {

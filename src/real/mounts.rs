@@ -209,7 +209,7 @@ impl Real {
                     "already in use (device-mapper uuid {:?}, on devices {:?}); landfall leaves alone what it did not open",
                     mapping.uuid, mapping.slaves
                 ),
-                format!("cryptsetup close {name}, or set another luks.mapperName, then landfall resume"),
+                format!("cryptsetup close {name}, or set another luks.mapper_name, then landfall resume"),
             )),
         }
     }

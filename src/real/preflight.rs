@@ -125,10 +125,12 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
         "mkfs.vfat",
         "mkfs.ext4",
         "e2fsck",
+        "tune2fs",
+        "fsck.vfat",
         "sh",
     ];
     if plan.swap.is_some() {
-        tools.push("mkswap");
+        tools.extend(["mkswap", "swaplabel"]);
     }
     if let RepositorySource::Remote(url) = &payload.repository.source {
         let url = url.as_str();

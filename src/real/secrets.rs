@@ -23,6 +23,7 @@ const BYTES_MAX: u64 = 64 << 10;
 #[derive(Default)]
 pub struct Vault {
     passphrase: Option<SecretString>,
+    is_entered: bool,
     deploy_key: Option<SecretSlice<u8>>,
     age_identity: Option<SecretSlice<u8>>,
     ssh_key: Option<SecretSlice<u8>>,
@@ -33,6 +34,7 @@ impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Vault {
             passphrase,
+            is_entered: _,
             deploy_key,
             age_identity,
             ssh_key,
@@ -56,8 +58,11 @@ impl Vault {
     /// before both.
     pub fn load(passphrase_fd: Option<i32>) -> Result<Self, Fault> {
         let mut dirs = Vec::new();
-        if let Ok(dir) = std::env::var("CREDENTIALS_DIRECTORY") {
-            dirs.push(Utf8PathBuf::from(dir));
+        if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+            let dir = Utf8PathBuf::try_from(std::path::PathBuf::from(dir)).map_err(|e| {
+                Fault::needs_change("CREDENTIALS_DIRECTORY", e.to_string(), "give a path in UTF-8")
+            })?;
+            dirs.push(dir);
         }
         dirs.push("/run/credentials/@system".into());
         let mut vault = Vault::default();
@@ -108,9 +113,21 @@ impl Vault {
         self.passphrase.as_ref()
     }
 
-    /// Holds a passphrase that was entered; `None` forgets a wrong one.
+    /// Holds a passphrase; `None` forgets a wrong one.
     pub fn set_passphrase(&mut self, passphrase: Option<SecretString>) {
+        self.is_entered = false;
         self.passphrase = passphrase;
+    }
+
+    /// Holds a passphrase that a person has just entered.
+    pub fn enter_passphrase(&mut self, passphrase: SecretString) {
+        self.is_entered = true;
+        self.passphrase = Some(passphrase);
+    }
+
+    /// Whether a person entered the passphrase in this run, and can do so again.
+    pub fn is_passphrase_entered(&self) -> bool {
+        self.is_entered
     }
 
     /// The deploy key for the target.

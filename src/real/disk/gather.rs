@@ -147,7 +147,9 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         .iter()
         .filter(|m| m.dev.0 == 0 && m.source.starts_with("/dev/"))
     {
-        if let Ok(Some(dev)) = device_number(Utf8Path::new(&mount.source)) {
+        // A name that leads nowhere any more, as of a device that is gone, adds nothing to the mount's own number.
+        let dev = device_number(Utf8Path::new(&mount.source)).unwrap_or_default();
+        if let Some(dev) = dev {
             machine.sources.insert(mount.source.clone(), dev);
         }
     }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use debian::debian_tree;
-pub use params::{ClosureParams, Luks, User};
+pub use params::ClosureParams;
 
 /// The laboratory's `nixos-install`, a bash script for the installer's `bin`.
 pub const NIXOS_INSTALL: &str = include_str!("../closure/nixos-install");
@@ -59,14 +59,6 @@ pub(crate) const EXPRESSIONS: &[(&str, &str)] = &[
     ("build/initrd.sh", include_str!("../closure/build/initrd.sh")),
     ("build/filler.sh", include_str!("../closure/build/filler.sh")),
     ("build/system.sh", include_str!("../closure/build/system.sh")),
-];
-
-/// Programs this module starts, each with the Debian package that has it.
-pub const NEEDS: &[(&str, &str)] = &[
-    ("nix-build", "nix-bin"),
-    ("nix-store", "nix-bin"),
-    ("mmdebstrap", "mmdebstrap"),
-    ("cp", "coreutils"),
 ];
 
 /// No step of a build takes longer than this on the slowest machine that was tried, by a factor of ten.

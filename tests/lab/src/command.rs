@@ -6,7 +6,7 @@
 //! Absent: QEMU, which lives long and is started in `machine.rs`.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,14 +23,12 @@ pub struct Program {
     envs: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
     input: Input,
-    output_file: Option<PathBuf>,
     timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
 enum Input {
     Nothing,
-    Bytes(Vec<u8>),
     File(PathBuf),
 }
 
@@ -39,7 +37,7 @@ enum Input {
 pub struct Output {
     /// Exit code, or 128 + signal.
     pub status: i32,
-    /// Standard output, empty when it went to a file.
+    /// Standard output.
     pub stdout: Vec<u8>,
     /// Standard error.
     pub stderr: Vec<u8>,
@@ -99,7 +97,6 @@ impl Program {
             envs: Vec::new(),
             directory: None,
             input: Input::Nothing,
-            output_file: None,
             timeout: Duration::from_secs(60),
         }
     }
@@ -130,21 +127,9 @@ impl Program {
         self
     }
 
-    /// Gives the program these bytes as standard input.
-    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Program {
-        self.input = Input::Bytes(bytes.into());
-        self
-    }
-
     /// Gives the program this file as standard input.
     pub fn input_file(mut self, file: &Path) -> Program {
         self.input = Input::File(file.to_owned());
-        self
-    }
-
-    /// Sends standard output to this file (made anew).
-    pub fn output_file(mut self, file: &Path) -> Program {
-        self.output_file = Some(file.to_owned());
         self
     }
 
@@ -188,31 +173,16 @@ impl Program {
         }
         command.stdin(match &self.input {
             Input::Nothing => Stdio::null(),
-            Input::Bytes(_) => Stdio::piped(),
             Input::File(file) => Stdio::from(fs::File::open(file)?.into_parts().0),
         });
-        command.stdout(match &self.output_file {
-            Some(file) => Stdio::from(fs::File::create(file)?.into_parts().0),
-            None => Stdio::piped(),
-        });
+        command.stdout(Stdio::piped());
         command.stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {line}; `cargo lab setup` installs what is missing"))?;
 
-        let stdin = child.stdin.take();
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
-        let bytes = match self.input {
-            Input::Bytes(bytes) => bytes,
-            Input::Nothing | Input::File(_) => Vec::new(),
-        };
-        let feed = std::thread::spawn(move || {
-            if let Some(mut stdin) = stdin {
-                // A program may end without reading its input; its exit code tells whether that was right.
-                let _ = stdin.write_all(&bytes);
-            }
-        });
         let out = std::thread::spawn(move || drain(stdout));
         let err = std::thread::spawn(move || drain(stderr));
 
@@ -230,7 +200,6 @@ impl Program {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
         };
-        let _ = feed.join();
         let stdout = out.join().unwrap_or_default();
         let stderr = err.join().unwrap_or_default();
         if late {

@@ -49,6 +49,26 @@ pub fn is_blank(image: &Path) -> Result<bool> {
     Ok(blank)
 }
 
+/// Where `needle`, which is not empty, stands in an image.
+pub fn find(image: &Path, needle: &[u8]) -> Result<Vec<u64>> {
+    let mut found = Vec::new();
+    // The end of the block before, when the next one follows it: a match may lie across both.
+    let mut window: Vec<u8> = Vec::new();
+    let mut end = 0;
+    for_each_block(image, |offset, block| {
+        if offset != end {
+            window.clear();
+        }
+        let begin = offset - window.len() as u64;
+        window.extend_from_slice(block);
+        found.extend(memchr::memmem::find_iter(&window, needle).map(|at| begin + at as u64));
+        let keep = (needle.len() - 1).min(window.len());
+        window.drain(..window.len() - keep);
+        end = offset + block.len() as u64;
+    })?;
+    Ok(found)
+}
+
 /// Calls `visit` with every block of 64 KiB that is not all zero, in order; returns the size of the image.
 fn for_each_block(image: &Path, mut visit: impl FnMut(u64, &[u8])) -> Result<u64> {
     const BLOCK: u64 = 64 * 1024;
@@ -262,8 +282,6 @@ pub struct LogEntry {
 impl LogEntry {
     /// The entry is, or carries, a flush.
     pub const FLUSH: u64 = 1;
-    /// The write went through the cache.
-    pub const FUA: u64 = 2;
     /// A discard: no data follows.
     pub const DISCARD: u64 = 4;
 
@@ -388,6 +406,21 @@ mod tests {
         assert_ne!(sha256(&hole)?, sha256(&other)?);
         assert!(is_blank(&zeroes)? && !is_blank(&other)?);
         assert!(create(&hole, 1).is_err());
+        Ok(fs::remove_dir_all(&folder)?)
+    }
+
+    #[test]
+    fn a_text_is_found_across_blocks_and_once() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("lab-find-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let image = folder.join("image");
+        let mut bytes = vec![0; 400_000];
+        for at in [0, 65_533, 131_072, 399_994] {
+            bytes[at..at + 6].copy_from_slice(b"canary");
+        }
+        fs::write(&image, bytes)?;
+        assert_eq!(find(&image, b"canary")?, [0, 65_533, 131_072, 399_994]);
+        assert!(find(&image, b"canarx")?.is_empty());
         Ok(fs::remove_dir_all(&folder)?)
     }
 

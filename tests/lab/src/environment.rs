@@ -50,8 +50,6 @@ pub struct Environment {
     pub kernel: PathBuf,
     /// Stage 1.
     pub initrd: PathBuf,
-    /// Every kernel module, decompressed, in one folder: `<name>.ko`.
-    pub modules: PathBuf,
     /// A static busybox.
     pub busybox: PathBuf,
     /// The kernel's release, as `uname -r` prints it.
@@ -112,7 +110,6 @@ impl Environment {
             squashfs: base.join("env.squashfs"),
             kernel: base.join("vmlinuz"),
             initrd: initrd.join("initrd"),
-            modules,
             busybox,
             kernel_release,
         })

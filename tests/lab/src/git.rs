@@ -22,10 +22,8 @@ use fs_err as fs;
 
 use crate::closure::{self, ClosureParams, Inputs};
 
-/// Programs this module starts, each with the Debian package that has it.
-pub const NEEDS: &[(&str, &str)] = &[("git", "git"), ("tar", "tar")];
-
-const FLAKE: &str = include_str!("../closure/flake.nix");
+/// The flake of a [`Repository`].
+pub const FLAKE: &str = include_str!("../closure/flake.nix");
 const GIT_LIMIT: Duration = Duration::from_secs(60);
 /// A connection that is not over by then is ended.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(600);
@@ -158,28 +156,6 @@ impl Repository {
             ],
         )?;
         Ok(())
-    }
-
-    /// Writes the branch's files as `<name>-<revision>.tar.gz`, as forges give it for a `tarball` flake, beside the
-    /// bare repository, and gives its name below the served folder.
-    ///
-    /// # Errors
-    /// git fails.
-    pub fn tarball(&self) -> Result<String> {
-        let name = self
-            .bare
-            .file_stem()
-            .context("a repository without a name")?
-            .to_string_lossy();
-        let file = format!("{name}-{}.tar.gz", self.revision);
-        let to = self.bare.with_file_name(&file);
-        let prefix = format!("--prefix={name}-{}/", self.revision);
-        let to = format!("--output={}", to.display());
-        git(
-            &self.bare,
-            &["archive", "--format=tar.gz", &prefix, &to, &self.revision],
-        )?;
-        Ok(file)
     }
 
     fn commit(&mut self, message: &str) -> Result<()> {

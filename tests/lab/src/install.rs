@@ -3,6 +3,7 @@
 //! Law: what is claimed of a run is read from the disk's image and from what the installed system prints, never from
 //! landfall's own word alone. Absent: what a scenario wants to show.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use fs_err as fs;
 
 use crate::agent::Job;
 use crate::disk;
+use crate::environment::StickSpec;
 use crate::kit::{Kit, Layout, Mode, PASSPHRASE, TARGET_BYTES, TARGET_SERIAL};
 use crate::machine::{Disk, DiskBoot, Ended, Machine, Spec};
 
@@ -23,6 +25,23 @@ pub const CONFIG: &str = "/run/lab/install.ron";
 /// What landfall and the laboratory's `nixos-enter` find programs with; the last one is the target's own.
 pub const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
+
+/// The actions, in order.
+pub const ACTIONS: [&str; 10] = [
+    "PartitionDisk",
+    "AnchorCheckpoint",
+    "EncryptVolumes",
+    "FormatVolumes",
+    "CloneConfiguration",
+    "RealiseSystem",
+    "InstallSystem",
+    "InstallBootLoader",
+    "ProvisionSecrets",
+    "Land",
+];
+
+/// landfall as a service: the golden unit.
+pub const UNIT: &str = include_str!("../units/landfall.service");
 
 /// One install on one disk.
 #[derive(Debug)]
@@ -99,6 +118,21 @@ impl<'k> Install<'k> {
         Ok(machine)
     }
 
+    /// Puts in a stick of the install's own, which runs landfall as a service with this configuration at every boot.
+    pub fn with_service(mut self, name: &str) -> Result<Self> {
+        let configuration = self.kit.configuration(self.layout, &self.mode, &self.more)?;
+        let stick = StickSpec {
+            label: format!("LANDFALL_{name}"),
+            payload: Some(self.kit.payload.clone()),
+            files: BTreeMap::from([
+                ("install.ron".to_owned(), configuration.into_bytes()),
+                ("landfall.service".to_owned(), UNIT.as_bytes().to_vec()),
+            ]),
+        };
+        self.spec.stick = Some(self.kit.environment.stick(&self.kit.lab, &stick)?);
+        Ok(self)
+    }
+
     /// Puts a configuration in place.
     pub fn configure(&self, machine: &Machine, more: &str) -> Result<()> {
         machine.put(
@@ -147,6 +181,18 @@ impl<'k> Install<'k> {
         Ok(ran)
     }
 
+    /// A run that must stop with this exit code, in the phase whose action is named.
+    pub fn stop(&self, machine: &Machine, verb: &str, status: i32, action: &str) -> Result<Ran> {
+        let ran = self.run(machine, verb)?;
+        ensure!(
+            ran.status == status && ran.output.contains(&format!(": {action} is not done")),
+            "landfall {verb} ended with {}, not with {status} in {action}:\n{}",
+            ran.status,
+            ran.output
+        );
+        Ok(ran)
+    }
+
     /// Configuration that leaves the machine on when landed.
     pub fn stay(mut self) -> Self {
         self.more.push_str(" on_success: Stay,");
@@ -183,7 +229,7 @@ impl<'k> Install<'k> {
             "boot=ESP-LAB@".to_owned(),
             "current=yes".to_owned(),
         ] {
-            if part.starts_with("system=") && self.mode != Mode::Prebuilt {
+            if part.starts_with("system=") && matches!(self.mode, Mode::Flake(_)) {
                 continue;
             }
             ensure!(
@@ -205,7 +251,7 @@ impl<'k> Install<'k> {
             let path = entry?.path();
             if path
                 .file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("console-"))
+                .is_some_and(|n| is_console_log(&n.to_string_lossy()))
             {
                 names.push(path);
             }
@@ -236,6 +282,30 @@ pub fn wait_for(machine: &Machine, pattern: &str) -> Result<()> {
     Ok(())
 }
 
+/// Every action before this one was only looked at in this run, and no program that makes a filesystem was started.
+pub fn only_looked_before(ran: &Ran, action: &str) -> Result<()> {
+    for earlier in ACTIONS.iter().take_while(|name| **name != action) {
+        ensure!(
+            ran.output.contains(&format!("{earlier}: done already")),
+            "{earlier} was not found done:\n{}",
+            ran.output
+        );
+        ensure!(
+            !ran.output.contains(&format!("{earlier} (attempt")),
+            "{earlier} was tried again:\n{}",
+            ran.output
+        );
+    }
+    for never in ["program=mkfs", "program=mkswap", "luksFormat", "  write GPT"] {
+        ensure!(
+            !ran.output.contains(never),
+            "{never:?} in a resumed run:\n{}",
+            ran.output
+        );
+    }
+    Ok(())
+}
+
 /// A line of a scenario's report.
 pub fn say(text: &str) {
     eprintln!("    {text}");
@@ -247,4 +317,9 @@ pub fn text_of(machine: &Machine, path: &str) -> Result<String> {
         .get(path)
         .with_context(|| format!("{path} in the machine"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether a file of a machine's folder is the console's log of one of its starts.
+fn is_console_log(name: &str) -> bool {
+    name.starts_with("console-") && name.ends_with(".log")
 }

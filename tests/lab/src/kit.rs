@@ -63,7 +63,8 @@ impl Layout {
         matches!(self, Layout::Swap | Layout::LuksSwap)
     }
 
-    fn params(self) -> ClosureParams {
+    /// What tells its host's system from another.
+    pub fn params(self) -> ClosureParams {
         let mut params = ClosureParams::plain(self.host());
         params.esp_label = "ESP-LAB".into();
         params.root_label = "root-lab".into();
@@ -82,6 +83,8 @@ impl Layout {
 pub enum Mode {
     /// From the stick: closure and a bundle of the configuration.
     Prebuilt,
+    /// Closure from the stick, configuration cloned from this address.
+    Remote(String),
     /// From the flake at this address.
     Flake(String),
 }
@@ -101,8 +104,6 @@ pub struct Kit {
     pub repository: Repository,
     /// The payload, for sticks of a scenario's own.
     pub payload: PathBuf,
-    /// landfall, as built.
-    pub program: PathBuf,
 }
 
 impl Kit {
@@ -149,7 +150,6 @@ impl Kit {
             systems,
             repository,
             payload,
-            program,
         })
     }
 
@@ -175,6 +175,10 @@ impl Kit {
         let (repository, system) = match mode {
             Mode::Prebuilt => (
                 "bundle: \"/run/payload/config.bundle\"".to_owned(),
+                format!("Prebuilt(\"{}\")", self.system(layout)?.toplevel),
+            ),
+            Mode::Remote(url) => (
+                format!("remote: \"{url}\""),
                 format!("Prebuilt(\"{}\")", self.system(layout)?.toplevel),
             ),
             Mode::Flake(url) => (format!("remote: \"{url}\""), "Flake".to_owned()),
@@ -208,7 +212,7 @@ fn build_landfall(workspace: &Path) -> Result<PathBuf> {
         .args(["build", "--quiet", "--package", "landfall", "--bin", "landfall"])
         .directory(workspace)
         .timeout(BUILD_LIMIT)
-        .output()
+        .run()
         .context("building landfall")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     Ok(target.join("debug/landfall"))
@@ -236,14 +240,14 @@ fn payload<'a>(
             .args(["--strip-debug", "-o"])
             .arg(bin.join("landfall"))
             .arg(program)
-            .output()?;
+            .run()?;
         repository.bundle(&tree.join("config.bundle"))?;
         Program::new("mksquashfs")
             .arg(&tree)
             .arg(scratch.join("payload.squashfs"))
             .args(["-quiet", "-no-progress", "-all-root", "-comp", "lz4"])
             .timeout(Duration::from_secs(600))
-            .output()?;
+            .run()?;
         Ok(fs::remove_dir_all(&tree)?)
     })?;
     Ok(place.join("payload.squashfs"))

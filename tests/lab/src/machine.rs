@@ -217,11 +217,6 @@ impl Machine {
         self.told(self.agent.spawn(command, b"", timeout), "starting a command")
     }
 
-    /// Starts a command with this standard input.
-    pub fn spawn_with_input(&self, command: &str, input: &[u8], timeout: Duration) -> Result<Job> {
-        self.told(self.agent.spawn(command, input, timeout), "starting a command")
-    }
-
     /// Writes a file in the machine.
     pub fn put(&self, path: &str, content: &[u8]) -> Result<()> {
         self.told(
@@ -258,11 +253,6 @@ impl Machine {
     /// The machine's folder: `console-<n>.log`, `qemu-<n>.log` and `command-<n>.txt` of its n-th start.
     pub fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// Which start of this folder's machine this is, from 1.
-    pub fn run_number(&self) -> u32 {
-        self.run
     }
 
     /// Waits until the agent is there and devices have settled; once, after [`Machine::power_on`].
@@ -313,12 +303,6 @@ impl Machine {
     pub fn set_link(&mut self, up: bool) -> Result<()> {
         let set = self.qmp.execute("set_link", json!({ "name": "net0", "up": up }));
         self.told(set.map(|_| ()), "setting the link")
-    }
-
-    /// Any command of QEMU's.
-    pub fn qmp(&mut self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value> {
-        let result = self.qmp.execute(command, arguments);
-        self.told(result, "speaking to QEMU")
     }
 
     /// Whether QEMU still runs.

@@ -7,6 +7,7 @@ mod cache;
 mod closure;
 mod command;
 mod console;
+mod demo;
 mod disk;
 mod environment;
 mod forge;
@@ -14,6 +15,7 @@ mod git;
 mod install;
 mod kit;
 mod machine;
+mod measure;
 mod proxy;
 mod qemu_line;
 mod qmp;
@@ -22,7 +24,9 @@ mod scenarios;
 mod selftest;
 mod setup;
 mod shell;
+mod slots;
 mod stage1;
+mod test;
 
 use std::process::ExitCode;
 
@@ -46,6 +50,16 @@ enum Verb {
     Setup,
     /// A console in a machine with the installer environment and a blank disk; Ctrl-] leaves
     Shell(shell::Arguments),
+    /// A real install into a UEFI machine: the power is cut in the middle, landfall resumes, the disk boots
+    Demo,
+    /// Set up, then run every test: unit, property, integration, and machines
+    Test {
+        /// Without machines
+        #[arg(long)]
+        quick: bool,
+    },
+    /// What an install costs: memory, checkpoint writes, processor time to the first question
+    Measure,
     /// Show promises of landfall's in a machine: by name, or --all
     Scenario {
         /// Names
@@ -73,6 +87,9 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Shell(arguments) => shell::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Measure => measure::run(),
+        Verb::Demo => demo::run(),
+        Verb::Test { quick } => test::run(quick),
         Verb::Scenario { names, all, list } => {
             if list {
                 for scenarios::Scenario {

@@ -4,9 +4,16 @@
 //! Absent: the machine and how landfall is run in it.
 
 mod bad_input;
+mod clone_fails;
+mod cuts;
 mod foreign_checkpoint;
+mod install_fails;
+mod interactive;
 mod landing;
+mod network_drops;
+mod secrets;
 mod stick_left_in;
+mod unattended;
 mod wrong_disk;
 
 use std::time::Instant;
@@ -66,6 +73,78 @@ pub const ALL: &[Scenario] = &[
         shows: "the same into LUKS2",
         in_test: false,
         run: landing::flake_luks,
+    },
+    Scenario {
+        name: "cut-at-every-state",
+        shows: "power cut once in every state; lands, nothing made twice",
+        in_test: true,
+        run: cuts::cut_at_every_state,
+    },
+    Scenario {
+        name: "cut-control",
+        shows: "the same without checkpoints fails, as it must",
+        in_test: true,
+        run: cuts::cut_control,
+    },
+    Scenario {
+        name: "slots-lost",
+        shows: "both slots lost in the middle: the disk itself says what is done",
+        in_test: false,
+        run: cuts::slots_lost,
+    },
+    Scenario {
+        name: "kill-at-every-state",
+        shows: "SIGKILL once in every state, in one boot",
+        in_test: true,
+        run: cuts::kill_at_every_state,
+    },
+    Scenario {
+        name: "clone-fails",
+        shows: "the git server dies in mid-transfer: retried within the budget, and by `landfall resume`",
+        in_test: true,
+        run: clone_fails::clone_fails,
+    },
+    Scenario {
+        name: "clone-http",
+        shows: "the same over smart and dumb HTTP, cut short and silent",
+        in_test: false,
+        run: clone_fails::clone_http,
+    },
+    Scenario {
+        name: "install-fails",
+        shows: "nixos-install exits 1: that phase alone again, within the budget, and by `landfall resume`",
+        in_test: true,
+        run: install_fails::install_fails,
+    },
+    Scenario {
+        name: "network-drops",
+        shows: "the cable is out during the clone, and while Nix fetches an input: goes on by itself",
+        in_test: false,
+        run: network_drops::network_drops,
+    },
+    Scenario {
+        name: "unattended",
+        shows: "the stick's service, all secrets from credentials: nothing typed; powers off only when landed",
+        in_test: true,
+        run: unattended::unattended,
+    },
+    Scenario {
+        name: "interactive",
+        shows: "a person at the console, with wrong answers: nothing written without yes, nothing erased",
+        in_test: true,
+        run: interactive::interactive,
+    },
+    Scenario {
+        name: "secrets",
+        shows: "passphrase and keys are nowhere but in their declared files, root in LUKS2",
+        in_test: true,
+        run: secrets::secrets_luks,
+    },
+    Scenario {
+        name: "secrets-plain",
+        shows: "the same on a plain root: each key once in the raw image",
+        in_test: false,
+        run: secrets::secrets_plain,
     },
     Scenario {
         name: "stick-left-in",
@@ -157,7 +236,7 @@ pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<(&'static str, bool)> {
             let took = begun.elapsed().as_secs_f64();
             match &result {
                 Ok(()) => println!("scenario {} … ok ({took:.0} s)", scenario.name),
-                Err(error) => println!("scenario {} … FAILED ({took:.0} s)\n{error:?}", scenario.name),
+                Err(error) => println!("scenario {} … FAILED ({took:.0} s)\n{error:#}", scenario.name),
             }
             (scenario.name, result.is_ok())
         })

@@ -54,8 +54,6 @@ pub struct Lab {
 pub struct Qemu {
     /// Program and leading arguments: QEMU itself, or a dynamic linker with QEMU's libraries.
     pub program: Vec<OsString>,
-    /// The same for `qemu-img`.
-    pub image_tool: Vec<OsString>,
     /// Environment it needs.
     pub environment: Vec<(OsString, OsString)>,
     /// UEFI firmware code.
@@ -288,7 +286,7 @@ fn qemu(cache: &Cache) -> Result<Qemu> {
 
 /// The host's own QEMU, when it is new enough: 7.2 loses one boot in four under TCG.
 fn host_qemu() -> Result<Option<Qemu>> {
-    let (Some(program), Some(image_tool)) = (find("qemu-system-x86_64"), find("qemu-img")) else {
+    let Some(program) = find("qemu-system-x86_64") else {
         return Ok(None);
     };
     let version = Program::new(&program).arg("--version").run()?.text();
@@ -317,14 +315,7 @@ fn host_qemu() -> Result<Option<Qemu>> {
     else {
         return Ok(None);
     };
-    finish(
-        vec![program.into()],
-        vec![image_tool.into()],
-        Vec::new(),
-        ovmf_code,
-        ovmf_vars,
-    )
-    .map(Some)
+    finish(vec![program.into()], Vec::new(), ovmf_code, ovmf_vars).map(Some)
 }
 
 /// QEMU 10 of Debian 13, unpacked into the cache and started through its own dynamic linker, so that neither the
@@ -362,7 +353,6 @@ fn unpacked_qemu(cache: &Cache) -> Result<Qemu> {
     let environment = vec![("QEMU_MODULE_DIR".into(), libraries.join("qemu").into())];
     finish(
         through_linker("qemu-system-x86_64", &data),
-        through_linker("qemu-img", &[]),
         environment,
         root.join("usr/share/OVMF/OVMF_CODE_4M.fd"),
         root.join("usr/share/OVMF/OVMF_VARS_4M.fd"),
@@ -371,7 +361,6 @@ fn unpacked_qemu(cache: &Cache) -> Result<Qemu> {
 
 fn finish(
     program: Vec<OsString>,
-    image_tool: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     ovmf_code: PathBuf,
     ovmf_vars: PathBuf,
@@ -395,7 +384,6 @@ fn finish(
     .to_owned();
     Ok(Qemu {
         program,
-        image_tool,
         environment,
         ovmf_code,
         ovmf_vars,

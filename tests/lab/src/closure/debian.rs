@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::setup::package_source;
 use anyhow::{Context, Result, anyhow, bail};
 use fs_err as fs;
 
@@ -97,37 +98,10 @@ pub fn debian_tree(cache: &Path) -> Result<PathBuf> {
     debstrap.args(["--quiet", "--variant=extract", "--architectures=amd64"]);
     debstrap.arg(format!("--include={}", PACKAGES.join(",")));
     debstrap.arg("--aptopt=APT::Install-Recommends \"false\"");
-    debstrap.arg(RELEASE).arg(&partial).arg(debian_mirror()?);
+    debstrap.arg(RELEASE).arg(&partial).args(package_source()?);
     output(debstrap, "unpacking Debian's packages", BUILD_LIMIT)?;
     fs::rename(&partial, &tree)?;
     Ok(tree)
-}
-
-/// What `$LANDFALL_LAB_APT_SOURCE` says, the archive that this machine has its own Debian packages from, or Debian's.
-fn debian_mirror() -> Result<String> {
-    if let Some(source) = std::env::var_os("LANDFALL_LAB_APT_SOURCE") {
-        return Ok(source.to_string_lossy().into_owned());
-    }
-    let mut sources = Vec::new();
-    for name in ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"] {
-        // Either of them is missing on an ordinary Debian; on another system, both.
-        if Path::new(name).exists() {
-            sources.push(fs::read_to_string(name)?);
-        }
-    }
-    Ok(mirror_in(&sources.join("\n")).unwrap_or_else(|| "http://deb.debian.org/debian".to_owned()))
-}
-
-/// The first archive in apt's sources, of either form, that ends in `/debian`.
-fn mirror_in(sources: &str) -> Option<String> {
-    sources
-        .lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"))
-        .flat_map(str::split_whitespace)
-        .map(|word| word.trim_end_matches('/'))
-        .find(|word| word.contains("://") && word.ends_with("/debian"))
-        .map(str::to_owned)
 }
 
 /// Takes what the expressions need out of an unpacked Debian.
@@ -228,21 +202,5 @@ fn only_entry(folder: &Path) -> Result<String> {
     match names.as_slice() {
         [name] => Ok(name.clone()),
         _ => bail!("{} should hold one kernel, and holds {names:?}", folder.display()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mirror_is_the_machines_own() {
-        let new =
-            "Types: deb\nURIs: http://mirror.example/debian-security/\nURIs: http://mirror.example/debian/\n";
-        assert_eq!(mirror_in(new).as_deref(), Some("http://mirror.example/debian"));
-        let old =
-            "# deb http://no.example/debian x main\ndeb [signed-by=/k] http://mirror.example/debian x main\n";
-        assert_eq!(mirror_in(old).as_deref(), Some("http://mirror.example/debian"));
-        assert_eq!(mirror_in("deb http://archive.example/ubuntu noble main"), None);
     }
 }

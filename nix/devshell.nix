@@ -1,0 +1,73 @@
+# What `cargo lab` and the tests need, where no apt can bring it. Debian's packages for the installer environment are
+# fetched by mmdebstrap.
+{
+  mkShell,
+  runCommand,
+  pkgsStatic,
+  OVMF,
+  apt,
+  cargo,
+  clippy,
+  cryptsetup,
+  dosfstools,
+  dpkg,
+  e2fsprogs,
+  efibootmgr,
+  gcc,
+  git,
+  gptfdisk,
+  jq,
+  mmdebstrap,
+  mtools,
+  nix,
+  patchelf,
+  pkg-config,
+  qemu,
+  rustc,
+  rustfmt,
+  squashfsTools,
+  util-linux,
+  xorriso,
+  xz,
+  zstd,
+}:
+let
+  # Its applets would take the place of the real programs.
+  busyboxAlone = runCommand "busybox-alone" { } ''
+    mkdir -p $out/bin
+    ln -s ${pkgsStatic.busybox}/bin/busybox $out/bin/busybox
+  '';
+in
+mkShell {
+  packages = [
+    apt
+    busyboxAlone
+    cargo
+    clippy
+    dosfstools
+    dpkg
+    e2fsprogs
+    efibootmgr
+    gcc
+    git
+    gptfdisk
+    jq
+    mmdebstrap
+    mtools
+    nix
+    patchelf
+    pkg-config
+    qemu
+    rustc
+    rustfmt
+    squashfsTools
+    util-linux
+    xorriso
+    xz
+    zstd
+  ];
+  buildInputs = [ cryptsetup ];
+
+  # The laboratory uses the firmware that comes with QEMU; this one is for runs by hand.
+  OVMF_DIR = "${OVMF.fd}/FV";
+}

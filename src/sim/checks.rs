@@ -1,0 +1,513 @@
+//! The invariants, apart from the world that they watch. Law: a check sees what was done and what is on the disks; it
+//! asks neither the driver nor the states what they think of it. A breach names its invariant.
+//!
+//! Absent: preventing anything. A breach is written down and the story goes on.
+
+use super::case::{AGE_IDENTITY, PASSPHRASE, Setting};
+use super::disk::{Disk, Fs, Key, Region, Value};
+use landfall_states::Phase;
+use landfall_states::checkpoint::{Choice, Record, choose};
+use landfall_states::consent::Erasure;
+use landfall_states::names::Digest;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+/// What always holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Invariant {
+    /// No write reaches any disk but the confirmed one.
+    OnlyTheTarget = 1,
+    /// Nothing destructive before consent.
+    ConsentFirst = 2,
+    /// Identity is checked again between permit and effect.
+    IdentityAgain = 3,
+    /// A durable planned table is never rewritten.
+    TableOnce = 4,
+    /// A finished filesystem or container is never formatted again.
+    FormatOnce = 5,
+    /// Consent never comes from a checkpoint.
+    ConsentLives = 6,
+    /// Whatever the slots hold, no more is destroyed than without a checkpoint.
+    SlotsPermitNothing = 7,
+    /// An acknowledged save is recoverable.
+    SavedIsKept = 8,
+    /// The sequence rises and the chain holds.
+    Chain = 9,
+    /// Never both slots in one flush epoch.
+    OneSlotAtATime = 10,
+    /// No kernel name or label as identity of something that is changed.
+    ByIdentity = 11,
+    /// Unconfirmed disks are byte-identical afterwards.
+    OthersUntouched = 12,
+    /// Landed only after re-read postconditions and device flushes.
+    LandedIsWhole = 13,
+    /// A landed disk gets no write from an unattended start.
+    LandedRests = 14,
+    /// No secret but in its declared file.
+    NoSecrets = 15,
+    /// Unknown state or version: no destruction.
+    UnknownStops = 16,
+    /// Mounts and mappings that are not ours are left alone.
+    StrangersStay = 17,
+    /// One writer.
+    OneWriter = 18,
+    /// Finitely many faults, then quiet: it ends.
+    Ends = 19,
+    /// Recoverable faults: it lands.
+    Lands = 20,
+    /// A resume redoes at most the interrupted phase.
+    NothingTwice = 21,
+    /// The final state is the fault-free run's.
+    SameEnd = 22,
+    /// Every action twice is once; looking changes nothing.
+    Idempotent = 23,
+    /// The same seed gives the same trace.
+    Repeatable = 24,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "I{} {self:?}", *self as u8)
+    }
+}
+
+/// A breach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// Of what.
+    pub invariant: Invariant,
+    /// How.
+    pub how: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.how)
+    }
+}
+
+/// How an effect found what it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// By the disk's identity, and the PARTUUID on it.
+    ByIdentity,
+    /// By a label.
+    ByLabel,
+}
+
+/// What is written, as the checks see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// On which of the machine's disks.
+    pub disk: &'a Disk,
+    /// How it was found.
+    pub found: Found,
+    /// Where.
+    pub key: Key,
+    /// What.
+    pub value: Option<&'a Value>,
+}
+
+/// A saved record that was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Acknowledged {
+    sequence: u64,
+    phase: Phase,
+}
+
+/// Watches one story, over all its runs.
+#[derive(Debug, Clone, Default)]
+pub struct Checks {
+    /// What was broken, once for each invariant.
+    pub breaches: Vec<Breach>,
+    /// Consents given in this run.
+    consented: bool,
+    /// Consents given in former runs.
+    consented_before: bool,
+    identified: bool,
+    /// Whether the planned table was durable when the order began.
+    table_durable: bool,
+    acknowledged: Option<Acknowledged>,
+    /// Digests and sequence numbers of every record written, so that the chain can be followed.
+    written: BTreeMap<Digest, u64>,
+    /// Regions whose planned volume was once durable under the table that is there.
+    finished: BTreeSet<Region>,
+    /// An order is carried out for the second time without a look between: that it makes again what it made is its
+    /// meaning, and only the end counts (I23).
+    pub again: bool,
+    /// Every record written to a slot, for stories about strange slots.
+    pub records: Vec<Rc<[u8]>>,
+    /// Destructive effects on the target, for comparing stories.
+    pub destroyed: BTreeSet<Key>,
+}
+
+impl Checks {
+    /// Writes a breach down; the first of each invariant tells most.
+    pub fn breach(&mut self, invariant: Invariant, how: impl Into<String>) {
+        if !self.breaches.iter().any(|b| b.invariant == invariant) {
+            self.breaches.push(Breach {
+                invariant,
+                how: how.into(),
+            });
+        }
+    }
+
+    /// A digest of what decides the checks to come.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let breaches: Vec<Invariant> = self.breaches.iter().map(|b| b.invariant).collect();
+        (
+            self.consented || self.consented_before,
+            &self.acknowledged,
+            &self.finished,
+            breaches,
+        )
+            .hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// A run begins.
+    pub fn run_begins(&mut self) {
+        self.again = false;
+        self.consented_before |= self.consented;
+        self.consented = false;
+        self.identified = false;
+    }
+
+    /// Somebody is asked.
+    pub fn asked(&mut self, setting: &Setting, target: &Disk, erasure: &Erasure) {
+        if erasure.extent == "the whole disk" && target.has_table(&setting.plan.table) {
+            self.breach(
+                Invariant::TableOnce,
+                "consent to erase the disk was asked for over our own table",
+            );
+        }
+    }
+
+    /// Somebody agreed, being asked in this run.
+    pub fn consented(&mut self) {
+        self.consented = true;
+    }
+
+    /// An order begins to be carried out.
+    pub fn order_begins(&mut self, setting: &Setting, target: &Disk, phase: Phase) {
+        self.identified = false;
+        let durable = |key| match target.durable().get(&key) {
+            Some(Value::Table(table)) => **table == setting.plan.table,
+            Some(_) | None => false,
+        };
+        self.table_durable =
+            durable(Key::Primary) && durable(Key::Backup) && target.durable().contains_key(&Key::Mbr);
+        if let Some(acknowledged) = &self.acknowledged
+            && phase < acknowledged.phase
+        {
+            let how = format!(
+                "{phase} was left again after {} had been saved",
+                acknowledged.phase
+            );
+            self.breach(Invariant::NothingTwice, how);
+        }
+    }
+
+    /// The disk was identified.
+    pub fn identified(&mut self) {
+        self.identified = true;
+    }
+
+    /// An effect is about to be had.
+    pub fn writing(&mut self, setting: &Setting, write: Write<'_>) {
+        let Write {
+            disk,
+            found,
+            key,
+            value,
+        } = write;
+        if disk.identity != setting.plan.disk {
+            self.breach(
+                Invariant::OnlyTheTarget,
+                format!("{key:?} was written on {}", disk.identity),
+            );
+        }
+        if found == Found::ByLabel {
+            self.breach(Invariant::ByIdentity, format!("{key:?} was found by its label"));
+        }
+        let ours = disk.has_table(&setting.plan.table);
+        match (key, value) {
+            (Key::Mbr | Key::Primary | Key::Backup, _)
+            | (Key::Header(_) | Key::Body(_) | Key::Sector(..), None) => {
+                self.destroys(key);
+                if self.table_durable {
+                    self.breach(
+                        Invariant::TableOnce,
+                        format!("{key:?} was written over the planned table"),
+                    );
+                }
+                self.permitted(key);
+                self.finished.clear();
+                self.acknowledged = None;
+            }
+            (Key::Header(region), Some(Value::Header(header))) => {
+                let Some((_, _, id, provisional)) = setting.volume(region) else {
+                    self.breach(
+                        Invariant::ConsentFirst,
+                        format!("no volume is planned in {region:?}"),
+                    );
+                    return;
+                };
+                if *header.id != *provisional {
+                    return;
+                }
+                self.destroys(key);
+                if !self.identified {
+                    self.breach(
+                        Invariant::IdentityAgain,
+                        format!("{region:?} was made without identifying the disk"),
+                    );
+                }
+                let there = disk.header(region).map(|h| h.id.to_string());
+                if self.again {
+                    return;
+                }
+                if self.finished.contains(&region) || there.as_ref() == Some(&id) {
+                    self.breach(
+                        Invariant::FormatOnce,
+                        format!("{region:?} was finished and made again"),
+                    );
+                } else if there.is_some_and(|there| there != provisional) || !ours {
+                    self.breach(
+                        Invariant::ConsentFirst,
+                        format!("{region:?} was made over something else"),
+                    );
+                }
+            }
+            (
+                Key::Header(_)
+                | Key::Body(_)
+                | Key::Keyslot
+                | Key::SlotFile(_)
+                | Key::Sector(..)
+                | Key::File(..),
+                _,
+            ) => {}
+        }
+    }
+
+    fn destroys(&mut self, key: Key) {
+        self.destroyed.insert(key);
+    }
+
+    fn permitted(&mut self, key: Key) {
+        if !self.consented {
+            let invariant = if self.consented_before {
+                Invariant::ConsentLives
+            } else {
+                Invariant::ConsentFirst
+            };
+            self.breach(invariant, format!("{key:?} was written and nobody was asked"));
+        }
+        if !self.identified {
+            self.breach(
+                Invariant::IdentityAgain,
+                format!("{key:?} was written without identifying the disk"),
+            );
+        }
+    }
+
+    /// Something became durable.
+    pub fn flushed(&mut self, setting: &Setting, target: &Disk) {
+        for region in Region::ALL {
+            if let Some((_, _, id, _)) = setting.volume(region)
+                && let Some(Value::Header(header)) = target.durable().get(&Key::Header(region))
+                && *header.id == *id
+            {
+                self.finished.insert(region);
+            }
+        }
+    }
+
+    /// A record goes to tmpfs.
+    pub fn kept_in_tmpfs(&mut self, bytes: &[u8]) {
+        if let Ok(record) = Record::decode(bytes) {
+            self.written.insert(Record::digest_of(bytes), record.sequence);
+        }
+        self.searched("the record in tmpfs", bytes);
+    }
+
+    /// A slot is about to be written.
+    pub fn slot_written(&mut self, setting: &Setting, target: &Disk, which: usize, bytes: &[u8]) {
+        let other = 1 - which.min(1);
+        if target
+            .pending()
+            .iter()
+            .any(|p| matches!(p.key, Key::Sector(slot, _) if slot == other))
+        {
+            self.breach(
+                Invariant::OneSlotAtATime,
+                format!("slot {which} was written before slot {other} was flushed"),
+            );
+        }
+        self.searched("a slot", bytes);
+        let record = match Record::decode(bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                self.breach(
+                    Invariant::Chain,
+                    format!("what was written is no record: {error}"),
+                );
+                return;
+            }
+        };
+        if let Some(last) = &self.acknowledged
+            && record.sequence <= last.sequence
+        {
+            let how = format!("record {} after record {}", record.sequence, last.sequence);
+            self.breach(Invariant::Chain, how);
+        }
+        if let Some(parent) = &record.parent
+            && !self.written.is_empty()
+            && self.written.get(parent).map(|s| s + 1) != Some(record.sequence)
+        {
+            let how = format!("record {} names a parent that nobody wrote", record.sequence);
+            self.breach(Invariant::Chain, how);
+        }
+        self.written.insert(Record::digest_of(bytes), record.sequence);
+        self.records.push(bytes.into());
+        if record.phase() == Phase::Landed {
+            self.landed(setting, target);
+        }
+    }
+
+    /// A save was acknowledged.
+    pub fn saved(&mut self, sequence: u64, phase: Phase, place: &str) {
+        if place != "tmpfs" {
+            // A resume looks from the beginning and says where it is; what was once reached counts.
+            let phase = self.acknowledged.as_ref().map_or(phase, |a| a.phase.max(phase));
+            self.acknowledged = Some(Acknowledged { sequence, phase });
+        }
+    }
+
+    /// A run is over, by whatever end; `durable` after a power cut.
+    pub fn after_death(&mut self, target: &Disk) {
+        let Some(acknowledged) = &self.acknowledged else {
+            return;
+        };
+        let slots = [target.slot(0), target.slot(1)];
+        let how = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
+            Choice::Believed { record, .. } if record.sequence >= acknowledged.sequence => return,
+            Choice::Believed { record, .. } => format!("only record {} is left", record.sequence),
+            other => format!("{other:?}"),
+        };
+        let how = format!("record {} was acknowledged: {how}", acknowledged.sequence);
+        self.breach(Invariant::SavedIsKept, how);
+    }
+
+    /// Somebody looked.
+    pub fn looked(&mut self, phase: Phase, writes_before: u64, writes_after: u64) {
+        if writes_before != writes_after {
+            self.breach(
+                Invariant::Idempotent,
+                format!("looking at {phase} wrote {} times", writes_after - writes_before),
+            );
+        }
+    }
+
+    /// Something was told.
+    pub fn told(&mut self, text: &str) {
+        self.searched("an event", text.as_bytes());
+    }
+
+    fn searched(&mut self, what: &str, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        for secret in [PASSPHRASE, AGE_IDENTITY] {
+            if text.contains(secret) {
+                self.breach(Invariant::NoSecrets, format!("{what} holds {secret}"));
+            }
+        }
+    }
+
+    /// The claim to have landed is being written.
+    fn landed(&mut self, setting: &Setting, target: &Disk) {
+        if let Some(pending) = target.pending().first() {
+            let how = format!("{:?} was not durable when the landing was claimed", pending.key);
+            self.breach(Invariant::LandedIsWhole, how);
+        }
+        for (fs, name, text) in setting.files() {
+            let region = match fs {
+                Fs::Esp => Region::Esp,
+                Fs::Root => setting.root_region(),
+            };
+            let found = target.text(fs, region, name);
+            // Declared: firmware without an entry starts the fallback, and then the loader's own binary is not needed.
+            if name == "loader" && found.is_none() {
+                continue;
+            }
+            if found != Some(text.as_str()) {
+                let how = format!("{name} holds {found:?} when the landing is claimed");
+                self.breach(Invariant::LandedIsWhole, how);
+            }
+        }
+    }
+
+    /// The story is over and landed.
+    pub fn ended(&mut self, setting: &Setting, disks: &[Disk], reference: &BTreeMap<Key, String>) {
+        for disk in disks {
+            if disk.identity == setting.plan.disk {
+                let end = state(disk);
+                for key in end.keys().chain(reference.keys()) {
+                    let spare = *key == Key::File(Fs::Esp, "loader") && !end.contains_key(key);
+                    if end.get(key) != reference.get(key) && !spare {
+                        let how = format!(
+                            "{key:?} is {:?}, without faults it is {:?}",
+                            end.get(key),
+                            reference.get(key)
+                        );
+                        self.breach(Invariant::SameEnd, how);
+                    }
+                }
+                for (key, value) in disk.durable() {
+                    if let Value::Text(_, text) = value
+                        && *key != Key::File(Fs::Root, "age")
+                    {
+                        self.searched("a file of the target", text.as_bytes());
+                    }
+                }
+            }
+        }
+        self.others(setting, disks);
+    }
+
+    /// The story is over, or a run is.
+    pub fn others(&mut self, setting: &Setting, disks: &[Disk]) {
+        for before in setting.disks.iter().skip(1) {
+            if !disks.contains(before) {
+                self.breach(
+                    Invariant::OthersUntouched,
+                    format!("{} was changed", before.identity),
+                );
+            }
+        }
+    }
+}
+
+/// What is durable on a disk, but for what may differ from run to run: the records in the slots, and which making of a
+/// volume it is.
+pub fn state(disk: &Disk) -> BTreeMap<Key, String> {
+    disk.durable()
+        .iter()
+        .filter_map(|(key, value)| {
+            let text = match value {
+                Value::Mbr => "protective MBR".to_owned(),
+                Value::Table(table) => table.disk_guid.to_string(),
+                Value::Header(header) => format!("{} {} {}", header.kind, header.id, header.label),
+                Value::Of(_) => String::new(),
+                Value::Text(_, text) => text.to_string(),
+                Value::Sector(_) => return None,
+                Value::Torn => "torn".to_owned(),
+            };
+            Some((*key, text))
+        })
+        .collect()
+}

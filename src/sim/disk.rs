@@ -1,0 +1,486 @@
+//! A block device in memory. Law: what is written is volatile until the device is flushed; a power cut keeps any subset
+//! of what was not, in order, and may tear one write. Contents are named places, not bytes, but for the checkpoint
+//! slots, which are real sectors.
+//!
+//! Two things are volatile in different ways: what the device's cache holds and a flush makes durable, and what a mounted
+//! filesystem holds back until it is written out. A power cut treats both alike, because the kernel may write back at any
+//! time; a flush reaches only the former. FAT has no barrier: writing it back flushes nothing.
+//!
+//! Absent: meaning. What a table or a header says is judged by the states.
+
+use landfall_states::checkpoint::SLOT_BYTES;
+use landfall_states::plan::{DiskIdentity, GptTable};
+use landfall_states::planned::GptCopy;
+use landfall_states::{Probe, Signature};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+/// Bytes of a sector.
+pub const SECTOR_BYTES: usize = 512;
+/// Sectors of a slot.
+pub const SLOT_SECTORS: usize = SLOT_BYTES / SECTOR_BYTES;
+
+/// Where something that can be probed begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Region {
+    /// The first planned partition.
+    Esp,
+    /// The second planned partition.
+    Root,
+    /// The third planned partition.
+    Swap,
+    /// The inside of the container on the second one.
+    Inner,
+}
+
+impl Region {
+    /// Every region.
+    pub const ALL: [Region; 4] = [Region::Esp, Region::Root, Region::Swap, Region::Inner];
+}
+
+/// A filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fs {
+    /// The ESP's.
+    Esp,
+    /// The root's.
+    Root,
+}
+
+/// A named place on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// The protective MBR.
+    Mbr,
+    /// The GPT at the start.
+    Primary,
+    /// The GPT at the end.
+    Backup,
+    /// A superblock or LUKS header: what a prober sees.
+    Header(Region),
+    /// Everything else that making a volume writes.
+    Body(Region),
+    /// The key slot of the container.
+    Keyslot,
+    /// That a slot file is allocated.
+    SlotFile(usize),
+    /// A sector of a slot.
+    Sector(usize, usize),
+    /// A file.
+    File(Fs, &'static str),
+}
+
+/// What a prober sees of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Header {
+    /// `TYPE`.
+    pub kind: &'static str,
+    /// `UUID`.
+    pub id: Rc<str>,
+    /// `LABEL`.
+    pub label: Rc<str>,
+    /// Which making of the volume it is; files and bodies of another making do not belong to it.
+    pub making: u32,
+    /// Which making of the container it lies in; 0 outside.
+    pub within: u32,
+}
+
+/// What a place holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A protective MBR.
+    Mbr,
+    /// A whole copy of a GPT.
+    Table(Rc<GptTable>),
+    /// A header.
+    Header(Header),
+    /// Belongs to this making.
+    Of(u32),
+    /// A file's contents, in this making of its filesystem.
+    Text(u32, Rc<str>),
+    /// A sector.
+    Sector(Rc<[u8]>),
+    /// A write that was torn.
+    Torn,
+}
+
+/// What holds a write back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// The device's cache (and the page cache of the device itself).
+    Device,
+    /// A mounted filesystem.
+    Mount(Fs),
+}
+
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Value::Mbr | Value::Torn => {}
+            // Every table here has a GUID of its own.
+            Value::Table(table) => table.disk_guid.hash(state),
+            Value::Header(header) => header.hash(state),
+            Value::Of(making) => making.hash(state),
+            Value::Text(making, text) => (making, text).hash(state),
+            Value::Sector(bytes) => bytes.hash(state),
+        }
+    }
+}
+
+/// A write that is not durable yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pending {
+    /// What holds it.
+    pub held: Held,
+    /// Where.
+    pub key: Key,
+    /// What; `None` erases.
+    pub value: Option<Value>,
+}
+
+/// Which pending writes a power cut keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Keep {
+    /// None.
+    None,
+    /// All.
+    All,
+    /// Only this one.
+    Only(usize),
+    /// All but this one.
+    AllBut(usize),
+    /// These two.
+    Two(usize, usize),
+    /// All up to this one, which is torn.
+    Torn(usize),
+    /// Each by the toss of a seeded coin.
+    Seed(u64),
+}
+
+impl Keep {
+    /// Everything that is tried for so many pending writes.
+    pub fn options(pending: usize) -> Vec<Keep> {
+        let mut options = vec![Keep::None];
+        if pending == 0 {
+            return options;
+        }
+        options.push(Keep::All);
+        options.extend((0..pending).map(Keep::Torn));
+        if pending > 1 {
+            options.extend((0..pending).map(Keep::Only));
+        }
+        if pending > 2 {
+            options.extend((0..pending).map(Keep::AllBut));
+        }
+        if pending > 3 {
+            options.extend([1, 2, 3].map(Keep::Seed));
+            if pending < 7 {
+                options.extend((0..pending).flat_map(|a| (a + 1..pending).map(move |b| Keep::Two(a, b))));
+            }
+        }
+        options
+    }
+
+    fn keeps(self, index: usize) -> bool {
+        match self {
+            Keep::None => false,
+            Keep::All => true,
+            Keep::Only(only) => index == only,
+            Keep::AllBut(but) => index != but,
+            Keep::Two(a, b) => index == a || index == b,
+            Keep::Torn(last) => index <= last,
+            Keep::Seed(seed) => mix(seed ^ (index as u64) << 32) & 1 == 1,
+        }
+    }
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Keep::None => f.write_str("none"),
+            Keep::All => f.write_str("all"),
+            Keep::Only(n) => write!(f, "only{n}"),
+            Keep::AllBut(n) => write!(f, "allbut{n}"),
+            Keep::Two(a, b) => write!(f, "two{a}-{b}"),
+            Keep::Torn(n) => write!(f, "torn{n}"),
+            Keep::Seed(n) => write!(f, "seed{n}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Keep {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?}: none, all, onlyN, allbutN, twoN-N, tornN or seedN");
+        let number = |digits: &str| digits.parse::<usize>().map_err(|_| bad());
+        if text == "none" {
+            Ok(Keep::None)
+        } else if text == "all" {
+            Ok(Keep::All)
+        } else if let Some(n) = text.strip_prefix("only") {
+            Ok(Keep::Only(number(n)?))
+        } else if let Some(n) = text.strip_prefix("allbut") {
+            Ok(Keep::AllBut(number(n)?))
+        } else if let Some(n) = text.strip_prefix("torn") {
+            Ok(Keep::Torn(number(n)?))
+        } else if let Some(n) = text.strip_prefix("seed") {
+            Ok(Keep::Seed(n.parse().map_err(|_| bad())?))
+        } else if let Some((a, b)) = text.strip_prefix("two").and_then(|n| n.split_once('-')) {
+            Ok(Keep::Two(number(a)?, number(b)?))
+        } else {
+            Err(bad())
+        }
+    }
+}
+
+/// Steele, Lea and Flood's SplitMix64 finaliser.
+pub fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+impl Hash for Disk {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Disk {
+            identity,
+            durable,
+            pending,
+            writes: _, // a count, not contents
+        } = self;
+        (identity, durable, pending).hash(state);
+    }
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// What it says of itself.
+    pub identity: DiskIdentity,
+    durable: BTreeMap<Key, Value>,
+    pending: Vec<Pending>,
+    /// Rises with every write; looking must leave it as it was.
+    writes: u64,
+}
+
+impl Disk {
+    /// A disk with these contents, all durable.
+    pub fn new(identity: DiskIdentity, contents: impl IntoIterator<Item = (Key, Value)>) -> Self {
+        Disk {
+            identity,
+            durable: contents.into_iter().collect(),
+            pending: vec![],
+            writes: 0,
+        }
+    }
+
+    /// What whoever reads it now sees.
+    pub fn see(&self, key: Key) -> Option<&Value> {
+        match self.pending.iter().rev().find(|p| p.key == key) {
+            Some(pending) => pending.value.as_ref(),
+            None => self.durable.get(&key),
+        }
+    }
+
+    /// What is there after a power cut that keeps nothing.
+    pub fn durable(&self) -> &BTreeMap<Key, Value> {
+        &self.durable
+    }
+
+    /// What is not durable.
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
+    }
+
+    /// How many writes it has taken.
+    pub fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Writes.
+    pub fn write(&mut self, held: Held, key: Key, value: Option<Value>) {
+        self.writes += 1;
+        self.pending.push(Pending { held, key, value });
+    }
+
+    /// A mounted filesystem writes out what it holds back.
+    pub fn write_back(&mut self, fs: Fs) {
+        for pending in &mut self.pending {
+            if pending.held == Held::Mount(fs) {
+                pending.held = Held::Device;
+            }
+        }
+    }
+
+    /// One file is written out.
+    pub fn write_back_file(&mut self, key: Key) {
+        for pending in &mut self.pending {
+            if pending.key == key {
+                pending.held = Held::Device;
+            }
+        }
+    }
+
+    /// The device makes durable what it has.
+    pub fn flush(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        for write in pending {
+            match write.held {
+                Held::Device => self.settle(write.key, write.value),
+                Held::Mount(_) => self.pending.push(write),
+            }
+        }
+    }
+
+    /// The power goes.
+    pub fn cut(&mut self, keep: Keep) {
+        for (index, write) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            if keep == Keep::Torn(index) {
+                let torn = self.tear(&write);
+                self.settle(write.key, torn);
+            } else if keep.keeps(index) {
+                self.settle(write.key, write.value);
+            }
+        }
+    }
+
+    /// A sector is written whole or not at all, so most headers cannot be half there; what is longer can.
+    fn tear(&self, write: &Pending) -> Option<Value> {
+        match (write.key, &write.value) {
+            (Key::Sector(..), _) => Some(Value::Sector(vec![0xA5; SECTOR_BYTES].into())),
+            // One sector each: FAT's boot sector, and the first 512 bytes of LUKS2's binary header hold its check sum.
+            (Key::Header(Region::Esp) | Key::Mbr, _) => self.durable.get(&write.key).cloned(),
+            // A rename is one entry of a journal.
+            (Key::File(_, "clone"), _) | (_, None) => self.durable.get(&write.key).cloned(),
+            (_, Some(Value::Header(header))) if header.kind == "crypto_LUKS" => {
+                self.durable.get(&write.key).cloned()
+            }
+            (_, Some(_)) => Some(Value::Torn),
+        }
+    }
+
+    fn settle(&mut self, key: Key, value: Option<Value>) {
+        match value {
+            Some(value) => self.durable.insert(key, value),
+            None => self.durable.remove(&key),
+        };
+    }
+
+    /// A copy of the GPT, as read.
+    pub fn copy(&self, key: Key) -> GptCopy {
+        match self.see(key) {
+            None => GptCopy::Absent,
+            Some(Value::Table(table)) => GptCopy::Whole((**table).clone()),
+            Some(_) => GptCopy::Damaged("check sum".into()),
+        }
+    }
+
+    /// Whether both copies are this table.
+    pub fn has_table(&self, table: &GptTable) -> bool {
+        [Key::Primary, Key::Backup]
+            .iter()
+            .all(|key| matches!(self.see(*key), Some(Value::Table(found)) if **found == *table))
+            && self.see(Key::Mbr).is_some()
+    }
+
+    /// The header of a region, unless it lies in a container that was made anew since.
+    pub fn header(&self, region: Region) -> Option<&Header> {
+        let Some(Value::Header(header)) = self.see(Key::Header(region)) else {
+            return None;
+        };
+        if region == Region::Inner && self.header(Region::Root).map(|h| h.making) != Some(header.within) {
+            return None;
+        }
+        Some(header)
+    }
+
+    /// What a prober says. A torn superblock has a wrong check sum, which the prober takes for no superblock.
+    pub fn probe(&self, region: Region) -> Probe {
+        self.header(region).map_or(Probe::Blank, |header| {
+            Probe::Found(Signature {
+                kind: header.kind.to_owned(),
+                id: Some(header.id.to_string()),
+                label: Some(header.label.to_string()),
+            })
+        })
+    }
+
+    /// Whether what belongs to a header is there.
+    pub fn is_mountable(&self, region: Region) -> bool {
+        self.header(region)
+            .is_some_and(|header| self.see(Key::Body(region)) == Some(&Value::Of(header.making)))
+    }
+
+    /// A file's text, in the filesystem that is there now.
+    pub fn text(&self, fs: Fs, region: Region, name: &'static str) -> Option<&str> {
+        let making = self.header(region)?.making;
+        match self.see(Key::File(fs, name)) {
+            Some(Value::Text(of, text)) if *of == making => Some(text),
+            Some(Value::Torn) => Some("torn"),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Puts bytes where the slots are, durably; for stories about strange slots.
+    pub fn put_slots(&mut self, slots: &[Vec<u8>; 2]) {
+        for (which, bytes) in slots.iter().enumerate() {
+            for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                self.settle(Key::Sector(which, index), Some(Value::Sector(sector.into())));
+            }
+        }
+    }
+
+    /// A slot's bytes, wherever its sectors are readable at all.
+    pub fn slot(&self, which: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(SLOT_BYTES);
+        for index in 0..SLOT_SECTORS {
+            match self.see(Key::Sector(which, index)) {
+                Some(Value::Sector(sector)) => bytes.extend_from_slice(sector),
+                Some(_) | None if index == 0 => return None,
+                Some(_) | None => bytes.extend_from_slice(&[b'\n'; SECTOR_BYTES]),
+            }
+        }
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> Disk {
+        let identity = DiskIdentity {
+            wwn: None,
+            serial: Some("S".into()),
+            path: None,
+            size_bytes: 1,
+            sector_bytes: 512,
+        };
+        Disk::new(identity, [])
+    }
+
+    #[test]
+    fn a_flush_makes_durable_what_the_device_has_and_a_cut_loses_the_rest() {
+        let mut disk = disk();
+        let file = Key::File(Fs::Esp, "x");
+        disk.write(Held::Device, Key::Keyslot, Some(Value::Of(1)));
+        disk.write(Held::Mount(Fs::Esp), file, Some(Value::Of(2)));
+        disk.flush();
+        assert_eq!(disk.pending().len(), 1, "the mount holds its write back");
+        assert!(disk.see(file).is_some());
+        disk.cut(Keep::None);
+        assert!(disk.see(file).is_none() && disk.see(Key::Keyslot).is_some());
+    }
+
+    #[test]
+    fn every_option_reads_back() {
+        for keep in Keep::options(5) {
+            assert_eq!(keep.to_string().parse(), Ok(keep));
+        }
+        assert!("some".parse::<Keep>().is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! The world's traits, but for the steps: survey, consent, holding the disk, the slots, the end of a run. Law: as `world`.
+//!
+//! Absent: steps; see `steps` and `target`.
+
+use super::bugs::Bug;
+use super::case::{Before, Consenter, sectors};
+use super::disk::{Fs, Held, Key, mix};
+use super::faults::fault;
+use super::world::{Act, SimWorld};
+use crate::event::Event;
+use crate::world::{Media, Survey, World};
+use landfall_states::Phase;
+use landfall_states::checkpoint::SLOT_BYTES;
+use landfall_states::consent::{Consent, ConsentBy, Erasure};
+use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::names::Revision;
+use landfall_states::plan::{Payload, Plan};
+use landfall_states::recovery::DiskEvidence;
+use std::time::Duration;
+
+impl Media for SimWorld {
+    async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+        self.act("read tmpfs", Act::Look).await?;
+        Ok(self.machine.tmpfs.clone())
+    }
+
+    async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.checks.get_mut().kept_in_tmpfs(bytes);
+        self.act("write tmpfs", Act::Tmpfs(bytes.to_vec())).await
+    }
+
+    async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
+        self.attach_esp().await?;
+        if self.disk().see(Key::SlotFile(which)).is_none() || bytes.len() != SLOT_BYTES {
+            return Err(Fault::permanent(
+                format!("slot {which}"),
+                "it is not there, or not of its size",
+                "report this as a defect of landfall",
+            ));
+        }
+        let disk = &self.machine.disks[self.target()];
+        self.checks
+            .borrow_mut()
+            .slot_written(&self.setting, disk, which, bytes);
+        let quiet = self.quiet;
+        self.act("write a slot", Act::Write(Held::Device, sectors(which, bytes)))
+            .await?;
+        if self.has(Bug::BothSlots) {
+            let disk = &self.machine.disks[self.target()];
+            self.checks
+                .borrow_mut()
+                .slot_written(&self.setting, disk, 1 - which, bytes);
+            self.act(
+                "write the other",
+                Act::Write(Held::Device, sectors(1 - which, bytes)),
+            )
+            .await?;
+        }
+        if !self.has(Bug::SlotUnflushed) {
+            self.act("flush the slot", Act::Flush).await?;
+        }
+        self.quiet = quiet;
+        Ok(())
+    }
+
+    async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
+        self.act("read a slot", Act::Look).await?;
+        Ok(self.disk().slot(which).unwrap_or_default())
+    }
+}
+
+impl World for SimWorld {
+    async fn survey(&mut self) -> Result<Survey, Fault> {
+        self.act("survey", Act::Look).await?;
+        if self.has(Bug::SurveyWrites) {
+            let fat = Key::File(Fs::Esp, "dirty");
+            self.act("mount", Act::Write(Held::Mount(Fs::Esp), vec![(fat, None)]))
+                .await?;
+        }
+        let disks = self
+            .machine
+            .disks
+            .iter()
+            .enumerate()
+            .map(|(index, disk)| DiskEvidence {
+                disk: disk.identity.clone(),
+                device: format!("/dev/vd{}", char::from(b'a' + (index % 26) as u8)),
+                primary: disk.copy(Key::Primary),
+                backup: disk.copy(Key::Backup),
+                slots: self.raw_slots(disk),
+            })
+            .collect();
+        Ok(Survey {
+            disks,
+            choice: Ok(self.setting.plan.disk.clone()),
+            named: true,
+        })
+    }
+
+    async fn preflight(
+        &mut self,
+        _plan: &Plan,
+        _payload: &Payload,
+        pinned: Option<&Revision>,
+        _fresh: bool,
+    ) -> Result<Revision, Fault> {
+        self.act("preflight", Act::Look).await?;
+        Ok(pinned.unwrap_or(&self.setting.revision).clone())
+    }
+
+    async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
+        self.act("hold the disk", Act::Look).await?;
+        self.held = self.machine.disks.iter().position(|d| d.identity == plan.disk);
+        if self.held.is_none() {
+            return Err(Fault::needs_change(plan.disk.name(), "it is gone", "attach it"));
+        }
+        if !self.has(Bug::HoldUnflushed) {
+            if self.machine.esp_mounted {
+                self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
+            }
+            self.act("flush the held disk", Act::Flush).await?;
+        }
+        Ok(())
+    }
+
+    async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
+        self.act("ask", Act::Look).await?;
+        let disk = &self.machine.disks[self.target()];
+        self.checks.borrow_mut().asked(&self.setting, disk, erasure);
+        if self.has(Bug::ConsentFromRecord) && self.run > 0 {
+            return Ok(Consent::to(erasure, ConsentBy::Person));
+        }
+        let by = match self.setting.case.consenter {
+            Consenter::Person => ConsentBy::Person,
+            Consenter::InAdvance => ConsentBy::InAdvance {
+                disk_name: self.setting.plan.disk.name(),
+                reinstall: self.setting.case.before == Before::Finished,
+            },
+            Consenter::Refuses if self.has(Bug::AssumeYes) => {
+                return Ok(Consent::to(erasure, ConsentBy::Person));
+            }
+            Consenter::Refuses => return Ok(None),
+        };
+        let consent = Consent::to(erasure, by);
+        if consent.is_some() {
+            self.checks.get_mut().consented();
+        }
+        Ok(consent)
+    }
+
+    async fn release(&mut self) -> Result<(), Fault> {
+        if self.held.is_none() {
+            return Ok(());
+        }
+        self.detach().await?;
+        self.flush_devices().await
+    }
+
+    async fn close(&mut self) -> Result<(), Fault> {
+        if self.held.is_none() {
+            return Ok(());
+        }
+        if self.machine.esp_mounted {
+            self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
+            self.act(
+                "unmount the ESP",
+                Act::Ram(|machine, _| machine.esp_mounted = false),
+            )
+            .await?;
+        }
+        self.flush_devices().await?;
+        self.held = None;
+        Ok(())
+    }
+
+    fn boot_id(&self) -> String {
+        format!("boot-{}", self.machine.boot)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.machine.now_ms
+    }
+
+    async fn sleep(&mut self, wait: Duration) -> Result<(), Fault> {
+        self.machine.now_ms += u64::try_from(wait.as_millis()).unwrap_or(u64::MAX / 2);
+        if self.stop {
+            return Err(fault(FaultClass::Interrupted, "a stop was asked for"));
+        }
+        Ok(())
+    }
+
+    fn seed(&self) -> u64 {
+        if self.has(Bug::Unrepeatable) {
+            use std::sync::atomic::{AtomicU64, Ordering};
+            static OUTSIDE: AtomicU64 = AtomicU64::new(0);
+            return OUTSIDE.fetch_add(1, Ordering::Relaxed);
+        }
+        mix(u64::from(self.run) << 32 | u64::from(self.machine.boot))
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stop
+    }
+
+    fn tell(&self, event: Event) {
+        let key = match &event {
+            Event::Saved {
+                sequence,
+                phase,
+                place,
+            } => {
+                self.checks.borrow_mut().saved(*sequence, *phase, place);
+                ("saved", *sequence)
+            }
+            Event::RetryIn { wait_ms, .. } => ("retry", *wait_ms),
+            Event::Begun { attempt, .. } => ("begun", u64::from(*attempt)),
+            Event::Failed { .. } => ("failed", 0),
+            Event::Stopped { .. } => ("stopped", 0),
+            Event::Found { phase } => ("found", *phase as u64),
+            Event::Reached { phase, .. } => ("reached", *phase as u64),
+            Event::Output { line, .. } => {
+                self.checks.borrow_mut().told(line);
+                ("output", line.len() as u64)
+            }
+            Event::Started { .. }
+            | Event::DiskChosen { .. }
+            | Event::Decided { .. }
+            | Event::Checked { .. }
+            | Event::Step { .. }
+            | Event::Progress { .. }
+            | Event::Asking { .. }
+            | Event::Notice { .. }
+            | Event::Landed { .. } => ("event", 0),
+        };
+        self.note(|| format!("{}      {event:?}", self.run), key);
+    }
+
+    fn heartbeat(&self, phase: Phase) {
+        self.phase.set(phase);
+    }
+}

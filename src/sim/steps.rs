@@ -1,0 +1,414 @@
+//! Looking and acting, step by step: table and volumes here, what lies in them in `target`. Law: the effects of an order and their order are those of the real world's rooms
+//! (`real::table`, `esp`, `luks`, `volumes`, `repository`, `closure`, `install`, `boot`, `provision`, `land`); where the
+//! kernel promises less than a reader would think, less is promised here.
+//!
+//! Absent: judging.
+
+use super::bugs::Bug;
+use super::case::{CLOSURE, PASSPHRASE, REGISTERED};
+use super::checks::Found;
+use super::disk::{Fs, Header, Held, Key, Region, SLOT_SECTORS, Value};
+use super::machine::partitions;
+use super::world::{Act, SimWorld};
+use crate::world::Perform;
+use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
+use landfall_states::checkpoint::{Record, SLOT_BYTES};
+use landfall_states::cloned::Contents;
+use landfall_states::encrypted::{FormatOrder, FormatVolumes, VolumesFacts};
+use landfall_states::fault::Fault;
+use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
+use landfall_states::planned::{GptCopy, PartitionDisk, TableFacts, TableOrder};
+use landfall_states::{Phase, Probe, Step};
+use std::rc::Rc;
+
+/// A step's script.
+#[allow(async_fn_in_trait)]
+pub trait Script: Step {
+    /// Looks.
+    async fn look(&self, world: &mut SimWorld) -> Result<Self::Facts, Fault>;
+    /// Carries an order out.
+    async fn carry(&self, world: &mut SimWorld, order: &Self::Order) -> Result<(), Fault>;
+}
+
+impl<S: Script> Perform<S> for SimWorld {
+    async fn observe(&mut self, step: &S) -> Result<S::Facts, Fault> {
+        let before = self.disk().writes();
+        let facts = step.look(self).await;
+        let after = self.disk().writes();
+        self.checks.get_mut().looked(S::PHASE, before, after);
+        facts
+    }
+
+    async fn perform(&mut self, step: &S, order: S::Order) -> Result<(), Fault> {
+        self.orders += 1;
+        let disk = &self.machine.disks[self.target()];
+        self.checks
+            .borrow_mut()
+            .order_begins(&self.setting, disk, S::PHASE);
+        step.carry(self, &order).await?;
+        if self.setting.case.twice {
+            self.checks.get_mut().again = true;
+            let second = step.carry(self, &order).await;
+            self.checks.get_mut().again = false;
+            second?;
+        }
+        Ok(())
+    }
+}
+
+impl SimWorld {
+    /// A file's text, as whoever reads it now sees it.
+    pub fn text(&self, fs: Fs, name: &'static str) -> Option<&str> {
+        let region = match fs {
+            Fs::Esp => Region::Esp,
+            Fs::Root => self.setting.root_region(),
+        };
+        self.disk().text(fs, region, name)
+    }
+
+    /// A write of a file, for the filesystem that is there now.
+    pub fn file(&self, fs: Fs, name: &'static str, text: Option<String>) -> (Key, Option<Value>) {
+        let region = match fs {
+            Fs::Esp => Region::Esp,
+            Fs::Root => self.setting.root_region(),
+        };
+        let making = self.disk().header(region).map_or(0, |h| h.making);
+        let value = text.map(|text| Value::Text(making, text.into()));
+        (Key::File(fs, name), value)
+    }
+
+    /// Writes files of the root's filesystem, which holds them back.
+    pub async fn put(
+        &mut self,
+        label: &'static str,
+        files: Vec<(&'static str, Option<String>)>,
+    ) -> Result<(), Fault> {
+        let writes = files
+            .into_iter()
+            .map(|(name, text)| self.file(Fs::Root, name, text))
+            .collect();
+        self.act(label, Act::Write(Held::Mount(Fs::Root), writes)).await
+    }
+
+    /// Syncs the root.
+    pub async fn sync(&mut self) -> Result<(), Fault> {
+        self.act("sync the root", Act::Sync(Fs::Root)).await
+    }
+
+    /// Makes a volume: everything under the provisional id, flush, the planned id, flush.
+    async fn make(&mut self, region: Region, extra: Vec<(Key, Option<Value>)>) -> Result<(), Fault> {
+        let Some((kind, volume, id, provisional)) = self.setting.volume(region) else {
+            return Err(Fault::permanent("volume", "not planned", "report this"));
+        };
+        let label: Rc<str> = volume.label.as_str().into();
+        self.machine.makings += 1;
+        let making = self.machine.makings;
+        let within = match region {
+            Region::Inner => self.machine.mapped.unwrap_or(0),
+            Region::Esp | Region::Root | Region::Swap => 0,
+        };
+        let header = |id: String| {
+            Some(Value::Header(Header {
+                kind,
+                id: id.into(),
+                label: label.clone(),
+                making,
+                within,
+            }))
+        };
+        let of = |write: (Key, Option<Value>)| match write {
+            (key, Some(Value::Of(_))) => (key, Some(Value::Of(making))),
+            other => other,
+        };
+        let (target, found) = if self.has(Bug::ByLabel) && region == Region::Esp {
+            let labelled = self
+                .machine
+                .disks
+                .iter()
+                .position(|d| d.header(region).is_some_and(|h| h.label == label));
+            (labelled.unwrap_or(self.target()), Found::ByLabel)
+        } else {
+            (self.target(), Found::ByIdentity)
+        };
+        let mut writes = vec![
+            (Key::Header(region), header(provisional.clone())),
+            (Key::Body(region), Some(Value::Of(making))),
+        ];
+        writes.extend(extra.into_iter().map(of));
+        self.act_on("make a volume", Act::Write(Held::Device, writes), target, found)
+            .await?;
+        if !self.has(Bug::CommitUnflushed) {
+            self.act("flush the volume", Act::Flush).await?;
+        }
+        let made = self.disk().header(region).is_some_and(|h| *h.id == *provisional);
+        if !(made && self.disk().is_mountable(region)) && !self.has(Bug::CommitUnchecked) {
+            let what = format!("volume {region:?}");
+            return Err(Fault::transient(what, "what was made is not there"));
+        }
+        self.act_on(
+            "give it its id",
+            Act::Write(Held::Device, vec![(Key::Header(region), header(id))]),
+            target,
+            found,
+        )
+        .await?;
+        self.act("flush the id", Act::Flush).await
+    }
+
+    /// What a verification of the store finds.
+    pub fn verify(&self) -> Contents {
+        let corrupt: Vec<String> = CLOSURE
+            .into_iter()
+            .zip(REGISTERED)
+            .filter(|(path, valid)| {
+                self.text(Fs::Root, valid).is_some() && self.text(Fs::Root, path) != Some(*path)
+            })
+            .map(|(path, _)| path.to_owned())
+            .collect();
+        if corrupt.is_empty() || self.has(Bug::TrustDatabase) {
+            Contents::Verified
+        } else {
+            Contents::Corrupt(corrupt)
+        }
+    }
+
+    /// Forgets corrupt paths, so that they are written again.
+    pub async fn heal(&mut self, corrupt: &[String]) -> Result<(), Fault> {
+        for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
+            if corrupt.iter().any(|c| c == path) {
+                self.put("forget a path", vec![(valid, None)]).await?;
+            }
+        }
+        if !corrupt.is_empty() {
+            self.sync().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a torn database is there: it is put aside, and everything is registered again.
+    pub async fn mend_database(&mut self) -> Result<(), Fault> {
+        let torn: Vec<_> = REGISTERED
+            .into_iter()
+            .filter(|valid| self.text(Fs::Root, valid) == Some("torn"))
+            .map(|valid| (valid, None))
+            .collect();
+        if !torn.is_empty() {
+            self.put("put the database aside", torn).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Script for PartitionDisk {
+    async fn look(&self, world: &mut SimWorld) -> Result<TableFacts, Fault> {
+        world.act("look at the table", Act::Look).await?;
+        let disk = world.disk();
+        let mut contents: Vec<String> = [Key::Primary, Key::Backup]
+            .into_iter()
+            .map(|key| match disk.copy(key) {
+                GptCopy::Absent => format!("{key:?}: none"),
+                GptCopy::Damaged(how) => format!("{key:?}: {how}"),
+                GptCopy::Whole(table) => format!("{key:?}: {}", table.disk_guid),
+            })
+            .collect();
+        contents.extend(Region::ALL.map(|region| format!("{region:?}: {}", disk.probe(region))));
+        let finished_work = [0, 1].iter().any(|which| {
+            disk.slot(*which)
+                .and_then(|bytes| Record::decode(&bytes).ok())
+                .is_some_and(|record| record.phase() == Phase::Landed)
+        });
+        let backup = if world.has(Bug::RewriteTable) && world.run > 0 {
+            GptCopy::Damaged("so it seems".into())
+        } else {
+            disk.copy(Key::Backup)
+        };
+        Ok(TableFacts {
+            disk: disk.identity.clone(),
+            in_use: vec![],
+            primary: disk.copy(Key::Primary),
+            backup,
+            protective_mbr: disk.see(Key::Mbr).is_some(),
+            contents,
+            finished_work,
+            kernel: world.machine.kernel.clone(),
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, order: &TableOrder) -> Result<(), Fault> {
+        world.identify().await?;
+        if let TableOrder::Write { table, wipe, .. } = order {
+            if *wipe {
+                let old = Region::ALL
+                    .into_iter()
+                    .flat_map(|region| [Key::Header(region), Key::Body(region)]);
+                let slots = [0, 1]
+                    .into_iter()
+                    .flat_map(|which| (0..SLOT_SECTORS).map(move |sector| Key::Sector(which, sector)));
+                let writes = old
+                    .chain(slots)
+                    .filter(|key| world.disk().see(*key).is_some())
+                    .map(|key| (key, None))
+                    .collect();
+                world.act("wipe", Act::Write(Held::Device, writes)).await?;
+                if !world.has(Bug::WipeUnflushed) {
+                    world.act("flush the wipe", Act::Flush).await?;
+                }
+            }
+            let value = Some(Value::Table(Rc::new(table.clone())));
+            let primary = vec![(Key::Mbr, Some(Value::Mbr)), (Key::Primary, value.clone())];
+            world
+                .act("write the primary copy", Act::Write(Held::Device, primary))
+                .await?;
+            world.act("flush the primary copy", Act::Flush).await?;
+            let backup = vec![(Key::Backup, value)];
+            world
+                .act("write the backup copy", Act::Write(Held::Device, backup))
+                .await?;
+            world.act("flush the backup copy", Act::Flush).await?;
+        }
+        if world.has(Bug::TouchOther) {
+            let other = world.machine.disks.iter().position(|d| d.identity != self.disk);
+            let swap = vec![(Key::Header(Region::Swap), None)];
+            world
+                .act_on(
+                    "wipe",
+                    Act::Write(Held::Device, swap),
+                    other.unwrap_or(0),
+                    Found::ByIdentity,
+                )
+                .await?;
+        }
+        world
+            .act(
+                "tell the kernel",
+                Act::Ram(|machine, disk| {
+                    if let GptCopy::Whole(table) = machine.disks[disk].copy(Key::Primary) {
+                        machine.kernel = partitions(&table);
+                    }
+                }),
+            )
+            .await
+    }
+}
+
+impl Script for AnchorCheckpoint {
+    async fn look(&self, world: &mut SimWorld) -> Result<EspFacts, Fault> {
+        world.act("flush the ESP", Act::Flush).await?;
+        let disk = world.disk();
+        let making = disk.header(Region::Esp).map(|h| h.making);
+        let slots = [0, 1].map(|which| match disk.see(Key::SlotFile(which)) {
+            Some(Value::Of(of)) if Some(*of) == making => SlotFile::Allocated,
+            Some(_) | None => SlotFile::Missing,
+        });
+        Ok(EspFacts {
+            probe: disk.probe(Region::Esp),
+            slots,
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, order: &AnchorOrder) -> Result<(), Fault> {
+        world.identify().await?;
+        let blank = |which: usize| {
+            let mut writes = vec![(Key::SlotFile(which), Some(Value::Of(0)))];
+            writes.extend(super::case::sectors(which, &[b'\n'; SLOT_BYTES]));
+            writes
+        };
+        match order {
+            AnchorOrder::Format { .. } => {
+                let mut slots = blank(0);
+                slots.extend(blank(1));
+                world.make(Region::Esp, slots).await
+            }
+            AnchorOrder::AllocateSlots { missing, .. } => {
+                let making = world.disk().header(Region::Esp).map_or(0, |h| h.making);
+                let writes = [0, 1]
+                    .into_iter()
+                    .filter(|which| missing[*which])
+                    .flat_map(blank)
+                    .map(|(key, value)| match value {
+                        Some(Value::Of(_)) => (key, Some(Value::Of(making))),
+                        other => (key, other),
+                    })
+                    .collect();
+                world
+                    .act("allocate slots", Act::Write(Held::Device, writes))
+                    .await?;
+                world.act("flush the slots", Act::Flush).await
+            }
+        }
+    }
+}
+
+impl Script for EncryptVolumes {
+    async fn look(&self, world: &mut SimWorld) -> Result<LuksFacts, Fault> {
+        if self.container.is_none() {
+            return Ok(LuksFacts::NotPlanned);
+        }
+        world.act("flush the container", Act::Flush).await?;
+        let disk = world.disk();
+        let probe = disk.probe(Region::Root);
+        let opens = disk
+            .header(Region::Root)
+            .filter(|h| {
+                Some(&*h.id)
+                    == world
+                        .setting
+                        .plan
+                        .luks
+                        .as_ref()
+                        .map(|l| l.id.to_string())
+                        .as_deref()
+            })
+            .map(|h| disk.see(Key::Keyslot) == Some(&Value::Of(h.making)));
+        Ok(LuksFacts::Planned { probe, opens })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, _order: &EncryptOrder) -> Result<(), Fault> {
+        world.identify().await?;
+        if world.has(Bug::LogPassphrase) {
+            world
+                .checks
+                .get_mut()
+                .told(&format!("cryptsetup --key {PASSPHRASE}"));
+        }
+        let keyslot = vec![(Key::Keyslot, Some(Value::Of(0)))];
+        world.make(Region::Root, keyslot).await
+    }
+}
+
+impl Script for FormatVolumes {
+    async fn look(&self, world: &mut SimWorld) -> Result<VolumesFacts, Fault> {
+        world.attach_container().await?;
+        world.act("flush the volumes", Act::Flush).await?;
+        let root = world.setting.root_region();
+        let mut probe = world.disk().probe(root);
+        if world.has(Bug::FormatAgain)
+            && world.run > 0
+            && world.orders == 0
+            && let Probe::Found(found) = &mut probe
+        {
+            found.id = Some(self.root.volume.provisional.to_string());
+        }
+        Ok(VolumesFacts {
+            root: probe,
+            swap: if self.swap.is_some() {
+                world.disk().probe(Region::Swap)
+            } else {
+                Probe::Blank
+            },
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, order: &FormatOrder) -> Result<(), Fault> {
+        world.attach_container().await?;
+        world.identify().await?;
+        if order.root.is_some() {
+            let region = world.setting.root_region();
+            world.make(region, vec![]).await?;
+        }
+        if order.swap.is_some() {
+            world.make(Region::Swap, vec![]).await?;
+        }
+        Ok(())
+    }
+}

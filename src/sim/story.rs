@@ -1,0 +1,172 @@
+//! A story: a run, a death, a resume, until it landed or stopped by name. Law: bounded; what outlives a run is the machine
+//! and what the checks saw.
+//!
+//! Absent: which stories there are; see `harness`.
+
+use super::bugs::Bug;
+use super::case::Setting;
+use super::checks::{Breach, Checks};
+use super::disk::{Keep, Key};
+use super::faults::{Death, Schedule};
+use super::machine::Machine;
+use super::world::{Point, SimWorld};
+use crate::driver::{self, Halt, Outcome};
+use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// How often a story is begun again before it is called endless.
+pub const RUNS_MAX: u32 = 8;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// By itself.
+    Said(Result<Outcome, Halt>),
+    /// It died.
+    Died(Death),
+}
+
+/// A story under way: what outlives a run.
+#[derive(Debug, Clone)]
+pub struct Story {
+    setting: Rc<Setting>,
+    /// The machine.
+    pub machine: Machine,
+    /// The checks.
+    pub checks: Checks,
+    /// Runs so far.
+    pub runs: u32,
+    /// What the planted bug is, if any.
+    pub bug: Option<Bug>,
+    /// Digest of the trace.
+    pub trace: u64,
+    /// The trace, when it is kept.
+    pub lines: Option<Vec<String>>,
+}
+
+/// What a run was.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// What it passed.
+    pub points: Vec<Point>,
+}
+
+impl Story {
+    /// A story begins.
+    pub fn new(setting: &Rc<Setting>, bug: Option<Bug>) -> Story {
+        Story {
+            setting: setting.clone(),
+            machine: Machine::new(setting),
+            checks: Checks::default(),
+            runs: 0,
+            bug,
+            trace: 0,
+            lines: None,
+        }
+    }
+
+    /// One run; a death is applied with `keep`, or as the schedule says.
+    pub fn run(&mut self, schedule: &Schedule) -> (Run, SimWorld) {
+        let mut world = SimWorld::new(
+            self.setting.clone(),
+            self.machine.clone(),
+            std::mem::take(&mut self.checks),
+            schedule.clone(),
+            self.runs,
+        );
+        world.bug = self.bug;
+        world.trace.set(self.trace);
+        world.lines = self.lines.take().map(RefCell::new);
+        let request = self.setting.request.clone();
+        let end = {
+            let future = pin!(driver::run(&mut world, &request));
+            let mut future = future;
+            match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(said) => Some(End::Said(said)),
+                Poll::Pending => None,
+            }
+        };
+        let end = match (end, world.death) {
+            (Some(end), _) => end,
+            (None, Some(death)) => End::Died(death),
+            // Nothing here waits for anything but death.
+            (None, None) => End::Died(Death::Kill),
+        };
+        self.runs += 1;
+        let points = world.points.clone();
+        (Run { end, points }, world)
+    }
+
+    /// One run without faults.
+    pub fn run_to_end(&mut self) {
+        let (_, world) = self.run(&Schedule::default());
+        self.settle(world, None);
+    }
+
+    /// Takes back what outlives the run.
+    pub fn settle(&mut self, world: SimWorld, keep: Option<Keep>) {
+        self.trace = world.trace.get();
+        let mut world = world;
+        self.lines = world.lines.take().map(RefCell::into_inner);
+        (self.machine, self.checks) = world.end(keep);
+    }
+
+    /// A digest of all that decides how it goes on.
+    pub fn digest(&self) -> u64 {
+        self.machine.digest() ^ self.checks.digest().rotate_left(1)
+    }
+
+    /// Goes on until it landed, or stopped by name, or will not end.
+    pub fn finish(&mut self, schedule: &Schedule) -> Ending {
+        let mut halts = vec![];
+        while self.runs < RUNS_MAX {
+            let (run, world) = self.run(schedule);
+            self.settle(world, None);
+            match run.end {
+                End::Said(Ok(_)) => return Ending::Landed,
+                End::Said(Err(halt)) => {
+                    let quiet = schedule.0.iter().all(|shot| shot.run < self.runs);
+                    // The same stop twice, with nothing wrong any more, is the end.
+                    if quiet && halts.last() == Some(&halt) {
+                        return Ending::Stopped(halt);
+                    }
+                    halts.push(halt);
+                }
+                End::Died(_) => {}
+            }
+        }
+        Ending::Endless
+    }
+}
+
+/// How a story ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Landed.
+    Landed,
+    /// A named stop, twice the same.
+    Stopped(Halt),
+    /// Neither within the bound.
+    Endless,
+}
+
+/// A whole story, told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// How it ended.
+    pub ending: Ending,
+    /// What it broke.
+    pub breaches: Vec<Breach>,
+    /// Runs it took.
+    pub runs: u32,
+    /// Digest of the trace.
+    pub trace: u64,
+    /// The trace.
+    pub lines: Vec<String>,
+    /// What was destroyed on the target.
+    pub destroyed: Vec<Key>,
+}

@@ -1,0 +1,313 @@
+//! Looking and acting on the mounted target: clone, store, profile, boot loader, keys, landing. Law and absence are those of
+//! `steps`.
+
+use super::bugs::Bug;
+use super::case::{AGE_IDENTITY, BOOT_FILES, CLOSURE, REGISTERED, clone_text, receipt_text, record_text};
+use super::disk::{Fs, Held, Key};
+use super::steps::Script;
+use super::world::{Act, SimWorld};
+use crate::event::Event;
+use crate::world::World;
+use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
+use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
+use landfall_states::fault::Fault;
+use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
+use landfall_states::names::{BadValue, TargetPath};
+use landfall_states::plan::SystemSource;
+use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
+use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
+
+impl Script for CloneConfiguration {
+    async fn look(&self, world: &mut SimWorld) -> Result<CloneFacts, Fault> {
+        world.attach_root().await?;
+        world.act("look at the clone", Act::Look).await?;
+        if world.has(Bug::NeverSettles) {
+            let why = format!("try {} in run {}", world.points.len(), world.run);
+            return Err(Fault::transient("look at the clone", why));
+        }
+        if world.has(Bug::LookRepairs) {
+            world
+                .put("repair the clone", vec![("clone.index", Some("index".into()))])
+                .await?;
+        }
+        if world.has(Bug::RedoClone) && world.run > 0 && world.orders == 0 {
+            return Ok(CloneFacts::Absent);
+        }
+        let Some(clone) = world.text(Fs::Root, "clone").filter(|text| *text != "partial") else {
+            return Ok(CloneFacts::Absent);
+        };
+        let (head, mark) = clone.split_once(' ').unwrap_or((clone, ""));
+        let whole = world.text(Fs::Root, "clone.data") == Some(head);
+        Ok(CloneFacts::Repository {
+            head: head.parse().ok(),
+            mark: Some(mark.to_owned()),
+            flaws: if whole {
+                vec![]
+            } else {
+                vec!["missing blob".into()]
+            },
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, order: &CloneOrder) -> Result<(), Fault> {
+        world.attach_root().await?;
+        world.act("fetch", Act::Look).await?;
+        // The directory is one entry: a clone beside its place is not there yet, and a rename is whole or not at all.
+        if order.replace || world.text(Fs::Root, "clone").is_none() {
+            world
+                .put("begin beside", vec![("clone", Some("partial".into()))])
+                .await?;
+        }
+        let revision = self.revision.to_string();
+        world
+            .put("clone beside", vec![("clone.data", Some(revision))])
+            .await?;
+        world.sync().await?;
+        let text = clone_text(&world.setting.plan, &self.revision);
+        world.put("rename the clone", vec![("clone", Some(text))]).await?;
+        world.sync().await
+    }
+}
+
+impl Script for RealiseSystem {
+    async fn look(&self, world: &mut SimWorld) -> Result<SystemFacts, Fault> {
+        world.attach_root().await?;
+        world.act("look at the store", Act::Look).await?;
+        let record = record_text(&world.setting.plan, &self.revision, &world.setting.system);
+        let system = match &self.source {
+            SystemSource::Prebuilt(system) => Some(system.clone()),
+            SystemSource::Flake => {
+                (world.text(Fs::Root, "record") == Some(&record)).then(|| world.setting.system.clone())
+            }
+        };
+        let registered = world.text(Fs::Root, "record") == Some(&record)
+            && REGISTERED
+                .iter()
+                .all(|valid| world.text(Fs::Root, valid) == Some("valid"));
+        let contents = if self.verify && system.is_some() {
+            world.verify()
+        } else {
+            Contents::NotVerified
+        };
+        Ok(SystemFacts {
+            system,
+            registered,
+            contents,
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, order: &RealiseOrder) -> Result<(), Fault> {
+        world.attach_root().await?;
+        world.mend_database().await?;
+        world.heal(&order.corrupt).await?;
+        if self.source == SystemSource::Flake
+            && self.verify
+            && order.corrupt.is_empty()
+            && let Contents::Corrupt(paths) = world.verify()
+        {
+            world.heal(&paths).await?;
+        }
+        world.act("evaluate and fetch", Act::Look).await?;
+        for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
+            if world.text(Fs::Root, valid).is_none() {
+                world
+                    .put("write a path", vec![(path, Some(path.to_owned()))])
+                    .await?;
+                world
+                    .act("sync a path", Act::SyncFile(Key::File(Fs::Root, path)))
+                    .await?;
+                world
+                    .put("register a path", vec![(valid, Some("valid".into()))])
+                    .await?;
+            }
+        }
+        world.sync().await?;
+        let record = record_text(&world.setting.plan, &self.revision, &world.setting.system);
+        world
+            .put("record the system", vec![("record", Some(record))])
+            .await?;
+        world.sync().await
+    }
+}
+
+impl Script for InstallSystem {
+    async fn look(&self, world: &mut SimWorld) -> Result<InstallFacts, Fault> {
+        world.attach_root().await?;
+        world.act("look at the profile", Act::Look).await?;
+        Ok(InstallFacts {
+            profile: world.text(Fs::Root, "profile").map(str::to_owned),
+            marked: world.text(Fs::Root, "etc/NIXOS").is_some_and(|t| t.is_empty()),
+            activated: world.text(Fs::Root, "activated") == Some(self.system.as_str()),
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, order: &InstallOrder) -> Result<(), Fault> {
+        world.attach_root().await?;
+        world.attach_esp().await?;
+        world.sync().await?;
+        let system = order.system.to_string();
+        if world.has(Bug::NotIdempotent) && world.text(Fs::Root, "profile").is_some() {
+            world
+                .put("another generation", vec![("generation-2", Some(system.clone()))])
+                .await?;
+        }
+        world
+            .put("set the profile", vec![("profile", Some(system.clone()))])
+            .await?;
+        world
+            .put("mark it as NixOS", vec![("etc/NIXOS", Some(String::new()))])
+            .await?;
+        world.act("activate", Act::Look).await?;
+        world.sync().await?;
+        world
+            .put("trace of the activation", vec![("activated", Some(system))])
+            .await?;
+        world.sync().await
+    }
+}
+
+impl Script for InstallBootLoader {
+    async fn look(&self, world: &mut SimWorld) -> Result<BootFacts, Fault> {
+        world.attach_root().await?;
+        world.attach_esp().await?;
+        world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
+        world.act("flush the ESP", Act::Flush).await?;
+        let blind = world.has(Bug::TrustExitCode) && world.orders > 0;
+        let [kernel, initrd, entry, loader, fallback] =
+            BOOT_FILES.map(|(name, right)| match world.text(Fs::Esp, name) {
+                _ if blind => BootFile::Right(name.into()),
+                None => BootFile::Missing(name.into()),
+                Some(text) if text == right => BootFile::Right(name.into()),
+                Some(_) => BootFile::Different(format!("{name} differs")),
+            });
+        Ok(BootFacts {
+            loader,
+            fallback,
+            entry,
+            kernel,
+            initrd,
+            nvram: if world.machine.nvram {
+                Nvram::Ours
+            } else {
+                Nvram::Missing
+            },
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, _order: &BootOrder) -> Result<(), Fault> {
+        world.attach_root().await?;
+        world.attach_esp().await?;
+        for (name, text) in BOOT_FILES {
+            let write = world.file(Fs::Esp, name, Some(text.to_owned()));
+            world
+                .act("write a boot file", Act::Write(Held::Mount(Fs::Esp), vec![write]))
+                .await?;
+        }
+        world.act("firmware entry", Act::Nvram).await?;
+        world.sync().await?;
+        world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
+        world.act("flush the ESP", Act::Flush).await
+    }
+}
+
+impl Script for ProvisionSecrets {
+    async fn look(&self, world: &mut SimWorld) -> Result<SecretsFacts, Fault> {
+        world.attach_root().await?;
+        world.act("look at the keys", Act::Look).await?;
+        let mut flaws = vec![];
+        if world.text(Fs::Root, "age") != Some(AGE_IDENTITY) {
+            flaws.push("contents".to_owned());
+        }
+        if world.text(Fs::Root, "age.mode") != Some("0400 root") {
+            flaws.push("mode".to_owned());
+        }
+        let path: TargetPath = "/etc/age/web.agekey"
+            .parse()
+            .map_err(|e: BadValue| Fault::permanent("path", e.to_string(), ""))?;
+        Ok(SecretsFacts {
+            placed: vec![Placed { path, flaws }],
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, _order: &SecretsOrder) -> Result<(), Fault> {
+        world.attach_root().await?;
+        world
+            .put("place a key", vec![("age", Some(AGE_IDENTITY.into()))])
+            .await?;
+        world
+            .put("set its mode", vec![("age.mode", Some("0400 root".into()))])
+            .await?;
+        world.sync().await
+    }
+}
+
+impl Script for Land {
+    async fn look(&self, world: &mut SimWorld) -> Result<LandFacts, Fault> {
+        let attached: Vec<String> = [
+            (world.machine.root_mounted, "/mnt"),
+            (world.machine.mapped.is_some(), "cryptroot"),
+        ]
+        .into_iter()
+        .filter(|(there, _)| *there)
+        .map(|(_, what)| what.to_owned())
+        .collect();
+        if world.has(Bug::LandUnflushed) && world.orders > 0 {
+            return Ok(LandFacts {
+                receipt: Some(Receipt {
+                    install: self.install.to_string(),
+                    system: self.system.to_string(),
+                }),
+                log: true,
+                attached: vec![],
+                flushed: true,
+            });
+        }
+        if !attached.is_empty() {
+            return Ok(LandFacts {
+                receipt: None,
+                log: false,
+                attached,
+                flushed: false,
+            });
+        }
+        world.attach_root().await?;
+        world.act("look at the receipt", Act::Look).await?;
+        let receipt = world
+            .text(Fs::Root, "receipt")
+            .and_then(|text| text.split_once(' '))
+            .map(|(install, system)| Receipt {
+                install: install.to_owned(),
+                system: system.to_owned(),
+            });
+        let log = world.text(Fs::Root, "log").is_some();
+        world.detach().await?;
+        world.flush_devices().await?;
+        Ok(LandFacts {
+            receipt,
+            log,
+            attached: vec![],
+            flushed: world.quiet,
+        })
+    }
+
+    async fn carry(&self, world: &mut SimWorld, _order: &LandOrder) -> Result<(), Fault> {
+        world.attach_root().await?;
+        world.tell(Event::Step {
+            what: "receipt and log".into(),
+        });
+        let receipt = receipt_text(&world.setting.plan, &self.system);
+        for (name, text) in [("receipt", receipt), ("log", "log".to_owned())] {
+            world.put("keep", vec![(name, Some(text))]).await?;
+            world
+                .act("sync it", Act::SyncFile(Key::File(Fs::Root, name)))
+                .await?;
+        }
+        if world.has(Bug::LandUnflushed) {
+            return Ok(());
+        }
+        world.sync().await?;
+        world.detach().await?;
+        world.flush_devices().await
+    }
+}

@@ -1,0 +1,171 @@
+//! Every crash: the driver is killed, and loses power, at every point of an install, in every layout and both modes, and
+//! each time the next runs bring it to its end; every fault at every point likewise. The longer enumeration of pairs is
+//! `cargo test --test every_crash -- --ignored --nocapture`.
+
+use landfall::sim::case::{Before, Case, Consenter};
+use landfall::sim::harness::{Harness, Tally};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// Runs a piece of work for every item on as many threads as there are processors.
+fn on_all<T: Copy + Send>(items: &[T], work: impl Fn(T) -> Tally + Sync) -> Tally {
+    let queue = Mutex::new(items.to_vec());
+    let total = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let Some(item) = queue.lock().unwrap().pop() else {
+                        break;
+                    };
+                    let tally = work(item);
+                    total.lock().unwrap().add(tally);
+                }
+            });
+        }
+    });
+    total.into_inner().unwrap()
+}
+
+fn report(what: &str, began: Instant, tally: &Tally) {
+    println!("{what}: {tally} in {:.1} s", began.elapsed().as_secs_f64());
+    let mut shown = BTreeMap::new();
+    for failure in &tally.failures {
+        let count = shown.entry(failure.breaches[0].invariant).or_insert(0);
+        *count += 1;
+        if *count <= 3 {
+            println!("  {failure}");
+        }
+    }
+    assert!(tally.failures.is_empty(), "{shown:?}");
+}
+
+#[test]
+fn every_single_death_and_every_single_fault() {
+    let began = Instant::now();
+    let mut work: Vec<(Case, bool)> = vec![];
+    for case in Case::all() {
+        work.extend([(case, false), (case, true)]);
+    }
+    let tally = on_all(&work, |(case, deaths)| {
+        let harness = Harness::new(case).unwrap();
+        if deaths {
+            harness.crashes()
+        } else {
+            harness.faults()
+        }
+    });
+    report("deaths and faults", began, &tally);
+    assert!(tally.points > 1_000 && tally.stories > 10_000);
+}
+
+/// A reinstall over a finished install, consent in advance, a blank disk.
+#[test]
+fn every_single_death_on_other_ways() {
+    let began = Instant::now();
+    let cases: Vec<Case> = [
+        "luks-swap/prebuilt/finished/person",
+        "plain/flake/finished/in-advance",
+        "swap/flake/blank/in-advance",
+    ]
+    .map(|text| text.parse().unwrap())
+    .to_vec();
+    let tally = on_all(&cases, |case| Harness::new(case).unwrap().crashes());
+    report("deaths on other ways", began, &tally);
+}
+
+/// I23: every order carried out twice, in every layout and both modes, ends as carried out once.
+#[test]
+fn every_order_twice_is_once() {
+    for case in Case::all() {
+        let told = Harness::new(Case { twice: true, ..case })
+            .unwrap()
+            .tell(&"quiet".parse().unwrap(), true);
+        assert_eq!(told.breaches, vec![], "{case}");
+    }
+}
+
+#[test]
+fn who_refuses_loses_nothing() {
+    for mut case in Case::all() {
+        case.consenter = Consenter::Refuses;
+        for before in [Before::Blank, Before::Foreign, Before::Finished] {
+            let told = Harness::new(Case { before, ..case })
+                .unwrap()
+                .tell(&"quiet".parse().unwrap(), true);
+            assert_eq!((told.breaches, told.destroyed), (vec![], vec![]), "{case}");
+        }
+    }
+}
+
+/// I7 and I16: whatever the slots hold, at any moment of the install.
+#[test]
+fn strange_slots_permit_nothing() {
+    let began = Instant::now();
+    let cases: Vec<Case> = ["plain/flake/foreign/person", "luks-swap/prebuilt/foreign/refuses"]
+        .map(|text| text.parse().unwrap())
+        .to_vec();
+    let tally = on_all(&cases, |case| {
+        let records = Harness::new(Case {
+            consenter: Consenter::Person,
+            ..case
+        })
+        .unwrap()
+        .records();
+        Harness::new(case).unwrap().slots(&strange(&records))
+    });
+    report("strange slots", began, &tally);
+}
+
+/// Pairs of slots from the records of a whole run: in order, forked, alone, torn, of a newer format, noise.
+fn strange(records: &[Vec<u8>]) -> Vec<[Vec<u8>; 2]> {
+    let blank = || vec![b'\n'; 4096];
+    let mut pairs: Vec<[Vec<u8>; 2]> = records.windows(2).map(|w| [w[0].clone(), w[1].clone()]).collect();
+    let last = records.last().unwrap().clone();
+    pairs.extend(records.iter().map(|record| [record.clone(), last.clone()]));
+    let mut torn = last.clone();
+    torn[700..].fill(b'\n');
+    pairs.push([torn, last.clone()]);
+    pairs.push([vec![0xFF; 4096], vec![0; 4096]]);
+    pairs.push([last.clone(), last]);
+    pairs.push([newer(), records[0].clone()]);
+    pairs.push([newer(), blank()]);
+    pairs
+}
+
+/// A whole slot of a format to come.
+fn newer() -> Vec<u8> {
+    let head = "LANDFALL-CHECKPOINT 9 seq=00000000000000000099 len=000003 sha256=";
+    let mut tail = b"\n(x)".to_vec();
+    tail.resize(4096 - head.len() - 64, b'\n');
+    let digest = landfall_states::names::Digest::of(&[head.as_bytes(), &tail].concat());
+    [head.as_bytes(), digest.as_str().as_bytes(), &tail].concat()
+}
+
+#[test]
+fn the_same_schedule_is_the_same_story() {
+    for text in [
+        "quiet",
+        "0.60:fail:transient",
+        "0.40:after:cut=seed5,1.30:after:kill",
+    ] {
+        let harness = Harness::new(Case::all()[7]).unwrap();
+        assert_eq!(harness.repeat(&text.parse().unwrap()).breaches, vec![], "{text}");
+    }
+}
+
+/// Every pair of deaths. LANDFALL_SHARE=2/16 does one part of sixteen.
+#[test]
+#[ignore = "minutes to hours"]
+fn every_pair_of_deaths() {
+    let began = Instant::now();
+    let text = std::env::var("LANDFALL_SHARE").unwrap_or_else(|_| "0/1".into());
+    let (share, shares) = text.split_once('/').unwrap();
+    let (share, shares) = (share.parse().unwrap(), shares.parse().unwrap());
+    let tally = on_all(&Case::all(), |case| {
+        Harness::new(case).unwrap().pairs(share, shares)
+    });
+    println!("{} first deaths gone on from", tally.firsts);
+    report("pairs of deaths", began, &tally);
+}

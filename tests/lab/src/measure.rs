@@ -1,0 +1,157 @@
+//! `cargo lab measure`: what an install costs. Law: figures are the kernel's and QEMU's own counts; each is printed with
+//! its bar, and a figure over its bar is a failure.
+//!
+//! Absent: comparisons of time with other installers; a machine that emulates its processor cannot tell them.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::closure::ClosureParams;
+use crate::disk;
+use crate::install::{CONFIG, Install, PATH, RUN_LIMIT};
+use crate::kit::{Kit, Layout, Mode};
+use crate::slots;
+
+/// Store paths of the closure that memory is measured with.
+const PATHS: u32 = 2_000;
+const RSS_KIB_MAX: u64 = 32 << 10;
+
+/// Runs the subcommand.
+pub fn run() -> Result<ExitCode> {
+    let mut big: ClosureParams = Layout::Plain.params().with_filler(PATHS, 4);
+    big.host = "big".into();
+    let kit = Kit::with(&[big])?;
+    let mut ok = true;
+    let mut figure = |what: &str, value: String, bar: &str, holds: bool| {
+        ok &= holds;
+        println!(
+            "{:44} {value:>20}   {bar:24} {}",
+            what,
+            if holds { "ok" } else { "OVER" }
+        );
+    };
+
+    let mut install = Install::new(&kit, "measure", Layout::Plain, Mode::Prebuilt)?.stay();
+    let log = install.spec.folder.join("writes.log");
+    install.spec.disks[0].write_log = Some(log.clone());
+    let machine = install.start()?;
+    let system = &kit
+        .systems
+        .get("big")
+        .context("no system of 2,000 paths")?
+        .toplevel;
+    let text = kit
+        .configuration(install.layout, &install.mode, &install.more)?
+        .replace(&kit.system(install.layout)?.toplevel, system);
+    machine.put(CONFIG, text.as_bytes())?;
+
+    // The kernel keeps the high-water mark; the last look before the end is close enough to it, since it only grows.
+    let watched = format!(
+        "export PATH={PATH}; landfall --verbose install --config {CONFIG} --progress plain >/run/lab/out 2>&1 & p=$!; \
+         while kill -0 $p 2>/dev/null; do grep VmHWM /proc/$p/status >>/run/lab/rss; sleep 0.2; done; wait $p; \
+         s=$?; tail -1 /run/lab/rss; exit $s"
+    );
+    let ran = machine.run(&watched, RUN_LIMIT)?;
+    ensure!(
+        ran.status == 0,
+        "landfall ended with {}: {}",
+        ran.status,
+        crate::install::text_of(&machine, "/run/lab/out")?
+    );
+    let rss: u64 = ran
+        .text()
+        .split_whitespace()
+        .find_map(|w| w.parse().ok())
+        .with_context(|| format!("no memory figure in {:?}", ran.text()))?;
+    let output = crate::install::text_of(&machine, "/run/lab/out")?;
+    machine.cut_power()?;
+    figure(
+        &format!("peak memory, {PATHS} paths"),
+        format!("{rss} KiB"),
+        "at most 32 MiB",
+        rss <= RSS_KIB_MAX,
+    );
+
+    let entries = disk::write_log(&log)?;
+    let places: Vec<u64> = slots::find(&install.image)?
+        .into_iter()
+        .map(|(at, _)| at)
+        .collect();
+    ensure!(places.len() == 2, "there are {} slots", places.len());
+    // Behind the allocation, which zeroes both slots once, every write there is a save.
+    let said = output.lines().filter(|l| l.contains("saved in slot")).count();
+    let (mut saves, mut flushed) = (0, 0);
+    let mut widest = 0;
+    for (index, entry) in entries.iter().enumerate() {
+        if !entry.is_write() || !places.contains(&entry.start) {
+            continue;
+        }
+        saves += 1;
+        widest = widest.max(entry.length);
+        if entries[index + 1..]
+            .iter()
+            .find(|e| e.is_flush() || e.is_write())
+            .is_some_and(|e| e.is_flush())
+        {
+            flushed += 1;
+        }
+    }
+    let saves = saves.min(said + 2);
+    figure(
+        "checkpoint saves on the ESP",
+        format!("{said}"),
+        "as many as it said",
+        said > 0 && saves >= said,
+    );
+    figure(
+        "largest checkpoint write",
+        format!("{widest} bytes"),
+        "at most 4096 bytes",
+        widest <= 4096,
+    );
+    figure(
+        "saves followed at once by their flush",
+        format!("{flushed} of {said}"),
+        "all",
+        flushed >= said,
+    );
+
+    // Start to the first question, without anybody named in advance.
+    let asking = Install::new(&kit, "measure-start", Layout::Plain, Mode::Prebuilt)?;
+    let machine = asking.start()?;
+    asking.configure(&machine, "")?;
+    let started = format!(
+        "export PATH={PATH}; landfall install --config {CONFIG} --progress plain </dev/null >/run/lab/out 2>&1 & p=$!; \
+         for i in $(seq 600); do grep -q 'asking:' /run/lab/out && break; sleep 0.1; done; \
+         awk '{{print ($14+$15)*10, ($16+$17)*10}}' /proc/$p/stat; kill -TERM $p; wait $p; true"
+    );
+    let output = machine.run(&started, RUN_LIMIT)?.text();
+    let mut figures = output.split_whitespace().filter_map(|w| w.parse::<u64>().ok());
+    let (own_ms, children_ms) = (
+        figures.next().context("no processor time")?,
+        figures.next().context("no processor time of children")?,
+    );
+    machine.cut_power()?;
+    figure(
+        "start to first question, landfall itself",
+        format!("{own_ms} ms (emulated)"),
+        "at most 1000 ms",
+        own_ms <= 1_000,
+    );
+    figure(
+        "  and the programs it ran",
+        format!("{children_ms} ms (emulated)"),
+        "told only",
+        true,
+    );
+    println!(
+        "measures: {}",
+        if ok {
+            "1 passed, 0 failed"
+        } else {
+            "0 passed, 1 failed"
+        }
+    );
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
