@@ -235,7 +235,7 @@ fn remote(install: &Install<'_>, machine: &Machine) -> Result<()> {
 fn tools(install: &Install<'_>, machine: &Machine) -> Result<()> {
     machine.check(
         &format!(
-            "mkdir /run/lab/bin; IFS=:; for d in {PATH}; do for f in $d/*; do \
+            "mkdir /run/lab/bin; path={PATH}; IFS=:; for d in $path; do for f in $d/*; do \
                [ ! -x $f ] || [ -e /run/lab/bin/${{f##*/}} ] || ln -s $f /run/lab/bin/; done; done; \
              rm /run/lab/bin/mkfs.vfat"
         ),
