@@ -129,7 +129,7 @@ pub fn run() -> Result<ExitCode> {
         output.status,
         output.text()
     );
-    for never in ["  write GPT", "LUKS2 container", "mkfs."] {
+    for never in ["]   write GPT", "]   LUKS2 container", "]   mkfs."] {
         ensure!(
             !output.text().contains(never),
             "{never:?} was done again:\n{}",

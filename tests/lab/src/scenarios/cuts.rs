@@ -241,16 +241,36 @@ impl Finished {
 /// Once a state was reached, nothing that led to it is done again, in any later run.
 fn made_once(install: &Install) -> Result<()> {
     let text = install.console_logs()?;
-    for (reached, never_again) in [
-        ("reached Partitioned", "  write GPT"),
-        ("reached Anchored", "mkfs.vfat"),
-        ("reached Encrypted", "LUKS2 container"),
-        ("reached Formatted", "mkfs.ext4"),
-        ("reached Formatted", "mkswap"),
+    for (reached, found, never_again) in [
+        (
+            "reached Partitioned",
+            "PartitionDisk: done already",
+            "]   write GPT",
+        ),
+        (
+            "reached Anchored",
+            "AnchorCheckpoint: done already",
+            "]   mkfs.vfat",
+        ),
+        (
+            "reached Encrypted",
+            "EncryptVolumes: done already",
+            "]   LUKS2 container",
+        ),
+        (
+            "reached Formatted",
+            "FormatVolumes: done already",
+            "]   mkfs.ext4",
+        ),
+        ("reached Formatted", "FormatVolumes: done already", "]   mkswap"),
     ] {
-        let Some((_, after)) = text.split_once(reached) else {
+        // A run may be cut off between the work and its word; then the next one finds it done.
+        let Some(from) = [text.find(reached), text.find(found)].into_iter().flatten().min() else {
             bail!("no run of {} {reached}", install.spec.folder.display());
         };
+        let after = &text[from..];
+        // The control: what must not be there afterwards was there before.
+        ensure!(text.contains(never_again), "no run shows {never_again:?}");
         ensure!(
             !after.contains(never_again),
             "{never_again:?} again, after {reached}"
