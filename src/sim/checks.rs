@@ -330,8 +330,12 @@ impl Checks {
 
     /// A record goes to tmpfs.
     pub fn kept_in_tmpfs(&mut self, bytes: &[u8]) {
-        if let Ok(record) = Record::decode(bytes) {
-            self.written.insert(Record::digest_of(bytes), record.sequence);
+        match Record::decode(bytes) {
+            Ok(record) => drop(self.written.insert(Record::digest_of(bytes), record.sequence)),
+            Err(error) => self.breach(
+                Invariant::Chain,
+                format!("what went to tmpfs is no record: {error}"),
+            ),
         }
         self.searched("the record in tmpfs", bytes);
     }
