@@ -123,7 +123,7 @@ pub enum Outcome {
 /// Stopped before the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// Where, once there was a plan.
+    /// Where; `None` when nothing was begun, and no disk was written to.
     pub phase: Option<Phase>,
     /// Why, and what to do.
     pub fault: Fault,
@@ -183,10 +183,7 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
             phase,
             fault,
             rule: _,
-        }) => Err(Stopped {
-            phase: Some(phase),
-            fault,
-        }),
+        }) => Err(Stopped { phase, fault }),
     }
 }
 
@@ -264,7 +261,7 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
             // Whatever the run told: a watcher of the status learns of the end.
             if !doing.has_ended() {
                 reporter.tell(Event::Stopped {
-                    phase: stopped.phase.unwrap_or(Phase::Planned),
+                    phase: stopped.phase,
                     fault: stopped.fault.clone(),
                 });
             }
@@ -288,7 +285,7 @@ fn farewell(stopped: &Stopped) -> Failure {
             Some(action) => format!("stopped in phase {phase}: {action} is not done"),
             None => format!("stopped in phase {phase}"),
         },
-        None => "stopped before the first phase; this run wrote to no disk".to_owned(),
+        None => words::stopped(None),
     };
     Failure::new(
         Exit::from(*class),
@@ -340,6 +337,21 @@ mod tests {
                 what: clone of https://forge.example/o/r
                 why:  connection reset
                 next: landfall resume
+                log:  landfall log"#]]
+        .assert_eq(&failure.text);
+    }
+
+    #[test]
+    fn before_anything_is_begun_nothing_was_written_and_no_phase_is_named() {
+        let failure = farewell(&Stopped {
+            phase: None,
+            fault: Fault::needs_change("clock", "it says 1970", "set it, then: landfall install"),
+        });
+        expect_test::expect![[r#"
+            stopped before anything was begun; this run wrote to no disk (needs a change)
+                what: clock
+                why:  it says 1970
+                next: set it, then: landfall install
                 log:  landfall log"#]]
         .assert_eq(&failure.text);
     }

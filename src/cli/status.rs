@@ -42,8 +42,8 @@ pub enum Ending {
     },
     /// Stopped before.
     Stopped {
-        /// Where.
-        phase: Phase,
+        /// Where; `None` when nothing was begun, and no disk was written to.
+        phase: Option<Phase>,
         /// Why, and what to do.
         fault: Fault,
     },
@@ -171,7 +171,7 @@ impl Status {
                 });
             }
             Event::Stopped { phase, fault } => {
-                self.phase = Some(*phase);
+                self.phase = *phase;
                 self.ending = Some(Ending::Stopped {
                     phase: *phase,
                     fault: fault.clone(),
@@ -331,7 +331,7 @@ impl Report {
                     lines.push(format!("landed: {system} at revision {revision}"))
                 }
                 Ending::Stopped { phase, fault } => {
-                    lines.push(format!("stopped in {phase} ({}): {fault}", fault.class));
+                    lines.push(format!("{} ({}): {fault}", words::stopped(*phase), fault.class));
                     lines.push(format!("next: {}", fault.next));
                 }
             }
