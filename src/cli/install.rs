@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::lock::{Lock, LockError, make_private_dir};
 use crate::real::command::Program;
 use crate::real::mounts::Attached;
-use crate::real::secrets::Vault;
+use crate::real::secrets::{self, Vault};
 use crate::real::stop::Stop;
 use crate::real::{Real, luks};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -136,6 +136,18 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         host: session.config.host.to_string(),
         command: options.command().to_owned(),
     });
+    let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
+    // What a killed run left; under the lock nobody else can need it.
+    secrets::remove_ssh_key(&run_dir).map_err(|fault| Stopped { phase: None, fault })?;
+    let ended = travel(options, session).await;
+    // Good or bad, and also after a signal, which ends the run above like any other stop.
+    if let Err(fault) = secrets::remove_ssh_key(&run_dir) {
+        reporter.notice(format!("{fault}; remove it: rm {run_dir}/ssh-key"));
+    }
+    ended
+}
+
+async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, Stopped> {
     let stopped = |fault: Fault| Stopped { phase: None, fault };
     luks::no_core_files().map_err(stopped)?;
     let Session {
@@ -143,7 +155,7 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         overrides: _,
         reporter,
         stop,
-        run_dir: _,
+        run_dir,
     } = session;
     if let Some(name) = &options.erase_disk {
         config.unattended.disk = Some(name.clone());
@@ -165,7 +177,7 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         forgive: options.forgive,
         budget: config.retry,
     };
-    let vault = Vault::load(options.passphrase_fd).map_err(stopped)?;
+    let vault = Vault::load(options.passphrase_fd, &run_dir).map_err(stopped)?;
     let mut world = Real {
         config,
         reporter,

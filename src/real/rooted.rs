@@ -182,9 +182,14 @@ impl Access {
     }
 }
 
+/// The name under which a file is written before it has its own.
+pub fn beside(name: &str) -> String {
+    format!(".{name}.landfall")
+}
+
 /// Writes a file into an open directory: beside its place, owner and mode, flush, rename, flush the directory.
 pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
-    let beside = format!(".{name}.landfall");
+    let beside = beside(name);
     match unlinkat(dir, beside.as_str(), UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(e) => return Err(e.into()),
