@@ -308,6 +308,36 @@ fn no_stray_programs_and_no_nameless_files() {
     assert_eq!(strays("src/a.rs", "use std::os::unix::fs::MetadataExt;").len(), 0);
 }
 
+/// Who may read the environment, and what for.
+const READERS: [(&str, &str); 5] = [
+    ("src/config/overrides.rs", "INSTALL_DISK, REPO_REMOTE"),
+    ("src/real/command.rs", "what a program is started with"),
+    ("src/real/hands.rs", "what network tools are started with"),
+    ("src/real/preflight.rs", "PATH, where tools are looked for"),
+    ("src/real/secrets.rs", "CREDENTIALS_DIRECTORY"),
+];
+
+fn environment(name: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let code = code.split("#[cfg(test)]").next().unwrap_or("");
+    let may = name.starts_with("src/cli/") || is_test(name) || READERS.iter().any(|(file, _)| *file == name);
+    let mut complaints = Vec::new();
+    if !may && code.contains("env::var") {
+        complaints.push("reads the environment; what it says is passed on by the command line".to_owned());
+    }
+    if name != "src/config/overrides.rs" && code.contains("env::var_os(\"INSTALL_DISK\")") {
+        complaints.push("reads INSTALL_DISK past the rule for its value".to_owned());
+    }
+    complaints
+}
+
+#[test]
+fn the_environment_is_read_in_one_place() {
+    assert_tidy(&rust(&["src"]), environment);
+    assert_eq!(environment("src/real/disk/mod.rs", "std::env::var_os(\"X\")").len(), 1);
+    assert_eq!(environment("src/real/hands.rs", "std::env::var_os(\"INSTALL_DISK\")").len(), 1);
+}
+
 /// Tests in a file of their own.
 fn is_test(name: &str) -> bool {
     name.ends_with("_tests.rs")

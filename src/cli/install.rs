@@ -152,7 +152,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     luks::no_core_files().map_err(stopped)?;
     let Session {
         mut config,
-        overrides: _,
+        overrides,
         reporter,
         stop,
         run_dir,
@@ -180,6 +180,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     let vault = Vault::load(options.passphrase_fd, &run_dir).map_err(stopped)?;
     let mut world = Real {
         config,
+        install_disk: overrides.install_disk,
         reporter,
         stop,
         plan: None,

@@ -130,6 +130,7 @@ impl Loop {
 fn real(held: HeldDisk, luks: bool) -> Real {
     Real {
         config: config(luks),
+        install_disk: None,
         reporter: Reporter::default(),
         stop: Stop::never(),
         plan: None,

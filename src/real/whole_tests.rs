@@ -57,6 +57,7 @@ fn real(disk: &str, with_luks: bool) -> Real {
     vault.set_passphrase(with_luks.then(|| "correct horse".into()));
     Real {
         config,
+        install_disk: None,
         reporter: Reporter::default(),
         stop: Stop::never(),
         plan: Some(plan),

@@ -144,11 +144,11 @@ pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Faul
 
 /// What somebody named: `INSTALL_DISK`, else the configuration.
 fn wanted(
-    install_disk: Option<&str>,
+    install_disk: Option<&Utf8Path>,
     config: Option<&Config>,
     disks: &[Looked],
 ) -> Result<Option<Wanted>, Fault> {
-    let Some(given) = install_disk.map(str::trim).filter(|g| !g.is_empty()) else {
+    let Some(given) = install_disk else {
         let name = config.and_then(|c| c.unattended.disk.clone());
         return Ok(name.map(Wanted::Name));
     };
@@ -159,11 +159,7 @@ fn wanted(
             "name a whole disk: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
         )
     };
-    let path = Utf8Path::new(given);
-    if !path.starts_with("/dev") {
-        return Err(bad("it is no path below /dev".into()));
-    }
-    let dev = match sysfs::device_number(path) {
+    let dev = match sysfs::device_number(given) {
         Ok(Some(dev)) => dev,
         Ok(None) => return Err(bad("it is no block device".into())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(bad("it is not there".into())),
@@ -171,7 +167,7 @@ fn wanted(
     };
     if let Some(index) = disks.iter().position(|d| d.block.dev == dev) {
         return Ok(Some(Wanted::Device {
-            given: given.to_owned(),
+            given: given.to_string(),
             index,
         }));
     }
@@ -192,21 +188,20 @@ fn wanted(
     Err(bad(format!("it is {kind}")))
 }
 
-fn choose(gathered: &Gathered, install_disk: Option<&str>, config: Option<&Config>) -> Result<Choice, Fault> {
+fn choose(
+    gathered: &Gathered,
+    install_disk: Option<&Utf8Path>,
+    config: Option<&Config>,
+) -> Result<Choice, Fault> {
     let facts: Vec<Facts> = gathered.disks.iter().map(|d| d.facts.clone()).collect();
     let wanted = wanted(install_disk, config, &gathered.disks)?;
     select::select(&facts, wanted.as_ref(), &gathered.firmware)
 }
 
-/// `INSTALL_DISK`, if it is set.
-fn install_disk() -> Option<String> {
-    std::env::var_os("INSTALL_DISK").map(|value| value.to_string_lossy().into_owned())
-}
-
 /// Looks at every disk. Writes nothing.
 pub async fn survey(real: &Real) -> Result<Survey, Fault> {
     let gathered = gather::gather(Some(&real.config), &real.reporter, &real.stop).await?;
-    let choice = choose(&gathered, install_disk().as_deref(), Some(&real.config))
+    let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))
         .map(|choice| gathered.disks[choice.index].block.identity.clone());
     let disks = gathered
         .disks
@@ -214,8 +209,7 @@ pub async fn survey(real: &Real) -> Result<Survey, Fault> {
         .filter(|d| is_evidence(d))
         .filter_map(evidence)
         .collect();
-    let named =
-        install_disk().is_some_and(|name| !name.trim().is_empty()) || real.config.unattended.disk.is_some();
+    let named = real.install_disk.is_some() || real.config.unattended.disk.is_some();
     Ok(Survey { disks, choice, named })
 }
 
@@ -245,11 +239,12 @@ fn evidence(disk: &Looked) -> Option<DiskEvidence> {
 /// Every disk with what speaks for and against it, and why the choice could not be made, if it could not.
 pub async fn report(
     config: Option<&Config>,
+    install_disk: Option<&Utf8Path>,
     reporter: &Reporter,
     stop: &Stop,
 ) -> Result<(Vec<DiskReport>, Option<Fault>), Fault> {
     let gathered = gather::gather(config, reporter, stop).await?;
-    let choice = choose(&gathered, install_disk().as_deref(), config);
+    let choice = choose(&gathered, install_disk, config);
     let reports = gathered.disks.iter().enumerate().map(|(index, disk)| {
         let (never, unless_named) = select::objections(&disk.facts, &gathered.firmware);
         let can_be_named = never.is_empty();
