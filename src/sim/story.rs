@@ -192,9 +192,9 @@ mod tests {
         let (quiet, _) = Story::new(&setting, None).run(&Schedule::default());
         let at = |label: &str| {
             let found = quiet.points.iter().position(|point| point.label == label);
-            found.unwrap_or_else(|| panic!("no {label} in {:?}", quiet.points))
+            found.unwrap_or_else(|| panic!("no point {label:?}"))
         };
-        for early in ["survey", "preflight", "hold"] {
+        for early in ["survey", "preflight", "hold the disk", "flush the held disk"] {
             assert_eq!(
                 stops_in(&format!("0.{}:fail:permanent", at(early))),
                 None,
@@ -202,7 +202,7 @@ mod tests {
             );
         }
         // The first look of the first step is the first that has one.
-        let first_look = at("hold") + 1;
+        let first_look = at("look at the table");
         assert_eq!(
             stops_in(&format!("0.{first_look}:fail:permanent")),
             Some(Phase::Planned)
