@@ -553,7 +553,11 @@ mod tests {
         assert_ne!(text, flipped);
         let why = checkpoint(flipped.as_bytes()).unwrap_err();
         assert!(why.starts_with("damaged (digest does not match)"), "{why}");
-        assert!(checkpoint(&slot[..2_000]).unwrap_err().starts_with("damaged (wrong length)"));
+        assert!(
+            checkpoint(&slot[..2_000])
+                .unwrap_err()
+                .starts_with("damaged (wrong length)")
+        );
         assert!(checkpoint(b"nonsense\n()").is_err());
     }
 
