@@ -188,9 +188,17 @@ mod tests {
         let (absent, broken, good) = (file("absent.json"), file("broken.ron"), file("good.ron"));
         let remote = |name: &str| (name == "REPO_REMOTE").then(|| "https://forge.example/mine".into());
         let overrides = Overrides::from_variables(remote).unwrap();
-        assert!(configuration(std::slice::from_ref(&absent), &overrides).unwrap().is_none());
+        assert!(
+            configuration(std::slice::from_ref(&absent), &overrides)
+                .unwrap()
+                .is_none()
+        );
 
-        fs_err::write(&broken, "(\n    host: \"web\",\n    labels: (efi: \"esp\", root: \"r\"),\n").unwrap();
+        fs_err::write(
+            &broken,
+            "(\n    host: \"web\",\n    labels: (efi: \"esp\", root: \"r\"),\n",
+        )
+        .unwrap();
         let failure = configuration(&[absent.clone(), broken.clone()], &overrides).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.text.contains(&format!("{broken}:3:")), "{}", failure.text);
@@ -199,7 +207,10 @@ mod tests {
             repository: (remote: "https://forge.example/theirs"))"#;
         fs_err::write(&good, text).unwrap();
         let config = configuration(&[absent, good], &overrides).unwrap().unwrap();
-        assert_eq!(config.repository.remote, overrides.repo_remote, "the environment replaces it");
+        assert_eq!(
+            config.repository.remote, overrides.repo_remote,
+            "the environment replaces it"
+        );
     }
 
     #[test]
