@@ -349,7 +349,10 @@ mod tests {
         fs_err::write(dir.join("checkpoint"), "not mine").unwrap();
         for _ in 0..2 {
             remove_ssh_key(&dir).unwrap();
-            let left: Vec<_> = fs_err::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+            let left: Vec<_> = fs_err::read_dir(&dir)
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
             assert_eq!(left, ["checkpoint"]);
         }
         assert!(remove_ssh_key(&dir.join("checkpoint")).is_err(), "no directory");
