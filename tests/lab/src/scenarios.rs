@@ -11,6 +11,7 @@ mod install_fails;
 mod interactive;
 mod landing;
 mod network_drops;
+mod real_tools;
 mod secrets;
 mod stick_left_in;
 mod unattended;
@@ -187,6 +188,12 @@ pub const ALL: &[Scenario] = &[
         shows: "a wrong passphrase on resume: refused, the container stays",
         in_test: false,
         run: bad_input::wrong_passphrase,
+    },
+    Scenario {
+        name: "real-tools",
+        shows: "landfall's own tests that need root, loop devices and a disk to erase",
+        in_test: true,
+        run: real_tools::real_tools,
     },
 ];
 
