@@ -6,6 +6,8 @@
 mod bad_input;
 mod clone_fails;
 mod cuts;
+mod disk_errors;
+mod disk_full;
 mod foreign_checkpoint;
 mod install_fails;
 mod interactive;
@@ -188,6 +190,18 @@ pub const ALL: &[Scenario] = &[
         shows: "a wrong passphrase on resume: refused, the container stays",
         in_test: false,
         run: bad_input::wrong_passphrase,
+    },
+    Scenario {
+        name: "disk-errors",
+        shows: "the disk reports EIO on a write, a read and a save: hardware; lands once it works again",
+        in_test: false,
+        run: disk_errors::disk_errors,
+    },
+    Scenario {
+        name: "disk-full",
+        shows: "no space on root, then on the ESP: says so; lands once there is room, nothing made twice",
+        in_test: false,
+        run: disk_full::disk_full,
     },
     Scenario {
         name: "real-tools",
