@@ -233,6 +233,7 @@ fn evidence(disk: &Looked) -> Option<DiskEvidence> {
         primary: contents.on_disk.primary.clone(),
         backup: contents.on_disk.backup.clone(),
         slots: contents.slots.bytes.clone(),
+        slots_scanned: contents.slots.unreadable.is_some(),
     })
 }
 
