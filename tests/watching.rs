@@ -113,7 +113,7 @@ fn damage_is_said() {
     fs_err::write(run_dir.join("checkpoint"), b"\xff\x00").unwrap();
     let (code, text) = landfall(&run_dir, &["status"]);
     assert_eq!(code, Some(0));
-    assert!(text.contains("checkpoint: damaged (not a checkpoint)"), "{text}");
+    assert!(text.contains("checkpoint: damaged (empty)"), "{text}");
     fs_err::write(run_dir.join("status.json"), b"{").unwrap();
     assert_eq!(landfall(&run_dir, &["status"]).0, Some(1));
 }

@@ -23,12 +23,14 @@ pub mod signature;
 pub mod sysfs;
 pub mod usage;
 
+pub use crate::real::block::errno as os_code;
 pub use held::HeldDisk;
 pub use sysfs::Sysfs;
 
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::real::Real;
+use crate::real::block;
 use crate::real::slots;
 use crate::real::stop::Stop;
 use crate::world::Survey;
@@ -74,31 +76,6 @@ pub struct DiskReport {
     pub chosen: Option<String>,
 }
 
-/// The operating system's number of an error, through wrappers that show it.
-pub fn os_code(error: &io::Error) -> Option<i32> {
-    if let Some(code) = error.raw_os_error() {
-        return Some(code);
-    }
-    let mut inner: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|e| e as _);
-    for _ in 0..8 {
-        let Some(at) = inner else { break };
-        if let Some(code) = at.downcast_ref::<io::Error>().and_then(os_code) {
-            return Some(code);
-        }
-        inner = at.source();
-    }
-    // fs-err hides the number, and keeps the kind.
-    match error.kind() {
-        io::ErrorKind::ResourceBusy => Some(nix::libc::EBUSY),
-        io::ErrorKind::PermissionDenied => Some(nix::libc::EACCES),
-        io::ErrorKind::ReadOnlyFilesystem => Some(nix::libc::EROFS),
-        io::ErrorKind::StorageFull => Some(nix::libc::ENOSPC),
-        io::ErrorKind::NotADirectory => Some(nix::libc::ENOTDIR),
-        io::ErrorKind::NotFound => Some(nix::libc::ENOENT),
-        _ => None,
-    }
-}
-
 /// Opens a device or an attribute. Not through fs-err: the number of the error decides what it means (EIO, EBUSY,
 /// ENXIO), and fs-err hides it. The caller's fault names the device.
 pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std::fs::File> {
@@ -113,33 +90,7 @@ pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std:
 
 /// What an error of the operating system means for an install.
 pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Fault {
-    use nix::libc;
-    let what = what.into();
-    let why = format!("could not {doing}: {error}");
-    match os_code(error) {
-        Some(libc::EIO | libc::EREMOTEIO | libc::ENODATA | libc::EILSEQ | libc::EBADMSG | libc::EUCLEAN) => {
-            Fault::hardware(what, why)
-        }
-        Some(libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM) => {
-            Fault::needs_change(what, why, "attach the device again, then: landfall resume")
-        }
-        Some(libc::EROFS | libc::ENOSPC) => Fault::needs_change(
-            what,
-            why,
-            "make the device writable and give it room, then: landfall resume",
-        ),
-        Some(libc::EPERM | libc::EACCES) => {
-            Fault::needs_change(what, why, "run landfall as root: sudo landfall resume")
-        }
-        Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT | libc::ENOMEM) => {
-            Fault::transient(what, why)
-        }
-        Some(_) | None => Fault::permanent(
-            what,
-            why,
-            "look at the device (landfall disks), then: landfall resume",
-        ),
-    }
+    block::fault_of(what, format!("could not {doing}: {error}"), error)
 }
 
 /// What somebody named: `INSTALL_DISK`, else the configuration.
@@ -283,25 +234,5 @@ pub fn is_there(copy: &GptCopy) -> bool {
     match copy {
         GptCopy::Absent => false,
         GptCopy::Damaged(_) | GptCopy::Whole(_) => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-    use landfall_states::fault::FaultClass;
-
-    #[test]
-    fn an_error_keeps_its_meaning_through_every_wrapper() {
-        let class = |error: io::Error| io_fault("disk", "read it", &error).class;
-        assert_eq!(class(io::Error::from_raw_os_error(5)), FaultClass::Hardware);
-        assert_eq!(
-            class(io::Error::other(io::Error::from_raw_os_error(16))),
-            FaultClass::Transient
-        );
-        let wrapped = fs_err::read("/proc/self/mountinfo/none").unwrap_err();
-        assert_eq!(os_code(&wrapped), Some(nix::libc::ENOTDIR));
-        assert_eq!(class(io::Error::other("said")), FaultClass::Permanent);
     }
 }
