@@ -31,6 +31,8 @@ pub struct DiskEvidence {
     /// The two slots' bytes as read raw from an ESP of this disk, before any fsck or mount; `None` where there is no
     /// ESP or the slot could not be found.
     pub slots: [Option<Vec<u8>>; 2],
+    /// Whether the slots were found by their magic, because the ESP's directory could not be used.
+    pub slots_scanned: bool,
 }
 
 /// Everything that is known before the first decision.
@@ -78,8 +80,7 @@ pub enum Rule {
     OtherLayout = 8,
     /// A newer format: stop.
     Newer = 9,
-    /// The clock plays no part.
-    Clock = 10,
+    // Rule 10, the clock, decides nothing here: records have no time. Preflight refuses an absurd one.
     /// The table was edited by hand: stop.
     Edited = 11,
     /// Two disks carry installs: the named one, or stop.
@@ -94,7 +95,7 @@ pub enum Rule {
     Landed = 16,
     /// Attempt limits reached: stop.
     Exhausted = 17,
-    /// The slots are readable though the ESP will not mount: go on from the raw slots.
+    /// The slots are readable though the ESP's filesystem is not: go on from the raw slots.
     RawSlots = 18,
 }
 
@@ -418,6 +419,9 @@ fn on_disk(
                 if other.is_some() {
                     rules.push(Rule::OneSlotBad);
                 }
+                if evidence.slots_scanned {
+                    rules.push(Rule::RawSlots);
+                }
                 let bytes = evidence.slots[*slot].clone().unwrap_or_default();
                 believed = Some(Box::new(Believed {
                     record: (**record).clone(),
@@ -531,6 +535,15 @@ fn on_disk(
     };
     // Before the ESP exists the record is in tmpfs only.
     let believed = believed.or_else(|| tmpfs(situation, &plan));
+    // The run ended between the table and the save that would have told of it. Further states cannot be seen from here;
+    // each step skips what verifies.
+    if !rules.contains(&Rule::HalfTable)
+        && believed
+            .as_ref()
+            .is_some_and(|b| b.record.phase() < Phase::Partitioned)
+    {
+        rules.push(Rule::Ahead);
+    }
     Decision::Continue(Course {
         plan: Box::new(plan),
         believed,

@@ -67,6 +67,7 @@ fn blank() -> DiskEvidence {
         primary: GptCopy::Absent,
         backup: GptCopy::Absent,
         slots: [None, None],
+        slots_scanned: false,
     }
 }
 
@@ -418,6 +419,46 @@ fn rule_14_a_checkpoint_without_its_table_needs_consent_again() {
         Some(Phase::Realised),
         "the claim stays, to make judging stricter"
     );
+}
+
+#[test]
+fn rule_15_a_table_that_is_there_before_its_record_is_told() {
+    let mut bench = Bench::new(vec![tabled()]);
+    let told = |bench: &Bench| course(bench.decide()).rules.contains(&Rule::Ahead);
+    for (claim, ahead) in [(Claim::Planned, true), (Claim::Partitioned, false)] {
+        let record = Record { claim, ..record(1) };
+        bench.tmpfs = Some(record.encode().unwrap());
+        assert_eq!(told(&bench), ahead, "{:?}", record.claim);
+    }
+    // One copy is no durable table: then the disk is not ahead of anything.
+    bench.tmpfs = Some(
+        Record {
+            claim: Claim::Planned,
+            ..record(1)
+        }
+        .encode()
+        .unwrap(),
+    );
+    bench.disks[0].backup = GptCopy::Absent;
+    assert!(!told(&bench));
+}
+
+#[test]
+fn rule_18_slots_found_by_their_magic_are_believed_and_told() {
+    let decision = Bench::new(vec![DiskEvidence {
+        slots_scanned: true,
+        ..under_way()
+    }])
+    .decide();
+    let found = course(decision);
+    assert_eq!(found.rules, [Rule::RawSlots]);
+    assert_eq!(found.claimed(), Some(Phase::Realised));
+    // A search that finds nothing is no reason to name it.
+    let lost = Bench::new(vec![DiskEvidence {
+        slots_scanned: true,
+        ..tabled()
+    }]);
+    assert_eq!(course(lost.decide()).rules, [Rule::SlotsLost]);
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn the_same_schedule_is_the_same_story() {
 
 /// Every pair of deaths. LANDFALL_SHARE=2/16 does one part of sixteen.
 #[test]
-#[ignore = "minutes to hours"]
+#[ignore = "run by hand: cargo test --test every_crash -- --ignored (minutes to hours)"]
 fn every_pair_of_deaths() {
     let began = Instant::now();
     let text = std::env::var("LANDFALL_SHARE").unwrap_or_else(|_| "0/1".into());

@@ -145,6 +145,7 @@ impl Loop {
 fn real(held: HeldDisk, luks: bool) -> Real {
     Real {
         config: config(luks),
+        install_disk: None,
         reporter: Reporter::default(),
         stop: Stop::never(),
         plan: None,
@@ -174,7 +175,7 @@ fn action(held: &HeldDisk, consent: Option<Consent>) -> PartitionDisk {
 }
 
 #[test]
-#[ignore = "needs root and loop devices"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn a_real_device_is_partitioned_once() {
     block_on(async {
         for sector in ["512", "4096"] {
@@ -268,7 +269,7 @@ fn a_real_device_is_partitioned_once() {
 }
 
 #[test]
-#[ignore = "needs root and loop devices"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn a_device_in_use_is_not_written() {
     block_on(async {
         let device = Loop::new(1 << 30, "512").await;
@@ -337,7 +338,7 @@ fn a_device_in_use_is_not_written() {
 }
 
 #[test]
-#[ignore = "needs root and loop devices"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn the_lock_keeps_others_off_and_ends() {
     block_on(async {
         let device = Loop::new(64 << 20, "512").await;
@@ -360,7 +361,7 @@ fn the_lock_keeps_others_off_and_ends() {
 }
 
 #[test]
-#[ignore = "needs root and loop devices"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
     block_on(async {
         let stick = Loop::new(64 << 20, "512").await;
@@ -387,23 +388,6 @@ fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
         assert!(seen.iter().any(|l| l.contains("lies on the disk")), "{seen:?}");
         run("losetup", &["-d", &upper]).await;
         stick.detach().await;
-    });
-}
-
-#[test]
-#[ignore = "looks at this machine's disks"]
-fn this_machine_is_surveyed_without_a_write() {
-    block_on(async {
-        let (reports, doubt) =
-            crate::real::disk::report(Some(&config(true)), &Reporter::default(), &Stop::never())
-                .await
-                .unwrap();
-        println!("{}", serde_json::to_string_pretty(&reports).unwrap());
-        println!("{doubt:?}");
-        let root = reports
-            .iter()
-            .find(|r| r.contents.iter().any(|c| c.contains("ext4")));
-        assert!(root.is_none_or(|r| !r.can_be_named || r.candidate.is_ok()));
     });
 }
 
