@@ -252,8 +252,9 @@ impl Replay {
             say(&format!("{count:>6} states: {what}"));
         }
         say(&format!(
-            "{states} crash states judged; none believed less than was acknowledged"
+            "{states} crash states judged; none believed less than was acknowledged. Without their last flush, {controls} would have"
         ));
+        ensure!(controls > 0, "no flush of a checkpoint was recorded");
         ensure!(
             seen.keys().any(|k| k.starts_with("landed")) && seen.keys().any(|k| k.starts_with("begin")),
             "the recording does not reach from the beginning to the end: {seen:?}"
