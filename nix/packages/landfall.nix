@@ -13,24 +13,25 @@
   efibootmgr,
   git,
   nix,
-  nixos-install-tools,
+  nixos-enter,
+  nixos-install,
   openssh,
   systemd,
   util-linux,
 }:
 let
-  manifest = (lib.importTOML ../Cargo.toml).workspace.package;
+  manifest = (lib.importTOML ../../Cargo.toml).workspace.package;
 
   # The workspace does not load without the manifest of each of its members.
   source = lib.fileset.toSource {
-    root = ../.;
+    root = ../../.;
     fileset = lib.fileset.unions [
-      ../.cargo
-      ../Cargo.lock
-      ../Cargo.toml
-      ../src
-      ../states
-      ../tests
+      ../../.cargo
+      ../../Cargo.lock
+      ../../Cargo.toml
+      ../../src
+      ../../states
+      ../../tests
     ];
   };
 
@@ -42,7 +43,8 @@ let
     efibootmgr
     git
     nix
-    nixos-install-tools
+    nixos-enter
+    nixos-install
     openssh
     systemd
     util-linux
@@ -52,7 +54,7 @@ rustPlatform.buildRustPackage {
   pname = "landfall";
   inherit (manifest) version;
   src = source;
-  cargoLock.lockFile = ../Cargo.lock;
+  cargoLock.lockFile = ../../Cargo.lock;
 
   nativeBuildInputs = [
     installShellFiles

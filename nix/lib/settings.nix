@@ -1,0 +1,79 @@
+# What landfall reads, from the module's options. The one place that names the keys of the configuration file
+# (docs/configuration.md, src/config.rs); nix/tests/golden holds what comes out, and the Rust tests read that.
+#
+# Absent: secrets. They come as credentials.
+{ lib }:
+{
+  # The options below `autoInstaller`.
+  cfg,
+  # Where the installer has the known hosts, when there are any.
+  knownHostsFile,
+}:
+let
+  none = text: if text == "" then null else text;
+  # Options that may name a store path keep their context: the installer's closure then has what they name.
+  storeText = value: if value == null then null else "${value}";
+in
+{
+  host = cfg.targetHost;
+  labels = {
+    efi = lib.toUpper cfg.labels.efi;
+    inherit (cfg.labels) root;
+    luks = none cfg.labels.luks;
+    swap = none cfg.labels.swap;
+  };
+  esp_size = lib.toUpper cfg.espSize;
+  luks = {
+    inherit (cfg.luks) enable;
+    mapper_name = cfg.luks.mapperName;
+    iteration_time_ms = cfg.luks.iterationTimeMs;
+  };
+  swap = {
+    inherit (cfg.swap) enable;
+    size = lib.toUpper cfg.swap.size;
+  };
+  repository = {
+    remote = cfg.repoRemote;
+    bundle = storeText cfg.repoBundle;
+    branch = cfg.repoBranch;
+    revision = cfg.repoRev;
+    clone_path = cfg.repoClonePath;
+  };
+  system = if cfg.prebuilt then { Prebuilt = storeText cfg.targetSystem; } else "Flake";
+  extra_mount_dirs = cfg.extraMountDirs;
+  extra_post_mount_commands = cfg.extraPostMountCommands;
+  on_success =
+    {
+      poweroff = "PowerOff";
+      reboot = "Reboot";
+      stay = "Stay";
+    }
+    .${cfg.onSuccess};
+  target_user = cfg.targetUser;
+  keys = {
+    deploy_key = cfg.deployKey.enable;
+    age_identity = cfg.ageIdentity.enable;
+  };
+  unattended = {
+    inherit (cfg.unattended) enable disk;
+  };
+  inherit (cfg) reinstall;
+  nix = {
+    inherit (cfg) substituters;
+    trusted_public_keys = cfg.trustedPublicKeys;
+    stalled_download_timeout_s = cfg.download.stalledTimeoutSeconds;
+    connect_timeout_s = cfg.download.connectTimeoutSeconds;
+    deadline_s = cfg.download.deadlineSeconds;
+  };
+  retry = {
+    phase_attempts_max = cfg.retry.phaseAttemptsMax;
+    total_attempts_max = cfg.retry.totalAttemptsMax;
+    retries_per_run_max = cfg.retry.retriesPerRunMax;
+    backoff_first_ms = cfg.retry.backoffFirstMs;
+    backoff_max_ms = cfg.retry.backoffMaxMs;
+  };
+  ssh = {
+    key = if cfg.ssh.key == null then null else toString cfg.ssh.key;
+    known_hosts = knownHostsFile;
+  };
+}

@@ -1,0 +1,163 @@
+# The types of option values: the rules of states/names.rs, so that a value that landfall would refuse is refused before
+# anything is built. Each description is the rule, as a person reads it; the module system puts option and value before it.
+#
+# Absent: defaults, and rules between options (modules/options.nix).
+{ lib }:
+let
+  inherit (lib) types;
+
+  # `pattern` is a POSIX extended regular expression for the whole text.
+  matching =
+    description: pattern:
+    types.strMatching pattern
+    // {
+      inherit description;
+    };
+
+  # A type narrowed by a function, for rules that a regular expression cannot tell.
+  narrowed =
+    type: description: rule:
+    lib.types.addCheck type rule
+    // {
+      inherit description;
+    };
+
+  plain = "[A-Za-z0-9._-]";
+
+  # Bytes of a size such as 8G, or null.
+  sizeBytes =
+    text:
+    let
+      parts = builtins.match "0*([0-9]{1,15})([KMGTPkmgtp])" text;
+      number = lib.toIntBase10 (builtins.elemAt parts 0);
+      kib = {
+        K = 1;
+        M = 1024;
+        G = 1024 * 1024;
+        T = 1024 * 1024 * 1024;
+        P = 1024 * 1024 * 1024 * 1024;
+      };
+      factor = kib.${lib.toUpper (builtins.elemAt parts 1)};
+      # Past this many kibibytes a number of bytes leaves 63 bits.
+      kibMax = 9007199254740991;
+    in
+    if parts == null || number > kibMax / factor then null else number * factor * 1024;
+
+  isSafePath =
+    text:
+    builtins.stringLength text <= 1024
+    && builtins.match "(/[!-.0-~]+)+" text != null
+    && !(lib.any (part: part == "." || part == "..") (lib.splitString "/" text));
+
+  isBelow = dir: path: path == dir || lib.hasPrefix (dir + "/") path;
+in
+rec {
+  inherit sizeBytes;
+
+  hostName = matching "host name (1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -)" "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+
+  # Lower case is taken and written in upper case, which is what FAT keeps.
+  espLabel = matching "ESP label (1 to 11 characters of A-Z a-z 0-9 . _ -; FAT keeps upper case only)" "${plain}{1,11}";
+  rootLabel = matching "root label (1 to 16 characters of A-Z a-z 0-9 . _ -; ext4 has room for 16)" "${plain}{1,16}";
+  # The empty text is how the replaced module said "none".
+  luksLabel = matching "partition label (up to 36 characters of A-Z a-z 0-9 . _ -; empty for none)" "${plain}{0,36}";
+  swapLabel = matching "swap label (up to 15 characters of A-Z a-z 0-9 . _ -; mkswap has room for 15; empty for none)" "${plain}{0,15}";
+
+  mapperName = narrowed types.str "mapper name (1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name)" (
+    text:
+    builtins.match "${plain}{1,64}" text != null && text != "control" && !(lib.hasPrefix "." text)
+  );
+
+  size = narrowed types.str "size (a whole number and one of M G T, such as 512M or 8G, at least 1M)" (
+    text:
+    let
+      bytes = sizeBytes text;
+    in
+    bytes != null && bytes > 0 && lib.mod bytes (1024 * 1024) == 0
+  );
+  espSize = narrowed size "size (as 512M or 8G) of at least 260M, which FAT32 needs" (
+    text: sizeBytes text >= 260 * 1024 * 1024
+  );
+
+  clonePath = narrowed types.str "clone path (an absolute path below /mnt, not in /mnt/boot or /mnt/nix, without . or .. or empty parts)" (
+    text:
+    isSafePath text
+    && lib.hasPrefix "/mnt/" text
+    && !(isBelow "/mnt/boot" text)
+    && !(isBelow "/mnt/nix" text)
+  );
+
+  targetDir = narrowed types.str "directory of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run)" (
+    text:
+    isSafePath text
+    && !(lib.any (taken: isBelow taken text) [
+      "/boot"
+      "/nix/store"
+      "/nix/var"
+      "/proc"
+      "/sys"
+      "/dev"
+      "/run"
+    ])
+  );
+
+  # What git takes for a remote; a password in it would stand in logs and in the store.
+  remote =
+    narrowed types.str
+      "remote without a password (https://…, http://…, ssh://…, git+ssh://…, git://…, file:///…, user@host:path or an absolute path)"
+      (
+        text:
+        builtins.stringLength text <= 512
+        && builtins.match "[!-~]+" text != null
+        && (
+          builtins.match "(https|http|ssh|git[+]ssh|git)://[^/].*|file:///.+|/.+" text != null
+          || builtins.match "[^-/:][^/:]*:[^/].*" text != null
+          || builtins.match "[^-:][^:]*@[^:]*:.+" text != null
+        )
+        && builtins.match "[a-z+]+://[^/@]*:[^/@]*@.*" text == null
+      );
+
+  branch = narrowed types.str "branch (a Git reference of A-Z a-z 0-9 . _ / -, not starting with - / or ., without .. or //)" (
+    text:
+    builtins.match "[A-Za-z0-9_]([A-Za-z0-9._/-]{0,198}[A-Za-z0-9_-])?" text != null
+    && !(lib.hasInfix ".." text)
+    && !(lib.hasInfix "//" text)
+  );
+  revision = matching "revision (40 or 64 lower-case hexadecimal digits)" "[0-9a-f]{40}([0-9a-f]{24})?";
+
+  userName = matching "user name (1 to 31 characters of a-z 0-9 _ -, starting with a letter or _)" "[a-z_][A-Za-z0-9_-]{0,30}";
+
+  # As `landfall disks` prints them. Kernel names change from boot to boot.
+  diskName = narrowed types.str "disk name (serial number, WWN, or name of a link in /dev/disk/by-id without the path; kernel names such as sda change from boot to boot)" (
+    text:
+    builtins.match "[!-.0-~]([ -.0-~]{0,254}[!-.0-~])?" text != null
+    && builtins.match "(sd|vd|hd|xvd)[a-z]{1,3}" text == null
+    && builtins.match "(nvme|mmcblk)[0-9][0-9n]*" text == null
+  );
+
+  cache = matching "binary cache (a URL such as https://cache.example)" "[^[:space:]]+://[^[:space:]]+";
+  publicKey = matching "public key of a cache (NAME:KEY with 44 characters of base 64)" "[^:[:space:]]+:[A-Za-z0-9+/=]{44}";
+  sshPublicKey = matching "ssh public key (one line: type, base 64, comment)" "(ssh|ecdsa|sk)-[^[:space:]]+ [A-Za-z0-9+/=]+( [^\n]*)?";
+
+  shellCommand = narrowed types.str "shell command (not empty)" (
+    text: builtins.match "[[:space:]]*" text == null
+  );
+
+  # Which terminal the kernel calls by this name.
+  serialConsole = matching "serial console of the kernel (name and optional settings, such as ttyS0 or ttyS0,115200n8)" "tty[A-Z]+[0-9]+(,[0-9]+[noe]?[78]?r?)?";
+
+  # Whatever is named here is a secret: the store can be read by everybody, and is pushed to caches.
+  secretFile = types.externalPath;
+
+  # Where a credential comes from.
+  credential = types.either (types.enum [
+    "system"
+    "medium"
+  ]) secretFile;
+
+  between =
+    lowest: highest:
+    narrowed types.int "whole number from ${toString lowest} to ${toString highest}" (
+      value: lowest <= value && value <= highest
+    );
+}

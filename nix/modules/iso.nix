@@ -1,0 +1,44 @@
+# The installer as an ISO image for a USB stick: `system.build.isoImage`, and `system.build.landfallImage`, which is the
+# same image from a build that prints the installer's public key.
+#
+# Absent: a private key. The build knows the public half only.
+{
+  config,
+  lib,
+  modulesPath,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.autoInstaller;
+  host = cfg.targetHost;
+  # Stage 1 finds the stick by this name, so each host's has its own. ISO 9660 has room for 32 characters.
+  volumeID =
+    if builtins.stringLength host <= 23 then
+      "LANDFALL-${host}"
+    else
+      "LANDFALL-${builtins.substring 0 14 host}-${builtins.substring 0 8 (builtins.hashString "sha256" host)}";
+in
+{
+  key = "landfall/iso";
+  _file = ./iso.nix;
+
+  imports = [
+    (modulesPath + "/installer/cd-dvd/installation-cd-minimal.nix")
+    ./default.nix
+  ];
+
+  config = {
+    isoImage = {
+      inherit volumeID;
+      appendToMenuLabel = " installer of ${host} (landfall)";
+    };
+    image.baseName = lib.mkForce "landfall-${host}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}";
+
+    system.build.landfallImage = import ../lib/announced.nix {
+      inherit lib pkgs cfg;
+      what = "iso";
+      image = config.system.build.isoImage;
+    };
+  };
+}

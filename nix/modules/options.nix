@@ -1,0 +1,486 @@
+# The installer's options, what must agree between them, and the configuration file that follows from them. Apart from
+# everything that makes an image, so that types, assertions and settings can be tested with `lib` alone.
+#
+# Absent: services and images (service.nix, initrd.nix, iso.nix, netboot.nix). Options that steer `landfall status`: the
+# program has none.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  landfall = import ../lib/types.nix { inherit lib; };
+  settingsOf = import ../lib/settings.nix { inherit lib; };
+  cfg = config.autoInstaller;
+
+  knownHostsPath = "landfall/known_hosts";
+
+  credentialText = ''
+    `"system"`: it arrives from firmware or hypervisor (SMBIOS, fw_cfg) or the kernel command line.
+    `"medium"`: it is a file on a medium with the label LANDFALL-KEYS.
+    An absolute path: a file on the installer, outside the Nix store, handed over by `LoadCredential=`.
+  '';
+  seconds =
+    highest: default: description:
+    mkOption {
+      type = landfall.between 1 highest;
+      inherit default description;
+    };
+
+  usedLabels = {
+    "labels.efi" = lib.toUpper cfg.labels.efi;
+    "labels.root" = cfg.labels.root;
+  }
+  // lib.optionalAttrs cfg.luks.enable { "labels.luks" = cfg.labels.luks; }
+  // lib.optionalAttrs cfg.swap.enable { "labels.swap" = cfg.labels.swap; };
+  twice = lib.filterAttrs (
+    name: label: label != "" && lib.any (other: other != name && usedLabels.${other} == label) (lib.attrNames usedLabels)
+  ) usedLabels;
+
+  isPlainRemote =
+    cfg.repoRemote != null
+    && (lib.hasPrefix "http://" cfg.repoRemote || lib.hasPrefix "git://" cfg.repoRemote);
+  isSshRemote =
+    cfg.repoRemote != null
+    && (
+      lib.hasPrefix "ssh://" cfg.repoRemote
+      || lib.hasPrefix "git+ssh://" cfg.repoRemote
+      || !(lib.hasInfix "://" cfg.repoRemote || lib.hasPrefix "/" cfg.repoRemote)
+    );
+in
+{
+  key = "landfall/options";
+  _file = ./options.nix;
+
+  imports = [
+    ./layout.nix
+    (lib.mkChangedOptionModule [ "autoInstaller" "powerOff" ] [ "autoInstaller" "onSuccess" ] (
+      old:
+      let
+        value = old.autoInstaller.powerOff;
+      in
+      if lib.isBool value then
+        (if value then "poweroff" else "reboot")
+      else
+        throw "autoInstaller.powerOff: ${builtins.toJSON value} is not allowed: true or false; better set autoInstaller.onSuccess"
+    ))
+  ];
+
+  options.autoInstaller = {
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ../packages/landfall.nix { };
+      defaultText = lib.literalExpression "pkgs.callPackage ./nix/packages/landfall.nix { }";
+      description = "landfall itself.";
+    };
+
+    targetHost = mkOption {
+      type = landfall.hostName;
+      example = "web";
+      description = "The host: name of the `nixosConfigurations` entry to install.";
+    };
+
+    prebuilt = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Carry the whole system closure (`targetSystem`) in the image and install it without the network, instead of
+        building the flake on the target.
+      '';
+    };
+
+    targetSystem = mkOption {
+      type = types.nullOr (types.either types.package types.pathInStore);
+      default = null;
+      example = lib.literalExpression "self.nixosConfigurations.vault.config.system.build.toplevel";
+      description = "The system that a prebuilt installer carries. `mkInstaller` sets it.";
+    };
+
+    espSize = mkOption {
+      type = landfall.espSize;
+      default = "1G";
+      description = "Size of the ESP (FAT32), at least 260M.";
+    };
+
+    luks = {
+      iterationTimeMs = mkOption {
+        type = landfall.between 100 60000;
+        default = 2000;
+        description = "Time that one guess at the passphrase shall take on the target, in milliseconds.";
+      };
+      passphraseCredential = mkOption {
+        type = types.nullOr landfall.credential;
+        default = null;
+        example = "medium";
+        description = ''
+          Where the LUKS passphrase comes from (`landfall.luks-passphrase`). `null`: a person is asked, twice, before
+          anything is written.
+
+          ${credentialText}
+        '';
+      };
+    };
+
+    extraMountDirs = mkOption {
+      type = types.listOf landfall.targetDir;
+      default = [ ];
+      example = [ "/srv/data" ];
+      description = "Directories made under the mounted root, as absolute paths of the target.";
+    };
+
+    extraPostMountCommands = mkOption {
+      type = types.listOf landfall.shellCommand;
+      default = [ ];
+      description = ''
+        Shell commands run after mounting (at /mnt), before the clone. Each must exit 0 and must bear being run again.
+      '';
+    };
+
+    repoRemote = mkOption {
+      type = types.nullOr landfall.remote;
+      default = null;
+      example = "git+ssh://git@forge.example/ops/nix-config";
+      description = ''
+        Git remote of the configuration. Must be set unless the image carries the repository (`repoBundle`,
+        `repoSource`); then it becomes the clone's origin and is not contacted.
+      '';
+    };
+
+    repoBranch = mkOption {
+      type = types.nullOr landfall.branch;
+      default = null;
+      example = "production";
+      description = "Branch or tag. Resolved and pinned once, before the first write. `null`: the remote's default branch.";
+    };
+
+    repoRev = mkOption {
+      type = types.nullOr landfall.revision;
+      default = null;
+      example = "89abcdef0123456789abcdef0123456789abcdef";
+      description = "Exactly this revision.";
+    };
+
+    repoBundle = mkOption {
+      type = types.nullOr (types.either types.package types.path);
+      default = null;
+      example = lib.literalExpression "./nix-config.bundle";
+      description = ''
+        A Git bundle (`git bundle create nix-config.bundle --all`) that the image carries; then nothing is fetched. It
+        has the history, so the installed clone can pull from `repoRemote`.
+      '';
+    };
+
+    repoSource = mkOption {
+      type = types.nullOr (types.either types.package types.path);
+      default = null;
+      example = lib.literalExpression "self";
+      description = ''
+        A source tree, such as the flake's `self`. When no `repoBundle` is given, a bundle with one commit of it is made
+        and carried. That commit has no history: to pull on the installed host, `git fetch` and `git reset` to the
+        remote's branch first, or carry a real bundle.
+      '';
+    };
+
+    repoClonePath = mkOption {
+      type = landfall.clonePath;
+      default = "/mnt/nix-config";
+      description = "Where the configuration is cloned to, as seen while installing: below /mnt.";
+    };
+
+    onSuccess = mkOption {
+      type = types.enum [
+        "poweroff"
+        "reboot"
+        "stay"
+      ];
+      default = "poweroff";
+      description = "What to do when landed. After a failure the machine always stays on.";
+    };
+
+    extraInitrdKernelModules = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "thunderbolt" ];
+      description = "Further kernel modules of the installer's stage 1, loaded there.";
+    };
+
+    extraPackages = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+      description = "Further packages in the installer, also for `extraPostMountCommands`.";
+    };
+
+    extraBootCommands = mkOption {
+      type = types.lines;
+      default = "";
+      description = ''
+        Shell commands run in the installer's stage 1 once udev has seen the devices: a unit of the systemd stage 1, or a
+        part of the scripted one, whichever the installer has.
+      '';
+    };
+
+    bannerText = mkOption {
+      type = types.lines;
+      default = ''
+        Auto-installer for ${cfg.targetHost}. It starts by itself, and asks before it erases anything.
+        Alt-F2 has a shell; `landfall status` says where the install is.
+      '';
+      defaultText = "Auto-installer for HOST. It starts by itself, and asks before it erases anything. …";
+      description = "Shown on the console when the installer has started, and by every login prompt.";
+    };
+
+    serialConsole = mkOption {
+      type = types.nullOr landfall.serialConsole;
+      default = null;
+      example = "ttyS0,115200n8";
+      description = "A serial line that shows the install and asks the questions too, besides the screen.";
+    };
+
+    targetUser = mkOption {
+      type = types.nullOr landfall.userName;
+      default = null;
+      description = "User of the target who gets the deploy key and owns their home and the clone; root when `null`.";
+    };
+
+    deployKey = {
+      enable = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Place a deploy key at `~/.ssh/id_ed25519` of the target user.";
+      };
+      credential = mkOption {
+        type = landfall.credential;
+        default = "medium";
+        description = ''
+          Where its private half comes from (`landfall.deploy-key`).
+
+          ${credentialText}
+        '';
+      };
+    };
+
+    ageIdentity = {
+      enable = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Place the age identity at `/etc/age/<host>.agekey` before the first boot.";
+      };
+      credential = mkOption {
+        type = landfall.credential;
+        default = "medium";
+        description = ''
+          Where it comes from (`landfall.age-identity`).
+
+          ${credentialText}
+        '';
+      };
+    };
+
+    ssh = {
+      credential = mkOption {
+        type = types.nullOr landfall.credential;
+        default = null;
+        description = ''
+          Where the private key comes from with which the repository and private inputs are fetched (`landfall.ssh-key`).
+
+          ${credentialText}
+        '';
+      };
+      key = mkOption {
+        type = types.nullOr landfall.secretFile;
+        default = null;
+        example = "/run/keys/id_ed25519";
+        description = "The same as a private key file on the installer, read in place. Refused in the Nix store.";
+      };
+      publicKey = mkOption {
+        type = types.nullOr landfall.sshPublicKey;
+        default = null;
+        example = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA web installer";
+        description = ''
+          Its public half. The build prints it after `INSTALLER SSH PUBLIC KEY for <host>:`, so that it can be added to
+          the forge as a read-only deploy key.
+        '';
+      };
+      knownHosts = mkOption {
+        type = types.lines;
+        default = "";
+        example = "forge.example ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        description = "Lines as of `ssh-keyscan`. A host that is not in them is refused.";
+      };
+    };
+
+    authorizedKeys = mkOption {
+      type = types.listOf landfall.sshPublicKey;
+      default = [ ];
+      description = "Who may log in to the installer as root over ssh, to help while it installs.";
+    };
+
+    unattended = {
+      enable = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Never ask; stop where an answer would be needed.";
+      };
+      disk = mkOption {
+        type = types.nullOr landfall.diskName;
+        default = null;
+        example = "S5GXNX0T123456";
+        description = "The disk that may be erased: serial number, WWN, or the name of its link in /dev/disk/by-id.";
+      };
+      consentCredential = mkOption {
+        type = types.nullOr landfall.credential;
+        default = null;
+        description = ''
+          Where the name of the disk that may be erased comes from (`landfall.consent`), when it is not fixed here.
+
+          ${credentialText}
+        '';
+      };
+    };
+
+    reinstall = mkOption {
+      type = landfall.between 0 4294967295;
+      default = 0;
+      description = "Raise it to allow a new install over a finished one.";
+    };
+
+    substituters = mkOption {
+      type = types.listOf landfall.cache;
+      default = [ ];
+      example = [ "https://cache.example" ];
+      description = "Further binary caches, for the install.";
+    };
+
+    trustedPublicKeys = mkOption {
+      type = types.listOf landfall.publicKey;
+      default = [ ];
+      description = "Their keys.";
+    };
+
+    download = {
+      stalledTimeoutSeconds = seconds 3600 30 "Seconds without a byte after which a download is given up.";
+      connectTimeoutSeconds = seconds 3600 15 "Seconds for a connection to be made.";
+      deadlineSeconds = seconds 604800 21600 "Seconds that the whole copy or build may take.";
+    };
+
+    retry = {
+      phaseAttemptsMax = mkOption {
+        type = landfall.between 1 10000;
+        default = 50;
+        description = "Attempts at one phase. The counts survive reboots; `landfall resume --forgive` begins them anew.";
+      };
+      totalAttemptsMax = mkOption {
+        type = landfall.between 1 100000;
+        default = 200;
+        description = "Attempts in total.";
+      };
+      retriesPerRunMax = mkOption {
+        type = landfall.between 0 1000;
+        default = 10;
+        description = "Retries of one phase in one run.";
+      };
+      backoffFirstMs = mkOption {
+        type = landfall.between 1 3600000;
+        default = 1000;
+        description = "The first wait in milliseconds; doubled each time.";
+      };
+      backoffMaxMs = mkOption {
+        type = landfall.between 1 3600000;
+        default = 60000;
+        description = "The longest wait in milliseconds.";
+      };
+    };
+
+    settings = mkOption {
+      type = types.submodule { freeformType = (pkgs.formats.json { }).type; };
+      default = { };
+      description = ''
+        landfall's configuration file (`/etc/landfall/install.json`, docs/configuration.md). It follows from the other
+        options; what is set here goes before them. The build asks `landfall check`, which refuses unknown names.
+      '';
+    };
+
+    knownHostsPath = mkOption {
+      type = types.str;
+      default = knownHostsPath;
+      readOnly = true;
+      internal = true;
+      description = "Where the known hosts are, below /etc.";
+    };
+  };
+
+  config = {
+    autoInstaller.settings =
+      lib.mapAttrsRecursiveCond (value: !(value ? Prebuilt)) (_: lib.mkDefault)
+        (settingsOf {
+          inherit cfg;
+          knownHostsFile = if cfg.ssh.knownHosts == "" then null else "/etc/${knownHostsPath}";
+        });
+
+    assertions = [
+      {
+        assertion = cfg.luks.enable -> cfg.labels.luks != "";
+        message = "autoInstaller.labels.luks is empty, and luks.enable is true: set autoInstaller.labels.luks, or autoInstaller.luks.enable = false.";
+      }
+      {
+        assertion = cfg.swap.enable -> cfg.labels.swap != "";
+        message = "autoInstaller.labels.swap is empty, and swap.enable is true: set autoInstaller.labels.swap, or autoInstaller.swap.enable = false.";
+      }
+      {
+        assertion = twice == { };
+        message = "autoInstaller: a label must name one thing, and these are equal: ${
+          lib.concatStringsSep ", " (lib.mapAttrsToList (name: label: "${name} = \"${label}\"") twice)
+        }. Choose different labels: /dev/disk/by-label knows no roles.";
+      }
+      {
+        assertion = cfg.prebuilt -> cfg.targetSystem != null;
+        message = "autoInstaller.prebuilt is true, and there is no system to carry: set autoInstaller.targetSystem = <host>.config.system.build.toplevel, or make the installer with mkInstaller.";
+      }
+      {
+        assertion = cfg.repoRemote != null || cfg.repoBundle != null;
+        message = "autoInstaller: there is nothing to clone from: set autoInstaller.repoRemote, or carry the repository with autoInstaller.repoBundle or autoInstaller.repoSource.";
+      }
+      {
+        assertion = cfg.prebuilt -> cfg.repoBundle != null;
+        message = "autoInstaller.prebuilt is true, and the repository would still be fetched over the network: set autoInstaller.repoSource = self, or autoInstaller.repoBundle to a Git bundle.";
+      }
+      {
+        assertion = !(cfg.repoBranch != null && cfg.repoRev != null);
+        message = "autoInstaller.repoBranch and autoInstaller.repoRev are both set, and may name different things: keep repoRev to install exactly that, or repoBranch to install what it points to when the install begins.";
+      }
+      {
+        assertion = cfg.unattended.enable -> (cfg.unattended.disk != null || cfg.unattended.consentCredential != null);
+        message = "autoInstaller.unattended.enable is true, and no disk is named: nobody could agree to its erasure. Set autoInstaller.unattended.disk to the serial number that `landfall disks` prints, or autoInstaller.unattended.consentCredential.";
+      }
+      {
+        assertion =
+          (cfg.unattended.enable && cfg.luks.enable) -> cfg.luks.passphraseCredential != null;
+        message = "autoInstaller.unattended.enable and luks.enable are true, and nobody will type a passphrase: set autoInstaller.luks.passphraseCredential.";
+      }
+      {
+        assertion = !(cfg.ssh.key != null && cfg.ssh.credential != null);
+        message = "autoInstaller.ssh.key and autoInstaller.ssh.credential are both set: keep the one that has the key.";
+      }
+      {
+        assertion = cfg.retry.backoffFirstMs <= cfg.retry.backoffMaxMs;
+        message = "autoInstaller.retry.backoffFirstMs is ${toString cfg.retry.backoffFirstMs}, more than autoInstaller.retry.backoffMaxMs, which is ${toString cfg.retry.backoffMaxMs}: lower it, or raise backoffMaxMs.";
+      }
+    ];
+
+    warnings =
+      lib.optional (cfg.labels.efi != lib.toUpper cfg.labels.efi)
+        "autoInstaller.labels.efi \"${cfg.labels.efi}\" is written as \"${lib.toUpper cfg.labels.efi}\": FAT keeps upper case only. The target must look for that."
+      ++ lib.optional (cfg.labels.luks != "" && !cfg.luks.enable)
+        "autoInstaller.labels.luks is not used: luks.enable is false."
+      ++ lib.optional (cfg.labels.swap != "" && !cfg.swap.enable)
+        "autoInstaller.labels.swap is not used: swap.enable is false."
+      ++ lib.optional (isPlainRemote && cfg.repoRev == null && cfg.repoBundle == null)
+        "autoInstaller.repoRemote is neither encrypted nor authenticated, and no repoRev is given: whoever sits on the network decides what is installed."
+      ++ lib.optional (isSshRemote && cfg.ssh.knownHosts == "" && cfg.repoBundle == null)
+        "autoInstaller.repoRemote is reached over ssh, and autoInstaller.ssh.knownHosts is empty: a host that the installer does not know is refused."
+      ++ lib.optional (cfg.substituters != [ ] && cfg.trustedPublicKeys == [ ])
+        "autoInstaller.substituters without autoInstaller.trustedPublicKeys: nothing from these caches will be accepted.";
+  };
+}

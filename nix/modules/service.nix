@@ -1,0 +1,178 @@
+# landfall as the installer's service, and what stands around it: who has the console, what is there after a failure.
+# The directives of the service are those of nix/tests/golden/unit.service, which the laboratory's machines run too.
+#
+# Absent: images (iso.nix, netboot.nix), and a shell in the service. Nothing here powers off: landfall does, when landed.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.autoInstaller;
+  name = "${cfg.targetHost}-auto-install";
+
+  # Files on the installer that become credentials of the service.
+  loaded = lib.filterAttrs (_: value: value != null && value != "system" && value != "medium") {
+    consent = cfg.unattended.consentCredential;
+    luks-passphrase = cfg.luks.passphraseCredential;
+    ssh-key = cfg.ssh.credential;
+    deploy-key = if cfg.deployKey.enable then cfg.deployKey.credential else null;
+    age-identity = if cfg.ageIdentity.enable then cfg.ageIdentity.credential else null;
+  };
+
+  # One commit of a source tree. Dates and author are fixed, so that the same tree gives the same bundle.
+  bundleOf =
+    source:
+    pkgs.runCommand "nix-config.bundle"
+      {
+        nativeBuildInputs = [ pkgs.git ];
+        env = {
+          GIT_AUTHOR_NAME = "landfall";
+          GIT_AUTHOR_EMAIL = "landfall@localhost";
+          GIT_AUTHOR_DATE = "1970-01-01T00:00:01Z";
+          GIT_COMMITTER_NAME = "landfall";
+          GIT_COMMITTER_EMAIL = "landfall@localhost";
+          GIT_COMMITTER_DATE = "1970-01-01T00:00:01Z";
+          GIT_CONFIG_NOSYSTEM = "1";
+        };
+        preferLocalBuild = true;
+      }
+      ''
+        cp -r ${source} repository
+        chmod -R u+w repository
+        export HOME=$PWD
+        git -C repository init --quiet --initial-branch main
+        git -C repository add --all --force
+        git -C repository commit --quiet --message "The configuration that this installer carries"
+        git -C repository bundle create --quiet $out HEAD main
+      '';
+
+  rendered = (pkgs.formats.json { }).generate "install.json" cfg.settings;
+
+  # A file that landfall would refuse on the machine is refused here.
+  checked =
+    if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then
+      pkgs.runCommand "install.json" { preferLocalBuild = true; } ''
+        cp ${rendered} install.json
+        ${lib.getExe cfg.package} check install.json
+        cp install.json $out
+      ''
+    else
+      rendered;
+
+  serialName = lib.head (lib.splitString "," cfg.serialConsole);
+in
+{
+  key = "landfall/service";
+  _file = ./service.nix;
+
+  config = {
+    autoInstaller.repoBundle = lib.mkIf (cfg.repoSource != null) (lib.mkDefault (bundleOf cfg.repoSource));
+
+    environment.etc = {
+      "landfall/install.json".source = checked;
+    }
+    // lib.optionalAttrs (cfg.ssh.knownHosts != "") {
+      ${cfg.knownHostsPath}.text = cfg.ssh.knownHosts;
+    };
+    environment.systemPackages = [ cfg.package ] ++ cfg.extraPackages;
+
+    systemd.services.${name} = {
+      description = "landfall: install this host, or go on where an install was cut off";
+      documentation = [ "man:landfall(1)" ];
+      wantedBy = [ "multi-user.target" ];
+      wants = lib.optional (!cfg.prebuilt) "network-online.target";
+      after = lib.optional (!cfg.prebuilt) "network-online.target" ++ [ "systemd-user-sessions.service" ];
+      onFailure = [ "landfall-help.service" ];
+      restartIfChanged = false;
+      environment.HOME = "/root";
+      # The package brings what landfall starts; these are for the host's own commands.
+      path = cfg.extraPackages;
+      unitConfig = {
+        StartLimitIntervalSec = "10min";
+        StartLimitBurst = 5;
+      };
+      serviceConfig = {
+        Type = "notify";
+        NotifyAccess = "main";
+        ExecStart = "${lib.getExe cfg.package} install --config /etc/landfall/install.json --progress plain";
+        ImportCredential = "landfall.*";
+        # Not a terminal: landfall then asks through the agents, which serve screen and serial line alike.
+        StandardInput = "null";
+        StandardOutput = "journal+console";
+        StandardError = "journal+console";
+        # Only what nobody decided (SIGKILL, a crash, the watchdog) starts it again.
+        Restart = "on-abnormal";
+        RestartSec = "5s";
+        SuccessExitStatus = 10;
+        WatchdogSec = "10min";
+        TimeoutStartSec = "2min";
+        KillMode = "mixed";
+        TimeoutStopSec = "10min";
+        OOMScoreAdjust = -500;
+        LimitCORE = 0;
+      }
+      // lib.optionalAttrs (loaded != { }) {
+        LoadCredential = lib.mapAttrsToList (credential: file: "landfall.${credential}:${toString file}") loaded;
+      };
+    };
+
+    # The console belongs to landfall's questions: no login prompt reads there, and the agent that would only tell
+    # logged-in users of a question stays away, because it stops the one that asks on the console.
+    systemd.targets.getty.wants = lib.mkForce [ ];
+    systemd.generators.systemd-getty-generator = "/dev/null";
+    systemd.paths.systemd-ask-password-wall.enable = false;
+
+    systemd.services.landfall-banner = {
+      description = "What this machine is about to do";
+      wantedBy = [ "multi-user.target" ];
+      before = [ "${name}.service" ];
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${lib.getExe' pkgs.coreutils "cat"} ${pkgs.writeText "landfall-banner" "\n${cfg.bannerText}\n"}";
+        StandardOutput = "tty";
+        TTYPath = "/dev/console";
+      };
+    };
+
+    # After a failure: where it stands, and a login on the console. The machine stays on.
+    systemd.services.landfall-help = {
+      description = "What to do after a failed install";
+      wants = [
+        "getty@tty1.service"
+      ]
+      ++ lib.optional (cfg.serialConsole != null) "serial-getty@${serialName}.service";
+      before = [ "getty@tty1.service" ];
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${lib.getExe cfg.package} status";
+        # A status that ends with a code of its own is still a status.
+        SuccessExitStatus = "1 2 3 4 5 6 7 8 9 10 11";
+        StandardOutput = "tty";
+        StandardError = "tty";
+        TTYPath = "/dev/console";
+      };
+    };
+
+    # The installation device's own text speaks of empty passwords.
+    services.getty.helpLine = lib.mkForce "\n${cfg.bannerText}";
+
+    boot.kernelParams = lib.optionals (cfg.serialConsole != null) [
+      "console=tty0"
+      "console=${cfg.serialConsole}"
+    ];
+
+    users.users.root.openssh.authorizedKeys.keys = cfg.authorizedKeys;
+    services.openssh = lib.mkIf (cfg.authorizedKeys != [ ]) {
+      enable = true;
+      settings.PermitRootLogin = lib.mkForce "prohibit-password";
+    };
+
+    # landfall calls nix itself; a flake needs both.
+    nix.settings.experimental-features = [
+      "nix-command"
+      "flakes"
+    ];
+  };
+}
