@@ -1,0 +1,218 @@
+# Every option: values that must be refused, each with what the message must say: the option, the value, the rule.
+# Types refuse while a value is read, with a message that Nix code cannot see; `cargo lab nix` reads it. Assertions are
+# seen here too (cases.nix).
+{ lib }:
+let
+  option = name: "autoInstaller.${name}";
+  # A value that the option's type refuses.
+  typed = name: value: rule: {
+    options = lib.setAttrByPath (lib.splitString "." name) value;
+    kind = "type";
+    says = [
+      (option name)
+      rule
+    ]
+    ++ lib.optional (lib.isString value && value != "") value;
+  };
+  # Values that each are right, and do not go together.
+  together = options: says: {
+    inherit options says;
+    kind = "assertion";
+  };
+in
+{
+  "targetHost with an underscore" = typed "targetHost" "web_1" "1 to 63 characters of a-z A-Z 0-9 -";
+  "targetHost empty" = typed "targetHost" "" "1 to 63 characters";
+  "prebuilt as text" = typed "prebuilt" "yes" "boolean";
+  "targetSystem outside the store" = typed "targetSystem" "/run/current-system" "store";
+  "efi label too long" = typed "labels.efi" "ESP-HOST.012" "1 to 11 characters";
+  "root label too long" = typed "labels.root" "root-of-17-chars." "1 to 16 characters";
+  "root label with a space" = typed "labels.root" "root web" "1 to 16 characters";
+  "luks label too long" = typed "labels.luks" "luks-0123456789012345678901234567890X" "up to 36 characters";
+  "swap label too long" = typed "labels.swap" "swap-of-16-chars" "up to 15 characters";
+  "ESP too small" = typed "espSize" "259M" "260M";
+  "luks.enable as number" = typed "luks.enable" 1 "boolean";
+  "mapper name control" = typed "luks.mapperName" "control" "1 to 64 characters";
+  "mapper name with a slash" = typed "luks.mapperName" "a/b" "1 to 64 characters";
+  "iteration time too short" = typed "luks.iterationTimeMs" 99 "from 100 to 60000";
+  "passphrase in the store" =
+    typed "luks.passphraseCredential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-passphrase"
+      "not in the Nix store";
+  "swap.enable as text" = typed "swap.enable" "true" "boolean";
+  "swap size without unit" = typed "swap.size" "8" "whole number and one of";
+  "swap size of half a mebibyte" = typed "swap.size" "512K" "whole number and one of";
+  "swap size with GiB" = typed "swap.size" "8GiB" "whole number and one of";
+  "mount dir below /boot" = typed "extraMountDirs" [ "/boot/x" ] "not in /boot";
+  "mount dir with .." = typed "extraMountDirs" [ "/srv/../etc" ] "without . or ..";
+  "empty command" = typed "extraPostMountCommands" [ " " ] "not empty";
+  "remote that is an option" = typed "repoRemote" "--upload-pack=x" "https://";
+  "remote with a transport helper" = typed "repoRemote" "ext::sh -c x" "https://";
+  "branch that climbs" = typed "repoBranch" "a..b" "without .. or //";
+  "revision too short" = typed "repoRev" "89abcdef" "40 or 64";
+  "bundle as a name" = typed "repoBundle" "nix-config.bundle" "path";
+  "source as a number" = typed "repoSource" 1 "path";
+  "clone path outside /mnt" = typed "repoClonePath" "/home/op/conf" "below /mnt";
+  "clone path in the store" = typed "repoClonePath" "/mnt/nix/conf" "not in /mnt/boot or /mnt/nix";
+  "onSuccess unknown" = typed "onSuccess" "halt" "one of";
+  "initrd modules as text" = typed "extraInitrdKernelModules" "thunderbolt" "list of string";
+  "packages by name" = typed "extraPackages" [ "vim" ] "package";
+  "boot commands as list" = typed "extraBootCommands" [ "true" ] "strings concatenated";
+  "banner as number" = typed "bannerText" 1 "strings concatenated";
+  "serial console as a path" = typed "serialConsole" "/dev/ttyS0" "serial console";
+  "user name with upper case first" = typed "targetUser" "Op" "1 to 31 characters";
+  "deployKey.enable as text" = typed "deployKey.enable" "yes" "boolean";
+  "deploy key in the store" =
+    typed "deployKey.credential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
+      "not in the Nix store";
+  "ageIdentity.enable as text" = typed "ageIdentity.enable" "yes" "boolean";
+  "age identity in the store" =
+    typed "ageIdentity.credential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
+      "not in the Nix store";
+  "ssh credential in the store" =
+    typed "ssh.credential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
+      "not in the Nix store";
+  "ssh key in the store" =
+    typed "ssh.key" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
+      "not in the Nix store";
+  "ssh key relative" = typed "ssh.key" "id_ed25519" "absolute path";
+  "private key as public key" = typed "ssh.publicKey" "-----BEGIN OPENSSH PRIVATE KEY-----" "ssh public key";
+  "known hosts as list" = typed "ssh.knownHosts" [ "x" ] "strings concatenated";
+  "authorized key without type" = typed "authorizedKeys" [ "AAAA" ] "ssh public key";
+  "unattended.enable as text" = typed "unattended.enable" "yes" "boolean";
+  "disk by kernel name" = typed "unattended.disk" "sda" "kernel names";
+  "disk by path" = typed "unattended.disk" "/dev/disk/by-id/x" "without the path";
+  "consent as a word" = typed "unattended.consentCredential" "yes" "not in the Nix store";
+  "reinstall below zero" = typed "reinstall" (-1) "from 0 to";
+  "cache without scheme" = typed "substituters" [ "cache.example" ] "binary cache";
+  "two caches in one entry" = typed "substituters" [ "https://a https://b" ] "binary cache";
+  "cache key cut off" = typed "trustedPublicKeys" [ "cache.example-1:AAAA" ] "44 characters";
+  "stall of zero seconds" = typed "download.stalledTimeoutSeconds" 0 "from 1 to 3600";
+  "connection of zero seconds" = typed "download.connectTimeoutSeconds" 0 "from 1 to 3600";
+  "deadline of a year" = typed "download.deadlineSeconds" 31536000 "from 1 to 604800";
+  "no attempt at all" = typed "retry.phaseAttemptsMax" 0 "from 1 to 10000";
+  "no attempt in total" = typed "retry.totalAttemptsMax" 0 "from 1 to 100000";
+  "too many retries" = typed "retry.retriesPerRunMax" 1001 "from 0 to 1000";
+  "no first wait" = typed "retry.backoffFirstMs" 0 "from 1 to 3600000";
+  "longest wait of a day" = typed "retry.backoffMaxMs" 86400000 "from 1 to 3600000";
+  "settings as text" = typed "settings" "x" "attribute set";
+  "package as text" = typed "package" "landfall" "package";
+  "option that does not exist" = {
+    options.repoRemotes = "x";
+    kind = "type";
+    says = [ "autoInstaller.repoRemotes" ];
+  };
+  # The value is left out of the message's demands: it holds a password.
+  "remote with a password" = {
+    options.repoRemote = "https://op:secret@forge.example/x";
+    kind = "type";
+    says = [
+      "autoInstaller.repoRemote"
+      "without a password"
+    ];
+  };
+  "powerOff as text" = {
+    options.powerOff = "yes";
+    kind = "type";
+    says = [
+      "autoInstaller.powerOff"
+      "\"yes\""
+      "true or false"
+    ];
+  };
+
+  "luks without label" = together { luks.enable = true; } [
+    "labels.luks is empty"
+    "set autoInstaller.labels.luks"
+  ];
+  "swap without label" = together { swap.enable = true; } [
+    "labels.swap is empty"
+    "set autoInstaller.labels.swap"
+  ];
+  "the same label twice" =
+    together
+      {
+        swap.enable = true;
+        labels.swap = "root-web";
+      }
+      [
+        "labels.root = \"root-web\""
+        "labels.swap = \"root-web\""
+        "Choose different labels"
+      ];
+  "prebuilt without system" =
+    together
+      {
+        prebuilt = true;
+        repoBundle = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-config.bundle";
+      }
+      [
+        "no system to carry"
+        "set autoInstaller.targetSystem"
+      ];
+  "prebuilt that would fetch" =
+    together
+      {
+        prebuilt = true;
+        targetSystem = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web-26.05";
+      }
+      [
+        "fetched over the network"
+        "set autoInstaller.repoSource"
+      ];
+  "nothing to clone from" = together { repoRemote = null; } [
+    "nothing to clone from"
+    "set autoInstaller.repoRemote"
+  ];
+  "branch and revision" =
+    together
+      {
+        repoBranch = "main";
+        repoRev = "89abcdef0123456789abcdef0123456789abcdef";
+      }
+      [
+        "repoBranch and autoInstaller.repoRev are both set"
+        "keep repoRev"
+      ];
+  "unattended without a disk" = together { unattended.enable = true; } [
+    "no disk is named"
+    "Set autoInstaller.unattended.disk"
+  ];
+  "unattended LUKS without passphrase" =
+    together
+      {
+        unattended = {
+          enable = true;
+          disk = "S5GXNX0T123456";
+        };
+        luks.enable = true;
+        labels.luks = "luks-web";
+      }
+      [
+        "nobody will type a passphrase"
+        "set autoInstaller.luks.passphraseCredential"
+      ];
+  "ssh key twice" =
+    together
+      {
+        ssh = {
+          key = "/run/keys/a";
+          credential = "medium";
+        };
+      }
+      [
+        "are both set"
+        "keep the one"
+      ];
+  "waits that shrink" =
+    together
+      {
+        retry = {
+          backoffFirstMs = 2000;
+          backoffMaxMs = 1000;
+        };
+      }
+      [
+        "backoffFirstMs is 2000"
+        "raise backoffMaxMs"
+      ];
+}
