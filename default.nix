@@ -15,10 +15,12 @@ let
     "luks-prebuilt"
     "flake-ssh"
   ];
-  target = name: evalConfig {
-    system = null;
-    modules = [ (./examples + "/${name}/target.nix") ];
-  };
+  target =
+    name:
+    evalConfig {
+      system = null;
+      modules = [ (./examples + "/${name}/target.nix") ];
+    };
 in
 {
   lib = landfallLib;
@@ -39,7 +41,7 @@ in
 
   devShell = pkgs.callPackage ./nix/devshell.nix { };
   formatter = pkgs.callPackage ./nix/treefmt.nix { };
-  optionsText = import ./nix/docs.nix { inherit lib; };
+  optionsText = import ./nix/docs.nix { inherit nixpkgs lib; };
   checks = import ./nix/checks.nix { inherit lib nixpkgs pkgs; };
 
   # The example hosts and their installers, evaluated. Each is a function of what is added to the installer.

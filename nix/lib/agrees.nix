@@ -39,14 +39,17 @@ in
   )
   {
     assertion =
-      (cfg.luks.enable && hasMapper) -> lib.elem containers.${rootMapper}.device (byLabel cfg.labels.luks);
+      (cfg.luks.enable && hasMapper)
+      -> lib.elem containers.${rootMapper}.device (byLabel cfg.labels.luks);
     message = "landfall: ${
       found "boot.initrd.luks.devices.${rootMapper}.device" (containers.${rootMapper}.device or null)
     }; the installer makes ${oneOf (byLabel cfg.labels.luks)}. ${hint}";
   }
   {
     assertion = (fileSystem "/").fsType or "none" == "ext4";
-    message = "landfall: ${found "fileSystems.\"/\".fsType" ((fileSystem "/").fsType or "none")}; the installer makes ext4.";
+    message = "landfall: ${
+      found "fileSystems.\"/\".fsType" ((fileSystem "/").fsType or "none")
+    }; the installer makes ext4.";
   }
   {
     assertion = lib.elem (deviceOf "/boot") (byLabel efi);
@@ -54,13 +57,19 @@ in
   }
   {
     assertion = (fileSystem "/boot").fsType or "none" == "vfat";
-    message = "landfall: ${found "fileSystems.\"/boot\".fsType" ((fileSystem "/boot").fsType or "none")}; the installer makes vfat.";
+    message = "landfall: ${
+      found "fileSystems.\"/boot\".fsType" ((fileSystem "/boot").fsType or "none")
+    }; the installer makes vfat.";
   }
   {
     assertion =
       cfg.swap.enable
-      -> lib.any (device: lib.elem device (byLabel cfg.labels.swap)) (map (swap: swap.device) target.swapDevices);
-    message = "landfall: ${found "swapDevices" (map (swap: swap.device) target.swapDevices)}; the installer makes ${oneOf (byLabel cfg.labels.swap)}. ${hint}";
+      -> lib.any (device: lib.elem device (byLabel cfg.labels.swap)) (
+        map (swap: swap.device) target.swapDevices
+      );
+    message = "landfall: ${
+      found "swapDevices" (map (swap: swap.device) target.swapDevices)
+    }; the installer makes ${oneOf (byLabel cfg.labels.swap)}. ${hint}";
   }
   {
     assertion = cfg.targetUser != null -> target.users.users ? ${cfg.targetUser};

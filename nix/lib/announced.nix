@@ -9,7 +9,11 @@
   image,
 }:
 let
-  key = if cfg.ssh.publicKey == null then "none was given (autoInstaller.ssh.publicKey)" else cfg.ssh.publicKey;
+  key =
+    if cfg.ssh.publicKey == null then
+      "none was given (autoInstaller.ssh.publicKey)"
+    else
+      cfg.ssh.publicKey;
 in
 pkgs.runCommand "landfall-${cfg.targetHost}-${what}"
   {

@@ -36,7 +36,14 @@ rec {
               targetSystem = lib.mkDefault target.config.system.build.toplevel;
             }
             // lib.optionalAttrs (inherited != null) {
-              labels = lib.mapAttrs (_: lib.mkDefault) { inherit (inherited.labels) efi root luks swap; };
+              labels = lib.mapAttrs (_: lib.mkDefault) {
+                inherit (inherited.labels)
+                  efi
+                  root
+                  luks
+                  swap
+                  ;
+              };
               luks = lib.mapAttrs (_: lib.mkDefault) { inherit (inherited.luks) enable mapperName; };
               swap = lib.mapAttrs (_: lib.mkDefault) { inherit (inherited.swap) enable size; };
             };
@@ -65,7 +72,9 @@ rec {
       host: arguments:
       let
         build =
-          image: (mkInstaller ({ inherit host; } // arguments // { inherit image; })).config.system.build.landfallImage;
+          image:
+          (mkInstaller ({ inherit host; } // arguments // { inherit image; }))
+          .config.system.build.landfallImage;
       in
       {
         "${host}InstallerIso" = build "iso";

@@ -63,43 +63,53 @@ rec {
   luksLabel = matching "partition label (up to 36 characters of A-Z a-z 0-9 . _ -; empty for none)" "${plain}{0,36}";
   swapLabel = matching "swap label (up to 15 characters of A-Z a-z 0-9 . _ -; mkswap has room for 15; empty for none)" "${plain}{0,15}";
 
-  mapperName = narrowed types.str "mapper name (1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name)" (
-    text:
-    builtins.match "${plain}{1,64}" text != null && text != "control" && !(lib.hasPrefix "." text)
-  );
+  mapperName =
+    narrowed types.str
+      "mapper name (1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name)"
+      (
+        text: builtins.match "${plain}{1,64}" text != null && text != "control" && !(lib.hasPrefix "." text)
+      );
 
-  size = narrowed types.str "size (a whole number and one of M G T, such as 512M or 8G, at least 1M)" (
-    text:
-    let
-      bytes = sizeBytes text;
-    in
-    bytes != null && bytes > 0 && lib.mod bytes (1024 * 1024) == 0
-  );
+  size =
+    narrowed types.str "size (a whole number and one of M G T, such as 512M or 8G, at least 1M)"
+      (
+        text:
+        let
+          bytes = sizeBytes text;
+        in
+        bytes != null && bytes > 0 && lib.mod bytes (1024 * 1024) == 0
+      );
   espSize = narrowed size "size (as 512M or 8G) of at least 260M, which FAT32 needs" (
     text: sizeBytes text >= 260 * 1024 * 1024
   );
 
-  clonePath = narrowed types.str "clone path (an absolute path below /mnt, not in /mnt/boot or /mnt/nix, without . or .. or empty parts)" (
-    text:
-    isSafePath text
-    && lib.hasPrefix "/mnt/" text
-    && !(isBelow "/mnt/boot" text)
-    && !(isBelow "/mnt/nix" text)
-  );
+  clonePath =
+    narrowed types.str
+      "clone path (an absolute path below /mnt, not in /mnt/boot or /mnt/nix, without . or .. or empty parts)"
+      (
+        text:
+        isSafePath text
+        && lib.hasPrefix "/mnt/" text
+        && !(isBelow "/mnt/boot" text)
+        && !(isBelow "/mnt/nix" text)
+      );
 
-  targetDir = narrowed types.str "directory of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run)" (
-    text:
-    isSafePath text
-    && !(lib.any (taken: isBelow taken text) [
-      "/boot"
-      "/nix/store"
-      "/nix/var"
-      "/proc"
-      "/sys"
-      "/dev"
-      "/run"
-    ])
-  );
+  targetDir =
+    narrowed types.str
+      "directory of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run)"
+      (
+        text:
+        isSafePath text
+        && !(lib.any (taken: isBelow taken text) [
+          "/boot"
+          "/nix/store"
+          "/nix/var"
+          "/proc"
+          "/sys"
+          "/dev"
+          "/run"
+        ])
+      );
 
   # What git takes for a remote; a password in it would stand in logs and in the store.
   remote =
@@ -117,23 +127,29 @@ rec {
         && builtins.match "[a-z+]+://[^/@]*:[^/@]*@.*" text == null
       );
 
-  branch = narrowed types.str "branch (a Git reference of A-Z a-z 0-9 . _ / -, not starting with - / or ., without .. or //)" (
-    text:
-    builtins.match "[A-Za-z0-9_]([A-Za-z0-9._/-]{0,198}[A-Za-z0-9_-])?" text != null
-    && !(lib.hasInfix ".." text)
-    && !(lib.hasInfix "//" text)
-  );
+  branch =
+    narrowed types.str
+      "branch (a Git reference of A-Z a-z 0-9 . _ / -, not starting with - / or ., without .. or //)"
+      (
+        text:
+        builtins.match "[A-Za-z0-9_]([A-Za-z0-9._/-]{0,198}[A-Za-z0-9_-])?" text != null
+        && !(lib.hasInfix ".." text)
+        && !(lib.hasInfix "//" text)
+      );
   revision = matching "revision (40 or 64 lower-case hexadecimal digits)" "[0-9a-f]{40}([0-9a-f]{24})?";
 
   userName = matching "user name (1 to 31 characters of a-z 0-9 _ -, starting with a letter or _)" "[a-z_][A-Za-z0-9_-]{0,30}";
 
   # As `landfall disks` prints them. Kernel names change from boot to boot.
-  diskName = narrowed types.str "disk name (serial number, WWN, or name of a link in /dev/disk/by-id without the path; kernel names such as sda change from boot to boot)" (
-    text:
-    builtins.match "[!-.0-~]([ -.0-~]{0,254}[!-.0-~])?" text != null
-    && builtins.match "(sd|vd|hd|xvd)[a-z]{1,3}" text == null
-    && builtins.match "(nvme|mmcblk)[0-9][0-9n]*" text == null
-  );
+  diskName =
+    narrowed types.str
+      "disk name (serial number, WWN, or name of a link in /dev/disk/by-id without the path; kernel names such as sda change from boot to boot)"
+      (
+        text:
+        builtins.match "[!-.0-~]([ -.0-~]{0,254}[!-.0-~])?" text != null
+        && builtins.match "(sd|vd|hd|xvd)[a-z]{1,3}" text == null
+        && builtins.match "(nvme|mmcblk)[0-9][0-9n]*" text == null
+      );
 
   cache = matching "binary cache (a URL such as https://cache.example)" "[^[:space:]]+://[^[:space:]]+";
   publicKey = matching "public key of a cache (NAME:KEY with 44 characters of base 64)" "[^:[:space:]]+:[A-Za-z0-9+/=]{44}";

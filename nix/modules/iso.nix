@@ -17,7 +17,9 @@ let
     if builtins.stringLength host <= 23 then
       "LANDFALL-${host}"
     else
-      "LANDFALL-${builtins.substring 0 14 host}-${builtins.substring 0 8 (builtins.hashString "sha256" host)}";
+      "LANDFALL-${builtins.substring 0 14 host}-${
+        builtins.substring 0 8 (builtins.hashString "sha256" host)
+      }";
 in
 {
   key = "landfall/iso";

@@ -18,9 +18,9 @@ let
   knownHostsPath = "landfall/known_hosts";
 
   credentialText = ''
-    `"system"`: it arrives from firmware or hypervisor (SMBIOS, fw_cfg) or the kernel command line.
-    `"medium"`: it is a file on a medium with the label LANDFALL-KEYS.
-    An absolute path: a file on the installer, outside the Nix store, handed over by `LoadCredential=`.
+    - `"system"`: it arrives from firmware or hypervisor (SMBIOS, fw_cfg) or the kernel command line.
+    - `"medium"`: it is a file on a medium with the label LANDFALL-KEYS.
+    - An absolute path: a file on the installer, outside the Nix store, handed over by `LoadCredential=`.
   '';
   seconds =
     highest: default: description:
@@ -36,7 +36,9 @@ let
   // lib.optionalAttrs cfg.luks.enable { "labels.luks" = cfg.labels.luks; }
   // lib.optionalAttrs cfg.swap.enable { "labels.swap" = cfg.labels.swap; };
   twice = lib.filterAttrs (
-    name: label: label != "" && lib.any (other: other != name && usedLabels.${other} == label) (lib.attrNames usedLabels)
+    name: label:
+    label != ""
+    && lib.any (other: other != name && usedLabels.${other} == label) (lib.attrNames usedLabels)
   ) usedLabels;
 
   isPlainRemote =
@@ -360,7 +362,9 @@ in
     };
 
     download = {
-      stalledTimeoutSeconds = seconds 3600 30 "Seconds without a byte after which a download is given up.";
+      stalledTimeoutSeconds =
+        seconds 3600 30
+          "Seconds without a byte after which a download is given up.";
       connectTimeoutSeconds = seconds 3600 15 "Seconds for a connection to be made.";
       deadlineSeconds = seconds 604800 21600 "Seconds that the whole copy or build may take.";
     };
@@ -451,12 +455,12 @@ in
         message = "autoInstaller.repoBranch and autoInstaller.repoRev are both set, and may name different things: keep repoRev to install exactly that, or repoBranch to install what it points to when the install begins.";
       }
       {
-        assertion = cfg.unattended.enable -> (cfg.unattended.disk != null || cfg.unattended.consentCredential != null);
+        assertion =
+          cfg.unattended.enable -> (cfg.unattended.disk != null || cfg.unattended.consentCredential != null);
         message = "autoInstaller.unattended.enable is true, and no disk is named: nobody could agree to its erasure. Set autoInstaller.unattended.disk to the serial number that `landfall disks` prints, or autoInstaller.unattended.consentCredential.";
       }
       {
-        assertion =
-          (cfg.unattended.enable && cfg.luks.enable) -> cfg.luks.passphraseCredential != null;
+        assertion = (cfg.unattended.enable && cfg.luks.enable) -> cfg.luks.passphraseCredential != null;
         message = "autoInstaller.unattended.enable and luks.enable are true, and nobody will type a passphrase: set autoInstaller.luks.passphraseCredential.";
       }
       {
@@ -472,15 +476,20 @@ in
     warnings =
       lib.optional (cfg.labels.efi != lib.toUpper cfg.labels.efi)
         "autoInstaller.labels.efi \"${cfg.labels.efi}\" is written as \"${lib.toUpper cfg.labels.efi}\": FAT keeps upper case only. The target must look for that."
-      ++ lib.optional (cfg.labels.luks != "" && !cfg.luks.enable)
-        "autoInstaller.labels.luks is not used: luks.enable is false."
-      ++ lib.optional (cfg.labels.swap != "" && !cfg.swap.enable)
-        "autoInstaller.labels.swap is not used: swap.enable is false."
-      ++ lib.optional (isPlainRemote && cfg.repoRev == null && cfg.repoBundle == null)
-        "autoInstaller.repoRemote is neither encrypted nor authenticated, and no repoRev is given: whoever sits on the network decides what is installed."
-      ++ lib.optional (isSshRemote && cfg.ssh.knownHosts == "" && cfg.repoBundle == null)
-        "autoInstaller.repoRemote is reached over ssh, and autoInstaller.ssh.knownHosts is empty: a host that the installer does not know is refused."
-      ++ lib.optional (cfg.substituters != [ ] && cfg.trustedPublicKeys == [ ])
-        "autoInstaller.substituters without autoInstaller.trustedPublicKeys: nothing from these caches will be accepted.";
+      ++ lib.optional (
+        cfg.labels.luks != "" && !cfg.luks.enable
+      ) "autoInstaller.labels.luks is not used: luks.enable is false."
+      ++ lib.optional (
+        cfg.labels.swap != "" && !cfg.swap.enable
+      ) "autoInstaller.labels.swap is not used: swap.enable is false."
+      ++
+        lib.optional (isPlainRemote && cfg.repoRev == null && cfg.repoBundle == null)
+          "autoInstaller.repoRemote is neither encrypted nor authenticated, and no repoRev is given: whoever sits on the network decides what is installed."
+      ++
+        lib.optional (isSshRemote && cfg.ssh.knownHosts == "" && cfg.repoBundle == null)
+          "autoInstaller.repoRemote is reached over ssh, and autoInstaller.ssh.knownHosts is empty: a host that the installer does not know is refused."
+      ++
+        lib.optional (cfg.substituters != [ ] && cfg.trustedPublicKeys == [ ])
+          "autoInstaller.substituters without autoInstaller.trustedPublicKeys: nothing from these caches will be accepted.";
   };
 }

@@ -68,7 +68,9 @@ in
   _file = ./service.nix;
 
   config = {
-    autoInstaller.repoBundle = lib.mkIf (cfg.repoSource != null) (lib.mkDefault (bundleOf cfg.repoSource));
+    autoInstaller.repoBundle = lib.mkIf (cfg.repoSource != null) (
+      lib.mkDefault (bundleOf cfg.repoSource)
+    );
 
     environment.etc = {
       "landfall/install.json".source = checked;
@@ -114,7 +116,9 @@ in
         LimitCORE = 0;
       }
       // lib.optionalAttrs (loaded != { }) {
-        LoadCredential = lib.mapAttrsToList (credential: file: "landfall.${credential}:${toString file}") loaded;
+        LoadCredential = lib.mapAttrsToList (
+          credential: file: "landfall.${credential}:${toString file}"
+        ) loaded;
       };
     };
 

@@ -28,7 +28,9 @@ in
   "efi label too long" = typed "labels.efi" "ESP-HOST.012" "1 to 11 characters";
   "root label too long" = typed "labels.root" "root-of-17-chars." "1 to 16 characters";
   "root label with a space" = typed "labels.root" "root web" "1 to 16 characters";
-  "luks label too long" = typed "labels.luks" "luks-0123456789012345678901234567890X" "up to 36 characters";
+  "luks label too long" =
+    typed "labels.luks" "luks-0123456789012345678901234567890X"
+      "up to 36 characters";
   "swap label too long" = typed "labels.swap" "swap-of-16-chars" "up to 15 characters";
   "ESP too small" = typed "espSize" "259M" "260M";
   "luks.enable as number" = typed "luks.enable" 1 "boolean";
@@ -75,7 +77,9 @@ in
     typed "ssh.key" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
       "not in the Nix store";
   "ssh key relative" = typed "ssh.key" "id_ed25519" "absolute path";
-  "private key as public key" = typed "ssh.publicKey" "-----BEGIN OPENSSH PRIVATE KEY-----" "ssh public key";
+  "private key as public key" =
+    typed "ssh.publicKey" "-----BEGIN OPENSSH PRIVATE KEY-----"
+      "ssh public key";
   "known hosts as list" = typed "ssh.knownHosts" [ "x" ] "strings concatenated";
   "authorized key without type" = typed "authorizedKeys" [ "AAAA" ] "ssh public key";
   "unattended.enable as text" = typed "unattended.enable" "yes" "boolean";

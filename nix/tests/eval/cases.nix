@@ -29,16 +29,16 @@ let
       read.success && lib.length messages == 1 && saysAll (lib.head messages) case.says;
 
   # Options that people set, dotted, below `autoInstaller`.
-  optionNames =
-    map (option: lib.concatStringsSep "." (lib.tail option.loc)) (
-      lib.filter (option: option.visible && !option.internal && lib.head option.loc == "autoInstaller") (
-        lib.optionAttrSetToDocList (harness.evaluateWith { }).options
-      )
-    );
+  optionNames = map (option: lib.concatStringsSep "." (lib.tail option.loc)) (
+    lib.filter (option: option.visible && !option.internal && lib.head option.loc == "autoInstaller") (
+      lib.optionAttrSetToDocList (harness.evaluateWith { }).options
+    )
+  );
   # The name of a good case begins with its option's; a bad one sets it.
   isTested = name: lib.any (case: lib.head (lib.splitString " " case) == name) (lib.attrNames good);
   isRefusedSomewhere =
-    name: lib.any (case: lib.hasAttrByPath (lib.splitString "." name) case.options) (lib.attrValues bad);
+    name:
+    lib.any (case: lib.hasAttrByPath (lib.splitString "." name) case.options) (lib.attrValues bad);
 
   warningsOf = options: (harness.evaluateWith options).config.warnings;
 in
@@ -86,7 +86,9 @@ lib.mapAttrs' (name: lib.nameValuePair "test good: ${name}") good
     ];
   };
   "test the old name powerOff warns" = {
-    expr = lib.any (lib.hasInfix "autoInstaller.onSuccess") (warningsOf { powerOff = true; });
+    expr = lib.any (lib.hasInfix "autoInstaller.onSuccess") (warningsOf {
+      powerOff = true;
+    });
     expected = true;
   };
   "test nothing warns without a reason" = {

@@ -50,15 +50,11 @@ in
 {
   targetHost = gives { targetHost = "a-1"; } [ "host" ] "a-1";
   package = keeps { inherit package; } [ "package" "name" ] "hello";
-  prebuilt =
-    gives
-      {
-        prebuilt = true;
-        targetSystem = system;
-        repoBundle = bundle;
-      }
-      [ "system" ]
-      { Prebuilt = system; };
+  prebuilt = gives {
+    prebuilt = true;
+    targetSystem = system;
+    repoBundle = bundle;
+  } [ "system" ] { Prebuilt = system; };
   targetSystem = gives { targetSystem = system; } [ "system" ] "Flake";
   "labels.efi" = gives { labels.efi = "ESP-HOST.01"; } [ "labels" "efi" ] "ESP-HOST.01";
   "labels.root" = gives { labels.root = "root-of-16-chars"; } [ "labels" "root" ] "root-of-16-chars";
@@ -72,20 +68,22 @@ in
   "luks.enable" = gives luks [ "luks" "enable" ] true;
   "luks.mapperName" = gives { luks.mapperName = "cryptvault"; } [ "luks" "mapper_name" ] "cryptvault";
   "luks.iterationTimeMs" = gives { luks.iterationTimeMs = 100; } [ "luks" "iteration_time_ms" ] 100;
-  "luks.passphraseCredential" = keeps (lib.recursiveUpdate luks { luks.passphraseCredential = "/run/keys/luks"; }) [
-    "luks"
-    "passphraseCredential"
-  ] "/run/keys/luks";
+  "luks.passphraseCredential" =
+    keeps (lib.recursiveUpdate luks { luks.passphraseCredential = "/run/keys/luks"; })
+      [
+        "luks"
+        "passphraseCredential"
+      ]
+      "/run/keys/luks";
   "swap.enable" = gives {
     swap.enable = true;
     labels.swap = "swap-web";
   } [ "swap" "enable" ] true;
   "swap.size" = gives { swap.size = "2048K"; } [ "swap" "size" ] "2048K";
   extraMountDirs = gives { extraMountDirs = [ "/srv/data" ]; } [ "extra_mount_dirs" ] [ "/srv/data" ];
-  extraPostMountCommands =
-    gives { extraPostMountCommands = [ "mkdir -p /mnt/srv" ]; }
-      [ "extra_post_mount_commands" ]
-      [ "mkdir -p /mnt/srv" ];
+  extraPostMountCommands = gives {
+    extraPostMountCommands = [ "mkdir -p /mnt/srv" ];
+  } [ "extra_post_mount_commands" ] [ "mkdir -p /mnt/srv" ];
   repoRemote = gives { repoRemote = "git@forge.example:ops/nix-config"; } [
     "repository"
     "remote"
@@ -108,16 +106,22 @@ in
   "onSuccess poweroff" = gives { } [ "on_success" ] "PowerOff";
   "onSuccess reboot" = gives { onSuccess = "reboot"; } [ "on_success" ] "Reboot";
   "onSuccess stay" = gives { onSuccess = "stay"; } [ "on_success" ] "Stay";
-  extraInitrdKernelModules = keeps { extraInitrdKernelModules = [ "thunderbolt" ]; } [
-    "extraInitrdKernelModules"
-  ] [ "thunderbolt" ];
+  extraInitrdKernelModules =
+    keeps { extraInitrdKernelModules = [ "thunderbolt" ]; }
+      [
+        "extraInitrdKernelModules"
+      ]
+      [ "thunderbolt" ];
   extraPackages = keeps { extraPackages = [ package ]; } [ "extraPackages" ] [ package ];
   extraBootCommands = keeps { extraBootCommands = "true"; } [ "extraBootCommands" ] "true";
   bannerText = keeps { bannerText = "Hello."; } [ "bannerText" ] "Hello.";
   serialConsole = keeps { serialConsole = "ttyS0,115200n8"; } [ "serialConsole" ] "ttyS0,115200n8";
   targetUser = gives { targetUser = "op"; } [ "target_user" ] "op";
   "deployKey.enable" = gives { deployKey.enable = true; } [ "keys" "deploy_key" ] true;
-  "deployKey.credential" = keeps { deployKey.credential = "system"; } [ "deployKey" "credential" ] "system";
+  "deployKey.credential" = keeps { deployKey.credential = "system"; } [
+    "deployKey"
+    "credential"
+  ] "system";
   "ageIdentity.enable" = gives { ageIdentity.enable = true; } [ "keys" "age_identity" ] true;
   "ageIdentity.credential" = keeps { ageIdentity.credential = "/run/keys/age"; } [
     "ageIdentity"
@@ -152,8 +156,7 @@ in
     substituters = [ "https://cache.example" ];
   } [ "nix" "substituters" ] [ "https://cache.example" ];
   trustedPublicKeys =
-    gives
-      { trustedPublicKeys = [ "cache.example-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" ]; }
+    gives { trustedPublicKeys = [ "cache.example-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" ]; }
       [
         "nix"
         "trusted_public_keys"
@@ -167,10 +170,22 @@ in
     "nix"
     "connect_timeout_s"
   ] 30;
-  "download.deadlineSeconds" = gives { download.deadlineSeconds = 36000; } [ "nix" "deadline_s" ] 36000;
-  "retry.phaseAttemptsMax" = gives { retry.phaseAttemptsMax = 20; } [ "retry" "phase_attempts_max" ] 20;
-  "retry.totalAttemptsMax" = gives { retry.totalAttemptsMax = 100; } [ "retry" "total_attempts_max" ] 100;
-  "retry.retriesPerRunMax" = gives { retry.retriesPerRunMax = 0; } [ "retry" "retries_per_run_max" ] 0;
+  "download.deadlineSeconds" = gives { download.deadlineSeconds = 36000; } [
+    "nix"
+    "deadline_s"
+  ] 36000;
+  "retry.phaseAttemptsMax" = gives { retry.phaseAttemptsMax = 20; } [
+    "retry"
+    "phase_attempts_max"
+  ] 20;
+  "retry.totalAttemptsMax" = gives { retry.totalAttemptsMax = 100; } [
+    "retry"
+    "total_attempts_max"
+  ] 100;
+  "retry.retriesPerRunMax" = gives { retry.retriesPerRunMax = 0; } [
+    "retry"
+    "retries_per_run_max"
+  ] 0;
   "retry.backoffFirstMs" = gives { retry.backoffFirstMs = 500; } [ "retry" "backoff_first_ms" ] 500;
   "retry.backoffMaxMs" = gives { retry.backoffMaxMs = 120000; } [ "retry" "backoff_max_ms" ] 120000;
   settings = gives { settings.nix.deadline_s = 7; } [ "nix" "deadline_s" ] 7;

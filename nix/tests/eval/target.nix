@@ -62,7 +62,9 @@ in
   "a header label fits too" = fits (lib.recursiveUpdate encrypted {
     boot.initrd.luks.devices.cryptroot.device = "/dev/disk/by-label/luks-web";
   }) luks;
-  "swap fits" = fits (plain // { swapDevices = [ { device = "/dev/disk/by-label/swap-web"; } ]; }) swap;
+  "swap fits" = fits (
+    plain // { swapDevices = [ { device = "/dev/disk/by-label/swap-web"; } ]; }
+  ) swap;
   "root by UUID" =
     differs (lib.recursiveUpdate plain { fileSystems."/".device = "/dev/disk/by-uuid/x"; }) { }
       [
@@ -89,8 +91,7 @@ in
         "none"
       ];
   "LUKS root by label" =
-    differs
-      (lib.recursiveUpdate encrypted { fileSystems."/".device = "/dev/disk/by-label/root-web"; })
+    differs (lib.recursiveUpdate encrypted { fileSystems."/".device = "/dev/disk/by-label/root-web"; })
       luks
       [
         "must be /dev/mapper/NAME"
@@ -107,12 +108,10 @@ in
         "other"
         "by-partlabel/luks-web"
       ];
-  "root in btrfs" =
-    differs (lib.recursiveUpdate plain { fileSystems."/".fsType = "btrfs"; }) { }
-      [
-        "btrfs"
-        "ext4"
-      ];
+  "root in btrfs" = differs (lib.recursiveUpdate plain { fileSystems."/".fsType = "btrfs"; }) { } [
+    "btrfs"
+    "ext4"
+  ];
   "ESP under another label" =
     differs (lib.recursiveUpdate plain { fileSystems."/boot".device = "/dev/disk/by-label/BOOT"; }) { }
       [
@@ -120,12 +119,10 @@ in
         "BOOT"
         "ESP-WEB"
       ];
-  "ESP in ext4" =
-    differs (lib.recursiveUpdate plain { fileSystems."/boot".fsType = "ext4"; }) { }
-      [
-        "fileSystems.\"/boot\".fsType"
-        "vfat"
-      ];
+  "ESP in ext4" = differs (lib.recursiveUpdate plain { fileSystems."/boot".fsType = "ext4"; }) { } [
+    "fileSystems.\"/boot\".fsType"
+    "vfat"
+  ];
   "swap that the target does not use" = differs plain swap [
     "swapDevices"
     "swap-web"
@@ -135,7 +132,7 @@ in
     "eve"
     "no such user"
   ];
-  "another boot loader" =
-    differs (lib.recursiveUpdate plain { boot.loader.systemd-boot.enable = false; }) { }
-      [ "systemd-boot" ];
+  "another boot loader" = differs (lib.recursiveUpdate plain {
+    boot.loader.systemd-boot.enable = false;
+  }) { } [ "systemd-boot" ];
 }

@@ -1,5 +1,8 @@
 # What the laboratory's closure.rs evaluates: a system, or the inputs alone that a flake needs to be built offline.
-{ source, params ? "{}" }:
+{
+  source,
+  params ? "{}",
+}:
 
 let
   inputs = import ./inputs.nix { inherit source; };

@@ -13,7 +13,9 @@ let
     name = "debian-parts";
     path = source + "/parts";
   };
-  version = builtins.replaceStrings [ "\n" ] [ "" ] (builtins.readFile (source + "/parts/kernel/version"));
+  version = builtins.replaceStrings [ "\n" ] [ "" ] (
+    builtins.readFile (source + "/parts/kernel/version")
+  );
   run = import ./run.nix { inherit busybox; };
 
   # Debian's programs with their interpreter and library path inside this store path, so that Nix sees every

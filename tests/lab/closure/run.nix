@@ -1,7 +1,8 @@
-# A derivation whose builder is busybox' shell. Everything but `name` and `script` reaches the script as environment.
+# A derivation whose builder is busybox' shell. Everything but `name`, which it must have, and `script` reaches the script as
+# environment.
 { busybox }:
 
-{ name, script, ... }@attrs:
+{ script, ... }@attrs:
 
 derivation (
   {

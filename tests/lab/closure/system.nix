@@ -6,7 +6,12 @@
 { inputs, params }:
 
 let
-  inherit (inputs) busybox tools kernel stage1;
+  inherit (inputs)
+    busybox
+    tools
+    kernel
+    stage1
+    ;
   run = import ./run.nix { inherit busybox; };
   luks = params.luksLabel != "";
   swap = params.swapLabel != "";

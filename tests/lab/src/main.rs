@@ -17,6 +17,7 @@ mod install;
 mod kit;
 mod machine;
 mod measure;
+mod nix;
 mod proxy;
 mod qemu_line;
 mod qmp;
@@ -61,6 +62,8 @@ enum Verb {
     },
     /// Every crash state of a recorded install, subsets of unflushed writes among them, judged by landfall; some landed from
     Conformance(conformance::Arguments),
+    /// The NixOS side: Nix files as text, and with a nixpkgs tree what they mean
+    Nix(nix::Arguments),
     /// What an install costs: memory, checkpoint writes, processor time to the first question
     Measure,
     /// Show promises of landfall's in a machine: by name, or --all
@@ -90,6 +93,7 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Shell(arguments) => shell::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::Nix(arguments) => nix::run(&arguments),
         Verb::Measure => measure::run(),
         Verb::Conformance(arguments) => conformance::run(&arguments),
         Verb::Demo => demo::run(),

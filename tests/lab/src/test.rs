@@ -36,6 +36,8 @@ pub fn run(quick: bool) -> Result<ExitCode> {
             "the laboratory's builds",
             vec!["test", "--package", "lab", "--", "--ignored"],
         ),
+        // With LANDFALL_NIXPKGS it evaluates too.
+        ("the NixOS side", vec!["lab", "nix"]),
     ];
     if std::env::var_os("LANDFALL_LAB_NO_LINT").is_some() {
         steps.drain(..2);

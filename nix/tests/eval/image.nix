@@ -1,0 +1,138 @@
+# One example's installer with a whole nixpkgs: its image's derivation, failed assertions, settings against the golden,
+# the service's unit, and what else an image must have. `cargo lab nix` evaluates it once for each image, since one takes
+# gigabytes of memory.
+#
+# Absent: building. Nothing is imported from a derivation.
+{
+  nixpkgs ? <nixpkgs>,
+  # Of examples/.
+  example,
+  # `iso` or `netboot`.
+  image ? "iso",
+  # `default`, `scripted-stage-1`, or `external-pkgs`: a set of packages made outside the modules.
+  variant ? "default",
+}:
+let
+  landfall = import ../../.. {
+    inherit nixpkgs;
+    system = "x86_64-linux";
+  };
+  lib = import (nixpkgs + "/lib");
+  extra =
+    {
+      default = { };
+      scripted-stage-1.boot.initrd.systemd.enable = false;
+      external-pkgs.nixpkgs.pkgs = import nixpkgs { system = "x86_64-linux"; };
+    }
+    .${variant};
+  inherit (landfall.examples.${example}) host installerWith;
+  inherit (installerWith image [ extra ]) config;
+  cfg = config.autoInstaller;
+  name = "${cfg.targetHost}-auto-install";
+
+  # As in goldens.nix: what differs from one nixpkgs to the next.
+  settled =
+    cfg.settings
+    // lib.optionalAttrs cfg.prebuilt {
+      system.Prebuilt = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-vault";
+      repository = cfg.settings.repository // {
+        bundle = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-config.bundle";
+      };
+    };
+  failedIn = config: map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
+  hasCommands = cfg.extraBootCommands != "";
+  isSystemd = config.boot.initrd.systemd.enable;
+  key = toString cfg.ssh.publicKey;
+  announcement = config.system.build.landfallImage.buildCommand;
+in
+{
+  failures = lib.runTests {
+    "test no assertion of the installer fails" = {
+      expr = failedIn config;
+      expected = [ ];
+    };
+    "test no assertion of the host fails" = {
+      expr = failedIn host.config;
+      expected = [ ];
+    };
+    "test settings are the golden" = {
+      expr = builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.toJSON settled));
+      expected = lib.importJSON (../golden + "/${example}.json");
+    };
+    "test a prebuilt image names its own host's system" = {
+      expr = if cfg.prebuilt then cfg.settings.system.Prebuilt else null;
+      expected = if cfg.prebuilt then "${host.config.system.build.toplevel}" else null;
+    };
+    "test the system is in the image's closure" = {
+      expr =
+        cfg.prebuilt
+        -> lib.elem (builtins.unsafeDiscardStringContext host.config.system.build.toplevel.drvPath) (
+          lib.attrNames (builtins.getContext cfg.settings.system.Prebuilt)
+        );
+      expected = true;
+    };
+    "test a flake is installed with the network, a prebuilt system without" = {
+      expr = lib.elem "network-online.target" config.systemd.services.${name}.wants;
+      expected = !cfg.prebuilt;
+    };
+    "test the service is no shell script" = {
+      expr = {
+        script = config.systemd.services.${name}.script;
+        starts = lib.hasSuffix "/bin/landfall" (
+          lib.head (lib.splitString " " config.systemd.services.${name}.serviceConfig.ExecStart)
+        );
+      };
+      expected = {
+        script = "";
+        starts = true;
+      };
+    };
+    "test no login prompt has the console" = {
+      expr = config.systemd.targets.getty.wants;
+      expected = [ ];
+    };
+    "test the banner is the login prompt's help" = {
+      expr = config.services.getty.helpLine;
+      expected = "\n${cfg.bannerText}";
+    };
+    "test the volume's name is the host's own, and fits" = {
+      expr =
+        image == "iso"
+        -> (
+          lib.hasInfix cfg.targetHost config.isoImage.volumeID
+          && builtins.stringLength config.isoImage.volumeID <= 32
+        );
+      expected = true;
+    };
+    "test stage 1 has the host's modules" = {
+      expr = lib.subtractLists config.boot.initrd.kernelModules cfg.extraInitrdKernelModules;
+      expected = [ ];
+    };
+    "test stage 1 has the host's commands, in its own way" = {
+      expr = {
+        unit = config.boot.initrd.systemd.services ? landfall-boot-commands;
+        hook = hasCommands && lib.hasInfix cfg.extraBootCommands config.boot.initrd.postDeviceCommands;
+      };
+      expected = {
+        unit = hasCommands && isSystemd;
+        hook = hasCommands && !isSystemd;
+      };
+    };
+    "test known hosts are where the settings say" = {
+      expr = if cfg.ssh.knownHosts == "" then null else config.environment.etc.${cfg.knownHostsPath}.text;
+      expected = if cfg.ssh.knownHosts == "" then null else cfg.ssh.knownHosts;
+    };
+    "test the build prints the public key" = {
+      expr = lib.hasInfix "INSTALLER SSH PUBLIC KEY for ${cfg.targetHost}: ${key}" announcement;
+      expected = true;
+    };
+    "test who may help over ssh is root's" = {
+      expr = config.users.users.root.openssh.authorizedKeys.keys;
+      expected = cfg.authorizedKeys;
+    };
+  };
+  imageDrv = config.system.build.landfallImage.drvPath;
+  innerDrv = config.system.build.landfallImage.image.drvPath;
+  unit = config.systemd.units."${name}.service".text;
+  inherit (cfg) prebuilt;
+}

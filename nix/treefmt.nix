@@ -1,0 +1,20 @@
+# `nix fmt`: Nix files by nixfmt, Rust files by rustfmt. Only files that Git tracks.
+{
+  writeShellApplication,
+  git,
+  nixfmt,
+  rustfmt,
+}:
+writeShellApplication {
+  name = "landfall-format";
+  runtimeInputs = [
+    git
+    nixfmt
+    rustfmt
+  ];
+  text = ''
+    cd "$(git rev-parse --show-toplevel)"
+    git ls-files -z '*.nix' | xargs -0 nixfmt
+    git ls-files -z '*.rs' | xargs -0 rustfmt --edition 2024
+  '';
+}
