@@ -30,7 +30,7 @@ in
     touch $out
   '';
 }
-# The examples are hosts of this architecture.
+# The examples are hosts of this architecture, and so are the machines.
 // lib.optionalAttrs (pkgs.stdenv.hostPlatform.system == "x86_64-linux") {
   iso-plain = image "plain" "iso";
   iso-swap = image "swap" "iso";
@@ -38,6 +38,7 @@ in
   iso-flake-ssh = image "flake-ssh" "iso";
   netboot-plain = image "plain" "netboot";
 }
-//
+// lib.optionalAttrs (pkgs.stdenv.hostPlatform.system == "x86_64-linux") (
   lib.mapAttrs' (name: lib.nameValuePair "machines-${name}")
     (import ./tests/vm { inherit nixpkgs pkgs; }).tests
+)

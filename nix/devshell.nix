@@ -1,6 +1,7 @@
 # What `cargo lab` and the tests need, where no apt can bring it. Debian's packages for the installer environment are
 # fetched by mmdebstrap.
 {
+  lib,
   mkShell,
   runCommand,
   pkgsStatic,
@@ -17,15 +18,18 @@
   git,
   gptfdisk,
   jq,
-  mmdebstrap,
+  # Younger than the nixpkgs that some flakes pin; the laboratory names it when it is missing.
+  mmdebstrap ? null,
   mtools,
   nix,
   patchelf,
   pkg-config,
+  python3,
   qemu,
   rustc,
   rustfmt,
   squashfsTools,
+  systemd,
   util-linux,
   xorriso,
   xz,
@@ -52,20 +56,22 @@ mkShell {
     git
     gptfdisk
     jq
-    mmdebstrap
     mtools
     nix
     patchelf
     pkg-config
+    python3
     qemu
     rustc
     rustfmt
     squashfsTools
+    systemd
     util-linux
     xorriso
     xz
     zstd
-  ];
+  ]
+  ++ lib.optional (mmdebstrap != null) mmdebstrap;
   buildInputs = [ cryptsetup ];
 
   # The laboratory uses the firmware that comes with QEMU; this one is for runs by hand.

@@ -27,11 +27,12 @@ in
         "systemd-udev-trigger.service"
       ];
       unitConfig.DefaultDependencies = false;
-      serviceConfig = {
-        Type = "oneshot";
-        ExecStartPre = "-udevadm settle --timeout=30";
-      };
-      script = cfg.extraBootCommands;
+      serviceConfig.Type = "oneshot";
+      # A device that is late is no reason to leave the host's commands out.
+      script = ''
+        udevadm settle --timeout=30 || true
+        ${cfg.extraBootCommands}
+      '';
     };
   };
 }

@@ -62,6 +62,11 @@ struct Image {
 }
 
 #[derive(Debug, Deserialize)]
+struct Flakes {
+    failures: Vec<Failure>,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Machine {
     drv_path: String,
@@ -167,6 +172,13 @@ pub fn check(workspace: &Path, nixpkgs: &Path, images: bool, report: &mut Report
             Ok(complaints)
         })?;
     }
+    report.check("tier 1: the flake, and the template's", || {
+        let found: Result<Flakes, _> = evaluation.value("nix/tests/eval/flakes.nix", None, &[])?;
+        Ok(found.map_or_else(
+            |complaints| complaints,
+            |Flakes { failures }| failures.iter().map(Failure::sentence).collect(),
+        ))
+    })?;
     machines(&evaluation, report)?;
     match (verifier()?, shipped) {
         (Err(why), _) => println!("tier 1: the unit by systemd-analyze: skipped: {why}"),
