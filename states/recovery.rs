@@ -205,7 +205,7 @@ impl Carried {
     fn record(&self) -> Option<&Record> {
         match &self.choice {
             Choice::Believed { record, .. } => Some(record),
-            Choice::Neither(_) | Choice::Fork(_) | Choice::Newer(_) => None,
+            Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
         }
     }
 
@@ -377,7 +377,10 @@ fn on_disk(
                 "use the installer that wrote it, or a newer one",
             );
         }
-        Choice::Fork(_) => rules.push(Rule::Fork),
+        Choice::Fork { why: _, sequence } => {
+            sequence_seen = *sequence;
+            rules.push(Rule::Fork);
+        }
         Choice::Neither(_) => {}
         Choice::Believed { record, slot, other } => {
             sequence_seen = record.sequence;
@@ -431,6 +434,14 @@ fn on_disk(
 
     // A new install over what is there: a person asked, or the configuration's number was raised.
     let known_nonce = believed.as_ref().map(|b| b.record.nonce).max(carried.table_nonce);
+    // A record of a former install says nothing of the one that the table belongs to.
+    if believed
+        .as_ref()
+        .is_some_and(|b| Some(b.record.nonce) < known_nonce)
+    {
+        rules.push(Rule::Fork);
+        believed = None;
+    }
     if situation.asked_anew {
         let nonce = known_nonce.map_or(situation.reinstall, |known| {
             situation.reinstall.max(known.saturating_add(1))

@@ -207,6 +207,35 @@ fn rule_5_a_fork_trusts_neither() {
     let course = course(decision);
     assert_eq!(course.rules, [Rule::Fork]);
     assert!(course.believed.is_none());
+    assert_eq!(course.sequence_seen, 8, "what is written next rises beyond both");
+}
+
+#[test]
+fn rule_5_a_record_of_a_former_install_says_nothing_of_the_one_whose_table_is_there() {
+    // Install 0 had landed; install 1 has written its table, and the slots of install 0 are still to be seen.
+    let mut landed = record(7);
+    landed.claim = Claim::Landed(record(1).claim.system().unwrap().clone());
+    let table = plan_at(1).table;
+    let evidence = DiskEvidence {
+        primary: GptCopy::Whole(table.clone()),
+        backup: GptCopy::Whole(table),
+        slots: slots(landed.clone()),
+        ..blank()
+    };
+    let decision = Bench::new(vec![evidence]).decide();
+    assert!(matches!(decision, Decision::Continue(_)), "{decision:?}");
+    let course = course(decision);
+    assert!(course.rules.contains(&Rule::Fork) && course.believed.is_none());
+    assert_eq!((course.plan.nonce, course.sequence_seen), (1, 8));
+    // The control: behind its own table the same record is believed.
+    let control = DiskEvidence {
+        slots: slots(landed),
+        ..tabled()
+    };
+    assert!(matches!(
+        Bench::new(vec![control]).decide(),
+        Decision::Landed { .. }
+    ));
 }
 
 #[test]

@@ -88,9 +88,24 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
         assert!(!hit(at), "{at}");
     }
     assert!(ranges.iter().map(|(from, to)| to - from).sum::<u64>() < 40 * MIB);
-    let mut image = Cursor::new(vec![0xFF_u8; 64]);
-    wipe_all(&mut image, &[(3, 5), (60, 64)]).unwrap();
-    assert_eq!(image.get_ref().iter().filter(|b| **b == 0).count(), 6);
+}
+
+#[test]
+fn the_old_table_goes_before_what_it_describes() {
+    let table = own_plan::all(&config(false), &identity(2 << 30))[0].table.clone();
+    assert_eq!(table.sector_bytes, 512);
+    let mut image = Cursor::new(vec![0xFF_u8; 64 * 512]);
+    let mut epochs: Vec<Vec<usize>> = vec![];
+    wipe_all(&mut image, &table, &[(0, 1024), (5_000, 5_002)], |disk| {
+        let zeros = |(at, byte): (usize, &u8)| (*byte == 0).then_some(at);
+        epochs.push(disk.get_ref().iter().enumerate().filter_map(zeros).collect());
+        Ok(())
+    })
+    .unwrap();
+    let backup: Vec<usize> = (63 * 512..64 * 512).collect();
+    let headers: Vec<usize> = (512..1024).chain(backup.clone()).collect();
+    let all: Vec<usize> = (0..1024).chain([5_000, 5_001]).chain(backup.clone()).collect();
+    assert_eq!(epochs, [backup, headers, all]);
 }
 
 /// A loop device over a file of its own; gone when dropped.

@@ -162,6 +162,12 @@ pub const ALL: &[Scenario] = &[
         run: stick_left_in::reinstall,
     },
     Scenario {
+        name: "reinstall-cut",
+        shows: "power cut while a new install takes the former one away: landed still, or free",
+        in_test: false,
+        run: stick_left_in::reinstall_cut,
+    },
+    Scenario {
         name: "wrong-disk",
         shows: "seven other disks, same labels, same size, in use: none is written",
         in_test: true,
