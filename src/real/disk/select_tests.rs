@@ -208,7 +208,11 @@ fn a_named_disk_that_reports_errors_is_a_hardware_fault() {
     all[0].never.push("it cannot be read: Input/output error".into());
     let named = Wanted::Name("LF-a".into());
     let class = |all: &[Facts]| select(all, Some(&named), &Firmware::default()).unwrap_err().class;
-    assert_eq!(class(&all), FaultClass::NeedsChange, "anything else may be changed");
+    assert_eq!(
+        class(&all),
+        FaultClass::NeedsChange,
+        "anything else may be changed"
+    );
     all[0].failing = Some("Input/output error".into());
     assert_eq!(class(&all), FaultClass::Hardware);
     // Not named, it is passed over.

@@ -24,7 +24,13 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
     let log = install.spec.folder.join("writes.log");
     install.spec.disks[0].write_log = Some(log.clone());
 
-    fails(&mut install, "install", SUPERBLOCK_COPY, true, ": FormatVolumes is not done")?;
+    fails(
+        &mut install,
+        "install",
+        SUPERBLOCK_COPY,
+        true,
+        ": FormatVolumes is not done",
+    )?;
     let partitions = disk::partitions(&install.image)?;
     let root = partitions.iter().find(|p| p.number == 2).context("no root")?;
     ensure!(root.start == ROOT_START, "root begins at {}", root.start);
@@ -49,7 +55,13 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
     let before = install.identity()?;
     say("a write of mkfs.ext4 ends with EIO: hardware, and no record is saved behind it");
 
-    fails(&mut install, "resume", ROOT_START, false, "stopped before anything was begun")?;
+    fails(
+        &mut install,
+        "resume",
+        ROOT_START,
+        false,
+        "stopped before anything was begun",
+    )?;
     say("a read of the root partition ends with EIO: hardware, and nothing is begun");
 
     // The older slot is written next.
@@ -57,7 +69,13 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
         .into_iter()
         .min_by_key(|(_, slot)| slot.clone())
         .context("no slot")?;
-    fails(&mut install, "resume", older.0, true, ": FormatVolumes is not done")?;
+    fails(
+        &mut install,
+        "resume",
+        older.0,
+        true,
+        ": FormatVolumes is not done",
+    )?;
     say("a checkpoint save ends with EIO: hardware");
 
     install.spec.disks[0].failing = None;
