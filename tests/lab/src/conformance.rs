@@ -208,8 +208,9 @@ impl Replay {
         )?;
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         let mut samples = Vec::new();
-        let mut states = 0_u64;
+        let (mut states, mut controls) = (0_u64, 0_u64);
         for number in 0..self.epochs.len() {
+            let acknowledged_next = self.epochs.get(number + 1).map_or(0, |next| next.acknowledged);
             for kept in self.variants(number) {
                 let crash = Crash { epoch: number, kept };
                 let undo = self.apply(&crash.kept)?;
@@ -220,6 +221,14 @@ impl Replay {
                     .with_context(|| format!("{}: {verdict:#?}", self.describe(&crash)))?;
                 self.restore(undo)?;
                 states += 1;
+                // The control: had the flush that ends this epoch been left out, the check would have seen it.
+                if crash.kept.is_empty() && acknowledged_next > self.epochs[number].acknowledged {
+                    ensure!(
+                        verdict.sequence.unwrap_or(0) < acknowledged_next,
+                        "checkpoint {acknowledged_next} is believed before it is written"
+                    );
+                    controls += 1;
+                }
                 let what = format!(
                     "{} {}",
                     verdict.decision,
@@ -243,8 +252,9 @@ impl Replay {
             say(&format!("{count:>6} states: {what}"));
         }
         say(&format!(
-            "{states} crash states judged; none believed less than was acknowledged"
+            "{states} crash states judged; none believed less than was acknowledged. Without their last flush, {controls} would have"
         ));
+        ensure!(controls > 0, "no flush of a checkpoint was recorded");
         ensure!(
             seen.keys().any(|k| k.starts_with("landed")) && seen.keys().any(|k| k.starts_with("begin")),
             "the recording does not reach from the beginning to the end: {seen:?}"
