@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{Config, SystemConfig};
 use crate::event::Reporter;
+use crate::real::bench::block_on;
 use crate::real::command::Program;
 use crate::real::disk::{Sysfs, own_plan};
 use crate::real::stop::Stop;
@@ -153,14 +154,6 @@ fn real(held: HeldDisk, luks: bool) -> Real {
         attached: mounts::Attached::default(),
         vault: secrets::Vault::default(),
     }
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(work)
 }
 
 /// The action for a held loop device. Loops have no serial number; the plan is made as if it had one, and then put on it.

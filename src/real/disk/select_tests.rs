@@ -72,6 +72,7 @@ fn option(id: Signature) -> LoadOption {
             sectors: 1,
             signature: id,
         }],
+        file: None,
     }
 }
 
