@@ -205,7 +205,7 @@ pub struct Setting {
     /// The system.
     pub system: StorePath,
     /// The target first, then three that must not change.
-    pub disks: Vec<Disk>,
+    pub disks: Vec<Rc<Disk>>,
 }
 
 /// The host's name.
@@ -328,7 +328,7 @@ impl Setting {
             plan,
             revision,
             system,
-            disks: vec![target, foreign("DATA")?, begun, landed],
+            disks: [target, foreign("DATA")?, begun, landed].map(Rc::new).to_vec(),
             case,
         })
     }

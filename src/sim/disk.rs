@@ -436,9 +436,18 @@ impl Disk {
 
     /// A slot's bytes, wherever its sectors are readable at all.
     pub fn slot(&self, which: usize) -> Option<Vec<u8>> {
+        Self::join(which, |key| self.see(key))
+    }
+
+    /// A slot's bytes as a power cut that keeps nothing leaves them.
+    pub fn durable_slot(&self, which: usize) -> Option<Vec<u8>> {
+        Self::join(which, |key| self.durable.get(&key))
+    }
+
+    fn join<'a>(which: usize, look: impl Fn(Key) -> Option<&'a Value>) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(SLOT_BYTES);
         for index in 0..SLOT_SECTORS {
-            match self.see(Key::Sector(which, index)) {
+            match look(Key::Sector(which, index)) {
                 Some(Value::Sector(sector)) => bytes.extend_from_slice(sector),
                 Some(_) | None if index == 0 => return None,
                 Some(_) | None => bytes.extend_from_slice(&[b'\n'; SECTOR_BYTES]),

@@ -21,7 +21,7 @@ use std::time::Duration;
 impl Media for SimWorld {
     async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         self.act("read tmpfs", Act::Look).await?;
-        Ok(self.machine.tmpfs.clone())
+        Ok(self.machine.tmpfs.as_deref().map(<[u8]>::to_vec))
     }
 
     async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -125,6 +125,7 @@ impl World for SimWorld {
 
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
         self.act("ask", Act::Look).await?;
+        self.asked = true;
         let disk = &self.machine.disks[self.target()];
         self.checks.borrow_mut().asked(&self.setting, disk, erasure);
         if self.has(Bug::ConsentFromRecord) && self.run > 0 {
@@ -213,7 +214,10 @@ impl World for SimWorld {
                 ("saved", *sequence)
             }
             Event::RetryIn { wait_ms, .. } => ("retry", *wait_ms),
-            Event::Begun { attempt, .. } => ("begun", u64::from(*attempt)),
+            Event::Begun { phase, attempt, .. } => {
+                self.begins_at.set(self.begins_at.get().or(Some(*phase)));
+                ("begun", u64::from(*attempt))
+            }
             Event::Failed { .. } => ("failed", 0),
             Event::Stopped { .. } => ("stopped", 0),
             Event::Found { phase } => ("found", *phase as u64),

@@ -9,7 +9,7 @@ use super::checks::{Breach, Checks};
 use super::disk::{Keep, Key};
 use super::faults::{Death, Schedule};
 use super::machine::Machine;
-use super::world::{Point, SimWorld};
+use super::world::{Point, SimWorld, Snapshot};
 use crate::driver::{self, Halt, Outcome};
 use std::cell::RefCell;
 use std::pin::pin;
@@ -44,6 +44,7 @@ pub struct Story {
     pub trace: u64,
     /// The trace, when it is kept.
     pub lines: Option<Vec<String>>,
+    recording: bool,
 }
 
 /// What a run was.
@@ -66,6 +67,7 @@ impl Story {
             bug,
             trace: 0,
             lines: None,
+            recording: false,
         }
     }
 
@@ -80,6 +82,7 @@ impl Story {
         );
         world.bug = self.bug;
         world.trace.set(self.trace);
+        world.snapshots = self.recording.then(Vec::new);
         world.lines = self.lines.take().map(RefCell::new);
         let request = self.setting.request.clone();
         let end = {
@@ -115,9 +118,18 @@ impl Story {
         (self.machine, self.checks) = world.end(keep);
     }
 
-    /// A digest of all that decides how it goes on.
-    pub fn digest(&self) -> u64 {
-        self.machine.digest() ^ self.checks.digest().rotate_left(1)
+    /// One run; every moment of it at which it could have died.
+    pub fn record(&mut self, schedule: &Schedule) -> Vec<Snapshot> {
+        self.recording = true;
+        let (_, world) = self.run(schedule);
+        self.recording = false;
+        world.snapshots.unwrap_or_default()
+    }
+
+    /// The death of a run that was recorded.
+    pub fn die(&mut self, death: Death) {
+        self.machine.die(&self.setting, death);
+        self.checks.run_over(&self.setting, &self.machine);
     }
 
     /// Goes on until it landed, or stopped by name, or will not end.
