@@ -183,11 +183,13 @@ struct Carried {
 
 impl Carried {
     fn of(situation: &Situation<'_>, evidence: &DiskEvidence) -> Carried {
-        let guids: Vec<_> = [&evidence.primary, &evidence.backup]
+        let mut guids: Vec<_> = [&evidence.primary, &evidence.backup]
             .into_iter()
             .filter_map(|c| c.table())
             .map(|t| t.disk_guid)
             .collect();
+        // Both copies have the same one nearly always, and looking for its number is dear.
+        guids.dedup();
         let table_nonce = guids
             .iter()
             .filter_map(|guid| {

@@ -18,6 +18,8 @@ use std::str::FromStr;
 pub const CLOSURE: [&str; 3] = ["glibc", "kernel", "system"];
 /// The registrations of these, by the same index.
 pub const REGISTERED: [&str; 3] = ["glibc.valid", "kernel.valid", "system.valid"];
+/// How secrets begin.
+pub const CANARY: &str = "canary-";
 /// The passphrase. It must never be seen anywhere (I15).
 pub const PASSPHRASE: &str = "canary-passphrase-7d1f";
 /// The age identity. It may be seen in one file of the target, nowhere else (I15).

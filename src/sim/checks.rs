@@ -3,7 +3,7 @@
 //!
 //! Absent: preventing anything. A breach is written down and the story goes on.
 
-use super::case::{AGE_IDENTITY, PASSPHRASE, Setting};
+use super::case::{AGE_IDENTITY, CANARY, PASSPHRASE, Setting};
 use super::disk::{Disk, Fs, Key, Region, Value};
 use super::machine::Machine;
 use landfall_states::Phase;
@@ -333,6 +333,10 @@ impl Checks {
 
     /// A record goes to tmpfs.
     pub fn kept_in_tmpfs(&mut self, bytes: &[u8]) {
+        if self.records.last().is_some_and(|record| **record == *bytes) {
+            // The copy of what went to a slot just now.
+            return;
+        }
         match Record::decode(bytes) {
             Ok(record) => self.knows(bytes, record.sequence),
             Err(error) => self.breach(
@@ -442,7 +446,11 @@ impl Checks {
     }
 
     fn searched(&mut self, what: &str, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes);
+        let text = String::from_utf8_lossy(bytes.trim_ascii_end());
+        // Both begin so, and almost nothing else does.
+        if !text.contains(CANARY) {
+            return;
+        }
         for secret in [PASSPHRASE, AGE_IDENTITY] {
             if text.contains(secret) {
                 self.breach(Invariant::NoSecrets, format!("{what} holds {secret}"));
