@@ -70,8 +70,8 @@ pub enum Outcome {
 /// How a run stopped before the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Halt {
-    /// Where.
-    pub phase: Phase,
+    /// Where; `None` when nothing was begun, and no disk was written to.
+    pub phase: Option<Phase>,
     /// Why, and what to do.
     pub fault: Fault,
     /// The recovery rule that says so, when one does.
@@ -100,8 +100,9 @@ pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, 
 }
 
 async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
+    // Until the disk is held nothing is begun: no phase is to blame, and a person reads that nothing was written.
     let at_start = |fault: Fault| Halt {
-        phase: Phase::Planned,
+        phase: None,
         fault,
         rule: None,
     };
@@ -130,9 +131,8 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         }
         Decision::Stop { rule, fault } => {
             return Err(Halt {
-                phase: Phase::Planned,
-                fault,
                 rule,
+                ..at_start(fault)
             });
         }
         Decision::Begin(course) => (course, true),
@@ -333,7 +333,7 @@ impl<W: World> Run<'_, W> {
             self.budget
                 .admits(&self.attempts, S::PHASE)
                 .map_err(|fault| Halt {
-                    phase: S::PHASE,
+                    phase: Some(S::PHASE),
                     fault,
                     rule: Some(Rule::Exhausted),
                 })?;
@@ -396,17 +396,15 @@ impl<W: World> Run<'_, W> {
     }
 
     async fn pause(&mut self, wait: Duration) -> Result<(), Halt> {
-        let phase = self.claim.phase();
-        self.world.sleep(wait).await.map_err(|fault| Halt {
-            phase,
-            fault,
-            rule: None,
-        })
+        match self.world.sleep(wait).await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.halt(fault)),
+        }
     }
 
     fn halt(&self, fault: Fault) -> Halt {
         Halt {
-            phase: self.claim.phase(),
+            phase: Some(self.claim.phase()),
             fault,
             rule: None,
         }
@@ -435,7 +433,7 @@ impl<W: World> Run<'_, W> {
             .save(self.world, &record, phase.is_anchored())
             .await
             .map_err(|fault| Halt {
-                phase,
+                phase: Some(phase),
                 fault,
                 rule: None,
             })?;
@@ -456,17 +454,13 @@ impl<W: World> Run<'_, W> {
         let released = self.world.release().await;
         match end {
             Ok(state) => {
-                let phase = state.phase();
-                released.map_err(|fault| Halt {
-                    phase,
+                let halt = |fault| Halt {
+                    phase: Some(state.phase()),
                     fault,
                     rule: None,
-                })?;
-                self.world.close().await.map_err(|fault| Halt {
-                    phase,
-                    fault,
-                    rule: None,
-                })?;
+                };
+                released.map_err(halt)?;
+                self.world.close().await.map_err(halt)?;
                 let system = self.claim.system().map(ToString::to_string).unwrap_or_default();
                 self.world.tell(Event::Landed {
                     system: system.clone(),
@@ -478,6 +472,7 @@ impl<W: World> Run<'_, W> {
                 })
             }
             Err(halt) => {
+                let phase = self.claim.phase();
                 // A device that reports errors gets no more writes; an unreleased one did not end in good order.
                 let quiet = halt.fault.class == FaultClass::Hardware;
                 if self.dirty && !quiet {
@@ -489,17 +484,14 @@ impl<W: World> Run<'_, W> {
                     };
                     if let Err(unsaved) = self.save(mark).await {
                         self.world.tell(Event::Failed {
-                            phase: halt.phase,
+                            phase,
                             fault: unsaved.fault,
                         });
                     }
                 }
                 for result in [released, self.world.close().await] {
                     if let Err(fault) = result {
-                        self.world.tell(Event::Failed {
-                            phase: halt.phase,
-                            fault,
-                        });
+                        self.world.tell(Event::Failed { phase, fault });
                     }
                 }
                 Err(halt)

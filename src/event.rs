@@ -131,8 +131,8 @@ pub enum Event {
     },
     /// Stopped before the end.
     Stopped {
-        /// Where.
-        phase: Phase,
+        /// Where; `None` when nothing was begun, and no disk was written to.
+        phase: Option<Phase>,
         /// Why.
         fault: Fault,
     },

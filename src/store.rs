@@ -315,7 +315,7 @@ mod tests {
             slots: [Some(alien.clone()), Some(alien)],
             ..Memory::default()
         };
-        assert!(matches!(chosen(&memory), Choice::Fork(_)));
+        assert!(matches!(chosen(&memory), Choice::Fork { .. }));
         let mut store = Store::new(&Course {
             sequence_seen: 9,
             ..course(None)

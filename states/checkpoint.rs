@@ -26,6 +26,8 @@ use std::fmt;
 pub const SLOT_BYTES: usize = 4_096;
 /// The format that is written.
 pub const FORMAT_VERSION: u32 = 1;
+/// The highest sequence number that is read. No install comes near it; a forged one must not end the counting.
+const SEQUENCE_MAX: u64 = u64::MAX / 2;
 /// How a slot begins.
 pub const MAGIC: &str = "LANDFALL-CHECKPOINT";
 /// `MAGIC 1 seq=<20> len=<6> sha256=<64>\n`.
@@ -218,6 +220,9 @@ fn open(slot: &[u8]) -> Result<Body<'_>, SlotError> {
             .ok_or(SlotError::Header)
     };
     let sequence: u64 = field("seq=")?.parse().map_err(|_| SlotError::Header)?;
+    if sequence > SEQUENCE_MAX {
+        return Err(SlotError::Header);
+    }
     let length: usize = field("len=")?.parse().map_err(|_| SlotError::Header)?;
     let digest: Digest = field("sha256=")?.parse().map_err(|_| SlotError::Header)?;
     if words.next().is_some() {
@@ -251,7 +256,12 @@ pub enum Choice {
         other: Option<SlotError>,
     },
     /// Two whole records that do not follow one another (recovery rule 5).
-    Fork(String),
+    Fork {
+        /// Why they do not.
+        why: String,
+        /// The higher of their sequence numbers: what is written next goes beyond it.
+        sequence: u64,
+    },
     /// A whole slot of a newer landfall (recovery rule 9).
     Newer(u32),
 }
@@ -283,7 +293,10 @@ pub fn choose(slots: [Option<&[u8]>; 2]) -> Choice {
                 (b, a, 1)
             };
             if let Some(why) = unchained(&newer, &older, slots[1 - slot].unwrap_or_default()) {
-                return Choice::Fork(why);
+                return Choice::Fork {
+                    why,
+                    sequence: newer.sequence,
+                };
             }
             Choice::Believed {
                 record: Box::new(newer),
@@ -530,8 +543,25 @@ pub(crate) mod tests {
             ("install", [old.clone(), other_install.encode().unwrap()]),
             ("disk", [old, other_disk.encode().unwrap()]),
         ] {
-            assert!(matches!(both(&slots), Choice::Fork(_)), "{what}");
+            let highest = slots.iter().map(|s| Record::decode(s).unwrap().sequence).max();
+            let Choice::Fork { why: _, sequence } = both(&slots) else {
+                panic!("{what}")
+            };
+            assert_eq!(
+                Some(sequence),
+                highest,
+                "{what}: what is written next must go beyond both"
+            );
         }
+    }
+
+    #[test]
+    fn a_sequence_that_leaves_no_room_is_refused() {
+        assert!(Record::decode(&record(SEQUENCE_MAX).encode().unwrap()).is_ok());
+        assert_eq!(
+            Record::decode(&record(SEQUENCE_MAX + 1).encode().unwrap()),
+            Err(SlotError::Header)
+        );
     }
 
     #[test]
@@ -556,7 +586,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn sequence_and_marks_come_back(sequence: u64, raised in 0_u32..40, which in 0_usize..11) {
+        fn sequence_and_marks_come_back(sequence in 0..=SEQUENCE_MAX, raised in 0_u32..40, which in 0_usize..11) {
             let mut one = record(sequence);
             for _ in 0..raised { one.attempts.raise(Phase::ALL[which]); }
             one.mark = [Mark::Reached, Mark::Begun, Mark::Stopped][which % 3];

@@ -31,6 +31,8 @@ pub struct DiskEvidence {
     /// The two slots' bytes as read raw from an ESP of this disk, before any fsck or mount; `None` where there is no
     /// ESP or the slot could not be found.
     pub slots: [Option<Vec<u8>>; 2],
+    /// Whether the slots were found by their magic, because the ESP's directory could not be used.
+    pub slots_scanned: bool,
 }
 
 /// Everything that is known before the first decision.
@@ -78,8 +80,7 @@ pub enum Rule {
     OtherLayout = 8,
     /// A newer format: stop.
     Newer = 9,
-    /// The clock plays no part.
-    Clock = 10,
+    // Rule 10, the clock, decides nothing here: records have no time. Preflight refuses an absurd one.
     /// The table was edited by hand: stop.
     Edited = 11,
     /// Two disks carry installs: the named one, or stop.
@@ -94,7 +95,7 @@ pub enum Rule {
     Landed = 16,
     /// Attempt limits reached: stop.
     Exhausted = 17,
-    /// The slots are readable though the ESP will not mount: go on from the raw slots.
+    /// The slots are readable though the ESP's filesystem is not: go on from the raw slots.
     RawSlots = 18,
 }
 
@@ -206,7 +207,7 @@ impl Carried {
     fn record(&self) -> Option<&Record> {
         match &self.choice {
             Choice::Believed { record, .. } => Some(record),
-            Choice::Neither(_) | Choice::Fork(_) | Choice::Newer(_) => None,
+            Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
         }
     }
 
@@ -378,7 +379,10 @@ fn on_disk(
                 "use the installer that wrote it, or a newer one",
             );
         }
-        Choice::Fork(_) => rules.push(Rule::Fork),
+        Choice::Fork { why: _, sequence } => {
+            sequence_seen = *sequence;
+            rules.push(Rule::Fork);
+        }
         Choice::Neither(_) => {}
         Choice::Believed { record, slot, other } => {
             sequence_seen = record.sequence;
@@ -417,6 +421,9 @@ fn on_disk(
                 if other.is_some() {
                     rules.push(Rule::OneSlotBad);
                 }
+                if evidence.slots_scanned {
+                    rules.push(Rule::RawSlots);
+                }
                 let bytes = evidence.slots[*slot].clone().unwrap_or_default();
                 believed = Some(Box::new(Believed {
                     record: (**record).clone(),
@@ -429,6 +436,14 @@ fn on_disk(
 
     // A new install over what is there: a person asked, or the configuration's number was raised.
     let known_nonce = believed.as_ref().map(|b| b.record.nonce).max(carried.table_nonce);
+    // A record of a former install says nothing of the one that the table belongs to.
+    if believed
+        .as_ref()
+        .is_some_and(|b| Some(b.record.nonce) < known_nonce)
+    {
+        rules.push(Rule::Fork);
+        believed = None;
+    }
     if situation.asked_anew {
         let nonce = known_nonce.map_or(situation.reinstall, |known| {
             situation.reinstall.max(known.saturating_add(1))
@@ -522,6 +537,15 @@ fn on_disk(
     };
     // Before the ESP exists the record is in tmpfs only.
     let believed = believed.or_else(|| tmpfs(situation, &plan));
+    // The run ended between the table and the save that would have told of it. Further states cannot be seen from here;
+    // each step skips what verifies.
+    if !rules.contains(&Rule::HalfTable)
+        && believed
+            .as_ref()
+            .is_some_and(|b| b.record.phase() < Phase::Partitioned)
+    {
+        rules.push(Rule::Ahead);
+    }
     Decision::Continue(Course {
         plan: Box::new(plan),
         believed,

@@ -67,6 +67,7 @@ fn blank() -> DiskEvidence {
         primary: GptCopy::Absent,
         backup: GptCopy::Absent,
         slots: [None, None],
+        slots_scanned: false,
     }
 }
 
@@ -206,6 +207,35 @@ fn rule_5_a_fork_trusts_neither() {
     let course = course(decision);
     assert_eq!(course.rules, [Rule::Fork]);
     assert!(course.believed.is_none());
+    assert_eq!(course.sequence_seen, 8, "what is written next rises beyond both");
+}
+
+#[test]
+fn rule_5_a_record_of_a_former_install_says_nothing_of_the_one_whose_table_is_there() {
+    // Install 0 had landed; install 1 has written its table, and the slots of install 0 are still to be seen.
+    let mut landed = record(7);
+    landed.claim = Claim::Landed(record(1).claim.system().unwrap().clone());
+    let table = plan_at(1).table;
+    let evidence = DiskEvidence {
+        primary: GptCopy::Whole(table.clone()),
+        backup: GptCopy::Whole(table),
+        slots: slots(landed.clone()),
+        ..blank()
+    };
+    let decision = Bench::new(vec![evidence]).decide();
+    assert!(matches!(decision, Decision::Continue(_)), "{decision:?}");
+    let course = course(decision);
+    assert!(course.rules.contains(&Rule::Fork) && course.believed.is_none());
+    assert_eq!((course.plan.nonce, course.sequence_seen), (1, 8));
+    // The control: behind its own table the same record is believed.
+    let control = DiskEvidence {
+        slots: slots(landed),
+        ..tabled()
+    };
+    assert!(matches!(
+        Bench::new(vec![control]).decide(),
+        Decision::Landed { .. }
+    ));
 }
 
 #[test]
@@ -389,6 +419,46 @@ fn rule_14_a_checkpoint_without_its_table_needs_consent_again() {
         Some(Phase::Realised),
         "the claim stays, to make judging stricter"
     );
+}
+
+#[test]
+fn rule_15_a_table_that_is_there_before_its_record_is_told() {
+    let mut bench = Bench::new(vec![tabled()]);
+    let told = |bench: &Bench| course(bench.decide()).rules.contains(&Rule::Ahead);
+    for (claim, ahead) in [(Claim::Planned, true), (Claim::Partitioned, false)] {
+        let record = Record { claim, ..record(1) };
+        bench.tmpfs = Some(record.encode().unwrap());
+        assert_eq!(told(&bench), ahead, "{:?}", record.claim);
+    }
+    // One copy is no durable table: then the disk is not ahead of anything.
+    bench.tmpfs = Some(
+        Record {
+            claim: Claim::Planned,
+            ..record(1)
+        }
+        .encode()
+        .unwrap(),
+    );
+    bench.disks[0].backup = GptCopy::Absent;
+    assert!(!told(&bench));
+}
+
+#[test]
+fn rule_18_slots_found_by_their_magic_are_believed_and_told() {
+    let decision = Bench::new(vec![DiskEvidence {
+        slots_scanned: true,
+        ..under_way()
+    }])
+    .decide();
+    let found = course(decision);
+    assert_eq!(found.rules, [Rule::RawSlots]);
+    assert_eq!(found.claimed(), Some(Phase::Realised));
+    // A search that finds nothing is no reason to name it.
+    let lost = Bench::new(vec![DiskEvidence {
+        slots_scanned: true,
+        ..tabled()
+    }]);
+    assert_eq!(course(lost.decide()).rules, [Rule::SlotsLost]);
 }
 
 #[test]

@@ -229,3 +229,36 @@ fn what_is_right_is_taken() {
     assert_eq!(json["steps"].as_array().unwrap().len(), 10);
     assert_eq!(json["plan"]["table"]["entries"][2]["name"], "swap-db");
 }
+
+/// kill -9 lets nobody clean up: the next start does, whatever becomes of it. This one ends at an empty passphrase, before
+/// it looks at any disk.
+#[test]
+fn a_killed_runs_ssh_key_is_removed_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run_dir, credentials) = (dir.path().join("run"), dir.path().join("credentials"));
+    fs_err::create_dir(&run_dir).unwrap();
+    fs_err::create_dir(&credentials).unwrap();
+    fs_err::write(credentials.join("landfall.luks-passphrase"), "\n").unwrap();
+    for left in ["ssh-key", ".ssh-key.landfall"] {
+        fs_err::write(run_dir.join(left), "canary").unwrap();
+    }
+    let (code, _, stderr) = landfall(
+        &[
+            "install",
+            "--run-dir",
+            run_dir.to_str().unwrap(),
+            "-c",
+            &example("plain.ron"),
+        ],
+        &[("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap())],
+    );
+    assert_eq!(code, Some(6), "{stderr}");
+    assert!(
+        stderr.contains("stopped before anything was begun; this run wrote to no disk (needs a change)"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("canary"), "{stderr}");
+    for gone in ["ssh-key", ".ssh-key.landfall"] {
+        assert!(!run_dir.join(gone).exists(), "{gone}");
+    }
+}

@@ -308,6 +308,72 @@ fn no_stray_programs_and_no_nameless_files() {
     assert_eq!(strays("src/a.rs", "use std::os::unix::fs::MetadataExt;").len(), 0);
 }
 
+/// A test that a plain `cargo test` leaves out is run by something, which it names.
+fn forgotten(_: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for line in text.lines().map(str::trim) {
+        let reason = match line.strip_prefix("#[ignore") {
+            Some(rest) => rest.trim_start_matches(" = \"").trim_end_matches("\"]"),
+            None => continue,
+        };
+        if !["run by: cargo lab ", "run by hand: cargo "]
+            .iter()
+            .any(|by| reason.starts_with(by))
+        {
+            complaints.push(format!(
+                "{line}: who runs it? `run by: cargo lab …` or `run by hand: cargo …`"
+            ));
+        }
+    }
+    complaints
+}
+
+#[test]
+fn every_ignored_test_says_who_runs_it() {
+    assert_tidy(&rust(&["src", "states", "tests"]), forgotten);
+    assert_eq!(forgotten("", "    #[ignore]\n").len(), 1);
+    assert_eq!(
+        forgotten("", "#[ignore = \"slow\"]\n#[ignore = \"run by: cargo lab test\"]").len(),
+        1
+    );
+}
+
+/// Who may read the environment, and what for.
+const READERS: [(&str, &str); 5] = [
+    ("src/config/overrides.rs", "INSTALL_DISK, REPO_REMOTE"),
+    ("src/real/command.rs", "what a program is started with"),
+    ("src/real/hands.rs", "what network tools are started with"),
+    ("src/real/preflight.rs", "PATH, where tools are looked for"),
+    ("src/real/secrets.rs", "CREDENTIALS_DIRECTORY"),
+];
+
+fn environment(name: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let code = code.split("#[cfg(test)]").next().unwrap_or("");
+    let may = name.starts_with("src/cli/") || is_test(name) || READERS.iter().any(|(file, _)| *file == name);
+    let mut complaints = Vec::new();
+    if !may && code.contains("env::var") {
+        complaints.push("reads the environment; what it says is passed on by the command line".to_owned());
+    }
+    if name != "src/config/overrides.rs" && code.contains("env::var_os(\"INSTALL_DISK\")") {
+        complaints.push("reads INSTALL_DISK past the rule for its value".to_owned());
+    }
+    complaints
+}
+
+#[test]
+fn the_environment_is_read_in_one_place() {
+    assert_tidy(&rust(&["src"]), environment);
+    assert_eq!(
+        environment("src/real/disk/mod.rs", "std::env::var_os(\"X\")").len(),
+        1
+    );
+    assert_eq!(
+        environment("src/real/hands.rs", "std::env::var_os(\"INSTALL_DISK\")").len(),
+        1
+    );
+}
+
 /// Tests in a file of their own.
 fn is_test(name: &str) -> bool {
     name.ends_with("_tests.rs")

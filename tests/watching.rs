@@ -51,6 +51,38 @@ fn the_log_is_shown_whole() {
     assert_eq!((code, followed.lines().count()), (Some(0), 4));
 }
 
+/// A run that stopped before anything was begun has no phase, in the log and in the status alike.
+#[test]
+fn a_run_that_began_nothing_blames_no_phase() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = run_dir(&dir);
+    let fault = r#"{"class":"NeedsChange","what":"clock","why":"1970","next":"set it","retry_after_s":null}"#;
+    fs_err::write(
+        run_dir.join("log.jsonl"),
+        format!("{{\"at_ms\":1,\"event\":\"stopped\",\"phase\":null,\"fault\":{fault}}}\n"),
+    )
+    .unwrap();
+    let (_, text) = landfall(&run_dir, &["log"]);
+    expect_test::expect![[r#"
+        [     0.001]!stopped before anything was begun; this run wrote to no disk: clock: 1970 (needs a change)
+    "#]]
+    .assert_eq(&text);
+    let status = format!(
+        r#"{{"pid":4194304,"command":"install","host":"web","began_ms":1,"heard_ms":1,"phase":null,"phase_since_ms":null,
+        "attempt":null,"step":null,"count":null,"asking":null,"retry_at_ms":null,"last_fault":null,
+        "ending":{{"stopped":{{"phase":null,"fault":{fault}}}}}}}"#
+    );
+    fs_err::write(run_dir.join("status.json"), status).unwrap();
+    let (_, text) = landfall(&run_dir, &["status"]);
+    assert!(
+        text.contains("stopped before anything was begun; this run wrote to no disk"),
+        "{text}"
+    );
+    let (_, json) = landfall(&run_dir, &["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["run"]["ending"]["stopped"]["phase"].is_null(), "{json}");
+}
+
 #[test]
 fn a_run_that_died_is_told_from_one_that_lives() {
     let dir = tempfile::tempdir().unwrap();
@@ -81,7 +113,7 @@ fn damage_is_said() {
     fs_err::write(run_dir.join("checkpoint"), b"\xff\x00").unwrap();
     let (code, text) = landfall(&run_dir, &["status"]);
     assert_eq!(code, Some(0));
-    assert!(text.contains("checkpoint: not readable"), "{text}");
+    assert!(text.contains("checkpoint: damaged (empty)"), "{text}");
     fs_err::write(run_dir.join("status.json"), b"{").unwrap();
     assert_eq!(landfall(&run_dir, &["status"]).0, Some(1));
 }

@@ -3,37 +3,47 @@
 //!
 //! Absent: looking at the machine (`real::disk`).
 
-use super::{DisksArgs, Failure, words};
+use super::{CONFIG_FILES, DisksArgs, Failure, words};
+use crate::config::{Config, Overrides};
 use crate::event::Reporter;
 use crate::exit::Exit;
 use crate::real::disk;
 use crate::real::stop::Stop;
+use camino::Utf8PathBuf;
 use landfall_states::fault::Fault;
 use landfall_states::plan::DiskIdentity;
 use std::io::Write;
 
 pub use crate::real::disk::DiskReport;
 
+/// The configuration that the choice obeys, where there is one: candidates do not depend on it, the choice among them may.
+/// A file that is not there was not asked for; one that is there and wrong is an error, like everywhere.
+fn configuration(files: &[Utf8PathBuf], overrides: &Overrides) -> Result<Option<Config>, Failure> {
+    match super::first_of(files)? {
+        Some(path) => Ok(Some(Config::read_with(&path, overrides)?)),
+        None => Ok(None),
+    }
+}
+
 /// Looks at the machine's disks: every disk, and why none could be chosen, if none could.
-fn reports() -> Result<(Vec<DiskReport>, Option<Fault>), Failure> {
-    // Candidates do not depend on a configuration; the choice among them may, where there is one.
-    let config = match super::config_path(&super::ConfigArgs { config: None }) {
-        Ok(path) => Some(crate::config::Config::read(&path)?),
-        Err(_) => None,
-    };
+fn reports(
+    config: Option<&Config>,
+    overrides: &Overrides,
+) -> Result<(Vec<DiskReport>, Option<Fault>), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     Ok(runtime.block_on(disk::report(
-        config.as_ref(),
+        config,
+        overrides.install_disk.as_deref(),
         &Reporter::default(),
         &Stop::never(),
     ))?)
 }
 
-/// The disk that a new install would choose.
-pub(super) fn chosen() -> Result<DiskIdentity, Failure> {
-    let (reports, why_not) = reports()?;
+/// The disk that a new install by this configuration would choose.
+pub(super) fn chosen(config: &Config, overrides: &Overrides) -> Result<DiskIdentity, Failure> {
+    let (reports, why_not) = reports(Some(config), overrides)?;
     if let Some(report) = reports.iter().find(|r| r.chosen.is_some()) {
         let DiskReport {
             wwn,
@@ -60,7 +70,9 @@ pub(super) fn chosen() -> Result<DiskIdentity, Failure> {
 
 pub(super) fn command(args: &DisksArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let DisksArgs { json } = args;
-    let (reports, why_not) = reports()?;
+    let overrides = Overrides::from_environment()?;
+    let config = configuration(&CONFIG_FILES.map(Utf8PathBuf::from), &overrides)?;
+    let (reports, why_not) = reports(config.as_ref(), &overrides)?;
     if *json {
         serde_json::to_writer_pretty(&mut *out, &reports).map_err(std::io::Error::from)?;
         writeln!(out)?;
@@ -167,6 +179,38 @@ mod tests {
             can_be_named: true,
             chosen: None,
         }
+    }
+
+    #[test]
+    fn an_absent_configuration_is_none_and_a_broken_one_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| Utf8PathBuf::from_path_buf(dir.path().join(name)).unwrap();
+        let (absent, broken, good) = (file("absent.json"), file("broken.ron"), file("good.ron"));
+        let remote = |name: &str| (name == "REPO_REMOTE").then(|| "https://forge.example/mine".into());
+        let overrides = Overrides::from_variables(remote).unwrap();
+        assert!(
+            configuration(std::slice::from_ref(&absent), &overrides)
+                .unwrap()
+                .is_none()
+        );
+
+        fs_err::write(
+            &broken,
+            "(\n    host: \"web\",\n    labels: (efi: \"esp\", root: \"r\"),\n",
+        )
+        .unwrap();
+        let failure = configuration(&[absent.clone(), broken.clone()], &overrides).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.text.contains(&format!("{broken}:3:")), "{}", failure.text);
+
+        let text = r#"(host: "web", labels: (efi: "ESP-WEB", root: "root-web"), system: Flake,
+            repository: (remote: "https://forge.example/theirs"))"#;
+        fs_err::write(&good, text).unwrap();
+        let config = configuration(&[absent, good], &overrides).unwrap().unwrap();
+        assert_eq!(
+            config.repository.remote, overrides.repo_remote,
+            "the environment replaces it"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::lock::{Lock, LockError, make_private_dir};
 use crate::real::command::Program;
 use crate::real::mounts::Attached;
-use crate::real::secrets::Vault;
+use crate::real::secrets::{self, Vault};
 use crate::real::stop::Stop;
 use crate::real::{Real, luks};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -123,7 +123,7 @@ pub enum Outcome {
 /// Stopped before the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// Where, once there was a plan.
+    /// Where; `None` when nothing was begun, and no disk was written to.
     pub phase: Option<Phase>,
     /// Why, and what to do.
     pub fault: Fault,
@@ -136,14 +136,26 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         host: session.config.host.to_string(),
         command: options.command().to_owned(),
     });
+    let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
+    // What a killed run left; under the lock nobody else can need it.
+    secrets::remove_ssh_key(&run_dir).map_err(|fault| Stopped { phase: None, fault })?;
+    let ended = travel(options, session).await;
+    // Good or bad, and also after a signal, which ends the run above like any other stop.
+    if let Err(fault) = secrets::remove_ssh_key(&run_dir) {
+        reporter.notice(format!("{fault}; remove it: rm {run_dir}/ssh-key"));
+    }
+    ended
+}
+
+async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, Stopped> {
     let stopped = |fault: Fault| Stopped { phase: None, fault };
     luks::no_core_files().map_err(stopped)?;
     let Session {
         mut config,
-        overrides: _,
+        overrides,
         reporter,
         stop,
-        run_dir: _,
+        run_dir,
     } = session;
     if let Some(name) = &options.erase_disk {
         config.unattended.disk = Some(name.clone());
@@ -165,9 +177,10 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         forgive: options.forgive,
         budget: config.retry,
     };
-    let vault = Vault::load(options.passphrase_fd).map_err(stopped)?;
+    let vault = Vault::load(options.passphrase_fd, &run_dir).map_err(stopped)?;
     let mut world = Real {
         config,
+        install_disk: overrides.install_disk,
         reporter,
         stop,
         plan: None,
@@ -183,10 +196,7 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
             phase,
             fault,
             rule: _,
-        }) => Err(Stopped {
-            phase: Some(phase),
-            fault,
-        }),
+        }) => Err(Stopped { phase, fault }),
     }
 }
 
@@ -264,7 +274,7 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
             // Whatever the run told: a watcher of the status learns of the end.
             if !doing.has_ended() {
                 reporter.tell(Event::Stopped {
-                    phase: stopped.phase.unwrap_or(Phase::Planned),
+                    phase: stopped.phase,
                     fault: stopped.fault.clone(),
                 });
             }
@@ -288,7 +298,7 @@ fn farewell(stopped: &Stopped) -> Failure {
             Some(action) => format!("stopped in phase {phase}: {action} is not done"),
             None => format!("stopped in phase {phase}"),
         },
-        None => "stopped before the first phase; this run wrote to no disk".to_owned(),
+        None => words::stopped(None),
     };
     Failure::new(
         Exit::from(*class),
@@ -340,6 +350,21 @@ mod tests {
                 what: clone of https://forge.example/o/r
                 why:  connection reset
                 next: landfall resume
+                log:  landfall log"#]]
+        .assert_eq(&failure.text);
+    }
+
+    #[test]
+    fn before_anything_is_begun_nothing_was_written_and_no_phase_is_named() {
+        let failure = farewell(&Stopped {
+            phase: None,
+            fault: Fault::needs_change("clock", "it says 1970", "set it, then: landfall install"),
+        });
+        expect_test::expect![[r#"
+            stopped before anything was begun; this run wrote to no disk (needs a change)
+                what: clock
+                why:  it says 1970
+                next: set it, then: landfall install
                 log:  landfall log"#]]
         .assert_eq(&failure.text);
     }

@@ -343,15 +343,23 @@ pub(crate) fn complain(text: &str) {
     }
 }
 
+/// The first of these files that is there. A file that cannot even be looked for is an error, not an absent one.
+fn first_of(files: &[Utf8PathBuf]) -> Result<Option<Utf8PathBuf>, Failure> {
+    for path in files {
+        if path.try_exists()? {
+            return Ok(Some(path.clone()));
+        }
+    }
+    Ok(None)
+}
+
 /// The configuration that a command means.
 pub fn config_path(args: &ConfigArgs) -> Result<Utf8PathBuf, Failure> {
     if let Some(path) = &args.config {
         return Ok(path.clone());
     }
-    for path in CONFIG_FILES.map(Utf8PathBuf::from) {
-        if path.try_exists()? {
-            return Ok(path);
-        }
+    if let Some(path) = first_of(&CONFIG_FILES.map(Utf8PathBuf::from))? {
+        return Ok(path);
     }
     Err(Failure::new(
         Exit::Usage,

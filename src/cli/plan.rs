@@ -60,7 +60,8 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         disk_wwn,
         sector_bytes,
     } = args;
-    let config = Config::read_with(&config_path(config)?, &Overrides::from_environment()?)?;
+    let overrides = Overrides::from_environment()?;
+    let config = Config::read_with(&config_path(config)?, &overrides)?;
     let disk = match disk_size {
         Some(size_bytes) => DiskIdentity {
             wwn: disk_wwn.clone(),
@@ -69,7 +70,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
             size_bytes: *size_bytes,
             sector_bytes: *sector_bytes,
         },
-        None => disks::chosen()?,
+        None => disks::chosen(&config, &overrides)?,
     };
     let plan = Plan::derive(
         &config.host,

@@ -57,8 +57,9 @@ fn section(text: &mut String, name: &str, command: &mut clap::Command) {
 pub fn exit_codes_markdown() -> String {
     let mut text = String::from(
         "# Exit codes\n\n\
-         One code per class of outcome. They never change; the text on standard error names the phase, the reason and the \
-         command to continue. This table is made from `src/exit.rs` and kept equal by `tests/tidy.rs`.\n\n\
+         One code per class of outcome. They never change; the text on standard error names the phase (or says that nothing \
+         was begun and no disk written to), the reason and the command to continue. This table is made from `src/exit.rs` \
+         and kept equal by `tests/tidy.rs`.\n\n\
          | code | meaning | then |\n|---|---|---|\n",
     );
     for exit in Exit::ALL {

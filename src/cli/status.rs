@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::exit::Exit;
 use camino::Utf8Path;
 use fs_err as fs;
+use landfall_states::checkpoint::{Record, SlotError};
 use landfall_states::fault::{Attempts, Fault};
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::InstallId;
@@ -42,8 +43,8 @@ pub enum Ending {
     },
     /// Stopped before.
     Stopped {
-        /// Where.
-        phase: Phase,
+        /// Where; `None` when nothing was begun, and no disk was written to.
+        phase: Option<Phase>,
         /// Why, and what to do.
         fault: Fault,
     },
@@ -171,7 +172,7 @@ impl Status {
                 });
             }
             Event::Stopped { phase, fault } => {
-                self.phase = Some(*phase);
+                self.phase = *phase;
                 self.ending = Some(Ending::Stopped {
                     phase: *phase,
                     fault: fault.clone(),
@@ -200,15 +201,42 @@ pub struct Checkpoint {
     pub last_fault: Option<Fault>,
 }
 
-/// The tmpfs record for showing: a header line, then RON. Whether it is believed is the store's business.
+/// The tmpfs record for showing: read by the function that a run reads it with, digest and all, so that nothing is shown
+/// that a run would not believe.
 fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
-    let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
-    match text.split_once('\n') {
-        Some((header, body)) if header.starts_with("LANDFALL-CHECKPOINT ") => {
-            ron::from_str(body.trim_end()).map_err(|e| e.to_string())
-        }
-        Some(_) | None => Err("it has no checkpoint header".to_owned()),
-    }
+    let Record {
+        sequence,
+        parent: _,
+        host,
+        install,
+        nonce: _,
+        layout: _,
+        payload: _,
+        disk: _,
+        revision,
+        claim,
+        mark: _,
+        attempts,
+        boot: _,
+        last_fault,
+    } = Record::decode(bytes).map_err(|error| match error {
+        SlotError::Newer(_) => format!("of a newer landfall ({error}); this one cannot read it"),
+        SlotError::Empty
+        | SlotError::NoMagic
+        | SlotError::Header
+        | SlotError::Length
+        | SlotError::Digest
+        | SlotError::Body(_) => format!("damaged ({error}); nothing of it is believed"),
+    })?;
+    Ok(Checkpoint {
+        sequence,
+        host,
+        install,
+        revision,
+        claim,
+        attempts,
+        last_fault,
+    })
 }
 
 /// Everything that is shown.
@@ -302,7 +330,7 @@ impl Report {
                     lines.push(format!("attempts: {}", attempts.join(", ")));
                 }
             }
-            (None, Some(why)) => lines.push(format!("checkpoint: not readable: {why}")),
+            (None, Some(why)) => lines.push(format!("checkpoint: {why}")),
             (None, None) if self.run.is_none() => {
                 lines.push("what a former boot began is on the disk: landfall resume".to_owned());
             }
@@ -331,7 +359,7 @@ impl Report {
                     lines.push(format!("landed: {system} at revision {revision}"))
                 }
                 Ending::Stopped { phase, fault } => {
-                    lines.push(format!("stopped in {phase} ({}): {fault}", fault.class));
+                    lines.push(format!("{} ({}): {fault}", words::stopped(*phase), fault.class));
                     lines.push(format!("next: {}", fault.next));
                 }
             }
@@ -435,6 +463,9 @@ pub(super) fn command(args: &StatusArgs, run_dir: &Utf8Path, out: &mut dyn Write
 #[cfg(test)]
 mod tests {
     use super::*;
+    use landfall_states::checkpoint::Mark;
+    use landfall_states::names::Digest;
+    use landfall_states::plan::DiskIdentity;
 
     #[test]
     fn a_status_is_folded_from_events() {
@@ -489,13 +520,44 @@ mod tests {
     }
 
     #[test]
-    fn the_tmpfs_record_is_shown() {
-        let body = r#"(sequence: 7, parent: None, host: "web", install: "6ba7b814-9dad-51d1-80b4-00c04fd430c8",
-            revision: "0123456789012345678901234567890123456789",
-            claim: Realised("/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x"), mark: Begun,
-            attempts: ({Cloned: 2}), last_fault: None)"#;
-        let record = checkpoint(format!("LANDFALL-CHECKPOINT 1 seq=7\n{body}\n\n\n").as_bytes()).unwrap();
-        assert_eq!((record.sequence, record.claim.phase()), (7, Phase::Realised));
+    fn the_tmpfs_record_is_shown_whole_or_called_damaged() {
+        let slot = Record {
+            sequence: 7,
+            parent: None,
+            host: "web".parse().unwrap(),
+            install: serde_json::from_str("\"6ba7b814-9dad-51d1-80b4-00c04fd430c8\"").unwrap(),
+            nonce: 0,
+            layout: Digest::of(b"layout"),
+            payload: Digest::of(b"payload"),
+            disk: DiskIdentity {
+                wwn: None,
+                serial: Some("LF0001".into()),
+                path: None,
+                size_bytes: 8 << 30,
+                sector_bytes: 512,
+            },
+            revision: "0123456789012345678901234567890123456789".parse().unwrap(),
+            claim: Claim::Encrypted,
+            mark: Mark::Begun,
+            attempts: Attempts::default(),
+            boot: String::new(),
+            last_fault: None,
+        }
+        .encode()
+        .unwrap();
+        let shown = checkpoint(&slot).unwrap();
+        assert_eq!((shown.sequence, shown.claim.phase()), (7, Phase::Encrypted));
+        // Any byte of the body, also one that leaves it a record.
+        let text = String::from_utf8(slot.clone()).unwrap();
+        let flipped = text.replace("\"web\"", "\"wee\"");
+        assert_ne!(text, flipped);
+        let why = checkpoint(flipped.as_bytes()).unwrap_err();
+        assert!(why.starts_with("damaged (digest does not match)"), "{why}");
+        assert!(
+            checkpoint(&slot[..2_000])
+                .unwrap_err()
+                .starts_with("damaged (wrong length)")
+        );
         assert!(checkpoint(b"nonsense\n()").is_err());
     }
 

@@ -4,6 +4,7 @@
 //! Absent: escape codes, clocks, files.
 
 use crate::event::Event;
+use landfall_states::Phase;
 
 /// How much an event matters to somebody who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,10 +98,18 @@ pub fn of(event: &Event) -> (Weight, String) {
         }
         Event::Stopped { phase, fault } => (
             Weight::Alarm,
-            format!("stopped in {phase}: {fault} ({})", fault.class),
+            format!("{}: {fault} ({})", stopped(*phase), fault.class),
         ),
     };
     (weight, one_line(&text))
+}
+
+/// Where a run stopped.
+pub fn stopped(phase: Option<Phase>) -> String {
+    match phase {
+        Some(phase) => format!("stopped in {phase}"),
+        None => "stopped before anything was begun; this run wrote to no disk".to_owned(),
+    }
 }
 
 /// Control characters, which could steer a terminal, become spaces.

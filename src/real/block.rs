@@ -22,12 +22,20 @@ pub const PAGE_BYTES: usize = 4096;
 #[repr(C, align(4096))]
 struct Page([u8; PAGE_BYTES]);
 
-/// The error number inside an error. fs-err adds the path and hides the number: then the text still ends in it (the
-/// standard library writes `… (os error 5)`). Its feature that shows the original error would take the cause out of every
-/// message instead.
+/// The error number inside an error, through wrappers that hide it. fs-err adds the path and keeps the kind only: then the
+/// text still ends in the number (the standard library writes `… (os error 5)`). Its feature that shows the original error
+/// would take the cause out of every message instead.
 pub fn errno(error: &io::Error) -> Option<i32> {
     if let Some(number) = error.raw_os_error() {
         return Some(number);
+    }
+    let mut inner: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|e| e as _);
+    for _ in 0..8 {
+        let Some(at) = inner else { break };
+        if let Some(number) = at.downcast_ref::<io::Error>().and_then(errno) {
+            return Some(number);
+        }
+        inner = at.source();
     }
     let text = error.to_string();
     let digits = text.strip_suffix(')')?.rsplit_once("(os error ")?.1;
@@ -37,22 +45,42 @@ pub fn errno(error: &io::Error) -> Option<i32> {
 
 /// What an input or output error means.
 pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
-    let why = error.to_string();
+    fault_of(what, error.to_string(), error)
+}
+
+/// The same with a reason in other words.
+pub fn fault_of(what: impl Into<String>, why: String, error: &io::Error) -> Fault {
     match errno(error) {
-        Some(libc::EIO | libc::ENXIO | libc::ENODEV | libc::EREMOTEIO | libc::EROFS) => {
-            Fault::hardware(what, why)
+        // A filesystem turns read-only when its device has reported errors.
+        Some(
+            libc::EIO
+            | libc::EREMOTEIO
+            | libc::ENODATA
+            | libc::EILSEQ
+            | libc::EBADMSG
+            | libc::EUCLEAN
+            | libc::ENXIO
+            | libc::ENODEV
+            | libc::EROFS,
+        ) => Fault::hardware(what, why),
+        Some(libc::ENOMEDIUM) => {
+            Fault::needs_change(what, why, "attach the device again, then: landfall resume")
         }
         Some(libc::ENOSPC | libc::EDQUOT) => Fault::needs_change(
             what,
             why,
-            "make room (landfall plan shows the sizes), then landfall resume",
+            "make room (landfall plan shows the sizes), then: landfall resume",
         ),
-        Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENOMEM) => Fault::transient(what, why),
-        Some(libc::EACCES | libc::EPERM) => Fault::needs_change(what, why, "run landfall as root"),
+        Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ETIMEDOUT | libc::ETXTBSY) => {
+            Fault::transient(what, why)
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            Fault::needs_change(what, why, "run landfall as root: sudo landfall resume")
+        }
         Some(_) | None => Fault::permanent(
             what,
             why,
-            "landfall log shows what came before; then landfall resume",
+            "landfall log shows what came before; mend it, then: landfall resume",
         ),
     }
 }
@@ -227,17 +255,32 @@ mod tests {
     }
 
     #[test]
-    fn error_numbers_are_seen_through_wrappers() {
+    fn an_error_keeps_its_meaning_through_every_wrapper() {
         let wrapped = fs::File::open("/nonexistent/x").unwrap_err();
         assert_eq!(errno(&wrapped), Some(libc::ENOENT));
+        let wrapped = fs::read("/proc/self/mountinfo/none").unwrap_err();
+        assert_eq!(errno(&wrapped), Some(libc::ENOTDIR));
         for (number, class) in [
             (libc::EIO, FaultClass::Hardware),
+            (libc::EROFS, FaultClass::Hardware),
             (libc::ENOSPC, FaultClass::NeedsChange),
             (libc::EBUSY, FaultClass::Transient),
             (libc::EINVAL, FaultClass::Permanent),
         ] {
-            let fault = io_fault("x", &io::Error::from_raw_os_error(number));
-            assert_eq!(fault.class, class);
+            let plain = || io::Error::from_raw_os_error(number);
+            let deep = io::Error::other(io::Error::other(plain()));
+            for error in [plain(), deep] {
+                assert_eq!(io_fault("x", &error).class, class, "{error:?}");
+            }
         }
+        // A real one, through fs-err, by the name that files of the target are judged with.
+        let full = fs::write("/dev/full", b"x").unwrap_err();
+        assert_eq!(full.raw_os_error(), None, "fs-err hides it");
+        let fault = crate::real::rooted::io_fault("x", &full);
+        assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
+        assert_eq!(
+            io_fault("x", &io::Error::other("said")).class,
+            FaultClass::Permanent
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! Absent: the claim that it landed (the driver saves it, after this), powering off.
 
 use crate::real::block::io_fault;
+use crate::real::boot;
 use crate::real::command::Program;
 use crate::real::mounts::{Attach, sync_filesystem};
 use crate::real::{MOUNT_ROOT, RUN_DIR, Real};
@@ -328,6 +329,9 @@ impl Perform<Land> for Real {
 
     async fn perform(&mut self, _step: &Land, order: LandOrder) -> Result<(), Fault> {
         self.attach(Attach::Target).await?;
+        // The firmware's entry is the one thing that is not on the disk: a cut right after the loader became durable leaves
+        // none, and nothing on the disk tells. The receipt is its trace, so it comes first.
+        boot::register(self).await?;
         self.reporter.step("receipt and log");
         self.keep_receipt_and_log(&order).await?;
         self.reporter.step("unmount, close, flush");

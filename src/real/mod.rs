@@ -33,6 +33,7 @@ pub mod world;
 
 use crate::config::Config;
 use crate::event::Reporter;
+use camino::Utf8PathBuf;
 use landfall_states::plan::Plan;
 use stop::Stop;
 
@@ -48,6 +49,8 @@ pub const RUN_DIR: &str = "/run/landfall";
 pub struct Real {
     /// The configuration.
     pub config: Config,
+    /// The device that the operator named for this run (`INSTALL_DISK`). It chooses, it does not agree.
+    pub install_disk: Option<Utf8PathBuf>,
     /// Where events go.
     pub reporter: Reporter,
     /// The wish to stop.

@@ -4,6 +4,7 @@
 //!
 //! Absent: what the files mean.
 
+pub use crate::real::block::io_fault;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use nix::errno::Errno;
@@ -19,28 +20,6 @@ use std::os::fd::OwnedFd;
 
 /// Files of the target that are read whole are at most this long, in bytes.
 const READ_BYTES_MAX: u64 = 4 << 20;
-
-/// What an operating system error on the target means.
-pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
-    let what = what.into();
-    let why = error.to_string();
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EIO | Errno::EROFS | Errno::ENODEV | Errno::ENXIO | Errno::EUCLEAN) => {
-            Fault::hardware(what, why)
-        }
-        Some(Errno::ENOSPC | Errno::EDQUOT) => Fault::needs_change(
-            what,
-            why,
-            "make room (or enlarge the partition in the configuration), then: landfall resume",
-        ),
-        Some(Errno::EAGAIN | Errno::EBUSY | Errno::EINTR | Errno::ETXTBSY) => Fault::transient(what, why),
-        _ => Fault::permanent(
-            what,
-            why,
-            "mend it (landfall log shows more), then: landfall resume",
-        ),
-    }
-}
 
 fn relative(path: &str) -> &str {
     let path = path.trim_start_matches('/');
@@ -182,9 +161,14 @@ impl Access {
     }
 }
 
+/// The name under which a file is written before it has its own.
+pub fn beside(name: &str) -> String {
+    format!(".{name}.landfall")
+}
+
 /// Writes a file into an open directory: beside its place, owner and mode, flush, rename, flush the directory.
 pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
-    let beside = format!(".{name}.landfall");
+    let beside = beside(name);
     match unlinkat(dir, beside.as_str(), UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(e) => return Err(e.into()),

@@ -1,5 +1,5 @@
 //! Secrets: where they come from, and the two places they go to. Law: a secret is in memory that is wiped, in a file in
-//! tmpfs that only root reads (the ssh key), or in the file on the target that it was asked for, with that owner and mode;
+//! tmpfs that only root reads and that goes with the run (the ssh key), or in the file on the target that it was asked for, with that owner and mode;
 //! never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
 //! `/etc/passwd`, after its activation.
 //!
@@ -16,6 +16,8 @@ use std::os::fd::FromRawFd;
 
 /// Label of a medium that carries keys.
 pub const MEDIUM_LABEL: &str = "LANDFALL-KEYS";
+/// The key for the repository, as a file in the run directory: ssh reads keys from files only.
+const SSH_KEY_NAME: &str = "ssh-key";
 /// Secrets are at most this long, in bytes.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -28,6 +30,8 @@ pub struct Vault {
     age_identity: Option<SecretSlice<u8>>,
     ssh_key: Option<SecretSlice<u8>>,
     consent: Option<String>,
+    /// Where the ssh key is put; in tmpfs.
+    run_dir: Utf8PathBuf,
 }
 
 impl std::fmt::Debug for Vault {
@@ -39,6 +43,7 @@ impl std::fmt::Debug for Vault {
             age_identity,
             ssh_key,
             consent,
+            run_dir: _,
         } = self;
         let held = [
             ("passphrase", passphrase.is_some()),
@@ -55,8 +60,8 @@ impl std::fmt::Debug for Vault {
 
 impl Vault {
     /// Everything that is at hand without asking: systemd credentials, then a labelled medium; `passphrase_fd` goes
-    /// before both.
-    pub fn load(passphrase_fd: Option<i32>) -> Result<Self, Fault> {
+    /// before both. `run_dir` is in tmpfs, and landfall's own.
+    pub fn load(passphrase_fd: Option<i32>, run_dir: &Utf8Path) -> Result<Self, Fault> {
         let mut dirs = Vec::new();
         if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
             let dir = Utf8PathBuf::try_from(std::path::PathBuf::from(dir)).map_err(|e| {
@@ -65,7 +70,10 @@ impl Vault {
             dirs.push(dir);
         }
         dirs.push("/run/credentials/@system".into());
-        let mut vault = Vault::default();
+        let mut vault = Vault {
+            run_dir: run_dir.to_owned(),
+            ..Vault::default()
+        };
         if let Some(fd) = passphrase_fd {
             vault.passphrase = Some(passphrase_from_fd(fd)?);
         }
@@ -145,12 +153,10 @@ impl Vault {
         self.consent.as_deref()
     }
 
-    /// The key for the repository as a file that ssh can read: the ssh key, else the deploy key. In tmpfs.
+    /// The key for the repository as a file that ssh can read: the ssh key, else the deploy key. In tmpfs, until
+    /// [`remove_ssh_key`].
     pub fn ssh_key_file(&self) -> Result<Option<Utf8PathBuf>, Fault> {
-        self.ssh_key_file_in(Utf8Path::new(RUN_DIR))
-    }
-
-    fn ssh_key_file_in(&self, dir: &Utf8Path) -> Result<Option<Utf8PathBuf>, Fault> {
+        let dir = self.run_dir.as_path();
         let Some(key) = self.ssh_key.as_ref().or(self.deploy_key.as_ref()) else {
             return Ok(None);
         };
@@ -161,9 +167,23 @@ impl Vault {
             uid: owner,
             gid: nix::unistd::getegid().as_raw(),
         };
-        rooted::write(dir, "/ssh-key", key.expose_secret(), access)?;
-        Ok(Some(dir.join("ssh-key")))
+        rooted::write(dir, SSH_KEY_NAME, key.expose_secret(), access)?;
+        Ok(Some(dir.join(SSH_KEY_NAME)))
     }
+}
+
+/// Removes the key's file, whole or half-written. At the end of a run nothing needs it any more, and at the start of one
+/// it is what a killed run left.
+pub fn remove_ssh_key(run_dir: &Utf8Path) -> Result<(), Fault> {
+    for name in [SSH_KEY_NAME.to_owned(), rooted::beside(SSH_KEY_NAME)] {
+        let file = run_dir.join(name);
+        match fs_err::remove_file(&file) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(rooted::io_fault(format!("ssh key {file}"), &e)),
+        }
+    }
+    Ok(())
 }
 
 fn read_secret(path: &Utf8Path) -> Result<Option<SecretSlice<u8>>, Fault> {
@@ -314,10 +334,28 @@ mod tests {
         assert_eq!(vault.deploy_key().unwrap().expose_secret(), b"canary two\n");
         assert_eq!(vault.consent(), Some("LF0001"));
         assert!(!format!("{vault:?}").contains("canary"), "{vault:?}");
-        let file = vault.ssh_key_file_in(&dir.join("run")).unwrap().unwrap();
+        vault.run_dir = dir.join("run");
+        let file = vault.ssh_key_file().unwrap().unwrap();
         assert_eq!(fs_err::read(&file).unwrap(), b"canary two\n");
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&file).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_ssh_key_goes_whole_or_half_written() {
+        let (_keep, dir) = dir();
+        fs_err::write(dir.join("ssh-key"), "canary").unwrap();
+        fs_err::write(dir.join(".ssh-key.landfall"), "cana").unwrap();
+        fs_err::write(dir.join("checkpoint"), "not mine").unwrap();
+        for _ in 0..2 {
+            remove_ssh_key(&dir).unwrap();
+            let left: Vec<_> = fs_err::read_dir(&dir)
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
+            assert_eq!(left, ["checkpoint"]);
+        }
+        assert!(remove_ssh_key(&dir.join("checkpoint")).is_err(), "no directory");
     }
 
     #[test]

@@ -99,12 +99,12 @@ impl Real {
         held.confirm(disk)?;
         let table = table.clone();
         let job = move || -> io::Result<()> {
+            let flush = |file: &mut File| file.sync_all();
             let mut prepared = gpt::prepare(&mut exclusive, &table)?;
             if !ranges.is_empty() {
-                wipe_all(&mut exclusive, &ranges)?;
-                exclusive.sync_all()?;
+                wipe_all(&mut exclusive, &table, &ranges, flush)?;
             }
-            gpt::write(&mut exclusive, &mut prepared, |file: &mut File| file.sync_all())
+            gpt::write(&mut exclusive, &mut prepared, flush)
         };
         tokio::task::spawn_blocking(job)
             .await
@@ -176,16 +176,35 @@ fn merge(mut ranges: Vec<(u64, u64)>, size: u64) -> Vec<(u64, u64)> {
     merged
 }
 
-fn wipe_all(disk: &mut (impl Write + Seek), ranges: &[(u64, u64)]) -> io::Result<()> {
-    let zeros = vec![0_u8; MIB as usize];
+/// Takes the old table away, then what it described. A table that is ours says that what it describes is in the making or
+/// finished; so while any of its copies can still be read, nothing behind it may be touched. The backup copy goes first:
+/// until the primary one is gone the disk is what it was, and boots.
+fn wipe_all<D: Write + Seek>(
+    disk: &mut D,
+    table: &GptTable,
+    ranges: &[(u64, u64)],
+    mut flush: impl FnMut(&mut D) -> io::Result<()>,
+) -> io::Result<()> {
+    let sector = u64::from(table.sector_bytes);
+    let size = disk.seek(SeekFrom::End(0))?;
+    for header in [size.saturating_sub(sector), sector] {
+        zero(disk, header, header + sector)?;
+        flush(disk)?;
+    }
     for (from, to) in ranges {
-        disk.seek(SeekFrom::Start(*from))?;
-        let mut left = to - from;
-        while left > 0 {
-            let step = left.min(MIB);
-            disk.write_all(&zeros[..step as usize])?;
-            left -= step;
-        }
+        zero(disk, *from, *to)?;
+    }
+    flush(disk)
+}
+
+fn zero(disk: &mut (impl Write + Seek), from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0_u8; MIB as usize];
+    disk.seek(SeekFrom::Start(from))?;
+    let mut left = to - from;
+    while left > 0 {
+        let step = left.min(MIB);
+        disk.write_all(&zeros[..step as usize])?;
+        left -= step;
     }
     Ok(())
 }

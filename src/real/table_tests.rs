@@ -88,9 +88,24 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
         assert!(!hit(at), "{at}");
     }
     assert!(ranges.iter().map(|(from, to)| to - from).sum::<u64>() < 40 * MIB);
-    let mut image = Cursor::new(vec![0xFF_u8; 64]);
-    wipe_all(&mut image, &[(3, 5), (60, 64)]).unwrap();
-    assert_eq!(image.get_ref().iter().filter(|b| **b == 0).count(), 6);
+}
+
+#[test]
+fn the_old_table_goes_before_what_it_describes() {
+    let table = own_plan::all(&config(false), &identity(2 << 30))[0].table.clone();
+    assert_eq!(table.sector_bytes, 512);
+    let mut image = Cursor::new(vec![0xFF_u8; 64 * 512]);
+    let mut epochs: Vec<Vec<usize>> = vec![];
+    wipe_all(&mut image, &table, &[(0, 1024), (5_000, 5_002)], |disk| {
+        let zeros = |(at, byte): (usize, &u8)| (*byte == 0).then_some(at);
+        epochs.push(disk.get_ref().iter().enumerate().filter_map(zeros).collect());
+        Ok(())
+    })
+    .unwrap();
+    let backup: Vec<usize> = (63 * 512..64 * 512).collect();
+    let headers: Vec<usize> = (512..1024).chain(backup.clone()).collect();
+    let all: Vec<usize> = (0..1024).chain([5_000, 5_001]).chain(backup.clone()).collect();
+    assert_eq!(epochs, [backup, headers, all]);
 }
 
 /// A loop device over a file of its own; gone when dropped.
@@ -130,6 +145,7 @@ impl Loop {
 fn real(held: HeldDisk, luks: bool) -> Real {
     Real {
         config: config(luks),
+        install_disk: None,
         reporter: Reporter::default(),
         stop: Stop::never(),
         plan: None,
@@ -159,7 +175,7 @@ fn action(held: &HeldDisk, consent: Option<Consent>) -> PartitionDisk {
 }
 
 #[test]
-#[ignore = "needs root and loop devices"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn a_real_device_is_partitioned_once() {
     block_on(async {
         for sector in ["512", "4096"] {
@@ -253,7 +269,7 @@ fn a_real_device_is_partitioned_once() {
 }
 
 #[test]
-#[ignore = "needs root and loop devices"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn a_device_in_use_is_not_written() {
     block_on(async {
         let device = Loop::new(1 << 30, "512").await;
@@ -322,7 +338,7 @@ fn a_device_in_use_is_not_written() {
 }
 
 #[test]
-#[ignore = "needs root and loop devices"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn the_lock_keeps_others_off_and_ends() {
     block_on(async {
         let device = Loop::new(64 << 20, "512").await;
@@ -345,7 +361,7 @@ fn the_lock_keeps_others_off_and_ends() {
 }
 
 #[test]
-#[ignore = "needs root and loop devices"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
     block_on(async {
         let stick = Loop::new(64 << 20, "512").await;
@@ -372,23 +388,6 @@ fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
         assert!(seen.iter().any(|l| l.contains("lies on the disk")), "{seen:?}");
         run("losetup", &["-d", &upper]).await;
         stick.detach().await;
-    });
-}
-
-#[test]
-#[ignore = "looks at this machine's disks"]
-fn this_machine_is_surveyed_without_a_write() {
-    block_on(async {
-        let (reports, doubt) =
-            crate::real::disk::report(Some(&config(true)), &Reporter::default(), &Stop::never())
-                .await
-                .unwrap();
-        println!("{}", serde_json::to_string_pretty(&reports).unwrap());
-        println!("{doubt:?}");
-        let root = reports
-            .iter()
-            .find(|r| r.contents.iter().any(|c| c.contains("ext4")));
-        assert!(root.is_none_or(|r| !r.can_be_named || r.candidate.is_ok()));
     });
 }
 

@@ -1,5 +1,6 @@
-//! Table, ESP, slots, LUKS, filesystems, attaching, landing: on a whole disk that is there to be erased. For a virtual machine
-//! with vfat and device-mapper: `LANDFALL_TEST_DISK=vdb LANDFALL_TEST_LUKS=1 <test binary> --ignored whole_disk`.
+//! Table, ESP, slots, LUKS, filesystems, attaching, landing: on a whole disk that is there to be erased. Run in a virtual
+//! machine by `cargo lab scenario real-tools`, which names the disk in LANDFALL_TEST_DISK (`vdb`), and runs it again with
+//! LANDFALL_TEST_LUKS=1.
 
 use crate::config::{Config, Keys};
 use crate::event::Reporter;
@@ -57,6 +58,7 @@ fn real(disk: &str, with_luks: bool) -> Real {
     vault.set_passphrase(with_luks.then(|| "correct horse".into()));
     Real {
         config,
+        install_disk: None,
         reporter: Reporter::default(),
         stop: Stop::never(),
         plan: Some(plan),
@@ -128,12 +130,9 @@ async fn to_formatted(real: &mut Real) -> u32 {
 }
 
 #[test]
-#[ignore = "erases the disk named by LANDFALL_TEST_DISK"]
+#[ignore = "run by: cargo lab scenario real-tools"]
 fn whole_disk() {
-    let Ok(disk) = std::env::var("LANDFALL_TEST_DISK") else {
-        eprintln!("skipped: LANDFALL_TEST_DISK names no disk");
-        return;
-    };
+    let disk = std::env::var("LANDFALL_TEST_DISK").expect("LANDFALL_TEST_DISK names the disk that is erased");
     let with_luks = std::env::var_os("LANDFALL_TEST_LUKS").is_some();
     let vfat = fs::read_to_string("/proc/filesystems").unwrap().contains("vfat");
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -4,7 +4,7 @@
 //! Absent: enumerating; see `explore`. Printing.
 
 use super::bugs::Bug;
-use super::case::{Case, Consenter, Setting};
+use super::case::{Case, Consenter, Setting, Subject};
 use super::checks::{Breach, Checks, Invariant, state};
 use super::disk::{Keep, Key};
 use super::explore::Explorer;
@@ -33,11 +33,21 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// Runs the case without faults.
+    /// Runs a case with made-up contents without faults.
     pub fn new(case: Case) -> Result<Harness, String> {
-        let setting = Rc::new(Setting::new(case)?);
+        let once = Setting::new(Case { twice: false, ..case })?;
+        Harness::of(Setting::new(case)?, once)
+    }
+
+    /// The same for a user's own configuration.
+    pub fn about(subject: &Subject, case: Case) -> Result<Harness, String> {
+        let setting = || Setting::of(case, subject.clone());
+        Harness::of(setting()?, setting()?)
+    }
+
+    fn of(setting: Setting, once: Setting) -> Result<Harness, String> {
+        let (case, setting, once) = (setting.case, Rc::new(setting), Rc::new(once));
         // Carried out twice, everything must end as carried out once.
-        let once = Rc::new(Setting::new(Case { twice: false, ..case })?);
         let mut story = Story::new(&once, None);
         story.run_to_end();
         let target = story.machine.target(&once);

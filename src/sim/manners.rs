@@ -88,6 +88,8 @@ impl World for SimWorld {
                 primary: disk.copy(Key::Primary),
                 backup: disk.copy(Key::Backup),
                 slots: self.raw_slots(disk),
+                // They have places here, and no directory that could be damaged.
+                slots_scanned: false,
             })
             .collect();
         Ok(Survey {

@@ -239,13 +239,31 @@ impl Script for PartitionDisk {
         world.identify().await?;
         if let TableOrder::Write { table, wipe, .. } = order {
             if *wipe {
+                // As the real one does: while a copy of the old table can be read, nothing behind it is touched.
+                for (key, what, flush) in [
+                    (Key::Backup, "wipe the backup copy", "flush the wiped backup copy"),
+                    (
+                        Key::Primary,
+                        "wipe the primary copy",
+                        "flush the wiped primary copy",
+                    ),
+                ] {
+                    if world.disk().see(key).is_some() {
+                        world
+                            .act(what, Act::Write(Held::Device, vec![(key, None)]))
+                            .await?;
+                        world.act(flush, Act::Flush).await?;
+                    }
+                }
                 let old = Region::ALL
                     .into_iter()
                     .flat_map(|region| [Key::Header(region), Key::Body(region)]);
                 let slots = [0, 1]
                     .into_iter()
                     .flat_map(|which| (0..SLOT_SECTORS).map(move |sector| Key::Sector(which, sector)));
-                let writes = old
+                let writes = [Key::Mbr]
+                    .into_iter()
+                    .chain(old)
                     .chain(slots)
                     .filter(|key| world.disk().see(*key).is_some())
                     .map(|key| (key, None))

@@ -182,3 +182,42 @@ pub struct Told {
     /// What was destroyed on the target.
     pub destroyed: Vec<Key>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_states::Phase;
+
+    /// Where the first run stops when this goes wrong.
+    fn stops_in(schedule: &str) -> Option<Phase> {
+        let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
+        let (run, _) = Story::new(&setting, None).run(&schedule.parse().unwrap());
+        match run.end {
+            End::Said(Err(halt)) => halt.phase,
+            other => panic!("{schedule}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn before_anything_is_begun_no_phase_is_to_blame() {
+        let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
+        let (quiet, _) = Story::new(&setting, None).run(&Schedule::default());
+        let at = |label: &str| {
+            let found = quiet.points.iter().position(|point| point.label == label);
+            found.unwrap_or_else(|| panic!("no point {label:?}"))
+        };
+        for early in ["survey", "preflight", "hold the disk", "flush the held disk"] {
+            assert_eq!(
+                stops_in(&format!("0.{}:fail:permanent", at(early))),
+                None,
+                "{early}"
+            );
+        }
+        // The first look of the first step is the first that has one.
+        let first_look = at("look at the table");
+        assert_eq!(
+            stops_in(&format!("0.{first_look}:fail:permanent")),
+            Some(Phase::Planned)
+        );
+    }
+}

@@ -23,12 +23,14 @@ pub mod signature;
 pub mod sysfs;
 pub mod usage;
 
+pub use crate::real::block::errno as os_code;
 pub use held::HeldDisk;
 pub use sysfs::Sysfs;
 
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::real::Real;
+use crate::real::block;
 use crate::real::slots;
 use crate::real::stop::Stop;
 use crate::world::Survey;
@@ -74,31 +76,6 @@ pub struct DiskReport {
     pub chosen: Option<String>,
 }
 
-/// The operating system's number of an error, through wrappers that show it.
-pub fn os_code(error: &io::Error) -> Option<i32> {
-    if let Some(code) = error.raw_os_error() {
-        return Some(code);
-    }
-    let mut inner: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|e| e as _);
-    for _ in 0..8 {
-        let Some(at) = inner else { break };
-        if let Some(code) = at.downcast_ref::<io::Error>().and_then(os_code) {
-            return Some(code);
-        }
-        inner = at.source();
-    }
-    // fs-err hides the number, and keeps the kind.
-    match error.kind() {
-        io::ErrorKind::ResourceBusy => Some(nix::libc::EBUSY),
-        io::ErrorKind::PermissionDenied => Some(nix::libc::EACCES),
-        io::ErrorKind::ReadOnlyFilesystem => Some(nix::libc::EROFS),
-        io::ErrorKind::StorageFull => Some(nix::libc::ENOSPC),
-        io::ErrorKind::NotADirectory => Some(nix::libc::ENOTDIR),
-        io::ErrorKind::NotFound => Some(nix::libc::ENOENT),
-        _ => None,
-    }
-}
-
 /// Opens a device or an attribute. Not through fs-err: the number of the error decides what it means (EIO, EBUSY,
 /// ENXIO), and fs-err hides it. The caller's fault names the device.
 pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std::fs::File> {
@@ -113,42 +90,16 @@ pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std:
 
 /// What an error of the operating system means for an install.
 pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Fault {
-    use nix::libc;
-    let what = what.into();
-    let why = format!("could not {doing}: {error}");
-    match os_code(error) {
-        Some(libc::EIO | libc::EREMOTEIO | libc::ENODATA | libc::EILSEQ | libc::EBADMSG | libc::EUCLEAN) => {
-            Fault::hardware(what, why)
-        }
-        Some(libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM) => {
-            Fault::needs_change(what, why, "attach the device again, then: landfall resume")
-        }
-        Some(libc::EROFS | libc::ENOSPC) => Fault::needs_change(
-            what,
-            why,
-            "make the device writable and give it room, then: landfall resume",
-        ),
-        Some(libc::EPERM | libc::EACCES) => {
-            Fault::needs_change(what, why, "run landfall as root: sudo landfall resume")
-        }
-        Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT | libc::ENOMEM) => {
-            Fault::transient(what, why)
-        }
-        Some(_) | None => Fault::permanent(
-            what,
-            why,
-            "look at the device (landfall disks), then: landfall resume",
-        ),
-    }
+    block::fault_of(what, format!("could not {doing}: {error}"), error)
 }
 
 /// What somebody named: `INSTALL_DISK`, else the configuration.
 fn wanted(
-    install_disk: Option<&str>,
+    install_disk: Option<&Utf8Path>,
     config: Option<&Config>,
     disks: &[Looked],
 ) -> Result<Option<Wanted>, Fault> {
-    let Some(given) = install_disk.map(str::trim).filter(|g| !g.is_empty()) else {
+    let Some(given) = install_disk else {
         let name = config.and_then(|c| c.unattended.disk.clone());
         return Ok(name.map(Wanted::Name));
     };
@@ -159,11 +110,7 @@ fn wanted(
             "name a whole disk: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
         )
     };
-    let path = Utf8Path::new(given);
-    if !path.starts_with("/dev") {
-        return Err(bad("it is no path below /dev".into()));
-    }
-    let dev = match sysfs::device_number(path) {
+    let dev = match sysfs::device_number(given) {
         Ok(Some(dev)) => dev,
         Ok(None) => return Err(bad("it is no block device".into())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(bad("it is not there".into())),
@@ -171,7 +118,7 @@ fn wanted(
     };
     if let Some(index) = disks.iter().position(|d| d.block.dev == dev) {
         return Ok(Some(Wanted::Device {
-            given: given.to_owned(),
+            given: given.to_string(),
             index,
         }));
     }
@@ -192,21 +139,20 @@ fn wanted(
     Err(bad(format!("it is {kind}")))
 }
 
-fn choose(gathered: &Gathered, install_disk: Option<&str>, config: Option<&Config>) -> Result<Choice, Fault> {
+fn choose(
+    gathered: &Gathered,
+    install_disk: Option<&Utf8Path>,
+    config: Option<&Config>,
+) -> Result<Choice, Fault> {
     let facts: Vec<Facts> = gathered.disks.iter().map(|d| d.facts.clone()).collect();
     let wanted = wanted(install_disk, config, &gathered.disks)?;
     select::select(&facts, wanted.as_ref(), &gathered.firmware)
 }
 
-/// `INSTALL_DISK`, if it is set.
-fn install_disk() -> Option<String> {
-    std::env::var_os("INSTALL_DISK").map(|value| value.to_string_lossy().into_owned())
-}
-
 /// Looks at every disk. Writes nothing.
 pub async fn survey(real: &Real) -> Result<Survey, Fault> {
     let gathered = gather::gather(Some(&real.config), &real.reporter, &real.stop).await?;
-    let choice = choose(&gathered, install_disk().as_deref(), Some(&real.config))
+    let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))
         .map(|choice| gathered.disks[choice.index].block.identity.clone());
     let disks = gathered
         .disks
@@ -214,8 +160,7 @@ pub async fn survey(real: &Real) -> Result<Survey, Fault> {
         .filter(|d| is_evidence(d))
         .filter_map(evidence)
         .collect();
-    let named =
-        install_disk().is_some_and(|name| !name.trim().is_empty()) || real.config.unattended.disk.is_some();
+    let named = real.install_disk.is_some() || real.config.unattended.disk.is_some();
     Ok(Survey { disks, choice, named })
 }
 
@@ -239,17 +184,19 @@ fn evidence(disk: &Looked) -> Option<DiskEvidence> {
         primary: contents.on_disk.primary.clone(),
         backup: contents.on_disk.backup.clone(),
         slots: contents.slots.bytes.clone(),
+        slots_scanned: contents.slots.unreadable.is_some(),
     })
 }
 
 /// Every disk with what speaks for and against it, and why the choice could not be made, if it could not.
 pub async fn report(
     config: Option<&Config>,
+    install_disk: Option<&Utf8Path>,
     reporter: &Reporter,
     stop: &Stop,
 ) -> Result<(Vec<DiskReport>, Option<Fault>), Fault> {
     let gathered = gather::gather(config, reporter, stop).await?;
-    let choice = choose(&gathered, install_disk().as_deref(), config);
+    let choice = choose(&gathered, install_disk, config);
     let reports = gathered.disks.iter().enumerate().map(|(index, disk)| {
         let (never, unless_named) = select::objections(&disk.facts, &gathered.firmware);
         let can_be_named = never.is_empty();
@@ -287,25 +234,5 @@ pub fn is_there(copy: &GptCopy) -> bool {
     match copy {
         GptCopy::Absent => false,
         GptCopy::Damaged(_) | GptCopy::Whole(_) => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-    use landfall_states::fault::FaultClass;
-
-    #[test]
-    fn an_error_keeps_its_meaning_through_every_wrapper() {
-        let class = |error: io::Error| io_fault("disk", "read it", &error).class;
-        assert_eq!(class(io::Error::from_raw_os_error(5)), FaultClass::Hardware);
-        assert_eq!(
-            class(io::Error::other(io::Error::from_raw_os_error(16))),
-            FaultClass::Transient
-        );
-        let wrapped = fs_err::read("/proc/self/mountinfo/none").unwrap_err();
-        assert_eq!(os_code(&wrapped), Some(nix::libc::ENOTDIR));
-        assert_eq!(class(io::Error::other("said")), FaultClass::Permanent);
     }
 }

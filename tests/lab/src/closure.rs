@@ -672,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "builds with Nix, from Debian's packages: needs both, and a minute"]
+    #[ignore = "run by: cargo lab test"]
     fn a_closure_is_whole_and_built_once() {
         let scratch = Scratch::new("builds");
         let params = ClosureParams::plain("box")

@@ -178,6 +178,12 @@ impl<'k> Install<'k> {
             ran.status,
             ran.output
         );
+        // A restored machine has the firmware variables of before the install, so this run is who made the entry.
+        let entries = machine.run("efibootmgr", Duration::from_secs(60))?.text();
+        ensure!(
+            entries.contains("* Linux Boot Manager"),
+            "landed without a boot entry in the firmware: {entries}"
+        );
         Ok(ran)
     }
 
@@ -246,20 +252,19 @@ impl<'k> Install<'k> {
 
     /// The console's log of every run of this machine so far.
     pub fn console_logs(&self) -> Result<String> {
-        let mut names: Vec<PathBuf> = Vec::new();
+        let mut logs: BTreeMap<u32, PathBuf> = BTreeMap::new();
         for entry in fs::read_dir(&self.spec.folder)? {
             let path = entry?.path();
-            if path
+            if let Some(run) = path
                 .file_name()
-                .is_some_and(|n| is_console_log(&n.to_string_lossy()))
+                .and_then(|n| console_log_of(&n.to_string_lossy()))
             {
-                names.push(path);
+                logs.insert(run, path);
             }
         }
-        names.sort();
         let mut text = String::new();
-        for name in names {
-            text.push_str(&String::from_utf8_lossy(&fs::read(name)?));
+        for log in logs.values() {
+            text.push_str(&String::from_utf8_lossy(&fs::read(log)?));
         }
         Ok(text)
     }
@@ -319,7 +324,20 @@ pub fn text_of(machine: &Machine, path: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether a file of a machine's folder is the console's log of one of its starts.
-fn is_console_log(name: &str) -> bool {
-    name.starts_with("console-") && name.ends_with(".log")
+/// The start whose console's log a file of a machine's folder is, by its name.
+fn console_log_of(name: &str) -> Option<u32> {
+    name.strip_prefix("console-")?.strip_suffix(".log")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::console_log_of;
+
+    #[test]
+    fn logs_are_told_by_number() {
+        assert_eq!(console_log_of("console-10.log"), Some(10));
+        for other in ["console.sock", "console-.log", "console-1.txt", "command-1.txt"] {
+            assert_eq!(console_log_of(other), None, "{other}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
 use crate::closure::{self, Closure, ClosureParams};
@@ -23,6 +23,8 @@ pub const PASSPHRASE: &str = "canary-passphrase-7f3a";
 pub const TARGET_SERIAL: &str = "LFTARGET";
 /// Bytes of it. Sparse.
 pub const TARGET_BYTES: u64 = 4 << 30;
+/// The program on [`Kit::tests_stick`].
+pub const UNIT_TESTS: &str = "landfall-unit-tests";
 /// Longest build of landfall.
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 
@@ -153,6 +155,27 @@ impl Kit {
         })
     }
 
+    /// A stick whose payload is landfall's unit tests alone, as the program [`UNIT_TESTS`].
+    pub fn tests_stick(&self) -> Result<Stick> {
+        let program = build_tests(&self.lab.cache.workspace)?;
+        let hash = disk::sha256(&program)?;
+        let place = self
+            .lab
+            .cache
+            .artefact("tests-payload", &[hash.as_bytes()], |scratch| {
+                let tree = scratch.join("tree");
+                fs::create_dir_all(tree.join("bin"))?;
+                add_program(&program, &tree, UNIT_TESTS)?;
+                squash(&tree, &scratch.join("payload.squashfs"))
+            })?;
+        let spec = StickSpec {
+            label: "LANDFALL_tests".into(),
+            payload: Some(place.join("payload.squashfs")),
+            files: BTreeMap::new(),
+        };
+        self.environment.stick(&self.lab, &spec)
+    }
+
     /// The system of a layout's host.
     pub fn system(&self, layout: Layout) -> Result<&Closure> {
         self.systems
@@ -218,6 +241,48 @@ fn build_landfall(workspace: &Path) -> Result<PathBuf> {
     Ok(target.join("debug/landfall"))
 }
 
+/// Builds landfall's unit tests, as a plain `cargo test --lib` would, and gives the program that runs them.
+fn build_tests(workspace: &Path) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    eprintln!("lab: building landfall's unit tests");
+    let built = Program::new(cargo)
+        .args(["test", "--quiet", "--package", "landfall", "--lib", "--no-run"])
+        .arg("--message-format=json")
+        .directory(workspace)
+        .timeout(BUILD_LIMIT)
+        .run()
+        .context("building landfall's unit tests")?;
+    for line in built.text().lines() {
+        let message: serde_json::Value = serde_json::from_str(line).context("what Cargo says")?;
+        let is_test = message["profile"]["test"].as_bool() == Some(true);
+        if let (true, Some(program)) = (is_test, message["executable"].as_str()) {
+            return Ok(program.into());
+        }
+    }
+    bail!("Cargo names no program of landfall's unit tests")
+}
+
+/// Puts a program, without its debug information, into a payload's tree.
+fn add_program(program: &Path, tree: &Path, name: &str) -> Result<()> {
+    Program::new("strip")
+        .args(["--strip-debug", "-o"])
+        .arg(tree.join("bin").join(name))
+        .arg(program)
+        .run()
+        .map(|_| ())
+}
+
+/// Makes a payload of a tree, and removes the tree.
+fn squash(tree: &Path, to: &Path) -> Result<()> {
+    Program::new("mksquashfs")
+        .arg(tree)
+        .arg(to)
+        .args(["-quiet", "-no-progress", "-all-root", "-comp", "lz4"])
+        .timeout(Duration::from_secs(600))
+        .run()?;
+    Ok(fs::remove_dir_all(tree)?)
+}
+
 /// The squashfs with programs, store and the configuration's bundle.
 fn payload<'a>(
     lab: &Lab,
@@ -236,19 +301,9 @@ fn payload<'a>(
         closure::merge(&closures, &tree.join("nix"))?;
         let bin = tree.join("bin");
         closure::write_install_scripts(&bin)?;
-        Program::new("strip")
-            .args(["--strip-debug", "-o"])
-            .arg(bin.join("landfall"))
-            .arg(program)
-            .run()?;
+        add_program(program, &tree, "landfall")?;
         repository.bundle(&tree.join("config.bundle"))?;
-        Program::new("mksquashfs")
-            .arg(&tree)
-            .arg(scratch.join("payload.squashfs"))
-            .args(["-quiet", "-no-progress", "-all-root", "-comp", "lz4"])
-            .timeout(Duration::from_secs(600))
-            .run()?;
-        Ok(fs::remove_dir_all(&tree)?)
+        squash(&tree, &scratch.join("payload.squashfs"))
     })?;
     Ok(place.join("payload.squashfs"))
 }

@@ -9,6 +9,7 @@
 //! What the guest sees: the stick is always the first virtio disk (`vda`), then the disks in order; names are for
 //! people, so scenarios should use `/dev/disk/by-id/virtio-<serial>`.
 
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,22 @@ pub struct Spec {
     pub kernel_words: String,
 }
 
+/// A part of a disk where requests of the guest end with EIO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// Bytes on the disk, at multiples of [`Failing::STEP`].
+    pub bytes: Range<u64>,
+    /// Reads fail.
+    pub reads: bool,
+    /// Writes fail.
+    pub writes: bool,
+}
+
+impl Failing {
+    /// A request fails when it covers the first sector of a step: landfall and filesystems write whole ones.
+    pub const STEP: u64 = 4096;
+}
+
 /// A disk of a machine.
 #[derive(Debug, Clone)]
 pub struct Disk {
@@ -70,6 +87,8 @@ pub struct Disk {
     pub read_only: bool,
     /// Where to record every write, flush and discard (made anew); see [`disk::write_log`].
     pub write_log: Option<PathBuf>,
+    /// What fails.
+    pub failing: Option<Failing>,
 }
 
 impl Disk {
@@ -82,6 +101,7 @@ impl Disk {
             removable: false,
             read_only: false,
             write_log: None,
+            failing: None,
         }
     }
 }

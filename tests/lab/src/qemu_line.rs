@@ -8,9 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
+use serde_json::json;
 
 use crate::environment::Stick;
-use crate::machine::{Disk, Spec, Start};
+use crate::machine::{Disk, Failing, Spec, Start};
 
 /// The program and all its arguments; relative paths are in the machine's folder.
 pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsString>> {
@@ -142,6 +143,7 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
             removable,
             read_only,
             write_log,
+            failing,
         } = disk;
         if serial.is_empty()
             || serial.len() > 20
@@ -165,6 +167,11 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
             "-blockdev",
             &format!("driver={driver},node-name={node},read-only={read_only},discard=unmap,file=file{index}"),
         ]);
+        if let Some(failing) = failing {
+            let options = faulty(&format!("faulty{index}"), &node, failing);
+            line.add(&["-blockdev", &options.to_string()]);
+            node = format!("faulty{index}");
+        }
         if let Some(log) = write_log {
             fs::File::create(log)?;
             let log = fs::canonicalize(log)?;
@@ -207,6 +214,22 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         line.add(&["-incoming", "defer"]);
     }
     Ok(line.0)
+}
+
+/// QEMU's filter that makes requests fail, for good, at every step of a range.
+fn faulty(name: &str, below: &str, failing: &Failing) -> serde_json::Value {
+    let Failing { bytes, reads, writes } = failing;
+    let kinds: Vec<&str> = [(*reads, "read"), (*writes, "write"), (*writes, "write-zeroes")]
+        .iter()
+        .filter(|(fails, _)| *fails)
+        .map(|(_, kind)| *kind)
+        .collect();
+    let rules: Vec<serde_json::Value> = bytes
+        .clone()
+        .step_by(Failing::STEP as usize)
+        .map(|at| json!({ "event": "none", "iotype": kinds, "errno": 5, "sector": at / 512, "once": false }))
+        .collect();
+    json!({ "driver": "blkdebug", "node-name": name, "image": below, "discard": "unmap", "inject-error": rules })
 }
 
 struct Line(Vec<OsString>);

@@ -43,6 +43,7 @@ pub fn folder(spec: &Spec) -> Result<PathBuf> {
             removable,
             read_only,
             write_log: _,
+            failing: _,
         } = disk;
         if *qcow2 {
             bail!(
@@ -69,6 +70,7 @@ pub fn folder(spec: &Spec) -> Result<PathBuf> {
         for (disk, size) in blank.disks.iter_mut().zip(sizes) {
             disk.image = folder.join(&disk.serial);
             disk.write_log = None;
+            disk.failing = None;
             disk::create(&disk.image, size)?;
         }
         let mut machine = Machine::boot(&blank)?;

@@ -6,11 +6,14 @@
 mod bad_input;
 mod clone_fails;
 mod cuts;
+mod disk_errors;
+mod disk_full;
 mod foreign_checkpoint;
 mod install_fails;
 mod interactive;
 mod landing;
 mod network_drops;
+mod real_tools;
 mod secrets;
 mod stick_left_in;
 mod unattended;
@@ -159,6 +162,12 @@ pub const ALL: &[Scenario] = &[
         run: stick_left_in::reinstall,
     },
     Scenario {
+        name: "reinstall-cut",
+        shows: "power cut while a new install takes the former one away: landed still, or free",
+        in_test: false,
+        run: stick_left_in::reinstall_cut,
+    },
+    Scenario {
         name: "wrong-disk",
         shows: "seven other disks, same labels, same size, in use: none is written",
         in_test: true,
@@ -187,6 +196,24 @@ pub const ALL: &[Scenario] = &[
         shows: "a wrong passphrase on resume: refused, the container stays",
         in_test: false,
         run: bad_input::wrong_passphrase,
+    },
+    Scenario {
+        name: "disk-errors",
+        shows: "the disk reports EIO on a write, a read and a save: hardware; lands once it works again",
+        in_test: false,
+        run: disk_errors::disk_errors,
+    },
+    Scenario {
+        name: "disk-full",
+        shows: "no space on root, then on the ESP: says so; lands once there is room, nothing made twice",
+        in_test: false,
+        run: disk_full::disk_full,
+    },
+    Scenario {
+        name: "real-tools",
+        shows: "landfall's own tests that need root, loop devices and a disk to erase",
+        in_test: true,
+        run: real_tools::real_tools,
     },
 ];
 

@@ -31,6 +31,11 @@ pub fn run(quick: bool) -> Result<ExitCode> {
             ],
         ),
         ("tests", vec!["test", "--workspace", "--no-fail-fast"]),
+        // What builds with Nix, from Debian's packages; both are there by now.
+        (
+            "the laboratory's builds",
+            vec!["test", "--package", "lab", "--", "--ignored"],
+        ),
     ];
     if std::env::var_os("LANDFALL_LAB_NO_LINT").is_some() {
         steps.drain(..2);

@@ -43,8 +43,10 @@ fn secrets(kit: &Kit, layout: Layout) -> Result<()> {
     let machine = install.start()?;
     prepare(&machine)?;
     let sampling = machine.spawn(
-        "until [ -e /run/lab/done ]; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; sleep 0.3; done \
-         >> /run/lab/seen 2>/dev/null",
+        "until [ -e /run/lab/done ]; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; \
+         stat -c '%a:%U' /run/landfall/ssh-key > /run/lab/ssh-key.new && \
+         stat -f -c %T /run/landfall/ssh-key >> /run/lab/ssh-key.new && mv /run/lab/ssh-key.new /run/lab/ssh-key; \
+         sleep 0.3; done >> /run/lab/seen 2>/dev/null",
         RUN_LIMIT,
     )?;
     // As the service, so that there is a journal; and with every detail that landfall can be made to say.
@@ -80,6 +82,13 @@ fn secrets(kit: &Kit, layout: Layout) -> Result<()> {
         );
     }
 
+    // Git reads a key from a file only: while the run goes on, in memory, and for root alone.
+    let access = machine.check("cat /run/lab/ssh-key", LIMIT)?;
+    ensure!(
+        access.trim_end() == "600:root\ntmpfs",
+        "the key's file for Git was {access}"
+    );
+
     let in_image = if layout.has_luks() { 0 } else { 1 };
     let inside = inside(&machine, layout)?;
     for (secret, occurrences, file) in [
@@ -103,17 +112,6 @@ fn secrets(kit: &Kit, layout: Layout) -> Result<()> {
             found.len()
         );
         places.remove("image");
-        // Git reads a key from a file only: in memory, and for root alone.
-        if secret == DEPLOY_KEY && places.remove("/run/landfall/ssh-key") {
-            let access = machine.check(
-                "stat -c %a:%U:%T /run/landfall/ssh-key; stat -f -c %T /run/landfall/ssh-key",
-                LIMIT,
-            )?;
-            ensure!(
-                access.starts_with("600:root:") && access.trim_end().ends_with("tmpfs"),
-                "the key's file for Git is {access}"
-            );
-        }
         ensure!(places.is_empty(), "{secret} is in {places:?}");
         let files = files_with(&machine, &inside, secret)?;
         let declared: BTreeSet<String> = file.into_iter().collect();

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::refuse;
 use crate::disk;
-use crate::install::{Install, say};
+use crate::install::{Install, say, wait_for};
 use crate::kit::{Kit, Layout, Mode, TARGET_SERIAL};
 use crate::machine::{Ended, Machine};
 
@@ -106,6 +106,37 @@ pub fn reinstall(kit: &Kit) -> Result<()> {
     for (old, new) in before.iter().zip(&after) {
         ensure!(old != new, "this is of the former install: {old}");
     }
+    install.boot()?;
+    Ok(())
+}
+
+/// The power goes while a new install, that a person agreed to, takes the former one away. The disk then says that it is
+/// landed still, or nothing of the former install at all; never half of it, which nobody could go on from.
+pub fn reinstall_cut(kit: &Kit) -> Result<()> {
+    let (mut install, _) = landed(kit, "reinstall-cut")?;
+    install.more = PERSON.into();
+    let (_, before) = install.identity()?;
+    let machine = install.start()?;
+    let answered = machine.spawn(&answer("yes"), SHORT)?;
+    let job = install.begin(&machine, "install --reinstall")?;
+    wait_for(&machine, "wipe old signatures on")?;
+    machine.cut_power()?;
+    drop((answered, job));
+
+    let machine = install.start()?;
+    let seen = install.run(&machine, "resume")?;
+    let verb = match seen.status {
+        10 => "install --reinstall",
+        3 => "install",
+        other => bail!("the disk is neither landed nor free ({other}):\n{}", seen.output),
+    };
+    say(&format!("after the cut: resume ends with {}, so {verb}", seen.status));
+    let answered = machine.spawn(&answer("yes"), SHORT)?;
+    install.land(&machine, verb)?;
+    ensure!(answered.wait(SHORT)?.status == 0, "nobody was asked");
+    machine.cut_power()?;
+    let (_, after) = install.identity()?;
+    ensure!(before.len() == after.len(), "{before:?} became {after:?}");
     install.boot()?;
     Ok(())
 }
