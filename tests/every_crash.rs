@@ -64,7 +64,11 @@ fn every_single_death_and_every_single_fault() {
     print!("{}", Matrix(&tally));
     report("deaths and faults", began, &tally);
     assert!(tally.points > 1_000 && tally.stories > 10_000);
-    assert_eq!(tally.empty_cells(), CANNOT_BE.map(|(phase, sort, _)| (phase, sort)), "empty cells");
+    assert_eq!(
+        tally.empty_cells(),
+        CANNOT_BE.map(|(phase, sort, _)| (phase, sort)),
+        "empty cells"
+    );
 }
 
 /// Cells of the matrix that stay empty, and why.
@@ -76,7 +80,10 @@ fn the_short_way_is_the_long_way() {
     for text in ["luks-swap/flake/foreign/person", "plain/prebuilt/finished/person"] {
         let harness = Harness::new(text.parse().unwrap()).unwrap();
         let (compared, differences) = Explorer::new(&harness).differences(5);
-        println!("{text}: {compared} deaths told both ways, {} differ", differences.len());
+        println!(
+            "{text}: {compared} deaths told both ways, {} differ",
+            differences.len()
+        );
         assert!(compared > 100 && differences.is_empty(), "{differences:?}");
     }
 }

@@ -54,6 +54,17 @@ pub enum Before {
     Finished,
 }
 
+impl Before {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Before::Blank => "blank",
+            Before::Foreign => "foreign",
+            Before::Finished => "finished",
+        }
+    }
+}
+
 /// Who agrees to the erasure, and who types the passphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Consenter {
@@ -122,11 +133,7 @@ impl fmt::Display for Case {
             } => "luks-swap",
         };
         let mode = if self.prebuilt { "prebuilt" } else { "flake" };
-        let before = match self.before {
-            Before::Blank => "blank",
-            Before::Foreign => "foreign",
-            Before::Finished => "finished",
-        };
+        let before = self.before.name();
         let consenter = match self.consenter {
             Consenter::Person => "person",
             Consenter::InAdvance => "in-advance",

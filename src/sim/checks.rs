@@ -216,6 +216,14 @@ impl Checks {
         self.identified = true;
     }
 
+    /// Something is written while a program of a former run is at work.
+    pub fn second_writer(&mut self, key: Key) {
+        self.breach(
+            Invariant::OneWriter,
+            format!("{key:?} was written while a program of a killed run was at work"),
+        );
+    }
+
     /// An effect is about to be had.
     pub fn writing(&mut self, setting: &Setting, write: Write<'_>) {
         let Write {

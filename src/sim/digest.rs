@@ -71,6 +71,7 @@ impl Digester {
             stranger_mapped,
             kernel,
             nvram,
+            child,
             makings: _,
         } = machine;
         let target = machine.target(&self.setting);
@@ -91,7 +92,7 @@ impl Digester {
         let makings = makings(disk, *mapped);
         let rank = |making: u32| makings.binary_search(&making).map_or(0, |rank| rank + 1);
         (mapped.map(rank), root_mounted, esp_mounted).hash(&mut hasher);
-        (stranger_mapped, kernel.len(), nvram).hash(&mut hasher);
+        (stranger_mapped, kernel.len(), nvram, child).hash(&mut hasher);
         for (key, value) in disk.durable() {
             if !matches!(key, Key::Sector(..)) {
                 key.hash(&mut hasher);
@@ -116,7 +117,10 @@ impl Digester {
                 .or_insert_with(|| hash_of(Record::decode(bytes).ok().map(|r| record_hash(&r, &budget))))
                 .hash(&mut hasher);
         }
-        let believed = seen.believed.as_ref().map(|(sequence, digest)| (*sequence, digest));
+        let believed = seen
+            .believed
+            .as_ref()
+            .map(|(sequence, digest)| (*sequence, digest));
         checks.digest(believed, &mut hasher);
         hasher.finish()
     }
@@ -130,7 +134,10 @@ impl Digester {
             .map(|p| p.key)
             .collect();
         // A sector that is on its way twice: which mixtures a cut can leave depends on the bytes.
-        let twice = sectors.iter().enumerate().any(|(i, key)| sectors[..i].contains(key));
+        let twice = sectors
+            .iter()
+            .enumerate()
+            .any(|(i, key)| sectors[..i].contains(key));
         for pending in disk.pending() {
             let held: Held = pending.held;
             (held, pending.key).hash(hasher);
@@ -151,7 +158,11 @@ impl Digester {
         let raw = [0, 1].map(|which| {
             let sector = |index| {
                 let key = Key::Sector(which, index);
-                if seen { disk.see(key) } else { disk.durable().get(&key) }
+                if seen {
+                    disk.see(key)
+                } else {
+                    disk.durable().get(&key)
+                }
             };
             hash_of((0..SLOT_SECTORS).map(sector).collect::<Vec<_>>())
         });
@@ -159,7 +170,11 @@ impl Digester {
             return pair.clone();
         }
         let slots = [0, 1].map(|which| {
-            if seen { disk.slot(which) } else { disk.durable_slot(which) }
+            if seen {
+                disk.slot(which)
+            } else {
+                disk.durable_slot(which)
+            }
         });
         let pair = Rc::new(read(&slots, &self.setting.request.budget));
         self.pairs.insert(raw, pair.clone());
@@ -227,8 +242,21 @@ fn record_hash(record: &Record, budget: &Budget) -> u64 {
         .map(|phase| left(budget.phase_attempts_max, attempts.of(phase), PHASE_ATTEMPTS_FAR))
         .collect();
     let total = left(budget.total_attempts_max, attempts.total(), TOTAL_ATTEMPTS_FAR);
-    let place = (host.as_str(), install.uuid(), nonce, layout.as_str(), payload.as_str());
-    hash_of((place, disk, revision.as_str(), format!("{claim:?} {mark:?}"), by_phase, total))
+    let place = (
+        host.as_str(),
+        install.uuid(),
+        nonce,
+        layout.as_str(),
+        payload.as_str(),
+    );
+    hash_of((
+        place,
+        disk,
+        revision.as_str(),
+        format!("{claim:?} {mark:?}"),
+        by_phase,
+        total,
+    ))
 }
 
 fn read(slots: &[Option<Vec<u8>>; 2], budget: &Budget) -> Pair {
@@ -244,7 +272,7 @@ fn read(slots: &[Option<Vec<u8>>; 2], budget: &Budget) -> Pair {
     });
     let (choice, believed) = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
         Choice::Neither(_) => (9, None),
-        Choice::Fork(_) => (8, None),
+        Choice::Fork { .. } => (8, None),
         Choice::Newer(_) => (7, None),
         Choice::Believed { record, slot, .. } => {
             let digest = Record::digest_of(slots[slot].as_deref().unwrap_or_default());

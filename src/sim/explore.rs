@@ -18,6 +18,8 @@ use landfall_states::Phase;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How it goes on from a machine when nothing goes wrong any more.
 #[derive(Debug)]
@@ -37,6 +39,10 @@ pub struct Explorer<'h> {
     landings: HashMap<u64, Vec<Breach>>,
     /// Moments of runs whose deaths have been told.
     moments: HashSet<u64>,
+    /// The sorts that are told, where both deaths are enumerated together.
+    sorts: Vec<Sort>,
+    told: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
     /// What was found.
     pub tally: Tally,
 }
@@ -53,11 +59,26 @@ impl<'h> Explorer<'h> {
             tails: HashMap::new(),
             landings: HashMap::new(),
             moments: HashSet::new(),
+            sorts: Sort::ALL.to_vec(),
+            told: Arc::default(),
+            stop: Arc::default(),
             tally: Tally {
                 points: harness.points.len() as u64,
                 ..Tally::default()
             },
         }
+    }
+
+    /// Only these sorts of death.
+    pub fn only(mut self, sorts: &[Sort]) -> Explorer<'h> {
+        self.sorts = sorts.to_vec();
+        self
+    }
+
+    /// Counts stories where others see it, and ends when they say so.
+    pub fn shared(mut self, told: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> Explorer<'h> {
+        (self.told, self.stop) = (told, stop);
+        self
     }
 
     fn digest(&mut self, story: &Story) -> u64 {
@@ -67,9 +88,11 @@ impl<'h> Explorer<'h> {
     /// Every single death.
     pub fn deaths(&mut self) -> ControlFlow<()> {
         let story = self.harness.story();
-        self.each_death(&story, &Schedule::default(), &mut |this, story, schedule, phase| {
-            this.follow(story, schedule, phase, false)
-        })
+        self.each_death(
+            &story,
+            &Schedule::default(),
+            &mut |this, story, schedule, phase| this.follow(story, schedule, phase, false),
+        )
     }
 
     /// Every single fault of these sorts: each class instead of the effect and after it, success without the effect, a
@@ -193,7 +216,11 @@ impl<'h> Explorer<'h> {
             let keeps = match moment {
                 // A power cut after all parts keeps any subset of them, and tears any: that covers every moment before.
                 Moment::During(_) => vec![],
-                Moment::Before | Moment::After => Keep::options(machine.disks[machine.target(self.harness.setting())].pending().len()),
+                Moment::Before | Moment::After => Keep::options(
+                    machine.disks[machine.target(self.harness.setting())]
+                        .pending()
+                        .len(),
+                ),
             };
             for death in std::iter::once(Death::Kill).chain(keeps.into_iter().map(Death::Cut)) {
                 let what = match moment {
@@ -201,6 +228,9 @@ impl<'h> Explorer<'h> {
                     Moment::During(parts) => What::During(parts, death),
                     Moment::After => What::After(death),
                 };
+                if !Sort::of(what).is_some_and(|sort| self.sorts.contains(&sort)) {
+                    continue;
+                }
                 let mut schedule = before.clone();
                 schedule.0.push(Shot { run, at, what });
                 then(self, dead(death), schedule, phase)?;
@@ -301,7 +331,8 @@ impl<'h> Explorer<'h> {
                 breaches,
             });
         }
-        if wanted {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        if wanted || self.stop.load(Ordering::Relaxed) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())

@@ -25,6 +25,7 @@ pub struct Harness {
     setting: Rc<Setting>,
     bug: Option<Bug>,
     until: Option<Invariant>,
+    until_any: bool,
     blind: Vec<Invariant>,
     /// What the fault-free run passed.
     pub points: Vec<Point>,
@@ -65,6 +66,7 @@ impl Harness {
             setting,
             bug: None,
             until: None,
+            until_any: false,
             blind: vec![],
         })
     }
@@ -72,6 +74,12 @@ impl Harness {
     /// The same with a planted bug; the reference stays that of the run without.
     pub fn with(mut self, bug: Bug) -> Harness {
         self.bug = Some(bug);
+        self
+    }
+
+    /// Enumerations end at the first breach of anything.
+    pub fn until_any(mut self) -> Harness {
+        self.until_any = true;
         self
     }
 
@@ -172,7 +180,7 @@ impl Harness {
 
     /// Whether an enumeration ends at a breach of this.
     pub fn wants(&self, invariant: Invariant) -> bool {
-        self.until == Some(invariant)
+        self.until_any || self.until == Some(invariant)
     }
 
     /// A story begins.

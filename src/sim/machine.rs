@@ -33,6 +33,8 @@ pub struct Machine {
     pub kernel: Vec<KernelPartition>,
     /// Whether the firmware has our entry.
     pub nvram: bool,
+    /// A program that a killed run had started is still at work, and holds the lock of the disk.
+    pub child: bool,
     /// Numbers for volumes that are made.
     pub makings: u32,
 }
@@ -51,6 +53,7 @@ impl Machine {
             stranger_mapped: true,
             kernel: kernel(&setting.disks[0]),
             nvram: false,
+            child: false,
             makings: 0,
         }
     }
@@ -79,6 +82,7 @@ impl Machine {
                 self.boot += 1;
                 self.now_ms += 30_000;
                 self.mapped = None;
+                self.child = false;
                 self.root_mounted = false;
                 self.esp_mounted = false;
                 self.disks.rotate_left(1);

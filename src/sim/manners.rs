@@ -31,6 +31,11 @@ impl Media for SimWorld {
 
     async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
         self.attach_esp().await?;
+        let which = if self.has(Bug::WriteNewer) {
+            1 - which
+        } else {
+            which
+        };
         if self.disk().see(Key::SlotFile(which)).is_none() || bytes.len() != SLOT_BYTES {
             return Err(Fault::permanent(
                 format!("slot {which}"),
@@ -43,8 +48,11 @@ impl Media for SimWorld {
             .borrow_mut()
             .slot_written(&self.setting, disk, which, bytes);
         let quiet = self.quiet;
-        self.act("write a slot", Act::Write(Held::Device, sectors(which, bytes)))
-            .await?;
+        let mut writes = sectors(which, bytes);
+        if self.has(Bug::PartialSlot) {
+            writes.remove(0);
+        }
+        self.act("write a slot", Act::Write(Held::Device, writes)).await?;
         if self.has(Bug::BothSlots) {
             let disk = &self.machine.disks[self.target()];
             self.checks
@@ -65,6 +73,11 @@ impl Media for SimWorld {
 
     async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
         self.act("read a slot", Act::Look).await?;
+        let which = if self.has(Bug::WriteNewer) {
+            1 - which
+        } else {
+            which
+        };
         Ok(self.disk().slot(which).unwrap_or_default())
     }
 }
@@ -76,6 +89,11 @@ impl World for SimWorld {
             let fat = Key::File(Fs::Esp, "dirty");
             self.act("mount", Act::Write(Held::Mount(Fs::Esp), vec![(fat, None)]))
                 .await?;
+        }
+        if self.has(Bug::JournalReplay) {
+            let other = (self.target() + 1) % self.machine.disks.len();
+            let journal = Key::File(Fs::Root, "journal");
+            self.machine.disk_mut(other).write(Held::Device, journal, None);
         }
         let disks = self
             .machine
@@ -112,9 +130,17 @@ impl World for SimWorld {
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
         self.act("hold the disk", Act::Look).await?;
-        self.held = self.machine.disks.iter().position(|d| d.identity == plan.disk);
+        self.held = self
+            .machine
+            .disks
+            .iter()
+            .position(|d| d.identity == plan.disk || self.has(Bug::HoldFirst));
         if self.held.is_none() {
             return Err(Fault::needs_change(plan.disk.name(), "it is gone", "attach it"));
+        }
+        if self.machine.child && !self.has(Bug::SkipLock) {
+            self.act("wait for the lock", Act::Ram(|machine, _| machine.child = false))
+                .await?;
         }
         if !self.has(Bug::HoldUnflushed) {
             if self.machine.esp_mounted {

@@ -9,7 +9,7 @@
 //! checks    the invariants, apart from the world        bugs     planted, to see that the checks notice
 //! story     run, die, resume                            harness  a case and its fault-free run
 //! explore   every death, every fault, every pair        digest   when two machines are the same
-//! tally     figures, failures, the matrix of phase and fault
+//! tally     figures, failures, the matrix               random   stories by chance
 //! ```
 //!
 //! Absent: bytes of filesystems, processes, network protocols, a clock. What the kernel does below the named effects was
@@ -25,6 +25,7 @@ pub mod faults;
 pub mod harness;
 pub mod machine;
 pub mod manners;
+pub mod random;
 pub mod steps;
 pub mod story;
 pub mod tally;

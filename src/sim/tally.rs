@@ -109,10 +109,13 @@ impl Sort {
 impl std::str::FromStr for Sort {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Sort::ALL.into_iter().find(|sort| sort.name() == text).ok_or_else(|| {
-            let all = Sort::ALL.map(Sort::name).join(", ");
-            format!("{text:?} is no fault; there are {all}")
-        })
+        Sort::ALL
+            .into_iter()
+            .find(|sort| sort.name() == text)
+            .ok_or_else(|| {
+                let all = Sort::ALL.map(Sort::name).join(", ");
+                format!("{text:?} is no fault; there are {all}")
+            })
     }
 }
 
@@ -240,7 +243,10 @@ impl fmt::Display for Tally {
         if *firsts > 0 {
             write!(f, "{firsts} machines gone on from, ")?;
         }
-        write!(f, "{stories} stories ({met} met another), {runs} runs, {failed} failures")
+        write!(
+            f,
+            "{stories} stories ({met} met another), {runs} runs, {failed} failures"
+        )
     }
 }
 
@@ -252,7 +258,15 @@ impl fmt::Display for Matrix<'_> {
         write!(f, "{:12}", "phase")?;
         for sort in Sort::ALL {
             // "needs-change" is the only name that is longer than its column.
-            write!(f, "{:>8.8}", sort.name().replace("needs-change", "change").replace("transient", "transnt").replace("permanent", "permnt").replace("hardware", "hardwr"))?;
+            write!(
+                f,
+                "{:>8.8}",
+                sort.name()
+                    .replace("needs-change", "change")
+                    .replace("transient", "transnt")
+                    .replace("permanent", "permnt")
+                    .replace("hardware", "hardwr")
+            )?;
         }
         writeln!(f)?;
         for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed) {

@@ -230,6 +230,8 @@ impl SimWorld {
             Some(What::Before(death)) => self.die(death).await,
             Some(What::During(parts, death)) => {
                 self.apply(act, disk, found, parts);
+                // What was in the middle of it may be a program, which outlives the run.
+                self.machine.child = true;
                 self.die(death).await;
             }
             Some(What::After(death)) => {
@@ -263,11 +265,13 @@ impl SimWorld {
 
     fn snap(&mut self, at: u32, moment: Moment) {
         if let Some(snapshots) = &mut self.snapshots {
+            let mut machine = self.machine.clone();
+            machine.child |= matches!(moment, Moment::During(_));
             snapshots.push(Snapshot {
                 at,
                 moment,
                 phase: self.phase.get(),
-                machine: self.machine.clone(),
+                machine,
                 checks: self.checks.get_mut().clone(),
             });
         }
@@ -285,6 +289,9 @@ impl SimWorld {
                 self.quiet = false;
                 let (at, all) = (self.points.len().saturating_sub(1), writes.len());
                 for (index, (key, value)) in writes.into_iter().take(parts).enumerate() {
+                    if self.machine.child {
+                        self.checks.get_mut().second_writer(key);
+                    }
                     self.checks.get_mut().writing(
                         &self.setting,
                         Write {
@@ -328,7 +335,7 @@ impl SimWorld {
 
     /// Identifies the held disk again.
     pub async fn identify(&mut self) -> Result<(), Fault> {
-        if self.has(Bug::SkipIdentity) {
+        if self.has(Bug::SkipIdentity) || (self.has(Bug::IdentifyOnce) && self.phase.get() > Phase::Planned) {
             return Ok(());
         }
         self.act("identify the disk", Act::Look).await?;
@@ -459,6 +466,11 @@ impl SimWorld {
         });
         if self.has(Bug::OneSlotRead) {
             slots[1] = None;
+        }
+        if self.has(Bug::ForkIsFresh)
+            && let Choice::Fork { .. } = choose([slots[0].as_deref(), slots[1].as_deref()])
+        {
+            slots = [None, None];
         }
         if self.has(Bug::NewerIsEmpty)
             && let Choice::Newer(_) = choose([slots[0].as_deref(), slots[1].as_deref()])

@@ -130,7 +130,10 @@ pub fn reinstall_cut(kit: &Kit) -> Result<()> {
         3 => "install",
         other => bail!("the disk is neither landed nor free ({other}):\n{}", seen.output),
     };
-    say(&format!("after the cut: resume ends with {}, so {verb}", seen.status));
+    say(&format!(
+        "after the cut: resume ends with {}, so {verb}",
+        seen.status
+    ));
     let answered = machine.spawn(&answer("yes"), SHORT)?;
     install.land(&machine, verb)?;
     ensure!(answered.wait(SHORT)?.status == 0, "nobody was asked");
