@@ -67,9 +67,9 @@ fn find(bug: Option<Bug>, wanted: &dyn Fn(Harness) -> Harness) -> Vec<Breach> {
     let mut found = harness().repeat(&schedule).breaches;
     let records = Harness::new(case(None)).unwrap().records();
     let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 4] = [
+        &|| harness().crashes(),
         &|| harness().kills_then_cuts(Phase::Formatted),
         &|| harness().slots(&[newer(), fork(&records)]),
-        &|| harness().crashes(),
         &|| harness().faults(),
     ];
     for enumerate in kinds {

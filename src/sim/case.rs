@@ -410,6 +410,23 @@ impl Setting {
         })
     }
 
+    /// Another disk with a finished install of the same host.
+    pub fn second(&self) -> Result<Disk, String> {
+        let Request {
+            host,
+            layout,
+            payload,
+            reinstall,
+            ..
+        } = &self.request;
+        let disk = DiskIdentity {
+            serial: Some("SECOND".into()),
+            ..self.plan.disk.clone()
+        };
+        let plan = Plan::derive(host, layout, payload, &disk, *reinstall).map_err(|e| e.to_string())?;
+        finished(&plan, &self.revision, &self.system)
+    }
+
     /// Where the root filesystem's header is.
     pub fn root_region(&self) -> Region {
         if self.case.kind.luks {

@@ -425,6 +425,11 @@ impl Disk {
         }
     }
 
+    /// Puts something at a place, durably and behind everybody's back; for stories in which somebody edits the disk.
+    pub fn put(&mut self, key: Key, value: Value) {
+        self.settle(key, Some(value));
+    }
+
     /// Puts bytes where the slots are, durably; for stories about strange slots.
     pub fn put_slots(&mut self, slots: &[Vec<u8>; 2]) {
         for (which, bytes) in slots.iter().enumerate() {

@@ -10,7 +10,7 @@ use super::disk::{Keep, Key};
 use super::faults::{Death, Schedule};
 use super::machine::Machine;
 use super::world::{Point, SimWorld, Snapshot};
-use crate::driver::{self, Halt, Outcome};
+use crate::driver::{self, Halt, Outcome, Request};
 use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -32,6 +32,8 @@ pub enum End {
 #[derive(Debug, Clone)]
 pub struct Story {
     setting: Rc<Setting>,
+    /// What is asked of the driver in the runs to come.
+    pub request: Request,
     /// The machine.
     pub machine: Machine,
     /// The checks.
@@ -61,6 +63,7 @@ impl Story {
     pub fn new(setting: &Rc<Setting>, bug: Option<Bug>) -> Story {
         Story {
             setting: setting.clone(),
+            request: setting.request.clone(),
             machine: Machine::new(setting),
             checks: Checks::default(),
             runs: 0,
@@ -84,7 +87,7 @@ impl Story {
         world.trace.set(self.trace);
         world.snapshots = self.recording.then(Vec::new);
         world.lines = self.lines.take().map(RefCell::new);
-        let request = self.setting.request.clone();
+        let request = self.request.clone();
         let end = {
             let future = pin!(driver::run(&mut world, &request));
             let mut future = future;
