@@ -171,17 +171,20 @@ pub struct PlanArgs {
     /// As a graph for Graphviz
     #[arg(long)]
     pub dot: bool,
+    /// An image of a disk: also show what would be decided about it; it is only read
+    #[arg(long, value_name = "FILE", group = "described", conflicts_with_all = ["disk_size", "dot"])]
+    pub image: Option<Utf8PathBuf>,
     /// Size of a disk that is only described, in bytes or as 64G
-    #[arg(long, value_name = "SIZE", value_parser = plan::disk_size)]
+    #[arg(long, value_name = "SIZE", value_parser = plan::disk_size, group = "described")]
     pub disk_size: Option<u64>,
     /// Serial number of that disk
-    #[arg(long, value_name = "SERIAL", requires = "disk_size")]
+    #[arg(long, value_name = "SERIAL", requires = "described")]
     pub disk_serial: Option<String>,
     /// World Wide Name of that disk
-    #[arg(long, value_name = "WWN", requires = "disk_size")]
+    #[arg(long, value_name = "WWN", requires = "described")]
     pub disk_wwn: Option<String>,
     /// Bytes of a logical sector of that disk: 512 or 4096
-    #[arg(long, value_name = "BYTES", requires = "disk_size", default_value_t = 512)]
+    #[arg(long, value_name = "BYTES", requires = "described", default_value_t = 512)]
     pub sector_bytes: u32,
 }
 

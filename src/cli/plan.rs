@@ -6,8 +6,11 @@
 use super::{Failure, PlanArgs, config_path, disks, words};
 use crate::config::{Config, Overrides};
 use crate::exit::Exit;
+use crate::real::disk::image;
+use camino::Utf8Path;
 use landfall_states::anchored::{Container, EncryptVolumes};
 use landfall_states::bootable::ProvisionSecrets;
+use landfall_states::checkpoint::Record;
 use landfall_states::cloned::RealiseSystem;
 use landfall_states::encrypted::{FormatVolumes, Target};
 use landfall_states::formatted::CloneConfiguration;
@@ -18,6 +21,7 @@ use landfall_states::plan::{DiskIdentity, Machine, Plan, Reference, Role, System
 use landfall_states::planned::Planned;
 use landfall_states::provisioned::Land;
 use landfall_states::realised::InstallSystem;
+use landfall_states::recovery::{Decision, Situation, decide};
 use landfall_states::{Phase, Step};
 use serde::Serialize;
 use std::io::Write;
@@ -55,6 +59,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         config,
         json,
         dot,
+        image,
         disk_size,
         disk_serial,
         disk_wwn,
@@ -62,15 +67,23 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
     } = args;
     let overrides = Overrides::from_environment()?;
     let config = Config::read_with(&config_path(config)?, &overrides)?;
-    let disk = match disk_size {
-        Some(size_bytes) => DiskIdentity {
-            wwn: disk_wwn.clone(),
-            serial: disk_serial.clone(),
-            path: None,
-            size_bytes: *size_bytes,
-            sector_bytes: *sector_bytes,
-        },
-        None => disks::chosen(&config, &overrides)?,
+    let described = |size_bytes: u64| DiskIdentity {
+        wwn: disk_wwn.clone(),
+        serial: disk_serial.clone(),
+        path: None,
+        size_bytes,
+        sector_bytes: *sector_bytes,
+    };
+    let disk = match (image, disk_size) {
+        (Some(image), _) if !image.exists() => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("--image {image}: there is no such file or device"),
+            ));
+        }
+        (Some(image), _) => described(image::size(image)?),
+        (None, Some(size_bytes)) => described(*size_bytes),
+        (None, None) => disks::chosen(&config, &overrides)?,
     };
     let plan = Plan::derive(
         &config.host,
@@ -85,13 +98,20 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
             format!("no plan: {e}\n    fix: name another disk, or change the layout"),
         )
     })?;
+    let decided = match image {
+        Some(image) => Some(Decided::about(image, &config, &plan)?),
+        None => None,
+    };
     let steps = steps(&plan)?;
     if *json {
-        print_json(&plan, &steps, out)?;
+        print_json(&plan, &steps, decided.as_ref(), out)?;
     } else if *dot {
         print_dot(&plan, &steps, out)?;
     } else {
         print_text(&plan, &steps, out)?;
+        if let Some(decided) = &decided {
+            decided.print(out)?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -300,13 +320,101 @@ pub fn print_text(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::
     Ok(())
 }
 
-fn print_json(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::io::Result<()> {
+/// What a run would decide about an image, were it the disk.
+#[derive(Debug, Serialize)]
+struct Decided {
+    /// `begin`, `continue`, `landed` or `stop`.
+    decision: &'static str,
+    /// The recovery rules that say so.
+    rules: Vec<u8>,
+    /// For a person.
+    why: String,
+    /// What the believed checkpoint claims.
+    claimed: Option<Phase>,
+    /// Its sequence number.
+    sequence: Option<u64>,
+    /// What is on the image, one line each.
+    contents: Vec<String>,
+}
+
+impl Decided {
+    fn about(image: &Utf8Path, config: &Config, plan: &Plan) -> Result<Decided, Failure> {
+        let (evidence, contents) = image::look(image, &plan.disk, config)?;
+        let decision = decide(&Situation {
+            host: &plan.host,
+            layout: &plan.layout,
+            payload: &plan.payload,
+            reinstall: config.reinstall,
+            asked_anew: false,
+            disks: &[evidence],
+            choice: &Ok(plan.disk.clone()),
+            named: false,
+            tmpfs: None,
+        });
+        let rules = decision.rules().iter().map(|rule| rule.number()).collect();
+        let (decision, why, record) = match decision {
+            Decision::Begin(course) => ("begin", course.why, course.believed.map(|b| b.record)),
+            Decision::Continue(course) => ("continue", course.why, course.believed.map(|b| b.record)),
+            Decision::Landed { record, why } => ("landed", why, Some(*record)),
+            Decision::Stop { rule: _, fault } => ("stop", fault.to_string(), None),
+        };
+        Ok(Decided {
+            decision,
+            rules,
+            why,
+            claimed: record.as_ref().map(Record::phase),
+            sequence: record.as_ref().map(|r| r.sequence),
+            contents,
+        })
+    }
+
+    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let Decided {
+            decision,
+            rules,
+            why,
+            claimed,
+            sequence,
+            contents,
+        } = self;
+        writeln!(out, "\nimage")?;
+        for line in contents {
+            writeln!(out, "  {line}")?;
+        }
+        if let (Some(claimed), Some(sequence)) = (claimed, sequence) {
+            writeln!(out, "  believed: checkpoint {sequence}, {claimed}")?;
+        }
+        let rules: Vec<String> = rules.iter().map(|rule| format!("rule {rule}")).collect();
+        let by = if rules.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", rules.join(", "))
+        };
+        writeln!(out, "  decision: {decision}{by}: {why}")
+    }
+}
+
+fn print_json(
+    plan: &Plan,
+    steps: &[StepText],
+    decision: Option<&Decided>,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     #[derive(Serialize)]
-    struct Both<'a> {
+    struct All<'a> {
         plan: &'a Plan,
         steps: &'a [StepText],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        decision: Option<&'a Decided>,
     }
-    serde_json::to_writer_pretty(&mut *out, &Both { plan, steps })?;
+    serde_json::to_writer_pretty(
+        &mut *out,
+        &All {
+            plan,
+            steps,
+            decision,
+        },
+    )?;
     writeln!(out)
 }
 

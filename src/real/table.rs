@@ -42,7 +42,7 @@ impl Real {
         let machine = gather::machine(held.sysfs(), &self.reporter, &self.stop).await?;
         let contents = {
             let (mut file, block, plan) = (held.file()?, block.clone(), self.plan.clone());
-            tokio::task::spawn_blocking(move || gather::contents(&mut file, &block, plan.as_ref()))
+            tokio::task::spawn_blocking(move || gather::contents(&mut file, &block.identity, plan.as_ref()))
                 .await
                 .map_err(|e| io_fault(held.what(), "look at it", &io::Error::other(e)))?
                 .map_err(|e| io_fault(held.what(), "read it", &e))?

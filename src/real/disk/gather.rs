@@ -17,7 +17,7 @@ use crate::real::slots::{self, Slots};
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
-use landfall_states::plan::{Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
+use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
 use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -255,11 +255,11 @@ mod loop_ioctl {
 }
 
 /// Looks at what is on an open disk. `plan`: whose install's slots are worth a long search.
-pub fn contents(file: &mut File, block: &Block, plan: Option<&Plan>) -> io::Result<Contents> {
+pub fn contents(file: &mut File, disk: &DiskIdentity, plan: Option<&Plan>) -> io::Result<Contents> {
     forget_cache(file)?;
-    let sector = u64::from(block.identity.sector_bytes).max(512);
-    let size = block.identity.size_bytes;
-    let on_disk = gpt::read(file, block.identity.sector_bytes)?;
+    let sector = u64::from(disk.sector_bytes).max(512);
+    let size = disk.size_bytes;
+    let on_disk = gpt::read(file, disk.sector_bytes)?;
     // Old partitions as well: by place, with the number and name of the first table that has them.
     let mut places: BTreeMap<u64, (u32, u64, String, bool)> = BTreeMap::new();
     for table in [&on_disk.primary, &on_disk.backup]
@@ -399,11 +399,16 @@ fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
         Utf8Path::new(&block.device()),
         OFlag::O_RDONLY | OFlag::O_NONBLOCK,
     )?;
-    let table = gpt::read(&mut file, block.identity.sector_bytes)?;
+    of_any(&mut file, &block.identity, plans)
+}
+
+/// Looks at what is on an open disk that may carry an install of any of these plans.
+pub fn of_any(file: &mut File, disk: &DiskIdentity, plans: &[Plan]) -> io::Result<Contents> {
+    let table = gpt::read(file, disk.sector_bytes)?;
     let plan = plans
         .iter()
         .find(|p| table.table().is_some_and(|t| t.disk_guid == p.table.disk_guid));
-    contents(&mut file, block, plan)
+    contents(file, disk, plan)
 }
 
 fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {

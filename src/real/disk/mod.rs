@@ -6,6 +6,7 @@
 //! | `proc`, `lsblk`, `efi`, `signature` | formats: pure parsers |
 //! | `sysfs` | block devices as the kernel shows them, and their identity |
 //! | `gather` | looking at all of it, bounded, without writing |
+//! | `image` | the same for an image of a disk |
 //! | `usage` | who uses a disk: pure |
 //! | `select` | which disk: pure |
 //! | `held` | the confirmed disk, open and locked |
@@ -15,6 +16,7 @@
 pub mod efi;
 pub mod gather;
 pub mod held;
+pub mod image;
 pub mod lsblk;
 pub mod own_plan;
 pub mod proc;

@@ -106,6 +106,8 @@ pub struct Kit {
     pub repository: Repository,
     /// The payload, for sticks of a scenario's own.
     pub payload: PathBuf,
+    /// landfall itself, as it runs on this computer.
+    pub program: PathBuf,
 }
 
 impl Kit {
@@ -152,6 +154,7 @@ impl Kit {
             systems,
             repository,
             payload,
+            program,
         })
     }
 

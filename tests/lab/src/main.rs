@@ -6,6 +6,7 @@ mod agent;
 mod cache;
 mod closure;
 mod command;
+mod conformance;
 mod console;
 mod demo;
 mod disk;
@@ -58,6 +59,8 @@ enum Verb {
         #[arg(long)]
         quick: bool,
     },
+    /// Every crash state of a recorded install, subsets of unflushed writes among them, judged by landfall; some landed from
+    Conformance(conformance::Arguments),
     /// What an install costs: memory, checkpoint writes, processor time to the first question
     Measure,
     /// Show promises of landfall's in a machine: by name, or --all
@@ -88,6 +91,7 @@ fn main() -> Result<ExitCode> {
         }
         Verb::Shell(arguments) => shell::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Measure => measure::run(),
+        Verb::Conformance(arguments) => conformance::run(&arguments),
         Verb::Demo => demo::run(),
         Verb::Test { quick } => test::run(quick),
         Verb::Scenario { names, all, list } => {

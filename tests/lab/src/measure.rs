@@ -4,6 +4,7 @@
 //! Absent: comparisons of time with other installers; a machine that emulates its processor cannot tell them.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -16,6 +17,8 @@ use crate::slots;
 /// Store paths of the closure that memory is measured with.
 const PATHS: u32 = 2_000;
 const RSS_KIB_MAX: u64 = 32 << 10;
+/// An emulated processor takes its time over so many paths.
+const COPY_LIMIT: Duration = Duration::from_secs(2_400);
 
 /// Runs the subcommand.
 pub fn run() -> Result<ExitCode> {
@@ -49,10 +52,10 @@ pub fn run() -> Result<ExitCode> {
     // The kernel keeps the high-water mark; the last look before the end is close enough to it, since it only grows.
     let watched = format!(
         "export PATH={PATH}; landfall --verbose install --config {CONFIG} --progress plain >/run/lab/out 2>&1 & p=$!; \
-         while kill -0 $p 2>/dev/null; do grep VmHWM /proc/$p/status >>/run/lab/rss; sleep 0.2; done; wait $p; \
+         while kill -0 $p 2>/dev/null; do grep VmHWM /proc/$p/status >>/run/lab/rss; sleep 1; done; wait $p; \
          s=$?; tail -1 /run/lab/rss; exit $s"
     );
-    let ran = machine.run(&watched, RUN_LIMIT)?;
+    let ran = machine.run(&watched, COPY_LIMIT)?;
     ensure!(
         ran.status == 0,
         "landfall ended with {}: {}",

@@ -1,0 +1,476 @@
+//! `cargo lab conformance`: every crash state of a recorded install, judged by landfall itself. Law: the recording is
+//! QEMU's, of a real kernel and real tools; a crash state is what a disk may hold that lost its power there, by the rules of
+//! a volatile write cache: everything up to the last flush, and any part of what came after it. What is claimed of a state
+//! is claimed by landfall's own reading of it (`landfall plan --image`), never by a model.
+//!
+//! A machine whose QEMU is killed shows only prefixes; this shows the subsets as well. Absent: the states themselves being
+//! landed from, but for a sample of them, which are put into a machine.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
+use serde::Deserialize;
+
+use crate::command::Program;
+use crate::disk::{self, LogEntry, SECTOR};
+use crate::install::{Install, say};
+use crate::kit::{Kit, Layout, Mode, TARGET_BYTES, TARGET_SERIAL};
+use crate::slots::{self, SLOT_BYTES};
+
+/// Up to so many unflushed writes, every subset of them is tried.
+const EXHAUSTED_MAX: usize = 5;
+/// Above that, so many subsets by the toss of a seeded coin, beside every prefix, every single write and every single loss.
+const TOSSED: u64 = 8;
+/// Of an epoch with more writes that matter than this, only so many prefixes and losses are tried, evenly spread.
+const SPREAD_MAX: usize = 24;
+/// How much of a partition's beginning decides what landfall takes it for: LUKS2's headers and key slots, superblocks.
+const HEAD_BYTES: u64 = 16 << 20;
+/// How much of the ESP: its FATs, its directories and the slots, which are its first files.
+const ESP_BYTES: u64 = 64 << 20;
+const SEED: u64 = 0x6c61_6e64_6661_6c6c;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Only this layout: plain, swap, luks, luks-swap
+    #[arg(long)]
+    layout: Option<String>,
+    /// How many crash states are landed from in a machine, for each layout
+    #[arg(long, default_value_t = 3)]
+    land: usize,
+}
+
+/// What landfall makes of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Verdict {
+    /// `begin`, `continue`, `landed` or `stop`.
+    decision: String,
+    rules: Vec<u8>,
+    why: String,
+    claimed: Option<String>,
+    sequence: Option<u64>,
+    contents: Vec<String>,
+}
+
+/// A crash state: the flushes that were done, and which of the writes behind the last one are there.
+#[derive(Debug, Clone)]
+struct Crash {
+    epoch: usize,
+    kept: Vec<Kept>,
+}
+
+/// A write that is there, as far as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kept {
+    entry: usize,
+    bytes: u64,
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let kit = Kit::open()?;
+    let mut failed = 0;
+    let mut ran = 0;
+    for layout in Layout::ALL {
+        let wanted = arguments
+            .layout
+            .as_deref()
+            .map_or(matches!(layout, Layout::Plain | Layout::LuksSwap), |name| {
+                name == layout.host()
+            });
+        if !wanted {
+            continue;
+        }
+        ran += 1;
+        if let Err(error) = conforms(&kit, layout, arguments.land) {
+            eprintln!("layout {} … FAILED\n{error:?}", layout.host());
+            failed += 1;
+        }
+    }
+    ensure!(ran > 0, "no such layout; there are: plain, swap, luks, luks-swap");
+    println!("conformance: {} passed, {failed} failed", ran - failed);
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn conforms(kit: &Kit, layout: Layout, land: usize) -> Result<()> {
+    let name = format!("conformance-{}", layout.host());
+    let mut install = Install::new(kit, &name, layout, Mode::Prebuilt)?.stay();
+    let log = install.spec.folder.join("writes.log");
+    install.spec.disks[0].write_log = Some(log.clone());
+    let machine = install.start()?;
+    install.land(&machine, "install")?;
+    machine.cut_power()?;
+    install.spec.disks[0].write_log = None;
+
+    let mut replay = Replay::open(&install, log)?;
+    say(&format!(
+        "{}: {} writes, {} flushes recorded; {} epochs with writes that decide",
+        layout.host(),
+        replay.entries.iter().filter(|e| e.is_write()).count(),
+        replay.entries.iter().filter(|e| e.is_flush()).count(),
+        replay.epochs.iter().filter(|e| !e.decisive.is_empty()).count(),
+    ));
+    let samples = replay.judge_all(kit, &install)?;
+    replay.finish(&install)?;
+    for (index, crash) in spread(&samples, land).into_iter().enumerate() {
+        land_from(kit, layout, &install, &replay, &crash, index)?;
+    }
+    Ok(())
+}
+
+/// A recording, and an image that is brought to one crash state after another.
+struct Replay {
+    entries: Vec<LogEntry>,
+    log: fs::File,
+    image: PathBuf,
+    file: fs::File,
+    epochs: Vec<Epoch>,
+}
+
+/// The writes between two flushes.
+#[derive(Debug, Default)]
+struct Epoch {
+    /// All of them: indices of entries.
+    all: Vec<usize>,
+    /// Those that decide what the disk is taken for.
+    decisive: Vec<usize>,
+    /// The highest sequence number that a flush had made durable when it began.
+    acknowledged: u64,
+}
+
+impl Replay {
+    fn open(install: &Install<'_>, log: PathBuf) -> Result<Replay> {
+        let entries = disk::write_log(&log)?;
+        let partitions = disk::partitions(&install.image)?;
+        let places: Vec<u64> = slots::find(&install.image)?
+            .into_iter()
+            .map(|(at, _)| at)
+            .collect();
+        ensure!(places.len() == 2, "there are {} slots", places.len());
+        let mut decisive = vec![(0, 1 << 20), (TARGET_BYTES - (1 << 20), TARGET_BYTES)];
+        for partition in &partitions {
+            let head = if partition.number == 1 {
+                ESP_BYTES
+            } else {
+                HEAD_BYTES
+            };
+            decisive.push((partition.start, partition.start + head.min(partition.size)));
+        }
+        let log = fs::File::open(log)?;
+        let mut epochs = vec![Epoch::default()];
+        let mut issued = 0;
+        for (index, entry) in entries.iter().enumerate() {
+            if entry.is_flush() {
+                epochs.push(Epoch {
+                    acknowledged: issued,
+                    ..Epoch::default()
+                });
+            }
+            let Some(epoch) = epochs.last_mut().filter(|_| entry.length > 0) else {
+                continue;
+            };
+            epoch.all.push(index);
+            if decisive
+                .iter()
+                .any(|(from, to)| entry.start < *to && entry.start + entry.length > *from)
+            {
+                epoch.decisive.push(index);
+            }
+            if entry.is_write() && places.contains(&entry.start) {
+                issued = issued.max(sequence(&log, entry)?);
+            }
+        }
+        let image = install.spec.folder.join("replay.raw");
+        disk::create(&image, TARGET_BYTES)?;
+        let file = fs::OpenOptions::new().read(true).write(true).open(&image)?;
+        Ok(Replay {
+            entries,
+            log,
+            image,
+            file,
+            epochs,
+        })
+    }
+
+    /// Every crash state, in order; returns those worth landing from.
+    fn judge_all(&mut self, kit: &Kit, install: &Install<'_>) -> Result<Vec<Crash>> {
+        let config = install.spec.folder.join("install.ron");
+        fs::write(
+            &config,
+            kit.configuration(install.layout, &install.mode, &install.more)?,
+        )?;
+        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+        let mut samples = Vec::new();
+        let (mut states, mut controls) = (0_u64, 0_u64);
+        for number in 0..self.epochs.len() {
+            let acknowledged_next = self.epochs.get(number + 1).map_or(0, |next| next.acknowledged);
+            for kept in self.variants(number) {
+                let crash = Crash { epoch: number, kept };
+                let undo = self.apply(&crash.kept)?;
+                let verdict = self
+                    .verdict(kit, &config)
+                    .with_context(|| self.describe(&crash))?;
+                self.check(&crash, &verdict)
+                    .with_context(|| format!("{}: {verdict:#?}", self.describe(&crash)))?;
+                self.restore(undo)?;
+                states += 1;
+                // The control: had the flush that ends this epoch been left out, the check would have seen it.
+                if crash.kept.is_empty() && acknowledged_next > self.epochs[number].acknowledged {
+                    ensure!(
+                        verdict.sequence.unwrap_or(0) < acknowledged_next,
+                        "checkpoint {acknowledged_next} is believed before it is written"
+                    );
+                    controls += 1;
+                }
+                let what = format!(
+                    "{} {}",
+                    verdict.decision,
+                    verdict.claimed.as_deref().unwrap_or("-")
+                );
+                let count = seen.entry(what).or_default();
+                *count += 1;
+                // The first state of each kind that is no mere prefix.
+                if *count == 1 || (crash.kept.len() > 1 && *count == 7) {
+                    samples.push(crash);
+                }
+            }
+            let all: Vec<Kept> = self.epochs[number]
+                .all
+                .iter()
+                .map(|entry| self.whole(*entry))
+                .collect();
+            self.apply(&all)?;
+        }
+        for (what, count) in &seen {
+            say(&format!("{count:>6} states: {what}"));
+        }
+        say(&format!(
+            "{states} crash states judged; none believed less than was acknowledged. Without their last flush, {controls} would have"
+        ));
+        ensure!(controls > 0, "no flush of a checkpoint was recorded");
+        ensure!(
+            seen.keys().any(|k| k.starts_with("landed")) && seen.keys().any(|k| k.starts_with("begin")),
+            "the recording does not reach from the beginning to the end: {seen:?}"
+        );
+        Ok(samples)
+    }
+
+    /// What must hold of every crash state.
+    fn check(&self, crash: &Crash, verdict: &Verdict) -> Result<()> {
+        let acknowledged = self.epochs[crash.epoch].acknowledged;
+        ensure!(verdict.decision != "stop", "landfall would not go on");
+        ensure!(
+            acknowledged == 0 || verdict.decision != "begin",
+            "checkpoint {acknowledged} was acknowledged, and landfall would begin anew"
+        );
+        ensure!(
+            verdict.sequence.unwrap_or(0) >= acknowledged,
+            "checkpoint {acknowledged} was acknowledged and is not believed"
+        );
+        Ok(())
+    }
+
+    /// The subsets of an epoch's decisive writes that are tried.
+    fn variants(&self, number: usize) -> Vec<Vec<Kept>> {
+        let writes: Vec<Kept> = self.epochs[number]
+            .decisive
+            .iter()
+            .map(|e| self.whole(*e))
+            .collect();
+        let mut variants: Vec<Vec<Kept>> = vec![vec![]];
+        if writes.len() <= EXHAUSTED_MAX {
+            for mask in 1_u32..1 << writes.len() {
+                let kept = |(index, write): (usize, &Kept)| (mask >> index & 1 == 1).then_some(*write);
+                variants.push(writes.iter().enumerate().filter_map(kept).collect());
+            }
+        } else {
+            let places: Vec<usize> = spread(&(0..writes.len()).collect::<Vec<_>>(), SPREAD_MAX);
+            for &at in &places {
+                variants.push(writes[..=at].to_vec());
+                variants.push(vec![writes[at]]);
+                variants.push(writes.iter().copied().filter(|w| *w != writes[at]).collect());
+            }
+            for toss in 0..TOSSED {
+                let coin = |write: &Kept| mix(SEED ^ toss << 48 ^ write.entry as u64) & 1 == 1;
+                variants.push(writes.iter().copied().filter(coin).collect());
+            }
+        }
+        // A slot's write may be torn at any sector.
+        for (at, write) in writes.iter().enumerate() {
+            if write.bytes == SLOT_BYTES as u64 {
+                for sectors in 1..write.bytes / SECTOR {
+                    let mut torn = writes[..=at].to_vec();
+                    torn[at].bytes = sectors * SECTOR;
+                    variants.push(torn);
+                }
+            }
+        }
+        variants
+    }
+
+    fn whole(&self, entry: usize) -> Kept {
+        Kept {
+            entry,
+            bytes: self.entries[entry].length,
+        }
+    }
+
+    /// Puts writes on the image, in order; returns what was there before.
+    fn apply(&self, kept: &[Kept]) -> Result<Vec<(u64, Vec<u8>)>> {
+        let mut undo = Vec::new();
+        for Kept { entry, bytes } in kept {
+            let entry = self.entries[*entry];
+            let size = usize::try_from(*bytes)?;
+            // A discard's contents may be anything; this disk gives zeros.
+            let mut new = vec![0; size];
+            if entry.is_write() {
+                self.log.file().read_exact_at(&mut new, entry.data)?;
+            }
+            let mut old = vec![0; size];
+            self.file.file().read_exact_at(&mut old, entry.start)?;
+            if old != new {
+                self.file.file().write_all_at(&new, entry.start)?;
+                undo.push((entry.start, old));
+            }
+        }
+        Ok(undo)
+    }
+
+    fn restore(&self, undo: Vec<(u64, Vec<u8>)>) -> Result<()> {
+        for (at, old) in undo.into_iter().rev() {
+            self.file.file().write_all_at(&old, at)?;
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, kit: &Kit, config: &std::path::Path) -> Result<Verdict> {
+        let output = Program::new(&kit.program)
+            .args(["plan", "--json", "--disk-serial", TARGET_SERIAL, "--config"])
+            .arg(config)
+            .arg("--image")
+            .arg(&self.image)
+            .run()?;
+        #[derive(Deserialize)]
+        struct Whole {
+            decision: Verdict,
+        }
+        let text = output.text();
+        let whole: Whole = serde_json::from_str(&text).with_context(|| format!("not a decision: {text}"))?;
+        Ok(whole.decision)
+    }
+
+    fn describe(&self, crash: &Crash) -> String {
+        let kept: Vec<String> = crash
+            .kept
+            .iter()
+            .map(|k| {
+                let LogEntry { start, length, .. } = self.entries[k.entry];
+                format!("{}: {}+{} of {length}", k.entry, start, k.bytes)
+            })
+            .collect();
+        format!(
+            "crash state behind flush {}, with {} of {} writes ({})",
+            crash.epoch,
+            crash.kept.len(),
+            self.epochs[crash.epoch].all.len(),
+            kept.join(", ")
+        )
+    }
+
+    /// The control: the whole recording is the disk that the machine left.
+    fn finish(&self, install: &Install<'_>) -> Result<()> {
+        let (replayed, left) = (disk::sha256(&self.image)?, disk::sha256(&install.image)?);
+        ensure!(
+            replayed == left,
+            "the recording, replayed, is not the disk that was recorded"
+        );
+        Ok(())
+    }
+
+    /// The image of a crash state, made anew.
+    fn image_of(&self, crash: &Crash, image: &std::path::Path) -> Result<()> {
+        disk::create(image, TARGET_BYTES)?;
+        let file = fs::OpenOptions::new().read(true).write(true).open(image)?;
+        let other = Replay {
+            entries: self.entries.clone(),
+            log: fs::File::open(self.log.path())?,
+            image: image.to_owned(),
+            file,
+            epochs: vec![],
+        };
+        for epoch in &self.epochs[..crash.epoch] {
+            let all: Vec<Kept> = epoch.all.iter().map(|entry| self.whole(*entry)).collect();
+            other.apply(&all)?;
+        }
+        other.apply(&crash.kept)?;
+        Ok(())
+    }
+}
+
+/// Puts a crash state into a machine: landfall lands from it, and it boots.
+fn land_from(
+    kit: &Kit,
+    layout: Layout,
+    recorded: &Install<'_>,
+    replay: &Replay,
+    crash: &Crash,
+    index: usize,
+) -> Result<()> {
+    let what = replay.describe(crash);
+    let name = format!("conformance-{}-{index}", layout.host());
+    let install = Install::new(kit, &name, layout, Mode::Prebuilt)?.stay();
+    fs::remove_file(&install.image)?;
+    replay.image_of(crash, &install.image)?;
+    let machine = install.start()?;
+    let ran = install.run(&machine, "install")?;
+    match ran.status {
+        0 => {}
+        10 => say("landed already"),
+        other => bail!("{what}: landfall ended with {other}:\n{}", ran.output),
+    }
+    machine.cut_power()?;
+    ensure!(
+        disk::identities(&install.image)? == disk::identities(&recorded.image)?,
+        "{what}: another disk came of it"
+    );
+    install.boot().with_context(|| what.clone())?;
+    say(&format!("landed and booted from the {what}"));
+    Ok(fs::remove_dir_all(&install.spec.folder)?)
+}
+
+/// The sequence number in a slot that was written.
+fn sequence(log: &fs::File, entry: &LogEntry) -> Result<u64> {
+    let mut head = [0; 80];
+    log.file().read_exact_at(&mut head, entry.data)?;
+    let text = String::from_utf8_lossy(&head);
+    Ok(text
+        .split_once(" seq=")
+        .and_then(|(_, rest)| rest.get(..20)?.parse().ok())
+        // The allocation fills a slot with line feeds.
+        .unwrap_or(0))
+}
+
+/// So many of a list, evenly spread, its ends among them.
+fn spread<T: Clone>(list: &[T], count: usize) -> Vec<T> {
+    if list.len() <= count {
+        return list.to_vec();
+    }
+    let last = list.len() - 1;
+    (0..count)
+        .map(|index| list[index * last / count.saturating_sub(1).max(1)].clone())
+        .collect()
+}
+
+/// The finalizer of SplitMix64.
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
