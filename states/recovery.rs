@@ -243,9 +243,10 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
             }
             named
         }
-        ([one], _) => *one,
+        // Whoever named a disk meant no other one, whatever the others carry.
+        ([one], _) if !situation.named => *one,
         ([], Some(chosen)) => chosen,
-        ([], None) => {
+        (carriers, None) if carriers.is_empty() || situation.named => {
             let fault = situation.choice.clone().err().unwrap_or_else(|| {
                 Fault::unsafe_(
                     "disk",
