@@ -50,7 +50,7 @@ pub enum Bug {
     HoldUnflushed,
     /// A target that a killed run left mounted is looked at before it is written out.
     TakeOverUnsynced,
-    /// Looking for a former install mounts its ESP for writing.
+    /// Looking at a former install that has landed mounts its ESP for writing.
     SurveyWrites,
     /// One look fails for ever.
     NeverSettles,
@@ -108,11 +108,19 @@ pub enum Bug {
     SkipLock,
     /// A resume leaves a file of its own.
     Leftover,
+    /// Old signatures are wiped while the question is open.
+    EraseWhileAsking,
+    /// The backup copy of the table is called damaged as long as there is no ESP.
+    RewriteEarly,
+    /// A root that is finished is taken for one in the making when no record says that it is finished.
+    FormatEarly,
+    /// The ESP is found by its label below the held disk.
+    LabelBelow,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 50] = [
+    pub const ALL: [(Bug, Invariant); 54] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -163,5 +171,9 @@ impl Bug {
         (Bug::ForkIsFresh, Invariant::SlotsPermitNothing),
         (Bug::SkipLock, Invariant::OneWriter),
         (Bug::Leftover, Invariant::SameEnd),
+        (Bug::EraseWhileAsking, Invariant::ConsentFirst),
+        (Bug::RewriteEarly, Invariant::TableOnce),
+        (Bug::FormatEarly, Invariant::FormatOnce),
+        (Bug::LabelBelow, Invariant::ByIdentity),
     ];
 }

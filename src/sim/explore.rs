@@ -216,11 +216,15 @@ impl<'h> Explorer<'h> {
             let keeps = match moment {
                 // A power cut after all parts keeps any subset of them, and tears any: that covers every moment before.
                 Moment::During(_) => vec![],
-                Moment::Before | Moment::After => Keep::options(
-                    machine.disks[machine.target(self.harness.setting())]
-                        .pending()
-                        .len(),
-                ),
+                Moment::Before | Moment::After => {
+                    let target = machine.target(self.harness.setting());
+                    let pending = machine.disks[target].pending().len();
+                    if before.0.is_empty() {
+                        Keep::subsets(pending)
+                    } else {
+                        Keep::options(pending)
+                    }
+                }
             };
             for death in std::iter::once(Death::Kill).chain(keeps.into_iter().map(Death::Cut)) {
                 let what = match moment {

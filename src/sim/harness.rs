@@ -74,6 +74,8 @@ impl Harness {
     /// The same with a planted bug; the reference stays that of the run without.
     pub fn with(mut self, bug: Bug) -> Harness {
         self.bug = Some(bug);
+        let (run, _) = self.story().run(&Schedule::default());
+        self.points = run.points;
         self
     }
 
@@ -336,6 +338,7 @@ impl Harness {
                 ),
             });
         }
+        first.breaches = self.watched(first.breaches);
         first
     }
 }

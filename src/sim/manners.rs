@@ -4,7 +4,7 @@
 
 use super::bugs::Bug;
 use super::case::{Before, Consenter, sectors};
-use super::disk::{Fs, Held, Key, mix};
+use super::disk::{Fs, Held, Key, Region, mix};
 use super::faults::fault;
 use super::world::{Act, SimWorld};
 use crate::event::Event;
@@ -85,7 +85,7 @@ impl Media for SimWorld {
 impl World for SimWorld {
     async fn survey(&mut self) -> Result<Survey, Fault> {
         self.act("survey", Act::Look).await?;
-        if self.has(Bug::SurveyWrites) {
+        if self.has(Bug::SurveyWrites) && self.recorded() == Some(Phase::Landed) {
             let fat = Key::File(Fs::Esp, "dirty");
             self.act("mount", Act::Write(Held::Mount(Fs::Esp), vec![(fat, None)]))
                 .await?;
@@ -154,9 +154,14 @@ impl World for SimWorld {
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
         self.act("ask", Act::Look).await?;
         self.asked = true;
+        if self.has(Bug::EraseWhileAsking) && !self.disk().has_table(&self.setting.plan.table) {
+            self.identify().await?;
+            let wipe = vec![(Key::Header(Region::Root), None)];
+            self.act("wipe", Act::Write(Held::Device, wipe)).await?;
+        }
         let disk = &self.machine.disks[self.target()];
         self.checks.borrow_mut().asked(&self.setting, disk, erasure);
-        if self.has(Bug::ConsentFromRecord) && self.run > 0 {
+        if self.has(Bug::ConsentFromRecord) && self.run > 0 && self.machine.tmpfs.is_some() {
             return Ok(Consent::to(erasure, ConsentBy::Person));
         }
         let by = match self.setting.case.consenter {

@@ -132,6 +132,8 @@ impl SimWorld {
                 .iter()
                 .position(|d| d.header(region).is_some_and(|h| h.label == label));
             (labelled.unwrap_or(self.target()), Found::ByLabel)
+        } else if self.has(Bug::LabelBelow) {
+            (self.target(), Found::ByLabel)
         } else if self.has(Bug::FirstDisk) {
             (0, Found::ByIdentity)
         } else {
@@ -240,7 +242,10 @@ impl Script for PartitionDisk {
             (GptCopy::Absent, GptCopy::Absent)
         } else if world.has(Bug::RewritePrimary) && world.run > 0 {
             (GptCopy::Damaged("so it seems".into()), disk.copy(Key::Backup))
-        } else if world.has(Bug::RewriteTable) && world.run > 0 {
+        } else if world.run > 0
+            && (world.has(Bug::RewriteTable)
+                || (world.has(Bug::RewriteEarly) && disk.probe(Region::Esp) == Probe::Blank))
+        {
             (disk.copy(Key::Primary), GptCopy::Damaged("so it seems".into()))
         } else {
             (disk.copy(Key::Primary), disk.copy(Key::Backup))
@@ -436,7 +441,8 @@ impl Script for FormatVolumes {
         world.act("flush the volumes", Act::Flush).await?;
         let root = world.setting.root_region();
         let mut probe = world.disk().probe(root);
-        if world.has(Bug::FormatAgain)
+        let early = world.has(Bug::FormatEarly) && world.recorded() < Some(Phase::Formatted);
+        if (world.has(Bug::FormatAgain) || early)
             && world.run > 0
             && world.orders == 0
             && let Probe::Found(found) = &mut probe

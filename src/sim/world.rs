@@ -450,6 +450,15 @@ impl SimWorld {
         Ok(())
     }
 
+    /// The phase that the target's slots claim.
+    pub fn recorded(&self) -> Option<Phase> {
+        let slots = [self.disk().slot(0), self.disk().slot(1)];
+        match choose([slots[0].as_deref(), slots[1].as_deref()]) {
+            Choice::Believed { record, .. } => Some(record.phase()),
+            Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
+        }
+    }
+
     /// Both slots of a disk, as they are read raw: by the FAT's directory, or by their magic where there is no FAT.
     pub fn raw_slots(&self, disk: &Disk) -> [Option<Vec<u8>>; 2] {
         let has_esp = [Key::Primary, Key::Backup]
