@@ -362,6 +362,7 @@ fn rule_12_two_disks_need_a_name() {
         primary: GptCopy::Whole(plan.table.clone()),
         backup: GptCopy::Whole(plan.table),
         slots: [None, None],
+        slots_scanned: false,
     };
     let mut bench = Bench::new(vec![under_way(), other]);
     let (rule, fault) = stopped_by(bench.decide());

@@ -168,6 +168,10 @@ mod tests {
         path
     }
 
+    fn make_root(device: &Utf8Path) {
+        block_on(make_ext4(device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
+    }
+
     fn state(device: &Utf8Path, kind: &str) -> VolumeState {
         let volume = volume();
         block_on(probe(device, &Reporter::default(), &Stop::never()))
@@ -186,13 +190,7 @@ mod tests {
         let device = image(&dir, 160 << 20);
         assert_eq!(state(&device, "ext4"), VolumeState::Blank);
         for _ in 0..2 {
-            block_on(make_ext4(
-                &device,
-                &volume(),
-                &Reporter::default(),
-                &Stop::never(),
-            ))
-            .unwrap();
+            make_root(&device);
             assert_eq!(state(&device, "ext4"), VolumeState::Whole);
         }
     }
@@ -201,13 +199,7 @@ mod tests {
     fn the_commit_changes_superblocks_only() {
         let dir = tempfile::tempdir().unwrap();
         let device = image(&dir, 160 << 20);
-        block_on(make_ext4(
-            &device,
-            &volume(),
-            &Reporter::default(),
-            &Stop::never(),
-        ))
-        .unwrap();
+        make_root(&device);
         let whole = fs::read(&device).unwrap();
         let id = volume().provisional.to_string();
         let back = Program::new("tune2fs").args(["-U", &id, device.as_str()]);
@@ -239,13 +231,7 @@ mod tests {
         use std::io::Write;
         let dir = tempfile::tempdir().unwrap();
         let device = image(&dir, 160 << 20);
-        block_on(make_ext4(
-            &device,
-            &volume(),
-            &Reporter::default(),
-            &Stop::never(),
-        ))
-        .unwrap();
+        make_root(&device);
         let other = device.with_file_name("fat");
         fs::File::create(&other).unwrap().set_len(160 << 20).unwrap();
         let make = Program::new("mkfs.vfat").args(["-F", "32", other.as_str()]);
