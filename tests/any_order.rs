@@ -10,6 +10,7 @@ use landfall::sim::checks::state;
 use landfall::sim::disk::{Disk, Keep, Key, Value};
 use landfall::sim::faults::{Death, Schedule, Shot, What};
 use landfall::sim::harness::Harness;
+use landfall::sim::machine::partitions;
 use landfall::sim::story::{End, Story};
 use landfall_states::checkpoint::{Choice, choose};
 use landfall_states::plan::Reference;
@@ -129,7 +130,7 @@ impl World {
         }
         let table = Rc::new(table);
         let target = self.story.machine.target(&self.setting);
-        // Whoever edits it, after a kill, has his tool write it out.
+        // Whoever edits it has a tool that writes it out and tells the kernel.
         self.story.machine.disk_mut(target).flush();
         for key in [Key::Primary, Key::Backup] {
             self.story
@@ -137,6 +138,7 @@ impl World {
                 .disk_mut(target)
                 .put(key, Value::Table(table.clone()));
         }
+        self.story.machine.kernel = partitions(&table);
         self.model.edited = edit;
     }
 
