@@ -16,6 +16,7 @@ use landfall_states::checkpoint::{Choice, choose};
 use landfall_states::plan::Reference;
 use landfall_states::recovery::Rule;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What people and accidents do.
@@ -142,12 +143,11 @@ impl World {
         self.model.edited = edit;
     }
 
-    fn writes(&self) -> Vec<u64> {
-        self.story
-            .machine
-            .disks
-            .iter()
-            .map(|disk| disk.writes())
+    /// How often every disk was written, whatever its name is now.
+    fn writes(&self) -> BTreeMap<String, u64> {
+        let disks = self.story.machine.disks.iter();
+        disks
+            .map(|disk| (disk.identity.to_string(), disk.writes()))
             .collect()
     }
 
