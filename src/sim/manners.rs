@@ -142,12 +142,10 @@ impl World for SimWorld {
             self.act("wait for the lock", Act::Ram(|machine, _| machine.child = false))
                 .await?;
         }
-        if !self.has(Bug::HoldUnflushed) {
-            if self.machine.esp_mounted {
-                self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
-            }
-            self.act("flush the held disk", Act::Flush).await?;
+        if self.machine.esp_mounted {
+            self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
         }
+        self.act("flush the held disk", Act::Flush).await?;
         Ok(())
     }
 
