@@ -374,6 +374,20 @@ fn rule_12_two_disks_need_a_name() {
 }
 
 #[test]
+fn a_named_disk_that_is_not_there_is_not_replaced_by_another() {
+    let mut bench = Bench::new(vec![under_way()]);
+    bench.named = true;
+    let absent = Fault::needs_change("disk LF0009", "no disk has this name", "attach it");
+    for choice in [Err(absent.clone()), Ok(second("LF0009").0)] {
+        bench.choice = choice;
+        match bench.decide() {
+            Decision::Stop { rule: None, fault } => assert!(fault == absent || fault.what == "disk"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn an_install_under_way_wins_over_a_disk_that_was_only_found() {
     let (identity, _) = second("LF0002");
     let other = DiskEvidence {
