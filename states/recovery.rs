@@ -184,11 +184,13 @@ struct Carried {
 
 impl Carried {
     fn of(situation: &Situation<'_>, evidence: &DiskEvidence) -> Carried {
-        let guids: Vec<_> = [&evidence.primary, &evidence.backup]
+        let mut guids: Vec<_> = [&evidence.primary, &evidence.backup]
             .into_iter()
             .filter_map(|c| c.table())
             .map(|t| t.disk_guid)
             .collect();
+        // Both copies have the same one nearly always, and looking for its number is dear.
+        guids.dedup();
         let table_nonce = guids
             .iter()
             .filter_map(|guid| {
@@ -241,9 +243,10 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
             }
             named
         }
-        ([one], _) => *one,
+        // Whoever named a disk meant no other one, whatever the others carry.
+        ([one], _) if !situation.named => *one,
         ([], Some(chosen)) => chosen,
-        ([], None) => {
+        (carriers, None) if carriers.is_empty() || situation.named => {
             let fault = situation.choice.clone().err().unwrap_or_else(|| {
                 Fault::unsafe_(
                     "disk",

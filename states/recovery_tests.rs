@@ -362,6 +362,7 @@ fn rule_12_two_disks_need_a_name() {
         primary: GptCopy::Whole(plan.table.clone()),
         backup: GptCopy::Whole(plan.table),
         slots: [None, None],
+        slots_scanned: false,
     };
     let mut bench = Bench::new(vec![under_way(), other]);
     let (rule, fault) = stopped_by(bench.decide());
@@ -370,6 +371,20 @@ fn rule_12_two_disks_need_a_name() {
     bench.named = true;
     bench.choice = Ok(identity.clone());
     assert_eq!(course(bench.decide()).plan.disk, identity);
+}
+
+#[test]
+fn a_named_disk_that_is_not_there_is_not_replaced_by_another() {
+    let mut bench = Bench::new(vec![under_way()]);
+    bench.named = true;
+    let absent = Fault::needs_change("disk LF0009", "no disk has this name", "attach it");
+    for choice in [Err(absent.clone()), Ok(second("LF0009").0)] {
+        bench.choice = choice;
+        match bench.decide() {
+            Decision::Stop { rule: None, fault } => assert!(fault == absent || fault.what == "disk"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

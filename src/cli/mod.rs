@@ -11,6 +11,7 @@ pub mod plan;
 pub mod progress;
 pub mod reference;
 pub mod service;
+pub mod simulate;
 pub mod status;
 pub mod words;
 
@@ -18,6 +19,9 @@ use crate::clock::since_boot_ms;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::real::RUN_DIR;
+use crate::sim::case::Before;
+use crate::sim::faults::Schedule;
+use crate::sim::tally::Sort;
 use camino::Utf8PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use landfall_states::fault::Fault;
@@ -77,6 +81,12 @@ pub enum Command {
     Log(LogArgs),
     /// Check a configuration file
     Check(CheckArgs),
+    /// Try what this configuration survives, in a simulated world; touch nothing
+    ///
+    /// The driver that installs is run on disks in memory, and dies or fails at every point: every misfortune by itself, or
+    /// every pair. Each time the next runs have to bring the install to its end without losing anything. A failure prints
+    /// the command that tells it again; the exit code is 7 then.
+    Simulate(SimulateArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -210,6 +220,36 @@ pub struct CheckArgs {
     pub print: bool,
 }
 
+/// Arguments of `simulate`.
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How many misfortunes: 1, each by itself; 2, also every pair of deaths and every fault with a death after it
+    #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub exhaust: u8,
+    /// Which misfortunes, with commas between: kill, cut, transient, needs-change, permanent, hardware, lie, stop [default:
+    /// all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub faults: Vec<Sort>,
+    /// What the disk holds before: blank, foreign, or a finished install
+    #[arg(long, value_name = "WHAT", default_value = "foreign", value_parser = simulate::before)]
+    pub before: Before,
+    /// Up to four misfortunes a story, by chance; the same seed gives the same stories
+    #[arg(long, value_name = "N", conflicts_with = "exhaust")]
+    pub seed: Option<u64>,
+    /// How many stories by chance
+    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "seed")]
+    pub stories: u64,
+    /// Tell this one story, line by line, such as 0.17:after:cut=none
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed"])]
+    pub schedule: Option<Schedule>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
@@ -333,6 +373,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Disks(args) => disks::command(args, out),
         Command::Log(args) => log::command(args, run_dir, out),
         Command::Check(args) => check::command(args, out),
+        Command::Simulate(args) => simulate::command(args, out),
         Command::Completions { shell } => reference::completions(*shell, out),
         Command::Man { out: dir } => reference::man(dir.as_deref(), out),
     }

@@ -59,10 +59,13 @@ pub fn fault_of(what: impl Into<String>, why: String, error: &io::Error) -> Faul
             | libc::EILSEQ
             | libc::EBADMSG
             | libc::EUCLEAN
-            | libc::ENXIO
-            | libc::ENODEV
             | libc::EROFS,
         ) => Fault::hardware(what, why),
+        // The device went away while it was in use. What it took of the last writes is for the next run to find out.
+        Some(libc::ENXIO | libc::ENODEV) => Fault {
+            next: "attach the device again, then: landfall resume".into(),
+            ..Fault::hardware(what, why)
+        },
         Some(libc::ENOMEDIUM) => {
             Fault::needs_change(what, why, "attach the device again, then: landfall resume")
         }

@@ -4,8 +4,9 @@
 //! Absent: unified kernel images (they are named as unsupported), GRUB, and judging (`states::installed`).
 
 use crate::real::command::{OnStop, Program};
+use crate::real::disk::efi;
 use crate::real::hands::Hands;
-use crate::real::loader::{Entry, LoadOption, default_entry, default_pattern, is_pe};
+use crate::real::loader::{Entry, default_entry, default_pattern, is_pe};
 use crate::real::nixlog::{COMMON, classify};
 use crate::real::{MOUNT_ROOT, Real, install, mounts, rooted};
 use crate::world::Perform;
@@ -231,27 +232,35 @@ pub fn nvram_state(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid) -> R
     if all.is_empty() {
         return Ok(Nvram::Unwritable("no EFI variables are there".into()));
     }
-    // A variable is read in one piece: four bytes of attributes, then its value.
-    let value = |name: &str| -> Result<Option<Vec<u8>>, Fault> {
-        Ok(rooted::read(efivars, &format!("{name}-{GLOBAL}"))?
-            .and_then(|bytes| bytes.get(4..).map(<[u8]>::to_vec)))
+    let value = |name: &str| rooted::read(efivars, &format!("{name}-{GLOBAL}"));
+    let strange = |name: &str, why: String| tracing::warn!(variable = name, %why, "cannot be understood");
+    let order = match value("BootOrder")?.as_deref().map(efi::parse_numbers) {
+        None => vec![],
+        Some(Ok(numbers)) => numbers,
+        Some(Err(why)) => {
+            strange("BootOrder", why);
+            vec![]
+        }
     };
-    let order = value("BootOrder")?.unwrap_or_default();
-    for number in order
-        .chunks_exact(2)
-        .map(|two| u16::from_le_bytes([two[0], two[1]]))
-    {
-        let Some(option) = value(&format!("Boot{number:04X}"))?.and_then(|bytes| LoadOption::parse(&bytes))
-        else {
-            continue;
-        };
-        let LoadOption {
+    for name in order.into_iter().map(|number| format!("Boot{number:04X}")) {
+        let efi::LoadOption {
             active,
-            partuuid,
+            description: _,
+            partitions,
             file,
-        } = option;
+        } = match value(&name)?.as_deref().map(efi::parse_load_option) {
+            None => continue,
+            Some(Ok(option)) => option,
+            Some(Err(why)) => {
+                strange(&name, why);
+                continue;
+            }
+        };
+        let ours = partitions
+            .iter()
+            .any(|p| p.signature == efi::Signature::Gpt(*esp_partuuid));
         if active
-            && partuuid.as_ref() == Some(esp_partuuid)
+            && ours
             && let Some(file) = file
             && rooted::open_file(esp, &file)?.is_some()
         {

@@ -8,6 +8,7 @@ use crate::real::block::{PAGE_BYTES, flush, io_fault, read_page, tool_fault, wri
 use crate::real::command::Program;
 use crate::real::mounts::Attach;
 use crate::real::probe::probe;
+use crate::real::slots::{DIRECTORY, NAMES};
 use crate::real::stop::Stop;
 use crate::real::{RUN_DIR, Real};
 use crate::world::Perform;
@@ -23,10 +24,6 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Where the slots are: a directory of landfall's own, because systemd-boot's builder deletes unknown files in its own.
-const DIRECTORY: [&str; 2] = ["EFI", "LANDFALL"];
-/// Their names.
-pub const SLOT_NAMES: [&str; 2] = ["CKPT0.BIN", "CKPT1.BIN"];
 /// Bytes that may be read to find a slot: a hostile FAT can have directories without end.
 const SEARCH_BYTES_MAX: usize = 16 << 20;
 /// An allocated slot that was never written: no checkpoint, and easy on the eyes.
@@ -48,7 +45,7 @@ fn slot_path(mount: &Utf8Path, which: usize) -> Utf8PathBuf {
     DIRECTORY
         .iter()
         .fold(mount.to_owned(), |path, part| path.join(part))
-        .join(SLOT_NAMES[which & 1])
+        .join(NAMES[which & 1])
 }
 
 /// A device that tells where it was read, reads so much and no more, and may be closed to writing.
@@ -143,8 +140,8 @@ type Reads = Rc<RefCell<Vec<(u64, usize)>>>;
 pub fn locate(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
     let (fs, reads) = open_fat(fat, false)?;
     let mut places = [None; 2];
-    for (place, name) in places.iter_mut().zip(SLOT_NAMES) {
-        let path = format!("{}/{}/{name}", DIRECTORY[0], DIRECTORY[1]);
+    for (place, name) in places.iter_mut().zip(NAMES) {
+        let path = format!("{}/{name}", DIRECTORY.join("/"));
         let mut file = match fs.root_dir().open_file(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -205,7 +202,7 @@ pub fn allocate(
     let (fs, _reads) = open_fat(fat, true)?;
     {
         let dir = fs.root_dir().open_dir(&path)?;
-        for (name, contents) in SLOT_NAMES.iter().zip(contents) {
+        for (name, contents) in NAMES.iter().zip(contents) {
             let Some(contents) = contents else { continue };
             let mut file = dir.create_file(name)?;
             file.truncate()?;
@@ -438,7 +435,7 @@ fn page(bytes: &[u8]) -> Result<[u8; PAGE_BYTES], Fault> {
 
 fn missing(which: usize, place: &Utf8Path) -> Fault {
     Fault::permanent(
-        format!("checkpoint slot {which} ({})", SLOT_NAMES[which & 1]),
+        format!("checkpoint slot {which} ({})", NAMES[which & 1]),
         format!("it is not on {place}, or not {PAGE_BYTES} bytes in one piece"),
         "landfall resume, which allocates it again",
     )

@@ -1,30 +1,16 @@
 //! The ESP on plain files, with the real tools.
 
 use super::*;
+use crate::real::bench::{self, block_on};
 use landfall_states::VolumeState;
 use proptest::prelude::*;
-use uuid::Uuid;
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
 
 fn volume() -> Volume {
-    Volume {
-        id: Uuid::from_u128(0xDEAD_BEEF << 96),
-        provisional: Uuid::from_u128(0x0BAD_CAFE << 96),
-        label: "ESP-WEB".into(),
-    }
+    bench::volume("ESP-WEB")
 }
 
 fn image(dir: &tempfile::TempDir, name: &str) -> Utf8PathBuf {
-    let path = Utf8PathBuf::from_path_buf(dir.path().join(name)).unwrap();
-    fs::File::create(&path).unwrap().set_len(300 << 20).unwrap();
-    path
+    bench::image(dir, name, 300 << 20)
 }
 
 fn make(device: &Utf8Path, sector_bytes: u32) {

@@ -1,10 +1,9 @@
-//! Boot loader formats: loader entries (UAPI Boot Loader Specification, type 1), `loader.conf`, PE headers, and the
-//! firmware's load options (UEFI 2.10 section 3.1.3, device paths in section 10.3). Law: pure; any bytes are borne.
+//! Boot loader formats: loader entries (UAPI Boot Loader Specification, type 1), `loader.conf` and PE headers. Law: pure;
+//! any bytes are borne.
 //!
-//! Absent: reading files.
+//! Absent: reading files, and the firmware's load options (`disk::efi`).
 
 use std::cmp::Ordering;
-use uuid::Uuid;
 
 /// A type 1 loader entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -167,59 +166,6 @@ pub fn is_pe(head: &[u8]) -> bool {
     head.starts_with(b"MZ") && at.checked_add(4).and_then(|end| head.get(at..end)) == Some(b"PE\0\0")
 }
 
-/// What of a load option counts here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadOption {
-    /// Whether the firmware tries it.
-    pub active: bool,
-    /// PARTUUID in the hard drive node.
-    pub partuuid: Option<Uuid>,
-    /// Path of the loader, with `/` and from the partition's top.
-    pub file: Option<String>,
-}
-
-impl LoadOption {
-    /// Parses `EFI_LOAD_OPTION`.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let attributes = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
-        let path_len = usize::from(u16::from_le_bytes(bytes.get(4..6)?.try_into().ok()?));
-        let rest = bytes.get(6..)?;
-        let description_units = rest.chunks_exact(2).position(|unit| unit == [0, 0])?;
-        let mut path = rest.get(2 * (description_units + 1)..)?;
-        path = path.get(..path_len)?;
-        let mut option = LoadOption {
-            active: attributes & 1 == 1,
-            partuuid: None,
-            file: None,
-        };
-        while let [kind, sub, low, high, ..] = *path {
-            let length = usize::from(u16::from_le_bytes([low, high]));
-            if length < 4 || length > path.len() || kind == 0x7f {
-                break;
-            }
-            let body = &path[4..length];
-            match (kind, sub) {
-                // Hard drive: number, start, size, 16 bytes of signature, format, kind of signature (2: GUID).
-                (4, 1) if body.len() >= 38 && body[37] == 2 => {
-                    option.partuuid = body[20..36].try_into().ok().map(Uuid::from_bytes_le);
-                }
-                (4, 4) => {
-                    let units: Vec<u16> = body
-                        .chunks_exact(2)
-                        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
-                        .take_while(|unit| *unit != 0)
-                        .collect();
-                    let part = String::from_utf16_lossy(&units).replace('\\', "/");
-                    option.file.get_or_insert_default().push_str(&part);
-                }
-                _ => {}
-            }
-            path = &path[length..];
-        }
-        Some(option)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,55 +239,9 @@ mod tests {
         assert!(!is_pe(b""));
     }
 
-    /// A load option as efibootmgr writes it.
-    pub(crate) fn load_option(active: bool, partuuid: &Uuid, file: &str) -> Vec<u8> {
-        let mut path = vec![4, 1, 42, 0];
-        path.extend([1, 0, 0, 0]);
-        path.extend([0; 16]);
-        path.extend(partuuid.to_bytes_le());
-        path.extend([2, 2]);
-        let name: Vec<u8> = file
-            .encode_utf16()
-            .chain([0])
-            .flat_map(u16::to_le_bytes)
-            .collect();
-        path.extend([4, 4]);
-        path.extend(((name.len() + 4) as u16).to_le_bytes());
-        path.extend(name);
-        path.extend([0x7f, 0xff, 4, 0]);
-        let mut bytes = u32::from(active).to_le_bytes().to_vec();
-        bytes.extend((path.len() as u16).to_le_bytes());
-        bytes.extend("Linux Boot Manager\0".encode_utf16().flat_map(u16::to_le_bytes));
-        bytes.extend(path);
-        bytes
-    }
-
-    #[test]
-    fn load_options_name_partition_and_file() {
-        let id = Uuid::from_u128(0x1234_5678_9abc_def0_1122_3344_5566_7788);
-        let bytes = load_option(true, &id, r"\EFI\systemd\systemd-bootx64.efi");
-        let option = LoadOption::parse(&bytes).unwrap();
-        assert_eq!(
-            option,
-            LoadOption {
-                active: true,
-                partuuid: Some(id),
-                file: Some("/EFI/systemd/systemd-bootx64.efi".into())
-            }
-        );
-        for cut in 0..bytes.len() {
-            let part = LoadOption::parse(&bytes[..cut]);
-            assert!(
-                part.is_none_or(|p| p == option || p.file.is_none()),
-                "cut at {cut}"
-            );
-        }
-    }
-
     proptest! {
         #[test]
         fn anything_is_borne(bytes: Vec<u8>, text in "(?s).*", a in "[a-c0-9]{0,6}", b in "[a-c0-9]{0,6}", glob in "[ab*?]{0,8}") {
-            LoadOption::parse(&bytes);
             is_pe(&bytes);
             Entry::parse("x", &text).id();
             default_pattern(&text);

@@ -485,22 +485,7 @@ impl Real {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(future)
-    }
-
-    fn volume() -> Volume {
-        Volume {
-            id: Uuid::from_u128(0xa),
-            provisional: Uuid::from_u128(0xb),
-            label: "luks-web".into(),
-        }
-    }
+    use crate::real::bench::{self, block_on};
 
     const CHEAP: Cost = Cost {
         time_ms: 0,
@@ -518,7 +503,7 @@ mod tests {
     #[test]
     fn a_container_is_made_on_a_plain_file_and_opens() {
         let dir = tempfile::tempdir().unwrap();
-        let (device, volume) = (image(&dir), volume());
+        let (device, volume) = (image(&dir), bench::volume("luks-web"));
         let (right, wrong) = (SecretString::from("right horse"), SecretString::from("wrong"));
         block_on(async {
             assert_eq!(header(&device).await.unwrap(), None);
@@ -557,7 +542,7 @@ mod tests {
     fn a_torn_primary_header_is_read_from_its_copy() {
         use std::io::Write;
         let dir = tempfile::tempdir().unwrap();
-        let (device, volume) = (image(&dir), volume());
+        let (device, volume) = (image(&dir), bench::volume("luks-web"));
         let passphrase = SecretString::from("p");
         block_on(async {
             make(&device, &volume, &passphrase, CHEAP).await.unwrap();

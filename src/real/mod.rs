@@ -2,6 +2,9 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod ask;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+pub(crate) mod bench;
 pub mod block;
 pub mod boot;
 pub mod closure;

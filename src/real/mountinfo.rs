@@ -18,6 +18,8 @@ pub struct MountEntry {
     pub read_only: bool,
     /// Filesystem type.
     pub kind: String,
+    /// The source as given: a device, or anything. For people.
+    pub source: String,
 }
 
 /// Understands `/proc/<pid>/mountinfo` (proc(5)), in its order: a later mount lies over an earlier one.
@@ -35,7 +37,8 @@ fn parse_mount(line: &str) -> Option<MountEntry> {
     let target = unescape(fields.next()?).into();
     let options = fields.next()?;
     let mut rest = filesystem.split(' ');
-    let (kind, _source, super_options) = (rest.next()?.to_owned(), rest.next()?, rest.next()?);
+    let (kind, source) = (rest.next()?.to_owned(), unescape(rest.next()?));
+    let super_options = rest.next()?;
     let read_only = |options: &str| options.split(',').any(|option| option == "ro");
     Some(MountEntry {
         device: (major.parse().ok()?, minor.parse().ok()?),
@@ -43,11 +46,12 @@ fn parse_mount(line: &str) -> Option<MountEntry> {
         target,
         read_only: read_only(options) || read_only(super_options),
         kind,
+        source,
     })
 }
 
 /// Undoes the kernel's octal escapes (space, tab, newline, backslash).
-fn unescape(text: &str) -> String {
+pub fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let raw = text.as_bytes();
     let mut at = 0;

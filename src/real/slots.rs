@@ -7,13 +7,14 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Bytes of one slot.
-pub const SLOT_BYTES: usize = 4096;
+pub use landfall_states::checkpoint::SLOT_BYTES;
+
 /// The magic that every slot begins with.
-pub const MAGIC: &[u8] = b"LANDFALL-CHECKPOINT";
-/// The slots' directory on the ESP and their names in it.
-pub const DIRECTORY: &str = "EFI/LANDFALL";
-/// See [`DIRECTORY`].
+pub const MAGIC: &[u8] = landfall_states::checkpoint::MAGIC.as_bytes();
+/// Where the slots are on the ESP: a directory of landfall's own, because systemd-boot's builder deletes unknown files in
+/// its own.
+pub const DIRECTORY: [&str; 2] = ["EFI", "LANDFALL"];
+/// The slots' names in [`DIRECTORY`].
 pub const NAMES: [&str; 2] = ["CKPT0.BIN", "CKPT1.BIN"];
 
 /// How far the scan for the magic goes, in bytes. Slots are allocated right after the FATs of a new filesystem.
@@ -160,7 +161,7 @@ pub fn read<D: Read + Seek>(device: &mut D, from: u64, bytes: u64, thorough: boo
 
 fn from_directory<D: Read + Seek>(region: &mut Region<D>) -> io::Result<[Option<Vec<u8>>; 2]> {
     let fs = fatfs::FileSystem::new(region, fatfs::FsOptions::new().update_accessed_date(false))?;
-    let directory = match fs.root_dir().open_dir(DIRECTORY) {
+    let directory = match fs.root_dir().open_dir(&DIRECTORY.join("/")) {
         Ok(directory) => directory,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok([None, None]),
         Err(e) => return Err(e),

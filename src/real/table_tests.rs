@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{Config, SystemConfig};
 use crate::event::Reporter;
+use crate::real::bench::block_on;
 use crate::real::command::Program;
 use crate::real::disk::{Sysfs, own_plan};
 use crate::real::stop::Stop;
@@ -155,14 +156,6 @@ fn real(held: HeldDisk, luks: bool) -> Real {
     }
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(work)
-}
-
 /// The action for a held loop device. Loops have no serial number; the plan is made as if it had one, and then put on it.
 fn action(held: &HeldDisk, consent: Option<Consent>) -> PartitionDisk {
     let named = DiskIdentity {
@@ -212,7 +205,7 @@ fn a_real_device_is_partitioned_once() {
             world.perform(&step, order).await.unwrap();
             assert!(once == read(), "written twice, the same bytes");
 
-            // A second witness: sgdisk, and what mkfs.vfat and mtools make of the ESP.
+            // A second witness: sgdisk, and what mkfs.vfat and the kernel make of the ESP.
             let verified = run("sgdisk", &["-v", &format!("/dev/{}", device.name)]).await;
             assert!(verified.contains("No problems found"), "{verified}");
             let esp = world
@@ -223,15 +216,14 @@ fn a_real_device_is_partitioned_once() {
                 .await
                 .unwrap();
             run("mkfs.vfat", &["-F", "32", "-n", "ESP-WEB", esp.as_str()]).await;
-            for dir in ["::EFI", "::EFI/LANDFALL"] {
-                run("mmd", &["-i", esp.as_str(), dir]).await;
-            }
             let mut slot = b"LANDFALL-CHECKPOINT 1\nstate: Landed(\"/nix/store/x\")\n".to_vec();
             slot.resize(slots::SLOT_BYTES, b' ');
-            let source = tempfile::NamedTempFile::new().unwrap();
-            fs_err::write(source.path(), &slot).unwrap();
-            let source = source.path().to_str().unwrap();
-            run("mcopy", &["-i", esp.as_str(), source, "::EFI/LANDFALL/CKPT1.BIN"]).await;
+            let at = tempfile::tempdir().unwrap();
+            let point = at.path().to_str().unwrap();
+            run("mount", &["-t", "vfat", esp.as_str(), point]).await;
+            fs_err::create_dir_all(at.path().join("EFI/LANDFALL")).unwrap();
+            fs_err::write(at.path().join("EFI/LANDFALL/CKPT1.BIN"), &slot).unwrap();
+            run("umount", &[point]).await;
             let (_, contents, _) = world.look_at_held().await.unwrap();
             assert_eq!(contents.slots.bytes, [None, Some(slot)]);
             assert!(

@@ -143,33 +143,22 @@ impl Perform<FormatVolumes> for Real {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::bench::{self, block_on};
     use fs_err as fs;
     use landfall_states::VolumeState;
 
-    fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(future)
-    }
-
-    fn volume() -> Volume {
-        Volume {
-            id: Uuid::from_u128(0xa << 100),
-            provisional: Uuid::from_u128(0xb << 100),
-            label: "root-web".into(),
-        }
-    }
-
-    fn image(dir: &tempfile::TempDir, bytes: u64) -> Utf8PathBuf {
-        let path = Utf8PathBuf::from_path_buf(dir.path().join("part")).unwrap();
-        fs::File::create(&path).unwrap().set_len(bytes).unwrap();
-        path
+    fn make_root(device: &Utf8Path) {
+        block_on(make_ext4(
+            device,
+            &bench::volume("root-web"),
+            &Reporter::default(),
+            &Stop::never(),
+        ))
+        .unwrap();
     }
 
     fn state(device: &Utf8Path, kind: &str) -> VolumeState {
-        let volume = volume();
+        let volume = bench::volume("root-web");
         block_on(probe(device, &Reporter::default(), &Stop::never()))
             .unwrap()
             .compare(
@@ -183,16 +172,10 @@ mod tests {
     #[test]
     fn root_is_made_and_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let device = image(&dir, 160 << 20);
+        let device = bench::image(&dir, "part", 160 << 20);
         assert_eq!(state(&device, "ext4"), VolumeState::Blank);
         for _ in 0..2 {
-            block_on(make_ext4(
-                &device,
-                &volume(),
-                &Reporter::default(),
-                &Stop::never(),
-            ))
-            .unwrap();
+            make_root(&device);
             assert_eq!(state(&device, "ext4"), VolumeState::Whole);
         }
     }
@@ -200,16 +183,10 @@ mod tests {
     #[test]
     fn the_commit_changes_superblocks_only() {
         let dir = tempfile::tempdir().unwrap();
-        let device = image(&dir, 160 << 20);
-        block_on(make_ext4(
-            &device,
-            &volume(),
-            &Reporter::default(),
-            &Stop::never(),
-        ))
-        .unwrap();
+        let device = bench::image(&dir, "part", 160 << 20);
+        make_root(&device);
         let whole = fs::read(&device).unwrap();
-        let id = volume().provisional.to_string();
+        let id = bench::volume("root-web").provisional.to_string();
         let back = Program::new("tune2fs").args(["-U", &id, device.as_str()]);
         block_on(tool("x", back, &Reporter::default(), &Stop::never())).unwrap();
         assert_eq!(state(&device, "ext4"), VolumeState::InTheMaking);
@@ -223,10 +200,10 @@ mod tests {
     #[test]
     fn swap_is_made() {
         let dir = tempfile::tempdir().unwrap();
-        let device = image(&dir, 16 << 20);
+        let device = bench::image(&dir, "part", 16 << 20);
         block_on(make_swap(
             &device,
-            &volume(),
+            &bench::volume("root-web"),
             &Reporter::default(),
             &Stop::never(),
         ))
@@ -238,14 +215,8 @@ mod tests {
     fn two_signatures_are_ambivalent() {
         use std::io::Write;
         let dir = tempfile::tempdir().unwrap();
-        let device = image(&dir, 160 << 20);
-        block_on(make_ext4(
-            &device,
-            &volume(),
-            &Reporter::default(),
-            &Stop::never(),
-        ))
-        .unwrap();
+        let device = bench::image(&dir, "part", 160 << 20);
+        make_root(&device);
         let other = device.with_file_name("fat");
         fs::File::create(&other).unwrap().set_len(160 << 20).unwrap();
         let make = Program::new("mkfs.vfat").args(["-F", "32", other.as_str()]);

@@ -46,11 +46,9 @@ pub enum Bug {
     CloseAll,
     /// The backup copy of the table is called damaged.
     RewriteTable,
-    /// What a killed run left in caches is not flushed before it is believed.
-    HoldUnflushed,
     /// A target that a killed run left mounted is looked at before it is written out.
     TakeOverUnsynced,
-    /// Looking for a former install mounts its ESP for writing.
+    /// Looking at a former install that has landed mounts its ESP for writing.
     SurveyWrites,
     /// One look fails for ever.
     NeverSettles,
@@ -62,11 +60,65 @@ pub enum Bug {
     NewerIsEmpty,
     /// The order of events depends on something outside.
     Unrepeatable,
+    /// A record is written over the newest one.
+    WriteNewer,
+    /// The last sector of a slot is not written.
+    PartialSlot,
+    /// The kernel is not told of the new table.
+    ForgetKernel,
+    /// A container is made without the passphrase's key slot.
+    NoKeyslot,
+    /// The first disk is held, whichever it is.
+    HoldFirst,
+    /// The kept log holds the age identity.
+    KeyInLog,
+    /// Keys are called placed without a look.
+    TrustKeys,
+    /// A file of the ESP that exists is called right.
+    ExistsIsRight,
+    /// The profile and the trace of the activation are not written out.
+    ProfileUnsynced,
+    /// The clone's rename is not written out.
+    CloneUnsynced,
+    /// The record of the realised system is not written out.
+    RecordUnsynced,
+    /// Placed keys are not written out.
+    KeysUnsynced,
+    /// Volumes are made on the first disk, by its kernel name.
+    FirstDisk,
+    /// The disk is identified before the table is written, and not again.
+    IdentifyOnce,
+    /// Swap is made in every run.
+    SwapAgain,
+    /// A finished ESP is taken for one in the making.
+    EspAgain,
+    /// The primary copy of the table is called damaged.
+    RewritePrimary,
+    /// Looking at the table wipes old signatures.
+    LookWipes,
+    /// Looking at the profile sets it.
+    LookSetsProfile,
+    /// Looking for a configuration mounts another disk, which replays its journal.
+    JournalReplay,
+    /// Slots that contradict one another are taken for a blank disk.
+    ForkIsFresh,
+    /// What a killed run's programs still write is not waited for.
+    SkipLock,
+    /// A resume leaves a file of its own.
+    Leftover,
+    /// Old signatures are wiped while the question is open.
+    EraseWhileAsking,
+    /// The backup copy of the table is called damaged as long as there is no ESP.
+    RewriteEarly,
+    /// A root that is finished is taken for one in the making when no record says that it is finished.
+    FormatEarly,
+    /// The ESP is found by its label below the held disk.
+    LabelBelow,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 27] = [
+    pub const ALL: [(Bug, Invariant); 53] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -86,7 +138,6 @@ impl Bug {
         (Bug::TouchOther, Invariant::OthersUntouched),
         (Bug::CloseAll, Invariant::StrangersStay),
         (Bug::RewriteTable, Invariant::TableOnce),
-        (Bug::HoldUnflushed, Invariant::OneSlotAtATime),
         (Bug::TakeOverUnsynced, Invariant::NothingTwice),
         (Bug::SurveyWrites, Invariant::LandedRests),
         (Bug::NeverSettles, Invariant::Ends),
@@ -94,5 +145,32 @@ impl Bug {
         (Bug::OneSlotRead, Invariant::Chain),
         (Bug::NewerIsEmpty, Invariant::UnknownStops),
         (Bug::Unrepeatable, Invariant::Repeatable),
+        (Bug::WriteNewer, Invariant::SavedIsKept),
+        (Bug::PartialSlot, Invariant::Lands),
+        (Bug::ForgetKernel, Invariant::Lands),
+        (Bug::NoKeyslot, Invariant::Lands),
+        (Bug::HoldFirst, Invariant::Lands),
+        (Bug::KeyInLog, Invariant::NoSecrets),
+        (Bug::TrustKeys, Invariant::LandedIsWhole),
+        (Bug::ExistsIsRight, Invariant::LandedIsWhole),
+        (Bug::ProfileUnsynced, Invariant::NothingTwice),
+        (Bug::CloneUnsynced, Invariant::NothingTwice),
+        (Bug::RecordUnsynced, Invariant::NothingTwice),
+        (Bug::KeysUnsynced, Invariant::NothingTwice),
+        (Bug::FirstDisk, Invariant::OnlyTheTarget),
+        (Bug::IdentifyOnce, Invariant::IdentityAgain),
+        (Bug::SwapAgain, Invariant::FormatOnce),
+        (Bug::EspAgain, Invariant::FormatOnce),
+        (Bug::RewritePrimary, Invariant::TableOnce),
+        (Bug::LookWipes, Invariant::ConsentFirst),
+        (Bug::LookSetsProfile, Invariant::Idempotent),
+        (Bug::JournalReplay, Invariant::OthersUntouched),
+        (Bug::ForkIsFresh, Invariant::SlotsPermitNothing),
+        (Bug::SkipLock, Invariant::OneWriter),
+        (Bug::Leftover, Invariant::SameEnd),
+        (Bug::EraseWhileAsking, Invariant::ConsentFirst),
+        (Bug::RewriteEarly, Invariant::TableOnce),
+        (Bug::FormatEarly, Invariant::FormatOnce),
+        (Bug::LabelBelow, Invariant::ByIdentity),
     ];
 }

@@ -18,6 +18,8 @@ use std::str::FromStr;
 pub const CLOSURE: [&str; 3] = ["glibc", "kernel", "system"];
 /// The registrations of these, by the same index.
 pub const REGISTERED: [&str; 3] = ["glibc.valid", "kernel.valid", "system.valid"];
+/// How secrets begin.
+pub const CANARY: &str = "canary-";
 /// The passphrase. It must never be seen anywhere (I15).
 pub const PASSPHRASE: &str = "canary-passphrase-7d1f";
 /// The age identity. It may be seen in one file of the target, nowhere else (I15).
@@ -50,6 +52,17 @@ pub enum Before {
     Foreign,
     /// A finished install of the same host and layout; the configuration's `reinstall` number was raised.
     Finished,
+}
+
+impl Before {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Before::Blank => "blank",
+            Before::Foreign => "foreign",
+            Before::Finished => "finished",
+        }
+    }
 }
 
 /// Who agrees to the erasure, and who types the passphrase.
@@ -120,11 +133,7 @@ impl fmt::Display for Case {
             } => "luks-swap",
         };
         let mode = if self.prebuilt { "prebuilt" } else { "flake" };
-        let before = match self.before {
-            Before::Blank => "blank",
-            Before::Foreign => "foreign",
-            Before::Finished => "finished",
-        };
+        let before = self.before.name();
         let consenter = match self.consenter {
             Consenter::Person => "person",
             Consenter::InAdvance => "in-advance",
@@ -191,6 +200,69 @@ impl FromStr for Case {
     }
 }
 
+/// What is installed, when it is not made up: a user's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The host.
+    pub host: HostName,
+    /// Its layout.
+    pub layout: Layout,
+    /// Its payload.
+    pub payload: Payload,
+    /// The configuration's reinstall number.
+    pub reinstall: u32,
+    /// Retries.
+    pub budget: Budget,
+}
+
+impl Subject {
+    /// The case that is a subject's own: its volumes and its mode.
+    pub fn case(&self, before: Before, consenter: Consenter) -> Case {
+        Case {
+            kind: Kind {
+                luks: self.layout.luks_label.is_some(),
+                swap: self.layout.swap.is_some(),
+            },
+            prebuilt: matches!(self.payload.system, SystemSource::Prebuilt(_)),
+            before,
+            consenter,
+            twice: false,
+        }
+    }
+
+    /// The one that is made up for a case.
+    fn made_up(case: Case) -> Result<Subject, String> {
+        let text = |error: BadValue| error.to_string();
+        Ok(Subject {
+            host: HOST.parse().map_err(text)?,
+            layout: layout(case.kind).map_err(text)?,
+            payload: Payload {
+                repository: Repository {
+                    source: RepositorySource::Remote("https://forge.example/o/r".parse().map_err(text)?),
+                    reference: Reference::Default,
+                    clone_path: "/mnt/nix-config".parse().map_err(text)?,
+                },
+                system: if case.prebuilt {
+                    SystemSource::Prebuilt(SYSTEM.parse().map_err(text)?)
+                } else {
+                    SystemSource::Flake
+                },
+            },
+            reinstall: 0,
+            budget: Budget::default(),
+        })
+    }
+
+    /// Room for the layout, and 64 GiB for the root.
+    fn disk_bytes(&self) -> u64 {
+        let swap = self.layout.swap.as_ref().map_or(0, |(_, size)| size.bytes());
+        (64 << 30) + self.layout.esp_size.bytes() + swap
+    }
+}
+
+/// The system that is installed when a flake is built.
+const SYSTEM: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web";
+
 /// Everything that a case decides, worked out.
 #[derive(Debug)]
 pub struct Setting {
@@ -205,18 +277,18 @@ pub struct Setting {
     /// The system.
     pub system: StorePath,
     /// The target first, then three that must not change.
-    pub disks: Vec<Disk>,
+    pub disks: Vec<Rc<Disk>>,
 }
 
 /// The host's name.
 const HOST: &str = "web";
 
-fn identity(serial: &str) -> DiskIdentity {
+fn identity(serial: &str, size_bytes: u64) -> DiskIdentity {
     DiskIdentity {
         wwn: None,
         serial: Some(serial.to_owned()),
         path: None,
-        size_bytes: 8 << 30,
+        size_bytes,
         sector_bytes: 512,
     }
 }
@@ -237,33 +309,38 @@ fn layout(kind: Kind) -> Result<Layout, BadValue> {
 }
 
 impl Setting {
-    /// Works a case out. The error is a defect of the simulation: its values are fixed texts.
+    /// Works a case out, with made-up contents.
     pub fn new(case: Case) -> Result<Setting, String> {
+        Setting::of(case, Subject::made_up(case)?)
+    }
+
+    /// Works a case out. The error is a plan that is not possible, or a defect of the simulation: its values are fixed
+    /// texts.
+    pub fn of(case: Case, subject: Subject) -> Result<Setting, String> {
         let text = |error: BadValue| error.to_string();
-        let system: StorePath = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web"
-            .parse()
-            .map_err(text)?;
-        let layout = layout(case.kind).map_err(text)?;
-        let payload = Payload {
-            repository: Repository {
-                source: RepositorySource::Remote("https://forge.example/o/r".parse().map_err(text)?),
-                reference: Reference::Default,
-                clone_path: "/mnt/nix-config".parse().map_err(text)?,
-            },
-            system: if case.prebuilt {
-                SystemSource::Prebuilt(system.clone())
-            } else {
-                SystemSource::Flake
-            },
+        let disk_bytes = subject.disk_bytes();
+        let identity = |serial: &str| identity(serial, disk_bytes);
+        let Subject {
+            host,
+            layout,
+            payload,
+            reinstall: number,
+            budget,
+        } = subject;
+        let system: StorePath = match &payload.system {
+            SystemSource::Prebuilt(system) => system.clone(),
+            SystemSource::Flake => SYSTEM.parse().map_err(text)?,
         };
-        let host: HostName = HOST.parse().map_err(text)?;
-        let revision: Revision = "a".repeat(40).parse().map_err(text)?;
+        let revision: Revision = match &payload.repository.reference {
+            Reference::Revision(revision) => revision.clone(),
+            Reference::Default | Reference::Branch(_) => "a".repeat(40).parse().map_err(text)?,
+        };
         let plan_of = |host: &HostName, serial: &str, nonce: u32| {
             Plan::derive(host, &layout, &payload, &identity(serial), nonce).map_err(|e| e.to_string())
         };
-        let anew = case.before == Before::Finished;
-        let plan = plan_of(&host, "TARGET", u32::from(anew))?;
-        let other: HostName = "db".parse().map_err(text)?;
+        let reinstall = number + u32::from(case.before == Before::Finished);
+        let plan = plan_of(&host, "TARGET", reinstall)?;
+        let other: HostName = format!("{host}-other").parse().map_err(text)?;
         let foreign = |serial: &str| -> Result<Disk, String> {
             let mut table = plan_of(&"photos".parse().map_err(text)?, serial, 0)?.table;
             table.entries.truncate(2);
@@ -300,7 +377,7 @@ impl Setting {
         let target = match case.before {
             Before::Blank => Disk::new(identity("TARGET"), []),
             Before::Foreign => foreign("TARGET")?,
-            Before::Finished => finished(&plan_of(&host, "TARGET", 0)?, &revision, &system)?,
+            Before::Finished => finished(&plan_of(&host, "TARGET", number)?, &revision, &system)?,
         };
         // The same labels everywhere: a disk that some other installer made, one on which another host has landed.
         let mut twin = plan_of(&other, "TWIN", 0)?;
@@ -319,18 +396,35 @@ impl Setting {
                 host,
                 layout: layout.clone(),
                 payload: payload.clone(),
-                reinstall: u32::from(anew),
+                reinstall,
                 asked_anew: false,
                 resume_only: false,
                 forgive: false,
-                budget: Budget::default(),
+                budget,
             },
             plan,
             revision,
             system,
-            disks: vec![target, foreign("DATA")?, begun, landed],
+            disks: [target, foreign("DATA")?, begun, landed].map(Rc::new).to_vec(),
             case,
         })
+    }
+
+    /// Another disk with a finished install of the same host.
+    pub fn second(&self) -> Result<Disk, String> {
+        let Request {
+            host,
+            layout,
+            payload,
+            reinstall,
+            ..
+        } = &self.request;
+        let disk = DiskIdentity {
+            serial: Some("SECOND".into()),
+            ..self.plan.disk.clone()
+        };
+        let plan = Plan::derive(host, layout, payload, &disk, *reinstall).map_err(|e| e.to_string())?;
+        finished(&plan, &self.revision, &self.system)
     }
 
     /// Where the root filesystem's header is.

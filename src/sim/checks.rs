@@ -3,15 +3,16 @@
 //!
 //! Absent: preventing anything. A breach is written down and the story goes on.
 
-use super::case::{AGE_IDENTITY, PASSPHRASE, Setting};
+use super::case::{AGE_IDENTITY, CANARY, PASSPHRASE, Setting};
 use super::disk::{Disk, Fs, Key, Region, Value};
+use super::machine::Machine;
 use landfall_states::Phase;
 use landfall_states::checkpoint::{Choice, Record, choose};
 use landfall_states::consent::Erasure;
 use landfall_states::names::Digest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 /// What always holds.
@@ -112,7 +113,7 @@ pub struct Write<'a> {
 }
 
 /// A saved record that was acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Acknowledged {
     sequence: u64,
     phase: Phase,
@@ -132,14 +133,14 @@ pub struct Checks {
     table_durable: bool,
     acknowledged: Option<Acknowledged>,
     /// Digests and sequence numbers of every record written, so that the chain can be followed.
-    written: BTreeMap<Digest, u64>,
+    written: Rc<BTreeMap<Digest, u64>>,
     /// Regions whose planned volume was once durable under the table that is there.
     finished: BTreeSet<Region>,
     /// An order is carried out for the second time without a look between: that it makes again what it made is its
     /// meaning, and only the end counts (I23).
     pub again: bool,
     /// Every record written to a slot, for stories about strange slots.
-    pub records: Vec<Rc<[u8]>>,
+    pub records: Rc<Vec<Rc<[u8]>>>,
     /// Destructive effects on the target, for comparing stories.
     pub destroyed: BTreeSet<Key>,
 }
@@ -155,18 +156,16 @@ impl Checks {
         }
     }
 
-    /// A digest of what decides the checks to come.
-    pub fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+    /// What decides the checks to come, where the slots hold `believed`: its sequence number and digest.
+    pub fn digest(&self, believed: Option<(u64, &Digest)>, hasher: &mut impl Hasher) {
         let breaches: Vec<Invariant> = self.breaches.iter().map(|b| b.invariant).collect();
-        (
-            self.consented || self.consented_before,
-            &self.acknowledged,
-            &self.finished,
-            breaches,
-        )
-            .hash(&mut hasher);
-        hasher.finish()
+        let order = self.acknowledged.as_ref().map(|acknowledged| {
+            let sequence = believed.map_or(0, |(sequence, _)| sequence);
+            (acknowledged.phase, sequence.cmp(&acknowledged.sequence))
+        });
+        let chained = believed.is_some_and(|(_, digest)| self.written.contains_key(digest));
+        (self.consented || self.consented_before, order, &self.finished).hash(hasher);
+        (breaches, chained, self.written.is_empty()).hash(hasher);
     }
 
     /// A run begins.
@@ -215,6 +214,14 @@ impl Checks {
     /// The disk was identified.
     pub fn identified(&mut self) {
         self.identified = true;
+    }
+
+    /// Something is written while a program of a former run is at work.
+    pub fn second_writer(&mut self, key: Key) {
+        self.breach(
+            Invariant::OneWriter,
+            format!("{key:?} was written while a program of a killed run was at work"),
+        );
     }
 
     /// An effect is about to be had.
@@ -328,10 +335,18 @@ impl Checks {
         }
     }
 
+    fn knows(&mut self, bytes: &[u8], sequence: u64) {
+        Rc::make_mut(&mut self.written).insert(Record::digest_of(bytes), sequence);
+    }
+
     /// A record goes to tmpfs.
     pub fn kept_in_tmpfs(&mut self, bytes: &[u8]) {
+        if self.records.last().is_some_and(|record| **record == *bytes) {
+            // The copy of what went to a slot just now.
+            return;
+        }
         match Record::decode(bytes) {
-            Ok(record) => drop(self.written.insert(Record::digest_of(bytes), record.sequence)),
+            Ok(record) => self.knows(bytes, record.sequence),
             Err(error) => self.breach(
                 Invariant::Chain,
                 format!("what went to tmpfs is no record: {error}"),
@@ -377,8 +392,8 @@ impl Checks {
             let how = format!("record {} names a parent that nobody wrote", record.sequence);
             self.breach(Invariant::Chain, how);
         }
-        self.written.insert(Record::digest_of(bytes), record.sequence);
-        self.records.push(bytes.into());
+        self.knows(bytes, record.sequence);
+        Rc::make_mut(&mut self.records).push(bytes.into());
         if record.phase() == Phase::Landed {
             self.landed(setting, target);
         }
@@ -393,8 +408,23 @@ impl Checks {
         }
     }
 
-    /// A run is over, by whatever end; `durable` after a power cut.
-    pub fn after_death(&mut self, target: &Disk) {
+    /// A run died, and the machine is what the death left.
+    pub fn run_over(&mut self, setting: &Setting, machine: &Machine) {
+        self.after_death(&machine.disks[machine.target(setting)]);
+        self.strangers(machine);
+    }
+
+    /// A run is over.
+    pub fn strangers(&mut self, machine: &Machine) {
+        if !machine.stranger_mapped {
+            self.breach(
+                Invariant::StrangersStay,
+                "a mapping that was there before is gone",
+            );
+        }
+    }
+
+    fn after_death(&mut self, target: &Disk) {
         let Some(acknowledged) = &self.acknowledged else {
             return;
         };
@@ -424,7 +454,11 @@ impl Checks {
     }
 
     fn searched(&mut self, what: &str, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes);
+        let text = String::from_utf8_lossy(bytes.trim_ascii_end());
+        // Both begin so, and almost nothing else does.
+        if !text.contains(CANARY) {
+            return;
+        }
         for secret in [PASSPHRASE, AGE_IDENTITY] {
             if text.contains(secret) {
                 self.breach(Invariant::NoSecrets, format!("{what} holds {secret}"));
@@ -456,7 +490,7 @@ impl Checks {
     }
 
     /// The story is over and landed.
-    pub fn ended(&mut self, setting: &Setting, disks: &[Disk], reference: &BTreeMap<Key, String>) {
+    pub fn ended(&mut self, setting: &Setting, disks: &[Rc<Disk>], reference: &BTreeMap<Key, String>) {
         for disk in disks {
             if disk.identity == setting.plan.disk {
                 let end = state(disk);
@@ -484,7 +518,7 @@ impl Checks {
     }
 
     /// The story is over, or a run is.
-    pub fn others(&mut self, setting: &Setting, disks: &[Disk]) {
+    pub fn others(&mut self, setting: &Setting, disks: &[Rc<Disk>]) {
         for before in setting.disks.iter().skip(1) {
             if !disks.contains(before) {
                 self.breach(

@@ -158,7 +158,12 @@ pub enum Keep {
     Torn(usize),
     /// Each by the toss of a seeded coin.
     Seed(u64),
+    /// Those whose bits are set, counted from the lowest.
+    Mask(u64),
 }
+
+/// Up to so many pending writes every subset is tried, where one misfortune is enumerated by itself.
+const ALL_SUBSETS_MAX: usize = 12;
 
 impl Keep {
     /// Everything that is tried for so many pending writes.
@@ -184,8 +189,20 @@ impl Keep {
         options
     }
 
+    /// Everything, and for a few pending writes every subset of them.
+    pub fn subsets(pending: usize) -> Vec<Keep> {
+        if !(3..=ALL_SUBSETS_MAX).contains(&pending) {
+            return Keep::options(pending);
+        }
+        let mut options = vec![Keep::None];
+        options.extend((0..pending).map(Keep::Torn));
+        options.extend((1..1_u64 << pending).map(Keep::Mask));
+        options
+    }
+
     fn keeps(self, index: usize) -> bool {
         match self {
+            Keep::Mask(mask) => mask >> index & 1 == 1,
             Keep::None => false,
             Keep::All => true,
             Keep::Only(only) => index == only,
@@ -207,6 +224,7 @@ impl fmt::Display for Keep {
             Keep::Two(a, b) => write!(f, "two{a}-{b}"),
             Keep::Torn(n) => write!(f, "torn{n}"),
             Keep::Seed(n) => write!(f, "seed{n}"),
+            Keep::Mask(n) => write!(f, "mask{n}"),
         }
     }
 }
@@ -214,7 +232,7 @@ impl fmt::Display for Keep {
 impl std::str::FromStr for Keep {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?}: none, all, onlyN, allbutN, twoN-N, tornN or seedN");
+        let bad = || format!("{text:?}: none, all, onlyN, allbutN, twoN-N, tornN, seedN or maskN");
         let number = |digits: &str| digits.parse::<usize>().map_err(|_| bad());
         if text == "none" {
             Ok(Keep::None)
@@ -228,6 +246,8 @@ impl std::str::FromStr for Keep {
             Ok(Keep::Torn(number(n)?))
         } else if let Some(n) = text.strip_prefix("seed") {
             Ok(Keep::Seed(n.parse().map_err(|_| bad())?))
+        } else if let Some(n) = text.strip_prefix("mask") {
+            Ok(Keep::Mask(n.parse().map_err(|_| bad())?))
         } else if let Some((a, b)) = text.strip_prefix("two").and_then(|n| n.split_once('-')) {
             Ok(Keep::Two(number(a)?, number(b)?))
         } else {
@@ -425,6 +445,11 @@ impl Disk {
         }
     }
 
+    /// Puts something at a place, durably and behind everybody's back; for stories in which somebody edits the disk.
+    pub fn put(&mut self, key: Key, value: Value) {
+        self.settle(key, Some(value));
+    }
+
     /// Puts bytes where the slots are, durably; for stories about strange slots.
     pub fn put_slots(&mut self, slots: &[Vec<u8>; 2]) {
         for (which, bytes) in slots.iter().enumerate() {
@@ -436,9 +461,18 @@ impl Disk {
 
     /// A slot's bytes, wherever its sectors are readable at all.
     pub fn slot(&self, which: usize) -> Option<Vec<u8>> {
+        Self::join(which, |key| self.see(key))
+    }
+
+    /// A slot's bytes as a power cut that keeps nothing leaves them.
+    pub fn durable_slot(&self, which: usize) -> Option<Vec<u8>> {
+        Self::join(which, |key| self.durable.get(&key))
+    }
+
+    fn join<'a>(which: usize, look: impl Fn(Key) -> Option<&'a Value>) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(SLOT_BYTES);
         for index in 0..SLOT_SECTORS {
-            match self.see(Key::Sector(which, index)) {
+            match look(Key::Sector(which, index)) {
                 Some(Value::Sector(sector)) => bytes.extend_from_slice(sector),
                 Some(_) | None if index == 0 => return None,
                 Some(_) | None => bytes.extend_from_slice(&[b'\n'; SECTOR_BYTES]),
@@ -478,9 +512,22 @@ mod tests {
 
     #[test]
     fn every_option_reads_back() {
-        for keep in Keep::options(5) {
+        for keep in Keep::options(5).into_iter().chain(Keep::subsets(3)) {
             assert_eq!(keep.to_string().parse(), Ok(keep));
         }
         assert!("some".parse::<Keep>().is_err());
+    }
+
+    #[test]
+    fn every_subset_of_a_few_is_tried() {
+        let kept = |keep: Keep| (0..4).map(|index| keep.keeps(index)).collect::<Vec<_>>();
+        let mut subsets: Vec<_> = Keep::subsets(4)
+            .into_iter()
+            .filter(|keep| !matches!(keep, Keep::Torn(_)))
+            .map(kept)
+            .collect();
+        subsets.sort();
+        subsets.dedup();
+        assert_eq!(subsets.len(), 16);
     }
 }

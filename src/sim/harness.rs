@@ -1,98 +1,23 @@
-//! All stories of a case: every death, every fault, every pair. Law: what is enumerated is enumerated whole; a story that
-//! breaks an invariant is named by the one line that tells it again.
+//! A case: its fault-free run, single stories told, and what needs more than a schedule. Law: a story that breaks an
+//! invariant is named by the one line that tells it again.
 //!
-//! Absent: printing.
+//! Absent: enumerating; see `explore`. Printing.
 
 use super::bugs::Bug;
-use super::case::{Case, Consenter, Setting};
+use super::case::{Case, Consenter, Setting, Subject};
 use super::checks::{Breach, Checks, Invariant, state};
 use super::disk::{Keep, Key};
-use super::faults::{CLASSES, Death, Schedule, Shot, What};
+use super::explore::Explorer;
+use super::faults::{Death, Schedule, Shot, What};
 use super::story::{End, Ending, Story, Told};
+use super::tally::{Failure, Sort, Tally};
 use super::world::Point;
 use crate::driver::Outcome;
 use landfall_states::Phase;
 use landfall_states::checkpoint::{Choice, SLOT_BYTES, choose};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-
-/// A failure, with what is needed to see it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The case.
-    pub case: Case,
-    /// The schedule.
-    pub schedule: Schedule,
-    /// What it broke.
-    pub breaches: Vec<Breach>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.case, self.schedule)?;
-        for breach in &self.breaches {
-            write!(f, " | {breach}")?;
-        }
-        Ok(())
-    }
-}
-
-/// What an enumeration covered.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    /// Points at which something can happen.
-    pub points: u64,
-    /// First deaths that were gone on from, when pairs are told.
-    pub firsts: u64,
-    /// Stories told.
-    pub stories: u64,
-    /// Runs of the driver.
-    pub runs: u64,
-    /// Stories that came to a machine that another story had come to.
-    pub met: u64,
-    /// Failures.
-    pub failures: Vec<Failure>,
-}
-
-impl Tally {
-    /// Adds another one.
-    pub fn add(&mut self, other: Tally) {
-        let Tally {
-            points,
-            firsts,
-            stories,
-            runs,
-            met,
-            failures,
-        } = other;
-        self.points += points;
-        self.firsts += firsts;
-        self.stories += stories;
-        self.runs += runs;
-        self.met += met;
-        self.failures.extend(failures);
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally {
-            points,
-            firsts: _,
-            stories,
-            runs,
-            met,
-            failures,
-        } = self;
-        write!(
-            f,
-            "{points} crash points, {stories} stories, {runs} runs ({met} stories met another), {} failures",
-            failures.len()
-        )
-    }
-}
 
 /// A case with its fault-free run.
 #[derive(Debug)]
@@ -100,6 +25,8 @@ pub struct Harness {
     setting: Rc<Setting>,
     bug: Option<Bug>,
     until: Option<Invariant>,
+    until_any: bool,
+    blind: Vec<Invariant>,
     /// What the fault-free run passed.
     pub points: Vec<Point>,
     /// What it left on the target.
@@ -107,11 +34,21 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// Runs the case without faults.
+    /// Runs a case with made-up contents without faults.
     pub fn new(case: Case) -> Result<Harness, String> {
-        let setting = Rc::new(Setting::new(case)?);
+        let once = Setting::new(Case { twice: false, ..case })?;
+        Harness::of(Setting::new(case)?, once)
+    }
+
+    /// The same for a user's own configuration.
+    pub fn about(subject: &Subject, case: Case) -> Result<Harness, String> {
+        let setting = || Setting::of(case, subject.clone());
+        Harness::of(setting()?, setting()?)
+    }
+
+    fn of(setting: Setting, once: Setting) -> Result<Harness, String> {
+        let (case, setting, once) = (setting.case, Rc::new(setting), Rc::new(once));
         // Carried out twice, everything must end as carried out once.
-        let once = Rc::new(Setting::new(Case { twice: false, ..case })?);
         let mut story = Story::new(&once, None);
         story.run_to_end();
         let target = story.machine.target(&once);
@@ -129,12 +66,28 @@ impl Harness {
             setting,
             bug: None,
             until: None,
+            until_any: false,
+            blind: vec![],
         })
     }
 
     /// The same with a planted bug; the reference stays that of the run without.
     pub fn with(mut self, bug: Bug) -> Harness {
         self.bug = Some(bug);
+        let (run, _) = self.story().run(&Schedule::default());
+        self.points = run.points;
+        self
+    }
+
+    /// Enumerations end at the first breach of anything.
+    pub fn until_any(mut self) -> Harness {
+        self.until_any = true;
+        self
+    }
+
+    /// The same without watching this: what would escape if the check were not there?
+    pub fn blind_to(mut self, invariant: Invariant) -> Harness {
+        self.blind.push(invariant);
         self
     }
 
@@ -153,7 +106,7 @@ impl Harness {
     }
 
     /// After the end: an unattended start, and the last checks.
-    fn conclude(&self, mut story: Story, ending: Ending) -> Told {
+    pub fn conclude(&self, mut story: Story, ending: Ending) -> Told {
         match &ending {
             Ending::Landed => {
                 let target = story.machine.target(&self.setting);
@@ -191,7 +144,7 @@ impl Harness {
         }
         Told {
             ending,
-            breaches: story.checks.breaches,
+            breaches: self.watched(story.checks.breaches),
             runs: story.runs,
             trace: story.trace,
             lines: story.lines.unwrap_or_default(),
@@ -199,110 +152,59 @@ impl Harness {
         }
     }
 
-    /// Every death at every point of a run that begins where `story` is: before, after every part, with every subset
-    /// that a power cut may keep. `then` tells how it goes on.
-    fn deaths(
-        &self,
-        story: &Story,
-        points: &[Point],
-        before: &[Shot],
-        then: &mut dyn FnMut(Story, Schedule) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let run = story.runs;
-        for (at, point) in (0_u32..).zip(points) {
-            let mut whats = vec![];
-            if at == 0 {
-                whats.push(What::Before(Death::Kill));
-                whats.push(What::Before(Death::Cut(Keep::None)));
-            }
-            if point.acts {
-                for part in 1..point.parts {
-                    whats.push(What::During(part, Death::Kill));
-                }
-                // A power cut after all parts keeps any subset of them, and tears any: that covers every moment before.
-                whats.push(What::After(Death::Kill));
-                whats.push(What::After(Death::Cut(Keep::None)));
-            }
-            for what in whats {
-                let shot = Shot { run, at, what };
-                let mut schedule = Schedule(before.to_vec());
-                schedule.0.push(shot);
-                let mut died = story.clone();
-                let (_, world) = died.run(&schedule);
-                let (What::Before(Death::Cut(_)) | What::After(Death::Cut(_))) = what else {
-                    died.settle(world, None);
-                    then(died, schedule)?;
-                    continue;
-                };
-                let pending = world.disk().pending().len();
-                let (machine, checks) = (world.machine.clone(), world.checks.borrow().clone());
-                died.settle(world, Some(Keep::None));
-                for keep in Keep::options(pending) {
-                    let mut cut = died.clone();
-                    (cut.machine, cut.checks) = (machine.clone(), checks.clone());
-                    cut.machine.die(&self.setting, Death::Cut(keep));
-                    let target = cut.machine.target(&self.setting);
-                    cut.checks.after_death(&cut.machine.disks[target]);
-                    let mut schedule = schedule.clone();
-                    if let Some(last) = schedule.0.last_mut() {
-                        last.what = match what {
-                            What::Before(_) => What::Before(Death::Cut(keep)),
-                            _ => What::After(Death::Cut(keep)),
-                        };
-                    }
-                    then(cut, schedule)?;
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
     /// Every single death.
     pub fn crashes(&self) -> Tally {
-        let mut tally = Tally {
-            points: self.points.len() as u64,
-            ..Tally::default()
-        };
-        let mut known: HashMap<u64, Vec<Breach>> = HashMap::new();
-        let story = Story::new(&self.setting, self.bug);
-        let _stopped = self.deaths(&story, &self.points, &[], &mut |story, schedule| {
-            self.follow(story, schedule, &mut tally, &mut known)
-        });
-        tally
+        self.explored(Explorer::deaths)
     }
 
-    /// Goes on from a death; machines that were seen before, in the same relation to the checks, are not run again.
-    fn follow(
-        &self,
-        mut story: Story,
-        schedule: Schedule,
-        tally: &mut Tally,
-        known: &mut HashMap<u64, Vec<Breach>>,
-    ) -> ControlFlow<()> {
-        tally.stories += 1;
-        tally.runs += u64::from(story.runs);
-        let digest = story.digest();
-        let breaches = match known.get(&digest) {
-            Some(breaches) => {
-                tally.met += 1;
-                breaches.clone()
-            }
-            None => {
-                let before = story.runs;
-                let ending = story.finish(&schedule);
-                let told = self.conclude(story, ending);
-                tally.runs += u64::from(told.runs - before) + 1;
-                known.insert(digest, told.breaches.clone());
-                told.breaches
-            }
-        };
-        self.judge(tally, schedule, breaches)
+    /// Every fault at every point.
+    pub fn faults(&self) -> Tally {
+        self.explored(|explorer| explorer.faults(&Sort::ALL))
+    }
+
+    /// A part of every pair of deaths.
+    pub fn pairs(&self, share: u64, shares: u64) -> Tally {
+        self.explored(|explorer| explorer.pairs(share, shares))
+    }
+
+    fn explored<'h>(&'h self, explore: impl FnOnce(&mut Explorer<'h>) -> ControlFlow<()>) -> Tally {
+        let mut explorer = Explorer::new(self);
+        // That it found what it was to find is in the tally.
+        let _stopped = explore(&mut explorer);
+        explorer.tally
+    }
+
+    /// What is told of a breach: all but of what is not watched.
+    pub fn watched(&self, mut breaches: Vec<Breach>) -> Vec<Breach> {
+        breaches.retain(|b| !self.blind.contains(&b.invariant));
+        breaches
+    }
+
+    /// Whether an enumeration ends at a breach of this.
+    pub fn wants(&self, invariant: Invariant) -> bool {
+        self.until_any || self.until == Some(invariant)
+    }
+
+    /// A story begins.
+    pub fn story(&self) -> Story {
+        Story::new(&self.setting, self.bug)
+    }
+
+    /// The case, worked out.
+    pub fn setting(&self) -> &Rc<Setting> {
+        &self.setting
+    }
+
+    /// The planted bug.
+    pub fn bug(&self) -> Option<Bug> {
+        self.bug
     }
 
     fn judge(&self, tally: &mut Tally, schedule: Schedule, breaches: Vec<Breach>) -> ControlFlow<()> {
-        let wanted = breaches.iter().any(|b| Some(b.invariant) == self.until);
+        let breaches = self.watched(breaches);
+        let wanted = breaches.iter().any(|b| self.wants(b.invariant));
         if !breaches.is_empty() {
-            tally.failures.push(Failure {
+            tally.fails(Failure {
                 case: self.setting.case,
                 schedule,
                 breaches,
@@ -313,60 +215,6 @@ impl Harness {
         } else {
             ControlFlow::Continue(())
         }
-    }
-
-    /// Every fault at every point: each class instead of the effect and after it, success without the effect, a signal.
-    pub fn faults(&self) -> Tally {
-        let mut tally = Tally {
-            points: self.points.len() as u64,
-            ..Tally::default()
-        };
-        for (at, point) in (0_u32..).zip(&self.points) {
-            let mut whats: Vec<What> = CLASSES.into_iter().map(What::Fail).collect();
-            if point.acts {
-                whats.extend(CLASSES.map(What::FailAfter));
-            }
-            // A flush that does nothing and says otherwise is a broken device; nothing survives that.
-            if point.lies {
-                whats.push(What::Lie);
-            }
-            whats.push(What::Stop);
-            for what in whats {
-                let schedule = Schedule(vec![Shot { run: 0, at, what }]);
-                let told = self.tell(&schedule, false);
-                tally.stories += 1;
-                tally.runs += u64::from(told.runs) + 1;
-                if self.judge(&mut tally, schedule, told.breaches).is_break() {
-                    return tally;
-                }
-            }
-        }
-        tally
-    }
-
-    /// Every pair of deaths: a death at every point, and in the resume a death at every point. `share` of `shares` tells
-    /// which part of the first deaths is done, so that several processes can divide them.
-    pub fn pairs(&self, share: u64, shares: u64) -> Tally {
-        let mut tally = Tally {
-            points: self.points.len() as u64,
-            ..Tally::default()
-        };
-        let mut known: HashMap<u64, Vec<Breach>> = HashMap::new();
-        let mut begun = HashSet::new();
-        let mut count = 0;
-        let story = Story::new(&self.setting, self.bug);
-        let _stopped = self.deaths(&story, &self.points, &[], &mut |story, schedule| {
-            count += 1;
-            if count % shares.max(1) != share || !begun.insert(story.digest()) {
-                return ControlFlow::Continue(());
-            }
-            tally.firsts += 1;
-            let (second, _) = story.clone().run(&Schedule::default());
-            self.deaths(&story, &second.points, &schedule.0, &mut |story, schedule| {
-                self.follow(story, schedule, &mut tally, &mut known)
-            })
-        });
-        tally
     }
 
     /// A kill at every point of a phase, and a power cut that keeps nothing at every point of the resume: what the killed
@@ -429,7 +277,7 @@ impl Harness {
             let mut destroys = |slots: &[Vec<u8>; 2]| {
                 let mut story = died.clone();
                 let target = story.machine.target(&self.setting);
-                story.machine.disks[target].put_slots(slots);
+                story.machine.disk_mut(target).put_slots(slots);
                 story.checks = Checks::default();
                 let writes = story.machine.disks[target].writes();
                 let (_, world) = story.run(&schedule);
@@ -490,6 +338,7 @@ impl Harness {
                 ),
             });
         }
+        first.breaches = self.watched(first.breaches);
         first
     }
 }

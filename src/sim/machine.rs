@@ -8,15 +8,15 @@ use super::disk::{Disk, Key};
 use super::faults::Death;
 use landfall_states::plan::GptTable;
 use landfall_states::planned::{GptCopy, KernelPartition};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
 
 /// Everything that outlives a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// Disks; the order is the order of their kernel names in this boot.
-    pub disks: Vec<Disk>,
+    pub disks: Vec<Rc<Disk>>,
     /// The record of this boot.
-    pub tmpfs: Option<Vec<u8>>,
+    pub tmpfs: Option<Rc<[u8]>>,
     /// How many boots there were.
     pub boot: u32,
     /// Milliseconds since the first one.
@@ -33,6 +33,8 @@ pub struct Machine {
     pub kernel: Vec<KernelPartition>,
     /// Whether the firmware has our entry.
     pub nvram: bool,
+    /// A program that a killed run had started is still at work, and holds the lock of the disk.
+    pub child: bool,
     /// Numbers for volumes that are made.
     pub makings: u32,
 }
@@ -51,6 +53,7 @@ impl Machine {
             stranger_mapped: true,
             kernel: kernel(&setting.disks[0]),
             nvram: false,
+            child: false,
             makings: 0,
         }
     }
@@ -63,44 +66,29 @@ impl Machine {
             .unwrap_or(0)
     }
 
+    /// A disk, to be changed. Machines that were copied share their disks until one of them changes one.
+    pub fn disk_mut(&mut self, index: usize) -> &mut Disk {
+        Rc::make_mut(&mut self.disks[index])
+    }
+
     /// A run died.
     pub fn die(&mut self, setting: &Setting, death: Death) {
         match death {
             Death::Kill => {}
             Death::Cut(keep) => {
                 let target = self.target(setting);
-                self.disks[target].cut(keep);
+                self.disk_mut(target).cut(keep);
                 self.tmpfs = None;
                 self.boot += 1;
                 self.now_ms += 30_000;
                 self.mapped = None;
+                self.child = false;
                 self.root_mounted = false;
                 self.esp_mounted = false;
                 self.disks.rotate_left(1);
                 self.kernel = kernel(&self.disks[self.target(setting)]);
             }
         }
-    }
-
-    /// A digest of all that decides how the next run goes.
-    pub fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let Machine {
-            disks,
-            tmpfs,
-            boot,
-            now_ms: _, // order is by sequence number; nothing depends on it
-            mapped,
-            root_mounted,
-            esp_mounted,
-            stranger_mapped,
-            kernel,
-            nvram,
-            makings,
-        } = self;
-        (disks, tmpfs, boot, mapped, root_mounted, esp_mounted).hash(&mut hasher);
-        (stranger_mapped, kernel.len(), nvram, makings).hash(&mut hasher);
-        hasher.finish()
     }
 }
 

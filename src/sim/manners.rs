@@ -4,7 +4,7 @@
 
 use super::bugs::Bug;
 use super::case::{Before, Consenter, sectors};
-use super::disk::{Fs, Held, Key, mix};
+use super::disk::{Fs, Held, Key, Region, mix};
 use super::faults::fault;
 use super::world::{Act, SimWorld};
 use crate::event::Event;
@@ -21,7 +21,7 @@ use std::time::Duration;
 impl Media for SimWorld {
     async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         self.act("read tmpfs", Act::Look).await?;
-        Ok(self.machine.tmpfs.clone())
+        Ok(self.machine.tmpfs.as_deref().map(<[u8]>::to_vec))
     }
 
     async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -31,6 +31,11 @@ impl Media for SimWorld {
 
     async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
         self.attach_esp().await?;
+        let which = if self.has(Bug::WriteNewer) {
+            1 - which
+        } else {
+            which
+        };
         if self.disk().see(Key::SlotFile(which)).is_none() || bytes.len() != SLOT_BYTES {
             return Err(Fault::permanent(
                 format!("slot {which}"),
@@ -43,8 +48,11 @@ impl Media for SimWorld {
             .borrow_mut()
             .slot_written(&self.setting, disk, which, bytes);
         let quiet = self.quiet;
-        self.act("write a slot", Act::Write(Held::Device, sectors(which, bytes)))
-            .await?;
+        let mut writes = sectors(which, bytes);
+        if self.has(Bug::PartialSlot) {
+            writes.remove(0);
+        }
+        self.act("write a slot", Act::Write(Held::Device, writes)).await?;
         if self.has(Bug::BothSlots) {
             let disk = &self.machine.disks[self.target()];
             self.checks
@@ -65,6 +73,11 @@ impl Media for SimWorld {
 
     async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
         self.act("read a slot", Act::Look).await?;
+        let which = if self.has(Bug::WriteNewer) {
+            1 - which
+        } else {
+            which
+        };
         Ok(self.disk().slot(which).unwrap_or_default())
     }
 }
@@ -72,10 +85,15 @@ impl Media for SimWorld {
 impl World for SimWorld {
     async fn survey(&mut self) -> Result<Survey, Fault> {
         self.act("survey", Act::Look).await?;
-        if self.has(Bug::SurveyWrites) {
+        if self.has(Bug::SurveyWrites) && self.recorded() == Some(Phase::Landed) {
             let fat = Key::File(Fs::Esp, "dirty");
             self.act("mount", Act::Write(Held::Mount(Fs::Esp), vec![(fat, None)]))
                 .await?;
+        }
+        if self.has(Bug::JournalReplay) {
+            let other = (self.target() + 1) % self.machine.disks.len();
+            let journal = Key::File(Fs::Root, "journal");
+            self.machine.disk_mut(other).write(Held::Device, journal, None);
         }
         let disks = self
             .machine
@@ -112,24 +130,36 @@ impl World for SimWorld {
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
         self.act("hold the disk", Act::Look).await?;
-        self.held = self.machine.disks.iter().position(|d| d.identity == plan.disk);
+        self.held = self
+            .machine
+            .disks
+            .iter()
+            .position(|d| d.identity == plan.disk || self.has(Bug::HoldFirst));
         if self.held.is_none() {
             return Err(Fault::needs_change(plan.disk.name(), "it is gone", "attach it"));
         }
-        if !self.has(Bug::HoldUnflushed) {
-            if self.machine.esp_mounted {
-                self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
-            }
-            self.act("flush the held disk", Act::Flush).await?;
+        if self.machine.child && !self.has(Bug::SkipLock) {
+            self.act("wait for the lock", Act::Ram(|machine, _| machine.child = false))
+                .await?;
         }
+        if self.machine.esp_mounted {
+            self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
+        }
+        self.act("flush the held disk", Act::Flush).await?;
         Ok(())
     }
 
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
         self.act("ask", Act::Look).await?;
+        self.asked = true;
+        if self.has(Bug::EraseWhileAsking) && !self.disk().has_table(&self.setting.plan.table) {
+            self.identify().await?;
+            let wipe = vec![(Key::Header(Region::Root), None)];
+            self.act("wipe", Act::Write(Held::Device, wipe)).await?;
+        }
         let disk = &self.machine.disks[self.target()];
         self.checks.borrow_mut().asked(&self.setting, disk, erasure);
-        if self.has(Bug::ConsentFromRecord) && self.run > 0 {
+        if self.has(Bug::ConsentFromRecord) && self.run > 0 && self.machine.tmpfs.is_some() {
             return Ok(Consent::to(erasure, ConsentBy::Person));
         }
         let by = match self.setting.case.consenter {
@@ -215,7 +245,10 @@ impl World for SimWorld {
                 ("saved", *sequence)
             }
             Event::RetryIn { wait_ms, .. } => ("retry", *wait_ms),
-            Event::Begun { attempt, .. } => ("begun", u64::from(*attempt)),
+            Event::Begun { phase, attempt, .. } => {
+                self.begins_at.set(self.begins_at.get().or(Some(*phase)));
+                ("begun", u64::from(*attempt))
+            }
             Event::Failed { .. } => ("failed", 0),
             Event::Stopped { .. } => ("stopped", 0),
             Event::Found { phase } => ("found", *phase as u64),

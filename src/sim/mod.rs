@@ -7,7 +7,9 @@
 //! world     one run; the one door for every effect      manners  survey, consent, slots, the end of a run
 //! steps     table and volumes                           target   clone, store, boot loader, keys, landing
 //! checks    the invariants, apart from the world        bugs     planted, to see that the checks notice
-//! story     run, die, resume                            harness  all stories of a case
+//! story     run, die, resume                            harness  a case and its fault-free run
+//! explore   every death, every fault, every pair        digest   when two machines are the same
+//! tally     figures, failures, the matrix               random   stories by chance
 //! ```
 //!
 //! Absent: bytes of filesystems, processes, network protocols, a clock. What the kernel does below the named effects was
@@ -16,12 +18,16 @@
 pub mod bugs;
 pub mod case;
 pub mod checks;
+pub mod digest;
 pub mod disk;
+pub mod explore;
 pub mod faults;
 pub mod harness;
 pub mod machine;
 pub mod manners;
+pub mod random;
 pub mod steps;
 pub mod story;
+pub mod tally;
 pub mod target;
 pub mod world;

@@ -12,7 +12,7 @@ use super::machine::partitions;
 use super::world::{Act, SimWorld};
 use crate::world::Perform;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
-use landfall_states::checkpoint::{Record, SLOT_BYTES};
+use landfall_states::checkpoint::{Choice, Record, SLOT_BYTES, choose};
 use landfall_states::cloned::Contents;
 use landfall_states::encrypted::{FormatOrder, FormatVolumes, VolumesFacts};
 use landfall_states::fault::Fault;
@@ -95,6 +95,11 @@ impl SimWorld {
         self.act("sync the root", Act::Sync(Fs::Root)).await
     }
 
+    /// Syncs the root, unless it is the bug not to.
+    pub async fn sync_unless(&mut self, bug: Bug) -> Result<(), Fault> {
+        if self.has(bug) { Ok(()) } else { self.sync().await }
+    }
+
     /// Makes a volume: everything under the provisional id, flush, the planned id, flush.
     async fn make(&mut self, region: Region, extra: Vec<(Key, Option<Value>)>) -> Result<(), Fault> {
         let Some((kind, volume, id, provisional)) = self.setting.volume(region) else {
@@ -127,6 +132,10 @@ impl SimWorld {
                 .iter()
                 .position(|d| d.header(region).is_some_and(|h| h.label == label));
             (labelled.unwrap_or(self.target()), Found::ByLabel)
+        } else if self.has(Bug::LabelBelow) {
+            (self.target(), Found::ByLabel)
+        } else if self.has(Bug::FirstDisk) {
+            (0, Found::ByIdentity)
         } else {
             (self.target(), Found::ByIdentity)
         };
@@ -203,6 +212,10 @@ impl SimWorld {
 impl Script for PartitionDisk {
     async fn look(&self, world: &mut SimWorld) -> Result<TableFacts, Fault> {
         world.act("look at the table", Act::Look).await?;
+        if world.has(Bug::LookWipes) && !world.disk().has_table(&self.table) {
+            let wipe = vec![(Key::Header(Region::Root), None)];
+            world.act("wipe", Act::Write(Held::Device, wipe)).await?;
+        }
         let disk = world.disk();
         let mut contents: Vec<String> = [Key::Primary, Key::Backup]
             .into_iter()
@@ -218,15 +231,29 @@ impl Script for PartitionDisk {
                 .and_then(|bytes| Record::decode(&bytes).ok())
                 .is_some_and(|record| record.phase() == Phase::Landed)
         });
-        let backup = if world.has(Bug::RewriteTable) && world.run > 0 {
-            GptCopy::Damaged("so it seems".into())
+        let is_fork = || {
+            let slots = [0, 1].map(|which| disk.slot(which));
+            matches!(
+                choose([slots[0].as_deref(), slots[1].as_deref()]),
+                Choice::Fork { .. }
+            )
+        };
+        let (primary, backup) = if world.has(Bug::ForkIsFresh) && is_fork() {
+            (GptCopy::Absent, GptCopy::Absent)
+        } else if world.has(Bug::RewritePrimary) && world.run > 0 {
+            (GptCopy::Damaged("so it seems".into()), disk.copy(Key::Backup))
+        } else if world.run > 0
+            && (world.has(Bug::RewriteTable)
+                || (world.has(Bug::RewriteEarly) && disk.probe(Region::Esp) == Probe::Blank))
+        {
+            (disk.copy(Key::Primary), GptCopy::Damaged("so it seems".into()))
         } else {
-            disk.copy(Key::Backup)
+            (disk.copy(Key::Primary), disk.copy(Key::Backup))
         };
         Ok(TableFacts {
             disk: disk.identity.clone(),
             in_use: vec![],
-            primary: disk.copy(Key::Primary),
+            primary,
             backup,
             protective_mbr: disk.see(Key::Mbr).is_some(),
             contents,
@@ -297,6 +324,9 @@ impl Script for PartitionDisk {
                 )
                 .await?;
         }
+        if world.has(Bug::ForgetKernel) {
+            return Ok(());
+        }
         world
             .act(
                 "tell the kernel",
@@ -319,10 +349,16 @@ impl Script for AnchorCheckpoint {
             Some(Value::Of(of)) if Some(*of) == making => SlotFile::Allocated,
             Some(_) | None => SlotFile::Missing,
         });
-        Ok(EspFacts {
-            probe: disk.probe(Region::Esp),
-            slots,
-        })
+        let mut probe = disk.probe(Region::Esp);
+        if world.has(Bug::EspAgain)
+            && world.run > 0
+            && world.orders == 0
+            && let Probe::Found(found) = &mut probe
+            && let Some((_, _, _, provisional)) = world.setting.volume(Region::Esp)
+        {
+            found.id = Some(provisional);
+        }
+        Ok(EspFacts { probe, slots })
     }
 
     async fn carry(&self, world: &mut SimWorld, order: &AnchorOrder) -> Result<(), Fault> {
@@ -390,7 +426,11 @@ impl Script for EncryptVolumes {
                 .get_mut()
                 .told(&format!("cryptsetup --key {PASSPHRASE}"));
         }
-        let keyslot = vec![(Key::Keyslot, Some(Value::Of(0)))];
+        let keyslot = if world.has(Bug::NoKeyslot) {
+            vec![]
+        } else {
+            vec![(Key::Keyslot, Some(Value::Of(0)))]
+        };
         world.make(Region::Root, keyslot).await
     }
 }
@@ -401,7 +441,8 @@ impl Script for FormatVolumes {
         world.act("flush the volumes", Act::Flush).await?;
         let root = world.setting.root_region();
         let mut probe = world.disk().probe(root);
-        if world.has(Bug::FormatAgain)
+        let early = world.has(Bug::FormatEarly) && world.recorded() < Some(Phase::Formatted);
+        if (world.has(Bug::FormatAgain) || early)
             && world.run > 0
             && world.orders == 0
             && let Probe::Found(found) = &mut probe
@@ -410,7 +451,7 @@ impl Script for FormatVolumes {
         }
         Ok(VolumesFacts {
             root: probe,
-            swap: if self.swap.is_some() {
+            swap: if self.swap.is_some() && !(world.has(Bug::SwapAgain) && world.orders == 0) {
                 world.disk().probe(Region::Swap)
             } else {
                 Probe::Blank

@@ -9,8 +9,8 @@ use super::checks::{Breach, Checks};
 use super::disk::{Keep, Key};
 use super::faults::{Death, Schedule};
 use super::machine::Machine;
-use super::world::{Point, SimWorld};
-use crate::driver::{self, Halt, Outcome};
+use super::world::{Point, SimWorld, Snapshot};
+use crate::driver::{self, Halt, Outcome, Request};
 use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -32,6 +32,8 @@ pub enum End {
 #[derive(Debug, Clone)]
 pub struct Story {
     setting: Rc<Setting>,
+    /// What is asked of the driver in the runs to come.
+    pub request: Request,
     /// The machine.
     pub machine: Machine,
     /// The checks.
@@ -44,6 +46,7 @@ pub struct Story {
     pub trace: u64,
     /// The trace, when it is kept.
     pub lines: Option<Vec<String>>,
+    recording: bool,
 }
 
 /// What a run was.
@@ -60,12 +63,14 @@ impl Story {
     pub fn new(setting: &Rc<Setting>, bug: Option<Bug>) -> Story {
         Story {
             setting: setting.clone(),
+            request: setting.request.clone(),
             machine: Machine::new(setting),
             checks: Checks::default(),
             runs: 0,
             bug,
             trace: 0,
             lines: None,
+            recording: false,
         }
     }
 
@@ -80,8 +85,9 @@ impl Story {
         );
         world.bug = self.bug;
         world.trace.set(self.trace);
+        world.snapshots = self.recording.then(Vec::new);
         world.lines = self.lines.take().map(RefCell::new);
-        let request = self.setting.request.clone();
+        let request = self.request.clone();
         let end = {
             let future = pin!(driver::run(&mut world, &request));
             let mut future = future;
@@ -115,9 +121,18 @@ impl Story {
         (self.machine, self.checks) = world.end(keep);
     }
 
-    /// A digest of all that decides how it goes on.
-    pub fn digest(&self) -> u64 {
-        self.machine.digest() ^ self.checks.digest().rotate_left(1)
+    /// One run; every moment of it at which it could have died.
+    pub fn record(&mut self, schedule: &Schedule) -> Vec<Snapshot> {
+        self.recording = true;
+        let (_, world) = self.run(schedule);
+        self.recording = false;
+        world.snapshots.unwrap_or_default()
+    }
+
+    /// The death of a run that was recorded.
+    pub fn die(&mut self, death: Death) {
+        self.machine.die(&self.setting, death);
+        self.checks.run_over(&self.setting, &self.machine);
     }
 
     /// Goes on until it landed, or stopped by name, or will not end.

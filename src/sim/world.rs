@@ -6,7 +6,7 @@
 
 use super::bugs::Bug;
 use super::case::Setting;
-use super::checks::{Checks, Found, Invariant, Write};
+use super::checks::{Checks, Found, Write};
 use super::disk::{Disk, Fs, Held, Keep, Key, Region, Value};
 use super::faults::{Death, Schedule, What, fault};
 use super::machine::Machine;
@@ -53,6 +53,32 @@ pub struct Point {
     pub lies: bool,
 }
 
+/// Where in a point a run can die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before it.
+    Before,
+    /// When this many parts of it have happened.
+    During(usize),
+    /// After it.
+    After,
+}
+
+/// The machine at a moment, and what the checks know.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// At which point.
+    pub at: u32,
+    /// Where in it.
+    pub moment: Moment,
+    /// In which phase.
+    pub phase: Phase,
+    /// The machine.
+    pub machine: Machine,
+    /// The checks.
+    pub checks: Checks,
+}
+
 /// One run's view of the machine.
 #[derive(Debug)]
 pub struct SimWorld {
@@ -76,6 +102,12 @@ pub struct SimWorld {
     pub trace: Cell<u64>,
     /// Lines of it, when somebody wants to read them.
     pub lines: Option<RefCell<Vec<String>>>,
+    /// Every moment at which it could have died, when somebody wants them.
+    pub snapshots: Option<Vec<Snapshot>>,
+    /// Whether somebody was asked to agree.
+    pub asked: bool,
+    /// The phase from which there was something to do first.
+    pub begins_at: Cell<Option<Phase>>,
     /// The phase that is under way.
     pub phase: Cell<Phase>,
     /// The disk that is held.
@@ -106,6 +138,9 @@ impl SimWorld {
             death: None,
             trace: Cell::new(0),
             lines: None,
+            snapshots: None,
+            asked: false,
+            begins_at: Cell::new(None),
             phase: Cell::new(Phase::Planned),
             held: None,
             quiet: false,
@@ -181,11 +216,22 @@ impl SimWorld {
             },
             (label, parts as u64),
         );
+        if at == 0 && what.is_none() {
+            self.snap(at, Moment::Before);
+        }
         match what {
-            None => self.apply(act, disk, found, usize::MAX),
+            None => {
+                let acts = !matches!(act, Act::Look);
+                self.apply(act, disk, found, usize::MAX);
+                if acts {
+                    self.snap(at, Moment::After);
+                }
+            }
             Some(What::Before(death)) => self.die(death).await,
             Some(What::During(parts, death)) => {
                 self.apply(act, disk, found, parts);
+                // What was in the middle of it may be a program, which outlives the run.
+                self.machine.child = true;
                 self.die(death).await;
             }
             Some(What::After(death)) => {
@@ -217,6 +263,20 @@ impl SimWorld {
         Ok(())
     }
 
+    fn snap(&mut self, at: u32, moment: Moment) {
+        if let Some(snapshots) = &mut self.snapshots {
+            let mut machine = self.machine.clone();
+            machine.child |= matches!(moment, Moment::During(_));
+            snapshots.push(Snapshot {
+                at,
+                moment,
+                phase: self.phase.get(),
+                machine,
+                checks: self.checks.get_mut().clone(),
+            });
+        }
+    }
+
     async fn die(&mut self, death: Death) {
         self.death = Some(death);
         std::future::pending().await
@@ -227,7 +287,11 @@ impl SimWorld {
             Act::Look => {}
             Act::Write(held, writes) => {
                 self.quiet = false;
-                for (key, value) in writes.into_iter().take(parts) {
+                let (at, all) = (self.points.len().saturating_sub(1), writes.len());
+                for (index, (key, value)) in writes.into_iter().take(parts).enumerate() {
+                    if self.machine.child {
+                        self.checks.get_mut().second_writer(key);
+                    }
                     self.checks.get_mut().writing(
                         &self.setting,
                         Write {
@@ -237,22 +301,25 @@ impl SimWorld {
                             value: value.as_ref(),
                         },
                     );
-                    self.machine.disks[disk].write(held, key, value);
+                    self.machine.disk_mut(disk).write(held, key, value);
+                    if index + 1 < all {
+                        self.snap(u32::try_from(at).unwrap_or(u32::MAX), Moment::During(index + 1));
+                    }
                 }
             }
             Act::Sync(fs) => {
-                self.machine.disks[disk].write_back(fs);
+                self.machine.disk_mut(disk).write_back(fs);
                 if fs == Fs::Root {
                     self.flush(disk);
                 }
             }
             Act::SyncFile(key) => {
-                self.machine.disks[disk].write_back_file(key);
+                self.machine.disk_mut(disk).write_back_file(key);
                 self.flush(disk);
             }
             Act::Flush => self.flush(disk),
             Act::Tmpfs(bytes) => {
-                self.machine.tmpfs = Some(bytes);
+                self.machine.tmpfs = Some(bytes.into());
             }
             Act::Ram(change) => change(&mut self.machine, disk),
             Act::Nvram => self.machine.nvram = true,
@@ -260,7 +327,7 @@ impl SimWorld {
     }
 
     fn flush(&mut self, disk: usize) {
-        self.machine.disks[disk].flush();
+        self.machine.disk_mut(disk).flush();
         self.checks
             .get_mut()
             .flushed(&self.setting, &self.machine.disks[disk]);
@@ -268,7 +335,7 @@ impl SimWorld {
 
     /// Identifies the held disk again.
     pub async fn identify(&mut self) -> Result<(), Fault> {
-        if self.has(Bug::SkipIdentity) {
+        if self.has(Bug::SkipIdentity) || (self.has(Bug::IdentifyOnce) && self.phase.get() > Phase::Planned) {
             return Ok(());
         }
         self.act("identify the disk", Act::Look).await?;
@@ -383,6 +450,15 @@ impl SimWorld {
         Ok(())
     }
 
+    /// The phase that the target's slots claim.
+    pub fn recorded(&self) -> Option<Phase> {
+        let slots = [self.disk().slot(0), self.disk().slot(1)];
+        match choose([slots[0].as_deref(), slots[1].as_deref()]) {
+            Choice::Believed { record, .. } => Some(record.phase()),
+            Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
+        }
+    }
+
     /// Both slots of a disk, as they are read raw: by the FAT's directory, or by their magic where there is no FAT.
     pub fn raw_slots(&self, disk: &Disk) -> [Option<Vec<u8>>; 2] {
         let has_esp = [Key::Primary, Key::Backup]
@@ -399,6 +475,11 @@ impl SimWorld {
         });
         if self.has(Bug::OneSlotRead) {
             slots[1] = None;
+        }
+        if self.has(Bug::ForkIsFresh)
+            && let Choice::Fork { .. } = choose([slots[0].as_deref(), slots[1].as_deref()])
+        {
+            slots = [None, None];
         }
         if self.has(Bug::NewerIsEmpty)
             && let Choice::Newer(_) = choose([slots[0].as_deref(), slots[1].as_deref()])
@@ -426,13 +507,9 @@ impl SimWorld {
                 (death, _) => death,
             };
             machine.die(&setting, death);
-            checks.after_death(&machine.disks[machine.target(&setting)]);
-        }
-        if !machine.stranger_mapped {
-            checks.breach(
-                Invariant::StrangersStay,
-                "a mapping that was there before is gone",
-            );
+            checks.run_over(&setting, &machine);
+        } else {
+            checks.strangers(&machine);
         }
         (machine, checks)
     }

@@ -46,6 +46,17 @@ pub struct LoadOption {
     pub description: String,
     /// The partitions in its device path.
     pub partitions: Vec<HardDrive>,
+    /// The loader's path from the partition's top, with `/`.
+    pub file: Option<String>,
+}
+
+/// What of a device path counts here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DevicePath {
+    /// Its hard drive nodes.
+    pub partitions: Vec<HardDrive>,
+    /// Its file path nodes, joined, with `/`.
+    pub file: Option<String>,
 }
 
 /// What is known of the firmware's wishes.
@@ -108,17 +119,19 @@ pub fn parse_load_option(raw: &[u8]) -> Result<LoadOption, String> {
     let path = data
         .get(at..at + usize::from(path_bytes))
         .ok_or_else(|| format!("its device path of {path_bytes} bytes is cut off"))?;
+    let DevicePath { partitions, file } = parse_device_path(path)?;
     Ok(LoadOption {
         // LOAD_OPTION_ACTIVE
         active: attributes & 1 == 1,
         description: String::from_utf16_lossy(&description),
-        partitions: parse_device_path(path)?,
+        partitions,
+        file,
     })
 }
 
-/// The hard drive nodes of a device path.
-pub fn parse_device_path(path: &[u8]) -> Result<Vec<HardDrive>, String> {
-    let mut found = Vec::new();
+/// A device path, node by node, to its end node.
+pub fn parse_device_path(path: &[u8]) -> Result<DevicePath, String> {
+    let mut found = DevicePath::default();
     let mut at = 0;
     while at < path.len() {
         let (Some(kind), Some(length)) = (path.get(at..at + 2), u16_at(path, at + 2)) else {
@@ -132,12 +145,23 @@ pub fn parse_device_path(path: &[u8]) -> Result<Vec<HardDrive>, String> {
         match kind {
             // End of the entire device path.
             [0x7F, 0xFF] => return Ok(found),
-            [4, 1] => found.push(hard_drive(node).ok_or("a hard drive node is too short")?),
+            [4, 1] => found
+                .partitions
+                .push(hard_drive(node).ok_or("a hard drive node is too short")?),
+            [4, 4] => found.file.get_or_insert_default().push_str(&file_path(node)),
             _ => {}
         }
         at += length;
     }
     Err("its device path has no end node".into())
+}
+
+fn file_path(node: &[u8]) -> String {
+    let units = node[4..]
+        .chunks_exact(2)
+        .map(|c| u16::from_le_bytes([c[0], c[1]]));
+    let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    String::from_utf16_lossy(&units).replace('\\', "/")
 }
 
 fn hard_drive(node: &[u8]) -> Option<HardDrive> {
@@ -238,6 +262,7 @@ mod tests {
         let id = Uuid::from_u128(0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00);
         let linux = parse_load_option(&load_option("Linux Boot Manager", id)).unwrap();
         assert_eq!(linux.description, "Linux Boot Manager");
+        assert_eq!(linux.file.as_deref(), Some("/EFI/BOOT/BOOTX64.EFI"));
         assert_eq!(
             linux.partitions,
             [HardDrive {

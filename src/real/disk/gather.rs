@@ -11,12 +11,13 @@ use super::usage::{Machine, Own, Uses};
 use super::{efi, io_fault, lsblk, open, os_code, own_plan, select};
 use crate::config::Config;
 use crate::event::Reporter;
+use crate::real::block::fault_of;
 use crate::real::command::Program;
 use crate::real::gpt::{self, OnDisk};
 use crate::real::slots::{self, Slots};
 use crate::real::stop::Stop;
 use camino::Utf8Path;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
 use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
@@ -362,9 +363,15 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             // A slow disk must not keep the program from answering signals and the service manager.
             tokio::task::spawn_blocking(move || look(&block, &plans)).await
         };
+        let mut failing = None;
         let contents = match looked {
             Ok(Ok(contents)) => Ok(contents),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => {
+                let why = error.to_string();
+                let is_device = fault_of("disk", why.clone(), &error).class == FaultClass::Hardware;
+                failing = is_device.then(|| why.clone());
+                Err(why)
+            }
             Err(_) => Err("looking at it failed".to_owned()),
         };
         let guid = contents
@@ -380,7 +387,10 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             .filter(|(_, dev)| *dev == block.dev)
             .map(|(l, _)| l.clone())
             .collect();
-        let facts = facts(block, &contents, &uses, &medium, links);
+        let facts = select::Facts {
+            failing,
+            ..facts(block, &contents, &uses, &medium, links)
+        };
         disks.push(Looked {
             block: block.clone(),
             contents,
@@ -523,6 +533,7 @@ fn facts(
         model: block.model.clone(),
         identity: block.identity.clone(),
         links,
+        failing: None,
         never,
         unless_named,
         partitions,

@@ -16,7 +16,7 @@ fn image(change: impl FnOnce(&mut [u8])) -> (tempfile::NamedTempFile, Contents) 
     let kept = tempfile::NamedTempFile::new().unwrap();
     fs_err::write(kept.path(), &bytes).unwrap();
     let mut file = fs_err::File::open(kept.path()).unwrap().into_file();
-    let seen = contents(&mut file, &block("sda"), None).unwrap();
+    let seen = contents(&mut file, &block("sda").identity, None).unwrap();
     (kept, seen)
 }
 

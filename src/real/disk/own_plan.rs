@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use landfall_states::plan::{
-    DiskIdentity, Layout, Machine, Payload, Plan, Reference, Repository, RepositorySource, SystemSource,
+    DiskIdentity, Machine, Payload, Plan, Reference, Repository, RepositorySource, SystemSource,
 };
 
 /// How many new installs on one disk are recognised.
@@ -11,7 +11,8 @@ const NONCES: u32 = 32;
 
 /// One plan for each number of re-installs.
 pub fn all(config: &Config, disk: &DiskIdentity) -> Vec<Plan> {
-    let Some(layout) = layout(config) else {
+    // Labels that are missing were refused when the configuration was read.
+    let Ok(layout) = config.layout(Machine::native()) else {
         return vec![];
     };
     let payload = Payload {
@@ -30,23 +31,4 @@ pub fn all(config: &Config, disk: &DiskIdentity) -> Vec<Plan> {
         .chain((config.reinstall >= NONCES).then_some(config.reinstall))
         .filter_map(|nonce| Plan::derive(&config.host, &layout, &payload, disk, nonce).ok())
         .collect()
-}
-
-fn layout(config: &Config) -> Option<Layout> {
-    Some(Layout {
-        esp_label: config.labels.efi.clone(),
-        esp_size: config.esp_size,
-        root_label: config.labels.root.clone(),
-        luks_label: if config.luks.enable {
-            Some(config.labels.luks.clone()?)
-        } else {
-            None
-        },
-        swap: if config.swap.enable {
-            Some((config.labels.swap.clone()?, config.swap.size))
-        } else {
-            None
-        },
-        machine: Machine::native(),
-    })
 }

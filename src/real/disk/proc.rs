@@ -3,6 +3,8 @@
 //!
 //! Absent: reading the files (`gather`). Source: proc(5), and the kernel's octal escapes (`\040` is a space).
 
+use crate::real::mountinfo::{self, MountEntry, unescape};
+
 /// A device number.
 pub type Dev = (u32, u32);
 
@@ -19,27 +21,6 @@ pub struct Mount {
     pub source: String,
 }
 
-/// Undoes `\ooo`.
-fn unescape(field: &str) -> String {
-    let bytes = field.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = bytes
-            .get(at + 1..at + 4)
-            .filter(|d| bytes[at] == b'\\' && d.iter().all(|d| (b'0'..=b'7').contains(d)));
-        if let Some(digits) = digits {
-            let value = digits.iter().fold(0_u32, |sum, d| sum * 8 + u32::from(d - b'0'));
-            out.push((value & 0xFF) as u8);
-            at += 4;
-        } else {
-            out.push(bytes[at]);
-            at += 1;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 /// `8:1`.
 pub fn parse_dev(text: &str) -> Option<Dev> {
     let (major, minor) = text.trim().split_once(':')?;
@@ -49,28 +30,32 @@ pub fn parse_dev(text: &str) -> Option<Dev> {
     }
 }
 
-/// `/proc/self/mountinfo`.
+/// `/proc/self/mountinfo`, as far as it matters to who uses a disk.
 pub fn parse_mountinfo(text: &str) -> Result<Vec<Mount>, String> {
-    let mut mounts = Vec::new();
-    for line in text.lines().filter(|l| !l.trim().is_empty()) {
-        let bad = || format!("mountinfo has a line of an unknown form: {line:?}");
-        let (front, back) = line.split_once(" - ").ok_or_else(bad)?;
-        let front: Vec<&str> = front.split(' ').collect();
-        let mut back = back.split(' ');
-        let (Some(dev), Some(point)) = (front.get(2).and_then(|d| parse_dev(d)), front.get(4)) else {
-            return Err(bad());
-        };
-        let (Some(kind), Some(source)) = (back.next(), back.next()) else {
-            return Err(bad());
-        };
-        mounts.push(Mount {
-            dev,
-            point: unescape(point),
-            kind: kind.to_owned(),
-            source: unescape(source),
-        });
-    }
-    Ok(mounts)
+    mountinfo::parse_mountinfo(text)?
+        .into_iter()
+        .map(|entry| {
+            let MountEntry {
+                device: (major, minor),
+                root: _,
+                target,
+                read_only: _,
+                kind,
+                source,
+            } = entry;
+            match (u32::try_from(major), u32::try_from(minor)) {
+                (Ok(major), Ok(minor)) => Ok(Mount {
+                    dev: (major, minor),
+                    point: target.into_string(),
+                    kind,
+                    source,
+                }),
+                (Err(_), _) | (_, Err(_)) => {
+                    Err(format!("mount {target} has the device number {major}:{minor}"))
+                }
+            }
+        })
+        .collect()
 }
 
 /// `/proc/swaps`: the paths.

@@ -25,6 +25,8 @@ pub struct Facts {
     pub identity: DiskIdentity,
     /// Names of links in `/dev/disk/by-id` that lead to it.
     pub links: Vec<String>,
+    /// What its device reported when it was read, where that was an error of the device.
+    pub failing: Option<String>,
     /// Why it can never be a target.
     pub never: Vec<String>,
     /// Why it is not taken unless somebody names it.
@@ -159,6 +161,13 @@ pub fn objections(facts: &Facts, firmware: &Firmware) -> (Vec<String>, Vec<Strin
 /// Chooses.
 pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Result<Choice, Fault> {
     let named = |index: usize, given: &str| {
+        // Nobody uses it, and another name would not help: it is broken.
+        if let Some(why) = &all[index].failing {
+            return Err(Fault::hardware(
+                format!("disk {given} ({})", all[index].describe()),
+                format!("it cannot be read: {why}"),
+            ));
+        }
         let (never, _) = objections(&all[index], firmware);
         if never.is_empty() {
             return Ok(Choice {

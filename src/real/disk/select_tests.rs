@@ -17,6 +17,7 @@ fn disk(letter: char, gib: u64) -> Facts {
             sector_bytes: 512,
         },
         links: vec![format!("ata-Model_LF-{letter}")],
+        failing: None,
         never: vec![],
         unless_named: vec![],
         partitions: vec![],
@@ -71,6 +72,7 @@ fn option(id: Signature) -> LoadOption {
             sectors: 1,
             signature: id,
         }],
+        file: None,
     }
 }
 
@@ -199,6 +201,23 @@ fn a_former_system_disk_is_chosen_for_its_partitions() {
 fn of_blank_disks_the_largest_and_a_tie_is_a_doubt() {
     assert_eq!(pick(&[disk('a', 8), disk('b', 9)]).unwrap(), 1);
     fails(&[disk('a', 9), disk('b', 9), disk('c', 8)], "equally large");
+}
+
+#[test]
+fn a_named_disk_that_reports_errors_is_a_hardware_fault() {
+    let mut all = [disk('a', 100), disk('b', 100)];
+    all[0].never.push("it cannot be read: Input/output error".into());
+    let named = Wanted::Name("LF-a".into());
+    let class = |all: &[Facts]| select(all, Some(&named), &Firmware::default()).unwrap_err().class;
+    assert_eq!(
+        class(&all),
+        FaultClass::NeedsChange,
+        "anything else may be changed"
+    );
+    all[0].failing = Some("Input/output error".into());
+    assert_eq!(class(&all), FaultClass::Hardware);
+    // Not named, it is passed over.
+    assert_eq!(pick(&all).unwrap(), 1);
 }
 
 #[test]

@@ -219,16 +219,15 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
 /// QEMU's filter that makes requests fail, for good, at every step of a range.
 fn faulty(name: &str, below: &str, failing: &Failing) -> serde_json::Value {
     let Failing { bytes, reads, writes } = failing;
-    let kinds: Vec<&str> = [(*reads, "read"), (*writes, "write"), (*writes, "write-zeroes")]
-        .iter()
-        .filter(|(fails, _)| *fails)
-        .map(|(_, kind)| *kind)
-        .collect();
-    let rules: Vec<serde_json::Value> = bytes
-        .clone()
-        .step_by(Failing::STEP as usize)
-        .map(|at| json!({ "event": "none", "iotype": kinds, "errno": 5, "sector": at / 512, "once": false }))
-        .collect();
+    let kinds = [(*reads, "read"), (*writes, "write"), (*writes, "write-zeroes")];
+    let mut rules = Vec::new();
+    for (_, kind) in kinds.iter().filter(|(fails, _)| *fails) {
+        for at in bytes.clone().step_by(Failing::STEP as usize) {
+            rules.push(
+                json!({ "event": "none", "iotype": kind, "errno": 5, "sector": at / 512, "once": false }),
+            );
+        }
+    }
     json!({ "driver": "blkdebug", "node-name": name, "image": below, "discard": "unmap", "inject-error": rules })
 }
 
@@ -284,6 +283,31 @@ mod tests {
         assert_eq!(base64(b"f"), "Zg==");
         assert_eq!(base64(b"fo"), "Zm8=");
         assert_eq!(base64(b"foobar"), "Zm9vYmFy");
+    }
+
+    #[test]
+    fn each_kind_of_request_fails_by_a_rule_of_its_own() {
+        let failing = Failing {
+            bytes: 8192..16384,
+            reads: false,
+            writes: true,
+        };
+        let rules = &faulty("above", "below", &failing)["inject-error"];
+        let told: Vec<(&str, u64)> = rules
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rule| (rule["iotype"].as_str().unwrap(), rule["sector"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("write", 16),
+                ("write", 24),
+                ("write-zeroes", 16),
+                ("write-zeroes", 24)
+            ]
+        );
     }
 
     #[test]

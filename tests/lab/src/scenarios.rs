@@ -80,13 +80,13 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "cut-at-every-state",
         shows: "power cut once in every state; lands, nothing made twice",
-        in_test: false,
+        in_test: true,
         run: cuts::cut_at_every_state,
     },
     Scenario {
         name: "cut-control",
         shows: "the same without checkpoints fails, as it must",
-        in_test: false,
+        in_test: true,
         run: cuts::cut_control,
     },
     Scenario {
@@ -98,7 +98,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "kill-at-every-state",
         shows: "SIGKILL once in every state, in one boot",
-        in_test: false,
+        in_test: true,
         run: cuts::kill_at_every_state,
     },
     Scenario {
@@ -116,7 +116,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "install-fails",
         shows: "nixos-install exits 1: that phase alone again, within the budget, and by `landfall resume`",
-        in_test: false,
+        in_test: true,
         run: install_fails::install_fails,
     },
     Scenario {

@@ -1,70 +1,139 @@
 //! `cargo lab test`: sets up, then runs every test: unit, property, integration, and the scenarios marked for it. Law: it
-//! fails when any part failed or ran nothing; the last line is the sum.
+//! fails when any part failed or ran nothing; the last line is the sum. The tests run beside the machines, which wait much,
+//! and yield to them; what they print follows when both are done.
 //!
 //! Absent: the heavier scenarios; `cargo lab scenario --all` has them.
 
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use crate::kit::Kit;
 use crate::scenarios;
+
+/// A part of the run: its name, and Cargo's arguments.
+type Step = (&'static str, &'static [&'static str]);
+
+/// What is quick, and looked at first.
+const LINTS: [Step; 2] = [
+    ("formatting", &["fmt", "--all", "--check"]),
+    (
+        "clippy",
+        &[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+];
+/// What runs beside the machines.
+const TESTS: [Step; 3] = [
+    ("tests", &["test", "--workspace", "--no-fail-fast"]),
+    // What builds with Nix, from Debian's packages; both are there by now.
+    (
+        "the laboratory's builds",
+        &["test", "--package", "lab", "--", "--ignored"],
+    ),
+    // With LANDFALL_NIXPKGS it evaluates too.
+    ("the NixOS side", &["lab", "nix"]),
+];
+
+/// Cargo in the project's folder.
+#[derive(Clone)]
+struct Cargo {
+    program: OsString,
+    workspace: PathBuf,
+}
+
+impl Cargo {
+    /// Runs a part; with a log, what it prints goes there, and it yields to whoever else wants the processor.
+    fn passes(&self, (name, arguments): Step, log: Option<&Path>) -> Result<bool> {
+        eprintln!("lab: {name}: cargo {}", arguments.join(" "));
+        let mut command = match log {
+            None => Command::new(&self.program),
+            Some(log) => {
+                let file = fs::OpenOptions::new().append(true).create(true).open(log)?;
+                let mut command = Command::new("nice");
+                command.args(["-n", "5"]).arg(&self.program);
+                let output = file.into_parts().0;
+                command.stdout(output.try_clone()?).stderr(output);
+                command
+            }
+        };
+        let status = command
+            .args(arguments)
+            .current_dir(&self.workspace)
+            .status()
+            .with_context(|| format!("cargo {}", arguments.join(" ")))?;
+        Ok(status.success())
+    }
+
+    fn failed(&self, steps: &[Step], log: Option<&Path>) -> Result<Vec<String>> {
+        let mut failed = Vec::new();
+        for step in steps {
+            if !self.passes(*step, log)? {
+                failed.push(step.0.to_owned());
+            }
+        }
+        Ok(failed)
+    }
+}
 
 /// Runs the subcommand. `quick` leaves the machines out.
 pub fn run(quick: bool) -> Result<ExitCode> {
     // Sets up what the tests of the workspace need as well: libraries, mkfs, Nix.
     let kit = Kit::open()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let workspace = &kit.lab.cache.workspace;
-    let mut steps = vec![
-        ("formatting", vec!["fmt", "--all", "--check"]),
-        (
-            "clippy",
-            vec![
-                "clippy",
-                "--quiet",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
-        ("tests", vec!["test", "--workspace", "--no-fail-fast"]),
-        // What builds with Nix, from Debian's packages; both are there by now.
-        (
-            "the laboratory's builds",
-            vec!["test", "--package", "lab", "--", "--ignored"],
-        ),
-        // With LANDFALL_NIXPKGS it evaluates too.
-        ("the NixOS side", vec!["lab", "nix"]),
-    ];
-    if std::env::var_os("LANDFALL_LAB_NO_LINT").is_some() {
-        steps.drain(..2);
-    }
-    let mut failed = Vec::new();
-    for (name, arguments) in &steps {
-        eprintln!("lab: {name}: cargo {}", arguments.join(" "));
-        let status = Command::new(&cargo)
-            .args(arguments)
-            .current_dir(workspace)
-            .status()
-            .with_context(|| format!("cargo {}", arguments.join(" ")))?;
-        if !status.success() {
-            failed.push((*name).to_owned());
+    let cargo = Cargo {
+        program: std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+        workspace: kit.lab.cache.workspace.clone(),
+    };
+    let lints: &[Step] = if std::env::var_os("LANDFALL_LAB_NO_LINT").is_some() {
+        &[]
+    } else {
+        &LINTS
+    };
+    let mut failed = cargo.failed(lints, None)?;
+    let mut ran = lints.len() + TESTS.len();
+    if quick {
+        failed.extend(cargo.failed(&TESTS, None)?);
+    } else {
+        let log = kit.lab.cache.root.join("tests.log");
+        fs::write(&log, "")?;
+        eprintln!(
+            "lab: the tests run beside the machines; follow them with: tail -f {}",
+            log.display()
+        );
+        let beside = {
+            let (cargo, log) = (cargo.clone(), log.clone());
+            std::thread::spawn(move || cargo.failed(&TESTS, Some(&log)))
+        };
+        let chosen: Vec<_> = scenarios::ALL.iter().filter(|s| s.in_test).collect();
+        let results = scenarios::run_each(&kit, &chosen);
+        let tests = beside.join();
+        // Whatever became of them, what they printed is shown.
+        std::io::stdout().write_all(&fs::read(&log)?)?;
+        match tests {
+            Ok(tests) => failed.extend(tests?),
+            Err(_) => bail!("the thread that ran the tests ended by itself"),
         }
-    }
-    let chosen: Vec<_> = scenarios::ALL.iter().filter(|s| s.in_test && !quick).collect();
-    let results = scenarios::run_each(&kit, &chosen);
-    failed.extend(
-        results
-            .iter()
-            .filter(|(_, ok)| !ok)
-            .map(|(name, _)| format!("scenario {name}")),
-    );
-    let ran = steps.len() + results.len();
-    if ran == steps.len() && !quick {
-        bail!("no scenario ran");
+        failed.extend(
+            results
+                .iter()
+                .filter(|(_, ok)| !ok)
+                .map(|(name, _)| format!("scenario {name}")),
+        );
+        if results.is_empty() {
+            bail!("no scenario ran");
+        }
+        ran += results.len();
     }
     if !failed.is_empty() {
         println!("failed: {}", failed.join(", "));

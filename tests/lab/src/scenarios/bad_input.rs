@@ -339,14 +339,14 @@ pub fn wrong_passphrase(kit: &Kit) -> Result<()> {
     let mut install = install;
     install.more = NAMED.into();
     let machine = install.start()?;
-    for wrong in ["not the passphrase", ""] {
+    for (wrong, names) in [("not the passphrase", "luks-lab"), ("", "it is empty")] {
         machine.put("/run/lab/passphrase", wrong.as_bytes())?;
         let said = refuse(
             &install,
             &machine,
             "resume",
             6,
-            &["passphrase", "luks-lab", "landfall resume"],
+            &["passphrase", names, "landfall resume"],
         )?;
         for tool in ["program=mkfs", "PartitionDisk: write", "reached Encrypted"] {
             ensure!(!said.contains(tool), "{tool} with a wrong passphrase:\n{said}");

@@ -24,7 +24,13 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
     let log = install.spec.folder.join("writes.log");
     install.spec.disks[0].write_log = Some(log.clone());
 
-    stops(&mut install, "install", SUPERBLOCK_COPY, true, "FormatVolumes")?;
+    fails(
+        &mut install,
+        "install",
+        SUPERBLOCK_COPY,
+        true,
+        ": FormatVolumes is not done",
+    )?;
     let partitions = disk::partitions(&install.image)?;
     let root = partitions.iter().find(|p| p.number == 2).context("no root")?;
     ensure!(root.start == ROOT_START, "root begins at {}", root.start);
@@ -49,15 +55,27 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
     let before = install.identity()?;
     say("a write of mkfs.ext4 ends with EIO: hardware, and no record is saved behind it");
 
-    stops(&mut install, "resume", ROOT_START, false, "FormatVolumes")?;
-    say("a read of the root partition ends with EIO: hardware");
+    fails(
+        &mut install,
+        "resume",
+        ROOT_START,
+        false,
+        "stopped before anything was begun",
+    )?;
+    say("a read of the root partition ends with EIO: hardware, and nothing is begun");
 
     // The older slot is written next.
     let older = slots::find(&install.image)?
         .into_iter()
         .min_by_key(|(_, slot)| slot.clone())
         .context("no slot")?;
-    stops(&mut install, "resume", older.0, true, "FormatVolumes")?;
+    fails(
+        &mut install,
+        "resume",
+        older.0,
+        true,
+        ": FormatVolumes is not done",
+    )?;
     say("a checkpoint save ends with EIO: hardware");
 
     install.spec.disks[0].failing = None;
@@ -76,15 +94,15 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
     install.boot().map(|_| ())
 }
 
-/// A run on a disk where writes, or reads, of the block at `at` fail.
-fn stops(install: &mut Install<'_>, verb: &str, at: u64, writes: bool, action: &str) -> Result<()> {
+/// A run on a disk where writes, or reads, of the block at `at` fail; it must say where it stopped.
+fn fails(install: &mut Install<'_>, verb: &str, at: u64, writes: bool, place: &str) -> Result<()> {
     install.spec.disks[0].failing = Some(Failing {
         bytes: at..at + Failing::STEP,
         reads: !writes,
         writes,
     });
     let machine = install.start()?;
-    let ran = install.stop(&machine, verb, HARDWARE, action)?;
-    ran.must_end(verb, HARDWARE, &["(hardware)", "what: ", "next: "])?;
+    let ran = install.run(&machine, verb)?;
+    ran.must_end(verb, HARDWARE, &[place, "(hardware)", "what: ", "next: "])?;
     machine.cut_power()
 }

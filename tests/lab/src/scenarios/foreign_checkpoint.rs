@@ -91,7 +91,10 @@ const LANDS_TOO: &[Case] = &[
         // Rule 14: what the disk does not show has not happened.
         forge: |pair, image| {
             pair.rewrite(image, 1, |body| {
-                body.replace("claim: Formatted", "claim: Provisioned")
+                body.replace(
+                    "claim: Formatted",
+                    "claim: Provisioned(\"/nix/store/00000000000000000000000000000000-forged\")",
+                )
             })
         },
         end: End::Lands(&["the checkpoint says Provisioned"]),

@@ -1,0 +1,371 @@
+//! `landfall simulate`: what would happen to this configuration, whatever goes wrong. Law: the driver and the states that
+//! install are the ones that run; the disks are in memory, and nothing of this machine is looked at but the configuration.
+//! A failure is one line that tells it again.
+//!
+//! Absent: the simulated world (`sim`), and whether the real one is like it.
+
+use super::{Failure, SimulateArgs, complain, config_path};
+use crate::config::{Config, Overrides};
+use crate::exit::Exit;
+use crate::sim::case::{Before, Case, Consenter, Subject};
+use crate::sim::explore::Explorer;
+use crate::sim::faults::Schedule;
+use crate::sim::harness::Harness;
+use crate::sim::story::Ending;
+use crate::sim::tally::{Matrix, Sort, Tally};
+use camino::Utf8PathBuf;
+use landfall_states::plan::Machine;
+use serde_json::json;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often progress is told, in milliseconds.
+const PROGRESS_EVERY_MS: u64 = 2_000;
+/// Failures that are printed; the others are counted.
+const FAILURES_SHOWN_MAX: usize = 10;
+/// Stories by chance that one thread takes at a time.
+const CHANCE_STORIES: u64 = 100;
+
+/// What one thread does at a time.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Deaths,
+    Faults,
+    Pairs(u64, u64),
+    FaultThenDeath(Sort),
+    Chance(u64, u64, u64),
+}
+
+/// What all threads share.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// Stories told so far.
+    pub told: Arc<AtomicU64>,
+    /// Somebody asked to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let path = config_path(&args.config)?;
+    let config = Config::read_with(&path, &Overrides::from_environment()?)?;
+    let subject = Subject {
+        host: config.host.clone(),
+        layout: config.layout(Machine::native())?,
+        payload: config.payload()?,
+        reinstall: config.reinstall,
+        budget: config.retry,
+    };
+    let case = subject.case(args.before, Consenter::Person);
+    let harness = Harness::about(&subject, case).map_err(|why| Failure::new(Exit::Usage, why))?;
+    if let Some(schedule) = &args.schedule {
+        return one(&harness, schedule, args.json, out);
+    }
+    let shared = Shared::default();
+    watch_for_interrupt(shared.stop.clone())?;
+    let began = Instant::now();
+    let tally = enumerate(&subject, case, args, &shared)?;
+    let interrupted = shared.stop.load(Ordering::Relaxed);
+    let seconds = began.elapsed().as_secs_f64();
+    let trace = match tally.failures.first() {
+        Some(first) => Some(keep_trace(&harness, &first.schedule)?),
+        None => None,
+    };
+    let again = |schedule: &Schedule| {
+        let before = args.before.name();
+        format!("landfall simulate --config {path} --before {before} --schedule '{schedule}'")
+    };
+    if args.json {
+        let value = as_json(&tally, case, args, seconds, interrupted, trace.as_ref());
+        writeln!(out, "{value}")?;
+    } else {
+        writeln!(
+            out,
+            "host {}, {case}, landfall {}",
+            subject.host,
+            env!("CARGO_PKG_VERSION")
+        )?;
+        if !tally.cells.is_empty() {
+            write!(out, "{}", Matrix(&tally))?;
+        }
+        for failure in tally.failures.iter().take(FAILURES_SHOWN_MAX) {
+            writeln!(out, "broken: {failure}\n    again: {}", again(&failure.schedule))?;
+        }
+        if let Some(trace) = &trace {
+            writeln!(out, "what happened in the first of them: {trace}")?;
+        }
+        let so_far = if interrupted { "interrupted; so far: " } else { "" };
+        let rate = tally.runs as f64 / seconds.max(0.001);
+        writeln!(out, "{so_far}{tally} in {seconds:.1} s ({rate:.0} runs/s)")?;
+    }
+    Ok(match (tally.failed, interrupted) {
+        (0, true) => Exit::Interrupted,
+        (0, false) => Exit::Ok,
+        (_, _) => Exit::Permanent,
+    })
+}
+
+/// One story, line by line.
+fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let told = harness.tell(schedule, true);
+    let breaches: Vec<String> = told.breaches.iter().map(ToString::to_string).collect();
+    let ending = match &told.ending {
+        Ending::Landed => "landed".to_owned(),
+        Ending::Stopped(halt) => {
+            let phase = halt
+                .phase
+                .map_or("the start".to_owned(), |phase| phase.to_string());
+            format!("stopped at {phase}: {} (next: {})", halt.fault, halt.fault.next)
+        }
+        Ending::Endless => "no end".to_owned(),
+    };
+    if json {
+        let value = json!({
+            "schedule": schedule.to_string(),
+            "ending": ending,
+            "runs": told.runs,
+            "trace": format!("{:016x}", told.trace),
+            "breaches": breaches,
+            "lines": told.lines,
+        });
+        writeln!(out, "{value}")?;
+    } else {
+        for line in &told.lines {
+            writeln!(out, "{line}")?;
+        }
+        for breach in &breaches {
+            writeln!(out, "broken: {breach}")?;
+        }
+        let (runs, trace) = (told.runs, told.trace);
+        writeln!(out, "{schedule}: {ending}, after {runs} runs; trace {trace:016x}")?;
+    }
+    Ok(if breaches.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Permanent
+    })
+}
+
+fn enumerate(subject: &Subject, case: Case, args: &SimulateArgs, shared: &Shared) -> Result<Tally, Failure> {
+    let sorts = if args.faults.is_empty() {
+        Sort::ALL.to_vec()
+    } else {
+        args.faults.clone()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let queue = Mutex::new(work(args, &sorts, threads as u64));
+    let total = Mutex::new(Tally::default());
+    let broken = Mutex::new(None);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    while let Some(work) = lock(&queue).pop() {
+                        match carry_out(work, subject, case, &sorts, shared) {
+                            Ok(tally) => lock(&total).add(tally),
+                            Err(why) => *lock(&broken) = Some(why),
+                        }
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| progress(shared, &done));
+        for worker in workers {
+            if worker.join().is_err() {
+                *lock(&broken) = Some("a thread of the simulation ended with a defect".to_owned());
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(why) => Err(Failure::new(Exit::Internal, why)),
+        None => Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(args: &SimulateArgs, sorts: &[Sort], threads: u64) -> Vec<Work> {
+    if let Some(seed) = args.seed {
+        return (0..args.stories.div_ceil(CHANCE_STORIES))
+            .map(|part| {
+                let from = part * CHANCE_STORIES;
+                Work::Chance(seed, from, (from + CHANCE_STORIES).min(args.stories))
+            })
+            .collect();
+    }
+    let deaths = sorts.iter().any(|sort| sort.is_death());
+    let mut work = vec![Work::Faults];
+    if deaths {
+        work.push(Work::Deaths);
+    }
+    if args.exhaust == 2 && deaths {
+        work.extend((0..threads).map(|share| Work::Pairs(share, threads)));
+        work.extend(
+            sorts
+                .iter()
+                .filter(|sort| !sort.is_death())
+                .copied()
+                .map(Work::FaultThenDeath),
+        );
+    }
+    work
+}
+
+fn carry_out(
+    work: Work,
+    subject: &Subject,
+    case: Case,
+    sorts: &[Sort],
+    shared: &Shared,
+) -> Result<Tally, String> {
+    let harness = Harness::about(subject, case)?;
+    let mut explorer = Explorer::new(&harness)
+        .only(sorts)
+        .shared(shared.told.clone(), shared.stop.clone());
+    // Whether it was asked to stop is known already.
+    let _whole = match work {
+        Work::Deaths => explorer.deaths(),
+        Work::Faults => explorer.faults(sorts),
+        Work::Pairs(share, shares) => explorer.pairs(share, shares),
+        Work::FaultThenDeath(sort) => explorer.faults_then_deaths(&[sort]),
+        Work::Chance(seed, from, to) => {
+            return Ok(harness.chance(seed, from, to, sorts, &|| {
+                shared.told.fetch_add(1, Ordering::Relaxed);
+                !shared.stop.load(Ordering::Relaxed)
+            }));
+        }
+    };
+    Ok(explorer.tally)
+}
+
+fn progress(shared: &Shared, done: &AtomicBool) {
+    let mut waited_ms = 0;
+    let step_ms = 50;
+    while !done.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(step_ms));
+        waited_ms += step_ms;
+        if waited_ms % PROGRESS_EVERY_MS == 0 {
+            let told = shared.told.load(Ordering::Relaxed);
+            complain(&format!("{} s: {told} stories told", waited_ms / 1_000));
+        }
+    }
+}
+
+fn watch_for_interrupt(stop: Arc<AtomicBool>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::spawn(move || {
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(())
+}
+
+fn keep_trace(harness: &Harness, schedule: &Schedule) -> Result<Utf8PathBuf, Failure> {
+    let told = harness.tell(schedule, true);
+    let dir = Utf8PathBuf::try_from(std::env::temp_dir())
+        .map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
+    let path = dir.join(format!("landfall-simulate-{:016x}.txt", told.trace));
+    let mut text = told.lines.join("\n");
+    text.push('\n');
+    fs_err::write(&path, text)?;
+    Ok(path)
+}
+
+fn as_json(
+    tally: &Tally,
+    case: Case,
+    args: &SimulateArgs,
+    seconds: f64,
+    interrupted: bool,
+    trace: Option<&Utf8PathBuf>,
+) -> serde_json::Value {
+    let cells: Vec<_> = tally
+        .cells
+        .iter()
+        .map(|((phase, sort), cell)| {
+            json!({
+                "phase": phase, "fault": sort.name(), "stories": cell.stories, "went_on": cell.went_on,
+                "stopped": cell.stopped, "resumed": cell.resumed, "asked": cell.asked,
+                "resumed_at": cell.resumed_at, "failed": cell.failed,
+            })
+        })
+        .collect();
+    let failures: Vec<_> = tally
+        .failures
+        .iter()
+        .map(|failure| {
+            let breaches: Vec<String> = failure.breaches.iter().map(ToString::to_string).collect();
+            json!({ "schedule": failure.schedule.to_string(), "breaches": breaches })
+        })
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"), "case": case.to_string(), "exhaust": args.exhaust, "seed": args.seed,
+        "interrupted": interrupted, "points": tally.points, "machines": tally.firsts, "stories": tally.stories,
+        "met": tally.met, "runs": tally.runs, "failed": tally.failed, "seconds": seconds, "cells": cells,
+        "failures": failures, "trace": trace,
+    })
+}
+
+/// What `--before` may say.
+pub(super) fn before(text: &str) -> Result<Before, String> {
+    [Before::Blank, Before::Foreign, Before::Finished]
+        .into_iter()
+        .find(|before| before.name() == text)
+        .ok_or_else(|| "blank, foreign or finished".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn told(extra: &[&str]) -> (Exit, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("install.ron");
+        fs_err::write(&file, include_str!("../../docs/examples/plain.ron")).unwrap();
+        let path = file.to_str().unwrap();
+        let line = [&["landfall", "simulate", "--config", path], extra].concat();
+        let super::super::Command::Simulate(args) = super::super::Cli::parse_from(line).command else {
+            panic!("another command")
+        };
+        let mut out = vec![];
+        let exit = command(&args, &mut out).unwrap();
+        (exit, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn the_same_seed_prints_the_same_and_a_schedule_tells_its_story() {
+        let count = |text: String| text.split(" in ").next().unwrap().to_owned();
+        let (exit, first) = told(&["--seed", "7", "--stories", "40"]);
+        let (_, second) = told(&["--seed", "7", "--stories", "40"]);
+        assert_eq!((exit, count(first.clone())), (Exit::Ok, count(second)));
+        assert!(first.contains("40 stories"), "{first}");
+        let (exit, text) = told(&["--schedule", "0.30:after:cut=none"]);
+        assert!(
+            exit == Exit::Ok && text.contains("0.30:after:cut=none: landed, after 2 runs"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn one_sort_of_fault_fills_one_column() {
+        let (exit, text) = told(&["--faults", "stop", "--json"]);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((exit, &value["failed"]), (Exit::Ok, &json!(0)));
+        let cells = value["cells"].as_array().unwrap();
+        assert_eq!(cells.len(), 10, "one for each phase that is left");
+        assert!(
+            cells
+                .iter()
+                .all(|cell| cell["fault"] == "stop" && cell["stories"].as_u64() > Some(0))
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! What several of the tests beside it need: a runtime, a volume, a file that stands for a device. Law: compiled for tests
+//! only.
+//!
+//! Absent: anything that one test alone wants.
+
+use camino::Utf8PathBuf;
+use landfall_states::plan::Volume;
+use uuid::Uuid;
+
+/// Runs a future to its end.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// A volume whose ids differ in every byte that a FAT keeps.
+pub fn volume(label: &str) -> Volume {
+    Volume {
+        id: Uuid::from_u128(0xDEAD_BEEF << 96 | 0xA),
+        provisional: Uuid::from_u128(0x0BAD_CAFE << 96 | 0xB),
+        label: label.into(),
+    }
+}
+
+/// A sparse file of so many bytes.
+pub fn image(dir: &tempfile::TempDir, name: &str, bytes: u64) -> Utf8PathBuf {
+    let path = Utf8PathBuf::from_path_buf(dir.path().join(name)).unwrap();
+    fs_err::File::create(&path).unwrap().set_len(bytes).unwrap();
+    path
+}

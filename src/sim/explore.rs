@@ -1,0 +1,375 @@
+//! All stories of a case: every death, every fault, every pair. Law: what is enumerated is enumerated whole, and a story
+//! found here is the same story as the one that its schedule tells.
+//!
+//! A death leaves the machine as it was at that point, so one run shows what every death in it would leave; and a story
+//! that comes to a machine that is known goes on as is known (`digest`). That is what makes pairs cheap.
+//!
+//! Absent: printing; the checks.
+
+use super::checks::{Breach, Invariant};
+use super::digest::Digester;
+use super::disk::Keep;
+use super::faults::{CLASSES, Death, Schedule, Shot, What};
+use super::harness::Harness;
+use super::story::{End, Ending, RUNS_MAX, Story};
+use super::tally::{Failure, Sort, Tally};
+use super::world::{Moment, Snapshot};
+use landfall_states::Phase;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// How it goes on from a machine when nothing goes wrong any more.
+#[derive(Debug)]
+struct Tail {
+    breaches: Vec<Breach>,
+    landed: bool,
+    asked: bool,
+    begins_at: Option<Phase>,
+}
+
+/// An enumeration under way.
+#[derive(Debug)]
+pub struct Explorer<'h> {
+    harness: &'h Harness,
+    digester: Digester,
+    tails: HashMap<u64, Rc<Tail>>,
+    landings: HashMap<u64, Vec<Breach>>,
+    /// Moments of runs whose deaths have been told.
+    moments: HashSet<u64>,
+    /// The sorts that are told, where both deaths are enumerated together.
+    sorts: Vec<Sort>,
+    told: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    /// What was found.
+    pub tally: Tally,
+}
+
+/// A death, where and in which phase.
+type Then<'a, 'h> = &'a mut dyn FnMut(&mut Explorer<'h>, Story, Schedule, Phase) -> ControlFlow<()>;
+
+impl<'h> Explorer<'h> {
+    /// Nothing is explored yet.
+    pub fn new(harness: &'h Harness) -> Explorer<'h> {
+        Explorer {
+            digester: Digester::new(harness.setting(), harness.bug().is_some()),
+            harness,
+            tails: HashMap::new(),
+            landings: HashMap::new(),
+            moments: HashSet::new(),
+            sorts: Sort::ALL.to_vec(),
+            told: Arc::default(),
+            stop: Arc::default(),
+            tally: Tally {
+                points: harness.points.len() as u64,
+                ..Tally::default()
+            },
+        }
+    }
+
+    /// Only these sorts of death.
+    pub fn only(mut self, sorts: &[Sort]) -> Explorer<'h> {
+        self.sorts = sorts.to_vec();
+        self
+    }
+
+    /// Counts stories where others see it, and ends when they say so.
+    pub fn shared(mut self, told: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> Explorer<'h> {
+        (self.told, self.stop) = (told, stop);
+        self
+    }
+
+    fn digest(&mut self, story: &Story) -> u64 {
+        self.digester.digest(&story.machine, &story.checks)
+    }
+
+    /// Every single death.
+    pub fn deaths(&mut self) -> ControlFlow<()> {
+        let story = self.harness.story();
+        self.each_death(
+            &story,
+            &Schedule::default(),
+            &mut |this, story, schedule, phase| this.follow(story, schedule, phase, false),
+        )
+    }
+
+    /// Every single fault of these sorts: each class instead of the effect and after it, success without the effect, a
+    /// signal.
+    pub fn faults(&mut self, sorts: &[Sort]) -> ControlFlow<()> {
+        self.each_fault(sorts, &mut |this, shot, phase| {
+            let schedule = Schedule(vec![shot]);
+            let mut story = this.harness.story();
+            let (run, world) = story.run(&schedule);
+            story.settle(world, None);
+            this.tally.runs += 1;
+            match run.end {
+                End::Said(Ok(_)) => this.arrived(story, schedule, phase),
+                End::Said(Err(_)) | End::Died(_) => this.follow(story, schedule, phase, true),
+            }
+        })
+    }
+
+    /// Every pair of deaths: a death at every point, and in the next run a death at every point. `share` of `shares` tells
+    /// which part of the first deaths is done, so that several threads can divide them.
+    pub fn pairs(&mut self, share: u64, shares: u64) -> ControlFlow<()> {
+        let mut firsts = vec![];
+        let mut seen = HashSet::new();
+        let story = self.harness.story();
+        self.each_death(&story, &Schedule::default(), &mut |this, story, schedule, _| {
+            if seen.insert(this.digest(&story)) {
+                firsts.push((story, schedule));
+            }
+            ControlFlow::Continue(())
+        })?;
+        // The firsts of one thread are neighbours: their second runs meet most.
+        let (count, shares) = (firsts.len() as u64, shares.max(1));
+        let (from, to) = (count * share / shares, count * (share + 1) / shares);
+        for (index, (story, schedule)) in (0_u64..).zip(firsts) {
+            if index < from || index >= to {
+                continue;
+            }
+            self.tally.firsts += 1;
+            self.each_death(&story, &schedule, &mut |this, story, schedule, phase| {
+                this.follow(story, schedule, phase, false)
+            })?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Every fault, and a death after it: later in the same run, or in the next one.
+    pub fn faults_then_deaths(&mut self, sorts: &[Sort]) -> ControlFlow<()> {
+        self.each_fault(sorts, &mut |this, shot, _| {
+            let schedule = Schedule(vec![shot]);
+            let story = this.harness.story();
+            let mut follow = |this: &mut Self, story: Story, schedule: Schedule, phase: Phase| {
+                this.follow(story, schedule, phase, false)
+            };
+            let after = this.each_death(&story, &schedule, &mut follow);
+            after?;
+            let mut story = this.harness.story();
+            let (run, world) = story.run(&schedule);
+            story.settle(world, None);
+            this.tally.runs += 1;
+            if matches!(run.end, End::Said(Ok(_))) {
+                return ControlFlow::Continue(());
+            }
+            this.tally.firsts += 1;
+            this.each_death(&story, &schedule, &mut follow)
+        })
+    }
+
+    fn each_fault(
+        &mut self,
+        sorts: &[Sort],
+        then: &mut dyn FnMut(&mut Self, Shot, Phase) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for (at, point) in (0_u32..).zip(&self.harness.points) {
+            let mut whats: Vec<What> = CLASSES.into_iter().map(What::Fail).collect();
+            if point.acts {
+                whats.extend(CLASSES.map(What::FailAfter));
+            }
+            // A flush that does nothing and says otherwise is a broken device; nothing survives that.
+            if point.lies {
+                whats.push(What::Lie);
+            }
+            whats.push(What::Stop);
+            for what in whats {
+                if Sort::of(what).is_some_and(|sort| sorts.contains(&sort)) {
+                    then(self, Shot { run: 0, at, what }, point.phase)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Every death at every point of the run that begins where `story` is: before, after every part, with every subset
+    /// that a power cut may keep. `before` is what has gone wrong, and may go wrong earlier in this run.
+    fn each_death(&mut self, story: &Story, before: &Schedule, then: Then<'_, 'h>) -> ControlFlow<()> {
+        let mut recorded = story.clone();
+        let moments = recorded.record(before);
+        self.tally.runs += 1;
+        let run = story.runs;
+        for moment in moments {
+            let Snapshot {
+                at,
+                moment,
+                phase,
+                machine,
+                checks,
+            } = moment;
+            let dead = |death: Death| {
+                let mut died = story.clone();
+                died.runs += 1;
+                (died.machine, died.checks) = (machine.clone(), checks.clone());
+                died.die(death);
+                died
+            };
+            let digest = self.digester.digest(&machine, &checks);
+            // In the first run of all everything is told, so that every phase has its row.
+            if !self.moments.insert(digest) && !before.0.is_empty() {
+                self.tally.met += 1;
+                self.tally.stories += 1;
+                continue;
+            }
+            let keeps = match moment {
+                // A power cut after all parts keeps any subset of them, and tears any: that covers every moment before.
+                Moment::During(_) => vec![],
+                Moment::Before | Moment::After => {
+                    let target = machine.target(self.harness.setting());
+                    let pending = machine.disks[target].pending().len();
+                    if before.0.is_empty() {
+                        Keep::subsets(pending)
+                    } else {
+                        Keep::options(pending)
+                    }
+                }
+            };
+            for death in std::iter::once(Death::Kill).chain(keeps.into_iter().map(Death::Cut)) {
+                let what = match moment {
+                    Moment::Before => What::Before(death),
+                    Moment::During(parts) => What::During(parts, death),
+                    Moment::After => What::After(death),
+                };
+                if !Sort::of(what).is_some_and(|sort| self.sorts.contains(&sort)) {
+                    continue;
+                }
+                let mut schedule = before.clone();
+                schedule.0.push(Shot { run, at, what });
+                then(self, dead(death), schedule, phase)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A run got over its faults by itself.
+    fn arrived(&mut self, story: Story, schedule: Schedule, phase: Phase) -> ControlFlow<()> {
+        self.tally.stories += 1;
+        let breaches = self.landing(story);
+        if let Some(sort) = schedule.0.last().and_then(|shot| Sort::of(shot.what)) {
+            let cell = self.tally.cells.entry((phase, sort)).or_default();
+            cell.stories += 1;
+            cell.went_on += 1;
+            cell.failed += u64::from(!breaches.is_empty());
+        }
+        self.judge(schedule, breaches)
+    }
+
+    /// Goes on from a death, or a stop.
+    fn follow(&mut self, story: Story, schedule: Schedule, phase: Phase, stopped: bool) -> ControlFlow<()> {
+        self.tally.stories += 1;
+        let tail = self.tail(story);
+        if let Some(sort) = schedule.0.last().and_then(|shot| Sort::of(shot.what)) {
+            let cell = self.tally.cells.entry((phase, sort)).or_default();
+            cell.stories += 1;
+            cell.stopped += u64::from(stopped);
+            cell.resumed += u64::from(tail.landed);
+            cell.asked += u64::from(tail.asked);
+            cell.resumed_at.extend(tail.begins_at);
+            cell.failed += u64::from(!tail.breaches.is_empty());
+        }
+        self.judge(schedule, tail.breaches.clone())
+    }
+
+    fn tail(&mut self, mut story: Story) -> Rc<Tail> {
+        let digest = self.digest(&story);
+        if let Some(tail) = self.tails.get(&digest) {
+            self.tally.met += 1;
+            return tail.clone();
+        }
+        let first = story.runs;
+        let mut halts = vec![];
+        let (mut asked, mut begins_at) = (false, None);
+        let ending = loop {
+            let (run, world) = story.run(&Schedule::default());
+            self.tally.runs += 1;
+            if story.runs == first + 1 {
+                (asked, begins_at) = (world.asked, world.begins_at.get());
+            }
+            story.settle(world, None);
+            match run.end {
+                End::Said(Ok(_)) => break Ending::Landed,
+                // The same stop twice, with nothing wrong any more, is the end.
+                End::Said(Err(halt)) if halts.last() == Some(&halt) => break Ending::Stopped(halt),
+                End::Said(Err(halt)) => halts.push(halt),
+                End::Died(_) => {}
+            }
+            if story.runs - first >= RUNS_MAX {
+                break Ending::Endless;
+            }
+        };
+        let landed = ending == Ending::Landed;
+        let breaches = match ending {
+            Ending::Landed => self.landing(story),
+            Ending::Stopped(_) | Ending::Endless => self.harness.conclude(story, ending).breaches,
+        };
+        let tail = Rc::new(Tail {
+            breaches,
+            landed,
+            asked,
+            begins_at,
+        });
+        self.tails.insert(digest, tail.clone());
+        tail
+    }
+
+    fn landing(&mut self, story: Story) -> Vec<Breach> {
+        let digest = self.digest(&story);
+        if let Some(breaches) = self.landings.get(&digest) {
+            return breaches.clone();
+        }
+        self.tally.runs += 1;
+        let breaches = self.harness.conclude(story, Ending::Landed).breaches;
+        self.landings.insert(digest, breaches.clone());
+        breaches
+    }
+
+    fn judge(&mut self, schedule: Schedule, breaches: Vec<Breach>) -> ControlFlow<()> {
+        let breaches: Vec<Breach> = self.harness.watched(breaches);
+        let wanted = breaches.iter().any(|b| self.harness.wants(b.invariant));
+        if !breaches.is_empty() {
+            self.tally.fails(Failure {
+                case: self.harness.setting().case,
+                schedule,
+                breaches,
+            });
+        }
+        self.told.fetch_add(1, Ordering::Relaxed);
+        if wanted || self.stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Tells every `nth` death the long way too: how many that were, and the schedules of those that differ.
+    pub fn differences(&mut self, nth: u64) -> (u64, Vec<String>) {
+        let mut differences = vec![];
+        let (mut count, mut compared) = (0, 0);
+        let story = self.harness.story();
+        let _all = self.each_death(&story, &Schedule::default(), &mut |this, story, schedule, _| {
+            count += 1;
+            if count % nth != 0 {
+                return ControlFlow::Continue(());
+            }
+            compared += 1;
+            let mut long = this.harness.story();
+            let (_, world) = long.run(&schedule);
+            long.settle(world, None);
+            let tail = this.tail(story.clone());
+            let told = this.harness.tell(&schedule, false);
+            let broken =
+                |breaches: &[Breach]| breaches.iter().map(|b| b.invariant).collect::<Vec<Invariant>>();
+            if long.machine != story.machine
+                || this.digest(&long) != this.digest(&story)
+                || broken(&told.breaches) != broken(&tail.breaches)
+                || (told.ending == Ending::Landed) != tail.landed
+            {
+                differences.push(schedule.to_string());
+            }
+            ControlFlow::Continue(())
+        });
+        (compared, differences)
+    }
+}

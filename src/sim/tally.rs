@@ -1,0 +1,301 @@
+//! What an enumeration covered and found. Law: figures are counted, never estimated; a failure is named by the one line
+//! that tells it again.
+//!
+//! Absent: enumerating; see `explore`.
+
+use super::case::Case;
+use super::checks::Breach;
+use super::faults::{Death, Schedule, What};
+use landfall_states::Phase;
+use landfall_states::fault::FaultClass;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A failure, with what is needed to see it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The case.
+    pub case: Case,
+    /// The schedule.
+    pub schedule: Schedule,
+    /// What it broke.
+    pub breaches: Vec<Breach>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.case, self.schedule)?;
+        for breach in &self.breaches {
+            write!(f, " | {breach}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Sorts of misfortune: the columns of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sort {
+    /// The process is killed.
+    Kill,
+    /// The power goes.
+    Cut,
+    /// A fault that may pass.
+    Transient,
+    /// A fault that needs something changed.
+    NeedsChange,
+    /// A fault that stays.
+    Permanent,
+    /// A fault of the hardware.
+    Hardware,
+    /// A program says that it did, and did not.
+    Lie,
+    /// A signal asks to stop.
+    Stop,
+}
+
+impl Sort {
+    /// All of them.
+    pub const ALL: [Sort; 8] = [
+        Sort::Kill,
+        Sort::Cut,
+        Sort::Transient,
+        Sort::NeedsChange,
+        Sort::Permanent,
+        Sort::Hardware,
+        Sort::Lie,
+        Sort::Stop,
+    ];
+
+    /// The sort of what happens at a point; `None` for what is not a fault of the machine.
+    pub fn of(what: What) -> Option<Sort> {
+        Some(match what {
+            What::Before(Death::Kill) | What::During(_, Death::Kill) | What::After(Death::Kill) => Sort::Kill,
+            What::Before(Death::Cut(_)) | What::During(_, Death::Cut(_)) | What::After(Death::Cut(_)) => {
+                Sort::Cut
+            }
+            What::Fail(class) | What::FailAfter(class) => match class {
+                FaultClass::Transient => Sort::Transient,
+                FaultClass::NeedsChange => Sort::NeedsChange,
+                FaultClass::Permanent => Sort::Permanent,
+                FaultClass::Hardware => Sort::Hardware,
+                FaultClass::Unsafe | FaultClass::Interrupted => return None,
+            },
+            What::Lie => Sort::Lie,
+            What::Stop => Sort::Stop,
+            What::Swap => return None,
+        })
+    }
+
+    /// Its name, as the user writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sort::Kill => "kill",
+            Sort::Cut => "cut",
+            Sort::Transient => "transient",
+            Sort::NeedsChange => "needs-change",
+            Sort::Permanent => "permanent",
+            Sort::Hardware => "hardware",
+            Sort::Lie => "lie",
+            Sort::Stop => "stop",
+        }
+    }
+
+    /// Whether it ends the run at once.
+    pub fn is_death(self) -> bool {
+        matches!(self, Sort::Kill | Sort::Cut)
+    }
+}
+
+impl std::str::FromStr for Sort {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Sort::ALL
+            .into_iter()
+            .find(|sort| sort.name() == text)
+            .ok_or_else(|| {
+                let all = Sort::ALL.map(Sort::name).join(", ");
+                format!("{text:?} is no fault; there are {all}")
+            })
+    }
+}
+
+/// What came of the misfortunes of one sort in one phase.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// How many were tried.
+    pub stories: u64,
+    /// The run got over it by itself.
+    pub went_on: u64,
+    /// The run stopped with a reason.
+    pub stopped: u64,
+    /// Another run brought it to the end.
+    pub resumed: u64,
+    /// That run asked for consent.
+    pub asked: u64,
+    /// The phases from which that run had something to do.
+    pub resumed_at: BTreeSet<Phase>,
+    /// Something was broken.
+    pub failed: u64,
+}
+
+impl Cell {
+    fn add(&mut self, other: &Cell) {
+        let Cell {
+            stories,
+            went_on,
+            stopped,
+            resumed,
+            asked,
+            resumed_at,
+            failed,
+        } = other;
+        self.stories += stories;
+        self.went_on += went_on;
+        self.stopped += stopped;
+        self.resumed += resumed;
+        self.asked += asked;
+        self.resumed_at.extend(resumed_at);
+        self.failed += failed;
+    }
+}
+
+/// What an enumeration covered.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Points at which something can happen.
+    pub points: u64,
+    /// Machines that a first misfortune left, and that were gone on from, when pairs are told.
+    pub firsts: u64,
+    /// Stories told.
+    pub stories: u64,
+    /// Runs of the driver.
+    pub runs: u64,
+    /// Stories that came to a machine that another story had come to.
+    pub met: u64,
+    /// By phase and sort of the last misfortune.
+    pub cells: BTreeMap<(Phase, Sort), Cell>,
+    /// How many stories broke something.
+    pub failed: u64,
+    /// The first of them.
+    pub failures: Vec<Failure>,
+}
+
+/// How many failures are kept whole; the others are counted.
+const FAILURES_MAX: usize = 1_000;
+
+impl Tally {
+    /// A story broke something.
+    pub fn fails(&mut self, failure: Failure) {
+        self.failed += 1;
+        if self.failures.len() < FAILURES_MAX {
+            self.failures.push(failure);
+        }
+    }
+
+    /// Adds another one.
+    pub fn add(&mut self, other: Tally) {
+        let Tally {
+            points,
+            firsts,
+            stories,
+            runs,
+            met,
+            cells,
+            failed,
+            failures,
+        } = other;
+        self.points += points;
+        self.firsts += firsts;
+        self.stories += stories;
+        self.runs += runs;
+        self.met += met;
+        for (place, cell) in cells {
+            self.cells.entry(place).or_default().add(&cell);
+        }
+        self.failed += failed;
+        self.failures.extend(failures);
+        self.failures.truncate(FAILURES_MAX);
+    }
+
+    /// The phases in which something can happen and the sorts, where nothing of this sort was tried in this phase.
+    pub fn empty_cells(&self) -> Vec<(Phase, Sort)> {
+        let phases = Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed);
+        phases
+            .flat_map(|phase| Sort::ALL.map(|sort| (phase, sort)))
+            .filter(|place| !self.cells.contains_key(place))
+            .collect()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally {
+            points,
+            firsts,
+            stories,
+            runs,
+            met,
+            cells: _,
+            failed,
+            failures: _,
+        } = self;
+        write!(f, "{points} points, ")?;
+        if *firsts > 0 {
+            write!(f, "{firsts} machines gone on from, ")?;
+        }
+        write!(
+            f,
+            "{stories} stories ({met} met another), {runs} runs, {failed} failures"
+        )
+    }
+}
+
+/// The matrix, for a terminal of 80 columns.
+pub struct Matrix<'a>(pub &'a Tally);
+
+impl fmt::Display for Matrix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:12}", "phase")?;
+        for sort in Sort::ALL {
+            // "needs-change" is the only name that is longer than its column.
+            write!(
+                f,
+                "{:>8.8}",
+                sort.name()
+                    .replace("needs-change", "change")
+                    .replace("transient", "transnt")
+                    .replace("permanent", "permnt")
+                    .replace("hardware", "hardwr")
+            )?;
+        }
+        writeln!(f)?;
+        for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed) {
+            write!(f, "{:12}", phase.to_string())?;
+            for sort in Sort::ALL {
+                match self.0.cells.get(&(phase, sort)) {
+                    None => write!(f, "{:>8}", "·")?,
+                    Some(cell) => {
+                        let mut what = String::new();
+                        for (letter, count) in [
+                            ('g', cell.went_on),
+                            ('s', cell.stopped),
+                            ('r', cell.resumed),
+                            ('a', cell.asked),
+                            ('!', cell.failed),
+                        ] {
+                            if count > 0 {
+                                what.push(letter);
+                            }
+                        }
+                        write!(f, "{what:>8}")?;
+                    }
+                }
+            }
+            writeln!(f)?;
+        }
+        f.write_str(
+            "g: the run goes on by itself   s: it stops and says why   r: the next run ends it\n\
+             a: that run asks for consent where it has to erase again   !: something is broken\n",
+        )
+    }
+}
