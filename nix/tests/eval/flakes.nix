@@ -92,15 +92,14 @@ in
       expected = true;
     };
     "test checks are there" = {
-      expr =
-        lib.subtractLists (lib.attrNames landfall.checks.x86_64-linux) [
-          "devShell"
-          "iso-plain"
-          "landfall"
-          "machines-power-cut"
-          "options"
-          "options-reference"
-        ];
+      expr = lib.subtractLists (lib.attrNames landfall.checks.x86_64-linux) [
+        "devShell"
+        "iso-plain"
+        "landfall"
+        "machines-power-cut"
+        "options"
+        "options-reference"
+      ];
       expected = [ ];
     };
     "test the cases are a check" = {
