@@ -17,6 +17,7 @@ in
 {
   inherit (landfall.packages) landfall;
   inherit (landfall) devShell;
+  inherit (landfall.packages.landfall.tests) goldens;
 
   # Evaluated here; the build only says so.
   options =

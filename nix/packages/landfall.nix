@@ -5,6 +5,7 @@
   installShellFiles,
   makeWrapper,
   pkg-config,
+  runCommand,
   bash,
   coreutils,
   cryptsetup,
@@ -50,7 +51,7 @@ let
     util-linux
   ];
 in
-rustPlatform.buildRustPackage {
+rustPlatform.buildRustPackage (finalAttrs: {
   pname = "landfall";
   inherit (manifest) version;
   src = source;
@@ -86,6 +87,20 @@ rustPlatform.buildRustPackage {
     wrapProgram $out/bin/landfall --prefix PATH : ${lib.makeBinPath tools}
   '';
 
+  # What the module writes, read by the program as it is shipped; and what must be refused.
+  passthru.tests.goldens =
+    runCommand "landfall-goldens" { nativeBuildInputs = [ finalAttrs.finalPackage ]; }
+      ''
+        for golden in ${../tests/golden}/*.json; do
+          landfall check "$golden"
+        done
+        if landfall check ${../tests/golden/wrong/unknown-field.json}; then
+          echo "an unknown option was taken" >&2
+          exit 1
+        fi
+        touch $out
+      '';
+
   meta = {
     description = "NixOS installer that never has to start over";
     license = lib.licenses.gpl3Plus;
@@ -95,4 +110,4 @@ rustPlatform.buildRustPackage {
       "aarch64-linux"
     ];
   };
-}
+})

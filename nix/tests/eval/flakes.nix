@@ -81,6 +81,7 @@ in
         lib.concatMap
           (system: [
             landfall.packages.${system}.landfall.drvPath
+            landfall.packages.${system}.landfall.tests.goldens.drvPath
             landfall.devShells.${system}.default.drvPath
             landfall.formatter.${system}.drvPath
           ])
