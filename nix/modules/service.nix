@@ -122,9 +122,14 @@ in
       };
     };
 
-    # The console belongs to landfall's questions: no login prompt reads there, and the agent that would only tell
-    # logged-in users of a question stays away, because it stops the one that asks on the console.
-    systemd.targets.getty.wants = lib.mkForce [ ];
+    # The console belongs to landfall's questions: no login prompt reads there, also not one that logind starts when
+    # somebody comes back to the first screen. The second one has a shell. And the agent that would only tell logged-in
+    # users of a question stays away, because it stops the one that asks on the console.
+    systemd.targets.getty.wants = lib.mkForce [ "getty@tty2.service" ];
+    services.logind.settings.Login = {
+      NAutoVTs = 0;
+      ReserveVT = 0;
+    };
     systemd.generators.systemd-getty-generator = "/dev/null";
     systemd.paths.systemd-ask-password-wall.enable = false;
 

@@ -87,9 +87,18 @@ in
         starts = true;
       };
     };
-    "test no login prompt has the console" = {
-      expr = config.systemd.targets.getty.wants;
-      expected = [ ];
+    "test the one login prompt is not on the console" = {
+      expr = {
+        inherit (config.systemd.targets.getty) wants;
+        inherit (config.services.logind.settings.Login) NAutoVTs ReserveVT;
+        generator = config.systemd.generators.systemd-getty-generator;
+      };
+      expected = {
+        wants = [ "getty@tty2.service" ];
+        NAutoVTs = 0;
+        ReserveVT = 0;
+        generator = "/dev/null";
+      };
     };
     "test the banner is the login prompt's help" = {
       expr = config.services.getty.helpLine;
