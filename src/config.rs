@@ -294,7 +294,7 @@ pub enum OnSuccess {
     Stay,
 }
 
-/// Keys placed on the target. The contents come from credentials, or from a medium with the label `LANDFALL-KEYS`.
+/// Keys placed on the target. The contents come from credentials, or from a medium with the label `LF-KEYS`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {

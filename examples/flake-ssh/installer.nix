@@ -1,5 +1,5 @@
 # Its installer: the flake and its private inputs come over ssh. The private key is handed over on a medium with the
-# label LANDFALL-KEYS; the build knows the public half only.
+# label LF-KEYS; the build knows the public half only.
 {
   autoInstaller = {
     labels = {

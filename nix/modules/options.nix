@@ -19,7 +19,7 @@ let
 
   credentialText = ''
     - `"system"`: it arrives from firmware or hypervisor (SMBIOS, fw_cfg) or the kernel command line.
-    - `"medium"`: it is a file on a medium with the label LANDFALL-KEYS.
+    - `"medium"`: it is a file on a medium with the label LF-KEYS.
     - An absolute path: a file on the installer, outside the Nix store, handed over by `LoadCredential=`.
   '';
   seconds =

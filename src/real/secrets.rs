@@ -14,8 +14,8 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::io::{ErrorKind, Read};
 use std::os::fd::FromRawFd;
 
-/// Label of a medium that carries keys.
-pub const MEDIUM_LABEL: &str = "LANDFALL-KEYS";
+/// Label of a medium that carries keys. FAT holds 11 characters, and FAT is what people have.
+pub const MEDIUM_LABEL: &str = "LF-KEYS";
 /// The key for the repository, as a file in the run directory: ssh reads keys from files only.
 const SSH_KEY_NAME: &str = "ssh-key";
 /// Secrets are at most this long, in bytes.
@@ -339,6 +339,12 @@ mod tests {
         assert_eq!(fs_err::read(&file).unwrap(), b"canary two\n");
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&file).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_fat_can_have_the_label_of_the_medium() {
+        let label: Result<landfall_states::names::EspLabel, _> = MEDIUM_LABEL.parse();
+        assert_eq!(label.unwrap().to_string(), MEDIUM_LABEL);
     }
 
     #[test]

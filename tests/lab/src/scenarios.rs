@@ -11,6 +11,7 @@ mod disk_full;
 mod foreign_checkpoint;
 mod install_fails;
 mod interactive;
+mod keys_medium;
 mod landing;
 mod network_drops;
 mod real_tools;
@@ -148,6 +149,12 @@ pub const ALL: &[Scenario] = &[
         shows: "the same on a plain root: each key once in the raw image",
         in_test: false,
         run: secrets::secrets_plain,
+    },
+    Scenario {
+        name: "keys-medium",
+        shows: "deploy key and age identity from a FAT medium of their own, which is only read",
+        in_test: false,
+        run: keys_medium::keys_medium,
     },
     Scenario {
         name: "stick-left-in",

@@ -1,0 +1,88 @@
+//! Keys on a medium of their own: a FAT with the label that landfall looks for. Law: what the installed system has is read
+//! from its own word at the first boot; the medium is compared before and after, byte by byte.
+//!
+//! Absent: keys from credentials (`unattended`, `secrets`).
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fs_err as fs;
+
+use crate::command::Program;
+use crate::disk;
+use crate::install::{Install, say};
+use crate::kit::{Kit, Layout, Mode};
+use crate::machine::Disk;
+
+const LABEL: &str = "LF-KEYS";
+const MEDIUM_BYTES: u64 = 64 << 20;
+const KEYS: [(&str, &str); 2] = [
+    (
+        "deploy-key",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nmedium\n-----END OPENSSH PRIVATE KEY-----\n",
+    ),
+    ("age-identity", "AGE-SECRET-KEY-1MEDIUM\n"),
+];
+
+pub fn keys_medium(kit: &Kit) -> Result<()> {
+    let mut install = Install::new(kit, "keys-medium", Layout::Plain, Mode::Prebuilt)?.stay();
+    install
+        .more
+        .push_str(" keys: (deploy_key: true, age_identity: true),");
+    let medium = install.spec.folder.join("medium.raw");
+    make(&medium, &install.spec.folder)?;
+    let before = disk::sha256(&medium)?;
+    install.spec.disks.push(Disk {
+        removable: true,
+        ..Disk::new(&medium, "LFKEYS")
+    });
+
+    // The control: without the medium the keys are missing, and that is known before anything is written.
+    let mut without = install.spec.clone();
+    without.disks.truncate(1);
+    let with = std::mem::replace(&mut install.spec, without);
+    let machine = install.start()?;
+    let ran = install.run(&machine, "install")?;
+    ran.must_end("install without the medium", 6, &["deploy", LABEL])?;
+    machine.cut_power()?;
+    ensure!(disk::is_blank(&install.image)?, "it wrote without the keys");
+    say("without the medium: stopped before the first write");
+
+    install.spec = with;
+    let machine = install.start()?;
+    // A restored machine was booted with a blank medium.
+    machine.check("udevadm trigger --settle", Duration::from_secs(60))?;
+    install.land(&machine, "install")?;
+    machine.cut_power()?;
+    ensure!(disk::sha256(&medium)? == before, "the medium was written to");
+    let marker = install.boot()?;
+    for key in [
+        "/etc/age:700:root:root",
+        "/etc/age/plain.agekey:600:root:root",
+        "/home/operator/.ssh/id_ed25519:600:operator:users",
+    ] {
+        ensure!(
+            marker.contains(key),
+            "the installed system does not have {key}: {marker}"
+        );
+    }
+    say("keys from the medium, which is byte for byte what it was");
+    Ok(())
+}
+
+fn make(medium: &Path, folder: &Path) -> Result<()> {
+    disk::create(medium, MEDIUM_BYTES)?;
+    Program::new("mkfs.vfat").args(["-n", LABEL]).arg(medium).run()?;
+    for (name, text) in KEYS {
+        let file = folder.join(name);
+        fs::write(&file, text)?;
+        Program::new("mcopy")
+            .arg("-i")
+            .arg(medium)
+            .arg(&file)
+            .arg(format!("::{name}"))
+            .run()?;
+    }
+    Ok(())
+}
