@@ -410,7 +410,11 @@ impl Checks {
 
     /// A run died, and the machine is what the death left.
     pub fn run_over(&mut self, setting: &Setting, machine: &Machine) {
-        self.after_death(&machine.disks[machine.target(setting)]);
+        let target = &machine.disks[machine.target(setting)];
+        // A disk that somebody took away keeps what it has, out of sight.
+        if target.identity == setting.plan.disk {
+            self.after_death(target);
+        }
         self.strangers(machine);
     }
 
