@@ -191,7 +191,10 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         let device = if *removable {
             format!("scsi-hd,bus=scsi.0,scsi-id={index},removable=on")
         } else {
-            format!("virtio-blk-pci,addr={:#x}", 4 + index)
+            // QEMU joins neighbouring requests up to the number of pieces that a write may have (IOV_MAX); blklogwrites adds
+            // one to each, and a joined request that was full fails with EIO in the guest.
+            let merging = if write_log.is_some() { "off" } else { "on" };
+            format!("virtio-blk-pci,addr={:#x},request-merging={merging}", 4 + index)
         };
         line.add(&[
             "-device",
