@@ -114,6 +114,15 @@ in
         TimeoutStopSec = "10min";
         OOMScoreAdjust = -500;
         LimitCORE = 0;
+        # What a partitioner that runs Nix can do without. Nothing here makes a mount namespace: what is mounted below /mnt must be
+        # seen by a shell beside it, and outlive a killed run. NoNewPrivileges= and RestrictSUIDSGID= would break the target's
+        # activation, RestrictNamespaces= and MemoryDenyWriteExecute= the builds of a flake. AF_ALG is cryptsetup's. A host's own
+        # commands run under the same rules; they may load modules.
+        CapabilityBoundingSet = "~CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_BLOCK_SUSPEND CAP_BPF CAP_IPC_OWNER CAP_LEASE CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_NET_BROADCAST CAP_PERFMON CAP_SYSLOG CAP_SYS_BOOT CAP_SYS_PACCT CAP_SYS_RAWIO CAP_SYS_TIME CAP_WAKE_ALARM";
+        RestrictAddressFamilies = "AF_ALG AF_INET AF_INET6 AF_NETLINK AF_UNIX";
+        RestrictRealtime = true;
+        SystemCallErrorNumber = "EPERM";
+        SystemCallFilter = "~@clock @cpu-emulation @obsolete @raw-io @reboot";
       }
       // lib.optionalAttrs (loaded != { }) {
         LoadCredential = lib.mapAttrsToList (

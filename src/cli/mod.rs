@@ -245,6 +245,9 @@ pub struct SimulateArgs {
     /// Tell this one story, line by line, such as 0.17:after:cut=none
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed"])]
     pub schedule: Option<Schedule>,
+    /// Only print what a run without misfortunes writes and flushes, in order: tables, volumes, checkpoints
+    #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule"])]
+    pub writes: bool,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,

@@ -59,6 +59,9 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     };
     let case = subject.case(args.before, Consenter::Person);
     let harness = Harness::about(&subject, case).map_err(|why| Failure::new(Exit::Usage, why))?;
+    if args.writes {
+        return writes(&harness, args.json, out);
+    }
     if let Some(schedule) = &args.schedule {
         return one(&harness, schedule, args.json, out);
     }
@@ -104,6 +107,19 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         (0, false) => Exit::Ok,
         (_, _) => Exit::Permanent,
     })
+}
+
+/// What the run without misfortunes writes.
+fn writes(harness: &Harness, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let effects: Vec<String> = harness.effects().iter().map(ToString::to_string).collect();
+    if json {
+        writeln!(out, "{}", json!({ "writes": effects }))?;
+    } else {
+        for effect in effects {
+            writeln!(out, "{effect}")?;
+        }
+    }
+    Ok(Exit::Ok)
 }
 
 /// One story, line by line.

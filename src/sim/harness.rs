@@ -7,6 +7,7 @@ use super::bugs::Bug;
 use super::case::{Case, Consenter, Setting, Subject};
 use super::checks::{Breach, Checks, Invariant, state};
 use super::disk::{Keep, Key};
+use super::effects::Effect;
 use super::explore::Explorer;
 use super::faults::{Death, Schedule, Shot, What};
 use super::story::{End, Ending, Story, Told};
@@ -316,6 +317,11 @@ impl Harness {
             }
         }
         tally
+    }
+
+    /// What the fault-free run writes and flushes, as far as it can be seen on the disk's bytes.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.story().watch()
     }
 
     /// Every record that the fault-free run writes, in order.

@@ -10,6 +10,7 @@
 //! story     run, die, resume                            harness  a case and its fault-free run
 //! explore   every death, every fault, every pair        digest   when two machines are the same
 //! tally     figures, failures, the matrix               random   stories by chance
+//! effects  what can be seen of a run from outside
 //! ```
 //!
 //! Absent: bytes of filesystems, processes, network protocols, a clock. What the kernel does below the named effects was
@@ -20,6 +21,7 @@ pub mod case;
 pub mod checks;
 pub mod digest;
 pub mod disk;
+pub mod effects;
 pub mod explore;
 pub mod faults;
 pub mod harness;

@@ -7,6 +7,7 @@ use super::bugs::Bug;
 use super::case::Setting;
 use super::checks::{Breach, Checks};
 use super::disk::{Keep, Key};
+use super::effects::Effect;
 use super::faults::{Death, Schedule};
 use super::machine::Machine;
 use super::world::{Point, SimWorld, Snapshot};
@@ -47,6 +48,7 @@ pub struct Story {
     /// The trace, when it is kept.
     pub lines: Option<Vec<String>>,
     recording: bool,
+    watching: bool,
 }
 
 /// What a run was.
@@ -71,6 +73,7 @@ impl Story {
             trace: 0,
             lines: None,
             recording: false,
+            watching: false,
         }
     }
 
@@ -86,6 +89,7 @@ impl Story {
         world.bug = self.bug;
         world.trace.set(self.trace);
         world.snapshots = self.recording.then(Vec::new);
+        world.effects = self.watching.then(Vec::new);
         world.lines = self.lines.take().map(RefCell::new);
         let request = self.request.clone();
         let end = {
@@ -127,6 +131,14 @@ impl Story {
         let (_, world) = self.run(schedule);
         self.recording = false;
         world.snapshots.unwrap_or_default()
+    }
+
+    /// One run without faults; what can be seen of it on the disk's bytes.
+    pub fn watch(&mut self) -> Vec<Effect> {
+        self.watching = true;
+        let (_, world) = self.run(&Schedule::default());
+        self.watching = false;
+        world.effects.unwrap_or_default()
     }
 
     /// The death of a run that was recorded.

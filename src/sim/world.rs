@@ -8,6 +8,7 @@ use super::bugs::Bug;
 use super::case::Setting;
 use super::checks::{Checks, Found, Write};
 use super::disk::{Disk, Fs, Held, Keep, Key, Region, Value};
+use super::effects::Effect;
 use super::faults::{Death, Schedule, What, fault};
 use super::machine::Machine;
 use landfall_states::Phase;
@@ -104,6 +105,8 @@ pub struct SimWorld {
     pub lines: Option<RefCell<Vec<String>>>,
     /// Every moment at which it could have died, when somebody wants them.
     pub snapshots: Option<Vec<Snapshot>>,
+    /// What can be seen of it on the disk's bytes, when somebody wants to know.
+    pub effects: Option<Vec<Effect>>,
     /// Whether somebody was asked to agree.
     pub asked: bool,
     /// The phase from which there was something to do first.
@@ -139,6 +142,7 @@ impl SimWorld {
             trace: Cell::new(0),
             lines: None,
             snapshots: None,
+            effects: None,
             asked: false,
             begins_at: Cell::new(None),
             phase: Cell::new(Phase::Planned),
@@ -301,6 +305,9 @@ impl SimWorld {
                             value: value.as_ref(),
                         },
                     );
+                    if let Some(effects) = &mut self.effects {
+                        effects.extend(Effect::of(&self.setting, key, value.as_ref()));
+                    }
                     self.machine.disk_mut(disk).write(held, key, value);
                     if index + 1 < all {
                         self.snap(u32::try_from(at).unwrap_or(u32::MAX), Moment::During(index + 1));
@@ -327,6 +334,9 @@ impl SimWorld {
     }
 
     fn flush(&mut self, disk: usize) {
+        if let Some(effects) = &mut self.effects {
+            effects.push(Effect::Flush);
+        }
         self.machine.disk_mut(disk).flush();
         self.checks
             .get_mut()

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use crate::command::Program;
 use crate::disk::{self, LogEntry, SECTOR};
+use crate::epochs::{Epochs, Watch};
 use crate::install::{Install, say};
 use crate::kit::{Kit, Layout, Mode, TARGET_BYTES, TARGET_SERIAL};
 use crate::slots::{self, SLOT_BYTES};
@@ -38,10 +39,25 @@ pub struct Arguments {
     /// Only this layout: plain, swap, luks, luks-swap
     #[arg(long)]
     layout: Option<String>,
-    /// How many crash states are landed from in a machine, for each layout
-    #[arg(long, default_value_t = 3)]
-    land: usize,
+    /// How many crash states are landed from in a machine, for each layout [default: 0, with --long 3]
+    #[arg(long)]
+    land: Option<usize>,
+    /// Every crash state, of the plain layout and of LUKS with swap; else every flush and some subsets, of the plain one
+    #[arg(long)]
+    long: bool,
 }
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Every flush boundary, and so many subsets and tears, evenly spread over the install.
+    Short(usize),
+    /// Everything.
+    Long,
+}
+
+/// Subsets and tears of a short run.
+const SHORT_SUBSETS: usize = 60;
 
 /// What landfall makes of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -72,20 +88,24 @@ struct Kept {
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let kit = Kit::open()?;
+    let (extent, layouts, land) = if arguments.long {
+        (Extent::Long, &[Layout::Plain, Layout::LuksSwap][..], 3)
+    } else {
+        (Extent::Short(SHORT_SUBSETS), &[Layout::Plain][..], 0)
+    };
+    let land = arguments.land.unwrap_or(land);
     let mut failed = 0;
     let mut ran = 0;
     for layout in Layout::ALL {
         let wanted = arguments
             .layout
             .as_deref()
-            .map_or(matches!(layout, Layout::Plain | Layout::LuksSwap), |name| {
-                name == layout.host()
-            });
+            .map_or(layouts.contains(&layout), |name| name == layout.host());
         if !wanted {
             continue;
         }
         ran += 1;
-        if let Err(error) = conforms(&kit, layout, arguments.land) {
+        if let Err(error) = conforms(&kit, layout, extent, land) {
             eprintln!("layout {} … FAILED\n{error:?}", layout.host());
             failed += 1;
         }
@@ -99,7 +119,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-fn conforms(kit: &Kit, layout: Layout, land: usize) -> Result<()> {
+/// The short run, as a scenario.
+pub fn short(kit: &Kit) -> Result<()> {
+    conforms(kit, Layout::Plain, Extent::Short(SHORT_SUBSETS), 0)
+}
+
+fn conforms(kit: &Kit, layout: Layout, extent: Extent, land: usize) -> Result<()> {
     let name = format!("conformance-{}", layout.host());
     let mut install = Install::new(kit, &name, layout, Mode::Prebuilt)?.stay();
     let log = install.spec.folder.join("writes.log");
@@ -117,8 +142,14 @@ fn conforms(kit: &Kit, layout: Layout, land: usize) -> Result<()> {
         replay.entries.iter().filter(|e| e.is_flush()).count(),
         replay.epochs.iter().filter(|e| !e.decisive.is_empty()).count(),
     ));
-    let samples = replay.judge_all(kit, &install)?;
+    let config = install.spec.folder.join("install.ron");
+    fs::write(
+        &config,
+        kit.configuration(install.layout, &install.mode, &install.more)?,
+    )?;
+    let (samples, recorded) = replay.judge_all(kit, &install, &config, extent)?;
     replay.finish(&install)?;
+    no_kinder(&Epochs::simulated(&kit.program, &config)?, &recorded)?;
     for (index, crash) in spread(&samples, land).into_iter().enumerate() {
         land_from(kit, layout, &install, &replay, &crash, index)?;
     }
@@ -132,6 +163,28 @@ struct Replay {
     image: PathBuf,
     file: fs::File,
     epochs: Vec<Epoch>,
+    /// Where the slots are.
+    places: Vec<u64>,
+}
+
+/// The flushes that the simulation counts on are there.
+fn no_kinder(simulated: &Epochs, recorded: &Epochs) -> Result<()> {
+    let kinder = simulated.kinder_than(recorded)?;
+    ensure!(
+        kinder.is_empty(),
+        "the simulation is kinder than the kernel, it keeps apart what the recording does not: {kinder:?}"
+    );
+    let control = simulated.kinder_than(&recorded.without_flushes())?;
+    ensure!(
+        !control.is_empty(),
+        "without its flushes the recording would pass as well"
+    );
+    say(&format!(
+        "{} writes that can be told apart, in the simulation's order and behind its flushes; without flushes {} pairs would not be",
+        simulated.len(),
+        control.len()
+    ));
+    Ok(())
 }
 
 /// The writes between two flushes.
@@ -196,27 +249,37 @@ impl Replay {
             image,
             file,
             epochs,
+            places,
         })
     }
 
     /// Every crash state, in order; returns those worth landing from.
-    fn judge_all(&mut self, kit: &Kit, install: &Install<'_>) -> Result<Vec<Crash>> {
-        let config = install.spec.folder.join("install.ron");
-        fs::write(
-            &config,
-            kit.configuration(install.layout, &install.mode, &install.more)?,
-        )?;
+    fn judge_all(
+        &mut self,
+        kit: &Kit,
+        install: &Install<'_>,
+        config: &Path,
+        extent: Extent,
+    ) -> Result<(Vec<Crash>, Epochs)> {
+        let every = self.step(extent);
+        let (mut number_of_subset, mut subsets) = (0_usize, 0_u64);
+        let mut watch = Watch::new(&self.image, &install.image, &self.places)?;
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         let mut samples = Vec::new();
         let (mut states, mut controls) = (0_u64, 0_u64);
         for number in 0..self.epochs.len() {
             let acknowledged_next = self.epochs.get(number + 1).map_or(0, |next| next.acknowledged);
             for kept in self.variants(number) {
+                if !kept.is_empty() {
+                    number_of_subset += 1;
+                    if !number_of_subset.is_multiple_of(every) {
+                        continue;
+                    }
+                    subsets += 1;
+                }
                 let crash = Crash { epoch: number, kept };
                 let undo = self.apply(&crash.kept)?;
-                let verdict = self
-                    .verdict(kit, &config)
-                    .with_context(|| self.describe(&crash))?;
+                let verdict = self.verdict(kit, config).with_context(|| self.describe(&crash))?;
                 self.check(&crash, &verdict)
                     .with_context(|| format!("{}: {verdict:#?}", self.describe(&crash)))?;
                 self.restore(undo)?;
@@ -247,19 +310,33 @@ impl Replay {
                 .map(|entry| self.whole(*entry))
                 .collect();
             self.apply(&all)?;
+            watch.look(!self.epochs[number].decisive.is_empty())?;
         }
         for (what, count) in &seen {
             say(&format!("{count:>6} states: {what}"));
         }
         say(&format!(
-            "{states} crash states judged; none believed less than was acknowledged. Without their last flush, {controls} would have"
+            "{states} crash states judged, {subsets} of them subsets or tears; none believed less than was acknowledged. Without their last flush, {controls} would have"
         ));
         ensure!(controls > 0, "no flush of a checkpoint was recorded");
         ensure!(
             seen.keys().any(|k| k.starts_with("landed")) && seen.keys().any(|k| k.starts_with("begin")),
             "the recording does not reach from the beginning to the end: {seen:?}"
         );
-        Ok(samples)
+        Ok((samples, watch.seen()))
+    }
+
+    /// One subset of so many is tried.
+    fn step(&self, extent: Extent) -> usize {
+        match extent {
+            Extent::Long => 1,
+            Extent::Short(wanted) => {
+                let all = (0..self.epochs.len())
+                    .map(|n| self.variants(n).len() - 1)
+                    .sum::<usize>();
+                (all / wanted).max(1)
+            }
+        }
     }
 
     /// What must hold of every crash state.
@@ -350,7 +427,7 @@ impl Replay {
         Ok(())
     }
 
-    fn verdict(&self, kit: &Kit, config: &std::path::Path) -> Result<Verdict> {
+    fn verdict(&self, kit: &Kit, config: &Path) -> Result<Verdict> {
         let output = Program::new(&kit.program)
             .args(["plan", "--json", "--disk-serial", TARGET_SERIAL, "--config"])
             .arg(config)
@@ -395,7 +472,7 @@ impl Replay {
     }
 
     /// The image of a crash state, made anew.
-    fn image_of(&self, crash: &Crash, image: &std::path::Path) -> Result<()> {
+    fn image_of(&self, crash: &Crash, image: &Path) -> Result<()> {
         disk::create(image, TARGET_BYTES)?;
         let file = fs::OpenOptions::new().read(true).write(true).open(image)?;
         let other = Replay {
@@ -404,6 +481,7 @@ impl Replay {
             image: image.to_owned(),
             file,
             epochs: vec![],
+            places: vec![],
         };
         for epoch in &self.epochs[..crash.epoch] {
             let all: Vec<Kept> = epoch.all.iter().map(|entry| self.whole(*entry)).collect();
@@ -449,12 +527,8 @@ fn land_from(
 fn sequence(log: &fs::File, entry: &LogEntry) -> Result<u64> {
     let mut head = [0; 80];
     log.file().read_exact_at(&mut head, entry.data)?;
-    let text = String::from_utf8_lossy(&head);
-    Ok(text
-        .split_once(" seq=")
-        .and_then(|(_, rest)| rest.get(..20)?.parse().ok())
-        // The allocation fills a slot with line feeds.
-        .unwrap_or(0))
+    // The allocation fills a slot with line feeds.
+    Ok(slots::sequence(&head).unwrap_or(0))
 }
 
 /// So many of a list, evenly spread, its ends among them.

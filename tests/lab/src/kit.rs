@@ -113,14 +113,18 @@ pub struct Kit {
 impl Kit {
     /// Sets up what is missing, builds landfall and everything else.
     pub fn open() -> Result<Kit> {
-        Kit::with(&[])
+        Kit::with(&[], Profile::Development)
     }
 
-    /// The same with further systems on the stick.
-    pub fn with(more: &[ClosureParams]) -> Result<Kit> {
+    /// The same with further systems on the stick, and landfall as it is released: for what is measured.
+    pub fn released(more: &[ClosureParams]) -> Result<Kit> {
+        Kit::with(more, Profile::Release)
+    }
+
+    fn with(more: &[ClosureParams], profile: Profile) -> Result<Kit> {
         let lab = Lab::open()?;
         let environment = Environment::open(&lab)?;
-        let program = build_landfall(&lab.cache.workspace)?;
+        let program = build_landfall(&lab.cache.workspace, profile)?;
         let cache = &lab.cache.root;
         let hosts: Vec<ClosureParams> = Layout::ALL.iter().map(|layout| layout.params()).collect();
         let mut systems = BTreeMap::new();
@@ -230,18 +234,30 @@ impl Kit {
     }
 }
 
+/// How landfall is built: quickly, or to be quick.
+#[derive(Debug, Clone, Copy)]
+enum Profile {
+    Development,
+    Release,
+}
+
 /// Builds landfall with the Cargo that runs the laboratory.
-fn build_landfall(workspace: &Path) -> Result<PathBuf> {
+fn build_landfall(workspace: &Path, profile: Profile) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     eprintln!("lab: building landfall");
+    let (name, folder) = match profile {
+        Profile::Development => ("dev", "debug"),
+        Profile::Release => ("release", "release"),
+    };
     Program::new(cargo)
         .args(["build", "--quiet", "--package", "landfall", "--bin", "landfall"])
+        .args(["--profile", name])
         .directory(workspace)
         .timeout(BUILD_LIMIT)
         .run()
         .context("building landfall")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    Ok(target.join("debug/landfall"))
+    Ok(target.join(folder).join("landfall"))
 }
 
 /// Builds landfall's unit tests, as a plain `cargo test --lib` would, and gives the program that runs them.

@@ -11,6 +11,7 @@ mod console;
 mod demo;
 mod disk;
 mod environment;
+mod epochs;
 mod forge;
 mod git;
 mod install;

@@ -222,6 +222,12 @@ pub const ALL: &[Scenario] = &[
         in_test: true,
         run: real_tools::real_tools,
     },
+    Scenario {
+        name: "conformance",
+        shows: "crash states of a recorded install, judged by landfall; the simulation is not kinder (the short run)",
+        in_test: true,
+        run: crate::conformance::short,
+    },
 ];
 
 /// A run that must stop with this exit code and say all of this; returns what it said.

@@ -32,6 +32,13 @@ pub fn find(image: &Path) -> Result<Vec<(u64, Vec<u8>)>> {
         .collect())
 }
 
+/// The sequence number at the head of a slot; none when it holds no checkpoint.
+pub fn sequence(head: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(head.strip_prefix(MAGIC)?).into_owned();
+    let (_, rest) = text.split_once("seq=")?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
 /// The slot with the highest sequence number, as text without its padding.
 pub fn newest(image: &Path) -> Result<String> {
     let mut slots: Vec<String> = find(image)?

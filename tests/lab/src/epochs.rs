@@ -1,0 +1,208 @@
+//! Which writes a flush keeps apart: in the simulation and in a recording of a real disk. Law: the simulation may never be
+//! kinder than the kernel. Where it has a flush between two writes, the recording has one between them too; what either
+//! writes, the other writes.
+//!
+//! A write is named by what can be seen on the disk afterwards, as `landfall simulate --writes` names it. Absent: what lies
+//! inside a container or a filesystem.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::command::Program;
+use crate::disk::{self, Partition};
+
+/// What became visible, and behind how many flushes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Epochs(BTreeMap<String, usize>);
+
+impl Epochs {
+    /// What the simulation says of a configuration on a blank disk.
+    pub fn simulated(program: &Path, config: &Path) -> Result<Epochs> {
+        #[derive(Deserialize)]
+        struct Told {
+            writes: Vec<String>,
+        }
+        let output = Program::new(program)
+            .args(["simulate", "--writes", "--json", "--before", "blank", "--config"])
+            .arg(config)
+            .run()?;
+        let text = output.text();
+        let told: Told =
+            serde_json::from_str(&text).with_context(|| format!("not a list of writes: {text}"))?;
+        Ok(Epochs::of(told.writes))
+    }
+
+    fn of(list: Vec<String>) -> Epochs {
+        let mut epochs = Epochs::default();
+        let mut flushes = 0;
+        for what in list {
+            if what == "flush" {
+                flushes += 1;
+            } else {
+                epochs.0.entry(what).or_insert(flushes);
+            }
+        }
+        epochs
+    }
+
+    /// How many writes can be told apart.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The same as if no flush had been recorded: the control.
+    pub fn without_flushes(&self) -> Epochs {
+        Epochs(self.0.keys().map(|what| (what.clone(), 0)).collect())
+    }
+
+    /// The pairs of writes that the simulation, which is `self`, keeps apart and the recording does not.
+    pub fn kinder_than(&self, recorded: &Epochs) -> Result<Vec<(String, String)>> {
+        let only = |one: &Epochs, other: &Epochs| -> Vec<String> {
+            one.0
+                .keys()
+                .filter(|k| !other.0.contains_key(*k))
+                .cloned()
+                .collect()
+        };
+        let (simulated, seen) = (only(self, recorded), only(recorded, self));
+        ensure!(
+            simulated.is_empty() && seen.is_empty(),
+            "only the simulation writes {simulated:?}; only the recording has {seen:?}"
+        );
+        let mut kinder = vec![];
+        for (first, at) in &self.0 {
+            for (then, later) in self.0.iter().filter(|(_, later)| *later > at) {
+                if recorded.0[first] >= recorded.0[then] {
+                    kinder.push((format!("{first} ({at})"), format!("{then} ({later})")));
+                }
+            }
+        }
+        Ok(kinder)
+    }
+}
+
+/// What can be seen on an image as it fills.
+pub struct Watch {
+    partitions: Vec<Partition>,
+    primary: Vec<u8>,
+    backup: Vec<u8>,
+    slots: Vec<u64>,
+    image: PathBuf,
+    epochs: Epochs,
+    flushes: usize,
+}
+
+/// Sectors of a copy of the GPT, the protective MBR among those of the first.
+const COPY_SECTORS: u64 = 33;
+
+impl Watch {
+    /// Watches `image` until it is what `finished` is.
+    pub fn new(image: &Path, finished: &Path, slots: &[u64]) -> Result<Watch> {
+        Ok(Watch {
+            partitions: disk::partitions(finished)?,
+            primary: primary(finished)?,
+            backup: backup(finished)?,
+            slots: slots.to_vec(),
+            image: image.to_owned(),
+            epochs: Epochs::default(),
+            flushes: 0,
+        })
+    }
+
+    /// The writes before the next flush are all on the image.
+    pub fn look(&mut self, something_changed: bool) -> Result<()> {
+        if something_changed {
+            for what in self.visible()? {
+                self.epochs.0.entry(what).or_insert(self.flushes);
+            }
+        }
+        self.flushes += 1;
+        Ok(())
+    }
+
+    /// What was seen.
+    pub fn seen(self) -> Epochs {
+        self.epochs
+    }
+
+    fn visible(&self) -> Result<Vec<String>> {
+        let mut visible = vec![];
+        if primary(&self.image)? == self.primary {
+            visible.push("table primary".to_owned());
+        }
+        if backup(&self.image)? == self.backup {
+            visible.push("table backup".to_owned());
+        }
+        for Partition {
+            number,
+            start,
+            size,
+            content,
+            ..
+        } in &self.partitions
+        {
+            let now = disk::content(&self.image, *start, *size)?;
+            if now == *content {
+                visible.push(format!("volume {number} planned"));
+            } else if !now.uuid.is_empty() {
+                visible.push(format!("volume {number} provisional"));
+            }
+        }
+        for (which, at) in self.slots.iter().enumerate() {
+            let head = disk::read_at(&self.image, *at, 80)?;
+            if let Some(sequence) = crate::slots::sequence(&head) {
+                visible.push(format!("slot {which} {sequence}"));
+            }
+        }
+        Ok(visible)
+    }
+}
+
+fn primary(image: &Path) -> Result<Vec<u8>> {
+    disk::read_at(image, 0, ((1 + COPY_SECTORS) * disk::SECTOR) as usize)
+}
+
+fn backup(image: &Path) -> Result<Vec<u8>> {
+    let size = fs_err::metadata(image)?.len();
+    let bytes = COPY_SECTORS * disk::SECTOR;
+    disk::read_at(image, size - bytes, bytes as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Epochs;
+
+    fn epochs(text: &str) -> Epochs {
+        Epochs::of(text.split(',').map(|w| w.trim().to_owned()).collect())
+    }
+
+    #[test]
+    fn a_flush_that_only_the_simulation_has_is_found() {
+        let simulated = epochs("a, flush, b, c");
+        let same = epochs("a, flush, flush, c, flush, b");
+        assert_eq!(simulated.kinder_than(&same).unwrap(), []);
+        let joined = epochs("flush, a, b, flush, c");
+        assert_eq!(
+            simulated.kinder_than(&joined).unwrap(),
+            [("a (0)".to_owned(), "b (1)".to_owned())]
+        );
+        let reversed = epochs("b, c, flush, a");
+        assert_eq!(simulated.kinder_than(&reversed).unwrap().len(), 2);
+        assert_eq!(
+            simulated.kinder_than(&simulated.without_flushes()).unwrap().len(),
+            2
+        );
+    }
+
+    #[test]
+    fn what_only_one_of_them_writes_is_an_error() {
+        let error = epochs("a, b")
+            .kinder_than(&epochs("a, c"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("[\"b\"]") && error.contains("[\"c\"]"), "{error}");
+    }
+}
