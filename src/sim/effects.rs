@@ -5,7 +5,8 @@
 
 use super::case::Setting;
 use super::disk::{Key, Region, Value};
-use landfall_states::checkpoint::MAGIC;
+use landfall_states::Phase;
+use landfall_states::checkpoint::{Mark, Record};
 use std::fmt;
 
 /// Something that can be seen on the disk's bytes.
@@ -20,12 +21,12 @@ pub enum Effect {
         /// Whether it is the planned id, and not the provisional one.
         planned: bool,
     },
-    /// A checkpoint in a slot.
-    Slot {
-        /// Which slot.
-        which: usize,
-        /// Its sequence number.
-        sequence: u64,
+    /// A checkpoint on the ESP.
+    Checkpoint {
+        /// What it claims.
+        phase: Phase,
+        /// How far that goes.
+        mark: Mark,
     },
     /// The device made durable what it had.
     Flush,
@@ -39,7 +40,7 @@ impl fmt::Display for Effect {
                 let id = if *planned { "planned" } else { "provisional" };
                 write!(f, "volume {partition} {id}")
             }
-            Effect::Slot { which, sequence } => write!(f, "slot {which} {sequence}"),
+            Effect::Checkpoint { phase, mark } => write!(f, "checkpoint {phase:?} {mark:?}"),
             Effect::Flush => f.write_str("flush"),
         }
     }
@@ -64,20 +65,18 @@ impl Effect {
                     planned: *header.id == *id,
                 })
             }
-            (Key::Sector(which, 0), Value::Sector(bytes)) => Some(Effect::Slot {
-                which,
-                sequence: sequence(bytes)?,
-            }),
             _ => None,
         }
     }
-}
 
-/// The sequence number in a slot's first sector; none when it holds no checkpoint.
-fn sequence(bytes: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let (_, rest) = text.strip_prefix(MAGIC)?.split_once(" seq=")?;
-    rest.split_whitespace().next()?.parse().ok()
+    /// What a slot's bytes are.
+    pub fn of_slot(bytes: &[u8]) -> Option<Effect> {
+        let record = Record::decode(bytes).ok()?;
+        Some(Effect::Checkpoint {
+            phase: record.phase(),
+            mark: record.mark,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -106,9 +105,10 @@ mod tests {
                 "{first} … {then}: {told:#?}"
             );
         }
-        assert!(
-            told.iter().filter(|t| t.starts_with("slot ")).count() >= 10,
-            "{told:#?}"
-        );
+        for phase in ["Encrypted", "Formatted", "Realised", "Provisioned"] {
+            at(&format!("checkpoint {phase} Begun"));
+        }
+        let last = told.iter().rposition(|t| t.starts_with("checkpoint ")).unwrap();
+        assert_eq!(told[last..last + 2], ["checkpoint Landed Reached", "flush"]);
     }
 }

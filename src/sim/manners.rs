@@ -5,6 +5,7 @@
 use super::bugs::Bug;
 use super::case::{Before, Consenter, sectors};
 use super::disk::{Fs, Held, Key, Region, mix};
+use super::effects::Effect;
 use super::faults::fault;
 use super::world::{Act, SimWorld};
 use crate::event::Event;
@@ -47,6 +48,9 @@ impl Media for SimWorld {
         self.checks
             .borrow_mut()
             .slot_written(&self.setting, disk, which, bytes);
+        if let Some(effects) = &mut self.effects {
+            effects.extend(Effect::of_slot(bytes));
+        }
         let quiet = self.quiet;
         let mut writes = sectors(which, bytes);
         if self.has(Bug::PartialSlot) {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::command::Program;
 use crate::disk::{self, Partition};
+use crate::slots;
 
 /// What became visible, and behind how many flushes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,15 +68,23 @@ impl Epochs {
                 .cloned()
                 .collect()
         };
-        let (simulated, seen) = (only(self, recorded), only(recorded, self));
+        // A step that is found done needs no attempt, and so no checkpoint of one: `nixos-install` may have installed
+        // the boot loader.
+        let (mut simulated, seen) = (only(self, recorded), only(recorded, self));
+        simulated.retain(|what| !(what.starts_with("checkpoint ") && what.ends_with(" Begun")));
         ensure!(
             simulated.is_empty() && seen.is_empty(),
             "only the simulation writes {simulated:?}; only the recording has {seen:?}"
         );
         let mut kinder = vec![];
-        for (first, at) in &self.0 {
-            for (then, later) in self.0.iter().filter(|(_, later)| *later > at) {
-                if recorded.0[first] >= recorded.0[then] {
+        let both: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(what, _)| recorded.0.contains_key(*what))
+            .collect();
+        for (first, at) in &both {
+            for (then, later) in both.iter().filter(|(_, later)| later > at) {
+                if recorded.0[*first] >= recorded.0[*then] {
                     kinder.push((format!("{first} ({at})"), format!("{then} ({later})")));
                 }
             }
@@ -151,11 +160,9 @@ impl Watch {
                 visible.push(format!("volume {number} provisional"));
             }
         }
-        for (which, at) in self.slots.iter().enumerate() {
-            let head = disk::read_at(&self.image, *at, 80)?;
-            if let Some(sequence) = crate::slots::sequence(&head) {
-                visible.push(format!("slot {which} {sequence}"));
-            }
+        for at in &self.slots {
+            let slot = disk::read_at(&self.image, *at, slots::SLOT_BYTES)?;
+            visible.extend(slots::claim(&slot).map(|claim| format!("checkpoint {claim}")));
         }
         Ok(visible)
     }

@@ -39,6 +39,16 @@ pub fn sequence(head: &[u8]) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
+/// What a slot's checkpoint claims, and how far that goes: `Realised Begun`; none when it holds no whole checkpoint.
+pub fn claim(slot: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(slot.strip_prefix(MAGIC)?).into_owned();
+    let word = |name: &str| -> Option<String> {
+        let (_, rest) = text.split_once(&format!("  {name}: "))?;
+        Some(rest.chars().take_while(|c| c.is_ascii_alphabetic()).collect())
+    };
+    Some(format!("{} {}", word("claim")?, word("mark")?))
+}
+
 /// The slot with the highest sequence number, as text without its padding.
 pub fn newest(image: &Path) -> Result<String> {
     let mut slots: Vec<String> = find(image)?
