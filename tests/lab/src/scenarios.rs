@@ -68,7 +68,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "flake-plain",
-        shows: "built from the flake over the network",
+        shows: "built from the flake over the network, by the stick's service",
         in_test: true,
         run: landing::flake_plain,
     },

@@ -1,10 +1,13 @@
 //! Every layout and both modes land and boot.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 
 use crate::git::{Protocol, Server};
-use crate::install::Install;
+use crate::install::{Install, wait_for};
 use crate::kit::{Kit, Layout, Mode};
+use crate::machine::{Ended, Machine};
 
 pub fn plain(kit: &Kit) -> Result<()> {
     land(kit, Layout::Plain)
@@ -22,8 +25,19 @@ pub fn luks_swap(kit: &Kit) -> Result<()> {
     land(kit, Layout::LuksSwap)
 }
 
+/// As an operator's stick does it: by the service, which builds under the service's confinement.
 pub fn flake_plain(kit: &Kit) -> Result<()> {
-    land_flake(kit, Layout::Plain)
+    let folder = kit.lab.cache.root.join("git");
+    let server = Server::start(&folder, Protocol::Git)?;
+    let url = server.guest_url(server.address().port(), "config.git");
+    let install = Install::new(kit, "flake-plain", Layout::Plain, Mode::Flake(url))?;
+    let install = install.with_service("flake-plain")?;
+    let machine = Machine::power_on(&install.spec)?;
+    wait_for(&machine, "landed: ")?;
+    let ended = machine.powered_off(Duration::from_secs(180))?;
+    ensure!(ended == Ended::PoweredOff, "after landing it ended by {ended:?}");
+    install.boot()?;
+    Ok(())
 }
 
 pub fn flake_luks(kit: &Kit) -> Result<()> {
