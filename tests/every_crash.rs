@@ -1,15 +1,19 @@
 //! Every crash: the driver is killed, and loses power, at every point of an install, in every layout and both modes, and
-//! each time the next runs bring it to its end; every fault at every point likewise. The longer enumeration of pairs is
-//! `cargo test --test every_crash -- --ignored --nocapture`.
+//! each time the next runs bring it to its end; every fault at every point likewise, and every pair of them; and whatever people
+//! do between two runs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
-use landfall::sim::case::{Before, Case, Consenter};
+use landfall::sim::between::Between;
+use landfall::sim::case::{Before, Case, Consenter, Setting};
 use landfall::sim::explore::Explorer;
+use landfall::sim::faults::{Network, Schedule, Shot, What};
 use landfall::sim::harness::Harness;
+use landfall::sim::story::{End, Story};
 use landfall::sim::tally::{Matrix, Sort, Tally};
 use landfall_states::Phase;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -64,15 +68,19 @@ fn every_single_death_and_every_single_fault() {
     print!("{}", Matrix(&tally));
     report("deaths and faults", began, &tally);
     assert!(tally.points > 1_000 && tally.stories > 10_000);
-    assert_eq!(
-        tally.empty_cells(),
-        CANNOT_BE.map(|(phase, sort, _)| (phase, sort)),
-        "empty cells"
-    );
+    assert_eq!(tally.empty_cells(), cannot_be(), "empty cells");
 }
 
 /// Cells of the matrix that stay empty, and why.
-const CANNOT_BE: [(Phase, Sort, &str); 0] = [];
+fn cannot_be() -> Vec<(Phase, Sort)> {
+    // Only the preflight, the clone and the store ask for anything over the network.
+    let asks = [Phase::Planned, Phase::Formatted, Phase::Cloned];
+    Phase::ALL
+        .into_iter()
+        .filter(|phase| *phase != Phase::Landed && !asks.contains(phase))
+        .map(|phase| (phase, Sort::Network))
+        .collect()
+}
 
 /// What is found by going on from known machines is what is found by telling every story from its beginning.
 #[test]
@@ -195,11 +203,66 @@ fn the_same_schedule_is_the_same_story() {
     }
 }
 
-/// Every pair of deaths, in every layout and both modes.
+/// Every pair: deaths and faults, in the same run or in the next, in every layout and both modes.
 #[test]
-fn every_pair_of_deaths() {
+fn every_pair() {
     let began = Instant::now();
-    let tally = on_all(&Case::all(), |case| Harness::new(case).unwrap().pairs(0, 1));
-    report("pairs of deaths", began, &tally);
-    assert!(tally.firsts > 1_000);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let mut work: Vec<(Case, u64)> = vec![];
+    for case in Case::all() {
+        work.extend((0..threads).map(|share| (case, share)));
+    }
+    let tally = on_all(&work, |(case, share)| {
+        Harness::new(case).unwrap().pairs(share, threads)
+    });
+    print!("{}", Matrix(&tally));
+    report("pairs", began, &tally);
+    assert!(tally.firsts > 1_000 && tally.stories > 1_000_000);
+}
+
+/// What people do between two runs, after every death.
+#[test]
+fn between_two_runs() {
+    let began = Instant::now();
+    let cases: Vec<Case> = ["luks-swap/flake/foreign/person", "plain/prebuilt/blank/person"]
+        .map(|text| text.parse().unwrap())
+        .to_vec();
+    let tally = on_all(&cases, |case| {
+        Harness::new(case)
+            .unwrap()
+            .between(&Between::ALL, &|| true)
+            .unwrap()
+    });
+    report("between two runs", began, &tally);
+    assert!(tally.stories > 2_000);
+}
+
+/// A network that fails in any of its ways at the clone or at the store is got over in the same run; the control: with
+/// fewer retries than a link that comes and goes needs, the run stops.
+#[test]
+fn a_network_that_fails_for_a_while_ends_no_run() {
+    let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
+    let (quiet, _) = Story::new(&setting, None).run(&Schedule::default());
+    for label in ["fetch", "evaluate and fetch"] {
+        let at = quiet
+            .points
+            .iter()
+            .position(|point| point.label == label)
+            .unwrap();
+        for network in Network::ALL {
+            let shot = Shot {
+                run: 0,
+                at: at.try_into().unwrap(),
+                what: What::Network(network),
+            };
+            let ends = |retries: u32| {
+                let mut story = Story::new(&setting, None);
+                story.request.budget.retries_per_run_max = retries;
+                story.run(&Schedule(vec![shot])).0.end
+            };
+            assert!(matches!(ends(10), End::Said(Ok(_))), "{label} {network:?}");
+            let stops = matches!(ends(2), End::Said(Err(_)));
+            assert_eq!(stops, network == Network::Flapping, "{label} {network:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
+use landfall::sim::between::Between;
 use landfall::sim::bugs::Bug;
 use landfall::sim::case::Case;
 use landfall::sim::checks::{Breach, Invariant};
@@ -32,7 +33,7 @@ fn case(bug: Option<Bug>) -> Case {
     match bug {
         Some(Bug::AssumeYes) => "plain/prebuilt/foreign/refuses",
         Some(Bug::NotIdempotent) => "plain/prebuilt/foreign/person/twice",
-        Some(Bug::LogPassphrase | Bug::NoKeyslot) => "luks/prebuilt/foreign/person",
+        Some(Bug::LogPassphrase | Bug::NoKeyslot | Bug::ReuseMapper) => "luks/prebuilt/foreign/person",
         Some(Bug::SwapAgain) => "swap/prebuilt/foreign/person",
         Some(_) | None => "plain/prebuilt/foreign/person",
     }
@@ -66,11 +67,12 @@ fn find(bug: Option<Bug>, wanted: &dyn Fn(Harness) -> Harness) -> Vec<Breach> {
     let schedule = format!("0.{fetch}:fail:transient").parse().unwrap();
     let mut found = harness().repeat(&schedule).breaches;
     let records = Harness::new(case(None)).unwrap().records();
-    let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 4] = [
+    let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 5] = [
         &|| harness().crashes(),
         &|| harness().kills_then_cuts(Phase::Formatted),
         &|| harness().slots(&[newer(), fork(&records)]),
         &|| harness().faults(),
+        &|| harness().between(&Between::ALL, &|| true).unwrap(),
     ];
     for enumerate in kinds {
         if done(&found) {

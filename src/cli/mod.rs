@@ -19,6 +19,7 @@ use crate::clock::since_boot_ms;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::real::RUN_DIR;
+use crate::sim::between::Between;
 use crate::sim::case::Before;
 use crate::sim::faults::Schedule;
 use crate::sim::tally::Sort;
@@ -226,11 +227,12 @@ pub struct SimulateArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// How many misfortunes: 1, each by itself; 2, also every pair of deaths and every fault with a death after it
+    /// How many misfortunes: 1, each by itself, and what people may do between two runs; 2, also every pair of them, in one
+    /// run or in two
     #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub exhaust: u8,
-    /// Which misfortunes, with commas between: kill, cut, transient, needs-change, permanent, hardware, lie, stop [default:
-    /// all]
+    /// Which misfortunes, with commas between: kill, cut, transient, needs-change, permanent, hardware, lie, partial,
+    /// network, around, stop [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub faults: Vec<Sort>,
     /// What the disk holds before: blank, foreign, or a finished install
@@ -242,12 +244,22 @@ pub struct SimulateArgs {
     /// How many stories by chance
     #[arg(long, value_name = "N", default_value_t = 1_000, requires = "seed")]
     pub stories: u64,
+    /// Stories by chance for so many minutes
+    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "stories", value_parser = clap::value_parser!(u64).range(1..))]
+    pub minutes: Option<u64>,
+    /// Only the checkpoint: read at least so many states that power cuts leave in its two slots; with --seed, others
+    #[arg(long, value_name = "STATES", conflicts_with_all = ["exhaust", "faults", "stories", "minutes"])]
+    pub saves: Option<u64>,
     /// Tell this one story, line by line, such as 0.17:after:cut=none
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed", "saves"])]
     pub schedule: Option<Schedule>,
     /// Only print what a run without misfortunes writes and flushes, in order: tables, volumes, checkpoints
     #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule"])]
     pub writes: bool,
+    /// With --schedule: what people do after the first run: payload, layout, anew, edit, away, second, copy, clock,
+    /// firmware
+    #[arg(long, value_name = "WHAT", requires = "schedule")]
+    pub between: Option<Between>,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,

@@ -7,10 +7,13 @@
 use super::{Failure, SimulateArgs, complain, config_path};
 use crate::config::{Config, Overrides};
 use crate::exit::Exit;
-use crate::sim::case::{Before, Case, Consenter, Subject};
+use crate::sim;
+use crate::sim::between::Between;
+use crate::sim::case::{Before, Case, Consenter, Setting, Subject};
 use crate::sim::explore::Explorer;
 use crate::sim::faults::Schedule;
 use crate::sim::harness::Harness;
+use crate::sim::saves::{self, Saved};
 use crate::sim::story::Ending;
 use crate::sim::tally::{Matrix, Sort, Tally};
 use camino::Utf8PathBuf;
@@ -27,14 +30,18 @@ const PROGRESS_EVERY_MS: u64 = 2_000;
 const FAILURES_SHOWN_MAX: usize = 10;
 /// Stories by chance that one thread takes at a time.
 const CHANCE_STORIES: u64 = 100;
+/// The same where time ends them: more than a night has.
+const CHANCE_STORIES_MAX: u64 = 1 << 40;
+/// A night, in seconds.
+const NIGHT_S: f64 = 36_000.0;
 
 /// What one thread does at a time.
 #[derive(Debug, Clone, Copy)]
 enum Work {
     Deaths,
     Faults,
+    Between(Between),
     Pairs(u64, u64),
-    FaultThenDeath(Sort),
     Chance(u64, u64, u64),
 }
 
@@ -45,6 +52,14 @@ pub struct Shared {
     pub told: Arc<AtomicU64>,
     /// Somebody asked to stop.
     pub stop: Arc<AtomicBool>,
+    /// When no further story is begun.
+    pub until: Option<Instant>,
+}
+
+impl Shared {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() < until)
+    }
 }
 
 pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -63,21 +78,36 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         return writes(&harness, args.json, out);
     }
     if let Some(schedule) = &args.schedule {
-        return one(&harness, schedule, args.json, out);
+        return match args.between {
+            Some(between) => one_between(&harness, between, schedule, args.json, out),
+            None => one(&harness, schedule, args.json, out),
+        };
     }
-    let shared = Shared::default();
-    watch_for_interrupt(shared.stop.clone())?;
     let began = Instant::now();
+    let until = args
+        .minutes
+        .map(|minutes| began + Duration::from_secs(minutes.saturating_mul(60)));
+    let shared = Shared {
+        until,
+        ..Shared::default()
+    };
+    watch_for_interrupt(shared.stop.clone())?;
+    if let Some(states) = args.saves {
+        return checkpoint(&subject, case, states, args, &shared, out);
+    }
     let tally = enumerate(&subject, case, args, &shared)?;
     let interrupted = shared.stop.load(Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
-    let trace = match tally.failures.first() {
+    let trace = match tally.failures.iter().find(|failure| failure.between.is_none()) {
         Some(first) => Some(keep_trace(&harness, &first.schedule)?),
         None => None,
     };
-    let again = |schedule: &Schedule| {
-        let before = args.before.name();
-        format!("landfall simulate --config {path} --before {before} --schedule '{schedule}'")
+    let again = |failure: &sim::tally::Failure| {
+        let (before, schedule) = (args.before.name(), &failure.schedule);
+        let between = failure
+            .between
+            .map_or(String::new(), |between| format!(" --between {}", between.name()));
+        format!("landfall simulate --config {path} --before {before} --schedule '{schedule}'{between}")
     };
     if args.json {
         let value = as_json(&tally, case, args, seconds, interrupted, trace.as_ref());
@@ -93,7 +123,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
             write!(out, "{}", Matrix(&tally))?;
         }
         for failure in tally.failures.iter().take(FAILURES_SHOWN_MAX) {
-            writeln!(out, "broken: {failure}\n    again: {}", again(&failure.schedule))?;
+            writeln!(out, "broken: {failure}\n    again: {}", again(failure))?;
         }
         if let Some(trace) = &trace {
             writeln!(out, "what happened in the first of them: {trace}")?;
@@ -101,12 +131,91 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         let so_far = if interrupted { "interrupted; so far: " } else { "" };
         let rate = tally.runs as f64 / seconds.max(0.001);
         writeln!(out, "{so_far}{tally} in {seconds:.1} s ({rate:.0} runs/s)")?;
+        if args.seed.is_some() {
+            let nightly = tally.stories as f64 / seconds.max(0.001) * NIGHT_S;
+            writeln!(out, "at this rate {nightly:.0} installs in a night of ten hours")?;
+        }
     }
-    Ok(match (tally.failed, interrupted) {
+    Ok(ended(tally.failed, interrupted))
+}
+
+/// The checkpoint alone.
+fn checkpoint(
+    subject: &Subject,
+    case: Case,
+    states: u64,
+    args: &SimulateArgs,
+    shared: &Shared,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let (total, broken) = (Mutex::new(Saved::default()), Mutex::new(None));
+    let done = AtomicBool::new(false);
+    let one = |thread: u64| -> Result<Saved, String> {
+        let setting = Setting::of(case, subject.clone())?;
+        let seed = args.seed.unwrap_or(0).wrapping_mul(threads).wrapping_add(thread);
+        let told = AtomicU64::new(0);
+        saves::enumerate(&setting, seed, states.div_ceil(threads), None, &|states| {
+            shared
+                .told
+                .fetch_add(states - told.swap(states, Ordering::Relaxed), Ordering::Relaxed);
+            shared.goes_on()
+        })
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (one, total, broken) = (&one, &total, &broken);
+                scope.spawn(move || match one(thread) {
+                    Ok(saved) => lock(total).add(saved),
+                    Err(why) => *lock(broken) = Some(why),
+                })
+            })
+            .collect();
+        scope.spawn(|| progress(shared, &done));
+        for worker in workers {
+            if worker.join().is_err() {
+                *lock(&broken) = Some("a thread of the simulation ended with a defect".to_owned());
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    if let Some(why) = broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(Failure::new(Exit::Internal, why));
+    }
+    let saved = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let interrupted = shared.stop.load(Ordering::Relaxed);
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = saved.states as f64 / seconds.max(0.001) / threads as f64;
+    if args.json {
+        let breaches: Vec<String> = saved.breaches.iter().map(ToString::to_string).collect();
+        let value = json!({
+            "version": env!("CARGO_PKG_VERSION"), "seed": args.seed.unwrap_or(0), "interrupted": interrupted,
+            "states": saved.states, "saves": saved.saves, "restarts": saved.restarts, "newer": saved.newer,
+            "failed": saved.failed, "breaches": breaches, "seconds": seconds, "states_per_second_and_thread": rate,
+        });
+        writeln!(out, "{value}")?;
+    } else {
+        for breach in &saved.breaches {
+            writeln!(out, "broken: {breach}")?;
+        }
+        let so_far = if interrupted { "interrupted; so far: " } else { "" };
+        writeln!(
+            out,
+            "{so_far}{saved} in {seconds:.1} s ({rate:.0} states/s on each of {threads} threads)"
+        )?;
+    }
+    Ok(ended(saved.failed, interrupted))
+}
+
+/// How a simulation ends.
+fn ended(failed: u64, interrupted: bool) -> Exit {
+    match (failed, interrupted) {
         (0, true) => Exit::Interrupted,
         (0, false) => Exit::Ok,
         (_, _) => Exit::Permanent,
-    })
+    }
 }
 
 /// What the run without misfortunes writes.
@@ -163,6 +272,37 @@ fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) 
     })
 }
 
+/// One story in which somebody does something after the first run.
+fn one_between(
+    harness: &Harness,
+    between: Between,
+    schedule: &Schedule,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let tally = harness
+        .tell_between(between, schedule)
+        .map_err(|why| Failure::new(Exit::Usage, why))?;
+    let name = between.name();
+    let failures: Vec<String> = tally.failures.iter().map(ToString::to_string).collect();
+    if json {
+        let value = json!({
+            "schedule": schedule.to_string(), "between": name, "stories": tally.stories, "failures": failures,
+        });
+        writeln!(out, "{value}")?;
+    } else {
+        for failure in &failures {
+            writeln!(out, "broken: {failure}")?;
+        }
+        let (stories, failed) = (tally.stories, tally.failed);
+        writeln!(
+            out,
+            "{schedule}, then {name}: {stories} stories, {failed} failures"
+        )?;
+    }
+    Ok(ended(tally.failed, false))
+}
+
 fn enumerate(subject: &Subject, case: Case, args: &SimulateArgs, shared: &Shared) -> Result<Tally, Failure> {
     let sorts = if args.faults.is_empty() {
         Sort::ALL.to_vec()
@@ -206,6 +346,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn work(args: &SimulateArgs, sorts: &[Sort], threads: u64) -> Vec<Work> {
+    if let Some(seed) = args.seed
+        && args.minutes.is_some()
+    {
+        let part = |n: u64| Work::Chance(seed, n * CHANCE_STORIES_MAX, (n + 1) * CHANCE_STORIES_MAX);
+        return (0..threads).map(part).collect();
+    }
     if let Some(seed) = args.seed {
         return (0..args.stories.div_ceil(CHANCE_STORIES))
             .map(|part| {
@@ -219,15 +365,11 @@ fn work(args: &SimulateArgs, sorts: &[Sort], threads: u64) -> Vec<Work> {
     if deaths {
         work.push(Work::Deaths);
     }
-    if args.exhaust == 2 && deaths {
+    if args.faults.is_empty() {
+        work.extend(Between::ALL.map(Work::Between));
+    }
+    if args.exhaust == 2 {
         work.extend((0..threads).map(|share| Work::Pairs(share, threads)));
-        work.extend(
-            sorts
-                .iter()
-                .filter(|sort| !sort.is_death())
-                .copied()
-                .map(Work::FaultThenDeath),
-        );
     }
     work
 }
@@ -248,11 +390,16 @@ fn carry_out(
         Work::Deaths => explorer.deaths(),
         Work::Faults => explorer.faults(sorts),
         Work::Pairs(share, shares) => explorer.pairs(share, shares),
-        Work::FaultThenDeath(sort) => explorer.faults_then_deaths(&[sort]),
+        Work::Between(between) => {
+            return harness.between(&[between], &|| {
+                shared.told.fetch_add(1, Ordering::Relaxed);
+                shared.goes_on()
+            });
+        }
         Work::Chance(seed, from, to) => {
             return Ok(harness.chance(seed, from, to, sorts, &|| {
                 shared.told.fetch_add(1, Ordering::Relaxed);
-                !shared.stop.load(Ordering::Relaxed)
+                shared.goes_on()
             }));
         }
     };
@@ -319,7 +466,10 @@ fn as_json(
         .iter()
         .map(|failure| {
             let breaches: Vec<String> = failure.breaches.iter().map(ToString::to_string).collect();
-            json!({ "schedule": failure.schedule.to_string(), "breaches": breaches })
+            json!({
+                "schedule": failure.schedule.to_string(), "between": failure.between.map(Between::name),
+                "breaches": breaches,
+            })
         })
         .collect();
     json!({

@@ -114,11 +114,33 @@ pub enum Bug {
     FormatEarly,
     /// The ESP is found by its label below the held disk.
     LabelBelow,
+    /// An order whose outcome is not known is carried out again without a look.
+    RetryBlind,
+    /// Slots with a gap between them are believed.
+    AcceptGap,
+    /// The newest slot is the one that the clock says was written last.
+    WallClock,
+    /// A mapping of our name is taken for ours.
+    ReuseMapper,
+    /// A partition is found by the global link of its PARTUUID.
+    LinkWinner,
+    /// What came over the network is not checked.
+    TrustBytes,
+    /// A server's `Retry-After` is not heeded.
+    IgnoreRetryAfter,
+    /// Programs have no deadline.
+    NoDeadline,
+    /// A changed layout is not noticed; the install goes on with the former one.
+    IgnoreLayout,
+    /// A changed payload makes the root anew.
+    PayloadFormats,
+    /// The wish for a new install is taken for consent.
+    AnewIsConsent,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 53] = [
+    pub const ALL: [(Bug, Invariant); 64] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -172,5 +194,16 @@ impl Bug {
         (Bug::RewriteEarly, Invariant::TableOnce),
         (Bug::FormatEarly, Invariant::FormatOnce),
         (Bug::LabelBelow, Invariant::ByIdentity),
+        (Bug::RetryBlind, Invariant::FormatOnce),
+        (Bug::AcceptGap, Invariant::Chain),
+        (Bug::WallClock, Invariant::Chain),
+        (Bug::ReuseMapper, Invariant::OnlyTheTarget),
+        (Bug::LinkWinner, Invariant::OnlyTheTarget),
+        (Bug::TrustBytes, Invariant::LandedIsWhole),
+        (Bug::IgnoreRetryAfter, Invariant::Lands),
+        (Bug::NoDeadline, Invariant::Ends),
+        (Bug::IgnoreLayout, Invariant::SameEnd),
+        (Bug::PayloadFormats, Invariant::FormatOnce),
+        (Bug::AnewIsConsent, Invariant::ConsentFirst),
     ];
 }

@@ -3,36 +3,22 @@
 //!
 //! Absent: what goes wrong (`faults`).
 
-use super::disk::{Disk, Fs, Header, Key, Region, SECTOR_BYTES, Value};
+use super::contents::{files, finished};
+use super::disk::{Disk, Fs, Header, Key, Region, Value};
 use crate::driver::Request;
-use landfall_states::Claim;
-use landfall_states::checkpoint::{Mark, Record};
-use landfall_states::fault::{Attempts, Budget};
-use landfall_states::names::{BadValue, HostName, Revision, StorePath};
+use landfall_states::fault::Budget;
+use landfall_states::names::{BadValue, Digest, HostName, Revision, StorePath};
 use landfall_states::plan::*;
 use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
-/// The store paths of the system's closure, in the order in which they are written; the last one is the system.
-pub const CLOSURE: [&str; 3] = ["glibc", "kernel", "system"];
-/// The registrations of these, by the same index.
-pub const REGISTERED: [&str; 3] = ["glibc.valid", "kernel.valid", "system.valid"];
 /// How secrets begin.
 pub const CANARY: &str = "canary-";
 /// The passphrase. It must never be seen anywhere (I15).
 pub const PASSPHRASE: &str = "canary-passphrase-7d1f";
 /// The age identity. It may be seen in one file of the target, nowhere else (I15).
 pub const AGE_IDENTITY: &str = "canary-age-identity-52ac";
-
-/// The ESP's files that booting needs, with their contents.
-pub const BOOT_FILES: [(&str, &str); 5] = [
-    ("kernel", "the kernel"),
-    ("initrd", "the initrd"),
-    ("entry", "entry of the system"),
-    ("loader", "systemd-boot"),
-    ("fallback", "systemd-boot"),
-];
 
 /// Which volumes there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -260,14 +246,40 @@ impl Subject {
     }
 }
 
-/// The system that is installed when a flake is built.
+/// The system that is installed when the flake of the default branch is built.
 const SYSTEM: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web";
 
+/// Where the remote's reference is now. Each reference has a revision of its own.
+fn revision_of(payload: &Payload) -> Result<Revision, BadValue> {
+    match &payload.repository.reference {
+        Reference::Revision(revision) => Ok(revision.clone()),
+        Reference::Default => "a".repeat(40).parse(),
+        Reference::Branch(branch) => Digest::of(branch.as_str().as_bytes()).as_str()[..40].parse(),
+    }
+}
+
+/// The system that a payload comes to.
+fn system_of(payload: &Payload) -> Result<StorePath, BadValue> {
+    match (&payload.system, &payload.repository.reference) {
+        (SystemSource::Prebuilt(system), _) => Ok(system.clone()),
+        (SystemSource::Flake, Reference::Default) => SYSTEM.parse(),
+        (SystemSource::Flake, Reference::Branch(_) | Reference::Revision(_)) => {
+            // Nix's base 32 has no e.
+            let hash = revision_of(payload)?.as_str()[..32].replace('e', "x");
+            format!("/nix/store/{hash}-nixos-system-web").parse()
+        }
+    }
+}
+
+/// Another one.
+const OTHER_SYSTEM: &str = "/nix/store/1123456789abcdfghijklmnpqrsvwxyz-nixos-system-web";
+
 /// Everything that a case decides, worked out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Setting {
     /// The case.
     pub case: Case,
+    subject: Subject,
     /// What is asked of the driver.
     pub request: Request,
     /// The plan that should come out.
@@ -318,6 +330,7 @@ impl Setting {
     /// texts.
     pub fn of(case: Case, subject: Subject) -> Result<Setting, String> {
         let text = |error: BadValue| error.to_string();
+        let kept = subject.clone();
         let disk_bytes = subject.disk_bytes();
         let identity = |serial: &str| identity(serial, disk_bytes);
         let Subject {
@@ -327,14 +340,8 @@ impl Setting {
             reinstall: number,
             budget,
         } = subject;
-        let system: StorePath = match &payload.system {
-            SystemSource::Prebuilt(system) => system.clone(),
-            SystemSource::Flake => SYSTEM.parse().map_err(text)?,
-        };
-        let revision: Revision = match &payload.repository.reference {
-            Reference::Revision(revision) => revision.clone(),
-            Reference::Default | Reference::Branch(_) => "a".repeat(40).parse().map_err(text)?,
-        };
+        let system = system_of(&payload).map_err(text)?;
+        let revision = revision_of(&payload).map_err(text)?;
         let plan_of = |host: &HostName, serial: &str, nonce: u32| {
             Plan::derive(host, &layout, &payload, &identity(serial), nonce).map_err(|e| e.to_string())
         };
@@ -382,6 +389,10 @@ impl Setting {
         // The same labels everywhere: a disk that some other installer made, one on which another host has landed.
         let mut twin = plan_of(&other, "TWIN", 0)?;
         twin.table.disk_guid = uuid::Uuid::from_u128(0x8d7b_0c0e_2222_4222_8333_0000_0000_0000);
+        // Copied partition by partition: udev has two candidates for each link.
+        for (theirs, ours) in twin.table.entries.iter_mut().zip(&plan.table.entries) {
+            theirs.partuuid = ours.partuuid;
+        }
         let mut begun = finished(&twin, &revision, &system)?;
         for which in 0..2 {
             begun.write(super::disk::Held::Device, Key::SlotFile(which), None);
@@ -407,7 +418,79 @@ impl Setting {
             system,
             disks: [target, foreign("DATA")?, begun, landed].map(Rc::new).to_vec(),
             case,
+            subject: kept,
         })
+    }
+
+    /// The same machine, and this is asked for.
+    fn asking(&self, subject: Subject, nonce: u32) -> Result<Setting, String> {
+        let text = |error: BadValue| error.to_string();
+        let Subject {
+            host,
+            layout,
+            payload,
+            reinstall: _,
+            budget,
+        } = subject.clone();
+        let plan =
+            Plan::derive(&host, &layout, &payload, &self.plan.disk, nonce).map_err(|e| e.to_string())?;
+        Ok(Setting {
+            case: self.case,
+            plan,
+            revision: revision_of(&payload).map_err(text)?,
+            system: system_of(&payload).map_err(text)?,
+            disks: self.disks.clone(),
+            request: Request {
+                host,
+                layout,
+                payload,
+                budget,
+                ..self.request.clone()
+            },
+            subject,
+        })
+    }
+
+    /// The same with another payload: another branch, and what is built of it.
+    pub fn other_payload(&self) -> Result<Setting, String> {
+        let text = |error: BadValue| error.to_string();
+        let mut subject = self.subject.clone();
+        subject.payload.repository.reference = Reference::Branch("other".parse().map_err(text)?);
+        if let SystemSource::Prebuilt(system) = &mut subject.payload.system {
+            *system = OTHER_SYSTEM.parse().map_err(text)?;
+        }
+        self.asking(subject, self.plan.nonce)
+    }
+
+    /// The same with another layout.
+    pub fn other_layout(&self) -> Result<Setting, String> {
+        let mut subject = self.subject.clone();
+        let label = if subject.layout.root_label.as_str() == "other" {
+            "another"
+        } else {
+            "other"
+        };
+        subject.layout.root_label = label.parse().map_err(|e: BadValue| e.to_string())?;
+        self.asking(subject, self.plan.nonce)
+    }
+
+    /// The same, and a person asks for a new install, which will have this number.
+    pub fn anew(&self, nonce: u32) -> Result<Setting, String> {
+        let mut setting = self.asking(self.subject.clone(), nonce)?;
+        setting.request.asked_anew = true;
+        Ok(setting)
+    }
+
+    /// The same, and nobody asks for a new install any more.
+    pub fn unasked(&self) -> Setting {
+        let mut setting = self.clone();
+        setting.request.asked_anew = false;
+        setting
+    }
+
+    /// Where the remote's reference is.
+    pub fn revision_of(&self, payload: &Payload) -> Revision {
+        revision_of(payload).unwrap_or_else(|_| self.revision.clone())
     }
 
     /// Another disk with a finished install of the same host.
@@ -467,145 +550,4 @@ impl Setting {
     pub fn files(&self) -> Vec<(Fs, &'static str, String)> {
         files(&self.plan, &self.revision, &self.system)
     }
-}
-
-fn files(plan: &Plan, revision: &Revision, system: &StorePath) -> Vec<(Fs, &'static str, String)> {
-    let mut files: Vec<(Fs, &'static str, String)> = vec![
-        (Fs::Root, "clone", clone_text(plan, revision)),
-        (Fs::Root, "clone.data", revision.to_string()),
-        (Fs::Root, "record", record_text(plan, revision, system)),
-        (Fs::Root, "profile", system.to_string()),
-        (Fs::Root, "etc/NIXOS", String::new()),
-        (Fs::Root, "activated", system.to_string()),
-        (Fs::Root, "age", AGE_IDENTITY.to_owned()),
-        (Fs::Root, "age.mode", "0400 root".to_owned()),
-        (Fs::Root, "receipt", receipt_text(plan, system)),
-        (Fs::Root, "log", "log".to_owned()),
-    ];
-    for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
-        files.push((Fs::Root, path, path.to_owned()));
-        files.push((Fs::Root, valid, "valid".to_owned()));
-    }
-    files.extend(BOOT_FILES.map(|(name, text)| (Fs::Esp, name, text.to_owned())));
-    files
-}
-
-/// The clone's head and mark.
-pub fn clone_text(plan: &Plan, revision: &Revision) -> String {
-    format!("{revision} {}", plan.install)
-}
-
-/// The record of a realised system.
-pub fn record_text(plan: &Plan, revision: &Revision, system: &StorePath) -> String {
-    format!("{revision} {} {system}", plan.host)
-}
-
-/// The receipt.
-pub fn receipt_text(plan: &Plan, system: &StorePath) -> String {
-    format!("{} {system}", plan.install)
-}
-
-/// A slot's sectors.
-pub fn sectors(which: usize, bytes: &[u8]) -> Vec<(Key, Option<Value>)> {
-    bytes
-        .chunks(SECTOR_BYTES)
-        .enumerate()
-        .map(|(index, sector)| (Key::Sector(which, index), Some(Value::Sector(sector.into()))))
-        .collect()
-}
-
-/// A disk with a finished install.
-fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<Disk, String> {
-    let mut contents: Vec<(Key, Value)> = vec![
-        (Key::Mbr, Value::Mbr),
-        (Key::Primary, Value::Table(Rc::new(plan.table.clone()))),
-        (Key::Backup, Value::Table(Rc::new(plan.table.clone()))),
-    ];
-    let mut volume =
-        |region: Region, kind: &'static str, id: String, label: &str, making: u32, within: u32| {
-            let header = Header {
-                kind,
-                id: id.into(),
-                label: label.into(),
-                making,
-                within,
-            };
-            contents.push((Key::Header(region), Value::Header(header)));
-            contents.push((Key::Body(region), Value::Of(making)));
-        };
-    volume(
-        Region::Esp,
-        "vfat",
-        Volume::fat_serial_text(&plan.esp.id),
-        &plan.esp.label,
-        801,
-        0,
-    );
-    match &plan.luks {
-        Some(luks) => {
-            volume(
-                Region::Root,
-                "crypto_LUKS",
-                luks.id.to_string(),
-                &luks.label,
-                802,
-                0,
-            );
-            volume(
-                Region::Inner,
-                "ext4",
-                plan.root.id.to_string(),
-                &plan.root.label,
-                803,
-                802,
-            );
-        }
-        None => volume(
-            Region::Root,
-            "ext4",
-            plan.root.id.to_string(),
-            &plan.root.label,
-            803,
-            0,
-        ),
-    }
-    if let Some(swap) = &plan.swap {
-        volume(Region::Swap, "swap", swap.id.to_string(), &swap.label, 804, 0);
-    }
-    if plan.luks.is_some() {
-        contents.push((Key::Keyslot, Value::Of(802)));
-    }
-    for (fs, name, text) in files(plan, revision, system) {
-        let making = if fs == Fs::Esp { 801 } else { 803 };
-        contents.push((Key::File(fs, name), Value::Text(making, text.into())));
-    }
-    let record = |sequence, parent, claim| Record {
-        sequence,
-        parent,
-        host: plan.host.clone(),
-        install: plan.install,
-        nonce: plan.nonce,
-        layout: plan.layout_digest.clone(),
-        payload: plan.payload_digest.clone(),
-        disk: plan.disk.clone(),
-        revision: revision.clone(),
-        claim,
-        mark: Mark::Reached,
-        attempts: Attempts::default(),
-        boot: "finished".into(),
-        last_fault: None,
-    };
-    let older = record(30, None, Claim::Provisioned(system.clone()))
-        .encode()
-        .map_err(|e| e.to_string())?;
-    let newer = record(31, Some(Record::digest_of(&older)), Claim::Landed(system.clone()))
-        .encode()
-        .map_err(|e| e.to_string())?;
-    for (which, bytes) in [older, newer].iter().enumerate() {
-        contents.push((Key::SlotFile(which), Value::Of(801)));
-        for (key, value) in sectors(which, bytes) {
-            contents.extend(value.map(|value| (key, value)));
-        }
-    }
-    Ok(Disk::new(plan.disk.clone(), contents))
 }

@@ -186,6 +186,20 @@ impl Checks {
         }
     }
 
+    /// Another payload is asked for: what came of the former one is done again, from the clone on.
+    pub fn other_payload(&mut self) {
+        if let Some(acknowledged) = &mut self.acknowledged {
+            acknowledged.phase = acknowledged.phase.min(Phase::Formatted);
+        }
+    }
+
+    /// A new install is asked for: everything is done again, under new consent.
+    pub fn begins_anew(&mut self) {
+        if let Some(acknowledged) = &mut self.acknowledged {
+            acknowledged.phase = Phase::Planned;
+        }
+    }
+
     /// Somebody agreed, being asked in this run.
     pub fn consented(&mut self) {
         self.consented = true;
@@ -214,6 +228,11 @@ impl Checks {
     /// The disk was identified.
     pub fn identified(&mut self) {
         self.identified = true;
+    }
+
+    /// A program without a deadline.
+    pub fn waits_for_ever(&mut self, label: &str) {
+        self.breach(Invariant::Ends, format!("{label} waits for ever"));
     }
 
     /// Something is written while a program of a former run is at work.

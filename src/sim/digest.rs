@@ -72,6 +72,13 @@ impl Digester {
             kernel,
             nvram,
             child,
+            clock_ms: _,
+            gone,
+            medium_gone,
+            squatted,
+            late,
+            closed_until_ms,
+            slot_times_ms,
             makings: _,
         } = machine;
         let target = machine.target(&self.setting);
@@ -92,7 +99,20 @@ impl Digester {
         let makings = makings(disk, *mapped);
         let rank = |making: u32| makings.binary_search(&making).map_or(0, |rank| rank + 1);
         (mapped.map(rank), root_mounted, esp_mounted).hash(&mut hasher);
-        (stranger_mapped, kernel.len(), nvram, child).hash(&mut hasher);
+        (stranger_mapped, kernel.len(), nvram).hash(&mut hasher);
+        (machine.clock_is_right(), gone, medium_gone, squatted, late).hash(&mut hasher);
+        (machine.now_ms < *closed_until_ms).hash(&mut hasher);
+        for (held, key, value) in child.iter().flat_map(|rest| rest.iter()) {
+            (held, key).hash(&mut hasher);
+            if let Some(value) = value {
+                value_hash(value, &rank, &mut hasher);
+            }
+        }
+        child.is_some().hash(&mut hasher);
+        if self.disk_order {
+            // Only a planted bug looks at times.
+            slot_times_ms.hash(&mut hasher);
+        }
         for (key, value) in disk.durable() {
             if !matches!(key, Key::Sector(..)) {
                 key.hash(&mut hasher);

@@ -156,6 +156,8 @@ pub enum Keep {
     Two(usize, usize),
     /// All up to this one, which is torn.
     Torn(usize),
+    /// All up to this one, which ruins its block of 4 KiB, with what was durable in it.
+    Ruined(usize),
     /// Each by the toss of a seeded coin.
     Seed(u64),
     /// Those whose bits are set, counted from the lowest.
@@ -174,6 +176,7 @@ impl Keep {
         }
         options.push(Keep::All);
         options.extend((0..pending).map(Keep::Torn));
+        options.extend((0..pending).map(Keep::Ruined));
         if pending > 1 {
             options.extend((0..pending).map(Keep::Only));
         }
@@ -196,6 +199,7 @@ impl Keep {
         }
         let mut options = vec![Keep::None];
         options.extend((0..pending).map(Keep::Torn));
+        options.extend((0..pending).map(Keep::Ruined));
         options.extend((1..1_u64 << pending).map(Keep::Mask));
         options
     }
@@ -208,7 +212,7 @@ impl Keep {
             Keep::Only(only) => index == only,
             Keep::AllBut(but) => index != but,
             Keep::Two(a, b) => index == a || index == b,
-            Keep::Torn(last) => index <= last,
+            Keep::Torn(last) | Keep::Ruined(last) => index <= last,
             Keep::Seed(seed) => mix(seed ^ (index as u64) << 32) & 1 == 1,
         }
     }
@@ -223,6 +227,7 @@ impl fmt::Display for Keep {
             Keep::AllBut(n) => write!(f, "allbut{n}"),
             Keep::Two(a, b) => write!(f, "two{a}-{b}"),
             Keep::Torn(n) => write!(f, "torn{n}"),
+            Keep::Ruined(n) => write!(f, "ruined{n}"),
             Keep::Seed(n) => write!(f, "seed{n}"),
             Keep::Mask(n) => write!(f, "mask{n}"),
         }
@@ -232,7 +237,7 @@ impl fmt::Display for Keep {
 impl std::str::FromStr for Keep {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?}: none, all, onlyN, allbutN, twoN-N, tornN, seedN or maskN");
+        let bad = || format!("{text:?}: none, all, onlyN, allbutN, twoN-N, tornN, ruinedN, seedN or maskN");
         let number = |digits: &str| digits.parse::<usize>().map_err(|_| bad());
         if text == "none" {
             Ok(Keep::None)
@@ -244,6 +249,8 @@ impl std::str::FromStr for Keep {
             Ok(Keep::AllBut(number(n)?))
         } else if let Some(n) = text.strip_prefix("torn") {
             Ok(Keep::Torn(number(n)?))
+        } else if let Some(n) = text.strip_prefix("ruined") {
+            Ok(Keep::Ruined(number(n)?))
         } else if let Some(n) = text.strip_prefix("seed") {
             Ok(Keep::Seed(n.parse().map_err(|_| bad())?))
         } else if let Some(n) = text.strip_prefix("mask") {
@@ -362,6 +369,8 @@ impl Disk {
             if keep == Keep::Torn(index) {
                 let torn = self.tear(&write);
                 self.settle(write.key, torn);
+            } else if keep == Keep::Ruined(index) {
+                self.ruin(&write);
             } else if keep.keeps(index) {
                 self.settle(write.key, write.value);
             }
@@ -380,6 +389,28 @@ impl Disk {
                 self.durable.get(&write.key).cloned()
             }
             (_, Some(_)) => Some(Value::Torn),
+        }
+    }
+
+    /// A block of 4 KiB is gone with the sector that was being written in it. Each slot has a block of its own, and so has
+    /// either copy of a LUKS2 header; the table's first sectors share one with the protective MBR.
+    fn ruin(&mut self, write: &Pending) {
+        match write.key {
+            Key::Sector(slot, _) => {
+                for sector in 0..SLOT_SECTORS {
+                    let noise = Value::Sector(vec![0xA5; SECTOR_BYTES].into());
+                    self.settle(Key::Sector(slot, sector), Some(noise));
+                }
+            }
+            Key::Mbr | Key::Primary => {
+                self.settle(Key::Mbr, None);
+                self.settle(Key::Primary, Some(Value::Torn));
+            }
+            Key::Header(Region::Esp) => self.settle(write.key, Some(Value::Torn)),
+            Key::Backup | Key::Header(_) | Key::Body(_) | Key::Keyslot | Key::SlotFile(_) | Key::File(..) => {
+                let torn = self.tear(write);
+                self.settle(write.key, torn);
+            }
         }
     }
 

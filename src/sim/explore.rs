@@ -2,24 +2,31 @@
 //! found here is the same story as the one that its schedule tells.
 //!
 //! A death leaves the machine as it was at that point, so one run shows what every death in it would leave; and a story
-//! that comes to a machine that is known goes on as is known (`digest`). That is what makes pairs cheap.
+//! that comes to a machine that is known goes on as is known (`digest`). That is what makes pairs cheap. A fault at a point
+//! where the machine and what the run knows are as they were at a point told before goes on as that one did; every so
+//! often it is told all the same.
 //!
 //! Absent: printing; the checks.
 
 use super::checks::{Breach, Invariant};
 use super::digest::Digester;
 use super::disk::Keep;
-use super::faults::{CLASSES, Death, Schedule, Shot, What};
+use super::faults::{Around, CLASSES, Death, Network, Schedule, Shot, What};
 use super::harness::Harness;
-use super::story::{End, Ending, RUNS_MAX, Story};
+use super::story::{End, Ending, RUNS_MAX, Run, Story};
 use super::tally::{Failure, Sort, Tally};
-use super::world::{Moment, Snapshot};
+use super::world::{Moment, Point, Snapshot};
 use landfall_states::Phase;
+use landfall_states::fault::FaultClass;
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Every so many faults at a point that is known are told all the same.
+const KNOWN_TOLD_EVERY: u64 = 101;
 
 /// How it goes on from a machine when nothing goes wrong any more.
 #[derive(Debug)]
@@ -39,6 +46,10 @@ pub struct Explorer<'h> {
     landings: HashMap<u64, Vec<Breach>>,
     /// Moments of runs whose deaths have been told.
     moments: HashSet<u64>,
+    /// Points of runs whose faults have been told.
+    known: HashSet<u64>,
+    /// Faults that were not told because of that.
+    known_met: u64,
     /// The sorts that are told, where both deaths are enumerated together.
     sorts: Vec<Sort>,
     told: Arc<AtomicU64>,
@@ -59,6 +70,8 @@ impl<'h> Explorer<'h> {
             tails: HashMap::new(),
             landings: HashMap::new(),
             moments: HashSet::new(),
+            known: HashSet::new(),
+            known_met: 0,
             sorts: Sort::ALL.to_vec(),
             told: Arc::default(),
             stop: Arc::default(),
@@ -95,27 +108,23 @@ impl<'h> Explorer<'h> {
         )
     }
 
-    /// Every single fault of these sorts: each class instead of the effect and after it, success without the effect, a
-    /// signal.
+    /// Every single fault of these sorts: at every point everything that can go wrong there.
     pub fn faults(&mut self, sorts: &[Sort]) -> ControlFlow<()> {
-        self.each_fault(sorts, &mut |this, shot, phase| {
-            let schedule = Schedule(vec![shot]);
-            let mut story = this.harness.story();
-            let (run, world) = story.run(&schedule);
-            story.settle(world, None);
-            this.tally.runs += 1;
-            match run.end {
-                End::Said(Ok(_)) => this.arrived(story, schedule, phase),
-                End::Said(Err(_)) | End::Died(_) => this.follow(story, schedule, phase, true),
+        let story = self.harness.story();
+        for (at, point) in (0_u32..).zip(&self.harness.points) {
+            for what in whats(point, sorts) {
+                let shot = Shot { run: 0, at, what };
+                self.one_fault(&story, &Schedule::default(), shot, point.phase)?;
             }
-        })
+        }
+        ControlFlow::Continue(())
     }
 
-    /// Every pair of deaths: a death at every point, and in the next run a death at every point. `share` of `shares` tells
-    /// which part of the first deaths is done, so that several threads can divide them.
+    /// Every pair: a misfortune at every point, and another one at every point behind it, in the same run or in the next.
+    /// `share` of `shares` tells which part of the first ones is done, so that several threads can divide them.
     pub fn pairs(&mut self, share: u64, shares: u64) -> ControlFlow<()> {
-        let mut firsts = vec![];
-        let mut seen = HashSet::new();
+        let sorts = self.sorts.clone();
+        let (mut firsts, mut seen, mut in_run) = (vec![], HashSet::new(), vec![]);
         let story = self.harness.story();
         self.each_death(&story, &Schedule::default(), &mut |this, story, schedule, _| {
             if seen.insert(this.digest(&story)) {
@@ -123,65 +132,141 @@ impl<'h> Explorer<'h> {
             }
             ControlFlow::Continue(())
         })?;
-        // The firsts of one thread are neighbours: their second runs meet most.
-        let (count, shares) = (firsts.len() as u64, shares.max(1));
-        let (from, to) = (count * share / shares, count * (share + 1) / shares);
-        for (index, (story, schedule)) in (0_u64..).zip(firsts) {
-            if index < from || index >= to {
-                continue;
-            }
-            self.tally.firsts += 1;
-            self.each_death(&story, &schedule, &mut |this, story, schedule, phase| {
-                this.follow(story, schedule, phase, false)
-            })?;
+        for (at, point) in (0_u32..).zip(&self.harness.points) {
+            in_run.extend(
+                whats(point, &sorts)
+                    .into_iter()
+                    .map(|what| (Shot { run: 0, at, what }, point.phase)),
+            );
+        }
+        // Those of one thread are neighbours: their second runs meet most.
+        let part = |count: usize| {
+            let (count, shares) = (count as u64, shares.max(1));
+            let bound = |n: u64| usize::try_from(count * n / shares).unwrap_or(usize::MAX);
+            bound(share)..bound(share + 1)
+        };
+        for (shot, phase) in in_run.drain(part(in_run.len())) {
+            self.in_the_same_run(shot, phase, &sorts, &mut seen)?;
+        }
+        for (story, schedule) in firsts.drain(part(firsts.len())) {
+            self.in_the_next_run(&story, &schedule, &sorts)?;
         }
         ControlFlow::Continue(())
     }
 
-    /// Every fault, and a death after it: later in the same run, or in the next one.
-    pub fn faults_then_deaths(&mut self, sorts: &[Sort]) -> ControlFlow<()> {
-        self.each_fault(sorts, &mut |this, shot, _| {
-            let schedule = Schedule(vec![shot]);
-            let story = this.harness.story();
-            let mut follow = |this: &mut Self, story: Story, schedule: Schedule, phase: Phase| {
-                this.follow(story, schedule, phase, false)
-            };
-            let after = this.each_death(&story, &schedule, &mut follow);
-            after?;
-            let mut story = this.harness.story();
-            let (run, world) = story.run(&schedule);
-            story.settle(world, None);
-            this.tally.runs += 1;
-            if matches!(run.end, End::Said(Ok(_))) {
-                return ControlFlow::Continue(());
-            }
-            this.tally.firsts += 1;
-            this.each_death(&story, &schedule, &mut follow)
-        })
+    /// Every misfortune in the run that begins where `story` is.
+    fn in_the_next_run(&mut self, story: &Story, schedule: &Schedule, sorts: &[Sort]) -> ControlFlow<()> {
+        self.tally.firsts += 1;
+        self.each_death(story, schedule, &mut |this, story, schedule, phase| {
+            this.follow(story, schedule, phase, false)
+        })?;
+        let (run, moments) = self.recorded(story, schedule);
+        for moment in moments {
+            self.faults_at(story, schedule, &run, moment, 0, sorts)?;
+        }
+        ControlFlow::Continue(())
     }
 
-    fn each_fault(
+    /// Every misfortune behind a fault: later in the run, and in the next one when it stopped.
+    fn in_the_same_run(
         &mut self,
+        shot: Shot,
+        phase: Phase,
         sorts: &[Sort],
-        then: &mut dyn FnMut(&mut Self, Shot, Phase) -> ControlFlow<()>,
+        seen: &mut HashSet<u64>,
     ) -> ControlFlow<()> {
-        for (at, point) in (0_u32..).zip(&self.harness.points) {
-            let mut whats: Vec<What> = CLASSES.into_iter().map(What::Fail).collect();
-            if point.acts {
-                whats.extend(CLASSES.map(What::FailAfter));
-            }
-            // A flush that does nothing and says otherwise is a broken device; nothing survives that.
-            if point.lies {
-                whats.push(What::Lie);
-            }
-            whats.push(What::Stop);
-            for what in whats {
-                if Sort::of(what).is_some_and(|sort| sorts.contains(&sort)) {
-                    then(self, Shot { run: 0, at, what }, point.phase)?;
+        let first = Schedule(vec![shot]);
+        let story = self.harness.story();
+        self.each_death(&story, &first, &mut |this, story, schedule, phase| {
+            this.follow(story, schedule, phase, false)
+        })?;
+        let (run, moments) = self.recorded(&story, &first);
+        let stopped = !matches!(run.end, End::Said(Ok(_)));
+        for moment in moments.into_iter().filter(|moment| moment.at > shot.at) {
+            let state = after_fault(shot.what, moment.phase == phase, stopped);
+            self.faults_at(&story, &first, &run, moment, state, sorts)?;
+        }
+        if !stopped {
+            return ControlFlow::Continue(());
+        }
+        let mut next = story;
+        let (run, world) = next.run(&first);
+        next.settle(world, None);
+        if let End::Said(Err(halt)) = &run.end {
+            next.mend(&halt.fault);
+        }
+        self.tally.runs += 1;
+        if seen.insert(self.digest(&next)) {
+            self.in_the_next_run(&next, &first, sorts)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn recorded(&mut self, story: &Story, schedule: &Schedule) -> (Run, Vec<Snapshot>) {
+        self.tally.runs += 1;
+        story.clone().record_points(schedule)
+    }
+
+    /// Every fault at a point of a run that was recorded. `state` is what a fault before it left in the driver.
+    fn faults_at(
+        &mut self,
+        story: &Story,
+        before: &Schedule,
+        run: &Run,
+        moment: Snapshot,
+        state: u64,
+        sorts: &[Sort],
+    ) -> ControlFlow<()> {
+        let Snapshot {
+            at,
+            moment: _,
+            phase,
+            machine,
+            checks,
+            driver,
+        } = moment;
+        let Some(point) = usize::try_from(at).ok().and_then(|at| run.points.get(at)) else {
+            return ControlFlow::Continue(());
+        };
+        let mut hasher = DefaultHasher::new();
+        (self.digester.digest(&machine, &checks), driver, state).hash(&mut hasher);
+        (point.label, phase).hash(&mut hasher);
+        let is_known = !self.known.insert(hasher.finish());
+        for what in whats(point, sorts) {
+            let shot = Shot {
+                run: story.runs,
+                at,
+                what,
+            };
+            if is_known {
+                self.known_met += 1;
+                if !self.known_met.is_multiple_of(KNOWN_TOLD_EVERY) {
+                    self.tally.met += 1;
+                    self.tally.stories += 1;
+                    continue;
                 }
             }
+            self.one_fault(story, before, shot, phase)?;
         }
         ControlFlow::Continue(())
+    }
+
+    /// The run that begins where `story` is, with one fault more.
+    fn one_fault(&mut self, story: &Story, before: &Schedule, shot: Shot, phase: Phase) -> ControlFlow<()> {
+        let mut schedule = before.clone();
+        schedule.0.push(shot);
+        let mut story = story.clone();
+        let (run, world) = story.run(&schedule);
+        story.settle(world, None);
+        self.tally.runs += 1;
+        match run.end {
+            End::Said(Ok(_)) => self.arrived(story, schedule, phase),
+            End::Said(Err(halt)) => {
+                story.mend(&halt.fault);
+                self.follow(story, schedule, phase, true)
+            }
+            End::Died(_) => self.follow(story, schedule, phase, true),
+        }
     }
 
     /// Every death at every point of the run that begins where `story` is: before, after every part, with every subset
@@ -198,6 +283,7 @@ impl<'h> Explorer<'h> {
                 phase,
                 machine,
                 checks,
+                driver: _,
             } = moment;
             let dead = |death: Death| {
                 let mut died = story.clone();
@@ -292,7 +378,10 @@ impl<'h> Explorer<'h> {
                 End::Said(Ok(_)) => break Ending::Landed,
                 // The same stop twice, with nothing wrong any more, is the end.
                 End::Said(Err(halt)) if halts.last() == Some(&halt) => break Ending::Stopped(halt),
-                End::Said(Err(halt)) => halts.push(halt),
+                End::Said(Err(halt)) => {
+                    story.mend(&halt.fault);
+                    halts.push(halt);
+                }
                 End::Died(_) => {}
             }
             if story.runs - first >= RUNS_MAX {
@@ -332,6 +421,7 @@ impl<'h> Explorer<'h> {
             self.tally.fails(Failure {
                 case: self.harness.setting().case,
                 schedule,
+                between: None,
                 breaches,
             });
         }
@@ -372,4 +462,58 @@ impl<'h> Explorer<'h> {
         });
         (compared, differences)
     }
+}
+
+/// Everything of these sorts that can go wrong at a point and is no death.
+fn whats(point: &Point, sorts: &[Sort]) -> Vec<What> {
+    let mut whats: Vec<What> = CLASSES.into_iter().map(What::Fail).collect();
+    if point.acts {
+        whats.extend(CLASSES.map(What::FailAfter));
+    }
+    // A flush that does nothing and says otherwise is a broken device; nothing survives that.
+    if point.lies {
+        whats.push(What::Lie);
+    }
+    for parts in 1..point.parts {
+        // Each class in some place, the ends of a program in every one.
+        let class = CLASSES[parts % CLASSES.len()];
+        whats.extend([
+            What::FailDuring(parts, class),
+            What::FailDuring(parts, FaultClass::Transient),
+        ]);
+        if point.lies {
+            whats.push(What::LieDuring(parts));
+        }
+    }
+    if point.program || point.network {
+        whats.push(What::Hang);
+    }
+    if point.network {
+        whats.extend(Network::ALL.map(What::Network));
+    }
+    let around = Around::ALL.into_iter().filter(|around| match around {
+        Around::Late => point.tells,
+        Around::Clock | Around::DiskGone | Around::MediumGone | Around::Squatter => true,
+    });
+    whats.extend(around.map(What::Around));
+    whats.push(What::Stop);
+    whats.dedup();
+    whats.retain(|what| Sort::of(*what).is_some_and(|sort| sorts.contains(&sort)));
+    whats
+}
+
+/// What a fault leaves in the driver behind it: a step that counts its retries, a run that stops, or nothing.
+fn after_fault(what: What, same_phase: bool, stopped: bool) -> u64 {
+    let left = match what {
+        What::Fail(class) | What::FailAfter(class) | What::FailDuring(_, class) => match class {
+            FaultClass::Transient => u64::from(same_phase),
+            other => 10 + other as u64,
+        },
+        What::Hang | What::Network(_) => u64::from(same_phase),
+        What::Lie | What::LieDuring(_) => 2 * u64::from(same_phase),
+        What::Around(around) => 20 + around as u64,
+        What::Stop | What::Swap => 3,
+        What::Before(_) | What::During(..) | What::After(_) => 4,
+    };
+    left + 100 * u64::from(stopped)
 }

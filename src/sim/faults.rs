@@ -4,6 +4,10 @@
 //! Two deaths: *kill* leaves caches, tmpfs, mounts and mappings as they are; *power cut* leaves what is durable and some
 //! of what is not. A device that acknowledges a flush and does not do it is not survived, and is not simulated.
 //!
+//! A program's end is one of these: well, well without the effect or with a part of it (a lie), ill with the effect, with a
+//! part of it or without. Killed for want of memory, ended after its deadline or without space at some byte, it is an ill
+//! end after a part. A network fails in ways of its own, and so does the machine around landfall.
+//!
 //! Absent: applying them; see `world`.
 
 use super::disk::Keep;
@@ -20,6 +24,86 @@ pub enum Death {
     Cut(Keep),
 }
 
+/// How the network fails. Nothing, or half of what was asked for, has come by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// The name is not resolved.
+    Unresolved,
+    /// The connection is refused.
+    Refused,
+    /// It breaks in the middle.
+    Reset,
+    /// It falls silent in the middle, until the limit on silence.
+    Stalled,
+    /// Status 429 with `Retry-After`. Who comes back earlier waits anew.
+    TooMany,
+    /// What came is not what was asked for, and the program notices.
+    WrongBytes,
+    /// The link comes and goes: this request fails and so do the next ones.
+    Flapping,
+}
+
+impl Network {
+    /// Every way.
+    pub const ALL: [Network; 7] = [
+        Network::Unresolved,
+        Network::Refused,
+        Network::Reset,
+        Network::Stalled,
+        Network::TooMany,
+        Network::WrongBytes,
+        Network::Flapping,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Network::Unresolved => "unresolved",
+            Network::Refused => "refused",
+            Network::Reset => "reset",
+            Network::Stalled => "stalled",
+            Network::TooMany => "429",
+            Network::WrongBytes => "wrong-bytes",
+            Network::Flapping => "flapping",
+        }
+    }
+}
+
+/// What happens to the machine around landfall, after the effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Around {
+    /// The clock jumps to 1970.
+    Clock,
+    /// The disk falls off its bus, with everything that was not durable. It is back after the next boot.
+    DiskGone,
+    /// The boot medium is pulled: no program starts any more. Somebody puts it back and boots.
+    MediumGone,
+    /// Somebody takes the name of our mapping, and mounts something at the target.
+    Squatter,
+    /// What was told to the kernel is seen only after a while (udev, or the kernel itself, is slow).
+    Late,
+}
+
+impl Around {
+    /// Everything.
+    pub const ALL: [Around; 5] = [
+        Around::Clock,
+        Around::DiskGone,
+        Around::MediumGone,
+        Around::Squatter,
+        Around::Late,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Around::Clock => "clock-1970",
+            Around::DiskGone => "disk-gone",
+            Around::MediumGone => "medium-gone",
+            Around::Squatter => "squatter",
+            Around::Late => "late",
+        }
+    }
+}
+
 /// What happens at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum What {
@@ -33,8 +117,18 @@ pub enum What {
     Fail(FaultClass),
     /// The effect, and a fault.
     FailAfter(FaultClass),
+    /// This many parts of the effect, and a fault: a program that was killed or ran out of space or time.
+    FailDuring(usize, FaultClass),
     /// Success without the effect.
     Lie,
+    /// Success with this many parts of the effect.
+    LieDuring(usize),
+    /// The program hangs until its deadline, and is ended with its children.
+    Hang,
+    /// The network fails.
+    Network(Network),
+    /// The effect, and something happens around.
+    Around(Around),
     /// The effect, and a signal that asks to stop.
     Stop,
     /// The effect, and somebody changes the disk for another one.
@@ -122,7 +216,12 @@ impl fmt::Display for What {
             What::After(death) => write!(f, "after:{death}"),
             What::Fail(class) => write!(f, "fail:{}", class_name(*class)),
             What::FailAfter(class) => write!(f, "fail-after:{}", class_name(*class)),
+            What::FailDuring(parts, class) => write!(f, "fail-during{parts}:{}", class_name(*class)),
             What::Lie => f.write_str("lie"),
+            What::LieDuring(parts) => write!(f, "lie-during{parts}"),
+            What::Hang => f.write_str("hang"),
+            What::Network(network) => write!(f, "net:{}", network.name()),
+            What::Around(around) => write!(f, "around:{}", around.name()),
             What::Stop => f.write_str("stop"),
             What::Swap => f.write_str("swap"),
         }
@@ -132,21 +231,55 @@ impl fmt::Display for What {
 impl FromStr for What {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (word, rest) = text.split_once(':').unwrap_or((text, ""));
+        let bad = || {
+            format!(
+                "{text:?}: before, duringN, after, fail, fail-duringN, fail-after, lie, lie-duringN, hang, net, around, \
+                 stop or swap"
+            )
+        };
+        let (word, rest) = match text.split_once(':') {
+            Some((word, rest)) => (word, Some(rest)),
+            None => (text, None),
+        };
+        let with = || rest.ok_or_else(bad);
+        let bare = |what: What| if rest.is_none() { Ok(what) } else { Err(bad()) };
         match word {
-            "before" => Ok(What::Before(rest.parse()?)),
-            "after" => Ok(What::After(rest.parse()?)),
-            "fail" => Ok(What::Fail(class_of(rest)?)),
-            "fail-after" => Ok(What::FailAfter(class_of(rest)?)),
-            "lie" => Ok(What::Lie),
-            "stop" => Ok(What::Stop),
-            "swap" => Ok(What::Swap),
-            word => match word.strip_prefix("during").map(str::parse) {
-                Some(Ok(parts)) => Ok(What::During(parts, rest.parse()?)),
-                Some(Err(_)) | None => Err(format!(
-                    "{text:?}: before, duringN, after, fail, fail-after, lie, stop or swap"
-                )),
-            },
+            "before" => Ok(What::Before(with()?.parse()?)),
+            "after" => Ok(What::After(with()?.parse()?)),
+            "fail" => Ok(What::Fail(class_of(with()?)?)),
+            "fail-after" => Ok(What::FailAfter(class_of(with()?)?)),
+            "lie" => bare(What::Lie),
+            "hang" => bare(What::Hang),
+            "stop" => bare(What::Stop),
+            "swap" => bare(What::Swap),
+            "net" => {
+                let name = with()?;
+                let found = Network::ALL.into_iter().find(|network| network.name() == name);
+                found.map(What::Network).ok_or_else(|| {
+                    let all = Network::ALL.map(Network::name).join(", ");
+                    format!("{name:?} is no failure of a network; there are {all}")
+                })
+            }
+            "around" => {
+                let name = with()?;
+                let found = Around::ALL.into_iter().find(|around| around.name() == name);
+                found.map(What::Around).ok_or_else(|| {
+                    let all = Around::ALL.map(Around::name).join(", ");
+                    format!("{name:?} does not happen around landfall; there are {all}")
+                })
+            }
+            word => {
+                let parts = |prefix: &str| word.strip_prefix(prefix).and_then(|n| n.parse::<usize>().ok());
+                if let Some(parts) = parts("during") {
+                    Ok(What::During(parts, with()?.parse()?))
+                } else if let Some(parts) = parts("fail-during") {
+                    Ok(What::FailDuring(parts, class_of(with()?)?))
+                } else if let Some(parts) = parts("lie-during") {
+                    bare(What::LieDuring(parts))
+                } else {
+                    Err(bad())
+                }
+            }
         }
     }
 }
@@ -190,17 +323,23 @@ mod tests {
 
     #[test]
     fn a_schedule_reads_back() {
-        let whats = [
+        let mut whats = vec![
             What::Before(Death::Kill),
             What::During(3, Death::Cut(Keep::Torn(2))),
             What::After(Death::Cut(Keep::Seed(7))),
             What::Fail(FaultClass::Transient),
+            What::FailDuring(2, FaultClass::NeedsChange),
             What::FailAfter(FaultClass::Hardware),
             What::Lie,
+            What::LieDuring(4),
+            What::Hang,
             What::Stop,
             What::Swap,
         ];
-        let schedule = Schedule(whats.map(|what| Shot { run: 1, at: 20, what }).to_vec());
+        whats.extend(Network::ALL.map(What::Network));
+        whats.extend(Around::ALL.map(What::Around));
+        let shots = whats.into_iter().map(|what| Shot { run: 1, at: 20, what });
+        let schedule = Schedule(shots.collect());
         assert_eq!(schedule.to_string().parse(), Ok(schedule));
         assert_eq!("quiet".parse(), Ok(Schedule::default()));
         for bad in [
@@ -211,6 +350,11 @@ mod tests {
             "1.2:during:kill",
             "1.2:after:cut",
             "1.2:fail:unsafe",
+            "1.2:lie:x",
+            "1.2:net",
+            "1.2:net:slow",
+            "1.2:around:moon",
+            "1.2:lie-during",
         ] {
             assert!(bad.parse::<Schedule>().is_err(), "{bad}");
         }

@@ -107,16 +107,28 @@ impl Harness {
     }
 
     /// After the end: an unattended start, and the last checks.
-    pub fn conclude(&self, mut story: Story, ending: Ending) -> Told {
+    pub fn conclude(&self, story: Story, ending: Ending) -> Told {
+        self.conclude_as(story, ending, &self.setting, &self.reference)
+    }
+
+    /// The same, where this was asked for and should come of it.
+    pub fn conclude_as(
+        &self,
+        mut story: Story,
+        ending: Ending,
+        setting: &Rc<Setting>,
+        reference: &BTreeMap<Key, String>,
+    ) -> Told {
         match &ending {
             Ending::Landed => {
-                let target = story.machine.target(&self.setting);
+                story.machine.mend(setting, None);
+                let target = story.machine.target(setting);
                 let writes = story.machine.disks[target].writes();
                 let runs = story.runs;
                 let (run, world) = story.run(&Schedule::default());
                 story.settle(world, None);
                 story.runs = runs;
-                let target = story.machine.target(&self.setting);
+                let target = story.machine.target(setting);
                 let disk = &story.machine.disks[target];
                 if disk.writes() != writes {
                     story
@@ -128,7 +140,7 @@ impl Harness {
                     story.checks.breach(Invariant::LandedRests, how);
                 }
                 let disks = story.machine.disks.clone();
-                story.checks.ended(&self.setting, &disks, &self.reference);
+                story.checks.ended(setting, &disks, reference);
             }
             Ending::Stopped(halt) => {
                 if self.setting.case.consenter != Consenter::Refuses {
@@ -136,7 +148,7 @@ impl Harness {
                     story.checks.breach(Invariant::Lands, how);
                 }
                 let disks = story.machine.disks.clone();
-                story.checks.others(&self.setting, &disks);
+                story.checks.others(setting, &disks);
             }
             Ending::Endless => {
                 let how = format!("{} runs, and no end", story.runs);
@@ -163,7 +175,7 @@ impl Harness {
         self.explored(|explorer| explorer.faults(&Sort::ALL))
     }
 
-    /// A part of every pair of deaths.
+    /// A part of every pair.
     pub fn pairs(&self, share: u64, shares: u64) -> Tally {
         self.explored(|explorer| explorer.pairs(share, shares))
     }
@@ -208,6 +220,7 @@ impl Harness {
             tally.fails(Failure {
                 case: self.setting.case,
                 schedule,
+                between: None,
                 breaches,
             });
         }
@@ -281,17 +294,18 @@ impl Harness {
                 story.machine.disk_mut(target).put_slots(slots);
                 story.checks = Checks::default();
                 let writes = story.machine.disks[target].writes();
-                let (_, world) = story.run(&schedule);
+                let (run, world) = story.run(&schedule);
                 let wrote = world.disk().writes() != writes;
                 story.settle(world, None);
                 tally.runs += 1;
-                (story.checks.destroyed, wrote)
+                let landed = matches!(run.end, End::Said(Ok(Outcome::AlreadyLanded { .. })));
+                (story.checks.destroyed, wrote, landed)
             };
             let blank = [vec![b'\n'; SLOT_BYTES], vec![b'\n'; SLOT_BYTES]];
-            let (without, _) = destroys(&blank);
+            let (without, ..) = destroys(&blank);
             let mut breaches = vec![];
             for slots in pairs {
-                let (with, wrote) = destroys(slots);
+                let (with, wrote, said_landed) = destroys(slots);
                 let newer = matches!(choose([Some(&slots[0]), Some(&slots[1])]), Choice::Newer(_));
                 if let Some(key) = with.difference(&without).next() {
                     breaches.push(Breach {
@@ -300,6 +314,13 @@ impl Harness {
                     });
                 }
                 // Where there is a table, there are slots to be found.
+                let fork = matches!(choose([Some(&slots[0]), Some(&slots[1])]), Choice::Fork { .. });
+                if fork && said_landed {
+                    breaches.push(Breach {
+                        invariant: Invariant::Chain,
+                        how: "slots that do not follow one another were believed".into(),
+                    });
+                }
                 if newer
                     && wrote
                     && died.machine.disks[died.machine.target(&self.setting)]

@@ -4,11 +4,18 @@
 //! Absent: what goes wrong while it runs; see `world`.
 
 use super::case::Setting;
-use super::disk::{Disk, Key};
+use super::disk::{Disk, Held, Keep, Key, Value};
 use super::faults::Death;
+use landfall_states::fault::Fault;
 use landfall_states::plan::GptTable;
 use landfall_states::planned::{GptCopy, KernelPartition};
 use std::rc::Rc;
+
+/// The clock on the wall, in milliseconds of Unix time, where it is right: the first boot was in 2026.
+pub const RIGHT_MS: u64 = 1_790_000_000_000;
+
+/// Writes that a program still has to do.
+pub type Rest = Rc<[(Held, Key, Option<Value>)]>;
 
 /// Everything that outlives a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +40,22 @@ pub struct Machine {
     pub kernel: Vec<KernelPartition>,
     /// Whether the firmware has our entry.
     pub nvram: bool,
-    /// A program that a killed run had started is still at work, and holds the lock of the disk.
-    pub child: bool,
+    /// A program that a killed run had started is still at work, and holds the lock of the disk: what it will write yet.
+    pub child: Option<Rest>,
+    /// What is added to `now_ms` for the clock on the wall.
+    pub clock_ms: u64,
+    /// The target fell off its bus; until the next boot nothing reaches it.
+    pub gone: bool,
+    /// The boot medium was pulled; until the next boot no program starts.
+    pub medium_gone: bool,
+    /// Somebody has the name of our mapping, and a mount at the target.
+    pub squatted: bool,
+    /// What was told to the kernel, and is not seen yet.
+    pub late: bool,
+    /// The server wants no request before this time, in milliseconds since the first boot.
+    pub closed_until_ms: u64,
+    /// When the slots were written, by the clock on the wall; only a planted bug looks at it.
+    pub slot_times_ms: [u64; 2],
     /// Numbers for volumes that are made.
     pub makings: u32,
 }
@@ -53,7 +74,14 @@ impl Machine {
             stranger_mapped: true,
             kernel: kernel(&setting.disks[0]),
             nvram: false,
-            child: false,
+            child: None,
+            clock_ms: RIGHT_MS,
+            gone: false,
+            medium_gone: false,
+            squatted: false,
+            late: false,
+            closed_until_ms: 0,
+            slot_times_ms: [0; 2],
             makings: 0,
         }
     }
@@ -71,6 +99,36 @@ impl Machine {
         Rc::make_mut(&mut self.disks[index])
     }
 
+    /// Whether the clock on the wall is one that a certificate could be checked with.
+    pub fn clock_is_right(&self) -> bool {
+        self.clock_ms >= RIGHT_MS
+    }
+
+    /// What was late is seen.
+    pub fn time_passes(&mut self, setting: &Setting) {
+        if std::mem::take(&mut self.late) {
+            self.read_table(self.target(setting));
+        }
+    }
+
+    /// The kernel reads the table of a disk, as it was told.
+    pub fn read_table(&mut self, disk: usize) {
+        if let GptCopy::Whole(table) = self.disks[disk].copy(Key::Primary) {
+            self.kernel = partitions(&table);
+        }
+    }
+
+    /// A run stopped and said why: somebody does what it said, and comes back a minute later, or when the server wants.
+    pub fn mend(&mut self, setting: &Setting, fault: Option<&Fault>) {
+        let asked_s = fault.and_then(|fault| fault.retry_after_s).unwrap_or(0);
+        self.now_ms += asked_s.saturating_mul(1_000).max(60_000);
+        self.clock_ms = RIGHT_MS;
+        self.squatted = false;
+        if self.gone || self.medium_gone {
+            self.die(setting, Death::Cut(Keep::None));
+        }
+    }
+
     /// A run died.
     pub fn die(&mut self, setting: &Setting, death: Death) {
         match death {
@@ -82,7 +140,9 @@ impl Machine {
                 self.boot += 1;
                 self.now_ms += 30_000;
                 self.mapped = None;
-                self.child = false;
+                self.child = None;
+                (self.gone, self.medium_gone, self.squatted) = (false, false, false);
+                self.late = false;
                 self.root_mounted = false;
                 self.esp_mounted = false;
                 self.disks.rotate_left(1);

@@ -3,7 +3,8 @@
 //! Absent: steps; see `steps` and `target`.
 
 use super::bugs::Bug;
-use super::case::{Before, Consenter, sectors};
+use super::case::{Before, Consenter};
+use super::contents::sectors;
 use super::disk::{Fs, Held, Key, Region, mix};
 use super::effects::Effect;
 use super::faults::fault;
@@ -51,6 +52,7 @@ impl Media for SimWorld {
         if let Some(effects) = &mut self.effects {
             effects.extend(Effect::of_slot(bytes));
         }
+        self.machine.slot_times_ms[which.min(1)] = self.machine.clock_ms + self.machine.now_ms;
         let quiet = self.quiet;
         let mut writes = sectors(which, bytes);
         if self.has(Bug::PartialSlot) {
@@ -89,6 +91,7 @@ impl Media for SimWorld {
 impl World for SimWorld {
     async fn survey(&mut self) -> Result<Survey, Fault> {
         self.act("survey", Act::Look).await?;
+        self.began_with = self.record_says();
         if self.has(Bug::SurveyWrites) && self.recorded() == Some(Phase::Landed) {
             let fat = Key::File(Fs::Esp, "dirty");
             self.act("mount", Act::Write(Held::Mount(Fs::Esp), vec![(fat, None)]))
@@ -104,6 +107,7 @@ impl World for SimWorld {
             .disks
             .iter()
             .enumerate()
+            .filter(|(_, disk)| !self.machine.gone || disk.identity != self.setting.plan.disk)
             .map(|(index, disk)| DiskEvidence {
                 disk: disk.identity.clone(),
                 device: format!("/dev/vd{}", char::from(b'a' + (index % 26) as u8)),
@@ -124,12 +128,29 @@ impl World for SimWorld {
     async fn preflight(
         &mut self,
         _plan: &Plan,
-        _payload: &Payload,
+        payload: &Payload,
         pinned: Option<&Revision>,
         _fresh: bool,
     ) -> Result<Revision, Fault> {
-        self.act("preflight", Act::Look).await?;
-        Ok(pinned.unwrap_or(&self.setting.revision).clone())
+        if !self.machine.clock_is_right() {
+            return Err(Fault::needs_change(
+                "clock",
+                "it is 1970",
+                "date -s …, then: landfall resume",
+            ));
+        }
+        match pinned {
+            Some(pinned) => {
+                self.act("preflight", Act::Look).await?;
+                Ok(pinned.clone())
+            }
+            None => {
+                let asked = self.act("preflight", Act::Ask).await;
+                self.came = None;
+                asked?;
+                Ok(self.setting.revision_of(payload))
+            }
+        }
     }
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
@@ -138,13 +159,13 @@ impl World for SimWorld {
             .machine
             .disks
             .iter()
-            .position(|d| d.identity == plan.disk || self.has(Bug::HoldFirst));
+            .position(|d| (d.identity == plan.disk && !self.machine.gone) || self.has(Bug::HoldFirst));
         if self.held.is_none() {
             return Err(Fault::needs_change(plan.disk.name(), "it is gone", "attach it"));
         }
-        if self.machine.child && !self.has(Bug::SkipLock) {
-            self.act("wait for the lock", Act::Ram(|machine, _| machine.child = false))
-                .await?;
+        if self.machine.child.is_some() && !self.has(Bug::SkipLock) {
+            self.act("wait for the lock", Act::Look).await?;
+            self.child_ends();
         }
         if self.machine.esp_mounted {
             self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
@@ -163,6 +184,9 @@ impl World for SimWorld {
         }
         let disk = &self.machine.disks[self.target()];
         self.checks.borrow_mut().asked(&self.setting, disk, erasure);
+        if self.has(Bug::AnewIsConsent) && self.anew {
+            return Ok(Consent::to(erasure, ConsentBy::Person));
+        }
         if self.has(Bug::ConsentFromRecord) && self.run > 0 && self.machine.tmpfs.is_some() {
             return Ok(Consent::to(erasure, ConsentBy::Person));
         }
@@ -219,6 +243,7 @@ impl World for SimWorld {
 
     async fn sleep(&mut self, wait: Duration) -> Result<(), Fault> {
         self.machine.now_ms += u64::try_from(wait.as_millis()).unwrap_or(u64::MAX / 2);
+        self.machine.time_passes(&self.setting);
         if self.stop {
             return Err(fault(FaultClass::Interrupted, "a stop was asked for"));
         }

@@ -2,12 +2,15 @@
 //! decide everything, and the same two give the same trace (I24).
 //!
 //! ```text
-//! case      what is installed, on what, who agrees      faults   what goes wrong, and when
+//! case      what is installed, on what, who agrees      contents what a finished disk holds
+//! faults    what goes wrong, and when                   saves    the checkpoint's slots under power cuts
 //! disk      volatile and durable contents               machine  disks, tmpfs, attachments; the two deaths
 //! world     one run; the one door for every effect      manners  survey, consent, slots, the end of a run
+//! attach    mounts, mapping, slots                      around   the network, and the machine around
 //! steps     table and volumes                           target   clone, store, boot loader, keys, landing
 //! checks    the invariants, apart from the world        bugs     planted, to see that the checks notice
 //! story     run, die, resume                            harness  a case and its fault-free run
+//! between   what people do between two runs
 //! explore   every death, every fault, every pair        digest   when two machines are the same
 //! tally     figures, failures, the matrix               random   stories by chance
 //! effects  what can be seen of a run from outside
@@ -16,9 +19,13 @@
 //! Absent: bytes of filesystems, processes, network protocols, a clock. What the kernel does below the named effects was
 //! measured apart; where it promises less than one would think, less is promised here.
 
+pub mod around;
+pub mod attach;
+pub mod between;
 pub mod bugs;
 pub mod case;
 pub mod checks;
+pub mod contents;
 pub mod digest;
 pub mod disk;
 pub mod effects;
@@ -28,6 +35,7 @@ pub mod harness;
 pub mod machine;
 pub mod manners;
 pub mod random;
+pub mod saves;
 pub mod steps;
 pub mod story;
 pub mod tally;

@@ -4,7 +4,7 @@
 //! Absent: chance of any other source.
 
 use super::disk::{Keep, mix};
-use super::faults::{CLASSES, Death, Schedule, Shot, What};
+use super::faults::{Around, CLASSES, Death, Network, Schedule, Shot, What};
 use super::harness::Harness;
 use super::tally::{Failure, Sort, Tally};
 use landfall_states::fault::FaultClass;
@@ -41,6 +41,10 @@ pub fn schedule(seed: u64, number: u64, points: usize, sorts: &[Sort]) -> Schedu
     schedule
 }
 
+fn pick(dice: &mut Dice, count: usize) -> usize {
+    usize::try_from(dice.below(count as u64)).unwrap_or(0)
+}
+
 fn what(sort: Sort, dice: &mut Dice) -> What {
     let class = |class: FaultClass, dice: &mut Dice| match dice.below(2) {
         0 => What::Fail(class),
@@ -62,8 +66,12 @@ fn what(sort: Sort, dice: &mut Dice) -> What {
         Sort::NeedsChange => class(CLASSES[1], dice),
         Sort::Permanent => class(CLASSES[2], dice),
         Sort::Hardware => class(CLASSES[3], dice),
-        // A program that lies is found among what can lie; elsewhere it is a fault that passes.
+        // A program that lies, or has parts, is found among what can; elsewhere it is a fault that passes.
         Sort::Lie => What::Fail(FaultClass::Transient),
+        Sort::Partial => What::FailDuring(1, CLASSES[pick(dice, CLASSES.len())]),
+        Sort::Network => What::Network(Network::ALL[pick(dice, Network::ALL.len())]),
+        // A clock, a disk, a medium, a name: at any point. Slow is only what tells the kernel.
+        Sort::Around => What::Around(Around::ALL[pick(dice, Around::ALL.len() - 1)]),
         Sort::Stop => What::Stop,
     }
 }
@@ -87,6 +95,7 @@ impl Harness {
                 tally.fails(Failure {
                     case: self.setting().case,
                     schedule,
+                    between: None,
                     breaches: told.breaches,
                 });
             }

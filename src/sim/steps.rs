@@ -5,17 +5,18 @@
 //! Absent: judging.
 
 use super::bugs::Bug;
-use super::case::{CLOSURE, PASSPHRASE, REGISTERED};
+use super::case::PASSPHRASE;
 use super::checks::Found;
-use super::disk::{Fs, Header, Held, Key, Region, SLOT_SECTORS, Value};
-use super::machine::partitions;
+use super::contents::{CLOSURE, REGISTERED, sectors};
+use super::disk::{Disk, Fs, Header, Held, Key, Region, SLOT_SECTORS, Value};
+use super::machine::Machine;
 use super::world::{Act, SimWorld};
 use crate::world::Perform;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
 use landfall_states::checkpoint::{Choice, Record, SLOT_BYTES, choose};
 use landfall_states::cloned::Contents;
 use landfall_states::encrypted::{FormatOrder, FormatVolumes, VolumesFacts};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
 use landfall_states::planned::{GptCopy, PartitionDisk, TableFacts, TableOrder};
 use landfall_states::{Phase, Probe, Step};
@@ -41,11 +42,18 @@ impl<S: Script> Perform<S> for SimWorld {
 
     async fn perform(&mut self, step: &S, order: S::Order) -> Result<(), Fault> {
         self.orders += 1;
+        self.ordered_in = Some(S::PHASE);
         let disk = &self.machine.disks[self.target()];
         self.checks
             .borrow_mut()
             .order_begins(&self.setting, disk, S::PHASE);
-        step.carry(self, &order).await?;
+        match step.carry(self, &order).await {
+            // How it ended is not known, and it is tried again without a look.
+            Err(fault) if self.has(Bug::RetryBlind) && fault.class == FaultClass::Transient => {
+                step.carry(self, &order).await?;
+            }
+            result => result?,
+        }
         if self.setting.case.twice {
             self.checks.get_mut().again = true;
             let second = step.carry(self, &order).await;
@@ -134,6 +142,13 @@ impl SimWorld {
             (labelled.unwrap_or(self.target()), Found::ByLabel)
         } else if self.has(Bug::LabelBelow) {
             (self.target(), Found::ByLabel)
+        } else if self.has(Bug::LinkWinner) {
+            (self.link_winner(), Found::ByIdentity)
+        } else if self.has(Bug::ReuseMapper) && self.machine.squatted && region != Region::Esp {
+            // What has the name is a mapping of the data disk.
+            let data = &self.setting.disks[1].identity;
+            let at = self.machine.disks.iter().position(|d| d.identity == *data);
+            (at.unwrap_or(self.target()), Found::ByIdentity)
         } else if self.has(Bug::FirstDisk) {
             (0, Found::ByIdentity)
         } else {
@@ -150,7 +165,9 @@ impl SimWorld {
             self.act("flush the volume", Act::Flush).await?;
         }
         let made = self.disk().header(region).is_some_and(|h| *h.id == *provisional);
-        let whole = made && self.disk().is_mountable(region);
+        // A container is tried with the passphrase before it gets its id.
+        let opens = kind != "crypto_LUKS" || self.disk().see(Key::Keyslot) == Some(&Value::Of(making));
+        let whole = made && opens && self.disk().is_mountable(region);
         if !whole && !self.has(Bug::CommitUnchecked) {
             let what = format!("volume {region:?}");
             return Err(Fault::transient(what, "what was made is not there"));
@@ -163,6 +180,24 @@ impl SimWorld {
         )
         .await?;
         self.act("flush the id", Act::Flush).await
+    }
+
+    /// The disk to which the link with the PARTUUID of our first partition leads: another disk has the same one, and the
+    /// last that udev comes to wins.
+    fn link_winner(&self) -> usize {
+        let wanted = self
+            .setting
+            .plan
+            .table
+            .entries
+            .first()
+            .map(|entry| entry.partuuid);
+        let has = |disk: &Rc<Disk>| {
+            let copy = disk.copy(Key::Primary);
+            let first = copy.table().and_then(|table| table.entries.first());
+            first.map(|entry| entry.partuuid) == wanted
+        };
+        self.machine.disks.iter().rposition(has).unwrap_or(self.target())
     }
 
     /// What a verification of the store finds.
@@ -327,16 +362,7 @@ impl Script for PartitionDisk {
         if world.has(Bug::ForgetKernel) {
             return Ok(());
         }
-        world
-            .act(
-                "tell the kernel",
-                Act::Ram(|machine, disk| {
-                    if let GptCopy::Whole(table) = machine.disks[disk].copy(Key::Primary) {
-                        machine.kernel = partitions(&table);
-                    }
-                }),
-            )
-            .await
+        world.act("tell the kernel", Act::Ram(Machine::read_table)).await
     }
 }
 
@@ -365,7 +391,7 @@ impl Script for AnchorCheckpoint {
         world.identify().await?;
         let blank = |which: usize| {
             let mut writes = vec![(Key::SlotFile(which), Some(Value::Of(0)))];
-            writes.extend(super::case::sectors(which, &[b'\n'; SLOT_BYTES]));
+            writes.extend(sectors(which, &[b'\n'; SLOT_BYTES]));
             writes
         };
         match order {
@@ -442,7 +468,8 @@ impl Script for FormatVolumes {
         let root = world.setting.root_region();
         let mut probe = world.disk().probe(root);
         let early = world.has(Bug::FormatEarly) && world.recorded() < Some(Phase::Formatted);
-        if (world.has(Bug::FormatAgain) || early)
+        let other_payload = world.has(Bug::PayloadFormats) && world.recorded_payload_differs();
+        if (world.has(Bug::FormatAgain) || early || other_payload)
             && world.run > 0
             && world.orders == 0
             && let Probe::Found(found) = &mut probe

@@ -10,8 +10,9 @@ use super::disk::{Keep, Key};
 use super::effects::Effect;
 use super::faults::{Death, Schedule};
 use super::machine::Machine;
-use super::world::{Point, SimWorld, Snapshot};
+use super::world::{Moment, Point, SimWorld, Snapshot};
 use crate::driver::{self, Halt, Outcome, Request};
+use landfall_states::fault::Fault;
 use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -49,6 +50,7 @@ pub struct Story {
     pub lines: Option<Vec<String>>,
     recording: bool,
     watching: bool,
+    every_point: bool,
 }
 
 /// What a run was.
@@ -74,7 +76,17 @@ impl Story {
             lines: None,
             recording: false,
             watching: false,
+            every_point: false,
         }
+    }
+
+    /// From now on another configuration is asked for.
+    pub fn asks(&mut self, setting: &Rc<Setting>) {
+        if self.bug == Some(Bug::IgnoreLayout) && setting.request.layout != self.request.layout {
+            return;
+        }
+        self.setting = setting.clone();
+        self.request = setting.request.clone();
     }
 
     /// One run; a death is applied with `keep`, or as the schedule says.
@@ -87,6 +99,8 @@ impl Story {
             self.runs,
         );
         world.bug = self.bug;
+        world.anew = self.request.asked_anew;
+        world.every_point = self.every_point;
         world.trace.set(self.trace);
         world.snapshots = self.recording.then(Vec::new);
         world.effects = self.watching.then(Vec::new);
@@ -141,6 +155,22 @@ impl Story {
         world.effects.unwrap_or_default()
     }
 
+    /// One run; every point of it, also those at which nothing happens to the machine.
+    pub fn record_points(&mut self, schedule: &Schedule) -> (Run, Vec<Snapshot>) {
+        (self.recording, self.every_point) = (true, true);
+        let (run, mut world) = self.run(schedule);
+        (self.recording, self.every_point) = (false, false);
+        let mut snapshots = world.snapshots.take().unwrap_or_default();
+        snapshots.retain(|snapshot| snapshot.moment == Moment::Before);
+        self.settle(world, None);
+        (run, snapshots)
+    }
+
+    /// Whoever reads why the run stopped does what it says.
+    pub fn mend(&mut self, fault: &Fault) {
+        self.machine.mend(&self.setting, Some(fault));
+    }
+
     /// The death of a run that was recorded.
     pub fn die(&mut self, death: Death) {
         self.machine.die(&self.setting, death);
@@ -156,6 +186,7 @@ impl Story {
             match run.end {
                 End::Said(Ok(_)) => return Ending::Landed,
                 End::Said(Err(halt)) => {
+                    self.mend(&halt.fault);
                     let quiet = schedule.0.iter().all(|shot| shot.run < self.runs);
                     // The same stop twice, with nothing wrong any more, is the end.
                     if quiet && halts.last() == Some(&halt) {

@@ -3,6 +3,7 @@
 //!
 //! Absent: enumerating; see `explore`.
 
+use super::between::Between;
 use super::case::Case;
 use super::checks::Breach;
 use super::faults::{Death, Schedule, What};
@@ -18,6 +19,8 @@ pub struct Failure {
     pub case: Case,
     /// The schedule.
     pub schedule: Schedule,
+    /// What was done after its last death, if anything.
+    pub between: Option<Between>,
     /// What it broke.
     pub breaches: Vec<Breach>,
 }
@@ -25,6 +28,9 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.case, self.schedule)?;
+        if let Some(between) = self.between {
+            write!(f, ", then {}", between.name())?;
+        }
         for breach in &self.breaches {
             write!(f, " | {breach}")?;
         }
@@ -49,13 +55,19 @@ pub enum Sort {
     Hardware,
     /// A program says that it did, and did not.
     Lie,
+    /// A program did a part of it: killed, out of space, out of time; or it says that it did all.
+    Partial,
+    /// The network fails, in one of its ways.
+    Network,
+    /// Something happens to the machine around: clock, disk, boot medium, names, a slow kernel.
+    Around,
     /// A signal asks to stop.
     Stop,
 }
 
 impl Sort {
     /// All of them.
-    pub const ALL: [Sort; 8] = [
+    pub const ALL: [Sort; 11] = [
         Sort::Kill,
         Sort::Cut,
         Sort::Transient,
@@ -63,6 +75,9 @@ impl Sort {
         Sort::Permanent,
         Sort::Hardware,
         Sort::Lie,
+        Sort::Partial,
+        Sort::Network,
+        Sort::Around,
         Sort::Stop,
     ];
 
@@ -81,6 +96,9 @@ impl Sort {
                 FaultClass::Unsafe | FaultClass::Interrupted => return None,
             },
             What::Lie => Sort::Lie,
+            What::FailDuring(..) | What::LieDuring(_) | What::Hang => Sort::Partial,
+            What::Network(_) => Sort::Network,
+            What::Around(_) => Sort::Around,
             What::Stop => Sort::Stop,
             What::Swap => return None,
         })
@@ -96,6 +114,26 @@ impl Sort {
             Sort::Permanent => "permanent",
             Sort::Hardware => "hardware",
             Sort::Lie => "lie",
+            Sort::Partial => "partial",
+            Sort::Network => "network",
+            Sort::Around => "around",
+            Sort::Stop => "stop",
+        }
+    }
+
+    /// Its name where there is little room.
+    fn short(self) -> &'static str {
+        match self {
+            Sort::Kill => "kill",
+            Sort::Cut => "cut",
+            Sort::Transient => "trans",
+            Sort::NeedsChange => "needs",
+            Sort::Permanent => "perm",
+            Sort::Hardware => "hardw",
+            Sort::Lie => "lie",
+            Sort::Partial => "part",
+            Sort::Network => "net",
+            Sort::Around => "arnd",
             Sort::Stop => "stop",
         }
     }
@@ -257,23 +295,14 @@ impl fmt::Display for Matrix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:12}", "phase")?;
         for sort in Sort::ALL {
-            // "needs-change" is the only name that is longer than its column.
-            write!(
-                f,
-                "{:>8.8}",
-                sort.name()
-                    .replace("needs-change", "change")
-                    .replace("transient", "transnt")
-                    .replace("permanent", "permnt")
-                    .replace("hardware", "hardwr")
-            )?;
+            write!(f, "{:>6}", sort.short())?;
         }
         writeln!(f)?;
         for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed) {
             write!(f, "{:12}", phase.to_string())?;
             for sort in Sort::ALL {
                 match self.0.cells.get(&(phase, sort)) {
-                    None => write!(f, "{:>8}", "·")?,
+                    None => write!(f, "{:>6}", "·")?,
                     Some(cell) => {
                         let mut what = String::new();
                         for (letter, count) in [
@@ -287,7 +316,7 @@ impl fmt::Display for Matrix<'_> {
                                 what.push(letter);
                             }
                         }
-                        write!(f, "{what:>8}")?;
+                        write!(f, "{what:>6}")?;
                     }
                 }
             }

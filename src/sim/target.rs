@@ -2,7 +2,8 @@
 //! `steps`.
 
 use super::bugs::Bug;
-use super::case::{AGE_IDENTITY, BOOT_FILES, CLOSURE, REGISTERED, clone_text, receipt_text, record_text};
+use super::case::AGE_IDENTITY;
+use super::contents::{CLOSURE, REGISTERED, boot_files, clone_text, receipt_text, record_text};
 use super::disk::{Fs, Held, Key};
 use super::steps::Script;
 use super::world::{Act, SimWorld};
@@ -38,7 +39,7 @@ impl Script for CloneConfiguration {
             return Ok(CloneFacts::Absent);
         };
         let (head, mark) = clone.split_once(' ').unwrap_or((clone, ""));
-        let whole = world.text(Fs::Root, "clone.data") == Some(head);
+        let whole = world.text(Fs::Root, "clone.data") == Some(head) || world.has(Bug::TrustBytes);
         Ok(CloneFacts::Repository {
             head: head.parse().ok(),
             mark: Some(mark.to_owned()),
@@ -52,14 +53,21 @@ impl Script for CloneConfiguration {
 
     async fn carry(&self, world: &mut SimWorld, order: &CloneOrder) -> Result<(), Fault> {
         world.attach_root().await?;
-        world.act("fetch", Act::Look).await?;
         // The directory is one entry: a clone beside its place is not there yet, and a rename is whole or not at all.
         if order.replace || world.text(Fs::Root, "clone").is_none() {
             world
                 .put("begin beside", vec![("clone", Some("partial".into()))])
                 .await?;
         }
-        let revision = self.revision.to_string();
+        let fetched = world.act("fetch", Act::Ask).await;
+        let came = world.came.take();
+        if let Some(came) = came {
+            world
+                .put("what came", vec![("clone.data", Some(came.to_owned()))])
+                .await?;
+        }
+        fetched?;
+        let revision = came.map_or(self.revision.to_string(), str::to_owned);
         world
             .put("clone beside", vec![("clone.data", Some(revision))])
             .await?;
@@ -113,7 +121,15 @@ impl Script for RealiseSystem {
         {
             world.heal(&paths).await?;
         }
-        world.act("evaluate and fetch", Act::Look).await?;
+        let fetched = world.act("evaluate and fetch", Act::Ask).await;
+        if let Some(came) = world.came.take()
+            && world.text(Fs::Root, REGISTERED[0]).is_none()
+        {
+            // Beside its place in the real store; a path that nobody registered is nothing.
+            let path = vec![(CLOSURE[0], Some(came.to_owned()))];
+            world.put("what came", path).await?;
+        }
+        fetched?;
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if world.text(Fs::Root, valid).is_none() {
                 world
@@ -186,7 +202,7 @@ impl Script for InstallBootLoader {
         world.act("flush the ESP", Act::Flush).await?;
         let blind = world.has(Bug::TrustExitCode) && world.orders > 0;
         let [kernel, initrd, entry, loader, fallback] =
-            BOOT_FILES.map(|(name, right)| match world.text(Fs::Esp, name) {
+            boot_files(&self.system).map(|(name, right)| match world.text(Fs::Esp, name) {
                 _ if blind => BootFile::Right(name.into()),
                 None => BootFile::Missing(name.into()),
                 Some(text) if text == right || world.has(Bug::ExistsIsRight) => BootFile::Right(name.into()),
@@ -209,8 +225,8 @@ impl Script for InstallBootLoader {
     async fn carry(&self, world: &mut SimWorld, _order: &BootOrder) -> Result<(), Fault> {
         world.attach_root().await?;
         world.attach_esp().await?;
-        for (name, text) in BOOT_FILES {
-            let write = world.file(Fs::Esp, name, Some(text.to_owned()));
+        for (name, text) in boot_files(&self.system) {
+            let write = world.file(Fs::Esp, name, Some(text));
             world
                 .act("write a boot file", Act::Write(Held::Mount(Fs::Esp), vec![write]))
                 .await?;

@@ -7,13 +7,12 @@
 use super::bugs::Bug;
 use super::case::Setting;
 use super::checks::{Checks, Found, Write};
-use super::disk::{Disk, Fs, Held, Keep, Key, Region, Value};
+use super::disk::{Disk, Fs, Held, Keep, Key, Value};
 use super::effects::Effect;
-use super::faults::{Death, Schedule, What, fault};
+use super::faults::{Around, Death, Schedule, What, fault};
 use super::machine::Machine;
 use landfall_states::Phase;
-use landfall_states::checkpoint::{Choice, choose};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass};
 use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -23,6 +22,8 @@ use std::rc::Rc;
 pub enum Act {
     /// Looking, or something outside.
     Look,
+    /// Something is asked for over the network.
+    Ask,
     /// Writes to the held disk, in this order.
     Write(Held, Vec<(Key, Option<Value>)>),
     /// A filesystem writes out what it holds back; ext4 flushes the device after it.
@@ -52,7 +53,25 @@ pub struct Point {
     pub acts: bool,
     /// Whether success without the effect is a fault of a program, and not of the device.
     pub lies: bool,
+    /// Whether it needs the network.
+    pub network: bool,
+    /// Whether a program does it, and not landfall itself.
+    pub program: bool,
+    /// Whether it tells the kernel something.
+    pub tells: bool,
 }
+
+/// A program's deadline, in milliseconds.
+const DEADLINE_MS: u64 = 3_600_000;
+/// Effects that a program has, written by itself into the device.
+const PROGRAMS: [&str; 6] = [
+    "make a volume",
+    "give it its id",
+    "open the container",
+    "fetch",
+    "evaluate and fetch",
+    "activate",
+];
 
 /// Where in a point a run can die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +97,22 @@ pub struct Snapshot {
     pub machine: Machine,
     /// The checks.
     pub checks: Checks,
+    /// What the run knew by itself.
+    pub driver: Driver,
+}
+
+/// What a run that is under way knows beside the machine, as far as it decides how the run goes on in a later phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Driver {
+    began_with: (Option<Phase>, bool),
+    held: bool,
+    quiet: bool,
+    written_out: bool,
+    ordered: bool,
+    stop: bool,
+    flaps: u32,
+    asked: bool,
+    ordered_here: bool,
 }
 
 /// One run's view of the machine.
@@ -121,15 +156,28 @@ pub struct SimWorld {
     pub written_out: bool,
     /// Orders carried out in this run.
     pub orders: u32,
+    /// The phase of the last of them.
+    pub ordered_in: Option<Phase>,
     /// A signal asked to stop.
     pub stop: bool,
+    /// Requests that fail yet.
+    pub flaps: u32,
+    /// What came over the network before it failed.
+    pub came: Option<&'static str>,
+    /// A person asked for a new install.
+    pub anew: bool,
+    /// What the record said when the run began, and whether the last run stopped in good order.
+    pub began_with: (Option<Phase>, bool),
+    /// Every point is kept among the moments, also where nothing happens.
+    pub every_point: bool,
 }
 
 impl SimWorld {
     /// A run begins on a machine.
     pub fn new(setting: Rc<Setting>, machine: Machine, checks: Checks, schedule: Schedule, run: u32) -> Self {
-        let mut checks = checks;
+        let (mut checks, mut machine) = (checks, machine);
         checks.run_begins();
+        machine.time_passes(&setting);
         SimWorld {
             setting,
             machine,
@@ -150,7 +198,13 @@ impl SimWorld {
             quiet: false,
             written_out: false,
             orders: 0,
+            ordered_in: None,
             stop: false,
+            flaps: 0,
+            came: None,
+            anew: false,
+            began_with: (None, false),
+            every_point: false,
         }
     }
 
@@ -193,39 +247,23 @@ impl SimWorld {
         found: Found,
     ) -> Result<(), Fault> {
         let at = u32::try_from(self.points.len()).unwrap_or(u32::MAX);
-        let parts = match &act {
-            Act::Look => 0,
-            Act::Write(_, writes) => writes.len(),
-            Act::Sync(_) | Act::SyncFile(_) | Act::Flush | Act::Tmpfs(_) | Act::Ram(_) | Act::Nvram => 1,
-        };
-        self.points.push(Point {
-            label,
-            phase: self.phase.get(),
-            parts,
-            acts: !matches!(act, Act::Look),
-            lies: match &act {
-                // Written by landfall itself, into the device.
-                Act::Write(_, writes) => !writes.iter().any(|(key, value)| {
-                    value.is_none() || matches!(key, Key::Mbr | Key::Primary | Key::Backup)
-                }),
-                Act::Tmpfs(_) | Act::Ram(_) | Act::Nvram => true,
-                Act::Look | Act::Sync(_) | Act::SyncFile(_) | Act::Flush => false,
-            },
-        });
+        let point = self.point(label, &act);
+        self.points.push(point);
         let what = self.schedule.at(self.run, at);
         self.note(
             || {
                 let what = what.map_or(String::new(), |what| format!(" ← {what}"));
                 format!("{}.{at} {:?} {label}{what}", self.run, self.phase.get())
             },
-            (label, parts as u64),
+            (label, point.parts as u64),
         );
-        if at == 0 && what.is_none() {
+        if (at == 0 && what.is_none()) || self.every_point {
             self.snap(at, Moment::Before);
         }
+        self.hindered(point, label)?;
         match what {
             None => {
-                let acts = !matches!(act, Act::Look);
+                let acts = point.acts;
                 self.apply(act, disk, found, usize::MAX);
                 if acts {
                     self.snap(at, Moment::After);
@@ -233,9 +271,15 @@ impl SimWorld {
             }
             Some(What::Before(death)) => self.die(death).await,
             Some(What::During(parts, death)) => {
-                self.apply(act, disk, found, parts);
-                // What was in the middle of it may be a program, which outlives the run.
-                self.machine.child = true;
+                // A program outlives the run, and goes on.
+                if point.program
+                    && let Act::Write(held, writes) = &act
+                {
+                    let rest = writes.iter().skip(parts);
+                    self.machine.child =
+                        Some(rest.map(|(key, value)| (*held, *key, value.clone())).collect());
+                }
+                self.apply_parts(act, disk, found, parts);
                 self.die(death).await;
             }
             Some(What::After(death)) => {
@@ -243,11 +287,30 @@ impl SimWorld {
                 self.die(death).await;
             }
             Some(What::Fail(class)) => return Err(fault(class, label)),
+            Some(What::FailDuring(parts, class)) => {
+                self.apply(act, disk, found, parts);
+                return Err(fault(class, label));
+            }
             Some(What::FailAfter(class)) => {
                 self.apply(act, disk, found, usize::MAX);
                 return Err(fault(class, label));
             }
             Some(What::Lie) => {}
+            Some(What::LieDuring(parts)) => self.apply(act, disk, found, parts),
+            Some(What::Hang) => {
+                if self.has(Bug::NoDeadline) {
+                    self.checks.get_mut().waits_for_ever(label);
+                    std::future::pending::<()>().await;
+                }
+                self.machine.now_ms += DEADLINE_MS;
+                return Err(fault(FaultClass::Transient, label));
+            }
+            Some(What::Network(network)) => return self.fails_over(network, label),
+            Some(What::Around(Around::Late)) if point.tells => self.machine.late = true,
+            Some(What::Around(around)) => {
+                self.apply(act, disk, found, usize::MAX);
+                self.happens(around);
+            }
             Some(What::Stop) => {
                 self.apply(act, disk, found, usize::MAX);
                 self.stop = true;
@@ -267,16 +330,49 @@ impl SimWorld {
         Ok(())
     }
 
+    fn point(&self, label: &'static str, act: &Act) -> Point {
+        Point {
+            label,
+            phase: self.phase.get(),
+            parts: match act {
+                Act::Look | Act::Ask => 0,
+                Act::Write(_, writes) => writes.len(),
+                Act::Sync(_) | Act::SyncFile(_) | Act::Flush | Act::Tmpfs(_) | Act::Ram(_) | Act::Nvram => 1,
+            },
+            acts: !matches!(act, Act::Look | Act::Ask),
+            lies: match act {
+                // Written by landfall itself, into the device.
+                Act::Write(_, writes) => !writes.iter().any(|(key, value)| {
+                    value.is_none() || matches!(key, Key::Mbr | Key::Primary | Key::Backup)
+                }),
+                Act::Tmpfs(_) | Act::Ram(_) | Act::Nvram => true,
+                Act::Look | Act::Ask | Act::Sync(_) | Act::SyncFile(_) | Act::Flush => false,
+            },
+            network: matches!(act, Act::Ask),
+            program: PROGRAMS.contains(&label) || matches!(act, Act::Write(Held::Mount(_), _) | Act::Nvram),
+            tells: matches!(act, Act::Ram(_)) && label == "tell the kernel",
+        }
+    }
+
     fn snap(&mut self, at: u32, moment: Moment) {
         if let Some(snapshots) = &mut self.snapshots {
-            let mut machine = self.machine.clone();
-            machine.child |= matches!(moment, Moment::During(_));
             snapshots.push(Snapshot {
                 at,
                 moment,
                 phase: self.phase.get(),
-                machine,
+                machine: self.machine.clone(),
                 checks: self.checks.get_mut().clone(),
+                driver: Driver {
+                    began_with: self.began_with,
+                    held: self.held.is_some(),
+                    quiet: self.quiet,
+                    written_out: self.written_out,
+                    ordered: self.orders > 0,
+                    stop: self.stop,
+                    flaps: self.flaps,
+                    asked: self.asked,
+                    ordered_here: self.ordered_in == Some(self.phase.get()),
+                },
             });
         }
     }
@@ -286,14 +382,30 @@ impl SimWorld {
         std::future::pending().await
     }
 
+    /// As `apply`, while the program that a killed run leaves is already known.
+    fn apply_parts(&mut self, act: Act, disk: usize, found: Found, parts: usize) {
+        let child = self.machine.child.take();
+        self.apply(act, disk, found, parts);
+        self.machine.child = child;
+    }
+
     fn apply(&mut self, act: Act, disk: usize, found: Found, parts: usize) {
         match act {
-            Act::Look => {}
+            Act::Look | Act::Ask => {}
             Act::Write(held, writes) => {
                 self.quiet = false;
                 let (at, all) = (self.points.len().saturating_sub(1), writes.len());
+                let outlives = self.points.last().is_some_and(|point| point.program);
+                // What would be left to a program that outlives the run, from each part on.
+                let rest: Vec<_> = match (&self.snapshots, outlives) {
+                    (Some(_), true) => writes
+                        .iter()
+                        .map(|(key, value)| (held, *key, value.clone()))
+                        .collect(),
+                    (Some(_) | None, _) => vec![],
+                };
                 for (index, (key, value)) in writes.into_iter().take(parts).enumerate() {
-                    if self.machine.child {
+                    if self.machine.child.is_some() {
                         self.checks.get_mut().second_writer(key);
                     }
                     self.checks.get_mut().writing(
@@ -309,8 +421,13 @@ impl SimWorld {
                         effects.extend(Effect::of(&self.setting, key, value.as_ref()));
                     }
                     self.machine.disk_mut(disk).write(held, key, value);
-                    if index + 1 < all {
+                    if index + 1 < all && self.snapshots.is_some() {
+                        let child = self.machine.child.clone();
+                        if outlives {
+                            self.machine.child = Some(rest[index + 1..].into());
+                        }
                         self.snap(u32::try_from(at).unwrap_or(u32::MAX), Moment::During(index + 1));
+                        self.machine.child = child;
                     }
                 }
             }
@@ -341,162 +458,6 @@ impl SimWorld {
         self.checks
             .get_mut()
             .flushed(&self.setting, &self.machine.disks[disk]);
-    }
-
-    /// Identifies the held disk again.
-    pub async fn identify(&mut self) -> Result<(), Fault> {
-        if self.has(Bug::SkipIdentity) || (self.has(Bug::IdentifyOnce) && self.phase.get() > Phase::Planned) {
-            return Ok(());
-        }
-        self.act("identify the disk", Act::Look).await?;
-        if self.disk().identity != self.setting.plan.disk {
-            return Err(Fault::unsafe_(
-                format!("disk {}", self.setting.plan.disk.name()),
-                "it is another disk now",
-                "put the confirmed disk back, then: landfall resume",
-            ));
-        }
-        self.checks.get_mut().identified();
-        Ok(())
-    }
-
-    /// Mounts the ESP, for the store or for the target: one filesystem, one cache.
-    pub async fn attach_esp(&mut self) -> Result<(), Fault> {
-        if !self.machine.esp_mounted {
-            self.mountable(Region::Esp)?;
-            self.quiet = false;
-            self.act("mount the ESP", Act::Ram(|machine, _| machine.esp_mounted = true))
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Opens the container, when there is one.
-    pub async fn attach_container(&mut self) -> Result<(), Fault> {
-        if !self.setting.case.kind.luks {
-            return Ok(());
-        }
-        let making = self.disk().header(Region::Root).map(|h| h.making);
-        if self.machine.mapped.is_none() || self.machine.mapped != making {
-            self.mountable(Region::Root)?;
-            self.quiet = false;
-            self.act(
-                "open the container",
-                Act::Ram(|machine, disk| {
-                    machine.mapped = machine.disks[disk].header(Region::Root).map(|h| h.making);
-                }),
-            )
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// Mounts the target.
-    pub async fn attach_root(&mut self) -> Result<(), Fault> {
-        self.attach_container().await?;
-        if self.machine.root_mounted && !self.written_out && !self.has(Bug::TakeOverUnsynced) {
-            // Left by a killed run: what is in its caches must be durable before it is believed.
-            self.act("sync what was left", Act::Sync(Fs::Root)).await?;
-        }
-        self.written_out = true;
-        if !self.machine.root_mounted {
-            self.mountable(self.setting.root_region())?;
-            self.quiet = false;
-            self.act(
-                "mount the root",
-                Act::Ram(|machine, _| machine.root_mounted = true),
-            )
-            .await?;
-        }
-        Ok(())
-    }
-
-    fn mountable(&self, region: Region) -> Result<(), Fault> {
-        if self.disk().is_mountable(region) {
-            Ok(())
-        } else {
-            Err(Fault::permanent(
-                format!("mount of {region:?}"),
-                "the filesystem is damaged",
-                "report this as a defect of landfall",
-            ))
-        }
-    }
-
-    /// Unmounts the target and closes the container. The store's mount stays.
-    pub async fn detach(&mut self) -> Result<(), Fault> {
-        if self.machine.root_mounted {
-            self.act("sync the root", Act::Sync(Fs::Root)).await?;
-            self.act(
-                "unmount the root",
-                Act::Ram(|machine, _| machine.root_mounted = false),
-            )
-            .await?;
-        }
-        if self.machine.mapped.is_some() {
-            self.act(
-                "close the container",
-                Act::Ram(|machine, _| machine.mapped = None),
-            )
-            .await?;
-        }
-        if self.has(Bug::CloseAll) {
-            self.act(
-                "close all",
-                Act::Ram(|machine, _| machine.stranger_mapped = false),
-            )
-            .await?;
-        }
-        if self.machine.esp_mounted {
-            self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
-        }
-        Ok(())
-    }
-
-    /// Flushes every device of the install.
-    pub async fn flush_devices(&mut self) -> Result<(), Fault> {
-        self.act("flush the devices", Act::Flush).await?;
-        self.quiet = true;
-        Ok(())
-    }
-
-    /// The phase that the target's slots claim.
-    pub fn recorded(&self) -> Option<Phase> {
-        let slots = [self.disk().slot(0), self.disk().slot(1)];
-        match choose([slots[0].as_deref(), slots[1].as_deref()]) {
-            Choice::Believed { record, .. } => Some(record.phase()),
-            Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
-        }
-    }
-
-    /// Both slots of a disk, as they are read raw: by the FAT's directory, or by their magic where there is no FAT.
-    pub fn raw_slots(&self, disk: &Disk) -> [Option<Vec<u8>>; 2] {
-        let has_esp = [Key::Primary, Key::Backup]
-            .iter()
-            .any(|key| disk.copy(*key).table().is_some());
-        let mut slots = [0, 1].map(|which| {
-            let bytes = if has_esp { disk.slot(which) } else { None };
-            let making = disk.header(Region::Esp).map(|h| h.making);
-            let allocated = match disk.see(Key::SlotFile(which)) {
-                Some(Value::Of(of)) => Some(*of) == making,
-                Some(_) | None => false,
-            };
-            bytes.filter(|b| allocated || b.starts_with(landfall_states::checkpoint::MAGIC.as_bytes()))
-        });
-        if self.has(Bug::OneSlotRead) {
-            slots[1] = None;
-        }
-        if self.has(Bug::ForkIsFresh)
-            && let Choice::Fork { .. } = choose([slots[0].as_deref(), slots[1].as_deref()])
-        {
-            slots = [None, None];
-        }
-        if self.has(Bug::NewerIsEmpty)
-            && let Choice::Newer(_) = choose([slots[0].as_deref(), slots[1].as_deref()])
-        {
-            slots = [None, None];
-        }
-        slots
     }
 }
 

@@ -1,0 +1,100 @@
+//! The network, and the machine around landfall: how they fail. Law: what fails here is what a program or the kernel would
+//! say of it; who mends it is a person who reads why the run stopped (`Machine::mend`).
+//!
+//! Absent: when; see `faults`.
+
+use super::bugs::Bug;
+use super::disk::Keep;
+use super::faults::{Around, Network, fault};
+use super::world::{Point, SimWorld};
+use landfall_states::fault::{Fault, FaultClass};
+
+/// The limit on silence, in milliseconds.
+const SILENCE_MS: u64 = 10 * 60_000;
+/// What a server asks for with `Retry-After`, in seconds.
+const RETRY_AFTER_S: u64 = 300;
+/// How many requests fail in a row where the link comes and goes.
+const FLAPS: u32 = 4;
+
+impl SimWorld {
+    /// What has happened around landfall and is in the way now.
+    pub fn hindered(&mut self, point: Point, label: &'static str) -> Result<(), Fault> {
+        let on_disk = point.acts || self.held.is_some();
+        let in_memory = [
+            "write tmpfs",
+            "unmount the root",
+            "unmount the ESP",
+            "close the container",
+        ];
+        if self.machine.gone && on_disk && !in_memory.contains(&label) {
+            return Err(fault(FaultClass::Hardware, label));
+        }
+        if self.machine.medium_gone && point.program {
+            return Err(Fault::needs_change(
+                label,
+                "the program cannot be read: the boot medium is gone",
+                "put it back and boot",
+            ));
+        }
+        if !point.network {
+            return Ok(());
+        }
+        if !self.machine.clock_is_right() {
+            return Err(Fault::needs_change(
+                label,
+                "the certificate is not valid yet",
+                "set the clock",
+            ));
+        }
+        if self.flaps > 0 {
+            self.flaps -= 1;
+            return Err(fault(FaultClass::Transient, label));
+        }
+        if self.machine.now_ms < self.machine.closed_until_ms {
+            return self.fails_over(Network::TooMany, label);
+        }
+        Ok(())
+    }
+
+    /// A request fails in this way.
+    pub fn fails_over(&mut self, network: Network, label: &'static str) -> Result<(), Fault> {
+        let mut failed = fault(FaultClass::Transient, label);
+        match network {
+            Network::Unresolved | Network::Refused => {}
+            Network::Reset => self.came = Some("half"),
+            Network::Stalled => {
+                self.came = Some("half");
+                self.machine.now_ms += SILENCE_MS;
+            }
+            Network::TooMany => {
+                self.machine.closed_until_ms = self.machine.now_ms + RETRY_AFTER_S * 1_000;
+                if !self.has(Bug::IgnoreRetryAfter) {
+                    failed.retry_after_s = Some(RETRY_AFTER_S);
+                }
+            }
+            Network::WrongBytes => {
+                self.came = Some("wrong");
+                if self.has(Bug::TrustBytes) {
+                    return Ok(());
+                }
+            }
+            Network::Flapping => self.flaps = FLAPS - 1,
+        }
+        Err(failed)
+    }
+
+    /// Something happens.
+    pub fn happens(&mut self, around: Around) {
+        match around {
+            Around::Clock => self.machine.clock_ms = 0,
+            Around::DiskGone => {
+                let target = self.machine.target(&self.setting);
+                self.machine.disk_mut(target).cut(Keep::None);
+                self.machine.gone = true;
+            }
+            Around::MediumGone => self.machine.medium_gone = true,
+            Around::Squatter => self.machine.squatted = true,
+            Around::Late => {}
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What a run has attached, and what it reads of the target without a step: mounts, the mapping, the slots. Law: attaching
+//! is through the one door of `world`, and is what a power cut undoes by itself.
+//!
+//! Absent: what is done with it; see `steps` and `target`.
+
+use super::bugs::Bug;
+use super::disk::{Disk, Fs, Key, Region, Value};
+use super::world::{Act, SimWorld};
+use landfall_states::Phase;
+use landfall_states::checkpoint::{Choice, Mark, Record, choose};
+use landfall_states::fault::Fault;
+
+impl SimWorld {
+    /// Identifies the held disk again.
+    pub async fn identify(&mut self) -> Result<(), Fault> {
+        if self.has(Bug::SkipIdentity) || (self.has(Bug::IdentifyOnce) && self.phase.get() > Phase::Planned) {
+            return Ok(());
+        }
+        self.act("identify the disk", Act::Look).await?;
+        if self.disk().identity != self.setting.plan.disk {
+            return Err(Fault::unsafe_(
+                format!("disk {}", self.setting.plan.disk.name()),
+                "it is another disk now",
+                "put the confirmed disk back, then: landfall resume",
+            ));
+        }
+        self.checks.get_mut().identified();
+        Ok(())
+    }
+
+    /// Mounts the ESP, for the store or for the target: one filesystem, one cache.
+    pub async fn attach_esp(&mut self) -> Result<(), Fault> {
+        if !self.machine.esp_mounted {
+            self.mountable(Region::Esp)?;
+            self.quiet = false;
+            self.act("mount the ESP", Act::Ram(|machine, _| machine.esp_mounted = true))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Opens the container, when there is one.
+    pub async fn attach_container(&mut self) -> Result<(), Fault> {
+        if !self.setting.case.kind.luks {
+            return Ok(());
+        }
+        self.own_names()?;
+        let making = self.disk().header(Region::Root).map(|h| h.making);
+        if self.machine.mapped.is_none() || self.machine.mapped != making {
+            self.mountable(Region::Root)?;
+            self.quiet = false;
+            self.act(
+                "open the container",
+                Act::Ram(|machine, disk| {
+                    machine.mapped = machine.disks[disk].header(Region::Root).map(|h| h.making);
+                }),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Mounts the target.
+    pub async fn attach_root(&mut self) -> Result<(), Fault> {
+        self.own_names()?;
+        self.attach_container().await?;
+        if self.machine.root_mounted && !self.written_out && !self.has(Bug::TakeOverUnsynced) {
+            // Left by a killed run: what is in its caches must be durable before it is believed.
+            self.act("sync what was left", Act::Sync(Fs::Root)).await?;
+        }
+        self.written_out = true;
+        if !self.machine.root_mounted {
+            self.mountable(self.setting.root_region())?;
+            self.quiet = false;
+            self.act(
+                "mount the root",
+                Act::Ram(|machine, _| machine.root_mounted = true),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Our mapping's name and the mount points are nobody else's.
+    fn own_names(&self) -> Result<(), Fault> {
+        if self.machine.squatted && !self.has(Bug::ReuseMapper) {
+            return Err(Fault::needs_change(
+                "cryptroot and /mnt",
+                "somebody else uses them",
+                "close what uses them, then: landfall resume",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A program that a killed run left comes to its end.
+    pub fn child_ends(&mut self) {
+        if let Some(rest) = self.machine.child.take() {
+            let target = self.machine.target(&self.setting);
+            for (held, key, value) in rest.iter() {
+                self.machine.disk_mut(target).write(*held, *key, value.clone());
+            }
+        }
+    }
+
+    fn mountable(&self, region: Region) -> Result<(), Fault> {
+        if self.disk().is_mountable(region) {
+            Ok(())
+        } else {
+            Err(Fault::permanent(
+                format!("mount of {region:?}"),
+                "the filesystem is damaged",
+                "report this as a defect of landfall",
+            ))
+        }
+    }
+
+    /// Unmounts the target and closes the container. The store's mount stays.
+    pub async fn detach(&mut self) -> Result<(), Fault> {
+        if self.machine.root_mounted {
+            self.act("sync the root", Act::Sync(Fs::Root)).await?;
+            self.act(
+                "unmount the root",
+                Act::Ram(|machine, _| machine.root_mounted = false),
+            )
+            .await?;
+        }
+        if self.machine.mapped.is_some() {
+            self.act(
+                "close the container",
+                Act::Ram(|machine, _| machine.mapped = None),
+            )
+            .await?;
+        }
+        if self.has(Bug::CloseAll) {
+            self.act(
+                "close all",
+                Act::Ram(|machine, _| machine.stranger_mapped = false),
+            )
+            .await?;
+        }
+        if self.machine.esp_mounted {
+            self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
+        }
+        Ok(())
+    }
+
+    /// Flushes every device of the install.
+    pub async fn flush_devices(&mut self) -> Result<(), Fault> {
+        self.act("flush the devices", Act::Flush).await?;
+        self.quiet = true;
+        Ok(())
+    }
+
+    /// The phase that the target's slots claim.
+    pub fn recorded(&self) -> Option<Phase> {
+        let slots = [self.disk().slot(0), self.disk().slot(1)];
+        match choose([slots[0].as_deref(), slots[1].as_deref()]) {
+            Choice::Believed { record, .. } => Some(record.phase()),
+            Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
+        }
+    }
+
+    /// Whether the target's slots are of another payload.
+    pub fn recorded_payload_differs(&self) -> bool {
+        let slots = [self.disk().slot(0), self.disk().slot(1)];
+        match choose([slots[0].as_deref(), slots[1].as_deref()]) {
+            Choice::Believed { record, .. } => record.payload != self.setting.plan.payload_digest,
+            Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => false,
+        }
+    }
+
+    /// What the record says when a run begins.
+    pub fn record_says(&self) -> (Option<Phase>, bool) {
+        let target = self.machine.target(&self.setting);
+        let disk = &self.machine.disks[target];
+        let slots = [disk.slot(0), disk.slot(1)];
+        let in_tmpfs = || {
+            self.machine
+                .tmpfs
+                .as_deref()
+                .map(Record::decode)
+                .and_then(Result::ok)
+        };
+        let record = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
+            Choice::Believed { record, .. } => Some(*record),
+            Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => in_tmpfs(),
+        };
+        record.map_or((None, false), |record| {
+            (Some(record.phase()), record.mark == Mark::Stopped)
+        })
+    }
+
+    /// Both slots of a disk, as they are read raw: by the FAT's directory, or by their magic where there is no FAT.
+    pub fn raw_slots(&self, disk: &Disk) -> [Option<Vec<u8>>; 2] {
+        let has_esp = [Key::Primary, Key::Backup]
+            .iter()
+            .any(|key| disk.copy(*key).table().is_some());
+        let mut slots = [0, 1].map(|which| {
+            let bytes = if has_esp { disk.slot(which) } else { None };
+            let making = disk.header(Region::Esp).map(|h| h.making);
+            let allocated = match disk.see(Key::SlotFile(which)) {
+                Some(Value::Of(of)) => Some(*of) == making,
+                Some(_) | None => false,
+            };
+            bytes.filter(|b| allocated || b.starts_with(landfall_states::checkpoint::MAGIC.as_bytes()))
+        });
+        if self.has(Bug::OneSlotRead) {
+            slots[1] = None;
+        }
+        if self.has(Bug::ForkIsFresh)
+            && let Choice::Fork { .. } = choose([slots[0].as_deref(), slots[1].as_deref()])
+        {
+            slots = [None, None];
+        }
+        if self.has(Bug::AcceptGap)
+            && let Choice::Fork { .. } = choose([slots[0].as_deref(), slots[1].as_deref()])
+        {
+            let sequence = |slot: &Option<Vec<u8>>| {
+                let record = slot.as_ref().map(|bytes| Record::decode(bytes));
+                record.and_then(Result::ok).map(|record| record.sequence)
+            };
+            let older = usize::from(sequence(&slots[0]) > sequence(&slots[1]));
+            slots[older] = None;
+        }
+        if self.has(Bug::WallClock)
+            && slots
+                .iter()
+                .all(|slot| slot.as_ref().is_some_and(|b| Record::decode(b).is_ok()))
+        {
+            let times = self.machine.slot_times_ms;
+            slots[usize::from(times[0] > times[1])] = None;
+        }
+        if self.has(Bug::NewerIsEmpty)
+            && let Choice::Newer(_) = choose([slots[0].as_deref(), slots[1].as_deref()])
+        {
+            slots = [None, None];
+        }
+        slots
+    }
+}

@@ -1,0 +1,470 @@
+//! What people do between two runs: another payload, another layout, a wish to begin anew, an edited table, a disk that is
+//! away, another one beside it, a copy of it, a wrong clock, a firmware that forgot. Law: each is done after every death of
+//! an install, and what must follow is said here by a few lines that look at the disk, not by the states.
+//!
+//! Absent: doing several of them; `tests/any_order.rs` does.
+
+use super::case::Setting;
+use super::checks::{Breach, Invariant, state};
+use super::digest::Digester;
+use super::disk::{Disk, Keep, Key, Value};
+use super::faults::{Death, Schedule, Shot, What};
+use super::harness::Harness;
+use super::story::{End, Ending, Story};
+use super::tally::{Failure, Tally};
+use super::world::{Moment, Snapshot};
+use landfall_states::checkpoint::{Choice, Record, choose};
+use landfall_states::plan::{DiskIdentity, GptTable};
+use landfall_states::recovery::Rule;
+use landfall_states::{Phase, plan::Plan};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::str::FromStr;
+
+/// What is done between two runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Between {
+    /// Another branch, and what is built of it.
+    Payload,
+    /// Another layout.
+    Layout,
+    /// A person asks for a new install, and loses power while it is made.
+    Anew,
+    /// The table is edited by hand.
+    Edit,
+    /// The disk is taken away.
+    Away,
+    /// A disk with another install of this host is attached.
+    Second,
+    /// A copy of the disk is attached.
+    Copy,
+    /// The clock is in 1970.
+    Clock,
+    /// The firmware forgets its entries.
+    Firmware,
+}
+
+impl Between {
+    /// Everything.
+    pub const ALL: [Between; 9] = [
+        Between::Payload,
+        Between::Layout,
+        Between::Anew,
+        Between::Edit,
+        Between::Away,
+        Between::Second,
+        Between::Copy,
+        Between::Clock,
+        Between::Firmware,
+    ];
+
+    /// Its name, as the user writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Between::Payload => "payload",
+            Between::Layout => "layout",
+            Between::Anew => "anew",
+            Between::Edit => "edit",
+            Between::Away => "away",
+            Between::Second => "second",
+            Between::Copy => "copy",
+            Between::Clock => "clock",
+            Between::Firmware => "firmware",
+        }
+    }
+}
+
+impl FromStr for Between {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Between::ALL.into_iter().find(|between| between.name() == text);
+        found.ok_or_else(|| {
+            let all = Between::ALL.map(Between::name).join(", ");
+            format!("{text:?} is not done between two runs; there are {all}")
+        })
+    }
+}
+
+/// Of the machines on which a new install is begun, every so many has it cut off at every point.
+const CUT_OFF_EVERY: u64 = 40;
+
+/// What a disk says to whoever looks at it.
+struct Seen {
+    record: Option<Record>,
+    tables: Vec<GptTable>,
+}
+
+impl Seen {
+    fn on(disk: &Disk) -> Seen {
+        let slots = [disk.slot(0), disk.slot(1)];
+        // Slots are looked for where a table says that there is an ESP.
+        let tables: Vec<GptTable> = [Key::Primary, Key::Backup]
+            .iter()
+            .filter_map(|key| disk.copy(*key).table().cloned())
+            .collect();
+        let record = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
+            Choice::Believed { record, .. } if !tables.is_empty() => Some(*record),
+            Choice::Believed { .. } | Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
+        };
+        Seen { record, tables }
+    }
+
+    fn has_table_of(&self, plan: &Plan) -> bool {
+        self.tables
+            .iter()
+            .any(|table| table.disk_guid == plan.table.disk_guid)
+    }
+
+    fn has_record_of(&self, plan: &Plan) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|record| record.install == plan.install)
+    }
+
+    fn carries(&self, plan: &Plan) -> bool {
+        self.has_table_of(plan) || self.has_record_of(plan)
+    }
+
+    fn landed(&self, plan: &Plan) -> bool {
+        self.has_record_of(plan)
+            && self
+                .record
+                .as_ref()
+                .is_some_and(|record| record.phase() == Phase::Landed)
+    }
+}
+
+/// What a run without faults leaves on the target when this is asked for.
+pub fn reference(setting: &Setting) -> BTreeMap<Key, String> {
+    let mut setting = setting.unasked();
+    // On a disk that carries no install, the number is the configuration's.
+    setting.request.reinstall = setting.plan.nonce;
+    let setting = Rc::new(setting);
+    let mut story = Story::new(&setting, None);
+    story.run_to_end();
+    let target = story.machine.target(&setting);
+    state(&story.machine.disks[target])
+}
+
+/// A setting, and what its fault-free run leaves.
+struct Asked {
+    setting: Rc<Setting>,
+    reference: BTreeMap<Key, String>,
+}
+
+impl Asked {
+    fn new(setting: Setting) -> Asked {
+        let (setting, reference) = (Rc::new(setting.clone()), reference(&setting));
+        Asked { setting, reference }
+    }
+}
+
+/// Stories of one harness.
+struct Teller<'h> {
+    harness: &'h Harness,
+    same: Asked,
+    payload: Asked,
+    layout: Asked,
+    anew: Asked,
+    tally: Tally,
+    anews: u64,
+    cut_off_every: u64,
+}
+
+impl Harness {
+    /// Everything that people may do between two runs, after every death of the fault-free run.
+    pub fn between(&self, what: &[Between], go_on: &dyn Fn() -> bool) -> Result<Tally, String> {
+        let setting = self.setting();
+        let mut teller = Teller::new(self, CUT_OFF_EVERY)?;
+        let story = self.story();
+        let moments = story.clone().record(&Schedule::default());
+        let (mut digester, mut seen) = (Digester::new(setting, true), HashSet::new());
+        for Snapshot {
+            at,
+            moment,
+            machine,
+            checks,
+            ..
+        } in moments
+        {
+            if !matches!(moment, Moment::After) {
+                continue;
+            }
+            for death in [Death::Cut(Keep::None), Death::Kill] {
+                let mut died = story.clone();
+                died.runs += 1;
+                (died.machine, died.checks) = (machine.clone(), checks.clone());
+                died.die(death);
+                if !seen.insert(digester.digest(&died.machine, &died.checks)) {
+                    continue;
+                }
+                let schedule = Schedule(vec![Shot {
+                    run: 0,
+                    at,
+                    what: What::After(death),
+                }]);
+                for between in what {
+                    // What is plugged and edited is so while the machine is off.
+                    let plugged = matches!(
+                        between,
+                        Between::Edit | Between::Away | Between::Copy | Between::Second
+                    );
+                    if death == Death::Kill && plugged {
+                        continue;
+                    }
+                    if teller.tell(*between, died.clone(), &schedule).is_break() || !go_on() {
+                        return Ok(teller.tally);
+                    }
+                }
+            }
+        }
+        Ok(teller.tally)
+    }
+
+    /// One of them: this after what the schedule does to the first run. A new install is then cut off at every point.
+    pub fn tell_between(&self, between: Between, schedule: &Schedule) -> Result<Tally, String> {
+        let mut teller = Teller::new(self, 1)?;
+        let mut story = self.story();
+        let (_, world) = story.run(schedule);
+        story.settle(world, None);
+        // What it found is in the tally.
+        let _told = teller.tell(between, story, schedule);
+        Ok(teller.tally)
+    }
+}
+
+impl<'h> Teller<'h> {
+    fn new(harness: &'h Harness, cut_off_every: u64) -> Result<Teller<'h>, String> {
+        let setting = harness.setting();
+        Ok(Teller {
+            harness,
+            same: Asked::new((**setting).clone()),
+            payload: Asked::new(setting.other_payload()?),
+            layout: Asked::new(setting.other_layout()?),
+            anew: Asked::new(setting.anew(setting.plan.nonce + 1)?),
+            tally: Tally {
+                points: harness.points.len() as u64,
+                ..Tally::default()
+            },
+            anews: 0,
+            cut_off_every,
+        })
+    }
+
+    fn tell(&mut self, between: Between, mut story: Story, schedule: &Schedule) -> ControlFlow<()> {
+        let plan = self.same.setting.plan.clone();
+        let target = story.machine.target(&self.same.setting);
+        let seen = Seen::on(&story.machine.disks[target]);
+        let breaches = match between {
+            Between::Payload => {
+                let landed = seen.landed(&plan);
+                story.asks(&self.payload.setting);
+                story.checks.other_payload();
+                let asked = if landed { &self.same } else { &self.payload };
+                self.lands(story, asked)
+            }
+            Between::Layout => {
+                story.asks(&self.layout.setting);
+                if seen.has_record_of(&plan) {
+                    let why = self.stops(&mut story, Some(Rule::OtherLayout), Invariant::SameEnd);
+                    story.asks(&self.same.setting);
+                    why.into_iter().chain(self.lands(story, &self.same)).collect()
+                } else {
+                    self.lands(story, &self.layout)
+                }
+            }
+            Between::Anew => return self.anew(story, &seen, schedule),
+            Between::Edit => {
+                if seen.tables.iter().filter(|table| **table == plan.table).count() < 2 || seen.landed(&plan)
+                {
+                    return ControlFlow::Continue(());
+                }
+                let mut edited = plan.table.clone();
+                edited.entries.pop();
+                put_table(&mut story, target, edited);
+                let why = self.stops(&mut story, Some(Rule::Edited), Invariant::UnknownStops);
+                put_table(&mut story, target, plan.table.clone());
+                why.into_iter().chain(self.lands(story, &self.same)).collect()
+            }
+            Between::Away => {
+                let disk = story.machine.disks.remove(target);
+                let why = self.stops(&mut story, None, Invariant::UnknownStops);
+                story.machine.disks.push(disk);
+                story.die(Death::Cut(Keep::None));
+                why.into_iter().chain(self.lands(story, &self.same)).collect()
+            }
+            Between::Second => match self.same.setting.second() {
+                Err(how) => vec![Breach {
+                    invariant: Invariant::Ends,
+                    how,
+                }],
+                Ok(second) => {
+                    let second = Rc::new(second);
+                    story.machine.disks.push(second.clone());
+                    let (mut breaches, disks) = self.lands_with(story, &self.same);
+                    if !disks.contains(&second) {
+                        breaches.push(Breach {
+                            invariant: Invariant::OthersUntouched,
+                            how: "the disk with the other install was changed".into(),
+                        });
+                    }
+                    breaches
+                }
+            },
+            Between::Copy => {
+                let mut copy = (*story.machine.disks[target]).clone();
+                copy.identity = DiskIdentity {
+                    serial: Some("COPY".into()),
+                    ..copy.identity
+                };
+                story.machine.disks.push(Rc::new(copy));
+                let why = if seen.carries(&plan) {
+                    self.stops(&mut story, Some(Rule::Clone), Invariant::UnknownStops)
+                } else {
+                    vec![]
+                };
+                story
+                    .machine
+                    .disks
+                    .retain(|disk| disk.identity.serial.as_deref() != Some("COPY"));
+                why.into_iter().chain(self.lands(story, &self.same)).collect()
+            }
+            Between::Clock => {
+                story.machine.clock_ms = 0;
+                let why = if seen.landed(&plan) {
+                    vec![]
+                } else {
+                    self.stops(&mut story, None, Invariant::UnknownStops)
+                };
+                why.into_iter().chain(self.lands(story, &self.same)).collect()
+            }
+            Between::Firmware => {
+                story.machine.nvram = false;
+                self.lands(story, &self.same)
+            }
+        };
+        self.judge(between, schedule, breaches)
+    }
+
+    /// A new install is asked for: it is made under new ids, and where it is cut off the next run goes on with whatever the
+    /// disk says.
+    fn anew(&mut self, mut story: Story, seen: &Seen, schedule: &Schedule) -> ControlFlow<()> {
+        let plan = &self.same.setting.plan;
+        // Where nothing of it is known there is nothing to count on from.
+        if !seen.carries(plan) {
+            return ControlFlow::Continue(());
+        }
+        story.asks(&self.anew.setting);
+        story.checks.begins_anew();
+        self.anews += 1;
+        if self.anews.is_multiple_of(self.cut_off_every) {
+            for Snapshot {
+                at, machine, checks, ..
+            } in story.clone().record(&Schedule::default())
+            {
+                let mut died = story.clone();
+                let run = died.runs;
+                died.runs += 1;
+                (died.machine, died.checks) = (machine, checks);
+                let death = Death::Cut(Keep::None);
+                died.die(death);
+                let target = died.machine.target(&self.same.setting);
+                let seen = Seen::on(&died.machine.disks[target]);
+                let asked = if seen.carries(&self.anew.setting.plan) {
+                    &self.anew
+                } else {
+                    &self.same
+                };
+                died.asks(&Rc::new(asked.setting.unasked()));
+                let mut schedule = schedule.clone();
+                let what = What::After(death);
+                schedule.0.push(Shot { run, at, what });
+                let breaches = self.lands(died, asked);
+                self.judge(Between::Anew, &schedule, breaches)?;
+            }
+        }
+        let breaches = self.lands(story, &self.anew);
+        self.judge(Between::Anew, schedule, breaches)
+    }
+
+    /// One run, which must stop, for this rule when there is one, and write nothing.
+    fn stops(&self, story: &mut Story, rule: Option<Rule>, invariant: Invariant) -> Vec<Breach> {
+        let writes = |story: &Story| -> u64 { story.machine.disks.iter().map(|disk| disk.writes()).sum() };
+        let before = writes(story);
+        let (run, world) = story.run(&Schedule::default());
+        story.settle(world, None);
+        let mut breaches = vec![];
+        match &run.end {
+            End::Said(Err(halt)) => {
+                if halt.rule != rule {
+                    let how = format!("it stops by {:?} and not by {rule:?}: {}", halt.rule, halt.fault);
+                    breaches.push(Breach { invariant, how });
+                }
+                let fault = halt.fault.clone();
+                story.mend(&fault);
+            }
+            other => {
+                let how = format!("it must stop by {rule:?}, and ends with {other:?}");
+                breaches.push(Breach { invariant, how });
+            }
+        }
+        if writes(story) != before {
+            breaches.push(Breach {
+                invariant: Invariant::UnknownStops,
+                how: format!("a run that stops by {rule:?} wrote"),
+            });
+        }
+        breaches
+    }
+
+    fn lands(&self, story: Story, asked: &Asked) -> Vec<Breach> {
+        self.lands_with(story, asked).0
+    }
+
+    fn lands_with(&self, mut story: Story, asked: &Asked) -> (Vec<Breach>, Vec<Rc<Disk>>) {
+        let bound = story.runs;
+        story.runs = bound.min(1);
+        let ending = story.finish(&Schedule::default());
+        // A start after the landing asks for nothing.
+        if ending == Ending::Landed {
+            story.request.asked_anew = false;
+        }
+        let disks = story.machine.disks.clone();
+        let told = self
+            .harness
+            .conclude_as(story, ending, &asked.setting, &asked.reference);
+        (told.breaches, disks)
+    }
+
+    fn judge(&mut self, between: Between, schedule: &Schedule, breaches: Vec<Breach>) -> ControlFlow<()> {
+        self.tally.stories += 1;
+        let breaches = self.harness.watched(breaches);
+        let wanted = breaches.iter().any(|b| self.harness.wants(b.invariant));
+        if !breaches.is_empty() {
+            self.tally.fails(Failure {
+                case: self.harness.setting().case,
+                schedule: schedule.clone(),
+                between: Some(between),
+                breaches,
+            });
+        }
+        if wanted {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+/// Whoever edits the table has a tool that writes both copies out.
+fn put_table(story: &mut Story, target: usize, table: GptTable) {
+    let table = Rc::new(table);
+    for key in [Key::Primary, Key::Backup] {
+        story
+            .machine
+            .disk_mut(target)
+            .put(key, Value::Table(table.clone()));
+    }
+    story.machine.read_table(target);
+}
