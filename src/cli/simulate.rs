@@ -234,6 +234,33 @@ fn writes(harness: &Harness, json: bool, out: &mut dyn Write) -> Result<Exit, Fa
 /// One story, line by line.
 fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let told = harness.tell(schedule, true);
+    let passed = |run: u32| {
+        usize::try_from(run)
+            .ok()
+            .and_then(|run| told.passed.get(run))
+            .copied()
+    };
+    if let Some(shot) = schedule
+        .0
+        .iter()
+        .find(|shot| passed(shot.run).is_none_or(|points| shot.at >= points))
+    {
+        let why = match passed(shot.run) {
+            Some(points) => format!("run {} passes {points} points, from {}.0 on", shot.run, shot.run),
+            None => format!(
+                "there is no run {}: the story is over after {}",
+                shot.run,
+                told.passed.len()
+            ),
+        };
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "schedule {schedule}: point {}.{} is never reached: {why}",
+                shot.run, shot.at
+            ),
+        ));
+    }
     let breaches: Vec<String> = told.breaches.iter().map(ToString::to_string).collect();
     let ending = match &told.ending {
         Ending::Landed => "landed".to_owned(),
@@ -456,7 +483,8 @@ fn as_json(
         .map(|((phase, sort), cell)| {
             json!({
                 "phase": phase, "fault": sort.name(), "stories": cell.stories, "went_on": cell.went_on,
-                "stopped": cell.stopped, "resumed": cell.resumed, "asked": cell.asked,
+                "stopped": cell.stopped,
+                "stopped_because": cell.stopped_because, "resumed": cell.resumed, "asked": cell.asked,
                 "resumed_at": cell.resumed_at, "failed": cell.failed,
             })
         })
@@ -494,6 +522,11 @@ mod tests {
     use clap::Parser;
 
     fn told(extra: &[&str]) -> (Exit, String) {
+        let (done, out) = done(extra);
+        (done.unwrap(), out)
+    }
+
+    fn done(extra: &[&str]) -> (Result<Exit, Failure>, String) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("install.ron");
         fs_err::write(&file, include_str!("../../docs/examples/plain.ron")).unwrap();
@@ -503,8 +536,8 @@ mod tests {
             panic!("another command")
         };
         let mut out = vec![];
-        let exit = command(&args, &mut out).unwrap();
-        (exit, String::from_utf8(out).unwrap())
+        let done = command(&args, &mut out);
+        (done, String::from_utf8(out).unwrap())
     }
 
     #[test]
@@ -519,6 +552,38 @@ mod tests {
             exit == Exit::Ok && text.contains("0.30:after:cut=none: landed, after 2 runs"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_point_that_no_run_reaches_is_an_error_that_names_it() {
+        for (schedule, named) in [
+            ("0.9999:lie", "point 0.9999"),
+            ("0.3:after:kill,7.1:lie", "no run 7"),
+        ] {
+            let failure = done(&["--schedule", schedule]).0.unwrap_err();
+            assert!(
+                failure.exit == Exit::Usage && failure.text.contains(named),
+                "{}",
+                failure.text
+            );
+        }
+    }
+
+    #[test]
+    fn what_people_do_after_a_death_is_told_by_name() {
+        let (exit, text) = told(&["--schedule", "0.60:after:cut=none", "--between", "copy"]);
+        assert!(
+            exit == Exit::Ok && text.contains("then copy: 1 stories, 0 failures"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_checkpoint_alone_says_how_many_states_were_read() {
+        let (exit, text) = told(&["--saves", "3000", "--json"]);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((exit, &value["failed"]), (Exit::Ok, &json!(0)));
+        assert!(value["states"].as_u64() >= Some(3_000), "{text}");
     }
 
     #[test]

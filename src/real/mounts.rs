@@ -44,7 +44,7 @@ pub enum Attach {
 pub struct Attached {
     /// Something was attached and not every device was flushed since.
     unflushed: bool,
-    /// The target's mount is this run's, or what a killed run had left in its caches was written out.
+    /// Nothing of the target that can be seen is in caches only: nobody attached it for writing since it was written out.
     root_written_out: bool,
 }
 
@@ -235,11 +235,12 @@ impl Real {
         match at(&table()?, target, device_number(&device)?) {
             At::Ours { read_only: now } if !now || read_only => {
                 self.attached.unflushed = true;
-                // What a killed run left in caches would be seen, judged and claimed, and lost in the next power cut.
+                // What a killed run, or an order that failed before its end, left in caches would be seen, judged and claimed,
+                // and lost in the next power cut.
                 if !self.attached.root_written_out {
                     sync_filesystem(target)?;
-                    self.attached.root_written_out = true;
                 }
+                self.attached.root_written_out = read_only;
                 return Ok(());
             }
             // Left by a look that was killed.
@@ -258,7 +259,7 @@ impl Real {
         make_dir(target)?;
         // Also when it is for reading: after an unclean stop the kernel replays the journal first.
         self.attached.unflushed = true;
-        self.attached.root_written_out = true;
+        self.attached.root_written_out = read_only;
         let flags = if read_only {
             MountFlags::RDONLY
                 .union(MountFlags::NODEV)

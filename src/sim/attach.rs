@@ -65,7 +65,7 @@ impl SimWorld {
         self.own_names()?;
         self.attach_container().await?;
         if self.machine.root_mounted && !self.written_out && !self.has(Bug::TakeOverUnsynced) {
-            // Left by a killed run: what is in its caches must be durable before it is believed.
+            // Left by a killed run, or by an order: what is in caches must be durable before it is believed.
             self.act("sync what was left", Act::Sync(Fs::Root)).await?;
         }
         self.written_out = true;

@@ -377,10 +377,18 @@ impl<'h> Teller<'h> {
                     &self.same
                 };
                 died.asks(&Rc::new(asked.setting.unasked()));
+                let mut asked = Asked {
+                    setting: asked.setting.clone(),
+                    reference: asked.reference.clone(),
+                };
+                // Declared: where no more than the backup copy of a landed disk's table was wiped, the disk is still landed.
+                if seen.landed(&asked.setting.plan) && seen.tables.len() == 1 {
+                    asked.reference.remove(&Key::Backup);
+                }
                 let mut schedule = schedule.clone();
                 let what = What::After(death);
                 schedule.0.push(Shot { run, at, what });
-                let breaches = self.lands(died, asked);
+                let breaches = self.lands(died, &asked);
                 self.judge(Between::Anew, &schedule, breaches)?;
             }
         }

@@ -104,7 +104,7 @@ impl<'h> Explorer<'h> {
         self.each_death(
             &story,
             &Schedule::default(),
-            &mut |this, story, schedule, phase| this.follow(story, schedule, phase, false),
+            &mut |this, story, schedule, phase| this.follow(story, schedule, phase, None),
         )
     }
 
@@ -158,7 +158,7 @@ impl<'h> Explorer<'h> {
     fn in_the_next_run(&mut self, story: &Story, schedule: &Schedule, sorts: &[Sort]) -> ControlFlow<()> {
         self.tally.firsts += 1;
         self.each_death(story, schedule, &mut |this, story, schedule, phase| {
-            this.follow(story, schedule, phase, false)
+            this.follow(story, schedule, phase, None)
         })?;
         let (run, moments) = self.recorded(story, schedule);
         for moment in moments {
@@ -178,7 +178,7 @@ impl<'h> Explorer<'h> {
         let first = Schedule(vec![shot]);
         let story = self.harness.story();
         self.each_death(&story, &first, &mut |this, story, schedule, phase| {
-            this.follow(story, schedule, phase, false)
+            this.follow(story, schedule, phase, None)
         })?;
         let (run, moments) = self.recorded(&story, &first);
         let stopped = !matches!(run.end, End::Said(Ok(_)));
@@ -263,9 +263,9 @@ impl<'h> Explorer<'h> {
             End::Said(Ok(_)) => self.arrived(story, schedule, phase),
             End::Said(Err(halt)) => {
                 story.mend(&halt.fault);
-                self.follow(story, schedule, phase, true)
+                self.follow(story, schedule, phase, Some(halt.fault.class))
             }
-            End::Died(_) => self.follow(story, schedule, phase, true),
+            End::Died(_) => self.follow(story, schedule, phase, None),
         }
     }
 
@@ -343,13 +343,20 @@ impl<'h> Explorer<'h> {
     }
 
     /// Goes on from a death, or a stop.
-    fn follow(&mut self, story: Story, schedule: Schedule, phase: Phase, stopped: bool) -> ControlFlow<()> {
+    fn follow(
+        &mut self,
+        story: Story,
+        schedule: Schedule,
+        phase: Phase,
+        stopped: Option<FaultClass>,
+    ) -> ControlFlow<()> {
         self.tally.stories += 1;
         let tail = self.tail(story);
         if let Some(sort) = schedule.0.last().and_then(|shot| Sort::of(shot.what)) {
             let cell = self.tally.cells.entry((phase, sort)).or_default();
             cell.stories += 1;
-            cell.stopped += u64::from(stopped);
+            cell.stopped += u64::from(stopped.is_some());
+            cell.stopped_because.extend(stopped);
             cell.resumed += u64::from(tail.landed);
             cell.asked += u64::from(tail.asked);
             cell.resumed_at.extend(tail.begins_at);

@@ -155,7 +155,10 @@ impl Harness {
                 story.checks.breach(Invariant::Ends, how);
             }
         }
+        let mut passed = story.passed;
+        passed.truncate(usize::try_from(story.runs).unwrap_or(usize::MAX));
         Told {
+            passed,
             ending,
             breaches: self.watched(story.checks.breaches),
             runs: story.runs,

@@ -483,10 +483,7 @@ mod tests {
 
     #[test]
     fn whatever_a_cut_leaves_an_acknowledged_record_is_believed() {
-        let began = std::time::Instant::now();
         let tally = enumerate(&setting(), 1, 100_000, None, &|_| true).unwrap();
-        let rate = tally.states as f64 / began.elapsed().as_secs_f64();
-        println!("{tally}; {rate:.0} a second");
         assert_eq!(tally.breaches, vec![]);
         assert!(tally.states >= 100_000 && tally.newer > 0 && tally.newer < tally.states / 2);
         assert!(tally.restarts > 0, "{tally}");
@@ -497,7 +494,6 @@ mod tests {
     fn every_wrong_way_of_saving_is_noticed() {
         for flaw in Flaw::ALL {
             let tally = enumerate(&setting(), 1, 1_000_000, Some(flaw), &|_| true).unwrap();
-            println!("{flaw:?}: {tally}; {:?}", tally.breaches.first());
             assert!(
                 tally
                     .breaches

@@ -47,7 +47,10 @@ impl<S: Script> Perform<S> for SimWorld {
         self.checks
             .borrow_mut()
             .order_begins(&self.setting, disk, S::PHASE);
-        match step.carry(self, &order).await {
+        let carried = step.carry(self, &order).await;
+        // Whatever came of it, part of it may be in caches only.
+        self.written_out = false;
+        match carried {
             // How it ended is not known, and it is tried again without a look.
             Err(fault) if self.has(Bug::RetryBlind) && fault.class == FaultClass::Transient => {
                 step.carry(self, &order).await?;

@@ -46,6 +46,8 @@ pub struct Story {
     pub bug: Option<Bug>,
     /// Digest of the trace.
     pub trace: u64,
+    /// How many points each run passed.
+    pub passed: Vec<u32>,
     /// The trace, when it is kept.
     pub lines: Option<Vec<String>>,
     recording: bool,
@@ -73,6 +75,7 @@ impl Story {
             runs: 0,
             bug,
             trace: 0,
+            passed: vec![],
             lines: None,
             recording: false,
             watching: false,
@@ -122,6 +125,7 @@ impl Story {
         };
         self.runs += 1;
         let points = world.points.clone();
+        self.passed.push(u32::try_from(points.len()).unwrap_or(u32::MAX));
         (Run { end, points }, world)
     }
 
@@ -227,6 +231,8 @@ pub struct Told {
     pub lines: Vec<String>,
     /// What was destroyed on the target.
     pub destroyed: Vec<Key>,
+    /// How many points each run passed, the start after the landing left out.
+    pub passed: Vec<u32>,
 }
 
 #[cfg(test)]

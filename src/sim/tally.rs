@@ -166,6 +166,8 @@ pub struct Cell {
     pub went_on: u64,
     /// The run stopped with a reason.
     pub stopped: u64,
+    /// Of which class the reason was.
+    pub stopped_because: BTreeSet<FaultClass>,
     /// Another run brought it to the end.
     pub resumed: u64,
     /// That run asked for consent.
@@ -182,11 +184,13 @@ impl Cell {
             stories,
             went_on,
             stopped,
+            stopped_because,
             resumed,
             asked,
             resumed_at,
             failed,
         } = other;
+        self.stopped_because.extend(stopped_because);
         self.stories += stories;
         self.went_on += went_on;
         self.stopped += stopped;
@@ -325,6 +329,40 @@ impl fmt::Display for Matrix<'_> {
         f.write_str(
             "g: the run goes on by itself   s: it stops and says why   r: the next run ends it\n\
              a: that run asks for consent where it has to erase again   !: something is broken\n",
-        )
+        )?;
+        writeln!(
+            f,
+            "\n{:12}the next run has work from         stops because",
+            "phase"
+        )?;
+        for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed) {
+            let cells = || self.0.cells.iter().filter(move |((of, _), _)| *of == phase);
+            let from: BTreeSet<Phase> = cells()
+                .flat_map(|(_, cell)| cell.resumed_at.iter().copied())
+                .collect();
+            let why: BTreeSet<FaultClass> = cells()
+                .flat_map(|(_, cell)| cell.stopped_because.iter().copied())
+                .collect();
+            let from = match (from.first(), from.last()) {
+                (Some(first), Some(last)) if first == last => first.to_string(),
+                (Some(first), Some(last)) => format!("{first} to {last}"),
+                (_, _) => "·".to_owned(),
+            };
+            let why: Vec<&str> = why.into_iter().map(short_class).collect();
+            writeln!(f, "{:12}{from:34} {}", phase.to_string(), why.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// A class where there is little room.
+fn short_class(class: FaultClass) -> &'static str {
+    match class {
+        FaultClass::Transient => "trans",
+        FaultClass::NeedsChange => "needs",
+        FaultClass::Permanent => "perm",
+        FaultClass::Hardware => "hardw",
+        FaultClass::Unsafe => "unsafe",
+        FaultClass::Interrupted => "stop",
     }
 }
