@@ -10,6 +10,7 @@ pub mod log;
 pub mod plan;
 pub mod progress;
 pub mod reference;
+mod saves;
 pub mod service;
 pub mod simulate;
 pub mod status;

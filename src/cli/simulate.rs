@@ -9,11 +9,10 @@ use crate::config::{Config, Overrides};
 use crate::exit::Exit;
 use crate::sim;
 use crate::sim::between::Between;
-use crate::sim::case::{Before, Case, Consenter, Setting, Subject};
+use crate::sim::case::{Before, Case, Consenter, Subject};
 use crate::sim::explore::Explorer;
 use crate::sim::faults::Schedule;
 use crate::sim::harness::Harness;
-use crate::sim::saves::{self, Saved};
 use crate::sim::story::Ending;
 use crate::sim::tally::{Matrix, Sort, Tally};
 use camino::Utf8PathBuf;
@@ -57,7 +56,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    fn goes_on(&self) -> bool {
+    /// Whether another story is to be begun.
+    pub fn goes_on(&self) -> bool {
         !self.stop.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() < until)
     }
 }
@@ -93,7 +93,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     };
     watch_for_interrupt(shared.stop.clone())?;
     if let Some(states) = args.saves {
-        return checkpoint(&subject, case, states, args, &shared, out);
+        return super::saves::checkpoint(&subject, case, states, args, &shared, out);
     }
     let tally = enumerate(&subject, case, args, &shared)?;
     let interrupted = shared.stop.load(Ordering::Relaxed);
@@ -139,78 +139,8 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     Ok(ended(tally.failed, interrupted))
 }
 
-/// The checkpoint alone.
-fn checkpoint(
-    subject: &Subject,
-    case: Case,
-    states: u64,
-    args: &SimulateArgs,
-    shared: &Shared,
-    out: &mut dyn Write,
-) -> Result<Exit, Failure> {
-    let began = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let (total, broken) = (Mutex::new(Saved::default()), Mutex::new(None));
-    let done = AtomicBool::new(false);
-    let one = |thread: u64| -> Result<Saved, String> {
-        let setting = Setting::of(case, subject.clone())?;
-        let seed = args.seed.unwrap_or(0).wrapping_mul(threads).wrapping_add(thread);
-        let told = AtomicU64::new(0);
-        saves::enumerate(&setting, seed, states.div_ceil(threads), None, &|states| {
-            shared
-                .told
-                .fetch_add(states - told.swap(states, Ordering::Relaxed), Ordering::Relaxed);
-            shared.goes_on()
-        })
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|thread| {
-                let (one, total, broken) = (&one, &total, &broken);
-                scope.spawn(move || match one(thread) {
-                    Ok(saved) => lock(total).add(saved),
-                    Err(why) => *lock(broken) = Some(why),
-                })
-            })
-            .collect();
-        scope.spawn(|| progress(shared, &done));
-        for worker in workers {
-            if worker.join().is_err() {
-                *lock(&broken) = Some("a thread of the simulation ended with a defect".to_owned());
-            }
-        }
-        done.store(true, Ordering::Relaxed);
-    });
-    if let Some(why) = broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(Failure::new(Exit::Internal, why));
-    }
-    let saved = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let interrupted = shared.stop.load(Ordering::Relaxed);
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = saved.states as f64 / seconds.max(0.001) / threads as f64;
-    if args.json {
-        let breaches: Vec<String> = saved.breaches.iter().map(ToString::to_string).collect();
-        let value = json!({
-            "version": env!("CARGO_PKG_VERSION"), "seed": args.seed.unwrap_or(0), "interrupted": interrupted,
-            "states": saved.states, "saves": saved.saves, "restarts": saved.restarts, "newer": saved.newer,
-            "failed": saved.failed, "breaches": breaches, "seconds": seconds, "states_per_second_and_thread": rate,
-        });
-        writeln!(out, "{value}")?;
-    } else {
-        for breach in &saved.breaches {
-            writeln!(out, "broken: {breach}")?;
-        }
-        let so_far = if interrupted { "interrupted; so far: " } else { "" };
-        writeln!(
-            out,
-            "{so_far}{saved} in {seconds:.1} s ({rate:.0} states/s on each of {threads} threads)"
-        )?;
-    }
-    Ok(ended(saved.failed, interrupted))
-}
-
 /// How a simulation ends.
-fn ended(failed: u64, interrupted: bool) -> Exit {
+pub(super) fn ended(failed: u64, interrupted: bool) -> Exit {
     match (failed, interrupted) {
         (0, true) => Exit::Interrupted,
         (0, false) => Exit::Ok,
@@ -368,7 +298,7 @@ fn enumerate(subject: &Subject, case: Case, args: &SimulateArgs, shared: &Shared
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -433,7 +363,7 @@ fn carry_out(
     Ok(explorer.tally)
 }
 
-fn progress(shared: &Shared, done: &AtomicBool) {
+pub(super) fn progress(shared: &Shared, done: &AtomicBool) {
     let mut waited_ms = 0;
     let step_ms = 50;
     while !done.load(Ordering::Relaxed) {
