@@ -121,7 +121,7 @@ mod tests {
         let Verdict::Todo(order) = action.judge(&facts) else {
             panic!()
         };
-        assert_eq!(order.paths.len(), 1);
+        assert_eq!(order.paths, [facts.placed[0].path.clone()]);
         assert!(matches!(
             action.judge(&SecretsFacts { placed: vec![] }),
             Verdict::Done(_)

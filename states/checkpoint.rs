@@ -119,20 +119,22 @@ impl Record {
     /// The slot's bytes.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         // A long fault text gives way first.
-        for fault_bytes_max in [600, 200, 60, 0] {
-            let record = Record {
-                last_fault: self
-                    .last_fault
-                    .as_ref()
-                    .map(|fault| fault.abridged(fault_bytes_max)),
-                ..self.clone()
-            };
-            match record.encode_as_is() {
-                Err(EncodeError::TooLong(_)) if fault_bytes_max > 0 && self.last_fault.is_some() => {}
+        for fault_bytes_max in [600, 200, 60] {
+            match self.abridged(fault_bytes_max).encode_as_is() {
+                Err(EncodeError::TooLong(_)) => {}
                 done => return done,
             }
         }
-        self.encode_as_is()
+        self.abridged(0).encode_as_is()
+    }
+
+    /// The record with the fault's texts cut.
+    fn abridged(&self, fault_bytes_max: usize) -> Record {
+        let cut = |fault: &Fault| fault.abridged(fault_bytes_max);
+        Record {
+            last_fault: self.last_fault.as_ref().map(cut),
+            ..self.clone()
+        }
     }
 
     fn encode_as_is(&self) -> Result<Vec<u8>, EncodeError> {
@@ -474,6 +476,33 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_body_that_fills_the_slot_comes_back_and_one_byte_more_does_not_fit() {
+        let room = SLOT_BYTES - seal(1, 7, b"").unwrap().iter().position(|&b| b == b'\n').unwrap() - 1;
+        let slot = seal(1, 7, &vec![b'x'; room]).unwrap();
+        assert_eq!(slot.len(), SLOT_BYTES);
+        let body = open(&slot).unwrap();
+        assert_eq!((body.sequence, body.text), (7, &*vec![b'x'; room]));
+        assert_eq!(
+            seal(1, 7, &vec![b'x'; room + 1]),
+            Err(EncodeError::TooLong(SLOT_BYTES + 1))
+        );
+        let short = seal(1, 7, b"(x)").unwrap();
+        assert_eq!(
+            open(&short).unwrap().text,
+            b"(x)",
+            "neither the header's end nor the padding is in it"
+        );
+    }
+
+    #[test]
+    fn a_record_says_whose_it_is_and_how_far() {
+        assert_eq!(
+            record(7).to_string(),
+            "Realised of web on serial LF0001 (record 7)"
+        );
+    }
+
+    #[test]
     fn empty_slots_are_empty() {
         assert_eq!(
             choose([None, None]),
@@ -569,7 +598,26 @@ pub(crate) mod tests {
         let mut long = record(1);
         long.last_fault = Some(Fault::transient("w".repeat(9_000), "é".repeat(9_000)));
         let back = Record::decode(&long.encode().unwrap()).unwrap();
-        assert!(back.last_fault.unwrap().why.len() < 1_000);
+        let fault = back.last_fault.clone().unwrap();
+        assert!(fault.why.len() < 1_000);
+        assert!(fault.why.len() > 500, "no more is cut than has to be");
+        assert_eq!((fault.class, back.sequence), (long.last_fault.unwrap().class, 1));
+        // Nothing else may be cut: then there is no room, and the least that it would have taken is told.
+        let bare = Record {
+            last_fault: None,
+            boot: "b".repeat(4_000),
+            ..record(1)
+        };
+        let faulty = Record {
+            last_fault: Some(Fault::transient("w".repeat(900), "y".repeat(900))),
+            ..bare.clone()
+        };
+        let [Err(EncodeError::TooLong(least)), Err(EncodeError::TooLong(more))] =
+            [bare, faulty].map(|r| r.encode())
+        else {
+            panic!("neither fits")
+        };
+        assert!(least > SLOT_BYTES && more < least + 300, "{least} {more}");
     }
 
     proptest! {

@@ -207,5 +207,14 @@ mod tests {
             prebuilt.judge(&facts(true, Contents::Verified)),
             Verdict::Refuse(_)
         ));
+        let system = facts(true, Contents::Verified).system.unwrap();
+        let planned = RealiseSystem {
+            source: SystemSource::Prebuilt(system.clone()),
+            ..action(false)
+        };
+        let Verdict::Done(proof) = planned.judge(&facts(true, Contents::Verified)) else {
+            panic!("the planned one")
+        };
+        assert_eq!(proof.system, system);
     }
 }

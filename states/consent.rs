@@ -86,3 +86,56 @@ impl Consent {
         &self.by
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::disk;
+
+    fn erasure() -> Erasure {
+        Erasure {
+            disk: disk(),
+            extent: "partition 2 (root-web)".into(),
+            contents: vec!["ext4 photos".into(), "swap".into()],
+            finished_work: false,
+        }
+    }
+
+    #[test]
+    fn an_erasure_shows_what_would_be_lost() {
+        assert_eq!(
+            erasure().to_string(),
+            "partition 2 (root-web) of the disk with serial LF0001, 8589934592 bytes\n  ext4 photos\n  swap"
+        );
+    }
+
+    #[test]
+    fn a_consent_covers_its_erasure_and_no_other() {
+        let consent = Consent::to(&erasure(), ConsentBy::Person).unwrap();
+        assert_eq!(consent.by(), &ConsentBy::Person);
+        assert!(consent.covers(&erasure()));
+        let mut others = vec![erasure(); 4];
+        others[0].disk.serial = Some("LF0002".into());
+        others[1].extent = "the whole disk".into();
+        others[2].contents.push("xfs".into());
+        others[3].finished_work = true;
+        for other in others {
+            assert!(!consent.covers(&other), "{other}");
+        }
+    }
+
+    #[test]
+    fn consent_in_advance_reaches_what_is_not_finished() {
+        let in_advance = || ConsentBy::InAdvance {
+            disk_name: "LF0001".into(),
+            reinstall: false,
+        };
+        let finished = Erasure {
+            finished_work: true,
+            ..erasure()
+        };
+        let consent = Consent::to(&erasure(), in_advance()).unwrap();
+        assert_eq!(consent.by(), &in_advance());
+        assert_eq!(Consent::to(&finished, in_advance()), None);
+    }
+}

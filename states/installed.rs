@@ -230,6 +230,26 @@ mod tests {
     }
 
     #[test]
+    fn flaws_are_told_as_they_are_and_stop_the_run_in_the_end() {
+        let facts = BootFacts {
+            kernel: BootFile::Missing("EFI/nixos/k.efi".into()),
+            initrd: BootFile::Different("EFI/nixos/i.efi ends early".into()),
+            ..right()
+        };
+        let flaws = facts.flaws();
+        assert_eq!(
+            flaws,
+            ["EFI/nixos/k.efi is missing", "EFI/nixos/i.efi ends early"]
+        );
+        let fault = still_flawed(&flaws);
+        assert_eq!(fault.class, crate::fault::FaultClass::Permanent);
+        assert_eq!(
+            fault.why,
+            "EFI/nixos/k.efi is missing; EFI/nixos/i.efi ends early"
+        );
+    }
+
+    #[test]
     fn firmware_that_keeps_no_entries_falls_back_to_the_removable_path() {
         let facts = BootFacts {
             nvram: Nvram::Unwritable("read-only".into()),

@@ -350,3 +350,7 @@ impl State {
         self.claim().phase()
     }
 }
+
+#[cfg(test)]
+#[path = "voyage_tests.rs"]
+mod tests;

@@ -410,6 +410,70 @@ mod tests {
     }
 
     #[test]
+    fn the_shortest_and_the_longest_are_allowed() {
+        assert!("A".parse::<PartitionLabel>().is_ok() && "a.b_c-9".parse::<PartitionLabel>().is_ok());
+        for other in ["a/b", "a:b", "é", "a\n"] {
+            assert!(other.parse::<PartitionLabel>().is_err(), "{other:?}");
+        }
+        let path = |bytes: usize| format!("/mnt/{}", "p".repeat(bytes - 5));
+        assert!(path(1_024).parse::<ClonePath>().is_ok());
+        assert!(path(1_025).parse::<ClonePath>().is_err());
+        assert!("/mnt/a b".parse::<ClonePath>().is_err() && "/mnt/a\u{7f}".parse::<ClonePath>().is_err());
+        assert!("/mnt/..a/.b".parse::<ClonePath>().is_ok(), "dots are no climbing");
+        assert!("/mnt/a/..".parse::<ClonePath>().is_err() && "/mnt/a/.".parse::<ClonePath>().is_err());
+    }
+
+    #[test]
+    fn sizes_are_shown_in_their_largest_unit() {
+        for text in ["1M", "512M", "8G", "1025M", "3T", "1P"] {
+            assert_eq!(text.parse::<Size>().map(|s| s.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!("1T".parse::<Size>().map(Size::bytes), Ok(1 << 40));
+        assert_eq!("1p".parse::<Size>().map(Size::bytes), Ok(1 << 50));
+        assert_eq!(Size::MIB.bytes(), 1_048_576);
+        assert_eq!(
+            Size::from_bytes(3 << 20).map(|s| s.to_string()),
+            Ok("3M".to_owned())
+        );
+        assert!(Size::from_bytes(0).is_err() && Size::from_bytes((1 << 20) + 512).is_err());
+        // Rust's own parser takes a sign; the rule does not.
+        let refused = "+8G".parse::<Size>().unwrap_err();
+        assert_eq!(
+            refused.to_string().split(':').next(),
+            Some("size \"+8G\" is not allowed")
+        );
+    }
+
+    #[test]
+    fn a_digest_is_the_published_one_in_64_lower_case_digits() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Digest::of(b"abc").as_str(), abc);
+        assert_eq!(Digest::of(b"abc").to_string(), abc);
+        assert_eq!(abc.parse::<Digest>(), Ok(Digest::of(b"abc")));
+        for bad in [
+            &abc[1..],
+            &format!("{abc}0"),
+            &abc.to_uppercase(),
+            &abc.replace('f', "g"),
+            "",
+        ] {
+            let refused = bad.parse::<Digest>().unwrap_err();
+            assert_eq!(refused.what, "digest", "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_back() {
+        let size: Size = "8G".parse().unwrap();
+        assert_eq!(ron::to_string(&size), Ok("\"8G\"".to_owned()));
+        assert_eq!(ron::from_str(&ron::to_string(&size).unwrap()), Ok(size));
+        assert!(ron::from_str::<Size>("\"8\"").is_err());
+        let digest = Digest::of(b"");
+        assert_eq!(ron::from_str(&ron::to_string(&digest).unwrap()), Ok(digest));
+        assert!(ron::from_str::<Digest>("\"12\"").is_err());
+    }
+
+    #[test]
     fn serde_goes_through_the_rule() {
         assert!(ron::from_str::<EspLabel>("\"lower\"").is_err());
         assert_eq!(

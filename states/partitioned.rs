@@ -239,7 +239,13 @@ mod tests {
             probe: Probe::Ambivalent("ext4, vfat".into()),
             ..blank
         };
-        assert!(matches!(action.judge(&torn), Verdict::Refuse(_)));
+        let Verdict::Refuse(fault) = action.judge(&torn) else {
+            panic!()
+        };
+        assert_eq!(
+            fault.to_string(),
+            "partition 1 (ESP-WEB): it holds something that this install did not make: ambivalent (ext4, vfat)"
+        );
     }
 
     #[test]
@@ -270,5 +276,14 @@ mod tests {
             action.judge(&blank),
             Verdict::Todo(AnchorOrder::Format { .. })
         ));
+        let other = Erasure {
+            extent: "partition 2 (root-web)".into(),
+            ..erasure
+        };
+        action.consent = Consent::to(&other, ConsentBy::Person);
+        assert!(
+            matches!(action.judge(&blank), Verdict::NeedsConsent(_)),
+            "it was for something else"
+        );
     }
 }

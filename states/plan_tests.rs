@@ -175,6 +175,204 @@ fn a_disk_too_small_is_refused_with_figures() {
     );
 }
 
+fn on(disk: &DiskIdentity, layout: &Layout) -> Result<Plan, PlanError> {
+    Plan::derive(&"web".parse().unwrap(), layout, &payload(), disk, 0)
+}
+
+#[test]
+fn the_smallest_disk_is_exactly_as_large_as_what_goes_on_it() {
+    // One mebibyte in front and one behind, the ESP of 1 GiB, swap of 512 MiB, and the smallest root of 512 MiB.
+    let least = (2 + 1_024 + 512 + 512) << 20;
+    let sized = |size_bytes| DiskIdentity { size_bytes, ..disk() };
+    let plan = on(&sized(least), &layout(false, true)).unwrap();
+    let bytes = |role| plan.partition(role).unwrap().sectors() * 512;
+    assert_eq!(
+        [bytes(Role::Esp), bytes(Role::Root), bytes(Role::Swap)],
+        [1 << 30, 512 << 20, 512 << 20]
+    );
+    assert_eq!(
+        on(&sized(least - 512), &layout(false, true)),
+        Err(PlanError::TooSmall {
+            disk: "serial LF0001".into(),
+            needed: least,
+            found: least - 512,
+        })
+    );
+}
+
+#[test]
+fn the_smallest_esp_is_the_smallest_fat32() {
+    let with = |size: &str| Layout {
+        esp_size: size.parse().unwrap(),
+        ..layout(false, false)
+    };
+    assert!(on(&disk(), &with("260M")).is_ok());
+    assert_eq!(
+        on(&disk(), &with("259M")),
+        Err(PlanError::EspTooSmall {
+            needed: 260 << 20,
+            found: 259 << 20,
+        })
+    );
+}
+
+#[test]
+fn only_known_sectors_are_planned_for() {
+    for sector_bytes in [512, 4_096] {
+        let plan = on(
+            &DiskIdentity {
+                sector_bytes,
+                ..disk()
+            },
+            &layout(true, true),
+        )
+        .unwrap();
+        let at: Vec<u64> = plan
+            .table
+            .entries
+            .iter()
+            .map(|e| e.first_lba * u64::from(sector_bytes) >> 20)
+            .collect();
+        assert_eq!(at, [1, 1_025, 7_679], "the same places at either size");
+    }
+    for sector_bytes in [0, 520, 1_024, 8_192] {
+        let made = on(
+            &DiskIdentity {
+                sector_bytes,
+                ..disk()
+            },
+            &layout(true, true),
+        );
+        assert_eq!(made, Err(PlanError::SectorSize(sector_bytes)));
+    }
+}
+
+#[test]
+fn a_disk_is_named_by_the_strongest_that_it_has() {
+    let mut disk = DiskIdentity {
+        wwn: Some("0x5000".into()),
+        path: Some("pci-0000".into()),
+        ..disk()
+    };
+    assert_eq!(disk.to_string(), "wwn 0x5000, 8589934592 bytes");
+    for (name, nameable) in [
+        ("wwn 0x5000", true),
+        ("serial LF0001", true),
+        ("path pci-0000", true),
+        ("no identity", false),
+    ] {
+        assert_eq!((disk.name().as_str(), disk.is_nameable()), (name, nameable));
+        if disk.wwn.take().is_none() && disk.serial.take().is_none() {
+            disk.path = None;
+        }
+    }
+}
+
+#[test]
+fn the_machine_decides_type_and_names() {
+    let arm = Layout {
+        machine: Machine::Aarch64,
+        ..layout(false, false)
+    };
+    let types = |layout: &Layout| {
+        on(&disk(), layout)
+            .unwrap()
+            .partition(Role::Root)
+            .unwrap()
+            .type_guid
+    };
+    assert_eq!(types(&layout(false, false)), TYPE_ROOT_X86_64);
+    assert_eq!(types(&arm), TYPE_ROOT_ARM64);
+    assert_eq!(types(&layout(true, false)), TYPE_LUKS);
+    assert_ne!(arm.digest(), layout(false, false).digest());
+    let names = |machine: Machine| (machine.fallback_loader(), machine.systemd_boot());
+    assert_eq!(names(Machine::X86_64), ("BOOTX64.EFI", "systemd-bootx64.efi"));
+    assert_eq!(names(Machine::Aarch64), ("BOOTAA64.EFI", "systemd-bootaa64.efi"));
+}
+
+#[test]
+fn whatever_decides_what_is_installed_is_in_the_payload_s_digest() {
+    let repository = |change: &dyn Fn(&mut Repository)| {
+        let mut payload = payload();
+        change(&mut payload.repository);
+        payload.digest()
+    };
+    let bundle = |origin: Option<&str>| RepositorySource::Bundle {
+        file: "/iso/b".into(),
+        origin: origin.map(|o| o.parse().unwrap()),
+    };
+    let branch = |name: &str| Reference::Branch(name.parse().unwrap());
+    let mut digests = vec![
+        payload().digest(),
+        repository(&|r| r.source = bundle(None)),
+        repository(&|r| r.source = bundle(Some("https://forge.example/o/r"))),
+        repository(&|r| r.reference = branch("main")),
+        repository(&|r| r.reference = branch("next")),
+        repository(&|r| r.reference = Reference::Revision("a".repeat(40).parse().unwrap())),
+        repository(&|r| r.clone_path = "/mnt/other".parse().unwrap()),
+    ];
+    let count = digests.len();
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len(), count);
+}
+
+#[test]
+fn an_edited_table_is_told_line_by_line() {
+    let planned = plan(false, true).table;
+    assert_eq!(planned.differences(&planned), Vec::<String>::new());
+    let mut found = planned.clone();
+    found.disk_guid = Uuid::from_u128(1);
+    found.sector_bytes = 4_096;
+    found.entries[0].type_guid = TYPE_SWAP;
+    found.entries[1].last_lba -= 1;
+    found.entries[2].number = 4;
+    let lines: String = planned
+        .differences(&found)
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect();
+    expect_test::expect![[r#"
+        disk GUID: planned e6b39a4c-e592-5f44-bd89-752e0eebd463, found 00000000-0000-0000-0000-000000000001
+        sector size: planned 512, found 4096
+        partition 1: planned ESP-WEB 51f5034f-a345-58cb-95ae-b3e9969056fb sectors 2048–2099199, found ESP-WEB 51f5034f-a345-58cb-95ae-b3e9969056fb sectors 2048–2099199 of another type
+        partition 2: planned root-web 91331dcb-7c05-5f90-8e90-2a9a06f3de1a sectors 2099200–15726591, found root-web 91331dcb-7c05-5f90-8e90-2a9a06f3de1a sectors 2099200–15726590
+        partition 3 (swap-web) is missing
+        partition 4 (swap-web) is not in the plan
+    "#]].assert_eq(&lines);
+}
+
+#[test]
+fn a_fat_s_serial_number_is_the_id_s_first_four_bytes() {
+    let id = Uuid::from_u128(0x0432_278f_a94c_5571_8cd3_7dc0_8cbe_7613);
+    assert_eq!(Volume::fat_serial(&id), 0x0432_278F);
+    assert_eq!(Volume::fat_serial_text(&id), "0432-278F");
+}
+
+#[test]
+fn a_table_s_number_is_found_up_to_the_last_one_asked_for() {
+    let (host, l, d) = ("web".parse().unwrap(), layout(true, true), disk());
+    let guid = |nonce| InstallId::derive(&host, &l, &d, nonce).disk_guid();
+    let found = |guid: &Uuid| InstallId::nonce_of(&host, &l, &d, guid, 3);
+    for nonce in 0..=3 {
+        assert_eq!(found(&guid(nonce)), Some(nonce));
+    }
+    assert_eq!(found(&guid(4)), None);
+    assert_eq!(found(&Uuid::from_u128(1)), None);
+}
+
+#[test]
+fn every_role_has_its_partition() {
+    let plan = plan(false, true);
+    let name = |role| plan.partition(role).map(|entry| entry.name.as_str());
+    assert_eq!(
+        [name(Role::Esp), name(Role::Root), name(Role::Swap)],
+        [Some("ESP-WEB"), Some("root-web"), Some("swap-web")]
+    );
+    assert_eq!(self::plan(false, false).partition(Role::Swap), None);
+    assert_eq!(plan.install.to_string(), plan.install.uuid().to_string());
+}
+
 proptest! {
     #[test]
     fn partitions_never_overlap_and_stay_inside(

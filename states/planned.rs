@@ -367,6 +367,47 @@ mod tests {
     }
 
     #[test]
+    fn somebody_else_s_table_is_not_taken_for_ours_edited() {
+        let mut foreign = action(None).table;
+        foreign.disk_guid = uuid::Uuid::from_u128(1);
+        let facts = TableFacts {
+            primary: GptCopy::Whole(foreign.clone()),
+            backup: GptCopy::Whole(foreign),
+            protective_mbr: true,
+            ..blank()
+        };
+        assert!(matches!(action(None).judge(&facts), Verdict::NeedsConsent(_)));
+        assert!(matches!(
+            action(agreed(&facts)).judge(&facts),
+            Verdict::Todo(TableOrder::Write { wipe: true, .. })
+        ));
+    }
+
+    #[test]
+    fn the_kernel_sees_every_partition_where_it_is_and_no_other() {
+        let seen = |change: &dyn Fn(&mut Vec<KernelPartition>)| {
+            let mut facts = ours();
+            change(&mut facts.kernel);
+            matches!(action(None).judge(&facts), Verdict::Done(_))
+        };
+        assert!(seen(&|_| {}));
+        assert!(seen(&|kernel| kernel.reverse()), "in any order");
+        assert!(!seen(&|kernel| kernel[1].sectors -= 1));
+        assert!(!seen(&|kernel| kernel[0].first_lba += 1));
+        assert!(!seen(&|kernel| drop(kernel.pop())));
+        let more = KernelPartition {
+            number: 9,
+            first_lba: 1,
+            sectors: 1,
+        };
+        assert!(
+            !seen(&|kernel| kernel.push(more.clone())),
+            "one that is gone from the table"
+        );
+        assert!(!seen(&|kernel| kernel[2] = more.clone()));
+    }
+
+    #[test]
     fn another_disk_or_one_in_use_is_refused() {
         let mut other = blank();
         other.disk.serial = Some("other".into());

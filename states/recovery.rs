@@ -8,7 +8,7 @@
 
 use crate::Phase;
 use crate::checkpoint::{Choice, Mark, Record, choose};
-use crate::fault::{Fault, FaultClass};
+use crate::fault::Fault;
 use crate::names::HostName;
 use crate::plan::{DiskIdentity, InstallId, Layout, Payload, Plan};
 use crate::planned::GptCopy;
@@ -296,10 +296,7 @@ fn clone(situation: &Situation<'_>, carried: &[Carried]) -> Option<Decision> {
         let ours = |guid: &uuid::Uuid| {
             // Only installs that could be this host's, on any of the disks here, are of interest.
             situation.disks.iter().any(|d| {
-                (0..=NONCE_MAX).any(|nonce| {
-                    let install = InstallId::derive(situation.host, situation.layout, &d.disk, nonce);
-                    install.disk_guid() == *guid || install.uuid() == *guid
-                })
+                InstallId::nonce_of(situation.host, situation.layout, &d.disk, guid, NONCE_MAX).is_some()
             })
         };
         let mut ids: Vec<uuid::Uuid> = [&evidence.primary, &evidence.backup]
@@ -584,11 +581,6 @@ impl Decision {
             Decision::Landed { .. } => vec![Rule::Landed],
             Decision::Stop { rule, .. } => rule.iter().copied().collect(),
         }
-    }
-
-    /// Whether this is a stop of the class that is never retried.
-    pub fn is_unsafe_stop(&self) -> bool {
-        matches!(self, Decision::Stop { fault, .. } if fault.class == FaultClass::Unsafe)
     }
 }
 

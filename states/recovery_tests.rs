@@ -3,6 +3,7 @@
 use super::*;
 use crate::Claim;
 use crate::checkpoint::tests::record;
+use crate::fault::FaultClass;
 use crate::names::Digest;
 use crate::plan::tests::{disk, layout, payload};
 use proptest::prelude::*;
@@ -302,6 +303,16 @@ fn rule_8_another_layout_stops_and_names_the_install() {
     );
     assert_eq!(rule, Rule::OtherLayout);
     assert!(fault.why.contains(&other.install.to_string()));
+    let mut bench = Bench::new(vec![DiskEvidence {
+        slots: slots(other),
+        ..tabled()
+    }]);
+    bench.asked_anew = true;
+    assert_eq!(
+        course(bench.decide()).plan.nonce,
+        1,
+        "a person may ask for another install"
+    );
 }
 
 #[test]
@@ -368,9 +379,52 @@ fn rule_12_two_disks_need_a_name() {
     let (rule, fault) = stopped_by(bench.decide());
     assert_eq!(rule, Rule::TwoDisks);
     assert!(fault.why.contains("/dev/vda") && fault.why.contains("/dev/vdb"));
+    assert_eq!(fault.class, FaultClass::Unsafe);
+    // That none could be chosen is no better reason than that there are two.
+    bench.choice = Err(Fault::needs_change("disk", "a tie", "name one"));
+    assert_eq!(stopped_by(bench.decide()).0, Rule::TwoDisks);
     bench.named = true;
     bench.choice = Ok(identity.clone());
-    assert_eq!(course(bench.decide()).plan.disk, identity);
+    let named = course(bench.decide());
+    assert_eq!((named.plan.disk, named.rules[0]), (identity, Rule::TwoDisks));
+    bench.disks[0] = blank();
+    let alone = course(bench.decide());
+    assert!(
+        !alone.rules.contains(&Rule::TwoDisks),
+        "the other one carries nothing"
+    );
+}
+
+#[test]
+fn a_disk_is_a_carrier_by_its_own_record_of_this_host() {
+    let (identity, _) = second("LF0002");
+    let found = DiskEvidence {
+        disk: identity.clone(),
+        device: "/dev/vdb".into(),
+        ..blank()
+    };
+    let with = |record: Record| {
+        let carrier = DiskEvidence {
+            slots: slots(record),
+            ..blank()
+        };
+        let mut bench = Bench::new(vec![carrier, found.clone()]);
+        bench.choice = Ok(identity.clone());
+        course(bench.decide()).plan.disk
+    };
+    assert_eq!(with(record(7)), disk(), "also without its table");
+    let other_host = Record {
+        host: "db".parse().unwrap(),
+        ..record(7)
+    };
+    assert_eq!(with(other_host), identity, "another host's is none of ours");
+    let mut other_disk = record(7);
+    other_disk.disk.serial = Some("elsewhere".into());
+    assert_eq!(
+        with(other_disk),
+        identity,
+        "a record that was copied here makes no carrier"
+    );
 }
 
 #[test]
@@ -418,6 +472,61 @@ fn rule_13_a_copied_disk_stops() {
         Rule::Clone,
         "even when one is named: labels would still collide"
     );
+}
+
+#[test]
+fn copies_of_somebody_else_s_disk_are_nothing_to_us() {
+    let foreign = |device: &str, serial: &str| DiskEvidence {
+        disk: second(serial).0,
+        device: device.into(),
+        primary: GptTableOf::other(),
+        backup: GptTableOf::other(),
+        ..blank()
+    };
+    let mut bench = Bench::new(vec![foreign("/dev/vda", "A"), foreign("/dev/vdb", "B"), blank()]);
+    bench.choice = Ok(disk());
+    let decision = bench.decide();
+    assert!(matches!(decision, Decision::Begin(_)), "{decision:?}");
+}
+
+#[test]
+fn rule_13_a_copy_is_known_by_its_slots_alone() {
+    let slotted = |device: &str, serial: &str| DiskEvidence {
+        disk: second(serial).0,
+        device: device.into(),
+        slots: slots(record(7)),
+        ..blank()
+    };
+    let mut bench = Bench::new(vec![slotted("/dev/vda", "LF0001"), slotted("/dev/vdb", "LF0002")]);
+    let (rule, fault) = stopped_by(bench.decide());
+    assert_eq!(rule, Rule::Clone);
+    assert!(
+        fault.why.contains("/dev/vda") && fault.why.contains("/dev/vdb"),
+        "{fault}"
+    );
+    // Of an install that could be of no disk here, nobody can say whose copy it is.
+    let mut alien = record(7);
+    alien.install = second("LF0009").1.install;
+    for evidence in &mut bench.disks {
+        evidence.slots = slots(alien.clone());
+    }
+    assert!(!bench.decide().rules().contains(&Rule::Clone));
+}
+
+#[test]
+fn a_decision_names_its_rules_and_rules_their_numbers() {
+    assert_eq!(Rule::Clone.to_string(), "rule 13 (Clone)");
+    assert_eq!([Rule::OneSlotBad, Rule::RawSlots].map(Rule::number), [1, 18]);
+    let copy = DiskEvidence {
+        disk: second("LF0002").0,
+        ..under_way()
+    };
+    let stop = Bench::new(vec![under_way(), copy]).decide();
+    assert_eq!(stop.rules(), [Rule::Clone]);
+    assert_eq!(Bench::new(vec![blank()]).decide().rules(), [Rule::Fresh]);
+    let mut nothing = Bench::new(vec![blank()]);
+    nothing.choice = Err(Fault::needs_change("disk", "none", "attach one"));
+    assert_eq!(nothing.decide().rules(), []);
 }
 
 #[test]
@@ -487,6 +596,7 @@ fn rule_16_landed_is_left_alone_until_asked() {
         ..tabled()
     }]);
     assert!(matches!(bench.decide(), Decision::Landed { .. }));
+    assert_eq!(bench.decide().rules(), [Rule::Landed]);
     bench.payload.repository.reference = crate::plan::Reference::Branch("next".parse().unwrap());
     assert!(
         matches!(bench.decide(), Decision::Landed { .. }),
@@ -526,6 +636,13 @@ fn the_record_of_this_boot_keeps_attempts_and_pin_before_the_esp_exists() {
         course(bench.decide()).believed.is_none(),
         "from Anchored on only the ESP's word counts"
     );
+    let mut strangers = [early.clone(), early];
+    strangers[0].install = plan_at(1).install;
+    strangers[1].disk.serial = Some("LF0002".into());
+    for stranger in strangers {
+        bench.tmpfs = Some(stranger.encode().unwrap());
+        assert!(course(bench.decide()).believed.is_none(), "{stranger}");
+    }
 }
 
 #[test]
