@@ -1,20 +1,8 @@
-//! What firmware, Nix and a receipt may say. Law: any bytes are borne.
+//! What firmware, the loader and a receipt may say.
 
 #![no_main]
 
-use landfall::real::disk::efi::{parse_device_path, parse_load_option, parse_numbers};
-use landfall::real::land::{read_receipt, timings};
-use landfall::real::loader::{Entry, default_pattern, is_pe};
-use libfuzzer_sys::fuzz_target;
+#[path = "../laws.rs"]
+mod laws;
 
-fuzz_target!(|data: &[u8]| {
-    let _ = parse_load_option(data);
-    let _ = parse_numbers(data);
-    let _ = parse_device_path(data);
-    is_pe(data);
-    let text = String::from_utf8_lossy(data);
-    Entry::parse("nixos-generation-1.conf", &text).id();
-    default_pattern(&text);
-    read_receipt(&text);
-    timings(&text);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| laws::law("firmware")(data));

@@ -1,0 +1,396 @@
+//! What must hold of bytes that nobody of us wrote. Law: one function for each thing that reads such bytes; it returns when
+//! what it promises held, and panics when not. The fuzz targets (`fuzz_targets/`) give these functions what a fuzzer
+//! thinks of, and `tests/any_bytes.rs` gives them the seeds and what comes of changing them, with any compiler.
+//!
+//! A digest or a check sum is no obstacle that a fuzzer could take by chance: where one stands in the way, the law is
+//! asked of the bytes as they are and of the bytes with their digest put right.
+//!
+//! Absent: the fuzzer, and the bytes.
+
+use landfall::config::{Config, Notation};
+use landfall::real::disk::{efi, lsblk, proc};
+use landfall::real::{git, gpt, land, loader, mountinfo, probe, slots};
+use landfall::sim::case::Case;
+use landfall::sim::faults::Schedule;
+use landfall::sim::harness::Harness;
+use landfall_states::checkpoint::{Choice, MAGIC, Record, SLOT_BYTES, choose};
+use landfall_states::names::Digest;
+use landfall_states::plan::{DiskIdentity, Layout, Machine, Payload, Plan};
+use landfall_states::plan::{Reference, Repository, RepositorySource, SystemSource};
+use landfall_states::planned::GptCopy;
+use landfall_states::recovery::{Decision, DiskEvidence, Situation, decide};
+use landfall_states::{Phase, Probe};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+/// A law: what is asked of any bytes.
+pub type Law = fn(&[u8]);
+
+/// Every law by the name of its target.
+pub const ALL: [(&str, Law); 8] = [
+    ("checkpoint", checkpoint),
+    ("recovery", recovery),
+    ("slots", esp),
+    ("gpt", table),
+    ("configuration", configuration),
+    ("firmware", firmware),
+    ("tools", tools),
+    ("schedule", schedule),
+];
+
+/// The law of a target.
+pub fn law(name: &str) -> Law {
+    let found = ALL.iter().find(|(target, _)| *target == name);
+    found.unwrap_or_else(|| panic!("no law is called {name}")).1
+}
+
+/// Two slots. What decodes is what was encoded; what is believed was decoded; a fork tells the higher sequence number.
+fn checkpoint(data: &[u8]) {
+    let (first, second) = data.split_at(data.len().min(SLOT_BYTES));
+    for (first, second) in [
+        (first.to_vec(), second.to_vec()),
+        (with_digest(first), with_digest(second)),
+    ] {
+        let (first, second) = (first.as_slice(), second.as_slice());
+        for slot in [first, second] {
+            if let Ok(record) = Record::decode(slot) {
+                let again = record.encode().map(|bytes| Record::decode(&bytes));
+                assert_eq!(again, Ok(Ok(record)), "a record that does not come back");
+            }
+        }
+        match choose([Some(first), Some(second)]) {
+            Choice::Believed { record, slot, other } => {
+                assert_eq!(Record::decode([first, second][slot]), Ok(*record));
+                if let Some(why) = other {
+                    assert_eq!(Record::decode([first, second][1 - slot]), Err(why));
+                }
+            }
+            Choice::Neither(whys) => assert_eq!(whys.map(Err), [first, second].map(Record::decode)),
+            Choice::Fork { why: _, sequence } => {
+                assert_eq!(Some(sequence), highest_sequence(&[Some(first), Some(second)]));
+            }
+            Choice::Newer(_) => {}
+        }
+    }
+}
+
+/// A first byte that says what the disk and the person are like, and two slots. Whatever the slots hold: a table of ours
+/// is not begun over unless somebody asked, a disk without one is not continued, what is believed is a record of this
+/// disk and host, and what is written next goes beyond every sequence number that was read (I7, I9).
+fn recovery(data: &[u8]) {
+    let Some((kind, rest)) = data.split_first() else {
+        return;
+    };
+    let (first, second) = rest.split_at(rest.len().min(SLOT_BYTES));
+    for slots in [
+        [first.to_vec(), second.to_vec()],
+        [with_digest(first), with_digest(second)],
+    ] {
+        decided(*kind, slots);
+    }
+}
+
+fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
+    let plan = plan();
+    let whole = || GptCopy::Whole(plan.table.clone());
+    let (primary, backup) = match kind % 4 {
+        0 => (GptCopy::Absent, GptCopy::Absent),
+        1 => (whole(), whole()),
+        2 => (whole(), GptCopy::Absent),
+        _ => (GptCopy::Damaged("check sum".to_owned()), whole()),
+    };
+    let ours = kind % 4 != 0;
+    let reinstall = u32::from(kind >> 4 & 1);
+    let asked_anew = kind >> 5 & 1 == 1;
+    let slots = [Some(first), (kind >> 6 & 1 == 0).then_some(second)];
+    let evidence = DiskEvidence {
+        disk: plan.disk.clone(),
+        device: "/dev/vda".to_owned(),
+        primary,
+        backup,
+        slots,
+        slots_scanned: kind >> 3 & 1 == 1,
+    };
+    let (layout, payload) = (layout(), payload());
+    let situation = Situation {
+        host: &plan.host,
+        layout: &layout,
+        payload: &payload,
+        reinstall,
+        asked_anew,
+        disks: std::slice::from_ref(&evidence),
+        choice: &Ok(plan.disk.clone()),
+        named: kind >> 2 & 1 == 1,
+        tmpfs: None,
+    };
+    let decision = decide(&situation);
+    assert_eq!(decision, decide(&situation), "the same facts, another decision");
+    let course = match &decision {
+        Decision::Begin(course) => {
+            assert!(!ours || asked_anew || reinstall > 0, "begun over: {decision:?}");
+            course
+        }
+        Decision::Continue(course) => {
+            assert!(ours, "continued without a table: {decision:?}");
+            assert_eq!(course.plan.table, plan.table);
+            course
+        }
+        Decision::Landed { record, .. } => {
+            assert_eq!(record.phase(), Phase::Landed);
+            assert!(!asked_anew);
+            return;
+        }
+        Decision::Stop { .. } => return,
+    };
+    if let Some(believed) = &course.believed {
+        assert_eq!(Record::decode(&believed.bytes).as_ref(), Ok(&believed.record));
+        assert_eq!(believed.record.disk, plan.disk);
+        assert_eq!(believed.record.host, plan.host);
+    }
+    let read = [evidence.slots[0].as_deref(), evidence.slots[1].as_deref()];
+    assert!(
+        Some(course.sequence_seen) >= highest_sequence(&read),
+        "{course:?}"
+    );
+}
+
+/// A partition that should be an ESP. Reading the slots ends within its bounds.
+fn esp(data: &[u8]) {
+    for thorough in [false, true] {
+        let size = data.len() as u64;
+        let slots = slots::read(&mut Cursor::new(data), 0, size, thorough).expect("memory has no errors");
+        for slot in slots.bytes.iter().flatten() {
+            assert!(slot.len() <= SLOT_BYTES);
+        }
+    }
+}
+
+const SECTOR: usize = 512;
+/// Sectors of the disk.
+pub const SECTORS: usize = 512;
+/// Bytes that a copy of the table takes at its end of the disk, the protective MBR included.
+const END: usize = 34 * SECTOR;
+
+/// The two ends of a disk. A table that was read, written again and read again is the same table.
+fn table(data: &[u8]) {
+    let mut disk = vec![0; SECTORS * SECTOR];
+    let (head, tail) = data.split_at(data.len().min(END));
+    disk[..head.len()].copy_from_slice(head);
+    let tail = &tail[..tail.len().min(END)];
+    let at = disk.len() - tail.len();
+    disk[at..].copy_from_slice(tail);
+    read_and_written(disk.clone());
+    put_checksums_right(&mut disk, SECTOR);
+    let last = disk.len() - SECTOR;
+    put_checksums_right(&mut disk, last);
+    read_and_written(disk);
+}
+
+fn read_and_written(disk: Vec<u8>) {
+    let seen = gpt::read(&mut Cursor::new(disk), SECTOR as u32).expect("memory has no errors");
+    let Some(table) = seen.table() else { return };
+    let mut fresh = Cursor::new(vec![0; SECTORS * SECTOR]);
+    // A table of another disk's size does not fit; that is said, not written.
+    let Ok(mut prepared) = gpt::prepare(&mut fresh, table) else {
+        return;
+    };
+    gpt::write(&mut fresh, &mut prepared, |_| Ok(())).expect("memory has no errors");
+    let again = gpt::read(&mut fresh, SECTOR as u32).expect("memory has no errors");
+    assert_eq!(again.primary.table(), Some(table));
+    assert_eq!(again.backup.table(), Some(table));
+    assert!(again.protective_mbr);
+}
+
+/// A configuration in RON or JSON. It is refused or understood, and what is understood says the same when it is shown.
+fn configuration(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for notation in [Notation::Ron, Notation::Json] {
+        match Config::parse(&text, notation) {
+            Ok(config) => {
+                let shown = serde_json::to_string(&config).expect("a configuration can be shown");
+                assert_eq!(
+                    Config::parse(&shown, Notation::Json).as_ref(),
+                    Ok(&config),
+                    "{shown}"
+                );
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+/// What firmware, the ESP's loader and an earlier install left.
+fn firmware(data: &[u8]) {
+    if let Ok(option) = efi::parse_load_option(data) {
+        assert!(data.len() >= 10, "{option:?}");
+    }
+    if let Ok(numbers) = efi::parse_numbers(data) {
+        assert!(numbers.len() * 2 + 4 <= data.len());
+    }
+    drop(efi::parse_device_path(data));
+    loader::is_pe(data);
+    let text = String::from_utf8_lossy(data);
+    loader::Entry::parse("nixos-generation-1.conf", &text).id();
+    loader::default_pattern(&text);
+    land::read_receipt(&text);
+    land::timings(&text);
+}
+
+/// What programs and the kernel print: lsblk, blkid, mountinfo, swaps, the command line, Git.
+fn tools(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(rows) = lsblk::parse(&text) {
+        for row in &rows {
+            let above = row.above.last();
+            assert!(above.is_none_or(|above| rows.iter().any(|r| &r.name == above)));
+        }
+    }
+    // "Blank" lets a partition be formatted: no other line may be among those that say it.
+    if probe::parse(&text) == Some(Probe::Blank) {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let idle = ["PART_ENTRY_", "DEVNAME=", "TYPE=", "USAGE="];
+            assert!(
+                idle.iter().any(|start| line.starts_with(start)),
+                "{line:?} is not blank"
+            );
+        }
+        assert!(text.contains("PART_ENTRY_"));
+    }
+    drop(mountinfo::parse_mountinfo(&text));
+    drop(proc::parse_mountinfo(&text));
+    proc::parse_swaps(&text);
+    proc::parse_cmdline(&text);
+    proc::parse_dev(&text);
+    let said = git::redact(&text);
+    assert_eq!(git::redact(&said), said, "what is hidden stays as it is");
+}
+
+/// Misfortunes that are told in one story; more of them only take time.
+const SHOTS_MAX: usize = 4;
+
+/// A first byte that names a case, and the text of a schedule. It is refused or reads back; the story that it tells ends,
+/// ends again alike, and breaks no invariant.
+fn schedule(data: &[u8]) {
+    let Some((which, text)) = data.split_first() else {
+        return;
+    };
+    let Ok(mut schedule) = String::from_utf8_lossy(text).parse::<Schedule>() else {
+        return;
+    };
+    assert_eq!(schedule.to_string().parse::<Schedule>().as_ref(), Ok(&schedule));
+    schedule.0.truncate(SHOTS_MAX);
+    let cases = Case::all();
+    let case = usize::from(*which) % cases.len();
+    HARNESSES.with_borrow_mut(|harnesses| {
+        let harness = harnesses
+            .entry(case)
+            .or_insert_with(|| Harness::new(cases[case]).expect("a case of our own"));
+        let told = harness.tell(&schedule, false);
+        assert_eq!(told.breaches, [], "{} with {schedule}", cases[case]);
+        assert_eq!(harness.tell(&schedule, false).trace, told.trace, "{schedule}");
+    });
+}
+
+thread_local! {
+    static HARNESSES: RefCell<BTreeMap<usize, Harness>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The install that the seeds are of.
+pub fn plan() -> Plan {
+    let disk = DiskIdentity {
+        wwn: None,
+        serial: Some("LF0001".to_owned()),
+        path: None,
+        size_bytes: 8 << 30,
+        sector_bytes: 512,
+    };
+    Plan::derive(&named("web"), &layout(), &payload(), &disk, 0).expect("it fits")
+}
+
+fn layout() -> Layout {
+    Layout {
+        esp_label: named("ESP-WEB"),
+        esp_size: named("1G"),
+        root_label: named("root-web"),
+        luks_label: Some(named("luks-web")),
+        swap: None,
+        machine: Machine::X86_64,
+    }
+}
+
+fn payload() -> Payload {
+    Payload {
+        repository: Repository {
+            source: RepositorySource::Remote(named("https://forge.example/o/r")),
+            reference: Reference::Default,
+            clone_path: named("/mnt/nix-config"),
+        },
+        system: SystemSource::Flake,
+    }
+}
+
+fn named<T: std::str::FromStr>(text: &str) -> T {
+    let value = text.parse().ok();
+    value.unwrap_or_else(|| panic!("{text:?} obeys its rule"))
+}
+
+fn highest_sequence(slots: &[Option<&[u8]>]) -> Option<u64> {
+    let read = slots
+        .iter()
+        .flatten()
+        .filter_map(|slot| Record::decode(slot).ok());
+    read.map(|record| record.sequence).max()
+}
+
+/// The slot with the digest that its other bytes have, at the place where a slot has one.
+fn with_digest(slot: &[u8]) -> Vec<u8> {
+    let mut slot = slot.to_vec();
+    if slot.starts_with(MAGIC.as_bytes()) {
+        slot.resize(SLOT_BYTES, b'\n');
+    }
+    let end = slot.iter().take(200).position(|b| *b == b'\n');
+    let Some(head) = end.and_then(|end| end.checked_sub(64)) else {
+        return slot;
+    };
+    let digest = Digest::of(&[&slot[..head], &slot[head + 64..]].concat());
+    slot[head..head + 64].copy_from_slice(digest.as_str().as_bytes());
+    slot
+}
+
+/// Puts the check sums of a GPT header and of the entries that it points at right, if there is one at this place.
+fn put_checksums_right(disk: &mut [u8], at: usize) {
+    if !disk[at..].starts_with(b"EFI PART") {
+        return;
+    }
+    let number = |disk: &[u8], offset: usize, bytes: usize| {
+        let field = &disk[at + offset..at + offset + bytes];
+        field
+            .iter()
+            .rev()
+            .fold(0_usize, |sum, b| sum << 8 | usize::from(*b))
+    };
+    let from = number(disk, 72, 8).saturating_mul(SECTOR);
+    let bytes = number(disk, 80, 4).saturating_mul(number(disk, 84, 4));
+    if let Some(entries) = disk.get(from..from.saturating_add(bytes)) {
+        let sum = crc32(entries);
+        disk[at + 88..at + 92].copy_from_slice(&sum.to_le_bytes());
+    }
+    disk[at + 16..at + 20].fill(0);
+    let length = number(disk, 12, 4).min(SECTOR);
+    let sum = crc32(&disk[at..at + length]);
+    disk[at + 16..at + 20].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// CRC-32 as in UEFI (ISO 3309), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |sum: u32, _| {
+        if sum & 1 == 1 {
+            sum >> 1 ^ 0xEDB8_8320
+        } else {
+            sum >> 1
+        }
+    };
+    let add = |sum: u32, byte: &u8| (0..8).fold(sum ^ u32::from(*byte), step);
+    !bytes.iter().fold(!0, add)
+}

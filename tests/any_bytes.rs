@@ -1,0 +1,319 @@
+//! Promise: bytes that nobody of us wrote are borne. The laws of `fuzz/laws.rs` hold of every seed in `fuzz/seeds/` and of
+//! what comes of changing it: bits, numbers, pieces of other seeds, words of the dictionary, a piece cut out or doubled.
+//!
+//! The changes are drawn from fixed numbers, so that two runs are the same run. Absent: looking at which code they
+//! reached, and learning from it: that is `cargo lab fuzz`, which wants another compiler.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+#[path = "../fuzz/laws.rs"]
+mod laws;
+
+use fs_err as fs;
+use landfall::real::gpt;
+use landfall_states::checkpoint::{Mark, Record};
+use landfall_states::fault::{Attempts, Fault};
+use landfall_states::{Claim, Phase};
+use std::io::{Cursor, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// Changed seeds for each target.
+fn changes(target: &str) -> u64 {
+    let times = std::env::var("LANDFALL_ANY_BYTES_TIMES").map_or(1, |times| times.parse().unwrap());
+    times
+        * match target {
+            // A check sum over every entry, four times.
+            "gpt" => 300,
+            "slots" => 1_000,
+            _ => 5_000,
+        }
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+}
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = folder("seeds").join(target);
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// The words of a dictionary in libFuzzer's notation: one in quotes on a line, with `\xAB`, `\\` and `\"`.
+fn words(target: &str) -> Vec<Vec<u8>> {
+    let text = fs::read_to_string(folder("dictionaries").join(format!("{target}.dict"))).unwrap();
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| word(line).unwrap_or_else(|| panic!("{target}.dict: {line}")))
+        .collect()
+}
+
+fn word(line: &str) -> Option<Vec<u8>> {
+    let mut rest = line.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
+    let mut word = vec![];
+    while let Some((first, more)) = rest.split_first() {
+        rest = more;
+        word.push(match (first, rest) {
+            (b'\\', [b'x', high, low, more @ ..]) => {
+                rest = more;
+                u8::from_str_radix(std::str::from_utf8(&[*high, *low]).ok()?, 16).ok()?
+            }
+            (b'\\', [plain @ (b'\\' | b'"'), more @ ..]) => {
+                rest = more;
+                *plain
+            }
+            (b'\\' | b'"', _) => return None,
+            (plain, _) => *plain,
+        });
+    }
+    Some(word)
+}
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below this one, which is not 0.
+    fn below(&mut self, end: usize) -> usize {
+        (self.roll() % end as u64) as usize
+    }
+
+    fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len())]
+    }
+}
+
+/// One change of a kind that fuzzers know.
+fn change(dice: &mut Dice, bytes: &mut Vec<u8>, seeds: &[Vec<u8>], words: &[Vec<u8>]) {
+    let at = dice.below(bytes.len() + 1);
+    let until = (at + dice.below(64)).min(bytes.len());
+    let odd = [0, 1, 9, 10, 0x20, 0x2C, 0x30, 0x39, 0x7F, 0x80, 0xFE, 0xFF];
+    match dice.below(9) {
+        0 if at < bytes.len() => bytes[at] ^= 1 << dice.below(8),
+        1 if at < bytes.len() => bytes[at] = *dice.pick(&odd),
+        2 => {
+            let number = dice.roll() >> dice.below(64);
+            for (byte, new) in bytes[at..].iter_mut().zip(number.to_le_bytes()) {
+                *byte = new;
+            }
+        }
+        3 => drop(bytes.splice(at..at, dice.pick(words).iter().copied())),
+        4 => {
+            let word = dice.pick(words);
+            let end = (at + word.len()).min(bytes.len());
+            drop(bytes.splice(at..end, word.iter().copied()));
+        }
+        5 => drop(bytes.drain(at..until)),
+        6 => drop(bytes.splice(at..at, bytes[at..until].to_vec())),
+        7 => {
+            let other = dice.pick(seeds);
+            let from = dice.below(other.len() + 1);
+            bytes.truncate(at);
+            bytes.extend(&other[from..]);
+        }
+        _ => bytes.truncate(at),
+    }
+}
+
+/// Asks a law; what it says when it does not hold.
+fn asked(law: laws::Law, bytes: &[u8]) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| law(bytes))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+            .unwrap_or_default()
+    })
+}
+
+#[test]
+fn the_laws_hold_of_every_seed_and_of_what_comes_of_changing_it() {
+    let mut broken = vec![];
+    for (target, _) in laws::ALL {
+        let (law, seeds, words) = (laws::law(target), seeds(target), words(target));
+        assert!(!seeds.is_empty() && !words.is_empty(), "{target}");
+        let mut dice = Dice(target.len() as u64);
+        let began = std::time::Instant::now();
+        let changes = changes(target);
+        for index in 0..changes {
+            let mut bytes = seeds[index as usize % seeds.len()].clone();
+            // The first round is of the seeds as they are.
+            if index >= seeds.len() as u64 {
+                for _ in 0..=dice.below(4) {
+                    change(&mut dice, &mut bytes, &seeds, &words);
+                }
+            }
+            if let Err(why) = asked(law, &bytes) {
+                let place = std::env::temp_dir().join(format!("landfall-{target}-{index}"));
+                fs::write(&place, &bytes).unwrap();
+                broken.push(format!("{target}: {} breaks its law: {why}", place.display()));
+                break;
+            }
+        }
+        // `cargo lab fuzz --smoke` reads these lines where there is no fuzzer.
+        println!("asked\t{target}\t{changes}\t{:.2}", began.elapsed().as_secs_f64());
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_target_has_its_file_its_seeds_and_its_dictionary_and_nothing_else_has() {
+    let names = |name: &str, ends: &str| {
+        let entries = fs::read_dir(folder(name)).unwrap();
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.map(|name| name.replace(ends, "")).collect();
+        names.sort();
+        names
+    };
+    let mut targets = laws::ALL.map(|(target, _)| target.to_owned());
+    targets.sort();
+    assert_eq!(names("fuzz_targets", ".rs"), targets);
+    assert_eq!(names("dictionaries", ".dict"), targets);
+    assert_eq!(names("seeds", "/"), targets);
+    let manifest = fs::read_to_string(folder("Cargo.toml")).unwrap();
+    for target in &targets {
+        assert!(
+            manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")),
+            "{target}"
+        );
+        let text = fs::read_to_string(folder("fuzz_targets").join(format!("{target}.rs"))).unwrap();
+        assert!(text.contains(&format!("laws::law(\"{target}\")")), "{target}");
+    }
+}
+
+/// The control: a law that does not hold is told, and the seeds get behind the digests and check sums that would
+/// otherwise keep every changed byte out.
+#[test]
+fn a_broken_law_is_told_and_the_seeds_are_read() {
+    assert_eq!(asked(|_| panic!("not so"), b""), Err("not so".to_owned()));
+    for seed in seeds("checkpoint").iter().take(1) {
+        assert!(Record::decode(&seed[..4_096]).is_ok());
+    }
+    let configuration = seeds("configuration");
+    let read = |text: &[u8], notation| {
+        let text = std::str::from_utf8(text).unwrap();
+        landfall::config::Config::parse(text, notation).is_ok()
+    };
+    for notation in [landfall::config::Notation::Ron, landfall::config::Notation::Json] {
+        assert!(
+            configuration.iter().any(|seed| read(seed, notation)),
+            "{notation:?}"
+        );
+    }
+    let stories = seeds("schedule");
+    assert!(stories.iter().all(|s| {
+        let text = std::str::from_utf8(&s[1..]).unwrap();
+        text.parse::<landfall::sim::faults::Schedule>().is_ok()
+    }));
+}
+
+fn record(sequence: u64, parent: Option<&[u8]>) -> Vec<u8> {
+    let plan = laws::plan();
+    let mut attempts = Attempts::default();
+    attempts.raise(Phase::Planned);
+    attempts.raise(Phase::Cloned);
+    let record = Record {
+        sequence,
+        parent: parent.map(Record::digest_of),
+        host: plan.host.clone(),
+        install: plan.install,
+        nonce: 0,
+        layout: plan.layout_digest.clone(),
+        payload: plan.payload_digest.clone(),
+        disk: plan.disk.clone(),
+        revision: "a".repeat(40).parse().unwrap(),
+        claim: Claim::Realised(
+            "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web"
+                .parse()
+                .unwrap(),
+        ),
+        mark: Mark::Begun,
+        attempts,
+        boot: "11111111-2222-3333-4444-555555555555".to_owned(),
+        last_fault: Some(Fault::transient("clone", "connection reset")),
+    };
+    record.encode().unwrap()
+}
+
+/// An ESP as small as a FAT can be, with both slots.
+fn small_esp(slots: [&[u8]; 2]) -> Vec<u8> {
+    let mut fat = Cursor::new(vec![0; 48 << 10]);
+    fatfs::format_volume(&mut fat, fatfs::FormatVolumeOptions::new().bytes_per_cluster(512)).unwrap();
+    fat.set_position(0);
+    let esp = fatfs::FileSystem::new(&mut fat, fatfs::FsOptions::new()).unwrap();
+    let efi = esp.root_dir().create_dir("EFI").unwrap();
+    let folder = efi.create_dir("LANDFALL").unwrap();
+    for (name, slot) in ["CKPT0.BIN", "CKPT1.BIN"].into_iter().zip(slots) {
+        folder.create_file(name).unwrap().write_all(slot).unwrap();
+    }
+    drop((folder, efi));
+    esp.unmount().unwrap();
+    fat.into_inner()
+}
+
+/// Both ends of a small disk with a table.
+fn small_table() -> Vec<u8> {
+    let mut table = laws::plan().table;
+    for (entry, (first, last)) in table.entries.iter_mut().zip([(64, 255), (256, 470)]) {
+        (entry.first_lba, entry.last_lba) = (first, last);
+    }
+    let mut disk = Cursor::new(vec![0; laws::SECTORS * 512]);
+    let mut prepared = gpt::prepare(&mut disk, &table).unwrap();
+    gpt::write(&mut disk, &mut prepared, |_| Ok(())).unwrap();
+    let disk = disk.into_inner();
+    [&disk[..34 * 512], &disk[disk.len() - 34 * 512..]].concat()
+}
+
+/// The seeds that have a digest, a check sum or a filesystem, made by what writes them in earnest. The others were written
+/// by hand or are what real programs printed.
+#[test]
+#[ignore = "run by hand: cargo test --test any_bytes -- --ignored"]
+fn the_seeds_with_check_sums_are_written_anew() {
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = folder("seeds").join(target);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), bytes).unwrap();
+    };
+    let older = record(7, None);
+    let newer = record(8, Some(&older));
+    let gap = record(9, Some(&older));
+    let next = String::from_utf8(older.clone())
+        .unwrap()
+        .replacen("CHECKPOINT 1", "CHECKPOINT 2", 1);
+    let both = [older.clone(), newer.clone()].concat();
+    write("checkpoint", "chained", &both);
+    write("checkpoint", "gap", &[older.clone(), gap.clone()].concat());
+    write(
+        "checkpoint",
+        "newer-format",
+        &[next.into_bytes(), older.clone()].concat(),
+    );
+    for (name, kind) in [
+        ("blank", 0_u8),
+        ("ours", 1),
+        ("half", 2),
+        ("asked-anew", 0x21),
+        ("raised", 0x11),
+    ] {
+        write("recovery", name, &[&[kind][..], &both].concat());
+    }
+    write("recovery", "one-slot", &[&[0x41][..], &newer].concat());
+    write("recovery", "gap", &[&[1][..], &older, &gap].concat());
+    write("slots", "directory", &small_esp([&older, &newer]));
+    write("slots", "scan", &[&[b'x'; 512][..], &older, &newer].concat());
+    write("gpt", "table", &small_table());
+    for name in ["generated.json", "plain.ron", "luks-prebuilt.ron"] {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
+        write("configuration", name, &fs::read(examples.join(name)).unwrap());
+    }
+}
