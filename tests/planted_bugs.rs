@@ -117,12 +117,15 @@ fn every_planted_bug_is_caught_by_name() {
     for (bug, invariant, found, seconds) in rows {
         let caught = found.iter().find(|b| b.invariant == invariant);
         let how = caught.map_or("ESCAPED".to_owned(), ToString::to_string);
-        println!("{:18} {seconds:5.1} s  {how}", format!("{bug:?}"));
+        let mut broken: Vec<Invariant> = found.iter().map(|b| b.invariant).collect();
+        broken.sort();
+        broken.dedup();
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        let broken = broken.join(", ");
+        // `cargo lab planted` reads these lines.
+        println!("planted\t{bug:?}\t{seconds:.2}\t{invariant}\t{broken}\t{how}");
         if caught.is_none() {
-            let mut others: Vec<String> = found.iter().map(|b| b.invariant.to_string()).collect();
-            others.sort();
-            others.dedup();
-            escaped.push(format!("{bug:?} ({invariant}; found {others:?})"));
+            escaped.push(format!("{bug:?} ({invariant}; found {broken})"));
         }
     }
     println!(

@@ -13,12 +13,15 @@ mod disk;
 mod environment;
 mod epochs;
 mod forge;
+mod fuzz;
 mod git;
 mod install;
 mod kit;
 mod machine;
 mod measure;
+mod mutants;
 mod nix;
+mod planted;
 mod proxy;
 mod qemu_line;
 mod qmp;
@@ -30,6 +33,7 @@ mod shell;
 mod slots;
 mod stage1;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -63,6 +67,12 @@ enum Verb {
     },
     /// Every crash state of a recorded install, subsets of unflushed writes among them, judged by landfall; some landed from
     Conformance(conformance::Arguments),
+    /// Every planted bug of the simulated world, and the invariants that caught it
+    Planted(planted::Arguments),
+    /// Every change of the states and the store that cargo-mutants knows: some test must fail for it
+    Mutants(mutants::Arguments),
+    /// Bytes that nobody of us wrote, against everything that reads them
+    Fuzz(fuzz::Arguments),
     /// The NixOS side: Nix files as text, and with a nixpkgs tree what they mean
     Nix(nix::Arguments),
     /// What an install costs: memory, checkpoint writes, processor time to the first question
@@ -97,6 +107,9 @@ fn main() -> Result<ExitCode> {
         Verb::Nix(arguments) => nix::run(&arguments),
         Verb::Measure => measure::run(),
         Verb::Conformance(arguments) => conformance::run(&arguments),
+        Verb::Planted(arguments) => planted::run(&arguments),
+        Verb::Mutants(arguments) => mutants::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Demo => demo::run(),
         Verb::Test { quick } => test::run(quick),
         Verb::Scenario { names, all, list } => {

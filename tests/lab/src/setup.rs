@@ -220,7 +220,7 @@ fn os_release(file: &str) -> Result<Release> {
 }
 
 /// Installs the missing host packages, or says which they are.
-fn host_packages() -> Result<()> {
+pub fn host_packages() -> Result<()> {
     let mut missing: Vec<&str> = PROGRAMS
         .iter()
         .filter(|(program, _)| find(program).is_none())

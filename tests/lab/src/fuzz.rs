@@ -1,0 +1,327 @@
+//! `cargo lab fuzz`: bytes that nobody of us wrote, against everything that reads them. Law: what is asked is in
+//! `fuzz/laws.rs`; a run fails on the first input that breaks one, names the file with it and the line that runs it again;
+//! the last line has the executions of every target and says whether a fuzzer steered them.
+//!
+//! A fuzzer wants a compiler that shows it which code was reached: Rust's nightly one, and a C++ compiler for libFuzzer.
+//! Without them `--smoke` runs the same laws over the seeds and what comes of changing them (`tests/any_bytes.rs`), blindly,
+//! and says so; anything longer would be no fuzzing and is refused.
+//!
+//! Absent: the targets, their seeds and dictionaries (`fuzz/`), and the whole corpus, which stays on the machine.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use fs_err as fs;
+
+use crate::cache::Cache;
+use crate::command;
+use crate::setup;
+use crate::tools::{Subcommand, cargo, path_with};
+
+const TOOL: Subcommand = Subcommand {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+};
+/// Seconds of a smoke run, all targets together.
+const SMOKE_S: u64 = 48;
+/// Memory that an input may cost, in MiB.
+const MEMORY_MIB_MAX: u32 = 2_048;
+/// Lines of a fuzzer's last words that are shown.
+const LAST_WORDS: usize = 60;
+
+/// What `cargo lab fuzz` takes.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Less than a minute for all targets together, once they are built
+    #[arg(long, conflicts_with = "minutes")]
+    smoke: bool,
+    /// For each target
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    minutes: u64,
+    /// Only these
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    /// The result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a target came to.
+#[derive(Debug, PartialEq, serde::Serialize)]
+struct Ran {
+    target: String,
+    executions: u64,
+    seconds: f64,
+    /// What was found, and how to run it again.
+    finding: Option<String>,
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let cache = Cache::open()?;
+    setup::host_packages()?;
+    let targets = chosen(&targets(&cache.workspace)?, &arguments.targets)?;
+    let missing = missing();
+    let rans = match &missing {
+        None => {
+            let seconds = if arguments.smoke {
+                (SMOKE_S / targets.len() as u64).max(1)
+            } else {
+                arguments.minutes.saturating_mul(60)
+            };
+            fuzzed(&cache, &targets, seconds)?
+        }
+        Some(why) if arguments.smoke => {
+            eprintln!("lab: fuzz: {why}; the laws are asked of changed seeds, without a fuzzer");
+            unsteered(&cache, &targets)?
+        }
+        Some(why) => bail!("cannot fuzz: {why}. Without it there is only: cargo lab fuzz --smoke"),
+    };
+    let findings = rans.iter().filter(|ran| ran.finding.is_some()).count();
+    if arguments.json {
+        let value = serde_json::json!({
+            "steered": missing.is_none(),
+            "why_not": missing,
+            "targets": rans,
+            "findings": findings,
+        });
+        println!("{value}");
+    } else {
+        for ran in &rans {
+            if let Some(finding) = &ran.finding {
+                println!("{}: {finding}", ran.target);
+            }
+        }
+        println!("{}", summary(&rans, missing.as_deref()));
+    }
+    Ok(if findings == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn summary(rans: &[Ran], missing: Option<&str>) -> String {
+    let each: Vec<String> = rans
+        .iter()
+        .map(|ran| format!("{} {}", ran.target, ran.executions))
+        .collect();
+    let findings = rans.iter().filter(|ran| ran.finding.is_some()).count();
+    let seconds: f64 = rans.iter().map(|ran| ran.seconds).sum();
+    let how = missing.map_or("fuzzed".to_owned(), |why| {
+        format!("not fuzzed, only seeds and changes of them ({why})")
+    });
+    format!(
+        "{how}; executions: {}; {findings} findings; {seconds:.0} s",
+        each.join(", ")
+    )
+}
+
+/// The names of all targets: the files in `fuzz/fuzz_targets`.
+fn targets(workspace: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(workspace.join("fuzz/fuzz_targets"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".rs").map(str::to_owned));
+    }
+    names.sort();
+    ensure!(!names.is_empty(), "there are no targets in fuzz/fuzz_targets");
+    Ok(names)
+}
+
+fn chosen(all: &[String], wanted: &[String]) -> Result<Vec<String>> {
+    for name in wanted {
+        ensure!(
+            all.contains(name),
+            "there is no target {name:?}; there are: {}",
+            all.join(", ")
+        );
+    }
+    Ok(if wanted.is_empty() { all } else { wanted }.to_vec())
+}
+
+/// What fuzzing lacks here.
+fn missing() -> Option<String> {
+    if command::find("c++").is_none() {
+        return Some("there is no C++ compiler (Debian's package is g++)".to_owned());
+    }
+    let nightly = Command::new("rustup")
+        .args(["run", "nightly", "rustc", "--version"])
+        .output();
+    let there = nightly.is_ok_and(|output| output.status.success());
+    (!there).then(|| {
+        "there is no nightly toolchain (rustup toolchain install nightly --profile minimal)".to_owned()
+    })
+}
+
+/// Cargo's nightly, with cargo-fuzz.
+fn nightly(cache: &Cache) -> Result<Command> {
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", "nightly", "cargo", "fuzz"])
+        .current_dir(&cache.workspace)
+        .env("PATH", path_with(TOOL.folder(cache)?)?)
+        // Those of the toolchain that this command was started with.
+        .env_remove("CARGO")
+        .env_remove("RUSTC")
+        .env_remove("RUSTUP_TOOLCHAIN");
+    Ok(command)
+}
+
+fn fuzzed(cache: &Cache, targets: &[String], seconds: u64) -> Result<Vec<Ran>> {
+    eprintln!("lab: fuzz: building the targets");
+    // No sanitizer: what is fuzzed is safe Rust, in which a panic is the finding, and it is several times as fast.
+    let status = nightly(cache)?
+        .args(["build", "--sanitizer=none"])
+        .stdout(Stdio::null())
+        .status()
+        .context("rustup run nightly cargo fuzz")?;
+    ensure!(
+        status.success(),
+        "the targets do not build with Rust's nightly toolchain"
+    );
+    targets.iter().map(|target| one(cache, target, seconds)).collect()
+}
+
+fn one(cache: &Cache, target: &str, seconds: u64) -> Result<Ran> {
+    eprintln!("lab: fuzz: {target} for {seconds} s");
+    let folder = cache.workspace.join("fuzz");
+    let corpus = folder.join("corpus").join(target);
+    fs::create_dir_all(&corpus)?;
+    let dictionary = folder.join("dictionaries").join(format!("{target}.dict"));
+    let began = Instant::now();
+    let mut child = nightly(cache)?
+        .args(["run", "--sanitizer=none", target])
+        .arg(&corpus)
+        .arg(folder.join("seeds").join(target))
+        .arg("--")
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-dict={}", dictionary.display()))
+        .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
+        .args(["-timeout=20", "-print_final_stats=1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("rustup run nightly cargo fuzz")?;
+    let said = child.stderr.take().context("the fuzzer's words")?;
+    let mut words = Vec::new();
+    for line in BufReader::new(said).split(b'\n') {
+        words.push(String::from_utf8_lossy(&line?).into_owned());
+    }
+    let status = child.wait()?;
+    let finding = (!status.success()).then(|| {
+        let from = words.len().saturating_sub(LAST_WORDS);
+        format!("{}\n{target}: ended with {status}", words[from..].join("\n"))
+    });
+    Ok(Ran {
+        target: target.to_owned(),
+        executions: executions(&words).unwrap_or(0),
+        seconds: began.elapsed().as_secs_f64(),
+        finding,
+    })
+}
+
+/// Of `stat::number_of_executed_units: 1234`; a fuzzer that found something tells it before, as `#1234`.
+fn executions(words: &[String]) -> Option<u64> {
+    let told = words
+        .iter()
+        .find_map(|w| w.strip_prefix("stat::number_of_executed_units:"));
+    let last = || {
+        words
+            .iter()
+            .rev()
+            .find_map(|w| w.strip_prefix('#')?.split_whitespace().next())
+    };
+    told.or_else(last)?.trim().parse().ok()
+}
+
+/// The same laws without a fuzzer.
+fn unsteered(cache: &Cache, targets: &[String]) -> Result<Vec<Ran>> {
+    let output = cargo(cache)
+        .args(["test", "--quiet", "--package", "landfall", "--test", "any_bytes"])
+        .args(["--", "--nocapture", "--test-threads=1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo test")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let rans: Vec<Ran> = said
+        .lines()
+        .filter_map(told)
+        .filter(|ran| targets.contains(&ran.target))
+        .collect();
+    ensure!(
+        rans.len() == targets.len(),
+        "the test did not tell of every target:\n{said}"
+    );
+    ensure!(
+        output.status.success(),
+        "a law is broken, or the test is:\n{said}"
+    );
+    Ok(rans)
+}
+
+/// `asked<TAB>target<TAB>executions<TAB>seconds`.
+fn told(line: &str) -> Option<Ran> {
+    let mut fields = line
+        .split('\t')
+        .skip_while(|field| !field.ends_with("asked"))
+        .skip(1);
+    Some(Ran {
+        target: fields.next()?.to_owned(),
+        executions: fields.next()?.parse().ok()?,
+        seconds: fields.next()?.parse().ok()?,
+        finding: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_has_every_target_and_says_when_nothing_was_fuzzed() {
+        let ran = |target: &str, finding: Option<&str>| Ran {
+            target: target.to_owned(),
+            executions: 7,
+            seconds: 1.5,
+            finding: finding.map(str::to_owned),
+        };
+        assert_eq!(
+            summary(&[ran("gpt", None), ran("tools", Some("crash"))], None),
+            "fuzzed; executions: gpt 7, tools 7; 1 findings; 3 s"
+        );
+        assert!(summary(&[ran("gpt", None)], Some("no nightly")).starts_with("not fuzzed"));
+    }
+
+    #[test]
+    fn executions_are_read_with_and_without_an_end() {
+        let words = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let ended = words("#2\tINITED cov: 1\nDone 91 runs\nstat::number_of_executed_units: 91\n");
+        assert_eq!(executions(&ended), Some(91));
+        assert_eq!(
+            executions(&words("#2\tINITED cov: 1\n#1234\tNEW cov: 2\npanicked\n")),
+            Some(1_234)
+        );
+        assert_eq!(executions(&words("error: no such target")), None);
+        let ran = told("asked\tgpt\t1000\t2.5").unwrap();
+        assert_eq!((ran.target.as_str(), ran.executions), ("gpt", 1_000));
+        assert_eq!(told("test x ... ok"), None);
+    }
+
+    #[test]
+    fn an_unknown_target_is_named() {
+        let all = targets(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
+        assert!(all.len() >= 7, "{all:?}");
+        assert_eq!(chosen(&all, &[]).unwrap(), all);
+        assert!(
+            chosen(&all, &["nothing".to_owned()])
+                .unwrap_err()
+                .to_string()
+                .contains("checkpoint")
+        );
+    }
+}
