@@ -140,22 +140,14 @@ fn every_planted_bug_is_caught_by_name() {
 }
 
 /// Invariants whose bugs are noticed by others too, and why.
-const SHARED: [(Invariant, &str); 7] = [
+const SHARED: [(Invariant, &str); 5] = [
     (
         Invariant::OnlyTheTarget,
         "what is written on another disk lacks its consent too (I2)",
     ),
     (
-        Invariant::ConsentFirst,
-        "what is erased unasked is missing in the end (I22), or was agreed to in an earlier run (I6)",
-    ),
-    (
         Invariant::TableOnce,
         "to write our own table again needs consent for finished work, and stops (I20)",
-    ),
-    (
-        Invariant::Chain,
-        "an older record that is believed leads to work that was done (I21)",
     ),
     (
         Invariant::OneSlotAtATime,

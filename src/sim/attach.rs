@@ -64,7 +64,7 @@ impl SimWorld {
     pub async fn attach_root(&mut self) -> Result<(), Fault> {
         self.own_names()?;
         self.attach_container().await?;
-        if self.machine.root_mounted && !self.written_out && !self.has(Bug::TakeOverUnsynced) {
+        if self.machine.root_mounted && !self.written_out && !self.trusts_caches() {
             // Left by a killed run, or by an order: what is in caches must be durable before it is believed.
             self.act("sync what was left", Act::Sync(Fs::Root)).await?;
         }
@@ -79,6 +79,20 @@ impl SimWorld {
             .await?;
         }
         Ok(())
+    }
+
+    /// Whether what is in caches is believed.
+    fn trusts_caches(&self) -> bool {
+        self.bug.is_some_and(|bug| {
+            [
+                Bug::TakeOverUnsynced,
+                Bug::ProfileUnsynced,
+                Bug::CloneUnsynced,
+                Bug::RecordUnsynced,
+                Bug::KeysUnsynced,
+            ]
+            .contains(&bug)
+        })
     }
 
     /// Our mapping's name and the mount points are nobody else's.

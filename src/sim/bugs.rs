@@ -76,13 +76,13 @@ pub enum Bug {
     TrustKeys,
     /// A file of the ESP that exists is called right.
     ExistsIsRight,
-    /// The profile and the trace of the activation are not written out.
+    /// The profile and the trace of the activation are not written out, neither by the order nor before the next look.
     ProfileUnsynced,
-    /// The clone's rename is not written out.
+    /// The same with the clone's rename.
     CloneUnsynced,
-    /// The record of the realised system is not written out.
+    /// The same with the record of the realised system.
     RecordUnsynced,
-    /// Placed keys are not written out.
+    /// The same with placed keys.
     KeysUnsynced,
     /// Volumes are made on the first disk, by its kernel name.
     FirstDisk,

@@ -195,6 +195,7 @@ impl Checks {
 
     /// A new install is asked for: everything is done again, under new consent.
     pub fn begins_anew(&mut self) {
+        self.consented_before = false;
         if let Some(acknowledged) = &mut self.acknowledged {
             acknowledged.phase = Phase::Planned;
         }
