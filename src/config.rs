@@ -142,7 +142,7 @@ impl Config {
         })
     }
 
-    /// What decides what is installed.
+    /// What decides what is installed, as far as the configuration alone says it; see `real::landing::payload` for an image.
     pub fn payload(&self) -> Result<Payload, ConfigError> {
         let RepositoryConfig {
             remote,
@@ -172,7 +172,10 @@ impl Config {
                 clone_path: clone_path.clone(),
             },
             system: match &self.system {
-                SystemConfig::Prebuilt(path) => SystemSource::Prebuilt(path.clone()),
+                // Until the image was opened nothing more is known than the system.
+                SystemConfig::Prebuilt(system) | SystemConfig::Image { system, .. } => {
+                    SystemSource::Prebuilt(system.clone())
+                }
                 SystemConfig::Flake => SystemSource::Flake,
             },
         })
@@ -278,6 +281,13 @@ impl RepositoryConfig {
 pub enum SystemConfig {
     /// This closure, carried by the installer.
     Prebuilt(StorePath),
+    /// A closure carried by the installer as an image of the root filesystem.
+    Image {
+        /// The system in it.
+        system: StorePath,
+        /// The image: a file on the installer.
+        file: Utf8PathBuf,
+    },
     /// `nixosConfigurations.<host>` of the clone.
     Flake,
 }

@@ -11,6 +11,7 @@ use crate::world::{Perform, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::Consent;
 use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass};
+use landfall_states::image::Landing;
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::{Layout, Payload, Plan};
 use landfall_states::planned::Planned;
@@ -177,6 +178,8 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         claim: Claim::Planned,
         dirty: false,
         unverified: course.unclean(),
+        // What was begun of another payload is another image's, which the states see.
+        landing: course.believed.as_ref().and_then(|b| b.record.landing.clone()),
     };
     let first = Planned::new(
         (*course.plan).clone(),
@@ -203,6 +206,8 @@ struct Run<'w, W: World> {
     dirty: bool,
     /// Whether what an unclean stop left has not been verified yet. Until it is, no end of a run may call itself clean.
     unverified: bool,
+    /// How far an image has come, as the checkpoint said or as this run saw.
+    landing: Option<Landing>,
 }
 
 impl<W: World> Run<'_, W> {
@@ -227,7 +232,8 @@ impl<W: World> Run<'_, W> {
                     State::Encrypted(s.advance(proof))
                 }
                 State::Encrypted(s) => {
-                    let proof = self.step(|consent| s.action(consent)).await?;
+                    let landing = self.landing.clone();
+                    let proof = self.step(|consent| s.action(consent, landing.clone())).await?;
                     State::Formatted(s.advance(proof))
                 }
                 State::Formatted(s) => {
@@ -271,13 +277,14 @@ impl<W: World> Run<'_, W> {
     {
         let (mut consent, mut consents, mut retry, mut empty_successes) = (None, 0, 0, 0);
         let (mut acted, mut began_ms) = (false, self.world.now_ms());
+        let mut came: Option<Landing> = None;
         loop {
             self.world.heartbeat(S::PHASE);
             if self.world.stop_requested() {
                 return Err(self.halt(stop_fault()));
             }
             let step = action(consent.clone());
-            let order = match self.world.observe(&step).await {
+            let (order, landing) = match self.world.observe(&step).await {
                 Err(fault) => {
                     self.after(fault, &mut retry).await?;
                     continue;
@@ -310,10 +317,20 @@ impl<W: World> Run<'_, W> {
                         }
                         continue;
                     }
-                    Verdict::Todo(order) => order,
+                    Verdict::Todo(order) => (order, step.landing(&facts)),
                 },
             };
-            if acted && self.last_fault.is_none() {
+            // The next slice of the same attempt. There are no more of them than the image has chunks.
+            let goes_on = acted
+                && self.last_fault.is_none()
+                && landing
+                    .as_ref()
+                    .is_some_and(|landing| landing.is_beyond(came.as_ref()));
+            if landing.is_some() {
+                self.landing.clone_from(&landing);
+                came = landing;
+            }
+            if acted && !goes_on && self.last_fault.is_none() {
                 empty_successes += 1;
                 let fault = Fault::transient(
                     format!("action {}", S::PHASE.action().unwrap_or_default()),
@@ -330,21 +347,11 @@ impl<W: World> Run<'_, W> {
                 self.after(fault, &mut retry).await?;
                 continue;
             }
-            self.budget
-                .admits(&self.attempts, S::PHASE)
-                .map_err(|fault| Halt {
-                    phase: Some(S::PHASE),
-                    fault,
-                    rule: Some(Rule::Exhausted),
-                })?;
-            let attempt = self.attempts.raise(S::PHASE);
-            self.dirty = true;
-            self.save(Mark::Begun).await?;
-            self.world.tell(Event::Begun {
-                phase: S::PHASE,
-                attempt,
-                what: step.describe(),
-            });
+            if goes_on {
+                self.save(Mark::Begun).await?;
+            } else {
+                self.begin_attempt(&step).await?;
+            }
             if !acted {
                 began_ms = self.world.now_ms();
             }
@@ -354,6 +361,26 @@ impl<W: World> Run<'_, W> {
                 Err(fault) => self.after(fault, &mut retry).await?,
             }
         }
+    }
+
+    /// Counts an attempt and saves that, before anything is done.
+    async fn begin_attempt<S: Step>(&mut self, step: &S) -> Result<(), Halt> {
+        self.budget
+            .admits(&self.attempts, S::PHASE)
+            .map_err(|fault| Halt {
+                phase: Some(S::PHASE),
+                fault,
+                rule: Some(Rule::Exhausted),
+            })?;
+        let attempt = self.attempts.raise(S::PHASE);
+        self.dirty = true;
+        self.save(Mark::Begun).await?;
+        self.world.tell(Event::Begun {
+            phase: S::PHASE,
+            attempt,
+            what: step.describe(),
+        });
+        Ok(())
     }
 
     fn done(&mut self, phase: Phase, acted: bool, began_ms: u64) {
@@ -426,6 +453,11 @@ impl<W: World> Run<'_, W> {
             attempts: self.attempts.clone(),
             boot: self.world.boot_id(),
             last_fault: self.last_fault.clone(),
+            // Behind the commit it says nothing any more.
+            landing: self
+                .landing
+                .clone()
+                .filter(|_| self.claim.phase() <= Phase::Encrypted),
         };
         let phase = self.claim.phase();
         let saved = self

@@ -213,6 +213,7 @@ mod tests {
             attempts: Attempts::default(),
             boot: "b".into(),
             last_fault: None,
+            landing: None,
         }
     }
 

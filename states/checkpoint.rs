@@ -15,6 +15,7 @@
 //! one. Absent: reading and writing; see the program's store.
 
 use crate::fault::{Attempts, Fault};
+use crate::image::Landing;
 use crate::names::{Digest, HostName, Revision};
 use crate::plan::{DiskIdentity, InstallId};
 use crate::{Claim, Phase};
@@ -76,6 +77,9 @@ pub struct Record {
     pub boot: String,
     /// The last fault, if the last attempt failed.
     pub last_fault: Option<Fault>,
+    /// How far the writing of an image has come. Records of before there were images have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing: Option<Landing>,
 }
 
 /// Why a record could not be written down.
@@ -390,6 +394,7 @@ pub(crate) mod tests {
                 "clone of https://forge.example/o/r",
                 "connection reset",
             )),
+            landing: None,
         }
     }
 

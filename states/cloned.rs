@@ -109,7 +109,7 @@ impl Step for RealiseSystem {
         let Some(system) = &facts.system else {
             return todo(vec![]);
         };
-        if let SystemSource::Prebuilt(planned) = &self.source
+        if let Some(planned) = self.source.known()
             && planned != system
         {
             return Verdict::Refuse(Fault::unsafe_(
@@ -131,6 +131,9 @@ impl Step for RealiseSystem {
     fn describe(&self) -> String {
         match &self.source {
             SystemSource::Prebuilt(system) => format!("copy the closure of {system} to the target store"),
+            SystemSource::Image(image) => {
+                format!("register the closure of {} in the target store", image.system)
+            }
             SystemSource::Flake => {
                 format!(
                     "build {}#{} at {} onto the target store",

@@ -1,9 +1,12 @@
 //! **Encrypted**: the LUKS container, if any, is ours and opens. Leads on by [`FormatVolumes`].
 //!
-//! Law: an order names only volumes that are not whole; a whole one cannot be named in it (I5).
+//! Law: an order names only volumes that are not whole; a whole one cannot be named in it (I5). Root is made empty, or from an
+//! image; then the order says which chunk it goes on with. That is a claim and spares work only: before the commit everything
+//! is read back.
 
 use crate::consent::Consent;
 use crate::formatted::Formatted;
+use crate::image::{Image, Landing};
 use crate::partitioned::{blank, foreign};
 use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
 use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
@@ -20,8 +23,8 @@ impl Encrypted {
         &self.voyage.plan
     }
 
-    /// What leads on. A plan always has a root.
-    pub fn action(&self, consent: Option<Consent>) -> FormatVolumes {
+    /// What leads on. A plan always has a root. `landing` is how far the checkpoint says that an image has come.
+    pub fn action(&self, consent: Option<Consent>, landing: Option<Landing>) -> FormatVolumes {
         let plan = &self.voyage.plan;
         // `Plan::derive` puts the root second.
         let root = plan.partition(Role::Root).unwrap_or(&plan.table.entries[1]);
@@ -41,6 +44,8 @@ impl Encrypted {
                     volume: volume.clone(),
                     inside_luks: false,
                 }),
+            image: plan.payload.system.image().cloned(),
+            landing,
             claimed: self.voyage.claims(Phase::Formatted),
             consent,
         }
@@ -72,6 +77,10 @@ pub struct FormatVolumes {
     pub root: Target,
     /// Swap, if the layout has it.
     pub swap: Option<Target>,
+    /// What root is made from; without it, it is made empty.
+    pub image: Option<Image>,
+    /// How far the checkpoint says that the image has come.
+    pub landing: Option<Landing>,
     /// Whether the checkpoint claims that it was done.
     pub claimed: bool,
     /// What somebody agreed to.
@@ -85,6 +94,8 @@ pub struct VolumesFacts {
     pub root: Probe,
     /// Swap; `Blank` when none is planned.
     pub swap: Probe,
+    /// How far this run has come with the image: chunks that it has written and flushed itself, or found there.
+    pub landing: Option<Landing>,
 }
 
 /// Make these, each under its provisional id, flush, then give the planned id and flush.
@@ -96,6 +107,18 @@ pub struct FormatOrder {
     pub root: Option<Target>,
     /// Swap, when it is to be made.
     pub swap: Option<Target>,
+    /// What root is made from, when it is to be made from an image.
+    pub image: Option<ImageOrder>,
+}
+
+/// Write an image, from a chunk on, for as long as one flush may be away, or finish when all of it is written: read it back,
+/// check it, grow it, and give it its label and planned id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageOrder {
+    /// The image.
+    pub image: Image,
+    /// Chunks below this one are said to be durable.
+    pub from: u64,
 }
 
 /// Root and swap are ours and whole.
@@ -103,6 +126,28 @@ pub struct FormatOrder {
 pub struct VolumesProof(());
 
 impl FormatVolumes {
+    /// What is said of an image that is not begun, or begun by nobody we know, counts for nothing.
+    fn order_of(&self, image: &Image, facts: &VolumesFacts) -> ImageOrder {
+        let Volume {
+            id,
+            provisional,
+            label,
+        } = &self.root.volume;
+        let begun = facts
+            .root
+            .compare("ext4", &id.to_string(), &provisional.to_string(), label)
+            == VolumeState::InTheMaking;
+        let said = facts
+            .landing
+            .as_ref()
+            .or(self.landing.as_ref())
+            .filter(|landing| begun && landing.image == image.digest);
+        ImageOrder {
+            image: image.clone(),
+            from: said.map_or(0, |landing| landing.chunks.min(image.chunks)),
+        }
+    }
+
     fn part(&self, target: &Target, kind: &str, probe: &Probe) -> Verdict<(), Target> {
         let Volume {
             id,
@@ -148,16 +193,40 @@ impl Step for FormatVolumes {
         if root.is_none() && swap.is_none() {
             Verdict::Done(VolumesProof(()))
         } else {
+            let image = match (&root, &self.image) {
+                (Some(_), Some(image)) => Some(self.order_of(image, facts)),
+                (Some(_), None) | (None, _) => None,
+            };
             Verdict::Todo(FormatOrder {
                 disk: self.disk.clone(),
                 root,
                 swap,
+                image,
             })
         }
     }
 
+    fn landing(&self, facts: &VolumesFacts) -> Option<Landing> {
+        // No further than the image goes: that bounds the number of slices.
+        facts
+            .landing
+            .clone()
+            .zip(self.image.as_ref())
+            .map(|(landing, image)| Landing {
+                chunks: landing.chunks.min(image.chunks),
+                ..landing
+            })
+    }
+
     fn describe(&self) -> String {
-        let root = format!("make ext4 {} {}", self.root.volume.label, self.root.volume.id);
+        let Volume { id, label, .. } = &self.root.volume;
+        let root = match &self.image {
+            None => format!("make ext4 {label} {id}"),
+            Some(image) => format!(
+                "make ext4 {label} {id} from the image {} ({} bytes)",
+                image.digest, image.plain_bytes
+            ),
+        };
         match &self.swap {
             None => root,
             Some(swap) => format!("{root}, swap {} {}", swap.volume.label, swap.volume.id),
@@ -178,7 +247,21 @@ mod tests {
             claimed: None,
             unclean: false,
         };
-        Encrypted { voyage }.action(None)
+        Encrypted { voyage }.action(None, None)
+    }
+
+    fn image() -> Image {
+        Image {
+            file: "/iso/root.image".into(),
+            digest: crate::names::Digest::of(b"image"),
+            system: format!("/nix/store/{}-nixos-system-web", "a".repeat(32))
+                .parse()
+                .unwrap(),
+            filesystem_bytes: 1 << 30,
+            plain_bytes: 1 << 29,
+            boot_bytes: 1,
+            chunks: 100,
+        }
     }
 
     fn seen(kind: &str, volume: &Volume, id: &uuid::Uuid) -> Probe {
@@ -197,6 +280,7 @@ mod tests {
         let facts = VolumesFacts {
             root: whole_root.clone(),
             swap: Probe::Blank,
+            landing: None,
         };
         let Verdict::Todo(order) = action.judge(&facts) else {
             panic!()
@@ -205,11 +289,13 @@ mod tests {
         let facts = VolumesFacts {
             root: whole_root,
             swap: seen("swap", &swap, &swap.id),
+            landing: None,
         };
         assert!(matches!(action.judge(&facts), Verdict::Done(_)));
         let facts = VolumesFacts {
             root: seen("ext4", &root, &root.provisional),
             swap: seen("swap", &swap, &swap.id),
+            landing: None,
         };
         let Verdict::Todo(order) = action.judge(&facts) else {
             panic!()
@@ -228,9 +314,53 @@ mod tests {
             let facts = VolumesFacts {
                 root: probe,
                 swap: Probe::Blank,
+                landing: None,
             };
             assert!(matches!(action.judge(&facts), Verdict::Refuse(_)));
         }
+    }
+
+    #[test]
+    fn an_image_goes_on_where_its_own_filesystem_is_in_the_making() {
+        let mut action = action(false);
+        action.image = Some(image());
+        let root = action.root.volume.clone();
+        let at = |chunks| Landing {
+            image: image().digest,
+            chunks,
+        };
+        let begun = seen("ext4", &root, &root.provisional);
+        let other = Landing {
+            image: crate::names::Digest::of(b"other"),
+            chunks: 7,
+        };
+        for (probe, said, seen, from) in [
+            (Probe::Blank, Some(at(7)), None, 0),
+            (begun.clone(), None, None, 0),
+            (begun.clone(), Some(at(7)), None, 7),
+            (begun.clone(), Some(at(7)), Some(at(9)), 9),
+            (begun.clone(), Some(other), None, 0),
+            (begun.clone(), Some(at(101)), None, 100),
+        ] {
+            action.landing = said.clone();
+            let facts = VolumesFacts {
+                root: probe,
+                swap: Probe::Blank,
+                landing: seen,
+            };
+            let Verdict::Todo(order) = action.judge(&facts) else {
+                panic!()
+            };
+            assert_eq!(order.image.unwrap().from, from, "{said:?}");
+        }
+        // Whole, and nothing is written, whatever is said.
+        action.landing = Some(at(7));
+        let facts = VolumesFacts {
+            root: seen("ext4", &root, &root.id),
+            swap: Probe::Blank,
+            landing: None,
+        };
+        assert!(matches!(action.judge(&facts), Verdict::Done(_)));
     }
 
     #[test]
@@ -241,6 +371,7 @@ mod tests {
         let facts = VolumesFacts {
             root: seen("ext4", &root, &root.id),
             swap: Probe::Blank,
+            landing: None,
         };
         assert!(matches!(action.judge(&facts), Verdict::Refuse(_)));
     }

@@ -97,6 +97,14 @@ impl Fault {
         Self::new(FaultClass::Unsafe, what, why, next)
     }
 
+    /// The same with another next thing to do.
+    pub fn with_next(self, next: impl Into<String>) -> Self {
+        Fault {
+            next: next.into(),
+            ..self
+        }
+    }
+
     /// The fault with its texts cut to what a checkpoint has room for.
     pub fn abridged(&self, bytes_max: usize) -> Self {
         let cut = |text: &str| {

@@ -18,6 +18,7 @@
 pub mod checkpoint;
 pub mod consent;
 pub mod fault;
+pub mod image;
 pub mod names;
 pub mod plan;
 pub mod recovery;
@@ -145,6 +146,11 @@ pub trait Step {
     fn judge(&self, facts: &Self::Facts) -> Verdict<Self::Proof, Self::Order>;
     /// What the action does, for `landfall plan`, in one line.
     fn describe(&self) -> String;
+    /// How far an action that is carried out in slices has come. A slice that brought it further is no attempt of its own,
+    /// and is no success that did nothing.
+    fn landing(&self, _facts: &Self::Facts) -> Option<image::Landing> {
+        None
+    }
 }
 
 /// What a filesystem prober saw on a partition.

@@ -4,6 +4,7 @@
 //!
 //! Absent: kernel names such as `sda`, mount points of this boot, secrets, and any look at the machine.
 
+use crate::image::Image;
 use crate::names::*;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -207,6 +208,8 @@ pub struct Repository {
 pub enum SystemSource {
     /// A closure carried by the installer.
     Prebuilt(StorePath),
+    /// A closure carried by the installer as an image of the root filesystem.
+    Image(Box<Image>),
     /// Built from the cloned flake.
     Flake,
 }
@@ -245,6 +248,8 @@ impl Payload {
         };
         let system = match system {
             SystemSource::Prebuilt(path) => format!("prebuilt {path}"),
+            // Its digest holds the system's path; where the file lies decides nothing.
+            SystemSource::Image(image) => format!("image {}", image.digest),
             SystemSource::Flake => "flake".to_owned(),
         };
         Digest::of(format!("landfall-payload-1\n{source}\n{reference}\n{clone_path}\n{system}\n").as_bytes())

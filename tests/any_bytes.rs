@@ -241,6 +241,7 @@ fn record(sequence: u64, parent: Option<&[u8]>) -> Vec<u8> {
         attempts,
         boot: "11111111-2222-3333-4444-555555555555".to_owned(),
         last_fault: Some(Fault::transient("clone", "connection reset")),
+        landing: None,
     };
     record.encode().unwrap()
 }

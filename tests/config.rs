@@ -88,6 +88,41 @@ fn the_luks_prebuilt_example() {
 }
 
 #[test]
+fn an_image_is_named_with_its_system() {
+    let path = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-vault";
+    let prebuilt = format!("Prebuilt(\"{path}\")");
+    let text = fs_err::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/examples/luks-prebuilt.ron"
+    ))
+    .unwrap();
+    assert!(text.contains("Prebuilt("), "{text}");
+    let from = text.find("Prebuilt(").unwrap();
+    let until = from + text[from..].find(')').unwrap() + 1;
+    let with = |system: &str| {
+        let text = format!("{}{system}{}", &text[..from], &text[until..]);
+        Config::parse(&text, Notation::Ron)
+    };
+    let config = with(&format!("Image(system: \"{path}\", file: \"/iso/root.image\")")).unwrap();
+    let SystemConfig::Image { system, file } = &config.system else {
+        panic!("{:?}", config.system)
+    };
+    assert_eq!((system.as_str(), file.as_str()), (path, "/iso/root.image"));
+    // The same in JSON.
+    let json = serde_json::to_value(&config).unwrap();
+    assert_eq!(json["system"]["Image"]["file"], "/iso/root.image");
+    assert_eq!(
+        Config::parse(&json.to_string(), Notation::Json).unwrap().system,
+        config.system
+    );
+    assert!(with(&prebuilt).is_ok());
+    let relative = with(&format!("Image(system: \"{path}\", file: \"root.image\")")).unwrap_err();
+    assert!(relative.to_string().contains("an absolute path"), "{relative}");
+    let unknown = with(&format!("Image(system: \"{path}\", path: \"/root.image\")"));
+    assert!(unknown.is_err());
+}
+
+#[test]
 fn the_flake_example() {
     let config = example("flake.ron");
     assert!(matches!(
@@ -176,7 +211,12 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "REMOTE, system: Flak",
-            &["system:", "\"Flak\"", "Prebuilt, Flake", "did you mean Flake?"],
+            &[
+                "system:",
+                "\"Flak\"",
+                "Prebuilt, Image, Flake",
+                "did you mean Flake?",
+            ],
         ),
         (
             "REMOTE, system: Flake, esp_size: \"100M\"",

@@ -111,6 +111,39 @@ fn every_single_death_on_other_ways() {
     report("deaths on other ways", began, &tally);
 }
 
+/// Root from an image: every death between and in its chunks, and every fault there.
+#[test]
+fn every_death_and_fault_while_an_image_is_written() {
+    let began = Instant::now();
+    let cases: Vec<Case> = [
+        "plain/image/foreign/person",
+        "luks-swap/image/blank/in-advance",
+        "swap/image/finished/person",
+    ]
+    .map(|text| text.parse().unwrap())
+    .to_vec();
+    let tally = on_all(&cases, |case| {
+        let harness = Harness::new(case).unwrap();
+        let chunks = harness
+            .points
+            .iter()
+            .filter(|p| p.label == "write a chunk")
+            .count();
+        assert_eq!(chunks, 3, "the cases do write an image");
+        let mut tally = harness.crashes();
+        tally.add(harness.faults());
+        tally.add(harness.kills_then_cuts(Phase::Encrypted));
+        tally
+    });
+    report("deaths and faults with an image", began, &tally);
+    for case in cases {
+        let told = Harness::new(Case { twice: true, ..case })
+            .unwrap()
+            .tell(&"quiet".parse().unwrap(), true);
+        assert_eq!(told.breaches, vec![], "{case}");
+    }
+}
+
 /// I23: every order carried out twice, in every layout and both modes, ends as carried out once.
 #[test]
 fn every_order_twice_is_once() {

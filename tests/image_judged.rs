@@ -90,6 +90,7 @@ impl Image {
             attempts: Attempts::default(),
             boot: "boot".into(),
             last_fault: None,
+            landing: None,
         }
     }
 

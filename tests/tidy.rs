@@ -135,7 +135,8 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "world" => &["world", "event"],
         "store" => &["store", "world", "event"],
         "driver" => &["driver", "store", "world", "event"],
-        "real" => &["real", "config", "store", "world", "event", "clock"],
+        "image" => &["image"],
+        "real" => &["real", "image", "config", "store", "world", "event", "clock"],
         // Its harness runs the driver.
         "sim" => &["sim", "config", "store", "driver", "world", "event"],
         other => {

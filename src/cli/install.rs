@@ -18,7 +18,7 @@ use crate::real::command::Program;
 use crate::real::mounts::Attached;
 use crate::real::secrets::{self, Vault};
 use crate::real::stop::Stop;
-use crate::real::{Real, luks};
+use crate::real::{Real, landing, luks};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Phase;
 use landfall_states::fault::Fault;
@@ -167,10 +167,12 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
             "landfall check FILE",
         ))
     };
+    let payload = config.payload().map_err(refused)?;
+    let payload = landing::payload(&config, payload).map_err(stopped)?;
     let request = Request {
         host: config.host.clone(),
         layout: config.layout(Machine::native()).map_err(refused)?,
-        payload: config.payload().map_err(refused)?,
+        payload,
         reinstall: config.reinstall,
         asked_anew: options.reinstall,
         resume_only: options.resume_only,
@@ -186,6 +188,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         plan: None,
         held: None,
         attached: Attached::default(),
+        progress: landing::Progress::default(),
         vault,
     };
     match driver::run(&mut world, &request).await {

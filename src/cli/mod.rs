@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod disks;
+pub mod image;
 pub mod install;
 pub mod log;
 pub mod plan;
@@ -89,6 +90,13 @@ pub enum Command {
     /// every pair. Each time the next runs have to bring the install to its end without losing anything. A failure prints
     /// the command that tells it again; the exit code is 7 then.
     Simulate(SimulateArgs),
+    /// Make, check and write images of a prebuilt system
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Image {
+        /// What to do with images
+        #[command(subcommand)]
+        command: image::ImageCommand,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -390,6 +398,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Log(args) => log::command(args, run_dir, out),
         Command::Check(args) => check::command(args, out),
         Command::Simulate(args) => simulate::command(args, out),
+        Command::Image { command } => image::command(command, out),
         Command::Completions { shell } => reference::completions(*shell, out),
         Command::Man { out: dir } => reference::man(dir.as_deref(), out),
     }

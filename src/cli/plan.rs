@@ -4,9 +4,10 @@
 //! Absent: whether the disk is in use, and consent: the plan says what, `landfall disks` says where.
 
 use super::{Failure, PlanArgs, config_path, disks, words};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::real::disk::image;
+use crate::real::landing;
 use camino::Utf8Path;
 use landfall_states::anchored::{Container, EncryptVolumes};
 use landfall_states::bootable::ProvisionSecrets;
@@ -17,7 +18,7 @@ use landfall_states::formatted::CloneConfiguration;
 use landfall_states::installed::InstallBootLoader;
 use landfall_states::names::{Revision, Size, StorePath};
 use landfall_states::partitioned::AnchorCheckpoint;
-use landfall_states::plan::{DiskIdentity, Machine, Plan, Reference, Role, SystemSource, Volume};
+use landfall_states::plan::{DiskIdentity, Machine, Payload, Plan, Reference, Role, Volume};
 use landfall_states::planned::Planned;
 use landfall_states::provisioned::Land;
 use landfall_states::realised::InstallSystem;
@@ -88,7 +89,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
     let plan = Plan::derive(
         &config.host,
         &config.layout(Machine::native())?,
-        &config.payload()?,
+        &payload(&config)?,
         &disk,
         config.reinstall,
     )
@@ -116,6 +117,15 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
+/// What is installed. A plan can be shown where the image is not; it is then shown as a closure.
+fn payload(config: &Config) -> Result<Payload, Failure> {
+    let said = config.payload()?;
+    match &config.system {
+        SystemConfig::Image { file, .. } if file.exists() => Ok(landing::payload(config, said)?),
+        SystemConfig::Image { .. } | SystemConfig::Prebuilt(_) | SystemConfig::Flake => Ok(said),
+    }
+}
+
 /// Every step, described by the very actions that will be carried out.
 pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
     let bad = |e: landfall_states::names::BadValue| Failure::new(Exit::Internal, e.to_string());
@@ -125,10 +135,7 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
         Reference::Revision(revision) => revision.clone(),
         Reference::Default | Reference::Branch(_) => unpinned,
     };
-    let system = match &plan.payload.system {
-        SystemSource::Prebuilt(path) => path.clone(),
-        SystemSource::Flake => unbuilt,
-    };
+    let system = plan.payload.system.known().cloned().unwrap_or(unbuilt);
     let pinned_from = match &plan.payload.repository.reference {
         Reference::Revision(revision) => revision.to_string(),
         Reference::Branch(name) => format!("(what {name} is when the install begins)"),
@@ -198,6 +205,8 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
                 inside_luks: plan.luks.is_some(),
             },
             swap,
+            image: plan.payload.system.image().cloned(),
+            landing: None,
             claimed: false,
             consent: None,
         }

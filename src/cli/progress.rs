@@ -263,8 +263,10 @@ impl<W: Write> Terminal<W> {
         }
         let rate =
             words::rate(first, (*done, now_ms), unit).map_or(String::new(), |rate| format!(", {rate}"));
+        let left = words::left(first, (*done, now_ms), *total, unit)
+            .map_or(String::new(), |left| format!(", {left}"));
         let age = words::duration(now_ms.saturating_sub(self.began_ms));
-        let line = format!("{} {age} · {text}{rate}", self.phase);
+        let line = format!("{} {age} · {text}{rate}{left}", self.phase);
         self.draw(&line, now_ms);
     }
 }

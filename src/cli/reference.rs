@@ -40,6 +40,10 @@ pub fn markdown() -> String {
     for sub in root.get_subcommands_mut() {
         let name = format!("landfall {}", sub.get_name());
         section(&mut text, &name, sub);
+        for below in sub.get_subcommands_mut() {
+            let name = format!("{name} {}", below.get_name());
+            section(&mut text, &name, below);
+        }
     }
     text
 }

@@ -5,7 +5,7 @@
 //! Absent: the simulated world (`sim`), and whether the real one is like it.
 
 use super::{Failure, SimulateArgs, complain, config_path};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::sim;
 use crate::sim::between::Between;
@@ -13,10 +13,11 @@ use crate::sim::case::{Before, Case, Consenter, Subject};
 use crate::sim::explore::Explorer;
 use crate::sim::faults::Schedule;
 use crate::sim::harness::Harness;
+use crate::sim::landing::made_up_image;
 use crate::sim::story::Ending;
 use crate::sim::tally::{Matrix, Sort, Tally};
 use camino::Utf8PathBuf;
-use landfall_states::plan::Machine;
+use landfall_states::plan::{Machine, Payload};
 use serde_json::json;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -62,13 +63,25 @@ impl Shared {
     }
 }
 
+/// What is installed. The image itself is not looked at: the story is the same with every one.
+fn payload(config: &Config) -> Result<Payload, Failure> {
+    let said = config.payload()?;
+    Ok(match &config.system {
+        SystemConfig::Image { system, .. } => Payload {
+            system: made_up_image(system),
+            ..said
+        },
+        SystemConfig::Prebuilt(_) | SystemConfig::Flake => said,
+    })
+}
+
 pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let path = config_path(&args.config)?;
     let config = Config::read_with(&path, &Overrides::from_environment()?)?;
     let subject = Subject {
         host: config.host.clone(),
         layout: config.layout(Machine::native())?,
-        payload: config.payload()?,
+        payload: payload(&config)?,
         reinstall: config.reinstall,
         budget: config.retry,
     };

@@ -219,6 +219,7 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
         attempts,
         boot: _,
         last_fault,
+        landing: _,
     } = Record::decode(bytes).map_err(|error| match error {
         SlotError::Newer(_) => format!("of a newer landfall ({error}); this one cannot read it"),
         SlotError::Empty
@@ -542,6 +543,7 @@ mod tests {
             attempts: Attempts::default(),
             boot: String::new(),
             last_fault: None,
+            landing: None,
         }
         .encode()
         .unwrap();

@@ -1,5 +1,6 @@
 //! Events in words, for every listener that writes for people. Law: pure text from an event; figures are the event's own
-//! figures, a rate is their difference over the time between them, and there is no percentage and no guess of an end.
+//! figures, a rate is their difference over the time between them, there is no percentage, and a time
+//! that is left is told of bytes of a known number only, at the rate so far.
 //!
 //! Absent: escape codes, clocks, files.
 
@@ -160,9 +161,35 @@ pub fn rate(from: (u64, u64), to: (u64, u64), unit: &str) -> Option<String> {
     Some(format!("{}/s", amount(per_second, unit)))
 }
 
+/// The time that is left at the rate between two counts: of bytes, whose number is known, once two seconds lie between them.
+pub fn left(from: (u64, u64), to: (u64, u64), total: Option<u64>, unit: &str) -> Option<String> {
+    let (count, ms) = (to.0.checked_sub(from.0)?, to.1.checked_sub(from.1)?);
+    let rest = total?.checked_sub(to.0)?;
+    if unit != "bytes" || ms < 2_000 || count == 0 || rest == 0 {
+        return None;
+    }
+    let left_ms = u128::from(rest) * u128::from(ms) / u128::from(count);
+    let left_ms = u64::try_from(left_ms).unwrap_or(u64::MAX);
+    Some(format!("{} left at this rate", duration(left_ms)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_rate() {
+        let left = |from, to, total| left(from, to, total, "bytes");
+        assert_eq!(
+            left((0, 0), (100, 2_000), Some(500)).as_deref(),
+            Some("8.0 s left at this rate")
+        );
+        assert_eq!(left((0, 0), (100, 1_000), Some(500)), None, "too soon");
+        assert_eq!(left((0, 0), (100, 2_000), None), None, "no end is known");
+        assert_eq!(left((0, 0), (100, 2_000), Some(100)), None, "done");
+        assert_eq!(left((100, 0), (100, 2_000), Some(200)), None, "stands still");
+        assert_eq!(super::left((0, 0), (1, 2_000), Some(9), "paths"), None);
+    }
 
     #[test]
     fn figures_are_exact_or_rounded_down() {

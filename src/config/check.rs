@@ -53,7 +53,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         luks,
         swap,
         repository,
-        system: _,
+        system,
         extra_mount_dirs,
         extra_post_mount_commands,
         on_success: _,
@@ -146,8 +146,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     nix_settings(nix, &mut found);
     budget(retry, &mut found);
     let SshConfig { key, known_hosts } = ssh;
+    let image = match system {
+        SystemConfig::Image { system: _, file } => Some(file.clone()),
+        SystemConfig::Prebuilt(_) | SystemConfig::Flake => None,
+    };
     for (option, path) in [
         ("repository.bundle", &repository.bundle),
+        ("system.Image.file", &image),
         ("ssh.key", key),
         ("ssh.known_hosts", known_hosts),
     ] {
@@ -399,7 +404,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                     .to_owned(),
             );
         }
-        if matches!(config.system, SystemConfig::Prebuilt(_))
+        if !matches!(config.system, SystemConfig::Flake)
             && !url.starts_with('/')
             && !url.starts_with("file://")
         {

@@ -13,11 +13,13 @@ use crate::real::command::{Ended, OnStop, Program};
 use crate::real::git::Access;
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify, corrupt_paths};
+use crate::real::pack::REGISTRATION;
 use crate::real::{MOUNT_ROOT, Real, hooks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
 use landfall_states::plan::SystemSource;
 use std::time::{Duration, Instant};
@@ -247,6 +249,43 @@ impl Stores {
         fs_err::rename(&from, &to).map_err(|e| rooted::io_fault(from.as_str(), &e))
     }
 
+    /// Registers what the image brought. Its files were read back from the disk before the filesystem got its id; the
+    /// database is made of them in one transaction.
+    pub async fn register(&self, hands: &Hands, image: &Image) -> Result<(), Fault> {
+        let what = format!("registration of {} in the target store", image.system);
+        if self.is_registered(hands, &image.system).await? {
+            return Ok(());
+        }
+        hands
+            .reporter
+            .step(format!("register the closure of {}", image.system));
+        let list = rooted::read(&self.root, REGISTRATION)?.ok_or_else(|| {
+            Fault::permanent(
+                what.clone(),
+                format!("the image did not bring {REGISTRATION}"),
+                "make the image anew: landfall image build",
+            )
+        })?;
+        let load = self.nix_store().arg("--load-db").stdin(list);
+        let ended = hands.run(load).await?;
+        ended.or_fault(|how| {
+            Fault::permanent(
+                what.clone(),
+                how,
+                "landfall log shows what Nix said; then: landfall resume",
+            )
+        })?;
+        if !self.is_registered(hands, &image.system).await? {
+            return Err(Fault::permanent(
+                what,
+                "what was registered is not the system, or paths were found wrong and removed, and an image is not copied path \
+                 by path",
+                "landfall install --reinstall",
+            ));
+        }
+        rooted::sync_filesystem(&self.root)
+    }
+
     /// Copies a closure from the installer's store.
     pub async fn copy(&self, hands: &Hands, system: &StorePath) -> Result<(), Fault> {
         hands.reporter.step(format!("copy the closure of {system}"));
@@ -367,9 +406,9 @@ pub async fn observe_system(
     stores: &Stores,
     action: &RealiseSystem,
 ) -> Result<SystemFacts, Fault> {
-    let system = match &action.source {
-        SystemSource::Prebuilt(system) => Some(system.clone()),
-        SystemSource::Flake => stores.recorded(&action.revision, &action.host)?,
+    let system = match action.source.known() {
+        Some(system) => Some(system.clone()),
+        None => stores.recorded(&action.revision, &action.host)?,
     };
     // The record is the last thing that is written; it keeps the system from the garbage collector.
     let registered = match &system {
@@ -406,6 +445,10 @@ pub async fn perform_realise(
         SystemSource::Prebuilt(system) => {
             stores.copy(hands, system).await?;
             system.clone()
+        }
+        SystemSource::Image(image) => {
+            stores.register(hands, image).await?;
+            image.system.clone()
         }
         SystemSource::Flake => {
             // Without a record nothing was verified yet, and a build trusts its inputs.

@@ -17,11 +17,13 @@ pub mod hands;
 pub mod hooks;
 pub mod install;
 pub mod land;
+pub mod landing;
 pub mod loader;
 pub mod luks;
 pub mod mountinfo;
 pub mod mounts;
 pub mod nixlog;
+pub mod pack;
 pub mod preflight;
 pub mod probe;
 pub mod provision;
@@ -64,6 +66,8 @@ pub struct Real {
     pub held: Option<disk::HeldDisk>,
     /// What this run has attached: mapping and mounts.
     pub attached: mounts::Attached,
+    /// How far this run has come with an image.
+    pub progress: landing::Progress,
     /// Secrets at hand.
     pub vault: secrets::Vault,
 }

@@ -9,6 +9,7 @@ use crate::real::hands::Hands;
 use crate::real::{MOUNT_ROOT, Real, ask, provision, repository, rooted};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
+use landfall_states::image::Image;
 use landfall_states::names::{Revision, StorePath};
 use landfall_states::plan::{Payload, Plan, RepositorySource, Role, SystemSource};
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,8 @@ const CLOCK_MAX_S: u64 = 4_102_444_800;
 const ROOT_USABLE_PERCENT: u64 = 90;
 /// Left over on root for logs, the clone and the first boot, in bytes.
 const ROOT_SPARE_BYTES: u64 = 128 << 20;
+/// What a LUKS2 header takes of its partition, in bytes (libcryptsetup's default).
+const LUKS_HEADER_BYTES: u64 = 16 << 20;
 /// Left over on the ESP for the loader and the checkpoint, in bytes.
 const ESP_SPARE_BYTES: u64 = 4 << 20;
 
@@ -41,9 +44,18 @@ pub async fn preflight(
         mount_point(&hands, MOUNT_ROOT)?;
     }
     let is_new = fresh && pinned.is_none();
-    if let SystemSource::Prebuilt(system) = &payload.system {
-        let closure = closure_bytes(&hands, system, "auto").await?;
-        sizes(&hands, plan, system, closure, Utf8Path::new("/"))?;
+    match &payload.system {
+        SystemSource::Prebuilt(system) => {
+            let closure = closure_bytes(&hands, system, "auto").await?;
+            let boot = boot_bytes(system, Utf8Path::new("/"))?;
+            sizes(&hands, plan, &format!("closure of {system}"), closure, boot)?;
+        }
+        SystemSource::Image(image) => {
+            let what = format!("image {} of {}", image.file, image.system);
+            image_fits(plan, image)?;
+            sizes(&hands, plan, &what, image.plain_bytes, image.boot_bytes)?;
+        }
+        SystemSource::Flake => {}
     }
     if is_new {
         secrets(&hands, real)?;
@@ -131,6 +143,9 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
     ];
     if plan.swap.is_some() {
         tools.extend(["mkswap", "swaplabel"]);
+    }
+    if payload.system.image().is_some() {
+        tools.push("resize2fs");
     }
     if let RepositorySource::Remote(url) = &payload.repository.source {
         let url = url.as_str();
@@ -233,32 +248,58 @@ fn parse_closure_size(text: &str, system: &StorePath) -> Option<u64> {
     })
 }
 
-fn sizes(hands: &Hands, plan: &Plan, system: &StorePath, closure: u64, live: &Utf8Path) -> Result<(), Fault> {
-    let bytes = |role| {
-        plan.partition(role).map_or(0, |p| {
-            p.sectors().saturating_mul(u64::from(plan.table.sector_bytes))
-        })
-    };
-    let (root, esp) = (bytes(Role::Root), bytes(Role::Esp));
-    let needed = closure.saturating_add(ROOT_SPARE_BYTES);
-    if needed > root / 100 * ROOT_USABLE_PERCENT {
-        return Err(Fault::needs_change(
-            format!("root partition of {root} bytes"),
-            format!(
-                "the closure of {system} has {closure} bytes; with {ROOT_SPARE_BYTES} to spare it needs {needed}, and {ROOT_USABLE_PERCENT} % of the partition are usable"
-            ),
-            "take a larger disk, a smaller swap or a smaller system, then: landfall install",
-        ));
+fn partition_bytes(plan: &Plan, role: Role) -> u64 {
+    plan.partition(role).map_or(0, |p| {
+        p.sectors().saturating_mul(u64::from(plan.table.sector_bytes))
+    })
+}
+
+/// A filesystem is grown, never shrunk.
+fn image_fits(plan: &Plan, image: &Image) -> Result<(), Fault> {
+    let header = if plan.luks.is_some() { LUKS_HEADER_BYTES } else { 0 };
+    let root = partition_bytes(plan, Role::Root).saturating_sub(header);
+    if image.filesystem_bytes <= root {
+        return Ok(());
     }
-    let mut images = 0_u64;
+    Err(Fault::needs_change(
+        format!("root partition with {root} bytes of room"),
+        format!(
+            "the filesystem in the image {} has {} bytes",
+            image.file, image.filesystem_bytes
+        ),
+        "take a larger disk, a smaller swap or a smaller system, then: landfall install",
+    ))
+}
+
+/// Bytes of kernel and initrd of a system in the store below a root directory.
+pub fn boot_bytes(system: &StorePath, live: &Utf8Path) -> Result<u64, Fault> {
+    let mut bytes = 0_u64;
     for name in ["kernel", "initrd"] {
         if let Some(file) = rooted::open_file(live, &format!("{system}/{name}"))? {
             let length = file
                 .metadata()
                 .map_err(|e| rooted::io_fault(format!("{system}/{name}"), &e))?
                 .len();
-            images = images.saturating_add(length);
+            bytes = bytes.saturating_add(length);
         }
+    }
+    Ok(bytes)
+}
+
+fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> Result<(), Fault> {
+    let (root, esp) = (
+        partition_bytes(plan, Role::Root),
+        partition_bytes(plan, Role::Esp),
+    );
+    let needed = closure.saturating_add(ROOT_SPARE_BYTES);
+    if needed > root / 100 * ROOT_USABLE_PERCENT {
+        return Err(Fault::needs_change(
+            format!("root partition of {root} bytes"),
+            format!(
+                "the {what} has {closure} bytes; with {ROOT_SPARE_BYTES} to spare it needs {needed}, and {ROOT_USABLE_PERCENT} % of the partition are usable"
+            ),
+            "take a larger disk, a smaller swap or a smaller system, then: landfall install",
+        ));
     }
     // Twice: the loader's installer writes new files before it removes old ones.
     let needed = images.saturating_mul(2).saturating_add(ESP_SPARE_BYTES);
@@ -272,7 +313,7 @@ fn sizes(hands: &Hands, plan: &Plan, system: &StorePath, closure: u64, live: &Ut
     checked(
         hands,
         "sizes",
-        format!("closure {closure} of {root} bytes, kernel and initrd {images} of {esp} bytes"),
+        format!("{closure} of {root} bytes for the {what}, kernel and initrd {images} of {esp} bytes"),
     );
     Ok(())
 }

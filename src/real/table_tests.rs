@@ -152,6 +152,7 @@ fn real(held: HeldDisk, luks: bool) -> Real {
         plan: None,
         held: Some(held),
         attached: mounts::Attached::default(),
+        progress: crate::real::landing::Progress::default(),
         vault: secrets::Vault::default(),
     }
 }

@@ -7,13 +7,14 @@ use crate::event::Reporter;
 use crate::real::Real;
 use crate::real::block::{flush, tool_fault};
 use crate::real::command::{Ended, Program};
+use crate::real::landing;
 use crate::real::mounts::Attach;
 use crate::real::probe::probe;
 use crate::real::stop::Stop;
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Probe;
-use landfall_states::encrypted::{FormatOrder, FormatVolumes, Target, VolumesFacts};
+use landfall_states::encrypted::{FormatOrder, FormatVolumes, ImageOrder, Target, VolumesFacts};
 use landfall_states::fault::Fault;
 use landfall_states::plan::Volume;
 use std::time::Duration;
@@ -94,6 +95,19 @@ pub async fn make_swap(
 }
 
 impl Real {
+    async fn land_slice(
+        &mut self,
+        device: &Utf8Path,
+        volume: &Volume,
+        order: &ImageOrder,
+    ) -> Result<(), Fault> {
+        let progress = std::mem::take(&mut self.progress);
+        let (progress, made) =
+            landing::land(progress, device, volume, order, &self.reporter, &self.stop).await;
+        self.progress = progress;
+        made
+    }
+
     async fn volume_device(&mut self, target: &Target) -> Result<Utf8PathBuf, Fault> {
         if target.inside_luks {
             self.attach(Attach::Container).await?;
@@ -118,16 +132,35 @@ impl Perform<FormatVolumes> for Real {
             Some(target) => self.probe_volume(target).await?,
             None => Probe::Blank,
         };
-        Ok(VolumesFacts { root, swap })
+        Ok(VolumesFacts {
+            root,
+            swap,
+            landing: self.progress.landing(),
+        })
     }
 
     async fn perform(&mut self, _step: &FormatVolumes, order: FormatOrder) -> Result<(), Fault> {
-        let FormatOrder { disk, root, swap } = order;
+        let FormatOrder {
+            disk,
+            root,
+            swap,
+            image,
+        } = order;
         if let Some(target) = root {
             let device = self.volume_device(&target).await?;
             self.refuse_mounted(&device)?;
             self.permit(&disk).await?;
-            let made = make_ext4(&device, &target.volume, &self.reporter, &self.stop).await;
+            let made = match &image {
+                None => make_ext4(&device, &target.volume, &self.reporter, &self.stop).await,
+                Some(image) => self.land_slice(&device, &target.volume, image).await,
+            };
+            if image.is_some() && made.is_ok() && self.progress.is_under_way() {
+                // Between two slices: everything is flushed, and the device stays open, so that udev has nothing to look at.
+                if let Some(held) = &mut self.held {
+                    held.drop_lock();
+                }
+                return Ok(());
+            }
             self.permit_ends(made).await?;
         }
         if let Some(target) = swap {

@@ -64,6 +64,7 @@ fn real(disk: &str, with_luks: bool) -> Real {
         plan: Some(plan),
         held: Some(held),
         attached: Attached::default(),
+        progress: crate::real::landing::Progress::default(),
         vault,
     }
 }
@@ -123,7 +124,7 @@ async fn to_formatted(real: &mut Real) -> u32 {
     let (proof, acted) = go(real, state.action(None), |a, c| a.consent = Some(c)).await;
     all += acted;
     let state = state.advance(proof);
-    let (proof, acted) = go(real, state.action(None), |a, c| a.consent = Some(c)).await;
+    let (proof, acted) = go(real, state.action(None, None), |a, c| a.consent = Some(c)).await;
     all += acted;
     state.advance(proof);
     all

@@ -84,6 +84,8 @@ impl World for Real {
     }
 
     async fn release(&mut self) -> Result<(), Fault> {
+        // An open container cannot be closed while somebody has it open.
+        self.progress.close();
         if !self.has_partitions().await? {
             return Ok(());
         }

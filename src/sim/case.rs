@@ -5,6 +5,7 @@
 
 use super::contents::{files, finished};
 use super::disk::{Disk, Fs, Header, Key, Region, Value};
+use super::landing::{Mode, made_up_image};
 use crate::driver::Request;
 use landfall_states::fault::Budget;
 use landfall_states::names::{BadValue, Digest, HostName, Revision, StorePath};
@@ -67,8 +68,8 @@ pub enum Consenter {
 pub struct Case {
     /// Which volumes.
     pub kind: Kind,
-    /// Whether the closure is carried along; else it is built from the flake.
-    pub prebuilt: bool,
+    /// How the system comes to the target.
+    pub mode: Mode,
     /// What the disk held.
     pub before: Before,
     /// Who agrees.
@@ -78,15 +79,15 @@ pub struct Case {
 }
 
 impl Case {
-    /// Every layout in both modes, on a disk with foreign contents and with a person, which is the longest way.
+    /// Every layout, copied and built (an image has tests of its own), on a disk with foreign contents and with a person, which is the longest way.
     pub fn all() -> Vec<Case> {
         let mut cases = vec![];
         for luks in [false, true] {
             for swap in [false, true] {
-                for prebuilt in [true, false] {
+                for mode in [Mode::Prebuilt, Mode::Flake] {
                     cases.push(Case {
                         kind: Kind { luks, swap },
-                        prebuilt,
+                        mode,
                         before: Before::Foreign,
                         consenter: Consenter::Person,
                         twice: false,
@@ -118,7 +119,11 @@ impl fmt::Display for Case {
                 swap: true,
             } => "luks-swap",
         };
-        let mode = if self.prebuilt { "prebuilt" } else { "flake" };
+        let mode = match self.mode {
+            Mode::Prebuilt => "prebuilt",
+            Mode::Image => "image",
+            Mode::Flake => "flake",
+        };
         let before = self.before.name();
         let consenter = match self.consenter {
             Consenter::Person => "person",
@@ -154,10 +159,11 @@ impl FromStr for Case {
             },
             Some(_) | None => return Err(bad("the layout", "plain, swap, luks, luks-swap")),
         };
-        let prebuilt = match words.next() {
-            Some("prebuilt") => true,
-            Some("flake") => false,
-            Some(_) | None => return Err(bad("the mode", "prebuilt, flake")),
+        let mode = match words.next() {
+            Some("prebuilt") => Mode::Prebuilt,
+            Some("image") => Mode::Image,
+            Some("flake") => Mode::Flake,
+            Some(_) | None => return Err(bad("the mode", "prebuilt, image, flake")),
         };
         let before = match words.next() {
             Some("blank") => Before::Blank,
@@ -178,7 +184,7 @@ impl FromStr for Case {
         };
         Ok(Case {
             kind,
-            prebuilt,
+            mode,
             before,
             consenter,
             twice,
@@ -209,7 +215,11 @@ impl Subject {
                 luks: self.layout.luks_label.is_some(),
                 swap: self.layout.swap.is_some(),
             },
-            prebuilt: matches!(self.payload.system, SystemSource::Prebuilt(_)),
+            mode: match self.payload.system {
+                SystemSource::Prebuilt(_) => Mode::Prebuilt,
+                SystemSource::Image(_) => Mode::Image,
+                SystemSource::Flake => Mode::Flake,
+            },
             before,
             consenter,
             twice: false,
@@ -228,10 +238,10 @@ impl Subject {
                     reference: Reference::Default,
                     clone_path: "/mnt/nix-config".parse().map_err(text)?,
                 },
-                system: if case.prebuilt {
-                    SystemSource::Prebuilt(SYSTEM.parse().map_err(text)?)
-                } else {
-                    SystemSource::Flake
+                system: match case.mode {
+                    Mode::Prebuilt => SystemSource::Prebuilt(SYSTEM.parse().map_err(text)?),
+                    Mode::Image => made_up_image(&SYSTEM.parse().map_err(text)?),
+                    Mode::Flake => SystemSource::Flake,
                 },
             },
             reinstall: 0,
@@ -262,6 +272,7 @@ fn revision_of(payload: &Payload) -> Result<Revision, BadValue> {
 fn system_of(payload: &Payload) -> Result<StorePath, BadValue> {
     match (&payload.system, &payload.repository.reference) {
         (SystemSource::Prebuilt(system), _) => Ok(system.clone()),
+        (SystemSource::Image(image), _) => Ok(image.system.clone()),
         (SystemSource::Flake, Reference::Default) => SYSTEM.parse(),
         (SystemSource::Flake, Reference::Branch(_) | Reference::Revision(_)) => {
             // Nix's base 32 has no e.
@@ -456,8 +467,10 @@ impl Setting {
         let text = |error: BadValue| error.to_string();
         let mut subject = self.subject.clone();
         subject.payload.repository.reference = Reference::Branch("other".parse().map_err(text)?);
-        if let SystemSource::Prebuilt(system) = &mut subject.payload.system {
-            *system = OTHER_SYSTEM.parse().map_err(text)?;
+        match &mut subject.payload.system {
+            SystemSource::Prebuilt(system) => *system = OTHER_SYSTEM.parse().map_err(text)?,
+            image @ SystemSource::Image(_) => *image = made_up_image(&OTHER_SYSTEM.parse().map_err(text)?),
+            SystemSource::Flake => {}
         }
         self.asking(subject, self.plan.nonce)
     }

@@ -264,7 +264,7 @@ impl Checks {
         let ours = disk.has_table(&setting.plan.table);
         match (key, value) {
             (Key::Mbr | Key::Primary | Key::Backup, _)
-            | (Key::Header(_) | Key::Body(_) | Key::Sector(..), None) => {
+            | (Key::Header(_) | Key::Body(_) | Key::Chunk(_) | Key::Sector(..), None) => {
                 self.destroys(key);
                 if self.table_durable {
                     self.breach(
@@ -313,6 +313,7 @@ impl Checks {
             (
                 Key::Header(_)
                 | Key::Body(_)
+                | Key::Chunk(_)
                 | Key::Keyslot
                 | Key::SlotFile(_)
                 | Key::Sector(..)

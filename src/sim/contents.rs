@@ -153,6 +153,7 @@ pub fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<
         attempts: Attempts::default(),
         boot: "finished".into(),
         last_fault: None,
+        landing: None,
     };
     let older = record(30, None, Claim::Provisioned(system.clone()))
         .encode()

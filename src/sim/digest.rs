@@ -255,6 +255,7 @@ fn record_hash(record: &Record, budget: &Budget) -> u64 {
         attempts,
         boot: _,
         last_fault: _,
+        landing,
     } = record;
     let left = |max: u32, made: u32, far: u32| max.saturating_sub(made).min(far);
     let by_phase: Vec<u32> = landfall_states::Phase::ALL
@@ -273,7 +274,7 @@ fn record_hash(record: &Record, budget: &Budget) -> u64 {
         place,
         disk,
         revision.as_str(),
-        format!("{claim:?} {mark:?}"),
+        format!("{claim:?} {mark:?} {landing:?}"),
         by_phase,
         total,
     ))

@@ -62,6 +62,8 @@ pub enum Key {
     Header(Region),
     /// Everything else that making a volume writes.
     Body(Region),
+    /// A chunk of an image in the root filesystem.
+    Chunk(u64),
     /// The key slot of the container.
     Keyslot,
     /// That a slot file is allocated.
@@ -71,6 +73,9 @@ pub enum Key {
     /// A file.
     File(Fs, &'static str),
 }
+
+/// Chunks of an image.
+pub const CHUNKS: u64 = 3;
 
 /// What a prober sees of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -407,7 +412,13 @@ impl Disk {
                 self.settle(Key::Primary, Some(Value::Torn));
             }
             Key::Header(Region::Esp) => self.settle(write.key, Some(Value::Torn)),
-            Key::Backup | Key::Header(_) | Key::Body(_) | Key::Keyslot | Key::SlotFile(_) | Key::File(..) => {
+            Key::Backup
+            | Key::Header(_)
+            | Key::Body(_)
+            | Key::Chunk(_)
+            | Key::Keyslot
+            | Key::SlotFile(_)
+            | Key::File(..) => {
                 let torn = self.tear(write);
                 self.settle(write.key, torn);
             }
@@ -462,8 +473,13 @@ impl Disk {
 
     /// Whether what belongs to a header is there.
     pub fn is_mountable(&self, region: Region) -> bool {
-        self.header(region)
-            .is_some_and(|header| self.see(Key::Body(region)) == Some(&Value::Of(header.making)))
+        self.header(region).is_some_and(|header| {
+            let of = Some(&Value::Of(header.making));
+            let chunks = (0..CHUNKS).filter(|n| self.see(Key::Chunk(*n)) == of).count() as u64;
+            let is_root = matches!(region, Region::Root | Region::Inner);
+            // Made empty, or from all of an image.
+            self.see(Key::Body(region)) == of && (!is_root || chunks == 0 || chunks == CHUNKS)
+        })
     }
 
     /// A file's text, in the filesystem that is there now.

@@ -32,6 +32,7 @@ pub mod effects;
 pub mod explore;
 pub mod faults;
 pub mod harness;
+pub mod landing;
 pub mod machine;
 pub mod manners;
 pub mod random;

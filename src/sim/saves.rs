@@ -470,6 +470,7 @@ fn record(setting: &Setting, phase: Phase, attempts: &Attempts, boot: u64, fault
         attempts: attempts.clone(),
         boot: format!("boot-{boot}"),
         last_fault: (fault_bytes > 300).then(|| Fault::transient("clone", "x".repeat(fault_bytes - 300))),
+        landing: None,
     }
 }
 

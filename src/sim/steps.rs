@@ -486,6 +486,7 @@ impl Script for FormatVolumes {
             } else {
                 Probe::Blank
             },
+            landing: world.landing.clone(),
         })
     }
 
@@ -494,7 +495,14 @@ impl Script for FormatVolumes {
         world.identify().await?;
         if order.root.is_some() {
             let region = world.setting.root_region();
-            world.make(region, vec![]).await?;
+            match &order.image {
+                None => world.make(region, vec![]).await?,
+                Some(image) => {
+                    if !world.land(region, image).await? {
+                        return Ok(());
+                    }
+                }
+            }
         }
         if order.swap.is_some() {
             world.make(Region::Swap, vec![]).await?;

@@ -88,11 +88,9 @@ impl Script for RealiseSystem {
         world.attach_root().await?;
         world.act("look at the store", Act::Look).await?;
         let record = record_text(&world.setting.plan, &self.revision, &world.setting.system);
-        let system = match &self.source {
-            SystemSource::Prebuilt(system) => Some(system.clone()),
-            SystemSource::Flake => {
-                (world.text(Fs::Root, "record") == Some(&record)).then(|| world.setting.system.clone())
-            }
+        let system = match self.source.known() {
+            Some(system) => Some(system.clone()),
+            None => (world.text(Fs::Root, "record") == Some(&record)).then(|| world.setting.system.clone()),
         };
         let registered = world.text(Fs::Root, "record") == Some(&record)
             && REGISTERED

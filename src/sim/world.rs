@@ -13,6 +13,7 @@ use super::faults::{Around, Death, Schedule, What, fault};
 use super::machine::Machine;
 use landfall_states::Phase;
 use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::image::Landing;
 use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -158,6 +159,8 @@ pub struct SimWorld {
     pub orders: u32,
     /// The phase of the last of them.
     pub ordered_in: Option<Phase>,
+    /// How far this run has come with an image.
+    pub landing: Option<Landing>,
     /// A signal asked to stop.
     pub stop: bool,
     /// Requests that fail yet.
@@ -199,6 +202,7 @@ impl SimWorld {
             written_out: false,
             orders: 0,
             ordered_in: None,
+            landing: None,
             stop: false,
             flaps: 0,
             came: None,

@@ -1,0 +1,417 @@
+//! `landfall image`: make, look at, check and write images of a root filesystem. Law: nothing is written to a device that
+//! somebody uses, or that holds something, unless that was said; an image is looked at as a whole before the first write.
+//!
+//! Absent: the format (`image`), and installing (`install` writes an image by itself when the configuration names one).
+
+use super::progress::on_stdout;
+use super::{Failure, ProgressMode};
+use crate::event::{Event, Reporter};
+use crate::exit::Exit;
+use crate::image::bytes::FileBytes;
+use crate::image::disk::FileDisk;
+use crate::image::open::Opened;
+use crate::image::verify::{check, verify};
+use crate::image::write::{Counts, Writer};
+use crate::real::block::io_fault;
+use crate::real::hands::Hands;
+use crate::real::landing::fault;
+use crate::real::pack::{Source, build};
+use crate::real::probe::probe;
+use crate::real::stop::Stop;
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Args, Subcommand};
+use fs_err as fs;
+use landfall_states::Probe;
+use landfall_states::fault::Fault;
+use landfall_states::image::Landing;
+use landfall_states::names::StorePath;
+use serde_json::json;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What to do with images.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ImageCommand {
+    /// Make an image of a system's closure
+    ///
+    /// No privilege is needed, and nothing is mounted. The same closure gives the same bytes. Needed are mke2fs and e2fsck,
+    /// nix-store unless --closure-info is given, and room for the closure twice in the folder of the image.
+    Build(BuildArgs),
+    /// Show what an image is, from its manifest
+    Info(InfoArgs),
+    /// Read all of an image and check it; with --device, check that the device holds it, right after it was written
+    Verify(VerifyArgs),
+    /// Write an image to a partition or a file, and read it back
+    ///
+    /// For rescue and measurement; `landfall install` does this by itself, with the ids of the install. What is written is
+    /// the filesystem as it was made: `resize2fs` grows it, `tune2fs -U` gives it another id.
+    Write(WriteArgs),
+}
+
+/// Arguments of `image build`.
+#[derive(Debug, Clone, Args)]
+pub struct BuildArgs {
+    /// The system: a store path
+    #[arg(long, value_name = "STORE-PATH")]
+    pub system: StorePath,
+    /// The image file to make
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Utf8PathBuf,
+    /// Root of the store that has the system
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub store: Utf8PathBuf,
+    /// A directory with `store-paths` and `registration` (nixpkgs' closureInfo); without it, nix-store is asked
+    #[arg(long, value_name = "DIR")]
+    pub closure_info: Option<Utf8PathBuf>,
+    /// A further file or directory and its place in the image; may be repeated
+    #[arg(long, value_name = "FILE=PATH", value_parser = addition)]
+    pub add: Vec<(Utf8PathBuf, String)>,
+    /// Level of compression
+    #[arg(long, value_name = "1-19", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+}
+
+/// Arguments of `image info`.
+#[derive(Debug, Clone, Args)]
+pub struct InfoArgs {
+    /// The image
+    pub file: Utf8PathBuf,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `image verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// The image
+    pub file: Utf8PathBuf,
+    /// A partition or file that it was written to
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<Utf8PathBuf>,
+}
+
+/// Arguments of `image write`.
+#[derive(Debug, Clone, Args)]
+pub struct WriteArgs {
+    /// The image
+    pub file: Utf8PathBuf,
+    /// The partition, or a file that stands for one
+    pub device: Utf8PathBuf,
+    /// Write even when something is on the device; it is lost
+    #[arg(long)]
+    pub erase: bool,
+    /// Do not read everything back
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Keep how far it has come in this file, on another disk, and go on from there
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<Utf8PathBuf>,
+    /// Counts and times as one JSON object, instead of progress
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn addition(text: &str) -> Result<(Utf8PathBuf, String), String> {
+    match text.split_once('=') {
+        Some((from, to))
+            if to.starts_with('/') && !to.contains("/../") && !to.ends_with("/..") && !from.is_empty() =>
+        {
+            Ok((from.into(), to.to_owned()))
+        }
+        Some(_) | None => Err("FILE=PATH, with an absolute path in the image".to_owned()),
+    }
+}
+
+pub(super) fn command(command: &ImageCommand, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match command {
+        ImageCommand::Build(args) => make(args, out),
+        ImageCommand::Info(args) => info(args, out),
+        ImageCommand::Verify(args) => prove(args, out),
+        ImageCommand::Write(args) => write(args, out),
+    }
+}
+
+fn open(file: &Utf8Path) -> Result<Opened, Failure> {
+    let what = format!("image {file}");
+    let bytes = FileBytes::open(file).map_err(|e| io_fault(what.as_str(), &e))?;
+    Ok(Opened::open(Arc::new(bytes)).map_err(|e| fault(&what, e))?)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn reporter() -> Reporter {
+    let reporter = Reporter::default();
+    reporter.add(on_stdout(ProgressMode::Auto, false));
+    reporter
+}
+
+fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let BuildArgs {
+        system,
+        out: file,
+        store,
+        closure_info,
+        add,
+        level,
+    } = args;
+    let source = Source {
+        system: system.clone(),
+        store: store.clone(),
+        closure_info: closure_info.clone(),
+        add: add.clone(),
+        level: *level,
+    };
+    let hands = Hands::new(reporter(), Stop::never());
+    let packed = runtime()?.block_on(build(&hands, &source, file))?;
+    writeln!(
+        out,
+        "{file}: {} bytes, {} plain in {} chunks, digest {}",
+        packed.file_bytes, packed.plain_bytes, packed.chunks, packed.digest
+    )?;
+    Ok(Exit::Ok)
+}
+
+fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let InfoArgs { file, json } = args;
+    let image = open(file)?;
+    let said = image.manifest.summary(file.as_str(), &image.digest);
+    if *json {
+        let all = json!({
+            "file": said.file,
+            "digest": said.digest,
+            "system": said.system,
+            "file_bytes": image.file_bytes,
+            "filesystem_bytes": said.filesystem_bytes,
+            "plain_bytes": said.plain_bytes,
+            "zero_bytes": image.manifest.zero_bytes(),
+            "boot_bytes": said.boot_bytes,
+            "chunks": said.chunks,
+        });
+        writeln!(out, "{all}")?;
+        return Ok(Exit::Ok);
+    }
+    for (name, value) in [
+        ("digest", said.digest.to_string()),
+        ("system", said.system.to_string()),
+        ("file", format!("{} bytes", image.file_bytes)),
+        ("filesystem", format!("{} bytes", said.filesystem_bytes)),
+        (
+            "written",
+            format!("{} bytes in {} chunks", said.plain_bytes, said.chunks),
+        ),
+        ("zeroed", format!("{} bytes", image.manifest.zero_bytes())),
+        ("kernel and initrd", format!("{} bytes", said.boot_bytes)),
+    ] {
+        writeln!(out, "{name:<18} {value}")?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn told<'a>(reporter: &'a Reporter, what: &'a str) -> impl Fn(u64, u64) + Sync + 'a {
+    move |done, total| {
+        reporter.tell(Event::Progress {
+            what: what.to_owned(),
+            done,
+            total: Some(total),
+            unit: "bytes".into(),
+        });
+    }
+}
+
+fn prove(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let VerifyArgs { file, device } = args;
+    let image = open(file)?;
+    let reporter = reporter();
+    match device {
+        None => {
+            check(&image, &|| false, &told(&reporter, "read the image"))
+                .map_err(|e| fault(&format!("image {file}"), e))?;
+            writeln!(out, "{file}: whole, digest {}", image.digest)?;
+        }
+        Some(device) => {
+            let what = format!("target {device}");
+            let disk = FileDisk::open(device, false).map_err(|e| io_fault(what.as_str(), &e))?;
+            verify(
+                &image,
+                &disk,
+                None,
+                false,
+                &|| false,
+                &told(&reporter, "read the target"),
+            )
+            .map_err(|e| fault(&what, e))?;
+            writeln!(out, "{device}: holds the image {}", image.digest)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let WriteArgs {
+        file,
+        device,
+        erase,
+        no_verify,
+        resume,
+        json,
+    } = args;
+    let image = open(file)?;
+    let what = format!("target {device}");
+    let begun = match resume {
+        Some(record) => recall(record)?.filter(|landing| landing.image == image.digest),
+        None => None,
+    };
+    let disk = FileDisk::open(device, true).map_err(|e| io_fault(what.as_str(), &e))?;
+    if !erase && begun.is_none() {
+        refuse_full(device)?;
+    }
+    let reporter = if *json { Reporter::default() } else { reporter() };
+    let disk = Arc::new(disk);
+    let from = begun.map_or(0, |landing| landing.chunks);
+    let started = Instant::now();
+    let mut writer = Writer::new(&image, disk.clone(), None, from).map_err(|e| fault(&what, e))?;
+    let tell = told(&reporter, "write the image");
+    let total = image.manifest.plain_bytes();
+    let (mut save_us, mut saves) = (0, 0_u64);
+    let mut unsaved = None;
+    let ran = writer.run(
+        &|| false,
+        &mut |counts: Counts| tell(counts.done_bytes, total),
+        &mut |chunks| {
+            let Some(record) = resume else { return Ok(()) };
+            let began = Instant::now();
+            let landing = Landing {
+                image: image.digest.clone(),
+                chunks,
+            };
+            if let Err(fault) = keep(record, &landing) {
+                unsaved = Some(fault);
+                return Err(crate::image::Error::Stopped);
+            }
+            save_us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            saves += 1;
+            Ok(())
+        },
+    );
+    if let Some(fault) = unsaved {
+        return Err(fault.into());
+    }
+    ran.map_err(|e| fault(&what, e))?;
+    let (counts, memory_bytes) = (writer.counts(), writer.memory_bytes());
+    drop(writer);
+    let write_s = started.elapsed().as_secs_f64();
+    let mended = if *no_verify {
+        vec![]
+    } else {
+        verify(
+            &image,
+            &*disk,
+            None,
+            true,
+            &|| false,
+            &told(&reporter, "read the target"),
+        )
+        .map_err(|e| fault(&what, e))?
+        .mended
+    };
+    let all_s = started.elapsed().as_secs_f64();
+    if *json {
+        let all = json!({
+            "digest": image.digest,
+            "from_chunk": from,
+            "chunks": image.chunks(),
+            "written_bytes": counts.written_bytes,
+            "found_bytes": counts.found_bytes,
+            "zeroed_bytes": counts.zeroed_bytes,
+            "flushes": counts.flushes,
+            "flush_us": counts.flush_us,
+            "saves": saves,
+            "save_us": save_us,
+            "buffer_bytes": memory_bytes,
+            "peak_bytes": peak_bytes()?,
+            "write_s": write_s,
+            "verify_s": all_s - write_s,
+            "mended": mended,
+        });
+        writeln!(out, "{all}")?;
+    } else {
+        for part in &mended {
+            writeln!(out, "note: {part} read back wrong once and was written again")?;
+        }
+        let proved = if *no_verify { "not read back" } else { "read back" };
+        writeln!(
+            out,
+            "{device}: {} bytes written, {} found there, {} zeroed, {proved}; image {}",
+            counts.written_bytes, counts.found_bytes, counts.zeroed_bytes, image.digest
+        )?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The most memory that this process ever had, in bytes, as the kernel counts it.
+fn peak_bytes() -> Result<u64, Failure> {
+    let text = fs::read_to_string("/proc/self/status")?;
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
+    });
+    kib.map(|kib| kib << 10)
+        .ok_or_else(|| Failure::new(Exit::Internal, "/proc/self/status names no VmHWM"))
+}
+
+/// Something on a device is not lost by a slip of the fingers.
+fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
+    let seen = runtime()?.block_on(probe(device, &Reporter::default(), &Stop::never()))?;
+    match seen {
+        Probe::Blank => Ok(()),
+        Probe::Found(_) | Probe::Ambivalent(_) => Err(Fault::needs_change(
+            format!("target {device}"),
+            format!("something is on it: {seen:?}"),
+            format!("look at it (lsblk -f {device}); if it may be lost: landfall image write --erase …"),
+        )
+        .into()),
+    }
+}
+
+/// What a former run has kept.
+fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
+    let text = match fs::read_to_string(record) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_fault(record.as_str(), &e).into()),
+    };
+    let landing = ron::from_str(&text).map_err(|e| {
+        Fault::needs_change(
+            format!("file {record}"),
+            format!("it is not what an earlier run kept: {e}"),
+            format!("rm {record}, and begin anew"),
+        )
+    })?;
+    Ok(Some(landing))
+}
+
+/// Keeps it: whole or as before, and durable.
+fn keep(record: &Utf8Path, landing: &Landing) -> Result<(), Fault> {
+    let text = ron::to_string(landing).map_err(|e| {
+        Fault::permanent(
+            record.as_str(),
+            e.to_string(),
+            "report this: it is a defect of landfall",
+        )
+    })?;
+    let beside = Utf8PathBuf::from(format!("{record}.new"));
+    let write = || {
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, record)
+    };
+    write().map_err(|e| io_fault(record.as_str(), &e))
+}

@@ -1,0 +1,174 @@
+//! Where an image goes: a block device, or a file that stands for one. Law: reads and writes go past the page cache where
+//! the system allows it, so that what is read back is what the device has; nothing is done to anything that somebody uses.
+//!
+//! Absent: which device, and whether it may be written (consent, `landfall image write`).
+
+use super::{BLOCK_BYTES, Error};
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
+use nix::libc;
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+
+/// A target.
+pub trait Disk: Send + Sync {
+    /// Reads exactly this much from the device itself. Address, place and length are multiples of a block.
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()>;
+    /// Writes all of it; durable after [`Disk::flush`].
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Makes a range read as zero; durable after [`Disk::flush`].
+    fn zero(&self, at: u64, bytes: u64) -> io::Result<()>;
+    /// Makes everything written durable, the device's own cache included.
+    fn flush(&self) -> io::Result<()>;
+    /// Length in bytes.
+    fn length(&self) -> u64;
+}
+
+/// A device node or a file.
+#[derive(Debug)]
+pub struct FileDisk {
+    path: Utf8PathBuf,
+    file: std::fs::File,
+    length: u64,
+    is_device: bool,
+    direct: bool,
+}
+
+nix::ioctl_write_ptr_bad!(
+    /// `BLKZEROOUT` of linux/fs.h, `_IO(0x12, 127)`: first byte and number of bytes.
+    blk_zero_out,
+    nix::request_code_none!(0x12, 127),
+    [u64; 2]
+);
+
+impl FileDisk {
+    /// Opens it. A block device is opened exclusively when `alone` is asked for: the kernel refuses that while it, or a
+    /// partition of it, is mounted, mapped, in an array or used for swap.
+    pub fn open(path: &Utf8Path, alone: bool) -> io::Result<FileDisk> {
+        let is_device = fs::metadata(path)?.file_type().is_block_device();
+        let exclusive = if alone && is_device { libc::O_EXCL } else { 0 };
+        let open = |flags: i32| {
+            fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(flags | exclusive)
+                .open(path)
+        };
+        // A filesystem without direct access says so when the file is opened.
+        let (mut file, direct) = match open(libc::O_DIRECT) {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => (open(0)?, false),
+            Err(error) => return Err(error),
+        };
+        let length = file.seek(SeekFrom::End(0))?;
+        Ok(FileDisk {
+            path: path.to_owned(),
+            file: file.into_parts().0,
+            length,
+            is_device,
+            direct,
+        })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+}
+
+impl Disk for FileDisk {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        if !self.direct {
+            posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        }
+        self.file.read_exact_at(bytes, at)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    fn zero(&self, at: u64, bytes: u64) -> io::Result<()> {
+        if self.is_device {
+            // SAFETY: the descriptor is open, and the kernel reads the two numbers only.
+            unsafe { blk_zero_out(self.file.as_raw_fd(), &[at, bytes]) }?;
+            return Ok(());
+        }
+        let signed = |number| i64::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        match fallocate(&self.file, punch, signed(at)?, signed(bytes)?) {
+            Ok(()) => Ok(()),
+            Err(nix::errno::Errno::EOPNOTSUPP) => self.write_zeros(at, bytes),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+impl FileDisk {
+    fn write_zeros(&self, at: u64, bytes: u64) -> io::Result<()> {
+        let zeros = super::pool::Buffer::new(64 * BLOCK_BYTES);
+        let mut done = 0;
+        while done < bytes {
+            let length = (bytes - done).min(zeros.bytes().len() as u64);
+            // At most 64 blocks: it fits any `usize`.
+            self.write_all_at(&zeros.bytes()[..length as usize], at + done)?;
+            done += length;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the target can take a filesystem of this size.
+pub fn fits(disk: &dyn Disk, filesystem_bytes: u64) -> Result<(), Error> {
+    if disk.length() < filesystem_bytes {
+        return Err(Error::TooSmall {
+            found: disk.length(),
+            wanted: filesystem_bytes,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::pool::Buffer;
+
+    #[test]
+    fn what_is_written_is_there_and_what_is_zeroed_is_zero() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap().join("disk");
+        fs::write(&path, vec![7; 16 * BLOCK_BYTES]).unwrap();
+        let disk = FileDisk::open(&path, true).unwrap();
+        let mut buffer = Buffer::new(2 * BLOCK_BYTES);
+        buffer.bytes_mut().fill(9);
+        disk.write_all_at(buffer.bytes(), 4 * 4096).unwrap();
+        disk.zero(8 * 4096, 4 * 4096).unwrap();
+        disk.write_zeros(12 * 4096, 4096).unwrap();
+        disk.flush().unwrap();
+        let all = fs::read(&path).unwrap();
+        let expected: Vec<u8> = [(7, 4), (9, 2), (7, 2), (0, 5), (7, 3)]
+            .iter()
+            .flat_map(|&(byte, blocks)| vec![byte; blocks * BLOCK_BYTES])
+            .collect();
+        assert!(all == expected);
+        disk.read_exact_at(buffer.bytes_mut(), 12 * 4096).unwrap();
+        assert_eq!(buffer.bytes()[..4096], [0; 4096]);
+        assert!(
+            disk.read_exact_at(buffer.bytes_mut(), 15 * 4096).is_err(),
+            "behind the end"
+        );
+        assert!(fits(&disk, 16 * 4096).is_ok() && fits(&disk, 17 * 4096).is_err());
+    }
+}

@@ -1,0 +1,512 @@
+//! The format of an image, as text. Law: pure; any bytes give a manifest that holds together or an error that says why; equal
+//! manifests are equal bytes.
+//!
+//! ```text
+//! LANDFALL-IMAGE 1 at=<20 digits> len=<12 digits> manifest=<64 digits> sha256=<64 digits over the rest of the page>
+//! …line feeds up to byte 4,096…
+//! chunk 0, chunk 1, …              each a zstd frame of its own
+//! landfall-image-manifest 1        the manifest: up to the end of the file
+//! system /nix/store/…
+//! filesystem <bytes>
+//! boot <bytes of kernel and initrd>
+//! zero <first block> <blocks>                                       must read as zero, not carried; ascending
+//! chunk <offset> <packed bytes> <sha256> <first block>+<blocks>,…   ascending
+//! end <number of chunks>
+//! ```
+//!
+//! The header's form is the same in every version to come, and its digest is checked before its version: a flipped bit is
+//! damage, never "newer". The digest of the manifest is the identity of the image, because it holds the digest of every chunk.
+//! Absent: reading and writing (`open`, `pack`).
+
+use super::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX};
+use landfall_states::image::Image;
+use landfall_states::names::{Digest, StorePath};
+use sha2::Digest as _;
+use std::fmt::Write as _;
+
+/// How an image begins.
+pub const MAGIC: &str = "LANDFALL-IMAGE";
+/// The format that is written.
+pub const FORMAT_VERSION: u32 = 1;
+/// Bytes of the header.
+pub const HEADER_BYTES: usize = 4_096;
+/// The longest manifest that is read: an image of 16 TiB needs less.
+pub const MANIFEST_BYTES_MAX: u64 = 1 << 30;
+const FIRST_LINE: &str = "landfall-image-manifest 1";
+
+/// What the first page says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Where the manifest begins, in bytes.
+    pub manifest_at: u64,
+    /// Its length, in bytes.
+    pub manifest_bytes: u64,
+    /// Its digest.
+    pub manifest: Digest,
+}
+
+/// Blocks that lie together, counted from the start of the filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The first block.
+    pub first: u64,
+    /// How many; never 0.
+    pub blocks: u64,
+}
+
+impl Extent {
+    /// Where it begins, in bytes.
+    pub fn at(&self) -> u64 {
+        self.first * BLOCK_BYTES as u64
+    }
+
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.blocks * BLOCK_BYTES as u64
+    }
+
+    /// The block behind it.
+    pub fn end(&self) -> u64 {
+        self.first + self.blocks
+    }
+}
+
+/// One chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where it lies in the image, in bytes.
+    pub at: u64,
+    /// Bytes there.
+    pub packed_bytes: u64,
+    /// SHA-256 of the plain bytes.
+    pub digest: [u8; 32],
+    /// Where the plain bytes go, ascending.
+    pub extents: Vec<Extent>,
+}
+
+impl Chunk {
+    /// Plain bytes.
+    pub fn plain_bytes(&self) -> u64 {
+        self.extents.iter().map(Extent::bytes).sum()
+    }
+}
+
+/// Everything that an image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The system in it.
+    pub system: StorePath,
+    /// Size of the filesystem, in bytes.
+    pub filesystem_bytes: u64,
+    /// Bytes of the system's kernel and initrd.
+    pub boot_bytes: u64,
+    /// What must read as zero and is not carried.
+    pub zero: Vec<Extent>,
+    /// The chunks, in the order of the disk.
+    pub chunks: Vec<Chunk>,
+}
+
+/// SHA-256 of plain bytes.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    sha2::Sha256::digest(bytes).into()
+}
+
+impl Header {
+    /// The page.
+    pub fn encode(&self) -> Vec<u8> {
+        self.encode_as(FORMAT_VERSION)
+    }
+
+    fn encode_as(&self, version: u32) -> Vec<u8> {
+        let head = format!(
+            "{MAGIC} {version} at={:020} len={:012} manifest={} sha256=",
+            self.manifest_at, self.manifest_bytes, self.manifest
+        );
+        let rest = vec![b'\n'; HEADER_BYTES - head.len() - 64];
+        let mut page = head.clone().into_bytes();
+        page.extend_from_slice(around(head.as_bytes(), &rest).as_str().as_bytes());
+        page.extend_from_slice(&rest);
+        page
+    }
+
+    /// Reads a page. Fewer bytes than a page are a file that was cut off, when what is there begins as an image does.
+    pub fn decode(page: &[u8]) -> Result<Header, Error> {
+        let magic = &MAGIC.as_bytes()[..page.len().min(MAGIC.len())];
+        if page.is_empty() || !page.starts_with(magic) {
+            return Err(Error::Foreign);
+        }
+        if page.len() < HEADER_BYTES {
+            return Err(Error::Truncated {
+                found: page.len() as u64,
+                wanted: HEADER_BYTES as u64,
+            });
+        }
+        let damaged = |why: &str| Error::Damaged(format!("header: {why}"));
+        let end = page
+            .iter()
+            .take(400)
+            .position(|&b| b == b'\n')
+            .ok_or_else(|| damaged("it has no end"))?;
+        let line = std::str::from_utf8(&page[..end]).map_err(|_| damaged("it is no text"))?;
+        let form = || damaged("it is not of its form");
+        let mut words = line.split(' ').skip(1);
+        let version: u32 = words.next().and_then(|w| w.parse().ok()).ok_or_else(form)?;
+        let mut field = |name: &str| words.next().and_then(|w| w.strip_prefix(name)).ok_or_else(form);
+        let manifest_at = field("at=")?.parse().map_err(|_| form())?;
+        let manifest_bytes = field("len=")?.parse().map_err(|_| form())?;
+        let manifest = field("manifest=")?.parse().map_err(|_| form())?;
+        let said: Digest = field("sha256=")?.parse().map_err(|_| form())?;
+        if words.next().is_some() {
+            return Err(form());
+        }
+        if around(&page[..end - 64], &page[end..HEADER_BYTES]) != said {
+            return Err(damaged("its digest does not match"));
+        }
+        if version != FORMAT_VERSION {
+            return Err(Error::Newer { version });
+        }
+        Ok(Header {
+            manifest_at,
+            manifest_bytes,
+            manifest,
+        })
+    }
+
+    /// Bytes that the whole file has.
+    pub fn file_bytes(&self) -> u64 {
+        self.manifest_at.saturating_add(self.manifest_bytes)
+    }
+}
+
+/// SHA-256 over everything but the digest's own digits.
+fn around(head: &[u8], tail: &[u8]) -> Digest {
+    let mut hash = sha2::Sha256::new();
+    hash.update(head);
+    hash.update(tail);
+    Digest::from_raw(&hash.finalize())
+}
+
+impl Manifest {
+    /// The text.
+    pub fn encode(&self) -> String {
+        let mut text = format!(
+            "{FIRST_LINE}\nsystem {}\nfilesystem {}\nboot {}\n",
+            self.system, self.filesystem_bytes, self.boot_bytes
+        );
+        for run in &self.zero {
+            text.push_str(&format!("zero {} {}\n", run.first, run.blocks));
+        }
+        for chunk in &self.chunks {
+            let places: Vec<String> = chunk
+                .extents
+                .iter()
+                .map(|e| format!("{}+{}", e.first, e.blocks))
+                .collect();
+            // Writing to a string cannot fail.
+            let digits = chunk.digest.iter().fold(String::new(), |mut digits, byte| {
+                write!(digits, "{byte:02x}").unwrap_or_default();
+                digits
+            });
+            text.push_str(&format!(
+                "chunk {} {} {digits} {}\n",
+                chunk.at,
+                chunk.packed_bytes,
+                places.join(",")
+            ));
+        }
+        text.push_str(&format!("end {}\n", self.chunks.len()));
+        text
+    }
+
+    /// Reads a text, and checks that it holds together and belongs to a file of which the chunks take `chunks_end` bytes,
+    /// header included.
+    pub fn decode(text: &str, chunks_end: u64) -> Result<Manifest, Error> {
+        parse(text)
+            .and_then(|manifest| manifest.check(chunks_end).map(|()| manifest))
+            .map_err(|why| Error::Damaged(format!("manifest: {why}")))
+    }
+
+    fn check(&self, chunks_end: u64) -> Result<(), String> {
+        let Manifest {
+            system: _,
+            filesystem_bytes,
+            boot_bytes: _,
+            zero,
+            chunks,
+        } = self;
+        if *filesystem_bytes == 0 || filesystem_bytes % BLOCK_BYTES as u64 != 0 {
+            return Err(format!("a filesystem of {filesystem_bytes} bytes"));
+        }
+        let end = filesystem_bytes / BLOCK_BYTES as u64;
+        ascending("zero", zero.iter(), end)?;
+        ascending("chunk", chunks.iter().flat_map(|c| &c.extents), end)?;
+        let mut both: Vec<&Extent> = zero
+            .iter()
+            .chain(chunks.iter().flat_map(|c| &c.extents))
+            .collect();
+        both.sort_by_key(|extent| extent.first);
+        ascending("zero and chunk", both.into_iter(), end)?;
+        let mut at = HEADER_BYTES as u64;
+        for (index, chunk) in chunks.iter().enumerate() {
+            let plain = chunk.plain_bytes();
+            if chunk.at != at {
+                return Err(format!("chunk {index} lies at {}, not at {at}", chunk.at));
+            }
+            if plain == 0 || plain > CHUNK_BYTES_MAX as u64 {
+                return Err(format!("chunk {index} has {plain} plain bytes"));
+            }
+            if chunk.packed_bytes == 0 || chunk.packed_bytes > PACKED_BYTES_MAX as u64 {
+                return Err(format!("chunk {index} has {} packed bytes", chunk.packed_bytes));
+            }
+            at += chunk.packed_bytes;
+        }
+        if at != chunks_end {
+            return Err(format!(
+                "the chunks end at {at}, the manifest begins at {chunks_end}"
+            ));
+        }
+        // The superblock is how a filesystem is known; it is written first.
+        match chunks.first().and_then(|c| c.extents.first()) {
+            Some(extent) if extent.first == 0 => Ok(()),
+            Some(_) | None => Err("the first chunk does not begin with block 0".into()),
+        }
+    }
+
+    /// Plain bytes of all chunks.
+    pub fn plain_bytes(&self) -> u64 {
+        self.chunks.iter().map(Chunk::plain_bytes).sum()
+    }
+
+    /// Bytes of everything that is zeroed.
+    pub fn zero_bytes(&self) -> u64 {
+        self.zero.iter().map(Extent::bytes).sum()
+    }
+
+    /// What decisions need of it.
+    pub fn summary(&self, file: &str, digest: &Digest) -> Image {
+        Image {
+            file: file.to_owned(),
+            digest: digest.clone(),
+            system: self.system.clone(),
+            filesystem_bytes: self.filesystem_bytes,
+            plain_bytes: self.plain_bytes(),
+            boot_bytes: self.boot_bytes,
+            chunks: self.chunks.len() as u64,
+        }
+    }
+}
+
+fn ascending<'a>(what: &str, extents: impl Iterator<Item = &'a Extent>, blocks: u64) -> Result<(), String> {
+    let mut behind = 0;
+    for extent in extents {
+        let end = extent
+            .first
+            .checked_add(extent.blocks)
+            .filter(|end| *end <= blocks);
+        match end {
+            Some(end) if extent.blocks > 0 && extent.first >= behind => behind = end,
+            Some(_) | None => {
+                return Err(format!(
+                    "{what}: blocks {}+{} are out of place (behind block {behind} of {blocks} is allowed)",
+                    extent.first, extent.blocks
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<Manifest, String> {
+    let mut lines = text.split_terminator('\n');
+    if lines.next() != Some(FIRST_LINE) || !text.ends_with('\n') {
+        return Err("it does not begin or end as a manifest does".into());
+    }
+    let mut value = |name: &str| {
+        lines
+            .next()
+            .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
+            .ok_or_else(|| format!("the line {name:?} is missing"))
+    };
+    let system = value("system")?.parse().map_err(|e| format!("{e}"))?;
+    let filesystem_bytes = number(value("filesystem")?)?;
+    let boot_bytes = number(value("boot")?)?;
+    let (mut zero, mut chunks, mut ended) = (Vec::new(), Vec::new(), false);
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            _ if ended => return Err(format!("{line:?} is behind its end")),
+            ["zero", first, blocks] if chunks.is_empty() => zero.push(Extent {
+                first: number(first)?,
+                blocks: number(blocks)?,
+            }),
+            ["chunk", at, packed, digits, places] => chunks.push(Chunk {
+                at: number(at)?,
+                packed_bytes: number(packed)?,
+                digest: raw_digest(digits)?,
+                extents: places.split(',').map(place).collect::<Result<_, _>>()?,
+            }),
+            ["end", count] if number(count)? == chunks.len() as u64 => ended = true,
+            _ => return Err(format!("the line {line:?} is not understood")),
+        }
+    }
+    if !ended {
+        return Err("it has no end".into());
+    }
+    Ok(Manifest {
+        system,
+        filesystem_bytes,
+        boot_bytes,
+        zero,
+        chunks,
+    })
+}
+
+/// Digits only: a sign or a leading zero would be a second way to write the same manifest.
+fn number(text: &str) -> Result<u64, String> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse()
+        .ok()
+        .filter(|_| plain)
+        .ok_or_else(|| format!("{text:?} is no number"))
+}
+
+fn place(text: &str) -> Result<Extent, String> {
+    let (first, blocks) = text
+        .split_once('+')
+        .ok_or_else(|| format!("{text:?} is no place"))?;
+    Ok(Extent {
+        first: number(first)?,
+        blocks: number(blocks)?,
+    })
+}
+
+fn raw_digest(text: &str) -> Result<[u8; 32], String> {
+    let bad = || format!("{text:?} is no digest");
+    let digest: Digest = text.parse().map_err(|_| bad())?;
+    let mut raw = [0; 32];
+    for (byte, digits) in raw.iter_mut().zip(digest.as_str().as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).map_err(|_| bad())?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| bad())?;
+    }
+    Ok(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Manifest {
+        let extent = |first, blocks| Extent { first, blocks };
+        Manifest {
+            system: "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
+                .parse()
+                .unwrap(),
+            filesystem_bytes: 1 << 20,
+            boot_bytes: 7,
+            zero: vec![extent(4, 2), extent(9, 1)],
+            chunks: vec![
+                Chunk {
+                    at: 4096,
+                    packed_bytes: 10,
+                    digest: [1; 32],
+                    extents: vec![extent(0, 4), extent(6, 1)],
+                },
+                Chunk {
+                    at: 4106,
+                    packed_bytes: 20,
+                    digest: [0xAB; 32],
+                    extents: vec![extent(10, 246)],
+                },
+            ],
+        }
+    }
+
+    fn header() -> Header {
+        Header {
+            manifest_at: 4126,
+            manifest_bytes: 77,
+            manifest: Digest::of(b"x"),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = sample().encode();
+        assert_eq!(Manifest::decode(&text, 4126).unwrap(), sample());
+        assert_eq!(Header::decode(&header().encode()).unwrap(), header());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_damage_or_foreign_and_never_newer() {
+        let page = header().encode();
+        for bit in 0..page.len() * 8 {
+            let mut page = page.clone();
+            page[bit / 8] ^= 1 << (bit % 8);
+            match Header::decode(&page) {
+                Err(Error::Damaged(_) | Error::Foreign) => {}
+                other => panic!("bit {bit}: {other:?}"),
+            }
+        }
+        assert!(matches!(
+            Header::decode(&header().encode_as(2)),
+            Err(Error::Newer { version: 2 })
+        ));
+    }
+
+    #[test]
+    fn a_header_that_is_cut_off_is_told_from_a_foreign_file() {
+        let page = header().encode();
+        for length in 1..page.len() {
+            assert!(
+                matches!(Header::decode(&page[..length]), Err(Error::Truncated { .. })),
+                "{length}"
+            );
+        }
+        for foreign in [&b""[..], b"\x7fELF", b"LANDFALL-CHECKPOINT 1"] {
+            assert!(
+                matches!(Header::decode(foreign), Err(Error::Foreign)),
+                "{foreign:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_hold_together_is_refused() {
+        let text = sample().encode();
+        assert!(Manifest::decode(&text, 4127).is_err(), "of another file");
+        for (from, to) in [
+            ("zero 9 1", "zero 3 1"),
+            ("zero 9 1", "zero 6 1"),
+            ("0+4,6+1", "1+3,6+1"),
+            ("10+246", "10+247"),
+            ("10+246", "10+0"),
+            ("10+246", "18446744073709551615+2"),
+            ("chunk 4106 20", "chunk 4107 20"),
+            ("end 2", "end 3"),
+            ("end 2\n", ""),
+            ("end 2\n", "end 2\nend 2\n"),
+            ("filesystem 1048576", "filesystem 1048577"),
+            ("filesystem 1048576", "filesystem +1048576"),
+            ("boot 7", "boot 07"),
+            ("system /nix/store/2x", "system /nix/stork/2x"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let wrong = text.replace(from, to);
+            assert!(Manifest::decode(&wrong, 4126).is_err(), "{from} → {to}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..5000), text in "(zero|chunk|end|[0-9 +,\n]){0,40}") {
+            let mut page = MAGIC.as_bytes().to_vec();
+            page.extend_from_slice(&bytes);
+            prop_assert!(Header::decode(&page).is_err());
+            let text = format!("{FIRST_LINE}\nsystem {}\nfilesystem 4096\nboot 0\n{text}", sample().system);
+            if let Ok(manifest) = Manifest::decode(&text, 4096) {
+                prop_assert_eq!(manifest.encode(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Images of a root filesystem: one file of chunks that are compressed, digested and written by themselves. Law: bytes of an
+//! image are written only after their digest was found right; what was written counts only after a flush, and is believed
+//! only after it was read back from the device.
+//!
+//! Absent: programs (making a filesystem, checking it: `real::pack`, `real::landing`), which device, and what an error means
+//! for a run. The format is in `manifest`.
+
+pub mod bytes;
+pub mod disk;
+pub mod ext4;
+pub mod manifest;
+pub mod open;
+pub mod pack;
+pub mod pool;
+pub mod verify;
+pub mod write;
+
+use std::io;
+
+/// Bytes of a block: the unit of everything in an image.
+pub const BLOCK_BYTES: usize = 4_096;
+/// The most plain bytes of one chunk. Large enough that a disk works at its own speed, small enough that a handful of them
+/// are a small memory.
+pub const CHUNK_BYTES_MAX: usize = 4 << 20;
+/// The most bytes of a packed chunk: what does not get smaller grows by a little (`ZSTD_compressBound`).
+pub const PACKED_BYTES_MAX: usize = CHUNK_BYTES_MAX + (CHUNK_BYTES_MAX >> 8) + 4_096;
+/// The most threads that unpack or read at once; with it memory is bounded on every machine.
+pub const WORKERS_MAX: usize = 8;
+/// How often a chunk is read again from the image file before the file is said to be bad.
+pub const READS_MAX: u32 = 3;
+
+/// Why something with an image could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not an image at all.
+    #[error("it is no image of landfall: it does not begin with {}", manifest::MAGIC)]
+    Foreign,
+    /// Shorter than it says.
+    #[error("it is cut off: {found} bytes are there, its header says {wanted}")]
+    Truncated {
+        /// Bytes that are there.
+        found: u64,
+        /// Bytes that it ought to have.
+        wanted: u64,
+    },
+    /// Of a newer landfall.
+    #[error(
+        "it has format version {version}, this landfall knows {}",
+        manifest::FORMAT_VERSION
+    )]
+    Newer {
+        /// The version.
+        version: u32,
+    },
+    /// Header or manifest are wrong.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    /// The image file cannot be read.
+    #[error("{part} of the image cannot be read after {READS_MAX} tries: {error}")]
+    SourceRead {
+        /// What of it.
+        part: String,
+        /// The last error.
+        error: io::Error,
+    },
+    /// The image file gives other bytes than it was made of.
+    #[error(
+        "{part} of the image is wrong after {READS_MAX} reads (its digest does not match): the medium with the image is bad"
+    )]
+    SourceBytes {
+        /// What of it.
+        part: String,
+    },
+    /// The device failed.
+    #[error("{verb} of {bytes} bytes at byte {at} of the target: {error}")]
+    Target {
+        /// `read`, `write`, `zeroing`, `flush`.
+        verb: &'static str,
+        /// Where, in bytes.
+        at: u64,
+        /// How many.
+        bytes: u64,
+        /// Why.
+        error: io::Error,
+    },
+    /// The device does not keep what is written to it.
+    #[error(
+        "{part} was written twice and still reads back wrong, and the image is right: the target disk is bad"
+    )]
+    TargetBytes {
+        /// What.
+        part: String,
+    },
+    /// The device is too small.
+    #[error("it has {found} bytes, the image's filesystem needs {wanted}")]
+    TooSmall {
+        /// Bytes of the device.
+        found: u64,
+        /// Bytes of the filesystem.
+        wanted: u64,
+    },
+    /// Not a filesystem that an image can be made of.
+    #[error("this is not a filesystem that landfall makes images of: {0}")]
+    NotExt4(String),
+    /// Another input or output error.
+    #[error("{what}: {error}")]
+    Io {
+        /// Of what.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Stopped,
+    /// A thread ended without a word.
+    #[error("a worker ended early; this is a defect of landfall")]
+    Worker,
+}
+
+impl Error {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let what = what.into();
+        move |error| Error::Io { what, error }
+    }
+}
+
+/// Threads for unpacking or reading: what the machine has, bounded.
+pub fn workers() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(WORKERS_MAX)
+}

@@ -1,0 +1,187 @@
+//! An image, opened. Law: everything that can be seen without reading the chunks is seen before one of them is used: whether it
+//! is an image, of which version, whole in length, with a manifest that holds together. A chunk is given away only when its
+//! digest is right.
+//!
+//! Absent: targets.
+
+use super::bytes::Bytes;
+use super::manifest::{Chunk, HEADER_BYTES, Header, MANIFEST_BYTES_MAX, Manifest, digest};
+use super::{Error, READS_MAX};
+use landfall_states::names::Digest;
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Opened {
+    source: Arc<dyn Bytes>,
+    /// What it says of itself.
+    pub manifest: Arc<Manifest>,
+    /// Its identity.
+    pub digest: Digest,
+    /// Length of the file in bytes.
+    pub file_bytes: u64,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Opened").field(&self.digest).finish()
+    }
+}
+
+/// Reads a range, again when the medium reports an error.
+fn read(source: &dyn Bytes, bytes: &mut [u8], at: u64, part: &str) -> Result<(), Error> {
+    let mut tries = 1;
+    loop {
+        match source.read_exact_at(bytes, at) {
+            Ok(()) => return Ok(()),
+            Err(_) if tries < READS_MAX => {
+                tries += 1;
+                forget(source, at, bytes.len() as u64, part)?;
+            }
+            Err(error) => {
+                return Err(Error::SourceRead {
+                    part: part.to_owned(),
+                    error,
+                });
+            }
+        }
+    }
+}
+
+fn forget(source: &dyn Bytes, at: u64, bytes: u64, part: &str) -> Result<(), Error> {
+    source.forget(at, bytes).map_err(|error| Error::SourceRead {
+        part: part.to_owned(),
+        error,
+    })
+}
+
+impl Opened {
+    /// Opens an image. Reads its header and manifest.
+    pub fn open(source: Arc<dyn Bytes>) -> Result<Opened, Error> {
+        let found = source.length().map_err(|error| Error::SourceRead {
+            part: "the length".into(),
+            error,
+        })?;
+        // At most a page: it fits any `usize`.
+        let mut page = vec![0; found.min(HEADER_BYTES as u64) as usize];
+        read(&*source, &mut page, 0, "the header")?;
+        let header = Header::decode(&page)?;
+        let wanted = header.file_bytes();
+        if header.manifest_bytes > MANIFEST_BYTES_MAX || header.manifest_at < HEADER_BYTES as u64 {
+            return Err(Error::Damaged(format!(
+                "header: a manifest of {} bytes at {}",
+                header.manifest_bytes, header.manifest_at
+            )));
+        }
+        if found < wanted {
+            return Err(Error::Truncated { found, wanted });
+        }
+        if found > wanted {
+            return Err(Error::Damaged(format!(
+                "{} bytes lie behind its end: it is not the file that was made",
+                found - wanted
+            )));
+        }
+        let mut text = vec![0; header.manifest_bytes as usize];
+        let mut tries = 1;
+        loop {
+            read(&*source, &mut text, header.manifest_at, "the manifest")?;
+            if Digest::of(&text) == header.manifest {
+                break;
+            }
+            if tries == READS_MAX {
+                return Err(Error::Damaged(
+                    "the manifest is not the one that the header names".into(),
+                ));
+            }
+            tries += 1;
+            forget(
+                &*source,
+                header.manifest_at,
+                header.manifest_bytes,
+                "the manifest",
+            )?;
+        }
+        let text = std::str::from_utf8(&text)
+            .map_err(|e| Error::Damaged(format!("manifest: it is no text: {e}")))?;
+        Ok(Opened {
+            manifest: Arc::new(Manifest::decode(text, header.manifest_at)?),
+            digest: header.manifest,
+            file_bytes: wanted,
+            source,
+        })
+    }
+
+    /// Number of chunks.
+    pub fn chunks(&self) -> u64 {
+        self.manifest.chunks.len() as u64
+    }
+
+    /// Reads the packed bytes of a chunk; what comes is not looked at.
+    pub fn read_packed(&self, index: usize, packed: &mut [u8]) -> Result<usize, Error> {
+        let chunk = self.chunk(index)?;
+        // Bounded by `PACKED_BYTES_MAX`, which the manifest was checked against.
+        let length = chunk.packed_bytes as usize;
+        read(&*self.source, &mut packed[..length], chunk.at, &self.part(index))?;
+        Ok(length)
+    }
+
+    /// Unpacks a chunk and looks at its digest. When that is wrong, the packed bytes are read again, from the medium.
+    /// Gives the length of the plain bytes.
+    pub fn unpack(
+        &self,
+        index: usize,
+        unpacker: &mut zstd::bulk::Decompressor<'_>,
+        packed: &mut [u8],
+        plain: &mut [u8],
+    ) -> Result<usize, Error> {
+        let chunk = self.chunk(index)?;
+        let length = chunk.plain_bytes() as usize;
+        let packed_length = chunk.packed_bytes as usize;
+        let mut tries = 1;
+        loop {
+            let room = &mut plain[..length];
+            let right = unpacker
+                .decompress_to_buffer(&packed[..packed_length], room)
+                .is_ok_and(|unpacked| unpacked == length && digest(room) == chunk.digest);
+            if right {
+                return Ok(length);
+            }
+            if tries == READS_MAX {
+                return Err(Error::SourceBytes {
+                    part: self.part(index),
+                });
+            }
+            tries += 1;
+            forget(&*self.source, chunk.at, chunk.packed_bytes, &self.part(index))?;
+            read(
+                &*self.source,
+                &mut packed[..packed_length],
+                chunk.at,
+                &self.part(index),
+            )?;
+        }
+    }
+
+    fn chunk(&self, index: usize) -> Result<&Chunk, Error> {
+        self.manifest.chunks.get(index).ok_or_else(|| {
+            Error::Damaged(format!(
+                "there is no chunk {index}, the image has {}",
+                self.chunks()
+            ))
+        })
+    }
+
+    /// A chunk in words.
+    pub fn part(&self, index: usize) -> String {
+        match self.manifest.chunks.get(index) {
+            Some(chunk) => format!(
+                "chunk {index} of {} ({} bytes at byte {} of the image file)",
+                self.chunks(),
+                chunk.packed_bytes,
+                chunk.at
+            ),
+            None => format!("chunk {index} of {}", self.chunks()),
+        }
+    }
+}

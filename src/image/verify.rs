@@ -1,0 +1,251 @@
+//! Proof by reading: that a device holds an image, and that an image file is what it was made. Law: everything is read, from the
+//! device itself; a part that differs is named, written again once from the image, and read again. When it still differs
+//! the image was right and the disk is bad; when the image cannot give it, the medium with the image is bad.
+//!
+//! Absent: what comes of it.
+
+use super::disk::{Disk, fits};
+use super::manifest::{Extent, digest};
+use super::open::Opened;
+use super::pool::Buffer;
+use super::write::{Stamp, flush, read_extents, write_extents, zero_extent};
+use super::{CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX, workers};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Bytes read back.
+    pub read_bytes: u64,
+    /// Parts that differed and were written again.
+    pub mended: Vec<String>,
+    /// Bytes written for it.
+    pub written_bytes: u64,
+}
+
+/// Reads everything back and compares; mends what differs when `mend` says so, and else names it as an error.
+pub fn verify(
+    image: &Opened,
+    disk: &dyn Disk,
+    stamp: Option<&Stamp>,
+    mend: bool,
+    stop: &(dyn Fn() -> bool + Sync),
+    told: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Verified, Error> {
+    fits(disk, image.manifest.filesystem_bytes)?;
+    let parts = Parts::of(image);
+    let total = image.manifest.plain_bytes() + image.manifest.zero_bytes();
+    let done = AtomicU64::new(0);
+    let bad = each(parts.len(), stop, |index, hands| {
+        let (equal, bytes) = parts.equals(index, image, disk, stamp, hands)?;
+        told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
+        Ok(equal)
+    })?;
+    let mut verified = Verified {
+        read_bytes: total,
+        ..Verified::default()
+    };
+    let mut hands = Hands::new()?;
+    for index in bad {
+        let part = parts.name(index, image);
+        if !mend {
+            return Err(Error::Damaged(format!("the target differs from it in {part}")));
+        }
+        verified.written_bytes += parts.write(index, image, disk, stamp, &mut hands)?;
+        flush(disk)?;
+        let (equal, bytes) = parts.equals(index, image, disk, stamp, &mut hands)?;
+        verified.read_bytes += bytes;
+        if !equal {
+            return Err(Error::TargetBytes { part });
+        }
+        verified.mended.push(part);
+    }
+    Ok(verified)
+}
+
+/// Reads every chunk of an image file and checks its digest.
+pub fn check(
+    image: &Opened,
+    stop: &(dyn Fn() -> bool + Sync),
+    told: &(dyn Fn(u64, u64) + Sync),
+) -> Result<(), Error> {
+    let total = image.manifest.plain_bytes();
+    let done = AtomicU64::new(0);
+    each(image.manifest.chunks.len(), stop, |index, hands| {
+        let bytes = hands.load(image, index)? as u64;
+        told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
+        Ok(true)
+    })
+    .map(drop)
+}
+
+/// What a thread works with. Its size is fixed.
+struct Hands {
+    unpacker: zstd::bulk::Decompressor<'static>,
+    packed: Buffer,
+    plain: Buffer,
+    there: Buffer,
+}
+
+impl Hands {
+    fn new() -> Result<Hands, Error> {
+        Ok(Hands {
+            unpacker: zstd::bulk::Decompressor::new().map_err(Error::io("unpacking"))?,
+            // Filled only by whoever reads the image; memory that is not touched is not there.
+            packed: Buffer::new(PACKED_BYTES_MAX),
+            plain: Buffer::new(CHUNK_BYTES_MAX),
+            there: Buffer::new(CHUNK_BYTES_MAX),
+        })
+    }
+
+    /// Brings the plain bytes of a chunk from the image.
+    fn load(&mut self, image: &Opened, index: usize) -> Result<usize, Error> {
+        image.read_packed(index, self.packed.bytes_mut())?;
+        image.unpack(
+            index,
+            &mut self.unpacker,
+            self.packed.bytes_mut(),
+            self.plain.bytes_mut(),
+        )
+    }
+}
+
+/// Chunks, then pieces of what is to be zero.
+struct Parts {
+    chunks: usize,
+    zero: Vec<Extent>,
+}
+
+impl Parts {
+    fn of(image: &Opened) -> Parts {
+        let piece = (CHUNK_BYTES_MAX / super::BLOCK_BYTES) as u64;
+        let mut zero = Vec::new();
+        for run in &image.manifest.zero {
+            let mut first = run.first;
+            while first < run.end() {
+                let blocks = (run.end() - first).min(piece);
+                zero.push(Extent { first, blocks });
+                first += blocks;
+            }
+        }
+        Parts {
+            chunks: image.manifest.chunks.len(),
+            zero,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.chunks + self.zero.len()
+    }
+
+    fn name(&self, index: usize, image: &Opened) -> String {
+        match index.checked_sub(self.chunks).map(|zero| self.zero[zero]) {
+            None => image.part(index),
+            Some(extent) => format!(
+                "the {} zero bytes at byte {} of the target",
+                extent.bytes(),
+                extent.at()
+            ),
+        }
+    }
+
+    /// Whether the device has it, and how many bytes were read.
+    fn equals(
+        &self,
+        index: usize,
+        image: &Opened,
+        disk: &dyn Disk,
+        stamp: Option<&Stamp>,
+        hands: &mut Hands,
+    ) -> Result<(bool, u64), Error> {
+        if let Some(zero) = index.checked_sub(self.chunks) {
+            let extent = self.zero[zero];
+            let there = &mut hands.there.bytes_mut()[..extent.bytes() as usize];
+            read_extents(disk, &[extent], there)?;
+            return Ok((there.iter().all(|byte| *byte == 0), extent.bytes()));
+        }
+        let chunk = &image.manifest.chunks[index];
+        let length = chunk.plain_bytes() as usize;
+        read_extents(disk, &chunk.extents, &mut hands.there.bytes_mut()[..length])?;
+        let equal = if index == 0 && stamp.is_some() {
+            // Its digest is that of the unstamped bytes.
+            hands.load(image, index)?;
+            Stamp::put(stamp, index, &mut hands.plain.bytes_mut()[..length])?;
+            hands.plain.bytes()[..length] == hands.there.bytes()[..length]
+        } else {
+            digest(&hands.there.bytes()[..length]) == chunk.digest
+        };
+        Ok((equal, length as u64))
+    }
+
+    fn write(
+        &self,
+        index: usize,
+        image: &Opened,
+        disk: &dyn Disk,
+        stamp: Option<&Stamp>,
+        hands: &mut Hands,
+    ) -> Result<u64, Error> {
+        if let Some(zero) = index.checked_sub(self.chunks) {
+            zero_extent(disk, &self.zero[zero])?;
+            return Ok(self.zero[zero].bytes());
+        }
+        let length = hands.load(image, index)?;
+        let plain = &mut hands.plain.bytes_mut()[..length];
+        Stamp::put(stamp, index, plain)?;
+        write_extents(disk, &image.manifest.chunks[index].extents, plain)?;
+        Ok(length as u64)
+    }
+}
+
+/// Does every number once, on all processors; gives those for which the answer was no, in order.
+fn each(
+    count: usize,
+    stop: &(dyn Fn() -> bool + Sync),
+    work: impl Fn(usize, &mut Hands) -> Result<bool, Error> + Sync,
+) -> Result<Vec<usize>, Error> {
+    let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let bad: Mutex<Result<Vec<usize>, Error>> = Mutex::new(Ok(Vec::new()));
+    let ends = |error: Error| {
+        over.store(true, Ordering::Relaxed);
+        let mut bad = bad.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first one is told.
+        if bad.is_ok() {
+            *bad = Err(error);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers().min(count.max(1)) {
+            scope.spawn(|| {
+                let mut hands = match Hands::new() {
+                    Ok(hands) => hands,
+                    Err(error) => return ends(error),
+                };
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count || over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if stop() {
+                        return ends(Error::Stopped);
+                    }
+                    match work(index, &mut hands) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            match &mut *bad.lock().unwrap_or_else(PoisonError::into_inner) {
+                                Ok(bad) => bad.push(index),
+                                // Another thread has ended it all.
+                                Err(_) => return,
+                            }
+                        }
+                        Err(error) => return ends(error),
+                    }
+                }
+            });
+        }
+    });
+    let mut bad = bad.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    bad.sort_unstable();
+    Ok(bad)
+}

@@ -1,0 +1,431 @@
+//! Writing an image to a device. Law: chunks are written in the order of the disk, each only after its digest was found right;
+//! one counts as written only after a flush, and a flush comes at least every [`FLUSH_EVERY`]; memory is a fixed stock,
+//! whatever the image's size. What a former run may have written is read back and compared first, and only what differs is
+//! written again.
+//!
+//! Reading and unpacking go on while the disk works, also between two slices. Absent: reading everything back (`verify`), and
+//! keeping the count of what is durable (the checkpoint's business).
+
+use super::disk::{Disk, fits};
+use super::ext4;
+use super::manifest::Extent;
+use super::open::Opened;
+use super::pool::{Buffer, Pool};
+use super::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX, workers};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// The longest between two flushes, but for one chunk that takes longer.
+pub const FLUSH_EVERY: Duration = Duration::from_millis(900);
+/// After so many chunks in a row that differ, a resumed run stops comparing: behind them nothing was written.
+const MISSES_MAX: u32 = 16;
+
+/// Another id and label for the superblock, so that a filesystem which is being written is known as such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// The id.
+    pub id: Uuid,
+    /// The label.
+    pub label: String,
+}
+
+impl Stamp {
+    /// Puts it on the first chunk.
+    pub fn put(stamp: Option<&Stamp>, index: usize, plain: &mut [u8]) -> Result<(), Error> {
+        match stamp {
+            Some(stamp) if index == 0 => ext4::stamp(&mut plain[..BLOCK_BYTES], &stamp.id, &stamp.label),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Real counts, of this writer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Plain bytes of chunks that are done: written, found there, or said to be durable before.
+    pub done_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Bytes read back and found to be there already.
+    pub found_bytes: u64,
+    /// Bytes zeroed.
+    pub zeroed_bytes: u64,
+    /// Flushes.
+    pub flushes: u64,
+    /// Microseconds of them.
+    pub flush_us: u64,
+}
+
+/// See the module.
+pub struct Writer {
+    image: Opened,
+    disk: Arc<dyn Disk>,
+    stamp: Option<Stamp>,
+    next: usize,
+    durable: usize,
+    zeroed: bool,
+    /// Chunks still to be compared before they are written, by their misses so far.
+    misses: Option<u32>,
+    compare: Buffer,
+    counts: Counts,
+    pipeline: Pipeline,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writer({} of {})", self.next, self.image.chunks())
+    }
+}
+
+impl Writer {
+    /// Goes on at a chunk: those below it are said to be durable. With `from` 0 everything is written.
+    pub fn new(
+        image: &Opened,
+        disk: Arc<dyn Disk>,
+        stamp: Option<Stamp>,
+        from: u64,
+    ) -> Result<Writer, Error> {
+        fits(&*disk, image.manifest.filesystem_bytes)?;
+        let chunks = image.manifest.chunks.len();
+        let from = usize::try_from(from).map_or(chunks, |from| from.min(chunks));
+        Ok(Writer {
+            pipeline: Pipeline::start(image, from)?,
+            image: image.clone(),
+            disk,
+            stamp,
+            next: from,
+            durable: from,
+            zeroed: from > 0,
+            misses: (from > 0).then_some(0),
+            compare: Buffer::new(CHUNK_BYTES_MAX),
+            counts: Counts {
+                done_bytes: image.manifest.chunks[..from]
+                    .iter()
+                    .map(|c| c.plain_bytes())
+                    .sum(),
+                ..Counts::default()
+            },
+        })
+    }
+
+    /// Bytes of the stock of buffers.
+    pub fn memory_bytes(&self) -> usize {
+        self.pipeline.packed.total_bytes() + self.pipeline.plain.total_bytes() + self.compare.bytes().len()
+    }
+
+    /// Real counts so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Chunks that are durable.
+    pub fn durable(&self) -> u64 {
+        self.durable as u64
+    }
+
+    /// Whether everything is written and durable.
+    pub fn is_done(&self) -> bool {
+        self.durable == self.image.manifest.chunks.len()
+    }
+
+    /// Writes for at most [`FLUSH_EVERY`], at least one chunk, and flushes.
+    pub fn slice(&mut self, stop: &dyn Fn() -> bool, told: &mut dyn FnMut(Counts)) -> Result<u64, Error> {
+        let began = Instant::now();
+        if !self.zeroed {
+            self.zero()?;
+            self.zeroed = true;
+        }
+        while self.next < self.image.manifest.chunks.len() {
+            self.one()?;
+            told(self.counts);
+            if began.elapsed() >= FLUSH_EVERY || stop() {
+                break;
+            }
+        }
+        self.flush()?;
+        self.durable = self.next;
+        Ok(self.durable())
+    }
+
+    /// Everything that is left, slice by slice; `flushed` is called after each.
+    pub fn run(
+        &mut self,
+        stop: &dyn Fn() -> bool,
+        told: &mut dyn FnMut(Counts),
+        flushed: &mut dyn FnMut(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        while !self.is_done() {
+            if stop() {
+                return Err(Error::Stopped);
+            }
+            let durable = self.slice(stop, told)?;
+            flushed(durable)?;
+        }
+        Ok(())
+    }
+
+    fn zero(&mut self) -> Result<(), Error> {
+        for extent in &self.image.manifest.zero {
+            zero_extent(&*self.disk, extent)?;
+            self.counts.zeroed_bytes += extent.bytes();
+        }
+        Ok(())
+    }
+
+    fn one(&mut self) -> Result<(), Error> {
+        let index = self.next;
+        let (mut plain, length) = self.pipeline.next(index)?;
+        let outcome = self.put(index, &mut plain.bytes_mut()[..length]);
+        self.pipeline.plain.give(plain);
+        outcome?;
+        self.next += 1;
+        self.counts.done_bytes += length as u64;
+        Ok(())
+    }
+
+    fn put(&mut self, index: usize, plain: &mut [u8]) -> Result<(), Error> {
+        Stamp::put(self.stamp.as_ref(), index, plain)?;
+        let extents = &self.image.manifest.chunks[index].extents;
+        if let Some(misses) = self.misses {
+            let there = &mut self.compare.bytes_mut()[..plain.len()];
+            read_extents(&*self.disk, extents, there)?;
+            if there == plain {
+                self.misses = Some(0);
+                self.counts.found_bytes += plain.len() as u64;
+                return Ok(());
+            }
+            self.misses = (misses < MISSES_MAX).then_some(misses + 1);
+        }
+        write_extents(&*self.disk, extents, plain)?;
+        self.counts.written_bytes += plain.len() as u64;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        flush(&*self.disk)?;
+        self.counts.flushes += 1;
+        self.counts.flush_us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+}
+
+/// Flushes a target.
+pub(super) fn flush(disk: &dyn Disk) -> Result<(), Error> {
+    disk.flush().map_err(|error| Error::Target {
+        verb: "flush",
+        at: 0,
+        bytes: disk.length(),
+        error,
+    })
+}
+
+/// Zeroes an extent.
+pub(super) fn zero_extent(disk: &dyn Disk, extent: &Extent) -> Result<(), Error> {
+    disk.zero(extent.at(), extent.bytes())
+        .map_err(|error| Error::Target {
+            verb: "zeroing",
+            at: extent.at(),
+            bytes: extent.bytes(),
+            error,
+        })
+}
+
+/// Writes the plain bytes of a chunk to its places.
+pub(super) fn write_extents(disk: &dyn Disk, extents: &[Extent], plain: &[u8]) -> Result<(), Error> {
+    let mut rest = plain;
+    for extent in extents {
+        let (here, behind) = rest.split_at(extent.bytes() as usize);
+        rest = behind;
+        disk.write_all_at(here, extent.at())
+            .map_err(|error| Error::Target {
+                verb: "write",
+                at: extent.at(),
+                bytes: extent.bytes(),
+                error,
+            })?;
+    }
+    Ok(())
+}
+
+/// Reads what is at the places of a chunk.
+pub(super) fn read_extents(disk: &dyn Disk, extents: &[Extent], plain: &mut [u8]) -> Result<(), Error> {
+    let mut rest = plain;
+    for extent in extents {
+        let (here, behind) = rest.split_at_mut(extent.bytes() as usize);
+        rest = behind;
+        disk.read_exact_at(here, extent.at())
+            .map_err(|error| Error::Target {
+                verb: "read",
+                at: extent.at(),
+                bytes: extent.bytes(),
+                error,
+            })?;
+    }
+    Ok(())
+}
+
+struct Job {
+    index: usize,
+    packed: Buffer,
+    plain: Buffer,
+}
+
+/// The number under which a thread says that it could not begin.
+const NOBODYS: usize = usize::MAX;
+
+type Unpacked = (usize, Result<(Buffer, usize), Error>);
+
+/// One thread that reads, several that unpack, and whoever asks for the next chunk. Both buffers of a chunk are taken before
+/// it is read, in order: so the chunk that everybody waits for always has its buffers.
+struct Pipeline {
+    packed: Pool,
+    plain: Pool,
+    /// What came before its turn; a fault waits for it too, so that everything before it is written.
+    ready: BTreeMap<usize, Result<(Buffer, usize), Error>>,
+    results: Option<Receiver<Unpacked>>,
+    ended: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    fn start(image: &Opened, from: usize) -> Result<Pipeline, Error> {
+        let workers = workers();
+        let packed = Pool::new(workers + 2, PACKED_BYTES_MAX);
+        let plain = Pool::new(workers + 4, CHUNK_BYTES_MAX);
+        let ended = Arc::new(AtomicBool::new(false));
+        let (sender, results) = sync_channel::<Unpacked>(workers + 4);
+        let (jobs, queue) = sync_channel::<Job>(workers + 2);
+        let queue = Arc::new(Mutex::new(queue));
+        let mut pipeline = Pipeline {
+            packed: packed.clone(),
+            plain: plain.clone(),
+            ready: BTreeMap::new(),
+            results: Some(results),
+            ended: ended.clone(),
+            threads: Vec::new(),
+        };
+        let reader = Reader {
+            image: image.clone(),
+            packed: packed.clone(),
+            plain,
+            ended,
+            jobs,
+            sender: sender.clone(),
+        };
+        let thread = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(Error::io("start of a thread"))
+        };
+        pipeline
+            .threads
+            .push(thread("image-read", Box::new(move || reader.run(from)))?);
+        for _ in 0..workers {
+            let (image, queue, sender, packed) =
+                (image.clone(), queue.clone(), sender.clone(), packed.clone());
+            let work = move || unpack_all(&image, &queue, &sender, &packed);
+            pipeline.threads.push(thread("image-unpack", Box::new(work))?);
+        }
+        Ok(pipeline)
+    }
+
+    fn next(&mut self, index: usize) -> Result<(Buffer, usize), Error> {
+        loop {
+            if let Some(found) = self.ready.remove(&index).or_else(|| self.ready.remove(&NOBODYS)) {
+                return found;
+            }
+            let results = self.results.as_ref().ok_or(Error::Worker)?;
+            let (other, unpacked) = results.recv().map_err(|_| Error::Worker)?;
+            self.ready.insert(other, unpacked);
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.results = None;
+        // A reader that waits for a buffer gets one, and sees that it is over.
+        for pool in [&self.packed, &self.plain] {
+            pool.give(Buffer::new(0));
+        }
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has already been missed where its result was waited for.
+            drop(thread.join());
+        }
+    }
+}
+
+struct Reader {
+    image: Opened,
+    packed: Pool,
+    plain: Pool,
+    ended: Arc<AtomicBool>,
+    jobs: SyncSender<Job>,
+    sender: SyncSender<Unpacked>,
+}
+
+impl Reader {
+    fn run(self, from: usize) {
+        for index in from..self.image.manifest.chunks.len() {
+            let (Some(mut packed), Some(plain)) = (self.packed.take(), self.plain.take()) else {
+                return;
+            };
+            if self.ended.load(Ordering::Relaxed) {
+                return;
+            }
+            let sent = match self.image.read_packed(index, packed.bytes_mut()) {
+                Ok(_) => self.jobs.send(Job { index, packed, plain }).is_ok(),
+                Err(error) => {
+                    // Nobody listens any more when this fails.
+                    drop(self.sender.send((index, Err(error))));
+                    false
+                }
+            };
+            if !sent {
+                return;
+            }
+        }
+    }
+}
+
+fn unpack_all(
+    image: &Opened,
+    queue: &Mutex<Receiver<Job>>,
+    sender: &SyncSender<Unpacked>,
+    packed_pool: &Pool,
+) {
+    let mut unpacker = match zstd::bulk::Decompressor::new() {
+        Ok(unpacker) => unpacker,
+        Err(error) => {
+            drop(sender.send((NOBODYS, Err(Error::io("unpacking")(error)))));
+            return;
+        }
+    };
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job {
+            index,
+            mut packed,
+            mut plain,
+        }) = job
+        else {
+            return;
+        };
+        let length = image.unpack(index, &mut unpacker, packed.bytes_mut(), plain.bytes_mut());
+        packed_pool.give(packed);
+        if sender
+            .send((index, length.map(|length| (plain, length))))
+            .is_err()
+        {
+            return;
+        }
+    }
+}

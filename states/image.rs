@@ -1,0 +1,83 @@
+//! A prebuilt system as an image of its root filesystem, as far as decisions need it. Law: how far an image has come is a
+//! claim like every other: it spares work, and what it claims is proved by reading everything back before the commit.
+//!
+//! Absent: chunks, bytes, devices; see the program's `image`.
+
+use crate::names::{Digest, StorePath};
+use crate::plan::SystemSource;
+use serde::{Deserialize, Serialize};
+
+/// An image, as its own manifest describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Path of the image file on the installer.
+    pub file: String,
+    /// Digest of its manifest, which holds the digest of every chunk: the identity of the image.
+    pub digest: Digest,
+    /// The system in it.
+    pub system: StorePath,
+    /// Size of its filesystem, in bytes: no smaller partition can take it.
+    pub filesystem_bytes: u64,
+    /// Bytes that are written.
+    pub plain_bytes: u64,
+    /// Bytes of kernel and initrd of the system.
+    pub boot_bytes: u64,
+    /// Number of chunks.
+    pub chunks: u64,
+}
+
+/// How far the writing of an image has come: chunks below this number were written and flushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Landing {
+    /// Which image; see [`Image::digest`].
+    pub image: Digest,
+    /// Chunks that are durable, counted from the first.
+    pub chunks: u64,
+}
+
+impl Landing {
+    /// Whether this says more of the same image than `other` does.
+    pub fn is_beyond(&self, other: Option<&Landing>) -> bool {
+        match other {
+            Some(other) if other.image == self.image => self.chunks > other.chunks,
+            Some(_) | None => true,
+        }
+    }
+}
+
+impl SystemSource {
+    /// The system, where it is known before anything is built.
+    pub fn known(&self) -> Option<&StorePath> {
+        match self {
+            SystemSource::Prebuilt(system) => Some(system),
+            SystemSource::Image(image) => Some(&image.system),
+            SystemSource::Flake => None,
+        }
+    }
+
+    /// The image, if the root filesystem is made from one.
+    pub fn image(&self) -> Option<&Image> {
+        match self {
+            SystemSource::Image(image) => Some(image),
+            SystemSource::Prebuilt(_) | SystemSource::Flake => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_more_of_the_same_image_is_beyond() {
+        let at = |image: &str, chunks| Landing {
+            image: Digest::of(image.as_bytes()),
+            chunks,
+        };
+        assert!(at("a", 2).is_beyond(Some(&at("a", 1))));
+        assert!(!at("a", 1).is_beyond(Some(&at("a", 1))));
+        assert!(at("a", 0).is_beyond(None));
+        assert!(at("b", 0).is_beyond(Some(&at("a", 9))));
+    }
+}

@@ -1,0 +1,325 @@
+//! Promise: the writing of an image can be cut anywhere and goes on. Law: a chunk is written only when its digest is right; of
+//! work that was flushed nothing is written twice; whatever was lost, the disk ends up as without the cut; what the disk or the
+//! medium does wrong is named, each as what it is; memory does not grow with the image.
+//!
+//! Needed: mke2fs, e2fsck, resize2fs, tune2fs, blkid.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+#[path = "root_image/kit.rs"]
+mod kit;
+
+use fs_err as fs;
+use kit::*;
+use landfall::event::Reporter;
+use landfall::image::Error;
+use landfall::image::open::Opened;
+use landfall::image::verify::verify;
+use landfall::image::write::{Stamp, Writer};
+use landfall::real::command::Program;
+use landfall::real::landing::{Progress, land};
+use landfall::real::probe::probe;
+use landfall::real::stop::Stop;
+use landfall_states::Probe;
+use landfall_states::encrypted::ImageOrder;
+use landfall_states::plan::Volume;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use uuid::Uuid;
+
+/// The most memory that landfall may take for it, in bytes.
+const MEMORY_BYTES_MAX: usize = 128 << 20;
+
+/// Writes in slices of one chunk, so that every chunk has its flush; gives the durable count.
+fn write_all(writer: &mut Writer) -> Result<u64, Error> {
+    let mut durable = writer.durable();
+    while !writer.is_done() {
+        // A wish to stop ends a slice after one chunk.
+        durable = writer.slice(&|| true, &mut |_| {})?;
+    }
+    Ok(durable)
+}
+
+fn written(image: &Opened, disk: &Arc<Memory>) {
+    let mut writer = Writer::new(image, disk.clone(), None, 0).unwrap();
+    assert!(
+        writer.memory_bytes() <= MEMORY_BYTES_MAX,
+        "{}",
+        writer.memory_bytes()
+    );
+    write_all(&mut writer).unwrap();
+}
+
+#[test]
+fn a_cut_at_every_write_ends_as_without_it_and_repeats_no_flushed_work() {
+    let (_keep, folder) = folder();
+    let (file, packed) = image(&folder, 14);
+    let image = opened(&file);
+    assert!(packed.chunks >= 4, "{packed:?}");
+    let whole = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+    written(&image, &whole);
+    let expected = whole.contents();
+    let writes = whole.state.lock().unwrap().log.len() as u64;
+    let places: Vec<u64> = whole.state.lock().unwrap().log.iter().map(|w| w.0).collect();
+    let first = image.manifest.zero.len();
+    assert!(places[first..].is_sorted(), "not in the order of the disk");
+    let chunk_max = image
+        .manifest
+        .chunks
+        .iter()
+        .map(|c| c.plain_bytes())
+        .max()
+        .unwrap();
+    // Each cut needs a disk of its own: of many writes some are taken.
+    let step = (writes / 24).max(1);
+    let mut chance = Chance(11);
+    for fuse in (0..writes).step_by(step as usize) {
+        let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+        disk.state.lock().unwrap().fuse = Some(fuse);
+        let mut writer = Writer::new(&image, disk.clone(), None, 0).unwrap();
+        let failed = write_all(&mut writer);
+        assert!(matches!(failed, Err(Error::Target { .. })), "{failed:?}");
+        let durable = writer.durable();
+        drop(writer);
+        disk.cut(&mut chance);
+        let before = disk.written.load(Ordering::SeqCst);
+        let mut writer = Writer::new(&image, disk.clone(), None, durable).unwrap();
+        write_all(&mut writer).unwrap();
+        let counts = writer.counts();
+        let again = disk.written.load(Ordering::SeqCst) - before;
+        assert_eq!(again, counts.written_bytes + counts.zeroed_bytes);
+        let left: u64 = image.manifest.chunks[durable as usize..]
+            .iter()
+            .map(|c| c.plain_bytes())
+            .sum();
+        assert_eq!(counts.written_bytes + counts.found_bytes, left, "cut at {fuse}");
+        // What was under way is one chunk, since each has its flush here.
+        assert!(counts.written_bytes + chunk_max > left - counts.found_bytes);
+        assert!(
+            disk.contents() == expected || compare(&image, &disk),
+            "cut at {fuse}"
+        );
+    }
+}
+
+/// Blocks that are not in use keep what they had: then everything that counts is compared.
+fn compare(image: &Opened, disk: &Arc<Memory>) -> bool {
+    verify(image, &**disk, None, false, &|| false, &|_, _| {}).is_ok()
+}
+
+#[test]
+fn the_tail_is_compared_and_only_what_differs_is_written() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 14);
+    let image = opened(&file);
+    let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+    written(&image, &disk);
+    // The record is behind the disk by three chunks, and one of them was lost.
+    let lost = &image.manifest.chunks[2];
+    disk.state.lock().unwrap().bytes[lost.extents[0].at() as usize] ^= 1;
+    disk.state.lock().unwrap().log.clear();
+    let mut writer = Writer::new(&image, disk.clone(), None, 1).unwrap();
+    write_all(&mut writer).unwrap();
+    assert_eq!(writer.counts().written_bytes, lost.plain_bytes());
+    assert!(compare(&image, &disk));
+    assert_eq!(writer.counts().zeroed_bytes, 0);
+}
+
+#[test]
+fn a_chunk_whose_digest_is_wrong_is_read_again_and_never_written() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 9);
+    let bytes = fs::read(&file).unwrap();
+    let chunk = opened(&file).manifest.chunks[1].clone();
+    for (errors, lies, good) in [
+        (2, 0, true),
+        (0, 2, true),
+        (1, 1, true),
+        (3, 0, false),
+        (0, 3, false),
+    ] {
+        let medium = Medium {
+            at: chunk.at + chunk.packed_bytes / 2,
+            errors: AtomicU32::new(errors),
+            lies: AtomicU32::new(lies),
+            ..Medium::new(bytes.clone())
+        };
+        let image = Opened::open(Arc::new(medium)).unwrap();
+        let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+        let mut writer = Writer::new(&image, disk.clone(), None, 0).unwrap();
+        let outcome = write_all(&mut writer);
+        if good {
+            outcome.unwrap();
+            assert!(compare(&image, &disk));
+            continue;
+        }
+        let error = outcome.unwrap_err();
+        let said = error.to_string();
+        assert!(
+            matches!(error, Error::SourceBytes { .. } | Error::SourceRead { .. }),
+            "{said}"
+        );
+        assert!(said.contains("chunk 1 of"), "{said}");
+        let behind = chunk.extents[0].at();
+        let log = disk.state.lock().unwrap().log.clone();
+        let zeros = image.manifest.zero.len();
+        assert!(log[zeros..].iter().all(|(at, _)| *at < behind), "it was written");
+        assert_eq!(writer.durable(), 1, "what came before it stays");
+    }
+}
+
+#[test]
+fn reading_back_mends_once_and_then_names_the_disk_or_the_medium() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 9);
+    let bytes = fs::read(&file).unwrap();
+    let image = opened(&file);
+    let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+    written(&image, &disk);
+    let chunk = &image.manifest.chunks[1];
+    let place = chunk.extents[0].at() + 5;
+    let zero = image.manifest.zero[0].at() + 9;
+    for place in [place, zero] {
+        disk.state.lock().unwrap().bytes[place as usize] ^= 4;
+    }
+    let named = verify(&image, &*disk, None, false, &|| false, &|_, _| {}).unwrap_err();
+    assert!(named.to_string().contains("chunk 1 of"), "{named}");
+    let verified = verify(&image, &*disk, None, true, &|| false, &|_, _| {}).unwrap();
+    assert_eq!(verified.mended.len(), 2, "{verified:?}");
+    assert!(verified.mended[1].contains("zero bytes at byte"), "{verified:?}");
+    assert!(compare(&image, &disk));
+    // A disk that spoils what is written there.
+    disk.state.lock().unwrap().bytes[place as usize] ^= 4;
+    disk.state.lock().unwrap().bad = Some(place);
+    let blamed = verify(&image, &*disk, None, true, &|| false, &|_, _| {}).unwrap_err();
+    assert!(matches!(blamed, Error::TargetBytes { .. }), "{blamed}");
+    assert!(blamed.to_string().contains("the target disk is bad"), "{blamed}");
+    // The image cannot give it either.
+    let mut spoilt = bytes;
+    spoilt[(chunk.at + chunk.packed_bytes / 2) as usize] ^= 1;
+    let spoilt = Opened::open(Arc::new(Medium::new(spoilt))).unwrap();
+    let blamed = verify(&spoilt, &*disk, None, true, &|| false, &|_, _| {}).unwrap_err();
+    assert!(matches!(blamed, Error::SourceBytes { .. }), "{blamed}");
+    assert!(
+        blamed.to_string().contains("the medium with the image is bad"),
+        "{blamed}"
+    );
+}
+
+#[test]
+fn a_stamp_is_on_the_superblock_alone() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 5);
+    let image = opened(&file);
+    let stamp = Stamp {
+        id: Uuid::from_u128(7),
+        label: "root-web".into(),
+    };
+    let plain = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+    written(&image, &plain);
+    let stamped = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+    let mut writer = Writer::new(&image, stamped.clone(), Some(stamp.clone()), 0).unwrap();
+    write_all(&mut writer).unwrap();
+    let (a, b) = (plain.contents(), stamped.contents());
+    let differ: Vec<usize> = (0..a.len()).filter(|i| a[*i] != b[*i]).collect();
+    assert!(differ.iter().all(|i| (1024..2048).contains(i)) && !differ.is_empty());
+    verify(&image, &*stamped, Some(&stamp), false, &|| false, &|_, _| {}).unwrap();
+    assert!(verify(&image, &*stamped, None, false, &|| false, &|_, _| {}).is_err());
+}
+
+fn volume() -> Volume {
+    Volume {
+        id: Uuid::from_u128(0xDEAD_BEEF << 96 | 0xA),
+        provisional: Uuid::from_u128(0x0BAD_CAFE << 96 | 0xB),
+        label: "root-web".into(),
+    }
+}
+
+/// Lands with new progress each time, as after a kill; `orders_max` slices. True when it ended whole.
+fn land_on(
+    device: &camino::Utf8Path,
+    image: &Opened,
+    file: &camino::Utf8Path,
+    from: &mut u64,
+    slices_max: u32,
+) -> bool {
+    let (reporter, stop) = (Reporter::default(), Stop::never());
+    for _ in 0..slices_max {
+        let order = ImageOrder {
+            image: image.manifest.summary(file.as_str(), &image.digest),
+            from: *from,
+        };
+        let (progress, outcome) = block_on(land(
+            Progress::default(),
+            device,
+            &volume(),
+            &order,
+            &reporter,
+            &stop,
+        ));
+        outcome.unwrap();
+        if let Some(landing) = progress.landing() {
+            *from = landing.chunks;
+        }
+        if id_of(device) == Some(volume().id) {
+            return true;
+        }
+        assert_eq!(id_of(device), Some(volume().provisional), "in the making");
+    }
+    false
+}
+
+fn id_of(device: &camino::Utf8Path) -> Option<Uuid> {
+    match block_on(probe(device, &Reporter::default(), &Stop::never())).unwrap() {
+        Probe::Found(found) => {
+            assert_eq!(found.label.as_deref(), Some("root-web"));
+            found.id.and_then(|id| id.parse().ok())
+        }
+        Probe::Blank | Probe::Ambivalent(_) => None,
+    }
+}
+
+#[test]
+fn it_lands_grown_clean_and_under_the_planned_id_also_when_growing_was_cut() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 5);
+    let image = opened(&file);
+    let device = folder.join("partition");
+    // Three times as large, and not blank where nothing is written.
+    fs::write(&device, vec![0xA5; image.manifest.filesystem_bytes as usize * 3]).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&device)
+        .unwrap()
+        .set_len(image.manifest.filesystem_bytes * 3)
+        .unwrap();
+    let mut from = 0;
+    assert!(land_on(&device, &image, &file, &mut from, 20));
+    assert_eq!(from, image.chunks());
+    run("e2fsck", &["-f", "-n", device.as_str()]);
+    let blocks = image.manifest.filesystem_bytes * 3 / 4096;
+    let said = run("dumpe2fs", &["-h", device.as_str()]);
+    let line = format!("Block count:              {blocks}");
+    assert!(said.contains(&line), "{said}");
+    // A cut before the commit: grown already, the provisional id still there. The next run ends the same.
+    let grown = fs::read(&device).unwrap();
+    run(
+        "tune2fs",
+        &["-U", &volume().provisional.to_string(), device.as_str()],
+    );
+    assert!(land_on(&device, &image, &file, &mut from, 2));
+    run("e2fsck", &["-f", "-n", device.as_str()]);
+    assert_eq!(fs::read(&device).unwrap().len(), grown.len());
+    assert!(run("dumpe2fs", &["-h", device.as_str()]).contains(&line));
+}
+
+fn run(name: &str, args: &[&str]) -> String {
+    let ended = block_on(
+        Program::new(name)
+            .args(args.iter().copied())
+            .run(&Reporter::default(), &Stop::never()),
+    )
+    .unwrap();
+    assert!(ended.success(), "{}", ended.how());
+    ended.stdout
+}
