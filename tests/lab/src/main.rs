@@ -3,6 +3,7 @@
 //! It depends on nothing of landfall's, so that it can install what landfall needs to be built.
 
 mod agent;
+mod bench;
 mod cache;
 mod closure;
 mod command;
@@ -77,6 +78,12 @@ enum Verb {
     Nix(nix::Arguments),
     /// What an install costs: memory, checkpoint writes, processor time to the first question
     Measure,
+    /// Times of landing a closure, landfall's and others', taken alternately in one run on this computer
+    Bench {
+        /// What is measured
+        #[command(subcommand)]
+        what: bench::What,
+    },
     /// Show promises of landfall's in a machine: by name, or --all
     Scenario {
         /// Names
@@ -106,6 +113,7 @@ fn main() -> Result<ExitCode> {
         Verb::Shell(arguments) => shell::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Nix(arguments) => nix::run(&arguments),
         Verb::Measure => measure::run(),
+        Verb::Bench { what } => bench::run(&what),
         Verb::Conformance(arguments) => conformance::run(&arguments),
         Verb::Planted(arguments) => planted::run(&arguments),
         Verb::Mutants(arguments) => mutants::run(&arguments),

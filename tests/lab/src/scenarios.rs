@@ -15,6 +15,7 @@ mod keys_medium;
 mod landing;
 mod network_drops;
 mod real_tools;
+mod root_image;
 mod secrets;
 mod stick_left_in;
 mod unattended;
@@ -65,6 +66,12 @@ pub const ALL: &[Scenario] = &[
         shows: "LUKS2 and swap, prebuilt",
         in_test: true,
         run: landing::luks_swap,
+    },
+    Scenario {
+        name: "root-image",
+        shows: "root from an image in LUKS, cut while it is written and while it is read back: lands and boots",
+        in_test: false,
+        run: root_image::root_image,
     },
     Scenario {
         name: "flake-plain",

@@ -1,0 +1,382 @@
+//! `cargo lab bench`: how long landing a closure takes, beside others' ways. Law: every way lands the same content, in the same
+//! run, by turns, with a cold cache, on ext4 (or the bare device) of a loop device as new, until all is flushed; told are
+//! medians, and every bar is printed with what it was held against.
+//!
+//! Absent: machines. It runs on this computer, as root, and writes to files in one folder only.
+
+mod content;
+mod device;
+mod peers;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand};
+use fs_err as fs;
+
+use crate::cache::Cache;
+use crate::command::Program;
+use device::{Device, drop_caches};
+use peers::{Said, Sources, Way};
+
+/// landfall's memory, in bytes.
+const PEAK_BYTES_MAX: u64 = 128 << 20;
+/// Building landfall from nothing, on a slow computer.
+const BUILD_LIMIT: Duration = Duration::from_secs(3_600);
+/// The longest that a landing which is killed may run.
+const KILLED_LIMIT: Duration = Duration::from_secs(3_600);
+/// What may lie between two flushes, as a part of the bytes that are written in a second: the slice, and a chunk over it.
+const FLUSH_S: f64 = 1.5;
+
+/// What is measured.
+#[derive(Debug, Clone, Subcommand)]
+pub enum What {
+    /// Landing a closure made of this computer's packages
+    Closure(Closure),
+}
+
+/// Arguments of `bench closure`.
+#[derive(Debug, Clone, Args)]
+pub struct Closure {
+    /// Sizes of the closure in GiB; several, with commas between, also show how time grows
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    pub gib: Vec<f64>,
+    /// Instead of whole packages so many files of one size; several show whether their number counts
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub files: Vec<u64>,
+    /// Rounds of every way
+    #[arg(long, default_value_t = 3)]
+    pub runs: usize,
+    /// Only landfall and the raw write, for growth
+    #[arg(long)]
+    pub alone: bool,
+    /// Where everything is made; it takes about six times the closure
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// This landfall instead of one that is built
+    #[arg(long, value_name = "FILE")]
+    pub landfall: Option<PathBuf>,
+}
+
+/// Runs it.
+pub fn run(what: &What) -> Result<ExitCode> {
+    let What::Closure(closure) = what;
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "loop devices and a cold cache need root: sudo cargo lab bench closure"
+    );
+    let landfall = match &closure.landfall {
+        Some(path) => path.clone(),
+        None => built()?,
+    };
+    let folder = match &closure.folder {
+        Some(folder) => folder.clone(),
+        None => Cache::open()?.root.join("bench"),
+    };
+    let mut table = Table::default();
+    let mut growth = Vec::new();
+    let files: Vec<Option<u64>> = if closure.files.is_empty() {
+        vec![None]
+    } else {
+        closure.files.iter().copied().map(Some).collect()
+    };
+    for gib in &closure.gib {
+        for files in &files {
+            let one = measure(closure, &folder, &landfall, *gib, *files, &mut table)
+                .with_context(|| format!("in {}", folder.display()));
+            // Gigabytes are not left behind, neither after a failure.
+            if folder.exists() {
+                fs::remove_dir_all(&folder)?;
+            }
+            growth.push(one?);
+        }
+    }
+    table.growth(&growth);
+    Ok(if table.over {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn built() -> Result<PathBuf> {
+    let workspace = Cache::open()?.workspace;
+    Program::new("cargo")
+        .args(["build", "--release", "--package", "landfall"])
+        .directory(&workspace)
+        .timeout(BUILD_LIMIT)
+        .run()?;
+    Ok(workspace.join("target/release/landfall"))
+}
+
+/// How landfall fared with one content.
+struct Grown {
+    gib: f64,
+    files: u64,
+    seconds: f64,
+}
+
+fn measure(
+    closure: &Closure,
+    folder: &Path,
+    landfall: &Path,
+    gib: f64,
+    files: Option<u64>,
+    table: &mut Table,
+) -> Result<Grown> {
+    fs::create_dir_all(folder)?;
+    // A float of GiB: whole bytes are near enough.
+    let bytes = (gib * f64::from(1 << 30)) as u64;
+    let content = content::make(&folder.join("store"), bytes, files)?;
+    println!(
+        "{} store paths, {} files, {:.2} GiB",
+        content.paths,
+        content.files,
+        as_gib(content.bytes)
+    );
+    let (sources, filesystem_bytes) = Sources::make(folder, content, landfall)?;
+    println!(
+        "image {:.2} GiB, of it written {:.2} GiB\n",
+        as_gib(fs::metadata(&sources.image)?.len()),
+        as_gib(sources.plain_bytes)
+    );
+    // A file-level copy needs more room than the image, which is as small as can be.
+    let device = Device::new(folder, filesystem_bytes + filesystem_bytes / 2 + (1 << 30))?;
+    let ways: Vec<Way> = Way::ALL
+        .into_iter()
+        .filter(|way| !closure.alone || matches!(way, Way::Raw | Way::Landfall | Way::LandfallVerified))
+        .collect();
+    let mut times: Vec<(Way, Vec<f64>)> = ways.iter().map(|way| (*way, vec![])).collect();
+    let mut peak = 0;
+    for _ in 0..closure.runs {
+        for (way, seconds) in &mut times {
+            let (took, said) = way
+                .land(&sources, &device)
+                .with_context(|| way.name().to_owned())?;
+            seconds.push(took);
+            peak = said.map_or(peak, |said| said.peak_bytes.max(peak));
+        }
+    }
+    let medians: Vec<(Way, f64)> = times.into_iter().map(|(way, all)| (way, median(all))).collect();
+    table.ways(&medians, sources.plain_bytes);
+    table.row(
+        "landfall's peak memory",
+        format!("{:.0} MiB", peak as f64 / f64::from(1 << 20)),
+        "128 MiB",
+        peak <= PEAK_BYTES_MAX,
+    );
+    cuts(&sources, &device, table)?;
+    let seconds = of(&medians, Way::LandfallVerified).unwrap_or_default();
+    Ok(Grown {
+        gib: as_gib(sources.plain_bytes),
+        files: sources.content.files,
+        seconds,
+    })
+}
+
+fn as_gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+fn of(medians: &[(Way, f64)], way: Way) -> Option<f64> {
+    medians.iter().find(|(other, _)| *other == way).map(|(_, s)| *s)
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    match all.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => all[odd / 2],
+        even => (all[even / 2 - 1] + all[even / 2]) / 2.0,
+    }
+}
+
+/// Kills landfall at a quarter, a half and three quarters of its time, and lets it go on.
+fn cuts(sources: &Sources, device: &Device, table: &mut Table) -> Result<()> {
+    let record = sources.folder.join("how-far");
+    let uncut = |record: &Path| -> Result<Said> {
+        device.blank()?;
+        forget(record)?;
+        drop_caches()?;
+        peers::write(
+            sources,
+            device,
+            &["--resume", &record.to_string_lossy(), "--no-verify"],
+        )
+    };
+    let said = uncut(&record)?;
+    let cost = said.save_us as f64 / 1e6 / said.write_s;
+    table.row(
+        "saving how far it came, of the time",
+        format!("{:.2} %", cost * 100.0),
+        "under 1 %",
+        cost < 0.01,
+    );
+    let digest = device_digest(device)?;
+    let interval = (said.written_bytes as f64 / said.write_s * FLUSH_S) as u64;
+    for percent in [25_u32, 50, 75] {
+        device.blank()?;
+        forget(&record)?;
+        drop_caches()?;
+        let after = Duration::from_secs_f64(said.write_s * f64::from(percent) / 100.0);
+        killed(sources, device, &record, after)?;
+        let rest = peers::write(
+            sources,
+            device,
+            &["--resume", &record.to_string_lossy(), "--no-verify"],
+        )?;
+        // A kill loses nothing that was written: what was not yet recorded is found there and only read again.
+        let again = rest.found_bytes;
+        table.row(
+            &format!("killed at {percent} %: written, not recorded, found"),
+            format!("{:.0} MiB", again as f64 / f64::from(1 << 20)),
+            "one flush interval",
+            again <= interval.max(64 << 20),
+        );
+        let same = device_digest(device)? == digest;
+        table.row(
+            &format!("killed at {percent} %: the device at the end"),
+            if same { "equal".into() } else { "another".into() },
+            "the uncut one's",
+            same,
+        );
+    }
+    Ok(())
+}
+
+/// A run that was killed before its first flush has left no record.
+fn forget(record: &Path) -> Result<()> {
+    if record.exists() {
+        fs::remove_file(record)?;
+    }
+    Ok(())
+}
+
+/// Starts, and kills after a while.
+fn killed(sources: &Sources, device: &Device, record: &Path, after: Duration) -> Result<()> {
+    let began = Instant::now();
+    let mut child = std::process::Command::new(&sources.landfall)
+        .args(["image", "write", "--json", "--erase", "--no-verify", "--resume"])
+        .arg(record)
+        .arg(&sources.image)
+        .arg(&device.node)
+        .stdout(std::process::Stdio::null())
+        .spawn()?;
+    while began.elapsed() < after.min(KILLED_LIMIT) {
+        if child.try_wait()?.is_some() {
+            bail!("landfall was done before it could be killed; take a larger closure");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+/// SHA-256 of the whole device.
+fn device_digest(device: &Device) -> Result<String> {
+    device.flush()?;
+    Ok(Program::new("sha256sum")
+        .arg(&device.node)
+        .timeout(KILLED_LIMIT)
+        .run()?
+        .text())
+}
+
+/// What is printed.
+#[derive(Debug, Default)]
+struct Table {
+    over: bool,
+}
+
+impl Table {
+    fn row(&mut self, what: &str, value: String, bar: &str, holds: bool) {
+        self.over |= !holds;
+        println!(
+            "{what:<64} {value:>16}   {bar:<28} {}",
+            if holds { "ok" } else { "MISSED" }
+        );
+    }
+
+    fn ways(&mut self, medians: &[(Way, f64)], bytes: u64) {
+        println!("{:<64} {:>10} {:>10}", "way", "median", "MiB/s");
+        let mib = bytes as f64 / f64::from(1 << 20);
+        for (way, seconds) in medians {
+            println!("{:<64} {seconds:>8.2} s {:>10.0}", way.name(), mib / seconds);
+        }
+        println!();
+        let (Some(plain), Some(verified)) = (of(medians, Way::Landfall), of(medians, Way::LandfallVerified))
+        else {
+            return;
+        };
+        let mut bar = |what: &str, other: Way, mine: f64, wanted: f64| {
+            if let Some(seconds) = of(medians, other) {
+                let times = seconds / mine;
+                self.row(
+                    what,
+                    format!("{times:.2} times"),
+                    &format!("at least {wanted}"),
+                    times >= wanted,
+                );
+            }
+        };
+        bar("as fast as the raw write", Way::Raw, plain, 0.8);
+        bar("faster than nix copy, not read back", Way::NixCopy, plain, 3.0);
+        bar("faster than nix copy, read back", Way::NixCopy, verified, 2.0);
+        bar(
+            "faster than nixos-install on an ISO, read back",
+            Way::NixosInstall,
+            verified,
+            5.0,
+        );
+        for other in [Way::Cp, Way::Tar, Way::Unsquashfs, Way::Zstdcat] {
+            bar(&format!("faster than {}", other.name()), other, plain, 1.0);
+        }
+    }
+
+    fn growth(&mut self, all: &[Grown]) {
+        if all.len() < 2 {
+            return;
+        }
+        println!();
+        let per_gib: Vec<f64> = all.iter().map(|one| one.seconds / one.gib).collect();
+        for (one, per_gib) in all.iter().zip(&per_gib) {
+            println!(
+                "{:>8.2} GiB written, {:>9} files: {:>8.2} s, {per_gib:.2} s per GiB",
+                one.gib, one.files, one.seconds
+            );
+        }
+        let (low, high) = per_gib
+            .iter()
+            .fold((f64::MAX, 0.0_f64), |(low, high), s| (low.min(*s), high.max(*s)));
+        let spread = high / low - 1.0;
+        self.row(
+            "seconds per GiB, largest over smallest",
+            format!("{:.0} % more", spread * 100.0),
+            "15 %",
+            spread <= 0.15,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn a_bar_that_is_missed_is_told() {
+        let mut table = Table::default();
+        table.row("x", "1".into(), "2", true);
+        assert!(!table.over);
+        table.row("x", "1".into(), "2", false);
+        assert!(table.over);
+    }
+}

@@ -1,0 +1,367 @@
+//! What is landed: a Nix store made of this computer's own installed packages, so that sizes, numbers and compressibility of
+//! files are real and nothing is fetched. Law: the same packages give the same store; every path is registered with its real
+//! hash and references.
+//!
+//! Absent: NixOS. A package's dependencies are its path's references, and one path more refers to all of them: the system.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use fs_err as fs;
+use sha2::{Digest, Sha256};
+
+use crate::command::Program;
+
+const DPKG: &str = "/var/lib/dpkg";
+/// Characters of a store path's hash.
+const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
+const LOAD_LIMIT: Duration = Duration::from_secs(3_600);
+/// Store paths of a store that is made of a number of files.
+const PATHS_OF_FILES: u64 = 500;
+
+/// A store.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// Its root: `nix/store` and `nix/var` lie below.
+    pub root: PathBuf,
+    /// The path that refers to all others.
+    pub system: String,
+    /// Store paths.
+    pub paths: u64,
+    /// Files.
+    pub files: u64,
+    /// Bytes of files.
+    pub bytes: u64,
+}
+
+/// `/nix/store/<hash>-<name>`.
+fn store_path(name: &str) -> String {
+    let digest = Sha256::digest(name.as_bytes());
+    let hash: String = digest
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(byte & 31)]))
+        .collect();
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "+-._?=".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!("/nix/store/{hash}-{name}")
+}
+
+/// A file of a package, and its name in the store path.
+type Part = (PathBuf, String);
+
+struct Package {
+    name: String,
+    parts: Vec<Part>,
+    bytes: u64,
+    needs: Vec<String>,
+}
+
+fn packages() -> Result<Vec<Package>> {
+    let status = fs::read_to_string(format!("{DPKG}/status"))
+        .context("the content is made of installed Debian packages, and there is no list of them")?;
+    let mut needs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for stanza in status.split("\n\n") {
+        let field = |name: &str| {
+            stanza
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        };
+        let Some(name) = field("Package") else { continue };
+        let depends = field("Depends").unwrap_or_default();
+        let list = depends
+            .split([',', '|'])
+            .filter_map(|word| word.trim().split([' ', ':']).next())
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect();
+        needs.insert(name.to_owned(), list);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("{DPKG}/info"))? {
+        let path = entry?.path();
+        let Some(name) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".list"))
+        else {
+            continue;
+        };
+        let mut parts = Vec::new();
+        let mut bytes = 0;
+        for line in fs::read_to_string(&path)?.lines() {
+            // Files that differ from machine to machine are not the package's.
+            if !line.starts_with("/usr/") {
+                continue;
+            }
+            match fs::symlink_metadata(line) {
+                Ok(meta) if meta.is_file() => bytes += meta.len(),
+                Ok(meta) if meta.is_symlink() => {}
+                Ok(_) | Err(_) => continue,
+            }
+            parts.push((PathBuf::from(line), line["/usr/".len()..].to_owned()));
+        }
+        let name = name.split(':').next().unwrap_or(name).to_owned();
+        if !parts.is_empty() {
+            found.push(Package {
+                needs: needs.get(&name).cloned().unwrap_or_default(),
+                name,
+                parts,
+                bytes,
+            });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    ensure!(!found.is_empty(), "no package has files below /usr");
+    Ok(found)
+}
+
+/// Makes a store of about this many bytes; with `files`, of exactly so many files of one size.
+pub fn make(root: &Path, bytes: u64, files: Option<u64>) -> Result<Content> {
+    fs::create_dir_all(root.join("nix/store"))?;
+    let packages = packages()?;
+    let mut content = Content {
+        root: root.to_owned(),
+        system: store_path("nixos-system-bench"),
+        paths: 0,
+        files: 0,
+        bytes: 0,
+    };
+    let references = match files {
+        None => of_packages(&packages, bytes, &mut content)?,
+        Some(files) => of_pieces(&packages, bytes, files, &mut content)?,
+    };
+    system(&mut content, &references)?;
+    register(&content, &references)?;
+    Ok(content)
+}
+
+/// Paths with their references.
+type References = BTreeMap<String, BTreeSet<String>>;
+
+/// Whole packages, and again under another name until there are enough bytes.
+fn of_packages(packages: &[Package], bytes: u64, content: &mut Content) -> Result<References> {
+    let mut references = References::new();
+    for round in 0.. {
+        let name = |package: &str| match round {
+            0 => package.to_owned(),
+            more => format!("{package}-again-{more}"),
+        };
+        let before = content.bytes;
+        let mut of_round = BTreeSet::new();
+        for package in packages {
+            if content.bytes + package.bytes > bytes + (bytes >> 5) {
+                continue;
+            }
+            let path = store_path(&name(&package.name));
+            let here = content.root.join(path.trim_start_matches('/'));
+            for (from, to) in &package.parts {
+                copy(from, &here.join(to), content)?;
+            }
+            of_round.insert(package.name.clone());
+            references.insert(path, BTreeSet::new());
+        }
+        for package in packages.iter().filter(|p| of_round.contains(&p.name)) {
+            let needs = package
+                .needs
+                .iter()
+                .filter(|need| of_round.contains(*need))
+                .map(|need| store_path(&name(need)));
+            references
+                .entry(store_path(&name(&package.name)))
+                .or_default()
+                .extend(needs);
+        }
+        // A round that found nothing small enough is the last one.
+        if content.bytes >= bytes || content.bytes == before {
+            break;
+        }
+    }
+    Ok(references)
+}
+
+fn copy(from: &Path, to: &Path, content: &mut Content) -> Result<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let meta = fs::symlink_metadata(from)?;
+    if meta.is_symlink() {
+        fs_err::os::unix::fs::symlink(fs::read_link(from)?, to)?;
+    } else {
+        content.bytes += fs::copy(from, to)?;
+        let mode = if meta.permissions().mode() & 0o111 == 0 {
+            0o444
+        } else {
+            0o555
+        };
+        fs::set_permissions(to, PermissionsExt::from_mode(mode))?;
+    }
+    content.files += 1;
+    Ok(())
+}
+
+/// The packages' bytes, cut into files of one size.
+fn of_pieces(packages: &[Package], bytes: u64, files: u64, content: &mut Content) -> Result<References> {
+    let piece = usize::try_from((bytes / files).max(1))?;
+    let mut stream = packages.iter().flat_map(|package| &package.parts).cycle();
+    let mut stock: Vec<u8> = Vec::new();
+    let mut references = References::new();
+    for index in 0..files {
+        while stock.len() < piece {
+            let (from, _) = stream.next().context("no files at all")?;
+            if fs::symlink_metadata(from)?.is_file() {
+                stock.extend_from_slice(&fs::read(from)?);
+            }
+        }
+        let path = store_path(&format!("pieces-{}", index % PATHS_OF_FILES));
+        // Folders of at most 256 files.
+        let to = content
+            .root
+            .join(path.trim_start_matches('/'))
+            .join((index / PATHS_OF_FILES / 256).to_string())
+            .join(index.to_string());
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let rest = stock.split_off(piece);
+        fs::write(&to, &stock)?;
+        stock = rest;
+        content.files += 1;
+        content.bytes += piece as u64;
+        references.entry(path).or_default();
+    }
+    Ok(references)
+}
+
+fn system(content: &mut Content, references: &References) -> Result<()> {
+    let path = content.root.join(content.system.trim_start_matches('/'));
+    fs::create_dir_all(&path)?;
+    let list: String = references.keys().map(|path| format!("{path}\n")).collect();
+    fs::write(path.join("closure"), list)?;
+    content.files += 1;
+    content.paths = references.len() as u64 + 1;
+    Ok(())
+}
+
+/// Registers every path, with the hash that Nix would find.
+fn register(content: &Content, references: &References) -> Result<()> {
+    let mut list = fs::File::create(content.root.join("registration"))?;
+    let all = references.keys().cloned().collect();
+    for (path, needs) in references.iter().chain([(&content.system, &all)]) {
+        let mut nar = Nar::default();
+        nar.text(b"nix-archive-1");
+        nar.node(&content.root.join(path.trim_start_matches('/')))?;
+        let digits: String = nar
+            .hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        writeln!(list, "{path}\n{digits}\n{}\n\n{}", nar.bytes, needs.len())?;
+        for need in needs {
+            writeln!(list, "{need}")?;
+        }
+    }
+    drop(list);
+    Program::new("nix-store")
+        .arg("--store")
+        .arg(&content.root)
+        .arg("--load-db")
+        .input_file(&content.root.join("registration"))
+        .timeout(LOAD_LIMIT)
+        .run()?;
+    Ok(())
+}
+
+/// The hash of a store path: SHA-256 of its Nix archive (Dolstra, The Purely Functional Software Deployment Model, figure
+/// 5.2), which is not kept.
+#[derive(Default)]
+struct Nar {
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Nar {
+    fn text(&mut self, bytes: &[u8]) {
+        let length = bytes.len() as u64;
+        let padding = &[0; 8][..(8 - bytes.len() % 8) % 8];
+        for part in [&length.to_le_bytes(), bytes, padding] {
+            self.hash.update(part);
+        }
+        self.bytes += 8 + length + padding.len() as u64;
+    }
+
+    fn node(&mut self, path: &Path) -> Result<()> {
+        let meta = fs::symlink_metadata(path)?;
+        self.text(b"(");
+        self.text(b"type");
+        if meta.is_symlink() {
+            self.text(b"symlink");
+            self.text(b"target");
+            self.text(fs::read_link(path)?.as_os_str().as_encoded_bytes());
+        } else if meta.is_dir() {
+            self.text(b"directory");
+            let mut names = fs::read_dir(path)?
+                .map(|entry| entry.map(|entry| entry.file_name()))
+                .collect::<Result<Vec<_>, _>>()?;
+            names.sort();
+            for name in names {
+                self.text(b"entry");
+                self.text(b"(");
+                self.text(b"name");
+                self.text(name.as_encoded_bytes());
+                self.text(b"node");
+                self.node(&path.join(name))?;
+                self.text(b")");
+            }
+        } else {
+            self.text(b"regular");
+            if meta.permissions().mode() & 0o111 != 0 {
+                self.text(b"executable");
+                self.text(b"");
+            }
+            self.text(b"contents");
+            self.text(&fs::read(path)?);
+        }
+        self.text(b")");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_hash_that_nix_gives_it() {
+        let dir = std::env::temp_dir().join(format!("landfall-lab-nar-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("file");
+        fs::write(&file, "hello\n").unwrap();
+        let mut nar = Nar::default();
+        nar.text(b"nix-archive-1");
+        nar.node(&file).unwrap();
+        let digits: String = nar
+            .hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        fs::remove_dir_all(&dir).unwrap();
+        // `echo hello > file; nix-hash --type sha256 file`
+        assert_eq!((digits.as_str(), nar.bytes), (HELLO, 120));
+    }
+
+    const HELLO: &str = "1c37d01af40be2e80691de3cc3df44377a699afbb17c68f080964b2fd071fc13";
+}

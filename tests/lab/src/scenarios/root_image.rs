@@ -1,0 +1,74 @@
+//! The root filesystem from an image, in LUKS: cut while it is written, cut while it is read back; then it lands and boots. Law:
+//! the image is made anew in the machine after each cut, and is the same one each time: else the install could not go on.
+//!
+//! Absent: times (`cargo lab bench closure`).
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::install::{CONFIG, Install, PATH, say, wait_for};
+use crate::kit::{Kit, Layout, Mode};
+use crate::machine::Machine;
+
+const IMAGE: &str = "/run/lab/root.image";
+const BUILD_LIMIT: Duration = Duration::from_secs(600);
+
+pub fn root_image(kit: &Kit) -> Result<()> {
+    let install = Install::new(kit, "root-image", Layout::LuksSwap, Mode::Prebuilt)?.stay();
+    let mut digests = Vec::new();
+    for (pattern, wait_ms) in [
+        ("FormatVolumes.*: make ext4 .* from the image", 300),
+        ("read back .* chunks", 100),
+    ] {
+        let machine = install.start()?;
+        digests.push(carry(&install, &machine)?);
+        let job = install.begin(&machine, "install")?;
+        wait_for(&machine, pattern)?;
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        machine.cut_power()?;
+        drop(job);
+        say(&format!("cut at {pattern:?}"));
+    }
+    let before = install.identity()?;
+    let machine = install.start()?;
+    digests.push(carry(&install, &machine)?);
+    let ran = install.land(&machine, "resume")?;
+    machine.cut_power()?;
+    ensure!(
+        digests.iter().all(|digest| *digest == digests[0]),
+        "the same closure gave other images: {digests:?}"
+    );
+    ensure!(
+        ran.output.contains("register the closure of") && !ran.output.contains("copy the closure of"),
+        "the closure did not come with the image:\n{}",
+        ran.output
+    );
+    ensure!(
+        before.0 == install.identity()?.0,
+        "the table changed behind the first cut"
+    );
+    say("landed from the image, the closure was registered and not copied");
+    install.boot().map(|_| ())
+}
+
+/// Makes the image in the machine, and names it in the configuration; gives its digest.
+fn carry(install: &Install, machine: &Machine) -> Result<String> {
+    let system = &install.kit.system(install.layout)?.toplevel;
+    let build = format!(
+        "export PATH={PATH}; landfall image build --level 1 --system {system} --out {IMAGE} | tail -1"
+    );
+    let said = machine.check(&build, BUILD_LIMIT)?;
+    let text = said.trim();
+    ensure!(text.contains("digest "), "landfall image build printed {text:?}");
+    let configuration = install
+        .kit
+        .configuration(install.layout, &install.mode, &install.more)?
+        .replace(
+            &format!("Prebuilt(\"{system}\")"),
+            &format!("Image(system: \"{system}\", file: \"{IMAGE}\")"),
+        );
+    ensure!(configuration.contains(IMAGE), "the configuration names no image");
+    machine.put(CONFIG, configuration.as_bytes())?;
+    Ok(text.rsplit(' ').next().unwrap_or_default().to_owned())
+}
