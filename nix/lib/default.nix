@@ -34,6 +34,20 @@ rec {
             autoInstaller = {
               targetHost = lib.mkDefault host;
               targetSystem = lib.mkDefault target.config.system.build.toplevel;
+              rootImage = lib.mkDefault (
+                if config.autoInstaller.prebuilt then
+                  import ./image.nix
+                    {
+                      inherit (target) pkgs;
+                      inherit (config.autoInstaller) package;
+                    }
+                    {
+                      name = host;
+                      system = config.autoInstaller.targetSystem;
+                    }
+                else
+                  null
+              );
             }
             // lib.optionalAttrs (inherited != null) {
               labels = lib.mapAttrs (_: lib.mkDefault) {

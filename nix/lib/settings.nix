@@ -39,7 +39,19 @@ in
     revision = cfg.repoRev;
     clone_path = cfg.repoClonePath;
   };
-  system = if cfg.prebuilt then { Prebuilt = storeText cfg.targetSystem; } else "Flake";
+  system =
+    if !cfg.prebuilt then
+      "Flake"
+    else if cfg.rootImage == null then
+      { Prebuilt = storeText cfg.targetSystem; }
+    else
+      {
+        Image = {
+          # Without its context: the image holds the closure, which the installer would carry a second time.
+          system = builtins.unsafeDiscardStringContext "${cfg.targetSystem}";
+          file = "${storeText cfg.rootImage}/root.image";
+        };
+      };
   extra_mount_dirs = cfg.extraMountDirs;
   extra_post_mount_commands = cfg.extraPostMountCommands;
   on_success =

@@ -100,6 +100,17 @@ in
       description = "The system that a prebuilt installer carries. `mkInstaller` sets it.";
     };
 
+    rootImage = mkOption {
+      type = types.nullOr (types.either types.package types.pathInStore);
+      default = null;
+      example = lib.literalExpression "import ./nix/lib/image.nix { inherit pkgs package; } { name = \"vault\"; system = targetSystem; }";
+      description = ''
+        A directory with the root filesystem of `targetSystem` as an image (`root.image`). A prebuilt installer carries it
+        instead of the closure and writes it at the disk's own speed, chunk by chunk. `mkInstaller` makes it. `null`: the
+        closure is carried, and copied path by path.
+      '';
+    };
+
     espSize = mkOption {
       type = landfall.espSize;
       default = "1G";
@@ -417,7 +428,7 @@ in
 
   config = {
     autoInstaller.settings =
-      lib.mapAttrsRecursiveCond (value: !(value ? Prebuilt)) (_: lib.mkDefault)
+      lib.mapAttrsRecursiveCond (value: !(value ? Prebuilt || value ? Image)) (_: lib.mkDefault)
         (settingsOf {
           inherit cfg;
           knownHostsFile = if cfg.ssh.knownHosts == "" then null else "/etc/${knownHostsPath}";

@@ -40,6 +40,7 @@ let
   };
   key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA op@desk";
   system = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web-26.05";
+  image = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-web-root-image";
   bundle = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-config.bundle";
   package = {
     type = "derivation";
@@ -56,6 +57,21 @@ in
     repoBundle = bundle;
   } [ "system" ] { Prebuilt = system; };
   targetSystem = gives { targetSystem = system; } [ "system" ] "Flake";
+  rootImage =
+    gives
+      {
+        prebuilt = true;
+        targetSystem = system;
+        rootImage = image;
+        repoBundle = bundle;
+      }
+      [ "system" ]
+      {
+        Image = {
+          inherit system;
+          file = "${image}/root.image";
+        };
+      };
   "labels.efi" = gives { labels.efi = "ESP-HOST.01"; } [ "labels" "efi" ] "ESP-HOST.01";
   "labels.root" = gives { labels.root = "root-of-16-chars"; } [ "labels" "root" ] "root-of-16-chars";
   "labels.luks" = gives luks [ "labels" "luks" ] "luks-web";

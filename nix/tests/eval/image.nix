@@ -60,16 +60,32 @@ in
       expected = lib.importJSON (../golden + "/${example}.json");
     };
     "test a prebuilt image names its own host's system" = {
-      expr = if cfg.prebuilt then cfg.settings.system.Prebuilt else null;
-      expected = if cfg.prebuilt then "${host.config.system.build.toplevel}" else null;
+      expr = if cfg.prebuilt then cfg.settings.system.Image.system else null;
+      expected =
+        if cfg.prebuilt then
+          builtins.unsafeDiscardStringContext "${host.config.system.build.toplevel}"
+        else
+          null;
     };
-    "test the system is in the image's closure" = {
+    "test the image of the root filesystem is carried, and not its closure as well" = {
       expr =
-        cfg.prebuilt
-        -> lib.elem (builtins.unsafeDiscardStringContext host.config.system.build.toplevel.drvPath) (
-          lib.attrNames (builtins.getContext cfg.settings.system.Prebuilt)
-        );
-      expected = true;
+        if cfg.prebuilt then
+          {
+            image = lib.elem (builtins.unsafeDiscardStringContext cfg.rootImage.drvPath) (
+              lib.attrNames (builtins.getContext cfg.settings.system.Image.file)
+            );
+            closure = builtins.getContext cfg.settings.system.Image.system;
+          }
+        else
+          null;
+      expected =
+        if cfg.prebuilt then
+          {
+            image = true;
+            closure = { };
+          }
+        else
+          null;
     };
     "test a flake is installed with the network, a prebuilt system without" = {
       expr = lib.elem "network-online.target" config.systemd.services.${name}.wants;
