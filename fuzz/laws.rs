@@ -100,7 +100,7 @@ fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
         2 => (whole(), GptCopy::Absent),
         _ => (GptCopy::Damaged("check sum".to_owned()), whole()),
     };
-    let ours = kind % 4 != 0;
+    let ours = !kind.is_multiple_of(4);
     let reinstall = u32::from(kind >> 4 & 1);
     let asked_anew = kind >> 5 & 1 == 1;
     let slots = [Some(first), (kind >> 6 & 1 == 0).then_some(second)];
