@@ -120,7 +120,7 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
     };
     let state = state.advance(done(&action, &facts));
 
-    let action = state.action(None);
+    let action = state.action(None, None);
     let state = tell!(told, Encrypted(state), action);
     let facts = VolumesFacts {
         root: whole("ext4", &plan.root),
@@ -128,6 +128,7 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
             .swap
             .as_ref()
             .map_or(Probe::Blank, |volume| whole("swap", volume)),
+        landing: None,
     };
     let state = state.advance(done(&action, &facts));
 
@@ -268,7 +269,9 @@ fn claimed(claim: Option<Phase>) -> [bool; 4] {
         planned.action(None).claimed,
         partitioned::Partitioned { voyage: voyage() }.action(None).claimed,
         anchored::Anchored { voyage: voyage() }.action(None).claimed,
-        encrypted::Encrypted { voyage: voyage() }.action(None).claimed,
+        encrypted::Encrypted { voyage: voyage() }
+            .action(None, None)
+            .claimed,
     ]
 }
 
