@@ -231,7 +231,7 @@ fn only_known_sectors_are_planned_for() {
             .table
             .entries
             .iter()
-            .map(|e| e.first_lba * u64::from(sector_bytes) >> 20)
+            .map(|e| (e.first_lba * u64::from(sector_bytes)) >> 20)
             .collect();
         assert_eq!(at, [1, 1_025, 7_679], "the same places at either size");
     }

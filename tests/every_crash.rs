@@ -255,7 +255,7 @@ fn a_part_of_every_pair() {
 }
 
 #[test]
-#[ignore = "run by: cargo test --release --test every_crash every_pair_there_is -- --ignored --nocapture"]
+#[ignore = "run by hand: cargo test --release --test every_crash every_pair_there_is -- --ignored --nocapture"]
 fn every_pair_there_is() {
     let began = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;

@@ -140,10 +140,14 @@ fn every_planted_bug_is_caught_by_name() {
 }
 
 /// Invariants whose bugs are noticed by others too, and why.
-const SHARED: [(Invariant, &str); 5] = [
+const SHARED: [(Invariant, &str); 7] = [
     (
         Invariant::OnlyTheTarget,
         "what is written on another disk lacks its consent too (I2)",
+    ),
+    (
+        Invariant::ConsentFirst,
+        "what is erased unasked is missing in the end (I22), or was agreed to in an earlier run (I6)",
     ),
     (
         Invariant::TableOnce,
@@ -151,7 +155,11 @@ const SHARED: [(Invariant, &str); 5] = [
     ),
     (
         Invariant::OneSlotAtATime,
-        "a cut that tears both slots loses the acknowledged save (I8)",
+        "a cut that tears both slots loses the acknowledged save (I8), or what was landed (I13)",
+    ),
+    (
+        Invariant::OthersUntouched,
+        "another disk is not the target (I1), nor written in spite of a newer slot on it (I16)",
     ),
     (
         Invariant::LandedIsWhole,
@@ -159,7 +167,7 @@ const SHARED: [(Invariant, &str); 5] = [
     ),
     (
         Invariant::LandedRests,
-        "what writes before the disk is held may not be the only writer (I18)",
+        "what a survey writes is written in spite of a newer slot too (I16)",
     ),
 ];
 

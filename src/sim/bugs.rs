@@ -204,6 +204,6 @@ impl Bug {
         (Bug::NoDeadline, Invariant::Ends),
         (Bug::IgnoreLayout, Invariant::SameEnd),
         (Bug::PayloadFormats, Invariant::FormatOnce),
-        (Bug::AnewIsConsent, Invariant::ConsentFirst),
+        (Bug::AnewIsConsent, Invariant::ConsentLives),
     ];
 }
