@@ -288,6 +288,22 @@ fn between_two_runs() {
     assert!(tally.stories > 2_000);
 }
 
+/// Up to four misfortunes of any sort in any runs, by chance; a night of them: `landfall simulate --seed 1 --minutes 600`.
+#[test]
+fn stories_by_chance() {
+    let began = Instant::now();
+    let cases: Vec<Case> = ["luks/prebuilt/foreign/person", "swap/flake/blank/person"]
+        .map(|text| text.parse().unwrap())
+        .to_vec();
+    let tally = on_all(&cases, |case| {
+        Harness::new(case)
+            .unwrap()
+            .chance(2, 0, 1_500, &Sort::ALL, &|| true)
+    });
+    report("by chance", began, &tally);
+    assert_eq!(tally.stories, 3_000);
+}
+
 /// A network that fails in any of its ways at the clone or at the store is got over in the same run; the control: with
 /// fewer retries than a link that comes and goes needs, the run stops.
 #[test]

@@ -177,18 +177,9 @@ fn writes(harness: &Harness, json: bool, out: &mut dyn Write) -> Result<Exit, Fa
 /// One story, line by line.
 fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let told = harness.tell(schedule, true);
-    let passed = |run: u32| {
-        usize::try_from(run)
-            .ok()
-            .and_then(|run| told.passed.get(run))
-            .copied()
-    };
-    if let Some(shot) = schedule
-        .0
-        .iter()
-        .find(|shot| passed(shot.run).is_none_or(|points| shot.at >= points))
-    {
-        let why = match passed(shot.run) {
+    if let Some(shot) = schedule.0.iter().find(|shot| !shot.is_reached(&told.passed)) {
+        let run = usize::try_from(shot.run).ok();
+        let why = match run.and_then(|run| told.passed.get(run)) {
             Some(points) => format!("run {} passes {points} points, from {}.0 on", shot.run, shot.run),
             None => format!(
                 "there is no run {}: the story is over after {}",

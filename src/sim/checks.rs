@@ -416,7 +416,7 @@ impl Checks {
         self.knows(bytes, record.sequence);
         Rc::make_mut(&mut self.records).push(bytes.into());
         if record.phase() == Phase::Landed {
-            self.landed(setting, target);
+            self.landed(setting, target, which);
         }
     }
 
@@ -491,9 +491,10 @@ impl Checks {
         }
     }
 
-    /// The claim to have landed is being written.
-    fn landed(&mut self, setting: &Setting, target: &Disk) {
-        if let Some(pending) = target.pending().first() {
+    /// The claim to have landed is being written into a slot; that slot alone may have been tried before, and not flushed.
+    fn landed(&mut self, setting: &Setting, target: &Disk, which: usize) {
+        let tried = |key: &Key| matches!(key, Key::Sector(slot, _) if *slot == which);
+        if let Some(pending) = target.pending().iter().find(|p| !tried(&p.key)) {
             let how = format!("{:?} was not durable when the landing was claimed", pending.key);
             self.breach(Invariant::LandedIsWhole, how);
         }

@@ -155,6 +155,26 @@ impl Schedule {
     pub fn at(&self, run: u32, at: u32) -> Option<What> {
         self.0.iter().find(|s| (s.run, s.at) == (run, at)).map(|s| s.what)
     }
+
+    /// What of it comes to pass where the runs pass so many points each.
+    pub fn reached(&self, passed: &[u32]) -> Schedule {
+        Schedule(
+            self.0
+                .iter()
+                .copied()
+                .filter(|shot| shot.is_reached(passed))
+                .collect(),
+        )
+    }
+}
+
+impl Shot {
+    /// Whether it comes to pass where the runs pass so many points each.
+    pub fn is_reached(&self, passed: &[u32]) -> bool {
+        let run = usize::try_from(self.run).ok();
+        run.and_then(|run| passed.get(run))
+            .is_some_and(|points| self.at < *points)
+    }
 }
 
 /// The fault that is injected for a class.

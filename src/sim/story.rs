@@ -191,8 +191,8 @@ impl Story {
                 End::Said(Ok(_)) => return Ending::Landed,
                 End::Said(Err(halt)) => {
                     self.mend(&halt.fault);
-                    let quiet = schedule.0.iter().all(|shot| shot.run < self.runs);
-                    // The same stop twice, with nothing wrong any more, is the end.
+                    // The same stop twice, and this time nothing went wrong, is the end.
+                    let quiet = schedule.0.iter().all(|shot| shot.run + 1 < self.runs);
                     if quiet && halts.last() == Some(&halt) {
                         return Ending::Stopped(halt);
                     }
@@ -271,5 +271,15 @@ mod tests {
             stops_in(&format!("0.{first_look}:fail:permanent")),
             Some(Phase::Planned)
         );
+    }
+    /// Two starts stopped in the same words, each by something of its own, are not the end: the third has nothing wrong.
+    #[test]
+    fn what_went_wrong_twice_is_not_for_ever() {
+        let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
+        for schedule in ["0.7:stop,1.2:stop", "0.3:fail:hardware,1.3:fail:hardware"] {
+            let mut story = Story::new(&setting, None);
+            let ending = story.finish(&schedule.parse().unwrap());
+            assert_eq!((ending, story.runs), (Ending::Landed, 3), "{schedule}");
+        }
     }
 }

@@ -21,7 +21,8 @@ mod stick_left_in;
 mod unattended;
 mod wrong_disk;
 
-use std::time::Instant;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -267,25 +268,46 @@ pub fn run(kit: &Kit, names: &[String], all: bool) -> Result<bool> {
         bail!("name scenarios, or --all; `cargo lab scenario --list` lists them");
     }
     let results = run_each(kit, &chosen);
-    let failed = results.iter().filter(|(_, ok)| !ok).count();
+    let failed = results.iter().filter(|shown| shown.fault.is_some()).count();
     println!("scenarios: {} passed, {failed} failed", results.len() - failed);
     Ok(failed == 0)
 }
 
+/// What became of a scenario.
+pub struct Shown {
+    /// Its name.
+    pub name: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it failed, if it did.
+    pub fault: Option<String>,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.took.as_secs_f64();
+        match &self.fault {
+            None => write!(f, "scenario {} … ok ({seconds:.0} s)", self.name),
+            Some(fault) => write!(f, "scenario {} … FAILED ({seconds:.0} s)\n{fault}", self.name),
+        }
+    }
+}
+
 /// Runs each, whatever became of the others.
-pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<(&'static str, bool)> {
+pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<Shown> {
     chosen
         .iter()
         .map(|scenario| {
             let begun = Instant::now();
             eprintln!("scenario {} … {}", scenario.name, scenario.shows);
             let result = (scenario.run)(kit);
-            let took = begun.elapsed().as_secs_f64();
-            match &result {
-                Ok(()) => println!("scenario {} … ok ({took:.0} s)", scenario.name),
-                Err(error) => println!("scenario {} … FAILED ({took:.0} s)\n{error:#}", scenario.name),
-            }
-            (scenario.name, result.is_ok())
+            let shown = Shown {
+                name: scenario.name,
+                took: begun.elapsed(),
+                fault: result.err().map(|error| format!("{error:#}")),
+            };
+            println!("{shown}");
+            shown
         })
         .collect()
 }

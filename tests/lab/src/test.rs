@@ -124,14 +124,15 @@ pub fn run(quick: bool) -> Result<ExitCode> {
             Ok(tests) => failed.extend(tests?),
             Err(_) => bail!("the thread that ran the tests ended by itself"),
         }
-        failed.extend(
-            results
-                .iter()
-                .filter(|(_, ok)| !ok)
-                .map(|(name, _)| format!("scenario {name}")),
-        );
         if results.is_empty() {
             bail!("no scenario ran");
+        }
+        // Said when each ended, long before the tests' output: whoever sees only the end must find the reason there.
+        for shown in &results {
+            println!("{shown}");
+            if shown.fault.is_some() {
+                failed.push(format!("scenario {}", shown.name));
+            }
         }
         ran += results.len();
     }
