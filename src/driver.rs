@@ -123,6 +123,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     let rules = decision.rules().iter().map(|r| r.number()).collect();
     let (course, fresh) = match decision {
         Decision::Landed { record, why } => {
+            world.settle_landed(&record.disk).await.map_err(at_start)?;
             world.tell(Event::Decided {
                 rules,
                 what: why.clone(),

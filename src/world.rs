@@ -86,6 +86,9 @@ pub trait World:
     /// Takes the plan's disk under lock for the rest of the run, and flushes it: a killed run may have left writes in
     /// caches, and what is seen there must not be believed, nor its other copy overwritten, before it is durable.
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault>;
+    /// A disk that carries a finished install is about to be left alone: what this start read of it becomes durable before
+    /// anybody is told. A killed run may have left its last record in a cache.
+    async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault>;
     /// Asks for consent. `None`: it was refused.
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault>;
     /// Undoes the run's attachments of the target (mounts, mappings) and flushes what was written, so that a record that

@@ -279,7 +279,10 @@ fn enumerate(subject: &Subject, case: Case, args: &SimulateArgs, shared: &Shared
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    while let Some(work) = lock(&queue).pop() {
+                    loop {
+                        // In a statement of its own: the queue must not stay locked during the work.
+                        let next = lock(&queue).pop();
+                        let Some(work) = next else { break };
                         match carry_out(work, subject, case, &sorts, shared) {
                             Ok(tally) => lock(&total).add(tally),
                             Err(why) => *lock(&broken) = Some(why),

@@ -11,7 +11,7 @@ use landfall_states::Phase;
 use landfall_states::consent::{Consent, Erasure};
 use landfall_states::fault::Fault;
 use landfall_states::names::Revision;
-use landfall_states::plan::{Payload, Plan, Role};
+use landfall_states::plan::{DiskIdentity, Payload, Plan, Role};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
@@ -77,6 +77,10 @@ impl World for Real {
         self.held = Some(held);
         self.plan = Some(plan.clone());
         Ok(())
+    }
+
+    async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault> {
+        disk::held::flush(disk)
     }
 
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {

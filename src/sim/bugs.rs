@@ -50,6 +50,8 @@ pub enum Bug {
     TakeOverUnsynced,
     /// Looking at a former install that has landed mounts its ESP for writing.
     SurveyWrites,
+    /// A finished install is told of as soon as it is read, durable or not.
+    LandedFromCache,
     /// One look fails for ever.
     NeverSettles,
     /// A clone that is whole is called absent when the run is a resume.
@@ -140,7 +142,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 64] = [
+    pub const ALL: [(Bug, Invariant); 65] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -162,6 +164,7 @@ impl Bug {
         (Bug::RewriteTable, Invariant::TableOnce),
         (Bug::TakeOverUnsynced, Invariant::NothingTwice),
         (Bug::SurveyWrites, Invariant::LandedRests),
+        (Bug::LandedFromCache, Invariant::LandedRests),
         (Bug::NeverSettles, Invariant::Ends),
         (Bug::RedoClone, Invariant::NothingTwice),
         (Bug::OneSlotRead, Invariant::Chain),

@@ -122,6 +122,8 @@ impl Harness {
         match &ending {
             Ending::Landed => {
                 story.machine.mend(setting, None);
+                // Whoever reads that it landed may pull the plug.
+                story.machine.die(setting, Death::Cut(Keep::None));
                 let target = story.machine.target(setting);
                 let writes = story.machine.disks[target].writes();
                 let runs = story.runs;

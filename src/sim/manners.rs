@@ -16,7 +16,7 @@ use landfall_states::checkpoint::SLOT_BYTES;
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::Revision;
-use landfall_states::plan::{Payload, Plan};
+use landfall_states::plan::{DiskIdentity, Payload, Plan};
 use landfall_states::recovery::DiskEvidence;
 use std::time::Duration;
 
@@ -172,6 +172,13 @@ impl World for SimWorld {
         }
         self.act("flush the held disk", Act::Flush).await?;
         Ok(())
+    }
+
+    async fn settle_landed(&mut self, _disk: &DiskIdentity) -> Result<(), Fault> {
+        if self.has(Bug::LandedFromCache) {
+            return Ok(());
+        }
+        self.act("flush the landed disk", Act::Flush).await
     }
 
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {

@@ -167,7 +167,14 @@ impl SimWorld {
         if !self.has(Bug::CommitUnflushed) {
             self.act("flush the volume", Act::Flush).await?;
         }
-        let made = self.disk().header(region).is_some_and(|h| *h.id == *provisional);
+        let there = self.disk().header(region).cloned();
+        let made = there.as_ref().is_some_and(|h| *h.id == *provisional);
+        // A program that lied leaves what an earlier attempt made, which may be whole; its id is changed, and nothing else.
+        let making = there.map_or(making, |h| h.making);
+        let header = |id| match header(id) {
+            Some(Value::Header(header)) => Some(Value::Header(Header { making, ..header })),
+            other => other,
+        };
         // A container is tried with the passphrase before it gets its id.
         let opens = kind != "crypto_LUKS" || self.disk().see(Key::Keyslot) == Some(&Value::Of(making));
         let whole = made && opens && self.disk().is_mountable(region);
