@@ -364,6 +364,25 @@ mod tests {
     }
 
     #[test]
+    fn how_far_an_image_has_come_ends_where_it_ends() {
+        let landing = |chunks| Landing {
+            image: image().digest,
+            chunks,
+        };
+        let facts = |chunks| VolumesFacts {
+            root: Probe::Blank,
+            swap: Probe::Blank,
+            landing: Some(landing(chunks)),
+        };
+        let mut action = action(false);
+        assert_eq!(action.landing(&facts(7)), None, "nothing is landed from no image");
+        action.image = Some(image());
+        for (seen, told) in [(7, 7), (100, 100), (101, 100)] {
+            assert_eq!(action.landing(&facts(seen)), Some(landing(told)));
+        }
+    }
+
+    #[test]
     fn the_planned_id_under_another_label_is_not_ours() {
         let action = action(false);
         let mut root = action.root.volume.clone();

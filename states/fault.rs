@@ -255,6 +255,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn another_next_thing_replaces_the_first_and_nothing_else() {
+        let fault = Fault::transient("disk", "gone");
+        let other = fault.clone().with_next("attach it");
+        assert_eq!(other.next, "attach it");
+        assert_eq!(other.with_next(fault.next.clone()), fault);
+    }
+
+    #[test]
     fn only_transient_faults_are_retried() {
         let budget = Budget::default();
         for class in [

@@ -70,6 +70,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_an_image_is_one() {
+        let system: StorePath = format!("/nix/store/{}-nixos-system-web", "a".repeat(32))
+            .parse()
+            .unwrap();
+        let image = Image {
+            file: "/iso/root.image".into(),
+            digest: Digest::of(b"image"),
+            system: system.clone(),
+            filesystem_bytes: 1 << 30,
+            plain_bytes: 1 << 29,
+            boot_bytes: 1,
+            chunks: 100,
+        };
+        assert_eq!(SystemSource::Image(Box::new(image.clone())).image(), Some(&image));
+        for other in [SystemSource::Prebuilt(system), SystemSource::Flake] {
+            assert_eq!(other.image(), None);
+        }
+    }
+
+    #[test]
     fn only_more_of_the_same_image_is_beyond() {
         let at = |image: &str, chunks| Landing {
             image: Digest::of(image.as_bytes()),

@@ -34,6 +34,7 @@ fn case(bug: Option<Bug>) -> Case {
         Some(Bug::AssumeYes) => "plain/prebuilt/foreign/refuses",
         Some(Bug::NotIdempotent) => "plain/prebuilt/foreign/person/twice",
         Some(Bug::LogPassphrase | Bug::NoKeyslot | Bug::ReuseMapper) => "luks/prebuilt/foreign/person",
+        Some(Bug::ImageTrusted | Bug::ImageCommittedEarly) => "plain/image/foreign/person",
         Some(Bug::SwapAgain) => "swap/prebuilt/foreign/person",
         Some(_) | None => "plain/prebuilt/foreign/person",
     }

@@ -52,6 +52,10 @@ pub enum Bug {
     SurveyWrites,
     /// A finished install is told of as soon as it is read, durable or not.
     LandedFromCache,
+    /// A chunk of an image is recorded before its flush, and the image is never read back.
+    ImageTrusted,
+    /// The first chunk of an image brings the planned id along.
+    ImageCommittedEarly,
     /// One look fails for ever.
     NeverSettles,
     /// A clone that is whole is called absent when the run is a resume.
@@ -142,7 +146,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 65] = [
+    pub const ALL: [(Bug, Invariant); 67] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -165,6 +169,8 @@ impl Bug {
         (Bug::TakeOverUnsynced, Invariant::NothingTwice),
         (Bug::SurveyWrites, Invariant::LandedRests),
         (Bug::LandedFromCache, Invariant::LandedRests),
+        (Bug::ImageTrusted, Invariant::Lands),
+        (Bug::ImageCommittedEarly, Invariant::Lands),
         (Bug::NeverSettles, Invariant::Ends),
         (Bug::RedoClone, Invariant::NothingTwice),
         (Bug::OneSlotRead, Invariant::Chain),

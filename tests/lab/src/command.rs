@@ -55,8 +55,8 @@ impl Output {
     }
 }
 
-/// Passed on to children: where things are, and how this network is reached. Everything else is dropped.
-const ENVIRONMENT: [&str; 12] = [
+/// Passed on to children: where things are, which Rust it is, and how this network is reached. Everything else is dropped.
+const ENVIRONMENT: [&str; 16] = [
     "HOME",
     "TMPDIR",
     "USER",
@@ -69,6 +69,11 @@ const ENVIRONMENT: [&str; 12] = [
     "SSL_CERT_FILE",
     "NIX_SSL_CERT_FILE",
     "TERM",
+    "CARGO_HOME",
+    "CARGO_TARGET_DIR",
+    "RUSTUP_HOME",
+    // A package that pins a toolchain of its own is built with the one that everything else is built with.
+    "RUSTUP_TOOLCHAIN",
 ];
 
 /// The caller's PATH with the system directories added, where mkfs and sgdisk live.

@@ -2,9 +2,9 @@
 //! `fuzz/laws.rs`; a run fails on the first input that breaks one, names the file with it and the line that runs it again;
 //! the last line has the executions of every target and says whether a fuzzer steered them.
 //!
-//! A fuzzer wants a compiler that shows it which code was reached: Rust's nightly one, and a C++ compiler for libFuzzer.
-//! Without them `--smoke` runs the same laws over the seeds and what comes of changing them (`tests/any_bytes.rs`), blindly,
-//! and says so; anything longer would be no fuzzing and is refused.
+//! A fuzzer is told which code was reached by LLVM's own pass, which every Rust compiler has; only sanitizers would want the
+//! nightly one. libFuzzer itself wants a C++ compiler. Without that, `--smoke` runs the same laws over the seeds and what comes
+//! of changing them (`tests/any_bytes.rs`), blindly, and says so; anything longer would be no fuzzing and is refused.
 //!
 //! Absent: the targets, their seeds and dictionaries (`fuzz/`), and the whole corpus, which stays on the machine.
 
@@ -146,44 +146,26 @@ fn chosen(all: &[String], wanted: &[String]) -> Result<Vec<String>> {
 
 /// What fuzzing lacks here.
 fn missing() -> Option<String> {
-    if command::find("c++").is_none() {
-        return Some("there is no C++ compiler (Debian's package is g++)".to_owned());
-    }
-    let nightly = Command::new("rustup")
-        .args(["run", "nightly", "rustc", "--version"])
-        .output();
-    let there = nightly.is_ok_and(|output| output.status.success());
-    (!there).then(|| {
-        "there is no nightly toolchain (rustup toolchain install nightly --profile minimal)".to_owned()
-    })
+    let there = command::find("c++").is_some();
+    (!there).then(|| "there is no C++ compiler (Debian's package is g++)".to_owned())
 }
 
-/// Cargo's nightly, with cargo-fuzz.
-fn nightly(cache: &Cache) -> Result<Command> {
-    let mut command = Command::new("rustup");
-    command
-        .args(["run", "nightly", "cargo", "fuzz"])
-        .current_dir(&cache.workspace)
-        .env("PATH", path_with(TOOL.folder(cache)?)?)
-        // Those of the toolchain that this command was started with.
-        .env_remove("CARGO")
-        .env_remove("RUSTC")
-        .env_remove("RUSTUP_TOOLCHAIN");
+/// Cargo with cargo-fuzz.
+fn cargo_fuzz(cache: &Cache) -> Result<Command> {
+    let mut command = cargo(cache);
+    command.arg("fuzz").env("PATH", path_with(TOOL.folder(cache)?)?);
     Ok(command)
 }
 
 fn fuzzed(cache: &Cache, targets: &[String], seconds: u64) -> Result<Vec<Ran>> {
     eprintln!("lab: fuzz: building the targets");
     // No sanitizer: what is fuzzed is safe Rust, in which a panic is the finding, and it is several times as fast.
-    let status = nightly(cache)?
+    let status = cargo_fuzz(cache)?
         .args(["build", "--sanitizer=none"])
         .stdout(Stdio::null())
         .status()
-        .context("rustup run nightly cargo fuzz")?;
-    ensure!(
-        status.success(),
-        "the targets do not build with Rust's nightly toolchain"
-    );
+        .context("cargo fuzz")?;
+    ensure!(status.success(), "the targets do not build; see above");
     targets.iter().map(|target| one(cache, target, seconds)).collect()
 }
 
@@ -194,7 +176,7 @@ fn one(cache: &Cache, target: &str, seconds: u64) -> Result<Ran> {
     fs::create_dir_all(&corpus)?;
     let dictionary = folder.join("dictionaries").join(format!("{target}.dict"));
     let began = Instant::now();
-    let mut child = nightly(cache)?
+    let mut child = cargo_fuzz(cache)?
         .args(["run", "--sanitizer=none", target])
         .arg(&corpus)
         .arg(folder.join("seeds").join(target))
@@ -206,7 +188,7 @@ fn one(cache: &Cache, target: &str, seconds: u64) -> Result<Ran> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .context("rustup run nightly cargo fuzz")?;
+        .context("cargo fuzz")?;
     let said = child.stderr.take().context("the fuzzer's words")?;
     let mut words = Vec::new();
     for line in BufReader::new(said).split(b'\n') {
@@ -294,7 +276,7 @@ mod tests {
             summary(&[ran("gpt", None), ran("tools", Some("crash"))], None),
             "fuzzed; executions: gpt 7, tools 7; 1 findings; 3 s"
         );
-        assert!(summary(&[ran("gpt", None)], Some("no nightly")).starts_with("not fuzzed"));
+        assert!(summary(&[ran("gpt", None)], Some("no compiler")).starts_with("not fuzzed"));
     }
 
     #[test]
