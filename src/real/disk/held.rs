@@ -52,6 +52,10 @@ pub fn flush(identity: &DiskIdentity) -> Result<(), Fault> {
         )
     })?;
     for block in blocks.iter().filter(|b| b.identity == *identity && !b.hidden) {
+        // A partition's node has a cache of its own; the disk comes last, whose flush is for all of it.
+        for partition in &block.partitions {
+            crate::real::block::flush(Utf8Path::new(&device(&partition.name)))?;
+        }
         crate::real::block::flush(Utf8Path::new(&block.device()))?;
     }
     Ok(())
