@@ -80,7 +80,7 @@ impl World for Real {
     }
 
     async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault> {
-        disk::held::flush(disk)
+        disk::flush(disk)
     }
 
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {

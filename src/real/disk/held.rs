@@ -42,25 +42,6 @@ pub struct HeldDisk {
     lock: Option<Flock<File>>,
 }
 
-/// Makes durable what every disk with this identity was given, without holding any of them: the system on it may be running.
-pub fn flush(identity: &DiskIdentity) -> Result<(), Fault> {
-    let blocks = Sysfs::real().blocks().map_err(|e| {
-        io_fault(
-            format!("disk {}", identity.name()),
-            "look for it among the block devices",
-            &e,
-        )
-    })?;
-    for block in blocks.iter().filter(|b| b.identity == *identity && !b.hidden) {
-        // A partition's node has a cache of its own; the disk comes last, whose flush is for all of it.
-        for partition in &block.partitions {
-            crate::real::block::flush(Utf8Path::new(&device(&partition.name)))?;
-        }
-        crate::real::block::flush(Utf8Path::new(&block.device()))?;
-    }
-    Ok(())
-}
-
 impl HeldDisk {
     /// Finds the disk with this identity and opens it. None: a fault that says so; two: unsafe.
     pub fn hold(identity: &DiskIdentity) -> Result<HeldDisk, Fault> {

@@ -39,6 +39,7 @@ use crate::world::Survey;
 use camino::Utf8Path;
 use gather::{Gathered, Looked};
 use landfall_states::fault::Fault;
+use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::GptCopy;
 use landfall_states::recovery::DiskEvidence;
 use select::{Choice, Facts, Wanted};
@@ -188,6 +189,25 @@ fn evidence(disk: &Looked) -> Option<DiskEvidence> {
         slots: contents.slots.bytes.clone(),
         slots_scanned: contents.slots.unreadable.is_some(),
     })
+}
+
+/// Makes durable what every disk with this identity was given, without holding any of them: the system on it may be running.
+pub fn flush(identity: &DiskIdentity) -> Result<(), Fault> {
+    let blocks = Sysfs::real().blocks().map_err(|e| {
+        io_fault(
+            format!("disk {}", identity.name()),
+            "look for it among the block devices",
+            &e,
+        )
+    })?;
+    for disk in blocks.iter().filter(|b| b.identity == *identity && !b.hidden) {
+        // A partition's node has a cache of its own; the disk comes last, whose flush is for all of it.
+        for partition in &disk.partitions {
+            block::flush(Utf8Path::new(&sysfs::device(&partition.name)))?;
+        }
+        block::flush(Utf8Path::new(&disk.device()))?;
+    }
+    Ok(())
 }
 
 /// Every disk with what speaks for and against it, and why the choice could not be made, if it could not.
