@@ -2,7 +2,7 @@
 //! what comes of changing it: bits, numbers, pieces of other seeds, words of the dictionary, a piece cut out or doubled.
 //!
 //! The changes are drawn from fixed numbers, so that two runs are the same run. Absent: looking at which code they
-//! reached, and learning from it: that is `cargo lab fuzz`, which wants another compiler.
+//! reached, and learning from it: that is `cargo lab fuzz`, which wants a C++ compiler too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

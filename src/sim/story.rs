@@ -272,6 +272,38 @@ mod tests {
             Some(Phase::Planned)
         );
     }
+
+    /// A device that lies is not survived, so nobody can tell a story with one by naming a point; a program's lie is told.
+    #[test]
+    fn what_landfall_writes_itself_does_not_lie() {
+        let setting = Rc::new(Setting::new("plain/flake/foreign/person".parse().unwrap()).unwrap());
+        let (quiet, _) = Story::new(&setting, None).run(&Schedule::default());
+        let mut lied = 0;
+        for (at, point) in quiet.points.iter().enumerate() {
+            for lie in ["lie", "lie-during1"] {
+                let mut story = Story::new(&setting, None);
+                let (_, world) = story.run(&format!("0.{at}:{lie}").parse().unwrap());
+                let own = point.label.starts_with("wipe") || point.label.starts_with("flush");
+                assert!(!(own && point.lies), "{}", point.label);
+                lied += u32::from(point.lies);
+                if !point.lies {
+                    assert_eq!(
+                        world.points.len(),
+                        quiet.points.len(),
+                        "{at} {} {lie}",
+                        point.label
+                    );
+                }
+            }
+        }
+        assert!(lied > 10, "{lied} points can lie");
+        let mut story = Story::new(&setting, None);
+        assert_eq!(
+            story.finish(&"0.14:lie,1.3:stop".parse().unwrap()),
+            Ending::Landed
+        );
+    }
+
     /// Two starts stopped in the same words, each by something of its own, are not the end: the third has nothing wrong.
     #[test]
     fn what_went_wrong_twice_is_not_for_ever() {

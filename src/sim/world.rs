@@ -62,6 +62,27 @@ pub struct Point {
     pub tells: bool,
 }
 
+impl Point {
+    /// Whether such a thing can happen here. What landfall writes by itself cannot claim to have been done and not be: that
+    /// would be a device which lies, and nothing survives that.
+    pub fn can(&self, what: What) -> bool {
+        match what {
+            What::Lie | What::LieDuring(_) => self.lies,
+            What::Before(_)
+            | What::During(..)
+            | What::After(_)
+            | What::Fail(_)
+            | What::FailAfter(_)
+            | What::FailDuring(..)
+            | What::Hang
+            | What::Network(_)
+            | What::Around(_)
+            | What::Stop
+            | What::Swap => true,
+        }
+    }
+}
+
 /// A program's deadline, in milliseconds.
 const DEADLINE_MS: u64 = 3_600_000;
 /// Effects that a program has, written by itself into the device.
@@ -253,11 +274,17 @@ impl SimWorld {
         let at = u32::try_from(self.points.len()).unwrap_or(u32::MAX);
         let point = self.point(label, &act);
         self.points.push(point);
-        let what = self.schedule.at(self.run, at);
+        let asked = self.schedule.at(self.run, at);
+        let what = asked.filter(|what| point.can(*what));
         self.note(
             || {
-                let what = what.map_or(String::new(), |what| format!(" ← {what}"));
-                format!("{}.{at} {:?} {label}{what}", self.run, self.phase.get())
+                let cannot = if what == asked {
+                    ""
+                } else {
+                    ", which cannot be here"
+                };
+                let asked = asked.map_or(String::new(), |asked| format!(" ← {asked}{cannot}"));
+                format!("{}.{at} {:?} {label}{asked}", self.run, self.phase.get())
             },
             (label, point.parts as u64),
         );

@@ -32,6 +32,8 @@ const SMOKE_S: u64 = 48;
 const MEMORY_MIB_MAX: u32 = 2_048;
 /// Lines of a fuzzer's last words that are shown.
 const LAST_WORDS: usize = 60;
+/// Lines of a panic's message that are shown where a longer backtrace follows it.
+const PANIC_LINES: usize = 8;
 
 /// What `cargo lab fuzz` takes.
 #[derive(Debug, Args)]
@@ -195,16 +197,23 @@ fn one(cache: &Cache, target: &str, seconds: u64) -> Result<Ran> {
         words.push(String::from_utf8_lossy(&line?).into_owned());
     }
     let status = child.wait()?;
-    let finding = (!status.success()).then(|| {
-        let from = words.len().saturating_sub(LAST_WORDS);
-        format!("{}\n{target}: ended with {status}", words[from..].join("\n"))
-    });
+    let finding = (!status.success())
+        .then(|| format!("{}\n{target}: ended with {status}", last_words(&words).join("\n")));
     Ok(Ran {
         target: target.to_owned(),
         executions: executions(&words).unwrap_or(0),
         seconds: began.elapsed().as_secs_f64(),
         finding,
     })
+}
+
+/// What a fuzzer that found something says, from the panic on, which a long backtrace may follow; with the end, which says how
+/// to run it again.
+fn last_words(words: &[String]) -> Vec<&str> {
+    let end = words.len().saturating_sub(LAST_WORDS);
+    let panicked = words.iter().position(|w| w.contains(" panicked at "));
+    let message = panicked.map_or(&words[..0], |at| &words[at.min(end)..(at + PANIC_LINES).min(end)]);
+    message.iter().chain(&words[end..]).map(String::as_str).collect()
 }
 
 /// Of `stat::number_of_executed_units: 1234`; a fuzzer that found something tells it before, as `#1234`.
@@ -292,6 +301,35 @@ mod tests {
         let ran = told("asked\tgpt\t1000\t2.5").unwrap();
         assert_eq!((ran.target.as_str(), ran.executions), ("gpt", 1_000));
         assert_eq!(told("test x ... ok"), None);
+    }
+
+    #[test]
+    fn the_message_of_a_panic_is_shown_however_long_its_backtrace_is() {
+        let words = |backtrace: usize| -> Vec<String> {
+            let frames = (0..backtrace).map(|n| format!("{n}: frame"));
+            let before = [
+                "#2 INITED",
+                "thread '<unnamed>' panicked at laws.rs:1:",
+                "left: 1",
+            ]
+            .map(str::to_owned);
+            before.into_iter().chain(frames).collect()
+        };
+        for backtrace in [0, 55, 58, 59, 60, 200] {
+            let words = words(backtrace);
+            let shown = last_words(&words);
+            assert_eq!(
+                shown.iter().filter(|w| w.contains("panicked")).count(),
+                1,
+                "{backtrace}"
+            );
+            assert!(shown.contains(&"left: 1"), "{backtrace}");
+            assert_eq!(
+                shown.last(),
+                words.last().map(String::as_str).as_ref(),
+                "{backtrace}"
+            );
+        }
     }
 
     #[test]
