@@ -9,6 +9,7 @@ mod cuts;
 mod disk_errors;
 mod disk_full;
 mod foreign_checkpoint;
+mod image_cuts;
 mod install_fails;
 mod interactive;
 mod keys_medium;
@@ -73,6 +74,12 @@ pub const ALL: &[Scenario] = &[
         shows: "root from an image in LUKS, cut while it is written and while it is read back: lands and boots",
         in_test: false,
         run: root_image::root_image,
+    },
+    Scenario {
+        name: "image-cuts",
+        shows: "an image onto a bare disk, cut at 25, 50, 75 %: at most one flush interval twice, the same bytes",
+        in_test: false,
+        run: image_cuts::image_cuts,
     },
     Scenario {
         name: "flake-plain",
