@@ -31,7 +31,11 @@ fn every_golden_is_a_configuration() {
 
     let vault = read("luks-prebuilt.json");
     assert!(vault.luks.enable && vault.keys.deploy_key && vault.keys.age_identity);
-    assert!(matches!(vault.system, SystemConfig::Prebuilt(_)));
+    let SystemConfig::Image { system, file } = &vault.system else {
+        panic!("{:?}", vault.system);
+    };
+    assert!(system.as_str().ends_with("-nixos-system-vault"));
+    assert!(file.as_str().ends_with("-vault-root-image/root.image"));
     assert!(
         vault.repository.bundle.is_some(),
         "a prebuilt install needs no network"

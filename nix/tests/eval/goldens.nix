@@ -1,7 +1,7 @@
 # The configuration files of the examples, against nix/tests/golden/*.json. The Rust tests decode the same files: together
 # that is the contract between module and program.
 #
-# What differs from one nixpkgs to the next, the two store paths of a prebuilt image, stands in them as fixed paths.
+# What differs from one nixpkgs to the next, the store paths of a prebuilt image, stands in them as fixed paths.
 { lib }:
 let
   harness = import ./harness.nix { inherit lib; };
@@ -26,6 +26,7 @@ let
   carried = {
     autoInstaller = {
       targetSystem = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-vault";
+      rootImage = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-vault-root-image";
       repoBundle = lib.mkDefault "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-config.bundle";
     };
   };

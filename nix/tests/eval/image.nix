@@ -34,7 +34,10 @@ let
   settled =
     cfg.settings
     // lib.optionalAttrs cfg.prebuilt {
-      system.Prebuilt = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-vault";
+      system.Image = {
+        system = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-vault";
+        file = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-vault-root-image/root.image";
+      };
       repository = cfg.settings.repository // {
         bundle = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-config.bundle";
       };
