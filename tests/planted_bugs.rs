@@ -207,6 +207,17 @@ fn every_check_is_needed() {
     assert_eq!(shared, SHARED.map(|(invariant, _)| invariant));
 }
 
+/// A disk changed for another one anywhere in a run: the install lands, and nothing is written on the other.
+#[test]
+fn a_disk_that_is_changed_anywhere_is_noticed() {
+    let harness = Harness::new("plain/prebuilt/foreign/person".parse().unwrap()).unwrap();
+    for at in 0..harness.points.len() {
+        let schedule = format!("0.{at}:swap").parse().unwrap();
+        let told = harness.tell(&schedule, false);
+        assert_eq!(told.breaches, vec![], "{schedule}");
+    }
+}
+
 /// A disk changed for another one between the judgement and the first write: nothing is written on either.
 #[test]
 fn a_disk_that_is_changed_underneath_is_noticed() {

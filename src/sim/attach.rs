@@ -13,6 +13,7 @@ use landfall_states::fault::Fault;
 impl SimWorld {
     /// Identifies the held disk again.
     pub async fn identify(&mut self) -> Result<(), Fault> {
+        self.look_which();
         if self.has(Bug::SkipIdentity) || (self.has(Bug::IdentifyOnce) && self.phase.get() > Phase::Planned) {
             return Ok(());
         }

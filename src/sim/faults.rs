@@ -131,7 +131,8 @@ pub enum What {
     Around(Around),
     /// The effect, and a signal that asks to stop.
     Stop,
-    /// The effect, and somebody changes the disk for another one.
+    /// The effect, and somebody changes the disk for another one before it is identified the next time. Behind that nobody
+    /// can: an open file stays that of the disk that was pulled, which is [`Around::DiskGone`].
     Swap,
 }
 

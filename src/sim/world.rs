@@ -184,6 +184,8 @@ pub struct SimWorld {
     pub landing: Option<Landing>,
     /// A signal asked to stop.
     pub stop: bool,
+    /// Somebody changes the disk before it is identified the next time.
+    pub swapped: bool,
     /// Requests that fail yet.
     pub flaps: u32,
     /// What came over the network before it failed.
@@ -225,6 +227,7 @@ impl SimWorld {
             ordered_in: None,
             landing: None,
             stop: false,
+            swapped: false,
             flaps: 0,
             came: None,
             anew: false,
@@ -348,17 +351,22 @@ impl SimWorld {
             }
             Some(What::Swap) => {
                 self.apply(act, disk, found, usize::MAX);
-                let data = self
-                    .machine
-                    .disks
-                    .iter()
-                    .position(|d| d.identity == self.setting.disks[1].identity);
-                if let Some(data) = data {
-                    self.machine.disks.swap(disk, data);
-                }
+                self.swapped = true;
             }
         }
         Ok(())
+    }
+
+    /// Somebody has changed the disk for another one, if so it was told: its name means the other one now.
+    pub fn look_which(&mut self) {
+        if !std::mem::take(&mut self.swapped) {
+            return;
+        }
+        let target = self.target();
+        let other = &self.setting.disks[1].identity;
+        if let Some(other) = self.machine.disks.iter().position(|d| d.identity == *other) {
+            self.machine.disks.swap(target, other);
+        }
     }
 
     fn point(&self, label: &'static str, act: &Act) -> Point {
