@@ -14,6 +14,15 @@ use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use regex::Regex;
 
+/// What the guest's kernel prints, every 21 s, when a processor's timer does not come any more: a fault of the emulator's, which
+/// a busy computer brings out, and not of anything that is shown here.
+const TIMER_LOST: &str = "Possible timer handling issue on cpu=";
+
+/// Whether a console says that the emulator has lost a processor's timer; once may be a computer that stood still for a while.
+pub fn lost_its_timer(text: &str) -> bool {
+    text.matches(TIMER_LOST).nth(1).is_some()
+}
+
 /// The host's end of a serial console.
 #[derive(Debug)]
 pub struct Console {
@@ -97,9 +106,12 @@ impl Console {
                 return Ok((index, text));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || seen.closed {
+            let hangs = lost_its_timer(fresh);
+            if left.is_zero() || seen.closed || hangs {
                 let why = if seen.closed {
                     "the machine ended".to_owned()
+                } else if hangs {
+                    "the emulator lost a processor's timer, with which the machine hangs".to_owned()
                 } else {
                     format!("{} s passed", timeout.as_secs())
                 };
@@ -209,6 +221,14 @@ impl Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lost_timer_is_one_that_does_not_come_back() {
+        let stall = "[   23.07] rcu: \tPossible timer handling issue on cpu=1 timer-softirq=7\n";
+        assert!(!lost_its_timer("login: "));
+        assert!(!lost_its_timer(stall));
+        assert!(lost_its_timer(&stall.repeat(2)));
+    }
 
     #[test]
     fn plain_text_stays() {

@@ -130,7 +130,7 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         line.add(&[
             "-append",
             &format!(
-                "console=ttyS0 quiet loglevel=4 net.ifnames=0 mitigations=off audit=0 apparmor=0 \
+                "console=ttyS0 quiet loglevel=4 nohz=off highres=off net.ifnames=0 mitigations=off audit=0 apparmor=0 \
                  systemd.show_status=no lab.stick={label}{network} {kernel_words}"
             ),
         ]);

@@ -14,8 +14,8 @@ use crate::disk;
 use crate::machine::{Disk, Machine, Spec};
 use crate::qemu_line::base64;
 
-/// Part of a saved state's key: to be raised when what is done before saving changes.
-const SAVED_FORMAT: &str = "1";
+/// Part of a saved state's key: to be raised when what is done before saving, or a machine's command line, changes.
+const SAVED_FORMAT: &str = "2";
 
 /// The folder with `ram` and `vars.fd` of a booted machine of this shape.
 pub fn folder(spec: &Spec) -> Result<PathBuf> {

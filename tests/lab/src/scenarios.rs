@@ -23,10 +23,13 @@ mod unattended;
 mod wrong_disk;
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
+use crate::console::lost_its_timer;
 use crate::install::Install;
 use crate::kit::Kit;
 use crate::machine::Machine;
@@ -305,9 +308,16 @@ pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<Shown> {
     chosen
         .iter()
         .map(|scenario| {
-            let begun = Instant::now();
+            let (begun, begun_at) = (Instant::now(), SystemTime::now());
             eprintln!("scenario {} … {}", scenario.name, scenario.shows);
-            let result = (scenario.run)(kit);
+            let mut result = (scenario.run)(kit);
+            if result.is_err() && emulator_hung(&kit.lab.cache.root, begun_at) {
+                println!(
+                    "scenario {}: the emulator lost a processor's timer: once more",
+                    scenario.name
+                );
+                result = (scenario.run)(kit);
+            }
             let shown = Shown {
                 name: scenario.name,
                 took: begun.elapsed(),
@@ -316,5 +326,37 @@ pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<Shown> {
             println!("{shown}");
             shown
         })
+        .collect()
+}
+
+/// Whether a machine that was on since then hung because QEMU lost a processor's timer.
+fn emulator_hung(cache: &Path, since: SystemTime) -> bool {
+    let logs = console_logs(&cache.join("machines"));
+    logs.iter().any(|log| {
+        let written = fs::metadata(log).and_then(|meta| meta.modified());
+        // A log that cannot be read shows nothing.
+        written.is_ok_and(|at| at >= since)
+            && fs::read(log).is_ok_and(|text| lost_its_timer(&String::from_utf8_lossy(&text)))
+    })
+}
+
+/// The console logs of all machines.
+fn console_logs(machines: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        let read = fs::read_dir(folder).into_iter().flatten();
+        read.filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .collect()
+    };
+    let is_log = |path: &PathBuf| {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        name.starts_with("console-") && name.ends_with(".log")
+    };
+    entries(machines)
+        .iter()
+        .flat_map(|machine| entries(machine))
+        .filter(is_log)
         .collect()
 }

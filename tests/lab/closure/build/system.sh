@@ -16,7 +16,7 @@ mkdir -p "$out/bin" "$out/sw/bin" "$out/etc"
 ln -s "$kernel/bzImage" "$out/kernel"
 ln -s "$initrd/initrd" "$out/initrd"
 ln -s "$tools" "$out/systemd"
-echo -n "console=ttyS0,115200 loglevel=4" > "$out/kernel-params"
+echo -n "console=ttyS0,115200 loglevel=4 nohz=off highres=off" > "$out/kernel-params"
 echo -n "$version" > "$out/nixos-version"
 echo -n "x86_64-linux" > "$out/system"
 echo -n "systemd 257" > "$out/init-interface-version"
@@ -40,7 +40,7 @@ echo "$host" > "$out/etc/hostname"
 sed -n "s/^revision='\(.*\)'/\1/p" "$settings" > "$out/etc/configuration-revision"
 
 cat > "$out/boot.json" <<END
-{"org.nixos.bootspec.v1":{"init":"$out/init","initrd":"$initrd/initrd","kernel":"$kernel/bzImage","kernelParams":["console=ttyS0,115200","loglevel=4"],"label":"NixOS $version","system":"x86_64-linux","toplevel":"$out"},"org.nixos.specialisation.v1":{}}
+{"org.nixos.bootspec.v1":{"init":"$out/init","initrd":"$initrd/initrd","kernel":"$kernel/bzImage","kernelParams":["console=ttyS0,115200","loglevel=4","nohz=off","highres=off"],"label":"NixOS $version","system":"x86_64-linux","toplevel":"$out"},"org.nixos.specialisation.v1":{}}
 END
 
 # Store paths that nothing but the closure needs.
