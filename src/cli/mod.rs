@@ -251,13 +251,13 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", conflicts_with = "exhaust")]
     pub seed: Option<u64>,
     /// How many stories by chance
-    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "seed")]
+    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "seed", value_parser = clap::value_parser!(u64).range(1..))]
     pub stories: u64,
     /// Stories by chance for so many minutes
     #[arg(long, value_name = "N", requires = "seed", conflicts_with = "stories", value_parser = clap::value_parser!(u64).range(1..))]
     pub minutes: Option<u64>,
     /// Only the checkpoint: read at least so many states that power cuts leave in its two slots; with --seed, others
-    #[arg(long, value_name = "STATES", conflicts_with_all = ["exhaust", "faults", "stories", "minutes"])]
+    #[arg(long, value_name = "STATES", conflicts_with_all = ["exhaust", "faults", "stories", "minutes"], value_parser = clap::value_parser!(u64).range(1..))]
     pub saves: Option<u64>,
     /// Tell this one story, line by line, such as 0.17:after:cut=none
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed", "saves"])]

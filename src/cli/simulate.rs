@@ -20,9 +20,11 @@ use camino::Utf8PathBuf;
 use landfall_states::plan::{Machine, Payload};
 use serde_json::json;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often progress is told, in milliseconds.
 const PROGRESS_EVERY_MS: u64 = 2_000;
@@ -111,19 +113,24 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     let tally = enumerate(&subject, case, args, &shared)?;
     let interrupted = shared.stop.load(Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
-    let trace = match tally.failures.iter().find(|failure| failure.between.is_none()) {
-        Some(first) => Some(keep_trace(&harness, &first.schedule)?),
-        None => None,
-    };
     let again = |failure: &sim::tally::Failure| {
         let (before, schedule) = (args.before.name(), &failure.schedule);
         let between = failure
             .between
             .map_or(String::new(), |between| format!(" --between {}", between.name()));
-        format!("landfall simulate --config {path} --before {before} --schedule '{schedule}'{between}")
+        let seed = args.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
+        format!(
+            "landfall simulate --config {path} --before {before} --schedule '{schedule}'{between}  # landfall {}{seed}",
+            env!("CARGO_PKG_VERSION")
+        )
     };
     if args.json {
-        let value = as_json(&tally, case, args, seconds, interrupted, trace.as_ref());
+        let trace = tally.failures.first().map(|first| keep_trace(&harness, first));
+        let trace = trace.as_ref().map(|kept| match kept {
+            Ok(path) => path.to_string(),
+            Err(failure) => failure.text.clone(),
+        });
+        let value = as_json(&tally, case, args, seconds, interrupted, trace.as_deref(), again);
         writeln!(out, "{value}")?;
     } else {
         writeln!(
@@ -138,15 +145,23 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         for failure in tally.failures.iter().take(FAILURES_SHOWN_MAX) {
             writeln!(out, "broken: {failure}\n    again: {}", again(failure))?;
         }
-        if let Some(trace) = &trace {
-            writeln!(out, "what happened in the first of them: {trace}")?;
+        // Behind what was found: a disk without room for it must not eat the result.
+        if let Some(first) = tally.failures.first() {
+            match keep_trace(&harness, first) {
+                Ok(path) => writeln!(out, "what happened in the first of them: {path}")?,
+                Err(failure) => complain(&failure.text),
+            }
         }
         let so_far = if interrupted { "interrupted; so far: " } else { "" };
         let rate = tally.runs as f64 / seconds.max(0.001);
-        writeln!(out, "{so_far}{tally} in {seconds:.1} s ({rate:.0} runs/s)")?;
+        writeln!(out, "{so_far}{tally}\n    in {seconds:.1} s ({rate:.0} runs/s)")?;
         if args.seed.is_some() {
             let nightly = tally.stories as f64 / seconds.max(0.001) * NIGHT_S;
-            writeln!(out, "at this rate {nightly:.0} installs in a night of ten hours")?;
+            writeln!(
+                out,
+                "trace {:016x}; at this rate {nightly:.0} installs in a night of ten hours",
+                tally.trace
+            )?;
         }
     }
     Ok(ended(tally.failed, interrupted))
@@ -355,19 +370,26 @@ fn carry_out(
         Work::Faults => explorer.faults(sorts),
         Work::Pairs(share, shares) => explorer.pairs(share, shares),
         Work::Between(between) => {
-            return harness.between(&[between], &|| {
+            explorer.tally = harness.between(&[between], &|| {
+                shared.told.fetch_add(1, Ordering::Relaxed);
+                shared.goes_on()
+            })?;
+            ControlFlow::Continue(())
+        }
+        Work::Chance(seed, from, to) => {
+            explorer.tally = harness.chance(seed, from, to, sorts, &|| {
                 shared.told.fetch_add(1, Ordering::Relaxed);
                 shared.goes_on()
             });
-        }
-        Work::Chance(seed, from, to) => {
-            return Ok(harness.chance(seed, from, to, sorts, &|| {
-                shared.told.fetch_add(1, Ordering::Relaxed);
-                shared.goes_on()
-            }));
+            ControlFlow::Continue(())
         }
     };
-    Ok(explorer.tally)
+    let mut tally = explorer.tally;
+    // The same points for everybody; one of them tells how many.
+    if !matches!(work, Work::Faults | Work::Chance(_, 0, _)) {
+        tally.points = 0;
+    }
+    Ok(tally)
 }
 
 pub(super) fn progress(shared: &Shared, done: &AtomicBool) {
@@ -383,25 +405,48 @@ pub(super) fn progress(shared: &Shared, done: &AtomicBool) {
     }
 }
 
+/// Ctrl-C, and what a service manager sends.
 fn watch_for_interrupt(stop: Arc<AtomicBool>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        [SignalKind::interrupt(), SignalKind::terminate()]
+            .map(signal)
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?
+    };
     std::thread::spawn(move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            stop.store(true, Ordering::Relaxed);
-        }
+        runtime.block_on(async {
+            let (first, rest) = signals.split_at_mut(1);
+            tokio::select! {
+                _ = first[0].recv() => {}
+                _ = rest[0].recv() => {}
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
     });
     Ok(())
 }
 
-fn keep_trace(harness: &Harness, schedule: &Schedule) -> Result<Utf8PathBuf, Failure> {
-    let told = harness.tell(schedule, true);
+/// Keeps what happens in a story that broke something.
+fn keep_trace(harness: &Harness, failure: &sim::tally::Failure) -> Result<Utf8PathBuf, Failure> {
     let dir = Utf8PathBuf::try_from(std::env::temp_dir())
         .map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
+    let told = harness.tell(&failure.schedule, true);
     let path = dir.join(format!("landfall-simulate-{:016x}.txt", told.trace));
-    let mut text = told.lines.join("\n");
-    text.push('\n');
+    let mut text = format!("{failure}\n");
+    if let Some(between) = failure.between {
+        text += &format!(
+            "what happens without {}, which came after the last death:\n",
+            between.name()
+        );
+    }
+    for line in &told.lines {
+        text += line;
+        text.push('\n');
+    }
     fs_err::write(&path, text)?;
     Ok(path)
 }
@@ -412,7 +457,8 @@ fn as_json(
     args: &SimulateArgs,
     seconds: f64,
     interrupted: bool,
-    trace: Option<&Utf8PathBuf>,
+    trace: Option<&str>,
+    again: impl Fn(&sim::tally::Failure) -> String,
 ) -> serde_json::Value {
     let cells: Vec<_> = tally
         .cells
@@ -433,7 +479,7 @@ fn as_json(
             let breaches: Vec<String> = failure.breaches.iter().map(ToString::to_string).collect();
             json!({
                 "schedule": failure.schedule.to_string(), "between": failure.between.map(Between::name),
-                "breaches": breaches,
+                "breaches": breaches, "again": again(failure),
             })
         })
         .collect();
@@ -441,7 +487,7 @@ fn as_json(
         "version": env!("CARGO_PKG_VERSION"), "case": case.to_string(), "exhaust": args.exhaust, "seed": args.seed,
         "interrupted": interrupted, "points": tally.points, "machines": tally.firsts, "stories": tally.stories,
         "met": tally.met, "runs": tally.runs, "failed": tally.failed, "seconds": seconds, "cells": cells,
-        "failures": failures, "trace": trace,
+        "failures": failures, "trace": trace, "digest": format!("{:016x}", tally.trace),
     })
 }
 
@@ -479,11 +525,13 @@ mod tests {
 
     #[test]
     fn the_same_seed_prints_the_same_and_a_schedule_tells_its_story() {
-        let count = |text: String| text.split(" in ").next().unwrap().to_owned();
-        let (exit, first) = told(&["--seed", "7", "--stories", "40"]);
-        let (_, second) = told(&["--seed", "7", "--stories", "40"]);
-        assert_eq!((exit, count(first.clone())), (Exit::Ok, count(second)));
-        assert!(first.contains("40 stories"), "{first}");
+        let trace = |text: &str| text.split_once("trace ").unwrap().1[..16].to_owned();
+        let (exit, first) = told(&["--seed", "7", "--stories", "140"]);
+        let (_, second) = told(&["--seed", "7", "--stories", "140"]);
+        let (_, other) = told(&["--seed", "8", "--stories", "140"]);
+        assert_eq!((exit, trace(&first)), (Exit::Ok, trace(&second)));
+        assert_ne!(trace(&first), trace(&other));
+        assert!(first.contains("140 stories"), "{first}");
         let (exit, text) = told(&["--schedule", "0.30:after:cut=none"]);
         assert!(
             exit == Exit::Ok && text.contains("0.30:after:cut=none: landed, after 2 runs"),
@@ -503,6 +551,36 @@ mod tests {
                 "{}",
                 failure.text
             );
+        }
+    }
+
+    #[test]
+    fn nothing_to_tell_is_a_wrong_number() {
+        for wrong in [["--seed", "1", "--stories", "0"].as_slice(), &["--saves", "0"]] {
+            let line = [&["landfall", "simulate"], wrong].concat();
+            assert!(super::super::Cli::try_parse_from(line).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_keeps_what_happened_also_when_people_did_something() {
+        let harness = Harness::new("plain/flake/blank/person".parse().unwrap()).unwrap();
+        for between in [None, Some(Between::Payload)] {
+            let failure = sim::tally::Failure {
+                case: harness.setting().case,
+                schedule: "0.30:after:cut=none".parse().unwrap(),
+                between,
+                breaches: vec![],
+            };
+            let path = keep_trace(&harness, &failure).unwrap();
+            let text = fs_err::read_to_string(&path).unwrap();
+            fs_err::remove_file(&path).unwrap();
+            assert!(
+                text.starts_with("plain/flake/blank/person 0.30:after:cut=none"),
+                "{text}"
+            );
+            assert_eq!(text.contains("which came after"), between.is_some());
+            assert!(text.contains("\n1.0 "), "the second run is missing: {text}");
         }
     }
 

@@ -472,7 +472,7 @@ impl<'h> Explorer<'h> {
 }
 
 /// Everything of these sorts that can go wrong at a point and is no death.
-fn whats(point: &Point, sorts: &[Sort]) -> Vec<What> {
+pub(super) fn whats(point: &Point, sorts: &[Sort]) -> Vec<What> {
     let mut whats: Vec<What> = CLASSES.into_iter().map(What::Fail).collect();
     if point.acts {
         whats.extend(CLASSES.map(What::FailAfter));

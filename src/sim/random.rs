@@ -4,10 +4,11 @@
 //! Absent: chance of any other source.
 
 use super::disk::{Keep, mix};
-use super::faults::{Around, CLASSES, Death, Network, Schedule, Shot, What};
+use super::explore::whats;
+use super::faults::{Death, Schedule, Shot, What};
 use super::harness::Harness;
 use super::tally::{Failure, Sort, Tally};
-use landfall_states::fault::FaultClass;
+use super::world::Point;
 
 /// The most misfortunes of one story. Each may cost a run, and a story is called endless after
 /// [`super::story::RUNS_MAX`].
@@ -20,59 +21,74 @@ impl Dice {
         self.0 = mix(self.0);
         self.0 % limit.max(1)
     }
-}
 
-/// The schedule of a seed and a number, on a run of so many points.
-pub fn schedule(seed: u64, number: u64, points: usize, sorts: &[Sort]) -> Schedule {
-    let mut dice = Dice(mix(seed) ^ number);
-    let shots = 1 + dice.below(SHOTS_MAX);
-    let mut schedule = Schedule::default();
-    let mut run = 0;
-    for _ in 0..shots {
-        let Some(sort) = sorts.get(usize::try_from(dice.below(sorts.len() as u64)).unwrap_or(0)) else {
-            break;
-        };
-        let at = u32::try_from(dice.below(points as u64)).unwrap_or(0);
-        let what = what(*sort, &mut dice);
-        schedule.0.push(Shot { run, at, what });
-        // A retry in the same run is met too.
-        run += u32::from(sort.is_death() || dice.below(2) == 0);
+    fn pick<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
+        let index = self.below(list.len() as u64);
+        list.get(usize::try_from(index).ok()?)
     }
-    schedule
 }
 
-fn pick(dice: &mut Dice, count: usize) -> usize {
-    usize::try_from(dice.below(count as u64)).unwrap_or(0)
+/// A point, and what can happen there.
+type Place = (u32, Vec<What>);
+
+/// What can happen at which points of the fault-free run, by sort. Later runs pass other points; there a shot that cannot be is
+/// none.
+struct Chances<'h> {
+    points: &'h [Point],
+    sorts: Vec<(Sort, Vec<Place>)>,
 }
 
-fn what(sort: Sort, dice: &mut Dice) -> What {
-    let class = |class: FaultClass, dice: &mut Dice| match dice.below(2) {
-        0 => What::Fail(class),
-        _ => What::FailAfter(class),
-    };
-    match sort {
-        Sort::Kill | Sort::Cut => {
-            let death = match sort {
-                Sort::Kill => Death::Kill,
-                _ => Death::Cut(Keep::Seed(dice.below(1 << 20))),
-            };
-            match dice.below(3) {
-                0 => What::Before(death),
-                1 => What::During(1, death),
-                _ => What::After(death),
-            }
+impl<'h> Chances<'h> {
+    fn of(points: &'h [Point], sorts: &[Sort]) -> Chances<'h> {
+        let at_points = |sort: Sort| {
+            let all = (0_u32..).zip(points);
+            all.map(|(at, point)| (at, whats(point, &[sort])))
+                .filter(|(_, whats)| !whats.is_empty())
+                .collect()
+        };
+        Chances {
+            points,
+            sorts: sorts.iter().map(|sort| (*sort, at_points(*sort))).collect(),
         }
-        Sort::Transient => class(CLASSES[0], dice),
-        Sort::NeedsChange => class(CLASSES[1], dice),
-        Sort::Permanent => class(CLASSES[2], dice),
-        Sort::Hardware => class(CLASSES[3], dice),
-        // A program that lies, or has parts, is found among what can; elsewhere it is a fault that passes.
-        Sort::Lie => What::Fail(FaultClass::Transient),
-        Sort::Partial => What::FailDuring(1, CLASSES[pick(dice, CLASSES.len())]),
-        Sort::Network => What::Network(Network::ALL[pick(dice, Network::ALL.len())]),
-        // A clock, a disk, a medium, a name: at any point. Slow is only what tells the kernel.
-        Sort::Around => What::Around(Around::ALL[pick(dice, Around::ALL.len() - 1)]),
-        Sort::Stop => What::Stop,
+    }
+
+    /// The schedule of a seed and a number.
+    fn schedule(&self, seed: u64, number: u64) -> Schedule {
+        let mut dice = Dice(mix(seed) ^ number);
+        let shots = 1 + dice.below(SHOTS_MAX);
+        let mut schedule = Schedule::default();
+        let mut run = 0;
+        for _ in 0..shots {
+            let Some((sort, places)) = dice.pick(&self.sorts) else {
+                break;
+            };
+            let shot = match (sort, dice.pick(places)) {
+                (Sort::Kill | Sort::Cut, _) => self.death(*sort, &mut dice),
+                (_, None) => continue,
+                (_, Some((at, whats))) => dice.pick(whats).map(|what| (*at, *what)),
+            };
+            let Some((at, what)) = shot else { continue };
+            schedule.0.push(Shot { run, at, what });
+            // A retry in the same run is met too.
+            run += u32::from(sort.is_death() || dice.below(2) == 0);
+        }
+        schedule
+    }
+
+    fn death(&self, sort: Sort, dice: &mut Dice) -> Option<(u32, What)> {
+        let at = dice.below(self.points.len() as u64);
+        let point = self.points.get(usize::try_from(at).ok()?)?;
+        let death = match sort {
+            Sort::Kill => Death::Kill,
+            _ => Death::Cut(Keep::Seed(dice.below(1 << 20))),
+        };
+        let part = usize::try_from(1 + dice.below(point.parts.saturating_sub(1) as u64)).unwrap_or(1);
+        let what = match dice.below(3) {
+            0 => What::Before(death),
+            1 => What::During(part, death),
+            _ => What::After(death),
+        };
+        Some((u32::try_from(at).ok()?, what))
     }
 }
 
@@ -83,13 +99,16 @@ impl Harness {
             points: self.points.len() as u64,
             ..Tally::default()
         };
+        let chances = Chances::of(&self.points, sorts);
         for number in from..to {
             if !go_on() {
                 break;
             }
-            let mut schedule = schedule(seed, number, self.points.len(), sorts);
+            let mut schedule = chances.schedule(seed, number);
             let mut told = self.tell(&schedule, false);
             tally.stories += 1;
+            // In whatever order threads add them.
+            tally.trace = tally.trace.wrapping_add(mix(told.trace ^ number));
             tally.runs += u64::from(told.runs) + 1;
             if !told.breaches.is_empty() {
                 // Told again without what never came to pass: that is what a person can repeat.
@@ -107,5 +126,32 @@ impl Harness {
             }
         }
         tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn chance_tells_every_sort_and_only_what_can_be() {
+        let harness = Harness::new("luks/flake/foreign/person".parse().unwrap()).unwrap();
+        let chances = Chances::of(&harness.points, &Sort::ALL);
+        let (mut seen, mut parts) = (BTreeSet::new(), BTreeSet::new());
+        for number in 0..500 {
+            for shot in chances.schedule(3, number).0 {
+                let point = &harness.points[shot.at as usize];
+                assert!(point.can(shot.what), "{} at {}", shot.what, point.label);
+                seen.extend(Sort::of(shot.what));
+                if let What::FailDuring(part, _) | What::LieDuring(part) = shot.what {
+                    parts.insert(part);
+                }
+            }
+            assert_eq!(chances.schedule(3, number), chances.schedule(3, number));
+        }
+        assert_eq!(seen, Sort::ALL.into_iter().collect());
+        assert!(parts.len() > 1, "only part {parts:?} of a program");
+        assert_ne!(chances.schedule(3, 0), chances.schedule(4, 0));
     }
 }

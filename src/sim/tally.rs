@@ -212,6 +212,8 @@ pub struct Tally {
     pub stories: u64,
     /// Runs of the driver.
     pub runs: u64,
+    /// A digest of everything that happened in stories by chance, in whatever order they were told.
+    pub trace: u64,
     /// Stories that came to a machine that another story had come to.
     pub met: u64,
     /// By phase and sort of the last misfortune.
@@ -241,11 +243,13 @@ impl Tally {
             firsts,
             stories,
             runs,
+            trace,
             met,
             cells,
             failed,
             failures,
         } = other;
+        self.trace = self.trace.wrapping_add(trace);
         self.points += points;
         self.firsts += firsts;
         self.stories += stories;
@@ -276,6 +280,7 @@ impl fmt::Display for Tally {
             firsts,
             stories,
             runs,
+            trace: _, // said apart, where it means something
             met,
             cells: _,
             failed,
@@ -285,10 +290,11 @@ impl fmt::Display for Tally {
         if *firsts > 0 {
             write!(f, "{firsts} machines gone on from, ")?;
         }
-        write!(
-            f,
-            "{stories} stories ({met} met another), {runs} runs, {failed} failures"
-        )
+        write!(f, "{stories} stories")?;
+        if *met > 0 {
+            write!(f, " ({met} met another)")?;
+        }
+        write!(f, ", {runs} runs, {failed} failures")
     }
 }
 
@@ -327,13 +333,13 @@ impl fmt::Display for Matrix<'_> {
             writeln!(f)?;
         }
         f.write_str(
-            "g: the run goes on by itself   s: it stops and says why   r: the next run ends it\n\
-             a: that run asks for consent where it has to erase again   !: something is broken\n",
+            "g: the run goes on by itself  s: it stops and says why  r: the next run ends it\n\
+             a: that run asks for consent where it has to erase again  !: something is broken\n",
         )?;
         writeln!(
             f,
-            "\n{:12}the next run has work from         stops because",
-            "phase"
+            "\n{:12}{:28}stops because",
+            "phase", "the next run has work from"
         )?;
         for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed) {
             let cells = || self.0.cells.iter().filter(move |((of, _), _)| *of == phase);
@@ -349,7 +355,7 @@ impl fmt::Display for Matrix<'_> {
                 (_, _) => "·".to_owned(),
             };
             let why: Vec<&str> = why.into_iter().map(short_class).collect();
-            writeln!(f, "{:12}{from:34} {}", phase.to_string(), why.join(", "))?;
+            writeln!(f, "{:12}{from:28}{}", phase.to_string(), why.join(", "))?;
         }
         Ok(())
     }
@@ -364,5 +370,64 @@ fn short_class(class: FaultClass) -> &'static str {
         FaultClass::Hardware => "hardw",
         FaultClass::Unsafe => "unsafe",
         FaultClass::Interrupted => "stop",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_matrix_fits_eighty_columns() {
+        let mut tally = Tally::default();
+        let cell = Cell {
+            stories: 1,
+            went_on: 1,
+            stopped: 1,
+            stopped_because: [
+                FaultClass::Transient,
+                FaultClass::NeedsChange,
+                FaultClass::Permanent,
+                FaultClass::Hardware,
+                FaultClass::Unsafe,
+                FaultClass::Interrupted,
+            ]
+            .into(),
+            resumed: 1,
+            asked: 1,
+            resumed_at: Phase::ALL.into_iter().collect(),
+            failed: 1,
+        };
+        for phase in Phase::ALL {
+            for sort in Sort::ALL {
+                tally.cells.insert((phase, sort), cell.clone());
+            }
+        }
+        let text = Matrix(&tally).to_string();
+        assert!(text.contains("gsra!") && text.contains("unsafe"), "{text}");
+        for line in text.lines() {
+            assert!(
+                line.chars().count() <= 80,
+                "{} columns: {line}",
+                line.chars().count()
+            );
+        }
+    }
+
+    #[test]
+    fn traces_add_up_in_any_order() {
+        let one = |trace| Tally {
+            trace,
+            ..Tally::default()
+        };
+        let sum = |parts: [u64; 3]| {
+            let mut all = Tally::default();
+            for part in parts {
+                all.add(one(part));
+            }
+            all.trace
+        };
+        assert_eq!(sum([1, u64::MAX, 7]), sum([7, 1, u64::MAX]));
+        assert_ne!(sum([1, 2, 3]), sum([1, 2, 4]));
     }
 }

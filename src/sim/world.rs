@@ -68,14 +68,15 @@ impl Point {
     pub fn can(&self, what: What) -> bool {
         match what {
             What::Lie | What::LieDuring(_) => self.lies,
+            What::Hang => self.program || self.network,
+            What::Network(_) => self.network,
+            What::Around(Around::Late) => self.tells,
             What::Before(_)
             | What::During(..)
             | What::After(_)
             | What::Fail(_)
             | What::FailAfter(_)
             | What::FailDuring(..)
-            | What::Hang
-            | What::Network(_)
             | What::Around(_)
             | What::Stop
             | What::Swap => true,
@@ -340,7 +341,7 @@ impl SimWorld {
                 return Err(fault(FaultClass::Transient, label));
             }
             Some(What::Network(network)) => return self.fails_over(network, label),
-            Some(What::Around(Around::Late)) if point.tells => self.machine.late = true,
+            Some(What::Around(Around::Late)) => self.machine.late = true,
             Some(What::Around(around)) => {
                 self.apply(act, disk, found, usize::MAX);
                 self.happens(around);
