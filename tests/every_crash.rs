@@ -275,6 +275,31 @@ fn every_pair_there_is() {
     assert!(tally.firsts > 1_000 && tally.stories > 1_000_000);
 }
 
+/// A third death, wherever two have left a machine that one does not leave; the control: pairs go on from fewer machines.
+#[test]
+fn a_third_death_behind_a_part_of_the_pairs() {
+    let began = Instant::now();
+    let cases: Vec<(Case, u64)> = [
+        ("luks/prebuilt/foreign/person", 9),
+        ("swap/flake/blank/person", 3),
+    ]
+    .map(|(text, share)| (text.parse().unwrap(), share))
+    .to_vec();
+    let deaths = [Sort::Kill, Sort::Cut];
+    let tally = on_all(&cases, |(case, share)| {
+        let harness = Harness::new(case).unwrap();
+        let pairs = harness.pairs_of(share, 16, &deaths);
+        let triples = harness.triples(share, 16, &deaths);
+        assert!(
+            pairs.firsts > 0 && triples.firsts > 2 * pairs.firsts,
+            "{pairs} | {triples}"
+        );
+        assert!(triples.stories > pairs.stories);
+        triples
+    });
+    report("a part of three deaths", began, &tally);
+}
+
 /// What people do between two runs, after every death.
 #[test]
 fn between_two_runs() {

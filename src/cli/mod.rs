@@ -237,8 +237,8 @@ pub struct SimulateArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// How many misfortunes: 1, each by itself, and what people may do between two runs; 2, also every pair of them, in one
-    /// run or in two
-    #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    /// run or in two; 3, also a third one in the next run, wherever two leave a disk that fewer do not
+    #[arg(long, value_name = "1|2|3", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub exhaust: u8,
     /// Which misfortunes, with commas between: kill, cut, transient, needs-change, permanent, hardware, lie, partial,
     /// network, around, stop [default: all]

@@ -44,6 +44,7 @@ enum Work {
     Faults,
     Between(Between),
     Pairs(u64, u64),
+    Triples(u64, u64),
     Chance(u64, u64, u64),
 }
 
@@ -347,8 +348,10 @@ fn work(args: &SimulateArgs, sorts: &[Sort], threads: u64) -> Vec<Work> {
     if args.faults.is_empty() {
         work.extend(Between::ALL.map(Work::Between));
     }
-    if args.exhaust == 2 {
-        work.extend((0..threads).map(|share| Work::Pairs(share, threads)));
+    match args.exhaust {
+        2 => work.extend((0..threads).map(|share| Work::Pairs(share, threads))),
+        3 => work.extend((0..threads).map(|share| Work::Triples(share, threads))),
+        _ => {}
     }
     work
 }
@@ -369,6 +372,7 @@ fn carry_out(
         Work::Deaths => explorer.deaths(),
         Work::Faults => explorer.faults(sorts),
         Work::Pairs(share, shares) => explorer.pairs(share, shares),
+        Work::Triples(share, shares) => explorer.triples(share, shares),
         Work::Between(between) => {
             explorer.tally = harness.between(&[between], &|| {
                 shared.told.fetch_add(1, Ordering::Relaxed);

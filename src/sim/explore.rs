@@ -1,4 +1,4 @@
-//! All stories of a case: every death, every fault, every pair. Law: what is enumerated is enumerated whole, and a story
+//! All stories of a case: every death, every fault, every pair, and a third where two left something new. Law: what is enumerated is enumerated whole, and a story
 //! found here is the same story as the one that its schedule tells.
 //!
 //! A death leaves the machine as it was at that point, so one run shows what every death in it would leave; and a story
@@ -52,6 +52,10 @@ pub struct Explorer<'h> {
     known_met: u64,
     /// The sorts that are told, where both deaths are enumerated together.
     sorts: Vec<Sort>,
+    /// Machines from which a further run was enumerated, or is to be.
+    gone_on_from: HashSet<u64>,
+    /// What led to those that are yet to be gone on from, when triples are told.
+    frontier: Option<Vec<Schedule>>,
     told: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     /// What was found.
@@ -73,6 +77,8 @@ impl<'h> Explorer<'h> {
             known: HashSet::new(),
             known_met: 0,
             sorts: Sort::ALL.to_vec(),
+            gone_on_from: HashSet::new(),
+            frontier: None,
             told: Arc::default(),
             stop: Arc::default(),
             tally: Tally {
@@ -124,10 +130,11 @@ impl<'h> Explorer<'h> {
     /// `share` of `shares` tells which part of the first ones is done, so that several threads can divide them.
     pub fn pairs(&mut self, share: u64, shares: u64) -> ControlFlow<()> {
         let sorts = self.sorts.clone();
-        let (mut firsts, mut seen, mut in_run) = (vec![], HashSet::new(), vec![]);
+        let (mut firsts, mut in_run) = (vec![], vec![]);
         let story = self.harness.story();
         self.each_death(&story, &Schedule::default(), &mut |this, story, schedule, _| {
-            if seen.insert(this.digest(&story)) {
+            let digest = this.digest(&story);
+            if this.gone_on_from.insert(digest) {
                 firsts.push((story, schedule));
             }
             ControlFlow::Continue(())
@@ -146,9 +153,30 @@ impl<'h> Explorer<'h> {
             bound(share)..bound(share + 1)
         };
         for (shot, phase) in in_run.drain(part(in_run.len())) {
-            self.in_the_same_run(shot, phase, &sorts, &mut seen)?;
+            self.in_the_same_run(shot, phase, &sorts)?;
         }
         for (story, schedule) in firsts.drain(part(firsts.len())) {
+            self.in_the_next_run(&story, &schedule, &sorts)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Every pair, and a third misfortune at every point of the next run, wherever two have left a machine that is not known.
+    /// Level by level: a machine is gone on from where it was met with the fewest misfortunes.
+    pub fn triples(&mut self, share: u64, shares: u64) -> ControlFlow<()> {
+        self.frontier = Some(vec![]);
+        self.pairs(share, shares)?;
+        let sorts = self.sorts.clone();
+        for schedule in self.frontier.take().unwrap_or_default() {
+            let mut story = self.harness.story();
+            for _ in 0..=schedule.0.iter().map(|shot| shot.run).max().unwrap_or(0) {
+                let (run, world) = story.run(&schedule);
+                story.settle(world, None);
+                self.tally.runs += 1;
+                if let End::Said(Err(halt)) = &run.end {
+                    story.mend(&halt.fault);
+                }
+            }
             self.in_the_next_run(&story, &schedule, &sorts)?;
         }
         ControlFlow::Continue(())
@@ -168,13 +196,7 @@ impl<'h> Explorer<'h> {
     }
 
     /// Every misfortune behind a fault: later in the run, and in the next one when it stopped.
-    fn in_the_same_run(
-        &mut self,
-        shot: Shot,
-        phase: Phase,
-        sorts: &[Sort],
-        seen: &mut HashSet<u64>,
-    ) -> ControlFlow<()> {
+    fn in_the_same_run(&mut self, shot: Shot, phase: Phase, sorts: &[Sort]) -> ControlFlow<()> {
         let first = Schedule(vec![shot]);
         let story = self.harness.story();
         self.each_death(&story, &first, &mut |this, story, schedule, phase| {
@@ -196,7 +218,8 @@ impl<'h> Explorer<'h> {
             next.mend(&halt.fault);
         }
         self.tally.runs += 1;
-        if seen.insert(self.digest(&next)) {
+        let digest = self.digest(&next);
+        if self.gone_on_from.insert(digest) {
             self.in_the_next_run(&next, &first, sorts)?;
         }
         ControlFlow::Continue(())
@@ -351,6 +374,13 @@ impl<'h> Explorer<'h> {
         stopped: Option<FaultClass>,
     ) -> ControlFlow<()> {
         self.tally.stories += 1;
+        if let Some(mut frontier) = self.frontier.take() {
+            let digest = self.digest(&story);
+            if self.gone_on_from.insert(digest) {
+                frontier.push(schedule.clone());
+            }
+            self.frontier = Some(frontier);
+        }
         let tail = self.tail(story);
         if let Some(sort) = schedule.0.last().and_then(|shot| Sort::of(shot.what)) {
             let cell = self.tally.cells.entry((phase, sort)).or_default();

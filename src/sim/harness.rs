@@ -185,8 +185,26 @@ impl Harness {
         self.explored(|explorer| explorer.pairs(share, shares))
     }
 
+    /// A part of every triple of these sorts; see [`Explorer::triples`].
+    pub fn triples(&self, share: u64, shares: u64, sorts: &[Sort]) -> Tally {
+        self.explored_only(sorts, |explorer| explorer.triples(share, shares))
+    }
+
+    /// A part of every pair of these sorts.
+    pub fn pairs_of(&self, share: u64, shares: u64, sorts: &[Sort]) -> Tally {
+        self.explored_only(sorts, |explorer| explorer.pairs(share, shares))
+    }
+
     fn explored<'h>(&'h self, explore: impl FnOnce(&mut Explorer<'h>) -> ControlFlow<()>) -> Tally {
-        let mut explorer = Explorer::new(self);
+        self.explored_only(&Sort::ALL, explore)
+    }
+
+    fn explored_only<'h>(
+        &'h self,
+        sorts: &[Sort],
+        explore: impl FnOnce(&mut Explorer<'h>) -> ControlFlow<()>,
+    ) -> Tally {
+        let mut explorer = Explorer::new(self).only(sorts);
         // That it found what it was to find is in the tally.
         let _stopped = explore(&mut explorer);
         explorer.tally

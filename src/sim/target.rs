@@ -130,11 +130,9 @@ impl Script for RealiseSystem {
         fetched?;
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if world.text(Fs::Root, valid).is_none() {
+                // Not synced before it is registered: Nix before 2.25 does not know `fsync-store-paths`.
                 world
                     .put("write a path", vec![(path, Some(path.to_owned()))])
-                    .await?;
-                world
-                    .act("sync a path", Act::SyncFile(Key::File(Fs::Root, path)))
                     .await?;
                 world
                     .put("register a path", vec![(valid, Some("valid".into()))])
@@ -177,12 +175,11 @@ impl Script for InstallSystem {
                 .put("another generation", vec![("generation-2", Some(system.clone()))])
                 .await?;
         }
-        world
-            .put("set the profile", vec![("profile", Some(system.clone()))])
-            .await?;
-        world
-            .put("mark it as NixOS", vec![("etc/NIXOS", Some(String::new()))])
-            .await?;
+        let installed = vec![
+            ("profile", Some(system.clone())),
+            ("etc/NIXOS", Some(String::new())),
+        ];
+        world.put("nixos-install", installed).await?;
         world.act("activate", Act::Look).await?;
         world.sync_unless(Bug::ProfileUnsynced).await?;
         world
@@ -223,12 +220,15 @@ impl Script for InstallBootLoader {
     async fn carry(&self, world: &mut SimWorld, _order: &BootOrder) -> Result<(), Fault> {
         world.attach_root().await?;
         world.attach_esp().await?;
-        for (name, text) in boot_files(&self.system) {
-            let write = world.file(Fs::Esp, name, Some(text));
-            world
-                .act("write a boot file", Act::Write(Held::Mount(Fs::Esp), vec![write]))
-                .await?;
-        }
+        let writes = boot_files(&self.system)
+            .map(|(name, text)| world.file(Fs::Esp, name, Some(text)))
+            .into();
+        world
+            .act(
+                "install the boot loader",
+                Act::Write(Held::Mount(Fs::Esp), writes),
+            )
+            .await?;
         world.act("firmware entry", Act::Nvram).await?;
         world.sync().await?;
         world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;

@@ -385,7 +385,9 @@ impl SimWorld {
                 Act::Write(_, writes) => !writes.iter().any(|(key, value)| {
                     value.is_none() || matches!(key, Key::Mbr | Key::Primary | Key::Backup)
                 }),
-                Act::Tmpfs(_) | Act::Ram(_) | Act::Nvram => true,
+                // A mount is the kernel's word.
+                Act::Ram(_) => !label.starts_with("mount "),
+                Act::Tmpfs(_) | Act::Nvram => true,
                 Act::Look | Act::Ask | Act::Sync(_) | Act::SyncFile(_) | Act::Flush => false,
             },
             network: matches!(act, Act::Ask),
