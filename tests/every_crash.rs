@@ -288,8 +288,8 @@ fn a_third_death_behind_a_part_of_the_pairs() {
     let deaths = [Sort::Kill, Sort::Cut];
     let tally = on_all(&cases, |(case, share)| {
         let harness = Harness::new(case).unwrap();
-        let pairs = harness.pairs_of(share, 16, &deaths);
-        let triples = harness.triples(share, 16, &deaths);
+        let pairs = harness.pairs_of(share, 48, &deaths);
+        let triples = harness.triples(share, 48, &deaths);
         assert!(
             pairs.firsts > 0 && triples.firsts > 2 * pairs.firsts,
             "{pairs} | {triples}"
