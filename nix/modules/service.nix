@@ -41,6 +41,8 @@ let
       ''
         cp -r ${source} repository
         chmod -R u+w repository
+        # A plain checkout brings its own, and a submodule a link to one: their history and remotes stay outside.
+        find repository -name .git -prune -exec rm -rf {} +
         export HOME=$PWD
         git -C repository init --quiet --initial-branch main
         git -C repository add --all --force
@@ -152,6 +154,12 @@ in
         StandardOutput = "tty";
         TTYPath = "/dev/console";
       };
+    };
+
+    # Its unit would clear the screen and what has scrolled off it: just what somebody comes to read.
+    systemd.services."getty@tty1" = {
+      overrideStrategy = "asDropin";
+      serviceConfig.TTYVTDisallocate = false;
     };
 
     # After a failure: where it stands, and a login on the console. The machine stays on.

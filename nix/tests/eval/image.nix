@@ -119,6 +119,27 @@ in
         generator = "/dev/null";
       };
     };
+    "test the login prompt after a failure leaves on the screen what was said" = {
+      expr = {
+        inherit (config.systemd.services."getty@tty1") overrideStrategy;
+        drop = lib.hasInfix "TTYVTDisallocate=false" config.systemd.units."getty@tty1.service".text;
+        # The template's own program stays.
+        replaced = lib.hasInfix "ExecStart=" config.systemd.units."getty@tty1.service".text;
+        started = lib.elem "getty@tty1.service" config.systemd.services.landfall-help.wants;
+      };
+      expected = {
+        overrideStrategy = "asDropin";
+        drop = true;
+        replaced = false;
+        started = true;
+      };
+    };
+    "test a made bundle has nothing of a checkout's own repository" = {
+      expr =
+        cfg.repoSource != null
+        -> lib.hasInfix "find repository -name .git -prune -exec rm -rf {} +" cfg.repoBundle.buildCommand;
+      expected = true;
+    };
     "test the banner is the login prompt's help" = {
       expr = config.services.getty.helpLine;
       expected = "\n${cfg.bannerText}";
