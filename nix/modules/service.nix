@@ -193,12 +193,13 @@ in
     # failure too.
     systemd.services.landfall-screen = lib.mkIf isSerial {
       description = "The install on the screen, beside the serial console";
-      wantedBy = [ "multi-user.target" ];
+      # Also when somebody starts it again from the login.
+      wantedBy = [ "${name}.service" ];
       before = [ "${name}.service" ];
       serviceConfig = {
         Type = "exec";
         ExecStartPre = "${lib.getExe' pkgs.coreutils "cat"} ${banner}";
-        ExecStart = "${lib.getExe' config.systemd.package "journalctl"} --follow --boot --lines=all --output=cat --unit=${name}.service";
+        ExecStart = "${lib.getExe' config.systemd.package "journalctl"} --follow --boot --output=cat --unit=${name}.service";
         StandardOutput = "tty";
         TTYPath = "/dev/tty1";
       };

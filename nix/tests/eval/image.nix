@@ -151,6 +151,7 @@ in
           screen = if services ? landfall-screen then at "landfall-screen" else "none";
           follows =
             services ? landfall-screen
+            && services.landfall-screen.wantedBy == [ "${name}.service" ]
             && lib.hasInfix "--follow" services.landfall-screen.serviceConfig.ExecStart
             && lib.hasSuffix "--unit=${name}.service" services.landfall-screen.serviceConfig.ExecStart;
           failure = if services ? landfall-help-screen then at "landfall-help-screen" else "none";
