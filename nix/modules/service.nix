@@ -170,11 +170,9 @@ in
       };
     };
 
-    # Its unit would clear the screen and what has scrolled off it: just what somebody comes to read.
-    systemd.services."getty@tty1" = {
-      overrideStrategy = "asDropin";
-      serviceConfig.TTYVTDisallocate = false;
-    };
+    # Upstream's unit clears the screen and what has scrolled off it: just what somebody comes to read. Said to the template,
+    # because NixOS calls every drop-in overrides.conf, and one of the instance would take the place of the template's.
+    systemd.services."getty@".serviceConfig.TTYVTDisallocate = false;
 
     # After a failure: where it stands, and a login on the console. The machine stays on.
     systemd.services.landfall-help = statusOn "/dev/console" // {

@@ -122,16 +122,16 @@ in
     };
     "test the login prompt after a failure leaves on the screen what was said" = {
       expr = {
-        inherit (config.systemd.services."getty@tty1") overrideStrategy;
-        drop = lib.hasInfix "TTYVTDisallocate=false" config.systemd.units."getty@tty1.service".text;
-        # The template's own program stays.
-        replaced = lib.hasInfix "ExecStart=" config.systemd.units."getty@tty1.service".text;
+        keeps = lib.hasInfix "TTYVTDisallocate=false" config.systemd.units."getty@.service".text;
+        # Beside NixOS's own program, which a drop-in of the instance would take away.
+        programs = lib.length (lib.splitString "ExecStart=" config.systemd.units."getty@.service".text) - 1;
+        masked = config.systemd.units ? "getty@tty1.service";
         started = lib.elem "getty@tty1.service" config.systemd.services.landfall-help.wants;
       };
       expected = {
-        overrideStrategy = "asDropin";
-        drop = true;
-        replaced = false;
+        keeps = true;
+        programs = 2;
+        masked = false;
         started = true;
       };
     };
