@@ -1,5 +1,7 @@
 # What `cargo lab` and the tests need, where no apt can bring it. Debian's packages for the installer environment are
-# fetched by mmdebstrap.
+# fetched by mmdebstrap, a Perl program.
+#
+# Absent: mmdebstrap, in a nixpkgs that does not have it (docs/lab.md says what to do).
 {
   lib,
   mkShell,
@@ -18,11 +20,12 @@
   git,
   gptfdisk,
   jq,
-  # Younger than the nixpkgs that some flakes pin; the laboratory names it when it is missing.
+  # The laboratory names it when it is missing.
   mmdebstrap ? null,
   mtools,
   nix,
   patchelf,
+  perl,
   pkg-config,
   python3,
   qemu,
@@ -59,6 +62,7 @@ mkShell {
     mtools
     nix
     patchelf
+    perl
     pkg-config
     python3
     qemu

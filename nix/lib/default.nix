@@ -38,12 +38,19 @@ rec {
                 if config.autoInstaller.prebuilt then
                   import ./image.nix
                     {
+                      inherit lib;
                       inherit (target) pkgs;
                       inherit (config.autoInstaller) package;
                     }
                     {
                       name = host;
                       system = config.autoInstaller.targetSystem;
+                      # One that only the installer will have, outside the store, is not there when the image is made.
+                      bundle =
+                        let
+                          inherit (config.autoInstaller) repoBundle;
+                        in
+                        if repoBundle != null && lib.hasPrefix builtins.storeDir "${repoBundle}" then repoBundle else null;
                     }
                 else
                   null

@@ -2,6 +2,7 @@
 #
 # Absent: a virtual machine and root; `landfall image build` needs neither.
 {
+  lib,
   pkgs,
   # landfall.
   package,
@@ -11,6 +12,8 @@
   name,
   # Its system.
   system,
+  # A Git bundle of its configuration, which the host then has as /nix/var/landfall/repository.bundle.
+  bundle ? null,
 }:
 pkgs.stdenvNoCC.mkDerivation {
   name = "${name}-root-image";
@@ -23,6 +26,7 @@ pkgs.stdenvNoCC.mkDerivation {
     landfall image build \
       --system ${system} \
       --closure-info ${pkgs.closureInfo { rootPaths = [ system ]; }} \
+      ${lib.optionalString (bundle != null) "--add ${bundle}=/nix/var/landfall/repository.bundle "}\
       --out "$out/root.image"
   '';
 }

@@ -163,7 +163,9 @@ rec {
   serialConsole = matching "serial console of the kernel (name and optional settings, such as ttyS0 or ttyS0,115200n8)" "tty[A-Z]+[0-9]+(,[0-9]+[noe]?[78]?r?)?";
 
   # Whatever is named here is a secret: the store can be read by everybody, and is pushed to caches.
-  secretFile = types.externalPath;
+  secretFile = types.externalPath // {
+    description = "absolute path not in the Nix store (which every user can read: put the secret on a medium with the label LF-KEYS, or hand it over as a credential of the machine)";
+  };
 
   # Where a credential comes from.
   credential = types.either (types.enum [

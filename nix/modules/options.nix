@@ -6,6 +6,7 @@
 {
   config,
   lib,
+  options,
   pkgs,
   ...
 }:
@@ -29,6 +30,11 @@ let
       inherit default description;
     };
 
+  # Nobody gave a bundle: service.nix makes one, as a default.
+  isMadeBundle =
+    cfg.repoSource != null
+    && options.autoInstaller.repoBundle.highestPrio >= (lib.mkDefault null).priority;
+
   usedLabels = {
     "labels.efi" = lib.toUpper cfg.labels.efi;
     "labels.root" = cfg.labels.root;
@@ -44,6 +50,9 @@ let
   isPlainRemote =
     cfg.repoRemote != null
     && (lib.hasPrefix "http://" cfg.repoRemote || lib.hasPrefix "git://" cfg.repoRemote);
+  # What is typed before the host: over ssh a user, over https a token.
+  isTokenRemote =
+    cfg.repoRemote != null && builtins.match "https?://[^/@]+@.*" cfg.repoRemote != null;
   isSshRemote =
     cfg.repoRemote != null
     && (
@@ -103,7 +112,7 @@ in
     rootImage = mkOption {
       type = types.nullOr (types.either types.package types.pathInStore);
       default = null;
-      example = lib.literalExpression "import ./nix/lib/image.nix { inherit pkgs package; } { name = \"vault\"; system = targetSystem; }";
+      example = lib.literalExpression "import ./nix/lib/image.nix { inherit lib pkgs package; } { name = \"vault\"; system = targetSystem; }";
       description = ''
         A directory with the root filesystem of `targetSystem` as an image (`root.image`). A prebuilt installer carries it
         instead of the closure and writes it at the disk's own speed, chunk by chunk. `mkInstaller` makes it. `null`: the
@@ -192,7 +201,8 @@ in
       description = ''
         A source tree, such as the flake's `self`. When no `repoBundle` is given, a bundle with one commit of it is made
         and carried. That commit has no history: to pull on the installed host, `git fetch` and `git reset` to the
-        remote's branch first, or carry a real bundle.
+        remote's branch first, or carry a real bundle. It is on the branch `main`, so `repoRev` and another `repoBranch`
+        need a real one.
       '';
     };
 
@@ -248,7 +258,10 @@ in
       type = types.nullOr landfall.serialConsole;
       default = null;
       example = "ttyS0,115200n8";
-      description = "A serial line that shows the install and asks the questions too, besides the screen.";
+      description = ''
+        A serial line that shows the install and asks the questions too, besides the screen. It is the console then; the
+        screen follows the service's journal.
+      '';
     };
 
     targetUser = mkOption {
@@ -466,6 +479,14 @@ in
         message = "autoInstaller.repoBranch and autoInstaller.repoRev are both set, and may name different things: keep repoRev to install exactly that, or repoBranch to install what it points to when the install begins.";
       }
       {
+        assertion = isMadeBundle -> (cfg.repoBranch == null || cfg.repoBranch == "main");
+        message = "autoInstaller.repoBranch is \"${toString cfg.repoBranch}\", and the bundle that is made from autoInstaller.repoSource has the branch main and no other: leave repoBranch out, or carry the branch with autoInstaller.repoBundle (git bundle create nix-config.bundle --all).";
+      }
+      {
+        assertion = isMadeBundle -> cfg.repoRev == null;
+        message = "autoInstaller.repoRev is \"${toString cfg.repoRev}\", and the bundle that is made from autoInstaller.repoSource has one new commit and no history: leave repoRev out, because repoSource says already what is installed, or carry the revision with autoInstaller.repoBundle (git bundle create nix-config.bundle --all).";
+      }
+      {
         assertion =
           cfg.unattended.enable -> (cfg.unattended.disk != null || cfg.unattended.consentCredential != null);
         message = "autoInstaller.unattended.enable is true, and no disk is named: nobody could agree to its erasure. Set autoInstaller.unattended.disk to the serial number that `landfall disks` prints, or autoInstaller.unattended.consentCredential.";
@@ -496,6 +517,7 @@ in
       ++
         lib.optional (isPlainRemote && cfg.repoRev == null && cfg.repoBundle == null)
           "autoInstaller.repoRemote is neither encrypted nor authenticated, and no repoRev is given: whoever sits on the network decides what is installed."
+      ++ lib.optional isTokenRemote "autoInstaller.repoRemote has a user name or a token before the host: it would stand in the Nix store, on the command lines of git and in the clone, for every user to read, and in every cache that the image is pushed to. Take it out and revoke it; fetch over ssh with a key that arrives with the machine (autoInstaller.ssh.credential), or carry the repository (autoInstaller.repoBundle)."
       ++
         lib.optional (isSshRemote && cfg.ssh.knownHosts == "" && cfg.repoBundle == null)
           "autoInstaller.repoRemote is reached over ssh, and autoInstaller.ssh.knownHosts is empty: a host that the installer does not know is refused."

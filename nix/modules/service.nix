@@ -41,6 +41,8 @@ let
       ''
         cp -r ${source} repository
         chmod -R u+w repository
+        # A plain checkout brings its own, and a submodule a link to one: their history and remotes stay outside.
+        find repository -name .git -prune -exec rm -rf {} +
         export HOME=$PWD
         git -C repository init --quiet --initial-branch main
         git -C repository add --all --force
@@ -61,7 +63,21 @@ let
     else
       rendered;
 
+  isSerial = cfg.serialConsole != null;
   serialName = lib.head (lib.splitString "," cfg.serialConsole);
+  banner = pkgs.writeText "landfall-banner" "\n${cfg.bannerText}\n";
+
+  statusOn = terminal: {
+    serviceConfig = {
+      Type = "oneshot";
+      ExecStart = "${lib.getExe cfg.package} status";
+      # A status that ends with a code of its own is still a status.
+      SuccessExitStatus = "1 2 3 4 5 6 7 8 9 10 11";
+      StandardOutput = "tty";
+      StandardError = "tty";
+      TTYPath = terminal;
+    };
+  };
 in
 {
   key = "landfall/service";
@@ -148,35 +164,62 @@ in
       before = [ "${name}.service" ];
       serviceConfig = {
         Type = "oneshot";
-        ExecStart = "${lib.getExe' pkgs.coreutils "cat"} ${pkgs.writeText "landfall-banner" "\n${cfg.bannerText}\n"}";
+        ExecStart = "${lib.getExe' pkgs.coreutils "cat"} ${banner}";
         StandardOutput = "tty";
         TTYPath = "/dev/console";
       };
     };
 
+    # Upstream's unit clears the screen and what has scrolled off it: just what somebody comes to read. Said to the template,
+    # because NixOS calls every drop-in overrides.conf, and one of the instance would take the place of the template's.
+    systemd.services."getty@".serviceConfig.TTYVTDisallocate = false;
+
     # After a failure: where it stands, and a login on the console. The machine stays on.
-    systemd.services.landfall-help = {
+    systemd.services.landfall-help = statusOn "/dev/console" // {
       description = "What to do after a failed install";
       wants = [
         "getty@tty1.service"
       ]
-      ++ lib.optional (cfg.serialConsole != null) "serial-getty@${serialName}.service";
-      before = [ "getty@tty1.service" ];
+      ++ lib.optionals isSerial [
+        "landfall-help-screen.service"
+        "serial-getty@${serialName}.service"
+      ];
+      before = [ "getty@tty1.service" ] ++ lib.optional isSerial "serial-getty@${serialName}.service";
+    };
+
+    # The kernel has one console, and then that is the serial line: the screen is told by the journal, which has the
+    # failure too.
+    systemd.services.landfall-screen = lib.mkIf isSerial {
+      description = "The install on the screen, beside the serial console";
+      # Also when somebody starts it again from the login.
+      wantedBy = [ "${name}.service" ];
+      before = [ "${name}.service" ];
       serviceConfig = {
-        Type = "oneshot";
-        ExecStart = "${lib.getExe cfg.package} status";
-        # A status that ends with a code of its own is still a status.
-        SuccessExitStatus = "1 2 3 4 5 6 7 8 9 10 11";
+        Type = "exec";
+        ExecStartPre = "${lib.getExe' pkgs.coreutils "cat"} ${banner}";
+        ExecStart = "${lib.getExe' config.systemd.package "journalctl"} --follow --boot --output=cat --unit=${name}.service";
         StandardOutput = "tty";
-        StandardError = "tty";
-        TTYPath = "/dev/console";
+        TTYPath = "/dev/tty1";
       };
     };
+    systemd.services.landfall-help-screen = lib.mkIf isSerial (
+      statusOn "/dev/tty1"
+      // {
+        description = "What to do after a failed install, on the screen";
+        # Takes the screen over.
+        conflicts = [ "landfall-screen.service" ];
+        after = [
+          "landfall-help.service"
+          "landfall-screen.service"
+        ];
+        before = [ "getty@tty1.service" ];
+      }
+    );
 
     # The installation device's own text speaks of empty passwords.
     services.getty.helpLine = lib.mkForce "\n${cfg.bannerText}";
 
-    boot.kernelParams = lib.optionals (cfg.serialConsole != null) [
+    boot.kernelParams = lib.optionals isSerial [
       "console=tty0"
       "console=${cfg.serialConsole}"
     ];

@@ -142,7 +142,7 @@ const GIT: &[Words] = &[
             "server certificate verification failed",
         ],
         class: FaultClass::NeedsChange,
-        next: "check the clock (timedatectl) and the certificate, then: landfall resume",
+        next: "check the clock (sudo date --set='YYYY-MM-DD HH:MM:SS' sets it) and the certificate, then: landfall resume",
     },
     Words {
         any: &[

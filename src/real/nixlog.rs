@@ -291,7 +291,7 @@ pub const COMMON: &[Words] = &[
             "expired certificate",
         ],
         class: FaultClass::NeedsChange,
-        next: "set the clock (timedatectl set-time), or renew the server's certificate, then: landfall resume",
+        next: "set the clock (sudo date --set='YYYY-MM-DD HH:MM:SS'), or renew the server's certificate, then: landfall resume",
     },
     Words {
         any: &[

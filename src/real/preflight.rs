@@ -119,7 +119,7 @@ fn clock(hands: &Hands, now: SystemTime) -> Result<(), Fault> {
     Err(Fault::needs_change(
         "clock",
         format!("it says {s} s since 1970; allowed is {CLOCK_MIN_S} (the year 2026) to {CLOCK_MAX_S} (2100)"),
-        "timedatectl set-time 'YYYY-MM-DD HH:MM:SS', then: landfall install",
+        "sudo date --set='YYYY-MM-DD HH:MM:SS', then: landfall install",
     ))
 }
 

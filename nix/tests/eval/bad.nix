@@ -178,6 +178,30 @@ in
         "repoBranch and autoInstaller.repoRev are both set"
         "keep repoRev"
       ];
+  "another branch than a made bundle has" =
+    together
+      {
+        repoSource = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-source";
+        repoBranch = "production";
+      }
+      [
+        "autoInstaller.repoBranch is \"production\""
+        "has the branch main and no other"
+        "leave repoBranch out"
+        "autoInstaller.repoBundle (git bundle create"
+      ];
+  "a revision that a made bundle cannot have" =
+    together
+      {
+        repoSource = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-source";
+        repoRev = "89abcdef0123456789abcdef0123456789abcdef";
+      }
+      [
+        "autoInstaller.repoRev is \"89abcdef0123456789abcdef0123456789abcdef\""
+        "no history"
+        "leave repoRev out"
+        "autoInstaller.repoBundle (git bundle create"
+      ];
   "unattended without a disk" = together { unattended.enable = true; } [
     "no disk is named"
     "Set autoInstaller.unattended.disk"

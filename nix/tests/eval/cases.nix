@@ -122,6 +122,31 @@ lib.mapAttrs' (name: lib.nameValuePair "test good: ${name}") good
     });
     expected = true;
   };
+  "test a token in the remote warns, and is not shown" = {
+    expr = map (lib.hasInfix "gho0123456789") (
+      lib.filter (lib.hasInfix "a token before the host") (warningsOf {
+        repoRemote = "https://gho0123456789@forge.example/x";
+      })
+    );
+    expected = [ false ];
+  };
+  "test a user of ssh is no token" = {
+    expr = lib.filter (lib.hasInfix "a token before the host") (warningsOf {
+      repoRemote = "ssh://git@forge.example/x";
+      ssh.knownHosts = "forge.example ssh-ed25519 AAAA";
+    });
+    expected = [ ];
+  };
+  "test a path in the store is refused with the remedy" = {
+    expr =
+      lib.all
+        (part: lib.hasInfix part (import ../../lib/types.nix { inherit lib; }).secretFile.description)
+        [
+          "LF-KEYS"
+          "credential of the machine"
+        ];
+    expected = true;
+  };
   "test ssh without known hosts warns" = {
     expr = lib.any (lib.hasInfix "knownHosts is empty") (warningsOf {
       repoRemote = "git@forge.example:x";

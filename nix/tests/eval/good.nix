@@ -115,6 +115,15 @@ in
   } [ "repository" "bundle" ] bundle;
   # A store path given as text is taken for a package.
   repoSource = keeps { repoSource = bundle; } [ "repoSource" "outPath" ] bundle;
+  "repoSource and its branch" = gives {
+    repoSource = bundle;
+    repoBranch = "main";
+  } [ "repository" "branch" ] "main";
+  "repoSource and a bundle with another branch" = gives {
+    repoSource = bundle;
+    repoBundle = bundle;
+    repoBranch = "production";
+  } [ "repository" "branch" ] "production";
   repoClonePath = gives { repoClonePath = "/mnt/home/op/conf"; } [
     "repository"
     "clone_path"

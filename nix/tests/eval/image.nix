@@ -44,6 +44,7 @@ let
     };
   failedIn = config: map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
   hasCommands = cfg.extraBootCommands != "";
+  isSerial = cfg.serialConsole != null;
   isSystemd = config.boot.initrd.systemd.enable;
   key = toString cfg.ssh.publicKey;
   announcement = config.system.build.landfallImage.buildCommand;
@@ -118,6 +119,72 @@ in
         ReserveVT = 0;
         generator = "/dev/null";
       };
+    };
+    "test the login prompt after a failure leaves on the screen what was said" = {
+      expr = {
+        keeps = lib.hasInfix "TTYVTDisallocate=false" config.systemd.units."getty@.service".text;
+        # Beside NixOS's own program, which a drop-in of the instance would take away.
+        programs = lib.length (lib.splitString "ExecStart=" config.systemd.units."getty@.service".text) - 1;
+        masked = config.systemd.units ? "getty@tty1.service";
+        started = lib.elem "getty@tty1.service" config.systemd.services.landfall-help.wants;
+      };
+      expected = {
+        keeps = true;
+        programs = 2;
+        masked = false;
+        started = true;
+      };
+    };
+    # The kernel's last console= is /dev/console.
+    "test screen and serial console both have banner, install and failure" = {
+      expr =
+        let
+          inherit (config.systemd) services;
+          at = unit: services.${unit}.serviceConfig.TTYPath or "none";
+        in
+        {
+          consoles = lib.filter (lib.hasPrefix "console=tty") config.boot.kernelParams;
+          serial = map at [
+            "landfall-banner"
+            "landfall-help"
+          ];
+          screen = if services ? landfall-screen then at "landfall-screen" else "none";
+          follows =
+            services ? landfall-screen
+            && services.landfall-screen.wantedBy == [ "${name}.service" ]
+            && lib.hasInfix "--follow" services.landfall-screen.serviceConfig.ExecStart
+            && lib.hasSuffix "--unit=${name}.service" services.landfall-screen.serviceConfig.ExecStart;
+          failure = if services ? landfall-help-screen then at "landfall-help-screen" else "none";
+          wanted = lib.elem "landfall-help-screen.service" services.landfall-help.wants;
+        };
+      expected = {
+        consoles = lib.optionals isSerial [
+          "console=tty0"
+          "console=${cfg.serialConsole}"
+        ];
+        serial = [
+          "/dev/console"
+          "/dev/console"
+        ];
+        screen = if isSerial then "/dev/tty1" else "none";
+        follows = isSerial;
+        failure = if isSerial then "/dev/tty1" else "none";
+        wanted = isSerial;
+      };
+    };
+    "test the image of the root filesystem holds the configuration's bundle" = {
+      expr =
+        cfg.prebuilt
+        -> lib.hasInfix (builtins.unsafeDiscardStringContext "--add ${cfg.repoBundle}=/nix/var/landfall/repository.bundle ") (
+          builtins.unsafeDiscardStringContext cfg.rootImage.buildCommand
+        );
+      expected = true;
+    };
+    "test a made bundle has nothing of a checkout's own repository" = {
+      expr =
+        cfg.repoSource != null
+        -> lib.hasInfix "find repository -name .git -prune -exec rm -rf {} +" cfg.repoBundle.buildCommand;
+      expected = true;
     };
     "test the banner is the login prompt's help" = {
       expr = config.services.getty.helpLine;
