@@ -11,7 +11,8 @@ use landfall::real::hands::Hands;
 use landfall::real::stop::Stop;
 use landfall_states::cloned::{Contents, RealiseSystem, SystemFacts};
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::names::StorePath;
+use landfall_states::image::Image;
+use landfall_states::names::{Digest, StorePath};
 use landfall_states::plan::{Reference, Repository, RepositorySource, SystemSource};
 use landfall_states::{Step, Verdict};
 use std::os::unix::fs::PermissionsExt;
@@ -229,6 +230,38 @@ fn what_no_store_can_give_again_is_forgotten_with_its_referrers() {
         .unwrap();
     assert!(!place.observe(&action).registered);
     place.realise(&action).unwrap();
+}
+
+#[test]
+fn what_came_from_an_image_and_is_wrong_now_is_named_and_left_there() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    place
+        .realise(&place.action(SystemSource::Prebuilt(system.clone()), true))
+        .unwrap();
+    let image = Image {
+        file: "/iso/root.image".into(),
+        digest: Digest::of(b"image"),
+        system,
+        filesystem_bytes: 1 << 20,
+        plain_bytes: 1 << 20,
+        boot_bytes: 0,
+        chunks: 1,
+    };
+    let action = place.action(SystemSource::Image(Box::new(image)), true);
+    place.realise(&action).unwrap();
+    let wrong = place.file("-a");
+    empty(&wrong);
+    for _ in 0..2 {
+        let fault = place.realise(&action).unwrap_err();
+        assert_eq!(fault.class, FaultClass::Hardware, "{fault}");
+        assert!(fault.why.contains(wrong.file_name().unwrap()), "{fault}");
+        assert!(fault.next.contains("landfall install --reinstall"), "{fault}");
+        assert!(
+            wrong.exists() && place.observe(&action).registered,
+            "it was removed"
+        );
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ const RECORD: &str = "/nix/var/landfall/system";
 const DATABASE: &str = "nix/var/nix/db";
 /// Scratch space on the target while installing, so that the live system's memory is spared.
 pub const SCRATCH: &str = "/var/tmp/landfall";
+/// How many wrong store paths are named.
+const LOST_NAMED_MAX: usize = 3;
 /// Events of one count are told at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// The longest silence of a copy, a verification or a build. A compiler may well say nothing for minutes.
@@ -278,9 +280,8 @@ impl Stores {
         if !self.is_registered(hands, &image.system).await? {
             return Err(Fault::permanent(
                 what,
-                "what was registered is not the system, or paths were found wrong and removed, and an image is not copied path \
-                 by path",
-                "landfall install --reinstall",
+                "what the image brought to be registered does not name the system",
+                "make the image anew: landfall image build",
             ));
         }
         rooted::sync_filesystem(&self.root)
@@ -438,6 +439,10 @@ pub async fn perform_realise(
     order: &RealiseOrder,
 ) -> Result<(), Fault> {
     let RealiseOrder { action, corrupt } = order;
+    // Without them there is nothing to copy them from, and registering would call them valid.
+    if let (SystemSource::Image(image), [_, ..]) = (&action.source, corrupt.as_slice()) {
+        return Err(lost(image, corrupt));
+    }
     stores.prepare()?;
     stores.mend_database(hands).await?;
     stores.heal(hands, corrupt).await?;
@@ -462,6 +467,23 @@ pub async fn perform_realise(
         }
     };
     stores.record(&action.revision, &action.host, &system)
+}
+
+/// Paths that were read back whole from the disk, and are not whole any more. An image has no paths that could be copied.
+fn lost(image: &Image, corrupt: &[String]) -> Fault {
+    let named: Vec<&str> = corrupt.iter().take(LOST_NAMED_MAX).map(String::as_str).collect();
+    let more = match corrupt.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Fault::hardware(
+        format!("closure of {} on the target", image.system),
+        format!(
+            "{}{more} came whole from the image and are wrong now: the target disk did not keep them",
+            named.join(", ")
+        ),
+    )
+    .with_next("replace the disk, or write everything anew: landfall install --reinstall")
 }
 
 /// Follows a Nix program: counts and messages are told, errors kept.
