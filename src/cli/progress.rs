@@ -116,6 +116,47 @@ impl Pace {
     }
 }
 
+/// How fast a count goes, from the first one that was seen of it.
+#[derive(Default)]
+struct Speed {
+    /// What is counted, with the first count and its time.
+    first: Option<(String, u64, u64)>,
+}
+
+impl Speed {
+    /// Forgets what was counted: another step has begun.
+    fn begin(&mut self) {
+        self.first = None;
+    }
+
+    /// The rate and the time left, to be put behind a count; empty while they are not known. Every count has to be shown here.
+    fn of(&mut self, event: &Event, now_ms: u64) -> String {
+        let Event::Progress {
+            what,
+            done,
+            total,
+            unit,
+        } = event
+        else {
+            return String::new();
+        };
+        let first = match &self.first {
+            Some((counted, first, at_ms)) if counted == what && first <= done => (*first, *at_ms),
+            Some(_) | None => {
+                self.first = Some((what.clone(), *done, now_ms));
+                (*done, now_ms)
+            }
+        };
+        let rate = words::rate(first, (*done, now_ms), unit);
+        let left = words::left(first, (*done, now_ms), *total, unit);
+        [rate, left]
+            .into_iter()
+            .flatten()
+            .map(|text| format!(", {text}"))
+            .collect()
+    }
+}
+
 /// JSON lines.
 pub struct JsonLines<W> {
     out: Patient<W>,
@@ -157,6 +198,7 @@ pub struct Plain<W> {
     clock: Clock,
     verbose: bool,
     pace: Pace,
+    speed: Speed,
 }
 
 impl<W: Write> Plain<W> {
@@ -167,6 +209,7 @@ impl<W: Write> Plain<W> {
             clock,
             verbose,
             pace: Pace::new(PLAIN_COUNT_EVERY_MS),
+            speed: Speed::default(),
         }
     }
 }
@@ -174,6 +217,10 @@ impl<W: Write> Plain<W> {
 impl<W: Write + Send> Listener for Plain<W> {
     fn take(&mut self, event: &Event) {
         let now_ms = (self.clock)();
+        if let Event::Begun { .. } = event {
+            self.speed.begin();
+        }
+        let speed = self.speed.of(event, now_ms);
         let shown = match words::of(event).0 {
             Weight::Detail => self.verbose,
             Weight::Count => self.pace.admits(event, now_ms),
@@ -181,7 +228,7 @@ impl<W: Write + Send> Listener for Plain<W> {
         };
         if shown {
             self.out
-                .write(&format!("{}\n", super::log::plain_line(now_ms, event)));
+                .write(&format!("{}{speed}\n", super::log::plain_line(now_ms, event)));
         }
     }
 }
@@ -195,8 +242,7 @@ pub struct Terminal<W> {
     columns: fn() -> usize,
     phase: String,
     began_ms: u64,
-    /// What is counted, with the first count and its time.
-    counted: Option<(String, u64, u64)>,
+    speed: Speed,
     drawn_ms: Option<u64>,
     asking: bool,
 }
@@ -213,7 +259,7 @@ impl<W: Write> Terminal<W> {
             columns: || terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)),
             phase: String::new(),
             began_ms,
-            counted: None,
+            speed: Speed::default(),
             drawn_ms: None,
             asking: false,
         }
@@ -239,34 +285,18 @@ impl<W: Write> Terminal<W> {
     }
 
     fn count(&mut self, event: &Event, text: &str, now_ms: u64) {
-        let Event::Progress {
-            what,
-            done,
-            total,
-            unit,
-        } = event
-        else {
+        let Event::Progress { done, total, .. } = event else {
             return;
         };
-        let first = match &self.counted {
-            Some((counted, first, at_ms)) if counted == what && first <= done => (*first, *at_ms),
-            Some(_) | None => {
-                self.counted = Some((what.clone(), *done, now_ms));
-                (*done, now_ms)
-            }
-        };
+        let speed = self.speed.of(event, now_ms);
         let due = self
             .drawn_ms
             .is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= TTY_DRAW_EVERY_MS);
         if self.asking || !(due || *total == Some(*done)) {
             return;
         }
-        let rate =
-            words::rate(first, (*done, now_ms), unit).map_or(String::new(), |rate| format!(", {rate}"));
-        let left = words::left(first, (*done, now_ms), *total, unit)
-            .map_or(String::new(), |left| format!(", {left}"));
         let age = words::duration(now_ms.saturating_sub(self.began_ms));
-        let line = format!("{} {age} · {text}{rate}{left}", self.phase);
+        let line = format!("{} {age} · {text}{speed}", self.phase);
         self.draw(&line, now_ms);
     }
 }
@@ -277,7 +307,7 @@ impl<W: Write + Send> Listener for Terminal<W> {
         if let Event::Begun { phase, .. } = event {
             self.phase = phase.action().unwrap_or("").to_owned();
             self.began_ms = now_ms;
-            self.counted = None;
+            self.speed.begin();
         }
         let (weight, text) = words::of(event);
         match weight {
@@ -481,10 +511,31 @@ mod tests {
         expect_test::expect![[r#"
             [     0.000] RealiseSystem (attempt 2): copy the closure
             [     0.300] copying the closure: 0 bytes of 8.0 MiB
-            [     1.200] copying the closure: 8.0 MiB of 8.0 MiB
+            [     1.200] copying the closure: 8.0 MiB of 8.0 MiB, 8.8 MiB/s
             [     1.800] reached Realised after 1.5 s
         "#]]
         .assert_eq(&screen.text());
+    }
+
+    #[test]
+    fn plain_counts_have_the_rate_and_the_time_left() {
+        let screen = Screen::default();
+        let mut plain = Plain::new(screen.clone(), ticking(), false);
+        plain.take(&story()[0]);
+        for mib in 0..=20_u64 {
+            plain.take(&Event::Progress {
+                what: "write the image".into(),
+                done: mib << 20,
+                total: Some(40 << 20),
+                unit: "bytes".into(),
+            });
+        }
+        let text = screen.text();
+        let last = text.lines().last().unwrap();
+        assert_eq!(
+            last,
+            "[     5.400] write the image: 17.0 MiB of 40.0 MiB, 3.3 MiB/s, 6.9 s left at this rate"
+        );
     }
 
     #[test]
