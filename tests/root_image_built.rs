@@ -299,6 +299,116 @@ fn bad_input_has_its_code_and_its_message_and_no_byte_is_written() {
 }
 
 #[test]
+fn a_record_counts_on_the_disk_that_it_is_of_and_goes_when_all_is_written() {
+    let (_keep, folder) = folder();
+    let (file, packed) = image(&folder, 9);
+    let other = folder.join("other");
+    fs::create_dir(&other).unwrap();
+    let (other, _) = image(&other, 2);
+    let record = folder.join("how-far");
+    let keep = |chunks: u64| {
+        let text = format!("(image:\"{}\",chunks:{chunks})", packed.digest);
+        fs::write(&record, text).unwrap();
+    };
+    let bytes = opened(&file).manifest.filesystem_bytes;
+    let make = |name: &str| {
+        let device = folder.join(name);
+        let file = fs::File::create(&device).unwrap();
+        file.set_len(bytes).unwrap();
+        device
+    };
+    let write = |device: &Utf8Path| {
+        landfall(&[
+            "image",
+            "write",
+            "--json",
+            "--no-verify",
+            "--resume",
+            record.as_str(),
+            file.as_str(),
+            device.as_str(),
+        ])
+    };
+    let holds =
+        |device: &Utf8Path| landfall(&["image", "verify", file.as_str(), "--device", device.as_str()]);
+    // Another disk, with something on it.
+    let full = make("full");
+    assert_eq!(
+        landfall(&["image", "write", other.as_str(), full.as_str()]).0,
+        Some(0)
+    );
+    let before = fs::read(&full).unwrap();
+    for chunks in [1, packed.chunks] {
+        keep(chunks);
+        let (code, text) = write(&full);
+        assert_eq!(code, Some(6), "{text}");
+        assert!(text.contains("something is on it"), "{text}");
+        assert!(fs::read(&full).unwrap() == before, "it was written to");
+    }
+    // A blank one: all of it is written.
+    let blank = make("blank");
+    let (code, text) = write(&blank);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("\"from_chunk\":0") && text.contains("\"discarded_bytes\":"),
+        "{text}"
+    );
+    assert_eq!(holds(&blank).0, Some(0));
+    assert!(!record.exists(), "the record is still there");
+    // The control: its own disk goes on where it was.
+    keep(1);
+    let (code, text) = write(&blank);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("\"from_chunk\":1") && text.contains("\"written_bytes\":0"),
+        "{text}"
+    );
+    assert!(!record.exists());
+    // It was used since: what the record says is over.
+    run("tune2fs", &["-U", "random", blank.as_str()]);
+    let used = fs::read(&blank).unwrap();
+    keep(packed.chunks);
+    let (code, text) = write(&blank);
+    assert_eq!(code, Some(6), "{text}");
+    assert!(fs::read(&blank).unwrap() == used);
+    // A target that differs is no fault of the image.
+    let (code, text) = holds(&blank);
+    assert_eq!(code, Some(6), "{text}");
+    assert!(
+        text.contains("it differs from the image in chunk 0 of") && text.contains("next: "),
+        "{text}"
+    );
+    assert!(
+        text.contains("landfall image write") && !text.contains("copy the image"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_can_be_no_image_is_refused_unread() {
+    let (_keep, folder) = folder();
+    let fifo = folder.join("fifo");
+    nix::unistd::mkfifo(fifo.as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let socket = folder.join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for (path, kind) in [
+        (folder.as_str(), "a directory"),
+        (fifo.as_str(), "a FIFO"),
+        (socket.as_str(), "a socket"),
+        ("/dev/zero", "a character device"),
+    ] {
+        for command in ["info", "verify"] {
+            let (code, text) = landfall(&["image", command, path]);
+            assert_eq!(code, Some(6), "{text}");
+            assert!(
+                text.contains(&format!("it is {kind};")) && text.contains("next: "),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_target_that_is_too_small_gets_no_write() {
     let (_keep, folder) = folder();
     let (file, _) = image(&folder, 0);

@@ -13,9 +13,10 @@ use fs_err as fs;
 use kit::*;
 use landfall::event::Reporter;
 use landfall::image::Error;
+use landfall::image::bytes::Bytes;
 use landfall::image::open::Opened;
 use landfall::image::verify::verify;
-use landfall::image::write::{Stamp, Writer};
+use landfall::image::write::{FLUSH_EVERY, Stamp, Writer};
 use landfall::real::command::Program;
 use landfall::real::landing::{Progress, land};
 use landfall::real::probe::probe;
@@ -25,6 +26,7 @@ use landfall_states::encrypted::ImageOrder;
 use landfall_states::plan::Volume;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The most memory that landfall may take for it, in bytes.
@@ -204,6 +206,144 @@ fn reading_back_mends_once_and_then_names_the_disk_or_the_medium() {
         blamed.to_string().contains("the medium with the image is bad"),
         "{blamed}"
     );
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_is_written_once_and_read_again() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 9);
+    let image = opened(&file);
+    let chunk = &image.manifest.chunks[1];
+    let place = chunk.extents[0].at() + 4096;
+    let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+    written(&image, &disk);
+    // What a cut inside a write has left: where a resumed run compares, and where everything is read back.
+    disk.state.lock().unwrap().unreadable = Some((place, true));
+    let mut writer = Writer::new(&image, disk.clone(), None, 1).unwrap();
+    write_all(&mut writer).unwrap();
+    assert_eq!(writer.counts().written_bytes, chunk.plain_bytes());
+    assert!(compare(&image, &disk));
+    let zero = image.manifest.zero[0].at();
+    for place in [place, zero] {
+        disk.state.lock().unwrap().unreadable = Some((place, true));
+        let named = verify(&image, &*disk, None, false, &|| false, &|_, _| {}).unwrap_err();
+        assert!(matches!(named, Error::TargetRead { .. }), "{named}");
+        let verified = verify(&image, &*disk, None, true, &|| false, &|_, _| {}).unwrap();
+        assert_eq!(verified.mended.len(), 1, "{verified:?}");
+    }
+    // The control: a disk that does not get over it.
+    disk.state.lock().unwrap().unreadable = Some((place, false));
+    let blamed = verify(&image, &*disk, None, true, &|| false, &|_, _| {}).unwrap_err();
+    assert!(matches!(blamed, Error::TargetRead { .. }), "{blamed}");
+    assert!(blamed.to_string().starts_with("chunk 1 of"), "{blamed}");
+}
+
+#[test]
+fn what_the_image_leaves_out_is_discarded_once_and_nothing_else_is() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 9);
+    let image = opened(&file);
+    let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes + (1 << 20)));
+    let mut writer = Writer::new(&image, disk.clone(), None, 0).unwrap();
+    // Whoever wishes to stop is heard between two extents that are zeroed, and goes on there.
+    assert_eq!(writer.slice(&|| true, &mut |_| {}).unwrap(), 0);
+    assert_eq!(writer.counts().zeroed_bytes, image.manifest.zero[0].bytes());
+    write_all(&mut writer).unwrap();
+    assert_eq!(writer.counts().zeroed_bytes, image.manifest.zero_bytes());
+    let discarded = disk.state.lock().unwrap().discarded.clone();
+    let sum: u64 = discarded.iter().map(|(_, bytes)| bytes).sum();
+    let used = image.manifest.plain_bytes() + image.manifest.zero_bytes();
+    assert!(sum > 0);
+    assert_eq!(sum, image.manifest.filesystem_bytes - used);
+    assert_eq!(writer.counts().discarded_bytes, sum);
+    let carried = image.manifest.chunks.iter().flat_map(|chunk| &chunk.extents);
+    for extent in carried.chain(&image.manifest.zero) {
+        let apart =
+            |(at, bytes): &(u64, u64)| at + bytes <= extent.at() || extent.at() + extent.bytes() <= *at;
+        assert!(discarded.iter().all(apart), "{extent:?}");
+    }
+    assert!(compare(&image, &disk));
+    let mut writer = Writer::new(&image, disk.clone(), None, 1).unwrap();
+    write_all(&mut writer).unwrap();
+    assert_eq!(
+        disk.state.lock().unwrap().discarded.len(),
+        discarded.len(),
+        "a resumed run discards"
+    );
+}
+
+#[test]
+fn a_stretch_is_of_several_slices_and_each_is_flushed() {
+    let (_keep, folder) = folder();
+    let (file, packed) = image(&folder, 14);
+    assert!(packed.chunks >= 4, "{packed:?}");
+    let image = opened(&file);
+    // A chunk takes longer than the time between two flushes.
+    let slow = &mut |_| std::thread::sleep(FLUSH_EVERY + Duration::from_millis(50));
+    let start = || {
+        let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+        Writer::new(&image, disk, None, 0).unwrap()
+    };
+    let mut writer = start();
+    let mut seen = vec![];
+    let longest = FLUSH_EVERY + Duration::from_millis(500);
+    writer
+        .stretch(longest, &|| false, slow, &mut |chunks| seen.push(chunks))
+        .unwrap();
+    assert_eq!((seen, writer.durable(), writer.is_done()), (vec![1, 2], 2, false));
+    assert_eq!(writer.counts().flushes, 2);
+    // The control: one slice is one flush, and so is a stretch that somebody stops.
+    let mut writer = start();
+    assert_eq!(writer.slice(&|| false, slow).unwrap(), 1);
+    writer
+        .stretch(longest, &|| true, &mut |_| {}, &mut |_| {})
+        .unwrap();
+    assert_eq!((writer.counts().flushes, writer.durable()), (2, 2));
+}
+
+/// A medium that gives one wrong byte, and at the next read of it a panic.
+struct Trap(Medium);
+
+impl Bytes for Trap {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+        let hit = (at..at + bytes.len() as u64).contains(&self.0.at);
+        let sprung = self.0.lies.load(Ordering::SeqCst) == 0;
+        assert!(!(hit && sprung), "a planted defect");
+        self.0.read_exact_at(bytes, at)
+    }
+
+    fn length(&self) -> std::io::Result<u64> {
+        self.0.length()
+    }
+
+    fn forget(&self, at: u64, bytes: u64) -> std::io::Result<()> {
+        self.0.forget(at, bytes)
+    }
+}
+
+#[test]
+fn a_worker_that_panics_is_missed_at_once() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 14);
+    let chunk = opened(&file).manifest.chunks[1].clone();
+    // At once: in the thread that reads. Behind a wrong byte: in one that unpacks.
+    for lies in [0, 1] {
+        let medium = Medium {
+            at: chunk.at,
+            lies: AtomicU32::new(lies),
+            ..Medium::new(fs::read(&file).unwrap())
+        };
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let image = Opened::open(Arc::new(Trap(medium))).unwrap();
+            let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+            let mut writer = Writer::new(&image, disk, None, 0).unwrap();
+            sender.send(write_all(&mut writer)).unwrap();
+        });
+        let outcome = ended.recv_timeout(Duration::from_secs(60));
+        let outcome = outcome.expect("it waits for a thread that is gone");
+        assert!(matches!(outcome, Err(Error::Worker)), "{outcome:?}");
+    }
 }
 
 #[test]

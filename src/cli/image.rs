@@ -7,14 +7,13 @@ use super::progress::on_stdout;
 use super::{Failure, ProgressMode};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
-use crate::image::bytes::FileBytes;
 use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
-use crate::image::verify::{check, verify};
+use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
-use crate::real::block::io_fault;
+use crate::real::block::{errno, io_fault};
 use crate::real::hands::Hands;
-use crate::real::landing::fault;
+use crate::real::landing::{fault, open};
 use crate::real::pack::{Source, build};
 use crate::real::probe::probe;
 use crate::real::stop::Stop;
@@ -133,12 +132,6 @@ pub(super) fn command(command: &ImageCommand, out: &mut dyn Write) -> Result<Exi
     }
 }
 
-fn open(file: &Utf8Path) -> Result<Opened, Failure> {
-    let what = format!("image {file}");
-    let bytes = FileBytes::open(file).map_err(|e| io_fault(what.as_str(), &e))?;
-    Ok(Opened::open(Arc::new(bytes)).map_err(|e| fault(&what, e))?)
-}
-
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
@@ -234,7 +227,7 @@ fn prove(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         }
         Some(device) => {
             let what = format!("target {device}");
-            let disk = FileDisk::open(device, false).map_err(|e| io_fault(what.as_str(), &e))?;
+            let disk = FileDisk::open_to_read(device).map_err(|e| io_fault(what.as_str(), &e))?;
             verify(
                 &image,
                 &disk,
@@ -261,11 +254,11 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     } = args;
     let image = open(file)?;
     let what = format!("target {device}");
+    let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;
     let begun = match resume {
-        Some(record) => recall(record)?.filter(|landing| landing.image == image.digest),
+        Some(record) => begun(record, &image, &disk)?,
         None => None,
     };
-    let disk = FileDisk::open(device, true).map_err(|e| io_fault(what.as_str(), &e))?;
     if !erase && begun.is_none() {
         refuse_full(device)?;
     }
@@ -319,6 +312,10 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         .mended
     };
     let all_s = started.elapsed().as_secs_f64();
+    // What is over is not gone on with: the device will be used now, and be another one's the next time.
+    if let Some(record) = resume {
+        forget(record)?;
+    }
     if *json {
         let all = json!({
             "digest": image.digest,
@@ -327,6 +324,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             "written_bytes": counts.written_bytes,
             "found_bytes": counts.found_bytes,
             "zeroed_bytes": counts.zeroed_bytes,
+            "discarded_bytes": counts.discarded_bytes,
             "flushes": counts.flushes,
             "flush_us": counts.flush_us,
             "saves": saves,
@@ -380,6 +378,30 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
     }
 }
 
+/// Why a target cannot be opened. The kernel refuses a device to itself alone while somebody uses it.
+fn unopened(device: &Utf8Path, error: &std::io::Error) -> Fault {
+    let what = format!("target {device}");
+    if errno(error) != Some(nix::libc::EBUSY) {
+        return io_fault(what, error);
+    }
+    Fault::needs_change(
+        what,
+        "it is in use: it, or a partition of it, is mounted, mapped, swapped to or in an array",
+        format!("umount {device} (lsblk {device} shows what uses it)"),
+    )
+}
+
+/// What a former run has kept of this image, where this is the device: a record does not say which one it is of, so the
+/// first chunk has to be there.
+fn begun(record: &Utf8Path, image: &Opened, disk: &FileDisk) -> Result<Option<Landing>, Failure> {
+    let Some(landing) = recall(record)?.filter(|landing| landing.image == image.digest) else {
+        return Ok(None);
+    };
+    let is_there = landing.chunks > 0
+        && begins(image, disk).map_err(|e| fault(&format!("target {}", disk.path()), e))?;
+    Ok(is_there.then_some(landing))
+}
+
 /// What a former run has kept.
 fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
     let text = match fs::read_to_string(record) {
@@ -411,7 +433,44 @@ fn keep(record: &Utf8Path, landing: &Landing) -> Result<(), Fault> {
         let mut file = fs::File::create(&beside)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&beside, record)
+        fs::rename(&beside, record)?;
+        sync_folder(record)
     };
     write().map_err(|e| io_fault(record.as_str(), &e))
+}
+
+/// Removes it, durably.
+fn forget(record: &Utf8Path) -> Result<(), Fault> {
+    let remove = || match fs::remove_file(record) {
+        Ok(()) => sync_folder(record),
+        // Nothing was left to write, so nothing was kept.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    };
+    remove().map_err(|e| io_fault(record.as_str(), &e))
+}
+
+/// A name is durable when its folder is.
+fn sync_folder(file: &Utf8Path) -> std::io::Result<()> {
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_str().is_empty() => folder,
+        Some(_) | None => Utf8Path::new("."),
+    };
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_states::fault::FaultClass;
+
+    #[test]
+    fn a_target_in_use_is_for_a_person_to_release() {
+        let error = |number| std::io::Error::from_raw_os_error(number);
+        let fault = unopened("/dev/sdb2".into(), &error(nix::libc::EBUSY));
+        assert_eq!(fault.class, FaultClass::NeedsChange);
+        assert!(fault.next.starts_with("umount /dev/sdb2"), "{fault:?}");
+        let fault = unopened("/dev/sdb2".into(), &error(nix::libc::EIO));
+        assert_eq!(fault.class, FaultClass::Hardware);
+    }
 }

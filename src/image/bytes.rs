@@ -3,11 +3,13 @@
 //!
 //! Absent: what the bytes mean, and retries (`open`).
 
+use super::Error;
 use camino::Utf8Path;
 use fs_err as fs;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use std::fs::FileType;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 
 /// A medium with an image on it.
 pub trait Bytes: Send + Sync {
@@ -26,10 +28,16 @@ pub struct FileBytes {
 }
 
 impl FileBytes {
-    /// Opens it for reading. It will be read from its start to its end, which the kernel is told.
-    pub fn open(path: &Utf8Path) -> io::Result<FileBytes> {
-        let file = fs::File::open(path)?;
-        posix_fadvise(file.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)?;
+    /// Opens it for reading. It will be read from its start to its end, which the kernel is told. What is neither file nor
+    /// block device is refused unopened: a FIFO would wait for somebody to write into it.
+    pub fn open(path: &Utf8Path) -> Result<FileBytes, Error> {
+        let fault = |error| Error::io("opening")(error);
+        if let Some(kind) = other(fs::metadata(path).map_err(fault)?.file_type()) {
+            return Err(Error::NoFile(kind));
+        }
+        let file = fs::File::open(path).map_err(fault)?;
+        posix_fadvise(file.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)
+            .map_err(|errno| fault(errno.into()))?;
         Ok(FileBytes { file })
     }
 }
@@ -53,6 +61,18 @@ impl Bytes for FileBytes {
         )?;
         Ok(())
     }
+}
+
+/// What it is, where that cannot hold an image.
+fn other(kind: FileType) -> Option<&'static str> {
+    [
+        (kind.is_dir(), "directory"),
+        (kind.is_fifo(), "FIFO"),
+        (kind.is_socket(), "socket"),
+        (kind.is_char_device(), "character device"),
+    ]
+    .into_iter()
+    .find_map(|(is, name)| is.then_some(name))
 }
 
 fn signed(number: u64) -> io::Result<i64> {

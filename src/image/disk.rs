@@ -21,6 +21,9 @@ pub trait Disk: Send + Sync {
     fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Makes a range read as zero; durable after [`Disk::flush`].
     fn zero(&self, at: u64, bytes: u64) -> io::Result<()>;
+    /// Tells the device that what is in a range is needed no more; what it then reads as is open. False when it does not
+    /// take such advice.
+    fn discard(&self, at: u64, bytes: u64) -> io::Result<bool>;
     /// Makes everything written durable, the device's own cache included.
     fn flush(&self) -> io::Result<()>;
     /// Length in bytes.
@@ -44,16 +47,33 @@ nix::ioctl_write_ptr_bad!(
     [u64; 2]
 );
 
+nix::ioctl_write_ptr_bad!(
+    /// `BLKDISCARD` of linux/fs.h, `_IO(0x12, 119)`: first byte and number of bytes.
+    blk_discard,
+    nix::request_code_none!(0x12, 119),
+    [u64; 2]
+);
+
 impl FileDisk {
+    /// Opens it for reading alone, whoever else uses it.
+    pub fn open_to_read(path: &Utf8Path) -> io::Result<FileDisk> {
+        FileDisk::open_with(path, false, 0)
+    }
+
     /// Opens it. A block device is opened exclusively when `alone` is asked for: the kernel refuses that while it, or a
     /// partition of it, is mounted, mapped, in an array or used for swap.
     pub fn open(path: &Utf8Path, alone: bool) -> io::Result<FileDisk> {
+        let exclusive = if alone { libc::O_EXCL } else { 0 };
+        FileDisk::open_with(path, true, exclusive)
+    }
+
+    fn open_with(path: &Utf8Path, write: bool, exclusive: i32) -> io::Result<FileDisk> {
         let is_device = fs::metadata(path)?.file_type().is_block_device();
-        let exclusive = if alone && is_device { libc::O_EXCL } else { 0 };
+        let exclusive = if is_device { exclusive } else { 0 };
         let open = |flags: i32| {
             fs::OpenOptions::new()
                 .read(true)
-                .write(true)
+                .write(write)
                 .custom_flags(flags | exclusive)
                 .open(path)
         };
@@ -97,11 +117,20 @@ impl Disk for FileDisk {
             unsafe { blk_zero_out(self.file.as_raw_fd(), &[at, bytes]) }?;
             return Ok(());
         }
-        let signed = |number| i64::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
-        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        match fallocate(&self.file, punch, signed(at)?, signed(bytes)?) {
-            Ok(()) => Ok(()),
-            Err(nix::errno::Errno::EOPNOTSUPP) => self.write_zeros(at, bytes),
+        if self.punch(at, bytes)? {
+            return Ok(());
+        }
+        self.write_zeros(at, bytes)
+    }
+
+    fn discard(&self, at: u64, bytes: u64) -> io::Result<bool> {
+        if !self.is_device {
+            return self.punch(at, bytes);
+        }
+        // SAFETY: the descriptor is open, and the kernel reads the two numbers only.
+        match unsafe { blk_discard(self.file.as_raw_fd(), &[at, bytes]) } {
+            Ok(_) => Ok(true),
+            Err(nix::errno::Errno::EOPNOTSUPP) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -116,6 +145,17 @@ impl Disk for FileDisk {
 }
 
 impl FileDisk {
+    /// Makes a hole in a file. False where the filesystem knows no holes.
+    fn punch(&self, at: u64, bytes: u64) -> io::Result<bool> {
+        let signed = |number| i64::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        match fallocate(&self.file, punch, signed(at)?, signed(bytes)?) {
+            Ok(()) => Ok(true),
+            Err(nix::errno::Errno::EOPNOTSUPP) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn write_zeros(&self, at: u64, bytes: u64) -> io::Result<()> {
         let zeros = super::pool::Buffer::new(64 * BLOCK_BYTES);
         let mut done = 0;
@@ -169,6 +209,17 @@ mod tests {
             disk.read_exact_at(buffer.bytes_mut(), 15 * 4096).is_err(),
             "behind the end"
         );
+        // Given away: a file has a hole there, and what lies beside it stays.
+        assert!(disk.discard(4096, 2 * 4096).unwrap());
+        let all = fs::read(&path).unwrap();
+        assert_eq!(
+            (all[4095], all[4096], all[3 * 4096 - 1], all[3 * 4096]),
+            (7, 0, 0, 7)
+        );
+        let reader = FileDisk::open_to_read(&path).unwrap();
+        reader.read_exact_at(buffer.bytes_mut(), 3 * 4096).unwrap();
+        assert_eq!(buffer.bytes()[0], 7);
+        assert!(reader.write_all_at(buffer.bytes(), 0).is_err(), "it can write");
         assert!(fits(&disk, 16 * 4096).is_ok() && fits(&disk, 17 * 4096).is_err());
     }
 }

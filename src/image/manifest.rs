@@ -282,6 +282,26 @@ impl Manifest {
         self.zero.iter().map(Extent::bytes).sum()
     }
 
+    /// What the image leaves out of its filesystem: blocks that are neither carried nor zeroed.
+    pub fn free(&self) -> Vec<Extent> {
+        let carried = self.chunks.iter().flat_map(|chunk| &chunk.extents);
+        let mut used: Vec<Extent> = carried.chain(&self.zero).copied().collect();
+        used.sort_unstable_by_key(|extent| extent.first);
+        let end = self.filesystem_bytes / BLOCK_BYTES as u64;
+        let mut free = Vec::new();
+        let mut from = 0;
+        for extent in used.iter().chain(&[Extent {
+            first: end,
+            blocks: 0,
+        }]) {
+            if let Some(blocks) = extent.first.checked_sub(from).filter(|blocks| *blocks > 0) {
+                free.push(Extent { first: from, blocks });
+            }
+            from = from.max(extent.end());
+        }
+        free
+    }
+
     /// What decisions need of it.
     pub fn summary(&self, file: &str, digest: &Digest) -> Image {
         Image {

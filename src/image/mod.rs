@@ -91,6 +91,23 @@ pub enum Error {
         /// What.
         part: String,
     },
+    /// The device cannot read a part of it.
+    #[error("{part} cannot be read from the target: {error}")]
+    TargetRead {
+        /// What.
+        part: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The device holds something else. Nothing says that it is broken.
+    #[error("it differs from the image in {part}")]
+    Differs {
+        /// What.
+        part: String,
+    },
+    /// Nothing that can be an image.
+    #[error("it is a {0}; an image is a file or a block device")]
+    NoFile(&'static str),
     /// The device is too small.
     #[error("it has {found} bytes, the image's filesystem needs {wanted}")]
     TooSmall {

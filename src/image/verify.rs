@@ -1,6 +1,7 @@
 //! Proof by reading: that a device holds an image, and that an image file is what it was made. Law: everything is read, from the
-//! device itself; a part that differs is named, written again once from the image, and read again. When it still differs
-//! the image was right and the disk is bad; when the image cannot give it, the medium with the image is bad.
+//! device itself; a part that differs, or that the device cannot read, is named, written again once from the image, and read
+//! again: a power cut can leave a sector that no disk reads until it is written. When it still differs the image was right
+//! and the disk is bad; when the image cannot give it, the medium with the image is bad.
 //!
 //! Absent: what comes of it.
 
@@ -8,7 +9,7 @@ use super::disk::{Disk, fits};
 use super::manifest::{Extent, digest};
 use super::open::Opened;
 use super::pool::Buffer;
-use super::write::{Stamp, flush, read_extents, write_extents, zero_extent};
+use super::write::{Stamp, flush, is_unreadable, read_extents, write_extents, zero_extent};
 use super::{CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX, workers};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -38,7 +39,10 @@ pub fn verify(
     let total = image.manifest.plain_bytes() + image.manifest.zero_bytes();
     let done = AtomicU64::new(0);
     let bad = each(parts.len(), stop, |index, hands| {
-        let (equal, bytes) = parts.equals(index, image, disk, stamp, hands)?;
+        let (equal, bytes) = match parts.equals(index, image, disk, stamp, hands) {
+            Err(error) if is_unreadable(&error) => (false, parts.bytes(index, image)),
+            other => other?,
+        };
         told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
         Ok(equal)
     })?;
@@ -49,19 +53,31 @@ pub fn verify(
     let mut hands = Hands::new()?;
     for index in bad {
         let part = parts.name(index, image);
-        if !mend {
-            return Err(Error::Damaged(format!("the target differs from it in {part}")));
+        if mend {
+            verified.written_bytes += parts.write(index, image, disk, stamp, &mut hands)?;
+            flush(disk)?;
         }
-        verified.written_bytes += parts.write(index, image, disk, stamp, &mut hands)?;
-        flush(disk)?;
-        let (equal, bytes) = parts.equals(index, image, disk, stamp, &mut hands)?;
+        let (equal, bytes) = match parts.equals(index, image, disk, stamp, &mut hands) {
+            Err(Error::Target { error, .. }) => return Err(Error::TargetRead { part, error }),
+            other => other?,
+        };
         verified.read_bytes += bytes;
+        if !mend {
+            return Err(Error::Differs { part });
+        }
         if !equal {
             return Err(Error::TargetBytes { part });
         }
         verified.mended.push(part);
     }
     Ok(verified)
+}
+
+/// Whether the device holds the first chunk, which has the superblock: what was mounted, grown or given another id does not.
+pub fn begins(image: &Opened, disk: &dyn Disk) -> Result<bool, Error> {
+    fits(disk, image.manifest.filesystem_bytes)?;
+    let (equal, _) = Parts::of(image).equals(0, image, disk, None, &mut Hands::new()?)?;
+    Ok(equal)
 }
 
 /// Reads every chunk of an image file and checks its digest.
@@ -137,6 +153,13 @@ impl Parts {
 
     fn len(&self) -> usize {
         self.chunks + self.zero.len()
+    }
+
+    fn bytes(&self, index: usize, image: &Opened) -> u64 {
+        match index.checked_sub(self.chunks) {
+            None => image.manifest.chunks[index].plain_bytes(),
+            Some(zero) => self.zero[zero].bytes(),
+        }
     }
 
     fn name(&self, index: usize, image: &Opened) -> String {

@@ -12,7 +12,9 @@ use super::manifest::Extent;
 use super::open::Opened;
 use super::pool::{Buffer, Pool};
 use super::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX, workers};
+use nix::libc;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +57,8 @@ pub struct Counts {
     pub found_bytes: u64,
     /// Bytes zeroed.
     pub zeroed_bytes: u64,
+    /// Bytes that the image leaves out and that the device was told to discard.
+    pub discarded_bytes: u64,
     /// Flushes.
     pub flushes: u64,
     /// Microseconds of them.
@@ -68,7 +72,9 @@ pub struct Writer {
     stamp: Option<Stamp>,
     next: usize,
     durable: usize,
-    zeroed: bool,
+    /// Whether what the image leaves out was given away, and how many extents were zeroed.
+    discarded: bool,
+    zeroed: usize,
     /// Chunks still to be compared before they are written, by their misses so far.
     misses: Option<u32>,
     compare: Buffer,
@@ -100,7 +106,9 @@ impl Writer {
             stamp,
             next: from,
             durable: from,
-            zeroed: from > 0,
+            // Who goes on has done both, before its first chunk.
+            discarded: from > 0,
+            zeroed: if from > 0 { image.manifest.zero.len() } else { 0 },
             misses: (from > 0).then_some(0),
             compare: Buffer::new(CHUNK_BYTES_MAX),
             counts: Counts {
@@ -133,14 +141,21 @@ impl Writer {
         self.durable == self.image.manifest.chunks.len()
     }
 
-    /// Writes for at most [`FLUSH_EVERY`], at least one chunk, and flushes.
+    /// Writes for at most [`FLUSH_EVERY`], at least one chunk, and flushes. Whoever wishes to stop before the first chunk gets
+    /// that after the next extent that is zeroed.
     pub fn slice(&mut self, stop: &dyn Fn() -> bool, told: &mut dyn FnMut(Counts)) -> Result<u64, Error> {
         let began = Instant::now();
-        if !self.zeroed {
-            self.zero()?;
-            self.zeroed = true;
+        self.discard();
+        while let Some(extent) = self.image.manifest.zero.get(self.zeroed) {
+            zero_extent(&*self.disk, extent)?;
+            self.counts.zeroed_bytes += extent.bytes();
+            self.zeroed += 1;
+            if stop() {
+                break;
+            }
         }
-        while self.next < self.image.manifest.chunks.len() {
+        let zeroed = self.zeroed == self.image.manifest.zero.len();
+        while zeroed && self.next < self.image.manifest.chunks.len() {
             self.one()?;
             told(self.counts);
             if began.elapsed() >= FLUSH_EVERY || stop() {
@@ -150,6 +165,24 @@ impl Writer {
         self.flush()?;
         self.durable = self.next;
         Ok(self.durable())
+    }
+
+    /// Slices until so much time went by, everything is written or somebody wishes to stop; `flushed` is called after each.
+    pub fn stretch(
+        &mut self,
+        longest: Duration,
+        stop: &dyn Fn() -> bool,
+        told: &mut dyn FnMut(Counts),
+        flushed: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
+        let began = Instant::now();
+        while !self.is_done() {
+            flushed(self.slice(stop, told)?);
+            if began.elapsed() >= longest || stop() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Everything that is left, slice by slice; `flushed` is called after each.
@@ -169,12 +202,18 @@ impl Writer {
         Ok(())
     }
 
-    fn zero(&mut self) -> Result<(), Error> {
-        for extent in &self.image.manifest.zero {
-            zero_extent(&*self.disk, extent)?;
-            self.counts.zeroed_bytes += extent.bytes();
+    /// It is advice: nothing that is believed later depends on it. A device that fails at it, as adapters do that take the
+    /// order and cannot carry it out, is asked no more; one that is broken shows that when it is written to.
+    fn discard(&mut self) {
+        if std::mem::replace(&mut self.discarded, true) {
+            return;
         }
-        Ok(())
+        for extent in self.image.manifest.free() {
+            match self.disk.discard(extent.at(), extent.bytes()) {
+                Ok(true) => self.counts.discarded_bytes += extent.bytes(),
+                Ok(false) | Err(_) => break,
+            }
+        }
     }
 
     fn one(&mut self) -> Result<(), Error> {
@@ -193,8 +232,13 @@ impl Writer {
         let extents = &self.image.manifest.chunks[index].extents;
         if let Some(misses) = self.misses {
             let there = &mut self.compare.bytes_mut()[..plain.len()];
-            read_extents(&*self.disk, extents, there)?;
-            if there == plain {
+            let same = match read_extents(&*self.disk, extents, there) {
+                Ok(()) => there == plain,
+                // A cut inside a write can leave a sector that is unreadable until it is written again.
+                Err(error) if is_unreadable(&error) => false,
+                Err(error) => return Err(error),
+            };
+            if same {
                 self.misses = Some(0);
                 self.counts.found_bytes += plain.len() as u64;
                 return Ok(());
@@ -223,6 +267,20 @@ pub(super) fn flush(disk: &dyn Disk) -> Result<(), Error> {
         bytes: disk.length(),
         error,
     })
+}
+
+/// Whether the device says that it has lost what was there, and not that it is gone.
+pub(super) fn is_unreadable(error: &Error) -> bool {
+    let Error::Target {
+        verb: "read", error, ..
+    } = error
+    else {
+        return false;
+    };
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::EREMOTEIO | libc::ENODATA | libc::EILSEQ | libc::EBADMSG)
+    )
 }
 
 /// Zeroes an extent.
@@ -381,7 +439,10 @@ impl Reader {
             if self.ended.load(Ordering::Relaxed) {
                 return;
             }
-            let sent = match self.image.read_packed(index, packed.bytes_mut()) {
+            let read = catch_unwind(AssertUnwindSafe(|| {
+                self.image.read_packed(index, packed.bytes_mut())
+            }));
+            let sent = match read.unwrap_or(Err(Error::Worker)) {
                 Ok(_) => self.jobs.send(Job { index, packed, plain }).is_ok(),
                 Err(error) => {
                     // Nobody listens any more when this fails.
@@ -419,7 +480,11 @@ fn unpack_all(
         else {
             return;
         };
-        let length = image.unpack(index, &mut unpacker, packed.bytes_mut(), plain.bytes_mut());
+        // A thread that is gone would be waited for while the others live.
+        let unpacked = catch_unwind(AssertUnwindSafe(|| {
+            image.unpack(index, &mut unpacker, packed.bytes_mut(), plain.bytes_mut())
+        }));
+        let length = unpacked.unwrap_or(Err(Error::Worker));
         packed_pool.give(packed);
         if sender
             .send((index, length.map(|length| (plain, length))))

@@ -1,7 +1,8 @@
 //! The root filesystem from an image. Law: it carries the provisional id while it is written; only what was read back whole,
 //! found clean, grown to its partition and flushed gets the planned one, last.
 //!
-//! It is written in slices: after each everything is durable, and the driver saves how far it came. A run that was cut off
+//! It is written in slices: after each everything is durable. After a stretch of them the driver saves how far it came; what is
+//! durable and not saved is compared by the next run, and not written again. A run that was cut off
 //! behind the last chunk may have left a filesystem that is grown in part; reading back shows that, and what differs is
 //! written again. Absent: bytes (`image`), making images (`pack`).
 
@@ -28,6 +29,10 @@ use std::time::Duration;
 
 /// The longest that checking or growing may take.
 const DEADLINE: Duration = Duration::from_secs(3_600);
+
+/// The longest that one order writes, but for one slice of the writer. Behind each order the volume is looked at and the
+/// checkpoint is saved, which on a slow disk takes a good part of a second.
+const STRETCH: Duration = Duration::from_secs(5);
 
 /// Bytes of a group of blocks.
 const GROUP_BYTES: u64 = 128 << 20;
@@ -59,7 +64,7 @@ impl Progress {
 /// Opens an image.
 pub fn open(file: &Utf8Path) -> Result<Opened, Fault> {
     let what = format!("image {file}");
-    let bytes = FileBytes::open(file).map_err(|e| io_fault(what.as_str(), &e))?;
+    let bytes = FileBytes::open(file).map_err(|e| fault(&what, e))?;
     Opened::open(Arc::new(bytes)).map_err(|e| fault(&what, e))
 }
 
@@ -176,13 +181,17 @@ impl Work {
             let told = &mut |counts: crate::image::write::Counts| {
                 self.tell("write the image", counts.done_bytes, image.plain_bytes);
             };
-            let chunks = writer
-                .slice(&|| self.stop.is_requested(), told)
+            let stop = &|| self.stop.is_requested();
+            // Also what a fault comes behind is durable.
+            let flushed = &mut |chunks| {
+                progress.landing = Some(Landing {
+                    image: image.digest.clone(),
+                    chunks,
+                });
+            };
+            writer
+                .stretch(STRETCH, stop, told, flushed)
                 .map_err(|e| fault(&self.what(), e))?;
-            progress.landing = Some(Landing {
-                image: image.digest.clone(),
-                chunks,
-            });
             progress.writer = Some(writer);
             return Ok(false);
         }
@@ -267,7 +276,7 @@ async fn finish(device: &Utf8Path, volume: &Volume, reporter: &Reporter, stop: &
 pub fn fault(what: &str, error: Error) -> Fault {
     let why = error.to_string();
     match error {
-        Error::Foreign => Fault::needs_change(
+        Error::Foreign | Error::NoFile(_) => Fault::needs_change(
             what,
             why,
             "name the file that `landfall image build` made; `landfall image info FILE` shows what one is",
@@ -287,7 +296,13 @@ pub fn fault(what: &str, error: Error) -> Fault {
         Error::SourceBytes { .. } | Error::SourceRead { .. } => Fault::hardware(what, why)
             .with_next("write the installer to another medium, then: landfall resume"),
         Error::Target { error, .. } => fault_of(what, why, &error),
+        Error::TargetRead { error, .. } => fault_of(what, why, &error),
         Error::TargetBytes { .. } => Fault::hardware(what, why),
+        Error::Differs { .. } => Fault::needs_change(
+            what,
+            why,
+            "if the image shall be on it: landfall image write --erase IMAGE DEVICE",
+        ),
         Error::TooSmall { .. } => Fault::needs_change(
             what,
             why,
@@ -315,6 +330,15 @@ mod tests {
             (Error::SourceBytes { part: "x".into() }, FaultClass::Hardware),
             (Error::TargetBytes { part: "x".into() }, FaultClass::Hardware),
             (Error::TooSmall { found: 1, wanted: 2 }, FaultClass::NeedsChange),
+            (Error::NoFile("FIFO"), FaultClass::NeedsChange),
+            (Error::Differs { part: "x".into() }, FaultClass::NeedsChange),
+            (
+                Error::TargetRead {
+                    part: "x".into(),
+                    error: eio(),
+                },
+                FaultClass::Hardware,
+            ),
             (
                 Error::Target {
                     verb: "write",

@@ -2,7 +2,9 @@
 //! the provisional id; behind the last one everything is looked at again, what differs is written again, and only then the
 //! planned id is given.
 //!
-//! Absent: files. An image brings none here; they are written when its closure is registered, as by a copy.
+//! A real order writes several such slices before the driver saves how far it came. Here the chunk that was flushed and not yet
+//! saved, of a run that dies in between, stands for all of them. Absent: what an image leaves out of its filesystem, since the
+//! simulated disk has no such bytes that could be discarded; files. An image brings none here; they are written when its closure is registered, as by a copy.
 
 use super::bugs::Bug;
 use super::checks::Found;

@@ -208,6 +208,10 @@ pub struct State {
     pub fuse: Option<u64>,
     /// Places where every write is spoilt.
     pub bad: Option<u64>,
+    /// A place that reads as EIO until it is written, or for ever.
+    pub unreadable: Option<(u64, bool)>,
+    /// What was discarded: place and length.
+    pub discarded: Vec<(u64, u64)>,
     /// Order and length of writes.
     pub log: Vec<(u64, u64)>,
     pub reads: BTreeMap<u64, u64>,
@@ -258,6 +262,12 @@ impl Memory {
         if let Some(bad) = state.bad.filter(|bad| range.contains(&(*bad as usize))) {
             state.bytes[bad as usize] ^= 0x80;
         }
+        if state
+            .unreadable
+            .is_some_and(|(place, heals)| heals && range.contains(&(place as usize)))
+        {
+            state.unreadable = None;
+        }
         state.log.push((at, new.len() as u64));
         self.written.fetch_add(new.len() as u64, Ordering::SeqCst);
         Ok(())
@@ -267,6 +277,12 @@ impl Memory {
 impl Disk for Memory {
     fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
+        if state
+            .unreadable
+            .is_some_and(|(place, _)| (at..at + bytes.len() as u64).contains(&place))
+        {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         bytes.copy_from_slice(&state.bytes[at as usize..at as usize + bytes.len()]);
         *state.reads.entry(at).or_default() += bytes.len() as u64;
         Ok(())
@@ -278,6 +294,13 @@ impl Disk for Memory {
 
     fn zero(&self, at: u64, bytes: u64) -> io::Result<()> {
         self.change(at, &vec![0; bytes as usize])
+    }
+
+    fn discard(&self, at: u64, bytes: u64) -> io::Result<bool> {
+        let mut state = self.state.lock().unwrap();
+        state.bytes[at as usize..(at + bytes) as usize].fill(0x5A);
+        state.discarded.push((at, bytes));
+        Ok(true)
     }
 
     fn flush(&self) -> io::Result<()> {

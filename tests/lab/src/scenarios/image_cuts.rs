@@ -99,7 +99,7 @@ pub fn image_cuts(kit: &Kit) -> Result<()> {
 
     // The control: what forgets how far it came writes everything twice, and the disk's count shows it.
     let machine = cuts.start()?;
-    machine.check("rm /run/keep/how-far", LIMIT)?;
+    machine.check("rm -f /run/keep/how-far", LIMIT)?;
     machine.check(WRITE, LIMIT)?;
     machine.cut_power()?;
     let again = bytes(&cuts.log()?);
