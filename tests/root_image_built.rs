@@ -77,6 +77,72 @@ fn the_same_closure_gives_the_same_bytes() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
 }
 
+#[test]
+fn neither_mask_nor_attributes_of_the_machine_are_in_an_image() {
+    let (_keep, folder) = folder();
+    let (one, two) = (folder.join("one"), folder.join("two"));
+    let infos = [store(&one, 0, false), store(&two, 0, false)];
+    let file = two.join(OTHER.trim_start_matches('/')).join("zeros");
+    let name = std::ffi::CString::new(file.as_str()).unwrap();
+    // SAFETY: both names end in a zero byte, and the value is as long as is said.
+    let set = unsafe {
+        nix::libc::setxattr(
+            name.as_ptr(),
+            c"user.origin".as_ptr(),
+            c"here".as_ptr().cast(),
+            4,
+            0,
+        )
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    fs::write(folder.join("configuration.nix"), "{ }").unwrap();
+    let images: Vec<Vec<u8>> = [("022", &one, &infos[0]), ("077", &two, &infos[1])]
+        .into_iter()
+        .map(|(mask, store, info)| {
+            let out = folder.join(format!("{mask}.image"));
+            let ended = std::process::Command::new("sh")
+                .args([
+                    "-c",
+                    "umask \"$0\"; exec \"$@\"",
+                    mask,
+                    env!("CARGO_BIN_EXE_landfall"),
+                ])
+                .args([
+                    "image",
+                    "build",
+                    "--level",
+                    "3",
+                    "--system",
+                    SYSTEM,
+                    "--out",
+                    out.as_str(),
+                ])
+                .args(["--store", store.as_str(), "--closure-info", info.as_str()])
+                .arg("--add")
+                .arg(format!(
+                    "{folder}/configuration.nix=/etc/nixos/deep/configuration.nix"
+                ))
+                .output()
+                .unwrap();
+            assert!(
+                ended.status.success(),
+                "{}",
+                String::from_utf8_lossy(&ended.stderr)
+            );
+            fs::read(out).unwrap()
+        })
+        .collect();
+    assert!(images[0] == images[1], "the images differ");
+    let image = opened(&folder.join("077.image"));
+    let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+    let mut writer = Writer::new(&image, disk.clone(), None, 0).unwrap();
+    writer.run(&|| false, &mut |_| {}, &mut |_| Ok(())).unwrap();
+    let device = folder.join("device");
+    fs::write(&device, disk.contents()).unwrap();
+    let said = run("debugfs", &["-R", "stat /etc/nixos/deep", device.as_str()]);
+    assert!(said.contains("Mode:  0755"), "{said}");
+}
+
 /// Every file below a directory: name, mode, contents.
 fn tree(root: &Utf8Path) -> Vec<(String, u32, Vec<u8>)> {
     let mut found = Vec::new();

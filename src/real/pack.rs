@@ -1,5 +1,6 @@
-//! An image from a closure. Law: the same closure gives the same bytes: files are staged without their owners, times and links
-//! among each other, in the order of their names; ids are fixed; what `mke2fs` takes over from the machine all the same is
+//! An image from a closure. Law: the same closure gives the same bytes on every machine: files are staged without their owners,
+//! times, extended attributes and links among each other, in the order of their names; what Nix knows of where a path came
+//! from, which is the machine's and not the closure's, is left out; ids are fixed; what `mke2fs` takes over from the machine all the same is
 //! taken out again (`image::ext4::normalise`). No privilege is needed, and nothing is mounted.
 //!
 //! Absent: Nix's database itself, which has times in it and is not equal twice. The image carries what is to be registered
@@ -227,9 +228,40 @@ async fn ask_closure(hands: &Hands, source: &Source) -> Result<Closure, Fault> {
     let mut registration = Vec::new();
     for batch in paths.chunks(BATCH_PATHS) {
         let dump = nix().arg("--dump-db").args(batch.iter().map(ToString::to_string));
-        registration.extend_from_slice(run(hands, dump).await?.as_bytes());
+        registration.extend_from_slice(without_derivers(&run(hands, dump).await?)?.as_bytes());
     }
     Ok(Closure { paths, registration })
+}
+
+/// A dump of Nix's database with the derivers blank, as `closureInfo` has them: a path that was substituted and the same
+/// one that was built differ in them. Of every path: path, hash, size, deriver, number of references, references.
+fn without_derivers(dump: &str) -> Result<String, Fault> {
+    let mut lines = dump.lines();
+    let mut clean = String::with_capacity(dump.len());
+    while let Some(path) = lines.next() {
+        let mut next = || {
+            lines.next().ok_or_else(|| {
+                Fault::permanent(
+                    format!("registration of {path}"),
+                    "nix-store --dump-db ends within it",
+                    "mend the store: nix-store --verify",
+                )
+            })
+        };
+        let (hash, size, _deriver, count) = (next()?, next()?, next()?, next()?);
+        let references: usize = count.parse().map_err(|e| {
+            Fault::permanent(
+                format!("registration of {path}"),
+                format!("{count:?} is no number of references: {e}"),
+                "use a Nix whose nix-store --dump-db prints one",
+            )
+        })?;
+        clean.extend([path, "\n", hash, "\n", size, "\n\n", count, "\n"]);
+        for _ in 0..references {
+            clean.extend([next()?, "\n"]);
+        }
+    }
+    Ok(clean)
 }
 
 fn paths_of(text: &str) -> Result<Vec<StorePath>, Fault> {
@@ -280,7 +312,7 @@ fn stage(source: &Source, closure: &Closure, root: &Utf8Path) -> Result<Tally, F
     for (from, to) in &source.add {
         let to = root.join(to.trim_start_matches('/'));
         if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder).map_err(io(folder))?;
+            make_folders(folder, &mut tally).map_err(io(folder))?;
         }
         stage_tree(from, &to, &mut tally)?;
     }
@@ -295,6 +327,17 @@ fn stage(source: &Source, closure: &Closure, root: &Utf8Path) -> Result<Tally, F
     tally.blocks += (closure.paths.len() as u64 * 264).div_ceil(BLOCK_BYTES as u64) + 16;
     tally.inodes += 16;
     Ok(tally)
+}
+
+/// Makes the folders that are not there, with one mode, under whatever mask we were started with.
+fn make_folders(folder: &Utf8Path, tally: &mut Tally) -> io::Result<()> {
+    let missing: Vec<&Utf8Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        fs::create_dir(folder)?;
+        fs::set_permissions(folder, PermissionsExt::from_mode(0o755))?;
+        tally.add(BLOCK_BYTES as u64);
+    }
+    Ok(())
 }
 
 /// Stages one store path: a file, a link or a directory.
@@ -388,8 +431,9 @@ async fn make_filesystem(
             Ok(()) | Err(_) => {}
         }
         let journal = format!("size={journal_mib}");
-        let extended =
-            format!("hash_seed={HASH_SEED},lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0");
+        let extended = format!(
+            "hash_seed={HASH_SEED},lazy_itable_init=1,lazy_journal_init=1,nodiscard,no_copy_xattrs,root_owner=0:0"
+        );
         let make = Program::new("mke2fs")
             .args([
                 "-F", "-q", "-t", "ext4", "-b", "4096", "-I", "256", "-J", &journal,
@@ -428,5 +472,21 @@ mod tests {
         let paths: Vec<String> = paths_of(&text).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(paths, [path('a'), path('b')]);
         assert!(paths_of("/etc/passwd\n").is_err());
+    }
+
+    #[test]
+    fn where_a_path_came_from_is_left_out_of_its_registration() {
+        let dump = |deriver: &str| {
+            format!(
+                "/nix/store/a\nhash-a\n120\n{deriver}\n2\n/nix/store/a\n/nix/store/b\n/nix/store/b\nhash-b\n7\n\n0\n"
+            )
+        };
+        let clean = without_derivers(&dump("/nix/store/x.drv")).unwrap();
+        assert_eq!(clean, dump(""));
+        assert_eq!(without_derivers(&clean).unwrap(), clean);
+        assert_eq!(without_derivers("").unwrap(), "");
+        for wrong in ["/nix/store/a\nhash\n1\n\n1\n", "/nix/store/a\nhash\n1\n\nmany\n"] {
+            assert!(without_derivers(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

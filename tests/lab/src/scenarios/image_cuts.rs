@@ -208,9 +208,13 @@ impl Cuts {
     /// Waits until so much is durable; gives the chunk.
     fn wait_for(&self, machine: &Machine, percent: u64) -> Result<u64> {
         let until = Instant::now() + LIMIT;
+        let mut before = 0;
         while Instant::now() < until {
             let text = machine.check("cat /run/keep/how-far 2>/dev/null || true", LIMIT)?;
             let chunks = durable(&text);
+            // A run that is done removes its record.
+            ensure!(chunks >= before, "it was done before it could be cut");
+            before = chunks;
             if chunks * 100 >= self.chunks * percent {
                 ensure!(chunks < self.chunks, "it was done before it could be cut");
                 return Ok(chunks);
