@@ -13,6 +13,7 @@ use fs_err as fs;
 use kit::*;
 use landfall::event::Reporter;
 use landfall::image::Error;
+use landfall::image::WORKERS_MAX;
 use landfall::image::bytes::Bytes;
 use landfall::image::open::Opened;
 use landfall::image::verify::verify;
@@ -324,7 +325,9 @@ impl Bytes for Trap {
 #[test]
 fn a_worker_that_panics_is_missed_at_once() {
     let (_keep, folder) = folder();
-    let (file, _) = image(&folder, 14);
+    // More chunks than there are buffers: whoever reads waits too, and the threads do not end by themselves.
+    let (file, packed) = image(&folder, 4 * (WORKERS_MAX + 8));
+    assert!(packed.chunks as usize >= WORKERS_MAX + 8, "{packed:?}");
     let chunk = opened(&file).manifest.chunks[1].clone();
     // At once: in the thread that reads. Behind a wrong byte: in one that unpacks.
     for lies in [0, 1] {
