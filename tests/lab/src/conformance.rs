@@ -45,6 +45,39 @@ pub struct Arguments {
     /// Every crash state, of the plain layout and of LUKS with swap; else every flush and some subsets, of the plain one
     #[arg(long)]
     long: bool,
+    /// The result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a layout's recording came to.
+#[derive(Debug, serde::Serialize)]
+struct Figures {
+    layout: &'static str,
+    /// Crash states that were judged.
+    states: u64,
+    /// Of them such that are no boundary of a flush: subsets and tears of what was not flushed.
+    subsets: u64,
+    /// Boundaries of flushes.
+    flushes: usize,
+    /// States that were landed from.
+    landed: usize,
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Figures {
+            layout,
+            states,
+            subsets,
+            flushes,
+            landed,
+        } = self;
+        write!(
+            f,
+            "{layout} {states} states at {flushes} flushes, {subsets} of them subsets or tears, {landed} landed"
+        )
+    }
 }
 
 /// How much of it.
@@ -54,6 +87,16 @@ enum Extent {
     Short(usize),
     /// Everything.
     Long,
+}
+
+impl Extent {
+    /// Fewer subsets and tears would not be what was promised.
+    fn subsets_min(self) -> u64 {
+        match self {
+            Extent::Short(_) => 20,
+            Extent::Long => 200,
+        }
+    }
 }
 
 /// Subsets and tears of a short run.
@@ -94,8 +137,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         (Extent::Short(SHORT_SUBSETS), &[Layout::Plain][..], 0)
     };
     let land = arguments.land.unwrap_or(land);
-    let mut failed = 0;
-    let mut ran = 0;
+    let (mut failed, mut figures) = (Vec::new(), Vec::new());
     for layout in Layout::ALL {
         let wanted = arguments
             .layout
@@ -104,15 +146,34 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if !wanted {
             continue;
         }
-        ran += 1;
-        if let Err(error) = conforms(&kit, layout, extent, land) {
-            eprintln!("layout {} … FAILED\n{error:?}", layout.host());
-            failed += 1;
+        match conforms(&kit, layout, extent, land) {
+            Ok(found) => figures.push(found),
+            Err(error) => {
+                eprintln!("layout {} … FAILED\n{error:?}", layout.host());
+                failed.push(layout.host());
+            }
         }
     }
-    ensure!(ran > 0, "no such layout; there are: plain, swap, luks, luks-swap");
-    println!("conformance: {} passed, {failed} failed", ran - failed);
-    Ok(if failed == 0 {
+    ensure!(
+        !figures.is_empty() || !failed.is_empty(),
+        "no such layout; there are: plain, swap, luks, luks-swap"
+    );
+    if arguments.json {
+        println!("{}", serde_json::json!({ "layouts": figures, "failed": failed }));
+    } else {
+        let each: Vec<String> = figures.iter().map(ToString::to_string).collect();
+        let each = if each.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", each.join("; "))
+        };
+        println!(
+            "conformance: {} passed, {} failed{each}",
+            figures.len(),
+            failed.len()
+        );
+    }
+    Ok(if failed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -121,10 +182,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// The short run, as a scenario.
 pub fn short(kit: &Kit) -> Result<()> {
-    conforms(kit, Layout::Plain, Extent::Short(SHORT_SUBSETS), 0)
+    conforms(kit, Layout::Plain, Extent::Short(SHORT_SUBSETS), 0).map(drop)
 }
 
-fn conforms(kit: &Kit, layout: Layout, extent: Extent, land: usize) -> Result<()> {
+fn conforms(kit: &Kit, layout: Layout, extent: Extent, land: usize) -> Result<Figures> {
     let name = format!("conformance-{}", layout.host());
     let mut install = Install::new(kit, &name, layout, Mode::Prebuilt)?.stay();
     let log = install.spec.folder.join("writes.log");
@@ -147,13 +208,30 @@ fn conforms(kit: &Kit, layout: Layout, extent: Extent, land: usize) -> Result<()
         &config,
         kit.configuration(install.layout, &install.mode, &install.more)?,
     )?;
-    let (samples, recorded) = replay.judge_all(kit, &install, &config, extent)?;
+    let judged = replay.judge_all(kit, &install, &config, extent)?;
     replay.finish(&install)?;
-    no_kinder(&Epochs::simulated(&kit.program, &config)?, &recorded)?;
-    for (index, crash) in spread(&samples, land).into_iter().enumerate() {
-        land_from(kit, layout, &install, &replay, &crash, index)?;
+    no_kinder(&Epochs::simulated(&kit.program, &config)?, &judged.recorded)?;
+    let samples = spread(&judged.samples, land);
+    for (index, crash) in samples.iter().enumerate() {
+        land_from(kit, layout, &install, &replay, crash, index)?;
     }
-    Ok(())
+    Ok(Figures {
+        layout: layout.host(),
+        states: judged.states,
+        subsets: judged.subsets,
+        flushes: replay.epochs.len(),
+        landed: samples.len(),
+    })
+}
+
+/// What was found of all crash states.
+struct Judged {
+    /// Those worth landing from.
+    samples: Vec<Crash>,
+    /// What the recording's flushes keep apart.
+    recorded: Epochs,
+    states: u64,
+    subsets: u64,
 }
 
 /// A recording, and an image that is brought to one crash state after another.
@@ -253,14 +331,14 @@ impl Replay {
         })
     }
 
-    /// Every crash state, in order; returns those worth landing from.
+    /// Every crash state, in order.
     fn judge_all(
         &mut self,
         kit: &Kit,
         install: &Install<'_>,
         config: &Path,
         extent: Extent,
-    ) -> Result<(Vec<Crash>, Epochs)> {
+    ) -> Result<Judged> {
         let every = self.step(extent);
         let (mut number_of_subset, mut subsets) = (0_usize, 0_u64);
         let mut watch = Watch::new(&self.image, &install.image, &self.places)?;
@@ -323,7 +401,17 @@ impl Replay {
             seen.keys().any(|k| k.starts_with("landed")) && seen.keys().any(|k| k.starts_with("begin")),
             "the recording does not reach from the beginning to the end: {seen:?}"
         );
-        Ok((samples, watch.seen()))
+        ensure!(
+            subsets >= extent.subsets_min(),
+            "only {subsets} subsets and tears were judged, not {}",
+            extent.subsets_min()
+        );
+        Ok(Judged {
+            samples,
+            recorded: watch.seen(),
+            states,
+            subsets,
+        })
     }
 
     /// One subset of so many is tried.
