@@ -163,6 +163,10 @@ pub enum Keep {
     Torn(usize),
     /// All up to this one, which ruins its block of 4 KiB, with what was durable in it.
     Ruined(usize),
+    /// This one torn, and of the others those whose bits are set.
+    TornWith(usize, u64),
+    /// This one ruins its block, and of the others those whose bits are set.
+    RuinedWith(usize, u64),
     /// Each by the toss of a seeded coin.
     Seed(u64),
     /// Those whose bits are set, counted from the lowest.
@@ -171,6 +175,8 @@ pub enum Keep {
 
 /// Up to so many pending writes every subset is tried, where one misfortune is enumerated by itself.
 const ALL_SUBSETS_MAX: usize = 12;
+/// And up to so many each of them torn and ruined, with every subset of the others.
+const ALL_TEARS_MAX: usize = 5;
 
 impl Keep {
     /// Everything that is tried for so many pending writes.
@@ -184,6 +190,9 @@ impl Keep {
         options.extend((0..pending).map(Keep::Ruined));
         if pending > 1 {
             options.extend((0..pending).map(Keep::Only));
+            // With everything before it the first one is alone already.
+            options.extend((1..pending).map(|torn| Keep::TornWith(torn, 0)));
+            options.extend((1..pending).map(|ruined| Keep::RuinedWith(ruined, 0)));
         }
         if pending > 2 {
             options.extend((0..pending).map(Keep::AllBut));
@@ -203,15 +212,27 @@ impl Keep {
             return Keep::options(pending);
         }
         let mut options = vec![Keep::None];
-        options.extend((0..pending).map(Keep::Torn));
-        options.extend((0..pending).map(Keep::Ruined));
         options.extend((1..1_u64 << pending).map(Keep::Mask));
+        for torn in 0..pending {
+            options.extend([Keep::Torn(torn), Keep::Ruined(torn)]);
+            let others = 0..if pending <= ALL_TEARS_MAX {
+                1_u64 << pending
+            } else {
+                1
+            };
+            for mask in others.filter(|mask| mask >> torn & 1 == 0) {
+                options.extend([Keep::TornWith(torn, mask), Keep::RuinedWith(torn, mask)]);
+            }
+        }
         options
     }
 
     fn keeps(self, index: usize) -> bool {
         match self {
             Keep::Mask(mask) => mask >> index & 1 == 1,
+            Keep::TornWith(this, mask) | Keep::RuinedWith(this, mask) => {
+                index == this || mask >> index & 1 == 1
+            }
             Keep::None => false,
             Keep::All => true,
             Keep::Only(only) => index == only,
@@ -233,6 +254,8 @@ impl fmt::Display for Keep {
             Keep::Two(a, b) => write!(f, "two{a}-{b}"),
             Keep::Torn(n) => write!(f, "torn{n}"),
             Keep::Ruined(n) => write!(f, "ruined{n}"),
+            Keep::TornWith(n, mask) => write!(f, "torn{n}with{mask}"),
+            Keep::RuinedWith(n, mask) => write!(f, "ruined{n}with{mask}"),
             Keep::Seed(n) => write!(f, "seed{n}"),
             Keep::Mask(n) => write!(f, "mask{n}"),
         }
@@ -242,8 +265,18 @@ impl fmt::Display for Keep {
 impl std::str::FromStr for Keep {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?}: none, all, onlyN, allbutN, twoN-N, tornN, ruinedN, seedN or maskN");
+        let bad = || {
+            format!(
+                "{text:?}: none, all, onlyN, allbutN, twoN-N, tornN, tornNwithN, ruinedN, ruinedNwithN, seedN or maskN"
+            )
+        };
         let number = |digits: &str| digits.parse::<usize>().map_err(|_| bad());
+        let with = |digits: &str| -> Result<(usize, Option<u64>), String> {
+            Ok(match digits.split_once("with") {
+                Some((this, mask)) => (number(this)?, Some(mask.parse().map_err(|_| bad())?)),
+                None => (number(digits)?, None),
+            })
+        };
         if text == "none" {
             Ok(Keep::None)
         } else if text == "all" {
@@ -253,9 +286,11 @@ impl std::str::FromStr for Keep {
         } else if let Some(n) = text.strip_prefix("allbut") {
             Ok(Keep::AllBut(number(n)?))
         } else if let Some(n) = text.strip_prefix("torn") {
-            Ok(Keep::Torn(number(n)?))
+            let (this, mask) = with(n)?;
+            Ok(mask.map_or(Keep::Torn(this), |mask| Keep::TornWith(this, mask)))
         } else if let Some(n) = text.strip_prefix("ruined") {
-            Ok(Keep::Ruined(number(n)?))
+            let (this, mask) = with(n)?;
+            Ok(mask.map_or(Keep::Ruined(this), |mask| Keep::RuinedWith(this, mask)))
         } else if let Some(n) = text.strip_prefix("seed") {
             Ok(Keep::Seed(n.parse().map_err(|_| bad())?))
         } else if let Some(n) = text.strip_prefix("mask") {
@@ -371,13 +406,14 @@ impl Disk {
     /// The power goes.
     pub fn cut(&mut self, keep: Keep) {
         for (index, write) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            if keep == Keep::Torn(index) {
-                let torn = self.tear(&write);
-                self.settle(write.key, torn);
-            } else if keep == Keep::Ruined(index) {
-                self.ruin(&write);
-            } else if keep.keeps(index) {
-                self.settle(write.key, write.value);
+            match keep {
+                Keep::Torn(this) | Keep::TornWith(this, _) if this == index => {
+                    let torn = self.tear(&write);
+                    self.settle(write.key, torn);
+                }
+                Keep::Ruined(this) | Keep::RuinedWith(this, _) if this == index => self.ruin(&write),
+                _ if keep.keeps(index) => self.settle(write.key, write.value),
+                _ => {}
             }
         }
     }
@@ -570,11 +606,30 @@ mod tests {
         let kept = |keep: Keep| (0..4).map(|index| keep.keeps(index)).collect::<Vec<_>>();
         let mut subsets: Vec<_> = Keep::subsets(4)
             .into_iter()
-            .filter(|keep| !matches!(keep, Keep::Torn(_)))
+            .filter(|keep| matches!(keep, Keep::None | Keep::Mask(_)))
             .map(kept)
             .collect();
         subsets.sort();
         subsets.dedup();
         assert_eq!(subsets.len(), 16);
+        // Each of four torn, with each of the eight subsets of the other three.
+        let torn = |keep: &Keep| matches!(keep, Keep::TornWith(..));
+        assert_eq!(Keep::subsets(4).iter().filter(|keep| torn(keep)).count(), 32);
+        assert_eq!(Keep::subsets(12).iter().filter(|keep| torn(keep)).count(), 12);
+    }
+
+    #[test]
+    fn a_write_is_torn_also_where_others_are_lost() {
+        let [first, second] = [Key::Body(Region::Root), Key::Keyslot];
+        let cut = |keep: Keep| {
+            let mut disk = disk();
+            disk.write(Held::Device, first, Some(Value::Of(1)));
+            disk.write(Held::Device, second, Some(Value::Of(2)));
+            disk.cut(keep);
+            (disk.see(first).cloned(), disk.see(second).cloned())
+        };
+        assert_eq!(cut(Keep::Torn(1)), (Some(Value::Of(1)), Some(Value::Torn)));
+        assert_eq!(cut(Keep::TornWith(1, 0)), (None, Some(Value::Torn)));
+        assert_eq!(cut(Keep::TornWith(0, 2)), (Some(Value::Torn), Some(Value::Of(2))));
     }
 }
