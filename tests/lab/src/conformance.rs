@@ -161,12 +161,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.json {
         println!("{}", serde_json::json!({ "layouts": figures, "failed": failed }));
     } else {
-        let each: Vec<String> = figures.iter().map(ToString::to_string).collect();
-        let each = if each.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", each.join("; "))
-        };
+        let each: String = figures.iter().map(|found| format!("; {found}")).collect();
         println!(
             "conformance: {} passed, {} failed{each}",
             figures.len(),
