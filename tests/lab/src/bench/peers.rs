@@ -247,9 +247,10 @@ fn nixos_install(sources: &Sources, target: &Path) -> Result<()> {
     let copied = program("nix-env")
         .arg("--store")
         .arg(target)
+        // In this order: set as a whole, the list forgets what was added to it.
+        .args(["--option", "substituters", ""])
         .args(["--option", "extra-substituters"])
         .arg(format!("{}?trusted=1", sources.folder.join("iso").display()))
-        .args(["--option", "substituters", ""])
         .args(["--option", "require-sigs", "false"])
         .arg("-p")
         .arg(target.join("nix/var/nix/profiles/system"))
