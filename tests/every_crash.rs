@@ -9,6 +9,7 @@ use landfall::sim::case::{Before, Case, Consenter, Setting};
 use landfall::sim::explore::Explorer;
 use landfall::sim::faults::{Network, Schedule, Shot, What};
 use landfall::sim::harness::Harness;
+use landfall::sim::landing::Mode;
 use landfall::sim::story::{End, Story};
 use landfall::sim::tally::{Matrix, Sort, Tally};
 use landfall_states::Phase;
@@ -38,7 +39,16 @@ fn on_all<T: Copy + Send>(items: &[T], work: impl Fn(T) -> Tally + Sync) -> Tall
 }
 
 fn report(what: &str, began: Instant, tally: &Tally) {
-    println!("{what}: {tally} in {:.1} s", began.elapsed().as_secs_f64());
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{what}: {tally} in {seconds:.1} s");
+    // `cargo lab crash` reads these lines.
+    let Tally {
+        points,
+        stories,
+        failed,
+        ..
+    } = tally;
+    println!("crash\t{what}\t{points}\t{stories}\t{failed}\t{seconds:.1}");
     let mut shown = BTreeMap::new();
     for failure in &tally.failures {
         let count = shown.entry(failure.breaches[0].invariant).or_insert(0);
@@ -248,6 +258,7 @@ fn a_part_of_every_pair() {
     let cases: Vec<(Case, u64)> = [
         ("luks-swap/prebuilt/foreign/person", 7),
         ("plain/flake/foreign/person", 23),
+        ("plain/image/foreign/person", 17),
     ]
     .map(|(text, share)| (text.parse().unwrap(), share))
     .to_vec();
@@ -259,20 +270,23 @@ fn a_part_of_every_pair() {
 }
 
 #[test]
-#[ignore = "run by hand: cargo test --release --test every_crash every_pair_there_is -- --ignored --nocapture"]
+#[ignore = "over an hour: cargo lab crash --pairs"]
 fn every_pair_there_is() {
-    let began = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let mut work: Vec<(Case, u64)> = vec![];
-    for case in Case::all() {
-        work.extend((0..threads).map(|share| (case, share)));
-    }
-    let tally = on_all(&work, |(case, share)| {
-        Harness::new(case).unwrap().pairs(share, threads)
+    let images = Case::all().into_iter().filter(|case| case.mode == Mode::Flake);
+    let images = images.map(|case| Case {
+        mode: Mode::Image,
+        ..case
     });
-    print!("{}", Matrix(&tally));
-    report("pairs", began, &tally);
-    assert!(tally.firsts > 1_000 && tally.stories > 1_000_000);
+    for case in Case::all().into_iter().chain(images) {
+        let began = Instant::now();
+        let work: Vec<(Case, u64)> = (0..threads).map(|share| (case, share)).collect();
+        let tally = on_all(&work, |(case, share)| {
+            Harness::new(case).unwrap().pairs(share, threads)
+        });
+        report(&format!("pairs: {case}"), began, &tally);
+        assert!(tally.firsts > 100 && tally.stories > 100_000);
+    }
 }
 
 /// A third death, wherever two have left a machine that one does not leave; the control: pairs go on from fewer machines.
@@ -304,9 +318,13 @@ fn a_third_death_behind_a_part_of_the_pairs() {
 #[test]
 fn between_two_runs() {
     let began = Instant::now();
-    let cases: Vec<Case> = ["luks-swap/flake/foreign/person", "plain/prebuilt/blank/person"]
-        .map(|text| text.parse().unwrap())
-        .to_vec();
+    let cases: Vec<Case> = [
+        "luks-swap/flake/foreign/person",
+        "plain/prebuilt/blank/person",
+        "swap/image/blank/person",
+    ]
+    .map(|text| text.parse().unwrap())
+    .to_vec();
     let tally = on_all(&cases, |case| {
         Harness::new(case)
             .unwrap()
@@ -321,13 +339,17 @@ fn between_two_runs() {
 #[test]
 fn stories_by_chance() {
     let began = Instant::now();
-    let cases: Vec<Case> = ["luks/prebuilt/foreign/person", "swap/flake/blank/person"]
-        .map(|text| text.parse().unwrap())
-        .to_vec();
+    let cases: Vec<Case> = [
+        "luks/prebuilt/foreign/person",
+        "swap/flake/blank/person",
+        "luks-swap/image/foreign/person",
+    ]
+    .map(|text| text.parse().unwrap())
+    .to_vec();
     let tally = on_all(&cases, |case| {
         Harness::new(case)
             .unwrap()
-            .chance(2, 0, 1_500, &Sort::ALL, &|| true)
+            .chance(2, 0, 1_000, &Sort::ALL, &|| true)
     });
     report("by chance", began, &tally);
     assert_eq!(tally.stories, 3_000);

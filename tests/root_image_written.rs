@@ -12,12 +12,11 @@ mod kit;
 use fs_err as fs;
 use kit::*;
 use landfall::event::Reporter;
-use landfall::image::Error;
-use landfall::image::WORKERS_MAX;
 use landfall::image::bytes::Bytes;
 use landfall::image::open::Opened;
 use landfall::image::verify::verify;
 use landfall::image::write::{FLUSH_EVERY, Stamp, Writer};
+use landfall::image::{Error, STOCK_BYTES_MAX, WORKERS_MAX};
 use landfall::real::command::Program;
 use landfall::real::landing::{Progress, land};
 use landfall::real::probe::probe;
@@ -29,9 +28,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
-
-/// The most memory that landfall may take for it, in bytes.
-const MEMORY_BYTES_MAX: usize = 128 << 20;
 
 /// Writes in slices of one chunk, so that every chunk has its flush; gives the durable count.
 fn write_all(writer: &mut Writer) -> Result<u64, Error> {
@@ -46,7 +42,7 @@ fn write_all(writer: &mut Writer) -> Result<u64, Error> {
 fn written(image: &Opened, disk: &Arc<Memory>) {
     let mut writer = Writer::new(image, disk.clone(), None, 0).unwrap();
     assert!(
-        writer.memory_bytes() <= MEMORY_BYTES_MAX,
+        writer.memory_bytes() <= STOCK_BYTES_MAX,
         "{}",
         writer.memory_bytes()
     );
@@ -289,7 +285,10 @@ fn a_stretch_is_of_several_slices_and_each_is_flushed() {
     let mut seen = vec![];
     let longest = FLUSH_EVERY + Duration::from_millis(500);
     writer
-        .stretch(longest, &|| false, slow, &mut |chunks| seen.push(chunks))
+        .stretch(longest, &|| false, slow, &mut |chunks| {
+            seen.push(chunks);
+            Ok(())
+        })
         .unwrap();
     assert_eq!((seen, writer.durable(), writer.is_done()), (vec![1, 2], 2, false));
     assert_eq!(writer.counts().flushes, 2);
@@ -297,7 +296,7 @@ fn a_stretch_is_of_several_slices_and_each_is_flushed() {
     let mut writer = start();
     assert_eq!(writer.slice(&|| false, slow).unwrap(), 1);
     writer
-        .stretch(longest, &|| true, &mut |_| {}, &mut |_| {})
+        .stretch(longest, &|| true, &mut |_| {}, &mut |_| Ok(()))
         .unwrap();
     assert_eq!((writer.counts().flushes, writer.durable()), (2, 2));
 }

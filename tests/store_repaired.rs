@@ -264,6 +264,70 @@ fn what_came_from_an_image_and_is_wrong_now_is_named_and_left_there() {
     }
 }
 
+/// The target store as an image leaves it: the paths are there, and a list of them; the database is empty. Of so many bytes at
+/// least, as that of a large closure: it says again what it said.
+fn landed_from_image(place: &Place, system: &StorePath, list_bytes: usize) {
+    let store = place.dir.join("live/nix/store");
+    let target = place.stores.root.join("nix/store");
+    fs_err::create_dir_all(&target).unwrap();
+    let copied = Command::new("cp")
+        .args(["-a", &format!("{store}/."), target.as_str()])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let nix_store = |args: &[&str]| {
+        let out = Command::new("nix-store")
+            .args(["--store", place.dir.join("live").as_str()])
+            .args(args)
+            .env("NIX_CONF_DIR", place.dir.join("conf"))
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        out.stdout
+    };
+    let closure = String::from_utf8(nix_store(&["--query", "--requisites", system.as_str()])).unwrap();
+    let mut dump = vec!["--dump-db"];
+    dump.extend(closure.lines());
+    let once = nix_store(&dump);
+    let list = once.repeat(list_bytes / once.len() + 1);
+    fs_err::create_dir_all(place.stores.root.join("nix/var/landfall")).unwrap();
+    fs_err::write(place.stores.root.join("nix/var/landfall/registration"), list).unwrap();
+}
+
+fn image_of(system: StorePath) -> SystemSource {
+    SystemSource::Image(Box::new(Image {
+        file: "/iso/root.image".into(),
+        digest: Digest::of(system.as_str().as_bytes()),
+        system,
+        filesystem_bytes: 1 << 20,
+        plain_bytes: 1 << 20,
+        boot_bytes: 0,
+        chunks: 1,
+    }))
+}
+
+#[test]
+fn what_an_image_brought_is_registered_whole_and_another_images_system_is_refused() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(image_of(system.clone()), true);
+    // More than is read of any other file of the target.
+    landed_from_image(&place, &system, 5 << 20);
+    let other: StorePath = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-other"
+        .parse()
+        .unwrap();
+    let fault = place
+        .realise(&place.action(image_of(other.clone()), true))
+        .unwrap_err();
+    assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
+    assert!(
+        fault.what.contains(other.as_str()) && fault.next.contains("first image"),
+        "{fault}"
+    );
+    place.realise(&action).unwrap();
+    assert!(place.observe(&action).registered);
+}
+
 #[test]
 fn a_database_that_nix_cannot_read_is_put_aside() {
     let Some(place) = Place::new() else { return };

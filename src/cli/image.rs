@@ -9,6 +9,7 @@ use crate::event::{Event, Reporter};
 use crate::exit::Exit;
 use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
+use crate::image::use_threads;
 use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
 use crate::real::block::{errno, io_fault};
@@ -107,6 +108,9 @@ pub struct WriteArgs {
     /// Keep how far it has come in this file, on another disk, and go on from there
     #[arg(long, value_name = "FILE")]
     pub resume: Option<Utf8PathBuf>,
+    /// Threads that unpack and read back; without it one for each processor, 8 at most
+    #[arg(long, value_name = "1-8", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub threads: Option<u8>,
     /// Counts and times as one JSON object, instead of progress
     #[arg(long)]
     pub json: bool,
@@ -250,8 +254,12 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         erase,
         no_verify,
         resume,
+        threads,
         json,
     } = args;
+    if let Some(threads) = threads {
+        use_threads(usize::from(*threads));
+    }
     let image = open(file)?;
     let what = format!("target {device}");
     let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;

@@ -262,6 +262,9 @@ pub struct SimulateArgs {
     /// Tell this one story, line by line, such as 0.17:after:cut=none
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed", "saves"])]
     pub schedule: Option<Schedule>,
+    /// Only print what is decided about every disk that a power cut may leave of a run, by what can be seen on it
+    #[arg(long, conflicts_with_all = ["exhaust", "seed", "schedule", "faults", "between", "writes"])]
+    pub decisions: bool,
     /// Only print what a run without misfortunes writes and flushes, in order: tables, volumes, checkpoints
     #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule"])]
     pub writes: bool,

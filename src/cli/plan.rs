@@ -8,10 +8,10 @@ use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::real::disk::image;
 use crate::real::landing;
+use crate::sim::decisions::Verdict;
 use camino::Utf8Path;
 use landfall_states::anchored::{Container, EncryptVolumes};
 use landfall_states::bootable::ProvisionSecrets;
-use landfall_states::checkpoint::Record;
 use landfall_states::cloned::RealiseSystem;
 use landfall_states::encrypted::{FormatVolumes, Target};
 use landfall_states::formatted::CloneConfiguration;
@@ -360,19 +360,23 @@ impl Decided {
             named: false,
             tmpfs: None,
         });
-        let rules = decision.rules().iter().map(|rule| rule.number()).collect();
-        let (decision, why, record) = match decision {
-            Decision::Begin(course) => ("begin", course.why, course.believed.map(|b| b.record)),
-            Decision::Continue(course) => ("continue", course.why, course.believed.map(|b| b.record)),
-            Decision::Landed { record, why } => ("landed", why, Some(*record)),
-            Decision::Stop { rule: _, fault } => ("stop", fault.to_string(), None),
+        let Verdict {
+            decision: name,
+            rules,
+            claimed,
+        } = Verdict::of(&decision);
+        let sequence = Verdict::believed(&decision).map(|record| record.sequence);
+        let why = match decision {
+            Decision::Begin(course) | Decision::Continue(course) => course.why,
+            Decision::Landed { why, .. } => why,
+            Decision::Stop { fault, .. } => fault.to_string(),
         };
         Ok(Decided {
-            decision,
+            decision: name,
             rules,
             why,
-            claimed: record.as_ref().map(Record::phase),
-            sequence: record.as_ref().map(|r| r.sequence),
+            claimed,
+            sequence,
             contents,
         })
     }

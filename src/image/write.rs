@@ -1,17 +1,20 @@
 //! Writing an image to a device. Law: chunks are written in the order of the disk, each only after its digest was found right;
-//! one counts as written only after a flush, and a flush comes at least every [`FLUSH_EVERY`]; memory is a fixed stock,
-//! whatever the image's size. What a former run may have written is read back and compared first, and only what differs is
+//! one counts as written only after a flush that was begun behind it, and at most two parts of [`FLUSH_EVERY`] lie unflushed;
+//! memory is a fixed stock, whatever the image's size. What a former run may have written is read back and compared first, and only what differs is
 //! written again.
 //!
-//! Reading and unpacking go on while the disk works, also between two slices. Absent: reading everything back (`verify`), and
+//! Reading and unpacking go on while the disk works, also between two slices, and so does writing while it is flushed. Absent: reading everything back (`verify`), and
 //! keeping the count of what is durable (the checkpoint's business).
 
 use super::disk::{Disk, fits};
 use super::ext4;
+use super::flusher::{Flushed, Flusher};
 use super::manifest::Extent;
 use super::open::Opened;
 use super::pool::{Buffer, Pool};
-use super::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX, workers};
+use super::{
+    BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BUFFERS_MORE, PACKED_BYTES_MAX, PLAIN_BUFFERS, workers,
+};
 use nix::libc;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,8 +25,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// The longest between two flushes, but for one chunk that takes longer.
-pub const FLUSH_EVERY: Duration = Duration::from_millis(900);
+/// How long is written until a flush is begun, but for one chunk that takes longer. While the disk is flushed the next part is
+/// written, and no third one: so what a cut can take is what was written in twice this time.
+pub const FLUSH_EVERY: Duration = Duration::from_millis(450);
 /// After so many chunks in a row that differ, a resumed run stops comparing: behind them nothing was written.
 const MISSES_MAX: u32 = 16;
 
@@ -80,6 +84,7 @@ pub struct Writer {
     compare: Buffer,
     counts: Counts,
     pipeline: Pipeline,
+    flusher: Flusher,
 }
 
 impl std::fmt::Debug for Writer {
@@ -101,6 +106,7 @@ impl Writer {
         let from = usize::try_from(from).map_or(chunks, |from| from.min(chunks));
         Ok(Writer {
             pipeline: Pipeline::start(image, from)?,
+            flusher: Flusher::new(disk.clone()),
             image: image.clone(),
             disk,
             stamp,
@@ -144,6 +150,63 @@ impl Writer {
     /// Writes for at most [`FLUSH_EVERY`], at least one chunk, and flushes. Whoever wishes to stop before the first chunk gets
     /// that after the next extent that is zeroed.
     pub fn slice(&mut self, stop: &dyn Fn() -> bool, told: &mut dyn FnMut(Counts)) -> Result<u64, Error> {
+        self.part(stop, told)?;
+        self.flush()?;
+        self.settle()?;
+        Ok(self.durable())
+    }
+
+    /// Parts until so much time went by, everything is written or somebody wishes to stop; `flushed` is called behind each
+    /// flush. When it returns, all that was written is durable, also where that was not all.
+    pub fn stretch(
+        &mut self,
+        longest: Duration,
+        stop: &dyn Fn() -> bool,
+        told: &mut dyn FnMut(Counts),
+        flushed: &mut dyn FnMut(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let began = Instant::now();
+        while self.next < self.image.manifest.chunks.len() {
+            let part = self.part(stop, told);
+            let more = self.flush();
+            // Also what a fault comes behind is durable; the fault itself is what is told.
+            if part.is_err() {
+                if more.is_ok() && self.settle().is_ok() {
+                    flushed(self.durable())?;
+                }
+                return part;
+            }
+            if more? {
+                flushed(self.durable())?;
+            }
+            if began.elapsed() >= longest || stop() {
+                break;
+            }
+        }
+        if self.settle()? {
+            flushed(self.durable())?;
+        }
+        Ok(())
+    }
+
+    /// Everything that is left; `flushed` is called behind each flush.
+    pub fn run(
+        &mut self,
+        stop: &dyn Fn() -> bool,
+        told: &mut dyn FnMut(Counts),
+        flushed: &mut dyn FnMut(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        while !self.is_done() {
+            if stop() {
+                return Err(Error::Stopped);
+            }
+            self.stretch(Duration::MAX, stop, told, flushed)?;
+        }
+        Ok(())
+    }
+
+    /// Writes for at most [`FLUSH_EVERY`], at least one chunk.
+    fn part(&mut self, stop: &dyn Fn() -> bool, told: &mut dyn FnMut(Counts)) -> Result<(), Error> {
         let began = Instant::now();
         self.discard();
         while let Some(extent) = self.image.manifest.zero.get(self.zeroed) {
@@ -162,44 +225,29 @@ impl Writer {
                 break;
             }
         }
-        self.flush()?;
-        self.durable = self.next;
-        Ok(self.durable())
-    }
-
-    /// Slices until so much time went by, everything is written or somebody wishes to stop; `flushed` is called after each.
-    pub fn stretch(
-        &mut self,
-        longest: Duration,
-        stop: &dyn Fn() -> bool,
-        told: &mut dyn FnMut(Counts),
-        flushed: &mut dyn FnMut(u64),
-    ) -> Result<(), Error> {
-        let began = Instant::now();
-        while !self.is_done() {
-            flushed(self.slice(stop, told)?);
-            if began.elapsed() >= longest || stop() {
-                break;
-            }
-        }
         Ok(())
     }
 
-    /// Everything that is left, slice by slice; `flushed` is called after each.
-    pub fn run(
-        &mut self,
-        stop: &dyn Fn() -> bool,
-        told: &mut dyn FnMut(Counts),
-        flushed: &mut dyn FnMut(u64) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        while !self.is_done() {
-            if stop() {
-                return Err(Error::Stopped);
-            }
-            let durable = self.slice(stop, told)?;
-            flushed(durable)?;
-        }
-        Ok(())
+    /// Begins a flush, behind the one under way. True when by that more is durable.
+    fn flush(&mut self) -> Result<bool, Error> {
+        let before = self.flusher.begin(self.next)?;
+        Ok(self.count(before))
+    }
+
+    /// Waits for the flush that is under way. True when by that more is durable.
+    fn settle(&mut self) -> Result<bool, Error> {
+        let flushed = self.flusher.end()?;
+        Ok(self.count(flushed))
+    }
+
+    fn count(&mut self, flushed: Option<Flushed>) -> bool {
+        let Some(Flushed { chunks, took }) = flushed else {
+            return false;
+        };
+        self.durable = chunks;
+        self.counts.flushes += 1;
+        self.counts.flush_us += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        true
     }
 
     /// It is advice: nothing that is believed later depends on it. A device that fails at it, as adapters do that take the
@@ -247,14 +295,6 @@ impl Writer {
         }
         write_extents(&*self.disk, extents, plain)?;
         self.counts.written_bytes += plain.len() as u64;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        let began = Instant::now();
-        flush(&*self.disk)?;
-        self.counts.flushes += 1;
-        self.counts.flush_us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(())
     }
 }
@@ -354,11 +394,11 @@ struct Pipeline {
 impl Pipeline {
     fn start(image: &Opened, from: usize) -> Result<Pipeline, Error> {
         let workers = workers();
-        let packed = Pool::new(workers + 2, PACKED_BYTES_MAX);
-        let plain = Pool::new(workers + 4, CHUNK_BYTES_MAX);
+        let packed = Pool::new(workers + PACKED_BUFFERS_MORE, PACKED_BYTES_MAX);
+        let plain = Pool::new(PLAIN_BUFFERS, CHUNK_BYTES_MAX);
         let ended = Arc::new(AtomicBool::new(false));
-        let (sender, results) = sync_channel::<Unpacked>(workers + 4);
-        let (jobs, queue) = sync_channel::<Job>(workers + 2);
+        let (sender, results) = sync_channel::<Unpacked>(PLAIN_BUFFERS);
+        let (jobs, queue) = sync_channel::<Job>(workers + PACKED_BUFFERS_MORE);
         let queue = Arc::new(Mutex::new(queue));
         let mut pipeline = Pipeline {
             packed: packed.clone(),

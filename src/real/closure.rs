@@ -22,6 +22,8 @@ use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
 use landfall_states::plan::SystemSource;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek};
 use std::time::{Duration, Instant};
 
 /// Where the target keeps what landfall knows of it.
@@ -261,13 +263,20 @@ impl Stores {
         hands
             .reporter
             .step(format!("register the closure of {}", image.system));
-        let list = rooted::read(&self.root, REGISTRATION)?.ok_or_else(|| {
+        let mut list = rooted::open_file(&self.root, REGISTRATION)?.ok_or_else(|| {
             Fault::permanent(
                 what.clone(),
                 format!("the image did not bring {REGISTRATION}"),
                 "make the image anew: landfall image build",
             )
         })?;
+        if !names(&mut list, &image.system).map_err(|e| rooted::io_fault(what.clone(), &e))? {
+            return Err(Fault::needs_change(
+                format!("image {} of {}", image.file, image.system),
+                "the root filesystem on the target was written from another image, which does not have this system",
+                "put the first image back, then: landfall resume; or write everything anew: landfall install --reinstall",
+            ));
+        }
         let load = self.nix_store().arg("--load-db").stdin(list);
         let ended = hands.run(load).await?;
         ended.or_fault(|how| {
@@ -467,6 +476,19 @@ pub async fn perform_realise(
         }
     };
     stores.record(&action.revision, &action.host, &system)
+}
+
+/// Whether a registration has this path; the file is at its start again afterwards.
+fn names(list: &mut File, system: &StorePath) -> std::io::Result<bool> {
+    let mut found = false;
+    for line in BufReader::new(&mut *list).lines() {
+        if line? == system.as_str() {
+            found = true;
+            break;
+        }
+    }
+    list.rewind()?;
+    Ok(found)
 }
 
 /// Paths that were read back whole from the disk, and are not whole any more. An image has no paths that could be copied.

@@ -9,9 +9,10 @@ use crate::real::stop::Stop;
 use landfall_states::fault::Fault;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use std::fs::File;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 /// Bytes of one stream that are kept; the rest is read and counted.
@@ -37,27 +38,12 @@ pub struct Program<'a> {
     args: Vec<String>,
     env: Vec<(String, String)>,
     dir: Option<String>,
-    stdin: Option<zeroizing::Bytes>,
+    stdin: Option<File>,
     deadline: Duration,
     silence_max: Option<Duration>,
     on_stop: OnStop,
     report: bool,
     on_line: Option<LineHook<'a>>,
-}
-
-/// Standard input that may be a secret: wiped when dropped, never printed.
-mod zeroizing {
-    use secrecy::{ExposeSecret, SecretSlice};
-    /// See the module.
-    pub struct Bytes(SecretSlice<u8>);
-    impl Bytes {
-        pub fn new(bytes: Vec<u8>) -> Self {
-            Bytes(bytes.into())
-        }
-        pub fn expose(&self) -> &[u8] {
-            self.0.expose_secret()
-        }
-    }
 }
 
 /// How a program ended.
@@ -144,9 +130,9 @@ impl<'a> Program<'a> {
         self.dir = Some(dir.into());
         self
     }
-    /// Standard input; may be a secret.
-    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = Some(zeroizing::Bytes::new(bytes.into()));
+    /// Standard input: a file, from where it is now.
+    pub fn stdin(mut self, file: File) -> Self {
+        self.stdin = Some(file);
         self
     }
     /// The longest it may run.
@@ -196,11 +182,7 @@ impl<'a> Program<'a> {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        command.stdin(if self.stdin.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
+        command.stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: prctl(2) is async-signal-safe and touches nothing but the child itself.
         unsafe {
@@ -227,17 +209,6 @@ impl<'a> Program<'a> {
                 "report this as a defect of landfall",
             )
         };
-        let feed = {
-            let stdin = child.stdin.take();
-            let bytes = self.stdin.take();
-            async move {
-                if let (Some(mut pipe), Some(bytes)) = (stdin, bytes) {
-                    // A program that does not read all of it ends with its own message.
-                    let written = pipe.write_all(bytes.expose()).await;
-                    tracing::trace!(ok = written.is_ok(), "standard input given");
-                }
-            }
-        };
         let mut out = child.stdout.take().ok_or_else(missing)?;
         let mut err = child.stderr.take().ok_or_else(missing)?;
         let (mut out_lines, mut err_lines) = (Lines::default(), Lines::default());
@@ -246,8 +217,6 @@ impl<'a> Program<'a> {
         let (mut out_open, mut err_open) = (true, true);
         let mut out_buffer = vec![0_u8; 16 << 10];
         let mut err_buffer = vec![0_u8; 16 << 10];
-        tokio::pin!(feed);
-        let mut fed = false;
         let mut status = None;
         // Pipes inherited by a daemonised grandchild stay open: after the exit they are read for a moment only.
         let mut drain_until = None;
@@ -260,7 +229,6 @@ impl<'a> Program<'a> {
             let silence_end = self.silence_max.map_or(end, |max| silent_since + max);
             let wake = drain_until.unwrap_or(end.min(silence_end));
             tokio::select! {
-                () = &mut feed, if !fed => fed = true,
                 read = out.read(&mut out_buffer), if out_open => match read.map_err(io)? {
                     0 => out_open = false,
                     n => {
@@ -376,6 +344,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Seek, Write};
 
     fn run(program: Program<'_>) -> Result<Ended, Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -385,11 +354,18 @@ mod tests {
         runtime.block_on(program.run(&Reporter::default(), &Stop::never()))
     }
 
+    fn input(text: &str) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
     #[test]
     fn output_input_and_exit_code() {
         let ended = run(Program::new("sh")
             .args(["-c", "cat; echo err >&2; exit 3"])
-            .stdin("in\n"))
+            .stdin(input("in\n")))
         .unwrap();
         assert_eq!(
             (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),

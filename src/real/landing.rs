@@ -188,6 +188,7 @@ impl Work {
                     image: image.digest.clone(),
                     chunks,
                 });
+                Ok(())
             };
             writer
                 .stretch(STRETCH, stop, told, flushed)

@@ -9,6 +9,7 @@ use super::world::{Act, SimWorld};
 use landfall_states::Phase;
 use landfall_states::checkpoint::{Choice, Mark, Record, choose};
 use landfall_states::fault::Fault;
+use landfall_states::recovery::DiskEvidence;
 
 impl SimWorld {
     /// Identifies the held disk again.
@@ -108,6 +109,13 @@ impl SimWorld {
         Ok(())
     }
 
+    /// The place of a disk that is somebody else's.
+    pub fn stranger(&self) -> usize {
+        let data = &self.setting.disks[1].identity;
+        let at = self.machine.disks.iter().position(|d| d.identity == *data);
+        at.unwrap_or(self.target())
+    }
+
     /// A program that a killed run left comes to its end.
     pub fn child_ends(&mut self) {
         if let Some(rest) = self.machine.child.take() {
@@ -204,6 +212,20 @@ impl SimWorld {
         record.map_or((None, false), |record| {
             (Some(record.phase()), record.mark == Mark::Stopped)
         })
+    }
+
+    /// What a disk says of itself before anything is decided.
+    pub fn evidence(&self, index: usize) -> DiskEvidence {
+        let disk = &self.machine.disks[index];
+        DiskEvidence {
+            disk: disk.identity.clone(),
+            device: format!("/dev/vd{}", char::from(b'a' + (index % 26) as u8)),
+            primary: disk.copy(Key::Primary),
+            backup: disk.copy(Key::Backup),
+            slots: self.raw_slots(disk),
+            // They have places here, and no directory that could be damaged.
+            slots_scanned: false,
+        }
     }
 
     /// Both slots of a disk, as they are read raw: by the FAT's directory, or by their magic where there is no FAT.

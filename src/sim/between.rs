@@ -14,7 +14,8 @@ use super::story::{End, Ending, Story};
 use super::tally::{Failure, Tally};
 use super::world::{Moment, Snapshot};
 use landfall_states::checkpoint::{Choice, Record, choose};
-use landfall_states::plan::{DiskIdentity, GptTable};
+use landfall_states::fault::FaultClass;
+use landfall_states::plan::{DiskIdentity, GptTable, SystemSource};
 use landfall_states::recovery::Rule;
 use landfall_states::{Phase, plan::Plan};
 use std::collections::{BTreeMap, HashSet};
@@ -262,7 +263,15 @@ impl<'h> Teller<'h> {
                 story.asks(&self.payload.setting);
                 story.checks.other_payload();
                 let asked = if landed { &self.same } else { &self.payload };
-                self.lands(story, asked)
+                match self.refused(&story) {
+                    // What was written from an image is that image's.
+                    Some(mut refused) => {
+                        refused.asks(&self.same.setting);
+                        refused.checks.other_payload();
+                        self.lands(refused, &self.same)
+                    }
+                    None => self.lands(story, asked),
+                }
             }
             Between::Layout => {
                 story.asks(&self.layout.setting);
@@ -396,9 +405,38 @@ impl<'h> Teller<'h> {
         self.judge(Between::Anew, schedule, breaches)
     }
 
+    /// The story after its next run, when that stops because the root filesystem is whole and of another image.
+    fn refused(&self, story: &Story) -> Option<Story> {
+        let SystemSource::Image(image) = &story.request.payload.system else {
+            return None;
+        };
+        let mut refused = story.clone();
+        let (run, world) = refused.run(&Schedule::default());
+        let is_ours = world.is_from(image);
+        refused.settle(world, None);
+        match run.end {
+            End::Said(Err(halt)) if halt.fault.class == FaultClass::NeedsChange && !is_ours => {
+                refused.mend(&halt.fault);
+                Some(refused)
+            }
+            End::Said(_) | End::Died(_) => None,
+        }
+    }
+
     /// One run, which must stop, for this rule when there is one, and write nothing.
     fn stops(&self, story: &mut Story, rule: Option<Rule>, invariant: Invariant) -> Vec<Breach> {
-        let writes = |story: &Story| -> u64 { story.machine.disks.iter().map(|disk| disk.writes()).sum() };
+        // What the other disks hold is looked at in the end (I12).
+        let strangers: Vec<DiskIdentity> = self.same.setting.disks[1..]
+            .iter()
+            .map(|disk| disk.identity.clone())
+            .collect();
+        let writes = |story: &Story| -> u64 {
+            let disks = story.machine.disks.iter();
+            disks
+                .filter(|disk| !strangers.contains(&disk.identity))
+                .map(|disk| disk.writes())
+                .sum()
+        };
         let before = writes(story);
         let (run, world) = story.run(&Schedule::default());
         story.settle(world, None);

@@ -40,7 +40,7 @@ pub enum Bug {
     NotIdempotent,
     /// A program's argument list with the passphrase is told.
     LogPassphrase,
-    /// Swap of another disk is wiped on the way.
+    /// A header of another disk is wiped on the way.
     TouchOther,
     /// Everything that is mapped is closed at the end.
     CloseAll,
@@ -56,6 +56,8 @@ pub enum Bug {
     ImageTrusted,
     /// The first chunk of an image brings the planned id along.
     ImageCommittedEarly,
+    /// The digest of a chunk is looked at neither when it is read nor when the image is read back.
+    ChunkUnchecked,
     /// One look fails for ever.
     NeverSettles,
     /// A clone that is whole is called absent when the run is a resume.
@@ -112,7 +114,7 @@ pub enum Bug {
     SkipLock,
     /// A resume leaves a file of its own.
     Leftover,
-    /// Old signatures are wiped while the question is open.
+    /// In the first run old signatures are wiped while the question is open.
     EraseWhileAsking,
     /// The backup copy of the table is called damaged as long as there is no ESP.
     RewriteEarly,
@@ -142,11 +144,21 @@ pub enum Bug {
     PayloadFormats,
     /// The wish for a new install is taken for consent.
     AnewIsConsent,
+    /// A header of another disk is written again, just as it is.
+    SameBytesElsewhere,
+    /// The protective MBR is written again, just as it is, when the ESP is made.
+    MbrAgain,
+    /// The first record of all goes to both slots at once.
+    BothSlotsFirst,
+    /// Something is written again, just as it is, between the landing's flush and its claim.
+    LateWrite,
+    /// A start on a landed disk allocates a slot again that is allocated.
+    LandedTouched,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 67] = [
+    pub const ALL: [(Bug, Invariant); 73] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -171,6 +183,7 @@ impl Bug {
         (Bug::LandedFromCache, Invariant::LandedRests),
         (Bug::ImageTrusted, Invariant::Lands),
         (Bug::ImageCommittedEarly, Invariant::Lands),
+        (Bug::ChunkUnchecked, Invariant::Lands),
         (Bug::NeverSettles, Invariant::Ends),
         (Bug::RedoClone, Invariant::NothingTwice),
         (Bug::OneSlotRead, Invariant::Chain),
@@ -214,5 +227,10 @@ impl Bug {
         (Bug::IgnoreLayout, Invariant::SameEnd),
         (Bug::PayloadFormats, Invariant::FormatOnce),
         (Bug::AnewIsConsent, Invariant::ConsentLives),
+        (Bug::SameBytesElsewhere, Invariant::OnlyTheTarget),
+        (Bug::MbrAgain, Invariant::TableOnce),
+        (Bug::BothSlotsFirst, Invariant::OneSlotAtATime),
+        (Bug::LateWrite, Invariant::LandedIsWhole),
+        (Bug::LandedTouched, Invariant::LandedRests),
     ];
 }

@@ -546,7 +546,7 @@ impl Checks {
     /// The story is over, or a run is.
     pub fn others(&mut self, setting: &Setting, disks: &[Rc<Disk>]) {
         for before in setting.disks.iter().skip(1) {
-            if !disks.contains(before) {
+            if !disks.iter().any(|disk| disk.has_contents_of(before)) {
                 self.breach(
                     Invariant::OthersUntouched,
                     format!("{} was changed", before.identity),

@@ -363,6 +363,12 @@ impl Disk {
         &self.pending
     }
 
+    /// Whether it is this disk, and holds what that one holds, whatever becomes of what is not durable yet.
+    pub fn has_contents_of(&self, other: &Disk) -> bool {
+        let is_same = |write: &Pending| self.durable.get(&write.key) == write.value.as_ref();
+        self.identity == other.identity && self.durable == other.durable && self.pending.iter().all(is_same)
+    }
+
     /// How many writes it has taken.
     pub fn writes(&self) -> u64 {
         self.writes
@@ -511,7 +517,8 @@ impl Disk {
     pub fn is_mountable(&self, region: Region) -> bool {
         self.header(region).is_some_and(|header| {
             let of = Some(&Value::Of(header.making));
-            let chunks = (0..CHUNKS).filter(|n| self.see(Key::Chunk(*n)) == of).count() as u64;
+            let is_there = |n: &u64| matches!(self.see(Key::Chunk(*n)), Some(Value::Text(making, _)) if *making == header.making);
+            let chunks = (0..CHUNKS).filter(is_there).count() as u64;
             let is_root = matches!(region, Region::Root | Region::Inner);
             // Made empty, or from all of an image.
             self.see(Key::Body(region)) == of && (!is_root || chunks == 0 || chunks == CHUNKS)

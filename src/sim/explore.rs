@@ -294,7 +294,12 @@ impl<'h> Explorer<'h> {
 
     /// Every death at every point of the run that begins where `story` is: before, after every part, with every subset
     /// that a power cut may keep. `before` is what has gone wrong, and may go wrong earlier in this run.
-    fn each_death(&mut self, story: &Story, before: &Schedule, then: Then<'_, 'h>) -> ControlFlow<()> {
+    pub(super) fn each_death(
+        &mut self,
+        story: &Story,
+        before: &Schedule,
+        then: Then<'_, 'h>,
+    ) -> ControlFlow<()> {
         let mut recorded = story.clone();
         let moments = recorded.record(before);
         self.tally.runs += 1;

@@ -1,20 +1,24 @@
-//! The root filesystem from an image, in the simulated world. Law: as in the real one: a slice is a chunk and its flush, under
-//! the provisional id; behind the last one everything is looked at again, what differs is written again, and only then the
-//! planned id is given.
+//! The root filesystem from an image, in the simulated world. Law: as in the real one: a chunk is written when its bytes are
+//! right, a slice is a chunk and its flush, under the provisional id; behind the last one everything is looked at again, what
+//! differs is written again, and only then the planned id is given. What an image brings is whole by then: its closure needs
+//! no more than to be registered.
 //!
 //! A real order writes several such slices before the driver saves how far it came. Here the chunk that was flushed and not yet
 //! saved, of a run that dies in between, stands for all of them. Absent: what an image leaves out of its filesystem, since the
-//! simulated disk has no such bytes that could be discarded; files. An image brings none here; they are written when its closure is registered, as by a copy.
+//! simulated disk has no such bytes that could be discarded.
 
 use super::bugs::Bug;
 use super::checks::Found;
-use super::disk::{CHUNKS, Header, Held, Key, Region, Value};
+use super::contents::CLOSURE;
+use super::disk::{CHUNKS, Fs, Header, Held, Key, Region, Value};
 use super::world::{Act, SimWorld};
+use crate::image::READS_MAX;
 use landfall_states::encrypted::ImageOrder;
 use landfall_states::fault::Fault;
 use landfall_states::image::{Image, Landing};
 use landfall_states::names::{Digest, StorePath};
 use landfall_states::plan::SystemSource;
+use std::rc::Rc;
 
 /// How the system comes to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,10 +72,14 @@ impl SimWorld {
             };
             (Key::Header(region), Some(Value::Header(header)))
         };
-        let chunk = |number| (Key::Chunk(number), Some(Value::Of(making)));
+        let digest: Rc<str> = order.image.digest.as_str().into();
         let target = self.target();
         if order.from < order.image.chunks {
-            let mut writes = vec![chunk(order.from)];
+            if self.landing.as_ref().map(|landing| landing.chunks) != Some(order.from) {
+                self.act("open the image", Act::Look).await?;
+            }
+            let right = self.read_chunk().await?;
+            let mut writes = chunk(order.from, making, if right { &digest } else { WRONG });
             if order.from == 0 {
                 let early = self.has(Bug::ImageCommittedEarly);
                 writes.insert(0, header(if early { &id } else { &provisional }));
@@ -88,14 +96,20 @@ impl SimWorld {
             });
             return Ok(false);
         }
+        self.act("open the image", Act::Look).await?;
         self.act("read the image back", Act::Look).await?;
-        let lost: Vec<_> = (0..order.image.chunks)
-            .filter(|number| self.disk().see(Key::Chunk(*number)) != Some(&Value::Of(making)))
-            .filter(|_| !self.has(Bug::ImageTrusted))
-            .map(chunk)
+        let is_lost = |number: &u64| {
+            chunk(*number, making, &digest)
+                .iter()
+                .any(|(key, value)| self.disk().see(*key) != value.as_ref())
+        };
+        let blind = self.has(Bug::ImageTrusted) || self.has(Bug::ChunkUnchecked);
+        let lost: Vec<u64> = (0..order.image.chunks)
+            .filter(|number| !blind && is_lost(number))
             .collect();
-        if !lost.is_empty() {
-            let write = Act::Write(Held::Device, lost);
+        for number in lost {
+            self.read_chunk().await?;
+            let write = Act::Write(Held::Device, chunk(number, making, &digest));
             self.act_on("write a chunk again", write, target, Found::ByIdentity)
                 .await?;
         }
@@ -117,5 +131,122 @@ impl SimWorld {
             .await?;
         self.act("flush the id", Act::Flush).await?;
         Ok(true)
+    }
+
+    /// Reads a chunk until its digest is right, as often as a medium gets a chance. False only where nobody looks at it.
+    async fn read_chunk(&mut self) -> Result<bool, Fault> {
+        for _ in 0..READS_MAX {
+            self.right = false;
+            self.act("read a chunk of the image", Act::Medium).await?;
+            if self.right || self.has(Bug::ChunkUnchecked) {
+                return Ok(self.right);
+            }
+        }
+        Err(
+            Fault::hardware("image", "a chunk of it is wrong, however often it is read")
+                .with_next("write the installer to another medium, then: landfall resume"),
+        )
+    }
+
+    /// Whether the root filesystem was written from this image.
+    pub(super) fn is_from(&self, image: &Image) -> bool {
+        let is_of = |number: u64| matches!(self.disk().see(Key::Chunk(number)), Some(Value::Text(_, digest)) if **digest == *image.digest.as_str());
+        (0..CHUNKS).any(is_of)
+    }
+}
+
+/// What a medium gives that does not give what it was given.
+const WRONG: &str = "wrong bytes";
+
+/// What writing a chunk writes: which image it is of, and the path of the closure that lies in it.
+fn chunk(number: u64, making: u32, digest: &str) -> Vec<(Key, Option<Value>)> {
+    let mut writes = vec![(Key::Chunk(number), Some(Value::Text(making, digest.into())))];
+    let path = usize::try_from(number)
+        .ok()
+        .and_then(|number| CLOSURE.get(number));
+    writes.extend(path.map(|path| {
+        let text = if digest == WRONG { WRONG } else { path };
+        (Key::File(Fs::Root, path), Some(Value::Text(making, text.into())))
+    }));
+    writes
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::bugs::Bug;
+    use crate::sim::checks::Invariant;
+    use crate::sim::faults::Schedule;
+    use crate::sim::harness::Harness;
+    use crate::sim::story::{End, Ending, Story};
+    use landfall_states::fault::FaultClass;
+
+    /// How the first run ends when the first chunk is read wrong so often, and how the story does.
+    fn read_wrong(times: usize) -> (End, Ending) {
+        let harness = Harness::new("plain/image/blank/person".parse().unwrap()).unwrap();
+        let schedule = wrong(&harness, times);
+        let (run, _) = Story::new(harness.setting(), None).run(&schedule);
+        let told = harness.tell(&schedule, false);
+        assert_eq!(told.breaches, vec![], "{schedule}");
+        (run.end, told.ending)
+    }
+
+    fn wrong(harness: &Harness, times: usize) -> Schedule {
+        let reads = |label: &str| harness.points.iter().position(|point| point.label == label);
+        let first = reads("read a chunk of the image").unwrap();
+        let shots: Vec<String> = (first..first + times).map(|at| format!("0.{at}:lie")).collect();
+        shots.join(",").parse().unwrap()
+    }
+
+    #[test]
+    fn a_medium_that_gives_wrong_bytes_is_read_again_and_then_named() {
+        for times in [1, 2] {
+            let (end, ending) = read_wrong(times);
+            assert!(matches!(end, End::Said(Ok(_))), "{end:?}");
+            assert_eq!(ending, Ending::Landed);
+        }
+        let (end, ending) = read_wrong(3);
+        let End::Said(Err(halt)) = end else {
+            panic!("{end:?}")
+        };
+        assert_eq!(halt.fault.class, FaultClass::Hardware);
+        assert!(halt.fault.next.contains("another medium"), "{}", halt.fault);
+        assert_eq!(ending, Ending::Landed, "with another medium");
+        // The control.
+        let careless = Harness::new("plain/image/blank/person".parse().unwrap())
+            .unwrap()
+            .with(Bug::ChunkUnchecked);
+        let schedule = wrong(&careless, 1);
+        let breaches = careless.tell(&schedule, false).breaches;
+        assert!(
+            breaches.iter().any(|breach| breach.invariant == Invariant::Lands),
+            "{breaches:?}"
+        );
+    }
+
+    /// A root filesystem that is whole is of the image it was written from; a new stick does not change that.
+    #[test]
+    fn another_image_lands_before_the_root_is_whole_and_is_refused_after() {
+        let harness = Harness::new("plain/image/blank/person".parse().unwrap()).unwrap();
+        let at = |label: &str| {
+            harness
+                .points
+                .iter()
+                .rposition(|point| point.label == label)
+                .unwrap()
+        };
+        let other = std::rc::Rc::new(harness.setting().other_payload().unwrap());
+        let next = |at: usize| {
+            let mut story = harness.story();
+            let schedule = format!("0.{at}:after:cut=all").parse().unwrap();
+            let (_, world) = story.run(&schedule);
+            story.settle(world, None);
+            story.asks(&other);
+            story.run(&Schedule::default()).0.end
+        };
+        assert!(matches!(next(at("write a chunk")), End::Said(Ok(_))));
+        let End::Said(Err(halt)) = next(at("register the closure")) else {
+            panic!("it landed on another image's files")
+        };
+        assert_eq!(halt.fault.class, FaultClass::NeedsChange, "{}", halt.fault);
     }
 }

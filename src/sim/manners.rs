@@ -5,19 +5,18 @@
 use super::bugs::Bug;
 use super::case::{Before, Consenter};
 use super::contents::sectors;
-use super::disk::{Fs, Held, Key, Region, mix};
+use super::disk::{Fs, Held, Key, Region, Value, mix};
 use super::effects::Effect;
 use super::faults::fault;
 use super::world::{Act, SimWorld};
 use crate::event::Event;
 use crate::world::{Media, Survey, World};
 use landfall_states::Phase;
-use landfall_states::checkpoint::SLOT_BYTES;
+use landfall_states::checkpoint::{Record, SLOT_BYTES};
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::Revision;
 use landfall_states::plan::{DiskIdentity, Payload, Plan};
-use landfall_states::recovery::DiskEvidence;
 use std::time::Duration;
 
 impl Media for SimWorld {
@@ -45,6 +44,14 @@ impl Media for SimWorld {
                 "report this as a defect of landfall",
             ));
         }
+        let is_landing = || Record::decode(bytes).is_ok_and(|record| record.phase() == Phase::Landed);
+        if self.has(Bug::LateWrite) && is_landing() {
+            let clone = Key::File(Fs::Root, "clone");
+            let same = vec![(clone, self.disk().see(clone).cloned())];
+            self.act("write it again", Act::Write(Held::Device, same)).await?;
+        }
+        let first = || self.recorded().is_none() && !is_landing();
+        let both = self.has(Bug::BothSlots) || (self.has(Bug::BothSlotsFirst) && first());
         let disk = &self.machine.disks[self.target()];
         self.checks
             .borrow_mut()
@@ -59,7 +66,7 @@ impl Media for SimWorld {
             writes.remove(0);
         }
         self.act("write a slot", Act::Write(Held::Device, writes)).await?;
-        if self.has(Bug::BothSlots) {
+        if both {
             let disk = &self.machine.disks[self.target()];
             self.checks
                 .borrow_mut()
@@ -98,9 +105,12 @@ impl World for SimWorld {
                 .await?;
         }
         if self.has(Bug::JournalReplay) {
-            let other = (self.target() + 1) % self.machine.disks.len();
+            let other = self.stranger();
             let journal = Key::File(Fs::Root, "journal");
-            self.machine.disk_mut(other).write(Held::Device, journal, None);
+            let replayed = Some(Value::Text(900, "replayed".into()));
+            self.machine
+                .disk_mut(other)
+                .write(Held::Device, journal, replayed);
         }
         let disks = self
             .machine
@@ -108,15 +118,7 @@ impl World for SimWorld {
             .iter()
             .enumerate()
             .filter(|(_, disk)| !self.machine.gone || disk.identity != self.setting.plan.disk)
-            .map(|(index, disk)| DiskEvidence {
-                disk: disk.identity.clone(),
-                device: format!("/dev/vd{}", char::from(b'a' + (index % 26) as u8)),
-                primary: disk.copy(Key::Primary),
-                backup: disk.copy(Key::Backup),
-                slots: self.raw_slots(disk),
-                // They have places here, and no directory that could be damaged.
-                slots_scanned: false,
-            })
+            .map(|(index, _)| self.evidence(index))
             .collect();
         Ok(Survey {
             disks,
@@ -178,13 +180,21 @@ impl World for SimWorld {
         if self.has(Bug::LandedFromCache) {
             return Ok(());
         }
+        if self.has(Bug::LandedTouched) {
+            let slot = Key::SlotFile(0);
+            let same = vec![(slot, self.disk().see(slot).cloned())];
+            self.act("allocate slots", Act::Write(Held::Device, same)).await?;
+        }
         self.act("flush the landed disk", Act::Flush).await
     }
 
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
         self.act("ask", Act::Look).await?;
         self.asked = true;
-        if self.has(Bug::EraseWhileAsking) && !self.disk().has_table(&self.setting.plan.table) {
+        if self.has(Bug::EraseWhileAsking)
+            && self.run == 0
+            && !self.disk().has_table(&self.setting.plan.table)
+        {
             self.identify().await?;
             let wipe = vec![(Key::Header(Region::Root), None)];
             self.act("wipe", Act::Write(Held::Device, wipe)).await?;

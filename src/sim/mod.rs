@@ -26,6 +26,7 @@ pub mod bugs;
 pub mod case;
 pub mod checks;
 pub mod contents;
+pub mod decisions;
 pub mod digest;
 pub mod disk;
 pub mod effects;

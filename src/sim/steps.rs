@@ -149,9 +149,7 @@ impl SimWorld {
             (self.link_winner(), Found::ByIdentity)
         } else if self.has(Bug::ReuseMapper) && self.machine.squatted && region != Region::Esp {
             // What has the name is a mapping of the data disk.
-            let data = &self.setting.disks[1].identity;
-            let at = self.machine.disks.iter().position(|d| d.identity == *data);
-            (at.unwrap_or(self.target()), Found::ByIdentity)
+            (self.stranger(), Found::ByIdentity)
         } else if self.has(Bug::FirstDisk) {
             (0, Found::ByIdentity)
         } else {
@@ -358,13 +356,19 @@ impl Script for PartitionDisk {
             world.act("flush the backup copy", Act::Flush).await?;
         }
         if world.has(Bug::TouchOther) {
-            let other = world.machine.disks.iter().position(|d| d.identity != self.disk);
-            let swap = vec![(Key::Header(Region::Swap), None)];
+            let (other, header) = (world.stranger(), vec![(Key::Header(Region::Root), None)]);
+            world
+                .act_on("wipe", Act::Write(Held::Device, header), other, Found::ByIdentity)
+                .await?;
+        }
+        if world.has(Bug::SameBytesElsewhere) {
+            let (other, header) = (world.stranger(), Key::Header(Region::Root));
+            let same = vec![(header, world.machine.disks[other].see(header).cloned())];
             world
                 .act_on(
-                    "wipe",
-                    Act::Write(Held::Device, swap),
-                    other.unwrap_or(0),
+                    "write it again",
+                    Act::Write(Held::Device, same),
+                    other,
                     Found::ByIdentity,
                 )
                 .await?;
@@ -404,6 +408,13 @@ impl Script for AnchorCheckpoint {
             writes.extend(sectors(which, &[b'\n'; SLOT_BYTES]));
             writes
         };
+        if world.has(Bug::MbrAgain) && world.run == 0 {
+            let same = vec![(Key::Mbr, Some(Value::Mbr))];
+            world
+                .act("write it again", Act::Write(Held::Device, same))
+                .await?;
+            world.act("flush the wipe", Act::Flush).await?;
+        }
         match order {
             AnchorOrder::Format { .. } => {
                 let mut slots = blank(0);

@@ -13,8 +13,9 @@ use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsO
 use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::Fault;
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
-use landfall_states::names::{BadValue, TargetPath};
+use landfall_states::names::{BadValue, Revision, TargetPath};
 use landfall_states::plan::SystemSource;
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
@@ -110,6 +111,9 @@ impl Script for RealiseSystem {
 
     async fn carry(&self, world: &mut SimWorld, order: &RealiseOrder) -> Result<(), Fault> {
         world.attach_root().await?;
+        if let SystemSource::Image(image) = &self.source {
+            return world.register(image, order, &self.revision).await;
+        }
         world.mend_database().await?;
         world.heal(&order.corrupt).await?;
         if self.source == SystemSource::Flake
@@ -140,11 +144,41 @@ impl Script for RealiseSystem {
             }
         }
         world.sync().await?;
-        let record = record_text(&world.setting.plan, &self.revision, &world.setting.system);
-        world
-            .put("record the system", vec![("record", Some(record))])
+        world.record_system(&self.revision).await
+    }
+}
+
+impl SimWorld {
+    /// What an image brought is registered in one transaction.
+    async fn register(
+        &mut self,
+        image: &Image,
+        order: &RealiseOrder,
+        revision: &Revision,
+    ) -> Result<(), Fault> {
+        if !order.corrupt.is_empty() {
+            let why = format!("{:?} came whole and are wrong now", order.corrupt);
+            return Err(Fault::hardware("closure", why).with_next("replace the disk"));
+        }
+        if !self.is_from(image) {
+            return Err(Fault::needs_change(
+                "image",
+                "the root filesystem was written from another one",
+                "put the first one back, or write everything anew",
+            ));
+        }
+        self.mend_database().await?;
+        let valid = REGISTERED.map(|valid| (valid, Some("valid".into())));
+        self.put("register the closure", valid.into()).await?;
+        self.sync().await?;
+        self.record_system(revision).await
+    }
+
+    async fn record_system(&mut self, revision: &Revision) -> Result<(), Fault> {
+        let record = record_text(&self.setting.plan, revision, &self.setting.system);
+        self.put("record the system", vec![("record", Some(record))])
             .await?;
-        world.sync_unless(Bug::RecordUnsynced).await
+        self.sync_unless(Bug::RecordUnsynced).await
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Act {
     Look,
     /// Something is asked for over the network.
     Ask,
+    /// The image is read from the installer's medium, which can give other bytes than it was given.
+    Medium,
     /// Writes to the held disk, in this order.
     Write(Held, Vec<(Key, Option<Value>)>),
     /// A filesystem writes out what it holds back; ext4 flushes the device after it.
@@ -52,7 +54,7 @@ pub struct Point {
     pub parts: usize,
     /// Whether it changes anything but itself.
     pub acts: bool,
-    /// Whether success without the effect is a fault of a program, and not of the device.
+    /// Whether success without the effect is a fault of a program or of the installer's medium, and not of the device.
     pub lies: bool,
     /// Whether it needs the network.
     pub network: bool,
@@ -136,6 +138,7 @@ pub struct Driver {
     flaps: u32,
     asked: bool,
     ordered_here: bool,
+    landed_chunks: Option<u64>,
 }
 
 /// One run's view of the machine.
@@ -183,6 +186,8 @@ pub struct SimWorld {
     pub ordered_in: Option<Phase>,
     /// How far this run has come with an image.
     pub landing: Option<Landing>,
+    /// Whether what was read of the image last is what it is made of.
+    pub right: bool,
     /// A signal asked to stop.
     pub stop: bool,
     /// Somebody changes the disk before it is identified the next time.
@@ -227,6 +232,7 @@ impl SimWorld {
             orders: 0,
             ordered_in: None,
             landing: None,
+            right: false,
             stop: false,
             swapped: false,
             flaps: 0,
@@ -375,11 +381,11 @@ impl SimWorld {
             label,
             phase: self.phase.get(),
             parts: match act {
-                Act::Look | Act::Ask => 0,
+                Act::Look | Act::Ask | Act::Medium => 0,
                 Act::Write(_, writes) => writes.len(),
                 Act::Sync(_) | Act::SyncFile(_) | Act::Flush | Act::Tmpfs(_) | Act::Ram(_) | Act::Nvram => 1,
             },
-            acts: !matches!(act, Act::Look | Act::Ask),
+            acts: !matches!(act, Act::Look | Act::Ask | Act::Medium),
             lies: match act {
                 // Written by landfall itself, into the device.
                 Act::Write(_, writes) => !writes.iter().any(|(key, value)| {
@@ -387,7 +393,7 @@ impl SimWorld {
                 }),
                 // A mount is the kernel's word.
                 Act::Ram(_) => !label.starts_with("mount "),
-                Act::Tmpfs(_) | Act::Nvram => true,
+                Act::Tmpfs(_) | Act::Nvram | Act::Medium => true,
                 Act::Look | Act::Ask | Act::Sync(_) | Act::SyncFile(_) | Act::Flush => false,
             },
             network: matches!(act, Act::Ask),
@@ -414,6 +420,7 @@ impl SimWorld {
                     flaps: self.flaps,
                     asked: self.asked,
                     ordered_here: self.ordered_in == Some(self.phase.get()),
+                    landed_chunks: self.landing.as_ref().map(|landing| landing.chunks),
                 },
             });
         }
@@ -434,6 +441,7 @@ impl SimWorld {
     fn apply(&mut self, act: Act, disk: usize, found: Found, parts: usize) {
         match act {
             Act::Look | Act::Ask => {}
+            Act::Medium => self.right = true,
             Act::Write(held, writes) => {
                 self.quiet = false;
                 let (at, all) = (self.points.len().saturating_sub(1), writes.len());

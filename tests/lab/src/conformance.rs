@@ -16,6 +16,7 @@ use fs_err as fs;
 use serde::Deserialize;
 
 use crate::command::Program;
+use crate::decisions::{Decisions, Verdict};
 use crate::disk::{self, LogEntry, SECTOR};
 use crate::epochs::{Epochs, Watch};
 use crate::install::{Install, say};
@@ -104,12 +105,10 @@ const SHORT_SUBSETS: usize = 60;
 
 /// What landfall makes of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Verdict {
-    /// `begin`, `continue`, `landed` or `stop`.
-    decision: String,
-    rules: Vec<u8>,
+struct Judgement {
+    #[serde(flatten)]
+    verdict: Verdict,
     why: String,
-    claimed: Option<String>,
     sequence: Option<u64>,
     contents: Vec<String>,
 }
@@ -203,7 +202,8 @@ fn conforms(kit: &Kit, layout: Layout, extent: Extent, land: usize) -> Result<Fi
         &config,
         kit.configuration(install.layout, &install.mode, &install.more)?,
     )?;
-    let judged = replay.judge_all(kit, &install, &config, extent)?;
+    let simulated = Decisions::simulated(&kit.program, &config)?;
+    let judged = replay.judge_all(kit, &install, &config, extent, &simulated)?;
     replay.finish(&install)?;
     no_kinder(&Epochs::simulated(&kit.program, &config)?, &judged.recorded)?;
     let samples = spread(&judged.samples, land);
@@ -333,13 +333,14 @@ impl Replay {
         install: &Install<'_>,
         config: &Path,
         extent: Extent,
+        simulated: &Decisions,
     ) -> Result<Judged> {
         let every = self.step(extent);
         let (mut number_of_subset, mut subsets) = (0_usize, 0_u64);
         let mut watch = Watch::new(&self.image, &install.image, &self.places)?;
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         let mut samples = Vec::new();
-        let (mut states, mut controls) = (0_u64, 0_u64);
+        let (mut states, mut controls, mut by_slots) = (0_u64, 0_u64, 0_u64);
         for number in 0..self.epochs.len() {
             let acknowledged_next = self.epochs.get(number + 1).map_or(0, |next| next.acknowledged);
             for kept in self.variants(number) {
@@ -352,23 +353,28 @@ impl Replay {
                 }
                 let crash = Crash { epoch: number, kept };
                 let undo = self.apply(&crash.kept)?;
-                let verdict = self.verdict(kit, config).with_context(|| self.describe(&crash))?;
-                self.check(&crash, &verdict)
-                    .with_context(|| format!("{}: {verdict:#?}", self.describe(&crash)))?;
+                let judgement = self
+                    .judgement(kit, config)
+                    .with_context(|| self.describe(&crash))?;
+                let visible = watch.visible()?;
+                self.check(&crash, &judgement)
+                    .and_then(|()| simulated.agree(&visible, &judgement.verdict))
+                    .with_context(|| format!("{}: {judgement:#?}", self.describe(&crash)))?;
+                by_slots += u64::from(!simulated.is_without_slots(&visible, &judgement.verdict));
                 self.restore(undo)?;
                 states += 1;
                 // The control: had the flush that ends this epoch been left out, the check would have seen it.
                 if crash.kept.is_empty() && acknowledged_next > self.epochs[number].acknowledged {
                     ensure!(
-                        verdict.sequence.unwrap_or(0) < acknowledged_next,
+                        judgement.sequence.unwrap_or(0) < acknowledged_next,
                         "checkpoint {acknowledged_next} is believed before it is written"
                     );
                     controls += 1;
                 }
                 let what = format!(
                     "{} {}",
-                    verdict.decision,
-                    verdict.claimed.as_deref().unwrap_or("-")
+                    judgement.verdict.decision,
+                    judgement.verdict.claimed.as_deref().unwrap_or("-")
                 );
                 let count = seen.entry(what).or_default();
                 *count += 1;
@@ -391,7 +397,12 @@ impl Replay {
         say(&format!(
             "{states} crash states judged, {subsets} of them subsets or tears; none believed less than was acknowledged. Without their last flush, {controls} would have"
         ));
+        say(&format!(
+            "each decided as the simulation decides, which knows {} kinds of disk; were the slots not read, {by_slots} would be decided otherwise",
+            simulated.len()
+        ));
         ensure!(controls > 0, "no flush of a checkpoint was recorded");
+        ensure!(by_slots > 0, "the slots make no difference to any decision");
         ensure!(
             seen.keys().any(|k| k.starts_with("landed")) && seen.keys().any(|k| k.starts_with("begin")),
             "the recording does not reach from the beginning to the end: {seen:?}"
@@ -423,15 +434,16 @@ impl Replay {
     }
 
     /// What must hold of every crash state.
-    fn check(&self, crash: &Crash, verdict: &Verdict) -> Result<()> {
+    fn check(&self, crash: &Crash, judgement: &Judgement) -> Result<()> {
+        let decision = judgement.verdict.decision.as_str();
         let acknowledged = self.epochs[crash.epoch].acknowledged;
-        ensure!(verdict.decision != "stop", "landfall would not go on");
+        ensure!(decision != "stop", "landfall would not go on");
         ensure!(
-            acknowledged == 0 || verdict.decision != "begin",
+            acknowledged == 0 || decision != "begin",
             "checkpoint {acknowledged} was acknowledged, and landfall would begin anew"
         );
         ensure!(
-            verdict.sequence.unwrap_or(0) >= acknowledged,
+            judgement.sequence.unwrap_or(0) >= acknowledged,
             "checkpoint {acknowledged} was acknowledged and is not believed"
         );
         Ok(())
@@ -510,7 +522,7 @@ impl Replay {
         Ok(())
     }
 
-    fn verdict(&self, kit: &Kit, config: &Path) -> Result<Verdict> {
+    fn judgement(&self, kit: &Kit, config: &Path) -> Result<Judgement> {
         let output = Program::new(&kit.program)
             .args(["plan", "--json", "--disk-serial", TARGET_SERIAL, "--config"])
             .arg(config)
@@ -519,7 +531,7 @@ impl Replay {
             .run()?;
         #[derive(Deserialize)]
         struct Whole {
-            decision: Verdict,
+            decision: Judgement,
         }
         let text = output.text();
         let whole: Whole = serde_json::from_str(&text).with_context(|| format!("not a decision: {text}"))?;

@@ -104,7 +104,7 @@ pub struct Watch {
     flushes: usize,
 }
 
-/// Sectors of a copy of the GPT, the protective MBR among those of the first.
+/// Sectors of a copy of the GPT.
 const COPY_SECTORS: u64 = 33;
 
 impl Watch {
@@ -137,7 +137,8 @@ impl Watch {
         self.epochs
     }
 
-    fn visible(&self) -> Result<Vec<String>> {
+    /// What can be seen on the image now, in order of the text.
+    pub fn visible(&self) -> Result<Vec<String>> {
         let mut visible = vec![];
         if primary(&self.image)? == self.primary {
             visible.push("table primary".to_owned());
@@ -164,12 +165,14 @@ impl Watch {
             let slot = disk::read_at(&self.image, *at, slots::SLOT_BYTES)?;
             visible.extend(slots::claim(&slot).map(|claim| format!("checkpoint {claim}")));
         }
+        visible.sort();
         Ok(visible)
     }
 }
 
+/// Without the protective MBR, which is no part of a copy.
 fn primary(image: &Path) -> Result<Vec<u8>> {
-    disk::read_at(image, 0, ((1 + COPY_SECTORS) * disk::SECTOR) as usize)
+    disk::read_at(image, disk::SECTOR, (COPY_SECTORS * disk::SECTOR) as usize)
 }
 
 fn backup(image: &Path) -> Result<Vec<u8>> {

@@ -9,6 +9,8 @@ mod closure;
 mod command;
 mod conformance;
 mod console;
+mod crash;
+mod decisions;
 mod demo;
 mod disk;
 mod environment;
@@ -68,6 +70,8 @@ enum Verb {
     },
     /// Every crash state of a recorded install, subsets of unflushed writes among them, judged by landfall; some landed from
     Conformance(conformance::Arguments),
+    /// Every crash of an install in the simulated world: single misfortunes, or --pairs of them, against their bars
+    Crash(crash::Arguments),
     /// Every planted bug of the simulated world, and the invariants that caught it
     Planted(planted::Arguments),
     /// Every change of the states and the store that cargo-mutants knows: some test must fail for it
@@ -115,6 +119,7 @@ fn main() -> Result<ExitCode> {
         Verb::Measure => measure::run(),
         Verb::Bench { what } => bench::run(&what),
         Verb::Conformance(arguments) => conformance::run(&arguments),
+        Verb::Crash(arguments) => crash::run(&arguments),
         Verb::Planted(arguments) => planted::run(&arguments),
         Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),

@@ -7,12 +7,12 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::cache::Cache;
 use crate::setup;
-use crate::tools::cargo;
+use crate::tools::told_by_test;
 
 /// Fewer bugs prove too little.
 const BUGS_MIN: usize = 40;
@@ -57,27 +57,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let cache = Cache::open()?;
     setup::host_packages()?;
     let began = Instant::now();
-    eprintln!("lab: planted bugs: cargo test --test planted_bugs {TEST}");
-    let output = cargo(&cache)
-        .args([
-            "test",
-            "--quiet",
-            "--package",
-            "landfall",
-            "--test",
-            "planted_bugs",
-        ])
-        .args(["--", "--exact", TEST, "--nocapture"])
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("cargo test")?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let (passed, said) = told_by_test(&cache, "planted_bugs", &[TEST])?;
     let rows = said.lines().filter_map(row).collect::<Vec<_>>();
     ensure!(!rows.is_empty(), "the test told of no bug:\n{said}");
     let caught = rows.iter().filter(|row| row.is_caught()).count();
     let slowest = rows.iter().map(|row| row.seconds).fold(0.0, f64::max);
     let seconds = began.elapsed().as_secs_f64();
-    let ok = output.status.success() && rows.len() >= BUGS_MIN && rows.iter().all(Row::holds);
+    let ok = passed && rows.len() >= BUGS_MIN && rows.iter().all(Row::holds);
     if arguments.json {
         let value = serde_json::json!({
             "bugs": rows,

@@ -9,7 +9,7 @@ mod cuts;
 mod disk_errors;
 mod disk_full;
 mod foreign_checkpoint;
-mod image_cuts;
+pub mod image_cuts;
 mod install_fails;
 mod interactive;
 mod keys_medium;

@@ -57,6 +57,21 @@ pub fn cargo(cache: &Cache) -> Command {
     command
 }
 
+/// Runs one test of landfall's by its full name, with these further arguments of the test harness, and gives whether it passed
+/// and what it printed.
+pub fn told_by_test(cache: &Cache, file: &str, args: &[&str]) -> Result<(bool, String)> {
+    eprintln!("lab: cargo test --test {file} -- --exact {}", args.join(" "));
+    let output = cargo(cache)
+        .args(["test", "--quiet", "--package", "landfall", "--test", file])
+        .args(["--", "--nocapture", "--exact"])
+        .args(args)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cargo test")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.success(), said))
+}
+
 /// The caller's PATH with a folder before it.
 pub fn path_with(folder: PathBuf) -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();

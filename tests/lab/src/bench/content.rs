@@ -188,7 +188,31 @@ fn of_packages(packages: &[Package], bytes: u64, content: &mut Content) -> Resul
             break;
         }
     }
+    let names: Vec<String> = references.keys().cloned().collect();
+    let mut seen = BTreeMap::new();
+    for name in &names {
+        uncycle(name, &mut references, &mut seen);
+    }
     Ok(references)
+}
+
+/// Leaves out what closes a cycle, behind one path. Packages need one another in circles; Nix has none. `seen` says of a path
+/// whether it was left again.
+fn uncycle(path: &str, references: &mut References, seen: &mut BTreeMap<String, bool>) {
+    if seen.contains_key(path) {
+        return;
+    }
+    seen.insert(path.to_owned(), false);
+    for need in references.get(path).cloned().unwrap_or_default() {
+        match seen.get(&need) {
+            Some(false) => {
+                references.entry(path.to_owned()).or_default().remove(&need);
+            }
+            Some(true) => {}
+            None => uncycle(&need, references, seen),
+        }
+    }
+    seen.insert(path.to_owned(), true);
 }
 
 fn copy(from: &Path, to: &Path, content: &mut Content) -> Result<()> {
@@ -342,6 +366,36 @@ impl Nar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_circle_one_reference_is_left_out_and_of_the_rest_none() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mut references: References = [
+            ("a", set(&["b", "d"])),
+            ("b", set(&["c"])),
+            ("c", set(&["a", "d"])),
+            ("d", set(&["d"])),
+        ]
+        .map(|(name, needs)| (name.to_owned(), needs))
+        .into();
+        let mut seen = BTreeMap::new();
+        for name in ["a", "b", "c", "d"] {
+            uncycle(name, &mut references, &mut seen);
+        }
+        let left: Vec<(&str, BTreeSet<String>)> = references
+            .iter()
+            .map(|(name, needs)| (name.as_str(), needs.clone()))
+            .collect();
+        assert_eq!(
+            left,
+            [
+                ("a", set(&["b", "d"])),
+                ("b", set(&["c"])),
+                ("c", set(&["d"])),
+                ("d", set(&[]))
+            ]
+        );
+    }
 
     #[test]
     fn a_file_has_the_hash_that_nix_gives_it() {

@@ -3,11 +3,14 @@
 //!
 //! Absent: the table.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use nix::libc;
 use serde::Deserialize;
 
 use super::content::Content;
@@ -30,6 +33,12 @@ pub struct Sources {
     pub squashfs: PathBuf,
     /// Bytes that landfall writes.
     pub plain_bytes: u64,
+    /// Chunks of them.
+    pub chunks: u64,
+    /// Bytes of the filesystem.
+    pub filesystem_bytes: u64,
+    /// Some of what it writes.
+    pub sample: Sample,
     /// The released program.
     pub landfall: PathBuf,
     /// Scratch.
@@ -54,6 +63,7 @@ pub struct Said {
 #[derive(Debug, Deserialize)]
 struct Info {
     plain_bytes: u64,
+    chunks: u64,
     filesystem_bytes: u64,
 }
 
@@ -158,21 +168,68 @@ fn on_ext4(device: &Device, land: impl FnOnce(&Path) -> Result<()>) -> Result<()
     mounted.end()
 }
 
+/// The same bytes, as far as a disk can tell them apart: a sample of them, over and over, without a cache, one flush at the end.
+/// Zeros would not do: where a virtual disk leaves them out it is twice as fast.
 fn raw(sources: &Sources, device: &Device) -> Result<()> {
-    let blocks = sources.plain_bytes / 4_096;
-    program("dd")
-        .args([
-            "if=/dev/zero",
-            "bs=4M",
-            "iflag=count_bytes,fullblock",
-            "oflag=direct",
-            "conv=fsync",
-            "status=none",
-        ])
-        .arg(format!("count={}", blocks * 4_096))
-        .arg(format!("of={}", device.node.display()))
-        .run()
-        .map(drop)
+    let target = fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(&device.node)?;
+    let sample = sources.sample.bytes();
+    let mut at = 0;
+    while at < sources.plain_bytes {
+        let from = usize::try_from(at % sample.len() as u64)?;
+        let length = (sources.plain_bytes - at).min(WRITE_BYTES as u64) as usize;
+        target.file().write_all_at(&sample[from..from + length], at)?;
+        at += length as u64;
+    }
+    target.sync_data()?;
+    Ok(())
+}
+
+/// Bytes of one write of the raw way.
+const WRITE_BYTES: usize = 4 << 20;
+
+/// Bytes at an address that direct output takes.
+#[derive(Debug)]
+pub struct Sample {
+    memory: Vec<u8>,
+    from: usize,
+}
+
+impl Sample {
+    const BYTES: usize = 64 << 20;
+    const PIECE_BYTES: usize = 1 << 20;
+    const ALIGNMENT_BYTES: usize = 4_096;
+
+    /// Pieces from everywhere on a device, but for those that are all zero.
+    fn of(device: &Path, bytes: u64) -> Result<Sample> {
+        let mut memory = vec![0; Self::BYTES + Self::ALIGNMENT_BYTES];
+        let from = memory.as_ptr().align_offset(Self::ALIGNMENT_BYTES);
+        let node = fs::File::open(device)?;
+        let step = (bytes / (2 * Self::BYTES as u64)).max(1) * Self::PIECE_BYTES as u64;
+        let mut filled = 0;
+        let mut at = 0;
+        while filled < Self::BYTES {
+            let piece = &mut memory[from + filled..from + filled + Self::PIECE_BYTES];
+            ensure!(
+                at + Self::PIECE_BYTES as u64 <= bytes,
+                "{} has {} MiB of content only: take a larger closure",
+                device.display(),
+                filled >> 20
+            );
+            node.file().read_exact_at(piece, at)?;
+            if piece.iter().any(|byte| *byte != 0) {
+                filled += Self::PIECE_BYTES;
+            }
+            at += step;
+        }
+        Ok(Sample { memory, from })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.from..self.from + Self::BYTES]
+    }
 }
 
 /// As `landfall install` does it, but for the ids.
@@ -277,8 +334,8 @@ fn forget_database(target: &Path) -> Result<()> {
 }
 
 impl Sources {
-    /// Makes everything that is landed from.
-    pub fn make(folder: &Path, content: Content, landfall: &Path) -> Result<(Sources, u64)> {
+    /// Makes everything that is landed from; for landfall and the raw write alone only what they need.
+    pub fn make(folder: &Path, content: Content, landfall: &Path, alone: bool) -> Result<Sources> {
         let image = folder.join("root.image");
         program(&landfall.to_string_lossy())
             .args(["image", "build", "--level", "3", "--system", &content.system])
@@ -292,11 +349,45 @@ impl Sources {
             .arg(&image)
             .run()?;
         let info: Info = serde_json::from_str(&info.text()).context("what landfall image info printed")?;
-        let squashfs = folder.join("store.squashfs");
+        // The filesystem as others would carry it: all of it, holes as zeros, in one stream.
+        let plain = folder.join("plain");
+        fs::File::create(&plain)?.set_len(info.filesystem_bytes)?;
+        program(&landfall.to_string_lossy())
+            .args(["image", "write", "--erase", "--no-verify", "--json"])
+            .arg(&image)
+            .arg(&plain)
+            .run()?;
+        let sample = Sample::of(&plain, info.filesystem_bytes)?;
+        let sources = Sources {
+            content,
+            image,
+            whole: folder.join("whole.zst"),
+            squashfs: folder.join("store.squashfs"),
+            plain_bytes: info.plain_bytes,
+            chunks: info.chunks,
+            filesystem_bytes: info.filesystem_bytes,
+            sample,
+            landfall: landfall.to_owned(),
+            folder: folder.to_owned(),
+        };
+        if !alone {
+            sources.pack(&plain)?;
+        }
+        fs::remove_file(&plain)?;
+        Ok(sources)
+    }
+
+    /// What others land from.
+    fn pack(&self, plain: &Path) -> Result<()> {
+        program("zstd")
+            .args(["-3", "-T0", "-q", "-f", "-o"])
+            .arg(&self.whole)
+            .arg(plain)
+            .run()?;
         program("mksquashfs")
-            .directory(&content.root)
+            .directory(&self.content.root)
             .arg("nix/store")
-            .arg(&squashfs)
+            .arg(&self.squashfs)
             .args([
                 "-comp",
                 "zstd",
@@ -308,32 +399,7 @@ impl Sources {
             ])
             .args(["-no-strip", "-root-mode", "0755"])
             .run()?;
-        // The filesystem as others would carry it: all of it, holes as zeros, in one stream.
-        let plain = folder.join("plain");
-        fs::File::create(&plain)?.set_len(info.filesystem_bytes)?;
-        program(&landfall.to_string_lossy())
-            .args(["image", "write", "--erase", "--no-verify", "--json"])
-            .arg(&image)
-            .arg(&plain)
-            .run()?;
-        let whole = folder.join("whole.zst");
-        program("zstd")
-            .args(["-3", "-T0", "-q", "-f", "-o"])
-            .arg(&whole)
-            .arg(&plain)
-            .run()?;
-        fs::remove_file(&plain)?;
-        let sources = Sources {
-            content,
-            image,
-            whole,
-            squashfs,
-            plain_bytes: info.plain_bytes,
-            landfall: landfall.to_owned(),
-            folder: folder.to_owned(),
-        };
-        sources.load_iso_state()?;
-        Ok((sources, info.filesystem_bytes))
+        self.load_iso_state()
     }
 
     /// The store of an ISO, mounted: the squashfs, and the layer over it.

@@ -252,7 +252,7 @@ impl Cuts {
 }
 
 /// How many chunks a record calls durable.
-fn durable(record: &str) -> u64 {
+pub fn durable(record: &str) -> u64 {
     let digits = record
         .split_once("chunks:")
         .map_or("", |(_, rest)| rest.trim_start());
