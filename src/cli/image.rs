@@ -28,7 +28,10 @@ use landfall_states::names::StorePath;
 use serde_json::json;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The record is not saved more often.
+const SAVE_EVERY: Duration = Duration::from_millis(900);
 
 /// What to do with images.
 #[derive(Debug, Clone, Subcommand)]
@@ -279,11 +282,16 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let total = image.manifest.plain_bytes();
     let (mut save_us, mut saves) = (0, 0_u64);
     let mut unsaved = None;
+    let mut saved = None::<Instant>;
     let ran = writer.run(
         &|| false,
         &mut |counts: Counts| tell(counts.done_bytes, total),
         &mut |chunks| {
             let Some(record) = resume else { return Ok(()) };
+            // What was flushed since is found again by comparing.
+            if saved.is_some_and(|saved| saved.elapsed() < SAVE_EVERY) {
+                return Ok(());
+            }
             let began = Instant::now();
             let landing = Landing {
                 image: image.digest.clone(),
@@ -295,6 +303,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             }
             save_us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             saves += 1;
+            saved = Some(Instant::now());
             Ok(())
         },
     );

@@ -16,6 +16,7 @@ pub mod pool;
 pub mod verify;
 pub mod write;
 
+use landfall_states::image::READS_MAX;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -41,8 +42,6 @@ const _: () = assert!(
         <= STOCK_BYTES_MAX
 );
 const _: () = assert!(PLAIN_BUFFERS > WORKERS_MAX);
-/// How often a chunk is read again from the image file before the file is said to be bad.
-pub const READS_MAX: u32 = 3;
 
 /// Why something with an image could not be done.
 #[derive(Debug, thiserror::Error)]

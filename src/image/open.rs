@@ -4,9 +4,10 @@
 //!
 //! Absent: targets.
 
+use super::Error;
 use super::bytes::Bytes;
 use super::manifest::{Chunk, HEADER_BYTES, Header, MANIFEST_BYTES_MAX, Manifest, digest};
-use super::{Error, READS_MAX};
+use landfall_states::image::READS_MAX;
 use landfall_states::names::Digest;
 use std::sync::Arc;
 

@@ -137,6 +137,11 @@ fn measure(
     files: Option<u64>,
     table: &mut Table,
 ) -> Result<Grown> {
+    // What a killed benchmark left would be mixed with what is made now.
+    device::undo(folder)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
     fs::create_dir_all(folder)?;
     // A float of GiB: whole bytes are near enough.
     let bytes = (gib * f64::from(1 << 30)) as u64;

@@ -21,6 +21,7 @@ use crate::disk::{self, LogEntry, SECTOR};
 use crate::epochs::{Epochs, Watch};
 use crate::install::{Install, say};
 use crate::kit::{Kit, Layout, Mode, TARGET_BYTES, TARGET_SERIAL};
+use crate::samples::{mix, spread};
 use crate::slots::{self, SLOT_BYTES};
 
 /// Up to so many unflushed writes, every subset of them is tried.
@@ -624,22 +625,4 @@ fn sequence(log: &fs::File, entry: &LogEntry) -> Result<u64> {
     log.file().read_exact_at(&mut head, entry.data)?;
     // The allocation fills a slot with line feeds.
     Ok(slots::sequence(&head).unwrap_or(0))
-}
-
-/// So many of a list, evenly spread, its ends among them.
-fn spread<T: Clone>(list: &[T], count: usize) -> Vec<T> {
-    if list.len() <= count {
-        return list.to_vec();
-    }
-    let last = list.len() - 1;
-    (0..count)
-        .map(|index| list[index * last / count.saturating_sub(1).max(1)].clone())
-        .collect()
-}
-
-/// The finalizer of SplitMix64.
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
 }

@@ -28,6 +28,7 @@ mod planted;
 mod proxy;
 mod qemu_line;
 mod qmp;
+mod samples;
 mod saved_state;
 mod scenarios;
 mod selftest;

@@ -25,6 +25,7 @@ pub struct Device {
     /// Where it is mounted, when it is.
     pub mount: PathBuf,
     file: PathBuf,
+    folder: PathBuf,
 }
 
 /// Something mounted, until it is dropped.
@@ -82,8 +83,7 @@ impl Drop for Mounted {
 impl Device {
     /// A device of so many bytes over a new file in a folder.
     pub fn new(folder: &Path, bytes: u64) -> Result<Device> {
-        let file = folder.join("target");
-        undo(&file)?;
+        let file = folder.join(FILE);
         fs::File::create(&file)?.set_len(bytes)?;
         let shown = Program::new("losetup")
             // Past the page cache, which no disk has: with it one thread of the kernel copies every byte into memory that is
@@ -97,6 +97,7 @@ impl Device {
             node: PathBuf::from(shown.text()),
             mount: folder.join("mnt"),
             file,
+            folder: folder.to_owned(),
         };
         let name = device.node.to_string_lossy().into_owned();
         ensure!(name.starts_with("/dev/loop"), "losetup printed {name:?}");
@@ -158,25 +159,29 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        if let Err(error) = undo(&self.file) {
+        if let Err(error) = undo(&self.folder) {
             eprintln!("{error:#}");
         }
     }
 }
 
-/// Detaches every loop device over a file, and removes the file.
-fn undo(file: &Path) -> Result<()> {
+/// The file below a device, in its folder.
+const FILE: &str = "target";
+
+/// Unmounts what is mounted in a folder, detaches every loop device over its file, and removes the file.
+pub fn undo(folder: &Path) -> Result<()> {
+    let file = folder.join(FILE);
     if !file.exists() {
         return Ok(());
     }
     for place in ["mnt", "iso/nix/store", "squashfs"] {
-        let place = file.with_file_name(place);
+        let place = folder.join(place);
         // Nothing is mounted there as a rule; then it says so.
         Program::new("umount").arg(&place).timeout(LIMIT).output()?;
     }
     let listed = Program::new("losetup")
         .args(["--noheadings", "--output", "NAME", "--associated"])
-        .arg(file)
+        .arg(&file)
         .run()?
         .text();
     for node in listed.lines().map(str::trim).filter(|node| !node.is_empty()) {
