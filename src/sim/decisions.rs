@@ -114,17 +114,21 @@ impl Harness {
     }
 }
 
-/// What somebody sees who has only the disk's bytes, in order of the text.
+/// What somebody sees who has only the disk's bytes, in order of the text. Of the slots it is the newest that can be read: which
+/// one lies beside it depends on how many attempts a step needed.
 fn visible(setting: &Setting, disk: &Disk) -> Vec<String> {
+    let newest = [0, 1]
+        .into_iter()
+        .filter_map(|which| {
+            let bytes = disk.slot(which)?;
+            Some((Record::decode(&bytes).ok()?.sequence, bytes))
+        })
+        .max();
     let mut seen: Vec<String> = disk
         .durable()
         .iter()
         .filter_map(|(key, value)| Effect::of(setting, *key, Some(value)))
-        .chain(
-            [0, 1]
-                .into_iter()
-                .filter_map(|which| Effect::of_slot(&disk.slot(which)?)),
-        )
+        .chain(newest.and_then(|(_, bytes)| Effect::of_slot(&bytes)))
         .map(|effect| effect.to_string())
         .collect();
     seen.sort();

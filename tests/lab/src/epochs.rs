@@ -137,7 +137,8 @@ impl Watch {
         self.epochs
     }
 
-    /// What can be seen on the image now, in order of the text.
+    /// What can be seen on the image now, in order of the text. Of the slots it is the newest that can be read: which one lies
+    /// beside it depends on how many attempts a step needed, and a real program may have done two steps at once.
     pub fn visible(&self) -> Result<Vec<String>> {
         let mut visible = vec![];
         if primary(&self.image)? == self.primary {
@@ -161,10 +162,14 @@ impl Watch {
                 visible.push(format!("volume {number} provisional"));
             }
         }
+        let mut newest = None;
         for at in &self.slots {
             let slot = disk::read_at(&self.image, *at, slots::SLOT_BYTES)?;
-            visible.extend(slots::claim(&slot).map(|claim| format!("checkpoint {claim}")));
+            if slots::is_whole(&slot) {
+                newest = newest.max(slots::sequence(&slot).zip(slots::claim(&slot)));
+            }
         }
+        visible.extend(newest.map(|(_, claim)| format!("checkpoint {claim}")));
         visible.sort();
         Ok(visible)
     }

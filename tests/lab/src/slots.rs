@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use sha2::{Digest, Sha256};
 
 use crate::disk;
 
@@ -39,6 +40,25 @@ pub fn sequence(head: &[u8]) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
+/// Whether a slot holds a whole checkpoint: its header has the SHA-256 of everything else in it.
+pub fn is_whole(slot: &[u8]) -> bool {
+    const FIELD: &[u8] = b"sha256=";
+    const DIGITS: usize = 64;
+    let Some(at) = slot.windows(FIELD.len()).position(|bytes| bytes == FIELD) else {
+        return false;
+    };
+    let from = at + FIELD.len();
+    let (Some(digits), Some(rest)) = (slot.get(from..from + DIGITS), slot.get(from + DIGITS..)) else {
+        return false;
+    };
+    let digest = Sha256::new()
+        .chain_update(&slot[..from])
+        .chain_update(rest)
+        .finalize();
+    let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    slot.starts_with(MAGIC) && found.as_bytes() == digits
+}
+
 /// What a slot's checkpoint claims, and how far that goes: `Realised Begun`; none when it holds no whole checkpoint.
 pub fn claim(slot: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(slot.strip_prefix(MAGIC)?).into_owned();
@@ -72,4 +92,22 @@ pub fn wipe(image: &Path) -> Result<usize> {
         file.file().write_all_at(&[b'\n'; SLOT_BYTES], *at)?;
     }
     Ok(slots.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_slot_is_not_whole() {
+        let head = "LANDFALL-CHECKPOINT 1 seq=00000000000000000007 len=000003 sha256=";
+        let mut rest = b"\n(x)".to_vec();
+        rest.resize(SLOT_BYTES - head.len() - 64, b'\n');
+        let digest = Sha256::new().chain_update(head).chain_update(&rest).finalize();
+        let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut slot = [head.as_bytes(), digits.as_bytes(), &rest].concat();
+        assert!(is_whole(&slot));
+        slot[3000] = b'x';
+        assert!(!is_whole(&slot) && !is_whole(b"LANDFALL-CHECKPOINT ") && !is_whole(&[b'\n'; SLOT_BYTES]));
+    }
 }
