@@ -13,6 +13,7 @@ use fs_err as fs;
 use kit::*;
 use landfall::event::Reporter;
 use landfall::image::bytes::Bytes;
+use landfall::image::disk::Disk;
 use landfall::image::open::Opened;
 use landfall::image::verify::verify;
 use landfall::image::write::{FLUSH_EVERY, Stamp, Writer};
@@ -25,7 +26,7 @@ use landfall_states::Probe;
 use landfall_states::encrypted::ImageOrder;
 use landfall_states::plan::Volume;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -299,6 +300,90 @@ fn a_stretch_is_of_several_slices_and_each_is_flushed() {
         .stretch(longest, &|| true, &mut |_| {}, &mut |_| Ok(()))
         .unwrap();
     assert_eq!((writer.counts().flushes, writer.durable()), (2, 2));
+}
+
+/// A disk whose flush takes a while, and makes durable what was written before it began.
+struct Slow {
+    memory: Arc<Memory>,
+    writes: AtomicU64,
+    durable: AtomicU64,
+    is_flushing: AtomicBool,
+    written_meanwhile: AtomicU64,
+}
+
+impl Disk for Slow {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+        self.memory.read_exact_at(bytes, at)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> std::io::Result<()> {
+        self.written_meanwhile.fetch_add(
+            u64::from(self.is_flushing.load(Ordering::SeqCst)),
+            Ordering::SeqCst,
+        );
+        self.memory.write_all_at(bytes, at)?;
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn zero(&self, at: u64, bytes: u64) -> std::io::Result<()> {
+        self.memory.zero(at, bytes)
+    }
+
+    fn discard(&self, at: u64, bytes: u64) -> std::io::Result<bool> {
+        self.memory.discard(at, bytes)
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        let before = self.writes.load(Ordering::SeqCst);
+        self.is_flushing.store(true, Ordering::SeqCst);
+        std::thread::sleep(FLUSH_EVERY);
+        self.memory.flush()?;
+        self.is_flushing.store(false, Ordering::SeqCst);
+        self.durable.fetch_max(before, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn length(&self) -> u64 {
+        self.memory.length()
+    }
+}
+
+#[test]
+fn what_is_written_while_the_disk_is_flushed_is_not_called_durable() {
+    let (_keep, folder) = folder();
+    let (file, packed) = image(&folder, 14);
+    assert!(packed.chunks >= 4, "{packed:?}");
+    let image = opened(&file);
+    let disk = Arc::new(Slow {
+        memory: Arc::new(Memory::new(image.manifest.filesystem_bytes)),
+        writes: AtomicU64::new(0),
+        durable: AtomicU64::new(0),
+        is_flushing: AtomicBool::new(false),
+        written_meanwhile: AtomicU64::new(0),
+    });
+    let mut writer = Writer::new(&image, disk.clone(), None, 0).unwrap();
+    let mut seen = vec![];
+    // A part has at most two chunks.
+    let slow = &mut |_| std::thread::sleep(FLUSH_EVERY / 2 + Duration::from_millis(10));
+    let outcome = writer.run(&|| false, slow, &mut |chunks| {
+        let writes: usize = image.manifest.chunks[..usize::try_from(chunks).unwrap()]
+            .iter()
+            .map(|chunk| chunk.extents.len())
+            .sum();
+        seen.push((chunks, writes as u64, disk.durable.load(Ordering::SeqCst)));
+        Ok(())
+    });
+    outcome.unwrap();
+    assert!(seen.len() > 1, "{seen:?}");
+    assert!(
+        seen.iter().all(|(_, claimed, durable)| claimed <= durable),
+        "{seen:?}"
+    );
+    assert_eq!(seen.last().map(|seen| seen.0), Some(image.chunks()));
+    // The control: it does write then.
+    assert!(disk.written_meanwhile.load(Ordering::SeqCst) > 0);
+    assert!(compare(&image, &disk.memory));
 }
 
 /// A medium that gives one wrong byte, and at the next read of it a panic.

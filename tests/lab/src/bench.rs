@@ -253,7 +253,8 @@ fn cuts(sources: &Sources, device: &Device, table: &mut Table) -> Result<()> {
         device.blank()?;
         forget(&record)?;
         drop_caches()?;
-        killed(sources, device, &record, percent)?;
+        let latest = Duration::from_secs_f64(said.write_s * percent as f64 / 100.0);
+        killed(sources, device, &record, percent, latest)?;
         let rest = peers::write(
             sources,
             device,
@@ -286,8 +287,8 @@ fn forget(record: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Starts, and kills once so much is recorded.
-fn killed(sources: &Sources, device: &Device, record: &Path, percent: u64) -> Result<()> {
+/// Starts, and kills once so much is recorded, or so much time has gone by: a record is not saved all the time.
+fn killed(sources: &Sources, device: &Device, record: &Path, percent: u64, latest: Duration) -> Result<()> {
     let began = Instant::now();
     let mut child = std::process::Command::new(&sources.landfall)
         .args(["image", "write", "--json", "--erase", "--no-verify", "--resume"])
@@ -306,7 +307,7 @@ fn killed(sources: &Sources, device: &Device, record: &Path, percent: u64) -> Re
         }
         // Before its first flush there is none.
         let chunks = fs::read_to_string(record).map_or(0, |text| durable(&text));
-        if chunks * 100 >= sources.chunks * percent {
+        if chunks * 100 >= sources.chunks * percent || began.elapsed() >= latest {
             outcome = Ok(());
             break;
         }
