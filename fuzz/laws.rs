@@ -8,6 +8,11 @@
 //! Absent: the fuzzer, and the bytes.
 
 use landfall::config::{Config, Notation};
+use landfall::image::bytes::Bytes;
+use landfall::image::ext4::{self, Superblock};
+use landfall::image::manifest::{HEADER_BYTES, Header, Manifest, digest};
+use landfall::image::open::Opened;
+use landfall::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, PACKED_BYTES_MAX};
 use landfall::real::disk::{efi, lsblk, proc};
 use landfall::real::{git, gpt, land, loader, mountinfo, probe, slots};
 use landfall::sim::case::Case;
@@ -22,17 +27,20 @@ use landfall_states::recovery::{Decision, DiskEvidence, Situation, decide};
 use landfall_states::{Phase, Probe};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::io::{self, Cursor};
+use std::sync::Arc;
+use uuid::Uuid;
 
 /// A law: what is asked of any bytes.
 pub type Law = fn(&[u8]);
 
 /// Every law by the name of its target.
-pub const ALL: [(&str, Law); 8] = [
+pub const ALL: [(&str, Law); 9] = [
     ("checkpoint", checkpoint),
     ("recovery", recovery),
     ("slots", esp),
     ("gpt", table),
+    ("image", image),
     ("configuration", configuration),
     ("firmware", firmware),
     ("tools", tools),
@@ -200,6 +208,115 @@ fn read_and_written(disk: Vec<u8>) {
     assert_eq!(again.primary.table(), Some(table));
     assert_eq!(again.backup.table(), Some(table));
     assert!(again.protective_mbr);
+}
+
+/// Chunks of an image that are unpacked; more of them only take time.
+const CHUNKS_MAX: usize = 4;
+
+/// An image of a root filesystem, or its block 0. What opens says itself in one way only, has every block of its filesystem in
+/// one of three lists, and gives no chunk whose digest is another; a superblock that is given an id has that id, and is else as
+/// it was.
+fn image(data: &[u8]) {
+    for file in [data.to_vec(), with_manifest(data)] {
+        opened(file);
+    }
+    for block in [data.to_vec(), with_superblock(data)] {
+        let Ok(mut wanted) = Superblock::decode(&block) else {
+            continue;
+        };
+        wanted.id = Uuid::from_u128(0x1F);
+        let mut block = block;
+        ext4::stamp(&mut block, &wanted.id, "root-web").expect("it was understood before");
+        assert_eq!(Superblock::decode(&block).expect("a stamped superblock"), wanted);
+    }
+}
+
+/// How many of its chunks it gave, if it is an image.
+pub fn opened(file: Vec<u8>) -> Option<usize> {
+    let file = Arc::new(Memory(file));
+    let image = Opened::open(file.clone()).ok()?;
+    let manifest = &image.manifest;
+    let text = manifest.encode();
+    assert!(
+        file.0.ends_with(text.as_bytes()),
+        "a manifest that can be said in two ways"
+    );
+    let end = (file.0.len() - text.len()) as u64;
+    assert_eq!(
+        &Manifest::decode(&text, end).expect("it was read before"),
+        &**manifest
+    );
+    let mut all = manifest.free();
+    all.extend(&manifest.zero);
+    all.extend(manifest.chunks.iter().flat_map(|chunk| &chunk.extents));
+    all.sort_by_key(|extent| extent.first);
+    let behind = all.iter().fold(0, |behind, extent| {
+        assert_eq!(extent.first, behind, "a block twice, or nowhere");
+        extent.end()
+    });
+    assert_eq!(behind * BLOCK_BYTES as u64, manifest.filesystem_bytes);
+    let mut unpacker = zstd::bulk::Decompressor::new().expect("memory for it");
+    let (mut packed, mut plain) = (vec![0; PACKED_BYTES_MAX], vec![0; CHUNK_BYTES_MAX]);
+    let mut given = 0;
+    for (index, chunk) in manifest.chunks.iter().enumerate().take(CHUNKS_MAX) {
+        image
+            .read_packed(index, &mut packed)
+            .expect("it lies in the file");
+        if let Ok(length) = image.unpack(index, &mut unpacker, &mut packed, &mut plain) {
+            assert_eq!(length as u64, chunk.plain_bytes());
+            assert_eq!(digest(&plain[..length]), chunk.digest);
+            given += 1;
+        }
+    }
+    Some(given)
+}
+
+/// An image in memory.
+struct Memory(Vec<u8>);
+
+impl Bytes for Memory {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        let from = usize::try_from(at).map_err(io::Error::other)?;
+        let found = from
+            .checked_add(bytes.len())
+            .and_then(|end| self.0.get(from..end));
+        bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn forget(&self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The file with a header that names its manifest, if it has one.
+fn with_manifest(data: &[u8]) -> Vec<u8> {
+    let begin = b"landfall-image-manifest 1\n";
+    let found = data.windows(begin.len()).position(|window| window == begin);
+    let Some(at) = found.filter(|at| *at >= HEADER_BYTES) else {
+        return data.to_vec();
+    };
+    let header = Header {
+        manifest_at: at as u64,
+        manifest_bytes: (data.len() - at) as u64,
+        manifest: Digest::of(&data[at..]),
+    };
+    [&header.encode(), &data[HEADER_BYTES..]].concat()
+}
+
+/// Block 0 with the check sum that its superblock has.
+fn with_superblock(data: &[u8]) -> Vec<u8> {
+    let mut block = data.to_vec();
+    let superblock = ext4::SUPERBLOCK_AT..ext4::SUPERBLOCK_AT + ext4::SUPERBLOCK_BYTES;
+    if let Some(superblock) = block.get_mut(superblock) {
+        let (bytes, sum) = superblock.split_at_mut(ext4::SUPERBLOCK_BYTES - 4);
+        sum.copy_from_slice(&ext4::crc32c(!0, bytes).to_le_bytes());
+    }
+    block
 }
 
 /// A configuration in RON or JSON. It is refused or understood, and what is understood says the same when it is shown.

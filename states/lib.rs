@@ -17,6 +17,7 @@
 
 pub mod checkpoint;
 pub mod consent;
+mod decision;
 pub mod fault;
 pub mod image;
 pub mod names;

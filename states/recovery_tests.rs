@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Claim;
+use crate::checkpoint::Mark;
 use crate::checkpoint::tests::record;
 use crate::fault::FaultClass;
 use crate::names::Digest;
@@ -118,12 +119,14 @@ fn stopped_by(decision: Decision) -> (Rule, Fault) {
 #[test]
 fn whole_slots_of_this_install_are_believed() {
     let decision = Bench::new(vec![under_way()]).decide();
-    assert!(matches!(decision, Decision::Continue(_)));
+    assert_eq!(decision.name(), "continue");
+    let sequence = decision.believed().map(|record| record.sequence);
     let course = course(decision);
     assert_eq!(
         (course.claimed(), course.rules.as_slice()),
         (Some(Phase::Realised), &[][..])
     );
+    assert_eq!(sequence, course.believed.as_ref().map(|b| b.record.sequence));
     assert_eq!(course.believed.unwrap().slot, Some(1));
 }
 
@@ -595,8 +598,10 @@ fn rule_16_landed_is_left_alone_until_asked() {
         slots: slots(done),
         ..tabled()
     }]);
-    assert!(matches!(bench.decide(), Decision::Landed { .. }));
-    assert_eq!(bench.decide().rules(), [Rule::Landed]);
+    let landed = bench.decide();
+    assert!(matches!(landed, Decision::Landed { .. }));
+    assert_eq!((landed.name(), landed.rules()), ("landed", vec![Rule::Landed]));
+    assert_eq!(landed.believed().map(|record| record.sequence), Some(8));
     bench.payload.repository.reference = crate::plan::Reference::Branch("next".parse().unwrap());
     assert!(
         matches!(bench.decide(), Decision::Landed { .. }),

@@ -10,9 +10,12 @@
 mod laws;
 
 use fs_err as fs;
+use landfall::image::BLOCK_BYTES;
+use landfall::image::manifest::{Chunk, Extent, HEADER_BYTES, Header, Manifest, digest};
 use landfall::real::gpt;
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::fault::{Attempts, Fault};
+use landfall_states::names::Digest;
 use landfall_states::{Claim, Phase};
 use std::io::{Cursor, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +29,8 @@ fn changes(target: &str) -> u64 {
             // A check sum over every entry, four times.
             "gpt" => 300,
             "slots" => 1_000,
+            // Two buffers of a chunk each, and a digest.
+            "image" => 2_000,
             _ => 5_000,
         }
 }
@@ -210,6 +215,14 @@ fn a_broken_law_is_told_and_the_seeds_are_read() {
             "{notation:?}"
         );
     }
+    // An image opens and gives its chunks; a superblock is understood.
+    let images = seeds("image");
+    assert!(images.iter().any(|seed| laws::opened(seed.clone()) == Some(2)));
+    assert!(
+        images
+            .iter()
+            .any(|seed| landfall::image::ext4::Superblock::decode(seed).is_ok())
+    );
     let stories = seeds("schedule");
     assert!(stories.iter().all(|s| {
         let text = std::str::from_utf8(&s[1..]).unwrap();
@@ -275,6 +288,62 @@ fn small_table() -> Vec<u8> {
     [&disk[..34 * 512], &disk[disk.len() - 34 * 512..]].concat()
 }
 
+/// An image of two chunks, with something to be zeroed and something that does not count.
+fn small_image() -> Vec<u8> {
+    let mut file = vec![0; HEADER_BYTES];
+    let mut chunk = |extents: &[(u64, u64)], fill: u8| {
+        let extents: Vec<_> = extents
+            .iter()
+            .map(|&(first, blocks)| Extent { first, blocks })
+            .collect();
+        let blocks: u64 = extents.iter().map(|extent| extent.blocks).sum();
+        let plain = vec![fill; blocks as usize * BLOCK_BYTES];
+        let packed = zstd::bulk::compress(&plain, 1).unwrap();
+        let at = file.len() as u64;
+        file.extend(&packed);
+        Chunk {
+            at,
+            packed_bytes: packed.len() as u64,
+            digest: digest(&plain),
+            extents,
+        }
+    };
+    let manifest = Manifest {
+        system: "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web"
+            .parse()
+            .unwrap(),
+        filesystem_bytes: 8 * BLOCK_BYTES as u64,
+        boot_bytes: 1,
+        chunks: vec![chunk(&[(0, 1), (2, 1)], b'a'), chunk(&[(5, 2)], b'b')],
+        zero: vec![Extent { first: 3, blocks: 1 }],
+    };
+    let text = manifest.encode();
+    let header = Header {
+        manifest_at: file.len() as u64,
+        manifest_bytes: text.len() as u64,
+        manifest: Digest::of(text.as_bytes()),
+    };
+    file[..HEADER_BYTES].copy_from_slice(&header.encode());
+    file.extend(text.as_bytes());
+    file
+}
+
+/// Block 0 of a filesystem as images have it.
+fn small_filesystem() -> Vec<u8> {
+    let keep = tempfile::NamedTempFile::new().unwrap();
+    keep.as_file().set_len(16 << 20).unwrap();
+    let id = "00000000-0000-0000-0000-00000000001f";
+    let made = std::process::Command::new("mke2fs")
+        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-U", id])
+        .args(["-O", "metadata_csum,metadata_csum_seed,64bit", "-E"])
+        .arg(format!("hash_seed={id}"))
+        .arg(keep.path())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    fs::read(keep.path()).unwrap()[..BLOCK_BYTES].to_vec()
+}
+
 /// The seeds that have a digest, a check sum or a filesystem, made by what writes them in earnest. The others were written
 /// by hand or are what real programs printed.
 #[test]
@@ -313,6 +382,8 @@ fn the_seeds_with_check_sums_are_written_anew() {
     write("slots", "directory", &small_esp([&older, &newer]));
     write("slots", "scan", &[&[b'x'; 512][..], &older, &newer].concat());
     write("gpt", "table", &small_table());
+    write("image", "two-chunks", &small_image());
+    write("image", "superblock", &small_filesystem());
     for name in ["generated.json", "plain.ron", "luks-prebuilt.ron"] {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
         write("configuration", name, &fs::read(examples.join(name)).unwrap());

@@ -16,7 +16,7 @@ use landfall::image::bytes::Bytes;
 use landfall::image::disk::Disk;
 use landfall::image::open::Opened;
 use landfall::image::verify::verify;
-use landfall::image::write::{FLUSH_EVERY, Stamp, Writer};
+use landfall::image::write::{Counts, FLUSH_EVERY, Stamp, Writer};
 use landfall::image::{Error, STOCK_BYTES_MAX, WORKERS_MAX};
 use landfall::real::command::Program;
 use landfall::real::landing::{Progress, land};
@@ -30,12 +30,18 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Writes in slices of one chunk, so that every chunk has its flush; gives the durable count.
+/// One part and its flush; gives the durable count.
+fn part(writer: &mut Writer, stop: bool, told: &mut dyn FnMut(Counts)) -> Result<u64, Error> {
+    writer.stretch(Duration::ZERO, &|| stop, told, &mut |_| Ok(()))?;
+    Ok(writer.durable())
+}
+
+/// Writes in parts of one chunk, so that every chunk has its flush; gives the durable count.
 fn write_all(writer: &mut Writer) -> Result<u64, Error> {
     let mut durable = writer.durable();
     while !writer.is_done() {
-        // A wish to stop ends a slice after one chunk.
-        durable = writer.slice(&|| true, &mut |_| {})?;
+        // A wish to stop ends a part after one chunk.
+        durable = part(writer, true, &mut |_| {})?;
     }
     Ok(durable)
 }
@@ -169,6 +175,49 @@ fn a_chunk_whose_digest_is_wrong_is_read_again_and_never_written() {
 }
 
 #[test]
+fn the_medium_is_told_of_every_byte_once_and_not_far_ahead() {
+    let (_keep, folder) = folder();
+    let (file, _) = image(&folder, 9);
+    let medium = Arc::new(Medium::new(fs::read(&file).unwrap()));
+    let mut image = Opened::open(medium.clone()).unwrap();
+    // As a large one has them: 3 MiB each, 192 MiB in all.
+    let mut manifest = (*image.manifest).clone();
+    let [first, ..] = manifest.chunks.as_slice() else {
+        panic!()
+    };
+    let spread = |index: u64| landfall::image::manifest::Chunk {
+        at: 4_096 + index * (3 << 20),
+        packed_bytes: 3 << 20,
+        ..first.clone()
+    };
+    manifest.chunks = (0..64).map(spread).collect();
+    image.manifest = Arc::new(manifest);
+    let from = 5;
+    let mut begun = 0;
+    for index in from..image.manifest.chunks.len() {
+        begun = image.read_ahead(index, begun);
+        let chunk = &image.manifest.chunks[index];
+        assert!(begun >= chunk.at + chunk.packed_bytes && begun <= chunk.at + (32 << 20));
+    }
+    let told = medium.ahead.lock().unwrap().clone();
+    let mut behind = image.manifest.chunks[from].at;
+    for (at, bytes) in &told {
+        assert_eq!(*at, behind, "{told:?}");
+        behind = at + bytes;
+    }
+    assert_eq!(behind, begun);
+    assert!(
+        told.len() < image.manifest.chunks.len() / 2,
+        "asked for each chunk: {told:?}"
+    );
+    // The control: whoever writes an image has told its medium.
+    let medium = Arc::new(Medium::new(fs::read(&file).unwrap()));
+    let image = Opened::open(medium.clone()).unwrap();
+    written(&image, &Arc::new(Memory::new(image.manifest.filesystem_bytes)));
+    assert!(!medium.ahead.lock().unwrap().is_empty());
+}
+
+#[test]
 fn reading_back_mends_once_and_then_names_the_disk_or_the_medium() {
     let (_keep, folder) = folder();
     let (file, _) = image(&folder, 9);
@@ -244,7 +293,7 @@ fn what_the_image_leaves_out_is_discarded_once_and_nothing_else_is() {
     let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes + (1 << 20)));
     let mut writer = Writer::new(&image, disk.clone(), None, 0).unwrap();
     // Whoever wishes to stop is heard between two extents that are zeroed, and goes on there.
-    assert_eq!(writer.slice(&|| true, &mut |_| {}).unwrap(), 0);
+    assert_eq!(part(&mut writer, true, &mut |_| {}).unwrap(), 0);
     assert_eq!(writer.counts().zeroed_bytes, image.manifest.zero[0].bytes());
     write_all(&mut writer).unwrap();
     assert_eq!(writer.counts().zeroed_bytes, image.manifest.zero_bytes());
@@ -271,7 +320,7 @@ fn what_the_image_leaves_out_is_discarded_once_and_nothing_else_is() {
 }
 
 #[test]
-fn a_stretch_is_of_several_slices_and_each_is_flushed() {
+fn a_stretch_is_of_several_parts_and_each_is_flushed() {
     let (_keep, folder) = folder();
     let (file, packed) = image(&folder, 14);
     assert!(packed.chunks >= 4, "{packed:?}");
@@ -293,9 +342,9 @@ fn a_stretch_is_of_several_slices_and_each_is_flushed() {
         .unwrap();
     assert_eq!((seen, writer.durable(), writer.is_done()), (vec![1, 2], 2, false));
     assert_eq!(writer.counts().flushes, 2);
-    // The control: one slice is one flush, and so is a stretch that somebody stops.
+    // The control: one part is one flush, and so is a stretch that somebody stops.
     let mut writer = start();
-    assert_eq!(writer.slice(&|| false, slow).unwrap(), 1);
+    assert_eq!(part(&mut writer, false, slow).unwrap(), 1);
     writer
         .stretch(longest, &|| true, &mut |_| {}, &mut |_| Ok(()))
         .unwrap();

@@ -9,7 +9,6 @@ use crate::event::{Event, Reporter};
 use crate::exit::Exit;
 use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
-use crate::image::use_threads;
 use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
 use crate::real::block::{errno, io_fault};
@@ -260,10 +259,10 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         threads,
         json,
     } = args;
-    if let Some(threads) = threads {
-        use_threads(usize::from(*threads));
-    }
-    let image = open(file)?;
+    let image = match threads {
+        Some(threads) => open(file)?.with_threads(usize::from(*threads)),
+        None => open(file)?,
+    };
     let what = format!("target {device}");
     let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;
     let begun = match resume {
@@ -297,7 +296,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
                 image: image.digest.clone(),
                 chunks,
             };
-            if let Err(fault) = keep(record, &landing) {
+            if let Err(fault) = keep(record, &landing, saved.is_none()) {
                 unsaved = Some(fault);
                 return Err(crate::image::Error::Stopped);
             }
@@ -436,8 +435,9 @@ fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
     Ok(Some(landing))
 }
 
-/// Keeps it: whole or as before, and durable.
-fn keep(record: &Utf8Path, landing: &Landing) -> Result<(), Fault> {
+/// Keeps it: whole or as before. That there is one is durable with the first; after it an older one is as right, and costs more
+/// reading only.
+fn keep(record: &Utf8Path, landing: &Landing, is_first: bool) -> Result<(), Fault> {
     let text = ron::to_string(landing).map_err(|e| {
         Fault::permanent(
             record.as_str(),
@@ -451,7 +451,7 @@ fn keep(record: &Utf8Path, landing: &Landing) -> Result<(), Fault> {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, record)?;
-        sync_folder(record)
+        if is_first { sync_folder(record) } else { Ok(()) }
     };
     write().map_err(|e| io_fault(record.as_str(), &e))
 }

@@ -4,6 +4,7 @@
 //! Absent: decisions about disks and phases (the states and the driver make them).
 
 pub mod check;
+mod comparison;
 pub mod disks;
 pub mod image;
 pub mod install;
@@ -263,10 +264,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed", "saves"])]
     pub schedule: Option<Schedule>,
     /// Only print what is decided about every disk that a power cut may leave of a run, by what can be seen on it
-    #[arg(long, conflicts_with_all = ["exhaust", "seed", "schedule", "faults", "between", "writes"])]
+    #[arg(long, conflicts_with_all = ["exhaust", "seed", "schedule", "faults", "between", "writes", "saves"])]
     pub decisions: bool,
     /// Only print what a run without misfortunes writes and flushes, in order: tables, volumes, checkpoints
-    #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule"])]
+    #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule", "saves"])]
     pub writes: bool,
     /// With --schedule: what people do after the first run: payload, layout, anew, edit, away, second, copy, clock,
     /// firmware

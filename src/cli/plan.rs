@@ -8,10 +8,10 @@ use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::real::disk::image;
 use crate::real::landing;
-use crate::sim::decisions::Verdict;
 use camino::Utf8Path;
 use landfall_states::anchored::{Container, EncryptVolumes};
 use landfall_states::bootable::ProvisionSecrets;
+use landfall_states::checkpoint::Record;
 use landfall_states::cloned::RealiseSystem;
 use landfall_states::encrypted::{FormatVolumes, Target};
 use landfall_states::formatted::CloneConfiguration;
@@ -360,23 +360,17 @@ impl Decided {
             named: false,
             tmpfs: None,
         });
-        let Verdict {
-            decision: name,
-            rules,
-            claimed,
-        } = Verdict::of(&decision);
-        let sequence = Verdict::believed(&decision).map(|record| record.sequence);
-        let why = match decision {
-            Decision::Begin(course) | Decision::Continue(course) => course.why,
-            Decision::Landed { why, .. } => why,
-            Decision::Stop { fault, .. } => fault.to_string(),
-        };
+        let believed = decision.believed();
         Ok(Decided {
-            decision: name,
-            rules,
-            why,
-            claimed,
-            sequence,
+            decision: decision.name(),
+            rules: decision.rules().iter().map(|rule| rule.number()).collect(),
+            claimed: believed.map(Record::phase),
+            sequence: believed.map(|record| record.sequence),
+            why: match decision {
+                Decision::Begin(course) | Decision::Continue(course) => course.why,
+                Decision::Landed { why, .. } => why,
+                Decision::Stop { fault, .. } => fault.to_string(),
+            },
             contents,
         })
     }

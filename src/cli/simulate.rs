@@ -4,13 +4,12 @@
 //!
 //! Absent: the simulated world (`sim`), and whether the real one is like it.
 
-use super::{Failure, SimulateArgs, complain, config_path};
+use super::{Failure, SimulateArgs, comparison, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::sim;
 use crate::sim::between::Between;
 use crate::sim::case::{Before, Case, Consenter, Subject};
-use crate::sim::decisions::Verdict;
 use crate::sim::explore::Explorer;
 use crate::sim::faults::Schedule;
 use crate::sim::harness::Harness;
@@ -92,10 +91,10 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     let case = subject.case(args.before, Consenter::Person);
     let harness = Harness::about(&subject, case).map_err(|why| Failure::new(Exit::Usage, why))?;
     if args.decisions {
-        return decisions(&harness, args.json, out);
+        return comparison::decisions(&harness, args.json, out);
     }
     if args.writes {
-        return writes(&harness, args.json, out);
+        return comparison::writes(&harness, args.json, out);
     }
     if let Some(schedule) = &args.schedule {
         return match args.between {
@@ -179,53 +178,6 @@ pub(super) fn ended(failed: u64, interrupted: bool) -> Exit {
         (0, false) => Exit::Ok,
         (_, _) => Exit::Permanent,
     }
-}
-
-/// What the run without misfortunes writes.
-fn writes(harness: &Harness, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let effects: Vec<String> = harness.effects().iter().map(ToString::to_string).collect();
-    if json {
-        writeln!(out, "{}", json!({ "writes": effects }))?;
-    } else {
-        for effect in effects {
-            writeln!(out, "{effect}")?;
-        }
-    }
-    Ok(Exit::Ok)
-}
-
-/// What is decided about every disk that a power cut may leave of the run without misfortunes.
-fn decisions(harness: &Harness, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let decisions = harness.decisions();
-    if json {
-        let all: Vec<_> = decisions
-            .iter()
-            .map(|(seen, verdicts)| json!({ "seen": seen, "verdicts": verdicts }))
-            .collect();
-        writeln!(out, "{}", json!({ "decisions": all }))?;
-        return Ok(Exit::Ok);
-    }
-    for (seen, verdicts) in decisions {
-        for Verdict {
-            decision,
-            rules,
-            claimed,
-        } in verdicts
-        {
-            let seen = if seen.is_empty() {
-                "nothing".to_owned()
-            } else {
-                seen.join(", ")
-            };
-            let claimed = claimed.map_or(String::new(), |phase| format!(", {phase} is believed"));
-            let rules = match rules.as_slice() {
-                [] => String::new(),
-                rules => format!(" (rules {rules:?})"),
-            };
-            writeln!(out, "{seen}: {decision}{claimed}{rules}")?;
-        }
-    }
-    Ok(Exit::Ok)
 }
 
 /// One story, line by line.

@@ -17,6 +17,8 @@ pub trait Bytes: Send + Sync {
     fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()>;
     /// Length in bytes.
     fn length(&self) -> io::Result<u64>;
+    /// Lets the medium begin with a range that will be asked for soon. Whoever cannot does nothing.
+    fn ahead(&self, _at: u64, _bytes: u64) {}
     /// Forgets what a cache holds of a range, so that the next read comes from the medium.
     fn forget(&self, at: u64, bytes: u64) -> io::Result<()>;
 }
@@ -49,6 +51,19 @@ impl Bytes for FileBytes {
 
     fn length(&self) -> io::Result<u64> {
         self.file.metadata().map(|meta| meta.len())
+    }
+
+    fn ahead(&self, at: u64, bytes: u64) {
+        let (Ok(at), Ok(bytes)) = (signed(at), signed(bytes)) else {
+            return;
+        };
+        // Advice only; what is wrong with the medium is told by the read.
+        let _advised = posix_fadvise(
+            self.file.file(),
+            at,
+            bytes,
+            PosixFadviseAdvice::POSIX_FADV_WILLNEED,
+        );
     }
 
     fn forget(&self, at: u64, bytes: u64) -> io::Result<()> {

@@ -18,7 +18,6 @@ pub mod write;
 
 use landfall_states::image::READS_MAX;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a block: the unit of everything in an image.
 pub const BLOCK_BYTES: usize = 4_096;
@@ -156,19 +155,9 @@ impl Error {
     }
 }
 
-/// How many threads somebody asked for; 0 when nobody did.
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-
-/// Asks for so many threads in this process, instead of what the machine has.
-pub fn use_threads(threads: usize) {
-    THREADS.store(threads, Ordering::Relaxed);
-}
-
-/// Threads for unpacking or reading: what was asked for, or what the machine has; bounded.
+/// Threads for unpacking or reading: what the machine has, bounded.
 pub fn workers() -> usize {
-    let threads = match THREADS.load(Ordering::Relaxed) {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        asked => asked,
-    };
-    threads.min(WORKERS_MAX)
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(WORKERS_MAX)
 }

@@ -4,9 +4,9 @@
 //!
 //! Absent: targets.
 
-use super::Error;
 use super::bytes::Bytes;
 use super::manifest::{Chunk, HEADER_BYTES, Header, MANIFEST_BYTES_MAX, Manifest, digest};
+use super::{Error, WORKERS_MAX, workers};
 use landfall_states::image::READS_MAX;
 use landfall_states::names::Digest;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Opened {
     pub digest: Digest,
     /// Length of the file in bytes.
     pub file_bytes: u64,
+    /// Threads that unpack it, or read it back from a target.
+    pub threads: usize,
 }
 
 impl std::fmt::Debug for Opened {
@@ -28,6 +30,9 @@ impl std::fmt::Debug for Opened {
         f.debug_tuple("Opened").field(&self.digest).finish()
     }
 }
+
+/// How far the medium reads ahead of what is unpacked, in bytes: while the target's queue is full of writes, a read waits long.
+const AHEAD_BYTES: u64 = 32 << 20;
 
 /// Reads a range, again when the medium reports an error.
 fn read(source: &dyn Bytes, bytes: &mut [u8], at: u64, part: &str) -> Result<(), Error> {
@@ -109,8 +114,17 @@ impl Opened {
             manifest: Arc::new(Manifest::decode(text, header.manifest_at)?),
             digest: header.manifest,
             file_bytes: wanted,
+            threads: workers(),
             source,
         })
+    }
+
+    /// The same with so many threads, at most [`WORKERS_MAX`].
+    pub fn with_threads(self, threads: usize) -> Opened {
+        Opened {
+            threads: threads.clamp(1, WORKERS_MAX),
+            ..self
+        }
     }
 
     /// Number of chunks.
@@ -125,6 +139,21 @@ impl Opened {
         let length = chunk.packed_bytes as usize;
         read(&*self.source, &mut packed[..length], chunk.at, &self.part(index))?;
         Ok(length)
+    }
+
+    /// Lets the medium begin with what lies up to [`AHEAD_BYTES`] behind a chunk, as far as it was not begun with; gives how far
+    /// that is.
+    pub fn read_ahead(&self, index: usize, begun: u64) -> u64 {
+        let Some(chunk) = self.manifest.chunks.get(index) else {
+            return begun;
+        };
+        let (from, until) = (begun.max(chunk.at), chunk.at + AHEAD_BYTES);
+        // Not for every chunk: each time the kernel looks for what it has already.
+        if until < begun + AHEAD_BYTES / 4 {
+            return begun;
+        }
+        self.source.ahead(from, until - from);
+        until
     }
 
     /// Unpacks a chunk and looks at its digest. When that is wrong, the packed bytes are read again, from the medium.

@@ -10,7 +10,7 @@ use super::manifest::{Extent, digest};
 use super::open::Opened;
 use super::pool::Buffer;
 use super::write::{Stamp, flush, is_unreadable, read_extents, write_extents, zero_extent};
-use super::{CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX, workers};
+use super::{CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -38,7 +38,7 @@ pub fn verify(
     let parts = Parts::of(image);
     let total = image.manifest.plain_bytes() + image.manifest.zero_bytes();
     let done = AtomicU64::new(0);
-    let bad = each(parts.len(), stop, |index, hands| {
+    let bad = each(image.threads, parts.len(), stop, |index, hands| {
         let (equal, bytes) = match parts.equals(index, image, disk, stamp, hands) {
             Err(error) if is_unreadable(&error) => (false, parts.bytes(index, image)),
             other => other?,
@@ -88,11 +88,16 @@ pub fn check(
 ) -> Result<(), Error> {
     let total = image.manifest.plain_bytes();
     let done = AtomicU64::new(0);
-    each(image.manifest.chunks.len(), stop, |index, hands| {
-        let bytes = hands.load(image, index)? as u64;
-        told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
-        Ok(true)
-    })
+    each(
+        image.threads,
+        image.manifest.chunks.len(),
+        stop,
+        |index, hands| {
+            let bytes = hands.load(image, index)? as u64;
+            told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
+            Ok(true)
+        },
+    )
     .map(drop)
 }
 
@@ -222,8 +227,9 @@ impl Parts {
     }
 }
 
-/// Does every number once, on all processors; gives those for which the answer was no, in order.
+/// Does every number once, on so many threads; gives those for which the answer was no, in order.
 fn each(
+    threads: usize,
     count: usize,
     stop: &(dyn Fn() -> bool + Sync),
     work: impl Fn(usize, &mut Hands) -> Result<bool, Error> + Sync,
@@ -239,7 +245,7 @@ fn each(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..workers().min(count.max(1)) {
+        for _ in 0..threads.min(count.max(1)) {
             scope.spawn(|| {
                 let mut hands = match Hands::new() {
                     Ok(hands) => hands,

@@ -1,10 +1,10 @@
 //! Writing an image to a device. Law: chunks are written in the order of the disk, each only after its digest was found right;
 //! one counts as written only after a flush that was begun behind it, and at most two parts of [`FLUSH_EVERY`] lie unflushed;
-//! memory is a fixed stock, whatever the image's size. What a former run may have written is read back and compared first, and only what differs is
-//! written again.
+//! memory is a fixed stock, whatever the image's size. What a former run may have written is read back and compared first, and
+//! only what differs is written again.
 //!
-//! Reading and unpacking go on while the disk works, also between two slices, and so does writing while it is flushed. Absent: reading everything back (`verify`), and
-//! keeping the count of what is durable (the checkpoint's business).
+//! Reading and unpacking go on while the disk works, also between two stretches, and so does writing while it is flushed.
+//! Absent: reading everything back (`verify`), and keeping the count of what is durable (the checkpoint's business).
 
 use super::disk::{Disk, fits};
 use super::ext4;
@@ -12,9 +12,7 @@ use super::flusher::{Flushed, Flusher};
 use super::manifest::Extent;
 use super::open::Opened;
 use super::pool::{Buffer, Pool};
-use super::{
-    BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BUFFERS_MORE, PACKED_BYTES_MAX, PLAIN_BUFFERS, workers,
-};
+use super::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BUFFERS_MORE, PACKED_BYTES_MAX, PLAIN_BUFFERS};
 use nix::libc;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -147,15 +145,6 @@ impl Writer {
         self.durable == self.image.manifest.chunks.len()
     }
 
-    /// Writes for at most [`FLUSH_EVERY`], at least one chunk, and flushes. Whoever wishes to stop before the first chunk gets
-    /// that after the next extent that is zeroed.
-    pub fn slice(&mut self, stop: &dyn Fn() -> bool, told: &mut dyn FnMut(Counts)) -> Result<u64, Error> {
-        self.part(stop, told)?;
-        self.flush()?;
-        self.settle()?;
-        Ok(self.durable())
-    }
-
     /// Parts until so much time went by, everything is written or somebody wishes to stop; `flushed` is called behind each
     /// flush. When it returns, all that was written is durable, also where that was not all.
     pub fn stretch(
@@ -205,7 +194,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes for at most [`FLUSH_EVERY`], at least one chunk.
+    /// Writes for at most [`FLUSH_EVERY`], at least one chunk. Whoever wishes to stop before the first chunk gets that after
+    /// the next extent that is zeroed.
     fn part(&mut self, stop: &dyn Fn() -> bool, told: &mut dyn FnMut(Counts)) -> Result<(), Error> {
         let began = Instant::now();
         self.discard();
@@ -393,7 +383,7 @@ struct Pipeline {
 
 impl Pipeline {
     fn start(image: &Opened, from: usize) -> Result<Pipeline, Error> {
-        let workers = workers();
+        let workers = image.threads;
         let packed = Pool::new(workers + PACKED_BUFFERS_MORE, PACKED_BYTES_MAX);
         let plain = Pool::new(PLAIN_BUFFERS, CHUNK_BYTES_MAX);
         let ended = Arc::new(AtomicBool::new(false));
@@ -472,6 +462,7 @@ struct Reader {
 
 impl Reader {
     fn run(self, from: usize) {
+        let mut begun = 0;
         for index in from..self.image.manifest.chunks.len() {
             let (Some(mut packed), Some(plain)) = (self.packed.take(), self.plain.take()) else {
                 return;
@@ -479,6 +470,7 @@ impl Reader {
             if self.ended.load(Ordering::Relaxed) {
                 return;
             }
+            begun = self.image.read_ahead(index, begun);
             let read = catch_unwind(AssertUnwindSafe(|| {
                 self.image.read_packed(index, packed.bytes_mut())
             }));

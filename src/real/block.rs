@@ -213,14 +213,9 @@ impl Real {
     pub async fn permit(&mut self, confirmed: &DiskIdentity) -> Result<(), Fault> {
         let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
         disk.lock().await?;
-        let now = disk.identify()?;
-        if &now != confirmed {
+        if let Err(fault) = disk.confirm(confirmed) {
             disk.unlock(&self.reporter, &self.stop).await?;
-            return Err(Fault::unsafe_(
-                format!("disk {}", disk.device()),
-                format!("it is another disk now: {now}; consent was for {confirmed}"),
-                "attach the confirmed disk again, then landfall resume",
-            ));
+            return Err(fault);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{Config, SystemConfig};
 use crate::event::Reporter;
+use crate::image::disk::FileDisk;
 use crate::real::bench::block_on;
 use crate::real::command::Program;
 use crate::real::disk::{Sysfs, own_plan};
@@ -13,6 +14,8 @@ use landfall_states::fault::FaultClass;
 use landfall_states::planned::{GptCopy, Planned};
 use landfall_states::{Step, Verdict};
 use std::io::{Cursor, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
 /// A small configuration.
 pub fn config(luks: bool) -> Config {
@@ -330,6 +333,101 @@ fn a_device_in_use_is_not_written() {
     });
 }
 
+/// Puts another file behind a loop device that is open, which the kernel does for one that is read-only.
+mod swap {
+    nix::ioctl_write_int_bad!(
+        /// `LOOP_CHANGE_FD` of linux/loop.h.
+        loop_change_fd,
+        0x4C06
+    );
+}
+
+#[test]
+#[ignore = "run by: cargo lab scenario real-tools"]
+fn a_disk_that_became_another_behind_its_name_is_not_written() {
+    block_on(async {
+        // Another size: between the question and the answer somebody exchanged it.
+        let device = Loop::new(1 << 30, "512").await;
+        let path = format!("/dev/{}", device.name);
+        let mut world = real(HeldDisk::open_name(&device.name).unwrap(), false);
+        let step = action(world.held.as_ref().unwrap(), None);
+        let confirmed = step.disk.clone();
+        let order = TableOrder::Write {
+            disk: confirmed.clone(),
+            table: step.table.clone(),
+            wipe: true,
+        };
+        let resize = async |bytes: u64| {
+            let image = fs_err::OpenOptions::new()
+                .write(true)
+                .open(&device.image)
+                .unwrap();
+            image.set_len(bytes).unwrap();
+            run("losetup", &["-c", &path]).await;
+        };
+        resize(2 << 30).await;
+        let faults = [
+            world.perform(&step, order.clone()).await.unwrap_err(),
+            world.permit(&confirmed).await.unwrap_err(),
+        ];
+        for fault in faults {
+            assert_eq!(fault.class, FaultClass::Unsafe, "{fault}");
+            assert!(fault.why.contains("another disk now"), "{fault}");
+        }
+        // A file that nothing was written to has no block.
+        let blocks = || fs_err::metadata(&device.image).unwrap().blocks();
+        assert_eq!(blocks(), 0);
+        // The control: put back, it is written to.
+        resize(1 << 30).await;
+        world.permit(&confirmed).await.unwrap();
+        world.permit_ends(Ok(())).await.unwrap();
+        world.perform(&step, order).await.unwrap();
+        assert!(blocks() > 0);
+        world.held.as_ref().unwrap().tell_kernel(&[]).await.unwrap();
+        drop(world);
+        device.detach().await;
+
+        // Another file of the same size: nothing differs but the kernel's running number of the disk.
+        let [first, second] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        for file in [&first, &second] {
+            file.as_file().set_len(64 << 20).unwrap();
+        }
+        let path = run("losetup", &["-r", "-f", "--show", first.path().to_str().unwrap()]).await;
+        let held = HeldDisk::open_name(path.trim_start_matches("/dev/")).unwrap();
+        let confirmed = held.identity().clone();
+        held.confirm(&confirmed).unwrap();
+        let open = held.file().unwrap();
+        // SAFETY: both descriptors are open, and the kernel takes a reference of its own.
+        unsafe { swap::loop_change_fd(open.as_raw_fd(), second.as_file().as_raw_fd()) }.unwrap();
+        let fault = held.confirm(&confirmed).unwrap_err();
+        assert!(fault.why.contains("what was attached since"), "{fault}");
+        drop((held, open));
+        run("losetup", &["-d", &path]).await;
+    });
+}
+
+#[test]
+#[ignore = "run by: cargo lab scenario real-tools"]
+fn a_mounted_device_takes_no_image() {
+    block_on(async {
+        let device = Loop::new(64 << 20, "512").await;
+        let path = format!("/dev/{}", device.name);
+        run("mkfs.ext4", &["-q", &path]).await;
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().to_str().unwrap();
+        let opened = |alone| FileDisk::open(path.as_str().into(), alone);
+        // The control: at rest it is opened.
+        drop(opened(true).unwrap());
+        run("mount", &[&path, point]).await;
+        let error = opened(true).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "{error}");
+        drop(opened(false).unwrap());
+        run("umount", &[point]).await;
+        drop(opened(true).unwrap());
+        device.detach().await;
+    });
+}
+
 #[test]
 #[ignore = "run by: cargo lab scenario real-tools"]
 fn the_lock_keeps_others_off_and_ends() {
@@ -347,9 +445,8 @@ fn the_lock_keeps_others_off_and_ends() {
         assert!(!try_lock());
         held.unlock(&Reporter::default(), &Stop::never()).await.unwrap();
         assert!(try_lock());
-        device.detach().await;
-        // Another file behind the same name is another disk.
         drop(held);
+        device.detach().await;
     });
 }
 

@@ -32,31 +32,10 @@ pub struct Verdict {
 impl Verdict {
     /// Of a decision.
     pub fn of(decision: &Decision) -> Verdict {
-        let claimed = match decision {
-            Decision::Begin(course) | Decision::Continue(course) => course.claimed(),
-            Decision::Landed { record, .. } => Some(record.phase()),
-            Decision::Stop { .. } => None,
-        };
         Verdict {
-            decision: match decision {
-                Decision::Begin(_) => "begin",
-                Decision::Continue(_) => "continue",
-                Decision::Landed { .. } => "landed",
-                Decision::Stop { .. } => "stop",
-            },
+            decision: decision.name(),
             rules: decision.rules().iter().map(|rule| rule.number()).collect(),
-            claimed,
-        }
-    }
-
-    /// The record that a decision believes.
-    pub fn believed(decision: &Decision) -> Option<&Record> {
-        match decision {
-            Decision::Begin(course) | Decision::Continue(course) => {
-                course.believed.as_ref().map(|b| &b.record)
-            }
-            Decision::Landed { record, .. } => Some(record),
-            Decision::Stop { .. } => None,
+            claimed: decision.believed().map(Record::phase),
         }
     }
 }

@@ -517,7 +517,10 @@ impl Disk {
     pub fn is_mountable(&self, region: Region) -> bool {
         self.header(region).is_some_and(|header| {
             let of = Some(&Value::Of(header.making));
-            let is_there = |n: &u64| matches!(self.see(Key::Chunk(*n)), Some(Value::Text(making, _)) if *making == header.making);
+            let is_there = |n: &u64| match self.see(Key::Chunk(*n)) {
+                Some(Value::Text(making, _)) => *making == header.making,
+                _ => false,
+            };
             let chunks = (0..CHUNKS).filter(is_there).count() as u64;
             let is_root = matches!(region, Region::Root | Region::Inner);
             // Made empty, or from all of an image.

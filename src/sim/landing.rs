@@ -149,7 +149,10 @@ impl SimWorld {
 
     /// Whether the root filesystem was written from this image.
     pub(super) fn is_from(&self, image: &Image) -> bool {
-        let is_of = |number: u64| matches!(self.disk().see(Key::Chunk(number)), Some(Value::Text(_, digest)) if **digest == *image.digest.as_str());
+        let is_of = |number: u64| match self.disk().see(Key::Chunk(number)) {
+            Some(Value::Text(_, digest)) => **digest == *image.digest.as_str(),
+            _ => false,
+        };
         (0..CHUNKS).any(is_of)
     }
 }

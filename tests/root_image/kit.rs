@@ -142,6 +142,8 @@ pub struct Medium {
     pub errors: AtomicU32,
     /// How many of those reads give a wrong byte.
     pub lies: AtomicU32,
+    /// What it was told will be asked for soon: place and length.
+    pub ahead: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Medium {
@@ -151,6 +153,7 @@ impl Medium {
             at: u64::MAX,
             errors: AtomicU32::new(0),
             lies: AtomicU32::new(0),
+            ahead: Mutex::default(),
         }
     }
 }
@@ -184,6 +187,10 @@ impl Bytes for Medium {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.bytes.len() as u64)
+    }
+
+    fn ahead(&self, at: u64, bytes: u64) {
+        self.ahead.lock().unwrap().push((at, bytes));
     }
 
     fn forget(&self, _at: u64, _bytes: u64) -> io::Result<()> {
