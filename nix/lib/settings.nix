@@ -49,7 +49,7 @@ in
         Image = {
           # Without its context: the image holds the closure, which the installer would carry a second time.
           system = builtins.unsafeDiscardStringContext "${cfg.targetSystem}";
-          file = "${storeText cfg.rootImage}/root.image";
+          file = cfg.rootImageFile;
         };
       };
   extra_mount_dirs = cfg.extraMountDirs;

@@ -20,6 +20,9 @@ let
       "LANDFALL-${builtins.substring 0 14 host}-${
         builtins.substring 0 8 (builtins.hashString "sha256" host)
       }";
+  # The image of the root filesystem: the only thing here that is as large as the host.
+  isCarried = cfg.prebuilt && cfg.rootImage != null;
+  onStick = "landfall/root.image";
 in
 {
   key = "landfall/iso";
@@ -34,7 +37,14 @@ in
     isoImage = {
       inherit volumeID;
       appendToMenuLabel = " installer of ${host} (landfall)";
+      # Beside the squashfs and not in it: what is read there is read twice, once packed and once unpacked, and a chunk that was
+      # wrong would be read again from a cache. Stage 1 leaves the stick mounted at /iso.
+      contents = lib.optional isCarried {
+        source = "${cfg.rootImage}/root.image";
+        target = "/${onStick}";
+      };
     };
+    autoInstaller.rootImageFile = lib.mkIf isCarried "/iso/${onStick}";
     image.baseName = lib.mkForce "landfall-${host}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}";
 
     system.build.landfallImage = import ../lib/announced.nix {

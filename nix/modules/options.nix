@@ -119,6 +119,13 @@ in
         closure is carried, and copied path by path.
       '';
     };
+    rootImageFile = mkOption {
+      type = types.str;
+      default = "${cfg.rootImage}/root.image";
+      defaultText = lib.literalExpression "\"\${rootImage}/root.image\"";
+      internal = true;
+      description = "Where the running installer has the image.";
+    };
 
     espSize = mkOption {
       type = landfall.espSize;

@@ -46,6 +46,12 @@ let
   hasCommands = cfg.extraBootCommands != "";
   isSerial = cfg.serialConsole != null;
   isSystemd = config.boot.initrd.systemd.enable;
+  isStick = image == "iso";
+  namesImage =
+    text:
+    lib.elem (builtins.unsafeDiscardStringContext cfg.rootImage.drvPath) (
+      lib.attrNames (builtins.getContext text)
+    );
   key = toString cfg.ssh.publicKey;
   announcement = config.system.build.landfallImage.buildCommand;
 in
@@ -71,13 +77,17 @@ in
         else
           null;
     };
-    "test the image of the root filesystem is carried, and not its closure as well" = {
+    # In the store's squashfs where there is nothing else; on a stick beside it, and then nothing in the squashfs names it.
+    "test the image of the root filesystem is carried once, and its closure not as well" = {
       expr =
         if cfg.prebuilt then
           {
-            image = lib.elem (builtins.unsafeDiscardStringContext cfg.rootImage.drvPath) (
-              lib.attrNames (builtins.getContext cfg.settings.system.Image.file)
-            );
+            inherit (cfg.settings.system.Image) file;
+            named = namesImage cfg.settings.system.Image.file;
+            on_stick = map (entry: {
+              inherit (entry) target;
+              named = namesImage entry.source;
+            }) (lib.filter (entry: lib.hasSuffix "root.image" entry.target) (config.isoImage.contents or [ ]));
             closure = builtins.getContext cfg.settings.system.Image.system;
           }
         else
@@ -85,11 +95,22 @@ in
       expected =
         if cfg.prebuilt then
           {
-            image = true;
+            file = if isStick then "/iso/landfall/root.image" else "${cfg.rootImage}/root.image";
+            named = !isStick;
+            on_stick = lib.optional isStick {
+              target = "/landfall/root.image";
+              named = true;
+            };
             closure = { };
           }
         else
           null;
+    };
+    "test the stick stays mounted where the image of the root filesystem is looked for" = {
+      expr =
+        isStick
+        -> (config.fileSystems."/iso".fsType == "iso9660" && config.fileSystems."/iso".neededForBoot);
+      expected = true;
     };
     "test a flake is installed with the network, a prebuilt system without" = {
       expr = lib.elem "network-online.target" config.systemd.services.${name}.wants;
@@ -192,7 +213,7 @@ in
     };
     "test the volume's name is the host's own, and fits" = {
       expr =
-        image == "iso"
+        isStick
         -> (
           lib.hasInfix cfg.targetHost config.isoImage.volumeID
           && builtins.stringLength config.isoImage.volumeID <= 32
