@@ -7,6 +7,7 @@
 mod content;
 mod device;
 mod peers;
+mod throttle;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,16 +22,21 @@ use crate::command::Program;
 use crate::scenarios::image_cuts::durable;
 use device::{Device, drop_caches};
 use peers::{Said, Sources, Way};
+use throttle::Throttle;
 
 /// landfall's memory, in bytes.
 const PEAK_BYTES_MAX: u64 = 128 << 20;
+/// The disk of the bar against a raw write, in bytes a second: one that takes 270 MiB/s. What is faster than two processors can
+/// unpack and hash is a bar for the processors.
+const REFERENCE_BYTES_PER_S: u64 = 270 << 20;
+/// landfall's speed against the raw write's, at least.
+const OF_RAW_MIN: f64 = 0.8;
 /// Building landfall from nothing, on a slow computer.
 const BUILD_LIMIT: Duration = Duration::from_secs(3_600);
 /// The longest that a landing which is killed may run.
 const KILLED_LIMIT: Duration = Duration::from_secs(3_600);
-/// What may be written and not yet recorded, in seconds of writing: the part that is flushed, the one that is written
-/// meanwhile, and a chunk over each.
-const FLUSH_S: f64 = 1.0;
+/// What may be written and not yet recorded, in seconds of writing: since the last record, and the two parts that are not flushed.
+const UNRECORDED_S: f64 = 1.8;
 
 /// What is measured.
 #[derive(Debug, Clone, Subcommand)]
@@ -54,6 +60,9 @@ pub struct Closure {
     /// Only landfall and the raw write, for growth
     #[arg(long)]
     pub alone: bool,
+    /// Level of compression of the image, from 1 to 19; without it landfall's own
+    #[arg(long)]
+    pub level: Option<u8>,
     /// Where everything is made; it takes about six times the closure
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
@@ -86,7 +95,7 @@ pub fn run(what: &What) -> Result<ExitCode> {
     };
     for gib in &closure.gib {
         for files in &files {
-            let one = measure(closure, &folder, &landfall, *gib, *files, &mut table)
+            let one = measure(closure, &folder, &landfall, (*gib, *files), &mut table)
                 .with_context(|| format!("in {}", folder.display()));
             // Gigabytes are not left behind, neither after a failure.
             if folder.exists() {
@@ -122,6 +131,8 @@ struct Grown {
     gib: f64,
     files: u64,
     seconds: f64,
+    /// Of the raw write: how even the disk itself is.
+    raw_seconds: f64,
 }
 
 /// Time per GiB of content may differ by so much between sizes.
@@ -129,12 +140,12 @@ const SIZES_SPREAD_MAX: f64 = 0.15;
 /// Time may differ by so much between numbers of files of the same content.
 const FILES_SPREAD_MAX: f64 = 0.10;
 
+/// Everything about one content; of several what their sizes may change.
 fn measure(
     closure: &Closure,
     folder: &Path,
     landfall: &Path,
-    gib: f64,
-    files: Option<u64>,
+    (gib, files): (f64, Option<u64>),
     table: &mut Table,
 ) -> Result<Grown> {
     // What a killed benchmark left would be mixed with what is made now.
@@ -152,7 +163,7 @@ fn measure(
         content.files,
         as_gib(content.bytes)
     );
-    let sources = Sources::make(folder, content, landfall, closure.alone)?;
+    let sources = Sources::make(folder, content, landfall, closure.level, closure.alone)?;
     let filesystem_bytes = sources.filesystem_bytes;
     println!(
         "image {:.2} GiB, of it written {:.2} GiB\n",
@@ -165,13 +176,16 @@ fn measure(
         .into_iter()
         .filter(|way| !closure.alone || matches!(way, Way::Raw | Way::Landfall | Way::LandfallVerified))
         .collect();
+    // Growth is told of a disk that is even.
+    let several = closure.gib.len().max(closure.files.len()) > 1;
+    let bytes_per_s = several.then_some(REFERENCE_BYTES_PER_S);
     let mut times: Vec<(Way, Vec<f64>)> = ways.iter().map(|way| (*way, vec![])).collect();
     let mut peak = 0;
     let mut writing = Vec::new();
     for _ in 0..closure.runs {
         for (way, seconds) in &mut times {
             let (took, said) = way
-                .land(&sources, &device)
+                .land(&sources, &device, bytes_per_s)
                 .with_context(|| way.name().to_owned())?;
             seconds.push(took);
             if let Some(said) = said {
@@ -198,7 +212,12 @@ fn measure(
         "128 MiB",
         many <= PEAK_BYTES_MAX,
     );
-    cuts(&sources, &device, table)?;
+    if !several {
+        let beside = |slowed| beside_raw(&sources, &device, closure.runs, slowed);
+        table.against_raw(beside(false)?, beside(true)?, sources.plain_bytes);
+        cuts(&sources, &device, table)?;
+    }
+    let raw_seconds = of(&medians, Way::Raw).unwrap_or_default();
     let seconds = of(&medians, Way::LandfallVerified).unwrap_or_default();
     Ok(Grown {
         asked_gib: gib,
@@ -206,7 +225,46 @@ fn measure(
         gib: as_gib(sources.content.bytes),
         files: sources.content.files,
         seconds,
+        raw_seconds,
     })
+}
+
+/// The raw write and landfall's writing and flushing, in seconds, by turns.
+struct BesideRaw {
+    raw: f64,
+    writing: f64,
+}
+
+/// On a slower disk and with a cold cache, where `slowed`; nothing where the kernel cannot slow one down. Else on the disk as it is,
+/// with the image in memory: its file lies on the same disk, and what is read from there beside the writing is no raw write's.
+fn beside_raw(sources: &Sources, device: &Device, rounds: usize, slowed: bool) -> Result<Option<BesideRaw>> {
+    let (mut raw, mut writing) = (Vec::new(), Vec::new());
+    let prepared = || -> Result<Option<Throttle>> {
+        device.blank()?;
+        drop_caches()?;
+        if slowed {
+            return Throttle::new(&device.node, REFERENCE_BYTES_PER_S);
+        }
+        std::io::copy(&mut fs::File::open(&sources.image)?, &mut std::io::sink())?;
+        Ok(None)
+    };
+    for _ in 0..rounds {
+        let slower = prepared()?;
+        if slowed && slower.is_none() {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        peers::raw(sources, device)?;
+        raw.push(began.elapsed().as_secs_f64());
+        drop(slower);
+        let slower = prepared()?;
+        writing.push(peers::write(sources, device, &["--no-verify"])?.write_s);
+        drop(slower);
+    }
+    Ok(Some(BesideRaw {
+        raw: median(raw),
+        writing: median(writing),
+    }))
 }
 
 fn as_gib(bytes: u64) -> f64 {
@@ -248,7 +306,7 @@ fn cuts(sources: &Sources, device: &Device, table: &mut Table) -> Result<()> {
         cost < 0.01,
     );
     let digest = device_digest(device)?;
-    let interval = (said.written_bytes as f64 / said.write_s * FLUSH_S) as u64;
+    let interval = (said.written_bytes as f64 / said.write_s * UNRECORDED_S) as u64;
     for percent in [25_u64, 50, 75] {
         device.blank()?;
         forget(&record)?;
@@ -265,7 +323,7 @@ fn cuts(sources: &Sources, device: &Device, table: &mut Table) -> Result<()> {
         table.row(
             &format!("killed at {percent} %: written, not recorded, found"),
             format!("{:.0} MiB", again as f64 / f64::from(1 << 20)),
-            "one flush interval",
+            &format!("what {UNRECORDED_S} s write"),
             again <= interval.max(64 << 20),
         );
         let same = device_digest(device)? == digest;
@@ -372,7 +430,6 @@ impl Table {
                 );
             }
         };
-        bar("written as fast as the raw write", Way::Raw, writing, 0.8);
         bar("faster than nix copy, not read back", Way::NixCopy, plain, 3.0);
         bar("faster than nix copy, read back", Way::NixCopy, verified, 2.0);
         bar(
@@ -386,6 +443,32 @@ impl Table {
         }
     }
 
+    /// Held on the slower disk; told of this one, whose speed may be more than the processors'.
+    fn against_raw(&mut self, here: Option<BesideRaw>, slowed: Option<BesideRaw>, bytes: u64) {
+        let mib = |seconds: f64| bytes as f64 / f64::from(1 << 20) / seconds;
+        if let Some(BesideRaw { raw, writing }) = here {
+            println!(
+                "beside the raw write, this disk, the image in memory: {:.0} of {:.0} MiB/s, {:.2} times",
+                mib(writing),
+                mib(raw),
+                raw / writing
+            );
+        }
+        let what = format!(
+            "as fast as the raw write, on a disk of {} MiB/s",
+            REFERENCE_BYTES_PER_S >> 20
+        );
+        let bar = format!("at least {OF_RAW_MIN}");
+        match slowed {
+            Some(BesideRaw { raw, writing }) => {
+                let times = raw / writing;
+                let value = format!("{times:.2} ({:.0} of {:.0})", mib(writing), mib(raw));
+                self.row(&what, value, &bar, times >= OF_RAW_MIN);
+            }
+            None => self.row(&what, "no such disk".to_owned(), &bar, false),
+        }
+    }
+
     fn growth(&mut self, all: &[Grown]) {
         if all.len() < 2 {
             return;
@@ -393,11 +476,12 @@ impl Table {
         println!();
         for one in all {
             println!(
-                "{:>8.2} GiB in {:>9} files: {:>8.2} s, {:.2} s per GiB",
+                "{:>8.2} GiB in {:>9} files: {:>8.2} s, {:.2} s per GiB; raw write {:.2} s per GiB",
                 one.gib,
                 one.files,
                 one.seconds,
-                one.seconds / one.gib
+                one.seconds / one.gib,
+                one.raw_seconds / one.gib
             );
         }
         // Each group once: at its first member.
@@ -464,6 +548,7 @@ mod tests {
                     gib,
                     files,
                     seconds,
+                    raw_seconds: 1.0,
                 })
                 .collect();
             let mut table = Table::default();

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::content::Content;
 use super::device::{Device, Mounted, drop_caches};
+use super::throttle::Throttle;
 use crate::command::Program;
 
 /// The longest that one landing may take.
@@ -108,11 +109,19 @@ impl Way {
         }
     }
 
-    /// Lands once; gives the seconds, and landfall's own words where it is landfall.
-    pub fn land(self, sources: &Sources, device: &Device) -> Result<(f64, Option<Said>)> {
+    /// Lands once, on a disk of so many bytes a second where that is said; gives the seconds, and landfall's own words where it
+    /// is landfall.
+    pub fn land(
+        self,
+        sources: &Sources,
+        device: &Device,
+        bytes_per_s: Option<u64>,
+    ) -> Result<(f64, Option<Said>)> {
         device.blank()?;
         // Those that copy files need a filesystem; mkfs is part of landing.
         drop_caches()?;
+        let slower = bytes_per_s.map(|rate| Throttle::new(&device.node, rate));
+        let _slower = slower.transpose()?.flatten();
         let began = Instant::now();
         let said = match self {
             Way::Raw => raw(sources, device).map(|()| None)?,
@@ -170,7 +179,7 @@ fn on_ext4(device: &Device, land: impl FnOnce(&Path) -> Result<()>) -> Result<()
 
 /// The same bytes, as far as a disk can tell them apart: a sample of them, over and over, without a cache, one flush at the end.
 /// Zeros would not do: where a virtual disk leaves them out it is twice as fast.
-fn raw(sources: &Sources, device: &Device) -> Result<()> {
+pub fn raw(sources: &Sources, device: &Device) -> Result<()> {
     let target = fs::OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_DIRECT)
@@ -335,10 +344,17 @@ fn forget_database(target: &Path) -> Result<()> {
 
 impl Sources {
     /// Makes everything that is landed from; for landfall and the raw write alone only what they need.
-    pub fn make(folder: &Path, content: Content, landfall: &Path, alone: bool) -> Result<Sources> {
+    pub fn make(
+        folder: &Path,
+        content: Content,
+        landfall: &Path,
+        level: Option<u8>,
+        alone: bool,
+    ) -> Result<Sources> {
         let image = folder.join("root.image");
         program(&landfall.to_string_lossy())
-            .args(["image", "build", "--level", "3", "--system", &content.system])
+            .args(["image", "build", "--system", &content.system])
+            .args(level.map(|level| format!("--level={level}")))
             .arg("--store")
             .arg(&content.root)
             .arg("--out")
