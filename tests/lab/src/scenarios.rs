@@ -110,7 +110,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "slots-lost",
-        shows: "both slots lost in the middle: the disk itself says what is done",
+        shows: "an ESP that cannot be mounted: slots written in place; both lost: the disk itself says what is done",
         in_test: false,
         run: cuts::slots_lost,
     },

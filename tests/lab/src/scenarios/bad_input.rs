@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::refuse;
+use super::{refuse, root_image};
 use crate::disk;
 use crate::install::{CONFIG, Install, PATH, Ran, say, wait_for};
 use crate::kit::{Kit, Layout, Mode};
@@ -98,6 +98,7 @@ pub fn bad_input(kit: &Kit) -> Result<()> {
     values(&install, &machine)?;
     files(&machine)?;
     disks(&install, &machine)?;
+    images(&install, &machine)?;
     remote(&install, &machine)?;
     tools(&install, &machine)?;
     mount_point(&install, &machine)?;
@@ -213,6 +214,56 @@ fn disks(install: &Install<'_>, machine: &Machine) -> Result<()> {
         expect(machine, &command, status, &[disk, part])?;
     }
     say("a disk too small for the layout, one too small for the system, six wrong names: refused");
+    Ok(())
+}
+
+/// Makes of `right.image` one that is cut off, one of which a byte of the manifest is another, one of a format to come (its digest
+/// right, as a newer landfall would have it), and something that is no image.
+const WRONG_IMAGES: &str = r#"set -e; cd /run/lab
+bytes=$(stat -c %s right.image)
+head -c $((bytes / 2)) right.image >cut.image
+cp right.image manifest.image
+printf X | dd of=manifest.image bs=1 seek=$((bytes - 8)) conv=notrunc status=none
+head -c 4096 right.image >page
+line=$(head -n 1 page)
+head="LANDFALL-IMAGE 2${line#LANDFALL-IMAGE 1}"; head=${head:0:${#head}-64}
+tail -c +$((${#line} + 1)) page >rest
+digest=$( { printf %s "$head"; cat rest; } | sha256sum)
+{ printf %s "$head${digest:0:64}"; cat rest; tail -c +4097 right.image; } >newer.image
+echo 'no image' >other.image"#;
+
+/// Images that nothing can be installed from, each told by what is wrong with it.
+fn images(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    let system = &install.kit.system(install.layout)?.toplevel;
+    let another = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-other";
+    root_image::build(machine, system, "/run/lab/right.image")?;
+    machine.check(WRONG_IMAGES, SHORT)?;
+    for (name, system, status, parts) in [
+        ("none", system.as_str(), 6, &["No such file", "next: "][..]),
+        (
+            "other",
+            system,
+            6,
+            &["it is no image of landfall", "landfall image build"],
+        ),
+        ("cut", system, 6, &["it is cut off", "bytes are there"]),
+        (
+            "manifest",
+            system,
+            8,
+            &["the manifest is not the one", "landfall image verify"],
+        ),
+        ("newer", system, 7, &["format version 2", "this landfall knows 1"]),
+        ("right", another, 9, &["it holds", another, system]),
+    ] {
+        let file = format!("/run/lab/{name}.image");
+        root_image::name_image(install, machine, system, &file)?;
+        let parts = [&[file.as_str()], parts].concat();
+        refuse(install, machine, "install", status, &parts).with_context(|| format!("{name}.image"))?;
+    }
+    machine.check("rm /run/lab/*.image", SHORT)?;
+    install.configure(machine, NAMED)?;
+    say("no image, one that is cut off, damaged, newer, of another system, none at all: refused");
     Ok(())
 }
 

@@ -50,7 +50,12 @@ pub fn cut_control(kit: &Kit) -> Result<()> {
     }
 }
 
-/// With every checkpoint lost in the middle, the disk itself still says what was done (recovery rule 2).
+/// A kernel that can mount no FAT.
+const WITHOUT_FAT: &str = "set -e; mkdir -p /run/modprobe.d; echo 'install vfat /bin/false' >/run/modprobe.d/no-fat.conf; \
+     ! grep -q vfat /proc/modules || modprobe -r vfat";
+
+/// An ESP that cannot be mounted: the slots are read and written at their places, and nothing is made anew (recovery rule 18). Then
+/// every checkpoint is lost: the disk itself still says what was done (recovery rule 2).
 pub fn slots_lost(kit: &Kit) -> Result<()> {
     let install = Install::new(kit, "slots-lost", Layout::Plain, Mode::Prebuilt)?.stay();
     let machine = install.start()?;
@@ -59,6 +64,29 @@ pub fn slots_lost(kit: &Kit) -> Result<()> {
     machine.cut_power()?;
     drop(job);
     let before = install.identity()?;
+    let newest = || -> Result<Option<u64>> {
+        let found = slots::find(&install.image)?;
+        Ok(found.iter().filter_map(|(_, slot)| slots::sequence(slot)).max())
+    };
+    let saved = newest()?;
+    let machine = install.start()?;
+    machine.check(WITHOUT_FAT, Duration::from_secs(60))?;
+    let ran = install.run(&machine, "resume")?;
+    machine.cut_power()?;
+    ensure!(
+        ran.status != 0 && ran.output.contains("its slots are written without"),
+        "without FAT it ended with {}:\n{}",
+        ran.status,
+        ran.output
+    );
+    ensure!(
+        newest()? > saved && before == install.identity()?,
+        "nothing was saved behind {saved:?}, or something was made anew"
+    );
+    say(&format!(
+        "without FAT: stopped with {}, saved at the slots' places",
+        ran.status
+    ));
     ensure!(slots::wipe(&install.image)? == 2, "there were not two slots");
     let machine = install.start()?;
     let ran = install.land(&machine, "resume")?;

@@ -55,20 +55,31 @@ pub fn root_image(kit: &Kit) -> Result<()> {
 /// Makes the image in the machine, and names it in the configuration; gives its digest.
 fn carry(install: &Install, machine: &Machine) -> Result<String> {
     let system = &install.kit.system(install.layout)?.toplevel;
+    let text = build(machine, system, IMAGE)?;
+    name_image(install, machine, system, IMAGE)?;
+    Ok(text.rsplit(' ').next().unwrap_or_default().to_owned())
+}
+
+/// Makes an image in the machine; gives what was printed last.
+pub fn build(machine: &Machine, system: &str, file: &str) -> Result<String> {
     let build = format!(
-        "export PATH={PATH}; landfall image build --level 1 --system {system} --out {IMAGE} | tail -1"
+        "export PATH={PATH}; landfall image build --level 1 --system {system} --out {file} | tail -1"
     );
-    let said = machine.check(&build, BUILD_LIMIT)?;
-    let text = said.trim();
+    let text = machine.check(&build, BUILD_LIMIT)?.trim().to_owned();
     ensure!(text.contains("digest "), "landfall image build printed {text:?}");
+    Ok(text)
+}
+
+/// A configuration with an image instead of a closure.
+pub fn name_image(install: &Install, machine: &Machine, system: &str, file: &str) -> Result<()> {
+    let carried = &install.kit.system(install.layout)?.toplevel;
     let configuration = install
         .kit
         .configuration(install.layout, &install.mode, &install.more)?
         .replace(
-            &format!("Prebuilt(\"{system}\")"),
-            &format!("Image(system: \"{system}\", file: \"{IMAGE}\")"),
+            &format!("Prebuilt(\"{carried}\")"),
+            &format!("Image(system: \"{system}\", file: \"{file}\")"),
         );
-    ensure!(configuration.contains(IMAGE), "the configuration names no image");
-    machine.put(CONFIG, configuration.as_bytes())?;
-    Ok(text.rsplit(' ').next().unwrap_or_default().to_owned())
+    ensure!(configuration.contains(file), "the configuration names no image");
+    machine.put(CONFIG, configuration.as_bytes())
 }
