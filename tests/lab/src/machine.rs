@@ -32,6 +32,9 @@ use crate::setup::Lab;
 
 /// A boot under emulation on a busy computer; 15 s when it is idle.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
+/// The last that a boot prints. Until then getty and login hang up the console, and whoever wrote to it writes to nothing any more:
+/// on a fast computer the agent answers earlier.
+const SHELL_PROMPT: &str = "root@installer:~# ";
 /// QEMU opens its sockets at once; a loaded computer may take a moment to start it.
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -165,10 +168,13 @@ pub(crate) enum Start {
 }
 
 impl Machine {
-    /// Boots the stick and waits until the agent answers.
+    /// Boots the stick and waits until the agent answers and the console is root's.
     pub fn boot(spec: &Spec) -> Result<Machine> {
         let mut machine = Machine::launch(spec, &Start::Stick)?;
-        let up = machine.go().and_then(|()| machine.agent_answers());
+        let up = machine
+            .go()
+            .and_then(|()| machine.agent_answers())
+            .and_then(|()| machine.console.wait(SHELL_PROMPT, BOOT_TIMEOUT));
         machine.told(up, "booting the stick")?;
         Ok(machine)
     }
