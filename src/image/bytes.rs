@@ -34,7 +34,12 @@ impl FileBytes {
     /// block device is refused unopened: a FIFO would wait for somebody to write into it.
     pub fn open(path: &Utf8Path) -> Result<FileBytes, Error> {
         let fault = |error| Error::io("opening")(error);
-        if let Some(kind) = other(fs::metadata(path).map_err(fault)?.file_type()) {
+        let is_what = match fs::metadata(path) {
+            Ok(meta) => meta.file_type(),
+            Err(error) if is_missing(error.kind()) => return Err(Error::Missing),
+            Err(error) => return Err(fault(error)),
+        };
+        if let Some(kind) = other(is_what) {
             return Err(Error::NoFile(kind));
         }
         let file = fs::File::open(path).map_err(fault)?;
@@ -76,6 +81,11 @@ impl Bytes for FileBytes {
         )?;
         Ok(())
     }
+}
+
+/// Whether it is the name that is wrong.
+fn is_missing(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// What it is, where that cannot hold an image.

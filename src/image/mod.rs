@@ -118,6 +118,9 @@ pub enum Error {
         /// What.
         part: String,
     },
+    /// Nothing has that name.
+    #[error("there is no such file")]
+    Missing,
     /// Nothing that can be an image.
     #[error("it is a {0}; an image is a file or a block device")]
     NoFile(&'static str),

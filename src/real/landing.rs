@@ -277,7 +277,7 @@ async fn finish(device: &Utf8Path, volume: &Volume, reporter: &Reporter, stop: &
 pub fn fault(what: &str, error: Error) -> Fault {
     let why = error.to_string();
     match error {
-        Error::Foreign | Error::NoFile(_) => Fault::needs_change(
+        Error::Foreign | Error::Missing | Error::NoFile(_) => Fault::needs_change(
             what,
             why,
             "name the file that `landfall image build` made; `landfall image info FILE` shows what one is",
@@ -326,6 +326,7 @@ mod tests {
         let eio = || io::Error::from_raw_os_error(5);
         for (error, class) in [
             (Error::Foreign, FaultClass::NeedsChange),
+            (Error::Missing, FaultClass::NeedsChange),
             (Error::Truncated { found: 1, wanted: 2 }, FaultClass::NeedsChange),
             (Error::Newer { version: 2 }, FaultClass::Permanent),
             (Error::SourceBytes { part: "x".into() }, FaultClass::Hardware),

@@ -239,7 +239,12 @@ fn images(install: &Install<'_>, machine: &Machine) -> Result<()> {
     root_image::build(machine, system, "/run/lab/right.image")?;
     machine.check(WRONG_IMAGES, SHORT)?;
     for (name, system, status, parts) in [
-        ("none", system.as_str(), 6, &["No such file", "next: "][..]),
+        (
+            "none",
+            system.as_str(),
+            6,
+            &["there is no such file", "landfall image build"][..],
+        ),
         (
             "other",
             system,
