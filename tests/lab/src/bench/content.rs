@@ -150,6 +150,26 @@ pub fn make(root: &Path, bytes: u64, files: Option<u64>) -> Result<Content> {
 /// Paths with their references.
 type References = BTreeMap<String, BTreeSet<String>>;
 
+/// Packages of about so many bytes, with small and large files in the proportion of all of them: in the order of their files'
+/// sizes, the same share of every stretch.
+fn share(packages: &[Package], bytes: u64) -> Vec<&Package> {
+    let total: u64 = packages.iter().map(|package| package.bytes).sum();
+    let wanted = i128::from(bytes.min(total));
+    let mut sorted: Vec<&Package> = packages.iter().collect();
+    sorted.sort_by_key(|package| (package.bytes / package.parts.len().max(1) as u64, &package.name));
+    // What is owed to those that come, in bytes times `total`.
+    let mut owed = 0;
+    sorted.retain(|package| {
+        let whole = i128::from(package.bytes) * i128::from(total);
+        owed += i128::from(package.bytes) * wanted;
+        let is_taken = owed > 0 && 2 * owed >= whole;
+        owed -= if is_taken { whole } else { 0 };
+        is_taken
+    });
+    sorted.sort_by_key(|package| &package.name);
+    sorted
+}
+
 /// Whole packages, and again under another name until there are enough bytes.
 fn of_packages(packages: &[Package], bytes: u64, content: &mut Content) -> Result<References> {
     let mut references = References::new();
@@ -159,11 +179,10 @@ fn of_packages(packages: &[Package], bytes: u64, content: &mut Content) -> Resul
             more => format!("{package}-again-{more}"),
         };
         let before = content.bytes;
+        let chosen = share(packages, bytes.saturating_sub(before));
+        let is_last = chosen.len() < packages.len();
         let mut of_round = BTreeSet::new();
-        for package in packages {
-            if content.bytes + package.bytes > bytes + (bytes >> 5) {
-                continue;
-            }
+        for package in &chosen {
             let path = store_path(&name(&package.name));
             let here = content.root.join(path.trim_start_matches('/'));
             for (from, to) in &package.parts {
@@ -172,7 +191,7 @@ fn of_packages(packages: &[Package], bytes: u64, content: &mut Content) -> Resul
             of_round.insert(package.name.clone());
             references.insert(path, BTreeSet::new());
         }
-        for package in packages.iter().filter(|p| of_round.contains(&p.name)) {
+        for package in chosen {
             let needs = package
                 .needs
                 .iter()
@@ -183,8 +202,8 @@ fn of_packages(packages: &[Package], bytes: u64, content: &mut Content) -> Resul
                 .or_default()
                 .extend(needs);
         }
-        // A round that found nothing small enough is the last one.
-        if content.bytes >= bytes || content.bytes == before {
+        // A round of no bytes would be followed by the same.
+        if is_last || content.bytes == before {
             break;
         }
     }
@@ -366,6 +385,29 @@ impl Nar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_has_the_mix_of_the_whole() {
+        let package = |name: usize, parts: usize, bytes| Package {
+            name: format!("package-{name:03}"),
+            parts: vec![(PathBuf::new(), String::new()); parts],
+            bytes,
+            needs: vec![],
+        };
+        // The names say nothing of what is in them: here the small ones come first.
+        let packages: Vec<Package> = (0..100)
+            .map(|n| package(n, 50, 100_000))
+            .chain((100..200).map(|n| package(n, 5, 1_000_000)))
+            .collect();
+        let sums = |chosen: &[&Package]| {
+            let files: usize = chosen.iter().map(|p| p.parts.len()).sum();
+            (files, chosen.iter().map(|p| p.bytes).sum::<u64>())
+        };
+        assert_eq!(sums(&share(&packages, 11_000_000)), (550, 11_000_000));
+        assert_eq!(sums(&share(&packages, 55_000_000)), (2_750, 55_000_000));
+        assert_eq!(share(&packages, u64::MAX).len(), 200);
+        assert!(share(&packages, 0).is_empty());
+    }
 
     #[test]
     fn of_a_circle_one_reference_is_left_out_and_of_the_rest_none() {
