@@ -51,7 +51,7 @@ pub struct Closure {
     /// Sizes of the closure in GiB; several, with commas between, also show how time grows
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
     pub gib: Vec<f64>,
-    /// Instead of whole packages so many files of one size; several show whether their number counts
+    /// Instead of whole packages so many files of about one size; several show whether their number counts
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub files: Vec<u64>,
     /// Rounds of every way

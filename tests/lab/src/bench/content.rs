@@ -20,6 +20,8 @@ const DPKG: &str = "/var/lib/dpkg";
 /// Characters of a store path's hash.
 const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
 const LOAD_LIMIT: Duration = Duration::from_secs(3_600);
+/// A block of the filesystem.
+const BLOCK_BYTES: u64 = 4_096;
 /// Store paths of a store that is made of a number of files.
 const PATHS_OF_FILES: u64 = 500;
 
@@ -127,7 +129,7 @@ fn packages() -> Result<Vec<Package>> {
     Ok(found)
 }
 
-/// Makes a store of about this many bytes; with `files`, of exactly so many files of one size.
+/// Makes a store of about this many bytes; with `files`, of exactly so many files of about one size.
 pub fn make(root: &Path, bytes: u64, files: Option<u64>) -> Result<Content> {
     fs::create_dir_all(root.join("nix/store"))?;
     let packages = packages()?;
@@ -173,14 +175,15 @@ fn share(packages: &[Package], bytes: u64) -> Vec<&Package> {
 /// Whole packages, and again under another name until there are enough bytes.
 fn of_packages(packages: &[Package], bytes: u64, content: &mut Content) -> Result<References> {
     let mut references = References::new();
+    let total: u64 = packages.iter().map(|package| package.bytes).sum();
     for round in 0.. {
         let name = |package: &str| match round {
             0 => package.to_owned(),
             more => format!("{package}-again-{more}"),
         };
         let before = content.bytes;
-        let chosen = share(packages, bytes.saturating_sub(before));
-        let is_last = chosen.len() < packages.len();
+        let left = bytes.saturating_sub(before);
+        let chosen = share(packages, left);
         let mut of_round = BTreeSet::new();
         for package in &chosen {
             let path = store_path(&name(&package.name));
@@ -203,7 +206,7 @@ fn of_packages(packages: &[Package], bytes: u64, content: &mut Content) -> Resul
                 .extend(needs);
         }
         // A round of no bytes would be followed by the same.
-        if is_last || content.bytes == before {
+        if left <= total || content.bytes == before {
             break;
         }
     }
@@ -254,13 +257,26 @@ fn copy(from: &Path, to: &Path, content: &mut Content) -> Result<()> {
     Ok(())
 }
 
-/// The packages' bytes, cut into files of one size.
+/// Bytes of the file with this index, of so many files that have so many bytes together: whole blocks where they are enough, one more
+/// in the first files. A filesystem has whole blocks only, and the ends of many small files are not what shall be measured.
+fn piece(index: u64, files: u64, bytes: u64) -> u64 {
+    let unit = if bytes / files < BLOCK_BYTES {
+        1
+    } else {
+        BLOCK_BYTES
+    };
+    let (units, rest) = (bytes / unit, bytes % unit);
+    let own = units / files + u64::from(index < units % files);
+    own * unit + if index + 1 == files { rest } else { 0 }
+}
+
+/// The packages' bytes, cut into files of about one size.
 fn of_pieces(packages: &[Package], bytes: u64, files: u64, content: &mut Content) -> Result<References> {
-    let piece = usize::try_from((bytes / files).max(1))?;
     let mut stream = packages.iter().flat_map(|package| &package.parts).cycle();
     let mut stock: Vec<u8> = Vec::new();
     let mut references = References::new();
     for index in 0..files {
+        let piece = usize::try_from(piece(index, files, bytes))?;
         while stock.len() < piece {
             let (from, _) = stream.next().context("no files at all")?;
             if fs::symlink_metadata(from)?.is_file() {
@@ -407,6 +423,52 @@ mod tests {
         assert_eq!(sums(&share(&packages, 55_000_000)), (2_750, 55_000_000));
         assert_eq!(share(&packages, u64::MAX).len(), 200);
         assert!(share(&packages, 0).is_empty());
+    }
+
+    #[test]
+    fn what_is_too_little_is_taken_again_under_other_names() {
+        let dir = std::env::temp_dir().join(format!("lab-content-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let package = |name: &str, bytes: usize| {
+            let file = dir.join(name);
+            fs::write(&file, vec![b'x'; bytes]).unwrap();
+            Package {
+                name: name.to_owned(),
+                parts: vec![(file, "file".to_owned())],
+                bytes: bytes as u64,
+                needs: vec![],
+            }
+        };
+        let packages = [package("empty", 0), package("small", 100), package("large", 900)];
+        for (bytes, made, paths) in [(1_000, 1_000, 2), (2_100, 2_000, 4), (2_600, 3_000, 6)] {
+            let mut content = Content {
+                root: dir.join(bytes.to_string()),
+                system: String::new(),
+                paths: 0,
+                files: 0,
+                bytes: 0,
+            };
+            let references = of_packages(&packages, bytes, &mut content).unwrap();
+            assert_eq!((content.bytes, references.len()), (made, paths), "{bytes}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn so_many_files_have_so_many_bytes() {
+        for (files, bytes) in [
+            (10_000, 4 << 30),
+            (1_000_000, 4 << 30),
+            (7, 100_000),
+            (1_000, 999_999),
+        ] {
+            let sizes: Vec<u64> = (0..files).map(|index| piece(index, files, bytes)).collect();
+            assert_eq!(sizes.iter().sum::<u64>(), bytes, "{files} files");
+            let (low, high) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            assert!(high - low <= 2 * BLOCK_BYTES, "{low} to {high}");
+            let ends = sizes.iter().filter(|size| *size % BLOCK_BYTES != 0).count();
+            assert!(bytes / files < BLOCK_BYTES || ends <= 1, "{ends} of {files}");
+        }
     }
 
     #[test]
