@@ -34,12 +34,11 @@ impl FileBytes {
     /// block device is refused unopened: a FIFO would wait for somebody to write into it.
     pub fn open(path: &Utf8Path) -> Result<FileBytes, Error> {
         let fault = |error| Error::io("opening")(error);
-        let is_what = match fs::metadata(path) {
-            Ok(meta) => meta.file_type(),
-            Err(error) if is_missing(error.kind()) => return Err(Error::Missing),
-            Err(error) => return Err(fault(error)),
-        };
-        if let Some(kind) = other(is_what) {
+        let meta = fs::metadata(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Missing,
+            _ => fault(error),
+        })?;
+        if let Some(kind) = other(meta.file_type()) {
             return Err(Error::NoFile(kind));
         }
         let file = fs::File::open(path).map_err(fault)?;
@@ -81,11 +80,6 @@ impl Bytes for FileBytes {
         )?;
         Ok(())
     }
-}
-
-/// Whether it is the name that is wrong.
-fn is_missing(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// What it is, where that cannot hold an image.

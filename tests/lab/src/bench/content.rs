@@ -273,11 +273,14 @@ fn piece(index: u64, files: u64, bytes: u64) -> u64 {
 /// The packages' bytes, cut into files of about one size.
 fn of_pieces(packages: &[Package], bytes: u64, files: u64, content: &mut Content) -> Result<References> {
     let mut stream = packages.iter().flat_map(|package| &package.parts).cycle();
-    let mut stock: Vec<u8> = Vec::new();
+    // What has been read, and how much of it is used up.
+    let (mut stock, mut used) = (Vec::new(), 0);
     let mut references = References::new();
     for index in 0..files {
         let piece = usize::try_from(piece(index, files, bytes))?;
-        while stock.len() < piece {
+        while stock.len() - used < piece {
+            stock.drain(..used);
+            used = 0;
             let (from, _) = stream.next().context("no files at all")?;
             if fs::symlink_metadata(from)?.is_file() {
                 stock.extend_from_slice(&fs::read(from)?);
@@ -293,9 +296,8 @@ fn of_pieces(packages: &[Package], bytes: u64, files: u64, content: &mut Content
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder)?;
         }
-        let rest = stock.split_off(piece);
-        fs::write(&to, &stock)?;
-        stock = rest;
+        fs::write(&to, &stock[used..used + piece])?;
+        used += piece;
         content.files += 1;
         content.bytes += piece as u64;
         references.entry(path).or_default();
