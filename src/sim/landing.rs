@@ -1,7 +1,7 @@
 //! The root filesystem from an image, in the simulated world. Law: as in the real one: a chunk is written when its bytes are
 //! right, a slice is a chunk and its flush, under the provisional id; behind the last one everything is looked at again, what
-//! differs is written again, and only then the planned id is given. What an image brings is whole by then: its closure needs
-//! no more than to be registered.
+//! differs is written again and looked at once more, and only then the planned id is given. What an image brings is whole by
+//! then: its closure needs no more than to be registered.
 //!
 //! A real order writes several such slices before the driver saves how far it came. Here the chunk that was flushed and not yet
 //! saved, of a run that dies in between, stands for all of them. Absent: what an image leaves out of its filesystem, since the
@@ -10,7 +10,7 @@
 use super::bugs::Bug;
 use super::checks::Found;
 use super::contents::CLOSURE;
-use super::disk::{CHUNKS, Fs, Header, Held, Key, Region, Value};
+use super::disk::{CHUNKS, Disk, Fs, Header, Held, Key, Region, Value};
 use super::world::{Act, SimWorld};
 use landfall_states::encrypted::ImageOrder;
 use landfall_states::fault::Fault;
@@ -97,20 +97,26 @@ impl SimWorld {
         }
         self.act("open the image", Act::Look).await?;
         self.act("read the image back", Act::Look).await?;
-        let is_lost = |number: &u64| {
-            chunk(*number, making, &digest)
+        let is_lost = |disk: &Disk, number: u64| {
+            chunk(number, making, &digest)
                 .iter()
-                .any(|(key, value)| self.disk().see(*key) != value.as_ref())
+                .any(|(key, value)| disk.see(*key) != value.as_ref())
         };
         let blind = self.has(Bug::ImageTrusted) || self.has(Bug::ChunkUnchecked);
         let lost: Vec<u64> = (0..order.image.chunks)
-            .filter(|number| !blind && is_lost(number))
+            .filter(|number| !blind && is_lost(self.disk(), *number))
             .collect();
         for number in lost {
             self.read_chunk().await?;
             let write = Act::Write(Held::Device, chunk(number, making, &digest));
             self.act_on("write a chunk again", write, target, Found::ByIdentity)
                 .await?;
+            self.act("flush it again", Act::Flush).await?;
+            self.act("read it back again", Act::Look).await?;
+            if is_lost(self.disk(), number) {
+                let what = format!("chunk {number} on volume {region:?}");
+                return Err(Fault::hardware(what, "written twice, it still reads back wrong"));
+            }
         }
         let grown = vec![(Key::Body(region), Some(Value::Of(making)))];
         self.act_on(

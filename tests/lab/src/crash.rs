@@ -71,6 +71,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let told: Vec<Row> = said.lines().filter_map(row).collect();
         ensure!(!told.is_empty(), "the test told of no enumeration:\n{said}");
         rows.extend(told);
+        for story in said.lines().filter_map(failure) {
+            eprintln!("{story}");
+        }
     }
     passed &= rows.iter().all(|row| row.holds(seconds_max));
     let sum = |count: fn(&Row) -> u64| rows.iter().map(count).sum::<u64>();
@@ -130,6 +133,11 @@ fn row(line: &str) -> Option<Row> {
     })
 }
 
+/// What the test tells of a story that failed: its case and schedule, and the invariant that it broke.
+fn failure(line: &str) -> Option<&str> {
+    line.strip_prefix("  ").filter(|told| told.contains(" | I"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +153,12 @@ mod tests {
         let nothing = row("crash\tpairs\t212\t0\t0\t2.0").unwrap();
         assert!(!nothing.holds(60.0));
         assert_eq!(row("test every_pair ... ok"), None);
+    }
+
+    #[test]
+    fn a_story_that_failed_is_told() {
+        let told = "plain/image/foreign/person 0.61:lie,0.81:lie | I20 Lands: it stops for ever";
+        assert_eq!(failure(&format!("  {told}")), Some(told));
+        assert_eq!(failure("   0: core::panicking::panic_fmt"), None);
     }
 }
