@@ -10,7 +10,7 @@ use landfall::sim::explore::Explorer;
 use landfall::sim::faults::{Network, Schedule, Shot, What};
 use landfall::sim::harness::Harness;
 use landfall::sim::landing::Mode;
-use landfall::sim::story::{End, Story};
+use landfall::sim::story::{End, Ending, Story};
 use landfall::sim::tally::{Matrix, Sort, Tally};
 use landfall_states::Phase;
 use std::collections::BTreeMap;
@@ -248,6 +248,41 @@ fn the_same_schedule_is_the_same_story() {
         let harness = Harness::new(Case::all()[7]).unwrap();
         assert_eq!(harness.repeat(&text.parse().unwrap()).breaches, vec![], "{text}");
     }
+}
+
+/// A disk that keeps a chunk neither the first time nor when it is written again is a hardware fault, and not a root filesystem.
+#[test]
+fn a_chunk_that_is_not_kept_twice_stops_the_run() {
+    let harness = Harness::new("plain/image/foreign/person".parse().unwrap()).unwrap();
+    let mut chunks = 0;
+    for (at, point) in harness.points.iter().enumerate() {
+        if point.label != "write a chunk" {
+            continue;
+        }
+        let once = harness.tell(&format!("0.{at}:lie").parse().unwrap(), true);
+        assert_eq!(
+            (once.breaches.len(), once.runs),
+            (0, 1),
+            "written again, it is there"
+        );
+        let mended = |line: &&String| line.ends_with("write a chunk again");
+        // With the first one the filesystem's header goes too: then it is begun anew.
+        let Some((again, _)) = once
+            .lines
+            .iter()
+            .find(mended)
+            .and_then(|line| line.split_once(' '))
+        else {
+            continue;
+        };
+        chunks += 1;
+        let twice = harness.tell(&format!("0.{at}:lie,{again}:lie").parse().unwrap(), true);
+        assert_eq!(twice.breaches, vec![], "0.{at} and {again}");
+        assert_eq!((twice.ending, twice.runs), (Ending::Landed, 2));
+        let stop = twice.lines.iter().find(|line| line.contains("reads back wrong"));
+        assert!(stop.is_some_and(|line| line.contains("Hardware")), "{stop:?}");
+    }
+    assert!(chunks > 1);
 }
 
 /// Every pair: deaths and faults, in the same run or in the next. Here a part of them; the whole in every layout and both
