@@ -305,7 +305,7 @@ fn a_part_of_every_pair() {
 }
 
 #[test]
-#[ignore = "run by: cargo lab crash --pairs (over an hour)"]
+#[ignore = "run by: cargo lab crash --pairs (most of an hour)"]
 fn every_pair_there_is() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let images = Case::all().into_iter().filter(|case| case.mode == Mode::Flake);
