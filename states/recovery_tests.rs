@@ -164,6 +164,7 @@ fn rule_3_both_bad_and_no_table_of_ours() {
     ] {
         let decision = Bench::new(vec![evidence]).decide();
         assert!(matches!(decision, Decision::Begin(_)));
+        assert_eq!((decision.name(), decision.believed()), ("begin", None));
         assert_eq!(decision.rules(), [Rule::Fresh]);
     }
 }
@@ -332,7 +333,9 @@ fn rule_9_a_newer_format_stops() {
     let digest = Digest::of([&newer[..head], &newer[head + 64..]].concat().as_bytes());
     let sealed = format!("{}{digest}{}", &newer[..head], &newer[head + 64..]);
     bench.disks[0].slots[0] = Some(sealed.into_bytes());
-    let (rule, fault) = stopped_by(bench.decide());
+    let decision = bench.decide();
+    assert_eq!((decision.name(), decision.believed()), ("stop", None));
+    let (rule, fault) = stopped_by(decision);
     assert_eq!(rule, Rule::Newer);
     assert!(fault.why.contains("version 2"));
 }
