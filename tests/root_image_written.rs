@@ -435,6 +435,33 @@ fn what_is_written_while_the_disk_is_flushed_is_not_called_durable() {
     assert!(compare(&image, &disk.memory));
 }
 
+#[test]
+fn a_disk_that_goes_away_keeps_what_was_flushed_before() {
+    let (_keep, folder) = folder();
+    let (file, packed) = image(&folder, 24);
+    assert!(packed.chunks >= 6, "{packed:?}");
+    let image = opened(&file);
+    let disk = Arc::new(Memory::new(image.manifest.filesystem_bytes));
+    let mut writer = Writer::new(&image, disk.clone(), None, 0).unwrap();
+    // A part has two chunks. The disk is gone behind the fifth: neither a write nor a flush succeeds any more.
+    let mut chunks = 0;
+    let told = &mut |_| {
+        chunks += 1;
+        std::thread::sleep(FLUSH_EVERY * 2 / 3);
+        if chunks == 5 {
+            disk.state.lock().unwrap().fuse = Some(0);
+        }
+    };
+    let mut claimed = 0;
+    let failed = writer.run(&|| false, told, &mut |chunks| {
+        claimed = chunks;
+        Ok(())
+    });
+    assert!(matches!(failed, Err(Error::Target { .. })), "{failed:?}");
+    assert!((3..=4).contains(&claimed), "{claimed}");
+    assert_eq!(writer.durable(), claimed, "durable, and nobody was told");
+}
+
 /// A medium that gives one wrong byte, and at the next read of it a panic.
 struct Trap(Medium);
 

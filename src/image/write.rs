@@ -160,7 +160,8 @@ impl Writer {
             let more = self.flush();
             // Also what a fault comes behind is durable; the fault itself is what is told.
             if part.is_err() {
-                if more.is_ok() && self.settle().is_ok() {
+                let last = self.settle();
+                if [more, last].iter().any(|more| matches!(more, Ok(true))) {
                     flushed(self.durable())?;
                 }
                 return part;
