@@ -110,7 +110,7 @@ pub struct WriteArgs {
     /// Keep how far it has come in this file, on another disk, and go on from there
     #[arg(long, value_name = "FILE")]
     pub resume: Option<Utf8PathBuf>,
-    /// Threads that unpack and read back; without it one for each processor, 8 at most
+    /// Threads that unpack; without it one for each processor, 8 at most
     #[arg(long, value_name = "1-8", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub threads: Option<u8>,
     /// Counts and times as one JSON object, instead of progress

@@ -26,7 +26,7 @@ pub const BLOCK_BYTES: usize = 4_096;
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
 /// The most bytes of a packed chunk: what does not get smaller grows by a little (`ZSTD_compressBound`).
 pub const PACKED_BYTES_MAX: usize = CHUNK_BYTES_MAX + (CHUNK_BYTES_MAX >> 8) + 4_096;
-/// The most threads that unpack or read at once; with it memory is bounded on every machine.
+/// The most threads that unpack at once; with it memory is bounded on every machine.
 pub const WORKERS_MAX: usize = 8;
 /// Unpacked chunks that may wait for the disk, or be unpacked: disk and processors each work on while the other is slow for a
 /// moment. Measured on two processors: 6 of them reach 0.66 of a disk's speed, 16 of them 0.87, 26 no more.
@@ -158,7 +158,7 @@ impl Error {
     }
 }
 
-/// Threads for unpacking or reading: what the machine has, bounded.
+/// Threads for unpacking: what the machine has, bounded.
 pub fn workers() -> usize {
     std::thread::available_parallelism()
         .map_or(1, usize::from)

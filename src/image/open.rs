@@ -21,7 +21,7 @@ pub struct Opened {
     pub digest: Digest,
     /// Length of the file in bytes.
     pub file_bytes: u64,
-    /// Threads that unpack it, or read it back from a target.
+    /// Threads that unpack it.
     pub threads: usize,
 }
 

@@ -1,38 +1,81 @@
 //! Buffers from a fixed stock. Law: all memory that scales with work is taken from here, and the stock never grows; a buffer
-//! begins at a multiple of the largest sector, as direct input and output wants it.
+//! begins at a multiple of the largest sector, as direct input and output wants it, and a large one lies in huge pages where there
+//! are such: a disk is then given few large pieces of memory and not a thousand small ones.
 //!
 //! Absent: what is in a buffer.
 
+use memmap2::{Advice, MmapMut, MmapOptions};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What direct input and output wants addresses to be a multiple of, in bytes.
 pub const ALIGNMENT_BYTES: usize = 4_096;
+/// Bytes of a huge page, of x86-64 and of ARM with pages of 4 KiB.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Bytes at an aligned address.
 #[derive(Debug)]
 pub struct Buffer {
-    memory: Vec<u8>,
+    memory: Memory,
     from: usize,
     length: usize,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Heap(Vec<u8>),
+    Pages(MmapMut),
 }
 
 impl Buffer {
     /// Zeroed bytes.
     pub fn new(length: usize) -> Buffer {
+        if length >= HUGE_PAGE_BYTES
+            && let Ok(buffer) = Buffer::of_pages(length)
+        {
+            return buffer;
+        }
         let memory = vec![0; length + ALIGNMENT_BYTES];
         let from = memory.as_ptr().align_offset(ALIGNMENT_BYTES);
+        let memory = Memory::Heap(memory);
         Buffer { memory, from, length }
+    }
+
+    /// What lies before and behind it is address space: memory is only where something was written.
+    fn of_pages(length: usize) -> std::io::Result<Buffer> {
+        let memory = MmapOptions::new().len(length + HUGE_PAGE_BYTES).map_anon()?;
+        let from = memory.as_ptr().align_offset(HUGE_PAGE_BYTES);
+        // A rest would be a whole huge page of which little is used. Advice only: a kernel without them takes small ones.
+        let huge = length - length % HUGE_PAGE_BYTES;
+        let _advised = memory.advise_range(Advice::HugePage, from, huge);
+        let memory = Memory::Pages(memory);
+        Ok(Buffer { memory, from, length })
+    }
+
+    /// The most memory that it takes, in bytes.
+    fn memory_bytes(&self) -> usize {
+        match &self.memory {
+            Memory::Heap(memory) => memory.capacity(),
+            Memory::Pages(_) => self.length.next_multiple_of(ALIGNMENT_BYTES),
+        }
     }
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.memory[self.from..self.from + self.length]
+        let memory: &[u8] = match &self.memory {
+            Memory::Heap(memory) => memory,
+            Memory::Pages(memory) => memory,
+        };
+        &memory[self.from..self.from + self.length]
     }
 
     /// The bytes, to be filled.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.from..self.from + self.length]
+        let memory: &mut [u8] = match &mut self.memory {
+            Memory::Heap(memory) => memory,
+            Memory::Pages(memory) => memory,
+        };
+        &mut memory[self.from..self.from + self.length]
     }
 }
 
@@ -51,7 +94,7 @@ impl Pool {
         let mut total_bytes = 0;
         for _ in 0..buffers {
             let buffer = Buffer::new(bytes);
-            total_bytes += buffer.memory.capacity();
+            total_bytes += buffer.memory_bytes();
             // The channel has room for all of them and its other end is in our hands.
             if back.try_send(buffer).is_err() {
                 break;
@@ -109,5 +152,47 @@ mod tests {
         }
         assert!(pool.try_take().is_ok());
         assert!(pool.total_bytes() >= 3 * 8_192 && pool.total_bytes() < 4 * (8_192 + ALIGNMENT_BYTES));
+    }
+
+    #[test]
+    fn a_large_buffer_begins_at_a_huge_page_and_asks_for_them() {
+        for length in [HUGE_PAGE_BYTES, 2 * HUGE_PAGE_BYTES + 20_480] {
+            let mut buffer = Buffer::new(length);
+            assert_eq!(buffer.bytes().len(), length);
+            let at = buffer.bytes().as_ptr() as usize;
+            assert_eq!(at % HUGE_PAGE_BYTES, 0);
+            assert!(buffer.bytes().iter().all(|byte| *byte == 0));
+            buffer.bytes_mut().fill(1);
+            assert!(buffer.memory_bytes() < length + ALIGNMENT_BYTES);
+            // `hg`: advised to be huge; the rest of the mapping is not.
+            let (huge, advised) = advised(at);
+            assert!(
+                advised || !huge,
+                "the kernel has huge pages and was not asked for them"
+            );
+            assert!(!self::advised(at + length - length % HUGE_PAGE_BYTES).1);
+        }
+        // The control: what is small is not.
+        let small = Buffer::new(HUGE_PAGE_BYTES - 1);
+        assert!(!advised(small.bytes().as_ptr() as usize).1);
+    }
+
+    /// Whether this kernel tells of advice, and whether the mapping that has an address has that of huge pages.
+    fn advised(address: usize) -> (bool, bool) {
+        let maps = fs_err::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        let mut advised = false;
+        for line in maps.lines() {
+            let ends = line.split(' ').next().and_then(|range| range.split_once('-'));
+            if let Some((from, to)) = ends.filter(|(from, _)| !from.contains(':')) {
+                let number = |text| usize::from_str_radix(text, 16).unwrap();
+                inside = (number(from)..number(to)).contains(&address);
+            }
+            if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| inside) {
+                advised = flags.split_whitespace().any(|flag| flag == "hg");
+            }
+        }
+        let there = std::path::Path::new("/sys/kernel/mm/transparent_hugepage/enabled").exists();
+        (there, advised)
     }
 }

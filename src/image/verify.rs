@@ -14,6 +14,10 @@ use super::{CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+/// Threads that read a target back, each a chunk at a time: more than processors, since most of them wait for the disk. Measured on two
+/// processors, 6.6 GiB: two of them take 3.7 s, four 3.1 s, eight 2.4 s.
+const READERS: usize = 8;
+
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
@@ -38,7 +42,7 @@ pub fn verify(
     let parts = Parts::of(image);
     let total = image.manifest.plain_bytes() + image.manifest.zero_bytes();
     let done = AtomicU64::new(0);
-    let bad = each(image.threads, parts.len(), stop, |index, hands| {
+    let bad = each(READERS, parts.len(), stop, |index, hands| {
         let (equal, bytes) = match parts.equals(index, image, disk, stamp, hands) {
             Err(error) if is_unreadable(&error) => (false, parts.bytes(index, image)),
             other => other?,
