@@ -49,7 +49,7 @@ pub enum What {
 #[derive(Debug, Clone, Args)]
 pub struct Closure {
     /// Sizes of the closure in GiB; several, with commas between, also show how time grows
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "6")]
     pub gib: Vec<f64>,
     /// Instead of whole packages so many files of about one size; several show whether their number counts
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
