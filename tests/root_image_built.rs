@@ -337,7 +337,8 @@ fn bad_input_has_its_code_and_its_message_and_no_byte_is_written() {
     let (code, text) = landfall(&["image", "write", bad.as_str(), small.as_str()]);
     assert_eq!(code, Some(6), "{text}");
     assert!(
-        text.contains("8192 bytes, the image's filesystem needs"),
+        text.contains("8192 bytes, the image's filesystem needs")
+            && text.contains("next: name a larger target"),
         "{text}"
     );
     assert_eq!(fs::read(&small).unwrap(), vec![0; 8192]);
@@ -351,7 +352,7 @@ fn bad_input_has_its_code_and_its_message_and_no_byte_is_written() {
     let (code, text) = write();
     assert_eq!(code, Some(6), "{text}");
     assert!(
-        text.contains("something is on it") && text.contains("--erase"),
+        text.contains("something is on it: ext4") && text.contains("--erase"),
         "{text}"
     );
     let (code, _) = landfall(&["image", "verify", bad.as_str(), "--device", device.as_str()]);

@@ -7,13 +7,14 @@ use super::progress::on_stdout;
 use super::{Failure, ProgressMode};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
+use crate::image::Error;
 use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
 use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
 use crate::real::block::{errno, io_fault};
 use crate::real::hands::Hands;
-use crate::real::landing::{fault, open};
+use crate::real::landing::{self, open};
 use crate::real::pack::{Source, build};
 use crate::real::probe::probe;
 use crate::real::stop::Stop;
@@ -298,7 +299,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             };
             if let Err(fault) = keep(record, &landing, saved.is_none()) {
                 unsaved = Some(fault);
-                return Err(crate::image::Error::Stopped);
+                return Err(Error::Stopped);
             }
             save_us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             saves += 1;
@@ -380,6 +381,22 @@ fn peak_bytes() -> Result<u64, Failure> {
         .ok_or_else(|| Failure::new(Exit::Internal, "/proc/self/status names no VmHWM"))
 }
 
+/// The fault that an error stands for, with what to do where no install is under way.
+fn fault(what: &str, error: Error) -> Fault {
+    let next = match &error {
+        Error::TooSmall { .. } => Some("name a larger target, or: landfall image build, of a smaller system"),
+        Error::SourceBytes { .. } | Error::SourceRead { .. } => {
+            Some("copy the image to another medium, then: landfall image verify FILE")
+        }
+        _ => None,
+    };
+    let fault = landing::fault(what, error);
+    match next {
+        Some(next) => fault.with_next(next),
+        None => fault,
+    }
+}
+
 /// Something on a device is not lost by a slip of the fingers.
 fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
     let seen = runtime()?.block_on(probe(device, &Reporter::default(), &Stop::never()))?;
@@ -387,7 +404,7 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
         Probe::Blank => Ok(()),
         Probe::Found(_) | Probe::Ambivalent(_) => Err(Fault::needs_change(
             format!("target {device}"),
-            format!("something is on it: {seen:?}"),
+            format!("something is on it: {seen}"),
             format!("look at it (lsblk -f {device}); if it may be lost: landfall image write --erase …"),
         )
         .into()),
@@ -489,5 +506,23 @@ mod tests {
         assert!(fault.next.starts_with("umount /dev/sdb2"), "{fault:?}");
         let fault = unopened("/dev/sdb2".into(), &error(nix::libc::EIO));
         assert_eq!(fault.class, FaultClass::Hardware);
+    }
+
+    #[test]
+    fn what_to_do_is_said_for_whoever_runs_no_install() {
+        let small = Error::TooSmall { found: 1, wanted: 2 };
+        let spoilt = Error::SourceBytes {
+            part: "chunk 1".into(),
+        };
+        for (error, class, next) in [
+            (small, FaultClass::NeedsChange, "name a larger target"),
+            (spoilt, FaultClass::Hardware, "copy the image to another medium"),
+        ] {
+            let fault = fault("x", error);
+            assert_eq!(fault.class, class);
+            assert!(fault.next.starts_with(next), "{fault:?}");
+        }
+        // The control: what is said of an install is kept where it fits.
+        assert_eq!(fault("x", Error::Foreign), landing::fault("x", Error::Foreign));
     }
 }
