@@ -388,6 +388,9 @@ fn fault(what: &str, error: Error) -> Fault {
         Error::SourceBytes { .. } | Error::SourceRead { .. } => {
             Some("copy the image to another medium, then: landfall image verify FILE")
         }
+        Error::Target { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
+            Some("make room where the target lies, then the same again")
+        }
         _ => None,
     };
     let fault = landing::fault(what, error);
@@ -514,7 +517,14 @@ mod tests {
         let spoilt = Error::SourceBytes {
             part: "chunk 1".into(),
         };
+        let full = Error::Target {
+            verb: "write",
+            at: 0,
+            bytes: 1,
+            error: std::io::Error::from_raw_os_error(nix::libc::ENOSPC),
+        };
         for (error, class, next) in [
+            (full, FaultClass::NeedsChange, "make room where the target lies"),
             (small, FaultClass::NeedsChange, "name a larger target"),
             (spoilt, FaultClass::Hardware, "copy the image to another medium"),
         ] {
