@@ -391,6 +391,7 @@ async fn run_installer(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Re
                 .env("NIXOS_INSTALL_BOOTLOADER", "1")
                 .deadline(DEADLINE)
                 .on_stop(OnStop::Finish)
+                .enters_target()
                 .reported(),
         )
         .await?;

@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// Bytes of one stream that are kept; the rest is read and counted.
 const KEPT_BYTES_MAX: usize = 4 << 20;
+/// Where a NixOS system has its own programs: of the installer outside a target's root, of the target inside it.
+const SYSTEM_PROGRAMS: &str = "/run/current-system/sw/bin";
 /// How long a group has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -43,6 +45,7 @@ pub struct Program<'a> {
     silence_max: Option<Duration>,
     on_stop: OnStop,
     report: bool,
+    enters_target: bool,
     on_line: Option<LineHook<'a>>,
 }
 
@@ -107,6 +110,7 @@ impl<'a> Program<'a> {
             silence_max: None,
             on_stop: OnStop::Finish,
             report: false,
+            enters_target: false,
             on_line: None,
         }
     }
@@ -150,6 +154,13 @@ impl<'a> Program<'a> {
         self.on_stop = on_stop;
         self
     }
+    /// It changes its root to the target's and goes on there with the same `PATH`, as `nixos-enter` does, calling `mount`,
+    /// `umount` and `rmdir` by name. The store paths in our `PATH` are the installer's, and the target has them only where
+    /// both systems were built from the very same packages: so its own programs come last in `PATH`.
+    pub fn enters_target(mut self) -> Self {
+        self.enters_target = true;
+        self
+    }
     /// Tell every line as [`Event::Output`].
     pub fn reported(mut self) -> Self {
         self.report = true;
@@ -159,6 +170,20 @@ impl<'a> Program<'a> {
     pub fn on_line(mut self, hook: impl FnMut(&str) + Send + 'a) -> Self {
         self.on_line = Some(Box::new(hook));
         self
+    }
+
+    /// `PATH` with the target's own programs at its end.
+    fn path_in_target(&self) -> std::ffi::OsString {
+        let given = self.env.iter().rev().find(|(key, _)| key == "PATH");
+        let mut path = given
+            .map(|(_, value)| value.into())
+            .or_else(|| std::env::var_os("PATH"))
+            .unwrap_or_default();
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(SYSTEM_PROGRAMS);
+        path
     }
 
     /// Runs it to its end.
@@ -178,6 +203,9 @@ impl<'a> Program<'a> {
         }
         for (key, value) in &self.env {
             command.env(key, value);
+        }
+        if self.enters_target {
+            command.env("PATH", self.path_in_target());
         }
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
@@ -379,6 +407,28 @@ mod tests {
         let ended = run(Program::new("env").env("GIVEN", "yes")).unwrap();
         assert!(ended.stdout.contains("GIVEN=yes"));
         assert!(!ended.stdout.contains("CARGO"), "{}", ended.stdout);
+    }
+
+    /// The `PATH` of a unit made by NixOS has store paths of the installer only.
+    #[test]
+    fn a_program_that_enters_the_target_finds_the_targets_own_programs_last() {
+        let store = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-util-linux/bin";
+        let sh = || {
+            Program::new("/bin/sh")
+                .args(["-c", "echo $PATH"])
+                .env("PATH", store)
+        };
+        assert_eq!(run(sh()).unwrap().stdout.trim_end(), store);
+        assert_eq!(
+            run(sh().enters_target()).unwrap().stdout.trim_end(),
+            format!("{store}:/run/current-system/sw/bin")
+        );
+        let ours = std::env::var("PATH").unwrap();
+        let inherited = run(Program::new("/bin/sh").args(["-c", "echo $PATH"]).enters_target());
+        assert_eq!(
+            inherited.unwrap().stdout.trim_end(),
+            format!("{ours}:/run/current-system/sw/bin")
+        );
     }
 
     #[test]

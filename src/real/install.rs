@@ -48,6 +48,7 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
         .deadline(DEADLINE)
         .silence_max(SILENCE_MAX)
         .on_stop(OnStop::End)
+        .enters_target()
         .reported();
     let ended = hands.run(program).await?;
     if !ended.success() {
@@ -142,7 +143,7 @@ mod tests {
         let root = dir.join("mnt");
         fs_err::create_dir_all(root.join("boot")).unwrap();
         let program = dir.join("nixos-install");
-        let script = "#!/bin/sh\nset -e\ntest -d $TMPDIR\necho \"$@\" > $TMPDIR/../../../args\n\
+        let script = "#!/bin/sh\nset -e\ntest -d $TMPDIR\necho \"$@\" > $TMPDIR/../../../args; echo $PATH > $TMPDIR/../../../path\n\
             if ! test -e $TMPDIR/../../../ok; then echo no luck >&2; exit 1; fi\n";
         fs_err::write(&program, script).unwrap();
         let mut mode = fs_err::metadata(&program).unwrap().permissions();
@@ -176,6 +177,8 @@ mod tests {
             )),
             "{args}"
         );
+        let path = fs_err::read_to_string(root.join("path")).unwrap();
+        assert!(path.ends_with(":/run/current-system/sw/bin\n"), "{path}");
         assert!(!root.join("var/tmp/landfall").exists());
     }
 }
