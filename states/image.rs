@@ -40,6 +40,16 @@ pub struct Landing {
 }
 
 impl Landing {
+    /// The text that `landfall image write --resume` keeps.
+    pub fn to_text(&self) -> Result<String, String> {
+        ron::to_string(self).map_err(|e| e.to_string())
+    }
+
+    /// Reads such a text.
+    pub fn from_text(text: &str) -> Result<Landing, String> {
+        ron::from_str(text).map_err(|e| e.to_string())
+    }
+
     /// Whether this says more of the same image than `other` does.
     pub fn is_beyond(&self, other: Option<&Landing>) -> bool {
         match other {

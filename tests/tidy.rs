@@ -129,6 +129,7 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "main" | "lib" | "cli" => return vec![],
         "event" => &["event"],
         "exit" => &["exit"],
+        "formats" => &["formats", "image"],
         "clock" => &["clock"],
         "lock" => &["lock"],
         "config" => &["config"],
@@ -517,8 +518,9 @@ fn every_file_is_compiled() {
 
 #[test]
 fn the_reference_is_what_help_prints() {
-    // `UPDATE_EXPECT=1 cargo test --test tidy` writes both files anew.
+    // `UPDATE_EXPECT=1 cargo test --test tidy` writes the files anew.
     expect_file!["../docs/cli.md"].assert_eq(&landfall::cli::reference::markdown());
+    expect_file!["../docs/formats.md"].assert_eq(&landfall::formats::markdown());
     expect_file!["../docs/exit-codes.md"].assert_eq(&landfall::cli::reference::exit_codes_markdown());
     // The control: an option that is not in the reference would be seen.
     assert!(landfall::cli::reference::markdown().contains("--erase-disk <SERIAL|WWN|BY-ID>"));

@@ -445,7 +445,7 @@ fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io_fault(record.as_str(), &e).into()),
     };
-    let landing = ron::from_str(&text).map_err(|e| {
+    let landing = Landing::from_text(&text).map_err(|e| {
         Fault::needs_change(
             format!("file {record}"),
             format!("it is not what an earlier run kept: {e}"),
@@ -458,13 +458,9 @@ fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
 /// Keeps it: whole or as before. That there is one is durable with the first; after it an older one is as right, and costs more
 /// reading only.
 fn keep(record: &Utf8Path, landing: &Landing, is_first: bool) -> Result<(), Fault> {
-    let text = ron::to_string(landing).map_err(|e| {
-        Fault::permanent(
-            record.as_str(),
-            e.to_string(),
-            "report this: it is a defect of landfall",
-        )
-    })?;
+    let text = landing
+        .to_text()
+        .map_err(|why| Fault::permanent(record.as_str(), why, "report this: it is a defect of landfall"))?;
     let beside = Utf8PathBuf::from(format!("{record}.new"));
     let write = || {
         let mut file = fs::File::create(&beside)?;

@@ -14,7 +14,7 @@ use crate::real::git::Access;
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify, corrupt_paths};
 use crate::real::pack::REGISTRATION;
-use crate::real::{MOUNT_ROOT, Real, hooks, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, hooks, marks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
@@ -391,14 +391,15 @@ impl Stores {
             Err(e) => Err(e),
         };
         made.map_err(|e| rooted::io_fault("garbage collector root on the target", &e.into()))?;
-        let text = format!("landfall-system-1\nrevision {revision}\nhost {host}\nsystem {system}\nend\n");
+        let text = marks::system_record(revision, host, system);
         rooted::write(&self.root, RECORD, text.as_bytes(), rooted::Access::root(0o644))?;
         rooted::sync_filesystem(&self.root)
     }
 
     /// The recorded system of this revision and host.
     pub fn recorded(&self, revision: &Revision, host: &HostName) -> Result<Option<StorePath>, Fault> {
-        Ok(rooted::read_text(&self.root, RECORD)?.and_then(|text| parse_record(&text, revision, host)))
+        Ok(rooted::read_text(&self.root, RECORD)?
+            .and_then(|text| marks::recorded_system(&text, revision, host)))
     }
 
     /// Directories that Nix needs on the target.
@@ -575,22 +576,6 @@ fn is_damaged_database(said: &str) -> bool {
     .any(|words| said.contains(words))
 }
 
-fn parse_record(text: &str, revision: &Revision, host: &HostName) -> Option<StorePath> {
-    let mut lines = text.lines();
-    let is = |line: Option<&str>, key: &str, value: &str| {
-        line.and_then(|l| l.strip_prefix(key)).map(str::trim) == Some(value)
-    };
-    if lines.next() != Some("landfall-system-1")
-        || !is(lines.next(), "revision ", revision.as_str())
-        || !is(lines.next(), "host ", host.as_str())
-    {
-        return None;
-    }
-    let system = lines.next()?.strip_prefix("system ")?.parse().ok();
-    // The last line shows that nothing was cut off.
-    if lines.next() == Some("end") { system } else { None }
-}
-
 /// The flake's attribute, pinned to the revision whatever the work tree holds.
 fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> String {
     let path: String = clone
@@ -624,36 +609,5 @@ impl Perform<RealiseSystem> for Real {
         hooks::after_mounting(self).await?;
         let access = self.git_access()?;
         perform_realise(&self.hands(), &self.stores(), &access, &order).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_record_counts_for_its_revision_and_host_only() {
-        let revision: Revision = "a".repeat(40).parse().unwrap();
-        let host: HostName = "web".parse().unwrap();
-        let path = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web";
-        let text = format!("landfall-system-1\nrevision {revision}\nhost web\nsystem {path}\nend\n");
-        assert_eq!(parse_record(&text, &revision, &host).unwrap().as_str(), path);
-        assert_eq!(parse_record(&text, &"b".repeat(40).parse().unwrap(), &host), None);
-        assert_eq!(parse_record(&text, &revision, &"db".parse().unwrap()), None);
-        for cut in 0..text.len() - 1 {
-            assert_eq!(
-                parse_record(&text[..cut], &revision, &host),
-                None,
-                "torn at {cut}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_record_is_borne(text in "(?s).*") {
-            parse_record(&text, &"a".repeat(40).parse().unwrap(), &"web".parse().unwrap());
-        }
     }
 }

@@ -7,7 +7,7 @@ use crate::real::closure::{SCRATCH, STATE_DIR};
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, classify};
-use crate::real::{MOUNT_ROOT, Real, boot, hooks, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, boot, hooks, marks, mounts, rooted};
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass};
@@ -29,7 +29,7 @@ pub fn observe_install(root: &Utf8Path, system: &StorePath) -> Result<InstallFac
     Ok(InstallFacts {
         profile: rooted::follow_to_store(root, PROFILE)?,
         marked: rooted::open_file(root, "/etc/NIXOS")?.is_some(),
-        activated: activated.as_deref().map(str::trim_end) == Some(system.as_str()),
+        activated: activated.is_some_and(|text| marks::is_activated(&text, system)),
     })
 }
 
@@ -64,7 +64,7 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
         }
         Ok(()) | Err(_) => {}
     }
-    let text = format!("{system}\n");
+    let text = marks::activated(system);
     rooted::write(root, &marker(), text.as_bytes(), rooted::Access::root(0o644))?;
     rooted::sync_filesystem(root)
 }

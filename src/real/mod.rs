@@ -20,6 +20,7 @@ pub mod land;
 pub mod landing;
 pub mod loader;
 pub mod luks;
+pub mod marks;
 pub mod mountinfo;
 pub mod mounts;
 pub mod nixlog;

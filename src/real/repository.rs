@@ -6,6 +6,7 @@
 
 use crate::real::git::{self, Access, Offer, Transfer, git_url};
 use crate::real::hands::Hands;
+use crate::real::marks::CLONE_KEY;
 use crate::real::{Real, hooks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -15,9 +16,6 @@ use landfall_states::names::Revision;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::io::ErrorKind;
 use std::time::Duration;
-
-/// Git's configuration key of our mark.
-const MARK: &str = "landfall.install";
 
 impl Real {
     /// How Git reaches the remote, the key put into tmpfs when it came as a credential.
@@ -279,7 +277,7 @@ async fn mark_of(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Opti
         .run(
             access
                 .git(None)
-                .args(["config", "--file", file.as_str(), "--get", MARK]),
+                .args(["config", "--file", file.as_str(), "--get", CLONE_KEY]),
         )
         .await?;
     Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
@@ -361,7 +359,7 @@ async fn fill(
         source_name(&repository.source)
     ));
     git::local(hands, access, parent, &["init", "-q", dir.as_str()]).await?;
-    git::local(hands, access, dir, &["config", "--local", MARK, mark]).await?;
+    git::local(hands, access, dir, &["config", "--local", CLONE_KEY, mark]).await?;
     let fetched_from = fetch_url(&repository.source);
     let origin = match &repository.source {
         RepositorySource::Remote(url) => Some(git_url(url)),

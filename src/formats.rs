@@ -1,0 +1,125 @@
+//! Every format that outlives a process: its name, its version, where its bytes lie, and its rule. Law: a reader of version n
+//! reads version n-1 too, a writer writes n; what a version means is held by the files in tests/golden, which are never edited.
+//! docs/formats.md is this table in a document.
+//!
+//! Absent: the bytes. Each format is written and read in one file, which the table names.
+
+use crate::image::manifest;
+use landfall_states::checkpoint;
+
+/// One format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// What it is, in a word: the name of its folder in tests/golden, before `-<version>`.
+    pub name: &'static str,
+    /// The version that is written.
+    pub version: u32,
+    /// Where its bytes lie.
+    pub place: &'static str,
+    /// The file that writes and reads it.
+    pub code: &'static str,
+    /// How a version is told, and what a reader does with fields or versions that it does not know.
+    pub rule: &'static str,
+}
+
+/// All of them.
+pub const FORMATS: [Format; 9] = [
+    Format {
+        name: "ids",
+        version: 1,
+        place: "the GPT, LUKS headers, filesystems and FAT of the target: every id there is derived from the install id",
+        code: "states/plan.rs",
+        rule: "the texts that ids and digests are taken over begin with their name and version (`landfall-install-1`); \
+               version 1 can never change, because the disks in use carry it",
+    },
+    Format {
+        name: "checkpoint",
+        version: checkpoint::FORMAT_VERSION,
+        place: "`EFI/LANDFALL/CKPT0.BIN` and `CKPT1.BIN` on the ESP; `/run/landfall/checkpoint`",
+        code: "states/checkpoint.rs",
+        rule: "the version is in the header line, whose form is the same in every version; a newer version stops the run \
+               (rule 9); an unknown field is damage",
+    },
+    Format {
+        name: "image",
+        version: manifest::FORMAT_VERSION,
+        place: "the file that `landfall image build` makes",
+        code: "src/image/manifest.rs",
+        rule: "the version is in the header line, whose form is the same in every version; a newer version is refused",
+    },
+    Format {
+        name: "image-progress",
+        version: 1,
+        place: "the file that `landfall image write --resume` names",
+        code: "states/image.rs",
+        rule: "without a version number; what is not understood is refused with the command to begin anew",
+    },
+    Format {
+        name: "receipt",
+        version: 1,
+        place: "`/var/log/landfall/receipt.ron` on the target",
+        code: "src/real/land.rs",
+        rule: "fields are only ever added; a reader asks for `install` and `system` and passes over the rest",
+    },
+    Format {
+        name: "events",
+        version: 1,
+        place: "`/run/landfall/log.jsonl`, `/var/log/landfall/install.jsonl` on the target, `--progress json`",
+        code: "src/event.rs",
+        rule: "one JSON object a line, named by `event`; fields and events are only ever added; a reader passes over fields \
+               that it does not know, and `landfall log` shows a line that it does not know as it is",
+    },
+    Format {
+        name: "status",
+        version: 1,
+        place: "`/run/landfall/status.json`",
+        code: "src/cli/status.rs",
+        rule: "fields are only ever added, as ones that may be missing, and a reader passes over what it does not know",
+    },
+    Format {
+        name: "marks",
+        version: 1,
+        place: "on the target: `/nix/var/landfall/system`, `/nix/var/landfall/activated`, the key `landfall.install` in the \
+                clone's Git configuration",
+        code: "src/real/marks.rs",
+        rule: "the record of the system names its version in its first line; a text of another form counts for nothing, and \
+               the work that it stands for is done again",
+    },
+    Format {
+        name: "lock",
+        version: 1,
+        place: "`/run/landfall/lock`",
+        code: "src/lock.rs",
+        rule: "for people; it is never believed",
+    },
+];
+
+/// The text of docs/formats.md.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# Formats\n\n\
+         Every format whose bytes outlive a process. This table is made from `src/formats.rs` and kept equal by \
+         `tests/tidy.rs`. A writer writes the version in the table; a reader reads that version and the one before it.\n\n\
+         | format | version | where | written and read by | rule |\n|---|---|---|---|---|\n",
+    );
+    for Format {
+        name,
+        version,
+        place,
+        code,
+        rule,
+    } in FORMATS
+    {
+        text.push_str(&format!("| {name} | {version} | {place} | `{code}` | {rule} |\n"));
+    }
+    text.push_str(
+        "\nWhat each version wrote is kept in `tests/golden/<format>-<version>/` and never edited: `tests/golden/SHA256SUMS` has \
+         the digest of every file, and `tests/golden_formats.rs` holds both directions: today's writer makes these bytes, and the \
+         reader of these bytes gives the value. To change a format: raise its version in `src/formats.rs`, give the new version a \
+         folder of its own (`LANDFALL_GOLDEN=new cargo test --test golden_formats` makes files that are not there yet), and keep \
+         the test that reads the old one.\n\n\
+         The configuration is not in the table. Its keys are in [configuration.md](configuration.md), and what the NixOS module \
+         writes is held by `nix/tests/golden` and `tests/golden_settings.rs`.\n",
+    );
+    text
+}

@@ -1,0 +1,194 @@
+//! What is left on the target and on the installer's medium: images, receipts, marks.
+
+use crate::kit::{disks, golden, read, revision, system};
+use landfall::image::bytes::Bytes;
+use landfall::image::manifest::{Chunk, Extent, HEADER_BYTES, Header, Manifest, digest};
+use landfall::image::open::Opened;
+use landfall::real::land::{FullReceipt, read_receipt, write_receipt};
+use landfall::real::marks;
+use landfall_states::image::Landing;
+use landfall_states::names::Digest;
+use landfall_states::provisioned::Receipt;
+use std::sync::Arc;
+
+/// Two chunks of easy bytes; the second lies in two places.
+fn plain() -> [Vec<u8>; 2] {
+    [
+        b"superblock ".iter().copied().cycle().take(4_096).collect(),
+        b"files ".iter().copied().cycle().take(3 * 4_096).collect(),
+    ]
+}
+
+fn manifest(packed: [u64; 2]) -> Manifest {
+    let extent = |first, blocks| Extent { first, blocks };
+    let [first, second] = plain();
+    let at = HEADER_BYTES as u64;
+    Manifest {
+        system: system(),
+        filesystem_bytes: 64 * 4_096,
+        boot_bytes: 41_000_000,
+        zero: vec![extent(1, 1), extent(9, 4)],
+        chunks: vec![
+            Chunk {
+                at,
+                packed_bytes: packed[0],
+                digest: digest(&first),
+                extents: vec![extent(0, 1)],
+            },
+            Chunk {
+                at: at + packed[0],
+                packed_bytes: packed[1],
+                digest: digest(&second),
+                extents: vec![extent(2, 1), extent(20, 2)],
+            },
+        ],
+    }
+}
+
+#[test]
+fn an_image_s_header_and_manifest() {
+    let manifest = manifest([1_000, 2_000]);
+    let text = manifest.encode();
+    golden("image-1", "manifest.txt", text.as_bytes());
+    assert_eq!(Manifest::decode(&text, 4_096 + 3_000).unwrap(), manifest);
+    let header = Header {
+        manifest_at: 7_096,
+        manifest_bytes: text.len() as u64,
+        manifest: Digest::of(text.as_bytes()),
+    };
+    golden("image-1", "header.page", &header.encode());
+    assert_eq!(Header::decode(&read("image-1", "header.page")).unwrap(), header);
+}
+
+/// A file in memory.
+struct Kept(Vec<u8>);
+
+impl Bytes for Kept {
+    fn length(&self) -> std::io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+        let from = at as usize;
+        let part = self
+            .0
+            .get(from..from + bytes.len())
+            .ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        bytes.copy_from_slice(part);
+        Ok(())
+    }
+    fn forget(&self, _at: u64, _bytes: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn ahead(&self, _at: u64, _bytes: u64) {}
+}
+
+/// A whole image of the first release, chunks and all, is read. How it is compressed is libzstd's business, so it is not made
+/// again here; `LANDFALL_GOLDEN=new` made it once.
+#[test]
+fn an_image_is_read() {
+    let packed: Vec<Vec<u8>> = plain()
+        .iter()
+        .map(|bytes| zstd::bulk::compress(bytes, 9).unwrap())
+        .collect();
+    let manifest = manifest([packed[0].len() as u64, packed[1].len() as u64]);
+    let text = manifest.encode();
+    let chunks = packed.concat();
+    let header = Header {
+        manifest_at: (HEADER_BYTES + chunks.len()) as u64,
+        manifest_bytes: text.len() as u64,
+        manifest: Digest::of(text.as_bytes()),
+    };
+    let made = [header.encode(), chunks, text.into_bytes()].concat();
+    if std::env::var_os("LANDFALL_GOLDEN").is_some_and(|value| value == "new") {
+        golden("image-1", "two-chunks.image", &made);
+    }
+    let opened = Opened::open(Arc::new(Kept(read("image-1", "two-chunks.image")))).unwrap();
+    let mut unpacker = zstd::bulk::Decompressor::new().unwrap();
+    for (index, plain) in plain().iter().enumerate() {
+        let mut packed = vec![0; 8_192];
+        let mut room = vec![0; plain.len()];
+        let length = opened.read_packed(index, &mut packed).unwrap();
+        assert!(length > 0);
+        assert_eq!(
+            opened
+                .unpack(index, &mut unpacker, &mut packed, &mut room)
+                .unwrap(),
+            plain.len()
+        );
+        assert_eq!(&room, plain, "chunk {index}");
+    }
+}
+
+#[test]
+fn how_far_an_image_has_come() {
+    let landing = Landing {
+        image: Digest::of(b"manifest"),
+        chunks: 1_650,
+    };
+    golden(
+        "image-progress-1",
+        "record.ron",
+        landing.to_text().unwrap().as_bytes(),
+    );
+    let kept = String::from_utf8(read("image-progress-1", "record.ron")).unwrap();
+    assert_eq!(Landing::from_text(&kept), Ok(landing));
+}
+
+#[test]
+fn receipts() {
+    let [(_, disk), ..] = disks();
+    let whole = FullReceipt {
+        landfall: "0.1.0".into(),
+        host: "web".into(),
+        install: "9f774443-12a5-557d-9994-86e1f0f1c80c".into(),
+        disk: disk.to_string(),
+        repository: "ssh://git@forge.example/o/r".into(),
+        revision: revision().to_string(),
+        system: system().to_string(),
+        volumes: vec![
+            (
+                "disk GUID".into(),
+                String::new(),
+                "789d69a2-30da-571a-a5dc-94a9147176cf".into(),
+            ),
+            ("esp".into(), "ESP-WEB".into(), "8432-278F".into()),
+        ],
+        started_unix_s: Some(1_790_000_000),
+        ended_unix_s: 1_790_000_321,
+        phases: vec![("Partitioned".into(), 812), ("Anchored".into(), 1_404)],
+    };
+    let bare = FullReceipt {
+        volumes: vec![],
+        started_unix_s: None,
+        phases: vec![],
+        ..whole.clone()
+    };
+    for (name, receipt) in [("whole.ron", whole), ("bare.ron", bare)] {
+        golden("receipt-1", name, write_receipt(&receipt).unwrap().as_bytes());
+        let text = String::from_utf8(read("receipt-1", name)).unwrap();
+        assert_eq!(
+            read_receipt(&text),
+            Some(Receipt {
+                install: receipt.install.clone(),
+                system: receipt.system.clone()
+            })
+        );
+        assert_eq!(ron::from_str::<FullReceipt>(&text).unwrap(), receipt);
+    }
+}
+
+#[test]
+fn marks_on_the_target() {
+    let host = "web".parse().unwrap();
+    golden(
+        "marks-1",
+        "system",
+        marks::system_record(&revision(), &host, &system()).as_bytes(),
+    );
+    let text = String::from_utf8(read("marks-1", "system")).unwrap();
+    assert_eq!(marks::recorded_system(&text, &revision(), &host), Some(system()));
+    golden("marks-1", "activated", marks::activated(&system()).as_bytes());
+    let text = String::from_utf8(read("marks-1", "activated")).unwrap();
+    assert!(marks::is_activated(&text, &system()));
+    golden("marks-1", "git-key", marks::CLONE_KEY.as_bytes());
+}
