@@ -9,131 +9,185 @@ use serde::{Deserialize, Serialize};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event")]
 pub enum Event {
     /// A run begins.
+    #[serde(rename = "started")]
     Started {
         /// landfall's version.
+        #[serde(rename = "version")]
         version: String,
         /// The host.
+        #[serde(rename = "host")]
         host: String,
         /// The command: `install` or `resume`.
+        #[serde(rename = "command")]
         command: String,
     },
     /// Which disk, and why.
+    #[serde(rename = "disk_chosen")]
     DiskChosen {
         /// Kernel name now, for people.
+        #[serde(rename = "device")]
         device: String,
         /// Its identity.
+        #[serde(rename = "identity")]
         identity: String,
         /// Why this one.
+        #[serde(rename = "why")]
         why: String,
     },
     /// What was decided from checkpoints and disk.
+    #[serde(rename = "decided")]
     Decided {
         /// The numbered recovery rules that applied.
+        #[serde(rename = "rules")]
         rules: Vec<u8>,
         /// What it means, in a sentence.
+        #[serde(rename = "what")]
         what: String,
         /// The phase that the checkpoint claims.
+        #[serde(rename = "claimed")]
         claimed: Option<Phase>,
     },
     /// A check before the first write passed.
+    #[serde(rename = "checked")]
     Checked {
         /// What.
+        #[serde(rename = "what")]
         what: String,
         /// What was found.
+        #[serde(rename = "found")]
         found: String,
     },
     /// The action that leads on from `phase` was looked at and is already done.
+    #[serde(rename = "found")]
     Found {
         /// The phase it leads on from.
+        #[serde(rename = "phase")]
         phase: Phase,
     },
     /// The action begins.
+    #[serde(rename = "begun")]
     Begun {
         /// The phase it leads on from.
+        #[serde(rename = "phase")]
         phase: Phase,
         /// Attempt number, over all runs.
+        #[serde(rename = "attempt")]
         attempt: u32,
         /// What it does.
+        #[serde(rename = "what")]
         what: String,
     },
     /// The action is done and was looked at again.
+    #[serde(rename = "reached")]
     Reached {
         /// The new phase.
+        #[serde(rename = "phase")]
         phase: Phase,
         /// How long it took, in milliseconds.
+        #[serde(rename = "took_ms")]
         took_ms: u64,
     },
     /// A part of an action, such as `mkfs.ext4 root-web`.
+    #[serde(rename = "step")]
     Step {
         /// What.
+        #[serde(rename = "what")]
         what: String,
     },
     /// Real counts of long work.
+    #[serde(rename = "progress")]
     Progress {
         /// What is counted.
+        #[serde(rename = "what")]
         what: String,
         /// Done so far.
+        #[serde(rename = "done")]
         done: u64,
         /// Of how many, when that is known.
+        #[serde(rename = "total")]
         total: Option<u64>,
         /// `bytes`, `paths`, `objects`.
+        #[serde(rename = "unit")]
         unit: String,
     },
     /// A line that an external program printed.
+    #[serde(rename = "output")]
     Output {
         /// The program.
+        #[serde(rename = "program")]
         program: String,
         /// The line.
+        #[serde(rename = "line")]
         line: String,
     },
     /// The checkpoint was saved.
+    #[serde(rename = "saved")]
     Saved {
         /// Its sequence number.
+        #[serde(rename = "sequence")]
         sequence: u64,
         /// The phase it states.
+        #[serde(rename = "phase")]
         phase: Phase,
         /// `tmpfs`, `slot 0` or `slot 1`.
+        #[serde(rename = "place")]
         place: String,
     },
     /// Somebody is asked something.
+    #[serde(rename = "asking")]
     Asking {
         /// What.
+        #[serde(rename = "what")]
         what: String,
     },
     /// Something to know that is no fault.
+    #[serde(rename = "notice")]
     Notice {
         /// What.
+        #[serde(rename = "what")]
         what: String,
     },
     /// A fault.
+    #[serde(rename = "failed")]
     Failed {
         /// Where.
+        #[serde(rename = "phase")]
         phase: Phase,
         /// What.
+        #[serde(rename = "fault")]
         fault: Fault,
     },
     /// It will be tried again.
+    #[serde(rename = "retry_in")]
     RetryIn {
         /// In milliseconds.
+        #[serde(rename = "wait_ms")]
         wait_ms: u64,
         /// Which retry of this run, from 1.
+        #[serde(rename = "retry")]
         retry: u32,
     },
     /// Finished.
+    #[serde(rename = "landed")]
     Landed {
         /// The system.
+        #[serde(rename = "system")]
         system: String,
         /// The revision.
+        #[serde(rename = "revision")]
         revision: String,
     },
     /// Stopped before the end.
+    #[serde(rename = "stopped")]
     Stopped {
         /// Where; `None` when nothing was begun, and no disk was written to.
+        #[serde(rename = "phase")]
         phase: Option<Phase>,
         /// Why.
+        #[serde(rename = "fault")]
         fault: Fault,
     },
 }

@@ -17,10 +17,13 @@ use std::os::unix::fs::PermissionsExt;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Process id.
+    #[serde(rename = "pid")]
     pub pid: u32,
     /// `install` or `resume`.
+    #[serde(rename = "command")]
     pub command: String,
     /// When it took the lock: milliseconds since boot, suspend included. Wall clocks of installers are wrong too often.
+    #[serde(rename = "since_ms")]
     pub since_ms: u64,
 }
 

@@ -38,10 +38,13 @@ const DIGEST_DIGITS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mark {
     /// The state was reached; nothing further was begun.
+    #[serde(rename = "Reached")]
     Reached,
     /// An attempt at the next action was begun; how it ended is not known.
+    #[serde(rename = "Begun")]
     Begun,
     /// The run stopped in good order: everything written was flushed and detached.
+    #[serde(rename = "Stopped")]
     Stopped,
 }
 
@@ -50,35 +53,50 @@ pub enum Mark {
 #[serde(deny_unknown_fields)]
 pub struct Record {
     /// Rises by one with every save.
+    #[serde(rename = "sequence")]
     pub sequence: u64,
     /// Digest of the slot that this one follows.
+    #[serde(rename = "parent")]
     pub parent: Option<Digest>,
     /// The host.
+    #[serde(rename = "host")]
     pub host: HostName,
     /// The install.
+    #[serde(rename = "install")]
     pub install: InstallId,
     /// The reinstall nonce that is in the install's id.
+    #[serde(rename = "nonce")]
     pub nonce: u32,
     /// Digest of the layout.
+    #[serde(rename = "layout")]
     pub layout: Digest,
     /// Digest of the payload.
+    #[serde(rename = "payload")]
     pub payload: Digest,
     /// The disk.
+    #[serde(rename = "disk")]
     pub disk: DiskIdentity,
     /// The pinned revision.
+    #[serde(rename = "revision")]
     pub revision: Revision,
     /// The state.
+    #[serde(rename = "claim")]
     pub claim: Claim,
     /// How far the next action has come.
+    #[serde(rename = "mark")]
     pub mark: Mark,
     /// Attempts so far.
+    #[serde(rename = "attempts")]
     pub attempts: Attempts,
     /// The boot in which this was written.
+    #[serde(rename = "boot")]
     pub boot: String,
     /// The last fault, if the last attempt failed.
+    #[serde(rename = "last_fault")]
     pub last_fault: Option<Fault>,
     /// How far the writing of an image has come. Records of before there were images have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "landing")]
     pub landing: Option<Landing>,
 }
 

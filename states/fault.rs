@@ -13,16 +13,22 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FaultClass {
     /// Network, busy device, server trouble: retried within the budget.
+    #[serde(rename = "Transient")]
     Transient,
     /// Something outside has to change (clock, space, passphrase, a missing tool): stop and say what.
+    #[serde(rename = "NeedsChange")]
     NeedsChange,
     /// The same again would fail the same way (revision gone, evaluation error): stop, keep everything.
+    #[serde(rename = "Permanent")]
     Permanent,
     /// The device reports errors: stop, no more writes.
+    #[serde(rename = "Hardware")]
     Hardware,
     /// Identity, fork, foreign data: stop, never retried.
+    #[serde(rename = "Unsafe")]
     Unsafe,
     /// A person or a signal asked to stop: everything is saved.
+    #[serde(rename = "Interrupted")]
     Interrupted,
 }
 
@@ -44,14 +50,19 @@ impl fmt::Display for FaultClass {
 #[error("{what}: {why}")]
 pub struct Fault {
     /// What may be done.
+    #[serde(rename = "class")]
     pub class: FaultClass,
     /// The thing and its value, e.g. `clone of https://…`.
+    #[serde(rename = "what")]
     pub what: String,
     /// The reason.
+    #[serde(rename = "why")]
     pub why: String,
     /// The next command or change, as a person would type or do it.
+    #[serde(rename = "next")]
     pub next: String,
     /// How long the other side asked to wait, in seconds (HTTP `Retry-After`).
+    #[serde(rename = "retry_after_s")]
     pub retry_after_s: Option<u64>,
 }
 

@@ -34,8 +34,10 @@ pub struct Image {
 #[serde(deny_unknown_fields)]
 pub struct Landing {
     /// Which image; see [`Image::digest`].
+    #[serde(rename = "image")]
     pub image: Digest,
     /// Chunks that are durable, counted from the first.
+    #[serde(rename = "chunks")]
     pub chunks: u64,
 }
 

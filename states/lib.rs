@@ -19,6 +19,7 @@ pub mod checkpoint;
 pub mod consent;
 mod decision;
 pub mod fault;
+pub mod identity;
 pub mod image;
 pub mod names;
 pub mod plan;
@@ -47,26 +48,37 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// Disk identified and consent held; every id fixed.
+    #[serde(rename = "Planned")]
     Planned,
     /// Our GPT, both copies, flushed.
+    #[serde(rename = "Partitioned")]
     Partitioned,
     /// The checkpoint lives on the ESP.
+    #[serde(rename = "Anchored")]
     Anchored,
     /// LUKS headers are ours and the passphrase opens them.
+    #[serde(rename = "Encrypted")]
     Encrypted,
     /// Filesystems and swap are ours.
+    #[serde(rename = "Formatted")]
     Formatted,
     /// The pinned revision is whole on the target.
+    #[serde(rename = "Cloned")]
     Cloned,
     /// The system path is known; its closure is valid on the target.
+    #[serde(rename = "Realised")]
     Realised,
     /// Profile set, activation prepared.
+    #[serde(rename = "Installed")]
     Installed,
     /// Loader, entries, kernel and initrd re-read from the ESP and equal to the store.
+    #[serde(rename = "Bootable")]
     Bootable,
     /// Everything first boot needs is there.
+    #[serde(rename = "Provisioned")]
     Provisioned,
     /// Finished, flushed; nothing leads out.
+    #[serde(rename = "Landed")]
     Landed,
 }
 
@@ -111,7 +123,19 @@ impl Phase {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(match self {
+            Phase::Planned => "Planned",
+            Phase::Partitioned => "Partitioned",
+            Phase::Anchored => "Anchored",
+            Phase::Encrypted => "Encrypted",
+            Phase::Formatted => "Formatted",
+            Phase::Cloned => "Cloned",
+            Phase::Realised => "Realised",
+            Phase::Installed => "Installed",
+            Phase::Bootable => "Bootable",
+            Phase::Provisioned => "Provisioned",
+            Phase::Landed => "Landed",
+        })
     }
 }
 
@@ -230,26 +254,37 @@ impl Probe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Claim {
     /// See [`Phase::Planned`].
+    #[serde(rename = "Planned")]
     Planned,
     /// See [`Phase::Partitioned`].
+    #[serde(rename = "Partitioned")]
     Partitioned,
     /// See [`Phase::Anchored`].
+    #[serde(rename = "Anchored")]
     Anchored,
     /// See [`Phase::Encrypted`].
+    #[serde(rename = "Encrypted")]
     Encrypted,
     /// See [`Phase::Formatted`].
+    #[serde(rename = "Formatted")]
     Formatted,
     /// See [`Phase::Cloned`].
+    #[serde(rename = "Cloned")]
     Cloned,
     /// See [`Phase::Realised`].
+    #[serde(rename = "Realised")]
     Realised(StorePath),
     /// See [`Phase::Installed`].
+    #[serde(rename = "Installed")]
     Installed(StorePath),
     /// See [`Phase::Bootable`].
+    #[serde(rename = "Bootable")]
     Bootable(StorePath),
     /// See [`Phase::Provisioned`].
+    #[serde(rename = "Provisioned")]
     Provisioned(StorePath),
     /// See [`Phase::Landed`].
+    #[serde(rename = "Landed")]
     Landed(StorePath),
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Absent: kernel names such as `sda`, mount points of this boot, secrets, and any look at the machine.
 
+pub use crate::identity::DiskIdentity;
 use crate::image::Image;
 use crate::names::*;
 use serde::{Deserialize, Serialize};
@@ -117,53 +118,6 @@ impl Layout {
             "landfall-layout-1\nesp={esp_label},{}\nroot={root_label}\nluks={luks}\nswap={swap}\nmachine={machine}\n",
             esp_size.bytes()
         )
-    }
-}
-
-/// What a disk says of itself. Two disks are the same disk when these are equal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct DiskIdentity {
-    /// World Wide Name (`wwid` of the block device), if it has one.
-    pub wwn: Option<String>,
-    /// Serial number, if it has one.
-    pub serial: Option<String>,
-    /// The bus address (`ID_PATH`), used only when there is neither WWN nor serial number.
-    pub path: Option<String>,
-    /// Size in bytes.
-    pub size_bytes: u64,
-    /// Logical sector size in bytes (512 or 4,096).
-    pub sector_bytes: u32,
-}
-
-impl DiskIdentity {
-    /// The strongest name the disk has: WWN, else serial number, else bus address.
-    pub fn name(&self) -> String {
-        match (&self.wwn, &self.serial, &self.path) {
-            (Some(wwn), _, _) => format!("wwn {wwn}"),
-            (None, Some(serial), _) => format!("serial {serial}"),
-            (None, None, Some(path)) => format!("path {path}"),
-            (None, None, None) => "no identity".to_owned(),
-        }
-    }
-
-    /// Whether the disk can be told from another of its size.
-    pub fn is_nameable(&self) -> bool {
-        self.wwn.is_some() || self.serial.is_some() || self.path.is_some()
-    }
-
-    fn canonical(&self) -> String {
-        format!(
-            "{} size={} sector={}",
-            self.name(),
-            self.size_bytes,
-            self.sector_bytes
-        )
-    }
-}
-
-impl fmt::Display for DiskIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} bytes", self.name(), self.size_bytes)
     }
 }
 

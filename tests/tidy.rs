@@ -530,6 +530,130 @@ fn the_reference_is_what_help_prints() {
     );
 }
 
+/// Types that are serialised and whose names may follow Rust's: what holds them instead.
+const NAMED_BY_RUST: [(&str, &str); 5] = [
+    ("src/config.rs", "the configuration; nix/tests/golden"),
+    (
+        "src/cli/plan.rs",
+        "the answer of `landfall plan --json`, kept by nobody",
+    ),
+    (
+        "src/real/disk/mod.rs",
+        "the answer of `landfall disks --json`, kept by nobody",
+    ),
+    (
+        "src/sim/decisions.rs",
+        "the answer of `landfall simulate`, kept by nobody",
+    ),
+    (
+        "src/cli/status.rs: Report",
+        "the answer of `landfall status --json`, kept by nobody",
+    ),
+];
+/// Likewise in states/plan.rs, where one type is part of a format.
+const ONLY_IN_ANSWERS: [&str; 13] = [
+    "Machine",
+    "Layout",
+    "Reference",
+    "RepositorySource",
+    "Repository",
+    "SystemSource",
+    "Payload",
+    "Role",
+    "GptEntry",
+    "GptTable",
+    "Volume",
+    "Plan",
+    "Image",
+];
+
+/// Fields and variants of serialised types whose name in the bytes is Rust's own, so that renaming one changes a format.
+fn implicit_names(name: &str, text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or("");
+    let mut complaints = Vec::new();
+    let (mut derived, mut inside, mut renamed, mut is_enum) = (false, None::<String>, false, false);
+    for line in code.lines() {
+        let word = line.trim();
+        if let Some(of) = &inside {
+            let depth = line.len() - line.trim_start().len();
+            if line == "}" {
+                (inside, derived, renamed) = (None, false, false);
+            } else if word.starts_with("#[serde(") {
+                renamed |= word.contains("rename = \"") || word.contains("flatten");
+            } else if !word.is_empty()
+                && !word.starts_with("//")
+                && !word.starts_with("#[")
+                && !word.starts_with('}')
+            {
+                let what: String = word
+                    .trim_start_matches("pub ")
+                    .chars()
+                    .take_while(|c| is_word(*c))
+                    .collect();
+                let names_one = word.contains(':') || (is_enum && depth == 4);
+                if names_one && !renamed {
+                    complaints.push(format!(
+                        "{of}::{what} has no name of its own in the bytes (#[serde(rename = …)])"
+                    ));
+                }
+                renamed = false;
+            }
+        } else if word.starts_with("#[derive(") {
+            derived = word.contains("Serialize") && !word.starts_with("#[derive(Deserialize");
+        } else if derived && word.ends_with('{') && !word.starts_with("#[") {
+            is_enum = word.contains("enum ");
+            let of = word.rsplit(' ').nth(1).unwrap_or_default().to_owned();
+            let exempt = NAMED_BY_RUST
+                .iter()
+                .any(|(place, _)| *place == name || *place == format!("{name}: {of}"))
+                || (name == "states/plan.rs" || name == "states/image.rs") && ONLY_IN_ANSWERS.contains(&of.as_str())
+                // The configuration's.
+                || name == "states/fault.rs" && of == "Budget";
+            if exempt {
+                derived = false;
+            } else {
+                inside = Some(of);
+            }
+        } else if derived && word.ends_with(';') {
+            derived = false;
+        }
+    }
+    complaints
+}
+
+#[test]
+fn a_renamed_field_changes_no_format() {
+    let sources = rust(&["src", "states"]);
+    assert_tidy(&sources, implicit_names);
+    let bad = "#[derive(Debug, Serialize)]\npub struct A {\n    /// It.\n    pub b: u8,\n    #[serde(rename = \"c\")]\n    pub c: u8,\n}\n";
+    assert_eq!(implicit_names("src/a.rs", bad).len(), 1);
+    let bad = "#[derive(Serialize)]\n#[serde(tag = \"x\")]\nenum A {\n    #[serde(rename = \"b\")]\n    B,\n    C(u8),\n    #[serde(rename = \"d\")]\n    D {\n        e: u8,\n    },\n}\n";
+    assert_eq!(
+        implicit_names("src/a.rs", bad).len(),
+        2,
+        "{:?}",
+        implicit_names("src/a.rs", bad)
+    );
+    // A field of a real format, taken out of its name in a copy of the source, is seen.
+    let (name, text) = sources
+        .iter()
+        .find(|(name, _)| name == "states/checkpoint.rs")
+        .unwrap();
+    let copy = text.replace("    #[serde(rename = \"parent\")]\n", "");
+    assert_ne!(&copy, text);
+    assert_eq!(implicit_names(name, &copy).len(), 1);
+    // And what is exempt is still there.
+    for (place, _) in NAMED_BY_RUST {
+        let file = place.split(':').next().unwrap();
+        assert!(
+            sources
+                .iter()
+                .any(|(name, text)| name == file && text.contains("Serialize")),
+            "{place}"
+        );
+    }
+}
+
 /// Commands that a text's code spans and blocks name and that landfall does not have.
 fn unknown_commands(text: &str) -> Vec<String> {
     let known: Vec<String> = landfall::cli::command()

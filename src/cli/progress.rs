@@ -24,6 +24,7 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Milliseconds since boot, suspend included.
+    #[serde(rename = "at_ms")]
     pub at_ms: u64,
     /// The event.
     #[serde(flatten)]

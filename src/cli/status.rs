@@ -21,31 +21,40 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// What is counted.
+    #[serde(rename = "what")]
     pub what: String,
     /// So many.
+    #[serde(rename = "done")]
     pub done: u64,
     /// Of so many, when known.
+    #[serde(rename = "total")]
     pub total: Option<u64>,
     /// Of these.
+    #[serde(rename = "unit")]
     pub unit: String,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// Landed.
+    #[serde(rename = "landed")]
     Landed {
         /// The system.
+        #[serde(rename = "system")]
         system: String,
         /// The revision.
+        #[serde(rename = "revision")]
         revision: String,
     },
     /// Stopped before.
+    #[serde(rename = "stopped")]
     Stopped {
         /// Where; `None` when nothing was begun, and no disk was written to.
+        #[serde(rename = "phase")]
         phase: Option<Phase>,
         /// Why, and what to do.
+        #[serde(rename = "fault")]
         fault: Fault,
     },
 }
@@ -54,32 +63,46 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Process id.
+    #[serde(rename = "pid")]
     pub pid: u32,
     /// `install` or `resume`.
+    #[serde(rename = "command")]
     pub command: String,
     /// The host.
+    #[serde(rename = "host")]
     pub host: String,
     /// When the run began.
+    #[serde(rename = "began_ms")]
     pub began_ms: u64,
     /// When something was last heard.
+    #[serde(rename = "heard_ms")]
     pub heard_ms: u64,
     /// The last phase reached or worked from.
+    #[serde(rename = "phase")]
     pub phase: Option<Phase>,
     /// When the work on it began.
+    #[serde(rename = "phase_since_ms")]
     pub phase_since_ms: Option<u64>,
     /// The attempt, over all runs.
+    #[serde(rename = "attempt")]
     pub attempt: Option<u32>,
     /// The newest step.
+    #[serde(rename = "step")]
     pub step: Option<String>,
     /// The newest count.
+    #[serde(rename = "count")]
     pub count: Option<Count>,
     /// A question that waits for an answer.
+    #[serde(rename = "asking")]
     pub asking: Option<String>,
     /// A retry that is waited for: when it begins.
+    #[serde(rename = "retry_at_ms")]
     pub retry_at_ms: Option<u64>,
     /// The newest fault of this run.
+    #[serde(rename = "last_fault")]
     pub last_fault: Option<Fault>,
     /// How it ended.
+    #[serde(rename = "ending")]
     pub ending: Option<Ending>,
 }
 
@@ -186,18 +209,25 @@ impl Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Rises with every save.
+    #[serde(rename = "sequence")]
     pub sequence: u64,
     /// The host.
+    #[serde(rename = "host")]
     pub host: HostName,
     /// The install.
+    #[serde(rename = "install")]
     pub install: InstallId,
     /// The pinned revision.
+    #[serde(rename = "revision")]
     pub revision: Revision,
     /// The state.
+    #[serde(rename = "claim")]
     pub claim: Claim,
     /// Attempts so far.
+    #[serde(rename = "attempts")]
     pub attempts: Attempts,
     /// The last fault, if the last attempt failed.
+    #[serde(rename = "last_fault")]
     pub last_fault: Option<Fault>,
 }
 

@@ -36,26 +36,37 @@ const RECEIPT_BYTES_MAX: u64 = 1 << 20;
 #[serde(rename = "Receipt")]
 pub struct FullReceipt {
     /// landfall's version.
+    #[serde(rename = "landfall")]
     pub landfall: String,
     /// The host.
+    #[serde(rename = "host")]
     pub host: String,
     /// The install.
+    #[serde(rename = "install")]
     pub install: String,
     /// The disk.
+    #[serde(rename = "disk")]
     pub disk: String,
     /// Where the configuration came from.
+    #[serde(rename = "repository")]
     pub repository: String,
     /// Its revision.
+    #[serde(rename = "revision")]
     pub revision: String,
     /// The system.
+    #[serde(rename = "system")]
     pub system: String,
     /// Partitions and volumes: what, label, id.
+    #[serde(rename = "volumes")]
     pub volumes: Vec<(String, String, String)>,
     /// When this boot's log began, in seconds since 1970 by the machine's clock, if that is known.
+    #[serde(rename = "started_unix_s")]
     pub started_unix_s: Option<u64>,
     /// When the receipt was written, likewise.
+    #[serde(rename = "ended_unix_s")]
     pub ended_unix_s: u64,
     /// What each phase that this boot reached took, in milliseconds.
+    #[serde(rename = "phases")]
     pub phases: Vec<(String, u64)>,
 }
 

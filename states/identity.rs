@@ -1,0 +1,69 @@
+//! What a disk says of itself. Law: two disks are the same disk when these values are equal; the text that ids are taken over is
+//! written by hand and is apart from what is shown.
+//!
+//! Absent: where the values come from (the program's `disk` room).
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a disk says of itself. Two disks are the same disk when these are equal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DiskIdentity {
+    /// World Wide Name (`wwid` of the block device), if it has one.
+    #[serde(rename = "wwn")]
+    pub wwn: Option<String>,
+    /// Serial number, if it has one.
+    #[serde(rename = "serial")]
+    pub serial: Option<String>,
+    /// The bus address (`ID_PATH`), used only when there is neither WWN nor serial number.
+    #[serde(rename = "path")]
+    pub path: Option<String>,
+    /// Size in bytes.
+    #[serde(rename = "size_bytes")]
+    pub size_bytes: u64,
+    /// Logical sector size in bytes (512 or 4,096).
+    #[serde(rename = "sector_bytes")]
+    pub sector_bytes: u32,
+}
+
+impl DiskIdentity {
+    /// The strongest name the disk has: WWN, else serial number, else bus address.
+    pub fn name(&self) -> String {
+        match (&self.wwn, &self.serial, &self.path) {
+            (Some(wwn), _, _) => format!("wwn {wwn}"),
+            (None, Some(serial), _) => format!("serial {serial}"),
+            (None, None, Some(path)) => format!("path {path}"),
+            (None, None, None) => "no identity".to_owned(),
+        }
+    }
+
+    /// Whether the disk can be told from another of its size.
+    pub fn is_nameable(&self) -> bool {
+        self.wwn.is_some() || self.serial.is_some() || self.path.is_some()
+    }
+
+    /// The text that ids are taken over. It looks like [`DiskIdentity::name`] and is apart from it: what is shown may be worded
+    /// anew, this may not.
+    pub(crate) fn canonical(&self) -> String {
+        let DiskIdentity {
+            wwn,
+            serial,
+            path,
+            size_bytes,
+            sector_bytes,
+        } = self;
+        let name = match (wwn, serial, path) {
+            (Some(wwn), _, _) => format!("wwn {wwn}"),
+            (None, Some(serial), _) => format!("serial {serial}"),
+            (None, None, Some(path)) => format!("path {path}"),
+            (None, None, None) => "no identity".to_owned(),
+        };
+        format!("{name} size={size_bytes} sector={sector_bytes}")
+    }
+}
+
+impl fmt::Display for DiskIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} bytes", self.name(), self.size_bytes)
+    }
+}
