@@ -120,8 +120,8 @@ in
       '';
     };
     rootImageFile = mkOption {
-      type = types.str;
-      default = "${cfg.rootImage}/root.image";
+      type = types.nullOr types.str;
+      default = if cfg.rootImage == null then null else "${cfg.rootImage}/root.image";
       defaultText = lib.literalExpression "\"\${rootImage}/root.image\"";
       internal = true;
       description = "Where the running installer has the image.";
