@@ -52,6 +52,10 @@ pub struct Config {
     /// What to do when landed.
     #[serde(default)]
     pub on_success: OnSuccess,
+    /// Whether a boot entry may be made in the firmware's variables: the host's own
+    /// `boot.loader.efi.canTouchEfiVariables`. Without one the firmware starts the removable path.
+    #[serde(default = "Config::can_touch_efi_variables_default")]
+    pub can_touch_efi_variables: bool,
     /// User of the target who gets the deploy key and owns the clone.
     #[serde(default)]
     pub target_user: Option<UserName>,
@@ -179,6 +183,10 @@ impl Config {
                 SystemConfig::Flake => SystemSource::Flake,
             },
         })
+    }
+
+    fn can_touch_efi_variables_default() -> bool {
+        true
     }
 
     fn esp_size_default() -> Size {
@@ -310,9 +318,25 @@ pub enum OnSuccess {
 pub struct Keys {
     /// Place a deploy key (credential `landfall.deploy-key`): `~/.ssh/id_ed25519` of the target user, or of root.
     pub deploy_key: bool,
-    /// Place the age identity (credential `landfall.age-identity`) at `/etc/age/<host>.agekey`.
+    /// Place the age identity (credential `landfall.age-identity`).
     pub age_identity: bool,
+    /// Where on the target; `/etc/age/<host>.agekey` when not given. A host with `system.etc.overlay.enable` sees nothing that
+    /// was written to `/etc` of its disk.
+    pub age_identity_path: Option<TargetPath>,
 }
+
+impl Keys {
+    /// Where the age identity of a host goes.
+    pub fn age_identity_at(&self, host: &HostName) -> String {
+        match &self.age_identity_path {
+            Some(path) => path.as_str().to_owned(),
+            None => format!("{AGE_DIR}/{host}.agekey"),
+        }
+    }
+}
+
+/// Directory of the age identity when no other place is given: root's alone.
+pub const AGE_DIR: &str = "/etc/age";
 
 /// Installing without a person.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,6 +79,9 @@ pub enum Nvram {
     Missing,
     /// The variables cannot be written or are full; the firmware finds the removable path by itself.
     Unwritable(String),
+    /// The host leaves the firmware's variables alone, and so does its install; the firmware finds the removable path by
+    /// itself.
+    NotWanted,
 }
 
 /// What is on the ESP, every file read back and compared.
@@ -116,7 +119,8 @@ impl BootFacts {
         // The loader's own binary is needed where the firmware's entry starts it; elsewhere the fallback suffices, but a
         // damaged one is a flaw anywhere.
         match (loader, nvram) {
-            (BootFile::Missing(_), Nvram::Missing | Nvram::Unwritable(_)) | (BootFile::Right(_), _) => {}
+            (BootFile::Missing(_), Nvram::Missing | Nvram::Unwritable(_) | Nvram::NotWanted)
+            | (BootFile::Right(_), _) => {}
             (BootFile::Missing(_), Nvram::Ours) | (BootFile::Different(_), _) => flaws.extend(loader.flaw()),
         }
         flaws
@@ -251,15 +255,23 @@ mod tests {
 
     #[test]
     fn firmware_that_keeps_no_entries_falls_back_to_the_removable_path() {
-        let facts = BootFacts {
-            nvram: Nvram::Unwritable("read-only".into()),
-            ..right()
-        };
-        assert!(facts.flaws().is_empty());
-        let bare = BootFacts {
-            loader: BootFile::Missing("x".into()),
-            ..facts
-        };
-        assert!(bare.flaws().is_empty());
+        for nvram in [
+            Nvram::Unwritable("read-only".into()),
+            Nvram::Missing,
+            Nvram::NotWanted,
+        ] {
+            let facts = BootFacts { nvram, ..right() };
+            assert!(facts.flaws().is_empty());
+            let bare = BootFacts {
+                loader: BootFile::Missing("x".into()),
+                ..facts.clone()
+            };
+            assert!(bare.flaws().is_empty());
+            let alone = BootFacts {
+                fallback: BootFile::Missing("x".into()),
+                ..facts
+            };
+            assert_eq!(alone.flaws(), ["x is missing"]);
+        }
     }
 }

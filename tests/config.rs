@@ -145,6 +145,11 @@ fn the_generated_example() {
     let config = example("generated.json");
     assert_eq!(config.repository.remote, None);
     assert!(config.swap.enable && config.labels.luks.is_none());
+    assert!(!config.can_touch_efi_variables);
+    assert_eq!(
+        config.keys.age_identity_at(&config.host),
+        "/var/lib/age/web.agekey"
+    );
     assert_eq!(config.warnings(), Vec::<String>::new());
 }
 
@@ -217,6 +222,34 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
                 "Prebuilt, Image, Flake",
                 "did you mean Flake?",
             ],
+        ),
+        (
+            "REMOTE, system: Flake, keys: (age_identity_path: \"age\")",
+            &["keys.age_identity_path", "\"age\"", "an absolute path"],
+        ),
+        (
+            "REMOTE, system: Flake, keys: (age_identity_path: \"/run/age/web.agekey\")",
+            &[
+                "keys.age_identity_path",
+                "\"/run/age/web.agekey\"",
+                "empty after every boot",
+            ],
+        ),
+        (
+            "REMOTE, system: Flake, keys: (age_identity_path: \"/nix-config/web.agekey\")",
+            &[
+                "keys.age_identity_path",
+                "\"/nix-config/web.agekey\"",
+                "the clone is at /nix-config",
+            ],
+        ),
+        (
+            "REMOTE, system: Flake, extra_mount_dirs: [\"/srv/age\"], keys: (age_identity_path: \"/srv/age\")",
+            &["keys.age_identity_path", "\"/srv/age\"", "extra_mount_dirs"],
+        ),
+        (
+            "REMOTE, system: Flake, can_touch_efi_variables: 1",
+            &["can_touch_efi_variables", "true or false"],
         ),
         (
             "REMOTE, system: Flake, esp_size: \"100M\"",

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::real::boot::{nvram_state, observe_boot};
+use landfall::real::boot::{nvram_state, observe_boot, wanted_entry};
 use landfall_states::installed::{BootFacts, BootFile, Nvram};
 use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
@@ -203,4 +203,12 @@ fn the_firmware_entry_names_our_esp_and_an_existing_file() {
     assert_eq!(state(), Nvram::Missing, "not in the order");
     variable(&efivars, "Boot0003", &option(&ours, loader));
     assert_eq!(state(), Nvram::Ours);
+    // A host that leaves the firmware's variables alone has none made, and none looked for.
+    let wanted = |can_touch| wanted_entry(can_touch, &efivars, &esp, Some(&ours)).unwrap();
+    assert_eq!((wanted(true), wanted(false)), (Nvram::Ours, Nvram::NotWanted));
+    let nowhere = target.root.join("gone");
+    assert_eq!(
+        wanted_entry(false, &nowhere, &nowhere, Some(&ours)).unwrap(),
+        Nvram::NotWanted
+    );
 }

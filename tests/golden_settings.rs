@@ -24,6 +24,8 @@ fn every_golden_is_a_configuration() {
     assert_eq!(plain.host.as_str(), "web");
     assert_eq!(plain.system, SystemConfig::Flake);
     assert!(plain.labels.luks.is_none() && plain.labels.swap.is_none());
+    assert!(plain.can_touch_efi_variables);
+    assert_eq!(plain.keys.age_identity_at(&plain.host), "/etc/age/web.agekey");
 
     let swap = read("swap.json");
     assert_eq!(swap.swap.size.to_string(), "16G");

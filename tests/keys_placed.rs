@@ -190,3 +190,36 @@ fn passwd_lines() {
         assert_eq!(parse_passwd(text, none), None, "{none}");
     }
 }
+
+/// Below a host's `/etc` that is an overlay, nothing that was written to its disk is to be seen.
+#[test]
+fn the_age_identity_goes_where_it_was_asked_for_and_a_shared_directory_stays_as_it_is() {
+    if !is_root() {
+        return;
+    }
+    let target = Target::new();
+    fs_err::create_dir_all(target.root.join("var/lib")).unwrap();
+    let mut config = config(None);
+    config.keys.age_identity_path = Some("/var/lib/age.agekey".parse().unwrap());
+    assert!(target.place(&config) > 0);
+    assert_eq!(target.stat("var/lib"), (0o755, 0, 0));
+    assert_eq!(target.stat("var/lib/age.agekey"), (0o600, 0, 0));
+    assert!(!target.root.join("etc/age").exists());
+    config.keys.age_identity_path = Some("/persist/deep/age.agekey".parse().unwrap());
+    assert!(target.place(&config) > 0);
+    assert_eq!(target.stat("persist/deep/age.agekey"), (0o600, 0, 0));
+    config.keys.age_identity_path = Some("/age.agekey".parse().unwrap());
+    assert!(target.place(&config) > 0);
+    assert_eq!(target.stat("age.agekey"), (0o600, 0, 0));
+}
+
+#[test]
+fn a_target_that_makes_its_users_at_its_first_boot_is_told_from_one_without_the_user() {
+    let target = Target::new();
+    let fault = |target: &Target| wanted(&config(Some("eve")), &target.vault, &target.root).unwrap_err();
+    assert!(fault(&target).why.contains("no such user"), "{}", fault(&target));
+    fs_err::remove_file(target.root.join("etc/passwd")).unwrap();
+    let at_boot = fault(&target);
+    assert!(at_boot.why.contains("services.userborn.enable"), "{at_boot}");
+    assert_eq!(at_boot.class, FaultClass::NeedsChange);
+}

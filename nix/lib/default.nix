@@ -34,6 +34,7 @@ rec {
             autoInstaller = {
               targetHost = lib.mkDefault host;
               targetSystem = lib.mkDefault target.config.system.build.toplevel;
+              canTouchEfiVariables = lib.mkDefault target.config.boot.loader.efi.canTouchEfiVariables;
               rootImage = lib.mkDefault (
                 if config.autoInstaller.prebuilt then
                   import ./image.nix
@@ -68,6 +69,12 @@ rec {
               luks = lib.mapAttrs (_: lib.mkDefault) { inherit (inherited.luks) enable mapperName; };
               swap = lib.mapAttrs (_: lib.mkDefault) { inherit (inherited.swap) enable size; };
             };
+            # Activation mounts such a host's /etc with the installer's kernel.
+            boot.kernelModules = lib.optionals (target.config.system.etc.overlay.enable or false) [
+              "loop"
+              "erofs"
+              "overlay"
+            ];
             assertions = import ./agrees.nix { inherit lib; } {
               target = target.config;
               cfg = config.autoInstaller;

@@ -61,10 +61,12 @@ in
       stay = "Stay";
     }
     .${cfg.onSuccess};
+  can_touch_efi_variables = cfg.canTouchEfiVariables;
   target_user = cfg.targetUser;
   keys = {
     deploy_key = cfg.deployKey.enable;
     age_identity = cfg.ageIdentity.enable;
+    age_identity_path = cfg.ageIdentity.path;
   };
   unattended = {
     inherit (cfg.unattended) enable disk;

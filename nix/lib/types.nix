@@ -111,6 +111,11 @@ rec {
         ])
       );
 
+  targetFile =
+    narrowed targetDir
+      "file of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run)"
+      (_: true);
+
   # What git takes for a remote; a password in it would stand in logs and in the store.
   remote =
     narrowed types.str

@@ -229,6 +229,16 @@ in
       description = "What to do when landed. After a failure the machine always stays on.";
     };
 
+    canTouchEfiVariables = mkOption {
+      type = types.bool;
+      default = true;
+      description = ''
+        Make a boot entry in the firmware's variables. `mkInstaller` takes the host's own
+        `boot.loader.efi.canTouchEfiVariables`, which NixOS sets to `false` where nobody sets it. Without an entry the
+        firmware starts the installed disk by its removable path, when no other entry comes first.
+      '';
+    };
+
     extraInitrdKernelModules = mkOption {
       type = types.listOf types.str;
       default = [ ];
@@ -298,7 +308,17 @@ in
       enable = mkOption {
         type = types.bool;
         default = false;
-        description = "Place the age identity at `/etc/age/<host>.agekey` before the first boot.";
+        description = "Place the age identity on the target before the first boot, for root alone.";
+      };
+      path = mkOption {
+        type = landfall.targetFile;
+        default = "/etc/age/${cfg.targetHost}.agekey";
+        defaultText = "/etc/age/HOST.agekey";
+        example = "/var/lib/age/web.agekey";
+        description = ''
+          Where it is placed: what the host names in `age.identityPaths` or `sops.age.keyFile`. A host with
+          `system.etc.overlay.enable` sees nothing in `/etc` that was written to its disk, and needs another place.
+        '';
       };
       credential = mkOption {
         type = landfall.credential;

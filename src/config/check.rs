@@ -8,6 +8,7 @@ use super::{
 };
 use camino::Utf8Path;
 use landfall_states::fault::Budget;
+use landfall_states::names::TargetPath;
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
 
@@ -57,11 +58,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         extra_mount_dirs,
         extra_post_mount_commands,
         on_success: _,
+        can_touch_efi_variables: _,
         target_user: _,
-        keys: Keys {
-            deploy_key: _,
-            age_identity: _,
-        },
+        keys,
         unattended,
         reinstall,
         nix,
@@ -102,25 +101,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let Swap { enable: _, size: _ } = swap;
     from_where(repository, &mut found);
     for (index, dir) in extra_mount_dirs.iter().enumerate() {
-        let dir = Utf8Path::new(dir.as_str());
-        for (taken, why) in [
-            ("/boot", "the ESP is mounted there"),
-            ("/nix/store", "it belongs to Nix"),
-            ("/nix/var", "it belongs to Nix"),
-            ("/proc", "the kernel's own files are mounted there"),
-            ("/sys", "the kernel's own files are mounted there"),
-            ("/dev", "the kernel's own files are mounted there"),
-            ("/run", "it is empty after every boot"),
-        ] {
-            if dir.starts_with(taken) {
-                found.push(problem(
-                    format!("extra_mount_dirs[{index}]"),
-                    format!("target path \"{dir}\" is not allowed: {why}"),
-                    "leave it out, or choose another directory",
-                ));
-            }
+        if let Some(why) = taken(dir) {
+            found.push(problem(
+                format!("extra_mount_dirs[{index}]"),
+                format!("target path \"{dir}\" is not allowed: {why}"),
+                "leave it out, or choose another directory",
+            ));
         }
     }
+    age_identity(config, keys, &mut found);
     for (index, command) in extra_post_mount_commands.iter().enumerate() {
         if command.trim().is_empty() || command.contains('\0') {
             found.push(problem(
@@ -176,6 +165,55 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         ));
     }
     found
+}
+
+/// Why nothing of ours may be put at a path of the target.
+fn taken(path: &TargetPath) -> Option<&'static str> {
+    [
+        ("/boot", "the ESP is mounted there"),
+        ("/nix/store", "it belongs to Nix"),
+        ("/nix/var", "it belongs to Nix"),
+        ("/proc", "the kernel's own files are mounted there"),
+        ("/sys", "the kernel's own files are mounted there"),
+        ("/dev", "the kernel's own files are mounted there"),
+        ("/run", "it is empty after every boot"),
+    ]
+    .into_iter()
+    .find(|(taken, _)| Utf8Path::new(path.as_str()).starts_with(taken))
+    .map(|(_, why)| why)
+}
+
+/// A place for a file of root's, where nothing else that is asked for is put.
+fn age_identity(config: &Config, keys: &Keys, found: &mut Vec<Problem>) {
+    let Keys {
+        deploy_key: _,
+        age_identity: _,
+        age_identity_path: Some(path),
+    } = keys
+    else {
+        return;
+    };
+    let file = Utf8Path::new(path.as_str());
+    let clone = config.repository.clone_path.as_str();
+    let clone = clone.strip_prefix("/mnt").unwrap_or(clone);
+    let why = if let Some(why) = taken(path) {
+        why.to_owned()
+    } else if file.starts_with(clone) {
+        format!("the clone is at {clone}, and belongs to its user")
+    } else if config
+        .extra_mount_dirs
+        .iter()
+        .any(|dir| Utf8Path::new(dir.as_str()).starts_with(file))
+    {
+        "extra_mount_dirs makes a directory there".to_owned()
+    } else {
+        return;
+    };
+    found.push(problem(
+        "keys.age_identity_path",
+        format!("target path \"{path}\" is not allowed: {why}"),
+        "leave it out, or choose another file, such as /var/lib/age/host.agekey",
+    ));
 }
 
 /// Whether a text can name a disk for good.

@@ -279,6 +279,30 @@ pub fn nvram_state(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid) -> R
     Ok(Nvram::Missing)
 }
 
+/// As [`nvram_state`], where the host wants an entry (`can_touch`) and an ESP is planned.
+pub fn wanted_entry(
+    can_touch: bool,
+    efivars: &Utf8Path,
+    esp: &Utf8Path,
+    esp_partuuid: Option<&Uuid>,
+) -> Result<Nvram, Fault> {
+    match esp_partuuid {
+        _ if !can_touch => Ok(Nvram::NotWanted),
+        Some(partuuid) => nvram_state(efivars, esp, partuuid),
+        None => Ok(Nvram::Unwritable("no disk is held".into())),
+    }
+}
+
+fn firmware_entry(real: &Real, esp: &Utf8Path) -> Result<Nvram, Fault> {
+    let planned = real.plan.as_ref().and_then(|plan| plan.partition(Role::Esp));
+    wanted_entry(
+        real.config.can_touch_efi_variables,
+        Utf8Path::new(EFIVARS),
+        esp,
+        planned.map(|esp| &esp.partuuid),
+    )
+}
+
 /// Copies the loader to the removable path, which firmware without an entry starts.
 fn ensure_fallback(hands: &Hands, root: &Utf8Path, machine: Machine) -> Result<(), Fault> {
     let esp = root.join("boot");
@@ -330,18 +354,15 @@ fn esp_device(esp: &Utf8Path) -> Result<Option<(String, u32)>, Fault> {
         .map(|(number, disk)| (format!("/dev/{disk}"), number)))
 }
 
-/// Makes a firmware entry where there is none and one can be made. Firmware that refuses starts the removable path.
+/// Makes a firmware entry where one is wanted, there is none, and one can be made. Firmware that refuses starts the
+/// removable path.
 pub async fn register(real: &Real) -> Result<(), Fault> {
     let esp = Utf8PathBuf::from(MOUNT_ROOT).join("boot");
-    let Some((plan, partuuid)) = real
-        .plan
-        .as_ref()
-        .and_then(|p| p.partition(Role::Esp).map(|e| (p, e.partuuid)))
-    else {
+    let Some(plan) = &real.plan else {
         return Ok(());
     };
-    match nvram_state(Utf8Path::new(EFIVARS), &esp, &partuuid)? {
-        Nvram::Ours => return Ok(()),
+    match firmware_entry(real, &esp)? {
+        Nvram::Ours | Nvram::NotWanted => return Ok(()),
         Nvram::Unwritable(why) => {
             real.reporter.notice(format!(
                 "no firmware boot entry: {why}; the firmware starts the removable path"
@@ -422,10 +443,7 @@ impl Perform<InstallBootLoader> for Real {
         let root = Utf8Path::new(MOUNT_ROOT);
         // Clean pages only can be forgotten, and FAT is flushed by nobody else.
         install::flush_boot(root)?;
-        let nvram = match self.plan.as_ref().and_then(|plan| plan.partition(Role::Esp)) {
-            Some(esp) => nvram_state(Utf8Path::new(EFIVARS), &root.join("boot"), &esp.partuuid)?,
-            None => Nvram::Unwritable("no disk is held".into()),
-        };
+        let nvram = firmware_entry(self, &root.join("boot"))?;
         observe_boot(root, &step.system, self.machine(), nvram)
     }
 

@@ -11,7 +11,7 @@ use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::image::Image;
 use landfall_states::names::{Revision, StorePath};
-use landfall_states::plan::{Payload, Plan, RepositorySource, Role, SystemSource};
+use landfall_states::plan::{Machine, Payload, Plan, RepositorySource, Role, SystemSource};
 use std::time::{Duration, SystemTime};
 
 /// No clock of a machine that landfall runs on is before this: 2026-01-01, in seconds since 1970.
@@ -40,6 +40,7 @@ pub async fn preflight(
     privileges(&hands)?;
     clock(&hands, SystemTime::now())?;
     tools(&hands, &needed_tools(real, plan, payload))?;
+    firmware_entry(&hands, real.config.can_touch_efi_variables, plan.layout.machine);
     if fresh {
         mount_point(&hands, MOUNT_ROOT)?;
     }
@@ -94,6 +95,20 @@ fn firmware(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
     ))
 }
 
+/// Whether the firmware will have an entry for this disk is worth a word before anything is erased: without one it starts
+/// this disk only when no other entry comes first.
+fn firmware_entry(hands: &Hands, can_touch: bool, machine: Machine) {
+    let found = if can_touch {
+        "is made where the firmware keeps one".to_owned()
+    } else {
+        format!(
+            "none is made (can_touch_efi_variables is false): the firmware starts EFI/BOOT/{} when no other entry comes first",
+            machine.fallback_loader()
+        )
+    };
+    checked(hands, "firmware boot entry", found);
+}
+
 fn privileges(hands: &Hands) -> Result<(), Fault> {
     let uid = nix::unistd::geteuid();
     if uid.is_root() {
@@ -130,7 +145,6 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
         "nix-store",
         "nixos-install",
         "nixos-enter",
-        "efibootmgr",
         "blkid",
         "lsblk",
         "udevadm",
@@ -141,6 +155,9 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
         "fsck.vfat",
         "sh",
     ];
+    if real.config.can_touch_efi_variables {
+        tools.push("efibootmgr");
+    }
     if plan.swap.is_some() {
         tools.extend(["mkswap", "swaplabel"]);
     }

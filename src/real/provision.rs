@@ -4,7 +4,7 @@
 //!
 //! Absent: where secrets come from.
 
-use crate::config::Config;
+use crate::config::{AGE_DIR, Config};
 use crate::real::rooted::{self, Access, io_fault};
 use crate::real::secrets::Vault;
 use camino::Utf8Path;
@@ -97,7 +97,13 @@ fn target_path(text: String) -> Result<TargetPath, Fault> {
 
 /// The target's account of a user.
 pub fn account(root: &Utf8Path, user: &UserName) -> Result<Account, Fault> {
-    let text = rooted::read_text(root, "/etc/passwd")?.unwrap_or_default();
+    let Some(text) = rooted::read_text(root, "/etc/passwd")? else {
+        return Err(Fault::needs_change(
+            format!("target_user {user}"),
+            "the installed system has no /etc/passwd: it makes its users at its first boot (services.userborn.enable or systemd.sysusers.enable)",
+            "leave target_user out, or set both options to false in the host's configuration, then: landfall resume",
+        ));
+    };
     parse_passwd(&text, user.as_str()).ok_or_else(|| {
         Fault::needs_change(
             format!("target_user {user}"),
@@ -175,13 +181,19 @@ pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Utf8Path) -> Result<
         });
     }
     if config.keys.age_identity {
-        wanted.push(Wanted::Directory {
-            path: target_path("/etc/age".into())?,
-            mode: Some(0o700),
-            owner: Some((0, 0)),
-        });
+        let path = target_path(config.keys.age_identity_at(&config.host))?;
+        let (dir, _) = split(&path);
+        // A directory that somebody named may be everybody's, as /var/lib is.
+        let is_ours = dir == AGE_DIR;
+        if !dir.is_empty() {
+            wanted.push(Wanted::Directory {
+                path: target_path(dir.to_owned())?,
+                mode: is_ours.then_some(0o700),
+                owner: is_ours.then_some((0, 0)),
+            });
+        }
         wanted.push(Wanted::File {
-            path: target_path(format!("/etc/age/{}.agekey", config.host))?,
+            path,
             contents: vault.age_identity(),
             credential: "landfall.age-identity",
             access: Access::root(0o600),

@@ -68,6 +68,9 @@ in
     typed "deployKey.credential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
       "not in the Nix store";
   "ageIdentity.enable as text" = typed "ageIdentity.enable" "yes" "boolean";
+  "age identity's place relative" = typed "ageIdentity.path" "age/web.agekey" "absolute path";
+  "age identity's place in memory" = typed "ageIdentity.path" "/run/age/web.agekey" "not in /boot";
+  "canTouchEfiVariables as text" = typed "canTouchEfiVariables" "yes" "boolean";
   "age identity in the store" =
     typed "ageIdentity.credential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
       "not in the Nix store";

@@ -131,6 +131,8 @@ in
   "onSuccess poweroff" = gives { } [ "on_success" ] "PowerOff";
   "onSuccess reboot" = gives { onSuccess = "reboot"; } [ "on_success" ] "Reboot";
   "onSuccess stay" = gives { onSuccess = "stay"; } [ "on_success" ] "Stay";
+  canTouchEfiVariables = gives { canTouchEfiVariables = false; } [ "can_touch_efi_variables" ] false;
+  "canTouchEfiVariables by default" = gives { } [ "can_touch_efi_variables" ] true;
   extraInitrdKernelModules =
     keeps { extraInitrdKernelModules = [ "thunderbolt" ]; }
       [
@@ -148,6 +150,16 @@ in
     "credential"
   ] "system";
   "ageIdentity.enable" = gives { ageIdentity.enable = true; } [ "keys" "age_identity" ] true;
+  "ageIdentity.path" = gives {
+    ageIdentity = {
+      enable = true;
+      path = "/var/lib/age/web.agekey";
+    };
+  } [ "keys" "age_identity_path" ] "/var/lib/age/web.agekey";
+  "ageIdentity.path by default" = gives { targetHost = "db"; } [
+    "keys"
+    "age_identity_path"
+  ] "/etc/age/db.agekey";
   "ageIdentity.credential" = keeps { ageIdentity.credential = "/run/keys/age"; } [
     "ageIdentity"
     "credential"
