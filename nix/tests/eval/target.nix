@@ -132,7 +132,20 @@ in
     "eve"
     "no such user"
   ];
-  "another boot loader" = differs (lib.recursiveUpdate plain {
-    boot.loader.systemd-boot.enable = false;
-  }) { } [ "systemd-boot" ];
+}
+// import ./loaders.nix {
+  inherit
+    lib
+    plain
+    fits
+    differs
+    ;
+}
+// import ./hidden.nix {
+  inherit
+    lib
+    plain
+    fits
+    differs
+    ;
 }
