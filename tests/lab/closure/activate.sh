@@ -1,45 +1,106 @@
 # Makes the parts of a running system that are not in the store. Runs in nixos-enter and at every boot, and may run
 # any number of times.
+#
+# As NixOS's: it is made of snippets; one that fails is told in a line and the next one runs; the exit status is 1 then.
+# Accounts are made by the first activation: what a password file says is read when the account is made, and never again
+# where users are mutable. What is written below /proc/sys and /sys is the running kernel's, inside nixos-enter too.
 export PATH="$system/sw/bin"
-set -e
 umask 0022
-
-mkdir -m 0755 -p /proc /run /dev /sys /etc /var /var/log /home /bin /usr/bin /boot
-mkdir -m 0700 -p /root
-[ -d /tmp ] || mkdir -m 1777 /tmp
-grep -q ' /proc proc ' /proc/mounts 2> /dev/null || mount -t proc -o nosuid,noexec,nodev proc /proc
-grep -q ' /run tmpfs ' /proc/mounts || mount -t tmpfs -o nosuid,nodev,mode=0755 run /run
-
+status=0
+# Runs a command of a snippet; the last failure is told.
+try() { "$@" || failed=$?; }
+snippet() {
+    failed=0
+    "$1"
+    [ "$failed" = 0 ] || {
+        status=1
+        printf "Activation script snippet '%s' failed (%s)\n" "$1" "$failed"
+    }
+}
 # Everything below /etc is written beside its place and renamed into it.
 put() {
-    cat > "$1.tmp"
-    chmod "$2" "$1.tmp"
-    mv -f "$1.tmp" "$1"
+    cat > "$1.tmp" && chmod "$2" "$1.tmp" && mv -f "$1.tmp" "$1"
 }
-ln -sfn "$system/etc" /etc/static
-for file in os-release hostname; do
-    ln -sfn "/etc/static/$file" "/etc/$file"
+
+specialfs() {
+    try mkdir -m 0755 -p /proc /run /dev /sys /etc /var /var/log /home /bin /usr/bin /boot
+    try mkdir -m 0700 -p /root
+    [ -d /tmp ] || try mkdir -m 1777 /tmp
+    grep -q ' /proc proc ' /proc/mounts 2> /dev/null || try mount -t proc -o nosuid,noexec,nodev proc /proc
+    grep -q ' /run tmpfs ' /proc/mounts || try mount -t tmpfs -o nosuid,nodev,mode=0755 run /run
+}
+# The path is this system's: in an installer nothing is there, and its kernel loads no module by itself any more.
+modprobe() {
+    [ ! -w /proc/sys/kernel/modprobe ] || echo "$system/sw/bin/modprobe" > /proc/sys/kernel/modprobe || failed=$?
+}
+udevd() {
+    parameter=/sys/module/firmware_class/parameters/path
+    [ ! -e "$parameter" ] || printf %s "$system/firmware" > "$parameter" || failed=$?
+}
+etc() {
+    try ln -sfn "$system/etc" /etc/static
+    for file in os-release hostname; do
+        try ln -sfn "/etc/static/$file" "/etc/$file"
+    done
+}
+# What agenix and its like do: with the identity, secrets are there before the accounts are made.
+secrets() {
+    [ -n "$passwordFile" ] || return 0
+    if [ ! -r "$identity" ]; then
+        echo "[agenix] WARNING: config.age.identityPaths entry $identity not present!"
+        failed=1
+        return
+    fi
+    try mkdir -m 0751 -p "${passwordFile%/*}"
+    printf '$6$laboratory$%s\n' "$(sha256sum < "$identity" | cut -d ' ' -f 1)" | put "$passwordFile" 0400 || failed=$?
+}
+users() {
+    {
+        echo "root:x:0:0:System administrator:/root:$system/sw/bin/bash"
+        [ -z "$user" ] || echo "$user:x:$uid:100::/home/$user:$system/sw/bin/bash"
+        echo "nobody:x:65534:65534:Unprivileged account:/var/empty:/run/current-system/sw/bin/nologin"
+    } | put /etc/passwd 0644 || failed=$?
+    {
+        echo "root:x:0:"
+        echo "wheel:x:1:$user"
+        echo "users:x:100:"
+        echo "shadow:x:318:"
+        echo "nogroup:x:65534:"
+    } | put /etc/group 0644 || failed=$?
+    hash=!
+    if [ -n "$passwordFile" ]; then
+        if [ -e "$passwordFile" ]; then
+            hash=$(cat "$passwordFile")
+        else
+            echo "warning: password file ‘$passwordFile’ does not exist" >&2
+        fi
+    fi
+    {
+        [ ! -e /etc/shadow ] || cat /etc/shadow
+        grep -q '^root:' /etc/shadow 2> /dev/null || echo "root:!:1::::::"
+        # Users are mutable: an account that is there keeps what it has.
+        [ -z "$user" ] || grep -q "^$user:" /etc/shadow 2> /dev/null || echo "$user:$hash:1::::::"
+    } | put /etc/shadow 0640 || failed=$?
+    try chown 0:318 /etc/shadow
+    if [ -n "$user" ] && [ ! -d "/home/$user" ]; then
+        try mkdir -m 0700 "/home/$user"
+        try chown "$uid:100" "/home/$user"
+    fi
+}
+binsh() {
+    try ln -sfn "$system/sw/bin/bash" /bin/sh
+}
+usrbinenv() {
+    try ln -sfn "$system/sw/bin/env" /usr/bin/env
+}
+broken() {
+    try cat /run/this-host/has-no-such-file
+}
+
+for name in specialfs modprobe udevd etc secrets users binsh usrbinenv; do
+    snippet "$name"
 done
-{
-    echo "root:x:0:0:System administrator:/root:$system/sw/bin/bash"
-    [ -z "$user" ] || echo "$user:x:$uid:100::/home/$user:$system/sw/bin/bash"
-    echo "nobody:x:65534:65534:Unprivileged account:/var/empty:/run/current-system/sw/bin/nologin"
-} | put /etc/passwd 0644
-{
-    echo "root:x:0:"
-    echo "wheel:x:1:$user"
-    echo "users:x:100:"
-    echo "nogroup:x:65534:"
-} | put /etc/group 0644
-[ -e /etc/shadow ] || {
-    echo "root:!:1::::::"
-    [ -z "$user" ] || echo "$user:!:1::::::"
-} | put /etc/shadow 0640
-if [ -n "$user" ] && [ ! -d "/home/$user" ]; then
-    mkdir -m 0700 "/home/$user"
-    chown "$uid:100" "/home/$user"
-fi
-ln -sfn "$system/sw/bin/bash" /bin/sh
-ln -sfn "$system/sw/bin/env" /usr/bin/env
+[ -z "$brokenSnippet" ] || snippet broken
 ln -sfn "$system" /run/current-system
 [ -e /run/booted-system ] || [ -n "${IN_NIXOS_ENTER:-}" ] || ln -sfn "$system" /run/booted-system
+exit "$status"

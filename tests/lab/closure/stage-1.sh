@@ -44,6 +44,11 @@ for order in /lib/modules/*.order; do
     done < "$order"
 done
 
+# What the boot loader's installer appended to this initrd.
+if [ -e /.initrd-secrets/secret ]; then
+    sha256sum < /.initrd-secrets/secret | cut -d ' ' -f 1 > /run/initrd-secret
+fi
+
 init=
 for word in $(cat /proc/cmdline); do
     case "$word" in init=*) init=${word#init=} ;; esac

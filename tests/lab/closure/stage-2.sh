@@ -8,7 +8,9 @@ fail() {
     poweroff -f
 }
 
-"$system/activate" || fail "reason=activation"
+# A failed activation ends no boot: it is told.
+"$system/activate"
+activation=$?
 boot=$(findfs "LABEL=$espLabel") || fail "reason=no-esp label=$espLabel"
 mkdir -p /boot
 mount -t vfat "$boot" /boot || fail "reason=esp-does-not-mount device=$boot"
@@ -50,6 +52,10 @@ for home in /home/*; do
     [ -d "$home" ] || continue
     homes=$homes${homes:+,}$home:$(stat -c %a:%U:%G "$home")
 done
+# The password of the account, as login would compare it; `!` is none.
+password=$(sed -n "s/^$user:\([^:]*\):.*/\1/p" /etc/shadow)
+secret=none
+[ ! -e /run/initrd-secret ] || secret=$(cat /run/initrd-secret)
 partitions=$(sed -n 's/^PARTNAME=//p' /sys/class/block/*/uevent | sort | tr '\n' ',')
 paths=$(ls /nix/store | grep -c -E '^[0-9a-z]{32}-')
 source=$(sed -n 's|^\([^ ]*\) / ext4.*|\1|p' /proc/mounts | head -n 1)
@@ -58,7 +64,8 @@ echo
 echo "LANDFALL-MARKER host=$host generation=$generation system=$system layout=$layout root=$rootLabel@$source" \
     "boot=$espLabel@$boot swap=${swap:-none} revision=${revision:-none} clone=$clone keys=${keys:-none}" \
     "homes=${homes:-none} partitions=${partitions%,} entry=${entry:-none} current=$current paths=$paths" \
-    "version=$version end"
+    "version=$version activation=$activation specialisation=${specialisation:-none}" \
+    "password=${password:-none} initrd-secret=$secret end"
 
 umount /boot
 [ -z "$swapLabel" ] || swapoff "$area"

@@ -15,7 +15,12 @@ if [ ! -e /etc/NIXOS ]; then
 fi
 mkdir -p /run/nixos
 case "$action" in
-    boot | switch) "$system/bin/install-boot-loader" "$system" ;;
+    boot | switch)
+        "$system/bin/install-boot-loader" "$system" || {
+            echo "Failed to install bootloader" >&2
+            exit 1
+        }
+        ;;
 esac
 # As NixOS does it: the store is brought to the disk after the boot loader, not before.
 [ "${NIXOS_NO_SYNC:-}" = 1 ] || sync -f /nix/store

@@ -2,7 +2,9 @@
 # loader expect of one. `inputs` come from inputs.nix, or are the same store paths named by hand in a flake.
 #
 # params: host, version, revision, espLabel, rootLabel, luksLabel and luksMapper ("" without LUKS), swapLabel ("" without
-# swap), user ("" for root alone), uid, clonePath (as the target sees it), filler (extra store paths), fillerKib (size of each).
+# swap), user ("" for root alone), uid, clonePath (as the target sees it), filler (extra store paths), fillerKib (size of each),
+# specialisations (names), bootCounting (tries, "" without), initrdSecret (a file of the target, "" without), passwordFile (""
+# without) and identity (what it is decrypted with), brokenSnippet ("" without), canTouchEfiVariables ("" without).
 { inputs, params }:
 
 let
@@ -25,10 +27,38 @@ let
     else
       "plain";
 
+  # Which specialisation this system itself is.
+  specialisation = params.specialisation or "";
+  children = map (name: {
+    inherit name;
+    system = import ./system.nix {
+      inherit inputs;
+      params = params // {
+        specialisations = [ ];
+        specialisation = name;
+        filler = 0;
+      };
+    };
+  }) params.specialisations;
+
+  # NixOS's own programs in the place of the laboratory's, where the folder target/ has them; `foreign` are the store paths that
+  # they name.
+  program =
+    name: own: if builtins.pathExists (./target + "/${name}") then ./target + "/${name}" else own;
+  foreign =
+    if builtins.pathExists ./target/paths then
+      map (path: builtins.appendContext path { ${path}.path = true; }) (
+        builtins.filter (line: builtins.isString line && line != "") (
+          builtins.split "\n" (builtins.readFile ./target/paths)
+        )
+      )
+    else
+      [ ];
+
   # One line for each thing that the shell scripts of both stages need to know.
   settings = builtins.toFile "settings.sh" (
     builtins.concatStringsSep "" (
-      map (name: "${name}='${toString (params // { inherit layout; }).${name}}'\n") [
+      map (name: "${name}='${toString (params // { inherit layout specialisation; }).${name}}'\n") [
         "host"
         "version"
         "revision"
@@ -41,6 +71,13 @@ let
         "user"
         "uid"
         "clonePath"
+        "specialisation"
+        "bootCounting"
+        "initrdSecret"
+        "passwordFile"
+        "identity"
+        "brokenSnippet"
+        "canTouchEfiVariables"
       ]
     )
   );
@@ -52,6 +89,18 @@ let
     inherit stage1 settings;
     luks = if luks then "1" else "";
   };
+
+  # A store path of its own, as NixOS's is.
+  secretAppender =
+    if params.initrdSecret == "" then
+      ""
+    else
+      run {
+        name = "append-initrd-secrets";
+        script = ./build/append-initrd-secrets.sh;
+        append = ./append-initrd-secrets.sh;
+        inherit (params) initrdSecret;
+      };
 
   # Many store paths from few builds: each derivation has a hundred outputs.
   range = from: count: builtins.genList (n: from + n) count;
@@ -82,13 +131,18 @@ run {
     kernel
     initrd
     settings
+    secretAppender
     ;
+  specialisations = builtins.concatStringsSep "\n" (
+    map (child: "${child.name} ${child.system}") children
+  );
   filler = builtins.concatStringsSep "\n" (map toString filler);
   passAsFile = [ "filler" ];
   kernelVersion = inputs.version;
   inherit (params) host version;
   init = ./stage-2.sh;
-  activate = ./activate.sh;
-  switchToConfiguration = ./switch-to-configuration.sh;
-  installBootLoader = ./install-boot-loader.sh;
+  inherit foreign;
+  activate = program "activate" ./activate.sh;
+  switchToConfiguration = program "switch-to-configuration" ./switch-to-configuration.sh;
+  installBootLoader = program "install-boot-loader" ./install-boot-loader.sh;
 }

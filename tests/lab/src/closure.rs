@@ -9,6 +9,7 @@
 
 mod debian;
 mod params;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -25,8 +26,12 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::nixos_tools::NixosTools;
+
 pub use debian::debian_tree;
-pub use params::ClosureParams;
+pub use params::{ClosureParams, PasswordFile, password_hash};
+pub use tree::registered;
+use tree::{fresh, link, records, remove_tree};
 
 /// The laboratory's `nixos-install`, a bash script for the installer's `bin`.
 pub const NIXOS_INSTALL: &str = include_str!("../closure/nixos-install");
@@ -49,6 +54,14 @@ pub(crate) const EXPRESSIONS: &[(&str, &str)] = &[
     (
         "install-boot-loader.sh",
         include_str!("../closure/install-boot-loader.sh"),
+    ),
+    (
+        "append-initrd-secrets.sh",
+        include_str!("../closure/append-initrd-secrets.sh"),
+    ),
+    (
+        "build/append-initrd-secrets.sh",
+        include_str!("../closure/build/append-initrd-secrets.sh"),
     ),
     ("build/tools.sh", include_str!("../closure/build/tools.sh")),
     ("build/kernel.sh", include_str!("../closure/build/kernel.sh")),
@@ -87,14 +100,17 @@ pub struct Inputs {
     pub named: BTreeMap<String, String>,
     /// All of them with what they refer to; put it into the payload of every flake install.
     pub closure: Closure,
+    /// Files that belong to the expressions, by their paths there: what takes the place of the laboratory's programs.
+    #[serde(default)]
+    pub foreign: BTreeMap<String, Vec<u8>>,
 }
 
-/// Builds the system that `params` describe, or takes it from `cache`.
+/// Builds the system that `params` describe, or takes it from `cache`. `tools` may have programs that take the place of its own.
 ///
 /// # Errors
 /// A program of [`NEEDS`] is missing, Debian's packages cannot be had, or Nix fails; its last words are in the message.
-pub fn build(cache: &Path, params: &ClosureParams) -> Result<Closure> {
-    let ground = Ground::prepare(cache)?;
+pub fn build(cache: &Path, params: &ClosureParams, tools: Option<&NixosTools>) -> Result<Closure> {
+    let ground = Ground::prepare(cache, tools)?;
     let json = params.to_json()?;
     let key = ground.key(&["system", &json]);
     ground.cached(&key, || {
@@ -118,8 +134,8 @@ pub fn build(cache: &Path, params: &ClosureParams) -> Result<Closure> {
 ///
 /// # Errors
 /// As [`build`].
-pub fn build_inputs(cache: &Path) -> Result<Inputs> {
-    let ground = Ground::prepare(cache)?;
+pub fn build_inputs(cache: &Path, tools: Option<&NixosTools>) -> Result<Inputs> {
+    let ground = Ground::prepare(cache, tools)?;
     let key = ground.key(&["inputs"]);
     ground.cached(&key, || {
         let mut named = BTreeMap::new();
@@ -157,7 +173,11 @@ pub fn build_inputs(cache: &Path) -> Result<Inputs> {
         );
         let first = paths.first().cloned().unwrap_or_default();
         let closure = ground.closure(&key, &first, &paths)?;
-        Ok(Inputs { named, closure })
+        Ok(Inputs {
+            named,
+            closure,
+            foreign: tools.map(foreign_files).unwrap_or_default(),
+        })
     })
 }
 
@@ -217,7 +237,7 @@ struct Ground {
 }
 
 impl Ground {
-    fn prepare(cache: &Path) -> Result<Ground> {
+    fn prepare(cache: &Path, tools: Option<&NixosTools>) -> Result<Ground> {
         fs::create_dir_all(cache.join("closure"))?;
         let cache = fs::canonicalize(cache)?;
         let home = cache.join("closure");
@@ -233,12 +253,18 @@ impl Ground {
                 .flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]),
         );
         parts.extend(debian::choice().map(|name| name.as_bytes()));
+        let foreign = tools.map(foreign_files).unwrap_or_default();
+        parts.extend(
+            foreign
+                .iter()
+                .flat_map(|(name, text)| [name.as_bytes(), text.as_slice()]),
+        );
         let digest = hex(&parts);
         let expressions = home.join(format!("expressions-{}", &digest[..12]));
         let source = home.join(format!("source-{}", &digest[..12]));
         if !expressions.exists() {
             let partial = fresh(&expressions)?;
-            write_expressions(&partial)?;
+            write_expressions(&partial, &foreign)?;
             fs::rename(partial, &expressions)?;
         }
         if !source.exists() {
@@ -255,14 +281,38 @@ impl Ground {
         )?;
         let root = home.join("root");
         fs::create_dir_all(&root)?;
-        Ok(Ground {
+        let ground = Ground {
             home,
             expressions,
             source,
             root,
             digest,
             _lock: lock,
-        })
+        };
+        if let Some(store) = tools.and_then(|tools| tools.store.as_ref()) {
+            ground.import(store)?;
+        }
+        Ok(ground)
+    }
+
+    /// Takes ready store paths into the store that is built in.
+    fn import(&self, closure: &Closure) -> Result<()> {
+        let store = self.root.join("nix/store");
+        fs::create_dir_all(&store)?;
+        let missing: Vec<&String> = closure
+            .paths
+            .iter()
+            .filter(|path| {
+                path.strip_prefix("/nix/store/")
+                    .is_some_and(|name| fs::symlink_metadata(store.join(name)).is_err())
+            })
+            .collect();
+        link(&closure.nix_tree.join("store"), &missing, &store)?;
+        let text = self.home.join("foreign-registration");
+        fs::write(&text, &closure.registration)?;
+        let mut load = self.nix("nix-store");
+        load.arg("--load-db").stdin(fs::File::open(&text)?.into_parts().0);
+        output_with_input(load, "registering the store paths of --nixos-tools", BUILD_LIMIT).map(|_| ())
     }
 
     fn key(&self, parts: &[&str]) -> String {
@@ -372,9 +422,30 @@ impl HasTree for Inputs {
     }
 }
 
-/// Writes the expressions and builders below `folder`.
-pub(crate) fn write_expressions(folder: &Path) -> Result<()> {
-    for (name, text) in EXPRESSIONS {
+/// What of a folder with NixOS's programs becomes part of the expressions: the programs for the systems and, a line for each, the
+/// store paths that they name.
+fn foreign_files(tools: &NixosTools) -> BTreeMap<String, Vec<u8>> {
+    let mut files: BTreeMap<String, Vec<u8>> = tools
+        .targets
+        .iter()
+        .map(|(name, text)| (format!("target/{name}"), text.clone()))
+        .collect();
+    if !files.is_empty() {
+        files.insert(
+            "target/paths".to_owned(),
+            tools.target_paths().join("\n").into_bytes(),
+        );
+    }
+    files
+}
+
+/// Writes the expressions and builders below `folder`, and `foreign` among them.
+pub(crate) fn write_expressions(folder: &Path, foreign: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    let own = EXPRESSIONS.iter().map(|(name, text)| (*name, text.as_bytes()));
+    let foreign = foreign
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_slice()));
+    for (name, text) in own.chain(foreign) {
         let file = folder.join(name);
         if let Some(parent) = file.parent() {
             fs::create_dir_all(parent)?;
@@ -382,98 +453,6 @@ pub(crate) fn write_expressions(folder: &Path) -> Result<()> {
         fs::write(file, text)?;
     }
     Ok(())
-}
-
-/// One path of a registration dump.
-struct Record<'a> {
-    path: &'a str,
-    size: u64,
-    /// All of its lines, each with its end.
-    text: &'a str,
-}
-
-/// Reads what `nix-store --dump-db` writes: path, hash, size, deriver, the number of references, the references.
-fn records(dump: &str) -> Result<Vec<Record<'_>>> {
-    let mut found = Vec::new();
-    let mut rest = dump;
-    while !rest.is_empty() {
-        let text = rest;
-        let mut line = || -> Result<&str> {
-            let (line, behind) = rest
-                .split_once('\n')
-                .context("a registration that ends within a path")?;
-            rest = behind;
-            Ok(line)
-        };
-        let path = line()?;
-        line()?;
-        let size = line()?
-            .parse()
-            .with_context(|| format!("the size of {path} in the registration"))?;
-        line()?;
-        let references: usize = line()?
-            .parse()
-            .with_context(|| format!("the references of {path}"))?;
-        for _ in 0..references {
-            line()?;
-        }
-        found.push(Record {
-            path,
-            size,
-            text: &text[..text.len() - rest.len()],
-        });
-    }
-    Ok(found)
-}
-
-/// Hard links (or copies, on another filesystem) of store paths from one folder to another.
-fn link(from: &Path, paths: &[&String], to: &Path) -> Result<()> {
-    for some in paths.chunks(200) {
-        let mut sources = Vec::new();
-        for path in some {
-            let name = path
-                .strip_prefix("/nix/store/")
-                .with_context(|| format!("{path} is no store path"))?;
-            sources.push(from.join(name));
-        }
-        let mut cp = Command::new("cp");
-        cp.args(["--archive", "--link"]).args(&sources).arg(to);
-        if output(cp, "linking store paths", BUILD_LIMIT).is_err() {
-            let mut cp = Command::new("cp");
-            cp.args(["--archive", "--force"]).args(&sources).arg(to);
-            output(cp, "copying store paths", BUILD_LIMIT)?;
-        }
-    }
-    Ok(())
-}
-
-/// Deletes a tree whose folders may be read-only, as those of a store are.
-fn remove_tree(tree: &Path) -> Result<()> {
-    fn writable(folder: &Path) -> Result<()> {
-        fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                writable(&entry.path())?;
-            }
-        }
-        Ok(())
-    }
-    writable(tree)?;
-    fs::remove_dir_all(tree)?;
-    Ok(())
-}
-
-/// An empty folder beside `place`, to be renamed to it when it is whole.
-fn fresh(place: &Path) -> Result<PathBuf> {
-    let mut name = place.file_name().context("a folder without a name")?.to_owned();
-    name.push(".partial");
-    let partial = place.with_file_name(name);
-    if partial.exists() {
-        remove_tree(&partial)?;
-    }
-    fs::create_dir_all(&partial)?;
-    Ok(partial)
 }
 
 fn last_line(text: &str) -> Option<&str> {
@@ -499,9 +478,14 @@ fn hex(parts: &[&[u8]]) -> String {
 /// It cannot be started, takes longer than `limit` (it is killed then), or ends with another status than 0: the end of
 /// what it said is in the message.
 pub(crate) fn output(mut command: Command, what: &str, limit: Duration) -> Result<String> {
+    command.stdin(Stdio::null());
+    output_with_input(command, what, limit)
+}
+
+/// The same with the standard input that the command has.
+fn output_with_input(mut command: Command, what: &str, limit: Duration) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -43,7 +43,7 @@ fn the_install_script_refuses_what_it_must_before_it_writes() {
             .unwrap();
         (
             done.status.code(),
-            String::from_utf8_lossy(&done.stderr).into_owned(),
+            String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr),
         )
     };
     let root = target.to_string_lossy().into_owned();
@@ -58,6 +58,11 @@ fn the_install_script_refuses_what_it_must_before_it_writes() {
         ),
         (&["--flush"], "unknown option `--flush'"),
         (&["--root", "/", "--flake", "/config"], "Please specify the name"),
+        (&["--root", "/"], "no build method found"),
+        (
+            &["--root", "/", "--flake", "/config#a", "--system", "/nix/store/x"],
+            "multiple build methods requested",
+        ),
     ] {
         let (code, text) = run(arguments);
         assert_eq!(code, Some(1), "{arguments:?}: {text}");
@@ -113,7 +118,7 @@ fn a_closure_is_whole_and_built_once() {
     let params = ClosureParams::plain("box")
         .with_luks("LUKS", "cryptroot")
         .with_filler(250, 4);
-    let built = build(&scratch.0, &params).unwrap();
+    let built = build(&scratch.0, &params, None).unwrap();
     assert!(
         built.toplevel.ends_with("-nixos-system-box-26.05.landfall"),
         "{}",
@@ -152,7 +157,7 @@ fn a_closure_is_whole_and_built_once() {
         }
     }
     let started = Instant::now();
-    assert_eq!(build(&scratch.0, &params).unwrap().toplevel, built.toplevel);
+    assert_eq!(build(&scratch.0, &params, None).unwrap().toplevel, built.toplevel);
     assert!(
         started.elapsed() < Duration::from_secs(1),
         "{:?}",

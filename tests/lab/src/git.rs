@@ -70,7 +70,7 @@ impl Repository {
             work.join("parts.json"),
             serde_json::to_string_pretty(&inputs.named)?,
         )?;
-        closure::write_expressions(&work.join("lab"))?;
+        closure::write_expressions(&work.join("lab"), &inputs.foreign)?;
         for params in hosts {
             fs::write(
                 work.join(format!("hosts/{}.json", params.host)),
@@ -376,6 +376,7 @@ mod tests {
         Inputs {
             named: BTreeMap::from([("version".to_owned(), "1".to_owned())]),
             closure: tree,
+            foreign: BTreeMap::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use fs_err as fs;
 use crate::agent::Job;
 use crate::disk;
 use crate::environment::StickSpec;
-use crate::kit::{Kit, Layout, Mode, PASSPHRASE, TARGET_BYTES, TARGET_SERIAL};
+use crate::kit::{Kit, Layout, Mode, PASSPHRASE, Special, TARGET_BYTES, TARGET_SERIAL};
 use crate::machine::{Disk, DiskBoot, Ended, Machine, Spec};
 
 /// Longest landfall run in a machine that emulates its processor.
@@ -22,9 +22,10 @@ pub const RUN_LIMIT: Duration = Duration::from_secs(600);
 pub const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// Where the scenario's configuration is put.
 pub const CONFIG: &str = "/run/lab/install.ron";
-/// What landfall and the laboratory's `nixos-enter` find programs with; the last one is the target's own.
-pub const PATH: &str =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
+/// What landfall finds programs with. Nothing of it is in the target: what runs there is found by what landfall adds.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where credentials are put for a run that is no service.
+pub const CREDENTIALS: &str = "/run/lab/credentials";
 
 /// The actions, in order.
 pub const ACTIONS: [&str; 10] = [
@@ -50,12 +51,16 @@ pub struct Install<'k> {
     pub kit: &'k Kit,
     /// The machine's parts; the first disk is the target.
     pub spec: Spec,
+    /// Name of the host: the layout's, unless it is a special one.
+    pub host: String,
     /// Layout.
     pub layout: Layout,
     /// Mode.
     pub mode: Mode,
     /// More of the configuration.
     pub more: String,
+    /// Keys that are placed on the target, by the names of their credentials.
+    pub keys: Vec<(&'static str, Vec<u8>)>,
     /// The target's image.
     pub image: PathBuf,
 }
@@ -103,24 +108,41 @@ impl<'k> Install<'k> {
         Ok(Install {
             kit,
             spec,
+            host: layout.host().to_owned(),
             layout,
             mode,
             more,
+            keys: Vec::new(),
             image,
         })
+    }
+
+    /// The same for a host with a habit of its own, on a plain layout.
+    pub fn special(kit: &'k Kit, name: &str, special: Special) -> Result<Install<'k>> {
+        let mut install = Install::new(kit, name, Layout::Plain, Mode::Prebuilt)?;
+        install.host = special.host().to_owned();
+        Ok(install)
     }
 
     /// The stick, booted (from the saved state), with the configuration in place.
     pub fn start(&self) -> Result<Machine> {
         let machine = Machine::start_saved(&self.spec)?;
-        machine.check("mkdir -p /run/lab", Duration::from_secs(60))?;
+        machine.check(
+            &format!("mkdir -p /run/lab && mkdir -m 700 {CREDENTIALS}"),
+            Duration::from_secs(60),
+        )?;
+        for (name, value) in &self.keys {
+            machine.put(&format!("{CREDENTIALS}/landfall.{name}"), value)?;
+        }
         self.configure(&machine, &self.more)?;
         Ok(machine)
     }
 
     /// Puts in a stick of the install's own, which runs landfall as a service with this configuration at every boot.
     pub fn with_service(mut self, name: &str) -> Result<Self> {
-        let configuration = self.kit.configuration(self.layout, &self.mode, &self.more)?;
+        let configuration = self
+            .kit
+            .configuration_of(&self.host, self.layout, &self.mode, &self.more)?;
         let stick = StickSpec {
             label: format!("LANDFALL_{name}"),
             payload: Some(self.kit.payload.clone()),
@@ -137,7 +159,9 @@ impl<'k> Install<'k> {
     pub fn configure(&self, machine: &Machine, more: &str) -> Result<()> {
         machine.put(
             CONFIG,
-            self.kit.configuration(self.layout, &self.mode, more)?.as_bytes(),
+            self.kit
+                .configuration_of(&self.host, self.layout, &self.mode, more)?
+                .as_bytes(),
         )?;
         machine.put("/run/lab/passphrase", PASSPHRASE.as_bytes())
     }
@@ -149,8 +173,13 @@ impl<'k> Install<'k> {
         } else {
             ""
         };
+        let keys = if self.keys.is_empty() {
+            String::new()
+        } else {
+            format!("CREDENTIALS_DIRECTORY={CREDENTIALS} ")
+        };
         format!(
-            "PATH={PATH} landfall --verbose {verb} --config {CONFIG} --progress plain {passphrase} 2>&1 \
+            "{keys}PATH={PATH} landfall --verbose {verb} --config {CONFIG} --progress plain {passphrase} 2>&1 \
              | tee /dev/ttyS0; exit ${{PIPESTATUS[0]}}"
         )
     }
@@ -205,8 +234,19 @@ impl<'k> Install<'k> {
         self
     }
 
-    /// Boots the disk in firmware; the marker must say what was installed.
+    /// Boots the disk in firmware; the marker must say what was installed, and that it was activated.
     pub fn boot(&self) -> Result<String> {
+        let system = format!("system={} ", self.kit.system_of(&self.host)?.toplevel);
+        let is_built = matches!(self.mode, Mode::Flake(_));
+        self.boot_as(|marker| {
+            marker.contains(" activation=0 ")
+                && marker.contains("current=yes")
+                && (is_built || marker.contains(&system))
+        })
+    }
+
+    /// The same for a system of which something else must hold; that it is this host's on this layout must hold of all.
+    pub fn boot_as(&self, holds: impl Fn(&str) -> bool) -> Result<String> {
         let begun = Instant::now();
         let mut spec = self.spec.clone();
         spec.stick = None;
@@ -224,20 +264,13 @@ impl<'k> Install<'k> {
             ended == Ended::PoweredOff,
             "the installed system ended by {ended:?}"
         );
-        let system = &self.kit.system(self.layout)?.toplevel;
-        let host = self.layout.host();
         for part in [
             "LANDFALL-MARKER".to_owned(),
-            format!("host={host} "),
-            format!("layout={host} "),
-            format!("system={system} "),
+            format!("host={} ", self.host),
+            format!("layout={} ", self.layout.host()),
             "root=root-lab@".to_owned(),
             "boot=ESP-LAB@".to_owned(),
-            "current=yes".to_owned(),
         ] {
-            if part.starts_with("system=") && matches!(self.mode, Mode::Flake(_)) {
-                continue;
-            }
             ensure!(
                 marker.contains(&part),
                 "the installed system's marker lacks {part:?}: {marker}"
@@ -246,6 +279,11 @@ impl<'k> Install<'k> {
         if self.layout.has_swap() {
             ensure!(marker.contains("swap=swap-lab@"), "no swap: {marker}");
         }
+        ensure!(
+            holds(&marker),
+            "it booted, and is not what was installed on {}: {marker}",
+            self.spec.folder.display()
+        );
         eprintln!("      booted in {:.0} s: {marker}", begun.elapsed().as_secs_f64());
         Ok(marker)
     }

@@ -4,17 +4,19 @@
 //! configuration file, credentials, disks) comes from outside. Absent: running anything.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
-use crate::closure::{self, Closure, ClosureParams};
+use crate::closure::{self, Closure, ClosureParams, Inputs, PasswordFile};
 use crate::command::Program;
 use crate::disk;
 use crate::environment::{Environment, Stick, StickSpec};
 use crate::git::Repository;
+use crate::nixos_tools::NixosTools;
 use crate::setup::Lab;
 
 /// What the containers of the laboratory are opened with.
@@ -80,6 +82,69 @@ impl Layout {
     }
 }
 
+/// A host beside those of the layouts, with a habit of real NixOS's that they do not have. Its layout is [`Layout::Plain`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// Three specialisations, with boot loader entries of their own.
+    Specialised,
+    /// Boots are counted, and there are specialisations.
+    Counted,
+    /// The age identity is appended to the initrd on the ESP.
+    InitrdSecret,
+    /// The account's password is in a file that only the age identity decrypts.
+    PasswordFile,
+    /// A snippet of the activation fails.
+    BrokenSnippet,
+}
+
+impl Special {
+    /// Each of them.
+    pub const ALL: [Special; 5] = [
+        Special::Specialised,
+        Special::Counted,
+        Special::InitrdSecret,
+        Special::PasswordFile,
+        Special::BrokenSnippet,
+    ];
+
+    /// Name of the host.
+    pub fn host(self) -> &'static str {
+        match self {
+            Special::Specialised => "specialised",
+            Special::Counted => "counted",
+            Special::InitrdSecret => "initrd-secret",
+            Special::PasswordFile => "password-file",
+            Special::BrokenSnippet => "broken-snippet",
+        }
+    }
+
+    /// What tells its system from another.
+    pub fn params(self) -> ClosureParams {
+        let mut params = Layout::Plain.params();
+        params.host = self.host().to_owned();
+        let identity = format!("/etc/age/{}.agekey", self.host());
+        match self {
+            Special::Specialised => params.specialisations = SPECIALISATIONS.map(str::to_owned).to_vec(),
+            Special::Counted => {
+                params.specialisations = SPECIALISATIONS.map(str::to_owned).to_vec();
+                params.boot_counting = Some(3);
+            }
+            Special::InitrdSecret => params.initrd_secret = Some(identity),
+            Special::PasswordFile => {
+                params.password_file = Some(PasswordFile {
+                    path: "/run/agenix/password".to_owned(),
+                    identity,
+                });
+            }
+            Special::BrokenSnippet => params.broken_snippet = true,
+        }
+        params
+    }
+}
+
+/// Specialisations of the hosts that have some.
+pub const SPECIALISATIONS: [&str; 3] = ["games", "rescue", "travel"];
+
 /// How the system comes to the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
@@ -102,6 +167,8 @@ pub struct Kit {
     pub stick: Stick,
     /// Systems by host.
     pub systems: BTreeMap<String, Closure>,
+    /// What the systems of a flake are built from.
+    pub inputs: Inputs,
     /// The configuration repository; served by the scenarios that fetch it.
     pub repository: Repository,
     /// The payload, for sticks of a scenario's own.
@@ -113,35 +180,53 @@ pub struct Kit {
 impl Kit {
     /// Sets up what is missing, builds landfall and everything else.
     pub fn open() -> Result<Kit> {
-        Kit::with(&[], Profile::Development)
+        Kit::with(&[], Profile::Development, None)
+    }
+
+    /// The same with what a folder of NixOS's own programs has in the place of the laboratory's.
+    pub fn with_tools(folder: Option<&Path>) -> Result<Kit> {
+        Kit::with(&[], Profile::Development, folder)
     }
 
     /// The same with further systems on the stick, and landfall as it is released: for what is measured.
     pub fn released(more: &[ClosureParams]) -> Result<Kit> {
-        Kit::with(more, Profile::Release)
+        Kit::with(more, Profile::Release, None)
     }
 
-    fn with(more: &[ClosureParams], profile: Profile) -> Result<Kit> {
+    fn with(more: &[ClosureParams], profile: Profile, tools: Option<&Path>) -> Result<Kit> {
         let lab = Lab::open()?;
         let environment = Environment::open(&lab)?;
+        let tools = tools
+            .map(|folder| NixosTools::open(folder, &environment))
+            .transpose()?;
+        let tools = tools.as_ref();
         let program = build_landfall(&lab.cache.workspace, profile)?;
         let cache = &lab.cache.root;
-        let hosts: Vec<ClosureParams> = Layout::ALL.iter().map(|layout| layout.params()).collect();
+        let mut hosts: Vec<ClosureParams> = Layout::ALL.iter().map(|layout| layout.params()).collect();
+        hosts.extend(Special::ALL.iter().map(|special| special.params()));
         let mut systems = BTreeMap::new();
         for params in hosts.iter().chain(more) {
-            let system = closure::build(cache, params)
+            let mut system = closure::build(cache, params, tools)
                 .with_context(|| format!("the system of host {}", params.host))?;
+            if let Some((foreign, toplevel)) =
+                tools.and_then(|tools| tools.store.as_ref().zip(tools.systems.get(&params.host)))
+            {
+                system = foreign.clone();
+                system.toplevel.clone_from(toplevel);
+            }
             systems.insert(params.host.clone(), system);
         }
-        let inputs = closure::build_inputs(cache)?;
+        let inputs = closure::build_inputs(cache, tools)?;
         let mut repository = Repository::create(&cache.join("git"), "config", "main", &hosts, &inputs)?;
         // Large enough that a transfer of it can be cut off in the middle.
         repository.fatten(2_000_000)?;
+        let foreign = tools.and_then(|tools| tools.store.as_ref());
         let payload = payload(
             &lab,
             &program,
-            systems.values().chain([&inputs.closure]),
+            systems.values().chain([&inputs.closure]).chain(foreign),
             &repository,
+            tools,
         )?;
         let stick = environment.stick(
             &lab,
@@ -156,6 +241,7 @@ impl Kit {
             environment,
             stick,
             systems,
+            inputs,
             repository,
             payload,
             program,
@@ -185,13 +271,23 @@ impl Kit {
 
     /// The system of a layout's host.
     pub fn system(&self, layout: Layout) -> Result<&Closure> {
-        self.systems
-            .get(layout.host())
-            .with_context(|| format!("no system of host {}", layout.host()))
+        self.system_of(layout.host())
     }
 
-    /// landfall's configuration for a layout, in RON; `more` is put in front of the closing parenthesis.
+    /// The system of a host.
+    pub fn system_of(&self, host: &str) -> Result<&Closure> {
+        self.systems
+            .get(host)
+            .with_context(|| format!("no system of host {host}"))
+    }
+
+    /// landfall's configuration for a layout's host, in RON; `more` is put in front of the closing parenthesis.
     pub fn configuration(&self, layout: Layout, mode: &Mode, more: &str) -> Result<String> {
+        self.configuration_of(layout.host(), layout, mode, more)
+    }
+
+    /// The same for any host, which has this layout.
+    pub fn configuration_of(&self, host: &str, layout: Layout, mode: &Mode, more: &str) -> Result<String> {
         let luks = if layout.has_luks() {
             "luks: (enable: true, iteration_time_ms: 100),"
         } else {
@@ -205,11 +301,11 @@ impl Kit {
         let (repository, system) = match mode {
             Mode::Prebuilt => (
                 "bundle: \"/run/payload/config.bundle\"".to_owned(),
-                format!("Prebuilt(\"{}\")", self.system(layout)?.toplevel),
+                format!("Prebuilt(\"{}\")", self.system_of(host)?.toplevel),
             ),
             Mode::Remote(url) => (
                 format!("remote: \"{url}\""),
-                format!("Prebuilt(\"{}\")", self.system(layout)?.toplevel),
+                format!("Prebuilt(\"{}\")", self.system_of(host)?.toplevel),
             ),
             Mode::Flake(url) => (format!("remote: \"{url}\""), "Flake".to_owned()),
         };
@@ -226,10 +322,9 @@ impl Kit {
             },
         );
         Ok(format!(
-            "(\n  host: \"{}\",\n  labels: (efi: \"ESP-LAB\", root: \"root-lab\"{luks_label}{swap_label}),\n  \
+            "(\n  host: \"{host}\",\n  labels: (efi: \"ESP-LAB\", root: \"root-lab\"{luks_label}{swap_label}),\n  \
              {luks} {swap}\n  repository: ({repository}),\n  system: {system},\n  target_user: \"operator\",\n  \
-             esp_size: \"512M\",\n  {more}\n)\n",
-            layout.host()
+             esp_size: \"512M\",\n  {more}\n)\n"
         ))
     }
 }
@@ -308,6 +403,7 @@ fn payload<'a>(
     program: &Path,
     closures: impl Iterator<Item = &'a Closure>,
     repository: &Repository,
+    tools: Option<&NixosTools>,
 ) -> Result<PathBuf> {
     let closures: Vec<&Closure> = closures.collect();
     let program_hash = disk::sha256(program)?;
@@ -315,11 +411,24 @@ fn payload<'a>(
     inputs.extend(closures.iter().map(|c| c.toplevel.as_bytes()));
     let scripts = [closure::NIXOS_INSTALL.as_bytes(), closure::NIXOS_ENTER.as_bytes()];
     inputs.extend(scripts);
+    let mut foreign = BTreeMap::new();
+    for (name, file) in tools.iter().flat_map(|tools| &tools.programs) {
+        foreign.insert(name, fs::read(file)?);
+    }
+    inputs.extend(
+        foreign
+            .iter()
+            .flat_map(|(name, text)| [name.as_bytes(), text.as_slice()]),
+    );
     let place = lab.cache.artefact("payload", &inputs, |scratch| {
         let tree = scratch.join("tree");
         closure::merge(&closures, &tree.join("nix"))?;
         let bin = tree.join("bin");
         closure::write_install_scripts(&bin)?;
+        for (name, text) in &foreign {
+            fs::write(bin.join(name), text)?;
+            fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755))?;
+        }
         add_program(program, &tree, "landfall")?;
         repository.bundle(&tree.join("config.bundle"))?;
         squash(&tree, &scratch.join("payload.squashfs"))

@@ -15,6 +15,7 @@ mod demo;
 mod disk;
 mod environment;
 mod epochs;
+mod esp;
 mod forge;
 mod fuzz;
 mod git;
@@ -24,6 +25,7 @@ mod machine;
 mod measure;
 mod mutants;
 mod nix;
+mod nixos_tools;
 mod planted;
 mod proxy;
 mod qemu_line;
@@ -99,6 +101,9 @@ enum Verb {
         /// List them
         #[arg(long)]
         list: bool,
+        /// A folder with NixOS's own programs, which take the place of the laboratory's (docs/lab.md)
+        #[arg(long, value_name = "DIR")]
+        nixos_tools: Option<std::path::PathBuf>,
     },
     /// Check the laboratory itself: boot, agent, console, power cut, saved state
     Selftest,
@@ -126,7 +131,12 @@ fn main() -> Result<ExitCode> {
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Demo => demo::run(),
         Verb::Test { quick } => test::run(quick),
-        Verb::Scenario { names, all, list } => {
+        Verb::Scenario {
+            names,
+            all,
+            list,
+            nixos_tools,
+        } => {
             if list {
                 for scenarios::Scenario {
                     name, shows, in_test, ..
@@ -143,7 +153,7 @@ fn main() -> Result<ExitCode> {
                 }
                 return Ok(ExitCode::SUCCESS);
             }
-            let kit = kit::Kit::open()?;
+            let kit = kit::Kit::with_tools(nixos_tools.as_deref())?;
             let passed = scenarios::run(&kit, &names, all)?;
             Ok(if passed {
                 ExitCode::SUCCESS

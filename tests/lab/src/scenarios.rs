@@ -8,7 +8,9 @@ mod clone_fails;
 mod cuts;
 mod disk_errors;
 mod disk_full;
+mod esp;
 mod foreign_checkpoint;
+mod habits;
 pub mod image_cuts;
 mod install_fails;
 mod interactive;
@@ -137,6 +139,48 @@ pub const ALL: &[Scenario] = &[
         shows: "nixos-install exits 1: that phase alone again, within the budget, and by `landfall resume`",
         in_test: true,
         run: install_fails::install_fails,
+    },
+    Scenario {
+        name: "esp-leftovers",
+        shows: "cut inside the boot loader's installer, three times: its temporary files go, it lands and boots",
+        in_test: true,
+        run: esp::esp_leftovers,
+    },
+    Scenario {
+        name: "torn-kernel",
+        shows: "kernel, initrd, entry and loaders damaged after the install: each is written anew; lands and boots",
+        in_test: true,
+        run: esp::torn_kernel,
+    },
+    Scenario {
+        name: "specialisations",
+        shows: "a system with three specialisations: an entry for each, and the system itself starts",
+        in_test: false,
+        run: habits::specialisations,
+    },
+    Scenario {
+        name: "boot-counting",
+        shows: "counted boots and specialisations: the preferred entry is found among four of the same version",
+        in_test: false,
+        run: habits::boot_counting,
+    },
+    Scenario {
+        name: "initrd-secrets",
+        shows: "a key is appended to the initrd on the ESP: it is there before nixos-install; stage 1 has it",
+        in_test: false,
+        run: habits::initrd_secrets,
+    },
+    Scenario {
+        name: "password-file",
+        shows: "a password that only a key of landfall's decrypts, mutable users: the account has it after the first boot",
+        in_test: true,
+        run: habits::password_file,
+    },
+    Scenario {
+        name: "activation-fails",
+        shows: "a snippet of the activation fails, and no exit code says so: told, and kept in the receipt",
+        in_test: false,
+        run: habits::activation_fails,
     },
     Scenario {
         name: "network-drops",

@@ -1,5 +1,18 @@
-# Puts the system together. Scripts name their interpreter and their settings by store path.
+# Puts the system together. Scripts name their interpreter and their settings by store path; a program that names its own is
+# NixOS's, and has three words replaced.
 script() {
+    case "$(head -c 2 "$1" | tr -d '\0')" in
+        '#!')
+            sed "s|@out@|$out|g;s|@tools@|$tools|g;s|@busybox@|$busybox|g" "$1" > "$2"
+            chmod 0555 "$2"
+            return
+            ;;
+        ?E)
+            cp "$1" "$2"
+            chmod 0555 "$2"
+            return
+            ;;
+    esac
     {
         echo "#!$busybox/bin/busybox sh"
         echo "system='$out'"
@@ -39,9 +52,43 @@ END
 echo "$host" > "$out/etc/hostname"
 sed -n "s/^revision='\(.*\)'/\1/p" "$settings" > "$out/etc/configuration-revision"
 
-cat > "$out/boot.json" <<END
-{"org.nixos.bootspec.v1":{"init":"$out/init","initrd":"$initrd/initrd","kernel":"$kernel/bzImage","kernelParams":["console=ttyS0,115200","loglevel=4","nohz=off","highres=off"],"label":"NixOS $version","system":"x86_64-linux","toplevel":"$out"},"org.nixos.specialisation.v1":{}}
-END
+# Specialisations: whole systems of their own, which this one's bootspec holds too.
+mkdir "$out/specialisation"
+echo "$specialisations" | while read -r child path; do
+    [ -z "$child" ] || ln -s "$path" "$out/specialisation/$child"
+done
+[ -z "$secretAppender" ] || ln -s "$secretAppender/bin/append-initrd-secrets" "$out/append-initrd-secrets"
+
+# The bootspec (RFC 125, version 1), laid out as jq does it with sorted keys.
+{
+    echo "{"
+    echo "  \"org.nixos.bootspec.v1\": {"
+    echo "    \"init\": \"$out/init\","
+    echo "    \"initrd\": \"$initrd/initrd\","
+    [ -z "$secretAppender" ] || echo "    \"initrdSecrets\": \"$secretAppender/bin/append-initrd-secrets\","
+    echo "    \"kernel\": \"$kernel/bzImage\","
+    echo "    \"kernelParams\": ["
+    sed 's/ *$//;s/ /\n/g;s/$/\n/' "$out/kernel-params" | sed '/^$/d;s/.*/      "&",/' | sed '$s/,$//'
+    echo "    ],"
+    echo "    \"label\": \"NixOS $version (Linux $kernelVersion)\","
+    echo "    \"system\": \"x86_64-linux\","
+    echo "    \"toplevel\": \"$out\""
+    echo "  },"
+    comma=
+    echo "  \"org.nixos.specialisation.v1\": {"
+    echo "$specialisations" | while read -r child path; do
+        [ -n "$child" ] || continue
+        [ -z "$comma" ] || echo "    ,"
+        comma=1
+        echo "    \"$child\":"
+        sed 's/^/    /' "$path/boot.json"
+    done
+    echo "  },"
+    echo "  \"org.nixos.systemd-boot\": {"
+    echo "    \"sortKey\": \"nixos\""
+    echo "  }"
+    echo "}"
+} > "$out/boot.json"
 
 # Store paths that nothing but the closure needs.
 mkdir -p "$out/extra"

@@ -1,8 +1,7 @@
 # Debian's programs, made to live in this store path.
-mkdir -p "$out/bin" "$out/lib" "$out/share"
+mkdir -p "$out/bin" "$out/lib"
 cp "$debian"/tools/bin/* "$out/bin/"
 cp "$debian"/tools/lib/* "$out/lib/"
-cp "$debian/boot/systemd-bootx64.efi" "$out/share/"
 chmod -R u+w "$out"
 patchelf() {
     "$debian/patchelf/ld-linux-x86-64.so.2" --library-path "$debian/patchelf" "$debian/patchelf/patchelf" "$@"
@@ -16,4 +15,7 @@ for library in "$out"/lib/*; do
         *) patchelf --force-rpath --set-rpath "$out/lib" "$library" ;;
     esac
 done
+# Where every systemd of nixpkgs has it.
+mkdir -p "$out/lib/systemd/boot/efi"
+cp "$debian/boot/systemd-bootx64.efi" "$out/lib/systemd/boot/efi/"
 chmod -R a-w,a+rX "$out"

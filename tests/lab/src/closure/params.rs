@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Where root lies when it is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,22 @@ pub struct User {
     pub name: String,
     /// Number that `activate` writes into the target's `/etc/passwd`: deliberately not 1000 in [`ClosureParams::plain`].
     pub uid: u32,
+}
+
+/// Where the account's password comes from, as agenix and its like have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordFile {
+    /// What the activation writes and reads the password's hash from: below `/run`.
+    pub path: String,
+    /// The key that it is decrypted with, on the target.
+    pub identity: String,
+}
+
+/// The hash that a [`PasswordFile`] holds once it was decrypted with this identity.
+pub fn password_hash(identity: &[u8]) -> String {
+    let digest = Sha256::digest(identity);
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("$6$laboratory${digits}")
 }
 
 /// Everything that tells one system from another.
@@ -44,6 +61,18 @@ pub struct ClosureParams {
     pub user: Option<User>,
     /// Where the installed system finds the clone of its configuration, as in `/nix-config`.
     pub clone_path: Option<String>,
+    /// Other systems that this one carries, each with a boot loader entry of its own.
+    pub specialisations: Vec<String>,
+    /// How often an entry may be tried before the loader passes it over; none: boots are not counted.
+    pub boot_counting: Option<u8>,
+    /// A file of the target that the boot loader's installer appends to the initrd on the ESP.
+    pub initrd_secret: Option<String>,
+    /// The account's password, from a file that the activation decrypts before it makes the accounts.
+    pub password_file: Option<PasswordFile>,
+    /// Whether a snippet of the activation fails.
+    pub broken_snippet: bool,
+    /// Whether the boot loader's installer may write the firmware's variables.
+    pub can_touch_efi_variables: bool,
     /// How many store paths the closure has beyond the ones it needs.
     pub filler: u32,
     /// Size of each of them, in KiB.
@@ -66,6 +95,12 @@ impl ClosureParams {
                 uid: 1234,
             }),
             clone_path: Some("/nix-config".to_owned()),
+            specialisations: Vec::new(),
+            boot_counting: None,
+            initrd_secret: None,
+            password_file: None,
+            broken_snippet: false,
+            can_touch_efi_variables: true,
             filler: 0,
             filler_kib: 4,
         }
@@ -111,9 +146,18 @@ impl ClosureParams {
             swap_label,
             user,
             clone_path,
+            specialisations,
+            boot_counting,
+            initrd_secret,
+            password_file,
+            broken_snippet,
+            can_touch_efi_variables,
             filler,
             filler_kib,
         } = self;
+        let tries = boot_counting.map_or_else(String::new, |tries| tries.to_string());
+        let file = password_file.as_ref();
+        let flag = |on: bool| if on { "1" } else { "" };
         let texts = [
             ("host", host.as_str()),
             ("version", version),
@@ -125,6 +169,12 @@ impl ClosureParams {
             ("swapLabel", swap_label.as_deref().unwrap_or("")),
             ("user", user.as_ref().map_or("", |user| &user.name)),
             ("clonePath", clone_path.as_deref().unwrap_or("")),
+            ("bootCounting", &tries),
+            ("initrdSecret", initrd_secret.as_deref().unwrap_or("")),
+            ("passwordFile", file.map_or("", |file| &file.path)),
+            ("identity", file.map_or("", |file| &file.identity)),
+            ("brokenSnippet", flag(*broken_snippet)),
+            ("canTouchEfiVariables", flag(*can_touch_efi_variables)),
         ];
         let numbers = [
             ("uid", user.as_ref().map_or(0, |user| user.uid)),
@@ -132,14 +182,20 @@ impl ClosureParams {
             ("fillerKib", *filler_kib),
         ];
         let mut json = serde_json::Map::new();
-        for (name, text) in texts {
+        let children = specialisations
+            .iter()
+            .map(|name| ("specialisations", name.as_str()));
+        for (name, text) in texts.iter().copied().chain(children) {
             ensure!(
                 text.chars()
                     .all(|c| c.is_ascii_alphanumeric() || "._-/+".contains(c)),
                 "the closure's {name} is {text:?}: use letters, digits and ._-/+ alone"
             );
+        }
+        for (name, text) in texts {
             json.insert(name.to_owned(), text.into());
         }
+        json.insert("specialisations".to_owned(), specialisations.clone().into());
         for (name, number) in numbers {
             json.insert(name.to_owned(), number.into());
         }

@@ -1,7 +1,7 @@
 //! A unit file as its directives, so that the module's and the laboratory's can be compared with the golden one.
 //!
 //! Law: comments, order, quotes, and what NixOS adds to every unit are set aside; so are the three paths that must differ
-//! (program, configuration, PATH). Everything else counts.
+//! (program, configuration, PATH). Everything else counts, and of PATH what would be found in the target as well.
 
 use std::collections::BTreeSet;
 
@@ -35,13 +35,21 @@ pub fn directives(text: &str) -> Directives {
             continue;
         }
         let value = match name {
-            "Environment" if value.starts_with("PATH=") => "PATH=@path@".to_owned(),
+            "Environment" if value.starts_with("PATH=") => path(value),
             "ExecStart" => exec_start(value),
             _ => value.to_owned(),
         };
         found.insert(format!("{section} {name}={value}"));
     }
     found
+}
+
+/// PATH by a word, but for entries that every NixOS has: with one of them programs of the target are found by what the unit
+/// says, and nobody notices that landfall itself must see to that.
+fn path(value: &str) -> String {
+    let list = value.strip_prefix("PATH=").unwrap_or_default();
+    let everywhere = list.split(':').filter(|entry| entry.starts_with("/run/"));
+    everywhere.fold("PATH=@path@".to_owned(), |path, entry| path + ":" + entry)
 }
 
 /// The program by its name, the configuration's path by a word.
@@ -104,6 +112,13 @@ mod tests {
         let more = format!("{GOLDEN}\n[Service]\nExecStartPre=/bin/sh -c true\n");
         assert_eq!(differences(&more, &[], &[]).len(), 1);
         assert_eq!(differences(GOLDEN, &[], &["Service Gone=1"]).len(), 1);
+    }
+
+    #[test]
+    fn a_path_that_the_target_has_too_is_seen() {
+        let kinder = GOLDEN.replace("PATH=@path@", "PATH=/a/bin:/run/current-system/sw/bin");
+        assert_ne!(kinder, GOLDEN);
+        assert_eq!(differences(&kinder, &[], &[]).len(), 2);
     }
 
     #[test]

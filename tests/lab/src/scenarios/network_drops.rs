@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::closure;
 use crate::git::{self, Protocol, Repository, Server};
 use crate::install::{Install, RUN_LIMIT, say, wait_for};
 use crate::kit::{Kit, Layout, Mode};
@@ -24,10 +23,10 @@ const BYTES: usize = 2_000_000;
 pub fn network_drops(kit: &Kit) -> Result<()> {
     let folder = kit.lab.cache.root.join("git-drops");
     let hosts = [Layout::Plain.params()];
-    let inputs = closure::build_inputs(&kit.lab.cache.root)?;
-    let mut input = Repository::create(&folder, "input", "main", &hosts, &inputs)?;
+    let inputs = &kit.inputs;
+    let mut input = Repository::create(&folder, "input", "main", &hosts, inputs)?;
     input.fatten(BYTES)?;
-    let mut config = Repository::create(&folder, "config", "main", &hosts, &inputs)?;
+    let mut config = Repository::create(&folder, "config", "main", &hosts, inputs)?;
     let server = Server::start(&folder, Protocol::Git)?;
     let to_config = Proxy::start(server.address())?;
     let to_input = Proxy::start(server.address())?;

@@ -1,0 +1,174 @@
+//! The boot loader's installer, cut inside its work, and what it wrote damaged afterwards: it never writes again what is there,
+//! and never starts again while its own temporary file is there. Law: what is left is the installer's own doing; the disk is
+//! looked at from outside, before and after.
+//!
+//! Absent: every other moment of the installer's (`cargo lab halfway`, `cargo lab chaos`).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::esp;
+use crate::install::{Install, RUN_LIMIT, say, wait_for};
+use crate::kit::{Kit, Layout, Mode};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often a moment may be missed.
+const TRIES: u32 = 4;
+
+/// Freezes everything in a control group as soon as a file is there that its pattern fits; prints the file.
+const FREEZER: &str = r#"
+use Time::HiRes qw(sleep time);
+my ($pattern, $unit) = @ARGV;
+my $end = time + 400;
+while (time < $end) {
+    # A pattern, or glob would give a name that is not there.
+    if (my ($file) = glob $pattern) {
+        open my $freezer, '>', "/sys/fs/cgroup/system.slice/$unit.scope/cgroup.freeze" or exit 1;
+        print $freezer "1\n";
+        close $freezer or exit 1;
+        sleep 0.05;
+        print -e $file ? "left $file\n" : "missed $file\n";
+        exit 0;
+    }
+    sleep 0.0005;
+}
+print "never\n";
+"#;
+
+/// What is left is the installer's: a temporary kernel, a temporary entry, the temporary loader.conf.
+pub fn esp_leftovers(kit: &Kit) -> Result<()> {
+    let install = Install::new(kit, "esp-leftovers", Layout::Plain, Mode::Prebuilt)?.stay();
+    for (pattern, folder) in [
+        ("/mnt/boot/EFI/nixos/*.tmp", "EFI/nixos/"),
+        ("/mnt/boot/loader/entries/*.tmp", "loader/entries/"),
+        ("/mnt/boot/loader/loader.tm[p]", "loader/loader.tmp"),
+    ] {
+        let mut left = None;
+        for _ in 0..TRIES {
+            left = cut_while(&install, pattern)?;
+            if left.is_some() {
+                break;
+            }
+        }
+        let left = left.with_context(|| format!("{pattern} was missed {TRIES} times"))?;
+        let on_disk = esp::files(&install.image)?;
+        ensure!(
+            on_disk
+                .iter()
+                .any(|path| path.starts_with(folder) && path.ends_with(".tmp")),
+            "after the cut nothing of {left} is on the disk: {}",
+            on_disk.join(" ")
+        );
+        say(&format!(
+            "power cut while the installer had {left} open: it is on the disk"
+        ));
+    }
+    let machine = install.start()?;
+    install.land(&machine, "resume")?;
+    machine.check("sync", LIMIT)?;
+    let inside = machine.check("ls -A /mnt | tr '\\n' ' '", LIMIT)?;
+    machine.cut_power()?;
+    let rest = leftovers(&install)?;
+    ensure!(
+        rest.is_empty(),
+        "left on the ESP of a landed disk: {}",
+        rest.join(" ")
+    );
+    say(&format!(
+        "landed; nothing of it is left on the ESP (in /mnt: {})",
+        inside.trim()
+    ));
+    install.boot().map(|_| ())
+}
+
+/// Temporary files of the installer's on the ESP.
+fn leftovers(install: &Install) -> Result<Vec<String>> {
+    let mut files = esp::files(&install.image)?;
+    files.retain(|path| path.to_ascii_lowercase().ends_with(".tmp") || path.contains("/.#"));
+    Ok(files)
+}
+
+/// Starts landfall, freezes it while the installer has a file of this pattern, lets the kernel write back what it has, as it does
+/// by itself every few seconds, and cuts the power. Says which file it was; none when it was gone before everything stood still.
+fn cut_while(install: &Install, pattern: &str) -> Result<Option<String>> {
+    let machine = install.start()?;
+    machine.put("/run/lab/freezer.pl", FREEZER.as_bytes())?;
+    let freezer = machine.spawn(
+        &format!("perl /run/lab/freezer.pl '{pattern}' lab-cut"),
+        RUN_LIMIT,
+    )?;
+    let command = format!(
+        "systemd-run --quiet --scope --unit=lab-cut bash -c '{}'",
+        install.command("install").replace('\'', "'\\''")
+    );
+    let job = machine.spawn(&command, RUN_LIMIT)?;
+    let said = freezer.wait(RUN_LIMIT)?.text();
+    let left = match said.trim().split_once(' ') {
+        Some(("left", file)) => Some(file.to_owned()),
+        Some(("missed", _)) => None,
+        _ => bail!(
+            "no {pattern} was seen ({}); see the console log in {}",
+            said.trim(),
+            machine.folder().display()
+        ),
+    };
+    machine.check("sync -f /mnt/boot", LIMIT)?;
+    machine.cut_power()?;
+    drop(job);
+    Ok(left)
+}
+
+/// A kernel of no bytes, an initrd, an entry and both loaders damaged, after all was installed.
+pub fn torn_kernel(kit: &Kit) -> Result<()> {
+    let install = Install::new(kit, "torn-kernel", Layout::Plain, Mode::Prebuilt)?.stay();
+    let machine = install.start()?;
+    let job = install.begin(&machine, "install")?;
+    wait_for(&machine, "[(]Installed[)] saved in slot")?;
+    machine.cut_power()?;
+    drop(job);
+
+    let image = &install.image;
+    let kernel = esp::one(image, "kernel", |path| {
+        path.starts_with("EFI/nixos/") && path.contains("bzImage")
+    })?;
+    let initrd = esp::one(image, "initrd", |path| {
+        path.starts_with("EFI/nixos/") && path.contains("initrd")
+    })?;
+    let entry = esp::one(image, "entry", |path| path.starts_with("loader/entries/nixos-"))?;
+    let (loader, fallback) = ("EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI");
+    let all = [&kernel, &initrd, &entry, loader, fallback];
+    let sums = |place: &str| -> Result<Vec<String>> {
+        all.iter()
+            .map(|path| esp::read(image, path).map(|bytes| esp::sha256(&bytes)))
+            .collect::<Result<_>>()
+            .with_context(|| place.to_owned())
+    };
+    let before = sums("before the damage")?;
+
+    let machine = install.start()?;
+    let damage = format!(
+        "set -e; mkdir -p /run/lab/esp; mount /dev/disk/by-partlabel/ESP-LAB /run/lab/esp; cd /run/lab/esp; \
+         : > '{kernel}'; printf damaged | dd of='{initrd}' bs=1 seek=70000 conv=notrunc status=none; : > '{entry}'; \
+         : > {loader}; printf MZ > {fallback}; cd /; sync -f /run/lab/esp; umount /run/lab/esp"
+    );
+    machine.check(&damage, LIMIT)?;
+    let damaged = sums("after the damage")?;
+    ensure!(
+        before.iter().zip(&damaged).all(|(one, other)| one != other),
+        "not everything was damaged"
+    );
+    let ran = install.land(&machine, "resume")?;
+    machine.cut_power()?;
+    ensure!(
+        ran.output.contains("InstallBootLoader (attempt"),
+        "it landed without repairing anything:\n{}",
+        ran.output
+    );
+    ensure!(
+        sums("after landing")? == before,
+        "landed, and what is on the ESP is not what was there"
+    );
+    say("kernel of 0 bytes, initrd, entry and both loaders damaged: each is what it was, and it landed");
+    install.boot().map(|_| ())
+}

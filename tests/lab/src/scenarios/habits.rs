@@ -1,0 +1,160 @@
+//! What real NixOS does that a plain host shows nothing of: specialisations, counted boots, secrets in the initrd on the ESP, a
+//! password from a file that the first activation reads and no later one, an activation that fails without a word in its exit
+//! code. Law: what holds is read from the ESP and from what the installed system says of itself.
+//!
+//! Absent: damage and cuts on the ESP (`esp`).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::closure::password_hash;
+use crate::esp;
+use crate::install::{Install, Ran, say};
+use crate::kit::{Kit, SPECIALISATIONS, Special};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const AGE_IDENTITY: &[u8] = b"AGE-SECRET-KEY-1HABITS-51d0\n";
+
+pub fn specialisations(kit: &Kit) -> Result<()> {
+    let install = Install::special(kit, "specialisations", Special::Specialised)?.stay();
+    land(&install)?;
+    let entries = entries(&install)?;
+    ensure!(
+        entries.len() == SPECIALISATIONS.len() + 1,
+        "not an entry for each: {}",
+        entries.join(" ")
+    );
+    let marker = install.boot()?;
+    ensure!(
+        marker.contains(" specialisation=none "),
+        "a specialisation was started: {marker}"
+    );
+    say("an entry for each specialisation; the system itself is what starts");
+    Ok(())
+}
+
+/// The loader of the laboratory's systems is older than `preferred`: which of the entries it starts is for `default nixos-*` to
+/// say. So only the ESP is looked at for which one should.
+pub fn boot_counting(kit: &Kit) -> Result<()> {
+    let install = Install::special(kit, "boot-counting", Special::Counted)?.stay();
+    land(&install)?;
+    let conf = String::from_utf8(esp::read(&install.image, "loader/loader.conf")?).context("loader.conf")?;
+    let preferred = conf
+        .lines()
+        .find_map(|line| line.strip_prefix("preferred "))
+        .with_context(|| format!("no preferred entry in:\n{conf}"))?;
+    let counted = entries(&install)?;
+    ensure!(
+        counted.len() == SPECIALISATIONS.len() + 1 && counted.iter().all(|name| name.contains("+3.")),
+        "not an entry with a counter for each: {}",
+        counted.join(" ")
+    );
+    let chosen = preferred.replace(".conf", "+3.conf");
+    let text = String::from_utf8(esp::read(&install.image, &format!("loader/entries/{chosen}"))?)
+        .with_context(|| chosen.clone())?;
+    let system = &kit.system_of(&install.host)?.toplevel;
+    ensure!(
+        text.contains(&format!("init={system}/init")),
+        "the preferred entry starts another system:\n{text}"
+    );
+    let marker = install.boot_as(|marker| marker.contains(&format!("host={} ", install.host)))?;
+    let started = marker
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("entry="))
+        .unwrap_or_default();
+    ensure!(
+        entries(&install)?.iter().any(|name| name.contains("+2-1.")),
+        "the loader counted no boot of {started}"
+    );
+    say("entries with counters, the preferred one starts the system; the loader counted its boot");
+    Ok(())
+}
+
+pub fn initrd_secrets(kit: &Kit) -> Result<()> {
+    let install = with_identity(kit, "initrd-secrets", Special::InitrdSecret)?;
+    land(&install)?;
+    let initrd = esp::one(&install.image, "initrd", |path| path.ends_with("-initrd.efi"))?;
+    let name = initrd
+        .trim_start_matches("EFI/nixos/")
+        .trim_end_matches("-initrd.efi");
+    ensure!(
+        name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit()),
+        "an initrd with secrets has a name of its own: {initrd}"
+    );
+    let marker = install.boot()?;
+    let wanted = format!("initrd-secret={} ", esp::sha256(AGE_IDENTITY));
+    ensure!(marker.contains(&wanted), "stage 1 had no {wanted}: {marker}");
+    say("the identity is in the initrd on the ESP, and stage 1 had it");
+    Ok(())
+}
+
+pub fn password_file(kit: &Kit) -> Result<()> {
+    let install = with_identity(kit, "password-file", Special::PasswordFile)?;
+    let ran = land(&install)?;
+    ensure!(
+        !ran.output.contains("does not exist") && !ran.output.contains("snippet 'secrets' failed"),
+        "the accounts were made before the identity was placed:\n{}",
+        ran.output
+    );
+    let marker = install.boot()?;
+    let wanted = format!("password={} ", password_hash(AGE_IDENTITY));
+    ensure!(
+        marker.contains(&wanted),
+        "nobody can log in: {wanted}is not what the account has: {marker}"
+    );
+    say("the account has the password of the file: the identity was there at the first activation");
+    Ok(())
+}
+
+pub fn activation_fails(kit: &Kit) -> Result<()> {
+    let install = Install::special(kit, "activation-fails", Special::BrokenSnippet)?.stay();
+    let machine = install.start()?;
+    let ran = install.land(&machine, "install")?;
+    // What programs print is on the console too: a notice is landfall's own line.
+    ensure!(
+        ran.output
+            .lines()
+            .any(|line| line.contains("notice") && line.contains("broken")),
+        "that the snippet failed is not told:\n{}",
+        ran.output
+    );
+    machine.check(
+        "mkdir -p /run/lab/root && mount -o ro /dev/disk/by-partlabel/root-lab /run/lab/root",
+        LIMIT,
+    )?;
+    let receipt = machine.check("cat /run/lab/root/var/lib/landfall/receipt.ron", LIMIT)?;
+    machine.cut_power()?;
+    ensure!(
+        receipt.contains("broken"),
+        "the receipt does not say it:\n{receipt}"
+    );
+    install.boot_as(|marker| marker.contains(" activation=1 "))?;
+    say("the failed snippet is told as a notice and kept in the receipt");
+    Ok(())
+}
+
+fn with_identity<'k>(kit: &'k Kit, name: &str, special: Special) -> Result<Install<'k>> {
+    let mut install = Install::special(kit, name, special)?.stay();
+    install.more.push_str(" keys: (age_identity: true),");
+    install.keys = vec![("age-identity", AGE_IDENTITY.to_vec())];
+    Ok(install)
+}
+
+fn land(install: &Install) -> Result<Ran> {
+    let machine = install.start()?;
+    let ran = install.land(&machine, "install")?;
+    machine.cut_power()?;
+    Ok(ran)
+}
+
+/// The names of NixOS's entries on the ESP.
+fn entries(install: &Install) -> Result<Vec<String>> {
+    let files = esp::files(&install.image)?;
+    Ok(files
+        .iter()
+        .filter_map(|path| path.strip_prefix("loader/entries/"))
+        .filter(|name| name.starts_with("nixos-"))
+        .map(str::to_owned)
+        .collect())
+}
