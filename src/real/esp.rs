@@ -315,7 +315,7 @@ pub fn is_dirty(device: &Utf8Path) -> Result<bool, Fault> {
 }
 
 /// Makes the ESP: FAT and slots under the provisional id, flushed; then the planned id, flushed.
-async fn make_esp(
+pub async fn make_esp(
     device: &Utf8Path,
     volume: &Volume,
     sector_bytes: u32,
@@ -441,20 +441,30 @@ fn missing(which: usize, place: &Utf8Path) -> Fault {
     )
 }
 
+/// Allocates the slots that are missing, and flushes.
+pub fn allocate_slots(device: &Utf8Path, missing: [bool; 2]) -> Result<(), Fault> {
+    allocate_on(device, missing.map(|missing| missing.then_some(&BLANK)))
+}
+
+/// What is on the ESP's device.
+pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<EspFacts, Fault> {
+    let probe = probe(device, reporter, stop).await?;
+    let slots = match &probe {
+        Probe::Found(found) if found.kind == "vfat" => locate_on(device)?.map(|place| match place {
+            Some(_) => SlotFile::Allocated,
+            None => SlotFile::Missing,
+        }),
+        Probe::Found(_) | Probe::Blank | Probe::Ambivalent(_) => [SlotFile::Missing; 2],
+    };
+    // A process that was killed between the last write and its flush leaves the flush to us.
+    flush(device)?;
+    Ok(EspFacts { probe, slots })
+}
+
 impl Perform<AnchorCheckpoint> for Real {
     async fn observe(&mut self, step: &AnchorCheckpoint) -> Result<EspFacts, Fault> {
         let device = self.disk()?.partition_device(&step.partition).await?;
-        let probe = probe(&device, &self.reporter, &self.stop).await?;
-        let slots = match &probe {
-            Probe::Found(found) if found.kind == "vfat" => locate_on(&device)?.map(|place| match place {
-                Some(_) => SlotFile::Allocated,
-                None => SlotFile::Missing,
-            }),
-            Probe::Found(_) | Probe::Blank | Probe::Ambivalent(_) => [SlotFile::Missing; 2],
-        };
-        // A process that was killed between the last write and its flush leaves the flush to us.
-        flush(&device)?;
-        Ok(EspFacts { probe, slots })
+        observe_esp(&device, &self.reporter, &self.stop).await
     }
 
     async fn perform(&mut self, _step: &AnchorCheckpoint, order: AnchorOrder) -> Result<(), Fault> {
@@ -479,7 +489,7 @@ impl Perform<AnchorCheckpoint> for Real {
                 let device = self.disk()?.partition_device(&partition).await?;
                 mend_esp(&device, &self.reporter, &self.stop).await?;
                 self.permit(&disk).await?;
-                let made = allocate_on(&device, missing.map(|missing| missing.then_some(&BLANK)));
+                let made = allocate_slots(&device, missing);
                 self.permit_ends(made).await
             }
         }

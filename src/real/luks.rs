@@ -7,8 +7,10 @@
 //! `cryptsetup-rs` is used through its lower module, because its upper one ignores load errors, cannot test a passphrase
 //! without activating, and cannot set a UUID; the two functions that neither has come from its own `-sys` crate.
 
+use crate::event::Reporter;
 use crate::real::block::{flush, io_fault};
 use crate::real::probe::probe;
+use crate::real::stop::Stop;
 use crate::real::{Real, ask};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -410,29 +412,40 @@ pub fn no_core_files() -> Result<(), Fault> {
     nix::sys::prctl::set_dumpable(false).map_err(fault)
 }
 
+/// What the prober and libcryptsetup see on the container's device.
+pub async fn observe_container(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<(Probe, Option<Header>), Fault> {
+    let seen = header(device).await?;
+    let probe = match (probe(device, reporter, stop).await?, &seen) {
+        // libcryptsetup is the one that has to open it: what it reads counts.
+        (Probe::Found(found), Some(header)) if found.kind == "crypto_LUKS" => Probe::Found(Signature {
+            id: Some(header.uuid.to_string()),
+            ..found
+        }),
+        // A magic without a header that can be read: cut off while being made when it carries the provisional UUID,
+        // else a broken container, perhaps a finished one, which is not for us to erase.
+        (Probe::Found(found), None)
+            if found.kind == "crypto_LUKS"
+                && found.id.as_deref() != Some(&volume.provisional.to_string()) =>
+        {
+            Probe::Ambivalent(format!("a LUKS header that cannot be read, {:?}", found.id))
+        }
+        (other, _) => other,
+    };
+    Ok((probe, seen))
+}
+
 impl Perform<EncryptVolumes> for Real {
     async fn observe(&mut self, step: &EncryptVolumes) -> Result<LuksFacts, Fault> {
         let Some(container) = &step.container else {
             return Ok(LuksFacts::NotPlanned);
         };
         let device = self.disk()?.partition_device(&container.partition).await?;
-        let seen = header(&device).await?;
-        let probe = match (probe(&device, &self.reporter, &self.stop).await?, &seen) {
-            // libcryptsetup is the one that has to open it: what it reads counts.
-            (Probe::Found(found), Some(header)) if found.kind == "crypto_LUKS" => Probe::Found(Signature {
-                id: Some(header.uuid.to_string()),
-                ..found
-            }),
-            // A magic without a header that can be read: cut off while being made when it carries the provisional UUID,
-            // else a broken container, perhaps a finished one, which is not for us to erase.
-            (Probe::Found(found), None)
-                if found.kind == "crypto_LUKS"
-                    && found.id.as_deref() != Some(&container.volume.provisional.to_string()) =>
-            {
-                Probe::Ambivalent(format!("a LUKS header that cannot be read, {:?}", found.id))
-            }
-            (other, _) => other,
-        };
+        let (probe, seen) = observe_container(&device, &container.volume, &self.reporter, &self.stop).await?;
         let ours = seen.is_some_and(|header| header.uuid == container.volume.id);
         let mut is_opened = match self.vault.passphrase() {
             Some(passphrase) if ours => Some(opens(&device, passphrase).await?),
