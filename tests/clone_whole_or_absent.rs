@@ -367,6 +367,39 @@ fn leftovers_are_gone_on_with_and_damage_is_replaced() {
 }
 
 #[test]
+fn what_a_killed_git_locked_is_unlocked() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    for lock in [
+        "config.lock",
+        "HEAD.lock",
+        "index.lock",
+        "shallow.lock",
+        "packed-refs.lock",
+        "refs/remotes/origin/trunk.lock",
+        "refs/heads/trunk.lock",
+        "objects/pack/tmp_pack_x",
+    ] {
+        let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+        fs_err::create_dir_all(&partial).unwrap();
+        git(&partial, &["init", "-q", "."]);
+        git(
+            &partial,
+            &["config", "--local", "landfall.install", &install().to_string()],
+        );
+        let lock = partial.join(".git").join(lock);
+        fs_err::create_dir_all(lock.parent().unwrap()).unwrap();
+        fs_err::write(&lock, "").unwrap();
+        place.clone(&action).unwrap();
+        let left = lock.as_str().replace(".landfall-partial", "");
+        assert!(!Utf8Path::new(&left).exists(), "{left}");
+        fs_err::remove_dir_all(place.path()).unwrap();
+    }
+}
+
+#[test]
 fn what_we_did_not_make_is_left_alone() {
     let Some(place) = Place::new() else { return };
     let repository = place.here(Reference::Default);

@@ -83,7 +83,10 @@ impl Access {
 
     /// A Git program; `dir` is the repository.
     pub fn git<'a>(&self, dir: Option<&Utf8Path>) -> Program<'a> {
-        let mut program = Program::new("git").deadline(DEADLINE);
+        // Looking changes nothing: without this, `git status` would write the index anew, and leave its lock when it dies.
+        let mut program = Program::new("git")
+            .deadline(DEADLINE)
+            .env("GIT_OPTIONAL_LOCKS", "0");
         for (key, value) in self.env() {
             program = program.env(key, value);
         }

@@ -17,6 +17,9 @@ use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::io::ErrorKind;
 use std::time::Duration;
 
+/// Folders below `.git` that are looked into for what a dead Git left: a branch's name may have many parts.
+const LEFTOVERS_DEPTH_MAX: usize = 64;
+
 impl Real {
     /// How Git reaches the remote, the key put into tmpfs when it came as a credential.
     pub fn git_access(&self) -> Result<Access, Fault> {
@@ -316,6 +319,7 @@ pub async fn perform_clone(
         // By its name it is a clone of landfall's that was cut off before it had its mark.
         remove_tree(&partial)?;
     }
+    remove_leftovers(&partial.join(".git"), LEFTOVERS_DEPTH_MAX)?;
     let made = fill(hands, access, action, parent, &partial, &ours).await;
     if let Err(fault) = made {
         // A broken leftover would fail every later attempt: only what Git finds whole is gone on with.
@@ -331,6 +335,34 @@ pub async fn perform_clone(
     fs_err::rename(&partial, path).map_err(|e| rooted::io_fault(path.as_str(), &e))?;
     rooted::sync_filesystem(parent)?;
     remove_tree(&old)
+}
+
+/// What a Git that died leaves in a repository: a lock file, which every later Git takes for another one at work, and objects
+/// and packs under a temporary name. Nobody else is at work in a clone beside its place. No reference can end in `.lock`
+/// (git-check-ref-format(1)).
+fn remove_leftovers(dir: &Utf8Path, depth: usize) -> Result<(), Fault> {
+    let fault = |path: &Utf8Path, e: &std::io::Error| rooted::io_fault(path.as_str(), e);
+    match fs_err::symlink_metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(fault(dir, &e)),
+    }
+    for entry in fs_err::read_dir(dir).map_err(|e| fault(dir, &e))? {
+        let entry = entry.map_err(|e| fault(dir, &e))?;
+        let name = entry.file_name();
+        let bytes = name.as_encoded_bytes();
+        let kind = entry.file_type().map_err(|e| fault(dir, &e))?;
+        if kind.is_dir() {
+            // Git writes no name that is not UTF-8 by itself.
+            if let Some(name) = name.to_str().filter(|_| depth > 0) {
+                remove_leftovers(&dir.join(name), depth - 1)?;
+            }
+        } else if bytes.ends_with(b".lock") || bytes.starts_with(b"tmp_") {
+            fs_err::remove_file(entry.path()).map_err(|e| fault(dir, &e))?;
+        }
+    }
+    Ok(())
 }
 
 async fn is_sound(hands: &Hands, access: &Access, dir: &Utf8Path) -> Result<bool, Fault> {
