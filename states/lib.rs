@@ -238,16 +238,45 @@ impl Probe {
                 let is = |id: &str| {
                     found.kind == kind && found.id.as_deref().is_some_and(|f| f.eq_ignore_ascii_case(id))
                 };
+                let mixed = || {
+                    found.kind == kind
+                        && found
+                            .id
+                            .as_deref()
+                            .is_some_and(|f| is_mixture(f, id, provisional))
+                };
                 if is(provisional) {
                     VolumeState::InTheMaking
                 } else if is(id) && found.label.as_deref() == Some(label) {
                     VolumeState::Whole
+                } else if !is(id) && mixed() {
+                    VolumeState::InTheMaking
                 } else {
                     VolumeState::Foreign
                 }
             }
         }
     }
+}
+
+/// Whether every two bytes of an id are those of the one or of the other. `tune2fs` writes of a superblock only the 16-bit
+/// words that change, in several writes; killed between two of them, it leaves such an id.
+fn is_mixture(found: &str, one: &str, other: &str) -> bool {
+    const WORD: usize = 4;
+    let digits = |text: &str| -> Vec<u8> {
+        text.bytes()
+            .filter(|b| *b != b'-')
+            .map(|b| b.to_ascii_lowercase())
+            .collect()
+    };
+    let (found, one, other) = (digits(found), digits(one), digits(other));
+    found.len() == one.len()
+        && found.len() == other.len()
+        && found.len() > 2 * WORD
+        && found
+            .chunks(WORD)
+            .zip(one.chunks(WORD).zip(other.chunks(WORD)))
+            .all(|(found, (one, other))| found == one || found == other)
 }
 
 /// A state, as a checkpoint states it. A claim says where to look; it opens no state and permits nothing.

@@ -335,3 +335,55 @@ fn a_volume_is_ours_by_kind_and_id_and_label() {
         );
     }
 }
+
+#[test]
+fn an_id_that_is_part_one_and_part_the_other_is_in_the_making() {
+    let (id, provisional) = (
+        "deadbeef-0000-1111-2222-00000000000a",
+        "0badcafe-0000-1111-2222-00000000000b",
+    );
+    let probe = |kind: &str, id: &str| {
+        Probe::Found(Signature {
+            kind: kind.into(),
+            id: Some(id.into()),
+            label: Some("root".into()),
+        })
+    };
+    let state = |found: &str| probe("ext4", found).compare("ext4", id, provisional, "root");
+    // Killed after the first of the words that differ, and after the second.
+    assert_eq!(
+        state("deadcafe-0000-1111-2222-00000000000b"),
+        VolumeState::InTheMaking
+    );
+    assert_eq!(
+        state("DEADBEEF-0000-1111-2222-00000000000b"),
+        VolumeState::InTheMaking
+    );
+    assert_eq!(state(id), VolumeState::Whole);
+    // A word of neither, half a word, another kind, another length.
+    assert_eq!(
+        state("deadbeef-0000-1111-2222-00000001000b"),
+        VolumeState::Foreign
+    );
+    assert_eq!(
+        state("deadcaff-0000-1111-2222-00000000000b"),
+        VolumeState::Foreign
+    );
+    assert_eq!(
+        state("0badbeff-0000-1111-2222-00000000000b"),
+        VolumeState::Foreign
+    );
+    assert_eq!(state("deadbeef"), VolumeState::Foreign);
+    let other = probe("xfs", "deadcafe-0000-1111-2222-00000000000b");
+    assert_eq!(
+        other.compare("ext4", id, provisional, "root"),
+        VolumeState::Foreign
+    );
+    // The planned id with another label is another's, whatever it is made of; and a FAT has too few digits to tell.
+    assert_eq!(
+        probe("ext4", id).compare("ext4", id, provisional, "other"),
+        VolumeState::Foreign
+    );
+    let fat = probe("vfat", "DEAD-CAFE").compare("vfat", "DEAD-BEEF", "0BAD-CAFE", "root");
+    assert_eq!(fat, VolumeState::Foreign);
+}
