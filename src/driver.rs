@@ -10,7 +10,7 @@ use crate::store::{Place, Store};
 use crate::world::{Perform, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::Consent;
-use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass};
+use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, Remedy};
 use landfall_states::image::Landing;
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::{Layout, Payload, Plan};
@@ -88,13 +88,13 @@ pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, 
         if let Some(rule) = halt.rule {
             world.tell(Event::Decided {
                 rules: vec![rule.number()],
-                what: format!("nothing is done to {}", halt.fault.what),
+                what: format!("nothing is done to {}", halt.fault.what()),
                 claimed: None,
             });
         }
         world.tell(Event::Stopped {
             phase: halt.phase,
-            fault: halt.fault.clone(),
+            fault: (&halt.fault).into(),
         });
     }
     result
@@ -299,18 +299,21 @@ impl<W: World> Run<'_, W> {
                     Verdict::NeedsConsent(erasure) => {
                         consents += 1;
                         if consents > CONSENTS_MAX {
-                            return Err(self.halt(Fault::unsafe_(
-                                format!("disk {}", erasure.disk.name()),
-                                "what is on it keeps changing while consent is asked for",
-                                "find out what writes to it (landfall disks), then: landfall install",
+                            return Err(self.halt(Fault::of(
+                                Kind::ChangedContents {
+                                    disk: format!("disk {}", erasure.disk.name()),
+                                    after_consent: false,
+                                },
+                                Remedy::change_and_install("find out what writes to it (landfall disks)"),
                             )));
                         }
                         match self.world.consent(&erasure).await {
                             Ok(Some(given)) => consent = Some(given),
                             Ok(None) => {
-                                return Err(self.halt(Fault::needs_change(
-                                    format!("disk {}", erasure.disk.name()),
-                                    "consent to erase it was refused; nothing was written",
+                                return Err(self.halt(Fault::of(
+                                    Kind::ConsentRefused {
+                                        disk: format!("disk {}", erasure.disk.name()),
+                                    },
                                     "landfall install, and answer yes",
                                 )));
                             }
@@ -333,17 +336,18 @@ impl<W: World> Run<'_, W> {
             }
             if acted && !goes_on && self.last_fault.is_none() {
                 empty_successes += 1;
-                let fault = Fault::transient(
-                    format!("action {}", S::PHASE.action().unwrap_or_default()),
-                    format!("it reported success, but looking shows that it is not done: {order:?}"),
-                );
+                let empty = |is_final| Kind::EmptySuccess {
+                    action: S::PHASE.action().unwrap_or_default().to_owned(),
+                    order: step.remaining(&order),
+                    is_final,
+                };
                 if empty_successes >= EMPTY_SUCCESSES_MAX {
-                    return Err(self.halt(Fault {
-                        class: FaultClass::Permanent,
-                        next: "landfall log, mend the cause, then: landfall resume".into(),
-                        ..fault
-                    }));
+                    return Err(self.halt(Fault::of(
+                        empty(true),
+                        Remedy::change("landfall log, mend the cause"),
+                    )));
                 }
+                let fault = Fault::of(empty(false), Remedy::resume());
                 // What was judged before the wait may not hold behind it: look again.
                 self.after(fault, &mut retry).await?;
                 continue;
@@ -403,7 +407,7 @@ impl<W: World> Run<'_, W> {
         let phase = self.claim.phase();
         self.world.tell(Event::Failed {
             phase,
-            fault: fault.clone(),
+            fault: (&fault).into(),
         });
         self.last_fault = Some(fault.clone());
         match self.budget.after(&fault, *retry, self.world.seed()) {
@@ -416,10 +420,7 @@ impl<W: World> Run<'_, W> {
                 self.pause(wait).await
             }
             AfterFault::Stop => Err(self.halt(fault)),
-            AfterFault::Exhausted(limit) => {
-                let why = format!("{} (after {limit})", fault.why);
-                Err(self.halt(Fault { why, ..fault }))
-            }
+            AfterFault::Exhausted(retries) => Err(self.halt(fault.after_retries(retries))),
         }
     }
 
@@ -453,7 +454,7 @@ impl<W: World> Run<'_, W> {
             mark,
             attempts: self.attempts.clone(),
             boot: self.world.boot_id(),
-            last_fault: self.last_fault.clone(),
+            last_fault: self.last_fault.as_ref().map(Fault::record),
             // Behind the commit it says nothing any more.
             landing: self
                 .landing
@@ -518,13 +519,16 @@ impl<W: World> Run<'_, W> {
                     if let Err(unsaved) = self.save(mark).await {
                         self.world.tell(Event::Failed {
                             phase,
-                            fault: unsaved.fault,
+                            fault: (&unsaved.fault).into(),
                         });
                     }
                 }
                 for result in [released, self.world.close().await] {
                     if let Err(fault) = result {
-                        self.world.tell(Event::Failed { phase, fault });
+                        self.world.tell(Event::Failed {
+                            phase,
+                            fault: (&fault).into(),
+                        });
                     }
                 }
                 Err(halt)
@@ -534,10 +538,5 @@ impl<W: World> Run<'_, W> {
 }
 
 fn stop_fault() -> Fault {
-    Fault::new(
-        FaultClass::Interrupted,
-        "landfall",
-        "a stop was asked for; everything is saved",
-        "landfall resume",
-    )
+    Fault::of(Kind::Stopped { by: None }, Remedy::resume())
 }

@@ -4,8 +4,61 @@
 //! Absent: formatting; see `cli::progress`.
 
 use landfall_states::Phase;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass, FaultRecord};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A fault as events tell it: its words, and the values that they were made of, so that no reader has to take words apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultTold {
+    /// Its words.
+    #[serde(flatten)]
+    pub record: FaultRecord,
+    /// The name of its kind. Events of version 1 have none.
+    #[serde(rename = "kind", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// What was known, by name.
+    #[serde(rename = "values", default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Value>,
+    /// What to do next: a command, a change and a command, or words.
+    #[serde(rename = "remedy", default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Value>,
+}
+
+impl FaultTold {
+    /// Its class.
+    pub fn class(&self) -> FaultClass {
+        self.record.class
+    }
+}
+
+impl From<&Fault> for FaultTold {
+    fn from(fault: &Fault) -> Self {
+        // Kinds hold texts, numbers and lists only; should that change, the event says what was lost.
+        let json = |value: serde_json::Result<Value>| value.unwrap_or_else(|e| Value::String(e.to_string()));
+        let (kind, values) = match json(serde_json::to_value(&*fault.kind)) {
+            Value::Object(mut map) => {
+                let kind = map
+                    .remove("kind")
+                    .and_then(|name| name.as_str().map(str::to_owned));
+                (kind, map.remove("values"))
+            }
+            other => (None, Some(other)),
+        };
+        FaultTold {
+            record: fault.record(),
+            kind,
+            values,
+            remedy: Some(json(serde_json::to_value(&fault.remedy))),
+        }
+    }
+}
+
+impl std::fmt::Display for FaultTold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.record.fmt(f)
+    }
+}
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,7 +211,7 @@ pub enum Event {
         phase: Phase,
         /// What.
         #[serde(rename = "fault")]
-        fault: Fault,
+        fault: FaultTold,
     },
     /// It will be tried again.
     #[serde(rename = "retry_in")]
@@ -188,7 +241,7 @@ pub enum Event {
         phase: Option<Phase>,
         /// Why.
         #[serde(rename = "fault")]
-        fault: Fault,
+        fault: FaultTold,
     },
 }
 

@@ -63,18 +63,18 @@ pub const FORMATS: [Format; 9] = [
     },
     Format {
         name: "events",
-        version: 1,
+        version: 2,
         place: "`/run/landfall/log.jsonl`, `/var/log/landfall/install.jsonl` on the target, `--progress json`",
         code: "src/event.rs",
-        rule: "one JSON object a line, named by `event`; fields and events are only ever added; a reader passes over fields \
+        rule: "one JSON object a line, named by `event`; fields and events are only ever added (version 2: `kind`, `values` and `remedy` of a fault); a reader passes over fields \
                that it does not know, and `landfall log` shows a line that it does not know as it is",
     },
     Format {
         name: "status",
-        version: 1,
+        version: 2,
         place: "`/run/landfall/status.json`",
         code: "src/cli/status.rs",
-        rule: "fields are only ever added, as ones that may be missing, and a reader passes over what it does not know",
+        rule: "fields are only ever added (version 2: as events), as ones that may be missing, and a reader passes over what it does not know",
     },
     Format {
         name: "marks",

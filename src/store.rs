@@ -6,7 +6,7 @@
 
 use crate::world::Media;
 use landfall_states::checkpoint::Record;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Cause, Fault};
 use landfall_states::names::Digest;
 use landfall_states::recovery::Course;
 
@@ -86,18 +86,15 @@ impl Store {
             ..record.clone()
         };
         let bytes = record.encode().map_err(|e| {
-            Fault::permanent(
-                "checkpoint",
-                e.to_string(),
-                "report this as a defect of landfall, with your configuration",
-            )
+            Fault::defect("checkpoint", e.to_string())
+                .with_next("report this as a defect of landfall, with your configuration")
         })?;
         let place = if anchored {
             media.write_slot(self.next_slot, &bytes).await?;
             if media.read_slot(self.next_slot).await? != bytes {
                 return Err(Fault::hardware(
                     format!("checkpoint slot {} on the ESP", self.next_slot),
-                    "what was read back is not what was written",
+                    Cause::ReadBack("what was read back is not what was written".into()),
                 ));
             }
             Place::Slot(self.next_slot)

@@ -5,7 +5,7 @@
 
 use crate::consent::Consent;
 use crate::encrypted::Encrypted;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind, Remedy};
 use crate::partitioned::{blank, foreign};
 use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
 use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
@@ -107,10 +107,12 @@ impl Step for EncryptVolumes {
             (None, LuksFacts::NotPlanned) => return Verdict::Done(EncryptionProof(())),
             (Some(container), LuksFacts::Planned { probe, opens }) => (container, probe, opens),
             (None, LuksFacts::Planned { .. }) | (Some(_), LuksFacts::NotPlanned) => {
-                return Verdict::Refuse(Fault::unsafe_(
-                    "LUKS",
-                    "the facts are of another plan than the action",
-                    "report this as a defect of landfall",
+                return Verdict::Refuse(Fault::of(
+                    Kind::OtherPlan {
+                        on: "LUKS".into(),
+                        detail: "the facts are of another plan than the action".into(),
+                    },
+                    Remedy::report(),
                 ));
             }
         };

@@ -96,6 +96,11 @@ impl Step for ProvisionSecrets {
         }
     }
 
+    fn remaining(&self, order: &SecretsOrder) -> String {
+        let paths: Vec<&str> = order.paths.iter().map(TargetPath::as_str).collect();
+        format!("these are not as they should be: {}", paths.join(", "))
+    }
+
     fn describe(&self) -> String {
         format!("place keys and set owners for {}", self.host)
     }

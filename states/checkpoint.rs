@@ -14,7 +14,7 @@
 //! The header's form is the same in every version to come, so that a slot of a newer landfall can be told from a damaged
 //! one. Absent: reading and writing; see the program's store.
 
-use crate::fault::{Attempts, Fault};
+use crate::fault::{Attempts, FaultRecord};
 use crate::image::Landing;
 use crate::names::{Digest, HostName, Revision};
 use crate::plan::{DiskIdentity, InstallId};
@@ -93,7 +93,7 @@ pub struct Record {
     pub boot: String,
     /// The last fault, if the last attempt failed.
     #[serde(rename = "last_fault")]
-    pub last_fault: Option<Fault>,
+    pub last_fault: Option<FaultRecord>,
     /// How far the writing of an image has come. Records of before there were images have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "landing")]
@@ -152,7 +152,7 @@ impl Record {
 
     /// The record with the fault's texts cut.
     fn abridged(&self, fault_bytes_max: usize) -> Record {
-        let cut = |fault: &Fault| fault.abridged(fault_bytes_max);
+        let cut = |fault: &FaultRecord| fault.abridged(fault_bytes_max);
         Record {
             last_fault: self.last_fault.as_ref().map(cut),
             ..self.clone()
@@ -383,6 +383,7 @@ impl fmt::Display for Record {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::fault::Fault;
     use crate::plan::tests::plan;
     use proptest::prelude::*;
 
@@ -408,10 +409,9 @@ pub(crate) mod tests {
             mark: Mark::Begun,
             attempts,
             boot: "11111111-2222-3333-4444-555555555555".into(),
-            last_fault: Some(Fault::transient(
-                "clone of https://forge.example/o/r",
-                "connection reset",
-            )),
+            last_fault: Some(
+                Fault::transient("clone of https://forge.example/o/r", "connection reset").record(),
+            ),
             landing: None,
         }
     }
@@ -619,7 +619,7 @@ pub(crate) mod tests {
     #[test]
     fn a_long_fault_is_cut_to_fit() {
         let mut long = record(1);
-        long.last_fault = Some(Fault::transient("w".repeat(9_000), "é".repeat(9_000)));
+        long.last_fault = Some(Fault::transient("w".repeat(9_000), "é".repeat(9_000)).record());
         let back = Record::decode(&long.encode().unwrap()).unwrap();
         let fault = back.last_fault.clone().unwrap();
         assert!(fault.why.len() < 1_000);
@@ -632,7 +632,7 @@ pub(crate) mod tests {
             ..record(1)
         };
         let faulty = Record {
-            last_fault: Some(Fault::transient("w".repeat(900), "y".repeat(900))),
+            last_fault: Some(Fault::transient("w".repeat(900), "y".repeat(900)).record()),
             ..bare.clone()
         };
         let [Err(EncodeError::TooLong(least)), Err(EncodeError::TooLong(more))] =

@@ -3,7 +3,7 @@
 //! Law: after an unclean stop the store's contents are verified before they are trusted; the store's database is not
 //! believed, because a power cut can leave paths that are registered as valid and whose files are empty.
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind, Remedy};
 use crate::names::{HostName, Revision, StorePath};
 use crate::plan::{Plan, Repository, SystemSource};
 use crate::realised::Realised;
@@ -112,10 +112,12 @@ impl Step for RealiseSystem {
         if let Some(planned) = self.source.known()
             && planned != system
         {
-            return Verdict::Refuse(Fault::unsafe_(
-                format!("system {system}"),
-                format!("the plan says {planned}"),
-                "report this as a defect of landfall",
+            return Verdict::Refuse(Fault::of(
+                Kind::OtherPlan {
+                    on: format!("system {system}"),
+                    detail: format!("the plan says {planned}"),
+                },
+                Remedy::report(),
             ));
         }
         match &facts.contents {
@@ -125,6 +127,15 @@ impl Step for RealiseSystem {
                 system: system.clone(),
             }),
             Contents::NotVerified | Contents::Verified => todo(vec![]),
+        }
+    }
+
+    fn remaining(&self, order: &RealiseOrder) -> String {
+        let what = self.describe();
+        match order.corrupt.as_slice() {
+            [] => what,
+            [one] => format!("{what}; {one} is wrong"),
+            [one, more @ ..] => format!("{what}; {one} and {} more are wrong", more.len()),
         }
     }
 

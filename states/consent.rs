@@ -3,7 +3,7 @@
 //!
 //! Absent: asking. The world asks a person or reads what was authorised in advance.
 
-use crate::names::Digest;
+use crate::names::{Digest, quoted};
 use crate::plan::DiskIdentity;
 use std::fmt;
 
@@ -29,7 +29,15 @@ impl Erasure {
             contents,
             finished_work,
         } = self;
-        Digest::of(format!("{disk:?}\n{extent}\n{contents:?}\n{finished_work}").as_bytes())
+        // Quoted, so that no line can pass for two.
+        let contents: Vec<String> = contents.iter().map(|line| quoted(line)).collect();
+        let text = format!(
+            "{}\n{}\n{}\n{finished_work}",
+            disk.canonical(),
+            quoted(extent),
+            contents.join("\n")
+        );
+        Digest::of(text.as_bytes())
     }
 }
 

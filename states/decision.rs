@@ -59,7 +59,26 @@ impl Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rule {} ({self:?})", self.number())
+        let name = match self {
+            Rule::OneSlotBad => "OneSlotBad",
+            Rule::SlotsLost => "SlotsLost",
+            Rule::Fresh => "Fresh",
+            Rule::HalfTable => "HalfTable",
+            Rule::Fork => "Fork",
+            Rule::OtherDisk => "OtherDisk",
+            Rule::OtherHost => "OtherHost",
+            Rule::OtherLayout => "OtherLayout",
+            Rule::Newer => "Newer",
+            Rule::Edited => "Edited",
+            Rule::TwoDisks => "TwoDisks",
+            Rule::Clone => "Clone",
+            Rule::Behind => "Behind",
+            Rule::Ahead => "Ahead",
+            Rule::Landed => "Landed",
+            Rule::Exhausted => "Exhausted",
+            Rule::RawSlots => "RawSlots",
+        };
+        write!(f, "rule {} ({name})", self.number())
     }
 }
 

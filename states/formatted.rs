@@ -4,7 +4,7 @@
 //! is not whole is replaced; a directory that is not a clone of ours is never touched.
 
 use crate::cloned::Cloned;
-use crate::fault::Fault;
+use crate::fault::{Fault, Remedy};
 use crate::names::{ClonePath, Revision};
 use crate::plan::{InstallId, Plan, Repository};
 use crate::{Phase, Step, Verdict, Voyage};
@@ -90,7 +90,7 @@ impl Step for CloneConfiguration {
             Verdict::Refuse(Fault::unsafe_(
                 format!("clone path {path}"),
                 why,
-                format!("move {path} away, or set another repository.clone_path, then: landfall resume"),
+                Remedy::change(format!("move {path} away, or set another repository.clone_path")),
             ))
         };
         match facts {

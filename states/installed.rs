@@ -3,7 +3,7 @@
 //! Law: the boot loader is proved from the ESP itself; what its installer's exit code says is not a fact.
 
 use crate::bootable::Bootable;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::names::StorePath;
 use crate::plan::Plan;
 use crate::{Phase, Step, Verdict, Voyage};
@@ -158,6 +158,10 @@ impl Step for InstallBootLoader {
         }
     }
 
+    fn remaining(&self, order: &BootOrder) -> String {
+        order.flaws.join("; ")
+    }
+
     fn describe(&self) -> String {
         format!(
             "install the boot loader for {} and prove it from the ESP",
@@ -168,9 +172,10 @@ impl Step for InstallBootLoader {
 
 /// The fault for a boot loader that is still not right after it was installed.
 pub fn still_flawed(flaws: &[String]) -> Fault {
-    Fault::permanent(
-        "boot loader on the ESP",
-        flaws.join("; "),
+    Fault::of(
+        Kind::BootLoader {
+            flaws: flaws.to_vec(),
+        },
         "look at the boot loader's messages (landfall log), mend the configuration, then: landfall resume",
     )
 }
@@ -248,8 +253,8 @@ mod tests {
         let fault = still_flawed(&flaws);
         assert_eq!(fault.class, crate::fault::FaultClass::Permanent);
         assert_eq!(
-            fault.why,
-            "EFI/nixos/k.efi is missing; EFI/nixos/i.efi ends early"
+            fault.why(),
+            "it is not right: EFI/nixos/k.efi is missing; EFI/nixos/i.efi ends early"
         );
     }
 

@@ -24,6 +24,7 @@ pub mod image;
 pub mod names;
 pub mod plan;
 pub mod recovery;
+pub mod remote;
 
 pub mod anchored;
 pub mod bootable;
@@ -171,6 +172,10 @@ pub trait Step {
     fn judge(&self, facts: &Self::Facts) -> Verdict<Self::Proof, Self::Order>;
     /// What the action does, for `landfall plan`, in one line.
     fn describe(&self) -> String;
+    /// What an order of it says is left to do, for people, in one line.
+    fn remaining(&self, _order: &Self::Order) -> String {
+        self.describe()
+    }
     /// How far an action that is carried out in slices has come. A slice that brought it further is no attempt of its own,
     /// and is no success that did nothing.
     fn landing(&self, _facts: &Self::Facts) -> Option<image::Landing> {

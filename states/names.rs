@@ -3,13 +3,27 @@
 //!
 //! Absent: defaults, and any look at the machine.
 
+pub use crate::remote::RemoteUrl;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
+/// A text in quotation marks, with what could not be seen or would end it escaped: for texts that people or machines chose.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '\'' => quoted.push(c),
+            c => quoted.extend(c.escape_debug()),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// Why a value was refused: what it is for, the value, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} is not allowed: {allowed}")]
+#[error("{what} {} is not allowed: {allowed}", quoted(value))]
 pub struct BadValue {
     /// The kind of value, e.g. `partition label`.
     pub what: &'static str,
@@ -152,19 +166,6 @@ name!(
         && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'-'))
         && !t.starts_with(['-', '/', '.']) && !t.ends_with(['/', '.']) && !t.contains("..") && !t.contains("//")
 );
-name!(
-    /// A Git remote: a URL with a scheme Git fetches from, `user@host:path`, or an absolute path.
-    RemoteUrl, "remote", "https://…, http://…, ssh://…, git+ssh://…, git://…, file:///…, user@host:path or an absolute path",
-    |t| t.len() <= 512
-        && t.bytes().all(|b| b.is_ascii_graphic())
-        && (["https://", "http://", "ssh://", "git+ssh://", "git://", "file:///"].iter().any(|s| t.len() > s.len() && t.starts_with(s))
-            || (t.len() > 1 && t.starts_with('/'))
-            || t.split_once(':').is_some_and(|(host, path)| {
-                !host.is_empty() && !host.starts_with('-') && !host.contains('/') && !path.is_empty() && !path.starts_with('/')
-                    || host.contains('@') && !host.starts_with('-') && !path.is_empty()
-            }))
-);
-
 /// A size in bytes, written the way `sgdisk` takes it: a whole number and one of `K M G T P` (powers of 1024).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -308,6 +309,14 @@ impl fmt::Display for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quoted_text_shows_what_is_in_it() {
+        assert_eq!(
+            quoted("it's a \"disk\"\n\u{1b}[2J"),
+            r#""it's a \"disk\"\n\u{1b}[2J""#
+        );
+    }
 
     #[test]
     fn labels_hold_their_limits() {

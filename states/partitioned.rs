@@ -5,7 +5,7 @@
 
 use crate::anchored::Anchored;
 use crate::consent::{Consent, Erasure};
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
 use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
 
@@ -179,9 +179,12 @@ pub(crate) fn blank<P, O>(
 
 /// The refusal for a partition of ours that holds what is not ours.
 pub(crate) fn foreign(partition: &GptEntry, probe: &Probe) -> Fault {
-    Fault::unsafe_(
-        format!("partition {} ({})", partition.number, partition.name),
-        format!("it holds something that this install did not make: {probe}"),
+    Fault::of(
+        Kind::ForeignPartition {
+            number: partition.number,
+            name: partition.name.clone(),
+            found: probe.to_string(),
+        },
         "save what is on it, then begin anew with: landfall install --reinstall",
     )
 }

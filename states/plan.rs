@@ -146,6 +146,15 @@ pub enum RepositorySource {
     },
 }
 
+impl fmt::Display for RepositorySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RepositorySource::Remote(url) => url.fmt(f),
+            RepositorySource::Bundle { file, origin: _ } => write!(f, "bundle {file}"),
+        }
+    }
+}
+
 /// The configuration repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
@@ -190,9 +199,10 @@ impl Payload {
             system,
         } = self;
         let source = match source {
-            RepositorySource::Remote(url) => format!("remote {url}"),
+            // The whole text: two credentials are two payloads, and the digests of version 1 stay.
+            RepositorySource::Remote(url) => format!("remote {}", url.expose()),
             RepositorySource::Bundle { file, origin } => {
-                format!("bundle {file} {}", origin.as_ref().map_or("-", |o| o.as_str()))
+                format!("bundle {file} {}", origin.as_ref().map_or("-", RemoteUrl::expose))
             }
         };
         let reference = match reference {

@@ -4,7 +4,7 @@
 //! covers exactly what is there at that moment (I2, I6).
 
 use crate::consent::{Consent, Erasure};
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind, Remedy};
 use crate::names::Revision;
 use crate::partitioned::Partitioned;
 use crate::plan::{DiskIdentity, GptTable, Plan};
@@ -163,9 +163,12 @@ impl Step for PartitionDisk {
     fn judge(&self, facts: &TableFacts) -> Verdict<TableProof, TableOrder> {
         let what = || format!("disk {}", self.disk.name());
         if facts.disk != self.disk {
-            return Verdict::Refuse(Fault::unsafe_(
-                what(),
-                format!("it is another disk now: {}", facts.disk),
+            return Verdict::Refuse(Fault::of(
+                Kind::OtherDisk {
+                    disk: what(),
+                    found: facts.disk.to_string(),
+                    expected: None,
+                },
                 "put the confirmed disk back, or start anew with: landfall install",
             ));
         }
@@ -191,21 +194,22 @@ impl Step for PartitionDisk {
                 && found.disk_guid == self.table.disk_guid
                 && found != &self.table
             {
-                return Verdict::Refuse(Fault::unsafe_(
-                    format!("partition table of {}", what()),
-                    format!(
-                        "it was changed since: {}",
-                        self.table.differences(found).join("; ")
-                    ),
+                return Verdict::Refuse(Fault::of(
+                    Kind::TableChanged {
+                        disk: what(),
+                        differences: self.table.differences(found),
+                    },
                     "restore the table, or begin anew with: landfall install --reinstall",
                 ));
             }
         }
         if !facts.in_use.is_empty() {
-            return Verdict::Refuse(Fault::needs_change(
-                what(),
-                format!("it is in use: {}", facts.in_use.join("; ")),
-                "unmount or detach what uses it, then: landfall resume",
+            return Verdict::Refuse(Fault::of(
+                Kind::InUse {
+                    on: what(),
+                    by: facts.in_use.clone(),
+                },
+                Remedy::change("unmount or detach what uses it"),
             ));
         }
         // Rule 4: one copy ours means the wipe came before and was flushed; the same table is written again.
@@ -218,10 +222,12 @@ impl Step for PartitionDisk {
                 table: self.table.clone(),
                 wipe: !half,
             }),
-            Some(_) => Verdict::Refuse(Fault::unsafe_(
-                what(),
-                "what is on it changed after the consent was given",
-                "look at it (landfall disks), then: landfall install",
+            Some(_) => Verdict::Refuse(Fault::of(
+                Kind::ChangedContents {
+                    disk: what(),
+                    after_consent: true,
+                },
+                Remedy::change_and_install("look at it (landfall disks)"),
             )),
         }
     }
@@ -310,7 +316,7 @@ mod tests {
         let Verdict::Refuse(fault) = action(consent).judge(&changed) else {
             panic!("refused")
         };
-        assert!(fault.why.contains("changed after the consent"));
+        assert!(fault.why().contains("changed after the consent"));
     }
 
     #[test]
@@ -363,7 +369,7 @@ mod tests {
         let Verdict::Refuse(fault) = action(agreed(&facts)).judge(&facts) else {
             panic!("refused")
         };
-        assert!(fault.why.contains("partition 2"), "{fault}");
+        assert!(fault.why().contains("partition 2"), "{fault}");
     }
 
     #[test]

@@ -8,14 +8,15 @@
 
 use crate::Phase;
 use crate::checkpoint::{Choice, Record, choose};
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind, Remedy};
 use crate::names::HostName;
 use crate::plan::{DiskIdentity, InstallId, Layout, Payload, Plan};
 use crate::planned::GptCopy;
 
 pub use crate::decision::{Believed, Course, Decision, Rule};
 
-/// How many reinstall nonces are tried when a table is compared with the ids that would be ours.
+/// The highest reinstall number: that many are tried when a table is compared with the ids that would be ours, so no install is
+/// begun with a higher one.
 pub const NONCE_MAX: u32 = 255;
 
 /// What one disk says of itself before any decision.
@@ -151,14 +152,11 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
                     )
                 })
                 .collect();
-            return stop(
+            return stop_listing(
                 Rule::TwoDisks,
                 "checkpoints",
-                format!(
-                    "several disks carry an install of {}: {}",
-                    situation.host,
-                    list.join(", ")
-                ),
+                format!("several disks carry an install of {}", situation.host),
+                list,
                 "name the disk: INSTALL_DISK=/dev/… landfall resume",
             );
         }
@@ -166,10 +164,28 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     on_disk(situation, &situation.disks[target], &carried[target], rules)
 }
 
-fn stop(rule: Rule, what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Decision {
+fn stop(rule: Rule, on: impl Into<String>, reason: impl Into<String>, next: impl Into<Remedy>) -> Decision {
+    stop_listing(rule, on, reason, vec![], next)
+}
+
+fn stop_listing(
+    rule: Rule,
+    on: impl Into<String>,
+    reason: impl Into<String>,
+    found: Vec<String>,
+    next: impl Into<Remedy>,
+) -> Decision {
     Decision::Stop {
         rule: Some(rule),
-        fault: Fault::unsafe_(what, why, next),
+        fault: Fault::of(
+            Kind::Recovery {
+                rule: rule.number(),
+                on: on.into(),
+                reason: reason.into(),
+                found,
+            },
+            next,
+        ),
     }
 }
 
@@ -208,7 +224,7 @@ fn clone(situation: &Situation<'_>, carried: &[Carried]) -> Option<Decision> {
                         evidence.device,
                         evidence.disk.name()
                     ),
-                    "detach the copy, then: landfall resume",
+                    Remedy::change("detach the copy"),
                 ));
             }
             seen.push((id, index));
@@ -330,6 +346,22 @@ fn on_disk(
         let nonce = known_nonce.map_or(situation.reinstall, |known| {
             situation.reinstall.max(known.saturating_add(1))
         });
+        if nonce > NONCE_MAX {
+            return Decision::Stop {
+                rule: None,
+                fault: Fault::needs_change(
+                    format!("disk {name}"),
+                    format!(
+                        "it carries reinstall {} of this host and layout, and an install is recognised up to number {NONCE_MAX}",
+                        nonce.saturating_sub(1)
+                    ),
+                    Remedy::change_and_install(format!(
+                        "erase its partition table by hand (wipefs -a {}), with `reinstall` at 0",
+                        evidence.device
+                    )),
+                ),
+            };
+        }
         return begin(nonce, rules, "a new install was asked for".into(), sequence_seen);
     }
     if let Some(known) = known_nonce
@@ -378,13 +410,11 @@ fn on_disk(
             && found.disk_guid == plan.table.disk_guid
             && found != &plan.table
         {
-            return stop(
+            return stop_listing(
                 Rule::Edited,
                 format!("partition table of {name}"),
-                format!(
-                    "it was changed since: {}",
-                    plan.table.differences(found).join("; ")
-                ),
+                "it was changed since",
+                plan.table.differences(found),
                 format!("restore the table, or: {anew}"),
             );
         }

@@ -284,7 +284,7 @@ fn rule_7_another_host_stops() {
     }]);
     let (rule, fault) = stopped_by(bench.decide());
     assert_eq!(rule, Rule::OtherHost);
-    assert!(fault.why.contains("host db"));
+    assert!(fault.why().contains("host db"));
     bench.asked_anew = true;
     assert!(
         matches!(bench.decide(), Decision::Begin(_)),
@@ -306,7 +306,7 @@ fn rule_8_another_layout_stops_and_names_the_install() {
         .decide(),
     );
     assert_eq!(rule, Rule::OtherLayout);
-    assert!(fault.why.contains(&other.install.to_string()));
+    assert!(fault.why().contains(&other.install.to_string()));
     let mut bench = Bench::new(vec![DiskEvidence {
         slots: slots(other),
         ..tabled()
@@ -337,7 +337,7 @@ fn rule_9_a_newer_format_stops() {
     assert_eq!((decision.name(), decision.believed()), ("stop", None));
     let (rule, fault) = stopped_by(decision);
     assert_eq!(rule, Rule::Newer);
-    assert!(fault.why.contains("version 2"));
+    assert!(fault.why().contains("version 2"));
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn rule_11_a_table_edited_by_hand_stops() {
     };
     let (rule, fault) = stopped_by(Bench::new(vec![evidence]).decide());
     assert_eq!(rule, Rule::Edited);
-    assert!(fault.why.contains("partition 2"));
+    assert!(fault.why().contains("partition 2"));
 }
 
 fn second(serial: &str) -> (DiskIdentity, Plan) {
@@ -384,7 +384,7 @@ fn rule_12_two_disks_need_a_name() {
     let mut bench = Bench::new(vec![under_way(), other]);
     let (rule, fault) = stopped_by(bench.decide());
     assert_eq!(rule, Rule::TwoDisks);
-    assert!(fault.why.contains("/dev/vda") && fault.why.contains("/dev/vdb"));
+    assert!(fault.why().contains("/dev/vda") && fault.why().contains("/dev/vdb"));
     assert_eq!(fault.class, FaultClass::Unsafe);
     // That none could be chosen is no better reason than that there are two.
     bench.choice = Err(Fault::needs_change("disk", "a tie", "name one"));
@@ -441,7 +441,7 @@ fn a_named_disk_that_is_not_there_is_not_replaced_by_another() {
     for choice in [Err(absent.clone()), Ok(second("LF0009").0)] {
         bench.choice = choice;
         match bench.decide() {
-            Decision::Stop { rule: None, fault } => assert!(fault == absent || fault.what == "disk"),
+            Decision::Stop { rule: None, fault } => assert!(fault == absent || fault.what() == "disk"),
             other => panic!("{other:?}"),
         }
     }
@@ -507,7 +507,7 @@ fn rule_13_a_copy_is_known_by_its_slots_alone() {
     let (rule, fault) = stopped_by(bench.decide());
     assert_eq!(rule, Rule::Clone);
     assert!(
-        fault.why.contains("/dev/vda") && fault.why.contains("/dev/vdb"),
+        fault.why().contains("/dev/vda") && fault.why().contains("/dev/vdb"),
         "{fault}"
     );
     // Of an install that could be of no disk here, nobody can say whose copy it is.
@@ -631,6 +631,28 @@ fn a_reinstall_that_was_cut_off_is_found_by_its_nonce() {
 }
 
 #[test]
+fn no_install_is_begun_with_a_number_that_would_not_be_recognised() {
+    let carrying = |nonce| {
+        let table = plan_at(nonce).table;
+        let mut bench = Bench::new(vec![DiskEvidence {
+            primary: GptCopy::Whole(table.clone()),
+            backup: GptCopy::Whole(table),
+            ..blank()
+        }]);
+        bench.asked_anew = true;
+        bench.decide()
+    };
+    assert_eq!(course(carrying(NONCE_MAX - 1)).plan.nonce, NONCE_MAX);
+    match carrying(NONCE_MAX) {
+        Decision::Stop { rule: None, fault } => {
+            assert_eq!(fault.class, FaultClass::NeedsChange);
+            assert!(fault.why().contains("reinstall 255"), "{fault}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_record_of_this_boot_keeps_attempts_and_pin_before_the_esp_exists() {
     let early = Record {
         claim: Claim::Planned,
@@ -660,7 +682,7 @@ fn no_disk_is_the_choice_s_fault() {
     let Decision::Stop { rule: None, fault } = bench.decide() else {
         panic!()
     };
-    assert_eq!(fault.why, "none");
+    assert_eq!(fault.why(), "none");
 }
 
 #[test]

@@ -253,7 +253,7 @@ fn record(sequence: u64, parent: Option<&[u8]>) -> Vec<u8> {
         mark: Mark::Begun,
         attempts,
         boot: "11111111-2222-3333-4444-555555555555".to_owned(),
-        last_fault: Some(Fault::transient("clone", "connection reset")),
+        last_fault: Some(Fault::transient("clone", "connection reset").record()),
         landing: None,
     };
     record.encode().unwrap()

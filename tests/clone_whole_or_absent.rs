@@ -302,7 +302,7 @@ fn tags_and_exact_revisions() {
     assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
     let fault = place.resolve(&place.here(branch("nowhere"))).unwrap_err();
     assert!(
-        fault.why.contains("nowhere") && fault.why.contains("trunk"),
+        fault.why().contains("nowhere") && fault.why().contains("trunk"),
         "{fault}"
     );
 }
@@ -321,7 +321,7 @@ fn a_pinned_revision_that_vanished_is_named_with_what_is_there_now() {
         .unwrap_err();
     assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
     assert!(
-        fault.what.contains(revision.as_str()) && fault.why.contains(&now),
+        fault.what().contains(revision.as_str()) && fault.why().contains(&now),
         "{fault}"
     );
     assert_eq!(place.observe(), CloneFacts::Absent);

@@ -425,7 +425,7 @@ fn the_environment_overrides_and_obeys_the_same_rules() {
         "a remote from outside is meant to be used"
     );
     assert_eq!(
-        config.repository.remote.unwrap().as_str(),
+        config.repository.remote.unwrap().expose(),
         "git@forge.example:o/r"
     );
     // A configuration that lacks only the remote becomes whole.

@@ -17,7 +17,7 @@ use fs_err as fs;
 use kit::{disks, folder, golden, plan, record, system};
 use landfall::formats::FORMATS;
 use landfall_states::checkpoint::{Mark, Record, SLOT_BYTES};
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{FaultClass, FaultRecord};
 use landfall_states::image::Landing;
 use landfall_states::names::Digest;
 use landfall_states::{Claim, Phase};
@@ -116,14 +116,12 @@ fn faults_in_a_slot_whole_and_cut() {
         ("interrupted", FaultClass::Interrupted),
     ] {
         let record = Record {
-            last_fault: Some(Fault {
+            last_fault: Some(FaultRecord {
+                class,
+                what: "clone of https://forge.example/o/r".into(),
+                why: "connection \"reset\" by \u{e9}\\peer".into(),
+                next: "landfall resume".into(),
                 retry_after_s: (class == FaultClass::Transient).then_some(90),
-                ..Fault::new(
-                    class,
-                    "clone of https://forge.example/o/r",
-                    "connection \"reset\" by \u{e9}\\peer",
-                    "landfall resume",
-                )
             }),
             ..record(9)
         };
@@ -135,7 +133,13 @@ fn faults_in_a_slot_whole_and_cut() {
         ("fault-cut-200.slot", "\"".repeat(700), 200),
         ("fault-cut-60.slot", "\u{7f}".repeat(700), 60),
     ] {
-        let fault = Fault::permanent(text.clone(), text.clone(), text);
+        let fault = FaultRecord {
+            class: FaultClass::Permanent,
+            what: text.clone(),
+            why: text.clone(),
+            next: text,
+            retry_after_s: None,
+        };
         let cut = Record {
             last_fault: Some(fault.abridged(kept)),
             ..record(9)

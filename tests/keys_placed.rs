@@ -127,7 +127,7 @@ fn a_user_that_the_target_does_not_have_is_named() {
     let target = Target::new();
     let fault = wanted(&config(Some("ghost")), &target.vault, &target.root).unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange);
-    assert!(fault.what.contains("ghost"), "{fault}");
+    assert!(fault.what().contains("ghost"), "{fault}");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_key_that_is_not_at_hand_is_named_when_it_is_missing() {
         .unwrap();
     assert_eq!(age.flaws, ["missing"]);
     let fault = perform(&target.root, &wanted, std::slice::from_ref(&age.path)).unwrap_err();
-    assert!(fault.what.contains("landfall.age-identity"), "{fault}");
+    assert!(fault.what().contains("landfall.age-identity"), "{fault}");
 }
 
 #[test]
@@ -217,9 +217,9 @@ fn the_age_identity_goes_where_it_was_asked_for_and_a_shared_directory_stays_as_
 fn a_target_that_makes_its_users_at_its_first_boot_is_told_from_one_without_the_user() {
     let target = Target::new();
     let fault = |target: &Target| wanted(&config(Some("eve")), &target.vault, &target.root).unwrap_err();
-    assert!(fault(&target).why.contains("no such user"), "{}", fault(&target));
+    assert!(fault(&target).why().contains("no such user"), "{}", fault(&target));
     fs_err::remove_file(target.root.join("etc/passwd")).unwrap();
     let at_boot = fault(&target);
-    assert!(at_boot.why.contains("services.userborn.enable"), "{at_boot}");
+    assert!(at_boot.why().contains("services.userborn.enable"), "{at_boot}");
     assert_eq!(at_boot.class, FaultClass::NeedsChange);
 }

@@ -255,8 +255,8 @@ fn what_came_from_an_image_and_is_wrong_now_is_named_and_left_there() {
     for _ in 0..2 {
         let fault = place.realise(&action).unwrap_err();
         assert_eq!(fault.class, FaultClass::Hardware, "{fault}");
-        assert!(fault.why.contains(wrong.file_name().unwrap()), "{fault}");
-        assert!(fault.next.contains("landfall install --reinstall"), "{fault}");
+        assert!(fault.why().contains(wrong.file_name().unwrap()), "{fault}");
+        assert!(fault.next().contains("landfall install --reinstall"), "{fault}");
         assert!(
             wrong.exists() && place.observe(&action).registered,
             "it was removed"
@@ -321,7 +321,7 @@ fn what_an_image_brought_is_registered_whole_and_another_images_system_is_refuse
         .unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
     assert!(
-        fault.what.contains(other.as_str()) && fault.next.contains("first image"),
+        fault.what().contains(other.as_str()) && fault.next().contains("first image"),
         "{fault}"
     );
     place.realise(&action).unwrap();
@@ -420,5 +420,5 @@ fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
     let broken = commit(&clone);
     let fault = build(&broken).unwrap_err();
     assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
-    assert!(fault.why.contains("syntax error"), "{fault}");
+    assert!(fault.why().contains("syntax error"), "{fault}");
 }

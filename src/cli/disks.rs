@@ -79,7 +79,14 @@ pub(super) fn command(args: &DisksArgs, out: &mut dyn Write) -> Result<Exit, Fai
     } else {
         print(&reports, out)?;
         if let Some(fault) = why_not {
-            writeln!(out, "\nno disk is chosen: {fault}\n    next: {}", fault.next)?;
+            // The list of disks stands above already.
+            let (why, _) = fault.reasons();
+            writeln!(
+                out,
+                "\nno disk is chosen: {}: {why}\n    next: {}",
+                fault.what(),
+                fault.next()
+            )?;
         }
     }
     Ok(Exit::Ok)

@@ -502,7 +502,7 @@ mod tests {
         let error = |number| std::io::Error::from_raw_os_error(number);
         let fault = unopened("/dev/sdb2".into(), &error(nix::libc::EBUSY));
         assert_eq!(fault.class, FaultClass::NeedsChange);
-        assert!(fault.next.starts_with("umount /dev/sdb2"), "{fault:?}");
+        assert!(fault.next().starts_with("umount /dev/sdb2"), "{fault:?}");
         let fault = unopened("/dev/sdb2".into(), &error(nix::libc::EIO));
         assert_eq!(fault.class, FaultClass::Hardware);
     }
@@ -526,7 +526,7 @@ mod tests {
         ] {
             let fault = fault("x", error);
             assert_eq!(fault.class, class);
-            assert!(fault.next.starts_with(next), "{fault:?}");
+            assert!(fault.next().starts_with(next), "{fault:?}");
         }
         // The control: what is said of an install is kept where it fits.
         assert_eq!(fault("x", Error::Foreign), landing::fault("x", Error::Foreign));

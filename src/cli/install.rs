@@ -278,7 +278,7 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
             if !doing.has_ended() {
                 reporter.tell(Event::Stopped {
                     phase: stopped.phase,
-                    fault: stopped.fault.clone(),
+                    fault: (&stopped.fault).into(),
                 });
             }
             Err(farewell(&stopped))
@@ -289,13 +289,6 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
 /// The last lines after a failure.
 fn farewell(stopped: &Stopped) -> Failure {
     let Stopped { phase, fault } = stopped;
-    let Fault {
-        class,
-        what,
-        why,
-        next,
-        retry_after_s: _,
-    } = fault;
     let phase = match phase {
         Some(phase) => match phase.action() {
             Some(action) => format!("stopped in phase {phase}: {action} is not done"),
@@ -304,12 +297,11 @@ fn farewell(stopped: &Stopped) -> Failure {
         None => words::stopped(None),
     };
     Failure::new(
-        Exit::from(*class),
+        Exit::from(fault.class),
         format!(
-            "{phase} ({class})\n    what: {}\n    why:  {}\n    next: {}\n    log:  landfall log",
-            words::one_line(what),
-            words::one_line(why),
-            words::one_line(next)
+            "{phase} ({})\n{}\n    log:  landfall log",
+            fault.class,
+            words::laid_out(fault)
         ),
     )
 }
@@ -340,6 +332,7 @@ async fn leave(what: OnSuccess, reporter: &Reporter) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use landfall_states::fault::{Kind, Remedy};
 
     #[test]
     fn the_last_lines_name_phase_reason_and_one_command() {
@@ -358,10 +351,33 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_laid_out() {
+        let failure = farewell(&Stopped {
+            phase: None,
+            fault: Fault::of(
+                Kind::InUse {
+                    on: "disk sda".into(),
+                    by: vec!["mounted at /srv".into(), "swap".into()],
+                },
+                Remedy::change("unmount or detach what uses it"),
+            ),
+        });
+        expect_test::expect![[r#"
+            stopped before anything was begun; this run wrote to no disk (needs a change)
+                what: disk sda
+                why:  it is in use:
+                      mounted at /srv
+                      swap
+                next: unmount or detach what uses it, then: landfall resume
+                log:  landfall log"#]]
+        .assert_eq(&failure.text);
+    }
+
+    #[test]
     fn before_anything_is_begun_nothing_was_written_and_no_phase_is_named() {
         let failure = farewell(&Stopped {
             phase: None,
-            fault: Fault::needs_change("clock", "it says 1970", "set it, then: landfall install"),
+            fault: Fault::needs_change("clock", "it says 1970", Remedy::change_and_install("set it")),
         });
         expect_test::expect![[r#"
             stopped before anything was begun; this run wrote to no disk (needs a change)

@@ -338,10 +338,14 @@ impl From<ConfigError> for Failure {
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        Failure::new(
-            Exit::from(fault.class),
-            format!("{fault} ({})\n    next: {}", fault.class, fault.next),
-        )
+        let (why, list) = fault.reasons();
+        let colon = if list.is_empty() { "" } else { ":" };
+        let mut text = format!("{}: {why} ({}){colon}", fault.what(), fault.class);
+        for line in &list {
+            text.push_str(&format!("\n        {line}"));
+        }
+        text.push_str(&format!("\n    next: {}", fault.next()));
+        Failure::new(Exit::from(fault.class), text)
     }
 }
 

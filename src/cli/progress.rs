@@ -182,7 +182,10 @@ fn json_line(at_ms: u64, event: &Event) -> String {
     match serde_json::to_string(&line) {
         Ok(text) => text + "\n",
         // Events hold texts and numbers only; should that change, the log says what was lost.
-        Err(error) => format!("{{\"at_ms\":{at_ms},\"lost\":{:?}}}\n", error.to_string()),
+        Err(error) => format!(
+            "{{\"at_ms\":{at_ms},\"lost\":{}}}\n",
+            serde_json::Value::String(error.to_string())
+        ),
     }
 }
 
@@ -193,9 +196,36 @@ impl<W: Write + Send> Listener for JsonLines<W> {
     }
 }
 
+/// A fault is shown to people once: as a line when it is tried again, and laid out, on standard error, when the run stops for it.
+/// So a failure waits for what follows it.
+#[derive(Default)]
+struct HeldBack(Option<(u64, Event)>);
+
+impl HeldBack {
+    /// The events to be shown now, each with its time.
+    fn take(&mut self, now_ms: u64, event: &Event) -> Vec<(u64, Event)> {
+        let before = self.0.take();
+        match (event, before) {
+            (Event::Failed { .. }, before) => {
+                self.0 = Some((now_ms, event.clone()));
+                before.into_iter().collect()
+            }
+            // Whoever stops says the fault at the end of the run.
+            (Event::Stopped { fault, .. }, Some((_, Event::Failed { fault: held, .. })))
+                if fault.record.what == held.record.what =>
+            {
+                vec![]
+            }
+            (Event::Stopped { .. }, before) => before.into_iter().collect(),
+            (_, before) => before.into_iter().chain([(now_ms, event.clone())]).collect(),
+        }
+    }
+}
+
 /// Plain lines with the seconds since boot.
 pub struct Plain<W> {
     out: Patient<W>,
+    held_back: HeldBack,
     clock: Clock,
     verbose: bool,
     pace: Pace,
@@ -207,6 +237,7 @@ impl<W: Write> Plain<W> {
     pub fn new(out: W, clock: Clock, verbose: bool) -> Self {
         Plain {
             out: Patient::new("standard output", out),
+            held_back: HeldBack::default(),
             clock,
             verbose,
             pace: Pace::new(PLAIN_COUNT_EVERY_MS),
@@ -218,6 +249,14 @@ impl<W: Write> Plain<W> {
 impl<W: Write + Send> Listener for Plain<W> {
     fn take(&mut self, event: &Event) {
         let now_ms = (self.clock)();
+        for (at_ms, event) in self.held_back.take(now_ms, event) {
+            self.show(&event, at_ms);
+        }
+    }
+}
+
+impl<W: Write> Plain<W> {
+    fn show(&mut self, event: &Event, now_ms: u64) {
         if let Event::Begun { .. } = event {
             self.speed.begin();
         }
@@ -237,6 +276,7 @@ impl<W: Write + Send> Listener for Plain<W> {
 /// Lines, and below them one status line with the phase and the newest count.
 pub struct Terminal<W> {
     out: Patient<W>,
+    held_back: HeldBack,
     clock: Clock,
     verbose: bool,
     colour: bool,
@@ -254,6 +294,7 @@ impl<W: Write> Terminal<W> {
         let began_ms = clock();
         Terminal {
             out: Patient::new("the terminal", out),
+            held_back: HeldBack::default(),
             clock,
             verbose,
             colour,
@@ -305,6 +346,19 @@ impl<W: Write> Terminal<W> {
 impl<W: Write + Send> Listener for Terminal<W> {
     fn take(&mut self, event: &Event) {
         let now_ms = (self.clock)();
+        let shown = self.held_back.take(now_ms, event);
+        if shown.is_empty() {
+            // What is not shown still ends the line of a count.
+            self.clear();
+        }
+        for (at_ms, event) in shown {
+            self.show(&event, at_ms);
+        }
+    }
+}
+
+impl<W: Write> Terminal<W> {
+    fn show(&mut self, event: &Event, now_ms: u64) {
         if let Event::Begun { phase, .. } = event {
             self.phase = phase.action().unwrap_or("").to_owned();
             self.began_ms = now_ms;
@@ -449,7 +503,9 @@ impl Listener for StatusFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::FaultTold;
     use landfall_states::Phase;
+    use landfall_states::fault::Fault;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
 
@@ -558,6 +614,45 @@ mod tests {
             !text.contains('%') && !text.contains("\x1b[3"),
             "no percentage, no colour: {text:?}"
         );
+    }
+
+    #[test]
+    fn a_fault_is_shown_once() {
+        let fault: FaultTold = (&Fault::transient("clone", "reset")).into();
+        let failed = Event::Failed {
+            phase: Phase::Formatted,
+            fault: fault.clone(),
+        };
+        let retried = Event::RetryIn {
+            wait_ms: 1_000,
+            retry: 1,
+        };
+        let stopped = Event::Stopped {
+            phase: Some(Phase::Formatted),
+            fault,
+        };
+        let screen = Screen::default();
+        let mut plain = Plain::new(screen.clone(), ticking(), false);
+        // Tried again: a line. Stopped for it: nothing, since the end of the run lays it out on standard error.
+        [&failed, &retried, &failed, &stopped]
+            .into_iter()
+            .for_each(|event| plain.take(event));
+        expect_test::expect![[r#"
+            [     0.000]!failed in Formatted: clone: reset (transient)
+            [     0.300] retry 1 in 1.0 s
+        "#]]
+        .assert_eq(&screen.text());
+        // A fault beside the one that the run stops for is not lost.
+        let beside = Event::Failed {
+            phase: Phase::Formatted,
+            fault: (&Fault::transient("unmounting /mnt", "busy")).into(),
+        };
+        let screen = Screen::default();
+        let mut plain = Plain::new(screen.clone(), ticking(), false);
+        [&beside, &stopped]
+            .into_iter()
+            .for_each(|event| plain.take(event));
+        assert!(screen.text().contains("unmounting /mnt"), "{}", screen.text());
     }
 
     #[test]

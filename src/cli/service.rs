@@ -199,7 +199,7 @@ mod tests {
         // SIGHUP: the test runner itself uses the others.
         raise(Signal::SIGHUP).unwrap();
         stop.requested().await;
-        assert!(stop.fault().why.contains("SIGHUP"));
+        assert!(stop.fault().why().contains("SIGHUP"));
         raise(Signal::SIGHUP).unwrap();
         for _ in 0..100 {
             if heard.lock().unwrap().len() >= 3 {

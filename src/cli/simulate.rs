@@ -208,7 +208,7 @@ fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) 
             let phase = halt
                 .phase
                 .map_or("the start".to_owned(), |phase| phase.to_string());
-            format!("stopped at {phase}: {} (next: {})", halt.fault, halt.fault.next)
+            format!("stopped at {phase}: {} (next: {})", halt.fault, halt.fault.next())
         }
         Ending::Endless => "no end".to_owned(),
     };

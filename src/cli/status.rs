@@ -4,12 +4,12 @@
 //! Absent: reading disks. After a reboot `landfall resume` looks at the disk; this does not.
 
 use super::{Failure, StatusArgs, since_boot_ms, words};
-use crate::event::Event;
+use crate::event::{Event, FaultTold};
 use crate::exit::Exit;
 use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::checkpoint::{Record, SlotError};
-use landfall_states::fault::{Attempts, Fault};
+use landfall_states::fault::{Attempts, FaultRecord};
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::InstallId;
 use landfall_states::{Claim, Phase};
@@ -55,7 +55,7 @@ pub enum Ending {
         phase: Option<Phase>,
         /// Why, and what to do.
         #[serde(rename = "fault")]
-        fault: Fault,
+        fault: FaultTold,
     },
 }
 
@@ -100,7 +100,7 @@ pub struct Status {
     pub retry_at_ms: Option<u64>,
     /// The newest fault of this run.
     #[serde(rename = "last_fault")]
-    pub last_fault: Option<Fault>,
+    pub last_fault: Option<FaultTold>,
     /// How it ended.
     #[serde(rename = "ending")]
     pub ending: Option<Ending>,
@@ -228,7 +228,7 @@ pub struct Checkpoint {
     pub attempts: Attempts,
     /// The last fault, if the last attempt failed.
     #[serde(rename = "last_fault")]
-    pub last_fault: Option<Fault>,
+    pub last_fault: Option<FaultRecord>,
 }
 
 /// The tmpfs record for showing: read by the function that a run reads it with, digest and all, so that nothing is shown
@@ -363,7 +363,8 @@ impl Report {
             }
             (None, Some(why)) => lines.push(format!("checkpoint: {why}")),
             (None, None) if self.run.is_none() => {
-                lines.push("what a former boot began is on the disk: landfall resume".to_owned());
+                lines.push("nothing is known of an install: this looks at no disk".to_owned());
+                lines.push("next: landfall disks (what is on the disks), or: landfall resume (go on with an install)".to_owned());
             }
             (None, None) => {}
         }
@@ -390,8 +391,8 @@ impl Report {
                     lines.push(format!("landed: {system} at revision {revision}"))
                 }
                 Ending::Stopped { phase, fault } => {
-                    lines.push(format!("{} ({}): {fault}", words::stopped(*phase), fault.class));
-                    lines.push(format!("next: {}", fault.next));
+                    lines.push(format!("{} ({}): {fault}", words::stopped(*phase), fault.class()));
+                    lines.push(format!("next: {}", fault.record.next));
                 }
             }
             return;
@@ -425,7 +426,7 @@ impl Report {
             lines.push(format!("waiting for an answer: {asking}"));
         }
         if let Some(fault) = &run.last_fault {
-            lines.push(format!("last fault ({}): {fault}", fault.class));
+            lines.push(format!("last fault ({}): {fault}", fault.class()));
         }
         if let Some(at_ms) = run.retry_at_ms
             && at_ms > self.now_ms
@@ -495,13 +496,14 @@ pub(super) fn command(args: &StatusArgs, run_dir: &Utf8Path, out: &mut dyn Write
 mod tests {
     use super::*;
     use landfall_states::checkpoint::Mark;
+    use landfall_states::fault::Fault;
     use landfall_states::names::Digest;
     use landfall_states::plan::DiskIdentity;
 
     #[test]
     fn a_status_is_folded_from_events() {
         let mut status = Status::begin(7, 1_000);
-        let fault = Fault::transient("clone", "connection reset");
+        let fault: FaultTold = (&Fault::transient("clone", "connection reset")).into();
         for (at, event) in [
             Event::Started {
                 version: "0".into(),

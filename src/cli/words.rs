@@ -6,6 +6,7 @@
 
 use crate::event::Event;
 use landfall_states::Phase;
+use landfall_states::fault::Fault;
 
 /// How much an event matters to somebody who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +90,7 @@ pub fn of(event: &Event) -> (Weight, String) {
         Event::Notice { what } => (Weight::Alarm, format!("note: {what}")),
         Event::Failed { phase, fault } => (
             Weight::Alarm,
-            format!("failed in {phase}: {fault} ({})", fault.class),
+            format!("failed in {phase}: {fault} ({})", fault.class()),
         ),
         Event::RetryIn { wait_ms, retry } => {
             (Weight::Line, format!("retry {retry} in {}", duration(*wait_ms)))
@@ -99,7 +100,7 @@ pub fn of(event: &Event) -> (Weight, String) {
         }
         Event::Stopped { phase, fault } => (
             Weight::Alarm,
-            format!("{}: {fault} ({})", stopped(*phase), fault.class),
+            format!("{}: {fault} ({})", stopped(*phase), fault.class()),
         ),
     };
     (weight, one_line(&text))
@@ -111,6 +112,24 @@ pub fn stopped(phase: Option<Phase>) -> String {
         Some(phase) => format!("stopped in {phase}"),
         None => "stopped before anything was begun; this run wrote to no disk".to_owned(),
     }
+}
+
+/// A fault laid out for its reader: the thing, the reason with its list a line each, and what to do.
+pub fn laid_out(fault: &Fault) -> String {
+    let (why, list) = fault.reasons();
+    let mut text = format!(
+        "    what: {}\n    why:  {}",
+        one_line(&fault.what()),
+        one_line(&why)
+    );
+    if !list.is_empty() {
+        text.push(':');
+    }
+    for line in &list {
+        text.push_str(&format!("\n          {}", one_line(line)));
+    }
+    text.push_str(&format!("\n    next: {}", one_line(&fault.next())));
+    text
 }
 
 /// Control characters, which could steer a terminal, become spaces.

@@ -282,7 +282,7 @@ fn from_where(repository: &RepositoryConfig, found: &mut Vec<Problem>) {
         found.push(two_references());
     }
     if let Some(remote) = remote
-        && let Some((_, rest)) = remote.as_str().split_once("://")
+        && let Some((_, rest)) = remote.expose().split_once("://")
         && let Some((user, _)) = rest.split('/').next().unwrap_or(rest).rsplit_once('@')
         && user.contains(':')
     {
@@ -424,7 +424,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         ..
     } = &config.repository;
     if let (Some(remote), None) = (remote, bundle) {
-        let url = remote.as_str();
+        let url = remote.expose();
         if revision.is_none() && (url.starts_with("http://") || url.starts_with("git://")) {
             words.push(
                 "repository.remote is neither encrypted nor authenticated, and no repository.revision is given: whoever \

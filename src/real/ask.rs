@@ -13,7 +13,7 @@ use crate::real::rooted;
 use crate::real::secrets;
 use camino::Utf8Path;
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Remedy};
 use landfall_states::plan::DiskIdentity;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::io::{IsTerminal, Read, Write};
@@ -54,7 +54,7 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretStr
         return Err(Fault::needs_change(
             format!("passphrase of {label}"),
             "it is not at hand, and an unattended install asks nothing",
-            "supply it as credential landfall.luks-passphrase, then: landfall resume",
+            Remedy::change("supply it as credential landfall.luks-passphrase"),
         ));
     }
     for _ in 0..ROUNDS_MAX {
@@ -118,7 +118,9 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
         return Err(Fault::needs_change(
             format!("consent to erase {} of {}", erasure.extent, erasure.disk.name()),
             why_not,
-            "name the disk by serial number, WWN or by-id link in unattended.disk or credential landfall.consent, then: landfall install",
+            Remedy::change_and_install(
+                "name the disk by serial number, WWN or by-id link in unattended.disk or credential landfall.consent",
+            ),
         ));
     }
     if named.is_some() {
@@ -224,7 +226,9 @@ async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretString, Fa
         Fault::needs_change(
             "question to a person",
             how,
-            "answer on the console, or supply credentials (landfall.consent, landfall.luks-passphrase), then: landfall resume",
+            Remedy::change(
+                "answer on the console, or supply credentials (landfall.consent, landfall.luks-passphrase)",
+            ),
         )
     })?;
     let bytes = SecretSlice::from(ended.stdout.into_bytes());

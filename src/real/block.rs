@@ -8,7 +8,7 @@ use crate::real::disk::HeldDisk;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Os};
 use landfall_states::plan::{DiskIdentity, Plan, Role};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
@@ -50,42 +50,12 @@ pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
 
 /// The same with a reason in other words.
 pub fn fault_of(what: impl Into<String>, why: String, error: &io::Error) -> Fault {
-    match errno(error) {
-        // A filesystem turns read-only when its device has reported errors.
-        Some(
-            libc::EIO
-            | libc::EREMOTEIO
-            | libc::ENODATA
-            | libc::EILSEQ
-            | libc::EBADMSG
-            | libc::EUCLEAN
-            | libc::EROFS,
-        ) => Fault::hardware(what, why),
-        // The device went away while it was in use. What it took of the last writes is for the next run to find out.
-        Some(libc::ENXIO | libc::ENODEV) => Fault {
-            next: "attach the device again, then: landfall resume".into(),
-            ..Fault::hardware(what, why)
-        },
-        Some(libc::ENOMEDIUM) => {
-            Fault::needs_change(what, why, "attach the device again, then: landfall resume")
-        }
-        Some(libc::ENOSPC | libc::EDQUOT) => Fault::needs_change(
-            what,
-            why,
-            "make room (landfall plan shows the sizes), then: landfall resume",
-        ),
-        Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ETIMEDOUT | libc::ETXTBSY) => {
-            Fault::transient(what, why)
-        }
-        Some(libc::EACCES | libc::EPERM) => {
-            Fault::needs_change(what, why, "run landfall as root: sudo landfall resume")
-        }
-        Some(_) | None => Fault::permanent(
-            what,
-            why,
-            "landfall log shows what came before; mend it, then: landfall resume",
-        ),
-    }
+    let os = Os {
+        doing: None,
+        errno: errno(error),
+        said: why,
+    };
+    Fault::os(what, os)
 }
 
 /// What it means that a formatting or checking tool failed; `how` is what it said.

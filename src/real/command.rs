@@ -438,7 +438,7 @@ mod tests {
             .args(["-c", "sleep 60 & sleep 60"])
             .deadline(Duration::from_millis(300)))
         .unwrap_err();
-        assert!(fault.why.contains("did not end in time"), "{fault}");
+        assert!(fault.why().contains("did not end in time"), "{fault}");
         assert!(begun.elapsed() < Duration::from_secs(30));
     }
 
@@ -448,13 +448,13 @@ mod tests {
             .args(["-c", "echo one; sleep 60"])
             .silence_max(Duration::from_millis(300)))
         .unwrap_err();
-        assert!(fault.why.contains("said nothing"), "{fault}");
+        assert!(fault.why().contains("said nothing"), "{fault}");
     }
 
     #[test]
     fn a_missing_program_is_named() {
         let fault = run(Program::new("landfall-no-such-program")).unwrap_err();
-        assert!(fault.what.contains("landfall-no-such-program"));
+        assert!(fault.what().contains("landfall-no-such-program"));
     }
 
     #[test]

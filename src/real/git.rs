@@ -10,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::{RefName, RemoteUrl, Revision};
 use landfall_states::plan::Reference;
+use landfall_states::remote::redacted;
 use std::time::Duration;
 
 /// The longest one Git program may run.
@@ -167,48 +168,38 @@ const GIT: &[Words] = &[
     },
 ];
 
-/// A text without the passwords and tokens that URLs in it may carry (`https://user:token@host`).
+/// A text without the passwords and tokens that URLs in it may carry (`https://user:token@host`, `?private_token=…`).
 pub fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        out += before;
-        let end = after
-            .find(|c: char| c == '/' || c.is_whitespace() || c == '\'' || c == '"')
-            .unwrap_or(after.len());
-        let (authority, tail) = after.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((user, host)) if user != "git" => {
-                out += "[REDACTED]@";
-                out += host;
-            }
-            Some(_) | None => out += authority,
-        }
-        rest = tail;
+        // The scheme belongs to the URL: what may be shown depends on it.
+        let scheme = rest[..at]
+            .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '+'))
+            .map_or(0, |before| {
+                before + rest[before..].chars().next().map_or(1, char::len_utf8)
+            });
+        let end = rest[at..]
+            .find(|c: char| c.is_whitespace() || c == '\'' || c == '"')
+            .map_or(rest.len(), |length| at + length);
+        out += &rest[..scheme];
+        out += &redacted(&rest[scheme..end]);
+        rest = &rest[end..];
     }
     out + rest
 }
 
 /// The fault that a failed Git stands for.
 pub fn fault(what: &str, ended: &Ended) -> Fault {
-    let fault = unredacted_fault(what, ended);
-    Fault {
-        what: redact(&fault.what),
-        why: redact(&fault.why),
-        ..fault
-    }
-}
-
-fn unredacted_fault(what: &str, ended: &Ended) -> Fault {
+    let (what, how) = (&*redact(what), redact(&ended.how()));
     // GitHub answers an unknown private repository over ssh with both "not found" and the words for lost connections.
     let said = format!("{}\n{}", ended.stderr, ended.stdout);
-    let specific = classify(&[GIT], FaultClass::Interrupted, what, &said, ended.how());
+    let specific = classify(&[GIT], FaultClass::Interrupted, what, &said, how.clone());
     if specific.class != FaultClass::Interrupted {
         return specific;
     }
     // What nobody knows is tried again, within the budget: trying costs nothing here.
-    classify(&[COMMON], FaultClass::Transient, what, &said, ended.how())
+    classify(&[COMMON], FaultClass::Transient, what, &said, how)
 }
 
 /// What a remote or a bundle offers.
@@ -320,10 +311,9 @@ impl Offer {
 
 /// The URL as Git takes it: `git+ssh://` is Nix's way to write `ssh://`.
 pub fn git_url(remote: &RemoteUrl) -> String {
-    remote
-        .as_str()
-        .strip_prefix("git+ssh://")
-        .map_or_else(|| remote.to_string(), |rest| format!("ssh://{rest}"))
+    let url = remote.expose();
+    url.strip_prefix("git+ssh://")
+        .map_or_else(|| url.to_owned(), |rest| format!("ssh://{rest}"))
 }
 
 /// One line of `git --progress`.
@@ -515,6 +505,11 @@ mod tests {
                 "'https://[REDACTED]@h' and ssh://git@h/r",
             ),
             ("file:///a@b https://h/a@b", "file:///a@b https://h/a@b"),
+            (
+                "fatal: \u{201e}https://h/r?private_token=canary' refused",
+                "fatal: \u{201e}https://h/r?[REDACTED]' refused",
+            ),
+            ("fetch of ssh://me:canary@h/r", "fetch of ssh://me:[REDACTED]@h/r"),
             ("://", "://"),
         ] {
             assert_eq!(redact(text), wanted);

@@ -110,7 +110,7 @@ mod tests {
         let marker = dir.join("run/hooks-1");
         let run = || runtime.block_on(run_commands(&hands, &commands, "", &marker));
         let fault = run().unwrap_err();
-        assert!(fault.what.contains("[1]"), "{fault}");
+        assert!(fault.what().contains("[1]"), "{fault}");
         fs_err::write(dir.join("mended"), "").unwrap();
         run().unwrap();
         run().unwrap();

@@ -165,7 +165,7 @@ mod tests {
         let run = || runtime.block_on(perform_install(&hands, &root, &system));
         let fault = run().unwrap_err();
         assert_eq!(fault.class, FaultClass::Transient);
-        assert!(fault.why.contains("no luck"), "{fault}");
+        assert!(fault.why().contains("no luck"), "{fault}");
         assert!(!observe_install(&root, &system).unwrap().activated);
         fs_err::write(root.join("ok"), "").unwrap();
         run().unwrap();

@@ -21,7 +21,7 @@ use crate::real::command::Program;
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::encrypted::ImageOrder;
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{Fault, FaultClass, Remedy};
 use landfall_states::image::Landing;
 use landfall_states::plan::{Payload, SystemSource, Volume};
 use std::sync::Arc;
@@ -294,8 +294,9 @@ pub fn fault(what: &str, error: Error) -> Fault {
         ),
         Error::Damaged(_) => Fault::hardware(what, why)
             .with_next("copy the image to the installer's medium again, then: landfall image verify FILE"),
-        Error::SourceBytes { .. } | Error::SourceRead { .. } => Fault::hardware(what, why)
-            .with_next("write the installer to another medium, then: landfall resume"),
+        Error::SourceBytes { .. } | Error::SourceRead { .. } => {
+            Fault::hardware(what, why).with_next(Remedy::change("write the installer to another medium"))
+        }
         Error::Target { error, .. } => fault_of(what, why, &error),
         Error::TargetRead { error, .. } => fault_of(what, why, &error),
         Error::TargetBytes { .. } => Fault::hardware(what, why),
@@ -307,7 +308,7 @@ pub fn fault(what: &str, error: Error) -> Fault {
         Error::TooSmall { .. } => Fault::needs_change(
             what,
             why,
-            "take a larger disk, a smaller swap or a smaller system, then: landfall install",
+            Remedy::change_and_install("take a larger disk, a smaller swap or a smaller system"),
         ),
         Error::NotExt4(_) => Fault::permanent(what, why, "landfall image build makes one that can be used"),
         Error::Io { error, .. } => fault_of(what, why, &error),

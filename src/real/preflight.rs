@@ -165,7 +165,7 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
         tools.push("resize2fs");
     }
     if let RepositorySource::Remote(url) = &payload.repository.source {
-        let url = url.as_str();
+        let url = url.expose();
         if url.contains("ssh://") || (!url.contains("://") && !url.starts_with('/')) {
             tools.push("ssh");
         }
@@ -369,7 +369,7 @@ mod tests {
     fn a_missing_tool_is_named() {
         let fault = tools(&hands(), &["sh", "landfall-no-such-tool"]).unwrap_err();
         assert!(
-            fault.what.contains("landfall-no-such-tool") && !fault.what.contains("sh,"),
+            fault.what().contains("landfall-no-such-tool") && !fault.what().contains("sh,"),
             "{fault}"
         );
         tools(&hands(), &["sh"]).unwrap();
@@ -389,7 +389,7 @@ mod tests {
     fn bios_machines_are_refused() {
         let keep = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(keep.path()).unwrap();
-        assert!(firmware(&hands(), root).unwrap_err().why.contains("BIOS"));
+        assert!(firmware(&hands(), root).unwrap_err().why().contains("BIOS"));
         fs_err::create_dir_all(root.join("sys/firmware/efi")).unwrap();
         firmware(&hands(), root).unwrap();
     }

@@ -148,7 +148,7 @@ async fn probe_for(
 
 fn source_name(source: &RepositorySource) -> String {
     match source {
-        RepositorySource::Remote(url) => git::redact(url.as_str()),
+        RepositorySource::Remote(url) => url.to_string(),
         RepositorySource::Bundle { file, .. } => format!("bundle {file}"),
     }
 }

@@ -9,7 +9,7 @@ use crate::real::{MOUNT_ROOT, RUN_DIR, Real, mounts, provision, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Remedy};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::io::{ErrorKind, Read};
 use std::os::fd::FromRawFd;
@@ -209,7 +209,7 @@ fn read_limited(reader: impl Read, what: &str) -> Result<SecretSlice<u8>, Fault>
 }
 
 fn bad(what: &str, why: &str) -> Fault {
-    Fault::needs_change(what, why, "supply it anew, then: landfall resume")
+    Fault::needs_change(what, why, Remedy::change("supply it anew"))
 }
 
 /// A passphrase: one trailing newline is not part of it; empty is refused.
@@ -283,7 +283,7 @@ impl Medium {
         Err(Fault::needs_change(
             format!("medium with the label {MEDIUM_LABEL}"),
             format!("it cannot be mounted {why}; vfat, ext4 and iso9660 are known"),
-            "make it anew, or unplug it, then: landfall resume",
+            Remedy::change("make it anew, or unplug it"),
         ))
     }
 
@@ -368,7 +368,7 @@ mod tests {
     fn an_empty_passphrase_is_refused_and_only_one_newline_goes() {
         let of = |text: &str| passphrase(SecretSlice::from(text.as_bytes().to_vec()), "x");
         for empty in ["", "\n"] {
-            assert!(of(empty).unwrap_err().why.contains("empty"));
+            assert!(of(empty).unwrap_err().why().contains("empty"));
         }
         assert_eq!(of(" a \n\n").unwrap().expose_secret(), " a \n");
     }

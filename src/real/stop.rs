@@ -1,7 +1,7 @@
 //! The wish to stop. Law: a stop is taken at a safe point: between phases, while waiting, or while a program runs that can
 //! be begun again; never between two writes that belong together.
 
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{Fault, Kind, Remedy};
 use tokio::sync::watch;
 
 /// A handle on the wish to stop.
@@ -39,11 +39,11 @@ impl Stop {
     /// The fault that stands for it.
     pub fn fault(&self) -> Fault {
         let by = self.wish.borrow().unwrap_or("a stop request");
-        Fault::new(
-            FaultClass::Interrupted,
-            "landfall",
-            format!("stopped by {by}; everything is saved"),
-            "landfall resume",
+        Fault::of(
+            Kind::Stopped {
+                by: Some(by.to_owned()),
+            },
+            Remedy::resume(),
         )
     }
 }

@@ -10,7 +10,7 @@ use super::disk::{HeldDisk, io_fault, is_there, open, os_code};
 use super::gpt;
 use super::slots;
 use crate::world::Perform;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Kind, Remedy};
 use landfall_states::plan::{DiskIdentity, GptTable};
 use landfall_states::planned::{PartitionDisk, TableFacts, TableOrder};
 use nix::fcntl::OFlag;
@@ -26,13 +26,9 @@ const EXCLUSIVE_ATTEMPTS: u32 = 50;
 
 impl Real {
     fn held_disk(&self) -> Result<&HeldDisk, Fault> {
-        self.held.as_ref().ok_or_else(|| {
-            Fault::permanent(
-                "partition table",
-                "no disk is held",
-                "report this as a defect of landfall",
-            )
-        })
+        self.held
+            .as_ref()
+            .ok_or_else(|| Fault::defect("partition table", "no disk is held"))
     }
 
     /// The held disk as it is now: kernel's entry, contents, uses.
@@ -71,17 +67,21 @@ impl Real {
         let held = self.held_disk()?;
         let what = held.what();
         if !uses.strangers.is_empty() {
-            return Err(Fault::needs_change(
-                what,
-                format!("it is in use: {}", uses.strangers.join("; ")),
-                "unmount or detach what uses it, then: landfall resume",
+            return Err(Fault::of(
+                Kind::InUse {
+                    on: what,
+                    by: uses.strangers.clone(),
+                },
+                Remedy::change("unmount or detach what uses it"),
             ));
         }
         if !uses.own.is_empty() {
-            return Err(Fault::needs_change(
-                what,
-                format!("a former run left something attached: {}", uses.own.join("; ")),
-                "umount -R /mnt and close the mapping (cryptsetup close), then: landfall resume",
+            return Err(Fault::of(
+                Kind::LeftAttached {
+                    on: what,
+                    what: uses.own.clone(),
+                },
+                Remedy::change("umount -R /mnt and close the mapping (cryptsetup close)"),
             ));
         }
         let ranges = if wipe {

@@ -286,7 +286,7 @@ fn a_device_in_use_is_not_written() {
         };
         let fault = world.perform(&step, order.clone()).await.unwrap_err();
         assert!(
-            fault.why.contains("in use") && fault.what.contains(&device.name),
+            fault.why().contains("in use") && fault.what().contains(&device.name),
             "{fault}"
         );
         drop(other);
@@ -320,7 +320,7 @@ fn a_device_in_use_is_not_written() {
                 .perform(&step, order.clone())
                 .await
                 .unwrap_err()
-                .why
+                .why()
                 .contains("mounted at")
         );
         run("umount", &[point]).await;
@@ -372,7 +372,7 @@ fn a_disk_that_became_another_behind_its_name_is_not_written() {
         ];
         for fault in faults {
             assert_eq!(fault.class, FaultClass::Unsafe, "{fault}");
-            assert!(fault.why.contains("another disk now"), "{fault}");
+            assert!(fault.why().contains("another disk now"), "{fault}");
         }
         // A file that nothing was written to has no block.
         let blocks = || fs_err::metadata(&device.image).unwrap().blocks();
@@ -400,7 +400,7 @@ fn a_disk_that_became_another_behind_its_name_is_not_written() {
         // SAFETY: both descriptors are open, and the kernel takes a reference of its own.
         unsafe { swap::loop_change_fd(open.as_raw_fd(), second.as_file().as_raw_fd()) }.unwrap();
         let fault = held.confirm(&confirmed).unwrap_err();
-        assert!(fault.why.contains("what was attached since"), "{fault}");
+        assert!(fault.why().contains("what was attached since"), "{fault}");
         drop((held, open));
         run("losetup", &["-d", &path]).await;
     });
@@ -489,6 +489,6 @@ fn a_missing_disk_and_two_of_a_kind_are_told() {
     })
     .unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange);
-    assert!(fault.what.contains("no such disk"), "{fault}");
+    assert!(fault.what().contains("no such disk"), "{fault}");
     assert!(Sysfs::real().block("no-such-name").unwrap().is_none());
 }

@@ -180,19 +180,19 @@ fn whole_disk() {
         // What is not ours is left alone.
         shell("mount -t tmpfs other /mnt").await;
         let fault = r.attach(Attach::Target).await.unwrap_err();
-        eprintln!("{fault}; {}", fault.next);
+        eprintln!("{fault}; {}", fault.next());
         assert_eq!(fault.class, FaultClass::NeedsChange);
         r.release().await.unwrap();
         shell("mountpoint -q /mnt && umount /mnt").await;
         if with_luks {
             shell("dmsetup create cryptroot --table '0 8 zero'").await;
             let fault = r.attach(Attach::Container).await.unwrap_err();
-            eprintln!("{fault}; {}", fault.next);
+            eprintln!("{fault}; {}", fault.next());
             assert_eq!(fault.class, FaultClass::NeedsChange);
             shell("dmsetup info cryptroot && dmsetup remove cryptroot").await;
             r.vault.set_passphrase(Some("wrong".into()));
             let fault = r.attach(Attach::Container).await.unwrap_err();
-            eprintln!("{fault}; {}", fault.next);
+            eprintln!("{fault}; {}", fault.next());
             assert_eq!(fault.class, FaultClass::NeedsChange);
             r.vault.set_passphrase(Some("correct horse".into()));
         }

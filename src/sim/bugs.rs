@@ -80,6 +80,8 @@ pub enum Bug {
     HoldFirst,
     /// The kept log holds the age identity.
     KeyInLog,
+    /// The remote is told as it is written in the configuration.
+    RemoteTold,
     /// Keys are called placed without a look.
     TrustKeys,
     /// A file of the ESP that exists is called right.
@@ -158,7 +160,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 73] = [
+    pub const ALL: [(Bug, Invariant); 74] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -195,6 +197,7 @@ impl Bug {
         (Bug::NoKeyslot, Invariant::Lands),
         (Bug::HoldFirst, Invariant::Lands),
         (Bug::KeyInLog, Invariant::NoSecrets),
+        (Bug::RemoteTold, Invariant::NoSecrets),
         (Bug::TrustKeys, Invariant::LandedIsWhole),
         (Bug::ExistsIsRight, Invariant::LandedIsWhole),
         (Bug::ProfileUnsynced, Invariant::NothingTwice),

@@ -20,6 +20,8 @@ pub const CANARY: &str = "canary-";
 pub const PASSPHRASE: &str = "canary-passphrase-7d1f";
 /// The age identity. It may be seen in one file of the target, nowhere else (I15).
 pub const AGE_IDENTITY: &str = "canary-age-identity-52ac";
+/// The token in the remote's URL. It must never be seen anywhere (I15).
+pub const REMOTE_TOKEN: &str = "canary-remote-token-90fe";
 
 /// Which volumes there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -234,7 +236,11 @@ impl Subject {
             layout: layout(case.kind).map_err(text)?,
             payload: Payload {
                 repository: Repository {
-                    source: RepositorySource::Remote("https://forge.example/o/r".parse().map_err(text)?),
+                    source: RepositorySource::Remote(
+                        format!("https://{REMOTE_TOKEN}@forge.example/o/r")
+                            .parse()
+                            .map_err(text)?,
+                    ),
                     reference: Reference::Default,
                     clone_path: "/mnt/nix-config".parse().map_err(text)?,
                 },

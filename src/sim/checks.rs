@@ -3,7 +3,7 @@
 //!
 //! Absent: preventing anything. A breach is written down and the story goes on.
 
-use super::case::{AGE_IDENTITY, CANARY, PASSPHRASE, Setting};
+use super::case::{AGE_IDENTITY, CANARY, PASSPHRASE, REMOTE_TOKEN, Setting};
 use super::disk::{Disk, Fs, Key, Region, Value};
 use super::machine::Machine;
 use landfall_states::Phase;
@@ -480,11 +480,11 @@ impl Checks {
 
     fn searched(&mut self, what: &str, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes.trim_ascii_end());
-        // Both begin so, and almost nothing else does.
+        // All begin so, and almost nothing else does.
         if !text.contains(CANARY) {
             return;
         }
-        for secret in [PASSPHRASE, AGE_IDENTITY] {
+        for secret in [PASSPHRASE, AGE_IDENTITY, REMOTE_TOKEN] {
             if text.contains(secret) {
                 self.breach(Invariant::NoSecrets, format!("{what} holds {secret}"));
             }

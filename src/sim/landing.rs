@@ -217,7 +217,7 @@ mod tests {
             panic!("{end:?}")
         };
         assert_eq!(halt.fault.class, FaultClass::Hardware);
-        assert!(halt.fault.next.contains("another medium"), "{}", halt.fault);
+        assert!(halt.fault.next().contains("another medium"), "{}", halt.fault);
         assert_eq!(ending, Ending::Landed, "with another medium");
         // The control.
         let careless = Harness::new("plain/image/blank/person".parse().unwrap())

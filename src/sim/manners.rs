@@ -9,7 +9,7 @@ use super::disk::{Fs, Held, Key, Region, Value, mix};
 use super::effects::Effect;
 use super::faults::fault;
 use super::world::{Act, SimWorld};
-use crate::event::Event;
+use crate::event::{Event, FaultTold};
 use crate::world::{Media, Survey, World};
 use landfall_states::Phase;
 use landfall_states::checkpoint::{Record, SLOT_BYTES};
@@ -18,6 +18,46 @@ use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::Revision;
 use landfall_states::plan::{DiskIdentity, Payload, Plan};
 use std::time::Duration;
+
+/// Every text of an event, for whoever looks for secrets.
+fn texts(event: &Event, each: &mut dyn FnMut(&str)) {
+    match event {
+        Event::Started {
+            version,
+            host,
+            command,
+        } => [version, host, command].into_iter().for_each(|text| each(text)),
+        Event::DiskChosen {
+            device,
+            identity,
+            why,
+        } => [device, identity, why].into_iter().for_each(|text| each(text)),
+        Event::Checked { what, found } => [what, found].into_iter().for_each(|text| each(text)),
+        Event::Output { program, line } => [program, line].into_iter().for_each(|text| each(text)),
+        Event::Landed { system, revision } => [system, revision].into_iter().for_each(|text| each(text)),
+        Event::Decided { what, .. }
+        | Event::Begun { what, .. }
+        | Event::Step { what }
+        | Event::Progress { what, .. }
+        | Event::Asking { what }
+        | Event::Notice { what } => each(what),
+        Event::Failed { fault, .. } | Event::Stopped { fault, .. } => {
+            let FaultTold {
+                record,
+                kind: _,
+                values,
+                remedy,
+            } = fault;
+            [&record.what, &record.why, &record.next]
+                .into_iter()
+                .for_each(|text| each(text));
+            for value in [values, remedy].into_iter().flatten() {
+                each(&value.to_string());
+            }
+        }
+        Event::Found { .. } | Event::Reached { .. } | Event::Saved { .. } | Event::RetryIn { .. } => {}
+    }
+}
 
 impl Media for SimWorld {
     async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
@@ -281,6 +321,7 @@ impl World for SimWorld {
     }
 
     fn tell(&self, event: Event) {
+        texts(&event, &mut |text| self.checks.borrow_mut().told(text));
         let key = match &event {
             Event::Saved {
                 sequence,
@@ -299,10 +340,7 @@ impl World for SimWorld {
             Event::Stopped { .. } => ("stopped", 0),
             Event::Found { phase } => ("found", *phase as u64),
             Event::Reached { phase, .. } => ("reached", *phase as u64),
-            Event::Output { line, .. } => {
-                self.checks.borrow_mut().told(line);
-                ("output", line.len() as u64)
-            }
+            Event::Output { line, .. } => ("output", line.len() as u64),
             Event::Started { .. }
             | Event::DiskChosen { .. }
             | Event::Decided { .. }

@@ -469,7 +469,8 @@ fn record(setting: &Setting, phase: Phase, attempts: &Attempts, boot: u64, fault
         mark: [Mark::Reached, Mark::Begun, Mark::Stopped][fault_bytes % 3],
         attempts: attempts.clone(),
         boot: format!("boot-{boot}"),
-        last_fault: (fault_bytes > 300).then(|| Fault::transient("clone", "x".repeat(fault_bytes - 300))),
+        last_fault: (fault_bytes > 300)
+            .then(|| Fault::transient("clone", "x".repeat(fault_bytes - 300)).record()),
         landing: None,
     }
 }

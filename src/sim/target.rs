@@ -16,7 +16,7 @@ use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
 use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
 use landfall_states::names::{BadValue, Revision, TargetPath};
-use landfall_states::plan::SystemSource;
+use landfall_states::plan::{RepositorySource, SystemSource};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
 
@@ -54,6 +54,13 @@ impl Script for CloneConfiguration {
 
     async fn carry(&self, world: &mut SimWorld, order: &CloneOrder) -> Result<(), Fault> {
         world.attach_root().await?;
+        let from = match &self.repository.source {
+            RepositorySource::Remote(url) if world.has(Bug::RemoteTold) => url.expose().to_owned(),
+            source => source.to_string(),
+        };
+        world.tell(Event::Step {
+            what: format!("clone {} from {from}", self.revision),
+        });
         // The directory is one entry: a clone beside its place is not there yet, and a rename is whole or not at all.
         if order.replace || world.text(Fs::Root, "clone").is_none() {
             world

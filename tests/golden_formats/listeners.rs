@@ -4,18 +4,27 @@ use crate::kit::{golden, read, system};
 use landfall::cli::progress::Line;
 use landfall::cli::status::{Count, Ending, Status};
 use landfall::event::Event;
+use landfall::event::FaultTold;
 use landfall::lock::Holder;
 use landfall_states::Phase;
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{Cause, Ended, Fault, Kind, Limit, Os, Remedy};
 
-fn fault() -> Fault {
-    Fault {
-        retry_after_s: Some(90),
-        ..Fault::transient(
+/// The faults of version 1's files, as [`events`] has them.
+fn faults() -> [Fault; 3] {
+    [
+        Fault::transient(
             "clone of https://forge.example/o/r",
             "connection \"reset\"\nby peer",
         )
-    }
+        .retry_after(90),
+        Fault::hardware("disk sda", "input/output error"),
+        Fault::new(
+            landfall_states::fault::FaultClass::Interrupted,
+            "landfall",
+            "a stop was asked for",
+            Remedy::resume(),
+        ),
+    ]
 }
 
 /// Every event, some with and without what may be missing.
@@ -90,7 +99,7 @@ fn events() -> Vec<Event> {
         },
         Event::Failed {
             phase: Phase::Formatted,
-            fault: fault(),
+            fault: (&faults()[0]).into(),
         },
         Event::RetryIn {
             wait_ms: 1_500,
@@ -102,16 +111,11 @@ fn events() -> Vec<Event> {
         },
         Event::Stopped {
             phase: Some(Phase::Landed),
-            fault: Fault::hardware("disk sda", "input/output error"),
+            fault: (&faults()[1]).into(),
         },
         Event::Stopped {
             phase: None,
-            fault: Fault::new(
-                FaultClass::Interrupted,
-                "landfall",
-                "a stop was asked for",
-                "landfall resume",
-            ),
+            fault: (&faults()[2]).into(),
         },
     ]
 }
@@ -139,30 +143,187 @@ fn is_in_the_list(event: &Event) -> usize {
     }
 }
 
-#[test]
-fn every_event() {
-    let mut kinds: Vec<usize> = events().iter().map(is_in_the_list).collect();
-    kinds.dedup();
-    assert_eq!(kinds, (0..=16).collect::<Vec<_>>());
-    let lines: Vec<Line> = events()
+/// Events as lines, from one second on.
+fn lines(events: Vec<Event>) -> Vec<Line> {
+    events
         .into_iter()
         .enumerate()
         .map(|(index, event)| Line {
             at_ms: 1_000 + index as u64,
             event,
         })
-        .collect();
+        .collect()
+}
+
+fn back(format: &str, name: &str) -> Vec<Line> {
+    let kept = String::from_utf8(read(format, name)).unwrap();
+    kept.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// What version 1 had of a fault: its words.
+fn words_alone(told: &mut FaultTold) {
+    (told.kind, told.values, told.remedy) = (None, None, None);
+}
+
+#[test]
+fn every_event() {
+    let mut kinds: Vec<usize> = events().iter().map(is_in_the_list).collect();
+    kinds.dedup();
+    assert_eq!(kinds, (0..=16).collect::<Vec<_>>());
+    let lines = lines(events());
     let text: String = lines
         .iter()
         .map(|line| serde_json::to_string(line).unwrap() + "\n")
         .collect();
-    golden("events-1", "every-event.jsonl", text.as_bytes());
-    let kept = String::from_utf8(read("events-1", "every-event.jsonl")).unwrap();
-    let back: Vec<Line> = kept
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
+    golden("events-2", "every-event.jsonl", text.as_bytes());
+    assert_eq!(back("events-2", "every-event.jsonl"), lines);
+}
+
+#[test]
+fn events_of_version_1_are_read() {
+    let mut lines = lines(events());
+    for line in &mut lines {
+        if let Event::Failed { fault, .. } | Event::Stopped { fault, .. } = &mut line.event {
+            words_alone(fault);
+        }
+    }
+    assert_eq!(back("events-1", "every-event.jsonl"), lines);
+}
+
+/// Every kind of fault with its values. They are only ever added to.
+#[test]
+fn every_fault() {
+    let text = str::to_owned;
+    let list = || vec![text("a"), text("b")];
+    let kinds = vec![
+        Kind::Os {
+            on: text("disk sda"),
+            os: Os {
+                doing: Some(text("read it")),
+                errno: Some(5),
+                said: text("Input/output error (os error 5)"),
+            },
+        },
+        Kind::Program {
+            on: text("root"),
+            ended: Ended {
+                program: text("mkfs.ext4"),
+                code: Some(1),
+                last_lines: list(),
+                note: None,
+            },
+            class: landfall_states::fault::FaultClass::Permanent,
+        },
+        Kind::ProgramLimit {
+            program: text("git"),
+            limit: Limit::Silence,
+            limit_s: 60,
+        },
+        Kind::ReadBack {
+            on: text("slot 1"),
+            found: text("it differs"),
+        },
+        Kind::OtherDisk {
+            disk: text("disk A"),
+            found: text("serial B"),
+            expected: Some(text("serial A")),
+        },
+        Kind::Twins {
+            disk: text("disk A"),
+            devices: list(),
+        },
+        Kind::TableChanged {
+            disk: text("disk A"),
+            differences: list(),
+        },
+        Kind::InUse {
+            on: text("disk A"),
+            by: list(),
+        },
+        Kind::LeftAttached {
+            on: text("disk A"),
+            what: list(),
+        },
+        Kind::ForeignPartition {
+            number: 2,
+            name: text("root-web"),
+            found: text("ext4 photos"),
+        },
+        Kind::ChangedContents {
+            disk: text("disk A"),
+            after_consent: true,
+        },
+        Kind::ConsentRefused { disk: text("disk A") },
+        Kind::NoChoice {
+            reason: text("several are blank"),
+            disks: list(),
+        },
+        Kind::AmbiguousName {
+            name: text("LF1"),
+            count: 2,
+            disks: list(),
+        },
+        Kind::DiskRefused {
+            disk: text("disk A"),
+            reasons: list(),
+        },
+        Kind::BootLoader { flaws: list() },
+        Kind::Recovery {
+            rule: 12,
+            on: text("checkpoints"),
+            reason: text("several disks carry an install"),
+            found: list(),
+        },
+        Kind::EmptySuccess {
+            action: text("Land"),
+            order: text("keep the receipt"),
+            is_final: true,
+        },
+        Kind::AttemptLimit {
+            phase: Phase::Cloned,
+            limit: Limit::Total,
+            made: 9,
+            max: 9,
+        },
+        Kind::Stopped {
+            by: Some(text("SIGTERM")),
+        },
+        Kind::Defect {
+            on: text("disk"),
+            detail: text("none is held"),
+        },
+        Kind::OtherPlan {
+            on: text("LUKS"),
+            detail: text("of another plan"),
+        },
+    ];
+    let mut faults: Vec<Fault> = kinds
+        .into_iter()
+        .map(|kind| Fault::of(kind, Remedy::change("mend it")))
         .collect();
-    assert_eq!(back, lines);
+    faults.push(Fault::transient("clone", "reset").after_retries(10));
+    faults.push(Fault::needs_change(
+        "clock",
+        Cause::List(text("wrong"), list()),
+        "set it",
+    ));
+    let lines = lines(
+        faults
+            .iter()
+            .map(|fault| Event::Stopped {
+                phase: None,
+                fault: fault.into(),
+            })
+            .collect(),
+    );
+    let text: String = lines
+        .iter()
+        .map(|line| serde_json::to_string(line).unwrap() + "\n")
+        .collect();
+    golden("events-2", "every-fault.jsonl", text.as_bytes());
+    assert_eq!(back("events-2", "every-fault.jsonl"), lines);
 }
 
 #[test]
@@ -200,12 +361,12 @@ fn the_status() {
         ("stopped-late.json", &ended(&stopped_late)),
     ] {
         golden(
-            "status-1",
+            "status-2",
             name,
             serde_json::to_string(status).unwrap().as_bytes(),
         );
         assert_eq!(
-            &serde_json::from_slice::<Status>(&read("status-1", name)).unwrap(),
+            &serde_json::from_slice::<Status>(&read("status-2", name)).unwrap(),
             status
         );
     }

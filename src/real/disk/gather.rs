@@ -17,7 +17,7 @@ use crate::real::gpt::{self, OnDisk};
 use crate::real::slots::{self, Slots};
 use crate::real::stop::Stop;
 use camino::Utf8Path;
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{Fault, FaultClass, Remedy};
 use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
 use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         Fault::permanent(
             "list of disks",
             format!("lsblk's output cannot be understood: {why}"),
-            "install util-linux 2.33 or newer, then: landfall resume",
+            Remedy::change("install util-linux 2.33 or newer"),
         )
     })?;
     let read = |path: &str| {
@@ -125,7 +125,7 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
             Fault::permanent(
                 "list of mounts",
                 format!("/{path} is not there"),
-                "mount /proc, then: landfall resume",
+                Remedy::change("mount /proc"),
             )
         })
     };

@@ -10,7 +10,7 @@ use crate::real::command::Program;
 use crate::real::gpt;
 use crate::real::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Kind, Remedy};
 use landfall_states::plan::{DiskIdentity, GptEntry};
 use landfall_states::planned::KernelPartition;
 use nix::errno::Errno;
@@ -64,15 +64,17 @@ impl HeldDisk {
                     "no disk with this identity and {} bytes is attached",
                     identity.size_bytes
                 ),
-                "attach it again, then: landfall resume",
+                Remedy::change("attach it again"),
             )),
             [block] => Self::open(sysfs, block),
             [..] => {
                 let names: Vec<String> = found.iter().map(|b| b.device()).collect();
-                Err(Fault::unsafe_(
-                    what(),
-                    format!("{} all say that they are this disk", names.join(" and ")),
-                    "detach all but the one that is meant, then: landfall resume",
+                Err(Fault::of(
+                    Kind::Twins {
+                        disk: what(),
+                        devices: names,
+                    },
+                    Remedy::change("detach all but the one that is meant"),
                 ))
             }
         }
@@ -146,8 +148,7 @@ impl HeldDisk {
 
     /// The kernel's entry for it as it is now; a fault when the open device is not the one that bears the name.
     pub fn block(&self) -> Result<Block, Fault> {
-        let away =
-            |why: &str| Fault::needs_change(self.what(), why, "attach it again, then: landfall resume");
+        let away = |why: &str| Fault::needs_change(self.what(), why, Remedy::change("attach it again"));
         let metadata = self
             .file
             .metadata()
@@ -180,10 +181,13 @@ impl HeldDisk {
         if now == *wanted {
             return Ok(());
         }
-        Err(Fault::unsafe_(
-            self.what(),
-            format!("it is another disk now: {now}; wanted is {wanted}"),
-            "put the confirmed disk back, then: landfall resume",
+        Err(Fault::of(
+            Kind::OtherDisk {
+                disk: self.what(),
+                found: now.to_string(),
+                expected: Some(wanted.to_string()),
+            },
+            Remedy::change("put the confirmed disk back"),
         ))
     }
 
@@ -304,7 +308,7 @@ impl HeldDisk {
                 "the table on the disk has no {} {} there",
                 entry.name, entry.partuuid
             ),
-            "look at the disk (landfall disks), then: landfall resume",
+            Remedy::change("look at the disk (landfall disks)"),
         ))
     }
 
@@ -482,7 +486,7 @@ mod tests {
         let identity = tree.sysfs().block("sda").unwrap().unwrap().identity;
         let fault = HeldDisk::hold_in(tree.sysfs(), &identity).unwrap_err();
         assert_eq!(fault.class, FaultClass::Unsafe);
-        assert!(fault.why.contains("/dev/sda and /dev/sdb"), "{fault}");
+        assert!(fault.why().contains("/dev/sda and /dev/sdb"), "{fault}");
         let larger = DiskIdentity {
             size_bytes: 1,
             ..identity

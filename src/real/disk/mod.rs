@@ -38,7 +38,7 @@ use crate::real::stop::Stop;
 use crate::world::Survey;
 use camino::Utf8Path;
 use gather::{Gathered, Looked};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Os};
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::GptCopy;
 use landfall_states::recovery::DiskEvidence;
@@ -93,7 +93,12 @@ pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std:
 
 /// What an error of the operating system means for an install.
 pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Fault {
-    block::fault_of(what, format!("could not {doing}: {error}"), error)
+    let os = Os {
+        doing: Some(doing.to_owned()),
+        errno: block::errno(error),
+        said: error.to_string(),
+    };
+    Fault::os(what, os)
 }
 
 /// What somebody named: `INSTALL_DISK`, else the configuration.

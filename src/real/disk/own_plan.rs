@@ -5,9 +5,7 @@ use crate::config::Config;
 use landfall_states::plan::{
     DiskIdentity, Machine, Payload, Plan, Reference, Repository, RepositorySource, SystemSource,
 };
-
-/// How many new installs on one disk are recognised.
-const NONCES: u32 = 32;
+use landfall_states::recovery::NONCE_MAX;
 
 /// One plan for each number of re-installs.
 pub fn all(config: &Config, disk: &DiskIdentity) -> Vec<Plan> {
@@ -27,8 +25,7 @@ pub fn all(config: &Config, disk: &DiskIdentity) -> Vec<Plan> {
         system: SystemSource::Flake,
     };
     // A disk that is too small or nameless has no plan, and so nothing of ours.
-    (0..NONCES)
-        .chain((config.reinstall >= NONCES).then_some(config.reinstall))
+    (0..=NONCE_MAX)
         .filter_map(|nonce| Plan::derive(&config.host, &layout, &payload, disk, nonce).ok())
         .collect()
 }

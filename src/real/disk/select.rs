@@ -9,7 +9,8 @@
 //! Absent: looking (`gather`), consent.
 
 use super::efi::{Firmware, LoadOption, Signature};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Kind, Remedy};
+use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
 use std::fmt::Write as _;
 use uuid::Uuid;
@@ -145,8 +146,8 @@ pub fn objections(facts: &Facts, firmware: &Firmware) -> (Vec<String>, Vec<Strin
     let mut unless_named = facts.unless_named.clone();
     if let Some(current) = firmware.current.as_ref().filter(|current| facts.matches(current)) {
         unless_named.push(format!(
-            "the firmware booted from it just now (entry {:?})",
-            current.description
+            "the firmware booted from it just now (entry {})",
+            quoted(&current.description)
         ));
     }
     let mut never = facts.never.clone();
@@ -175,9 +176,11 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
                 why: format!("it was named: {given}"),
             });
         }
-        Err(Fault::needs_change(
-            format!("disk {given} ({})", all[index].describe()),
-            format!("it cannot be installed on: {}", never.join("; ")),
+        Err(Fault::of(
+            Kind::DiskRefused {
+                disk: format!("disk {given} ({})", all[index].describe()),
+                reasons: never,
+            },
             "detach what uses it, or name another one: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
         ))
     };
@@ -197,16 +200,18 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
                 [] => Err(doubt(
                     all,
                     firmware,
-                    &format!("no disk has the serial number, WWN or by-id link {name:?}"),
-                )),
-                [..] => Err(Fault::unsafe_(
-                    format!("disk {name:?}"),
-                    format!(
-                        "{} disks answer to this name:{}",
-                        found.len(),
-                        list(all, firmware)
+                    &format!(
+                        "no disk has the serial number, WWN or by-id link {}",
+                        quoted(name)
                     ),
-                    "detach all but one of them, then: landfall install",
+                )),
+                [..] => Err(Fault::of(
+                    Kind::AmbiguousName {
+                        name: name.clone(),
+                        count: found.len(),
+                        disks: list(all, firmware),
+                    },
+                    Remedy::change_and_install("detach all but one of them"),
                 )),
             };
         }
@@ -225,7 +230,10 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
             [index] if everywhere == 1 => {
                 return Ok(Choice {
                     index,
-                    why: format!("the firmware boots from it (entry {:?})", option.description),
+                    why: format!(
+                        "the firmware boots from it (entry {})",
+                        quoted(&option.description)
+                    ),
                 });
             }
             [] => {}
@@ -234,8 +242,8 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
                     all,
                     firmware,
                     &format!(
-                        "the firmware's boot entry {:?} leads to {everywhere} disks: one is a copy of the other",
-                        option.description
+                        "the firmware's boot entry {} leads to {everywhere} disks: one is a copy of the other",
+                        quoted(&option.description)
                     ),
                 ));
             }
@@ -304,8 +312,8 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
 }
 
 /// Every disk, one line each, with why it was not chosen.
-pub fn list(all: &[Facts], firmware: &Firmware) -> String {
-    let mut text = String::new();
+fn list(all: &[Facts], firmware: &Firmware) -> Vec<String> {
+    let mut lines = Vec::new();
     for facts in all {
         let (never, unless_named) = objections(facts, firmware);
         let why = if !never.is_empty() {
@@ -321,12 +329,12 @@ pub fn list(all: &[Facts], firmware: &Firmware) -> String {
             let blank = if facts.blank { ", blank" } else { "" };
             format!("can be: {} partitions{esp}{blank}", facts.partitions.len())
         };
-        let _ = write!(text, "\n  {}: {why}", facts.describe());
+        lines.push(format!("{}: {why}", facts.describe()));
     }
-    if text.is_empty() {
-        text.push_str("\n  (no disk at all)");
+    if lines.is_empty() {
+        lines.push("(no disk at all)".to_owned());
     }
-    text
+    lines
 }
 
 fn doubt(all: &[Facts], firmware: &Firmware, why: &str) -> Fault {
@@ -334,9 +342,11 @@ fn doubt(all: &[Facts], firmware: &Firmware, why: &str) -> Fault {
         .iter()
         .find(|f| objections(f, firmware).0.is_empty())
         .map_or("/dev/…", |f| f.device.as_str());
-    Fault::needs_change(
-        "choice of the disk",
-        format!("{why}:{}", list(all, firmware)),
+    Fault::of(
+        Kind::NoChoice {
+            reason: why.to_owned(),
+            disks: list(all, firmware),
+        },
         format!("INSTALL_DISK={example} landfall install (with the disk that you mean)"),
     )
 }

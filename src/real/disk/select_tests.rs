@@ -83,14 +83,14 @@ fn pick(all: &[Facts]) -> Result<usize, Fault> {
 fn fails(all: &[Facts], word: &str) {
     let fault = pick(all).unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange);
-    assert!(fault.why.contains(word), "{fault}");
+    assert!(fault.why().contains(word), "{fault}");
     for facts in all {
         assert!(
-            fault.why.contains(facts.identity.serial.as_deref().unwrap()),
+            fault.why().contains(facts.identity.serial.as_deref().unwrap()),
             "{fault}"
         );
     }
-    assert!(fault.next.contains("INSTALL_DISK=/dev/"), "{}", fault.next);
+    assert!(fault.next().contains("INSTALL_DISK=/dev/"), "{}", fault.next());
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn the_only_one_left_is_chosen_whatever_it_holds() {
     assert_eq!(pick(&[data('a', 8, 3)]).unwrap(), 0);
     assert_eq!(pick(&[never(disk('a', 99), "in use"), disk('b', 8)]).unwrap(), 1);
     fails(&[never(disk('a', 8), "in use: md0")], "in use: md0");
-    assert!(pick(&[]).unwrap_err().why.contains("no disk at all"));
+    assert!(pick(&[]).unwrap_err().why().contains("no disk at all"));
 }
 
 #[test]
@@ -126,10 +126,10 @@ fn a_clone_with_the_same_ids_is_a_doubt_for_the_firmware_too() {
         ..Firmware::default()
     };
     let fault = select(&[original.clone(), clone.clone()], None, &firmware).unwrap_err();
-    assert!(fault.why.contains("copy"), "{fault}");
+    assert!(fault.why().contains("copy"), "{fault}");
     // Even when the clone itself cannot be a target.
     let fault = select(&[original, never(clone, "in use")], None, &firmware).unwrap_err();
-    assert!(fault.why.contains("copy"), "{fault}");
+    assert!(fault.why().contains("copy"), "{fault}");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn the_disk_that_was_booted_from_is_not_taken_unasked() {
         ..Firmware::default()
     };
     let fault = select(std::slice::from_ref(&stick), None, &firmware).unwrap_err();
-    assert!(fault.why.contains("firmware booted from it"), "{fault}");
+    assert!(fault.why().contains("firmware booted from it"), "{fault}");
     assert_eq!(select(&[stick, disk('b', 4)], None, &firmware).unwrap().index, 1);
 }
 
@@ -258,12 +258,12 @@ fn naming_a_disk_decides_but_does_not_lift_never() {
     };
     let fault = select(&all, Some(&device), &Firmware::default()).unwrap_err();
     assert!(
-        fault.why.contains("mounted at /srv") && fault.what.contains("/dev/sdb"),
+        fault.why().contains("mounted at /srv") && fault.what().contains("/dev/sdb"),
         "{fault}"
     );
     let fault = select(&all, Some(&Wanted::Name("LF-z".into())), &Firmware::default()).unwrap_err();
     assert!(
-        fault.why.contains("LF-z") && fault.why.contains("LF-c"),
+        fault.why().contains("LF-z") && fault.why().contains("LF-c"),
         "{fault}"
     );
 }
@@ -287,7 +287,7 @@ fn a_nameless_disk_is_never_taken() {
     nameless.identity.serial = None;
     let fault = pick(&[nameless]).unwrap_err();
     assert!(
-        fault.why.contains("could not be recognised after a reboot"),
+        fault.why().contains("could not be recognised after a reboot"),
         "{fault}"
     );
 }

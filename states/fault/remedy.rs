@@ -1,0 +1,87 @@
+//! What to do about a fault. Law: a command stands apart from what has to change before it, so that a program can offer it; it is
+//! written as it would be typed.
+//!
+//! Absent: doing it.
+
+use serde::Serialize;
+use std::fmt;
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Remedy {
+    /// A command.
+    #[serde(rename = "command")]
+    Command(String),
+    /// A change outside, then a command.
+    #[serde(rename = "change")]
+    Change {
+        /// What to change, as one would tell somebody.
+        #[serde(rename = "first")]
+        first: String,
+        /// The command behind it.
+        #[serde(rename = "command")]
+        command: String,
+    },
+    /// Anything else, in words.
+    #[serde(rename = "words")]
+    Words(String),
+}
+
+/// The command that goes on with an install.
+const RESUME: &str = "landfall resume";
+/// The command that begins one.
+const INSTALL: &str = "landfall install";
+
+impl Remedy {
+    /// Go on with the install.
+    pub fn resume() -> Self {
+        Remedy::Command(RESUME.into())
+    }
+    /// Change something, then go on with the install.
+    pub fn change(first: impl Into<String>) -> Self {
+        Remedy::Change {
+            first: first.into(),
+            command: RESUME.into(),
+        }
+    }
+    /// Change something, then begin an install.
+    pub fn change_and_install(first: impl Into<String>) -> Self {
+        Remedy::Change {
+            first: first.into(),
+            command: INSTALL.into(),
+        }
+    }
+    /// A device is broken.
+    pub fn replace_device() -> Self {
+        Remedy::Words("replace the device, then landfall resume".into())
+    }
+    /// A device is gone.
+    pub fn attach_again() -> Self {
+        Self::change("attach the device again")
+    }
+    /// landfall is broken.
+    pub fn report() -> Self {
+        Remedy::Words("report this as a defect of landfall".into())
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remedy::Command(text) | Remedy::Words(text) => f.write_str(text),
+            Remedy::Change { first, command } => write!(f, "{first}, then: {command}"),
+        }
+    }
+}
+
+impl From<&str> for Remedy {
+    fn from(text: &str) -> Remedy {
+        Remedy::Words(text.to_owned())
+    }
+}
+
+impl From<String> for Remedy {
+    fn from(text: String) -> Remedy {
+        Remedy::Words(text)
+    }
+}

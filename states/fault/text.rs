@@ -1,0 +1,229 @@
+//! A fault in words: the one place where they are made. Law: pure; the thing comes first, then what is wrong, then what to do, and
+//! a list stays a list until somebody has room for a line only.
+//!
+//! Absent: decisions. Nothing reads these words but people.
+
+use super::kind::{Ended, Kind, Limit, Os};
+use super::{Fault, FaultRecord};
+use std::fmt;
+
+/// The words of a kind.
+struct Words {
+    /// The thing and its value.
+    what: String,
+    /// The reason.
+    why: String,
+    /// What the reason is about.
+    list: Vec<String>,
+    /// What stands behind the list.
+    behind: String,
+}
+
+impl Words {
+    fn of(what: impl Into<String>, why: impl Into<String>) -> Words {
+        Words {
+            what: what.into(),
+            why: why.into(),
+            list: vec![],
+            behind: String::new(),
+        }
+    }
+
+    fn listing(self, list: &[String]) -> Words {
+        Words {
+            list: list.to_vec(),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Os {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.doing {
+            Some(doing) => write!(f, "could not {doing}: {}", self.said),
+            None => f.write_str(&self.said),
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ended {
+            program,
+            code,
+            last_lines,
+            note,
+        } = self;
+        match code {
+            Some(code) => write!(f, "{program} ended with exit code {code}: ")?,
+            None => write!(f, "{program} was ended by a signal: ")?,
+        }
+        f.write_str(&last_lines.join(" | "))?;
+        match note {
+            Some(note) => write!(f, "{note}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn words(kind: &Kind) -> Words {
+    let of = |what: &str, why: &str| Words::of(what, why);
+    match kind {
+        Kind::Os { on, os } => Words::of(on, os.to_string()),
+        Kind::Program { on, ended, class: _ } => Words::of(on, ended.to_string()),
+        Kind::ProgramLimit {
+            program,
+            limit,
+            limit_s,
+        } => {
+            let how = match limit {
+                Limit::Silence => "it said nothing for too long",
+                Limit::Deadline | Limit::Phase | Limit::Total => "it did not end in time",
+            };
+            Words::of(
+                format!("program {program}"),
+                format!("{how}: the limit is {limit_s} s"),
+            )
+        }
+        Kind::ReadBack { on, found } => of(on, found),
+        Kind::OtherDisk {
+            disk,
+            found,
+            expected,
+        } => {
+            let wanted = expected
+                .as_ref()
+                .map_or(String::new(), |wanted| format!("; wanted is {wanted}"));
+            Words::of(disk, format!("it is another disk now: {found}{wanted}"))
+        }
+        Kind::Twins { disk, devices } => Words::of(
+            disk,
+            format!("{} all say that they are this disk", devices.join(" and ")),
+        ),
+        Kind::TableChanged { disk, differences } => {
+            Words::of(format!("partition table of {disk}"), "it was changed since").listing(differences)
+        }
+        Kind::InUse { on, by } => of(on, "it is in use").listing(by),
+        Kind::LeftAttached { on, what } => of(on, "a former run left something attached").listing(what),
+        Kind::ForeignPartition { number, name, found } => Words::of(
+            format!("partition {number} ({name})"),
+            format!("it holds something that this install did not make: {found}"),
+        ),
+        Kind::ChangedContents { disk, after_consent } => of(
+            disk,
+            if *after_consent {
+                "what is on it changed after the consent was given"
+            } else {
+                "what is on it keeps changing while consent is asked for"
+            },
+        ),
+        Kind::ConsentRefused { disk } => of(disk, "consent to erase it was refused; nothing was written"),
+        Kind::NoChoice { reason, disks } => of("choice of the disk", reason).listing(disks),
+        Kind::AmbiguousName { name, count, disks } => Words::of(
+            format!("disk \"{name}\""),
+            format!("{count} disks answer to this name"),
+        )
+        .listing(disks),
+        Kind::DiskRefused { disk, reasons } => of(disk, "it cannot be installed on").listing(reasons),
+        Kind::BootLoader { flaws } => of("boot loader on the ESP", "it is not right").listing(flaws),
+        Kind::Recovery {
+            rule: _,
+            on,
+            reason,
+            found,
+        } => of(on, reason).listing(found),
+        Kind::EmptySuccess {
+            action,
+            order,
+            is_final: _,
+        } => Words::of(
+            format!("action {action}"),
+            format!("it reported success, but looking shows that it is not done: {order}"),
+        ),
+        Kind::AttemptLimit {
+            phase,
+            limit,
+            made,
+            max,
+        } => {
+            let where_ = match limit {
+                Limit::Total => "in total",
+                Limit::Phase | Limit::Deadline | Limit::Silence => "at this phase",
+            };
+            Words::of(
+                format!("attempt limit ({phase})"),
+                format!("{made} attempts {where_} were made, the limit is {max}"),
+            )
+        }
+        Kind::RetriesSpent { last, retries } => Words {
+            behind: format!(" (after {retries} retries in this run)"),
+            ..words(last)
+        },
+        Kind::Stopped { by: Some(by) } => {
+            Words::of("landfall", format!("stopped by {by}; everything is saved"))
+        }
+        Kind::Stopped { by: None } => of("landfall", "a stop was asked for; everything is saved"),
+        Kind::Defect { on, detail } | Kind::OtherPlan { on, detail } => of(on, detail),
+        Kind::Other {
+            on,
+            reason,
+            list,
+            class: _,
+        } => of(on, reason).listing(list),
+    }
+}
+
+impl Kind {
+    /// The thing and its value, e.g. `clone of https://…`.
+    pub fn what(&self) -> String {
+        words(self).what
+    }
+}
+
+impl Fault {
+    /// The thing and its value, e.g. `clone of https://…`.
+    pub fn what(&self) -> String {
+        words(&self.kind).what
+    }
+
+    /// The reason, on one line.
+    pub fn why(&self) -> String {
+        let Words {
+            what: _,
+            why,
+            list,
+            behind,
+        } = words(&self.kind);
+        match list.is_empty() {
+            true => format!("{why}{behind}"),
+            false => format!("{why}: {}{behind}", list.join("; ")),
+        }
+    }
+
+    /// The reason and what it is about, a line each, for whoever has room.
+    pub fn reasons(&self) -> (String, Vec<String>) {
+        let Words {
+            what: _,
+            why,
+            list,
+            behind,
+        } = words(&self.kind);
+        (format!("{why}{behind}"), list)
+    }
+
+    /// The next command or change, as a person would type or do it.
+    pub fn next(&self) -> String {
+        self.remedy.to_string()
+    }
+
+    /// What is kept of it in a checkpoint and told in events.
+    pub fn record(&self) -> FaultRecord {
+        FaultRecord {
+            class: self.class,
+            what: self.what(),
+            why: self.why(),
+            next: self.next(),
+            retry_after_s: self.retry_after_s,
+        }
+    }
+}
