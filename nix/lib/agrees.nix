@@ -32,11 +32,6 @@ let
       hint = "lanzaboote starts signed unified kernel images, which landfall does not prove, and its keys are made on the host itself. Install with boot.lanzaboote.enable = false and boot.loader.systemd-boot.enable = true (no lib.mkForce false), then turn lanzaboote on in the installed host.";
     }
     {
-      option = "boot.loader.grub.enable";
-      enabled = boot.grub.enable or false;
-      hint = "It is NixOS's default where no loader is named. Set boot.loader.systemd-boot.enable = true, which turns GRUB off.";
-    }
-    {
       option = "boot.loader.limine.enable";
       enabled = boot.limine.enable or false;
       hint = "Set boot.loader.systemd-boot.enable = true and leave Limine out.";
@@ -65,6 +60,12 @@ let
       option = "boot.loader.generationsDir.enable";
       enabled = boot.generationsDir.enable or false;
       hint = "Set boot.loader.systemd-boot.enable = true and leave it out.";
+    }
+    # Last: it is on by default, also beside a loader that somebody chose.
+    {
+      option = "boot.loader.grub.enable";
+      enabled = boot.grub.enable or false;
+      hint = "It is NixOS's default where no loader is named. Set boot.loader.systemd-boot.enable = true, which turns GRUB off.";
     }
   ];
   loader = lib.head otherLoaders;

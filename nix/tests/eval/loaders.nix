@@ -25,7 +25,11 @@ in
     "boot.loader.systemd-boot.enable = true"
   ];
   "Limine" = refused "boot.loader.limine.enable" { boot.loader.limine.enable = true; } [ "Limine" ];
-  "rEFInd" = refused "boot.loader.refind.enable" { boot.loader.refind.enable = true; } [ "rEFInd" ];
+  # NixOS leaves GRUB on beside it, and it is not what the host's owner chose.
+  "rEFInd" = refused "boot.loader.refind.enable" {
+    boot.loader.refind.enable = true;
+    boot.loader.grub.enable = true;
+  } [ "rEFInd" ];
   "extlinux" = refused "boot.loader.generic-extlinux-compatible.enable" {
     boot.loader.generic-extlinux-compatible.enable = true;
   } [ "UEFI" ];
