@@ -37,6 +37,9 @@ const STRETCH: Duration = Duration::from_secs(5);
 /// Bytes of a group of blocks.
 const GROUP_BYTES: u64 = 128 << 20;
 
+/// Where NixOS's ISO has its own files.
+const MEDIUM: &str = "/iso";
+
 /// How far this run has come with its image. Outlives a fault; the writer does not.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -64,7 +67,10 @@ impl Progress {
 /// Opens an image.
 pub fn open(file: &Utf8Path) -> Result<Opened, Fault> {
     let what = format!("image {file}");
-    let bytes = FileBytes::open(file).map_err(|e| fault(&what, e))?;
+    let bytes = FileBytes::open(file).map_err(|error| match error {
+        Error::Missing if file.starts_with(MEDIUM) => not_on_the_medium(file),
+        error => fault(&what, error),
+    })?;
     Opened::open(Arc::new(bytes)).map_err(|e| fault(&what, e))
 }
 
@@ -86,6 +92,17 @@ pub fn payload(config: &Config, payload: Payload) -> Result<Payload, Fault> {
         system: SystemSource::Image(Box::new(said)),
         ..payload
     })
+}
+
+/// The image lies on the stick, whose files are at [`MEDIUM`], or a copy of them in memory.
+fn not_on_the_medium(file: &Utf8Path) -> Fault {
+    Fault::needs_change(
+        format!("image {file}"),
+        format!(
+            "{MEDIUM} has no such file: the stick was pulled, or this system was started from another one"
+        ),
+        "plug the stick in and boot the installer from it again (\"Copy ISO Files to RAM\" needs memory for the whole stick; without it leave the stick in)",
+    )
 }
 
 /// One slice of the work, or its end. What came of it is seen by looking.
@@ -321,6 +338,16 @@ pub fn fault(what: &str, error: Error) -> Fault {
 mod tests {
     use super::*;
     use std::io;
+
+    #[test]
+    fn an_image_that_went_with_the_stick_is_told_from_a_wrong_name() {
+        let said = |file: &str| open(Utf8Path::new(file)).unwrap_err();
+        let gone = said("/iso/landfall/root.image");
+        assert_eq!(gone.class, FaultClass::NeedsChange);
+        assert!(gone.why.contains("the stick was pulled"), "{gone}");
+        assert!(gone.next.contains("boot the installer from it again"), "{gone}");
+        assert!(!said("/isolated/root.image").why.contains("stick"));
+    }
 
     #[test]
     fn the_class_says_who_has_to_act() {

@@ -351,7 +351,11 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
     let cmdline = sysfs
         .text("proc/cmdline")
         .map_err(|e| io_fault("kernel command line", "read it", &e))?;
-    let medium = parse_cmdline(&cmdline.unwrap_or_default());
+    let mut medium = parse_cmdline(&cmdline.unwrap_or_default());
+    let fstab = sysfs
+        .text("etc/fstab")
+        .map_err(|e| io_fault("/etc/fstab", "read it", &e))?;
+    medium.add_fstab(&fstab.unwrap_or_default());
     let links = links(&sysfs).map_err(|e| io_fault("links in /dev/disk/by-id", "read them", &e))?;
     let mut disks = Vec::new();
     for block in machine.blocks.iter().filter(|b| no_disk(b).is_none()) {
@@ -485,10 +489,17 @@ fn facts(
                 .iter()
                 .flat_map(|(_, s)| s)
                 .filter_map(|s| s.label.as_ref());
-            for label in labelled.filter(|label| medium.labels.contains(label)) {
-                never.push(format!(
-                    "this system was started from it (label {label:?} on the kernel's command line)"
-                ));
+            for label in labelled {
+                for (labels, whose) in [
+                    (&medium.labels, "on the kernel's command line"),
+                    (&medium.mounted_labels, "which /etc/fstab mounts at /iso"),
+                ] {
+                    if labels.contains(label) {
+                        never.push(format!(
+                            "this system was started from it (label {label:?} {whose})"
+                        ));
+                    }
+                }
             }
             for (number, found) in &contents.signatures {
                 if found.iter().any(|s| s.kind == "iso9660") {

@@ -127,3 +127,45 @@ fn objections_of_the_hardware() {
         ["it is attached over USB"]
     );
 }
+
+/// As xorriso makes NixOS's ISO, and dd writes it: the first partition of the MBR begins with the image itself and has no type,
+/// the second is the ESP inside it, and there is a primary GPT of 248 entries beside them, without a backup at the end.
+fn dd_stick(bytes: &mut [u8]) {
+    bytes[446..462].copy_from_slice(&[0x80, 0, 1, 0, 0, 0x3f, 0x20, 5, 0, 0, 0, 0, 0, 0x30, 0, 0]);
+    bytes[462..478].copy_from_slice(&[
+        0, 0xfe, 0xff, 0xff, 0xef, 0xfe, 0xff, 0xff, 0x8c, 0, 0, 0, 0, 0x10, 0, 0,
+    ]);
+    bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+    bytes[512..524].copy_from_slice(b"EFI PART\0\0\x01\0");
+    bytes[524] = 92;
+    bytes[592] = 248;
+    bytes[596] = 128;
+    bytes[32_769..32_774].copy_from_slice(b"CD001");
+    bytes[32_808..32_822].copy_from_slice(b"LANDFALL-vault");
+    bytes[32_822..32_840].fill(b' ');
+}
+
+/// 26.11 says `root=fstab` on the kernel's command line, and with *Copy ISO Files to RAM* nothing of the stick is mounted.
+#[test]
+fn a_stick_in_memory_is_known_by_the_line_that_would_mount_it() {
+    let mut medium = parse_cmdline("init=/nix/store/x/init nohibernate root=fstab loglevel=4 copytoram");
+    let (_file, seen) = image(dd_stick);
+    assert!(
+        facts_of(seen.clone(), &medium).never.is_empty(),
+        "the control: nothing says so yet"
+    );
+    medium.add_fstab("/dev/disk/by-label/LANDFALL-vault /iso iso9660 x-initrd.mount 0 0\n");
+    let facts = facts_of(seen.clone(), &medium);
+    assert!(
+        facts.never[0].contains("LANDFALL-vault") && facts.never[0].contains("/iso"),
+        "{facts:?}"
+    );
+    // Another host's stick is an installer stick, and not this one.
+    let mut other = BootMedium::default();
+    other.add_fstab("/dev/disk/by-label/LANDFALL-web /iso iso9660 x-initrd.mount 0 0\n");
+    let facts = facts_of(seen, &other);
+    assert!(
+        facts.never.is_empty() && facts.unless_named[0].contains("ISO 9660"),
+        "{facts:?}"
+    );
+}

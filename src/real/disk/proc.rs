@@ -76,9 +76,33 @@ pub struct BootMedium {
     pub uuids: Vec<String>,
     /// Devices of it.
     pub devices: Vec<String>,
+    /// Filesystem labels by which this system's own fstab mounts it.
+    pub mounted_labels: Vec<String>,
 }
 
-/// Parses `/proc/cmdline`: `root=LABEL=…`, `root=live:CDLABEL=…`, `root=/dev/disk/by-label/…`, `findiso=…`.
+impl BootMedium {
+    /// Adds what an `fstab(5)` says of it. NixOS's ISO mounts itself at `/iso` by its label, and from 26.11 on nothing else says
+    /// so: its kernel's command line has `root=fstab`. *Copy ISO Files to RAM* mounts memory there instead, and this line stays.
+    pub fn add_fstab(&mut self, text: &str) {
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+            let mut fields = line.split_ascii_whitespace().map(unescape);
+            let (Some(source), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            if point != "/iso" || kind != "iso9660" {
+                continue;
+            }
+            let source = source.replace('"', "");
+            let label = ["/dev/disk/by-label/", "LABEL="]
+                .iter()
+                .find_map(|tag| source.strip_prefix(tag));
+            self.mounted_labels.extend(label.map(udev_unescape));
+        }
+    }
+}
+
+/// Parses `/proc/cmdline`: `root=LABEL=…`, `root=live:CDLABEL=…`, `root=/dev/disk/by-label/…`.
 pub fn parse_cmdline(text: &str) -> BootMedium {
     let mut medium = BootMedium::default();
     for word in text.split_whitespace() {
@@ -199,10 +223,38 @@ mod tests {
         );
     }
 
+    /// `/etc/fstab` of a 26.11 ISO and of a netboot image, and the command line of both.
+    #[test]
+    fn a_real_fstab_names_the_medium() {
+        const ISO: &str = "# This is a generated file.  Do not edit!\n#\n# <file system> <mount point>   <type>  <options>       <dump>  <pass>\n\n\
+            # Filesystems.\ntmpfs / tmpfs x-initrd.mount,mode=0755 0 0\n\
+            /dev/disk/by-label/LANDFALL-vault /iso iso9660 x-initrd.mount 0 0\n\
+            /sysroot/iso/nix-store.squashfs /nix/.ro-store squashfs x-initrd.mount,loop,threads=multi 0 0\n\
+            tmpfs /nix/.rw-store tmpfs x-initrd.mount,mode=0755 0 0\n\n";
+        const NETBOOT: &str = "tmpfs / tmpfs x-initrd.mount,mode=0755 0 0\n\
+            ../nix-store.squashfs /nix/.ro-store squashfs x-initrd.mount,loop,threads=multi 0 0\n";
+        let cmdline = "BOOT_IMAGE=/boot//nix/store/k/bzImage init=/nix/store/x/init nohibernate root=fstab loglevel=4 copytoram";
+        let mut medium = parse_cmdline(cmdline);
+        assert_eq!(medium, BootMedium::default(), "the command line says nothing");
+        medium.add_fstab(NETBOOT);
+        assert_eq!(medium, BootMedium::default(), "there is no medium");
+        medium.add_fstab(ISO);
+        assert_eq!(medium.mounted_labels, ["LANDFALL-vault"]);
+        let mut others = BootMedium::default();
+        others.add_fstab("LABEL=\"my\\040iso\" /iso iso9660 ro\n/dev/disk/by-label/a\\x20b /iso iso9660\n");
+        assert_eq!(others.mounted_labels, ["my iso", "a b"]);
+        // Another medium that somebody mounts, and a system's own root, are not what this one was started from.
+        others.add_fstab(
+            "/dev/disk/by-label/FILMS /media/films iso9660\n/dev/disk/by-label/root-web / ext4\n/iso\n",
+        );
+        assert_eq!(others.mounted_labels.len(), 2);
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "(?s).{0,300}") {
             let told = (parse_mountinfo(&text), parse_swaps(&text), parse_cmdline(&text), parse_dev(&text));
+            BootMedium::default().add_fstab(&text);
             let shown = format!("{told:?}");
             prop_assert!(!shown.is_empty());
         }
