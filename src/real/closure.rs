@@ -14,7 +14,7 @@ use crate::real::git::Access;
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify, corrupt_paths};
 use crate::real::pack::REGISTRATION;
-use crate::real::{MOUNT_ROOT, Real, hooks, marks, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, hooks, host_loader, marks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
@@ -360,6 +360,8 @@ impl Stores {
         let (ended, log) = follow(hands, eval, true).await?;
         let ended = succeeded(&what, ended, &log, FaultClass::Permanent)?;
         let derivation = parse_path(&what, &ended.stdout)?;
+        // A host that cannot be installed is not built first.
+        host_loader::of_derivation(&self.root, &derivation)?;
         hands.reporter.step(format!("realise {derivation}"));
         let mut realise = self
             .nix_store()

@@ -7,7 +7,7 @@ use crate::real::closure::{SCRATCH, STATE_DIR};
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, classify};
-use crate::real::{MOUNT_ROOT, Real, boot, hooks, marks, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, boot, hooks, host_loader, marks, mounts, rooted};
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass};
@@ -35,6 +35,7 @@ pub fn observe_install(root: &Utf8Path, system: &StorePath) -> Result<InstallFac
 
 /// Runs it, and makes what it wrote durable.
 pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
+    host_loader::of_system(root, system)?;
     rooted::ensure_dir(root, "/tmp", 0o1777)?;
     rooted::ensure_dir(root, "/var/tmp", 0o1777)?;
     rooted::ensure_dir(root, SCRATCH, 0o755)?;

@@ -15,6 +15,7 @@ pub mod git;
 pub mod gpt;
 pub mod hands;
 pub mod hooks;
+pub mod host_loader;
 pub mod install;
 pub mod land;
 pub mod landing;

@@ -12,7 +12,7 @@ use crate::image::{BLOCK_BYTES, ext4};
 use crate::real::block::tool_fault;
 use crate::real::command::{OnStop, Program};
 use crate::real::hands::Hands;
-use crate::real::{preflight, rooted};
+use crate::real::{host_loader, preflight, rooted};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
@@ -109,6 +109,7 @@ pub async fn build(hands: &Hands, source: &Source, out: &Utf8Path) -> Result<Pac
             "name the system that the closure was made of",
         ));
     }
+    host_loader::of_system(&source.store, &source.system)?;
     let scratch = tempfile::Builder::new()
         .prefix(".landfall-image-")
         .tempdir_in(folder)

@@ -6,7 +6,7 @@
 use crate::event::Event;
 use crate::real::command::Program;
 use crate::real::hands::Hands;
-use crate::real::{MOUNT_ROOT, Real, ask, provision, repository, rooted};
+use crate::real::{MOUNT_ROOT, Real, ask, host_loader, provision, repository, rooted};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::image::Image;
@@ -48,6 +48,7 @@ pub async fn preflight(
     match &payload.system {
         SystemSource::Prebuilt(system) => {
             let closure = closure_bytes(&hands, system, "auto").await?;
+            host_loader::of_system(Utf8Path::new("/"), system)?;
             let boot = boot_bytes(system, Utf8Path::new("/"))?;
             sizes(&hands, plan, &format!("closure of {system}"), closure, boot)?;
         }
