@@ -138,6 +138,15 @@ impl Console {
         lock(&self.shared.seen).text.clone()
     }
 
+    /// What was shown behind so many bytes of the text; nothing when there are not so many.
+    pub fn text_behind(&self, bytes: usize) -> String {
+        lock(&self.shared.seen)
+            .text
+            .get(bytes..)
+            .unwrap_or_default()
+            .to_owned()
+    }
+
     /// Leaves out of waiting what has been shown so far.
     pub fn skip(&self) {
         let mut seen = lock(&self.shared.seen);

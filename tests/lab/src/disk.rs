@@ -354,6 +354,17 @@ pub fn write_log(log: &Path) -> Result<Vec<LogEntry>> {
     Ok(entries)
 }
 
+/// How many entries a write log has by now; 0 when it was not begun.
+pub fn logged(log: &Path) -> Result<u64> {
+    let file = fs::File::open(log)?;
+    if file.metadata()?.len() < 64 {
+        return Ok(0);
+    }
+    let mut count = [0; 8];
+    file.file().read_exact_at(&mut count, 16)?;
+    Ok(u64::from_le_bytes(count))
+}
+
 /// Sums up the entries for the bytes from `start`, `length` long.
 pub fn written(entries: &[LogEntry], start: u64, length: u64) -> Written {
     let end = start.saturating_add(length);

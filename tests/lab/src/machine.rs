@@ -336,6 +336,11 @@ impl Machine {
         Ok(self.child.try_wait()?.is_none())
     }
 
+    /// Stops the processors; QEMU finishes what the disks were given, and flushes them.
+    pub fn pause(&mut self) -> Result<()> {
+        self.qmp.execute("stop", json!({})).map(drop)
+    }
+
     pub(crate) fn stop(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {
             self.child.kill()?;
@@ -346,7 +351,7 @@ impl Machine {
 
     /// Stops the machine and writes its state to a file.
     pub(crate) fn save(&mut self, ram: &Path) -> Result<()> {
-        self.qmp.execute("stop", json!({}))?;
+        self.pause()?;
         self.qmp.execute("migrate-set-capabilities", mapped_ram())?;
         self.qmp
             .execute("migrate", json!({ "uri": format!("file:{}", ram.display()) }))?;

@@ -5,6 +5,7 @@
 mod agent;
 mod bench;
 mod cache;
+mod chaos;
 mod closure;
 mod command;
 mod conformance;
@@ -73,6 +74,8 @@ enum Verb {
     },
     /// Every crash state of a recorded install, subsets of unflushed writes among them, judged by landfall; some landed from
     Conformance(conformance::Arguments),
+    /// Whole installs that meet one random misfortune after another, land and boot; a seed repeats them
+    Chaos(chaos::Arguments),
     /// Every crash of an install in the simulated world: single misfortunes, or --pairs of them, against their bars
     Crash(crash::Arguments),
     /// Every planted bug of the simulated world, and the invariants that caught it
@@ -125,6 +128,7 @@ fn main() -> Result<ExitCode> {
         Verb::Measure => measure::run(),
         Verb::Bench { what } => bench::run(&what),
         Verb::Conformance(arguments) => conformance::run(&arguments),
+        Verb::Chaos(arguments) => chaos::run(&arguments),
         Verb::Crash(arguments) => crash::run(&arguments),
         Verb::Planted(arguments) => planted::run(&arguments),
         Verb::Mutants(arguments) => mutants::run(&arguments),

@@ -16,7 +16,7 @@ mod install_fails;
 mod interactive;
 mod keys_medium;
 mod landing;
-mod network_drops;
+pub mod network_drops;
 mod real_tools;
 mod root_image;
 mod secrets;
@@ -289,6 +289,12 @@ pub const ALL: &[Scenario] = &[
         shows: "crash states of a recorded install, judged by landfall; the simulation is not kinder (the short run)",
         in_test: true,
         run: crate::conformance::short,
+    },
+    Scenario {
+        name: "chaos",
+        shows: "an install into LUKS with random misfortunes from a fixed seed, power cuts among them: lands and boots",
+        in_test: true,
+        run: crate::chaos::short,
     },
 ];
 

@@ -104,7 +104,7 @@ fn drop_in(machine: &mut Machine, proxy: &Proxy, action: &str, noticed: &str) ->
 }
 
 /// The laboratory's flake with an input that has to be fetched.
-fn with_input(flake: &str, url: &str) -> Result<String> {
+pub fn with_input(flake: &str, url: &str) -> Result<String> {
     let changed = flake.replacen(
         "  outputs =\n    { self }:\n",
         &format!(

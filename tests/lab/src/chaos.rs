@@ -1,0 +1,514 @@
+//! `cargo lab chaos`: whole installs that meet one misfortune after another until they land, and then boot. Law: a seed decides
+//! what happens and when; what is claimed is read from the disks, from outside, after every misfortune; one line repeats an install.
+//!
+//! Absent: every crash state of one install (`conformance`), and every write of each tool. A repeat meets the same misfortunes at the same lines and
+//! keeps by the same rule; the machine need not have written the same by then, for its processors are emulated and its clock is real.
+
+mod checks;
+mod control;
+mod dice;
+mod faults;
+mod rebuild;
+mod schedule;
+mod trial;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
+use serde::Serialize;
+
+use crate::closure;
+use crate::command::Program;
+use crate::disk;
+use crate::git::{self, Protocol, Repository, Server};
+use crate::install::{Install, say};
+use crate::kit::{Kit, Layout, Mode};
+use crate::machine::Disk;
+use crate::proxy::Proxy;
+use crate::scenarios::network_drops::with_input;
+use faults::Network;
+use schedule::{Kind, Misfortune, Shape};
+use trial::{Finding, Parts, Record, Trial};
+
+/// The other disk of every machine here: one shape, one saved state.
+const OTHER_SERIAL: &str = "LFOTHER";
+const OTHER_BYTES: u64 = 128 << 20;
+const IMAGE: &str = "/run/lab/other/root.image";
+/// The scenario's seed: a power cut and two other misfortunes at least come about.
+const SCENARIO_SEED: u64 = 17;
+/// A folder that is kept is one of a failed install.
+const KEPT: &str = "chaos";
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The seed of the first install; the next one has the next number [default: from the clock]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// No install begins after so many minutes
+    #[arg(long, default_value_t = 5)]
+    minutes: u64,
+    /// At most so many installs
+    #[arg(long)]
+    installs: Option<u64>,
+    /// Only this: plain, swap, luks, luks-swap, flake-plain, flake-luks, root-image [default: plain, luks-swap, flake-plain, root-image by turns]
+    #[arg(long)]
+    layout: Option<String>,
+    /// Stop at the first finding
+    #[arg(long)]
+    first: bool,
+    /// Check the checks: a disk that loses a flushed checkpoint, and changed bytes, must be noticed
+    #[arg(long)]
+    control: bool,
+    /// The result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the system comes to the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Prebuilt,
+    Flake,
+    Image,
+}
+
+/// What is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Course {
+    name: &'static str,
+    layout: Layout,
+    source: Source,
+    /// Taken when none is named.
+    usual: bool,
+}
+
+const fn course(name: &'static str, layout: Layout, source: Source, usual: bool) -> Course {
+    Course {
+        name,
+        layout,
+        source,
+        usual,
+    }
+}
+
+const COURSES: [Course; 7] = [
+    course("plain", Layout::Plain, Source::Prebuilt, true),
+    course("luks-swap", Layout::LuksSwap, Source::Prebuilt, true),
+    course("flake-plain", Layout::Plain, Source::Flake, true),
+    course("root-image", Layout::LuksSwap, Source::Image, true),
+    course("swap", Layout::Swap, Source::Prebuilt, false),
+    course("luks", Layout::Luks, Source::Prebuilt, false),
+    course("flake-luks", Layout::Luks, Source::Flake, false),
+];
+
+impl Course {
+    fn shape(self) -> Shape {
+        Shape {
+            luks: self.layout.has_luks(),
+            network: self.source == Source::Flake,
+        }
+    }
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let chosen: Vec<Course> = COURSES
+        .into_iter()
+        .filter(|course| match &arguments.layout {
+            Some(name) => course.name == name,
+            None => course.usual,
+        })
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = COURSES.iter().map(|course| course.name).collect();
+        bail!(
+            "no such layout: {}; there are: {}",
+            arguments.layout.as_deref().unwrap_or_default(),
+            names.join(", ")
+        );
+    }
+    let kit = Kit::open()?;
+    if arguments.control {
+        control::run(&kit)?;
+        println!("chaos: the checks notice what they are for");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let first = match arguments.seed {
+        Some(seed) => seed,
+        None => SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .context("this computer's clock is before 1970")?
+            .as_secs(),
+    };
+    let ground = Ground::open(&kit)?;
+    let (begun, limit) = (Instant::now(), Duration::from_secs(arguments.minutes * 60));
+    let mut records = Vec::new();
+    for number in 0..arguments.installs.unwrap_or(u64::MAX) {
+        if number > 0 && begun.elapsed() >= limit {
+            break;
+        }
+        let course = chosen[(number % chosen.len() as u64) as usize];
+        let record = ground.install(course, first.wrapping_add(number))?;
+        let failed = record.finding.is_some();
+        records.push(record);
+        if failed && arguments.first {
+            break;
+        }
+    }
+    let sums = Sums::of(&records);
+    if arguments.json {
+        println!(
+            "{}",
+            serde_json::json!({ "layouts": sums.0, "installs": records })
+        );
+    } else {
+        print!("{sums}");
+    }
+    Ok(if records.iter().any(|record| record.finding.is_some()) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// A short run with a fixed seed, as a scenario.
+pub fn short(kit: &Kit) -> Result<()> {
+    let ground = Ground::open(kit)?;
+    let record = ground.install(COURSES[1], SCENARIO_SEED)?;
+    if let Some((finding, text)) = &record.finding {
+        bail!("{}: {text}", finding.name());
+    }
+    ensure!(
+        !record.emulator,
+        "the emulator lost a processor's timer: nothing was shown"
+    );
+    let cuts = record.misfortunes.get(Kind::Cut.name()).copied().unwrap_or(0);
+    let all: u32 = record.misfortunes.values().sum();
+    ensure!(
+        cuts >= 2 && all >= 4,
+        "only {all} misfortunes came about, {cuts} of them power cuts: {:?}",
+        record.events
+    );
+    say(&format!(
+        "{all} misfortunes, {cuts} of them power cuts with a rebuilt disk; {} comparisons; landed and booted",
+        record.compared
+    ));
+    Ok(())
+}
+
+/// What all installs share.
+struct Ground<'k> {
+    kit: &'k Kit,
+    /// The other disk as it is at first, with an image of each layout's root filesystem.
+    other: PathBuf,
+    folder: PathBuf,
+}
+
+impl<'k> Ground<'k> {
+    fn open(kit: &'k Kit) -> Result<Ground<'k>> {
+        let image = root_image(kit)?;
+        let digest = disk::sha256(&image)?;
+        let place = kit
+            .lab
+            .cache
+            .artefact("chaos-other", &[digest.as_bytes()], |scratch| {
+                let tree = scratch.join("tree");
+                fs::create_dir_all(&tree)?;
+                fs::copy(&image, tree.join("root.image"))?;
+                fs::write(tree.join("letters"), "of another system\n".repeat(1_000))?;
+                let other = scratch.join("other.raw");
+                disk::create(&other, OTHER_BYTES)?;
+                Program::new("mke2fs")
+                    .args(["-q", "-t", "ext4", "-m", "0", "-L", "other", "-d"])
+                    .args([&tree, &other])
+                    .run()?;
+                Ok(fs::remove_dir_all(&tree)?)
+            })?;
+        Ok(Ground {
+            kit,
+            other: place.join("other.raw"),
+            folder: kit.lab.cache.root.join("git-chaos"),
+        })
+    }
+
+    /// One install with the misfortunes of a seed.
+    fn install(&self, course: Course, seed: u64) -> Result<Record> {
+        let again = format!(
+            "cargo lab chaos --layout {} --seed {seed} --installs 1",
+            course.name
+        );
+        eprintln!("chaos: {again}");
+        let misfortunes = schedule::draw(seed, course.shape());
+        let record = Record {
+            layout: course.name,
+            seed,
+            ..Record::default()
+        };
+        let trial = self.trial(course, misfortunes, record)?;
+        let folder = self.folder_of(course, seed);
+        let record = trial.go();
+        if let Some((finding, text)) = &record.finding {
+            fs::write(
+                folder.join("finding.txt"),
+                format!("{}\n{text}\n", finding.name()),
+            )?;
+            println!("chaos: {}: {text}", finding.name());
+            println!(
+                "chaos: logs and disks are in {}; again: {again}",
+                folder.display()
+            );
+        } else {
+            fs::remove_dir_all(&folder)?;
+            let all: u32 = record.misfortunes.values().sum();
+            eprintln!(
+                "chaos: {} seed {seed}: {all} misfortunes, {} starts, {} runs, {} in {} s",
+                course.name,
+                record.starts,
+                record.runs,
+                if record.emulator {
+                    "the emulator hung"
+                } else {
+                    "landed and booted"
+                },
+                record.seconds
+            );
+        }
+        Ok(record)
+    }
+
+    fn folder_of(&self, course: Course, seed: u64) -> PathBuf {
+        let name = format!("{KEPT}-{}-{seed}", course.name);
+        self.kit.lab.cache.root.join("machines").join(name)
+    }
+
+    fn trial(&self, course: Course, misfortunes: Vec<Misfortune>, record: Record) -> Result<Trial<'k>> {
+        let (network, mode) = match course.source {
+            Source::Flake => {
+                let (network, mode) = self.network(course.layout)?;
+                (Some(network), mode)
+            }
+            Source::Prebuilt | Source::Image => (None, Mode::Prebuilt),
+        };
+        let name = format!("{KEPT}-{}-{}", course.name, record.seed);
+        let mut install = Install::new(self.kit, &name, course.layout, mode)?.stay();
+        let other = install.spec.folder.join("other.raw");
+        rebuild::snapshot(&self.other, &other)?;
+        install.spec.disks.push(Disk::new(&other, OTHER_SERIAL));
+        if course.source == Source::Flake {
+            // How long a silence lasts before it is one.
+            install
+                .more
+                .push_str(" nix: (stalled_download_timeout_s: 2, connect_timeout_s: 2),");
+        }
+        let system = &self.kit.system(course.layout)?.toplevel;
+        let mut configuration = self
+            .kit
+            .configuration(course.layout, &install.mode, &install.more)?;
+        let mut prepare = "true";
+        if course.source == Source::Image {
+            configuration = configuration.replace(
+                &format!("Prebuilt(\"{system}\")"),
+                &format!("Image(system: \"{system}\", file: \"{IMAGE}\")"),
+            );
+            ensure!(configuration.contains(IMAGE), "the configuration names no image");
+            prepare =
+                "mkdir -p /run/lab/other && mount -o ro,noload /dev/disk/by-id/virtio-LFOTHER /run/lab/other";
+        }
+        let parts = Parts {
+            other,
+            configuration,
+            prepare,
+            network,
+        };
+        Trial::new(install, parts, misfortunes, record)
+    }
+
+    /// The configuration and an input of its flake, each behind a proxy.
+    fn network(&self, layout: Layout) -> Result<(Network, Mode)> {
+        let hosts = [layout.params()];
+        let inputs = closure::build_inputs(&self.kit.lab.cache.root)?;
+        let mut input = Repository::create(&self.folder, "input", "main", &hosts, &inputs)?;
+        input.fatten(600_000)?;
+        let mut config = Repository::create(&self.folder, "config", "main", &hosts, &inputs)?;
+        let server = Server::start(&self.folder, Protocol::Git)?;
+        let (to_config, to_input) = (Proxy::start(server.address())?, Proxy::start(server.address())?);
+        let flake = with_input(
+            git::FLAKE,
+            &server.guest_url(to_input.address().port(), "input.git"),
+        )?;
+        config.change("flake.nix", flake.as_bytes())?;
+        config.fatten(600_000)?;
+        let mode = Mode::Flake(server.guest_url(to_config.address().port(), "config.git"));
+        let network = Network {
+            proxies: vec![to_config, to_input],
+            _server: server,
+        };
+        Ok((network, mode))
+    }
+}
+
+/// An image of the encrypted layout's root filesystem.
+fn root_image(kit: &Kit) -> Result<PathBuf> {
+    let system = kit.system(Layout::LuksSwap)?;
+    let program = disk::sha256(&kit.program)?;
+    let inputs = [program.as_bytes(), system.toplevel.as_bytes()];
+    let place = kit.lab.cache.artefact("chaos-image", &inputs, |scratch| {
+        let store = scratch.join("root");
+        fs::create_dir_all(&store)?;
+        std::os::unix::fs::symlink(&system.nix_tree, store.join("nix"))
+            .context("linking the system's store")?;
+        let info = scratch.join("closure-info");
+        fs::create_dir_all(&info)?;
+        fs::write(info.join("store-paths"), system.paths.join("\n") + "\n")?;
+        fs::write(info.join("registration"), &system.registration)?;
+        build_image(kit, &system.toplevel, &store, &info, &scratch.join("root.image"))?;
+        Ok(fs::remove_dir_all(&store)?)
+    })?;
+    Ok(place.join("root.image"))
+}
+
+fn build_image(kit: &Kit, system: &str, store: &Path, info: &Path, to: &Path) -> Result<()> {
+    Program::new(kit.program.as_os_str())
+        .args([
+            "image",
+            "build",
+            "--level",
+            "1",
+            "--system",
+            system,
+            "--closure-info",
+        ])
+        .arg(info)
+        .arg("--store")
+        .arg(store)
+        .arg("--out")
+        .arg(to)
+        .timeout(Duration::from_secs(600))
+        .run()?;
+    Ok(())
+}
+
+/// The figures of a layout.
+#[derive(Debug, Default, Serialize)]
+struct Sum {
+    installs: u32,
+    misfortunes: u32,
+    by_kind: BTreeMap<&'static str, u32>,
+    missed: u32,
+    starts: u32,
+    runs: u32,
+    compared: u64,
+    landed: u32,
+    booted: u32,
+    stuck: u32,
+    stopped: u32,
+    changed: u32,
+    other_findings: u32,
+    emulator: u32,
+    seconds: u64,
+}
+
+/// All of them, and what repeats each finding.
+struct Sums(BTreeMap<&'static str, Sum>, Vec<String>);
+
+impl Sums {
+    fn of(records: &[Record]) -> Sums {
+        let mut sums: BTreeMap<&'static str, Sum> = BTreeMap::new();
+        let mut again = Vec::new();
+        for record in records {
+            let sum = sums.entry(record.layout).or_default();
+            sum.seconds += record.seconds;
+            if record.emulator {
+                sum.emulator += 1;
+                continue;
+            }
+            sum.installs += 1;
+            for (kind, count) in &record.misfortunes {
+                *sum.by_kind.entry(*kind).or_default() += count;
+                sum.misfortunes += count;
+            }
+            sum.missed += record.missed;
+            sum.starts += record.starts;
+            sum.runs += record.runs;
+            sum.compared += record.compared;
+            sum.landed += u32::from(record.landed);
+            sum.booted += u32::from(record.booted);
+            let Some((finding, _)) = &record.finding else {
+                continue;
+            };
+            match finding {
+                Finding::Changed => sum.changed += 1,
+                Finding::Stopped => sum.stopped += 1,
+                Finding::Stuck => sum.stuck += 1,
+                Finding::Unbootable | Finding::Laboratory => sum.other_findings += 1,
+            }
+            again.push(format!(
+                "{}: cargo lab chaos --layout {} --seed {} --installs 1",
+                finding.name(),
+                record.layout,
+                record.seed
+            ));
+        }
+        Sums(sums, again)
+    }
+}
+
+impl std::fmt::Display for Sums {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let row = |f: &mut std::fmt::Formatter<'_>, name: &str, cells: [String; 10]| {
+            write!(f, "{name:<12}")?;
+            cells.iter().try_for_each(|cell| write!(f, "{cell:>12}"))?;
+            writeln!(f)
+        };
+        let heads = [
+            "installs",
+            "misfortunes",
+            "starts",
+            "runs",
+            "compared",
+            "landed",
+            "booted",
+            "stuck",
+            "stopped",
+            "changed",
+        ];
+        row(f, "layout", heads.map(str::to_owned))?;
+        for (name, sum) in &self.0 {
+            let cells = [
+                sum.installs.to_string(),
+                sum.misfortunes.to_string(),
+                sum.starts.to_string(),
+                sum.runs.to_string(),
+                sum.compared.to_string(),
+                sum.landed.to_string(),
+                sum.booted.to_string(),
+                sum.stuck.to_string(),
+                sum.stopped.to_string(),
+                sum.changed.to_string(),
+            ];
+            row(f, name, cells)?;
+        }
+        for (name, sum) in &self.0 {
+            let kinds: Vec<String> = Kind::all()
+                .filter_map(|kind| Some(format!("{} {}", sum.by_kind.get(kind.name())?, kind.name())))
+                .collect();
+            writeln!(
+                f,
+                "{name}: {}; {} did not come about; {} s; {} installs lost to the emulator",
+                kinds.join(", "),
+                sum.missed,
+                sum.seconds,
+                sum.emulator
+            )?;
+        }
+        for line in &self.1 {
+            writeln!(f, "{line}")?;
+        }
+        let (found, all) = (self.1.len(), self.0.values().map(|sum| sum.installs).sum::<u32>());
+        writeln!(f, "chaos: {all} installs, {found} findings")
+    }
+}

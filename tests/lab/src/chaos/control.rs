@@ -1,0 +1,186 @@
+//! The checks, checked: a recorded beginning of an install, and disks made of it that are wrong in one respect each. Law: what a
+//! disk with nothing wrong passes, each of them must fail, and for its own reason.
+//!
+//! Absent: whole installs.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
+
+use super::checks::{Checks, Told};
+use super::dice::Dice;
+use super::rebuild::{self, Loss};
+use crate::disk::{self, LogEntry};
+use crate::install::{Install, say, wait_for};
+use crate::kit::{Kit, Layout, Mode};
+use crate::slots;
+
+/// So many disks are rebuilt of the recording.
+const DISKS: u64 = 12;
+
+/// Records an install until its closure is being copied, and shows every check what it must notice.
+pub fn run(kit: &Kit) -> Result<()> {
+    let mut install = Install::new(kit, "chaos-control", Layout::LuksSwap, Mode::Prebuilt)?.stay();
+    let folder = install.spec.folder.clone();
+    let (log, base, other) = (
+        folder.join("writes.log"),
+        folder.join("base.raw"),
+        folder.join("other.raw"),
+    );
+    disk::create(&other, 1 << 20)?;
+    rebuild::snapshot(&install.image, &base)?;
+    install.spec.disks[0].write_log = Some(log.clone());
+    let mut machine = install.start()?;
+    let job = install.begin(&machine, "install")?;
+    wait_for(&machine, "RealiseSystem.*: copy the closure")?;
+    let text = machine.console().text();
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    // QEMU writes what is under way, and flushes.
+    machine.pause()?;
+    machine.stop()?;
+    drop(job);
+
+    let mut told = Told::new()?;
+    told.take_in(&text)?;
+    let (number, _) = told.acknowledged.context("no checkpoint was acknowledged")?;
+    let mut checks = Checks::new(true, &other)?;
+    let entries = disk::write_log(&log)?;
+    let made = folder.join("made.raw");
+    let make = |entries: &[LogEntry], seed: u64, loss: Loss| -> Result<String> {
+        rebuild::snapshot(&base, &made)?;
+        let kept = rebuild::keep(entries, &mut Dice::new(seed, 0), loss);
+        rebuild::apply(&made, &log, entries, &kept)?;
+        Ok(kept.to_string())
+    };
+    make(&entries, 0, Loss::None)?;
+    ensure!(
+        disk::sha256(&made)? == disk::sha256(&install.image)?,
+        "the whole recording, with its last flush, is not the disk that was recorded"
+    );
+    say(&format!(
+        "{} log entries, applied, are the recorded disk",
+        entries.len()
+    ));
+    let mut seen = Vec::new();
+    // Power cuts at moments behind the last checkpoint that was told, before QEMU's own flush.
+    let acknowledged = last_slot(&install.image, &entries)?;
+    for seed in 0..DISKS {
+        let upto = acknowledged
+            + 1
+            + (entries.len() - acknowledged - 1) * (seed as usize + 1) / (DISKS as usize + 1);
+        let kept = make(&entries[..upto], seed, Loss::None)?;
+        checks
+            .look(&made, &other, &told)
+            .with_context(|| format!("a disk with nothing wrong ({kept})"))?;
+        seen.push(kept);
+    }
+    ensure!(
+        checks.is_complete(2 + 1),
+        "not everything was finished and compared"
+    );
+    seen.sort();
+    seen.dedup();
+    say(&format!(
+        "{DISKS} disks with nothing wrong pass, {} of them with other unflushed writes kept; {} comparisons",
+        seen.len(),
+        checks.compared
+    ));
+
+    let places: Vec<u64> = slots::find(&made)?.into_iter().map(|(at, _)| at).collect();
+    let [one, two] = places[..] else {
+        bail!("there are {} slots, not 2", places.len());
+    };
+    make(&entries, 0, Loss::Flushed([one, two]))?;
+    must_fail(
+        &mut checks,
+        &made,
+        &other,
+        &told,
+        &format!("checkpoint {number}"),
+        "a lost flushed slot",
+    )?;
+
+    let whole = make(&entries, 0, Loss::None)?;
+    let size = fs::metadata(&made)?.len();
+    let partitions = disk::partitions(&made)?;
+    let start = |number: u32| -> Result<u64> {
+        let found = partitions.iter().find(|partition| partition.number == number);
+        Ok(found.with_context(|| format!("no partition {number}"))?.start)
+    };
+    for (what, at, reason) in [
+        ("a byte of the first table", 1_024 + 56, "partition table changed"),
+        (
+            "a byte of the second table",
+            size - 33 * 512 + 56,
+            "partition table changed",
+        ),
+        (
+            "the ESP's serial number",
+            start(1)? + 0x43,
+            "finished volume changed",
+        ),
+        ("a byte of a key slot", start(2)? + 40_000, "LUKS header changed"),
+        ("the swap's UUID", start(3)? + 1_036, "finished volume changed"),
+    ] {
+        let before = disk::read_at(&made, at, 1)?;
+        flip(&made, at, before[0])?;
+        must_fail(&mut checks, &made, &other, &told, reason, what)?;
+        flip(&made, at, !before[0])?;
+        checks
+            .look(&made, &other, &told)
+            .with_context(|| format!("{what} is as it was ({whole})"))?;
+    }
+    flip(&other, 4_711, 0)?;
+    must_fail(
+        &mut checks,
+        &made,
+        &other,
+        &told,
+        "another disk changed",
+        "a byte of the other disk",
+    )?;
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// The entry behind which every checkpoint that was told is durable: the last flush behind a slot's last write.
+fn last_slot(image: &Path, entries: &[LogEntry]) -> Result<usize> {
+    let places: Vec<u64> = slots::find(image)?.into_iter().map(|(at, _)| at).collect();
+    let write = entries
+        .iter()
+        .rposition(|entry| entry.is_write() && places.contains(&entry.start))
+        .context("no slot was written")?;
+    let flush = entries[write..].iter().position(LogEntry::is_flush);
+    Ok(write + flush.context("no flush behind the last slot")?)
+}
+
+fn flip(image: &Path, at: u64, byte: u8) -> Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(image)?;
+    file.file()
+        .write_all_at(&[!byte], at)
+        .with_context(|| format!("changing byte {at} of {}", image.display()))
+}
+
+fn must_fail(
+    checks: &mut Checks,
+    image: &Path,
+    other: &Path,
+    told: &Told,
+    reason: &str,
+    what: &str,
+) -> Result<()> {
+    match checks.look(image, other, told) {
+        Ok(()) => bail!("{what} was not noticed"),
+        Err(error) => {
+            let text = format!("{error:#}");
+            ensure!(
+                text.contains(reason),
+                "{what} was noticed as something else: {text}"
+            );
+            say(&format!("{what}: noticed: {text}"));
+            Ok(())
+        }
+    }
+}

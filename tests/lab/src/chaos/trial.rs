@@ -1,0 +1,493 @@
+//! One install, and what happens to it. Law: after every misfortune the disk is looked at from outside, before landfall sees it again. A
+//! run that stops must be explained by a misfortune of that run; after the last misfortune two further runs are enough.
+//!
+//! Absent: which misfortunes there are ([`super::schedule`]), and what is compared ([`super::checks`]).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Error, Result, anyhow, ensure};
+use serde::Serialize;
+
+use super::checks::{Checks, EXT4_MADE_AT, EXT4_UUID_AT, Told};
+use super::dice::Dice;
+use super::faults::{Faults, Network, TARGET_PART};
+use super::rebuild::{self, Loss};
+use super::schedule::{Behind, Kind, Marks, Misfortune};
+use crate::agent::Job;
+use crate::command::tail;
+use crate::console::lost_its_timer;
+use crate::disk;
+use crate::install::{CONFIG, Install, PATH, say};
+use crate::kit::PASSPHRASE;
+use crate::machine::Machine;
+
+/// A run that has neither ended nor reached its next misfortune by then is stuck.
+const RUN_LIMIT: Duration = Duration::from_secs(420);
+/// A process that was told to end has ended by then.
+const END_LIMIT: Duration = Duration::from_secs(150);
+const SHORT: Duration = Duration::from_secs(60);
+/// Further runs after the last misfortune.
+const FURTHER_RUNS: u32 = 2;
+const TICK: Duration = Duration::from_millis(4);
+/// The script that runs landfall.
+const SCRIPT: &str = "/run/lab/chaos.sh";
+/// Of a hundred starts with a finished encrypted root, so many are looked at within the container.
+const PEEK_PERCENT: u64 = 30;
+
+/// What kind of finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finding {
+    /// A table, a header, a finished volume or another disk changed, or an acknowledged checkpoint was lost.
+    Changed,
+    /// A run stopped, and no misfortune explains it; a later one landed.
+    Stopped,
+    /// It did not land.
+    Stuck,
+    /// It landed and did not boot.
+    Unbootable,
+    /// The laboratory itself failed.
+    Laboratory,
+}
+
+impl Finding {
+    /// In a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Finding::Changed => "changed",
+            Finding::Stopped => "stopped without a reason",
+            Finding::Stuck => "stuck",
+            Finding::Unbootable => "does not boot",
+            Finding::Laboratory => "the laboratory failed",
+        }
+    }
+}
+
+/// What became of an install.
+#[derive(Debug, Default, Serialize)]
+pub struct Record {
+    /// The layout's name on the command line.
+    pub layout: &'static str,
+    /// The seed that repeats it.
+    pub seed: u64,
+    /// Starts of the machine with the stick.
+    pub starts: u32,
+    /// Runs of landfall.
+    pub runs: u32,
+    /// Misfortunes by kind; `power cut` has the one after landing too.
+    pub misfortunes: BTreeMap<&'static str, u32>,
+    /// Misfortunes that did not come about, because it landed before.
+    pub missed: u32,
+    /// What happened, in order.
+    pub events: Vec<String>,
+    /// Comparisons made.
+    pub compared: u64,
+    /// It landed.
+    pub landed: bool,
+    /// And booted.
+    pub booted: bool,
+    /// The emulator lost a processor's timer, and the install counts for nothing.
+    pub emulator: bool,
+    /// What was found, and its words.
+    pub finding: Option<(Finding, String)>,
+    /// How long it took.
+    pub seconds: u64,
+}
+
+/// How a run of landfall ended.
+enum End {
+    /// The power was cut.
+    Cut,
+    /// By itself, or by a signal.
+    Status(i32),
+}
+
+/// What an install needs beside its machine.
+pub struct Parts {
+    /// The other disk, which must not change.
+    pub other: PathBuf,
+    /// The configuration.
+    pub configuration: String,
+    /// Run in the machine before landfall.
+    pub prepare: &'static str,
+    /// What is fetched, and through what.
+    pub network: Option<Network>,
+}
+
+/// One install.
+pub struct Trial<'k> {
+    install: Install<'k>,
+    /// The other disk, which must not change.
+    other: PathBuf,
+    /// The configuration.
+    configuration: String,
+    /// Run in the machine before landfall.
+    prepare: &'static str,
+    network: Option<Network>,
+    left: VecDeque<Misfortune>,
+    record: Record,
+    base: PathBuf,
+    log: PathBuf,
+    marks: Marks,
+    told: Told,
+    checks: Checks,
+    dice: Dice,
+    faults: Faults,
+    /// Runs that were begun after the last misfortune.
+    further: u32,
+    finding: Option<(Finding, String)>,
+}
+
+impl<'k> Trial<'k> {
+    /// An install that has not begun.
+    pub fn new(
+        mut install: Install<'k>,
+        parts: Parts,
+        misfortunes: Vec<Misfortune>,
+        record: Record,
+    ) -> Result<Trial<'k>> {
+        let folder = install.spec.folder.clone();
+        let log = folder.join("writes.log");
+        if let Some(target) = install.spec.disks.first_mut() {
+            target.write_log = Some(log.clone());
+        }
+        let checks = Checks::new(install.layout.has_luks(), &parts.other)?;
+        let faults = Faults::new(install.layout.has_luks());
+        Ok(Trial {
+            base: folder.join("base.raw"),
+            log,
+            marks: Marks::new()?,
+            told: Told::new()?,
+            checks,
+            dice: Dice::new(record.seed, 2),
+            faults,
+            further: 0,
+            finding: None,
+            prepare: parts.prepare,
+            install,
+            other: parts.other,
+            configuration: parts.configuration,
+            network: parts.network,
+            left: misfortunes.into(),
+            record,
+        })
+    }
+
+    /// Carries it out, and tells what became of it.
+    pub fn go(mut self) -> Record {
+        let begun = Instant::now();
+        let result = self.land_and_boot();
+        if let Err(error) = result {
+            self.finding = Some(match error.downcast::<Failed>() {
+                Ok(Failed(finding, text)) => (finding, text),
+                Err(error) => (Finding::Laboratory, format!("{error:#}")),
+            });
+        }
+        // Whatever the emulator does, it changes no table.
+        if self
+            .finding
+            .as_ref()
+            .is_some_and(|(finding, _)| *finding != Finding::Changed)
+        {
+            match self.install.console_logs() {
+                Ok(text) => self.record.emulator = lost_its_timer(&text),
+                Err(error) => self.record.events.push(format!("{error:#}")),
+            }
+        }
+        if !self.record.emulator {
+            self.record.finding = self.finding;
+        }
+        self.record.missed = self.left.len() as u32;
+        self.record.compared = self.checks.compared;
+        self.record.seconds = begun.elapsed().as_secs();
+        self.record
+    }
+
+    fn land_and_boot(&mut self) -> Result<()> {
+        let machine = loop {
+            let mut machine = self.start()?;
+            if self.until_landed_or_cut(&mut machine)? {
+                break machine;
+            }
+            self.rebuild(machine, "power cut")?;
+        };
+        self.record.landed = true;
+        if self.install.layout.has_luks() {
+            self.look_inside(&machine)?;
+        }
+        // Landed means durable: a cut that loses everything else must not undo it.
+        self.rebuild(machine, "power cut after landing")?;
+        let volumes = if self.install.layout.has_swap() { 3 } else { 2 };
+        ensure!(
+            self.checks.is_complete(volumes),
+            "something that was finished was never compared"
+        );
+        self.install
+            .boot()
+            .map_err(|error| found(Finding::Unbootable, format!("{error:#}")))?;
+        self.record.booted = true;
+        Ok(())
+    }
+
+    /// The stick in a restored machine, on the disk as it is now.
+    fn start(&mut self) -> Result<Machine> {
+        rebuild::snapshot(&self.install.image, &self.base)?;
+        let machine = match Machine::start_saved(&self.install.spec) {
+            Ok(machine) => machine,
+            // Nothing has written to the disk yet.
+            Err(error) => {
+                self.event(format!("the machine did not start, once more: {error:#}"));
+                Machine::start_saved(&self.install.spec)?
+            }
+        };
+        self.record.starts += 1;
+        machine.check("mkdir -p /run/lab", SHORT)?;
+        machine.check(self.prepare, SHORT)?;
+        machine.put(CONFIG, self.configuration.as_bytes())?;
+        machine.put("/run/lab/passphrase", PASSPHRASE.as_bytes())?;
+        machine.put(SCRIPT, script(self.install.layout.has_luks()).as_bytes())?;
+        let inside = self.install.layout.has_luks() && self.told.finished >= 4;
+        if inside && self.dice.percent(PEEK_PERCENT) {
+            self.look_inside(&machine)?;
+        }
+        Ok(machine)
+    }
+
+    /// Runs in one machine; true when it landed.
+    fn until_landed_or_cut(&mut self, machine: &mut Machine) -> Result<bool> {
+        loop {
+            if self.left.is_empty() && !self.faults.is_any() {
+                self.further += 1;
+                if self.further > FURTHER_RUNS {
+                    let why = self.finding.take().map_or_else(String::new, |(_, text)| text);
+                    return Err(found(
+                        Finding::Stuck,
+                        format!("not landed after {FURTHER_RUNS} runs without a misfortune\n{why}"),
+                    ));
+                }
+            }
+            self.faults.new_run();
+            let (end, text) = self.run(machine)?;
+            let believed = self.told.take_in(&text);
+            let End::Status(status) = end else {
+                // A run that was cut off need not have said what it believed; what it said counts.
+                believed.map_err(|error| found(Finding::Changed, format!("{error:#}")))?;
+                return Ok(false);
+            };
+            self.faults.end_all(machine, self.network.as_ref())?;
+            machine.check("sync", END_LIMIT)?;
+            believed
+                .and_then(|()| self.checks.look(&self.install.image, &self.other, &self.told))
+                .map_err(|error| found(Finding::Changed, format!("{error:#}\n{}", tail(&text, 40))))?;
+            if status == 0 || status == 10 {
+                self.event(format!("landed (exit code {status})"));
+                return Ok(true);
+            }
+            self.event(format!("the run ended with {status}"));
+            if !self.faults.explain(status) {
+                let text = format!(
+                    "a run ended with {status}, in which {}:\n{}",
+                    self.faults.told(),
+                    tail(&text, 40)
+                );
+                self.event("which nothing explains: no further misfortunes".to_owned());
+                self.record.missed += self.left.len() as u32;
+                self.left.clear();
+                self.finding.get_or_insert((Finding::Stopped, text));
+            }
+        }
+    }
+
+    /// One run of landfall, with the misfortunes that fall into it; gives what it printed.
+    fn run(&mut self, machine: &mut Machine) -> Result<(End, String)> {
+        self.record.runs += 1;
+        let number = self.record.runs;
+        let verb = if self.told.acknowledged.is_some() && self.dice.percent(50) {
+            "resume"
+        } else {
+            "install"
+        };
+        let from = machine.console().text().len();
+        let command = format!("systemd-run --quiet --scope --unit=chaos-{number} bash {SCRIPT} {verb}");
+        let job = machine.spawn(&command, RUN_LIMIT + END_LIMIT)?;
+        let begun = Instant::now();
+        loop {
+            let Some(next) = self.left.front().copied() else {
+                return self.to_the_end(machine, &job, from, begun);
+            };
+            if let Some(status) = self.wait_for(&next, machine, &job, from, begun)? {
+                return Ok((End::Status(status), machine.console().text_behind(from)));
+            }
+            self.left.pop_front();
+            *self.record.misfortunes.entry(next.kind.name()).or_default() += 1;
+            if next.kind == Kind::Cut {
+                self.event(format!("power cut {}", next.moment));
+                machine.stop()?;
+                self.faults.machine_is_off(self.network.as_ref());
+                // What it printed to the last byte counts.
+                let closing = Instant::now();
+                while !machine.console().is_closed() && closing.elapsed() < SHORT {
+                    std::thread::sleep(TICK);
+                }
+                return Ok((End::Cut, machine.console().text_behind(from)));
+            }
+            let what = self.faults.begin(&next, number, machine, self.network.as_ref())?;
+            self.event(format!("{} {}{what}", next.kind.name(), next.moment));
+            if next.kind.ends_the_run() {
+                let late = || {
+                    found(
+                        Finding::Stuck,
+                        format!(
+                            "{}: landfall had not ended {} s later",
+                            next.kind.name(),
+                            END_LIMIT.as_secs()
+                        ),
+                    )
+                };
+                let ended = job.poll(END_LIMIT)?.ok_or_else(late)?;
+                return Ok((End::Status(ended.status), machine.console().text_behind(from)));
+            }
+        }
+    }
+
+    /// A run into which no misfortune falls any more.
+    fn to_the_end(
+        &mut self,
+        machine: &mut Machine,
+        job: &Job,
+        from: usize,
+        begun: Instant,
+    ) -> Result<(End, String)> {
+        loop {
+            self.faults.end_due(machine, self.network.as_ref())?;
+            if let Some(output) = job.poll(Duration::from_millis(200))? {
+                return Ok((End::Status(output.status), machine.console().text_behind(from)));
+            }
+            self.in_time(machine, from, begun)?;
+        }
+    }
+
+    /// Waits for the moment of a misfortune; the exit code when the run ended before.
+    fn wait_for(
+        &mut self,
+        next: &Misfortune,
+        machine: &mut Machine,
+        job: &Job,
+        from: usize,
+        begun: Instant,
+    ) -> Result<Option<i32>> {
+        let (mut read, mut partial) = (from, String::new());
+        // Seen: when, at which entry of the log, and how many lines ago.
+        let mut seen = next.moment.mark.is_none().then(|| (Instant::now(), 0, 0));
+        loop {
+            let fresh = machine.console().text_behind(read);
+            read += fresh.len();
+            partial.push_str(&fresh);
+            while let Some((line, rest)) = partial.split_once('\n') {
+                match &mut seen {
+                    Some((_, _, lines)) => *lines += 1,
+                    None => {
+                        if next.moment.mark.is_some_and(|mark| self.marks.is_at(mark, line)) {
+                            seen = Some((Instant::now(), disk::logged(&self.log)?, 0));
+                        }
+                    }
+                }
+                partial = rest.to_owned();
+            }
+            if let Some((at, entries, lines)) = seen {
+                let now = match next.moment.behind {
+                    Behind::Millis(millis) => at.elapsed() >= Duration::from_millis(millis),
+                    Behind::Writes(count) => disk::logged(&self.log)? >= entries + count,
+                    Behind::Lines(count) => lines >= count,
+                };
+                if now {
+                    return Ok(None);
+                }
+            }
+            if let Some(output) = job.poll(TICK)? {
+                return Ok(Some(output.status));
+            }
+            self.faults.end_due(machine, self.network.as_ref())?;
+            self.in_time(machine, from, begun)?;
+        }
+    }
+
+    fn in_time(&self, machine: &Machine, from: usize, begun: Instant) -> Result<()> {
+        if begun.elapsed() < RUN_LIMIT {
+            return Ok(());
+        }
+        let text = machine.console().text_behind(from);
+        Err(found(
+            Finding::Stuck,
+            format!(
+                "a run was still at work after {} s:\n{}",
+                RUN_LIMIT.as_secs(),
+                tail(&text, 40)
+            ),
+        ))
+    }
+
+    /// Cuts the power, rebuilds the disk, and looks at it.
+    fn rebuild(&mut self, machine: Machine, what: &'static str) -> Result<()> {
+        machine.cut_power()?;
+        let mut dice = Dice::new(self.dice.number(), 3);
+        let kept = rebuild::cut(&self.install.image, &self.base, &self.log, &mut dice, Loss::None)?;
+        self.event(format!("{what}: {kept}"));
+        if self.record.landed {
+            *self.record.misfortunes.entry(Kind::Cut.name()).or_default() += 1;
+        }
+        self.checks
+            .look(&self.install.image, &self.other, &self.told)
+            .map_err(|error| found(Finding::Changed, format!("after the {what} ({kept}): {error:#}")))
+    }
+
+    /// The filesystem within the container, read by the machine through a mapping of the laboratory's own.
+    fn look_inside(&mut self, machine: &Machine) -> Result<()> {
+        let command = format!(
+            "set -e; cryptsetup open --readonly --key-file /run/lab/passphrase {TARGET_PART}2 labpeek; \
+             od -An -v -tx1 -j{EXT4_UUID_AT} -N16 /dev/mapper/labpeek; od -An -v -tx1 -j{EXT4_MADE_AT} -N4 /dev/mapper/labpeek; \
+             cryptsetup close labpeek"
+        );
+        let read = machine.check(&command, END_LIMIT)?;
+        let found_inside = read.split_whitespace().collect::<String>();
+        self.checks
+            .inside(&found_inside)
+            .map_err(|error| found(Finding::Changed, format!("{error:#}")))
+    }
+
+    fn event(&mut self, what: String) {
+        say(&what);
+        self.record.events.push(what);
+    }
+}
+
+/// A finding as an error.
+#[derive(Debug)]
+struct Failed(Finding, String);
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.0.name(), self.1)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+fn found(finding: Finding, text: String) -> Error {
+    anyhow!(Failed(finding, text))
+}
+
+/// Runs landfall, with its process id in a file and its progress on the console.
+fn script(luks: bool) -> String {
+    let passphrase = if luks {
+        "--passphrase-fd 3 3</run/lab/passphrase"
+    } else {
+        ""
+    };
+    format!(
+        "export PATH={PATH}\n{{ echo $BASHPID >/run/lab/pid; exec landfall --verbose \"$1\" --config {CONFIG} --progress plain \
+         {passphrase}; }} 2>&1 | tee /dev/ttyS0\nexit ${{PIPESTATUS[0]}}\n"
+    )
+}
