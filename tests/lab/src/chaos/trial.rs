@@ -25,6 +25,8 @@ use crate::machine::Machine;
 
 /// A run that has neither ended nor reached its next misfortune by then is stuck.
 const RUN_LIMIT: Duration = Duration::from_secs(420);
+/// A run that tries so often without a reason is stuck.
+const RETRY_TOO_MUCH: &str = "retry 4 in ";
 /// A process that was told to end has ended by then.
 const END_LIMIT: Duration = Duration::from_secs(150);
 const SHORT: Duration = Duration::from_secs(60);
@@ -315,7 +317,7 @@ impl<'k> Trial<'k> {
         let begun = Instant::now();
         loop {
             let Some(next) = self.left.front().copied() else {
-                return self.to_the_end(machine, &job, from, begun);
+                return self.await_end(machine, &job, from, begun);
             };
             if let Some(status) = self.wait_for(&next, machine, &job, from, begun)? {
                 return Ok((End::Status(status), machine.console().text_behind(from)));
@@ -353,7 +355,7 @@ impl<'k> Trial<'k> {
     }
 
     /// A run into which no misfortune falls any more.
-    fn to_the_end(
+    fn await_end(
         &mut self,
         machine: &mut Machine,
         job: &Job,
@@ -414,11 +416,18 @@ impl<'k> Trial<'k> {
         }
     }
 
+    /// A run ends, and does not try the same over and over when no network is to blame.
     fn in_time(&self, machine: &Machine, from: usize, begun: Instant) -> Result<()> {
+        let text = machine.console().text_behind(from);
+        if text.contains(RETRY_TOO_MUCH) && !self.faults.struck.contains(&Kind::Network) {
+            return Err(found(
+                Finding::Stuck,
+                format!("a run tries the same again and again:\n{}", tail(&text, 40)),
+            ));
+        }
         if begun.elapsed() < RUN_LIMIT {
             return Ok(());
         }
-        let text = machine.console().text_behind(from);
         Err(found(
             Finding::Stuck,
             format!(
