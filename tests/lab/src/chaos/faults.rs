@@ -17,6 +17,9 @@ use crate::proxy::{Fault, Proxy};
 const LIMIT: Duration = Duration::from_secs(90);
 /// The target's partitions, by the kernel's name: the target is the machine's first disk behind the stick, and udev's links come late.
 pub const TARGET_PART: &str = "/dev/vdb";
+/// A run that was begun this moment has no process yet.
+const UNTIL_IT_RUNS: &str = "for n in $(seq 60); do read -r comm 2>/dev/null </proc/$(cat /run/lab/pid)/comm; \
+                             [ \"$comm\" = landfall ] && break; sleep 0.05; done";
 const FILLER: &str = ".chaos-filler";
 /// landfall's exit codes that a misfortune explains.
 const TRANSIENT: i32 = 5;
@@ -73,14 +76,14 @@ impl Faults {
         }
     }
 
-    /// Makes one happen to the run of this number; gives more words about it.
+    /// Makes one happen to the run of this number; gives more words about it, or nothing when it could not be.
     pub fn begin(
         &mut self,
         misfortune: &Misfortune,
         run: u32,
         machine: &mut Machine,
         network: Option<&Network>,
-    ) -> Result<String> {
+    ) -> Result<Option<String>> {
         let mut dice = Dice::new(misfortune.salt, 4);
         let group = format!("/sys/fs/cgroup/system.slice/chaos-{run}.scope");
         let mut words = String::new();
@@ -88,7 +91,6 @@ impl Faults {
         match misfortune.kind {
             // The machine's end is its caller's.
             Kind::Cut => {}
-            // A run that has just ended has no processes any more.
             Kind::Kill => signal(machine, &format!("echo 1 >{group}/cgroup.kill"))?,
             Kind::KillAlone => signal(machine, "kill -KILL $(cat /run/lab/pid)")?,
             Kind::Term => signal(machine, "kill -TERM $(cat /run/lab/pid)")?,
@@ -101,16 +103,15 @@ impl Faults {
             }
             Kind::Full => {
                 let leave = [0, 1 << 20, 6 << 20, 24 << 20][dice.below(4) as usize];
-                let status = machine.run(&fill(leave), LIMIT)?.status;
+                if machine.run(&fill(leave), LIMIT)?.status != 0 {
+                    self.struck.pop();
+                    return Ok(None);
+                }
                 self.filled = true;
                 let millis = 3_000 + dice.below(20_000);
                 self.ends
                     .push((Instant::now() + Duration::from_millis(millis), Kind::Full));
-                words = if status == 0 {
-                    format!(", {} KiB left, for {millis} ms", leave >> 10)
-                } else {
-                    ": nothing was mounted that could be filled".to_owned()
-                };
+                words = format!(", {} KiB left, for {millis} ms", leave >> 10);
             }
             Kind::Clock => {
                 let to = ["1970-01-02 03:04:05", "+10 years", "+1 hour", "-3 days"][dice.below(4) as usize];
@@ -144,7 +145,7 @@ impl Faults {
                     .push((Instant::now() + Duration::from_millis(millis), Kind::Network));
             }
         }
-        Ok(words)
+        Ok(Some(words))
     }
 
     /// Ends what has lasted long enough.
@@ -157,18 +158,40 @@ impl Faults {
             .map(|(_, kind)| *kind)
             .collect();
         self.ends.retain(|(when, _)| *when > now);
-        due.into_iter().try_for_each(|kind| end(kind, machine, network))
+        due.into_iter()
+            .try_for_each(|kind| self.end(kind, machine, network))
     }
 
     /// Ends everything: the run has ended, and the machine goes on.
     pub fn end_all(&mut self, machine: &mut Machine, network: Option<&Network>) -> Result<()> {
         for (_, kind) in std::mem::take(&mut self.ends) {
-            end(kind, machine, network)?;
+            self.end(kind, machine, network)?;
         }
         if std::mem::take(&mut self.filled) {
             machine.check(&empty(self.luks), LIMIT)?;
         }
         Ok(())
+    }
+
+    fn end(&mut self, kind: Kind, machine: &mut Machine, network: Option<&Network>) -> Result<()> {
+        match kind {
+            Kind::Network => {
+                if let Some(network) = network {
+                    network.proxies.iter().for_each(Proxy::heal);
+                }
+                machine.set_link(true)
+            }
+            Kind::Full => machine.check(&format!("rm -f /mnt/{FILLER}"), LIMIT).map(drop),
+            Kind::Clock => {
+                let now = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .context("this computer's clock is before 1970")?;
+                machine
+                    .check(&format!("date --set @{}", now.as_secs()), LIMIT)
+                    .map(drop)
+            }
+            Kind::Cut | Kind::Kill | Kind::KillAlone | Kind::Stop | Kind::Term => Ok(()),
+        }
     }
 
     /// Whether a misfortune of the run explains that it ended so.
@@ -193,30 +216,11 @@ impl Faults {
     }
 }
 
-fn end(kind: Kind, machine: &mut Machine, network: Option<&Network>) -> Result<()> {
-    match kind {
-        Kind::Network => {
-            if let Some(network) = network {
-                network.proxies.iter().for_each(Proxy::heal);
-            }
-            machine.set_link(true)
-        }
-        Kind::Full => machine.check(&format!("rm -f /mnt/{FILLER}"), LIMIT).map(drop),
-        Kind::Clock => {
-            let now = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .context("this computer's clock is before 1970")?;
-            machine
-                .check(&format!("date --set @{}", now.as_secs()), LIMIT)
-                .map(drop)
-        }
-        Kind::Cut | Kind::Kill | Kind::KillAlone | Kind::Stop | Kind::Term => Ok(()),
-    }
-}
-
 /// A signal to processes that may have ended by themselves just now.
 fn signal(machine: &Machine, command: &str) -> Result<()> {
-    machine.run(command, LIMIT).map(drop)
+    machine
+        .run(&format!("{UNTIL_IT_RUNS}; {command}"), LIMIT)
+        .map(drop)
 }
 
 /// Fills the root filesystem, but for so many bytes, when it is mounted.

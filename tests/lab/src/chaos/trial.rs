@@ -201,7 +201,7 @@ impl<'k> Trial<'k> {
         if !self.record.emulator {
             self.record.finding = self.finding;
         }
-        self.record.missed = self.left.len() as u32;
+        self.record.missed += self.left.len() as u32;
         self.record.compared = self.checks.compared;
         self.record.seconds = begun.elapsed().as_secs();
         self.record
@@ -312,7 +312,9 @@ impl<'k> Trial<'k> {
             "install"
         };
         let from = machine.console().text().len();
-        let command = format!("systemd-run --quiet --scope --unit=chaos-{number} bash {SCRIPT} {verb}");
+        let command = format!(
+            "rm -f /run/lab/pid; systemd-run --quiet --scope --unit=chaos-{number} bash {SCRIPT} {verb}"
+        );
         let job = machine.spawn(&command, RUN_LIMIT + END_LIMIT)?;
         let begun = Instant::now();
         loop {
@@ -323,8 +325,8 @@ impl<'k> Trial<'k> {
                 return Ok((End::Status(status), machine.console().text_behind(from)));
             }
             self.left.pop_front();
-            *self.record.misfortunes.entry(next.kind.name()).or_default() += 1;
             if next.kind == Kind::Cut {
+                self.count(next.kind);
                 self.event(format!("power cut {}", next.moment));
                 machine.stop()?;
                 self.faults.machine_is_off(self.network.as_ref());
@@ -335,7 +337,13 @@ impl<'k> Trial<'k> {
                 }
                 return Ok((End::Cut, machine.console().text_behind(from)));
             }
-            let what = self.faults.begin(&next, number, machine, self.network.as_ref())?;
+            let begun = self.faults.begin(&next, number, machine, self.network.as_ref())?;
+            let Some(what) = begun else {
+                self.event(format!("{} {}: could not be", next.kind.name(), next.moment));
+                self.record.missed += 1;
+                continue;
+            };
+            self.count(next.kind);
             self.event(format!("{} {}{what}", next.kind.name(), next.moment));
             if next.kind.ends_the_run() {
                 let late = || {
@@ -445,7 +453,7 @@ impl<'k> Trial<'k> {
         let kept = rebuild::cut(&self.install.image, &self.base, &self.log, &mut dice, Loss::None)?;
         self.event(format!("{what}: {kept}"));
         if self.record.landed {
-            *self.record.misfortunes.entry(Kind::Cut.name()).or_default() += 1;
+            self.count(Kind::Cut);
         }
         self.checks
             .look(&self.install.image, &self.other, &self.told)
@@ -464,6 +472,10 @@ impl<'k> Trial<'k> {
         self.checks
             .inside(&found_inside)
             .map_err(|error| found(Finding::Changed, format!("{error:#}")))
+    }
+
+    fn count(&mut self, kind: Kind) {
+        *self.record.misfortunes.entry(kind.name()).or_default() += 1;
     }
 
     fn event(&mut self, what: String) {
