@@ -217,7 +217,11 @@ fn the_age_identity_goes_where_it_was_asked_for_and_a_shared_directory_stays_as_
 fn a_target_that_makes_its_users_at_its_first_boot_is_told_from_one_without_the_user() {
     let target = Target::new();
     let fault = |target: &Target| wanted(&config(Some("eve")), &target.vault, &target.root).unwrap_err();
-    assert!(fault(&target).why().contains("no such user"), "{}", fault(&target));
+    assert!(
+        fault(&target).why().contains("no such user"),
+        "{}",
+        fault(&target)
+    );
     fs_err::remove_file(target.root.join("etc/passwd")).unwrap();
     let at_boot = fault(&target);
     assert!(at_boot.why().contains("services.userborn.enable"), "{at_boot}");

@@ -21,7 +21,6 @@ use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 use serde::Serialize;
 
-use crate::closure;
 use crate::command::Program;
 use crate::disk;
 use crate::git::{self, Protocol, Repository, Server};
@@ -330,10 +329,10 @@ impl<'k> Ground<'k> {
     /// The configuration and an input of its flake, each behind a proxy.
     fn network(&self, layout: Layout) -> Result<(Network, Mode)> {
         let hosts = [layout.params()];
-        let inputs = closure::build_inputs(&self.kit.lab.cache.root)?;
-        let mut input = Repository::create(&self.folder, "input", "main", &hosts, &inputs)?;
+        let inputs = &self.kit.inputs;
+        let mut input = Repository::create(&self.folder, "input", "main", &hosts, inputs)?;
         input.fatten(600_000)?;
-        let mut config = Repository::create(&self.folder, "config", "main", &hosts, &inputs)?;
+        let mut config = Repository::create(&self.folder, "config", "main", &hosts, inputs)?;
         let server = Server::start(&self.folder, Protocol::Git)?;
         let (to_config, to_input) = (Proxy::start(server.address())?, Proxy::start(server.address())?);
         let flake = with_input(

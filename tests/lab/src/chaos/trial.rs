@@ -33,6 +33,10 @@ const SHORT: Duration = Duration::from_secs(60);
 /// Further runs after the last misfortune.
 const FURTHER_RUNS: u32 = 2;
 const TICK: Duration = Duration::from_millis(4);
+/// Of a hundred power cuts, so many wait for unflushed writes: 1 to so many of them, and so long.
+const UNFLUSHED_PERCENT: u64 = 70;
+const UNFLUSHED_MAX: u64 = 12;
+const UNFLUSHED_LIMIT: Duration = Duration::from_secs(2);
 /// The script that runs landfall.
 const SCRIPT: &str = "/run/lab/chaos.sh";
 /// Of a hundred starts with a finished encrypted root, so many are looked at within the container.
@@ -328,6 +332,7 @@ impl<'k> Trial<'k> {
             if next.kind == Kind::Cut {
                 self.count(next.kind);
                 self.event(format!("power cut {}", next.moment));
+                self.await_unflushed(&next)?;
                 machine.stop()?;
                 self.faults.machine_is_off(self.network.as_ref());
                 // What it printed to the last byte counts.
@@ -377,6 +382,25 @@ impl<'k> Trial<'k> {
             }
             self.in_time(machine, from, begun)?;
         }
+    }
+
+    /// Most moments of an install have nothing unflushed: of most cuts the moment is the next one that has, if one comes soon.
+    fn await_unflushed(&self, next: &Misfortune) -> Result<()> {
+        let mut dice = Dice::new(next.salt, 5);
+        if !dice.percent(UNFLUSHED_PERCENT) {
+            return Ok(());
+        }
+        let wanted = 1 + dice.below(UNFLUSHED_MAX);
+        let begun = Instant::now();
+        while begun.elapsed() < UNFLUSHED_LIMIT {
+            let entries = disk::write_log(&self.log)?;
+            let behind = entries.iter().rev().take_while(|entry| !entry.is_flush());
+            if behind.count() as u64 >= wanted {
+                break;
+            }
+            std::thread::sleep(TICK);
+        }
+        Ok(())
     }
 
     /// Waits for the moment of a misfortune; the exit code when the run ended before.
