@@ -262,8 +262,8 @@ mod tests {
                 of_derivation(store.root(), &derivation).unwrap_err(),
             ] {
                 assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
-                assert!(fault.why.contains(named), "{fault}");
-                assert!(fault.next.contains("systemd-boot.enable = true"), "{fault}");
+                assert!(fault.why().contains(named), "{fault}");
+                assert!(fault.next().contains("systemd-boot.enable = true"), "{fault}");
             }
         }
     }
@@ -273,7 +273,7 @@ mod tests {
     fn lanzaboote_has_its_own_advice() {
         let store = Store::new();
         let system = store.system(&format!("/nix/store/{HASH}-lzbt/bin/lzbt"));
-        let said = of_system(store.root(), &system).unwrap_err().next;
+        let said = of_system(store.root(), &system).unwrap_err().next();
         assert!(
             said.contains("turn lanzaboote on in the installed host"),
             "{said}"
