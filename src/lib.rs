@@ -9,6 +9,7 @@ pub mod exit;
 pub mod formats;
 pub mod image;
 pub mod lock;
+pub mod os;
 pub mod real;
 pub mod sim;
 pub mod store;

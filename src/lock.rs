@@ -34,7 +34,7 @@ pub enum LockError {
     #[error("another landfall is at work: {}", describe(.0, *.1))]
     Held(Option<Holder>, u64),
     /// It cannot be had at all.
-    #[error("the lock cannot be taken: {0}")]
+    #[error("the lock cannot be taken: {}", crate::os::said(.0))]
     Io(#[from] std::io::Error),
 }
 

@@ -164,5 +164,5 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 #[cfg(test)]
-#[path = "fault/fault_tests.rs"]
+#[path = "fault_tests.rs"]
 mod tests;

@@ -231,6 +231,16 @@ pub enum Role {
     Swap,
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Esp => "ESP",
+            Role::Root => "root",
+            Role::Swap => "swap",
+        })
+    }
+}
+
 /// One entry of a GPT, with everything that counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GptEntry {

@@ -49,7 +49,10 @@ pub(super) fn decisions(harness: &Harness, json: bool, out: &mut dyn Write) -> R
             let claimed = claimed.map_or(String::new(), |phase| format!(", {phase} is believed"));
             let rules = match rules.as_slice() {
                 [] => String::new(),
-                rules => format!(" (rules {rules:?})"),
+                rules => {
+                    let numbers: Vec<String> = rules.iter().map(ToString::to_string).collect();
+                    format!(" (rules {})", numbers.join(", "))
+                }
             };
             writeln!(out, "{seen}: {decision}{claimed}{rules}")?;
         }

@@ -12,7 +12,8 @@ use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
 use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
-use crate::real::block::{errno, io_fault};
+use crate::os::errno;
+use crate::real::block::io_fault;
 use crate::real::hands::Hands;
 use crate::real::landing::{self, open};
 use crate::real::pack::{Source, build};
@@ -514,7 +515,7 @@ mod tests {
             part: "chunk 1".into(),
         };
         let full = Error::Target {
-            verb: "write",
+            verb: crate::image::Verb::Write,
             at: 0,
             bytes: 1,
             error: std::io::Error::from_raw_os_error(nix::libc::ENOSPC),

@@ -14,6 +14,7 @@ use crate::driver::{self, Request};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
 use crate::lock::{Lock, LockError, make_private_dir};
+use crate::os::said;
 use crate::real::command::Program;
 use crate::real::mounts::Attached;
 use crate::real::secrets::{self, Vault};
@@ -213,7 +214,7 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
         complain(&format!("warning: {warning}"));
     }
     make_private_dir(run_dir)
-        .map_err(|e| Failure::new(Exit::Internal, format!("{e}\n    next: run it as root")))?;
+        .map_err(|e| Failure::new(Exit::Internal, format!("{}\n    next: run it as root", said(&e))))?;
     let _lock = Lock::take(run_dir, options.command(), since_boot_ms()).map_err(|error| match error {
         LockError::Held(..) => Failure::new(
             Exit::Locked,

@@ -355,7 +355,7 @@ impl From<std::io::Error> for Failure {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             Failure::new(Exit::Ok, "")
         } else {
-            Failure::new(Exit::Internal, error.to_string())
+            Failure::new(Exit::Internal, crate::os::said(&error))
         }
     }
 }

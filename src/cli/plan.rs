@@ -142,9 +142,12 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
         Reference::Default => "(what the default branch is when the install begins)".to_owned(),
     };
     let part = |role: Role| {
-        plan.partition(role)
-            .cloned()
-            .ok_or_else(|| Failure::new(Exit::Internal, format!("the plan has no partition for {role:?}")))
+        plan.partition(role).cloned().ok_or_else(|| {
+            Failure::new(
+                Exit::Internal,
+                format!("the plan has no partition for the {role}"),
+            )
+        })
     };
     let disk = plan.disk.clone();
     let (root, host) = (part(Role::Root)?, plan.host.clone());

@@ -6,6 +6,7 @@
 use super::words::{self, Weight};
 use super::{ProgressMode, complain, since_boot_ms, status};
 use crate::event::{Event, Listener};
+use crate::os::said;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
@@ -79,8 +80,9 @@ impl<W: Write> Patient<W> {
         {
             self.out = None;
             complain(&format!(
-                "landfall: {} takes no more: {error}; the install goes on",
-                self.what
+                "landfall: {} takes no more: {}; the install goes on",
+                self.what,
+                said(&error)
             ));
         }
     }
@@ -421,7 +423,8 @@ impl LogFile {
                 // Going on would fill the memory that tmpfs lives in.
                 self.out.out = None;
                 complain(&format!(
-                    "landfall: the log cannot be put aside and ends here: {error}"
+                    "landfall: the log cannot be put aside and ends here: {}",
+                    said(&error)
                 ));
             }
         }
@@ -494,7 +497,8 @@ impl Listener for StatusFile {
         if let Err(error) = self.replace() {
             self.silent = true;
             complain(&format!(
-                "landfall: the status is shown no more: {error}; the install goes on"
+                "landfall: the status is shown no more: {}; the install goes on",
+                said(&error)
             ));
         }
     }

@@ -9,6 +9,7 @@ use super::{
 use camino::Utf8Path;
 use landfall_states::fault::Budget;
 use landfall_states::names::TargetPath;
+use landfall_states::names::quoted;
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
 
@@ -114,7 +115,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         if command.trim().is_empty() || command.contains('\0') {
             found.push(problem(
                 format!("extra_post_mount_commands[{index}]"),
-                format!("command {command:?} is not allowed: a shell command without NUL, not empty"),
+                format!(
+                    "command {} is not allowed: a shell command without NUL, not empty",
+                    quoted(command)
+                ),
                 "leave it out",
             ));
         }
@@ -126,8 +130,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         found.push(problem(
             "unattended.disk",
             format!(
-                "disk name {disk:?} is not allowed: a serial number, a WWN, or the name of a link in /dev/disk/by-id, \
-                 without the path; kernel names such as sda change from boot to boot"
+                "disk name {} is not allowed: a serial number, a WWN, or the name of a link in /dev/disk/by-id, \
+                 without the path; kernel names such as sda change from boot to boot",
+                quoted(disk)
             ),
             "take the serial number or WWN that `landfall disks` prints",
         ));
@@ -307,7 +312,10 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
         if !cache.contains("://") || cache.chars().any(|c| c.is_whitespace() || c.is_control()) {
             found.push(problem(
                 format!("nix.substituters[{index}]"),
-                format!("binary cache {cache:?} is not allowed: a URL such as https://cache.example, one per entry"),
+                format!(
+                    "binary cache {} is not allowed: a URL such as https://cache.example, one per entry",
+                    quoted(cache)
+                ),
                 "write each cache as its own entry",
             ));
         }
@@ -325,7 +333,8 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
             found.push(problem(
                 format!("nix.trusted_public_keys[{index}]"),
                 format!(
-                    "public key {key:?} is not allowed: NAME:KEY with 44 characters of base 64, one per entry"
+                    "public key {} is not allowed: NAME:KEY with 44 characters of base 64, one per entry",
+                    quoted(key)
                 ),
                 "copy the whole key that the cache publishes",
             ));

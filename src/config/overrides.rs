@@ -6,6 +6,7 @@
 use super::{Config, ConfigError, Problem};
 use camino::Utf8PathBuf;
 use landfall_states::names::RemoteUrl;
+use landfall_states::names::quoted;
 use std::ffi::OsString;
 
 /// See the module.
@@ -31,7 +32,10 @@ impl Overrides {
             match value.into_string() {
                 Ok(text) => Some(text),
                 Err(raw) => {
-                    problems.push(problem(name, format!("{raw:?} is not UTF-8")));
+                    problems.push(problem(
+                        name,
+                        format!("{} is not UTF-8", quoted(&raw.to_string_lossy())),
+                    ));
                     None
                 }
             }
@@ -53,7 +57,8 @@ impl Overrides {
                 problems.push(problem(
                     "INSTALL_DISK",
                     format!(
-                        "device {value:?} is not allowed: a path below /dev, best one of /dev/disk/by-id"
+                        "device {} is not allowed: a path below /dev, best one of /dev/disk/by-id",
+                        quoted(&value)
                     ),
                 ));
                 None

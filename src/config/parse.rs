@@ -5,6 +5,7 @@
 
 use super::Config;
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::names::quoted;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -265,7 +266,8 @@ fn unknown(path: String, at: Option<Position>, found: &str, known: &[&str]) -> P
         option,
         at,
         why: format!(
-            "there is no option {found:?} here; known are: {}",
+            "there is no option {} here; known are: {}",
+            quoted(found),
             known.join(", ")
         ),
         fix: near_miss(found, known).map(|near| format!("did you mean {near}?")),
@@ -276,7 +278,7 @@ fn not_one_of(path: String, at: Option<Position>, found: &str, known: &[&str]) -
     Problem {
         option: path,
         at,
-        why: format!("{found:?} is not allowed: one of {}", known.join(", ")),
+        why: format!("{} is not allowed: one of {}", quoted(found), known.join(", ")),
         fix: near_miss(found, known).map(|near| format!("did you mean {near}?")),
     }
 }

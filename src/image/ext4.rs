@@ -7,6 +7,7 @@
 
 use super::manifest::Extent;
 use super::{BLOCK_BYTES, Error};
+use landfall_states::names::quoted;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use uuid::Uuid;
@@ -128,7 +129,11 @@ impl Superblock {
             && superblock.inode_bytes == 256
             && superblock.descriptor_bytes == 64;
         if !sane {
-            return Err(bad(format!("its geometry is {superblock:?}")));
+            return Err(bad(format!(
+                "its geometry is {blocks} blocks, {blocks_per_group} blocks and {inodes_per_group} inodes in a group, inodes of {} \
+                 and descriptors of {} bytes",
+                superblock.inode_bytes, superblock.descriptor_bytes
+            )));
         }
         Ok(superblock)
     }
@@ -154,7 +159,8 @@ pub fn stamp(block: &mut [u8], id: &Uuid, label: &str) -> Result<(), Error> {
     let name = &mut sb[0x78..0x88];
     if label.len() > name.len() {
         return Err(Error::NotExt4(format!(
-            "the label {label:?} is longer than 16 bytes"
+            "the label {} is longer than 16 bytes",
+            quoted(label)
         )));
     }
     name.fill(0);

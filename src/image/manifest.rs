@@ -20,7 +20,7 @@
 
 use super::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX};
 use landfall_states::image::Image;
-use landfall_states::names::{Digest, StorePath};
+use landfall_states::names::{Digest, StorePath, quoted};
 use sha2::Digest as _;
 use std::fmt::Write as _;
 
@@ -345,7 +345,7 @@ fn parse(text: &str) -> Result<Manifest, String> {
         lines
             .next()
             .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
-            .ok_or_else(|| format!("the line {name:?} is missing"))
+            .ok_or_else(|| format!("the line {} is missing", quoted(name)))
     };
     let system = value("system")?.parse().map_err(|e| format!("{e}"))?;
     let filesystem_bytes = number(value("filesystem")?)?;
@@ -354,7 +354,7 @@ fn parse(text: &str) -> Result<Manifest, String> {
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            _ if ended => return Err(format!("{line:?} is behind its end")),
+            _ if ended => return Err(format!("{} is behind its end", quoted(line))),
             ["zero", first, blocks] if chunks.is_empty() => zero.push(Extent {
                 first: number(first)?,
                 blocks: number(blocks)?,
@@ -366,7 +366,7 @@ fn parse(text: &str) -> Result<Manifest, String> {
                 extents: places.split(',').map(place).collect::<Result<_, _>>()?,
             }),
             ["end", count] if number(count)? == chunks.len() as u64 => ended = true,
-            _ => return Err(format!("the line {line:?} is not understood")),
+            _ => return Err(format!("the line {} is not understood", quoted(line))),
         }
     }
     if !ended {
@@ -387,13 +387,13 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse()
         .ok()
         .filter(|_| plain)
-        .ok_or_else(|| format!("{text:?} is no number"))
+        .ok_or_else(|| format!("{} is no number", quoted(text)))
 }
 
 fn place(text: &str) -> Result<Extent, String> {
     let (first, blocks) = text
         .split_once('+')
-        .ok_or_else(|| format!("{text:?} is no place"))?;
+        .ok_or_else(|| format!("{} is no place", quoted(text)))?;
     Ok(Extent {
         first: number(first)?,
         blocks: number(blocks)?,
@@ -401,7 +401,7 @@ fn place(text: &str) -> Result<Extent, String> {
 }
 
 fn raw_digest(text: &str) -> Result<[u8; 32], String> {
-    let bad = || format!("{text:?} is no digest");
+    let bad = || format!("{} is no digest", quoted(text));
     let digest: Digest = text.parse().map_err(|_| bad())?;
     let mut raw = [0; 32];
     for (byte, digits) in raw.iter_mut().zip(digest.as_str().as_bytes().chunks_exact(2)) {

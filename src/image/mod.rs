@@ -16,6 +16,7 @@ pub mod pool;
 pub mod verify;
 pub mod write;
 
+use crate::os::said;
 use landfall_states::image::READS_MAX;
 use std::io;
 
@@ -41,6 +42,30 @@ const _: () = assert!(
         <= STOCK_BYTES_MAX
 );
 const _: () = assert!(PLAIN_BUFFERS > WORKERS_MAX);
+
+/// What is done to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Zeroing.
+    Zero,
+    /// Flushing.
+    Flush,
+}
+
+impl std::fmt::Display for Verb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Verb::Read => "read",
+            Verb::Write => "write",
+            Verb::Zero => "zeroing",
+            Verb::Flush => "flush",
+        })
+    }
+}
 
 /// Why something with an image could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +94,7 @@ pub enum Error {
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// The image file cannot be read.
-    #[error("{part} of the image cannot be read after {READS_MAX} tries: {error}")]
+    #[error("{part} of the image cannot be read after {READS_MAX} tries: {}", said(error))]
     SourceRead {
         /// What of it.
         part: String,
@@ -85,10 +110,10 @@ pub enum Error {
         part: String,
     },
     /// The device failed.
-    #[error("{verb} of {bytes} bytes at byte {at} of the target: {error}")]
+    #[error("{verb} of {bytes} bytes at byte {at} of the target: {}", said(error))]
     Target {
-        /// `read`, `write`, `zeroing`, `flush`.
-        verb: &'static str,
+        /// What was done.
+        verb: Verb,
         /// Where, in bytes.
         at: u64,
         /// How many.
@@ -105,7 +130,7 @@ pub enum Error {
         part: String,
     },
     /// The device cannot read a part of it.
-    #[error("{part} cannot be read from the target: {error}")]
+    #[error("{part} cannot be read from the target: {}", said(error))]
     TargetRead {
         /// What.
         part: String,
@@ -136,7 +161,7 @@ pub enum Error {
     #[error("this is not a filesystem that landfall makes images of: {0}")]
     NotExt4(String),
     /// Another input or output error.
-    #[error("{what}: {error}")]
+    #[error("{what}: {}", said(error))]
     Io {
         /// Of what.
         what: String,

@@ -12,7 +12,9 @@ use super::flusher::{Flushed, Flusher};
 use super::manifest::Extent;
 use super::open::Opened;
 use super::pool::{Buffer, Pool};
-use super::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BUFFERS_MORE, PACKED_BYTES_MAX, PLAIN_BUFFERS};
+use super::{
+    BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BUFFERS_MORE, PACKED_BYTES_MAX, PLAIN_BUFFERS, Verb,
+};
 use nix::libc;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -293,7 +295,7 @@ impl Writer {
 /// Flushes a target.
 pub(super) fn flush(disk: &dyn Disk) -> Result<(), Error> {
     disk.flush().map_err(|error| Error::Target {
-        verb: "flush",
+        verb: Verb::Flush,
         at: 0,
         bytes: disk.length(),
         error,
@@ -303,7 +305,9 @@ pub(super) fn flush(disk: &dyn Disk) -> Result<(), Error> {
 /// Whether the device says that it has lost what was there, and not that it is gone.
 pub(super) fn is_unreadable(error: &Error) -> bool {
     let Error::Target {
-        verb: "read", error, ..
+        verb: Verb::Read,
+        error,
+        ..
     } = error
     else {
         return false;
@@ -318,7 +322,7 @@ pub(super) fn is_unreadable(error: &Error) -> bool {
 pub(super) fn zero_extent(disk: &dyn Disk, extent: &Extent) -> Result<(), Error> {
     disk.zero(extent.at(), extent.bytes())
         .map_err(|error| Error::Target {
-            verb: "zeroing",
+            verb: Verb::Zero,
             at: extent.at(),
             bytes: extent.bytes(),
             error,
@@ -333,7 +337,7 @@ pub(super) fn write_extents(disk: &dyn Disk, extents: &[Extent], plain: &[u8]) -
         rest = behind;
         disk.write_all_at(here, extent.at())
             .map_err(|error| Error::Target {
-                verb: "write",
+                verb: Verb::Write,
                 at: extent.at(),
                 bytes: extent.bytes(),
                 error,
@@ -350,7 +354,7 @@ pub(super) fn read_extents(disk: &dyn Disk, extents: &[Extent], plain: &mut [u8]
         rest = behind;
         disk.read_exact_at(here, extent.at())
             .map_err(|error| Error::Target {
-                verb: "read",
+                verb: Verb::Read,
                 at: extent.at(),
                 bytes: extent.bytes(),
                 error,

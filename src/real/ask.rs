@@ -14,6 +14,7 @@ use crate::real::secrets;
 use camino::Utf8Path;
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{Fault, Remedy};
+use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::io::{IsTerminal, Read, Write};
@@ -111,7 +112,11 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
             }
             why_not = "the disk holds a finished install, and `reinstall` was not raised".into();
         } else {
-            why_not = format!("consent in advance names {name:?}; this disk is {}", erasure.disk);
+            why_not = format!(
+                "consent in advance names {}; this disk is {}",
+                quoted(name),
+                erasure.disk
+            );
         }
     }
     if real.config.unattended.enable {

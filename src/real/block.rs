@@ -3,12 +3,13 @@
 //!
 //! Absent: which device (the held disk says that), and what is written.
 
+use crate::os::{self, errno};
 use crate::real::Real;
 use crate::real::disk::HeldDisk;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use landfall_states::fault::{Fault, Os};
+use landfall_states::fault::Fault;
 use landfall_states::plan::{DiskIdentity, Plan, Role};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
@@ -22,40 +23,9 @@ pub const PAGE_BYTES: usize = 4096;
 #[repr(C, align(4096))]
 struct Page([u8; PAGE_BYTES]);
 
-/// The error number inside an error, through wrappers that hide it. fs-err adds the path and keeps the kind only: then the
-/// text still ends in the number (the standard library writes `… (os error 5)`). Its feature that shows the original error
-/// would take the cause out of every message instead.
-pub fn errno(error: &io::Error) -> Option<i32> {
-    if let Some(number) = error.raw_os_error() {
-        return Some(number);
-    }
-    let mut inner: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|e| e as _);
-    for _ in 0..8 {
-        let Some(at) = inner else { break };
-        if let Some(number) = at.downcast_ref::<io::Error>().and_then(errno) {
-            return Some(number);
-        }
-        inner = at.source();
-    }
-    let text = error.to_string();
-    let digits = text.strip_suffix(')')?.rsplit_once("(os error ")?.1;
-    // Not a number: somebody else's text.
-    digits.parse().ok()
-}
-
 /// What an input or output error means.
 pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
-    fault_of(what, error.to_string(), error)
-}
-
-/// The same with a reason in other words.
-pub fn fault_of(what: impl Into<String>, why: String, error: &io::Error) -> Fault {
-    let os = Os {
-        doing: None,
-        errno: errno(error),
-        said: why,
-    };
-    Fault::os(what, os)
+    os::fault(what, error)
 }
 
 /// What it means that a formatting or checking tool failed; `how` is what it said.
@@ -175,7 +145,7 @@ impl Real {
         let plan = self.planned()?;
         let entry = plan
             .partition(role)
-            .ok_or_else(|| defect(&format!("the plan has no partition for {role:?}")))?;
+            .ok_or_else(|| defect(&format!("the plan has no partition for the {role}")))?;
         self.disk()?.partition_device(entry).await
     }
 
@@ -207,7 +177,6 @@ fn defect(why: &str) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_states::fault::FaultClass;
 
     #[test]
     fn a_page_is_written_in_place_and_read_back() {
@@ -220,35 +189,5 @@ mod tests {
         assert_eq!(read_page(&path, 8192).unwrap(), vec![7; PAGE_BYTES]);
         assert!(write_page(&path, 0, b"short").is_err());
         assert!(read_page(&path, 3 * 4096).is_err());
-    }
-
-    #[test]
-    fn an_error_keeps_its_meaning_through_every_wrapper() {
-        let wrapped = fs::File::open("/nonexistent/x").unwrap_err();
-        assert_eq!(errno(&wrapped), Some(libc::ENOENT));
-        let wrapped = fs::read("/proc/self/mountinfo/none").unwrap_err();
-        assert_eq!(errno(&wrapped), Some(libc::ENOTDIR));
-        for (number, class) in [
-            (libc::EIO, FaultClass::Hardware),
-            (libc::EROFS, FaultClass::Hardware),
-            (libc::ENOSPC, FaultClass::NeedsChange),
-            (libc::EBUSY, FaultClass::Transient),
-            (libc::EINVAL, FaultClass::Permanent),
-        ] {
-            let plain = || io::Error::from_raw_os_error(number);
-            let deep = io::Error::other(io::Error::other(plain()));
-            for error in [plain(), deep] {
-                assert_eq!(io_fault("x", &error).class, class, "{error:?}");
-            }
-        }
-        // A real one, through fs-err, by the name that files of the target are judged with.
-        let full = fs::write("/dev/full", b"x").unwrap_err();
-        assert_eq!(full.raw_os_error(), None, "fs-err hides it");
-        let fault = crate::real::rooted::io_fault("x", &full);
-        assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
-        assert_eq!(
-            io_fault("x", &io::Error::other("said")).class,
-            FaultClass::Permanent
-        );
     }
 }

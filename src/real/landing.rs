@@ -16,12 +16,13 @@ use crate::image::pool::Buffer;
 use crate::image::verify::verify;
 use crate::image::write::{Stamp, Writer};
 use crate::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error};
-use crate::real::block::{fault_of, flush, io_fault, tool_fault};
+use crate::os;
+use crate::real::block::{flush, io_fault, tool_fault};
 use crate::real::command::Program;
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::encrypted::ImageOrder;
-use landfall_states::fault::{Fault, FaultClass, Remedy};
+use landfall_states::fault::{Cause, Fault, FaultClass, Os, Remedy};
 use landfall_states::image::Landing;
 use landfall_states::plan::{Payload, SystemSource, Volume};
 use std::sync::Arc;
@@ -135,7 +136,7 @@ pub async fn land(
         Ok((progress, outcome)) => (progress, outcome),
         Err(error) => {
             let why = format!("a thread ended early: {error}");
-            let fault = Fault::permanent(what, why, "report this: it is a defect of landfall");
+            let fault = Fault::defect(what, why);
             return (Progress::default(), Err(fault));
         }
     };
@@ -314,9 +315,16 @@ pub fn fault(what: &str, error: Error) -> Fault {
         Error::SourceBytes { .. } | Error::SourceRead { .. } => {
             Fault::hardware(what, why).with_next(Remedy::change("write the installer to another medium"))
         }
-        Error::Target { error, .. } => fault_of(what, why, &error),
-        Error::TargetRead { error, .. } => fault_of(what, why, &error),
-        Error::TargetBytes { .. } => Fault::hardware(what, why),
+        Error::Target { error, .. } | Error::TargetRead { error, .. } | Error::Io { error, .. } => {
+            let os = Os {
+                doing: None,
+                errno: os::errno(&error),
+                // Which part of what, and the error's own words.
+                said: why,
+            };
+            Fault::os(what, os)
+        }
+        Error::TargetBytes { .. } => Fault::hardware(what, Cause::ReadBack(why)),
         Error::Differs { .. } => Fault::needs_change(
             what,
             why,
@@ -328,9 +336,8 @@ pub fn fault(what: &str, error: Error) -> Fault {
             Remedy::change_and_install("take a larger disk, a smaller swap or a smaller system"),
         ),
         Error::NotExt4(_) => Fault::permanent(what, why, "landfall image build makes one that can be used"),
-        Error::Io { error, .. } => fault_of(what, why, &error),
-        Error::Stopped => Fault::new(FaultClass::Interrupted, what, why, "landfall resume"),
-        Error::Worker => Fault::permanent(what, why, "report this: it is a defect of landfall"),
+        Error::Stopped => Fault::new(FaultClass::Interrupted, what, why, Remedy::resume()),
+        Error::Worker => Fault::defect(what, why),
     }
 }
 
@@ -371,7 +378,7 @@ mod tests {
             ),
             (
                 Error::Target {
-                    verb: "write",
+                    verb: crate::image::Verb::Write,
                     at: 0,
                     bytes: 1,
                     error: eio(),

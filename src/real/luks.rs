@@ -20,6 +20,7 @@ use cryptsetup_rs::{crypt_device_type, crypt_keyslot_info};
 use fs_err as fs;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
 use landfall_states::fault::Fault;
+use landfall_states::names::quoted;
 use landfall_states::plan::Volume;
 use landfall_states::{Probe, Signature};
 use libcryptsetup_sys as sys;
@@ -50,6 +51,18 @@ pub struct Header {
     pub label: String,
     /// Key slots in use.
     pub keyslots: u8,
+}
+
+/// A header in words.
+pub fn seen(header: Option<&Header>) -> String {
+    match header {
+        Some(Header {
+            uuid,
+            label,
+            keyslots,
+        }) => format!("{uuid}, label {}, {keyslots} key slots", quoted(label)),
+        None => "none that can be read".to_owned(),
+    }
 }
 
 /// What one guess at the passphrase shall cost (argon2id).
@@ -296,7 +309,7 @@ pub async fn make(
     match header(device).await? {
         Some(header)
             if header.uuid == volume.provisional && header.label == volume.label && header.keyslots == 1 => {}
-        other => return Err(wrong(format!("the header reads {other:?}"))),
+        other => return Err(wrong(format!("the header reads: {}", seen(other.as_ref())))),
     }
     if !opens(device, passphrase).await? {
         return Err(wrong("the passphrase does not open it".into()));
@@ -432,7 +445,8 @@ pub async fn observe_container(
             if found.kind == "crypto_LUKS"
                 && found.id.as_deref() != Some(&volume.provisional.to_string()) =>
         {
-            Probe::Ambivalent(format!("a LUKS header that cannot be read, {:?}", found.id))
+            let id = found.id.unwrap_or_else(|| "without an id".to_owned());
+            Probe::Ambivalent(format!("a LUKS header that cannot be read, {id}"))
         }
         (other, _) => other,
     };

@@ -4,6 +4,7 @@
 //! Absent: reading the table, mounting and unmounting (`mounts`).
 
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::names::quoted;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,9 @@ pub struct MountEntry {
 /// Understands `/proc/<pid>/mountinfo` (proc(5)), in its order: a later mount lies over an earlier one.
 pub fn parse_mountinfo(text: &str) -> Result<Vec<MountEntry>, String> {
     text.lines()
-        .map(|line| parse_mount(line).ok_or_else(|| format!("a line that cannot be understood: {line:?}")))
+        .map(|line| {
+            parse_mount(line).ok_or_else(|| format!("a line that cannot be understood: {}", quoted(line)))
+        })
         .collect()
 }
 

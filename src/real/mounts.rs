@@ -3,7 +3,8 @@
 //!
 //! Absent: a record of what was mounted (after a kill it would lie), hooks and extra directories, killing anybody.
 
-use crate::real::block::{device_number, errno, flush, io_fault, tool_fault};
+use crate::os::errno;
+use crate::real::block::{device_number, flush, io_fault, tool_fault};
 use crate::real::command::Program;
 use crate::real::luks;
 use crate::real::mountinfo::{At, MountEntry, at, leftovers, parse_mountinfo};
@@ -11,6 +12,7 @@ use crate::real::{MOUNT_BOOT, MOUNT_ROOT, Real, esp};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::fault::Fault;
+use landfall_states::names::quoted;
 use landfall_states::plan::Role;
 use nix::errno::Errno;
 use nix::libc;
@@ -182,7 +184,11 @@ impl Real {
             other => {
                 return Err(Fault::unsafe_(
                     format!("LUKS container on {partition}"),
-                    format!("its header is not the planned one ({}): {other:?}", volume.id),
+                    format!(
+                        "its header is not the planned one ({}): {}",
+                        volume.id,
+                        luks::seen(other.as_ref())
+                    ),
                     "landfall resume, which looks again from the table upwards",
                 ));
             }
@@ -208,8 +214,9 @@ impl Real {
             Some(mapping) => Err(Fault::needs_change(
                 format!("device-mapper name {name}"),
                 format!(
-                    "already in use (device-mapper uuid {:?}, on devices {:?}); landfall leaves alone what it did not open",
-                    mapping.uuid, mapping.slaves
+                    "already in use (device-mapper uuid {}, on devices {}); landfall leaves alone what it did not open",
+                    quoted(&mapping.uuid),
+                    mapping.slaves.join(", ")
                 ),
                 format!("cryptsetup close {name}, or set another luks.mapper_name, then landfall resume"),
             )),

@@ -18,6 +18,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
 use landfall_states::fault::Fault;
 use landfall_states::names::StorePath;
+use landfall_states::names::quoted;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::time::Duration;
@@ -253,7 +254,7 @@ fn without_derivers(dump: &str) -> Result<String, Fault> {
         let references: usize = count.parse().map_err(|e| {
             Fault::permanent(
                 format!("registration of {path}"),
-                format!("{count:?} is no number of references: {e}"),
+                format!("{} is no number of references: {e}", quoted(count)),
                 "use a Nix whose nix-store --dump-db prints one",
             )
         })?;

@@ -10,7 +10,7 @@ use crate::real::{MOUNT_ROOT, Real, ask, host_loader, provision, repository, roo
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::image::Image;
-use landfall_states::names::{Revision, StorePath};
+use landfall_states::names::{Revision, StorePath, quoted};
 use landfall_states::plan::{Machine, Payload, Plan, RepositorySource, Role, SystemSource};
 use std::time::{Duration, SystemTime};
 
@@ -251,7 +251,7 @@ async fn closure_bytes(hands: &Hands, system: &StorePath, store: &str) -> Result
     parse_closure_size(&ended.stdout, system).ok_or_else(|| {
         Fault::permanent(
             format!("prebuilt system {system}"),
-            format!("nix path-info printed no size: {:?}", ended.stdout),
+            format!("nix path-info printed no size: {}", quoted(&ended.stdout)),
             "report this as a defect of landfall",
         )
     })
@@ -344,7 +344,7 @@ fn secrets(hands: &Hands, real: &Real) -> Result<(), Fault> {
     if keys.age_identity && real.vault.age_identity().is_none() {
         return Err(provision::missing("landfall.age-identity"));
     }
-    checked(hands, "secrets", format!("{:?}", real.vault));
+    checked(hands, "secrets", real.vault.at_hand());
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::real::stop::Stop;
 use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::fault::Fault;
+use landfall_states::names::quoted;
 use landfall_states::{Probe, Signature};
 
 /// `blkid(8)`: nothing was found, or the device could not be read.
@@ -30,7 +31,10 @@ pub async fn probe(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Resul
         Some(0) => parse(&ended.stdout).ok_or_else(|| {
             Fault::permanent(
                 what(),
-                format!("blkid said what landfall does not understand: {:?}", ended.stdout),
+                format!(
+                    "blkid said what landfall does not understand: {}",
+                    quoted(&ended.stdout)
+                ),
                 format!("blkid -p -o export {device} shows it; report this"),
             )
         }),

@@ -4,6 +4,7 @@
 //!
 //! Absent: judging a clone (`states::formatted`).
 
+use crate::os;
 use crate::real::git::{self, Access, Offer, Transfer, git_url};
 use crate::real::hands::Hands;
 use crate::real::marks::CLONE_KEY;
@@ -36,7 +37,7 @@ impl Real {
             {
                 return Err(Fault::needs_change(
                     format!("{option} {file}"),
-                    e.to_string(),
+                    os::said(&e),
                     "name a file that is there, then: landfall resume",
                 ));
             }
@@ -166,7 +167,7 @@ async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Res
     {
         return Err(Fault::needs_change(
             format!("bundle {file}"),
-            e.to_string(),
+            os::said(&e),
             "name a readable bundle in repository.bundle, then: landfall install",
         ));
     }

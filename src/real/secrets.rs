@@ -36,6 +36,13 @@ pub struct Vault {
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vault({})", self.at_hand())
+    }
+}
+
+impl Vault {
+    /// The names of what is at hand.
+    pub fn at_hand(&self) -> String {
         let Vault {
             passphrase,
             is_entered: _,
@@ -52,9 +59,15 @@ impl std::fmt::Debug for Vault {
             ("ssh-key", ssh_key.is_some()),
             ("consent", consent.is_some()),
         ];
-        f.debug_list()
-            .entries(held.iter().filter(|(_, held)| *held).map(|(name, _)| name))
-            .finish()
+        let names: Vec<&str> = held
+            .iter()
+            .filter(|(_, held)| *held)
+            .map(|(name, _)| *name)
+            .collect();
+        match names.as_slice() {
+            [] => "none at hand".to_owned(),
+            names => names.join(", "),
+        }
     }
 }
 

@@ -11,13 +11,14 @@ use super::usage::{Machine, Own, Uses};
 use super::{efi, io_fault, lsblk, open, os_code, own_plan, select};
 use crate::config::Config;
 use crate::event::Reporter;
-use crate::real::block::fault_of;
+use crate::os;
 use crate::real::command::Program;
 use crate::real::gpt::{self, OnDisk};
 use crate::real::slots::{self, Slots};
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass, Remedy};
+use landfall_states::names::quoted;
 use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
 use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
@@ -311,7 +312,7 @@ pub fn contents(file: &mut File, disk: &DiskIdentity, plan: Option<&Plan>) -> io
             if name.is_empty() {
                 String::new()
             } else {
-                format!(" {name:?}")
+                format!(" {}", quoted(&name))
             },
             select::size(bytes),
             describe(&found)
@@ -371,8 +372,8 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
         let contents = match looked {
             Ok(Ok(contents)) => Ok(contents),
             Ok(Err(error)) => {
-                let why = error.to_string();
-                let is_device = fault_of("disk", why.clone(), &error).class == FaultClass::Hardware;
+                let why = os::said(&error);
+                let is_device = os::fault("disk", &error).class == FaultClass::Hardware;
                 failing = is_device.then(|| why.clone());
                 Err(why)
             }
@@ -496,7 +497,8 @@ fn facts(
                 ] {
                     if labels.contains(label) {
                         never.push(format!(
-                            "this system was started from it (label {label:?} {whose})"
+                            "this system was started from it (label {} {whose})",
+                            quoted(label)
                         ));
                     }
                 }

@@ -286,8 +286,13 @@ impl HeldDisk {
         Ok(match device_number(&path) {
             Ok(Some(dev)) if dev == partition.dev => Ok(path),
             Ok(found) => Err(format!(
-                "{path} is device {found:?}, expected is {:?}",
-                partition.dev
+                "{path} is {}, expected is device {}:{}",
+                found.map_or_else(
+                    || "no block device".to_owned(),
+                    |(major, minor)| format!("device {major}:{minor}")
+                ),
+                partition.dev.0,
+                partition.dev.1
             )),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(format!("{path} is not there")),
             Err(e) => return Err(io_fault(self.what(), "look at its partition", &e)),

@@ -25,12 +25,13 @@ pub mod signature;
 pub mod sysfs;
 pub mod usage;
 
-pub use crate::real::block::errno as os_code;
+pub(crate) use crate::os::errno as os_code;
 pub use held::HeldDisk;
 pub use sysfs::Sysfs;
 
 use crate::config::Config;
 use crate::event::Reporter;
+use crate::os;
 use crate::real::Real;
 use crate::real::block;
 use crate::real::slots;
@@ -38,7 +39,7 @@ use crate::real::stop::Stop;
 use crate::world::Survey;
 use camino::Utf8Path;
 use gather::{Gathered, Looked};
-use landfall_states::fault::{Fault, Os};
+use landfall_states::fault::Fault;
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::GptCopy;
 use landfall_states::recovery::DiskEvidence;
@@ -93,12 +94,7 @@ pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std:
 
 /// What an error of the operating system means for an install.
 pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Fault {
-    let os = Os {
-        doing: Some(doing.to_owned()),
-        errno: block::errno(error),
-        said: error.to_string(),
-    };
-    Fault::os(what, os)
+    os::fault_in(what, Some(doing), error)
 }
 
 /// What somebody named: `INSTALL_DISK`, else the configuration.

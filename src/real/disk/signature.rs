@@ -5,6 +5,7 @@
 //! Absent: judging whole filesystems (blkid's business, see `volumes`). Sources: the on-disk headers of Linux 6.12 and of
 //! util-linux' libblkid.
 
+use landfall_states::names::quoted;
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Something recognised.
@@ -217,7 +218,7 @@ pub fn describe(found: &[Signature]) -> String {
     let words: Vec<String> = found
         .iter()
         .map(|s| match &s.label {
-            Some(label) => format!("{} {label:?}", s.kind),
+            Some(label) => format!("{} {}", s.kind, quoted(label)),
             None => s.kind.to_owned(),
         })
         .collect();

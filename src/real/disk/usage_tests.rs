@@ -247,7 +247,11 @@ fn a_ring_of_devices_ends() {
 fn own_ids_come_from_the_plan_and_only_with_its_table() {
     let config = crate::real::table::tests::config(true);
     let plans = own_plan::all(&config, &block("sda", 0).identity);
-    assert_eq!(plans.len(), 32);
+    assert_eq!(
+        plans.len() as u32,
+        landfall_states::recovery::NONCE_MAX + 1,
+        "the one bound"
+    );
     let plan = &plans[3];
     assert_eq!(plan.nonce, 3);
     let own = Own::of(Some(plan), Some(plan.table.disk_guid));

@@ -1,0 +1,99 @@
+//! Errors of the operating system, through the wrappers that name the file. Law: the number of an error is taken from the error
+//! itself, never from its words; its words name every cause.
+//!
+//! `fs-err` adds the path to an error and gives the original as its source, and so do we; whoever prints an error prints it with
+//! [`said`], or the cause would be missing. Absent: what an error means (`states::fault`).
+
+use landfall_states::fault::{Fault, Os};
+use std::error::Error;
+use std::io;
+
+/// No chain of causes is longer.
+const CAUSES_MAX: usize = 8;
+
+/// The error's number, through wrappers that hide it.
+pub fn errno(error: &io::Error) -> Option<i32> {
+    if let Some(number) = error.raw_os_error() {
+        return Some(number);
+    }
+    let mut inner: Option<&(dyn Error + 'static)> = error.get_ref().map(|e| e as _);
+    for _ in 0..CAUSES_MAX {
+        let at = inner?;
+        if let Some(number) = at.downcast_ref::<io::Error>().and_then(errno) {
+            return Some(number);
+        }
+        inner = at.source();
+    }
+    None
+}
+
+/// What an error says, with its causes.
+pub fn said(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    for _ in 0..CAUSES_MAX {
+        let Some(at) = cause else { break };
+        let words = at.to_string();
+        // Some repeat their cause.
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = at.source();
+    }
+    text
+}
+
+/// The fault that an error is, on a thing.
+pub fn fault(on: impl Into<String>, error: &io::Error) -> Fault {
+    fault_in(on, None, error)
+}
+
+/// The same, with what was being done (as in `could not … it`).
+pub fn fault_in(on: impl Into<String>, doing: Option<&str>, error: &io::Error) -> Fault {
+    Fault::os(
+        on,
+        Os {
+            doing: doing.map(str::to_owned),
+            errno: errno(error),
+            said: said(error),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fs_err as fs;
+    use landfall_states::fault::FaultClass;
+    use nix::libc;
+
+    #[test]
+    fn an_error_keeps_its_number_and_its_words_through_every_wrapper() {
+        let wrapped = fs::File::open("/nonexistent/x").unwrap_err();
+        assert_eq!(wrapped.raw_os_error(), None, "fs-err wraps it");
+        assert_eq!(errno(&wrapped), Some(libc::ENOENT));
+        assert_eq!(
+            said(&wrapped),
+            "failed to open file `/nonexistent/x`: No such file or directory (os error 2)"
+        );
+        let wrapped = fs::rename("/nonexistent/x", "/nonexistent/y").unwrap_err();
+        assert!(
+            said(&wrapped).ends_with("No such file or directory (os error 2)"),
+            "{}",
+            said(&wrapped)
+        );
+        let deep = io::Error::other(io::Error::other(io::Error::from_raw_os_error(libc::EIO)));
+        assert_eq!(errno(&deep), Some(libc::EIO));
+        assert_eq!(said(&deep), "Input/output error (os error 5)");
+        let full = fs::write("/dev/full", b"x").unwrap_err();
+        assert_eq!(fault("x", &full).class, FaultClass::NeedsChange);
+    }
+
+    #[test]
+    fn words_are_not_taken_for_a_number() {
+        let quoted = io::Error::other("the builder said: Input/output error (os error 5)");
+        assert_eq!(errno(&quoted), None);
+        assert_eq!(fault("x", &quoted).class, FaultClass::Permanent);
+    }
+}
