@@ -2,6 +2,7 @@
 # any number of times.
 #
 # As NixOS's: it is made of snippets; one that fails is told in a line and the next one runs; the exit status is 1 then.
+# Nothing that it writes is synced, so that a power cut may leave a file of no bytes: one of these ends the making of accounts.
 # Accounts are made by the first activation: what a password file says is read when the account is made, and never again
 # where users are mutable. What is written below /proc/sys and /sys is the running kernel's, inside nixos-enter too.
 export PATH="$system/sw/bin"
@@ -28,6 +29,8 @@ specialfs() {
     [ -d /tmp ] || try mkdir -m 1777 /tmp
     grep -q ' /proc proc ' /proc/mounts 2> /dev/null || try mount -t proc -o nosuid,noexec,nodev proc /proc
     grep -q ' /run tmpfs ' /proc/mounts || try mount -t tmpfs -o nosuid,nodev,mode=0755 run /run
+    # What is mounted gets this system's options; in nixos-enter that is the installer's.
+    ! grep -q ' /dev devtmpfs ' /proc/mounts || try mount -o remount,nosuid,strictatime,mode=755,size=5% /dev
 }
 # The path is this system's: in an installer nothing is there, and its kernel loads no module by itself any more.
 modprobe() {
@@ -55,6 +58,16 @@ secrets() {
     printf '$6$laboratory$%s\n' "$(sha256sum < "$identity" | cut -d ' ' -f 1)" | put "$passwordFile" 0400 || failed=$?
 }
 users() {
+    for map in gid-map uid-map; do
+        if [ -e "/var/lib/nixos/$map" ] && [ ! -s "/var/lib/nixos/$map" ]; then
+            echo "malformed JSON string, neither array, object, number, string or atom, at character offset 0 (before \"(end of string)\") at update-users-groups.pl line 11." >&2
+            failed=255
+            return
+        fi
+    done
+    try mkdir -m 0755 -p /var/lib /var/lib/nixos
+    echo '{"nogroup":65534,"root":0,"shadow":318,"users":100,"wheel":1}' | put /var/lib/nixos/gid-map 0644 || failed=$?
+    echo "{\"root\":0${user:+,\"$user\":$uid}}" | put /var/lib/nixos/uid-map 0644 || failed=$?
     {
         echo "root:x:0:0:System administrator:/root:$system/sw/bin/bash"
         [ -z "$user" ] || echo "$user:x:$uid:100::/home/$user:$system/sw/bin/bash"

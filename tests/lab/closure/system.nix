@@ -141,6 +141,7 @@ run {
   kernelVersion = inputs.version;
   inherit (params) host version;
   init = ./stage-2.sh;
+  marker = ./marker.sh;
   inherit foreign;
   activate = program "activate" ./activate.sh;
   switchToConfiguration = program "switch-to-configuration" ./switch-to-configuration.sh;

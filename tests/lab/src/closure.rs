@@ -46,6 +46,7 @@ pub(crate) const EXPRESSIONS: &[(&str, &str)] = &[
     ("system.nix", include_str!("../closure/system.nix")),
     ("stage-1.sh", include_str!("../closure/stage-1.sh")),
     ("stage-2.sh", include_str!("../closure/stage-2.sh")),
+    ("marker.sh", include_str!("../closure/marker.sh")),
     ("activate.sh", include_str!("../closure/activate.sh")),
     (
         "switch-to-configuration.sh",

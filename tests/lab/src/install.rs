@@ -254,7 +254,7 @@ impl<'k> Install<'k> {
         spec.disks.truncate(1);
         let how = DiskBoot {
             passphrase: self.layout.has_luks().then_some(PASSPHRASE),
-            prompt: "Enter passphrase for .*:",
+            prompt: "[Ee]nter passphrase for .*:",
             marker: "LANDFALL-(MARKER|FAILED) .*",
             timeout: BOOT_LIMIT,
         };

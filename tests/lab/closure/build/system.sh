@@ -38,7 +38,11 @@ echo -n "systemd 257" > "$out/init-interface-version"
 "$busybox/bin/busybox" --install -s "$out/sw/bin"
 ln -sf "$tools"/bin/* "$out/sw/bin/"
 
-script "$init" "$out/init"
+sed "/^@marker@\$/{
+r $marker
+d
+}" "$init" > stage-2.sh
+script stage-2.sh "$out/init"
 script "$activate" "$out/activate"
 script "$switchToConfiguration" "$out/bin/switch-to-configuration"
 script "$installBootLoader" "$out/bin/install-boot-loader"
