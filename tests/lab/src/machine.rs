@@ -57,6 +57,28 @@ pub struct Spec {
     pub memory_mib: u32,
     /// More words for the kernel's command line.
     pub kernel_words: String,
+    /// What the firmware starts first, when it is the firmware's choice.
+    pub iso: Option<Iso>,
+}
+
+/// An installer's image that starts by itself.
+#[derive(Debug, Clone)]
+pub struct Iso {
+    /// The file.
+    pub image: PathBuf,
+    /// What it is in.
+    pub attached: Attached,
+}
+
+/// What an installer's image is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Attached {
+    /// A USB stick
+    Usb,
+    /// A DVD drive
+    Cd,
+    /// A virtio disk that does not say that it can be removed
+    Virtio,
 }
 
 /// A part of a disk where requests of the guest end with EIO.
@@ -121,6 +143,7 @@ impl Spec {
             credentials: Vec::new(),
             memory_mib: 2048,
             kernel_words: String::new(),
+            iso: None,
         }
     }
 }
@@ -183,6 +206,14 @@ impl Machine {
     /// answers later.
     pub fn power_on(spec: &Spec) -> Result<Machine> {
         let mut machine = Machine::launch(spec, &Start::Stick)?;
+        let on = machine.go();
+        machine.told(on, "switching on")?;
+        Ok(machine)
+    }
+
+    /// Starts whatever the firmware finds, [`Spec::iso`] first, and returns at once.
+    pub fn power_on_firmware(spec: &Spec) -> Result<Machine> {
+        let mut machine = Machine::launch(spec, &Start::Firmware)?;
         let on = machine.go();
         machine.told(on, "switching on")?;
         Ok(machine)

@@ -21,6 +21,7 @@ mod forge;
 mod fuzz;
 mod git;
 mod install;
+mod iso;
 mod kit;
 mod machine;
 mod measure;
@@ -108,6 +109,8 @@ enum Verb {
         #[arg(long, value_name = "DIR")]
         nixos_tools: Option<std::path::PathBuf>,
     },
+    /// An installer's image from elsewhere: boots it, installs, cuts the power, boots it again, boots what it installed
+    Iso(iso::Arguments),
     /// Check the laboratory itself: boot, agent, console, power cut, saved state
     Selftest,
 }
@@ -133,6 +136,7 @@ fn main() -> Result<ExitCode> {
         Verb::Planted(arguments) => planted::run(&arguments),
         Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
+        Verb::Iso(arguments) => iso::run(&arguments),
         Verb::Demo => demo::run(),
         Verb::Test { quick } => test::run(quick),
         Verb::Scenario {

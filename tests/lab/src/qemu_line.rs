@@ -11,7 +11,7 @@ use fs_err as fs;
 use serde_json::json;
 
 use crate::environment::Stick;
-use crate::machine::{Disk, Failing, Spec, Start};
+use crate::machine::{Attached, Disk, Failing, Iso, Spec, Start};
 
 /// The program and all its arguments; relative paths are in the machine's folder.
 pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsString>> {
@@ -24,6 +24,7 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         credentials,
         memory_mib,
         kernel_words,
+        iso,
     } = spec;
     let qemu = &lab.qemu;
     let mut line = Line(qemu.program.clone());
@@ -94,6 +95,9 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         line.add(&["-device", "virtio-scsi-pci,id=scsi,addr=0x13"]);
     }
 
+    if let Some(iso) = iso {
+        attach_iso(&mut line, iso);
+    }
     let by_stick = match start {
         Start::Stick | Start::Saved => true,
         Start::Firmware => false,
@@ -217,6 +221,38 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         line.add(&["-incoming", "defer"]);
     }
     Ok(line.0)
+}
+
+/// An installer's image, from which the firmware starts before anything else.
+fn attach_iso(line: &mut Line, iso: &Iso) {
+    let Iso { image, attached } = iso;
+    line.add(&[
+        "-blockdev",
+        &format!(
+            "driver=file,node-name=isofile,read-only=on,filename={}",
+            comma(image)
+        ),
+        "-blockdev",
+        "driver=raw,node-name=iso,read-only=on,file=isofile",
+    ]);
+    match attached {
+        Attached::Usb => line.add(&[
+            "-device",
+            "qemu-xhci,id=xhci,addr=0x14",
+            "-device",
+            "usb-storage,bus=xhci.0,drive=iso,removable=on,serial=LAB-ISO,bootindex=0",
+        ]),
+        Attached::Cd => line.add(&[
+            "-device",
+            "ahci,id=ahci,addr=0x14",
+            "-device",
+            "ide-cd,bus=ahci.0,drive=iso,bootindex=0",
+        ]),
+        Attached::Virtio => line.add(&[
+            "-device",
+            "virtio-blk-pci,id=iso,drive=iso,serial=LAB-ISO,addr=0x3,bootindex=0",
+        ]),
+    }
 }
 
 /// QEMU's filter that makes requests fail, for good, at every step of a range.

@@ -28,6 +28,7 @@ pub fn folder(spec: &Spec) -> Result<PathBuf> {
         credentials,
         memory_mib,
         kernel_words,
+        iso: _,
     } = spec;
     let stick = stick.as_ref().context("a saved state begins with a stick")?;
     let mut shape = format!(

@@ -14,6 +14,7 @@ mod habits;
 pub mod image_cuts;
 mod install_fails;
 mod interactive;
+mod iso;
 mod keys_medium;
 mod landing;
 pub mod network_drops;
@@ -181,6 +182,12 @@ pub const ALL: &[Scenario] = &[
         shows: "a snippet of the activation fails, and no exit code says so: told, and kept in the receipt",
         in_test: false,
         run: habits::activation_fails,
+    },
+    Scenario {
+        name: "iso",
+        shows: "an image that starts by itself, as `cargo lab iso` takes it: installs, is cut, resumes; the result boots",
+        in_test: false,
+        run: iso::iso,
     },
     Scenario {
         name: "network-drops",
