@@ -35,6 +35,7 @@ in
     initrdSecret = flag;
     passwordFile = flag;
     brokenSnippet = flag;
+    noVariables = flag;
     specialised = flag;
     counted = flag;
     specialisation = lib.mkOption {
@@ -73,7 +74,7 @@ in
       "highres=off"
     ];
     boot.loader.timeout = 0;
-    boot.loader.efi.canTouchEfiVariables = true;
+    boot.loader.efi.canTouchEfiVariables = !cfg.noVariables;
     boot.loader.systemd-boot = {
       enable = true;
       editor = false;

@@ -27,6 +27,7 @@ let
     initrd-secret.initrdSecret = true;
     password-file.passwordFile = true;
     broken-snippet.brokenSnippet = true;
+    no-variables.noVariables = true;
   };
   system =
     host: lab:

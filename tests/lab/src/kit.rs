@@ -95,16 +95,19 @@ pub enum Special {
     PasswordFile,
     /// A snippet of the activation fails.
     BrokenSnippet,
+    /// The firmware's variables are not to be touched.
+    NoVariables,
 }
 
 impl Special {
     /// Each of them.
-    pub const ALL: [Special; 5] = [
+    pub const ALL: [Special; 6] = [
         Special::Specialised,
         Special::Counted,
         Special::InitrdSecret,
         Special::PasswordFile,
         Special::BrokenSnippet,
+        Special::NoVariables,
     ];
 
     /// Name of the host.
@@ -115,6 +118,7 @@ impl Special {
             Special::InitrdSecret => "initrd-secret",
             Special::PasswordFile => "password-file",
             Special::BrokenSnippet => "broken-snippet",
+            Special::NoVariables => "no-variables",
         }
     }
 
@@ -137,6 +141,7 @@ impl Special {
                 });
             }
             Special::BrokenSnippet => params.broken_snippet = true,
+            Special::NoVariables => params.can_touch_efi_variables = false,
         }
         params
     }

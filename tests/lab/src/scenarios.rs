@@ -184,6 +184,12 @@ pub const ALL: &[Scenario] = &[
         run: habits::activation_fails,
     },
     Scenario {
+        name: "no-firmware-entry",
+        shows: "a host that may not touch the firmware's variables: no entry is made, and it boots",
+        in_test: false,
+        run: habits::no_firmware_entry,
+    },
+    Scenario {
         name: "iso",
         shows: "an image that starts by itself, as `cargo lab iso` takes it: installs, is cut, resumes; the result boots",
         in_test: false,

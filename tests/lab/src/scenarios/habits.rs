@@ -134,6 +134,23 @@ pub fn activation_fails(kit: &Kit) -> Result<()> {
     Ok(())
 }
 
+/// NixOS's own default: nothing is written to the firmware's variables, and the removable path is what starts.
+pub fn no_firmware_entry(kit: &Kit) -> Result<()> {
+    let mut install = Install::special(kit, "no-firmware-entry", Special::NoVariables)?.stay();
+    install.more.push_str(" can_touch_efi_variables: false,");
+    let machine = install.start()?;
+    let ran = install.run(&machine, "install")?;
+    ran.must_end("landfall install", 0, &["landed: "])?;
+    let entries = machine.run("efibootmgr", LIMIT)?.text();
+    machine.cut_power()?;
+    ensure!(
+        !entries.contains("Linux Boot Manager") && entries.contains("BootOrder"),
+        "the firmware has an entry that the host does not want:\n{entries}"
+    );
+    say("no entry in the firmware; it starts EFI/BOOT");
+    install.boot().map(|_| ())
+}
+
 fn with_identity<'k>(kit: &'k Kit, name: &str, special: Special) -> Result<Install<'k>> {
     let mut install = Install::special(kit, name, special)?.stay();
     install.more.push_str(" keys: (age_identity: true),");
