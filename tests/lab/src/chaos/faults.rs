@@ -181,7 +181,12 @@ impl Faults {
                 }
                 machine.set_link(true)
             }
-            Kind::Full => machine.check(&format!("rm -f /mnt/{FILLER}"), LIMIT).map(drop),
+            Kind::Full => {
+                // Where it is not mounted just now it stays full until the run has ended.
+                let removed = machine.run(&format!("mountpoint -q /mnt && rm /mnt/{FILLER}"), LIMIT)?;
+                self.filled &= removed.status != 0;
+                Ok(())
+            }
             Kind::Clock => {
                 let now = std::time::SystemTime::now()
                     .duration_since(std::time::UNIX_EPOCH)
@@ -223,12 +228,11 @@ fn signal(machine: &Machine, command: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Fills the root filesystem, but for so many bytes, when it is mounted.
+/// Fills the root filesystem, but for so many bytes, when it is mounted. A request for more than there is fills it to the last block, and fails.
 fn fill(leave: u64) -> String {
     format!(
-        "mountpoint -q /mnt || exit 3; for free in f a; do \
-         bytes=$(( $(stat -f -c %$free /mnt) * $(stat -f -c %S /mnt) - {leave} )); \
-         [ $bytes -gt 0 ] && fallocate -l $bytes /mnt/{FILLER} && exit 0; done; exit 4"
+        "mountpoint -q /mnt || exit 3; bytes=$(( $(stat -f -c %f /mnt) * $(stat -f -c %S /mnt) - {leave} )); \
+         [ $bytes -gt 0 ] || exit 4; fallocate -l $bytes /mnt/{FILLER} || [ -s /mnt/{FILLER} ]"
     )
 }
 
