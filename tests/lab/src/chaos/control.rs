@@ -4,7 +4,8 @@
 //! Absent: whole installs.
 
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
@@ -19,44 +20,82 @@ use crate::slots;
 
 /// So many disks are rebuilt of the recording.
 const DISKS: u64 = 12;
+/// So long the copy goes on.
+const COPYING: Duration = Duration::from_millis(2_500);
+
+/// A recorded beginning of an install into LUKS with swap.
+struct Recording {
+    folder: PathBuf,
+    /// The disk that the machine left.
+    image: PathBuf,
+    /// The disk before it.
+    base: PathBuf,
+    log: PathBuf,
+    other: PathBuf,
+    /// What landfall told.
+    text: String,
+}
 
 /// Records an install until its closure is being copied, and shows every check what it must notice.
 pub fn run(kit: &Kit) -> Result<()> {
+    let recording = record(kit)?;
+    check(&recording)?;
+    fs::remove_dir_all(&recording.folder)?;
+    Ok(())
+}
+
+fn record(kit: &Kit) -> Result<Recording> {
     let mut install = Install::new(kit, "chaos-control", Layout::LuksSwap, Mode::Prebuilt)?.stay();
     let folder = install.spec.folder.clone();
-    let (log, base, other) = (
-        folder.join("writes.log"),
-        folder.join("base.raw"),
-        folder.join("other.raw"),
-    );
-    disk::create(&other, 1 << 20)?;
-    rebuild::snapshot(&install.image, &base)?;
-    install.spec.disks[0].write_log = Some(log.clone());
+    let recording = Recording {
+        image: install.image.clone(),
+        base: folder.join("base.raw"),
+        log: folder.join("writes.log"),
+        other: folder.join("other.raw"),
+        text: String::new(),
+        folder,
+    };
+    disk::create(&recording.other, 1 << 20)?;
+    rebuild::snapshot(&recording.image, &recording.base)?;
+    if let Some(target) = install.spec.disks.first_mut() {
+        target.write_log = Some(recording.log.clone());
+    }
     let mut machine = install.start()?;
     let job = install.begin(&machine, "install")?;
     wait_for(&machine, "RealiseSystem.*: copy the closure")?;
     let text = machine.console().text();
-    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    std::thread::sleep(COPYING);
     // QEMU writes what is under way, and flushes.
     machine.pause()?;
     machine.stop()?;
     drop(job);
+    Ok(Recording { text, ..recording })
+}
 
+fn check(recording: &Recording) -> Result<()> {
+    let Recording {
+        folder,
+        image,
+        base,
+        log,
+        other,
+        text,
+    } = recording;
     let mut told = Told::new()?;
-    told.take_in(&text)?;
+    told.take_in(text)?;
     let (number, _) = told.acknowledged.context("no checkpoint was acknowledged")?;
-    let mut checks = Checks::new(true, &other)?;
-    let entries = disk::write_log(&log)?;
+    let mut checks = Checks::new(true, other)?;
+    let entries = disk::write_log(log)?;
     let made = folder.join("made.raw");
     let make = |entries: &[LogEntry], seed: u64, loss: Loss| -> Result<String> {
-        rebuild::snapshot(&base, &made)?;
+        rebuild::snapshot(base, &made)?;
         let kept = rebuild::keep(entries, &mut Dice::new(seed, 0), loss);
-        rebuild::apply(&made, &log, entries, &kept)?;
+        rebuild::apply(&made, log, entries, &kept)?;
         Ok(kept.to_string())
     };
     make(&entries, 0, Loss::None)?;
     ensure!(
-        disk::sha256(&made)? == disk::sha256(&install.image)?,
+        disk::sha256(&made)? == disk::sha256(image)?,
         "the whole recording, with its last flush, is not the disk that was recorded"
     );
     say(&format!(
@@ -65,14 +104,14 @@ pub fn run(kit: &Kit) -> Result<()> {
     ));
     let mut seen = Vec::new();
     // Power cuts at moments behind the last checkpoint that was told, before QEMU's own flush.
-    let acknowledged = last_slot(&install.image, &entries)?;
+    let acknowledged = last_slot(image, &entries)?;
     for seed in 0..DISKS {
         let upto = acknowledged
             + 1
             + (entries.len() - acknowledged - 1) * (seed as usize + 1) / (DISKS as usize + 1);
         let kept = make(&entries[..upto], seed, Loss::None)?;
         checks
-            .look(&made, &other, &told)
+            .look(&made, other, &told)
             .with_context(|| format!("a disk with nothing wrong ({kept})"))?;
         seen.push(kept);
     }
@@ -83,7 +122,7 @@ pub fn run(kit: &Kit) -> Result<()> {
     seen.sort();
     seen.dedup();
     say(&format!(
-        "{DISKS} disks with nothing wrong pass, {} of them with other unflushed writes kept; {} comparisons",
+        "{DISKS} disks with nothing wrong pass, {} kinds of them by what they keep; {} comparisons",
         seen.len(),
         checks.compared
     ));
@@ -96,7 +135,7 @@ pub fn run(kit: &Kit) -> Result<()> {
     must_fail(
         &mut checks,
         &made,
-        &other,
+        other,
         &told,
         &format!("checkpoint {number}"),
         "a lost flushed slot",
@@ -126,22 +165,21 @@ pub fn run(kit: &Kit) -> Result<()> {
     ] {
         let before = disk::read_at(&made, at, 1)?;
         flip(&made, at, before[0])?;
-        must_fail(&mut checks, &made, &other, &told, reason, what)?;
+        must_fail(&mut checks, &made, other, &told, reason, what)?;
         flip(&made, at, !before[0])?;
         checks
-            .look(&made, &other, &told)
+            .look(&made, other, &told)
             .with_context(|| format!("{what} is as it was ({whole})"))?;
     }
-    flip(&other, 4_711, 0)?;
+    flip(other, 4_711, 0)?;
     must_fail(
         &mut checks,
         &made,
-        &other,
+        other,
         &told,
         "another disk changed",
         "a byte of the other disk",
     )?;
-    fs::remove_dir_all(&folder)?;
     Ok(())
 }
 
