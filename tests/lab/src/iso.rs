@@ -178,7 +178,7 @@ pub fn try_out(lab: &Lab, folder: &Path, arguments: &Arguments) -> Result<Shown>
     let mut run = Run::start(&spec, &target, answers, deadline)?;
     let pattern = Regex::new(&format!("(?m){}", arguments.booted)).context("--booted")?;
     let mut booted = None;
-    let seen = run.until(|run| {
+    run.until(|run| {
         booted = pattern
             .find(&run.machine.console().text())
             .map(|found| found.as_str().trim().to_owned());
@@ -186,7 +186,6 @@ pub fn try_out(lab: &Lab, folder: &Path, arguments: &Arguments) -> Result<Shown>
     })?;
     let end = run.end();
     run.machine.cut_power()?;
-    let _: Seen = seen;
     let booted = booted.with_context(|| {
         format!("the installed system ended without showing what --booted says on the serial console: {end}")
     })?;
@@ -310,6 +309,8 @@ impl<'a> Run<'a> {
                 return Ok(Seen::Holds);
             }
             if !self.machine.is_on()? {
+                // What it wrote last was perhaps not there a moment ago.
+                self.look()?;
                 return Ok(if holds(self)? { Seen::Holds } else { Seen::Ended });
             }
             if Instant::now() >= self.deadline {
