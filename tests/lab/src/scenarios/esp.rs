@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::command::Program;
+use crate::disk;
 use crate::esp;
 use crate::install::{Install, RUN_LIMIT, say, wait_for};
 use crate::kit::{Kit, Layout, Mode};
@@ -66,8 +68,6 @@ pub fn esp_leftovers(kit: &Kit) -> Result<()> {
     }
     let machine = install.start()?;
     install.land(&machine, "resume")?;
-    machine.check("sync", LIMIT)?;
-    let inside = machine.check("ls -A /mnt | tr '\\n' ' '", LIMIT)?;
     machine.cut_power()?;
     let rest = leftovers(&install)?;
     ensure!(
@@ -75,11 +75,44 @@ pub fn esp_leftovers(kit: &Kit) -> Result<()> {
         "left on the ESP of a landed disk: {}",
         rest.join(" ")
     );
-    say(&format!(
-        "landed; nothing of it is left on the ESP (in /mnt: {})",
-        inside.trim()
-    ));
+    let inside = in_root(&install)?;
+    ensure!(
+        !inside
+            .iter()
+            .any(|name| name == "mnt" || name.starts_with("tmp.")),
+        "nixos-install left something in the root of a landed disk: {}",
+        inside.join(" ")
+    );
+    say("landed; nothing of it is left on the ESP, nor of nixos-install in the target's root");
     install.boot().map(|_| ())
+}
+
+/// The names in the root of the installed filesystem.
+fn in_root(install: &Install) -> Result<Vec<String>> {
+    let root = disk::partitions(&install.image)?
+        .into_iter()
+        .find(|partition| partition.number == 2)
+        .context("no second partition")?;
+    let listed = Program::new("debugfs")
+        .args(["-R", "ls -p /"])
+        .arg(format!("{}?offset={}", install.image.display(), root.start))
+        .run()?;
+    let names = listed_names(&listed.text());
+    ensure!(
+        names.iter().any(|name| name == "nix"),
+        "debugfs lists no root of a NixOS: {}",
+        listed.text()
+    );
+    Ok(names)
+}
+
+/// The names in what debugfs prints for `ls -p`: /inode/mode/user/group/name/size/.
+fn listed_names(text: &str) -> Vec<String> {
+    let name = |line: &str| line.split('/').nth(5).map(str::to_owned);
+    text.lines()
+        .filter(|line| line.starts_with('/'))
+        .filter_map(name)
+        .collect()
 }
 
 /// Temporary files of the installer's on the ESP.
@@ -171,4 +204,16 @@ pub fn torn_kernel(kit: &Kit) -> Result<()> {
     );
     say("kernel of 0 bytes, initrd, entry and both loaders damaged: each is what it was, and it landed");
     install.boot().map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listed_names;
+
+    #[test]
+    fn names_are_what_debugfs_lists() {
+        let text =
+            "/2/040755/0/0/.//\n/38/041777/0/0/tmp//\n/39/040700/0/0/tmp.x8Gk//\n/40/100644/0/0/file/12/\n";
+        assert_eq!(listed_names(text), [".", "tmp", "tmp.x8Gk", "file"]);
+    }
 }
