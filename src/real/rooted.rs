@@ -117,14 +117,16 @@ pub fn follow_to_store(root: &Utf8Path, path: &str) -> Result<Option<String>, Fa
     Ok(Some(at))
 }
 
-/// Opens a directory of the target, making what is missing of it with this mode.
+/// Opens a directory of the target, making what is missing of it: the last part with this mode, those above it with 0755.
 pub fn ensure_dir(root: &Utf8Path, path: &str, mode: u32) -> Result<OwnedFd, Fault> {
     let fault = |at: &str, e: &io::Error| io_fault(format!("directory {at} on the target"), e);
     let mut at = String::new();
     let mut dir = open(root, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(|e| fault("/", &e))?;
-    for part in path.split('/').filter(|part| !part.is_empty()) {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    for (index, part) in parts.iter().copied().enumerate() {
         at.push('/');
         at.push_str(part);
+        let mode = if index + 1 == parts.len() { mode } else { 0o755 };
         let next = match open(root, &at, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(next) => next,
             Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => {
@@ -285,6 +287,23 @@ mod tests {
         let dir = ensure_dir(&root, "/a/b", 0o755).unwrap();
         assert_eq!(stat_in(&dir, "c").unwrap().st_mode & 0o7777, 0o640);
         assert_eq!(fs_err::read_dir(root.join("a/b")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn parents_are_for_everybody_whatever_the_last_part_is() {
+        let (_keep, root) = root();
+        for (path, mode) in [("/var/tmp", 0o1777), ("/a/b/c", 0o700)] {
+            let dir = ensure_dir(&root, path, mode).unwrap();
+            assert_eq!(fstat(&dir).unwrap().st_mode & 0o7777, mode, "{path}");
+        }
+        let top = open(&root, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).unwrap();
+        for parent in ["var", "a"] {
+            assert_eq!(stat_in(&top, parent).unwrap().st_mode & 0o7777, 0o755, "{parent}");
+        }
+        // What is there stays as it is.
+        ensure_dir(&root, "/var/tmp", 0o700).unwrap();
+        let tmp = open(&root, "/var/tmp", OFlag::O_RDONLY | OFlag::O_DIRECTORY).unwrap();
+        assert_eq!(fstat(&tmp).unwrap().st_mode & 0o7777, 0o1777);
     }
 
     #[test]
