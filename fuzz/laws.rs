@@ -14,7 +14,9 @@ use landfall::image::manifest::{HEADER_BYTES, Header, Manifest, digest};
 use landfall::image::open::Opened;
 use landfall::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, PACKED_BYTES_MAX};
 use landfall::real::disk::{efi, lsblk, proc};
-use landfall::real::{git, gpt, land, loader, mountinfo, probe, slots};
+use landfall::real::{
+    activation, bootspec, git, gpt, kernel_settings, land, loader, mountinfo, probe, slots,
+};
 use landfall::sim::case::Case;
 use landfall::sim::faults::Schedule;
 use landfall::sim::harness::Harness;
@@ -348,8 +350,19 @@ fn firmware(data: &[u8]) {
     drop(efi::parse_device_path(data));
     loader::is_pe(data);
     let text = String::from_utf8_lossy(data);
-    loader::Entry::parse("nixos-generation-1.conf", &text).id();
-    loader::default_pattern(&text);
+    let file = text.lines().next().unwrap_or_default();
+    let entry = loader::Entry::parse(file, &text);
+    assert!(loader::order(&entry, &entry).is_eq());
+    let conf = loader::LoaderConf::parse(&text);
+    let variables = loader::Variables {
+        default: Some(text.clone().into_owned()),
+        ..loader::Variables::default()
+    };
+    assert!(loader::chosen(&[&entry], &conf, &variables).is_some());
+    drop(bootspec::parse(&text));
+    activation::failures(&text);
+    activation::missing_passwords(&text);
+    kernel_settings::parse(&text);
     land::read_receipt(&text);
     land::timings(&text);
 }

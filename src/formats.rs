@@ -23,7 +23,7 @@ pub struct Format {
 }
 
 /// All of them.
-pub const FORMATS: [Format; 9] = [
+pub const FORMATS: [Format; 10] = [
     Format {
         name: "ids",
         version: 1,
@@ -79,11 +79,19 @@ pub const FORMATS: [Format; 9] = [
     Format {
         name: "marks",
         version: 1,
-        place: "on the target: `/nix/var/landfall/system`, `/nix/var/landfall/activated`, the key `landfall.install` in the \
-                clone's Git configuration",
+        place: "on the target: `/nix/var/landfall/system`, `/nix/var/landfall/activated`, \
+                `/nix/var/landfall/activation-failures`, the key `landfall.install` in the clone's Git configuration",
         code: "src/real/marks.rs",
         rule: "the record of the system names its version in its first line; a text of another form counts for nothing, and \
                the work that it stands for is done again",
+    },
+    Format {
+        name: "kernel-settings",
+        version: 1,
+        place: "`/run/landfall/kernel-settings`",
+        code: "src/real/kernel_settings.rs",
+        rule: "one line for each setting of the running kernel, its path and its value; a path that is not one of those that \
+               landfall puts back is passed over",
     },
     Format {
         name: "lock",

@@ -58,6 +58,14 @@ pub struct Placed {
     pub flaws: Vec<String>,
 }
 
+impl Placed {
+    /// The places of those that are not right.
+    pub fn wrong(all: &[Placed]) -> Vec<TargetPath> {
+        let wrong = all.iter().filter(|one| !one.flaws.is_empty());
+        wrong.map(|one| one.path.clone()).collect()
+    }
+}
+
 /// What is on the target.
 #[derive(Debug, Clone)]
 pub struct SecretsFacts {
@@ -83,12 +91,7 @@ impl Step for ProvisionSecrets {
     type Order = SecretsOrder;
 
     fn judge(&self, facts: &SecretsFacts) -> Verdict<SecretsProof, SecretsOrder> {
-        let paths: Vec<TargetPath> = facts
-            .placed
-            .iter()
-            .filter(|p| !p.flaws.is_empty())
-            .map(|p| p.path.clone())
-            .collect();
+        let paths = Placed::wrong(&facts.placed);
         if paths.is_empty() {
             Verdict::Done(SecretsProof(()))
         } else {

@@ -7,6 +7,7 @@ use crate::fault::{Fault, Kind};
 use crate::names::StorePath;
 use crate::plan::Plan;
 use crate::{Phase, Step, Verdict, Voyage};
+use std::fmt;
 
 /// See the module.
 #[derive(Debug)]
@@ -52,20 +53,60 @@ pub struct InstallBootLoader {
 /// A file on the ESP, compared with what it is a copy of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BootFile {
-    /// Not there.
+    /// Not there: this path.
     Missing(String),
-    /// There, and other than it should be: how.
-    Different(String),
+    /// There, and other than it should be. An installer that finds something there takes it for its own work.
+    Different {
+        /// Which, from the ESP's top.
+        path: String,
+        /// How it differs.
+        how: String,
+    },
+    /// No single file is to blame: what the boot loader will do instead.
+    Elsewhere(String),
     /// There, and right.
     Right(String),
 }
 
 impl BootFile {
-    fn flaw(&self) -> Option<String> {
+    fn flaw(&self) -> Option<BootFlaw> {
         match self {
-            BootFile::Missing(path) => Some(format!("{path} is missing")),
-            BootFile::Different(how) => Some(how.clone()),
+            BootFile::Missing(path) => Some(BootFlaw::Missing(path.clone())),
+            BootFile::Different { path, how } => Some(BootFlaw::Different {
+                path: path.clone(),
+                how: how.clone(),
+            }),
+            BootFile::Elsewhere(how) => Some(BootFlaw::Elsewhere(how.clone())),
             BootFile::Right(_) => None,
+        }
+    }
+}
+
+/// What keeps the disk from booting, or the next installer of the boot loader from working.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BootFlaw {
+    /// See [`BootFile::Missing`].
+    Missing(String),
+    /// See [`BootFile::Different`].
+    Different {
+        /// Which.
+        path: String,
+        /// How.
+        how: String,
+    },
+    /// See [`BootFile::Elsewhere`].
+    Elsewhere(String),
+    /// A temporary file that a cut installer left, and that its next run takes for somebody at work.
+    Leftover(String),
+}
+
+impl fmt::Display for BootFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BootFlaw::Missing(path) => write!(f, "{path} is missing"),
+            BootFlaw::Different { path, how } => write!(f, "{path} {how}"),
+            BootFlaw::Elsewhere(how) => f.write_str(how),
+            BootFlaw::Leftover(path) => write!(f, "{path} was left by an installer that was cut off"),
         }
     }
 }
@@ -97,23 +138,37 @@ pub struct BootFacts {
     pub kernel: BootFile,
     /// Its initrd, equal to the store's (or beginning with it, where secrets are appended).
     pub initrd: BootFile,
+    /// Further entries of this system and what they start, entries that are damaged, and what stands where a directory
+    /// belongs.
+    pub others: Vec<BootFile>,
+    /// Temporary files of installers.
+    pub leftovers: Vec<String>,
     /// The firmware's entry.
     pub nvram: Nvram,
+    /// A way to boot that is not proved here, and that no installer run will change.
+    pub unproved: Option<String>,
+    /// A variable of the firmware that has the boot loader start something else.
+    pub steered: Option<String>,
 }
 
 impl BootFacts {
-    /// Everything that keeps the disk from booting, one line each.
-    pub fn flaws(&self) -> Vec<String> {
+    /// Everything that is not as it should be.
+    pub fn flaws(&self) -> Vec<BootFlaw> {
         let BootFacts {
             loader,
             fallback,
             entry,
             kernel,
             initrd,
+            others,
+            leftovers,
             nvram,
+            unproved: _,
+            steered: _,
         } = self;
-        let mut flaws: Vec<String> = [fallback, entry, kernel, initrd]
+        let mut flaws: Vec<BootFlaw> = [fallback, entry, kernel, initrd]
             .into_iter()
+            .chain(others)
             .filter_map(BootFile::flaw)
             .collect();
         // The loader's own binary is needed where the firmware's entry starts it; elsewhere the fallback suffices, but a
@@ -121,8 +176,10 @@ impl BootFacts {
         match (loader, nvram) {
             (BootFile::Missing(_), Nvram::Missing | Nvram::Unwritable(_) | Nvram::NotWanted)
             | (BootFile::Right(_), _) => {}
-            (BootFile::Missing(_), Nvram::Ours) | (BootFile::Different(_), _) => flaws.extend(loader.flaw()),
+            (BootFile::Missing(_), Nvram::Ours)
+            | (BootFile::Different { .. } | BootFile::Elsewhere(_), _) => flaws.extend(loader.flaw()),
         }
+        flaws.extend(leftovers.iter().cloned().map(BootFlaw::Leftover));
         flaws
     }
 }
@@ -132,8 +189,18 @@ impl BootFacts {
 pub struct BootOrder {
     /// The system.
     pub system: StorePath,
-    /// What is wrong now.
-    pub flaws: Vec<String>,
+    /// What is wrong now. What differs is deleted first, since the installer skips what is there; so are leftovers.
+    pub flaws: Vec<BootFlaw>,
+}
+
+impl BootOrder {
+    /// The files that are there and wrong.
+    pub fn wrong(&self) -> impl Iterator<Item = &str> {
+        self.flaws.iter().filter_map(|flaw| match flaw {
+            BootFlaw::Different { path, .. } => Some(path.as_str()),
+            BootFlaw::Missing(_) | BootFlaw::Elsewhere(_) | BootFlaw::Leftover(_) => None,
+        })
+    }
 }
 
 /// Loader, entry, kernel and initrd were re-read and are right.
@@ -147,6 +214,20 @@ impl Step for InstallBootLoader {
     type Order = BootOrder;
 
     fn judge(&self, facts: &BootFacts) -> Verdict<BootProof, BootOrder> {
+        if let Some(why) = &facts.unproved {
+            return Verdict::Refuse(Fault::permanent(
+                format!("boot loader of {}", self.system),
+                why.clone(),
+                "have the host's configuration boot through systemd-boot with plain entries, then: landfall resume",
+            ));
+        }
+        if let Some(why) = &facts.steered {
+            return Verdict::Refuse(Fault::needs_change(
+                "boot loader's variables in the firmware",
+                why.clone(),
+                "clear the variable (bootctl set-default '', set-preferred '', set-oneshot ''), then: landfall resume",
+            ));
+        }
         let flaws = facts.flaws();
         if flaws.is_empty() {
             Verdict::Done(BootProof(()))
@@ -159,7 +240,8 @@ impl Step for InstallBootLoader {
     }
 
     fn remaining(&self, order: &BootOrder) -> String {
-        order.flaws.join("; ")
+        let flaws: Vec<String> = order.flaws.iter().map(ToString::to_string).collect();
+        flaws.join("; ")
     }
 
     fn describe(&self) -> String {
@@ -171,10 +253,10 @@ impl Step for InstallBootLoader {
 }
 
 /// The fault for a boot loader that is still not right after it was installed.
-pub fn still_flawed(flaws: &[String]) -> Fault {
+pub fn still_flawed(flaws: &[BootFlaw]) -> Fault {
     Fault::of(
         Kind::BootLoader {
-            flaws: flaws.to_vec(),
+            flaws: flaws.iter().map(ToString::to_string).collect(),
         },
         "look at the boot loader's messages (landfall log), mend the configuration, then: landfall resume",
     )
@@ -192,7 +274,18 @@ mod tests {
             entry: file("loader/entries/nixos-generation-1.conf"),
             kernel: file("EFI/nixos/k.efi"),
             initrd: file("EFI/nixos/i.efi"),
+            others: vec![],
+            leftovers: vec![],
             nvram: Nvram::Ours,
+            unproved: None,
+            steered: None,
+        }
+    }
+
+    fn bad(path: &str) -> BootFile {
+        BootFile::Different {
+            path: path.into(),
+            how: "differs".into(),
         }
     }
 
@@ -203,14 +296,13 @@ mod tests {
         };
         assert!(matches!(action.judge(&right()), Verdict::Done(_)));
         let gone = || BootFile::Missing("x".into());
-        let bad = || BootFile::Different("x differs".into());
         for lacking in [
             BootFacts {
                 loader: gone(),
                 ..right()
             },
             BootFacts {
-                loader: bad(),
+                loader: bad("x"),
                 nvram: Nvram::Missing,
                 ..right()
             },
@@ -223,11 +315,19 @@ mod tests {
                 ..right()
             },
             BootFacts {
-                kernel: bad(),
+                kernel: bad("x"),
                 ..right()
             },
             BootFacts {
                 initrd: gone(),
+                ..right()
+            },
+            BootFacts {
+                others: vec![bad("x")],
+                ..right()
+            },
+            BootFacts {
+                leftovers: vec!["loader/loader.tmp".into()],
                 ..right()
             },
         ] {
@@ -241,21 +341,58 @@ mod tests {
     #[test]
     fn flaws_are_told_as_they_are_and_stop_the_run_in_the_end() {
         let facts = BootFacts {
+            entry: BootFile::Elsewhere("x.conf is the default".into()),
             kernel: BootFile::Missing("EFI/nixos/k.efi".into()),
-            initrd: BootFile::Different("EFI/nixos/i.efi ends early".into()),
+            initrd: BootFile::Different {
+                path: "EFI/nixos/i.efi".into(),
+                how: "ends early".into(),
+            },
+            leftovers: vec!["loader/loader.tmp".into()],
             ..right()
         };
         let flaws = facts.flaws();
-        assert_eq!(
-            flaws,
-            ["EFI/nixos/k.efi is missing", "EFI/nixos/i.efi ends early"]
-        );
         let fault = still_flawed(&flaws);
         assert_eq!(fault.class, crate::fault::FaultClass::Permanent);
         assert_eq!(
             fault.why(),
-            "it is not right: EFI/nixos/k.efi is missing; EFI/nixos/i.efi ends early"
+            "it is not right: x.conf is the default; EFI/nixos/k.efi is missing; EFI/nixos/i.efi ends early; loader/loader.tmp was left by \
+             an installer that was cut off"
         );
+        let system = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".parse().unwrap();
+        let order = BootOrder { system, flaws };
+        assert_eq!(
+            order.wrong().collect::<Vec<_>>(),
+            ["EFI/nixos/i.efi"],
+            "only what is there and wrong is deleted"
+        );
+    }
+
+    #[test]
+    fn what_no_installer_run_mends_is_refused_at_once() {
+        let action = InstallBootLoader {
+            system: "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".parse().unwrap(),
+        };
+        for (facts, class) in [
+            (
+                BootFacts {
+                    unproved: Some("GRUB".into()),
+                    ..right()
+                },
+                crate::fault::FaultClass::Permanent,
+            ),
+            (
+                BootFacts {
+                    steered: Some("LoaderEntryDefault".into()),
+                    ..right()
+                },
+                crate::fault::FaultClass::NeedsChange,
+            ),
+        ] {
+            let Verdict::Refuse(fault) = action.judge(&facts) else {
+                panic!("{facts:?}")
+            };
+            assert_eq!(fault.class, class);
+        }
     }
 
     #[test]
@@ -276,7 +413,7 @@ mod tests {
                 fallback: BootFile::Missing("x".into()),
                 ..facts
             };
-            assert_eq!(alone.flaws(), ["x is missing"]);
+            assert_eq!(alone.flaws(), [BootFlaw::Missing("x".into())]);
         }
     }
 }

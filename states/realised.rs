@@ -1,10 +1,13 @@
 //! **Realised**: the system's closure is valid on the target store. Leads on by [`InstallSystem`], `nixos-install`.
 //!
 //! Law: the profile is set only after the closure's files are durable, so that a power cut cannot leave a profile that
-//! points at empty files.
+//! points at empty files. Secrets that need no user of the target are in their places before it: `nixos-install` activates
+//! the system, and NixOS reads the file with the password of a user that may be changed later (`users.mutableUsers`) in that
+//! first activation and never again.
 
+use crate::bootable::Placed;
 use crate::installed::Installed;
-use crate::names::StorePath;
+use crate::names::{StorePath, TargetPath};
 use crate::plan::Plan;
 use crate::{Phase, Step, Verdict, Voyage};
 
@@ -59,13 +62,17 @@ pub struct InstallFacts {
     /// Whether the activation of this very system has run: `/run`-independent traces such as `/etc/static` or, where the
     /// system has none, the boot entry that comes after it.
     pub activated: bool,
+    /// Everything that has to be in its place before the first activation, as [`crate::bootable`] looks at it.
+    pub first: Vec<Placed>,
 }
 
-/// Run it.
+/// Place these, and then run it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallOrder {
     /// The system.
     pub system: StorePath,
+    /// What of the first things is not right.
+    pub place_first: Vec<TargetPath>,
 }
 
 /// The profile is set and activation prepared.
@@ -83,12 +90,15 @@ impl Step for InstallSystem {
             profile,
             marked,
             activated,
+            first,
         } = facts;
+        // Once it has been activated it is too late for them to be first; they are judged again with all the others.
         if profile.as_deref() == Some(self.system.as_str()) && *marked && *activated {
             Verdict::Done(InstallProof(()))
         } else {
             Verdict::Todo(InstallOrder {
                 system: self.system.clone(),
+                place_first: Placed::wrong(first),
             })
         }
     }
@@ -112,6 +122,7 @@ mod tests {
             profile: Some(system.to_string()),
             marked: true,
             activated: true,
+            first: vec![],
         };
         assert!(matches!(action.judge(&whole), Verdict::Done(_)));
         for lacking in [
@@ -134,5 +145,35 @@ mod tests {
         ] {
             assert!(matches!(action.judge(&lacking), Verdict::Todo(_)), "{lacking:?}");
         }
+    }
+
+    #[test]
+    fn secrets_are_placed_before_the_first_activation() {
+        let system: StorePath = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".parse().unwrap();
+        let action = InstallSystem {
+            system: system.clone(),
+        };
+        let placed = |path: &str, flaws: &[&str]| Placed {
+            path: path.parse().unwrap(),
+            flaws: flaws.iter().map(|f| f.to_string()).collect(),
+        };
+        let facts = InstallFacts {
+            profile: Some(system.to_string()),
+            marked: true,
+            activated: false,
+            first: vec![
+                placed("/etc/age", &[]),
+                placed("/etc/age/web.agekey", &["missing"]),
+            ],
+        };
+        let Verdict::Todo(order) = action.judge(&facts) else {
+            panic!()
+        };
+        assert_eq!(order.place_first, [facts.first[1].path.clone()]);
+        let activated = InstallFacts {
+            activated: true,
+            ..facts
+        };
+        assert!(matches!(action.judge(&activated), Verdict::Done(_)));
     }
 }

@@ -157,6 +157,7 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
         profile: Some(system().to_string()),
         marked: true,
         activated: true,
+        first: vec![],
     };
     let state = state.advance(done(&action, &facts));
 
@@ -170,7 +171,11 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
         entry: file(),
         kernel: file(),
         initrd: file(),
+        others: vec![],
+        leftovers: vec![],
         nvram: Nvram::Ours,
+        unproved: None,
+        steered: None,
     };
     let state = state.advance(done(&action, &facts));
 

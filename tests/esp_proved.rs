@@ -4,9 +4,17 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::real::boot::{nvram_state, observe_boot, wanted_entry};
-use landfall_states::installed::{BootFacts, BootFile, Nvram};
-use landfall_states::names::StorePath;
+use landfall::event::Reporter;
+use landfall::real::boot::{clear_the_way, observe_boot};
+use landfall::real::firmware::{nvram_state, wanted_entry};
+use landfall::real::hands::Hands;
+use landfall::real::loader::Variables;
+use landfall::real::stop::Stop;
+use landfall_states::Step as _;
+use landfall_states::Verdict;
+use landfall_states::fault::FaultClass;
+use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
+use landfall_states::names::{Digest, StorePath};
 use landfall_states::plan::Machine;
 use uuid::Uuid;
 
@@ -72,19 +80,100 @@ impl Target {
         );
     }
 
-    fn look(&self) -> BootFacts {
+    /// What the system says of its own boot.
+    fn bootspec(&self, more: &str) {
+        let (kernel, initrd) = ("linux/bzImage", "initrd/initrd");
+        let store = "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5";
+        let text = format!(
+            r#"{{ "org.nixos.bootspec.v1": {{ "init": "{SYSTEM}/init", "kernel": "{store}-{kernel}",
+                "initrd": "{store}-{initrd}", "kernelParams": ["quiet", "root=fstab"], "label": "NixOS",
+                "system": "x86_64-linux", "toplevel": "{SYSTEM}" {more} }}"#
+        );
+        self.write(
+            &format!("{}/boot.json", SYSTEM.trim_start_matches('/')),
+            text.as_bytes(),
+        );
+    }
+
+    fn look_with(&self, variables: &Variables) -> BootFacts {
         let system: StorePath = SYSTEM.parse().unwrap();
-        observe_boot(&self.root, &system, Machine::X86_64, Nvram::Ours).unwrap()
+        observe_boot(&self.root, &system, Machine::X86_64, Nvram::Ours, variables).unwrap()
+    }
+
+    fn look(&self) -> BootFacts {
+        self.look_with(&Variables::default())
+    }
+
+    fn flaws(&self) -> Vec<String> {
+        self.look().flaws().iter().map(ToString::to_string).collect()
+    }
+
+    /// Judges, and clears the way for the installer; what it then does is in the closure.
+    fn mend(&self, installer: impl Fn(&Self)) {
+        let action = InstallBootLoader {
+            system: SYSTEM.parse().unwrap(),
+        };
+        let Verdict::Todo(order) = action.judge(&self.look()) else {
+            panic!("{:?}", self.look())
+        };
+        self.clear(&order);
+        installer(self);
+        assert_eq!(self.flaws(), [] as [String; 0]);
+    }
+
+    fn clear(&self, order: &BootOrder) {
+        let hands = Hands::new(Reporter::default(), Stop::never());
+        clear_the_way(&hands, &self.root, order).unwrap();
+    }
+
+    /// NixOS's installer: what is there is skipped.
+    fn install(&self) {
+        assert!(
+            !self.root.join("boot/loader/loader.tmp").exists(),
+            "File exists: loader.tmp"
+        );
+        for (path, bytes) in [
+            ("EFI/nixos/k.efi", b"kernel".to_vec()),
+            ("EFI/nixos/i.efi", b"initrd".to_vec()),
+            ("EFI/systemd/systemd-bootx64.efi", pe("boot")),
+            ("EFI/BOOT/BOOTX64.EFI", pe("boot")),
+        ] {
+            if !self.root.join("boot").join(path).exists() {
+                self.write(&format!("boot/{path}"), &bytes);
+            }
+        }
+        if !self
+            .root
+            .join("boot/loader/entries/nixos-generation-1.conf")
+            .exists()
+        {
+            self.entry(1, SYSTEM);
+        }
+        self.write("boot/loader/loader.conf", b"default nixos-generation-1.conf\n");
+    }
+
+    /// An entry of NixOS 26.11, named by the digest of what it holds; its name.
+    fn hashed(&self, init: &str, options: &str, counter: &str) -> String {
+        let text = format!(
+            "title NixOS\nversion Generation 1 NixOS, built on 2026-11-26\nlinux /EFI/nixos/k.efi\n\
+             initrd /EFI/nixos/i.efi\noptions init={init}/init {options}\nsort-key nixos"
+        );
+        let name = format!("nixos-{}", Digest::of(text.as_bytes()).as_str());
+        self.write(
+            &format!("boot/loader/entries/{name}{counter}.conf"),
+            text.as_bytes(),
+        );
+        name
     }
 }
 
 #[test]
 fn a_right_esp_has_no_flaw() {
     let target = Target::new();
-    assert_eq!(target.look().flaws(), [] as [String; 0]);
-    // Secrets may be appended to the initrd.
+    assert_eq!(target.flaws(), [] as [String; 0]);
+    // Secrets may be appended to the initrd, as long as nobody says that there are none.
     target.write("boot/EFI/nixos/i.efi", b"initrd and secrets");
-    assert_eq!(target.look().flaws(), [] as [String; 0]);
+    assert_eq!(target.flaws(), [] as [String; 0]);
 }
 
 #[test]
@@ -109,11 +198,13 @@ fn each_damage_is_named() {
             Some(bytes) => target.write(&format!("boot/{path}"), bytes),
             None => fs_err::remove_file(target.root.join("boot").join(path)).unwrap(),
         }
-        let flaws = target.look().flaws();
+        let flaws = target.flaws();
+        // The same file may be named for more than one reason.
         assert!(
-            flaws.len() == 1 && flaws[0].contains(word),
+            !flaws.is_empty() && flaws.iter().all(|flaw| flaw.contains(word)),
             "{path} {bytes:?}: {flaws:?}"
         );
+        target.mend(Target::install);
     }
 }
 
@@ -138,7 +229,7 @@ fn an_old_loader_is_not_the_systems() {
 fn the_default_entry_must_start_this_system() {
     let target = Target::new();
     target.entry(2, "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-other");
-    let flaws = target.look().flaws();
+    let flaws = target.flaws();
     assert!(
         flaws[0].contains("is the default and starts /nix/store/8fiz"),
         "{flaws:?}"
@@ -148,10 +239,255 @@ fn the_default_entry_must_start_this_system() {
     fs_err::remove_dir_all(target.root.join("boot/loader")).unwrap();
     assert!(matches!(target.look().entry, BootFile::Missing(_)));
     target.write("boot/EFI/Linux/nixos-generation-1.efi", &pe("uki"));
-    let BootFile::Different(how) = target.look().entry else {
+    let how = target.look().unproved.unwrap();
+    assert!(
+        how.contains("nixos-generation-1.efi is a unified kernel image"),
+        "{how}"
+    );
+}
+
+/// Every way in which a name can be wrong; the installer, which takes what is there for its own work, gets it right
+/// because it is deleted first.
+#[test]
+fn what_is_wrong_is_deleted_so_that_the_installer_writes_it() {
+    for path in [
+        "EFI/nixos/k.efi",
+        "EFI/nixos/i.efi",
+        "EFI/systemd/systemd-bootx64.efi",
+        "EFI/BOOT/BOOTX64.EFI",
+        "loader/entries/nixos-generation-1.conf",
+    ] {
+        for how in ["emptied", "zeros", "directory", "full directory"] {
+            let target = Target::new();
+            let at = target.root.join("boot").join(path);
+            fs_err::remove_file(&at).unwrap();
+            match how {
+                "emptied" => fs_err::write(&at, "").unwrap(),
+                "zeros" => fs_err::write(&at, [0; 512]).unwrap(),
+                "directory" => fs_err::create_dir(&at).unwrap(),
+                _ => fs_err::create_dir_all(at.join("below/it")).unwrap(),
+            }
+            let flaws = target.flaws();
+            assert!(
+                flaws.iter().any(|flaw| flaw.contains(path)),
+                "{path} {how}: {flaws:?}"
+            );
+            target.mend(Target::install);
+        }
+    }
+}
+
+#[test]
+fn a_file_where_a_directory_belongs_goes() {
+    for path in ["EFI/nixos", "loader/entries", "EFI/BOOT"] {
+        let target = Target::new();
+        let at = target.root.join("boot").join(path);
+        fs_err::remove_dir_all(&at).unwrap();
+        fs_err::write(&at, "").unwrap();
+        let flaws = target.flaws();
+        assert!(
+            flaws
+                .iter()
+                .any(|flaw| flaw == &format!("{path} is no directory")),
+            "{flaws:?}"
+        );
+        target.mend(Target::install);
+    }
+}
+
+/// Each of these is what a real installer left when it was killed; with them the disk boots, and the next installer may
+/// fail for ever.
+#[test]
+fn what_cut_installers_left_goes_before_the_next() {
+    let target = Target::new();
+    for path in [
+        "loader/loader.tmp",
+        "loader/entries/nixos-generation-1.confa_1b2c3d.tmp",
+        "EFI/nixos/k.efia_1b2c3d.tmp",
+        "EFI/systemd/.#systemd-bootx64.efi0123456789abcdef",
+    ] {
+        target.write(&format!("boot/{path}"), b"");
+        let flaws = target.flaws();
+        assert_eq!(
+            flaws,
+            [format!("{path} was left by an installer that was cut off")]
+        );
+        target.mend(Target::install);
+    }
+    // What bootctl writes by itself, before the installer writes its own.
+    target.write("boot/loader/loader.conf", b"#timeout 3\n#console-mode keep\n");
+    assert!(
+        target.flaws()[0].contains("names no default"),
+        "{:?}",
+        target.flaws()
+    );
+    target.mend(Target::install);
+}
+
+#[test]
+fn what_is_not_the_boot_loaders_is_never_deleted() {
+    let target = Target::new();
+    target.write("boot/EFI/Microsoft/Boot/k.efi", b"wrong");
+    let text = format!("linux /EFI/Microsoft/../Microsoft/Boot/k.efi\noptions init={SYSTEM}/init\n");
+    target.write("boot/loader/entries/nixos-generation-1.conf", text.as_bytes());
+    let action = InstallBootLoader {
+        system: SYSTEM.parse().unwrap(),
+    };
+    let Verdict::Todo(order) = action.judge(&target.look()) else {
         panic!()
     };
-    assert!(how.contains("unsupported"), "{how}");
+    assert!(order.wrong().any(|path| path.contains("Microsoft")));
+    target.clear(&order);
+    assert!(target.root.join("boot/EFI/Microsoft/Boot/k.efi").exists());
+}
+
+/// Boot counting and two specialisations, whose entries have the same sort key and version.
+#[test]
+fn the_default_among_specialisations_is_found_by_its_name() {
+    let target = Target::new();
+    target.bootspec(
+        r#"}, "org.nixos.specialisation.v1": { "a": { "org.nixos.bootspec.v1": {
+            "init": "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-a/init",
+            "kernel": "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-linux/bzImage", "kernelParams": [] } } }"#,
+    );
+    fs_err::remove_file(target.root.join("boot/loader/entries/nixos-generation-1.conf")).unwrap();
+    let ours = target.hashed(SYSTEM, "quiet root=fstab", "+3");
+    let special = target.hashed("/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-a", "", "+3");
+    let conf = |id: &str| {
+        let text = format!("timeout 5\npreferred {id}.conf\ndefault nixos-*\nconsole-mode keep\n");
+        target.write("boot/loader/loader.conf", text.as_bytes());
+    };
+    conf(&ours);
+    let flaws = target.flaws();
+    // The specialisation has no initrd, and its entry names one.
+    assert!(
+        flaws.len() == 1 && flaws[0].contains("the system has no initrd"),
+        "{flaws:?}"
+    );
+    conf(&special);
+    let flaws = target.flaws();
+    assert!(
+        flaws[0].contains(&format!(
+            "{special}+3.conf is the default and starts /nix/store/8fiz"
+        )),
+        "{flaws:?}"
+    );
+    // Its entry is right in itself: nothing is deleted for that.
+    conf(&ours);
+    let path = target.root.join(format!("boot/loader/entries/{ours}+3.conf"));
+    let whole = fs_err::read(&path).unwrap();
+    for cut in [0, 30, whole.len() - 40] {
+        fs_err::write(&path, &whole[..cut]).unwrap();
+        let facts = target.look();
+        let damaged = facts.flaws().iter().any(|flaw| {
+            let named = flaw.to_string().contains(&ours);
+            named && matches!(flaw, landfall_states::installed::BootFlaw::Different { .. })
+        });
+        assert!(damaged, "cut at {cut}: {facts:?}");
+    }
+    fs_err::write(&path, &whole).unwrap();
+    // A parameter that the system has and the entry has not.
+    fs_err::remove_file(&path).unwrap();
+    let other = target.hashed(SYSTEM, "quiet", "+3");
+    conf(&other);
+    let flaws = target.flaws();
+    assert!(
+        flaws[0].contains("lacks these kernel parameters of the system: root=fstab"),
+        "{flaws:?}"
+    );
+}
+
+#[test]
+fn secrets_behind_the_initrd_are_there_when_the_system_has_some() {
+    let target = Target::new();
+    let text = format!(
+        "linux /EFI/nixos/k.efi\ninitrd /EFI/nixos/i.efi\noptions init={SYSTEM}/init quiet root=fstab\n"
+    );
+    target.write("boot/loader/entries/nixos-generation-1.conf", text.as_bytes());
+    let with = |bytes: &[u8]| {
+        target.write("boot/EFI/nixos/i.efi", bytes);
+        target.flaws()
+    };
+    target.bootspec(r#", "initrdSecrets": "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-a/bin/append" }"#);
+    assert_eq!(with(b"initrd070701"), [] as [String; 0]);
+    for lacking in [&b"initrd"[..], b"initrd\0\0\0\0", b"initr070701"] {
+        let flaws = with(lacking);
+        assert!(
+            flaws.len() == 1 && flaws[0].contains("i.efi"),
+            "{lacking:?} {flaws:?}"
+        );
+    }
+    target.bootspec("}");
+    assert_eq!(with(b"initrd"), [] as [String; 0]);
+    assert!(with(b"initrd and more")[0].contains("has something behind"));
+    target.write(&format!("{}/boot.json", SYSTEM.trim_start_matches('/')), b"{");
+    assert!(
+        target
+            .look()
+            .unproved
+            .unwrap()
+            .contains("boot.json cannot be understood")
+    );
+}
+
+#[test]
+fn a_kernel_that_is_not_there_is_named_though_the_boot_loader_would_pass_it_over() {
+    let target = Target::new();
+    target.entry(2, SYSTEM);
+    let older =
+        "linux /EFI/nixos/old.efi\noptions init=/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-old/init\n";
+    target.write("boot/loader/entries/nixos-generation-1.conf", older.as_bytes());
+    target.write("boot/EFI/nixos/old.efi", b"old");
+    fs_err::remove_file(target.root.join("boot/EFI/nixos/k.efi")).unwrap();
+    assert_eq!(target.flaws(), ["/EFI/nixos/k.efi is missing"]);
+}
+
+#[test]
+fn a_variable_of_the_firmware_that_starts_something_else_is_named() {
+    let target = Target::new();
+    let other = "efi /EFI/Microsoft/Boot/bootmgfw.efi\n";
+    target.write("boot/loader/entries/windows.conf", other.as_bytes());
+    target.write("boot/EFI/Microsoft/Boot/bootmgfw.efi", b"x");
+    let steered = Variables {
+        default: Some("windows.conf".into()),
+        ..Variables::default()
+    };
+    let facts = target.look_with(&steered);
+    let action = InstallBootLoader {
+        system: SYSTEM.parse().unwrap(),
+    };
+    let Verdict::Refuse(fault) = action.judge(&facts) else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(fault.class, FaultClass::NeedsChange);
+    assert!(
+        fault
+            .why()
+            .contains("LoaderEntryDefault has the boot loader start loader/entries/windows.conf"),
+        "{fault}"
+    );
+    let elsewhere = Variables {
+        default: Some("fedora.conf".into()),
+        ..Variables::default()
+    };
+    assert_eq!(target.look_with(&elsewhere).steered, None);
+}
+
+#[test]
+fn another_boot_loader_is_refused_for_good() {
+    for path in ["grub/grub.cfg", "limine/limine.conf", "EFI/Linux/nixos.efi"] {
+        let target = Target::new();
+        fs_err::remove_dir_all(target.root.join("boot/loader")).unwrap();
+        target.write(&format!("boot/{path}"), b"");
+        let action = InstallBootLoader {
+            system: SYSTEM.parse().unwrap(),
+        };
+        let Verdict::Refuse(fault) = action.judge(&target.look()) else {
+            panic!("{path}")
+        };
+        assert_eq!(fault.class, FaultClass::Permanent);
+        assert!(fault.why().contains(path), "{fault}");
+    }
 }
 
 fn variable(efivars: &Utf8Path, name: &str, value: &[u8]) {

@@ -5,7 +5,9 @@
 
 use camino::Utf8PathBuf;
 use landfall::config::Config;
-use landfall::real::provision::{Account, observe, parse_passwd, perform, wanted};
+use landfall::real::provision::{
+    Account, Wanted, comes_late, observe, parse_passwd, perform, wanted, wanted_first,
+};
 use landfall::real::secrets::Vault;
 use landfall_states::fault::FaultClass;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -120,6 +122,51 @@ fn keys_and_owners_of_a_user() {
     assert_eq!(target.place(&config(Some("op"))), 1);
     fs_err::write(target.root.join("home/op/.ssh/id_ed25519"), "").unwrap();
     assert_eq!(target.place(&config(Some("op"))), 1);
+}
+
+/// Before `nixos-install` the target has no users, and its activation wants to read the age identity.
+#[test]
+fn what_needs_no_user_is_placed_before_there_are_any() {
+    let target = Target::new();
+    fs_err::remove_dir_all(target.root.join("etc")).unwrap();
+    fs_err::remove_dir_all(target.root.join("home")).unwrap();
+    let paths =
+        |wanted: &[Wanted<'_>]| -> Vec<String> { wanted.iter().map(|one| one.path().to_string()).collect() };
+    let of_user = config(Some("op"));
+    let first = wanted_first(&of_user, &target.vault).unwrap();
+    assert_eq!(paths(&first), ["/etc/age", "/etc/age/web.agekey"]);
+    assert!(comes_late(&of_user).unwrap().contains("belongs to op"));
+    let of_root = config(None);
+    let first = wanted_first(&of_root, &target.vault).unwrap();
+    assert_eq!(
+        paths(&first),
+        [
+            "/root",
+            "/root/.ssh",
+            "/root/.ssh/id_ed25519",
+            "/etc/age",
+            "/etc/age/web.agekey"
+        ]
+    );
+    assert_eq!(comes_late(&of_root), None);
+    if !is_root() {
+        return;
+    }
+    let facts = observe(&target.root, &first).unwrap();
+    let wrong = landfall_states::bootable::Placed::wrong(&facts.placed);
+    assert_eq!(wrong.len(), first.len());
+    perform(&target.root, &first, &wrong).unwrap();
+    let facts = observe(&target.root, &first).unwrap();
+    assert_eq!(
+        landfall_states::bootable::Placed::wrong(&facts.placed),
+        [] as [landfall_states::names::TargetPath; 0]
+    );
+    assert_eq!(target.stat("root").0, 0o700);
+    assert_eq!(target.stat("etc"), (0o755, 0, 0));
+    assert_eq!(target.stat("etc/age/web.agekey"), (0o600, 0, 0));
+    // All of it is among what is judged at the end.
+    let all = wanted(&of_root, &target.vault, &target.root).unwrap();
+    assert!(paths(&first).iter().all(|path| paths(&all).contains(path)));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::real::command::Program;
 use crate::real::mounts::Attached;
 use crate::real::secrets::{self, Vault};
 use crate::real::stop::Stop;
-use crate::real::{Real, landing, luks};
+use crate::real::{RUN_DIR, Real, kernel_settings, landing, luks};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Phase;
 use landfall_states::fault::Fault;
@@ -139,7 +139,9 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     });
     let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
     // What a killed run left; under the lock nobody else can need it.
-    secrets::remove_ssh_key(&run_dir).map_err(|fault| Stopped { phase: None, fault })?;
+    secrets::remove_ssh_key(&run_dir)
+        .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
+        .map_err(|fault| Stopped { phase: None, fault })?;
     let ended = travel(options, session).await;
     // Good or bad, and also after a signal, which ends the run above like any other stop.
     if let Err(fault) = secrets::remove_ssh_key(&run_dir) {

@@ -7,11 +7,15 @@ use crate::real::closure::{SCRATCH, STATE_DIR};
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, classify};
-use crate::real::{MOUNT_ROOT, Real, boot, hooks, host_loader, marks, mounts, rooted};
+use crate::real::{
+    MOUNT_ROOT, RUN_DIR, Real, activation, firmware, hooks, host_loader, kernel_settings, leftovers, marks,
+    mounts, provision, rooted,
+};
 use crate::world::Perform;
 use camino::Utf8Path;
+use landfall_states::bootable::Placed;
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::names::StorePath;
+use landfall_states::names::{StorePath, TargetPath};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
 use std::time::Duration;
 
@@ -24,12 +28,17 @@ fn marker() -> String {
 }
 
 /// What the target says of its system.
-pub fn observe_install(root: &Utf8Path, system: &StorePath) -> Result<InstallFacts, Fault> {
+pub fn observe_install(
+    root: &Utf8Path,
+    system: &StorePath,
+    first: Vec<Placed>,
+) -> Result<InstallFacts, Fault> {
     let activated = rooted::read_text(root, &marker())?;
     Ok(InstallFacts {
         profile: rooted::follow_to_store(root, PROFILE)?,
         marked: rooted::open_file(root, "/etc/NIXOS")?.is_some(),
         activated: activated.is_some_and(|text| marks::is_activated(&text, system)),
+        first,
     })
 }
 
@@ -39,6 +48,13 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     rooted::ensure_dir(root, "/tmp", 0o1777)?;
     rooted::ensure_dir(root, "/var/tmp", 0o1777)?;
     rooted::ensure_dir(root, SCRATCH, 0o755)?;
+    // Its own former runs, cut off, are in its way.
+    for path in leftovers::clear_esp(&root.join("boot"))? {
+        hands
+            .reporter
+            .step(format!("delete {path}, which an installer left on the ESP"));
+    }
+    flush_boot(root)?;
     // The closure must be on the disk before a profile points at it (Law of `states::realised`).
     rooted::sync_filesystem(root)?;
     let program = Program::new("nixos-install")
@@ -54,6 +70,17 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     let ended = hands.run(program).await?;
     if !ended.success() {
         return Err(failed(system, &ended));
+    }
+    let failed_parts = activation::keep(&hands.reporter, root, &ended, activation::Kept::Only)?;
+    if failed_parts.iter().any(|part| part == activation::USERS) {
+        return Err(Fault::transient(
+            format!("activation of {system}"),
+            format!(
+                "its part \"{}\" failed, so the target has no users: {}",
+                activation::USERS,
+                ended.tail()
+            ),
+        ));
     }
     rooted::sync_filesystem(root)?;
     flush_boot(root)?;
@@ -86,19 +113,61 @@ fn failed(system: &StorePath, ended: &Ended) -> Fault {
     classify(&[COMMON], FaultClass::Transient, &what, &said, ended.how())
 }
 
+impl Real {
+    /// Removes what a cut or failed `nixos-install` left in the target's root.
+    pub fn clear_target(&self, root: &Utf8Path) -> Result<(), Fault> {
+        let asked: Vec<&str> = self
+            .config
+            .extra_mount_dirs
+            .iter()
+            .map(TargetPath::as_str)
+            .collect();
+        for path in leftovers::clear_root(root, MOUNT_ROOT, &asked)? {
+            self.reporter.step(format!(
+                "remove {path} on the target, which a cut nixos-install left"
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Perform<InstallSystem> for Real {
     async fn observe(&mut self, step: &InstallSystem) -> Result<InstallFacts, Fault> {
         self.attach(mounts::Attach::Target).await?;
-        observe_install(Utf8Path::new(MOUNT_ROOT), &step.system)
+        let root = Utf8Path::new(MOUNT_ROOT);
+        let first = provision::wanted_first(&self.config, &self.vault)?;
+        let first = provision::observe(root, &first)?.placed;
+        observe_install(root, &step.system, first)
     }
 
     async fn perform(&mut self, _step: &InstallSystem, order: InstallOrder) -> Result<(), Fault> {
         self.attach(mounts::Attach::Target).await?;
         hooks::after_mounting(self).await?;
         let root = Utf8Path::new(MOUNT_ROOT);
-        perform_install(&self.hands(), root, &order.system).await?;
+        if let Some(late) = provision::comes_late(&self.config) {
+            self.reporter.notice(late);
+        }
+        for path in &order.place_first {
+            self.reporter.step(format!("place {path}"));
+        }
+        let first = provision::wanted_first(&self.config, &self.vault)?;
+        provision::perform(root, &first, &order.place_first)?;
+        rooted::sync_filesystem(root)?;
+        for placed in provision::observe(root, &first)?.placed {
+            if !placed.flaws.is_empty() {
+                let why = format!("after it was placed: {}", placed.flaws.join(", "));
+                return Err(Fault::transient(format!("{} on the target", placed.path), why));
+            }
+        }
+        let run_dir = Utf8Path::new(RUN_DIR);
+        self.clear_target(root)?;
+        kernel_settings::keep(run_dir)?;
+        let ran = perform_install(&self.hands(), root, &order.system).await;
+        kernel_settings::put_back(run_dir, &self.reporter)?;
+        self.clear_target(root)?;
+        ran?;
         // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
-        boot::register(self).await?;
+        firmware::register(self).await?;
         flush_boot(root)
     }
 }
@@ -114,7 +183,7 @@ mod tests {
         let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
             .parse()
             .unwrap();
-        let bare = observe_install(root, &system).unwrap();
+        let bare = observe_install(root, &system, vec![]).unwrap();
         assert_eq!((bare.profile, bare.marked, bare.activated), (None, false, false));
         fs_err::create_dir_all(root.join("nix/var/nix/profiles")).unwrap();
         fs_err::create_dir_all(root.join("etc")).unwrap();
@@ -129,11 +198,11 @@ mod tests {
             rooted::Access::root(0o644),
         )
         .unwrap();
-        let whole = observe_install(root, &system).unwrap();
+        let whole = observe_install(root, &system, vec![]).unwrap();
         assert_eq!(whole.profile.as_deref(), Some(system.as_str()));
         assert!(whole.marked && whole.activated);
         let other: StorePath = "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-b".parse().unwrap();
-        assert!(!observe_install(root, &other).unwrap().activated);
+        assert!(!observe_install(root, &other, vec![]).unwrap().activated);
     }
 
     #[test]
@@ -167,10 +236,10 @@ mod tests {
         let fault = run().unwrap_err();
         assert_eq!(fault.class, FaultClass::Transient);
         assert!(fault.why().contains("no luck"), "{fault}");
-        assert!(!observe_install(&root, &system).unwrap().activated);
+        assert!(!observe_install(&root, &system, vec![]).unwrap().activated);
         fs_err::write(root.join("ok"), "").unwrap();
         run().unwrap();
-        assert!(observe_install(&root, &system).unwrap().activated);
+        assert!(observe_install(&root, &system, vec![]).unwrap().activated);
         let args = fs_err::read_to_string(root.join("args")).unwrap();
         assert!(
             args.starts_with(&format!(
@@ -181,5 +250,43 @@ mod tests {
         let path = fs_err::read_to_string(root.join("path")).unwrap();
         assert!(path.ends_with(":/run/current-system/sw/bin\n"), "{path}");
         assert!(!root.join("var/tmp/landfall").exists());
+    }
+
+    #[test]
+    fn an_activation_without_users_is_no_success() {
+        use std::os::unix::fs::PermissionsExt;
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        let root = dir.join("mnt");
+        fs_err::create_dir_all(root.join("boot/loader")).unwrap();
+        fs_err::write(root.join("boot/loader/loader.tmp"), "").unwrap();
+        let program = dir.join("nixos-install");
+        // Exit code 0, as nixos-enter leaves it.
+        let script = format!(
+            "#!/bin/sh\ntest ! -e {root}/boot/loader/loader.tmp || exit 1\n\
+             echo \"Activation script snippet 'users' failed (255)\"\n"
+        );
+        fs_err::write(&program, script).unwrap();
+        let mut mode = fs_err::metadata(&program).unwrap().permissions();
+        mode.set_mode(0o755);
+        fs_err::set_permissions(&program, mode).unwrap();
+        let mut hands = Hands::new(
+            crate::event::Reporter::default(),
+            crate::real::stop::Stop::never(),
+        );
+        let path = std::env::var("PATH").unwrap();
+        hands.env.push(("PATH".into(), format!("{dir}:{path}")));
+        let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
+            .parse()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let fault = runtime
+            .block_on(perform_install(&hands, &root, &system))
+            .unwrap_err();
+        assert!(fault.why().contains("the target has no users"), "{fault}");
+        assert!(!observe_install(&root, &system, vec![]).unwrap().activated);
     }
 }

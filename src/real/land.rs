@@ -4,10 +4,10 @@
 //! Absent: the claim that it landed (the driver saves it, after this), powering off.
 
 use crate::real::block::io_fault;
-use crate::real::boot;
 use crate::real::command::Program;
 use crate::real::mounts::{Attach, sync_filesystem};
 use crate::real::{MOUNT_ROOT, RUN_DIR, Real};
+use crate::real::{activation, firmware};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -68,6 +68,10 @@ pub struct FullReceipt {
     /// What each phase that this boot reached took, in milliseconds.
     #[serde(rename = "phases")]
     pub phases: Vec<(String, u64)>,
+    /// Parts of the system's activation that failed while it was installed.
+    #[serde(rename = "activation_failures")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub activation_failures: Vec<String>,
 }
 
 /// The receipt's text. A line for people comes first.
@@ -303,6 +307,7 @@ impl Real {
             started_unix_s,
             ended_unix_s: unix_s(std::time::SystemTime::now()),
             phases: timings(&String::from_utf8_lossy(&log)),
+            activation_failures: activation::read(root)?,
         };
         let dir = kept_dir(root)?;
         keep(&dir, RECEIPT_NAME, 0o644, write_receipt(&receipt)?.as_bytes())?;
@@ -342,7 +347,8 @@ impl Perform<Land> for Real {
         self.attach(Attach::Target).await?;
         // The firmware's entry is the one thing that is not on the disk: a cut right after the loader became durable leaves
         // none, and nothing on the disk tells. The receipt is its trace, so it comes first.
-        boot::register(self).await?;
+        firmware::register(self).await?;
+        self.clear_target(Utf8Path::new(MOUNT_ROOT))?;
         self.reporter.step("receipt and log");
         self.keep_receipt_and_log(&order).await?;
         self.reporter.step("unmount, close, flush");
@@ -369,6 +375,7 @@ mod tests {
             started_unix_s: Some(1),
             ended_unix_s: 2,
             phases: vec![("Partitioned".into(), 12)],
+            activation_failures: vec!["users".into()],
         }
     }
 
@@ -380,6 +387,11 @@ mod tests {
         assert_eq!(read.system, receipt().system);
         assert_eq!(ron::from_str::<FullReceipt>(&text).unwrap(), receipt());
         assert_eq!(read_receipt("Receipt("), None);
+        // One of a landfall that did not know of failed activations.
+        let older = text.replace("    activation_failures: [\n        \"users\",\n    ],\n", "");
+        assert_ne!(older, text);
+        let older: FullReceipt = ron::from_str(&older).unwrap();
+        assert_eq!(older.activation_failures, [] as [String; 0]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Boot loader formats: loader entries (UAPI Boot Loader Specification, type 1), `loader.conf` and PE headers. Law: pure;
-//! any bytes are borne.
+//! Boot loader formats: loader entries (UAPI Boot Loader Specification, type 1), `loader.conf`, the choice that systemd-boot
+//! makes among entries, and PE headers. Law: pure; any bytes are borne; what is chosen here is what systemd-boot starts by
+//! itself, given the same files and variables.
 //!
-//! Absent: reading files, and the firmware's load options (`disk::efi`).
+//! Absent: reading files, the firmware's load options (`disk::efi`), unified kernel images.
 
+use crate::real::version;
 use std::cmp::Ordering;
 
 /// A type 1 loader entry.
@@ -14,14 +16,43 @@ pub struct Entry {
     pub title: String,
     /// `version`.
     pub version: String,
+    /// `machine-id`.
+    pub machine_id: String,
     /// `sort-key`.
-    pub sort_key: String,
-    /// `linux`: the kernel, from the ESP's top.
+    pub sort_key: Option<String>,
+    /// `architecture`.
+    pub architecture: Option<String>,
+    /// `linux`: the kernel, from the ESP's top, with slashes.
     pub linux: Option<String>,
-    /// `initrd`, in order.
+    /// `efi`, `uki` or `uki-url`: a program that is started instead of a kernel, likewise.
+    pub program: Option<String>,
+    /// `initrd`, in order, likewise.
     pub initrd: Vec<String>,
     /// `options`, joined.
     pub options: String,
+}
+
+/// Key and value of each line of an entry or of `loader.conf`: lines end in a line feed or carriage return, spaces and
+/// tabs around them and between key and value do not count, `#` begins a comment, one pair of quotes around a value goes.
+/// A key without a value is no line, and a NUL ends the text.
+fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let blank = [' ', '\t'];
+    let text = text.split('\0').next().unwrap_or_default();
+    text.split(['\n', '\r']).filter_map(move |line| {
+        let line = line.trim_matches(blank);
+        let (key, value) = line.split_once(blank)?;
+        let value = value.trim_start_matches(blank);
+        let quoted = ['"', '\''].into_iter().find_map(|quote| {
+            let inner = value.strip_prefix(quote)?;
+            Some(inner.strip_suffix(quote).unwrap_or(inner)).filter(|inner| inner.len() + 2 == value.len())
+        });
+        (!key.starts_with('#')).then_some((key, quoted.unwrap_or(value)))
+    })
+}
+
+/// A path of an entry, with slashes.
+fn path(value: &str) -> String {
+    value.replace('\\', "/")
 }
 
 impl Entry {
@@ -31,17 +62,16 @@ impl Entry {
             file: file.to_owned(),
             ..Entry::default()
         };
-        for line in text.lines().map(str::trim) {
-            let Some((key, value)) = line.split_once(char::is_whitespace) else {
-                continue;
-            };
-            let value = value.trim();
+        for (key, value) in lines(text) {
             match key {
                 "title" => entry.title = value.to_owned(),
                 "version" => entry.version = value.to_owned(),
-                "sort-key" => entry.sort_key = value.to_owned(),
-                "linux" => entry.linux = Some(value.to_owned()),
-                "initrd" => entry.initrd.push(value.to_owned()),
+                "machine-id" => entry.machine_id = value.to_owned(),
+                "sort-key" => entry.sort_key = Some(value.to_owned()),
+                "architecture" => entry.architecture = Some(value.to_owned()),
+                "linux" => entry.linux = Some(path(value)),
+                "efi" | "uki" | "uki-url" => entry.program = Some(path(value)),
+                "initrd" => entry.initrd.push(path(value)),
                 "options" => {
                     if !entry.options.is_empty() {
                         entry.options.push(' ');
@@ -54,6 +84,21 @@ impl Entry {
         entry
     }
 
+    /// Whether a file of `loader/entries` is an entry, by its name.
+    pub fn is_name(file: &str) -> bool {
+        let file = file.to_ascii_lowercase();
+        file.ends_with(".conf") && !file.starts_with('.') && !file.starts_with("auto-")
+    }
+
+    /// Whether it says what to start, and for this architecture (`x64`, `aa64`).
+    pub fn is_usable(&self, architecture: &str) -> bool {
+        self.linux.is_some() != self.program.is_some()
+            && self
+                .architecture
+                .as_ref()
+                .is_none_or(|one| one.eq_ignore_ascii_case(architecture))
+    }
+
     /// The value of `init=` among the options; the last one, as the kernel takes it.
     pub fn init(&self) -> Option<&str> {
         self.options
@@ -62,99 +107,239 @@ impl Entry {
             .next_back()
     }
 
-    /// The id that `loader.conf` speaks of: the file name without `.conf` and boot counter (`+3-1`).
-    pub fn id(&self) -> &str {
-        let stem = self.file.strip_suffix(".conf").unwrap_or(&self.file);
-        match stem.rsplit_once('+') {
-            Some((id, count)) if count.bytes().all(|b| b.is_ascii_digit() || b == b'-') => id,
-            Some(_) | None => stem,
-        }
-    }
-}
-
-/// The `default` pattern of a `loader.conf`, if it names entries (`@saved` does not).
-pub fn default_pattern(text: &str) -> Option<String> {
-    text.lines()
-        .filter_map(|line| line.trim().split_once(char::is_whitespace))
-        .filter(|(key, _)| *key == "default")
-        .map(|(_, value)| value.trim().to_owned())
-        .rfind(|value| !value.is_empty() && !value.starts_with('@'))
-}
-
-/// The entry that systemd-boot starts by itself: the newest that the pattern matches, else the newest.
-pub fn default_entry<'a>(entries: &'a [Entry], pattern: Option<&str>) -> Option<&'a Entry> {
-    let newest = |chosen: &mut dyn Iterator<Item = &'a Entry>| {
-        chosen.max_by(|a, b| {
-            // A sort key orders ascending and comes before none; within it the newest version comes first.
-            b.sort_key
-                .is_empty()
-                .cmp(&a.sort_key.is_empty())
-                .then_with(|| b.sort_key.cmp(&a.sort_key))
-                .then_with(|| natural(&a.version, &b.version))
-                .then_with(|| natural(a.id(), b.id()))
-        })
-    };
-    let matched = pattern.and_then(|pattern| {
-        newest(&mut entries.iter().filter(|e| {
-            let with_suffix = format!("{}.conf", e.id());
-            matches_glob(pattern, &with_suffix)
-                || matches_glob(pattern, e.id())
-                || matches_glob(pattern, &e.file)
-        }))
-    });
-    matched.or_else(|| newest(&mut entries.iter()))
-}
-
-/// Compares texts with numbers in them by the numbers' values.
-pub fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    loop {
-        match (a.first(), b.first()) {
-            (None, None) => return Ordering::Equal,
-            (None, Some(_)) => return Ordering::Less,
-            (Some(_), None) => return Ordering::Greater,
-            (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
-                let run = |text: &[u8]| text.iter().take_while(|c| c.is_ascii_digit()).count();
-                let (na, nb) = (run(a), run(b));
-                let strip = |digits: &'_ [u8]| {
-                    let zeros = digits.iter().take_while(|c| **c == b'0').count();
-                    digits[zeros..].to_vec()
-                };
-                let (da, db) = (strip(&a[..na]), strip(&b[..nb]));
-                let order = da.len().cmp(&db.len()).then_with(|| da.cmp(&db));
-                if order != Ordering::Equal {
-                    return order;
+    /// The words of `wanted` that are not among the options, as often as they are wanted.
+    pub fn lacks<'a>(&self, wanted: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+        let mut there: Vec<&str> = self.options.split_whitespace().collect();
+        let mut lacking = vec![];
+        for word in wanted {
+            match there.iter().position(|one| *one == word) {
+                Some(at) => {
+                    there.swap_remove(at);
                 }
-                (a, b) = (&a[na..], &b[nb..]);
+                None => lacking.push(word),
             }
-            (Some(x), Some(y)) if x == y => (a, b) = (&a[1..], &b[1..]),
-            (Some(x), Some(y)) => return x.cmp(y),
+        }
+        lacking
+    }
+
+    /// The name without boot counter, and the counter: tries left and tries done (`name+3-1.conf`).
+    fn parts(&self) -> (String, Option<(u32, u32)>) {
+        let name = self.file.to_ascii_lowercase();
+        let counted = || {
+            let (id, counter) = name.strip_suffix(".conf")?.rsplit_once('+')?;
+            let number = |digits: &str| {
+                let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+                let value = plain.then(|| digits.parse::<i32>())?;
+                value.map_or(None, |value| u32::try_from(value).ok())
+            };
+            let (left, done) = match counter.split_once('-') {
+                Some((left, done)) => (number(left)?, number(done)?),
+                None => (number(counter)?, 0),
+            };
+            Some((format!("{id}.conf"), Some((left, done))))
+        };
+        counted().unwrap_or_else(|| (name.clone(), None))
+    }
+
+    /// The id that patterns speak of: the file name in small letters, without boot counter, with `.conf`.
+    pub fn id(&self) -> String {
+        self.parts().0
+    }
+
+    /// Whether its tries are used up.
+    pub fn is_bad(&self) -> bool {
+        self.parts().1.is_some_and(|(left, _)| left == 0)
+    }
+}
+
+/// The order of systemd-boot's menu: what comes first is `Less`.
+pub fn order(a: &Entry, b: &Entry) -> Ordering {
+    let ((id_a, tries_a), (id_b, tries_b)) = (a.parts(), b.parts());
+    let bad = a.is_bad().cmp(&b.is_bad());
+    // One with a sort key comes before one without.
+    let keyed = a.sort_key.is_none().cmp(&b.sort_key.is_none());
+    let by_key = || match (&a.sort_key, &b.sort_key) {
+        (Some(key_a), Some(key_b)) => key_a
+            .encode_utf16()
+            .cmp(key_b.encode_utf16())
+            .then_with(|| a.machine_id.cmp(&b.machine_id))
+            .then_with(|| version::compare(&b.version, &a.version)),
+        (Some(_) | None, _) => Ordering::Equal,
+    };
+    let by_tries = || match (tries_a, tries_b) {
+        (Some((left_a, done_a)), Some((left_b, done_b))) => left_b.cmp(&left_a).then(done_a.cmp(&done_b)),
+        (Some(_) | None, _) => Ordering::Equal,
+    };
+    bad.then(keyed)
+        .then_with(by_key)
+        .then_with(|| version::compare(&id_b, &id_a))
+        .then_with(by_tries)
+}
+
+/// What names an entry: a pattern over ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Ids that match.
+    Pattern(String),
+    /// The entry that was started last.
+    Saved,
+}
+
+impl Wish {
+    /// `None`: a special name that no systemd-boot knows, which it passes over.
+    fn parse(value: &str) -> Option<Self> {
+        match value.to_ascii_lowercase() {
+            saved if saved == "@saved" => Some(Wish::Saved),
+            other if other.starts_with('@') => None,
+            pattern => Some(Wish::Pattern(pattern)),
         }
     }
 }
 
-/// Shell patterns with `*` and `?`, letter case aside (FAT has none).
-pub fn matches_glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.to_ascii_lowercase(), text.to_ascii_lowercase());
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        if p < pattern.len() && pattern[p] == b'*' {
-            star = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && (pattern[p] == b'?' || pattern[p] == text[t]) {
-            p += 1;
-            t += 1;
-        } else if let Some((at, from)) = star {
-            star = Some((at, from + 1));
-            p = at + 1;
-            t = from + 1;
-        } else {
-            return false;
+/// What `loader.conf` says of the entry that is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoaderConf {
+    /// `preferred` (systemd 260): passed over when its tries are used up.
+    pub preferred: Option<Wish>,
+    /// `default`.
+    pub default: Option<Wish>,
+}
+
+impl LoaderConf {
+    /// Parses it. The last line of a kind counts.
+    pub fn parse(text: &str) -> Self {
+        let mut conf = LoaderConf::default();
+        for (key, value) in lines(text) {
+            let place = match key {
+                "preferred" => &mut conf.preferred,
+                "default" => &mut conf.default,
+                _ => continue,
+            };
+            if let Some(wish) = Wish::parse(value) {
+                *place = Some(wish);
+            }
+        }
+        conf
+    }
+}
+
+/// The boot loader's variables in the firmware that choose an entry (Boot Loader Interface).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variables {
+    /// `LoaderEntryOneShot`.
+    pub one_shot: Option<String>,
+    /// `LoaderEntryPreferred`.
+    pub preferred: Option<String>,
+    /// `LoaderEntryDefault`.
+    pub default: Option<String>,
+    /// `LoaderEntryLastBooted`, which `@saved` means.
+    pub last_booted: Option<String>,
+}
+
+/// The entry that systemd-boot starts by itself, of those that are usable, and what chose it when a variable did.
+pub fn chosen<'a>(
+    entries: &[&'a Entry],
+    conf: &LoaderConf,
+    variables: &Variables,
+) -> Option<(&'a Entry, Option<&'static str>)> {
+    let mut sorted = entries.to_vec();
+    sorted.sort_by(|a, b| order(a, b));
+    let find = |wish: Option<&Wish>, bad_too: bool| {
+        let pattern = match wish? {
+            Wish::Pattern(pattern) => pattern.clone(),
+            Wish::Saved => variables.last_booted.as_ref()?.to_ascii_lowercase(),
+        };
+        let fits = |entry: &&&Entry| (bad_too || !entry.is_bad()) && matches_glob(&pattern, &entry.id());
+        sorted.iter().find(fits).copied()
+    };
+    let variable = |value: &Option<String>| value.as_deref().and_then(Wish::parse);
+    let saved = |wish: Option<&Wish>| (wish == Some(&Wish::Saved)).then_some("LoaderEntryLastBooted");
+    let [one_shot, preferred, default] =
+        [&variables.one_shot, &variables.preferred, &variables.default].map(variable);
+    let attempts = [
+        (one_shot.as_ref(), true, Some("LoaderEntryOneShot")),
+        (preferred.as_ref(), false, Some("LoaderEntryPreferred")),
+        (conf.preferred.as_ref(), false, saved(conf.preferred.as_ref())),
+        (default.as_ref(), true, Some("LoaderEntryDefault")),
+        (conf.default.as_ref(), true, saved(conf.default.as_ref())),
+    ];
+    for (wish, bad_too, by) in attempts {
+        if let Some(entry) = find(wish, bad_too) {
+            return Some((entry, by));
         }
     }
-    pattern[p..].iter().all(|c| *c == b'*')
+    sorted.first().map(|entry| (*entry, None))
+}
+
+/// Shell patterns as systemd-boot has them: `*`, `?`, `[a-z]`, `\` before a character that means itself. Both texts are in
+/// small letters already.
+pub fn matches_glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    // Where the last star was, and how much it has taken: what comes before it is never looked at again.
+    let mut star: Option<(usize, usize)> = None;
+    loop {
+        if pattern.get(p) == Some(&'*') {
+            p += 1;
+            star = Some((p, t));
+            continue;
+        }
+        match (pattern.get(p), text.get(t)) {
+            (None, None) => return true,
+            (Some(_), Some(c)) => {
+                if let Some(width) = matches_one(&pattern[p..], *c) {
+                    (p, t) = (p + width, t + 1);
+                    continue;
+                }
+            }
+            (Some(_) | None, _) => {}
+        }
+        match star {
+            Some((at, from)) if from < text.len() => {
+                star = Some((at, from + 1));
+                (p, t) = (at, from + 1);
+            }
+            Some(_) | None => return false,
+        }
+    }
+}
+
+/// How many characters of a pattern stand for this one; `None`: they do not.
+fn matches_one(pattern: &[char], c: char) -> Option<usize> {
+    match pattern.first()? {
+        '?' => Some(1),
+        '\\' => (pattern.get(1) == Some(&c)).then_some(2),
+        '[' => {
+            let (mut at, mut found, mut low) = (1, false, None);
+            loop {
+                let mut one = *pattern.get(at)?;
+                if one == ']' && at > 1 {
+                    return found.then_some(at + 1);
+                }
+                // A range, unless the dash stands first or last.
+                if one == '-'
+                    && let Some(from) = low
+                    && pattern.get(at + 1) != Some(&']')
+                {
+                    at += 1;
+                    if pattern.get(at) == Some(&'\\') {
+                        at += 1;
+                    }
+                    found |= (from..=*pattern.get(at)?).contains(&c);
+                    low = None;
+                } else {
+                    if one == '\\' {
+                        at += 1;
+                        one = *pattern.get(at)?;
+                    }
+                    found |= one == c;
+                    low = Some(one);
+                }
+                at += 1;
+            }
+        }
+        one => (*one == c).then_some(1),
+    }
 }
 
 /// Whether bytes begin as a PE image does (`MZ`, and `PE\0\0` where the header points).
@@ -167,88 +352,5 @@ pub fn is_pe(head: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// As NixOS's systemd-boot builder writes them.
-    const ENTRY: &str = "title NixOS\nversion Generation 2 NixOS 26.05, Linux Kernel 6.12.9, built on 2026-01-02\n\
-        linux /EFI/nixos/abc-linux-6.12.9-bzImage.efi\ninitrd /EFI/nixos/def-initrd-linux-6.12.9-initrd.efi\n\
-        options init=/nix/store/x-nixos-system-web/init root=fstab loglevel=4\nmachine-id 0123\nsort-key nixos\n";
-
-    fn entry(file: &str, version: &str) -> Entry {
-        Entry {
-            file: file.into(),
-            version: version.into(),
-            ..Entry::default()
-        }
-    }
-
-    #[test]
-    fn an_entry_of_nixos() {
-        let entry = Entry::parse("nixos-generation-2.conf", ENTRY);
-        assert_eq!(entry.init(), Some("/nix/store/x-nixos-system-web/init"));
-        assert_eq!(
-            entry.linux.as_deref(),
-            Some("/EFI/nixos/abc-linux-6.12.9-bzImage.efi")
-        );
-        assert_eq!(entry.initrd, ["/EFI/nixos/def-initrd-linux-6.12.9-initrd.efi"]);
-        assert_eq!(entry.id(), "nixos-generation-2");
-        assert_eq!(
-            Entry::parse("nixos-generation-3+2-1.conf", "").id(),
-            "nixos-generation-3"
-        );
-    }
-
-    #[test]
-    fn the_default_is_what_systemd_boot_takes() {
-        let entries = [
-            entry("nixos-generation-9.conf", ""),
-            entry("nixos-generation-10.conf", ""),
-            entry("arch.conf", ""),
-        ];
-        let default = |pattern: Option<&str>| default_entry(&entries, pattern).map(|e| e.file.as_str());
-        assert_eq!(default(Some("nixos-*")), Some("nixos-generation-10.conf"));
-        assert_eq!(
-            default(Some("nixos-generation-9.conf")),
-            Some("nixos-generation-9.conf")
-        );
-        assert_eq!(
-            default(Some("NIXOS-generation-9")),
-            Some("nixos-generation-9.conf")
-        );
-        assert_eq!(default(Some("gone.conf")), Some("nixos-generation-10.conf"));
-        assert_eq!(default(None), Some("nixos-generation-10.conf"));
-        assert_eq!(default_entry(&[], None), None);
-        assert_eq!(
-            default_pattern("timeout 5\ndefault nixos-*\n"),
-            Some("nixos-*".into())
-        );
-        assert_eq!(default_pattern("default @saved\n"), None);
-    }
-
-    #[test]
-    fn pe_heads() {
-        let mut head = vec![0_u8; 0x84];
-        head[..2].copy_from_slice(b"MZ");
-        head[0x3c] = 0x80;
-        head[0x80..].copy_from_slice(b"PE\0\0");
-        assert!(is_pe(&head));
-        assert!(!is_pe(&head[..0x83]));
-        assert!(!is_pe(&vec![0; 4096]), "a file that a power cut emptied");
-        assert!(!is_pe(b""));
-    }
-
-    proptest! {
-        #[test]
-        fn anything_is_borne(bytes: Vec<u8>, text in "(?s).*", a in "[a-c0-9]{0,6}", b in "[a-c0-9]{0,6}", glob in "[ab*?]{0,8}") {
-            is_pe(&bytes);
-            Entry::parse("x", &text).id();
-            default_pattern(&text);
-            prop_assert_eq!(natural(&a, &b), natural(&b, &a).reverse());
-            matches_glob(&glob, &a);
-            prop_assert!(matches_glob("*", &a));
-            prop_assert!(matches_glob(&a, &a));
-        }
-    }
-}
+#[path = "loader_tests.rs"]
+mod tests;

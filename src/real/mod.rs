@@ -1,27 +1,33 @@
 //! The real world: this machine's disks, programs and network. Law: one file per concern; nothing here decides what to do
 //! next. Absent: the driver, the simulated world.
 
+pub mod activation;
 pub mod ask;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test may end where it stands
 pub(crate) mod bench;
 pub mod block;
 pub mod boot;
+pub mod bootspec;
 pub mod closure;
 pub mod command;
 pub mod disk;
 pub mod esp;
+pub mod firmware;
 pub mod git;
 pub mod gpt;
 pub mod hands;
 pub mod hooks;
 pub mod host_loader;
 pub mod install;
+pub mod kernel_settings;
 pub mod land;
 pub mod landing;
+pub mod leftovers;
 pub mod loader;
 pub mod luks;
 pub mod marks;
+pub mod menu;
 pub mod mountinfo;
 pub mod mounts;
 pub mod nixlog;
@@ -35,6 +41,7 @@ pub mod secrets;
 pub mod slots;
 pub mod stop;
 pub mod table;
+pub mod version;
 pub mod volumes;
 pub mod world;
 

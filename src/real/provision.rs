@@ -113,13 +113,82 @@ pub fn account(root: &Utf8Path, user: &UserName) -> Result<Account, Fault> {
     })
 }
 
+/// A secret that belongs to one account, and the directories that it needs.
+fn deploy_key<'a>(vault: &'a Vault, account: &Account) -> Result<[Wanted<'a>; 2], Fault> {
+    let Account { uid, gid, home } = account;
+    let directory = Wanted::Directory {
+        path: target_path(format!("{home}/.ssh"))?,
+        mode: Some(0o700),
+        owner: Some((*uid, *gid)),
+    };
+    let file = Wanted::File {
+        path: target_path(format!("{home}/.ssh/id_ed25519"))?,
+        contents: vault.deploy_key(),
+        credential: "landfall.deploy-key",
+        access: Access {
+            mode: 0o600,
+            uid: *uid,
+            gid: *gid,
+        },
+    };
+    Ok([directory, file])
+}
+
+/// What the configuration asks for and needs no user of the target: it is placed before the first activation, which may
+/// want to read it. Directories before what is in them.
+pub fn wanted_first<'a>(config: &Config, vault: &'a Vault) -> Result<Vec<Wanted<'a>>, Fault> {
+    let mut wanted = Vec::new();
+    if config.keys.deploy_key && config.target_user.is_none() {
+        let root = Account {
+            uid: 0,
+            gid: 0,
+            home: "/root".into(),
+        };
+        wanted.push(Wanted::Directory {
+            path: target_path(root.home.clone())?,
+            mode: None,
+            owner: Some((0, 0)),
+        });
+        wanted.extend(deploy_key(vault, &root)?);
+    }
+    if config.keys.age_identity {
+        let path = target_path(config.keys.age_identity_at(&config.host))?;
+        let (dir, _) = split(&path);
+        // A directory that somebody named may be everybody's, as /var/lib is.
+        let is_ours = dir == AGE_DIR;
+        if !dir.is_empty() {
+            wanted.push(Wanted::Directory {
+                path: target_path(dir.to_owned())?,
+                mode: is_ours.then_some(0o700),
+                owner: is_ours.then_some((0, 0)),
+            });
+        }
+        wanted.push(Wanted::File {
+            path,
+            contents: vault.age_identity(),
+            credential: "landfall.age-identity",
+            access: Access::root(0o600),
+        });
+    }
+    Ok(wanted)
+}
+
+/// What cannot be placed before the first activation, and why; for people.
+pub fn comes_late(config: &Config) -> Option<String> {
+    let user = config.target_user.as_ref().filter(|_| config.keys.deploy_key)?;
+    Some(format!(
+        "the deploy key belongs to {user}, whom only the first activation makes: it is placed after it. A password file that \
+         is decrypted with it is not read then, and with users.mutableUsers never again"
+    ))
+}
+
 /// Everything that the configuration asks for, directories before what is in them.
 pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Utf8Path) -> Result<Vec<Wanted<'a>>, Fault> {
     let user = match &config.target_user {
         Some(user) => Some(account(root, user)?),
         None => None,
     };
-    let mut wanted = Vec::new();
+    let mut wanted = wanted_first(config, vault)?;
     let belongs = |path: &str| {
         user.as_ref()
             .filter(|user| path == user.home || path.starts_with(&format!("{}/", user.home)))
@@ -157,47 +226,8 @@ pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Utf8Path) -> Result<
             owner: (user.uid, user.gid),
         });
     }
-    if config.keys.deploy_key {
-        let root_account = Account {
-            uid: 0,
-            gid: 0,
-            home: "/root".into(),
-        };
-        let Account { uid, gid, home } = user.clone().unwrap_or(root_account);
-        wanted.push(Wanted::Directory {
-            path: target_path(format!("{home}/.ssh"))?,
-            mode: Some(0o700),
-            owner: Some((uid, gid)),
-        });
-        wanted.push(Wanted::File {
-            path: target_path(format!("{home}/.ssh/id_ed25519"))?,
-            contents: vault.deploy_key(),
-            credential: "landfall.deploy-key",
-            access: Access {
-                mode: 0o600,
-                uid,
-                gid,
-            },
-        });
-    }
-    if config.keys.age_identity {
-        let path = target_path(config.keys.age_identity_at(&config.host))?;
-        let (dir, _) = split(&path);
-        // A directory that somebody named may be everybody's, as /var/lib is.
-        let is_ours = dir == AGE_DIR;
-        if !dir.is_empty() {
-            wanted.push(Wanted::Directory {
-                path: target_path(dir.to_owned())?,
-                mode: is_ours.then_some(0o700),
-                owner: is_ours.then_some((0, 0)),
-            });
-        }
-        wanted.push(Wanted::File {
-            path,
-            contents: vault.age_identity(),
-            credential: "landfall.age-identity",
-            access: Access::root(0o600),
-        });
+    if let Some(user) = user.as_ref().filter(|_| config.keys.deploy_key) {
+        wanted.extend(deploy_key(vault, user)?);
     }
     Ok(wanted)
 }

@@ -154,13 +154,21 @@ pub enum Bug {
     BothSlotsFirst,
     /// Something is written again, just as it is, between the landing's flush and its claim.
     LateWrite,
+    /// What an installer of the boot loader left when it was cut off stays.
+    LeftoversStay,
+    /// A file of the ESP that is wrong stays there while the installer runs.
+    WrongStays,
+    /// Keys are placed after the first activation.
+    KeysAfterActivation,
+    /// What an activation says of its parts that failed is not heard.
+    ActivationUnheard,
     /// A start on a landed disk allocates a slot again that is allocated.
     LandedTouched,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 74] = [
+    pub const ALL: [(Bug, Invariant); 78] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -234,6 +242,10 @@ impl Bug {
         (Bug::MbrAgain, Invariant::TableOnce),
         (Bug::BothSlotsFirst, Invariant::OneSlotAtATime),
         (Bug::LateWrite, Invariant::LandedIsWhole),
+        (Bug::LeftoversStay, Invariant::Lands),
+        (Bug::WrongStays, Invariant::Lands),
+        (Bug::KeysAfterActivation, Invariant::LandedIsWhole),
+        (Bug::ActivationUnheard, Invariant::LandedIsWhole),
         (Bug::LandedTouched, Invariant::LandedRests),
     ];
 }

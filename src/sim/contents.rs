@@ -27,6 +27,11 @@ pub fn boot_files(system: &StorePath) -> [(&'static str, String); 5] {
     ]
 }
 
+/// What the installer writes into `loader.conf` in the end.
+pub fn conf_text(system: &StorePath) -> String {
+    format!("default entry of {system}")
+}
+
 /// Every file that a finished target has.
 pub fn files(plan: &Plan, revision: &Revision, system: &StorePath) -> Vec<(Fs, &'static str, String)> {
     let mut files: Vec<(Fs, &'static str, String)> = vec![
@@ -38,6 +43,9 @@ pub fn files(plan: &Plan, revision: &Revision, system: &StorePath) -> Vec<(Fs, &
         (Fs::Root, "activated", system.to_string()),
         (Fs::Root, "age", AGE_IDENTITY.to_owned()),
         (Fs::Root, "age.mode", "0400 root".to_owned()),
+        (Fs::Root, "login", "password".to_owned()),
+        (Fs::Root, "clone.owner", "op".to_owned()),
+        (Fs::Esp, "conf", conf_text(system)),
         (Fs::Root, "receipt", receipt_text(plan, system)),
         (Fs::Root, "log", "log".to_owned()),
     ];

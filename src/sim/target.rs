@@ -3,7 +3,7 @@
 
 use super::bugs::Bug;
 use super::case::AGE_IDENTITY;
-use super::contents::{CLOSURE, REGISTERED, boot_files, clone_text, receipt_text, record_text};
+use super::contents::{CLOSURE, REGISTERED, boot_files, clone_text, conf_text, receipt_text, record_text};
 use super::disk::{Fs, Held, Key};
 use super::steps::Script;
 use super::world::{Act, SimWorld};
@@ -15,7 +15,7 @@ use landfall_states::fault::Fault;
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
 use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
-use landfall_states::names::{BadValue, Revision, TargetPath};
+use landfall_states::names::{BadValue, Revision, StorePath, TargetPath};
 use landfall_states::plan::{RepositorySource, SystemSource};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
@@ -203,12 +203,21 @@ impl Script for InstallSystem {
             profile: world.text(Fs::Root, "profile").map(str::to_owned),
             marked: world.text(Fs::Root, "etc/NIXOS").is_some_and(|t| t.is_empty()),
             activated: world.text(Fs::Root, "activated") == Some(self.system.as_str()),
+            first: vec![world.identity()?],
         })
     }
 
     async fn carry(&self, world: &mut SimWorld, order: &InstallOrder) -> Result<(), Fault> {
         world.attach_root().await?;
         world.attach_esp().await?;
+        if !order.place_first.is_empty() && !world.has(Bug::KeysAfterActivation) {
+            world.place_identity().await?;
+            world.sync().await?;
+            if !world.identity()?.flaws.is_empty() {
+                return Err(Fault::transient("age identity", "it is not what was written"));
+            }
+        }
+        world.clear_leftovers().await?;
         world.sync().await?;
         let system = order.system.to_string();
         if world.has(Bug::NotIdempotent) && world.text(Fs::Root, "profile").is_some() {
@@ -222,12 +231,114 @@ impl Script for InstallSystem {
         ];
         world.put("nixos-install", installed).await?;
         world.act("activate", Act::Look).await?;
+        // Users that may be changed later get their password when they are made, and never again.
+        // What a cut tore is no account, and is made anew.
+        if !matches!(world.text(Fs::Root, "login"), Some("password" | "locked")) {
+            let readable = world.identity()?.flaws.is_empty();
+            let login = if readable { "password" } else { "locked" };
+            world
+                .put("make users", vec![("login", Some(login.into()))])
+                .await?;
+            // A part that failed: nixos-enter goes on, and only a line of its output tells.
+            if world.text(Fs::Root, "login") != Some(login) && !world.has(Bug::ActivationUnheard) {
+                return Err(Fault::transient("activation", "its part users failed"));
+            }
+        }
+        world.run_boot_installer(&order.system).await?;
+        world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
+        world.act("flush the ESP", Act::Flush).await?;
         world.sync_unless(Bug::ProfileUnsynced).await?;
         world
             .put("trace of the activation", vec![("activated", Some(system))])
             .await?;
         world.sync_unless(Bug::ProfileUnsynced).await
     }
+}
+
+impl SimWorld {
+    /// The age identity, as looking finds it.
+    fn identity(&self) -> Result<Placed, Fault> {
+        let mut flaws = vec![];
+        if self.text(Fs::Root, "age") != Some(AGE_IDENTITY) {
+            flaws.push("contents".to_owned());
+        }
+        if self.text(Fs::Root, "age.mode") != Some("0400 root") {
+            flaws.push("mode".to_owned());
+        }
+        placed("/etc/age/web.agekey", flaws)
+    }
+
+    async fn place_identity(&mut self) -> Result<(), Fault> {
+        self.put("place a key", vec![("age", Some(AGE_IDENTITY.into()))])
+            .await?;
+        self.put("set its mode", vec![("age.mode", Some("0400 root".into()))])
+            .await
+    }
+
+    /// Deletes what a cut installer of the boot loader left.
+    async fn clear_leftovers(&mut self) -> Result<(), Fault> {
+        if self.has(Bug::LeftoversStay) || self.text(Fs::Esp, "loader.tmp").is_none() {
+            return Ok(());
+        }
+        self.delete_on_esp("delete a leftover", vec!["loader.tmp"]).await
+    }
+
+    async fn delete_on_esp(&mut self, label: &'static str, names: Vec<&'static str>) -> Result<(), Fault> {
+        let gone = names
+            .into_iter()
+            .map(|name| self.file(Fs::Esp, name, None))
+            .collect();
+        self.act(label, Act::Write(Held::Mount(Fs::Esp), gone)).await?;
+        self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
+        self.act("flush the ESP", Act::Flush).await
+    }
+
+    /// NixOS's installer for systemd-boot, with its habits: what is there is taken for its own work, whatever it is, but for
+    /// the loaders, which `bootctl` writes anew; `loader.conf` is deleted first, and written beside its place last; when
+    /// something is there already it fails, every time.
+    async fn run_boot_installer(&mut self, system: &StorePath) -> Result<(), Fault> {
+        if self.text(Fs::Esp, "conf").is_some() {
+            let gone = vec![self.file(Fs::Esp, "conf", None)];
+            self.act("delete loader.conf", Act::Write(Held::Mount(Fs::Esp), gone))
+                .await?;
+        }
+        let writes = boot_files(system)
+            .into_iter()
+            .filter(|(name, _)| matches!(*name, "loader" | "fallback") || self.text(Fs::Esp, name).is_none())
+            .map(|(name, text)| self.file(Fs::Esp, name, Some(text)))
+            .collect();
+        self.act(
+            "install the boot loader",
+            Act::Write(Held::Mount(Fs::Esp), writes),
+        )
+        .await?;
+        if self.text(Fs::Esp, "loader.tmp").is_some() {
+            return Err(Fault::transient(
+                "boot loader installer",
+                "File exists: loader.tmp",
+            ));
+        }
+        let conf = conf_text(system);
+        let beside = vec![self.file(Fs::Esp, "loader.tmp", Some(conf.clone()))];
+        self.act(
+            "loader.conf beside its place",
+            Act::Write(Held::Mount(Fs::Esp), beside),
+        )
+        .await?;
+        let renamed = vec![
+            self.file(Fs::Esp, "conf", Some(conf)),
+            self.file(Fs::Esp, "loader.tmp", None),
+        ];
+        self.act("rename loader.conf", Act::Write(Held::Mount(Fs::Esp), renamed))
+            .await
+    }
+}
+
+fn placed(path: &str, flaws: Vec<String>) -> Result<Placed, Fault> {
+    let path: TargetPath = path
+        .parse()
+        .map_err(|e: BadValue| Fault::permanent("path", e.to_string(), ""))?;
+    Ok(Placed { path, flaws })
 }
 
 impl Script for InstallBootLoader {
@@ -237,39 +348,50 @@ impl Script for InstallBootLoader {
         world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
         world.act("flush the ESP", Act::Flush).await?;
         let blind = world.has(Bug::TrustExitCode) && world.orders > 0;
+        let judged = |name: &'static str, right: &str| match world.text(Fs::Esp, name) {
+            _ if blind => BootFile::Right(name.into()),
+            None => BootFile::Missing(name.into()),
+            Some(text) if text == right || world.has(Bug::ExistsIsRight) => BootFile::Right(name.into()),
+            Some(_) => BootFile::Different {
+                path: name.into(),
+                how: "differs".into(),
+            },
+        };
         let [kernel, initrd, entry, loader, fallback] =
-            boot_files(&self.system).map(|(name, right)| match world.text(Fs::Esp, name) {
-                _ if blind => BootFile::Right(name.into()),
-                None => BootFile::Missing(name.into()),
-                Some(text) if text == right || world.has(Bug::ExistsIsRight) => BootFile::Right(name.into()),
-                Some(_) => BootFile::Different(format!("{name} differs")),
-            });
+            boot_files(&self.system).map(|(name, right)| judged(name, &right));
+        let conf = judged("conf", &conf_text(&self.system));
+        let left = !world.has(Bug::LeftoversStay) && world.text(Fs::Esp, "loader.tmp").is_some();
         Ok(BootFacts {
             loader,
             fallback,
             entry,
             kernel,
             initrd,
+            others: vec![conf],
+            leftovers: left.then(|| "loader.tmp".to_owned()).into_iter().collect(),
             nvram: if world.machine.nvram {
                 Nvram::Ours
             } else {
                 Nvram::Missing
             },
+            unproved: None,
+            steered: None,
         })
     }
 
-    async fn carry(&self, world: &mut SimWorld, _order: &BootOrder) -> Result<(), Fault> {
+    async fn carry(&self, world: &mut SimWorld, order: &BootOrder) -> Result<(), Fault> {
         world.attach_root().await?;
         world.attach_esp().await?;
-        let writes = boot_files(&self.system)
-            .map(|(name, text)| world.file(Fs::Esp, name, Some(text)))
-            .into();
-        world
-            .act(
-                "install the boot loader",
-                Act::Write(Held::Mount(Fs::Esp), writes),
-            )
-            .await?;
+        world.clear_leftovers().await?;
+        let wrong: Vec<&'static str> = boot_files(&self.system)
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| order.wrong().any(|wrong| wrong == *name))
+            .collect();
+        if !wrong.is_empty() && !world.has(Bug::WrongStays) {
+            world.delete_on_esp("delete what is wrong", wrong).await?;
+        }
+        world.run_boot_installer(&self.system).await?;
         world.act("firmware entry", Act::Nvram).await?;
         world.sync().await?;
         world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
@@ -281,31 +403,23 @@ impl Script for ProvisionSecrets {
     async fn look(&self, world: &mut SimWorld) -> Result<SecretsFacts, Fault> {
         world.attach_root().await?;
         world.act("look at the keys", Act::Look).await?;
-        let mut flaws = vec![];
-        if world.text(Fs::Root, "age") != Some(AGE_IDENTITY) {
-            flaws.push("contents".to_owned());
-        }
-        if world.text(Fs::Root, "age.mode") != Some("0400 root") {
-            flaws.push("mode".to_owned());
-        }
+        let owned = world.text(Fs::Root, "clone.owner") == Some("op");
+        let owner = (!owned).then(|| "owner".to_owned()).into_iter().collect();
+        let mut all = vec![world.identity()?, placed("/home/op/conf", owner)?];
         if world.has(Bug::TrustKeys) {
-            flaws.clear();
+            all.clear();
         }
-        let path: TargetPath = "/etc/age/web.agekey"
-            .parse()
-            .map_err(|e: BadValue| Fault::permanent("path", e.to_string(), ""))?;
-        Ok(SecretsFacts {
-            placed: vec![Placed { path, flaws }],
-        })
+        Ok(SecretsFacts { placed: all })
     }
 
-    async fn carry(&self, world: &mut SimWorld, _order: &SecretsOrder) -> Result<(), Fault> {
+    async fn carry(&self, world: &mut SimWorld, order: &SecretsOrder) -> Result<(), Fault> {
         world.attach_root().await?;
+        let identity = world.identity()?.path;
+        if order.paths.contains(&identity) {
+            world.place_identity().await?;
+        }
         world
-            .put("place a key", vec![("age", Some(AGE_IDENTITY.into()))])
-            .await?;
-        world
-            .put("set its mode", vec![("age.mode", Some("0400 root".into()))])
+            .put("give the clone away", vec![("clone.owner", Some("op".into()))])
             .await?;
         world.sync_unless(Bug::KeysUnsynced).await
     }

@@ -5,7 +5,7 @@ use landfall::image::bytes::Bytes;
 use landfall::image::manifest::{Chunk, Extent, HEADER_BYTES, Header, Manifest, digest};
 use landfall::image::open::Opened;
 use landfall::real::land::{FullReceipt, read_receipt, write_receipt};
-use landfall::real::marks;
+use landfall::real::{activation, kernel_settings, marks};
 use landfall_states::image::Landing;
 use landfall_states::names::Digest;
 use landfall_states::provisioned::Receipt;
@@ -156,6 +156,7 @@ fn receipts() {
         started_unix_s: Some(1_790_000_000),
         ended_unix_s: 1_790_000_321,
         phases: vec![("Partitioned".into(), 812), ("Anchored".into(), 1_404)],
+        activation_failures: vec![],
     };
     let bare = FullReceipt {
         volumes: vec![],
@@ -163,7 +164,15 @@ fn receipts() {
         phases: vec![],
         ..whole.clone()
     };
-    for (name, receipt) in [("whole.ron", whole), ("bare.ron", bare)] {
+    let failed = FullReceipt {
+        activation_failures: vec!["users".into(), "agenixInstall".into()],
+        ..whole.clone()
+    };
+    for (name, receipt) in [
+        ("whole.ron", whole),
+        ("bare.ron", bare),
+        ("activation.ron", failed),
+    ] {
         golden("receipt-1", name, write_receipt(&receipt).unwrap().as_bytes());
         let text = String::from_utf8(read("receipt-1", name)).unwrap();
         assert_eq!(
@@ -191,4 +200,27 @@ fn marks_on_the_target() {
     let text = String::from_utf8(read("marks-1", "activated")).unwrap();
     assert!(marks::is_activated(&text, &system()));
     golden("marks-1", "git-key", marks::CLONE_KEY.as_bytes());
+    let failed = ["users".to_owned(), "agenixInstall".to_owned()];
+    golden(
+        "marks-1",
+        "activation-failures",
+        activation::text(&failed).as_bytes(),
+    );
+    let text = String::from_utf8(read("marks-1", "activation-failures")).unwrap();
+    assert_eq!(activation::parse(&text), failed);
+}
+
+#[test]
+fn settings_of_the_running_kernel() {
+    let kept = [
+        ("/proc/sys/kernel/modprobe", "/sbin/modprobe".to_owned()),
+        ("/sys/module/firmware_class/parameters/path", String::new()),
+    ];
+    golden(
+        "kernel-settings-1",
+        "kept",
+        kernel_settings::text(&kept).as_bytes(),
+    );
+    let text = String::from_utf8(read("kernel-settings-1", "kept")).unwrap();
+    assert_eq!(kernel_settings::parse(&text), kept);
 }

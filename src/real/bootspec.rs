@@ -1,0 +1,226 @@
+//! What a system says of its own boot (`boot.json`, NixOS RFC 125). Law: pure but for one bounded read; fields that are not
+//! known are passed over; a document of another version is none, and what is no document is named.
+//!
+//! Absent: guessing. Without a document the system's links `kernel`, `initrd` and `init` say the same.
+
+use crate::real::rooted;
+use camino::Utf8Path;
+use landfall_states::fault::Fault;
+use landfall_states::names::StorePath;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// A document is at most this long, in bytes; that of a host with a hundred specialisations has some 200 KiB.
+const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
+const V1: &str = "org.nixos.bootspec.v1";
+const SPECIALISATIONS: &str = "org.nixos.specialisation.v1";
+const EXTRA_INITRD: &str = "org.nixos.extra-initrd.v1";
+
+/// How one system is booted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// Its `init`, a path of the store.
+    pub init: String,
+    /// Its kernel.
+    pub kernel: String,
+    /// Its initrd, if it has one.
+    pub initrd: Option<String>,
+    /// What is added to the kernel's command line after `init=`.
+    pub params: Vec<String>,
+    /// Whether secrets are appended to the copy of the initrd on the ESP. `None`: nobody says.
+    pub secrets: Option<bool>,
+    /// Further initrds, from the ESP's top.
+    pub extra_initrds: Vec<String>,
+}
+
+impl Boot {
+    /// As the links in the system's top level say.
+    pub fn guessed(system: &StorePath) -> Self {
+        Boot {
+            init: format!("{system}/init"),
+            kernel: format!("{system}/kernel"),
+            initrd: Some(format!("{system}/initrd")),
+            params: vec![],
+            secrets: None,
+            extra_initrds: vec![],
+        }
+    }
+
+    /// The words that an entry's options hold.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.params.iter().flat_map(|param| param.split_whitespace())
+    }
+}
+
+/// A system and its specialisations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// The system.
+    pub boot: Boot,
+    /// Its specialisations, by name.
+    pub specialisations: BTreeMap<String, Boot>,
+}
+
+impl Spec {
+    /// As the links in the system's top level say.
+    pub fn guessed(system: &StorePath) -> Self {
+        Spec {
+            boot: Boot::guessed(system),
+            specialisations: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct V1Document {
+    init: String,
+    kernel: Option<String>,
+    initrd: Option<String>,
+    #[serde(default)]
+    kernel_params: Vec<String>,
+    initrd_secrets: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct ExtraInitrd {
+    #[serde(default)]
+    paths: Vec<String>,
+}
+
+fn boot(document: &serde_json::Value) -> Result<Option<Boot>, String> {
+    let Some(v1) = document.get(V1) else {
+        return Ok(None);
+    };
+    let v1 = V1Document::deserialize(v1).map_err(|e| format!("{V1}: {e}"))?;
+    let extra = match document.get(EXTRA_INITRD) {
+        Some(extra) => ExtraInitrd::deserialize(extra).map_err(|e| format!("{EXTRA_INITRD}: {e}"))?,
+        None => ExtraInitrd::default(),
+    };
+    // A system without a kernel (a container's) has nothing that a boot loader could start.
+    Ok(v1.kernel.map(|kernel| Boot {
+        init: v1.init,
+        kernel,
+        initrd: v1.initrd,
+        params: v1.kernel_params,
+        secrets: Some(v1.initrd_secrets.is_some()),
+        extra_initrds: extra.paths,
+    }))
+}
+
+/// Reads a document; `None`: it is of a version that is not known here, or its system has no kernel.
+pub fn parse(text: &str) -> Result<Option<Spec>, String> {
+    let document: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let Some(of_system) = boot(&document)? else {
+        return Ok(None);
+    };
+    let mut specialisations = BTreeMap::new();
+    if let Some(all) = document.get(SPECIALISATIONS) {
+        let all = all
+            .as_object()
+            .ok_or_else(|| format!("{SPECIALISATIONS}: no object"))?;
+        for (name, one) in all {
+            if let Some(one) = boot(one).map_err(|why| format!("{name}: {why}"))? {
+                specialisations.insert(name.clone(), one);
+            }
+        }
+    }
+    Ok(Some(Spec {
+        boot: of_system,
+        specialisations,
+    }))
+}
+
+/// The system's own words, or what its links say; or what is wrong with the document.
+pub fn read(root: &Utf8Path, system: &StorePath) -> Result<Result<Spec, String>, Fault> {
+    let path = format!("{system}/boot.json");
+    let Some(file) = rooted::open_file(root, &path)? else {
+        return Ok(Ok(Spec::guessed(system)));
+    };
+    let mut bytes = vec![];
+    file.take(DOCUMENT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| rooted::io_fault(format!("{path} on the target"), &e))?;
+    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+        return Ok(Err(format!("{path} has more than {DOCUMENT_BYTES_MAX} bytes")));
+    }
+    let parsed = std::str::from_utf8(&bytes)
+        .map_err(|e| e.to_string())
+        .and_then(parse);
+    Ok(match parsed {
+        Ok(spec) => Ok(spec.unwrap_or_else(|| Spec::guessed(system))),
+        Err(why) => Err(format!("{path} cannot be understood: {why}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"{
+        "org.nixos.bootspec.v1": {
+            "init": "/nix/store/x-nixos-system-web/init",
+            "initrd": "/nix/store/i-initrd/initrd",
+            "initrdSecrets": "/nix/store/a-append/bin/append-initrd-secrets",
+            "kernel": "/nix/store/k-linux/bzImage",
+            "kernelParams": ["root=fstab", "loglevel=4", "lsm=landlock,yama,bpf"],
+            "label": "NixOS Yarara 26.05 (Linux 6.12.9)",
+            "system": "x86_64-linux",
+            "toplevel": "/nix/store/x-nixos-system-web",
+            "later": 1
+        },
+        "org.nixos.specialisation.v1": {
+            "rescue": { "org.nixos.bootspec.v1": {
+                "init": "/nix/store/y-nixos-system-web/init", "kernel": "/nix/store/k-linux/bzImage", "kernelParams": [],
+                "label": "x", "system": "x86_64-linux", "toplevel": "/nix/store/y-nixos-system-web" } }
+        },
+        "org.nixos.systemd-boot": { "sortKey": "nixos" },
+        "org.nixos.extra-initrd.v1": { "paths": ["EFI/ucode.img"] }
+    }"#;
+
+    #[test]
+    fn a_document_is_read_and_a_strange_one_is_named() {
+        let spec = parse(DOCUMENT).unwrap().unwrap();
+        assert_eq!(spec.boot.kernel, "/nix/store/k-linux/bzImage");
+        assert_eq!(spec.boot.secrets, Some(true));
+        assert_eq!(spec.boot.extra_initrds, ["EFI/ucode.img"]);
+        let words: Vec<&str> = spec.boot.words().collect();
+        assert_eq!(words, ["root=fstab", "loglevel=4", "lsm=landlock,yama,bpf"]);
+        let rescue = &spec.specialisations["rescue"];
+        assert_eq!((rescue.initrd.as_deref(), rescue.secrets), (None, Some(false)));
+        assert_eq!(parse("{\"org.nixos.bootspec.v2\": {}}"), Ok(None));
+        for strange in [
+            "",
+            "[",
+            "{\"org.nixos.bootspec.v1\": {}}",
+            "{\"org.nixos.bootspec.v1\": 1}",
+        ] {
+            assert!(parse(strange).is_err(), "{strange}");
+        }
+        assert!(parse(&DOCUMENT.replace("{ \"paths\"", "[ \"paths\"")).is_err());
+    }
+
+    #[test]
+    fn without_a_document_the_links_say_it() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(keep.path()).unwrap();
+        let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
+            .parse()
+            .unwrap();
+        let spec = read(root, &system).unwrap().unwrap();
+        assert_eq!(spec.boot, Boot::guessed(&system));
+        let top = root.join(system.as_str().trim_start_matches('/'));
+        fs_err::create_dir_all(&top).unwrap();
+        fs_err::write(top.join("boot.json"), "{").unwrap();
+        let why = read(root, &system).unwrap().unwrap_err();
+        assert!(why.contains("boot.json cannot be understood"), "{why}");
+        fs_err::write(top.join("boot.json"), vec![b' '; (4 << 20) + 1]).unwrap();
+        assert!(
+            read(root, &system)
+                .unwrap()
+                .unwrap_err()
+                .contains("more than 4194304 bytes")
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! The firmware's memory for booting: entries that name our ESP, and the boot loader's own variables. Law: every variable
+//! is read, none is believed to be well-formed; one entry is made where there is none, and firmware that refuses it starts
+//! the removable path.
+//!
+//! Absent: the format of load options (`disk::efi`), choosing among the entries of the boot loader (`loader`).
+
+use crate::real::command::Program;
+use crate::real::disk::efi;
+use crate::real::loader::Variables;
+use crate::real::menu::names;
+use crate::real::{MOUNT_ROOT, Real, rooted};
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::Fault;
+use landfall_states::installed::Nvram;
+use landfall_states::plan::Role;
+use uuid::Uuid;
+
+/// Where the kernel shows the variables.
+pub const EFIVARS: &str = "/sys/firmware/efi/efivars";
+/// The GUID of the firmware's own variables (UEFI 2.10 section 3.3).
+const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// The GUID of the boot loader's (Boot Loader Interface).
+const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// The boot loader's variables that choose an entry.
+pub fn loader_variables(efivars: &Utf8Path) -> Result<Variables, Fault> {
+    let text = |name: &str| -> Result<Option<String>, Fault> {
+        let value = rooted::read(efivars, &format!("{name}-{LOADER}"))?;
+        Ok(value.as_deref().and_then(parse_text))
+    };
+    Ok(Variables {
+        one_shot: text("LoaderEntryOneShot")?,
+        preferred: text("LoaderEntryPreferred")?,
+        default: text("LoaderEntryDefault")?,
+        last_booted: text("LoaderEntryLastBooted")?,
+    })
+}
+
+/// A text in a variable: four bytes of attributes, UTF-16, up to a NUL. An empty one is none.
+fn parse_text(raw: &[u8]) -> Option<String> {
+    let units = raw.get(4..)?.chunks_exact(2);
+    let units: Vec<u16> = units
+        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+        .take_while(|unit| *unit != 0)
+        .collect();
+    (!units.is_empty()).then(|| String::from_utf16_lossy(&units))
+}
+
+/// What the firmware's variables say of an ESP.
+pub fn nvram_state(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid) -> Result<Nvram, Fault> {
+    let all = names(efivars)?;
+    if all.is_empty() {
+        return Ok(Nvram::Unwritable("no EFI variables are there".into()));
+    }
+    let value = |name: &str| rooted::read(efivars, &format!("{name}-{GLOBAL}"));
+    let strange = |name: &str, why: String| tracing::warn!(variable = name, %why, "cannot be understood");
+    let order = match value("BootOrder")?.as_deref().map(efi::parse_numbers) {
+        None => vec![],
+        Some(Ok(numbers)) => numbers,
+        Some(Err(why)) => {
+            strange("BootOrder", why);
+            vec![]
+        }
+    };
+    for name in order.into_iter().map(|number| format!("Boot{number:04X}")) {
+        let efi::LoadOption {
+            active,
+            description: _,
+            partitions,
+            file,
+        } = match value(&name)?.as_deref().map(efi::parse_load_option) {
+            None => continue,
+            Some(Ok(option)) => option,
+            Some(Err(why)) => {
+                strange(&name, why);
+                continue;
+            }
+        };
+        let ours = partitions
+            .iter()
+            .any(|p| p.signature == efi::Signature::Gpt(*esp_partuuid));
+        if active
+            && ours
+            && let Some(file) = file
+            && rooted::open_file(esp, &file)?.is_some()
+        {
+            return Ok(Nvram::Ours);
+        }
+    }
+    let read_only = nix::sys::statvfs::statvfs(efivars.as_str())
+        .map_err(|e| rooted::io_fault(efivars.as_str(), &e.into()))?
+        .flags()
+        .contains(nix::sys::statvfs::FsFlags::ST_RDONLY);
+    if read_only {
+        return Ok(Nvram::Unwritable(
+            "the EFI variables are mounted read-only".into(),
+        ));
+    }
+    Ok(Nvram::Missing)
+}
+
+/// As [`nvram_state`], where the host wants an entry (`can_touch`) and an ESP is planned.
+pub fn wanted_entry(
+    can_touch: bool,
+    efivars: &Utf8Path,
+    esp: &Utf8Path,
+    esp_partuuid: Option<&Uuid>,
+) -> Result<Nvram, Fault> {
+    match esp_partuuid {
+        _ if !can_touch => Ok(Nvram::NotWanted),
+        Some(partuuid) => nvram_state(efivars, esp, partuuid),
+        None => Ok(Nvram::Unwritable("no disk is held".into())),
+    }
+}
+
+/// What the firmware says of the held disk's ESP.
+pub fn entry_of(real: &Real, esp: &Utf8Path) -> Result<Nvram, Fault> {
+    let planned = real.plan.as_ref().and_then(|plan| plan.partition(Role::Esp));
+    wanted_entry(
+        real.config.can_touch_efi_variables,
+        Utf8Path::new(EFIVARS),
+        esp,
+        planned.map(|esp| &esp.partuuid),
+    )
+}
+
+/// The disk and partition number below a mounted ESP, from the kernel: `/dev/<disk>` and number.
+fn esp_device(esp: &Utf8Path) -> Result<Option<(String, u32)>, Fault> {
+    let fault = |e: &std::io::Error| rooted::io_fault(format!("device of {esp}"), e);
+    let dir = fs_err::File::open(esp).map_err(|e| fault(&e))?;
+    let device = nix::sys::stat::fstat(dir.file())
+        .map_err(|e| fault(&e.into()))?
+        .st_dev;
+    let sysfs = format!(
+        "/sys/dev/block/{}:{}",
+        nix::sys::stat::major(device),
+        nix::sys::stat::minor(device)
+    );
+    let real = match fs_err::canonicalize(&sysfs) {
+        Ok(real) => real,
+        // No block device below: a filesystem without one.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(fault(&e)),
+    };
+    let number = match fs_err::read_to_string(real.join("partition")) {
+        Ok(text) => text.trim().parse::<u32>().ok(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(fault(&e)),
+    };
+    let disk = real.parent().and_then(|p| p.file_name()).and_then(|n| n.to_str());
+    Ok(number
+        .zip(disk)
+        .map(|(number, disk)| (format!("/dev/{disk}"), number)))
+}
+
+/// Makes a firmware entry where one is wanted, there is none, and one can be made. Firmware that refuses starts the
+/// removable path.
+pub async fn register(real: &Real) -> Result<(), Fault> {
+    let esp = Utf8PathBuf::from(MOUNT_ROOT).join("boot");
+    let Some(plan) = &real.plan else {
+        return Ok(());
+    };
+    match entry_of(real, &esp)? {
+        Nvram::Ours | Nvram::NotWanted => return Ok(()),
+        Nvram::Unwritable(why) => {
+            real.reporter.notice(format!(
+                "no firmware boot entry: {why}; the firmware starts the removable path"
+            ));
+            return Ok(());
+        }
+        Nvram::Missing => {}
+    }
+    let machine = plan.layout.machine;
+    let loader = format!("EFI/systemd/{}", machine.systemd_boot());
+    let Some((disk, number)) = esp_device(&esp)? else {
+        return Ok(());
+    };
+    if !esp.join(&loader).exists() {
+        return Ok(());
+    }
+    let loader = format!("\\{}", loader.replace('/', "\\"));
+    let number = number.to_string();
+    let args = [
+        "--create",
+        "--disk",
+        &disk,
+        "--part",
+        &number,
+        "--label",
+        "Linux Boot Manager",
+        "--loader",
+        &loader,
+    ];
+    let ended = real.hands().run(Program::new("efibootmgr").args(args)).await?;
+    if !ended.success() {
+        real.reporter.notice(format!(
+            "no firmware boot entry could be made ({}); the firmware starts the removable path",
+            ended.how()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_the_boot_loader_are_read() {
+        let keep = tempfile::tempdir().unwrap();
+        let efivars = Utf8Path::from_path(keep.path()).unwrap();
+        assert_eq!(loader_variables(efivars).unwrap(), Variables::default());
+        let put = |name: &str, text: &str| {
+            let text = text.encode_utf16().flat_map(u16::to_le_bytes);
+            let bytes: Vec<u8> = [7, 0, 0, 0].into_iter().chain(text).collect();
+            fs_err::write(efivars.join(format!("{name}-{LOADER}")), bytes).unwrap();
+        };
+        put("LoaderEntryDefault", "nixos-a.conf\0rest");
+        put("LoaderEntryOneShot", "\0");
+        fs_err::write(efivars.join(format!("LoaderEntryPreferred-{LOADER}")), [7, 0]).unwrap();
+        let read = loader_variables(efivars).unwrap();
+        assert_eq!(read.default.as_deref(), Some("nixos-a.conf"));
+        assert_eq!(
+            (read.one_shot, read.preferred, read.last_booted),
+            (None, None, None)
+        );
+    }
+}

@@ -1,0 +1,435 @@
+//! What installers leave when they are cut off, and what must go before they run again. Law: deleted is only what is theirs by
+//! its place and name. On the ESP: below `EFI/nixos`, `EFI/systemd`, `EFI/BOOT`, `loader` and `loader/entries`, reached
+//! without following a link, crossing a mount or going up. On the root: empty directories that `nixos-install` makes.
+//!
+//! What they were seen to leave, of NixOS 26.11 and systemd 257 to 260:
+//! - NixOS's installer for systemd-boot: `loader/loader.tmp`, which it makes only where nothing is, so that it fails for ever
+//!   after; `<final name><8 characters>.tmp` in `EFI/nixos` and `loader/entries`;
+//! - `bootctl`: `.#<final name><16 digits>` in `EFI/systemd`, `EFI/BOOT` and `loader`;
+//! - landfall: `EFI/BOOT/LANDFALL.TMP`;
+//! - `nixos-install`: `tmp.<10 characters>` and its own mount point's path, both empty, in the target's root;
+//! - an activation, whose files are not flushed: `uid-map`, `gid-map` and `auto-subuid-map` in `/var/lib/nixos` with
+//!   nothing in them, over which every later activation fails before it makes a user, also at boot;
+//! - what appends secrets to an initrd: `/tmp/initrd-secrets.<10 characters>` on the target, with the secrets in it.
+//!
+//! Absent: `FSCK0000.REC`. They take room and nothing else, and the clusters in them may be a checkpoint slot's.
+
+use crate::real::rooted;
+use camino::Utf8Path;
+use landfall_states::fault::Fault;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::FileStat;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The directories of the ESP that are the boot loader's and its installer's.
+const BOOT_DIRS: [&str; 4] = ["EFI/nixos", "EFI/systemd", "EFI/BOOT", "loader/entries"];
+/// The same, and those above them.
+const ALL_DIRS: [&str; 6] = [
+    "EFI",
+    "EFI/nixos",
+    "EFI/systemd",
+    "EFI/BOOT",
+    "loader",
+    "loader/entries",
+];
+/// No tree of a boot loader is deeper.
+const DEPTH_MAX: u32 = 16;
+
+fn is_dir(stat: &FileStat) -> bool {
+    stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR
+}
+
+/// Opens a directory of the ESP; `None`: it is not there, or is none.
+fn open_dir(esp: &Utf8Path, path: &str) -> io::Result<Option<OwnedFd>> {
+    let top = fs_err::File::open(esp)?;
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(
+            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV,
+        );
+    match openat2(top.file(), if path.is_empty() { "." } else { path }, how) {
+        Ok(dir) => Ok(Some(dir)),
+        // A link, and another filesystem, are nothing of the boot loader's.
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
+    // Through the descriptor, so that nobody can put another directory in its place meanwhile.
+    fs_err::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect()
+}
+
+/// Deletes a name of a directory, whatever it is; a directory with everything below, links not followed.
+fn remove_in(dir: &OwnedFd, name: &OsStr, depth: u32) -> io::Result<()> {
+    let stat = match rooted::stat_in(dir, name) {
+        Ok(stat) => stat,
+        Err(e) if rooted::is_absent(&e) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    if !is_dir(&stat) {
+        return Ok(unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?);
+    }
+    if depth >= DEPTH_MAX {
+        return Err(io::Error::other("directories without end"));
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let below = nix::fcntl::openat(dir, name, flags, nix::sys::stat::Mode::empty())?;
+    for name in names_in(&below)? {
+        remove_in(&below, &name, depth + 1)?;
+    }
+    Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
+}
+
+/// Whether a name in one of the boot loader's directories is a temporary file of an installer. FAT has no letter case.
+fn is_temporary(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.ends_with(".tmp") || name.starts_with(".#")
+}
+
+/// The parts of a path below the ESP, if none of them leads anywhere else.
+fn parts(path: &str) -> Option<Vec<&str>> {
+    let parts: Vec<&str> = path.split(['/', '\\']).filter(|part| !part.is_empty()).collect();
+    let plain = |part: &&str| *part != "." && *part != ".." && !part.contains('\0');
+    (!parts.is_empty() && parts.iter().all(|part| plain(&part))).then_some(parts)
+}
+
+/// Where a file of the ESP lies that may be deleted: its directory and its name. Only what is directly in one of the boot
+/// loader's directories, in any letter case, and what is no directory in the place of one of these.
+fn removable(path: &str) -> Option<(String, &str)> {
+    let parts = parts(path)?;
+    let (name, above) = parts.split_last()?;
+    let dir = above.join("/");
+    let whole = parts.join("/");
+    let in_one = BOOT_DIRS.iter().any(|one| dir.eq_ignore_ascii_case(one));
+    let is_one = ALL_DIRS.iter().any(|one| whole.eq_ignore_ascii_case(one));
+    (in_one || is_one).then_some((dir, name))
+}
+
+/// What stands on the ESP where a directory of the boot loader belongs.
+pub fn in_the_way(esp: &Utf8Path) -> Result<Vec<&'static str>, Fault> {
+    let mut found = vec![];
+    for path in ALL_DIRS {
+        let fault = |e: &io::Error| rooted::io_fault(format!("{path} on the ESP"), e);
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some(dir) = open_dir(esp, above).map_err(|e| fault(&e))? else {
+            continue;
+        };
+        match rooted::stat_in(&dir, name) {
+            Ok(stat) if !is_dir(&stat) => found.push(path),
+            Ok(_) => {}
+            Err(e) if rooted::is_absent(&e) => {}
+            Err(e) => return Err(fault(&e)),
+        }
+    }
+    Ok(found)
+}
+
+/// Temporary files of installers on the ESP, as paths below it.
+pub fn on_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
+    let mut found = vec![];
+    for path in BOOT_DIRS.into_iter().chain(["loader"]) {
+        let fault = |e: &io::Error| rooted::io_fault(format!("{path} on the ESP"), e);
+        if let Some(dir) = open_dir(esp, path).map_err(|e| fault(&e))? {
+            for name in names_in(&dir).map_err(|e| fault(&e))? {
+                let name = name.to_string_lossy();
+                if is_temporary(&name) {
+                    found.push(format!("{path}/{name}"));
+                }
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Deletes the temporary files of installers on the ESP. Flushing is the caller's.
+pub fn clear_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
+    let found = on_esp(esp)?;
+    for path in &found {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let removed = open_dir(esp, above).and_then(|dir| match dir {
+            Some(dir) => remove_in(&dir, OsStr::new(name), 0),
+            None => Ok(()),
+        });
+        removed.map_err(|e| rooted::io_fault(format!("{path} on the ESP"), &e))?;
+    }
+    Ok(found)
+}
+
+/// Deletes a file of the ESP that is there and wrong, so that its installer writes it again. `false`: it lies where nothing
+/// may be deleted. Flushing is the caller's.
+pub fn remove_wrong(esp: &Utf8Path, path: &str) -> Result<bool, Fault> {
+    let Some((above, name)) = removable(path) else {
+        return Ok(false);
+    };
+    let removed = open_dir(esp, &above).and_then(|dir| {
+        let Some(dir) = dir else { return Ok(true) };
+        let directory_itself = ALL_DIRS.iter().any(|one| {
+            format!("{above}/{name}")
+                .trim_matches('/')
+                .eq_ignore_ascii_case(one)
+        });
+        match rooted::stat_in(&dir, name) {
+            // One of the boot loader's directories, which is one: nothing is in its way.
+            Ok(stat) if directory_itself && is_dir(&stat) => return Ok(false),
+            Ok(_) => {}
+            Err(e) if rooted::is_absent(&e) => return Ok(true),
+            Err(e) => return Err(e),
+        }
+        remove_in(&dir, OsStr::new(name), 0)?;
+        File::from(dir).sync_all().map(|()| true)
+    });
+    removed.map_err(|e| rooted::io_fault(format!("{path} on the ESP"), &e))
+}
+
+/// Whether a name is one that `mktemp -d` gave.
+fn is_scratch(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix)
+        .is_some_and(|rest| rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// Removes what a cut `nixos-install` left in the target's root: its scratch directories and the path at which it had the
+/// root itself, `keep` excepted, each only when it is an empty directory and nothing is mounted there; and secrets for an
+/// initrd in its `/tmp`; and what a cut activation left that the next one fails over.
+pub fn clear_root(root: &Utf8Path, mount_point: &str, keep: &[&str]) -> Result<Vec<String>, Fault> {
+    let fault = |e: &io::Error| rooted::io_fault(format!("leftovers of nixos-install in {root}"), e);
+    let Some(top) = open_dir(root, "").map_err(|e| fault(&e))? else {
+        return Ok(vec![]);
+    };
+    let mount_point = mount_point.trim_matches('/');
+    let mut removed = vec![];
+    for name in names_in(&top).map_err(|e| fault(&e))? {
+        let shown = name.to_string_lossy().into_owned();
+        if keep.iter().any(|one| one.trim_matches('/') == shown)
+            || !(shown == mount_point || is_scratch(&shown, "tmp."))
+        {
+            continue;
+        }
+        match unlinkat(&top, name.as_os_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) => removed.push(format!("/{shown}")),
+            // Something is in it, is mounted on it, or it is no directory: somebody else's.
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EBUSY | Errno::ENOTDIR | Errno::ENOENT) => {}
+            Err(e) => return Err(fault(&e.into())),
+        }
+    }
+    if let Some(tmp) = open_dir(root, "tmp").map_err(|e| fault(&e))? {
+        for name in names_in(&tmp).map_err(|e| fault(&e))? {
+            let shown = name.to_string_lossy().into_owned();
+            if is_scratch(&shown, "initrd-secrets.") {
+                remove_in(&tmp, &name, 0).map_err(|e| fault(&e))?;
+                removed.push(format!("/tmp/{shown}"));
+            }
+        }
+    }
+    removed.extend(clear_maps(root).map_err(|e| fault(&e))?);
+    removed.sort();
+    Ok(removed)
+}
+
+/// Files in which an activation keeps the numbers of users and groups, in JSON.
+const MAPS: [&str; 3] = ["uid-map", "gid-map", "auto-subuid-map"];
+const MAPS_DIR: &str = "var/lib/nixos";
+
+/// Deletes the maps that hold nothing, or zeros.
+fn clear_maps(root: &Utf8Path) -> io::Result<Vec<String>> {
+    let mut removed = vec![];
+    let Some(dir) = open_dir(root, MAPS_DIR)? else {
+        return Ok(removed);
+    };
+    for name in MAPS {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match nix::fcntl::openat(&dir, name, flags, nix::sys::stat::Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT | Errno::ELOOP) => continue,
+            Err(e) => return Err(e.into()),
+        };
+        if !file.metadata()?.is_file() {
+            continue;
+        }
+        let mut head = vec![];
+        file.take(4096).read_to_end(&mut head)?;
+        if head.iter().all(|b| *b == 0) {
+            unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir)?;
+            removed.push(format!("/{MAPS_DIR}/{name}"));
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fs_err as fs;
+
+    fn folder() -> (tempfile::TempDir, camino::Utf8PathBuf) {
+        let keep = tempfile::tempdir().unwrap();
+        let path = camino::Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        (keep, path)
+    }
+
+    fn put(esp: &Utf8Path, path: &str) {
+        let path = esp.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+
+    #[test]
+    fn temporary_files_go_and_nothing_else() {
+        let (_keep, esp) = folder();
+        let theirs = [
+            "EFI/BOOT/.#BOOTX64.EFI0123456789abcdef",
+            "EFI/BOOT/LANDFALL.TMP",
+            "EFI/nixos/k.efia1b2c3d4.tmp",
+            "EFI/systemd/.#systemd-bootx64.efi0123456789abcdef",
+            "loader/.#entries.srel0123456789abcdef",
+            "loader/entries/nixos-0.confa1b2c3d4.tmp",
+            "loader/loader.tmp",
+        ];
+        let others = [
+            "EFI/BOOT/BOOTX64.EFI",
+            "EFI/Microsoft/x.tmp",
+            "EFI/landfall/a.slot",
+            "EFI/nixos/k.efi",
+            "FSCK0000.REC",
+            "loader/entries/nixos-0.conf",
+            "loader/loader.conf",
+            "loader/random-seed",
+            "top.tmp",
+        ];
+        for path in theirs.iter().chain(&others) {
+            put(&esp, path);
+        }
+        fs::create_dir_all(esp.join("loader/entries/d.tmp/below")).unwrap();
+        let (_keep, outside) = folder();
+        put(&outside, "loader.tmp");
+        fs::os::unix::fs::symlink(&outside, esp.join("EFI/nixos/link.tmp")).unwrap();
+        let found = on_esp(&esp).unwrap();
+        assert_eq!(clear_esp(&esp).unwrap(), found);
+        assert_eq!(found.len(), theirs.len() + 2, "{found:?}");
+        assert_eq!(on_esp(&esp).unwrap(), [] as [String; 0]);
+        for path in others {
+            assert!(esp.join(path).exists(), "{path}");
+        }
+        assert!(
+            outside.join("loader.tmp").exists(),
+            "a link is removed, not followed"
+        );
+    }
+
+    #[test]
+    fn only_what_lies_in_the_boot_loaders_directories_is_deleted() {
+        for (path, may) in [
+            ("/EFI/nixos/k.efi", true),
+            ("EFI\\NIXOS\\K.EFI", true),
+            ("//efi//systemd/systemd-bootx64.efi", true),
+            ("loader/entries/a.conf", true),
+            ("EFI/nixos", true),
+            ("loader", true),
+            ("EFI/nixos/../../loader/random-seed", false),
+            ("EFI/nixos/./k.efi", false),
+            ("EFI/nixos/sub/k.efi", false),
+            ("EFI/Microsoft/Boot/bootmgfw.efi", false),
+            ("EFI/landfall/a.slot", false),
+            ("loader/loader.conf", false),
+            ("k.efi", false),
+            ("", false),
+            ("/", false),
+            ("EFI/nixos/k\0", false),
+        ] {
+            assert_eq!(removable(path).is_some(), may, "{path}");
+        }
+        let (_keep, esp) = folder();
+        put(&esp, "EFI/nixos/k.efi");
+        put(&esp, "EFI/nixos/dir/below/x");
+        put(&esp, "loader/entries");
+        put(&esp, "loader/random-seed");
+        assert_eq!(in_the_way(&esp).unwrap(), ["loader/entries"]);
+        for (path, removed) in [
+            ("/EFI/nixos/k.efi", true),
+            ("EFI/nixos/dir", true),
+            ("EFI/nixos/gone", true),
+            ("loader/entries", true),
+            ("EFI/nixos", false),
+            ("loader/random-seed", false),
+        ] {
+            assert_eq!(remove_wrong(&esp, path).unwrap(), removed, "{path}");
+        }
+        assert_eq!(fs::read_dir(esp.join("EFI/nixos")).unwrap().count(), 0);
+        assert!(esp.join("loader/random-seed").exists());
+        assert!(!esp.join("loader/entries").exists());
+        // A directory that is a link leads nowhere.
+        let (_keep, outside) = folder();
+        put(&outside, "k.efi");
+        fs::remove_dir_all(esp.join("EFI/nixos")).unwrap();
+        fs::os::unix::fs::symlink(&outside, esp.join("EFI/nixos")).unwrap();
+        assert_eq!(in_the_way(&esp).unwrap(), ["EFI/nixos"]);
+        remove_wrong(&esp, "EFI/nixos/k.efi").unwrap();
+        assert!(outside.join("k.efi").exists());
+        remove_wrong(&esp, "EFI/nixos").unwrap();
+        assert!(!esp.join("EFI/nixos").is_symlink() && outside.join("k.efi").exists());
+    }
+
+    #[test]
+    fn maps_of_users_that_hold_nothing_go() {
+        let (_keep, root) = folder();
+        for (name, text) in [
+            ("uid-map", ""),
+            ("gid-map", "\0\0\0\0"),
+            ("auto-subuid-map", "{}"),
+            ("declarative-users", ""),
+        ] {
+            put(&root, &format!("var/lib/nixos/{name}"));
+            fs::write(root.join("var/lib/nixos").join(name), text).unwrap();
+        }
+        assert_eq!(
+            clear_root(&root, "/mnt", &[]).unwrap(),
+            ["/var/lib/nixos/gid-map", "/var/lib/nixos/uid-map"]
+        );
+        for kept in ["auto-subuid-map", "declarative-users"] {
+            assert!(root.join("var/lib/nixos").join(kept).exists(), "{kept}");
+        }
+    }
+
+    #[test]
+    fn empty_directories_of_nixos_install_go() {
+        let (_keep, root) = folder();
+        for dir in [
+            "mnt",
+            "tmp",
+            "tmp.AbCdEf0123",
+            "tmp.short",
+            "tmp.AbCdEf012-",
+            "tmp.0123456789/system",
+        ] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        put(&root, "tmp.aaaaaaaaaa");
+        put(&root, "tmp/initrd-secrets.AbCdEf0123/etc/key");
+        put(&root, "tmp/initrd-secrets.mine/key");
+        assert_eq!(
+            clear_root(&root, "/mnt", &["/mnt"]).unwrap(),
+            ["/tmp.AbCdEf0123", "/tmp/initrd-secrets.AbCdEf0123"]
+        );
+        assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), ["/mnt"]);
+        put(&root, "mnt/used");
+        assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), [] as [String; 0]);
+        for kept in [
+            "tmp/initrd-secrets.mine/key",
+            "tmp.short",
+            "tmp.AbCdEf012-",
+            "tmp.0123456789/system",
+            "tmp.aaaaaaaaaa",
+            "mnt/used",
+        ] {
+            assert!(root.join(kept).exists(), "{kept}");
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! The boot loader's menu on the ESP: which entry is started, and whether it, its kernel and its initrd are what the system
+//! says. Law: every file is read from the device and compared with the store; a name that holds no file is a fact.
+//!
+//! Absent: the formats and the choice (`loader`), the boot loader's own binaries (`boot`), deleting anything (`leftovers`).
+
+use crate::real::bootspec::Boot;
+use crate::real::loader::{self, Entry, LoaderConf, Variables};
+use crate::real::rooted;
+use camino::Utf8Path;
+use landfall_states::fault::Fault;
+use landfall_states::installed::BootFile;
+use landfall_states::names::Digest;
+use landfall_states::plan::Machine;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+
+/// An entry, and `loader.conf`, are at most this long, in bytes.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
+
+/// A file that is there and wrong.
+pub fn different(path: &str, how: impl Into<String>) -> BootFile {
+    BootFile::Different {
+        path: path.to_owned(),
+        how: how.into(),
+    }
+}
+
+/// What a name on the ESP is.
+pub enum OnEsp {
+    /// Not there.
+    Absent,
+    /// No file: a directory, or what damage made of one.
+    Irregular,
+    /// A file.
+    File(File),
+}
+
+/// A file of the ESP, its cached pages forgotten: what is read comes from the device.
+pub fn open_esp(esp: &Utf8Path, path: &str) -> Result<OnEsp, Fault> {
+    let Some(file) = rooted::open_file(esp, path)? else {
+        return Ok(OnEsp::Absent);
+    };
+    let meta = file
+        .metadata()
+        .map_err(|e| rooted::io_fault(format!("{path} on the ESP"), &e))?;
+    if !meta.is_file() {
+        return Ok(OnEsp::Irregular);
+    }
+    rooted::forget(&file)?;
+    Ok(OnEsp::File(file))
+}
+
+/// Reads a small file of the ESP; `None`: there is none.
+pub fn read_esp(esp: &Utf8Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let OnEsp::File(file) = open_esp(esp, path)? else {
+        return Ok(None);
+    };
+    let mut bytes = vec![];
+    file.take(TEXT_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|e| rooted::io_fault(format!("{path} on the ESP"), &e))?;
+    Ok(Some(bytes))
+}
+
+/// SHA-256 and length.
+pub type Sum = ([u8; 32], u64);
+
+/// Digest of a file of the ESP; `None`: there is none.
+pub fn esp_digest(esp: &Utf8Path, path: &str) -> Result<Option<Sum>, Fault> {
+    match open_esp(esp, path)? {
+        OnEsp::File(file) => rooted::digest(&format!("{path} on the ESP"), file).map(Some),
+        OnEsp::Absent | OnEsp::Irregular => Ok(None),
+    }
+}
+
+/// File names of a directory, sorted; none when it is not there, or is none.
+pub fn names(dir: &Utf8Path) -> Result<Vec<String>, Fault> {
+    let read = match fs_err::read_dir(dir) {
+        Ok(read) => read,
+        Err(e)
+            if matches!(
+                e.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(vec![]);
+        }
+        Err(e) => return Err(rooted::io_fault(dir.as_str(), &e)),
+    };
+    let mut names = Vec::new();
+    for entry in read {
+        let entry = entry.map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The boot loader's menu, as it is on the ESP.
+pub struct Menu<'a> {
+    root: &'a Utf8Path,
+    esp: &'a Utf8Path,
+    architecture: &'static str,
+    conf: Option<String>,
+    /// Every entry, and whether its name holds the digest of other contents than its own.
+    entries: Vec<(Entry, bool)>,
+    /// Digests of files in the store: systems share them.
+    originals: BTreeMap<String, Option<Sum>>,
+    /// Files of the ESP that were compared already, with what.
+    compared: BTreeMap<(String, String), BootFile>,
+}
+
+/// What the default entry is.
+pub struct Chosen {
+    /// The entry itself.
+    pub entry: BootFile,
+    /// Its kernel.
+    pub kernel: BootFile,
+    /// Its initrds.
+    pub initrd: BootFile,
+    /// A variable of the firmware that has something else started.
+    pub steered: Option<String>,
+    /// Whether some entry is this system's, so that this is a boot loader that is proved here.
+    pub proves: bool,
+}
+
+fn entry_path(entry: &Entry) -> String {
+    format!("loader/entries/{}", entry.file)
+}
+
+/// Whether the name of an entry holds the digest of its contents (NixOS 26.11) and it is another one.
+fn belies_its_name(entry: &Entry, bytes: &[u8]) -> bool {
+    let id = entry.id();
+    let digest = id
+        .strip_prefix("nixos-")
+        .and_then(|rest| rest.strip_suffix(".conf"))
+        .filter(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()));
+    digest.is_some_and(|digest| digest != Digest::of(bytes).as_str())
+}
+
+impl<'a> Menu<'a> {
+    /// Reads it.
+    pub fn read(root: &'a Utf8Path, esp: &'a Utf8Path, machine: Machine) -> Result<Self, Fault> {
+        let mut entries = vec![];
+        for name in names(&esp.join("loader/entries"))? {
+            if !Entry::is_name(&name) {
+                continue;
+            }
+            // A directory is none for the boot loader, and in the way of the installer.
+            let bytes = read_esp(esp, &format!("loader/entries/{name}"))?;
+            let entry = Entry::parse(
+                &name,
+                &String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()),
+            );
+            let belies = bytes.is_none_or(|bytes| belies_its_name(&entry, &bytes));
+            entries.push((entry, belies));
+        }
+        let conf = read_esp(esp, "loader/loader.conf")?;
+        Ok(Menu {
+            root,
+            esp,
+            architecture: match machine {
+                Machine::X86_64 => "x64",
+                Machine::Aarch64 => "aa64",
+            },
+            conf: conf.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            entries,
+            originals: BTreeMap::new(),
+            compared: BTreeMap::new(),
+        })
+    }
+
+    /// The entry that is started, and whether it is this system's; its kernel and initrd.
+    pub fn judge(&mut self, boot: &Boot, variables: &Variables) -> Result<Chosen, Fault> {
+        let usable: Vec<Entry> = self
+            .entries
+            .iter()
+            .map(|(entry, _)| entry)
+            .filter(|entry| entry.is_usable(self.architecture))
+            .cloned()
+            .collect();
+        let all: Vec<&Entry> = usable.iter().collect();
+        // systemd-boot passes over entries whose program is not there.
+        let mut startable = vec![];
+        for entry in &all {
+            let program = entry.linux.as_ref().or(entry.program.as_ref());
+            if let Some(program) = program
+                && !matches!(open_esp(self.esp, program)?, OnEsp::Absent)
+            {
+                startable.push(*entry);
+            }
+        }
+        let conf = LoaderConf::parse(self.conf.as_deref().unwrap_or_default());
+        let ours = |entry: &Entry| entry.init() == Some(boot.init.as_str());
+        let of_ours = |entries: &[&'_ Entry]| entries.iter().find(|entry| ours(entry)).map(|e| (*e).clone());
+        let without = Variables::default();
+        let pick = |entries: &[&Entry], variables| {
+            loader::chosen(entries, &conf, variables).map(|(entry, by)| (entry.clone(), by))
+        };
+        let mut steered = None;
+        let chosen = pick(&startable, variables);
+        let mut default = chosen.as_ref().map(|(entry, _)| entry.clone());
+        if !default.as_ref().is_some_and(ours) {
+            let of_files = pick(&startable, &without).filter(|(entry, _)| ours(entry));
+            let of_all = pick(&all, variables).filter(|(entry, _)| ours(entry));
+            if let (Some((entry, Some(variable))), Some((own, _)), None) = (&chosen, &of_files, &of_all) {
+                steered = Some(format!(
+                    "{variable} has the boot loader start {}, not {}",
+                    entry_path(entry),
+                    entry_path(own)
+                ));
+            }
+            default = of_files.or(of_all).map(|(entry, _)| entry).or(default);
+        }
+        let proves = of_ours(&all).is_some();
+        let Some(default) = default else {
+            let missing = |what: &str| BootFile::Missing(format!("the default entry's {what}"));
+            return Ok(Chosen {
+                entry: BootFile::Missing("loader/entries/*.conf".into()),
+                kernel: missing("kernel"),
+                initrd: missing("initrd"),
+                steered,
+                proves,
+            });
+        };
+        let own = if ours(&default) {
+            default.clone()
+        } else {
+            of_ours(&all).unwrap_or_else(|| default.clone())
+        };
+        Ok(Chosen {
+            entry: self.entry(&default, boot),
+            kernel: self.kernel(&own, boot)?,
+            initrd: self.initrd(&own, boot)?,
+            steered,
+            proves,
+        })
+    }
+
+    /// The default entry, compared with what the system says of itself.
+    fn entry(&self, default: &Entry, boot: &Boot) -> BootFile {
+        let path = entry_path(default);
+        let lacking = default.lacks(boot.words());
+        let how = match default.init() {
+            Some(found) if found != boot.init => {
+                format!("is the default and starts {found}, not {}", boot.init)
+            }
+            None => "is the default and has no init= option".into(),
+            Some(_) if !lacking.is_empty() => format!(
+                "is the default and lacks these kernel parameters of the system: {}",
+                lacking.join(" ")
+            ),
+            Some(_) => match &self.conf {
+                None => return BootFile::Missing("loader/loader.conf".into()),
+                // What bootctl writes by itself, before the system's installer writes its own.
+                Some(conf) if LoaderConf::parse(conf) == LoaderConf::default() => {
+                    return BootFile::Elsewhere(
+                        "loader/loader.conf names no default: its installer did not come to its end".into(),
+                    );
+                }
+                Some(_) => return BootFile::Right(path),
+            },
+        };
+        // An older generation's entry is right in itself; one with other contents than its name says is damaged.
+        if self
+            .entries
+            .iter()
+            .any(|(entry, belies)| *belies && entry == default)
+        {
+            different(&path, how)
+        } else {
+            BootFile::Elsewhere(format!("{path} {how}"))
+        }
+    }
+
+    /// NixOS's own entries that say nothing a boot loader could start, `but` excepted.
+    pub fn damaged(&self, but: &BootFile) -> Vec<BootFile> {
+        let told = |path: &str| matches!(but, BootFile::Different { path: one, .. } if one == path);
+        self.entries
+            .iter()
+            .filter(|(entry, _)| entry.file.to_ascii_lowercase().starts_with("nixos-"))
+            .filter(|(entry, _)| {
+                !(entry.is_usable(self.architecture) && (entry.linux.is_none() || entry.init().is_some()))
+            })
+            .map(|(entry, _)| entry_path(entry))
+            .filter(|path| !told(path))
+            .map(|path| different(&path, "is damaged: it does not say which system to start"))
+            .collect()
+    }
+
+    /// Kernel and initrd of a specialisation, where it has an entry.
+    pub fn specialisation(&mut self, boot: &Boot) -> Result<Vec<BootFile>, Fault> {
+        let of_it = |(entry, _): &&(Entry, bool)| entry.init() == Some(boot.init.as_str());
+        let Some((entry, _)) = self.entries.iter().find(of_it).cloned() else {
+            return Ok(vec![]);
+        };
+        let mut files = vec![self.kernel(&entry, boot)?, self.initrd(&entry, boot)?];
+        files.retain(|file| !matches!(file, BootFile::Right(_)));
+        Ok(files)
+    }
+
+    fn original(&mut self, path: &str) -> Result<Option<Sum>, Fault> {
+        if let Some(known) = self.originals.get(path) {
+            return Ok(*known);
+        }
+        let sum = rooted::open_file(self.root, path)?
+            .map(|file| rooted::digest(path, file))
+            .transpose()?;
+        self.originals.insert(path.to_owned(), sum);
+        Ok(sum)
+    }
+
+    fn kernel(&mut self, entry: &Entry, boot: &Boot) -> Result<BootFile, Fault> {
+        let Some(path) = &entry.linux else {
+            return Ok(BootFile::Missing(format!("linux line of {}", entry.file)));
+        };
+        let key = (path.clone(), boot.kernel.clone());
+        if let Some(known) = self.compared.get(&key) {
+            return Ok(known.clone());
+        }
+        let store = &boot.kernel;
+        let judged = match (open_esp(self.esp, path)?, self.original(store)?) {
+            (OnEsp::Absent, _) => BootFile::Missing(path.clone()),
+            (OnEsp::Irregular, _) => different(path, "is a directory"),
+            (OnEsp::File(_), None) => BootFile::Elsewhere(format!(
+                "{store} is not in the target store, {path} is on the ESP"
+            )),
+            (OnEsp::File(file), Some(original)) => {
+                let (found, bytes) = rooted::digest(&format!("{path} on the ESP"), file)?;
+                if (found, bytes) == original {
+                    BootFile::Right(path.clone())
+                } else {
+                    let (_, original) = original;
+                    different(
+                        path,
+                        format!("({bytes} bytes) differs from {store} ({original} bytes)"),
+                    )
+                }
+            }
+        };
+        self.compared.insert(key, judged.clone());
+        Ok(judged)
+    }
+
+    /// The initrds of an entry. The first begins with the store's; secrets are appended where the system has some.
+    fn initrd(&mut self, entry: &Entry, boot: &Boot) -> Result<BootFile, Fault> {
+        let original = match &boot.initrd {
+            Some(store) => self.original(store)?.map(|sum| (store.clone(), sum)),
+            None => None,
+        };
+        let named = entry.initrd.join(" ");
+        let Some((store, wanted)) = original else {
+            return Ok(match (entry.initrd.is_empty(), &boot.initrd) {
+                (true, _) => BootFile::Right("no initrd".into()),
+                (false, Some(store)) => BootFile::Elsewhere(format!(
+                    "{named} is on the ESP, {store} is not in the target store"
+                )),
+                (false, None) => {
+                    BootFile::Elsewhere(format!("{} names {named}, the system has no initrd", entry.file))
+                }
+            });
+        };
+        let key = (named.clone(), store.clone());
+        if let Some(known) = self.compared.get(&key) {
+            return Ok(known.clone());
+        }
+        let judged = self.initrd_of(entry, boot, &store, wanted)?;
+        self.compared.insert(key, judged.clone());
+        Ok(judged)
+    }
+
+    fn initrd_of(&self, entry: &Entry, boot: &Boot, store: &str, wanted: Sum) -> Result<BootFile, Fault> {
+        let Some(first) = entry.initrd.first() else {
+            return Ok(BootFile::Missing(format!("initrd line of {}", entry.file)));
+        };
+        let mut chain: Box<dyn Read> = Box::new(std::io::empty());
+        for path in &entry.initrd {
+            match open_esp(self.esp, path)? {
+                OnEsp::File(file) => chain = Box::new(chain.chain(file)),
+                OnEsp::Absent => return Ok(BootFile::Missing(path.clone())),
+                OnEsp::Irregular => return Ok(different(path, "is a directory")),
+            }
+        }
+        let what = format!("{} on the ESP", entry.initrd.join(" "));
+        let (_, length) = wanted;
+        let mut head = chain.take(length);
+        if rooted::digest(&what, &mut head)? != wanted || length == 0 {
+            return Ok(different(
+                first,
+                format!("does not begin with {store} ({length} bytes)"),
+            ));
+        }
+        let mut behind = head.into_inner();
+        let appended = holds_something(&mut behind).map_err(|e| rooted::io_fault(&what, &e))?;
+        let more = entry.initrd.len() > 1;
+        Ok(match boot.secrets {
+            Some(true) if !appended => {
+                different(first, "lacks the secrets that the system appends to its initrd")
+            }
+            Some(false) if appended && !more => {
+                different(first, format!("has something behind {store} ({length} bytes)"))
+            }
+            Some(_) | None => BootFile::Right(entry.initrd.join(" ")),
+        })
+    }
+}
+
+/// Whether anything but zeros is still to be read.
+fn holds_something(reader: &mut impl Read) -> std::io::Result<bool> {
+    let mut buffer = vec![0_u8; 64 << 10];
+    loop {
+        let n = reader.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(false);
+        }
+        if buffer[..n].iter().any(|b| *b != 0) {
+            return Ok(true);
+        }
+    }
+}
