@@ -151,6 +151,20 @@ impl Superblock {
     }
 }
 
+/// Whether block 0 has a superblock that was being given another id when whoever did it died: the id is the new one, in part
+/// or whole, and the checksum is still the one that it had with the old id. `tune2fs` writes them one after the other.
+pub fn is_between_ids(block: &[u8], old: &Uuid) -> bool {
+    let Some(sb) = block.get(SUPERBLOCK_AT..SUPERBLOCK_AT + SUPERBLOCK_BYTES) else {
+        return false;
+    };
+    let (mut sb, checksum) = (sb.to_vec(), u32_at(sb, 0x3FC));
+    if crc32c(!0, &sb[..0x3FC]) == checksum {
+        return false;
+    }
+    sb[0x68..0x78].copy_from_slice(old.as_bytes());
+    crc32c(!0, &sb[..0x3FC]) == checksum
+}
+
 /// Gives block 0 another id and label; nothing else of the filesystem depends on them (`metadata_csum_seed`).
 pub fn stamp(block: &mut [u8], id: &Uuid, label: &str) -> Result<(), Error> {
     Superblock::decode(block)?;

@@ -329,6 +329,7 @@ pub async fn perform_clone(
         }
         return Err(fault);
     }
+    remove_leftovers(&partial.join(".git"), LEFTOVERS_DEPTH_MAX)?;
     rooted::sync_filesystem(parent)?;
     if *replace && path.exists() {
         fs_err::rename(path, &old).map_err(|e| rooted::io_fault(path.as_str(), &e))?;

@@ -4,8 +4,9 @@
 //! Absent: the ESP (`esp`), the container around the root (`luks`), mounting.
 
 use crate::event::Reporter;
+use crate::image::ext4::is_between_ids;
 use crate::real::Real;
-use crate::real::block::{flush, tool_fault};
+use crate::real::block::{flush, read_page, tool_fault};
 use crate::real::command::{Ended, Program};
 use crate::real::landing;
 use crate::real::mounts::Attach;
@@ -13,10 +14,10 @@ use crate::real::probe::probe;
 use crate::real::stop::Stop;
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::Probe;
 use landfall_states::encrypted::{FormatOrder, FormatVolumes, ImageOrder, Target, VolumesFacts};
 use landfall_states::fault::Fault;
 use landfall_states::plan::Volume;
+use landfall_states::{Probe, Signature};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -94,6 +95,33 @@ pub async fn make_swap(
     flush(device)
 }
 
+/// What is on the device of root or swap.
+pub async fn observe_volume(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<Probe, Fault> {
+    // A process that was killed between the last write and its flush leaves the flush to us.
+    flush(device)?;
+    let seen = probe(device, reporter, stop).await?;
+    let planned = volume.id.to_string();
+    match seen {
+        // The id is there and its checksum is not: the kernel takes that for no filesystem. The commit did not come to its end.
+        Probe::Found(found)
+            if found.kind == "ext4"
+                && found.id.as_ref() == Some(&planned)
+                && is_between_ids(&read_page(device, 0)?, &volume.provisional) =>
+        {
+            Ok(Probe::Found(Signature {
+                id: Some(volume.provisional.to_string()),
+                ..found
+            }))
+        }
+        other => Ok(other),
+    }
+}
+
 impl Real {
     async fn land_slice(
         &mut self,
@@ -119,9 +147,7 @@ impl Real {
 
     async fn probe_volume(&mut self, target: &Target) -> Result<Probe, Fault> {
         let device = self.volume_device(target).await?;
-        // A process that was killed between the last write and its flush leaves the flush to us.
-        flush(&device)?;
-        probe(&device, &self.reporter, &self.stop).await
+        observe_volume(&device, &target.volume, &self.reporter, &self.stop).await
     }
 }
 
@@ -228,6 +254,51 @@ mod tests {
             .filter(|i| whole[i * 4096..][..4096] != begun[i * 4096..][..4096])
             .collect();
         assert_eq!(changed, [0, 32768], "the superblock and its copy");
+    }
+
+    #[test]
+    fn an_id_without_its_checksum_is_no_commit() {
+        use crate::image::ext4::stamp;
+        let dir = tempfile::tempdir().unwrap();
+        let device = bench::image(&dir, "part", 160 << 20);
+        let volume = bench::volume("root-web");
+        make_root(&device);
+        let seen = || {
+            block_on(observe_volume(
+                &device,
+                &volume,
+                &Reporter::default(),
+                &Stop::never(),
+            ))
+            .unwrap()
+            .compare(
+                "ext4",
+                &volume.id.to_string(),
+                &volume.provisional.to_string(),
+                "root-web",
+            )
+        };
+        assert_eq!(seen(), VolumeState::Whole);
+        let mut begun = fs::read(&device).unwrap()[..4096].to_vec();
+        let whole = begun.clone();
+        stamp(&mut begun, &volume.provisional, "root-web").unwrap();
+        // Where the checksum of a superblock lies: at the end of its 1,024 bytes.
+        let mut between = whole.clone();
+        between[2044..2048].copy_from_slice(&begun[2044..2048]);
+        let put = |block: &[u8]| {
+            use std::io::Write;
+            let mut file = fs::OpenOptions::new().write(true).open(&device).unwrap();
+            file.write_all(block).unwrap();
+        };
+        put(&between);
+        assert_eq!(seen(), VolumeState::InTheMaking);
+        make_root(&device);
+        assert_eq!(seen(), VolumeState::Whole);
+        // Damage of another kind is no commit that was cut off: nothing is made anew because of it.
+        let mut damaged = whole;
+        damaged[2044] ^= 1;
+        put(&damaged);
+        assert_ne!(seen(), VolumeState::InTheMaking);
     }
 
     #[test]

@@ -164,11 +164,13 @@ pub enum Bug {
     ActivationUnheard,
     /// A start on a landed disk allocates a slot again that is allocated.
     LandedTouched,
+    /// A lock that a killed Git left in the clone beside its place stays there.
+    LockStays,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 78] = [
+    pub const ALL: [(Bug, Invariant); 79] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -247,5 +249,6 @@ impl Bug {
         (Bug::KeysAfterActivation, Invariant::LandedIsWhole),
         (Bug::ActivationUnheard, Invariant::LandedIsWhole),
         (Bug::LandedTouched, Invariant::LandedRests),
+        (Bug::LockStays, Invariant::Lands),
     ];
 }

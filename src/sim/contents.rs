@@ -16,6 +16,8 @@ use std::rc::Rc;
 pub const CLOSURE: [&str; 3] = ["glibc", "kernel", "system"];
 /// The registrations of these, by the same index.
 pub const REGISTERED: [&str; 3] = ["glibc.valid", "kernel.valid", "system.valid"];
+/// The lock that Git holds while it writes in a clone beside its place.
+pub const LOCK: &str = "clone.lock";
 /// The ESP's files that booting this system needs, with their contents.
 pub fn boot_files(system: &StorePath) -> [(&'static str, String); 5] {
     [

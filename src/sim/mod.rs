@@ -34,6 +34,7 @@ pub mod explore;
 pub mod faults;
 pub mod harness;
 pub mod landing;
+pub mod leftovers;
 pub mod machine;
 pub mod manners;
 pub mod random;

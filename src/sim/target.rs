@@ -3,7 +3,9 @@
 
 use super::bugs::Bug;
 use super::case::AGE_IDENTITY;
-use super::contents::{CLOSURE, REGISTERED, boot_files, clone_text, conf_text, receipt_text, record_text};
+use super::contents::{
+    CLOSURE, LOCK, REGISTERED, boot_files, clone_text, conf_text, receipt_text, record_text,
+};
 use super::disk::{Fs, Held, Key};
 use super::steps::Script;
 use super::world::{Act, SimWorld};
@@ -61,6 +63,16 @@ impl Script for CloneConfiguration {
         world.tell(Event::Step {
             what: format!("clone {} from {from}", self.revision),
         });
+        // A Git that was killed leaves its lock, and every later one ends because of it.
+        if world.text(Fs::Root, LOCK).is_some() {
+            if world.has(Bug::LockStays) {
+                return Err(Fault::transient(
+                    "git fetch",
+                    "another git process seems to be running",
+                ));
+            }
+            world.put("remove the lock", vec![(LOCK, None)]).await?;
+        }
         // The directory is one entry: a clone beside its place is not there yet, and a rename is whole or not at all.
         if order.replace || world.text(Fs::Root, "clone").is_none() {
             world
@@ -76,12 +88,17 @@ impl Script for CloneConfiguration {
         }
         fetched?;
         let revision = came.map_or(self.revision.to_string(), str::to_owned);
-        world
-            .put("clone beside", vec![("clone.data", Some(revision))])
-            .await?;
+        let checkout = vec![
+            (LOCK, Some(String::new())),
+            ("clone.data", Some(revision)),
+            (LOCK, None),
+        ];
+        world.put("clone beside", checkout).await?;
         world.sync().await?;
         let text = clone_text(&world.setting.plan, &self.revision);
-        world.put("rename the clone", vec![("clone", Some(text))]).await?;
+        world
+            .put("rename the clone", vec![(LOCK, None), ("clone", Some(text))])
+            .await?;
         if world.has(Bug::Leftover) && world.run > 0 {
             world
                 .put("leave a file", vec![("clone.old", Some(String::new()))])

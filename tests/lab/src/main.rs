@@ -20,6 +20,7 @@ mod esp;
 mod forge;
 mod fuzz;
 mod git;
+mod halfway;
 mod install;
 mod iso;
 mod kit;
@@ -79,6 +80,8 @@ enum Verb {
     Chaos(chaos::Arguments),
     /// Every crash of an install in the simulated world: single misfortunes, or --pairs of them, against their bars
     Crash(crash::Arguments),
+    /// Each real tool killed, and without power, at every call that changes something: the next run goes on
+    Halfway(halfway::Arguments),
     /// Every planted bug of the simulated world, and the invariants that caught it
     Planted(planted::Arguments),
     /// Every change of the states and the store that cargo-mutants knows: some test must fail for it
@@ -133,6 +136,7 @@ fn main() -> Result<ExitCode> {
         Verb::Conformance(arguments) => conformance::run(&arguments),
         Verb::Chaos(arguments) => chaos::run(&arguments),
         Verb::Crash(arguments) => crash::run(&arguments),
+        Verb::Halfway(arguments) => halfway::run(&arguments),
         Verb::Planted(arguments) => planted::run(&arguments),
         Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),

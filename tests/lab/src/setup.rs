@@ -18,7 +18,7 @@ use crate::command::{Program, find};
 pub const SUITE: &str = "trixie";
 
 /// Programs on the host and the Debian package that has each.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("mmdebstrap", "mmdebstrap"),
     ("sqfstar", "squashfs-tools"),
     ("mksquashfs", "squashfs-tools"),
@@ -30,6 +30,7 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("git", "git"),
     ("sgdisk", "gdisk"),
     ("blkid", "util-linux"),
+    ("losetup", "mount"),
     ("mkfs.vfat", "dosfstools"),
     ("mke2fs", "e2fsprogs"),
     ("cryptsetup", "cryptsetup-bin"),

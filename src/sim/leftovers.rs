@@ -1,0 +1,483 @@
+//! What real tools leave when they die, and what of the simulated world stands for it. Law: the names on the left are those of
+//! the recorder (`tests/halfway`), which kills each real tool at every call that changes something; a state that it sees and
+//! that is not here fails it. What stands on the right is met in simulated stories: a test looks for each.
+//!
+//! A state of the real tool may be finer than what stands for it. Then every state of that name has to be gone on from, in the
+//! recorder, as the simulated one is.
+//!
+//! Absent: what the recorder does not kill (device-mapper, firmware, mounts); see docs/lab.md.
+
+use super::case::Setting;
+use super::contents::{CLOSURE, LOCK, REGISTERED, clone_text, record_text};
+use super::disk::{Disk, Fs, Key, Region, Value};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What a simulated disk shows of a volume, a clone or a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Left {
+    /// No header where a planned volume goes.
+    NoHeader(Region),
+    /// A header with the provisional id, and not everything that belongs to it.
+    Begun(Region),
+    /// A header with the provisional id, with everything.
+    Made(Region),
+    /// A header with the planned id.
+    Committed(Region),
+    /// An ESP without a slot file.
+    NoSlots,
+    /// An ESP with one of the two.
+    OneSlot,
+    /// A container without a key slot.
+    NoKeyslot,
+    /// Nothing of a clone.
+    NoClone,
+    /// A clone beside its place.
+    CloneBeside,
+    /// The same, with a lock that a killed Git left.
+    CloneLocked,
+    /// A clone at its place, with files that are not whole.
+    CloneFlawed,
+    /// A clone at its place.
+    CloneWhole,
+    /// Nothing is registered in the store.
+    NothingRegistered,
+    /// A part of the closure is registered.
+    PartRegistered,
+    /// The whole closure is registered and not recorded.
+    AllRegistered,
+    /// The store has no database.
+    NoDatabase,
+    /// A database that Nix cannot read.
+    DatabaseUnusable,
+    /// A registered path with wrong contents.
+    PathWrong,
+    /// The closure is recorded.
+    Recorded,
+    /// A record that cannot be read.
+    RecordTorn,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let region = |region: &Region| match region {
+            Region::Esp => "ESP",
+            Region::Root => "root partition",
+            Region::Swap => "swap",
+            Region::Inner => "root in the container",
+        };
+        match self {
+            Left::NoHeader(at) => write!(f, "{}: no header", region(at)),
+            Left::Begun(at) => write!(f, "{}: provisional id, not all of the body", region(at)),
+            Left::Made(at) => write!(f, "{}: provisional id, body", region(at)),
+            Left::Committed(at) => write!(f, "{}: planned id", region(at)),
+            Left::NoSlots => f.write_str("ESP: no slot file"),
+            Left::OneSlot => f.write_str("ESP: one slot file"),
+            Left::NoKeyslot => f.write_str("container: no key slot"),
+            Left::NoClone => f.write_str("no clone"),
+            Left::CloneBeside => f.write_str("clone beside its place"),
+            Left::CloneLocked => f.write_str("clone beside its place, locked"),
+            Left::CloneFlawed => f.write_str("clone at its place, flawed"),
+            Left::CloneWhole => f.write_str("clone at its place"),
+            Left::NothingRegistered => f.write_str("nothing registered"),
+            Left::PartRegistered => f.write_str("a part registered"),
+            Left::AllRegistered => f.write_str("all registered, no record"),
+            Left::NoDatabase => f.write_str("no database"),
+            Left::DatabaseUnusable => f.write_str("a database that cannot be read"),
+            Left::PathWrong => f.write_str("a registered path with wrong contents"),
+            Left::Recorded => f.write_str("recorded"),
+            Left::RecordTorn => f.write_str("a torn record"),
+        }
+    }
+}
+
+/// A state of a real tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leftover {
+    /// The recorder's name of the step.
+    pub tool: &'static str,
+    /// Its name of the state.
+    pub state: &'static str,
+    /// What stands for it here.
+    pub left: Left,
+}
+
+const fn leftover(tool: &'static str, state: &'static str, left: Left) -> Leftover {
+    Leftover { tool, state, left }
+}
+
+/// Every state that the recorder has seen, in the order of an install.
+pub const ALL: &[Leftover] = &[
+    leftover("esp", "fat: no boot sector", Left::NoHeader(Region::Esp)),
+    leftover("esp", "fat: provisional id, no slot", Left::NoSlots),
+    leftover("esp", "fat: provisional id, one slot", Left::OneSlot),
+    leftover("esp", "fat: provisional id, two slots", Left::Made(Region::Esp)),
+    leftover("esp", "fat: planned id, two slots", Left::Committed(Region::Esp)),
+    leftover(
+        "luks",
+        "luks2: first header none, second none, unreadable",
+        Left::NoHeader(Region::Root),
+    ),
+    leftover(
+        "luks",
+        "luks2: first header provisional, second none, unreadable",
+        Left::Begun(Region::Root),
+    ),
+    leftover(
+        "luks",
+        "luks2: first header provisional, second none, no key slot",
+        Left::NoKeyslot,
+    ),
+    leftover(
+        "luks",
+        "luks2: first header provisional, second provisional, no key slot",
+        Left::NoKeyslot,
+    ),
+    leftover(
+        "luks",
+        "luks2: first header provisional, second provisional, a key slot",
+        Left::Made(Region::Root),
+    ),
+    leftover(
+        "luks",
+        "luks2: first header planned, second provisional, a key slot",
+        Left::Committed(Region::Root),
+    ),
+    leftover(
+        "luks",
+        "luks2: first header planned, second planned, a key slot",
+        Left::Committed(Region::Root),
+    ),
+    leftover("root", "ext4: no superblock", Left::NoHeader(Region::Root)),
+    leftover(
+        "root",
+        "ext4: provisional id, not sound",
+        Left::Begun(Region::Root),
+    ),
+    leftover("root", "ext4: provisional id, sound", Left::Made(Region::Root)),
+    leftover(
+        "root",
+        "ext4: planned id, not sound",
+        Left::Committed(Region::Root),
+    ),
+    leftover("root", "ext4: planned id, sound", Left::Committed(Region::Root)),
+    leftover("swap", "swap: no signature", Left::NoHeader(Region::Swap)),
+    leftover("swap", "swap: provisional id", Left::Made(Region::Swap)),
+    leftover("swap", "swap: planned id", Left::Committed(Region::Swap)),
+    leftover("clone", "git: nothing", Left::NoClone),
+    leftover(
+        "clone",
+        "git: beside its place, no repository yet",
+        Left::CloneBeside,
+    ),
+    leftover(
+        "clone",
+        "git: beside its place, repository begun",
+        Left::CloneBeside,
+    ),
+    leftover("clone", "git: beside its place, no object", Left::CloneBeside),
+    leftover(
+        "clone",
+        "git: beside its place, a temporary object or pack",
+        Left::CloneBeside,
+    ),
+    leftover("clone", "git: beside its place, a lock file", Left::CloneLocked),
+    leftover(
+        "clone",
+        "git: beside its place, objects, no work tree",
+        Left::CloneBeside,
+    ),
+    leftover(
+        "clone",
+        "git: beside its place, objects and files of the work tree",
+        Left::CloneBeside,
+    ),
+    leftover(
+        "clone",
+        "git: at its place, objects and files of the work tree",
+        Left::CloneWhole,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: no database, no schema file",
+        Left::NoDatabase,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: empty database, no schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: header without tables, no schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: header without tables, empty schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: tables in the write-ahead log, no schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: tables in the write-ahead log, empty schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: tables in the write-ahead log",
+        Left::NothingRegistered,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: tables, empty schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-copy",
+        "nix-db: tables, damaged schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover("nix-copy", "nix-db: tables", Left::PartRegistered),
+    leftover("nix-copy", "nix-db: tables, recorded", Left::Recorded),
+    leftover(
+        "nix-load-db",
+        "nix-db: no database, no schema file",
+        Left::NoDatabase,
+    ),
+    leftover(
+        "nix-load-db",
+        "nix-db: empty database, no schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-load-db",
+        "nix-db: header without tables, no schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-load-db",
+        "nix-db: header without tables, empty schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-load-db",
+        "nix-db: tables in the write-ahead log, no schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-load-db",
+        "nix-db: tables in the write-ahead log, empty schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-load-db",
+        "nix-db: tables in the write-ahead log",
+        Left::NothingRegistered,
+    ),
+    leftover(
+        "nix-load-db",
+        "nix-db: tables, empty schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover(
+        "nix-load-db",
+        "nix-db: tables, damaged schema file",
+        Left::DatabaseUnusable,
+    ),
+    leftover("nix-load-db", "nix-db: tables", Left::PartRegistered),
+    leftover("nix-load-db", "nix-db: tables, recorded", Left::Recorded),
+    leftover("nix-repair", "nix-db: tables, recorded", Left::PathWrong),
+    leftover("nix-delete", "nix-db: tables, recorded", Left::PathWrong),
+];
+
+/// The state of a tool by its name.
+pub fn find(tool: &str, state: &str) -> Option<&'static Leftover> {
+    ALL.iter()
+        .find(|known| known.tool == tool && known.state == state)
+}
+
+/// The rows of docs/failure-model.md.
+pub fn table() -> String {
+    let mut text = String::from(
+        "| step | what a death or a power cut left | stands for it in the simulation |\n|---|---|---|\n",
+    );
+    for Leftover { tool, state, left } in ALL {
+        text.push_str(&format!("| `{tool}` | {state} | {left} |\n"));
+    }
+    text
+}
+
+/// What a simulated disk shows.
+pub fn of(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
+    let mut seen = BTreeSet::new();
+    for region in Region::ALL {
+        let Some((kind, _, id, provisional)) = setting.volume(region) else {
+            continue;
+        };
+        match disk.header(region) {
+            Some(header) if *header.id == *provisional => {
+                let whole = disk.see(Key::Body(region)) == Some(&Value::Of(header.making));
+                seen.insert(if whole {
+                    Left::Made(region)
+                } else {
+                    Left::Begun(region)
+                });
+                if region == Region::Esp {
+                    let slots =
+                        [0, 1].map(|which| disk.see(Key::SlotFile(which)) == Some(&Value::Of(header.making)));
+                    match slots {
+                        [false, false] => seen.insert(Left::NoSlots),
+                        [true, true] => false,
+                        [true, false] | [false, true] => seen.insert(Left::OneSlot),
+                    };
+                }
+                if kind == "crypto_LUKS" && disk.see(Key::Keyslot) != Some(&Value::Of(header.making)) {
+                    seen.insert(Left::NoKeyslot);
+                }
+            }
+            Some(header) if *header.id == *id => {
+                seen.insert(Left::Committed(region));
+            }
+            Some(_) | None => {
+                seen.insert(Left::NoHeader(region));
+            }
+        }
+    }
+    let root = setting.root_region();
+    let planned = setting.plan.root.id.to_string();
+    if disk.header(root).is_none_or(|header| *header.id != *planned) {
+        return seen;
+    }
+    let text = |name: &'static str| disk.text(Fs::Root, root, name);
+    let revision = &setting.revision;
+    let whole = clone_text(&setting.plan, revision);
+    seen.insert(match text("clone") {
+        None => Left::NoClone,
+        Some(clone) if clone == whole && text("clone.data") == Some(revision.as_str()) => Left::CloneWhole,
+        Some("partial") if text(LOCK).is_some() => Left::CloneLocked,
+        Some("partial") => Left::CloneBeside,
+        Some(_) => Left::CloneFlawed,
+    });
+    let valid = REGISTERED.map(text);
+    let record = record_text(&setting.plan, revision, &setting.system);
+    match text("record") {
+        Some(found) if *found == record => {
+            seen.insert(Left::Recorded);
+        }
+        Some(_) => {
+            seen.insert(Left::RecordTorn);
+        }
+        None => {}
+    }
+    // The entries are the database: one that is torn is a page of it that was.
+    if valid.contains(&Some("torn")) {
+        seen.insert(Left::DatabaseUnusable);
+    } else if valid.iter().all(Option::is_none) {
+        seen.insert(Left::NoDatabase);
+    }
+    match valid.iter().filter(|valid| **valid == Some("valid")).count() {
+        0 => seen.insert(Left::NothingRegistered),
+        count if count < valid.len() => seen.insert(Left::PartRegistered),
+        _ if text("record").is_none() => seen.insert(Left::AllRegistered),
+        _ => false,
+    };
+    if CLOSURE
+        .into_iter()
+        .zip(valid)
+        .any(|(path, valid)| valid.is_some() && text(path) != Some(path))
+    {
+        seen.insert(Left::PathWrong);
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::bugs::Bug;
+    use crate::sim::checks::Invariant;
+    use crate::sim::contents::finished;
+    use crate::sim::explore::Explorer;
+    use crate::sim::faults::Schedule;
+    use crate::sim::harness::Harness;
+    use std::ops::ControlFlow;
+
+    #[test]
+    fn what_stands_for_a_real_state_is_met_in_the_simulation() {
+        let mut seen = BTreeSet::new();
+        for case in [
+            "swap/prebuilt/blank/person",
+            "luks/prebuilt/blank/person",
+            "plain/image/blank/person",
+        ] {
+            let harness = Harness::new(case.parse().unwrap()).unwrap();
+            let mut explorer = Explorer::new(&harness);
+            let ended = explorer.each_death(&harness.story(), &Schedule::default(), &mut |_, story, _, _| {
+                let machine = &story.machine;
+                seen.extend(of(
+                    harness.setting(),
+                    &machine.disks[machine.target(harness.setting())],
+                ));
+                ControlFlow::Continue(())
+            });
+            assert!(ended.is_continue());
+        }
+        let missing: Vec<String> = ALL
+            .iter()
+            .filter(|known| !seen.contains(&known.left))
+            .map(|known| format!("{known:?}"))
+            .collect();
+        assert_eq!(missing, [""; 0]);
+    }
+
+    #[test]
+    fn a_finished_install_shows_nothing_half_made() {
+        let harness = Harness::new("plain/prebuilt/blank/person".parse().unwrap()).unwrap();
+        let setting = harness.setting();
+        let disk = finished(&setting.plan, &setting.revision, &setting.system).unwrap();
+        let whole = [
+            Left::Committed(Region::Esp),
+            Left::Committed(Region::Root),
+            Left::CloneWhole,
+            Left::Recorded,
+        ];
+        assert_eq!(of(setting, &disk), BTreeSet::from(whole));
+    }
+
+    #[test]
+    fn a_lock_that_stays_is_noticed() {
+        let harness = |bug: Option<Bug>| {
+            let harness = Harness::new("plain/prebuilt/blank/person".parse().unwrap()).unwrap();
+            match bug {
+                Some(bug) => harness.with(bug).until(Invariant::Lands),
+                None => harness.until(Invariant::Lands),
+            }
+        };
+        let breaches = |bug| {
+            harness(bug)
+                .crashes()
+                .failures
+                .into_iter()
+                .flat_map(|f| f.breaches)
+                .count()
+        };
+        assert!(breaches(Some(Bug::LockStays)) > 0);
+        assert_eq!(breaches(None), 0);
+    }
+
+    #[test]
+    fn every_state_is_named_once() {
+        for (index, known) in ALL.iter().enumerate() {
+            assert!(find("esp", "no such state").is_none());
+            let first = ALL
+                .iter()
+                .position(|k| (k.tool, k.state) == (known.tool, known.state));
+            assert_eq!(first, Some(index), "{known:?}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Promise: from every half-made state that a real tool can leave, the next run goes on. Each step of landfall's that calls a
+//! tool is run below a tracer, with the real tool, and dies at every call that changes something; or it loses power there, and
+//! the disk holds what a disk may hold. On what is left the same step is begun again, as the next run does: it looks, judges,
+//! acts, and must end in done.
+//!
+//! `cargo test` runs a part; `cargo lab halfway` all of it. `cargo test --test halfway -- TOOL --point 117:kill` one point.
+//!
+//! Absent: what needs device-mapper, a FAT driver or firmware (the laboratory's machine has them), and a machine that is
+//! faster than its disk: see docs/lab.md.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+#[cfg(target_arch = "x86_64")]
+mod fuse;
+#[cfg(target_arch = "x86_64")]
+mod image;
+#[cfg(target_arch = "x86_64")]
+mod points;
+#[cfg(target_arch = "x86_64")]
+mod power;
+#[cfg(target_arch = "x86_64")]
+mod steps;
+#[cfg(target_arch = "x86_64")]
+mod tools;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
+#[cfg(target_arch = "x86_64")]
+mod tree;
+
+#[cfg(target_arch = "x86_64")]
+fn main() -> std::process::ExitCode {
+    points::main(&std::env::args().skip(1).collect::<Vec<_>>())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn main() {
+    println!("skipped: the tracer knows the registers of x86-64 only");
+}

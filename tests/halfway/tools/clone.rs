@@ -1,0 +1,142 @@
+//! The configuration repository: `git init`, `config`, `fetch`, `checkout` and what landfall does around them. Law: the remote
+//! is a repository beside the target, over `file://`.
+//!
+//! Absent: the network (`tests/clone_whole_or_absent.rs`).
+
+use super::{Subject, Tool, block_on, hands};
+use crate::steps::carry;
+use camino::Utf8Path;
+use landfall::real::git::Access;
+use landfall::real::repository::{observe_clone, perform_clone};
+use landfall_states::formatted::CloneConfiguration;
+use landfall_states::plan::{Reference, Repository, RepositorySource};
+use std::process::Command;
+
+/// See the module.
+pub struct Clone;
+
+fn git(dir: &Utf8Path, args: &[&str]) -> Result<String, String> {
+    let out = Command::new("git")
+        .arg("-C")
+        .arg(dir)
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.invalid",
+            "-c",
+            "commit.gpgsign=false",
+        ])
+        .args(args)
+        .output()
+        .map_err(|e| format!("git: {e}"))?;
+    if !out.status.success() {
+        return Err(format!("git {args:?}: {}", String::from_utf8_lossy(&out.stderr)));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+}
+
+impl Tool for Clone {
+    fn name(&self) -> &'static str {
+        "clone"
+    }
+    fn programs(&self) -> &'static [&'static str] {
+        &["git"]
+    }
+    fn subject(&self) -> Subject {
+        Subject::Tree
+    }
+    fn prepare(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        let io = |e: std::io::Error| e.to_string();
+        let origin = place.join("origin");
+        fs_err::create_dir_all(&origin).map_err(io)?;
+        git(&origin, &["init", "-q", "-b", "trunk"])?;
+        for n in 0_u8..2 {
+            fs_err::create_dir_all(origin.join("hosts")).map_err(io)?;
+            fs_err::write(origin.join("flake.nix"), format!("# {n}\n")).map_err(io)?;
+            fs_err::write(origin.join(format!("hosts/{n}.nix")), vec![b'a' + n; 20_000]).map_err(io)?;
+            git(&origin, &["add", "-A"])?;
+            git(&origin, &["commit", "-q", "-m", "x"])?;
+        }
+        fs_err::create_dir_all(subject).map_err(io)
+    }
+    fn carry(&self, place: &Utf8Path, subject: &Utf8Path, _later: bool) -> Result<(), String> {
+        let access = Access {
+            key: None,
+            known_hosts: None,
+            connect_s: 5,
+            stall_s: 5,
+        };
+        let hands = hands(&[("HOME", place.to_string())]);
+        let wrong = |e: &dyn std::fmt::Display| e.to_string();
+        let origin = place.join("origin");
+        let action = CloneConfiguration {
+            install: ron::from_str("\"6c616e64-6661-5c6c-8000-6e69786f7321\"").map_err(|e| wrong(&e))?,
+            repository: Repository {
+                source: RepositorySource::Remote(
+                    format!("file://{origin}").parse().map_err(|e| format!("{e}"))?,
+                ),
+                reference: Reference::Default,
+                clone_path: "/mnt/nix-config".parse().map_err(|e| format!("{e}"))?,
+            },
+            revision: git(&origin, &["rev-parse", "trunk"])?
+                .parse()
+                .map_err(|e| format!("{e}"))?,
+        };
+        let path = subject.join("nix-config");
+        block_on(carry(
+            &action,
+            async || observe_clone(&hands, &access, &path).await,
+            async |order| perform_clone(&hands, &access, &order, &path).await,
+        ))?
+    }
+    fn state(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
+        let (clone, partial) = (
+            subject.join("nix-config"),
+            subject.join("nix-config.landfall-partial"),
+        );
+        let at = match (clone.exists(), partial.exists()) {
+            (true, true) => "at its place, and beside it",
+            (true, false) => "at its place",
+            (false, true) => "beside its place",
+            (false, false) => return Ok("git: nothing".into()),
+        };
+        let dir = if clone.exists() { clone } else { partial };
+        Ok(format!("git: {at}, {}", repository(&dir)?))
+    }
+}
+
+fn repository(dir: &Utf8Path) -> Result<&'static str, String> {
+    let git_dir = dir.join(".git");
+    if !git_dir.exists() {
+        return Ok("no repository yet");
+    }
+    if !git_dir.join("HEAD").exists() || !git_dir.join("config").exists() {
+        return Ok("repository begun");
+    }
+    let mut locked = false;
+    let mut temporary = false;
+    let mut packs = false;
+    let mut pending = vec![git_dir.clone()];
+    while let Some(folder) = pending.pop() {
+        for entry in fs_err::read_dir(&folder).map_err(|e| e.to_string())? {
+            let path = camino::Utf8PathBuf::from_path_buf(entry.map_err(|e| e.to_string())?.path())
+                .map_err(|path| path.display().to_string())?;
+            let name = path.file_name().unwrap_or_default();
+            locked |= name.ends_with(".lock");
+            temporary |= name.starts_with("tmp_");
+            packs |= name.ends_with(".idx") || name.len() == 38;
+            if path.is_dir() && !path.is_symlink() {
+                pending.push(path);
+            }
+        }
+    }
+    let files = dir.join("flake.nix").exists();
+    Ok(match (locked, temporary, packs, files) {
+        (true, ..) => "a lock file",
+        (false, true, ..) => "a temporary object or pack",
+        (false, false, false, _) => "no object",
+        (false, false, true, false) => "objects, no work tree",
+        (false, false, true, true) => "objects and files of the work tree",
+    })
+}

@@ -1,0 +1,71 @@
+//! What is killed: steps of landfall's with the real tools in them. Law: a step is landfall's own code, with the real programs,
+//! on a file that stands for a device or on a folder that stands for the target.
+//!
+//! Absent: how it is killed (`points`), and whether the simulation has what is left (`landfall::sim::leftovers`).
+
+pub mod clone;
+pub mod store;
+pub mod volumes;
+
+use camino::Utf8Path;
+use landfall::event::Reporter;
+use landfall::real::hands::Hands;
+use landfall::real::stop::Stop;
+
+/// What a step changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// One file: a partition.
+    Image,
+    /// A folder: the root filesystem of the target.
+    Tree,
+}
+
+/// A step with a tool in it.
+pub trait Tool {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+    /// Programs that it starts, without which it cannot be tried.
+    fn programs(&self) -> &'static [&'static str];
+    /// What it changes.
+    fn subject(&self) -> Subject;
+    /// Makes what it needs in `place`, and the subject as it is before the step, at `subject`.
+    fn prepare(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String>;
+    /// The step, in a first run or in a later one.
+    fn carry(&self, place: &Utf8Path, subject: &Utf8Path, later: bool) -> Result<(), String>;
+    /// A short name for what is there. May change the subject.
+    fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String>;
+}
+
+/// Every tool, in the order of an install.
+pub fn all() -> Vec<Box<dyn Tool>> {
+    vec![
+        Box::new(volumes::Esp),
+        Box::new(volumes::Luks),
+        Box::new(volumes::Root),
+        Box::new(volumes::Swap),
+        Box::new(clone::Clone),
+        Box::new(store::Store::Copy),
+        Box::new(store::Store::Load),
+        Box::new(store::Store::Repair),
+        Box::new(store::Store::Forget),
+    ]
+}
+
+/// Runs a future to its end.
+pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?
+        .block_on(future))
+}
+
+/// What runs programs for a step.
+pub fn hands(env: &[(&str, String)]) -> Hands {
+    let mut hands = Hands::new(Reporter::default(), Stop::never());
+    hands
+        .env
+        .extend(env.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    hands
+}

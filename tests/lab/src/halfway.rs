@@ -1,0 +1,327 @@
+//! `cargo lab halfway`: each real tool that landfall calls is killed, and loses power, at every call that changes something;
+//! the next run must go on from everything that is left. Law: the points are those of `tests/halfway`, which prints a line for
+//! each state and each failure; here they are counted and held against the tables in docs/failure-model.md.
+//!
+//! The states in the tables are the simulation's vocabulary; a state that was seen and is not in it fails the command. How many
+//! calls and points there were is written by `--write`; it is not compared, because programs with threads do not make the
+//! same number of calls every time.
+//!
+//! Absent: the tracer, the tools, and what is done with a state (`tests/halfway`).
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use fs_err as fs;
+
+use crate::cache::Cache;
+use crate::command::Program;
+use crate::setup;
+use crate::tools::cargo;
+
+/// Where the tables are.
+const DOCUMENT: &str = "docs/failure-model.md";
+/// What is around them.
+const BEGIN: &str = "<!-- written by: cargo lab halfway --write -->";
+const END: &str = "<!-- end of what cargo lab halfway wrote -->";
+
+/// What `cargo lab halfway` takes.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only these steps
+    tools: Vec<String>,
+    /// One point of one step, as a failure names it, such as 117:kill
+    #[arg(long, value_name = "CALL:WHAT")]
+    point: Option<String>,
+    /// Write the tables in docs/failure-model.md anew
+    #[arg(long)]
+    write: bool,
+    /// Keep the folders of each step
+    #[arg(long)]
+    keep: bool,
+    /// The result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A step and what became of its points.
+#[derive(Debug, PartialEq, serde::Serialize)]
+struct Row {
+    step: String,
+    /// Calls that change something, in a run that nobody disturbs.
+    calls: u64,
+    /// Deaths and cuts, each at one of them.
+    points: u64,
+    states: u64,
+    /// Points from which the next run did not go on.
+    failures: u64,
+    seconds: f64,
+}
+
+/// What the test told.
+#[derive(Debug, Default)]
+struct Told {
+    rows: Vec<Row>,
+    /// Step, state, and whether the simulation has it.
+    states: Vec<(String, String, bool)>,
+    failures: Vec<[String; 4]>,
+    skipped: Vec<String>,
+    /// The table of states.
+    table: String,
+}
+
+impl Told {
+    fn take(&mut self, line: &str) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        match fields[..] {
+            ["halfway", step, calls, points, states, failures, seconds] => {
+                let number = |text: &str| text.parse().unwrap_or_default();
+                self.rows.push(Row {
+                    step: step.to_owned(),
+                    calls: number(calls),
+                    points: number(points),
+                    states: number(states),
+                    failures: number(failures),
+                    seconds: seconds.parse().unwrap_or_default(),
+                });
+            }
+            ["state", step, state, _points, _verdict, known] => {
+                self.states
+                    .push((step.to_owned(), state.to_owned(), known == "known"));
+            }
+            ["failed", step, point, state, why] => {
+                self.failures.push([step, point, state, why].map(str::to_owned));
+            }
+            ["skipped", step, why] => self.skipped.push(format!("{step}: {why}")),
+            ["table", row] => {
+                self.table.push_str(row);
+                self.table.push('\n');
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let cache = Cache::open()?;
+    setup::host_packages()?;
+    ensure!(
+        arguments.point.is_none() || arguments.tools.len() == 1,
+        "--point {} is of one step: name it too, as in: cargo lab halfway clone --point 117:kill",
+        arguments.point.as_deref().unwrap_or_default()
+    );
+    ensure!(
+        !arguments.write || arguments.tools.is_empty() && arguments.point.is_none(),
+        "--write needs every step: leave the names and --point out"
+    );
+    let (ended_well, told) = told(&cache, arguments)?;
+    if told.rows.is_empty() && told.failures.is_empty() {
+        bail!("no step was tried; {}", named(&told.skipped));
+    }
+    let unknown = told.states.iter().filter(|(_, _, known)| !known).count();
+    let failures = told.failures.len();
+    let document = fs::read_to_string(cache.workspace.join(DOCUMENT)).context("the tables")?;
+    let mut stale = false;
+    if arguments.write {
+        let text = replace(&document, &tables(&told, &versions()?))?;
+        fs::write(cache.workspace.join(DOCUMENT), text)?;
+    } else if arguments.point.is_none() {
+        stale = !block(&document)?.contains(told.table.trim_end());
+    }
+    let passed = ended_well && failures == 0 && unknown == 0 && told.skipped.is_empty() && !stale;
+    if arguments.json {
+        let value = serde_json::json!({
+            "steps": told.rows,
+            "failures": told.failures,
+            "skipped": told.skipped,
+            "unknown_states": unknown,
+            "table_is_stale": stale,
+            "passed": passed,
+        });
+        println!("{value}");
+        return Ok(code(passed));
+    }
+    for row in &told.rows {
+        println!("{}", line(row));
+    }
+    for (step, state, _) in told.states.iter().filter(|(_, _, known)| !known) {
+        println!("{step}: the simulation does not have: {state} (src/sim/leftovers.rs)");
+    }
+    for [step, point, state, why] in &told.failures {
+        let number = point.split(' ').next().unwrap_or_default();
+        println!("{step}: {point}: {state}\n    {why}\n    again: cargo lab halfway {step} --point {number}");
+    }
+    for skipped in &told.skipped {
+        println!("not tried: {skipped}");
+    }
+    if stale {
+        println!(
+            "{DOCUMENT}: its table of states is not that of src/sim/leftovers.rs: cargo lab halfway --write"
+        );
+    }
+    let sum = |count: fn(&Row) -> u64| told.rows.iter().map(count).sum::<u64>();
+    println!(
+        "{} steps, {} calls that change something, {} points, {} states, {} points without a way on: {}",
+        told.rows.len(),
+        sum(|row| row.calls),
+        sum(|row| row.points),
+        sum(|row| row.states),
+        sum(|row| row.failures),
+        if passed { "passed" } else { "FAILED" }
+    );
+    Ok(code(passed))
+}
+
+fn code(passed: bool) -> ExitCode {
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn named(skipped: &[String]) -> String {
+    if skipped.is_empty() {
+        "name one of those in docs/lab.md".to_owned()
+    } else {
+        skipped.join("; ")
+    }
+}
+
+/// Runs the test, and shows how it goes.
+fn told(cache: &Cache, arguments: &Arguments) -> Result<(bool, Told)> {
+    let mut command = cargo(cache);
+    command
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "landfall",
+            "--test",
+            "halfway",
+            "--",
+            "--all",
+        ])
+        .args(&arguments.tools)
+        .stdout(Stdio::piped());
+    if let Some(point) = &arguments.point {
+        command.args(["--point", point]);
+    }
+    if arguments.keep {
+        command.arg("--keep");
+    }
+    let mut child = command.spawn().context("cargo test --test halfway")?;
+    let output = child.stdout.take().context("the test's output")?;
+    let mut told = Told::default();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        if line.starts_with("halfway\t") {
+            eprintln!("lab: {}", line.replace('\t', " "));
+        }
+        told.take(&line);
+    }
+    Ok((child.wait()?.success(), told))
+}
+
+fn line(row: &Row) -> String {
+    format!(
+        "{:12} {:>5} calls {:>6} points {:>3} states {:>4} without a way on {:>7.1} s",
+        row.step, row.calls, row.points, row.states, row.failures, row.seconds
+    )
+}
+
+/// What the tools say of themselves.
+fn versions() -> Result<String> {
+    let mut said = BTreeMap::new();
+    for (program, args) in [
+        ("git", &["--version"][..]),
+        ("nix", &["--version"]),
+        ("mkswap", &["--version"]),
+        ("mkfs.ext4", &["-V"]),
+        ("mkfs.vfat", &["--help"]),
+        ("cryptsetup", &["--version"]),
+    ] {
+        let output = Program::new(program).args(args).output()?;
+        let text = format!("{}\n{}", output.text(), String::from_utf8_lossy(&output.stderr));
+        let first = text
+            .lines()
+            .find(|line| line.bytes().any(|byte| byte.is_ascii_digit()));
+        said.insert(program, first.unwrap_or_default().trim().to_owned());
+    }
+    Ok(said.into_values().collect::<Vec<_>>().join("; "))
+}
+
+fn tables(told: &Told, versions: &str) -> String {
+    let mut text = format!(
+        "With {versions}:\n\n| step | calls that change something | deaths and cuts tried | states | without a way on |\n|---|---|---|---|---|\n"
+    );
+    for row in &told.rows {
+        text.push_str(&format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            row.step, row.calls, row.points, row.states, row.failures
+        ));
+    }
+    format!("{text}\n{}", told.table)
+}
+
+/// What is between the marks.
+fn block(document: &str) -> Result<&str> {
+    let (_, rest) = document
+        .split_once(BEGIN)
+        .with_context(|| format!("{DOCUMENT} has no line {BEGIN}"))?;
+    let (block, _) = rest
+        .split_once(END)
+        .with_context(|| format!("{DOCUMENT} has no line {END}"))?;
+    Ok(block)
+}
+
+fn replace(document: &str, tables: &str) -> Result<String> {
+    let old = block(document)?;
+    Ok(document.replacen(
+        &format!("{BEGIN}{old}{END}"),
+        &format!("{BEGIN}\n{tables}{END}"),
+        1,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_test_tells_is_understood() {
+        let mut told = Told::default();
+        for line in [
+            "running 0 tests",
+            "state\tclone\tgit: nothing\t3\tgoes on\tknown",
+            "state\tclone\tgit: odd\t1\tSTUCK\tUNKNOWN",
+            "failed\tclone\t119:kill (git mkdir x)\tgit: odd\tjudge: no",
+            "halfway\tclone\t186\t14\t2\t1\t12.5",
+            "skipped\tesp\tmkfs.vfat is not installed",
+            "table\t| a |",
+            "table\t| b |",
+        ] {
+            told.take(line);
+        }
+        assert_eq!(told.rows.len(), 1);
+        assert_eq!(
+            (told.rows[0].calls, told.rows[0].points, told.rows[0].failures),
+            (186, 14, 1)
+        );
+        assert!(told.states[0].2 && !told.states[1].2);
+        assert_eq!(told.failures[0][1], "119:kill (git mkdir x)");
+        assert_eq!(told.skipped, ["esp: mkfs.vfat is not installed"]);
+        assert_eq!(told.table, "| a |\n| b |\n");
+    }
+
+    #[test]
+    fn the_tables_are_replaced_and_nothing_else() {
+        let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+        let new = replace(&document, "new\n").unwrap();
+        assert_eq!(new, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));
+        assert!(replace("nothing", "new").is_err());
+    }
+}
