@@ -9,7 +9,7 @@ use crate::real::disk::HeldDisk;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Ended, Fault, Remedy};
 use landfall_states::plan::{DiskIdentity, Plan, Role};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
@@ -29,15 +29,16 @@ pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
 }
 
 /// What it means that a formatting or checking tool failed; `how` is what it said.
-pub fn tool_fault(what: impl Into<String>, how: String) -> Fault {
-    let said = |text: &str| how.contains(text);
+pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {
+    let words = how.last_lines.join("\n");
+    let said = |text: &str| words.contains(text);
     if said("Input/output error") || said("Remote I/O error") {
         Fault::hardware(what, how)
     } else if said("No space left") {
         Fault::needs_change(
             what,
             how,
-            "make room (landfall plan shows the sizes), then landfall resume",
+            Remedy::change("make room (landfall plan shows the sizes)"),
         )
     } else if said("busy") || said("in use") || said("mounted") {
         Fault::transient(what, how)

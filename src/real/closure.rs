@@ -18,7 +18,7 @@ use crate::real::{MOUNT_ROOT, Real, hooks, host_loader, marks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{self, Fault, FaultClass};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
 use landfall_states::plan::SystemSource;
@@ -535,9 +535,9 @@ async fn follow(hands: &Hands, program: Program<'_>, tell_messages: bool) -> Res
 }
 
 fn failed(what: &str, ended: &Ended, log: &NixLog, otherwise: FaultClass) -> Fault {
-    let how = match ended.code {
-        Some(code) => format!("{} ended with exit code {code}: {}", ended.program, log.tail()),
-        None => format!("{} was ended by a signal: {}", ended.program, log.tail()),
+    let how = fault::Ended {
+        last_lines: log.last_lines(),
+        ..ended.how()
     };
     // Ended by a signal: most often the kernel, out of memory; another attempt begins with less to do.
     let otherwise = if ended.code.is_none() {

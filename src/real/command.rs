@@ -6,7 +6,8 @@
 
 use crate::event::{Event, Reporter};
 use crate::real::stop::Stop;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{self, Fault, Kind, Limit, Remedy};
+use landfall_states::remote::redacted;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -68,27 +69,36 @@ impl Ended {
         self.code == Some(0)
     }
 
-    /// The last lines of what it said, for a fault's text.
+    /// The last lines of what it said, on one line.
     pub fn tail(&self) -> String {
+        self.last_lines().join(" | ")
+    }
+
+    fn last_lines(&self) -> Vec<String> {
         let text = if self.stderr.trim().is_empty() {
             &self.stdout
         } else {
             &self.stderr
         };
         let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(6)..].join(" | ")
+        lines[lines.len().saturating_sub(6)..]
+            .iter()
+            .map(|line| (*line).to_owned())
+            .collect()
     }
 
-    /// How it ended, in words.
-    pub fn how(&self) -> String {
-        match self.code {
-            Some(code) => format!("{} ended with exit code {code}: {}", self.program, self.tail()),
-            None => format!("{} was ended by a signal: {}", self.program, self.tail()),
+    /// How it ended.
+    pub fn how(&self) -> fault::Ended {
+        fault::Ended {
+            program: self.program.clone(),
+            code: self.code,
+            last_lines: self.last_lines(),
+            note: None,
         }
     }
 
     /// The output, or what `fault` makes of how it ended.
-    pub fn or_fault(self, fault: impl FnOnce(String) -> Fault) -> Result<Ended, Fault> {
+    pub fn or_fault(self, fault: impl FnOnce(fault::Ended) -> Fault) -> Result<Ended, Fault> {
         if self.success() {
             Ok(self)
         } else {
@@ -189,7 +199,8 @@ impl<'a> Program<'a> {
     /// Runs it to its end.
     pub async fn run(mut self, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {
         let name = self.name.rsplit('/').next().unwrap_or(&self.name).to_owned();
-        tracing::debug!(program = %name, args = ?self.args, "start");
+        let args: Vec<String> = self.args.iter().map(|arg| redacted(arg)).collect();
+        tracing::debug!(program = %name, args = args.join(" "), "start");
         let mut command = tokio::process::Command::new(&self.name);
         command
             .args(&self.args)
@@ -282,12 +293,13 @@ impl<'a> Program<'a> {
                     if drain_until.is_some() {
                         continue;
                     }
-                    let (why, limit) = if Instant::now() >= end {
-                        ("it did not end in time", self.deadline)
+                    let (limit, most) = if Instant::now() >= end {
+                        (Limit::Deadline, self.deadline)
                     } else {
-                        ("it said nothing for too long", self.silence_max.unwrap_or(self.deadline))
+                        (Limit::Silence, self.silence_max.unwrap_or(self.deadline))
                     };
-                    break Err(Fault::transient(format!("program {name}"), format!("{why}: the limit is {} s", limit.as_secs())));
+                    let kind = Kind::ProgramLimit { program: name.clone(), limit, limit_s: most.as_secs() };
+                    break Err(Fault::of(kind, Remedy::resume()));
                 }
             }
         };
@@ -399,7 +411,7 @@ mod tests {
             (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),
             (Some(3), "in\n", "err\n")
         );
-        assert!(ended.how().contains("exit code 3: err"));
+        assert!(ended.how().to_string().contains("exit code 3: err"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::nixlog::{COMMON, Words, classify};
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{self, Fault, FaultClass};
 use landfall_states::names::{RefName, RemoteUrl, Revision};
 use landfall_states::plan::Reference;
 use landfall_states::remote::redacted;
@@ -191,7 +191,12 @@ pub fn redact(text: &str) -> String {
 
 /// The fault that a failed Git stands for.
 pub fn fault(what: &str, ended: &Ended) -> Fault {
-    let (what, how) = (&*redact(what), redact(&ended.how()));
+    let what = &*redact(what);
+    let how = ended.how();
+    let how = fault::Ended {
+        last_lines: how.last_lines.iter().map(|line| redact(line)).collect(),
+        ..how
+    };
     // GitHub answers an unknown private repository over ssh with both "not found" and the words for lost connections.
     let said = format!("{}\n{}", ended.stderr, ended.stdout);
     let specific = classify(&[GIT], FaultClass::Interrupted, what, &said, how.clone());

@@ -7,7 +7,7 @@ use crate::real::command::{OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::{MOUNT_ROOT, RUN_DIR, Real, rooted};
 use camino::Utf8Path;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Ended, Fault, Remedy};
 use landfall_states::names::{Digest, TargetPath};
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
@@ -71,8 +71,11 @@ pub async fn run_commands(
         hands.run(program).await?.or_fault(|how| {
             Fault::needs_change(
                 what,
-                format!("{how} (the command: {command})"),
-                "mend the command in the configuration, or its cause, then: landfall resume",
+                Ended {
+                    note: Some(format!(" (the command: {command})")),
+                    ..how
+                },
+                Remedy::change("mend the command in the configuration, or its cause"),
             )
         })?;
         if let Some(dir) = marker.parent() {

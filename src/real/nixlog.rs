@@ -3,7 +3,7 @@
 //!
 //! Absent: running Nix. Source of the numbers: `ActivityType` and `ResultType` in Nix's `logging.hh` (2.8 to 2.26).
 
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{Cause, Fault, FaultClass};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -196,7 +196,7 @@ impl NixLog {
     }
 
     /// The last of it, for a fault's text.
-    pub fn tail(&self) -> String {
+    pub fn last_lines(&self) -> Vec<String> {
         let lines: Vec<&str> = self
             .messages
             .iter()
@@ -204,7 +204,10 @@ impl NixLog {
             .map(str::trim)
             .filter(|l| !l.is_empty())
             .collect();
-        lines[lines.len().saturating_sub(8)..].join(" | ")
+        lines[lines.len().saturating_sub(8)..]
+            .iter()
+            .map(|line| (*line).to_owned())
+            .collect()
     }
 }
 
@@ -447,7 +450,13 @@ pub const NIX: &[Words] = &[
 ];
 
 /// The first of the tables' classes whose words are in `said`, else `otherwise`.
-pub fn classify(tables: &[&[Words]], otherwise: FaultClass, what: &str, said: &str, why: String) -> Fault {
+pub fn classify(
+    tables: &[&[Words]],
+    otherwise: FaultClass,
+    what: &str,
+    said: &str,
+    why: impl Into<Cause>,
+) -> Fault {
     let lower = said.to_ascii_lowercase();
     for words in tables.iter().copied().flatten() {
         if words.any.iter().any(|word| lower.contains(word)) {

@@ -75,13 +75,52 @@ impl fmt::Display for Remedy {
 }
 
 impl From<&str> for Remedy {
+    /// What ends with one of the two commands that are behind nearly every change is a change and a command.
     fn from(text: &str) -> Remedy {
+        for command in [RESUME, INSTALL] {
+            if text == command {
+                return Remedy::Command(command.to_owned());
+            }
+            let first = text
+                .strip_suffix(command)
+                .and_then(|before| before.strip_suffix(", then: "));
+            if let Some(first) = first {
+                return Remedy::Change {
+                    first: first.to_owned(),
+                    command: command.to_owned(),
+                };
+            }
+        }
         Remedy::Words(text.to_owned())
     }
 }
 
 impl From<String> for Remedy {
     fn from(text: String) -> Remedy {
-        Remedy::Words(text)
+        text.as_str().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_stands_apart_from_what_comes_before_it() {
+        assert_eq!(Remedy::from("landfall resume"), Remedy::resume());
+        assert_eq!(
+            Remedy::from("set it, then: landfall resume"),
+            Remedy::change("set it")
+        );
+        assert_eq!(
+            Remedy::from("set it, then: landfall install".to_owned()),
+            Remedy::change_and_install("set it")
+        );
+        for words in ["look", "landfall resume, and enter it", "sudo landfall resume"] {
+            assert_eq!(Remedy::from(words), Remedy::Words(words.into()));
+        }
+        for text in ["landfall install", "set it, then: landfall resume", "look"] {
+            assert_eq!(Remedy::from(text).to_string(), text);
+        }
     }
 }

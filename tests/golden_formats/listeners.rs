@@ -373,6 +373,27 @@ fn the_status() {
 }
 
 #[test]
+fn a_status_of_version_1_is_read() {
+    let status = |name: &str| serde_json::from_slice::<Status>(&read("status-1", name)).unwrap();
+    assert_eq!(status("fresh.json"), Status::begin(4_711, 20_000));
+    assert!(matches!(
+        status("landed.json").ending,
+        Some(Ending::Landed { .. })
+    ));
+    let mut told: FaultTold = (&faults()[0]).into();
+    words_alone(&mut told);
+    assert_eq!(status("busy.json").last_fault, Some(told));
+    for (name, fault, phase) in [
+        ("stopped-late.json", &faults()[1], Some(Phase::Landed)),
+        ("stopped.json", &faults()[2], None),
+    ] {
+        let mut fault: FaultTold = fault.into();
+        words_alone(&mut fault);
+        assert_eq!(status(name).ending, Some(Ending::Stopped { phase, fault }));
+    }
+}
+
+#[test]
 fn the_name_in_the_lock() {
     let holder = Holder {
         pid: 4_711,
