@@ -98,7 +98,7 @@ fn is_temporary(name: &str) -> bool {
 fn parts(path: &str) -> Option<Vec<&str>> {
     let parts: Vec<&str> = path.split(['/', '\\']).filter(|part| !part.is_empty()).collect();
     let plain = |part: &&str| *part != "." && *part != ".." && !part.contains('\0');
-    (!parts.is_empty() && parts.iter().all(|part| plain(part))).then_some(parts)
+    (!parts.is_empty() && parts.iter().all(plain)).then_some(parts)
 }
 
 /// Where a file of the ESP lies that may be deleted: its directory and its name. Only what is directly in one of the boot
