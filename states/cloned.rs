@@ -1,7 +1,8 @@
 //! **Cloned**: the pinned revision is whole on the target. Leads on by [`RealiseSystem`].
 //!
 //! Law: after an unclean stop the store's contents are verified before they are trusted; the store's database is not
-//! believed, because a power cut can leave paths that are registered as valid and whose files are empty.
+//! believed, because a power cut can leave paths that are registered as valid and whose files are empty. A database that Nix
+//! cannot read is a fact, and the order that follows puts it aside: it is scratch, made again by copying or building.
 
 use crate::fault::{Fault, Kind, Remedy};
 use crate::names::{HostName, Revision, StorePath};
@@ -67,11 +68,27 @@ pub enum Contents {
     Corrupt(Vec<String>),
 }
 
+/// The database of the target store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// There is none yet.
+    Absent,
+    /// Nix reads every entry of it.
+    Usable,
+    /// It is there and Nix cannot read it: cut off while it was made, damaged, or of another kind. The reason, for people.
+    Unusable(String),
+}
+
 /// What is on the target store.
 #[derive(Debug, Clone)]
 pub struct SystemFacts {
     /// The system path: given by the plan, or recorded on the target by the build of this revision.
     pub system: Option<StorePath>,
+    /// Whether the record names this system. It is written last, when everything else was synced: the commit mark of the
+    /// store and its database.
+    pub recorded: bool,
+    /// The store's database.
+    pub database: Database,
     /// Whether the target store's database has the whole closure.
     pub registered: bool,
     /// What was verified. A world verifies when the action says so, and after every copy it makes itself cannot vouch for.
@@ -85,6 +102,18 @@ pub struct RealiseOrder {
     pub action: RealiseSystem,
     /// Paths whose contents are wrong and are to be replaced first.
     pub corrupt: Vec<String>,
+    /// The database is to be put aside first.
+    pub put_aside: Option<PutAside>,
+}
+
+/// A database that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutAside {
+    /// What is wrong with it.
+    pub why: String,
+    /// Whether it had been finished once, as the record says. Then it is kept beside its place, and a person is told.
+    /// Otherwise it was cut off while it was made, and nothing of worth is in it.
+    pub finished: bool,
 }
 
 /// The closure is valid on the target.
@@ -100,10 +129,19 @@ impl Step for RealiseSystem {
     type Order = RealiseOrder;
 
     fn judge(&self, facts: &SystemFacts) -> Verdict<SystemProof, RealiseOrder> {
+        let put_aside = match &facts.database {
+            Database::Absent | Database::Usable => None,
+            Database::Unusable(why) => Some(PutAside {
+                why: why.clone(),
+                finished: facts.recorded,
+            }),
+        };
+        let unusable = put_aside.is_some();
         let todo = |corrupt: Vec<String>| {
             Verdict::Todo(RealiseOrder {
                 action: self.clone(),
                 corrupt,
+                put_aside: put_aside.clone(),
             })
         };
         let Some(system) = &facts.system else {
@@ -121,6 +159,7 @@ impl Step for RealiseSystem {
             ));
         }
         match &facts.contents {
+            Contents::NotVerified | Contents::Verified | Contents::Corrupt(_) if unusable => todo(vec![]),
             Contents::Corrupt(paths) => todo(paths.clone()),
             Contents::NotVerified if self.verify => todo(vec![]),
             Contents::NotVerified | Contents::Verified if facts.registered => Verdict::Done(SystemProof {
@@ -176,8 +215,47 @@ mod tests {
             .unwrap();
         SystemFacts {
             system: Some(system),
+            recorded: registered,
+            database: Database::Usable,
             registered,
             contents,
+        }
+    }
+
+    #[test]
+    fn an_unusable_database_is_put_aside_whatever_else_is_claimed() {
+        let unusable = |facts: SystemFacts| SystemFacts {
+            database: Database::Unusable("no tables".into()),
+            ..facts
+        };
+        for unclean in [false, true] {
+            for contents in [
+                Contents::NotVerified,
+                Contents::Verified,
+                Contents::Corrupt(vec!["p".into()]),
+            ] {
+                for registered in [false, true] {
+                    let facts = unusable(facts(registered, contents.clone()));
+                    let Verdict::Todo(order) = action(unclean).judge(&facts) else {
+                        panic!("{facts:?}")
+                    };
+                    assert_eq!(order.corrupt, Vec::<String>::new());
+                    let aside = order.put_aside.unwrap();
+                    assert_eq!((aside.why.as_str(), aside.finished), ("no tables", registered));
+                }
+            }
+        }
+        let unknown = SystemFacts {
+            system: None,
+            ..unusable(facts(false, Contents::NotVerified))
+        };
+        assert!(matches!(action(true).judge(&unknown), Verdict::Todo(order) if order.put_aside.is_some()));
+        for database in [Database::Absent, Database::Usable] {
+            let facts = SystemFacts {
+                database,
+                ..facts(false, Contents::NotVerified)
+            };
+            assert!(matches!(action(true).judge(&facts), Verdict::Todo(order) if order.put_aside.is_none()));
         }
     }
 

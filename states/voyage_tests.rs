@@ -4,7 +4,7 @@
 use super::*;
 use crate::anchored::LuksFacts;
 use crate::bootable::SecretsFacts;
-use crate::cloned::{Contents, SystemFacts};
+use crate::cloned::{Contents, Database, SystemFacts};
 use crate::encrypted::VolumesFacts;
 use crate::formatted::CloneFacts;
 use crate::installed::{BootFacts, BootFile, Nvram};
@@ -145,6 +145,8 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
     let state = tell!(told, Cloned(state), action);
     let facts = SystemFacts {
         system: Some(system()),
+        recorded: true,
+        database: Database::Usable,
         registered: true,
         contents: Contents::NotVerified,
     };

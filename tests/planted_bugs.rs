@@ -33,7 +33,9 @@ fn case(bug: Option<Bug>) -> Case {
     match bug {
         Some(Bug::AssumeYes) => "plain/prebuilt/foreign/refuses",
         Some(Bug::NotIdempotent) => "plain/prebuilt/foreign/person/twice",
-        Some(Bug::LogPassphrase | Bug::NoKeyslot | Bug::ReuseMapper) => "luks/prebuilt/foreign/person",
+        Some(Bug::LogPassphrase | Bug::NoKeyslot | Bug::ReuseMapper | Bug::EmptyIsConflict) => {
+            "luks/prebuilt/foreign/person"
+        }
         Some(Bug::ImageTrusted | Bug::ImageCommittedEarly | Bug::ChunkUnchecked) => {
             "plain/image/foreign/person"
         }

@@ -3,162 +3,21 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "shared/store.rs"]
+mod store;
+
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::event::{Event, Listener, Reporter};
-use landfall::real::closure::{Stores, observe_system, perform_realise};
+use landfall::event::Event;
+use landfall::real::closure::Stores;
 use landfall::real::git::Access;
-use landfall::real::hands::Hands;
-use landfall::real::stop::Stop;
-use landfall_states::cloned::{Contents, RealiseSystem, SystemFacts};
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::cloned::{Contents, RealiseSystem};
+use landfall_states::fault::FaultClass;
 use landfall_states::image::Image;
 use landfall_states::names::{Digest, StorePath};
-use landfall_states::plan::{Reference, Repository, RepositorySource, SystemSource};
+use landfall_states::plan::SystemSource;
 use landfall_states::{Step, Verdict};
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
-
-struct Place {
-    _keep: tempfile::TempDir,
-    dir: Utf8PathBuf,
-    hands: Hands,
-    stores: Stores,
-    told: Arc<Mutex<Vec<Event>>>,
-    runtime: tokio::runtime::Runtime,
-}
-
-struct Tell(Arc<Mutex<Vec<Event>>>);
-
-impl Listener for Tell {
-    fn take(&mut self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
-    }
-}
-
-impl Place {
-    fn new() -> Option<Self> {
-        if Command::new("nix").arg("--version").output().is_err() {
-            println!("skipped: nix is not installed");
-            return None;
-        }
-        let keep = tempfile::tempdir().unwrap();
-        let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
-        fs_err::create_dir_all(dir.join("conf")).unwrap();
-        let conf = "sandbox = false\nsubstituters =\nbuild-users-group =\nsandbox-paths =\n";
-        fs_err::write(dir.join("conf/nix.conf"), conf).unwrap();
-        let told = Arc::new(Mutex::new(vec![]));
-        let reporter = Reporter::default();
-        reporter.add(Box::new(Tell(told.clone())));
-        let mut hands = Hands::new(reporter, Stop::never());
-        hands
-            .env
-            .push(("NIX_CONF_DIR".into(), dir.join("conf").to_string()));
-        hands.env.push(("HOME".into(), dir.to_string()));
-        fs_err::create_dir_all(dir.join("mnt")).unwrap();
-        let stores = Stores {
-            root: dir.join("mnt"),
-            source: dir.join("live").to_string(),
-            substituters: vec![],
-            trusted_public_keys: vec![],
-            connect_s: 5,
-            stall_s: 15,
-            deadline: std::time::Duration::from_secs(120),
-        };
-        Some(Place {
-            _keep: keep,
-            dir,
-            hands,
-            stores,
-            told,
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-        })
-    }
-
-    /// A closure of three paths in the live store: the system, on `b`, on `a`.
-    fn live_system(&self) -> StorePath {
-        let text = "let a = builtins.toFile \"a\" (builtins.concatStringsSep \"\\n\" (builtins.genList toString 20000)); \
-            b = builtins.toFile \"b\" \"on ${a}\"; in builtins.toFile \"nixos-system-web\" \"top ${b}\"";
-        let out = Command::new("nix-instantiate")
-            .args([
-                "--eval",
-                "--read-write-mode",
-                "--store",
-                self.stores.source.as_str(),
-                "-E",
-                text,
-            ])
-            .env("NIX_CONF_DIR", self.dir.join("conf"))
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout)
-            .unwrap()
-            .trim()
-            .trim_matches('"')
-            .parse()
-            .unwrap()
-    }
-
-    fn action(&self, source: SystemSource, verify: bool) -> RealiseSystem {
-        RealiseSystem {
-            host: "web".parse().unwrap(),
-            source,
-            repository: Repository {
-                source: RepositorySource::Remote("/nowhere".parse().unwrap()),
-                reference: Reference::Default,
-                clone_path: "/mnt/nix-config".parse().unwrap(),
-            },
-            revision: "a".repeat(40).parse().unwrap(),
-            verify,
-        }
-    }
-
-    fn observe(&self, action: &RealiseSystem) -> SystemFacts {
-        self.runtime
-            .block_on(observe_system(&self.hands, &self.stores, action))
-            .unwrap()
-    }
-
-    /// Look, judge, act, look, judge.
-    fn realise(&self, action: &RealiseSystem) -> Result<(), Fault> {
-        let order = match action.judge(&self.observe(action)) {
-            Verdict::Done(_) => return Ok(()),
-            Verdict::Todo(order) => order,
-            Verdict::Refuse(fault) => return Err(fault),
-            Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
-        };
-        let access = Access {
-            key: None,
-            known_hosts: None,
-            connect_s: 5,
-            stall_s: 15,
-        };
-        self.runtime
-            .block_on(perform_realise(&self.hands, &self.stores, &access, &order))?;
-        let facts = self.observe(action);
-        assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
-        Ok(())
-    }
-
-    fn file(&self, name: &str) -> Utf8PathBuf {
-        let store = self.stores.root.join("nix/store");
-        let found = fs_err::read_dir(&store)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .find(|n| n.ends_with(name))
-            .unwrap();
-        store.join(found)
-    }
-}
-
-fn empty(path: &Utf8Path) {
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    fs_err::write(path, "").unwrap();
-}
+use store::{Place, empty, image_of, landed_from_image};
 
 #[test]
 fn a_closure_is_copied_counted_and_recorded() {
@@ -262,48 +121,6 @@ fn what_came_from_an_image_and_is_wrong_now_is_named_and_left_there() {
             "it was removed"
         );
     }
-}
-
-/// The target store as an image leaves it: the paths are there, and a list of them; the database is empty. Of so many bytes at
-/// least, as that of a large closure: it says again what it said.
-fn landed_from_image(place: &Place, system: &StorePath, list_bytes: usize) {
-    let store = place.dir.join("live/nix/store");
-    let target = place.stores.root.join("nix/store");
-    fs_err::create_dir_all(&target).unwrap();
-    let copied = Command::new("cp")
-        .args(["-a", &format!("{store}/."), target.as_str()])
-        .status()
-        .unwrap();
-    assert!(copied.success());
-    let nix_store = |args: &[&str]| {
-        let out = Command::new("nix-store")
-            .args(["--store", place.dir.join("live").as_str()])
-            .args(args)
-            .env("NIX_CONF_DIR", place.dir.join("conf"))
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        out.stdout
-    };
-    let closure = String::from_utf8(nix_store(&["--query", "--requisites", system.as_str()])).unwrap();
-    let mut dump = vec!["--dump-db"];
-    dump.extend(closure.lines());
-    let once = nix_store(&dump);
-    let list = once.repeat(list_bytes / once.len() + 1);
-    fs_err::create_dir_all(place.stores.root.join("nix/var/landfall")).unwrap();
-    fs_err::write(place.stores.root.join("nix/var/landfall/registration"), list).unwrap();
-}
-
-fn image_of(system: StorePath) -> SystemSource {
-    SystemSource::Image(Box::new(Image {
-        file: "/iso/root.image".into(),
-        digest: Digest::of(system.as_str().as_bytes()),
-        system,
-        filesystem_bytes: 1 << 20,
-        plain_bytes: 1 << 20,
-        boot_bytes: 0,
-        chunks: 1,
-    }))
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The system's closure on the target store: copied from the installer, or built from the clone. Law: what was written is
 //! synced before it is recorded; a path whose contents are wrong is repaired, or forgotten together with everything that
 //! refers to it and made again; the system of a revision is recorded on the target, so that nothing is evaluated twice.
+//! Looking never fails because of what is on the target.
 //!
-//! Absent: believing Nix's database after an unclean stop (`states::cloned` asks for verification).
+//! Absent: believing Nix's database after an unclean stop (`states::cloned` asks for verification); whether there is a
+//! database that can be used (`database`); what its paths hold (`contents`).
 //!
 //! On the order of writes: Nix registers a path as valid right after it has written it, so a power cut can leave valid
 //! paths with empty files. `fsync-store-paths` (Nix 2.25) closes that at its source and is on; older versions warn that
@@ -10,14 +12,16 @@
 //! are done in any case, carry the weight alone.
 
 use crate::real::command::{Ended, OnStop, Program};
+use crate::real::contents::{self, Verified};
+use crate::real::database;
 use crate::real::git::Access;
 use crate::real::hands::Hands;
-use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify, corrupt_paths};
+use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify};
 use crate::real::pack::REGISTRATION;
 use crate::real::{MOUNT_ROOT, Real, hooks, host_loader, marks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
+use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::{self, Fault, FaultClass};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
@@ -29,11 +33,8 @@ use std::time::{Duration, Instant};
 /// Where the target keeps what landfall knows of it.
 pub const STATE_DIR: &str = "/nix/var/landfall";
 const RECORD: &str = "/nix/var/landfall/system";
-const DATABASE: &str = "nix/var/nix/db";
 /// Scratch space on the target while installing, so that the live system's memory is spared.
 pub const SCRATCH: &str = "/var/tmp/landfall";
-/// How many wrong store paths are named.
-const LOST_NAMED_MAX: usize = 3;
 /// Events of one count are told at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// The longest silence of a copy, a verification or a build. A compiler may well say nothing for minutes.
@@ -80,7 +81,7 @@ impl Stores {
     }
 
     /// Nix settings for everything that may fetch or build. `accept-flake-config` is never on.
-    fn settings(&self) -> Vec<String> {
+    pub(crate) fn settings(&self) -> Vec<String> {
         let caches = [self.trusted_source()]
             .into_iter()
             .chain(self.substituters.iter().cloned())
@@ -108,11 +109,11 @@ impl Stores {
     }
 
     /// `nix`, with what is still called experimental.
-    fn nix<'a>(&self) -> Program<'a> {
+    pub(crate) fn nix<'a>(&self) -> Program<'a> {
         self.limits(Program::new("nix").args(["--extra-experimental-features", "nix-command flakes"]))
     }
 
-    fn nix_store<'a>(&self) -> Program<'a> {
+    pub(crate) fn nix_store<'a>(&self) -> Program<'a> {
         self.limits(
             Program::new("nix-store")
                 .args(["--extra-experimental-features", "nix-command flakes", "--store"])
@@ -120,7 +121,7 @@ impl Stores {
         )
     }
 
-    fn limits<'a>(&self, program: Program<'a>) -> Program<'a> {
+    pub(crate) fn limits<'a>(&self, program: Program<'a>) -> Program<'a> {
         program
             .deadline(self.deadline)
             .silence_max(SILENCE_MAX)
@@ -129,128 +130,12 @@ impl Stores {
             .env("XDG_CACHE_HOME", self.root.join("var/tmp/landfall/cache"))
     }
 
-    fn has_database(&self) -> bool {
-        self.root.join(DATABASE).join("db.sqlite").exists()
-    }
-
     /// Whether the database has this path as valid, which in Nix means its whole closure.
     pub async fn is_registered(&self, hands: &Hands, path: &StorePath) -> Result<bool, Fault> {
-        if !self.has_database() {
-            return Ok(false);
-        }
         let ended = hands
             .run(self.nix_store().args(["--check-validity", path.as_str()]))
             .await?;
-        Ok(ended.success())
-    }
-
-    /// Hashes everything that the database has.
-    pub async fn verify(&self, hands: &Hands) -> Result<Contents, Fault> {
-        if !self.has_database() {
-            return Ok(Contents::NotVerified);
-        }
-        hands.reporter.step("verify the contents of the target store");
-        let program = self.nix().args([
-            "store",
-            "verify",
-            "--store",
-            self.root.as_str(),
-            "--all",
-            "--no-trust",
-            "--log-format",
-            "internal-json",
-        ]);
-        let (ended, log) = follow(hands, program, false).await?;
-        if ended.success() {
-            return Ok(Contents::Verified);
-        }
-        let said = log.said();
-        if is_damaged_database(&said) {
-            hands
-                .reporter
-                .notice("the target store's database is damaged; it will be made anew");
-            return Ok(Contents::NotVerified);
-        }
-        let paths = corrupt_paths(&said);
-        if paths.is_empty() {
-            return Err(failed(
-                "verification of the target store",
-                &ended,
-                &log,
-                FaultClass::Transient,
-            ));
-        }
-        Ok(Contents::Corrupt(paths))
-    }
-
-    /// Makes wrong paths right: from the installer's store or the caches in their place; where that fails, they are
-    /// forgotten with everything that refers to them, and copied or built again later.
-    pub async fn heal(&self, hands: &Hands, corrupt: &[String]) -> Result<(), Fault> {
-        if corrupt.is_empty() {
-            return Ok(());
-        }
-        hands.reporter.notice(format!(
-            "{} store path(s) on the target have wrong contents and are made anew: {}",
-            corrupt.len(),
-            corrupt.iter().take(5).cloned().collect::<Vec<_>>().join(" ")
-        ));
-        let repair = self
-            .nix_store()
-            .args(self.settings())
-            .args(["--log-format", "internal-json", "--repair-path"])
-            .args(corrupt.iter().cloned());
-        let (ended, _) = follow(hands, repair, false).await?;
-        if ended.success() {
-            return rooted::sync_filesystem(&self.root);
-        }
-        let query = self
-            .nix_store()
-            .args(["--query", "--referrers-closure"])
-            .args(corrupt.iter().cloned());
-        let (ended, log) = follow(hands, query, false).await?;
-        let what = "search for what refers to wrong store paths";
-        let ended = succeeded(what, ended, &log, FaultClass::Permanent)?;
-        let mut doomed: Vec<String> = ended.stdout.split_whitespace().map(str::to_owned).collect();
-        doomed.sort();
-        doomed.dedup();
-        // Nix deletes a path only together with all that refer to it, so they go in one call.
-        let delete = self
-            .nix_store()
-            .args(["--delete", "--ignore-liveness"])
-            .args(doomed);
-        let (ended, log) = follow(hands, delete, false).await?;
-        succeeded("removal of wrong store paths", ended, &log, FaultClass::Permanent)?;
-        rooted::sync_filesystem(&self.root)
-    }
-
-    /// A database that Nix cannot read is put aside; the store's files are then registered again by copying.
-    async fn mend_database(&self, hands: &Hands) -> Result<(), Fault> {
-        if !self.has_database() {
-            return Ok(());
-        }
-        let query = self.nix_store().args([
-            "--query",
-            "--requisites",
-            "/nix/store/00000000000000000000000000000000-none",
-        ]);
-        let ended = hands.run(query).await?;
-        if !is_damaged_database(&ended.stderr) {
-            return Ok(());
-        }
-        let (from, to) = (
-            self.root.join(DATABASE),
-            self.root.join("nix/var/nix/db.landfall-damaged"),
-        );
-        match fs_err::remove_dir_all(&to) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(rooted::io_fault(to.as_str(), &e));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        hands.reporter.notice(format!(
-            "the database of the target store is damaged; it is kept at {to}"
-        ));
-        fs_err::rename(&from, &to).map_err(|e| rooted::io_fault(from.as_str(), &e))
+        Ok(survived(&format!("search for {path} in the target store"), ended)?.success())
     }
 
     /// Registers what the image brought. Its files were read back from the disk before the filesystem got its id; the
@@ -413,34 +298,38 @@ impl Stores {
     }
 }
 
-/// Looks at the target store.
+/// Looks at the target store. Whatever is there is a fact.
 pub async fn observe_system(
     hands: &Hands,
     stores: &Stores,
     action: &RealiseSystem,
 ) -> Result<SystemFacts, Fault> {
+    let noted = stores.recorded(&action.revision, &action.host)?;
     let system = match action.source.known() {
         Some(system) => Some(system.clone()),
-        None => stores.recorded(&action.revision, &action.host)?,
+        None => noted.clone(),
     };
     // The record is the last thing that is written; it keeps the system from the garbage collector.
-    let registered = match &system {
-        Some(system) => {
-            stores.recorded(&action.revision, &action.host)?.as_ref() == Some(system)
-                && stores.is_registered(hands, system).await?
-        }
-        None => false,
-    };
-    let contents = if action.verify && system.is_some() {
-        stores.verify(hands).await?
-    } else {
-        Contents::NotVerified
-    };
-    Ok(SystemFacts {
+    let mut facts = SystemFacts {
+        recorded: system.is_some() && noted == system,
         system,
-        registered,
-        contents,
-    })
+        database: database::look(hands, stores).await?,
+        registered: false,
+        contents: Contents::NotVerified,
+    };
+    if facts.database != Database::Usable {
+        return Ok(facts);
+    }
+    if let Some(system) = &facts.system {
+        facts.registered = facts.recorded && stores.is_registered(hands, system).await?;
+        if action.verify {
+            match stores.verify(hands).await? {
+                Verified::Contents(contents) => facts.contents = contents,
+                Verified::Unusable(why) => facts.database = Database::Unusable(why),
+            }
+        }
+    }
+    Ok(facts)
 }
 
 /// Copies or builds.
@@ -450,35 +339,78 @@ pub async fn perform_realise(
     access: &Access,
     order: &RealiseOrder,
 ) -> Result<(), Fault> {
-    let RealiseOrder { action, corrupt } = order;
+    let RealiseOrder {
+        action,
+        corrupt,
+        put_aside,
+    } = order;
     // Without them there is nothing to copy them from, and registering would call them valid.
     if let (SystemSource::Image(image), [_, ..]) = (&action.source, corrupt.as_slice()) {
-        return Err(lost(image, corrupt));
+        return Err(contents::lost(image, corrupt));
     }
     stores.prepare()?;
-    stores.mend_database(hands).await?;
-    stores.heal(hands, corrupt).await?;
-    let system = match &action.source {
+    let mut fresh = match put_aside {
+        Some(unusable) => {
+            database::put_aside(hands, stores, unusable)?;
+            true
+        }
+        None => false,
+    };
+    let made = realise(hands, stores, access, order, &mut fresh).await;
+    // What a program of Nix said of its failure is not searched for the database: it is looked at itself.
+    let looked = match &made {
+        Err(fault) if matches!(fault.class, FaultClass::Hardware | FaultClass::Interrupted) => None,
+        Ok(_) | Err(_) => Some(database::look(hands, stores).await),
+    };
+    match (made, looked) {
+        (_, Some(Ok(Database::Unusable(why)))) => Err(database::unusable_again(stores, why, fresh)),
+        (Ok(_), Some(Err(fault))) | (Err(fault), _) => Err(fault),
+        (Ok(system), _) => stores.record(&action.revision, &action.host, &system),
+    }
+}
+
+/// Brings the closure there; `fresh` is set when the database is put aside on the way.
+async fn realise(
+    hands: &Hands,
+    stores: &Stores,
+    access: &Access,
+    order: &RealiseOrder,
+    fresh: &mut bool,
+) -> Result<StorePath, Fault> {
+    let RealiseOrder {
+        action,
+        corrupt,
+        put_aside: _,
+    } = order;
+    *fresh |= stores.heal(hands, corrupt).await?;
+    match &action.source {
         SystemSource::Prebuilt(system) => {
             stores.copy(hands, system).await?;
-            system.clone()
+            Ok(system.clone())
         }
         SystemSource::Image(image) => {
             stores.register(hands, image).await?;
-            image.system.clone()
+            Ok(image.system.clone())
         }
         SystemSource::Flake => {
             // Without a record nothing was verified yet, and a build trusts its inputs.
-            if action.verify
-                && corrupt.is_empty()
-                && let Contents::Corrupt(paths) = stores.verify(hands).await?
+            if action.verify && corrupt.is_empty() && database::look(hands, stores).await? == Database::Usable
             {
-                stores.heal(hands, &paths).await?;
+                match stores.verify(hands).await? {
+                    Verified::Contents(Contents::Corrupt(paths)) => {
+                        *fresh |= stores.heal(hands, &paths).await?;
+                    }
+                    Verified::Contents(Contents::NotVerified | Contents::Verified) => {}
+                    Verified::Unusable(why) => {
+                        let finished = false;
+                        database::put_aside(hands, stores, &PutAside { why, finished })?;
+                        *fresh = true;
+                    }
+                }
             }
-            stores.build(hands, access, action).await?
+            stores.build(hands, access, action).await
         }
-    };
-    stores.record(&action.revision, &action.host, &system)
+    }
 }
 
 /// Whether a registration has this path; the file is at its start again afterwards.
@@ -494,25 +426,12 @@ fn names(list: &mut File, system: &StorePath) -> std::io::Result<bool> {
     Ok(found)
 }
 
-/// Paths that were read back whole from the disk, and are not whole any more. An image has no paths that could be copied.
-fn lost(image: &Image, corrupt: &[String]) -> Fault {
-    let named: Vec<&str> = corrupt.iter().take(LOST_NAMED_MAX).map(String::as_str).collect();
-    let more = match corrupt.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Fault::hardware(
-        format!("closure of {} on the target", image.system),
-        format!(
-            "{}{more} came whole from the image and are wrong now: the target disk did not keep them",
-            named.join(", ")
-        ),
-    )
-    .with_next("replace the disk, or write everything anew: landfall install --reinstall")
-}
-
 /// Follows a Nix program: counts and messages are told, errors kept.
-async fn follow(hands: &Hands, program: Program<'_>, tell_messages: bool) -> Result<(Ended, NixLog), Fault> {
+pub(crate) async fn follow(
+    hands: &Hands,
+    program: Program<'_>,
+    tell_messages: bool,
+) -> Result<(Ended, NixLog), Fault> {
     let mut log = NixLog::default();
     let mut last = Instant::now();
     let program = program.on_line(|line| match log.take(line) {
@@ -534,7 +453,7 @@ async fn follow(hands: &Hands, program: Program<'_>, tell_messages: bool) -> Res
     Ok((ended, log))
 }
 
-fn failed(what: &str, ended: &Ended, log: &NixLog, otherwise: FaultClass) -> Fault {
+pub(crate) fn failed(what: &str, ended: &Ended, log: &NixLog, otherwise: FaultClass) -> Fault {
     let how = fault::Ended {
         last_lines: log.last_lines(),
         ..ended.how()
@@ -548,11 +467,24 @@ fn failed(what: &str, ended: &Ended, log: &NixLog, otherwise: FaultClass) -> Fau
     classify(&[COMMON, NIX], otherwise, what, &log.said(), how)
 }
 
-fn succeeded(what: &str, ended: Ended, log: &NixLog, otherwise: FaultClass) -> Result<Ended, Fault> {
+pub(crate) fn succeeded(
+    what: &str,
+    ended: Ended,
+    log: &NixLog,
+    otherwise: FaultClass,
+) -> Result<Ended, Fault> {
     if ended.success() {
         Ok(ended)
     } else {
         Err(failed(what, &ended, log, otherwise))
+    }
+}
+
+/// An answer, whatever it is, and no death by a signal.
+pub(crate) fn survived(what: &str, ended: Ended) -> Result<Ended, Fault> {
+    match ended.code {
+        Some(_) => Ok(ended),
+        None => Err(Fault::transient(what, ended.how())),
     }
 }
 
@@ -565,17 +497,6 @@ fn parse_path(what: &str, stdout: &str) -> Result<StorePath, Fault> {
             "report this as a defect of landfall",
         )
     })
-}
-
-fn is_damaged_database(said: &str) -> bool {
-    [
-        "malformed",
-        "file is not a database",
-        "database corruption",
-        "disk image",
-    ]
-    .iter()
-    .any(|words| said.contains(words))
 }
 
 /// The flake's attribute, pinned to the revision whatever the work tree holds.

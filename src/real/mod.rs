@@ -11,6 +11,8 @@ pub mod boot;
 pub mod bootspec;
 pub mod closure;
 pub mod command;
+pub mod contents;
+pub mod database;
 pub mod disk;
 pub mod esp;
 pub mod firmware;

@@ -282,7 +282,11 @@ pub const COMMON: &[Words] = &[
         next: "replace the device, then: landfall resume",
     },
     Words {
-        any: &["no space left on device", "disk quota exceeded"],
+        any: &[
+            "no space left on device",
+            "disk quota exceeded",
+            "database or disk is full",
+        ],
         class: FaultClass::NeedsChange,
         next: "make room on the target (or give it a larger disk), then: landfall resume",
     },

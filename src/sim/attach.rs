@@ -47,19 +47,44 @@ impl SimWorld {
             return Ok(());
         }
         self.own_names()?;
+        if self.machine.mapping_empty {
+            if self.has(Bug::EmptyIsConflict) {
+                return Err(Fault::needs_change(
+                    "cryptroot",
+                    "it exists",
+                    "dmsetup remove cryptroot, then: landfall resume",
+                ));
+            }
+            self.remove_empty_mapping().await?;
+        }
         let making = self.disk().header(Region::Root).map(|h| h.making);
         if self.machine.mapped.is_none() || self.machine.mapped != making {
             self.mountable(Region::Root)?;
             self.quiet = false;
+            // libcryptsetup gives the mapping its name first, and its table then.
+            self.act(
+                "name the mapping",
+                Act::Ram(|machine, _| machine.mapping_empty = true),
+            )
+            .await?;
             self.act(
                 "open the container",
                 Act::Ram(|machine, disk| {
+                    machine.mapping_empty = false;
                     machine.mapped = machine.disks[disk].header(Region::Root).map(|h| h.making);
                 }),
             )
             .await?;
         }
         Ok(())
+    }
+
+    async fn remove_empty_mapping(&mut self) -> Result<(), Fault> {
+        self.act(
+            "remove the empty mapping",
+            Act::Ram(|machine, _| machine.mapping_empty = false),
+        )
+        .await
     }
 
     /// Mounts the target.
@@ -147,6 +172,9 @@ impl SimWorld {
                 Act::Ram(|machine, _| machine.root_mounted = false),
             )
             .await?;
+        }
+        if self.machine.mapping_empty && !self.has(Bug::EmptyIsConflict) {
+            self.remove_empty_mapping().await?;
         }
         if self.machine.mapped.is_some() {
             self.act(

@@ -166,11 +166,15 @@ pub enum Bug {
     LandedTouched,
     /// A lock that a killed Git left in the clone beside its place stays there.
     LockStays,
+    /// A database that Nix cannot read fails the look, so that nothing is ever done about it.
+    DatabaseIsFault,
+    /// A mapping of our name without a table, which a killed activation left, is taken for somebody else's.
+    EmptyIsConflict,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 79] = [
+    pub const ALL: [(Bug, Invariant); 81] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -250,5 +254,7 @@ impl Bug {
         (Bug::ActivationUnheard, Invariant::LandedIsWhole),
         (Bug::LandedTouched, Invariant::LandedRests),
         (Bug::LockStays, Invariant::Lands),
+        (Bug::DatabaseIsFault, Invariant::Lands),
+        (Bug::EmptyIsConflict, Invariant::Lands),
     ];
 }

@@ -18,6 +18,12 @@ pub const CLOSURE: [&str; 3] = ["glibc", "kernel", "system"];
 pub const REGISTERED: [&str; 3] = ["glibc.valid", "kernel.valid", "system.valid"];
 /// The lock that Git holds while it writes in a clone beside its place.
 pub const LOCK: &str = "clone.lock";
+/// The store's database. Its entries are [`REGISTERED`], which are nothing without it.
+pub const DATABASE: &str = "db";
+/// What it holds while it is made, until its tables are written.
+pub const DATABASE_BEGUN: &str = "header";
+/// What it holds then.
+pub const DATABASE_MADE: &str = "tables";
 /// The ESP's files that booting this system needs, with their contents.
 pub fn boot_files(system: &StorePath) -> [(&'static str, String); 5] {
     [
@@ -39,6 +45,7 @@ pub fn files(plan: &Plan, revision: &Revision, system: &StorePath) -> Vec<(Fs, &
     let mut files: Vec<(Fs, &'static str, String)> = vec![
         (Fs::Root, "clone", clone_text(plan, revision)),
         (Fs::Root, "clone.data", revision.to_string()),
+        (Fs::Root, DATABASE, DATABASE_MADE.to_owned()),
         (Fs::Root, "record", record_text(plan, revision, system)),
         (Fs::Root, "profile", system.to_string()),
         (Fs::Root, "etc/NIXOS", String::new()),

@@ -66,6 +66,7 @@ impl Digester {
             boot: _,
             now_ms: _,
             mapped,
+            mapping_empty,
             root_mounted,
             esp_mounted,
             stranger_mapped,
@@ -98,7 +99,7 @@ impl Digester {
         let disk = &disks[target];
         let makings = makings(disk, *mapped);
         let rank = |making: u32| makings.binary_search(&making).map_or(0, |rank| rank + 1);
-        (mapped.map(rank), root_mounted, esp_mounted).hash(&mut hasher);
+        (mapped.map(rank), mapping_empty, root_mounted, esp_mounted).hash(&mut hasher);
         (stranger_mapped, kernel.len(), nvram).hash(&mut hasher);
         (machine.clock_is_right(), gone, medium_gone, squatted, late).hash(&mut hasher);
         (machine.now_ms < *closed_until_ms).hash(&mut hasher);

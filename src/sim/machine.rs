@@ -30,6 +30,8 @@ pub struct Machine {
     pub now_ms: u64,
     /// Which making of the container is mapped.
     pub mapped: Option<u32>,
+    /// The name of our mapping is there without a table: its activation was killed.
+    pub mapping_empty: bool,
     /// Whether the target is mounted.
     pub root_mounted: bool,
     /// Whether the target's ESP is mounted at /mnt/boot, for the target or for the store.
@@ -69,6 +71,7 @@ impl Machine {
             boot: 1,
             now_ms: 0,
             mapped: None,
+            mapping_empty: false,
             root_mounted: false,
             esp_mounted: false,
             stranger_mapped: true,
@@ -140,6 +143,7 @@ impl Machine {
                 self.boot += 1;
                 self.now_ms += 30_000;
                 self.mapped = None;
+                self.mapping_empty = false;
                 self.child = None;
                 (self.gone, self.medium_gone, self.squatted) = (false, false, false);
                 self.late = false;

@@ -7,14 +7,14 @@
 use super::bugs::Bug;
 use super::case::PASSPHRASE;
 use super::checks::Found;
-use super::contents::{CLOSURE, REGISTERED, sectors};
+use super::contents::{CLOSURE, DATABASE, DATABASE_BEGUN, DATABASE_MADE, REGISTERED, sectors};
 use super::disk::{Disk, Fs, Header, Held, Key, Region, SLOT_SECTORS, Value};
 use super::machine::Machine;
 use super::world::{Act, SimWorld};
 use crate::world::Perform;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
 use landfall_states::checkpoint::{Choice, Record, SLOT_BYTES, choose};
-use landfall_states::cloned::Contents;
+use landfall_states::cloned::{Contents, Database, RealiseOrder};
 use landfall_states::encrypted::{FormatOrder, FormatVolumes, VolumesFacts};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
@@ -238,17 +238,48 @@ impl SimWorld {
         Ok(())
     }
 
-    /// Whether a torn database is there: it is put aside, and everything is registered again.
-    pub async fn mend_database(&mut self) -> Result<(), Fault> {
-        let torn: Vec<_> = REGISTERED
-            .into_iter()
-            .filter(|valid| self.text(Fs::Root, valid) == Some("torn"))
-            .map(|valid| (valid, None))
-            .collect();
-        if !torn.is_empty() {
-            self.put("put the database aside", torn).await?;
+    /// The store's database. A torn entry is a page of it that was torn.
+    pub fn database(&self) -> Database {
+        let torn = |name| self.text(Fs::Root, name) == Some("torn");
+        match self.text(Fs::Root, DATABASE) {
+            None => Database::Absent,
+            Some(DATABASE_MADE) if !REGISTERED.into_iter().any(torn) => Database::Usable,
+            Some(DATABASE_MADE) => Database::Unusable("malformed".into()),
+            Some(_) => Database::Unusable("no tables".into()),
         }
-        Ok(())
+    }
+
+    /// An unusable database is put aside: its entries, which nobody can see, and then the name itself, which is one rename.
+    pub async fn put_database_aside(&mut self, order: &RealiseOrder) -> Result<(), Fault> {
+        if order.put_aside.is_none() {
+            return Ok(());
+        }
+        self.forget_entries().await?;
+        self.put("put the database aside", vec![(DATABASE, None)]).await
+    }
+
+    /// Nix makes its database, where there is none: a file with a header first, the tables in a log beside it, which a power
+    /// cut can take away.
+    pub async fn make_database(&mut self) -> Result<(), Fault> {
+        if self.text(Fs::Root, DATABASE).is_some() {
+            return Ok(());
+        }
+        self.forget_entries().await?;
+        let made = [DATABASE_BEGUN, DATABASE_MADE].map(|text| (DATABASE, Some(text.to_owned())));
+        self.put("make the database", made.into()).await
+    }
+
+    /// What lies in no database is nothing, and does not come back in the next one.
+    async fn forget_entries(&mut self) -> Result<(), Fault> {
+        let there = REGISTERED
+            .into_iter()
+            .filter(|valid| self.text(Fs::Root, valid).is_some());
+        let forgotten: Vec<_> = there.map(|valid| (valid, None)).collect();
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        self.put("forget the entries", forgotten).await?;
+        self.sync().await
     }
 }
 

@@ -12,7 +12,7 @@ use super::world::{Act, SimWorld};
 use crate::event::Event;
 use crate::world::World;
 use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
-use landfall_states::cloned::{Contents, RealiseOrder, RealiseSystem, SystemFacts};
+use landfall_states::cloned::{Contents, Database, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::Fault;
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
 use landfall_states::image::Image;
@@ -117,17 +117,28 @@ impl Script for RealiseSystem {
             Some(system) => Some(system.clone()),
             None => (world.text(Fs::Root, "record") == Some(&record)).then(|| world.setting.system.clone()),
         };
-        let registered = world.text(Fs::Root, "record") == Some(&record)
+        let database = world.database();
+        if world.has(Bug::DatabaseIsFault)
+            && let Database::Unusable(why) = database
+        {
+            return Err(Fault::transient("verification of the store", why));
+        }
+        let usable = database == Database::Usable;
+        let recorded = world.text(Fs::Root, "record") == Some(&record);
+        let registered = usable
+            && recorded
             && REGISTERED
                 .iter()
                 .all(|valid| world.text(Fs::Root, valid) == Some("valid"));
-        let contents = if self.verify && system.is_some() {
+        let contents = if usable && self.verify && system.is_some() {
             world.verify()
         } else {
             Contents::NotVerified
         };
         Ok(SystemFacts {
             system,
+            recorded,
+            database,
             registered,
             contents,
         })
@@ -138,11 +149,12 @@ impl Script for RealiseSystem {
         if let SystemSource::Image(image) = &self.source {
             return world.register(image, order, &self.revision).await;
         }
-        world.mend_database().await?;
+        world.put_database_aside(order).await?;
         world.heal(&order.corrupt).await?;
         if self.source == SystemSource::Flake
             && self.verify
             && order.corrupt.is_empty()
+            && world.database() == Database::Usable
             && let Contents::Corrupt(paths) = world.verify()
         {
             world.heal(&paths).await?;
@@ -156,6 +168,7 @@ impl Script for RealiseSystem {
             world.put("what came", path).await?;
         }
         fetched?;
+        world.make_database().await?;
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if world.text(Fs::Root, valid).is_none() {
                 // Not synced before it is registered: Nix before 2.25 does not know `fsync-store-paths`.
@@ -191,7 +204,8 @@ impl SimWorld {
                 "put the first one back, or write everything anew",
             ));
         }
-        self.mend_database().await?;
+        self.put_database_aside(order).await?;
+        self.make_database().await?;
         let valid = REGISTERED.map(|valid| (valid, Some("valid".into())));
         self.put("register the closure", valid.into()).await?;
         self.sync().await?;

@@ -1,0 +1,278 @@
+//! The database of the target store, `/nix/var/nix/db`: whether it can be used, and what follows when it cannot. Law: its
+//! state is a fact. Nix reading every entry is the proof that it is usable; everything else that is not the inability to look
+//! (a device that reports errors, no room, a program that is missing or was killed) makes it unusable, whatever Nix said.
+//!
+//! What real Nix leaves (2.8 and 2.26): killed at any system call that changes something, it goes on with the rest by itself.
+//! When the power goes, the log (`db.sqlite-wal`) may be lost, in which all tables are while a closure is copied. With a `schema`
+//! file beside it Nix then neither fills the database nor replaces it. The same holds for a `schema` of no bytes, a missing
+//! `db.sqlite` beside a `schema`, a page of zeros, an entry that makes no sense.
+//!
+//! Absent: repairing a database; a list of error texts; what is in the store (`contents`).
+
+use crate::real::closure::Stores;
+use crate::real::hands::Hands;
+use crate::real::rooted;
+use camino::Utf8Path;
+use landfall_states::cloned::{Database, PutAside};
+use landfall_states::fault::Fault;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, renameat};
+use nix::sys::stat::SFlag;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Where Nix keeps its state on the target.
+const STATE: &str = "/nix/var/nix";
+/// The database's directory there.
+const NAME: &str = "db";
+/// Under which name, and under which further ones, an unusable one is kept.
+const ASIDE: &str = "db.landfall-damaged";
+/// So many names are tried.
+const ASIDE_NAMES_MAX: u32 = 16;
+/// What Nix and SQLite keep in it. Anything but a regular file under one of these names is no work of theirs, and a FIFO would
+/// keep them waiting for ever.
+const FILES: [&str; 7] = [
+    "schema",
+    "db.sqlite",
+    "db.sqlite-wal",
+    "db.sqlite-shm",
+    "db.sqlite-journal",
+    "big-lock",
+    "reserved",
+];
+/// The longest that reading every entry may take.
+const LOOK_MAX: Duration = Duration::from_secs(10 * 60);
+/// With less room than this, in bytes, SQLite cannot even open a database: its shared memory is a file.
+const ROOM_MIN: u64 = 1 << 20;
+
+/// Looks at it. Only the inability to look is a fault.
+pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
+    match layout(&stores.root)? {
+        Layout::Nothing => return Ok(Database::Absent),
+        Layout::Strange(why) => return Ok(Database::Unusable(why)),
+        Layout::Files => {}
+    }
+    let Some(why) = refusal(hands, stores, &stores.root).await? else {
+        return Ok(Database::Usable);
+    };
+    // Nix could not read it. Is it the device, want of room, or Nix itself?
+    read_whole(&stores.root)?;
+    let room = room(&stores.root)?;
+    if room < ROOM_MIN {
+        return Err(Fault::needs_change(
+            format!("database of the target store {}{STATE}/{NAME}", stores.root),
+            format!("it cannot be opened with {room} bytes free on the root filesystem: {why}"),
+            "make room on the target (or give it a larger disk), then: landfall resume",
+        ));
+    }
+    control(hands, stores).await?;
+    Ok(Database::Unusable(why))
+}
+
+enum Layout {
+    Nothing,
+    Files,
+    Strange(String),
+}
+
+fn state_dir(root: &Utf8Path) -> Result<Option<OwnedFd>, Fault> {
+    match rooted::open(root, STATE, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(e) if rooted::is_absent(&e) => Ok(None),
+        Err(e) => Err(rooted::io_fault(format!("{STATE} on the target"), &e)),
+    }
+}
+
+fn layout(root: &Utf8Path) -> Result<Layout, Fault> {
+    let fault = |e: &std::io::Error| rooted::io_fault(format!("{STATE}/{NAME} on the target"), e);
+    let Some(state) = state_dir(root)? else {
+        return Ok(Layout::Nothing);
+    };
+    match rooted::stat_in(&state, NAME) {
+        Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(Layout::Nothing),
+        Err(e) => return Err(fault(&e)),
+        Ok(stat) if kind(stat.st_mode) != SFlag::S_IFDIR => {
+            return Ok(Layout::Strange(format!("{STATE}/{NAME} is no directory")));
+        }
+        Ok(_) => {}
+    }
+    let dir = open_db(&state).map_err(|e| fault(&e))?;
+    let mut there = [false; FILES.len()];
+    for (name, there) in FILES.iter().zip(&mut there) {
+        match rooted::stat_in(&dir, name) {
+            Ok(stat) if kind(stat.st_mode) == SFlag::S_IFREG => *there = true,
+            Ok(_) => {
+                return Ok(Layout::Strange(format!(
+                    "{STATE}/{NAME}/{name} is no regular file"
+                )));
+            }
+            Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+            Err(e) => return Err(fault(&e)),
+        }
+    }
+    // Locks alone: Nix begins with them, and has made nothing yet.
+    let [schema, database, ..] = there;
+    Ok(if schema || database {
+        Layout::Files
+    } else {
+        Layout::Nothing
+    })
+}
+
+fn kind(mode: u32) -> SFlag {
+    SFlag::from_bits_truncate(mode) & SFlag::S_IFMT
+}
+
+fn open_db(state: &impl AsFd) -> std::io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::openat(
+        state,
+        NAME,
+        flags,
+        nix::sys::stat::Mode::empty(),
+    )?)
+}
+
+/// Has Nix read every entry of a store's database. What it said when it could not.
+async fn refusal(hands: &Hands, stores: &Stores, root: &Utf8Path) -> Result<Option<String>, Fault> {
+    let program = stores
+        .nix()
+        .deadline(LOOK_MAX)
+        .args(["path-info", "--store", root.as_str(), "--all"]);
+    let ended = hands.run(program).await?;
+    match ended.code {
+        Some(0) => Ok(None),
+        Some(_) => Ok(Some(ended.how().to_string())),
+        None => Err(Fault::transient(
+            format!("database of the store {root}"),
+            ended.how(),
+        )),
+    }
+}
+
+/// Reads its files without Nix: a device that reports errors is told from a database that is wrong.
+fn read_whole(root: &Utf8Path) -> Result<(), Fault> {
+    for name in FILES {
+        let path = format!("{STATE}/{NAME}/{name}");
+        if let Some(file) = rooted::open_file(root, &path)? {
+            rooted::digest(&format!("{path} on the target"), file)?;
+        }
+    }
+    Ok(())
+}
+
+fn room(root: &Utf8Path) -> Result<u64, Fault> {
+    let free = nix::sys::statvfs::statvfs(root.as_std_path())
+        .map_err(|e| rooted::io_fault(format!("room on the filesystem at {root}"), &e.into()))?;
+    Ok(free.blocks_available() * free.fragment_size())
+}
+
+/// Nix reads an empty store of its own making, beside the target. When it cannot, the fault is not the target's.
+async fn control(hands: &Hands, stores: &Stores) -> Result<(), Fault> {
+    let what = "Nix";
+    let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault("directory for an empty store", &e))?;
+    let root = Utf8Path::from_path(scratch.path()).ok_or_else(|| {
+        Fault::needs_change(
+            "directory for temporary files",
+            "its name is no text",
+            "name another one in TMPDIR, then: landfall resume",
+        )
+    })?;
+    match refusal(hands, stores, root).await? {
+        None => Ok(()),
+        Some(why) => Err(Fault::needs_change(
+            what,
+            format!("it cannot read an empty store either: {why}"),
+            "nix path-info --store /tmp/empty --all shows it; mend Nix's settings in the installer, then: landfall resume",
+        )),
+    }
+}
+
+/// Puts an unusable database aside, so that Nix makes another one. One rename: also on a full filesystem, and whole or not at
+/// all when the power goes.
+pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<(), Fault> {
+    let PutAside { why, finished } = unusable;
+    let fault = |e: Errno| rooted::io_fault(format!("{STATE}/{NAME} on the target"), &e.into());
+    let Some(state) = state_dir(&stores.root)? else {
+        return Ok(());
+    };
+    let mut to = None;
+    for number in 1..=ASIDE_NAMES_MAX {
+        let name = aside(number);
+        match rooted::stat_in(&state, &name) {
+            Ok(_) => {}
+            Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => {
+                to = Some(number);
+                break;
+            }
+            Err(e) => return Err(rooted::io_fault(format!("{STATE}/{name} on the target"), &e)),
+        }
+    }
+    // Every name is taken only when none of them could be removed.
+    let to = to.unwrap_or(ASIDE_NAMES_MAX);
+    let name = aside(to);
+    match renameat(&state, NAME, &state, name.as_str()) {
+        Ok(()) => {}
+        // Put aside by an order that was cut off.
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(e) => return Err(fault(e)),
+    }
+    File::from(state.try_clone().map_err(|e| rooted::io_fault(STATE, &e))?)
+        .sync_all()
+        .map_err(|e| rooted::io_fault(format!("{STATE} on the target"), &e))?;
+    let told = if *finished {
+        hands.reporter.notice(format!(
+            "the database of the target store was finished and cannot be read any more ({why}); it is kept as {STATE}/{name} and made anew"
+        ));
+        Some(to)
+    } else {
+        hands.reporter.step(format!(
+            "make the database of the target store anew, which was cut off while it was made ({why})"
+        ));
+        None
+    };
+    for number in (1..=ASIDE_NAMES_MAX).filter(|number| Some(*number) != told) {
+        let name = aside(number);
+        if let Err(e) = remove(&stores.root, &state, &name) {
+            hands
+                .reporter
+                .notice(format!("{STATE}/{name} on the target was left there: {e}"));
+        }
+    }
+    Ok(())
+}
+
+fn aside(number: u32) -> String {
+    match number {
+        1 => ASIDE.to_owned(),
+        number => format!("{ASIDE}-{number}"),
+    }
+}
+
+/// Removes what was put aside, whatever it is.
+fn remove(root: &Utf8Path, state: &OwnedFd, name: &str) -> std::io::Result<()> {
+    match unlinkat(state, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::EISDIR | Errno::EPERM) => {
+            fs_err::remove_dir_all(root.join(STATE.trim_start_matches('/')).join(name))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A database that is unusable when it has just been used. `fresh`: made anew by this very order, so that making it anew
+/// again would help nothing.
+pub fn unusable_again(stores: &Stores, why: String, fresh: bool) -> Fault {
+    let what = format!("database of the target store {}{STATE}/{NAME}", stores.root);
+    if fresh {
+        Fault::permanent(
+            what,
+            format!("Nix made it just now, and cannot read it: {why}"),
+            "landfall log shows what Nix said; check the target disk (smartctl -a) and the installer's Nix, then: landfall resume",
+        )
+    } else {
+        Fault::transient(what, format!("it became unreadable while it was used: {why}"))
+    }
+}

@@ -1,0 +1,358 @@
+//! Promise: whatever is at the place of the target store's database, an install goes on: what Nix can read is used, what it
+//! cannot read is put aside and made again, and only the inability to look is a fault. With real Nix.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+#[path = "shared/store.rs"]
+mod store;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall::real::closure::observe_system;
+use landfall::real::database::put_aside;
+use landfall_states::cloned::{Contents, Database, PutAside};
+use landfall_states::fault::FaultClass;
+use landfall_states::plan::SystemSource;
+use std::process::Command;
+use store::{Place, empty, image_of, landed_from_image};
+
+const DATABASE: &str = "nix/var/nix/db";
+
+/// What was found in a target's database directory after a power cut, a torn write or an accident; each is made of a whole one.
+/// Nix 2.8 and 2.26 were seen to refuse every one of them for ever.
+type Damage = (&'static str, fn(&Utf8Path));
+
+const DAMAGES: [Damage; 20] = [
+    // The tables were in the log, and the log is gone.
+    ("no tables", |db| {
+        fs_err::write(db.join("db.sqlite"), "").unwrap();
+        for log in ["db.sqlite-wal", "db.sqlite-shm"] {
+            if db.join(log).exists() {
+                fs_err::remove_file(db.join(log)).unwrap();
+            }
+        }
+    }),
+    ("no db.sqlite", |db| {
+        fs_err::remove_file(db.join("db.sqlite")).unwrap()
+    }),
+    ("15 bytes", |db| cut_to(db, |_| 15)),
+    ("a header", |db| cut_to(db, |_| 100)),
+    ("a page", |db| cut_to(db, |_| 4096)),
+    ("half", |db| cut_to(db, |all| all / 2 / 4096 * 4096)),
+    ("zeros", |db| {
+        let length = fs_err::metadata(db.join("db.sqlite")).unwrap().len();
+        fs_err::write(db.join("db.sqlite"), vec![0; length as usize]).unwrap();
+    }),
+    ("a page of zeros", |db| {
+        let mut bytes = fs_err::read(db.join("db.sqlite")).unwrap();
+        bytes[2 * 4096..3 * 4096].fill(0);
+        fs_err::write(db.join("db.sqlite"), bytes).unwrap();
+    }),
+    ("other tables", |db| {
+        fs_err::remove_file(db.join("db.sqlite")).unwrap();
+        sql(db, "create table x (y);");
+    }),
+    ("entries without sense", |db| {
+        sql(db, "update ValidPaths set hash = 'x';")
+    }),
+    ("a path that is none", |db| {
+        sql(db, "update ValidPaths set path = 'x' where id = 1;")
+    }),
+    ("schema empty", |db| fs_err::write(db.join("schema"), "").unwrap()),
+    ("schema of zeros", |db| {
+        fs_err::write(db.join("schema"), "\0\0").unwrap()
+    }),
+    ("schema older", |db| {
+        fs_err::write(db.join("schema"), "9").unwrap()
+    }),
+    ("schema newer", |db| {
+        fs_err::write(db.join("schema"), "99").unwrap()
+    }),
+    ("schema a directory", |db| {
+        instead(db, "schema", |at| fs_err::create_dir(at).unwrap())
+    }),
+    ("schema a FIFO", |db| {
+        instead(db, "schema", |at| {
+            nix::unistd::mkfifo(at.as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        });
+    }),
+    ("a log that is a directory", |db| {
+        instead(db, "db.sqlite-journal", |at| fs_err::create_dir(at).unwrap());
+    }),
+    ("a lock that leads nowhere", |db| {
+        instead(db, "big-lock", |at| {
+            fs_err::os::unix::fs::symlink("/nowhere/x", at).unwrap()
+        });
+    }),
+    ("a file instead", |db| {
+        fs_err::remove_dir_all(db).unwrap();
+        fs_err::write(db, "x").unwrap();
+    }),
+];
+
+fn cut_to(db: &Utf8Path, length: fn(usize) -> usize) {
+    let bytes = fs_err::read(db.join("db.sqlite")).unwrap();
+    fs_err::write(db.join("db.sqlite"), &bytes[..length(bytes.len())]).unwrap();
+}
+
+fn sql(db: &Utf8Path, text: &str) {
+    let done = Command::new("sqlite3")
+        .arg(db.join("db.sqlite"))
+        .arg(text)
+        .status();
+    match done {
+        Ok(status) => assert!(status.success(), "{text}"),
+        // Without the program: what it would have made is unreadable, too.
+        Err(_) => fs_err::write(db.join("db.sqlite"), "no database").unwrap(),
+    }
+}
+
+fn instead(db: &Utf8Path, name: &str, make: impl Fn(&Utf8Path)) {
+    let at = db.join(name);
+    if at.exists() {
+        fs_err::remove_file(&at).unwrap();
+    }
+    make(&at);
+}
+
+#[test]
+fn whatever_a_cut_leaves_of_an_unfinished_database_is_gone_on_with_unasked() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    place.realise(&action).unwrap();
+    for (name, damage) in DAMAGES {
+        place.unrecord();
+        damage(&place.stores.root.join(DATABASE));
+        let facts = place.observe(&action);
+        assert!(
+            matches!(facts.database, Database::Unusable(_)),
+            "{name}: {facts:?}"
+        );
+        place
+            .realise(&action)
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        assert_eq!(place.observe(&action).contents, Contents::Verified, "{name}");
+        assert_eq!(place.asides(), Vec::<String>::new(), "{name}");
+    }
+    assert_eq!(place.notices("database"), 0, "nobody needs to know");
+}
+
+#[test]
+fn a_finished_database_that_is_damaged_is_told_and_kept_and_never_collides() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), false);
+    place.realise(&action).unwrap();
+    let state = place.stores.root.join("nix/var/nix");
+    let beside: [Damage; 4] = [
+        ("db.landfall-damaged", |_| {}),
+        ("db.landfall-damaged-2", |_| {}),
+        ("db.landfall-damaged", |_| {}),
+        // A full directory and a file, by whomever.
+        ("db.landfall-damaged-3", |at| {
+            fs_err::write(at.join("db.landfall-damaged-2"), "x").unwrap();
+        }),
+    ];
+    for (round, (kept, before)) in beside.into_iter().enumerate() {
+        before(&state);
+        let (name, damage) = DAMAGES[round];
+        damage(&state.join("db"));
+        // Also where the last run stopped in good order, and nothing is verified.
+        place
+            .realise(&action)
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        assert_eq!(place.asides(), [kept], "{name}");
+        assert_eq!(place.notices("it is kept as"), round + 1, "{name}");
+    }
+}
+
+#[test]
+fn a_store_without_entries_or_with_locks_alone_is_no_damage() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    let db = place.stores.root.join(DATABASE);
+    fs_err::create_dir_all(&db).unwrap();
+    assert_eq!(place.observe(&action).database, Database::Absent);
+    fs_err::write(db.join("big-lock"), "").unwrap();
+    fs_err::write(db.join("reserved"), "").unwrap();
+    assert_eq!(place.observe(&action).database, Database::Absent);
+    place.realise(&action).unwrap();
+    place.unrecord();
+    sql(&db, "delete from Refs; delete from ValidPaths;");
+    assert_eq!(place.observe(&action).database, Database::Usable);
+    place.realise(&action).unwrap();
+    assert_eq!(place.asides(), Vec::<String>::new());
+}
+
+#[test]
+fn what_an_image_brought_is_registered_again_when_the_database_was_cut_off() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(image_of(system.clone()), true);
+    landed_from_image(&place, &system, 1);
+    place.realise(&action).unwrap();
+    for (round, (name, damage)) in DAMAGES.into_iter().enumerate() {
+        if round % 2 == 0 {
+            place.unrecord();
+        }
+        damage(&place.stores.root.join(DATABASE));
+        place
+            .realise(&action)
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        assert!(place.observe(&action).registered, "{name}");
+    }
+}
+
+#[test]
+fn a_database_that_is_unusable_as_soon_as_it_is_made_stops_with_the_cause() {
+    let Some(mut place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), false);
+    place.realise(&action).unwrap();
+    let db = place.stores.root.join(DATABASE);
+    fs_err::write(db.join("schema"), "").unwrap();
+    let ruin = format!("$real \"$@\"; code=$?; case \"$*\" in *' copy '*) : >{db}/schema;; esac; exit $code");
+    place.instead_of("nix", &ruin);
+    let fault = place.realise(&action).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    assert!(
+        fault.why().contains("made it just now") && fault.why().contains("is corrupt"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn a_program_that_cannot_look_says_nothing_of_the_database() {
+    let Some(mut place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    place.realise(&action).unwrap();
+    let look = |place: &Place| {
+        place
+            .runtime
+            .block_on(observe_system(&place.hands, &place.stores, &action))
+            .unwrap_err()
+    };
+    for (text, class, word) in [
+        ("kill -9 $$", FaultClass::Transient, "signal"),
+        (
+            "echo 'error: unknown setting' >&2; exit 1",
+            FaultClass::NeedsChange,
+            "empty store either: nix ended with exit code 1: error: unknown setting",
+        ),
+    ] {
+        place.instead_of("nix", text);
+        let fault = look(&place);
+        assert_eq!(fault.class, class, "{fault}");
+        assert!(fault.why().contains(word), "{fault}");
+    }
+    place.instead_of("nix", "exec $real \"$@\"");
+    assert_eq!(
+        place.observe(&action).contents,
+        Contents::Verified,
+        "nothing was touched"
+    );
+    assert_eq!(place.asides(), Vec::<String>::new());
+}
+
+#[test]
+fn where_nix_can_neither_repair_nor_forget_everything_is_copied_again() {
+    for refused in [
+        "--repair-path",
+        "--referrers-closure --repair-path",
+        "--delete --repair-path",
+    ] {
+        let Some(mut place) = Place::new() else { return };
+        let system = place.live_system();
+        let action = place.action(SystemSource::Prebuilt(system), true);
+        place.realise(&action).unwrap();
+        let cases: String = refused
+            .split(' ')
+            .map(|option| format!("case \"$*\" in *{option}*) echo 'error: refused' >&2; exit 1;; esac\n"))
+            .collect();
+        place.instead_of("nix-store", &format!("{cases}exec $real \"$@\""));
+        empty(&place.file("-a"));
+        fs_err::remove_file(place.file("-b")).unwrap();
+        place
+            .realise(&action)
+            .unwrap_or_else(|fault| panic!("{refused}: {fault}"));
+        assert_eq!(place.observe(&action).contents, Contents::Verified, "{refused}");
+    }
+}
+
+#[test]
+fn a_verification_that_names_no_path_is_no_stop() {
+    let Some(mut place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    place.realise(&action).unwrap();
+    let once = place.dir.join("once");
+    let text = format!(
+        "case \"$*\" in *' verify '*) [ -e {once} ] || {{ : >{once}; echo 'error: strange' >&2; exit 1; }};; esac\nexec $real \"$@\""
+    );
+    place.instead_of("nix", &text);
+    let facts = place.observe(&action);
+    assert!(
+        matches!(&facts.database, Database::Unusable(why) if why.contains("strange")),
+        "{facts:?}"
+    );
+    fs_err::remove_file(&once).unwrap();
+    place.realise(&action).unwrap();
+}
+
+#[test]
+fn a_full_filesystem_is_no_damage_of_the_database_and_keeps_nothing_from_being_put_aside() {
+    let Some(place) = Place::new() else { return };
+    let target = place.stores.root.clone();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs", target.as_str()])
+        .stderr(std::process::Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: no tmpfs can be mounted here");
+        return;
+    }
+    struct Mounted(Utf8PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            Command::new("umount")
+                .args(["-l", self.0.as_str()])
+                .status()
+                .unwrap();
+        }
+    }
+    let _mounted = Mounted(target.clone());
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    place.realise(&action).unwrap();
+    let fill = || {
+        let mut file = fs_err::File::create(target.join("filler")).unwrap();
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    };
+    fill();
+    let fault = place
+        .runtime
+        .block_on(observe_system(&place.hands, &place.stores, &action))
+        .err();
+    if let Some(fault) = fault {
+        assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
+        assert!(fault.next().contains("make room"), "{fault}");
+    }
+    // Unusable, with no room left: it is renamed and removed. Nix takes the room that this makes for its reserve, and stops.
+    fs_err::remove_file(target.join("filler")).unwrap();
+    place.unrecord();
+    fs_err::write(target.join(DATABASE).join("schema"), "").unwrap();
+    assert!(matches!(place.observe(&action).database, Database::Unusable(_)));
+    fill();
+    let unusable = PutAside {
+        why: "schema is empty".into(),
+        finished: false,
+    };
+    put_aside(&place.hands, &place.stores, &unusable).unwrap();
+    assert_eq!(place.observe(&action).database, Database::Absent);
+    let fault = place.realise(&action).unwrap_err();
+    assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
+    fs_err::remove_file(target.join("filler")).unwrap();
+    place.realise(&action).unwrap();
+}
