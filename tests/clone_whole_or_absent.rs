@@ -498,3 +498,96 @@ fn a_server_that_falls_silent_is_given_up() {
     assert_eq!(fault.class, FaultClass::Transient, "{fault}");
     assert!(begun.elapsed().as_secs() < 40);
 }
+
+#[test]
+fn whatever_has_the_names_of_a_clone_under_way_is_no_stop() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    let beside = |what: &str| Utf8PathBuf::from(format!("{}.landfall-{what}", place.path()));
+    let marked = |dir: &Utf8Path| {
+        fs_err::create_dir_all(dir).unwrap();
+        git(dir, &["init", "-q", "."]);
+        git(
+            dir,
+            &["config", "--local", "landfall.install", &install().to_string()],
+        );
+    };
+    let leftovers: [&dyn Fn(&Utf8Path); 8] = [
+        &|at| fs_err::write(at, "a file").unwrap(),
+        &|at| fs_err::os::unix::fs::symlink("/nowhere/x", at).unwrap(),
+        &|at| fs_err::create_dir_all(at.join(".git")).unwrap(),
+        &|at| {
+            fs_err::create_dir_all(at).unwrap();
+            fs_err::write(at.join(".git"), "gitdir: /nowhere").unwrap();
+        },
+        &|at| {
+            marked(at);
+            fs_err::write(at.join(".git/config"), "[core]\n\trepositoryfor").unwrap();
+        },
+        &|at| {
+            marked(at);
+            fs_err::write(at.join(".git/HEAD"), "").unwrap();
+        },
+        &|at| {
+            marked(at);
+            git(at, &["config", "--local", "core.repositoryformatversion", "99"]);
+        },
+        &|at| {
+            marked(at);
+            fs_err::remove_dir_all(at.join(".git/objects")).unwrap();
+            fs_err::write(at.join(".git/objects"), "").unwrap();
+        },
+    ];
+    fs_err::create_dir_all(place.path().parent().unwrap()).unwrap();
+    for (number, leave) in leftovers.iter().enumerate() {
+        leave(&beside("partial"));
+        place
+            .clone(&action)
+            .unwrap_or_else(|fault| panic!("partial {number}: {fault}"));
+        // Ours, and damaged: it is replaced, whatever an earlier replacement left.
+        leave(&beside("old"));
+        fs_err::write(place.path().join("flake.nix"), "").unwrap();
+        place
+            .clone(&action)
+            .unwrap_or_else(|fault| panic!("old {number}: {fault}"));
+        fs_err::remove_dir_all(place.path()).unwrap();
+    }
+}
+
+/// A server that sends names of branches for as long as somebody takes them.
+fn endless_server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().take(4) {
+            let mut client = client.unwrap();
+            let mut request = [0; 4096];
+            if client.read(&mut request).is_err() {
+                continue;
+            }
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n001e# service=git-upload-pack\n0000";
+            let line = format!("{:04x}{} refs/heads/b\n", 4 + 40 + 14, "a".repeat(40));
+            let many = line.repeat(20_000);
+            let mut sent = client.write_all(head.as_bytes());
+            while sent.is_ok() {
+                sent = client.write_all(many.as_bytes());
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_server_that_sends_without_end_meets_a_limit_on_memory() {
+    let Some(place) = Place::new() else { return };
+    let url = format!("http://127.0.0.1:{}/r", endless_server());
+    let begun = std::time::Instant::now();
+    let fault = place
+        .resolve(&place.repository(&url, Reference::Default))
+        .unwrap_err();
+    assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
+    assert!(fault.next().contains("sends without end"), "{}", fault.next());
+    assert!(begun.elapsed().as_secs() < 100, "{fault}");
+}

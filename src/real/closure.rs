@@ -16,6 +16,7 @@ use crate::real::contents::{self, Verified};
 use crate::real::database;
 use crate::real::git::Access;
 use crate::real::hands::Hands;
+use crate::real::memory::Memory;
 use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify};
 use crate::real::pack::REGISTRATION;
 use crate::real::{MOUNT_ROOT, Real, hooks, host_loader, marks, mounts, rooted};
@@ -123,6 +124,7 @@ impl Stores {
 
     pub(crate) fn limits<'a>(&self, program: Program<'a>) -> Program<'a> {
         program
+            .memory(Memory::Nix)
             .deadline(self.deadline)
             .silence_max(SILENCE_MAX)
             .on_stop(OnStop::End)

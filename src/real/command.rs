@@ -1,13 +1,15 @@
 //! External programs. Law: a program is started here and nowhere else: by argument list, never through a shell (the
 //! user's hooks name the shell themselves), with a clean environment, its own process group, a deadline, and a limit on
-//! silence; it dies with its whole group, and with landfall.
+//! silence and on memory; it dies with its whole group, and with landfall.
 //!
 //! Absent: judging. A program's exit code is reported, not believed.
 
 use crate::event::{Event, Reporter};
+use crate::real::memory::Memory;
 use crate::real::stop::Stop;
 use landfall_states::fault::{self, Fault, Kind, Limit, Remedy};
 use landfall_states::remote::redacted;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -47,6 +49,7 @@ pub struct Program<'a> {
     on_stop: OnStop,
     report: bool,
     enters_target: bool,
+    memory: Memory,
     on_line: Option<LineHook<'a>>,
 }
 
@@ -121,6 +124,7 @@ impl<'a> Program<'a> {
             on_stop: OnStop::Finish,
             report: false,
             enters_target: false,
+            memory: Memory::Other,
             on_line: None,
         }
     }
@@ -169,6 +173,11 @@ impl<'a> Program<'a> {
     /// both systems were built from the very same packages: so its own programs come last in `PATH`.
     pub fn enters_target(mut self) -> Self {
         self.enters_target = true;
+        self
+    }
+    /// How much memory each of its processes may take.
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
         self
     }
     /// Tell every line as [`Event::Output`].
@@ -223,10 +232,18 @@ impl<'a> Program<'a> {
         }
         command.stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: prctl(2) is async-signal-safe and touches nothing but the child itself.
+        let io =
+            |e: std::io::Error| Fault::transient(format!("program {name}"), format!("its pipe failed: {e}"));
+        let data = self.memory.bytes_max().map_err(io)?;
+        // SAFETY: prctl(2), getrlimit(2) and setrlimit(2) are system calls that touch nothing but the child itself.
         unsafe {
-            command
-                .pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
+            command.pre_exec(move || {
+                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+                let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
+                let data = data.min(hard);
+                setrlimit(Resource::RLIMIT_DATA, data, data)?;
+                Ok(())
+            });
         }
         let mut child = command.spawn().map_err(|e| {
             Fault::needs_change(
@@ -239,8 +256,6 @@ impl<'a> Program<'a> {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
-        let io =
-            |e: std::io::Error| Fault::transient(format!("program {name}"), format!("its pipe failed: {e}"));
         let missing = || {
             Fault::permanent(
                 format!("program {name}"),
@@ -461,6 +476,16 @@ mod tests {
             .silence_max(Duration::from_millis(300)))
         .unwrap_err();
         assert!(fault.why().contains("said nothing"), "{fault}");
+    }
+
+    #[test]
+    fn memory_has_a_limit_in_every_process() {
+        let limit = Memory::Git.bytes_max().unwrap() / 1024;
+        let ended = run(Program::new("sh")
+            .args(["-c", "sh -c 'ulimit -d'"])
+            .memory(Memory::Git))
+        .unwrap();
+        assert_eq!(ended.stdout.trim(), limit.to_string());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
+use crate::real::memory::Memory;
 use crate::real::nixlog::{COMMON, Words, classify};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{self, Fault, FaultClass};
@@ -87,12 +88,17 @@ impl Access {
         // Looking changes nothing: without this, `git status` would write the index anew, and leave its lock when it dies.
         let mut program = Program::new("git")
             .deadline(DEADLINE)
+            .memory(Memory::Git)
             .env("GIT_OPTIONAL_LOCKS", "0");
         for (key, value) in self.env() {
             program = program.env(key, value);
         }
         if let Some(dir) = dir {
             program = program.arg("-C").arg(dir.as_str());
+            // A repository that is damaged is no reason to look for another one in the directories above.
+            if let Some(above) = dir.parent() {
+                program = program.env("GIT_CEILING_DIRECTORIES", above.as_str());
+            }
         }
         program
     }

@@ -6,6 +6,7 @@
 use crate::real::closure::{SCRATCH, STATE_DIR};
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::hands::Hands;
+use crate::real::memory::Memory;
 use crate::real::nixlog::{COMMON, classify};
 use crate::real::{
     MOUNT_ROOT, RUN_DIR, Real, activation, firmware, hooks, host_loader, kernel_settings, leftovers, marks,
@@ -58,6 +59,7 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     // The closure must be on the disk before a profile points at it (Law of `states::realised`).
     rooted::sync_filesystem(root)?;
     let program = Program::new("nixos-install")
+        .memory(Memory::Nix)
         .args(["--root", root.as_str(), "--system", system.as_str()])
         .args(["--no-root-passwd", "--no-channel-copy", "--cores", "0"])
         .args(["--option", "fsync-store-paths", "true"])

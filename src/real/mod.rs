@@ -29,6 +29,7 @@ pub mod leftovers;
 pub mod loader;
 pub mod luks;
 pub mod marks;
+pub mod memory;
 pub mod menu;
 pub mod mountinfo;
 pub mod mounts;

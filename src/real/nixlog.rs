@@ -277,6 +277,17 @@ pub struct Words {
 /// Words that mean the same whoever says them. In order; the first hit counts.
 pub const COMMON: &[Words] = &[
     Words {
+        any: &[
+            "out of memory",
+            "cannot allocate memory",
+            "std::bad_alloc",
+            "too many heap sections",
+            "virtual memory exhausted",
+        ],
+        class: FaultClass::NeedsChange,
+        next: "give the machine more memory, or find out whether the server sends without end, then: landfall resume",
+    },
+    Words {
         any: &["input/output error"],
         class: FaultClass::Hardware,
         next: "replace the device, then: landfall resume",

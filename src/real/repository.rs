@@ -8,6 +8,7 @@ use crate::os;
 use crate::real::git::{self, Access, Offer, Transfer, git_url};
 use crate::real::hands::Hands;
 use crate::real::marks::CLONE_KEY;
+use crate::real::memory::Memory;
 use crate::real::{Real, hooks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -172,12 +173,11 @@ async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Res
         ));
     }
     let program = match source {
-        RepositorySource::Remote(url) => access.remote(None).deadline(Duration::from_secs(120)).args([
-            "ls-remote",
-            "--symref",
-            "--",
-            &git_url(url),
-        ]),
+        RepositorySource::Remote(url) => access
+            .remote(None)
+            .deadline(Duration::from_secs(120))
+            .memory(Memory::Question)
+            .args(["ls-remote", "--symref", "--", &git_url(url)]),
         RepositorySource::Bundle { file, .. } => access.git(None).args(["bundle", "list-heads", file]),
     };
     let ended = hands.run(program).await?;
@@ -287,8 +287,14 @@ async fn mark_of(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Opti
     Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
 }
 
+/// Removes whatever has this name.
 fn remove_tree(path: &Utf8Path) -> Result<(), Fault> {
-    match fs_err::remove_dir_all(path) {
+    let removed = match fs_err::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs_err::remove_dir_all(path),
+        Ok(_) => fs_err::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(rooted::io_fault(path.as_str(), &e)),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -313,15 +319,27 @@ pub async fn perform_clone(
     let partial = Utf8PathBuf::from(format!("{path}.landfall-partial"));
     let old = Utf8PathBuf::from(format!("{path}.landfall-old"));
     let ours = action.install.to_string();
-    if old.exists() && mark_of(hands, access, &old).await?.as_deref() == Some(&ours) {
-        remove_tree(&old)?;
-    }
-    if partial.exists() && mark_of(hands, access, &partial).await?.as_deref() != Some(&ours) {
+    // By its name it is a clone of landfall's that was replaced. Its removal may have been cut off, and its mark be gone.
+    remove_tree(&old)?;
+    let resumed = partial.exists();
+    if mark_of(hands, access, &partial).await?.as_deref() != Some(&ours) {
         // By its name it is a clone of landfall's that was cut off before it had its mark.
         remove_tree(&partial)?;
     }
     remove_leftovers(&partial.join(".git"), LEFTOVERS_DEPTH_MAX)?;
-    let made = fill(hands, access, action, parent, &partial, &ours).await;
+    let mut made = fill(hands, access, action, parent, &partial, &ours).await;
+    let stuck = match &made {
+        Err(fault) if resumed && fault.class == FaultClass::Transient => {
+            !is_sound(hands, access, &partial).await?
+        }
+        Err(fault) => resumed && is_final(fault.class),
+        Ok(()) => false,
+    };
+    if stuck {
+        // What a killed Git left may be the reason, whatever it is: once more, from nothing.
+        remove_tree(&partial)?;
+        made = fill(hands, access, action, parent, &partial, &ours).await;
+    }
     if let Err(fault) = made {
         // A broken leftover would fail every later attempt: only what Git finds whole is gone on with.
         if fault.class == FaultClass::Transient && !is_sound(hands, access, &partial).await? {
@@ -337,6 +355,14 @@ pub async fn perform_clone(
     fs_err::rename(&partial, path).map_err(|e| rooted::io_fault(path.as_str(), &e))?;
     rooted::sync_filesystem(parent)?;
     remove_tree(&old)
+}
+
+/// Whether a fault of this class would stop the run.
+fn is_final(class: FaultClass) -> bool {
+    match class {
+        FaultClass::Permanent | FaultClass::NeedsChange | FaultClass::Unsafe => true,
+        FaultClass::Transient | FaultClass::Hardware | FaultClass::Interrupted => false,
+    }
 }
 
 /// What a Git that died leaves in a repository: a lock file, which every later Git takes for another one at work, and objects
