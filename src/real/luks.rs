@@ -11,7 +11,7 @@ use crate::event::Reporter;
 use crate::real::block::{flush, io_fault};
 use crate::real::probe::probe;
 use crate::real::stop::Stop;
-use crate::real::{Real, ask};
+use crate::real::{Real, ask, dm};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use cryptsetup_rs::api::crypt_pbkdf_algo_type;
@@ -359,61 +359,65 @@ pub fn mapper_path(name: &str) -> Utf8PathBuf {
     Utf8Path::new("/dev/mapper").join(name)
 }
 
-/// A device-mapper device, as sysfs shows it.
+/// What a mapping of our name is to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
-    /// `dm/uuid`.
-    pub uuid: String,
-    /// `major:minor` of the devices it lies on.
-    pub slaves: Vec<String>,
+pub enum Mapped {
+    /// There is none.
+    Nothing,
+    /// This container on exactly this device, open.
+    Open,
+    /// What a killed activation left, or a suspended container of ours: to be removed. In words.
+    Left(&'static str),
+    /// Somebody else's.
+    Foreign,
 }
 
-impl Mapping {
-    /// Whether it is this container on exactly this device (`CRYPT-LUKS2-<uuid without dashes>-<name>`, as
-    /// libcryptsetup writes it).
-    pub fn is(&self, name: &str, id: &Uuid, device: (u64, u64)) -> bool {
-        self.uuid == format!("CRYPT-LUKS2-{}-{name}", id.simple())
-            && self.slaves == [format!("{}:{}", device.0, device.1)]
+impl Mapped {
+    /// Judges a mapping of this name. libcryptsetup gives `CRYPT-LUKS2-<uuid without dashes>-<name>` together with the name, and the table
+    /// after that; a mapping without a table holds nothing, so that one without a UUID is nobody's.
+    pub fn of(found: Option<&dm::Mapping>, name: &str, id: &Uuid, device: (u64, u64)) -> Self {
+        let Some(mapping) = found else {
+            return Mapped::Nothing;
+        };
+        let ours = mapping.uuid == format!("CRYPT-LUKS2-{}-{name}", id.simple());
+        let on_ours = mapping.slaves == [format!("{}:{}", device.0, device.1)];
+        match (mapping.has_table, mapping.suspended) {
+            (false, _) if (ours || mapping.uuid.is_empty()) && (on_ours || mapping.slaves.is_empty()) => {
+                Mapped::Left("a name without a table, from an activation that was killed")
+            }
+            (true, true) if ours && on_ours => Mapped::Left("a suspended mapping"),
+            (true, false) if ours && on_ours => Mapped::Open,
+            (false | true, _) => Mapped::Foreign,
+        }
     }
 }
 
-/// The mapping of a name, if there is one. `sys` is `/sys`, or a copy in tests.
-pub fn mapping(sys: &Utf8Path, name: &str) -> Result<Option<Mapping>, Fault> {
-    find_mapping(sys, name).map_err(|e| io_fault(format!("device-mapper name {name}"), &e))
-}
+/// Names that libcryptsetup gives to mappings of its own while it works; with the process that made one they lose their meaning.
+const TEMPORARY: &str = "temporary-cryptsetup-";
 
-fn find_mapping(sys: &Utf8Path, name: &str) -> std::io::Result<Option<Mapping>> {
-    for block in fs::read_dir(sys.join("class/block"))? {
-        let block = block?.path();
-        let named = match fs::read_to_string(block.join("dm/name")) {
-            Ok(named) => named,
-            // Not a device-mapper device, or gone since.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) =>
-            {
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        if named.trim_end() != name {
+/// Removes mappings that a killed libcryptsetup left on this device under a name of its own. Which they were.
+pub fn remove_temporary(device: (u64, u64)) -> Result<Vec<String>, Fault> {
+    let mut removed = vec![];
+    for name in dm::names()? {
+        if !is_left_behind(&name, |pid| Utf8Path::new("/proc").join(pid).exists()) {
             continue;
         }
-        let mut slaves = vec![];
-        for slave in fs::read_dir(block.join("slaves"))? {
-            slaves.push(
-                fs::read_to_string(slave?.path().join("dev"))?
-                    .trim_end()
-                    .to_owned(),
-            );
+        let on = format!("{}:{}", device.0, device.1);
+        if dm::find(&name)?.is_some_and(|mapping| mapping.slaves == [on]) {
+            dm::remove(&name)?;
+            removed.push(name);
         }
-        slaves.sort();
-        let uuid = fs::read_to_string(block.join("dm/uuid"))?.trim_end().to_owned();
-        return Ok(Some(Mapping { uuid, slaves }));
     }
-    Ok(None)
+    Ok(removed)
+}
+
+/// Whether a name is a temporary one whose process is gone.
+fn is_left_behind(name: &str, lives: impl Fn(&str) -> bool) -> bool {
+    let Some(rest) = name.strip_prefix(TEMPORARY) else {
+        return false;
+    };
+    let pid = rest.split('-').next().unwrap_or_default();
+    !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()) && !lives(pid)
 }
 
 /// No memory of this process, nor of a program that it starts, is ever written to a core file, and no other user's process may
@@ -582,29 +586,67 @@ mod tests {
         });
     }
 
+    fn mapped(uuid: &str, has_table: bool, suspended: bool, slaves: &[&str]) -> Mapped {
+        let mapping = dm::Mapping {
+            uuid: uuid.to_owned(),
+            has_table,
+            suspended,
+            opened: 0,
+            slaves: slaves.iter().map(|s| (*s).to_owned()).collect(),
+        };
+        Mapped::of(Some(&mapping), "cryptroot", &Uuid::from_u128(0xa), (8, 2))
+    }
+
     #[test]
     fn only_our_mapping_on_our_device_is_ours() {
-        let dir = tempfile::tempdir().unwrap();
-        let sys = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
-        let id = Uuid::from_u128(0xa);
-        let dm = sys.join("class/block/dm-0");
-        fs::create_dir_all(dm.join("dm")).unwrap();
-        fs::create_dir_all(dm.join("slaves/sda2")).unwrap();
-        fs::create_dir_all(sys.join("class/block/sda2")).unwrap();
-        fs::write(dm.join("dm/name"), "cryptroot\n").unwrap();
-        fs::write(
-            dm.join("dm/uuid"),
-            format!("CRYPT-LUKS2-{}-cryptroot\n", id.simple()),
-        )
-        .unwrap();
-        fs::write(dm.join("slaves/sda2/dev"), "8:2\n").unwrap();
-        let found = mapping(&sys, "cryptroot").unwrap().unwrap();
-        assert!(found.is("cryptroot", &id, (8, 2)));
-        assert!(!found.is("cryptroot", &id, (8, 18)), "another disk");
-        assert!(
-            !found.is("cryptroot", &Uuid::from_u128(0xc), (8, 2)),
-            "another container"
-        );
-        assert_eq!(mapping(&sys, "other").unwrap(), None);
+        let ours = format!("CRYPT-LUKS2-{}-cryptroot", Uuid::from_u128(0xa).simple());
+        let other = format!("CRYPT-LUKS2-{}-cryptroot", Uuid::from_u128(0xc).simple());
+        assert_eq!(mapped(&ours, true, false, &["8:2"]), Mapped::Open);
+        for (uuid, slaves) in [
+            (&ours, &["8:18"][..]),
+            (&ours, &["8:2", "8:3"]),
+            (&other, &["8:2"]),
+            (&String::new(), &["8:2"]),
+            (&"LVM-x".to_owned(), &["8:2"]),
+        ] {
+            for suspended in [false, true] {
+                assert_eq!(
+                    mapped(uuid, true, suspended, slaves),
+                    Mapped::Foreign,
+                    "{uuid} {slaves:?}"
+                );
+            }
+        }
+        let none = Mapped::of(None, "cryptroot", &Uuid::from_u128(0xa), (8, 2));
+        assert_eq!(none, Mapped::Nothing);
+    }
+
+    #[test]
+    fn what_a_killed_activation_leaves_is_ours_to_remove() {
+        let ours = format!("CRYPT-LUKS2-{}-cryptroot", Uuid::from_u128(0xa).simple());
+        for suspended in [false, true] {
+            for (uuid, slaves) in [(ours.as_str(), &[][..]), ("", &[]), (&ours, &["8:2"])] {
+                let found = mapped(uuid, false, suspended, slaves);
+                assert!(matches!(found, Mapped::Left(_)), "{uuid} {slaves:?}: {found:?}");
+            }
+            assert_eq!(mapped("LVM-x", false, suspended, &[]), Mapped::Foreign);
+            assert_eq!(mapped("", false, suspended, &["8:18"]), Mapped::Foreign);
+        }
+        assert!(matches!(mapped(&ours, true, true, &["8:2"]), Mapped::Left(_)));
+    }
+
+    #[test]
+    fn temporary_names_outlive_their_process() {
+        let lives = |pid: &str| pid == "77";
+        assert!(is_left_behind("temporary-cryptsetup-78", lives));
+        assert!(is_left_behind("temporary-cryptsetup-78-1", lives));
+        for name in [
+            "temporary-cryptsetup-77",
+            "temporary-cryptsetup-",
+            "temporary-cryptsetup-x",
+            "cryptroot",
+        ] {
+            assert!(!is_left_behind(name, lives), "{name}");
+        }
     }
 }

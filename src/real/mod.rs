@@ -14,6 +14,7 @@ pub mod command;
 pub mod contents;
 pub mod database;
 pub mod disk;
+pub mod dm;
 pub mod esp;
 pub mod firmware;
 pub mod git;

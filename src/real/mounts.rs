@@ -6,13 +6,13 @@
 use crate::os::errno;
 use crate::real::block::{device_number, flush, io_fault, tool_fault};
 use crate::real::command::Program;
-use crate::real::luks;
+use crate::real::dm;
+use crate::real::luks::{self, Mapped};
 use crate::real::mountinfo::{At, MountEntry, at, leftovers, parse_mountinfo};
 use crate::real::{MOUNT_BOOT, MOUNT_ROOT, Real, esp};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::fault::Fault;
-use landfall_states::names::quoted;
 use landfall_states::plan::Role;
 use nix::errno::Errno;
 use nix::libc;
@@ -175,6 +175,7 @@ impl Real {
         };
         let partition = self.partition(Role::Root).await?;
         let name = self.config.luks.mapper_name.clone();
+        self.clear_mappings(&partition)?;
         if self.container_is_open(&partition)? {
             self.attached.unflushed = true;
             return Ok(());
@@ -202,25 +203,58 @@ impl Real {
             .map(|_path| ())
     }
 
-    /// Whether the mapping of the configured name is this install's. A mapping of that name that is another's is a fault.
+    /// Whether the mapping of the configured name is this install's, and open. A mapping of that name that is another's is a fault.
     fn container_is_open(&self, partition: &Utf8Path) -> Result<bool, Fault> {
+        Ok(self.mapped(partition)? == Mapped::Open)
+    }
+
+    fn mapped(&self, partition: &Utf8Path) -> Result<Mapped, Fault> {
         let Some(volume) = self.planned()?.luks.clone() else {
-            return Ok(false);
+            return Ok(Mapped::Nothing);
         };
         let name = self.config.luks.mapper_name.as_str();
-        match luks::mapping(Utf8Path::new("/sys"), name)? {
-            None => Ok(false),
-            Some(mapping) if mapping.is(name, &volume.id, device_number(partition)?) => Ok(true),
-            Some(mapping) => Err(Fault::needs_change(
-                format!("device-mapper name {name}"),
-                format!(
-                    "already in use (device-mapper uuid {}, on devices {}); landfall leaves alone what it did not open",
-                    quoted(&mapping.uuid),
-                    mapping.slaves.join(", ")
-                ),
-                format!("cryptsetup close {name}, or set another luks.mapper_name, then landfall resume"),
-            )),
+        let found = dm::find(name)?;
+        let mapped = Mapped::of(found.as_ref(), name, &volume.id, device_number(partition)?);
+        let (Mapped::Foreign, Some(mapping)) = (&mapped, found) else {
+            return Ok(mapped);
+        };
+        Err(Fault::needs_change(
+            format!("device-mapper name {name}"),
+            format!(
+                "already in use (device-mapper UUID {}, {}); landfall leaves alone what it did not open",
+                if mapping.uuid.is_empty() {
+                    "none"
+                } else {
+                    &mapping.uuid
+                },
+                if mapping.slaves.is_empty() {
+                    "on no device".to_owned()
+                } else {
+                    format!("on devices {}", mapping.slaves.join(", "))
+                },
+            ),
+            format!("dmsetup remove {name}, or set another luks.mapper_name, then: landfall resume"),
+        ))
+    }
+
+    /// Removes what a killed activation left: it keeps the name, and may keep the device.
+    fn clear_mappings(&self, partition: &Utf8Path) -> Result<(), Fault> {
+        let name = self.config.luks.mapper_name.as_str();
+        if let Mapped::Left(what) = self.mapped(partition)? {
+            dm::remove(name).map_err(|fault| {
+                fault.with_next(format!(
+                    "close what uses /dev/mapper/{name}, dmsetup remove {name}, then: landfall resume"
+                ))
+            })?;
+            self.reporter
+                .notice(format!("device-mapper name {name}: {what} was removed"));
         }
+        for name in luks::remove_temporary(device_number(partition)?)? {
+            self.reporter.notice(format!(
+                "device-mapper name {name}: left by a killed libcryptsetup, removed"
+            ));
+        }
+        Ok(())
     }
 
     /// The node of the opened container.
@@ -419,6 +453,7 @@ impl Real {
             return Ok(());
         }
         let partition = self.partition(Role::Root).await?;
+        self.clear_mappings(&partition)?;
         if !self.container_is_open(&partition)? {
             return Ok(());
         }

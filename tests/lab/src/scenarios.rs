@@ -11,6 +11,7 @@ mod disk_full;
 mod esp;
 mod foreign_checkpoint;
 mod habits;
+mod half_made;
 pub mod image_cuts;
 mod install_fails;
 mod interactive;
@@ -104,6 +105,18 @@ pub const ALL: &[Scenario] = &[
         shows: "power cut once in every state; lands, nothing made twice",
         in_test: true,
         run: cuts::cut_at_every_state,
+    },
+    Scenario {
+        name: "database-cut",
+        shows: "power cut while Nix makes the target's database, and its log lost: made anew, lands, boots",
+        in_test: true,
+        run: half_made::database_cut,
+    },
+    Scenario {
+        name: "mapping-without-table",
+        shows: "every mapping that a killed activation leaves: removed; a foreign one: refused with the command",
+        in_test: false,
+        run: half_made::mapping_without_table,
     },
     Scenario {
         name: "cut-control",
