@@ -9,7 +9,7 @@
 
 use crate::tracer::{Call, Effect};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::rc::Rc;
 
@@ -19,12 +19,15 @@ const EACH_MAX: usize = 12;
 /// Random parts for each moment.
 const SEEDS: u64 = 2;
 
-type Block = Rc<[u8; BLOCK]>;
+/// A block, and the digest of it and its place.
+type Block = (Rc<[u8; BLOCK]>, [u8; 32]);
 
 /// A file's bytes, without its zeros.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
     blocks: BTreeMap<u64, Block>,
+    /// The digests of all blocks, one upon the other: a block that changes changes it, and nothing else is hashed again.
+    sum: [u8; 32],
     length: u64,
 }
 
@@ -34,8 +37,8 @@ impl Image {
         let mut file = fs_err::File::open(path)?;
         let length = file.metadata()?.len();
         let mut image = Image {
-            blocks: BTreeMap::new(),
             length,
+            ..Image::default()
         };
         let mut at = 0;
         while at < length {
@@ -63,7 +66,7 @@ impl Image {
     pub fn write(&self, path: &camino::Utf8Path) -> std::io::Result<()> {
         let mut file = fs_err::File::create(path)?;
         file.set_len(self.length)?;
-        for (number, block) in &self.blocks {
+        for (number, (block, _)) in &self.blocks {
             file.seek(SeekFrom::Start(number * BLOCK as u64))?;
             let some = (self.length - number * BLOCK as u64).min(BLOCK as u64) as usize;
             file.write_all(&block[..some])?;
@@ -72,10 +75,25 @@ impl Image {
     }
 
     fn put(&mut self, number: u64, block: [u8; BLOCK]) {
-        if block.iter().all(|byte| *byte == 0) {
-            self.blocks.remove(&number);
+        let old = if block.iter().all(|byte| *byte == 0) {
+            self.blocks.remove(&number)
         } else {
-            self.blocks.insert(number, Rc::new(block));
+            let mut digest = Sha256::new();
+            digest.update(number.to_le_bytes());
+            digest.update(block);
+            let digest: [u8; 32] = digest.finalize().into();
+            self.lay(&digest);
+            self.blocks.insert(number, (Rc::new(block), digest))
+        };
+        if let Some((_, digest)) = old {
+            self.lay(&digest);
+        }
+    }
+
+    /// Lays a digest upon the others, or takes it away again.
+    fn lay(&mut self, digest: &[u8; 32]) {
+        for (sum, byte) in self.sum.iter_mut().zip(digest) {
+            *sum ^= byte;
         }
     }
 
@@ -86,7 +104,7 @@ impl Image {
             let at = offset + done as u64;
             let (number, within) = (at / BLOCK as u64, (at % BLOCK as u64) as usize);
             let some = (BLOCK - within).min(bytes.len() - done);
-            let mut block = self.blocks.get(&number).map_or([0; BLOCK], |block| **block);
+            let mut block = self.blocks.get(&number).map_or([0; BLOCK], |(block, _)| **block);
             block[within..within + some].copy_from_slice(&bytes[done..done + some]);
             self.put(number, block);
             done += some;
@@ -106,7 +124,7 @@ impl Image {
             let start = number * BLOCK as u64;
             let from = offset.saturating_sub(start).min(BLOCK as u64) as usize;
             let to = (end - start).min(BLOCK as u64) as usize;
-            let mut block = self.blocks.get(&number).map_or([0; BLOCK], |block| **block);
+            let mut block = self.blocks.get(&number).map_or([0; BLOCK], |(block, _)| **block);
             block[from..to].fill(0);
             self.put(number, block);
         }
@@ -129,24 +147,21 @@ impl Image {
 
     /// What tells it from others.
     pub fn digest(&self) -> [u8; 32] {
-        let mut sum = Sha256::new();
-        sum.update(self.length.to_le_bytes());
-        for (number, block) in &self.blocks {
-            sum.update(number.to_le_bytes());
-            sum.update(**block);
-        }
-        sum.finalize().into()
+        let mut digest = Sha256::new();
+        digest.update(self.length.to_le_bytes());
+        digest.update(self.sum);
+        digest.finalize().into()
     }
 }
 
 /// A state that a death or a cut leaves.
-pub struct State {
+pub struct State<'a> {
     /// The number of the call at which it happens; that of the calls together for the end.
     pub call: usize,
-    /// What happened: `kill`, `half`, `cut-none`, `cut-all`, `cut-only-3`, `cut-but-3`, `cut-torn-512`, `cut-seed-1`.
+    /// What happened: `kill`, `half`, `cut-none`, `cut-all`, `cut-only`, `cut-but-3`, `cut-torn-512-head`, `cut-seed-1`.
     pub what: String,
     /// What is there.
-    pub image: Image,
+    pub image: &'a Image,
 }
 
 fn random(seed: &mut u64) -> u64 {
@@ -156,86 +171,103 @@ fn random(seed: &mut u64) -> u64 {
     *seed
 }
 
-/// Every state, in the order of the calls; one that was there already is given again, and its digest tells.
-pub fn states(start: &Image, calls: &[Call], mut each: impl FnMut(State)) {
+/// Every state, in the order of the calls; one that was there already is given again, and its digest tells. Of calls that are not
+/// wanted it is only what a kill leaves.
+pub fn states(
+    start: &Image,
+    calls: &[Call],
+    wanted: impl Fn(usize) -> bool,
+    mut each: impl FnMut(&State<'_>),
+) {
     let mut now = start.clone();
     let mut durable = start.clone();
     let mut unflushed: Vec<&Effect> = vec![];
     for (number, call) in calls.iter().enumerate() {
-        let state = |what: &str, image: Image| State {
-            call: number,
-            what: what.to_owned(),
-            image,
+        let mut state = |what: String, image: &Image| {
+            each(&State {
+                call: number,
+                what,
+                image,
+            });
         };
-        each(state("kill", now.clone()));
-        let changes = !matches!(call.effect, Effect::Flush | Effect::Names);
-        if let (Effect::Write { offset, bytes }, Some(part)) = (&call.effect, call.effect.half()) {
+        state("kill".into(), &now);
+        let half = call.effect.half().filter(|_| wanted(number));
+        if let (Effect::Write { offset, bytes }, Some(part)) = (&call.effect, half) {
             let mut half = now.clone();
             half.overwrite(*offset, &bytes[..part]);
-            each(state("half", half));
+            state("half".into(), &half);
         }
-        if changes {
+        if !matches!(call.effect, Effect::Flush | Effect::Names) {
             unflushed.push(&call.effect);
             now.apply(&call.effect);
-            // The power goes right after this call: this write may be the only one that reached the disk, the only one that
-            // did not, or torn.
-            let last = unflushed.len() - 1;
-            let kept = |keep: &dyn Fn(usize) -> bool| {
-                let mut image = durable.clone();
-                for (index, effect) in unflushed.iter().enumerate() {
-                    if keep(index) {
-                        image.apply(effect);
-                    }
-                }
-                image
-            };
-            each(state("cut-all", now.clone()));
-            each(state("cut-only", kept(&|index| index == last)));
-            if unflushed.len() <= EACH_MAX {
-                for lost in 0..last {
-                    each(state(&format!("cut-but-{lost}"), kept(&|index| index != lost)));
-                }
-            }
-            for seed in 1..=SEEDS {
-                let mut bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number as u64 + 1);
-                let mask: Vec<bool> = (0..unflushed.len()).map(|_| random(&mut bits) & 8 != 0).collect();
-                each(state(&format!("cut-seed-{seed}"), kept(&|index| mask[index])));
-            }
-            if let Effect::Write { offset, bytes } = &call.effect {
-                let mut places = HashSet::new();
-                for unit in [512, BLOCK] {
-                    let units = bytes.len().div_ceil(unit);
-                    places.extend([1, units / 2, units.saturating_sub(1)].map(|n| n * unit));
-                }
-                let mut places: Vec<usize> = places
-                    .into_iter()
-                    .filter(|at| *at > 0 && *at < bytes.len())
-                    .collect();
-                places.sort_unstable();
-                for at in places {
-                    let mut head = kept(&|index| index != last);
-                    let mut tail = head.clone();
-                    head.overwrite(*offset, &bytes[..at]);
-                    tail.overwrite(*offset + at as u64, &bytes[at..]);
-                    each(state(&format!("cut-torn-{at}-head"), head));
-                    each(state(&format!("cut-torn-{at}-tail"), tail));
-                }
+            if wanted(number) {
+                cuts(number, &durable, &unflushed, &now, &mut state);
             }
         }
         if call.effect == Effect::Flush {
-            each(state("cut-none", durable.clone()));
+            if wanted(number) {
+                state("cut-none".into(), &durable);
+            }
             durable = now.clone();
             unflushed.clear();
         }
     }
-    each(State {
-        call: calls.len(),
-        what: "kill".into(),
-        image: now,
-    });
-    each(State {
-        call: calls.len(),
-        what: "cut-none".into(),
-        image: durable,
-    });
+    for (what, image) in [("kill", &now), ("cut-none", &durable)] {
+        each(&State {
+            call: calls.len(),
+            what: what.into(),
+            image,
+        });
+    }
+}
+
+/// The power goes right after the last of the unflushed calls: it may be the only one that reached the disk, the only one that did
+/// not, or torn.
+fn cuts(
+    number: usize,
+    durable: &Image,
+    unflushed: &[&Effect],
+    now: &Image,
+    state: &mut impl FnMut(String, &Image),
+) {
+    let Some(last) = unflushed.len().checked_sub(1) else {
+        return;
+    };
+    let kept = |keep: &dyn Fn(usize) -> bool| {
+        let mut image = durable.clone();
+        for (index, effect) in unflushed.iter().enumerate() {
+            if keep(index) {
+                image.apply(effect);
+            }
+        }
+        image
+    };
+    state("cut-all".into(), now);
+    state("cut-only".into(), &kept(&|index| index == last));
+    if unflushed.len() <= EACH_MAX {
+        for lost in 0..last {
+            state(format!("cut-but-{lost}"), &kept(&|index| index != lost));
+        }
+    }
+    for seed in 1..=SEEDS {
+        let mut bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number as u64 + 1);
+        let mask: Vec<bool> = (0..unflushed.len()).map(|_| random(&mut bits) & 8 != 0).collect();
+        state(format!("cut-seed-{seed}"), &kept(&|index| mask[index]));
+    }
+    let Effect::Write { offset, bytes } = unflushed[last] else {
+        return;
+    };
+    let mut places = BTreeSet::new();
+    for unit in [512, BLOCK] {
+        let units = bytes.len().div_ceil(unit);
+        places.extend([1, units / 2, units.saturating_sub(1)].map(|n| n * unit));
+    }
+    let before = kept(&|index| index != last);
+    for at in places.into_iter().filter(|at| *at > 0 && *at < bytes.len()) {
+        let (mut head, mut tail) = (before.clone(), before.clone());
+        head.overwrite(*offset, &bytes[..at]);
+        tail.overwrite(*offset + at as u64, &bytes[at..]);
+        state(format!("cut-torn-{at}-head"), &head);
+        state(format!("cut-torn-{at}-tail"), &tail);
+    }
 }
