@@ -18,7 +18,8 @@ struct Line {
 }
 
 pub fn iso(kit: &Kit) -> Result<()> {
-    let mut install = Install::new(kit, "iso", Layout::Luks, Mode::Prebuilt)?;
+    // Its stick alone is wanted: the machine is the command's, with a folder and a disk of its own.
+    let mut install = Install::new(kit, "iso-stick", Layout::Luks, Mode::Prebuilt)?;
     install.more = "unattended: (enable: true),".into();
     let install = install.with_service("iso")?;
     let stick = install.spec.stick.as_ref().context("a stick of its own")?;
@@ -42,7 +43,8 @@ pub fn iso(kit: &Kit) -> Result<()> {
         "--no-network",
     ];
     let Line { arguments } = Line::try_parse_from(line).context("the command's own options")?;
-    let shown = iso::try_out(&kit.lab, &install.spec.folder, &arguments)?;
+    let folder = kit.lab.cache.fresh_machine("iso")?;
+    let shown = iso::try_out(&kit.lab, &folder, &arguments)?;
     ensure!(
         shown.booted.contains("LANDFALL-MARKER"),
         "another system started: {}",
