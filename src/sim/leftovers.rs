@@ -8,7 +8,7 @@
 //! Absent: what the recorder does not kill (device-mapper, firmware, mounts); see docs/lab.md.
 
 use super::case::Setting;
-use super::contents::{CLOSURE, LOCK, REGISTERED, clone_text, record_text};
+use super::contents::{CLOSURE, DATABASE, DATABASE_MADE, LOCK, REGISTERED, clone_text, record_text};
 use super::disk::{Disk, Fs, Key, Region, Value};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -374,12 +374,12 @@ pub fn of(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
         }
         None => {}
     }
-    // The entries are the database: one that is torn is a page of it that was.
-    if valid.contains(&Some("torn")) {
-        seen.insert(Left::DatabaseUnusable);
-    } else if valid.iter().all(Option::is_none) {
-        seen.insert(Left::NoDatabase);
-    }
+    // One of its entries that is torn is a page of it that was.
+    match text(DATABASE) {
+        None => seen.insert(Left::NoDatabase),
+        Some(DATABASE_MADE) if !valid.contains(&Some("torn")) => false,
+        Some(_) => seen.insert(Left::DatabaseUnusable),
+    };
     match valid.iter().filter(|valid| **valid == Some("valid")).count() {
         0 => seen.insert(Left::NothingRegistered),
         count if count < valid.len() => seen.insert(Left::PartRegistered),
