@@ -8,8 +8,9 @@
 //! - `bootctl`: `.#<final name><16 digits>` in `EFI/systemd`, `EFI/BOOT` and `loader`;
 //! - landfall: `EFI/BOOT/LANDFALL.TMP`;
 //! - `nixos-install`: `tmp.<10 characters>` and its own mount point's path, both empty, in the target's root;
-//! - an activation, whose files are not flushed: `uid-map`, `gid-map` and `auto-subuid-map` in `/var/lib/nixos` with
-//!   nothing in them, over which every later activation fails before it makes a user, also at boot;
+//! - an activation, whose files are not flushed, after a power cut: files of their full length whose bytes are zero, in part or
+//!   all. Over `uid-map`, `gid-map` and `auto-subuid-map` in `/var/lib/nixos` every later activation fails before it makes a
+//!   user, also at boot; in `/etc/passwd` and `/etc/group` the zeros are taken for an account and stay for ever;
 //! - what appends secrets to an initrd: `/tmp/initrd-secrets.<10 characters>` on the target, with the secrets in it.
 //!
 //! Absent: `FSCK0000.REC`. They take room and nothing else, and the clusters in them may be a checkpoint slot's.
@@ -229,36 +230,43 @@ pub fn clear_root(root: &Utf8Path, mount_point: &str, keep: &[&str]) -> Result<V
             }
         }
     }
-    removed.extend(clear_maps(root).map_err(|e| fault(&e))?);
+    removed.extend(clear_accounts(root).map_err(|e| fault(&e))?);
     removed.sort();
     Ok(removed)
 }
 
-/// Files in which an activation keeps the numbers of users and groups, in JSON.
-const MAPS: [&str; 3] = ["uid-map", "gid-map", "auto-subuid-map"];
-const MAPS_DIR: &str = "var/lib/nixos";
+/// Files of accounts that an activation writes and does not flush: the numbers of users and groups, in JSON, and the accounts.
+const ACCOUNTS: [(&str, &[&str]); 2] = [
+    ("var/lib/nixos", &["uid-map", "gid-map", "auto-subuid-map"]),
+    ("etc", &["passwd", "group", "shadow"]),
+];
+/// No file of accounts is larger.
+const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
 
-/// Deletes the maps that hold nothing, or zeros.
-fn clear_maps(root: &Utf8Path) -> io::Result<Vec<String>> {
+/// Deletes files of accounts that hold nothing, or a zero byte, which none of them may have. The next activation makes them
+/// anew; before the first boot nobody has changed them.
+fn clear_accounts(root: &Utf8Path) -> io::Result<Vec<String>> {
     let mut removed = vec![];
-    let Some(dir) = open_dir(root, MAPS_DIR)? else {
-        return Ok(removed);
-    };
-    for name in MAPS {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = match nix::fcntl::openat(&dir, name, flags, nix::sys::stat::Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::ENOENT | Errno::ELOOP) => continue,
-            Err(e) => return Err(e.into()),
-        };
-        if !file.metadata()?.is_file() {
+    for (path, names) in ACCOUNTS {
+        let Some(dir) = open_dir(root, path)? else {
             continue;
-        }
-        let mut head = vec![];
-        file.take(4096).read_to_end(&mut head)?;
-        if head.iter().all(|b| *b == 0) {
-            unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir)?;
-            removed.push(format!("/{MAPS_DIR}/{name}"));
+        };
+        for name in names {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+            let file = match nix::fcntl::openat(&dir, *name, flags, nix::sys::stat::Mode::empty()) {
+                Ok(file) => File::from(file),
+                Err(Errno::ENOENT | Errno::ELOOP) => continue,
+                Err(e) => return Err(e.into()),
+            };
+            if !file.metadata()?.is_file() {
+                continue;
+            }
+            let mut bytes = vec![];
+            file.take(ACCOUNTS_BYTES_MAX).read_to_end(&mut bytes)?;
+            if bytes.is_empty() || bytes.contains(&0) {
+                unlinkat(&dir, *name, UnlinkatFlags::NoRemoveDir)?;
+                removed.push(format!("/{path}/{name}"));
+            }
         }
     }
     Ok(removed)
@@ -378,23 +386,37 @@ mod tests {
     }
 
     #[test]
-    fn maps_of_users_that_hold_nothing_go() {
+    fn files_of_accounts_that_a_cut_spoilt_go() {
         let (_keep, root) = folder();
-        for (name, text) in [
-            ("uid-map", ""),
-            ("gid-map", "\0\0\0\0"),
-            ("auto-subuid-map", "{}"),
-            ("declarative-users", ""),
+        for (path, text) in [
+            ("var/lib/nixos/uid-map", ""),
+            ("var/lib/nixos/gid-map", "\0\0\0\0"),
+            ("var/lib/nixos/auto-subuid-map", "{}"),
+            ("var/lib/nixos/declarative-users", ""),
+            ("etc/passwd", "root:x:0:0::/root:/bin/sh\n\0\0\0\0"),
+            ("etc/group", "root:x:0:\n"),
+            ("etc/shadow", "\0\0\0\0"),
+            ("etc/hostname", "\0"),
         ] {
-            put(&root, &format!("var/lib/nixos/{name}"));
-            fs::write(root.join("var/lib/nixos").join(name), text).unwrap();
+            put(&root, path);
+            fs::write(root.join(path), text).unwrap();
         }
         assert_eq!(
             clear_root(&root, "/mnt", &[]).unwrap(),
-            ["/var/lib/nixos/gid-map", "/var/lib/nixos/uid-map"]
+            [
+                "/etc/passwd",
+                "/etc/shadow",
+                "/var/lib/nixos/gid-map",
+                "/var/lib/nixos/uid-map"
+            ]
         );
-        for kept in ["auto-subuid-map", "declarative-users"] {
-            assert!(root.join("var/lib/nixos").join(kept).exists(), "{kept}");
+        for kept in [
+            "etc/group",
+            "etc/hostname",
+            "var/lib/nixos/auto-subuid-map",
+            "var/lib/nixos/declarative-users",
+        ] {
+            assert!(root.join(kept).exists(), "{kept}");
         }
     }
 
