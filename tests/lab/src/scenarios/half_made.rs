@@ -15,6 +15,8 @@ const DATABASE: &str = "/mnt/nix/var/nix/db";
 /// Waits until Nix has made its database's file, and says what is there. The rest of it is in a log that is not durable yet.
 const MAKING: &str = "for i in $(seq 2400); do [ -e /mnt/nix/var/nix/db/schema ] && break; sleep 0.05; done; \
      ls -l /mnt/nix/var/nix/db";
+/// The step behind the order of the same words: an unusable database was put aside by then, so that what is there stays there.
+const COPYING: &str = r"\]\s+copy the closure of";
 
 /// Runs landfall until the console shows a pattern, and cuts the power.
 fn cut_at(install: &Install<'_>, machine: Machine, verb: &str, pattern: &str) -> Result<String> {
@@ -83,14 +85,14 @@ pub fn database_cut(kit: &Kit) -> Result<()> {
     let install = Install::new(kit, "database-cut", Layout::Plain, Mode::Prebuilt)?.stay();
     let machine = install.start()?;
     let job = install.begin(&machine, "install")?;
-    wait_for(&machine, "RealiseSystem.*: copy the closure")?;
+    wait_for(&machine, COPYING)?;
     let there = machine.check(MAKING, Duration::from_secs(180))?;
     machine.cut_power()?;
     drop(job);
     say(&format!("cut with: {}", there.replace('\n', " | ")));
     let machine = install.start()?;
     let job = install.begin(&machine, "resume")?;
-    wait_for(&machine, "RealiseSystem.*: copy the closure")?;
+    wait_for(&machine, COPYING)?;
     machine.check(MAKING, Duration::from_secs(180))?;
     // As a power cut leaves it that keeps the file and loses the log; a plain cut of this machine often keeps both.
     let lost = machine.check(
