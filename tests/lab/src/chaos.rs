@@ -109,6 +109,7 @@ impl Course {
         Shape {
             luks: self.layout.has_luks(),
             network: self.source == Source::Flake,
+            image: self.source == Source::Image,
         }
     }
 }

@@ -225,13 +225,25 @@ fn copy(image: &fs::File, log: &fs::File, entry: &LogEntry, from: u64, length: u
     Ok(())
 }
 
-/// The disk that a power cut leaves: `base`, which was a copy of it before the log, becomes the image.
-pub fn cut(image: &Path, base: &Path, log: &Path, dice: &mut Dice, loss: Loss) -> Result<Kept> {
-    let entries = disk::write_log(log)?;
-    let kept = keep(&entries, dice, loss);
+/// The disk that a power cut leaves: `base`, which was a copy of it before the log, becomes the image. The cut was behind the
+/// first `from` entries or later.
+pub fn cut(image: &Path, base: &Path, log: &Path, from: usize, dice: &mut Dice) -> Result<Kept> {
+    let mut entries = disk::write_log(log)?;
+    entries.truncate(end(&entries, from, dice));
+    let kept = keep(&entries, dice, Loss::None);
     apply(base, log, &entries, &kept)?;
     fs::rename(base, image)?;
     Ok(kept)
+}
+
+/// Behind which entry the power was cut: one of those from `from` on that has unflushed writes, or else the last.
+fn end(entries: &[LogEntry], from: usize, dice: &mut Dice) -> usize {
+    let loses = |at: &usize| *at > 0 && !entries[at - 1].is_flush();
+    let open: Vec<usize> = (from.min(entries.len())..=entries.len()).filter(loses).collect();
+    if open.is_empty() {
+        return entries.len();
+    }
+    open[dice.below(open.len() as u64) as usize]
 }
 
 #[cfg(test)]
@@ -282,6 +294,21 @@ mod tests {
         }
         assert!(counts.contains(&23) && counts.len() > 15, "{counts:?}");
         assert!(torn > 200);
+    }
+
+    #[test]
+    fn the_power_goes_where_writes_are_unflushed() {
+        let entries = log();
+        let ends = |entries: &[LogEntry], from| {
+            let draws = (0..200).map(|seed| end(entries, from, &mut Dice::new(seed, 0)));
+            draws.collect::<std::collections::BTreeSet<usize>>()
+        };
+        // Behind entry 3 nothing is unflushed.
+        assert_eq!(ends(&entries[..6], 1), [1, 2, 4, 5, 6].into());
+        assert_eq!(ends(&entries[..6], 3), [4, 5, 6].into());
+        assert_eq!(ends(&entries[..3], 3), [3].into());
+        assert_eq!(ends(&entries[..3], 9), [3].into());
+        assert_eq!(ends(&[], 0), [0].into());
     }
 
     #[test]

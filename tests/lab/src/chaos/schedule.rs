@@ -128,8 +128,18 @@ pub struct Mark {
     span_ms: u64,
     /// How often it is drawn.
     weight: u64,
-    /// Only with an encrypted root.
-    luks: bool,
+    /// In which installs it is.
+    only: Only,
+}
+
+/// In which installs a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Only {
+    Any,
+    Luks,
+    Image,
+    /// Not when the root is made of an image.
+    Store,
 }
 
 const fn mark(action: usize, name: &'static str, pattern: &'static str, span_ms: u64, weight: u64) -> Mark {
@@ -139,24 +149,35 @@ const fn mark(action: usize, name: &'static str, pattern: &'static str, span_ms:
         pattern,
         span_ms,
         weight,
-        luks: false,
+        only: Only::Any,
+    }
+}
+
+impl Mark {
+    const fn only(self, only: Only) -> Mark {
+        Mark { only, ..self }
+    }
+
+    fn is_in(&self, shape: Shape) -> bool {
+        match self.only {
+            Only::Any => true,
+            Only::Luks => shape.luks,
+            Only::Image => shape.image,
+            Only::Store => !shape.image,
+        }
     }
 }
 
 /// The lines, in the order in which an install shows them.
-pub const MARKS: [Mark; 17] = [
+pub const MARKS: [Mark; 19] = [
     mark(0, "write GPT", "PartitionDisk.*: write GPT", 2_400, 3),
     mark(1, "make the ESP", "AnchorCheckpoint.*: make the ESP", 1_500, 2),
     mark(1, "mkfs.vfat", "mkfs\\.vfat", 1_200, 2),
-    Mark {
-        luks: true,
-        ..mark(2, "make LUKS2", "EncryptVolumes.*: make LUKS2", 6_000, 8)
-    },
-    Mark {
-        luks: true,
-        ..mark(2, "open LUKS", "open LUKS container", 6_000, 8)
-    },
+    mark(2, "make LUKS2", "EncryptVolumes.*: make LUKS2", 6_000, 8).only(Only::Luks),
+    mark(2, "open LUKS", "open LUKS container", 6_000, 8).only(Only::Luks),
     mark(3, "mkfs", "FormatVolumes.*: make (ext4|swap)", 1_800, 5),
+    mark(3, "image", "write the image: ", 4_000, 16).only(Only::Image),
+    mark(3, "read back", "read back what was written: ", 3_000, 8).only(Only::Image),
     mark(4, "clone", "CloneConfiguration.*: clone", 2_000, 4),
     mark(5, "RealiseSystem", "RealiseSystem.*: ", 1_500, 8),
     mark(
@@ -165,8 +186,9 @@ pub const MARKS: [Mark; 17] = [
         "(copy|register) the closure of|copying: |building: |nix: building",
         9_000,
         10,
-    ),
-    mark(5, "verify", "verify the contents", 2_500, 3),
+    )
+    .only(Only::Store),
+    mark(5, "verify", "verify the contents", 2_500, 3).only(Only::Store),
     mark(6, "nixos-install", "InstallSystem.*: nixos-install", 2_500, 8),
     mark(
         6,
@@ -196,6 +218,8 @@ pub struct Shape {
     pub luks: bool,
     /// It needs the network.
     pub network: bool,
+    /// Its root is made of an image.
+    pub image: bool,
 }
 
 /// The misfortunes of an install, in order; the first that can be is a power cut when there are three or more.
@@ -236,7 +260,7 @@ fn one(dice: &mut Dice, shape: Shape) -> Misfortune {
         _ => 0..=9,
     };
     let weights = MARKS.iter().map(|mark| {
-        let fits = actions.contains(&mark.action) && (shape.luks || !mark.luks);
+        let fits = actions.contains(&mark.action) && mark.is_in(shape);
         if fits { mark.weight } else { 0 }
     });
     let mark = dice.weighted(weights);
@@ -313,47 +337,64 @@ mod tests {
     const PLAIN: Shape = Shape {
         luks: false,
         network: false,
+        image: false,
     };
-    const ALL: Shape = Shape {
+    const FLAKE: Shape = Shape {
         luks: true,
         network: true,
+        image: false,
     };
+    const IMAGE: Shape = Shape {
+        luks: true,
+        network: false,
+        image: true,
+    };
+
+    fn at(name: &str) -> usize {
+        MARKS.iter().position(|mark| mark.name == name).unwrap()
+    }
 
     #[test]
     fn a_seed_gives_the_same_misfortunes() {
         for seed in 0..200 {
-            assert_eq!(draw(seed, ALL), draw(seed, ALL));
+            assert_eq!(draw(seed, FLAKE), draw(seed, FLAKE));
         }
-        assert_ne!(draw(1, ALL), draw(2, ALL));
+        assert_ne!(draw(1, FLAKE), draw(2, FLAKE));
     }
 
     #[test]
     fn every_kind_and_every_mark_is_drawn_and_what_does_not_fit_is_not() {
         let (mut kinds, mut marks) = (BTreeMap::new(), BTreeMap::new());
         for seed in 0..400 {
-            let list = draw(seed, ALL);
-            assert!((3..=6).contains(&list.len()));
-            assert!(list.iter().any(|m| m.kind == Kind::Cut) || list.iter().all(|m| !m.kind.ends_the_run()));
-            for misfortune in list {
+            for misfortune in draw(seed, FLAKE).into_iter().chain(draw(seed, IMAGE)) {
                 *kinds.entry(misfortune.kind).or_insert(0) += 1;
                 *marks.entry(misfortune.moment.mark).or_insert(0) += 1;
             }
-            for misfortune in draw(seed, PLAIN) {
-                assert_ne!(misfortune.kind, Kind::Network);
-                assert!(misfortune.moment.mark.is_none_or(|mark| !MARKS[mark].luks));
+            for shape in [PLAIN, FLAKE, IMAGE] {
+                let list = draw(seed, shape);
+                assert!((3..=6).contains(&list.len()));
+                assert!(
+                    list.iter().any(|m| m.kind == Kind::Cut) || list.iter().all(|m| !m.kind.ends_the_run())
+                );
+                for misfortune in list {
+                    assert!(misfortune.kind != Kind::Network || shape.network);
+                    assert!(misfortune.moment.mark.is_none_or(|mark| MARKS[mark].is_in(shape)));
+                }
             }
         }
         assert_eq!(kinds.len(), Kind::WEIGHTS.len(), "{kinds:?}");
         assert_eq!(marks.len(), MARKS.len() + 1, "{marks:?}");
         // Where real programs leave half-made states: the database, the boot loader, LUKS.
-        assert!(marks[&Some(8)] > 2 * marks[&Some(14)], "{marks:?}");
+        let often = |name| marks[&Some(at(name))];
+        assert!(often("boot loader") > 2 * often("ProvisionSecrets"), "{marks:?}");
+        assert!(often("image") > often("write GPT"), "{marks:?}");
         assert!(kinds[&Kind::Cut] > 2 * kinds[&Kind::Term], "{kinds:?}");
     }
 
     #[test]
     fn marked_misfortunes_come_in_the_order_of_an_install() {
         for seed in 0..200 {
-            let marks: Vec<usize> = draw(seed, ALL).iter().filter_map(|m| m.moment.mark).collect();
+            let marks: Vec<usize> = draw(seed, FLAKE).iter().filter_map(|m| m.moment.mark).collect();
             assert!(marks.is_sorted(), "{marks:?}");
         }
     }
@@ -367,10 +408,13 @@ mod tests {
         let found = "[    45.158] EncryptVolumes: done already";
         let provision = "[    66.283] ProvisionSecrets: place keys";
         assert!(marks.is_at(0, gpt) && !marks.is_at(1, gpt));
-        assert!(marks.is_at(0, clone) && marks.is_at(6, clone) && !marks.is_at(7, clone));
-        assert!(marks.is_at(5, again) && !marks.is_at(7, again));
+        assert!(marks.is_at(0, clone) && marks.is_at(at("clone"), clone));
+        assert!(!marks.is_at(at("RealiseSystem"), clone));
+        assert!(marks.is_at(at("mkfs"), again) && !marks.is_at(at("RealiseSystem"), again));
         assert!(!marks.is_at(0, found));
-        assert!(marks.is_at(6, provision));
+        assert!(marks.is_at(at("clone"), provision));
+        let slice = "[    45.400] write the image: 17.0 MiB of 40.0 MiB, 3.3 MiB/s, 6.9 s left at this rate";
+        assert!(marks.is_at(at("image"), slice) && !marks.is_at(at("read back"), slice));
         for (index, mark) in MARKS.iter().enumerate() {
             assert!(mark.action < crate::install::ACTIONS.len());
             assert!(index == 0 || MARKS[index - 1].action <= mark.action);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::checks::{Checks, EXT4_MADE_AT, EXT4_UUID_AT, Told};
 use super::dice::Dice;
 use super::faults::{Faults, Network, TARGET_PART};
-use super::rebuild::{self, Loss};
+use super::rebuild;
 use super::schedule::{Behind, Kind, Marks, Misfortune};
 use crate::agent::Job;
 use crate::command::tail;
@@ -33,10 +33,9 @@ const SHORT: Duration = Duration::from_secs(60);
 /// Further runs after the last misfortune.
 const FURTHER_RUNS: u32 = 2;
 const TICK: Duration = Duration::from_millis(4);
-/// Of a hundred power cuts, so many wait for unflushed writes: 1 to so many of them, and so long.
-const UNFLUSHED_PERCENT: u64 = 70;
-const UNFLUSHED_MAX: u64 = 12;
-const UNFLUSHED_LIMIT: Duration = Duration::from_secs(2);
+/// A power cut lets the machine go on for up to so many entries of the log, or so long; the disk ends at one of them.
+const BEHIND_MAX: u64 = 80;
+const BEHIND_LIMIT: Duration = Duration::from_millis(1_500);
 /// The script that runs landfall.
 const SCRIPT: &str = "/run/lab/chaos.sh";
 /// Of a hundred starts with a finished encrypted root, so many are looked at within the container.
@@ -104,8 +103,8 @@ pub struct Record {
 
 /// How a run of landfall ended.
 enum End {
-    /// The power was cut.
-    Cut,
+    /// The power was cut, behind this many entries of the log or a little later.
+    Cut(u64),
     /// By itself, or by a signal.
     Status(i32),
 }
@@ -214,17 +213,18 @@ impl<'k> Trial<'k> {
     fn land_and_boot(&mut self) -> Result<()> {
         let machine = loop {
             let mut machine = self.start()?;
-            if self.until_landed_or_cut(&mut machine)? {
-                break machine;
+            match self.until_landed_or_cut(&mut machine)? {
+                None => break machine,
+                Some(logged) => self.rebuild(machine, "power cut", logged)?,
             }
-            self.rebuild(machine, "power cut")?;
         };
         self.record.landed = true;
         if self.install.layout.has_luks() {
             self.look_inside(&machine)?;
         }
         // Landed means durable: a cut that loses everything else must not undo it.
-        self.rebuild(machine, "power cut after landing")?;
+        let logged = disk::logged(&self.log)?;
+        self.rebuild(machine, "power cut after landing", logged)?;
         let volumes = if self.install.layout.has_swap() { 3 } else { 2 };
         ensure!(
             self.checks.is_complete(volumes),
@@ -261,8 +261,8 @@ impl<'k> Trial<'k> {
         Ok(machine)
     }
 
-    /// Runs in one machine; true when it landed.
-    fn until_landed_or_cut(&mut self, machine: &mut Machine) -> Result<bool> {
+    /// Runs in one machine; none when it landed, or else how many entries the log had when the power was cut.
+    fn until_landed_or_cut(&mut self, machine: &mut Machine) -> Result<Option<u64>> {
         loop {
             if self.left.is_empty() && !self.faults.is_any() {
                 self.further += 1;
@@ -277,10 +277,13 @@ impl<'k> Trial<'k> {
             self.faults.new_run();
             let (end, text) = self.run(machine)?;
             let believed = self.told.take_in(&text);
-            let End::Status(status) = end else {
-                // A run that was cut off need not have said what it believed; what it said counts.
-                believed.map_err(|error| found(Finding::Changed, format!("{error:#}")))?;
-                return Ok(false);
+            let status = match end {
+                End::Status(status) => status,
+                End::Cut(logged) => {
+                    // A run that was cut off need not have said what it believed; what it said counts.
+                    believed.map_err(|error| found(Finding::Changed, format!("{error:#}")))?;
+                    return Ok(Some(logged));
+                }
             };
             self.faults.end_all(machine, self.network.as_ref())?;
             machine.check("sync", END_LIMIT)?;
@@ -289,7 +292,7 @@ impl<'k> Trial<'k> {
                 .map_err(|error| found(Finding::Changed, format!("{error:#}\n{}", tail(&text, 40))))?;
             if status == 0 || status == 10 {
                 self.event(format!("landed (exit code {status})"));
-                return Ok(true);
+                return Ok(None);
             }
             self.event(format!("the run ended with {status}"));
             if !self.faults.explain(status) {
@@ -332,15 +335,10 @@ impl<'k> Trial<'k> {
             if next.kind == Kind::Cut {
                 self.count(next.kind);
                 self.event(format!("power cut {}", next.moment));
-                self.await_unflushed(&next)?;
+                let (text, logged) = self.write_on(&next, machine, from)?;
                 machine.stop()?;
                 self.faults.machine_is_off(self.network.as_ref());
-                // What it printed to the last byte counts.
-                let closing = Instant::now();
-                while !machine.console().is_closed() && closing.elapsed() < SHORT {
-                    std::thread::sleep(TICK);
-                }
-                return Ok((End::Cut, machine.console().text_behind(from)));
+                return Ok((End::Cut(logged), text));
             }
             let begun = self.faults.begin(&next, number, machine, self.network.as_ref())?;
             let Some(what) = begun else {
@@ -384,23 +382,17 @@ impl<'k> Trial<'k> {
         }
     }
 
-    /// Most moments of an install have nothing unflushed: of most cuts the moment is the next one that has, if one comes soon.
-    fn await_unflushed(&self, next: &Misfortune) -> Result<()> {
-        let mut dice = Dice::new(next.salt, 5);
-        if !dice.percent(UNFLUSHED_PERCENT) {
-            return Ok(());
-        }
-        let wanted = 1 + dice.below(UNFLUSHED_MAX);
+    /// Lets the machine write a little more; gives what it had printed, and how many entries the log had, before.
+    fn write_on(&self, next: &Misfortune, machine: &Machine, from: usize) -> Result<(String, u64)> {
+        // In this order: what was printed by then rests on no later entry.
+        let text = machine.console().text_behind(from);
+        let before = disk::logged(&self.log)?;
+        let wanted = before + 1 + Dice::new(next.salt, 5).below(BEHIND_MAX);
         let begun = Instant::now();
-        while begun.elapsed() < UNFLUSHED_LIMIT {
-            let entries = disk::write_log(&self.log)?;
-            let behind = entries.iter().rev().take_while(|entry| !entry.is_flush());
-            if behind.count() as u64 >= wanted {
-                break;
-            }
+        while begun.elapsed() < BEHIND_LIMIT && disk::logged(&self.log)? < wanted {
             std::thread::sleep(TICK);
         }
-        Ok(())
+        Ok((text, before))
     }
 
     /// Waits for the moment of a misfortune; the exit code when the run ended before.
@@ -471,10 +463,16 @@ impl<'k> Trial<'k> {
     }
 
     /// Cuts the power, rebuilds the disk, and looks at it.
-    fn rebuild(&mut self, machine: Machine, what: &'static str) -> Result<()> {
+    fn rebuild(&mut self, machine: Machine, what: &'static str, logged: u64) -> Result<()> {
         machine.cut_power()?;
         let mut dice = Dice::new(self.dice.number(), 3);
-        let kept = rebuild::cut(&self.install.image, &self.base, &self.log, &mut dice, Loss::None)?;
+        let kept = rebuild::cut(
+            &self.install.image,
+            &self.base,
+            &self.log,
+            usize::try_from(logged)?,
+            &mut dice,
+        )?;
         self.event(format!("{what}: {kept}"));
         if self.record.landed {
             self.count(Kind::Cut);
