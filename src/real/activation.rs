@@ -19,6 +19,9 @@ const NAMES_MAX: usize = 32;
 /// Characters of a name that are shown.
 const NAME_CHARS_MAX: usize = 64;
 
+/// Where passwords are kept, in the target.
+const SHADOW: &str = "/etc/shadow";
+
 fn place() -> String {
     format!("{STATE_DIR}/activation-failures")
 }
@@ -67,6 +70,22 @@ pub fn missing_passwords(said: &str) -> Vec<String> {
     paths
 }
 
+/// Accounts in a text of `/etc/shadow` that anybody may use: their password is empty, not locked.
+fn open_accounts(shadow: &str) -> Vec<String> {
+    shadow
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, rest)| !name.is_empty() && rest.starts_with(':'))
+        .map(|(name, _)| {
+            name.chars()
+                .filter(|c| !c.is_control())
+                .take(NAME_CHARS_MAX)
+                .collect()
+        })
+        .take(NAMES_MAX)
+        .collect()
+}
+
 /// Whether former ones stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
@@ -83,6 +102,13 @@ pub fn keep(reporter: &Reporter, root: &Utf8Path, ended: &Ended, kept: Kept) -> 
         reporter.notice(format!(
             "the password file {path} was not there when users were made: a user of it cannot log in by password, and with \
              users.mutableUsers never will, until a password is set by hand"
+        ));
+    }
+    // A password file of no bytes is taken for an empty password, and no program says so.
+    for name in open_accounts(&rooted::read_text(root, SHADOW)?.unwrap_or_default()) {
+        reporter.notice(format!(
+            "the account {name} has an empty password: anybody who reaches a login of this host can log in as {name}. If the \
+             configuration does not say so, its password file is empty; after the first start: passwd {name}"
         ));
     }
     let failed = failures(&said);
@@ -127,6 +153,19 @@ pub fn read(root: &Utf8Path) -> Result<Vec<String>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Event, Listener};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<String>>);
+
+    impl Listener for Told {
+        fn take(&mut self, event: &Event) {
+            if let Event::Notice { what } = event {
+                self.0.lock().unwrap().push_str(what);
+            }
+        }
+    }
 
     #[test]
     fn what_failed_is_found_once_and_bounded() {
@@ -144,6 +183,40 @@ mod tests {
         assert_eq!(
             (found.len(), found[0].chars().count()),
             (NAMES_MAX, NAME_CHARS_MAX)
+        );
+    }
+
+    #[test]
+    fn an_empty_password_is_found_and_a_locked_one_is_not() {
+        let shadow = "root::1::::::\nlocked:!:1::::::\nhashed:$6$x$y:1::::::\nnobody:*:1::::::\noperator:::::::\n::1\nbroken\n";
+        assert_eq!(open_accounts(shadow), ["root", "operator"]);
+        assert_eq!(open_accounts(&"a\u{1b}b::\n".repeat(100)), vec!["ab"; NAMES_MAX]);
+    }
+
+    #[test]
+    fn an_account_without_a_password_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let told = Told::default();
+        let reporter = Reporter::default();
+        reporter.add(Box::new(told.clone()));
+        let ended = Ended {
+            program: "nixos-install".into(),
+            code: Some(0),
+            stdout: String::new(),
+            stderr: String::new(),
+        };
+        fs_err::create_dir_all(root.join("etc")).unwrap();
+        fs_err::write(root.join("etc/shadow"), "root:!:1::::::\n").unwrap();
+        keep(&reporter, root, &ended, Kept::Only).unwrap();
+        assert_eq!(*told.0.lock().unwrap(), "");
+        fs_err::write(root.join("etc/shadow"), "root::1::::::\n").unwrap();
+        keep(&reporter, root, &ended, Kept::Only).unwrap();
+        assert!(
+            told.0
+                .lock()
+                .unwrap()
+                .contains("the account root has an empty password")
         );
     }
 

@@ -23,6 +23,17 @@ pub fn lost_its_timer(text: &str) -> bool {
     text.matches(TIMER_LOST).nth(1).is_some()
 }
 
+/// The last that is heard before a kernel speaks.
+const EFI_STUB: &str = "EFI stub: ";
+
+/// Whether a console ends where the kernel was started: the emulator stood still then, or what was started is no kernel.
+pub fn kernel_is_silent(text: &str) -> bool {
+    text.trim_end()
+        .lines()
+        .last()
+        .is_some_and(|line| line.starts_with(EFI_STUB))
+}
+
 /// The host's end of a serial console.
 #[derive(Debug)]
 pub struct Console {
@@ -234,6 +245,12 @@ mod tests {
     #[test]
     fn a_lost_timer_is_one_that_does_not_come_back() {
         let stall = "[   23.07] rcu: \tPossible timer handling issue on cpu=1 timer-softirq=7\n";
+        assert!(kernel_is_silent(
+            "BdsDxe: starting\r\nEFI stub: Loaded initrd from LINUX\r\n"
+        ));
+        assert!(
+            !kernel_is_silent("EFI stub: Loaded initrd\r\n[    0.000000] Linux") && !kernel_is_silent("")
+        );
         assert!(!lost_its_timer("login: "));
         assert!(!lost_its_timer(stall));
         assert!(lost_its_timer(&stall.repeat(2)));

@@ -25,6 +25,8 @@ const FILLER: &str = ".chaos-filler";
 const TRANSIENT: i32 = 5;
 const NEEDS_CHANGE: i32 = 6;
 const INTERRUPTED: i32 = 11;
+/// What a shell makes of an end by SIGTERM.
+const TERMINATED: i32 = 143;
 
 /// What the configuration and its input are fetched through.
 pub struct Network {
@@ -199,12 +201,12 @@ impl Faults {
         }
     }
 
-    /// Whether a misfortune of the run explains that it ended so.
-    pub fn explain(&self, status: i32) -> bool {
+    /// Whether a misfortune of the run explains that it ended so, having said this.
+    pub fn explain(&self, status: i32, said: &str) -> bool {
         self.struck.iter().any(|kind| match kind {
             Kind::Kill | Kind::KillAlone | Kind::Stop => status >= 128,
-            // Its children may have been faster to end.
-            Kind::Term => status == INTERRUPTED,
+            // A program that has not begun yet is ended by the kernel.
+            Kind::Term => status == INTERRUPTED || status == TERMINATED && said.trim().is_empty(),
             Kind::Full | Kind::Clock => status == NEEDS_CHANGE,
             Kind::Network => status == TRANSIENT,
             Kind::Cut => false,
@@ -278,12 +280,18 @@ mod tests {
             struck: struck.to_vec(),
             ..Faults::default()
         };
-        assert!(of(&[Kind::Term]).explain(11) && !of(&[Kind::Term]).explain(7));
-        assert!(of(&[Kind::Clock, Kind::Kill]).explain(137));
-        assert!(of(&[Kind::Full]).explain(6) && !of(&[Kind::Full]).explain(5));
-        assert!(of(&[Kind::Network]).explain(5) && !of(&[Kind::Network]).explain(8));
+        assert!(of(&[Kind::Term]).explain(11, "landfall 0") && !of(&[Kind::Term]).explain(7, "landfall 0"));
+        assert!(of(&[Kind::Clock, Kind::Kill]).explain(137, "landfall 0"));
+        assert!(of(&[Kind::Full]).explain(6, "landfall 0") && !of(&[Kind::Full]).explain(5, "landfall 0"));
+        assert!(
+            of(&[Kind::Network]).explain(5, "landfall 0") && !of(&[Kind::Network]).explain(8, "landfall 0")
+        );
+        assert!(of(&[Kind::Term]).explain(143, "\n") && !of(&[Kind::Term]).explain(143, "landfall 0"));
+        assert!(!of(&[Kind::Full]).explain(143, ""));
         for status in [1, 5, 6, 7, 8, 9, 11, 137] {
-            assert!(!of(&[]).explain(status) && !of(&[Kind::Cut]).explain(status));
+            assert!(
+                !of(&[]).explain(status, "landfall 0") && !of(&[Kind::Cut]).explain(status, "landfall 0")
+            );
         }
     }
 }

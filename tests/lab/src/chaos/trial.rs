@@ -17,7 +17,7 @@ use super::rebuild;
 use super::schedule::{Behind, Kind, Marks, Misfortune};
 use crate::agent::Job;
 use crate::command::tail;
-use crate::console::lost_its_timer;
+use crate::console::{kernel_is_silent, lost_its_timer};
 use crate::disk;
 use crate::install::{CONFIG, Install, PATH, say};
 use crate::kit::PASSPHRASE;
@@ -230,9 +230,13 @@ impl<'k> Trial<'k> {
             self.checks.is_complete(volumes),
             "something that was finished was never compared"
         );
-        self.install
-            .boot()
-            .map_err(|error| found(Finding::Unbootable, format!("{error:#}")))?;
+        let mut booted = self.install.boot();
+        // The emulator stands still there now and then. A disk at fault would do it again.
+        if booted.is_err() && kernel_is_silent(&self.install.console_logs()?) {
+            self.event("booted once more: nothing was heard behind the EFI stub".to_owned());
+            booted = self.install.boot();
+        }
+        booted.map_err(|error| found(Finding::Unbootable, format!("{error:#}")))?;
         self.record.booted = true;
         Ok(())
     }
@@ -295,7 +299,7 @@ impl<'k> Trial<'k> {
                 return Ok(None);
             }
             self.event(format!("the run ended with {status}"));
-            if !self.faults.explain(status) {
+            if !self.faults.explain(status, &text) {
                 let text = format!(
                     "a run ended with {status}, in which {}:\n{}",
                     self.faults.told(),
