@@ -33,6 +33,7 @@ mod planted;
 mod proxy;
 mod qemu_line;
 mod qmp;
+mod reverted;
 mod samples;
 mod saved_state;
 mod scenarios;
@@ -84,6 +85,8 @@ enum Verb {
     Halfway(halfway::Arguments),
     /// Every planted bug of the simulated world, and the invariants that caught it
     Planted(planted::Arguments),
+    /// Faults that landfall had, put back one at a time into a copy of it: its check must notice
+    Reverted(reverted::Arguments),
     /// Every change of the states and the store that cargo-mutants knows: some test must fail for it
     Mutants(mutants::Arguments),
     /// Bytes that nobody of us wrote, against everything that reads them
@@ -138,6 +141,7 @@ fn main() -> Result<ExitCode> {
         Verb::Crash(arguments) => crash::run(&arguments),
         Verb::Halfway(arguments) => halfway::run(&arguments),
         Verb::Planted(arguments) => planted::run(&arguments),
+        Verb::Reverted(arguments) => reverted::run(&arguments),
         Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Iso(arguments) => iso::run(&arguments),
