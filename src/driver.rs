@@ -314,7 +314,7 @@ impl<W: World> Run<'_, W> {
                                     Kind::ConsentRefused {
                                         disk: format!("disk {}", erasure.disk.name()),
                                     },
-                                    "landfall install, and answer yes",
+                                    Remedy::words("landfall install, and answer yes"),
                                 )));
                             }
                             Err(fault) => return Err(self.halt(fault)),

@@ -66,7 +66,7 @@ pub const FORMATS: [Format; 10] = [
         version: 2,
         place: "`/run/landfall/log.jsonl`, `/var/log/landfall/install.jsonl` on the target, `--progress json`",
         code: "src/event.rs",
-        rule: "one JSON object a line, named by `event`; fields and events are only ever added (version 2: `kind`, `values` and `remedy` of a fault); a reader passes over fields \
+        rule: "one JSON object a line, named by `event`; fields, events and kinds of faults are only ever added (version 2: `kind`, `values` and `remedy` of a fault); a reader passes over fields \
                that it does not know, and `landfall log` shows a line that it does not know as it is",
     },
     Format {

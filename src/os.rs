@@ -44,6 +44,15 @@ pub fn said(error: &io::Error) -> String {
     text
 }
 
+/// What is known of an error.
+pub fn of(error: &io::Error) -> Os {
+    Os {
+        doing: None,
+        errno: errno(error),
+        said: said(error),
+    }
+}
+
 /// The fault that an error is, on a thing.
 pub fn fault(on: impl Into<String>, error: &io::Error) -> Fault {
     fault_in(on, None, error)
@@ -55,8 +64,7 @@ pub fn fault_in(on: impl Into<String>, doing: Option<&str>, error: &io::Error) -
         on,
         Os {
             doing: doing.map(str::to_owned),
-            errno: errno(error),
-            said: said(error),
+            ..of(error)
         },
     )
 }

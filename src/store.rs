@@ -6,7 +6,7 @@
 
 use crate::world::Media;
 use landfall_states::checkpoint::Record;
-use landfall_states::fault::{Cause, Fault};
+use landfall_states::fault::{Fault, Remedy};
 use landfall_states::names::Digest;
 use landfall_states::recovery::Course;
 
@@ -86,15 +86,16 @@ impl Store {
             ..record.clone()
         };
         let bytes = record.encode().map_err(|e| {
-            Fault::defect("checkpoint", e.to_string())
-                .with_next("report this as a defect of landfall, with your configuration")
+            Fault::defect("checkpoint", e.to_string()).with_next(Remedy::words(
+                "report this as a defect of landfall, with your configuration",
+            ))
         })?;
         let place = if anchored {
             media.write_slot(self.next_slot, &bytes).await?;
             if media.read_slot(self.next_slot).await? != bytes {
-                return Err(Fault::hardware(
+                return Err(Fault::read_back(
                     format!("checkpoint slot {} on the ESP", self.next_slot),
-                    Cause::ReadBack("what was read back is not what was written".into()),
+                    "what was read back is not what was written",
                 ));
             }
             Place::Slot(self.next_slot)
@@ -116,7 +117,7 @@ impl Store {
 mod tests {
     use super::*;
     use landfall_states::checkpoint::{Choice, Mark, SLOT_BYTES, choose};
-    use landfall_states::fault::Attempts;
+    use landfall_states::fault::{Attempts, FaultClass};
     use landfall_states::plan::*;
     use landfall_states::recovery::Believed;
     use landfall_states::{Claim, plan::Plan};
@@ -150,7 +151,7 @@ mod tests {
             let reach = self.cut_after.take();
             slot[..reach.unwrap_or(SLOT_BYTES)].copy_from_slice(&bytes[..reach.unwrap_or(SLOT_BYTES)]);
             match reach {
-                Some(_) => Err(Fault::hardware("slot", "power cut")),
+                Some(_) => Err(Fault::injected(FaultClass::Hardware, "slot", "power cut")),
                 None => Ok(()),
             }
         }

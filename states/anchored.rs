@@ -5,7 +5,7 @@
 
 use crate::consent::Consent;
 use crate::encrypted::Encrypted;
-use crate::fault::{Fault, Kind, Remedy};
+use crate::fault::{Fault, Kind, Remedy, SecretFault};
 use crate::partitioned::{blank, foreign};
 use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
 use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
@@ -129,16 +129,19 @@ impl Step for EncryptVolumes {
         ) {
             VolumeState::Whole => match opens {
                 Some(true) => Verdict::Done(EncryptionProof(())),
-                Some(false) => Verdict::Refuse(Fault::needs_change(
-                    format!("LUKS container {}", volume.label),
-                    "the passphrase does not open it; nothing was erased",
-                    "landfall resume, with the passphrase that the container was made with",
-                )),
-                None => Verdict::Refuse(Fault::needs_change(
-                    format!("LUKS container {}", volume.label),
-                    "no passphrase was given",
-                    "landfall resume, and enter the passphrase",
-                )),
+                Some(false) => Verdict::Refuse(
+                    SecretFault::WrongPassphrase {
+                        on: format!("LUKS container {}", volume.label),
+                    }
+                    .into(),
+                ),
+                None => Verdict::Refuse(
+                    SecretFault::PassphraseMissing {
+                        of: format!("LUKS container {}", volume.label),
+                        unattended: false,
+                    }
+                    .into(),
+                ),
             },
             // Begun and not finished holds no more than blank does.
             VolumeState::InTheMaking | VolumeState::Blank => {

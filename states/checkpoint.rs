@@ -383,7 +383,7 @@ impl fmt::Display for Record {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::fault::Fault;
+    use crate::fault::{Fault, FaultClass};
     use crate::plan::tests::plan;
     use proptest::prelude::*;
 
@@ -410,7 +410,12 @@ pub(crate) mod tests {
             attempts,
             boot: "11111111-2222-3333-4444-555555555555".into(),
             last_fault: Some(
-                Fault::transient("clone of https://forge.example/o/r", "connection reset").record(),
+                Fault::injected(
+                    FaultClass::Transient,
+                    "clone of https://forge.example/o/r",
+                    "connection reset",
+                )
+                .record(),
             ),
             landing: None,
         }
@@ -619,7 +624,8 @@ pub(crate) mod tests {
     #[test]
     fn a_long_fault_is_cut_to_fit() {
         let mut long = record(1);
-        long.last_fault = Some(Fault::transient("w".repeat(9_000), "é".repeat(9_000)).record());
+        long.last_fault =
+            Some(Fault::injected(FaultClass::Transient, "w".repeat(9_000), "é".repeat(9_000)).record());
         let back = Record::decode(&long.encode().unwrap()).unwrap();
         let fault = back.last_fault.clone().unwrap();
         assert!(fault.why.len() < 1_000);
@@ -632,7 +638,9 @@ pub(crate) mod tests {
             ..record(1)
         };
         let faulty = Record {
-            last_fault: Some(Fault::transient("w".repeat(900), "y".repeat(900)).record()),
+            last_fault: Some(
+                Fault::injected(FaultClass::Transient, "w".repeat(900), "y".repeat(900)).record(),
+            ),
             ..bare.clone()
         };
         let [Err(EncodeError::TooLong(least)), Err(EncodeError::TooLong(more))] =

@@ -11,7 +11,10 @@ mod remedy;
 mod text;
 
 pub use budget::{AfterFault, Attempts, Budget};
-pub use kind::{Cause, Ended, Kind, Limit, Os};
+pub use kind::{
+    ConfigFault, DeviceFault, Ended, ImageFault, Kind, Limit, MachineFault, Os, PlaceFault, RoomFault,
+    SecretFault, SourceFault, StoreFault,
+};
 pub use record::FaultRecord;
 pub use remedy::Remedy;
 
@@ -68,12 +71,14 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// The fault of a kind.
-    pub fn of(kind: Kind, remedy: impl Into<Remedy>) -> Self {
+    /// The fault of a kind. A kind of one thing (such as [`MachineFault`]) is a fault by itself where it always has the same
+    /// next thing to do.
+    pub fn of(kind: impl Into<Kind>, remedy: Remedy) -> Self {
+        let kind = kind.into();
         Fault {
             class: kind.class(),
             kind: Box::new(kind),
-            remedy: remedy.into(),
+            remedy,
             retry_after_s: None,
         }
     }
@@ -82,36 +87,33 @@ impl Fault {
         let remedy = os.remedy();
         Self::of(Kind::Os { on: on.into(), os }, remedy)
     }
-    /// Something that is judged where it is seen, and for which there is no kind of its own. What is known beside the class is
-    /// kept as far as the cause holds it.
-    pub fn new(
-        class: FaultClass,
-        on: impl Into<String>,
-        cause: impl Into<Cause>,
-        next: impl Into<Remedy>,
-    ) -> Self {
-        let (on, cause) = (on.into(), cause.into());
-        Self::of(Kind::judged(class, on, cause), next)
+    /// A program did not do what it was started for; `class` is what that means, as judged from what it said.
+    pub fn program(class: FaultClass, on: impl Into<String>, ended: Ended, next: Remedy) -> Self {
+        let on = on.into();
+        Self::of(Kind::Program { on, ended, class }, next)
     }
-    /// See [`FaultClass::Transient`].
-    pub fn transient(on: impl Into<String>, cause: impl Into<Cause>) -> Self {
-        Self::new(FaultClass::Transient, on, cause, Remedy::resume())
+    /// What was read back is not what was written, and that can only be the medium; `found` says how it differs.
+    pub fn read_back(on: impl Into<String>, found: impl Into<String>) -> Self {
+        let (on, found) = (on.into(), found.into());
+        Self::of(Kind::ReadBack { on, found }, Remedy::replace_device())
     }
-    /// See [`FaultClass::NeedsChange`].
-    pub fn needs_change(on: impl Into<String>, cause: impl Into<Cause>, next: impl Into<Remedy>) -> Self {
-        Self::new(FaultClass::NeedsChange, on, cause, next)
-    }
-    /// See [`FaultClass::Permanent`].
-    pub fn permanent(on: impl Into<String>, cause: impl Into<Cause>, next: impl Into<Remedy>) -> Self {
-        Self::new(FaultClass::Permanent, on, cause, next)
-    }
-    /// See [`FaultClass::Hardware`].
-    pub fn hardware(on: impl Into<String>, cause: impl Into<Cause>) -> Self {
-        Self::new(FaultClass::Hardware, on, cause, Remedy::replace_device())
-    }
-    /// See [`FaultClass::Unsafe`].
-    pub fn unsafe_(on: impl Into<String>, cause: impl Into<Cause>, next: impl Into<Remedy>) -> Self {
-        Self::new(FaultClass::Unsafe, on, cause, next)
+    /// A fault of which nothing is known but its class: the simulation and tests inject such.
+    pub fn injected(class: FaultClass, on: impl Into<String>, reason: impl Into<String>) -> Self {
+        let remedy = match class {
+            FaultClass::Hardware => Remedy::replace_device(),
+            FaultClass::Transient
+            | FaultClass::NeedsChange
+            | FaultClass::Permanent
+            | FaultClass::Unsafe
+            | FaultClass::Interrupted => Remedy::resume(),
+        };
+        let other = Kind::Other {
+            on: on.into(),
+            reason: reason.into(),
+            list: vec![],
+            class,
+        };
+        Self::of(other, remedy)
     }
     /// What can only be a defect of landfall.
     pub fn defect(on: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -125,11 +127,8 @@ impl Fault {
     }
 
     /// The same with another next thing to do.
-    pub fn with_next(self, next: impl Into<Remedy>) -> Self {
-        Fault {
-            remedy: next.into(),
-            ..self
-        }
+    pub fn with_next(self, next: Remedy) -> Self {
+        Fault { remedy: next, ..self }
     }
 
     /// The same, and the other side asked to wait so long, in seconds.
@@ -163,6 +162,12 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+#[cfg(test)]
+use crate::fault;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod kind_tests;
 #[cfg(test)]
 #[path = "fault_tests.rs"]
 mod tests;

@@ -5,8 +5,8 @@ use crate::Phase;
 
 #[test]
 fn another_next_thing_replaces_the_first_and_nothing_else() {
-    let fault = Fault::transient("disk", "gone");
-    let other = fault.clone().with_next("attach it");
+    let fault = Fault::injected(FaultClass::Transient, "disk", "gone");
+    let other = fault.clone().with_next(Remedy::words("attach it"));
     assert_eq!(other.next(), "attach it");
     assert_eq!(other.with_next(fault.remedy.clone()), fault);
 }
@@ -14,13 +14,14 @@ fn another_next_thing_replaces_the_first_and_nothing_else() {
 #[test]
 fn every_class_has_its_name() {
     let faults = [
-        Fault::transient("", ""),
-        Fault::needs_change("", "", ""),
-        Fault::permanent("", "", ""),
-        Fault::hardware("", ""),
-        Fault::unsafe_("", "", ""),
-        Fault::new(FaultClass::Interrupted, "", "", ""),
-    ];
+        FaultClass::Transient,
+        FaultClass::NeedsChange,
+        FaultClass::Permanent,
+        FaultClass::Hardware,
+        FaultClass::Unsafe,
+        FaultClass::Interrupted,
+    ]
+    .map(|class| Fault::injected(class, "", ""));
     assert_eq!(
         faults.map(|fault| fault.class.to_string()),
         [
@@ -36,8 +37,8 @@ fn every_class_has_its_name() {
 
 #[test]
 fn an_abridged_fault_keeps_whole_characters() {
-    let fault = Fault::transient("ééééé", "x".repeat(500))
-        .with_next("n".repeat(8))
+    let fault = Fault::injected(FaultClass::Transient, "ééééé", "x".repeat(500))
+        .with_next(Remedy::words("n".repeat(8)))
         .record();
     let short = fault.abridged(7);
     assert_eq!(short.what, "ééé…");
@@ -82,11 +83,16 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
             "needs a change: file /x: No space left on device (os error 28); next: make room (landfall plan shows the sizes), then: landfall resume",
         ),
         (
-            Fault::permanent("root", ended(Some(1)), "look"),
+            Fault::program(
+                FaultClass::Permanent,
+                "root",
+                ended(Some(1)),
+                Remedy::words("look"),
+            ),
             "permanent: root: mkfs.ext4 ended with exit code 1: one | two; next: look",
         ),
         (
-            Fault::transient("root", ended(None)),
+            Fault::program(FaultClass::Transient, "root", ended(None), Remedy::resume()),
             "transient: root: mkfs.ext4 was ended by a signal: one | two; next: landfall resume",
         ),
         (
@@ -98,10 +104,7 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
             "transient: program git: it said nothing for too long: the limit is 60 s; next: landfall resume",
         ),
         (
-            Fault::hardware(
-                "slot 1",
-                Cause::ReadBack(text("what was read back is not what was written")),
-            ),
+            Fault::read_back("slot 1", "what was read back is not what was written"),
             "hardware: slot 1: what was read back is not what was written; next: replace the device, then landfall resume",
         ),
         (
@@ -220,7 +223,7 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
             "permanent: attempt limit (Cloned): 9 attempts in total were made, the limit is 9; next: landfall resume",
         ),
         (
-            Fault::transient("clone", "reset").after_retries(10),
+            Fault::injected(FaultClass::Transient, "clone", "reset").after_retries(10),
             "transient: clone: reset (after 10 retries in this run); next: landfall resume",
         ),
         (
@@ -245,9 +248,13 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
             "unsafe: LUKS: of another plan; next: landfall resume",
         ),
         (
-            Fault::needs_change(
-                "clock",
-                Cause::List(text("wrong"), list()),
+            Fault::of(
+                Kind::Other {
+                    on: text("clock"),
+                    reason: text("wrong"),
+                    list: list(),
+                    class: FaultClass::NeedsChange,
+                },
                 Remedy::change_and_install("set it"),
             ),
             "needs a change: clock: wrong: a; b; next: set it, then: landfall install",

@@ -4,7 +4,7 @@
 //! is not whole is replaced; a directory that is not a clone of ours is never touched.
 
 use crate::cloned::Cloned;
-use crate::fault::{Fault, Remedy};
+use crate::fault::SourceFault;
 use crate::names::{ClonePath, Revision};
 use crate::plan::{InstallId, Plan, Repository};
 use crate::{Phase, Step, Verdict, Voyage};
@@ -87,11 +87,13 @@ impl Step for CloneConfiguration {
     fn judge(&self, facts: &CloneFacts) -> Verdict<CloneProof, CloneOrder> {
         let path: &ClonePath = &self.repository.clone_path;
         let other = |why: String| {
-            Verdict::Refuse(Fault::unsafe_(
-                format!("clone path {path}"),
-                why,
-                Remedy::change(format!("move {path} away, or set another repository.clone_path")),
-            ))
+            Verdict::Refuse(
+                SourceFault::ForeignClone {
+                    path: path.to_string(),
+                    found: why,
+                }
+                .into(),
+            )
         };
         match facts {
             CloneFacts::Absent => Verdict::Todo(CloneOrder {

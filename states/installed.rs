@@ -3,7 +3,7 @@
 //! Law: the boot loader is proved from the ESP itself; what its installer's exit code says is not a fact.
 
 use crate::bootable::Bootable;
-use crate::fault::{Fault, Kind};
+use crate::fault::{ConfigFault, Fault, Kind, Remedy};
 use crate::names::StorePath;
 use crate::plan::Plan;
 use crate::{Phase, Step, Verdict, Voyage};
@@ -215,18 +215,16 @@ impl Step for InstallBootLoader {
 
     fn judge(&self, facts: &BootFacts) -> Verdict<BootProof, BootOrder> {
         if let Some(why) = &facts.unproved {
-            return Verdict::Refuse(Fault::permanent(
-                format!("boot loader of {}", self.system),
-                why.clone(),
-                "have the host's configuration boot through systemd-boot with plain entries, then: landfall resume",
-            ));
+            return Verdict::Refuse(
+                ConfigFault::LoaderUnproved {
+                    system: self.system.to_string(),
+                    reason: why.clone(),
+                }
+                .into(),
+            );
         }
         if let Some(why) = &facts.steered {
-            return Verdict::Refuse(Fault::needs_change(
-                "boot loader's variables in the firmware",
-                why.clone(),
-                "clear the variable (bootctl set-default '', set-preferred '', set-oneshot ''), then: landfall resume",
-            ));
+            return Verdict::Refuse(ConfigFault::LoaderSteered { reason: why.clone() }.into());
         }
         let flaws = facts.flaws();
         if flaws.is_empty() {
@@ -258,7 +256,7 @@ pub fn still_flawed(flaws: &[BootFlaw]) -> Fault {
         Kind::BootLoader {
             flaws: flaws.iter().map(ToString::to_string).collect(),
         },
-        "look at the boot loader's messages (landfall log), mend the configuration, then: landfall resume",
+        Remedy::change("look at the boot loader's messages (landfall log), mend the configuration"),
     )
 }
 

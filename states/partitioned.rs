@@ -5,7 +5,7 @@
 
 use crate::anchored::Anchored;
 use crate::consent::{Consent, Erasure};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, Remedy};
 use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
 use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
 
@@ -185,7 +185,7 @@ pub(crate) fn foreign(partition: &GptEntry, probe: &Probe) -> Fault {
             name: partition.name.clone(),
             found: probe.to_string(),
         },
-        "save what is on it, then begin anew with: landfall install --reinstall",
+        Remedy::words("save what is on it, then begin anew with: landfall install --reinstall"),
     )
 }
 

@@ -169,7 +169,7 @@ impl Step for PartitionDisk {
                     found: facts.disk.to_string(),
                     expected: None,
                 },
-                "put the confirmed disk back, or start anew with: landfall install",
+                Remedy::words("put the confirmed disk back, or start anew with: landfall install"),
             ));
         }
         let ours = |copy: &GptCopy| copy.table() == Some(&self.table);
@@ -199,7 +199,7 @@ impl Step for PartitionDisk {
                         disk: what(),
                         differences: self.table.differences(found),
                     },
-                    "restore the table, or begin anew with: landfall install --reinstall",
+                    Remedy::words("restore the table, or begin anew with: landfall install --reinstall"),
                 ));
             }
         }

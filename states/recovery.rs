@@ -8,9 +8,9 @@
 
 use crate::Phase;
 use crate::checkpoint::{Choice, Record, choose};
-use crate::fault::{Fault, Kind, Remedy};
+use crate::fault::{ConfigFault, DeviceFault, Fault, Kind, Remedy, RoomFault};
 use crate::names::HostName;
-use crate::plan::{DiskIdentity, InstallId, Layout, Payload, Plan};
+use crate::plan::{DiskIdentity, InstallId, Layout, Payload, Plan, PlanError};
 use crate::planned::GptCopy;
 
 pub use crate::decision::{Believed, Course, Decision, Rule};
@@ -132,13 +132,11 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         ([one], _) if !situation.named => *one,
         ([], Some(chosen)) => chosen,
         (carriers, None) if carriers.is_empty() || situation.named => {
-            let fault = situation.choice.clone().err().unwrap_or_else(|| {
-                Fault::unsafe_(
-                    "disk",
-                    "the chosen disk is not among those looked at",
-                    "landfall disks",
-                )
-            });
+            let fault = situation
+                .choice
+                .clone()
+                .err()
+                .unwrap_or_else(|| DeviceFault::DiskNotListed { disk: "disk".into() }.into());
             return Decision::Stop { rule: None, fault };
         }
         (several, _) => {
@@ -157,14 +155,14 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
                 "checkpoints",
                 format!("several disks carry an install of {}", situation.host),
                 list,
-                "name the disk: INSTALL_DISK=/dev/… landfall resume",
+                Remedy::words("name the disk: INSTALL_DISK=/dev/… landfall resume"),
             );
         }
     };
     on_disk(situation, &situation.disks[target], &carried[target], rules)
 }
 
-fn stop(rule: Rule, on: impl Into<String>, reason: impl Into<String>, next: impl Into<Remedy>) -> Decision {
+fn stop(rule: Rule, on: impl Into<String>, reason: impl Into<String>, next: Remedy) -> Decision {
     stop_listing(rule, on, reason, vec![], next)
 }
 
@@ -173,7 +171,7 @@ fn stop_listing(
     on: impl Into<String>,
     reason: impl Into<String>,
     found: Vec<String>,
-    next: impl Into<Remedy>,
+    next: Remedy,
 ) -> Decision {
     Decision::Stop {
         rule: Some(rule),
@@ -233,6 +231,30 @@ fn clone(situation: &Situation<'_>, carried: &[Carried]) -> Option<Decision> {
     None
 }
 
+/// A layout that this disk cannot have.
+fn impossible(disk: String, error: PlanError) -> Fault {
+    match error {
+        PlanError::TooSmall {
+            disk: _,
+            needed,
+            found,
+        } => RoomFault::Disk {
+            disk,
+            needed_bytes: needed,
+            available_bytes: found,
+        }
+        .into(),
+        PlanError::EspTooSmall { needed, found } => RoomFault::Esp {
+            disk,
+            needed_bytes: needed,
+            available_bytes: found,
+        }
+        .into(),
+        PlanError::Nameless => ConfigFault::DiskNameless { disk }.into(),
+        PlanError::SectorSize(bytes) => ConfigFault::SectorSize { disk, bytes }.into(),
+    }
+}
+
 fn on_disk(
     situation: &Situation<'_>,
     evidence: &DiskEvidence,
@@ -256,11 +278,7 @@ fn on_disk(
         }
         Err(error) => Decision::Stop {
             rule: None,
-            fault: Fault::needs_change(
-                format!("disk {name}"),
-                error.to_string(),
-                "choose another disk (INSTALL_DISK=/dev/…), or change the layout in the configuration",
-            ),
+            fault: impossible(format!("disk {name}"), error),
         },
     };
     let anew = "landfall install --reinstall, and agree when asked";
@@ -274,7 +292,7 @@ fn on_disk(
                 Rule::Newer,
                 format!("checkpoint on {name}"),
                 format!("it has format version {version}, which this landfall does not know"),
-                "use the installer that wrote it, or a newer one",
+                Remedy::words("use the installer that wrote it, or a newer one"),
             );
         }
         Choice::Fork { why: _, sequence } => {
@@ -295,7 +313,7 @@ fn on_disk(
                             "it carries an install of host {}, not of {}",
                             record.host, situation.host
                         ),
-                        format!("use the installer of {}, or: {anew}", record.host),
+                        Remedy::words(format!("use the installer of {}, or: {anew}", record.host)),
                     );
                 }
             } else if record.layout != situation.layout.digest() {
@@ -307,7 +325,7 @@ fn on_disk(
                             "it carries install {} of {} with another layout (labels, sizes, encryption or swap)",
                             record.install, record.host
                         ),
-                        format!("use the installer it was begun with, or: {anew}"),
+                        Remedy::words(format!("use the installer it was begun with, or: {anew}")),
                     );
                 }
             } else if record.install
@@ -349,17 +367,13 @@ fn on_disk(
         if nonce > NONCE_MAX {
             return Decision::Stop {
                 rule: None,
-                fault: Fault::needs_change(
-                    format!("disk {name}"),
-                    format!(
-                        "it carries reinstall {} of this host and layout, and an install is recognised up to number {NONCE_MAX}",
-                        nonce.saturating_sub(1)
-                    ),
-                    Remedy::change_and_install(format!(
-                        "erase its partition table by hand (wipefs -a {}), with `reinstall` at 0",
-                        evidence.device
-                    )),
-                ),
+                fault: ConfigFault::ReinstallsSpent {
+                    disk: format!("disk {name}"),
+                    device: evidence.device.clone(),
+                    number: nonce.saturating_sub(1),
+                    max: NONCE_MAX,
+                }
+                .into(),
             };
         }
         return begin(nonce, rules, "a new install was asked for".into(), sequence_seen);
@@ -400,7 +414,7 @@ fn on_disk(
         Err(error) => {
             return Decision::Stop {
                 rule: None,
-                fault: Fault::needs_change(format!("disk {name}"), error.to_string(), "change the layout"),
+                fault: impossible(format!("disk {name}"), error),
             };
         }
     };
@@ -415,7 +429,7 @@ fn on_disk(
                 format!("partition table of {name}"),
                 "it was changed since",
                 plan.table.differences(found),
-                format!("restore the table, or: {anew}"),
+                Remedy::words(format!("restore the table, or: {anew}")),
             );
         }
     }

@@ -387,7 +387,7 @@ fn rule_12_two_disks_need_a_name() {
     assert!(fault.why().contains("/dev/vda") && fault.why().contains("/dev/vdb"));
     assert_eq!(fault.class, FaultClass::Unsafe);
     // That none could be chosen is no better reason than that there are two.
-    bench.choice = Err(Fault::needs_change("disk", "a tie", "name one"));
+    bench.choice = Err(Fault::injected(FaultClass::NeedsChange, "disk", "a tie"));
     assert_eq!(stopped_by(bench.decide()).0, Rule::TwoDisks);
     bench.named = true;
     bench.choice = Ok(identity.clone());
@@ -437,7 +437,7 @@ fn a_disk_is_a_carrier_by_its_own_record_of_this_host() {
 fn a_named_disk_that_is_not_there_is_not_replaced_by_another() {
     let mut bench = Bench::new(vec![under_way()]);
     bench.named = true;
-    let absent = Fault::needs_change("disk LF0009", "no disk has this name", "attach it");
+    let absent = Fault::injected(FaultClass::NeedsChange, "disk LF0009", "no disk has this name");
     for choice in [Err(absent.clone()), Ok(second("LF0009").0)] {
         bench.choice = choice;
         match bench.decide() {
@@ -458,7 +458,7 @@ fn an_install_under_way_wins_over_a_disk_that_was_only_found() {
     let mut bench = Bench::new(vec![under_way(), other]);
     bench.choice = Ok(identity);
     assert_eq!(course(bench.decide()).plan.disk, disk());
-    bench.choice = Err(Fault::needs_change("disk", "a tie", "name one"));
+    bench.choice = Err(Fault::injected(FaultClass::NeedsChange, "disk", "a tie"));
     assert_eq!(course(bench.decide()).plan.disk, disk());
 }
 
@@ -531,7 +531,7 @@ fn a_decision_names_its_rules_and_rules_their_numbers() {
     assert_eq!(stop.rules(), [Rule::Clone]);
     assert_eq!(Bench::new(vec![blank()]).decide().rules(), [Rule::Fresh]);
     let mut nothing = Bench::new(vec![blank()]);
-    nothing.choice = Err(Fault::needs_change("disk", "none", "attach one"));
+    nothing.choice = Err(Fault::injected(FaultClass::NeedsChange, "disk", "none"));
     assert_eq!(nothing.decide().rules(), []);
 }
 
@@ -678,7 +678,7 @@ fn the_record_of_this_boot_keeps_attempts_and_pin_before_the_esp_exists() {
 #[test]
 fn no_disk_is_the_choice_s_fault() {
     let mut bench = Bench::new(vec![blank()]);
-    bench.choice = Err(Fault::needs_change("disk", "none", "attach one"));
+    bench.choice = Err(Fault::injected(FaultClass::NeedsChange, "disk", "none"));
     let Decision::Stop { rule: None, fault } = bench.decide() else {
         panic!()
     };

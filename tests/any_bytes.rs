@@ -14,7 +14,7 @@ use landfall::image::BLOCK_BYTES;
 use landfall::image::manifest::{Chunk, Extent, HEADER_BYTES, Header, Manifest, digest};
 use landfall::real::gpt;
 use landfall_states::checkpoint::{Mark, Record};
-use landfall_states::fault::{Attempts, Fault};
+use landfall_states::fault::{Attempts, Fault, FaultClass};
 use landfall_states::names::Digest;
 use landfall_states::{Claim, Phase};
 use std::io::{Cursor, Write};
@@ -253,7 +253,7 @@ fn record(sequence: u64, parent: Option<&[u8]>) -> Vec<u8> {
         mark: Mark::Begun,
         attempts,
         boot: "11111111-2222-3333-4444-555555555555".to_owned(),
-        last_fault: Some(Fault::transient("clone", "connection reset").record()),
+        last_fault: Some(Fault::injected(FaultClass::Transient, "clone", "connection reset").record()),
         landing: None,
     };
     record.encode().unwrap()

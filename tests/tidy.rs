@@ -625,7 +625,10 @@ fn implicit_names(name: &str, text: &str) -> Vec<String> {
             if line == "}" {
                 (inside, derived, renamed) = (None, false, false);
             } else if word.starts_with("#[serde(") {
-                renamed |= word.contains("rename = \"") || word.contains("flatten");
+                // What is untagged or flattened has no name: those of the type inside are looked at there.
+                renamed |= ["rename = \"", "flatten", "untagged"]
+                    .iter()
+                    .any(|way| word.contains(way));
             } else if !word.is_empty()
                 && !word.starts_with("//")
                 && !word.starts_with("#[")
@@ -791,4 +794,50 @@ fn every_option_is_documented() {
     all.sort();
     written.sort();
     assert_eq!(all, written);
+}
+
+/// Names in the bytes of the variants in a source of kinds: attributes one level in.
+fn kinds_in(text: &str) -> Vec<String> {
+    let code = text.split("/// What the operating system said.\n#[derive").next();
+    code.unwrap_or("")
+        .lines()
+        .filter_map(|line| line.strip_prefix("    #[serde(rename = \"")?.strip_suffix("\")]"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_kind_of_fault_is_documented() {
+    let mut kinds = Vec::new();
+    for (name, text) in rust(&["states/fault"]) {
+        if name == "states/fault/kind.rs" || name.starts_with("states/fault/kind/") {
+            kinds.extend(kinds_in(&text));
+        }
+    }
+    assert!(kinds.len() > 100, "{kinds:?}");
+    let document = fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    assert_eq!(undocumented(&kinds, &document), Vec::<String>::new());
+    let rows = document.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, kinds.len(), "the document has a kind that is none");
+}
+
+/// Faults of which nothing is known, made where something is known.
+fn says_nothing(name: &str, text: &str) -> Vec<String> {
+    if name.starts_with("src/sim/") || name.starts_with("states/fault") || name.ends_with("_tests.rs") {
+        return vec![];
+    }
+    let code = code(text.split("#[cfg(test)]").next().unwrap_or(""));
+    ["Fault::injected", "Kind::Other {"]
+        .iter()
+        .filter(|way| code.contains(*way))
+        .map(|way| format!("makes a fault that holds nothing ({way})"))
+        .collect()
+}
+
+#[test]
+fn a_fault_holds_what_was_known() {
+    assert_tidy(&rust(&["src", "states"]), says_nothing);
+    let bad = "fn a() { Fault::injected(class, on, why) }\n";
+    assert_eq!(says_nothing("src/real/a.rs", bad).len(), 1);
+    assert_eq!(says_nothing("src/sim/a.rs", bad).len(), 0);
 }

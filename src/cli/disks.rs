@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::real::disk;
 use crate::real::stop::Stop;
 use camino::Utf8PathBuf;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Kind, Remedy};
 use landfall_states::plan::DiskIdentity;
 use std::io::Write;
 
@@ -63,7 +63,13 @@ pub(super) fn chosen(config: &Config, overrides: &Overrides) -> Result<DiskIdent
     }
     Err(why_not
         .unwrap_or_else(|| {
-            Fault::needs_change("disk", "there is none that could be chosen", "landfall disks")
+            Fault::of(
+                Kind::NoChoice {
+                    reason: "there is no disk that could be chosen".into(),
+                    disks: vec![],
+                },
+                Remedy::Command("landfall disks".into()),
+            )
         })
         .into())
 }

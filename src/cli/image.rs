@@ -23,7 +23,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use fs_err as fs;
 use landfall_states::Probe;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{DeviceFault, Fault, Kind, PlaceFault, Remedy};
 use landfall_states::image::Landing;
 use landfall_states::names::StorePath;
 use serde_json::json;
@@ -396,7 +396,7 @@ fn fault(what: &str, error: Error) -> Fault {
     };
     let fault = landing::fault(what, error);
     match next {
-        Some(next) => fault.with_next(next),
+        Some(next) => fault.with_next(Remedy::words(next)),
         None => fault,
     }
 }
@@ -406,11 +406,10 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
     let seen = runtime()?.block_on(probe(device, &Reporter::default(), &Stop::never()))?;
     match seen {
         Probe::Blank => Ok(()),
-        Probe::Found(_) | Probe::Ambivalent(_) => Err(Fault::needs_change(
-            format!("target {device}"),
-            format!("something is on it: {seen}"),
-            format!("look at it (lsblk -f {device}); if it may be lost: landfall image write --erase …"),
-        )
+        Probe::Found(_) | Probe::Ambivalent(_) => Err(Fault::from(DeviceFault::Occupied {
+            device: device.to_string(),
+            found: seen.to_string(),
+        })
         .into()),
     }
 }
@@ -421,10 +420,12 @@ fn unopened(device: &Utf8Path, error: &std::io::Error) -> Fault {
     if errno(error) != Some(nix::libc::EBUSY) {
         return io_fault(what, error);
     }
-    Fault::needs_change(
-        what,
-        "it is in use: it, or a partition of it, is mounted, mapped, swapped to or in an array",
-        format!("umount {device} (lsblk {device} shows what uses it)"),
+    Fault::of(
+        Kind::InUse {
+            on: what,
+            by: vec!["it, or a partition of it, is mounted, mapped, swapped to or in an array".into()],
+        },
+        Remedy::words(format!("umount {device} (lsblk {device} shows what uses it)")),
     )
 }
 
@@ -447,11 +448,10 @@ fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
         Err(e) => return Err(io_fault(record.as_str(), &e).into()),
     };
     let landing = Landing::from_text(&text).map_err(|e| {
-        Fault::needs_change(
-            format!("file {record}"),
-            format!("it is not what an earlier run kept: {e}"),
-            format!("rm {record}, and begin anew"),
-        )
+        Fault::from(PlaceFault::RecordUnusable {
+            file: record.to_string(),
+            reason: e.to_string(),
+        })
     })?;
     Ok(Some(landing))
 }
@@ -461,7 +461,7 @@ fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
 fn keep(record: &Utf8Path, landing: &Landing, is_first: bool) -> Result<(), Fault> {
     let text = landing
         .to_text()
-        .map_err(|why| Fault::permanent(record.as_str(), why, "report this: it is a defect of landfall"))?;
+        .map_err(|why| Fault::defect(record.as_str(), why))?;
     let beside = Utf8PathBuf::from(format!("{record}.new"));
     let write = || {
         let mut file = fs::File::create(&beside)?;

@@ -22,7 +22,7 @@ use crate::real::stop::Stop;
 use crate::real::{RUN_DIR, Real, kernel_settings, landing, luks};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Phase;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{ConfigFault, Fault, FaultClass, Remedy};
 use landfall_states::plan::Machine;
 use std::time::Duration;
 
@@ -163,13 +163,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     if let Some(name) = &options.erase_disk {
         config.unattended.disk = Some(name.clone());
     }
-    let refused = |e: crate::config::ConfigError| {
-        stopped(Fault::needs_change(
-            "configuration",
-            e.to_string(),
-            "landfall check FILE",
-        ))
-    };
+    let refused = |e: crate::config::ConfigError| stopped(ConfigFault::from(e).into());
     let payload = config.payload().map_err(refused)?;
     let payload = landing::payload(&config, payload).map_err(stopped)?;
     let request = Request {
@@ -323,10 +317,11 @@ async fn leave(what: OnSuccess, reporter: &Reporter) -> Result<(), Failure> {
         .run(reporter, &Stop::never())
         .await?
         .or_fault(|how| {
-            Fault::needs_change(
+            Fault::program(
+                FaultClass::NeedsChange,
                 format!("systemctl {verb}"),
                 how,
-                "the system has landed; switch the machine off",
+                Remedy::words("the system has landed; switch the machine off"),
             )
         })?;
     Ok(())
@@ -341,7 +336,11 @@ mod tests {
     fn the_last_lines_name_phase_reason_and_one_command() {
         let failure = farewell(&Stopped {
             phase: Some(Phase::Formatted),
-            fault: Fault::transient("clone of https://forge.example/o/r", "connection reset"),
+            fault: Fault::injected(
+                FaultClass::Transient,
+                "clone of https://forge.example/o/r",
+                "connection reset",
+            ),
         });
         assert_eq!(failure.exit, Exit::Transient);
         expect_test::expect![[r#"
@@ -380,7 +379,8 @@ mod tests {
     fn before_anything_is_begun_nothing_was_written_and_no_phase_is_named() {
         let failure = farewell(&Stopped {
             phase: None,
-            fault: Fault::needs_change("clock", "it says 1970", Remedy::change_and_install("set it")),
+            fault: Fault::injected(FaultClass::NeedsChange, "clock", "it says 1970")
+                .with_next(Remedy::change_and_install("set it")),
         });
         expect_test::expect![[r#"
             stopped before anything was begun; this run wrote to no disk (needs a change)

@@ -509,7 +509,7 @@ mod tests {
     use super::*;
     use crate::event::FaultTold;
     use landfall_states::Phase;
-    use landfall_states::fault::Fault;
+    use landfall_states::fault::{Fault, FaultClass};
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
 
@@ -622,7 +622,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_shown_once() {
-        let fault: FaultTold = (&Fault::transient("clone", "reset")).into();
+        let fault: FaultTold = (&Fault::injected(FaultClass::Transient, "clone", "reset")).into();
         let failed = Event::Failed {
             phase: Phase::Formatted,
             fault: fault.clone(),
@@ -649,7 +649,7 @@ mod tests {
         // A fault beside the one that the run stops for is not lost.
         let beside = Event::Failed {
             phase: Phase::Formatted,
-            fault: (&Fault::transient("unmounting /mnt", "busy")).into(),
+            fault: (&Fault::injected(FaultClass::Transient, "unmounting /mnt", "busy")).into(),
         };
         let screen = Screen::default();
         let mut plain = Plain::new(screen.clone(), ticking(), false);

@@ -496,14 +496,14 @@ pub(super) fn command(args: &StatusArgs, run_dir: &Utf8Path, out: &mut dyn Write
 mod tests {
     use super::*;
     use landfall_states::checkpoint::Mark;
-    use landfall_states::fault::Fault;
+    use landfall_states::fault::{Fault, FaultClass};
     use landfall_states::names::Digest;
     use landfall_states::plan::DiskIdentity;
 
     #[test]
     fn a_status_is_folded_from_events() {
         let mut status = Status::begin(7, 1_000);
-        let fault: FaultTold = (&Fault::transient("clone", "connection reset")).into();
+        let fault: FaultTold = (&Fault::injected(FaultClass::Transient, "clone", "connection reset")).into();
         for (at, event) in [
             Event::Started {
                 version: "0".into(),

@@ -5,6 +5,7 @@
 
 use super::Config;
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::ConfigFault;
 use landfall_states::names::quoted;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -73,6 +74,29 @@ impl ConfigError {
         ConfigError {
             file: Some(path.to_owned()),
             problems: self.problems,
+        }
+    }
+}
+
+impl From<ConfigError> for ConfigFault {
+    fn from(error: ConfigError) -> ConfigFault {
+        let ConfigError { file, problems } = error;
+        let said = |problem: &Problem| {
+            let Problem { option, at, why, fix } = problem;
+            let at = at.map_or(String::new(), |Position { line, column }| {
+                format!("{line}:{column}: ")
+            });
+            let option = if option.is_empty() {
+                String::new()
+            } else {
+                format!("{option}: ")
+            };
+            let fix = fix.as_ref().map_or(String::new(), |fix| format!(" (fix: {fix})"));
+            format!("{at}{option}{why}{fix}")
+        };
+        ConfigFault::Invalid {
+            file: file.map(String::from),
+            problems: problems.iter().map(said).collect(),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::real::rooted;
 use crate::real::secrets;
 use camino::Utf8Path;
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
-use landfall_states::fault::{Fault, Remedy};
+use landfall_states::fault::{Fault, FaultClass, Remedy, SecretFault};
 use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
@@ -52,11 +52,11 @@ pub async fn passphrase_again(real: &mut Real, label: &str) -> Result<(), Fault>
 
 async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretString, Fault> {
     if real.config.unattended.enable {
-        return Err(Fault::needs_change(
-            format!("passphrase of {label}"),
-            "it is not at hand, and an unattended install asks nothing",
-            Remedy::change("supply it as credential landfall.luks-passphrase"),
-        ));
+        return Err(SecretFault::PassphraseMissing {
+            of: label.to_owned(),
+            unattended: true,
+        }
+        .into());
     }
     for _ in 0..ROUNDS_MAX {
         let prompt = if new {
@@ -83,11 +83,11 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretStr
         }
         real.reporter.notice("the two passphrases differ; once more");
     }
-    Err(Fault::needs_change(
-        format!("passphrase of {label}"),
-        format!("no two equal entries in {ROUNDS_MAX} rounds"),
-        "landfall resume",
-    ))
+    Err(SecretFault::PassphrasesDiffer {
+        of: label.to_owned(),
+        rounds: ROUNDS_MAX as u64,
+    }
+    .into())
 }
 
 /// Consent to an erasure: given in advance by a name of the disk, or by a person. `None`: refused.
@@ -120,13 +120,12 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
         }
     }
     if real.config.unattended.enable {
-        return Err(Fault::needs_change(
-            format!("consent to erase {} of {}", erasure.extent, erasure.disk.name()),
-            why_not,
-            Remedy::change_and_install(
-                "name the disk by serial number, WWN or by-id link in unattended.disk or credential landfall.consent",
-            ),
-        ));
+        return Err(SecretFault::ConsentMissing {
+            extent: erasure.extent.to_string(),
+            disk: erasure.disk.name().to_string(),
+            reason: why_not,
+        }
+        .into());
     }
     if named.is_some() {
         real.reporter.notice(why_not);
@@ -228,7 +227,8 @@ async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretString, Fa
         )
         .await?;
     let ended = ended.or_fault(|how| {
-        Fault::needs_change(
+        Fault::program(
+            FaultClass::NeedsChange,
             "question to a person",
             how,
             Remedy::change(
@@ -246,7 +246,7 @@ async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretString, Fa
 async fn ask_terminal(topic: Topic, prompt: &str) -> Result<SecretString, Fault> {
     let prompt = prompt.to_owned();
     let asked = tokio::task::spawn_blocking(move || read_line(topic, &prompt)).await;
-    let fault = |why: String| Fault::needs_change("question on the terminal", why, "landfall resume");
+    let fault = |why: String| Fault::from(SecretFault::NoAnswer { reason: why });
     match asked {
         Ok(Ok(Some(line))) => Ok(line),
         Ok(Ok(None)) => Err(fault("the terminal was closed".into())),

@@ -9,7 +9,7 @@ use crate::real::disk::HeldDisk;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use landfall_states::fault::{Ended, Fault, Remedy};
+use landfall_states::fault::{DeviceFault, Ended, Fault, FaultClass, Remedy};
 use landfall_states::plan::{DiskIdentity, Plan, Role};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
@@ -33,20 +33,22 @@ pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {
     let words = how.last_lines.join("\n");
     let said = |text: &str| words.contains(text);
     if said("Input/output error") || said("Remote I/O error") {
-        Fault::hardware(what, how)
+        Fault::program(FaultClass::Hardware, what, how, Remedy::replace_device())
     } else if said("No space left") {
-        Fault::needs_change(
+        Fault::program(
+            FaultClass::NeedsChange,
             what,
             how,
             Remedy::change("make room (landfall plan shows the sizes)"),
         )
     } else if said("busy") || said("in use") || said("mounted") {
-        Fault::transient(what, how)
+        Fault::program(FaultClass::Transient, what, how, Remedy::resume())
     } else {
-        Fault::permanent(
+        Fault::program(
+            FaultClass::Permanent,
             what,
             how,
-            "landfall log shows what came before; then landfall resume",
+            Remedy::change("landfall log shows what came before; mend it"),
         )
     }
 }
@@ -77,10 +79,9 @@ fn refuses_direct(error: &io::Error) -> bool {
 pub fn write_page(path: &Utf8Path, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
     let what = || format!("write of {path} at byte {offset}");
     let page: [u8; PAGE_BYTES] = bytes.try_into().map_err(|_| {
-        Fault::permanent(
+        Fault::defect(
             what(),
             format!("{} bytes were given, {PAGE_BYTES} are wanted", bytes.len()),
-            "report this: it is a defect of landfall",
         )
     })?;
     let page = Box::new(Page(page));
@@ -99,10 +100,12 @@ pub fn write_page(path: &Utf8Path, offset: u64, bytes: &[u8]) -> Result<(), Faul
     if written == PAGE_BYTES {
         Ok(())
     } else {
-        Err(Fault::hardware(
-            what(),
-            format!("only {written} of {PAGE_BYTES} bytes were taken"),
-        ))
+        Err(DeviceFault::ShortWrite {
+            on: what(),
+            written: written as u64,
+            wanted: PAGE_BYTES as u64,
+        }
+        .into())
     }
 }
 
@@ -172,7 +175,7 @@ impl Real {
 }
 
 fn defect(why: &str) -> Fault {
-    Fault::permanent("landfall", why, "report this: it is a defect of landfall")
+    Fault::defect("landfall", why)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::real::{MOUNT_ROOT, Real, hooks, host_loader, marks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::{self, Fault, FaultClass};
+use landfall_states::fault::{self, Fault, FaultClass, ImageFault, MachineFault, Remedy};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
 use landfall_states::plan::SystemSource;
@@ -151,34 +151,34 @@ impl Stores {
             .reporter
             .step(format!("register the closure of {}", image.system));
         let mut list = rooted::open_file(&self.root, REGISTRATION)?.ok_or_else(|| {
-            Fault::permanent(
-                what.clone(),
-                format!("the image did not bring {REGISTRATION}"),
-                "make the image anew: landfall image build",
-            )
+            Fault::from(ImageFault::Incomplete {
+                on: what.clone(),
+                missing: REGISTRATION.into(),
+            })
         })?;
         if !names(&mut list, &image.system).map_err(|e| rooted::io_fault(what.clone(), &e))? {
-            return Err(Fault::needs_change(
-                format!("image {} of {}", image.file, image.system),
-                "the root filesystem on the target was written from another image, which does not have this system",
-                "put the first image back, then: landfall resume; or write everything anew: landfall install --reinstall",
-            ));
+            return Err(ImageFault::WithoutSystem {
+                image: image.file.clone(),
+                system: image.system.to_string(),
+            }
+            .into());
         }
         let load = self.nix_store().arg("--load-db").stdin(list);
         let ended = hands.run(load).await?;
         ended.or_fault(|how| {
-            Fault::permanent(
+            Fault::program(
+                FaultClass::Permanent,
                 what.clone(),
                 how,
-                "landfall log shows what Nix said; then: landfall resume",
+                Remedy::change("landfall log shows what Nix said; mend it"),
             )
         })?;
         if !self.is_registered(hands, &image.system).await? {
-            return Err(Fault::permanent(
-                what,
-                "what the image brought to be registered does not name the system",
-                "make the image anew: landfall image build",
-            ));
+            return Err(ImageFault::Incomplete {
+                on: what,
+                missing: "the system among what is to be registered".into(),
+            }
+            .into());
         }
         rooted::sync_filesystem(&self.root)
     }
@@ -486,18 +486,25 @@ pub(crate) fn succeeded(
 pub(crate) fn survived(what: &str, ended: Ended) -> Result<Ended, Fault> {
     match ended.code {
         Some(_) => Ok(ended),
-        None => Err(Fault::transient(what, ended.how())),
+        None => Err(Fault::program(
+            FaultClass::Transient,
+            what,
+            ended.how(),
+            Remedy::resume(),
+        )),
     }
 }
 
 fn parse_path(what: &str, stdout: &str) -> Result<StorePath, Fault> {
     let last = stdout.lines().last().unwrap_or_default().trim();
     last.parse().map_err(|e| {
-        Fault::permanent(
-            what,
-            format!("Nix printed no store path: {e}"),
-            "report this as a defect of landfall",
-        )
+        MachineFault::OutputUnknown {
+            on: what.to_owned(),
+            program: "nix".into(),
+            reason: format!("no store path: {e}"),
+            line: None,
+        }
+        .into()
     })
 }
 

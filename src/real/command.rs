@@ -5,9 +5,10 @@
 //! Absent: judging. A program's exit code is reported, not believed.
 
 use crate::event::{Event, Reporter};
+use crate::os;
 use crate::real::memory::Memory;
 use crate::real::stop::Stop;
-use landfall_states::fault::{self, Fault, Kind, Limit, Remedy};
+use landfall_states::fault::{self, Fault, Kind, Limit, MachineFault, Remedy};
 use landfall_states::remote::redacted;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
@@ -232,8 +233,12 @@ impl<'a> Program<'a> {
         }
         command.stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let io =
-            |e: std::io::Error| Fault::transient(format!("program {name}"), format!("its pipe failed: {e}"));
+        let io = |e: std::io::Error| {
+            Fault::from(MachineFault::Pipe {
+                program: name.to_owned(),
+                os: os::of(&e),
+            })
+        };
         let data = self.memory.bytes_max().map_err(io)?;
         // SAFETY: prctl(2), getrlimit(2) and setrlimit(2) are system calls that touch nothing but the child itself.
         unsafe {
@@ -245,24 +250,15 @@ impl<'a> Program<'a> {
                 Ok(())
             });
         }
-        let mut child = command.spawn().map_err(|e| {
-            Fault::needs_change(
-                format!("program {name}"),
-                format!("it cannot be started: {e}"),
-                format!("make {name} available in PATH, then: landfall resume"),
-            )
+        let mut child = command.spawn().map_err(|e| MachineFault::ToolNotStarted {
+            program: name.to_owned(),
+            os: os::of(&e),
         })?;
         let group = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
-        let missing = || {
-            Fault::permanent(
-                format!("program {name}"),
-                "it has no pipe",
-                "report this as a defect of landfall",
-            )
-        };
+        let missing = || Fault::defect(format!("program {name}"), "it has no pipe");
         let mut out = child.stdout.take().ok_or_else(missing)?;
         let mut err = child.stderr.take().ok_or_else(missing)?;
         let (mut out_lines, mut err_lines) = (Lines::default(), Lines::default());

@@ -8,7 +8,7 @@ use crate::real::hands::Hands;
 use crate::real::nixlog::corrupt_paths;
 use crate::real::{database, rooted};
 use landfall_states::cloned::{Contents, PutAside};
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{Fault, FaultClass, StoreFault};
 use landfall_states::image::Image;
 
 /// How many wrong store paths are named.
@@ -120,17 +120,10 @@ impl Stores {
 
 /// Paths that were read back whole from the disk, and are not whole any more. An image has no paths that could be copied.
 pub fn lost(image: &Image, corrupt: &[String]) -> Fault {
-    let named: Vec<&str> = corrupt.iter().take(LOST_NAMED_MAX).map(String::as_str).collect();
-    let more = match corrupt.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Fault::hardware(
-        format!("closure of {} on the target", image.system),
-        format!(
-            "{}{more} came whole from the image and are wrong now: the target disk did not keep them",
-            named.join(", ")
-        ),
-    )
-    .with_next("replace the disk, or write everything anew: landfall install --reinstall")
+    StoreFault::PathsLost {
+        system: image.system.to_string(),
+        paths: corrupt.iter().take(LOST_NAMED_MAX).cloned().collect(),
+        more: corrupt.len().saturating_sub(LOST_NAMED_MAX) as u64,
+    }
+    .into()
 }

@@ -14,7 +14,7 @@ use crate::real::hands::Hands;
 use crate::real::rooted;
 use camino::Utf8Path;
 use landfall_states::cloned::{Database, PutAside};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, RoomFault, StoreFault};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, renameat};
 use nix::sys::stat::SFlag;
@@ -61,11 +61,13 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
     read_whole(&stores.root)?;
     let room = room(&stores.root)?;
     if room < ROOM_MIN {
-        return Err(Fault::needs_change(
-            format!("database of the target store {}{STATE}/{NAME}", stores.root),
-            format!("it cannot be opened with {room} bytes free on the root filesystem: {why}"),
-            "make room on the target (or give it a larger disk), then: landfall resume",
-        ));
+        return Err(RoomFault::Database {
+            database: format!("{}{STATE}/{NAME}", stores.root),
+            needed_bytes: ROOM_MIN,
+            available_bytes: room,
+            said: why,
+        }
+        .into());
     }
     control(hands, stores).await?;
     Ok(Database::Unusable(why))
@@ -145,9 +147,11 @@ async fn refusal(hands: &Hands, stores: &Stores, root: &Utf8Path) -> Result<Opti
     match ended.code {
         Some(0) => Ok(None),
         Some(_) => Ok(Some(ended.how().to_string())),
-        None => Err(Fault::transient(
+        None => Err(Fault::program(
+            FaultClass::Transient,
             format!("database of the store {root}"),
             ended.how(),
+            Remedy::resume(),
         )),
     }
 }
@@ -171,22 +175,16 @@ fn room(root: &Utf8Path) -> Result<u64, Fault> {
 
 /// Nix reads an empty store of its own making, beside the target. When it cannot, the fault is not the target's.
 async fn control(hands: &Hands, stores: &Stores) -> Result<(), Fault> {
-    let what = "Nix";
     let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault("directory for an empty store", &e))?;
     let root = Utf8Path::from_path(scratch.path()).ok_or_else(|| {
-        Fault::needs_change(
-            "directory for temporary files",
-            "its name is no text",
-            "name another one in TMPDIR, then: landfall resume",
-        )
+        Fault::from(PlaceFault::NameNotText {
+            on: "directory for temporary files".into(),
+        })
+        .with_next(Remedy::change("name another one in TMPDIR"))
     })?;
     match refusal(hands, stores, root).await? {
         None => Ok(()),
-        Some(why) => Err(Fault::needs_change(
-            what,
-            format!("it cannot read an empty store either: {why}"),
-            "nix path-info --store /tmp/empty --all shows it; mend Nix's settings in the installer, then: landfall resume",
-        )),
+        Some(why) => Err(StoreFault::NixUnusable { said: why }.into()),
     }
 }
 
@@ -265,14 +263,10 @@ fn remove(root: &Utf8Path, state: &OwnedFd, name: &str) -> std::io::Result<()> {
 /// A database that is unusable when it has just been used. `fresh`: made anew by this very order, so that making it anew
 /// again would help nothing.
 pub fn unusable_again(stores: &Stores, why: String, fresh: bool) -> Fault {
-    let what = format!("database of the target store {}{STATE}/{NAME}", stores.root);
+    let database = format!("{}{STATE}/{NAME}", stores.root);
     if fresh {
-        Fault::permanent(
-            what,
-            format!("Nix made it just now, and cannot read it: {why}"),
-            "landfall log shows what Nix said; check the target disk (smartctl -a) and the installer's Nix, then: landfall resume",
-        )
+        StoreFault::DatabaseUnusable { database, said: why }.into()
     } else {
-        Fault::transient(what, format!("it became unreadable while it was used: {why}"))
+        StoreFault::DatabaseBroke { database, said: why }.into()
     }
 }

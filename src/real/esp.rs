@@ -16,7 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fatfs::{Date, DateTime, FileSystem, FsOptions, Time, TimeProvider};
 use fs_err as fs;
 use landfall_states::Probe;
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{DeviceFault, Fault, FaultClass};
 use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
 use landfall_states::plan::{Role, Volume};
 use std::cell::RefCell;
@@ -264,7 +264,7 @@ fn allocate_on(device: &Utf8Path, contents: [Option<&[u8; PAGE_BYTES]>; 2]) -> R
         let Some(wanted) = wanted else { continue };
         let back = places[which].map(|place| read_page(device, place)).transpose()?;
         if back.as_deref() != Some(wanted.as_slice()) {
-            return Err(Fault::hardware(
+            return Err(Fault::read_back(
                 what(),
                 format!("slot {which} was written and does not come back"),
             ));
@@ -288,7 +288,7 @@ pub fn set_volume_id(device: &Utf8Path, id: u32) -> Result<(), Fault> {
     let u16_at = |at: usize| u16::from_le_bytes([boot[at], boot[at + 1]]);
     let (backup, sector_bytes) = (u16_at(BACKUP_AT), u16_at(SECTOR_BYTES_AT));
     if &boot[0x52..0x5A] != b"FAT32   " || boot[510..] != [0x55, 0xAA] || backup == 0 || backup == u16::MAX {
-        return Err(Fault::hardware(
+        return Err(Fault::read_back(
             what(),
             "the boot sector is not the one that was made",
         ));
@@ -424,21 +424,19 @@ impl Real {
 }
 
 fn page(bytes: &[u8]) -> Result<[u8; PAGE_BYTES], Fault> {
-    bytes.try_into().map_err(|_| {
-        Fault::permanent(
-            "slot",
-            "not 4,096 bytes long",
-            "report this: it is a defect of landfall",
-        )
-    })
+    bytes
+        .try_into()
+        .map_err(|_| Fault::defect("slot", format!("{} bytes long, not {PAGE_BYTES}", bytes.len())))
 }
 
 fn missing(which: usize, place: &Utf8Path) -> Fault {
-    Fault::permanent(
-        format!("checkpoint slot {which} ({})", NAMES[which & 1]),
-        format!("it is not on {place}, or not {PAGE_BYTES} bytes in one piece"),
-        "landfall resume, which allocates it again",
-    )
+    DeviceFault::SlotMissing {
+        slot: which as u8,
+        name: NAMES[which & 1].to_string(),
+        place: place.to_string(),
+        bytes: PAGE_BYTES as u64,
+    }
+    .into()
 }
 
 /// Allocates the slots that are missing, and flushes.

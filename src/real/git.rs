@@ -144,7 +144,9 @@ const GIT: &[Words] = &[
             "could not read from remote repository.\n\nplease make sure you have the correct access rights: auth",
         ],
         class: FaultClass::NeedsChange,
-        next: "give access: an ssh remote with credential landfall.ssh-key, or a readable https remote, then: landfall resume",
+        first: Some(
+            "give access: an ssh remote with credential landfall.ssh-key, or a readable https remote",
+        ),
     },
     Words {
         any: &[
@@ -152,7 +154,7 @@ const GIT: &[Words] = &[
             "server certificate verification failed",
         ],
         class: FaultClass::NeedsChange,
-        next: "check the clock (sudo date --set='YYYY-MM-DD HH:MM:SS' sets it) and the certificate, then: landfall resume",
+        first: Some("check the clock (sudo date --set='YYYY-MM-DD HH:MM:SS' sets it) and the certificate"),
     },
     Words {
         any: &[
@@ -170,7 +172,7 @@ const GIT: &[Words] = &[
             "' not found",
         ],
         class: FaultClass::Permanent,
-        next: "correct repository.remote, branch or revision in the configuration, then: landfall resume",
+        first: Some("correct repository.remote, branch or revision in the configuration"),
     },
 ];
 
@@ -205,12 +207,8 @@ pub fn fault(what: &str, ended: &Ended) -> Fault {
     };
     // GitHub answers an unknown private repository over ssh with both "not found" and the words for lost connections.
     let said = format!("{}\n{}", ended.stderr, ended.stdout);
-    let specific = classify(&[GIT], FaultClass::Interrupted, what, &said, how.clone());
-    if specific.class != FaultClass::Interrupted {
-        return specific;
-    }
     // What nobody knows is tried again, within the budget: trying costs nothing here.
-    classify(&[COMMON], FaultClass::Transient, what, &said, how)
+    classify(&[GIT, COMMON], FaultClass::Transient, what, &said, how)
 }
 
 /// What a remote or a bundle offers.

@@ -7,7 +7,7 @@ use crate::real::command::{OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::{MOUNT_ROOT, RUN_DIR, Real, rooted};
 use camino::Utf8Path;
-use landfall_states::fault::{Ended, Fault, Remedy};
+use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use landfall_states::names::{Digest, TargetPath};
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
@@ -69,7 +69,8 @@ pub async fn run_commands(
             .on_stop(OnStop::End)
             .reported();
         hands.run(program).await?.or_fault(|how| {
-            Fault::needs_change(
+            Fault::program(
+                FaultClass::NeedsChange,
                 what,
                 Ended {
                     note: Some(format!(" (the command: {command})")),

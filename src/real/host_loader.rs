@@ -10,7 +10,7 @@
 
 use crate::real::{MOUNT_ROOT, rooted};
 use camino::Utf8Path;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{ConfigFault, Fault, Remedy};
 use landfall_states::names::StorePath;
 
 /// More of a derivation, a wrapper or an installer is not looked at, in bytes.
@@ -81,18 +81,18 @@ fn refuse(system: &str, installer: &str) -> Result<(), Fault> {
     let Some((_, loader)) = OTHERS.iter().find(|(known, _)| *known == name) else {
         return Ok(());
     };
-    let next = if *loader == LANZABOOTE {
+    let first = if *loader == LANZABOOTE {
         "install with boot.lanzaboote.enable = false and boot.loader.systemd-boot.enable = true, and turn lanzaboote on in the \
-         installed host, where its keys are made; then: landfall install"
+         installed host, where its keys are made"
     } else {
-        "set boot.loader.systemd-boot.enable = true in the host's configuration, then: landfall install"
+        "set boot.loader.systemd-boot.enable = true in the host's configuration"
     };
-    Err(Fault::permanent(
-        format!("boot loader of {system}"),
-        format!(
-            "the host's boot loader is {loader}; landfall proves systemd-boot with plain entries, and no other"
-        ),
-        next,
+    Err(Fault::of(
+        ConfigFault::OtherLoader {
+            system: system.to_owned(),
+            loader: (*loader).to_owned(),
+        },
+        Remedy::change_and_install(first),
     ))
 }
 
@@ -148,13 +148,13 @@ pub fn of_system(root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
         ("boot.loader.systemd-boot.xbootldrMountPoint", boot, esp),
     ] {
         if found.trim_end_matches('/') != right {
-            return Err(Fault::permanent(
-                format!("boot loader of {system}"),
-                format!(
-                    "the host's {option} is {found}; landfall makes one ESP and mounts it at /boot (while installing at {MOUNT_ROOT}/boot)"
-                ),
-                format!("leave {option} out of the host's configuration, then: landfall install"),
-            ));
+            return Err(ConfigFault::LoaderOption {
+                system: system.to_string(),
+                option: option.to_owned(),
+                found: found.to_owned(),
+                mounted: format!("{MOUNT_ROOT}/boot"),
+            }
+            .into());
         }
     }
     Ok(())

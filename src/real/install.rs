@@ -15,7 +15,7 @@ use crate::real::{
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::bootable::Placed;
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{Fault, FaultClass, PlaceFault, StoreFault};
 use landfall_states::names::{StorePath, TargetPath};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
 use std::time::Duration;
@@ -75,14 +75,13 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     }
     let failed_parts = activation::keep(&hands.reporter, root, &ended, activation::Kept::Only)?;
     if failed_parts.iter().any(|part| part == activation::USERS) {
-        return Err(Fault::transient(
-            format!("activation of {system}"),
-            format!(
-                "its part \"{}\" failed, so the target has no users: {}",
-                activation::USERS,
-                ended.tail()
-            ),
-        ));
+        return Err(StoreFault::ActivationIncomplete {
+            system: system.to_string(),
+            part: activation::USERS.into(),
+            lacks: "users".into(),
+            said: ended.tail(),
+        }
+        .into());
     }
     rooted::sync_filesystem(root)?;
     flush_boot(root)?;
@@ -157,8 +156,11 @@ impl Perform<InstallSystem> for Real {
         rooted::sync_filesystem(root)?;
         for placed in provision::observe(root, &first)?.placed {
             if !placed.flaws.is_empty() {
-                let why = format!("after it was placed: {}", placed.flaws.join(", "));
-                return Err(Fault::transient(format!("{} on the target", placed.path), why));
+                return Err(PlaceFault::NotPlaced {
+                    path: placed.path.to_string(),
+                    flaws: placed.flaws,
+                }
+                .into());
             }
         }
         let run_dir = Utf8Path::new(RUN_DIR);

@@ -12,7 +12,7 @@ use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy};
 use landfall_states::plan::{Plan, Volume};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use serde::{Deserialize, Serialize};
@@ -77,13 +77,8 @@ pub struct FullReceipt {
 /// The receipt's text. A line for people comes first.
 pub fn write_receipt(receipt: &FullReceipt) -> Result<String, Fault> {
     let pretty = ron::ser::PrettyConfig::new().struct_names(true);
-    let body = ron::ser::to_string_pretty(receipt, pretty).map_err(|e| {
-        Fault::permanent(
-            "receipt",
-            e.to_string(),
-            "report this: it is a defect of landfall",
-        )
-    })?;
+    let body =
+        ron::ser::to_string_pretty(receipt, pretty).map_err(|e| Fault::defect("receipt", e.to_string()))?;
     Ok(format!(
         "// What landfall installed here. Nothing reads this but people and landfall.\n{body}\n"
     ))
@@ -180,11 +175,11 @@ fn kept_dir(root: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
         match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_dir() => {}
             Ok(_) => {
-                return Err(Fault::permanent(
-                    format!("directory {path}"),
-                    "it is no directory on the target",
-                    format!("move {path} away, then landfall resume"),
-                ));
+                return Err(PlaceFault::FileType {
+                    path: path.to_string(),
+                    expected: "a directory on the target".into(),
+                }
+                .into());
             }
             Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir(&path).map_err(io)?,
             Err(error) => return Err(io(error)),
@@ -214,7 +209,7 @@ fn keep(dir: &Utf8Path, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault
     if fs::read(&path).map_err(io)? == bytes {
         Ok(())
     } else {
-        Err(Fault::hardware(
+        Err(Fault::read_back(
             format!("file {path}"),
             "what was written does not come back",
         ))
@@ -277,10 +272,11 @@ impl Real {
             .run(&self.reporter, &self.stop)
             .await?
             .or_fault(|how| {
-                Fault::permanent(
+                Fault::program(
+                    FaultClass::Permanent,
                     format!("clone {path}"),
                     how,
-                    "landfall resume, which looks at the clone again",
+                    Remedy::words("landfall resume, which looks at the clone again"),
                 )
             })?;
         Ok(ended.stdout.trim().to_owned())

@@ -11,6 +11,7 @@ use crate::event::{Event, Reporter};
 use crate::image::bytes::FileBytes;
 use crate::image::disk::{Disk, FileDisk};
 use crate::image::ext4::Superblock;
+use crate::image::manifest::{FORMAT_VERSION, MAGIC};
 use crate::image::open::Opened;
 use crate::image::pool::Buffer;
 use crate::image::verify::verify;
@@ -22,8 +23,9 @@ use crate::real::command::Program;
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::encrypted::ImageOrder;
-use landfall_states::fault::{Cause, Fault, FaultClass, Os, Remedy};
+use landfall_states::fault::{DeviceFault, Fault, ImageFault, Kind, Os, Remedy, RoomFault};
 use landfall_states::image::Landing;
+use landfall_states::image::READS_MAX;
 use landfall_states::plan::{Payload, SystemSource, Volume};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,11 +85,12 @@ pub fn payload(config: &Config, payload: Payload) -> Result<Payload, Fault> {
     let image = open(file)?;
     let said = image.manifest.summary(file.as_str(), &image.digest);
     if &said.system != system {
-        return Err(Fault::unsafe_(
-            format!("image {file}"),
-            format!("it holds {}, the configuration says {system}", said.system),
-            "carry the image of this configuration, or correct system in the configuration",
-        ));
+        return Err(ImageFault::OtherSystem {
+            image: format!("image {file}"),
+            found: said.system.to_string(),
+            expected: system.to_string(),
+        }
+        .into());
     }
     Ok(Payload {
         system: SystemSource::Image(Box::new(said)),
@@ -97,13 +100,11 @@ pub fn payload(config: &Config, payload: Payload) -> Result<Payload, Fault> {
 
 /// The image lies on the stick, whose files are at [`MEDIUM`], or a copy of them in memory.
 fn not_on_the_medium(file: &Utf8Path) -> Fault {
-    Fault::needs_change(
-        format!("image {file}"),
-        format!(
-            "{MEDIUM} has no such file: the stick was pulled, or this system was started from another one"
-        ),
-        "plug the stick in and boot the installer from it again (\"Copy ISO Files to RAM\" needs memory for the whole stick; without it leave the stick in)",
-    )
+    ImageFault::MediumGone {
+        image: format!("image {file}"),
+        medium: MEDIUM.into(),
+    }
+    .into()
 }
 
 /// One slice of the work, or its end. What came of it is seen by looking.
@@ -181,14 +182,12 @@ impl Work {
             Some(_) | None => {
                 let opened = open(Utf8Path::new(&image.file))?;
                 if opened.digest != image.digest {
-                    return Err(Fault::needs_change(
-                        format!("image {}", image.file),
-                        format!(
-                            "it is another one now ({}), the install began with {}",
-                            opened.digest, image.digest
-                        ),
-                        "put the first one back, or: landfall install",
-                    ));
+                    return Err(ImageFault::Changed {
+                        image: format!("image {}", image.file),
+                        found: opened.digest.to_string(),
+                        expected: image.digest.to_string(),
+                    }
+                    .into());
                 }
                 let disk: Arc<dyn Disk> = Arc::new(self.open_disk()?);
                 let stamp = Some(self.stamp.clone());
@@ -263,13 +262,12 @@ fn is_grown(device: &Utf8Path, what: &str) -> Result<(), Fault> {
     if grown.saturating_add(GROUP_BYTES) > disk.length() {
         return Ok(());
     }
-    Err(Fault::transient(
-        what,
-        format!(
-            "resize2fs reported success, and the filesystem has {grown} bytes on a device of {}",
-            disk.length()
-        ),
-    ))
+    Err(DeviceFault::NotGrown {
+        on: what.to_owned(),
+        filesystem_bytes: grown,
+        device_bytes: disk.length(),
+    }
+    .into())
 }
 
 /// Grows, flushes, checks; then the commit.
@@ -293,57 +291,71 @@ async fn finish(device: &Utf8Path, volume: &Volume, reporter: &Reporter, stop: &
 
 /// The fault that an error stands for; `what` is the image or the device.
 pub fn fault(what: &str, error: Error) -> Fault {
-    let why = error.to_string();
+    let said = error.to_string();
+    let image = what.to_owned();
     match error {
-        Error::Foreign | Error::Missing | Error::NoFile(_) => Fault::needs_change(
-            what,
-            why,
-            "name the file that `landfall image build` made; `landfall image info FILE` shows what one is",
-        ),
-        Error::Truncated { .. } => Fault::needs_change(
-            what,
-            why,
-            "copy it to the installer's medium again, whole, then: landfall image verify FILE",
-        ),
-        Error::Newer { .. } => Fault::permanent(
-            what,
-            why,
-            "use the landfall that made it, or make the image anew with this one: landfall image build",
-        ),
-        Error::Damaged(_) => Fault::hardware(what, why)
-            .with_next("copy the image to the installer's medium again, then: landfall image verify FILE"),
-        Error::SourceBytes { .. } | Error::SourceRead { .. } => {
-            Fault::hardware(what, why).with_next(Remedy::change("write the installer to another medium"))
+        Error::Foreign => {
+            let magic = MAGIC.into();
+            ImageFault::Foreign { image, magic }.into()
         }
+        Error::Missing => ImageFault::Missing { image }.into(),
+        Error::NoFile(found) => {
+            let found = found.into();
+            ImageFault::NoFile { image, found }.into()
+        }
+        Error::Truncated { found, wanted } => ImageFault::CutOff {
+            image,
+            found_bytes: found,
+            wanted_bytes: wanted,
+        }
+        .into(),
+        Error::Newer { version } => ImageFault::Newer {
+            image,
+            version,
+            known: FORMAT_VERSION,
+        }
+        .into(),
+        Error::Damaged(reason) => ImageFault::Damaged { image, reason }.into(),
+        Error::SourceRead { part, error } => ImageFault::PartUnreadable {
+            image,
+            part,
+            reads: READS_MAX,
+            said: os::said(&error),
+        }
+        .into(),
+        Error::SourceBytes { part } => ImageFault::PartWrong {
+            image,
+            part,
+            reads: READS_MAX,
+        }
+        .into(),
         Error::Target { error, .. } | Error::TargetRead { error, .. } | Error::Io { error, .. } => {
             let os = Os {
                 doing: None,
                 errno: os::errno(&error),
                 // Which part of what, and the error's own words.
-                said: why,
+                said,
             };
             Fault::os(what, os)
         }
-        Error::TargetBytes { .. } => Fault::hardware(what, Cause::ReadBack(why)),
-        Error::Differs { .. } => Fault::needs_change(
-            what,
-            why,
-            "if the image shall be on it: landfall image write --erase IMAGE DEVICE",
-        ),
-        Error::TooSmall { .. } => Fault::needs_change(
-            what,
-            why,
-            Remedy::change_and_install("take a larger disk, a smaller swap or a smaller system"),
-        ),
-        Error::NotExt4(_) => Fault::permanent(what, why, "landfall image build makes one that can be used"),
-        Error::Stopped => Fault::new(FaultClass::Interrupted, what, why, Remedy::resume()),
-        Error::Worker => Fault::defect(what, why),
+        Error::TargetBytes { .. } => Fault::read_back(what, said),
+        Error::Differs { part } => ImageFault::Differs { on: image, part }.into(),
+        Error::TooSmall { found, wanted } => RoomFault::Target {
+            on: image,
+            needed_bytes: wanted,
+            available_bytes: found,
+        }
+        .into(),
+        Error::NotExt4(reason) => ImageFault::NotExt4 { on: image, reason }.into(),
+        Error::Stopped => Fault::of(Kind::Stopped { by: None }, Remedy::resume()),
+        Error::Worker => Fault::defect(what, said),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use landfall_states::fault::FaultClass;
     use std::io;
 
     #[test]

@@ -19,7 +19,7 @@ use cryptsetup_rs::device as crypt;
 use cryptsetup_rs::{crypt_device_type, crypt_keyslot_info};
 use fs_err as fs;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, MachineFault, SecretFault};
 use landfall_states::names::quoted;
 use landfall_states::plan::Volume;
 use landfall_states::{Probe, Signature};
@@ -161,11 +161,11 @@ fn fault(what: String, error: crypt::Error) -> Fault {
     match &error {
         crypt::Error::IOError(io) => io_fault(what, io),
         crypt::Error::CryptsetupError(errno) => io_fault(what, &std::io::Error::from_raw_os_error(errno.0)),
-        _ => Fault::permanent(
-            what,
-            error.to_string(),
-            "landfall log shows what came before; then landfall resume",
-        ),
+        _ => MachineFault::Crypt {
+            on: what,
+            said: error.to_string(),
+        }
+        .into(),
     }
 }
 
@@ -181,11 +181,7 @@ async fn serial<T: Send + 'static>(
     };
     match tokio::task::spawn_blocking(run).await {
         Ok(outcome) => outcome.map_err(|error| fault(what, error)),
-        Err(error) => Err(Fault::permanent(
-            what,
-            error.to_string(),
-            "report this: it is a defect of landfall",
-        )),
+        Err(error) => Err(Fault::defect(what, error.to_string())),
     }
 }
 
@@ -301,7 +297,7 @@ pub async fn make(
     format(device, volume, passphrase, cost).await?;
     flush(device)?;
     let wrong = |why: String| {
-        Fault::hardware(
+        Fault::read_back(
             format!("LUKS container on {device}"),
             format!("what was written does not come back: {why}"),
         )
@@ -332,11 +328,10 @@ pub async fn activate(
     if opened {
         Ok(mapper_path(name))
     } else {
-        Err(Fault::needs_change(
-            format!("LUKS container on {device}"),
-            "the passphrase does not open it",
-            "landfall resume, and give the passphrase that the install began with",
-        ))
+        Err(SecretFault::WrongPassphrase {
+            on: format!("LUKS container on {device}"),
+        }
+        .into())
     }
 }
 
@@ -504,11 +499,11 @@ impl Real {
     /// The passphrase at hand, or what to do about its absence.
     pub fn passphrase(&self) -> Result<SecretString, Fault> {
         self.vault.passphrase().cloned().ok_or_else(|| {
-            Fault::needs_change(
-                "LUKS passphrase",
-                "none is at hand",
-                "landfall resume on a console, or give the credential landfall.luks-passphrase",
-            )
+            SecretFault::PassphraseMissing {
+                of: "the LUKS container".into(),
+                unattended: false,
+            }
+            .into()
         })
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Absent: a record of what was mounted (after a kill it would lie), hooks and extra directories, killing anybody.
 
-use crate::os::errno;
+use crate::os::{self, errno};
 use crate::real::block::{device_number, flush, io_fault, tool_fault};
 use crate::real::command::Program;
 use crate::real::dm;
@@ -12,7 +12,7 @@ use crate::real::mountinfo::{At, MountEntry, at, leftovers, parse_mountinfo};
 use crate::real::{MOUNT_BOOT, MOUNT_ROOT, Real, esp};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind, MachineFault, PlaceFault, Remedy};
 use landfall_states::plan::Role;
 use nix::errno::Errno;
 use nix::libc;
@@ -53,15 +53,24 @@ pub struct Attached {
 fn table() -> Result<Vec<MountEntry>, Fault> {
     // Mount points are any bytes; ours are ASCII.
     let raw = fs::read(MOUNTINFO).map_err(|e| io_fault("list of mounts", &e))?;
-    parse_mountinfo(&String::from_utf8_lossy(&raw))
-        .map_err(|why| Fault::permanent(MOUNTINFO, why, "report this with the line"))
+    parse_mountinfo(&String::from_utf8_lossy(&raw)).map_err(|why| {
+        MachineFault::OutputUnknown {
+            on: "list of mounts".into(),
+            program: MOUNTINFO.into(),
+            reason: why,
+            line: None,
+        }
+        .into()
+    })
 }
 
 fn foreign(target: &Utf8Path, what: &str) -> Fault {
-    Fault::needs_change(
-        target.as_str(),
-        format!("already in use: {what}; landfall leaves alone what it did not mount"),
-        format!("umount {target}, then landfall resume"),
+    Fault::of(
+        PlaceFault::ForeignUse {
+            on: target.to_string(),
+            by: what.to_owned(),
+        },
+        Remedy::change(format!("umount {target}")),
     )
 }
 
@@ -100,16 +109,16 @@ fn mount(order: &MountOrder<'_>) -> Result<(), Fault> {
 
 fn mount_fault(what: String, kind: &str, error: &std::io::Error) -> Fault {
     match errno(error) {
-        Some(libc::ENODEV) => Fault::needs_change(
-            what,
-            format!("this kernel does not know {kind}"),
-            format!("boot an installer whose kernel has {kind}, then landfall resume"),
-        ),
-        Some(libc::EINVAL | libc::EUCLEAN) => Fault::permanent(
-            what,
-            format!("the kernel refuses the filesystem: {error}"),
-            "dmesg says why; landfall log shows what came before",
-        ),
+        Some(libc::ENODEV) => MachineFault::FilesystemUnknown {
+            on: what,
+            filesystem: kind.to_owned(),
+        }
+        .into(),
+        Some(libc::EINVAL | libc::EUCLEAN) => PlaceFault::FilesystemRefused {
+            on: what,
+            os: os::of(error),
+        }
+        .into(),
         Some(_) | None => io_fault(what, error),
     }
 }
@@ -147,10 +156,10 @@ impl Real {
                 return Ok(());
             }
             At::Ours { read_only: true } => {
-                return Err(Fault::hardware(
-                    format!("ESP at {target}"),
-                    "the kernel made it read-only after an error",
-                ));
+                return Err(PlaceFault::TurnedReadOnly {
+                    on: format!("ESP at {target}"),
+                }
+                .into());
             }
             At::Foreign(what) => return Err(foreign(target, &what)),
             At::Nothing => {}
@@ -183,15 +192,12 @@ impl Real {
         match luks::header(&partition).await? {
             Some(header) if header.uuid == volume.id => {}
             other => {
-                return Err(Fault::unsafe_(
-                    format!("LUKS container on {partition}"),
-                    format!(
-                        "its header is not the planned one ({}): {}",
-                        volume.id,
-                        luks::seen(other.as_ref())
-                    ),
-                    "landfall resume, which looks again from the table upwards",
-                ));
+                return Err(DeviceFault::OtherHeader {
+                    on: format!("LUKS container on {partition}"),
+                    expected: volume.id.to_string(),
+                    found: luks::seen(other.as_ref()),
+                }
+                .into());
             }
         }
         let passphrase = self.passphrase()?;
@@ -218,22 +224,24 @@ impl Real {
         let (Mapped::Foreign, Some(mapping)) = (&mapped, found) else {
             return Ok(mapped);
         };
-        Err(Fault::needs_change(
-            format!("device-mapper name {name}"),
-            format!(
-                "already in use (device-mapper UUID {}, {}); landfall leaves alone what it did not open",
-                if mapping.uuid.is_empty() {
-                    "none"
-                } else {
-                    &mapping.uuid
-                },
-                if mapping.slaves.is_empty() {
-                    "on no device".to_owned()
-                } else {
-                    format!("on devices {}", mapping.slaves.join(", "))
-                },
-            ),
-            format!("dmsetup remove {name}, or set another luks.mapper_name, then: landfall resume"),
+        Err(Fault::of(
+            PlaceFault::ForeignUse {
+                on: format!("device-mapper name {name}"),
+                by: format!(
+                    "device-mapper UUID {}, {}",
+                    if mapping.uuid.is_empty() {
+                        "none"
+                    } else {
+                        &mapping.uuid
+                    },
+                    if mapping.slaves.is_empty() {
+                        "on no device".to_owned()
+                    } else {
+                        format!("on devices {}", mapping.slaves.join(", "))
+                    },
+                ),
+            },
+            Remedy::change(format!("dmsetup remove {name}, or set another luks.mapper_name")),
         ))
     }
 
@@ -242,9 +250,9 @@ impl Real {
         let name = self.config.luks.mapper_name.as_str();
         if let Mapped::Left(what) = self.mapped(partition)? {
             dm::remove(name).map_err(|fault| {
-                fault.with_next(format!(
-                    "close what uses /dev/mapper/{name}, dmsetup remove {name}, then: landfall resume"
-                ))
+                fault.with_next(Remedy::change(format!(
+                    "close what uses /dev/mapper/{name}, dmsetup remove {name}"
+                )))
             })?;
             self.reporter
                 .notice(format!("device-mapper name {name}: {what} was removed"));
@@ -328,10 +336,11 @@ impl Real {
         // e2fsck(8): 0 no errors, 1 errors corrected; anything else leaves errors or did not check.
         match ended.code {
             Some(0 | 1) => Ok(()),
-            Some(4) => Err(Fault::needs_change(
+            Some(4) => Err(Fault::program(
+                FaultClass::NeedsChange,
                 format!("root filesystem {device}"),
                 ended.how(),
-                format!("e2fsck -f {device} by hand, then landfall resume"),
+                Remedy::change(format!("e2fsck -f {device} by hand")),
             )),
             Some(_) | None => Err(tool_fault(format!("root filesystem {device}"), ended.how())),
         }
@@ -348,10 +357,12 @@ impl Real {
         let number = device_number(device)?;
         match table()?.iter().find(|m| m.device == number) {
             None => Ok(()),
-            Some(mount) => Err(Fault::needs_change(
-                format!("device {device}"),
-                format!("it is mounted at {}", mount.target),
-                format!("umount {}, then landfall resume", mount.target),
+            Some(mount) => Err(Fault::of(
+                Kind::InUse {
+                    on: format!("device {device}"),
+                    by: vec![format!("mounted at {}", mount.target)],
+                },
+                Remedy::change(format!("umount {}", mount.target)),
             )),
         }
     }
@@ -421,11 +432,11 @@ impl Real {
             }
             self.unmount(next).await?;
         }
-        Err(Fault::permanent(
-            MOUNT_ROOT,
-            format!("more than {NESTED_MAX} mounts lie on it"),
-            "reboot, then landfall resume",
-        ))
+        Err(PlaceFault::MountsStacked {
+            on: MOUNT_ROOT.into(),
+            max: NESTED_MAX as u64,
+        }
+        .into())
     }
 
     /// Unmounts the ESP everywhere in this install's places.
@@ -483,10 +494,11 @@ impl Real {
                 }
                 Err(Errno::EBUSY) => {
                     if tries >= BUSY_TRIES_MAX {
-                        return Err(Fault::transient(
-                            format!("unmounting {target}"),
-                            format!("it stays busy: {}", holders(target)),
-                        ));
+                        return Err(PlaceFault::StaysBusy {
+                            on: target.to_string(),
+                            by: holders(target),
+                        }
+                        .into());
                     }
                     tokio::time::sleep(BUSY_WAIT).await;
                 }

@@ -3,7 +3,7 @@
 //!
 //! Absent: running Nix. Source of the numbers: `ActivityType` and `ResultType` in Nix's `logging.hh` (2.8 to 2.26).
 
-use landfall_states::fault::{Cause, Fault, FaultClass};
+use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -270,8 +270,8 @@ pub struct Words {
     pub any: &'static [&'static str],
     /// … means this class …
     pub class: FaultClass,
-    /// … and this is to be done.
-    pub next: &'static str,
+    /// … and this has to change before it is tried again.
+    pub first: Option<&'static str>,
 }
 
 /// Words that mean the same whoever says them. In order; the first hit counts.
@@ -285,12 +285,12 @@ pub const COMMON: &[Words] = &[
             "virtual memory exhausted",
         ],
         class: FaultClass::NeedsChange,
-        next: "give the machine more memory, or find out whether the server sends without end, then: landfall resume",
+        first: Some("give the machine more memory, or find out whether the server sends without end"),
     },
     Words {
         any: &["input/output error"],
         class: FaultClass::Hardware,
-        next: "replace the device, then: landfall resume",
+        first: Some("replace the device"),
     },
     Words {
         any: &[
@@ -299,7 +299,7 @@ pub const COMMON: &[Words] = &[
             "database or disk is full",
         ],
         class: FaultClass::NeedsChange,
-        next: "make room on the target (or give it a larger disk), then: landfall resume",
+        first: Some("make room on the target (or give it a larger disk)"),
     },
     Words {
         any: &[
@@ -309,7 +309,9 @@ pub const COMMON: &[Words] = &[
             "expired certificate",
         ],
         class: FaultClass::NeedsChange,
-        next: "set the clock (sudo date --set='YYYY-MM-DD HH:MM:SS'), or renew the server's certificate, then: landfall resume",
+        first: Some(
+            "set the clock (sudo date --set='YYYY-MM-DD HH:MM:SS'), or renew the server's certificate",
+        ),
     },
     Words {
         any: &[
@@ -318,7 +320,7 @@ pub const COMMON: &[Words] = &[
             "remote host identification has changed",
         ],
         class: FaultClass::NeedsChange,
-        next: "put the server's key into ssh.known_hosts (ssh-keyscan shows it; compare it), then: landfall resume",
+        first: Some("put the server's key into ssh.known_hosts (ssh-keyscan shows it; compare it)"),
     },
     Words {
         any: &[
@@ -329,7 +331,7 @@ pub const COMMON: &[Words] = &[
             "invalid format\": ",
         ],
         class: FaultClass::NeedsChange,
-        next: "supply the right key as credential landfall.ssh-key and allow it at the forge, then: landfall resume",
+        first: Some("supply the right key as credential landfall.ssh-key and allow it at the forge"),
     },
     Words {
         any: &[
@@ -381,7 +383,7 @@ pub const COMMON: &[Words] = &[
             "bad band",
         ],
         class: FaultClass::Transient,
-        next: "landfall resume",
+        first: None,
     },
 ];
 
@@ -394,7 +396,7 @@ pub const NIX: &[Words] = &[
             "nar hash mismatch",
         ],
         class: FaultClass::Permanent,
-        next: "update the flake's lock file or the hash, push it, then: landfall resume",
+        first: Some("update the flake's lock file or the hash, push it"),
     },
     Words {
         any: &[
@@ -406,7 +408,7 @@ pub const NIX: &[Words] = &[
             "lacks a valid signature",
         ],
         class: FaultClass::NeedsChange,
-        next: "add the cache's key to nix.trusted_public_keys, or give access, then: landfall resume",
+        first: Some("add the cache's key to nix.trusted_public_keys, or give access"),
     },
     Words {
         any: &[
@@ -416,7 +418,7 @@ pub const NIX: &[Words] = &[
             "repository not found",
         ],
         class: FaultClass::Permanent,
-        next: "correct the flake's inputs or its lock file, push it, then: landfall resume",
+        first: Some("correct the flake's inputs or its lock file, push it"),
     },
     Words {
         // A git fetch that was cut off ends like this in Nix 2.26: the revision was never received.
@@ -432,7 +434,7 @@ pub const NIX: &[Words] = &[
             "failed with exit code 75",
         ],
         class: FaultClass::Transient,
-        next: "landfall resume",
+        first: None,
     },
     Words {
         any: &[
@@ -442,7 +444,7 @@ pub const NIX: &[Words] = &[
             "dependency failed",
         ],
         class: FaultClass::Permanent,
-        next: "mend the build (landfall log shows it), push it, then: landfall resume",
+        first: Some("mend the build (landfall log shows it), push it"),
     },
     Words {
         any: &[
@@ -460,30 +462,24 @@ pub const NIX: &[Words] = &[
             "cannot find flake",
         ],
         class: FaultClass::Permanent,
-        next: "mend the configuration, push it, then: landfall resume",
+        first: Some("mend the configuration, push it"),
     },
 ];
 
-/// The first of the tables' classes whose words are in `said`, else `otherwise`.
-pub fn classify(
-    tables: &[&[Words]],
-    otherwise: FaultClass,
-    what: &str,
-    said: &str,
-    why: impl Into<Cause>,
-) -> Fault {
+/// What the first of the tables' words that are in `said` mean, else `otherwise`.
+pub fn classify(tables: &[&[Words]], otherwise: FaultClass, what: &str, said: &str, how: Ended) -> Fault {
     let lower = said.to_ascii_lowercase();
-    for words in tables.iter().copied().flatten() {
-        if words.any.iter().any(|word| lower.contains(word)) {
-            return Fault::new(words.class, what, why, words.next);
+    let has = |words: &&Words| words.any.iter().any(|word| lower.contains(word));
+    match tables.iter().copied().flatten().find(has) {
+        Some(words) => {
+            let next = words.first.map_or_else(Remedy::resume, Remedy::change);
+            Fault::program(words.class, what, how, next)
+        }
+        None => {
+            let next = Remedy::change("look at landfall log, mend the cause");
+            Fault::program(otherwise, what, how, next)
         }
     }
-    Fault::new(
-        otherwise,
-        what,
-        why,
-        "look at landfall log, mend the cause, then: landfall resume",
-    )
 }
 
 #[cfg(test)]
@@ -545,8 +541,14 @@ mod tests {
 
     #[test]
     fn classes_of_nix_failures() {
+        let how = Ended {
+            program: "nix".into(),
+            code: Some(1),
+            last_lines: vec![],
+            note: None,
+        };
         let class =
-            |said: &str| classify(&[COMMON, NIX], FaultClass::Permanent, "x", said, String::new()).class;
+            |said: &str| classify(&[COMMON, NIX], FaultClass::Permanent, "x", said, how.clone()).class;
         for (said, wanted) in [
             (
                 "error: unable to download 'https://c/x.narinfo': HTTP error 503",

@@ -16,7 +16,7 @@ use crate::real::{host_loader, preflight, rooted};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{ConfigFault, Fault, MachineFault, PlaceFault, Remedy, StoreFault};
 use landfall_states::names::StorePath;
 use landfall_states::names::quoted;
 use std::io;
@@ -104,11 +104,11 @@ pub async fn build(hands: &Hands, source: &Source, out: &Utf8Path) -> Result<Pac
         None => ask_closure(hands, source).await?,
     };
     if !closure.paths.contains(&source.system) {
-        return Err(Fault::needs_change(
-            format!("system {}", source.system),
-            format!("it is not among the {} paths of the closure", closure.paths.len()),
-            "name the system that the closure was made of",
-        ));
+        return Err(StoreFault::NotInClosure {
+            system: source.system.to_string(),
+            paths: closure.paths.len() as u64,
+        }
+        .into());
     }
     host_loader::of_system(&source.store, &source.system)?;
     let scratch = tempfile::Builder::new()
@@ -186,11 +186,10 @@ async fn finish(
 
 fn utf8(path: &std::path::Path) -> Result<Utf8PathBuf, Fault> {
     Utf8PathBuf::from_path_buf(path.to_owned()).map_err(|path| {
-        Fault::needs_change(
-            format!("file {}", path.display()),
-            "its name is not UTF-8",
-            "rename it",
-        )
+        PlaceFault::NameNotText {
+            on: format!("file {}", path.display()),
+        }
+        .into()
     })
 }
 
@@ -235,6 +234,17 @@ async fn ask_closure(hands: &Hands, source: &Source) -> Result<Closure, Fault> {
     Ok(Closure { paths, registration })
 }
 
+/// A dump that does not say of a path what it should.
+fn unknown(path: &str, reason: String, line: Option<String>, next: &str) -> Fault {
+    let unknown = MachineFault::OutputUnknown {
+        on: format!("registration of {path}"),
+        program: "nix-store --dump-db".into(),
+        reason,
+        line,
+    };
+    Fault::of(unknown, Remedy::words(next))
+}
+
 /// A dump of Nix's database with the derivers blank, as `closureInfo` has them: a path that was substituted and the same
 /// one that was built differ in them. Of every path: path, hash, size, deriver, number of references, references.
 fn without_derivers(dump: &str) -> Result<String, Fault> {
@@ -243,18 +253,20 @@ fn without_derivers(dump: &str) -> Result<String, Fault> {
     while let Some(path) = lines.next() {
         let mut next = || {
             lines.next().ok_or_else(|| {
-                Fault::permanent(
-                    format!("registration of {path}"),
-                    "nix-store --dump-db ends within it",
+                unknown(
+                    path,
+                    "it ends within what it says of this path".into(),
+                    None,
                     "mend the store: nix-store --verify",
                 )
             })
         };
         let (hash, size, _deriver, count) = (next()?, next()?, next()?, next()?);
         let references: usize = count.parse().map_err(|e| {
-            Fault::permanent(
-                format!("registration of {path}"),
-                format!("{} is no number of references: {e}", quoted(count)),
+            unknown(
+                path,
+                format!("no number of references: {e}"),
+                Some(quoted(count)),
                 "use a Nix whose nix-store --dump-db prints one",
             )
         })?;
@@ -271,8 +283,10 @@ fn paths_of(text: &str) -> Result<Vec<StorePath>, Fault> {
         .lines()
         .filter(|line| !line.is_empty())
         .map(|line| {
-            line.parse::<StorePath>()
-                .map_err(|e| Fault::permanent("closure", e.to_string(), "make the closure's list anew"))
+            line.parse::<StorePath>().map_err(|e| {
+                Fault::from(ConfigFault::bad("closure", e))
+                    .with_next(Remedy::words("make the closure's list anew"))
+            })
         })
         .collect::<Result<Vec<_>, _>>()?;
     paths.sort_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -376,11 +390,13 @@ fn stage_tree(from: &Utf8Path, to: &Utf8Path, tally: &mut Tally) -> Result<(), F
             }
             tally.add(meta.len());
         } else {
-            return Err(Fault::permanent(
-                format!("file {from}"),
-                "it is neither file, directory nor link: a store cannot hold it",
+            return Err(Fault::from(PlaceFault::FileType {
+                path: format!("file {from}"),
+                expected: "a file, a directory or a link, and a store holds nothing else".into(),
+            })
+            .with_next(Remedy::words(
                 "mend the store: nix-store --verify --check-contents",
-            ));
+            )));
         }
     }
     for (folder, mode) in folders.into_iter().rev() {

@@ -7,17 +7,14 @@ use crate::event::Event;
 use crate::real::command::Program;
 use crate::real::hands::Hands;
 use crate::real::{MOUNT_ROOT, Real, ask, host_loader, provision, repository, rooted};
+use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use camino::Utf8Path;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Kind, MachineFault, Remedy, RoomFault, StoreFault};
 use landfall_states::image::Image;
 use landfall_states::names::{Revision, StorePath, quoted};
 use landfall_states::plan::{Machine, Payload, Plan, RepositorySource, Role, SystemSource};
 use std::time::{Duration, SystemTime};
 
-/// No clock of a machine that landfall runs on is before this: 2026-01-01, in seconds since 1970.
-const CLOCK_MIN_S: u64 = 1_767_225_600;
-/// Nor after this: 2100-01-01.
-const CLOCK_MAX_S: u64 = 4_102_444_800;
 /// What a filesystem of `n` bytes holds is at least this part of it: ext4's tables, journal and 5 % reserve.
 const ROOT_USABLE_PERCENT: u64 = 90;
 /// Left over on root for logs, the clone and the first boot, in bytes.
@@ -89,11 +86,10 @@ fn firmware(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
         checked(hands, "firmware", "UEFI".into());
         return Ok(());
     }
-    Err(Fault::needs_change(
-        "firmware",
-        "this machine was started in BIOS mode (no /sys/firmware/efi); UEFI is needed",
-        "switch the firmware to UEFI (no CSM), boot the installer again",
-    ))
+    Err(MachineFault::BiosMode {
+        missing: "/sys/firmware/efi".into(),
+    }
+    .into())
 }
 
 /// Whether the firmware will have an entry for this disk is worth a word before anything is erased: without one it starts
@@ -116,11 +112,7 @@ fn privileges(hands: &Hands) -> Result<(), Fault> {
         checked(hands, "privileges", "root".into());
         return Ok(());
     }
-    Err(Fault::needs_change(
-        "privileges",
-        format!("landfall runs as user {uid}; root is needed"),
-        "sudo landfall install",
-    ))
+    Err(MachineFault::NotRoot { uid: uid.as_raw() }.into())
 }
 
 fn clock(hands: &Hands, now: SystemTime) -> Result<(), Fault> {
@@ -132,11 +124,12 @@ fn clock(hands: &Hands, now: SystemTime) -> Result<(), Fault> {
         checked(hands, "clock", format!("{s} s since 1970"));
         return Ok(());
     }
-    Err(Fault::needs_change(
-        "clock",
-        format!("it says {s} s since 1970; allowed is {CLOCK_MIN_S} (the year 2026) to {CLOCK_MAX_S} (2100)"),
-        "sudo date --set='YYYY-MM-DD HH:MM:SS', then: landfall install",
-    ))
+    Err(MachineFault::Clock {
+        now_s: s,
+        min_s: CLOCK_MIN_S,
+        max_s: CLOCK_MAX_S,
+    }
+    .into())
 }
 
 fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str> {
@@ -192,11 +185,11 @@ fn tools(hands: &Hands, needed: &[&str]) -> Result<(), Fault> {
         checked(hands, "tools", needed.join(" "));
         return Ok(());
     }
-    Err(Fault::needs_change(
-        format!("program(s) {}", missing.join(", ")),
-        format!("not found in PATH ({path})"),
-        "run landfall from its package, which brings every tool, or add them to PATH, then: landfall install",
-    ))
+    Err(MachineFault::ToolsMissing {
+        programs: missing.iter().map(ToString::to_string).collect(),
+        path,
+    }
+    .into())
 }
 
 fn mount_point(hands: &Hands, at: &str) -> Result<(), Fault> {
@@ -207,10 +200,12 @@ fn mount_point(hands: &Hands, at: &str) -> Result<(), Fault> {
         checked(hands, "mount point", format!("{at} is free"));
         return Ok(());
     }
-    Err(Fault::needs_change(
-        format!("mount point {at}"),
-        format!("it is in use: {}", taken.join(", ")),
-        format!("umount -R {at}, then: landfall install"),
+    Err(Fault::of(
+        Kind::InUse {
+            on: format!("mount point {at}"),
+            by: taken,
+        },
+        Remedy::change_and_install(format!("umount -R {at}")),
     ))
 }
 
@@ -242,18 +237,20 @@ async fn closure_bytes(hands: &Hands, system: &StorePath, store: &str) -> Result
     ];
     let ended = hands.run(Program::new("nix").args(args)).await?;
     let ended = ended.or_fault(|how| {
-        Fault::needs_change(
-            format!("prebuilt system {system}"),
-            format!("the installer's store does not have it: {how}"),
-            "build the installer anew with the system in it, or set system to Flake",
-        )
+        StoreFault::SystemMissing {
+            system: system.to_string(),
+            ended: how,
+        }
+        .into()
     })?;
     parse_closure_size(&ended.stdout, system).ok_or_else(|| {
-        Fault::permanent(
-            format!("prebuilt system {system}"),
-            format!("nix path-info printed no size: {}", quoted(&ended.stdout)),
-            "report this as a defect of landfall",
-        )
+        MachineFault::OutputUnknown {
+            on: format!("prebuilt system {system}"),
+            program: "nix path-info".into(),
+            reason: "it has no size of this system".into(),
+            line: Some(quoted(&ended.stdout)),
+        }
+        .into()
     })
 }
 
@@ -279,14 +276,12 @@ fn image_fits(plan: &Plan, image: &Image) -> Result<(), Fault> {
     if image.filesystem_bytes <= root {
         return Ok(());
     }
-    Err(Fault::needs_change(
-        format!("root partition with {root} bytes of room"),
-        format!(
-            "the filesystem in the image {} has {} bytes",
-            image.file, image.filesystem_bytes
-        ),
-        "take a larger disk, a smaller swap or a smaller system, then: landfall install",
-    ))
+    Err(RoomFault::Image {
+        image: image.file.clone(),
+        needed_bytes: image.filesystem_bytes,
+        available_bytes: root,
+    }
+    .into())
 }
 
 /// Bytes of kernel and initrd of a system in the store below a root directory.
@@ -311,22 +306,26 @@ fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> R
     );
     let needed = closure.saturating_add(ROOT_SPARE_BYTES);
     if needed > root / 100 * ROOT_USABLE_PERCENT {
-        return Err(Fault::needs_change(
-            format!("root partition of {root} bytes"),
-            format!(
-                "the {what} has {closure} bytes; with {ROOT_SPARE_BYTES} to spare it needs {needed}, and {ROOT_USABLE_PERCENT} % of the partition are usable"
-            ),
-            "take a larger disk, a smaller swap or a smaller system, then: landfall install",
-        ));
+        return Err(RoomFault::System {
+            system: what.to_owned(),
+            system_bytes: closure,
+            spare_bytes: ROOT_SPARE_BYTES,
+            needed_bytes: needed,
+            available_bytes: root,
+            usable_percent: ROOT_USABLE_PERCENT,
+        }
+        .into());
     }
     // Twice: the loader's installer writes new files before it removes old ones.
     let needed = images.saturating_mul(2).saturating_add(ESP_SPARE_BYTES);
     if needed > esp {
-        return Err(Fault::needs_change(
-            format!("ESP of {esp} bytes"),
-            format!("kernel and initrd have {images} bytes; twice that and {ESP_SPARE_BYTES} are needed"),
-            "raise esp_size in the configuration, then: landfall install",
-        ));
+        return Err(RoomFault::Boot {
+            images_bytes: images,
+            spare_bytes: ESP_SPARE_BYTES,
+            needed_bytes: needed,
+            available_bytes: esp,
+        }
+        .into());
     }
     checked(
         hands,

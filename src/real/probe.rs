@@ -9,7 +9,7 @@ use crate::real::command::Program;
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use fs_err as fs;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, MachineFault, Remedy};
 use landfall_states::names::quoted;
 use landfall_states::{Probe, Signature};
 
@@ -29,13 +29,14 @@ pub async fn probe(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Resul
     let what = || format!("probe of {device}");
     match ended.code {
         Some(0) => parse(&ended.stdout).ok_or_else(|| {
-            Fault::permanent(
-                what(),
-                format!(
-                    "blkid said what landfall does not understand: {}",
-                    quoted(&ended.stdout)
-                ),
-                format!("blkid -p -o export {device} shows it; report this"),
+            Fault::of(
+                MachineFault::OutputUnknown {
+                    on: what(),
+                    program: "blkid".into(),
+                    reason: "it names no signature".into(),
+                    line: Some(quoted(&ended.stdout)),
+                },
+                Remedy::words(format!("blkid -p -o export {device} shows it; report this")),
             )
         }),
         Some(EXIT_NOTHING) if ended.stdout.trim().is_empty() && ended.stderr.trim().is_empty() => {

@@ -9,7 +9,7 @@ use crate::real::rooted::{self, Access, io_fault};
 use crate::real::secrets::Vault;
 use camino::Utf8Path;
 use landfall_states::bootable::{Placed, SecretsFacts};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{ConfigFault, Fault, SecretFault};
 use landfall_states::names::{TargetPath, UserName};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -92,24 +92,24 @@ impl Wanted<'_> {
 
 fn target_path(text: String) -> Result<TargetPath, Fault> {
     text.parse()
-        .map_err(|e| Fault::permanent("path on the target", format!("{e}"), "correct the configuration"))
+        .map_err(|e| ConfigFault::bad("path on the target", e).into())
 }
 
 /// The target's account of a user.
 pub fn account(root: &Utf8Path, user: &UserName) -> Result<Account, Fault> {
     let Some(text) = rooted::read_text(root, "/etc/passwd")? else {
-        return Err(Fault::needs_change(
-            format!("target_user {user}"),
-            "the installed system has no /etc/passwd: it makes its users at its first boot (services.userborn.enable or systemd.sysusers.enable)",
-            "leave target_user out, or set both options to false in the host's configuration, then: landfall resume",
-        ));
+        return Err(SecretFault::UserUnknown {
+            user: user.to_string(),
+            has_accounts: false,
+        }
+        .into());
     };
     parse_passwd(&text, user.as_str()).ok_or_else(|| {
-        Fault::needs_change(
-            format!("target_user {user}"),
-            "the installed system's /etc/passwd has no such user",
-            format!("declare users.users.{user} in the host's configuration, or correct target_user, then: landfall resume"),
-        )
+        SecretFault::UserUnknown {
+            user: user.to_string(),
+            has_accounts: true,
+        }
+        .into()
     })
 }
 
@@ -424,12 +424,10 @@ pub fn perform(root: &Utf8Path, wanted: &[Wanted<'_>], paths: &[TargetPath]) -> 
 /// The fault for a secret that is asked for and not at hand.
 pub fn missing(credential: &str) -> Fault {
     let file = credential.strip_prefix("landfall.").unwrap_or(credential);
-    Fault::needs_change(
-        format!("credential {credential}"),
-        "the configuration asks for it and it is not at hand",
-        format!(
-            "pass it as systemd credential {credential}, or as file {file} on a medium with the label {}, then: landfall resume",
-            crate::real::secrets::MEDIUM_LABEL
-        ),
-    )
+    SecretFault::Missing {
+        credential: credential.to_owned(),
+        file: file.to_owned(),
+        label: crate::real::secrets::MEDIUM_LABEL.to_owned(),
+    }
+    .into()
 }

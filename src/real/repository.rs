@@ -12,7 +12,7 @@ use crate::real::memory::Memory;
 use crate::real::{Real, hooks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{ConfigFault, Fault, FaultClass, PlaceFault, Remedy, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
 use landfall_states::names::Revision;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
@@ -36,11 +36,11 @@ impl Real {
             if let Some(file) = file
                 && let Err(e) = fs_err::metadata(file)
             {
-                return Err(Fault::needs_change(
-                    format!("{option} {file}"),
-                    os::said(&e),
-                    "name a file that is there, then: landfall resume",
-                ));
+                return Err(PlaceFault::FileUnusable {
+                    on: format!("{option} {file}"),
+                    os: os::of(&e),
+                }
+                .into());
             }
         }
         Ok(Access {
@@ -68,13 +68,12 @@ pub async fn resolve_with(
 ) -> Result<Revision, Fault> {
     let offer = offer(hands, access, &repository.source).await?;
     let name = source_name(&repository.source);
-    let revision = offer.resolve(&repository.reference).map_err(|why| {
-        Fault::permanent(
-            format!("repository {name}"),
-            why,
-            "correct repository.branch or repository.revision in the configuration, then: landfall install",
-        )
-    })?;
+    let revision = offer
+        .resolve(&repository.reference)
+        .map_err(|why| SourceFault::ReferenceMissing {
+            repository: name.clone(),
+            reason: why,
+        })?;
     let bundle = match &repository.source {
         RepositorySource::Bundle { file, .. } => Some(file.as_str()),
         RepositorySource::Remote(_) => None,
@@ -108,10 +107,13 @@ async fn probe_for(
             .run(access.git(Some(probe)).args(["bundle", "verify", "-q", file]))
             .await?;
         if !ended.success() {
-            return Err(Fault::needs_change(
+            return Err(Fault::program(
+                FaultClass::NeedsChange,
                 format!("bundle {file}"),
                 ended.how(),
-                "make the bundle again with: git bundle create FILE --all, build the installer anew",
+                Remedy::words(
+                    "make the bundle again with: git bundle create FILE --all, build the installer anew",
+                ),
             ));
         }
     }
@@ -139,11 +141,11 @@ async fn probe_for(
     }
     git::succeeded(ended, &what)?;
     if bundle.is_some() && !has_commit(hands, access, probe, revision).await? {
-        return Err(Fault::permanent(
-            what,
-            "the bundle does not contain it",
-            "make the bundle from a repository that has it, build the installer anew",
-        ));
+        return Err(SourceFault::RevisionNotInBundle {
+            revision: revision.to_string(),
+            repository: source_name(&repository.source),
+        }
+        .into());
     }
     Ok(())
 }
@@ -166,10 +168,12 @@ async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Res
     if let RepositorySource::Bundle { file, .. } = source
         && let Err(e) = fs_err::File::open(file)
     {
-        return Err(Fault::needs_change(
-            format!("bundle {file}"),
-            os::said(&e),
-            "name a readable bundle in repository.bundle, then: landfall install",
+        return Err(Fault::of(
+            PlaceFault::FileUnusable {
+                on: format!("bundle {file}"),
+                os: os::of(&e),
+            },
+            Remedy::change_and_install("name a readable bundle in repository.bundle"),
         ));
     }
     let program = match source {
@@ -309,11 +313,12 @@ pub async fn perform_clone(
 ) -> Result<(), Fault> {
     let CloneOrder { action, replace } = order;
     let parent = path.parent().ok_or_else(|| {
-        Fault::permanent(
-            format!("clone path {path}"),
-            "it has no parent",
-            "set another repository.clone_path",
-        )
+        Fault::from(ConfigFault::BadValue {
+            on: "repository.clone_path".into(),
+            what: "clone path".into(),
+            value: path.to_string(),
+            allowed: "a path below a directory".into(),
+        })
     })?;
     fs_err::create_dir_all(parent).map_err(|e| rooted::io_fault(parent.as_str(), &e))?;
     let partial = Utf8PathBuf::from(format!("{path}.landfall-partial"));
@@ -482,14 +487,12 @@ async fn fill(
         let now = offer
             .resolve(&repository.reference)
             .map_or_else(|why| why, |now| now.to_string());
-        return Err(Fault::permanent(
-            format!("revision {revision}"),
-            format!(
-                "it was pinned, and {} no longer has it; what was asked for is now at {now}",
-                source_name(&repository.source)
-            ),
-            "push the revision again, or name another in repository.revision, then: landfall resume",
-        ));
+        return Err(SourceFault::RevisionGone {
+            revision: revision.to_string(),
+            repository: source_name(&repository.source),
+            now: now.to_string(),
+        }
+        .into());
     }
     let rev = revision.as_str();
     let on_branch = match &tracking {

@@ -9,7 +9,7 @@ use crate::real::{MOUNT_ROOT, RUN_DIR, Real, mounts, provision, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
-use landfall_states::fault::{Fault, Remedy};
+use landfall_states::fault::{Fault, PlaceFault, SecretFault};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::io::{ErrorKind, Read};
 use std::os::fd::FromRawFd;
@@ -78,7 +78,9 @@ impl Vault {
         let mut dirs = Vec::new();
         if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
             let dir = Utf8PathBuf::try_from(std::path::PathBuf::from(dir)).map_err(|e| {
-                Fault::needs_change("CREDENTIALS_DIRECTORY", e.to_string(), "give a path in UTF-8")
+                PlaceFault::NameNotText {
+                    on: format!("CREDENTIALS_DIRECTORY={}", e.into_path_buf().display()),
+                }
             })?;
             dirs.push(dir);
         }
@@ -222,7 +224,11 @@ fn read_limited(reader: impl Read, what: &str) -> Result<SecretSlice<u8>, Fault>
 }
 
 fn bad(what: &str, why: &str) -> Fault {
-    Fault::needs_change(what, why, Remedy::change("supply it anew"))
+    SecretFault::Unusable {
+        on: what.to_owned(),
+        reason: why.to_owned(),
+    }
+    .into()
 }
 
 /// A passphrase: one trailing newline is not part of it; empty is refused.
@@ -267,6 +273,10 @@ fn passphrase_from_fd(fd: i32) -> Result<SecretString, Fault> {
     passphrase(read_limited(file, &what)?, &what)
 }
 
+/// Filesystems of a medium with keys, and how they are mounted. ext4 must not replay its journal: not a bit of that medium is
+/// ours to change.
+const KEY_MEDIA: [(&str, Option<&str>); 3] = [("vfat", None), ("ext4", Some("noload")), ("iso9660", None)];
+
 /// A medium with keys, mounted read-only for a moment.
 struct Medium {
     at: Utf8PathBuf,
@@ -285,19 +295,19 @@ impl Medium {
             | nix::mount::MsFlags::MS_NODEV
             | nix::mount::MsFlags::MS_NOEXEC;
         let mut last = None;
-        // ext4 must not replay its journal: not a bit of that medium is ours to change.
-        for (kind, data) in [("vfat", None), ("ext4", Some("noload")), ("iso9660", None)] {
+        for (kind, data) in KEY_MEDIA {
             match nix::mount::mount(Some(device.as_str()), at.as_str(), Some(kind), flags, data) {
                 Ok(()) => return Ok(Some(Medium { at })),
                 Err(e) => last = Some((kind, e)),
             }
         }
         let why = last.map_or_else(String::new, |(kind, e)| format!("as {kind}: {e}"));
-        Err(Fault::needs_change(
-            format!("medium with the label {MEDIUM_LABEL}"),
-            format!("it cannot be mounted {why}; vfat, ext4 and iso9660 are known"),
-            Remedy::change("make it anew, or unplug it"),
-        ))
+        Err(SecretFault::KeyMedium {
+            label: MEDIUM_LABEL.into(),
+            said: why,
+            known: KEY_MEDIA.map(|(kind, _)| kind.to_owned()).into(),
+        }
+        .into())
     }
 
     fn unmount(self) -> Result<(), Fault> {

@@ -9,7 +9,7 @@ use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::Phase;
 use landfall_states::consent::{Consent, Erasure};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{DeviceFault, Fault};
 use landfall_states::names::Revision;
 use landfall_states::plan::{DiskIdentity, Payload, Plan, Role};
 use std::io::{ErrorKind, Write};
@@ -158,10 +158,10 @@ impl Real {
             return if self.is_flushed() {
                 Ok(false)
             } else {
-                Err(Fault::hardware(
-                    self.disk()?.what(),
-                    "its partitions are gone while the install was under way",
-                ))
+                Err(DeviceFault::PartitionsGone {
+                    disk: self.disk()?.what(),
+                }
+                .into())
             };
         }
         self.partition(Role::Esp).await.map(|_| true)

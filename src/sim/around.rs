@@ -7,7 +7,8 @@ use super::bugs::Bug;
 use super::disk::Keep;
 use super::faults::{Around, Network, fault};
 use super::world::{Point, SimWorld};
-use landfall_states::fault::{Fault, FaultClass};
+use crate::sim::faults::failed;
+use landfall_states::fault::{Fault, FaultClass, MachineFault, Os, Remedy};
 
 /// The limit on silence, in milliseconds.
 const SILENCE_MS: u64 = 10 * 60_000;
@@ -30,21 +31,29 @@ impl SimWorld {
             return Err(fault(FaultClass::Hardware, label));
         }
         if self.machine.medium_gone && point.program {
-            return Err(Fault::needs_change(
-                label,
-                "the program cannot be read: the boot medium is gone",
-                "put it back and boot",
+            return Err(Fault::of(
+                MachineFault::ToolNotStarted {
+                    program: label.into(),
+                    os: Os {
+                        doing: None,
+                        errno: None,
+                        said: "the boot medium is gone".into(),
+                    },
+                },
+                Remedy::words("put it back and boot"),
             ));
         }
         if !point.network {
             return Ok(());
         }
         if !self.machine.clock_is_right() {
-            return Err(Fault::needs_change(
+            return Err(failed(
+                FaultClass::NeedsChange,
                 label,
+                "git",
                 "the certificate is not valid yet",
-                "set the clock",
-            ));
+            )
+            .with_next(Remedy::change("set the clock")));
         }
         if self.flaps > 0 {
             self.flaps -= 1;

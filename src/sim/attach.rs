@@ -8,7 +8,7 @@ use super::disk::{Disk, Fs, Key, Region, Value};
 use super::world::{Act, SimWorld};
 use landfall_states::Phase;
 use landfall_states::checkpoint::{Choice, Mark, Record, choose};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Kind, PlaceFault, Remedy};
 use landfall_states::recovery::DiskEvidence;
 
 impl SimWorld {
@@ -20,10 +20,13 @@ impl SimWorld {
         }
         self.act("identify the disk", Act::Look).await?;
         if self.disk().identity != self.setting.plan.disk {
-            return Err(Fault::unsafe_(
-                format!("disk {}", self.setting.plan.disk.name()),
-                "it is another disk now",
-                "put the confirmed disk back, then: landfall resume",
+            return Err(Fault::of(
+                Kind::OtherDisk {
+                    disk: format!("disk {}", self.setting.plan.disk.name()),
+                    found: "another one has its name".into(),
+                    expected: None,
+                },
+                Remedy::change("put the confirmed disk back"),
             ));
         }
         self.checks.get_mut().identified();
@@ -49,10 +52,12 @@ impl SimWorld {
         self.own_names()?;
         if self.machine.mapping_empty {
             if self.has(Bug::EmptyIsConflict) {
-                return Err(Fault::needs_change(
-                    "cryptroot",
-                    "it exists",
-                    "dmsetup remove cryptroot, then: landfall resume",
+                return Err(Fault::of(
+                    PlaceFault::ForeignUse {
+                        on: "cryptroot".into(),
+                        by: "another mapping".into(),
+                    },
+                    Remedy::change("dmsetup remove cryptroot"),
                 ));
             }
             self.remove_empty_mapping().await?;
@@ -125,11 +130,11 @@ impl SimWorld {
     /// Our mapping's name and the mount points are nobody else's.
     fn own_names(&self) -> Result<(), Fault> {
         if self.machine.squatted && !self.has(Bug::ReuseMapper) {
-            return Err(Fault::needs_change(
-                "cryptroot and /mnt",
-                "somebody else uses them",
-                "close what uses them, then: landfall resume",
-            ));
+            return Err(PlaceFault::ForeignUse {
+                on: "cryptroot and /mnt".into(),
+                by: "somebody else".into(),
+            }
+            .into());
         }
         Ok(())
     }
@@ -155,10 +160,9 @@ impl SimWorld {
         if self.disk().is_mountable(region) {
             Ok(())
         } else {
-            Err(Fault::permanent(
+            Err(Fault::defect(
                 format!("mount of {region:?}"),
                 "the filesystem is damaged",
-                "report this as a defect of landfall",
             ))
         }
     }

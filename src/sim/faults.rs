@@ -11,7 +11,7 @@
 //! Absent: applying them; see `world`.
 
 use super::disk::Keep;
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use std::fmt;
 use std::str::FromStr;
 
@@ -180,7 +180,18 @@ impl Shot {
 
 /// The fault that is injected for a class.
 pub fn fault(class: FaultClass, label: &str) -> Fault {
-    Fault::new(class, label, "injected", "landfall resume")
+    Fault::injected(class, label, "injected")
+}
+
+/// The fault of a program that failed: what it means, on what, the program, and its last line.
+pub fn failed(class: FaultClass, on: impl Into<String>, program: &str, said: impl Into<String>) -> Fault {
+    let ended = Ended {
+        program: program.to_owned(),
+        code: Some(1),
+        last_lines: vec![said.into()],
+        note: None,
+    };
+    Fault::program(class, on, ended, Remedy::resume())
 }
 
 /// The classes that are injected.

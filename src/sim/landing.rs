@@ -12,8 +12,9 @@ use super::checks::Found;
 use super::contents::CLOSURE;
 use super::disk::{CHUNKS, Disk, Fs, Header, Held, Key, Region, Value};
 use super::world::{Act, SimWorld};
+use crate::sim::faults::failed;
 use landfall_states::encrypted::ImageOrder;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass, ImageFault};
 use landfall_states::image::{Image, Landing, READS_MAX};
 use landfall_states::names::{Digest, StorePath};
 use landfall_states::plan::SystemSource;
@@ -47,7 +48,7 @@ impl SimWorld {
     /// One slice. True when the volume is whole and has its id.
     pub(super) async fn land(&mut self, region: Region, order: &ImageOrder) -> Result<bool, Fault> {
         let Some((kind, volume, id, provisional)) = self.setting.volume(region) else {
-            return Err(Fault::permanent("volume", "not planned", "report this"));
+            return Err(Fault::defect("volume", "not planned"));
         };
         let label = volume.label.as_str().into();
         let making = match self.disk().header(region) {
@@ -115,7 +116,7 @@ impl SimWorld {
             self.act("read it back again", Act::Look).await?;
             if is_lost(self.disk(), number) {
                 let what = format!("chunk {number} on volume {region:?}");
-                return Err(Fault::hardware(what, "written twice, it still reads back wrong"));
+                return Err(Fault::read_back(what, "written twice, it still reads back wrong"));
             }
         }
         let grown = vec![(Key::Body(region), Some(Value::Of(making)))];
@@ -129,7 +130,12 @@ impl SimWorld {
         self.act("flush the volume", Act::Flush).await?;
         if !self.disk().is_mountable(region) {
             let what = format!("volume {region:?}");
-            return Err(Fault::transient(what, "what was written and grown is not there"));
+            return Err(failed(
+                FaultClass::Transient,
+                what,
+                "resize2fs",
+                "what was written and grown is not there",
+            ));
         }
         let commit = Act::Write(Held::Device, vec![header(&id)]);
         self.act_on("give it its id", commit, target, Found::ByIdentity)
@@ -147,10 +153,12 @@ impl SimWorld {
                 return Ok(self.right);
             }
         }
-        Err(
-            Fault::hardware("image", "a chunk of it is wrong, however often it is read")
-                .with_next("write the installer to another medium, then: landfall resume"),
-        )
+        Err(ImageFault::PartWrong {
+            image: "image".into(),
+            part: "a chunk".into(),
+            reads: READS_MAX,
+        }
+        .into())
     }
 
     /// Whether the root filesystem was written from this image.

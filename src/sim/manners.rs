@@ -10,11 +10,12 @@ use super::effects::Effect;
 use super::faults::fault;
 use super::world::{Act, SimWorld};
 use crate::event::{Event, FaultTold};
+use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use crate::world::{Media, Survey, World};
 use landfall_states::Phase;
 use landfall_states::checkpoint::{Record, SLOT_BYTES};
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::{DeviceFault, Fault, FaultClass, MachineFault};
 use landfall_states::names::Revision;
 use landfall_states::plan::{DiskIdentity, Payload, Plan};
 use std::time::Duration;
@@ -78,10 +79,9 @@ impl Media for SimWorld {
             which
         };
         if self.disk().see(Key::SlotFile(which)).is_none() || bytes.len() != SLOT_BYTES {
-            return Err(Fault::permanent(
+            return Err(Fault::defect(
                 format!("slot {which}"),
                 "it is not there, or not of its size",
-                "report this as a defect of landfall",
             ));
         }
         let is_landing = || Record::decode(bytes).is_ok_and(|record| record.phase() == Phase::Landed);
@@ -175,11 +175,12 @@ impl World for SimWorld {
         _fresh: bool,
     ) -> Result<Revision, Fault> {
         if !self.machine.clock_is_right() {
-            return Err(Fault::needs_change(
-                "clock",
-                "it is 1970",
-                "date -s …, then: landfall resume",
-            ));
+            return Err(MachineFault::Clock {
+                now_s: 0,
+                min_s: CLOCK_MIN_S,
+                max_s: CLOCK_MAX_S,
+            }
+            .into());
         }
         match pinned {
             Some(pinned) => {
@@ -203,7 +204,11 @@ impl World for SimWorld {
             .iter()
             .position(|d| (d.identity == plan.disk && !self.machine.gone) || self.has(Bug::HoldFirst));
         if self.held.is_none() {
-            return Err(Fault::needs_change(plan.disk.name(), "it is gone", "attach it"));
+            return Err(DeviceFault::DiskAbsent {
+                disk: plan.disk.name(),
+                size_bytes: None,
+            }
+            .into());
         }
         if self.machine.child.is_some() && !self.has(Bug::SkipLock) {
             self.act("wait for the lock", Act::Look).await?;

@@ -15,7 +15,7 @@ use super::disk::{SECTOR_BYTES, SLOT_SECTORS, mix};
 use crate::store::Store;
 use crate::world::Media;
 use landfall_states::checkpoint::{Choice, Mark, Record, SLOT_BYTES, SlotError, choose};
-use landfall_states::fault::{Attempts, Fault};
+use landfall_states::fault::{Attempts, Fault, FaultClass};
 use landfall_states::names::StorePath;
 use landfall_states::recovery::{Believed, Course};
 use landfall_states::{Claim, Phase};
@@ -470,7 +470,7 @@ fn record(setting: &Setting, phase: Phase, attempts: &Attempts, boot: u64, fault
         attempts: attempts.clone(),
         boot: format!("boot-{boot}"),
         last_fault: (fault_bytes > 300)
-            .then(|| Fault::transient("clone", "x".repeat(fault_bytes - 300)).record()),
+            .then(|| Fault::injected(FaultClass::Transient, "clone", "x".repeat(fault_bytes - 300)).record()),
         landing: None,
     }
 }

@@ -11,6 +11,7 @@ use super::contents::{CLOSURE, DATABASE, DATABASE_BEGUN, DATABASE_MADE, REGISTER
 use super::disk::{Disk, Fs, Header, Held, Key, Region, SLOT_SECTORS, Value};
 use super::machine::Machine;
 use super::world::{Act, SimWorld};
+use crate::sim::faults::failed;
 use crate::world::Perform;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
 use landfall_states::checkpoint::{Choice, Record, SLOT_BYTES, choose};
@@ -114,7 +115,7 @@ impl SimWorld {
     /// Makes a volume: everything under the provisional id, flush, the planned id, flush.
     async fn make(&mut self, region: Region, extra: Vec<(Key, Option<Value>)>) -> Result<(), Fault> {
         let Some((kind, volume, id, provisional)) = self.setting.volume(region) else {
-            return Err(Fault::permanent("volume", "not planned", "report this"));
+            return Err(Fault::defect("volume", "not planned"));
         };
         let label: Rc<str> = volume.label.as_str().into();
         self.machine.makings += 1;
@@ -178,7 +179,12 @@ impl SimWorld {
         let whole = made && opens && self.disk().is_mountable(region);
         if !whole && !self.has(Bug::CommitUnchecked) {
             let what = format!("volume {region:?}");
-            return Err(Fault::transient(what, "what was made is not there"));
+            return Err(failed(
+                FaultClass::Transient,
+                what,
+                "blkid",
+                "what was made is not there",
+            ));
         }
         self.act_on(
             "give it its id",

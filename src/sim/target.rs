@@ -10,10 +10,11 @@ use super::disk::{Fs, Held, Key};
 use super::steps::Script;
 use super::world::{Act, SimWorld};
 use crate::event::Event;
+use crate::sim::faults::failed;
 use crate::world::World;
 use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::cloned::{Contents, Database, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{ConfigFault, Fault, FaultClass, ImageFault, PlaceFault, StoreFault};
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
 use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
@@ -28,7 +29,7 @@ impl Script for CloneConfiguration {
         world.act("look at the clone", Act::Look).await?;
         if world.has(Bug::NeverSettles) {
             let why = format!("try {} in run {}", world.points.len(), world.run);
-            return Err(Fault::transient("look at the clone", why));
+            return Err(failed(FaultClass::Transient, "look at the clone", "git", why));
         }
         if world.has(Bug::LookRepairs) {
             world
@@ -66,8 +67,10 @@ impl Script for CloneConfiguration {
         // A Git that was killed leaves its lock, and every later one ends because of it.
         if world.text(Fs::Root, LOCK).is_some() {
             if world.has(Bug::LockStays) {
-                return Err(Fault::transient(
+                return Err(failed(
+                    FaultClass::Transient,
                     "git fetch",
+                    "git",
                     "another git process seems to be running",
                 ));
             }
@@ -121,7 +124,12 @@ impl Script for RealiseSystem {
         if world.has(Bug::DatabaseIsFault)
             && let Database::Unusable(why) = database
         {
-            return Err(Fault::transient("verification of the store", why));
+            return Err(failed(
+                FaultClass::Transient,
+                "verification of the store",
+                "nix",
+                why,
+            ));
         }
         let usable = database == Database::Usable;
         let recorded = world.text(Fs::Root, "record") == Some(&record);
@@ -194,15 +202,19 @@ impl SimWorld {
         revision: &Revision,
     ) -> Result<(), Fault> {
         if !order.corrupt.is_empty() {
-            let why = format!("{:?} came whole and are wrong now", order.corrupt);
-            return Err(Fault::hardware("closure", why).with_next("replace the disk"));
+            return Err(StoreFault::PathsLost {
+                system: image.system.to_string(),
+                paths: order.corrupt.iter().map(ToString::to_string).collect(),
+                more: 0,
+            }
+            .into());
         }
         if !self.is_from(image) {
-            return Err(Fault::needs_change(
-                "image",
-                "the root filesystem was written from another one",
-                "put the first one back, or write everything anew",
-            ));
+            return Err(ImageFault::WithoutSystem {
+                image: image.file.clone(),
+                system: image.system.to_string(),
+            }
+            .into());
         }
         self.put_database_aside(order).await?;
         self.make_database().await?;
@@ -245,7 +257,11 @@ impl Script for InstallSystem {
             world.place_identity().await?;
             world.sync().await?;
             if !world.identity()?.flaws.is_empty() {
-                return Err(Fault::transient("age identity", "it is not what was written"));
+                return Err(PlaceFault::NotPlaced {
+                    path: "age identity".into(),
+                    flaws: vec!["it is not what was written".into()],
+                }
+                .into());
             }
         }
         world.clear_leftovers().await?;
@@ -272,7 +288,13 @@ impl Script for InstallSystem {
                 .await?;
             // A part that failed: nixos-enter goes on, and only a line of its output tells.
             if world.text(Fs::Root, "login") != Some(login) && !world.has(Bug::ActivationUnheard) {
-                return Err(Fault::transient("activation", "its part users failed"));
+                return Err(StoreFault::ActivationIncomplete {
+                    system,
+                    part: "users".into(),
+                    lacks: "users".into(),
+                    said: "its part users failed".into(),
+                }
+                .into());
             }
         }
         world.run_boot_installer(&order.system).await?;
@@ -344,8 +366,10 @@ impl SimWorld {
         )
         .await?;
         if self.text(Fs::Esp, "loader.tmp").is_some() {
-            return Err(Fault::transient(
+            return Err(failed(
+                FaultClass::Transient,
                 "boot loader installer",
+                "bootctl",
                 "File exists: loader.tmp",
             ));
         }
@@ -366,9 +390,7 @@ impl SimWorld {
 }
 
 fn placed(path: &str, flaws: Vec<String>) -> Result<Placed, Fault> {
-    let path: TargetPath = path
-        .parse()
-        .map_err(|e: BadValue| Fault::permanent("path", e.to_string(), ""))?;
+    let path: TargetPath = path.parse().map_err(|e: BadValue| ConfigFault::bad("path", e))?;
     Ok(Placed { path, flaws })
 }
 

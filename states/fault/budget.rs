@@ -4,7 +4,7 @@
 //! Absent: a clock and randomness. The wait is computed from the attempt's number and a seed that the caller holds.
 
 use super::kind::{Kind, Limit};
-use super::{Fault, FaultClass};
+use super::{Fault, FaultClass, Remedy};
 use crate::Phase;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -89,7 +89,10 @@ impl Budget {
                     made,
                     max,
                 },
-                "mend the cause (landfall log), then landfall resume --forgive",
+                Remedy::Change {
+                    first: "mend the cause (landfall log)".into(),
+                    command: "landfall resume --forgive".into(),
+                },
             ))
         };
         if attempts.of(phase) >= self.phase_attempts_max {

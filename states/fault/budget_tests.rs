@@ -13,13 +13,13 @@ fn only_transient_faults_are_retried() {
         FaultClass::Interrupted,
     ] {
         assert_eq!(
-            budget.after(&Fault::new(class, "", "", ""), 0, 1),
+            budget.after(&Fault::injected(class, "", ""), 0, 1),
             AfterFault::Stop,
             "{class}"
         );
     }
     assert!(matches!(
-        budget.after(&Fault::transient("", ""), 0, 1),
+        budget.after(&Fault::injected(FaultClass::Transient, "", ""), 0, 1),
         AfterFault::RetryIn(_)
     ));
 }
@@ -31,7 +31,7 @@ fn waits_grow_are_bounded_and_obey_the_server() {
         AfterFault::RetryIn(wait) => wait.as_millis() as u64,
         other => panic!("{other:?}"),
     };
-    let plain = Fault::transient("", "");
+    let plain = Fault::injected(FaultClass::Transient, "", "");
     for retry in 0..budget.retries_per_run_max {
         let full = (1_000 << retry).min(60_000);
         assert!((full / 2..=full).contains(&wait(&plain, retry)), "retry {retry}");
@@ -82,7 +82,7 @@ fn a_wait_is_half_fixed_and_half_spread_by_seed_and_retry() {
         backoff_max_ms: 2,
         ..Budget::default()
     };
-    let plain = Fault::transient("", "");
+    let plain = Fault::injected(FaultClass::Transient, "", "");
     let mut seen = waits(&short, &plain, 0);
     seen.sort_unstable();
     seen.dedup();
@@ -101,7 +101,7 @@ fn a_wait_is_half_fixed_and_half_spread_by_seed_and_retry() {
 fn a_server_is_obeyed_for_a_quarter_of_an_hour_at_most() {
     let asked = |s| Fault {
         retry_after_s: Some(s),
-        ..Fault::transient("", "")
+        ..Fault::injected(FaultClass::Transient, "", "")
     };
     let budget = Budget::default();
     assert_eq!(waits(&budget, &asked(900), 0)[0], 900_000);

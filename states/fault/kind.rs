@@ -1,9 +1,31 @@
 //! What was known of a fault. Law: what somebody may want to ask of a fault is a value here: the error's number, how a program
 //! ended, who uses a disk, what was expected and what was found. The class follows from the kind by a match without a wildcard.
 //!
+//! What is about one thing stands in a file of that thing, as an enum of its own whose variants are kinds like the others.
+//!
 //! Absent: words (`text`). The names in the bytes are read by those who follow the events of a run; they are only ever added to.
 
-use super::{FaultClass, Remedy};
+mod config;
+mod device;
+mod image;
+mod machine;
+mod place;
+mod room;
+mod secret;
+mod source;
+mod store;
+
+pub use config::ConfigFault;
+pub use device::DeviceFault;
+pub use image::ImageFault;
+pub use machine::MachineFault;
+pub use place::PlaceFault;
+pub use room::RoomFault;
+pub use secret::SecretFault;
+pub use source::SourceFault;
+pub use store::StoreFault;
+
+use super::{Fault, FaultClass, Remedy};
 use crate::Phase;
 use serde::Serialize;
 
@@ -262,7 +284,7 @@ pub enum Kind {
         #[serde(rename = "detail")]
         detail: String,
     },
-    /// Anything else, judged where it was seen.
+    /// A fault of which nothing is known but its class: one that the simulation injects.
     #[serde(rename = "other")]
     Other {
         /// The thing and its value.
@@ -278,6 +300,33 @@ pub enum Kind {
         #[serde(rename = "class")]
         class: FaultClass,
     },
+    /// Of the machine.
+    #[serde(untagged)]
+    Machine(MachineFault),
+    /// Of a file or a mount point.
+    #[serde(untagged)]
+    Place(PlaceFault),
+    /// Of a disk.
+    #[serde(untagged)]
+    Device(DeviceFault),
+    /// Of room.
+    #[serde(untagged)]
+    Room(RoomFault),
+    /// Of the configuration.
+    #[serde(untagged)]
+    Config(ConfigFault),
+    /// Of the repository.
+    #[serde(untagged)]
+    Source(SourceFault),
+    /// Of an image.
+    #[serde(untagged)]
+    Image(ImageFault),
+    /// Of a secret.
+    #[serde(untagged)]
+    Secret(SecretFault),
+    /// Of a Nix store.
+    #[serde(untagged)]
+    Store(StoreFault),
 }
 
 /// What the operating system said.
@@ -328,54 +377,36 @@ pub enum Limit {
     Silence,
 }
 
-/// Why something is so, for a fault that is judged where it is seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
-    /// In words.
-    Text(String),
-    /// In words, and a list.
-    List(String, Vec<String>),
-    /// A program ended so.
-    Ended(Ended),
-    /// It can only be that the medium does not keep what is written to it; how what was read back differs.
-    ReadBack(String),
+/// A fault of one thing is a kind, and a fault whose next thing to do follows from it.
+macro_rules! of_one_thing {
+    ($($variant:ident($of:ident)),* $(,)?) => {$(
+        impl From<$of> for Kind {
+            fn from(fault: $of) -> Kind {
+                Kind::$variant(fault)
+            }
+        }
+        impl From<$of> for Fault {
+            fn from(fault: $of) -> Fault {
+                let remedy = fault.remedy();
+                Fault::of(fault, remedy)
+            }
+        }
+    )*};
 }
 
-impl From<String> for Cause {
-    fn from(text: String) -> Cause {
-        Cause::Text(text)
-    }
-}
-
-impl From<&str> for Cause {
-    fn from(text: &str) -> Cause {
-        Cause::Text(text.to_owned())
-    }
-}
-
-impl From<Ended> for Cause {
-    fn from(ended: Ended) -> Cause {
-        Cause::Ended(ended)
-    }
-}
+of_one_thing!(
+    Machine(MachineFault),
+    Place(PlaceFault),
+    Device(DeviceFault),
+    Room(RoomFault),
+    Config(ConfigFault),
+    Source(SourceFault),
+    Image(ImageFault),
+    Secret(SecretFault),
+    Store(StoreFault),
+);
 
 impl Kind {
-    /// The kind of something that is judged where it is seen.
-    pub(super) fn judged(class: FaultClass, on: String, cause: Cause) -> Kind {
-        let other = |reason, list| Kind::Other {
-            on: on.clone(),
-            reason,
-            list,
-            class,
-        };
-        match cause {
-            Cause::Text(reason) => other(reason, vec![]),
-            Cause::List(reason, list) => other(reason, list),
-            Cause::ReadBack(found) => Kind::ReadBack { on, found },
-            Cause::Ended(ended) => Kind::Program { on, ended, class },
-        }
-    }
-
     /// What may be done about it.
     pub fn class(&self) -> FaultClass {
         match self {
@@ -403,6 +434,15 @@ impl Kind {
             | Kind::Defect { .. } => FaultClass::Permanent,
             Kind::RetriesSpent { last, retries: _ } => last.class(),
             Kind::Stopped { .. } => FaultClass::Interrupted,
+            Kind::Machine(fault) => fault.class(),
+            Kind::Place(fault) => fault.class(),
+            Kind::Device(fault) => fault.class(),
+            Kind::Room(fault) => fault.class(),
+            Kind::Config(fault) => fault.class(),
+            Kind::Source(fault) => fault.class(),
+            Kind::Image(fault) => fault.class(),
+            Kind::Secret(fault) => fault.class(),
+            Kind::Store(fault) => fault.class(),
         }
     }
 }

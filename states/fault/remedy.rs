@@ -33,6 +33,10 @@ const RESUME: &str = "landfall resume";
 const INSTALL: &str = "landfall install";
 
 impl Remedy {
+    /// In words.
+    pub fn words(text: impl Into<String>) -> Self {
+        Remedy::Words(text.into())
+    }
     /// Go on with the install.
     pub fn resume() -> Self {
         Remedy::Command(RESUME.into())
@@ -74,53 +78,26 @@ impl fmt::Display for Remedy {
     }
 }
 
-impl From<&str> for Remedy {
-    /// What ends with one of the two commands that are behind nearly every change is a change and a command.
-    fn from(text: &str) -> Remedy {
-        for command in [RESUME, INSTALL] {
-            if text == command {
-                return Remedy::Command(command.to_owned());
-            }
-            let first = text
-                .strip_suffix(command)
-                .and_then(|before| before.strip_suffix(", then: "));
-            if let Some(first) = first {
-                return Remedy::Change {
-                    first: first.to_owned(),
-                    command: command.to_owned(),
-                };
-            }
-        }
-        Remedy::Words(text.to_owned())
-    }
-}
-
-impl From<String> for Remedy {
-    fn from(text: String) -> Remedy {
-        text.as_str().into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_command_stands_apart_from_what_comes_before_it() {
-        assert_eq!(Remedy::from("landfall resume"), Remedy::resume());
+        let said = [
+            Remedy::resume(),
+            Remedy::change("set it"),
+            Remedy::change_and_install("set it"),
+            Remedy::words("look"),
+        ];
         assert_eq!(
-            Remedy::from("set it, then: landfall resume"),
-            Remedy::change("set it")
+            said.map(|remedy| remedy.to_string()),
+            [
+                "landfall resume",
+                "set it, then: landfall resume",
+                "set it, then: landfall install",
+                "look"
+            ]
         );
-        assert_eq!(
-            Remedy::from("set it, then: landfall install".to_owned()),
-            Remedy::change_and_install("set it")
-        );
-        for words in ["look", "landfall resume, and enter it", "sudo landfall resume"] {
-            assert_eq!(Remedy::from(words), Remedy::Words(words.into()));
-        }
-        for text in ["landfall install", "set it, then: landfall resume", "look"] {
-            assert_eq!(Remedy::from(text).to_string(), text);
-        }
     }
 }

@@ -1,7 +1,20 @@
 //! A fault in words: the one place where they are made. Law: pure; the thing comes first, then what is wrong, then what to do, and
-//! a list stays a list until somebody has room for a line only.
+//! a list stays a list until somebody has room for a line only. What a fault quotes was chosen by others (programs, file names,
+//! labels): control characters of it never leave here, so a text is one line and moves no cursor.
+//!
+//! The words of what is about one thing stand in a file of that thing, beside what to do about it.
 //!
 //! Absent: decisions. Nothing reads these words but people.
+
+mod config;
+mod device;
+mod image;
+mod machine;
+mod place;
+mod room;
+mod secret;
+mod source;
+mod store;
 
 use super::kind::{Ended, Kind, Limit, Os};
 use super::{Fault, FaultRecord};
@@ -170,20 +183,41 @@ fn words(kind: &Kind) -> Words {
             list,
             class: _,
         } => of(on, reason).listing(list),
+        Kind::Machine(fault) => fault.words(),
+        Kind::Place(fault) => fault.words(),
+        Kind::Device(fault) => fault.words(),
+        Kind::Room(fault) => fault.words(),
+        Kind::Config(fault) => fault.words(),
+        Kind::Source(fault) => fault.words(),
+        Kind::Image(fault) => fault.words(),
+        Kind::Secret(fault) => fault.words(),
+        Kind::Store(fault) => fault.words(),
     }
+}
+
+/// On one line: every run of control characters is a space.
+fn line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for part in text.split(char::is_control).filter(|part| !part.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(part);
+    }
+    line
 }
 
 impl Kind {
     /// The thing and its value, e.g. `clone of https://…`.
     pub fn what(&self) -> String {
-        words(self).what
+        line(&words(self).what)
     }
 }
 
 impl Fault {
     /// The thing and its value, e.g. `clone of https://…`.
     pub fn what(&self) -> String {
-        words(&self.kind).what
+        self.kind.what()
     }
 
     /// The reason, on one line.
@@ -194,10 +228,10 @@ impl Fault {
             list,
             behind,
         } = words(&self.kind);
-        match list.is_empty() {
+        line(&match list.is_empty() {
             true => format!("{why}{behind}"),
             false => format!("{why}: {}{behind}", list.join("; ")),
-        }
+        })
     }
 
     /// The reason and what it is about, a line each, for whoever has room.
@@ -208,12 +242,13 @@ impl Fault {
             list,
             behind,
         } = words(&self.kind);
-        (format!("{why}{behind}"), list)
+        let list = list.iter().map(|text| line(text)).collect();
+        (line(&format!("{why}{behind}")), list)
     }
 
     /// The next command or change, as a person would type or do it.
     pub fn next(&self) -> String {
-        self.remedy.to_string()
+        line(&self.remedy.to_string())
     }
 
     /// What is kept of it in a checkpoint and told in events.

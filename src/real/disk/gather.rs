@@ -17,7 +17,7 @@ use crate::real::gpt::{self, OnDisk};
 use crate::real::slots::{self, Slots};
 use crate::real::stop::Stop;
 use camino::Utf8Path;
-use landfall_states::fault::{Fault, FaultClass, Remedy};
+use landfall_states::fault::{Fault, FaultClass, MachineFault, Remedy};
 use landfall_states::names::quoted;
 use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
 use nix::fcntl::OFlag;
@@ -109,12 +109,21 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         .await?;
     // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.
     if !matches!(ended.code, Some(0 | 32 | 64)) {
-        return Err(Fault::transient("list of disks", ended.how()));
+        return Err(Fault::program(
+            FaultClass::Transient,
+            "list of disks",
+            ended.how(),
+            Remedy::resume(),
+        ));
     }
     let rows = lsblk::parse(&ended.stdout).map_err(|why| {
-        Fault::permanent(
-            "list of disks",
-            format!("lsblk's output cannot be understood: {why}"),
+        Fault::of(
+            MachineFault::OutputUnknown {
+                on: "list of disks".into(),
+                program: "lsblk".into(),
+                reason: why.to_string(),
+                line: None,
+            },
             Remedy::change("install util-linux 2.33 or newer"),
         )
     })?;
@@ -123,15 +132,19 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
             .text(path)
             .map_err(|e| io_fault("list of mounts", "read it", &e))?;
         text.ok_or_else(|| {
-            Fault::permanent(
-                "list of mounts",
-                format!("/{path} is not there"),
-                Remedy::change("mount /proc"),
-            )
+            Fault::from(MachineFault::FileMissing {
+                on: "list of mounts".into(),
+                path: format!("/{path}"),
+            })
         })
     };
-    let mounts = parse_mountinfo(&read("proc/self/mountinfo")?)
-        .map_err(|why| Fault::permanent("list of mounts", why, "report this as a defect of landfall"))?;
+    let mounts =
+        parse_mountinfo(&read("proc/self/mountinfo")?).map_err(|why| MachineFault::OutputUnknown {
+            on: "list of mounts".into(),
+            program: "/proc/self/mountinfo".into(),
+            reason: why,
+            line: None,
+        })?;
     let swaps = sysfs
         .text("proc/swaps")
         .map_err(|e| io_fault("list of swap", "read it", &e))?

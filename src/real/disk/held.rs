@@ -6,11 +6,12 @@
 
 use super::{Sysfs, io_fault, open};
 use crate::event::Reporter;
+use crate::os;
 use crate::real::command::Program;
 use crate::real::gpt;
 use crate::real::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{Fault, Kind, Remedy};
+use landfall_states::fault::{DeviceFault, Fault, Kind, Remedy};
 use landfall_states::plan::{DiskIdentity, GptEntry};
 use landfall_states::planned::KernelPartition;
 use nix::errno::Errno;
@@ -58,14 +59,11 @@ impl HeldDisk {
             .filter(|b| b.identity == *identity && !b.hidden)
             .collect();
         match found[..] {
-            [] => Err(Fault::needs_change(
-                what(),
-                format!(
-                    "no disk with this identity and {} bytes is attached",
-                    identity.size_bytes
-                ),
-                Remedy::change("attach it again"),
-            )),
+            [] => Err(DeviceFault::DiskAbsent {
+                disk: what(),
+                size_bytes: Some(identity.size_bytes),
+            }
+            .into()),
             [block] => Self::open(sysfs, block),
             [..] => {
                 let names: Vec<String> = found.iter().map(|b| b.device()).collect();
@@ -87,7 +85,15 @@ impl HeldDisk {
         let block = sysfs
             .block(name)
             .map_err(|e| io_fault(what(), "look at it", &e))?;
-        let block = block.ok_or_else(|| Fault::needs_change(what(), "it is not there", "landfall disks"))?;
+        let block = block.ok_or_else(|| {
+            Fault::of(
+                DeviceFault::DiskAbsent {
+                    disk: what(),
+                    size_bytes: None,
+                },
+                Remedy::Command("landfall disks".into()),
+            )
+        })?;
         Self::open(sysfs, &block)
     }
 
@@ -106,10 +112,13 @@ impl HeldDisk {
         // What was opened is what was looked at, or something else answers to the name by now.
         let now = held.identify()?;
         if now != held.identity {
-            return Err(Fault::unsafe_(
-                what(),
-                format!("it became another disk while being opened: {now}"),
-                "landfall disks",
+            return Err(Fault::of(
+                Kind::OtherDisk {
+                    disk: what(),
+                    found: now.to_string(),
+                    expected: None,
+                },
+                Remedy::Command("landfall disks".into()),
             ));
         }
         Ok(held)
@@ -148,7 +157,12 @@ impl HeldDisk {
 
     /// The kernel's entry for it as it is now; a fault when the open device is not the one that bears the name.
     pub fn block(&self) -> Result<Block, Fault> {
-        let away = |why: &str| Fault::needs_change(self.what(), why, Remedy::change("attach it again"));
+        let away = |replaced| {
+            Fault::from(DeviceFault::DiskAway {
+                disk: self.what(),
+                replaced,
+            })
+        };
         let metadata = self
             .file
             .metadata()
@@ -157,15 +171,13 @@ impl HeldDisk {
             .sysfs
             .block(&self.name)
             .map_err(|e| io_fault(self.what(), "look at it", &e))?
-            .ok_or_else(|| away("it went away"))?;
+            .ok_or_else(|| away(false))?;
         let opened = metadata.rdev();
         if (nix::sys::stat::major(opened), nix::sys::stat::minor(opened))
             != (u64::from(block.dev.0), u64::from(block.dev.1))
             || sequence(&self.sysfs, &self.name) != self.sequence
         {
-            return Err(away(
-                "it went away, and its name now belongs to what was attached since",
-            ));
+            return Err(away(true));
         }
         Ok(block)
     }
@@ -206,13 +218,12 @@ impl HeldDisk {
                 }
                 Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < end => file = back,
                 Err((_, errno)) => {
-                    return Err(Fault::transient(
-                        self.what(),
-                        format!(
-                            "it cannot be locked within {} s: {errno}",
-                            LOCK_WAIT_MAX.as_secs()
-                        ),
-                    ));
+                    return Err(DeviceFault::DiskLocked {
+                        disk: self.what(),
+                        waited_s: LOCK_WAIT_MAX.as_secs(),
+                        os: os::of(&errno.into()),
+                    }
+                    .into());
                 }
             }
             tokio::time::sleep(POLL).await;
@@ -253,7 +264,11 @@ impl HeldDisk {
                 Err(why) => why,
             };
             if Instant::now() >= end {
-                return Err(Fault::transient(what(), why));
+                return Err(DeviceFault::PartitionNotReady {
+                    on: what(),
+                    found: why,
+                }
+                .into());
             }
             tokio::time::sleep(POLL).await;
         }
@@ -307,14 +322,13 @@ impl HeldDisk {
         if on_disk.table().is_some_and(|table| table.entries.contains(entry)) {
             return Ok(());
         }
-        Err(Fault::unsafe_(
-            format!("partition {} of {}", entry.number, self.what()),
-            format!(
-                "the table on the disk has no {} {} there",
-                entry.name, entry.partuuid
-            ),
-            Remedy::change("look at the disk (landfall disks)"),
-        ))
+        Err(DeviceFault::PartitionNotListed {
+            number: entry.number,
+            disk: self.what(),
+            name: entry.name.clone(),
+            partuuid: entry.partuuid.to_string(),
+        }
+        .into())
     }
 
     /// The kernel's view.
@@ -352,10 +366,11 @@ impl HeldDisk {
                 return Ok(());
             }
             if Instant::now() >= end {
-                return Err(Fault::transient(
-                    self.what(),
-                    format!("the kernel keeps its old view of the partitions: {said}"),
-                ));
+                return Err(DeviceFault::OldView {
+                    disk: self.what(),
+                    said,
+                }
+                .into());
             }
             tokio::time::sleep(POLL).await;
         }

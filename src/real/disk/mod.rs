@@ -39,7 +39,7 @@ use crate::real::stop::Stop;
 use crate::world::Survey;
 use camino::Utf8Path;
 use gather::{Gathered, Looked};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{DeviceFault, Fault};
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::GptCopy;
 use landfall_states::recovery::DiskEvidence;
@@ -108,11 +108,10 @@ fn wanted(
         return Ok(name.map(Wanted::Name));
     };
     let bad = |why: String| {
-        Fault::needs_change(
-            format!("INSTALL_DISK={given}"),
-            why,
-            "name a whole disk: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
-        )
+        Fault::from(DeviceFault::NotADisk {
+            given: format!("INSTALL_DISK={given}"),
+            reason: why,
+        })
     };
     let dev = match sysfs::device_number(given) {
         Ok(Some(dev)) => dev,

@@ -9,7 +9,7 @@
 //! Absent: looking (`gather`), consent.
 
 use super::efi::{Firmware, LoadOption, Signature};
-use landfall_states::fault::{Fault, Kind, Remedy};
+use landfall_states::fault::{DeviceFault, Fault, Kind, Remedy};
 use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
 use std::fmt::Write as _;
@@ -164,10 +164,11 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
     let named = |index: usize, given: &str| {
         // Nobody uses it, and another name would not help: it is broken.
         if let Some(why) = &all[index].failing {
-            return Err(Fault::hardware(
-                format!("disk {given} ({})", all[index].describe()),
-                format!("it cannot be read: {why}"),
-            ));
+            return Err(DeviceFault::Unreadable {
+                disk: format!("disk {given} ({})", all[index].describe()),
+                said: why.clone(),
+            }
+            .into());
         }
         let (never, _) = objections(&all[index], firmware);
         if never.is_empty() {
@@ -181,7 +182,9 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
                 disk: format!("disk {given} ({})", all[index].describe()),
                 reasons: never,
             },
-            "detach what uses it, or name another one: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
+            Remedy::words(
+                "detach what uses it, or name another one: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
+            ),
         ))
     };
     match wanted {
@@ -347,7 +350,9 @@ fn doubt(all: &[Facts], firmware: &Firmware, why: &str) -> Fault {
             reason: why.to_owned(),
             disks: list(all, firmware),
         },
-        format!("INSTALL_DISK={example} landfall install (with the disk that you mean)"),
+        Remedy::words(format!(
+            "INSTALL_DISK={example} landfall install (with the disk that you mean)"
+        )),
     )
 }
 

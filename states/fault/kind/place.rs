@@ -1,0 +1,124 @@
+//! What is wrong with a file, a directory or a mount point. Law: as `kind`, whose variants these are in the bytes.
+//!
+//! Absent: words (`text`).
+
+use crate::fault::FaultClass;
+use crate::fault::kind::Os;
+use serde::Serialize;
+
+/// What is wrong with a file, a directory or a mount point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "values")]
+pub enum PlaceFault {
+    /// The name of a file or directory is not UTF-8.
+    #[serde(rename = "name_not_text")]
+    NameNotText {
+        /// Which, as far as it can be written.
+        #[serde(rename = "on")]
+        on: String,
+    },
+    /// A file that was named cannot be used.
+    #[serde(rename = "file_unusable")]
+    FileUnusable {
+        /// The file, and what named it.
+        #[serde(rename = "on")]
+        on: String,
+        /// What the operating system said.
+        #[serde(flatten)]
+        os: Os,
+    },
+    /// Something else is where a file or directory ought to be.
+    #[serde(rename = "file_type")]
+    FileType {
+        /// Where.
+        #[serde(rename = "path")]
+        path: String,
+        /// What ought to be there.
+        #[serde(rename = "expected")]
+        expected: String,
+    },
+    /// Something that landfall did not make uses a place or a name.
+    #[serde(rename = "foreign_use")]
+    ForeignUse {
+        /// The place or name.
+        #[serde(rename = "on")]
+        on: String,
+        /// What uses it.
+        #[serde(rename = "by")]
+        by: String,
+    },
+    /// A mount cannot be taken down: it stays busy.
+    #[serde(rename = "stays_busy")]
+    StaysBusy {
+        /// The mount.
+        #[serde(rename = "on")]
+        on: String,
+        /// Who holds it.
+        #[serde(rename = "by")]
+        by: String,
+    },
+    /// More mounts lie upon each other than landfall takes down.
+    #[serde(rename = "mounts_stacked")]
+    MountsStacked {
+        /// Where.
+        #[serde(rename = "on")]
+        on: String,
+        /// How many it takes down.
+        #[serde(rename = "max")]
+        max: u64,
+    },
+    /// The kernel refuses to mount a filesystem.
+    #[serde(rename = "filesystem_refused")]
+    FilesystemRefused {
+        /// Which.
+        #[serde(rename = "on")]
+        on: String,
+        /// What the operating system said.
+        #[serde(flatten)]
+        os: Os,
+    },
+    /// The kernel made a mounted filesystem read-only.
+    #[serde(rename = "turned_read_only")]
+    TurnedReadOnly {
+        /// Which.
+        #[serde(rename = "on")]
+        on: String,
+    },
+    /// A file was placed on the target, and looking shows that it is not right.
+    #[serde(rename = "not_placed")]
+    NotPlaced {
+        /// Which.
+        #[serde(rename = "path")]
+        path: String,
+        /// What is wrong, one each.
+        #[serde(rename = "flaws")]
+        flaws: Vec<String>,
+    },
+    /// A file that an earlier run is said to have kept is not one.
+    #[serde(rename = "record_unusable")]
+    RecordUnusable {
+        /// Which.
+        #[serde(rename = "file")]
+        file: String,
+        /// What is wrong with it.
+        #[serde(rename = "reason")]
+        reason: String,
+    },
+}
+
+impl PlaceFault {
+    /// What may be done about it.
+    pub(super) fn class(&self) -> FaultClass {
+        match self {
+            PlaceFault::NameNotText { .. }
+            | PlaceFault::FileUnusable { .. }
+            | PlaceFault::ForeignUse { .. }
+            | PlaceFault::RecordUnusable { .. } => FaultClass::NeedsChange,
+            PlaceFault::FileType { .. }
+            | PlaceFault::MountsStacked { .. }
+            | PlaceFault::FilesystemRefused { .. } => FaultClass::Permanent,
+            PlaceFault::StaysBusy { .. } | PlaceFault::NotPlaced { .. } => FaultClass::Transient,
+            PlaceFault::TurnedReadOnly { .. } => FaultClass::Hardware,
+        }
+    }
+}

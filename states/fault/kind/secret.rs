@@ -1,0 +1,122 @@
+//! What is wrong with a secret, or with an answer that somebody was asked for. Law: as `kind`, whose variants these are in the bytes.
+//!
+//! Absent: words (`text`).
+
+use crate::fault::FaultClass;
+use serde::Serialize;
+
+/// What is wrong with a secret, or with an answer that somebody was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "values")]
+pub enum SecretFault {
+    /// The passphrase is wrong.
+    #[serde(rename = "wrong_passphrase")]
+    WrongPassphrase {
+        /// What it does not open.
+        #[serde(rename = "on")]
+        on: String,
+    },
+    /// No passphrase was given.
+    #[serde(rename = "passphrase_missing")]
+    PassphraseMissing {
+        /// What it would open.
+        #[serde(rename = "of")]
+        of: String,
+        /// Whether nobody may be asked.
+        #[serde(rename = "unattended")]
+        unattended: bool,
+    },
+    /// A new passphrase was not typed twice alike.
+    #[serde(rename = "passphrases_differ")]
+    PassphrasesDiffer {
+        /// What it is for.
+        #[serde(rename = "of")]
+        of: String,
+        /// How often it was asked for.
+        #[serde(rename = "rounds")]
+        rounds: u64,
+    },
+    /// A secret that the configuration asks for is not at hand.
+    #[serde(rename = "secret_missing")]
+    Missing {
+        /// Its name as a credential.
+        #[serde(rename = "credential")]
+        credential: String,
+        /// Its name on a medium.
+        #[serde(rename = "file")]
+        file: String,
+        /// The label of that medium.
+        #[serde(rename = "label")]
+        label: String,
+    },
+    /// A secret cannot be used.
+    #[serde(rename = "secret_unusable")]
+    Unusable {
+        /// Which.
+        #[serde(rename = "on")]
+        on: String,
+        /// Why not.
+        #[serde(rename = "reason")]
+        reason: String,
+    },
+    /// The medium with the secrets cannot be mounted.
+    #[serde(rename = "key_medium")]
+    KeyMedium {
+        /// Its label.
+        #[serde(rename = "label")]
+        label: String,
+        /// What the operating system said, last.
+        #[serde(rename = "said")]
+        said: String,
+        /// The filesystems that are tried.
+        #[serde(rename = "known")]
+        known: Vec<String>,
+    },
+    /// A question on the terminal had no answer.
+    #[serde(rename = "no_answer")]
+    NoAnswer {
+        /// Why not.
+        #[serde(rename = "reason")]
+        reason: String,
+    },
+    /// Nobody agreed to an erasure, and nobody may be asked.
+    #[serde(rename = "consent_missing")]
+    ConsentMissing {
+        /// What would be erased.
+        #[serde(rename = "extent")]
+        extent: String,
+        /// Of which disk.
+        #[serde(rename = "disk")]
+        disk: String,
+        /// Why what was said in advance is not enough.
+        #[serde(rename = "reason")]
+        reason: String,
+    },
+    /// The user that files are for is not on the target.
+    #[serde(rename = "user_unknown")]
+    UserUnknown {
+        /// Its name.
+        #[serde(rename = "user")]
+        user: String,
+        /// Whether the target has a list of users at all.
+        #[serde(rename = "has_accounts")]
+        has_accounts: bool,
+    },
+}
+
+impl SecretFault {
+    /// What may be done about it.
+    pub(super) fn class(&self) -> FaultClass {
+        match self {
+            SecretFault::WrongPassphrase { .. }
+            | SecretFault::PassphraseMissing { .. }
+            | SecretFault::PassphrasesDiffer { .. }
+            | SecretFault::Missing { .. }
+            | SecretFault::Unusable { .. }
+            | SecretFault::KeyMedium { .. }
+            | SecretFault::NoAnswer { .. }
+            | SecretFault::ConsentMissing { .. }
+            | SecretFault::UserUnknown { .. } => FaultClass::NeedsChange,
+        }
+    }
+}

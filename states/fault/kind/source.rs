@@ -1,0 +1,67 @@
+//! What is wrong with the repository, or with its clone. Law: as `kind`, whose variants these are in the bytes.
+//!
+//! Absent: words (`text`).
+
+use crate::fault::FaultClass;
+use serde::Serialize;
+
+/// What is wrong with the repository, or with its clone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "values")]
+pub enum SourceFault {
+    /// The repository does not have what was asked for.
+    #[serde(rename = "reference_missing")]
+    ReferenceMissing {
+        /// Which.
+        #[serde(rename = "repository")]
+        repository: String,
+        /// What was asked for, and what there is.
+        #[serde(rename = "reason")]
+        reason: String,
+    },
+    /// The repository does not have the pinned revision any more.
+    #[serde(rename = "revision_gone")]
+    RevisionGone {
+        /// The revision.
+        #[serde(rename = "revision")]
+        revision: String,
+        /// Which.
+        #[serde(rename = "repository")]
+        repository: String,
+        /// Where that what was asked for is now.
+        #[serde(rename = "now")]
+        now: String,
+    },
+    /// A bundle does not have a revision.
+    #[serde(rename = "revision_not_in_bundle")]
+    RevisionNotInBundle {
+        /// The revision.
+        #[serde(rename = "revision")]
+        revision: String,
+        /// The bundle.
+        #[serde(rename = "repository")]
+        repository: String,
+    },
+    /// Something that landfall did not make is where the clone goes.
+    #[serde(rename = "foreign_clone")]
+    ForeignClone {
+        /// Where.
+        #[serde(rename = "path")]
+        path: String,
+        /// What it is.
+        #[serde(rename = "found")]
+        found: String,
+    },
+}
+
+impl SourceFault {
+    /// What may be done about it.
+    pub(super) fn class(&self) -> FaultClass {
+        match self {
+            SourceFault::ReferenceMissing { .. }
+            | SourceFault::RevisionGone { .. }
+            | SourceFault::RevisionNotInBundle { .. } => FaultClass::Permanent,
+            SourceFault::ForeignClone { .. } => FaultClass::Unsafe,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Words of a [`RoomFault`], and what to do about it.
+
+use super::Words;
+use crate::fault::{Remedy, RoomFault};
+
+impl RoomFault {
+    pub(super) fn words(&self) -> Words {
+        match self {
+            RoomFault::Disk {
+                disk,
+                needed_bytes,
+                available_bytes,
+            } => Words::of(
+                disk,
+                format!(
+                    "it is too small: the layout needs {needed_bytes} bytes, the disk has {available_bytes}"
+                ),
+            ),
+            RoomFault::Esp {
+                disk,
+                needed_bytes,
+                available_bytes,
+            } => Words::of(
+                disk,
+                format!("ESP size {available_bytes} bytes is too small: FAT32 needs at least {needed_bytes}"),
+            ),
+            RoomFault::Image {
+                image,
+                needed_bytes,
+                available_bytes,
+            } => Words::of(
+                format!("root partition with {available_bytes} bytes of room"),
+                format!("the filesystem in the image {image} has {needed_bytes} bytes"),
+            ),
+            RoomFault::System {
+                system,
+                system_bytes,
+                spare_bytes,
+                needed_bytes,
+                available_bytes,
+                usable_percent,
+            } => Words::of(
+                format!("root partition of {available_bytes} bytes"),
+                format!(
+                    "the {system} has {system_bytes} bytes; with {spare_bytes} to spare it needs {needed_bytes}, and {usable_percent} % of the partition are usable"
+                ),
+            ),
+            RoomFault::Boot {
+                images_bytes,
+                spare_bytes,
+                needed_bytes,
+                available_bytes,
+            } => Words::of(
+                format!("ESP of {available_bytes} bytes"),
+                format!(
+                    "kernel and initrd have {images_bytes} bytes; twice that and {spare_bytes} are needed: {needed_bytes}"
+                ),
+            ),
+            RoomFault::Database {
+                database,
+                needed_bytes,
+                available_bytes,
+                said,
+            } => Words::of(
+                format!("database of the target store {database}"),
+                format!(
+                    "it cannot be opened with {available_bytes} bytes free on the root filesystem, {needed_bytes} are needed: {said}"
+                ),
+            ),
+            RoomFault::Target {
+                on,
+                needed_bytes,
+                available_bytes,
+            } => Words::of(
+                on,
+                format!("it has {available_bytes} bytes, the image's filesystem needs {needed_bytes}"),
+            ),
+        }
+    }
+
+    pub(in crate::fault) fn remedy(&self) -> Remedy {
+        match self {
+            RoomFault::Disk { .. } => Remedy::words(
+                "choose another disk (INSTALL_DISK=/dev/…), or change the layout in the configuration",
+            ),
+            RoomFault::Esp { .. } | RoomFault::Boot { .. } => {
+                Remedy::change_and_install("raise esp_size in the configuration")
+            }
+            RoomFault::Image { .. } | RoomFault::System { .. } | RoomFault::Target { .. } => {
+                Remedy::change_and_install("take a larger disk, a smaller swap or a smaller system")
+            }
+            RoomFault::Database { .. } => {
+                Remedy::change("make room on the target (or give it a larger disk)")
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Words of a [`SourceFault`], and what to do about it.
+
+use super::Words;
+use crate::fault::{Remedy, SourceFault};
+
+impl SourceFault {
+    pub(super) fn words(&self) -> Words {
+        match self {
+            SourceFault::ReferenceMissing { repository, reason } => {
+                Words::of(format!("repository {repository}"), reason)
+            }
+            SourceFault::RevisionGone {
+                revision,
+                repository,
+                now,
+            } => Words::of(
+                format!("revision {revision}"),
+                format!(
+                    "it was pinned, and {repository} no longer has it; what was asked for is now at {now}"
+                ),
+            ),
+            SourceFault::RevisionNotInBundle { revision, repository } => Words::of(
+                format!("revision {revision} in {repository}"),
+                "the bundle does not contain it",
+            ),
+            SourceFault::ForeignClone { path, found } => Words::of(format!("clone path {path}"), found),
+        }
+    }
+
+    pub(in crate::fault) fn remedy(&self) -> Remedy {
+        match self {
+            SourceFault::ReferenceMissing { .. } => Remedy::change_and_install(
+                "correct repository.branch or repository.revision in the configuration",
+            ),
+            SourceFault::RevisionGone { .. } => {
+                Remedy::change("push the revision again, or name another in repository.revision")
+            }
+            SourceFault::RevisionNotInBundle { .. } => {
+                Remedy::words("make the bundle from a repository that has it, build the installer anew")
+            }
+            SourceFault::ForeignClone { path, .. } => {
+                Remedy::change(format!("move {path} away, or set another repository.clone_path"))
+            }
+        }
+    }
+}

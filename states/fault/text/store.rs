@@ -1,0 +1,71 @@
+//! Words of a [`StoreFault`], and what to do about it.
+
+use super::Words;
+use crate::fault::{Remedy, StoreFault};
+
+impl StoreFault {
+    pub(super) fn words(&self) -> Words {
+        match self {
+            StoreFault::SystemMissing { system, ended } => Words::of(
+                format!("prebuilt system {system}"),
+                format!("the installer's store does not have it: {ended}"),
+            ),
+            StoreFault::NotInClosure { system, paths } => Words::of(
+                format!("system {system}"),
+                format!("it is not among the {paths} paths of the closure"),
+            ),
+            StoreFault::PathsLost { system, paths, more } => {
+                let more = match more {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                Words::of(
+                    format!("closure of {system} on the target"),
+                    format!(
+                        "{}{more} came whole from the image and are wrong now: the target disk did not keep them",
+                        paths.join(", ")
+                    ),
+                )
+            }
+            StoreFault::DatabaseUnusable { database, said } => Words::of(
+                format!("database of the target store {database}"),
+                format!("Nix made it just now, and cannot read it: {said}"),
+            ),
+            StoreFault::DatabaseBroke { database, said } => Words::of(
+                format!("database of the target store {database}"),
+                format!("it became unreadable while it was used: {said}"),
+            ),
+            StoreFault::NixUnusable { said } => {
+                Words::of("Nix", format!("it cannot read an empty store either: {said}"))
+            }
+            StoreFault::ActivationIncomplete {
+                system,
+                part,
+                lacks,
+                said,
+            } => Words::of(
+                format!("activation of {system}"),
+                format!("its part \"{part}\" failed, so the target has no {lacks}: {said}"),
+            ),
+        }
+    }
+
+    pub(in crate::fault) fn remedy(&self) -> Remedy {
+        match self {
+            StoreFault::SystemMissing { .. } => {
+                Remedy::words("build the installer anew with the system in it, or set system to Flake")
+            }
+            StoreFault::NotInClosure { .. } => Remedy::words("name the system that the closure was made of"),
+            StoreFault::PathsLost { .. } => {
+                Remedy::words("replace the disk, or write everything anew: landfall install --reinstall")
+            }
+            StoreFault::DatabaseUnusable { .. } => Remedy::change(
+                "landfall log shows what Nix said; check the target disk (smartctl -a) and the installer's Nix",
+            ),
+            StoreFault::NixUnusable { .. } => Remedy::change(
+                "nix path-info --store /tmp/empty --all shows it; mend Nix's settings in the installer",
+            ),
+            StoreFault::DatabaseBroke { .. } | StoreFault::ActivationIncomplete { .. } => Remedy::resume(),
+        }
+    }
+}
