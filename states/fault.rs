@@ -87,9 +87,14 @@ impl Fault {
         let remedy = os.remedy();
         Self::of(Kind::Os { on: on.into(), os }, remedy)
     }
-    /// A program did not do what it was started for; `class` is what that means, as judged from what it said.
+    /// A program did not do what it was started for; `class` is what that means, as judged from what it said. One that a signal
+    /// ended (memory ran out, somebody killed it) may do better next time.
     pub fn program(class: FaultClass, on: impl Into<String>, ended: Ended, next: Remedy) -> Self {
         let on = on.into();
+        let class = match (class, ended.code) {
+            (FaultClass::Permanent, None) => FaultClass::Transient,
+            (class, Some(_) | None) => class,
+        };
         Self::of(Kind::Program { on, ended, class }, next)
     }
     /// What was read back is not what was written, and that can only be the medium; `found` says how it differs.

@@ -271,6 +271,26 @@ fn every_kind_has_its_class_and_its_words() {
 }
 
 #[test]
+fn a_program_that_a_signal_ended_is_tried_again() {
+    let ended = |code| Ended {
+        program: "mkfs.ext4".into(),
+        code,
+        last_lines: vec![],
+        note: None,
+    };
+    let class = |class, code| Fault::program(class, "x", ended(code), Remedy::resume()).class;
+    assert_eq!(class(FaultClass::Permanent, Some(1)), FaultClass::Permanent);
+    assert_eq!(class(FaultClass::Permanent, None), FaultClass::Transient);
+    for other in [
+        FaultClass::Transient,
+        FaultClass::NeedsChange,
+        FaultClass::Hardware,
+    ] {
+        assert_eq!(class(other, None), other);
+    }
+}
+
+#[test]
 fn a_list_stays_a_list_where_there_is_room() {
     let fault = Fault::of(
         Kind::InUse {

@@ -165,14 +165,16 @@ impl Stores {
         }
         let load = self.nix_store().arg("--load-db").stdin(list);
         let ended = hands.run(load).await?;
-        ended.or_fault(|how| {
-            Fault::program(
+        if !ended.success() {
+            let said = format!("{}\n{}", ended.stderr, ended.stdout);
+            return Err(classify(
+                &[COMMON, NIX],
                 FaultClass::Permanent,
-                what.clone(),
-                how,
-                Remedy::change("landfall log shows what Nix said; mend it"),
-            )
-        })?;
+                &what,
+                &said,
+                ended.how(),
+            ));
+        }
         if !self.is_registered(hands, &image.system).await? {
             return Err(ImageFault::Incomplete {
                 on: what,

@@ -579,6 +579,10 @@ mod tests {
                 FaultClass::NeedsChange,
             ),
             (
+                "error: creating directory '/mnt/nix/store/.links': No space left on device",
+                FaultClass::NeedsChange,
+            ),
+            (
                 "error: builder for '/nix/store/x.drv' failed with exit code 1;\n > curl: (6) Could not resolve host: h",
                 FaultClass::Transient,
             ),
