@@ -21,6 +21,7 @@ use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, Slot
 use landfall_states::plan::{Role, Volume};
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -135,9 +136,20 @@ fn open_fat<T: Read + Write + Seek>(
 
 type Reads = Rc<RefCell<Vec<(u64, usize)>>>;
 
+/// What fatfs makes of a filesystem. It calculates with numbers from the disk without checks and may panic; that is no reason to
+/// fall. Nothing that it holds may outlive this.
+fn borne<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(io::Error::other("the filesystem contradicts itself")))
+}
+
 /// Where the bytes of each slot lie, from the start of the FAT; `None` when it is not there, not of its size, or not in
 /// one piece. Writes nothing.
 pub fn locate(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
+    borne(|| find(fat))
+}
+
+fn find(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
     let (fs, reads) = open_fat(fat, false)?;
     let mut places = [None; 2];
     for (place, name) in places.iter_mut().zip(NAMES) {
@@ -166,10 +178,7 @@ pub fn locate(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
 /// [`locate`] on a device. A FAT that cannot be understood has no slots; a device that cannot be read is a fault.
 pub fn locate_on(device: &Utf8Path) -> Result<[Option<u64>; 2], Fault> {
     let file = fs::File::open(device).map_err(|e| io_fault(format!("ESP {device}"), &e))?;
-    // fatfs asserts some of what a sound filesystem would hold; a FAT that is not sound is no reason to fall.
-    let located = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| locate(file)))
-        .unwrap_or_else(|_| Err(io::Error::other("the filesystem's reader gave up on it")));
-    match located {
+    match locate(file) {
         Ok(places) => Ok(places),
         Err(error) => {
             let fault = io_fault(format!("ESP {device}"), &error);
@@ -183,10 +192,11 @@ pub fn locate_on(device: &Utf8Path) -> Result<[Option<u64>; 2], Fault> {
 }
 
 /// Allocates slots with these contents, in full. Files of another size are made anew. Nothing is flushed.
-pub fn allocate(
-    mut fat: impl Read + Write + Seek,
-    contents: [Option<&[u8; PAGE_BYTES]>; 2],
-) -> io::Result<()> {
+pub fn allocate(fat: impl Read + Write + Seek, contents: [Option<&[u8; PAGE_BYTES]>; 2]) -> io::Result<()> {
+    borne(|| make_files(fat, contents))
+}
+
+fn make_files(mut fat: impl Read + Write + Seek, contents: [Option<&[u8; PAGE_BYTES]>; 2]) -> io::Result<()> {
     let mut path = String::new();
     for part in DIRECTORY {
         path = if path.is_empty() {

@@ -175,6 +175,7 @@ proptest! {
             let at = if at % 2 == 0 { at % 512 } else { at };
             bytes[at] = value;
         }
-        let _either = locate(io::Cursor::new(bytes));
+        let _either = locate(io::Cursor::new(&mut bytes[..]));
+        let _either = allocate(io::Cursor::new(&mut bytes[..]), [Some(&BLANK), None]);
     }
 }
