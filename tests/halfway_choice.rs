@@ -42,6 +42,7 @@ fn of_two_folders_the_longer_one_counts() {
     let one = Watch::folder("/dev/shm/subject");
     assert_eq!(one.called("/dev/shm/subject/a/b").as_deref(), Some("a/b"));
     assert_eq!(one.called("/dev/shm/subject").as_deref(), Some(""));
+    assert!(!one.mappings && !one.mounts, "a folder is files alone");
     assert_eq!(Watch::default().called("/"), None);
 }
 

@@ -20,7 +20,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::process::Stdio;
 
 /// Moments in the ESP, and as many in the rest, when nobody says how many.
-const MOMENTS: usize = 20;
+const MOMENTS: usize = 12;
 /// What is lost, when not every way is asked for: the moments take turns, two ways each.
 const KINDS: [&str; 8] = [
     "cut-seed-1",

@@ -21,7 +21,7 @@ use std::process::Stdio;
 /// Bytes of the disk.
 const DISK: u64 = 1 << 30;
 /// Kills of a step when nobody says how many.
-const KILLS: usize = 90;
+const KILLS: usize = 60;
 
 /// Every point, or some; and then the power cuts.
 pub fn points(tool: &dyn Tool, asked: &Asked, place: &Utf8Path) -> Result<Report, String> {

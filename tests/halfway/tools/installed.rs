@@ -147,7 +147,7 @@ fn state(system: &StorePath) -> Result<&'static str, String> {
     if !temporary.is_empty() {
         return Ok("another temporary file on the ESP");
     }
-    if !ACCOUNTS.iter().all(|path| is_whole(path)) {
+    if !ACCOUNTS.iter().all(is_whole) {
         return Ok("accounts without their contents");
     }
     let profile =
