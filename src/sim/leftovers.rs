@@ -400,6 +400,12 @@ pub const ALL: &[Leftover] = &[
         Left::Activated,
     ),
     leftover("firmware", "firmware: no entry", Left::NoEntry),
+    leftover("firmware", "firmware: a variable without a value", Left::NoEntry),
+    leftover(
+        "firmware",
+        "firmware: an entry that is not in the order",
+        Left::NoEntry,
+    ),
     leftover("firmware", "firmware: an entry", Left::Entry),
 ];
 

@@ -198,8 +198,19 @@ fn state(system: &StorePath) -> Result<&'static str, String> {
 /// The firmware's entry alone.
 pub struct Firmware;
 
-/// The entries that start our ESP: those that the order names, and the others.
-fn entries(partuuid: &uuid::Uuid) -> Result<(usize, usize), String> {
+/// Entries that start our ESP.
+#[derive(Debug, Default)]
+struct Entries {
+    /// Those that the order names.
+    in_order: usize,
+    /// The others.
+    beside: usize,
+    /// Variables without a value, of whomever: they are in the kernel's memory and not in the firmware's.
+    empty: usize,
+}
+
+/// What is there.
+fn entries(partuuid: &uuid::Uuid) -> Result<Entries, String> {
     let variables = ground::firmware()?;
     let named = |name: &str| {
         let mut found = variables
@@ -209,7 +220,7 @@ fn entries(partuuid: &uuid::Uuid) -> Result<(usize, usize), String> {
     };
     let order = named("BootOrder-").map(efi::parse_numbers).transpose()?;
     let order = order.unwrap_or_default();
-    let (mut in_order, mut beside) = (0, 0);
+    let mut seen = Entries::default();
     for (name, bytes) in &variables {
         let number = name.strip_prefix("Boot").and_then(|rest| rest.get(..4));
         let Some(number) = number.and_then(|digits| u16::from_str_radix(digits, 16).ok()) else {
@@ -223,12 +234,13 @@ fn entries(partuuid: &uuid::Uuid) -> Result<(usize, usize), String> {
                 .any(|partition| partition.signature == ours)
         });
         match (ours, order.contains(&number)) {
-            (true, true) => in_order += 1,
-            (true, false) => beside += 1,
+            (true, true) => seen.in_order += 1,
+            (true, false) => seen.beside += 1,
+            (false, _) if bytes.is_empty() => seen.empty += 1,
             (false, _) => {}
         }
     }
-    Ok((in_order, beside))
+    Ok(seen)
 }
 
 fn partuuid(world: &Real) -> Result<uuid::Uuid, String> {
@@ -258,29 +270,27 @@ impl Tool for Firmware {
             let mut world = opened(place, subject)?;
             world.attach(Attach::Target).await.map_err(|fault| told(&fault))?;
             firmware::register(&world).await.map_err(|fault| told(&fault))?;
-            let (in_order, beside) = entries(&partuuid(&world)?)?;
-            if in_order != 1 {
-                return Err(format!(
-                    "{in_order} entries of ours are started, and {beside} are not"
-                ));
-            }
-            if later && beside != 0 {
-                return Err(format!("{beside} entries of ours that nothing starts"));
+            let seen = entries(&partuuid(&world)?)?;
+            if seen.in_order != 1 || later && seen.beside != 0 {
+                return Err(format!("not exactly one entry of ours: {seen:?}"));
             }
             world.release().await.map_err(|fault| told(&fault))
         })?
     }
     fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
-        let counted = entries(&partuuid(&opened(place, subject)?)?)?;
-        Ok(format!(
-            "firmware: {}",
-            match counted {
-                (0, 0) => "no entry",
-                (0, _) => "an entry that is not in the order",
-                (1, 0) => "an entry",
-                (_, _) => "more than one entry",
-            }
-        ))
+        let Entries {
+            in_order,
+            beside,
+            empty,
+        } = entries(&partuuid(&opened(place, subject)?)?)?;
+        let what = match (in_order, beside, empty) {
+            (0, 0, 0) => "no entry",
+            (0, 0, _) => "a variable without a value",
+            (0, _, _) => "an entry that is not in the order",
+            (1, 0, _) => "an entry",
+            (_, _, _) => "more than one entry",
+        };
+        Ok(format!("firmware: {what}"))
     }
 }
 

@@ -59,9 +59,9 @@ pub fn run(kit: &Kit, arguments: &[String], mut line: impl FnMut(&str)) -> Resul
     let mut pending = String::new();
     let status = loop {
         let ended = job.poll(INTERVAL)?;
-        let fresh = machine.check(&format!("tail -c +{} {OUTPUT}", read + 1), COMMAND_LIMIT)?;
-        read += fresh.len();
-        pending.push_str(&fresh);
+        let fresh = machine.run(&format!("tail -c +{} {OUTPUT}", read + 1), COMMAND_LIMIT)?;
+        read += fresh.stdout.len();
+        pending.push_str(&String::from_utf8_lossy(&fresh.stdout));
         while let Some((one, rest)) = pending.split_once('\n') {
             line(one);
             pending = rest.to_owned();
