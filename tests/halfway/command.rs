@@ -4,6 +4,7 @@
 //! Absent: the points of a step (`points`, `machine`).
 
 use crate::points::{self, Report, Room};
+use crate::tools::installed::Install;
 use crate::tools::{self, Tool};
 use crate::{ground, machine};
 use camino::Utf8Path;
@@ -37,6 +38,13 @@ impl Asked {
     /// Whether what was found is enough.
     pub fn is_done(&self, report: &Report) -> bool {
         self.first && !report.failures.is_empty()
+    }
+
+    /// Whether what must fail is tried too: where everything is, and in the machine with the step that it is of.
+    fn has_control(&self) -> bool {
+        let whole = self.tools.is_empty();
+        let its_own = self.machine && self.tools.iter().any(|name| name == Install.name());
+        (whole || its_own) && self.point.is_none()
     }
 
     /// `None`: nothing of this program is asked for.
@@ -155,7 +163,7 @@ pub fn main(args: &[String]) -> ExitCode {
             }
         }
     }
-    if asked.tools.is_empty() {
+    if asked.has_control() {
         let control = if asked.machine {
             machine::control(&asked)
         } else {
