@@ -6,7 +6,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;
 use landfall::real::boot::{clear_the_way, observe_boot};
-use landfall::real::firmware::{nvram_state, wanted_entry};
+use landfall::real::firmware::{nvram_state, order_with_ours, wanted_entry};
 use landfall::real::hands::Hands;
 use landfall::real::loader::Variables;
 use landfall::real::stop::Stop;
@@ -537,6 +537,14 @@ fn the_firmware_entry_names_our_esp_and_an_existing_file() {
     assert_eq!(state(), Nvram::Missing, "no such file");
     variable(&efivars, "Boot0002", &option(&ours, loader));
     assert_eq!(state(), Nvram::Missing, "not in the order");
+    // What a killed efibootmgr leaves: the entry, and an order without it.
+    let order = || order_with_ours(&efivars, &esp, &ours).unwrap();
+    assert_eq!(order(), Some(vec![2, 3, 1]));
+    variable(&efivars, "Boot0002", &option(&ours, r"\EFI\gone.efi"));
+    assert_eq!(order(), None, "it starts nothing");
+    variable(&efivars, "Boot0002", &[]);
+    assert_eq!(order(), None, "it is empty");
+    variable(&efivars, "Boot0002", &option(&ours, loader));
     variable(&efivars, "Boot0003", &option(&ours, loader));
     assert_eq!(state(), Nvram::Ours);
     // A host that leaves the firmware's variables alone has none made, and none looked for.

@@ -1,6 +1,7 @@
 //! The firmware's memory for booting: entries that name our ESP, and the boot loader's own variables. Law: every variable
 //! is read, none is believed to be well-formed; one entry is made where there is none, and firmware that refuses it starts
-//! the removable path.
+//! the removable path. An entry is a variable of its own, written before the order that names it: one that is left without
+//! its place in the order, because `efibootmgr` was killed between the two, gets it, and no second one is made.
 //!
 //! Absent: the format of load options (`disk::efi`), choosing among the entries of the boot loader (`loader`).
 
@@ -52,38 +53,8 @@ pub fn nvram_state(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid) -> R
     if all.is_empty() {
         return Ok(Nvram::Unwritable("no EFI variables are there".into()));
     }
-    let value = |name: &str| rooted::read(efivars, &format!("{name}-{GLOBAL}"));
-    let strange = |name: &str, why: String| tracing::warn!(variable = name, %why, "cannot be understood");
-    let order = match value("BootOrder")?.as_deref().map(efi::parse_numbers) {
-        None => vec![],
-        Some(Ok(numbers)) => numbers,
-        Some(Err(why)) => {
-            strange("BootOrder", why);
-            vec![]
-        }
-    };
-    for name in order.into_iter().map(|number| format!("Boot{number:04X}")) {
-        let efi::LoadOption {
-            active,
-            description: _,
-            partitions,
-            file,
-        } = match value(&name)?.as_deref().map(efi::parse_load_option) {
-            None => continue,
-            Some(Ok(option)) => option,
-            Some(Err(why)) => {
-                strange(&name, why);
-                continue;
-            }
-        };
-        let ours = partitions
-            .iter()
-            .any(|p| p.signature == efi::Signature::Gpt(*esp_partuuid));
-        if active
-            && ours
-            && let Some(file) = file
-            && rooted::open_file(esp, &file)?.is_some()
-        {
+    for number in boot_order(efivars)? {
+        if starts_ours(efivars, esp, esp_partuuid, number)? {
             return Ok(Nvram::Ours);
         }
     }
@@ -97,6 +68,71 @@ pub fn nvram_state(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid) -> R
         ));
     }
     Ok(Nvram::Missing)
+}
+
+fn strange(name: &str, why: &str) {
+    tracing::warn!(variable = name, %why, "cannot be understood");
+}
+
+/// The numbers of the entries that the firmware tries, in its order.
+fn boot_order(efivars: &Utf8Path) -> Result<Vec<u16>, Fault> {
+    let value = rooted::read(efivars, &format!("BootOrder-{GLOBAL}"))?;
+    Ok(match value.as_deref().map(efi::parse_numbers) {
+        None => vec![],
+        Some(Ok(numbers)) => numbers,
+        Some(Err(why)) => {
+            strange("BootOrder", &why);
+            vec![]
+        }
+    })
+}
+
+/// Whether an entry is active and starts a file that is on our ESP.
+fn starts_ours(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid, number: u16) -> Result<bool, Fault> {
+    let name = format!("Boot{number:04X}");
+    let value = rooted::read(efivars, &format!("{name}-{GLOBAL}"))?;
+    let efi::LoadOption {
+        active,
+        description: _,
+        partitions,
+        file,
+    } = match value.as_deref().map(efi::parse_load_option) {
+        None => return Ok(false),
+        Some(Ok(option)) => option,
+        Some(Err(why)) => {
+            strange(&name, &why);
+            return Ok(false);
+        }
+    };
+    let ours = partitions
+        .iter()
+        .any(|p| p.signature == efi::Signature::Gpt(*esp_partuuid));
+    match file {
+        Some(file) if active && ours => Ok(rooted::open_file(esp, &file)?.is_some()),
+        Some(_) | None => Ok(false),
+    }
+}
+
+/// The order with an entry of ours in front that is there and that it does not name.
+pub fn order_with_ours(
+    efivars: &Utf8Path,
+    esp: &Utf8Path,
+    esp_partuuid: &Uuid,
+) -> Result<Option<Vec<u16>>, Fault> {
+    let order = boot_order(efivars)?;
+    for name in names(efivars)? {
+        let digits = name
+            .strip_suffix(&format!("-{GLOBAL}"))
+            .and_then(|name| name.strip_prefix("Boot"))
+            .filter(|digits| digits.len() == 4);
+        let Some(number) = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()) else {
+            continue;
+        };
+        if !order.contains(&number) && starts_ours(efivars, esp, esp_partuuid, number)? {
+            return Ok(Some([number].into_iter().chain(order).collect()));
+        }
+    }
+    Ok(None)
 }
 
 /// As [`nvram_state`], where the host wants an entry (`can_touch`) and an ESP is planned.
@@ -169,6 +205,20 @@ pub async fn register(real: &Real) -> Result<(), Fault> {
             return Ok(());
         }
         Nvram::Missing => {}
+    }
+    if let Some(partition) = plan.partition(Role::Esp)
+        && let Some(order) = order_with_ours(Utf8Path::new(EFIVARS), &esp, &partition.partuuid)?
+    {
+        let order: Vec<String> = order.iter().map(|number| format!("{number:04X}")).collect();
+        let args = ["--bootorder", &order.join(",")];
+        let ended = real.hands().run(Program::new("efibootmgr").args(args)).await?;
+        if ended.success() {
+            return Ok(());
+        }
+        real.reporter.notice(format!(
+            "the firmware's order of entries could not be written ({}); another entry is made",
+            ended.how()
+        ));
     }
     let machine = plan.layout.machine;
     let loader = format!("EFI/systemd/{}", machine.systemd_boot());

@@ -86,6 +86,18 @@ struct MountOrder<'a> {
     data: &'static str,
 }
 
+/// Makes a mount private: what is mounted in it from now on is copied nowhere.
+fn cut_off(target: &Utf8Path) -> std::io::Result<()> {
+    let (none, private) = (None::<&str>, MsFlags::MS_PRIVATE);
+    Ok(nix::mount::mount(
+        none,
+        target.as_std_path(),
+        none,
+        private,
+        none,
+    )?)
+}
+
 /// Mounts, and cuts the mount off from its peers, so that no service's private copy keeps the device busy.
 fn mount(order: &MountOrder<'_>) -> Result<(), Fault> {
     let MountOrder {
@@ -284,6 +296,9 @@ impl Real {
         match at(&table()?, target, device_number(&device)?) {
             At::Ours { read_only: now } if !now || read_only => {
                 self.attached.unflushed = true;
+                // Killed right behind mounting, it still has peers in services' own tables. What is mounted in it would be copied
+                // there, and the copies would outlive it and keep the device busy.
+                cut_off(target).map_err(|e| io_fault(format!("mount at {target}"), &e))?;
                 // What a killed run, or an order that failed before its end, left in caches would be seen, judged and claimed,
                 // and lost in the next power cut.
                 if !self.attached.root_written_out {

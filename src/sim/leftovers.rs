@@ -5,15 +5,18 @@
 //! A state of the real tool may be finer than what stands for it. Then every state of that name has to be gone on from, in the
 //! recorder, as the simulated one is.
 //!
-//! Absent: what the recorder does not kill (device-mapper, firmware, mounts); see docs/lab.md.
+//! Absent: what the recorder does not kill; see docs/lab.md.
 
 use super::case::Setting;
-use super::contents::{CLOSURE, DATABASE, DATABASE_MADE, LOCK, REGISTERED, clone_text, record_text};
+use super::contents::{
+    CLOSURE, DATABASE, DATABASE_MADE, LOCK, REGISTERED, boot_files, clone_text, conf_text, record_text,
+};
 use super::disk::{Disk, Fs, Key, Region, Value};
+use super::machine::Machine;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What a simulated disk shows of a volume, a clone or a store.
+/// What a simulated machine and its disk show of a volume, a clone, a store, a system, or of what is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Left {
     /// No header where a planned volume goes.
@@ -56,6 +59,40 @@ pub enum Left {
     Recorded,
     /// A record that cannot be read.
     RecordTorn,
+    /// The container has no mapping.
+    NoMapping,
+    /// The mapping's name is there, and no table that takes effect.
+    MappingEmpty,
+    /// The container is open.
+    MappingOpen,
+    /// The target is not mounted.
+    NotMounted,
+    /// The target's root is mounted.
+    Mounted,
+    /// No profile of the system.
+    NoProfile,
+    /// The profile, and no `/etc/NIXOS`.
+    Profile,
+    /// Both, and no trace of a finished activation.
+    NotActivated,
+    /// Accounts without their contents.
+    AccountsTorn,
+    /// The trace of a finished activation.
+    Activated,
+    /// Nothing of the boot loader.
+    NoBootLoader,
+    /// Some of its files.
+    BootLoaderPart,
+    /// One of them has other contents.
+    BootLoaderWrong,
+    /// The file that its installer leaves beside `loader.conf`.
+    LoaderTmp,
+    /// All of its files.
+    BootLoader,
+    /// The firmware has no entry of ours.
+    NoEntry,
+    /// It has one.
+    Entry,
 }
 
 impl fmt::Display for Left {
@@ -87,6 +124,23 @@ impl fmt::Display for Left {
             Left::PathWrong => f.write_str("a registered path with wrong contents"),
             Left::Recorded => f.write_str("recorded"),
             Left::RecordTorn => f.write_str("a torn record"),
+            Left::NoMapping => f.write_str("no mapping"),
+            Left::MappingEmpty => f.write_str("a mapping without a table"),
+            Left::MappingOpen => f.write_str("a mapping"),
+            Left::NotMounted => f.write_str("target not mounted"),
+            Left::Mounted => f.write_str("target mounted"),
+            Left::NoProfile => f.write_str("no profile"),
+            Left::Profile => f.write_str("profile, not marked as NixOS"),
+            Left::NotActivated => f.write_str("marked as NixOS, not activated"),
+            Left::AccountsTorn => f.write_str("torn accounts"),
+            Left::Activated => f.write_str("activated"),
+            Left::NoBootLoader => f.write_str("no file of the boot loader"),
+            Left::BootLoaderPart => f.write_str("a part of the boot loader"),
+            Left::BootLoaderWrong => f.write_str("a torn file of the boot loader"),
+            Left::LoaderTmp => f.write_str("loader.conf beside its place"),
+            Left::BootLoader => f.write_str("the boot loader"),
+            Left::NoEntry => f.write_str("no entry in the firmware"),
+            Left::Entry => f.write_str("an entry in the firmware"),
         }
     }
 }
@@ -293,6 +347,66 @@ pub const ALL: &[Leftover] = &[
     leftover("nix-load-db", "nix-db: tables, recorded", Left::Recorded),
     leftover("nix-repair", "nix-db: tables, recorded", Left::PathWrong),
     leftover("nix-delete", "nix-db: tables, recorded", Left::PathWrong),
+    leftover("activate", "mapping: none", Left::NoMapping),
+    leftover("activate", "mapping: a name without a table", Left::MappingEmpty),
+    leftover(
+        "activate",
+        "mapping: a table that is not in effect",
+        Left::MappingEmpty,
+    ),
+    leftover("activate", "mapping: open", Left::MappingOpen),
+    leftover("mount", "mapping: none; nothing mounted", Left::NotMounted),
+    leftover(
+        "mount",
+        "mapping: a name without a table; nothing mounted",
+        Left::MappingEmpty,
+    ),
+    leftover(
+        "mount",
+        "mapping: a table that is not in effect; nothing mounted",
+        Left::MappingEmpty,
+    ),
+    leftover("mount", "mapping: open; nothing mounted", Left::NotMounted),
+    leftover("mount", "mapping: open; root mounted", Left::Mounted),
+    leftover("mount", "mapping: open; root and ESP mounted", Left::Mounted),
+    leftover("install", "nixos: no profile", Left::NoProfile),
+    leftover("install", "nixos: profile, no /etc/NIXOS", Left::Profile),
+    leftover("install", "nixos: /etc/NIXOS, no boot loader", Left::NotActivated),
+    leftover(
+        "install",
+        "nixos: accounts without their contents",
+        Left::AccountsTorn,
+    ),
+    leftover(
+        "install",
+        "nixos: a part of the boot loader",
+        Left::BootLoaderPart,
+    ),
+    leftover("install", "nixos: a wrong file on the ESP", Left::BootLoaderWrong),
+    leftover(
+        "install",
+        "nixos: another temporary file on the ESP",
+        Left::LoaderTmp,
+    ),
+    leftover("install", "nixos: loader.tmp on the ESP", Left::LoaderTmp),
+    leftover(
+        "install",
+        "nixos: boot loader, no trace of the activation",
+        Left::BootLoader,
+    ),
+    leftover(
+        "install",
+        "nixos: boot loader, trace of the activation",
+        Left::Activated,
+    ),
+    leftover("firmware", "firmware: no entry", Left::NoEntry),
+    leftover("firmware", "firmware: a variable without a value", Left::NoEntry),
+    leftover(
+        "firmware",
+        "firmware: an entry that is not in the order",
+        Left::NoEntry,
+    ),
+    leftover("firmware", "firmware: an entry", Left::Entry),
 ];
 
 /// The state of a tool by its name.
@@ -312,9 +426,67 @@ pub fn table() -> String {
     text
 }
 
-/// What a simulated disk shows.
-pub fn of(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
+/// What is attached, and what the firmware has.
+fn around(setting: &Setting, machine: &Machine) -> BTreeSet<Left> {
     let mut seen = BTreeSet::new();
+    if setting.case.kind.luks {
+        seen.insert(match (machine.mapping_empty, machine.mapped) {
+            (true, _) => Left::MappingEmpty,
+            (false, Some(_)) => Left::MappingOpen,
+            (false, None) => Left::NoMapping,
+        });
+    }
+    seen.insert(if machine.root_mounted {
+        Left::Mounted
+    } else {
+        Left::NotMounted
+    });
+    seen.insert(if machine.nvram { Left::Entry } else { Left::NoEntry });
+    seen
+}
+
+/// What a simulated target shows of its system.
+fn installed(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
+    let mut seen = BTreeSet::new();
+    let root = |name: &'static str| disk.text(Fs::Root, setting.root_region(), name);
+    let esp = |name: &'static str| disk.text(Fs::Esp, Region::Esp, name);
+    let system = setting.system.as_str();
+    seen.insert(match (root("profile"), root("etc/NIXOS"), root("activated")) {
+        (_, _, Some(trace)) if trace == system => Left::Activated,
+        (Some(profile), Some(_), _) if profile == system => Left::NotActivated,
+        (Some(profile), None, _) if profile == system => Left::Profile,
+        (_, _, _) => Left::NoProfile,
+    });
+    if root("login").is_some_and(|login| !["password", "locked"].contains(&login)) {
+        seen.insert(Left::AccountsTorn);
+    }
+    if esp("loader.tmp").is_some() {
+        seen.insert(Left::LoaderTmp);
+    }
+    let conf = ("conf", conf_text(&setting.system));
+    let files: Vec<(Option<&str>, String)> = boot_files(&setting.system)
+        .into_iter()
+        .chain([conf])
+        .map(|(name, right)| (esp(name), right))
+        .collect();
+    let there = files.iter().filter(|(found, _)| found.is_some()).count();
+    let right = files
+        .iter()
+        .filter(|(found, right)| *found == Some(right.as_str()))
+        .count();
+    seen.insert(match (there, right) {
+        (0, _) => Left::NoBootLoader,
+        (there, right) if right < there => Left::BootLoaderWrong,
+        (there, _) if there == files.len() => Left::BootLoader,
+        (_, _) => Left::BootLoaderPart,
+    });
+    seen
+}
+
+/// What a simulated machine shows.
+pub fn of(setting: &Setting, machine: &Machine) -> BTreeSet<Left> {
+    let disk = &machine.disks[machine.target(setting)];
+    let mut seen = around(setting, machine);
     for region in Region::ALL {
         let Some((kind, _, id, provisional)) = setting.volume(region) else {
             continue;
@@ -386,6 +558,7 @@ pub fn of(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
         _ if text("record").is_none() => seen.insert(Left::AllRegistered),
         _ => false,
     };
+    seen.extend(installed(setting, disk));
     if CLOSURE
         .into_iter()
         .zip(valid)
@@ -418,11 +591,7 @@ mod tests {
             let harness = Harness::new(case.parse().unwrap()).unwrap();
             let mut explorer = Explorer::new(&harness);
             let ended = explorer.each_death(&harness.story(), &Schedule::default(), &mut |_, story, _, _| {
-                let machine = &story.machine;
-                seen.extend(of(
-                    harness.setting(),
-                    &machine.disks[machine.target(harness.setting())],
-                ));
+                seen.extend(of(harness.setting(), &story.machine));
                 ControlFlow::Continue(())
             });
             assert!(ended.is_continue());
@@ -445,8 +614,16 @@ mod tests {
             Left::Committed(Region::Root),
             Left::CloneWhole,
             Left::Recorded,
+            Left::Activated,
+            Left::BootLoader,
+            // Another machine: nothing is attached, and its firmware does not know the disk.
+            Left::NotMounted,
+            Left::NoEntry,
         ];
-        assert_eq!(of(setting, &disk), BTreeSet::from(whole));
+        let mut machine = Machine::new(setting);
+        let target = machine.target(setting);
+        *machine.disk_mut(target) = disk;
+        assert_eq!(of(setting, &machine), BTreeSet::from(whole));
     }
 
     #[test]

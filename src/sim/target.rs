@@ -304,7 +304,8 @@ impl Script for InstallSystem {
         world
             .put("trace of the activation", vec![("activated", Some(system))])
             .await?;
-        world.sync_unless(Bug::ProfileUnsynced).await
+        world.sync_unless(Bug::ProfileUnsynced).await?;
+        world.act("firmware entry", Act::Nvram).await
     }
 }
 

@@ -7,13 +7,15 @@
 //!
 //! Absent: the order in which one device writes; any order is taken for possible.
 
-use crate::tracer::{Call, Effect};
+use crate::calls::{Call, Effect};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::rc::Rc;
 
 const BLOCK: usize = 4096;
+/// The longest piece that is written at once.
+const PIECE_MAX: usize = 1 << 20;
 /// Unflushed writes of which each alone, and all but each, are tried.
 const EACH_MAX: usize = 12;
 /// Random parts for each moment.
@@ -32,6 +34,26 @@ pub struct Image {
 }
 
 impl Image {
+    /// So many zeros.
+    pub fn blank(length: u64) -> Image {
+        Image {
+            length,
+            ..Image::default()
+        }
+    }
+
+    /// All of its bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        // What is not written to takes no memory.
+        let mut bytes = vec![0; self.length as usize];
+        for (number, (block, _)) in &self.blocks {
+            let at = *number as usize * BLOCK;
+            let some = (bytes.len() - at).min(BLOCK);
+            bytes[at..at + some].copy_from_slice(&block[..some]);
+        }
+        bytes
+    }
+
     /// What a file holds.
     pub fn read(path: &camino::Utf8Path) -> std::io::Result<Image> {
         let mut file = fs_err::File::open(path)?;
@@ -66,12 +88,20 @@ impl Image {
     pub fn write(&self, path: &camino::Utf8Path) -> std::io::Result<()> {
         let mut file = fs_err::File::create(path)?;
         file.set_len(self.length)?;
+        // Blocks that lie side by side are written at once.
+        let mut piece: Vec<u8> = vec![];
+        let mut next = 0;
         for (number, (block, _)) in &self.blocks {
-            file.seek(SeekFrom::Start(number * BLOCK as u64))?;
+            if *number != next || piece.len() >= PIECE_MAX {
+                file.write_all(&piece)?;
+                piece.clear();
+                file.seek(SeekFrom::Start(number * BLOCK as u64))?;
+            }
             let some = (self.length - number * BLOCK as u64).min(BLOCK as u64) as usize;
-            file.write_all(&block[..some])?;
+            piece.extend_from_slice(&block[..some]);
+            next = number + 1;
         }
-        Ok(())
+        file.write_all(&piece)
     }
 
     fn put(&mut self, number: u64, block: [u8; BLOCK]) {
@@ -141,7 +171,7 @@ impl Image {
                 }
                 self.length = *length;
             }
-            Effect::Flush | Effect::Names => {}
+            Effect::Flush | Effect::Names | Effect::Attachment(_) => {}
         }
     }
 
@@ -172,11 +202,12 @@ fn random(seed: &mut u64) -> u64 {
 }
 
 /// Every state, in the order of the calls; one that was there already is given again, and its digest tells. Of calls that are not
-/// wanted it is only what a kill leaves.
+/// wanted it is only what a kill leaves; what a cut leaves is worked out where `takes` says so of the call and the cut's name.
 pub fn states(
     start: &Image,
     calls: &[Call],
     wanted: impl Fn(usize) -> bool,
+    takes: impl Fn(usize, &str) -> bool,
     mut each: impl FnMut(&State<'_>),
 ) {
     let mut now = start.clone();
@@ -201,7 +232,7 @@ pub fn states(
             unflushed.push(&call.effect);
             now.apply(&call.effect);
             if wanted(number) {
-                cuts(number, &durable, &unflushed, &now, &mut state);
+                cuts(number, &durable, &unflushed, &now, &takes, &mut state);
             }
         }
         if call.effect == Effect::Flush {
@@ -228,6 +259,7 @@ fn cuts(
     durable: &Image,
     unflushed: &[&Effect],
     now: &Image,
+    takes: &impl Fn(usize, &str) -> bool,
     state: &mut impl FnMut(String, &Image),
 ) {
     let Some(last) = unflushed.len().checked_sub(1) else {
@@ -242,17 +274,24 @@ fn cuts(
         }
         image
     };
-    state("cut-all".into(), now);
-    state("cut-only".into(), &kept(&|index| index == last));
+    if takes(number, "cut-all") {
+        state("cut-all".into(), now);
+    }
+    let mut part = |what: String, keep: &dyn Fn(usize) -> bool| {
+        if takes(number, &what) {
+            state(what, &kept(keep));
+        }
+    };
+    part("cut-only".into(), &|index| index == last);
     if unflushed.len() <= EACH_MAX {
         for lost in 0..last {
-            state(format!("cut-but-{lost}"), &kept(&|index| index != lost));
+            part(format!("cut-but-{lost}"), &|index| index != lost);
         }
     }
     for seed in 1..=SEEDS {
         let mut bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number as u64 + 1);
         let mask: Vec<bool> = (0..unflushed.len()).map(|_| random(&mut bits) & 8 != 0).collect();
-        state(format!("cut-seed-{seed}"), &kept(&|index| mask[index]));
+        part(format!("cut-seed-{seed}"), &|index| mask[index]);
     }
     let Effect::Write { offset, bytes } = unflushed[last] else {
         return;
@@ -262,12 +301,19 @@ fn cuts(
         let units = bytes.len().div_ceil(unit);
         places.extend([1, units / 2, units.saturating_sub(1)].map(|n| n * unit));
     }
-    let before = kept(&|index| index != last);
+    let mut before = None;
     for at in places.into_iter().filter(|at| *at > 0 && *at < bytes.len()) {
-        let (mut head, mut tail) = (before.clone(), before.clone());
-        head.overwrite(*offset, &bytes[..at]);
-        tail.overwrite(*offset + at as u64, &bytes[at..]);
-        state(format!("cut-torn-{at}-head"), &head);
-        state(format!("cut-torn-{at}-tail"), &tail);
+        let parts = [
+            ("head", *offset, &bytes[..at]),
+            ("tail", *offset + at as u64, &bytes[at..]),
+        ];
+        for (which, offset, bytes) in parts {
+            let what = format!("cut-torn-{at}-{which}");
+            if takes(number, &what) {
+                let mut torn = before.get_or_insert_with(|| kept(&|index| index != last)).clone();
+                torn.overwrite(offset, bytes);
+                state(what, &torn);
+            }
+        }
     }
 }

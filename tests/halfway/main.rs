@@ -5,15 +5,28 @@
 //!
 //! `cargo test` runs a part; `cargo lab halfway` all of it. `cargo test --test halfway -- TOOL --point 117:kill` one point.
 //!
-//! Absent: what needs device-mapper, a FAT driver or firmware (the laboratory's machine has them), and a machine that is
-//! faster than its disk: see docs/lab.md.
+//! What needs device-mapper, a FAT driver or firmware (`--machine`) is done in the laboratory's machine only.
+//!
+//! Absent: a machine that is faster than its disk: see docs/lab.md.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 #[cfg(target_arch = "x86_64")]
+mod calls;
+#[cfg(target_arch = "x86_64")]
+mod choice;
+#[cfg(target_arch = "x86_64")]
+mod command;
+#[cfg(target_arch = "x86_64")]
+mod disk_power;
+#[cfg(target_arch = "x86_64")]
 mod fuse;
 #[cfg(target_arch = "x86_64")]
+mod ground;
+#[cfg(target_arch = "x86_64")]
 mod image;
+#[cfg(target_arch = "x86_64")]
+mod machine;
 #[cfg(target_arch = "x86_64")]
 mod points;
 #[cfg(target_arch = "x86_64")]
@@ -29,7 +42,7 @@ mod tree;
 
 #[cfg(target_arch = "x86_64")]
 fn main() -> std::process::ExitCode {
-    points::main(&std::env::args().skip(1).collect::<Vec<_>>())
+    command::main(&std::env::args().skip(1).collect::<Vec<_>>())
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -5,16 +5,19 @@
 //! Volumes are recorded once and their states replayed; that a real kill leaves the replayed bytes is tried at some calls.
 //! Folders are made anew for every point and really killed.
 //!
-//! Absent: the table in docs/failure-model.md, which `cargo lab halfway` writes of what is printed here.
+//! Absent: what is asked for (`command`), steps in the machine (`machine`), the table in docs/failure-model.md, which `cargo lab
+//! halfway` writes of what is printed here.
 
+use crate::calls::Call;
+use crate::command::Asked;
 use crate::image::{self, Image};
 use crate::tools::{self, Subject, Tool};
-use crate::tracer::{self, Call, Death, Ended};
-use crate::{power, tree};
+use crate::tracer::{self, Death, Ended};
+use crate::{machine, power, tree};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::sim::leftovers;
 use std::collections::{BTreeMap, HashMap};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Points of each tool in a plain `cargo test`.
@@ -24,30 +27,21 @@ const SHORT_CALLS: usize = 4;
 /// Longest later run.
 const LATER_MAX: Duration = Duration::from_secs(240);
 
-/// What is asked for.
-struct Asked {
-    tools: Vec<String>,
-    point: Option<String>,
-    all: bool,
-    keep: bool,
-    /// No kills of folders: power cuts alone.
-    cuts: bool,
-    /// The first failure is enough.
-    first: bool,
-}
-
 /// What became of one tool.
 #[derive(Default)]
-struct Report {
-    calls: usize,
+pub struct Report {
+    /// Calls that change something.
+    pub calls: usize,
     points: usize,
     /// Points and whether all of them went on, by the state's name.
     states: BTreeMap<String, (usize, bool)>,
-    failures: Vec<String>,
+    /// A line for each point without a way on.
+    pub failures: Vec<String>,
 }
 
 impl Report {
-    fn take(&mut self, tool: &dyn Tool, point: &str, state: &str, went: &Result<(), String>) {
+    /// One point, its state, and whether the next run went on from it.
+    pub fn take(&mut self, tool: &dyn Tool, point: &str, state: &str, went: &Result<(), String>) {
         self.points += 1;
         let entry = self.states.entry(state.to_owned()).or_insert((0, true));
         entry.0 += 1;
@@ -61,13 +55,16 @@ impl Report {
 }
 
 /// A folder of this run, away when it ends.
-struct Room {
-    path: Utf8PathBuf,
+pub struct Room {
+    /// Where.
+    pub path: Utf8PathBuf,
     keep: bool,
 }
 
 impl Room {
-    fn new(parent: &Utf8Path, name: &str, keep: bool) -> Result<Self, String> {
+    /// A new one.
+    pub fn new(name: &str, keep: bool) -> Result<Self, String> {
+        let parent = scratch();
         let path = parent.join(format!("landfall-halfway-{}-{name}", std::process::id()));
         tree::remove(path.as_std_path()).map_err(|e| e.to_string())?;
         fs_err::create_dir_all(&path).map_err(|e| e.to_string())?;
@@ -100,12 +97,11 @@ fn temporary() -> Utf8PathBuf {
 }
 
 /// The process that carries a step out: this program again.
-fn worker(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path, later: bool) -> Result<Command, String> {
+pub fn worker(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path, when: &str) -> Result<Command, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
     command
-        .args(["worker", tool.name(), place.as_str(), subject.as_str()])
-        .arg(if later { "later" } else { "first" })
+        .args(["worker", tool.name(), place.as_str(), subject.as_str(), when])
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     Ok(command)
@@ -118,7 +114,7 @@ pub fn later(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path) -> Result<()
         .map_err(|e| e.to_string())?
         .into_parts()
         .0;
-    let mut child = worker(tool, place, subject, true)?
+    let mut child = worker(tool, place, subject, "later")?
         .stderr(file)
         .spawn()
         .map_err(|e| e.to_string())?;
@@ -152,9 +148,9 @@ fn traced(
         .map_err(|e| e.to_string())?
         .into_parts()
         .0;
-    let mut command = worker(tool, place, subject, false)?;
+    let mut command = worker(tool, place, subject, "first")?;
     command.stderr(said);
-    tracer::run(&mut command, subject.as_str(), on_call)
+    tracer::run(&mut command, &tool.watch(subject), on_call)
 }
 
 /// One run that nobody disturbs: the calls that it makes.
@@ -213,7 +209,8 @@ fn look(
     Ok((state, later(tool, place, subject)))
 }
 
-fn volumes(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String> {
+/// Every state of a volume, or some.
+pub fn volumes(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String> {
     let io = |e: std::io::Error| e.to_string();
     let place = &room.path;
     let pristine = place.join("pristine");
@@ -247,29 +244,35 @@ fn volumes(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
     // States that are equal are one: the step sees no more than bytes.
     let mut known: HashMap<[u8; 32], (String, Result<(), String>)> = HashMap::new();
     let mut failed = Ok(());
-    image::states(&start, &calls, wanted, |state| {
-        let digest = state.image.digest();
-        if state.what == "kill" {
-            killed.insert(state.call, digest);
-        }
-        let point = format!("{}:{}", state.call, state.what);
-        let enough = asked.first && !report.failures.is_empty();
-        let other = asked.point.as_ref().is_some_and(|asked| *asked != point);
-        if !wanted(state.call) || enough || other || failed.is_err() {
-            return;
-        }
-        let looked = match known.get(&digest) {
-            Some(known) => Ok(known.clone()),
-            None => look(tool, place, &subject, state.image),
-        };
-        match looked {
-            Ok((name, went)) => {
-                report.take(tool, &point, &name, &went);
-                known.insert(digest, (name, went));
+    image::states(
+        &start,
+        &calls,
+        wanted,
+        |_, _| true,
+        |state| {
+            let digest = state.image.digest();
+            if state.what == "kill" {
+                killed.insert(state.call, digest);
             }
-            Err(why) => failed = Err(why),
-        }
-    });
+            let point = format!("{}:{}", state.call, state.what);
+            let enough = asked.is_done(&report);
+            let other = asked.point.as_ref().is_some_and(|asked| *asked != point);
+            if !wanted(state.call) || enough || other || failed.is_err() {
+                return;
+            }
+            let looked = match known.get(&digest) {
+                Some(known) => Ok(known.clone()),
+                None => look(tool, place, &subject, state.image),
+            };
+            match looked {
+                Ok((name, went)) => {
+                    report.take(tool, &point, &name, &went);
+                    known.insert(digest, (name, went));
+                }
+                Err(why) => failed = Err(why),
+            }
+        },
+    );
     failed?;
     for (number, there) in seen_there {
         if killed.get(&number) != Some(&there) {
@@ -292,6 +295,37 @@ fn death_of(what: &str) -> Option<Death> {
     })
 }
 
+/// The ways to die at a call.
+pub fn deaths(call: &Call) -> impl Iterator<Item = &'static str> {
+    let half = ["write", "pwrite64"].contains(&call.name) && call.effect.half().is_some();
+    [
+        Some("kill"),
+        half.then_some("half"),
+        (!call.by_root).then_some("alone"),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Runs the step and kills it at this call; which one that was, if it came to it.
+pub fn kill(
+    tool: &dyn Tool,
+    place: &Utf8Path,
+    subject: &Utf8Path,
+    number: usize,
+    what: &str,
+) -> Result<Option<String>, String> {
+    let death = death_of(what).ok_or_else(|| format!("no way to die: {what}"))?;
+    let mut at = None;
+    traced(tool, place, subject, |n, call| {
+        (n == number).then(|| {
+            at = Some(format!("{} {} {}", call.program, call.name, call.path));
+            death
+        })
+    })?;
+    Ok(at)
+}
+
 fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String> {
     let io = |e: std::io::Error| e.to_string();
     let place = &room.path;
@@ -310,13 +344,7 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
     };
     let mut points = vec![];
     for (number, call) in calls.iter().enumerate() {
-        points.push((number, "kill"));
-        if ["write", "pwrite64"].contains(&call.name) && call.effect.half().is_some() {
-            points.push((number, "half"));
-        }
-        if !call.by_root {
-            points.push((number, "alone"));
-        }
+        points.extend(deaths(call).map(|what| (number, what)));
     }
     points.push((calls.len() - 1, "after"));
     let mut known: HashMap<[u8; 32], Result<(), String>> = HashMap::new();
@@ -327,18 +355,11 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
             Some(asked) => *asked == point,
             None => !asked.cuts && chosen(asked, index, of),
         };
-        let Some(death) = death_of(what).filter(|_| wanted) else {
+        if !wanted {
             continue;
-        };
+        }
         anew()?;
-        let mut at = None;
-        traced(tool, place, &subject, |n, call| {
-            (n == number).then(|| {
-                at = Some(format!("{} {} {}", call.program, call.name, call.path));
-                death
-            })
-        })?;
-        let Some(at) = at else {
+        let Some(at) = kill(tool, place, &subject, number, what)? else {
             // Programs with threads do not make the same number of calls every time.
             continue;
         };
@@ -368,10 +389,13 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
     Ok(report)
 }
 
-fn one(tool: &dyn Tool, asked: &Asked) -> Result<bool, String> {
+/// Everything about one step; whether all is well.
+pub fn one(tool: &dyn Tool, asked: &Asked) -> Result<bool, String> {
     let began = Instant::now();
-    let room = Room::new(&scratch(), tool.name(), asked.keep)?;
+    let room = Room::new(tool.name(), asked.keep)?;
+    fs_err::write(room.path.join(tools::SYSTEM), &asked.system).map_err(|e| e.to_string())?;
     let report = match tool.subject() {
+        Subject::Machine => machine::points(tool, asked, &room.path)?,
         Subject::Image => volumes(tool, asked, &room)?,
         Subject::Tree => folders(tool, asked, &room)?,
     };
@@ -405,115 +429,4 @@ fn one(tool: &dyn Tool, asked: &Asked) -> Result<bool, String> {
         began.elapsed().as_secs_f64()
     );
     Ok(good)
-}
-
-/// What must fail does.
-fn control() -> Result<(), String> {
-    let asked = Asked {
-        tools: vec![],
-        point: None,
-        all: true,
-        keep: false,
-        cuts: false,
-        first: true,
-    };
-    let tool = tools::volumes::Hasty;
-    let room = Room::new(&scratch(), tool.name(), false)?;
-    if volumes(&tool, &asked, &room)?.failures.is_empty() {
-        return Err("a root filesystem that has its planned id from the beginning is not noticed".into());
-    }
-    Ok(())
-}
-
-fn is_there(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
-}
-
-fn run_worker(args: &[String]) -> Result<(), String> {
-    let [name, place, subject, when] = args else {
-        return Err("worker TOOL PLACE SUBJECT first|later".into());
-    };
-    let control: Box<dyn Tool> = Box::new(tools::volumes::Hasty);
-    let tool = tools::all()
-        .into_iter()
-        .chain([control])
-        .find(|tool| tool.name() == name)
-        .ok_or_else(|| format!("no tool {name}"))?;
-    tool.carry(Utf8Path::new(place), Utf8Path::new(subject), when == "later")
-}
-
-/// See the module of the program.
-pub fn main(args: &[String]) -> ExitCode {
-    if args.first().is_some_and(|first| first == "worker") {
-        return match run_worker(&args[1..]) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("{why}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let tools = tools::all();
-    let mut asked = Asked {
-        tools: vec![],
-        point: None,
-        all: false,
-        keep: false,
-        cuts: false,
-        first: false,
-    };
-    let mut rest = args.iter();
-    while let Some(arg) = rest.next() {
-        match arg.as_str() {
-            "--all" => asked.all = true,
-            "--keep" => asked.keep = true,
-            "--cuts" => asked.cuts = true,
-            "--point" => asked.point = rest.next().cloned(),
-            name if tools.iter().any(|tool| tool.name() == name) => asked.tools.push(name.to_owned()),
-            // `cargo test` gives its own options to every test program.
-            option if option.starts_with('-') => {}
-            // A filter for the names of tests, of which none is here.
-            _ => return ExitCode::SUCCESS,
-        }
-    }
-    let mut good = true;
-    for row in leftovers::table().lines() {
-        println!("table\t{row}");
-    }
-    for tool in tools
-        .iter()
-        .filter(|t| asked.tools.is_empty() || asked.tools.iter().any(|n| n == t.name()))
-    {
-        if let Some(missing) = tool.programs().iter().find(|program| !is_there(program)) {
-            println!("skipped\t{}\t{missing} is not installed", tool.name());
-            continue;
-        }
-        match one(tool.as_ref(), &asked) {
-            Ok(went) => good &= went,
-            Err(why) => {
-                println!("failed\t{}\t-\t-\t{}", tool.name(), why.replace('\n', " "));
-                good = false;
-            }
-        }
-    }
-    if asked.tools.is_empty()
-        && tools::volumes::Hasty
-            .programs()
-            .iter()
-            .all(|program| is_there(program))
-    {
-        match control() {
-            Ok(()) => println!("control\tthe planned id given at once is noticed"),
-            Err(why) => {
-                println!("failed\tcontrol\t-\t-\t{}", why.replace('\n', " "));
-                good = false;
-            }
-        }
-    }
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
 }

@@ -40,7 +40,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn walk(path: &Path, name: &str, sum: &mut Sha256) -> io::Result<()> {
+fn walk(path: &Path, name: &str, without: &[&Path], sum: &mut Sha256) -> io::Result<()> {
+    if without.contains(&path) {
+        return Ok(());
+    }
     let metadata = path.symlink_metadata()?;
     sum.update(name.as_bytes());
     sum.update([0]);
@@ -53,7 +56,7 @@ fn walk(path: &Path, name: &str, sum: &mut Sha256) -> io::Result<()> {
             .collect::<Result<_, _>>()?;
         names.sort();
         for name in names {
-            walk(&path.join(&name), &name.to_string_lossy(), sum)?;
+            walk(&path.join(&name), &name.to_string_lossy(), without, sum)?;
         }
         sum.update([1]);
     } else if metadata.is_file() {
@@ -65,8 +68,13 @@ fn walk(path: &Path, name: &str, sum: &mut Sha256) -> io::Result<()> {
 
 /// What tells a folder from others.
 pub fn digest(path: &Path) -> io::Result<[u8; 32]> {
+    digest_without(path, &[])
+}
+
+/// The same without what is at these paths.
+pub fn digest_without(path: &Path, without: &[&Path]) -> io::Result<[u8; 32]> {
     let mut sum = Sha256::new();
-    match walk(path, "", &mut sum) {
+    match walk(path, "", without, &mut sum) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         other => other?,
     }

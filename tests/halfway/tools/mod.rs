@@ -3,10 +3,16 @@
 //!
 //! Absent: how it is killed (`points`), and whether the simulation has what is left (`landfall::sim::leftovers`).
 
+pub mod attached;
 pub mod clone;
+pub mod installed;
 pub mod store;
 pub mod volumes;
+mod whole;
 
+pub use whole::ESP_END;
+
+use crate::choice::Watch;
 use camino::Utf8Path;
 use landfall::event::Reporter;
 use landfall::real::hands::Hands;
@@ -19,7 +25,12 @@ pub enum Subject {
     Image,
     /// A folder: the root filesystem of the target.
     Tree,
+    /// A whole disk, what of it is attached, and the firmware: in the laboratory's machine.
+    Machine,
 }
+
+/// The file, in a step's place, with the system that is installed in the machine.
+pub const SYSTEM: &str = "installed-system";
 
 /// A step with a tool in it.
 pub trait Tool {
@@ -35,6 +46,14 @@ pub trait Tool {
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, later: bool) -> Result<(), String>;
     /// A short name for what is there. May change the subject.
     fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String>;
+    /// What its calls change.
+    fn watch(&self, subject: &Utf8Path) -> Watch {
+        Watch::folder(subject.as_str())
+    }
+    /// Whether power cuts of the whole disk are tried too.
+    fn loses_power(&self) -> bool {
+        false
+    }
 }
 
 /// Every tool, in the order of an install.
@@ -50,6 +69,21 @@ pub fn all() -> Vec<Box<dyn Tool>> {
         Box::new(store::Store::Repair),
         Box::new(store::Store::Forget),
     ]
+}
+
+/// Every tool that needs the laboratory's machine, likewise.
+pub fn machine() -> Vec<Box<dyn Tool>> {
+    vec![
+        Box::new(attached::Attached::Activate),
+        Box::new(attached::Attached::Mount),
+        Box::new(installed::Install),
+        Box::new(installed::Firmware),
+    ]
+}
+
+/// What must fail.
+pub fn controls() -> Vec<Box<dyn Tool>> {
+    vec![Box::new(volumes::Hasty), Box::new(installed::Untidy)]
 }
 
 /// Runs a future to its end.

@@ -6,7 +6,11 @@
 //! calls and points there were is written by `--write`; it is not compared, because programs with threads do not make the
 //! same number of calls every time.
 //!
+//! Steps that need device-mapper, mounts, a FAT driver or firmware come last, in a machine (`halfway::machine`).
+//!
 //! Absent: the tracer, the tools, and what is done with a state (`tests/halfway`).
+
+mod machine;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -18,6 +22,7 @@ use fs_err as fs;
 
 use crate::cache::Cache;
 use crate::command::Program;
+use crate::kit::Kit;
 use crate::setup;
 use crate::tools::cargo;
 
@@ -35,6 +40,18 @@ pub struct Arguments {
     /// One point of one step, as a failure names it, such as 117:kill
     #[arg(long, value_name = "CALL:WHAT")]
     point: Option<String>,
+    /// Only the steps that need no machine
+    #[arg(long, conflicts_with = "write")]
+    host: bool,
+    /// Every point of the steps in the machine too: hours
+    #[arg(long)]
+    all: bool,
+    /// Every N-th point of the steps in the machine
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    every: Option<u32>,
+    /// A folder with NixOS's own programs, for the steps in the machine (docs/lab.md)
+    #[arg(long, value_name = "DIR")]
+    nixos_tools: Option<std::path::PathBuf>,
     /// Write the tables in docs/failure-model.md anew
     #[arg(long)]
     write: bool,
@@ -68,6 +85,8 @@ struct Told {
     states: Vec<(String, String, bool)>,
     failures: Vec<[String; 4]>,
     skipped: Vec<String>,
+    /// Steps of which not every point was tried: what, how many, of how many.
+    sampled: Vec<[String; 4]>,
     /// The table of states.
     table: String,
 }
@@ -93,6 +112,9 @@ impl Told {
             }
             ["failed", step, point, state, why] => {
                 self.failures.push([step, point, state, why].map(str::to_owned));
+            }
+            ["sampled", step, what, some, of] if some != of => {
+                self.sampled.push([step, what, some, of].map(str::to_owned));
             }
             ["skipped", step, why] => self.skipped.push(format!("{step}: {why}")),
             ["table", row] => {
@@ -137,6 +159,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             "steps": told.rows,
             "failures": told.failures,
             "skipped": told.skipped,
+            "sampled": told.sampled,
             "unknown_states": unknown,
             "table_is_stale": stale,
             "passed": passed,
@@ -153,6 +176,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     for [step, point, state, why] in &told.failures {
         let number = point.split(' ').next().unwrap_or_default();
         println!("{step}: {point}: {state}\n    {why}\n    again: cargo lab halfway {step} --point {number}");
+    }
+    for [step, what, some, of] in &told.sampled {
+        println!("{step}: {some} of {of} {what} were tried (--all: every one)");
     }
     for skipped in &told.skipped {
         println!("not tried: {skipped}");
@@ -191,39 +217,73 @@ fn named(skipped: &[String]) -> String {
     }
 }
 
-/// Runs the test, and shows how it goes.
+/// Runs the test on this computer and in a machine, as far as it is asked for, and shows how it goes.
 fn told(cache: &Cache, arguments: &Arguments) -> Result<(bool, Told)> {
-    let mut command = cargo(cache);
-    command
-        .args([
-            "test",
-            "--quiet",
-            "--package",
-            "landfall",
-            "--test",
-            "halfway",
-            "--",
-            "--all",
-        ])
-        .args(&arguments.tools)
-        .stdout(Stdio::piped());
+    let (in_machine, here): (Vec<&String>, Vec<&String>) = arguments
+        .tools
+        .iter()
+        .partition(|tool| machine::STEPS.contains(&tool.as_str()));
+    let every = arguments.tools.is_empty();
+    let mut told = Told::default();
+    let mut ended_well = true;
+    let mut options: Vec<String> = vec![];
     if let Some(point) = &arguments.point {
-        command.args(["--point", point]);
+        options.extend(["--point".to_owned(), point.clone()]);
     }
     if arguments.keep {
-        command.arg("--keep");
+        options.push("--keep".to_owned());
     }
-    let mut child = command.spawn().context("cargo test --test halfway")?;
+    if every || !here.is_empty() {
+        ended_well &= on_this_computer(cache, &here, &options, |line| told.take(line))?;
+    }
+    if !arguments.host && (every || !in_machine.is_empty()) {
+        if arguments.all {
+            options.push("--all".to_owned());
+        }
+        if let Some(every) = arguments.every {
+            options.extend(["--every".to_owned(), every.to_string()]);
+        }
+        options.extend(in_machine.into_iter().cloned());
+        let kit = Kit::with_tools(arguments.nixos_tools.as_deref())?;
+        // The table of states is the same one.
+        told.table.clear();
+        ended_well &= machine::run(&kit, &options, |line| {
+            show(line);
+            told.take(line);
+        })?;
+    }
+    Ok((ended_well, told))
+}
+
+fn on_this_computer(
+    cache: &Cache,
+    steps: &[&String],
+    options: &[String],
+    mut take: impl FnMut(&str),
+) -> Result<bool> {
+    let mut child = cargo(cache)
+        .args(["test", "--quiet", "--package", "landfall", "--test", "halfway"])
+        .args(["--", "--all"])
+        .args(steps)
+        .args(options)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo test --test halfway")?;
     let output = child.stdout.take().context("the test's output")?;
-    let mut told = Told::default();
     for line in BufReader::new(output).lines() {
         let line = line?;
-        if line.starts_with("halfway\t") {
-            eprintln!("lab: {}", line.replace('\t', " "));
-        }
-        told.take(&line);
+        show(&line);
+        take(&line);
     }
-    Ok((child.wait()?.success(), told))
+    Ok(child.wait()?.success())
+}
+
+/// What somebody who waits wants to see.
+fn show(line: &str) {
+    let shown = ["halfway\t", "sampled\t", "point\t", "failed\t", "control\t"];
+    if shown.iter().any(|start| line.starts_with(start)) {
+        eprintln!("lab: {}", line.replace('\t', " "));
+    }
 }
 
 fn line(row: &Row) -> String {
@@ -301,6 +361,8 @@ mod tests {
             "failed\tclone\t119:kill (git mkdir x)\tgit: odd\tjudge: no",
             "halfway\tclone\t186\t14\t2\t1\t12.5",
             "skipped\tesp\tmkfs.vfat is not installed",
+            "sampled\tinstall\tkills\t90\t700",
+            "sampled\tmount\tkills\t40\t40",
             "table\t| a |",
             "table\t| b |",
         ] {
@@ -313,6 +375,7 @@ mod tests {
         );
         assert!(told.states[0].2 && !told.states[1].2);
         assert_eq!(told.failures[0][1], "119:kill (git mkdir x)");
+        assert_eq!(told.sampled, [["install", "kills", "90", "700"]]);
         assert_eq!(told.skipped, ["esp: mkfs.vfat is not installed"]);
         assert_eq!(told.table, "| a |\n| b |\n");
     }

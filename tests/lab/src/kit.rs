@@ -255,7 +255,7 @@ impl Kit {
 
     /// A stick whose payload is landfall's unit tests alone, as the program [`UNIT_TESTS`].
     pub fn tests_stick(&self) -> Result<Stick> {
-        let program = build_tests(&self.lab.cache.workspace)?;
+        let program = build_tests(&self.lab.cache.workspace, &["--lib"])?;
         let hash = disk::sha256(&program)?;
         let place = self
             .lab
@@ -360,17 +360,23 @@ fn build_landfall(workspace: &Path, profile: Profile) -> Result<PathBuf> {
     Ok(target.join(folder).join("landfall"))
 }
 
-/// Builds landfall's unit tests, as a plain `cargo test --lib` would, and gives the program that runs them.
-fn build_tests(workspace: &Path) -> Result<PathBuf> {
+/// Builds the program of `tests/halfway`.
+pub fn halfway_program(workspace: &Path) -> Result<PathBuf> {
+    build_tests(workspace, &["--test", "halfway"])
+}
+
+/// Builds tests of landfall's, as a plain `cargo test` with these arguments would, and gives the program that runs them.
+fn build_tests(workspace: &Path, which: &[&str]) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    eprintln!("lab: building landfall's unit tests");
+    eprintln!("lab: building landfall's tests ({})", which.join(" "));
     let built = Program::new(cargo)
-        .args(["test", "--quiet", "--package", "landfall", "--lib", "--no-run"])
+        .args(["test", "--quiet", "--package", "landfall", "--no-run"])
+        .args(which)
         .arg("--message-format=json")
         .directory(workspace)
         .timeout(BUILD_LIMIT)
         .run()
-        .context("building landfall's unit tests")?;
+        .context("building landfall's tests")?;
     for line in built.text().lines() {
         let message: serde_json::Value = serde_json::from_str(line).context("what Cargo says")?;
         let is_test = message["profile"]["test"].as_bool() == Some(true);
@@ -378,7 +384,7 @@ fn build_tests(workspace: &Path) -> Result<PathBuf> {
             return Ok(program.into());
         }
     }
-    bail!("Cargo names no program of landfall's unit tests")
+    bail!("Cargo names no program of landfall's tests ({})", which.join(" "))
 }
 
 /// Puts a program, without its debug information, into a payload's tree.
