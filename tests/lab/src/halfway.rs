@@ -41,7 +41,7 @@ pub struct Arguments {
     #[arg(long, value_name = "CALL:WHAT")]
     point: Option<String>,
     /// Only the steps that need no machine
-    #[arg(long, conflicts_with = "write")]
+    #[arg(long)]
     host: bool,
     /// Every point of the steps in the machine too: hours
     #[arg(long)]
@@ -52,8 +52,8 @@ pub struct Arguments {
     /// A folder with NixOS's own programs, for the steps in the machine (docs/lab.md)
     #[arg(long, value_name = "DIR")]
     nixos_tools: Option<std::path::PathBuf>,
-    /// Write the tables in docs/failure-model.md anew
-    #[arg(long)]
+    /// Write the tables in docs/failure-model.md anew; of steps that are not tried, the figures stay
+    #[arg(long, conflicts_with = "point")]
     write: bool,
     /// Keep the folders of each step
     #[arg(long)]
@@ -135,10 +135,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         "--point {} is of one step: name it too, as in: cargo lab halfway clone --point 117:kill",
         arguments.point.as_deref().unwrap_or_default()
     );
-    ensure!(
-        !arguments.write || arguments.tools.is_empty() && arguments.point.is_none(),
-        "--write needs every step: leave the names and --point out"
-    );
     let (ended_well, told) = told(&cache, arguments)?;
     if told.rows.is_empty() && told.failures.is_empty() {
         bail!("no step was tried; {}", named(&told.skipped));
@@ -148,7 +144,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let document = fs::read_to_string(cache.workspace.join(DOCUMENT)).context("the tables")?;
     let mut stale = false;
     if arguments.write {
-        let text = replace(&document, &tables(&told, &versions()?))?;
+        let former = block(&document)?.to_owned();
+        let text = replace(&document, &tables(&told, &versions()?, &former))?;
         fs::write(cache.workspace.join(DOCUMENT), text)?;
     } else if arguments.point.is_none() {
         stale = !block(&document)?.contains(told.table.trim_end());
@@ -301,7 +298,8 @@ fn versions() -> Result<String> {
         ("nix", &["--version"]),
         ("mkswap", &["--version"]),
         ("mkfs.ext4", &["-V"]),
-        ("mkfs.vfat", &["--help"]),
+        // It tells its version before it finds that there is no such file.
+        ("mkfs.vfat", &["-v", "/nonexistent/fat"]),
         ("cryptsetup", &["--version"]),
     ] {
         let output = Program::new(program).args(args).output()?;
@@ -314,17 +312,41 @@ fn versions() -> Result<String> {
     Ok(said.into_values().collect::<Vec<_>>().join("; "))
 }
 
-fn tables(told: &Told, versions: &str) -> String {
+/// The tables: figures of the steps that were tried, and of others those that were there before.
+fn tables(told: &Told, versions: &str, former: &str) -> String {
     let mut text = format!(
-        "With {versions}:\n\n| step | calls that change something | deaths and cuts tried | states | without a way on |\n|---|---|---|---|---|\n"
+        "With {versions}; the steps in a machine with the programs of its environment:\n\n\
+         | step | calls that change something | deaths and cuts tried | states | without a way on |\n|---|---|---|---|---|\n"
     );
-    for row in &told.rows {
-        text.push_str(&format!(
-            "| `{}` | {} | {} | {} | {} |\n",
-            row.step, row.calls, row.points, row.states, row.failures
-        ));
+    let step_of = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+    let mut steps: Vec<String> = told.table.lines().filter_map(step_of).collect();
+    steps.dedup();
+    for step in steps {
+        if let Some(row) = told.rows.iter().find(|row| row.step == step) {
+            text.push_str(&format!(
+                "| `{}` | {} | {} | {} | {} |\n",
+                row.step, row.calls, row.points, row.states, row.failures
+            ));
+        } else if let Some(line) = former.lines().find(|line| is_figures_of(line, &step)) {
+            text.push_str(line);
+            text.push('\n');
+        }
     }
     format!("{text}\n{}", told.table)
+}
+
+/// Whether a line has a step's figures: the name and four numbers.
+fn is_figures_of(line: &str, step: &str) -> bool {
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    match cells[..] {
+        ["", name, calls, points, states, failures, ""] => {
+            name == format!("`{step}`")
+                && [calls, points, states, failures]
+                    .iter()
+                    .all(|number| number.parse::<u64>().is_ok())
+        }
+        _ => false,
+    }
 }
 
 /// What is between the marks.
@@ -378,6 +400,24 @@ mod tests {
         assert_eq!(told.sampled, [["install", "kills", "90", "700"]]);
         assert_eq!(told.skipped, ["esp: mkfs.vfat is not installed"]);
         assert_eq!(told.table, "| a |\n| b |\n");
+    }
+
+    #[test]
+    fn figures_of_steps_that_were_not_tried_stay() {
+        let mut told = Told::default();
+        for line in [
+            "halfway\tclone\t186\t14\t2\t0\t12.5",
+            "table\t| step | left | stands |",
+            "table\t| `esp` | fat: none | no header |",
+            "table\t| `clone` | git: nothing | no clone |",
+            "table\t| `mount` | nothing mounted | detached |",
+        ] {
+            told.take(line);
+        }
+        let former = "| `esp` | 1 | 2 | 3 | 0 |\n| `clone` | 9 | 9 | 9 | 9 |\n| `mount` | a | b | c | d |\n| `gone` | 1 | 1 | 1 | 1 |\n";
+        let text = tables(&told, "git 1", former);
+        assert!(text.contains("| `esp` | 1 | 2 | 3 | 0 |\n| `clone` | 186 | 14 | 2 | 0 |\n\n| step | left"));
+        assert!(!text.contains("| 9 |") && !text.contains("`gone`") && !text.contains("| a |"));
     }
 
     #[test]
