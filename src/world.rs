@@ -19,14 +19,14 @@ use landfall_states::provisioned::Land;
 use landfall_states::realised::InstallSystem;
 use landfall_states::recovery::DiskEvidence;
 use landfall_states::{Phase, Step};
+use std::time::Duration;
+
+use crate::event::Event;
 
 /// No clock of a machine that landfall runs on is before this: 2026-01-01, in seconds since 1970.
 pub const CLOCK_MIN_S: u64 = 1_767_225_600;
 /// Nor after this: 2100-01-01.
 pub const CLOCK_MAX_S: u64 = 4_102_444_800;
-use std::time::Duration;
-
-use crate::event::Event;
 
 /// One step, in a world. The contract is [`Step`]'s: observing changes nothing, performing is idempotent.
 #[allow(async_fn_in_trait)] // one thread runs everything; nothing needs `Send`

@@ -97,7 +97,7 @@ pub enum Kept {
 
 /// Tells what failed in an activation, and keeps it on the target; what failed in this one.
 pub fn keep(reporter: &Reporter, root: &Utf8Path, ended: &Ended, kept: Kept) -> Result<Vec<String>, Fault> {
-    let said = format!("{}\n{}", ended.stderr, ended.stdout);
+    let said = ended.said();
     for path in missing_passwords(&said) {
         reporter.notice(format!(
             "the password file {path} was not there when users were made: a user of it cannot log in by password, and with \

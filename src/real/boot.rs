@@ -206,7 +206,7 @@ async fn run_installer(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Re
     if ended.success() {
         return Ok(());
     }
-    let said = format!("{}\n{}", ended.stderr, ended.stdout);
+    let said = ended.said();
     Err(classify(
         &[COMMON],
         FaultClass::Transient,

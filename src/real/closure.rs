@@ -166,7 +166,7 @@ impl Stores {
         let load = self.nix_store().arg("--load-db").stdin(list);
         let ended = hands.run(load).await?;
         if !ended.success() {
-            let said = format!("{}\n{}", ended.stderr, ended.stdout);
+            let said = ended.said();
             return Err(classify(
                 &[COMMON, NIX],
                 FaultClass::Permanent,

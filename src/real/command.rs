@@ -73,6 +73,11 @@ impl Ended {
         self.code == Some(0)
     }
 
+    /// All that it said: errors, then the rest.
+    pub fn said(&self) -> String {
+        format!("{}\n{}", self.stderr, self.stdout)
+    }
+
     /// The last lines of what it said, on one line.
     pub fn tail(&self) -> String {
         self.last_lines().join(" | ")

@@ -206,7 +206,7 @@ pub fn fault(what: &str, ended: &Ended) -> Fault {
         ..how
     };
     // GitHub answers an unknown private repository over ssh with both "not found" and the words for lost connections.
-    let said = format!("{}\n{}", ended.stderr, ended.stdout);
+    let said = ended.said();
     // What nobody knows is tried again, within the budget: trying costs nothing here.
     classify(&[GIT, COMMON], FaultClass::Transient, what, &said, how)
 }

@@ -109,7 +109,7 @@ pub fn flush_boot(root: &Utf8Path) -> Result<(), Fault> {
 
 fn failed(system: &StorePath, ended: &Ended) -> Fault {
     // What nobody knows is tried again within the budget: every step of the program may be run again.
-    let said = format!("{}\n{}", ended.stderr, ended.stdout);
+    let said = ended.said();
     let what = format!("nixos-install of {system}");
     classify(&[COMMON], FaultClass::Transient, &what, &said, ended.how())
 }
