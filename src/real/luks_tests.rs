@@ -1,0 +1,136 @@
+//! Tests of containers in files, and of what a mapping is.
+
+use super::*;
+use crate::real::bench::{self, block_on};
+
+const CHEAP: Cost = Cost {
+    time_ms: 0,
+    memory_kib_max: 32,
+    threads_max: 1,
+    iterations: Some(4),
+};
+
+fn image(dir: &tempfile::TempDir) -> Utf8PathBuf {
+    let path = Utf8PathBuf::from_path_buf(dir.path().join("part")).unwrap();
+    fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
+    path
+}
+
+#[test]
+fn a_container_is_made_on_a_plain_file_and_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, volume) = (image(&dir), bench::volume("luks-web"));
+    let (right, wrong) = (SecretString::from("right horse"), SecretString::from("wrong"));
+    block_on(async {
+        assert_eq!(header(&device).await.unwrap(), None);
+        format(&device, &volume, &right, CHEAP).await.unwrap();
+        let begun = header(&device).await.unwrap().unwrap();
+        assert_eq!((begun.uuid, begun.keyslots), (volume.provisional, 1));
+        make(&device, &volume, &right, CHEAP).await.unwrap();
+        let made = header(&device).await.unwrap().unwrap();
+        assert_eq!(made.uuid, volume.id);
+        assert_eq!(made.label, "luks-web");
+        assert!(opens(&device, &right).await.unwrap());
+        assert!(!opens(&device, &wrong).await.unwrap());
+        let seen = probe(
+            &device,
+            &crate::event::Reporter::default(),
+            &crate::real::stop::Stop::never(),
+        )
+        .await
+        .unwrap();
+        let state = seen.compare(
+            "crypto_LUKS",
+            &volume.id.to_string(),
+            &volume.provisional.to_string(),
+            &volume.label,
+        );
+        assert_eq!(state, landfall_states::VolumeState::Whole);
+    });
+    let raw = fs::read(&device).unwrap();
+    assert!(
+        !raw.windows(11).any(|w| w == b"right horse"),
+        "the passphrase is not in the container's file"
+    );
+}
+
+#[test]
+fn a_torn_primary_header_is_read_from_its_copy() {
+    use std::io::Write;
+    let dir = tempfile::tempdir().unwrap();
+    let (device, volume) = (image(&dir), bench::volume("luks-web"));
+    let passphrase = SecretString::from("p");
+    block_on(async {
+        make(&device, &volume, &passphrase, CHEAP).await.unwrap();
+        let mut file = fs::OpenOptions::new().write(true).open(&device).unwrap();
+        file.seek(SeekFrom::Start(4096)).unwrap();
+        file.write_all(&[0; 512]).unwrap();
+        drop(file);
+        assert_eq!(header(&device).await.unwrap().unwrap().uuid, volume.id);
+        assert!(opens(&device, &passphrase).await.unwrap());
+    });
+}
+
+fn mapped(uuid: &str, has_table: bool, suspended: bool, slaves: &[&str]) -> Mapped {
+    let mapping = dm::Mapping {
+        uuid: uuid.to_owned(),
+        has_table,
+        suspended,
+        opened: 0,
+        slaves: slaves.iter().map(|s| (*s).to_owned()).collect(),
+    };
+    Mapped::of(Some(&mapping), "cryptroot", &Uuid::from_u128(0xa), (8, 2))
+}
+
+#[test]
+fn only_our_mapping_on_our_device_is_ours() {
+    let ours = format!("CRYPT-LUKS2-{}-cryptroot", Uuid::from_u128(0xa).simple());
+    let other = format!("CRYPT-LUKS2-{}-cryptroot", Uuid::from_u128(0xc).simple());
+    assert_eq!(mapped(&ours, true, false, &["8:2"]), Mapped::Open);
+    for (uuid, slaves) in [
+        (&ours, &["8:18"][..]),
+        (&ours, &["8:2", "8:3"]),
+        (&other, &["8:2"]),
+        (&String::new(), &["8:2"]),
+        (&"LVM-x".to_owned(), &["8:2"]),
+    ] {
+        for suspended in [false, true] {
+            assert_eq!(
+                mapped(uuid, true, suspended, slaves),
+                Mapped::Foreign,
+                "{uuid} {slaves:?}"
+            );
+        }
+    }
+    let none = Mapped::of(None, "cryptroot", &Uuid::from_u128(0xa), (8, 2));
+    assert_eq!(none, Mapped::Nothing);
+}
+
+#[test]
+fn what_a_killed_activation_leaves_is_ours_to_remove() {
+    let ours = format!("CRYPT-LUKS2-{}-cryptroot", Uuid::from_u128(0xa).simple());
+    for suspended in [false, true] {
+        for (uuid, slaves) in [(ours.as_str(), &[][..]), ("", &[]), (&ours, &["8:2"])] {
+            let found = mapped(uuid, false, suspended, slaves);
+            assert!(matches!(found, Mapped::Left(_)), "{uuid} {slaves:?}: {found:?}");
+        }
+        assert_eq!(mapped("LVM-x", false, suspended, &[]), Mapped::Foreign);
+        assert_eq!(mapped("", false, suspended, &["8:18"]), Mapped::Foreign);
+    }
+    assert!(matches!(mapped(&ours, true, true, &["8:2"]), Mapped::Left(_)));
+}
+
+#[test]
+fn temporary_names_outlive_their_process() {
+    let lives = |pid: &str| pid == "77";
+    assert!(is_left_behind("temporary-cryptsetup-78", lives));
+    assert!(is_left_behind("temporary-cryptsetup-78-1", lives));
+    for name in [
+        "temporary-cryptsetup-77",
+        "temporary-cryptsetup-",
+        "temporary-cryptsetup-x",
+        "cryptroot",
+    ] {
+        assert!(!is_left_behind(name, lives), "{name}");
+    }
+}
