@@ -38,7 +38,7 @@ struct Reverted {
     checks: &'static [(&'static [&'static str], &'static str)],
 }
 
-const ALL: [Reverted; 4] = [
+const ALL: [Reverted; 6] = [
     Reverted {
         name: "database",
         what: "a database that Nix cannot read is a fault, tried again for ever",
@@ -57,7 +57,30 @@ const ALL: [Reverted; 4] = [
             "Mapped::Left(\"a name without a table, from an activation that was killed\")",
             "Mapped::Nothing",
         )],
-        checks: &[(&["scenario", "mapping-without-table"], "FAILED")],
+        checks: &[
+            (&["halfway", "activate"], "without a way on: FAILED"),
+            (&["scenario", "mapping-without-table"], "FAILED"),
+        ],
+    },
+    Reverted {
+        name: "mount",
+        what: "a root that a killed run had just mounted keeps its peers, in which copies of later mounts stay",
+        edits: &[(
+            "src/real/mounts.rs",
+            "                cut_off(target).map_err(|e| io_fault(format!(\"mount at {target}\"), &e))?;\n",
+            "",
+        )],
+        checks: &[(&["halfway", "mount"], "without a way on: FAILED")],
+    },
+    Reverted {
+        name: "firmware",
+        what: "an entry that the firmware's order does not name is not seen, and a second one is made",
+        edits: &[(
+            "src/real/firmware.rs",
+            "if !order.contains(&number) && starts_ours(",
+            "if order.contains(&number) && starts_ours(",
+        )],
+        checks: &[(&["halfway", "firmware"], "without a way on: FAILED")],
     },
     Reverted {
         name: "loader-tmp",
