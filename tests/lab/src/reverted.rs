@@ -12,6 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use fs_err as fs;
+use regex::Regex;
 
 use crate::cache::Cache;
 use crate::command::Program;
@@ -34,9 +35,12 @@ struct Reverted {
     what: &'static str,
     /// In which file what is replaced by what.
     edits: &'static [(&'static str, &'static str, &'static str)],
-    /// Commands of the laboratory, each of which must notice it, and words by which it says so.
+    /// Commands of the laboratory, each of which must notice it, and what it prints then, as a regular expression.
     checks: &'static [(&'static [&'static str], &'static str)],
 }
+
+/// `halfway` found points from which the next run does not go on.
+const STUCK: &str = "[1-9][0-9]* points without a way on: FAILED";
 
 const ALL: [Reverted; 6] = [
     Reverted {
@@ -45,9 +49,10 @@ const ALL: [Reverted; 6] = [
         edits: &[(
             "src/real/database.rs",
             "    control(hands, stores).await?;\n    Ok(Database::Unusable(why))",
-            "    control(hands, stores).await?;\n    Err(Fault::transient(\"database of the target store\", why))",
+            "    control(hands, stores).await?;\n    let database = NAME.to_owned();\n    \
+             Err(StoreFault::DatabaseBroke { database, said: why }.into())",
         )],
-        checks: &[(&["halfway", "nix-load-db"], "without a way on: FAILED")],
+        checks: &[(&["halfway", "nix-load-db"], STUCK)],
     },
     Reverted {
         name: "mapping",
@@ -58,7 +63,7 @@ const ALL: [Reverted; 6] = [
             "Mapped::Nothing",
         )],
         checks: &[
-            (&["halfway", "activate"], "without a way on: FAILED"),
+            (&["halfway", "activate"], STUCK),
             (&["scenario", "mapping-without-table"], "FAILED"),
         ],
     },
@@ -70,7 +75,7 @@ const ALL: [Reverted; 6] = [
             "                cut_off(target).map_err(|e| io_fault(format!(\"mount at {target}\"), &e))?;\n",
             "",
         )],
-        checks: &[(&["halfway", "mount"], "without a way on: FAILED")],
+        checks: &[(&["halfway", "mount"], STUCK)],
     },
     Reverted {
         name: "firmware",
@@ -80,7 +85,7 @@ const ALL: [Reverted; 6] = [
             "if !order.contains(&number) && starts_ours(",
             "if order.contains(&number) && starts_ours(",
         )],
-        checks: &[(&["halfway", "firmware"], "without a way on: FAILED")],
+        checks: &[(&["halfway", "firmware"], STUCK)],
     },
     Reverted {
         name: "loader-tmp",
@@ -129,6 +134,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         .filter(|one| arguments.names.is_empty() || arguments.names.iter().any(|name| name == one.name))
     {
         bring(&cache.workspace, &copy, one.edits)?;
+        builds(&cache, &copy).with_context(|| format!("{} cannot be put back", one.name))?;
         for (check, words) in one.checks {
             let began = Instant::now();
             let noticed = notices(&cache, &copy, check, words)?;
@@ -205,14 +211,31 @@ fn replaced(text: &str, was: &str, now: &str) -> Result<String> {
     Ok(text.replacen(was, now, 1))
 }
 
-/// Whether a command of the copy's laboratory fails, and says these words.
-fn notices(cache: &Cache, copy: &Path, check: &[&str], words: &str) -> Result<bool> {
-    eprintln!("lab: in {}: cargo lab {}", copy.display(), check.join(" "));
-    let mut command: Command = tools::cargo(cache);
-    let mut child = command
+/// Cargo in the copy.
+fn cargo(cache: &Cache, copy: &Path) -> Command {
+    let mut command = tools::cargo(cache);
+    command
         .current_dir(copy)
         .env("LANDFALL_LAB_CACHE", &cache.root)
-        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_TARGET_DIR");
+    command
+}
+
+/// A copy that does not build fails every check, and shows nothing.
+fn builds(cache: &Cache, copy: &Path) -> Result<()> {
+    let built = cargo(cache, copy)
+        .args(["build", "--quiet", "--package", "landfall", "--package", "lab"])
+        .status()
+        .context("cargo build")?;
+    ensure!(built.success(), "the copy in {} does not build", copy.display());
+    Ok(())
+}
+
+/// Whether a command of the copy's laboratory fails, and prints a line that fits this expression.
+fn notices(cache: &Cache, copy: &Path, check: &[&str], words: &str) -> Result<bool> {
+    eprintln!("lab: in {}: cargo lab {}", copy.display(), check.join(" "));
+    let words = Regex::new(words)?;
+    let mut child = cargo(cache, copy)
         .arg("lab")
         .args(check)
         .stdout(Stdio::piped())
@@ -223,7 +246,7 @@ fn notices(cache: &Cache, copy: &Path, check: &[&str], words: &str) -> Result<bo
     for line in BufReader::new(output).lines() {
         let line = line?;
         eprintln!("    {line}");
-        said |= line.contains(words);
+        said |= words.is_match(&line);
     }
     Ok(!child.wait()?.success() && said)
 }
@@ -237,6 +260,9 @@ mod tests {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for one in &ALL {
             assert!(!one.edits.is_empty() && !one.checks.is_empty(), "{}", one.name);
+            for (_, words) in one.checks {
+                Regex::new(words).unwrap();
+            }
             for (file, was, now) in one.edits {
                 let text = fs::read_to_string(workspace.join(file)).unwrap();
                 assert_ne!(replaced(&text, was, now).unwrap(), text, "{}", one.name);
