@@ -96,11 +96,20 @@ fn kills(
         .collect();
     println!("sampled\t{}\tkills\t{}\t{}", tool.name(), wanted.len(), all.len());
     let mut known: HashMap<[u8; 32], Result<(), String>> = HashMap::new();
+    let mut last: Option<(String, String)> = None;
     for (number, what) in wanted {
         if asked.is_done(report) {
             break;
         }
-        let device = ground.begin()?;
+        let device = match (ground.begin(), &last) {
+            (Ok(device), _) => device,
+            // The next run has left something that nobody can undo: it did not go on either, whatever it said.
+            (Err(why), Some((point, state))) => {
+                report.take(tool, point, state, &Err(format!("left behind it: {why}")));
+                break;
+            }
+            (Err(why), None) => return Err(why),
+        };
         let Some(at) = points::kill(tool, place, &device, number, what)? else {
             // Programs with threads do not make the same number of calls every time.
             continue;
@@ -112,7 +121,9 @@ fn kills(
             .or_insert_with(|| points::later(tool, place, &device))
             .clone();
         println!("point\t{}\t{number}:{what}\t{at}\t{state}", tool.name());
-        report.take(tool, &format!("{number}:{what} ({at})"), &state, &went);
+        let point = format!("{number}:{what} ({at})");
+        report.take(tool, &point, &state, &went);
+        last = Some((point, state));
     }
     Ok(())
 }
