@@ -121,8 +121,19 @@ enum Verb {
     Selftest,
 }
 
-fn main() -> Result<ExitCode> {
+/// What went wrong is told in words, each cause behind what it caused; a backtrace is nothing for people.
+fn main() -> ExitCode {
     let Arguments { verb } = Arguments::parse();
+    match carried_out(verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carried_out(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Setup => {
             let lab = setup::Lab::open()?;
