@@ -107,8 +107,14 @@ pub fn worker(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path, when: &str)
     Ok(command)
 }
 
-/// The next run, from what is there.
+/// The next run, from what is there; and what others find of what it left, when it says that it is done.
 pub fn later(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+    carried_on(tool, place, subject)?;
+    tool.proven(place, subject)
+        .map_err(|why| format!("done, says the step, and it is not: {why}"))
+}
+
+fn carried_on(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
     let said = place.join("said");
     let file = fs_err::File::create(&said)
         .map_err(|e| e.to_string())?

@@ -4,6 +4,7 @@
 //! Absent: the network (`tests/clone_whole_or_absent.rs`).
 
 use super::{Subject, Tool, block_on, hands};
+use crate::oracles;
 use crate::steps::carry;
 use camino::Utf8Path;
 use landfall::real::git::Access;
@@ -14,6 +15,11 @@ use std::process::Command;
 
 /// See the module.
 pub struct Clone;
+
+/// The commit, in a file of the step's place.
+const REVISION: &str = "revision";
+/// Its files, beside it.
+const FILES: &str = "files";
 
 fn git(dir: &Utf8Path, args: &[&str]) -> Result<String, String> {
     let out = Command::new("git")
@@ -58,7 +64,14 @@ impl Tool for Clone {
             git(&origin, &["add", "-A"])?;
             git(&origin, &["commit", "-q", "-m", "x"])?;
         }
+        let revision = git(&origin, &["rev-parse", "trunk"])?;
+        fs_err::write(place.join(REVISION), &revision).map_err(io)?;
+        oracles::archive(&origin, &revision, &place.join(FILES))?;
         fs_err::create_dir_all(subject).map_err(io)
+    }
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        let revision = fs_err::read_to_string(place.join(REVISION)).map_err(|e| e.to_string())?;
+        oracles::repository(&subject.join("nix-config"), &revision, &place.join(FILES))
     }
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, _later: bool) -> Result<(), String> {
         let access = Access {

@@ -46,6 +46,8 @@ pub trait Tool {
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, later: bool) -> Result<(), String>;
     /// A short name for what is there. May change the subject.
     fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String>;
+    /// What real programs and the bytes say of what a later run left, when it says that it is done (`oracles`).
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String>;
     /// What its calls change.
     fn watch(&self, subject: &Utf8Path) -> Watch {
         Watch::folder(subject.as_str())
