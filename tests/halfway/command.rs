@@ -3,6 +3,7 @@
 //!
 //! Absent: the points of a step (`points`, `machine`).
 
+use crate::choice::Point;
 use crate::points::{self, Report, Room};
 use crate::tools::installed::Install;
 use crate::tools::{self, Tool};
@@ -17,10 +18,10 @@ pub struct Asked {
     /// These steps; all when there is none.
     pub tools: Vec<String>,
     /// This one alone.
-    pub point: Option<String>,
+    pub point: Option<Point>,
     /// Every one.
     pub all: bool,
-    /// Of a step in the machine every so manieth.
+    /// Every so manieth.
     pub every: Option<usize>,
     /// The folders of a step stay.
     pub keep: bool,
@@ -47,6 +48,11 @@ impl Asked {
         (whole || its_own) && self.point.is_none()
     }
 
+    /// Whether so many of so many are to be tried that their figures say something of the step.
+    pub fn is_broad(&self) -> bool {
+        self.point.is_none() && (self.all || self.every.is_some())
+    }
+
     /// `None`: nothing of this program is asked for.
     fn parse(args: &[String]) -> Result<Option<Asked>, String> {
         let mut asked = Asked::default();
@@ -59,7 +65,7 @@ impl Asked {
                 "--keep" => asked.keep = true,
                 "--cuts" => asked.cuts = true,
                 "--machine" => asked.machine = true,
-                "--point" => asked.point = rest.next().cloned(),
+                "--point" => asked.point = Some(rest.next().ok_or("--point CALL:WHAT")?.parse()?),
                 "--system" => asked.system = rest.next().cloned().unwrap_or_default(),
                 "--every" => {
                     let every = rest.next().and_then(|number| number.parse().ok());
