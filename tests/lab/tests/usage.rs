@@ -44,6 +44,26 @@ fn what_cannot_be_done_is_refused_in_words() {
         ("halfway clone --every 2 --all", "cannot be used with"),
         ("halfway clone --every 2 --point 5:kill", "cannot be used with"),
         ("halfway clone --every 2 --write", "cannot be used with"),
+        (
+            "chaos --layout banana",
+            "no such layout: banana; there are: plain,",
+        ),
+        ("chaos --installs 0", "0 is not in 1.."),
+        ("chaos --installs -1", "unexpected argument"),
+        ("chaos --minutes 0", "0 is not in 1..="),
+        ("chaos --minutes 100001", "100001 is not in 1..=100000"),
+        ("chaos --minutes 18446744073709551615", "is not in 1..="),
+        ("chaos --minutes 99999999999999999999999", "number too large"),
+        ("chaos --seed -3", "unexpected argument"),
+        ("chaos --control --installs 2", "cannot be used with"),
+        ("bench closure --runs 0", "0 is not in 1.."),
+        ("bench closure --gib 0", "a size is more than 0"),
+        ("bench closure --gib nan", "a size is more than 0"),
+        ("bench closure --gib 1,1e300", "a size is more than 0"),
+        ("bench closure --files 0", "0 is not in 1.."),
+        ("bench closure --level 20", "20 is not in 1..=19"),
+        ("shell --disk-gib 0", "0 is not in 1.."),
+        ("shell --disk-gib 99999999999999", "is not in 1..="),
     ] {
         let (status, said) = said(words);
         assert!(status.is_some_and(|code| code != 0), "{words}: {status:?}");

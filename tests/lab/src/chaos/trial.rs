@@ -93,7 +93,7 @@ pub struct Record {
     pub landed: bool,
     /// And booted.
     pub booted: bool,
-    /// The emulator lost a processor's timer, and the install counts for nothing.
+    /// The emulator lost a processor's timer, and the install counts for nothing but what was found before.
     pub emulator: bool,
     /// What was found, and its words.
     pub finding: Option<(Finding, String)>,
@@ -185,29 +185,30 @@ impl<'k> Trial<'k> {
         let begun = Instant::now();
         let result = self.land_and_boot();
         if let Err(error) = result {
-            self.finding = Some(match error.downcast::<Failed>() {
+            let (finding, text) = match error.downcast::<Failed>() {
                 Ok(Failed(finding, text)) => (finding, text),
                 Err(error) => (Finding::Laboratory, format!("{error:#}")),
-            });
+            };
+            // Whatever the emulator does, it changes no table.
+            self.record.emulator = finding != Finding::Changed && self.emulator_hung();
+            self.finding = ended(self.finding.take(), (finding, text), self.record.emulator);
         }
-        // Whatever the emulator does, it changes no table.
-        if self
-            .finding
-            .as_ref()
-            .is_some_and(|(finding, _)| *finding != Finding::Changed)
-        {
-            match self.install.console_logs() {
-                Ok(text) => self.record.emulator = lost_its_timer(&text),
-                Err(error) => self.record.events.push(format!("{error:#}")),
-            }
-        }
-        if !self.record.emulator {
-            self.record.finding = self.finding;
-        }
+        self.record.finding = self.finding;
         self.record.missed += self.left.len() as u32;
         self.record.compared = self.checks.compared;
         self.record.seconds = begun.elapsed().as_secs();
         self.record
+    }
+
+    /// Whether the emulator has lost a processor's timer by now.
+    fn emulator_hung(&mut self) -> bool {
+        match self.install.console_logs() {
+            Ok(text) => lost_its_timer(&text),
+            Err(error) => {
+                self.event(format!("{error:#}"));
+                false
+            }
+        }
     }
 
     fn land_and_boot(&mut self) -> Result<()> {
@@ -271,7 +272,7 @@ impl<'k> Trial<'k> {
             if self.left.is_empty() && !self.faults.is_any() {
                 self.further += 1;
                 if self.further > FURTHER_RUNS {
-                    let why = self.finding.take().map_or_else(String::new, |(_, text)| text);
+                    let why = self.finding.as_ref().map_or("", |(_, text)| text);
                     return Err(found(
                         Finding::Stuck,
                         format!("not landed after {FURTHER_RUNS} runs without a misfortune\n{why}"),
@@ -305,6 +306,10 @@ impl<'k> Trial<'k> {
                     self.faults.told(),
                     tail(&text, 40)
                 );
+                // Later the emulator is no excuse for it.
+                if self.emulator_hung() {
+                    return Err(found(Finding::Stopped, text));
+                }
                 self.event("which nothing explains: no further misfortunes".to_owned());
                 self.record.missed += self.left.len() as u32;
                 self.left.clear();
@@ -510,6 +515,22 @@ impl<'k> Trial<'k> {
     }
 }
 
+/// What an install is found to be that ended by an error: of one that is lost to the emulator what was found before stays.
+fn ended(
+    before: Option<(Finding, String)>,
+    last: (Finding, String),
+    is_lost: bool,
+) -> Option<(Finding, String)> {
+    if is_lost {
+        return before;
+    }
+    let (finding, mut text) = last;
+    if let Some((earlier, said)) = before.filter(|(_, said)| !text.contains(said)) {
+        text.push_str(&format!("\nbefore that: {}: {said}", earlier.name()));
+    }
+    Some((finding, text))
+}
+
 /// A finding as an error.
 #[derive(Debug)]
 struct Failed(Finding, String);
@@ -537,4 +558,26 @@ fn script(luks: bool) -> String {
         "export PATH={PATH}\n{{ echo $BASHPID >/run/lab/pid; exec landfall --verbose \"$1\" --config {CONFIG} --progress plain \
          {passphrase}; }} 2>&1 | tee /dev/ttyS0\nexit ${{PIPESTATUS[0]}}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_excuses_nothing_that_was_found_before() {
+        let stopped = || (Finding::Stopped, "ended with 7".to_owned());
+        let late = || (Finding::Stuck, "no end".to_owned());
+        assert_eq!(ended(Some(stopped()), late(), true), Some(stopped()));
+        assert_eq!(ended(None, late(), true), None);
+        assert_eq!(ended(None, late(), false), Some(late()));
+        let both = ended(Some(stopped()), late(), false).unwrap();
+        assert_eq!(both.0, Finding::Stuck);
+        assert!(
+            both.1.contains("no end")
+                && both
+                    .1
+                    .contains("before that: stopped without a reason: ended with 7")
+        );
+    }
 }
