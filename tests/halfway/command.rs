@@ -7,7 +7,7 @@ use crate::choice::Point;
 use crate::points::{self, Report, Room};
 use crate::tools::installed::Install;
 use crate::tools::{self, Tool};
-use crate::{ground, machine};
+use crate::{ending, ground, machine};
 use camino::Utf8Path;
 use landfall::sim::leftovers;
 use std::process::ExitCode;
@@ -144,6 +144,20 @@ pub fn main(args: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Err(why) = ending::watch().and_then(|()| Room::sweep()) {
+        eprintln!("{why}");
+        return ExitCode::FAILURE;
+    }
+    let good = steps(&asked);
+    match ending::code() {
+        Some(code) => ExitCode::from(code),
+        None if good => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// The steps that are asked for, and what must fail; whether all is well.
+fn steps(asked: &Asked) -> bool {
     let tools = if asked.machine {
         tools::machine()
     } else {
@@ -161,7 +175,7 @@ pub fn main(args: &[String]) -> ExitCode {
             println!("skipped\t{}\t{missing} is not installed", tool.name());
             continue;
         }
-        match points::one(tool.as_ref(), &asked) {
+        match points::one(tool.as_ref(), asked) {
             Ok(went) => good &= went,
             Err(why) => {
                 println!("failed\t{}\t-\t-\t{}", tool.name(), why.replace('\n', " "));
@@ -171,7 +185,7 @@ pub fn main(args: &[String]) -> ExitCode {
     }
     if asked.has_control() {
         let control = if asked.machine {
-            machine::control(&asked)
+            machine::control(asked)
         } else {
             control()
         };
@@ -183,9 +197,5 @@ pub fn main(args: &[String]) -> ExitCode {
             }
         }
     }
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    good
 }

@@ -20,6 +20,8 @@ mod command;
 #[cfg(target_arch = "x86_64")]
 mod disk_power;
 #[cfg(target_arch = "x86_64")]
+mod ending;
+#[cfg(target_arch = "x86_64")]
 mod fuse;
 #[cfg(target_arch = "x86_64")]
 mod ground;

@@ -14,10 +14,11 @@ use crate::command::Asked;
 use crate::image::{self, Image};
 use crate::tools::{self, Subject, Tool};
 use crate::tracer::{self, Death, Ended};
-use crate::{machine, power, tree};
+use crate::{ending, machine, power, tree};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::sim::leftovers;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -64,16 +65,24 @@ pub struct Room {
     /// Where.
     pub path: Utf8PathBuf,
     keep: bool,
+    _held: nix::fcntl::Flock<std::fs::File>,
 }
 
 impl Room {
     /// A new one.
     pub fn new(name: &str, keep: bool) -> Result<Self, String> {
         let parent = scratch();
-        let path = parent.join(format!("landfall-halfway-{}-{name}", std::process::id()));
+        let path = parent.join(format!("{}{}-{name}", ending::ROOM, std::process::id()));
         tree::remove(path.as_std_path()).map_err(|e| e.to_string())?;
         fs_err::create_dir_all(&path).map_err(|e| e.to_string())?;
-        Ok(Room { path, keep })
+        let _held = ending::hold(&path)?;
+        Ok(Room { path, keep, _held })
+    }
+
+    /// Removes what killed runs left, wherever it may be.
+    pub fn sweep() -> Result<(), String> {
+        let folders = BTreeSet::from([scratch(), temporary()]);
+        folders.iter().try_for_each(|folder| ending::sweep(folder))
     }
 }
 
@@ -103,8 +112,13 @@ fn temporary() -> Utf8PathBuf {
 
 /// The process that carries a step out: this program again.
 pub fn worker(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path, when: &str) -> Result<Command, String> {
+    ending::may_begin()?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
+    // SAFETY: between fork and exec one system call is made. The thread that starts it is the main one.
+    unsafe {
+        command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
+    }
     command
         .args(["worker", tool.name(), place.as_str(), subject.as_str(), when])
         .stdin(Stdio::null())

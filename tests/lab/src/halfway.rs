@@ -14,17 +14,18 @@ mod machine;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use fs_err as fs;
+use nix::sys::signal::Signal;
 
 use crate::cache::Cache;
 use crate::command::Program;
-use crate::kit::Kit;
+use crate::ending;
+use crate::kit::{self, Kit};
 use crate::setup;
-use crate::tools::cargo;
 
 /// Where the tables are.
 const DOCUMENT: &str = "docs/failure-model.md";
@@ -322,15 +323,15 @@ fn on_this_computer(
 ) -> Result<bool> {
     // Every one, but for those that are left out on purpose.
     let all = (!options.iter().any(|option| option == "--every")).then_some("--all");
-    let mut child = cargo(cache)
-        .args(["test", "--quiet", "--package", "landfall", "--test", "halfway"])
-        .arg("--")
+    // Started itself, and not by Cargo: it is told when the laboratory ends, and removes its folders.
+    let mut program = Command::new(kit::halfway_program(&cache.workspace)?);
+    program
+        .current_dir(&cache.workspace)
         .args(all)
         .args(steps)
         .args(options)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo test --test halfway")?;
+        .stdout(Stdio::piped());
+    let mut child = ending::spawn(program, Signal::SIGTERM).context("the program of tests/halfway")?;
     let output = child.stdout.take().context("the test's output")?;
     for line in BufReader::new(output).lines() {
         let line = line?;

@@ -14,6 +14,7 @@ mod crash;
 mod decisions;
 mod demo;
 mod disk;
+mod ending;
 mod environment;
 mod epochs;
 mod esp;
@@ -124,7 +125,7 @@ enum Verb {
 /// What went wrong is told in words, each cause behind what it caused; a backtrace is nothing for people.
 fn main() -> ExitCode {
     let Arguments { verb } = Arguments::parse();
-    match carried_out(verb) {
+    match ending::watch().and_then(|()| carried_out(verb)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -14,11 +14,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use fs_err as fs;
+use nix::sys::signal::Signal;
 use regex::Regex;
 
 use crate::cache::Cache;
 use crate::command::Program;
-use crate::{setup, tools};
+use crate::{ending, setup, tools};
 
 /// What `cargo lab reverted` takes.
 #[derive(Debug, Args)]
@@ -364,10 +365,9 @@ fn cargo(cache: &Cache, copy: &Path) -> Command {
 
 /// A copy that does not build fails every check, and shows nothing.
 fn builds(cache: &Cache, copy: &Path) -> Result<()> {
-    let built = cargo(cache, copy)
-        .args(["build", "--quiet", "--package", "landfall", "--package", "lab"])
-        .status()
-        .context("cargo build")?;
+    let mut command = cargo(cache, copy);
+    command.args(["build", "--quiet", "--package", "landfall", "--package", "lab"]);
+    let built = ending::status(command).context("cargo build")?;
     ensure!(built.success(), "the copy in {} does not build", copy.display());
     Ok(())
 }
@@ -375,12 +375,9 @@ fn builds(cache: &Cache, copy: &Path) -> Result<()> {
 /// Runs a command of the copy's laboratory: whether it ended well, and what it printed.
 fn carried_out(cache: &Cache, copy: &Path, command: &[&str]) -> Result<(bool, String)> {
     eprintln!("lab: in {}: cargo lab {}", copy.display(), command.join(" "));
-    let mut child = cargo(cache, copy)
-        .arg("lab")
-        .args(command)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo lab")?;
+    let mut program = cargo(cache, copy);
+    program.arg("lab").args(command).stdout(Stdio::piped());
+    let mut child = ending::spawn(program, Signal::SIGTERM).context("cargo lab")?;
     let output = child.stdout.take().context("its output")?;
     let mut printed = String::new();
     for line in BufReader::new(output).lines() {
