@@ -98,6 +98,9 @@ pub fn same(wanted: &Utf8Path, found: &Utf8Path, without: &[&str], modes: Modes)
         Modes::Executable => one.is_file() && mode(&one) & 0o100 != mode(&other) & 0o100,
         Modes::All => mode(&one) != mode(&other),
     };
+    if one.is_file() {
+        same_bytes(wanted, found)?;
+    }
     if differs {
         return Err(format!(
             "{found} has mode {:o}, not {:o}",
@@ -106,7 +109,7 @@ pub fn same(wanted: &Utf8Path, found: &Utf8Path, without: &[&str], modes: Modes)
         ));
     }
     if !one.is_dir() {
-        return same_bytes(wanted, found);
+        return Ok(());
     }
     let (mut should, mut are) = (names(wanted)?, names(found)?);
     for name in without {

@@ -407,6 +407,26 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
         }
         report.take(tool, &format!("{point} ({at})"), &state, &went);
     }
+    for (name, damage) in tool.damages() {
+        let point = format!("{}:after-{name}", calls.len() - 1);
+        report.there.there_is(&point);
+        if asked.cuts
+            || asked
+                .point
+                .as_ref()
+                .is_some_and(|asked| asked.to_string() != point)
+        {
+            continue;
+        }
+        anew()?;
+        record(tool, place, &subject, |_| Ok(()))?;
+        damage(&subject)?;
+        if tool.proven(place, &subject).is_ok() {
+            return Err(format!("{name}: what judges the outcome does not notice it"));
+        }
+        let state = tool.state(place, &subject)?;
+        report.take(tool, &point, &state, &later(tool, place, &subject));
+    }
     let cut = asked
         .point
         .as_ref()

@@ -32,6 +32,9 @@ pub enum Subject {
 /// The file, in a step's place, with the system that is installed in the machine.
 pub const SYSTEM: &str = "installed-system";
 
+/// A way to damage what a step left, by its name.
+pub type Damage = (&'static str, fn(&Utf8Path) -> Result<(), String>);
+
 /// A step with a tool in it.
 pub trait Tool {
     /// Its name on the command line.
@@ -51,6 +54,10 @@ pub trait Tool {
     /// What its calls change.
     fn watch(&self, subject: &Utf8Path) -> Watch {
         Watch::folder(subject.as_str())
+    }
+    /// Damage to what is done, from which a later run must go on too: it has no other way to know than to ask the tool.
+    fn damages(&self) -> &'static [Damage] {
+        &[]
     }
     /// Whether power cuts of the whole disk are tried too.
     fn loses_power(&self) -> bool {
