@@ -4,10 +4,12 @@
 //! Absent: every crash state of one install (`conformance`), and every write of each tool. A repeat meets the same misfortunes at the same lines and
 //! keeps by the same rule; the machine need not have written the same by then, for its processors are emulated and its clock is real.
 
+mod acknowledged;
 mod checks;
 mod control;
 mod dice;
 mod faults;
+mod found;
 mod rebuild;
 mod schedule;
 mod sums;
@@ -198,9 +200,15 @@ pub fn short(kit: &Kit) -> Result<()> {
         "only {all} misfortunes came about, {cuts} of them power cuts: {:?}",
         record.events
     );
+    ensure!(
+        record.acknowledged >= 8,
+        "only {} acknowledged checkpoints were seen",
+        record.acknowledged
+    );
     say(&format!(
-        "{all} misfortunes, {cuts} of them power cuts with a rebuilt disk; {} comparisons; landed and booted",
-        record.compared
+        "{all} misfortunes, {cuts} of them power cuts with a rebuilt disk, {} with unflushed writes; {} acknowledged checkpoints were \
+         durable; {} comparisons; landed and booted",
+        record.at_stake, record.acknowledged, record.compared
     ));
     Ok(())
 }

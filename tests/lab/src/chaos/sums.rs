@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::found::Finding;
 use super::schedule::Kind;
-use super::trial::{Finding, Record};
+use super::trial::Record;
 
 /// Of a hundred installs, so many may be lost to the emulator.
 const LOST_PERCENT_MAX: usize = 25;
@@ -42,6 +43,8 @@ pub struct Sum {
     misfortunes: u32,
     by_kind: BTreeMap<&'static str, u32>,
     missed: u32,
+    at_stake: u32,
+    acknowledged: usize,
     starts: u32,
     runs: u32,
     compared: u64,
@@ -76,6 +79,8 @@ impl Sums {
                 }
                 sum.missed += record.missed;
                 sum.starts += record.starts;
+                sum.at_stake += record.at_stake;
+                sum.acknowledged += record.acknowledged;
                 sum.runs += record.runs;
                 sum.compared += record.compared;
                 sum.landed += u32::from(record.landed);
@@ -142,8 +147,11 @@ impl std::fmt::Display for Sums {
                 .collect();
             writeln!(
                 f,
-                "{name}: {}; {} did not come about; {} s; {} installs lost to the emulator",
+                "{name}: {}; at {} of the power cuts writes were unflushed; {} acknowledged checkpoints were looked at; {} did not come \
+                 about; {} s; {} installs lost to the emulator",
                 kinds.join(", "),
+                sum.at_stake,
+                sum.acknowledged,
                 sum.missed,
                 sum.seconds,
                 sum.emulator
