@@ -84,7 +84,6 @@ pub fn watch() -> Result<(), String> {
 
 /// Kills the steps that this program carries out, and all that they started.
 fn kill_workers() {
-    let ours = program("self");
     let mut parents = BTreeMap::new();
     for entry in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
         if let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>()
@@ -94,7 +93,7 @@ fn kill_workers() {
         }
     }
     let me = std::process::id() as i32;
-    let is_worker = |pid: i32| parents.get(&pid) == Some(&me) && program(&pid.to_string()) == ours;
+    let is_worker = |pid: i32| parents.get(&pid) == Some(&me) && is_step(pid);
     for pid in parents.keys() {
         let mut above = Some(*pid);
         let mut below = false;
@@ -109,8 +108,10 @@ fn kill_workers() {
     }
 }
 
-fn program(pid: &str) -> Option<std::path::PathBuf> {
-    fs_err::read_link(format!("/proc/{pid}/exe")).ok()
+/// By its arguments: what is not yet another program, because it was started this moment, has those of this one.
+fn is_step(pid: i32) -> bool {
+    let line = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"worker")
 }
 
 fn parent(pid: i32) -> Option<i32> {

@@ -9,6 +9,7 @@
 
 use crate::calls::Effect;
 use crate::choice::{kind, spread};
+use crate::ending;
 use crate::ground::{self, Ground};
 use crate::points::{self, Report};
 use crate::tools::installed::{Install, Untidy};
@@ -104,6 +105,7 @@ fn kills(
         if asked.is_done(report) {
             break;
         }
+        ending::may_begin()?;
         let device = match (ground.begin(), &last) {
             (Ok(device), _) => device,
             // The next run has left something that nobody can undo: it did not go on either, whatever it said.

@@ -227,6 +227,7 @@ fn look(
     image: &Image,
 ) -> Result<(String, Result<(), String>), String> {
     let io = |e: std::io::Error| e.to_string();
+    ending::may_begin()?;
     image.write(subject).map_err(io)?;
     let state = tool.state(place, subject)?;
     // Looking at a LUKS header may mend it.
@@ -384,6 +385,7 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
         if !wanted {
             continue;
         }
+        ending::may_begin()?;
         let mut reached = None;
         for _ in 0..tries {
             anew()?;

@@ -10,7 +10,7 @@
 
 use crate::fuse::{Entry, Recorded};
 use crate::tools::Tool;
-use crate::{points, tree};
+use crate::{ending, points, tree};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::mount::{MntFlags, MsFlags};
 use std::collections::HashMap;
@@ -284,6 +284,7 @@ pub fn folders(
     let mut images: HashMap<[u8; 32], (String, Result<(), String>)> = HashMap::new();
     let (cuts, logs) = cuts(tool, place, &base, wanted, &mut each)?;
     for cut in cuts {
+        ending::may_begin()?;
         write_sparse(&file, &cut.bytes(&base, &logs))?;
         // As landfall does before it mounts what was not unmounted.
         let ended = Command::new("e2fsck")
