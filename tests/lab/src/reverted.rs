@@ -232,7 +232,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if unnoticed == 0 {
         ExitCode::SUCCESS
     } else {
-        println!("reverted: {unnoticed} checks have not noticed what they are for: FAILED");
+        println!("reverted: {unnoticed} checks have shown nothing: FAILED");
         ExitCode::FAILURE
     })
 }
