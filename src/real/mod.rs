@@ -46,6 +46,7 @@ pub mod repository;
 pub mod rooted;
 pub mod secrets;
 pub mod slots;
+pub mod sound;
 pub mod stop;
 pub mod table;
 pub mod version;
