@@ -59,12 +59,14 @@ fn with<T>(
 ) -> Result<rusqlite::Result<T>, Fault> {
     let dir = rooted::open(root, dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
         .map_err(|e| rooted::io_fault(format!("{dir} on the target"), &e))?;
+    let logged = rooted::stat_in(&dir, "db.sqlite-wal").is_ok();
     let opened = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         // Through the descriptor: no link of the target leads out of it.
         let path = format!("/proc/self/fd/{}/db.sqlite", dir.as_raw_fd());
         let mut database = Connection::open_with_flags(path, flags)?;
-        database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // A log that is there stays as it is; the empty one that opening makes goes with closing.
+        database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, logged)?;
         // What the database itself defines is believed no more than its rows.
         database.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         database.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -99,4 +101,109 @@ fn disorder(database: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(Some(format!(
         "a row of {table} names one of {names} that is not there"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use camino::Utf8PathBuf;
+
+    const DIR: &str = "/db";
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A database as Nix makes it: two tables and a log. With `log` the last rows are in it alone.
+    fn made(log: bool) -> (tempfile::TempDir, Utf8PathBuf) {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        fs_err::create_dir(root.join("db")).unwrap();
+        let database = Connection::open(root.join("db/db.sqlite")).unwrap();
+        database
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log)
+            .unwrap();
+        let tables = "pragma journal_mode = wal; pragma foreign_keys = on;
+            create table ValidPaths (id integer primary key autoincrement, path text unique not null, hash text not null,
+                registrationTime integer not null);
+            create table Refs (referrer integer not null, reference integer not null,
+                foreign key (reference) references ValidPaths(id));
+            create index IndexReference on Refs(reference);";
+        database.execute_batch(tables).unwrap();
+        for number in 1..500 {
+            let row = format!(
+                "insert into ValidPaths values ({number}, '/nix/store/{number}', 'h', 0); insert into Refs values ({number}, {number});"
+            );
+            database.execute_batch(&row).unwrap();
+        }
+        (keep, root)
+    }
+
+    fn files(root: &Utf8Path) -> Vec<(String, Vec<u8>)> {
+        let entries = fs_err::read_dir(root.join("db"))
+            .unwrap()
+            .map(|entry| entry.unwrap());
+        let mut files: Vec<(String, Vec<u8>)> = entries
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    fs_err::read(entry.path()).unwrap(),
+                )
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn looking_changes_nothing_also_of_what_is_in_the_log_alone() {
+        for log in [false, true] {
+            let (_keep, root) = made(log);
+            let before = files(&root);
+            assert_eq!(before.len(), if log { 3 } else { 1 });
+            assert_eq!(damage(&root, DIR, LONG).unwrap(), None);
+            assert_eq!(refusal_of_rows(&root, DIR).unwrap(), None);
+            let rows = |root: &Utf8Path| -> u32 {
+                let database = Connection::open(root.join("db/db.sqlite")).unwrap();
+                database
+                    .query_row("select count(*) from ValidPaths", [], |row| row.get(0))
+                    .unwrap()
+            };
+            let after = files(&root);
+            let names = |files: &[(String, Vec<u8>)]| -> Vec<String> {
+                files.iter().map(|(name, _)| name.clone()).collect()
+            };
+            assert_eq!(names(&after), names(&before), "log: {log}");
+            assert!(
+                after
+                    .iter()
+                    .zip(&before)
+                    .all(|(a, b)| a.0 == "db.sqlite-shm" || a == b),
+                "log: {log}"
+            );
+            assert_eq!(rows(&root), 499);
+        }
+    }
+
+    #[test]
+    fn rows_that_lead_nowhere_and_files_that_are_no_database_are_told() {
+        let (_keep, root) = made(false);
+        let database = Connection::open(root.join("db/db.sqlite")).unwrap();
+        database
+            .execute_batch("pragma foreign_keys = off; delete from ValidPaths where id = 7;")
+            .unwrap();
+        drop(database);
+        let why = damage(&root, DIR, LONG).unwrap().unwrap();
+        assert!(why.contains("a row of Refs names one of ValidPaths"), "{why}");
+        fs_err::write(root.join("db/db.sqlite"), [7; 8192]).unwrap();
+        let why = damage(&root, DIR, LONG).unwrap().unwrap();
+        assert!(why.contains("not a database"), "{why}");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_no_damage() {
+        let (_keep, root) = made(false);
+        assert_eq!(damage(&root, DIR, Duration::ZERO).unwrap(), None, "no time");
+        fs_err::remove_file(root.join("db/db.sqlite")).unwrap();
+        assert_eq!(damage(&root, DIR, LONG).unwrap(), None, "no file");
+        fs_err::create_dir(root.join("db/db.sqlite")).unwrap();
+        assert_eq!(damage(&root, DIR, LONG).unwrap(), None, "a directory");
+    }
 }
