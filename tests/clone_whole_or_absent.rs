@@ -4,161 +4,20 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "shared/clone.rs"]
+mod clone;
+
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::event::Reporter;
-use landfall::real::git::Access;
-use landfall::real::hands::Hands;
-use landfall::real::repository::{observe_clone, perform_clone, resolve_with};
-use landfall::real::stop::Stop;
-use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use clone::{Place, branch, git, install};
+use landfall_states::fault::FaultClass;
+use landfall_states::formatted::CloneFacts;
 use landfall_states::names::Revision;
-use landfall_states::plan::{InstallId, Reference, Repository, RepositorySource};
-use landfall_states::{Step, Verdict};
+use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-struct Place {
-    _keep: tempfile::TempDir,
-    dir: Utf8PathBuf,
-    hands: Hands,
-    access: Access,
-    runtime: tokio::runtime::Runtime,
-}
-
-fn git(dir: &Utf8Path, args: &[&str]) -> String {
-    let out = Command::new("git")
-        .arg("-C")
-        .arg(dir)
-        .args([
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example.invalid",
-            "-c",
-            "commit.gpgsign=false",
-        ])
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
 impl Place {
-    /// A remote `origin` with two commits on `trunk` and a branch `dev`; `None` without Git.
-    fn new() -> Option<Self> {
-        if Command::new("git").arg("--version").output().is_err() {
-            println!("skipped: git is not installed");
-            return None;
-        }
-        let keep = tempfile::tempdir().unwrap();
-        let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
-        let origin = dir.join("origin");
-        fs_err::create_dir_all(&origin).unwrap();
-        git(&origin, &["init", "-q", "-b", "trunk"]);
-        for n in ["one", "two"] {
-            fs_err::write(origin.join("flake.nix"), format!("# {n}\n")).unwrap();
-            // Bytes that do not compress, from a xorshift generator.
-            let mut x = 0x9E37_79B9_7F4A_7C15_u64 + n.len() as u64 + u64::from(n.as_bytes()[0]);
-            let noise: Vec<u8> = std::iter::repeat_with(|| {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                (x >> 32) as u8
-            })
-            .take(200_000)
-            .collect();
-            fs_err::write(origin.join(format!("noise-{n}")), noise).unwrap();
-            git(&origin, &["add", "-A"]);
-            git(&origin, &["commit", "-q", "-m", n]);
-        }
-        git(&origin, &["branch", "dev", "HEAD~1"]);
-        Some(Place {
-            _keep: keep,
-            dir,
-            hands: Hands::new(Reporter::default(), Stop::never()),
-            access: Access {
-                key: None,
-                known_hosts: None,
-                connect_s: 5,
-                stall_s: 5,
-            },
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-        })
-    }
-
-    fn origin(&self) -> Utf8PathBuf {
-        self.dir.join("origin")
-    }
-
-    fn path(&self) -> Utf8PathBuf {
-        self.dir.join("mnt/nix-config")
-    }
-
-    fn repository(&self, url: &str, reference: Reference) -> Repository {
-        Repository {
-            source: RepositorySource::Remote(url.parse().unwrap()),
-            reference,
-            clone_path: "/mnt/nix-config".parse().unwrap(),
-        }
-    }
-
-    fn here(&self, reference: Reference) -> Repository {
-        self.repository(&format!("file://{}", self.origin()), reference)
-    }
-
-    fn resolve(&self, repository: &Repository) -> Result<Revision, Fault> {
-        let scratch = self.dir.join("run");
-        self.runtime
-            .block_on(resolve_with(&self.hands, &self.access, repository, &scratch))
-    }
-
-    fn action(&self, repository: Repository, revision: Revision) -> CloneConfiguration {
-        CloneConfiguration {
-            install: install(),
-            repository,
-            revision,
-        }
-    }
-
-    fn observe(&self) -> CloneFacts {
-        self.runtime
-            .block_on(observe_clone(&self.hands, &self.access, &self.path()))
-            .unwrap()
-    }
-
-    /// Look, judge, act, look, judge.
-    fn clone(&self, action: &CloneConfiguration) -> Result<(), Fault> {
-        match action.judge(&self.observe()) {
-            Verdict::Done(_) => return Ok(()),
-            Verdict::Todo(order) => self.perform(&order)?,
-            Verdict::Refuse(fault) => return Err(fault),
-            Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
-        }
-        let facts = self.observe();
-        assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
-        let beside: Vec<String> = fs_err::read_dir(self.path().parent().unwrap())
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        assert_eq!(beside, ["nix-config"], "nothing is left beside");
-        Ok(())
-    }
-
-    fn perform(&self, order: &CloneOrder) -> Result<(), Fault> {
-        self.runtime
-            .block_on(perform_clone(&self.hands, &self.access, order, &self.path()))
-    }
-
     fn daemon(&self) -> Daemon {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -229,14 +88,6 @@ fn cutting_proxy(to: u16, bytes_max: usize) -> u16 {
     port
 }
 
-fn install() -> InstallId {
-    ron::from_str("\"6c616e64-6661-5c6c-8000-6e69786f7321\"").unwrap()
-}
-
-fn branch(name: &str) -> Reference {
-    Reference::Branch(name.parse().unwrap())
-}
-
 #[test]
 fn the_default_branch_is_pinned_cloned_and_tracked() {
     let Some(place) = Place::new() else { return };
@@ -257,74 +108,6 @@ fn the_default_branch_is_pinned_cloned_and_tracked() {
         "2",
         "with its history"
     );
-}
-
-/// What Git itself clones without a word is cloned, whatever `git fsck` and `git status` remark on it.
-#[test]
-fn histories_and_attributes_of_real_repositories_are_no_damage() {
-    let author = |line: &str| {
-        format!(
-            "T=$(git write-tree); P=$(git rev-parse HEAD); C=$(printf 'tree %s\\nparent %s\\nauthor {line}\\ncommitter a <a@b> 1300000000 +0000\\n\\nold\\n' \
-             $T $P | git hash-object -t commit -w --stdin --literally); git reset -q --hard $C; git commit -q --allow-empty -m new"
-        )
-    };
-    let rewritten = |attribute: &str, text: &str| {
-        format!(
-            "printf '{text}' > f.txt; mkdir 'a b'; printf '{text}' > \"$(printf 'a b/\\303\\244\\377')\"; git add -A; git commit -qm 1; \
-             printf '* {attribute}\\n' > .gitattributes; git add .gitattributes; git commit -qm 2"
-        )
-    };
-    for (name, setup) in [
-        ("a time zone of six digits", author("a <a@b> 1300000000 +051800")),
-        ("no address", author("a 1300000000 +0000")),
-        ("no space before the address", author("a<a@b> 1300000000 +0000")),
-        ("an expanded Id", rewritten("ident", "$Id: 1234$\\n")),
-        ("carriage returns", rewritten("text=auto", "a\\r\\nb\\r\\n")),
-        (
-            "carriage returns wanted",
-            rewritten("text eol=crlf", "a\\r\\nb\\r\\n"),
-        ),
-    ] {
-        let Some(place) = Place::new() else { return };
-        let done = Command::new("sh")
-            .current_dir(place.origin())
-            .args(["-ec", &setup])
-            .envs([
-                ("GIT_AUTHOR_NAME", "t"),
-                ("GIT_AUTHOR_EMAIL", "t@example.invalid"),
-                ("GIT_COMMITTER_NAME", "t"),
-                ("GIT_COMMITTER_EMAIL", "t@example.invalid"),
-            ])
-            .status()
-            .unwrap();
-        assert!(done.success(), "{name}");
-        let repository = place.here(Reference::Default);
-        let revision = place.resolve(&repository).unwrap();
-        let action = place.action(repository, revision);
-        place
-            .clone(&action)
-            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
-        // A byte that differs is one, there as well.
-        let flake = place.path().join("flake.nix");
-        let text = fs_err::read(&flake).unwrap();
-        fs_err::write(&flake, [&text[..], b"#"].concat()).unwrap();
-        assert!(
-            matches!(action.judge(&place.observe()), Verdict::Todo(_)),
-            "{name}"
-        );
-        if place.path().join("f.txt").exists() {
-            fs_err::write(&flake, &text).unwrap();
-            assert!(
-                matches!(action.judge(&place.observe()), Verdict::Done(_)),
-                "{name}"
-            );
-            fs_err::write(place.path().join("f.txt"), "other").unwrap();
-            assert!(
-                matches!(action.judge(&place.observe()), Verdict::Todo(_)),
-                "{name}"
-            );
-        }
-    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::real::rooted;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -174,8 +174,8 @@ fn is_same(wanted: &Path, found: &Path) -> io::Result<bool> {
     if one.is_symlink() {
         return Ok(fs_err::read_link(wanted)? == fs_err::read_link(found)?);
     }
-    let is_program = |metadata: &Metadata| metadata.permissions().mode() & 0o100 != 0;
-    if !one.is_file() || one.len() != other.len() || is_program(&one) != is_program(&other) {
+    let [one_mode, other_mode] = [&one, &other].map(|metadata| metadata.permissions().mode() & 0o100);
+    if !one.is_file() || one.len() != other.len() || one_mode != other_mode {
         return Ok(false);
     }
     let mut readers = [wanted, found]
@@ -253,7 +253,7 @@ mod tests {
         fs_err::write(found.join("d/a"), "texT").unwrap();
         assert_eq!(files(), None);
         fs_err::write(found.join("d/a"), "text").unwrap();
-        fs_err::set_permissions(found.join("d/a"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        fs_err::set_permissions(found.join("d/a"), PermissionsExt::from_mode(0o755)).unwrap();
         assert_eq!(files(), None);
         fs_err::remove_file(found.join("d/a")).unwrap();
         assert_eq!(files(), None);
