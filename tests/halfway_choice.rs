@@ -4,7 +4,7 @@
 #[path = "halfway/choice.rs"]
 mod choice;
 
-use choice::{Watch, kind, spread};
+use choice::{Point, Points, Watch, kind, spread};
 use std::collections::BTreeSet;
 
 #[test]
@@ -57,6 +57,77 @@ fn calls_that_differ_in_a_number_are_alike() {
     assert_ne!(
         first,
         kind("cat", "rename", "mnt/boot/EFI/nixos/k.efia1b2c3d4.tmp")
+    );
+}
+
+#[test]
+fn a_point_is_a_call_or_a_write_and_what_happens() {
+    for name in [
+        "0:kill",
+        "117:half",
+        "3:cut-torn-4096-head",
+        "12:cut-commit",
+        "w7:cut-part",
+        "w0:cut-seed-2",
+    ] {
+        let point: Point = name.parse().unwrap();
+        assert_eq!(point.to_string(), name);
+        assert_eq!(point.is_write, name.starts_with('w'));
+    }
+    for name in [
+        "",
+        ":",
+        "5",
+        "5:",
+        ":kill",
+        "kill:5",
+        "-1:kill",
+        "+1:kill",
+        "w:cut-all",
+        "5:Kill",
+        "5:-",
+        "5:kill x",
+        "ww5:kill",
+        "5 :kill",
+        "99999999999999999999999:kill",
+        "٣:kill",
+    ] {
+        let why = name.parse::<Point>().unwrap_err();
+        assert!(why.contains("CALL:WHAT"), "{name}: {why}");
+    }
+}
+
+#[test]
+fn a_point_that_is_not_there_is_told_with_those_that_are() {
+    let mut there = Points::default();
+    for point in [
+        "0:kill",
+        "0:alone",
+        "1:kill",
+        "185:kill",
+        "185:after",
+        "w2:cut-all",
+        "w9:cut-part",
+    ] {
+        there.there_is(point);
+    }
+    let point = |name: &str| name.parse::<Point>().unwrap();
+    assert!(there.have(&point("185:after")) && !there.have(&point("185:half")));
+    for (name, why) in [
+        ("9999:kill", "no such point: 9999:kill; its calls are 0 to 185"),
+        (
+            "185:half",
+            "no such point: 185:half; there are 185:after, 185:kill",
+        ),
+        ("w3:cut-all", "no such point: w3:cut-all; its writes are 2 to 9"),
+        ("w2:cut-part", "no such point: w2:cut-part; there are w2:cut-all"),
+    ] {
+        assert_eq!(there.without(&point(name)), why);
+    }
+    assert!(
+        Points::default()
+            .without(&point("w0:cut-all"))
+            .contains("no writes")
     );
 }
 

@@ -67,6 +67,83 @@ pub fn kind(program: &str, name: &str, path: &str) -> String {
     format!("{program} {name} {}", path.join("/"))
 }
 
+/// A point, as it is named: a call or, with `w`, a write of the disk; and what happens at it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    /// Counted in writes that reached the disk, not in calls.
+    pub is_write: bool,
+    /// Its number.
+    pub number: usize,
+    /// Such as `kill`.
+    pub what: String,
+}
+
+impl std::str::FromStr for Point {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Point, String> {
+        let parsed = || {
+            let (place, what) = text.split_once(':')?;
+            let digits = place.strip_prefix('w');
+            let number = digits.unwrap_or(place);
+            let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+            let named = what.starts_with(|c: char| c.is_ascii_lowercase())
+                && what
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            (plain && named).then_some(Point {
+                is_write: digits.is_some(),
+                number: number.parse().ok()?,
+                what: what.to_owned(),
+            })
+        };
+        parsed().ok_or_else(|| {
+            format!("{text:?} is no point: CALL:WHAT, such as 117:kill, 117:cut-commit or w12:cut-part (docs/lab.md)")
+        })
+    }
+}
+
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let write = if self.is_write { "w" } else { "" };
+        write!(f, "{write}{}:{}", self.number, self.what)
+    }
+}
+
+/// The points that a step was seen to have.
+#[derive(Debug, Default)]
+pub struct Points(BTreeSet<Point>);
+
+impl Points {
+    /// There is this one.
+    pub fn there_is(&mut self, point: &str) {
+        // What has another form is none that anybody can ask for.
+        self.0.extend(point.parse::<Point>());
+    }
+
+    /// Whether there is this one.
+    pub fn have(&self, point: &Point) -> bool {
+        self.0.contains(point)
+    }
+
+    /// Why there is not this one: which there are at its call, or else from where to where calls go.
+    pub fn without(&self, point: &Point) -> String {
+        let alike = || self.0.iter().filter(|one| one.is_write == point.is_write);
+        let here: Vec<String> = alike()
+            .filter(|one| one.number == point.number)
+            .map(Point::to_string)
+            .collect();
+        let numbers = || alike().map(|one| one.number);
+        let what = if point.is_write { "writes" } else { "calls" };
+        let there = match (numbers().min(), numbers().max()) {
+            _ if !here.is_empty() => format!("there are {}", here.join(", ")),
+            (Some(first), Some(last)) => format!("its {what} are {first} to {last}"),
+            _ => format!("it has no {what} that can be named"),
+        };
+        format!("no such point: {point}; {there}")
+    }
+}
+
 /// Which of so many are taken: all in `first`, and the others spread evenly, so that there are as many as wanted.
 pub fn spread(of: usize, first: &BTreeSet<usize>, wanted: usize) -> Vec<bool> {
     let mut taken: Vec<bool> = (0..of).map(|index| first.contains(&index)).collect();

@@ -3,10 +3,11 @@
 //!
 //! Absent: the points of a step (`points`, `machine`).
 
+use crate::choice::Point;
 use crate::points::{self, Report, Room};
 use crate::tools::installed::Install;
 use crate::tools::{self, Tool};
-use crate::{ground, machine};
+use crate::{ending, ground, machine};
 use camino::Utf8Path;
 use landfall::sim::leftovers;
 use std::process::ExitCode;
@@ -17,10 +18,10 @@ pub struct Asked {
     /// These steps; all when there is none.
     pub tools: Vec<String>,
     /// This one alone.
-    pub point: Option<String>,
+    pub point: Option<Point>,
     /// Every one.
     pub all: bool,
-    /// Of a step in the machine every so manieth.
+    /// Every so manieth.
     pub every: Option<usize>,
     /// The folders of a step stay.
     pub keep: bool,
@@ -47,6 +48,11 @@ impl Asked {
         (whole || its_own) && self.point.is_none()
     }
 
+    /// Whether so many of so many are to be tried that their figures say something of the step.
+    pub fn is_broad(&self) -> bool {
+        self.point.is_none() && (self.all || self.every.is_some())
+    }
+
     /// `None`: nothing of this program is asked for.
     fn parse(args: &[String]) -> Result<Option<Asked>, String> {
         let mut asked = Asked::default();
@@ -59,7 +65,7 @@ impl Asked {
                 "--keep" => asked.keep = true,
                 "--cuts" => asked.cuts = true,
                 "--machine" => asked.machine = true,
-                "--point" => asked.point = rest.next().cloned(),
+                "--point" => asked.point = Some(rest.next().ok_or("--point CALL:WHAT")?.parse()?),
                 "--system" => asked.system = rest.next().cloned().unwrap_or_default(),
                 "--every" => {
                     let every = rest.next().and_then(|number| number.parse().ok());
@@ -138,6 +144,20 @@ pub fn main(args: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Err(why) = ending::watch().and_then(|()| Room::sweep()) {
+        eprintln!("{why}");
+        return ExitCode::FAILURE;
+    }
+    let good = steps(&asked);
+    match ending::code() {
+        Some(code) => ExitCode::from(code),
+        None if good => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// The steps that are asked for, and what must fail; whether all is well.
+fn steps(asked: &Asked) -> bool {
     let tools = if asked.machine {
         tools::machine()
     } else {
@@ -155,7 +175,7 @@ pub fn main(args: &[String]) -> ExitCode {
             println!("skipped\t{}\t{missing} is not installed", tool.name());
             continue;
         }
-        match points::one(tool.as_ref(), &asked) {
+        match points::one(tool.as_ref(), asked) {
             Ok(went) => good &= went,
             Err(why) => {
                 println!("failed\t{}\t-\t-\t{}", tool.name(), why.replace('\n', " "));
@@ -165,7 +185,7 @@ pub fn main(args: &[String]) -> ExitCode {
     }
     if asked.has_control() {
         let control = if asked.machine {
-            machine::control(&asked)
+            machine::control(asked)
         } else {
             control()
         };
@@ -177,9 +197,5 @@ pub fn main(args: &[String]) -> ExitCode {
             }
         }
     }
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    good
 }

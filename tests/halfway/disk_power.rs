@@ -124,8 +124,14 @@ pub fn cuts(
         takes,
         |state| {
             let point = format!("w{}:{}", state.call, state.what);
-            let wanted = asked.point.as_ref().is_none_or(|asked| *asked == point);
+            let wanted = asked
+                .point
+                .as_ref()
+                .is_none_or(|asked| asked.to_string() == point);
             let here = chosen.contains(&state.call) && state.what.starts_with("cut-");
+            if here {
+                report.there.there_is(&point);
+            }
             if failed.is_err() || !wanted || !here || asked.is_done(report) {
                 return;
             }

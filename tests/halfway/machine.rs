@@ -28,7 +28,7 @@ pub fn points(tool: &dyn Tool, asked: &Asked, place: &Utf8Path) -> Result<Report
     let mut ground = Ground::new(place, DISK)?;
     prepare(tool, place, &mut ground)?;
     let mut report = Report::default();
-    let cut = asked.point.as_ref().is_some_and(|point| point.starts_with('w'));
+    let cut = asked.point.as_ref().is_some_and(|point| point.is_write);
     if !cut && !asked.cuts {
         kills(tool, asked, place, &mut ground, &mut report)?;
     }
@@ -74,6 +74,9 @@ fn kills(
         all.extend(points::deaths(call).map(|what| (number, what)));
     }
     all.push((calls.len() - 1, "after"));
+    for (number, what) in &all {
+        report.there.there_is(&format!("{number}:{what}"));
+    }
     let taken = match (asked.all, asked.every) {
         (true, _) => vec![true; all.len()],
         (false, Some(every)) => (0..all.len()).map(|index| index.is_multiple_of(every)).collect(),
@@ -89,7 +92,7 @@ fn kills(
         .iter()
         .zip(taken)
         .filter(|((number, what), taken)| match &asked.point {
-            Some(point) => *point == format!("{number}:{what}"),
+            Some(point) => point.to_string() == format!("{number}:{what}"),
             None => *taken,
         })
         .map(|(point, _)| *point)

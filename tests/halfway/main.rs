@@ -1,7 +1,7 @@
 //! Promise: from every half-made state that a real tool can leave, the next run goes on. Each step of landfall's that calls a
 //! tool is run below a tracer, with the real tool, and dies at every call that changes something; or it loses power there, and
 //! the disk holds what a disk may hold. On what is left the same step is begun again, as the next run does: it looks, judges,
-//! acts, and must end in done.
+//! acts, and must end in done; and real programs that know nothing of landfall's must find the outcome right (`oracles`).
 //!
 //! `cargo test` runs a part; `cargo lab halfway` all of it. `cargo test --test halfway -- TOOL --point 117:kill` one point.
 //!
@@ -20,6 +20,8 @@ mod command;
 #[cfg(target_arch = "x86_64")]
 mod disk_power;
 #[cfg(target_arch = "x86_64")]
+mod ending;
+#[cfg(target_arch = "x86_64")]
 mod fuse;
 #[cfg(target_arch = "x86_64")]
 mod ground;
@@ -27,6 +29,10 @@ mod ground;
 mod image;
 #[cfg(target_arch = "x86_64")]
 mod machine;
+#[cfg(target_arch = "x86_64")]
+mod oracles;
+#[cfg(target_arch = "x86_64")]
+mod oracles_attached;
 #[cfg(target_arch = "x86_64")]
 mod points;
 #[cfg(target_arch = "x86_64")]

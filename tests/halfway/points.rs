@@ -9,14 +9,16 @@
 //! halfway` writes of what is printed here.
 
 use crate::calls::Call;
+use crate::choice::{Point, Points};
 use crate::command::Asked;
 use crate::image::{self, Image};
 use crate::tools::{self, Subject, Tool};
 use crate::tracer::{self, Death, Ended};
-use crate::{machine, power, tree};
+use crate::{ending, machine, power, tree};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::sim::leftovers;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ use std::time::{Duration, Instant};
 const SHORT_POINTS: usize = 14;
 /// Calls of a volume's step in the same, each with all that a cut may leave there.
 const SHORT_CALLS: usize = 4;
+/// How often a point that is asked for is looked for.
+const ASKED_TRIES: usize = 5;
 /// Longest later run.
 const LATER_MAX: Duration = Duration::from_secs(240);
 
@@ -33,6 +37,8 @@ pub struct Report {
     /// Calls that change something.
     pub calls: usize,
     points: usize,
+    /// What points there are, tried or not.
+    pub there: Points,
     /// Points and whether all of them went on, by the state's name.
     states: BTreeMap<String, (usize, bool)>,
     /// A line for each point without a way on.
@@ -59,16 +65,24 @@ pub struct Room {
     /// Where.
     pub path: Utf8PathBuf,
     keep: bool,
+    _held: nix::fcntl::Flock<std::fs::File>,
 }
 
 impl Room {
     /// A new one.
     pub fn new(name: &str, keep: bool) -> Result<Self, String> {
         let parent = scratch();
-        let path = parent.join(format!("landfall-halfway-{}-{name}", std::process::id()));
+        let path = parent.join(format!("{}{}-{name}", ending::ROOM, std::process::id()));
         tree::remove(path.as_std_path()).map_err(|e| e.to_string())?;
         fs_err::create_dir_all(&path).map_err(|e| e.to_string())?;
-        Ok(Room { path, keep })
+        let _held = ending::hold(&path)?;
+        Ok(Room { path, keep, _held })
+    }
+
+    /// Removes what killed runs left, wherever it may be.
+    pub fn sweep() -> Result<(), String> {
+        let folders = BTreeSet::from([scratch(), temporary()]);
+        folders.iter().try_for_each(|folder| ending::sweep(folder))
     }
 }
 
@@ -98,8 +112,13 @@ fn temporary() -> Utf8PathBuf {
 
 /// The process that carries a step out: this program again.
 pub fn worker(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path, when: &str) -> Result<Command, String> {
+    ending::may_begin()?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
+    // SAFETY: between fork and exec one system call is made. The thread that starts it is the main one.
+    unsafe {
+        command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
+    }
     command
         .args(["worker", tool.name(), place.as_str(), subject.as_str(), when])
         .stdin(Stdio::null())
@@ -107,8 +126,14 @@ pub fn worker(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path, when: &str)
     Ok(command)
 }
 
-/// The next run, from what is there.
+/// The next run, from what is there; and what others find of what it left, when it says that it is done.
 pub fn later(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+    carried_on(tool, place, subject)?;
+    tool.proven(place, subject)
+        .map_err(|why| format!("done, says the step, and it is not: {why}"))
+}
+
+fn carried_on(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
     let said = place.join("said");
     let file = fs_err::File::create(&said)
         .map_err(|e| e.to_string())?
@@ -187,11 +212,11 @@ pub fn record(
 }
 
 /// Which of so many are looked at.
-fn chosen(asked: &Asked, index: usize, of: usize) -> bool {
-    asked.all
-        || asked.point.is_some()
-        || of <= SHORT_POINTS
-        || index.is_multiple_of(of.div_ceil(SHORT_POINTS))
+fn chosen(asked: &Asked, index: usize, of: usize, short: usize) -> bool {
+    match asked.every {
+        Some(every) => index.is_multiple_of(every),
+        None => asked.all || of <= short || index.is_multiple_of(of.div_ceil(short)),
+    }
 }
 
 /// The name of a state of a volume, and whether the next run goes on from it.
@@ -232,13 +257,9 @@ pub fn volumes(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, St
     };
     seen_there.push((calls.len(), Image::read(&subject).map_err(io)?.digest()));
     let of = calls.len();
-    let asked_call = asked
-        .point
-        .as_ref()
-        .and_then(|point| point.split_once(':')?.0.parse::<usize>().ok());
-    let wanted = |call: usize| match asked_call {
-        Some(asked) => asked == call,
-        None => asked.all || call.is_multiple_of(of.div_ceil(SHORT_CALLS)) || call == of,
+    let wanted = |call: usize| match &asked.point {
+        Some(point) => point.number == call,
+        None => chosen(asked, call, of, SHORT_CALLS) || call == of,
     };
     let mut killed: HashMap<usize, [u8; 32]> = HashMap::new();
     // States that are equal are one: the step sees no more than bytes.
@@ -255,8 +276,12 @@ pub fn volumes(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, St
                 killed.insert(state.call, digest);
             }
             let point = format!("{}:{}", state.call, state.what);
+            report.there.there_is(&point);
             let enough = asked.is_done(&report);
-            let other = asked.point.as_ref().is_some_and(|asked| *asked != point);
+            let other = asked
+                .point
+                .as_ref()
+                .is_some_and(|asked| asked.to_string() != point);
             if !wanted(state.call) || enough || other || failed.is_err() {
                 return;
             }
@@ -351,15 +376,23 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
     let of = points.len();
     for (index, (number, what)) in points.into_iter().enumerate() {
         let point = format!("{number}:{what}");
-        let wanted = match &asked.point {
-            Some(asked) => *asked == point,
-            None => !asked.cuts && chosen(asked, index, of),
+        report.there.there_is(&point);
+        let (wanted, tries) = match &asked.point {
+            Some(asked) => (asked.to_string() == point, ASKED_TRIES),
+            None => (!asked.cuts && chosen(asked, index, of, SHORT_POINTS), 1),
         };
         if !wanted {
             continue;
         }
-        anew()?;
-        let Some(at) = kill(tool, place, &subject, number, what)? else {
+        let mut reached = None;
+        for _ in 0..tries {
+            anew()?;
+            reached = kill(tool, place, &subject, number, what)?;
+            if reached.is_some() {
+                break;
+            }
+        }
+        let Some(at) = reached else {
             // Programs with threads do not make the same number of calls every time.
             continue;
         };
@@ -374,19 +407,61 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
         }
         report.take(tool, &format!("{point} ({at})"), &state, &went);
     }
-    let cut = asked.point.as_ref().is_some_and(|point| point.contains("cut"));
-    if cut || asked.point.is_none() && asked.all {
-        power::folders(
+    for (name, damage) in tool.damages() {
+        let point = format!("{}:after-{name}", calls.len() - 1);
+        report.there.there_is(&point);
+        if asked.cuts
+            || asked
+                .point
+                .as_ref()
+                .is_some_and(|asked| asked.to_string() != point)
+        {
+            continue;
+        }
+        anew()?;
+        record(tool, place, &subject, |_| Ok(()))?;
+        damage(&subject)?;
+        if tool.proven(place, &subject).is_ok() {
+            return Err(format!("{name}: what judges the outcome does not notice it"));
+        }
+        let state = tool.state(place, &subject)?;
+        report.take(tool, &point, &state, &later(tool, place, &subject));
+    }
+    let cut = asked
+        .point
+        .as_ref()
+        .is_some_and(|point| point.what.starts_with("cut"));
+    if cut || asked.is_broad() {
+        let mut there = std::mem::take(&mut report.there);
+        let wanted = |index: usize, name: &str| match &asked.point {
+            Some(point) => point.to_string() == name,
+            None => chosen(asked, index, usize::MAX, usize::MAX),
+        };
+        let found = power::folders(
             tool,
             room.path.as_path(),
             &pristine,
-            asked.point.as_deref(),
-            |point, state, went| {
-                report.take(tool, point, state, went);
+            &wanted,
+            |found| match found {
+                power::Found::There(point) => there.there_is(point),
+                power::Found::Tried(point, state, went) => report.take(tool, point, state, went),
             },
-        )?;
+        );
+        report.there = there;
+        found?;
     }
     Ok(report)
+}
+
+/// Why a point that is asked for was not tried.
+fn not_tried(point: &Point, report: &Report) -> String {
+    if report.there.have(point) {
+        format!(
+            "{point} was not reached in {ASKED_TRIES} runs: programs with threads do not make the same number of calls every time"
+        )
+    } else {
+        report.there.without(point)
+    }
 }
 
 /// Everything about one step; whether all is well.
@@ -399,8 +474,11 @@ pub fn one(tool: &dyn Tool, asked: &Asked) -> Result<bool, String> {
         Subject::Image => volumes(tool, asked, &room)?,
         Subject::Tree => folders(tool, asked, &room)?,
     };
+    if let Some(point) = asked.point.as_ref().filter(|_| report.points == 0) {
+        return Err(not_tried(point, &report));
+    }
     let mut good = report.failures.is_empty();
-    if asked.all && report.points < report.calls {
+    if asked.all && asked.is_broad() && asked.every.is_none() && report.points < report.calls {
         good = false;
         println!(
             "failed\t{}\t-\t-\t{} points for {} calls",

@@ -223,7 +223,8 @@ fn cuts(
     tool: &dyn Tool,
     place: &Utf8Path,
     base: &[u8],
-    wanted: &dyn Fn(&str) -> bool,
+    wanted: &dyn Fn(usize, &str) -> bool,
+    each: &mut impl FnMut(Found<'_>),
 ) -> Result<(Vec<Cut>, [Vec<Entry>; 2]), String> {
     let mut cuts: Vec<Cut> = vec![];
     let (committed, calls) = recorded(tool, place, base, true)?;
@@ -251,17 +252,27 @@ fn cuts(
             });
         }
     }
-    cuts.retain(|cut| wanted(&cut.name));
+    cuts.iter().for_each(|cut| each(Found::There(&cut.name)));
+    let mut index = 0..;
+    cuts.retain(|cut| index.next().is_some_and(|index| wanted(index, &cut.name)));
     Ok((cuts, [committed, log]))
 }
 
-/// Every cut: what is left of it, and whether the next run goes on.
+/// What is told of the cuts.
+pub enum Found<'a> {
+    /// There is this one.
+    There(&'a str),
+    /// It was tried: its name, what is left, and whether the next run goes on.
+    Tried(&'a str, &'a str, &'a Result<(), String>),
+}
+
+/// Every cut that is wanted by its place among all and its name: what is left of it, and whether the next run goes on.
 pub fn folders(
     tool: &dyn Tool,
     place: &Utf8Path,
     pristine: &Utf8Path,
-    point: Option<&str>,
-    mut each: impl FnMut(&str, &str, &Result<(), String>),
+    wanted: &dyn Fn(usize, &str) -> bool,
+    mut each: impl FnMut(Found<'_>),
 ) -> Result<(), String> {
     if let Some(why) = missing() {
         println!("skipped\t{}\t{why}", tool.name());
@@ -269,10 +280,9 @@ pub fn folders(
     }
     own_mounts()?;
     let base = base(place, pristine)?;
-    let wanted = |name: &str| point.is_none_or(|point| name == point);
     let file = place.join("disk.img");
     let mut images: HashMap<[u8; 32], (String, Result<(), String>)> = HashMap::new();
-    let (cuts, logs) = cuts(tool, place, &base, &wanted)?;
+    let (cuts, logs) = cuts(tool, place, &base, wanted, &mut each)?;
     for cut in cuts {
         write_sparse(&file, &cut.bytes(&base, &logs))?;
         // As landfall does before it mounts what was not unmounted.
@@ -282,7 +292,7 @@ pub fn folders(
             .map_err(|e| e.to_string())?;
         if !matches!(ended.status.code(), Some(0 | 1)) {
             let why = format!("e2fsck -p: {}", String::from_utf8_lossy(&ended.stdout));
-            each(&cut.name, "ext4: not to be mended", &Err(why));
+            each(Found::Tried(&cut.name, "ext4: not to be mended", &Err(why)));
             continue;
         }
         let mounted = Mounted::new(&file, &place.join("mnt"))?;
@@ -297,7 +307,7 @@ pub fn folders(
                 (state, went)
             }
         };
-        each(&cut.name, &state, &went);
+        each(Found::Tried(&cut.name, &state, &went));
     }
     Ok(())
 }

@@ -4,10 +4,11 @@
 //!
 //! Absent: what is then done in the target (`installed`).
 
-use super::whole::{formatted, step, world};
+use super::whole::{PASSPHRASE, formatted, step, world};
 use super::{Subject, Tool, block_on};
 use crate::choice::Watch;
 use crate::ground::{self, MAPPER, MountSeen};
+use crate::oracles_attached;
 use camino::Utf8Path;
 use landfall::real::mounts::Attach;
 use landfall::real::{MOUNT_BOOT, MOUNT_ROOT, Real, dm};
@@ -121,6 +122,11 @@ impl Tool for Attached {
         } else {
             Err(format!("left behind: {mounts:?}, {mappings:?}"))
         }
+    }
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        let key = place.join("key");
+        fs_err::write(&key, PASSPHRASE).map_err(|e| e.to_string())?;
+        oracles_attached::detached(subject, &key)
     }
     fn state(&self, _place: &Utf8Path, _subject: &Utf8Path) -> Result<String, String> {
         let temporary = ground::mappings()?.iter().any(|name| name != MAPPER);

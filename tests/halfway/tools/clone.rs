@@ -3,9 +3,10 @@
 //!
 //! Absent: the network (`tests/clone_whole_or_absent.rs`).
 
-use super::{Subject, Tool, block_on, hands};
+use super::{Damage, Subject, Tool, block_on, hands};
+use crate::oracles;
 use crate::steps::carry;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::git::Access;
 use landfall::real::repository::{observe_clone, perform_clone};
 use landfall_states::formatted::CloneConfiguration;
@@ -14,6 +15,11 @@ use std::process::Command;
 
 /// See the module.
 pub struct Clone;
+
+/// The commit, in a file of the step's place.
+const REVISION: &str = "revision";
+/// Its files, beside it.
+const FILES: &str = "files";
 
 fn git(dir: &Utf8Path, args: &[&str]) -> Result<String, String> {
     let out = Command::new("git")
@@ -58,7 +64,14 @@ impl Tool for Clone {
             git(&origin, &["add", "-A"])?;
             git(&origin, &["commit", "-q", "-m", "x"])?;
         }
+        let revision = git(&origin, &["rev-parse", "trunk"])?;
+        fs_err::write(place.join(REVISION), &revision).map_err(io)?;
+        oracles::archive(&origin, &revision, &place.join(FILES))?;
         fs_err::create_dir_all(subject).map_err(io)
+    }
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        let revision = fs_err::read_to_string(place.join(REVISION)).map_err(|e| e.to_string())?;
+        oracles::repository(&subject.join("nix-config"), &revision, &place.join(FILES))
     }
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, _later: bool) -> Result<(), String> {
         let access = Access {
@@ -90,6 +103,9 @@ impl Tool for Clone {
             async |order| perform_clone(&hands, &access, &order, &path).await,
         ))?
     }
+    fn damages(&self) -> &'static [Damage] {
+        &DAMAGES
+    }
     fn state(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         let (clone, partial) = (
             subject.join("nix-config"),
@@ -105,6 +121,52 @@ impl Tool for Clone {
         Ok(format!("git: {at}, {}", repository(&dir)?))
     }
 }
+
+/// The file of an object of the clone's.
+fn object(clone: &Utf8Path, what: &str) -> Result<Utf8PathBuf, String> {
+    // What was fetched lies in a pack: it is taken out of it.
+    let pack = clone.join(".git/objects/pack");
+    for entry in fs_err::read_dir(&pack).map_err(|e| e.to_string())? {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        if path.extension().is_some_and(|end| end == "pack") {
+            let moved = clone.join(".git/moved.pack");
+            fs_err::rename(&path, &moved).map_err(|e| e.to_string())?;
+            let file = fs_err::File::open(&moved).map_err(|e| e.to_string())?;
+            let unpacked = Command::new("git")
+                .args(["-C", clone.as_str(), "unpack-objects", "-q"])
+                .stdin(file.into_parts().0)
+                .status()
+                .map_err(|e| e.to_string())?;
+            if !unpacked.success() {
+                return Err(format!("git unpack-objects: {unpacked}"));
+            }
+            fs_err::remove_file(&moved).map_err(|e| e.to_string())?;
+        }
+    }
+    let id = git(clone, &["rev-parse", what])?;
+    Ok(clone.join(format!(".git/objects/{}/{}", &id[..2], &id[2..])))
+}
+
+/// Damage to a clone at its place.
+const DAMAGES: [Damage; 4] = [
+    ("object-lost", |subject| {
+        let object = object(&subject.join("nix-config"), "HEAD:hosts/0.nix")?;
+        fs_err::remove_file(object).map_err(|e| e.to_string())
+    }),
+    ("object-emptied", |subject| {
+        let object = object(&subject.join("nix-config"), "HEAD^{tree}")?;
+        fs_err::remove_file(&object)
+            .and_then(|()| fs_err::write(object, ""))
+            .map_err(|e| e.to_string())
+    }),
+    ("file-cut-off", |subject| {
+        let file = subject.join("nix-config/hosts/1.nix");
+        fs_err::write(file, "b").map_err(|e| e.to_string())
+    }),
+    ("index-lost", |subject| {
+        fs_err::remove_file(subject.join("nix-config/.git/index")).map_err(|e| e.to_string())
+    }),
+];
 
 fn repository(dir: &Utf8Path) -> Result<&'static str, String> {
     let git_dir = dir.join(".git");

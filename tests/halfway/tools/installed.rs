@@ -8,6 +8,7 @@ use super::whole::{formatted, parsed, revision, step, world};
 use super::{SYSTEM, Subject, Tool, block_on};
 use crate::choice::Watch;
 use crate::ground::{self, run};
+use crate::oracles_attached;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::disk::efi;
 use landfall::real::firmware::{self, EFIVARS};
@@ -118,6 +119,9 @@ impl Tool for Install {
             }
             Ok(())
         })?
+    }
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        oracles_attached::installed(subject, place, system(place)?.as_str())
     }
     fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         let system = system(place)?;
@@ -277,6 +281,9 @@ impl Tool for Firmware {
             world.release().await.map_err(|fault| told(&fault))
         })?
     }
+    fn proven(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        oracles_attached::firmware(subject)
+    }
     fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         let Entries {
             in_order,
@@ -338,6 +345,9 @@ impl Tool for Untidy {
             ],
         )
         .map(|_| ())
+    }
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        Install.proven(place, subject)
     }
     fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         Install.state(place, subject)

@@ -32,6 +32,9 @@ pub enum Subject {
 /// The file, in a step's place, with the system that is installed in the machine.
 pub const SYSTEM: &str = "installed-system";
 
+/// A way to damage what a step left, by its name.
+pub type Damage = (&'static str, fn(&Utf8Path) -> Result<(), String>);
+
 /// A step with a tool in it.
 pub trait Tool {
     /// Its name on the command line.
@@ -46,9 +49,15 @@ pub trait Tool {
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, later: bool) -> Result<(), String>;
     /// A short name for what is there. May change the subject.
     fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String>;
+    /// What real programs and the bytes say of what a later run left, when it says that it is done (`oracles`).
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String>;
     /// What its calls change.
     fn watch(&self, subject: &Utf8Path) -> Watch {
         Watch::folder(subject.as_str())
+    }
+    /// Damage to what is done, from which a later run must go on too: it has no other way to know than to ask the tool.
+    fn damages(&self) -> &'static [Damage] {
+        &[]
     }
     /// Whether power cuts of the whole disk are tried too.
     fn loses_power(&self) -> bool {

@@ -4,6 +4,7 @@
 //! Absent: builds, and caches over the network.
 
 use super::{Subject, Tool, block_on, hands};
+use crate::oracles;
 use crate::steps::carry;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::closure::{Stores, observe_system, perform_realise};
@@ -227,6 +228,9 @@ impl Tool for Store {
                 perform_realise(&hands, &live, &access, &order).await
             },
         ))?
+    }
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        oracles::store(subject, &place.join("live"), &place.join("conf"), place)
     }
     fn state(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         let db = subject.join("nix/var/nix/db");

@@ -6,6 +6,7 @@
 
 use super::{Subject, Tool, block_on};
 use crate::image::Image;
+use crate::oracles;
 use crate::steps::carry;
 use camino::Utf8Path;
 use landfall::event::Reporter;
@@ -21,6 +22,12 @@ use landfall_states::{Probe, VolumeState};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+/// The planned id, as programs show it.
+const PLANNED: &str = "deadbeef-0000-0000-0000-00000000000a";
+/// The slots' files, as `fsck.vfat` lists them.
+const SLOTS: [&str; 2] = ["/EFI/LANDFALL/CKPT0.BIN", "/EFI/LANDFALL/CKPT1.BIN"];
+/// What opens the container.
+const PASSPHRASE: &str = "half a way";
 /// What landfall wipes of a new partition's start and end (`src/real/table.rs`).
 const WIPED_HEAD: u64 = 8 << 20;
 /// See [`WIPED_HEAD`].
@@ -65,7 +72,7 @@ fn partition(number: u32) -> GptEntry {
 }
 
 fn passphrase() -> SecretString {
-    SecretString::from("half a way")
+    SecretString::from(PASSPHRASE)
 }
 
 /// A blank file, a former life in it, and its two ends wiped.
@@ -133,6 +140,10 @@ impl Tool for Esp {
                 }
             },
         ))?
+    }
+    fn proven(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        oracles::identity(subject, "vfat", "DEAD-BEEF", "ESP-WEB")?;
+        oracles::fat(subject, &SLOTS)
     }
     fn state(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         let volume = volume("ESP-WEB");
@@ -241,27 +252,14 @@ impl Tool for Root {
     fn prepare(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
         former_life(self, place, subject, 160 << 20)
     }
-    fn carry(&self, _place: &Utf8Path, subject: &Utf8Path, later: bool) -> Result<(), String> {
-        format(true, subject)?;
-        if !later {
-            return Ok(());
-        }
+    fn carry(&self, _place: &Utf8Path, subject: &Utf8Path, _later: bool) -> Result<(), String> {
+        format(true, subject)
+    }
+    fn proven(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        oracles::identity(subject, "ext4", PLANNED, "root-web")?;
         // What is taken for whole is mounted next, and checked before that (`src/real/mounts.rs`); then it has to be sound.
-        for (args, good) in [(["-p"].as_slice(), [0, 1].as_slice()), (&["-f", "-n"], &[0])] {
-            let ended = std::process::Command::new("e2fsck")
-                .args(args)
-                .arg(subject)
-                .output()
-                .map_err(|e| format!("e2fsck: {e}"))?;
-            if !ended.status.code().is_some_and(|code| good.contains(&code)) {
-                let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-                return Err(format!(
-                    "done, and then e2fsck {args:?}: {}: {said}",
-                    ended.status
-                ));
-            }
-        }
-        Ok(())
+        oracles::ext4_mended(subject)?;
+        oracles::ext4(subject)
     }
     fn state(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         let state = formatted("ext4", "root-web", subject)?;
@@ -294,6 +292,9 @@ impl Tool for Swap {
     }
     fn carry(&self, _place: &Utf8Path, subject: &Utf8Path, _later: bool) -> Result<(), String> {
         format(false, subject)
+    }
+    fn proven(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        oracles::identity(subject, "swap", PLANNED, "swap-web")
     }
     fn state(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         Ok(format!("swap: {}", word(formatted("swap", "swap-web", subject)?)))
@@ -344,6 +345,9 @@ impl Tool for Hasty {
             Err(format!("mkfs.ext4: {made}"))
         }
     }
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        Root.proven(place, subject)
+    }
     fn state(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         Root.state(place, subject)
     }
@@ -357,7 +361,7 @@ impl Tool for Luks {
         "luks"
     }
     fn programs(&self) -> &'static [&'static str] {
-        &["blkid"]
+        &["blkid", "cryptsetup"]
     }
     fn subject(&self) -> Subject {
         Subject::Image
@@ -391,6 +395,11 @@ impl Tool for Luks {
             },
             async |order| luks::make(subject, &order.container.volume, &passphrase(), CHEAP).await,
         ))?
+    }
+    fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
+        let key = place.join("key");
+        fs_err::write(&key, PASSPHRASE).map_err(|e| e.to_string())?;
+        oracles::container(subject, PLANNED, "luks-web", &key)
     }
     fn state(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {
         let head = fs_err::read(subject).map_err(|e| e.to_string())?;

@@ -26,6 +26,8 @@ use tokio::sync::Mutex;
 
 /// Where the ESP ends on the disk: it is the first partition, of 260 MiB, behind the table's 1 MiB.
 pub const ESP_END: u64 = 261 << 20;
+/// What opens the container.
+pub const PASSPHRASE: &str = "half a way";
 /// A system that is never looked at.
 const NO_SYSTEM: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-none";
 
@@ -58,7 +60,7 @@ pub fn world(device: &Utf8Path, luks: bool, system: &str) -> Result<Real, String
     let mut plan = plan.ok_or("no plan for the disk")?;
     plan.disk = held.identity().clone();
     let mut vault = Vault::default();
-    vault.set_passphrase(luks.then(|| "half a way".into()));
+    vault.set_passphrase(luks.then(|| PASSPHRASE.into()));
     fs_err::create_dir_all(RUN_DIR).map_err(|e| e.to_string())?;
     Ok(Real {
         config,

@@ -49,19 +49,19 @@ pub enum What {
 #[derive(Debug, Clone, Args)]
 pub struct Closure {
     /// Sizes of the closure in GiB; several, with commas between, also show how time grows
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "6")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "6", value_parser = gibibytes)]
     pub gib: Vec<f64>,
     /// Instead of whole packages so many files of about one size; several show whether their number counts
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..))]
     pub files: Vec<u64>,
     /// Rounds of every way
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub runs: usize,
     /// Only landfall and the raw write, for growth
     #[arg(long)]
     pub alone: bool,
     /// Level of compression of the image, from 1 to 19; without it landfall's own
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=19))]
     pub level: Option<u8>,
     /// Where everything is made; it takes about six times the closure
     #[arg(long, value_name = "DIR")]
@@ -69,6 +69,14 @@ pub struct Closure {
     /// This landfall instead of one that is built
     #[arg(long, value_name = "FILE")]
     pub landfall: Option<PathBuf>,
+}
+
+/// A size that a disk can have.
+fn gibibytes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(size) if size > 0.0 && size <= 4_096.0 => Ok(size),
+        Ok(_) | Err(_) => Err("a size is more than 0 and at most 4096".to_owned()),
+    }
 }
 
 /// Runs it.

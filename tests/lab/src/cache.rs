@@ -4,6 +4,8 @@
 //! place and renamed into it, so that what exists is whole. Two laboratories that want the same artefact wait for
 //! each other.
 //!
+//! What a laboratory that was killed was making is removed at the next start, unless another one is making it.
+//!
 //! Absent: garbage collection. `rm -r .lab` is always safe; the next run makes everything again.
 
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use anyhow::{Context, Result, anyhow};
 use fs_err as fs;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
+
+use crate::ending::Unfinished;
 
 /// The laboratory's folders.
 #[derive(Debug, Clone)]
@@ -35,6 +39,7 @@ impl Cache {
         };
         fs::create_dir_all(&root).context("set LANDFALL_LAB_CACHE to a folder that can be written")?;
         let root = fs::canonicalize(root)?;
+        remove_unfinished(&root)?;
         Ok(Cache { workspace, root })
     }
 
@@ -71,7 +76,8 @@ impl Cache {
         if place.exists() {
             return Ok(place);
         }
-        let scratch = self.root.join(format!("{name}.building"));
+        let scratch = self.root.join(format!("{name}{UNFINISHED}"));
+        let _unfinished = Unfinished::new(&scratch);
         if scratch.exists() {
             fs::remove_dir_all(&scratch)?;
         }
@@ -81,6 +87,34 @@ impl Cache {
         fs::rename(&scratch, &place)?;
         Ok(place)
     }
+}
+
+/// What the name of a folder ends in that is being made.
+const UNFINISHED: &str = ".building";
+
+/// Removes what nobody is making any more: whoever makes something holds its lock.
+fn remove_unfinished(root: &Path) -> Result<()> {
+    for entry in fs::read_dir(root)? {
+        let folder = entry?.path();
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let Some(name) = name.strip_suffix(UNFINISHED) else {
+            continue;
+        };
+        let lock = fs::File::create(root.join(format!("{name}.lock")))?;
+        let Ok(_lock) = Flock::lock(lock.into_parts().0, FlockArg::LockExclusiveNonblock) else {
+            continue;
+        };
+        // Another start may have removed it just now.
+        if folder.exists() {
+            eprintln!("lab: removing {}, which was not finished", folder.display());
+            fs::remove_dir_all(&folder)?;
+        }
+    }
+    Ok(())
 }
 
 /// The first 16 hexadecimal digits of the SHA-256 over the inputs, each preceded by its length.
@@ -96,4 +130,28 @@ pub fn hash(inputs: &[&[u8]]) -> String {
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_makes_any_more_is_removed_and_nothing_else() -> Result<()> {
+        let root = std::env::temp_dir().join(format!("lab-cache-{}", std::process::id()));
+        for name in ["left.building", "made.building", "whole-0123", "building"] {
+            fs::create_dir_all(root.join(name))?;
+            fs::write(root.join(name).join("part"), "")?;
+        }
+        let held = fs::File::create(root.join("made.lock"))?;
+        let held = Flock::lock(held.into_parts().0, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        remove_unfinished(&root)?;
+        let there = |name: &str| root.join(name).exists();
+        assert!(!there("left.building"));
+        assert!(there("made.building") && there("whole-0123") && there("building"));
+        drop(held);
+        remove_unfinished(&root)?;
+        assert!(!there("made.building"));
+        Ok(fs::remove_dir_all(&root)?)
+    }
 }

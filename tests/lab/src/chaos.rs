@@ -4,22 +4,20 @@
 //! Absent: every crash state of one install (`conformance`), and every write of each tool. A repeat meets the same misfortunes at the same lines and
 //! keeps by the same rule; the machine need not have written the same by then, for its processors are emulated and its clock is real.
 
+mod acknowledged;
 mod checks;
 mod control;
 mod dice;
 mod faults;
+mod found;
 mod rebuild;
 mod schedule;
+mod sums;
 mod trial;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use anyhow::{Context, Result, bail, ensure};
-use fs_err as fs;
-use serde::Serialize;
 
 use crate::command::Program;
 use crate::disk;
@@ -29,9 +27,12 @@ use crate::kit::{Kit, Layout, Mode};
 use crate::machine::Disk;
 use crate::proxy::Proxy;
 use crate::scenarios::network_drops::with_input;
+use anyhow::{Context, Result, bail, ensure};
 use faults::Network;
+use fs_err as fs;
 use schedule::{Kind, Misfortune, Shape};
-use trial::{Finding, Parts, Record, Trial};
+use sums::{Sums, objections};
+use trial::{Parts, Record, Trial};
 
 /// The other disk of every machine here: one shape, one saved state.
 const OTHER_SERIAL: &str = "LFOTHER";
@@ -42,16 +43,19 @@ const SCENARIO_SEED: u64 = 17;
 /// A folder that is kept is one of a failed install.
 const KEPT: &str = "chaos";
 
+/// The longest that can be asked for: ten weeks.
+const MINUTES_MAX: u64 = 100_000;
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The seed of the first install; the next one has the next number [default: from the clock]
     #[arg(long)]
     seed: Option<u64>,
     /// No install begins after so many minutes
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
     minutes: u64,
     /// At most so many installs
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     installs: Option<u64>,
     /// Only this: plain, swap, luks, luks-swap, flake-plain, flake-luks, root-image [default: plain, luks-swap, flake-plain, root-image by turns]
     #[arg(long)]
@@ -60,7 +64,7 @@ pub struct Arguments {
     #[arg(long)]
     first: bool,
     /// Check the checks: a disk that loses a flushed checkpoint, and changed bytes, must be noticed
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["seed", "minutes", "installs", "layout", "first", "json"])]
     control: bool,
     /// The result as JSON
     #[arg(long)]
@@ -159,19 +163,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             break;
         }
     }
-    let sums = Sums::of(&records);
+    let (sums, why) = (Sums::of(&records), objections(&records));
     if arguments.json {
         println!(
             "{}",
-            serde_json::json!({ "layouts": sums.0, "installs": records })
+            serde_json::json!({ "layouts": sums.0, "installs": records, "passed": why.is_empty(), "why": why })
         );
     } else {
         print!("{sums}");
+        if !why.is_empty() {
+            println!("chaos: FAILED: {}", why.join("; "));
+        }
     }
-    Ok(if records.iter().any(|record| record.finding.is_some()) {
-        ExitCode::FAILURE
-    } else {
+    Ok(if why.is_empty() {
         ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
@@ -193,9 +200,15 @@ pub fn short(kit: &Kit) -> Result<()> {
         "only {all} misfortunes came about, {cuts} of them power cuts: {:?}",
         record.events
     );
+    ensure!(
+        record.acknowledged >= 8,
+        "only {} acknowledged checkpoints were seen",
+        record.acknowledged
+    );
     say(&format!(
-        "{all} misfortunes, {cuts} of them power cuts with a rebuilt disk; {} comparisons; landed and booted",
-        record.compared
+        "{all} misfortunes, {cuts} of them power cuts with a rebuilt disk, {} with unflushed writes; {} acknowledged checkpoints were \
+         durable; {} comparisons; landed and booted",
+        record.at_stake, record.acknowledged, record.compared
     ));
     Ok(())
 }
@@ -263,6 +276,8 @@ impl<'k> Ground<'k> {
             );
         } else {
             fs::remove_dir_all(&folder)?;
+        }
+        if record.finding.is_none() || record.emulator {
             let all: u32 = record.misfortunes.values().sum();
             eprintln!(
                 "chaos: {} seed {seed}: {all} misfortunes, {} starts, {} runs, {} in {} s",
@@ -270,7 +285,7 @@ impl<'k> Ground<'k> {
                 record.starts,
                 record.runs,
                 if record.emulator {
-                    "the emulator hung"
+                    "lost to the emulator"
                 } else {
                     "landed and booted"
                 },
@@ -390,125 +405,4 @@ fn build_image(kit: &Kit, system: &str, store: &Path, info: &Path, to: &Path) ->
         .timeout(Duration::from_secs(600))
         .run()?;
     Ok(())
-}
-
-/// The figures of a layout.
-#[derive(Debug, Default, Serialize)]
-struct Sum {
-    installs: u32,
-    misfortunes: u32,
-    by_kind: BTreeMap<&'static str, u32>,
-    missed: u32,
-    starts: u32,
-    runs: u32,
-    compared: u64,
-    landed: u32,
-    booted: u32,
-    stuck: u32,
-    stopped: u32,
-    changed: u32,
-    other_findings: u32,
-    emulator: u32,
-    seconds: u64,
-}
-
-/// All of them, and what repeats each finding.
-struct Sums(BTreeMap<&'static str, Sum>, Vec<String>);
-
-impl Sums {
-    fn of(records: &[Record]) -> Sums {
-        let mut sums: BTreeMap<&'static str, Sum> = BTreeMap::new();
-        let mut again = Vec::new();
-        for record in records {
-            let sum = sums.entry(record.layout).or_default();
-            sum.seconds += record.seconds;
-            if record.emulator {
-                sum.emulator += 1;
-                continue;
-            }
-            sum.installs += 1;
-            for (kind, count) in &record.misfortunes {
-                *sum.by_kind.entry(*kind).or_default() += count;
-                sum.misfortunes += count;
-            }
-            sum.missed += record.missed;
-            sum.starts += record.starts;
-            sum.runs += record.runs;
-            sum.compared += record.compared;
-            sum.landed += u32::from(record.landed);
-            sum.booted += u32::from(record.booted);
-            let Some((finding, _)) = &record.finding else {
-                continue;
-            };
-            match finding {
-                Finding::Changed => sum.changed += 1,
-                Finding::Stopped => sum.stopped += 1,
-                Finding::Stuck => sum.stuck += 1,
-                Finding::Unbootable | Finding::Laboratory => sum.other_findings += 1,
-            }
-            again.push(format!(
-                "{}: cargo lab chaos --layout {} --seed {} --installs 1",
-                finding.name(),
-                record.layout,
-                record.seed
-            ));
-        }
-        Sums(sums, again)
-    }
-}
-
-impl std::fmt::Display for Sums {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let row = |f: &mut std::fmt::Formatter<'_>, name: &str, cells: [String; 10]| {
-            write!(f, "{name:<12}")?;
-            cells.iter().try_for_each(|cell| write!(f, "{cell:>12}"))?;
-            writeln!(f)
-        };
-        let heads = [
-            "installs",
-            "misfortunes",
-            "starts",
-            "runs",
-            "compared",
-            "landed",
-            "booted",
-            "stuck",
-            "stopped",
-            "changed",
-        ];
-        row(f, "layout", heads.map(str::to_owned))?;
-        for (name, sum) in &self.0 {
-            let cells = [
-                sum.installs.to_string(),
-                sum.misfortunes.to_string(),
-                sum.starts.to_string(),
-                sum.runs.to_string(),
-                sum.compared.to_string(),
-                sum.landed.to_string(),
-                sum.booted.to_string(),
-                sum.stuck.to_string(),
-                sum.stopped.to_string(),
-                sum.changed.to_string(),
-            ];
-            row(f, name, cells)?;
-        }
-        for (name, sum) in &self.0 {
-            let kinds: Vec<String> = Kind::all()
-                .filter_map(|kind| Some(format!("{} {}", sum.by_kind.get(kind.name())?, kind.name())))
-                .collect();
-            writeln!(
-                f,
-                "{name}: {}; {} did not come about; {} s; {} installs lost to the emulator",
-                kinds.join(", "),
-                sum.missed,
-                sum.seconds,
-                sum.emulator
-            )?;
-        }
-        for line in &self.1 {
-            writeln!(f, "{line}")?;
-        }
-        let (found, all) = (self.1.len(), self.0.values().map(|sum| sum.installs).sum::<u32>());
-        writeln!(f, "chaos: {all} installs, {found} findings")
-    }
 }

@@ -1,7 +1,7 @@
 //! Starts other programs for the laboratory, on the host.
 //!
 //! Law: by argument list, never through a shell; a clean environment; an own process group; a deadline after which
-//! the whole group is killed; a failure names the program, its arguments, its status and the end of its stderr.
+//! the whole group is killed; it does not outlive the laboratory; a failure names the program, its arguments, its status and the end of its stderr.
 //!
 //! Absent: QEMU, which lives long and is started in `machine.rs`.
 
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
+use nix::sys::signal::Signal;
+
+use crate::ending;
 
 /// A program to start, built up like [`std::process::Command`].
 #[derive(Debug, Clone)]
@@ -182,8 +185,7 @@ impl Program {
         });
         command.stdout(Stdio::piped());
         command.stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
+        let mut child = ending::spawn(command, Signal::SIGKILL)
             .with_context(|| format!("cannot start {line}; `cargo lab setup` installs what is missing"))?;
 
         let stdout = child.stdout.take();

@@ -149,7 +149,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         match conforms(&kit, layout, extent, land) {
             Ok(found) => figures.push(found),
             Err(error) => {
-                eprintln!("layout {} … FAILED\n{error:?}", layout.host());
+                eprintln!("layout {} … FAILED\n{error:#}", layout.host());
                 failed.push(layout.host());
             }
         }

@@ -158,6 +158,14 @@ impl Console {
             .to_owned()
     }
 
+    /// Reads along from here on.
+    pub fn follower(&self) -> Follower {
+        Follower {
+            read: lock(&self.shared.seen).text.len(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     /// Leaves out of waiting what has been shown so far.
     pub fn skip(&self) {
         let mut seen = lock(&self.shared.seen);
@@ -178,6 +186,32 @@ impl Console {
             seen = waited.map_or_else(|poisoned| poisoned.into_inner().0, |pair| pair.0);
         }
         seen.raw.replace(Vec::new()).unwrap_or_default()
+    }
+}
+
+/// Somebody who reads along.
+#[derive(Debug)]
+pub struct Follower {
+    shared: Arc<Shared>,
+    read: usize,
+}
+
+impl Follower {
+    /// How many bytes of the text were read.
+    pub fn read(&self) -> usize {
+        self.read
+    }
+
+    /// What came since the last call; nothing when it was silent for so long.
+    pub fn next(&mut self, timeout: Duration) -> String {
+        let mut seen = lock(&self.shared.seen);
+        if seen.text.len() <= self.read {
+            let waited = self.shared.news.wait_timeout(seen, timeout);
+            seen = waited.map_or_else(|poisoned| poisoned.into_inner().0, |pair| pair.0);
+        }
+        let fresh = seen.text.get(self.read..).unwrap_or_default().to_owned();
+        self.read += fresh.len();
+        fresh
     }
 }
 

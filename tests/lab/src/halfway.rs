@@ -14,20 +14,33 @@ mod machine;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use fs_err as fs;
+use nix::sys::signal::Signal;
 
 use crate::cache::Cache;
 use crate::command::Program;
-use crate::kit::Kit;
+use crate::ending;
+use crate::kit::{self, Kit};
 use crate::setup;
-use crate::tools::cargo;
 
 /// Where the tables are.
 const DOCUMENT: &str = "docs/failure-model.md";
+/// The steps that need no machine, as the test calls them.
+const STEPS: [&str; 9] = [
+    "esp",
+    "luks",
+    "root",
+    "swap",
+    "clone",
+    "nix-copy",
+    "nix-load-db",
+    "nix-repair",
+    "nix-delete",
+];
 /// What is around them.
 const BEGIN: &str = "<!-- written by: cargo lab halfway --write -->";
 const END: &str = "<!-- end of what cargo lab halfway wrote -->";
@@ -38,7 +51,7 @@ pub struct Arguments {
     /// Only these steps
     tools: Vec<String>,
     /// One point of one step, as a failure names it, such as 117:kill
-    #[arg(long, value_name = "CALL:WHAT")]
+    #[arg(long, value_name = "CALL:WHAT", value_parser = point)]
     point: Option<String>,
     /// Only the steps that need no machine
     #[arg(long)]
@@ -46,14 +59,14 @@ pub struct Arguments {
     /// Every point of the steps in the machine too: hours
     #[arg(long)]
     all: bool,
-    /// Every N-th point of the steps in the machine
-    #[arg(long, value_name = "N", conflicts_with = "all")]
+    /// Every N-th point, of the steps on this computer too
+    #[arg(long, value_name = "N", conflicts_with_all = ["all", "point"], value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
     /// A folder with NixOS's own programs, for the steps in the machine (docs/lab.md)
     #[arg(long, value_name = "DIR")]
     nixos_tools: Option<std::path::PathBuf>,
     /// Write the tables in docs/failure-model.md anew; of steps that are not tried, the figures stay
-    #[arg(long, conflicts_with = "point")]
+    #[arg(long, conflicts_with_all = ["point", "every"])]
     write: bool,
     /// Keep the folders of each step
     #[arg(long)]
@@ -126,16 +139,59 @@ impl Told {
     }
 }
 
+/// A point's name, as the test reads it.
+fn point(text: &str) -> Result<String, String> {
+    let named = text.split_once(':').is_some_and(|(place, what)| {
+        let number = place.strip_prefix('w').unwrap_or(place);
+        number.len() <= 18
+            && !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+            && what.starts_with(|first: char| first.is_ascii_lowercase())
+            && what
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    });
+    if named {
+        Ok(text.to_owned())
+    } else {
+        Err("a point is CALL:WHAT, such as 117:kill, 117:cut-commit or w12:cut-part".to_owned())
+    }
+}
+
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    sensible(arguments)?;
     let cache = Cache::open()?;
     setup::host_packages()?;
+    let (ended_well, told) = told(&cache, arguments)?;
+    shown(&cache, arguments, ended_well, &told)
+}
+
+/// What is asked for can be done.
+fn sensible(arguments: &Arguments) -> Result<()> {
+    let in_machine = |name: &str| machine::STEPS.contains(&name);
+    for name in &arguments.tools {
+        ensure!(
+            STEPS.contains(&name.as_str()) || in_machine(name),
+            "no such step: {name}; there are: {}, {}",
+            STEPS.join(", "),
+            machine::STEPS.join(", ")
+        );
+        ensure!(
+            !(arguments.host && in_machine(name)),
+            "{name} needs a machine, and --host leaves the machine out"
+        );
+    }
     ensure!(
         arguments.point.is_none() || arguments.tools.len() == 1,
         "--point {} is of one step: name it too, as in: cargo lab halfway clone --point 117:kill",
         arguments.point.as_deref().unwrap_or_default()
     );
-    let (ended_well, told) = told(&cache, arguments)?;
+    Ok(())
+}
+
+/// Prints what became of it, and writes the tables when that is asked for.
+fn shown(cache: &Cache, arguments: &Arguments, ended_well: bool, told: &Told) -> Result<ExitCode> {
     if told.rows.is_empty() && told.failures.is_empty() {
         bail!("no step was tried; {}", named(&told.skipped));
     }
@@ -145,7 +201,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut stale = false;
     if arguments.write {
         let former = block(&document)?.to_owned();
-        let text = replace(&document, &tables(&told, &versions()?, &former))?;
+        let text = replace(&document, &tables(told, &versions()?, &former))?;
         fs::write(cache.workspace.join(DOCUMENT), text)?;
     } else if arguments.point.is_none() {
         stale = !block(&document)?.contains(told.table.trim_end());
@@ -172,7 +228,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     for [step, point, state, why] in &told.failures {
         let number = point.split(' ').next().unwrap_or_default();
-        println!("{step}: {point}: {state}\n    {why}\n    again: cargo lab halfway {step} --point {number}");
+        // What is wrong with the step itself has no point.
+        if point == "-" {
+            println!("{step}: {why}");
+        } else {
+            println!(
+                "{step}: {point}: {state}\n    {why}\n    again: cargo lab halfway {step} --point {number}"
+            );
+        }
     }
     for [step, what, some, of] in &told.sampled {
         println!("{step}: {some} of {of} {what} were tried (--all: every one)");
@@ -230,15 +293,15 @@ fn told(cache: &Cache, arguments: &Arguments) -> Result<(bool, Told)> {
     if arguments.keep {
         options.push("--keep".to_owned());
     }
+    if let Some(every) = arguments.every {
+        options.extend(["--every".to_owned(), every.to_string()]);
+    }
     if every || !here.is_empty() {
         ended_well &= on_this_computer(cache, &here, &options, |line| told.take(line))?;
     }
     if !arguments.host && (every || !in_machine.is_empty()) {
         if arguments.all {
             options.push("--all".to_owned());
-        }
-        if let Some(every) = arguments.every {
-            options.extend(["--every".to_owned(), every.to_string()]);
         }
         options.extend(in_machine.into_iter().cloned());
         let kit = Kit::with_tools(arguments.nixos_tools.as_deref())?;
@@ -258,14 +321,17 @@ fn on_this_computer(
     options: &[String],
     mut take: impl FnMut(&str),
 ) -> Result<bool> {
-    let mut child = cargo(cache)
-        .args(["test", "--quiet", "--package", "landfall", "--test", "halfway"])
-        .args(["--", "--all"])
+    // Every one, but for those that are left out on purpose.
+    let all = (!options.iter().any(|option| option == "--every")).then_some("--all");
+    // Started itself, and not by Cargo: it is told when the laboratory ends, and removes its folders.
+    let mut program = Command::new(kit::halfway_program(&cache.workspace)?);
+    program
+        .current_dir(&cache.workspace)
+        .args(all)
         .args(steps)
         .args(options)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo test --test halfway")?;
+        .stdout(Stdio::piped());
+    let mut child = ending::spawn(program, Signal::SIGTERM).context("the program of tests/halfway")?;
     let output = child.stdout.take().context("the test's output")?;
     for line in BufReader::new(output).lines() {
         let line = line?;
@@ -371,7 +437,41 @@ fn replace(document: &str, tables: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn the_steps_are_those_of_the_test() {
+        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../halfway/tools");
+        let text: String = fs::read_dir(tools)
+            .unwrap()
+            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        for step in STEPS.iter().chain(&machine::STEPS) {
+            assert!(text.contains(&format!("\"{step}\"")), "{step}");
+        }
+    }
+
+    #[test]
+    fn a_point_has_a_number_and_a_word() {
+        for name in ["0:kill", "w12:cut-part", "117:cut-torn-512-head"] {
+            assert_eq!(point(name).as_deref(), Ok(name));
+        }
+        for name in [
+            "",
+            "kill",
+            "5",
+            "5:",
+            "w:cut-all",
+            "5:Kill",
+            "-1:kill",
+            "9999999999999999999:kill",
+            "5:kill x",
+        ] {
+            assert!(point(name).is_err(), "{name}");
+        }
+    }
 
     #[test]
     fn what_the_test_tells_is_understood() {

@@ -2,7 +2,7 @@
 //!
 //! Law: a power cut is SIGKILL to QEMU, so what the guest had not yet sent to a disk is lost and nothing else is.
 //! Disks, firmware variables and logs live in the machine's folder and stay there; the process does not outlive its
-//! [`Machine`]. Every wait has a deadline; every error names the folder.
+//! [`Machine`], nor the laboratory, however that ends. Every wait has a deadline; every error names the folder.
 //!
 //! Absent: hardware virtualisation unless asked for; graphics; a reboot (the process ends instead, see [`Ended`]).
 //!
@@ -18,12 +18,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::agent::{Agent, Job};
 use crate::command::{Output, tail};
 use crate::console::Console;
 use crate::disk;
+use crate::ending;
 use crate::environment::Stick;
 use crate::qemu_line;
 use crate::qmp::Qmp;
@@ -481,9 +483,8 @@ impl Machine {
             .stdout(log.try_clone().context("cloning QEMU's log")?)
             .stderr(log);
         command.envs(spec.lab.qemu.environment.iter().map(|(key, value)| (key, value)));
-        let mut child = command
-            .spawn()
-            .context("cannot start QEMU; run `cargo lab setup`")?;
+        let mut child =
+            ending::spawn(command, Signal::SIGKILL).context("cannot start QEMU; run `cargo lab setup`")?;
         let connected = connect_all(&folder, run, &mut child);
         let (qmp, console, agent) = match connected {
             Ok(connected) => connected,

@@ -14,6 +14,7 @@ mod crash;
 mod decisions;
 mod demo;
 mod disk;
+mod ending;
 mod environment;
 mod epochs;
 mod esp;
@@ -121,8 +122,19 @@ enum Verb {
     Selftest,
 }
 
-fn main() -> Result<ExitCode> {
+/// What went wrong is told in words, each cause behind what it caused; a backtrace is nothing for people.
+fn main() -> ExitCode {
     let Arguments { verb } = Arguments::parse();
+    match ending::watch().and_then(|()| carried_out(verb)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carried_out(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Setup => {
             let lab = setup::Lab::open()?;

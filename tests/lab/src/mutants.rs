@@ -19,6 +19,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use crate::cache::Cache;
+use crate::ending;
 use crate::tools::{Subcommand, cargo, path_with};
 
 const TOOL: Subcommand = Subcommand {
@@ -237,14 +238,13 @@ impl Bench {
         if !tests.is_empty() {
             command.arg("--").args(tests);
         }
-        let status = command
+        command
             .env("PATH", path_with(self.path.clone())?)
             .env("PROPTEST_RNG_SEED", "1")
             .env("PROPTEST_CASES", PROPTEST_CASES)
             // What is said there is progress; this command's own output is the sum.
-            .stdout(std::io::stderr())
-            .status()
-            .context("cargo mutants")?;
+            .stdout(std::io::stderr());
+        let status = ending::status(command).context("cargo mutants")?;
         // 2: some were missed; 3: some timed out. Both are in the outcomes.
         if !matches!(status.code(), Some(0 | 2 | 3)) {
             bail!(

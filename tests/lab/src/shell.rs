@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long)]
     boot: bool,
     /// Size of the blank disk in GiB
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     disk_gib: u64,
 }
 

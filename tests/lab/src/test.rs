@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
+use crate::ending;
 use crate::kit::Kit;
 use crate::scenarios;
 
@@ -68,11 +69,8 @@ impl Cargo {
                 command
             }
         };
-        let status = command
-            .args(arguments)
-            .current_dir(&self.workspace)
-            .status()
-            .with_context(|| format!("cargo {}", arguments.join(" ")))?;
+        command.args(arguments).current_dir(&self.workspace);
+        let status = ending::status(command).with_context(|| format!("cargo {}", arguments.join(" ")))?;
         Ok(status.success())
     }
 

@@ -4,6 +4,7 @@
 //! Absent: the filesystem within a LUKS container, which only the machine can see; what it saw is given to [`Checks::inside`].
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -32,6 +33,9 @@ pub const EXT4_MADE_AT: u64 = 1_024 + 0x108;
 /// Where it has its UUID.
 pub const EXT4_UUID_AT: u64 = 1_024 + 0x68;
 
+/// What landfall says when a checkpoint is durable in a slot: its number and its state.
+pub const SAVED: &str = r"checkpoint (\d+) [(](\w+)[)] saved in slot \d";
+
 /// The place of a state in [`STATES`].
 pub fn position(state: &str) -> Option<usize> {
     STATES.iter().position(|name| *name == state)
@@ -53,7 +57,7 @@ impl Told {
     /// Nothing yet.
     pub fn new() -> Result<Told> {
         Ok(Told {
-            saved: Regex::new(r"checkpoint (\d+) [(](\w+)[)] saved in slot \d")?,
+            saved: Regex::new(SAVED)?,
             reached: Regex::new(r"reached (\w+) after ")?,
             claimed: Regex::new(r"; the checkpoint says (\w+)")?,
             acknowledged: None,
@@ -241,10 +245,23 @@ fn ext4_made_at(image: &Path, number: u32) -> Result<u32> {
 
 /// Everything of a LUKS2 container in front of its data: both headers, the key slots, and so every salt and digest.
 fn luks_header(image: &Path) -> Result<String> {
-    let partition = disk::partitions(image)?
+    let uuid = container(image)?.content.uuid;
+    let area = luks_area(image)?;
+    let length = area.end - area.start;
+    let bytes = disk::read_at(image, area.start, usize::try_from(length)?)?;
+    Ok(format!("{uuid} {length} bytes {}", digest(&bytes)))
+}
+
+fn container(image: &Path) -> Result<disk::Partition> {
+    disk::partitions(image)?
         .into_iter()
         .find(|partition| partition.number == 2)
-        .context("there is no partition 2")?;
+        .context("there is no partition 2")
+}
+
+/// Where a LUKS2 container has everything that lies in front of its data.
+pub fn luks_area(image: &Path) -> Result<Range<u64>> {
+    let partition = container(image)?;
     let head = disk::read_at(image, partition.start, 4_096)?;
     ensure!(
         head.starts_with(b"LUKS\xba\xbe\0\x02"),
@@ -264,12 +281,7 @@ fn luks_header(image: &Path) -> Result<String> {
         .and_then(|offset| offset.parse::<u64>().ok())
         .filter(|offset| *offset <= 64 << 20)
         .context("the LUKS2 header does not say where its data begins")?;
-    let bytes = disk::read_at(image, partition.start, usize::try_from(data)?)?;
-    Ok(format!(
-        "{} {data} bytes {}",
-        partition.content.uuid,
-        digest(&bytes)
-    ))
+    Ok(partition.start..partition.start + data)
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 
+use super::acknowledged::{Ack, Recorded};
 use super::checks::{Checks, Told};
 use super::dice::Dice;
 use super::rebuild::{self, Loss};
@@ -141,6 +142,8 @@ fn check(recording: &Recording) -> Result<()> {
         "a lost flushed slot",
     )?;
 
+    missing_flush(recording, &entries, number)?;
+
     let whole = make(&entries, 0, Loss::None)?;
     let size = fs::metadata(&made)?.len();
     let partitions = disk::partitions(&made)?;
@@ -181,6 +184,54 @@ fn check(recording: &Recording) -> Result<()> {
         "a byte of the other disk",
     )?;
     Ok(())
+}
+
+/// An acknowledged checkpoint whose write was not flushed must be noticed, and one whose write was must not.
+fn missing_flush(recording: &Recording, entries: &[LogEntry], number: u64) -> Result<()> {
+    let Recording {
+        image,
+        base,
+        log,
+        text,
+        ..
+    } = recording;
+    let mut told = Told::new()?;
+    told.take_in(text)?;
+    let (_, state) = told.acknowledged.context("no checkpoint was acknowledged")?;
+    let flush = last_slot(image, entries)?;
+    let ack = Ack {
+        number,
+        state,
+        logged: flush as u64 + 1,
+        shown: 0,
+    };
+    let recorded = |entries| Recorded {
+        base,
+        log,
+        entries,
+        image,
+        luks: true,
+    };
+    recorded(entries)
+        .check(&[ack])
+        .context("a checkpoint whose write was flushed")?;
+    let mut without = entries.to_vec();
+    without.remove(flush);
+    match recorded(&without).check(&[Ack {
+        logged: flush as u64,
+        ..ack
+    }]) {
+        Ok(()) => bail!("a checkpoint whose write was not flushed was not noticed"),
+        Err(error) => {
+            let text = format!("{error:#}");
+            ensure!(
+                text.contains("was not durable"),
+                "a missing flush was noticed as something else: {text}"
+            );
+            say(&format!("a missing flush of a slot: noticed: {text}"));
+            Ok(())
+        }
+    }
 }
 
 /// The entry behind which every checkpoint that was told is durable: the last flush behind a slot's last write.

@@ -14,7 +14,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::dice::Dice;
 use crate::command::Program;
-use crate::disk::{self, LogEntry, SECTOR};
+use crate::disk::{LogEntry, SECTOR};
 
 /// A write is copied in pieces of so many bytes.
 const PIECE: u64 = 1 << 20;
@@ -225,15 +225,44 @@ fn copy(image: &fs::File, log: &fs::File, entry: &LogEntry, from: u64, length: u
     Ok(())
 }
 
-/// The disk that a power cut leaves: `base`, which was a copy of it before the log, becomes the image. The cut was behind the
-/// first `from` entries or later.
-pub fn cut(image: &Path, base: &Path, log: &Path, from: usize, dice: &mut Dice) -> Result<Kept> {
-    let mut entries = disk::write_log(log)?;
-    entries.truncate(end(&entries, from, dice));
-    let kept = keep(&entries, dice, Loss::None);
+/// Where the power goes in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutAt {
+    /// Behind the first so many entries, or a little later.
+    Later(u64),
+    /// Behind exactly so many; the disk keeps what was flushed, and nothing else.
+    Exactly(u64),
+}
+
+/// The disk that a power cut leaves: `base`, which was a copy of it before the log, becomes the image.
+pub fn cut(
+    image: &Path,
+    base: &Path,
+    log: &Path,
+    mut entries: Vec<LogEntry>,
+    at: CutAt,
+    dice: &mut Dice,
+) -> Result<Kept> {
+    let kept = kept(&mut entries, at, dice)?;
     apply(base, log, &entries, &kept)?;
     fs::rename(base, image)?;
     Ok(kept)
+}
+
+/// What a disk keeps of a log whose power goes there.
+fn kept(entries: &mut Vec<LogEntry>, at: CutAt, dice: &mut Dice) -> Result<Kept> {
+    match at {
+        CutAt::Later(from) => {
+            entries.truncate(end(entries, usize::try_from(from)?, dice));
+            Ok(keep(entries, dice, Loss::None))
+        }
+        CutAt::Exactly(until) => {
+            entries.truncate(usize::try_from(until)?);
+            let mut kept = keep(entries, dice, Loss::None);
+            kept.entries.retain(|(at, _)| *at < kept.flushed);
+            Ok(kept)
+        }
+    }
 }
 
 /// Behind which entry the power was cut: one of those from `from` on that has unflushed writes, or else the last.
@@ -309,6 +338,29 @@ mod tests {
         assert_eq!(ends(&entries[..3], 3), [3].into());
         assert_eq!(ends(&entries[..3], 9), [3].into());
         assert_eq!(ends(&[], 0), [0].into());
+    }
+
+    #[test]
+    fn at_an_acknowledgement_what_is_not_flushed_is_lost() {
+        let all = log();
+        for (until, flushed, unflushed) in [(0, 0, 0), (2, 0, 2), (3, 3, 0), (4, 3, 1), (24, 3, 21)] {
+            let mut entries = all.clone();
+            let kept = kept(&mut entries, CutAt::Exactly(until), &mut Dice::new(1, 0)).unwrap();
+            assert_eq!((kept.flushed, kept.unflushed), (flushed, unflushed), "{until}");
+            let wanted: Vec<(usize, Sectors)> = (0..flushed)
+                .filter(|at| all[*at].length > 0)
+                .map(|at| (at, Sectors::All))
+                .collect();
+            assert_eq!(kept.entries, wanted, "{until}");
+        }
+        let ends: std::collections::BTreeSet<usize> = (0..50)
+            .map(|seed| {
+                let mut entries = all.clone();
+                kept(&mut entries, CutAt::Later(4), &mut Dice::new(seed, 0)).unwrap();
+                entries.len()
+            })
+            .collect();
+        assert!(ends.len() > 10 && ends.first() >= Some(&4), "{ends:?}");
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub enum Behind {
     Writes(u64),
     /// So many lines on the console.
     Lines(u64),
+    /// Right behind the line that acknowledges the next checkpoint.
+    Saved,
 }
 
 /// When something happens.
@@ -100,6 +102,7 @@ impl std::fmt::Display for Moment {
             Behind::Millis(n) => write!(f, "{n} ms behind {mark}"),
             Behind::Writes(n) => write!(f, "{n} writes behind {mark}"),
             Behind::Lines(n) => write!(f, "{n} lines behind {mark}"),
+            Behind::Saved => write!(f, "at the next acknowledged checkpoint behind {mark}"),
         }
     }
 }
@@ -206,6 +209,10 @@ pub const MARKS: [Mark; 19] = [
 /// Writes behind a mark, at most.
 const WRITES_MAX: u64 = 60;
 const LINES_MAX: u64 = 6;
+/// Of a hundred power cuts, so many come right behind an acknowledged checkpoint, and the disk keeps what was flushed and nothing else.
+const SAVED_PERCENT: u64 = 30;
+/// Which numbers of a seed decide that.
+const SAVED_DICE: u64 = 6;
 /// Of a hundred moments, so many are counted from the start of a run, whatever it begins with.
 const EARLY_PERCENT: u64 = 14;
 /// From the start of a run: it looks at the disk, opens and mounts it.
@@ -231,6 +238,13 @@ pub fn draw(seed: u64, shape: Shape) -> Vec<Misfortune> {
         && let Some(first) = list.iter_mut().find(|misfortune| misfortune.kind.ends_the_run())
     {
         first.kind = Kind::Cut;
+    }
+    // From numbers of their own: the other misfortunes of a seed stay what they are.
+    let mut saved = Dice::new(seed, SAVED_DICE);
+    for cut in list.iter_mut().filter(|m| m.kind == Kind::Cut) {
+        if saved.percent(SAVED_PERCENT) {
+            cut.moment.behind = Behind::Saved;
+        }
     }
     // Those that are counted from the start of a run stay where they were drawn.
     let mut marked: Vec<Misfortune> = list.iter().copied().filter(|m| m.moment.mark.is_some()).collect();
@@ -384,6 +398,16 @@ mod tests {
         }
         assert_eq!(kinds.len(), Kind::WEIGHTS.len(), "{kinds:?}");
         assert_eq!(marks.len(), MARKS.len() + 1, "{marks:?}");
+        let cuts: Vec<Misfortune> = (0..400)
+            .flat_map(|seed| draw(seed, PLAIN))
+            .filter(|m| m.kind == Kind::Cut)
+            .collect();
+        let saved = cuts.iter().filter(|m| m.moment.behind == Behind::Saved).count();
+        assert!(
+            saved * 5 > cuts.len() && saved * 2 < cuts.len(),
+            "{saved} of {}",
+            cuts.len()
+        );
         // Where real programs leave half-made states: the database, the boot loader, LUKS.
         let often = |name| marks[&Some(at(name))];
         assert!(often("boot loader") > 2 * often("ProvisionSecrets"), "{marks:?}");

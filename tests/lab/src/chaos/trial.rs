@@ -7,18 +7,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use super::acknowledged::{Ack, Listener, Recorded};
 use super::checks::{Checks, EXT4_MADE_AT, EXT4_UUID_AT, Told};
 use super::dice::Dice;
 use super::faults::{Faults, Network, TARGET_PART};
-use super::rebuild;
+use super::found::{Failed, Finding, ended, found};
+use super::rebuild::{self, CutAt};
 use super::schedule::{Behind, Kind, Marks, Misfortune};
 use crate::agent::Job;
 use crate::command::tail;
 use crate::console::{kernel_is_silent, lost_its_timer};
-use crate::disk;
+use crate::disk::{self, LogEntry};
 use crate::install::{CONFIG, Install, PATH, say};
 use crate::kit::PASSPHRASE;
 use crate::machine::Machine;
@@ -41,35 +43,6 @@ const SCRIPT: &str = "/run/lab/chaos.sh";
 /// Of a hundred starts with a finished encrypted root, so many are looked at within the container.
 const PEEK_PERCENT: u64 = 30;
 
-/// What kind of finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Finding {
-    /// A table, a header, a finished volume or another disk changed, or an acknowledged checkpoint was lost.
-    Changed,
-    /// A run stopped, and no misfortune explains it; a later one landed.
-    Stopped,
-    /// It did not land.
-    Stuck,
-    /// It landed and did not boot.
-    Unbootable,
-    /// The laboratory itself failed.
-    Laboratory,
-}
-
-impl Finding {
-    /// In a sentence.
-    pub fn name(self) -> &'static str {
-        match self {
-            Finding::Changed => "changed",
-            Finding::Stopped => "stopped without a reason",
-            Finding::Stuck => "stuck",
-            Finding::Unbootable => "does not boot",
-            Finding::Laboratory => "the laboratory failed",
-        }
-    }
-}
-
 /// What became of an install.
 #[derive(Debug, Default, Serialize)]
 pub struct Record {
@@ -81,19 +54,23 @@ pub struct Record {
     pub starts: u32,
     /// Runs of landfall.
     pub runs: u32,
-    /// Misfortunes by kind; `power cut` has the one after landing too.
+    /// Misfortunes by kind; `power cut` has the one after landing too, and not those before which nothing was written.
     pub misfortunes: BTreeMap<&'static str, u32>,
     /// Misfortunes that did not come about, because it landed before.
     pub missed: u32,
     /// What happened, in order.
     pub events: Vec<String>,
+    /// Power cuts at which writes were unflushed.
+    pub at_stake: u32,
+    /// Acknowledged checkpoints that were looked at as a power cut.
+    pub acknowledged: usize,
     /// Comparisons made.
     pub compared: u64,
     /// It landed.
     pub landed: bool,
     /// And booted.
     pub booted: bool,
-    /// The emulator lost a processor's timer, and the install counts for nothing.
+    /// The emulator lost a processor's timer, and the install counts for nothing but what was found before.
     pub emulator: bool,
     /// What was found, and its words.
     pub finding: Option<(Finding, String)>,
@@ -103,8 +80,8 @@ pub struct Record {
 
 /// How a run of landfall ended.
 enum End {
-    /// The power was cut, behind this many entries of the log or a little later.
-    Cut(u64),
+    /// The power was cut there.
+    Cut(CutAt),
     /// By itself, or by a signal.
     Status(i32),
 }
@@ -140,6 +117,10 @@ pub struct Trial<'k> {
     checks: Checks,
     dice: Dice,
     faults: Faults,
+    /// Reads the console of the machine that is on.
+    listener: Option<Listener>,
+    /// The place, among the acknowledged checkpoints, of the one at which the power goes.
+    awaits: Option<usize>,
     /// Runs that were begun after the last misfortune.
     further: u32,
     finding: Option<(Finding, String)>,
@@ -168,6 +149,8 @@ impl<'k> Trial<'k> {
             checks,
             dice: Dice::new(record.seed, 2),
             faults,
+            listener: None,
+            awaits: None,
             further: 0,
             finding: None,
             prepare: parts.prepare,
@@ -185,29 +168,30 @@ impl<'k> Trial<'k> {
         let begun = Instant::now();
         let result = self.land_and_boot();
         if let Err(error) = result {
-            self.finding = Some(match error.downcast::<Failed>() {
+            let (finding, text) = match error.downcast::<Failed>() {
                 Ok(Failed(finding, text)) => (finding, text),
                 Err(error) => (Finding::Laboratory, format!("{error:#}")),
-            });
+            };
+            // Whatever the emulator does, it changes no table.
+            self.record.emulator = finding != Finding::Changed && self.emulator_hung();
+            self.finding = ended(self.finding.take(), (finding, text), self.record.emulator);
         }
-        // Whatever the emulator does, it changes no table.
-        if self
-            .finding
-            .as_ref()
-            .is_some_and(|(finding, _)| *finding != Finding::Changed)
-        {
-            match self.install.console_logs() {
-                Ok(text) => self.record.emulator = lost_its_timer(&text),
-                Err(error) => self.record.events.push(format!("{error:#}")),
-            }
-        }
-        if !self.record.emulator {
-            self.record.finding = self.finding;
-        }
+        self.record.finding = self.finding;
         self.record.missed += self.left.len() as u32;
         self.record.compared = self.checks.compared;
         self.record.seconds = begun.elapsed().as_secs();
         self.record
+    }
+
+    /// Whether the emulator has lost a processor's timer by now.
+    fn emulator_hung(&mut self) -> bool {
+        match self.install.console_logs() {
+            Ok(text) => lost_its_timer(&text),
+            Err(error) => {
+                self.event(format!("{error:#}"));
+                false
+            }
+        }
     }
 
     fn land_and_boot(&mut self) -> Result<()> {
@@ -215,7 +199,7 @@ impl<'k> Trial<'k> {
             let mut machine = self.start()?;
             match self.until_landed_or_cut(&mut machine)? {
                 None => break machine,
-                Some(logged) => self.rebuild(machine, "power cut", logged)?,
+                Some(at) => self.rebuild(machine, "power cut", at)?,
             }
         };
         self.record.landed = true;
@@ -224,7 +208,7 @@ impl<'k> Trial<'k> {
         }
         // Landed means durable: a cut that loses everything else must not undo it.
         let logged = disk::logged(&self.log)?;
-        self.rebuild(machine, "power cut after landing", logged)?;
+        self.rebuild(machine, "power cut after landing", CutAt::Later(logged))?;
         let volumes = if self.install.layout.has_swap() { 3 } else { 2 };
         ensure!(
             self.checks.is_complete(volumes),
@@ -253,6 +237,7 @@ impl<'k> Trial<'k> {
             }
         };
         self.record.starts += 1;
+        self.listener = Some(Listener::start(machine.console().follower(), self.log.clone())?);
         machine.check("mkdir -p /run/lab", SHORT)?;
         machine.check(self.prepare, SHORT)?;
         machine.put(CONFIG, self.configuration.as_bytes())?;
@@ -265,13 +250,13 @@ impl<'k> Trial<'k> {
         Ok(machine)
     }
 
-    /// Runs in one machine; none when it landed, or else how many entries the log had when the power was cut.
-    fn until_landed_or_cut(&mut self, machine: &mut Machine) -> Result<Option<u64>> {
+    /// Runs in one machine; none when it landed, or else where in the log the power was cut.
+    fn until_landed_or_cut(&mut self, machine: &mut Machine) -> Result<Option<CutAt>> {
         loop {
             if self.left.is_empty() && !self.faults.is_any() {
                 self.further += 1;
                 if self.further > FURTHER_RUNS {
-                    let why = self.finding.take().map_or_else(String::new, |(_, text)| text);
+                    let why = self.finding.as_ref().map_or("", |(_, text)| text);
                     return Err(found(
                         Finding::Stuck,
                         format!("not landed after {FURTHER_RUNS} runs without a misfortune\n{why}"),
@@ -283,10 +268,10 @@ impl<'k> Trial<'k> {
             let believed = self.told.take_in(&text);
             let status = match end {
                 End::Status(status) => status,
-                End::Cut(logged) => {
+                End::Cut(at) => {
                     // A run that was cut off need not have said what it believed; what it said counts.
                     believed.map_err(|error| found(Finding::Changed, format!("{error:#}")))?;
-                    return Ok(Some(logged));
+                    return Ok(Some(at));
                 }
             };
             self.faults.end_all(machine, self.network.as_ref())?;
@@ -305,6 +290,10 @@ impl<'k> Trial<'k> {
                     self.faults.told(),
                     tail(&text, 40)
                 );
+                // Later the emulator is no excuse for it.
+                if self.emulator_hung() {
+                    return Err(found(Finding::Stopped, text));
+                }
                 self.event("which nothing explains: no further misfortunes".to_owned());
                 self.record.missed += self.left.len() as u32;
                 self.left.clear();
@@ -337,12 +326,11 @@ impl<'k> Trial<'k> {
             }
             self.left.pop_front();
             if next.kind == Kind::Cut {
-                self.count(next.kind);
                 self.event(format!("power cut {}", next.moment));
-                let (text, logged) = self.write_on(&next, machine, from)?;
+                let (text, at) = self.write_on(&next, machine, from)?;
                 machine.stop()?;
                 self.faults.machine_is_off(self.network.as_ref());
-                return Ok((End::Cut(logged), text));
+                return Ok((End::Cut(at), text));
             }
             let begun = self.faults.begin(&next, number, machine, self.network.as_ref())?;
             let Some(what) = begun else {
@@ -386,8 +374,14 @@ impl<'k> Trial<'k> {
         }
     }
 
-    /// Lets the machine write a little more; gives what it had printed, and how many entries the log had, before.
-    fn write_on(&self, next: &Misfortune, machine: &Machine, from: usize) -> Result<(String, u64)> {
+    /// Lets the machine write a little more; gives what it had printed before, and where in the log the power goes.
+    fn write_on(&self, next: &Misfortune, machine: &Machine, from: usize) -> Result<(String, CutAt)> {
+        if let (Behind::Saved, Some(ack)) = (next.moment.behind, self.awaited()) {
+            let text = machine.console().text();
+            let until = ack.shown.min(text.len());
+            let shown = text.get(from..until).unwrap_or_default().to_owned();
+            return Ok((shown, CutAt::Exactly(ack.logged)));
+        }
         // In this order: what was printed by then rests on no later entry.
         let text = machine.console().text_behind(from);
         let before = disk::logged(&self.log)?;
@@ -396,7 +390,17 @@ impl<'k> Trial<'k> {
         while begun.elapsed() < BEHIND_LIMIT && disk::logged(&self.log)? < wanted {
             std::thread::sleep(TICK);
         }
-        Ok((text, before))
+        Ok((text, CutAt::Later(before)))
+    }
+
+    /// How many checkpoints were acknowledged in this machine.
+    fn acknowledged(&self) -> usize {
+        self.listener.as_ref().map_or(0, Listener::count)
+    }
+
+    /// The acknowledged checkpoint at which the power goes.
+    fn awaited(&self) -> Option<Ack> {
+        self.listener.as_ref()?.get(self.awaits?)
     }
 
     /// Waits for the moment of a misfortune; the exit code when the run ended before.
@@ -409,6 +413,7 @@ impl<'k> Trial<'k> {
         begun: Instant,
     ) -> Result<Option<i32>> {
         let (mut read, mut partial) = (from, String::new());
+        self.awaits = next.moment.mark.is_none().then(|| self.acknowledged());
         // Seen: when, at which entry of the log, and how many lines ago.
         let mut seen = next.moment.mark.is_none().then(|| (Instant::now(), 0, 0));
         loop {
@@ -421,6 +426,7 @@ impl<'k> Trial<'k> {
                     None => {
                         if next.moment.mark.is_some_and(|mark| self.marks.is_at(mark, line)) {
                             seen = Some((Instant::now(), disk::logged(&self.log)?, 0));
+                            self.awaits = Some(self.acknowledged());
                         }
                     }
                 }
@@ -431,6 +437,7 @@ impl<'k> Trial<'k> {
                     Behind::Millis(millis) => at.elapsed() >= Duration::from_millis(millis),
                     Behind::Writes(count) => disk::logged(&self.log)? >= entries + count,
                     Behind::Lines(count) => lines >= count,
+                    Behind::Saved => self.awaited().is_some(),
                 };
                 if now {
                     return Ok(None);
@@ -467,23 +474,43 @@ impl<'k> Trial<'k> {
     }
 
     /// Cuts the power, rebuilds the disk, and looks at it.
-    fn rebuild(&mut self, machine: Machine, what: &'static str, logged: u64) -> Result<()> {
+    fn rebuild(&mut self, machine: Machine, what: &'static str, at: CutAt) -> Result<()> {
         machine.cut_power()?;
+        let entries = disk::write_log(&self.log)?;
+        self.were_durable(&entries)?;
         let mut dice = Dice::new(self.dice.number(), 3);
-        let kept = rebuild::cut(
-            &self.install.image,
-            &self.base,
-            &self.log,
-            usize::try_from(logged)?,
-            &mut dice,
-        )?;
+        let kept = rebuild::cut(&self.install.image, &self.base, &self.log, entries, at, &mut dice)?;
         self.event(format!("{what}: {kept}"));
-        if self.record.landed {
+        // Where nothing was written nothing can be lost.
+        if kept.flushed == 0 && kept.unflushed == 0 {
+            self.event("which counts for nothing: nothing had been written".to_owned());
+            self.record.missed += 1;
+        } else {
             self.count(Kind::Cut);
+            self.record.at_stake += u32::from(kept.unflushed > 0);
         }
         self.checks
             .look(&self.install.image, &self.other, &self.told)
             .map_err(|error| found(Finding::Changed, format!("after the {what} ({kept}): {error:#}")))
+    }
+
+    /// Looks at every checkpoint that was acknowledged in the machine as at a power cut.
+    fn were_durable(&mut self, entries: &[LogEntry]) -> Result<()> {
+        let acks = match self.listener.take() {
+            Some(listener) => listener.finish()?,
+            None => Vec::new(),
+        };
+        self.record.acknowledged += acks.len();
+        let recorded = Recorded {
+            base: &self.base,
+            log: &self.log,
+            entries,
+            image: &self.install.image,
+            luks: self.install.layout.has_luks(),
+        };
+        recorded
+            .check(&acks)
+            .map_err(|error| found(Finding::Changed, format!("{error:#}")))
     }
 
     /// The filesystem within the container, read by the machine through a mapping of the laboratory's own.
@@ -508,22 +535,6 @@ impl<'k> Trial<'k> {
         say(&what);
         self.record.events.push(what);
     }
-}
-
-/// A finding as an error.
-#[derive(Debug)]
-struct Failed(Finding, String);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.0.name(), self.1)
-    }
-}
-
-impl std::error::Error for Failed {}
-
-fn found(finding: Finding, text: String) -> Error {
-    anyhow!(Failed(finding, text))
 }
 
 /// Runs landfall, with its process id in a file and its progress on the console.
