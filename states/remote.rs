@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 /// What stands where a credential was.
 const REDACTED: &str = "[REDACTED]";
+/// What Git fetches by, over a network.
+const SCHEMES: [&str; 5] = ["https", "http", "ssh", "git+ssh", "git"];
 
 /// A Git remote: a URL with a scheme Git fetches from, `user@host:path`, or an absolute path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -44,18 +46,58 @@ fn parts(url: &str) -> Option<Parts<'_>> {
     })
 }
 
-/// A URL without what may be a credential: a password, a token in the user's place, everything behind `?` or `#`. The user of an ssh
-/// remote is its account there and no secret.
-pub fn redacted(url: &str) -> String {
+/// Whether this is `host` or `host:port`: where it is not, somebody meant something else, and what stands there may be secret.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        // An address of IPv6.
+        Some(rest) => match rest.split_once(']') {
+            Some((address, "")) => (address, ""),
+            Some((address, after)) => match after.strip_prefix(':') {
+                Some(port) => (address, port),
+                None => return false,
+            },
+            None => return false,
+        },
+        None => text.split_once(':').unwrap_or((text, "")),
+    };
+    let bracketed = text.starts_with('[');
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_') || bracketed && b == b':')
+        && port.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The name of an account: nothing that could hold a password.
+fn is_account(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~');
+    !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain)
+}
+
+/// Whether a part of a path looks like `user:password@host`.
+fn holds_password(path: &str) -> bool {
+    path.split('/').any(|part| {
+        part.rsplit_once('@')
+            .is_some_and(|(before, _)| before.contains(':'))
+    })
+}
+
+/// A text that was meant as a remote, without what may be a credential: a password, a token in the user's place, everything behind
+/// `?` or `#`. The user of an ssh remote is its account there and no secret. What is no remote is taken for a mistyped one.
+pub fn redacted(text: &str) -> String {
     let Some(Parts {
         scheme,
         user,
         rest,
         query,
-    }) = parts(url)
+    }) = parts(text)
     else {
-        return url.to_owned();
+        return without_scheme(text);
     };
+    let authority = rest.split('/').next().unwrap_or_default();
+    if !(authority.is_empty() || is_authority(authority)) || holds_password(rest) {
+        return without_user(text);
+    }
     let user = match user {
         None => String::new(),
         Some("git") => "git@".to_owned(),
@@ -67,6 +109,32 @@ pub fn redacted(url: &str) -> String {
     };
     let query = query.map_or(String::new(), |query| format!("{}{REDACTED}", &query[..1]));
     format!("{scheme}://{user}{rest}{query}")
+}
+
+fn without_scheme(text: &str) -> String {
+    if text.starts_with('/') && !text.starts_with("//") && !holds_password(text) {
+        return text.to_owned();
+    }
+    let account = text.split_once('@').is_none_or(|(user, _)| is_account(user));
+    if account
+        && !text.contains(['?', '#'])
+        && !holds_password(text.split_once('@').map_or(text, |(_, rest)| rest))
+    {
+        return text.to_owned();
+    }
+    without_user(text)
+}
+
+/// Nothing before the last `@`, nothing behind the first `?` or `#` after it.
+fn without_user(text: &str) -> String {
+    let (user, rest) = match text.rfind('@') {
+        Some(at) => (format!("{REDACTED}@"), &text[at + 1..]),
+        None => (String::new(), text),
+    };
+    match rest.find(['?', '#']) {
+        Some(at) => format!("{user}{}{REDACTED}", &rest[..=at]),
+        None => format!("{user}{rest}"),
+    }
 }
 
 impl RemoteUrl {
@@ -121,25 +189,43 @@ impl Serialize for RemoteUrl {
 impl FromStr for RemoteUrl {
     type Err = BadValue;
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let schemes = [
-            "https://",
-            "http://",
-            "ssh://",
-            "git+ssh://",
-            "git://",
-            "file:///",
-        ];
         let is_url = || {
-            schemes
+            let Some(Parts { rest, .. }) = parts(text) else {
+                return false;
+            };
+            let authority = rest.split('/').next().unwrap_or_default();
+            let path = rest.strip_prefix('/').is_some_and(|path| !path.is_empty());
+            (SCHEMES
                 .iter()
-                .any(|s| text.len() > s.len() && text.starts_with(s))
+                .any(|scheme| text.starts_with(&format!("{scheme}://")))
+                && is_authority(authority)
+                || text.starts_with("file:///") && path)
+                && !holds_password(rest)
         };
-        let is_path = || text.len() > 1 && text.starts_with('/');
+        let is_path =
+            || text.len() > 1 && text.starts_with('/') && !text.starts_with("//") && !holds_password(text);
+        // `user@host:path`; a host that is named like a scheme is a mistyped URL.
         let is_ssh = || {
-            text.split_once(':').is_some_and(|(host, path)| {
-                let named = !host.is_empty() && !host.starts_with('-') && !host.contains('/');
-                named && !path.is_empty() && !path.starts_with('/')
-                    || host.contains('@') && !host.starts_with('-') && !path.is_empty()
+            let (user, rest) = match text.split_once('@') {
+                Some((user, rest)) => (Some(user), rest),
+                None => (None, text),
+            };
+            let end = if rest.starts_with('[') {
+                rest.find("]:").map(|at| at + 1)
+            } else {
+                rest.find(':')
+            };
+            end.is_some_and(|end| {
+                let (host, path) = (&rest[..end], &rest[end + 1..]);
+                user.is_none_or(is_account)
+                    && is_authority(host)
+                    && !host.starts_with('-')
+                    && !SCHEMES.contains(&host)
+                    && !path.is_empty()
+                    && (user.is_some() || !path.starts_with('/'))
+                    && !path.contains(['?', '#'])
+                    && !holds_password(path)
+                    && !path.split('/').next().unwrap_or_default().contains('@')
             })
         };
         let plain = text.len() <= 512 && text.bytes().all(|b| b.is_ascii_graphic());
@@ -231,6 +317,13 @@ mod tests {
             "git+ssh://me@forge.example/o/r",
             "https://git@forge.example/o/r",
             "git@forge.example:o/r",
+            "git@forge.example:/srv/o/r",
+            "me@[fd00::1]:o/r",
+            "forge:o/r",
+            "ssh://git@[fd00::1]:22/o/r",
+            "https://forge.example:8443/~me/r",
+            "https://forge.example/o/a@b.git",
+            "/srv/a@b.git",
             "/srv/config.git",
             "file:///srv/a@b.git",
         ] {
@@ -245,7 +338,37 @@ mod tests {
 
     #[test]
     fn a_refused_remote_is_not_repeated_with_its_credential() {
-        let refused = "ftp://u:canary@forge/o/r".parse::<RemoteUrl>().unwrap_err();
-        assert!(!refused.to_string().contains("canary"), "{refused}");
+        for text in [
+            "ftp://u:canary@forge/o/r",
+            "https:/user:canary@forge/o/r",
+            "https//u:canary@forge/o/r",
+            "https:u:canary@forge/o/r",
+            "https:x/u:canary@forge/o/r",
+            "https:/forge/o/r?private_token=canary",
+            "https//forge/o/r#canary",
+            ":canary@forge/o/r",
+            "//u:canary@forge/o/r",
+            "/u:canary@forge/o/r",
+            "u:canary@forge:o/r",
+            "u:canary@forge/o/r",
+            "git@forge:u:canary@forge/o/r",
+            "git@u:canary@forge:o/r",
+            "https://u:ca/nary@forge/o/r",
+            "https://u:ca?nary@forge/o/r",
+            "https://u:canary/x@forge/o/r",
+            "https://forge/u:canary@other/o/r",
+            "HTTPS://u:canary@forge/o/r",
+            " https://u:canary@forge/o/r",
+            "u:canary@",
+            "forge:o/r?private_token=canary",
+            "canary:x-oauth-basic@forge/o/r",
+        ] {
+            let refused = text.parse::<RemoteUrl>().unwrap_err();
+            let shown = refused.to_string();
+            assert!(
+                !shown.contains("canary") && !shown.contains("u:ca"),
+                "{text}: {shown}"
+            );
+        }
     }
 }

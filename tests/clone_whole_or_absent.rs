@@ -4,161 +4,20 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "shared/clone.rs"]
+mod clone;
+
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::event::Reporter;
-use landfall::real::git::Access;
-use landfall::real::hands::Hands;
-use landfall::real::repository::{observe_clone, perform_clone, resolve_with};
-use landfall::real::stop::Stop;
-use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use clone::{Place, branch, git, install};
+use landfall_states::fault::FaultClass;
+use landfall_states::formatted::CloneFacts;
 use landfall_states::names::Revision;
-use landfall_states::plan::{InstallId, Reference, Repository, RepositorySource};
-use landfall_states::{Step, Verdict};
+use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-struct Place {
-    _keep: tempfile::TempDir,
-    dir: Utf8PathBuf,
-    hands: Hands,
-    access: Access,
-    runtime: tokio::runtime::Runtime,
-}
-
-fn git(dir: &Utf8Path, args: &[&str]) -> String {
-    let out = Command::new("git")
-        .arg("-C")
-        .arg(dir)
-        .args([
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example.invalid",
-            "-c",
-            "commit.gpgsign=false",
-        ])
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
 impl Place {
-    /// A remote `origin` with two commits on `trunk` and a branch `dev`; `None` without Git.
-    fn new() -> Option<Self> {
-        if Command::new("git").arg("--version").output().is_err() {
-            println!("skipped: git is not installed");
-            return None;
-        }
-        let keep = tempfile::tempdir().unwrap();
-        let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
-        let origin = dir.join("origin");
-        fs_err::create_dir_all(&origin).unwrap();
-        git(&origin, &["init", "-q", "-b", "trunk"]);
-        for n in ["one", "two"] {
-            fs_err::write(origin.join("flake.nix"), format!("# {n}\n")).unwrap();
-            // Bytes that do not compress, from a xorshift generator.
-            let mut x = 0x9E37_79B9_7F4A_7C15_u64 + n.len() as u64 + u64::from(n.as_bytes()[0]);
-            let noise: Vec<u8> = std::iter::repeat_with(|| {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                (x >> 32) as u8
-            })
-            .take(200_000)
-            .collect();
-            fs_err::write(origin.join(format!("noise-{n}")), noise).unwrap();
-            git(&origin, &["add", "-A"]);
-            git(&origin, &["commit", "-q", "-m", n]);
-        }
-        git(&origin, &["branch", "dev", "HEAD~1"]);
-        Some(Place {
-            _keep: keep,
-            dir,
-            hands: Hands::new(Reporter::default(), Stop::never()),
-            access: Access {
-                key: None,
-                known_hosts: None,
-                connect_s: 5,
-                stall_s: 5,
-            },
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-        })
-    }
-
-    fn origin(&self) -> Utf8PathBuf {
-        self.dir.join("origin")
-    }
-
-    fn path(&self) -> Utf8PathBuf {
-        self.dir.join("mnt/nix-config")
-    }
-
-    fn repository(&self, url: &str, reference: Reference) -> Repository {
-        Repository {
-            source: RepositorySource::Remote(url.parse().unwrap()),
-            reference,
-            clone_path: "/mnt/nix-config".parse().unwrap(),
-        }
-    }
-
-    fn here(&self, reference: Reference) -> Repository {
-        self.repository(&format!("file://{}", self.origin()), reference)
-    }
-
-    fn resolve(&self, repository: &Repository) -> Result<Revision, Fault> {
-        let scratch = self.dir.join("run");
-        self.runtime
-            .block_on(resolve_with(&self.hands, &self.access, repository, &scratch))
-    }
-
-    fn action(&self, repository: Repository, revision: Revision) -> CloneConfiguration {
-        CloneConfiguration {
-            install: install(),
-            repository,
-            revision,
-        }
-    }
-
-    fn observe(&self) -> CloneFacts {
-        self.runtime
-            .block_on(observe_clone(&self.hands, &self.access, &self.path()))
-            .unwrap()
-    }
-
-    /// Look, judge, act, look, judge.
-    fn clone(&self, action: &CloneConfiguration) -> Result<(), Fault> {
-        match action.judge(&self.observe()) {
-            Verdict::Done(_) => return Ok(()),
-            Verdict::Todo(order) => self.perform(&order)?,
-            Verdict::Refuse(fault) => return Err(fault),
-            Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
-        }
-        let facts = self.observe();
-        assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
-        let beside: Vec<String> = fs_err::read_dir(self.path().parent().unwrap())
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        assert_eq!(beside, ["nix-config"], "nothing is left beside");
-        Ok(())
-    }
-
-    fn perform(&self, order: &CloneOrder) -> Result<(), Fault> {
-        self.runtime
-            .block_on(perform_clone(&self.hands, &self.access, order, &self.path()))
-    }
-
     fn daemon(&self) -> Daemon {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -227,14 +86,6 @@ fn cutting_proxy(to: u16, bytes_max: usize) -> u16 {
         }
     });
     port
-}
-
-fn install() -> InstallId {
-    ron::from_str("\"6c616e64-6661-5c6c-8000-6e69786f7321\"").unwrap()
-}
-
-fn branch(name: &str) -> Reference {
-    Reference::Branch(name.parse().unwrap())
 }
 
 #[test]

@@ -95,15 +95,11 @@ fn cut_to(db: &Utf8Path, length: fn(usize) -> usize) {
 }
 
 fn sql(db: &Utf8Path, text: &str) {
-    let done = Command::new("sqlite3")
-        .arg(db.join("db.sqlite"))
-        .arg(text)
-        .status();
-    match done {
-        Ok(status) => assert!(status.success(), "{text}"),
-        // Without the program: what it would have made is unreadable, too.
-        Err(_) => fs_err::write(db.join("db.sqlite"), "no database").unwrap(),
-    }
+    let database = rusqlite::Connection::open(db.join("db.sqlite")).unwrap();
+    database
+        .execute_batch("pragma foreign_keys = off; pragma recursive_triggers = off;")
+        .unwrap();
+    database.execute_batch(text).unwrap();
 }
 
 fn instead(db: &Utf8Path, name: &str, make: impl Fn(&Utf8Path)) {
@@ -236,6 +232,14 @@ fn a_program_that_cannot_look_says_nothing_of_the_database() {
     };
     for (text, class, word) in [
         ("kill -9 $$", FaultClass::Transient, "signal"),
+        ("kill -TERM $$", FaultClass::Transient, "signal"),
+        // It ends itself over the empty store, too.
+        ("kill -ABRT $$", FaultClass::NeedsChange, "empty store either"),
+        (
+            "echo 'error: std::bad_alloc' >&2; exit 1",
+            FaultClass::NeedsChange,
+            "std::bad_alloc",
+        ),
         (
             "echo 'error: unknown setting' >&2; exit 1",
             FaultClass::NeedsChange,
@@ -254,6 +258,131 @@ fn a_program_that_cannot_look_says_nothing_of_the_database() {
         "nothing was touched"
     );
     assert_eq!(place.asides(), Vec::<String>::new());
+}
+
+/// Nix was seen to die by SIGABRT and SIGSEGV over damaged databases: that is an answer, when it can read an empty store.
+#[test]
+fn a_program_that_dies_over_the_database_has_looked() {
+    for signal in ["ABRT", "SEGV", "BUS"] {
+        let Some(mut place) = Place::new() else { return };
+        let system = place.live_system();
+        let action = place.action(SystemSource::Prebuilt(system), true);
+        place.realise(&action).unwrap();
+        place.unrecord();
+        let (root, once) = (place.stores.root.clone(), place.dir.join("once"));
+        let text = format!(
+            "case \"$*\" in *path-info*' {root} '*) [ -e {once} ] || {{ : >{once}; kill -{signal} $$; }};; esac\nexec $real \"$@\""
+        );
+        place.instead_of("nix", &text);
+        let facts = place.observe(&action);
+        assert!(
+            matches!(&facts.database, Database::Unusable(why) if why.contains("signal")),
+            "{signal}: {facts:?}"
+        );
+        fs_err::remove_file(&once).unwrap();
+        place.realise(&action).unwrap();
+    }
+}
+
+/// The closure is half there, and one page of the database is not what it was. Nix reads only some of them.
+#[test]
+fn any_page_that_is_damaged_is_found_and_gone_on_after() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    let action = place.action(SystemSource::Prebuilt(system), false);
+    place.realise(&action).unwrap();
+    let db = place.stores.root.join(DATABASE);
+    place.unrecord();
+    sql(
+        &db,
+        "delete from Refs; delete from ValidPaths where path like '%web'; pragma wal_checkpoint(truncate);",
+    );
+    let whole = fs_err::read(db.join("db.sqlite")).unwrap();
+    let pages = whole.len() / 4096;
+    assert!(pages > 8, "{pages}");
+    assert_eq!(place.observe(&action).database, Database::Usable);
+    for page in 1..pages {
+        for with in [0_u8, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[page * 4096..(page + 1) * 4096].fill(with);
+            for log in ["db.sqlite-wal", "db.sqlite-shm"] {
+                if db.join(log).exists() {
+                    fs_err::remove_file(db.join(log)).unwrap();
+                }
+            }
+            fs_err::write(db.join("db.sqlite"), bytes).unwrap();
+            let facts = place.observe(&action);
+            assert!(
+                matches!(facts.database, Database::Unusable(_)),
+                "page {page} of {with}: {facts:?}"
+            );
+        }
+    }
+    place.realise(&action).unwrap();
+    assert_eq!(place.asides(), Vec::<String>::new());
+}
+
+/// What every reading passes, and no copy: found when the copy fails, and gone on after by itself.
+#[test]
+fn a_database_that_takes_no_further_path_is_made_again() {
+    for hurt in [
+        "create trigger t before insert on ValidPaths begin select raise(abort, 'no'); end;",
+        "update sqlite_sequence set seq = 9223372036854775807;",
+    ] {
+        let Some(place) = Place::new() else { return };
+        let system = place.live_system();
+        let action = place.action(SystemSource::Prebuilt(system), true);
+        place.realise(&action).unwrap();
+        place.unrecord();
+        let db = place.stores.root.join(DATABASE);
+        sql(&db, &format!("delete from Refs; delete from ValidPaths; {hurt}"));
+        assert_eq!(place.observe(&action).database, Database::Usable, "{hurt}");
+        let fault = place.realise(&action).unwrap_err();
+        assert_eq!(fault.class, FaultClass::Transient, "{fault}");
+        assert!(fault.why().contains("takes no further row"), "{fault}");
+        place
+            .realise(&action)
+            .unwrap_or_else(|fault| panic!("{hurt}: {fault}"));
+    }
+}
+
+/// Contents are right, and the database says less than it ought to.
+#[test]
+fn a_closure_that_lost_entries_or_references_is_not_done() {
+    let hurts = [
+        "delete from Refs;",
+        "delete from Refs where referrer = (select id from ValidPaths where path like '%-b');",
+        "delete from Refs; delete from ValidPaths where path like '%-a';",
+        "delete from ValidPaths where path like '%-b';",
+    ];
+    for (round, hurt) in hurts.into_iter().enumerate() {
+        for from_image in [false, true] {
+            let recorded = (round % 2 == 0) != from_image;
+            let Some(place) = Place::new() else { return };
+            let system = place.live_system();
+            let source = if from_image {
+                landed_from_image(&place, &system, 1);
+                image_of(system.clone())
+            } else {
+                SystemSource::Prebuilt(system.clone())
+            };
+            let action = place.action(source, true);
+            place.realise(&action).unwrap();
+            let whole = place.dump();
+            if !recorded {
+                place.unrecord();
+            }
+            sql(&place.stores.root.join(DATABASE), hurt);
+            assert_ne!(place.dump(), whole, "{hurt}");
+            let landed = (0..3).any(|_| place.realise(&action).is_ok());
+            assert!(landed, "{hurt}, recorded: {recorded}, image: {from_image}");
+            assert_eq!(
+                place.dump(),
+                whole,
+                "{hurt}, recorded: {recorded}, image: {from_image}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
         "this does not parse, and is not committed",
     )
     .unwrap();
-    place.stores.prepare().unwrap();
+    place.stores.prepare(&place.hands).unwrap();
     let access = Access {
         key: None,
         known_hosts: None,
@@ -238,4 +238,52 @@ fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
     let fault = build(&broken).unwrap_err();
     assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
     assert!(fault.why().contains("syntax error"), "{fault}");
+}
+
+/// Real Nix fails over each of them for ever.
+#[test]
+fn what_stands_where_nix_needs_a_directory_or_a_file_is_moved_aside() {
+    let Some(place) = Place::new() else { return };
+    let action = place.action(SystemSource::Prebuilt(place.live_system()), true);
+    place.realise(&action).unwrap();
+    let root = place.stores.root.clone();
+    let lock = format!(
+        "nix/store/{}.lock",
+        place.file("-a").file_name().unwrap_or_default()
+    );
+    for (path, directory) in [
+        ("nix/var/nix", false),
+        ("nix/var/nix/temproots", false),
+        ("nix/var/nix/gcroots", false),
+        ("nix/store/.links", false),
+        ("nix/var/landfall", false),
+        ("nix/var/landfall/system", true),
+        ("nix/var/nix/gc.lock", true),
+        (lock.as_str(), true),
+        ("var/tmp/landfall", false),
+    ] {
+        let at = root.join(path);
+        place.unrecord_if_there();
+        if at.is_dir() {
+            fs_err::remove_dir_all(&at).unwrap();
+        } else if at.exists() {
+            fs_err::remove_file(&at).unwrap();
+        }
+        if directory {
+            fs_err::create_dir_all(at.join("below")).unwrap();
+        } else {
+            fs_err::write(&at, "theirs").unwrap();
+        }
+        place
+            .realise(&action)
+            .unwrap_or_else(|fault| panic!("{path}: {fault}"));
+        let aside = root.join(format!("{path}.landfall-aside"));
+        let kept = if directory { aside.join("below") } else { aside };
+        assert!(kept.exists(), "{path}");
+        assert_eq!(
+            place.notices(&format!("/{path} on the target was not")),
+            1,
+            "{path}"
+        );
+    }
 }

@@ -203,6 +203,7 @@ mod tests {
         let ended = Ended {
             program: "nixos-install".into(),
             code: Some(0),
+            signal: None,
             stdout: String::new(),
             stderr: String::new(),
         };
@@ -227,6 +228,7 @@ mod tests {
         let ended = |said: &str| Ended {
             program: "nixos-install".into(),
             code: Some(0),
+            signal: None,
             stdout: String::new(),
             stderr: said.into(),
         };

@@ -71,8 +71,8 @@ pub fn observe_boot(
     for boot in spec.specialisations.values() {
         others.extend(menu.specialisation(boot)?);
     }
-    for path in leftovers::in_the_way(&esp)? {
-        others.push(different(path, "is no directory"));
+    for (path, how) in leftovers::in_the_way(&esp)? {
+        others.push(different(path, how));
     }
     let unproved = match unreadable {
         Some(why) => Some(why),

@@ -78,23 +78,26 @@ struct V1Document {
     init: String,
     kernel: Option<String>,
     initrd: Option<String>,
-    #[serde(default)]
-    kernel_params: Vec<String>,
+    kernel_params: Option<Vec<String>>,
     initrd_secrets: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 struct ExtraInitrd {
-    #[serde(default)]
-    paths: Vec<String>,
+    paths: Option<Vec<String>>,
+}
+
+/// A member of an object; `null` is none.
+fn member<'a>(document: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
+    document.get(name).filter(|value| !value.is_null())
 }
 
 fn boot(document: &serde_json::Value) -> Result<Option<Boot>, String> {
-    let Some(v1) = document.get(V1) else {
+    let Some(v1) = member(document, V1) else {
         return Ok(None);
     };
     let v1 = V1Document::deserialize(v1).map_err(|e| format!("{V1}: {e}"))?;
-    let extra = match document.get(EXTRA_INITRD) {
+    let extra = match member(document, EXTRA_INITRD) {
         Some(extra) => ExtraInitrd::deserialize(extra).map_err(|e| format!("{EXTRA_INITRD}: {e}"))?,
         None => ExtraInitrd::default(),
     };
@@ -103,9 +106,9 @@ fn boot(document: &serde_json::Value) -> Result<Option<Boot>, String> {
         init: v1.init,
         kernel,
         initrd: v1.initrd,
-        params: v1.kernel_params,
+        params: v1.kernel_params.unwrap_or_default(),
         secrets: Some(v1.initrd_secrets.is_some()),
-        extra_initrds: extra.paths,
+        extra_initrds: extra.paths.unwrap_or_default(),
     }))
 }
 
@@ -116,7 +119,7 @@ pub fn parse(text: &str) -> Result<Option<Spec>, String> {
         return Ok(None);
     };
     let mut specialisations = BTreeMap::new();
-    if let Some(all) = document.get(SPECIALISATIONS) {
+    if let Some(all) = member(&document, SPECIALISATIONS) {
         let all = all
             .as_object()
             .ok_or_else(|| format!("{SPECIALISATIONS}: no object"))?;
@@ -190,6 +193,15 @@ mod tests {
         let rescue = &spec.specialisations["rescue"];
         assert_eq!((rescue.initrd.as_deref(), rescue.secrets), (None, Some(false)));
         assert_eq!(parse("{\"org.nixos.bootspec.v2\": {}}"), Ok(None));
+        assert_eq!(parse("{\"org.nixos.bootspec.v1\": null}"), Ok(None));
+        let nulls = DOCUMENT.replace(
+            "[\"root=fstab\", \"loglevel=4\", \"lsm=landlock,yama,bpf\"]",
+            "null",
+        );
+        let nulls = parse(&nulls.replace("[\"EFI/ucode.img\"]", "null"))
+            .unwrap()
+            .unwrap();
+        assert_eq!((nulls.boot.params, nulls.boot.extra_initrds), (vec![], vec![]));
         for strange in [
             "",
             "[",

@@ -19,7 +19,7 @@ use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify};
 use crate::real::pack::REGISTRATION;
-use crate::real::{MOUNT_ROOT, Real, hooks, host_loader, marks, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
@@ -115,11 +115,13 @@ impl Stores {
     }
 
     pub(crate) fn nix_store<'a>(&self) -> Program<'a> {
-        self.limits(
-            Program::new("nix-store")
-                .args(["--extra-experimental-features", "nix-command flakes", "--store"])
-                .arg(self.root.as_str()),
-        )
+        self.nix_store_at(self.root.as_str())
+    }
+
+    /// `nix-store` on any store.
+    pub(crate) fn nix_store_at<'a>(&self, store: &str) -> Program<'a> {
+        let features = ["--extra-experimental-features", "nix-command flakes"];
+        self.limits(Program::new("nix-store").args(features).args(["--store", store]))
     }
 
     pub(crate) fn limits<'a>(&self, program: Program<'a>) -> Program<'a> {
@@ -294,7 +296,8 @@ impl Stores {
     }
 
     /// Directories that Nix needs on the target.
-    pub fn prepare(&self) -> Result<(), Fault> {
+    pub fn prepare(&self, hands: &Hands) -> Result<(), Fault> {
+        ground::clear(hands, &self.root)?;
         rooted::ensure_dir(&self.root, "/tmp", 0o1777)?;
         rooted::ensure_dir(&self.root, "/var/tmp", 0o1777)?;
         rooted::ensure_dir(&self.root, &format!("{SCRATCH}/cache"), 0o755)?;
@@ -331,6 +334,12 @@ pub async fn observe_system(
                 Verified::Contents(contents) => facts.contents = contents,
                 Verified::Unusable(why) => facts.database = Database::Unusable(why),
             }
+            if facts.registered
+                && facts.database == Database::Usable
+                && let Some(why) = stores.misregistered(hands, &action.source, system).await?
+            {
+                facts.database = Database::Unusable(why);
+            }
         }
     }
     Ok(facts)
@@ -352,7 +361,7 @@ pub async fn perform_realise(
     if let (SystemSource::Image(image), [_, ..]) = (&action.source, corrupt.as_slice()) {
         return Err(contents::lost(image, corrupt));
     }
-    stores.prepare()?;
+    stores.prepare(hands)?;
     let mut fresh = match put_aside {
         Some(unusable) => {
             database::put_aside(hands, stores, unusable)?;
@@ -363,14 +372,38 @@ pub async fn perform_realise(
     let made = realise(hands, stores, access, order, &mut fresh).await;
     // What a program of Nix said of its failure is not searched for the database: it is looked at itself.
     let looked = match &made {
+        Ok(system) => Some(look_at_made(hands, stores, action, system).await),
         Err(fault) if matches!(fault.class, FaultClass::Hardware | FaultClass::Interrupted) => None,
-        Ok(_) | Err(_) => Some(database::look(hands, stores).await),
+        Err(_) => Some(database::look_after_failure(hands, stores).await),
     };
     match (made, looked) {
-        (_, Some(Ok(Database::Unusable(why)))) => Err(database::unusable_again(stores, why, fresh)),
+        (_, Some(Ok(Database::Unusable(why)))) => {
+            // At once: looking at it again might not see what was seen here.
+            if !fresh {
+                let finished = stores.recorded(&action.revision, &action.host)?.is_some();
+                let why = why.clone();
+                database::put_aside(hands, stores, &PutAside { why, finished })?;
+            }
+            Err(database::unusable_again(stores, why, fresh))
+        }
         (Ok(_), Some(Err(fault))) | (Err(fault), _) => Err(fault),
         (Ok(system), _) => stores.record(&action.revision, &action.host, &system),
     }
+}
+
+/// The database after everything was made: it can be read, and says of the system what it ought to.
+async fn look_at_made(
+    hands: &Hands,
+    stores: &Stores,
+    action: &RealiseSystem,
+    system: &StorePath,
+) -> Result<Database, Fault> {
+    let database = database::look(hands, stores).await?;
+    if database != Database::Usable {
+        return Ok(database);
+    }
+    let differs = stores.misregistered(hands, &action.source, system).await?;
+    Ok(differs.map_or(Database::Usable, Database::Unusable))
 }
 
 /// Brings the closure there; `fresh` is set when the database is put aside on the way.

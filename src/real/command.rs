@@ -14,6 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -61,6 +62,8 @@ pub struct Ended {
     pub program: String,
     /// Exit code; `None` when a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Standard output, at most 4 MiB.
     pub stdout: String,
     /// Standard error, at most 4 MiB.
@@ -71,6 +74,24 @@ impl Ended {
     /// Whether the exit code was 0.
     pub fn success(&self) -> bool {
         self.code == Some(0)
+    }
+
+    /// Whether it ended by itself: with an exit code, or by a signal that a program gets for what it does itself. Nobody asked it
+    /// to end, and nobody ended it.
+    pub fn by_itself(&self) -> bool {
+        let own = |signal: i32| {
+            matches!(
+                Signal::try_from(signal),
+                Ok(Signal::SIGABRT
+                    | Signal::SIGBUS
+                    | Signal::SIGFPE
+                    | Signal::SIGILL
+                    | Signal::SIGSEGV
+                    | Signal::SIGSYS
+                    | Signal::SIGTRAP)
+            )
+        };
+        self.code.is_some() || self.signal.is_some_and(own)
     }
 
     /// All that it said: errors, then the rest.
@@ -326,10 +347,12 @@ impl<'a> Program<'a> {
         out_lines.finish(|line| tell(&name, line, self.report, reporter, &mut self.on_line));
         err_lines.finish(|line| tell(&name, line, self.report, reporter, &mut self.on_line));
         let code = status.and_then(|s| s.code());
-        tracing::debug!(program = %name, ?code, "end");
+        let signal = status.and_then(|s| s.signal());
+        tracing::debug!(program = %name, ?code, ?signal, "end");
         Ok(Ended {
             program: name,
             code,
+            signal,
             stdout: out_lines.text(),
             stderr: err_lines.text(),
         })

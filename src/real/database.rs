@@ -1,17 +1,21 @@
 //! The database of the target store, `/nix/var/nix/db`: whether it can be used, and what follows when it cannot. Law: its
-//! state is a fact. Nix reading every entry is the proof that it is usable; everything else that is not the inability to look
-//! (a device that reports errors, no room, a program that is missing or was killed) makes it unusable, whatever Nix said.
+//! state is a fact. Its pages holding together (`integrity`) and Nix reading every entry are the proof that it is usable; everything
+//! else that is not the inability to look (a device that reports errors, no room, a program that is missing or was killed) makes
+//! it unusable, whatever Nix said. Where something fails over it nevertheless, it has to take another row.
 //!
 //! What real Nix leaves (2.8 and 2.26): killed at any system call that changes something, it goes on with the rest by itself.
 //! When the power goes, the log (`db.sqlite-wal`) may be lost, in which all tables are while a closure is copied. With a `schema`
 //! file beside it Nix then neither fills the database nor replaces it. The same holds for a `schema` of no bytes, a missing
-//! `db.sqlite` beside a `schema`, a page of zeros, an entry that makes no sense.
+//! `db.sqlite` beside a `schema`, a page of zeros, an entry that makes no sense. Over some of them Nix dies by a signal of its own
+//! making (SIGABRT, SIGSEGV).
 //!
 //! Absent: repairing a database; a list of error texts; what is in the store (`contents`).
 
 use crate::real::closure::Stores;
+use crate::real::command::Ended;
 use crate::real::hands::Hands;
-use crate::real::rooted;
+use crate::real::nixlog::{self, COMMON};
+use crate::real::{integrity, rooted};
 use camino::Utf8Path;
 use landfall_states::cloned::{Database, PutAside};
 use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, RoomFault, StoreFault};
@@ -44,6 +48,8 @@ const FILES: [&str; 7] = [
 ];
 /// The longest that reading every entry may take.
 const LOOK_MAX: Duration = Duration::from_secs(10 * 60);
+/// What a directory beside the target is for.
+const EMPTY_STORE: &str = "directory for an empty store";
 /// With less room than this, in bytes, SQLite cannot even open a database: its shared memory is a file.
 const ROOM_MIN: u64 = 1 << 20;
 
@@ -54,10 +60,15 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
         Layout::Strange(why) => return Ok(Database::Unusable(why)),
         Layout::Files => {}
     }
-    let Some(why) = refusal(hands, stores, &stores.root).await? else {
+    let torn = integrity::damage(&stores.root, &format!("{STATE}/{NAME}"), LOOK_MAX)?;
+    let why = match torn {
+        Some(why) => Some(why),
+        None => refusal(hands, stores, &stores.root).await?,
+    };
+    let Some(why) = why else {
         return Ok(Database::Usable);
     };
-    // Nix could not read it. Is it the device, want of room, or Nix itself?
+    // It could not be read. Is it the device, want of room, or Nix itself?
     read_whole(&stores.root)?;
     let room = room(&stores.root)?;
     if room < ROOM_MIN {
@@ -71,6 +82,27 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
     }
     control(hands, stores).await?;
     Ok(Database::Unusable(why))
+}
+
+/// Looks at it after something failed that uses it. That it can be read proves less then: it has to take another row, too.
+pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
+    let database = look(hands, stores).await?;
+    if database != Database::Usable {
+        return Ok(database);
+    }
+    let refusal_of_rows = |root: &Utf8Path| integrity::refusal_of_rows(root, &format!("{STATE}/{NAME}"));
+    let Some(why) = refusal_of_rows(&stores.root)? else {
+        return Ok(Database::Usable);
+    };
+    // Where an empty one of this Nix's making does not take it either, its tables are of a kind that is not known here.
+    let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault(EMPTY_STORE, &e))?;
+    let empty = empty_store(&scratch)?;
+    let knows = refusal(hands, stores, empty).await?.is_none() && refusal_of_rows(empty)?.is_none();
+    Ok(if knows {
+        Database::Unusable(why)
+    } else {
+        Database::Usable
+    })
 }
 
 enum Layout {
@@ -144,16 +176,31 @@ async fn refusal(hands: &Hands, stores: &Stores, root: &Utf8Path) -> Result<Opti
         .deadline(LOOK_MAX)
         .args(["path-info", "--store", root.as_str(), "--all"]);
     let ended = hands.run(program).await?;
-    match ended.code {
-        Some(0) => Ok(None),
-        Some(_) => Ok(Some(ended.how().to_string())),
-        None => Err(Fault::program(
-            FaultClass::Transient,
-            format!("database of the store {root}"),
-            ended.how(),
-            Remedy::resume(),
-        )),
+    said_no(root, ended)
+}
+
+/// How a program of Nix's ended when it was asked about a store: what it said when it would not. Only one that was ended from
+/// outside, or had too little memory, says nothing of the store.
+fn said_no(root: &Utf8Path, ended: Ended) -> Result<Option<String>, Fault> {
+    if ended.success() {
+        return Ok(None);
     }
+    let on = format!("database of the store {root}");
+    if !ended.by_itself() {
+        let how = ended.how();
+        return Err(Fault::program(FaultClass::Transient, on, how, Remedy::resume()));
+    }
+    if nixlog::wants_memory(&ended.said()) {
+        let (said, how) = (ended.said(), ended.how());
+        return Err(nixlog::classify(
+            &[COMMON],
+            FaultClass::Transient,
+            &on,
+            &said,
+            how,
+        ));
+    }
+    Ok(Some(ended.how().to_string()))
 }
 
 /// Reads its files without Nix: a device that reports errors is told from a database that is wrong.
@@ -175,17 +222,20 @@ fn room(root: &Utf8Path) -> Result<u64, Fault> {
 
 /// Nix reads an empty store of its own making, beside the target. When it cannot, the fault is not the target's.
 async fn control(hands: &Hands, stores: &Stores) -> Result<(), Fault> {
-    let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault("directory for an empty store", &e))?;
-    let root = Utf8Path::from_path(scratch.path()).ok_or_else(|| {
+    let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault(EMPTY_STORE, &e))?;
+    match refusal(hands, stores, empty_store(&scratch)?).await? {
+        None => Ok(()),
+        Some(why) => Err(StoreFault::NixUnusable { said: why }.into()),
+    }
+}
+
+fn empty_store(scratch: &tempfile::TempDir) -> Result<&Utf8Path, Fault> {
+    Utf8Path::from_path(scratch.path()).ok_or_else(|| {
         Fault::from(PlaceFault::NameNotText {
             on: "directory for temporary files".into(),
         })
         .with_next(Remedy::change("name another one in TMPDIR"))
-    })?;
-    match refusal(hands, stores, root).await? {
-        None => Ok(()),
-        Some(why) => Err(StoreFault::NixUnusable { said: why }.into()),
-    }
+    })
 }
 
 /// Puts an unusable database aside, so that Nix makes another one. One rename: also on a full filesystem, and whole or not at

@@ -432,6 +432,7 @@ mod tests {
                 &Ended {
                     program: "git".into(),
                     code: Some(128),
+                    signal: None,
                     stdout: String::new(),
                     stderr: said.into(),
                 },

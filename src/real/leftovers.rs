@@ -26,6 +26,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// The directories of the ESP that are the boot loader's and its installer's.
 const BOOT_DIRS: [&str; 4] = ["EFI/nixos", "EFI/systemd", "EFI/BOOT", "loader/entries"];
@@ -38,8 +39,10 @@ const ALL_DIRS: [&str; 6] = [
     "loader",
     "loader/entries",
 ];
-/// No tree of a boot loader is deeper.
-const DEPTH_MAX: u32 = 16;
+/// Files that the boot loader and its installer write. Anything else under one of these names keeps them from it.
+const FILES: [&str; 3] = ["loader/entries.srel", "loader/loader.conf", "loader/random-seed"];
+/// Deleted are trees of at most so many levels: one descriptor is open for each.
+const DEPTH_MAX: u32 = 512;
 
 fn is_dir(stat: &FileStat) -> bool {
     stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR
@@ -89,10 +92,12 @@ fn remove_in(dir: &OwnedFd, name: &OsStr, depth: u32) -> io::Result<()> {
     Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
 }
 
-/// Whether a name in one of the boot loader's directories is a temporary file of an installer. FAT has no letter case.
-fn is_temporary(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.ends_with(".tmp") || name.starts_with(".#")
+/// Whether a name in one of the boot loader's directories is a temporary file of an installer. FAT has no letter case. So is an entry
+/// whose name is no text: nobody could say what it starts.
+fn is_temporary(dir: &str, name: &OsStr) -> bool {
+    let bytes = name.as_bytes().to_ascii_lowercase();
+    let nameless = dir == "loader/entries" && name.to_str().is_none() && bytes.ends_with(b".conf");
+    bytes.ends_with(b".tmp") || bytes.starts_with(b".#") || nameless
 }
 
 /// The parts of a path below the ESP, if none of them leads anywhere else.
@@ -110,21 +115,26 @@ fn removable(path: &str) -> Option<(String, &str)> {
     let dir = above.join("/");
     let whole = parts.join("/");
     let in_one = BOOT_DIRS.iter().any(|one| dir.eq_ignore_ascii_case(one));
-    let is_one = ALL_DIRS.iter().any(|one| whole.eq_ignore_ascii_case(one));
+    let is_one = ALL_DIRS
+        .iter()
+        .chain(&FILES)
+        .any(|one| whole.eq_ignore_ascii_case(one));
     (in_one || is_one).then_some((dir, name))
 }
 
-/// What stands on the ESP where a directory of the boot loader belongs.
-pub fn in_the_way(esp: &Utf8Path) -> Result<Vec<&'static str>, Fault> {
+/// What stands on the ESP where a directory or a file of the boot loader belongs, and what it is not.
+pub fn in_the_way(esp: &Utf8Path) -> Result<Vec<(&'static str, &'static str)>, Fault> {
     let mut found = vec![];
-    for path in ALL_DIRS {
+    let directories = ALL_DIRS.map(|path| (path, nix::libc::S_IFDIR, "is no directory"));
+    let files = FILES.map(|path| (path, nix::libc::S_IFREG, "is no file"));
+    for (path, kind, how) in directories.into_iter().chain(files) {
         let fault = |e: &io::Error| rooted::io_fault(format!("{path} on the ESP"), e);
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         let Some(dir) = open_dir(esp, above).map_err(|e| fault(&e))? else {
             continue;
         };
         match rooted::stat_in(&dir, name) {
-            Ok(stat) if !is_dir(&stat) => found.push(path),
+            Ok(stat) if stat.st_mode & nix::libc::S_IFMT != kind => found.push((path, how)),
             Ok(_) => {}
             Err(e) if rooted::is_absent(&e) => {}
             Err(e) => return Err(fault(&e)),
@@ -133,36 +143,46 @@ pub fn in_the_way(esp: &Utf8Path) -> Result<Vec<&'static str>, Fault> {
     Ok(found)
 }
 
-/// Temporary files of installers on the ESP, as paths below it.
-pub fn on_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
+/// Temporary files of installers on the ESP: their directories and their names.
+fn temporary(esp: &Utf8Path) -> Result<Vec<(&'static str, OsString)>, Fault> {
     let mut found = vec![];
     for path in BOOT_DIRS.into_iter().chain(["loader"]) {
         let fault = |e: &io::Error| rooted::io_fault(format!("{path} on the ESP"), e);
         if let Some(dir) = open_dir(esp, path).map_err(|e| fault(&e))? {
-            for name in names_in(&dir).map_err(|e| fault(&e))? {
-                let name = name.to_string_lossy();
-                if is_temporary(&name) {
-                    found.push(format!("{path}/{name}"));
-                }
-            }
+            let names = names_in(&dir).map_err(|e| fault(&e))?;
+            found.extend(
+                names
+                    .into_iter()
+                    .filter(|name| is_temporary(path, name))
+                    .map(|name| (path, name)),
+            );
         }
     }
     found.sort();
     Ok(found)
 }
 
+/// Temporary files of installers on the ESP, as paths below it, for people.
+pub fn on_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
+    Ok(temporary(esp)?
+        .iter()
+        .map(|(dir, name)| format!("{dir}/{}", name.display()))
+        .collect())
+}
+
 /// Deletes the temporary files of installers on the ESP. Flushing is the caller's.
 pub fn clear_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
-    let found = on_esp(esp)?;
-    for path in &found {
-        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let mut deleted = vec![];
+    for (above, name) in temporary(esp)? {
+        let path = format!("{above}/{}", name.display());
         let removed = open_dir(esp, above).and_then(|dir| match dir {
-            Some(dir) => remove_in(&dir, OsStr::new(name), 0),
+            Some(dir) => remove_in(&dir, &name, 0),
             None => Ok(()),
         });
         removed.map_err(|e| rooted::io_fault(format!("{path} on the ESP"), &e))?;
+        deleted.push(path);
     }
-    Ok(found)
+    Ok(deleted)
 }
 
 /// Deletes a file of the ESP that is there and wrong, so that its installer writes it again. `false`: it lies where nothing
@@ -173,14 +193,17 @@ pub fn remove_wrong(esp: &Utf8Path, path: &str) -> Result<bool, Fault> {
     };
     let removed = open_dir(esp, &above).and_then(|dir| {
         let Some(dir) = dir else { return Ok(true) };
-        let directory_itself = ALL_DIRS.iter().any(|one| {
-            format!("{above}/{name}")
-                .trim_matches('/')
-                .eq_ignore_ascii_case(one)
-        });
+        let whole = format!("{above}/{name}");
+        let is_one_of = |paths: &[&str]| {
+            let whole = whole.trim_matches('/');
+            paths.iter().any(|one| whole.eq_ignore_ascii_case(one))
+        };
         match rooted::stat_in(&dir, name) {
-            // One of the boot loader's directories, which is one: nothing is in its way.
-            Ok(stat) if directory_itself && is_dir(&stat) => return Ok(false),
+            // One of the boot loader's directories, which is one, or one of its files: nothing is in its way.
+            Ok(stat) if is_one_of(&ALL_DIRS) && is_dir(&stat) => return Ok(false),
+            Ok(stat) if is_one_of(&FILES) && stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG => {
+                return Ok(false);
+            }
             Ok(_) => {}
             Err(e) if rooted::is_absent(&e) => return Ok(true),
             Err(e) => return Err(e),
@@ -315,13 +338,21 @@ mod tests {
         for path in theirs.iter().chain(&others) {
             put(&esp, path);
         }
-        fs::create_dir_all(esp.join("loader/entries/d.tmp/below")).unwrap();
+        fs::create_dir_all(esp.join("loader/entries/d.tmp").join("below/".repeat(100))).unwrap();
+        let nameless = |name: &[u8]| OsStr::from_bytes(name).to_owned();
+        for (dir, name) in [
+            ("loader", nameless(b"\xe9.tmp")),
+            ("loader/entries", nameless(b"nixos-\xe9.conf")),
+        ] {
+            fs::write(esp.join(dir).as_std_path().join(name), "x").unwrap();
+        }
+        fs::write(esp.join("EFI/nixos").as_std_path().join(nameless(b"\xe9")), "x").unwrap();
         let (_keep, outside) = folder();
         put(&outside, "loader.tmp");
         fs::os::unix::fs::symlink(&outside, esp.join("EFI/nixos/link.tmp")).unwrap();
         let found = on_esp(&esp).unwrap();
         assert_eq!(clear_esp(&esp).unwrap(), found);
-        assert_eq!(found.len(), theirs.len() + 2, "{found:?}");
+        assert_eq!(found.len(), theirs.len() + 4, "{found:?}");
         assert_eq!(on_esp(&esp).unwrap(), [] as [String; 0]);
         for path in others {
             assert!(esp.join(path).exists(), "{path}");
@@ -346,7 +377,8 @@ mod tests {
             ("EFI/nixos/sub/k.efi", false),
             ("EFI/Microsoft/Boot/bootmgfw.efi", false),
             ("EFI/landfall/a.slot", false),
-            ("loader/loader.conf", false),
+            ("loader/loader.conf", true),
+            ("loader/other", false),
             ("k.efi", false),
             ("", false),
             ("/", false),
@@ -359,7 +391,12 @@ mod tests {
         put(&esp, "EFI/nixos/dir/below/x");
         put(&esp, "loader/entries");
         put(&esp, "loader/random-seed");
-        assert_eq!(in_the_way(&esp).unwrap(), ["loader/entries"]);
+        put(&esp, "loader/loader.conf/below");
+        let in_the_way_now = [
+            ("loader/entries", "is no directory"),
+            ("loader/loader.conf", "is no file"),
+        ];
+        assert_eq!(in_the_way(&esp).unwrap(), in_the_way_now);
         for (path, removed) in [
             ("/EFI/nixos/k.efi", true),
             ("EFI/nixos/dir", true),
@@ -367,18 +404,19 @@ mod tests {
             ("loader/entries", true),
             ("EFI/nixos", false),
             ("loader/random-seed", false),
+            ("loader/loader.conf", true),
         ] {
             assert_eq!(remove_wrong(&esp, path).unwrap(), removed, "{path}");
         }
         assert_eq!(fs::read_dir(esp.join("EFI/nixos")).unwrap().count(), 0);
-        assert!(esp.join("loader/random-seed").exists());
+        assert!(esp.join("loader/random-seed").exists() && !esp.join("loader/loader.conf").exists());
         assert!(!esp.join("loader/entries").exists());
         // A directory that is a link leads nowhere.
         let (_keep, outside) = folder();
         put(&outside, "k.efi");
         fs::remove_dir_all(esp.join("EFI/nixos")).unwrap();
         fs::os::unix::fs::symlink(&outside, esp.join("EFI/nixos")).unwrap();
-        assert_eq!(in_the_way(&esp).unwrap(), ["EFI/nixos"]);
+        assert_eq!(in_the_way(&esp).unwrap(), [("EFI/nixos", "is no directory")]);
         remove_wrong(&esp, "EFI/nixos/k.efi").unwrap();
         assert!(outside.join("k.efi").exists());
         remove_wrong(&esp, "EFI/nixos").unwrap();

@@ -38,7 +38,7 @@ pub enum OnEsp {
 
 /// A file of the ESP, its cached pages forgotten: what is read comes from the device.
 pub fn open_esp(esp: &Utf8Path, path: &str) -> Result<OnEsp, Fault> {
-    let Some(file) = rooted::open_file(esp, path)? else {
+    let Some(file) = rooted::open_any(esp, path)? else {
         return Ok(OnEsp::Absent);
     };
     let meta = file
@@ -74,7 +74,8 @@ pub fn esp_digest(esp: &Utf8Path, path: &str) -> Result<Option<Sum>, Fault> {
     }
 }
 
-/// File names of a directory, sorted; none when it is not there, or is none.
+/// File names of a directory, sorted; none when it is not there, or is none. Names that are no text are left out: no installer
+/// makes such a name, and `leftovers` deletes those that would mislead the boot loader.
 pub fn names(dir: &Utf8Path) -> Result<Vec<String>, Fault> {
     let read = match fs_err::read_dir(dir) {
         Ok(read) => read,
@@ -91,7 +92,7 @@ pub fn names(dir: &Utf8Path) -> Result<Vec<String>, Fault> {
     let mut names = Vec::new();
     for entry in read {
         let entry = entry.map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
+        names.extend(entry.file_name().into_string());
     }
     names.sort();
     Ok(names)

@@ -274,19 +274,22 @@ pub struct Words {
     pub first: Option<&'static str>,
 }
 
+/// A program had too little memory.
+const MEMORY: Words = Words {
+    any: &[
+        "out of memory",
+        "cannot allocate memory",
+        "std::bad_alloc",
+        "too many heap sections",
+        "virtual memory exhausted",
+    ],
+    class: FaultClass::NeedsChange,
+    first: Some("give the machine more memory, or find out whether the server sends without end"),
+};
+
 /// Words that mean the same whoever says them. In order; the first hit counts.
 pub const COMMON: &[Words] = &[
-    Words {
-        any: &[
-            "out of memory",
-            "cannot allocate memory",
-            "std::bad_alloc",
-            "too many heap sections",
-            "virtual memory exhausted",
-        ],
-        class: FaultClass::NeedsChange,
-        first: Some("give the machine more memory, or find out whether the server sends without end"),
-    },
+    MEMORY,
     Words {
         any: &["input/output error"],
         class: FaultClass::Hardware,
@@ -466,11 +469,26 @@ pub const NIX: &[Words] = &[
     },
 ];
 
+impl Words {
+    fn are_in(&self, lower: &str) -> bool {
+        self.any.iter().any(|word| lower.contains(word))
+    }
+}
+
+/// Whether a program said that it had too little memory.
+pub fn wants_memory(said: &str) -> bool {
+    MEMORY.are_in(&said.to_ascii_lowercase())
+}
+
 /// What the first of the tables' words that are in `said` mean, else `otherwise`.
 pub fn classify(tables: &[&[Words]], otherwise: FaultClass, what: &str, said: &str, how: Ended) -> Fault {
     let lower = said.to_ascii_lowercase();
-    let has = |words: &&Words| words.any.iter().any(|word| lower.contains(word));
-    match tables.iter().copied().flatten().find(has) {
+    match tables
+        .iter()
+        .copied()
+        .flatten()
+        .find(|words| words.are_in(&lower))
+    {
         Some(words) => {
             let next = words.first.map_or_else(Remedy::resume, Remedy::change);
             Fault::program(words.class, what, how, next)

@@ -9,7 +9,7 @@ use crate::real::git::{self, Access, Offer, Transfer, git_url};
 use crate::real::hands::Hands;
 use crate::real::marks::CLONE_KEY;
 use crate::real::memory::Memory;
-use crate::real::{Real, hooks, mounts, rooted};
+use crate::real::{Real, hooks, mounts, rooted, sound};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, PlaceFault, Remedy, SourceFault};
@@ -235,43 +235,13 @@ pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> R
                 .args(["rev-parse", "--verify", "-q", "HEAD^{commit}"]),
         )
         .await?;
-    let mut flaws = Vec::new();
-    // A configuration repository is small: everything is hashed, always.
-    let fsck = hands
-        .run(
-            access
-                .git(Some(path))
-                .args(["fsck", "--full", "--no-dangling", "--no-progress"]),
-        )
-        .await?;
-    if !fsck.success() {
-        flaws.push(format!("git fsck: {}", fsck.tail()));
-    }
-    let status = hands
-        .run(
-            access
-                .git(Some(path))
-                .args(["status", "--porcelain", "--untracked-files=no"]),
-        )
-        .await?;
-    if status.success() {
-        flaws.extend(
-            status
-                .stdout
-                .lines()
-                .take(20)
-                .map(|line| format!("git status: {line}")),
-        );
-    } else {
-        flaws.push(format!("git status: {}", status.tail()));
-    }
     Ok(CloneFacts::Repository {
         head: head
             .success()
             .then(|| head.stdout.trim().parse())
             .and_then(Result::ok),
         mark: mark_of(hands, access, path).await?,
-        flaws,
+        flaws: sound::flaws(hands, access, path).await?,
     })
 }
 
@@ -335,7 +305,7 @@ pub async fn perform_clone(
     let mut made = fill(hands, access, action, parent, &partial, &ours).await;
     let stuck = match &made {
         Err(fault) if resumed && fault.class == FaultClass::Transient => {
-            !is_sound(hands, access, &partial).await?
+            !sound::is_connected(hands, access, &partial).await?
         }
         Err(fault) => resumed && is_final(fault.class),
         Ok(()) => false,
@@ -347,7 +317,7 @@ pub async fn perform_clone(
     }
     if let Err(fault) = made {
         // A broken leftover would fail every later attempt: only what Git finds whole is gone on with.
-        if fault.class == FaultClass::Transient && !is_sound(hands, access, &partial).await? {
+        if fault.class == FaultClass::Transient && !sound::is_connected(hands, access, &partial).await? {
             remove_tree(&partial)?;
         }
         return Err(fault);
@@ -396,13 +366,6 @@ fn remove_leftovers(dir: &Utf8Path, depth: usize) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-async fn is_sound(hands: &Hands, access: &Access, dir: &Utf8Path) -> Result<bool, Fault> {
-    let fsck = access
-        .git(Some(dir))
-        .args(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"]);
-    Ok(dir.join(".git").exists() && hands.run(fsck).await?.success())
 }
 
 async fn fill(

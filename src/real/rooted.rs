@@ -43,13 +43,25 @@ pub fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Opens a file of the target for reading; `None` when it is not there.
-pub fn open_file(root: &Utf8Path, path: &str) -> Result<Option<File>, Fault> {
-    match open(root, path, OFlag::O_RDONLY) {
+/// Opens whatever has this name on the target for reading, without waiting for it (a FIFO); `None` when it is not there.
+pub fn open_any(root: &Utf8Path, path: &str) -> Result<Option<File>, Fault> {
+    match open(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
         Ok(fd) => Ok(Some(File::from(fd))),
-        Err(e) if is_absent(&e) => Ok(None),
+        // A socket, or a device that is not there.
+        Err(e) if is_absent(&e) || e.raw_os_error() == Some(Errno::ENXIO as i32) => Ok(None),
         Err(e) => Err(io_fault(format!("{path} on the target"), &e)),
     }
+}
+
+/// Opens a file of the target for reading; `None` when it is not there, or is no regular file.
+pub fn open_file(root: &Utf8Path, path: &str) -> Result<Option<File>, Fault> {
+    let Some(file) = open_any(root, path)? else {
+        return Ok(None);
+    };
+    let metadata = file
+        .metadata()
+        .map_err(|e| io_fault(format!("{path} on the target"), &e))?;
+    Ok(metadata.is_file().then_some(file))
 }
 
 /// Reads a small file of the target, at most [`READ_BYTES_MAX`] of it; `None` when it is not there.
@@ -60,7 +72,6 @@ pub fn read(root: &Utf8Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     let mut bytes = Vec::new();
     match file.take(READ_BYTES_MAX).read_to_end(&mut bytes) {
         Ok(_) => Ok(Some(bytes)),
-        Err(e) if e.raw_os_error() == Some(Errno::EISDIR as i32) => Ok(None),
         Err(e) => Err(io_fault(format!("{path} on the target"), &e)),
     }
 }
@@ -258,6 +269,15 @@ mod tests {
         assert_eq!(read(&root, "/out").unwrap(), None);
         assert_eq!(read(&root, "/none").unwrap(), None);
         assert_eq!(read(&root, "/nix").unwrap(), None, "a directory is no file");
+        nix::unistd::mkfifo(root.join("fifo").as_std_path(), Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        for strange in ["/fifo", "/socket"] {
+            assert_eq!(
+                read(&root, strange).unwrap(),
+                None,
+                "{strange} is no file, and nothing waits for it"
+            );
+        }
     }
 
     #[test]

@@ -457,10 +457,15 @@ mod errno {
     pub const ENOMEM: i32 = 12;
     pub const EACCES: i32 = 13;
     pub const EBUSY: i32 = 16;
+    pub const EEXIST: i32 = 17;
     pub const ENODEV: i32 = 19;
+    pub const ENOTDIR: i32 = 20;
+    pub const EISDIR: i32 = 21;
     pub const ETXTBSY: i32 = 26;
     pub const ENOSPC: i32 = 28;
     pub const EROFS: i32 = 30;
+    pub const ENOTEMPTY: i32 = 39;
+    pub const ELOOP: i32 = 40;
     pub const ENODATA: i32 = 61;
     pub const EBADMSG: i32 = 74;
     pub const EILSEQ: i32 = 84;
@@ -501,8 +506,14 @@ impl Os {
             }
             Some(EACCES | EPERM) => (
                 FaultClass::NeedsChange,
-                Remedy::Words("run landfall as root: sudo landfall resume".into()),
+                Remedy::Words(
+                    "run landfall as root: sudo landfall resume; if it is, lsattr shows an attribute that chattr -ia takes away".into(),
+                ),
             ),
+            // Something is where something of another kind belongs.
+            Some(ENOTDIR | EISDIR | ELOOP | ENOTEMPTY | EEXIST) => {
+                (FaultClass::NeedsChange, Remedy::change("move away what is there"))
+            }
             Some(_) | None => (
                 FaultClass::Permanent,
                 Remedy::change("landfall log shows what came before; mend it"),

@@ -207,6 +207,13 @@ impl Place {
         fs_err::remove_file(self.stores.root.join("nix/var/landfall/system")).unwrap();
     }
 
+    pub fn unrecord_if_there(&self) {
+        let record = self.stores.root.join("nix/var/landfall/system");
+        if record.is_file() {
+            fs_err::remove_file(record).unwrap();
+        }
+    }
+
     pub fn asides(&self) -> Vec<String> {
         let mut names: Vec<String> = fs_err::read_dir(self.stores.root.join("nix/var/nix"))
             .unwrap()
@@ -215,6 +222,20 @@ impl Place {
             .collect();
         names.sort();
         names
+    }
+
+    /// What the target's database says, line by line, in order.
+    pub fn dump(&self) -> Vec<String> {
+        let out = Command::new("nix-store")
+            .args(["--store", self.stores.root.as_str(), "--dump-db"])
+            .env("NIX_CONF_DIR", self.dir.join("conf"))
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let text = String::from_utf8(out.stdout).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
     }
 
     pub fn notices(&self, word: &str) -> usize {

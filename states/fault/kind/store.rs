@@ -53,7 +53,7 @@ pub enum StoreFault {
         #[serde(rename = "said")]
         said: String,
     },
-    /// The database became unreadable while it was used.
+    /// The database became unusable while it was used.
     #[serde(rename = "database_broke")]
     DatabaseBroke {
         /// Which.

@@ -33,7 +33,7 @@ impl StoreFault {
             ),
             StoreFault::DatabaseBroke { database, said } => Words::of(
                 format!("database of the target store {database}"),
-                format!("it became unreadable while it was used: {said}"),
+                format!("it became unusable while it was used: {said}"),
             ),
             StoreFault::NixUnusable { said } => {
                 Words::of("Nix", format!("it cannot read an empty store either: {said}"))

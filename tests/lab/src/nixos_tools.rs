@@ -86,7 +86,7 @@ impl NixosTools {
         let mut systems = BTreeMap::new();
         for host in names(&folder.join("systems"), &mut wrong)? {
             let file = folder.join("systems").join(&host);
-            let text = match fs::read_to_string(&file) {
+            let text = match text(&file) {
                 Ok(text) => text.trim().to_owned(),
                 Err(error) => {
                     wrong.push(format!("systems/{host} cannot be read: {error}"));
@@ -142,6 +142,14 @@ fn in_store(store: Option<&Closure>, path: &str) -> bool {
         && fs::symlink_metadata(store.nix_tree.join("store").join(inside)).is_ok()
 }
 
+/// The text of a file. Anything else is told: a FIFO would be waited for.
+fn text(file: &Path) -> std::io::Result<String> {
+    if !fs::metadata(file)?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    fs::read_to_string(file)
+}
+
 /// The names in a folder, sorted; none when it is not there.
 fn names(folder: &Path, wrong: &mut Vec<String>) -> Result<Vec<String>> {
     if fs::symlink_metadata(folder).is_err() {
@@ -175,7 +183,13 @@ fn store(folder: &Path, wrong: &mut Vec<String>) -> Result<Option<Closure>> {
         }
         return Ok(None);
     }
-    let registration = fs::read_to_string(&list)?;
+    let registration = match text(&list) {
+        Ok(registration) => registration,
+        Err(error) => {
+            wrong.push(format!("registration cannot be read: {error}"));
+            return Ok(None);
+        }
+    };
     let records = match closure::registered(&registration) {
         Ok(records) => records,
         Err(error) => {

@@ -61,10 +61,16 @@ fn a_good_folder_is_taken() {
     assert_eq!(tools.target_paths(), [PATH]);
 }
 
+fn fifo(scratch: &Scratch, path: &str) {
+    let path = scratch.0.join(path);
+    fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
 #[test]
 fn each_mistake_is_named() {
     type Spoil = fn(&Scratch);
-    let cases: [(&str, Spoil, &str); 11] = [
+    let cases: [(&str, Spoil, &str); 14] = [
         (
             "no-enter",
             |s| fs::remove_file(s.0.join("bin/nixos-enter")).unwrap(),
@@ -112,6 +118,24 @@ fn each_mistake_is_named() {
             "registration",
             |s| fs::remove_file(s.0.join("registration")).unwrap(),
             "registration is missing",
+        ),
+        (
+            "registration-folder",
+            |s| {
+                fs::remove_file(s.0.join("registration")).unwrap();
+                fs::create_dir(s.0.join("registration")).unwrap();
+            },
+            "registration cannot be read: it is not a file",
+        ),
+        (
+            "registration-fifo",
+            |s| fifo(s, "registration"),
+            "registration cannot be read: it is not a file",
+        ),
+        (
+            "system-fifo",
+            |s| fifo(s, "systems/plain"),
+            "systems/plain cannot be read: it is not a file",
         ),
         (
             "unregistered",

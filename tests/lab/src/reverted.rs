@@ -91,7 +91,7 @@ const ALL: [Reverted; 6] = [
         )],
         checks: &[Check {
             command: &["halfway", "nix-load-db", "--every", "7"],
-            words: r"(?m)^nix-load-db: \S+.*: nix-db: .*\n    .*database of the target store db: it became unreadable while it was used",
+            words: r"(?m)^nix-load-db: \S+.*: nix-db: .*\n    .*database of the target store db: it became unusable while it was used",
         }],
     },
     Reverted {
@@ -144,8 +144,8 @@ const ALL: [Reverted; 6] = [
         what: "temporary files of the boot loader's installer stay on the ESP",
         edits: &[(
             "src/real/leftovers.rs",
-            "    let found = on_esp(esp)?;\n    for path in &found {",
-            "    let found: Vec<String> = on_esp(esp)?.into_iter().take(0).collect();\n    for path in &found {",
+            "    for (above, name) in temporary(esp)? {",
+            "    for (above, name) in temporary(esp)?.into_iter().take(0) {",
         )],
         checks: &[Check {
             command: &["scenario", "esp-leftovers"],
@@ -410,7 +410,7 @@ mod tests {
         (
             "halfway nix-load-db --every 7",
             "nix-load-db: w73:cut-part: nix-db: tables, damaged schema file\n    exit status: 1: not done after 4 attempts: look: database of \
-             the target store db: it became unreadable while it was used: nix ended with exit code 1: error: '/schema' is corrupt\n",
+             the target store db: it became unusable while it was used: nix ended with exit code 1: error: '/schema' is corrupt\n",
         ),
         (
             "halfway activate",
