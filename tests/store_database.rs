@@ -385,6 +385,39 @@ fn a_closure_that_lost_entries_or_references_is_not_done() {
     }
 }
 
+/// nixpkgs' `closureInfo` writes hashes in base 32, with their kind before them.
+#[test]
+fn a_list_as_closure_info_writes_it_is_compared_like_any_other() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    landed_from_image(&place, &system, 1);
+    let list = place.stores.root.join("nix/var/landfall/registration");
+    let lines: Vec<String> = fs_err::read_to_string(&list)
+        .unwrap()
+        .lines()
+        .map(
+            |line| match line.len() == 64 && line.bytes().all(|b| b.is_ascii_hexdigit()) {
+                true => {
+                    let out = Command::new("nix-hash")
+                        .args(["--to-base32", "--type", "sha256", line])
+                        .output()
+                        .unwrap();
+                    format!("sha256:{}", String::from_utf8(out.stdout).unwrap().trim())
+                }
+                false => line.to_owned(),
+            },
+        )
+        .collect();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("sha256:")).count(), 3);
+    fs_err::write(&list, lines.join("\n") + "\n").unwrap();
+    let action = place.action(image_of(system), true);
+    place.realise(&action).unwrap();
+    assert_eq!(place.observe(&action).database, Database::Usable);
+    assert_eq!(place.asides(), Vec::<String>::new());
+    sql(&place.stores.root.join(DATABASE), "delete from Refs;");
+    assert!(matches!(place.observe(&action).database, Database::Unusable(_)));
+}
+
 #[test]
 fn where_nix_can_neither_repair_nor_forget_everything_is_copied_again() {
     for refused in [

@@ -27,9 +27,76 @@ const REGISTRATION_BYTES_MAX: u64 = 256 << 20;
 /// What is compared of an entry. Who derived a path is nobody's business on the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    hash: String,
-    bytes: String,
+    hash: Hash,
+    bytes: u64,
     references: BTreeSet<String>,
+}
+
+/// SHA-256, however it was written; or the text of what is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hash {
+    Sha256([u8; 32]),
+    Other(String),
+}
+
+impl Hash {
+    /// Nix writes 64 digits of base 16 in a dump; in a closure's list (`closureInfo`) a prefix and 52 digits of its own base 32; and
+    /// elsewhere base 64.
+    fn parse(text: &str) -> Self {
+        let digits = text
+            .strip_prefix("sha256:")
+            .or_else(|| text.strip_prefix("sha256-"))
+            .unwrap_or(text);
+        let bytes = match digits.len() {
+            64 => base16(digits),
+            52 => base32(digits),
+            44 => base64(digits),
+            _ => None,
+        };
+        bytes.map_or_else(|| Hash::Other(text.to_owned()), Hash::Sha256)
+    }
+}
+
+fn base16(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// Of the last digit the lowest bits come first.
+fn base32(digits: &str) -> Option<[u8; 32]> {
+    const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
+    let mut bytes = [0; 32];
+    for (n, digit) in digits.bytes().rev().enumerate() {
+        let value = DIGITS.iter().position(|one| *one == digit)? as u16;
+        let (at, shift) = (n * 5 / 8, n * 5 % 8);
+        let [low, high] = (value << shift).to_le_bytes();
+        bytes[at] |= low;
+        match bytes.get_mut(at + 1) {
+            Some(next) => *next |= high,
+            None if high == 0 => {}
+            None => return None,
+        }
+    }
+    Some(bytes)
+}
+
+fn base64(digits: &str) -> Option<[u8; 32]> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::with_capacity(33);
+    let (mut bits, mut count) = (0_u32, 0);
+    for digit in digits.strip_suffix('=')?.bytes() {
+        bits = bits << 6 | DIGITS.iter().position(|one| *one == digit)? as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.extend((bits >> count).to_le_bytes().first());
+            bits &= (1 << count) - 1;
+        }
+    }
+    bytes.try_into().ok()
 }
 
 type Entries = BTreeMap<String, Entry>;
@@ -46,8 +113,8 @@ fn parse(dump: &str) -> Option<Entries> {
             references.insert(lines.next()?.to_owned());
         }
         let entry = Entry {
-            hash: hash.to_owned(),
-            bytes: bytes.to_owned(),
+            hash: Hash::parse(hash),
+            bytes: bytes.parse().ok()?,
             references,
         };
         entries.insert(path.to_owned(), entry);
@@ -195,6 +262,32 @@ mod tests {
         assert_eq!(closure(more, &system), Some(truth));
     }
 
+    /// The same hash in every way that Nix 2.26 writes it (`nix hash to-base16`, `to-base32`, `to-base64`, `to-sri`).
+    #[test]
+    fn a_hash_is_the_same_however_it_is_written() {
+        let hash = Hash::parse("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert!(matches!(hash, Hash::Sha256(_)));
+        for other in [
+            "1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s",
+            "sha256:1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s",
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+        ] {
+            assert_eq!(Hash::parse(other), hash, "{other}");
+        }
+        for strange in [
+            "",
+            "sha256:",
+            "z".repeat(52).as_str(),
+            "e".repeat(52).as_str(),
+            "ä".repeat(26).as_str(),
+            "=".repeat(44).as_str(),
+            "x".repeat(64).as_str(),
+        ] {
+            assert_eq!(Hash::parse(strange), Hash::Other(strange.to_owned()));
+        }
+    }
+
     #[test]
     fn what_is_no_dump_is_none() {
         for text in [
@@ -203,6 +296,7 @@ mod tests {
             "x\nh\n1\n\n2\na\n",
             "x\nh\n1\n\n-1\n",
             "x\nh\n1\n\nmany\n",
+            "x\nh\nlong\n\n0\n",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
