@@ -465,7 +465,7 @@ fn a_verification_that_names_no_path_is_no_stop() {
 
 #[test]
 fn a_full_filesystem_is_no_damage_of_the_database_and_keeps_nothing_from_being_put_aside() {
-    let Some(place) = Place::new() else { return };
+    let Some(mut place) = Place::new() else { return };
     let target = place.stores.root.clone();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs", target.as_str()])
@@ -515,6 +515,20 @@ fn a_full_filesystem_is_no_damage_of_the_database_and_keeps_nothing_from_being_p
     assert_eq!(place.observe(&action).database, Database::Absent);
     let fault = place.realise(&action).unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
+    // SQLite calls it an error of the device when it cannot make its shared memory longer.
+    fs_err::remove_file(target.join("filler")).unwrap();
+    let io = "echo 'error: executing SQLite statement: disk I/O error, disk I/O error' >&2; exit 1";
+    place.instead_of(
+        "nix",
+        &format!(
+            "case \"$*\" in *' copy '*) cat /dev/zero 2>/dev/null >{target}/filler; {io};; esac
+             [ -e {target}/filler ] && {{ {io}; }}; exec $real \"$@\""
+        ),
+    );
+    let fault = place.realise(&action).unwrap_err();
+    assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
+    assert!(fault.next().contains("make room"), "{fault}");
+    place.instead_of("nix", "exec $real \"$@\"");
     fs_err::remove_file(target.join("filler")).unwrap();
     place.realise(&action).unwrap();
 }

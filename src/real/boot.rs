@@ -13,7 +13,7 @@ use crate::real::loader::{Variables, is_pe};
 use crate::real::menu::{Chosen, Menu, OnEsp, Sum, different, esp_digest, names, open_esp};
 use crate::real::nixlog::{COMMON, classify};
 use crate::real::{
-    MOUNT_ROOT, RUN_DIR, Real, activation, install, kernel_settings, leftovers, mounts, rooted,
+    MOUNT_ROOT, RUN_DIR, Real, activation, install, kernel_settings, leftovers, mounts, room, rooted,
 };
 use crate::world::Perform;
 use camino::Utf8Path;
@@ -254,21 +254,25 @@ impl Perform<InstallBootLoader> for Real {
     }
 
     async fn perform(&mut self, _step: &InstallBootLoader, order: BootOrder) -> Result<(), Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        let root = Utf8Path::new(MOUNT_ROOT);
-        for flaw in &order.flaws {
-            self.reporter.notice(format!("on the ESP: {flaw}"));
+        let done = async {
+            self.attach(mounts::Attach::Target).await?;
+            let root = Utf8Path::new(MOUNT_ROOT);
+            for flaw in &order.flaws {
+                self.reporter.notice(format!("on the ESP: {flaw}"));
+            }
+            let hands = self.hands();
+            clear_the_way(&hands, root, &order)?;
+            kernel_settings::keep(Utf8Path::new(RUN_DIR))?;
+            let ran = run_installer(&hands, root, &order.system).await;
+            kernel_settings::put_back(Utf8Path::new(RUN_DIR), &self.reporter)?;
+            self.clear_target(root)?;
+            ran?;
+            ensure_fallback(&hands, root, self.machine())?;
+            firmware::register(self).await?;
+            rooted::sync_filesystem(root)?;
+            install::flush_boot(root)
         }
-        let hands = self.hands();
-        clear_the_way(&hands, root, &order)?;
-        kernel_settings::keep(Utf8Path::new(RUN_DIR))?;
-        let ran = run_installer(&hands, root, &order.system).await;
-        kernel_settings::put_back(Utf8Path::new(RUN_DIR), &self.reporter)?;
-        self.clear_target(root)?;
-        ran?;
-        ensure_fallback(&hands, root, self.machine())?;
-        firmware::register(self).await?;
-        rooted::sync_filesystem(root)?;
-        install::flush_boot(root)
+        .await;
+        room::explained(Utf8Path::new(MOUNT_ROOT), done)
     }
 }

@@ -19,7 +19,7 @@ use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify};
 use crate::real::pack::REGISTRATION;
-use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, rooted};
+use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, room, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
@@ -386,6 +386,12 @@ pub async fn perform_realise(
             }
             Err(database::unusable_again(stores, why, fresh))
         }
+        // That there is no room, or that the device reports errors, is why the rest failed, too.
+        (Err(_), Some(Err(fault)))
+            if matches!(fault.class, FaultClass::NeedsChange | FaultClass::Hardware) =>
+        {
+            Err(fault)
+        }
         (Ok(_), Some(Err(fault))) | (Err(fault), _) => Err(fault),
         (Ok(system), _) => stores.record(&action.revision, &action.host, &system),
     }
@@ -571,10 +577,14 @@ impl Perform<RealiseSystem> for Real {
     }
 
     async fn perform(&mut self, _step: &RealiseSystem, order: RealiseOrder) -> Result<(), Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        // After a reboot behind the clone, the commands have not run in this boot yet.
-        hooks::after_mounting(self).await?;
-        let access = self.git_access()?;
-        perform_realise(&self.hands(), &self.stores(), &access, &order).await
+        let done = async {
+            self.attach(mounts::Attach::Target).await?;
+            // After a reboot behind the clone, the commands have not run in this boot yet.
+            hooks::after_mounting(self).await?;
+            let access = self.git_access()?;
+            perform_realise(&self.hands(), &self.stores(), &access, &order).await
+        }
+        .await;
+        room::explained(Utf8Path::new(MOUNT_ROOT), done)
     }
 }

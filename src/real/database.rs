@@ -15,7 +15,7 @@ use crate::real::closure::Stores;
 use crate::real::command::Ended;
 use crate::real::hands::Hands;
 use crate::real::nixlog::{self, COMMON};
-use crate::real::{integrity, rooted};
+use crate::real::{integrity, room, rooted};
 use camino::Utf8Path;
 use landfall_states::cloned::{Database, PutAside};
 use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, RoomFault, StoreFault};
@@ -50,8 +50,6 @@ const FILES: [&str; 7] = [
 const LOOK_MAX: Duration = Duration::from_secs(10 * 60);
 /// What a directory beside the target is for.
 const EMPTY_STORE: &str = "directory for an empty store";
-/// With less room than this, in bytes, SQLite cannot even open a database: its shared memory is a file.
-const ROOM_MIN: u64 = 1 << 20;
 
 /// Looks at it. Only the inability to look is a fault.
 pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
@@ -70,12 +68,13 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
     };
     // It could not be read. Is it the device, want of room, or Nix itself?
     read_whole(&stores.root)?;
-    let room = room(&stores.root)?;
-    if room < ROOM_MIN {
+    // Without room SQLite cannot even open a database: its shared memory is a file.
+    let free = room::free(&stores.root)?;
+    if free < room::LEAST {
         return Err(RoomFault::Database {
             database: format!("{}{STATE}/{NAME}", stores.root),
-            needed_bytes: ROOM_MIN,
-            available_bytes: room,
+            needed_bytes: room::LEAST,
+            available_bytes: free,
             said: why,
         }
         .into());
@@ -212,12 +211,6 @@ fn read_whole(root: &Utf8Path) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-fn room(root: &Utf8Path) -> Result<u64, Fault> {
-    let free = nix::sys::statvfs::statvfs(root.as_std_path())
-        .map_err(|e| rooted::io_fault(format!("room on the filesystem at {root}"), &e.into()))?;
-    Ok(free.blocks_available() * free.fragment_size())
 }
 
 /// Nix reads an empty store of its own making, beside the target. When it cannot, the fault is not the target's.

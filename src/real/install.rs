@@ -10,7 +10,7 @@ use crate::real::memory::Memory;
 use crate::real::nixlog::{COMMON, classify};
 use crate::real::{
     MOUNT_ROOT, RUN_DIR, Real, activation, firmware, hooks, host_loader, kernel_settings, leftovers, marks,
-    mounts, provision, rooted,
+    mounts, provision, room, rooted,
 };
 use crate::world::Perform;
 use camino::Utf8Path;
@@ -142,37 +142,41 @@ impl Perform<InstallSystem> for Real {
     }
 
     async fn perform(&mut self, _step: &InstallSystem, order: InstallOrder) -> Result<(), Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        hooks::after_mounting(self).await?;
-        let root = Utf8Path::new(MOUNT_ROOT);
-        if let Some(late) = provision::comes_late(&self.config) {
-            self.reporter.notice(late);
-        }
-        for path in &order.place_first {
-            self.reporter.step(format!("place {path}"));
-        }
-        let first = provision::wanted_first(&self.config, &self.vault)?;
-        provision::perform(root, &first, &order.place_first)?;
-        rooted::sync_filesystem(root)?;
-        for placed in provision::observe(root, &first)?.placed {
-            if !placed.flaws.is_empty() {
-                return Err(PlaceFault::NotPlaced {
-                    path: placed.path.to_string(),
-                    flaws: placed.flaws,
-                }
-                .into());
+        let done = async {
+            self.attach(mounts::Attach::Target).await?;
+            hooks::after_mounting(self).await?;
+            let root = Utf8Path::new(MOUNT_ROOT);
+            if let Some(late) = provision::comes_late(&self.config) {
+                self.reporter.notice(late);
             }
+            for path in &order.place_first {
+                self.reporter.step(format!("place {path}"));
+            }
+            let first = provision::wanted_first(&self.config, &self.vault)?;
+            provision::perform(root, &first, &order.place_first)?;
+            rooted::sync_filesystem(root)?;
+            for placed in provision::observe(root, &first)?.placed {
+                if !placed.flaws.is_empty() {
+                    return Err(PlaceFault::NotPlaced {
+                        path: placed.path.to_string(),
+                        flaws: placed.flaws,
+                    }
+                    .into());
+                }
+            }
+            let run_dir = Utf8Path::new(RUN_DIR);
+            self.clear_target(root)?;
+            kernel_settings::keep(run_dir)?;
+            let ran = perform_install(&self.hands(), root, &order.system).await;
+            kernel_settings::put_back(run_dir, &self.reporter)?;
+            self.clear_target(root)?;
+            ran?;
+            // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
+            firmware::register(self).await?;
+            flush_boot(root)
         }
-        let run_dir = Utf8Path::new(RUN_DIR);
-        self.clear_target(root)?;
-        kernel_settings::keep(run_dir)?;
-        let ran = perform_install(&self.hands(), root, &order.system).await;
-        kernel_settings::put_back(run_dir, &self.reporter)?;
-        self.clear_target(root)?;
-        ran?;
-        // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
-        firmware::register(self).await?;
-        flush_boot(root)
+        .await;
+        room::explained(Utf8Path::new(MOUNT_ROOT), done)
     }
 }
 

@@ -43,6 +43,7 @@ pub mod probe;
 pub mod provision;
 pub mod registration;
 pub mod repository;
+pub mod room;
 pub mod rooted;
 pub mod secrets;
 pub mod slots;

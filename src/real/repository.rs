@@ -9,7 +9,7 @@ use crate::real::git::{self, Access, Offer, Transfer, git_url};
 use crate::real::hands::Hands;
 use crate::real::marks::CLONE_KEY;
 use crate::real::memory::Memory;
-use crate::real::{Real, hooks, mounts, rooted, sound};
+use crate::real::{MOUNT_ROOT, Real, hooks, mounts, room, rooted, sound};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, PlaceFault, Remedy, SourceFault};
@@ -563,10 +563,14 @@ impl Perform<CloneConfiguration> for Real {
     }
 
     async fn perform(&mut self, step: &CloneConfiguration, order: CloneOrder) -> Result<(), Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        hooks::after_mounting(self).await?;
-        let access = self.git_access()?;
-        let path = Utf8Path::new(step.repository.clone_path.as_str());
-        perform_clone(&self.hands(), &access, &order, path).await
+        let done = async {
+            self.attach(mounts::Attach::Target).await?;
+            hooks::after_mounting(self).await?;
+            let access = self.git_access()?;
+            let path = Utf8Path::new(step.repository.clone_path.as_str());
+            perform_clone(&self.hands(), &access, &order, path).await
+        }
+        .await;
+        room::explained(Utf8Path::new(MOUNT_ROOT), done)
     }
 }

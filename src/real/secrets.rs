@@ -5,7 +5,7 @@
 //!
 //! Absent: asking (`ask`), judging (`states::bootable`).
 
-use crate::real::{MOUNT_ROOT, RUN_DIR, Real, mounts, provision, rooted};
+use crate::real::{MOUNT_ROOT, RUN_DIR, Real, mounts, provision, room, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
@@ -324,14 +324,18 @@ impl Perform<ProvisionSecrets> for Real {
     }
 
     async fn perform(&mut self, _step: &ProvisionSecrets, order: SecretsOrder) -> Result<(), Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        let root = Utf8Path::new(MOUNT_ROOT);
-        let wanted = provision::wanted(&self.config, &self.vault, root)?;
-        for path in &order.paths {
-            self.reporter.step(format!("place {path}"));
+        let done = async {
+            self.attach(mounts::Attach::Target).await?;
+            let root = Utf8Path::new(MOUNT_ROOT);
+            let wanted = provision::wanted(&self.config, &self.vault, root)?;
+            for path in &order.paths {
+                self.reporter.step(format!("place {path}"));
+            }
+            provision::perform(root, &wanted, &order.paths)?;
+            rooted::sync_filesystem(root)
         }
-        provision::perform(root, &wanted, &order.paths)?;
-        rooted::sync_filesystem(root)
+        .await;
+        room::explained(Utf8Path::new(MOUNT_ROOT), done)
     }
 }
 
