@@ -11,11 +11,12 @@ use nix::sys::statvfs::statvfs;
 /// With less than this free, in bytes, a filesystem is full: no tool of an install does with less.
 pub const LEAST: u64 = 1 << 20;
 
-/// Bytes free for root on the filesystem at a directory.
+/// Bytes free on the filesystem at a directory. What ext4 keeps back counts as taken: of the clusters that it reserves for delayed
+/// writes, not even root gets any, and `blocks_free` counts them.
 pub fn free(at: &Utf8Path) -> Result<u64, Fault> {
     let stat = statvfs(at.as_std_path())
         .map_err(|e| rooted::io_fault(format!("room on the filesystem at {at}"), &e.into()))?;
-    Ok(stat.blocks_free() * stat.fragment_size())
+    Ok(stat.blocks_available() * stat.fragment_size())
 }
 
 /// What is full of the target: its root filesystem, or the ESP at `boot` in it. What is not mounted is not the target's.
