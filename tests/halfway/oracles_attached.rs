@@ -7,6 +7,7 @@ use crate::oracles::{ext4, fat, said, same_bytes, told};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::Duration;
 
 /// Where landfall mounts the target, and where it has what it needs while it runs.
 const PLACES: [&str; 2] = ["/mnt", "/run/landfall"];
@@ -15,9 +16,22 @@ const LOADERS: [&str; 2] = ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64
 /// How often a link may lead to another one.
 const LINKS_MAX: usize = 8;
 
-/// A partition of a disk.
-fn partition(disk: &Utf8Path, number: u32) -> Utf8PathBuf {
-    format!("{disk}p{number}").into()
+/// How often a partition is looked for, and how long is waited between.
+const NODE_TRIES: u32 = 100;
+const NODE_WAIT: Duration = Duration::from_millis(50);
+
+/// A partition of a disk. After somebody closed the disk that had it open for writing, udev has the kernel read the table again, and the
+/// nodes of the partitions go and come back.
+fn partition(disk: &Utf8Path, number: u32) -> Result<Utf8PathBuf, String> {
+    let node: Utf8PathBuf = format!("{disk}p{number}").into();
+    for _ in 0..NODE_TRIES {
+        said(Command::new("udevadm").arg("settle"))?;
+        if node.exists() {
+            return Ok(node);
+        }
+        std::thread::sleep(NODE_WAIT);
+    }
+    Err(format!("{node} does not come"))
 }
 
 /// No mapping at all, and no mount in landfall's places.
@@ -43,11 +57,11 @@ pub fn nothing_attached() -> Result<(), String> {
 /// Nothing is attached, the ESP is sound, the container opens.
 pub fn detached(disk: &Utf8Path, key: &Utf8Path) -> Result<(), String> {
     nothing_attached()?;
-    fat(&partition(disk, 1), &[])?;
+    fat(&partition(disk, 1)?, &[])?;
     said(
         Command::new("cryptsetup")
             .args(["open", "--test-passphrase", "--type", "luks2", "--key-file"])
-            .args([key, &partition(disk, 2)]),
+            .args([key, &partition(disk, 2)?]),
     )
     .map(drop)
 }
@@ -97,7 +111,7 @@ fn within(root: &Utf8Path, path: &str) -> Result<Utf8PathBuf, String> {
 /// kernel and initrd are the store's; the loader at both its places; no temporary file.
 pub fn installed(disk: &Utf8Path, place: &Utf8Path, system: &str) -> Result<(), String> {
     nothing_attached()?;
-    let (esp, root) = (partition(disk, 1), partition(disk, 2));
+    let (esp, root) = (partition(disk, 1)?, partition(disk, 2)?);
     fat(&esp, &[])?;
     ext4(&root)?;
     let root = Looked::at(&root, "ext4", place.join("proof-root"))?;
@@ -183,7 +197,7 @@ pub fn firmware(disk: &Utf8Path) -> Result<(), String> {
     let partuuid = said(
         Command::new("blkid")
             .args(["--probe", "--match-tag", "PART_ENTRY_UUID", "--output", "value"])
-            .arg(partition(disk, 1)),
+            .arg(partition(disk, 1)?),
     )?;
     one_entry(&said(Command::new("efibootmgr").arg("-v"))?, &partuuid)
 }
