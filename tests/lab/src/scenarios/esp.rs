@@ -4,9 +4,11 @@
 //!
 //! Absent: every other moment of the installer's (`cargo lab halfway`, `cargo lab chaos`).
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
 
 use crate::command::Program;
 use crate::disk;
@@ -18,15 +20,20 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How often a moment may be missed.
 const TRIES: u32 = 4;
 
-/// Freezes everything in a control group as soon as a file is there that its pattern fits; prints the file.
+/// Freezes everything in a control group as soon as a file is there that its pattern fits; prints the file. Gives up when the group is
+/// gone, because all that was in it has ended.
 const FREEZER: &str = r#"
 use Time::HiRes qw(sleep time);
 my ($pattern, $unit) = @ARGV;
 my $end = time + 400;
+my $group = "/sys/fs/cgroup/system.slice/$unit.scope";
+my $begun = 0;
 while (time < $end) {
+    $begun ||= -d $group;
+    last if $begun && !-d $group;
     # A pattern, or glob would give a name that is not there.
     if (my ($file) = glob $pattern) {
-        open my $freezer, '>', "/sys/fs/cgroup/system.slice/$unit.scope/cgroup.freeze" or exit 1;
+        open my $freezer, '>', "$group/cgroup.freeze" or exit 1;
         print $freezer "1\n";
         close $freezer or exit 1;
         sleep 0.05;
@@ -47,12 +54,20 @@ pub fn esp_leftovers(kit: &Kit) -> Result<()> {
         ("/mnt/boot/loader/loader.tm[p]", "loader/loader.tmp"),
     ] {
         let mut left = None;
+        let before = install.image.with_extension("before");
+        copy(&install.image, &before)?;
         for _ in 0..TRIES {
-            left = cut_while(&install, pattern)?;
-            if left.is_some() {
-                break;
+            match cut_while(&install, pattern)? {
+                Moment::Left(file) => {
+                    left = Some(file);
+                    break;
+                }
+                Moment::Missed => {}
+                // It has landed meanwhile, and will not begin again.
+                Moment::Never => copy(&before, &install.image)?,
             }
         }
+        fs::remove_file(&before)?;
         let left = left.with_context(|| format!("{pattern} was missed {TRIES} times"))?;
         let on_disk = esp::files(&install.image)?;
         ensure!(
@@ -122,9 +137,28 @@ fn leftovers(install: &Install) -> Result<Vec<String>> {
     Ok(files)
 }
 
+/// What became of a moment at which a file is there.
+enum Moment {
+    /// The power went while this file was there.
+    Left(String),
+    /// The file was gone when everything stood still.
+    Missed,
+    /// Nobody saw it.
+    Never,
+}
+
+/// Copies a disk image, its holes too.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    Program::new("cp")
+        .arg("--sparse=always")
+        .args([from, to])
+        .run()
+        .map(drop)
+}
+
 /// Starts landfall, freezes it while the installer has a file of this pattern, lets the kernel write back what it has, as it does
-/// by itself every few seconds, and cuts the power. Says which file it was; none when it was gone before everything stood still.
-fn cut_while(install: &Install, pattern: &str) -> Result<Option<String>> {
+/// by itself every few seconds, and cuts the power.
+fn cut_while(install: &Install, pattern: &str) -> Result<Moment> {
     let machine = install.start()?;
     machine.put("/run/lab/freezer.pl", FREEZER.as_bytes())?;
     let freezer = machine.spawn(
@@ -137,11 +171,12 @@ fn cut_while(install: &Install, pattern: &str) -> Result<Option<String>> {
     );
     let job = machine.spawn(&command, RUN_LIMIT)?;
     let said = freezer.wait(RUN_LIMIT)?.text();
-    let left = match said.trim().split_once(' ') {
-        Some(("left", file)) => Some(file.to_owned()),
-        Some(("missed", _)) => None,
+    let moment = match said.trim().split_once(' ') {
+        Some(("left", file)) => Moment::Left(file.to_owned()),
+        Some(("missed", _)) => Moment::Missed,
+        None if said.trim() == "never" => Moment::Never,
         _ => bail!(
-            "no {pattern} was seen ({}); see the console log in {}",
+            "whether there was a {pattern} is not known ({}); see the console log in {}",
             said.trim(),
             machine.folder().display()
         ),
@@ -149,7 +184,7 @@ fn cut_while(install: &Install, pattern: &str) -> Result<Option<String>> {
     machine.check("sync -f /mnt/boot", LIMIT)?;
     machine.cut_power()?;
     drop(job);
-    Ok(left)
+    Ok(moment)
 }
 
 /// A kernel of no bytes, an initrd, an entry and both loaders damaged, after all was installed.
