@@ -18,7 +18,7 @@ use crate::kit::{Kit, Layout, Mode};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often a moment may be missed.
-const TRIES: u32 = 4;
+const TRIES: u32 = 8;
 
 /// Freezes everything in a control group as soon as a file is there that its pattern fits; prints the file. Gives up when the group is
 /// gone, because all that was in it has ended.
