@@ -20,22 +20,35 @@ pub fn free(at: &Utf8Path) -> Result<u64, Fault> {
 }
 
 /// What is full of the target: its root filesystem, or the ESP at `boot` in it. What is not mounted is not the target's.
-fn full(root: &Utf8Path) -> Option<String> {
-    let outside = rooted::device_number(root.parent()?).ok()?;
-    [(root.to_owned(), "root filesystem"), (root.join("boot"), "ESP")]
-        .into_iter()
-        .filter(|(at, _)| rooted::device_number(at).is_ok_and(|device| device != outside))
-        .find_map(|(at, name)| {
-            let bytes = free(&at).ok()?;
-            (bytes < LEAST).then(|| format!(" (the {name} at {at} is full: {bytes} bytes are free)"))
-        })
+fn full(root: &Utf8Path) -> Result<Option<String>, Fault> {
+    let outside = rooted::device_number(root.parent().unwrap_or(root))?;
+    for (at, name) in [(root.to_owned(), "root filesystem"), (root.join("boot"), "ESP")] {
+        if !at.is_dir() || rooted::device_number(&at)? == outside {
+            continue;
+        }
+        let bytes = free(&at)?;
+        if bytes < LEAST {
+            return Ok(Some(format!(
+                " (the {name} at {at} is full: {bytes} bytes are free)"
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// The same, where a fault is at hand already: that nobody could ask adds nothing to it.
+fn full_or_unknown(root: &Utf8Path) -> Option<String> {
+    full(root).unwrap_or_else(|fault| {
+        tracing::debug!(%fault, "whether the target is full is not known");
+        None
+    })
 }
 
 /// How a step ended. What a program said is passed over where the target is full; what is not known of it stays as it is.
 pub fn explained<T>(root: &Utf8Path, ended: Result<T, Fault>) -> Result<T, Fault> {
     ended.map_err(|fault| {
         let in_doubt = matches!(fault.class, FaultClass::Transient | FaultClass::Permanent);
-        match (&*fault.kind, in_doubt.then(|| full(root)).flatten()) {
+        match (&*fault.kind, in_doubt.then(|| full_or_unknown(root)).flatten()) {
             (Kind::Program { on, ended, .. }, Some(note)) => {
                 let before = ended.note.clone().unwrap_or_default();
                 let ended = Ended {
