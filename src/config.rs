@@ -9,6 +9,8 @@
 mod check;
 mod overrides;
 mod parse;
+mod remote;
+mod tolerant;
 
 pub use check::is_disk_name;
 pub use overrides::Overrides;
@@ -87,16 +89,24 @@ impl Config {
 
     /// As [`Config::parse`], with what the environment replaces put in before the values' agreement is checked.
     pub fn parse_with(text: &str, notation: Notation, overrides: &Overrides) -> Result<Config, ConfigError> {
-        let mut config = parse::values(text, notation).map_err(|problem| ConfigError::of(vec![problem]))?;
-        overrides.apply(&mut config);
-        let mut problems = check::problems(&config);
-        for problem in &mut problems {
+        let text = parse::without_mark(text);
+        let (config, mut problems, out) = parse::all_values(text, notation);
+        let mut agreement = Vec::new();
+        let config = config.map(|mut config| {
+            overrides.apply(&mut config);
+            agreement = check::problems(&config);
+            config
+        });
+        // What was left out is replaced by a default or a stand-in, of which nothing is told.
+        agreement.retain(|problem| !tolerant::is_about(&out, &problem.option));
+        for problem in &mut agreement {
             problem.at = parse::position_of(text, notation, &problem.option);
         }
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::of(problems))
+        problems.append(&mut agreement);
+        problems.sort_by_key(|problem| problem.at);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            Some(_) | None => Err(ConfigError::of(problems)),
         }
     }
 

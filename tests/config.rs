@@ -178,6 +178,147 @@ fn the_normal_form_means_the_same_in_both_notations() {
     }
 }
 
+/// Everything that is wrong with a file, as `line:option: reason`.
+fn problems(text: &str, notation: Notation) -> Vec<String> {
+    let refused = Config::parse(text, notation).unwrap_err();
+    let line = |problem: &landfall::config::Problem| {
+        let line = problem.at.map_or(0, |at| at.line);
+        format!("{line}:{}: {}", problem.option, problem.why)
+    };
+    refused.problems.iter().map(line).collect()
+}
+
+fn assert_each(found: &[String], wanted: &[(&str, &str)]) {
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+    for (line, (start, why)) in found.iter().zip(wanted) {
+        assert!(
+            line.starts_with(start) && line.contains(why),
+            "{start} {why}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn all_problems_of_a_file_are_told_at_once() {
+    let ron = r#"(
+    host: "not a host",
+    labels: (efi: "esp", root: "a label that is far too long", lusk: "x"),
+    esp_size: "8",
+    luks: (enable: 1, iteration_time_ms: 1, mapper: "x"),
+    repository: (remote: "ftp://x/y", branch: "-x", clone_path: "/home"),
+    system: Flak,
+    extra_mount_dirs: ["/srv", "relative"],
+    nix: (substituters: ["nonsense"], deadline_s: "soon"),
+    powerOff: true,
+)"#;
+    assert_each(
+        &problems(ron, Notation::Ron),
+        &[
+            ("2:host", "not a host"),
+            ("3:labels.efi", "esp"),
+            ("3:labels.root", "far too long"),
+            ("3:labels.lusk", "no option"),
+            ("4:esp_size", "\"8\""),
+            ("5:luks.enable", "true or false"),
+            ("5:luks.iteration_time_ms", "100 to"),
+            ("5:luks.mapper", "no option"),
+            ("6:repository.remote", "ftp://x/y"),
+            ("6:repository.branch", "-x"),
+            ("6:repository.clone_path", "/home"),
+            ("7:system", "Flak"),
+            ("8:extra_mount_dirs[1]", "relative"),
+            ("9:nix.substituters[0]", "nonsense"),
+            ("9:nix.deadline_s", "whole number"),
+            ("10:powerOff", "no option"),
+        ],
+    );
+    let json = r#"{
+  "labels": { "efi": "ESP" },
+  "swap": { "enable": "yes", "size": "1" },
+  "repository": { "remote": "github:ops/nix-config", "revision": "main" },
+  "system": { "Prebuilt": "/tmp/x" },
+  "reinstall": -1,
+  "retry": { "phase_attempts_max": 0 }
+}"#;
+    assert_each(
+        &problems(json, Notation::Json),
+        &[
+            ("2:labels.root", "missing"),
+            ("3:swap.enable", "true or false"),
+            ("3:swap.size", "\"1\""),
+            ("4:repository.remote", "flake reference"),
+            ("4:repository.revision", "main"),
+            ("5:system.Prebuilt", "/nix/store/"),
+            ("6:reinstall", "whole number"),
+            ("7:retry.phase_attempts_max", "1 to"),
+            ("8:host", "missing"),
+        ],
+    );
+}
+
+#[test]
+fn text_that_breaks_off_ends_the_search_with_what_was_found_before() {
+    assert_each(
+        &problems(
+            "(host: \"not a host\", labels: (efi: \"ESP\", root",
+            Notation::Ron,
+        ),
+        &[("1:host", "not a host"), ("1:labels", "")],
+    );
+    for text in [
+        "",
+        "(",
+        "{",
+        "[]",
+        "nonsense",
+        "(((((",
+        "{\"host\": \"a b\", \"host\": \"c d\"}",
+    ] {
+        for notation in [Notation::Ron, Notation::Json] {
+            assert!(!problems(text, notation).is_empty(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_and_utf_16_is_named() {
+    let text =
+        fs_err::read_to_string(format!("{}/docs/examples/plain.ron", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert_eq!(
+        Config::parse(&format!("\u{feff}{text}"), Notation::Ron).unwrap(),
+        example("plain.ron")
+    );
+    let bad = format!("\u{feff}{}", text.replacen("host:", "hots:", 1));
+    assert_eq!(
+        problems(&bad, Notation::Ron),
+        problems(&bad[3..], Notation::Ron),
+        "the same places"
+    );
+    let keep = tempfile::tempdir().unwrap();
+    let file = Utf8Path::from_path(keep.path()).unwrap().join("host.ron");
+    for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+        let wide: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(unit).collect();
+        fs_err::write(&file, wide).unwrap();
+        assert!(
+            Config::read(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("it is UTF-16")
+        );
+    }
+    // Without an extension, the mark does not hide that it is JSON.
+    let json = Utf8Path::from_path(keep.path()).unwrap().join("host");
+    fs_err::write(
+        &json,
+        format!(
+            "\u{feff}{}",
+            serde_json::to_string(&example("plain.ron")).unwrap()
+        ),
+    )
+    .unwrap();
+    assert_eq!(Config::read(&json).unwrap(), example("plain.ron"));
+}
+
 /// One bad value per row: what is written, and what the refusal must say: option, value, rule.
 #[test]
 fn every_bad_value_is_named_with_its_rule_and_place() {
@@ -192,7 +333,11 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "repository: (remote: \"https://u:hunter2@x/y\"), system: Flake",
-            &["repository.remote", "it holds a password"],
+            &[
+                "repository.remote",
+                "a user name, a password or a token",
+                "landfall.repository-token",
+            ],
         ),
         (
             "repository: (remote: \"https://x/y\", clone_path: \"/home/x\"), system: Flake",

@@ -213,6 +213,7 @@ fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
     .unwrap();
     place.stores.prepare(&place.hands).unwrap();
     let access = Access {
+        token: None,
         key: None,
         known_hosts: None,
         connect_s: 5,

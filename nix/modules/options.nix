@@ -177,6 +177,18 @@ in
       '';
     };
 
+    repoTokenCredential = mkOption {
+      type = types.nullOr landfall.credential;
+      default = null;
+      example = "medium";
+      description = ''
+        Where the access token for an `https` remote comes from (`landfall.repository-token`): `TOKEN` or `USER:TOKEN`. Git is
+        given it for that server alone. `repoRemote` itself must not hold one.
+
+        ${credentialText}
+      '';
+    };
+
     repoBranch = mkOption {
       type = types.nullOr landfall.branch;
       default = null;
@@ -523,6 +535,10 @@ in
         message = "autoInstaller.unattended.enable and luks.enable are true, and nobody will type a passphrase: set autoInstaller.luks.passphraseCredential.";
       }
       {
+        assertion = !isTokenRemote;
+        message = "autoInstaller.repoRemote has a user name or a token before the host: it would stand in the Nix store, for every user to read, and in every cache that the image is pushed to. Take it out and revoke it; hand a token over with autoInstaller.repoTokenCredential, or fetch over ssh with a key (autoInstaller.ssh.credential), or carry the repository (autoInstaller.repoBundle).";
+      }
+      {
         assertion = !(cfg.ssh.key != null && cfg.ssh.credential != null);
         message = "autoInstaller.ssh.key and autoInstaller.ssh.credential are both set: keep the one that has the key.";
       }
@@ -544,7 +560,6 @@ in
       ++
         lib.optional (isPlainRemote && cfg.repoRev == null && cfg.repoBundle == null)
           "autoInstaller.repoRemote is neither encrypted nor authenticated, and no repoRev is given: whoever sits on the network decides what is installed."
-      ++ lib.optional isTokenRemote "autoInstaller.repoRemote has a user name or a token before the host: it would stand in the Nix store, on the command lines of git and in the clone, for every user to read, and in every cache that the image is pushed to. Take it out and revoke it; fetch over ssh with a key that arrives with the machine (autoInstaller.ssh.credential), or carry the repository (autoInstaller.repoBundle)."
       ++
         lib.optional (isSshRemote && cfg.ssh.knownHosts == "" && cfg.repoBundle == null)
           "autoInstaller.repoRemote is reached over ssh, and autoInstaller.ssh.knownHosts is empty: a host that the installer does not know is refused."

@@ -16,6 +16,7 @@ let
   loaded = lib.filterAttrs (_: value: value != null && value != "system" && value != "medium") {
     consent = cfg.unattended.consentCredential;
     luks-passphrase = cfg.luks.passphraseCredential;
+    repository-token = cfg.repoTokenCredential;
     ssh-key = cfg.ssh.credential;
     deploy-key = if cfg.deployKey.enable then cfg.deployKey.credential else null;
     age-identity = if cfg.ageIdentity.enable then cfg.ageIdentity.credential else null;

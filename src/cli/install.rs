@@ -139,13 +139,15 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     });
     let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
     // What a killed run left; under the lock nobody else can need it.
-    secrets::remove_ssh_key(&run_dir)
+    secrets::remove_keys(&run_dir)
         .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
         .map_err(|fault| Stopped { phase: None, fault })?;
     let ended = travel(options, session).await;
     // Good or bad, and also after a signal, which ends the run above like any other stop.
-    if let Err(fault) = secrets::remove_ssh_key(&run_dir) {
-        reporter.notice(format!("{fault}; remove it: rm {run_dir}/ssh-key"));
+    if let Err(fault) = secrets::remove_keys(&run_dir) {
+        reporter.notice(format!(
+            "{fault}; remove them: rm {run_dir}/ssh-key {run_dir}/repository-token"
+        ));
     }
     ended
 }
@@ -180,6 +182,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     let mut world = Real {
         config,
         install_disk: overrides.install_disk,
+        labels: vec![],
         reporter,
         stop,
         plan: None,

@@ -131,7 +131,7 @@ pub struct RunArgs {
     /// How progress is shown; auto: a status line on a terminal, else plain lines
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub progress: ProgressMode,
-    /// Read the LUKS passphrase from this open file descriptor, up to the first line feed or the end
+    /// Read the LUKS passphrase from this open file descriptor: one line, to its end (--passphrase-fd 3 3< FILE)
     #[arg(long, value_name = "N", value_parser = passphrase_fd)]
     pub passphrase_fd: Option<i32>,
 }
@@ -292,6 +292,30 @@ pub enum ProgressMode {
     Json,
 }
 
+impl Command {
+    fn passphrase_fd(&self) -> Option<i32> {
+        match self {
+            Command::Install(args) => args.run.passphrase_fd,
+            Command::Resume(args) => args.run.passphrase_fd,
+            _ => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Install(_) => "install",
+            _ => "resume",
+        }
+    }
+}
+
+/// Whether a file descriptor is open.
+fn is_open(fd: i32) -> bool {
+    // SAFETY: borrowed for this one call, which fails cleanly when it is not open.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).is_ok()
+}
+
 fn passphrase_fd(text: &str) -> Result<i32, String> {
     match text.parse::<i32>() {
         Ok(fd) if fd == 0 || fd > 2 => Ok(fd),
@@ -373,6 +397,14 @@ pub fn main() -> Exit {
     };
     if cli.verbose {
         service::trace_to_stderr();
+    }
+    // First of all: a number that nobody opened would be that of the next file that landfall opens for itself.
+    if let Some(fd) = cli.command.passphrase_fd().filter(|fd| !is_open(*fd)) {
+        complain(&format!(
+            "landfall: --passphrase-fd {fd}: this file descriptor is not open\n    next: landfall {} --passphrase-fd {fd} {fd}< FILE",
+            cli.command.name()
+        ));
+        return Exit::Usage;
     }
     // Not locked: listeners write to it too, and not all of them from this thread.
     let mut out = std::io::stdout();

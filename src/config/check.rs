@@ -5,6 +5,7 @@
 
 use super::{
     Config, Keys, Luks, NixConfig, Problem, RepositoryConfig, SshConfig, Swap, SystemConfig, Unattended,
+    remote,
 };
 use camino::Utf8Path;
 use landfall_states::fault::Budget;
@@ -286,16 +287,12 @@ fn from_where(repository: &RepositoryConfig, found: &mut Vec<Problem>) {
     if branch.is_some() && revision.is_some() {
         found.push(two_references());
     }
-    if let Some(remote) = remote
-        && let Some((_, rest)) = remote.expose().split_once("://")
-        && let Some((user, _)) = rest.split('/').next().unwrap_or(rest).rsplit_once('@')
-        && user.contains(':')
-    {
-        // The value itself is not repeated: it holds a password.
+    if let Some(refused) = remote.as_ref().and_then(remote::objection) {
+        let shown = remote.as_ref().map_or(String::new(), ToString::to_string);
         found.push(problem(
             "repository.remote",
-            "it holds a password; the remote is kept in logs, in the checkpoint and in the clone",
-            "use an ssh remote with a deploy key (credential landfall.ssh-key)",
+            format!("remote {} is not allowed: {}", quoted(&shown), refused.why),
+            refused.fix,
         ));
     }
 }
@@ -432,6 +429,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         revision,
         ..
     } = &config.repository;
+    words.extend(remote.as_ref().and_then(remote::warning));
     if let (Some(remote), None) = (remote, bundle) {
         let url = remote.expose();
         if revision.is_none() && (url.starts_with("http://") || url.starts_with("git://")) {

@@ -3,7 +3,7 @@
 //!
 //! Absent: every other variable.
 
-use super::{Config, ConfigError, Problem};
+use super::{Config, ConfigError, Problem, remote};
 use camino::Utf8PathBuf;
 use landfall_states::names::RemoteUrl;
 use landfall_states::names::quoted;
@@ -42,7 +42,23 @@ impl Overrides {
         };
         let repo_remote =
             text("REPO_REMOTE", &mut problems).and_then(|value| match value.parse::<RemoteUrl>() {
-                Ok(remote) => Some(remote),
+                Ok(remote) => match remote::objection(&remote) {
+                    None => Some(remote),
+                    Some(refused) => {
+                        problems.push(Problem {
+                            fix: Some(refused.fix),
+                            ..problem(
+                                "REPO_REMOTE",
+                                format!(
+                                    "remote {} is not allowed: {}",
+                                    quoted(&remote.to_string()),
+                                    refused.why
+                                ),
+                            )
+                        });
+                        None
+                    }
+                },
                 Err(bad) => {
                     problems.push(problem("REPO_REMOTE", bad.to_string()));
                     None

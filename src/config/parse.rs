@@ -4,6 +4,7 @@
 //! Absent: whether values agree with each other (`super::check`).
 
 use super::Config;
+use super::tolerant::{self, Out, Tolerant};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::ConfigFault;
 use landfall_states::names::quoted;
@@ -28,7 +29,7 @@ impl Notation {
         match path.extension() {
             Some("json") => Notation::Json,
             Some("ron") => Notation::Ron,
-            Some(_) | None if text.trim_start().starts_with('{') => Notation::Json,
+            Some(_) | None if without_mark(text).trim_start().starts_with('{') => Notation::Json,
             Some(_) | None => Notation::Ron,
         }
     }
@@ -159,6 +160,9 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
             "make it readable for the user that runs landfall",
         )
     })?;
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err(refuse("it is UTF-16".into(), "save the file as UTF-8"));
+    }
     String::from_utf8(bytes).map_err(|e| {
         refuse(
             format!("byte {} is not UTF-8", e.utf8_error().valid_up_to()),
@@ -167,16 +171,47 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
     })
 }
 
+/// Without the byte order mark that editors of Windows put in front.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 fn ron_options() -> ron::Options {
     ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
 }
 
-/// The values.
-pub(super) fn values(text: &str, notation: Notation) -> Result<Config, Problem> {
+/// Problems that are told at most.
+const PROBLEMS_MAX: usize = 64;
+
+/// The values, and every problem with one of them. Where there is a problem, the values are no configuration.
+pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec<Problem>, Out) {
+    let (mut out, mut found) = (Out::new(), Vec::<Problem>::new());
+    loop {
+        match values(text, notation, &out) {
+            Ok(config) => return (Some(config), found, out),
+            Err(problem) => {
+                // A text that breaks off does so whatever is left out.
+                let is_new = !found
+                    .iter()
+                    .any(|known| known.at == problem.at && known.why == problem.why);
+                let goes_on = found.len() < PROBLEMS_MAX && tolerant::leave_out(&mut out, &problem.option);
+                if is_new {
+                    found.push(problem);
+                }
+                if !goes_on {
+                    return (None, found, out);
+                }
+            }
+        }
+    }
+}
+
+/// The values, without the options that are left `out`.
+fn values(text: &str, notation: Notation, out: &Out) -> Result<Config, Problem> {
     match notation {
         Notation::Json => {
             let mut json = serde_json::Deserializer::from_str(text);
-            let config = serde_path_to_error::deserialize(&mut json)
+            let config = serde_path_to_error::deserialize(Tolerant::new(&mut json, out))
                 .map_err(|e| json_problem(dotted(e.path()), e.inner()))?;
             json.end().map_err(|e| json_problem(String::new(), &e))?;
             Ok(config)
@@ -184,7 +219,7 @@ pub(super) fn values(text: &str, notation: Notation) -> Result<Config, Problem> 
         Notation::Ron => {
             let mut ron = ron::Deserializer::from_str_with_options(text, &ron_options())
                 .map_err(|e| ron_problem(String::new(), e))?;
-            let made: Result<Config, _> = serde_path_to_error::deserialize(&mut ron);
+            let made: Result<Config, _> = serde_path_to_error::deserialize(Tolerant::new(&mut ron, out));
             let config = match made {
                 Ok(config) => config,
                 Err(e) => {

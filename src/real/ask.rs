@@ -9,8 +9,8 @@
 use crate::event::Event;
 use crate::real::Real;
 use crate::real::command::{OnStop, Program};
+use crate::real::passphrase;
 use crate::real::rooted;
-use crate::real::secrets;
 use camino::Utf8Path;
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SecretFault};
@@ -71,6 +71,11 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretStr
         }
         if !new {
             return Ok(first);
+        }
+        if let Some(why) = passphrase::objection(&first) {
+            real.reporter
+                .notice(format!("this passphrase cannot be used: {why}; another one"));
+            continue;
         }
         let second = ask(
             real,
@@ -286,11 +291,12 @@ fn read_line(topic: Topic, prompt: &str) -> std::io::Result<Option<SecretString>
     if !read? {
         return Ok(None);
     }
-    let what = "the line";
-    match secrets::passphrase(line, what) {
-        Ok(line) => Ok(Some(line)),
-        // Empty: the caller says so.
-        Err(_) => Ok(Some(SecretString::from(String::new()))),
+    match std::str::from_utf8(line.expose_secret()) {
+        Ok(text) => Ok(Some(SecretString::from(text.to_owned()))),
+        // A terminal that is not set to UTF-8: what was meant cannot be known.
+        Err(_) => Err(std::io::Error::other(
+            "what was typed is not UTF-8 (set the terminal to UTF-8, or use ASCII)",
+        )),
     }
 }
 

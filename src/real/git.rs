@@ -24,26 +24,47 @@ pub struct Access {
     pub key: Option<Utf8PathBuf>,
     /// `known_hosts`, if one is given.
     pub known_hosts: Option<Utf8PathBuf>,
+    /// The token for a server, if one is given.
+    pub token: Option<Token>,
     /// Seconds for a connection to be made.
     pub connect_s: u32,
     /// Seconds without a byte after which a transfer is given up.
     pub stall_s: u32,
 }
 
+/// A path for a shell, to which Git hands some of its settings.
+fn shell_quoted(path: &Utf8Path) -> String {
+    format!("'{}'", path.as_str().replace('\'', r"'\''"))
+}
+
+/// A token, as a file that holds what a credential helper of Git answers (`git-credential(1)`).
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// The one server that it is for, such as `https://forge.example:8443`.
+    pub server: String,
+    /// The file; in tmpfs.
+    pub file: Utf8PathBuf,
+}
+
+/// The server of a remote that may be given a token: over TLS, so that nobody else can read it.
+pub fn token_server(remote: &RemoteUrl) -> Option<String> {
+    let rest = remote.expose().strip_prefix("https://")?;
+    let host = rest.split(['/', '?', '#']).next()?.rsplit('@').next()?;
+    (!host.is_empty()).then(|| format!("https://{host}"))
+}
+
 impl Access {
     /// The command that Git (and Nix's Git) uses for ssh.
     pub fn ssh_command(&self) -> String {
-        // Git hands this to a shell: paths are quoted.
-        let quote = |path: &Utf8Path| format!("'{}'", path.as_str().replace('\'', r"'\''"));
         let mut command = format!(
             "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout={} -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
             self.connect_s
         );
         if let Some(hosts) = &self.known_hosts {
-            command += &format!(" -o UserKnownHostsFile={}", quote(hosts));
+            command += &format!(" -o UserKnownHostsFile={}", shell_quoted(hosts));
         }
         if let Some(key) = &self.key {
-            command += &format!(" -o IdentitiesOnly=yes -i {}", quote(key));
+            command += &format!(" -o IdentitiesOnly=yes -i {}", shell_quoted(key));
         }
         command
     }
@@ -59,12 +80,10 @@ impl Access {
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .to_vec();
         env.push(("GIT_SSH_COMMAND".into(), self.ssh_command()));
-        let stall = self.stall_s.to_string();
         // The clone may belong to the target's user already; hooks and background repacking are not wanted.
-        let config = [
+        let mut config: Vec<(String, String)> = [
             ("safe.directory", "*"),
             ("http.lowSpeedLimit", "1"),
-            ("http.lowSpeedTime", stall.as_str()),
             ("core.hooksPath", "/dev/null"),
             ("gc.auto", "0"),
             ("maintenance.auto", "false"),
@@ -74,11 +93,19 @@ impl Access {
             ("fetch.unpackLimit", "1"),
             ("core.fsync", "all"),
             ("core.fsyncMethod", "batch"),
-        ];
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec();
+        config.push(("http.lowSpeedTime".into(), self.stall_s.to_string()));
+        if let Some(Token { server, file }) = &self.token {
+            // Git hands this to a shell with the operation behind it; only a question is answered, and nothing is stored.
+            let helper = format!("!f() {{ test \"$1\" = get && cat {}; }}; f", shell_quoted(file));
+            config.push((format!("credential.{server}.helper"), helper));
+        }
         env.push(("GIT_CONFIG_COUNT".into(), config.len().to_string()));
         for (i, (key, value)) in config.iter().enumerate() {
-            env.push((format!("GIT_CONFIG_KEY_{i}"), (*key).to_owned()));
-            env.push((format!("GIT_CONFIG_VALUE_{i}"), (*value).to_owned()));
+            env.push((format!("GIT_CONFIG_KEY_{i}"), key.clone()));
+            env.push((format!("GIT_CONFIG_VALUE_{i}"), value.clone()));
         }
         env
     }
@@ -379,6 +406,9 @@ impl Transfer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Reporter;
+    use crate::real::bench::block_on;
+    use crate::real::stop::Stop;
     use proptest::prelude::*;
 
     fn id(c: char) -> Revision {
@@ -531,6 +561,7 @@ mod tests {
         let remote: RemoteUrl = "git+ssh://git@h:2222/r".parse().unwrap();
         assert_eq!(git_url(&remote), "ssh://git@h:2222/r");
         let access = Access {
+            token: None,
             key: Some("/run/it's/key".into()),
             known_hosts: Some("/etc/known".into()),
             connect_s: 9,
@@ -539,6 +570,55 @@ mod tests {
         let command = access.ssh_command();
         assert!(command.contains(r"-i '/run/it'\''s/key'"), "{command}");
         assert!(command.contains("StrictHostKeyChecking=yes"), "{command}");
+    }
+
+    #[test]
+    fn a_token_is_given_to_its_own_server_alone() {
+        let keep = tempfile::tempdir().unwrap();
+        let file = Utf8Path::from_path(keep.path()).unwrap().join("it's a token");
+        fs_err::write(&file, "username=u\npassword=canary\n").unwrap();
+        let access = |remote: &str| Access {
+            token: token_server(&remote.parse().unwrap()).map(|server| Token {
+                server,
+                file: file.clone(),
+            }),
+            key: None,
+            known_hosts: None,
+            connect_s: 9,
+            stall_s: 30,
+        };
+        let asked = |remote: &str, protocol: &str, host: &str| {
+            let question = keep.path().join("question");
+            fs_err::write(&question, format!("protocol={protocol}\nhost={host}\n\n")).unwrap();
+            let question = fs_err::File::open(&question).unwrap().into_file();
+            let git = access(remote)
+                .git(None)
+                .args(["credential", "fill"])
+                .stdin(question);
+            block_on(git.run(&Reporter::default(), &Stop::never()))
+                .unwrap()
+                .stdout
+        };
+        let remote = "https://forge.example:8443/o/r";
+        assert!(asked(remote, "https", "forge.example:8443").contains("username=u\npassword=canary"));
+        for (protocol, host) in [
+            ("https", "forge.example"),
+            ("https", "other.example:8443"),
+            ("http", "forge.example:8443"),
+        ] {
+            assert!(
+                !asked(remote, protocol, host).contains("canary"),
+                "{protocol}://{host}"
+            );
+        }
+        for remote in [
+            "http://forge.example/o/r",
+            "ssh://git@forge.example/o/r",
+            "git@forge.example:o/r",
+            "/srv/r",
+        ] {
+            assert_eq!(token_server(&remote.parse().unwrap()), None, "{remote}");
+        }
     }
 
     proptest! {

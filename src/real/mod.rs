@@ -38,6 +38,7 @@ pub mod mountinfo;
 pub mod mounts;
 pub mod nixlog;
 pub mod pack;
+pub mod passphrase;
 pub mod preflight;
 pub mod probe;
 pub mod provision;
@@ -74,6 +75,8 @@ pub struct Real {
     pub config: Config,
     /// The device that the operator named for this run (`INSTALL_DISK`). It chooses, it does not agree.
     pub install_disk: Option<Utf8PathBuf>,
+    /// Labels on the disks, as the survey saw them.
+    pub labels: Vec<disk::labels::Seen>,
     /// Where events go.
     pub reporter: Reporter,
     /// The wish to stop.

@@ -1,12 +1,12 @@
 //! Everything that can be checked before the first write. Law: a check writes nothing outside tmpfs; what it finds wrong
 //! it says with the thing, the value, what is allowed and the next command; what it finds right it tells.
 //!
-//! Absent: the disk (`disk`).
+//! Absent: looking at the disks (`disk`).
 
 use crate::event::Event;
 use crate::real::command::Program;
 use crate::real::hands::Hands;
-use crate::real::{MOUNT_ROOT, Real, ask, host_loader, provision, repository, rooted};
+use crate::real::{MOUNT_ROOT, Real, ask, disk, host_loader, passphrase, provision, repository, rooted};
 use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, Kind, MachineFault, Remedy, RoomFault, StoreFault};
@@ -38,6 +38,8 @@ pub async fn preflight(
     clock(&hands, SystemTime::now())?;
     tools(&hands, &needed_tools(real, plan, payload))?;
     firmware_entry(&hands, real.config.can_touch_efi_variables, plan.layout.machine);
+    disk::labels::check(plan, &real.labels)?;
+    checked(&hands, "labels", "no other disk has the planned ones".into());
     if fresh {
         mount_point(&hands, MOUNT_ROOT)?;
     }
@@ -69,6 +71,9 @@ pub async fn preflight(
     };
     if let Some(luks) = &plan.luks {
         ask::ensure_passphrase(real, &luks.label, fresh).await?;
+        if fresh {
+            passphrase_notices(&hands, real, &payload.system)?;
+        }
         checked(&hands, "passphrase", "at hand".into());
     }
     Ok(revision)
@@ -81,9 +86,23 @@ fn checked(hands: &Hands, what: &str, found: String) {
     });
 }
 
+/// The firmware starts loaders of its own width only: a 64-bit processor may have firmware of 32 bits.
 fn firmware(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
     if root.join("sys/firmware/efi").exists() {
-        checked(hands, "firmware", "UEFI".into());
+        let width = rooted::read_text(root, "sys/firmware/efi/fw_platform_size")?;
+        let found = match width.as_deref().map(str::trim) {
+            // Kernels before 4.1 do not say.
+            None | Some("") => "UEFI".to_owned(),
+            Some("64") => "UEFI, 64 bits".to_owned(),
+            Some(bits) => {
+                return Err(MachineFault::FirmwareWidth {
+                    bits: quoted(bits),
+                    loader: Machine::native().fallback_loader().into(),
+                }
+                .into());
+            }
+        };
+        checked(hands, "firmware", found);
         return Ok(());
     }
     Err(MachineFault::BiosMode {
@@ -335,6 +354,24 @@ fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> R
     Ok(())
 }
 
+/// A word where the passphrase may be hard to type at boot, with the console's layout where the system is at hand.
+fn passphrase_notices(hands: &Hands, real: &Real, source: &SystemSource) -> Result<(), Fault> {
+    let keymap = match source {
+        SystemSource::Prebuilt(system) => {
+            rooted::read_text(Utf8Path::new("/"), &format!("{system}/etc/vconsole.conf"))?
+                .as_deref()
+                .and_then(passphrase::keymap)
+        }
+        SystemSource::Image(_) | SystemSource::Flake => None,
+    };
+    if let Some(text) = real.vault.passphrase() {
+        for notice in passphrase::notices(text, keymap.as_deref()) {
+            hands.reporter.notice(notice);
+        }
+    }
+    Ok(())
+}
+
 fn secrets(hands: &Hands, real: &Real) -> Result<(), Fault> {
     let keys = &real.config.keys;
     if keys.deploy_key && real.vault.deploy_key().is_none() {
@@ -352,6 +389,7 @@ mod tests {
     use super::*;
     use crate::event::Reporter;
     use crate::real::stop::Stop;
+    use landfall_states::fault::FaultClass;
 
     fn hands() -> Hands {
         Hands::new(Reporter::default(), Stop::never())
@@ -392,6 +430,23 @@ mod tests {
         assert!(firmware(&hands(), root).unwrap_err().why().contains("BIOS"));
         fs_err::create_dir_all(root.join("sys/firmware/efi")).unwrap();
         firmware(&hands(), root).unwrap();
+    }
+
+    #[test]
+    fn firmware_of_another_width_is_refused_before_the_first_write() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(keep.path()).unwrap();
+        fs_err::create_dir_all(root.join("sys/firmware/efi")).unwrap();
+        for (text, good) in [("64\n", true), ("", true), ("32\n", false), ("128\n", false)] {
+            fs_err::write(root.join("sys/firmware/efi/fw_platform_size"), text).unwrap();
+            match firmware(&hands(), root) {
+                Ok(()) => assert!(good, "{text}"),
+                Err(fault) => {
+                    assert!(!good && fault.why().contains(text.trim()), "{fault}");
+                    assert!(fault.class == FaultClass::NeedsChange, "{fault}");
+                }
+            }
+        }
     }
 
     #[test]

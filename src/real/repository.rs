@@ -5,7 +5,7 @@
 //! Absent: judging a clone (`states::formatted`).
 
 use crate::os;
-use crate::real::git::{self, Access, Offer, Transfer, git_url};
+use crate::real::git::{self, Access, Offer, Token, Transfer, git_url};
 use crate::real::hands::Hands;
 use crate::real::marks::CLONE_KEY;
 use crate::real::memory::Memory;
@@ -43,8 +43,17 @@ impl Real {
                 .into());
             }
         }
+        let server = self.config.repository.remote.as_ref().and_then(git::token_server);
+        let token = match server {
+            Some(server) => {
+                let file = self.vault.repository_token_file()?;
+                file.map(|file| Token { server, file })
+            }
+            None => None,
+        };
         Ok(Access {
             key,
+            token,
             known_hosts: self.config.ssh.known_hosts.clone(),
             connect_s: self.config.nix.connect_timeout_s,
             stall_s: self.config.nix.stalled_download_timeout_s,

@@ -1,11 +1,11 @@
 //! Secrets: where they come from, and the two places they go to. Law: a secret is in memory that is wiped, in a file in
-//! tmpfs that only root reads and that goes with the run (the ssh key), or in the file on the target that it was asked for, with that owner and mode;
+//! tmpfs that only root reads and that goes with the run (the ssh key, the repository's token), or in the file on the target that it was asked for, with that owner and mode;
 //! never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
 //! `/etc/passwd`, after its activation.
 //!
 //! Absent: asking (`ask`), judging (`states::bootable`).
 
-use crate::real::{MOUNT_ROOT, RUN_DIR, Real, mounts, provision, room, rooted};
+use crate::real::{MOUNT_ROOT, RUN_DIR, Real, mounts, passphrase, provision, room, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
@@ -18,6 +18,10 @@ use std::os::fd::FromRawFd;
 pub const MEDIUM_LABEL: &str = "LF-KEYS";
 /// The key for the repository, as a file in the run directory: ssh reads keys from files only.
 const SSH_KEY_NAME: &str = "ssh-key";
+/// The token for the repository, as Git's credential helpers answer (`git-credential(1)`).
+const TOKEN_NAME: &str = "repository-token";
+/// The user of a token that comes without one: forges take any name with a token.
+const TOKEN_USER: &str = "x-access-token";
 /// Secrets are at most this long, in bytes.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -29,8 +33,9 @@ pub struct Vault {
     deploy_key: Option<SecretSlice<u8>>,
     age_identity: Option<SecretSlice<u8>>,
     ssh_key: Option<SecretSlice<u8>>,
+    repository_token: Option<SecretString>,
     consent: Option<String>,
-    /// Where the ssh key is put; in tmpfs.
+    /// Where the ssh key and the token are put; in tmpfs.
     run_dir: Utf8PathBuf,
 }
 
@@ -49,6 +54,7 @@ impl Vault {
             deploy_key,
             age_identity,
             ssh_key,
+            repository_token,
             consent,
             run_dir: _,
         } = self;
@@ -57,6 +63,7 @@ impl Vault {
             ("deploy-key", deploy_key.is_some()),
             ("age-identity", age_identity.is_some()),
             ("ssh-key", ssh_key.is_some()),
+            ("repository-token", repository_token.is_some()),
             ("consent", consent.is_some()),
         ];
         let names: Vec<&str> = held
@@ -109,7 +116,10 @@ impl Vault {
         if self.passphrase.is_none()
             && let Some(bytes) = file("luks-passphrase")?
         {
-            self.passphrase = Some(passphrase(bytes, &format!("credential {prefix}luks-passphrase"))?);
+            self.passphrase = Some(passphrase::line(
+                &bytes,
+                &format!("credential {prefix}luks-passphrase"),
+            )?);
         }
         for (name, place, is_ssh) in [
             ("deploy-key", &mut self.deploy_key, true),
@@ -121,6 +131,11 @@ impl Vault {
             {
                 *place = Some(key(bytes, &format!("credential {prefix}{name}"), is_ssh)?);
             }
+        }
+        if self.repository_token.is_none()
+            && let Some(bytes) = file("repository-token")?
+        {
+            self.repository_token = Some(token(&bytes, &format!("credential {prefix}repository-token"))?);
         }
         if self.consent.is_none()
             && let Some(bytes) = file("consent")?
@@ -169,45 +184,66 @@ impl Vault {
     }
 
     /// The key for the repository as a file that ssh can read: the ssh key, else the deploy key. In tmpfs, until
-    /// [`remove_ssh_key`].
+    /// [`remove_keys`].
     pub fn ssh_key_file(&self) -> Result<Option<Utf8PathBuf>, Fault> {
-        let dir = self.run_dir.as_path();
         let Some(key) = self.ssh_key.as_ref().or(self.deploy_key.as_ref()) else {
             return Ok(None);
         };
+        self.put(SSH_KEY_NAME, key.expose_secret()).map(Some)
+    }
+
+    /// The token for the repository as a file that a credential helper of Git prints. In tmpfs, until [`remove_keys`].
+    pub fn repository_token_file(&self) -> Result<Option<Utf8PathBuf>, Fault> {
+        let Some(token) = &self.repository_token else {
+            return Ok(None);
+        };
+        let (user, token) = token
+            .expose_secret()
+            .split_once(':')
+            .unwrap_or((TOKEN_USER, token.expose_secret()));
+        let answer = SecretString::from(format!("username={user}\npassword={token}\n"));
+        self.put(TOKEN_NAME, answer.expose_secret().as_bytes()).map(Some)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<Utf8PathBuf, Fault> {
+        let dir = self.run_dir.as_path();
         fs_err::create_dir_all(dir).map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
-        let owner = nix::unistd::geteuid().as_raw();
         let access = rooted::Access {
             mode: 0o600,
-            uid: owner,
+            uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
         };
-        rooted::write(dir, SSH_KEY_NAME, key.expose_secret(), access)?;
-        Ok(Some(dir.join(SSH_KEY_NAME)))
+        rooted::write(dir, name, bytes, access)?;
+        Ok(dir.join(name))
     }
 }
 
-/// Removes the key's file, whole or half-written. At the end of a run nothing needs it any more, and at the start of one
-/// it is what a killed run left.
-pub fn remove_ssh_key(run_dir: &Utf8Path) -> Result<(), Fault> {
-    for name in [SSH_KEY_NAME.to_owned(), rooted::beside(SSH_KEY_NAME)] {
-        let file = run_dir.join(name);
-        match fs_err::remove_file(&file) {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(rooted::io_fault(format!("ssh key {file}"), &e)),
+/// Removes the files of the ssh key and the token, whole or half-written. At the end of a run nothing needs them any more, and at
+/// the start of one they are what a killed run left.
+pub fn remove_keys(run_dir: &Utf8Path) -> Result<(), Fault> {
+    for name in [SSH_KEY_NAME, TOKEN_NAME] {
+        for file in [name.to_owned(), rooted::beside(name)].map(|name| run_dir.join(name)) {
+            match fs_err::remove_file(&file) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(rooted::io_fault(format!("secret file {file}"), &e)),
+            }
         }
     }
     Ok(())
 }
 
+/// A file that somebody else put there: it is not waited for (a FIFO), and what is no file is refused.
 fn read_secret(path: &Utf8Path) -> Result<Option<SecretSlice<u8>>, Fault> {
-    let what = || format!("secret file {path}");
-    match fs_err::File::open(path) {
-        Ok(file) => read_limited(file, &what()).map(Some),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(rooted::io_fault(what(), &e)),
+    let what = format!("secret file {path}");
+    let Some(file) = rooted::open_any(Utf8Path::new("/"), path.as_str())? else {
+        return Ok(None);
+    };
+    let kind = file.metadata().map_err(|e| rooted::io_fault(what.as_str(), &e))?;
+    if !kind.is_file() {
+        return Err(bad(&what, "it is no regular file"));
     }
+    read_limited(file, &what).map(Some)
 }
 
 fn read_limited(reader: impl Read, what: &str) -> Result<SecretSlice<u8>, Fault> {
@@ -231,17 +267,6 @@ fn bad(what: &str, why: &str) -> Fault {
     .into()
 }
 
-/// A passphrase: one trailing newline is not part of it; empty is refused.
-pub fn passphrase(bytes: SecretSlice<u8>, what: &str) -> Result<SecretString, Fault> {
-    let bytes = bytes.expose_secret();
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let text = std::str::from_utf8(bytes).map_err(|_| bad(what, "it is no UTF-8 text"))?;
-    if text.is_empty() {
-        return Err(bad(what, "it is empty; a passphrase has at least one character"));
-    }
-    Ok(SecretString::from(text.to_owned()))
-}
-
 fn key(bytes: SecretSlice<u8>, what: &str, is_ssh: bool) -> Result<SecretSlice<u8>, Fault> {
     let raw = bytes.expose_secret();
     if raw.iter().all(u8::is_ascii_whitespace) {
@@ -257,6 +282,20 @@ fn key(bytes: SecretSlice<u8>, what: &str, is_ssh: bool) -> Result<SecretSlice<u
     Ok(bytes)
 }
 
+/// A token: one line that can stand in an answer of a credential helper. `USER:TOKEN` names the user as well.
+fn token(bytes: &SecretSlice<u8>, what: &str) -> Result<SecretString, Fault> {
+    let bytes = bytes.expose_secret().trim_ascii();
+    let parts = bytes.splitn(2, |b| *b == b':');
+    if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_graphic) || parts.into_iter().any(<[u8]>::is_empty)
+    {
+        return Err(bad(
+            what,
+            "a token is one line of visible ASCII characters: TOKEN, or USER:TOKEN",
+        ));
+    }
+    Ok(SecretString::from(String::from_utf8_lossy(bytes).into_owned()))
+}
+
 fn passphrase_from_fd(fd: i32) -> Result<SecretString, Fault> {
     let what = format!("passphrase from file descriptor {fd}");
     if fd < 3 && fd != 0 {
@@ -270,7 +309,7 @@ fn passphrase_from_fd(fd: i32) -> Result<SecretString, Fault> {
     .map_err(|e| bad(&what, &e.to_string()))?;
     // SAFETY: it is open, and the caller of landfall handed it over for this purpose alone.
     let file = unsafe { std::fs::File::from_raw_fd(fd) };
-    passphrase(read_limited(file, &what)?, &what)
+    passphrase::line(&read_limited(file, &what)?, &what)
 }
 
 /// Filesystems of a medium with keys, and how they are mounted. ext4 must not replay its journal: not a bit of that medium is
@@ -381,23 +420,88 @@ mod tests {
         fs_err::write(dir.join(".ssh-key.landfall"), "cana").unwrap();
         fs_err::write(dir.join("checkpoint"), "not mine").unwrap();
         for _ in 0..2 {
-            remove_ssh_key(&dir).unwrap();
+            remove_keys(&dir).unwrap();
             let left: Vec<_> = fs_err::read_dir(&dir)
                 .unwrap()
                 .map(|e| e.unwrap().file_name())
                 .collect();
             assert_eq!(left, ["checkpoint"]);
         }
-        assert!(remove_ssh_key(&dir.join("checkpoint")).is_err(), "no directory");
+        assert!(remove_keys(&dir.join("checkpoint")).is_err(), "no directory");
     }
 
     #[test]
-    fn an_empty_passphrase_is_refused_and_only_one_newline_goes() {
-        let of = |text: &str| passphrase(SecretSlice::from(text.as_bytes().to_vec()), "x");
-        for empty in ["", "\n"] {
-            assert!(of(empty).unwrap_err().why().contains("empty"));
+    fn a_fifo_or_a_directory_is_refused_and_not_waited_for() {
+        let (_keep, dir) = dir();
+        nix::unistd::mkfifo(
+            dir.join("luks-passphrase").as_std_path(),
+            nix::sys::stat::Mode::S_IRWXU,
+        )
+        .unwrap();
+        fs_err::create_dir(dir.join("landfall.ssh-key")).unwrap();
+        for prefix in ["", "landfall."] {
+            let fault = Vault::default().take_from(&dir, prefix).unwrap_err();
+            assert!(fault.why().contains("no regular file"), "{fault}");
         }
-        assert_eq!(of(" a \n\n").unwrap().expose_secret(), " a \n");
+    }
+
+    #[test]
+    fn a_token_becomes_the_answer_of_a_credential_helper_and_goes_with_the_run() {
+        let (_keep, dir) = dir();
+        let file = dir.join("landfall.repository-token");
+        for (text, answer) in [
+            ("canary-1\n", "username=x-access-token\npassword=canary-1\n"),
+            ("oauth2:canary-2", "username=oauth2\npassword=canary-2\n"),
+            ("me:canary:3\r\n", "username=me\npassword=canary:3\n"),
+        ] {
+            fs_err::write(&file, text).unwrap();
+            let mut vault = Vault {
+                run_dir: dir.join("run"),
+                ..Vault::default()
+            };
+            vault.take_from(&dir, "landfall.").unwrap();
+            assert!(vault.at_hand() == "repository-token", "{vault:?}");
+            let made = vault.repository_token_file().unwrap().unwrap();
+            assert_eq!(fs_err::read_to_string(&made).unwrap(), answer);
+            let mode =
+                std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&made).unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o600);
+            remove_keys(&dir.join("run")).unwrap();
+            assert!(!made.exists());
+        }
+        for bad in [
+            "",
+            "\n",
+            "two words",
+            "two\nlines",
+            "caf\u{e9}",
+            ":canary",
+            "me:",
+            "a\0b",
+        ] {
+            fs_err::write(&file, bad).unwrap();
+            let fault = Vault::default().take_from(&dir, "landfall.").unwrap_err();
+            assert!(
+                fault.why().contains("one line of visible") && !fault.to_string().contains("canary"),
+                "{fault}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_credential_is_one_line_that_can_be_typed() {
+        let (_keep, dir) = dir();
+        fs_err::write(dir.join("luks-passphrase"), "canary\r\n").unwrap();
+        let mut vault = Vault::default();
+        vault.take_from(&dir, "").unwrap();
+        assert_eq!(vault.passphrase().unwrap().expose_secret(), "canary");
+        fs_err::write(dir.join("luks-passphrase"), "canary\n\n").unwrap();
+        let fault = Vault::default().take_from(&dir, "").unwrap_err();
+        assert!(fault.why().contains("more than one line"), "{fault}");
+        assert!(
+            fault.what().contains("luks-passphrase") && !fault.to_string().contains("canary"),
+            "{fault}"
+        );
     }
 
     #[test]

@@ -150,6 +150,7 @@ fn real(held: HeldDisk, luks: bool) -> Real {
     Real {
         config: config(luks),
         install_disk: None,
+        labels: vec![],
         reporter: Reporter::default(),
         stop: Stop::never(),
         plan: None,

@@ -59,6 +59,7 @@ fn real(disk: &str, with_luks: bool) -> Real {
     Real {
         config,
         install_disk: None,
+        labels: vec![],
         reporter: Reporter::default(),
         stop: Stop::never(),
         plan: Some(plan),

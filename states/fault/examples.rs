@@ -27,6 +27,11 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             missing: text("missing"),
         }
         .into(),
+        MachineFault::FirmwareWidth {
+            bits: text("bits"),
+            loader: text("loader"),
+        }
+        .into(),
         MachineFault::NotRoot { uid: 101 }.into(),
         MachineFault::Clock {
             now_s: 102,
@@ -172,6 +177,11 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
         DeviceFault::Occupied {
             device: text("device"),
             found: text("found"),
+        }
+        .into(),
+        DeviceFault::LabelsTaken {
+            disk: text("disk"),
+            labels: list(),
         }
         .into(),
         DeviceFault::NotGrown {

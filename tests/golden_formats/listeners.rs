@@ -339,7 +339,10 @@ fn golden_lines(name: &str, lines: &[Line]) {
 }
 
 /// The files of the kinds that are about one thing. Kinds that come later have a file of their own, behind these.
-const OF_ONE_THING: [&str; 1] = ["every-fault-of-one-thing.jsonl"];
+const OF_ONE_THING: [&str; 2] = [
+    "every-fault-of-one-thing.jsonl",
+    "later-faults-of-one-thing.jsonl",
+];
 
 #[test]
 fn every_fault_of_one_thing() {

@@ -80,6 +80,7 @@ impl Place {
             dir,
             hands: Hands::new(Reporter::default(), Stop::never()),
             access: Access {
+                token: None,
                 key: None,
                 known_hosts: None,
                 connect_s: 5,

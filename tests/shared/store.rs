@@ -132,6 +132,7 @@ impl Place {
             Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
         };
         let access = Access {
+            token: None,
             key: None,
             known_hosts: None,
             connect_s: 5,

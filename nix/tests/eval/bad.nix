@@ -50,6 +50,9 @@ in
   "empty command" = typed "extraPostMountCommands" [ " " ] "not empty";
   "remote that is an option" = typed "repoRemote" "--upload-pack=x" "https://";
   "remote with a transport helper" = typed "repoRemote" "ext::sh -c x" "https://";
+  "token in the store" =
+    typed "repoTokenCredential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-token"
+      "not in the Nix store";
   "branch that climbs" = typed "repoBranch" "a..b" "without .. or //";
   "revision too short" = typed "repoRev" "89abcdef" "40 or 64";
   "bundle as a name" = typed "repoBundle" "nix-config.bundle" "path";

@@ -122,19 +122,23 @@ lib.mapAttrs' (name: lib.nameValuePair "test good: ${name}") good
     });
     expected = true;
   };
-  "test a token in the remote warns, and is not shown" = {
-    expr = map (lib.hasInfix "gho0123456789") (
-      lib.filter (lib.hasInfix "a token before the host") (warningsOf {
-        repoRemote = "https://gho0123456789@forge.example/x";
-      })
-    );
-    expected = [ false ];
+  "test a token in the remote is refused, and is not shown" = {
+    expr =
+      let
+        said = harness.failedIn (harness.evaluateWith { repoRemote = "https://gho0123456789@forge.example/x"; }).config;
+      in
+      lib.length said == 1
+      && lib.hasInfix "a token before the host" (lib.head said)
+      && !lib.hasInfix "gho0123456789" (lib.head said);
+    expected = true;
   };
   "test a user of ssh is no token" = {
-    expr = lib.filter (lib.hasInfix "a token before the host") (warningsOf {
-      repoRemote = "ssh://git@forge.example/x";
-      ssh.knownHosts = "forge.example ssh-ed25519 AAAA";
-    });
+    expr =
+      harness.failedIn
+        (harness.evaluateWith {
+          repoRemote = "ssh://git@forge.example/x";
+          ssh.knownHosts = "forge.example ssh-ed25519 AAAA";
+        }).config;
     expected = [ ];
   };
   "test a path in the store is refused with the remedy" = {

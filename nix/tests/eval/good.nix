@@ -100,6 +100,9 @@ in
   extraPostMountCommands = gives {
     extraPostMountCommands = [ "mkdir -p /mnt/srv" ];
   } [ "extra_post_mount_commands" ] [ "mkdir -p /mnt/srv" ];
+  repoTokenCredential = keeps { repoTokenCredential = "/run/keys/token"; } [
+    "repoTokenCredential"
+  ] "/run/keys/token";
   repoRemote = gives { repoRemote = "git@forge.example:ops/nix-config"; } [
     "repository"
     "remote"

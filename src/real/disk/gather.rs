@@ -69,6 +69,8 @@ pub struct Gathered {
     pub disks: Vec<Looked>,
     /// What the firmware says.
     pub firmware: efi::Firmware,
+    /// lsblk's view of everything.
+    pub rows: Vec<lsblk::Row>,
 }
 
 /// What kind of thing a kernel name belongs to, when it is no disk.
@@ -416,7 +418,11 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             facts,
         });
     }
-    Ok(Gathered { disks, firmware })
+    Ok(Gathered {
+        disks,
+        firmware,
+        rows: machine.lsblk,
+    })
 }
 
 fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {

@@ -7,6 +7,7 @@
 //! | `sysfs` | block devices as the kernel shows them, and their identity |
 //! | `gather` | looking at all of it, bounded, without writing |
 //! | `image` | the same for an image of a disk |
+//! | `labels` | planned labels that other disks have too |
 //! | `usage` | who uses a disk: pure |
 //! | `select` | which disk: pure |
 //! | `held` | the confirmed disk, open and locked |
@@ -17,6 +18,7 @@ pub mod efi;
 pub mod gather;
 pub mod held;
 pub mod image;
+pub mod labels;
 pub mod lsblk;
 pub mod own_plan;
 pub mod proc;
@@ -153,7 +155,7 @@ fn choose(
 }
 
 /// Looks at every disk. Writes nothing.
-pub async fn survey(real: &Real) -> Result<Survey, Fault> {
+pub async fn survey(real: &mut Real) -> Result<Survey, Fault> {
     let gathered = gather::gather(Some(&real.config), &real.reporter, &real.stop).await?;
     let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))
         .map(|choice| gathered.disks[choice.index].block.identity.clone());
@@ -163,6 +165,7 @@ pub async fn survey(real: &Real) -> Result<Survey, Fault> {
         .filter(|d| is_evidence(d))
         .filter_map(evidence)
         .collect();
+    real.labels = labels::seen(&gathered);
     let named = real.install_disk.is_some() || real.config.unattended.disk.is_some();
     Ok(Survey { disks, choice, named })
 }

@@ -136,6 +136,16 @@ pub enum DeviceFault {
         #[serde(rename = "found")]
         found: String,
     },
+    /// Other disks have labels by which the installed system finds its filesystems.
+    #[serde(rename = "labels_taken")]
+    LabelsTaken {
+        /// The disk that the install is for.
+        #[serde(rename = "disk")]
+        disk: String,
+        /// Each label, what it is planned for, and where it is.
+        #[serde(rename = "labels")]
+        labels: Vec<String>,
+    },
     /// A filesystem did not become as large as its device.
     #[serde(rename = "not_grown")]
     NotGrown {
@@ -187,6 +197,7 @@ impl DeviceFault {
             DeviceFault::DiskAbsent { .. }
             | DeviceFault::DiskAway { .. }
             | DeviceFault::NotADisk { .. }
+            | DeviceFault::LabelsTaken { .. }
             | DeviceFault::Occupied { .. } => FaultClass::NeedsChange,
             DeviceFault::DiskNotListed { .. }
             | DeviceFault::PartitionNotListed { .. }

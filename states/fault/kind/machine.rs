@@ -17,6 +17,16 @@ pub enum MachineFault {
         #[serde(rename = "missing")]
         missing: String,
     },
+    /// The firmware starts loaders of another width than this system's.
+    #[serde(rename = "firmware_width")]
+    FirmwareWidth {
+        /// What the kernel says: `fw_platform_size`, in quotes.
+        #[serde(rename = "bits")]
+        bits: String,
+        /// The loader that is installed.
+        #[serde(rename = "loader")]
+        loader: String,
+    },
     /// landfall does not run as root.
     #[serde(rename = "not_root")]
     NotRoot {
@@ -120,6 +130,7 @@ impl MachineFault {
     pub(super) fn class(&self) -> FaultClass {
         match self {
             MachineFault::BiosMode { .. }
+            | MachineFault::FirmwareWidth { .. }
             | MachineFault::NotRoot { .. }
             | MachineFault::Clock { .. }
             | MachineFault::ToolsMissing { .. }

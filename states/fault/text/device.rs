@@ -56,6 +56,11 @@ impl DeviceFault {
             DeviceFault::Occupied { device, found } => {
                 Words::of(format!("target {device}"), format!("something is on it: {found}"))
             }
+            DeviceFault::LabelsTaken { disk, labels } => Words::of(
+                format!("labels planned for {disk}"),
+                "other attached disks have them too, and the installed system finds its filesystems by label",
+            )
+            .listing(labels),
             DeviceFault::NotGrown {
                 on,
                 filesystem_bytes,
@@ -102,6 +107,10 @@ impl DeviceFault {
             DeviceFault::Occupied { device, .. } => Remedy::words(format!(
                 "look at it (lsblk -f {device}); if it may be lost: landfall image write --erase …"
             )),
+            DeviceFault::LabelsTaken { .. } => Remedy::change(
+                "detach the other disk, or rename what is on it (e2label DEVICE NAME, fatlabel DEVICE NAME, swaplabel -L NAME \
+                 DEVICE, cryptsetup config --label NAME DEVICE, sgdisk -c NUMBER:NAME DISK)",
+            ),
             DeviceFault::SlotMissing { .. } => Remedy::words("landfall resume, which allocates it again"),
             DeviceFault::OtherHeader { .. } => {
                 Remedy::words("landfall resume, which looks again from the table upwards")

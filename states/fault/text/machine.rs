@@ -16,6 +16,12 @@ impl MachineFault {
                 "firmware",
                 format!("this machine was started in BIOS mode (no {missing}); UEFI is needed"),
             ),
+            MachineFault::FirmwareWidth { bits, loader } => Words::of(
+                "firmware",
+                format!(
+                    "its width is {bits} bits (/sys/firmware/efi/fw_platform_size): it does not start {loader}, which is for 64 bits"
+                ),
+            ),
             MachineFault::NotRoot { uid } => Words::of(
                 "privileges",
                 format!("landfall runs as user {uid}; root is needed"),
@@ -64,6 +70,10 @@ impl MachineFault {
             MachineFault::BiosMode { .. } => {
                 Remedy::words("switch the firmware to UEFI (no CSM), boot the installer again")
             }
+            MachineFault::FirmwareWidth { .. } => Remedy::words(
+                "install a firmware update that has 64-bit UEFI, if the vendor has one, and boot the installer again; else \
+                 this machine needs a 32-bit boot loader, which landfall does not install. Nothing was written",
+            ),
             MachineFault::NotRoot { .. } => Remedy::Command("sudo landfall install".into()),
             MachineFault::Clock { .. } => Remedy::change_and_install("sudo date --set='YYYY-MM-DD HH:MM:SS'"),
             MachineFault::ToolsMissing { .. } => Remedy::change_and_install(

@@ -75,6 +75,7 @@ impl Tool for Clone {
     }
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, _later: bool) -> Result<(), String> {
         let access = Access {
+            token: None,
             key: None,
             known_hosts: None,
             connect_s: 5,

@@ -199,6 +199,7 @@ impl Tool for Store {
             ("HOME", place.to_string()),
         ]);
         let access = Access {
+            token: None,
             key: None,
             known_hosts: None,
             connect_s: 5,

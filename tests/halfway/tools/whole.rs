@@ -65,6 +65,7 @@ pub fn world(device: &Utf8Path, luks: bool, system: &str) -> Result<Real, String
     Ok(Real {
         config,
         install_disk: None,
+        labels: vec![],
         reporter: Reporter::default(),
         stop: Stop::never(),
         plan: Some(plan),

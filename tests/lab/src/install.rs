@@ -245,13 +245,25 @@ impl<'k> Install<'k> {
         })
     }
 
-    /// The same for a system of which something else must hold; that it is this host's on this layout must hold of all.
+    /// The same for a system of which something else must hold; that it is this host's on this layout must hold of all. It is
+    /// booted alone, and with every other disk of the machine attached, before it and behind it: as its owner will.
     pub fn boot_as(&self, holds: impl Fn(&str) -> bool) -> Result<String> {
+        let marker = self.boot_with(&self.spec.disks[..1], &holds)?;
+        if self.spec.disks.len() > 1 {
+            let mut disks = self.spec.disks.clone();
+            self.boot_with(&disks, &holds)?;
+            disks.reverse();
+            self.boot_with(&disks, &holds)?;
+        }
+        Ok(marker)
+    }
+
+    fn boot_with(&self, disks: &[Disk], holds: &impl Fn(&str) -> bool) -> Result<String> {
         let begun = Instant::now();
         let mut spec = self.spec.clone();
         spec.stick = None;
         spec.credentials.clear();
-        spec.disks.truncate(1);
+        spec.disks = disks.to_vec();
         let how = DiskBoot {
             passphrase: self.layout.has_luks().then_some(PASSPHRASE),
             prompt: "[Ee]nter passphrase for .*:",
@@ -264,12 +276,20 @@ impl<'k> Install<'k> {
             ended == Ended::PoweredOff,
             "the installed system ended by {ended:?}"
         );
+        // virtio disks are named in the order of their slots; a removable one is a SCSI disk.
+        let mut virtio = disks.iter().filter(|disk| !disk.removable);
+        let place = virtio.position(|disk| disk.serial == self.spec.disks[0].serial);
+        let place = place.context("the target is not among the disks")?;
+        let esp = format!(
+            "boot=ESP-LAB@/dev/vd{}1 ",
+            char::from(b'a' + u8::try_from(place)?)
+        );
         for part in [
             "LANDFALL-MARKER".to_owned(),
             format!("host={} ", self.host),
             format!("layout={} ", self.layout.host()),
             "root=root-lab@".to_owned(),
-            "boot=ESP-LAB@".to_owned(),
+            esp,
         ] {
             ensure!(
                 marker.contains(&part),
@@ -284,7 +304,12 @@ impl<'k> Install<'k> {
             "it booted, and is not what was installed on {}: {marker}",
             self.spec.folder.display()
         );
-        eprintln!("      booted in {:.0} s: {marker}", begun.elapsed().as_secs_f64());
+        eprintln!(
+            "      booted in {:.0} s, disk {} of {}: {marker}",
+            begun.elapsed().as_secs_f64(),
+            place + 1,
+            disks.len()
+        );
         Ok(marker)
     }
 

@@ -88,6 +88,26 @@ pub fn wrong_disk(kit: &Kit) -> Result<()> {
 
     install.more = "unattended: (enable: true, disk: \"LFTARGET\"), on_success: Stay,".into();
     install.configure(&machine, &install.more)?;
+    refuse(
+        &install,
+        &machine,
+        "install",
+        6,
+        &[
+            "labels",
+            "by label",
+            "LFCLONE",
+            "root-lab",
+            "ESP-LAB",
+            "detach the other disk",
+        ],
+    )?;
+    ensure!(
+        disk::is_blank(&install.image)?,
+        "the target was written beside a disk with its labels"
+    );
+    say("a disk with the planned labels is named before the first write; it is detached");
+    detach(&machine, "LFCLONE")?;
     install.land(&machine, "install")?;
     let links = machine.check(
         "readlink -f /dev/disk/by-label/root-lab; mount | grep used",
@@ -100,6 +120,7 @@ pub fn wrong_disk(kit: &Kit) -> Result<()> {
     machine.cut_power()?;
     unchanged("during an install on another disk")?;
     say("six disks besides the target: byte for byte what they were");
+    install.spec.disks.retain(|disk| disk.serial != "LFCLONE");
     install.boot()?;
     Ok(())
 }

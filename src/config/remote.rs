@@ -1,0 +1,384 @@
+//! What a repository's address must not be. Law: what Git would take for something else, or not at all, is refused before
+//! anything is looked at, with the form to write; an address that holds a credential is refused, and its text is not repeated.
+//!
+//! Absent: the form of an address itself (`landfall_states::remote`), and whether anything answers there.
+
+use landfall_states::names::{RemoteUrl, quoted};
+
+/// Why an address is refused, and what to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Objection {
+    /// Why.
+    pub why: String,
+    /// What to write.
+    pub fix: String,
+}
+
+/// Kinds of flake references that look like `host:path` (Nix's manual, `nix3-flake`), and the forge that they mean.
+const FLAKE_KINDS: [(&str, Option<&str>); 13] = [
+    ("github", Some("github.com")),
+    ("gitlab", Some("gitlab.com")),
+    ("sourcehut", Some("git.sr.ht")),
+    ("codeberg", Some("codeberg.org")),
+    ("path", None),
+    ("file", None),
+    ("git", None),
+    ("hg", None),
+    ("tarball", None),
+    ("flake", None),
+    ("indirect", None),
+    ("nixpkgs", None),
+    ("self", None),
+];
+/// Parts of paths that forges have in the addresses of their pages, and a repository has not.
+const PAGES: [&str; 7] = [
+    "/tree/",
+    "/blob/",
+    "/-/",
+    "/src/branch/",
+    "/raw/",
+    "/commit/",
+    "/archive/",
+];
+
+/// The reason against an address, if there is one.
+pub(super) fn objection(remote: &RemoteUrl) -> Option<Objection> {
+    let text = remote.expose();
+    match text.split_once("://") {
+        Some((scheme, rest)) => of_url(scheme, rest),
+        None if text.starts_with('/') => of_path(text),
+        None => of_ssh(text),
+    }
+}
+
+fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
+    let refused = |why: &str, fix: String| {
+        Some(Objection {
+            why: why.to_owned(),
+            fix,
+        })
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let web = matches!(scheme, "http" | "https" | "git");
+    // A file's authority is empty; what stands in a user's place is never repeated.
+    if let Some((user, _)) = authority.rsplit_once('@')
+        && (web || user.contains(':'))
+    {
+        return refused(
+            "it has a user name, a password or a token in it; the address is kept in logs, in the checkpoint and in the clone",
+            "leave out what stands before the @: give a token as the credential landfall.repository-token, or use an ssh \
+             remote with the credential landfall.ssh-key"
+                .into(),
+        );
+    }
+    if let Some(at) = path.find(['?', '#']) {
+        return Some(behind(&path[at..]));
+    }
+    if scheme != "file" && path.trim_matches('/').is_empty() {
+        return refused(
+            "it names a server and no repository",
+            "add the repository's path, such as https://forge.example/OWNER/REPO.git".into(),
+        );
+    }
+    if matches!(scheme, "http" | "https")
+        && let Some((repository, page)) = page_of(path)
+    {
+        return refused(
+            &format!("it is the address of a page of the forge ({page}), not of a repository"),
+            format!(
+                "write {scheme}://{authority}{repository}, and the branch or revision into repository.branch or \
+                 repository.revision"
+            ),
+        );
+    }
+    None
+}
+
+/// The repository and what makes the address one of a page: it stands behind an owner and a name.
+fn page_of(path: &str) -> Option<(&str, &'static str)> {
+    PAGES.iter().find_map(|page| {
+        let (repository, _) = path.split_once(page)?;
+        (repository.trim_matches('/').split('/').count() >= 2).then_some((repository, *page))
+    })
+}
+
+fn of_path(text: &str) -> Option<Objection> {
+    text.find(['?', '#']).map(|at| behind(&text[at..]))
+}
+
+/// What stands behind `?` or `#`: Git takes it for a part of the path, and Nix for something of a flake reference.
+fn behind(query: &str) -> Objection {
+    let named = |key: &str| {
+        query
+            .split(['?', '&', '#'])
+            .find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
+            .filter(|value| !value.is_empty())
+    };
+    let fix = if query.starts_with('#') {
+        "leave out the # and what follows: the host's name is the option host".to_owned()
+    } else if named("ref").is_some() {
+        "leave out the ? and what follows, and write the name behind ref= into repository.branch".to_owned()
+    } else if named("rev").is_some() {
+        "leave out the ? and what follows, and write the revision into repository.revision".to_owned()
+    } else if named("dir").is_some() {
+        "leave out the ? and what follows; the flake must lie at the top of the repository".to_owned()
+    } else {
+        "leave out the ? and what follows; a token is given as the credential landfall.repository-token"
+            .to_owned()
+    };
+    Objection {
+        why: format!(
+            "it goes on behind the repository's path with {}; Git has no such thing",
+            // What follows may be a token.
+            if query.starts_with('#') {
+                "a fragment (#…)"
+            } else {
+                "a query (?…)"
+            }
+        ),
+        fix,
+    }
+}
+
+fn of_ssh(text: &str) -> Option<Objection> {
+    let (user, rest) = text
+        .split_once('@')
+        .map_or((None, text), |(user, rest)| (Some(user), rest));
+    let (host, path) = if rest.starts_with('[') {
+        let end = rest.find("]:")?;
+        (&rest[..=end], &rest[end + 2..])
+    } else {
+        rest.split_once(':')?
+    };
+    if user.is_none()
+        && let Some((kind, forge)) = FLAKE_KINDS.iter().find(|(kind, _)| *kind == host)
+    {
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let form = match (forge, parts.next(), parts.next()) {
+            (Some(forge), Some(owner), Some(name)) => {
+                let name = name.strip_suffix(".git").unwrap_or(name);
+                let reference = parts.next().map_or(String::new(), |reference| {
+                    format!(
+                        ", and {} into repository.branch or repository.revision",
+                        quoted(reference)
+                    )
+                });
+                format!("write https://{forge}/{owner}/{name} or git@{forge}:{owner}/{name}{reference}")
+            }
+            (Some(forge), _, _) => format!("write https://{forge}/OWNER/REPO or git@{forge}:OWNER/REPO"),
+            (None, _, _) => "write an absolute path, an https:// or an ssh:// address".to_owned(),
+        };
+        return Some(Objection {
+            why: format!(
+                "{kind}: begins a flake reference of Nix; Git would take {kind} for the name of a server"
+            ),
+            fix: form,
+        });
+    }
+    let (first, behind) = path.split_once([':', '/']).unwrap_or((path, ""));
+    let account = user.map_or(String::new(), |user| format!("{user}@"));
+    if path.starts_with(&format!("{first}:"))
+        && !first.is_empty()
+        && first.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Some(Objection {
+            why: format!(
+                "{account}{host}:PATH has no place for a port; Git would look for a path that begins with {first}:"
+            ),
+            fix: format!(
+                "write ssh://{account}{host}:{first}/{}",
+                behind.trim_start_matches('/')
+            ),
+        });
+    }
+    None
+}
+
+/// What is allowed and is probably meant otherwise.
+pub(super) fn warning(remote: &RemoteUrl) -> Option<String> {
+    let text = remote.expose();
+    if text.contains("://") || text.starts_with('/') {
+        return None;
+    }
+    let (before, path) = text.rsplit_once(':')?;
+    let (first, rest) = path.split_once('/')?;
+    let is_port = first.parse::<u16>().is_ok_and(|port| port > 0) && !rest.is_empty();
+    is_port.then(|| {
+        format!(
+            "repository.remote {remote}: Git takes {first} for a part of the path; if it is the port, write \
+             ssh://{before}:{first}/{rest}"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Option<(String, String)> {
+        let remote: RemoteUrl = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+        objection(&remote).map(|Objection { why, fix }| (why, fix))
+    }
+
+    #[test]
+    fn what_is_no_remote_of_git_is_refused_with_the_form_to_write() {
+        for (text, why, fix) in [
+            (
+                "github:ops/nix-config",
+                "flake reference",
+                "write https://github.com/ops/nix-config or git@github.com:ops/nix-config",
+            ),
+            (
+                "github:ops/nix-config/main",
+                "flake reference",
+                "and \"main\" into repository.branch",
+            ),
+            (
+                "gitlab:ops/nix-config",
+                "flake reference",
+                "https://gitlab.com/ops/nix-config",
+            ),
+            (
+                "sourcehut:~ops/nix-config",
+                "flake reference",
+                "https://git.sr.ht/~ops/nix-config",
+            ),
+            ("github:ops", "flake reference", "https://github.com/OWNER/REPO"),
+            ("path:srv/config", "flake reference", "absolute path"),
+            ("flake:nixpkgs", "flake reference", "https://"),
+            (
+                "https://forge.example/o/r?ref=main",
+                "a query",
+                "repository.branch",
+            ),
+            (
+                "https://forge.example/o/r?rev=0123",
+                "a query",
+                "repository.revision",
+            ),
+            (
+                "https://forge.example/o/r?dir=hosts",
+                "a query",
+                "top of the repository",
+            ),
+            (
+                "https://forge.example/o/r?private_token=canary",
+                "a query",
+                "landfall.repository-token",
+            ),
+            ("https://forge.example?x", "a query", "leave out"),
+            (
+                "ssh://git@forge.example/o/r?ref=main",
+                "a query",
+                "repository.branch",
+            ),
+            ("file:///srv/r?ref=main", "a query", "repository.branch"),
+            ("/srv/r?ref=main", "a query", "repository.branch"),
+            ("/srv/r#web", "a fragment", "option host"),
+            ("https://forge.example/o/r#web", "a fragment", "option host"),
+            (
+                "git@forge.example:2222:o/r",
+                "no place for a port",
+                "write ssh://git@forge.example:2222/o/r",
+            ),
+            (
+                "git@forge.example:2222:/o/r",
+                "no place for a port",
+                "write ssh://git@forge.example:2222/o/r",
+            ),
+            (
+                "git@[fd00::1]:2222:o/r",
+                "no place for a port",
+                "write ssh://git@[fd00::1]:2222/o/r",
+            ),
+            (
+                "https://canary@forge.example/o/r",
+                "token",
+                "landfall.repository-token",
+            ),
+            ("https://git@forge.example/o/r", "user name", "leave out"),
+            ("https://u:canary@forge.example/o/r", "password", "credential"),
+            ("https://u%3Acanary@forge.example/o/r", "password", "credential"),
+            ("https://a@canary@forge.example/o", "password", "credential"),
+            ("http://canary@forge.example/o", "password", "credential"),
+            ("ssh://git:canary@forge.example/o/r", "password", "credential"),
+            (
+                "https://forge.example",
+                "no repository",
+                "add the repository's path",
+            ),
+            ("https://forge.example/", "no repository", "OWNER/REPO"),
+            ("ssh://git@forge.example", "no repository", "add"),
+            (
+                "https://github.com/ops/nix-config/tree/main",
+                "a page",
+                "write https://github.com/ops/nix-config,",
+            ),
+            (
+                "https://gitlab.com/ops/nix-config/-/tree/main",
+                "a page",
+                "write https://gitlab.com/ops/nix-config",
+            ),
+            (
+                "https://codeberg.org/ops/r/src/branch/main",
+                "a page",
+                "write https://codeberg.org/ops/r,",
+            ),
+        ] {
+            let (said, form) = of(text).unwrap_or_else(|| panic!("{text} is taken"));
+            assert!(
+                said.contains(why) && form.contains(fix),
+                "{text}: {said} / {form}"
+            );
+            assert!(
+                !format!("{said}{form}").contains("canary"),
+                "{text}: {said} / {form}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_git_takes_is_taken() {
+        for text in [
+            "https://forge.example/o/r",
+            "https://forge.example:8443/o/r.git",
+            "http://forge.example/o/r",
+            "ssh://git@forge.example:2222/o/r",
+            "git+ssh://me@forge.example/o/r",
+            "git://forge.example/r",
+            "git@forge.example:o/r",
+            "git@forge.example:/srv/o/r",
+            "github@forge.example:o/r",
+            "git@github:o/r",
+            "forge:o/r",
+            "me@[fd00::1]:o/r",
+            "git@forge.example:2222/r",
+            "/srv/config.git",
+            "/srv/a@b",
+            "file:///srv/config.git",
+            "https://forge.example/tree/r",
+            "https://forge.example/~me/r",
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_at_the_head_of_a_path_deserves_a_word() {
+        let of = |text: &str| warning(&text.parse().unwrap());
+        assert!(
+            of("git@forge.example:2222/o/r")
+                .unwrap()
+                .contains("write ssh://git@forge.example:2222/o/r")
+        );
+        for text in [
+            "git@forge.example:o/2222/r",
+            "ssh://git@forge.example:2222/o/r",
+            "/2222/r",
+            "git@forge.example:99999/r",
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+}

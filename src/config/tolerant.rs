@@ -1,0 +1,312 @@
+//! Reading on behind a value that is wrong. Law: a file's problems are told together, as far as they do not depend on each
+//! other: a value that was refused is left out and the text is read again, with a stand-in where there is no default. A
+//! configuration that was read so is never used; only further problems are looked for in it.
+//!
+//! Absent: what is wrong with a value (`parse`), and whether values agree (`check`).
+
+use serde::de::value::StringDeserializer;
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, IntoDeserializer, MapAccess,
+    SeqAccess, Visitor,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Options that are left out, by their dotted paths.
+pub(super) type Out = BTreeSet<String>;
+
+/// What is read in place of an option that has no default.
+fn stand_in(option: &str) -> Option<Value> {
+    match option {
+        "host" => Some(json!("stand-in")),
+        "labels" => Some(json!({"efi": "A", "root": "B"})),
+        "labels.efi" => Some(json!("A")),
+        "labels.root" => Some(json!("B")),
+        "repository" => Some(json!({"remote": "/stand-in"})),
+        "system" => Some(json!("Flake")),
+        _ => None,
+    }
+}
+
+/// Whether an option, or something that it is in or that is in it, was left out.
+pub(super) fn is_about(out: &Out, option: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    out.iter()
+        .any(|gone| within(option, gone) || within(gone, option))
+}
+
+/// Leaves out one more option, or what it is in when that did not help. `false`: there is nothing that could be left out.
+pub(super) fn leave_out(out: &mut Out, option: &str) -> bool {
+    let mut option = option.split('[').next().unwrap_or_default();
+    loop {
+        if option.is_empty() {
+            return false;
+        }
+        if out.insert(option.to_owned()) {
+            return true;
+        }
+        option = option.rsplit_once('.').map_or("", |(outer, _)| outer);
+    }
+}
+
+/// A deserializer that passes over what is left out.
+pub(super) struct Tolerant<'o, D> {
+    inner: D,
+    at: String,
+    out: &'o Out,
+}
+
+impl<'o, D> Tolerant<'o, D> {
+    pub(super) fn new(inner: D, out: &'o Out) -> Self {
+        Tolerant {
+            inner,
+            at: String::new(),
+            out,
+        }
+    }
+}
+
+macro_rules! plain {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            self.inner.$method(visitor)
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tolerant<'_, D> {
+    type Error = D::Error;
+
+    plain! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8
+        deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char
+        deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq
+        deserialize_identifier deserialize_ignored_any
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner
+            .deserialize_any(Within::new(visitor, self.at, self.out))
+    }
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner
+            .deserialize_option(Within::new(visitor, self.at, self.out))
+    }
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner
+            .deserialize_map(Within::new(visitor, self.at, self.out))
+    }
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner
+            .deserialize_struct(name, fields, Within::new(visitor, self.at, self.out))
+    }
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_newtype_struct(name, visitor)
+    }
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_unit_struct(name, visitor)
+    }
+    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_tuple(length, visitor)
+    }
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_tuple_struct(name, length, visitor)
+    }
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_enum(name, variants, visitor)
+    }
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+/// A visitor that hands on what it is given, maps without what is left out.
+struct Within<'o, V> {
+    inner: V,
+    at: String,
+    out: &'o Out,
+}
+
+impl<'o, V> Within<'o, V> {
+    fn new(inner: V, at: String, out: &'o Out) -> Self {
+        Within { inner, at, out }
+    }
+}
+
+macro_rules! hand_on {
+    ($($method:ident: $type:ty)*) => {$(
+        fn $method<E: serde::de::Error>(self, value: $type) -> Result<V::Value, E> {
+            self.inner.$method(value)
+        }
+    )*};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    hand_on! {
+        visit_bool: bool visit_i64: i64 visit_u64: u64 visit_f64: f64 visit_char: char visit_str: &str
+        visit_borrowed_str: &'de str visit_string: String visit_bytes: &[u8] visit_borrowed_bytes: &'de [u8]
+        visit_byte_buf: Vec<u8>
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
+    }
+    fn visit_unit<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_unit()
+    }
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        let Within {
+            inner: visitor,
+            at,
+            out,
+        } = self;
+        visitor.visit_some(Tolerant { inner, at, out })
+    }
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        let Within {
+            inner: visitor,
+            at,
+            out,
+        } = self;
+        visitor.visit_newtype_struct(Tolerant { inner, at, out })
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
+        self.inner.visit_seq(seq)
+    }
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
+        self.inner.visit_enum(data)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        let Within {
+            inner: visitor,
+            at,
+            out,
+        } = self;
+        let prefix = if at.is_empty() { at } else { format!("{at}.") };
+        let missing = out
+            .iter()
+            .filter_map(|option| {
+                let name = option.strip_prefix(&prefix).filter(|name| !name.contains('.'))?;
+                Some((name.to_owned(), stand_in(option)?))
+            })
+            .collect();
+        visitor.visit_map(Map {
+            inner,
+            prefix,
+            out,
+            key: String::new(),
+            missing,
+            value: None,
+        })
+    }
+}
+
+struct Map<'o, A> {
+    inner: A,
+    prefix: String,
+    out: &'o Out,
+    /// The path of the value that comes next.
+    key: String,
+    /// Stand-ins that are still to be given.
+    missing: Vec<(String, Value)>,
+    /// The stand-in whose name was given.
+    value: Option<Value>,
+}
+
+/// A name as text, however the notation writes names.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = String;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = String;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of an option")
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Map<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(name) = self.inner.next_key_seed(Name)? {
+            self.key = format!("{}{name}", self.prefix);
+            if self.out.contains(&self.key) {
+                self.inner.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let name: StringDeserializer<A::Error> = name.into_deserializer();
+            return seed.deserialize(name).map(Some);
+        }
+        let Some((name, value)) = self.missing.pop() else {
+            return Ok(None);
+        };
+        self.value = Some(value);
+        let name: StringDeserializer<A::Error> = name.into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        if let Some(value) = self.value.take() {
+            return seed.deserialize(value).map_err(A::Error::custom);
+        }
+        let (at, out) = (self.key.clone(), self.out);
+        self.inner.next_value_seed(Seed { seed, at, out })
+    }
+}
+
+struct Seed<'o, S> {
+    seed: S,
+    at: String,
+    out: &'o Out,
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<'_, S> {
+    type Value = S::Value;
+    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
+        let Seed { seed, at, out } = self;
+        seed.deserialize(Tolerant { inner, at, out })
+    }
+}

@@ -1,0 +1,241 @@
+//! The text of a passphrase. Law: what is taken can be typed at the question that the booting machine asks, character for
+//! character: one line, no byte that a keyboard does not give, no longer than the question takes. A refusal comes before
+//! the first write and never repeats the text.
+//!
+//! Absent: where a passphrase comes from (`secrets`, `ask`), and whether it opens anything (`luks`).
+
+use landfall_states::fault::{Fault, SecretFault};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+
+/// `cryptsetup` reads at most so many bytes from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), and so does the question at boot.
+const BYTES_MAX: usize = 512;
+/// Letters and digits that are where they are on a US keyboard in the layouts that people have (QWERTY, QWERTZ, AZERTY, the
+/// Nordic and Latin ones), digits with or without the shift key.
+const STEADY: &str = "bcdefghijklnoprstuvxBCDEFGHIJKLNOPRSTUVX";
+
+/// One line of text without its end; what nobody can type is refused. `on` says where it came from.
+pub fn line(bytes: &SecretSlice<u8>, on: &str) -> Result<SecretString, Fault> {
+    match judged(bytes.expose_secret()) {
+        Ok(text) => Ok(SecretString::from(text.to_owned())),
+        Err(reason) => Err(SecretFault::Unusable {
+            on: on.to_owned(),
+            reason,
+        }
+        .into()),
+    }
+}
+
+/// Whether a passphrase that was typed can be typed again: the reason why not.
+pub fn objection(text: &SecretString) -> Option<String> {
+    judged(text.expose_secret().as_bytes()).err()
+}
+
+fn judged(bytes: &[u8]) -> Result<&str, String> {
+    for (mark, kind) in [
+        (&[0xEF, 0xBB, 0xBF][..], "UTF-8"),
+        (&[0xFF, 0xFE], "UTF-16"),
+        (&[0xFE, 0xFF], "UTF-16"),
+    ] {
+        if bytes.starts_with(mark) {
+            return Err(format!(
+                "it begins with the byte order mark of {kind}, which nobody can type; save it as UTF-8 without a mark"
+            ));
+        }
+    }
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    // What an editor of Windows puts at the end of a line.
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    if bytes.contains(&0) {
+        return Err(
+            "it has a NUL byte, which nobody can type; save it as UTF-8 (UTF-16 has such bytes)".into(),
+        );
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| format!("byte {} is not UTF-8; save it as UTF-8", e.valid_up_to() + 1))?;
+    if text.is_empty() {
+        return Err("it is empty; a passphrase has at least one character".into());
+    }
+    if text.len() > BYTES_MAX {
+        return Err(format!(
+            "it has {} bytes; the question at boot takes at most {BYTES_MAX}",
+            text.len()
+        ));
+    }
+    if text.contains(['\n', '\r']) {
+        return Err(
+            "it has more than one line; the question at boot takes one. An empty line at the end counts"
+                .into(),
+        );
+    }
+    match text.chars().position(is_untypeable) {
+        None => Ok(text),
+        Some(at) => Err(format!(
+            "character {} is a control character or an invisible one, which nobody can type",
+            at + 1
+        )),
+    }
+}
+
+/// Control characters; separators, joiners and marks of direction that show nothing; what is no character at all.
+fn is_untypeable(c: char) -> bool {
+    c.is_control()
+        || matches!(u32::from(c),
+            0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F | 0x2028..=0x202E
+            | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFD | 0xE000..=0xF8FF
+            | 0xE0000..=0xE0FFF | 0xF0000..)
+        || u32::from(c) & 0xFFFE == 0xFFFE
+        || matches!(u32::from(c), 0xFDD0..=0xFDEF)
+}
+
+/// What deserves a word before the container is made with it: blanks at an end, and characters that the keyboard at boot may
+/// have elsewhere or not at all. `keymap` is the console's layout of the system, where it is known.
+pub fn notices(text: &SecretString, keymap: Option<&str>) -> Vec<String> {
+    let text = text.expose_secret();
+    let mut words = Vec::new();
+    if text.trim() != text {
+        words.push(
+            "the passphrase begins or ends with a blank, which belongs to it: type it at boot".to_owned(),
+        );
+    }
+    let is_us = keymap.is_none_or(|keymap| matches!(keymap.trim(), "" | "us"));
+    if !text.is_ascii() {
+        let layout = keymap.map_or_else(
+            || "the one that the host sets (console.keyMap)".to_owned(),
+            |keymap| format!("{keymap} (console.keyMap of the host)"),
+        );
+        words.push(format!(
+            "the passphrase has characters outside ASCII: the keyboard layout at boot, {layout}, must have them"
+        ));
+    } else if !is_us
+        && text
+            .chars()
+            .any(|c| !(STEADY.contains(c) || c.is_ascii_digit() || c == ' '))
+    {
+        words.push(format!(
+            "the passphrase has characters that are on other keys in other keyboard layouts: at boot it is typed with {} \
+             (console.keyMap of the host)",
+            keymap.unwrap_or_default()
+        ));
+    }
+    words
+}
+
+/// The console's layout that a system sets, from its `etc/vconsole.conf` (`vconsole.conf(5)`).
+pub fn keymap(vconsole: &str) -> Option<String> {
+    vconsole.lines().rev().find_map(|line| {
+        let value = line.trim().strip_prefix("KEYMAP=")?;
+        let value = value.trim_matches(['"', '\'']);
+        // A path of the store names a layout that the host made itself.
+        let name = value.rsplit('/').next().unwrap_or(value);
+        (!name.is_empty()).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(bytes: &[u8]) -> Result<String, String> {
+        line(&SecretSlice::from(bytes.to_vec()), "credential x")
+            .map(|text| text.expose_secret().to_owned())
+            .map_err(|fault| fault.why())
+    }
+
+    #[test]
+    fn one_line_of_text_is_taken_without_its_end() {
+        for (bytes, text) in [
+            (&b"correct horse"[..], "correct horse"),
+            (b"correct horse\n", "correct horse"),
+            (b"correct horse\r\n", "correct horse"),
+            (b"correct horse\r", "correct horse"),
+            (b" a ", " a "),
+            ("pässwörd €\n".as_bytes(), "pässwörd €"),
+            (
+                b"~!@#$%^&*()_+`-={}|[]\\:\";'<>?,./",
+                "~!@#$%^&*()_+`-={}|[]\\:\";'<>?,./",
+            ),
+        ] {
+            assert_eq!(of(bytes).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_type_is_refused_with_the_reason() {
+        let long = vec![b'a'; 513];
+        for (bytes, why) in [
+            (&b""[..], "empty"),
+            (b"\n", "empty"),
+            (b"\r\n", "empty"),
+            (b"\xEF\xBB\xBFsecret\n", "byte order mark of UTF-8"),
+            (b"\xFF\xFEs\0e\0", "byte order mark of UTF-16"),
+            (b"\xFE\xFF\0s\0e", "byte order mark of UTF-16"),
+            (b"s\0e\0c\0", "NUL"),
+            (b"secret\0", "NUL"),
+            (b"secret\n\n", "more than one line"),
+            (b"secret\r\n\r\n", "more than one line"),
+            (b"two\nlines", "more than one line"),
+            (b"two\rlines", "more than one line"),
+            (b"tab\there", "character 4 is a control"),
+            (b"esc\x1b[A", "character 4 is a control"),
+            (b"del\x7f", "character 4 is a control"),
+            ("c1\u{85}".as_bytes(), "character 3 is a control"),
+            (
+                "a\u{200b}b".as_bytes(),
+                "character 2 is a control character or an invisible one",
+            ),
+            ("a\u{2028}b".as_bytes(), "invisible"),
+            ("a\u{feff}".as_bytes(), "invisible"),
+            (b"caf\xe9", "byte 4 is not UTF-8"),
+            (&long, "513 bytes"),
+        ] {
+            let said = of(bytes).unwrap_err();
+            assert!(said.contains(why), "{bytes:?}: {said}");
+            assert!(!said.contains("secret"), "{said}");
+        }
+        assert!(of(&[b'a'; 512]).is_ok());
+    }
+
+    #[test]
+    fn a_word_where_the_layout_at_boot_matters() {
+        let words = |text: &str, keymap: Option<&str>| {
+            notices(&SecretString::from(text.to_owned()), keymap).join("\n")
+        };
+        assert_eq!(words("horse-battery", None), "");
+        assert_eq!(words("horse-battery", Some("us")), "");
+        assert_eq!(words("horse7", Some("de")), "");
+        assert!(words("horse-battery", Some("de")).contains("typed with de"));
+        assert!(words("lazy", Some("fr")).contains("typed with fr"));
+        assert!(words("é", None).contains("outside ASCII"));
+        assert!(words("é", Some("us")).contains("us (console.keyMap"));
+        assert!(words("horse ", None).contains("ends with a blank"));
+    }
+
+    #[test]
+    fn the_layout_of_a_system() {
+        for (text, found) in [
+            ("KEYMAP=de-latin1\nFONT=x\n", Some("de-latin1")),
+            ("FONT=x\nKEYMAP=\"us\"\n", Some("us")),
+            (
+                "KEYMAP=/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-keymap\n",
+                Some("2xyifq2nh639qmif11q87l313ylaxf6d-keymap"),
+            ),
+            ("KEYMAP=\n", None),
+            ("# KEYMAP=fr\n", None),
+            ("", None),
+        ] {
+            assert_eq!(keymap(text).as_deref(), found, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_is_one_line_that_is_taken_again(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(text) = of(&bytes) {
+                prop_assert!(!text.is_empty() && !text.chars().any(char::is_control));
+                prop_assert!(bytes.starts_with(text.as_bytes()) && bytes.len() - text.len() <= 2);
+                prop_assert_eq!(of(text.as_bytes()), Ok(text));
+            }
+        }
+    }
+}
