@@ -241,6 +241,117 @@ fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
     assert!(fault.why().contains("syntax error"), "{fault}");
 }
 
+/// Everything that Nix keeps of a repository, as a power cut leaves it: names without contents, or a part of them.
+#[test]
+fn caches_of_nix_that_a_power_cut_tore_are_made_anew() {
+    let Some(place) = Place::new() else { return };
+    let Some((clone, _)) = flake(&place) else { return };
+    let input = bare_input(&place);
+    let flake = fs_err::read_to_string(clone.join("flake.nix")).unwrap();
+    let with_input = flake.replacen(
+        '{',
+        &format!("{{ inputs.more = {{ url = \"git+file://{input}?ref=main\"; flake = false; }};"),
+        1,
+    );
+    fs_err::write(
+        clone.join("flake.nix"),
+        with_input.replace("{ self }", "{ self, more }"),
+    )
+    .unwrap();
+    place.stores.prepare(&place.hands).unwrap();
+    let access = Access {
+        token: None,
+        key: None,
+        known_hosts: None,
+        connect_s: 5,
+        stall_s: 15,
+    };
+    let cache = place.stores.root.join("var/tmp/landfall/cache");
+    let rounds = std::cell::Cell::new(0);
+    let build = |verify: bool| {
+        rounds.set(rounds.get() + 1);
+        fs_err::write(clone.join("round"), rounds.get().to_string()).unwrap();
+        let action = RealiseSystem {
+            // Another revision each time: what was evaluated of the former one is of no help.
+            revision: commit(&clone).parse().unwrap(),
+            ..place.action(SystemSource::Flake, verify)
+        };
+        place
+            .runtime
+            .block_on(place.stores.build_at(&place.hands, &access, &action, &clone))
+    };
+    build(true).unwrap();
+    let copies = || -> Vec<Utf8PathBuf> {
+        files_below(&cache)
+            .into_iter()
+            .filter(|file| file.as_str().contains("/gitv3/"))
+            .collect()
+    };
+    assert!(
+        copies().len() > 3,
+        "Nix keeps no copy of the input: {:?}",
+        files_below(&cache)
+    );
+    // After an unclean stop at once; else a fault that is tried again may come first.
+    let lands = |verify: bool, how: &str| match build(verify) {
+        Err(fault) if !verify && fault.class == FaultClass::Transient => {
+            build(verify).unwrap_or_else(|fault| panic!("{how}: {fault}"));
+        }
+        built => drop(built.unwrap_or_else(|fault| panic!("{how}: {fault}"))),
+    };
+    for verify in [true, false] {
+        for file in files_below(&cache) {
+            empty(&file);
+        }
+        lands(verify, "emptied");
+        let heads = copies().into_iter().filter(|file| file.ends_with("HEAD"));
+        for head in heads {
+            fs_err::remove_file(head).unwrap();
+        }
+        lands(verify, "without HEAD");
+    }
+}
+
+fn files_below(dir: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let mut found = Vec::new();
+    for entry in dir.read_dir_utf8().unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files_below(entry.path()));
+        } else {
+            found.push(entry.into_path());
+        }
+    }
+    found
+}
+
+/// A repository that Nix copies before it reads it, because it has no work tree.
+fn bare_input(place: &Place) -> Utf8PathBuf {
+    let input = place.stores.root.join("../input.git");
+    let work = place.stores.root.join("../input");
+    fs_err::create_dir_all(&work).unwrap();
+    fs_err::write(work.join("file"), "content").unwrap();
+    let run = |dir: &Utf8Path, args: &[&str]| {
+        let done = Command::new("git").current_dir(dir).args(args).output().unwrap();
+        assert!(done.status.success(), "{args:?}: {done:?}");
+    };
+    run(&work, &["init", "-q", "-b", "main"]);
+    run(&work, &["add", "."]);
+    run(
+        &work,
+        &[
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@t",
+            "commit",
+            "-qm",
+            "one",
+        ],
+    );
+    run(&work, &["clone", "-q", "--bare", ".", "../input.git"]);
+    input.canonicalize_utf8().unwrap()
+}
+
 /// Real Nix fails over each of them for ever.
 #[test]
 fn what_stands_where_nix_needs_a_directory_or_a_file_is_moved_aside() {

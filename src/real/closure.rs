@@ -28,7 +28,7 @@ use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
 use landfall_states::plan::SystemSource;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader, ErrorKind, Seek};
 use std::time::{Duration, Instant};
 
 /// Where the target keeps what landfall knows of it.
@@ -36,6 +36,8 @@ pub const STATE_DIR: &str = "/nix/var/landfall";
 const RECORD: &str = "/nix/var/landfall/system";
 /// Scratch space on the target while installing, so that the live system's memory is spared.
 pub const SCRATCH: &str = "/var/tmp/landfall";
+/// Where Nix keeps things between two of its runs; below [`SCRATCH`].
+const CACHES: &str = "var/tmp/landfall/cache";
 /// Events of one count are told at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// The longest silence of a copy, a verification or a build. A compiler may well say nothing for minutes.
@@ -131,7 +133,7 @@ impl Stores {
             .silence_max(SILENCE_MAX)
             .on_stop(OnStop::End)
             .env("TMPDIR", self.root.join(SCRATCH.trim_start_matches('/')))
-            .env("XDG_CACHE_HOME", self.root.join("var/tmp/landfall/cache"))
+            .env("XDG_CACHE_HOME", self.root.join(CACHES))
     }
 
     /// Whether the database has this path as valid, which in Nix means its whole closure.
@@ -229,28 +231,25 @@ impl Stores {
         clone: &Utf8Path,
     ) -> Result<StorePath, Fault> {
         let attribute = flake_attribute(clone, &action.revision, &action.host);
-        hands.reporter.step(format!("evaluate {attribute}"));
-        let mut eval = self
-            .nix()
-            .args([
-                "eval",
-                "--raw",
-                "--store",
-                self.root.as_str(),
-                "--no-write-lock-file",
-            ])
-            .args(["--log-format", "internal-json"])
-            .args(self.settings())
-            .arg(format!("{attribute}.drvPath"))
-            // A Git fetch that stalls hangs for ever inside Nix. Evaluation is silent too, so there is room for it.
-            .silence_max(Duration::from_secs(60 + 4 * u64::from(self.stall_s)));
-        for (key, value) in access.env() {
-            eval = eval.env(key, value);
-        }
         let what = format!("evaluation of {attribute}");
-        let (ended, log) = follow(hands, eval, true).await?;
-        let ended = succeeded(&what, ended, &log, FaultClass::Permanent)?;
-        let derivation = parse_path(&what, &ended.stdout)?;
+        if action.verify {
+            self.forget_caches()?;
+        }
+        let had_caches = self.has_caches()?;
+        let mut evaluated = self.evaluate(hands, access, &attribute, &what).await;
+        if let Err(fault) = &evaluated
+            && !matches!(fault.class, FaultClass::Hardware | FaultClass::Interrupted)
+        {
+            // A program that was killed while it wrote there may be why, whatever it is.
+            self.forget_caches()?;
+            if had_caches && fault.class != FaultClass::Transient {
+                hands
+                    .reporter
+                    .notice("Nix's caches on the target are made anew, and it is evaluated once more");
+                evaluated = self.evaluate(hands, access, &attribute, &what).await;
+            }
+        }
+        let derivation = evaluated?;
         // A host that cannot be installed is not built first.
         host_loader::of_derivation(&self.root, &derivation)?;
         hands.reporter.step(format!("realise {derivation}"));
@@ -272,6 +271,57 @@ impl Stores {
         let (ended, log) = follow(hands, realise, true).await?;
         let ended = succeeded(&what, ended, &log, FaultClass::Permanent)?;
         parse_path(&what, &ended.stdout)
+    }
+
+    async fn evaluate(
+        &self,
+        hands: &Hands,
+        access: &Access,
+        attribute: &str,
+        what: &str,
+    ) -> Result<StorePath, Fault> {
+        hands.reporter.step(format!("evaluate {attribute}"));
+        let mut eval = self
+            .nix()
+            .args([
+                "eval",
+                "--raw",
+                "--store",
+                self.root.as_str(),
+                "--no-write-lock-file",
+            ])
+            .args(["--log-format", "internal-json"])
+            .args(self.settings())
+            .arg(format!("{attribute}.drvPath"))
+            // A Git fetch that stalls hangs for ever inside Nix. Evaluation is silent too, so there is room for it.
+            .silence_max(Duration::from_secs(60 + 4 * u64::from(self.stall_s)));
+        for (key, value) in access.env() {
+            eval = eval.env(key, value);
+        }
+        let (ended, log) = follow(hands, eval, true).await?;
+        let ended = succeeded(what, ended, &log, FaultClass::Permanent)?;
+        parse_path(what, &ended.stdout)
+    }
+
+    /// Whether Nix has kept anything between two of its runs (Git repositories of inputs, what it fetched, what it evaluated).
+    fn has_caches(&self) -> Result<bool, Fault> {
+        match fs_err::read_dir(self.root.join(CACHES)) {
+            Ok(mut entries) => Ok(entries.next().is_some()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(rooted::io_fault(format!("/{CACHES} on the target"), &e)),
+        }
+    }
+
+    /// Removes what Nix keeps between two of its runs. It flushes none of that and does not look at it twice: after a power cut its
+    /// copy of a repository may have lost its HEAD and its references, which it then fails over for ever. Sources that have a
+    /// lock are in the store, and are not fetched again.
+    fn forget_caches(&self) -> Result<(), Fault> {
+        let fault = |e: &std::io::Error| rooted::io_fault(format!("/{CACHES} on the target"), e);
+        match fs_err::remove_dir_all(self.root.join(CACHES)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(fault(&e)),
+            Ok(()) | Err(_) => {}
+        }
+        rooted::ensure_dir(&self.root, CACHES, 0o755).map(drop)
     }
 
     /// Keeps the system from Nix's garbage collector and writes down what it is of. Only after a sync.
@@ -300,7 +350,7 @@ impl Stores {
         ground::clear(hands, &self.root)?;
         rooted::ensure_dir(&self.root, "/tmp", 0o1777)?;
         rooted::ensure_dir(&self.root, "/var/tmp", 0o1777)?;
-        rooted::ensure_dir(&self.root, &format!("{SCRATCH}/cache"), 0o755)?;
+        rooted::ensure_dir(&self.root, CACHES, 0o755)?;
         rooted::ensure_dir(&self.root, "/nix/store", 0o755).map(drop)
     }
 }
