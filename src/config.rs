@@ -231,6 +231,10 @@ pub struct Luks {
     pub mapper_name: MapperName,
     /// Time that one guess at the passphrase shall take on this machine, in milliseconds (argon2id is benchmarked for it).
     pub iteration_time_ms: u32,
+    /// The least memory that one guess has to take. `libcryptsetup` takes less than 1 GiB where the machine has little or is slow;
+    /// with this, less is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_min: Option<Size>,
 }
 
 impl Default for Luks {
@@ -242,6 +246,7 @@ impl Default for Luks {
             enable: false,
             mapper_name,
             iteration_time_ms: 2_000,
+            memory_min: None,
         }
     }
 }

@@ -27,6 +27,9 @@ in
     inherit (cfg.luks) enable;
     mapper_name = cfg.luks.mapperName;
     iteration_time_ms = cfg.luks.iterationTimeMs;
+  }
+  // lib.optionalAttrs (cfg.luks.memoryMin != null) {
+    memory_min = lib.toUpper cfg.luks.memoryMin;
   };
   swap = {
     inherit (cfg.swap) enable;

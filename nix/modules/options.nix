@@ -139,6 +139,15 @@ in
         default = 2000;
         description = "Time that one guess at the passphrase shall take on the target, in milliseconds.";
       };
+      memoryMin = mkOption {
+        type = types.nullOr landfall.size;
+        default = null;
+        example = "512M";
+        description = ''
+          Least memory that one guess at the passphrase has to take. 1 GiB is asked for; less is taken on a target with under 2
+          GiB, or a slow one. That is told, and refused below this.
+        '';
+      };
       passphraseCredential = mkOption {
         type = types.nullOr landfall.credential;
         default = null;

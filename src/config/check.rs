@@ -14,6 +14,9 @@ use landfall_states::names::quoted;
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
 
+/// What `libcryptsetup` is asked for, in bytes: it never takes more.
+const LUKS_MEMORY_MAX: u64 = 1 << 30;
+
 fn problem(option: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Problem {
     Problem {
         option: option.into(),
@@ -85,7 +88,17 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         enable: _,
         mapper_name: _,
         iteration_time_ms,
+        memory_min,
     } = luks;
+    if let Some(least) = memory_min
+        && least.bytes() > LUKS_MEMORY_MAX
+    {
+        found.push(problem(
+            "luks.memory_min",
+            format!("size \"{least}\" is not allowed: at most 1G, which is what is asked for"),
+            "leave it out, or give at most 1G",
+        ));
+    }
     range(
         "luks.iteration_time_ms",
         u64::from(*iteration_time_ms),

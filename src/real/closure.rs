@@ -11,6 +11,7 @@
 //! they do not know it, and there the filesystem sync before the record and verification after an unclean stop, which both
 //! are done in any case, carry the weight alone.
 
+use crate::real::caches::CACHES_DIR;
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::contents::{self, Verified};
 use crate::real::database;
@@ -28,7 +29,7 @@ use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
 use landfall_states::plan::SystemSource;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Seek};
+use std::io::{BufRead, BufReader, Seek};
 use std::time::{Duration, Instant};
 
 /// Where the target keeps what landfall knows of it.
@@ -36,8 +37,6 @@ pub const STATE_DIR: &str = "/nix/var/landfall";
 const RECORD: &str = "/nix/var/landfall/system";
 /// Scratch space on the target while installing, so that the live system's memory is spared.
 pub const SCRATCH: &str = "/var/tmp/landfall";
-/// Where Nix keeps things between two of its runs; below [`SCRATCH`].
-const CACHES: &str = "var/tmp/landfall/cache";
 /// Events of one count are told at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// The longest silence of a copy, a verification or a build. A compiler may well say nothing for minutes.
@@ -133,7 +132,7 @@ impl Stores {
             .silence_max(SILENCE_MAX)
             .on_stop(OnStop::End)
             .env("TMPDIR", self.root.join(SCRATCH.trim_start_matches('/')))
-            .env("XDG_CACHE_HOME", self.root.join(CACHES))
+            .env("XDG_CACHE_HOME", self.root.join(CACHES_DIR))
     }
 
     /// Whether the database has this path as valid, which in Nix means its whole closure.
@@ -303,27 +302,6 @@ impl Stores {
         parse_path(what, &ended.stdout)
     }
 
-    /// Whether Nix has kept anything between two of its runs (Git repositories of inputs, what it fetched, what it evaluated).
-    fn has_caches(&self) -> Result<bool, Fault> {
-        match fs_err::read_dir(self.root.join(CACHES)) {
-            Ok(mut entries) => Ok(entries.next().is_some()),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(rooted::io_fault(format!("/{CACHES} on the target"), &e)),
-        }
-    }
-
-    /// Removes what Nix keeps between two of its runs. It flushes none of that and does not look at it twice: after a power cut its
-    /// copy of a repository may have lost its HEAD and its references, which it then fails over for ever. Sources that have a
-    /// lock are in the store, and are not fetched again.
-    fn forget_caches(&self) -> Result<(), Fault> {
-        let fault = |e: &std::io::Error| rooted::io_fault(format!("/{CACHES} on the target"), e);
-        match fs_err::remove_dir_all(self.root.join(CACHES)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(fault(&e)),
-            Ok(()) | Err(_) => {}
-        }
-        rooted::ensure_dir(&self.root, CACHES, 0o755).map(drop)
-    }
-
     /// Keeps the system from Nix's garbage collector and writes down what it is of. Only after a sync.
     pub fn record(&self, revision: &Revision, host: &HostName, system: &StorePath) -> Result<(), Fault> {
         rooted::sync_filesystem(&self.root)?;
@@ -350,7 +328,7 @@ impl Stores {
         ground::clear(hands, &self.root)?;
         rooted::ensure_dir(&self.root, "/tmp", 0o1777)?;
         rooted::ensure_dir(&self.root, "/var/tmp", 0o1777)?;
-        rooted::ensure_dir(&self.root, CACHES, 0o755)?;
+        rooted::ensure_dir(&self.root, CACHES_DIR, 0o755)?;
         rooted::ensure_dir(&self.root, "/nix/store", 0o755).map(drop)
     }
 }

@@ -9,6 +9,7 @@
 
 use crate::event::Reporter;
 use crate::real::block::{flush, io_fault};
+use crate::real::derivation::{self, Derivation};
 use crate::real::probe::probe;
 use crate::real::stop::Stop;
 use crate::real::{Real, ask, dm};
@@ -20,7 +21,7 @@ use cryptsetup_rs::{crypt_device_type, crypt_keyslot_info};
 use fs_err as fs;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
 use landfall_states::fault::{Fault, MachineFault, SecretFault};
-use landfall_states::names::quoted;
+use landfall_states::names::{Size, quoted};
 use landfall_states::plan::Volume;
 use landfall_states::{Probe, Signature};
 use libcryptsetup_sys as sys;
@@ -76,16 +77,19 @@ pub struct Cost {
     pub threads_max: u32,
     /// Exactly so many iterations, without a benchmark (tests).
     pub iterations: Option<u32>,
+    /// The least memory: where the machine forces less, that is refused.
+    pub memory_min: Option<Size>,
 }
 
 impl Cost {
     /// What `cryptsetup` does by default, for so long a time: 1 GiB, 4 threads.
-    pub fn of(time_ms: u32) -> Self {
+    pub fn of(time_ms: u32, memory_min: Option<Size>) -> Self {
         Cost {
             time_ms,
-            memory_kib_max: 1 << 20,
+            memory_kib_max: derivation::MEMORY_KIB_USUAL,
             threads_max: 4,
             iterations: None,
+            memory_min,
         }
     }
 }
@@ -287,13 +291,13 @@ pub async fn set_uuid(device: &Utf8Path, id: &Uuid) -> Result<(), Fault> {
     .await
 }
 
-/// Makes the whole container: provisional, flushed, seen to open; then planned, flushed.
+/// Makes the whole container: provisional, flushed, seen to open and to cost enough; then planned, flushed. What one guess costs.
 pub async fn make(
     device: &Utf8Path,
     volume: &Volume,
     passphrase: &SecretString,
     cost: Cost,
-) -> Result<(), Fault> {
+) -> Result<Option<Derivation>, Fault> {
     format(device, volume, passphrase, cost).await?;
     flush(device)?;
     let wrong = |why: String| {
@@ -310,8 +314,12 @@ pub async fn make(
     if !opens(device, passphrase).await? {
         return Err(wrong("the passphrase does not open it".into()));
     }
+    let what = format!("LUKS container {} on {device}", volume.label);
+    let derivation = derivation::read(device).map_err(|e| io_fault(what.clone(), &e))?;
+    derivation::check(&what, derivation.as_ref(), cost.memory_min)?;
     set_uuid(device, &volume.id).await?;
-    flush(device)
+    flush(device)?;
+    Ok(derivation)
 }
 
 /// Opens the container as `/dev/mapper/<name>`.
@@ -489,8 +497,17 @@ impl Perform<EncryptVolumes> for Real {
         self.reporter
             .step(format!("LUKS2 container {}", container.volume.label));
         self.permit(&disk).await?;
-        let cost = Cost::of(self.config.luks.iteration_time_ms);
+        let luks = &self.config.luks;
+        let cost = Cost::of(luks.iteration_time_ms, luks.memory_min);
         let made = make(&device, &container.volume, &passphrase, cost).await;
+        let made = made.map(|derivation| {
+            if let Some(derivation) = derivation {
+                self.reporter.step(format!("key derivation: {derivation}"));
+                derivation::notice(&derivation)
+                    .into_iter()
+                    .for_each(|notice| self.reporter.notice(notice));
+            }
+        });
         self.permit_ends(made).await
     }
 }

@@ -8,6 +8,7 @@ const CHEAP: Cost = Cost {
     memory_kib_max: 32,
     threads_max: 1,
     iterations: Some(4),
+    memory_min: None,
 };
 
 fn image(dir: &tempfile::TempDir) -> Utf8PathBuf {
@@ -29,6 +30,11 @@ fn a_container_is_made_on_a_plain_file_and_opens() {
         make(&device, &volume, &right, CHEAP).await.unwrap();
         let made = header(&device).await.unwrap().unwrap();
         assert_eq!(made.uuid, volume.id);
+        let derivation = derivation::read(&device).unwrap().unwrap();
+        assert_eq!(
+            derivation.to_string(),
+            "argon2id, 32 KiB of memory, 4 passes, 1 threads"
+        );
         assert_eq!(made.label, "luks-web");
         assert!(opens(&device, &right).await.unwrap());
         assert!(!opens(&device, &wrong).await.unwrap());
@@ -52,6 +58,31 @@ fn a_container_is_made_on_a_plain_file_and_opens() {
         !raw.windows(11).any(|w| w == b"right horse"),
         "the passphrase is not in the container's file"
     );
+}
+
+#[test]
+fn a_container_that_costs_less_than_the_least_stays_provisional() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, volume) = (image(&dir), bench::volume("luks-web"));
+    let passphrase = SecretString::from("right horse");
+    let with = |memory_min: &str| Cost {
+        memory_min: Some(memory_min.parse().unwrap()),
+        ..CHEAP
+    };
+    block_on(async {
+        let fault = make(&device, &volume, &passphrase, with("1M")).await.unwrap_err();
+        assert!(
+            fault.why().contains("32 KiB") && fault.next().contains("luks.memory_min"),
+            "{fault}"
+        );
+        let left = header(&device).await.unwrap().unwrap();
+        assert_eq!(left.uuid, volume.provisional, "it is made anew");
+        let enough = Cost {
+            memory_kib_max: 2048,
+            ..with("1M")
+        };
+        make(&device, &volume, &passphrase, enough).await.unwrap();
+    });
 }
 
 #[test]

@@ -422,6 +422,12 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             reason: text("reason"),
         }
         .into(),
+        SecretFault::WeakDerivation {
+            of: text("of"),
+            found: text("found"),
+            least: text("least"),
+        }
+        .into(),
         SecretFault::KeyMedium {
             label: text("label"),
             said: text("said"),

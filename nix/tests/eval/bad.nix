@@ -38,6 +38,7 @@ in
   "mapper name control" = typed "luks.mapperName" "control" "1 to 64 characters";
   "mapper name with a slash" = typed "luks.mapperName" "a/b" "1 to 64 characters";
   "iteration time too short" = typed "luks.iterationTimeMs" 99 "from 100 to 60000";
+  "least memory without unit" = typed "luks.memoryMin" "512" "whole number and one of";
   "passphrase in the store" =
     typed "luks.passphraseCredential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-passphrase"
       "not in the Nix store";

@@ -84,6 +84,7 @@ in
   "luks.enable" = gives luks [ "luks" "enable" ] true;
   "luks.mapperName" = gives { luks.mapperName = "cryptvault"; } [ "luks" "mapper_name" ] "cryptvault";
   "luks.iterationTimeMs" = gives { luks.iterationTimeMs = 100; } [ "luks" "iteration_time_ms" ] 100;
+  "luks.memoryMin" = gives { luks.memoryMin = "512m"; } [ "luks" "memory_min" ] "512M";
   "luks.passphraseCredential" =
     keeps (lib.recursiveUpdate luks { luks.passphraseCredential = "/run/keys/luks"; })
       [

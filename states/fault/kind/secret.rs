@@ -59,6 +59,19 @@ pub enum SecretFault {
         #[serde(rename = "reason")]
         reason: String,
     },
+    /// One guess at a passphrase costs less than the configuration's least.
+    #[serde(rename = "weak_derivation")]
+    WeakDerivation {
+        /// Of what.
+        #[serde(rename = "of")]
+        of: String,
+        /// What it costs.
+        #[serde(rename = "found")]
+        found: String,
+        /// The least memory.
+        #[serde(rename = "least")]
+        least: String,
+    },
     /// The medium with the secrets cannot be mounted.
     #[serde(rename = "key_medium")]
     KeyMedium {
@@ -113,6 +126,7 @@ impl SecretFault {
             | SecretFault::PassphrasesDiffer { .. }
             | SecretFault::Missing { .. }
             | SecretFault::Unusable { .. }
+            | SecretFault::WeakDerivation { .. }
             | SecretFault::KeyMedium { .. }
             | SecretFault::NoAnswer { .. }
             | SecretFault::ConsentMissing { .. }

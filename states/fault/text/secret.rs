@@ -26,6 +26,12 @@ impl SecretFault {
                 "the configuration asks for it and it is not at hand",
             ),
             SecretFault::Unusable { on, reason } => Words::of(on, reason),
+            SecretFault::WeakDerivation { of, found, least } => Words::of(
+                of,
+                format!(
+                    "its key derivation is weaker than the configuration allows: {found}; luks.memory_min is {least}"
+                ),
+            ),
             SecretFault::KeyMedium { label, said, known } => Words::of(
                 format!("medium with the label {label}"),
                 format!("it cannot be mounted {said}; {} are known", known.join(", ")),
@@ -73,6 +79,9 @@ impl SecretFault {
                 "pass it as systemd credential {credential}, or as file {file} on a medium with the label {label}"
             )),
             SecretFault::Unusable { .. } => Remedy::change("supply it anew"),
+            SecretFault::WeakDerivation { .. } => Remedy::change(
+                "give the machine more memory, raise luks.iteration_time_ms where it is slow, or lower luks.memory_min",
+            ),
             SecretFault::KeyMedium { .. } => Remedy::change("make it anew, or unplug it"),
             SecretFault::ConsentMissing { .. } => Remedy::change_and_install(
                 "name the disk by serial number, WWN or by-id link in unattended.disk or credential landfall.consent",

@@ -38,6 +38,7 @@ pub const CHEAP: Cost = Cost {
     memory_kib_max: 32,
     threads_max: 1,
     iterations: Some(4),
+    memory_min: None,
 };
 /// Where a LUKS2 container of libcryptsetup's default size has its second header (LUKS2 on-disk format, section 2).
 const SECOND_HEADER: usize = 16_384;
@@ -393,7 +394,11 @@ impl Tool for Luks {
                 };
                 Ok(LuksFacts::Planned { probe, opens })
             },
-            async |order| luks::make(subject, &order.container.volume, &passphrase(), CHEAP).await,
+            async |order| {
+                luks::make(subject, &order.container.volume, &passphrase(), CHEAP)
+                    .await
+                    .map(drop)
+            },
         ))?
     }
     fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
