@@ -3,9 +3,8 @@
 //!
 //! Absent: deciding (`select`, `usage`).
 
-use super::held::forget_cache;
+use super::contents::{self, Contents};
 use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
-use super::signature::{Signature, describe, sniff};
 use super::sysfs::{Block, Sysfs, device, device_number};
 use super::usage::{Machine, Own, Uses};
 use super::{efi, io_fault, lsblk, open, os_code, own_plan, select};
@@ -13,15 +12,13 @@ use crate::config::Config;
 use crate::event::Reporter;
 use crate::os;
 use crate::real::command::Program;
-use crate::real::gpt::{self, OnDisk};
-use crate::real::slots::{self, Slots};
+use crate::real::gpt;
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass, MachineFault, Remedy};
 use landfall_states::names::quoted;
 use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
 use nix::fcntl::OFlag;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -35,19 +32,6 @@ const TYPES_SYSTEM: [Uuid; 5] = [
     TYPE_ROOT_X86_64,
     TYPE_ROOT_ARM64,
 ];
-
-/// The contents of one disk.
-#[derive(Debug, Clone)]
-pub struct Contents {
-    /// Tables.
-    pub on_disk: OnDisk,
-    /// Signatures on the whole disk (`None`) and on its partitions.
-    pub signatures: Vec<(Option<u32>, Vec<Signature>)>,
-    /// The slots on its ESP.
-    pub slots: Slots,
-    /// For people, one line each. The same disk gives the same lines, whatever the kernel or udev think.
-    pub lines: Vec<String>,
-}
 
 /// One disk, looked at.
 #[derive(Debug, Clone)]
@@ -269,89 +253,6 @@ mod loop_ioctl {
     nix::ioctl_read_bad!(get_status64, 0x4C05, Info64);
 }
 
-/// Looks at what is on an open disk. `plan`: whose install's slots are worth a long search.
-pub fn contents(file: &mut File, disk: &DiskIdentity, plan: Option<&Plan>) -> io::Result<Contents> {
-    forget_cache(file)?;
-    let sector = u64::from(disk.sector_bytes).max(512);
-    let size = disk.size_bytes;
-    let on_disk = gpt::read(file, disk.sector_bytes)?;
-    // Old partitions as well: by place, with the number and name of the first table that has them.
-    let mut places: BTreeMap<u64, (u32, u64, String, bool)> = BTreeMap::new();
-    for table in [&on_disk.primary, &on_disk.backup]
-        .into_iter()
-        .filter_map(|c| c.table())
-    {
-        for entry in &table.entries {
-            let esp = entry.type_guid == TYPE_ESP;
-            places
-                .entry(entry.first_lba)
-                .or_insert((entry.number, entry.sectors(), entry.name.clone(), esp));
-        }
-    }
-    for entry in &on_disk.mbr {
-        places.entry(entry.first_lba).or_insert((
-            entry.number,
-            entry.sectors,
-            String::new(),
-            entry.kind == 0xEF,
-        ));
-    }
-    let mut lines = vec![match (on_disk.table(), on_disk.mbr.is_empty()) {
-        (Some(table), _) => format!("GPT {} with {} partitions", table.disk_guid, table.entries.len()),
-        (None, false) => format!("MBR with {} partitions", on_disk.mbr.len()),
-        (None, true) => "no partition table".to_owned(),
-    }];
-    let whole = sniff(file, 0, size)?;
-    if !whole.is_empty() {
-        lines.push(format!("whole disk: {}", describe(&whole)));
-    }
-    let mut signatures = vec![(None, whole)];
-    let mut slots = Slots::default();
-    let planned = plan
-        .filter(|p| on_disk.table().is_some_and(|t| t.disk_guid == p.table.disk_guid))
-        .is_some();
-    for (first, (number, sectors, name, esp)) in places {
-        let (from, bytes) = (first.saturating_mul(sector), sectors.saturating_mul(sector));
-        let Some(bytes) = size
-            .checked_sub(from)
-            .map(|room| room.min(bytes))
-            .filter(|b| *b > 0)
-        else {
-            continue;
-        };
-        let found = sniff(file, from, bytes)?;
-        lines.push(format!(
-            "partition {number}{}: {}, {}",
-            if name.is_empty() {
-                String::new()
-            } else {
-                format!(" {}", quoted(&name))
-            },
-            select::size(bytes),
-            describe(&found)
-        ));
-        signatures.push((Some(number), found));
-        if esp && slots.bytes == [None, None] {
-            slots = slots::read(file, from, bytes, planned)?;
-            if slots.bytes.iter().flatten().any(|s| s.starts_with(slots::MAGIC)) {
-                let landed = if slots::finished_work(&slots.bytes) {
-                    "a finished install"
-                } else {
-                    "an unfinished install"
-                };
-                lines.push(format!("landfall's checkpoint of {landed}"));
-            }
-        }
-    }
-    forget_cache(file)?;
-    Ok(Contents {
-        on_disk,
-        signatures,
-        slots,
-        lines,
-    })
-}
-
 /// Looks at everything.
 pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -> Result<Gathered, Fault> {
     let sysfs = Sysfs::real();
@@ -383,7 +284,12 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
         };
         let mut failing = None;
         let contents = match looked {
-            Ok(Ok(contents)) => Ok(contents),
+            Ok(Ok(mut contents)) => {
+                let device = block.device();
+                let size = block.identity.size_bytes;
+                contents::ask_blkid(device.as_str().into(), size, &mut contents, reporter, stop).await;
+                Ok(contents)
+            }
             Ok(Err(error)) => {
                 let why = os::said(&error);
                 let is_device = os::fault("disk", &error).class == FaultClass::Hardware;
@@ -405,9 +311,10 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             .filter(|(_, dev)| *dev == block.dev)
             .map(|(l, _)| l.clone())
             .collect();
+        let seen = seen_by_others(&machine, block);
         let facts = select::Facts {
             failing,
-            ..facts(block, &contents, &uses, &medium, links)
+            ..facts(block, &contents, &uses, &medium, &seen, links)
         };
         disks.push(Looked {
             block: block.clone(),
@@ -419,6 +326,15 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
     Ok(Gathered { disks, firmware })
 }
 
+/// Looks at what is on an open disk that may carry an install of any of these plans.
+pub fn of_any(file: &mut File, disk: &DiskIdentity, plans: &[Plan]) -> io::Result<Contents> {
+    let table = gpt::read(file, disk.sector_bytes)?;
+    let plan = plans
+        .iter()
+        .find(|p| table.table().is_some_and(|t| t.disk_guid == p.table.disk_guid));
+    contents::contents(file, disk, plan)
+}
+
 fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
     if block.identity.size_bytes == 0 {
         return Err(io::Error::other("there is no medium in it"));
@@ -428,15 +344,6 @@ fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
         OFlag::O_RDONLY | OFlag::O_NONBLOCK,
     )?;
     of_any(&mut file, &block.identity, plans)
-}
-
-/// Looks at what is on an open disk that may carry an install of any of these plans.
-pub fn of_any(file: &mut File, disk: &DiskIdentity, plans: &[Plan]) -> io::Result<Contents> {
-    let table = gpt::read(file, disk.sector_bytes)?;
-    let plan = plans
-        .iter()
-        .find(|p| table.table().is_some_and(|t| t.disk_guid == p.table.disk_guid));
-    contents(file, disk, plan)
 }
 
 fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
@@ -459,12 +366,32 @@ fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
     Ok(links)
 }
 
+/// What lsblk and the kernel see on a disk, one line each. It counts where our own readers see nothing.
+fn seen_by_others(machine: &Machine, block: &Block) -> Vec<String> {
+    let mut seen = vec![];
+    for row in machine.lsblk.iter().filter(|row| row.name == block.name) {
+        // A former life's, as blkid sees them: our own reader knows better.
+        let kind = row.fstype.iter().filter(|kind| *kind != "zfs_member");
+        for kind in kind.chain(&row.pttype) {
+            seen.push(format!("lsblk sees {kind} on it"));
+        }
+    }
+    if !block.partitions.is_empty() {
+        seen.push(format!(
+            "the kernel sees {} partitions on it",
+            block.partitions.len()
+        ));
+    }
+    seen
+}
+
 /// The facts for the choice.
 fn facts(
     block: &Block,
     contents: &Result<Contents, String>,
     uses: &Uses,
     medium: &BootMedium,
+    seen: &[String],
     links: Vec<String>,
 ) -> select::Facts {
     let mut never: Vec<String> = vec![];
@@ -551,7 +478,11 @@ fn facts(
                 });
             }
             mbr_signature = contents.on_disk.mbr_signature;
-            blank = partitions.is_empty() && contents.signatures.iter().all(|(_, s)| s.is_empty());
+            unless_named.extend(contents.unknown.iter().cloned());
+            blank = contents.blank && seen.is_empty();
+            if contents.blank {
+                unless_named.extend(seen.iter().cloned());
+            }
         }
     }
     select::Facts {

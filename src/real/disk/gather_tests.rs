@@ -16,12 +16,19 @@ fn image(change: impl FnOnce(&mut [u8])) -> (tempfile::NamedTempFile, Contents) 
     let kept = tempfile::NamedTempFile::new().unwrap();
     fs_err::write(kept.path(), &bytes).unwrap();
     let mut file = fs_err::File::open(kept.path()).unwrap().into_file();
-    let seen = contents(&mut file, &block("sda").identity, None).unwrap();
+    let seen = contents::contents(&mut file, &block("sda").identity, None).unwrap();
     (kept, seen)
 }
 
 fn facts_of(contents: Contents, medium: &BootMedium) -> select::Facts {
-    facts(&block("sda"), &Ok(contents), &Uses::default(), medium, vec![])
+    facts(
+        &block("sda"),
+        &Ok(contents),
+        &Uses::default(),
+        medium,
+        &[],
+        vec![],
+    )
 }
 
 #[test]
@@ -113,6 +120,7 @@ fn objections_of_the_hardware() {
         &Err("EIO".into()),
         &Uses::default(),
         &BootMedium::default(),
+        &[],
         vec![],
     )
     .never;
@@ -123,7 +131,15 @@ fn objections_of_the_hardware() {
     usb.transport = "usb";
     let (_file, seen) = image(|_| ());
     assert_eq!(
-        facts(&usb, &Ok(seen), &Uses::default(), &BootMedium::default(), vec![]).unless_named,
+        facts(
+            &usb,
+            &Ok(seen),
+            &Uses::default(),
+            &BootMedium::default(),
+            &[],
+            vec![]
+        )
+        .unless_named,
         ["it is attached over USB"]
     );
 }

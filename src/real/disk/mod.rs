@@ -5,6 +5,9 @@
 //! |---|---|
 //! | `proc`, `lsblk`, `efi`, `signature` | formats: pure parsers |
 //! | `sysfs` | block devices as the kernel shows them, and their identity |
+//! | `blank` | whether bytes are nothing at all |
+//! | `members` | what parts of LVM, md and ZFS say of the whole |
+//! | `contents` | what is on a disk, by all witnesses |
 //! | `gather` | looking at all of it, bounded, without writing |
 //! | `image` | the same for an image of a disk |
 //! | `usage` | who uses a disk: pure |
@@ -13,11 +16,14 @@
 //!
 //! Absent: writing tables (`table`), filesystems, mounts.
 
+pub mod blank;
+pub mod contents;
 pub mod efi;
 pub mod gather;
 pub mod held;
 pub mod image;
 pub mod lsblk;
+pub mod members;
 pub mod own_plan;
 pub mod proc;
 pub mod select;

@@ -199,6 +199,7 @@ fn holders_members_and_what_only_the_kernel_knows() {
             fstype: Some("ddf_raid_member".into()),
             label: None,
             model: None,
+            pttype: None,
         });
     });
     assert_eq!(lsblk.strangers, ["partition 2 is a member of a firmware RAID"]);
@@ -222,9 +223,8 @@ fn holders_members_and_what_only_the_kernel_knows() {
         &[(
             Some(2),
             vec![Signature {
-                kind: "LVM2_member",
-                label: None,
                 member_of: Some("an LVM physical volume"),
+                ..Signature::of("LVM2_member")
             }],
         )],
     );
