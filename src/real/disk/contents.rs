@@ -53,6 +53,8 @@ pub struct Contents {
     pub places: Vec<Place>,
     /// The slots on its ESP.
     pub slots: Slots,
+    /// The folders in `EFI` on its ESPs.
+    pub folders: Vec<String>,
     /// For people, one line each. The same disk gives the same lines, whatever the kernel or udev think.
     pub lines: Vec<String>,
     /// Whether it was proved that nothing at all is on it.
@@ -110,6 +112,7 @@ pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Pla
     }];
     let mut signatures = vec![(None, whole)];
     let mut slots = Slots::default();
+    let mut folders = vec![];
     for place in &places {
         let found = if place.kind == Some(EXTENDED) {
             vec![]
@@ -120,6 +123,9 @@ pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Pla
             .then(|| blank::proof(file, place.from, place.bytes, blank::PIECES_PARTITION));
         bytes.push(looked);
         signatures.push((Some(place.number), found));
+        if place.esp {
+            folders.extend(slots::folders(file, place.from, place.bytes));
+        }
         if place.esp && slots.bytes == [None, None] {
             slots = slots::read(file, place.from, place.bytes, planned)?;
         }
@@ -129,6 +135,7 @@ pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Pla
         signatures,
         places,
         slots,
+        folders,
         lines: vec![],
         blank: false,
         unknown: vec![],

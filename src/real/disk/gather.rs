@@ -4,10 +4,11 @@
 //! Absent: deciding (`select`, `usage`).
 
 use super::contents::{self, Contents};
+use super::named::{self, Named};
 use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
 use super::sysfs::{Block, Sysfs, device, device_number};
 use super::usage::{Machine, Own, Uses};
-use super::{efi, io_fault, lsblk, open, os_code, own_plan, select};
+use super::{controllers, efi, io_fault, lsblk, open, os_code, own_plan, select};
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::os;
@@ -33,6 +34,22 @@ const TYPES_SYSTEM: [Uuid; 5] = [
     TYPE_ROOT_ARM64,
 ];
 
+/// Windows: reserved, recovery, dynamic disks.
+const TYPES_WINDOWS: [Uuid; 4] = [
+    uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae"),
+    uuid!("de94bba4-06d1-4d40-a16a-bfd50179d6ac"),
+    uuid!("5808c8aa-7e8f-42e0-85d2-e1e90434cfb3"),
+    uuid!("af9b60a0-1431-4f62-bc68-3311714a69ad"),
+];
+/// Apple: HFS+, APFS, Core Storage.
+const TYPES_APPLE: [Uuid; 3] = [
+    uuid!("48465300-0000-11aa-aa11-00306543ecac"),
+    uuid!("7c3457ef-0000-11aa-aa11-00306543ecac"),
+    uuid!("53746f72-6167-11aa-aa11-00306543ecac"),
+];
+/// A unit that is smaller is a phone's or a board's own, or an array's for managing it.
+const SIZE_MIN: u64 = 100 << 20;
+
 /// One disk, looked at.
 #[derive(Debug, Clone)]
 pub struct Looked {
@@ -53,6 +70,8 @@ pub struct Gathered {
     pub disks: Vec<Looked>,
     /// What the firmware says.
     pub firmware: efi::Firmware,
+    /// Controllers whose disks are not to be seen, one line each.
+    pub hidden: Vec<String>,
 }
 
 /// What kind of thing a kernel name belongs to, when it is no disk.
@@ -271,7 +290,7 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
         .text("etc/fstab")
         .map_err(|e| io_fault("/etc/fstab", "read it", &e))?;
     medium.add_fstab(&fstab.unwrap_or_default());
-    let links = links(&sysfs).map_err(|e| io_fault("links in /dev/disk/by-id", "read them", &e))?;
+    let links = named::links(&sysfs).map_err(|e| io_fault("links in /dev/disk", "read them", &e))?;
     let mut disks = Vec::new();
     for block in machine.blocks.iter().filter(|b| no_disk(b).is_none()) {
         let plans: Vec<Plan> = config
@@ -306,11 +325,7 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
         let plan = plans.iter().find(|p| Some(p.table.disk_guid) == guid);
         let signatures = contents.as_ref().map_or(&[][..], |c| c.signatures.as_slice());
         let uses = machine.uses(block, &Own::of(plan, guid), signatures);
-        let links = links
-            .iter()
-            .filter(|(_, dev)| *dev == block.dev)
-            .map(|(l, _)| l.clone())
-            .collect();
+        let links = Named::of(block, &links).links;
         let seen = seen_by_others(&machine, block);
         let facts = select::Facts {
             failing,
@@ -323,7 +338,14 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             facts,
         });
     }
-    Ok(Gathered { disks, firmware })
+    tell_apart(&mut disks);
+    let hidden =
+        controllers::hidden(&sysfs).map_err(|e| io_fault("storage controllers", "look at them", &e))?;
+    Ok(Gathered {
+        disks,
+        firmware,
+        hidden,
+    })
 }
 
 /// Looks at what is on an open disk that may carry an install of any of these plans.
@@ -344,26 +366,6 @@ fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
         OFlag::O_RDONLY | OFlag::O_NONBLOCK,
     )?;
     of_any(&mut file, &block.identity, plans)
-}
-
-fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
-    let listing = match fs_err::read_dir(sysfs.at("dev/disk/by-id")) {
-        Ok(listing) => listing,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(e) => return Err(e),
-    };
-    let mut links = Vec::new();
-    for entry in listing {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        match device_number(&sysfs.at(&format!("dev/disk/by-id/{name}"))) {
-            Ok(Some(dev)) => links.push((name, dev)),
-            Ok(None) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
-    }
-    links.sort();
-    Ok(links)
 }
 
 /// What lsblk and the kernel see on a disk, one line each. It counts where our own readers see nothing.
@@ -400,8 +402,18 @@ fn facts(
     if block.identity.size_bytes == 0 {
         never.push("its size is zero: there is no medium in it".into());
     }
-    if block.removable {
-        never.push("it is removable".into());
+    match (block.removable, block.transport) {
+        (true, "usb" | "sd" | "mmc") => never.push("it is removable".into()),
+        // A port of which the firmware says that a disk may be changed while it runs.
+        (true, _) => unless_named.push("it is in a bay that the kernel calls removable".into()),
+        (false, _) => {}
+    }
+    if (1..SIZE_MIN).contains(&block.identity.size_bytes) {
+        never.push(format!(
+            "it has {}; a unit of less than {} is no disk to install on",
+            select::size(block.identity.size_bytes),
+            select::size(SIZE_MIN)
+        ));
     }
     if block.read_only {
         never.push("it is read-only".into());
@@ -413,6 +425,7 @@ fn facts(
         ));
     }
     never.extend(uses.strangers.iter().cloned());
+    unless_named.extend(uses.members.iter().cloned());
     if block.transport == "usb" && !block.removable {
         unless_named.push("it is attached over USB".into());
     }
@@ -420,6 +433,7 @@ fn facts(
         unless_named.push("it is an SD card".into());
     }
     let mut partitions = vec![];
+    let mut other_system = None;
     let mut blank = false;
     let mut mbr_signature = 0;
     match contents {
@@ -478,6 +492,7 @@ fn facts(
                 });
             }
             mbr_signature = contents.on_disk.mbr_signature;
+            other_system = system_on(contents);
             unless_named.extend(contents.unknown.iter().cloned());
             blank = contents.blank && seen.is_empty();
             if contents.blank {
@@ -489,13 +504,89 @@ fn facts(
         device: block.device(),
         model: block.model.clone(),
         identity: block.identity.clone(),
+        place: block.place.clone(),
         links,
         failing: None,
         never,
         unless_named,
         partitions,
         mbr_signature,
+        other_system,
+        release: uses.release.clone(),
         blank,
+    }
+}
+
+/// Whose disk it is, where that is plainly another system.
+fn system_on(contents: &Contents) -> Option<String> {
+    let kinds = || {
+        contents
+            .signatures
+            .iter()
+            .flat_map(|(_, found)| found)
+            .map(|s| s.kind.as_ref())
+    };
+    let types = || {
+        contents
+            .on_disk
+            .table()
+            .map(|t| t.entries.as_slice())
+            .unwrap_or_default()
+    };
+    let folder = contents.folders.iter().find(|name| !efi::is_own_folder(name));
+    if let Some(folder) = folder {
+        return Some(format!("with another system's loader (EFI/{folder})"));
+    }
+    let windows = types().iter().any(|e| TYPES_WINDOWS.contains(&e.type_guid))
+        || kinds().any(|kind| ["ntfs", "BitLocker", "ReFS", "Windows dynamic disk"].contains(&kind));
+    let apple = types().iter().any(|e| TYPES_APPLE.contains(&e.type_guid))
+        || kinds().any(|kind| ["apfs", "hfsplus", "Apple partition map"].contains(&kind));
+    let bsd = kinds().any(|kind| ["ufs", "BSD disklabel", "zfs_member"].contains(&kind));
+    match (windows, apple, bsd) {
+        (true, _, _) => Some("with Windows on it".into()),
+        (_, true, _) => Some("with macOS on it".into()),
+        (_, _, true) => Some("with another system on it".into()),
+        (false, false, false) => None,
+    }
+}
+
+/// What several entries of the kernel say of one disk: paths to one unit of a storage network, or disks that cannot be told
+/// apart. Neither is written to.
+fn tell_apart(disks: &mut [Looked]) {
+    let all: Vec<(DiskIdentity, String, &'static str)> = disks
+        .iter()
+        .map(|d| (d.block.identity.clone(), d.block.device(), d.block.transport))
+        .collect();
+    for disk in disks.iter_mut() {
+        let identity = &disk.block.identity;
+        if !identity.is_nameable() || identity.size_bytes == 0 {
+            continue;
+        }
+        let same: Vec<&(DiskIdentity, String, &'static str)> =
+            all.iter().filter(|(other, _, _)| other == identity).collect();
+        if same.len() < 2 {
+            continue;
+        }
+        let devices: Vec<&str> = same.iter().map(|(_, device, _)| device.as_str()).collect();
+        let devices = devices.join(", ");
+        if identity.wwn.is_some() && disk.block.transport == "scsi" {
+            disk.facts.never.push(format!(
+                "it is one of {} paths to the same unit (multipath: {devices})",
+                same.len()
+            ));
+            let own = disk.block.device();
+            disk.facts.release.push("multipath -ll".into());
+            let others = same.iter().filter(|(_, device, _)| *device != own);
+            disk.facts.release.extend(others.map(|(_, device, _)| {
+                let name = device.trim_start_matches("/dev/");
+                format!("echo 1 > /sys/block/{name}/device/delete")
+            }));
+        } else {
+            disk.facts.never.push(format!(
+                "{} disks say that they are the same one ({devices})",
+                same.len()
+            ));
+        }
     }
 }
 

@@ -8,8 +8,11 @@
 //! | `blank` | whether bytes are nothing at all |
 //! | `members` | what parts of LVM, md and ZFS say of the whole |
 //! | `contents` | what is on a disk, by all witnesses |
+//! | `named` | which disk a name means, and whether it may agree to an erasure |
+//! | `place`, `serial` | bus addresses; which words can be a name |
 //! | `gather` | looking at all of it, bounded, without writing |
 //! | `image` | the same for an image of a disk |
+//! | `controllers` | those whose disks are not to be seen |
 //! | `usage` | who uses a disk: pure |
 //! | `select` | which disk: pure |
 //! | `held` | the confirmed disk, open and locked |
@@ -18,15 +21,19 @@
 
 pub mod blank;
 pub mod contents;
+pub mod controllers;
 pub mod efi;
 pub mod gather;
 pub mod held;
 pub mod image;
 pub mod lsblk;
 pub mod members;
+pub mod named;
 pub mod own_plan;
+pub mod place;
 pub mod proc;
 pub mod select;
+pub mod serial;
 pub mod signature;
 pub mod sysfs;
 pub mod usage;
@@ -66,6 +73,8 @@ pub struct DiskReport {
     pub wwn: Option<String>,
     /// Bus address; only where it is all the identity the disk has.
     pub path: Option<String>,
+    /// The name by which it can be named, and by which its erasure can be agreed to in advance.
+    pub name: Option<String>,
     /// Size in bytes.
     pub size_bytes: u64,
     /// Logical sector size in bytes.
@@ -119,6 +128,18 @@ fn wanted(
             reason: why,
         })
     };
+    let named: Vec<Facts> = disks.iter().map(|d| d.facts.clone()).collect();
+    match named::meaning(given.as_str(), &select::all_named(&named)) {
+        named::Meaning::One(index, _) => {
+            return Ok(Some(Wanted::Device {
+                given: given.to_string(),
+                index,
+            }));
+        }
+        named::Meaning::Several(_) => return Ok(Some(Wanted::Name(given.to_string()))),
+        // Any other node or link below /dev is followed.
+        named::Meaning::Nothing => {}
+    }
     let dev = match sysfs::device_number(given) {
         Ok(Some(dev)) => dev,
         Ok(None) => return Err(bad("it is no block device".into())),
@@ -155,7 +176,14 @@ fn choose(
 ) -> Result<Choice, Fault> {
     let facts: Vec<Facts> = gathered.disks.iter().map(|d| d.facts.clone()).collect();
     let wanted = wanted(install_disk, config, &gathered.disks)?;
-    select::select(&facts, wanted.as_ref(), &gathered.firmware)
+    let chosen = select::select(&facts, wanted.as_ref(), &gathered.firmware);
+    let inside = |disk: &Looked| !["usb", "sd", "virtual"].contains(&disk.block.transport);
+    match chosen {
+        Err(fault) if !gathered.hidden.is_empty() && !gathered.disks.iter().any(inside) => {
+            Err(controllers::explain(fault, &gathered.hidden))
+        }
+        chosen => chosen,
+    }
 }
 
 /// Looks at every disk. Writes nothing.
@@ -225,6 +253,8 @@ pub async fn report(
 ) -> Result<(Vec<DiskReport>, Option<Fault>), Fault> {
     let gathered = gather::gather(config, reporter, stop).await?;
     let choice = choose(&gathered, install_disk, config);
+    let facts: Vec<Facts> = gathered.disks.iter().map(|d| d.facts.clone()).collect();
+    let names = select::all_named(&facts);
     let reports = gathered.disks.iter().enumerate().map(|(index, disk)| {
         let (never, unless_named) = select::objections(&disk.facts, &gathered.firmware);
         let can_be_named = never.is_empty();
@@ -236,6 +266,7 @@ pub async fn report(
             serial: identity.serial.clone(),
             wwn: identity.wwn.clone(),
             path: identity.path.clone(),
+            name: named::name_for(index, &names),
             size_bytes: identity.size_bytes,
             sector_bytes: identity.sector_bytes,
             transport: disk.block.transport.to_owned(),

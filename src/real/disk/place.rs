@@ -17,8 +17,9 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
     let mut address = Address::default();
     let mut at = 0;
     while let Some(part) = parts.get(at) {
-        let here = || format!("sys/devices/{}", parts[..=at].join("/"));
         at += 1;
+        let end = at;
+        let here = || format!("sys/devices/{}", parts[..end].join("/"));
         if is_skipped(part) {
             continue;
         }
@@ -64,7 +65,11 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
         } else if let Some(card) = ccw(part) {
             address.bus = vec![card];
         } else if parts.first() == Some(&"platform") || part.ends_with(":00") && parts[0].starts_with("LNX") {
-            let kind = if parts[0] == "platform" { "platform" } else { "acpi" };
+            let kind = if parts[0] == "platform" {
+                "platform"
+            } else {
+                "acpi"
+            };
             address.bus = vec![format!("{kind}-{part}")];
         } else {
             address.tail.push((*part).to_owned());
@@ -126,9 +131,8 @@ fn is_skipped(part: &str) -> bool {
 }
 
 fn usb_port(part: &str) -> bool {
-    part.split_once('-').is_some_and(|(bus, port)| {
-        is_number(bus) && port.split('.').all(is_number)
-    })
+    part.split_once('-')
+        .is_some_and(|(bus, port)| is_number(bus) && port.split('.').all(is_number))
 }
 
 /// `1-2.1:1.0`: the interface of a USB device, without the number of its bus.
