@@ -291,7 +291,7 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
         .map_err(|e| io_fault("/etc/fstab", "read it", &e))?;
     medium.add_fstab(&fstab.unwrap_or_default());
     let links = named::links(&sysfs).map_err(|e| io_fault("links in /dev/disk", "read them", &e))?;
-    let mut disks = Vec::new();
+    let mut seen = Vec::new();
     for block in machine.blocks.iter().filter(|b| no_disk(b).is_none()) {
         let plans: Vec<Plan> = config
             .map(|c| own_plan::all(c, &block.identity))
@@ -317,28 +317,14 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             }
             Err(_) => Err("looking at it failed".to_owned()),
         };
-        let guid = contents
-            .as_ref()
-            .ok()
-            .and_then(|c| c.on_disk.table())
-            .map(|t| t.disk_guid);
-        let plan = plans.iter().find(|p| Some(p.table.disk_guid) == guid);
-        let signatures = contents.as_ref().map_or(&[][..], |c| c.signatures.as_slice());
-        let uses = machine.uses(block, &Own::of(plan, guid), signatures);
-        let links = Named::of(block, &links).links;
-        let seen = seen_by_others(&machine, block);
-        let facts = select::Facts {
-            failing,
-            ..facts(block, &contents, &uses, &medium, &seen, links)
-        };
-        disks.push(Looked {
+        seen.push(Seen {
             block: block.clone(),
+            plans,
             contents,
-            uses,
-            facts,
+            failing,
         });
     }
-    tell_apart(&mut disks);
+    let disks = judge(seen, &machine, &medium, &links);
     let hidden =
         controllers::hidden(&sysfs).map_err(|e| io_fault("storage controllers", "look at them", &e))?;
     Ok(Gathered {
@@ -346,6 +332,59 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
         firmware,
         hidden,
     })
+}
+
+/// A disk, before it is judged.
+#[derive(Debug)]
+pub struct Seen {
+    /// The kernel's entry.
+    pub block: Block,
+    /// The plans whose install may be on it.
+    pub plans: Vec<Plan>,
+    /// What is on it, or why it cannot be read.
+    pub contents: Result<Contents, String>,
+    /// What its device reported, where that is an error of the device.
+    pub failing: Option<String>,
+}
+
+/// Who uses each disk, and what speaks for it and against it. Pure.
+pub fn judge(
+    seen: Vec<Seen>,
+    machine: &Machine,
+    medium: &BootMedium,
+    links: &[(String, Dev)],
+) -> Vec<Looked> {
+    let mut disks = Vec::new();
+    for Seen {
+        block,
+        plans,
+        contents,
+        failing,
+    } in seen
+    {
+        let guid = contents
+            .as_ref()
+            .ok()
+            .and_then(|c| c.on_disk.table())
+            .map(|t| t.disk_guid);
+        let plan = plans.iter().find(|p| Some(p.table.disk_guid) == guid);
+        let signatures = contents.as_ref().map_or(&[][..], |c| c.signatures.as_slice());
+        let uses = machine.uses(&block, &Own::of(plan, guid), signatures);
+        let links = Named::of(&block, links).links;
+        let others = seen_by_others(machine, &block);
+        let facts = select::Facts {
+            failing,
+            ..facts(&block, &contents, &uses, medium, &others, links)
+        };
+        disks.push(Looked {
+            block,
+            contents,
+            uses,
+            facts,
+        });
+    }
+    tell_apart(&mut disks);
+    disks
 }
 
 /// Looks at what is on an open disk that may carry an install of any of these plans.

@@ -21,14 +21,9 @@ fn image(change: impl FnOnce(&mut [u8])) -> (tempfile::NamedTempFile, Contents) 
 }
 
 fn facts_of(contents: Contents, medium: &BootMedium) -> select::Facts {
-    facts(
-        &block("sda"),
-        &Ok(contents),
-        &Uses::default(),
-        medium,
-        &[],
-        vec![],
-    )
+    let mut large = block("sda");
+    large.identity.size_bytes = 8 << 30;
+    facts(&large, &Ok(contents), &Uses::default(), medium, &[], vec![])
 }
 
 #[test]

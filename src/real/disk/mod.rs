@@ -252,7 +252,16 @@ pub async fn report(
     stop: &Stop,
 ) -> Result<(Vec<DiskReport>, Option<Fault>), Fault> {
     let gathered = gather::gather(config, reporter, stop).await?;
-    let choice = choose(&gathered, install_disk, config);
+    Ok(reports(&gathered, config, install_disk))
+}
+
+/// The same of what was gathered before. Pure, but for a name in `install_disk` that is no disk's.
+pub fn reports(
+    gathered: &Gathered,
+    config: Option<&Config>,
+    install_disk: Option<&Utf8Path>,
+) -> (Vec<DiskReport>, Option<Fault>) {
+    let choice = choose(gathered, install_disk, config);
     let facts: Vec<Facts> = gathered.disks.iter().map(|d| d.facts.clone()).collect();
     let names = select::all_named(&facts);
     let reports = gathered.disks.iter().enumerate().map(|(index, disk)| {
@@ -285,7 +294,7 @@ pub async fn report(
                 .map(|c| c.why.clone()),
         }
     });
-    Ok((reports.collect(), choice.as_ref().err().cloned()))
+    (reports.collect(), choice.as_ref().err().cloned())
 }
 
 /// Whether a copy of the table is there at all.

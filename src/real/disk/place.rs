@@ -24,8 +24,9 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
             continue;
         }
         if is_pci(part) {
-            // The nearest to the disk counts.
-            address.bus = vec![format!("pci-{part}")];
+            // The nearest to the disk counts, behind the bridge that it hangs on where that is no PCI device.
+            address.bus.retain(|bus| !bus.starts_with("pci-"));
+            address.bus.push(format!("pci-{part}"));
         } else if let Some(number) = part.strip_prefix("ata").filter(|n| is_number(n)) {
             let port = sysfs.text(&format!("{}/ata_port/{part}/port_no", here()))?;
             let port = port.map_or(number.to_owned(), |port| port.trim().to_owned());
