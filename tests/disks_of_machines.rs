@@ -403,6 +403,10 @@ fn follow(
             "disk nvme9n1 259:9 238 pci0000:00/0000:00:1c.0/0000:09:00.0/nvme/nvme9/nvme9n1 nsid=1 wwid=eui.00253800000000a1",
         ));
     }
+    if next.contains("detach all but one") {
+        let last = after.lines.iter().rposition(|line| line[0] == "disk").unwrap();
+        after.lines.remove(last);
+    }
     for command in next.split(" && ").flat_map(|part| part.split(", then: ")) {
         match command.split(' ').collect::<Vec<_>>()[..] {
             ["umount", point] => keep(&mut after, &|line| line[0] == "mount" && line[2] == point),
@@ -439,7 +443,7 @@ fn follow(
         if names.is_empty() {
             names.push(None);
         }
-    } else if next.contains("attach") || next.contains("setup") {
+    } else if next.contains("attach a disk") || next.contains("setup") || next.contains("no driver") {
         names.push(None);
     } else {
         names.push(

@@ -8,7 +8,7 @@ use super::named::{self, Named};
 use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
 use super::sysfs::{Block, Sysfs, device, device_number};
 use super::usage::{Machine, Own, Uses};
-use super::{controllers, efi, io_fault, lsblk, open, os_code, own_plan, select};
+use super::{controllers, efi, io_fault, lsblk, open, os_code, other_system, own_plan, select};
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::os;
@@ -34,19 +34,6 @@ const TYPES_SYSTEM: [Uuid; 5] = [
     TYPE_ROOT_ARM64,
 ];
 
-/// Windows: reserved, recovery, dynamic disks.
-const TYPES_WINDOWS: [Uuid; 4] = [
-    uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae"),
-    uuid!("de94bba4-06d1-4d40-a16a-bfd50179d6ac"),
-    uuid!("5808c8aa-7e8f-42e0-85d2-e1e90434cfb3"),
-    uuid!("af9b60a0-1431-4f62-bc68-3311714a69ad"),
-];
-/// Apple: HFS+, APFS, Core Storage.
-const TYPES_APPLE: [Uuid; 3] = [
-    uuid!("48465300-0000-11aa-aa11-00306543ecac"),
-    uuid!("7c3457ef-0000-11aa-aa11-00306543ecac"),
-    uuid!("53746f72-6167-11aa-aa11-00306543ecac"),
-];
 /// A unit that is smaller is a phone's or a board's own, or an array's for managing it.
 const SIZE_MIN: u64 = 100 << 20;
 
@@ -531,7 +518,7 @@ fn facts(
                 });
             }
             mbr_signature = contents.on_disk.mbr_signature;
-            other_system = system_on(contents);
+            other_system = other_system::on(contents);
             unless_named.extend(contents.unknown.iter().cloned());
             blank = contents.blank && seen.is_empty();
             if contents.blank {
@@ -553,39 +540,6 @@ fn facts(
         other_system,
         release: uses.release.clone(),
         blank,
-    }
-}
-
-/// Whose disk it is, where that is plainly another system.
-fn system_on(contents: &Contents) -> Option<String> {
-    let kinds = || {
-        contents
-            .signatures
-            .iter()
-            .flat_map(|(_, found)| found)
-            .map(|s| s.kind.as_ref())
-    };
-    let types = || {
-        contents
-            .on_disk
-            .table()
-            .map(|t| t.entries.as_slice())
-            .unwrap_or_default()
-    };
-    let folder = contents.folders.iter().find(|name| !efi::is_own_folder(name));
-    if let Some(folder) = folder {
-        return Some(format!("with another system's loader (EFI/{folder})"));
-    }
-    let windows = types().iter().any(|e| TYPES_WINDOWS.contains(&e.type_guid))
-        || kinds().any(|kind| ["ntfs", "BitLocker", "ReFS", "Windows dynamic disk"].contains(&kind));
-    let apple = types().iter().any(|e| TYPES_APPLE.contains(&e.type_guid))
-        || kinds().any(|kind| ["apfs", "hfsplus", "Apple partition map"].contains(&kind));
-    let bsd = kinds().any(|kind| ["ufs", "BSD disklabel", "zfs_member"].contains(&kind));
-    match (windows, apple, bsd) {
-        (true, _, _) => Some("with Windows on it".into()),
-        (_, true, _) => Some("with macOS on it".into()),
-        (_, _, true) => Some("with another system on it".into()),
-        (false, false, false) => None,
     }
 }
 

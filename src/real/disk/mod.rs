@@ -12,6 +12,7 @@
 //! | `place`, `serial` | bus addresses; which words can be a name |
 //! | `gather` | looking at all of it, bounded, without writing |
 //! | `image` | the same for an image of a disk |
+//! | `other_system` | whether a disk is plainly another system's |
 //! | `controllers` | those whose disks are not to be seen |
 //! | `usage` | who uses a disk: pure |
 //! | `select` | which disk: pure |
@@ -29,6 +30,7 @@ pub mod image;
 pub mod lsblk;
 pub mod members;
 pub mod named;
+pub mod other_system;
 pub mod own_plan;
 pub mod place;
 pub mod proc;
@@ -143,6 +145,10 @@ fn wanted(
     let dev = match sysfs::device_number(given) {
         Ok(Some(dev)) => dev,
         Ok(None) => return Err(bad("it is no block device".into())),
+        // A link of those that name disks: the answer lists the names that there are.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && given.starts_with("/dev/disk") => {
+            return Ok(Some(Wanted::Name(given.to_string())));
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(bad("it is not there".into())),
         Err(e) => return Err(io_fault(format!("INSTALL_DISK={given}"), "look at it", &e)),
     };

@@ -175,15 +175,20 @@ pub fn name_for(index: usize, disks: &[Named]) -> Option<String> {
         place,
         links,
     } = disk;
-    [&identity.wwn, &identity.serial, place]
-        .into_iter()
-        .flatten()
-        .chain(links)
-        .find(|name| {
-            is_disk_name(name)
-                && matches!(meaning(name, disks), Meaning::One(at, by) if at == index && may_agree(index, by, disks).is_ok())
-        })
-        .cloned()
+    let means_it = |name: &&String| match meaning(name, disks) {
+        Meaning::One(at, by) => is_disk_name(name) && at == index && may_agree(index, by, disks).is_ok(),
+        Meaning::Nothing | Meaning::Several(_) => false,
+    };
+    let names = || {
+        [&identity.wwn, &identity.serial, place]
+            .into_iter()
+            .flatten()
+            .chain(links)
+            .filter(means_it)
+    };
+    // One that a shell takes as it stands, if there is one.
+    let plain = names().find(|name| !name.contains(' '));
+    plain.or_else(|| names().next()).cloned()
 }
 
 /// Whether a name given in advance agrees to the erasure of this disk; if not, why, and by which name it would.

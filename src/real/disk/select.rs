@@ -327,7 +327,13 @@ fn ambiguous(all: &[Facts], firmware: &Firmware, name: &str, found: &[usize]) ->
             Some(format!("{own} for {}", all[*index].device))
         })
         .collect();
-    let remedy = if own.is_empty() {
+    // Paths to one unit have nothing to be told apart by: one of them is to stay.
+    let paths = found
+        .first()
+        .map_or(&[][..], |index| all[*index].release.as_slice());
+    let remedy = if own.is_empty() && !paths.is_empty() {
+        Remedy::change_and_install(paths.join(" && "))
+    } else if own.is_empty() {
         Remedy::change_and_install("detach all but one of them")
     } else {
         Remedy::words(format!(
