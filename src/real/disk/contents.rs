@@ -416,7 +416,8 @@ fn opinion(code: Option<i32>, stdout: &str, table_known: bool) -> Result<Option<
                 ..Signature::of(Cow::Owned(found.kind))
             })),
         },
-        code => Err(format!("exit code {code:?}")),
+        Some(code) => Err(format!("exit code {code}")),
+        None => Err("it was killed".into()),
     }
 }
 

@@ -300,6 +300,31 @@ mod tests {
         raw
     }
 
+    #[test]
+    fn small_letters_are_found_and_one_that_cannot_be_read_is_strange() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        let put =
+            |name: &str, bytes: &[u8]| fs_err::write(dir.join(format!("{name}-{GLOBAL}")), bytes).unwrap();
+        put("BootOrder", &[7, 0, 0, 0, 0x0F, 0, 0x0E, 0, 0x0D, 0]);
+        put("Boot000f", &load_option("Linux Boot Manager", Uuid::from_u128(5)));
+        put("Boot000D", &load_option("Another", Uuid::from_u128(6)));
+        // Reading a folder fails, as reading a variable does whose store is damaged.
+        fs_err::create_dir(dir.join(format!("Boot000E-{GLOBAL}"))).unwrap();
+        let firmware = read(&dir).unwrap();
+        let found: Vec<&str> = firmware
+            .order
+            .iter()
+            .map(|option| option.description.as_str())
+            .collect();
+        assert_eq!(found, ["Linux Boot Manager", "Another"]);
+        assert!(
+            firmware.strange.len() == 1 && firmware.strange[0].starts_with("Boot000E"),
+            "{:?}",
+            firmware.strange
+        );
+    }
+
     /// Boot0000 of a fresh OVMF, as in efivarfs: UiApp, a firmware volume file.
     const OVMF_UIAPP: &[u8] = b"\x07\0\0\0\x09\x01\0\0\x2c\0U\0i\0A\0p\0p\0\0\0\
         \x04\x07\x14\0\xc9\xbd\xb8\x7c\xeb\xf8\x34\x4f\xaa\xea\x3e\xe4\xaf\x65\x16\xa1\

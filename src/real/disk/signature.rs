@@ -81,7 +81,7 @@ impl View<'_> {
         (!text.is_empty()).then_some(text)
     }
     /// Bytes counted from the end, where the device is so long.
-    fn from_end(&self, back: u64, bytes: &[u8]) -> bool {
+    fn at_end(&self, back: u64, bytes: &[u8]) -> bool {
         self.size
             .checked_sub(back)
             .and_then(|at| self.anywhere(at, bytes.len()))
@@ -355,23 +355,22 @@ fn members_of(v: &View<'_>, found: &mut Vec<Signature>) {
         });
     }
     let firmware = [
-        ("isw_raid_member", v.from_end(1024, b"Intel Raid ISM Cfg Sig. ")),
+        ("isw_raid_member", v.at_end(1024, b"Intel Raid ISM Cfg Sig. ")),
         (
             "ddf_raid_member",
-            v.from_end(512, &[0xDE, 0x11, 0xDE, 0x11]) || v.from_end(512, &[0x11, 0xDE, 0x11, 0xDE]),
+            v.at_end(512, &[0xDE, 0x11, 0xDE, 0x11]) || v.at_end(512, &[0x11, 0xDE, 0x11, 0xDE]),
         ),
-        ("nvidia_raid_member", v.from_end(1024, b"NVIDIA")),
-        ("lsi_mega_raid_member", v.from_end(512, b"$XIDE$")),
+        ("nvidia_raid_member", v.at_end(1024, b"NVIDIA")),
+        ("lsi_mega_raid_member", v.at_end(512, b"$XIDE$")),
         (
             "promise_fasttrack_raid_member",
             [63, 255, 256, 16]
                 .into_iter()
-                .any(|back| v.from_end(back * 512, b"Promise Technology, Inc.")),
+                .any(|back| v.at_end(back * 512, b"Promise Technology, Inc.")),
         ),
         (
             "hpt45x_raid_member",
-            v.from_end(11 * 512, &[0xF3, 0x16, 0x78, 0x5A])
-                || v.from_end(11 * 512, &[0xFD, 0x16, 0x78, 0x5A]),
+            v.at_end(11 * 512, &[0xF3, 0x16, 0x78, 0x5A]) || v.at_end(11 * 512, &[0xFD, 0x16, 0x78, 0x5A]),
         ),
     ];
     for (kind, _) in firmware.into_iter().filter(|(_, is)| *is) {
