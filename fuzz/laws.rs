@@ -13,6 +13,7 @@ use landfall::image::ext4::{self, Superblock};
 use landfall::image::manifest::{HEADER_BYTES, Header, Manifest, digest};
 use landfall::image::open::Opened;
 use landfall::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, PACKED_BYTES_MAX};
+use landfall::real::disk::contents::seen as on_disk;
 use landfall::real::disk::{efi, lsblk, proc};
 use landfall::real::{
     activation, bootspec, git, gpt, kernel_settings, land, loader, mountinfo, probe, slots,
@@ -37,11 +38,12 @@ use uuid::Uuid;
 pub type Law = fn(&[u8]);
 
 /// Every law by the name of its target.
-pub const ALL: [(&str, Law); 9] = [
+pub const ALL: [(&str, Law); 10] = [
     ("checkpoint", checkpoint),
     ("recovery", recovery),
     ("slots", esp),
     ("gpt", table),
+    ("contents", contents),
     ("image", image),
     ("configuration", configuration),
     ("firmware", firmware),
@@ -210,6 +212,52 @@ fn read_and_written(disk: Vec<u8>) {
     assert_eq!(again.primary.table(), Some(table));
     assert_eq!(again.backup.table(), Some(table));
     assert!(again.protective_mbr);
+}
+
+/// Bytes of the disk that pieces are put on.
+const DISK: usize = 4 << 20;
+
+/// Pieces of a disk, each with its place (four bytes) and its length (two bytes) before it; everything else is zero. Looking ends,
+/// says the same twice, and calls nothing blank that has a byte at its ends.
+fn contents(data: &[u8]) {
+    let mut disk = vec![0; DISK];
+    let mut rest = data;
+    while let Some((head, more)) = rest.split_at_checked(6) {
+        let at = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize % DISK;
+        let length = usize::from(u16::from_le_bytes([head[4], head[5]]));
+        let (piece, more) = more.split_at(length.min(more.len()));
+        let piece = &piece[..piece.len().min(DISK - at)];
+        disk[at..at + piece.len()].copy_from_slice(piece);
+        rest = more;
+    }
+    let plain = disk.iter().all(|byte| *byte == 0);
+    for sector_bytes in [512, 4096] {
+        let identity = DiskIdentity {
+            wwn: None,
+            serial: Some("LF0001".to_owned()),
+            path: None,
+            size_bytes: DISK as u64,
+            sector_bytes,
+        };
+        let look = || {
+            let seen = on_disk(&mut Cursor::new(&disk), &identity, None).expect("memory has no errors");
+            (seen.blank, seen.lines, seen.unknown)
+        };
+        let (blank, lines, unknown) = look();
+        assert_eq!(
+            look(),
+            (blank, lines.clone(), unknown),
+            "the same disk, other lines"
+        );
+        assert!(
+            !lines.iter().any(|line| line.contains('\n')),
+            "two lines in one: {lines:?}"
+        );
+        assert!(!plain || blank, "zeros are blank");
+        // On a disk of this size every byte is looked at; erased flash is 0xFF throughout a piece.
+        let other = disk.iter().any(|byte| *byte != 0 && *byte != 0xFF);
+        assert!(!(blank && other), "data is taken for blank: {lines:?}");
+    }
 }
 
 /// Chunks of an image that are unpacked; more of them only take time.

@@ -15,7 +15,8 @@ pub struct DiskIdentity {
     /// Serial number, if it has one.
     #[serde(rename = "serial")]
     pub serial: Option<String>,
-    /// The bus address (`ID_PATH`), used only when there is neither WWN nor serial number.
+    /// The bus address, used only when there is neither WWN nor serial number; or `lun C:T:L`, beside a name that several
+    /// units of one device share.
     #[serde(rename = "path")]
     pub path: Option<String>,
     /// Size in bytes.
@@ -27,14 +28,24 @@ pub struct DiskIdentity {
 }
 
 impl DiskIdentity {
-    /// The strongest name the disk has: WWN, else serial number, else bus address.
+    /// The strongest name the disk has: WWN, else serial number, else bus address; behind it the unit, where several share it.
     pub fn name(&self) -> String {
+        let unit = self.unit().map_or(String::new(), |unit| format!(", {unit}"));
         match (&self.wwn, &self.serial, &self.path) {
-            (Some(wwn), _, _) => format!("wwn {wwn}"),
-            (None, Some(serial), _) => format!("serial {serial}"),
+            (Some(wwn), _, _) => format!("wwn {wwn}{unit}"),
+            (None, Some(serial), _) => format!("serial {serial}{unit}"),
             (None, None, Some(path)) => format!("path {path}"),
             (None, None, None) => "no identity".to_owned(),
         }
+    }
+
+    /// `lun C:T:L`, where the name belongs to a device of several units: a bridge, whose serial number is not the disk's, or
+    /// a chip.
+    pub fn unit(&self) -> Option<&str> {
+        let named = self.wwn.is_some() || self.serial.is_some();
+        self.path
+            .as_deref()
+            .filter(|path| named && path.starts_with("lun "))
     }
 
     /// Whether the disk can be told from another of its size.
@@ -52,9 +63,10 @@ impl DiskIdentity {
             size_bytes,
             sector_bytes,
         } = self;
+        let unit = self.unit().map_or(String::new(), |unit| format!(" {unit}"));
         let name = match (wwn, serial, path) {
-            (Some(wwn), _, _) => format!("wwn {wwn}"),
-            (None, Some(serial), _) => format!("serial {serial}"),
+            (Some(wwn), _, _) => format!("wwn {wwn}{unit}"),
+            (None, Some(serial), _) => format!("serial {serial}{unit}"),
             (None, None, Some(path)) => format!("path {path}"),
             (None, None, None) => "no identity".to_owned(),
         };

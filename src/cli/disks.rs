@@ -117,6 +117,7 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
         candidate,
         can_be_named,
         path: _,
+        name,
         chosen,
     } in reports
     {
@@ -147,6 +148,9 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
             known("serial", serial),
             known("wwn", wwn)
         )?;
+        if let Some(name) = name {
+            writeln!(out, "    name to use: {name}")?;
+        }
         for line in contents {
             writeln!(out, "    holds: {line}")?;
         }
@@ -184,6 +188,7 @@ mod tests {
             size_bytes: 8 << 30,
             sector_bytes: 512,
             path: None,
+            name: Some("LF0001".into()),
             transport: "nvme".into(),
             removable: false,
             contents: vec![],
@@ -241,6 +246,7 @@ mod tests {
                 can_be_named: false,
                 transport: "usb".into(),
                 serial: None,
+                name: None,
                 ..report("/dev/sda")
             },
         ];
@@ -248,6 +254,7 @@ mod tests {
         expect_test::expect![[r#"
             → /dev/nvme0n1  8.0 GiB (8589934592 bytes, sectors of 512), nvme
                 model QEMU NVMe, serial LF0001, no wwn
+                name to use: LF0001
                 holds: GPT, 2 partitions
                 chosen: behind the firmware's first boot entry
             ✗ /dev/sda  8.0 GiB (8589934592 bytes, sectors of 512), usb, removable

@@ -14,6 +14,8 @@ use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
 use crate::os::errno;
 use crate::real::block::io_fault;
+use crate::real::disk::blank::{self, Blankness};
+use crate::real::disk::{self, signature};
 use crate::real::hands::Hands;
 use crate::real::landing::{self, open};
 use crate::real::pack::{Source, build};
@@ -403,14 +405,36 @@ fn fault(what: &str, error: Error) -> Fault {
 
 /// Something on a device is not lost by a slip of the fingers.
 fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
+    let occupied = |found: String| {
+        Err(Fault::from(DeviceFault::Occupied {
+            device: device.to_string(),
+            found,
+        })
+        .into())
+    };
     let seen = runtime()?.block_on(probe(device, &Reporter::default(), &Stop::never()))?;
     match seen {
-        Probe::Blank => Ok(()),
-        Probe::Found(_) | Probe::Ambivalent(_) => Err(Fault::from(DeviceFault::Occupied {
-            device: device.to_string(),
-            found: seen.to_string(),
-        })
-        .into()),
+        Probe::Blank => {}
+        Probe::Found(_) | Probe::Ambivalent(_) => return occupied(seen.to_string()),
+    }
+    // That blkid knows nothing does not make it blank: an archive, or a volume without a header, has no signature.
+    let size = disk::image::size(device)?;
+    let look = || {
+        let mut file = fs::File::open(device)?;
+        let found = signature::sniff(&mut file, 0, size)?;
+        Ok((
+            signature::describe(&found),
+            blank::proof(&mut file, 0, size, blank::PIECES_DISK),
+        ))
+    };
+    let looked: std::io::Result<_> = look();
+    match looked.map_err(|e| disk::io_fault(format!("target {device}"), "read it", &e))? {
+        (Some(found), _) => occupied(found),
+        (None, Blankness::Blank) => Ok(()),
+        (None, Blankness::Data(at)) => {
+            occupied(format!("data of an unknown kind, at byte {at} or behind it"))
+        }
+        (None, Blankness::Unreadable(at, why)) => occupied(format!("it cannot be read at byte {at}: {why}")),
     }
 }
 
@@ -531,5 +555,32 @@ mod tests {
         }
         // The control: what is said of an install is kept where it fits.
         assert_eq!(fault("x", Error::Foreign), landing::fault("x", Error::Foreign));
+    }
+
+    #[test]
+    fn what_blkid_does_not_know_is_not_written_over_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().join("target")).unwrap();
+        let put = |at: usize, bytes: &[u8]| {
+            let mut disk = vec![0; 8 << 20];
+            disk[at..at + bytes.len()].copy_from_slice(bytes);
+            fs::write(&path, disk).unwrap();
+        };
+        let refused = || refuse_full(&path).map_err(|failure| failure.text);
+        put(0, &[]);
+        assert!(refused().is_ok(), "the control: blank");
+        // The name, and the magic, of a file in an archive.
+        put(257, b"ustar\x0000");
+        assert!(refused().unwrap_err().contains("tar archive"));
+        // As a raw encrypted volume, or any program's own format, looks.
+        let noise: Vec<u8> = (0_u32..4096)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        for at in [0, 3 << 20, (8 << 20) - 4096] {
+            put(at, &noise);
+            assert!(refused().unwrap_err().contains("data of an unknown kind"), "{at}");
+        }
+        put(1080, &[0x53, 0xEF]);
+        assert!(refused().is_err());
     }
 }

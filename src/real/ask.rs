@@ -9,13 +9,10 @@
 use crate::event::Event;
 use crate::real::Real;
 use crate::real::command::{OnStop, Program};
+use crate::real::disk::{Sysfs, named};
 use crate::real::passphrase;
-use crate::real::rooted;
-use camino::Utf8Path;
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SecretFault};
-use landfall_states::names::quoted;
-use landfall_states::plan::DiskIdentity;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::io::{IsTerminal, Read, Write};
 use std::time::Duration;
@@ -100,7 +97,10 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
     let named = real.config.unattended.disk.as_deref().or(real.vault.consent());
     let mut why_not = "nobody has named the disk in advance".to_owned();
     if let Some(name) = named {
-        if names_disk(name, &erasure.disk, Utf8Path::new("/"))? {
+        let agreed = named::agrees(name, &erasure.disk, &named::look(&Sysfs::real())?);
+        if let Err(why) = agreed {
+            why_not = why;
+        } else {
             let by = ConsentBy::InAdvance {
                 disk_name: name.to_owned(),
                 // Only the number in the configuration speaks in advance, not one that a person's --reinstall raised.
@@ -116,12 +116,6 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
                 return Ok(Some(consent));
             }
             why_not = "the disk holds a finished install, and `reinstall` was not raised".into();
-        } else {
-            why_not = format!(
-                "consent in advance names {}; this disk is {}",
-                quoted(name),
-                erasure.disk
-            );
         }
     }
     if real.config.unattended.enable {
@@ -153,58 +147,6 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
     } else {
         Ok(None)
     }
-}
-
-/// Whether a name given in advance means this disk. Serial numbers and WWNs are compared as a whole.
-pub fn names_disk(name: &str, disk: &DiskIdentity, root: &Utf8Path) -> Result<bool, Fault> {
-    let name = name.trim();
-    if is_serial_or_wwn(name, disk) {
-        return Ok(true);
-    }
-    let link = name.strip_prefix("/dev/disk/by-id/").unwrap_or(name);
-    if link.is_empty() || link.contains('/') || link == "." || link == ".." {
-        return Ok(false);
-    }
-    let link = root.join("dev/disk/by-id").join(link);
-    let device = match fs_err::read_link(&link) {
-        Ok(device) => device,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(rooted::io_fault(link.as_str(), &e)),
-    };
-    let Some(device) = device.file_name().and_then(|name| name.to_str()) else {
-        return Ok(false);
-    };
-    let sysfs = root.join("sys/block").join(device);
-    let read = |name: &str| match fs_err::read_to_string(sysfs.join(name)) {
-        Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Err(e) => {
-            tracing::debug!(%e, "this device has no such attribute");
-            None
-        }
-    };
-    let size = read("size").and_then(|sectors| sectors.parse::<u64>().ok());
-    if size.map(|sectors| sectors * 512) != Some(disk.size_bytes) {
-        return Ok(false);
-    }
-    let says = ["serial", "device/serial", "wwid", "device/wwid"];
-    Ok(says
-        .iter()
-        .filter_map(|name| read(name))
-        .any(|said| is_serial_or_wwn(&said, disk)))
-}
-
-fn is_serial_or_wwn(name: &str, disk: &DiskIdentity) -> bool {
-    let bare = |text: &str| {
-        let text = text.trim().to_ascii_lowercase();
-        ["naa.", "eui.", "0x", "wwn-0x"]
-            .iter()
-            .find_map(|prefix| text.strip_prefix(prefix))
-            .unwrap_or(&text)
-            .to_owned()
-    };
-    !name.is_empty()
-        && (disk.serial.as_deref().is_some_and(|serial| serial.trim() == name)
-            || disk.wwn.as_deref().is_some_and(|wwn| bare(wwn) == bare(name)))
 }
 
 async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretString, Fault> {
@@ -297,64 +239,5 @@ fn read_line(topic: Topic, prompt: &str) -> std::io::Result<Option<SecretString>
         Err(_) => Err(std::io::Error::other(
             "what was typed is not UTF-8 (set the terminal to UTF-8, or use ASCII)",
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn disk() -> DiskIdentity {
-        DiskIdentity {
-            wwn: Some("naa.5000c500a0b1c2d3".into()),
-            serial: Some("LF0001".into()),
-            path: None,
-            size_bytes: 8 << 30,
-            sector_bytes: 512,
-        }
-    }
-
-    #[test]
-    fn a_disk_is_named_exactly_or_not_at_all() {
-        let keep = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(keep.path()).unwrap();
-        let named = |name: &str| names_disk(name, &disk(), root).unwrap();
-        for good in [
-            "LF0001",
-            " LF0001\n",
-            "naa.5000c500a0b1c2d3",
-            "0x5000C500A0B1C2D3",
-            "wwn-0x5000c500a0b1c2d3",
-        ] {
-            assert!(named(good), "{good}");
-        }
-        for bad in ["", "LF000", "LF00011", "lf0001", "/dev/sda", "..", "sda", "yes"] {
-            assert!(!named(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_by_id_link_is_followed_to_the_same_disk_only() {
-        let keep = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(keep.path()).unwrap();
-        fs_err::create_dir_all(root.join("dev/disk/by-id")).unwrap();
-        for (link, device, serial, sectors) in [
-            ("virtio-A", "vda", "LF0001", 16_777_216),
-            ("virtio-B", "vdb", "LF0002", 16_777_216),
-            ("virtio-C", "vdc", "LF0001", 4),
-        ] {
-            fs_err::os::unix::fs::symlink(format!("../../{device}"), root.join("dev/disk/by-id").join(link))
-                .unwrap();
-            let sys = root.join("sys/block").join(device);
-            fs_err::create_dir_all(&sys).unwrap();
-            fs_err::write(sys.join("serial"), serial).unwrap();
-            fs_err::write(sys.join("size"), format!("{sectors}\n")).unwrap();
-        }
-        let named = |name: &str| names_disk(name, &disk(), root).unwrap();
-        assert!(named("virtio-A"));
-        assert!(named("/dev/disk/by-id/virtio-A"));
-        assert!(!named("virtio-B"), "another serial number");
-        assert!(!named("virtio-C"), "another size");
-        assert!(!named("virtio-D"), "no such link");
     }
 }

@@ -74,9 +74,25 @@ fn strange(name: &str, why: &str) {
     tracing::warn!(variable = name, %why, "cannot be understood");
 }
 
+/// A variable of the firmware's, whichever letters its number is written in. One that cannot be read is strange, and says
+/// nothing of the others.
+fn variable(efivars: &Utf8Path, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let files = names(efivars)?;
+    let Some(file) = efi::file_of(&files, name) else {
+        return Ok(None);
+    };
+    match rooted::read(efivars, file) {
+        Ok(value) => Ok(value),
+        Err(fault) => {
+            strange(name, &fault.to_string());
+            Ok(None)
+        }
+    }
+}
+
 /// The numbers of the entries that the firmware tries, in its order.
 fn boot_order(efivars: &Utf8Path) -> Result<Vec<u16>, Fault> {
-    let value = rooted::read(efivars, &format!("BootOrder-{GLOBAL}"))?;
+    let value = variable(efivars, "BootOrder")?;
     Ok(match value.as_deref().map(efi::parse_numbers) {
         None => vec![],
         Some(Ok(numbers)) => numbers,
@@ -90,7 +106,7 @@ fn boot_order(efivars: &Utf8Path) -> Result<Vec<u16>, Fault> {
 /// Whether an entry is active and starts a file that is on our ESP.
 fn starts_ours(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid, number: u16) -> Result<bool, Fault> {
     let name = format!("Boot{number:04X}");
-    let value = rooted::read(efivars, &format!("{name}-{GLOBAL}"))?;
+    let value = variable(efivars, &name)?;
     let efi::LoadOption {
         active,
         description: _,

@@ -1,23 +1,35 @@
-//! GUID partition tables. Law: each of the two copies is read on its own and written on its own, with a flush after each
-//! (gptman writes both in one go and flushes neither); the same table written again gives the same bytes; no bytes on a
-//! disk make reading panic, run for long or take more than a few kilobytes.
+//! Partition tables: GPT in both copies, and the classic MBR with its logical partitions. Law: each of the two copies is read
+//! on its own and written on its own, with a flush after each (gptman writes both in one go and flushes neither); every table
+//! that UEFI allows is read, also one that was written for sectors of another size; the same table written again gives the
+//! same bytes; no bytes on a disk make reading panic, run for long or take more than a few megabytes.
 //!
-//! Absent: devices, locks, the kernel's view (see `table`, `disk::held`). Source: UEFI 2.10, chapter 5.
+//! Absent: devices, locks, the kernel's view (see `table`, `disk::held`), tables of other kinds (`disk::signature`). Sources:
+//! UEFI 2.10, chapter 5; for extended partitions, Linux 6.12 (`block/partitions/msdos.c`).
 
+use crc::{CRC_32_ISO_HDLC, Crc};
 use gptman::{GPT, GPTHeader, GPTPartitionEntry};
 use landfall_states::plan::{GptEntry, GptTable};
 use landfall_states::planned::GptCopy;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use uuid::Uuid;
 
-/// Entries in a table: what every tool makes, and what UEFI asks for at least. Other tables are shown as damaged.
+/// Entries in a table that is written: what every tool makes, and what UEFI asks for at least.
 const ENTRIES: u32 = 128;
-/// Bytes of one entry.
+/// Bytes of one entry in a table that is written.
 const ENTRY_BYTES: u32 = 128;
-/// Entry arrays longer than this are not read.
-const ARRAY_BYTES_MAX: u64 = 1 << 20;
+/// Entry arrays longer than this are not read: 65,536 entries of the usual size.
+const ARRAY_BYTES_MAX: u64 = 8 << 20;
+/// Entries that are in use and are told of.
+const ENTRIES_USED_MAX: usize = 1024;
+/// Bytes of a header that are always there.
+const HEADER_BYTES: usize = 92;
 /// No smaller disk holds two copies, in sectors.
 const SECTORS_MIN: u64 = 80;
+/// Sector sizes that a table may have been written for.
+const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
+/// Logical partitions that are followed in one chain.
+const LOGICAL_MAX: u32 = 128;
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// Both copies and the protective MBR, as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +40,36 @@ pub struct OnDisk {
     pub backup: GptCopy,
     /// Whether the first sector holds a protective MBR.
     pub protective_mbr: bool,
-    /// The entries of a classic MBR that is not protective.
+    /// The entries of a classic MBR, logical partitions behind the others. Where a GPT can be read and the MBR is protective:
+    /// none.
     pub mbr: Vec<MbrEntry>,
     /// The 32-bit signature in the MBR, which firmware uses to name partitions of such disks. 0: none.
     pub mbr_signature: u32,
+    /// A table that was written for sectors of another size, where there is none for this size.
+    pub other: Option<OtherSize>,
+}
+
+/// A GPT for sectors of another size than the disk has now: it was written while something else stood between it and the
+/// disk, as bridges from USB to SATA do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherSize {
+    /// The size in bytes.
+    pub sector_bytes: u32,
+    /// What is there.
+    pub copy: GptCopy,
 }
 
 impl OnDisk {
+    /// Nothing at all.
+    const NONE: OnDisk = OnDisk {
+        primary: GptCopy::Absent,
+        backup: GptCopy::Absent,
+        protective_mbr: false,
+        mbr: vec![],
+        mbr_signature: 0,
+        other: None,
+    };
+
     /// The copy that tools would use: the first, else the second.
     pub fn table(&self) -> Option<&GptTable> {
         self.primary.table().or_else(|| self.backup.table())
@@ -44,7 +79,7 @@ impl OnDisk {
 /// An entry of a classic MBR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MbrEntry {
-    /// Number, 1 to 4.
+    /// Number, 1 to 4; from 5 on for logical partitions.
     pub number: u32,
     /// Type byte.
     pub kind: u8,
@@ -54,6 +89,13 @@ pub struct MbrEntry {
     pub first_lba: u64,
     /// Length in sectors.
     pub sectors: u64,
+}
+
+impl MbrEntry {
+    /// Whether it holds a chain of logical partitions, and nothing else.
+    pub fn is_extended(&self) -> bool {
+        matches!(self.kind, 0x05 | 0x0F | 0x85)
+    }
 }
 
 /// Length in bytes, found by seeking.
@@ -69,34 +111,69 @@ fn read_at(disk: &mut (impl Read + Seek + ?Sized), at: u64, bytes: u64) -> io::R
     Ok(buffer)
 }
 
-/// GUIDs are stored with their first three fields little-endian.
-fn guid(bytes: [u8; 16]) -> Uuid {
-    Uuid::from_bytes_le(bytes)
-}
-
 /// Reads everything. An error is an I/O error of the device; bad contents are facts.
 pub fn read(disk: &mut (impl Read + Seek + ?Sized), sector_bytes: u32) -> io::Result<OnDisk> {
     let sector = u64::from(sector_bytes);
-    let sectors = length(disk)?.checked_div(sector).unwrap_or(0);
+    let bytes = length(disk)?;
+    let sectors = bytes.checked_div(sector).unwrap_or(0);
     if sectors < SECTORS_MIN {
-        return Ok(OnDisk {
-            primary: GptCopy::Absent,
-            backup: GptCopy::Absent,
-            protective_mbr: false,
-            mbr: vec![],
-            mbr_signature: 0,
-        });
+        return Ok(OnDisk::NONE);
     }
     let first = read_at(disk, 0, 512)?;
-    let mbr = mbr(&first);
-    let protective_mbr = mbr.iter().any(|e| e.kind == 0xEE && e.first_lba == 1);
+    let mut classic = mbr(&first);
+    let protective_mbr = classic.iter().any(|e| e.kind == 0xEE && e.first_lba == 1);
+    let primary = copy(disk, sector_bytes, sectors, 1)?;
+    let backup = copy(disk, sector_bytes, sectors, sectors - 1)?;
+    let whole = primary.table().is_some() || backup.table().is_some();
+    if protective_mbr && whole {
+        classic.clear();
+    }
+    // Its own entry is no partition; what a hybrid one names beside it is.
+    classic.retain(|e| !(protective_mbr && e.kind == 0xEE));
+    for extended in classic.clone().iter().filter(|e| e.is_extended()) {
+        let from = 5 + classic.iter().filter(|e| e.number > 4).count() as u32;
+        classic.extend(logical(disk, sector, sectors, extended, from)?);
+    }
+    let other = if whole {
+        None
+    } else {
+        other_size(disk, sector_bytes, bytes)?
+    };
     Ok(OnDisk {
-        primary: copy(disk, sector_bytes, sectors, 1)?,
-        backup: copy(disk, sector_bytes, sectors, sectors - 1)?,
+        primary,
+        backup,
         protective_mbr,
-        mbr: if protective_mbr { vec![] } else { mbr },
+        mbr: classic,
         mbr_signature: u32::from_le_bytes([first[440], first[441], first[442], first[443]]),
+        other,
     })
+}
+
+/// A table for sectors of another size: one that can be read, else one that cannot.
+fn other_size(
+    disk: &mut (impl Read + Seek + ?Sized),
+    sector_bytes: u32,
+    bytes: u64,
+) -> io::Result<Option<OtherSize>> {
+    let mut unusable = None;
+    for size in SECTOR_SIZES.into_iter().filter(|size| *size != sector_bytes) {
+        let sectors = bytes / u64::from(size);
+        if sectors < 4 {
+            continue;
+        }
+        for lba in [1, sectors - 1] {
+            let found = OtherSize {
+                sector_bytes: size,
+                copy: copy(disk, size, sectors, lba)?,
+            };
+            match found.copy {
+                GptCopy::Whole(_) => return Ok(Some(found)),
+                GptCopy::Damaged(_) => unusable = unusable.or(Some(found)),
+                GptCopy::Absent => {}
+            }
+        }
+    }
+    Ok(unusable)
 }
 
 /// The used entries of a first sector that ends as an MBR does. A FAT's or NTFS's boot sector ends so too: its bytes
@@ -133,7 +210,46 @@ pub fn mbr(sector: &[u8]) -> Vec<MbrEntry> {
     entries
 }
 
-/// One copy. Every number that the disk states is checked before it is used: gptman believes them.
+/// The logical partitions within an extended one, from a number on. Each has a sector before it, whose first used entry is the
+/// partition, counted from that sector, and whose entry of an extended type leads to the next one, counted from the start of
+/// the extended partition. A chain that leads backwards, out of the disk or too far ends there.
+fn logical(
+    disk: &mut (impl Read + Seek + ?Sized),
+    sector: u64,
+    sectors: u64,
+    extended: &MbrEntry,
+    from: u32,
+) -> io::Result<Vec<MbrEntry>> {
+    let mut found: Vec<MbrEntry> = vec![];
+    let mut at = extended.first_lba;
+    for _ in 0..LOGICAL_MAX {
+        if at >= sectors {
+            break;
+        }
+        let mut next = None;
+        for entry in mbr(&read_at(disk, at * sector, 512)?) {
+            if entry.is_extended() {
+                next = next.or(Some(extended.first_lba.saturating_add(entry.first_lba)));
+                continue;
+            }
+            let first_lba = at.saturating_add(entry.first_lba);
+            if first_lba < sectors && found.len() < LOGICAL_MAX as usize {
+                found.push(MbrEntry {
+                    number: from + found.len() as u32,
+                    first_lba,
+                    ..entry
+                });
+            }
+        }
+        match next {
+            Some(next) if next > at => at = next,
+            Some(_) | None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// One copy. Every number that the disk states is checked before it is used.
 fn copy(
     disk: &mut (impl Read + Seek + ?Sized),
     sector_bytes: u32,
@@ -142,74 +258,150 @@ fn copy(
 ) -> io::Result<GptCopy> {
     let sector = u64::from(sector_bytes);
     let raw = read_at(disk, lba * sector, sector)?;
-    if !raw.starts_with(b"EFI PART") {
+    let Some(found) = Header::parse(&raw) else {
         return Ok(GptCopy::Absent);
-    }
-    let damaged = |why: String| Ok(GptCopy::Damaged(why));
-    let header = match GPTHeader::read_from(&mut Cursor::new(&raw)) {
-        Ok(header) => header,
-        Err(why) => return damaged(why.to_string()),
     };
-    if header.primary_lba != lba {
-        return damaged(format!(
-            "it says that it lies in sector {}, and lies in {lba}",
-            header.primary_lba
-        ));
-    }
-    if (header.number_of_partition_entries, header.size_of_partition_entry) != (ENTRIES, ENTRY_BYTES) {
-        return damaged(format!(
-            "{} entries of {} bytes are not supported",
-            header.number_of_partition_entries, header.size_of_partition_entry
-        ));
-    }
-    let array_bytes = (u64::from(ENTRIES) * u64::from(ENTRY_BYTES)).min(ARRAY_BYTES_MAX);
-    let array_end = array_bytes
-        .div_ceil(sector)
-        .checked_add(header.partition_entry_lba)
-        .filter(|end| *end <= sectors && header.partition_entry_lba >= 2);
-    if array_end.is_none() {
-        return damaged(format!(
-            "its entries would begin in sector {}",
-            header.partition_entry_lba
-        ));
-    }
-    let mut array = read_at(disk, header.partition_entry_lba * sector, array_bytes)?;
-    // gptman 3.1 reads as many bytes as its own structure has in memory, which is more than an entry has.
-    array.resize(array.len() + 512, 0);
-    // gptman seeks to where the header says: for it, the array begins at the start of what was read.
-    let local = GPTHeader {
-        partition_entry_lba: 0,
-        ..header.clone()
+    let bounds = found.and_then(|header| {
+        let bytes = header.bounds(lba, sector, sectors)?;
+        Ok((header, bytes))
+    });
+    let (header, bytes) = match bounds {
+        Ok(both) => both,
+        Err(why) => return Ok(GptCopy::Damaged(why)),
     };
-    let found = match local.read_partitions(&mut Cursor::new(&array), sector) {
-        Ok(found) => found,
-        Err(why) => return damaged(why.to_string()),
-    };
-    let mut entries = Vec::new();
-    for (number, entry) in (1_u32..).zip(&found) {
-        if entry.is_unused() {
-            continue;
+    let array = read_at(disk, header.array_lba * sector, bytes)?;
+    Ok(match header.entries(&array, sectors) {
+        Ok(entries) => GptCopy::Whole(GptTable {
+            disk_guid: header.disk_guid,
+            sector_bytes,
+            entries,
+        }),
+        Err(why) => GptCopy::Damaged(why),
+    })
+}
+
+/// What a header says.
+struct Header {
+    own_lba: u64,
+    disk_guid: Uuid,
+    array_lba: u64,
+    entries: u32,
+    entry_bytes: u32,
+    array_crc: u32,
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes
+        .get(at..at + 4)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes
+        .get(at..at + 8)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
+}
+
+/// GUIDs are stored with their first three fields little-endian.
+fn guid_at(bytes: &[u8], at: usize) -> Uuid {
+    bytes
+        .get(at..at + 16)
+        .and_then(|b| b.try_into().ok())
+        .map_or(Uuid::nil(), Uuid::from_bytes_le)
+}
+
+impl Header {
+    /// A sector, if it begins as a header does.
+    fn parse(raw: &[u8]) -> Option<Result<Header, String>> {
+        if !raw.starts_with(b"EFI PART") {
+            return None;
         }
-        if entry.starting_lba > entry.ending_lba || entry.ending_lba >= sectors {
-            return damaged(format!(
-                "partition {number} reaches from sector {} to {}, the disk has {sectors}",
-                entry.starting_lba, entry.ending_lba
+        let length = u32_at(raw, 12) as usize;
+        let Some(summed) = raw.get(..length).filter(|_| length >= HEADER_BYTES) else {
+            return Some(Err(format!("its header would have {length} bytes")));
+        };
+        let mut summed = summed.to_vec();
+        summed[16..20].fill(0);
+        if CRC.checksum(&summed) != u32_at(raw, 16) {
+            return Some(Err("the check sum of its header is wrong".into()));
+        }
+        Some(Ok(Header {
+            own_lba: u64_at(raw, 24),
+            disk_guid: guid_at(raw, 56),
+            array_lba: u64_at(raw, 72),
+            entries: u32_at(raw, 80),
+            entry_bytes: u32_at(raw, 84),
+            array_crc: u32_at(raw, 88),
+        }))
+    }
+
+    /// Whether its numbers can be used; the bytes of the array, in whole sectors.
+    fn bounds(&self, lba: u64, sector: u64, sectors: u64) -> Result<u64, String> {
+        if self.own_lba != lba {
+            return Err(format!(
+                "it says that it lies in sector {}, and lies in {lba}",
+                self.own_lba
             ));
         }
-        entries.push(GptEntry {
-            number,
-            type_guid: guid(entry.partition_type_guid),
-            partuuid: guid(entry.unique_partition_guid),
-            first_lba: entry.starting_lba,
-            last_lba: entry.ending_lba,
-            name: entry.partition_name.as_str().to_owned(),
-        });
+        let (entries, each) = (u64::from(self.entries), u64::from(self.entry_bytes));
+        // 128 · 2ⁿ bytes, says UEFI.
+        if !each.is_power_of_two() || each < 128 || entries == 0 || entries * each > ARRAY_BYTES_MAX {
+            return Err(format!("{entries} entries of {each} bytes are not understood"));
+        }
+        let length = (entries * each).div_ceil(sector);
+        self.array_lba
+            .checked_add(length)
+            .filter(|end| *end <= sectors && self.array_lba >= 2)
+            .map(|_| length * sector)
+            .ok_or_else(|| format!("its entries would begin in sector {}", self.array_lba))
     }
-    Ok(GptCopy::Whole(GptTable {
-        disk_guid: guid(header.disk_guid),
-        sector_bytes,
-        entries,
-    }))
+
+    /// The used entries.
+    fn entries(&self, array: &[u8], sectors: u64) -> Result<Vec<GptEntry>, String> {
+        let each = self.entry_bytes as usize;
+        // The bounds were checked: it fits any `usize`.
+        let array = array.get(..self.entries as usize * each).unwrap_or(array);
+        if CRC.checksum(array) != self.array_crc {
+            return Err("the check sum of its entries is wrong".into());
+        }
+        let mut entries = Vec::new();
+        for (number, raw) in (1_u32..).zip(array.chunks_exact(each)) {
+            let type_guid = guid_at(raw, 0);
+            if type_guid.is_nil() {
+                continue;
+            }
+            let (first_lba, last_lba) = (u64_at(raw, 32), u64_at(raw, 40));
+            if first_lba > last_lba || last_lba >= sectors {
+                return Err(format!(
+                    "partition {number} reaches from sector {first_lba} to {last_lba}, the disk has {sectors}"
+                ));
+            }
+            if entries.len() == ENTRIES_USED_MAX {
+                return Err(format!("more than {ENTRIES_USED_MAX} of its entries are in use"));
+            }
+            entries.push(GptEntry {
+                number,
+                type_guid,
+                partuuid: guid_at(raw, 16),
+                first_lba,
+                last_lba,
+                name: entry_name(&raw[56..128]),
+            });
+        }
+        Ok(entries)
+    }
+}
+
+/// The name of a partition: UTF-16, up to a NUL.
+fn entry_name(raw: &[u8]) -> String {
+    let units: Vec<u16> = raw
+        .chunks_exact(2)
+        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+        .take_while(|unit| *unit != 0)
+        .collect();
+    String::from_utf16_lossy(&units)
 }
 
 /// A planned table, made ready for one disk.

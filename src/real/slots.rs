@@ -159,6 +159,28 @@ pub fn read<D: Read + Seek>(device: &mut D, from: u64, bytes: u64, thorough: boo
     })
 }
 
+/// Names in the `EFI` folder of the ESP in `from..from + bytes`, so many at most. What cannot be read has none.
+pub fn folders<D: Read + Seek>(device: &mut D, from: u64, bytes: u64) -> Vec<String> {
+    const FOLDERS_MAX: usize = 64;
+    let mut region = Region::new(&mut *device, from, bytes);
+    let listed = catch_unwind(AssertUnwindSafe(|| -> io::Result<Vec<String>> {
+        let fs = fatfs::FileSystem::new(&mut region, fatfs::FsOptions::new().update_accessed_date(false))?;
+        let mut names = vec![];
+        for entry in fs.root_dir().open_dir("EFI")?.iter().take(FOLDERS_MAX) {
+            let entry = entry?;
+            let name = entry.file_name();
+            if entry.is_dir() && name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }));
+    match listed {
+        Ok(Ok(names)) => names,
+        Ok(Err(_)) | Err(_) => vec![],
+    }
+}
+
 fn from_directory<D: Read + Seek>(region: &mut Region<D>) -> io::Result<[Option<Vec<u8>>; 2]> {
     let fs = fatfs::FileSystem::new(region, fatfs::FsOptions::new().update_accessed_date(false))?;
     let directory = match fs.root_dir().open_dir(&DIRECTORY.join("/")) {

@@ -3,7 +3,8 @@
 //! sees the same. Absent: judging and consent (states::planned), the bytes of a table (`gpt`).
 
 use super::Real;
-use super::disk::gather::{self, Contents};
+use super::disk::contents::{self, Contents, Place, ask_blkid};
+use super::disk::gather;
 use super::disk::sysfs::Block;
 use super::disk::usage::{Own, Uses};
 use super::disk::{HeldDisk, io_fault, is_there, open, os_code};
@@ -36,13 +37,15 @@ impl Real {
         let held = self.held_disk()?;
         let block = held.block()?;
         let machine = gather::machine(held.sysfs(), &self.reporter, &self.stop).await?;
-        let contents = {
+        let mut contents = {
             let (mut file, block, plan) = (held.file()?, block.clone(), self.plan.clone());
-            tokio::task::spawn_blocking(move || gather::contents(&mut file, &block.identity, plan.as_ref()))
+            tokio::task::spawn_blocking(move || contents::contents(&mut file, &block.identity, plan.as_ref()))
                 .await
                 .map_err(|e| io_fault(held.what(), "look at it", &io::Error::other(e)))?
                 .map_err(|e| io_fault(held.what(), "read it", &e))?
         };
+        let size = block.identity.size_bytes;
+        ask_blkid(&held.device(), size, &mut contents, &self.reporter, &self.stop).await;
         let guid = contents.on_disk.table().map(|t| t.disk_guid);
         let uses = machine.uses(&block, &Own::of(self.plan.as_ref(), guid), &contents.signatures);
         Ok((block, contents, uses))
@@ -85,7 +88,7 @@ impl Real {
             ));
         }
         let ranges = if wipe {
-            wipe_ranges(disk, table, &contents, &block)
+            wipe_ranges(disk, table, &contents.places, &block)
         } else {
             vec![]
         };
@@ -128,7 +131,7 @@ async fn exclusive(held: &HeldDisk) -> Result<File, Fault> {
 
 /// What is zeroed, in bytes from the start, in order, without overlap: both ends of the disk (tables and whole-disk
 /// signatures), the heads and tails of planned partitions, both ends of old ones.
-fn wipe_ranges(disk: &DiskIdentity, table: &GptTable, old: &Contents, block: &Block) -> Vec<(u64, u64)> {
+fn wipe_ranges(disk: &DiskIdentity, table: &GptTable, old: &[Place], block: &Block) -> Vec<(u64, u64)> {
     let size = disk.size_bytes;
     let sector = u64::from(disk.sector_bytes);
     let mut ranges = vec![(0, MIB), (size.saturating_sub(MIB), size)];
@@ -143,19 +146,13 @@ fn wipe_ranges(disk: &DiskIdentity, table: &GptTable, old: &Contents, block: &Bl
     for entry in &table.entries {
         ends(entry.first_lba, entry.sectors(), WIPE_HEAD_BYTES);
     }
-    for table in [&old.on_disk.primary, &old.on_disk.backup]
-        .into_iter()
-        .filter_map(|c| c.table())
-    {
-        for entry in &table.entries {
-            ends(entry.first_lba, entry.sectors(), MIB);
-        }
-    }
-    for entry in &old.on_disk.mbr {
-        ends(entry.first_lba, entry.sectors, MIB);
-    }
     for partition in &block.partitions {
         ends(partition.kernel.first_lba, partition.kernel.sectors, MIB);
+    }
+    for place in old {
+        let to = place.from.saturating_add(place.bytes);
+        ranges.push((place.from, place.from.saturating_add(MIB).min(to)));
+        ranges.push((to.saturating_sub(MIB).max(place.from), to));
     }
     merge(ranges, size)
 }
@@ -214,9 +211,10 @@ impl Perform<PartitionDisk> for Real {
         let (block, contents, uses) = self.look_at_held().await?;
         let Contents {
             on_disk,
-            signatures: _, // in the lines and in the uses
             slots,
             mut lines,
+            // In the lines and in the uses.
+            ..
         } = contents;
         if [&on_disk.primary, &on_disk.backup]
             .iter()

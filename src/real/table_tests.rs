@@ -56,18 +56,15 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
     old_table.entries.truncate(1);
     old_table.entries[0].first_lba = 1_000_000;
     old_table.entries[0].last_lba = 1_999_999;
-    let old = Contents {
-        on_disk: gpt::OnDisk {
-            primary: GptCopy::Absent,
-            backup: GptCopy::Whole(old_table),
-            protective_mbr: false,
-            mbr: vec![],
-            mbr_signature: 0,
-        },
-        signatures: vec![],
-        slots: slots::Slots::default(),
-        lines: vec![],
+    let on_disk = gpt::OnDisk {
+        primary: GptCopy::Absent,
+        backup: GptCopy::Whole(old_table),
+        protective_mbr: false,
+        mbr: vec![],
+        mbr_signature: 0,
+        other: None,
     };
+    let old = contents::places(&on_disk, &disk);
     let tree = crate::real::disk::sysfs::tests::Tree::new();
     tree.disk("sda", "8:0", size / 512);
     let block = tree.sysfs().block("sda").unwrap().unwrap();

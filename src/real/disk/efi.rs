@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 /// The vendor GUID of the global variables, as in file names of efivarfs.
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// Variables that are looked at.
+const VARIABLES_MAX: usize = 4096;
 /// Entries of BootOrder that are followed.
 const ORDER_MAX: usize = 256;
 
@@ -48,6 +50,34 @@ pub struct LoadOption {
     pub partitions: Vec<HardDrive>,
     /// The loader's path from the partition's top, with `/`.
     pub file: Option<String>,
+}
+
+impl LoadOption {
+    /// Whether it starts another system's loader, as seen from the loader's folder. The fallback's folder is anybody's.
+    pub fn is_of_other_system(&self) -> bool {
+        let Some(file) = &self.file else { return false };
+        let mut parts = file.split('/').filter(|part| !part.is_empty());
+        match (parts.next(), parts.next()) {
+            (Some(efi), Some(folder)) if efi.eq_ignore_ascii_case("EFI") => !is_own_folder(folder),
+            (Some(_) | None, _) => false,
+        }
+    }
+}
+
+/// Whether a folder in `EFI` can be that of a system like this one, or is anybody's.
+pub fn is_own_folder(name: &str) -> bool {
+    [
+        "BOOT",
+        "SYSTEMD",
+        "NIXOS",
+        "NIXOS-BOOT",
+        "LINUX",
+        "LANDFALL",
+        "MEMTEST86",
+        "TOOLS",
+    ]
+    .iter()
+    .any(|own| name.eq_ignore_ascii_case(own))
 }
 
 /// What of a device path counts here.
@@ -178,34 +208,57 @@ fn hard_drive(node: &[u8]) -> Option<HardDrive> {
     })
 }
 
+/// The names of all variables below `dir`; a machine without them has none.
+fn names(dir: &Utf8Path) -> io::Result<Vec<String>> {
+    match dir.read_dir_utf8() {
+        Ok(listing) => listing
+            .take(VARIABLES_MAX)
+            .map(|entry| Ok(entry?.file_name().to_owned()))
+            .collect(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+        Err(e) => Err(e),
+    }
+}
+
+/// The file of a variable of the firmware's. Some write the number in `Boot####` with small letters.
+pub fn file_of<'a>(files: &'a [String], name: &str) -> Option<&'a str> {
+    let wanted = format!("{name}-{GLOBAL}");
+    let exact = files.iter().find(|file| **file == wanted);
+    let found = exact.or_else(|| files.iter().find(|file| file.eq_ignore_ascii_case(&wanted)));
+    found.map(String::as_str)
+}
+
 /// Reads the variables below `dir` (efivarfs). A machine without them has no wishes.
 pub fn read(dir: &Utf8Path) -> io::Result<Firmware> {
     let mut firmware = Firmware::default();
-    let variable = |name: &str| -> io::Result<Option<Vec<u8>>> {
-        match fs_err::read(dir.join(format!("{name}-{GLOBAL}"))) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
+    let files = names(dir)?;
+    // One variable that cannot be read says nothing of the others.
+    let variable = |name: &str| -> Option<Result<Vec<u8>, String>> {
+        let file = file_of(&files, name)?;
+        match fs_err::read(dir.join(file)) {
+            Ok(bytes) => Some(Ok(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => Some(Err(crate::os::said(&e))),
         }
     };
-    let numbers = |name: &str, strange: &mut Vec<String>| -> io::Result<Vec<u16>> {
-        Ok(match variable(name)?.map(|raw| parse_numbers(&raw)) {
+    let numbers = |name: &str, strange: &mut Vec<String>| -> Vec<u16> {
+        match variable(name).map(|raw| raw.and_then(|raw| parse_numbers(&raw))) {
             None => vec![],
             Some(Ok(numbers)) => numbers,
             Some(Err(why)) => {
                 strange.push(format!("{name}: {why}"));
                 vec![]
             }
-        })
+        }
     };
-    let current = numbers("BootCurrent", &mut firmware.strange)?.first().copied();
-    let order = numbers("BootOrder", &mut firmware.strange)?;
+    let current = numbers("BootCurrent", &mut firmware.strange).first().copied();
+    let order = numbers("BootOrder", &mut firmware.strange);
     for number in current
         .into_iter()
         .chain(order.into_iter().filter(|n| Some(*n) != current))
     {
         let name = format!("Boot{number:04X}");
-        match variable(&name)?.map(|raw| parse_load_option(&raw)) {
+        match variable(&name).map(|raw| raw.and_then(|raw| parse_load_option(&raw))) {
             None => {}
             Some(Err(why)) => firmware.strange.push(format!("{name}: {why}")),
             Some(Ok(option)) if Some(number) == current => firmware.current = Some(option),
@@ -245,6 +298,31 @@ mod tests {
         raw.extend(description.encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
         raw.extend(path);
         raw
+    }
+
+    #[test]
+    fn small_letters_are_found_and_one_that_cannot_be_read_is_strange() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        let put =
+            |name: &str, bytes: &[u8]| fs_err::write(dir.join(format!("{name}-{GLOBAL}")), bytes).unwrap();
+        put("BootOrder", &[7, 0, 0, 0, 0x0F, 0, 0x0E, 0, 0x0D, 0]);
+        put("Boot000f", &load_option("Linux Boot Manager", Uuid::from_u128(5)));
+        put("Boot000D", &load_option("Another", Uuid::from_u128(6)));
+        // Reading a folder fails, as reading a variable does whose store is damaged.
+        fs_err::create_dir(dir.join(format!("Boot000E-{GLOBAL}"))).unwrap();
+        let firmware = read(&dir).unwrap();
+        let found: Vec<&str> = firmware
+            .order
+            .iter()
+            .map(|option| option.description.as_str())
+            .collect();
+        assert_eq!(found, ["Linux Boot Manager", "Another"]);
+        assert!(
+            firmware.strange.len() == 1 && firmware.strange[0].starts_with("Boot000E"),
+            "{:?}",
+            firmware.strange
+        );
     }
 
     /// Boot0000 of a fresh OVMF, as in efivarfs: UiApp, a firmware volume file.

@@ -3,25 +3,23 @@
 //!
 //! Absent: deciding (`select`, `usage`).
 
-use super::held::forget_cache;
+use super::contents::{self, Contents};
+use super::named::{self, Named};
 use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
-use super::signature::{Signature, describe, sniff};
 use super::sysfs::{Block, Sysfs, device, device_number};
 use super::usage::{Machine, Own, Uses};
-use super::{efi, io_fault, lsblk, open, os_code, own_plan, select};
+use super::{controllers, efi, io_fault, lsblk, open, os_code, other_system, own_plan, select};
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::os;
 use crate::real::command::Program;
-use crate::real::gpt::{self, OnDisk};
-use crate::real::slots::{self, Slots};
+use crate::real::gpt;
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass, MachineFault, Remedy};
 use landfall_states::names::quoted;
 use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
 use nix::fcntl::OFlag;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -36,18 +34,8 @@ const TYPES_SYSTEM: [Uuid; 5] = [
     TYPE_ROOT_ARM64,
 ];
 
-/// The contents of one disk.
-#[derive(Debug, Clone)]
-pub struct Contents {
-    /// Tables.
-    pub on_disk: OnDisk,
-    /// Signatures on the whole disk (`None`) and on its partitions.
-    pub signatures: Vec<(Option<u32>, Vec<Signature>)>,
-    /// The slots on its ESP.
-    pub slots: Slots,
-    /// For people, one line each. The same disk gives the same lines, whatever the kernel or udev think.
-    pub lines: Vec<String>,
-}
+/// A unit that is smaller is a phone's or a board's own, or an array's for managing it.
+const SIZE_MIN: u64 = 100 << 20;
 
 /// One disk, looked at.
 #[derive(Debug, Clone)]
@@ -71,6 +59,8 @@ pub struct Gathered {
     pub firmware: efi::Firmware,
     /// lsblk's view of everything.
     pub rows: Vec<lsblk::Row>,
+    /// Controllers whose disks are not to be seen, one line each.
+    pub hidden: Vec<String>,
 }
 
 /// What kind of thing a kernel name belongs to, when it is no disk.
@@ -271,89 +261,6 @@ mod loop_ioctl {
     nix::ioctl_read_bad!(get_status64, 0x4C05, Info64);
 }
 
-/// Looks at what is on an open disk. `plan`: whose install's slots are worth a long search.
-pub fn contents(file: &mut File, disk: &DiskIdentity, plan: Option<&Plan>) -> io::Result<Contents> {
-    forget_cache(file)?;
-    let sector = u64::from(disk.sector_bytes).max(512);
-    let size = disk.size_bytes;
-    let on_disk = gpt::read(file, disk.sector_bytes)?;
-    // Old partitions as well: by place, with the number and name of the first table that has them.
-    let mut places: BTreeMap<u64, (u32, u64, String, bool)> = BTreeMap::new();
-    for table in [&on_disk.primary, &on_disk.backup]
-        .into_iter()
-        .filter_map(|c| c.table())
-    {
-        for entry in &table.entries {
-            let esp = entry.type_guid == TYPE_ESP;
-            places
-                .entry(entry.first_lba)
-                .or_insert((entry.number, entry.sectors(), entry.name.clone(), esp));
-        }
-    }
-    for entry in &on_disk.mbr {
-        places.entry(entry.first_lba).or_insert((
-            entry.number,
-            entry.sectors,
-            String::new(),
-            entry.kind == 0xEF,
-        ));
-    }
-    let mut lines = vec![match (on_disk.table(), on_disk.mbr.is_empty()) {
-        (Some(table), _) => format!("GPT {} with {} partitions", table.disk_guid, table.entries.len()),
-        (None, false) => format!("MBR with {} partitions", on_disk.mbr.len()),
-        (None, true) => "no partition table".to_owned(),
-    }];
-    let whole = sniff(file, 0, size)?;
-    if !whole.is_empty() {
-        lines.push(format!("whole disk: {}", describe(&whole)));
-    }
-    let mut signatures = vec![(None, whole)];
-    let mut slots = Slots::default();
-    let planned = plan
-        .filter(|p| on_disk.table().is_some_and(|t| t.disk_guid == p.table.disk_guid))
-        .is_some();
-    for (first, (number, sectors, name, esp)) in places {
-        let (from, bytes) = (first.saturating_mul(sector), sectors.saturating_mul(sector));
-        let Some(bytes) = size
-            .checked_sub(from)
-            .map(|room| room.min(bytes))
-            .filter(|b| *b > 0)
-        else {
-            continue;
-        };
-        let found = sniff(file, from, bytes)?;
-        lines.push(format!(
-            "partition {number}{}: {}, {}",
-            if name.is_empty() {
-                String::new()
-            } else {
-                format!(" {}", quoted(&name))
-            },
-            select::size(bytes),
-            describe(&found)
-        ));
-        signatures.push((Some(number), found));
-        if esp && slots.bytes == [None, None] {
-            slots = slots::read(file, from, bytes, planned)?;
-            if slots.bytes.iter().flatten().any(|s| s.starts_with(slots::MAGIC)) {
-                let landed = if slots::finished_work(&slots.bytes) {
-                    "a finished install"
-                } else {
-                    "an unfinished install"
-                };
-                lines.push(format!("landfall's checkpoint of {landed}"));
-            }
-        }
-    }
-    forget_cache(file)?;
-    Ok(Contents {
-        on_disk,
-        signatures,
-        slots,
-        lines,
-    })
-}
-
 /// Looks at everything.
 pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -> Result<Gathered, Fault> {
     let sysfs = Sysfs::real();
@@ -372,8 +279,8 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
         .text("etc/fstab")
         .map_err(|e| io_fault("/etc/fstab", "read it", &e))?;
     medium.add_fstab(&fstab.unwrap_or_default());
-    let links = links(&sysfs).map_err(|e| io_fault("links in /dev/disk/by-id", "read them", &e))?;
-    let mut disks = Vec::new();
+    let links = named::links(&sysfs).map_err(|e| io_fault("links in /dev/disk", "read them", &e))?;
+    let mut seen = Vec::new();
     for block in machine.blocks.iter().filter(|b| no_disk(b).is_none()) {
         let plans: Vec<Plan> = config
             .map(|c| own_plan::all(c, &block.identity))
@@ -385,7 +292,12 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
         };
         let mut failing = None;
         let contents = match looked {
-            Ok(Ok(contents)) => Ok(contents),
+            Ok(Ok(mut contents)) => {
+                let device = block.device();
+                let size = block.identity.size_bytes;
+                contents::ask_blkid(device.as_str().into(), size, &mut contents, reporter, stop).await;
+                Ok(contents)
+            }
             Ok(Err(error)) => {
                 let why = os::said(&error);
                 let is_device = os::fault("disk", &error).class == FaultClass::Hardware;
@@ -394,6 +306,52 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             }
             Err(_) => Err("looking at it failed".to_owned()),
         };
+        seen.push(Seen {
+            block: block.clone(),
+            plans,
+            contents,
+            failing,
+        });
+    }
+    let disks = judge(seen, &machine, &medium, &links);
+    let hidden =
+        controllers::hidden(&sysfs).map_err(|e| io_fault("storage controllers", "look at them", &e))?;
+    Ok(Gathered {
+        disks,
+        firmware,
+        hidden,
+        rows: machine.lsblk,
+    })
+}
+
+/// A disk, before it is judged.
+#[derive(Debug)]
+pub struct Seen {
+    /// The kernel's entry.
+    pub block: Block,
+    /// The plans whose install may be on it.
+    pub plans: Vec<Plan>,
+    /// What is on it, or why it cannot be read.
+    pub contents: Result<Contents, String>,
+    /// What its device reported, where that is an error of the device.
+    pub failing: Option<String>,
+}
+
+/// Who uses each disk, and what speaks for it and against it. Pure.
+pub fn judge(
+    seen: Vec<Seen>,
+    machine: &Machine,
+    medium: &BootMedium,
+    links: &[(String, Dev)],
+) -> Vec<Looked> {
+    let mut disks = Vec::new();
+    for Seen {
+        block,
+        plans,
+        contents,
+        failing,
+    } in seen
+    {
         let guid = contents
             .as_ref()
             .ok()
@@ -401,28 +359,31 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             .map(|t| t.disk_guid);
         let plan = plans.iter().find(|p| Some(p.table.disk_guid) == guid);
         let signatures = contents.as_ref().map_or(&[][..], |c| c.signatures.as_slice());
-        let uses = machine.uses(block, &Own::of(plan, guid), signatures);
-        let links = links
-            .iter()
-            .filter(|(_, dev)| *dev == block.dev)
-            .map(|(l, _)| l.clone())
-            .collect();
+        let uses = machine.uses(&block, &Own::of(plan, guid), signatures);
+        let links = Named::of(&block, links).links;
+        let others = seen_by_others(machine, &block);
         let facts = select::Facts {
             failing,
-            ..facts(block, &contents, &uses, &medium, links)
+            ..facts(&block, &contents, &uses, medium, &others, links)
         };
         disks.push(Looked {
-            block: block.clone(),
+            block,
             contents,
             uses,
             facts,
         });
     }
-    Ok(Gathered {
-        disks,
-        firmware,
-        rows: machine.lsblk,
-    })
+    tell_apart(&mut disks);
+    disks
+}
+
+/// Looks at what is on an open disk that may carry an install of any of these plans.
+pub fn of_any(file: &mut File, disk: &DiskIdentity, plans: &[Plan]) -> io::Result<Contents> {
+    let table = gpt::read(file, disk.sector_bytes)?;
+    let plan = plans
+        .iter()
+        .find(|p| table.table().is_some_and(|t| t.disk_guid == p.table.disk_guid));
+    contents::contents(file, disk, plan)
 }
 
 fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
@@ -436,33 +397,23 @@ fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
     of_any(&mut file, &block.identity, plans)
 }
 
-/// Looks at what is on an open disk that may carry an install of any of these plans.
-pub fn of_any(file: &mut File, disk: &DiskIdentity, plans: &[Plan]) -> io::Result<Contents> {
-    let table = gpt::read(file, disk.sector_bytes)?;
-    let plan = plans
-        .iter()
-        .find(|p| table.table().is_some_and(|t| t.disk_guid == p.table.disk_guid));
-    contents(file, disk, plan)
-}
-
-fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
-    let listing = match fs_err::read_dir(sysfs.at("dev/disk/by-id")) {
-        Ok(listing) => listing,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(e) => return Err(e),
-    };
-    let mut links = Vec::new();
-    for entry in listing {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        match device_number(&sysfs.at(&format!("dev/disk/by-id/{name}"))) {
-            Ok(Some(dev)) => links.push((name, dev)),
-            Ok(None) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
+/// What lsblk and the kernel see on a disk, one line each. It counts where our own readers see nothing.
+fn seen_by_others(machine: &Machine, block: &Block) -> Vec<String> {
+    let mut seen = vec![];
+    for row in machine.lsblk.iter().filter(|row| row.name == block.name) {
+        // A former life's, as blkid sees them: our own reader knows better.
+        let kind = row.fstype.iter().filter(|kind| *kind != "zfs_member");
+        for kind in kind.chain(&row.pttype) {
+            seen.push(format!("lsblk sees {kind} on it"));
         }
     }
-    links.sort();
-    Ok(links)
+    if !block.partitions.is_empty() {
+        seen.push(format!(
+            "the kernel sees {} partitions on it",
+            block.partitions.len()
+        ));
+    }
+    seen
 }
 
 /// The facts for the choice.
@@ -471,6 +422,7 @@ fn facts(
     contents: &Result<Contents, String>,
     uses: &Uses,
     medium: &BootMedium,
+    seen: &[String],
     links: Vec<String>,
 ) -> select::Facts {
     let mut never: Vec<String> = vec![];
@@ -479,8 +431,18 @@ fn facts(
     if block.identity.size_bytes == 0 {
         never.push("its size is zero: there is no medium in it".into());
     }
-    if block.removable {
-        never.push("it is removable".into());
+    match (block.removable, block.transport) {
+        (true, "usb" | "sd" | "mmc") => never.push("it is removable".into()),
+        // A port of which the firmware says that a disk may be changed while it runs.
+        (true, _) => unless_named.push("it is in a bay that the kernel calls removable".into()),
+        (false, _) => {}
+    }
+    if (1..SIZE_MIN).contains(&block.identity.size_bytes) {
+        never.push(format!(
+            "it has {}; a unit of less than {} is no disk to install on",
+            select::size(block.identity.size_bytes),
+            select::size(SIZE_MIN)
+        ));
     }
     if block.read_only {
         never.push("it is read-only".into());
@@ -492,6 +454,7 @@ fn facts(
         ));
     }
     never.extend(uses.strangers.iter().cloned());
+    unless_named.extend(uses.members.iter().cloned());
     if block.transport == "usb" && !block.removable {
         unless_named.push("it is attached over USB".into());
     }
@@ -499,6 +462,7 @@ fn facts(
         unless_named.push("it is an SD card".into());
     }
     let mut partitions = vec![];
+    let mut other_system = None;
     let mut blank = false;
     let mut mbr_signature = 0;
     match contents {
@@ -557,20 +521,68 @@ fn facts(
                 });
             }
             mbr_signature = contents.on_disk.mbr_signature;
-            blank = partitions.is_empty() && contents.signatures.iter().all(|(_, s)| s.is_empty());
+            other_system = other_system::on(contents);
+            unless_named.extend(contents.unknown.iter().cloned());
+            blank = contents.blank && seen.is_empty();
+            if contents.blank {
+                unless_named.extend(seen.iter().cloned());
+            }
         }
     }
     select::Facts {
         device: block.device(),
         model: block.model.clone(),
         identity: block.identity.clone(),
+        place: block.place.clone(),
         links,
         failing: None,
         never,
         unless_named,
         partitions,
         mbr_signature,
+        other_system,
+        release: uses.release.clone(),
         blank,
+    }
+}
+
+/// What several entries of the kernel say of one disk: paths to one unit of a storage network, or disks that cannot be told
+/// apart. Neither is written to.
+fn tell_apart(disks: &mut [Looked]) {
+    let all: Vec<(DiskIdentity, String, &'static str)> = disks
+        .iter()
+        .map(|d| (d.block.identity.clone(), d.block.device(), d.block.transport))
+        .collect();
+    for disk in disks.iter_mut() {
+        let identity = &disk.block.identity;
+        if !identity.is_nameable() || identity.size_bytes == 0 {
+            continue;
+        }
+        let same: Vec<&(DiskIdentity, String, &'static str)> =
+            all.iter().filter(|(other, _, _)| other == identity).collect();
+        if same.len() < 2 {
+            continue;
+        }
+        let devices: Vec<&str> = same.iter().map(|(_, device, _)| device.as_str()).collect();
+        let devices = devices.join(", ");
+        if identity.wwn.is_some() && disk.block.transport == "scsi" {
+            disk.facts.never.push(format!(
+                "it is one of {} paths to the same unit (multipath: {devices})",
+                same.len()
+            ));
+            let own = disk.block.device();
+            disk.facts.release.push("multipath -ll".into());
+            let others = same.iter().filter(|(_, device, _)| *device != own);
+            disk.facts.release.extend(others.map(|(_, device, _)| {
+                let name = device.trim_start_matches("/dev/");
+                format!("echo 1 > /sys/block/{name}/device/delete")
+            }));
+        } else {
+            disk.facts.never.push(format!(
+                "{} disks say that they are the same one ({devices})",
+                same.len()
+            ));
+        }
     }
 }
 

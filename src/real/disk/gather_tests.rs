@@ -16,12 +16,14 @@ fn image(change: impl FnOnce(&mut [u8])) -> (tempfile::NamedTempFile, Contents) 
     let kept = tempfile::NamedTempFile::new().unwrap();
     fs_err::write(kept.path(), &bytes).unwrap();
     let mut file = fs_err::File::open(kept.path()).unwrap().into_file();
-    let seen = contents(&mut file, &block("sda").identity, None).unwrap();
+    let seen = contents::contents(&mut file, &block("sda").identity, None).unwrap();
     (kept, seen)
 }
 
 fn facts_of(contents: Contents, medium: &BootMedium) -> select::Facts {
-    facts(&block("sda"), &Ok(contents), &Uses::default(), medium, vec![])
+    let mut large = block("sda");
+    large.identity.size_bytes = 8 << 30;
+    facts(&large, &Ok(contents), &Uses::default(), medium, &[], vec![])
 }
 
 #[test]
@@ -106,6 +108,7 @@ fn a_card_is_told_from_a_soldered_chip() {
 fn objections_of_the_hardware() {
     let mut odd = block("sda");
     odd.removable = true;
+    odd.transport = "usb";
     odd.read_only = true;
     odd.identity.sector_bytes = 520;
     let never = facts(
@@ -113,6 +116,7 @@ fn objections_of_the_hardware() {
         &Err("EIO".into()),
         &Uses::default(),
         &BootMedium::default(),
+        &[],
         vec![],
     )
     .never;
@@ -123,9 +127,46 @@ fn objections_of_the_hardware() {
     usb.transport = "usb";
     let (_file, seen) = image(|_| ());
     assert_eq!(
-        facts(&usb, &Ok(seen), &Uses::default(), &BootMedium::default(), vec![]).unless_named,
+        facts(
+            &usb,
+            &Ok(seen),
+            &Uses::default(),
+            &BootMedium::default(),
+            &[],
+            vec![]
+        )
+        .unless_named,
         ["it is attached over USB"]
     );
+}
+
+#[test]
+fn a_bay_that_is_called_removable_is_taken_when_named_and_a_stick_never() {
+    let look = |transport, size_bytes| {
+        let mut disk = block("sda");
+        (disk.removable, disk.transport) = (true, transport);
+        disk.identity.size_bytes = size_bytes;
+        let (_file, seen) = image(|_| ());
+        facts(
+            &disk,
+            &Ok(seen),
+            &Uses::default(),
+            &BootMedium::default(),
+            &[],
+            vec![],
+        )
+    };
+    for never in ["usb", "sd"] {
+        assert_eq!(look(never, 8 << 30).never, ["it is removable"], "{never}");
+    }
+    for named in ["sata", "scsi", "nvme"] {
+        let facts = look(named, 8 << 30);
+        assert!(
+            facts.never.is_empty() && facts.unless_named[0].contains("bay"),
+            "{named}: {facts:?}"
+        );
+    }
+    assert!(look("scsi", 8 << 20).never[0].contains("less than 100.0 MiB"));
 }
 
 /// As xorriso makes NixOS's ISO, and dd writes it: the first partition of the MBR begins with the image itself and has no type,

@@ -4,7 +4,8 @@
 //!
 //! Absent: looking (`gather`). The medium that the installer runs from is passed over: it goes before the first boot.
 
-use super::gather::{Contents, Gathered};
+use super::contents::Contents;
+use super::gather::Gathered;
 use super::lsblk::Row;
 use super::sysfs::{Block, device};
 use landfall_states::fault::{DeviceFault, Fault};
@@ -78,7 +79,7 @@ fn on_disk(block: &Block, contents: &Contents, rows: &[Row]) -> Vec<Seen> {
         let place = number.map_or_else(|| disk.clone(), name_of);
         for signature in signatures {
             if let Some(label) = &signature.label {
-                add(Space::Filesystem, label, &place, signature.kind);
+                add(Space::Filesystem, label, &place, &signature.kind);
             }
         }
     }

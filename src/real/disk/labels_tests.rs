@@ -5,7 +5,7 @@ use super::*;
 use crate::event::Reporter;
 use crate::real::bench::block_on;
 use crate::real::command::Program;
-use crate::real::disk::gather::contents;
+use crate::real::disk::contents::contents;
 use crate::real::gpt;
 use crate::real::stop::Stop;
 use landfall_states::fault::FaultClass;
@@ -94,6 +94,7 @@ fn row(name: &str, above: &[&str], fstype: &str, label: &str) -> Row {
         kind: "lvm".into(),
         fstype: Some(fstype.into()),
         label: Some(label.into()),
+        pttype: None,
         model: None,
     }
 }

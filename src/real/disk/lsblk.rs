@@ -30,6 +30,8 @@ pub struct Row {
     pub label: Option<String>,
     /// The model.
     pub model: Option<String>,
+    /// The kind of partition table.
+    pub pttype: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +50,8 @@ struct Device {
     label: Option<String>,
     #[serde(default)]
     model: Option<String>,
+    #[serde(default)]
+    pttype: Option<String>,
     #[serde(default)]
     children: Vec<Device>,
 }
@@ -73,6 +77,7 @@ pub fn parse(text: &str) -> Result<Vec<Row>, String> {
             fstype,
             label,
             model,
+            pttype,
             children,
         } = device;
         if depth < DEPTH_MAX {
@@ -88,6 +93,7 @@ pub fn parse(text: &str) -> Result<Vec<Row>, String> {
             fstype: said(fstype),
             label: said(label),
             model: said(model),
+            pttype: said(pttype),
         });
     }
     Ok(rows)

@@ -5,24 +5,39 @@
 //! |---|---|
 //! | `proc`, `lsblk`, `efi`, `signature` | formats: pure parsers |
 //! | `sysfs` | block devices as the kernel shows them, and their identity |
+//! | `blank` | whether bytes are nothing at all |
+//! | `members` | what parts of LVM, md and ZFS say of the whole |
+//! | `contents` | what is on a disk, by all witnesses |
+//! | `named` | which disk a name means, and whether it may agree to an erasure |
+//! | `place`, `serial` | bus addresses; which words can be a name |
 //! | `gather` | looking at all of it, bounded, without writing |
 //! | `image` | the same for an image of a disk |
 //! | `labels` | planned labels that other disks have too |
+//! | `other_system` | whether a disk is plainly another system's |
+//! | `controllers` | those whose disks are not to be seen |
 //! | `usage` | who uses a disk: pure |
 //! | `select` | which disk: pure |
 //! | `held` | the confirmed disk, open and locked |
 //!
 //! Absent: writing tables (`table`), filesystems, mounts.
 
+pub mod blank;
+pub mod contents;
+pub mod controllers;
 pub mod efi;
 pub mod gather;
 pub mod held;
 pub mod image;
 pub mod labels;
 pub mod lsblk;
+pub mod members;
+pub mod named;
+pub mod other_system;
 pub mod own_plan;
+pub mod place;
 pub mod proc;
 pub mod select;
+pub mod serial;
 pub mod signature;
 pub mod sysfs;
 pub mod usage;
@@ -62,6 +77,8 @@ pub struct DiskReport {
     pub wwn: Option<String>,
     /// Bus address; only where it is all the identity the disk has.
     pub path: Option<String>,
+    /// The name by which it can be named, and by which its erasure can be agreed to in advance.
+    pub name: Option<String>,
     /// Size in bytes.
     pub size_bytes: u64,
     /// Logical sector size in bytes.
@@ -115,9 +132,25 @@ fn wanted(
             reason: why,
         })
     };
+    let named: Vec<Facts> = disks.iter().map(|d| d.facts.clone()).collect();
+    match named::meaning(given.as_str(), &select::all_named(&named)) {
+        named::Meaning::One(index, _) => {
+            return Ok(Some(Wanted::Device {
+                given: given.to_string(),
+                index,
+            }));
+        }
+        named::Meaning::Several(_) => return Ok(Some(Wanted::Name(given.to_string()))),
+        // Any other node or link below /dev is followed.
+        named::Meaning::Nothing => {}
+    }
     let dev = match sysfs::device_number(given) {
         Ok(Some(dev)) => dev,
         Ok(None) => return Err(bad("it is no block device".into())),
+        // A link of those that name disks: the answer lists the names that there are.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && given.starts_with("/dev/disk") => {
+            return Ok(Some(Wanted::Name(given.to_string())));
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(bad("it is not there".into())),
         Err(e) => return Err(io_fault(format!("INSTALL_DISK={given}"), "look at it", &e)),
     };
@@ -151,7 +184,14 @@ fn choose(
 ) -> Result<Choice, Fault> {
     let facts: Vec<Facts> = gathered.disks.iter().map(|d| d.facts.clone()).collect();
     let wanted = wanted(install_disk, config, &gathered.disks)?;
-    select::select(&facts, wanted.as_ref(), &gathered.firmware)
+    let chosen = select::select(&facts, wanted.as_ref(), &gathered.firmware);
+    let inside = |disk: &Looked| !["usb", "sd", "virtual"].contains(&disk.block.transport);
+    match chosen {
+        Err(fault) if !gathered.hidden.is_empty() && !gathered.disks.iter().any(inside) => {
+            Err(controllers::explain(fault, &gathered.hidden))
+        }
+        chosen => chosen,
+    }
 }
 
 /// Looks at every disk. Writes nothing.
@@ -221,7 +261,18 @@ pub async fn report(
     stop: &Stop,
 ) -> Result<(Vec<DiskReport>, Option<Fault>), Fault> {
     let gathered = gather::gather(config, reporter, stop).await?;
-    let choice = choose(&gathered, install_disk, config);
+    Ok(reports(&gathered, config, install_disk))
+}
+
+/// The same of what was gathered before. Pure, but for a name in `install_disk` that is no disk's.
+pub fn reports(
+    gathered: &Gathered,
+    config: Option<&Config>,
+    install_disk: Option<&Utf8Path>,
+) -> (Vec<DiskReport>, Option<Fault>) {
+    let choice = choose(gathered, install_disk, config);
+    let facts: Vec<Facts> = gathered.disks.iter().map(|d| d.facts.clone()).collect();
+    let names = select::all_named(&facts);
     let reports = gathered.disks.iter().enumerate().map(|(index, disk)| {
         let (never, unless_named) = select::objections(&disk.facts, &gathered.firmware);
         let can_be_named = never.is_empty();
@@ -233,6 +284,7 @@ pub async fn report(
             serial: identity.serial.clone(),
             wwn: identity.wwn.clone(),
             path: identity.path.clone(),
+            name: named::name_for(index, &names),
             size_bytes: identity.size_bytes,
             sector_bytes: identity.sector_bytes,
             transport: disk.block.transport.to_owned(),
@@ -251,7 +303,7 @@ pub async fn report(
                 .map(|c| c.why.clone()),
         }
     });
-    Ok((reports.collect(), choice.as_ref().err().cloned()))
+    (reports.collect(), choice.as_ref().err().cloned())
 }
 
 /// Whether a copy of the table is there at all.

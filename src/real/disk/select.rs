@@ -9,6 +9,7 @@
 //! Absent: looking (`gather`), consent.
 
 use super::efi::{Firmware, LoadOption, Signature};
+use super::named::{self, Meaning, Named};
 use landfall_states::fault::{DeviceFault, Fault, Kind, Remedy};
 use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
@@ -24,7 +25,9 @@ pub struct Facts {
     pub model: Option<String>,
     /// Identity.
     pub identity: DiskIdentity,
-    /// Names of links in `/dev/disk/by-id` that lead to it.
+    /// Where it sits.
+    pub place: Option<String>,
+    /// Names of links in `/dev/disk/by-id` and `/dev/disk/by-path` that lead to it.
     pub links: Vec<String>,
     /// What its device reported when it was read, where that was an error of the device.
     pub failing: Option<String>,
@@ -36,6 +39,10 @@ pub struct Facts {
     pub partitions: Vec<PartitionFacts>,
     /// The signature of its MBR, 0 when there is none.
     pub mbr_signature: u32,
+    /// Why it is another system's disk: then neither the firmware's entries nor its ESP speak for it.
+    pub other_system: Option<String>,
+    /// The commands that end its uses by others.
+    pub release: Vec<String>,
     /// Whether nothing at all is on it: no table and no signature.
     pub blank: bool,
 }
@@ -88,29 +95,20 @@ impl Facts {
         })
     }
 
-    /// Whether a serial number, WWN or by-id link means this disk.
-    pub fn is_named(&self, name: &str) -> bool {
-        let plain = |text: &str| {
-            let text = text.trim().to_lowercase();
-            let text = text.strip_prefix("wwn-").map_or(text.clone(), str::to_owned);
-            let text = text.strip_prefix("nvme-").map_or(text.clone(), str::to_owned);
-            ["naa.", "eui.", "0x"]
-                .iter()
-                .find_map(|p| text.strip_prefix(p))
-                .map_or(text.clone(), str::to_owned)
-        };
-        let link = name
-            .trim()
-            .strip_prefix("/dev/disk/by-id/")
-            .unwrap_or(name.trim());
-        self.identity.serial.as_deref() == Some(name.trim())
-            || self
-                .identity
-                .wwn
-                .as_deref()
-                .is_some_and(|w| plain(w) == plain(name))
-            || self.links.iter().any(|l| l == link)
+    /// As names see it.
+    pub fn named(&self) -> Named {
+        Named {
+            device: self.device.clone(),
+            identity: self.identity.clone(),
+            place: self.place.clone(),
+            links: self.links.clone(),
+        }
     }
+}
+
+/// All of them, as names see them.
+pub fn all_named(all: &[Facts]) -> Vec<Named> {
+    all.iter().map(Facts::named).collect()
 }
 
 /// A size for people, exact enough to tell disks apart.
@@ -137,7 +135,7 @@ pub enum Wanted {
         /// The disk.
         index: usize,
     },
-    /// The configuration: serial number, WWN or by-id link.
+    /// A name of the disk: see `named`.
     Name(String),
 }
 
@@ -177,14 +175,16 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
                 why: format!("it was named: {given}"),
             });
         }
+        let remedy = match &all[index].release[..] {
+            [] => Remedy::words(format!("name another disk: {NAME_ONE}")),
+            commands => Remedy::change_and_install(commands.join(" && ")),
+        };
         Err(Fault::of(
             Kind::DiskRefused {
                 disk: format!("disk {given} ({})", all[index].describe()),
                 reasons: never,
             },
-            Remedy::words(
-                "detach what uses it, or name another one: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
-            ),
+            remedy,
         ))
     };
     match wanted {
@@ -197,25 +197,14 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
             ));
         }
         Some(Wanted::Name(name)) => {
-            let found: Vec<usize> = (0..all.len()).filter(|i| all[*i].is_named(name)).collect();
-            return match found[..] {
-                [index] => named(index, name),
-                [] => Err(doubt(
+            return match named::meaning(name, &all_named(all)) {
+                Meaning::One(index, _) => named(index, name),
+                Meaning::Nothing => Err(doubt(
                     all,
                     firmware,
-                    &format!(
-                        "no disk has the serial number, WWN or by-id link {}",
-                        quoted(name)
-                    ),
+                    &format!("no disk is called {}", quoted(name)),
                 )),
-                [..] => Err(Fault::of(
-                    Kind::AmbiguousName {
-                        name: name.clone(),
-                        count: found.len(),
-                        disks: list(all, firmware),
-                    },
-                    Remedy::change_and_install("detach all but one of them"),
-                )),
+                Meaning::Several(found) => Err(ambiguous(all, firmware, name, &found)),
             };
         }
         None => {}
@@ -226,8 +215,18 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
             never.is_empty() && unless_named.is_empty()
         })
         .collect();
-    for option in &firmware.order {
-        let found: Vec<usize> = left.iter().copied().filter(|i| all[*i].matches(option)).collect();
+    // What another system put there for itself says nothing of where this one is wanted.
+    let votes = |i: usize| all[i].other_system.is_none();
+    for option in firmware
+        .order
+        .iter()
+        .filter(|option| !option.is_of_other_system())
+    {
+        let found: Vec<usize> = left
+            .iter()
+            .copied()
+            .filter(|i| votes(*i) && all[*i].matches(option))
+            .collect();
         let everywhere = all.iter().filter(|f| f.matches(option)).count();
         match found[..] {
             [index] if everywhere == 1 => {
@@ -264,7 +263,7 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
     let with = |test: &dyn Fn(&Facts) -> bool| -> Vec<usize> {
         left.iter().copied().filter(|i| test(&all[*i])).collect()
     };
-    let esp = with(&|f| f.partitions.iter().any(|p| p.esp));
+    let esp = with(&|f| f.other_system.is_none() && f.partitions.iter().any(|p| p.esp));
     match esp[..] {
         [index] => {
             return Ok(Choice {
@@ -297,7 +296,7 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
     }
     // A count of partitions says nothing of worth: a data disk may have many. It decides only for a former system disk.
     let most = left.iter().map(|i| all[*i].partitions.len()).max();
-    let system = with(&|f| f.partitions.iter().any(|p| p.system));
+    let system = with(&|f| f.other_system.is_none() && f.partitions.iter().any(|p| p.system));
     match (
         with(&|f| Some(f.partitions.len()) == most).as_slice(),
         system.as_slice(),
@@ -314,13 +313,56 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
     }
 }
 
-/// Every disk, one line each, with why it was not chosen.
+/// How a disk is named. No device is put there: it would be copied.
+const NAME_ONE: &str = "INSTALL_DISK=/dev/disk/by-id/NAME landfall install, with the name of the disk that you mean \
+                        (landfall disks prints the names)";
+
+/// A name that several disks have, and the names that each has alone.
+fn ambiguous(all: &[Facts], firmware: &Firmware, name: &str, found: &[usize]) -> Fault {
+    let disks = all_named(all);
+    let own: Vec<String> = found
+        .iter()
+        .filter_map(|index| {
+            let own = named::name_for(*index, &disks)?;
+            Some(format!("{own} for {}", all[*index].device))
+        })
+        .collect();
+    // Paths to one unit have nothing to be told apart by: one of them is to stay.
+    let paths = found
+        .first()
+        .map_or(&[][..], |index| all[*index].release.as_slice());
+    let remedy = if own.is_empty() && !paths.is_empty() {
+        Remedy::change_and_install(paths.join(" && "))
+    } else if own.is_empty() {
+        Remedy::change_and_install("detach all but one of them")
+    } else {
+        Remedy::words(format!(
+            "name one of them by what it alone is called ({}): INSTALL_DISK=/dev/disk/by-id/NAME landfall install",
+            own.join(", ")
+        ))
+    };
+    Fault::of(
+        Kind::AmbiguousName {
+            name: name.to_owned(),
+            count: found.len(),
+            disks: list(all, firmware),
+        },
+        remedy,
+    )
+}
+
+/// Every disk, one line each, with why it was not chosen, and what it is called.
 fn list(all: &[Facts], firmware: &Firmware) -> Vec<String> {
     let mut lines = Vec::new();
-    for facts in all {
+    let disks = all_named(all);
+    for (index, facts) in all.iter().enumerate() {
         let (never, unless_named) = objections(facts, firmware);
         let why = if !never.is_empty() {
-            format!("cannot be: {}", never.join("; "))
+            let free = match &facts.release[..] {
+                [] => String::new(),
+                commands => format!("; to free it: {}", commands.join(" && ")),
+            };
+            format!("cannot be: {}{free}", never.join("; "))
         } else if !unless_named.is_empty() {
             format!("only when named: {}", unless_named.join("; "))
         } else {
@@ -330,9 +372,20 @@ fn list(all: &[Facts], firmware: &Firmware) -> Vec<String> {
                 ""
             };
             let blank = if facts.blank { ", blank" } else { "" };
-            format!("can be: {} partitions{esp}{blank}", facts.partitions.len())
+            let system = facts
+                .other_system
+                .as_ref()
+                .map_or(String::new(), |why| format!(", {why}"));
+            format!(
+                "can be: {} partitions{esp}{blank}{system}",
+                facts.partitions.len()
+            )
         };
-        lines.push(format!("{}: {why}", facts.describe()));
+        let name = match named::name_for(index, &disks) {
+            Some(name) => format!("; its name: {name}"),
+            None => String::new(),
+        };
+        lines.push(format!("{}: {why}{name}", facts.describe()));
     }
     if lines.is_empty() {
         lines.push("(no disk at all)".to_owned());
@@ -341,18 +394,21 @@ fn list(all: &[Facts], firmware: &Firmware) -> Vec<String> {
 }
 
 fn doubt(all: &[Facts], firmware: &Firmware, why: &str) -> Fault {
-    let example = all
-        .iter()
-        .find(|f| objections(f, firmware).0.is_empty())
-        .map_or("/dev/…", |f| f.device.as_str());
+    let can = all.iter().any(|f| objections(f, firmware).0.is_empty());
+    let free: Vec<&String> = all.iter().flat_map(|f| &f.release).collect();
+    let remedy = match (can, free.is_empty()) {
+        (true, _) => Remedy::words(NAME_ONE),
+        (false, false) => Remedy::words(format!("free the disk that you mean, then: {NAME_ONE}")),
+        (false, true) => Remedy::words(format!(
+            "attach a disk that can be installed on, then: {NAME_ONE}"
+        )),
+    };
     Fault::of(
         Kind::NoChoice {
             reason: why.to_owned(),
             disks: list(all, firmware),
         },
-        Remedy::words(format!(
-            "INSTALL_DISK={example} landfall install (with the disk that you mean)"
-        )),
+        remedy,
     )
 }
 

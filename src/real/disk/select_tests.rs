@@ -16,12 +16,15 @@ fn disk(letter: char, gib: u64) -> Facts {
             size_bytes: gib << 30,
             sector_bytes: 512,
         },
+        place: None,
         links: vec![format!("ata-Model_LF-{letter}")],
         failing: None,
         never: vec![],
         unless_named: vec![],
         partitions: vec![],
         mbr_signature: 0,
+        other_system: None,
+        release: vec![],
         blank: true,
     }
 }
@@ -266,6 +269,66 @@ fn naming_a_disk_decides_but_does_not_lift_never() {
         fault.why().contains("LF-z") && fault.why().contains("LF-c"),
         "{fault}"
     );
+}
+
+#[test]
+fn another_system_s_entry_and_esp_are_no_vote() {
+    let mut windows = esp(data('a', 500, 4));
+    windows.partitions[1].system = true;
+    let id = windows.partitions[0].partuuid.unwrap();
+    let entry = |file: &str| LoadOption {
+        file: Some(file.into()),
+        ..option(Signature::Gpt(id))
+    };
+    let pick = |windows: &Facts, file: &str| {
+        let firmware = Firmware {
+            order: vec![entry(file)],
+            ..Firmware::default()
+        };
+        select(&[windows.clone(), disk('b', 1000)], None, &firmware).map(|c| c.index)
+    };
+    // The control: a former system of this kind.
+    assert_eq!(pick(&windows, "/EFI/systemd/systemd-bootx64.efi").unwrap(), 0);
+    windows.other_system = Some("with Windows on it".into());
+    for file in [
+        "/EFI/Microsoft/Boot/bootmgfw.efi",
+        "/EFI/BOOT/BOOTX64.EFI",
+        "/EFI/systemd/systemd-bootx64.efi",
+    ] {
+        let fault = pick(&windows, file).unwrap_err();
+        assert!(fault.why().contains("with Windows on it"), "{fault}");
+        assert!(
+            !fault.next().contains("/dev/sd"),
+            "no device to be copied: {}",
+            fault.next()
+        );
+    }
+    // Alone in the machine it can be: a person is asked.
+    assert_eq!(select(&[windows], None, &Firmware::default()).unwrap().index, 0);
+    assert!(entry("\\x").partitions.len() == 1 && !entry("/EFI/nixos/x.efi").is_of_other_system());
+    assert!(entry("/EFI/ubuntu/shimx64.efi").is_of_other_system());
+}
+
+#[test]
+fn a_name_that_two_have_is_answered_with_the_names_that_each_has_alone() {
+    let mut all = [disk('a', 8), disk('b', 8)];
+    for (index, disk) in all.iter_mut().enumerate() {
+        disk.identity.serial = Some("CONTROLLER".into());
+        disk.identity.wwn = Some(format!("eui.0025388b71b2c30{index}"));
+    }
+    let fault = select(
+        &all,
+        Some(&Wanted::Name("CONTROLLER".into())),
+        &Firmware::default(),
+    )
+    .unwrap_err();
+    assert!(
+        fault.next().contains("eui.0025388b71b2c301 for /dev/sdb"),
+        "{}",
+        fault.next()
+    );
+    let named = Wanted::Name("eui.0025388b71b2c301".into());
+    assert_eq!(select(&all, Some(&named), &Firmware::default()).unwrap().index, 1);
 }
 
 #[test]

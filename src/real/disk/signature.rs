@@ -1,27 +1,41 @@
-//! Signatures of filesystems and of members of something larger, read straight from the device. Law: it needs no
-//! program, no udev and no cache, so that the same disk gives the same lines at every look (a consent is bound to them);
-//! it reads a bounded number of bytes and believes none of the numbers in them.
+//! Signatures of filesystems, of other kinds of tables and of members of something larger, read straight from the device. Law:
+//! it needs no program, no udev and no cache, so that the same disk gives the same lines at every look (a consent is bound to
+//! them); it reads a bounded number of bytes and believes none of the numbers in them. A magic of two bytes alone is none.
 //!
-//! Absent: judging whole filesystems (blkid's business, see `volumes`). Sources: the on-disk headers of Linux 6.12 and of
-//! util-linux' libblkid.
+//! Absent: judging whole filesystems (blkid's business, see `volumes`), what lies within a member (`members`), and whether
+//! nothing is there (`blank`). Sources: the on-disk headers of Linux 6.12 and of util-linux' libblkid.
 
+use super::members::{self, Larger, MD_MAGIC, Zfs, clean};
 use landfall_states::names::quoted;
+use std::borrow::Cow;
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Something recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     /// As blkid calls it.
-    pub kind: &'static str,
-    /// Its label, if there is one at a fixed place.
+    pub kind: Cow<'static, str>,
+    /// Its label, if there is one at a fixed place; of a member, the name of what it belongs to.
     pub label: Option<String>,
     /// When it is a part of something larger: of what.
     pub member_of: Option<&'static str>,
+    /// Instead of kind and label, for people.
+    pub words: Option<String>,
+}
+
+impl Signature {
+    /// One by its name alone.
+    pub fn of(kind: impl Into<Cow<'static, str>>) -> Self {
+        Signature {
+            kind: kind.into(),
+            label: None,
+            member_of: None,
+            words: None,
+        }
+    }
 }
 
 const HEAD: usize = 68 << 10;
-const ZFS_MAGIC: u64 = 0x00ba_b10c;
-const MD_MAGIC: u32 = 0xa92b_4efc;
 
 struct View<'a> {
     head: &'a [u8],
@@ -39,14 +53,20 @@ impl View<'_> {
             .get(at..at + 2)
             .map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
     }
+    fn u32(&self, at: usize) -> u32 {
+        self.head
+            .get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_le_bytes)
+    }
     fn u64(&self, at: usize) -> u64 {
         self.head
             .get(at..at + 8)
             .and_then(|b| b.try_into().ok())
             .map_or(0, u64::from_le_bytes)
     }
-    /// A 32-bit number at a place that may lie in the head or in the tail.
-    fn u32_anywhere(&self, at: u64) -> Option<u32> {
+    /// Bytes at a place that may lie in the head or in the tail.
+    fn anywhere(&self, at: u64, bytes: usize) -> Option<&[u8]> {
         let tail_from = self.size - self.tail.len() as u64;
         let (part, from) = if at >= tail_from {
             (self.tail, tail_from)
@@ -54,175 +74,483 @@ impl View<'_> {
             (self.head, 0)
         };
         let index = usize::try_from(at - from).unwrap_or(usize::MAX);
-        part.get(index..index.checked_add(4)?)
-            .and_then(|b| b.try_into().ok())
-            .map(u32::from_le_bytes)
+        part.get(index..index.checked_add(bytes)?)
     }
     fn text(&self, at: usize, bytes: usize) -> Option<String> {
-        let raw = self.head.get(at..at + bytes)?;
-        let end = raw.iter().position(|b| *b == 0).unwrap_or(raw.len());
-        let text: String = String::from_utf8_lossy(&raw[..end])
-            .trim()
-            .chars()
-            .filter(|c| !c.is_control())
-            .collect();
+        let text = clean(self.head.get(at..at + bytes)?);
         (!text.is_empty()).then_some(text)
     }
+    /// Bytes counted from the end, where the device is so long.
+    fn at_end(&self, back: u64, bytes: &[u8]) -> bool {
+        self.size
+            .checked_sub(back)
+            .and_then(|at| self.anywhere(at, bytes.len()))
+            == Some(bytes)
+    }
+}
+
+/// A magic at fixed places.
+struct Magic {
+    kind: &'static str,
+    bytes: &'static [u8],
+    places: &'static [usize],
+    /// Place and longest length of a label.
+    label: Option<(usize, usize)>,
+    member_of: Option<&'static str>,
+}
+
+const fn magic(kind: &'static str, bytes: &'static [u8], places: &'static [usize]) -> Magic {
+    Magic {
+        kind,
+        bytes,
+        places,
+        label: None,
+        member_of: None,
+    }
+}
+
+impl Magic {
+    const fn label(self, at: usize, bytes: usize) -> Magic {
+        Magic {
+            label: Some((at, bytes)),
+            ..self
+        }
+    }
+    const fn part(self, of: &'static str) -> Magic {
+        Magic {
+            member_of: Some(of),
+            ..self
+        }
+    }
+}
+
+const STACK: &str = "part of a device-mapper stack";
+const RAID: &str = "a member of a firmware RAID";
+
+/// Everything that a magic of at least four bytes at a fixed place near the start tells.
+static MAGICS: &[Magic] = &[
+    magic("squashfs", b"hsqs", &[0]),
+    magic("squashfs3", b"sqsh", &[0]),
+    magic("f2fs", &[0x10, 0x20, 0xF5, 0xF2], &[1024]),
+    magic("jfs", b"JFS1", &[32 << 10]).label((32 << 10) + 152, 16),
+    magic("reiserfs", b"ReIsErFs", &[0x10034, 0x2034]),
+    magic("reiserfs", b"ReIsEr2Fs", &[0x10034, 0x2034]).label(0x10000 + 100, 16),
+    magic("reiserfs", b"ReIsEr3Fs", &[0x10034, 0x2034]).label(0x10000 + 100, 16),
+    magic("reiser4", b"ReIsEr4", &[0x10000]),
+    magic("ReFS", b"\0\0\0ReFS\0", &[0]),
+    magic("apfs", b"NXSB", &[32]),
+    magic("gfs2", &[0x01, 0x16, 0x19, 0x70, 0, 0, 0, 1], &[0x10000]).label(0x10000 + 160, 64),
+    magic("ocfs2", b"OCFSV2", &[1024, 2048, 4096, 8192]),
+    magic("ceph_bluestore", b"bluestore block device", &[0]).part("a Ceph device"),
+    magic(
+        "stratis",
+        b"!Stra0tis\x86\xff\x02^\x41rh",
+        &[512 + 4, 9 * 512 + 4],
+    )
+    .part("a Stratis device"),
+    magic("DM_integrity", b"integrt\0", &[0]).part(STACK),
+    magic("DM_verity_hash", b"verity\0\0", &[0]).part(STACK),
+    magic("DM_snapshot_cow", b"SnAp", &[0]).part(STACK),
+    magic("erofs", &[0xE2, 0xE1, 0xF5, 0xE0], &[1024]).label(1024 + 64, 16),
+    magic(
+        "ufs",
+        &[0x54, 0x19, 0x01, 0x00],
+        &[0x55C, 8192 + 0x55C, 65536 + 0x55C],
+    ),
+    magic(
+        "ufs",
+        &[0x00, 0x01, 0x19, 0x54],
+        &[0x55C, 8192 + 0x55C, 65536 + 0x55C],
+    ),
+    magic(
+        "ufs",
+        &[0x19, 0x01, 0x54, 0x19],
+        &[0x55C, 8192 + 0x55C, 65536 + 0x55C],
+    ),
+    magic(
+        "ufs",
+        &[0x19, 0x54, 0x01, 0x19],
+        &[0x55C, 8192 + 0x55C, 65536 + 0x55C],
+    ),
+    magic("befs", b"1SFB", &[32]).label(0, 32),
+    magic("befs", b"1SFB", &[512 + 32]).label(512, 32),
+    magic("befs", b"BFS1", &[32]).label(0, 32),
+    magic("bfs", &[0xCE, 0xFA, 0xAD, 0x1B], &[0]),
+    magic("hpfs", &[0x49, 0xE8, 0x95, 0xF9], &[8192]),
+    magic("vxfs", &[0xF5, 0xFC, 0x01, 0xA5], &[1024]),
+    magic("vxfs", &[0xA5, 0x01, 0xFC, 0xF5], &[1024]),
+    magic("cramfs", &[0x45, 0x3D, 0xCD, 0x28], &[0, 512]),
+    magic("cramfs", &[0x28, 0xCD, 0x3D, 0x45], &[0, 512]),
+    magic("romfs", b"-rom1fs-", &[0]).label(16, 16),
+    magic("ubi", b"UBI#", &[0]),
+    magic("ubifs", &[0x31, 0x18, 0x10, 0x06], &[0]),
+    magic("zonefs", &[0x53, 0x46, 0x4F, 0x5A], &[0]),
+    magic("xfs_external_log", &[0xFE, 0xED, 0xBA, 0xBE, 0, 0, 0], &[0, 512]),
+    magic("LVM1_member", b"HM\x01\0", &[0]).part("an LVM physical volume"),
+    magic("LVM1_member", b"HM\x02\0", &[0]).part("an LVM physical volume"),
+    magic("hpt37x_raid_member", &[0xF0, 0x16, 0x78, 0x5A], &[4608]).part(RAID),
+    magic("hpt37x_raid_member", &[0xFD, 0x16, 0x78, 0x5A], &[4608]).part(RAID),
+    magic("swap suspended", b"S1SUSPEND", &[4086, 65526]),
+    magic("swap suspended", b"S2SUSPEND", &[4086, 65526]),
+    magic("swap suspended", b"ULSUSPEND", &[4086, 65526]),
+    magic("swap suspended", b"LINHIB0001", &[4086, 65526]),
+    // Tables of other kinds, and files that were written to the device itself.
+    magic("BSD disklabel", &[0x57, 0x45, 0x56, 0x82], &[512, 64]),
+    magic("SGI disk label", &[0x0B, 0xE5, 0xA9, 0x41], &[0]),
+    magic("AIX volume", &[0xC9, 0xC2, 0xD4, 0xC1], &[0]),
+    magic("DragonFly disklabel", &[0x59, 0x4C, 0x46, 0xC4], &[512]),
+    magic(
+        "Amiga partition table",
+        b"RDSK",
+        &[0, 512, 1024, 1536, 2048, 2560, 3072, 3584],
+    ),
+    magic("Windows dynamic disk", b"PRIVHEAD", &[6 * 512]).part("a Windows dynamic disk"),
+    magic("tar archive", b"ustar", &[257]),
+];
+
+/// Reads a range of a range.
+fn part<D: Read + Seek>(device: &mut D, from: u64, size: u64, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = Vec::with_capacity(bytes);
+    device.seek(SeekFrom::Start(from.saturating_add(at)))?;
+    let room = size.saturating_sub(at).min(bytes as u64);
+    (&mut *device).take(room).read_to_end(&mut buffer)?;
+    Ok(buffer)
 }
 
 /// Everything recognised in `from..from + size` of a device.
 pub fn sniff<D: Read + Seek>(device: &mut D, from: u64, size: u64) -> io::Result<Vec<Signature>> {
-    let mut part = |at: u64, bytes: usize| -> io::Result<Vec<u8>> {
-        let mut buffer = Vec::with_capacity(bytes);
-        device.seek(SeekFrom::Start(from.saturating_add(at)))?;
-        let room = (size - at).min(bytes as u64);
-        (&mut *device).take(room).read_to_end(&mut buffer)?;
-        Ok(buffer)
+    let head = part(device, from, size, 0, HEAD)?;
+    let tail = part(device, from, size, size - size.min(HEAD as u64 * 2), HEAD * 2)?;
+    let mut found = Vec::new();
+    let view = View {
+        head: &head,
+        tail: &tail,
+        size,
     };
-    let head = part(0, HEAD)?;
-    let tail = part(size - size.min(HEAD as u64 * 2), HEAD * 2)?;
-    let iso = if size > 34 << 10 {
-        part(32 << 10, 2048)?
-    } else {
-        vec![]
-    };
-    // ZFS: uberblocks lie in the second half of each 256 KiB label, on every kibibyte.
-    let zfs = [0_u64, 256 << 10]
-        .into_iter()
-        .try_fold(false, |seen, label| -> io::Result<bool> {
-            if seen || size < 1 << 20 {
-                return Ok(seen);
-            }
-            let ring = part(label + (128 << 10), 128 << 10)?;
-            Ok(ring.chunks_exact(1024).any(|u| {
-                let magic = [u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7]];
-                u64::from_le_bytes(magic) == ZFS_MAGIC || u64::from_be_bytes(magic) == ZFS_MAGIC
-            }))
-        })?;
-    Ok(recognise(
-        &View {
-            head: &head,
-            tail: &tail,
-            size,
-        },
-        &iso,
-        zfs,
-    ))
+    if let Some(Larger { name, words }) = members::lvm(device, from, size, &head)? {
+        found.push(member("LVM2_member", "an LVM physical volume", name, words));
+    }
+    recognise(&view, &mut found);
+    // VMware's: behind the first MiB.
+    for (at, bytes, kind) in [
+        (1 << 20, [0x0D, 0xD0, 0x01, 0xC0], "VMFS_volume_member"),
+        (2 << 20, [0x5E, 0xF1, 0xAB, 0x2F], "VMFS"),
+    ] {
+        if part(device, from, size, at, 4)? == bytes {
+            found.push(member(
+                kind,
+                "a VMFS extent",
+                String::new(),
+                "VMFS (VMware)".into(),
+            ));
+        }
+    }
+    optical(device, from, size, &mut found)?;
+    match members::zfs(device, from, size)? {
+        // Written over by something else: only that counts. With nothing else there, any label does.
+        Zfs::Member { pool, whole } if whole || found.is_empty() => {
+            found.push(member(
+                "zfs_member",
+                "a member of a ZFS pool",
+                pool.name,
+                pool.words,
+            ));
+        }
+        Zfs::Member { .. } | Zfs::None { .. } => {}
+    }
+    Ok(found)
 }
 
-fn recognise(v: &View<'_>, iso: &[u8], zfs: bool) -> Vec<Signature> {
-    let mut found = Vec::new();
-    let mut add = |kind, label: Option<String>, member_of| {
-        found.push(Signature {
-            kind,
-            label,
-            member_of,
-        });
-    };
-    if (0..4).any(|sector| v.at(sector * 512, b"LABELONE") && v.at(sector * 512 + 24, b"LVM2 001")) {
-        add("LVM2_member", None, Some("an LVM physical volume"));
+fn member(
+    kind: impl Into<Cow<'static, str>>,
+    member_of: &'static str,
+    name: String,
+    words: String,
+) -> Signature {
+    Signature {
+        label: (!name.is_empty()).then_some(name),
+        member_of: Some(member_of),
+        words: Some(words),
+        ..Signature::of(kind)
     }
+}
+
+fn labelled(kind: &'static str, label: Option<String>) -> Signature {
+    Signature {
+        label,
+        ..Signature::of(kind)
+    }
+}
+
+fn recognise(v: &View<'_>, found: &mut Vec<Signature>) {
+    members_of(v, found);
+    filesystems(v, found);
+    for Magic {
+        kind,
+        bytes,
+        places,
+        label,
+        member_of,
+    } in MAGICS
+    {
+        if places.iter().any(|at| v.at(*at, bytes)) {
+            found.push(Signature {
+                label: label.and_then(|(at, bytes)| v.text(at, bytes)),
+                member_of: *member_of,
+                ..Signature::of(*kind)
+            });
+        }
+    }
+    tables(v, found);
+}
+
+/// Members whose metadata lie at the end, or say more than a magic.
+fn members_of(v: &View<'_>, found: &mut Vec<Signature>) {
     // md 1.1 at 0, 1.2 at 4 KiB, 1.0 8–12 KiB before the end, 0.90 in the last whole 64 KiB but one.
     let md = [
         Some(0),
         Some(4096),
         v.size.checked_sub(8192).map(|at| at & !4095),
         (v.size & !0xFFFF).checked_sub(0x10000),
-    ];
-    if md
-        .into_iter()
-        .flatten()
-        .any(|at| v.u32_anywhere(at) == Some(MD_MAGIC))
-    {
-        add("linux_raid_member", None, Some("a member of a Linux RAID (md)"));
-    }
-    if zfs {
-        add("zfs_member", None, Some("a member of a ZFS pool"));
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(|at| {
+        v.anywhere(at, 256)
+            .filter(|b| b.starts_with(&MD_MAGIC.to_le_bytes()))
+    });
+    if let Some(superblock) = md {
+        let Larger { name, words } = members::md(superblock).unwrap_or_else(|| Larger {
+            name: String::new(),
+            words: "Linux RAID".into(),
+        });
+        found.push(member(
+            "linux_raid_member",
+            "a member of a Linux RAID (md)",
+            name,
+            words,
+        ));
     }
     const BCACHE: [u8; 16] = *b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81";
     const BCACHEFS: [u8; 16] = *b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
     if v.at(4096 + 24, &BCACHE) {
-        add("bcache", None, Some("a bcache device"));
+        found.push(Signature {
+            member_of: Some("a bcache device"),
+            ..Signature::of("bcache")
+        });
     }
     if v.at(4096 + 24, &BCACHEFS) {
-        add(
-            "bcachefs",
-            None,
-            (v.head.get(4096 + 123).is_some_and(|n| *n > 1)).then_some("a member of a bcachefs"),
-        );
+        let many = v.head.get(4096 + 123).is_some_and(|n| *n > 1);
+        found.push(Signature {
+            member_of: many.then_some("a member of a bcachefs"),
+            ..Signature::of("bcachefs")
+        });
     }
+    let aligned = v.size & !4095;
+    let drbd = aligned.checked_sub(4096).and_then(|at| v.anywhere(at + 60, 4));
+    if let Some([0x83, 0x74, 0x02, _]) = drbd {
+        found.push(Signature {
+            member_of: Some("a DRBD device"),
+            ..Signature::of("drbd")
+        });
+    }
+    let firmware = [
+        ("isw_raid_member", v.at_end(1024, b"Intel Raid ISM Cfg Sig. ")),
+        (
+            "ddf_raid_member",
+            v.at_end(512, &[0xDE, 0x11, 0xDE, 0x11]) || v.at_end(512, &[0x11, 0xDE, 0x11, 0xDE]),
+        ),
+        ("nvidia_raid_member", v.at_end(1024, b"NVIDIA")),
+        ("lsi_mega_raid_member", v.at_end(512, b"$XIDE$")),
+        (
+            "promise_fasttrack_raid_member",
+            [63, 255, 256, 16]
+                .into_iter()
+                .any(|back| v.at_end(back * 512, b"Promise Technology, Inc.")),
+        ),
+        (
+            "hpt45x_raid_member",
+            v.at_end(11 * 512, &[0xF3, 0x16, 0x78, 0x5A]) || v.at_end(11 * 512, &[0xFD, 0x16, 0x78, 0x5A]),
+        ),
+    ];
+    for (kind, _) in firmware.into_iter().filter(|(_, is)| *is) {
+        found.push(Signature {
+            member_of: Some(RAID),
+            ..Signature::of(kind)
+        });
+    }
+}
+
+fn filesystems(v: &View<'_>, found: &mut Vec<Signature>) {
     if v.at((64 << 10) + 0x40, b"_BHRfS_M") {
         let many = v.u64((64 << 10) + 0x88) > 1;
-        add(
-            "btrfs",
-            v.text((64 << 10) + 0x12B, 256),
-            many.then_some("a member of a btrfs of several devices"),
-        );
+        found.push(Signature {
+            member_of: many.then_some("a member of a btrfs of several devices"),
+            ..labelled("btrfs", v.text((64 << 10) + 0x12B, 256))
+        });
     }
     if v.at(0, b"LUKS\xba\xbe") {
-        add(
-            "crypto_LUKS",
-            if v.at(6, &[0, 2]) { v.text(24, 48) } else { None },
-            None,
-        );
+        let label = if v.at(6, &[0, 2]) { v.text(24, 48) } else { None };
+        found.push(labelled("crypto_LUKS", label));
+    } else if [0x4000, 0x8000, 0x10000]
+        .iter()
+        .any(|at| v.at(*at, b"SKUL\xba\xbe"))
+    {
+        // The second header, where the first one is gone.
+        found.push(Signature::of("crypto_LUKS"));
     }
     if v.at(1024 + 56, &[0x53, 0xEF]) {
         let journal = v.u16(1024 + 0x5C) & 4 != 0;
-        let extents = v.u16(1024 + 0x60) & 0x40 != 0;
-        let kind = match (journal, extents) {
-            (_, true) => "ext4",
-            (true, false) => "ext3",
-            (false, false) => "ext2",
+        let features = v.u16(1024 + 0x60);
+        let kind = match (features & 8 != 0, journal, features & 0x40 != 0) {
+            (true, _, _) => "jbd",
+            (false, _, true) => "ext4",
+            (false, true, false) => "ext3",
+            (false, false, false) => "ext2",
         };
-        add(kind, v.text(1024 + 120, 16), None);
+        found.push(labelled(kind, v.text(1024 + 120, 16)));
     }
     if v.at(0, b"XFSB") {
-        add("xfs", v.text(108, 12), None);
+        found.push(labelled("xfs", v.text(108, 12)));
     }
-    if v.at(4086, b"SWAPSPACE2") || v.at(4086, b"SWAP-SPACE") {
-        add("swap", v.text(1052, 16), None);
+    if [4096, 8192, 16384, 32768, 65536]
+        .iter()
+        .any(|page| v.at(page - 10, b"SWAPSPACE2") || v.at(page - 10, b"SWAP-SPACE"))
+    {
+        found.push(labelled("swap", v.text(1052, 16)));
     }
     if v.at(3, b"NTFS    ") {
-        add("ntfs", None, None);
+        found.push(Signature::of("ntfs"));
     } else if v.at(3, b"EXFAT   ") {
-        add("exfat", None, None);
+        found.push(Signature::of("exfat"));
     } else if v.at(3, b"-FVE-FS-") {
-        add("BitLocker", None, None);
+        found.push(Signature::of("BitLocker"));
     } else if v.at(510, &[0x55, 0xAA]) && v.at(82, b"FAT32") {
-        add("vfat", v.text(71, 11), None);
+        found.push(labelled("vfat", v.text(71, 11)));
     } else if v.at(510, &[0x55, 0xAA]) && (v.at(54, b"FAT1") || v.at(54, b"FAT ")) {
-        add("vfat", v.text(43, 11), None);
+        found.push(labelled("vfat", v.text(43, 11)));
     }
-    if v.at(0, b"hsqs") {
-        add("squashfs", None, None);
+    // Magics of two bytes, with what has to be beside them.
+    let hfs = v.u16(1024).swap_bytes();
+    let version = v.u16(1026).swap_bytes();
+    if (hfs == 0x482B && version == 4) || (hfs == 0x4858 && version == 5) {
+        found.push(Signature::of("hfsplus"));
+    } else if hfs == 0x4244 && v.u32(1024 + 20).swap_bytes().is_multiple_of(512) && v.u32(1024 + 20) != 0 {
+        let length = usize::from(v.head.get(1060).copied().unwrap_or(0)).min(27);
+        found.push(labelled("hfs", v.text(1061, length)));
     }
-    if v.at(1024, &[0x10, 0x20, 0xF5, 0xF2]) {
-        add("f2fs", None, None);
+    if v.u16(1024 + 6) == 0x3434 && v.u32(1024) == 2 && (200..=1024).contains(&v.u16(1024 + 8)) {
+        found.push(labelled("nilfs2", v.text(1024 + 168, 80)));
     }
-    if iso.get(1..6) == Some(b"CD001") {
-        let label = iso.get(40..72).map(|l| {
-            String::from_utf8_lossy(l)
-                .trim_matches(|c: char| c == '\0' || c.is_whitespace())
-                .to_owned()
-        });
-        add("iso9660", label.filter(|l| !l.is_empty()), None);
+    let inodes = v.u16(1024);
+    let old_minix =
+        [0x137F, 0x138F, 0x2468, 0x2478].contains(&v.u16(1040)) && inodes != 0 && v.u16(1034) == 0;
+    let minix3 = v.u16(1048) == 0x4D5A && v.u32(1024) != 0 && v.u16(1052).is_power_of_two();
+    if old_minix || minix3 {
+        found.push(Signature::of("minix"));
     }
-    found
 }
 
-/// The signatures in words; `no known signature` when there is none.
-pub fn describe(found: &[Signature]) -> String {
-    if found.is_empty() {
-        return "no known signature".into();
+/// Tables of other kinds that need more than a magic.
+fn tables(v: &View<'_>, found: &mut Vec<Signature>) {
+    if v.at(0, b"ER") && [512, 1024, 2048, 4096].iter().any(|at| v.at(*at, b"PM\0\0"))
+        || v.at(512, b"PM\0\0\0\0")
+    {
+        found.push(Signature::of("Apple partition map"));
     }
+    if v.at(508, &[0xDA, 0xBE]) {
+        let sum = v.head.get(..512).map_or(1, |label| {
+            label
+                .chunks_exact(2)
+                .fold(0, |sum, word| sum ^ u16::from_be_bytes([word[0], word[1]]))
+        });
+        if sum == 0 {
+            found.push(Signature::of("Sun disk label"));
+        }
+    }
+}
+
+/// ISO 9660 and UDF: volume descriptors from 32 KiB on.
+fn optical<D: Read + Seek>(
+    device: &mut D,
+    from: u64,
+    size: u64,
+    found: &mut Vec<Signature>,
+) -> io::Result<()> {
+    let area = part(device, from, size, 32 << 10, 64 << 10)?;
+    if area.get(1..6) == Some(b"CD001") {
+        let label = area.get(40..72).map(clean).filter(|label| !label.is_empty());
+        found.push(labelled("iso9660", label));
+    }
+    let udf = area
+        .chunks_exact(2048)
+        .any(|d| d.get(1..6) == Some(b"NSR02") || d.get(1..6) == Some(b"NSR03"));
+    if udf {
+        found.push(labelled("udf", udf_label(device, from, size)?));
+    }
+    Ok(())
+}
+
+/// The name of a UDF volume: the anchor at block 256 names a sequence of descriptors, one of which holds it.
+fn udf_label<D: Read + Seek>(device: &mut D, from: u64, size: u64) -> io::Result<Option<String>> {
+    let number = |raw: &[u8], at: usize| {
+        raw.get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_le_bytes)
+    };
+    for block in [512_u64, 2048, 4096, 1024] {
+        let anchor = part(device, from, size, 256 * block, 512)?;
+        // A descriptor tag: what it is, and where it says that it lies.
+        if anchor.get(..2) != Some(&[2, 0]) || number(&anchor, 12) != 256 {
+            continue;
+        }
+        let (bytes, first) = (number(&anchor, 16), u64::from(number(&anchor, 20)));
+        for index in 0..(u64::from(bytes) / block).min(64) {
+            let descriptor = part(device, from, size, (first + index).saturating_mul(block), 512)?;
+            let name = match descriptor.get(..2) {
+                // Terminating descriptor.
+                Some([8, 0]) => break,
+                Some([6, 0]) => descriptor.get(84..212),
+                _ => None,
+            };
+            if let Some(label) = name.and_then(dstring) {
+                return Ok(Some(label));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A string of fixed size: the first byte says 8 or 16 bits, the last one how many bytes are used.
+fn dstring(raw: &[u8]) -> Option<String> {
+    let (last, raw) = raw.split_last()?;
+    let used = raw.get(..usize::from(*last))?;
+    let text = match used.split_first()? {
+        (8, text) => String::from_utf8_lossy(text).into_owned(),
+        (16, text) => {
+            let units: Vec<u16> = text
+                .chunks_exact(2)
+                .map(|unit| u16::from_be_bytes([unit[0], unit[1]]))
+                .collect();
+            String::from_utf16_lossy(&units)
+        }
+        _ => return None,
+    };
+    let text = clean(text.as_bytes());
+    (!text.is_empty()).then_some(text)
+}
+
+/// The signatures in words; nothing when there is none.
+pub fn describe(found: &[Signature]) -> Option<String> {
     let words: Vec<String> = found
         .iter()
-        .map(|s| match &s.label {
-            Some(label) => format!("{} {}", s.kind, quoted(label)),
-            None => s.kind.to_owned(),
+        .map(|s| match (&s.words, &s.label) {
+            (Some(words), _) => words.clone(),
+            (None, Some(label)) => format!("{} {}", s.kind, quoted(label)),
+            (None, None) => s.kind.to_string(),
         })
         .collect();
-    words.join(" and ")
+    (!words.is_empty()).then(|| words.join(" and "))
 }
 
 #[cfg(test)]
@@ -245,13 +573,12 @@ mod tests {
     fn members_are_recognised_wherever_they_write_themselves() {
         let member = |puts: &[(usize, &[u8])]| with(puts).iter().any(|s| s.member_of.is_some());
         let md = MD_MAGIC.to_le_bytes();
-        let zfs = ZFS_MAGIC.to_be_bytes();
         assert!(member(&[(512, b"LABELONE"), (536, b"LVM2 001")]));
         for at in [0, 4096, (4 << 20) - 8192, (4 << 20) - 65_536] {
             assert!(member(&[(at, &md)]), "md at {at}");
         }
-        assert!(member(&[((128 << 10) + 5 * 1024, &zfs)]));
-        assert!(member(&[((384 << 10), &ZFS_MAGIC.to_le_bytes())]));
+        let stale = 0x00ba_b10c_u64.to_le_bytes();
+        assert!(!member(&[((128 << 10) + 5 * 1024, &stale)]), "a former life");
         assert!(member(&[(65_600, b"_BHRfS_M"), (65_536 + 0x88, &[2])]));
         assert!(!member(&[(65_600, b"_BHRfS_M"), (65_536 + 0x88, &[1])]));
         assert!(!member(&[(0, b"LUKS\xba\xbe\0\x02")]));
@@ -260,12 +587,64 @@ mod tests {
     #[test]
     fn filesystems_with_their_labels() {
         let iso = with(&[(32_769, b"CD001"), (32_808, b"NIXOS-ISO   ")]);
-        assert_eq!(describe(&iso), "iso9660 \"NIXOS-ISO\"");
+        assert_eq!(describe(&iso).unwrap(), "iso9660 \"NIXOS-ISO\"");
         let luks = with(&[(0, b"LUKS\xba\xbe\0\x02"), (24, b"luks-web")]);
-        assert_eq!(describe(&luks), "crypto_LUKS \"luks-web\"");
+        assert_eq!(describe(&luks).unwrap(), "crypto_LUKS \"luks-web\"");
         let ext = with(&[(1080, &[0x53, 0xEF]), (1024 + 0x60, &[0x40]), (1144, b"root-web")]);
-        assert_eq!(describe(&ext), "ext4 \"root-web\"");
-        assert_eq!(describe(&with(&[])), "no known signature");
+        assert_eq!(describe(&ext).unwrap(), "ext4 \"root-web\"");
+        assert_eq!(describe(&with(&[])), None);
+    }
+
+    #[test]
+    fn labels_of_zfs_count_where_nothing_was_made_over_them() {
+        let look = |places: &[usize], over: &[(usize, &[u8])]| {
+            let mut disk = members::tests::zfs_disk("tank", places, 8 << 20);
+            for (at, bytes) in over {
+                disk[*at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            let size = disk.len() as u64;
+            describe(&sniff(&mut Cursor::new(disk), 0, size).unwrap())
+        };
+        let all = [0, 1, 2, 3];
+        assert_eq!(look(&all, &[]).unwrap(), "ZFS pool tank");
+        assert_eq!(look(&[2, 3], &[]).unwrap(), "ZFS pool tank");
+        // A new filesystem has its own things where the first label's list was.
+        assert_eq!(look(&[1, 2, 3], &[(0, b"XFSB")]).unwrap(), "xfs");
+        assert_eq!(look(&[1, 2, 3], &[(3, b"NTFS    ")]).unwrap(), "ntfs");
+        // Where the first label is whole, the magic of something else beside it does not hide the pool.
+        assert_eq!(look(&all, &[(0, b"XFSB")]).unwrap(), "xfs and ZFS pool tank");
+    }
+
+    #[test]
+    fn firmware_raids_at_the_end_are_members() {
+        let end = 4 << 20;
+        for (at, bytes) in [
+            (end - 1024, b"Intel Raid ISM Cfg Sig. ".as_slice()),
+            (end - 512, &[0xDE, 0x11, 0xDE, 0x11]),
+            (end - 1024, b"NVIDIA"),
+            (end - 63 * 512, b"Promise Technology, Inc."),
+            (end - 4096 + 60, &[0x83, 0x74, 0x02, 0x6D]),
+        ] {
+            let found = with(&[(at, bytes)]);
+            assert!(found.iter().any(|s| s.member_of.is_some()), "{at}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn two_bytes_are_no_magic() {
+        for (at, bytes) in [
+            (1024, b"H+".as_slice()),
+            (1024, b"BD"),
+            (1030, &[0x34, 0x34]),
+            (1040, &[0x7F, 0x13]),
+            (508, &[0xDA, 0xBE]),
+            (0, b"ER"),
+        ] {
+            assert_eq!(with(&[(at, bytes), (700, &[1])]), [], "{at}");
+        }
+        assert_eq!(with(&[(1024, b"H+\0\x04")])[0].kind, "hfsplus");
+        assert_eq!(with(&[(0, b"\0\0\0ReFS\0\0\0\0")])[0].kind, "ReFS");
+        assert_eq!(with(&[(32, b"NXSB")])[0].kind, "apfs");
     }
 
     proptest! {

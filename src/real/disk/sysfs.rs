@@ -1,10 +1,12 @@
 //! Block devices as the kernel shows them in sysfs. Law: everything is looked up anew at every call; an attribute that is
-//! not there, or that a failing disk cannot give, is `None`; an identity comes from the kernel's own attributes, and from
-//! udev's database only when the kernel has none, so that it does not depend on udev having been here.
+//! not there, or that a failing disk cannot give, is `None`; an identity comes from the kernel's own attributes alone, so that it
+//! does not depend on udev having been here, nor on its version.
 //!
 //! Absent: opening devices (`held`), deciding (`select`).
 
+use super::place;
 use super::proc::{Dev, parse_dev};
+use super::serial::is_unique;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::KernelPartition;
@@ -48,8 +50,8 @@ pub struct Block {
     pub identity: DiskIdentity,
     /// Model, for people.
     pub model: Option<String>,
-    /// Serial number, for people and for naming the disk.
-    pub serial: Option<String>,
+    /// Where it sits: its bus address, as the link in `/dev/disk/by-path` is called where there is one.
+    pub place: Option<String>,
     /// `usb`, `nvme`, `virtio`, `sata`, `mmc` (soldered), `sd` (a card), `scsi` or `virtual`.
     pub transport: &'static str,
     /// The medium can be taken out, says the kernel.
@@ -75,6 +77,13 @@ impl Block {
     pub fn device(&self) -> String {
         device(&self.name)
     }
+}
+
+/// What a disk is called.
+struct Names {
+    wwn: Option<String>,
+    serial: Option<String>,
+    unit: Option<String>,
 }
 
 /// See [`Block::device`].
@@ -131,7 +140,7 @@ impl Sysfs {
     }
 
     /// The names in a directory, in order.
-    fn names(&self, path: &str) -> io::Result<Vec<String>> {
+    pub(super) fn names(&self, path: &str) -> io::Result<Vec<String>> {
         let listing = match fs_err::read_dir(self.at(path)) {
             Ok(listing) => listing,
             Err(e) if gone(&e) => return Ok(vec![]),
@@ -169,7 +178,12 @@ impl Sysfs {
             .unwrap_or(0)
             .saturating_mul(512);
         let hardware = self.hardware(name);
-        let (wwn, serial, path) = self.identity(name, dev, &hardware)?;
+        let nsid = self.number(&format!("{base}/nsid"))?;
+        let place = match place::address(self, &hardware, nsid)? {
+            Some(place) => Some(place),
+            None => bus_address(&hardware),
+        };
+        let Names { wwn, serial, unit } = self.names_of(name, &hardware, nsid)?;
         let mut partitions = self.partitions(name, sector_bytes)?;
         partitions.sort_by_key(|p| p.kernel.number);
         let mapping = match (
@@ -188,12 +202,12 @@ impl Sysfs {
             name: name.to_owned(),
             dev,
             model,
-            serial: serial.clone(),
+            place: place.clone(),
             identity: DiskIdentity {
                 path: if wwn.is_none() && serial.is_none() {
-                    path
+                    place
                 } else {
-                    None
+                    unit
                 },
                 wwn,
                 serial,
@@ -251,6 +265,10 @@ impl Sysfs {
             // A device that went away, or a tree without links (tests): it has no place.
             return String::new();
         };
+        let full = match full.parent().filter(|p| p.as_str().contains("/nvme-subsystem/")) {
+            Some(subsystem) => self.controller(subsystem).unwrap_or(full.clone()),
+            None => full,
+        };
         let full = full.as_str();
         let from = full.find("/devices/").map_or(0, |at| at + "/devices/".len());
         let to = full
@@ -260,21 +278,33 @@ impl Sysfs {
         full[from..to].to_owned()
     }
 
-    /// WWN, serial number, bus address.
-    #[allow(clippy::type_complexity)] // three names of one disk
-    fn identity(
-        &self,
-        name: &str,
-        dev: Dev,
-        hardware: &str,
-    ) -> io::Result<(Option<String>, Option<String>, Option<String>)> {
+    /// The place of the only controller of an NVMe subsystem, which has none of its own.
+    fn controller(&self, subsystem: &Utf8Path) -> Option<Utf8PathBuf> {
+        let mut found = vec![];
+        for entry in subsystem.read_dir_utf8().ok()?.flatten().take(BLOCKS_MAX) {
+            let number = entry.file_name().strip_prefix("nvme").unwrap_or_default();
+            if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+                found.extend(entry.path().canonicalize_utf8());
+            }
+        }
+        match found.as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        }
+    }
+
+    /// What a disk is called by itself, and which unit of its device it is, where the name is the device's.
+    fn names_of(&self, name: &str, hardware: &str, nsid: Option<u64>) -> io::Result<Names> {
         let base = format!("sys/block/{name}");
+        let usb = hardware.contains("/usb");
         let mut wwn = None;
         for place in ["wwid", "device/wwid"] {
             if wwn.is_none() {
                 wwn = self.word(&format!("{base}/{place}"))?.filter(|w| is_unique(w));
             }
         }
+        // Behind a bridge this is made of the bridge's own words.
+        wwn = wwn.filter(|w| !(usb && w.starts_with("t10.")));
         let mut serial = None;
         for place in ["serial", "device/serial"] {
             if serial.is_none() {
@@ -291,23 +321,48 @@ impl Sysfs {
                 .and_then(|s| tidy(&String::from_utf8_lossy(s)))
                 .filter(|s| is_unique(s));
         }
-        if serial.is_none() && hardware.contains("/usb") {
+        if serial.is_none() && usb {
             serial = self.usb_serial(name)?;
         }
-        let udev = self
-            .text(&format!("run/udev/data/b{}:{}", dev.0, dev.1))?
-            .unwrap_or_default();
-        let property = |key: &str| {
-            udev.lines()
-                .find_map(|l| l.strip_prefix("E:")?.strip_prefix(key)?.strip_prefix('='))
-                .and_then(tidy)
+        let lun = hardware.rsplit('/').find_map(|part| {
+            let [_, channel, target, lun] = part.split(':').collect::<Vec<_>>()[..] else {
+                return None;
+            };
+            let all = [channel, target, lun];
+            let numbers = all.iter().all(|n| n.bytes().all(|b| b.is_ascii_digit()));
+            numbers.then(|| format!("lun {channel}:{target}:{lun}"))
+        });
+        let first = |lun: &String| lun.ends_with(":0");
+        let unit = match (&wwn, &serial) {
+            (None, None) => None,
+            // The serial number is the bridge's: two bays have one.
+            (None, Some(_)) if usb => Some(lun.unwrap_or_else(|| "lun 0:0:0".into())),
+            (Some(_), _) if usb => lun.filter(|lun| !first(lun)),
+            (Some(_), _) => None,
+            (None, Some(_)) => match nsid {
+                Some(nsid) => Some(format!("lun {nsid}")).filter(|_| nsid > 1),
+                None => lun.filter(|lun| !first(lun)),
+            },
         };
-        if wwn.is_none() && serial.is_none() {
-            wwn = property("ID_WWN_WITH_EXTENSION").or_else(|| property("ID_WWN"));
-            serial = property("ID_SERIAL_SHORT");
+        Ok(Names { wwn, serial, unit })
+    }
+
+    /// The number of the block device that a link below the root leads to. In a tree of files, as tests make it, the name that
+    /// the link ends in is looked up.
+    pub(super) fn leads_to(&self, link: &str) -> io::Result<Option<Dev>> {
+        if self.root == "/" {
+            return device_number(&self.at(link));
         }
-        let path = property("ID_PATH").or_else(|| bus_address(hardware));
-        Ok((wwn, serial, path))
+        let target = fs_err::read_link(self.at(link))?;
+        let name = target
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        Ok(self
+            .text(&format!("sys/block/{name}/dev"))?
+            .as_deref()
+            .and_then(parse_dev))
     }
 
     /// The serial number of the USB device that a disk hangs on: the first one found upwards.
@@ -320,7 +375,13 @@ impl Sysfs {
                 break;
             }
             match fs_err::read_to_string(place.join("serial")) {
-                Ok(text) => return Ok(tidy(&text).filter(|s| is_unique(s))),
+                Ok(text) => {
+                    let vendor = fs_err::read_to_string(place.join("idVendor")).unwrap_or_default();
+                    let vendor = vendor.trim().to_lowercase();
+                    // Made of the vendor's own number, as JMicron's bridges do: every one has it.
+                    let made = |s: &str| vendor.len() == 4 && s.to_lowercase().starts_with(&vendor);
+                    return Ok(tidy(&text).filter(|s| is_unique(s) && !made(s)));
+                }
                 Err(e) if gone(&e) => {}
                 Err(e) => return Err(e),
             }
@@ -376,20 +437,6 @@ fn tidy(text: &str) -> Option<String> {
         .collect();
     let words: Vec<&str> = clean.split_whitespace().collect();
     (!words.is_empty()).then(|| words.join(" "))
-}
-
-/// Whether a name can belong to one disk only. Cheap bridges answer zeros or a fixed row.
-fn is_unique(name: &str) -> bool {
-    let body = name
-        .rsplit(['.', ' '])
-        .next()
-        .unwrap_or(name)
-        .trim_start_matches("0x");
-    let dull = |c: char| body.chars().all(|b| b == c);
-    !(dull('0')
-        || dull('F')
-        || dull('f')
-        || ["123456789ABC", "0123456789ABCDEF", "012345678999", "DISK00_1"].contains(&body))
 }
 
 /// The stable part of a hardware path: bus addresses, without numbers that are given out in order of discovery.

@@ -44,6 +44,10 @@ pub struct Uses {
     pub own: Vec<String>,
     /// Why it is the medium that this system runs from, one line each. These are among the strangers too.
     pub boot: Vec<String>,
+    /// What of it is a part of something larger that nothing uses now, one line each.
+    pub members: Vec<String>,
+    /// The commands that end the uses by others, in the order in which they work.
+    pub release: Vec<String>,
 }
 
 /// The ids by which this install's own attachments are recognised on one disk.
@@ -168,6 +172,35 @@ impl Machine {
         }
     }
 
+    /// The commands that take a holder away, what stands upon it first.
+    fn release(&self, holder: &str, depth: usize, commands: &mut Vec<String>) {
+        let found = Sysfs::find_name(&self.blocks, holder).map(|(block, _)| block);
+        if let Some(block) = found.filter(|_| depth < DEPTH_MAX) {
+            for above in block
+                .holders
+                .iter()
+                .chain(block.partitions.iter().flat_map(|p| &p.holders))
+            {
+                self.release(above, depth + 1, commands);
+            }
+        }
+        let command = match found.and_then(|block| block.mapping.as_ref()) {
+            Some((name, uuid)) if uuid.starts_with("LVM-") => {
+                format!("vgchange --activate n {}", shell(&group(name)))
+            }
+            Some((name, uuid)) if uuid.starts_with("CRYPT-") => format!("cryptsetup close {}", shell(name)),
+            Some((name, uuid)) if uuid.starts_with("mpath-") => format!("multipath -f {}", shell(name)),
+            Some((name, _)) => format!("dmsetup remove {}", shell(name)),
+            None if holder.starts_with("md") => format!("mdadm --stop /dev/{holder}"),
+            None if holder.starts_with("bcache") => {
+                format!("echo 1 > /sys/block/{holder}/bcache/stop")
+            }
+            None if holder.starts_with("drbd") => "drbdadm down all".to_owned(),
+            None => return,
+        };
+        commands.push(command);
+    }
+
     /// The uses of a disk. `signatures`: what is on the whole disk (`None`) and on each of its partitions.
     pub fn uses(&self, disk: &Block, own: &Own, signatures: &[(Option<u32>, Vec<Signature>)]) -> Uses {
         let mut uses = Uses::default();
@@ -207,11 +240,13 @@ impl Machine {
                 ));
             }
             uses.strangers.push(line);
+            uses.release.insert(0, format!("umount {}", shell(&mount.point)));
         }
         for (shown, dev) in &self.swaps {
             if let Some((_, places)) = self.on(*dev, disk) {
                 explain(&places);
                 uses.strangers.push(format!("swap is on it ({shown})"));
+                uses.release.push(format!("swapoff {}", shell(shown)));
             }
         }
         let all_holders = disk
@@ -229,6 +264,7 @@ impl Machine {
                     uses.own.push(line);
                 } else {
                     uses.strangers.push(line);
+                    self.release(holder, 0, &mut uses.release);
                 }
             }
         }
@@ -243,12 +279,21 @@ impl Machine {
                         "{name} lies on {}",
                         place(places.first().copied().flatten())
                     ));
+                    uses.release.push(format!("losetup --detach /dev/{name}"));
                 }
             }
         }
         for (number, found) in signatures {
-            for member in found.iter().filter_map(|s| s.member_of) {
-                uses.strangers.push(format!("{} is {member}", place(*number)));
+            for signature in found {
+                let Some(member) = signature.member_of else {
+                    continue;
+                };
+                let words = signature
+                    .words
+                    .as_ref()
+                    .map_or(String::new(), |words| format!(" ({words})"));
+                uses.members
+                    .push(format!("{} is {member}{words}", place(*number)));
             }
         }
         for row in &self.lsblk {
@@ -261,8 +306,13 @@ impl Machine {
                 && let Some(member) = row.fstype.as_deref().and_then(membership)
             {
                 let line = format!("{} is {member}", place(number));
-                if !uses.strangers.contains(&line) {
-                    uses.strangers.push(line);
+                // Of ZFS our own reader knows better: lsblk counts what a former life left.
+                let seen = signatures
+                    .iter()
+                    .any(|(at, found)| *at == number && !found.is_empty());
+                let stale = row.fstype.as_deref() == Some("zfs_member") && seen;
+                if !stale && !uses.members.iter().any(|known| known.starts_with(&line)) {
+                    uses.members.push(line);
                 }
             }
         }
@@ -273,14 +323,48 @@ impl Machine {
             if !explained.contains(&partition.name) {
                 uses.strangers
                     .push(unseen(format!("partition {}", partition.kernel.number)));
+                uses.release
+                    .extend(pools(signatures, Some(partition.kernel.number)));
             }
         }
         let part_busy = disk.partitions.iter().any(|p| self.busy.contains(&p.name));
         if self.busy.contains(&disk.name) && !part_busy && !explained.contains(&disk.name) {
             uses.strangers.push(unseen("the disk".into()));
+            uses.release.extend(pools(signatures, None));
         }
         uses.strangers.dedup();
+        let mut seen = BTreeSet::new();
+        uses.release.retain(|command| seen.insert(command.clone()));
         uses
+    }
+}
+
+/// The volume group in the name of a mapping: `group-volume`, where a hyphen within either is written twice.
+fn group(mapping: &str) -> String {
+    let hidden = mapping.replace("--", "\0");
+    hidden.split('-').next().unwrap_or(&hidden).replace('\0', "-")
+}
+
+/// The commands that end a pool's use of a place.
+fn pools(signatures: &[(Option<u32>, Vec<Signature>)], number: Option<u32>) -> Vec<String> {
+    let found = signatures
+        .iter()
+        .filter(|(at, _)| number.is_none() || *at == number);
+    found
+        .flat_map(|(_, found)| found)
+        .filter(|s| s.kind == "zfs_member")
+        .filter_map(|s| s.label.as_ref())
+        .map(|pool| format!("zpool export {}", shell(pool)))
+        .collect()
+}
+
+/// A word as a shell takes it.
+fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

@@ -20,7 +20,7 @@ fn block(name: &str, minor: u32) -> Block {
             sector_bytes: 512,
         },
         model: None,
-        serial: None,
+        place: None,
         transport: "scsi",
         removable: false,
         read_only: false,
@@ -199,9 +199,11 @@ fn holders_members_and_what_only_the_kernel_knows() {
             fstype: Some("ddf_raid_member".into()),
             label: None,
             model: None,
+            pttype: None,
         });
     });
-    assert_eq!(lsblk.strangers, ["partition 2 is a member of a firmware RAID"]);
+    assert_eq!(lsblk.members, ["partition 2 is a member of a firmware RAID"]);
+    assert!(lsblk.strangers.is_empty(), "nothing uses it");
     let busy = uses(&own(), |m| m.busy.extend(["sda".to_owned(), "sda2".into()]));
     assert!(busy.strangers[0].contains("partition 2 is in use"), "{busy:?}");
     assert_eq!(
@@ -222,13 +224,55 @@ fn holders_members_and_what_only_the_kernel_knows() {
         &[(
             Some(2),
             vec![Signature {
-                kind: "LVM2_member",
-                label: None,
                 member_of: Some("an LVM physical volume"),
+                ..Signature::of("LVM2_member")
             }],
         )],
     );
-    assert_eq!(members.strangers, ["partition 2 is an LVM physical volume"]);
+    assert_eq!(members.members, ["partition 2 is an LVM physical volume"]);
+    assert!(members.strangers.is_empty() && members.release.is_empty());
+}
+
+#[test]
+fn what_is_active_is_released_by_the_command_of_its_kind() {
+    let found = uses(&own(), |m| {
+        m.blocks[0].partitions[0].holders.push("dm-0".into());
+        let mut volume = mapping("my--group-home", "LVM-abc".into(), "sda1", 0);
+        volume.holders.push("dm-1".into());
+        m.blocks.push(volume);
+        m.blocks
+            .push(mapping("secret", "CRYPT-LUKS2-1-secret".into(), "dm-0", 1));
+        m.mounts.push(mount((253, 1), "/srv/my films", "ext4"));
+        m.blocks[0].partitions[1].holders.push("md127".into());
+        m.swaps.push(("/dev/sda2".into(), (8, 2)));
+    });
+    assert_eq!(
+        found.release,
+        [
+            "umount '/srv/my films'",
+            "swapoff /dev/sda2",
+            "cryptsetup close secret",
+            "vgchange --activate n my-group",
+            "mdadm --stop /dev/md127"
+        ]
+    );
+    let machine = Machine {
+        blocks: vec![disk("sda", 0, 2)],
+        busy: ["sda".to_owned(), "sda2".into()].into(),
+        ..Machine::default()
+    };
+    let pool = Signature {
+        label: Some("tank".into()),
+        member_of: Some("a member of a ZFS pool"),
+        words: Some("ZFS pool tank".into()),
+        ..Signature::of("zfs_member")
+    };
+    let busy = machine.uses(&machine.blocks[0], &own(), &[(Some(2), vec![pool])]);
+    assert_eq!(busy.release, ["zpool export tank"]);
+    assert_eq!(
+        busy.members,
+        ["partition 2 is a member of a ZFS pool (ZFS pool tank)"]
+    );
 }
 
 #[test]

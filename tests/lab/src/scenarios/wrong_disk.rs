@@ -72,7 +72,6 @@ pub fn wrong_disk(kit: &Kit) -> Result<()> {
     );
     unchanged("without a disk being named")?;
     for (serial, why) in [
-        ("LFLVM", "LVM"),
         ("LFSWAP", "swap is on it"),
         ("LFMOUNTED", "mounted at /srv/used"),
         ("LAB-STICK", "this system runs from it"),
@@ -84,7 +83,7 @@ pub fn wrong_disk(kit: &Kit) -> Result<()> {
         refuse(&install, &machine, "install", 6, &["cannot be installed on", why])?;
     }
     unchanged("by being named while in use")?;
-    say("not even by their names: the LVM member, swap, the mounted disk, the stick");
+    say("not even by their names: swap, the mounted disk, the stick");
 
     install.more = "unattended: (enable: true, disk: \"LFTARGET\"), on_success: Stay,".into();
     install.configure(&machine, &install.more)?;

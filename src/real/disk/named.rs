@@ -1,0 +1,267 @@
+//! Names of disks. Law: one place answers which disk a name means, and whether the name may agree to an erasure: for
+//! `INSTALL_DISK`, `--erase-disk`, `unattended.disk`, the credential, and for what is printed as the name to use. What is printed
+//! is accepted. A name that could mean two disks means none.
+//!
+//! Absent: what speaks against a disk (`select`), asking (`ask`).
+
+use super::gather::no_disk;
+use super::sysfs::{Block, Sysfs};
+use super::{io_fault, proc::Dev};
+use crate::config::is_disk_name;
+use landfall_states::fault::Fault;
+use landfall_states::names::quoted;
+use landfall_states::plan::DiskIdentity;
+use std::io;
+
+/// Folders of links below `/dev/disk` that lead to disks by names that last.
+const FOLDERS: [&str; 2] = ["by-id", "by-path"];
+
+/// A disk, as names see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Kernel name now, `/dev/…`.
+    pub device: String,
+    /// Identity.
+    pub identity: DiskIdentity,
+    /// Where it sits.
+    pub place: Option<String>,
+    /// The links that lead to it, without their folder.
+    pub links: Vec<String>,
+}
+
+/// By what a name means a disk, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// Its World Wide Name.
+    Wwn,
+    /// A link in `/dev/disk/by-id` or `/dev/disk/by-path`.
+    Link,
+    /// Its bus address.
+    Place,
+    /// Its serial number.
+    Serial,
+    /// The kernel's name of the moment.
+    Kernel,
+}
+
+/// What a name means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
+    /// No disk.
+    Nothing,
+    /// One, by its place in the list.
+    One(usize, By),
+    /// Several.
+    Several(Vec<usize>),
+}
+
+/// A WWN without the prefixes that tools put before it.
+fn bare(text: &str) -> String {
+    let mut text = text.trim().to_lowercase();
+    for prefix in ["wwn-", "nvme-", "scsi-3", "naa.", "eui.", "0x"] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            text = rest.to_owned();
+        }
+    }
+    text
+}
+
+/// A name without the folder that it is a link in.
+fn without_folder(name: &str) -> &str {
+    let name = name.trim();
+    FOLDERS
+        .iter()
+        .find_map(|folder| {
+            name.strip_prefix("/dev/disk/")?
+                .strip_prefix(folder)?
+                .strip_prefix('/')
+        })
+        .unwrap_or(name)
+}
+
+impl Named {
+    /// From the kernel's entry, and all links with where they lead.
+    pub fn of(block: &Block, links: &[(String, Dev)]) -> Self {
+        Named {
+            device: block.device(),
+            identity: block.identity.clone(),
+            place: block.place.clone(),
+            links: links
+                .iter()
+                .filter(|(_, dev)| *dev == block.dev)
+                .map(|(link, _)| link.clone())
+                .collect(),
+        }
+    }
+
+    fn is(&self, name: &str) -> Option<By> {
+        let Named {
+            device,
+            identity,
+            place,
+            links,
+        } = self;
+        let plain = without_folder(name);
+        if plain.is_empty() {
+            return None;
+        }
+        let wwn = identity
+            .wwn
+            .as_deref()
+            .filter(|wwn| identity.unit().is_none() && bare(wwn) == bare(plain));
+        if wwn.is_some() {
+            return Some(By::Wwn);
+        }
+        if links.iter().any(|link| link == plain) {
+            return Some(By::Link);
+        }
+        if place.as_deref() == Some(plain) {
+            return Some(By::Place);
+        }
+        // A WWN that several units share is no better than a serial number.
+        let shared = identity
+            .wwn
+            .as_deref()
+            .is_some_and(|wwn| bare(wwn) == bare(plain));
+        if shared || identity.serial.as_deref() == Some(plain) {
+            return Some(By::Serial);
+        }
+        (device == name.trim()).then_some(By::Kernel)
+    }
+}
+
+/// Which disk a name means.
+pub fn meaning(name: &str, disks: &[Named]) -> Meaning {
+    let found: Vec<(usize, By)> = disks
+        .iter()
+        .enumerate()
+        .filter_map(|(index, disk)| Some((index, disk.is(name)?)))
+        .collect();
+    match found[..] {
+        [] => Meaning::Nothing,
+        [(index, by)] => Meaning::One(index, by),
+        [..] => Meaning::Several(found.into_iter().map(|(index, _)| index).collect()),
+    }
+}
+
+/// Whether a disk that a name means may be erased on the word of that name alone; if not, why.
+fn may_agree(index: usize, by: By, disks: &[Named]) -> Result<(), String> {
+    let Some(disk) = disks.get(index) else {
+        return Err("it is not there".into());
+    };
+    match by {
+        By::Kernel => return Err("a kernel name means another disk after the next boot".into()),
+        By::Serial if disk.identity.unit().is_some() => {
+            return Err("the serial number is that of a device of several units, not the disk's".into());
+        }
+        By::Wwn | By::Link | By::Place | By::Serial => {}
+    }
+    match disks
+        .iter()
+        .enumerate()
+        .find(|(at, d)| *at != index && d.identity == disk.identity)
+    {
+        Some((_, other)) => Err(format!("{} says that it is the same disk", other.device)),
+        None => Ok(()),
+    }
+}
+
+/// The name by which a disk can be named and its erasure agreed to: the strongest that means it and nothing else.
+pub fn name_for(index: usize, disks: &[Named]) -> Option<String> {
+    let disk = disks.get(index)?;
+    let Named {
+        device: _,
+        identity,
+        place,
+        links,
+    } = disk;
+    let means_it = |name: &&String| match meaning(name, disks) {
+        Meaning::One(at, by) => is_disk_name(name) && at == index && may_agree(index, by, disks).is_ok(),
+        Meaning::Nothing | Meaning::Several(_) => false,
+    };
+    let names = || {
+        [&identity.wwn, &identity.serial, place]
+            .into_iter()
+            .flatten()
+            .chain(links)
+            .filter(means_it)
+    };
+    // One that a shell takes as it stands, if there is one.
+    let plain = names().find(|name| !name.contains(' '));
+    plain.or_else(|| names().next()).cloned()
+}
+
+/// Whether a name given in advance agrees to the erasure of this disk; if not, why, and by which name it would.
+pub fn agrees(name: &str, identity: &DiskIdentity, disks: &[Named]) -> Result<(), String> {
+    let why = match meaning(name, disks) {
+        Meaning::One(index, by) if disks[index].identity == *identity => match may_agree(index, by, disks) {
+            Ok(()) => return Ok(()),
+            Err(why) => format!("consent in advance names {}: {why}", quoted(name.trim())),
+        },
+        Meaning::One(index, _) => format!(
+            "consent in advance names {}, which is {} ({}); this disk is {identity}",
+            quoted(name.trim()),
+            disks[index].device,
+            disks[index].identity
+        ),
+        Meaning::Several(found) => format!(
+            "consent in advance names {}, which {} disks are called ({}); this disk is {identity}",
+            quoted(name.trim()),
+            found.len(),
+            found
+                .iter()
+                .map(|i| disks[*i].device.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        Meaning::Nothing => format!(
+            "consent in advance names {}, which no disk is called; this disk is {identity}",
+            quoted(name.trim())
+        ),
+    };
+    let own = disks.iter().position(|disk| disk.identity == *identity);
+    Err(match own.and_then(|index| name_for(index, disks)) {
+        Some(own) => format!("{why}; its name is {own}"),
+        None => why,
+    })
+}
+
+/// The links in `/dev/disk` that lead to block devices, without their folders, and where they lead.
+pub fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
+    let mut links = Vec::new();
+    for folder in FOLDERS {
+        let listing = match fs_err::read_dir(sysfs.at(&format!("dev/disk/{folder}"))) {
+            Ok(listing) => listing,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        for entry in listing {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            match sysfs.leads_to(&format!("dev/disk/{folder}/{name}")) {
+                Ok(Some(dev)) => links.push((name, dev)),
+                Ok(None) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    links.sort();
+    links.dedup();
+    Ok(links)
+}
+
+/// Every disk of this machine, as names see it.
+pub fn look(sysfs: &Sysfs) -> Result<Vec<Named>, Fault> {
+    let fault = |e: io::Error| io_fault("disks", "list them", &e);
+    let links = links(sysfs).map_err(fault)?;
+    let blocks = sysfs.blocks().map_err(fault)?;
+    Ok(blocks
+        .iter()
+        .filter(|block| no_disk(block).is_none())
+        .map(|block| Named::of(block, &links))
+        .collect())
+}
+
+#[cfg(test)]
+#[path = "named_tests.rs"]
+mod tests;

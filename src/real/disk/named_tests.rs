@@ -1,0 +1,237 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::super::sysfs::tests::Tree;
+use super::*;
+
+/// A disk at a place, with its attributes.
+fn put(tree: &Tree, name: &str, dev: &str, hardware: &str, attributes: &[(&str, &str)]) {
+    tree.disk_at(name, dev, 16_777_216, hardware);
+    for (attribute, text) in attributes {
+        tree.put_at(name, attribute, text);
+    }
+}
+
+fn link(tree: &Tree, folder: &str, name: &str, to: &str) {
+    let path = tree.sysfs().at(&format!("dev/disk/{folder}"));
+    fs_err::create_dir_all(&path).unwrap();
+    fs_err::os::unix::fs::symlink(format!("../../{to}"), path.join(name)).unwrap();
+}
+
+fn disks(tree: &Tree) -> Vec<Named> {
+    look(&tree.sysfs()).unwrap()
+}
+
+fn agreed(tree: &Tree, name: &str, to: usize) -> Result<(), String> {
+    let disks = disks(tree);
+    agrees(name, &disks[to].identity.clone(), &disks)
+}
+
+#[test]
+fn a_disk_is_named_exactly_or_not_at_all() {
+    let tree = Tree::new();
+    let wwid = [("wwid", "naa.5000c500a0b1c2d3\n"), ("serial", "LF0001\n")];
+    put(
+        &tree,
+        "sda",
+        "8:0",
+        "pci0000:00/0000:00:10.0/host2/target2:0:0/2:0:0:0",
+        &wwid,
+    );
+    for good in [
+        "LF0001",
+        " LF0001\n",
+        "naa.5000c500a0b1c2d3",
+        "0x5000C500A0B1C2D3",
+        "wwn-0x5000c500a0b1c2d3",
+        "scsi-35000c500a0b1c2d3",
+        "/dev/disk/by-id/wwn-0x5000c500a0b1c2d3",
+        "pci-0000:00:10.0-scsi-0:0:0:0",
+        "/dev/disk/by-path/pci-0000:00:10.0-scsi-0:0:0:0",
+    ] {
+        assert_eq!(agreed(&tree, good, 0), Ok(()), "{good}");
+    }
+    for bad in [
+        "",
+        "LF000",
+        "LF00011",
+        "lf0001",
+        "/dev/sda",
+        "..",
+        "sda",
+        "yes",
+        "/dev/disk/by-id/",
+    ] {
+        let why = agreed(&tree, bad, 0).unwrap_err();
+        assert!(why.contains("its name is naa.5000c500a0b1c2d3"), "{bad}: {why}");
+    }
+}
+
+#[test]
+fn a_link_agrees_to_the_disk_that_it_leads_to_and_to_no_other() {
+    // Proxmox, Hetzner, KubeVirt: nothing but page 83 with the name that the hypervisor gave, of which only udev makes a link.
+    let tree = Tree::new();
+    for (name, dev, target) in [("sda", "8:0", 0), ("sdb", "8:16", 1)] {
+        let hardware = format!("pci0000:00/0000:00:05.0/virtio1/host2/target2:0:{target}/2:0:{target}:0");
+        put(&tree, name, dev, &hardware, &[]);
+        link(
+            &tree,
+            "by-id",
+            &format!("scsi-0QEMU_QEMU_HARDDISK_BAY-{target}"),
+            name,
+        );
+        link(
+            &tree,
+            "by-id",
+            &format!("scsi-0QEMU_QEMU_HARDDISK_BAY-{target}-part1"),
+            &format!("{name}1"),
+        );
+    }
+    assert_eq!(agreed(&tree, "scsi-0QEMU_QEMU_HARDDISK_BAY-1", 1), Ok(()));
+    assert_eq!(
+        agreed(&tree, "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_BAY-1", 1),
+        Ok(())
+    );
+    let why = agreed(&tree, "scsi-0QEMU_QEMU_HARDDISK_BAY-1", 0).unwrap_err();
+    assert!(
+        why.contains("which is /dev/sdb") && why.contains("its name is pci-0000:00:05.0-scsi-0:0:0:0"),
+        "{why}"
+    );
+    assert!(agreed(&tree, "scsi-0QEMU_QEMU_HARDDISK_BAY-1-part1", 1).is_err());
+    assert!(agreed(&tree, "scsi-0QEMU_QEMU_HARDDISK_BAY-7", 1).is_err());
+}
+
+#[test]
+fn two_bays_of_one_bridge_are_two_disks_and_its_serial_agrees_to_neither() {
+    for (serial, vendor, is_name) in [
+        ("0123456789ABCDEF", "152d", false),
+        ("152D00539000", "152d", false),
+        ("152DA1B2C3D4E", "152d", false),
+        ("NONE", "0bda", false),
+        ("Default string", "174c", false),
+        ("MSFT30A1B2C3D4", "174c", true),
+    ] {
+        let tree = Tree::new();
+        let usb = "pci0000:00/0000:00:14.0/usb2/2-3";
+        for (name, dev, lun) in [("sda", "8:0", 0), ("sdb", "8:16", 1)] {
+            let hardware = format!("{usb}/2-3:1.0/host4/target4:0:0/4:0:0:{lun}");
+            put(&tree, name, dev, &hardware, &[]);
+            // udev gives back what was thrown away: it is not asked.
+            tree.put(
+                &format!("run/udev/data/b{dev}"),
+                &format!("E:ID_SERIAL_SHORT={serial}\n"),
+            );
+        }
+        tree.put(&format!("sys/devices/{usb}/serial"), &format!("{serial}\n"));
+        tree.put(&format!("sys/devices/{usb}/idVendor"), &format!("{vendor}\n"));
+        let all = disks(&tree);
+        assert_ne!(all[0].identity, all[1].identity, "{serial}");
+        assert_ne!(all[0].identity.name(), all[1].identity.name(), "{serial}");
+        assert_eq!(all[0].identity.serial.is_some(), is_name, "{serial}");
+        for to in [0, 1] {
+            assert!(agreed(&tree, serial, to).is_err(), "{serial}");
+        }
+        assert_eq!(
+            name_for(1, &all).unwrap(),
+            "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1",
+            "{serial}"
+        );
+        assert_eq!(
+            agreed(&tree, "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1", 1),
+            Ok(())
+        );
+        assert!(agreed(&tree, "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1", 0).is_err());
+    }
+}
+
+#[test]
+fn a_disk_without_a_name_of_its_own_is_named_by_its_place_with_and_without_udev() {
+    let identities: Vec<DiskIdentity> = [
+        None,
+        Some("E:ID_PATH=pci-0000:00:04.0\nE:ID_SERIAL_SHORT=x1\n"),
+        Some("E:ID_PATH=virtio-pci-0000:00:04.0\nE:ID_WWN=0x5000c500a0b1c2d3\n"),
+    ]
+    .into_iter()
+    .map(|record| {
+        let tree = Tree::new();
+        put(&tree, "vda", "254:0", "pci0000:00/0000:00:04.0/virtio1", &[]);
+        if let Some(record) = record {
+            tree.put("run/udev/data/b254:0", record);
+        }
+        let all = disks(&tree);
+        assert_eq!(name_for(0, &all).unwrap(), "pci-0000:00:04.0");
+        assert_eq!(agreed(&tree, "pci-0000:00:04.0", 0), Ok(()));
+        // As an older udev calls the link.
+        link(&tree, "by-path", "virtio-pci-0000:00:04.0", "vda");
+        assert_eq!(
+            agreed(&tree, "/dev/disk/by-path/virtio-pci-0000:00:04.0", 0),
+            Ok(())
+        );
+        all[0].identity.clone()
+    })
+    .collect();
+    assert!(
+        identities.iter().all(|identity| *identity == identities[0]),
+        "{identities:?}"
+    );
+}
+
+#[test]
+fn namespaces_and_units_of_one_serial_are_told_apart() {
+    let tree = Tree::new();
+    let nvme = "pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0";
+    for (name, dev, nsid) in [("nvme0n1", "259:0", "1"), ("nvme0n2", "259:1", "2")] {
+        let wwid = format!("eui.0025388b71b2c30{nsid}");
+        put(
+            &tree,
+            name,
+            dev,
+            &format!("{nvme}/{name}"),
+            &[
+                ("nsid", nsid),
+                ("wwid", &wwid),
+                ("device/serial", "S4EVNX0R123456"),
+            ],
+        );
+    }
+    let all = disks(&tree);
+    assert_eq!(meaning("S4EVNX0R123456", &all), Meaning::Several(vec![0, 1]));
+    assert_eq!(name_for(1, &all).unwrap(), "eui.0025388b71b2c302");
+    assert_eq!(agreed(&tree, "eui.0025388b71b2c302", 1), Ok(()));
+    assert!(agreed(&tree, "S4EVNX0R123456", 1).is_err());
+    // UFS: every unit says the serial number of the chip, and none has a WWN.
+    let tree = Tree::new();
+    for (name, dev, lun) in [("sda", "8:0", 0), ("sdb", "8:16", 1)] {
+        let hardware = format!("platform/soc@0/1d84000.ufshc/host0/target0:0:0/0:0:0:{lun}");
+        put(
+            &tree,
+            name,
+            dev,
+            &hardware,
+            &[("device/vpd_pg80", "\0\u{0}\0\u{8}12345678UFS")],
+        );
+    }
+    let all = disks(&tree);
+    assert_ne!(all[0].identity, all[1].identity);
+    assert_eq!(name_for(1, &all).unwrap(), "platform-1d84000.ufshc-scsi-0:0:0:1");
+}
+
+#[test]
+fn a_name_that_two_disks_have_agrees_to_neither() {
+    let tree = Tree::new();
+    for (name, dev, slot) in [("vda", "254:0", 4), ("vdb", "254:16", 5)] {
+        let hardware = format!("pci0000:00/0000:00:0{slot}.0/virtio{slot}");
+        put(&tree, name, dev, &hardware, &[("serial", "TWIN")]);
+    }
+    assert!(
+        agreed(&tree, "TWIN", 0)
+            .unwrap_err()
+            .contains("2 disks are called")
+    );
+    // Equal in everything that they say: not even the place agrees, because the held disk is found by its identity.
+    assert!(
+        agreed(&tree, "pci-0000:00:04.0", 0)
+            .unwrap_err()
+            .contains("says that it is the same disk")
+    );
+    assert_eq!(name_for(0, &disks(&tree)), None);
+}

@@ -1,0 +1,117 @@
+//! Promise: what real programs leave on a disk is never blank, and is shown as what it is. The table of what each is shown as
+//! is `tests/disks/contents.txt`: a person reads it, and a change of it is seen in a review. Where the bytes come from:
+//! `tests/disks/README.md`.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+#[path = "shared/sparse.rs"]
+mod sparse;
+
+use landfall::real::disk::contents::{Contents, seen};
+use landfall_states::plan::DiskIdentity;
+use sparse::Sparse;
+use std::fmt::Write as _;
+
+fn look(disk: &mut Sparse, sector_bytes: u32) -> Contents {
+    let identity = DiskIdentity {
+        wwn: None,
+        serial: Some("LF0001".into()),
+        path: None,
+        size_bytes: disk.size(),
+        sector_bytes,
+    };
+    seen(disk, &identity, None).unwrap()
+}
+
+/// What is known by a table, a signature, or as data of an unknown kind. The makers of these last write nothing that is told
+/// from other bytes by a fixed magic: `blkid`, which is asked besides, knows them.
+const UNKNOWN: [&str; 1] = ["atari"];
+
+#[test]
+fn everything_that_a_program_made_is_something_and_named() {
+    let mut table = String::new();
+    for (name, mut disk) in sparse::all() {
+        let contents = look(&mut disk, 512);
+        assert!(!contents.blank, "{name} is taken for blank");
+        let unknown = contents.lines.iter().any(|l| l.contains("of an unknown kind"));
+        assert_eq!(
+            unknown,
+            UNKNOWN.contains(&name.as_str()),
+            "{name}: {:?}",
+            contents.lines
+        );
+        writeln!(table, "{name}").unwrap();
+        for line in &contents.lines {
+            writeln!(table, "    {line}").unwrap();
+        }
+        for why in &contents.unknown {
+            writeln!(table, "    only when named: {why}").unwrap();
+        }
+    }
+    expect_test::expect_file!["disks/contents.txt"].assert_eq(&table);
+}
+
+#[test]
+fn zeros_are_blank_and_one_byte_anywhere_near_the_ends_is_not() {
+    let size = 256 << 20;
+    let mut blank = Sparse::new(size);
+    let seen = look(&mut blank, 512);
+    assert!(seen.blank && seen.unknown.is_empty(), "{:?}", seen.lines);
+    assert_eq!(seen.lines, ["no partition table"]);
+    for at in [0, 700 << 10, size - (600 << 10), size - 1, 32 << 20] {
+        let mut disk = Sparse::new(size);
+        // In the midst pieces are looked at: what lies there alone fills more than one byte.
+        let length = if at == 32 << 20 { 4 << 20 } else { 1 };
+        disk.put(at, &vec![0x5A; length]);
+        let seen = look(&mut disk, 512);
+        assert!(!seen.blank, "a byte at {at}");
+        assert_eq!(seen.lines[1], "whole disk: data of an unknown kind");
+        assert_eq!(seen.unknown, ["it holds data of an unknown kind"]);
+    }
+}
+
+#[test]
+fn a_table_for_other_sectors_is_told_with_what_it_holds() {
+    let mut disk = sparse::load("gpt4096");
+    let seen = look(&mut disk, 512);
+    assert!(
+        seen.lines[0].starts_with("protective MBR, but no GPT at this sector size (there is one at 4096)")
+    );
+    assert!(seen.lines[1].contains("ext4 \"photos\""), "{:?}", seen.lines);
+    // The control: with the sectors that it was written for, it is a table like others.
+    let seen = look(&mut disk, 4096);
+    assert!(
+        seen.unknown.is_empty() && seen.on_disk.table().is_some(),
+        "{:?}",
+        seen.lines
+    );
+}
+
+#[test]
+fn logical_partitions_are_listed_and_a_chain_in_a_ring_ends() {
+    let mut disk = sparse::load("mbrlogical");
+    let seen = look(&mut disk, 512);
+    let numbers: Vec<u32> = seen.on_disk.mbr.iter().map(|e| e.number).collect();
+    assert_eq!(numbers, [1, 2, 5, 6]);
+    assert!(
+        seen.lines
+            .iter()
+            .any(|l| l.contains("partition 5") && l.contains("ext4 \"photos\""))
+    );
+    // The link of the second one leads back to the first.
+    let second = 51_200 - 2048;
+    disk.put(
+        second * 512 + 462,
+        &[0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0],
+    );
+    disk.put(second * 512 + 510, &[0x55, 0xAA]);
+    assert!(look(&mut disk, 512).on_disk.mbr.len() < 10);
+}
+
+#[test]
+fn an_emptied_table_over_data_is_not_empty() {
+    let mut disk = sparse::load("gptempty");
+    assert!(look(&mut disk, 512).unknown.is_empty(), "the control");
+    disk.put(9 << 20, &vec![7; 40 << 20]);
+    assert_eq!(look(&mut disk, 512).unknown, ["it holds data of an unknown kind"]);
+}
