@@ -15,6 +15,7 @@ pub mod contents;
 pub mod database;
 pub mod disk;
 pub mod dm;
+pub mod endings;
 pub mod esp;
 pub mod firmware;
 pub mod git;
