@@ -10,7 +10,7 @@ use crate::store::{Place, Store};
 use crate::world::{Perform, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::Consent;
-use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, Remedy};
+use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, LastEnding, Remedy};
 use landfall_states::image::Landing;
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::{Layout, Payload, Plan};
@@ -168,12 +168,20 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     if request.forgive {
         attempts.forgive();
     }
+    // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
+    let last_ending = course
+        .believed
+        .as_ref()
+        .filter(|_| !request.forgive)
+        .map(|b| LastEnding::recorded(b.record.phase(), b.record.last_fault.as_ref()))
+        .unwrap_or_default();
     let mut run = Run {
         world,
         budget: request.budget,
         store: Store::new(&course),
         attempts,
         last_fault: None,
+        last_ending,
         plan: (*course.plan).clone(),
         revision: revision.clone(),
         claim: Claim::Planned,
@@ -199,6 +207,8 @@ struct Run<'w, W: World> {
     store: Store,
     attempts: Attempts,
     last_fault: Option<Fault>,
+    /// How the last attempt ended, also that of a former run, where nobody knows such an ending.
+    last_ending: LastEnding,
     plan: Plan,
     revision: Revision,
     /// The state reached in this run, by looking.
@@ -362,7 +372,10 @@ impl<W: World> Run<'_, W> {
             }
             acted = true;
             match self.world.perform(&step, order).await {
-                Ok(()) => self.last_fault = None,
+                Ok(()) => {
+                    self.last_fault = None;
+                    self.last_ending.clear();
+                }
                 Err(fault) => self.after(fault, &mut retry).await?,
             }
         }
@@ -405,6 +418,7 @@ impl<W: World> Run<'_, W> {
     /// After a fault: wait and let the loop look again, or stop.
     async fn after(&mut self, fault: Fault, retry: &mut u32) -> Result<(), Halt> {
         let phase = self.claim.phase();
+        let fault = self.last_ending.follow(phase, fault);
         self.world.tell(Event::Failed {
             phase,
             fault: (&fault).into(),
@@ -454,7 +468,10 @@ impl<W: World> Run<'_, W> {
             mark,
             attempts: self.attempts.clone(),
             boot: self.world.boot_id(),
-            last_fault: self.last_fault.as_ref().map(Fault::record),
+            last_fault: match &self.last_fault {
+                Some(fault) => Some(fault.record()),
+                None => self.last_ending.at(self.claim.phase()).cloned(),
+            },
             // Behind the commit it says nothing any more.
             landing: self
                 .landing

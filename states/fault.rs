@@ -8,15 +8,17 @@ mod budget;
 mod kind;
 mod record;
 mod remedy;
+mod repeated;
 mod text;
 
 pub use budget::{AfterFault, Attempts, Budget};
 pub use kind::{
-    ConfigFault, DeviceFault, Ended, ImageFault, Kind, Limit, MachineFault, Os, PlaceFault, RoomFault,
+    Cause, ConfigFault, DeviceFault, Ended, ImageFault, Kind, Limit, MachineFault, Os, PlaceFault, RoomFault,
     SecretFault, SourceFault, StoreFault,
 };
 pub use record::FaultRecord;
 pub use remedy::Remedy;
+pub use repeated::LastEnding;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -66,8 +68,8 @@ pub struct Fault {
     pub kind: Box<Kind>,
     /// What to do next.
     pub remedy: Remedy,
-    /// How long the other side asked to wait, in seconds (HTTP `Retry-After`).
-    pub retry_after_s: Option<u64>,
+    /// How long is waited at least before it is tried again, in seconds.
+    pub wait_s: Option<u64>,
 }
 
 impl Fault {
@@ -79,7 +81,7 @@ impl Fault {
             class: kind.class(),
             kind: Box::new(kind),
             remedy,
-            retry_after_s: None,
+            wait_s: None,
         }
     }
     /// What the operating system refused; class and remedy follow from the error's number.
@@ -96,6 +98,20 @@ impl Fault {
             (class, Some(_) | None) => class,
         };
         Self::of(Kind::Program { on, ended, class }, next)
+    }
+    /// A program ended as its table of endings knows it; `line` is the sentence of its own that says so, else its last one.
+    pub fn ending(cause: Cause, on: impl Into<String>, ended: Ended, line: impl Into<String>) -> Self {
+        let (on, line) = (on.into(), line.into());
+        let kind = Kind::Ending {
+            on,
+            ended,
+            cause,
+            line,
+        };
+        Fault {
+            wait_s: cause.wait_s(),
+            ..Self::of(kind, cause.remedy())
+        }
     }
     /// What was read back is not what was written, and that can only be the medium; `found` says how it differs.
     pub fn read_back(on: impl Into<String>, found: impl Into<String>) -> Self {
@@ -131,15 +147,20 @@ impl Fault {
         )
     }
 
+    /// What the ending of a program meant, where it is about one.
+    pub fn cause(&self) -> Option<Cause> {
+        self.kind.cause()
+    }
+
     /// The same with another next thing to do.
     pub fn with_next(self, next: Remedy) -> Self {
         Fault { remedy: next, ..self }
     }
 
-    /// The same, and the other side asked to wait so long, in seconds.
-    pub fn retry_after(self, s: u64) -> Self {
+    /// The same, and so long is waited at least, in seconds.
+    pub fn waiting(self, s: u64) -> Self {
         Fault {
-            retry_after_s: Some(s),
+            wait_s: Some(s),
             ..self
         }
     }
@@ -150,10 +171,10 @@ impl Fault {
             class: _,
             kind,
             remedy,
-            retry_after_s,
+            wait_s,
         } = self;
         Fault {
-            retry_after_s,
+            wait_s,
             ..Self::of(Kind::RetriesSpent { last: kind, retries }, remedy)
         }
     }

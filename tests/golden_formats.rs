@@ -17,7 +17,7 @@ use fs_err as fs;
 use kit::{disks, folder, golden, plan, record, system};
 use landfall::formats::FORMATS;
 use landfall_states::checkpoint::{Mark, Record, SLOT_BYTES};
-use landfall_states::fault::{FaultClass, FaultRecord};
+use landfall_states::fault::{Cause, Ended, Fault, FaultClass, FaultRecord};
 use landfall_states::image::Landing;
 use landfall_states::names::Digest;
 use landfall_states::{Claim, Phase};
@@ -121,12 +121,36 @@ fn faults_in_a_slot_whole_and_cut() {
                 what: "clone of https://forge.example/o/r".into(),
                 why: "connection \"reset\" by \u{e9}\\peer".into(),
                 next: "landfall resume".into(),
-                retry_after_s: (class == FaultClass::Transient).then_some(90),
+                wait_s: (class == FaultClass::Transient).then_some(90),
+                ending: None,
             }),
             ..record(9)
         };
         slot(&format!("fault-{name}.slot"), &record, &record);
     }
+    let ended = Ended {
+        program: "nixos-install".into(),
+        code: Some(1),
+        last_lines: vec!["nobody has heard this before".into()],
+        note: None,
+    };
+    let fault = Fault::ending(
+        Cause::Unknown,
+        "nixos-install of web",
+        ended,
+        "nobody has heard this before",
+    );
+    // Its mark; the words may change.
+    let ending = Record {
+        last_fault: Some(FaultRecord {
+            what: "nixos-install of web".into(),
+            why: "nobody has heard this before".into(),
+            next: "landfall resume".into(),
+            ..fault.record()
+        }),
+        ..record(9)
+    };
+    slot("fault-ending.slot", &ending, &ending);
     // The texts give way until the slot fits: to 600 bytes, to 200, to 60. A quotation mark takes two bytes of the slot.
     for (name, text, kept) in [
         ("fault-cut-600.slot", "\u{e9}".repeat(400), 600),
@@ -138,7 +162,8 @@ fn faults_in_a_slot_whole_and_cut() {
             what: text.clone(),
             why: text.clone(),
             next: text,
-            retry_after_s: None,
+            wait_s: None,
+            ending: None,
         };
         let cut = Record {
             last_fault: Some(fault.abridged(kept)),

@@ -6,10 +6,11 @@
 use crate::os::{self, errno};
 use crate::real::Real;
 use crate::real::disk::HeldDisk;
+use crate::real::endings::{self, Places};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use landfall_states::fault::{DeviceFault, Ended, Fault, FaultClass, Remedy};
+use landfall_states::fault::{DeviceFault, Ended, Fault};
 use landfall_states::plan::{DiskIdentity, Plan, Role};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
@@ -30,27 +31,8 @@ pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
 
 /// What it means that a formatting or checking tool failed; `how` is what it said.
 pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {
-    let words = how.last_lines.join("\n");
-    let said = |text: &str| words.contains(text);
-    if said("Input/output error") || said("Remote I/O error") {
-        Fault::program(FaultClass::Hardware, what, how, Remedy::replace_device())
-    } else if said("No space left") {
-        Fault::program(
-            FaultClass::NeedsChange,
-            what,
-            how,
-            Remedy::change("make room (landfall plan shows the sizes)"),
-        )
-    } else if said("busy") || said("in use") || said("mounted") {
-        Fault::program(FaultClass::Transient, what, how, Remedy::resume())
-    } else {
-        Fault::program(
-            FaultClass::Permanent,
-            what,
-            how,
-            Remedy::change("landfall log shows what came before; mend it"),
-        )
-    }
+    let said = how.last_lines.join("\n");
+    endings::make(&what.into(), how, &said, Places(&["/dev".into()]))
 }
 
 /// Flushes a device and its cache (`fsync` on a block device ends in a cache flush; `syncfs` and unmounting a FAT do

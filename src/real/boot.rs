@@ -7,17 +7,17 @@
 
 use crate::real::bootspec;
 use crate::real::command::{OnStop, Program};
+use crate::real::endings::{self, Places};
 use crate::real::firmware::{self, EFIVARS};
 use crate::real::hands::Hands;
 use crate::real::loader::{Variables, is_pe};
 use crate::real::menu::{Chosen, Menu, OnEsp, Sum, different, esp_digest, names, open_esp};
-use crate::real::nixlog::{COMMON, classify};
 use crate::real::{
     MOUNT_ROOT, RUN_DIR, Real, activation, install, kernel_settings, leftovers, mounts, room, rooted,
 };
 use crate::world::Perform;
 use camino::Utf8Path;
-use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::fault::Fault;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
 use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
@@ -207,12 +207,12 @@ async fn run_installer(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Re
         return Ok(());
     }
     let said = ended.said();
-    Err(classify(
-        &[COMMON],
-        FaultClass::Transient,
+    let places = Places(&[root]);
+    Err(endings::install(
         "boot loader installer",
-        &said,
         ended.how(),
+        &said,
+        places,
     ))
 }
 

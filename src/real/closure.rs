@@ -15,10 +15,11 @@ use crate::real::caches::CACHES_DIR;
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::contents::{self, Verified};
 use crate::real::database;
+use crate::real::endings::{self, Places};
 use crate::real::git::Access;
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
-use crate::real::nixlog::{COMMON, NIX, NixLog, Told, classify};
+use crate::real::nixlog::{NixLog, Told};
 use crate::real::pack::REGISTRATION;
 use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, room, rooted};
 use crate::world::Perform;
@@ -170,12 +171,11 @@ impl Stores {
         let ended = hands.run(load).await?;
         if !ended.success() {
             let said = ended.said();
-            return Err(classify(
-                &[COMMON, NIX],
-                FaultClass::Permanent,
+            return Err(endings::nix_plain(
                 &what,
-                &said,
                 ended.how(),
+                &said,
+                Places(&[&self.root]),
             ));
         }
         if !self.is_registered(hands, &image.system).await? {
@@ -207,7 +207,7 @@ impl Stores {
             ])
             .arg(system.as_str());
         let (ended, log) = follow(hands, program, false).await?;
-        succeeded(&format!("copy of {system}"), ended, &log, FaultClass::Transient).map(drop)
+        succeeded(&format!("copy of {system}"), ended, &log, &self.root).map(drop)
     }
 
     /// Evaluates the host's system of a revision, then realises it.
@@ -268,7 +268,7 @@ impl Stores {
         }
         let what = format!("build of {attribute}");
         let (ended, log) = follow(hands, realise, true).await?;
-        let ended = succeeded(&what, ended, &log, FaultClass::Permanent)?;
+        let ended = succeeded(&what, ended, &log, &self.root)?;
         parse_path(&what, &ended.stdout)
     }
 
@@ -298,7 +298,7 @@ impl Stores {
             eval = eval.env(key, value);
         }
         let (ended, log) = follow(hands, eval, true).await?;
-        let ended = succeeded(what, ended, &log, FaultClass::Permanent)?;
+        let ended = succeeded(what, ended, &log, &self.root)?;
         parse_path(what, &ended.stdout)
     }
 
@@ -524,30 +524,20 @@ pub(crate) async fn follow(
     Ok((ended, log))
 }
 
-pub(crate) fn failed(what: &str, ended: &Ended, log: &NixLog, otherwise: FaultClass) -> Fault {
+/// The fault of a Nix that was followed; `root` is the target's.
+pub(crate) fn failed(what: &str, ended: &Ended, log: &NixLog, root: &Utf8Path) -> Fault {
     let how = fault::Ended {
         last_lines: log.last_lines(),
         ..ended.how()
     };
-    // Ended by a signal: most often the kernel, out of memory; another attempt begins with less to do.
-    let otherwise = if ended.code.is_none() {
-        FaultClass::Transient
-    } else {
-        otherwise
-    };
-    classify(&[COMMON, NIX], otherwise, what, &log.said(), how)
+    endings::nix(what, how, log.sorted(), Places(&[root]))
 }
 
-pub(crate) fn succeeded(
-    what: &str,
-    ended: Ended,
-    log: &NixLog,
-    otherwise: FaultClass,
-) -> Result<Ended, Fault> {
+pub(crate) fn succeeded(what: &str, ended: Ended, log: &NixLog, root: &Utf8Path) -> Result<Ended, Fault> {
     if ended.success() {
         Ok(ended)
     } else {
-        Err(failed(what, &ended, log, otherwise))
+        Err(failed(what, &ended, log, root))
     }
 }
 

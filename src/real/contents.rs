@@ -43,7 +43,7 @@ impl Stores {
             return Ok(Verified::Contents(Contents::Verified));
         }
         let ended = survived(what, ended)?;
-        let fault = failed(what, &ended, &log, FaultClass::Permanent);
+        let fault = failed(what, &ended, &log, &self.root);
         if fault.class == FaultClass::Hardware {
             return Err(fault);
         }
@@ -85,7 +85,7 @@ impl Stores {
         let (ended, log) = follow(hands, query, false).await?;
         let ended = survived(what, ended)?;
         if !ended.success() {
-            return self.give_up(hands, failed(what, &ended, &log, FaultClass::Permanent));
+            return self.give_up(hands, failed(what, &ended, &log, &self.root));
         }
         let mut doomed: Vec<String> = ended.stdout.split_whitespace().map(str::to_owned).collect();
         doomed.sort();
@@ -99,7 +99,7 @@ impl Stores {
         let (ended, log) = follow(hands, delete, false).await?;
         let ended = survived(what, ended)?;
         if !ended.success() {
-            return self.give_up(hands, failed(what, &ended, &log, FaultClass::Permanent));
+            return self.give_up(hands, failed(what, &ended, &log, &self.root));
         }
         rooted::sync_filesystem(&self.root)?;
         Ok(false)

@@ -13,12 +13,12 @@
 
 use crate::real::closure::Stores;
 use crate::real::command::Ended;
+use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
-use crate::real::nixlog::{self, COMMON};
 use crate::real::{integrity, room, rooted};
 use camino::Utf8Path;
 use landfall_states::cloned::{Database, PutAside};
-use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, RoomFault, StoreFault};
+use landfall_states::fault::{Cause, Fault, FaultClass, PlaceFault, Remedy, RoomFault, StoreFault};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, renameat};
 use nix::sys::stat::SFlag;
@@ -189,15 +189,9 @@ fn said_no(root: &Utf8Path, ended: Ended) -> Result<Option<String>, Fault> {
         let how = ended.how();
         return Err(Fault::program(FaultClass::Transient, on, how, Remedy::resume()));
     }
-    if nixlog::wants_memory(&ended.said()) {
-        let (said, how) = (ended.said(), ended.how());
-        return Err(nixlog::classify(
-            &[COMMON],
-            FaultClass::Transient,
-            &on,
-            &said,
-            how,
-        ));
+    let fault = endings::nix_plain(&on, ended.how(), &ended.said(), Places(&[root]));
+    if fault.cause() == Some(Cause::Memory) {
+        return Err(fault);
     }
     Ok(Some(ended.how().to_string()))
 }

@@ -3,12 +3,13 @@
 //!
 //! Absent: what is cloned and where to; see `repository`.
 
+use crate::real::MOUNT_ROOT;
 use crate::real::command::{Ended, OnStop, Program};
+use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
-use crate::real::nixlog::{COMMON, Words, classify};
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{self, Fault, FaultClass};
+use landfall_states::fault::{self, Fault};
 use landfall_states::names::{RefName, RemoteUrl, Revision};
 use landfall_states::plan::Reference;
 use landfall_states::remote::redacted;
@@ -159,50 +160,6 @@ pub fn succeeded(ended: Ended, what: &str) -> Result<Ended, Fault> {
     }
 }
 
-/// The words of Git alone.
-const GIT: &[Words] = &[
-    Words {
-        any: &[
-            "could not read username",
-            "could not read password",
-            "authentication failed",
-            "returned error: 401",
-            "returned error: 403",
-            "could not read from remote repository.\n\nplease make sure you have the correct access rights: auth",
-        ],
-        class: FaultClass::NeedsChange,
-        first: Some(
-            "give access: an ssh remote with credential landfall.ssh-key, or a readable https remote",
-        ),
-    },
-    Words {
-        any: &[
-            "ssl certificate problem",
-            "server certificate verification failed",
-        ],
-        class: FaultClass::NeedsChange,
-        first: Some("check the clock (sudo date --set='YYYY-MM-DD HH:MM:SS' sets it) and the certificate"),
-    },
-    Words {
-        any: &[
-            "repository not found",
-            "returned error: 404",
-            "not found in upstream",
-            "does not appear to be a git repository",
-            "repository not exported",
-            "does not exist",
-            "not our ref",
-            "unadvertised object",
-            "couldn't find remote ref",
-            "not a valid object",
-            "project you were looking for could not be found",
-            "' not found",
-        ],
-        class: FaultClass::Permanent,
-        first: Some("correct repository.remote, branch or revision in the configuration"),
-    },
-];
-
 /// A text without the passwords and tokens that URLs in it may carry (`https://user:token@host`, `?private_token=…`).
 pub fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -232,10 +189,7 @@ pub fn fault(what: &str, ended: &Ended) -> Fault {
         last_lines: how.last_lines.iter().map(|line| redact(line)).collect(),
         ..how
     };
-    // GitHub answers an unknown private repository over ssh with both "not found" and the words for lost connections.
-    let said = ended.said();
-    // What nobody knows is tried again, within the budget: trying costs nothing here.
-    classify(&[GIT, COMMON], FaultClass::Transient, what, &said, how)
+    endings::git(what, how, &redact(&ended.said()), Places(&[MOUNT_ROOT.into()]))
 }
 
 /// What a remote or a bundle offers.
@@ -409,6 +363,7 @@ mod tests {
     use crate::event::Reporter;
     use crate::real::bench::block_on;
     use crate::real::stop::Stop;
+    use landfall_states::fault::FaultClass;
     use proptest::prelude::*;
 
     fn id(c: char) -> Revision {

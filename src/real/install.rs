@@ -5,9 +5,9 @@
 
 use crate::real::closure::{SCRATCH, STATE_DIR};
 use crate::real::command::{Ended, OnStop, Program};
+use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
-use crate::real::nixlog::{COMMON, classify};
 use crate::real::{
     MOUNT_ROOT, RUN_DIR, Real, activation, firmware, hooks, host_loader, kernel_settings, leftovers, marks,
     mounts, provision, room, rooted,
@@ -15,7 +15,7 @@ use crate::real::{
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::bootable::Placed;
-use landfall_states::fault::{Fault, FaultClass, PlaceFault, StoreFault};
+use landfall_states::fault::{Fault, PlaceFault, StoreFault};
 use landfall_states::names::{StorePath, TargetPath};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
 use std::time::Duration;
@@ -71,7 +71,7 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
         .reported();
     let ended = hands.run(program).await?;
     if !ended.success() {
-        return Err(failed(system, &ended));
+        return Err(failed(root, system, &ended));
     }
     let failed_parts = activation::keep(&hands.reporter, root, &ended, activation::Kept::Only)?;
     if failed_parts.iter().any(|part| part == activation::USERS) {
@@ -107,11 +107,9 @@ pub fn flush_boot(root: &Utf8Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn failed(system: &StorePath, ended: &Ended) -> Fault {
-    // What nobody knows is tried again within the budget: every step of the program may be run again.
-    let said = ended.said();
+fn failed(root: &Utf8Path, system: &StorePath, ended: &Ended) -> Fault {
     let what = format!("nixos-install of {system}");
-    classify(&[COMMON], FaultClass::Transient, &what, &said, ended.how())
+    endings::install(&what, ended.how(), &ended.said(), Places(&[root]))
 }
 
 impl Real {
@@ -242,7 +240,7 @@ mod tests {
             .unwrap();
         let run = || runtime.block_on(perform_install(&hands, &root, &system));
         let fault = run().unwrap_err();
-        assert_eq!(fault.class, FaultClass::Transient);
+        assert_eq!(fault.class, landfall_states::fault::FaultClass::Transient);
         assert!(fault.why().contains("no luck"), "{fault}");
         assert!(!observe_install(&root, &system, vec![]).unwrap().activated);
         fs_err::write(root.join("ok"), "").unwrap();

@@ -17,6 +17,7 @@ pub mod database;
 pub mod derivation;
 pub mod disk;
 pub mod dm;
+pub mod endings;
 pub mod esp;
 pub mod firmware;
 pub mod git;

@@ -1,9 +1,9 @@
 //! What Nix says. Law: pure; the machine log (`--log-format internal-json`) is parsed line by line into counts and plain
-//! messages, and a failure's messages into a class of fault. A line that is not understood is kept as a message.
+//! messages, and sorted by who said it. A line that is not understood is kept as a message.
 //!
-//! Absent: running Nix. Source of the numbers: `ActivityType` and `ResultType` in Nix's `logging.hh` (2.8 to 2.26).
+//! Absent: running Nix, and what its endings mean (`endings`). Source of the numbers: `ActivityType` and `ResultType` in Nix's `logging.hh` (2.8 to 2.26).
 
-use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
+use crate::real::endings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -70,6 +70,8 @@ pub struct NixLog {
     counts_itself: bool,
     /// Errors and warnings, the last ones.
     messages: Vec<String>,
+    /// The same and the logs of builds, by who said it.
+    sorted: endings::Said,
 }
 
 impl NixLog {
@@ -77,6 +79,7 @@ impl NixLog {
     pub fn take(&mut self, line: &str) -> Option<Told> {
         let Some(json) = line.strip_prefix("@nix ") else {
             let plain = strip_colours(line);
+            self.sorted.child(&plain);
             self.keep(&plain);
             return Some(Told::Message(plain));
         };
@@ -91,6 +94,7 @@ impl NixLog {
             "msg" => {
                 let plain = strip_colours(&line.msg);
                 if line.level <= 1 {
+                    self.sorted.message(line.level, &plain);
                     self.keep(&plain);
                 }
                 (line.level <= 3).then_some(Told::Message(plain))
@@ -123,11 +127,12 @@ impl NixLog {
     fn result(&mut self, line: &Line) -> Option<Told> {
         let number = |i: usize| line.fields.get(i).and_then(serde_json::Value::as_u64);
         match line.kind {
-            RES_BUILD_LOG_LINE | RES_POST_BUILD_LOG_LINE => line
-                .fields
-                .first()
-                .and_then(serde_json::Value::as_str)
-                .map(|text| Told::Message(strip_colours(text))),
+            RES_BUILD_LOG_LINE | RES_POST_BUILD_LOG_LINE => {
+                let text = line.fields.first().and_then(serde_json::Value::as_str)?;
+                let plain = strip_colours(text);
+                self.sorted.build_line(&plain);
+                Some(Told::Message(plain))
+            }
             RES_SET_EXPECTED => {
                 if let (Some(ACT_COPY_PATH), Some(total)) = (number(0), number(1)) {
                     self.bytes_total.insert(line.id, total);
@@ -193,6 +198,11 @@ impl NixLog {
     /// Everything that was said at warning level or worse.
     pub fn said(&self) -> String {
         self.messages.join("\n")
+    }
+
+    /// What it said, by who said it.
+    pub fn sorted(&self) -> &endings::Said {
+        &self.sorted
     }
 
     /// The last of it, for a fault's text.
@@ -264,242 +274,6 @@ pub fn corrupt_paths(said: &str) -> Vec<String> {
     paths
 }
 
-/// What a failed program's words mean.
-pub struct Words {
-    /// Any of these, in lower case …
-    pub any: &'static [&'static str],
-    /// … means this class …
-    pub class: FaultClass,
-    /// … and this has to change before it is tried again.
-    pub first: Option<&'static str>,
-}
-
-/// A program had too little memory.
-const MEMORY: Words = Words {
-    any: &[
-        "out of memory",
-        "cannot allocate memory",
-        "std::bad_alloc",
-        "too many heap sections",
-        "virtual memory exhausted",
-    ],
-    class: FaultClass::NeedsChange,
-    first: Some("give the machine more memory, or find out whether the server sends without end"),
-};
-
-/// Words that mean the same whoever says them. In order; the first hit counts.
-pub const COMMON: &[Words] = &[
-    MEMORY,
-    Words {
-        any: &["input/output error"],
-        class: FaultClass::Hardware,
-        first: Some("replace the device"),
-    },
-    Words {
-        any: &[
-            "no space left on device",
-            "disk quota exceeded",
-            "database or disk is full",
-        ],
-        class: FaultClass::NeedsChange,
-        first: Some("make room on the target (or give it a larger disk)"),
-    },
-    Words {
-        any: &[
-            "certificate is not yet valid",
-            "certificate has expired",
-            "not yet activated",
-            "expired certificate",
-        ],
-        class: FaultClass::NeedsChange,
-        first: Some(
-            "set the clock (sudo date --set='YYYY-MM-DD HH:MM:SS'), or renew the server's certificate",
-        ),
-    },
-    Words {
-        any: &[
-            "host key verification failed",
-            "no host key is known",
-            "remote host identification has changed",
-        ],
-        class: FaultClass::NeedsChange,
-        first: Some("put the server's key into ssh.known_hosts (ssh-keyscan shows it; compare it)"),
-    },
-    Words {
-        any: &[
-            "permission denied (publickey",
-            "permission denied, please try again",
-            "no such identity",
-            "error in libcrypto",
-            "invalid format\": ",
-        ],
-        class: FaultClass::NeedsChange,
-        first: Some("supply the right key as credential landfall.ssh-key and allow it at the forge"),
-    },
-    Words {
-        any: &[
-            "could not resolve host",
-            "couldn't resolve host",
-            "temporary failure in name resolution",
-            "name or service not known",
-            "connection refused",
-            "connection reset",
-            "connection timed out",
-            "connection closed",
-            "failed to connect",
-            "network is unreachable",
-            "no route to host",
-            "early eof",
-            "unexpected disconnect",
-            "the remote end hung up",
-            "unexpected end-of-file",
-            "unexpected eof",
-            "operation too slow",
-            "operation timed out",
-            "timed out",
-            "timeout was reached",
-            "broken pipe",
-            "rpc failed",
-            "invalid index-pack output",
-            "index-pack failed",
-            "transferred a partial file",
-            "transfer closed",
-            "empty reply from server",
-            "recv failure",
-            "send failure",
-            "ssl_error_syscall",
-            "ssl_connect",
-            "tls connection was non-properly terminated",
-            "gnutls_handshake",
-            "http/2 stream",
-            "returned error: 5",
-            "http error 5",
-            "returned error: 429",
-            "http error 429",
-            "too many requests",
-            "resource temporarily unavailable",
-            "could not connect to server",
-            "couldn't connect to server",
-            "ssl connect error",
-            "stream was not closed cleanly",
-            "expected flush after",
-            "bad band",
-        ],
-        class: FaultClass::Transient,
-        first: None,
-    },
-];
-
-/// The words of Nix alone.
-pub const NIX: &[Words] = &[
-    Words {
-        any: &[
-            "hash mismatch",
-            "mismatch in field 'narhash'",
-            "nar hash mismatch",
-        ],
-        class: FaultClass::Permanent,
-        first: Some("update the flake's lock file or the hash, push it"),
-    },
-    Words {
-        any: &[
-            "http error 401",
-            "http error 403",
-            "could not read username",
-            "authentication failed",
-            "lacks a signature by a trusted key",
-            "lacks a valid signature",
-        ],
-        class: FaultClass::NeedsChange,
-        first: Some("add the cache's key to nix.trusted_public_keys, or give access"),
-    },
-    Words {
-        any: &[
-            "http error 404",
-            "http error 410",
-            "fatal: repository '",
-            "repository not found",
-        ],
-        class: FaultClass::Permanent,
-        first: Some("correct the flake's inputs or its lock file, push it"),
-    },
-    Words {
-        // A git fetch that was cut off ends like this in Nix 2.26: the revision was never received.
-        any: &[
-            "unable to download",
-            "failed to open archive",
-            "truncated",
-            "curl error",
-            "revspec",
-            "failed to fetch git",
-            "unable to fetch",
-            "failed with exit code 128",
-            "failed with exit code 75",
-        ],
-        class: FaultClass::Transient,
-        first: None,
-    },
-    Words {
-        any: &[
-            "builder for",
-            "build of",
-            "dependencies of derivation",
-            "dependency failed",
-        ],
-        class: FaultClass::Permanent,
-        first: Some("mend the build (landfall log shows it), push it"),
-    },
-    Words {
-        any: &[
-            "does not provide attribute",
-            "while evaluating",
-            "while calling",
-            "undefined variable",
-            "syntax error",
-            "infinite recursion",
-            "failed assertions",
-            "attribute '",
-            "evaluation aborted",
-            "is not a flake",
-            "lock file",
-            "cannot find flake",
-        ],
-        class: FaultClass::Permanent,
-        first: Some("mend the configuration, push it"),
-    },
-];
-
-impl Words {
-    fn are_in(&self, lower: &str) -> bool {
-        self.any.iter().any(|word| lower.contains(word))
-    }
-}
-
-/// Whether a program said that it had too little memory.
-pub fn wants_memory(said: &str) -> bool {
-    MEMORY.are_in(&said.to_ascii_lowercase())
-}
-
-/// What the first of the tables' words that are in `said` mean, else `otherwise`.
-pub fn classify(tables: &[&[Words]], otherwise: FaultClass, what: &str, said: &str, how: Ended) -> Fault {
-    let lower = said.to_ascii_lowercase();
-    match tables
-        .iter()
-        .copied()
-        .flatten()
-        .find(|words| words.are_in(&lower))
-    {
-        Some(words) => {
-            let next = words.first.map_or_else(Remedy::resume, Remedy::change);
-            Fault::program(words.class, what, how, next)
-        }
-        None => {
-            let next = Remedy::change("look at landfall log, mend the cause");
-            Fault::program(otherwise, what, how, next)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -555,76 +329,6 @@ mod tests {
             corrupt_paths(&format!("error: path '//mnt{b}' does not exist")),
             [b]
         );
-    }
-
-    #[test]
-    fn classes_of_nix_failures() {
-        let how = Ended {
-            program: "nix".into(),
-            code: Some(1),
-            last_lines: vec![],
-            note: None,
-        };
-        let class =
-            |said: &str| classify(&[COMMON, NIX], FaultClass::Permanent, "x", said, how.clone()).class;
-        for (said, wanted) in [
-            (
-                "error: unable to download 'https://c/x.narinfo': HTTP error 503",
-                FaultClass::Transient,
-            ),
-            (
-                "error: unable to download 'https://c/x': Couldn't resolve host name (6)",
-                FaultClass::Transient,
-            ),
-            (
-                "error: Failed to open archive (Source threw exception: error: unable to download 'http://h/x.tar.gz': HTTP error 404)",
-                FaultClass::Permanent,
-            ),
-            (
-                "error: … while updating the lock file of flake 'x'\nerror: Failed to open archive (Unrecognized archive format)",
-                FaultClass::Transient,
-            ),
-            (
-                "fatal: repository 'http://h/r/' not found\nerror: resolving Git reference 'master': revspec 'master' not found",
-                FaultClass::Permanent,
-            ),
-            (
-                "error: hash mismatch in fixed-output derivation",
-                FaultClass::Permanent,
-            ),
-            (
-                "error: writing to file: No space left on device",
-                FaultClass::NeedsChange,
-            ),
-            (
-                "error: creating directory '/mnt/nix/store/.links': No space left on device",
-                FaultClass::NeedsChange,
-            ),
-            (
-                "error: builder for '/nix/store/x.drv' failed with exit code 1;\n > curl: (6) Could not resolve host: h",
-                FaultClass::Transient,
-            ),
-            (
-                "error: builder for '/nix/store/x.drv' failed with exit code 1",
-                FaultClass::Permanent,
-            ),
-            ("error: revspec 'abc' not found", FaultClass::Transient),
-            (
-                "error: flake 'x' does not provide attribute 'y'",
-                FaultClass::Permanent,
-            ),
-            (
-                "error: reading file '/mnt/x': Input/output error",
-                FaultClass::Hardware,
-            ),
-            (
-                "error: SSL certificate problem: certificate is not yet valid",
-                FaultClass::NeedsChange,
-            ),
-            ("something never seen", FaultClass::Permanent),
-        ] {
-            assert_eq!(class(said), wanted, "{said}");
-        }
     }
 
     proptest! {

@@ -196,7 +196,13 @@ async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Res
     let ended = hands.run(program).await?;
     let what = format!("repository {}", source_name(source));
     let ended = git::succeeded(ended, &what)?;
-    Ok(Offer::parse(&ended.stdout))
+    let offer = Offer::parse(&ended.stdout);
+    // A page of HTML is an empty list of references to Git, and no error.
+    if offer.refs.is_empty() && matches!(source, RepositorySource::Remote(_)) {
+        let repository = source_name(source);
+        return Err(SourceFault::NothingOffered { repository }.into());
+    }
+    Ok(offer)
 }
 
 async fn has_commit(

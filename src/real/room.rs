@@ -5,7 +5,7 @@
 
 use crate::real::rooted;
 use camino::Utf8Path;
-use landfall_states::fault::{Ended, Fault, FaultClass, Kind, Remedy};
+use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
 use nix::sys::statvfs::statvfs;
 
 /// With less than this free, in bytes, a filesystem is full: no tool of an install does with less.
@@ -49,14 +49,13 @@ pub fn explained<T>(root: &Utf8Path, ended: Result<T, Fault>) -> Result<T, Fault
     ended.map_err(|fault| {
         let in_doubt = matches!(fault.class, FaultClass::Transient | FaultClass::Permanent);
         match (&*fault.kind, in_doubt.then(|| full_or_unknown(root)).flatten()) {
-            (Kind::Program { on, ended, .. }, Some(note)) => {
+            (Kind::Program { on, ended, .. } | Kind::Ending { on, ended, .. }, Some(note)) => {
                 let before = ended.note.clone().unwrap_or_default();
                 let ended = Ended {
                     note: Some(before + &note),
                     ..ended.clone()
                 };
-                let next = Remedy::change("make room on the target (or give it a larger disk)");
-                Fault::program(FaultClass::NeedsChange, on, ended, next)
+                Fault::ending(Cause::NoRoom, on, ended, "")
             }
             _ => fault,
         }
@@ -67,6 +66,7 @@ pub fn explained<T>(root: &Utf8Path, ended: Result<T, Fault>) -> Result<T, Fault
 mod tests {
     use super::*;
     use camino::Utf8PathBuf;
+    use landfall_states::fault::Remedy;
     use std::io::Write;
 
     fn failed(class: FaultClass) -> Fault {

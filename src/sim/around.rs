@@ -4,16 +4,19 @@
 //! Absent: when; see `faults`.
 
 use super::bugs::Bug;
+use super::checks::Invariant;
 use super::disk::Keep;
 use super::faults::{Around, Network, fault};
 use super::world::{Point, SimWorld};
-use crate::sim::faults::failed;
-use landfall_states::fault::{Fault, FaultClass, MachineFault, Os, Remedy};
+use crate::sim::faults::{ended, failed};
+use landfall_states::fault::{Cause, Fault, FaultClass, MachineFault, Os, Remedy};
 
 /// The limit on silence, in milliseconds.
 const SILENCE_MS: u64 = 10 * 60_000;
-/// What a server asks for with `Retry-After`, in seconds.
-const RETRY_AFTER_S: u64 = 300;
+/// How long a forge stays closed to whoever asked too often, in seconds.
+const CLOSED_S: u64 = 300;
+/// How often the same ending that nobody knows may be seen in one run.
+const ENDINGS_MAX: u32 = 2;
 /// How many requests fail in a row where the link comes and goes.
 const FLAPS: u32 = 4;
 
@@ -43,6 +46,9 @@ impl SimWorld {
                 Remedy::words("put it back and boot"),
             ));
         }
+        if self.strange.is_some_and(|(strange, _)| strange == label) {
+            return self.ends_strangely(label);
+        }
         if !point.network {
             return Ok(());
         }
@@ -65,6 +71,23 @@ impl SimWorld {
         Ok(())
     }
 
+    /// A program ends as nobody knows it, for reasons that stay. Nobody may try that a third time in a run.
+    pub fn ends_strangely(&mut self, label: &'static str) -> Result<(), Fault> {
+        if let Some((_, times)) = &mut self.strange {
+            *times += 1;
+            if *times > ENDINGS_MAX {
+                let how = format!("{label} ended {times} times as nobody knows it, each time the same way");
+                self.checks.get_mut().breach(Invariant::Ends, how);
+            }
+        }
+        let cause = if self.has(Bug::StrangeIsNetwork) {
+            Cause::Network
+        } else {
+            Cause::Unknown
+        };
+        Err(ended(cause, label, "a program", "nobody has heard this before"))
+    }
+
     /// A request fails in this way.
     pub fn fails_over(&mut self, network: Network, label: &'static str) -> Result<(), Fault> {
         let mut failed = fault(FaultClass::Transient, label);
@@ -76,9 +99,10 @@ impl SimWorld {
                 self.machine.now_ms += SILENCE_MS;
             }
             Network::TooMany => {
-                self.machine.closed_until_ms = self.machine.now_ms + RETRY_AFTER_S * 1_000;
-                if !self.has(Bug::IgnoreRetryAfter) {
-                    failed.retry_after_s = Some(RETRY_AFTER_S);
+                self.machine.closed_until_ms = self.machine.now_ms + CLOSED_S * 1_000;
+                failed = ended(Cause::ApiLimit, label, "git", "API rate limit exceeded");
+                if self.has(Bug::HastyAtLimit) {
+                    failed.wait_s = None;
                 }
             }
             Network::WrongBytes => {

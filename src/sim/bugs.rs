@@ -136,8 +136,10 @@ pub enum Bug {
     LinkWinner,
     /// What came over the network is not checked.
     TrustBytes,
-    /// A server's `Retry-After` is not heeded.
-    IgnoreRetryAfter,
+    /// After a forge's limit of requests nobody waits longer than after anything else.
+    HastyAtLimit,
+    /// An ending that nobody knows is tried again like a lost connection.
+    StrangeIsNetwork,
     /// Programs have no deadline.
     NoDeadline,
     /// A changed layout is not noticed; the install goes on with the former one.
@@ -174,7 +176,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 81] = [
+    pub const ALL: [(Bug, Invariant); 82] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -239,7 +241,8 @@ impl Bug {
         (Bug::ReuseMapper, Invariant::OnlyTheTarget),
         (Bug::LinkWinner, Invariant::OnlyTheTarget),
         (Bug::TrustBytes, Invariant::LandedIsWhole),
-        (Bug::IgnoreRetryAfter, Invariant::Lands),
+        (Bug::HastyAtLimit, Invariant::Lands),
+        (Bug::StrangeIsNetwork, Invariant::Ends),
         (Bug::NoDeadline, Invariant::Ends),
         (Bug::IgnoreLayout, Invariant::SameEnd),
         (Bug::PayloadFormats, Invariant::FormatOnce),

@@ -529,6 +529,7 @@ pub(super) fn whats(point: &Point, sorts: &[Sort]) -> Vec<What> {
     }
     if point.program || point.network {
         whats.push(What::Hang);
+        whats.push(What::Strange);
     }
     if point.network {
         whats.extend(Network::ALL.map(What::Network));
@@ -552,6 +553,7 @@ fn after_fault(what: What, same_phase: bool, stopped: bool) -> u64 {
             other => 10 + other as u64,
         },
         What::Hang | What::Network(_) => u64::from(same_phase),
+        What::Strange => 5 * u64::from(same_phase),
         What::Lie | What::LieDuring(_) => 2 * u64::from(same_phase),
         What::Around(around) => 20 + around as u64,
         What::Stop | What::Swap => 3,

@@ -11,7 +11,7 @@
 //! Absent: applying them; see `world`.
 
 use super::disk::Keep;
-use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
+use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Remedy};
 use std::fmt;
 use std::str::FromStr;
 
@@ -35,7 +35,7 @@ pub enum Network {
     Reset,
     /// It falls silent in the middle, until the limit on silence.
     Stalled,
-    /// Status 429 with `Retry-After`. Who comes back earlier waits anew.
+    /// The forge's limit of requests is reached, for minutes. Who comes back earlier waits anew.
     TooMany,
     /// What came is not what was asked for, and the program notices.
     WrongBytes,
@@ -125,6 +125,8 @@ pub enum What {
     LieDuring(usize),
     /// The program hangs until its deadline, and is ended with its children.
     Hang,
+    /// The program ends as nobody knows it, and so it does whenever it is run again in this run.
+    Strange,
     /// The network fails.
     Network(Network),
     /// The effect, and something happens around.
@@ -194,6 +196,17 @@ pub fn failed(class: FaultClass, on: impl Into<String>, program: &str, said: imp
     Fault::program(class, on, ended, Remedy::resume())
 }
 
+/// The fault of a program that ended as a table of endings knows it, or as none does.
+pub fn ended(cause: Cause, on: impl Into<String>, program: &str, line: &str) -> Fault {
+    let ended = Ended {
+        program: program.to_owned(),
+        code: Some(1),
+        last_lines: vec![line.to_owned()],
+        note: None,
+    };
+    Fault::ending(cause, on, ended, line)
+}
+
 /// The classes that are injected.
 pub const CLASSES: [FaultClass; 4] = [
     FaultClass::Transient,
@@ -252,6 +265,7 @@ impl fmt::Display for What {
             What::Lie => f.write_str("lie"),
             What::LieDuring(parts) => write!(f, "lie-during{parts}"),
             What::Hang => f.write_str("hang"),
+            What::Strange => f.write_str("strange"),
             What::Network(network) => write!(f, "net:{}", network.name()),
             What::Around(around) => write!(f, "around:{}", around.name()),
             What::Stop => f.write_str("stop"),
@@ -265,8 +279,8 @@ impl FromStr for What {
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
             format!(
-                "{text:?}: before, duringN, after, fail, fail-duringN, fail-after, lie, lie-duringN, hang, net, around, \
-                 stop or swap"
+                "{text:?}: before, duringN, after, fail, fail-duringN, fail-after, lie, lie-duringN, hang, strange, net, \
+                 around, stop or swap"
             )
         };
         let (word, rest) = match text.split_once(':') {
@@ -282,6 +296,7 @@ impl FromStr for What {
             "fail-after" => Ok(What::FailAfter(class_of(with()?)?)),
             "lie" => bare(What::Lie),
             "hang" => bare(What::Hang),
+            "strange" => bare(What::Strange),
             "stop" => bare(What::Stop),
             "swap" => bare(What::Swap),
             "net" => {
@@ -365,6 +380,7 @@ mod tests {
             What::Lie,
             What::LieDuring(4),
             What::Hang,
+            What::Strange,
             What::Stop,
             What::Swap,
         ];

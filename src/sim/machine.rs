@@ -121,9 +121,9 @@ impl Machine {
         }
     }
 
-    /// A run stopped and said why: somebody does what it said, and comes back a minute later, or when the server wants.
+    /// A run stopped and said why: somebody does what it said, and comes back a minute later, or after the wait that goes with the fault.
     pub fn mend(&mut self, setting: &Setting, fault: Option<&Fault>) {
-        let asked_s = fault.and_then(|fault| fault.retry_after_s).unwrap_or(0);
+        let asked_s = fault.and_then(|fault| fault.wait_s).unwrap_or(0);
         self.now_ms += asked_s.saturating_mul(1_000).max(60_000);
         self.clock_ms = RIGHT_MS;
         self.squatted = false;

@@ -96,7 +96,7 @@ impl Sort {
                 FaultClass::Unsafe | FaultClass::Interrupted => return None,
             },
             What::Lie => Sort::Lie,
-            What::FailDuring(..) | What::LieDuring(_) | What::Hang => Sort::Partial,
+            What::FailDuring(..) | What::LieDuring(_) | What::Hang | What::Strange => Sort::Partial,
             What::Network(_) => Sort::Network,
             What::Around(_) => Sort::Around,
             What::Stop => Sort::Stop,

@@ -70,7 +70,7 @@ impl Point {
     pub fn can(&self, what: What) -> bool {
         match what {
             What::Lie | What::LieDuring(_) => self.lies,
-            What::Hang => self.program || self.network,
+            What::Hang | What::Strange => self.program || self.network,
             What::Network(_) => self.network,
             What::Around(Around::Late) => self.tells,
             What::Before(_)
@@ -136,6 +136,7 @@ pub struct Driver {
     ordered: bool,
     stop: bool,
     flaps: u32,
+    strange: Option<(&'static str, u32)>,
     asked: bool,
     ordered_here: bool,
     landed_chunks: Option<u64>,
@@ -194,6 +195,8 @@ pub struct SimWorld {
     pub swapped: bool,
     /// Requests that fail yet.
     pub flaps: u32,
+    /// What ends as nobody knows it, and how often it did.
+    pub strange: Option<(&'static str, u32)>,
     /// What came over the network before it failed.
     pub came: Option<&'static str>,
     /// A person asked for a new install.
@@ -236,6 +239,7 @@ impl SimWorld {
             stop: false,
             swapped: false,
             flaps: 0,
+            strange: None,
             came: None,
             anew: false,
             began_with: (None, false),
@@ -346,6 +350,10 @@ impl SimWorld {
                 self.machine.now_ms += DEADLINE_MS;
                 return Err(fault(FaultClass::Transient, label));
             }
+            Some(What::Strange) => {
+                self.strange = Some((label, 0));
+                return self.ends_strangely(label);
+            }
             Some(What::Network(network)) => return self.fails_over(network, label),
             Some(What::Around(Around::Late)) => self.machine.late = true,
             Some(What::Around(around)) => {
@@ -418,6 +426,7 @@ impl SimWorld {
                     ordered: self.orders > 0,
                     stop: self.stop,
                     flaps: self.flaps,
+                    strange: self.strange,
                     asked: self.asked,
                     ordered_here: self.ordered_in == Some(self.phase.get()),
                     landed_chunks: self.landing.as_ref().map(|landing| landing.chunks),

@@ -124,7 +124,7 @@ impl Budget {
         // Half fixed, half spread: peers that failed together do not come back together.
         let spread = splitmix(seed ^ u64::from(retry)) % (full / 2 + 1);
         let asked = fault
-            .retry_after_s
+            .wait_s
             .map_or(0, |s| s.saturating_mul(1_000))
             .min(15 * 60 * 1_000);
         AfterFault::RetryIn(Duration::from_millis((full / 2 + spread).max(asked)))

@@ -37,7 +37,7 @@ fn waits_grow_are_bounded_and_obey_the_server() {
         assert!((full / 2..=full).contains(&wait(&plain, retry)), "retry {retry}");
     }
     let asked = Fault {
-        retry_after_s: Some(90),
+        wait_s: Some(90),
         ..plain.clone()
     };
     assert_eq!(wait(&asked, 0), 90_000);
@@ -100,7 +100,7 @@ fn a_wait_is_half_fixed_and_half_spread_by_seed_and_retry() {
 #[test]
 fn a_server_is_obeyed_for_a_quarter_of_an_hour_at_most() {
     let asked = |s| Fault {
-        retry_after_s: Some(s),
+        wait_s: Some(s),
         ..Fault::injected(FaultClass::Transient, "", "")
     };
     let budget = Budget::default();

@@ -312,6 +312,10 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             repository: text("repository"),
         }
         .into(),
+        SourceFault::NothingOffered {
+            repository: text("repository"),
+        }
+        .into(),
         SourceFault::ForeignClone {
             path: text("path"),
             found: text("found"),

@@ -5,6 +5,7 @@
 //!
 //! Absent: words (`text`). The names in the bytes are read by those who follow the events of a run; they are only ever added to.
 
+mod cause;
 mod config;
 mod device;
 mod image;
@@ -15,6 +16,7 @@ mod secret;
 mod source;
 mod store;
 
+pub use cause::Cause;
 pub use config::ConfigFault;
 pub use device::DeviceFault;
 pub use image::ImageFault;
@@ -55,6 +57,29 @@ pub enum Kind {
         /// What that means, as judged from what it said.
         #[serde(rename = "class")]
         class: FaultClass,
+    },
+    /// A program did not do what it was started for, and its table of endings says what that means.
+    #[serde(rename = "ending")]
+    Ending {
+        /// What it was to do.
+        #[serde(rename = "on")]
+        on: String,
+        /// How it ended.
+        #[serde(flatten)]
+        ended: Ended,
+        /// What that means.
+        #[serde(rename = "cause")]
+        cause: Cause,
+        /// The sentence of its own that says so; else its last one.
+        #[serde(rename = "line")]
+        line: String,
+    },
+    /// A program ended the same way as in the attempt before, and nobody knows an ending like it.
+    #[serde(rename = "same_ending")]
+    SameEnding {
+        /// How.
+        #[serde(rename = "last")]
+        last: Box<Kind>,
     },
     /// A program did not end, or said nothing, for too long.
     #[serde(rename = "program_limit")]
@@ -407,11 +432,24 @@ of_one_thing!(
 );
 
 impl Kind {
+    /// What the ending of a program meant, where it is about one.
+    pub fn cause(&self) -> Option<Cause> {
+        if let Kind::SameEnding { last } | Kind::RetriesSpent { last, .. } = self {
+            return last.cause();
+        }
+        match self {
+            Kind::Ending { cause, .. } => Some(*cause),
+            _ => None,
+        }
+    }
+
     /// What may be done about it.
     pub fn class(&self) -> FaultClass {
         match self {
             Kind::Os { on: _, os } => os.class(),
             Kind::Program { class, .. } | Kind::Other { class, .. } => *class,
+            Kind::Ending { cause, .. } => cause.class(),
+            Kind::SameEnding { .. } => FaultClass::Permanent,
             Kind::ProgramLimit { .. } => FaultClass::Transient,
             Kind::ReadBack { .. } => FaultClass::Hardware,
             Kind::OtherDisk { .. }

@@ -22,9 +22,14 @@ pub struct FaultRecord {
     /// The next command or change, as a person would type or do it.
     #[serde(rename = "next")]
     pub next: String,
-    /// How long the other side asked to wait, in seconds (HTTP `Retry-After`).
+    /// How long is waited at least before it is tried again, in seconds.
     #[serde(rename = "retry_after_s")]
-    pub retry_after_s: Option<u64>,
+    pub wait_s: Option<u64>,
+    /// The mark of the ending, where it is one that is tried once more only (`repeated`). Records of before there were marks have
+    /// none, and their readers pass over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "ending")]
+    pub ending: Option<String>,
 }
 
 impl FaultRecord {

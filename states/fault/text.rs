@@ -6,6 +6,7 @@
 //!
 //! Absent: decisions. Nothing reads these words but people.
 
+mod cause;
 mod config;
 mod device;
 mod image;
@@ -84,6 +85,25 @@ fn words(kind: &Kind) -> Words {
     match kind {
         Kind::Os { on, os } => Words::of(on, os.to_string()),
         Kind::Program { on, ended, class: _ } => Words::of(on, ended.to_string()),
+        Kind::Ending {
+            on,
+            ended,
+            cause,
+            line: said,
+        } => {
+            let quoted = ended.last_lines.iter().any(|last| last.contains(said.as_str()));
+            let said = if quoted || said.is_empty() {
+                String::new()
+            } else {
+                format!("{said}; ")
+            };
+            Words::of(on, format!("{}: {said}{ended}", cause.explained()))
+        }
+        Kind::SameEnding { last } => Words {
+            behind: " (the attempt before ended the same way: another one without a change would, too)"
+                .into(),
+            ..words(last)
+        },
         Kind::ProgramLimit {
             program,
             limit,
@@ -258,7 +278,8 @@ impl Fault {
             what: self.what(),
             why: self.why(),
             next: self.next(),
-            retry_after_s: self.retry_after_s,
+            wait_s: self.wait_s,
+            ending: self.ending_mark(),
         }
     }
 }

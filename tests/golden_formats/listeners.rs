@@ -12,7 +12,7 @@ use landfall::event::FaultTold;
 use landfall::lock::Holder;
 use landfall_states::Phase;
 use landfall_states::fault;
-use landfall_states::fault::{Ended, Fault, FaultClass, Kind, Limit, Os, Remedy};
+use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind, LastEnding, Limit, Os, Remedy};
 
 /// The faults of version 1's files, as [`events`] has them.
 fn faults() -> [Fault; 3] {
@@ -22,7 +22,7 @@ fn faults() -> [Fault; 3] {
             "clone of https://forge.example/o/r",
             "connection \"reset\"\nby peer",
         )
-        .retry_after(90),
+        .waiting(90),
         Fault::injected(FaultClass::Hardware, "disk sda", "input/output error"),
         Fault::injected(FaultClass::Interrupted, "landfall", "a stop was asked for"),
     ]
@@ -320,6 +320,33 @@ fn every_fault() {
     golden_lines("every-fault.jsonl", &stopped(&faults));
 }
 
+/// Endings of programs, with every cause, and the same ending twice.
+#[test]
+fn every_ending() {
+    let ending = |cause: Cause| {
+        let ended = Ended {
+            program: "nixos-install".into(),
+            code: Some(1),
+            last_lines: vec!["a".into(), "b".into()],
+            note: None,
+        };
+        Fault::ending(cause, "nixos-install of web", ended, "b")
+    };
+    // Kind, values and class alone: words may change.
+    let told = |fault: &Fault| {
+        format!(
+            "{} {}\n",
+            fault.class,
+            serde_json::to_string(&fault.kind).unwrap()
+        )
+    };
+    let mut text: String = Cause::ALL.iter().map(|cause| told(&ending(*cause))).collect();
+    let mut last = LastEnding::default();
+    last.follow(Phase::Realised, ending(Cause::Unknown));
+    text += &told(&last.follow(Phase::Realised, ending(Cause::Unknown)));
+    golden("events-2", "every-ending.jsonl", text.as_bytes());
+}
+
 /// A line for each fault.
 fn stopped(faults: &[Fault]) -> Vec<Line> {
     let stopped = |fault: &Fault| Event::Stopped {
@@ -339,9 +366,10 @@ fn golden_lines(name: &str, lines: &[Line]) {
 }
 
 /// The files of the kinds that are about one thing. Kinds that come later have a file of their own, behind these.
-const OF_ONE_THING: [&str; 2] = [
+const OF_ONE_THING: [&str; 3] = [
     "every-fault-of-one-thing.jsonl",
     "later-faults-of-one-thing.jsonl",
+    "nothing-offered.jsonl",
 ];
 
 #[test]

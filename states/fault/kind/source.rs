@@ -42,6 +42,13 @@ pub enum SourceFault {
         #[serde(rename = "repository")]
         repository: String,
     },
+    /// A repository answered, and has nothing at all.
+    #[serde(rename = "nothing_offered")]
+    NothingOffered {
+        /// Which.
+        #[serde(rename = "repository")]
+        repository: String,
+    },
     /// Something that landfall did not make is where the clone goes.
     #[serde(rename = "foreign_clone")]
     ForeignClone {
@@ -61,6 +68,7 @@ impl SourceFault {
             SourceFault::ReferenceMissing { .. }
             | SourceFault::RevisionGone { .. }
             | SourceFault::RevisionNotInBundle { .. } => FaultClass::Permanent,
+            SourceFault::NothingOffered { .. } => FaultClass::NeedsChange,
             SourceFault::ForeignClone { .. } => FaultClass::Unsafe,
         }
     }

@@ -23,6 +23,11 @@ impl SourceFault {
                 format!("revision {revision} in {repository}"),
                 "the bundle does not contain it",
             ),
+            SourceFault::NothingOffered { repository } => Words::of(
+                format!("repository {repository}"),
+                "it answered and offers nothing at all: it is empty, or a network that wants a login in a browser answered in its place \
+                 (captive portal)",
+            ),
             SourceFault::ForeignClone { path, found } => Words::of(format!("clone path {path}"), found),
         }
     }
@@ -38,6 +43,9 @@ impl SourceFault {
             SourceFault::RevisionNotInBundle { .. } => {
                 Remedy::words("make the bundle from a repository that has it, build the installer anew")
             }
+            SourceFault::NothingOffered { .. } => Remedy::change_and_install(
+                "log in to the network (open http://neverssl.com in a browser), correct repository.remote, or push to the repository",
+            ),
             SourceFault::ForeignClone { path, .. } => {
                 Remedy::change(format!("move {path} away, or set another repository.clone_path"))
             }

@@ -1,0 +1,171 @@
+//! Endings of the programs that make, check and change what is on a disk: mkfs.*, e2fsck, tune2fs, resize2fs, mkswap, swaplabel, sgdisk,
+//! wipefs, mount, cryptsetup. Law: as `endings`. They work on the device that they are given and on no other, so that what they say of errors
+//! and of room is about it.
+//!
+//! Absent: libcryptsetup (`luks`).
+
+use super::shared::MEMORY;
+use super::{Places, Row, first_row, row};
+use landfall_states::fault::{Cause, Ended, Fault};
+
+const MAKE: &[Row] = &[
+    row(
+        Cause::TargetErrors,
+        &["input/output error", "remote i/o error", "read error 5"],
+    ),
+    row(
+        // They do not say why.
+        Cause::InputOutput,
+        &[
+            "failed whilst writing",
+            "failed whilst reading",
+            "unable to erase bootbits",
+            "an error was reported when writing the partition table",
+            "short write",
+            "device wipe error",
+            "cannot wipe header",
+            "attempt to write block",
+        ],
+    ),
+    row(
+        Cause::TargetReadOnly,
+        &[
+            "read-only file system",
+            "operation not permitted",
+            "is read-only",
+            "write protected",
+        ],
+    ),
+    row(
+        Cause::Mounted,
+        &[
+            "is mounted",
+            "contains a mounted filesystem",
+            "is apparently in use",
+            "cannot continue, aborting",
+            "already mounted",
+            "device in use",
+            "currently used",
+            "is in use",
+        ],
+    ),
+    row(
+        Cause::Busy,
+        &["device or resource busy", "target is busy", "already in use"],
+    ),
+    row(
+        Cause::TargetGone,
+        &[
+            "no such device or address",
+            "no such device",
+            "/dev/* does not exist",
+            "cannot open /dev/*: no such file",
+            "unable to open /dev/*: no such file",
+            "/dev/*: unable to probe device: no such file",
+            "/dev/*: probing initialization failed: no such file",
+            "no such file or directory while trying to open /dev",
+            "problem opening /dev/",
+            "file does not exist",
+        ],
+    ),
+    row(
+        Cause::TooSmall,
+        &[
+            "not enough space to build proposed filesystem",
+            "too few blocks for viable filesystem",
+            "swap area needs to be at least",
+            "filesystem too small",
+            "device is too small",
+            "is too small for activation",
+            "disk is too small",
+            "new size smaller than minimum",
+            "device size reported to be zero",
+            "size is too small",
+            "could not create partition",
+        ],
+    ),
+    row(Cause::NoRoom, &["no space left", "disk quota exceeded"]),
+    row(
+        Cause::Passphrase,
+        &[
+            "no key available with this passphrase",
+            "no usable keyslot is available",
+        ],
+    ),
+    row(
+        Cause::KernelLacks,
+        &[
+            "cannot initialize device-mapper",
+            "unknown filesystem type",
+            "kernel does not support",
+            "requested cipher*not supported",
+            "no such device-mapper",
+            "check that kernel supports",
+        ],
+    ),
+    row(
+        Cause::Damaged,
+        &[
+            "bad magic number",
+            "short read",
+            "superblock is corrupt",
+            "superblock has an invalid",
+            "couldn't find valid filesystem superblock",
+            "please run 'e2fsck",
+            "run e2fsck",
+            "is not a valid luks device",
+            "not a valid swap partition",
+            "appears to have holes",
+            "logical sector size is zero",
+            "got * bytes instead of",
+            "unexpected inconsistency",
+            "e2fsck: aborted",
+            "wrong fs type",
+            "is not a block device",
+            "filesystem has errors",
+            "filesystem still has errors",
+            "was not cleanly unmounted",
+        ],
+    ),
+    row(
+        Cause::Misused,
+        &[
+            "invalid filesystem option",
+            "=<",
+            "bad option",
+            "could not parse uuid",
+            "parsing uuid failed",
+            "label can be no longer",
+            "usage:",
+            "invalid option",
+            "unrecognized option",
+            "unknown option",
+            "mount point does not exist",
+            "not mounted",
+            "failed to open key file",
+            "failed to read key file",
+        ],
+    ),
+];
+
+/// The fault that a failed tool stands for. `said`: everything that it printed.
+pub fn make(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let found = first_row(&[MEMORY, MAKE], &lines).or_else(|| places.devices(&lines));
+    // Exit codes say more than the words of these two: e2fsck(8), cryptsetup(8).
+    let by_code = match (how.program.as_str(), how.code) {
+        ("e2fsck", Some(code)) if code & 0b100 != 0 => Some(Cause::Damaged),
+        ("cryptsetup", Some(2)) => Some(Cause::Passphrase),
+        ("cryptsetup", Some(3)) => Some(Cause::Memory),
+        ("cryptsetup", Some(4)) => Some(Cause::TargetGone),
+        ("cryptsetup", Some(5)) => Some(Cause::Busy),
+        _ => None,
+    };
+    let last = lines.last().copied();
+    let found = found.or_else(|| by_code.map(|cause| (cause, last.unwrap_or_default())));
+    super::fault(what, how, found, last)
+}

@@ -1,0 +1,236 @@
+//! Real endings of the programs that landfall runs: what each means, and what somebody is told to do. Law: tests/endings/*.txt holds what
+//! real programs printed, with their versions and where it comes from; tests/endings/table.txt says of each its class, its cause, the
+//! sentence that decided and the next step, and is compared as a whole. `LANDFALL_ENDINGS=new` writes the table anew, to be read by a person.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+use camino::Utf8Path;
+use landfall::real::endings::{self, Places};
+use landfall::real::nixlog::NixLog;
+use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
+use std::collections::BTreeSet;
+
+const FILES: [&str; 5] = ["git", "ssh", "nix", "make", "install"];
+
+fn read(name: &str) -> String {
+    fs_err::read_to_string(format!("tests/endings/{name}.txt")).unwrap()
+}
+
+/// What a program printed, and how it ended.
+#[derive(Clone)]
+struct Sample {
+    file: &'static str,
+    name: String,
+    program: String,
+    source: String,
+    exit: String,
+    lines: Vec<String>,
+}
+
+fn samples() -> Vec<Sample> {
+    let mut found = vec![];
+    for file in FILES {
+        let text = read(file);
+        for block in text.split("\n## ").skip(1) {
+            let mut lines = block.lines();
+            let name = lines.next().unwrap().to_owned();
+            let mut sample = Sample {
+                file,
+                name,
+                program: String::new(),
+                source: String::new(),
+                exit: String::new(),
+                lines: vec![],
+            };
+            for line in lines {
+                if let Some(said) = line.strip_prefix("| ") {
+                    sample.lines.push(said.to_owned());
+                } else if let Some((key, value)) = line.split_once(": ") {
+                    match key {
+                        "program" => sample.program = value.to_owned(),
+                        "source" => sample.source = value.to_owned(),
+                        "exit" => sample.exit = value.to_owned(),
+                        other => panic!("{}: {other}?", sample.name),
+                    }
+                }
+            }
+            found.push(sample);
+        }
+    }
+    found
+}
+
+impl Sample {
+    fn how(&self) -> Ended {
+        let last = self.lines.len().saturating_sub(6);
+        Ended {
+            program: self.program.split(' ').next().unwrap().to_owned(),
+            code: self.exit.parse().ok(),
+            last_lines: self.lines[last..].to_vec(),
+            note: None,
+        }
+    }
+
+    fn judged(&self) -> Fault {
+        let root = Utf8Path::new("/mnt");
+        let places = Places(&[root]);
+        let text = self.lines.join("\n");
+        let what = &*self.name;
+        match self.file {
+            "git" | "ssh" => endings::git(what, self.how(), &text, places),
+            "nix" if text.contains("@nix ") => {
+                let mut log = NixLog::default();
+                for line in &self.lines {
+                    log.take(line);
+                }
+                endings::nix(what, self.how(), log.sorted(), places)
+            }
+            "nix" => endings::nix_plain(what, self.how(), &text, places),
+            "make" => {
+                let devices = [root, Utf8Path::new("/dev"), Utf8Path::new("/root")];
+                let how = self.how();
+                let said = how.last_lines.join("\n");
+                endings::make(what, how, &said, Places(&devices))
+            }
+            "install" => endings::install(what, self.how(), &text, places),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn cause(fault: &Fault) -> Cause {
+    fault.cause().unwrap()
+}
+
+fn sentence(fault: &Fault) -> String {
+    match &*fault.kind {
+        Kind::Ending { line, .. } => line.chars().take(110).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_ending_has_its_class_and_its_remedy() {
+    let samples = samples();
+    assert!(samples.len() >= 150, "{}", samples.len());
+    let names: BTreeSet<(&str, &str)> = samples.iter().map(|s| (s.file, &*s.name)).collect();
+    assert_eq!(names.len(), samples.len(), "a name is that of one sample");
+    let mut table = String::from(
+        "# Made by tests/endings.rs of the samples beside it. To be read by a person, line by line:\n\
+         # what ended · its class · its cause · the sentence of its own that says so → what to do\n",
+    );
+    for sample in &samples {
+        assert!(
+            !sample.program.is_empty() && !sample.source.is_empty() && !sample.exit.is_empty(),
+            "{}",
+            sample.name
+        );
+        let fault = sample.judged();
+        table += &format!(
+            "{}/{} · {} · {:?} · {} → {}\n",
+            sample.file,
+            sample.name,
+            fault.class,
+            cause(&fault),
+            sentence(&fault),
+            fault.next()
+        );
+    }
+    if std::env::var("LANDFALL_ENDINGS").is_ok_and(|wish| wish == "new") {
+        fs_err::write("tests/endings/table.txt", &table).unwrap();
+    }
+    let kept = read("table");
+    for (made, kept) in table.lines().zip(kept.lines()) {
+        assert_eq!(made, kept);
+    }
+    assert_eq!(table.lines().count(), kept.lines().count());
+    assert!(!table.contains("· Unknown ·"), "an ending that no table knows");
+}
+
+/// What a build says in its log, a remote behind `remote:`, and the configuration in what it traces, changes the meaning of no ending.
+#[test]
+fn what_is_only_quoted_decides_nothing() {
+    let samples = samples();
+    let quoted: Vec<&str> = [
+        "cat: /mnt/x: Input/output error",
+        "error: reading file '/mnt/nix/store/x': Input/output error",
+        "No space left on device",
+        "write /mnt/x: No space left on device",
+        "error: hash mismatch in fixed-output derivation '/nix/store/x.drv':",
+        "fatal: could not read Username for 'https://h'",
+        "Permission denied (publickey).",
+        "Host key verification failed.",
+        "SSL certificate problem: certificate has expired",
+        "API rate limit exceeded for 203.0.113.7",
+        "error: attribute 'x' missing",
+        "Could not resolve host: h",
+        "error: unable to download 'https://h/x': HTTP error 404",
+    ]
+    .to_vec();
+    for sample in samples.iter().filter(|s| s.file == "nix") {
+        let before = cause(&sample.judged());
+        for text in &quoted {
+            let mut changed = sample.clone();
+            let json = sample.lines.iter().any(|line| line.starts_with("@nix "));
+            let lines: Vec<String> = if json {
+                vec![
+                    format!(r#"@nix {{"action":"result","fields":[{text:?}],"id":1,"type":101}}"#),
+                    format!(r#"@nix {{"action":"msg","level":0,"msg":"trace: {text}"}}"#),
+                ]
+            } else {
+                vec![format!("       > {text}"), format!("trace: {text}")]
+            };
+            changed.lines.splice(0..0, lines);
+            assert_eq!(cause(&changed.judged()), before, "{}: {text}", sample.name);
+        }
+    }
+    // The other side's words may say why it refused, and never that this machine is at fault.
+    for sample in samples.iter().filter(|s| matches!(s.file, "git" | "ssh")) {
+        for text in &quoted {
+            let mut changed = sample.clone();
+            changed.lines.insert(0, format!("remote: {text}"));
+            let (before, after) = (sample.judged(), changed.judged());
+            let blamed = |fault: &Fault| {
+                matches!(
+                    cause(fault),
+                    Cause::TargetErrors
+                        | Cause::NoRoom
+                        | Cause::Medium
+                        | Cause::Memory
+                        | Cause::HostKey
+                        | Cause::Clock
+                )
+            };
+            assert!(
+                blamed(&before) || !blamed(&after),
+                "{}: {text}: {:?}",
+                sample.name,
+                cause(&after)
+            );
+        }
+    }
+    // The control: said by Nix itself, it does decide.
+    let own = |text: &str| {
+        let how = samples[0].how();
+        cause(&endings::nix_plain("x", how, text, Places(&["/mnt".into()])))
+    };
+    assert_eq!(
+        own("error: reading '/mnt/x': Input/output error"),
+        Cause::TargetErrors
+    );
+    assert_eq!(
+        own("error: writing '/mnt/x': No space left on device"),
+        Cause::NoRoom
+    );
+}
+
+/// Every cause that a table can name is held by a real ending, or by a sentence here that stands for it.
+#[test]
+fn the_device_is_blamed_only_by_name() {
+    for sample in samples() {
+        let fault = sample.judged();
+        if fault.class == FaultClass::Hardware && sample.file != "make" {
+            assert!(sentence(&fault).contains("/mnt"), "{}: {fault}", sample.name);
+        }
+    }
+}
