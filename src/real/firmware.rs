@@ -13,7 +13,7 @@ use crate::real::{MOUNT_ROOT, Real, rooted};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use landfall_states::installed::Nvram;
-use landfall_states::plan::Role;
+use landfall_states::plan::{Plan, Role};
 use uuid::Uuid;
 
 /// Where the kernel shows the variables.
@@ -137,11 +137,7 @@ pub fn order_with_ours(
 ) -> Result<Option<Vec<u16>>, Fault> {
     let order = boot_order(efivars)?;
     for name in names(efivars)? {
-        let digits = name
-            .strip_suffix(&format!("-{GLOBAL}"))
-            .and_then(|name| name.strip_prefix("Boot"))
-            .filter(|digits| digits.len() == 4);
-        let Some(number) = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()) else {
+        let Some(number) = entry_number(&name) else {
             continue;
         };
         if !order.contains(&number) && starts_ours(efivars, esp, esp_partuuid, number)? {
@@ -149,6 +145,46 @@ pub fn order_with_ours(
         }
     }
     Ok(None)
+}
+
+/// The numbers of entries that start something on an ESP of a former install of this host on this disk. Its partition is gone, and
+/// each reinstall would leave one more in a memory that is small.
+pub fn former_entries(efivars: &Utf8Path, plan: &Plan) -> Result<Vec<u16>, Fault> {
+    let former: Vec<Uuid> = (0..plan.nonce)
+        .filter_map(|nonce| {
+            let former = Plan::derive(&plan.host, &plan.layout, &plan.payload, &plan.disk, nonce).ok()?;
+            Some(former.partition(Role::Esp)?.partuuid)
+        })
+        .collect();
+    let mut found = Vec::new();
+    for name in names(efivars)? {
+        let Some(number) = entry_number(&name) else {
+            continue;
+        };
+        let value = variable(efivars, &format!("Boot{number:04X}"))?;
+        let is_former = match value.as_deref().map(efi::parse_load_option) {
+            Some(Ok(option)) => option
+                .partitions
+                .iter()
+                .any(|p| former.iter().any(|id| p.signature == efi::Signature::Gpt(*id))),
+            // What cannot be understood is nobody's, and stays.
+            Some(Err(_)) | None => false,
+        };
+        if is_former {
+            found.push(number);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The number of an entry, from the name of its variable.
+fn entry_number(name: &str) -> Option<u16> {
+    let digits = name
+        .strip_suffix(&format!("-{GLOBAL}"))
+        .and_then(|name| name.strip_prefix("Boot"))
+        .filter(|digits| digits.len() == 4)?;
+    u16::from_str_radix(digits, 16).ok()
 }
 
 /// As [`nvram_state`], where the host wants an entry (`can_touch`) and an ESP is planned.
@@ -205,6 +241,28 @@ fn esp_device(esp: &Utf8Path) -> Result<Option<(String, u32)>, Fault> {
         .map(|(number, disk)| (format!("/dev/{disk}"), number)))
 }
 
+/// Removes the entries of former installs of this host on this disk. Before an entry is made, so that a kill between the two leaves
+/// the step undone.
+async fn remove_former(real: &Real, plan: &Plan) -> Result<(), Fault> {
+    for number in former_entries(Utf8Path::new(EFIVARS), plan)? {
+        let number = format!("{number:04X}");
+        let args = ["--bootnum", &number, "--delete-bootnum"];
+        let ended = real.hands().run(Program::new("efibootmgr").args(args)).await?;
+        if ended.success() {
+            real.reporter.step(format!(
+                "firmware boot entry {number} of a former install removed"
+            ));
+        } else {
+            real.reporter.notice(format!(
+                "the firmware's boot entry {number} of a former install could not be removed ({}); efibootmgr -b {number} -B \
+                 does it",
+                ended.how()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Makes a firmware entry where one is wanted, there is none, and one can be made. Firmware that refuses starts the
 /// removable path.
 pub async fn register(real: &Real) -> Result<(), Fault> {
@@ -212,6 +270,9 @@ pub async fn register(real: &Real) -> Result<(), Fault> {
     let Some(plan) = &real.plan else {
         return Ok(());
     };
+    if real.config.can_touch_efi_variables {
+        remove_former(real, plan).await?;
+    }
     match entry_of(real, &esp)? {
         Nvram::Ours | Nvram::NotWanted => return Ok(()),
         Nvram::Unwritable(why) => {
@@ -270,6 +331,56 @@ pub async fn register(real: &Real) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::disk::efi::tests::load_option;
+    use landfall_states::plan::{
+        DiskIdentity, Layout, Machine, Payload, Reference, Repository, RepositorySource, SystemSource,
+    };
+
+    fn plan(host: &str, nonce: u32) -> Plan {
+        let layout = Layout {
+            esp_label: "ESP-WEB".parse().unwrap(),
+            esp_size: "512M".parse().unwrap(),
+            root_label: "root-web".parse().unwrap(),
+            luks_label: None,
+            swap: None,
+            machine: Machine::X86_64,
+        };
+        let payload = Payload {
+            repository: Repository {
+                source: RepositorySource::Remote("https://forge.example/r.git".parse().unwrap()),
+                reference: Reference::Default,
+                clone_path: "/mnt/nix-config".parse().unwrap(),
+            },
+            system: SystemSource::Flake,
+        };
+        let disk = DiskIdentity {
+            wwn: None,
+            serial: Some("LF0001".into()),
+            path: None,
+            size_bytes: 8 << 30,
+            sector_bytes: 512,
+        };
+        Plan::derive(&host.parse().unwrap(), &layout, &payload, &disk, nonce).unwrap()
+    }
+
+    #[test]
+    fn entries_of_former_installs_are_found_and_no_others() {
+        let keep = tempfile::tempdir().unwrap();
+        let efivars = Utf8Path::from_path(keep.path()).unwrap();
+        let put = |number: &str, plan: &Plan| {
+            let option = load_option("Linux Boot Manager", plan.partition(Role::Esp).unwrap().partuuid);
+            fs_err::write(efivars.join(format!("Boot{number}-{GLOBAL}")), option).unwrap();
+        };
+        put("0000", &plan("web", 0));
+        put("000A", &plan("web", 1));
+        put("0002", &plan("web", 2));
+        put("0003", &plan("web", 3));
+        put("0004", &plan("db", 0));
+        fs_err::write(efivars.join(format!("Boot0005-{GLOBAL}")), [7, 0, 0, 0, 1]).unwrap();
+        fs_err::write(efivars.join(format!("BootOrder-{GLOBAL}")), [7, 0, 0, 0, 0, 0]).unwrap();
+        assert_eq!(former_entries(efivars, &plan("web", 2)).unwrap(), [0, 10]);
+        assert_eq!(former_entries(efivars, &plan("web", 0)).unwrap(), []);
+    }
 
     #[test]
     fn variables_of_the_boot_loader_are_read() {

@@ -71,7 +71,14 @@ impl SimWorld {
         Ok(())
     }
 
-    /// A program ends as nobody knows it, for reasons that stay. Nobody may try that a third time in a run.
+    /// Another fault lies between two endings that nobody knows: the count of the same one begins anew.
+    pub fn another_fault(&mut self) {
+        if let Some((_, times)) = &mut self.strange {
+            *times = 0;
+        }
+    }
+
+    /// A program ends as nobody knows it, for reasons that stay. Nobody may try that a third time in a row in a run.
     pub fn ends_strangely(&mut self, label: &'static str) -> Result<(), Fault> {
         if let Some((_, times)) = &mut self.strange {
             *times += 1;

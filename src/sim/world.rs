@@ -331,12 +331,17 @@ impl SimWorld {
                 self.apply(act, disk, found, usize::MAX);
                 self.die(death).await;
             }
-            Some(What::Fail(class)) => return Err(fault(class, label)),
+            Some(What::Fail(class)) => {
+                self.another_fault();
+                return Err(fault(class, label));
+            }
             Some(What::FailDuring(parts, class)) => {
+                self.another_fault();
                 self.apply(act, disk, found, parts);
                 return Err(fault(class, label));
             }
             Some(What::FailAfter(class)) => {
+                self.another_fault();
                 self.apply(act, disk, found, usize::MAX);
                 return Err(fault(class, label));
             }
@@ -348,13 +353,17 @@ impl SimWorld {
                     std::future::pending::<()>().await;
                 }
                 self.machine.now_ms += DEADLINE_MS;
+                self.another_fault();
                 return Err(fault(FaultClass::Transient, label));
             }
             Some(What::Strange) => {
                 self.strange = Some((label, 0));
                 return self.ends_strangely(label);
             }
-            Some(What::Network(network)) => return self.fails_over(network, label),
+            Some(What::Network(network)) => {
+                self.another_fault();
+                return self.fails_over(network, label);
+            }
             Some(What::Around(Around::Late)) => self.machine.late = true,
             Some(What::Around(around)) => {
                 self.apply(act, disk, found, usize::MAX);

@@ -270,7 +270,7 @@ pub fn read(dir: &Utf8Path) -> io::Result<Firmware> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use camino::Utf8PathBuf;
