@@ -407,6 +407,358 @@ fn whatever_has_the_names_of_a_clone_under_way_is_no_stop() {
     }
 }
 
+/// Answers that a repository has one branch, and nothing more of it.
+fn server_without_objects() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().take(40) {
+            let mut client = client.unwrap();
+            let mut request = [0; 4096];
+            let Ok(n) = client.read(&mut request) else {
+                continue;
+            };
+            let asked = String::from_utf8_lossy(&request[..n]).into_owned();
+            let (status, body) = if asked.contains("info/refs") {
+                ("200 OK", format!("{}\trefs/heads/trunk\n", "a".repeat(40)))
+            } else {
+                ("404 Not Found", String::new())
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _gone_already = client.write_all((head + &body).as_bytes());
+        }
+    });
+    port
+}
+
+#[test]
+fn a_credential_with_a_quote_is_neither_told_nor_written() {
+    let Some(place) = Place::new() else { return };
+    let nobody = place.repository("http://u:can'ary@127.0.0.1:1/o/r", branch("trunk"));
+    let fault = place.resolve(&nobody).unwrap_err();
+    assert!(!format!("{fault} {}", fault.next()).contains("ary@"), "{fault}");
+    let port = server_without_objects();
+    let url = format!("http://u:can'ary@127.0.0.1:{port}/o/r");
+    let repository = place.repository(&url, branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    assert_eq!(revision.as_str(), "a".repeat(40), "the server answers");
+    let fault = place.clone(&place.action(repository, revision)).unwrap_err();
+    let told = format!("{fault} {}", fault.next());
+    assert!(told.contains("fetch of") && !told.contains("can'ary"), "{told}");
+    let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+    let written = fs_err::read_to_string(partial.join(".git/config")).unwrap();
+    assert!(
+        written.contains(&format!("url = http://127.0.0.1:{port}/o/r\n")),
+        "{written}"
+    );
+    let found = Command::new("grep")
+        .args(["-r", "-l", "can'ary", partial.as_str()])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+/// What one file or folder of a clone was made of.
+type Spoil = (&'static str, fn(&Utf8Path));
+
+fn gone(at: &Utf8Path) {
+    if at.is_dir() {
+        fs_err::remove_dir_all(at).unwrap();
+    } else {
+        fs_err::remove_file(at).unwrap();
+    }
+}
+
+#[test]
+fn whatever_a_killed_git_left_in_a_clone_under_way_it_lands() {
+    let Some(mut place) = Place::new() else { return };
+    place.with_submodule();
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    place.clone(&action).unwrap();
+    let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+    let spoils: [Spoil; 13] = [
+        (".git/modules/sub", |at| gone(&at.join("HEAD"))),
+        (".git/modules/sub", |at| gone(&at.join("config"))),
+        (".git/modules/sub", |at| gone(&at.join("objects"))),
+        (".git/modules/sub", |at| gone(&at.join("refs"))),
+        (".git/modules/sub", |at| {
+            gone(at);
+            fs_err::write(at, "").unwrap();
+        }),
+        (".git/modules/sub", |at| {
+            gone(at);
+            fs_err::create_dir_all(at.join("objects")).unwrap();
+        }),
+        (".git/modules/sub/HEAD", |at| fs_err::write(at, "xxx").unwrap()),
+        (".git/modules", |at| fs_err::write(at.join("stray"), "").unwrap()),
+        ("sub/.git", |at| fs_err::write(at, "gitdir: /nowhere").unwrap()),
+        (".git/info", |at| {
+            gone(at);
+            fs_err::write(at, "").unwrap();
+        }),
+        (".git/logs/HEAD", |at| {
+            gone(at);
+            fs_err::create_dir_all(at.join("in/it")).unwrap();
+        }),
+        (".git/refs/heads/trunk", |at| {
+            let id = fs_err::read(at).unwrap();
+            gone(at);
+            fs_err::create_dir(at).unwrap();
+            fs_err::write(at.join("x"), id).unwrap();
+        }),
+        (".git/refs/remotes/origin/trunk", |at| {
+            let id = fs_err::read(at).unwrap();
+            gone(at);
+            fs_err::create_dir(at).unwrap();
+            fs_err::write(at.join("x"), id).unwrap();
+        }),
+    ];
+    for (number, (at, spoil)) in spoils.iter().enumerate() {
+        fs_err::rename(place.path(), &partial).unwrap();
+        spoil(&partial.join(at));
+        place
+            .clone(&action)
+            .unwrap_or_else(|fault| panic!("{number} {at}: {fault}"));
+        assert!(place.path().join("sub/module.nix").exists(), "{number} {at}");
+        let config = fs_err::read_to_string(place.path().join(".git/config")).unwrap();
+        assert!(!config.contains("tries"), "{config}");
+    }
+    // Whole: it is gone on with, and nothing is fetched a second time.
+    fs_err::rename(place.path(), &partial).unwrap();
+    fs_err::write(partial.join(".git/kept"), "").unwrap();
+    place.clone(&action).unwrap();
+    assert!(place.path().join(".git/kept").exists());
+}
+
+#[test]
+fn a_clone_under_way_is_kept_while_the_network_is_down_and_not_for_ever() {
+    let Some(place) = Place::new() else { return };
+    let daemon = place.daemon();
+    let url = |port: u16| format!("git://127.0.0.1:{port}/origin");
+    let direct = place.repository(&url(daemon.port), Reference::Default);
+    let revision = place.resolve(&direct).unwrap();
+    place
+        .clone(&place.action(direct.clone(), revision.clone()))
+        .unwrap();
+    let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+    fs_err::rename(place.path(), &partial).unwrap();
+    // The remote does not answer: what is there is not touched, however often that is.
+    let nobody = place.repository("git://127.0.0.1:1/origin", Reference::Default);
+    for _ in 0..3 {
+        let fault = place
+            .clone(&place.action(nobody.clone(), revision.clone()))
+            .unwrap_err();
+        assert_eq!(fault.class, FaultClass::Transient, "{fault}");
+        assert!(partial.join("flake.nix").exists());
+    }
+    place.clone(&place.action(direct, revision)).unwrap();
+}
+
+#[test]
+fn a_finished_clone_is_hashed_whatever_its_own_index_and_configuration_say() {
+    let Some(mut place) = Place::new() else { return };
+    place.with_submodule();
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    place.clone(&action).unwrap();
+    let zeros = |place: &Place, file: &str| {
+        let at = place.path().join(file);
+        let before = fs_err::metadata(&at).unwrap();
+        fs_err::write(&at, vec![0; before.len() as usize]).unwrap();
+        let opened = fs_err::OpenOptions::new().write(true).open(&at).unwrap();
+        opened.file().set_modified(before.modified().unwrap()).unwrap();
+    };
+    let ways: [(&str, &dyn Fn(&Place)); 12] = [
+        ("skip-worktree", &|place| {
+            git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
+            zeros(place, "flake.nix");
+        }),
+        ("assume-unchanged", &|place| {
+            git(
+                &place.path(),
+                &["update-index", "--assume-unchanged", "flake.nix"],
+            );
+            zeros(place, "flake.nix");
+        }),
+        ("as the index has its times", &|place| {
+            for (key, value) in [("core.checkStat", "minimal"), ("core.trustctime", "false")] {
+                git(&place.path(), &["config", key, value]);
+            }
+            // The index is younger than the file, so that its times are believed.
+            std::thread::sleep(std::time::Duration::from_millis(1_100));
+            gone(&place.path().join(".git/index"));
+            git(&place.path(), &["reset", "-q", "HEAD"]);
+            zeros(place, "flake.nix");
+        }),
+        ("ignoreStat", &|place| {
+            git(&place.path(), &["config", "core.ignoreStat", "true"]);
+            git(&place.path(), &["update-index", "--really-refresh"]);
+            zeros(place, "flake.nix");
+        }),
+        ("worktree elsewhere", &|place| {
+            git(&place.path(), &["config", "core.worktree", "/tmp"]);
+            zeros(place, "flake.nix");
+        }),
+        ("sparse", &|place| {
+            git(&place.path(), &["sparse-checkout", "set", "nothing"]);
+            gone(&place.path().join("flake.nix"));
+        }),
+        ("replaced commit", &|place| {
+            git(&place.path(), &["replace", "HEAD", "HEAD~1"]);
+            git(&place.path(), &["checkout", "-q", "-f", "HEAD"]);
+        }),
+        ("index lost", &|place| gone(&place.path().join(".git/index"))),
+        ("submodule emptied", &|place| {
+            gone(&place.path().join("sub"));
+            fs_err::create_dir(place.path().join("sub")).unwrap();
+        }),
+        ("submodule's file", &|place| zeros(place, "sub/module.nix")),
+        ("submodule's HEAD", &|place| {
+            fs_err::write(place.path().join(".git/modules/sub/HEAD"), "").unwrap();
+        }),
+        ("submodule's objects", &|place| {
+            gone(&place.path().join(".git/modules/sub/objects"))
+        }),
+    ];
+    for (name, change) in ways {
+        change(&place);
+        let facts = place.observe();
+        let seen = matches!(&facts, CloneFacts::Repository { flaws, .. } if !flaws.is_empty());
+        assert!(seen, "{name}: {facts:?}");
+        place
+            .clone(&action)
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+    }
+    // What hides nothing is no flaw.
+    git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
+    fs_err::write(place.path().join("untracked"), "").unwrap();
+    assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
+}
+
+#[test]
+fn a_remote_with_a_part_of_its_history_and_a_submodule_from_nowhere_stop_with_the_cause() {
+    let Some(place) = Place::new() else { return };
+    let shallow = place.dir.join("shallow");
+    let from = format!("file://{}", place.origin());
+    git(
+        &place.dir,
+        &[
+            "clone",
+            "-q",
+            "--depth=1",
+            "--branch=trunk",
+            &from,
+            shallow.as_str(),
+        ],
+    );
+    let repository = place.repository(&format!("file://{shallow}"), branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let fault = place.clone(&place.action(repository, revision)).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    assert!(fault.next().contains("--unshallow"), "{}", fault.next());
+
+    let Some(place) = Place::new() else { return };
+    let id = git(&place.origin(), &["rev-parse", "HEAD"]);
+    let link = format!("160000,{id},link");
+    git(&place.origin(), &["update-index", "--add", "--cacheinfo", &link]);
+    fs_err::write(place.origin().join(".gitmodules"), "").unwrap();
+    git(&place.origin(), &["add", ".gitmodules"]);
+    git(&place.origin(), &["commit", "-q", "-m", "link"]);
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let fault = place.clone(&place.action(repository, revision)).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    assert!(fault.next().contains(".gitmodules"), "{}", fault.next());
+}
+
+#[test]
+fn a_repository_of_another_object_format_is_cloned_whatever_git_takes_by_default() {
+    let Some(mut place) = Place::new() else { return };
+    for format in ["sha256", "sha1"] {
+        let origin = place.dir.join(format);
+        fs_err::create_dir(&origin).unwrap();
+        git(
+            &origin,
+            &["init", "-q", "-b", "trunk", &format!("--object-format={format}")],
+        );
+        fs_err::write(origin.join("flake.nix"), "{}\n").unwrap();
+        git(&origin, &["add", "-A"]);
+        git(&origin, &["commit", "-q", "-m", "x"]);
+        for default in ["sha1", "sha256"] {
+            place.hands.env = vec![("GIT_DEFAULT_HASH".into(), default.into())];
+            let repository = place.repository(&format!("file://{origin}"), branch("trunk"));
+            let revision = place.resolve(&repository).unwrap();
+            let exact = place.repository(&format!("file://{origin}"), Reference::Revision(revision.clone()));
+            place.resolve(&exact).unwrap();
+            place.clone(&place.action(repository, revision.clone())).unwrap();
+            assert_eq!(git(&place.path(), &["rev-parse", "HEAD"]), revision.as_str());
+            fs_err::remove_dir_all(place.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn work_of_somebody_in_a_clone_that_is_replaced_is_kept_beside_it() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision.clone());
+    let aside = Utf8PathBuf::from(format!("{}.landfall-aside-1", place.path()));
+    let replace = |action: &landfall_states::formatted::CloneConfiguration| {
+        place
+            .perform(&landfall_states::formatted::CloneOrder {
+                action: action.clone(),
+                replace: true,
+            })
+            .unwrap();
+    };
+    let works: [(&str, &dyn Fn(&Utf8Path)); 4] = [
+        ("hardware-configuration.nix", &|at| {
+            fs_err::write(at.join("hardware-configuration.nix"), "mine").unwrap();
+        }),
+        ("flake.nix", &|at| {
+            fs_err::write(at.join("flake.nix"), "mine").unwrap()
+        }),
+        ("flake.nix", &|at| {
+            fs_err::write(at.join("flake.nix"), "committed").unwrap();
+            git(at, &["commit", "-q", "-am", "mine"]);
+        }),
+        // The index is lost as well: Git can say less of it.
+        ("mine.nix", &|at| {
+            fs_err::write(at.join("mine.nix"), "mine").unwrap();
+            gone(&at.join(".git/objects"));
+        }),
+    ];
+    for (file, work) in works {
+        place.clone(&action).unwrap();
+        work(&place.path());
+        let mine = fs_err::read(place.path().join(file)).unwrap();
+        replace(&action);
+        assert_eq!(fs_err::read(aside.join(file)).unwrap(), mine);
+        assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
+        fs_err::remove_dir_all(&aside).unwrap();
+    }
+    // Nobody's work: another revision, and damage.
+    git(&place.origin(), &["commit", "-q", "--allow-empty", "-m", "three"]);
+    let repository = place.here(branch("trunk"));
+    let newer = place.resolve(&repository).unwrap();
+    place.clone(&place.action(repository, newer)).unwrap();
+    fs_err::write(place.path().join("flake.nix"), "").unwrap();
+    place.clone(&action).unwrap();
+    // Another revision, with work in it.
+    fs_err::write(place.path().join("mine.nix"), "mine").unwrap();
+    let repository = place.here(branch("dev"));
+    let dev = place.resolve(&repository).unwrap();
+    replace(&place.action(repository, dev));
+    assert!(aside.join("mine.nix").exists());
+}
+
 /// A server that sends names of branches for as long as somebody takes them.
 fn endless_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

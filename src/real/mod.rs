@@ -9,6 +9,7 @@ pub(crate) mod bench;
 pub mod block;
 pub mod boot;
 pub mod bootspec;
+pub mod clone;
 pub mod closure;
 pub mod command;
 pub mod contents;
@@ -53,6 +54,7 @@ pub mod stop;
 pub mod table;
 pub mod version;
 pub mod volumes;
+pub mod work;
 pub mod world;
 
 use crate::config::Config;
