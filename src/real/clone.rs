@@ -304,6 +304,10 @@ async fn fetch(
         });
     let ended = hands.run(program).await?;
     let what = format!("fetch of {} from {}", refspecs.join(" "), source_name(source));
+    // A remote with a part of its history only: Git takes the objects, says this, and succeeds.
+    if ended.stderr.contains("shallow roots are not allowed") {
+        return Err(git::fault_at(remote_of(source), &what, &ended));
+    }
     git::succeeded_at(remote_of(source), ended, &what).map(drop)
 }
 

@@ -238,7 +238,7 @@ const GIT: &[Words] = &[
         first: Some("correct repository.remote, branch or revision in the configuration"),
     },
     Words {
-        any: &["shallow update not allowed"],
+        any: &["shallow update not allowed", "shallow roots are not allowed"],
         class: FaultClass::Permanent,
         first: Some(
             "the remote has a part of its history only: in that repository run git fetch --unshallow, or name the one it was \

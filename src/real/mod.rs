@@ -40,6 +40,7 @@ pub mod mounts;
 pub mod nixlog;
 pub mod pack;
 pub mod passphrase;
+pub mod permissions;
 pub mod preflight;
 pub mod probe;
 pub mod provision;

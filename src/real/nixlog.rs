@@ -3,9 +3,9 @@
 //!
 //! Absent: running Nix. Source of the numbers: `ActivityType` and `ResultType` in Nix's `logging.hh` (2.8 to 2.26).
 
-use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
+use landfall_states::fault::{Ended, Fault, FaultClass, Kind, Remedy};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ACT_COPY_PATH: u64 = 100;
 const ACT_FILE_TRANSFER: u64 = 101;
@@ -18,6 +18,8 @@ const RES_SET_EXPECTED: u64 = 106;
 const RES_POST_BUILD_LOG_LINE: u64 = 107;
 /// Messages that are kept for a fault's text.
 const MESSAGES_MAX: usize = 200;
+/// No store has more paths.
+const CORRUPT_MAX: usize = 1_000_000;
 
 #[derive(Deserialize)]
 struct Line {
@@ -70,6 +72,7 @@ pub struct NixLog {
     counts_itself: bool,
     /// Errors and warnings, the last ones.
     messages: Vec<String>,
+    corrupt: BTreeSet<String>,
 }
 
 impl NixLog {
@@ -183,7 +186,15 @@ impl NixLog {
         })
     }
 
+    /// The store paths that all messages so far found to be wrong, also those that are not kept any more.
+    pub fn corrupt(&self) -> Vec<String> {
+        self.corrupt.iter().cloned().collect()
+    }
+
     fn keep(&mut self, message: &str) {
+        if self.corrupt.len() < CORRUPT_MAX {
+            self.corrupt.extend(corrupt_paths(message));
+        }
         if self.messages.len() == MESSAGES_MAX {
             self.messages.remove(0);
         }
@@ -256,6 +267,7 @@ pub fn corrupt_paths(said: &str) -> Vec<String> {
                 || line.contains("Not a directory")
                 || line.contains("is corrupt")
                 || line.contains("disappeared")
+                || line.contains("has an unsupported type")
         })
         .filter_map(|line| store_paths_in(line).into_iter().next())
         .collect();
@@ -478,6 +490,15 @@ impl Words {
 /// Whether a program said that it had too little memory.
 pub fn wants_memory(said: &str) -> bool {
     MEMORY.are_in(&said.to_ascii_lowercase())
+}
+
+/// Whether what a failed program said names a cause that is known, and that is not want of room.
+pub fn names_a_cause(fault: &Fault) -> bool {
+    let Kind::Program { ended, .. } = &*fault.kind else {
+        return false;
+    };
+    let said = ended.last_lines.join("\n").to_ascii_lowercase();
+    COMMON.iter().any(|words| words.are_in(&said))
 }
 
 /// What the first of the tables' words that are in `said` mean, else `otherwise`.

@@ -249,6 +249,12 @@ pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> R
             names.join(", ")
         )));
     }
+    if let Some(why) = unreadable(hands, access, path).await? {
+        return Ok(CloneFacts::Other(format!(
+            "a repository whose .git/config cannot be read ({why}), so that nobody can say whose it is; landfall leaves it alone. If \
+             nothing of it is needed: mv {path} {path}.old"
+        )));
+    }
     let head = hands
         .run(
             access
@@ -264,6 +270,21 @@ pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> R
         mark: mark_of(hands, access, path).await?,
         flaws: sound::flaws(hands, access, path).await?,
     })
+}
+
+/// Why nobody can say whose a repository is: where its mark is kept cannot be read, or holds nothing.
+async fn unreadable(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Option<String>, Fault> {
+    let file = path.join(".git/config");
+    match fs_err::symlink_metadata(&file) {
+        Ok(found) if !found.is_file() => return Ok(Some("it is no file".into())),
+        Ok(found) if found.len() == 0 => return Ok(Some("it is empty".into())),
+        Ok(_) => {}
+        // A repository that belongs to another one has no such file.
+        Err(_) => return Ok(None),
+    }
+    let list = ["config", "--file", file.as_str(), "--list"];
+    let ended = hands.run(access.git(None).args(list)).await?;
+    Ok((!ended.success()).then(|| ended.tail()))
 }
 
 /// The install that made the repository at this path, as it says.
