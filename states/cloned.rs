@@ -66,6 +66,8 @@ pub enum Contents {
     Verified,
     /// These paths differ.
     Corrupt(Vec<String>),
+    /// Every file is as it ought to be, and these have an owner or permissions that nothing in a store may have.
+    Permissions(Vec<String>),
 }
 
 /// The database of the target store.
@@ -159,7 +161,12 @@ impl Step for RealiseSystem {
             ));
         }
         match &facts.contents {
-            Contents::NotVerified | Contents::Verified | Contents::Corrupt(_) if unusable => todo(vec![]),
+            Contents::NotVerified | Contents::Verified | Contents::Corrupt(_) | Contents::Permissions(_)
+                if unusable =>
+            {
+                todo(vec![])
+            }
+            Contents::Permissions(_) => todo(vec![]),
             Contents::Corrupt(paths) => todo(paths.clone()),
             Contents::NotVerified if self.verify => todo(vec![]),
             Contents::NotVerified | Contents::Verified if facts.registered => Verdict::Done(SystemProof {
@@ -278,6 +285,9 @@ mod tests {
             panic!()
         };
         assert_eq!(order.corrupt, ["p"]);
+        // Nothing of it has to be copied again.
+        let facts = facts(true, Contents::Permissions(vec!["p".into()]));
+        assert!(matches!(action(true).judge(&facts), Verdict::Todo(order) if order.corrupt.is_empty()));
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Step for CloneConfiguration {
             CloneFacts::Repository { head, mark, flaws } => {
                 if mark.as_deref() != Some(self.install.to_string().as_str()) {
                     return other(format!(
-                        "a repository is there that this install did not make (mark {})",
+                        "a repository is there that is not marked as this install's (mark {})",
                         mark.as_deref().unwrap_or("missing")
                     ));
                 }
@@ -116,7 +116,9 @@ impl Step for CloneConfiguration {
                     })
                 }
             }
-            CloneFacts::Other(what) => other(format!("something is there that is not a clone: {what}")),
+            CloneFacts::Other(what) => other(format!(
+                "something is there that is no clone of this install: {what}"
+            )),
         }
     }
 

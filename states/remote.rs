@@ -9,9 +9,12 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What stands where a credential was.
-const REDACTED: &str = "[REDACTED]";
+pub const REDACTED: &str = "[REDACTED]";
 /// What Git fetches by, over a network.
 const SCHEMES: [&str; 5] = ["https", "http", "ssh", "git+ssh", "git"];
+
+/// Shorter parts of a credential are no secret by themselves.
+const SECRET_BYTES_MIN: usize = 4;
 
 /// A Git remote: a URL with a scheme Git fetches from, `user@host:path`, or an absolute path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -66,6 +69,32 @@ fn is_authority(text: &str) -> bool {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_') || bracketed && b == b':')
         && port.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, b| {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(b));
+        } else {
+            out += &format!("%{b:02X}");
+        }
+        out
+    })
 }
 
 /// The name of an account: nothing that could hold a password.
@@ -160,6 +189,51 @@ impl RemoteUrl {
             }
             None => self.0.clone(),
         }
+    }
+
+    /// What of it may be a credential, in every form in which a program may repeat it, the longest first.
+    pub fn credentials(&self) -> Vec<String> {
+        let Some(Parts {
+            scheme,
+            user,
+            rest: _,
+            query,
+        }) = parts(&self.0)
+        else {
+            return vec![];
+        };
+        let mut found: Vec<&str> = vec![];
+        if let Some(user) = user.filter(|user| *user != "git") {
+            let is_account = scheme.ends_with("ssh");
+            match user.split_once(':') {
+                Some((_, password)) if is_account => found.push(password),
+                Some((name, password)) => found.extend([user, name, password]),
+                None if is_account => {}
+                None => found.push(user),
+            }
+        }
+        if let Some(query) = query {
+            found.push(query);
+            found.extend(query.split(['?', '&', '#', '=']));
+        }
+        // A part that short is in every text; it is hidden with what stands around it.
+        found.retain(|part| part.len() >= SECRET_BYTES_MIN || part.contains([':', '?', '#']));
+        let mut forms: Vec<String> = found
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .flat_map(|part| {
+                let plain = percent_decoded(part);
+                [
+                    part.to_owned(),
+                    part.replace('\'', r"'\''"),
+                    percent_encoded(&plain),
+                    plain,
+                ]
+            })
+            .collect();
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup();
+        forms
     }
 
     /// Whether it carries what may be a credential.
@@ -306,6 +380,42 @@ mod tests {
             assert_eq!(remote.bare(), bare);
             assert_eq!(remote.expose(), text);
             assert!(remote.is_credentialed());
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_credential_is_known_in_every_form_it_is_repeated_in() {
+        for (text, wanted) in [
+            (
+                "http://u:can'ary@forge/o/r",
+                &["u:can'ary", "can'ary", r"can'\''ary", "can%27ary"][..],
+            ),
+            ("https://tok%65n@forge/o/r", &["tok%65n", "token"]),
+            ("ssh://me:can\"ary@forge/o/r", &["can\"ary", "can%22ary"]),
+            (
+                "https://forge/o/r?private_token=canary",
+                &["?private_token=canary", "canary"],
+            ),
+            ("https://forge/o/r#canary", &["#canary", "canary"]),
+        ] {
+            let found = text.parse::<RemoteUrl>().unwrap().credentials();
+            for part in wanted {
+                assert!(found.iter().any(|one| one == part), "{text}: {part}: {found:?}");
+            }
+            assert!(found.is_sorted_by(|a, b| a.len() >= b.len()), "{found:?}");
+        }
+        for text in [
+            "https://git@forge/o/r",
+            "ssh://me@forge/o/r",
+            "git@forge:o/r",
+            "/srv/a@b",
+            "https://forge/o/r",
+        ] {
+            assert_eq!(
+                text.parse::<RemoteUrl>().unwrap().credentials(),
+                [] as [String; 0],
+                "{text}"
+            );
         }
     }
 

@@ -407,6 +407,146 @@ fn whatever_has_the_names_of_a_clone_under_way_is_no_stop() {
     }
 }
 
+/// Answers that a repository has one branch, and nothing more of it.
+fn server_without_objects() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().take(40) {
+            let mut client = client.unwrap();
+            let mut request = [0; 4096];
+            let Ok(n) = client.read(&mut request) else {
+                continue;
+            };
+            let asked = String::from_utf8_lossy(&request[..n]).into_owned();
+            let (status, body) = if asked.contains("info/refs") {
+                ("200 OK", format!("{}\trefs/heads/trunk\n", "a".repeat(40)))
+            } else {
+                ("404 Not Found", String::new())
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _gone_already = client.write_all((head + &body).as_bytes());
+        }
+    });
+    port
+}
+
+#[test]
+fn a_credential_with_a_quote_is_neither_told_nor_written() {
+    let Some(place) = Place::new() else { return };
+    let nobody = place.repository("http://u:can'ary@127.0.0.1:1/o/r", branch("trunk"));
+    let fault = place.resolve(&nobody).unwrap_err();
+    assert!(!format!("{fault} {}", fault.next()).contains("ary@"), "{fault}");
+    let port = server_without_objects();
+    let url = format!("http://u:can'ary@127.0.0.1:{port}/o/r");
+    let repository = place.repository(&url, branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    assert_eq!(revision.as_str(), "a".repeat(40), "the server answers");
+    let fault = place.clone(&place.action(repository, revision)).unwrap_err();
+    let told = format!("{fault} {}", fault.next());
+    assert!(told.contains("fetch of") && !told.contains("can'ary"), "{told}");
+    let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+    let written = fs_err::read_to_string(partial.join(".git/config")).unwrap();
+    assert!(
+        written.contains(&format!("url = http://127.0.0.1:{port}/o/r\n")),
+        "{written}"
+    );
+    let found = Command::new("grep")
+        .args(["-r", "-l", "can'ary", partial.as_str()])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+#[test]
+fn a_clone_under_way_is_kept_while_the_network_is_down_and_not_for_ever() {
+    let Some(place) = Place::new() else { return };
+    let daemon = place.daemon();
+    let url = |port: u16| format!("git://127.0.0.1:{port}/origin");
+    let direct = place.repository(&url(daemon.port), Reference::Default);
+    let revision = place.resolve(&direct).unwrap();
+    place
+        .clone(&place.action(direct.clone(), revision.clone()))
+        .unwrap();
+    let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+    fs_err::rename(place.path(), &partial).unwrap();
+    // The remote does not answer: what is there is not touched, however often that is.
+    let nobody = place.repository("git://127.0.0.1:1/origin", Reference::Default);
+    for _ in 0..3 {
+        let fault = place
+            .clone(&place.action(nobody.clone(), revision.clone()))
+            .unwrap_err();
+        assert_eq!(fault.class, FaultClass::Transient, "{fault}");
+        assert!(partial.join("flake.nix").exists());
+    }
+    place.clone(&place.action(direct, revision)).unwrap();
+}
+
+#[test]
+fn a_remote_with_a_part_of_its_history_and_a_submodule_from_nowhere_stop_with_the_cause() {
+    let Some(place) = Place::new() else { return };
+    let shallow = place.dir.join("shallow");
+    let from = format!("file://{}", place.origin());
+    git(
+        &place.dir,
+        &[
+            "clone",
+            "-q",
+            "--depth=1",
+            "--branch=trunk",
+            &from,
+            shallow.as_str(),
+        ],
+    );
+    let repository = place.repository(&format!("file://{shallow}"), branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let fault = place.clone(&place.action(repository, revision)).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    assert!(fault.next().contains("--unshallow"), "{}", fault.next());
+
+    let Some(place) = Place::new() else { return };
+    let id = git(&place.origin(), &["rev-parse", "HEAD"]);
+    let link = format!("160000,{id},link");
+    git(&place.origin(), &["update-index", "--add", "--cacheinfo", &link]);
+    fs_err::write(place.origin().join(".gitmodules"), "").unwrap();
+    git(&place.origin(), &["add", ".gitmodules"]);
+    git(&place.origin(), &["commit", "-q", "-m", "link"]);
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let fault = place.clone(&place.action(repository, revision)).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    assert!(fault.next().contains(".gitmodules"), "{}", fault.next());
+}
+
+#[test]
+fn a_repository_of_another_object_format_is_cloned_whatever_git_takes_by_default() {
+    let Some(mut place) = Place::new() else { return };
+    for format in ["sha256", "sha1"] {
+        let origin = place.dir.join(format);
+        fs_err::create_dir(&origin).unwrap();
+        git(
+            &origin,
+            &["init", "-q", "-b", "trunk", &format!("--object-format={format}")],
+        );
+        fs_err::write(origin.join("flake.nix"), "{}\n").unwrap();
+        git(&origin, &["add", "-A"]);
+        git(&origin, &["commit", "-q", "-m", "x"]);
+        for default in ["sha1", "sha256"] {
+            place.hands.env = vec![("GIT_DEFAULT_HASH".into(), default.into())];
+            let repository = place.repository(&format!("file://{origin}"), branch("trunk"));
+            let revision = place.resolve(&repository).unwrap();
+            let exact = place.repository(&format!("file://{origin}"), Reference::Revision(revision.clone()));
+            place.resolve(&exact).unwrap();
+            place.clone(&place.action(repository, revision.clone())).unwrap();
+            assert_eq!(git(&place.path(), &["rev-parse", "HEAD"]), revision.as_str());
+            fs_err::remove_dir_all(place.path()).unwrap();
+        }
+    }
+}
+
 /// A server that sends names of branches for as long as somebody takes them.
 fn endless_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

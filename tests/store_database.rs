@@ -325,10 +325,7 @@ fn any_page_that_is_damaged_is_found_and_gone_on_after() {
 /// What every reading passes, and no copy: found when the copy fails, and gone on after by itself.
 #[test]
 fn a_database_that_takes_no_further_path_is_made_again() {
-    for hurt in [
-        "create trigger t before insert on ValidPaths begin select raise(abort, 'no'); end;",
-        "update sqlite_sequence set seq = 9223372036854775807;",
-    ] {
+    for hurt in ["update sqlite_sequence set seq = 9223372036854775807;"] {
         let Some(place) = Place::new() else { return };
         let system = place.live_system();
         let action = place.action(SystemSource::Prebuilt(system), true);
@@ -531,4 +528,56 @@ fn a_full_filesystem_is_no_damage_of_the_database_and_keeps_nothing_from_being_p
     place.instead_of("nix", "exec $real \"$@\"");
     fs_err::remove_file(target.join("filler")).unwrap();
     place.realise(&action).unwrap();
+}
+
+#[test]
+fn a_database_that_defines_what_nix_does_not_is_made_again() {
+    for change in [
+        "create trigger t before insert on ValidPaths when new.path != '/nix/store/landfall-probe' begin select raise(ignore); end",
+        "create trigger t before insert on ValidPaths begin select raise(abort, 'no'); end",
+        "create trigger t after insert on Refs begin delete from Refs; end",
+        "create view v as select 1",
+        "drop trigger DeleteSelfRefs",
+        "drop index IndexReferrer",
+        "drop table DerivationOutputs",
+    ] {
+        let Some(place) = Place::new() else { return };
+        let action = place.action(SystemSource::Prebuilt(place.live_system()), true);
+        place.realise(&action).unwrap();
+        place.unrecord();
+        assert_eq!(place.observe(&action).database, Database::Usable, "the control");
+        sql(&place.stores.root.join(DATABASE), change);
+        let facts = place.observe(&action);
+        assert!(
+            matches!(&facts.database, Database::Unusable(_)),
+            "{change}: {facts:?}"
+        );
+        place
+            .realise(&action)
+            .unwrap_or_else(|fault| panic!("{change}: {fault}"));
+    }
+}
+
+#[test]
+fn a_database_of_holes_is_not_read() {
+    let Some(place) = Place::new() else { return };
+    let action = place.action(SystemSource::Prebuilt(place.live_system()), true);
+    place.realise(&action).unwrap();
+    let db = place.stores.root.join(DATABASE);
+    for file in ["db.sqlite", "db.sqlite-wal"] {
+        let opened = fs_err::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(db.join(file))
+            .unwrap();
+        opened.set_len(20 << 30).unwrap();
+        let begun = std::time::Instant::now();
+        let facts = place.observe(&action);
+        assert!(
+            matches!(&facts.database, Database::Unusable(why) if why.contains("that large")),
+            "{facts:?}"
+        );
+        assert!(begun.elapsed().as_secs() < 5);
+        place.realise(&action).unwrap();
+    }
 }

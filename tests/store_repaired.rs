@@ -399,3 +399,107 @@ fn what_stands_where_nix_needs_a_directory_or_a_file_is_moved_aside() {
         );
     }
 }
+
+/// Something of another kind in the place of a path.
+const KINDS: [(&str, &str); 6] = [
+    ("a FIFO", "mkfifo"),
+    ("a directory", "mkdir"),
+    ("a link", "ln -s /etc/passwd"),
+    ("a loop", "ln -s loop"),
+    ("a device", "mknod -m 600 P c 1 5; :"),
+    (
+        "a socket",
+        "python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])'",
+    ),
+];
+
+#[test]
+fn a_path_of_any_other_kind_is_healed_alone_or_lost_with_an_image() {
+    for (name, make) in KINDS {
+        for image in [false, true] {
+            let Some(place) = Place::new() else { return };
+            let system = place.live_system();
+            let action = if image {
+                landed_from_image(&place, &system, 1);
+                place.action(image_of(system), true)
+            } else {
+                place.action(SystemSource::Prebuilt(system), true)
+            };
+            place.realise(&action).unwrap();
+            let file = place.file("-a");
+            let make = if make.contains(" P ") {
+                make.replace('P', file.as_str())
+            } else {
+                make.to_owned()
+            };
+            let made = std::process::Command::new("sh")
+                .args(["-c", &format!("rm -rf '{file}' && {make} '{file}'")])
+                .stderr(std::process::Stdio::null())
+                .status()
+                .unwrap();
+            if !made.success() || fs_err::symlink_metadata(&file).is_err() {
+                println!("skipped: {name} cannot be made here");
+                continue;
+            }
+            let facts = place.observe(&action);
+            let Contents::Corrupt(paths) = &facts.contents else {
+                panic!("{name}: {facts:?}")
+            };
+            assert_eq!(paths.len(), 1, "{name}: {paths:?}");
+            if image {
+                let fault = place.realise(&action).unwrap_err();
+                assert!(fault.why().contains(file.file_name().unwrap()), "{name}: {fault}");
+                assert!(fault.next().contains("--reinstall"), "{name}: {fault}");
+            } else {
+                place
+                    .realise(&action)
+                    .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            }
+            assert_eq!(place.asides(), [] as [String; 0], "{name}: the database is whole");
+        }
+    }
+}
+
+#[test]
+fn any_number_of_wrong_paths_is_found_and_healed_in_one_round() {
+    let Some(place) = Place::new() else { return };
+    let text = "let xs = builtins.genList (n: builtins.toFile \"p${toString n}\" \"content ${toString n}\") 250; \
+        in builtins.toFile \"nixos-system-web\" (builtins.concatStringsSep \" \" xs)";
+    let system = place.made_live(text);
+    let action = place.action(SystemSource::Prebuilt(system), true);
+    place.realise(&action).unwrap();
+    for entry in fs_err::read_dir(place.stores.root.join("nix/store")).unwrap() {
+        let path = Utf8PathBuf::from_path_buf(entry.unwrap().path()).unwrap();
+        if path.as_str().contains("-p") {
+            empty(&path);
+        }
+    }
+    let Contents::Corrupt(paths) = place.observe(&action).contents else {
+        panic!()
+    };
+    assert_eq!(paths.len(), 250);
+    place.realise(&action).unwrap();
+}
+
+#[test]
+fn owners_and_permissions_of_the_store_are_made_right_also_of_an_image() {
+    let Some(place) = Place::new() else { return };
+    let system = place.live_system();
+    landed_from_image(&place, &system, 1);
+    let action = place.action(image_of(system), true);
+    place.realise(&action).unwrap();
+    let file = place.file("-a");
+    let (store, nix) = (place.stores.root.join("nix/store"), place.stores.root.join("nix"));
+    for (at, mode) in [(&file, 0o000), (&file, 0o666), (&store, 0o700), (&nix, 0o000)] {
+        fs_err::set_permissions(at, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let facts = place.observe(&action);
+        let told = match &facts.contents {
+            Contents::Permissions(paths) => paths,
+            // Who is not root cannot even look.
+            _ => return,
+        };
+        assert_eq!(told.len(), 1, "{at} {mode:o}: {told:?}");
+        place.realise(&action).unwrap();
+        assert_eq!(place.observe(&action).contents, Contents::Verified);
+    }
+}

@@ -21,7 +21,7 @@ use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::nixlog::{NixLog, Told};
 use crate::real::pack::REGISTRATION;
-use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, room, rooted};
+use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, permissions, room, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
@@ -390,6 +390,9 @@ pub async fn perform_realise(
         return Err(contents::lost(image, corrupt));
     }
     stores.prepare(hands)?;
+    if action.verify {
+        permissions::mend(hands, &stores.root)?;
+    }
     let mut fresh = match put_aside {
         Some(unusable) => {
             database::put_aside(hands, stores, unusable)?;
@@ -471,7 +474,9 @@ async fn realise(
                     Verified::Contents(Contents::Corrupt(paths)) => {
                         *fresh |= stores.heal(hands, &paths).await?;
                     }
-                    Verified::Contents(Contents::NotVerified | Contents::Verified) => {}
+                    Verified::Contents(
+                        Contents::NotVerified | Contents::Verified | Contents::Permissions(_),
+                    ) => {}
                     Verified::Unusable(why) => {
                         let finished = false;
                         database::put_aside(hands, stores, &PutAside { why, finished })?;

@@ -5,12 +5,13 @@
 
 use crate::real::closure::{Stores, failed, follow, survived};
 use crate::real::hands::Hands;
-use crate::real::nixlog::corrupt_paths;
-use crate::real::{database, rooted};
+use crate::real::{database, permissions, rooted};
 use landfall_states::cloned::{Contents, PutAside};
 use landfall_states::fault::{Fault, FaultClass, StoreFault};
 use landfall_states::image::Image;
 
+/// So many store paths one command takes.
+const PATHS_MAX: usize = 4_000;
 /// How many wrong store paths are named.
 const LOST_NAMED_MAX: usize = 3;
 
@@ -40,14 +41,19 @@ impl Stores {
         let what = "verification of the target store";
         let (ended, log) = follow(hands, program, false).await?;
         if ended.success() {
-            return Ok(Verified::Contents(Contents::Verified));
+            let wrong = permissions::wrong(&self.root)?;
+            return Ok(Verified::Contents(if wrong.is_empty() {
+                Contents::Verified
+            } else {
+                Contents::Permissions(wrong)
+            }));
         }
         let ended = survived(what, ended)?;
         let fault = failed(what, &ended, &log, &self.root);
         if fault.class == FaultClass::Hardware {
             return Err(fault);
         }
-        let paths = corrupt_paths(&log.said());
+        let paths = log.corrupt();
         Ok(if paths.is_empty() {
             Verified::Unusable(fault.why())
         } else {
@@ -67,29 +73,47 @@ impl Stores {
             corrupt.len(),
             corrupt.iter().take(5).cloned().collect::<Vec<_>>().join(" ")
         ));
-        let repair = self
-            .nix_store()
-            .args(self.settings())
-            .args(["--log-format", "internal-json", "--repair-path"])
-            .args(corrupt.iter().cloned());
-        let (ended, _) = follow(hands, repair, false).await?;
-        if survived("repair of wrong store paths", ended)?.success() {
+        let mut repaired = true;
+        for paths in corrupt.chunks(PATHS_MAX) {
+            let repair = self
+                .nix_store()
+                .args(self.settings())
+                .args(["--log-format", "internal-json", "--repair-path"])
+                .args(paths.iter().cloned());
+            let (ended, _) = follow(hands, repair, false).await?;
+            repaired = survived("repair of wrong store paths", ended)?.success();
+            if !repaired {
+                break;
+            }
+        }
+        if repaired {
             rooted::sync_filesystem(&self.root)?;
             return Ok(false);
         }
-        let query = self
-            .nix_store()
-            .args(["--query", "--referrers-closure"])
-            .args(corrupt.iter().cloned());
-        let what = "search for what refers to wrong store paths";
-        let (ended, log) = follow(hands, query, false).await?;
-        let ended = survived(what, ended)?;
-        if !ended.success() {
-            return self.give_up(hands, failed(what, &ended, &log, &self.root));
+        let mut doomed: Vec<String> = vec![];
+        for paths in corrupt.chunks(PATHS_MAX) {
+            let query = self
+                .nix_store()
+                .args(["--query", "--referrers-closure"])
+                .args(paths.iter().cloned());
+            let what = "search for what refers to wrong store paths";
+            let (ended, log) = follow(hands, query, false).await?;
+            let ended = survived(what, ended)?;
+            if !ended.success() {
+                return self.give_up(hands, failed(what, &ended, &log, &self.root));
+            }
+            doomed.extend(ended.stdout.split_whitespace().map(str::to_owned));
         }
-        let mut doomed: Vec<String> = ended.stdout.split_whitespace().map(str::to_owned).collect();
         doomed.sort();
         doomed.dedup();
+        if doomed.len() > PATHS_MAX {
+            // More than one command can name: everything is copied again.
+            let unusable = PutAside {
+                why: format!("{} of its paths are wrong, or refer to one that is", doomed.len()),
+                finished: true,
+            };
+            return database::put_aside(hands, self, &unusable).map(|()| true);
+        }
         // Nix deletes a path only together with all that refer to it, so they go in one call.
         let delete = self
             .nix_store()

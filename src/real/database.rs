@@ -46,6 +46,8 @@ const FILES: [&str; 7] = [
     "big-lock",
     "reserved",
 ];
+/// No file of a database of Nix's is larger. One that is has holes: reading them would take minutes, at every look.
+const BYTES_MAX: i64 = 8 << 30;
 /// The longest that reading every entry may take.
 const LOOK_MAX: Duration = Duration::from_secs(10 * 60);
 /// What a directory beside the target is for.
@@ -59,23 +61,25 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
         Layout::Files => {}
     }
     let torn = integrity::damage(&stores.root, &format!("{STATE}/{NAME}"), LOOK_MAX)?;
-    let why = match torn {
+    let mut why = match torn {
         Some(why) => Some(why),
         None => refusal(hands, stores, &stores.root).await?,
     };
+    if why.is_none() {
+        why = strangeness(hands, stores).await?;
+    }
     let Some(why) = why else {
         return Ok(Database::Usable);
     };
     // It could not be read. Is it the device, want of room, or Nix itself?
     read_whole(&stores.root)?;
     // Without room SQLite cannot even open a database: its shared memory is a file.
-    let free = room::free(&stores.root)?;
-    if free < room::LEAST {
+    if let Some(full) = room::refusal(&stores.root)? {
         return Err(RoomFault::Database {
             database: format!("{}{STATE}/{NAME}", stores.root),
             needed_bytes: room::LEAST,
-            available_bytes: free,
-            said: why,
+            available_bytes: room::free(&stores.root)?,
+            said: format!("{full}; {why}"),
         }
         .into());
     }
@@ -102,6 +106,24 @@ pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Databa
     } else {
         Database::Usable
     })
+}
+
+/// What the database defines that Nix does not, or the other way round. Where it is not what the versions of Nix define that are
+/// known here, an empty one of this Nix's making says what is right.
+async fn strangeness(hands: &Hands, stores: &Stores) -> Result<Option<String>, Fault> {
+    let defined = |root: &Utf8Path| integrity::definitions(root, &format!("{STATE}/{NAME}"));
+    let Some(found) = defined(&stores.root)? else {
+        return Ok(None);
+    };
+    if integrity::is_known(&found) {
+        return Ok(None);
+    }
+    let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault(EMPTY_STORE, &e))?;
+    let empty = empty_store(&scratch)?;
+    if refusal(hands, stores, empty).await?.is_some() {
+        return Ok(None);
+    }
+    Ok(defined(empty)?.and_then(|right| integrity::difference(&found, &right)))
 }
 
 enum Layout {
@@ -135,6 +157,12 @@ fn layout(root: &Utf8Path) -> Result<Layout, Fault> {
     let mut there = [false; FILES.len()];
     for (name, there) in FILES.iter().zip(&mut there) {
         match rooted::stat_in(&dir, name) {
+            Ok(stat) if kind(stat.st_mode) == SFlag::S_IFREG && stat.st_size > BYTES_MAX => {
+                return Ok(Layout::Strange(format!(
+                    "{STATE}/{NAME}/{name} has {} bytes, and no database of Nix's is that large",
+                    stat.st_size
+                )));
+            }
             Ok(stat) if kind(stat.st_mode) == SFlag::S_IFREG => *there = true,
             Ok(_) => {
                 return Ok(Layout::Strange(format!(

@@ -379,7 +379,7 @@ mod tests {
         fs_err::write(efivars.join(format!("Boot0005-{GLOBAL}")), [7, 0, 0, 0, 1]).unwrap();
         fs_err::write(efivars.join(format!("BootOrder-{GLOBAL}")), [7, 0, 0, 0, 0, 0]).unwrap();
         assert_eq!(former_entries(efivars, &plan("web", 2)).unwrap(), [0, 10]);
-        assert_eq!(former_entries(efivars, &plan("web", 0)).unwrap(), []);
+        assert!(former_entries(efivars, &plan("web", 0)).unwrap().is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{self, Fault};
+use landfall_states::fault::{self, Cause, Fault, Kind};
 use landfall_states::names::{RefName, RemoteUrl, Revision};
 use landfall_states::plan::Reference;
 use landfall_states::remote::redacted;
@@ -77,6 +77,9 @@ impl Access {
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_OPTIONAL_LOCKS", "0"),
+            // An object is what its name says, and references are files, whatever this Git takes by default.
+            ("GIT_NO_REPLACE_OBJECTS", "1"),
+            ("GIT_DEFAULT_REF_FORMAT", "files"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .to_vec();
@@ -94,6 +97,12 @@ impl Access {
             ("fetch.unpackLimit", "1"),
             ("core.fsync", "all"),
             ("core.fsyncMethod", "batch"),
+            // What a repository's own configuration says of these would hide files from Git, or have it believe times of files.
+            ("core.fsmonitor", "false"),
+            ("core.untrackedCache", "false"),
+            ("core.ignoreStat", "false"),
+            ("core.fileMode", "true"),
+            ("core.sparseCheckout", "false"),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .to_vec();
@@ -160,6 +169,37 @@ pub fn succeeded(ended: Ended, what: &str) -> Result<Ended, Fault> {
     }
 }
 
+/// As [`succeeded`], of a Git that was given this remote.
+pub fn succeeded_at(remote: Option<&RemoteUrl>, ended: Ended, what: &str) -> Result<Ended, Fault> {
+    if ended.success() {
+        Ok(ended)
+    } else {
+        Err(fault_at(remote, what, &ended))
+    }
+}
+
+/// Whether a failed program named the network as the cause. What nobody knows is tried again, too, and may well be the repository.
+pub fn is_of_the_network(fault: &Fault) -> bool {
+    matches!(&*fault.kind, Kind::Ending { cause, .. }
+        if matches!(cause, Cause::Network | Cause::ServerError | Cause::Throttled | Cause::ApiLimit))
+}
+
+/// The name of the object format that a revision is of.
+pub fn object_format(revision: &Revision) -> &'static str {
+    match revision.as_str().len() {
+        64 => "sha256",
+        _ => "sha1",
+    }
+}
+
+/// How long a URL is at the beginning of a text. A quote may be a part of it: only one that nothing but punctuation follows ends it.
+fn url_bytes(text: &str) -> usize {
+    let word = &text[..text.find(char::is_whitespace).unwrap_or(text.len())];
+    let inner = word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '/' && c != '@');
+    let behind = &word[inner.len()..];
+    inner.len() + behind.find(['\'', '"']).unwrap_or(behind.len())
+}
+
 /// A text without the passwords and tokens that URLs in it may carry (`https://user:token@host`, `?private_token=…`).
 pub fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -171,9 +211,7 @@ pub fn redact(text: &str) -> String {
             .map_or(0, |before| {
                 before + rest[before..].chars().next().map_or(1, char::len_utf8)
             });
-        let end = rest[at..]
-            .find(|c: char| c.is_whitespace() || c == '\'' || c == '"')
-            .map_or(rest.len(), |length| at + length);
+        let end = at + url_bytes(&rest[at..]);
         out += &rest[..scheme];
         out += &redacted(&rest[scheme..end]);
         rest = &rest[end..];
@@ -181,15 +219,37 @@ pub fn redact(text: &str) -> String {
     out + rest
 }
 
+/// A text without what this remote carries, wherever it stands in it and however it is quoted; see [`redact`].
+pub fn redact_of(remote: Option<&RemoteUrl>, text: &str) -> String {
+    let known = remote.map_or_else(Vec::new, RemoteUrl::credentials);
+    redact(&known.iter().fold(text.to_owned(), |text, secret| {
+        text.replace(secret, landfall_states::remote::REDACTED)
+    }))
+}
+
 /// The fault that a failed Git stands for.
 pub fn fault(what: &str, ended: &Ended) -> Fault {
-    let what = &*redact(what);
+    fault_at(None, what, ended)
+}
+
+/// The same of one that was given a remote: what is known to be secret is not left to the form of what Git says.
+pub fn fault_at(remote: Option<&RemoteUrl>, what: &str, ended: &Ended) -> Fault {
+    let what = &*redact_of(remote, what);
     let how = ended.how();
     let how = fault::Ended {
-        last_lines: how.last_lines.iter().map(|line| redact(line)).collect(),
+        last_lines: how
+            .last_lines
+            .iter()
+            .map(|line| redact_of(remote, line))
+            .collect(),
         ..how
     };
-    endings::git(what, how, &redact(&ended.said()), Places(&[MOUNT_ROOT.into()]))
+    endings::git(
+        what,
+        how,
+        &redact_of(remote, &ended.said()),
+        Places(&[MOUNT_ROOT.into()]),
+    )
 }
 
 /// What a remote or a bundle offers.
@@ -304,6 +364,13 @@ pub fn git_url(remote: &RemoteUrl) -> String {
     let url = remote.expose();
     url.strip_prefix("git+ssh://")
         .map_or_else(|| url.to_owned(), |rest| format!("ssh://{rest}"))
+}
+
+/// The URL as it is written into a clone: without what may be a credential.
+pub fn written_url(remote: &RemoteUrl) -> String {
+    let url = remote.bare();
+    url.strip_prefix("git+ssh://")
+        .map_or_else(|| url.clone(), |rest| format!("ssh://{rest}"))
 }
 
 /// One line of `git --progress`.
@@ -506,9 +573,29 @@ mod tests {
             ),
             ("fetch of ssh://me:canary@h/r", "fetch of ssh://me:[REDACTED]@h/r"),
             ("://", "://"),
+            // A quote may be a part of it.
+            (
+                "unable to access 'http://u:can'ary@h/r/': no",
+                "unable to access 'http://[REDACTED]@h/r/': no",
+            ),
+            ("at http://u:can\"ary@h/r", "at http://[REDACTED]@h/r"),
+            (r"'https://u:can'\''ary@h/r'.", "'https://[REDACTED]@h/r'."),
+            ("'https://h/r?token=can'ary'", "'https://h/r?[REDACTED]'"),
         ] {
             assert_eq!(redact(text), wanted);
         }
+    }
+
+    #[test]
+    fn what_a_remote_carries_is_not_repeated_in_any_form() {
+        let remote: RemoteUrl = "http://u:can'ary@h/r?token=seven;teen".parse().unwrap();
+        let said = "Password for 'http://u%3Acan%27ary@h': can'ary, u:can'ary, seven;teen, can'\\''ary";
+        let told = redact_of(Some(&remote), said);
+        for secret in ["can", "ary", "seven"] {
+            assert!(!told.contains(secret), "{told}");
+        }
+        assert!(redact_of(None, said).contains("seven"), "the control");
+        assert_eq!(written_url(&remote), "http://h/r");
     }
 
     #[test]

@@ -123,6 +123,18 @@ fn clear_one(
         Err(e) if rooted::is_absent(&e) => return Ok(()),
         Err(e) => return Err(fault(&e)),
     }
+    let aside = move_aside(dir, above, name)?;
+    hands.reporter.notice(format!(
+        "{path} on the target was not {expected}; it is kept as {above}/{}",
+        aside.display()
+    ));
+    Ok(())
+}
+
+/// Gives a name of a directory of the target another one, under which nothing is yet. Durable; the new name.
+pub(super) fn move_aside(dir: &OwnedFd, above: &str, name: &OsStr) -> Result<OsString, Fault> {
+    let path = format!("{above}/{}", name.display());
+    let fault = |e: &io::Error| rooted::io_fault(format!("{path} on the target"), e);
     for number in 1..=ASIDE_NAMES_MAX {
         let mut aside = OsString::from_vec(name.as_bytes().to_vec());
         aside.push(ASIDE);
@@ -134,11 +146,7 @@ fn clear_one(
                 File::from(dir.try_clone().map_err(|e| fault(&e))?)
                     .sync_all()
                     .map_err(|e| fault(&e))?;
-                hands.reporter.notice(format!(
-                    "{path} on the target was not {expected}; it is kept as {above}/{}",
-                    aside.display()
-                ));
-                return Ok(());
+                return Ok(aside);
             }
             Err(Errno::EEXIST) => {}
             Err(e) => return Err(fault(&e.into())),
@@ -146,7 +154,7 @@ fn clear_one(
     }
     Err(PlaceFault::FileType {
         path: format!("{path} on the target"),
-        expected: expected.into(),
+        expected: "absent, or kept under another name".into(),
     }
     .into())
 }

@@ -12,6 +12,7 @@ use landfall_states::fault::Fault;
 use nix::fcntl::OFlag;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,77 @@ pub fn refusal_of_rows(root: &Utf8Path, dir: &str) -> Result<Option<String>, Fau
     Ok(tried
         .err()
         .map(|error| format!("its pages hold together, and it takes no further row: {error}")))
+}
+
+/// What a database defines: kind and name of each thing, and its text in lower case without the white space in it.
+pub type Definitions = BTreeMap<(String, String), String>;
+
+/// The one trigger of Nix 2.3 to 2.32, with the text of it.
+const TRIGGER: (&str, &str) = (
+    "DeleteSelfRefs",
+    "create trigger deleteselfrefs before delete on validpaths begin delete from refs where referrer = old.id and reference = \
+     old.id; end",
+);
+/// What else each of them defines.
+const DEFINED: [(&str, &str); 6] = [
+    ("table", "ValidPaths"),
+    ("table", "Refs"),
+    ("table", "DerivationOutputs"),
+    ("index", "IndexReferrer"),
+    ("index", "IndexReference"),
+    ("index", "IndexDerivationOutputs"),
+];
+
+/// What the database in this directory of the target defines; `None`: SQLite cannot say.
+pub fn definitions(root: &Utf8Path, dir: &str) -> Result<Option<Definitions>, Fault> {
+    let said = with(root, dir, |database| {
+        let mut asked = database.prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_master")?;
+        let rows = asked.query_map([], |row| {
+            let (kind, name, text): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let text = text.to_ascii_lowercase();
+            Ok((
+                (kind, name),
+                text.split_whitespace().collect::<Vec<_>>().join(" "),
+            ))
+        })?;
+        rows.collect::<rusqlite::Result<Definitions>>()
+    })?;
+    Ok(said.ok())
+}
+
+/// Whether a definition does something by itself when rows change or are read.
+fn acts(kind: &str) -> bool {
+    matches!(kind, "trigger" | "view")
+}
+
+/// Whether these are the definitions of a version of Nix that is known, and nothing beside them that does anything.
+pub fn is_known(found: &Definitions) -> bool {
+    let defined = |kind: &str, name: &str| found.contains_key(&(kind.to_owned(), name.to_owned()));
+    DEFINED.iter().all(|(kind, name)| defined(kind, name))
+        && found
+            .iter()
+            .filter(|((kind, _), _)| acts(kind))
+            .map(|((_, name), text)| (name.as_str(), text.as_str()))
+            .eq([TRIGGER])
+}
+
+/// What is missing of the right definitions, or is there beside them and does something.
+pub fn difference(found: &Definitions, right: &Definitions) -> Option<String> {
+    let missing = right
+        .iter()
+        .find(
+            |((kind, name), text)| match found.get(&(kind.clone(), name.clone())) {
+                None => true,
+                Some(other) => acts(kind) && other != *text,
+            },
+        )
+        .map(|((kind, name), _)| format!("its {kind} {name} is missing, or is another one"));
+    missing.or_else(|| {
+        found
+            .keys()
+            .find(|key| acts(&key.0) && !right.contains_key(*key))
+            .map(|(kind, name)| format!("it has a {kind} {name}, which is none of Nix's"))
+    })
 }
 
 /// Opens the database in a directory of the target, so that nothing of it is changed by closing it.
@@ -134,6 +206,67 @@ mod tests {
             database.execute_batch(&row).unwrap();
         }
         (keep, root)
+    }
+
+    #[test]
+    fn what_a_database_defines_is_compared_where_it_does_something() {
+        let (_keep, root) = made(false);
+        let change = |text: &str| {
+            let database = Connection::open(root.join("db/db.sqlite")).unwrap();
+            database.execute_batch(text).unwrap();
+        };
+        let defined = || definitions(&root, DIR).unwrap().unwrap();
+        // As Nix 2.8 wrote it.
+        change(
+            "create table DerivationOutputs (drv integer not null, id text not null, path text not null, primary key (drv, id));
+            create index IndexReferrer on Refs(referrer);
+            create index IndexDerivationOutputs on DerivationOutputs(path);
+            CREATE TRIGGER DeleteSelfRefs before delete on ValidPaths
+  begin
+    delete from Refs where referrer = old.id and reference = old.id;
+  end",
+        );
+        let right = defined();
+        assert!(is_known(&right));
+        assert_eq!(difference(&right, &right), None);
+        // What does nothing is of no matter.
+        change("create table Later (x); create index IndexLater on Later(x);");
+        assert!(is_known(&defined()));
+        assert_eq!(difference(&defined(), &right), None);
+        for (change_to, back, told) in [
+            (
+                "create trigger t after insert on Refs begin delete from Refs; end",
+                "drop trigger t",
+                "trigger t, which is none",
+            ),
+            (
+                "create view v as select 1",
+                "drop view v",
+                "view v, which is none",
+            ),
+            (
+                "drop index IndexReferrer",
+                "create index IndexReferrer on Refs(referrer)",
+                "index IndexReferrer is missing",
+            ),
+            (
+                "drop table DerivationOutputs",
+                "create table DerivationOutputs (drv integer not null, id text not null, path text not null, primary key (drv, id)); \
+                 create index IndexDerivationOutputs on DerivationOutputs(path)",
+                "is missing",
+            ),
+            (
+                "drop trigger DeleteSelfRefs; create trigger DeleteSelfRefs before delete on ValidPaths begin select 1; end",
+                "",
+                "trigger DeleteSelfRefs is missing, or is another one",
+            ),
+        ] {
+            change(change_to);
+            assert!(!is_known(&defined()), "{change_to}");
+            let why = difference(&defined(), &right).unwrap();
+            assert!(why.contains(told), "{why}");
+            change(back);
+        }
     }
 
     fn files(root: &Utf8Path) -> Vec<(String, Vec<u8>)> {

@@ -15,7 +15,7 @@
 //!
 //! Absent: `FSCK0000.REC`. They take room and nothing else, and the clusters in them may be a checkpoint slot's.
 
-use crate::real::rooted;
+use crate::real::{ground, rooted};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use nix::errno::Errno;
@@ -253,7 +253,7 @@ pub fn clear_root(root: &Utf8Path, mount_point: &str, keep: &[&str]) -> Result<V
             }
         }
     }
-    removed.extend(clear_accounts(root).map_err(|e| fault(&e))?);
+    removed.extend(clear_accounts(root)?);
     removed.sort();
     Ok(removed)
 }
@@ -266,28 +266,54 @@ const ACCOUNTS: [(&str, &[&str]); 2] = [
 /// No file of accounts is larger.
 const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
 
-/// Deletes files of accounts that hold nothing, or a zero byte, which none of them may have. The next activation makes them
-/// anew; before the first boot nobody has changed them.
-fn clear_accounts(root: &Utf8Path) -> io::Result<Vec<String>> {
+/// Whether these are names with numbers, as `update-users-groups.pl` keeps them. Perl may write a number as text.
+fn is_map(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<std::collections::BTreeMap<String, serde_json::Value>>(bytes).is_ok_and(|map| {
+        map.values().all(|value| match value {
+            serde_json::Value::Number(number) => number.as_u64().is_some(),
+            serde_json::Value::String(text) => text.parse::<u32>().is_ok(),
+            _ => false,
+        })
+    })
+}
+
+/// Deletes files of accounts that hold nothing, a zero byte, which none of them may have, or not the JSON that they ought to. The
+/// next activation makes them anew; before the first boot nobody has changed them. What is no file goes aside.
+fn clear_accounts(root: &Utf8Path) -> Result<Vec<String>, Fault> {
     let mut removed = vec![];
     for (path, names) in ACCOUNTS {
-        let Some(dir) = open_dir(root, path)? else {
+        let fault = |e: &io::Error| rooted::io_fault(format!("/{path} on the target"), e);
+        let Some(dir) = open_dir(root, path).map_err(|e| fault(&e))? else {
             continue;
         };
         for name in names {
+            // Opening a socket or a device would fail over it, or do something.
+            let kind = match rooted::stat_in(&dir, name) {
+                Ok(stat) => stat.st_mode & nix::libc::S_IFMT,
+                Err(e) if rooted::is_absent(&e) => continue,
+                Err(e) => return Err(fault(&e)),
+            };
+            match kind {
+                nix::libc::S_IFREG => {}
+                nix::libc::S_IFLNK => continue,
+                _ => {
+                    let aside = ground::move_aside(&dir, &format!("/{path}"), OsStr::new(name))?;
+                    removed.push(format!("/{path}/{name} (no file, kept as {})", aside.display()));
+                    continue;
+                }
+            }
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
             let file = match nix::fcntl::openat(&dir, *name, flags, nix::sys::stat::Mode::empty()) {
                 Ok(file) => File::from(file),
                 Err(Errno::ENOENT | Errno::ELOOP) => continue,
-                Err(e) => return Err(e.into()),
+                Err(e) => return Err(fault(&e.into())),
             };
-            if !file.metadata()?.is_file() {
-                continue;
-            }
             let mut bytes = vec![];
-            file.take(ACCOUNTS_BYTES_MAX).read_to_end(&mut bytes)?;
-            if bytes.is_empty() || bytes.contains(&0) {
-                unlinkat(&dir, *name, UnlinkatFlags::NoRemoveDir)?;
+            file.take(ACCOUNTS_BYTES_MAX)
+                .read_to_end(&mut bytes)
+                .map_err(|e| fault(&e))?;
+            if bytes.is_empty() || bytes.contains(&0) || name.ends_with("-map") && !is_map(&bytes) {
+                unlinkat(&dir, *name, UnlinkatFlags::NoRemoveDir).map_err(|e| fault(&e.into()))?;
                 removed.push(format!("/{path}/{name}"));
             }
         }
@@ -490,6 +516,67 @@ mod tests {
             "mnt/used",
         ] {
             assert!(root.join(kept).exists(), "{kept}");
+        }
+    }
+
+    #[test]
+    fn files_of_accounts_that_are_no_files_or_are_cut_off_keep_no_activation_from_its_work() {
+        for (path, bytes, goes) in [
+            ("var/lib/nixos/uid-map", &b"{\"messagebus\":4,\"polkit"[..], true),
+            ("var/lib/nixos/gid-map", b"{", true),
+            ("var/lib/nixos/gid-map", b"   \n", true),
+            ("var/lib/nixos/uid-map", b"[]", true),
+            ("var/lib/nixos/auto-subuid-map", b"{\"a\":{}}", true),
+            ("var/lib/nixos/uid-map", b"\xff\xfe\xfd", true),
+            (
+                "var/lib/nixos/uid-map",
+                b"{\"messagebus\":4,\"nscd\":\"998\"}",
+                false,
+            ),
+            ("var/lib/nixos/gid-map", b"{}", false),
+            ("etc/passwd", b"root:x:0:0::/root:/bin/sh\n", false),
+        ] {
+            let (_keep, root) = folder();
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), bytes).unwrap();
+            let removed = clear_root(&root, "/mnt", &[]).unwrap();
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(
+                removed,
+                vec![format!("/{path}"); usize::from(goes)],
+                "{path}: {text}"
+            );
+            assert_eq!(root.join(path).exists(), !goes, "{path}: {text}");
+        }
+        for name in ["shadow", "passwd", "group"] {
+            for kind in ["socket", "fifo", "directory", "device"] {
+                let (_keep, root) = folder();
+                fs::create_dir_all(root.join("etc")).unwrap();
+                let at = root.join("etc").join(name);
+                use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+                match kind {
+                    "socket" => drop(std::os::unix::net::UnixListener::bind(&at).unwrap()),
+                    "fifo" => nix::unistd::mkfifo(at.as_std_path(), Mode::S_IRWXU).unwrap(),
+                    "directory" => fs::create_dir(&at).unwrap(),
+                    // Only root may make one.
+                    _ => match mknod(at.as_std_path(), SFlag::S_IFBLK, Mode::S_IRWXU, makedev(240, 77)) {
+                        Ok(()) => {}
+                        Err(_) => continue,
+                    },
+                }
+                let told = format!("/etc/{name} (no file, kept as {name}.landfall-aside)");
+                assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), [told], "{kind}");
+                assert!(fs::symlink_metadata(&at).is_err(), "{kind}");
+                assert!(
+                    fs::symlink_metadata(root.join(format!("etc/{name}.landfall-aside"))).is_ok(),
+                    "{kind}"
+                );
+                assert_eq!(
+                    clear_root(&root, "/mnt", &[]).unwrap(),
+                    [] as [String; 0],
+                    "{kind}"
+                );
+            }
         }
     }
 }

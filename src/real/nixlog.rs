@@ -5,7 +5,7 @@
 
 use crate::real::endings;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ACT_COPY_PATH: u64 = 100;
 const ACT_FILE_TRANSFER: u64 = 101;
@@ -18,6 +18,8 @@ const RES_SET_EXPECTED: u64 = 106;
 const RES_POST_BUILD_LOG_LINE: u64 = 107;
 /// Messages that are kept for a fault's text.
 const MESSAGES_MAX: usize = 200;
+/// No store has more paths.
+const CORRUPT_MAX: usize = 1_000_000;
 
 #[derive(Deserialize)]
 struct Line {
@@ -72,6 +74,8 @@ pub struct NixLog {
     messages: Vec<String>,
     /// The same and the logs of builds, by who said it.
     sorted: endings::Said,
+    /// Store paths that they found to be wrong.
+    corrupt: BTreeSet<String>,
 }
 
 impl NixLog {
@@ -188,7 +192,15 @@ impl NixLog {
         })
     }
 
+    /// The store paths that all messages so far found to be wrong, also those that are not kept any more.
+    pub fn corrupt(&self) -> Vec<String> {
+        self.corrupt.iter().cloned().collect()
+    }
+
     fn keep(&mut self, message: &str) {
+        if self.corrupt.len() < CORRUPT_MAX {
+            self.corrupt.extend(corrupt_paths(message));
+        }
         if self.messages.len() == MESSAGES_MAX {
             self.messages.remove(0);
         }
@@ -266,6 +278,7 @@ pub fn corrupt_paths(said: &str) -> Vec<String> {
                 || line.contains("Not a directory")
                 || line.contains("is corrupt")
                 || line.contains("disappeared")
+                || line.contains("has an unsupported type")
         })
         .filter_map(|line| store_paths_in(line).into_iter().next())
         .collect();

@@ -1,5 +1,5 @@
-//! Whether a program failed for want of room on the target. Law: the filesystem is asked, not the program: Git says of a full one that
-//! a directory is missing, and SQLite that the device has errors.
+//! Whether a program failed for want of room on the target. Law: the filesystem is asked, by writing to it, and not the program: Git
+//! says of a full one that a directory is missing, and SQLite that the device has errors.
 //!
 //! Absent: how much an install needs (`preflight`).
 
@@ -7,16 +7,56 @@ use crate::real::rooted;
 use camino::Utf8Path;
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
 use nix::sys::statvfs::statvfs;
+use std::io::{self, Write};
 
 /// With less than this free, in bytes, a filesystem is full: no tool of an install does with less.
 pub const LEAST: u64 = 1 << 20;
 
-/// Bytes free on the filesystem at a directory. What ext4 keeps back counts as taken: of the clusters that it reserves for delayed
-/// writes, not even root gets any, and `blocks_free` counts them.
+/// The name of the file that is tried to be written.
+const PROBE: &str = ".landfall-room";
+
+/// Bytes free on the filesystem at a directory. What ext4 keeps back counts as taken.
 pub fn free(at: &Utf8Path) -> Result<u64, Fault> {
     let stat = statvfs(at.as_std_path())
         .map_err(|e| rooted::io_fault(format!("room on the filesystem at {at}"), &e.into()))?;
     Ok(stat.blocks_available() * stat.fragment_size())
+}
+
+/// Why the filesystem at a directory takes nothing more; `None`: it does. Tried, not reckoned: of what ext4 keeps back root gets a
+/// part, of the clusters that it reserves for delayed writes nobody gets any, and inodes are another thing.
+pub fn refusal(at: &Utf8Path) -> Result<Option<String>, Fault> {
+    let fault = |e: &io::Error| rooted::io_fault(format!("room on the filesystem at {at}"), e);
+    let probe = at.join(PROBE);
+    let remove = || match fs_err::remove_file(&probe) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(fault(&e)),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    remove()?;
+    let written = fs_err::File::create_new(&probe).and_then(|mut file| {
+        file.write_all(&vec![1; LEAST as usize])?;
+        file.sync_all()
+    });
+    remove()?;
+    match written {
+        Ok(()) => Ok(None),
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ) =>
+        {
+            let stat = statvfs(at.as_std_path()).map_err(|e| fault(&e.into()))?;
+            Ok(Some(if stat.files() > 0 && stat.files_free() == 0 {
+                "no inodes are free".to_owned()
+            } else {
+                format!(
+                    "{} bytes are free",
+                    stat.blocks_available() * stat.fragment_size()
+                )
+            }))
+        }
+        Err(e) => Err(fault(&e)),
+    }
 }
 
 /// What is full of the target: its root filesystem, or the ESP at `boot` in it. What is not mounted is not the target's.
@@ -26,11 +66,8 @@ fn full(root: &Utf8Path) -> Result<Option<String>, Fault> {
         if !at.is_dir() || rooted::device_number(&at)? == outside {
             continue;
         }
-        let bytes = free(&at)?;
-        if bytes < LEAST {
-            return Ok(Some(format!(
-                " (the {name} at {at} is full: {bytes} bytes are free)"
-            )));
+        if let Some(why) = refusal(&at)? {
+            return Ok(Some(format!(" (the {name} at {at} is full: {why})")));
         }
     }
     Ok(None)
@@ -44,10 +81,11 @@ fn full_or_unknown(root: &Utf8Path) -> Option<String> {
     })
 }
 
-/// How a step ended. What a program said is passed over where the target is full; what is not known of it stays as it is.
+/// How a step ended. What a program said is passed over where the target is full, but not where it named another cause that is known.
 pub fn explained<T>(root: &Utf8Path, ended: Result<T, Fault>) -> Result<T, Fault> {
     ended.map_err(|fault| {
-        let in_doubt = matches!(fault.class, FaultClass::Transient | FaultClass::Permanent);
+        let in_doubt = matches!(fault.class, FaultClass::Transient | FaultClass::Permanent)
+            && !matches!(&*fault.kind, Kind::Ending { cause, .. } if cause.is_elsewhere());
         match (&*fault.kind, in_doubt.then(|| full_or_unknown(root)).flatten()) {
             (Kind::Program { on, ended, .. } | Kind::Ending { on, ended, .. }, Some(note)) => {
                 let before = ended.note.clone().unwrap_or_default();
@@ -65,6 +103,10 @@ pub fn explained<T>(root: &Utf8Path, ended: Result<T, Fault>) -> Result<T, Fault
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Reporter;
+    use crate::real::bench::block_on;
+    use crate::real::command::Program;
+    use crate::real::stop::Stop;
     use camino::Utf8PathBuf;
     use landfall_states::fault::Remedy;
     use std::io::Write;
@@ -124,9 +166,73 @@ mod tests {
             assert!(fault.why().contains("is full: 0 bytes are free"), "{fault}");
             assert!(fault.next().contains("make room"), "{}", fault.next());
         }
+        let network = Fault::program(
+            FaultClass::Transient,
+            "fetch",
+            Ended {
+                program: "git".into(),
+                code: Some(128),
+                last_lines: vec!["fatal: unable to access 'https://h/': Could not resolve host: h".into()],
+                note: None,
+            },
+            Remedy::resume(),
+        );
+        assert_eq!(explain(network.clone()), network, "the cause is another one");
+        assert_eq!(refusal(&root).unwrap().as_deref(), Some("0 bytes are free"));
+        drop(filler);
+        fs_err::remove_file(root.join("filler")).unwrap();
+        assert_eq!(refusal(&root).unwrap(), None);
+        assert_eq!(fs_err::read_dir(&root).unwrap().count(), 0, "the probe is gone");
         for class in [FaultClass::Hardware, FaultClass::Interrupted, FaultClass::Unsafe] {
             assert_eq!(explain(failed(class)), failed(class));
         }
         assert!(explained(&root, Ok(1)).is_ok());
+    }
+
+    /// ext4 with room for root alone, with none, and without inodes.
+    #[test]
+    fn root_gets_what_ext4_keeps_for_it_and_inodes_are_another_thing() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(keep.path().join("mnt")).unwrap();
+        let image = keep.path().join("image");
+        fs_err::create_dir(&root).unwrap();
+        fs_err::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        // Only root may mount, and only where loop devices are.
+        let ran = |program: &str, args: &[&str]| {
+            let program = Program::new(program).args(args.iter().copied());
+            block_on(program.run(&Reporter::default(), &Stop::never())).is_ok_and(|ended| ended.success())
+        };
+        let image = image.to_str().unwrap();
+        if !ran("mkfs.ext4", &["-F", "-q", "-m", "10", "-N", "64", image])
+            || !ran("mount", &["-o", "loop", image, root.as_str()])
+        {
+            return;
+        }
+        struct Mounted(Utf8PathBuf);
+        impl Drop for Mounted {
+            fn drop(&mut self) {
+                nix::mount::umount(self.0.as_std_path()).unwrap();
+            }
+        }
+        let _mounted = Mounted(root.clone());
+        let bytes = free(&root).unwrap();
+        assert!(ran(
+            "fallocate",
+            &["-l", &bytes.to_string(), root.join("filler").as_str()]
+        ));
+        assert_eq!(
+            (free(&root).unwrap() < LEAST, refusal(&root).unwrap()),
+            (true, None)
+        );
+        let mut more = fs_err::File::create(root.join("more")).unwrap();
+        while more.write_all(&[1; 4096]).is_ok() {}
+        assert!(refusal(&root).unwrap().unwrap().contains("bytes are free"));
+        drop(more);
+        for name in ["filler", "more"] {
+            fs_err::remove_file(root.join(name)).unwrap();
+        }
+        let made = (0..64).take_while(|n| fs_err::write(root.join(format!("{n}")), "").is_ok());
+        assert!(made.count() > 0);
+        assert_eq!(refusal(&root).unwrap().as_deref(), Some("no inodes are free"));
     }
 }

@@ -4,21 +4,25 @@
 //!
 //! Absent: which commit it ought to be (`states::formatted`), making it (`repository`).
 
+use crate::real::command::Program;
 use crate::real::git::Access;
 use crate::real::hands::Hands;
 use crate::real::rooted;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 /// So many flaws of a work tree are told.
 const TOLD_MAX: usize = 20;
 /// Folders of a work tree below each other; the kernel knows no longer path.
 const DEPTH_MAX: usize = 2_048;
+/// Submodules in submodules that are looked into.
+const SUBMODULES_DEPTH_MAX: usize = 16;
 /// The kinds of objects, and the places, that `git fsck` remarks on.
 const REMARKED: [&str; 6] = ["blob", "commit", "tree", "tag", "unknown", "reflog"];
 /// Bits of its exit code that mean an object whose style it does not like: loose, or in a pack.
@@ -69,74 +73,273 @@ fn damage(code: Option<i32>, said: &str) -> Vec<String> {
     found
 }
 
-/// Whether every object that is needed is there, as far as that is seen without hashing.
+/// Whether every object that is needed is there, as far as that is seen without hashing, also of every submodule that was begun.
 pub async fn is_connected(hands: &Hands, access: &Access, dir: &Utf8Path) -> Result<bool, Fault> {
-    if !dir.join(".git").exists() {
-        return Ok(false);
-    }
-    let fsck = ["fsck", "--connectivity-only", "--no-dangling", "--no-progress"];
-    let ended = hands.run(access.git(Some(dir)).args(fsck)).await?;
-    Ok(damage(ended.code, &ended.said()).is_empty())
-}
-
-/// What is missing of a repository, or differs. A configuration repository is small: everything is hashed, always.
-pub async fn flaws(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<String>, Fault> {
-    let fsck = ["fsck", "--full", "--no-dangling", "--no-progress"];
-    let ended = hands.run(access.git(Some(path)).args(fsck)).await?;
-    let mut flaws = damage(ended.code, &ended.said());
-    let status = ["status", "--porcelain", "--untracked-files=no"];
-    let status = hands.run(access.git(Some(path)).args(status)).await?;
-    if !status.success() {
-        flaws.push(format!("git status: {}", status.tail()));
-        return Ok(flaws);
-    }
-    let lines: Vec<&str> = status.stdout.lines().collect();
-    if lines.is_empty() || flaws.is_empty() && is_as_checked_out(hands, access, path, &lines).await? {
-        return Ok(flaws);
-    }
-    flaws.extend(
-        lines
-            .iter()
-            .take(TOLD_MAX)
-            .map(|line| format!("git status: {line}")),
-    );
-    Ok(flaws)
-}
-
-/// Whether every file that `git status` calls modified is what Git writes when it checks the commit out. That differs from what
-/// is committed where attributes rewrite files (`ident`, `text`, `eol`) and the commit holds a file that was not rewritten.
-async fn is_as_checked_out(
-    hands: &Hands,
-    access: &Access,
-    path: &Utf8Path,
-    lines: &[&str],
-) -> Result<bool, Fault> {
-    // The index is as the commit, the file is not as the index.
-    let Some(names) = lines
-        .iter()
-        .map(|line| line.strip_prefix(" M "))
-        .collect::<Option<Vec<&str>>>()
-    else {
+    let Ok(repositories) = repositories_in(&dir.join(".git"), DEPTH_MAX) else {
         return Ok(false);
     };
-    let fault = |e: io::Error| rooted::io_fault("directory for files of the repository", &e);
-    let beside = tempfile::tempdir().map_err(fault)?;
-    let mut list = tempfile::tempfile().map_err(fault)?;
-    // As Git quotes them, so it reads them.
-    list.write_all((names.join("\n") + "\n").as_bytes())
-        .map_err(fault)?;
-    list.rewind().map_err(fault)?;
-    let prefix = format!("--prefix={}/", beside.path().display());
-    let program = access
-        .git(Some(path))
-        .args(["checkout-index", "--force", "--stdin"])
-        .arg(prefix)
-        .stdin(list);
-    if !hands.run(program).await?.success() {
-        return Ok(false);
+    for repository in repositories {
+        let fsck = ["fsck", "--connectivity-only", "--no-dangling", "--no-progress"];
+        let program = access.git(None).env("GIT_DIR", repository.as_str()).args(fsck);
+        let ended = hands.run(program).await?;
+        if !damage(ended.code, &ended.said()).is_empty() {
+            return Ok(false);
+        }
     }
-    let same = compare(beside.path(), path.as_std_path(), DEPTH_MAX).map_err(fault)?;
-    Ok(same == Some(names.len()))
+    Ok(true)
+}
+
+/// A repository's directory and those of its submodules. An error: one of them is none, or something else lies among them.
+fn repositories_in(git_dir: &Utf8Path, depth: usize) -> io::Result<Vec<Utf8PathBuf>> {
+    if depth == 0 || !fs_err::symlink_metadata(git_dir)?.is_dir() {
+        return Err(io::Error::other("not a directory"));
+    }
+    let mut found = vec![git_dir.to_owned()];
+    let modules = git_dir.join("modules");
+    if modules.exists() || modules.is_symlink() {
+        modules_in(&modules, depth - 1, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// A submodule's name may have many parts.
+fn modules_in(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) -> io::Result<()> {
+    for entry in fs_err::read_dir(dir)? {
+        let path = Utf8PathBuf::from_path_buf(entry?.path())
+            .map_err(|_| io::Error::other("a name that is no text"))?;
+        if depth == 0 || !fs_err::symlink_metadata(&path)?.is_dir() {
+            return Err(io::Error::other("not a directory"));
+        }
+        let begun = ["HEAD", "config", "objects", "refs"]
+            .iter()
+            .any(|name| path.join(name).exists());
+        if begun {
+            found.extend(repositories_in(&path, depth - 1)?);
+        } else {
+            modules_in(&path, depth - 1, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is missing of a repository and of its submodules, or differs. A configuration repository is small: everything is hashed,
+/// always.
+pub async fn flaws(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<String>, Fault> {
+    flaws_to(hands, access, path, SUBMODULES_DEPTH_MAX).await
+}
+
+/// The same, of submodules in submodules to this depth.
+fn flaws_to<'a>(
+    hands: &'a Hands,
+    access: &'a Access,
+    path: &'a Utf8Path,
+    depth: usize,
+) -> Pin<Box<dyn Future<Output = Result<Vec<String>, Fault>> + 'a>> {
+    Box::pin(async move {
+        let fsck = ["fsck", "--full", "--no-dangling", "--no-progress"];
+        let ended = hands.run(access.git(Some(path)).args(fsck)).await?;
+        let mut flaws = damage(ended.code, &ended.said());
+        let Some(tree) = WorkTree::read(hands, access, path, &mut flaws).await? else {
+            return Ok(flaws);
+        };
+        let lines = tree.changed(hands, access, &mut flaws).await?;
+        let whole =
+            lines.is_empty() || flaws.is_empty() && tree.is_as_checked_out(hands, access, &lines).await?;
+        if !whole {
+            flaws.extend(
+                lines
+                    .iter()
+                    .take(TOLD_MAX)
+                    .map(|line| format!("git status: {line}")),
+            );
+        }
+        for (name, id) in submodules(hands, access, path).await? {
+            let at = path.join(&name);
+            let flaw = |what: &str| format!("submodule {name}: {what}");
+            let is_dir = |path: &Utf8Path| fs_err::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+            if depth == 0 {
+                flaws.push(flaw("too deep"));
+            } else if !is_dir(&at) || !at.join(".git").exists() {
+                flaws.push(flaw("it is not there"));
+            } else if commit_of(hands, access, &at).await?.as_deref() != Some(&id) {
+                flaws.push(flaw("it is not at its commit"));
+            } else {
+                let below = flaws_to(hands, access, &at, depth - 1).await?;
+                flaws.extend(below.iter().map(|below| flaw(below)));
+            }
+        }
+        Ok(flaws)
+    })
+}
+
+/// The commit that is checked out.
+async fn commit_of(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Option<String>, Fault> {
+    let args = ["rev-parse", "--verify", "-q", "HEAD^{commit}"];
+    let ended = hands.run(access.git(Some(path)).args(args)).await?;
+    Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
+}
+
+/// The submodules that were fetched, as the repository's configuration says: their paths, and the commits that belong there. A
+/// submodule in the commit that nothing was fetched of, as with a bundle, is none.
+async fn submodules(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<(String, String)>, Fault> {
+    let said = async |args: &[&str]| -> Result<String, Fault> {
+        let ended = hands
+            .run(access.git(Some(path)).args(args.iter().copied()))
+            .await?;
+        Ok(if ended.success() {
+            ended.stdout
+        } else {
+            String::new()
+        })
+    };
+    let tree = said(&["ls-tree", "-r", "-z", "HEAD"]).await?;
+    let links: Vec<(String, String)> = tree
+        .split('\0')
+        .filter_map(|line| {
+            let (id, name) = line.strip_prefix("160000 commit ")?.split_once('\t')?;
+            Some((name.to_owned(), id.to_owned()))
+        })
+        .collect();
+    if links.is_empty() {
+        return Ok(links);
+    }
+    let begun = said(&["config", "--local", "-z", "--get-regexp", r"^submodule\..*\.url$"]).await?;
+    let begun: Vec<&str> = settings(&begun, ".url").map(|(name, _)| name).collect();
+    let paths = [
+        "config",
+        "--blob",
+        "HEAD:.gitmodules",
+        "-z",
+        "--get-regexp",
+        r"^submodule\..*\.path$",
+    ];
+    let paths = said(&paths).await?;
+    let fetched: Vec<&str> = settings(&paths, ".path")
+        .filter(|(name, _)| begun.contains(name))
+        .map(|(_, path)| path)
+        .collect();
+    Ok(links
+        .into_iter()
+        .filter(|(path, _)| fetched.contains(&path.as_str()))
+        .collect())
+}
+
+/// Names of submodules with a setting of theirs, from `git config -z`.
+fn settings<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    text.split('\0').filter_map(move |entry| {
+        let (name, value) = entry.split_once('\n')?;
+        Some((name.strip_prefix("submodule.")?.strip_suffix(key)?, value))
+    })
+}
+
+/// A work tree beside an index of its commit that was made just now: no time of a file, and no bit that hides one, is in it.
+pub(super) struct WorkTree<'a> {
+    path: &'a Utf8Path,
+    /// The index is in it.
+    scratch: tempfile::TempDir,
+}
+
+fn scratch_fault(e: &io::Error) -> Fault {
+    rooted::io_fault("directory for files of the repository", e)
+}
+
+impl<'a> WorkTree<'a> {
+    /// Makes the index; `None`: the commit cannot be read, which is one more flaw.
+    pub(super) async fn read(
+        hands: &Hands,
+        access: &Access,
+        path: &'a Utf8Path,
+        flaws: &mut Vec<String>,
+    ) -> Result<Option<Self>, Fault> {
+        let scratch = tempfile::tempdir().map_err(|e| scratch_fault(&e))?;
+        let tree = WorkTree { path, scratch };
+        let ended = hands.run(tree.git(access).args(["read-tree", "HEAD"])).await?;
+        if !ended.success() {
+            flaws.push(format!("git read-tree: {}", ended.tail()));
+            return Ok(None);
+        }
+        Ok(Some(tree))
+    }
+
+    fn git<'p>(&self, access: &Access) -> Program<'p> {
+        let index = self.scratch.path().join("index");
+        access
+            .git(Some(self.path))
+            .env("GIT_WORK_TREE", self.path.as_str())
+            .env("GIT_INDEX_FILE", index.to_string_lossy())
+    }
+
+    /// The lines of `git status` on the files, all of which are hashed. The repository's own index has to be of the commit, too.
+    async fn changed(
+        &self,
+        hands: &Hands,
+        access: &Access,
+        flaws: &mut Vec<String>,
+    ) -> Result<Vec<String>, Fault> {
+        let staged = ["diff-index", "--cached", "--name-status", "HEAD"];
+        let staged = hands.run(access.git(Some(self.path)).args(staged)).await?;
+        if !staged.success() {
+            flaws.push(format!("git diff-index: {}", staged.tail()));
+        }
+        let lines = staged.stdout.lines().take(TOLD_MAX);
+        flaws.extend(lines.map(|line| format!("git diff-index: {line}")));
+        let status = [
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--ignore-submodules=all",
+        ];
+        let status = hands.run(self.git(access).args(status)).await?;
+        if !status.success() {
+            flaws.push(format!("git status: {}", status.tail()));
+        }
+        Ok(status.stdout.lines().map(str::to_owned).collect())
+    }
+
+    /// Whether every file that `git status` calls modified is what Git writes when it checks the commit out. That differs from what
+    /// is committed where attributes rewrite files (`ident`, `text`, `eol`) and the commit holds a file that was not rewritten.
+    async fn is_as_checked_out(
+        &self,
+        hands: &Hands,
+        access: &Access,
+        lines: &[String],
+    ) -> Result<bool, Fault> {
+        // The index is as the commit, the file is not as the index.
+        let Some(names) = lines
+            .iter()
+            .map(|line| line.strip_prefix(" M "))
+            .collect::<Option<Vec<&str>>>()
+        else {
+            return Ok(false);
+        };
+        let beside = self.scratch.path().join("files");
+        let mut list = tempfile::tempfile().map_err(|e| scratch_fault(&e))?;
+        // As Git quotes them, so it reads them.
+        list.write_all((names.join("\n") + "\n").as_bytes())
+            .and_then(|()| list.rewind())
+            .map_err(|e| scratch_fault(&e))?;
+        let program = self
+            .git(access)
+            .args(["checkout-index", "--force", "--stdin"])
+            .arg(format!("--prefix={}/", beside.display()))
+            .stdin(list);
+        if !hands.run(program).await?.success() {
+            return Ok(false);
+        }
+        let same = compare(&beside, self.path.as_std_path(), DEPTH_MAX).map_err(|e| scratch_fault(&e))?;
+        Ok(same == Some(names.len()))
+    }
+
+    /// Writes the commit's files into a directory, and says where; `None`: Git cannot.
+    pub(super) async fn written(&self, hands: &Hands, access: &Access) -> Result<Option<PathBuf>, Fault> {
+        let to = self.scratch.path().join("all");
+        fs_err::create_dir(&to).map_err(|e| scratch_fault(&e))?;
+        let program = self
+            .git(access)
+            .args(["checkout-index", "--force", "--all"])
+            .arg(format!("--prefix={}/", to.display()));
+        Ok(hands.run(program).await?.success().then_some(to))
+    }
 }
 
 /// How many files below `wanted` are there below `found`, too, and the same; `None`: one of them is not.
@@ -164,7 +367,9 @@ fn is_same(wanted: &Path, found: &Path) -> io::Result<bool> {
         fs_err::symlink_metadata(wanted)?,
         match fs_err::symlink_metadata(found) {
             Ok(metadata) => metadata,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(false);
+            }
             Err(e) => return Err(e),
         },
     );

@@ -93,6 +93,27 @@ impl Place {
         })
     }
 
+    /// Gives the origin a submodule at `sub`, and says where that comes from.
+    pub fn with_submodule(&mut self) -> Utf8PathBuf {
+        self.hands
+            .env
+            .push(("GIT_ALLOW_PROTOCOL".into(), "file:git".into()));
+        let from = self.dir.join("submodule");
+        fs_err::create_dir_all(&from).unwrap();
+        git(&from, &["init", "-q", "-b", "main"]);
+        fs_err::write(from.join("module.nix"), "# module\n").unwrap();
+        git(&from, &["add", "-A"]);
+        git(&from, &["commit", "-q", "-m", "module"]);
+        let url = format!("file://{from}");
+        let allowed = "protocol.file.allow=always";
+        git(
+            &self.origin(),
+            &["-c", allowed, "submodule", "-q", "add", &url, "sub"],
+        );
+        git(&self.origin(), &["commit", "-q", "-m", "with submodule"]);
+        from
+    }
+
     pub fn origin(&self) -> Utf8PathBuf {
         self.dir.join("origin")
     }

@@ -82,6 +82,11 @@ impl Place {
     pub fn live_system(&self) -> StorePath {
         let text = "let a = builtins.toFile \"a\" (builtins.concatStringsSep \"\\n\" (builtins.genList toString 20000)); \
             b = builtins.toFile \"b\" \"on ${a}\"; in builtins.toFile \"nixos-system-web\" \"top ${b}\"";
+        self.made_live(text)
+    }
+
+    /// What an expression evaluates to, in the live store.
+    pub fn made_live(&self, text: &str) -> StorePath {
         let out = Command::new("nix-instantiate")
             .args([
                 "--eval",

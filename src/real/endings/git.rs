@@ -58,6 +58,11 @@ const SSH: &[Row] = &[
     ),
 ];
 
+/// A remote that has a part of its history only.
+const SHALLOW: &[&str] = &["shallow update not allowed", "shallow roots are not allowed"];
+/// A submodule of which `.gitmodules` does not say where it is.
+const NO_SUBMODULE: &[&str] = &["no submodule mapping found", "no url found for submodule path"];
+
 /// What Git says itself.
 const GIT: &[Row] = &[
     row(
@@ -112,6 +117,8 @@ const GIT: &[Row] = &[
             "does not match index",
         ],
     ),
+    row(Cause::ReferenceMissing, SHALLOW),
+    row(Cause::ReferenceMissing, NO_SUBMODULE),
     row(
         Cause::ReferenceMissing,
         &[
@@ -308,8 +315,17 @@ pub fn git(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
         .filter(|line| !line.is_empty())
         .collect();
     let fault = super::fault(what, how, decide(&lines, places), last_own(&lines));
+    let lower = said.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     // What a repository needs is known; more than that is what the other side sends.
     match fault.cause() {
+        Some(Cause::ReferenceMissing) if says(SHALLOW) => fault.with_next(Remedy::words(
+            "the remote has a part of its history only: in that repository run git fetch --unshallow, or name the one it was \
+             cloned from in repository.remote",
+        )),
+        Some(Cause::ReferenceMissing) if says(NO_SUBMODULE) => fault.with_next(Remedy::words(
+            "say in .gitmodules where the submodule is fetched from, or take it out of the repository",
+        )),
         Some(Cause::Memory) => fault.with_next(Remedy::change(
             "give the machine more memory, or find out whether the server sends without end",
         )),

@@ -343,6 +343,34 @@ impl Cause {
         }
     }
 
+    /// Whether it lies on the other side of a network, so that room on the target has nothing to do with it.
+    pub fn is_elsewhere(self) -> bool {
+        matches!(
+            self,
+            Cause::Network
+                | Cause::ServerError
+                | Cause::Throttled
+                | Cause::ApiLimit
+                | Cause::Clock
+                | Cause::HostKey
+                | Cause::HostKeyChanged
+                | Cause::SshAlgorithms
+                | Cause::KeyRefused
+                | Cause::KeyUnusable
+                | Cause::Access
+                | Cause::Suspended
+                | Cause::ForgeQuota
+                | Cause::CacheAccess
+                | Cause::CacheKey
+                | Cause::CaptivePortal
+                | Cause::TlsIssuer
+                | Cause::TlsName
+                | Cause::TlsUnclear
+                | Cause::ProxyLogin
+                | Cause::ReferenceMissing
+        )
+    }
+
     /// Whether it is tried once more only: the same ending again is permanent.
     pub fn is_doubtful(self) -> bool {
         match self {

@@ -1,0 +1,247 @@
+//! Promise: whatever a killed Git, a power cut or somebody made of a clone, under way or finished, the next attempt lands; done means
+//! that every byte is there; and nobody's work is lost. With real Git over `file://`.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+#[path = "shared/clone.rs"]
+mod clone;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clone::{Place, branch, git};
+use landfall_states::fault::FaultClass;
+use landfall_states::formatted::CloneFacts;
+
+/// What one file or folder of a clone was made of.
+type Spoil = (&'static str, fn(&Utf8Path));
+
+fn gone(at: &Utf8Path) {
+    if at.is_dir() {
+        fs_err::remove_dir_all(at).unwrap();
+    } else {
+        fs_err::remove_file(at).unwrap();
+    }
+}
+
+#[test]
+fn whatever_a_killed_git_left_in_a_clone_under_way_it_lands() {
+    let Some(mut place) = Place::new() else { return };
+    place.with_submodule();
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    place.clone(&action).unwrap();
+    let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+    let spoils: [Spoil; 13] = [
+        (".git/modules/sub", |at| gone(&at.join("HEAD"))),
+        (".git/modules/sub", |at| gone(&at.join("config"))),
+        (".git/modules/sub", |at| gone(&at.join("objects"))),
+        (".git/modules/sub", |at| gone(&at.join("refs"))),
+        (".git/modules/sub", |at| {
+            gone(at);
+            fs_err::write(at, "").unwrap();
+        }),
+        (".git/modules/sub", |at| {
+            gone(at);
+            fs_err::create_dir_all(at.join("objects")).unwrap();
+        }),
+        (".git/modules/sub/HEAD", |at| fs_err::write(at, "xxx").unwrap()),
+        (".git/modules", |at| fs_err::write(at.join("stray"), "").unwrap()),
+        ("sub/.git", |at| fs_err::write(at, "gitdir: /nowhere").unwrap()),
+        (".git/info", |at| {
+            gone(at);
+            fs_err::write(at, "").unwrap();
+        }),
+        (".git/logs/HEAD", |at| {
+            gone(at);
+            fs_err::create_dir_all(at.join("in/it")).unwrap();
+        }),
+        (".git/refs/heads/trunk", |at| {
+            let id = fs_err::read(at).unwrap();
+            gone(at);
+            fs_err::create_dir(at).unwrap();
+            fs_err::write(at.join("x"), id).unwrap();
+        }),
+        (".git/refs/remotes/origin/trunk", |at| {
+            let id = fs_err::read(at).unwrap();
+            gone(at);
+            fs_err::create_dir(at).unwrap();
+            fs_err::write(at.join("x"), id).unwrap();
+        }),
+    ];
+    for (number, (at, spoil)) in spoils.iter().enumerate() {
+        fs_err::rename(place.path(), &partial).unwrap();
+        spoil(&partial.join(at));
+        place
+            .clone(&action)
+            .unwrap_or_else(|fault| panic!("{number} {at}: {fault}"));
+        assert!(place.path().join("sub/module.nix").exists(), "{number} {at}");
+        let config = fs_err::read_to_string(place.path().join(".git/config")).unwrap();
+        assert!(!config.contains("tries"), "{config}");
+    }
+    // Whole: it is gone on with, and nothing is fetched a second time.
+    fs_err::rename(place.path(), &partial).unwrap();
+    fs_err::write(partial.join(".git/kept"), "").unwrap();
+    place.clone(&action).unwrap();
+    assert!(place.path().join(".git/kept").exists());
+}
+
+#[test]
+fn a_finished_clone_is_hashed_whatever_its_own_index_and_configuration_say() {
+    let Some(mut place) = Place::new() else { return };
+    place.with_submodule();
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    place.clone(&action).unwrap();
+    let zeros = |place: &Place, file: &str| {
+        let at = place.path().join(file);
+        let before = fs_err::metadata(&at).unwrap();
+        fs_err::write(&at, vec![0; before.len() as usize]).unwrap();
+        let opened = fs_err::OpenOptions::new().write(true).open(&at).unwrap();
+        opened.file().set_modified(before.modified().unwrap()).unwrap();
+    };
+    type Way<'w> = (&'w str, &'w dyn Fn(&Place));
+    let ways: [Way<'_>; 12] = [
+        ("skip-worktree", &|place| {
+            git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
+            zeros(place, "flake.nix");
+        }),
+        ("assume-unchanged", &|place| {
+            git(
+                &place.path(),
+                &["update-index", "--assume-unchanged", "flake.nix"],
+            );
+            zeros(place, "flake.nix");
+        }),
+        ("as the index has its times", &|place| {
+            for (key, value) in [("core.checkStat", "minimal"), ("core.trustctime", "false")] {
+                git(&place.path(), &["config", key, value]);
+            }
+            // The index is younger than the file, so that its times are believed.
+            std::thread::sleep(std::time::Duration::from_millis(1_100));
+            gone(&place.path().join(".git/index"));
+            git(&place.path(), &["reset", "-q", "HEAD"]);
+            zeros(place, "flake.nix");
+        }),
+        ("ignoreStat", &|place| {
+            git(&place.path(), &["config", "core.ignoreStat", "true"]);
+            git(&place.path(), &["update-index", "--really-refresh"]);
+            zeros(place, "flake.nix");
+        }),
+        ("worktree elsewhere", &|place| {
+            git(&place.path(), &["config", "core.worktree", "/tmp"]);
+            zeros(place, "flake.nix");
+        }),
+        ("sparse", &|place| {
+            git(&place.path(), &["sparse-checkout", "set", "nothing"]);
+            gone(&place.path().join("flake.nix"));
+        }),
+        ("replaced commit", &|place| {
+            git(&place.path(), &["replace", "HEAD", "HEAD~1"]);
+            git(&place.path(), &["checkout", "-q", "-f", "HEAD"]);
+        }),
+        ("index lost", &|place| gone(&place.path().join(".git/index"))),
+        ("submodule emptied", &|place| {
+            gone(&place.path().join("sub"));
+            fs_err::create_dir(place.path().join("sub")).unwrap();
+        }),
+        ("submodule's file", &|place| zeros(place, "sub/module.nix")),
+        ("submodule's HEAD", &|place| {
+            fs_err::write(place.path().join(".git/modules/sub/HEAD"), "").unwrap();
+        }),
+        ("submodule's objects", &|place| {
+            gone(&place.path().join(".git/modules/sub/objects"))
+        }),
+    ];
+    for (name, change) in ways {
+        change(&place);
+        let facts = place.observe();
+        let seen = matches!(&facts, CloneFacts::Repository { flaws, .. } if !flaws.is_empty());
+        assert!(seen, "{name}: {facts:?}");
+        place
+            .clone(&action)
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+    }
+    // What hides nothing is no flaw.
+    git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
+    fs_err::write(place.path().join("untracked"), "").unwrap();
+    assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
+}
+
+#[test]
+fn a_repository_whose_mark_cannot_be_read_is_left_alone_and_told_as_what_it_is() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    place.clone(&action).unwrap();
+    let config = place.path().join(".git/config");
+    for bytes in [&b""[..], &[0; 300], b"[core"] {
+        fs_err::write(&config, bytes).unwrap();
+        let fault = place.clone(&action).unwrap_err();
+        assert_eq!(fault.class, FaultClass::Unsafe);
+        let why = fault.why();
+        assert!(why.contains(".git/config cannot be read"), "{why}");
+        assert!(config.exists());
+    }
+    fs_err::write(&config, "[core]\n\trepositoryformatversion = 0\n").unwrap();
+    let why = place.clone(&action).unwrap_err().why();
+    assert!(why.contains("not marked as this install's"), "{why}");
+}
+
+#[test]
+fn work_of_somebody_in_a_clone_that_is_replaced_is_kept_beside_it() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(branch("trunk"));
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision.clone());
+    let aside = Utf8PathBuf::from(format!("{}.landfall-aside-1", place.path()));
+    let replace = |action: &landfall_states::formatted::CloneConfiguration| {
+        place
+            .perform(&landfall_states::formatted::CloneOrder {
+                action: action.clone(),
+                replace: true,
+            })
+            .unwrap();
+    };
+    type Work<'w> = (&'w str, &'w dyn Fn(&Utf8Path));
+    let works: [Work<'_>; 4] = [
+        ("hardware-configuration.nix", &|at| {
+            fs_err::write(at.join("hardware-configuration.nix"), "mine").unwrap();
+        }),
+        ("flake.nix", &|at| {
+            fs_err::write(at.join("flake.nix"), "mine").unwrap()
+        }),
+        ("flake.nix", &|at| {
+            fs_err::write(at.join("flake.nix"), "committed").unwrap();
+            git(at, &["commit", "-q", "-am", "mine"]);
+        }),
+        // The index is lost as well: Git can say less of it.
+        ("mine.nix", &|at| {
+            fs_err::write(at.join("mine.nix"), "mine").unwrap();
+            gone(&at.join(".git/objects"));
+        }),
+    ];
+    for (file, work) in works {
+        place.clone(&action).unwrap();
+        work(&place.path());
+        let mine = fs_err::read(place.path().join(file)).unwrap();
+        replace(&action);
+        assert_eq!(fs_err::read(aside.join(file)).unwrap(), mine);
+        assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
+        fs_err::remove_dir_all(&aside).unwrap();
+    }
+    // Nobody's work: another revision, and damage.
+    git(&place.origin(), &["commit", "-q", "--allow-empty", "-m", "three"]);
+    let repository = place.here(branch("trunk"));
+    let newer = place.resolve(&repository).unwrap();
+    place.clone(&place.action(repository, newer)).unwrap();
+    fs_err::write(place.path().join("flake.nix"), "").unwrap();
+    place.clone(&action).unwrap();
+    // Another revision, with work in it.
+    fs_err::write(place.path().join("mine.nix"), "mine").unwrap();
+    let repository = place.here(branch("dev"));
+    let dev = place.resolve(&repository).unwrap();
+    replace(&place.action(repository, dev));
+    assert!(aside.join("mine.nix").exists());
+}
