@@ -6,10 +6,10 @@
 use crate::event::Event;
 use crate::real::command::Program;
 use crate::real::hands::Hands;
-use crate::real::{MOUNT_ROOT, Real, ask, disk, host_loader, passphrase, provision, repository, rooted};
+use crate::real::{MOUNT_ROOT, Real, ask, disk, git, host_loader, passphrase, provision, repository, rooted};
 use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use camino::Utf8Path;
-use landfall_states::fault::{Fault, Kind, MachineFault, Remedy, RoomFault, StoreFault};
+use landfall_states::fault::{ConfigFault, Fault, Kind, MachineFault, Remedy, RoomFault, StoreFault};
 use landfall_states::image::Image;
 use landfall_states::names::{Revision, StorePath, quoted};
 use landfall_states::plan::{Machine, Payload, Plan, RepositorySource, Role, SystemSource};
@@ -65,6 +65,9 @@ pub async fn preflight(
         Some(pinned) => pinned.clone(),
         None => {
             let revision = repository::resolve(real, &payload.repository).await?;
+            if matches!(payload.system, SystemSource::Flake) {
+                evaluable(&hands, &payload.repository.source, &revision).await?;
+            }
             checked(&hands, "configuration", format!("revision {revision}"));
             revision
         }
@@ -77,6 +80,41 @@ pub async fn preflight(
         checked(&hands, "passphrase", "at hand".into());
     }
     Ok(revision)
+}
+
+/// Whether this Nix reads repositories of the revision's object format. It is asked by a reference to one that is not there: what it
+/// does not like about the revision it says before it looks.
+async fn evaluable(hands: &Hands, source: &RepositorySource, revision: &Revision) -> Result<(), Fault> {
+    let format = git::object_format(revision);
+    if format == "sha1" {
+        return Ok(());
+    }
+    let args = [
+        "--extra-experimental-features",
+        "nix-command flakes",
+        "flake",
+        "metadata",
+    ];
+    let asked = Program::new("nix")
+        .args(args)
+        .arg(format!("git+file:///nonexistent?rev={revision}"));
+    let said = hands.run(asked).await?.said();
+    if !said.contains("has wrong length") && !said.contains("not a valid") {
+        return Ok(());
+    }
+    let on = match source {
+        RepositorySource::Remote(_) => "repository.remote",
+        RepositorySource::Bundle { .. } => "repository.bundle",
+    };
+    Err(ConfigFault::BadValue {
+        on: on.into(),
+        what: "object format".into(),
+        value: format.into(),
+        allowed: "sha1, because the installer's Nix cannot evaluate a repository of another one; a system that is carried along \
+                  (system: Prebuilt or Image) needs no evaluation"
+            .into(),
+    }
+    .into())
 }
 
 fn checked(hands: &Hands, what: &str, found: String) {
@@ -393,6 +431,26 @@ mod tests {
 
     fn hands() -> Hands {
         Hands::new(Reporter::default(), Stop::never())
+    }
+
+    /// Nix 2.8 says `hash '…' has wrong length for hash type 'sha1'`.
+    #[test]
+    fn a_repository_that_this_nix_cannot_evaluate_is_refused_before_the_first_write() {
+        let source = RepositorySource::Remote("https://forge.example/o/r".parse().unwrap());
+        let ask = |digits: usize| {
+            let revision = "a".repeat(digits).parse().unwrap();
+            crate::real::bench::block_on(evaluable(&hands(), &source, &revision))
+        };
+        ask(40).unwrap();
+        let Ok(version) = crate::real::bench::block_on(hands().run(Program::new("nix").arg("--version")))
+        else {
+            println!("skipped: nix is not installed");
+            return;
+        };
+        match ask(64) {
+            Err(fault) => assert!(fault.to_string().contains("object format \"sha256\""), "{fault}"),
+            Ok(()) => assert!(!version.stdout.contains(" 2.8."), "{}", version.stdout),
+        }
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub fn code() -> Option<u8> {
     (signal != 0).then(|| 128_u8.wrapping_add(signal as u8))
 }
 
+/// Writes a line, where anybody still reads it.
+pub fn say(to: &mut dyn std::io::Write, words: std::fmt::Arguments<'_>) {
+    let _nobody_reads = to.write_fmt(format_args!("{words}\n"));
+}
+
 /// Nothing is begun any more when a signal came.
 pub fn may_begin() -> Result<(), String> {
     match SIGNAL.load(Ordering::SeqCst) {

@@ -11,6 +11,21 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+/// A line for whoever listens: the laboratory may have ended, and what was made is to be removed all the same.
+#[cfg(target_arch = "x86_64")]
+macro_rules! println {
+    ($($words:tt)*) => {
+        crate::ending::say(&mut std::io::stdout(), format_args!($($words)*))
+    };
+}
+/// The same on the other stream.
+#[cfg(target_arch = "x86_64")]
+macro_rules! eprintln {
+    ($($words:tt)*) => {
+        crate::ending::say(&mut std::io::stderr(), format_args!($($words)*))
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod calls;
 #[cfg(target_arch = "x86_64")]

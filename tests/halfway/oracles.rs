@@ -198,6 +198,38 @@ pub fn repository(clone: &Utf8Path, revision: &str, files: &Utf8Path) -> Result<
     if head != revision {
         return Err(format!("HEAD is {head}, not {revision}"));
     }
+    same(files, clone, &[".git"], Modes::Executable)?;
+    sound(clone)?;
+    let status = said(&mut git(
+        clone,
+        &["status", "--porcelain", "--untracked-files=all", "--ignored"],
+    ))?;
+    if status.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("git status: {status}"))
+    }
+}
+
+/// A submodule: HEAD is this commit, no object of it is missing or damaged, and no file differs.
+pub fn submodule(path: &Utf8Path, commit: &str) -> Result<(), String> {
+    let head = said(&mut git(path, &["rev-parse", "--verify", "HEAD"]))?;
+    if head != commit {
+        return Err(format!("HEAD of {path} is {head}, not {commit}"));
+    }
+    sound(path)?;
+    let status = said(&mut git(
+        path,
+        &["status", "--porcelain", "--untracked-files=all", "--ignored"],
+    ))?;
+    if status.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("git status of {path}: {status}"))
+    }
+}
+
+fn sound(clone: &Utf8Path) -> Result<(), String> {
     // What nothing leads to is no matter; what is missing or damaged is, and is an exit code.
     let checked = output(&mut git(
         clone,
@@ -211,16 +243,7 @@ pub fn repository(clone: &Utf8Path, revision: &str, files: &Utf8Path) -> Result<
             String::from_utf8_lossy(&checked.stderr)
         ));
     }
-    same(files, clone, &[".git"], Modes::Executable)?;
-    let status = said(&mut git(
-        clone,
-        &["status", "--porcelain", "--untracked-files=all", "--ignored"],
-    ))?;
-    if status.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("git status: {status}"))
-    }
+    Ok(())
 }
 
 /// A Nix program with a configuration of its own.

@@ -18,6 +18,8 @@ pub struct Clone;
 
 /// The commit, in a file of the step's place.
 const REVISION: &str = "revision";
+/// The submodule: its repository, beside the origin, and its folder in the clone.
+const MODULE: &str = "module";
 /// Its files, beside it.
 const FILES: &str = "files";
 
@@ -64,14 +66,41 @@ impl Tool for Clone {
             git(&origin, &["add", "-A"])?;
             git(&origin, &["commit", "-q", "-m", "x"])?;
         }
+        let module = place.join(MODULE);
+        fs_err::create_dir_all(&module).map_err(io)?;
+        git(&module, &["init", "-q", "-b", "main"])?;
+        fs_err::write(module.join("module.nix"), "# module\n").map_err(io)?;
+        git(&module, &["add", "-A"])?;
+        git(&module, &["commit", "-q", "-m", "x"])?;
+        let url = format!("file://{module}");
+        let add = [
+            "-c",
+            "protocol.file.allow=always",
+            "submodule",
+            "-q",
+            "add",
+            &url,
+            MODULE,
+        ];
+        git(&origin, &add)?;
+        git(&origin, &["commit", "-q", "-m", "x"])?;
         let revision = git(&origin, &["rev-parse", "trunk"])?;
         fs_err::write(place.join(REVISION), &revision).map_err(io)?;
-        oracles::archive(&origin, &revision, &place.join(FILES))?;
+        let (files, below) = (place.join(FILES), place.join(FILES).join(MODULE));
+        oracles::archive(&origin, &revision, &files)?;
+        oracles::archive(&module, "main", &below)?;
+        // As gitrepository-layout(5) has it: the submodule's own repository lies in the clone's.
+        fs_err::write(below.join(".git"), format!("gitdir: ../.git/modules/{MODULE}\n")).map_err(io)?;
+        // The archive is kept beside what it holds.
+        fs_err::remove_file(format!("{below}.tar")).map_err(io)?;
         fs_err::create_dir_all(subject).map_err(io)
     }
     fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
         let revision = fs_err::read_to_string(place.join(REVISION)).map_err(|e| e.to_string())?;
-        oracles::repository(&subject.join("nix-config"), &revision, &place.join(FILES))
+        let clone = subject.join("nix-config");
+        oracles::repository(&clone, &revision, &place.join(FILES))?;
+        let commit = git(&place.join(MODULE), &["rev-parse", "main"])?;
+        oracles::submodule(&clone.join(MODULE), &commit)
     }
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, _later: bool) -> Result<(), String> {
         let access = Access {
@@ -81,7 +110,11 @@ impl Tool for Clone {
             connect_s: 5,
             stall_s: 5,
         };
-        let hands = hands(&[("HOME", place.to_string())]);
+        // Git fetches submodules from a file only when it is told to.
+        let hands = hands(&[
+            ("HOME", place.to_string()),
+            ("GIT_ALLOW_PROTOCOL", "file".to_owned()),
+        ]);
         let wrong = |e: &dyn std::fmt::Display| e.to_string();
         let origin = place.join("origin");
         let action = CloneConfiguration {
@@ -149,7 +182,20 @@ fn object(clone: &Utf8Path, what: &str) -> Result<Utf8PathBuf, String> {
 }
 
 /// Damage to a clone at its place.
-const DAMAGES: [Damage; 4] = [
+const DAMAGES: [Damage; 6] = [
+    ("submodule-emptied", |subject| {
+        let folder = subject.join("nix-config").join(MODULE);
+        fs_err::remove_dir_all(&folder)
+            .and_then(|()| fs_err::create_dir(&folder))
+            .map_err(|e| e.to_string())
+    }),
+    ("submodule-objects-lost", |subject| {
+        let objects = subject
+            .join("nix-config/.git/modules")
+            .join(MODULE)
+            .join("objects");
+        fs_err::remove_dir_all(objects).map_err(|e| e.to_string())
+    }),
     ("object-lost", |subject| {
         let object = object(&subject.join("nix-config"), "HEAD:hosts/0.nix")?;
         fs_err::remove_file(object).map_err(|e| e.to_string())

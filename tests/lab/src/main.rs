@@ -181,8 +181,9 @@ fn carried_out(verb: Verb) -> Result<ExitCode> {
                 }
                 return Ok(ExitCode::SUCCESS);
             }
+            let chosen = scenarios::chosen(&names, all)?;
             let kit = kit::Kit::with_tools(nixos_tools.as_deref())?;
-            let passed = scenarios::run(&kit, &names, all)?;
+            let passed = scenarios::run(&kit, &chosen)?;
             Ok(if passed {
                 ExitCode::SUCCESS
             } else {

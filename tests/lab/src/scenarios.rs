@@ -338,7 +338,15 @@ fn refuse(
 }
 
 /// Runs some scenarios; the summary is the last thing printed.
-pub fn run(kit: &Kit, names: &[String], all: bool) -> Result<bool> {
+pub fn run(kit: &Kit, chosen: &[&Scenario]) -> Result<bool> {
+    let results = run_each(kit, chosen);
+    let failed = results.iter().filter(|shown| shown.fault.is_some()).count();
+    println!("scenarios: {} passed, {failed} failed", results.len() - failed);
+    Ok(failed == 0)
+}
+
+/// The scenarios of these names: asked for before anything is made for them.
+pub fn chosen(names: &[String], all: bool) -> Result<Vec<&'static Scenario>> {
     let mut chosen: Vec<&Scenario> = Vec::new();
     for name in names {
         let found = ALL.iter().find(|s| s.name == name).with_context(|| {
@@ -353,10 +361,7 @@ pub fn run(kit: &Kit, names: &[String], all: bool) -> Result<bool> {
     if chosen.is_empty() {
         bail!("name scenarios, or --all; `cargo lab scenario --list` lists them");
     }
-    let results = run_each(kit, &chosen);
-    let failed = results.iter().filter(|shown| shown.fault.is_some()).count();
-    println!("scenarios: {} passed, {failed} failed", results.len() - failed);
-    Ok(failed == 0)
+    Ok(chosen)
 }
 
 /// What became of a scenario.
@@ -435,4 +440,19 @@ fn console_logs(machines: &Path) -> Vec<PathBuf> {
         .flat_map(|machine| entries(machine))
         .filter(is_log)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_none_is_refused_with_those_there_are() {
+        let asked = |name: &str| chosen(&[name.to_owned()], false).map(|chosen| chosen.len());
+        let why = asked("no-such").unwrap_err().to_string();
+        assert!(why.contains("no-such") && why.contains(ALL[0].name), "{why}");
+        assert_eq!(asked(ALL[0].name).unwrap(), 1);
+        assert!(chosen(&[], false).is_err());
+        assert_eq!(chosen(&[], true).unwrap().len(), ALL.len());
+    }
 }
