@@ -14,6 +14,11 @@ use landfall_states::formatted::CloneFacts;
 /// What one file or folder of a clone was made of.
 type Spoil = (&'static str, fn(&Utf8Path));
 
+/// What is wrong with a finished clone, and how that is made.
+type Way<'a> = (&'static str, &'a dyn Fn(&Place));
+/// A file with somebody's work, and how that is done.
+type Work<'a> = (&'static str, &'a dyn Fn(&Utf8Path));
+
 fn gone(at: &Utf8Path) {
     if at.is_dir() {
         fs_err::remove_dir_all(at).unwrap();
@@ -100,7 +105,6 @@ fn a_finished_clone_is_hashed_whatever_its_own_index_and_configuration_say() {
         let opened = fs_err::OpenOptions::new().write(true).open(&at).unwrap();
         opened.file().set_modified(before.modified().unwrap()).unwrap();
     };
-    type Way<'w> = (&'w str, &'w dyn Fn(&Place));
     let ways: [Way<'_>; 12] = [
         ("skip-worktree", &|place| {
             git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
@@ -204,7 +208,6 @@ fn work_of_somebody_in_a_clone_that_is_replaced_is_kept_beside_it() {
             })
             .unwrap();
     };
-    type Work<'w> = (&'w str, &'w dyn Fn(&Utf8Path));
     let works: [Work<'_>; 4] = [
         ("hardware-configuration.nix", &|at| {
             fs_err::write(at.join("hardware-configuration.nix"), "mine").unwrap();
