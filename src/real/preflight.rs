@@ -444,7 +444,6 @@ mod tests {
         ask(40).unwrap();
         let Ok(version) = crate::real::bench::block_on(hands().run(Program::new("nix").arg("--version")))
         else {
-            println!("skipped: nix is not installed");
             return;
         };
         match ask(64) {
