@@ -131,8 +131,11 @@ impl Making<'_> {
                 return Err(fault);
             }
             Err(fault) => {
-                let network = tries < TRIES_MAX && git::is_of_the_network(&fault);
-                if network && sound::is_connected(hands, access, dir).await? {
+                if git::is_of_the_network(&fault) {
+                    // Asked for again after a while, and at the next failure from nothing.
+                    if tries >= TRIES_MAX || !sound::is_connected(hands, access, dir).await? {
+                        remove_tree(dir)?;
+                    }
                     return Err(fault);
                 }
                 fault.to_string()

@@ -55,7 +55,7 @@ pub fn refusal_of_rows(root: &Utf8Path, dir: &str) -> Result<Option<String>, Fau
 /// What a database defines: kind and name of each thing, and its text in lower case without the white space in it.
 pub type Definitions = BTreeMap<(String, String), String>;
 
-/// The one trigger of Nix 2.3 to 2.32, with the text of it.
+/// Nix's one trigger, with the text that Nix 2.8 and its newest sources give it; another Nix's is compared with an empty store of that Nix.
 const TRIGGER: (&str, &str) = (
     "DeleteSelfRefs",
     "create trigger deleteselfrefs before delete on validpaths begin delete from refs where referrer = old.id and reference = \

@@ -106,6 +106,7 @@ mod tests {
     use crate::event::Reporter;
     use crate::real::bench::block_on;
     use crate::real::command::Program;
+    use crate::real::endings;
     use crate::real::stop::Stop;
     use camino::Utf8PathBuf;
     use landfall_states::fault::Remedy;
@@ -166,17 +167,14 @@ mod tests {
             assert!(fault.why().contains("is full: 0 bytes are free"), "{fault}");
             assert!(fault.next().contains("make room"), "{}", fault.next());
         }
-        let network = Fault::program(
-            FaultClass::Transient,
-            "fetch",
-            Ended {
-                program: "git".into(),
-                code: Some(128),
-                last_lines: vec!["fatal: unable to access 'https://h/': Could not resolve host: h".into()],
-                note: None,
-            },
-            Remedy::resume(),
-        );
+        let said = "fatal: unable to access 'https://h/': Could not resolve host: h";
+        let how = Ended {
+            program: "git".into(),
+            code: Some(128),
+            last_lines: vec![said.into()],
+            note: None,
+        };
+        let network = endings::git("fetch", how, said, endings::Places(&[]));
         assert_eq!(explain(network.clone()), network, "the cause is another one");
         assert_eq!(refusal(&root).unwrap().as_deref(), Some("0 bytes are free"));
         drop(filler);

@@ -125,7 +125,9 @@ lib.mapAttrs' (name: lib.nameValuePair "test good: ${name}") good
   "test a token in the remote is refused, and is not shown" = {
     expr =
       let
-        said = harness.failedIn (harness.evaluateWith { repoRemote = "https://gho0123456789@forge.example/x"; }).config;
+        said =
+          harness.failedIn
+            (harness.evaluateWith { repoRemote = "https://gho0123456789@forge.example/x"; }).config;
       in
       lib.length said == 1
       && lib.hasInfix "a token before the host" (lib.head said)

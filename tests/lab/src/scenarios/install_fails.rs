@@ -10,12 +10,13 @@ use crate::machine::Machine;
 
 /// landfall's exit code for a transient fault whose retries are spent.
 const TRANSIENT: i32 = 5;
-/// Stands before the real one in PATH; ends with 1 as often as a file says.
+/// Its code for a permanent one.
+const PERMANENT: i32 = 7;
+/// Stands before the real one in PATH; ends with 1 and says so, once for each line of a file.
 const WRAPPER: &str = "#!/bin/bash
-left=$(cat /run/lab/failures)
-if [ \"$left\" -gt 0 ]; then
-    echo $((left - 1)) > /run/lab/failures
-    echo 'nixos-install: error: no luck today' >&2
+if read -r why < /run/lab/failures; then
+    sed -i 1d /run/lab/failures
+    echo \"nixos-install: error: $why\" >&2
     exit 1
 fi
 exec /usr/local/bin/nixos-install \"$@\"
@@ -28,7 +29,7 @@ pub fn install_fails(kit: &Kit) -> Result<()> {
     let limit = Duration::from_secs(60);
     machine.check("chmod 755 /usr/local/sbin/nixos-install", limit)?;
 
-    fail_next(&machine, 1)?;
+    fail_next(&machine, &["no luck today"])?;
     install.configure(
         &machine,
         &format!("{} retry: (retries_per_run_max: 0),", install.more),
@@ -44,16 +45,25 @@ pub fn install_fails(kit: &Kit) -> Result<()> {
     let before = install.identity()?;
     say("stopped after one failure, with no retry allowed");
 
-    fail_next(&machine, 2)?;
+    fail_next(&machine, &["no luck today"])?;
     install.configure(&machine, &install.more)?;
+    let stopped = install.stop(&machine, "resume", PERMANENT, "InstallSystem")?;
+    ensure!(
+        stopped.output.contains("ended the same way"),
+        "the same ending again is no reason to stop:\n{}",
+        stopped.output
+    );
+    say("the same unknown ending again: permanent, also in another run");
+
+    fail_next(&machine, &["out of paper", "no luck today"])?;
     let ran = install.land(&machine, "resume")?;
     only_looked_before(&ran, "InstallSystem")?;
-    // Attempts are counted over runs: one in the first run, two failures and a success in this one.
-    for seen in ["retry 1 in", "retry 2 in", "InstallSystem (attempt 4)"] {
+    // Attempts are counted over runs: one in each of the first two, two failures and a success in this one.
+    for seen in ["retry 1 in", "retry 2 in", "InstallSystem (attempt 5)"] {
         ensure!(ran.output.contains(seen), "no {seen:?} in:\n{}", ran.output);
     }
     let left = machine.check("cat /run/lab/failures", limit)?;
-    ensure!(left.trim() == "0", "{left:?} failures were never asked for");
+    ensure!(left.trim().is_empty(), "{left:?} failures were never asked for");
     machine.cut_power()?;
     ensure!(
         before == install.identity()?,
@@ -63,6 +73,7 @@ pub fn install_fails(kit: &Kit) -> Result<()> {
     install.boot().map(|_| ())
 }
 
-fn fail_next(machine: &Machine, times: u32) -> Result<()> {
-    machine.put("/run/lab/failures", format!("{times}\n").as_bytes())
+fn fail_next(machine: &Machine, why: &[&str]) -> Result<()> {
+    let lines: String = why.iter().map(|line| format!("{line}\n")).collect();
+    machine.put("/run/lab/failures", lines.as_bytes())
 }
