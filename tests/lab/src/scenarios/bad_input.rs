@@ -174,7 +174,7 @@ fn disks(install: &Install<'_>, machine: &Machine) -> Result<()> {
         machine,
         "install",
         6,
-        &["LFNOWHERE", "no disk has the serial number", "LFTARGET"],
+        &["LFNOWHERE", "no disk is called", "LFTARGET"],
     )?;
     with("LFSMALL")?;
     refuse(
