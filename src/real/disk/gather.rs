@@ -541,7 +541,12 @@ fn facts(
         partitions,
         mbr_signature,
         other_system,
-        release: uses.release.clone(),
+        // The medium that this system runs from cannot be freed.
+        release: if uses.boot.is_empty() {
+            uses.release.clone()
+        } else {
+            vec![]
+        },
         blank,
     }
 }
