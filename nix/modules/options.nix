@@ -401,7 +401,7 @@ in
         type = types.nullOr landfall.diskName;
         default = null;
         example = "S5GXNX0T123456";
-        description = "The disk that may be erased: serial number, WWN, or the name of its link in /dev/disk/by-id.";
+        description = "The disk that may be erased, by the name that `landfall disks` prints: WWN, serial number, or the name of its link in /dev/disk/by-id or by-path.";
       };
       consentCredential = mkOption {
         type = types.nullOr landfall.credential;
