@@ -145,8 +145,7 @@ pub struct InstallArgs {
     /// Begin anew, even on a disk where an install has landed; somebody has to agree again
     #[arg(long)]
     pub reinstall: bool,
-    /// Agree in advance to the erasure of this disk, named by serial number, WWN, or the name of its link in
-    /// /dev/disk/by-id
+    /// Agree in advance to the erasure of this disk, by the name that `landfall disks` prints
     #[arg(long, value_name = "SERIAL|WWN|BY-ID", value_parser = disk_name)]
     pub erase_disk: Option<String>,
 }
