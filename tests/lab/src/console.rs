@@ -23,15 +23,15 @@ pub fn lost_its_timer(text: &str) -> bool {
     text.matches(TIMER_LOST).nth(1).is_some()
 }
 
-/// The last that is heard before a kernel speaks.
-const EFI_STUB: &str = "EFI stub: ";
+/// The last that is heard before a kernel speaks: the firmware starts a boot loader, and the kernel's own first part its work.
+const BEFORE_A_KERNEL: [&str; 2] = ["BdsDxe: starting Boot", "EFI stub: "];
 
-/// Whether a console ends where the kernel was started: the emulator stood still then, or what was started is no kernel.
+/// Whether a console ends where the boot loader or the kernel was started: the emulator stood still then, or what was started is none.
 pub fn kernel_is_silent(text: &str) -> bool {
     text.trim_end()
         .lines()
         .last()
-        .is_some_and(|line| line.starts_with(EFI_STUB))
+        .is_some_and(|line| BEFORE_A_KERNEL.iter().any(|start| line.starts_with(start)))
 }
 
 /// The host's end of a serial console.
@@ -282,9 +282,17 @@ mod tests {
         assert!(kernel_is_silent(
             "BdsDxe: starting\r\nEFI stub: Loaded initrd from LINUX\r\n"
         ));
-        assert!(
-            !kernel_is_silent("EFI stub: Loaded initrd\r\n[    0.000000] Linux") && !kernel_is_silent("")
-        );
+        assert!(kernel_is_silent(
+            "BdsDxe: loading Boot0001\r\nBdsDxe: starting Boot0001 \"Linux Boot Manager\" from HD(1,GPT)\r\n"
+        ));
+        for heard in [
+            "",
+            "BdsDxe: No bootable option or device was found.",
+            "BdsDxe: failed to start Boot0001 from HD(1,GPT): Not Found",
+            "EFI stub: Loaded initrd\r\n[    0.000000] Linux",
+        ] {
+            assert!(!kernel_is_silent(heard), "{heard:?}");
+        }
         assert!(!lost_its_timer("login: "));
         assert!(!lost_its_timer(stall));
         assert!(lost_its_timer(&stall.repeat(2)));

@@ -32,6 +32,10 @@ use crate::qmp::Qmp;
 use crate::saved_state;
 use crate::setup::Lab;
 
+mod disk_boot;
+
+pub use disk_boot::DiskBoot;
+
 /// A boot under emulation on a busy computer; 15 s when it is idle.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 /// The last that a boot prints. Until then getty and login hang up the console, and whoever wrote to it writes to nothing any more:
@@ -150,19 +154,6 @@ impl Spec {
     }
 }
 
-/// How to boot the installed disk.
-#[derive(Debug, Clone)]
-pub struct DiskBoot<'a> {
-    /// Typed when [`DiskBoot::prompt`] shows.
-    pub passphrase: Option<&'a str>,
-    /// The passphrase prompt, a regular expression.
-    pub prompt: &'a str,
-    /// A regular expression for a part of the line to wait for.
-    pub marker: &'a str,
-    /// For all of it.
-    pub timeout: Duration,
-}
-
 /// How a machine ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -232,22 +223,6 @@ impl Machine {
         let up = machine.restore(&saved.join("ram"), spec);
         machine.told(up, "restoring the saved state")?;
         Ok(machine)
-    }
-
-    /// Boots the installed disk: no stick, the firmware's own boot order. Returns the whole line with the marker.
-    pub fn boot_disk(spec: &Spec, how: &DiskBoot) -> Result<(Machine, String)> {
-        let mut machine = Machine::launch(spec, &Start::Firmware)?;
-        let line = machine.go().and_then(|()| {
-            let deadline = Instant::now() + how.timeout;
-            if let Some(passphrase) = how.passphrase {
-                machine.console.wait(how.prompt, how.timeout)?;
-                machine.console.type_text(&format!("{passphrase}\n"))?;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            machine.console.wait(&format!("^.*(?:{}).*\n", how.marker), left)
-        });
-        let line = machine.told(line, "booting the installed disk")?;
-        Ok((machine, line.trim().to_owned()))
     }
 
     /// Runs a command in bash, as root, and returns its status (124: killed at the deadline) and output.

@@ -19,7 +19,7 @@ use super::rebuild::{self, CutAt};
 use super::schedule::{Behind, Kind, Marks, Misfortune};
 use crate::agent::Job;
 use crate::command::tail;
-use crate::console::{kernel_is_silent, lost_its_timer};
+use crate::console::lost_its_timer;
 use crate::disk::{self, LogEntry};
 use crate::install::{CONFIG, Install, PATH, say};
 use crate::kit::PASSPHRASE;
@@ -214,13 +214,9 @@ impl<'k> Trial<'k> {
             self.checks.is_complete(volumes),
             "something that was finished was never compared"
         );
-        let mut booted = self.install.boot();
-        // The emulator stands still there now and then. A disk at fault would do it again.
-        if booted.is_err() && kernel_is_silent(&self.install.console_logs()?) {
-            self.event("booted once more: nothing was heard behind the EFI stub".to_owned());
-            booted = self.install.boot();
-        }
-        booted.map_err(|error| found(Finding::Unbootable, format!("{error:#}")))?;
+        self.install
+            .boot()
+            .map_err(|error| found(Finding::Unbootable, format!("{error:#}")))?;
         self.record.booted = true;
         Ok(())
     }
