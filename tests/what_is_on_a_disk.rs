@@ -88,6 +88,30 @@ fn a_table_for_other_sectors_is_told_with_what_it_holds() {
 }
 
 #[test]
+fn a_classic_table_for_other_sectors_is_told_with_what_it_holds() {
+    let mut disk = sparse::load("mbr4096");
+    let seen = look(&mut disk, 512);
+    assert_eq!(
+        seen.lines,
+        [
+            "MBR with 4 partitions, counted in sectors of 4096 bytes",
+            "partition 1: 78.1 MiB, ext4 \"photos\"",
+            "partition 2: 176.0 MiB, extended, with logical partitions",
+            "partition 5: 32.0 MiB, ext4 \"archive\"",
+            "partition 6: 138.8 MiB, blank",
+        ]
+    );
+    assert_eq!(seen.unknown, ["its MBR was written for sectors of 4096 bytes"]);
+    // The control: with the sectors that it was written for, it is a table like others.
+    let seen = look(&mut disk, 4096);
+    assert!(
+        seen.unknown.is_empty() && seen.lines[0] == "MBR with 4 partitions",
+        "{:?}",
+        seen.lines
+    );
+}
+
+#[test]
 fn logical_partitions_are_listed_and_a_chain_in_a_ring_ends() {
     let mut disk = sparse::load("mbrlogical");
     let seen = look(&mut disk, 512);

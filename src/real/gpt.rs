@@ -1,11 +1,12 @@
-//! Partition tables: GPT in both copies, and the classic MBR with its logical partitions. Law: each of the two copies is read
+//! Partition tables: GPT in both copies, with what a classic MBR (`mbr`) says beside it. Law: each of the two copies is read
 //! on its own and written on its own, with a flush after each (gptman writes both in one go and flushes neither); every table
 //! that UEFI allows is read, also one that was written for sectors of another size; the same table written again gives the
 //! same bytes; no bytes on a disk make reading panic, run for long or take more than a few megabytes.
 //!
-//! Absent: devices, locks, the kernel's view (see `table`, `disk::held`), tables of other kinds (`disk::signature`). Sources:
-//! UEFI 2.10, chapter 5; for extended partitions, Linux 6.12 (`block/partitions/msdos.c`).
+//! Absent: devices, locks, the kernel's view (see `table`, `disk::held`), tables of other kinds (`disk::signature`). Source:
+//! UEFI 2.10, chapter 5.
 
+use super::mbr::{self, MbrEntry, SECTOR_SIZES, length, read_at};
 use crc::{CRC_32_ISO_HDLC, Crc};
 use gptman::{GPT, GPTHeader, GPTPartitionEntry};
 use landfall_states::plan::{GptEntry, GptTable};
@@ -25,10 +26,6 @@ const ENTRIES_USED_MAX: usize = 1024;
 const HEADER_BYTES: usize = 92;
 /// No smaller disk holds two copies, in sectors.
 const SECTORS_MIN: u64 = 80;
-/// Sector sizes that a table may have been written for.
-const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
-/// Logical partitions that are followed in one chain.
-const LOGICAL_MAX: u32 = 128;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// Both copies and the protective MBR, as read.
@@ -43,6 +40,8 @@ pub struct OnDisk {
     /// The entries of a classic MBR, logical partitions behind the others. Where a GPT can be read and the MBR is protective:
     /// none.
     pub mbr: Vec<MbrEntry>,
+    /// The size in bytes of the sectors that they count.
+    pub mbr_sector_bytes: u32,
     /// The 32-bit signature in the MBR, which firmware uses to name partitions of such disks. 0: none.
     pub mbr_signature: u32,
     /// A table that was written for sectors of another size, where there is none for this size.
@@ -66,6 +65,7 @@ impl OnDisk {
         backup: GptCopy::Absent,
         protective_mbr: false,
         mbr: vec![],
+        mbr_sector_bytes: 512,
         mbr_signature: 0,
         other: None,
     };
@@ -74,41 +74,6 @@ impl OnDisk {
     pub fn table(&self) -> Option<&GptTable> {
         self.primary.table().or_else(|| self.backup.table())
     }
-}
-
-/// An entry of a classic MBR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MbrEntry {
-    /// Number, 1 to 4; from 5 on for logical partitions.
-    pub number: u32,
-    /// Type byte.
-    pub kind: u8,
-    /// Whether it is marked active.
-    pub active: bool,
-    /// First sector.
-    pub first_lba: u64,
-    /// Length in sectors.
-    pub sectors: u64,
-}
-
-impl MbrEntry {
-    /// Whether it holds a chain of logical partitions, and nothing else.
-    pub fn is_extended(&self) -> bool {
-        matches!(self.kind, 0x05 | 0x0F | 0x85)
-    }
-}
-
-/// Length in bytes, found by seeking.
-fn length(disk: &mut (impl Seek + ?Sized)) -> io::Result<u64> {
-    disk.seek(SeekFrom::End(0))
-}
-
-fn read_at(disk: &mut (impl Read + Seek + ?Sized), at: u64, bytes: u64) -> io::Result<Vec<u8>> {
-    let size = usize::try_from(bytes).map_err(io::Error::other)?;
-    let mut buffer = vec![0; size];
-    disk.seek(SeekFrom::Start(at))?;
-    disk.read_exact(&mut buffer)?;
-    Ok(buffer)
 }
 
 /// Reads everything. An error is an I/O error of the device; bad contents are facts.
@@ -120,20 +85,15 @@ pub fn read(disk: &mut (impl Read + Seek + ?Sized), sector_bytes: u32) -> io::Re
         return Ok(OnDisk::NONE);
     }
     let first = read_at(disk, 0, 512)?;
-    let mut classic = mbr(&first);
-    let protective_mbr = classic.iter().any(|e| e.kind == 0xEE && e.first_lba == 1);
+    let protective_mbr = mbr::protects(&mbr::primary(&first));
     let primary = copy(disk, sector_bytes, sectors, 1)?;
     let backup = copy(disk, sector_bytes, sectors, sectors - 1)?;
     let whole = primary.table().is_some() || backup.table().is_some();
-    if protective_mbr && whole {
-        classic.clear();
-    }
-    // Its own entry is no partition; what a hybrid one names beside it is.
-    classic.retain(|e| !(protective_mbr && e.kind == 0xEE));
-    for extended in classic.clone().iter().filter(|e| e.is_extended()) {
-        let from = 5 + classic.iter().filter(|e| e.number > 4).count() as u32;
-        classic.extend(logical(disk, sector, sectors, extended, from)?);
-    }
+    let classic = if protective_mbr && whole {
+        vec![]
+    } else {
+        mbr::classic(disk, &first, sector_bytes)?
+    };
     let other = if whole {
         None
     } else {
@@ -144,6 +104,7 @@ pub fn read(disk: &mut (impl Read + Seek + ?Sized), sector_bytes: u32) -> io::Re
         backup,
         protective_mbr,
         mbr: classic,
+        mbr_sector_bytes: sector_bytes,
         mbr_signature: u32::from_le_bytes([first[440], first[441], first[442], first[443]]),
         other,
     })
@@ -174,79 +135,6 @@ fn other_size(
         }
     }
     Ok(unusable)
-}
-
-/// The used entries of a first sector that ends as an MBR does. A FAT's or NTFS's boot sector ends so too: its bytes
-/// there make no sense as a table (the status byte must be 0x00 or 0x80).
-pub fn mbr(sector: &[u8]) -> Vec<MbrEntry> {
-    if sector.len() < 512 || sector[510..512] != [0x55, 0xAA] {
-        return vec![];
-    }
-    let mut entries = Vec::new();
-    for number in 0..4_usize {
-        let at = 446 + 16 * number;
-        let raw = &sector[at..at + 16];
-        if raw[0] & 0x7F != 0 {
-            return vec![];
-        }
-        let word = |at: usize| {
-            u64::from(u32::from_le_bytes([
-                raw[at],
-                raw[at + 1],
-                raw[at + 2],
-                raw[at + 3],
-            ]))
-        };
-        if raw[4] != 0 && word(12) != 0 {
-            entries.push(MbrEntry {
-                number: number as u32 + 1,
-                kind: raw[4],
-                active: raw[0] == 0x80,
-                first_lba: word(8),
-                sectors: word(12),
-            });
-        }
-    }
-    entries
-}
-
-/// The logical partitions within an extended one, from a number on. Each has a sector before it, whose first used entry is the
-/// partition, counted from that sector, and whose entry of an extended type leads to the next one, counted from the start of
-/// the extended partition. A chain that leads backwards, out of the disk or too far ends there.
-fn logical(
-    disk: &mut (impl Read + Seek + ?Sized),
-    sector: u64,
-    sectors: u64,
-    extended: &MbrEntry,
-    from: u32,
-) -> io::Result<Vec<MbrEntry>> {
-    let mut found: Vec<MbrEntry> = vec![];
-    let mut at = extended.first_lba;
-    for _ in 0..LOGICAL_MAX {
-        if at >= sectors {
-            break;
-        }
-        let mut next = None;
-        for entry in mbr(&read_at(disk, at * sector, 512)?) {
-            if entry.is_extended() {
-                next = next.or(Some(extended.first_lba.saturating_add(entry.first_lba)));
-                continue;
-            }
-            let first_lba = at.saturating_add(entry.first_lba);
-            if first_lba < sectors && found.len() < LOGICAL_MAX as usize {
-                found.push(MbrEntry {
-                    number: from + found.len() as u32,
-                    first_lba,
-                    ..entry
-                });
-            }
-        }
-        match next {
-            Some(next) if next > at => at = next,
-            Some(_) | None => break,
-        }
-    }
-    Ok(found)
 }
 
 /// One copy. Every number that the disk states is checked before it is used.

@@ -116,12 +116,12 @@ fn classic_mbr_and_boot_sectors_are_told_apart() {
     sector[450] = 0x83;
     sector[454] = 1;
     sector[458] = 9;
-    let found = mbr(&sector);
+    let found = mbr::primary(&sector);
     assert_eq!(found.len(), 1);
     assert!(found[0].active && found[0].kind == 0x83 && found[0].sectors == 9);
     sector[446] = 0x6E;
-    assert!(mbr(&sector).is_empty());
-    assert!(mbr(&sector[..100]).is_empty());
+    assert!(mbr::primary(&sector).is_empty());
+    assert!(mbr::primary(&sector[..100]).is_empty());
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub mod leftovers;
 pub mod loader;
 pub mod luks;
 pub mod marks;
+pub mod mbr;
 pub mod memory;
 pub mod menu;
 pub mod mountinfo;

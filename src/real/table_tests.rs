@@ -61,6 +61,7 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
         backup: GptCopy::Whole(old_table),
         protective_mbr: false,
         mbr: vec![],
+        mbr_sector_bytes: 512,
         mbr_signature: 0,
         other: None,
     };

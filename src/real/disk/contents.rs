@@ -12,6 +12,7 @@ use super::{lsblk, select};
 use crate::event::Reporter;
 use crate::real::command::Program;
 use crate::real::gpt::{self, OnDisk};
+use crate::real::mbr;
 use crate::real::probe;
 use crate::real::slots::{self, Slots};
 use crate::real::stop::Stop;
@@ -65,6 +66,7 @@ pub struct Contents {
     bytes: Vec<Option<Blankness>>,
     /// Whether the table is one of a plan's.
     planned: bool,
+    sector_bytes: u32,
 }
 
 /// A partition's place.
@@ -93,7 +95,8 @@ pub fn contents(file: &mut File, disk: &DiskIdentity, plan: Option<&Plan>) -> io
 /// As [`contents`], of anything that can be read.
 pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Plan>) -> io::Result<Contents> {
     let size = disk.size_bytes;
-    let on_disk = gpt::read(file, disk.sector_bytes)?;
+    let mut on_disk = gpt::read(file, disk.sector_bytes)?;
+    mend_unit(file, disk, &mut on_disk)?;
     let places = places(&on_disk, disk);
     let planned = plan
         .filter(|p| on_disk.table().is_some_and(|t| t.disk_guid == p.table.disk_guid))
@@ -141,9 +144,40 @@ pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Pla
         unknown: vec![],
         bytes,
         planned,
+        sector_bytes: disk.sector_bytes,
     };
     contents.judge();
     Ok(contents)
+}
+
+/// A classic MBR does not say which sectors it counts. Where nothing is known at the places that it names, and something is at
+/// those that sectors of another size make of them, it was written for that size.
+fn mend_unit<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, on_disk: &mut OnDisk) -> io::Result<()> {
+    if on_disk.mbr.is_empty() || on_disk.table().is_some() || knows_one(file, disk, on_disk)? {
+        return Ok(());
+    }
+    for (size, entries) in mbr::classic_of_other_sizes(file, disk.sector_bytes)? {
+        let other = OnDisk {
+            mbr: entries,
+            mbr_sector_bytes: size,
+            ..on_disk.clone()
+        };
+        if knows_one(file, disk, &other)? {
+            *on_disk = other;
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether something is recognised at the first byte of a partition.
+fn knows_one<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, on_disk: &OnDisk) -> io::Result<bool> {
+    for place in places(on_disk, disk).iter().take(PIECES_MAX) {
+        if place.kind != Some(EXTENDED) && !sniff(file, place.from, place.bytes)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 const EXTENDED: &str = "extended, with logical partitions";
@@ -155,6 +189,7 @@ fn has_table(on_disk: &OnDisk) -> bool {
         backup,
         protective_mbr,
         mbr,
+        mbr_sector_bytes: _,
         mbr_signature: _,
         other,
     } = on_disk;
@@ -192,7 +227,7 @@ pub(crate) fn places(on_disk: &OnDisk, disk: &DiskIdentity) -> Vec<Place> {
             });
         }
     }
-    let sector = u64::from(disk.sector_bytes).max(512);
+    let sector = u64::from(on_disk.mbr_sector_bytes).max(512);
     for entry in &on_disk.mbr {
         add(Place {
             number: entry.number,
@@ -211,7 +246,7 @@ fn counted(table: &GptTable) -> String {
 }
 
 /// The tables in words, and what about them is not understood.
-fn table_line(on_disk: &OnDisk) -> (String, Option<String>) {
+fn table_line(on_disk: &OnDisk, sector_bytes: u32) -> (String, Option<String>) {
     if let Some(table) = on_disk.table() {
         return (counted(table), None);
     }
@@ -249,7 +284,16 @@ fn table_line(on_disk: &OnDisk) -> (String, Option<String>) {
             Some("its MBR protects a GPT that is not there".into()),
         ),
         (None, None) if !on_disk.mbr.is_empty() => {
-            (format!("MBR with {} partitions", on_disk.mbr.len()), None)
+            let line = format!("MBR with {} partitions", on_disk.mbr.len());
+            let size = on_disk.mbr_sector_bytes;
+            if size == sector_bytes {
+                (line, None)
+            } else {
+                (
+                    format!("{line}, counted in sectors of {size} bytes"),
+                    Some(format!("its MBR was written for sectors of {size} bytes")),
+                )
+            }
         }
         (None, None) => ("no partition table".to_owned(), None),
     }
@@ -275,7 +319,7 @@ const UNKNOWN: &str = "data of an unknown kind";
 impl Contents {
     /// Makes the lines, and says what is blank and what is not understood.
     fn judge(&mut self) {
-        let (line, not_understood) = table_line(&self.on_disk);
+        let (line, not_understood) = table_line(&self.on_disk, self.sector_bytes);
         let mut lines = vec![line];
         let mut unknown: Vec<String> = not_understood.into_iter().collect();
         for (index, (number, found)) in self.signatures.iter().enumerate() {

@@ -215,9 +215,11 @@ impl Machine {
     /// The machine as it is right after [`Machine::boot`], from a saved state: a few seconds instead of a boot.
     ///
     /// The state is made when missing, from the stick and the machine's shape (disks with their sizes and serial
-    /// numbers, network, credentials, memory), with blank disks. It comes with fresh firmware variables.
+    /// numbers, network, credentials, memory), with blank disks. It comes with fresh firmware variables: what an earlier start
+    /// had written there is back when the disk is booted.
     pub fn start_saved(spec: &Spec) -> Result<Machine> {
         let saved = saved_state::folder(spec)?;
+        disk_boot::keep_variables(&spec.folder)?;
         fs::copy(saved.join("vars.fd"), spec.folder.join("vars.fd"))?;
         let mut machine = Machine::launch(spec, &Start::Saved)?;
         let up = machine.restore(&saved.join("ram"), spec);

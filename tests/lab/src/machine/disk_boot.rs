@@ -1,9 +1,10 @@
 //! Booting the installed disk.
 //!
 //! Law: no stick, and the firmware's own boot order. A machine that stands still before its kernel speaks is started once more,
-//! and that is told. Absent: what must be true of the system that came up, which `install.rs` knows.
+//! and that is told. The firmware knows the entries that any start of the machine has made: a saved state brings variables of its own,
+//! which no real machine does. Absent: what must be true of the system that came up, which `install.rs` knows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -24,6 +25,36 @@ pub struct DiskBoot<'a> {
     pub marker: &'a str,
     /// For all of it.
     pub timeout: Duration,
+}
+
+/// The firmware's variables of a start that had an entry for the disk.
+const WITH_ENTRY: &str = "vars-with-entry.fd";
+
+/// Whether these variables have the entry that systemd-boot's installer makes.
+fn has_entry(variables: &[u8]) -> bool {
+    let title: Vec<u8> = "Linux Boot Manager"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    memchr::memmem::find(variables, &title).is_some()
+}
+
+/// Before a saved state brings its own variables: those of the last start are kept when the disk's entry is in them.
+pub(super) fn keep_variables(folder: &Path) -> Result<()> {
+    let variables = folder.join("vars.fd");
+    if variables.exists() && has_entry(&fs::read(&variables)?) {
+        fs::rename(&variables, folder.join(WITH_ENTRY))?;
+    }
+    Ok(())
+}
+
+/// Before the disk is booted: the entry that an earlier start made is there, as it is in a machine that keeps its variables.
+fn bring_variables_back(folder: &Path) -> Result<()> {
+    let (variables, kept) = (folder.join("vars.fd"), folder.join(WITH_ENTRY));
+    if kept.exists() && !(variables.exists() && has_entry(&fs::read(&variables)?)) {
+        fs::copy(&kept, &variables)?;
+    }
+    Ok(())
 }
 
 impl Machine {
@@ -49,6 +80,7 @@ impl Machine {
     }
 
     fn boot_disk_once(spec: &Spec, how: &DiskBoot) -> Result<(Machine, Result<String>)> {
+        bring_variables_back(&spec.folder)?;
         let mut machine = Machine::launch(spec, &Start::Firmware)?;
         let line = machine.go().and_then(|()| {
             let deadline = Instant::now() + how.timeout;
@@ -76,5 +108,41 @@ impl Machine {
         let path = self.folder.join(format!("registers-{}.txt", self.run));
         fs::write(&path, text)?;
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(name: &str) -> Vec<u8> {
+        let mut bytes = vec![0xFF; 4096];
+        bytes.extend(name.encode_utf16().flat_map(u16::to_le_bytes));
+        bytes
+    }
+
+    #[test]
+    fn an_entry_outlives_a_saved_state() {
+        let folder = std::env::temp_dir().join(format!("lab-variables-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let at = |name: &str| folder.join(name);
+        keep_variables(&folder).unwrap();
+        bring_variables_back(&folder).unwrap();
+        assert!(!at("vars.fd").exists(), "nothing is made of nothing");
+        let (fresh, with) = (variables("UEFI Misc Device"), variables("Linux Boot Manager"));
+
+        // A start made the entry; the next one was from a saved state and made none.
+        fs::write(at("vars.fd"), &with).unwrap();
+        keep_variables(&folder).unwrap();
+        fs::write(at("vars.fd"), &fresh).unwrap();
+        bring_variables_back(&folder).unwrap();
+        assert_eq!(fs::read(at("vars.fd")).unwrap(), with);
+
+        // The control: what the last start has is not replaced.
+        let newer = variables("Linux Boot Manager, and more");
+        fs::write(at("vars.fd"), &newer).unwrap();
+        bring_variables_back(&folder).unwrap();
+        assert_eq!(fs::read(at("vars.fd")).unwrap(), newer);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }
