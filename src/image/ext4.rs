@@ -291,6 +291,14 @@ fn has_superblock(group: u64) -> bool {
     group <= 1 || power_of(3) || power_of(5) || power_of(7)
 }
 
+/// The blocks that hold a copy of the superblock, in a filesystem of so many blocks, without the first one.
+pub fn copies(blocks: u64) -> impl Iterator<Item = u64> {
+    const GROUP_BLOCKS: u64 = 8 * BLOCK_BYTES as u64;
+    (1..blocks.div_ceil(GROUP_BLOCKS))
+        .filter(|group| has_superblock(*group))
+        .map(|group| group * GROUP_BLOCKS)
+}
+
 /// Blocks that mean something: those in use by the bitmaps, and all metadata. What is in the others does not count.
 pub fn blocks_in_use(file: &File, superblock: &Superblock) -> Result<Blocks, Error> {
     let mut used = Blocks::new(superblock.blocks);

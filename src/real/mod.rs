@@ -56,6 +56,7 @@ pub mod secrets;
 pub mod slots;
 pub mod sound;
 pub mod stop;
+pub mod superblock;
 pub mod table;
 pub mod version;
 pub mod volumes;

@@ -12,6 +12,7 @@ use crate::real::landing;
 use crate::real::mounts::Attach;
 use crate::real::probe::probe;
 use crate::real::stop::Stop;
+use crate::real::superblock;
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::encrypted::{FormatOrder, FormatVolumes, ImageOrder, Target, VolumesFacts};
@@ -41,6 +42,7 @@ pub async fn make_ext4(
 ) -> Result<(), Fault> {
     let what = format!("root filesystem {} on {device}", volume.label);
     reporter.step(format!("mkfs.ext4 {}", volume.label));
+    superblock::forget(device)?;
     // metadata_csum_seed: the seed of all checksums is stored, so that the later change of the UUID touches superblocks
     //   only (Linux 4.4); without it tune2fs would rewrite every block of metadata, and a cut in the middle would leave
     //   neither id valid. ^orphan_file: rescue systems with e2fsprogs older than 1.47 can still check it.
@@ -95,7 +97,7 @@ pub async fn make_swap(
     flush(device)
 }
 
-/// What is on the device of root or swap.
+/// What is on the device of swap, or of root where that may be mounted.
 pub async fn observe_volume(
     device: &Utf8Path,
     volume: &Volume,
@@ -122,6 +124,18 @@ pub async fn observe_volume(
     }
 }
 
+/// What is on the device of root, which is not mounted: a finished filesystem whose superblock was torn is mended first.
+pub async fn observe_root(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<Probe, Fault> {
+    flush(device)?;
+    superblock::mend(device, volume, reporter, stop).await?;
+    observe_volume(device, volume, reporter, stop).await
+}
+
 impl Real {
     async fn land_slice(
         &mut self,
@@ -145,7 +159,16 @@ impl Real {
         }
     }
 
-    async fn probe_volume(&mut self, target: &Target) -> Result<Probe, Fault> {
+    async fn probe_root(&mut self, target: &Target) -> Result<Probe, Fault> {
+        let device = self.volume_device(target).await?;
+        if self.is_mounted(&device)? {
+            observe_volume(&device, &target.volume, &self.reporter, &self.stop).await
+        } else {
+            observe_root(&device, &target.volume, &self.reporter, &self.stop).await
+        }
+    }
+
+    async fn probe_swap(&mut self, target: &Target) -> Result<Probe, Fault> {
         let device = self.volume_device(target).await?;
         observe_volume(&device, &target.volume, &self.reporter, &self.stop).await
     }
@@ -153,9 +176,9 @@ impl Real {
 
 impl Perform<FormatVolumes> for Real {
     async fn observe(&mut self, step: &FormatVolumes) -> Result<VolumesFacts, Fault> {
-        let root = self.probe_volume(&step.root).await?;
+        let root = self.probe_root(&step.root).await?;
         let swap = match &step.swap {
-            Some(target) => self.probe_volume(target).await?,
+            Some(target) => self.probe_swap(target).await?,
             None => Probe::Blank,
         };
         Ok(VolumesFacts {
@@ -178,7 +201,12 @@ impl Perform<FormatVolumes> for Real {
             self.permit(&disk).await?;
             let made = match &image {
                 None => make_ext4(&device, &target.volume, &self.reporter, &self.stop).await,
-                Some(image) => self.land_slice(&device, &target.volume, image).await,
+                Some(image) => {
+                    if image.from == 0 {
+                        superblock::forget(&device)?;
+                    }
+                    self.land_slice(&device, &target.volume, image).await
+                }
             };
             if image.is_some() && made.is_ok() && self.progress.is_under_way() {
                 // Between two slices: everything is flushed, and the device stays open, so that udev has nothing to look at.
@@ -299,6 +327,89 @@ mod tests {
         damaged[2044] ^= 1;
         put(&damaged);
         assert_ne!(seen(), VolumeState::InTheMaking);
+    }
+
+    /// The bytes of a filesystem that was in use: mounted by the kernel and written to; unmounted then, or not.
+    fn used(device: &Utf8Path, files: u32, cut: bool) -> Vec<u8> {
+        let place = device.with_file_name("mounted");
+        fs::create_dir_all(&place).unwrap();
+        let run = |program: &str, args: &[&str]| {
+            let ended = std::process::Command::new(program).args(args).status().unwrap();
+            assert!(ended.success(), "{program} {args:?}");
+        };
+        run("mount", &["-o", "loop", device.as_str(), place.as_str()]);
+        for file in 0..files {
+            fs::write(place.join(format!("file{file}")), format!("{file}")).unwrap();
+        }
+        run("sync", &["-f", place.as_str()]);
+        let alive = fs::read(device).unwrap();
+        run("umount", &[place.as_str()]);
+        if cut { alive } else { fs::read(device).unwrap() }
+    }
+
+    #[test]
+    fn a_torn_superblock_of_a_finished_root_is_mended_and_nothing_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = bench::image(&dir, "part", 320 << 20);
+        let volume = bench::volume("root-web");
+        let compare = |probe: Probe| {
+            probe.compare(
+                "ext4",
+                &volume.id.to_string(),
+                &volume.provisional.to_string(),
+                "root-web",
+            )
+        };
+        let seen = || {
+            block_on(observe_root(
+                &device,
+                &volume,
+                &Reporter::default(),
+                &Stop::never(),
+            ))
+            .map(compare)
+            .unwrap()
+        };
+        make_root(&device);
+        let made = fs::read(&device).unwrap()[..4096].to_vec();
+        for cut in [false, true] {
+            let after = used(&device, 40, cut);
+            for new_first in [false, true] {
+                let mut torn = after.clone();
+                // The two sectors of the superblock, one of each life.
+                let old = if new_first { 1536..2048 } else { 1024..1536 };
+                torn[old.clone()].copy_from_slice(&made[old]);
+                fs::write(&device, &torn).unwrap();
+                assert!(!crate::image::ext4::is_between_ids(
+                    &torn[..4096],
+                    &volume.provisional
+                ));
+                assert_eq!(seen(), VolumeState::Whole, "cut {cut}, new first {new_first}");
+                let check = Program::new("e2fsck").args(["-f", "-n", device.as_str()]);
+                block_on(tool("x", check, &Reporter::default(), &Stop::never())).unwrap();
+                let names = std::process::Command::new("debugfs")
+                    .args(["-R", "ls -p /", device.as_str()])
+                    .output()
+                    .unwrap();
+                let names = String::from_utf8(names.stdout).unwrap();
+                assert_eq!(names.matches("/file").count(), 40, "{names}");
+            }
+        }
+
+        // The controls: a copy that has another id, or none, proves nothing, and nothing is repaired.
+        let mut gone = fs::read(&device).unwrap();
+        gone[1024..2048].fill(0);
+        fs::write(&device, &gone).unwrap();
+        superblock::forget(&device).unwrap();
+        assert_eq!(seen(), VolumeState::Blank);
+        make_root(&device);
+        let begun = volume.provisional.to_string();
+        let back = Program::new("tune2fs").args(["-U", &begun, device.as_str()]);
+        block_on(tool("x", back, &Reporter::default(), &Stop::never())).unwrap();
+        let mut gone = fs::read(&device).unwrap();
+        gone[1024..2048].fill(0);
+        fs::write(&device, &gone).unwrap();
+        assert_eq!(seen(), VolumeState::Blank);
     }
 
     #[test]

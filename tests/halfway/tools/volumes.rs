@@ -202,8 +202,11 @@ fn format(root: bool, subject: &Utf8Path) -> Result<(), String> {
     block_on(carry(
         &action,
         async || {
-            let label = if root { "root-web" } else { "swap-web" };
-            let seen = volumes::observe_volume(subject, &volume(label), &reporter, &stop).await?;
+            let seen = if root {
+                volumes::observe_root(subject, &volume("root-web"), &reporter, &stop).await?
+            } else {
+                volumes::observe_volume(subject, &volume("swap-web"), &reporter, &stop).await?
+            };
             Ok(if root {
                 VolumesFacts {
                     root: seen,
