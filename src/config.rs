@@ -359,7 +359,7 @@ pub const AGE_DIR: &str = "/etc/age";
 pub struct Unattended {
     /// Never ask; stop instead.
     pub enable: bool,
-    /// The disk that may be erased: serial number, WWN, or the name of a link in /dev/disk/by-id. A credential
+    /// The disk that may be erased: serial number, WWN, bus address, or the name of a link in /dev/disk/by-id or by-path. A credential
     /// `landfall.consent` says the same.
     pub disk: Option<String>,
 }

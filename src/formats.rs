@@ -43,7 +43,8 @@ pub const FORMATS: [Format; 10] = [
     Format {
         name: "image",
         version: manifest::FORMAT_VERSION,
-        place: "the file that `landfall image build` makes",
+        place: "the file that `landfall image build` makes; in its filesystem `/nix/var/landfall/registration`, which is Nix's format \
+                (`nix-store --load-db`)",
         code: "src/image/manifest.rs",
         rule: "the version is in the header line, whose form is the same in every version; a newer version is refused",
     },
@@ -80,10 +81,12 @@ pub const FORMATS: [Format; 10] = [
         name: "marks",
         version: 1,
         place: "on the target: `/nix/var/landfall/system`, `/nix/var/landfall/activated`, \
-                `/nix/var/landfall/activation-failures`, the key `landfall.install` in the clone's Git configuration",
+                `/nix/var/landfall/activation-failures`, the keys `landfall.install` and, in a clone under way, `landfall.tries` in the \
+                clone's Git configuration; `/run/landfall/hooks-<boot id>`",
         code: "src/real/marks.rs",
-        rule: "the record of the system names its version in its first line; a text of another form counts for nothing, and \
-               the work that it stands for is done again",
+        rule: "the record of the system names its version in its first line; `landfall.tries` is a decimal number; of the user's commands that ran in this boot there is a line each, with its place \
+               and a digest; a text of another \
+               form counts for nothing, and the work that it stands for is done again",
     },
     Format {
         name: "kernel-settings",

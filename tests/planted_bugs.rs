@@ -72,7 +72,8 @@ fn find(bug: Option<Bug>, wanted: &dyn Fn(Harness) -> Harness) -> Vec<Breach> {
     let schedule = format!("0.{fetch}:fail:transient").parse().unwrap();
     let mut found = harness().repeat(&schedule).breaches;
     let records = Harness::new(case(None)).unwrap().records();
-    let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 5] = [
+    let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 6] = [
+        &|| harness().traps().unwrap(),
         &|| harness().crashes(),
         &|| harness().kills_then_cuts(Phase::Formatted),
         &|| harness().slots(&[newer(), fork(&records)]),
@@ -155,7 +156,7 @@ fn every_check_is_needed() {
     let mut invariants: Vec<Invariant> = Bug::ALL.iter().map(|(_, invariant)| *invariant).collect();
     invariants.sort();
     invariants.dedup();
-    assert_eq!(invariants.len(), 24, "a bug is planted for every invariant");
+    assert_eq!(invariants.len(), 25, "a bug is planted for every invariant");
     let rows = on_all(&invariants, |invariant| {
         let mut others = vec![];
         for (bug, planted_for) in Bug::ALL {
@@ -214,5 +215,34 @@ fn a_disk_that_is_changed_underneath_is_noticed() {
             "{invariant}: {:?}",
             careless.breaches
         );
+    }
+}
+
+/// A machine that must not be believed: four stop before the first write, and of two disks the blank one is taken, in every layout and mode.
+/// Each bug that believes it is caught by its invariant, and by no other.
+#[test]
+fn machines_that_must_not_be_believed() {
+    for case in Case::all() {
+        let harness = || Harness::new(case).unwrap();
+        let breaches = |harness: Harness| -> Vec<Breach> {
+            let tally = harness.traps().unwrap();
+            assert_eq!(tally.stories, 5);
+            tally.failures.into_iter().flat_map(|f| f.breaches).collect()
+        };
+        assert_eq!(breaches(harness()), vec![], "the control: {case}");
+        for (bug, invariant) in Bug::ALL.into_iter().filter(|(bug, _)| {
+            matches!(
+                bug,
+                Bug::BlankAssumed
+                    | Bug::BridgeAgrees
+                    | Bug::LabelUnseen
+                    | Bug::AnyFirmware
+                    | Bug::AnyPassphrase
+            )
+        }) {
+            let found = breaches(harness().with(bug));
+            let caught = found.iter().any(|breach| breach.invariant == invariant);
+            assert!(caught, "{case}, {bug:?}: {found:?}");
+        }
     }
 }

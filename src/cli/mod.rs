@@ -145,8 +145,9 @@ pub struct InstallArgs {
     /// Begin anew, even on a disk where an install has landed; somebody has to agree again
     #[arg(long)]
     pub reinstall: bool,
-    /// Agree in advance to the erasure of this disk, by the name that `landfall disks` prints
-    #[arg(long, value_name = "SERIAL|WWN|BY-ID", value_parser = disk_name)]
+    /// Agree in advance to the erasure of this disk, by the name that `landfall disks` prints: WWN, serial number, bus address, or a link in
+    /// /dev/disk/by-id or by-path
+    #[arg(long, value_name = "NAME", value_parser = disk_name)]
     pub erase_disk: Option<String>,
 }
 
@@ -327,8 +328,8 @@ fn disk_name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(
-            "a serial number, a WWN, or the name of a link in /dev/disk/by-id without the path; kernel names change from \
-             boot to boot (landfall disks shows the names)"
+            "a serial number, a WWN, a bus address, or the name of a link in /dev/disk/by-id or by-path without the path; kernel \
+             names change from boot to boot (landfall disks shows the names)"
                 .to_owned(),
         )
     }

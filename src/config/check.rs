@@ -144,8 +144,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         found.push(problem(
             "unattended.disk",
             format!(
-                "disk name {} is not allowed: a serial number, a WWN, or the name of a link in /dev/disk/by-id, \
-                 without the path; kernel names such as sda change from boot to boot",
+                "disk name {} is not allowed: a serial number, a WWN, a bus address, or the name of a link in /dev/disk/by-id or \
+                 by-path, without the path; kernel names such as sda change from boot to boot",
                 quoted(disk)
             ),
             "take the serial number or WWN that `landfall disks` prints",

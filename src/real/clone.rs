@@ -6,11 +6,11 @@
 
 use crate::real::git::{self, Access, Offer, Transfer};
 use crate::real::hands::Hands;
-use crate::real::marks::{CLONE_KEY, TRIES_KEY};
+use crate::real::marks::{self, CLONE_KEY, TRIES_KEY};
 use crate::real::repository::{
     fetch_url, has_commit, mark_of, offer, remote_of, remove_tree, source_name, value_of,
 };
-use crate::real::{rooted, sound, work};
+use crate::real::{lfs, rooted, sound, work};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneOrder};
@@ -67,6 +67,7 @@ pub async fn perform_clone(
     }
     remove_leftovers(&partial.join(".git"), LEFTOVERS_DEPTH_MAX)?;
     rooted::sync_filesystem(parent)?;
+    lfs::tell(hands, access, &partial, path).await?;
     if *replace && path.exists() {
         let to = match work::of_somebody(hands, access, path, &partial, &action.revision).await? {
             Some(why) => {
@@ -111,13 +112,12 @@ impl Making<'_> {
         if mark_of(hands, access, dir).await?.as_deref() != Some(&ours) {
             return Ok(false);
         }
-        let tries: u32 = value_of(hands, access, dir, TRIES_KEY)
+        let tries = value_of(hands, access, dir, TRIES_KEY)
             .await?
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
+            .map_or(0, |text| marks::tries_of(&text));
         let filled = async {
             remove_leftovers(&dir.join(".git"), LEFTOVERS_DEPTH_MAX)?;
-            let next = tries.saturating_add(1).to_string();
+            let next = marks::tries(tries.saturating_add(1));
             self.git(&["config", "--local", TRIES_KEY, &next]).await?;
             self.fill().await?;
             self.git(&["config", "--local", "--unset-all", TRIES_KEY]).await?;

@@ -52,6 +52,7 @@ pub struct Program<'a> {
     report: bool,
     enters_target: bool,
     memory: Memory,
+    file_bytes_max: Option<u64>,
     on_line: Option<LineHook<'a>>,
 }
 
@@ -152,6 +153,7 @@ impl<'a> Program<'a> {
             report: false,
             enters_target: false,
             memory: Memory::Other,
+            file_bytes_max: None,
             on_line: None,
         }
     }
@@ -205,6 +207,11 @@ impl<'a> Program<'a> {
     /// How much memory each of its processes may take.
     pub fn memory(mut self, memory: Memory) -> Self {
         self.memory = memory;
+        self
+    }
+    /// The longest file that it may write, in bytes: it gets SIGXFSZ for more (`RLIMIT_FSIZE`).
+    pub fn file_bytes_max(mut self, bytes: u64) -> Self {
+        self.file_bytes_max = Some(bytes);
         self
     }
     /// Tell every line as [`Event::Output`].
@@ -266,6 +273,7 @@ impl<'a> Program<'a> {
             })
         };
         let data = self.memory.bytes_max().map_err(io)?;
+        let file = self.file_bytes_max;
         // SAFETY: prctl(2), getrlimit(2) and setrlimit(2) are system calls that touch nothing but the child itself.
         unsafe {
             command.pre_exec(move || {
@@ -273,6 +281,10 @@ impl<'a> Program<'a> {
                 let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
                 let data = data.min(hard);
                 setrlimit(Resource::RLIMIT_DATA, data, data)?;
+                if let Some(file) = file {
+                    let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
+                    setrlimit(Resource::RLIMIT_FSIZE, file.min(hard), file.min(hard))?;
+                }
                 Ok(())
             });
         }

@@ -43,6 +43,14 @@ pub fn make_dirs(hands: &Hands, root: &Utf8Path, dirs: &[TargetPath]) -> Result<
     Ok(())
 }
 
+/// What is written down of a command that ran: its place in the list, and a digest over the install and the command.
+pub fn ran_line(place: usize, install: &str, command: &str) -> String {
+    format!(
+        "{place} {}",
+        Digest::of(format!("{install}\n{command}").as_bytes())
+    )
+}
+
 /// Runs each command, unless `marker` says that it ran.
 pub async fn run_commands(
     hands: &Hands,
@@ -57,7 +65,7 @@ pub async fn run_commands(
     };
     for (i, command) in commands.iter().enumerate() {
         let what = format!("extra_post_mount_commands[{i}]");
-        let line = format!("{i} {}", Digest::of(format!("{salt}\n{command}").as_bytes()));
+        let line = ran_line(i, salt, command);
         if ran.lines().any(|l| l == line) {
             continue;
         }

@@ -44,6 +44,16 @@ pub fn activated(system: &StorePath) -> String {
     format!("{}\n", system.as_str())
 }
 
+/// How often a clone was gone on with, as the value of [`TRIES_KEY`].
+pub fn tries(times: u32) -> String {
+    times.to_string()
+}
+
+/// What such a value says; a text of another form counts for nothing.
+pub fn tries_of(text: &str) -> u32 {
+    text.parse().unwrap_or(0)
+}
+
 /// Whether a trace says that this system was activated.
 pub fn is_activated(text: &str, system: &StorePath) -> bool {
     text.trim_end() == system.as_str()
@@ -90,6 +100,7 @@ mod tests {
         #[test]
         fn any_record_is_borne(text in "(?s).*") {
             recorded_system(&text, &"a".repeat(40).parse().unwrap(), &"web".parse().unwrap());
+            prop_assert!(text.parse::<u32>().is_ok() || tries_of(&text) == 0);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::real::git::{self, Access, Offer, Token, git_url};
 use crate::real::hands::Hands;
 use crate::real::marks::CLONE_KEY;
 use crate::real::memory::Memory;
-use crate::real::{MOUNT_ROOT, Real, hooks, mounts, room, rooted, sound};
+use crate::real::{MOUNT_ROOT, Real, foreseen, hooks, mounts, room, rooted, sound};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, SourceFault};
@@ -62,7 +62,10 @@ impl Real {
 pub async fn resolve(real: &Real, repository: &Repository) -> Result<Revision, Fault> {
     let access = real.git_access()?;
     let scratch = Utf8PathBuf::from(super::RUN_DIR);
-    resolve_with(&real.hands(), &access, repository, &scratch).await
+    let revision = resolve_with(&real.hands(), &access, repository, &scratch).await?;
+    let most = foreseen::LOOK_BYTES_MAX;
+    foreseen::look(&real.hands(), &access, repository, &revision, &scratch, most).await?;
+    Ok(revision)
 }
 
 /// As [`resolve`]; `scratch` is a directory in tmpfs.

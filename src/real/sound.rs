@@ -204,7 +204,22 @@ async fn submodules(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<V
         return Ok(links);
     }
     let begun = said(&["config", "--local", "-z", "--get-regexp", r"^submodule\..*\.url$"]).await?;
-    let begun: Vec<&str> = settings(&begun, ".url").map(|(name, _)| name).collect();
+    // `update = none`: Git leaves the folder empty.
+    let update = said(&[
+        "config",
+        "--local",
+        "-z",
+        "--get-regexp",
+        r"^submodule\..*\.update$",
+    ])
+    .await?;
+    let skipped: Vec<&str> = settings(&update, ".update")
+        .filter_map(|(name, how)| (how == "none").then_some(name))
+        .collect();
+    let begun: Vec<&str> = settings(&begun, ".url")
+        .map(|(name, _)| name)
+        .filter(|name| !skipped.contains(name))
+        .collect();
     let paths = [
         "config",
         "--blob",

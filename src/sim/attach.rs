@@ -19,10 +19,11 @@ impl SimWorld {
             return Ok(());
         }
         self.act("identify the disk", Act::Look).await?;
-        if self.disk().identity != self.setting.plan.disk {
+        let confirmed = self.confirmed.as_ref().unwrap_or(&self.setting.plan.disk);
+        if self.disk().identity != *confirmed {
             return Err(Fault::of(
                 Kind::OtherDisk {
-                    disk: format!("disk {}", self.setting.plan.disk.name()),
+                    disk: format!("disk {}", confirmed.name()),
                     found: "another one has its name".into(),
                     expected: None,
                 },

@@ -34,6 +34,8 @@ pub enum Bug {
     AssumeYes,
     /// Contents of the store are called verified without looking.
     TrustDatabase,
+    /// Owner and permissions in the store are called right without looking.
+    ModesTrusted,
     /// Looking at the clone repairs it.
     LookRepairs,
     /// A second `nixos-install` adds a generation.
@@ -172,11 +174,21 @@ pub enum Bug {
     DatabaseIsFault,
     /// A mapping of our name without a table, which a killed activation left, is taken for somebody else's.
     EmptyIsConflict,
+    /// A disk without a table and a known signature is called blank.
+    BlankAssumed,
+    /// A serial number that a bridge gives to every disk behind it is taken for an agreement.
+    BridgeAgrees,
+    /// Nobody looks whether another disk has a planned label.
+    LabelUnseen,
+    /// Nobody looks how wide the firmware is.
+    AnyFirmware,
+    /// Any bytes are a passphrase.
+    AnyPassphrase,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 82] = [
+    pub const ALL: [(Bug, Invariant); 88] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -190,6 +202,7 @@ impl Bug {
         (Bug::ConsentFromRecord, Invariant::ConsentLives),
         (Bug::AssumeYes, Invariant::ConsentFirst),
         (Bug::TrustDatabase, Invariant::LandedIsWhole),
+        (Bug::ModesTrusted, Invariant::LandedIsWhole),
         (Bug::LookRepairs, Invariant::Idempotent),
         (Bug::NotIdempotent, Invariant::SameEnd),
         (Bug::LogPassphrase, Invariant::NoSecrets),
@@ -259,5 +272,10 @@ impl Bug {
         (Bug::LockStays, Invariant::Lands),
         (Bug::DatabaseIsFault, Invariant::Lands),
         (Bug::EmptyIsConflict, Invariant::Lands),
+        (Bug::BlankAssumed, Invariant::OnlyTheTarget),
+        (Bug::BridgeAgrees, Invariant::ConsentFirst),
+        (Bug::LabelUnseen, Invariant::LandedBoots),
+        (Bug::AnyFirmware, Invariant::LandedBoots),
+        (Bug::AnyPassphrase, Invariant::LandedBoots),
     ];
 }

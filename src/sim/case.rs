@@ -6,6 +6,7 @@
 use super::contents::{files, finished};
 use super::disk::{Disk, Fs, Header, Key, Region, Value};
 use super::landing::{Mode, made_up_image};
+use super::traps::{Trap, unknown};
 use crate::driver::Request;
 use landfall_states::fault::Budget;
 use landfall_states::names::{BadValue, Digest, HostName, Revision, StorePath};
@@ -307,6 +308,8 @@ pub struct Setting {
     pub system: StorePath,
     /// The target first, then three that must not change.
     pub disks: Vec<Rc<Disk>>,
+    /// What is wrong with the machine.
+    pub trap: Option<Trap>,
 }
 
 /// The host's name.
@@ -436,7 +439,20 @@ impl Setting {
             disks: [target, foreign("DATA")?, begun, landed].map(Rc::new).to_vec(),
             case,
             subject: kept,
+            trap: None,
         })
+    }
+
+    /// The same case on a machine that must not be believed.
+    pub fn trapped(case: Case, trap: Trap) -> Result<Setting, String> {
+        let mut setting = Setting::new(trap.case(case))?;
+        setting.trap = Some(trap);
+        if trap == Trap::Unknown
+            && let Some(data) = setting.disks.get_mut(1)
+        {
+            *data = Rc::new(unknown(&data.identity));
+        }
+        Ok(setting)
     }
 
     /// The same machine, and this is asked for.
@@ -457,6 +473,7 @@ impl Setting {
             revision: revision_of(&payload).map_err(text)?,
             system: system_of(&payload).map_err(text)?,
             disks: self.disks.clone(),
+            trap: self.trap,
             request: Request {
                 host,
                 layout,

@@ -67,6 +67,8 @@ pub enum Invariant {
     Idempotent = 23,
     /// The same seed gives the same trace.
     Repeatable = 24,
+    /// What landed is started by this firmware, from its own root, and unlocked by what a person can type.
+    LandedBoots = 25,
 }
 
 impl fmt::Display for Invariant {

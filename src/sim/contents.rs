@@ -14,6 +14,10 @@ use std::rc::Rc;
 
 /// The store paths of the system's closure, in the order in which they are written; the last one is the system.
 pub const CLOSURE: [&str; 3] = ["glibc", "kernel", "system"];
+/// Owner and permissions of the last of them, which no digest covers.
+pub const MODE: &str = "system.mode";
+/// What Nix makes of them.
+pub const MODE_RIGHT: &str = "r-xr-xr-x root";
 /// The registrations of these, by the same index.
 pub const REGISTERED: [&str; 3] = ["glibc.valid", "kernel.valid", "system.valid"];
 /// The lock that Git holds while it writes in a clone beside its place.
@@ -46,6 +50,7 @@ pub fn files(plan: &Plan, revision: &Revision, system: &StorePath) -> Vec<(Fs, &
         (Fs::Root, "clone", clone_text(plan, revision)),
         (Fs::Root, "clone.data", revision.to_string()),
         (Fs::Root, DATABASE, DATABASE_MADE.to_owned()),
+        (Fs::Root, MODE, MODE_RIGHT.to_owned()),
         (Fs::Root, "record", record_text(plan, revision, system)),
         (Fs::Root, "profile", system.to_string()),
         (Fs::Root, "etc/NIXOS", String::new()),

@@ -9,7 +9,7 @@
 
 use super::bugs::Bug;
 use super::checks::Found;
-use super::contents::CLOSURE;
+use super::contents::{CLOSURE, MODE, MODE_RIGHT};
 use super::disk::{CHUNKS, Disk, Fs, Header, Held, Key, Region, Value};
 use super::world::{Act, SimWorld};
 use crate::sim::faults::failed;
@@ -184,6 +184,11 @@ fn chunk(number: u64, making: u32, digest: &str) -> Vec<(Key, Option<Value>)> {
         let text = if digest == WRONG { WRONG } else { path };
         (Key::File(Fs::Root, path), Some(Value::Text(making, text.into())))
     }));
+    // The image holds its files with owner and permissions.
+    if path == CLOSURE.last() {
+        let mode = Value::Text(making, MODE_RIGHT.into());
+        writes.push((Key::File(Fs::Root, MODE), Some(mode)));
+    }
     writes
 }
 

@@ -160,16 +160,17 @@ impl World for SimWorld {
             .filter(|(_, disk)| !self.machine.gone || disk.identity != self.setting.plan.disk)
             .map(|(index, _)| self.evidence(index))
             .collect();
+        let (choice, named) = self.chosen();
         Ok(Survey {
             disks,
-            choice: Ok(self.setting.plan.disk.clone()),
-            named: true,
+            choice: Ok(choice),
+            named,
         })
     }
 
     async fn preflight(
         &mut self,
-        _plan: &Plan,
+        plan: &Plan,
         payload: &Payload,
         pinned: Option<&Revision>,
         _fresh: bool,
@@ -182,6 +183,7 @@ impl World for SimWorld {
             }
             .into());
         }
+        self.believable(plan)?;
         match pinned {
             Some(pinned) => {
                 self.act("preflight", Act::Look).await?;
@@ -198,6 +200,7 @@ impl World for SimWorld {
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
         self.act("hold the disk", Act::Look).await?;
+        self.confirmed = Some(plan.disk.clone());
         self.held = self
             .machine
             .disks
@@ -254,6 +257,7 @@ impl World for SimWorld {
         }
         let by = match self.setting.case.consenter {
             Consenter::Person => ConsentBy::Person,
+            Consenter::InAdvance if !self.agreement_holds() => return Ok(None),
             Consenter::InAdvance => ConsentBy::InAdvance {
                 disk_name: self.setting.plan.disk.name(),
                 reinstall: self.setting.case.before == Before::Finished,

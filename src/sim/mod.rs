@@ -13,7 +13,7 @@
 //! between   what people do between two runs
 //! explore   every death, every fault, every pair        digest   when two machines are the same
 //! tally     figures, failures, the matrix               random   stories by chance
-//! effects  what can be seen of a run from outside
+//! effects  what can be seen of a run from outside       traps    machines that must not be believed
 //! ```
 //!
 //! Absent: bytes of filesystems, processes, network protocols, a clock. What the kernel does below the named effects was
@@ -43,4 +43,5 @@ pub mod steps;
 pub mod story;
 pub mod tally;
 pub mod target;
+pub mod traps;
 pub mod world;

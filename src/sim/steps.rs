@@ -7,7 +7,9 @@
 use super::bugs::Bug;
 use super::case::PASSPHRASE;
 use super::checks::Found;
-use super::contents::{CLOSURE, DATABASE, DATABASE_BEGUN, DATABASE_MADE, REGISTERED, sectors};
+use super::contents::{
+    CLOSURE, DATABASE, DATABASE_BEGUN, DATABASE_MADE, MODE, MODE_RIGHT, REGISTERED, sectors,
+};
 use super::disk::{Disk, Fs, Header, Held, Key, Region, SLOT_SECTORS, Value};
 use super::machine::Machine;
 use super::world::{Act, SimWorld};
@@ -224,7 +226,11 @@ impl SimWorld {
             })
             .map(|(path, _)| path.to_owned())
             .collect();
-        if corrupt.is_empty() || self.has(Bug::TrustDatabase) {
+        let wrong =
+            self.text(Fs::Root, CLOSURE[2]).is_some() && self.text(Fs::Root, MODE) != Some(MODE_RIGHT);
+        if corrupt.is_empty() && wrong && !self.has(Bug::ModesTrusted) {
+            Contents::Permissions(vec![CLOSURE[2].to_owned()])
+        } else if corrupt.is_empty() || self.has(Bug::TrustDatabase) {
             Contents::Verified
         } else {
             Contents::Corrupt(corrupt)
@@ -242,6 +248,17 @@ impl SimWorld {
             self.sync().await?;
         }
         Ok(())
+    }
+
+    /// Makes owner and permissions right, where that is asked for: it needs no contents.
+    pub async fn mend_modes(&mut self, asked: bool) -> Result<(), Fault> {
+        let there = self.text(Fs::Root, CLOSURE[2]).is_some();
+        if !asked || !there || self.text(Fs::Root, MODE) == Some(MODE_RIGHT) || self.has(Bug::ModesTrusted) {
+            return Ok(());
+        }
+        self.put("mend permissions", vec![(MODE, Some(MODE_RIGHT.into()))])
+            .await?;
+        self.sync().await
     }
 
     /// The store's database. A torn entry is a page of it that was torn.

@@ -4,7 +4,7 @@
 use super::bugs::Bug;
 use super::case::AGE_IDENTITY;
 use super::contents::{
-    CLOSURE, LOCK, REGISTERED, boot_files, clone_text, conf_text, receipt_text, record_text,
+    CLOSURE, LOCK, MODE, MODE_RIGHT, REGISTERED, boot_files, clone_text, conf_text, receipt_text, record_text,
 };
 use super::disk::{Fs, Held, Key};
 use super::steps::Script;
@@ -157,6 +157,7 @@ impl Script for RealiseSystem {
         if let SystemSource::Image(image) = &self.source {
             return world.register(image, order, &self.revision).await;
         }
+        world.mend_modes(self.verify).await?;
         world.put_database_aside(order).await?;
         world.heal(&order.corrupt).await?;
         if self.source == SystemSource::Flake
@@ -180,9 +181,11 @@ impl Script for RealiseSystem {
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if world.text(Fs::Root, valid).is_none() {
                 // Not synced before it is registered: Nix before 2.25 does not know `fsync-store-paths`.
-                world
-                    .put("write a path", vec![(path, Some(path.to_owned()))])
-                    .await?;
+                let mut written = vec![(path, Some(path.to_owned()))];
+                if path == CLOSURE[2] {
+                    written.push((MODE, Some(MODE_RIGHT.to_owned())));
+                }
+                world.put("write a path", written).await?;
                 world
                     .put("register a path", vec![(valid, Some("valid".into()))])
                     .await?;
@@ -216,6 +219,7 @@ impl SimWorld {
             }
             .into());
         }
+        self.mend_modes(order.action.verify).await?;
         self.put_database_aside(order).await?;
         self.make_database().await?;
         let valid = REGISTERED.map(|valid| (valid, Some("valid".into())));

@@ -14,6 +14,7 @@ use super::machine::Machine;
 use landfall_states::Phase;
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::image::Landing;
+use landfall_states::plan::DiskIdentity;
 use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -177,6 +178,8 @@ pub struct SimWorld {
     pub phase: Cell<Phase>,
     /// The disk that is held.
     pub held: Option<usize>,
+    /// What the driver holds it for.
+    pub confirmed: Option<DiskIdentity>,
     /// Whether everything was flushed since something was attached or written.
     pub quiet: bool,
     /// The target's mount is this run's, or was written out by it.
@@ -230,6 +233,7 @@ impl SimWorld {
             begins_at: Cell::new(None),
             phase: Cell::new(Phase::Planned),
             held: None,
+            confirmed: None,
             quiet: false,
             written_out: false,
             orders: 0,

@@ -321,6 +321,12 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             found: text("found"),
         }
         .into(),
+        SourceFault::SubmoduleAddress {
+            path: text("path"),
+            repository: text("repository"),
+            reason: text("reason"),
+        }
+        .into(),
         ImageFault::Missing { image: text("image") }.into(),
         ImageFault::NoFile {
             image: text("image"),

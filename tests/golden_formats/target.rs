@@ -5,7 +5,7 @@ use landfall::image::bytes::Bytes;
 use landfall::image::manifest::{Chunk, Extent, HEADER_BYTES, Header, Manifest, digest};
 use landfall::image::open::Opened;
 use landfall::real::land::{FullReceipt, read_receipt, write_receipt};
-use landfall::real::{activation, kernel_settings, marks};
+use landfall::real::{activation, hooks, kernel_settings, marks};
 use landfall_states::image::Landing;
 use landfall_states::names::Digest;
 use landfall_states::provisioned::Receipt;
@@ -200,6 +200,14 @@ fn marks_on_the_target() {
     let text = String::from_utf8(read("marks-1", "activated")).unwrap();
     assert!(marks::is_activated(&text, &system()));
     golden("marks-1", "git-key", marks::CLONE_KEY.as_bytes());
+    let tries = format!("{}={}\n", marks::TRIES_KEY, marks::tries(1));
+    golden("marks-1", "git-tries", tries.as_bytes());
+    let kept = String::from_utf8(read("marks-1", "git-tries")).unwrap();
+    let value = kept.trim_end().split_once('=').unwrap().1;
+    assert_eq!(marks::tries_of(value), 1);
+    let ran = hooks::ran_line(0, "9f774443-12a5-557d-9994-86e1f0f1c80c", "touch /mnt/hook");
+    golden("marks-1", "hooks", format!("{ran}\n").as_bytes());
+    assert_eq!(marks::tries_of("one"), 0, "another form counts for nothing");
     let failed = ["users".to_owned(), "agenixInstall".to_owned()];
     golden(
         "marks-1",

@@ -49,6 +49,19 @@ pub enum SourceFault {
         #[serde(rename = "repository")]
         repository: String,
     },
+    /// Nothing says where a submodule is to be had.
+    #[serde(rename = "submodule_address")]
+    SubmoduleAddress {
+        /// The submodule's path in the repository.
+        #[serde(rename = "path")]
+        path: String,
+        /// The repository.
+        #[serde(rename = "repository")]
+        repository: String,
+        /// What is missing.
+        #[serde(rename = "reason")]
+        reason: String,
+    },
     /// Something that landfall did not make is where the clone goes.
     #[serde(rename = "foreign_clone")]
     ForeignClone {
@@ -67,7 +80,8 @@ impl SourceFault {
         match self {
             SourceFault::ReferenceMissing { .. }
             | SourceFault::RevisionGone { .. }
-            | SourceFault::RevisionNotInBundle { .. } => FaultClass::Permanent,
+            | SourceFault::RevisionNotInBundle { .. }
+            | SourceFault::SubmoduleAddress { .. } => FaultClass::Permanent,
             SourceFault::NothingOffered { .. } => FaultClass::NeedsChange,
             SourceFault::ForeignClone { .. } => FaultClass::Unsafe,
         }

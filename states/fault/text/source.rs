@@ -28,6 +28,11 @@ impl SourceFault {
                 "it answered and offers nothing at all: it is empty, or a network that wants a login in a browser answered in its place \
                  (captive portal)",
             ),
+            SourceFault::SubmoduleAddress {
+                path,
+                repository,
+                reason,
+            } => Words::of(format!("submodule {path} of {repository}"), reason),
             SourceFault::ForeignClone { path, found } => Words::of(format!("clone path {path}"), found),
         }
     }
@@ -45,6 +50,9 @@ impl SourceFault {
             }
             SourceFault::NothingOffered { .. } => Remedy::change_and_install(
                 "log in to the network (open http://neverssl.com in a browser), correct repository.remote, or push to the repository",
+            ),
+            SourceFault::SubmoduleAddress { .. } => Remedy::words(
+                "say in .gitmodules where the submodule is fetched from, or take it out of the repository",
             ),
             SourceFault::ForeignClone { path, .. } => {
                 Remedy::change(format!("move {path} away, or set another repository.clone_path"))

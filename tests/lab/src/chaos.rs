@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::clean;
 use crate::command::Program;
 use crate::disk;
 use crate::git::{self, Protocol, Repository, Server};
@@ -42,6 +43,8 @@ const IMAGE: &str = "/run/lab/other/root.image";
 const SCENARIO_SEED: u64 = 17;
 /// A folder that is kept is one of a failed install.
 const KEPT: &str = "chaos";
+/// What it is called that is written into the folder of an install with a finding.
+const FINDING: &str = "finding.txt";
 
 /// The longest that can be asked for: ten weeks.
 const MINUTES_MAX: u64 = 100_000;
@@ -148,6 +151,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             .context("this computer's clock is before 1970")?
             .as_secs(),
     };
+    clean::abandoned_machines(&kit.lab.cache, &format!("{KEPT}-"), FINDING)?;
     let ground = Ground::open(&kit)?;
     let (begun, limit) = (Instant::now(), Duration::from_secs(arguments.minutes * 60));
     let mut records = Vec::new();
@@ -265,10 +269,7 @@ impl<'k> Ground<'k> {
         let folder = self.folder_of(course, seed);
         let record = trial.go();
         if let Some((finding, text)) = &record.finding {
-            fs::write(
-                folder.join("finding.txt"),
-                format!("{}\n{text}\n", finding.name()),
-            )?;
+            fs::write(folder.join(FINDING), format!("{}\n{text}\n", finding.name()))?;
             println!("chaos: {}: {text}", finding.name());
             println!(
                 "chaos: logs and disks are in {}; again: {again}",

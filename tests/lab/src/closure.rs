@@ -14,24 +14,30 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use fs_err as fs;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::cache::{alone, used};
+use crate::ending;
 use crate::nixos_tools::NixosTools;
+use crate::removal::remove;
 
 pub use debian::debian_tree;
 pub use params::{ClosureParams, PasswordFile, password_hash};
 pub use tree::registered;
-use tree::{fresh, link, records, remove_tree};
+use tree::{fresh, link, records};
 
 /// The laboratory's `nixos-install`, a bash script for the installer's `bin`.
 pub const NIXOS_INSTALL: &str = include_str!("../closure/nixos-install");
@@ -189,9 +195,7 @@ pub fn build_inputs(cache: &Path, tools: Option<&NixosTools>) -> Result<Inputs> 
 pub fn merge(closures: &[&Closure], into: &Path) -> Result<()> {
     let mut seen = BTreeSet::new();
     let mut registration = String::new();
-    if into.exists() {
-        remove_tree(into)?;
-    }
+    remove(into)?;
     fs::create_dir_all(into.join("store"))?;
     for closure in closures {
         let fresh: Vec<&String> = closure
@@ -235,6 +239,8 @@ struct Ground {
     digest: String,
     /// Two laboratories on one cache build one after the other.
     _lock: Flock<std::fs::File>,
+    /// The same, for the programs that build.
+    held: Arc<OwnedFd>,
 }
 
 impl Ground {
@@ -246,6 +252,19 @@ impl Ground {
         let lock = Flock::lock(lock.into_file(), FlockArg::LockExclusive)
             .map_err(|(_, error)| error)
             .with_context(|| format!("the lock of {}", home.display()))?;
+        for entry in fs::read_dir(&home)? {
+            let entry = entry?;
+            // Of a laboratory that was killed: whoever makes one holds the lock.
+            if entry.file_name().as_encoded_bytes().ends_with(b".partial") {
+                match entry.file_type()?.is_dir() {
+                    true => remove(&entry.path())?,
+                    false => fs::remove_file(entry.path())?,
+                }
+            }
+        }
+        let temporary = home.join("temporary");
+        remove(&temporary)?;
+        fs::create_dir_all(&temporary)?;
         let debian = debian_tree(&cache)?;
         let mut parts: Vec<&[u8]> = vec![debian.as_os_str().as_encoded_bytes()];
         parts.extend(
@@ -264,6 +283,7 @@ impl Ground {
         let expressions = home.join(format!("expressions-{}", &digest[..12]));
         let source = home.join(format!("source-{}", &digest[..12]));
         if !expressions.exists() {
+            former(&home)?;
             let partial = fresh(&expressions)?;
             write_expressions(&partial, &foreign)?;
             fs::rename(partial, &expressions)?;
@@ -288,6 +308,7 @@ impl Ground {
             source,
             root,
             digest,
+            held: Arc::new(OwnedFd::from(lock.try_clone()?)),
             _lock: lock,
         };
         if let Some(store) = tools.and_then(|tools| tools.store.as_ref()) {
@@ -333,9 +354,11 @@ impl Ground {
         command.env("NIX_CONF_DIR", self.home.join("nix-conf"));
         command
             .env("NIX_USER_CONF_FILES", "/dev/null")
-            .env("HOME", self.home.join("home"));
+            .env("HOME", self.home.join("home"))
+            .env("TMPDIR", self.home.join("temporary"));
         command.env("XDG_CACHE_HOME", self.home.join("home/cache"));
         command.arg("--store").arg(&self.root);
+        ending::inherits(&mut command, Arc::clone(&self.held));
         command
     }
 
@@ -350,11 +373,14 @@ impl Ground {
         if saved.exists() {
             let value: T = serde_json::from_str(&fs::read_to_string(&saved)?)
                 .with_context(|| format!("{} is damaged: delete it", saved.display()))?;
-            if value.tree().join("registration").exists() {
+            if used(value.tree())? && value.tree().join("registration").exists() {
                 return Ok(value);
             }
         }
         let value = make()?;
+        if !used(value.tree())? {
+            bail!("{} was removed just now: run this again", value.tree().display());
+        }
         let partial = saved.with_extension("partial");
         fs::write(&partial, serde_json::to_string(&value)?)?;
         fs::rename(partial, saved)?;
@@ -394,9 +420,7 @@ impl Ground {
             &partial.join("store"),
         )?;
         fs::write(partial.join("registration"), &registration)?;
-        if nix_tree.exists() {
-            remove_tree(&nix_tree)?;
-        }
+        remove(&nix_tree)?;
         fs::rename(partial, &nix_tree)?;
         Ok(Closure {
             toplevel: toplevel.to_owned(),
@@ -406,6 +430,31 @@ impl Ground {
             bytes,
         })
     }
+}
+
+/// Before the first closure of other expressions is built: what was built of the former ones goes, unless somebody uses it.
+fn former(home: &Path) -> Result<()> {
+    for entry in fs::read_dir(home)? {
+        let place = entry?.path();
+        let name = place
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with("expressions-") || name.starts_with("source-") {
+            remove(&place)?;
+        } else if let Some(key) = name.strip_suffix(".nix")
+            && let Some(_alone) = alone(&place)?
+        {
+            remove(&place)?;
+            match fs::remove_file(home.join(format!("{key}.json"))) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What [`Ground::cached`] asks of a value.
@@ -486,10 +535,8 @@ pub(crate) fn output(mut command: Command, what: &str, limit: Duration) -> Resul
 /// The same with the standard input that the command has.
 fn output_with_input(mut command: Command, what: &str, limit: Duration) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = ending::spawn(command, Signal::SIGKILL)
         .with_context(|| format!("{what}: {program} cannot be started; is it installed?"))?;
     let drain = |pipe: Option<Box<dyn Read + Send>>| {
         thread::spawn(move || {

@@ -24,7 +24,7 @@ impl Scratch {
 }
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = remove_tree(&self.0);
+        let _ = remove(&self.0);
     }
 }
 

@@ -7,9 +7,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +29,7 @@ pub struct Program {
     directory: Option<PathBuf>,
     input: Input,
     timeout: Duration,
+    holds: Option<Arc<OwnedFd>>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,6 +109,7 @@ impl Program {
             directory: None,
             input: Input::Nothing,
             timeout: Duration::from_secs(60),
+            holds: None,
         }
     }
 
@@ -138,6 +142,12 @@ impl Program {
     /// Gives the program this file as standard input.
     pub fn input_file(mut self, file: &Path) -> Program {
         self.input = Input::File(file.to_owned());
+        self
+    }
+
+    /// It and what it starts hold this lock too, until the last of them has ended.
+    pub fn holding(mut self, lock: Arc<OwnedFd>) -> Program {
+        self.holds = Some(lock);
         self
     }
 
@@ -185,6 +195,9 @@ impl Program {
         });
         command.stdout(Stdio::piped());
         command.stderr(Stdio::piped());
+        if let Some(lock) = &self.holds {
+            ending::inherits(&mut command, Arc::clone(lock));
+        }
         let mut child = ending::spawn(command, Signal::SIGKILL)
             .with_context(|| format!("cannot start {line}; `cargo lab setup` installs what is missing"))?;
 

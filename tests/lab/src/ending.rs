@@ -6,23 +6,25 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fs_err as fs;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::unistd::{Pid, getpid, getppid};
+
+use crate::removal;
 
 /// Signals that end a laboratory.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -62,6 +64,17 @@ fn started(mut command: Command, signal: Signal) -> io::Result<Child> {
         command.pre_exec(move || ends_with(parent, signal));
     }
     command.spawn()
+}
+
+/// The program that this starts has this descriptor open, and so has what that starts.
+pub fn inherits(command: &mut Command, descriptor: Arc<OwnedFd>) {
+    // SAFETY: between fork and exec one system call is made, and nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            fcntl(&*descriptor, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            Ok(())
+        });
+    }
 }
 
 /// The calling process gets this signal when its parent ends, and is not begun when that has ended already.
@@ -155,9 +168,8 @@ fn end(number: i32) {
 /// Removes a folder into which somebody may still write.
 fn remove(folder: &Path) {
     for _ in 0..REMOVALS {
-        match fs::remove_dir_all(folder) {
+        match removal::remove(folder) {
             Ok(()) => return,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }

@@ -20,8 +20,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
-use crate::cache::hash;
+use crate::cache::{Making, hash};
 use crate::command::Program;
+use crate::debstrap::mmdebstrap;
 use crate::disk;
 use crate::setup::{Lab, SUITE, package_source};
 use crate::stage1;
@@ -178,6 +179,9 @@ impl Environment {
                     .args(grafts)
                     .timeout(Duration::from_secs(300))
                     .run()?;
+                let payload = payload.as_deref().and_then(Path::parent);
+                let made_of: Vec<&Path> = self.squashfs.parent().into_iter().chain(payload).collect();
+                scratch.of(&made_of)?;
                 Ok(fs::remove_dir_all(&folder)?)
             })?;
         let image = place.join("stick.iso");
@@ -196,9 +200,9 @@ impl Environment {
 }
 
 /// Fills `scratch` with env.squashfs, vmlinuz, modules/, busybox and kernel-release.
-fn build_base(scratch: &Path) -> Result<()> {
+fn build_base(scratch: &Making) -> Result<()> {
     let archive = scratch.join("base.tar");
-    let mut make = Program::new("mmdebstrap")
+    let mut make = mmdebstrap(scratch)?
         .args([
             "--variant=minbase",
             "--format=tar",

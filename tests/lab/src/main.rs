@@ -6,11 +6,13 @@ mod agent;
 mod bench;
 mod cache;
 mod chaos;
+mod clean;
 mod closure;
 mod command;
 mod conformance;
 mod console;
 mod crash;
+mod debstrap;
 mod decisions;
 mod demo;
 mod disk;
@@ -34,6 +36,7 @@ mod planted;
 mod proxy;
 mod qemu_line;
 mod qmp;
+mod removal;
 mod reverted;
 mod samples;
 mod saved_state;
@@ -66,6 +69,8 @@ struct Arguments {
 enum Verb {
     /// Install and make what the laboratory needs: host packages, QEMU, the installer environment
     Setup,
+    /// Remove from `.lab` what is not current any more, and the machines; --all: everything
+    Clean(clean::Arguments),
     /// A console in a machine with the installer environment and a blank disk; Ctrl-] leaves
     Shell(shell::Arguments),
     /// A real install into a UEFI machine: the power is cut in the middle, landfall resumes, the disk boots
@@ -144,6 +149,7 @@ fn carried_out(verb: Verb) -> Result<ExitCode> {
             println!("kept in {}", lab.cache.root.display());
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Clean(arguments) => clean::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Shell(arguments) => shell::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Nix(arguments) => nix::run(&arguments),
         Verb::Measure => measure::run(),

@@ -84,6 +84,8 @@ pub fn folder(spec: &Spec) -> Result<PathBuf> {
         machine.save(&ram)?;
         machine.stop()?;
         fs::copy(folder.join("vars.fd"), scratch.join("vars.fd"))?;
+        let place = stick.image.parent().context("a stick without a folder")?;
+        scratch.of(&[place])?;
         Ok(fs::remove_dir_all(&folder)?)
     })
 }

@@ -13,6 +13,7 @@ use fs_err as fs;
 
 use crate::cache::Cache;
 use crate::command::{Program, find};
+use crate::debstrap::mmdebstrap;
 
 /// The release that QEMU and the installer environment come from.
 pub const SUITE: &str = "trixie";
@@ -326,7 +327,7 @@ fn unpacked_qemu(cache: &Cache) -> Result<Qemu> {
     let place = cache.artefact("qemu", &[packages.as_bytes(), SUITE.as_bytes()], |scratch| {
         eprintln!("lab: unpacking QEMU 10 from Debian's {SUITE} (about 50 s)");
         let source = package_source()?;
-        Program::new("mmdebstrap")
+        mmdebstrap(scratch)?
             .args(["--variant=extract", &format!("--include={packages}"), SUITE])
             .arg(scratch.join("root"))
             .args(source)

@@ -33,7 +33,7 @@ impl Subcommand {
             eprintln!("lab: building {name} {version} (some minutes, once)");
             Program::new(program())
                 .args(["install", "--quiet", "--locked", "--root"])
-                .arg(scratch)
+                .arg(scratch.as_os_str())
                 .arg(format!("{name}@{version}"))
                 .timeout(INSTALL_LIMIT)
                 .run()

@@ -14,7 +14,9 @@ use crate::setup::package_source;
 use anyhow::{Context, Result, anyhow, bail};
 use fs_err as fs;
 
-use super::{BUILD_LIMIT, hex, output, remove_tree};
+use super::{BUILD_LIMIT, hex, output};
+use crate::cache::made;
+use crate::debstrap::mmdebstrap;
 
 /// The Debian release whose packages the systems are made of.
 const RELEASE: &str = "trixie";
@@ -85,23 +87,28 @@ pub(super) fn choice() -> impl Iterator<Item = &'static str> {
 /// mmdebstrap is missing or fails, which without a network it does.
 pub fn debian_tree(cache: &Path) -> Result<PathBuf> {
     let key = hex(&[RELEASE.as_bytes(), PACKAGES.join(",").as_bytes()]);
-    let tree = cache.join(format!("closure/debian-{}", &key[..12]));
-    if tree.exists() {
-        return Ok(tree);
-    }
-    let partial = tree.with_extension("partial");
-    if partial.exists() {
-        remove_tree(&partial)?;
-    }
-    fs::create_dir_all(cache.join("closure"))?;
-    let mut debstrap = Command::new("mmdebstrap");
-    debstrap.args(["--quiet", "--variant=extract", "--architectures=amd64"]);
-    debstrap.arg(format!("--include={}", PACKAGES.join(",")));
-    debstrap.arg("--aptopt=APT::Install-Recommends \"false\"");
-    debstrap.arg(RELEASE).arg(&partial).args(package_source()?);
-    output(debstrap, "unpacking Debian's packages", BUILD_LIMIT)?;
-    fs::rename(&partial, &tree)?;
-    Ok(tree)
+    let home = cache.join("closure");
+    fs::create_dir_all(&home)?;
+    let tree = home.join(format!("debian-{}", &key[..12]));
+    made(&home, "debian", tree, |scratch| {
+        let made = scratch.join("tree");
+        mmdebstrap(scratch)?
+            .args(["--quiet", "--variant=extract", "--architectures=amd64"])
+            .arg(format!("--include={}", PACKAGES.join(",")))
+            .arg("--aptopt=APT::Install-Recommends \"false\"")
+            .arg(RELEASE)
+            .arg(&made)
+            .args(package_source()?)
+            .timeout(BUILD_LIMIT)
+            .run()
+            .context("unpacking Debian's packages")?;
+        // The tree itself is the artefact.
+        for entry in fs::read_dir(&made)? {
+            let entry = entry?;
+            fs::rename(entry.path(), scratch.join(entry.file_name()))?;
+        }
+        Ok(fs::remove_dir(made)?)
+    })
 }
 
 /// Takes what the expressions need out of an unpacked Debian.

@@ -2,7 +2,6 @@
 //!
 //! Law: a folder is filled beside its place and renamed into it by whoever asks for it. Absent: Nix itself.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,6 +9,7 @@ use anyhow::{Context, Result};
 use fs_err as fs;
 
 use super::{BUILD_LIMIT, output};
+use crate::removal::remove;
 
 /// One path of a registration dump.
 pub(super) struct Record<'a> {
@@ -86,31 +86,12 @@ pub(super) fn link(from: &Path, paths: &[&String], to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a tree whose folders may be read-only, as those of a store are.
-pub(super) fn remove_tree(tree: &Path) -> Result<()> {
-    fn writable(folder: &Path) -> Result<()> {
-        fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                writable(&entry.path())?;
-            }
-        }
-        Ok(())
-    }
-    writable(tree)?;
-    fs::remove_dir_all(tree)?;
-    Ok(())
-}
-
 /// An empty folder beside `place`, to be renamed to it when it is whole.
 pub(super) fn fresh(place: &Path) -> Result<PathBuf> {
     let mut name = place.file_name().context("a folder without a name")?.to_owned();
     name.push(".partial");
     let partial = place.with_file_name(name);
-    if partial.exists() {
-        remove_tree(&partial)?;
-    }
+    remove(&partial)?;
     fs::create_dir_all(&partial)?;
     Ok(partial)
 }
