@@ -4,14 +4,20 @@
 //! Absent: defaults, and any look at the machine.
 
 pub use crate::remote::RemoteUrl;
+use crate::shown::NAME_CHARS_MAX;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A text in quotation marks, with what could not be seen or would end it escaped: for texts that people or machines chose.
+/// A text in quotation marks, with what could not be seen or would end it escaped, and the rest of a long one left out: for texts
+/// that people or machines chose.
 pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
-    for c in text.chars() {
+    for (count, c) in text.chars().enumerate() {
+        if count >= NAME_CHARS_MAX {
+            quoted.push_str(&format!("\"… [{} bytes]", text.len()));
+            return quoted;
+        }
         match c {
             '\'' => quoted.push(c),
             c => quoted.extend(c.escape_debug()),

@@ -19,6 +19,7 @@ mod store;
 
 use super::kind::{Ended, Kind, Limit, Os};
 use super::{Fault, FaultRecord};
+use crate::shown::Shown;
 use std::fmt;
 
 /// The words of a kind.
@@ -215,16 +216,9 @@ fn words(kind: &Kind) -> Words {
     }
 }
 
-/// On one line: every run of control characters is a space.
+/// On one line, whatever it quotes.
 fn line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for part in text.split(char::is_control).filter(|part| !part.is_empty()) {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(part);
-    }
-    line
+    Shown::line(text.trim_matches(char::is_control)).into()
 }
 
 impl Kind {
