@@ -87,6 +87,27 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             expected: text("expected"),
         }
         .into(),
+        PlaceFault::LinkUnusable {
+            path: text("path"),
+            to: text("to"),
+            os: os(),
+        }
+        .into(),
+        PlaceFault::LinkLeadsOut {
+            path: text("path"),
+            to: text("to"),
+        }
+        .into(),
+        PlaceFault::NotRegular {
+            on: text("on"),
+            found: text("found"),
+        }
+        .into(),
+        PlaceFault::FileTooLong {
+            on: text("on"),
+            max: 146,
+        }
+        .into(),
         PlaceFault::ForeignUse {
             on: text("on"),
             by: text("by"),

@@ -37,6 +37,49 @@ pub enum PlaceFault {
         #[serde(rename = "expected")]
         expected: String,
     },
+    /// A link on the target cannot be followed to a directory of the target.
+    #[serde(rename = "link_unusable")]
+    LinkUnusable {
+        /// Where the link is.
+        #[serde(rename = "path")]
+        path: String,
+        /// What it says.
+        #[serde(rename = "to")]
+        to: String,
+        /// What the operating system said.
+        #[serde(flatten)]
+        os: Os,
+    },
+    /// A link on the target, where programs that work on it from outside would follow it into the running system.
+    #[serde(rename = "link_leads_out")]
+    LinkLeadsOut {
+        /// Where the link is.
+        #[serde(rename = "path")]
+        path: String,
+        /// What it says.
+        #[serde(rename = "to")]
+        to: String,
+    },
+    /// What is to be read is no regular file.
+    #[serde(rename = "not_regular")]
+    NotRegular {
+        /// Which, and what named it.
+        #[serde(rename = "on")]
+        on: String,
+        /// What it is.
+        #[serde(rename = "found")]
+        found: String,
+    },
+    /// A file is longer than such a file can be.
+    #[serde(rename = "file_too_long")]
+    FileTooLong {
+        /// Which, and what named it.
+        #[serde(rename = "on")]
+        on: String,
+        /// The most that it may have, in bytes.
+        #[serde(rename = "max")]
+        max: u64,
+    },
     /// Something that landfall did not make uses a place or a name.
     #[serde(rename = "foreign_use")]
     ForeignUse {
@@ -112,6 +155,10 @@ impl PlaceFault {
         match self {
             PlaceFault::NameNotText { .. }
             | PlaceFault::FileUnusable { .. }
+            | PlaceFault::LinkUnusable { .. }
+            | PlaceFault::LinkLeadsOut { .. }
+            | PlaceFault::NotRegular { .. }
+            | PlaceFault::FileTooLong { .. }
             | PlaceFault::ForeignUse { .. }
             | PlaceFault::RecordUnusable { .. } => FaultClass::NeedsChange,
             PlaceFault::FileType { .. }

@@ -9,6 +9,23 @@ impl PlaceFault {
             PlaceFault::NameNotText { on } => Words::of(on, "its name is not UTF-8"),
             PlaceFault::FileUnusable { on, os } => Words::of(on, os.to_string()),
             PlaceFault::FileType { path, expected } => Words::of(path, format!("it is not {expected}")),
+            PlaceFault::LinkUnusable { path, to, os } => Words::of(
+                path,
+                format!("it is a link to {to}, which cannot be followed to a directory of the target: {os}"),
+            ),
+            PlaceFault::LinkLeadsOut { path, to } => Words::of(
+                path,
+                format!(
+                    "it is a link to {to}; programs that work on the target from outside would follow it into this system"
+                ),
+            ),
+            PlaceFault::NotRegular { on, found } => {
+                Words::of(on, format!("it is a {found}; only a regular file is read here"))
+            }
+            PlaceFault::FileTooLong { on, max } => Words::of(
+                on,
+                format!("it has more than {max} bytes, which no such file has"),
+            ),
             PlaceFault::ForeignUse { on, by } => Words::of(
                 on,
                 format!("already in use: {by}; landfall leaves alone what it did not make"),
@@ -39,6 +56,16 @@ impl PlaceFault {
             PlaceFault::NameNotText { .. } => Remedy::words("give it a name in UTF-8"),
             PlaceFault::FileUnusable { .. } => Remedy::change("name a file that is there"),
             PlaceFault::FileType { path, .. } => Remedy::change(format!("move {path} away")),
+            PlaceFault::LinkUnusable { path, .. } => Remedy::change(format!(
+                "make what the link at {path} leads to, or remove the link"
+            )),
+            PlaceFault::LinkLeadsOut { path, .. } => Remedy::change(format!(
+                "make {path} a directory (a bind mount in the host's configuration instead of a link)"
+            )),
+            PlaceFault::NotRegular { on, .. } => {
+                Remedy::change(format!("put a regular file in the place of {on}"))
+            }
+            PlaceFault::FileTooLong { .. } => Remedy::change("name the file that was meant"),
             PlaceFault::ForeignUse { .. } => Remedy::change("close what uses it"),
             PlaceFault::StaysBusy { .. } | PlaceFault::NotPlaced { .. } => Remedy::resume(),
             PlaceFault::MountsStacked { .. } => Remedy::change("reboot"),
