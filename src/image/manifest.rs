@@ -30,8 +30,12 @@ pub const MAGIC: &str = "LANDFALL-IMAGE";
 pub const FORMAT_VERSION: u32 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 4_096;
-/// The longest manifest that is read: an image of 16 TiB needs less.
-pub const MANIFEST_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a manifest at most: an image of 16 TiB needs less.
+pub const MANIFEST_BYTES_MAX: u64 = 512 << 20;
+/// Bytes of a line of it at most: a chunk has at most 1,024 blocks, and so at most as many places.
+const LINE_BYTES_MAX: usize = 64 << 10;
+/// Places in it at most: those of a full filesystem of many terabytes, and 128 MiB in memory.
+const EXTENTS_MAX: u64 = 8 << 20;
 const FIRST_LINE: &str = "landfall-image-manifest 1";
 
 /// What the first page says.
@@ -337,6 +341,8 @@ fn ascending<'a>(what: &str, extents: impl Iterator<Item = &'a Extent>, blocks: 
 }
 
 fn parse(text: &str) -> Result<Manifest, String> {
+    let mut bounds = Bounds::default();
+    bounds.take(text.as_bytes())?;
     let mut lines = text.split_terminator('\n');
     if lines.next() != Some(FIRST_LINE) || !text.ends_with('\n') {
         return Err("it does not begin or end as a manifest does".into());
@@ -381,6 +387,68 @@ fn parse(text: &str) -> Result<Manifest, String> {
     })
 }
 
+/// How much a manifest holds, counted piece by piece before any of it is kept: no line is longer than a chunk can make it, and there
+/// are no more places than the filesystem that it names has blocks, since every place has a block of its own.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    line: u64,
+    line_bytes: usize,
+    /// The beginning of a line, as far as it says what the line is and how large the filesystem.
+    begin: Vec<u8>,
+    commas: u64,
+    places: u64,
+    filesystem_bytes: Option<u64>,
+}
+
+impl Bounds {
+    /// The next piece.
+    pub fn take(&mut self, piece: &[u8]) -> Result<(), String> {
+        for byte in piece {
+            if *byte == b'\n' {
+                self.end_line()?;
+                continue;
+            }
+            self.line_bytes += 1;
+            if self.line_bytes > LINE_BYTES_MAX {
+                return Err(format!("line {} is too long: {} …", self.line + 1, self.begun()));
+            }
+            if self.begin.len() < 40 {
+                self.begin.push(*byte);
+            }
+            self.commas += u64::from(*byte == b',');
+        }
+        Ok(())
+    }
+
+    fn begun(&self) -> String {
+        quoted(&String::from_utf8_lossy(&self.begin))
+    }
+
+    fn end_line(&mut self) -> Result<(), String> {
+        if self.line == 2 {
+            let text = String::from_utf8_lossy(&self.begin);
+            self.filesystem_bytes = text
+                .strip_prefix("filesystem ")
+                .and_then(|text| text.parse().ok());
+        }
+        if self.begin.starts_with(b"zero ") || self.begin.starts_with(b"chunk ") {
+            self.places += 1 + self.commas;
+        }
+        let bytes = self.filesystem_bytes.unwrap_or(0);
+        let most = EXTENTS_MAX.min(bytes / BLOCK_BYTES as u64);
+        if self.places > most {
+            return Err(format!(
+                "it has more places than the {most} that a filesystem of {bytes} bytes may have"
+            ));
+        }
+        self.line += 1;
+        self.line_bytes = 0;
+        self.begin.clear();
+        self.commas = 0;
+        Ok(())
+    }
+}
+
 /// Digits only: a sign or a leading zero would be a second way to write the same manifest.
 fn number(text: &str) -> Result<u64, String> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
@@ -415,6 +483,30 @@ fn raw_digest(text: &str) -> Result<[u8; 32], String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_long_line_and_too_many_places_are_refused_early() {
+        let head = "landfall-image-manifest 1\nsystem /nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-x\nfilesystem 1048576\nboot 0\n";
+        let long = format!("{head}{}\n", "x".repeat(200 << 20));
+        let why = parse(&long).unwrap_err();
+        assert!(
+            why.contains("too long") && why.len() < 1_000,
+            "{} bytes",
+            why.len()
+        );
+        let zeros = |count: usize| format!("{head}{}other\n", "zero 0 1\n".repeat(count));
+        // A filesystem of 1 MiB has 256 blocks.
+        let why = parse(&zeros(257)).unwrap_err();
+        assert!(why.contains("more places than the 256"), "{why}");
+        let chunk = format!("{head}chunk 0 1 {} {}\n", "0".repeat(64), "0+1,".repeat(257));
+        assert!(parse(&chunk).unwrap_err().contains("more places than the 256"));
+        // The control: as many as there are blocks may be, and what is wrong is the line behind them.
+        assert!(
+            parse(&zeros(256))
+                .unwrap_err()
+                .contains("\"other\" is not understood")
+        );
+    }
 
     fn sample() -> Manifest {
         let extent = |first, blocks| Extent { first, blocks };

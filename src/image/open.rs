@@ -5,7 +5,7 @@
 //! Absent: targets.
 
 use super::bytes::Bytes;
-use super::manifest::{Chunk, HEADER_BYTES, Header, MANIFEST_BYTES_MAX, Manifest, digest};
+use super::manifest::{Bounds, Chunk, HEADER_BYTES, Header, MANIFEST_BYTES_MAX, Manifest, digest};
 use super::{Error, WORKERS_MAX, workers};
 use landfall_states::image::READS_MAX;
 use landfall_states::names::Digest;
@@ -61,6 +61,24 @@ fn forget(source: &dyn Bytes, at: u64, bytes: u64, part: &str) -> Result<(), Err
     })
 }
 
+/// Goes through a manifest before there is room for it: whether it holds no more than one can.
+fn bounded(source: &dyn Bytes, header: &Header) -> Result<(), Error> {
+    const PIECE_BYTES: u64 = 1 << 20;
+    let mut bounds = Bounds::default();
+    let mut piece = vec![0; header.manifest_bytes.min(PIECE_BYTES) as usize];
+    let mut done = 0;
+    while done < header.manifest_bytes {
+        let bytes = PIECE_BYTES.min(header.manifest_bytes - done);
+        let part = &mut piece[..bytes as usize];
+        read(source, part, header.manifest_at + done, "the manifest")?;
+        bounds
+            .take(part)
+            .map_err(|why| Error::Damaged(format!("manifest: {why}")))?;
+        done += bytes;
+    }
+    Ok(())
+}
+
 impl Opened {
     /// Opens an image. Reads its header and manifest.
     pub fn open(source: Arc<dyn Bytes>) -> Result<Opened, Error> {
@@ -88,6 +106,7 @@ impl Opened {
                 found - wanted
             )));
         }
+        bounded(&*source, &header)?;
         let mut text = vec![0; header.manifest_bytes as usize];
         let mut tries = 1;
         loop {
