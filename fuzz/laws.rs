@@ -15,6 +15,8 @@ use landfall::image::open::Opened;
 use landfall::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, PACKED_BYTES_MAX};
 use landfall::real::disk::contents::seen as on_disk;
 use landfall::real::disk::{efi, lsblk, proc};
+use landfall::real::passphrase;
+use landfall::real::secret::{Secret, SecretText};
 use landfall::real::{
     activation, bootspec, git, gpt, kernel_settings, land, loader, mountinfo, probe, slots,
 };
@@ -27,7 +29,9 @@ use landfall_states::plan::{DiskIdentity, Layout, Machine, Payload, Plan};
 use landfall_states::plan::{Reference, Repository, RepositorySource, SystemSource};
 use landfall_states::planned::GptCopy;
 use landfall_states::recovery::{Decision, DiskEvidence, Situation, decide};
+use landfall_states::shown::{self, Shown};
 use landfall_states::{Phase, Probe};
+use secrecy::ExposeSecret;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
@@ -38,7 +42,7 @@ use uuid::Uuid;
 pub type Law = fn(&[u8]);
 
 /// Every law by the name of its target.
-pub const ALL: [(&str, Law); 10] = [
+pub const ALL: [(&str, Law); 11] = [
     ("checkpoint", checkpoint),
     ("recovery", recovery),
     ("slots", esp),
@@ -49,6 +53,7 @@ pub const ALL: [(&str, Law); 10] = [
     ("firmware", firmware),
     ("tools", tools),
     ("schedule", schedule),
+    ("foreign", foreign),
 ];
 
 /// The law of a target.
@@ -442,6 +447,37 @@ fn tools(data: &[u8]) {
     proc::parse_dev(&text);
     let said = git::redact(&text);
     assert_eq!(git::redact(&said), said, "what is hidden stays as it is");
+}
+
+/// Text of others, as it is shown: bounded, one line, nothing in it that steers or hides, and the same when it is shown again. And a
+/// secret of others: what is taken for a passphrase is the bytes that were given, and no others.
+fn foreign(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let is_plain = |c: char| {
+        !c.is_control() && !matches!(u32::from(c), 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F)
+    };
+    let most = shown::LINE_CHARS_MAX + 40;
+    for shown in [Shown::line(&text), Shown::name(&text), Shown::bytes(data)] {
+        assert!(shown.as_str().chars().all(is_plain) && shown.as_str().chars().count() <= most);
+        assert_eq!(Shown::line(shown.as_str()), shown, "it is shown the same again");
+    }
+    let lines = Shown::text(&text);
+    assert!(lines.as_str().chars().all(|c| c == '\n' || is_plain(c)));
+    let quoted = landfall_states::names::quoted(&text);
+    assert!(quoted.chars().all(is_plain) && quoted.chars().count() <= 10 * most);
+    let Ok(secret) = Secret::copy_of(data) else { return };
+    assert_eq!(secret.bytes(), data);
+    if let Ok(line) = passphrase::line(&secret, "x") {
+        let line: &str = line.expose_secret();
+        assert!(data.starts_with(line.as_bytes()) && data.len() - line.len() <= 2);
+    }
+    match secret.into_text() {
+        Ok(text) => assert_eq!(
+            <SecretText as ExposeSecret<str>>::expose_secret(&text).as_bytes(),
+            data
+        ),
+        Err(secret) => assert!(std::str::from_utf8(secret.bytes()).is_err(), "text was refused"),
+    }
 }
 
 /// Misfortunes that are told in one story; more of them only take time.

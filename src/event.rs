@@ -5,6 +5,7 @@
 
 use landfall_states::Phase;
 use landfall_states::fault::{Fault, FaultClass, FaultRecord};
+use landfall_states::shown::Shown;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -245,6 +246,85 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// With every text in the form in which it can be shown: what it quotes was chosen by others, and it goes to consoles, and to
+    /// files in memory. Faults make their own words so.
+    fn shown(self) -> Event {
+        let line = |text: String| String::from(Shown::line(&text));
+        let text = |text: String| String::from(Shown::text(&text));
+        match self {
+            Event::Started {
+                version,
+                host,
+                command,
+            } => Event::Started {
+                version: line(version),
+                host: line(host),
+                command: line(command),
+            },
+            Event::DiskChosen {
+                device,
+                identity,
+                why,
+            } => Event::DiskChosen {
+                device: line(device),
+                identity: line(identity),
+                why: text(why),
+            },
+            Event::Decided { rules, what, claimed } => Event::Decided {
+                rules,
+                what: text(what),
+                claimed,
+            },
+            Event::Checked { what, found } => Event::Checked {
+                what: line(what),
+                found: text(found),
+            },
+            Event::Begun { phase, attempt, what } => Event::Begun {
+                phase,
+                attempt,
+                what: text(what),
+            },
+            Event::Step { what } => Event::Step { what: text(what) },
+            Event::Progress {
+                what,
+                done,
+                total,
+                unit,
+            } => Event::Progress {
+                what: line(what),
+                done,
+                total,
+                unit: line(unit),
+            },
+            Event::Output { program, line: said } => Event::Output {
+                program: line(program),
+                line: line(said),
+            },
+            Event::Saved {
+                sequence,
+                phase,
+                place,
+            } => Event::Saved {
+                sequence,
+                phase,
+                place: line(place),
+            },
+            Event::Asking { what } => Event::Asking { what: text(what) },
+            Event::Notice { what } => Event::Notice { what: text(what) },
+            Event::Landed { system, revision } => Event::Landed {
+                system: line(system),
+                revision: line(revision),
+            },
+            event @ (Event::Found { .. }
+            | Event::Reached { .. }
+            | Event::Failed { .. }
+            | Event::RetryIn { .. }
+            | Event::Stopped { .. }) => event,
+        }
+    }
+}
+
 /// Takes events. Bounded work only: it is called from everywhere, also between two writes to a disk.
 pub trait Listener: Send {
     /// Takes one.
@@ -271,6 +351,7 @@ impl Reporter {
 
     /// Tells all.
     pub fn tell(&self, event: Event) {
+        let event = event.shown();
         for listener in self.lock().iter_mut() {
             listener.take(&event);
         }

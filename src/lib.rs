@@ -6,6 +6,7 @@ pub mod config;
 pub mod driver;
 pub mod event;
 pub mod exit;
+pub mod foreign;
 pub mod formats;
 pub mod image;
 pub mod lock;

@@ -3,15 +3,18 @@
 //!
 //! Absent: waiting for the lock, and the lock on the disk (`real::disk`).
 
+use crate::foreign::{self, Links};
 use camino::Utf8Path;
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+
+/// No name of a holder is longer, in bytes.
+const NAME_BYTES_MAX: u64 = 4 << 10;
 
 /// Who holds the lock, as it wrote itself down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,18 +72,14 @@ impl Lock {
         make_private_dir(dir)?;
         let path = dir.join("lock");
         // Opened close-on-exec: a child that outlives landfall does not keep the lock.
-        let (file, _) = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)?
-            .into_parts();
+        let file = foreign::open_own(&path, 0o600, false).map_err(|refused| refused.into_io(&path))?;
         let file = match Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((_, Errno::EWOULDBLOCK)) => {
                 // The holder may be between taking the lock and writing its name.
-                let holder = serde_json::from_slice(&fs::read(&path)?).ok();
+                let said = foreign::read(&path, Links::Refuse, NAME_BYTES_MAX)
+                    .map_err(|refused| refused.into_io(&path))?;
+                let holder = serde_json::from_slice(&said).ok();
                 return Err(LockError::Held(holder, now_ms));
             }
             Err((_, errno)) => return Err(LockError::Io(errno.into())),
@@ -90,7 +89,12 @@ impl Lock {
             command: command.to_owned(),
             since_ms: now_ms,
         };
-        fs::write(&path, serde_json::to_vec(&holder).map_err(std::io::Error::other)?)?;
+        let name = serde_json::to_vec(&holder).map_err(std::io::Error::other)?;
+        nix::unistd::ftruncate(&*file, 0).map_err(std::io::Error::from)?;
+        let written = nix::sys::uio::pwrite(&*file, &name, 0).map_err(std::io::Error::from)?;
+        if written != name.len() {
+            return Err(LockError::Io(std::io::ErrorKind::WriteZero.into()));
+        }
         Ok(Lock { _file: file })
     }
 }
@@ -125,6 +129,19 @@ mod tests {
         );
         drop(lock);
         assert!(Lock::take(dir, "resume", 13_000).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_by_its_name_and_not_waited_for() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        nix::unistd::mkfifo(dir.join("lock").as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let text = Lock::take(dir, "install", 1).unwrap_err().to_string();
+        assert!(text.contains("/lock") && text.contains("FIFO"), "{text}");
+        fs::remove_file(dir.join("lock")).unwrap();
+        fs::os::unix::fs::symlink("/etc/hostname", dir.join("lock")).unwrap();
+        let text = Lock::take(dir, "install", 1).unwrap_err().to_string();
+        assert!(text.contains("symbolic link"), "{text}");
     }
 
     #[test]

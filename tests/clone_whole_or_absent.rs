@@ -9,8 +9,10 @@ mod clone;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clone::{Place, branch, git, install};
+use landfall::real::repository::{observe_clone, perform_clone};
+use landfall::real::rooted::Root;
 use landfall_states::fault::FaultClass;
-use landfall_states::formatted::CloneFacts;
+use landfall_states::formatted::{CloneFacts, CloneOrder};
 use landfall_states::names::Revision;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::io::{Read, Write};
@@ -248,6 +250,50 @@ fn what_a_killed_git_locked_is_unlocked() {
         assert!(!Utf8Path::new(&left).exists(), "{left}");
         fs_err::remove_dir_all(place.path()).unwrap();
     }
+}
+
+/// `/home -> /persist/home` is legitimate. Git, which works from outside, would follow it into the installer.
+#[test]
+fn a_clone_below_a_link_of_the_target_lands_in_the_target() {
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    let action = place.action(repository, revision);
+    let (target, outside) = (place.dir.join("target"), place.dir.join("outside"));
+    fs_err::create_dir(&target).unwrap();
+    fs_err::create_dir(&outside).unwrap();
+    fs_err::os::unix::fs::symlink(&outside, target.join("home")).unwrap();
+    let order = CloneOrder {
+        action,
+        replace: false,
+    };
+    let clone = |path: &Utf8Path| {
+        place
+            .runtime
+            .block_on(perform_clone(&place.hands, &place.access, &order, path))
+            .unwrap();
+    };
+    // The control: told the bare name, Git clones into the running system.
+    clone(&target.join("home/op/nix-config"));
+    assert!(outside.join("op/nix-config/.git").is_dir());
+    fs_err::remove_dir_all(outside.join("op")).unwrap();
+
+    let root = Root::at(&target);
+    let clone_path = "/mnt/home/op/nix-config".parse().unwrap();
+    let path = root.clone_place(&clone_path, true).unwrap().unwrap();
+    clone(&path);
+    assert!(
+        fs_err::read_dir(&outside).unwrap().next().is_none(),
+        "something is outside"
+    );
+    let seen = root.clone_place(&clone_path, false).unwrap().unwrap();
+    assert!(seen.starts_with(&target) && seen.join(".git").is_dir());
+    let observe = observe_clone(&place.hands, &place.access, &seen);
+    let facts = place.runtime.block_on(observe).unwrap();
+    assert!(
+        matches!(facts, CloneFacts::Repository { ref flaws, .. } if flaws.is_empty()),
+        "{facts:?}"
+    );
 }
 
 #[test]

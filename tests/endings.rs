@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
-use camino::Utf8Path;
 use landfall::real::endings::{self, Places};
 use landfall::real::nixlog::NixLog;
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
@@ -72,7 +71,7 @@ impl Sample {
     }
 
     fn judged(&self) -> Fault {
-        let root = Utf8Path::new("/mnt");
+        let root = "/mnt";
         let places = Places(&[root]);
         let text = self.lines.join("\n");
         let what = &*self.name;
@@ -87,7 +86,7 @@ impl Sample {
             }
             "nix" => endings::nix_plain(what, self.how(), &text, places),
             "make" => {
-                let devices = [root, Utf8Path::new("/dev"), Utf8Path::new("/root")];
+                let devices = [root, "/dev", "/root"];
                 let how = self.how();
                 let said = how.last_lines.join("\n");
                 endings::make(what, how, &said, Places(&devices))
@@ -212,7 +211,7 @@ fn what_is_only_quoted_decides_nothing() {
     // The control: said by Nix itself, it does decide.
     let own = |text: &str| {
         let how = samples[0].how();
-        cause(&endings::nix_plain("x", how, text, Places(&["/mnt".into()])))
+        cause(&endings::nix_plain("x", how, text, Places(&["/mnt"])))
     };
     assert_eq!(
         own("error: reading '/mnt/x': Input/output error"),

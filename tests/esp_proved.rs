@@ -9,6 +9,7 @@ use landfall::real::boot::{clear_the_way, observe_boot};
 use landfall::real::firmware::{nvram_state, order_with_ours, wanted_entry};
 use landfall::real::hands::Hands;
 use landfall::real::loader::Variables;
+use landfall::real::rooted::Root;
 use landfall::real::stop::Stop;
 use landfall_states::Step as _;
 use landfall_states::Verdict;
@@ -97,7 +98,14 @@ impl Target {
 
     fn look_with(&self, variables: &Variables) -> BootFacts {
         let system: StorePath = SYSTEM.parse().unwrap();
-        observe_boot(&self.root, &system, Machine::X86_64, Nvram::Ours, variables).unwrap()
+        observe_boot(
+            &Root::at(&self.root),
+            &system,
+            Machine::X86_64,
+            Nvram::Ours,
+            variables,
+        )
+        .unwrap()
     }
 
     fn look(&self) -> BootFacts {
@@ -123,7 +131,7 @@ impl Target {
 
     fn clear(&self, order: &BootOrder) {
         let hands = Hands::new(Reporter::default(), Stop::never());
-        clear_the_way(&hands, &self.root, order).unwrap();
+        clear_the_way(&hands, &Root::at(&self.root), order).unwrap();
     }
 
     /// NixOS's installer: what is there is skipped.
@@ -507,7 +515,7 @@ fn the_firmware_entry_names_our_esp_and_an_existing_file() {
     fs_err::create_dir_all(&efivars).unwrap();
     let esp = target.root.join("boot");
     let ours = Uuid::from_u128(0x6c61_6e64_6661_4c6c_8000_6e69_786f_7321);
-    let state = || nvram_state(&efivars, &esp, &ours).unwrap();
+    let state = || nvram_state(&efivars, &Root::at(&esp), &ours).unwrap();
     assert!(matches!(state(), Nvram::Unwritable(_)));
     variable(&efivars, "BootOrder", &[3, 0, 1, 0]);
     let option = |partuuid: &Uuid, file: &str| {
@@ -538,7 +546,7 @@ fn the_firmware_entry_names_our_esp_and_an_existing_file() {
     variable(&efivars, "Boot0002", &option(&ours, loader));
     assert_eq!(state(), Nvram::Missing, "not in the order");
     // What a killed efibootmgr leaves: the entry, and an order without it.
-    let order = || order_with_ours(&efivars, &esp, &ours).unwrap();
+    let order = || order_with_ours(&efivars, &Root::at(&esp), &ours).unwrap();
     assert_eq!(order(), Some(vec![2, 3, 1]));
     variable(&efivars, "Boot0002", &option(&ours, r"\EFI\gone.efi"));
     assert_eq!(order(), None, "it starts nothing");
@@ -548,11 +556,11 @@ fn the_firmware_entry_names_our_esp_and_an_existing_file() {
     variable(&efivars, "Boot0003", &option(&ours, loader));
     assert_eq!(state(), Nvram::Ours);
     // A host that leaves the firmware's variables alone has none made, and none looked for.
-    let wanted = |can_touch| wanted_entry(can_touch, &efivars, &esp, Some(&ours)).unwrap();
+    let wanted = |can_touch| wanted_entry(can_touch, &efivars, &Root::at(&esp), Some(&ours)).unwrap();
     assert_eq!((wanted(true), wanted(false)), (Nvram::Ours, Nvram::NotWanted));
     let nowhere = target.root.join("gone");
     assert_eq!(
-        wanted_entry(false, &nowhere, &nowhere, Some(&ours)).unwrap(),
+        wanted_entry(false, &nowhere, &Root::at(&nowhere), Some(&ours)).unwrap(),
         Nvram::NotWanted
     );
 }

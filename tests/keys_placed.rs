@@ -8,6 +8,7 @@ use landfall::config::Config;
 use landfall::real::provision::{
     Account, Wanted, comes_late, observe, parse_passwd, perform, wanted, wanted_first,
 };
+use landfall::real::rooted::Root;
 use landfall::real::secrets::Vault;
 use landfall_states::fault::FaultClass;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -57,16 +58,16 @@ impl Target {
     }
 
     fn place(&self, config: &Config) -> usize {
-        let wanted = wanted(config, &self.vault, &self.root).unwrap();
-        let facts = observe(&self.root, &wanted).unwrap();
+        let wanted = wanted(config, &self.vault, &Root::at(&self.root)).unwrap();
+        let facts = observe(&Root::at(&self.root), &wanted).unwrap();
         let paths: Vec<_> = facts
             .placed
             .iter()
             .filter(|p| !p.flaws.is_empty())
             .map(|p| p.path.clone())
             .collect();
-        perform(&self.root, &wanted, &paths).unwrap();
-        let again = observe(&self.root, &wanted).unwrap();
+        perform(&Root::at(&self.root), &wanted, &paths).unwrap();
+        let again = observe(&Root::at(&self.root), &wanted).unwrap();
         assert!(again.placed.iter().all(|p| p.flaws.is_empty()), "{again:?}");
         paths.len()
     }
@@ -152,11 +153,11 @@ fn what_needs_no_user_is_placed_before_there_are_any() {
     if !is_root() {
         return;
     }
-    let facts = observe(&target.root, &first).unwrap();
+    let facts = observe(&Root::at(&target.root), &first).unwrap();
     let wrong = landfall_states::bootable::Placed::wrong(&facts.placed);
     assert_eq!(wrong.len(), first.len());
-    perform(&target.root, &first, &wrong).unwrap();
-    let facts = observe(&target.root, &first).unwrap();
+    perform(&Root::at(&target.root), &first, &wrong).unwrap();
+    let facts = observe(&Root::at(&target.root), &first).unwrap();
     assert_eq!(
         landfall_states::bootable::Placed::wrong(&facts.placed),
         [] as [landfall_states::names::TargetPath; 0]
@@ -165,14 +166,14 @@ fn what_needs_no_user_is_placed_before_there_are_any() {
     assert_eq!(target.stat("etc"), (0o755, 0, 0));
     assert_eq!(target.stat("etc/age/web.agekey"), (0o600, 0, 0));
     // All of it is among what is judged at the end.
-    let all = wanted(&of_root, &target.vault, &target.root).unwrap();
+    let all = wanted(&of_root, &target.vault, &Root::at(&target.root)).unwrap();
     assert!(paths(&first).iter().all(|path| paths(&all).contains(path)));
 }
 
 #[test]
 fn a_user_that_the_target_does_not_have_is_named() {
     let target = Target::new();
-    let fault = wanted(&config(Some("ghost")), &target.vault, &target.root).unwrap_err();
+    let fault = wanted(&config(Some("ghost")), &target.vault, &Root::at(&target.root)).unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange);
     assert!(fault.what().contains("ghost"), "{fault}");
 }
@@ -198,11 +199,11 @@ fn links_of_the_target_do_not_lead_a_key_out() {
     fs_err::create_dir_all(&outside).unwrap();
     fs_err::os::unix::fs::symlink(&outside, target.root.join("etc/age")).unwrap();
     let config = config(None);
-    let wanted = wanted(&config, &target.vault, &target.root).unwrap();
-    let facts = observe(&target.root, &wanted).unwrap();
+    let wanted = wanted(&config, &target.vault, &Root::at(&target.root)).unwrap();
+    let facts = observe(&Root::at(&target.root), &wanted).unwrap();
     let paths: Vec<_> = facts.placed.into_iter().map(|p| p.path).collect();
     // It may fail or make the directory inside; it may not write outside.
-    let placed = perform(&target.root, &wanted, &paths);
+    let placed = perform(&Root::at(&target.root), &wanted, &paths);
     println!("{placed:?}");
     assert_eq!(fs_err::read_dir(&outside).unwrap().count(), 0);
 }
@@ -212,15 +213,15 @@ fn a_key_that_is_not_at_hand_is_named_when_it_is_missing() {
     let target = Target::new();
     let config = config(None);
     let empty = Vault::default();
-    let wanted = wanted(&config, &empty, &target.root).unwrap();
-    let facts = observe(&target.root, &wanted).unwrap();
+    let wanted = wanted(&config, &empty, &Root::at(&target.root)).unwrap();
+    let facts = observe(&Root::at(&target.root), &wanted).unwrap();
     let age = facts
         .placed
         .iter()
         .find(|p| p.path.as_str() == "/etc/age/web.agekey")
         .unwrap();
     assert_eq!(age.flaws, ["missing"]);
-    let fault = perform(&target.root, &wanted, std::slice::from_ref(&age.path)).unwrap_err();
+    let fault = perform(&Root::at(&target.root), &wanted, std::slice::from_ref(&age.path)).unwrap_err();
     assert!(fault.what().contains("landfall.age-identity"), "{fault}");
 }
 
@@ -263,7 +264,8 @@ fn the_age_identity_goes_where_it_was_asked_for_and_a_shared_directory_stays_as_
 #[test]
 fn a_target_that_makes_its_users_at_its_first_boot_is_told_from_one_without_the_user() {
     let target = Target::new();
-    let fault = |target: &Target| wanted(&config(Some("eve")), &target.vault, &target.root).unwrap_err();
+    let fault =
+        |target: &Target| wanted(&config(Some("eve")), &target.vault, &Root::at(&target.root)).unwrap_err();
     assert!(
         fault(&target).why().contains("no such user"),
         "{}",

@@ -118,7 +118,7 @@ fn whatever_a_cut_leaves_of_an_unfinished_database_is_gone_on_with_unasked() {
     place.realise(&action).unwrap();
     for (name, damage) in DAMAGES {
         place.unrecord();
-        damage(&place.stores.root.join(DATABASE));
+        damage(&camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE));
         let facts = place.observe(&action);
         assert!(
             matches!(facts.database, Database::Unusable(_)),
@@ -139,7 +139,7 @@ fn a_finished_database_that_is_damaged_is_told_and_kept_and_never_collides() {
     let system = place.live_system();
     let action = place.action(SystemSource::Prebuilt(system), false);
     place.realise(&action).unwrap();
-    let state = place.stores.root.join("nix/var/nix");
+    let state = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix/var/nix");
     let beside: [Damage; 4] = [
         ("db.landfall-damaged", |_| {}),
         ("db.landfall-damaged-2", |_| {}),
@@ -167,7 +167,7 @@ fn a_store_without_entries_or_with_locks_alone_is_no_damage() {
     let Some(place) = Place::new() else { return };
     let system = place.live_system();
     let action = place.action(SystemSource::Prebuilt(system), true);
-    let db = place.stores.root.join(DATABASE);
+    let db = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE);
     fs_err::create_dir_all(&db).unwrap();
     assert_eq!(place.observe(&action).database, Database::Absent);
     fs_err::write(db.join("big-lock"), "").unwrap();
@@ -192,7 +192,7 @@ fn what_an_image_brought_is_registered_again_when_the_database_was_cut_off() {
         if round % 2 == 0 {
             place.unrecord();
         }
-        damage(&place.stores.root.join(DATABASE));
+        damage(&camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE));
         place
             .realise(&action)
             .unwrap_or_else(|fault| panic!("{name}: {fault}"));
@@ -206,7 +206,7 @@ fn a_database_that_is_unusable_as_soon_as_it_is_made_stops_with_the_cause() {
     let system = place.live_system();
     let action = place.action(SystemSource::Prebuilt(system), false);
     place.realise(&action).unwrap();
-    let db = place.stores.root.join(DATABASE);
+    let db = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE);
     fs_err::write(db.join("schema"), "").unwrap();
     let ruin = format!("$real \"$@\"; code=$?; case \"$*\" in *' copy '*) : >{db}/schema;; esac; exit $code");
     place.instead_of("nix", &ruin);
@@ -269,7 +269,7 @@ fn a_program_that_dies_over_the_database_has_looked() {
         let action = place.action(SystemSource::Prebuilt(system), true);
         place.realise(&action).unwrap();
         place.unrecord();
-        let (root, once) = (place.stores.root.clone(), place.dir.join("once"));
+        let (root, once) = (place.stores.root.as_arg(), place.dir.join("once"));
         let text = format!(
             "case \"$*\" in *path-info*' {root} '*) [ -e {once} ] || {{ : >{once}; kill -{signal} $$; }};; esac\nexec $real \"$@\""
         );
@@ -291,7 +291,7 @@ fn any_page_that_is_damaged_is_found_and_gone_on_after() {
     let system = place.live_system();
     let action = place.action(SystemSource::Prebuilt(system), false);
     place.realise(&action).unwrap();
-    let db = place.stores.root.join(DATABASE);
+    let db = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE);
     place.unrecord();
     sql(
         &db,
@@ -331,7 +331,7 @@ fn a_database_that_takes_no_further_path_is_made_again() {
     let action = place.action(SystemSource::Prebuilt(system), true);
     place.realise(&action).unwrap();
     place.unrecord();
-    let db = place.stores.root.join(DATABASE);
+    let db = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE);
     sql(&db, &format!("delete from Refs; delete from ValidPaths; {hurt}"));
     assert_eq!(place.observe(&action).database, Database::Usable, "{hurt}");
     let fault = place.realise(&action).unwrap_err();
@@ -366,7 +366,10 @@ fn a_closure_that_lost_entries_or_references_is_not_done() {
             if !recorded {
                 place.unrecord();
             }
-            sql(&place.stores.root.join(DATABASE), hurt);
+            sql(
+                &camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE),
+                hurt,
+            );
             assert_ne!(place.dump(), whole, "{hurt}");
             let landed = (0..3).any(|_| place.realise(&action).is_ok());
             assert!(landed, "{hurt}, recorded: {recorded}, image: {from_image}");
@@ -385,7 +388,7 @@ fn a_list_as_closure_info_writes_it_is_compared_like_any_other() {
     let Some(place) = Place::new() else { return };
     let system = place.live_system();
     landed_from_image(&place, &system, 1);
-    let list = place.stores.root.join("nix/var/landfall/registration");
+    let list = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix/var/landfall/registration");
     let lines: Vec<String> = fs_err::read_to_string(&list)
         .unwrap()
         .lines()
@@ -408,7 +411,10 @@ fn a_list_as_closure_info_writes_it_is_compared_like_any_other() {
     place.realise(&action).unwrap();
     assert_eq!(place.observe(&action).database, Database::Usable);
     assert_eq!(place.asides(), Vec::<String>::new());
-    sql(&place.stores.root.join(DATABASE), "delete from Refs;");
+    sql(
+        &camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE),
+        "delete from Refs;",
+    );
     assert!(matches!(place.observe(&action).database, Database::Unusable(_)));
 }
 
@@ -460,7 +466,7 @@ fn a_verification_that_names_no_path_is_no_stop() {
 #[test]
 fn a_full_filesystem_is_no_damage_of_the_database_and_keeps_nothing_from_being_put_aside() {
     let Some(mut place) = Place::new() else { return };
-    let target = place.stores.root.clone();
+    let target = Utf8PathBuf::from(place.stores.root.as_arg());
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs", target.as_str()])
         .stderr(std::process::Stdio::null())
@@ -543,7 +549,10 @@ fn a_database_that_defines_what_nix_does_not_is_made_again() {
         place.realise(&action).unwrap();
         place.unrecord();
         assert_eq!(place.observe(&action).database, Database::Usable, "the control");
-        sql(&place.stores.root.join(DATABASE), change);
+        sql(
+            &camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE),
+            change,
+        );
         let facts = place.observe(&action);
         assert!(
             matches!(&facts.database, Database::Unusable(_)),
@@ -560,7 +569,7 @@ fn a_database_of_holes_is_not_read() {
     let Some(place) = Place::new() else { return };
     let action = place.action(SystemSource::Prebuilt(place.live_system()), true);
     place.realise(&action).unwrap();
-    let db = place.stores.root.join(DATABASE);
+    let db = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join(DATABASE);
     for file in ["db.sqlite", "db.sqlite-wal"] {
         let opened = fs_err::OpenOptions::new()
             .create(true)

@@ -26,7 +26,12 @@ fn a_closure_is_copied_counted_and_recorded() {
     let action = place.action(SystemSource::Prebuilt(system.clone()), false);
     let before = place.observe(&action);
     assert!(!before.registered);
-    assert!(!place.stores.root.join("nix").exists(), "looking makes nothing");
+    assert!(
+        !camino::Utf8PathBuf::from(place.stores.root.as_arg())
+            .join("nix")
+            .exists(),
+        "looking makes nothing"
+    );
     place.realise(&action).unwrap();
     let counted =
         |e: &Event| matches!(e, Event::Progress { done: 3, total: Some(3), unit, .. } if unit == "paths");
@@ -151,10 +156,14 @@ fn a_database_that_nix_cannot_read_is_put_aside() {
     let system = place.live_system();
     let action = place.action(SystemSource::Prebuilt(system), true);
     place.realise(&action).unwrap();
-    let db = place.stores.root.join("nix/var/nix/db/db.sqlite");
+    let db = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix/var/nix/db/db.sqlite");
     fs_err::write(&db, vec![b'x'; 8192]).unwrap();
     place.realise(&action).unwrap();
-    assert!(place.stores.root.join("nix/var/nix/db.landfall-damaged").exists());
+    assert!(
+        camino::Utf8PathBuf::from(place.stores.root.as_arg())
+            .join("nix/var/nix/db.landfall-damaged")
+            .exists()
+    );
 }
 
 /// A flake without inputs whose toplevel is built by a static busybox, if the machine has one.
@@ -266,7 +275,7 @@ fn caches_of_nix_that_a_power_cut_tore_are_made_anew() {
         connect_s: 5,
         stall_s: 15,
     };
-    let cache = place.stores.root.join("var/tmp/landfall/cache");
+    let cache = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("var/tmp/landfall/cache");
     let rounds = std::cell::Cell::new(0);
     let build = |verify: bool| {
         rounds.set(rounds.get() + 1);
@@ -326,8 +335,8 @@ fn files_below(dir: &Utf8Path) -> Vec<Utf8PathBuf> {
 
 /// A repository that Nix copies before it reads it, because it has no work tree.
 fn bare_input(place: &Place) -> Utf8PathBuf {
-    let input = place.stores.root.join("../input.git");
-    let work = place.stores.root.join("../input");
+    let input = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("../input.git");
+    let work = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("../input");
     fs_err::create_dir_all(&work).unwrap();
     fs_err::write(work.join("file"), "content").unwrap();
     let run = |dir: &Utf8Path, args: &[&str]| {
@@ -358,7 +367,7 @@ fn what_stands_where_nix_needs_a_directory_or_a_file_is_moved_aside() {
     let Some(place) = Place::new() else { return };
     let action = place.action(SystemSource::Prebuilt(place.live_system()), true);
     place.realise(&action).unwrap();
-    let root = place.stores.root.clone();
+    let root = camino::Utf8PathBuf::from(place.stores.root.as_arg());
     let lock = format!(
         "nix/store/{}.lock",
         place.file("-a").file_name().unwrap_or_default()
@@ -468,7 +477,9 @@ fn any_number_of_wrong_paths_is_found_and_healed_in_one_round() {
     let system = place.made_live(text);
     let action = place.action(SystemSource::Prebuilt(system), true);
     place.realise(&action).unwrap();
-    for entry in fs_err::read_dir(place.stores.root.join("nix/store")).unwrap() {
+    for entry in
+        fs_err::read_dir(camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix/store")).unwrap()
+    {
         let path = Utf8PathBuf::from_path_buf(entry.unwrap().path()).unwrap();
         if path.as_str().contains("-p") {
             empty(&path);
@@ -489,7 +500,10 @@ fn owners_and_permissions_of_the_store_are_made_right_also_of_an_image() {
     let action = place.action(image_of(system), true);
     place.realise(&action).unwrap();
     let file = place.file("-a");
-    let (store, nix) = (place.stores.root.join("nix/store"), place.stores.root.join("nix"));
+    let (store, nix) = (
+        camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix/store"),
+        camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix"),
+    );
     for (at, mode) in [(&file, 0o000), (&file, 0o666), (&store, 0o700), (&nix, 0o000)] {
         fs_err::set_permissions(at, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
         let facts = place.observe(&action);

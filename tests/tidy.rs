@@ -9,6 +9,8 @@
 
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/places.rs"]
+mod places;
 
 use fs_err as fs;
 use std::path::{Path, PathBuf};
@@ -133,15 +135,16 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "exit" => &["exit"],
         "formats" => &["formats", "image"],
         "clock" => &["clock"],
-        "lock" => &["lock", "os"],
-        "config" => &["config"],
+        "lock" => &["lock", "foreign", "os"],
+        "foreign" => &["foreign", "os"],
+        "config" => &["config", "foreign"],
         "world" => &["world", "event"],
         "store" => &["store", "world", "event"],
         "driver" => &["driver", "store", "world", "event"],
         "os" => &["os"],
-        "image" => &["image", "os"],
+        "image" => &["image", "foreign", "os"],
         "real" => &[
-            "real", "image", "config", "store", "world", "event", "clock", "os",
+            "real", "image", "config", "store", "world", "event", "clock", "foreign", "os",
         ],
         // Its harness runs the driver.
         "sim" => &["sim", "config", "store", "driver", "world", "event"],

@@ -40,7 +40,7 @@ fn the_log_is_shown_whole() {
         [     0.001]!note: older
         [     1.500] landfall 0.1.0: install of host web
         (not an event) half a line of an earlier crash
-        [     2.500]     git:  [2Jgone
+        [     2.500]     git: \u{1b}[2Jgone
         [     3.500]!stopped in Formatted: clone: reset (transient)
     "#]]
     .assert_eq(&text);

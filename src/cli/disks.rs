@@ -83,6 +83,7 @@ pub(super) fn command(args: &DisksArgs, out: &mut dyn Write) -> Result<Exit, Fai
         serde_json::to_writer_pretty(&mut *out, &reports).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
+        let out = &mut words::ShownLines::on(out);
         print(&reports, out)?;
         if let Some(fault) = why_not {
             // The list of disks stands above already.

@@ -7,6 +7,7 @@ use super::progress::on_stdout;
 use super::{Failure, ProgressMode};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
+use crate::foreign::{self, Links, Refused};
 use crate::image::Error;
 use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
@@ -34,6 +35,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The record is not saved more often.
+/// No record of a landing is longer, in bytes.
+const RECORD_BYTES_MAX: u64 = 64 << 10;
 const SAVE_EVERY: Duration = Duration::from_millis(900);
 
 /// What to do with images.
@@ -237,6 +240,7 @@ fn prove(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         }
         Some(device) => {
             let what = format!("target {device}");
+            foreign::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
             let disk = FileDisk::open_to_read(device).map_err(|e| io_fault(what.as_str(), &e))?;
             verify(
                 &image,
@@ -268,6 +272,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         None => open(file)?,
     };
     let what = format!("target {device}");
+    foreign::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
     let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;
     let begun = match resume {
         Some(record) => begun(record, &image, &disk)?,
@@ -420,7 +425,8 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
     // That blkid knows nothing does not make it blank: an archive, or a volume without a header, has no signature.
     let size = disk::image::size(device)?;
     let look = || {
-        let mut file = fs::File::open(device)?;
+        let named = foreign::storage(device).map_err(|refused| refused.into_io(device))?;
+        let mut file = fs::File::open(foreign::through(&named))?;
         let found = signature::sniff(&mut file, 0, size)?;
         Ok((
             signature::describe(&found),
@@ -466,17 +472,20 @@ fn begun(record: &Utf8Path, image: &Opened, disk: &FileDisk) -> Result<Option<La
 
 /// What a former run has kept.
 fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
-    let text = match fs::read_to_string(record) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(io_fault(record.as_str(), &e).into()),
-    };
-    let landing = Landing::from_text(&text).map_err(|e| {
+    let unusable = |reason: String| {
         Fault::from(PlaceFault::RecordUnusable {
             file: record.to_string(),
-            reason: e.to_string(),
+            reason,
         })
-    })?;
+    };
+    let bytes = match foreign::read_if_there(record, Links::Refuse, RECORD_BYTES_MAX) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(None),
+        Err(Refused::Os(e)) => return Err(io_fault(record.as_str(), &e).into()),
+        Err(refused) => return Err(unusable(refused.why()).into()),
+    };
+    let text = String::from_utf8(bytes).map_err(|_| unusable("it is no text".into()))?;
+    let landing = Landing::from_text(&text).map_err(|e| unusable(e.to_string()))?;
     Ok(Some(landing))
 }
 
@@ -486,12 +495,8 @@ fn keep(record: &Utf8Path, landing: &Landing, is_first: bool) -> Result<(), Faul
     let text = landing
         .to_text()
         .map_err(|why| Fault::defect(record.as_str(), why))?;
-    let beside = Utf8PathBuf::from(format!("{record}.new"));
     let write = || {
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, record)?;
+        foreign::replace(record, 0o644, text.as_bytes())?;
         if is_first { sync_folder(record) } else { Ok(()) }
     };
     write().map_err(|e| io_fault(record.as_str(), &e))

@@ -17,6 +17,7 @@ use crate::lock::{Lock, LockError, make_private_dir};
 use crate::os::said;
 use crate::real::command::Program;
 use crate::real::mounts::Attached;
+use crate::real::secret::SecretText;
 use crate::real::secrets::{self, Vault};
 use crate::real::stop::Stop;
 use crate::real::{RUN_DIR, Real, kernel_settings, landing, luks};
@@ -27,7 +28,7 @@ use landfall_states::plan::Machine;
 use std::time::Duration;
 
 /// What a run was asked to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct InstallOptions {
     /// The configuration file, if one was named.
     pub config: Option<Utf8PathBuf>,
@@ -39,8 +40,8 @@ pub struct InstallOptions {
     pub reinstall: bool,
     /// How progress is shown.
     pub progress: ProgressMode,
-    /// Where the passphrase can be read.
-    pub passphrase_fd: Option<i32>,
+    /// The passphrase, from the descriptor that was named.
+    pub passphrase: Option<SecretText>,
     /// The disk whose erasure was agreed to on the command line: serial number, WWN or by-id name.
     pub erase_disk: Option<String>,
 }
@@ -81,7 +82,7 @@ impl From<&RunArgs> for InstallOptions {
             config,
             forgive,
             progress,
-            passphrase_fd,
+            passphrase_fd: _,
         } = args;
         InstallOptions {
             config: config.config.clone(),
@@ -89,7 +90,7 @@ impl From<&RunArgs> for InstallOptions {
             forgive: *forgive,
             reinstall: false,
             progress: *progress,
-            passphrase_fd: *passphrase_fd,
+            passphrase: None,
             erase_disk: None,
         }
     }
@@ -178,7 +179,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         forgive: options.forgive,
         budget: config.retry,
     };
-    let vault = Vault::load(options.passphrase_fd, &run_dir).map_err(stopped)?;
+    let vault = Vault::load(options.passphrase.clone(), &run_dir).map_err(stopped)?;
     let mut world = Real {
         config,
         install_disk: overrides.install_disk,
@@ -203,7 +204,13 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     }
 }
 
-pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool) -> Result<Exit, Failure> {
+pub(super) fn command(
+    mut options: InstallOptions,
+    passphrase: Option<SecretText>,
+    run_dir: &Utf8Path,
+    verbose: bool,
+) -> Result<Exit, Failure> {
+    options.passphrase = passphrase;
     let overrides = Overrides::from_environment()?;
     let path = config_path(&super::ConfigArgs {
         config: options.config.clone(),

@@ -8,9 +8,11 @@ use super::words::{self, Weight};
 use super::{Failure, LogArgs};
 use crate::event::Event;
 use crate::exit::Exit;
+use crate::foreign::{self, Links};
 use camino::Utf8Path;
 use fs_err as fs;
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
 pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -27,23 +29,32 @@ pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -
     // What was rotated away comes first.
     let older = path.with_extension("jsonl.1");
     if !follow && older.try_exists()? {
-        copy(&mut BufReader::new(fs::File::open(&older)?), *json, out)?;
+        copy(&mut open(&older)?, *json, out)?;
     }
-    let mut reader = BufReader::new(fs::File::open(&path)?);
+    let mut reader = open(&path)?;
     let mut ended = copy(&mut reader, *json, out)?;
     while *follow && !ended {
         out.flush()?;
         std::thread::sleep(Duration::from_millis(250));
         ended = copy(&mut reader, *json, out)?;
         if !ended && is_rotated(&mut reader, &path)? {
-            reader = BufReader::new(fs::File::open(&path)?);
+            reader = open(&path)?;
         }
     }
     Ok(Exit::Ok)
 }
 
+/// A longer line is shown in parts: no event has one.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// A log, of ours or named by a person.
+fn open(path: &Utf8Path) -> Result<BufReader<File>, Failure> {
+    let file = foreign::open(path, Links::Follow).map_err(|refused| refused.fault(format!("log {path}")))?;
+    Ok(BufReader::new(file))
+}
+
 /// Whether the path names another file by now.
-fn is_rotated(reader: &mut BufReader<fs::File>, path: &Utf8Path) -> std::io::Result<bool> {
+fn is_rotated(reader: &mut BufReader<File>, path: &Utf8Path) -> std::io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     if !path.try_exists()? {
         return Ok(false);
@@ -52,12 +63,17 @@ fn is_rotated(reader: &mut BufReader<fs::File>, path: &Utf8Path) -> std::io::Res
 }
 
 /// Prints whole lines up to the end; says whether the run has ended.
-fn copy(reader: &mut BufReader<fs::File>, json: bool, out: &mut dyn Write) -> std::io::Result<bool> {
+fn copy(reader: &mut BufReader<File>, json: bool, out: &mut dyn Write) -> std::io::Result<bool> {
     let mut ended = false;
     let mut line = Vec::new();
     loop {
         line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
+        if reader
+            .by_ref()
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
             return Ok(ended);
         }
         let text = String::from_utf8_lossy(&line);

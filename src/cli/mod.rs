@@ -22,6 +22,8 @@ use crate::clock::since_boot_ms;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::real::RUN_DIR;
+use crate::real::secret::SecretText;
+use crate::real::secrets::passphrase_from_fd;
 use crate::sim::between::Between;
 use crate::sim::case::Before;
 use crate::sim::faults::Schedule;
@@ -231,6 +233,11 @@ pub struct CheckArgs {
     pub print: bool,
 }
 
+/// Stories, and states of slots, that one call tells at most: more than a computer tells in its life.
+const STORIES_MAX: u64 = 1_000_000_000;
+/// Minutes that stories are told for at most: a year.
+const MINUTES_MAX: u64 = 366 * 24 * 60;
+
 /// Arguments of `simulate`.
 #[derive(Debug, Clone, Args)]
 pub struct SimulateArgs {
@@ -252,13 +259,13 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", conflicts_with = "exhaust")]
     pub seed: Option<u64>,
     /// How many stories by chance
-    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "seed", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "seed", value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
     pub stories: u64,
     /// Stories by chance for so many minutes
-    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "stories", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "stories", value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
     pub minutes: Option<u64>,
     /// Only the checkpoint: read at least so many states that power cuts leave in its two slots; with --seed, others
-    #[arg(long, value_name = "STATES", conflicts_with_all = ["exhaust", "faults", "stories", "minutes"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "STATES", conflicts_with_all = ["exhaust", "faults", "stories", "minutes"], value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
     pub saves: Option<u64>,
     /// Tell this one story, line by line, such as 0.17:after:cut=none
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed", "saves"])]
@@ -395,9 +402,6 @@ pub fn main() -> Exit {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    if cli.verbose {
-        service::trace_to_stderr();
-    }
     // First of all: a number that nobody opened would be that of the next file that landfall opens for itself.
     if let Some(fd) = cli.command.passphrase_fd().filter(|fd| !is_open(*fd)) {
         complain(&format!(
@@ -406,9 +410,20 @@ pub fn main() -> Exit {
         ));
         return Exit::Usage;
     }
+    let passphrase = match cli.command.passphrase_fd().map(passphrase_from_fd).transpose() {
+        Ok(passphrase) => passphrase,
+        Err(fault) => {
+            let Failure { exit, text } = fault.into();
+            complain(&format!("landfall: {text}"));
+            return exit;
+        }
+    };
+    if cli.verbose {
+        service::trace_to_stderr();
+    }
     // Not locked: listeners write to it too, and not all of them from this thread.
     let mut out = std::io::stdout();
-    let done = run(&cli, &mut out).and_then(|exit| {
+    let done = run(&cli, passphrase, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)
     });
@@ -423,15 +438,15 @@ pub fn main() -> Exit {
     }
 }
 
-fn run(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn run(cli: &Cli, passphrase: Option<SecretText>, out: &mut dyn Write) -> Result<Exit, Failure> {
     let Cli {
         verbose,
         run_dir,
         command,
     } = cli;
     match command {
-        Command::Install(args) => install::command(args.into(), run_dir, *verbose),
-        Command::Resume(args) => install::command(args.into(), run_dir, *verbose),
+        Command::Install(args) => install::command(args.into(), passphrase, run_dir, *verbose),
+        Command::Resume(args) => install::command(args.into(), passphrase, run_dir, *verbose),
         Command::Status(args) => status::command(args, run_dir, out),
         Command::Plan(args) => plan::command(args, out),
         Command::Disks(args) => disks::command(args, out),

@@ -109,6 +109,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
     } else if *dot {
         print_dot(&plan, &steps, out)?;
     } else {
+        let out = &mut words::ShownLines::on(out);
         print_text(&plan, &steps, out)?;
         if let Some(decided) = &decided {
             decided.print(out)?;

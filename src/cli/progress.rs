@@ -6,6 +6,7 @@
 use super::words::{self, Weight};
 use super::{ProgressMode, complain, since_boot_ms, status};
 use crate::event::{Event, Listener};
+use crate::foreign;
 use crate::os::said;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -386,7 +387,7 @@ impl<W: Write> Terminal<W> {
 /// The log in the run directory: JSON lines, at most 16 MiB and once that put aside.
 pub struct LogFile {
     path: Utf8PathBuf,
-    out: Patient<fs::File>,
+    out: Patient<std::fs::File>,
     written: u64,
     bytes_max: u64,
     clock: Clock,
@@ -431,13 +432,8 @@ impl LogFile {
     }
 }
 
-fn append(path: &Utf8Path) -> std::io::Result<fs::File> {
-    use fs::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
+fn append(path: &Utf8Path) -> std::io::Result<std::fs::File> {
+    foreign::open_own(path, 0o600, true).map_err(|refused| refused.into_io(path))
 }
 
 impl Listener for LogFile {
@@ -478,12 +474,8 @@ impl StatusFile {
     }
 
     fn replace(&self) -> std::io::Result<()> {
-        let beside = self.path.with_extension("json.new");
-        fs::write(
-            &beside,
-            serde_json::to_vec(&self.status).map_err(std::io::Error::other)?,
-        )?;
-        fs::rename(beside, &self.path)
+        let text = serde_json::to_vec(&self.status).map_err(std::io::Error::other)?;
+        foreign::replace(&self.path, 0o644, &text)
     }
 }
 

@@ -7,6 +7,7 @@
 use super::{Failure, SimulateArgs, comparison, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
+use crate::foreign;
 use crate::sim;
 use crate::sim::between::Between;
 use crate::sim::case::{Before, Case, Consenter, Subject};
@@ -105,7 +106,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     let began = Instant::now();
     let until = args
         .minutes
-        .map(|minutes| began + Duration::from_secs(minutes.saturating_mul(60)));
+        .and_then(|minutes| began.checked_add(Duration::from_secs(minutes.saturating_mul(60))));
     let shared = Shared {
         until,
         ..Shared::default()
@@ -441,7 +442,8 @@ fn keep_trace(harness: &Harness, failure: &sim::tally::Failure) -> Result<Utf8Pa
         text += line;
         text.push('\n');
     }
-    fs_err::write(&path, text)?;
+    // In a directory that everybody writes to: a link of that name is replaced, not followed.
+    foreign::replace(&path, 0o600, text.as_bytes())?;
     Ok(path)
 }
 

@@ -6,6 +6,7 @@
 use super::{Failure, StatusArgs, since_boot_ms, words};
 use crate::event::{Event, FaultTold};
 use crate::exit::Exit;
+use crate::foreign::{self, Links, Refused};
 use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::checkpoint::{Record, SlotError};
@@ -270,6 +271,9 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
     })
 }
 
+/// Neither a status nor a checkpoint is longer, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
 /// Everything that is shown.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -285,14 +289,13 @@ impl Report {
     fn read(run_dir: &Utf8Path) -> Result<Report, Failure> {
         let file = |name: &str| -> Result<Option<Vec<u8>>, Failure> {
             let path = run_dir.join(name);
-            match fs::read(&path) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(Failure::new(
+            match foreign::read_if_there(&path, Links::Refuse, FILE_BYTES_MAX) {
+                Ok(bytes) => Ok(bytes),
+                Err(Refused::Os(e)) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(Failure::new(
                     Exit::NeedsChange,
                     format!("{path}: permission denied\n    next: run it as root"),
                 )),
-                Err(e) => Err(e.into()),
+                Err(refused) => Err(refused.fault(path.as_str()).into()),
             }
         };
         let run: Option<Status> = match file("status.json")? {

@@ -7,6 +7,8 @@
 use crate::event::Event;
 use landfall_states::Phase;
 use landfall_states::fault::Fault;
+use landfall_states::shown::Shown;
+use std::io::Write;
 
 /// How much an event matters to somebody who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,11 +134,48 @@ pub fn laid_out(fault: &Fault) -> String {
     text
 }
 
-/// Control characters, which could steer a terminal, become spaces.
+/// On one line; what could steer a terminal is escaped.
 pub fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    Shown::line(text).into()
+}
+
+/// A writer of text for people whose lines quote what others chose: labels, serial numbers, names of boot entries, names of files.
+pub struct ShownLines<'o> {
+    out: &'o mut dyn Write,
+    line: Vec<u8>,
+}
+
+impl<'o> ShownLines<'o> {
+    /// Lines that go there.
+    pub fn on(out: &'o mut dyn Write) -> Self {
+        ShownLines { out, line: vec![] }
+    }
+
+    fn end_line(&mut self) -> std::io::Result<()> {
+        let line = one_line(&String::from_utf8_lossy(&self.line));
+        self.line.clear();
+        writeln!(self.out, "{line}")
+    }
+}
+
+impl Write for ShownLines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.end_line()?;
+            } else {
+                self.line.push(*byte);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if !self.line.is_empty() {
+            self.end_line()?;
+        }
+        self.out.flush()
+    }
 }
 
 /// A count with its unit; bytes in powers of 1,024.
@@ -195,6 +234,16 @@ pub fn left(from: (u64, u64), to: (u64, u64), total: Option<u64>, unit: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_quote_others_steer_no_terminal() {
+        let mut out = vec![];
+        let mut lines = ShownLines::on(&mut out);
+        write!(lines, "    model \x1b[31mred, serial a\u{202e}b\n  two").unwrap();
+        lines.flush().unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "    model \\u{1b}[31mred, serial a\\u{202e}b\n  two\n");
+    }
 
     #[test]
     fn the_time_left_is_that_of_the_rate() {

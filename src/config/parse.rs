@@ -5,6 +5,7 @@
 
 use super::Config;
 use super::tolerant::{self, Out, Tolerant};
+use crate::foreign::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::ConfigFault;
 use landfall_states::names::quoted;
@@ -136,29 +137,23 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
         }])
         .in_file(path)
     };
-    let kind = fs_err::metadata(path).map_err(|e| {
-        refuse(
-            format!("it cannot be read: {}", e.kind()),
+    let bytes = foreign::read(path, Links::Follow, TEXT_BYTES_MAX).map_err(|refused| match refused {
+        Refused::Absent => refuse(
+            "it cannot be read: it is not there".into(),
             "give a readable file with --config; docs/configuration.md says what belongs in it",
-        )
-    })?;
-    if !kind.is_file() {
-        return Err(refuse("it is not a file".into(), "give a file with --config"));
-    }
-    if kind.len() > TEXT_BYTES_MAX {
-        return Err(refuse(
-            format!(
-                "it has {} bytes; a configuration has at most {TEXT_BYTES_MAX}",
-                kind.len()
-            ),
+        ),
+        Refused::NotRegular(kind) | Refused::NoStorage(kind) => refuse(
+            format!("it is not a file: it is a {kind}"),
+            "give a file with --config",
+        ),
+        Refused::TooLong { max } => refuse(
+            format!("it has more than {max} bytes; a configuration has at most {max}"),
             "give the configuration with --config",
-        ));
-    }
-    let bytes = fs_err::read(path).map_err(|e| {
-        refuse(
+        ),
+        Refused::Os(e) => refuse(
             format!("it cannot be read: {}", e.kind()),
             "make it readable for the user that runs landfall",
-        )
+        ),
     })?;
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
         return Err(refuse("it is UTF-16".into(), "save the file as UTF-8"));

@@ -4,12 +4,13 @@
 //! Absent: what the bytes mean, and retries (`open`).
 
 use super::Error;
+use crate::foreign::{self, Links, Refused};
 use camino::Utf8Path;
 use fs_err as fs;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use std::fs::FileType;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileExt;
 
 /// A medium with an image on it.
 pub trait Bytes: Send + Sync {
@@ -26,7 +27,7 @@ pub trait Bytes: Send + Sync {
 /// A file.
 #[derive(Debug)]
 pub struct FileBytes {
-    file: fs::File,
+    file: File,
 }
 
 impl FileBytes {
@@ -34,15 +35,22 @@ impl FileBytes {
     /// block device is refused unopened: a FIFO would wait for somebody to write into it.
     pub fn open(path: &Utf8Path) -> Result<FileBytes, Error> {
         let fault = |error| Error::io("opening")(error);
-        let meta = fs::metadata(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Missing,
-            _ => fault(error),
-        })?;
-        if let Some(kind) = other(meta.file_type()) {
-            return Err(Error::NoFile(kind));
-        }
-        let file = fs::File::open(path).map_err(fault)?;
-        posix_fadvise(file.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)
+        let file = match foreign::open(path, Links::Follow) {
+            Ok(file) => file,
+            Err(Refused::Absent) => return Err(Error::Missing),
+            // An image may lie on a partition as it is.
+            Err(Refused::NotRegular(kind)) => match foreign::storage(path) {
+                Ok(named) => {
+                    fs::File::open(foreign::through(&named))
+                        .map_err(fault)?
+                        .into_parts()
+                        .0
+                }
+                Err(_) => return Err(Error::NoFile(kind)),
+            },
+            Err(refused) => return Err(fault(refused.into_io(path))),
+        };
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)
             .map_err(|errno| fault(errno.into()))?;
         Ok(FileBytes { file })
     }
@@ -50,7 +58,7 @@ impl FileBytes {
 
 impl Bytes for FileBytes {
     fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
-        self.file.file().read_exact_at(bytes, at)
+        self.file.read_exact_at(bytes, at)
     }
 
     fn length(&self) -> io::Result<u64> {
@@ -62,36 +70,14 @@ impl Bytes for FileBytes {
             return;
         };
         // Advice only; what is wrong with the medium is told by the read.
-        let _advised = posix_fadvise(
-            self.file.file(),
-            at,
-            bytes,
-            PosixFadviseAdvice::POSIX_FADV_WILLNEED,
-        );
+        let _advised = posix_fadvise(&self.file, at, bytes, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
     }
 
     fn forget(&self, at: u64, bytes: u64) -> io::Result<()> {
         let (at, bytes) = (signed(at)?, signed(bytes)?);
-        posix_fadvise(
-            self.file.file(),
-            at,
-            bytes,
-            PosixFadviseAdvice::POSIX_FADV_DONTNEED,
-        )?;
+        posix_fadvise(&self.file, at, bytes, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         Ok(())
     }
-}
-
-/// What it is, where that cannot hold an image.
-fn other(kind: FileType) -> Option<&'static str> {
-    [
-        (kind.is_dir(), "directory"),
-        (kind.is_fifo(), "FIFO"),
-        (kind.is_socket(), "socket"),
-        (kind.is_char_device(), "character device"),
-    ]
-    .into_iter()
-    .find_map(|(is, name)| is.then_some(name))
 }
 
 fn signed(number: u64) -> io::Result<i64> {

@@ -4,14 +4,16 @@
 //! Absent: which device, and whether it may be written (consent, `landfall image write`).
 
 use super::{BLOCK_BYTES, Error};
+use crate::foreign;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc;
+use nix::sys::stat::{SFlag, fstat};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileExt;
 
 /// A target.
 pub trait Disk: Send + Sync {
@@ -68,14 +70,15 @@ impl FileDisk {
     }
 
     fn open_with(path: &Utf8Path, write: bool, exclusive: i32) -> io::Result<FileDisk> {
-        let is_device = fs::metadata(path)?.file_type().is_block_device();
+        let named = foreign::storage(path).map_err(|refused| refused.into_io(path))?;
+        let is_device = SFlag::from_bits_truncate(fstat(&named)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFBLK;
         let exclusive = if is_device { exclusive } else { 0 };
         let open = |flags: i32| {
             fs::OpenOptions::new()
                 .read(true)
                 .write(write)
                 .custom_flags(flags | exclusive)
-                .open(path)
+                .open(foreign::through(&named))
         };
         // A filesystem without direct access says so when the file is opened.
         let (mut file, direct) = match open(libc::O_DIRECT) {

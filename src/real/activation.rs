@@ -8,8 +8,7 @@
 use crate::event::Reporter;
 use crate::real::closure::STATE_DIR;
 use crate::real::command::Ended;
-use crate::real::rooted::{self, Access};
-use camino::Utf8Path;
+use crate::real::rooted::{self, Access, Root};
 use landfall_states::fault::Fault;
 
 /// The part that makes users; without it nobody can log in, and nothing can be given to them.
@@ -96,7 +95,7 @@ pub enum Kept {
 }
 
 /// Tells what failed in an activation, and keeps it on the target; what failed in this one.
-pub fn keep(reporter: &Reporter, root: &Utf8Path, ended: &Ended, kept: Kept) -> Result<Vec<String>, Fault> {
+pub fn keep(reporter: &Reporter, root: &Root, ended: &Ended, kept: Kept) -> Result<Vec<String>, Fault> {
     let said = ended.said();
     for path in missing_passwords(&said) {
         reporter.notice(format!(
@@ -146,7 +145,7 @@ pub fn parse(text: &str) -> Vec<String> {
 }
 
 /// What is kept.
-pub fn read(root: &Utf8Path) -> Result<Vec<String>, Fault> {
+pub fn read(root: &Root) -> Result<Vec<String>, Fault> {
     Ok(parse(&rooted::read_text(root, &place())?.unwrap_or_default()))
 }
 
@@ -154,6 +153,7 @@ pub fn read(root: &Utf8Path) -> Result<Vec<String>, Fault> {
 mod tests {
     use super::*;
     use crate::event::{Event, Listener};
+    use camino::Utf8Path;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn an_account_without_a_password_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let root = &Root::at(Utf8Path::from_path(folder.path()).unwrap());
         let told = Told::default();
         let reporter = Reporter::default();
         reporter.add(Box::new(told.clone()));
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn what_failed_in_any_activation_of_the_install_is_kept() {
         let keep_folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(keep_folder.path()).unwrap();
+        let root = &Root::at(Utf8Path::from_path(keep_folder.path()).unwrap());
         let ended = |said: &str| Ended {
             program: "nixos-install".into(),
             code: Some(0),

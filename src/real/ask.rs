@@ -11,14 +11,20 @@ use crate::real::Real;
 use crate::real::command::{OnStop, Program};
 use crate::real::disk::{Sysfs, named};
 use crate::real::passphrase;
+use crate::real::secret::{Secret, SecretText};
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SecretFault};
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use secrecy::ExposeSecret;
 use std::io::{IsTerminal, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// Two entries that differ, or empty ones, are borne so often.
 const ROUNDS_MAX: u32 = 10;
+/// A line on a terminal is not longer, in bytes (`termios(3)`).
+const LINE_BYTES_MAX: usize = 4096;
+/// What an answer is not.
+const NOT_UTF8: &str = "what was typed is not UTF-8 (set the terminal to UTF-8, or use ASCII)";
 /// For ever, as far as a clock can count it.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
@@ -47,7 +53,7 @@ pub async fn passphrase_again(real: &mut Real, label: &str) -> Result<(), Fault>
     ensure_passphrase(real, label, false).await
 }
 
-async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretString, Fault> {
+async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretText, Fault> {
     if real.config.unattended.enable {
         return Err(SecretFault::PassphraseMissing {
             of: label.to_owned(),
@@ -149,7 +155,7 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
     }
 }
 
-async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretString, Fault> {
+async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretText, Fault> {
     real.reporter.tell(Event::Asking {
         what: prompt.to_owned(),
     });
@@ -164,16 +170,16 @@ async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretString, Fa
         Topic::Passphrase => "--echo=masked",
         Topic::Consent => "--echo=yes",
     };
-    let ended = real
+    let (ended, answer) = real
         .hands()
-        .run(
+        .run_for_secret(
             Program::new("systemd-ask-password")
                 .args(["--timeout=0", "--no-tty", "--emoji=no", id, echo, "--", prompt])
                 .deadline(FOR_EVER)
                 .on_stop(OnStop::End),
         )
         .await?;
-    let ended = ended.or_fault(|how| {
+    ended.or_fault(|how| {
         Fault::program(
             FaultClass::NeedsChange,
             "question to a person",
@@ -183,14 +189,24 @@ async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretString, Fa
             ),
         )
     })?;
-    let bytes = SecretSlice::from(ended.stdout.into_bytes());
-    let text = bytes.expose_secret();
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    Ok(SecretString::from(String::from_utf8_lossy(text).into_owned()))
+    line_of(answer).ok_or_else(|| {
+        SecretFault::NoAnswer {
+            reason: NOT_UTF8.to_owned(),
+        }
+        .into()
+    })
+}
+
+/// An answer without the end of its line. `None`: it is not UTF-8 (an agent that is set to Latin-1), and what was meant cannot be
+/// known: nothing is put in its place.
+fn line_of(answer: Secret) -> Option<SecretText> {
+    let bytes = answer.expose_secret();
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    Secret::copy_of(bytes).ok()?.into_text().ok()
 }
 
 /// Reads one line from the terminal; a passphrase is not echoed. The terminal is put back also when reading fails.
-async fn ask_terminal(topic: Topic, prompt: &str) -> Result<SecretString, Fault> {
+async fn ask_terminal(topic: Topic, prompt: &str) -> Result<SecretText, Fault> {
     let prompt = prompt.to_owned();
     let asked = tokio::task::spawn_blocking(move || read_line(topic, &prompt)).await;
     let fault = |why: String| Fault::from(SecretFault::NoAnswer { reason: why });
@@ -202,9 +218,9 @@ async fn ask_terminal(topic: Topic, prompt: &str) -> Result<SecretString, Fault>
     }
 }
 
-fn read_line(topic: Topic, prompt: &str) -> std::io::Result<Option<SecretString>> {
+fn read_line(topic: Topic, prompt: &str) -> std::io::Result<Option<SecretText>> {
     use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
-    let mut input = std::io::stdin().lock();
+    let input = std::io::stdin().lock();
     let mut output = std::io::stderr().lock();
     write!(output, "{prompt} ")?;
     output.flush()?;
@@ -215,29 +231,70 @@ fn read_line(topic: Topic, prompt: &str) -> std::io::Result<Option<SecretString>
         quiet.local_flags.insert(LocalFlags::ECHONL);
         tcsetattr(&input, SetArg::TCSAFLUSH, &quiet)?;
     }
-    let mut line = Vec::with_capacity(4096);
-    let mut byte = [0_u8];
-    let read = loop {
-        match input.read(&mut byte) {
-            Ok(0) => break Ok(false),
-            Ok(_) if byte[0] == b'\n' => break Ok(true),
-            // Past the buffer a copy would be left behind.
-            Ok(_) if line.len() < line.capacity() => line.push(byte[0]),
+    // Byte by byte from the descriptor: what reads ahead for more keeps a copy.
+    let read = line_from(&mut DescriptorOnly(input.as_fd()));
+    tcsetattr(&input, SetArg::TCSANOW, &before)?;
+    let Some(line) = read? else {
+        return Ok(None);
+    };
+    // A terminal that is not set to UTF-8: what was meant cannot be known.
+    line_of(line)
+        .map(Some)
+        .ok_or_else(|| std::io::Error::other(NOT_UTF8))
+}
+
+/// Reads by the system call, without a buffer of its own.
+struct DescriptorOnly<'f>(BorrowedFd<'f>);
+
+impl Read for DescriptorOnly<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        Ok(nix::unistd::read(self.0, bytes)?)
+    }
+}
+
+/// One line, its end left out; `None`: it never ended. What is past the room is passed over.
+fn line_from(input: &mut impl Read) -> std::io::Result<Option<Secret>> {
+    let mut line = Secret::with_room(LINE_BYTES_MAX)?;
+    let mut past = Secret::with_room(1)?;
+    loop {
+        let spare = line.spare();
+        let is_full = spare.is_empty();
+        let room = spare.get_mut(..1).unwrap_or_else(|| past.spare());
+        match input.read(room) {
+            Ok(0) => return Ok(None),
+            Ok(_) if room.first() == Some(&b'\n') => return Ok(Some(line)),
+            Ok(_) if !is_full => line.took(1),
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => break Err(e),
+            Err(e) => return Err(e),
         }
-    };
-    tcsetattr(&input, SetArg::TCSANOW, &before)?;
-    let line = SecretSlice::from(line);
-    if !read? {
-        return Ok(None);
     }
-    match std::str::from_utf8(line.expose_secret()) {
-        Ok(text) => Ok(Some(SecretString::from(text.to_owned()))),
-        // A terminal that is not set to UTF-8: what was meant cannot be known.
-        Err(_) => Err(std::io::Error::other(
-            "what was typed is not UTF-8 (set the terminal to UTF-8, or use ASCII)",
-        )),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_taken_byte_by_byte_and_its_rest_is_left() {
+        let mut input = &b"first\nsecond"[..];
+        assert_eq!(line_from(&mut input).unwrap().unwrap().bytes(), b"first");
+        assert_eq!(input, b"second");
+        assert!(line_from(&mut input).unwrap().is_none(), "it never ended");
+        let mut long = vec![b'a'; LINE_BYTES_MAX + 9];
+        long.push(b'\n');
+        assert_eq!(
+            line_from(&mut &*long).unwrap().unwrap().bytes().len(),
+            LINE_BYTES_MAX
+        );
+    }
+
+    #[test]
+    fn an_answer_in_latin_1_is_refused_and_not_replaced() {
+        let of = |bytes: &[u8]| line_of(Secret::copy_of(bytes).unwrap());
+        assert!(of(b"caf\xe9\n").is_none());
+        // The control: what resembles it in UTF-8 is taken as it is, without its end.
+        assert_eq!(of("café\n".as_bytes()).unwrap().expose_secret(), "café");
+        assert_eq!(of(b" a \n").unwrap().expose_secret(), " a ");
     }
 }

@@ -32,7 +32,7 @@ pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
 /// What it means that a formatting or checking tool failed; `how` is what it said.
 pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {
     let said = how.last_lines.join("\n");
-    endings::make(&what.into(), how, &said, Places(&["/dev".into()]))
+    endings::make(&what.into(), how, &said, Places(&["/dev"]))
 }
 
 /// Flushes a device and its cache (`fsync` on a block device ends in a cache flush; `syncfs` and unmounting a FAT do

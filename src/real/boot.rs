@@ -11,9 +11,10 @@ use crate::real::endings::{self, Places};
 use crate::real::firmware::{self, EFIVARS};
 use crate::real::hands::Hands;
 use crate::real::loader::{Variables, is_pe};
-use crate::real::menu::{Chosen, Menu, OnEsp, Sum, different, esp_digest, names, open_esp};
+use crate::real::menu::{Chosen, Menu, OnEsp, Sum, different, esp_digest, open_esp};
+use crate::real::rooted::Root;
 use crate::real::{
-    MOUNT_ROOT, RUN_DIR, Real, activation, install, kernel_settings, leftovers, mounts, room, rooted,
+    RUN_DIR, Real, activation, ground, install, kernel_settings, leftovers, mounts, room, rooted,
 };
 use crate::world::Perform;
 use camino::Utf8Path;
@@ -22,10 +23,12 @@ use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoad
 use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
+/// No boot loader is larger.
+const LOADER_BYTES_MAX: u64 = 64 << 20;
 /// Files by which another boot loader shows.
 const OTHER_LOADERS: [(&str, &str); 6] = [
     ("grub/grub.cfg", "GRUB"),
@@ -38,7 +41,7 @@ const OTHER_LOADERS: [(&str, &str); 6] = [
 
 /// Looks at everything that firmware and loader will read. `root` is the target's root with the ESP at `boot`.
 pub fn observe_boot(
-    root: &Utf8Path,
+    root: &Root,
     system: &StorePath,
     machine: Machine,
     nvram: Nvram,
@@ -47,7 +50,7 @@ pub fn observe_boot(
     let loader_path = format!("EFI/systemd/{}", machine.systemd_boot());
     let fallback_path = format!("EFI/BOOT/{}", machine.fallback_loader());
     let originals = store_loaders(root, machine)?;
-    let esp = root.join("boot");
+    let esp = root.esp();
     let loader = binary(&esp, &loader_path, &originals)?;
     let mut fallback = binary(&esp, &fallback_path, &originals)?;
     if let (BootFile::Right(_), BootFile::Right(_)) = (&loader, &fallback)
@@ -93,7 +96,7 @@ pub fn observe_boot(
     })
 }
 
-fn binary(esp: &Utf8Path, path: &str, originals: &BTreeMap<Sum, String>) -> Result<BootFile, Fault> {
+fn binary(esp: &Root, path: &str, originals: &BTreeMap<Sum, String>) -> Result<BootFile, Fault> {
     let file = match open_esp(esp, path)? {
         OnEsp::File(file) => file,
         OnEsp::Absent => return Ok(BootFile::Missing(path.to_owned())),
@@ -118,9 +121,9 @@ fn binary(esp: &Utf8Path, path: &str, originals: &BTreeMap<Sum, String>) -> Resu
 }
 
 /// The systemd-boot binaries in the target store (there may be more than one systemd), by digest.
-fn store_loaders(root: &Utf8Path, machine: Machine) -> Result<BTreeMap<Sum, String>, Fault> {
+fn store_loaders(root: &Root, machine: Machine) -> Result<BTreeMap<Sum, String>, Fault> {
     let mut found = BTreeMap::new();
-    for name in names(&root.join("nix/store"))? {
+    for name in rooted::names(root, "/nix/store")? {
         for suffix in ["", ".signed"] {
             let path = format!(
                 "/nix/store/{name}/lib/systemd/boot/efi/{}{suffix}",
@@ -135,8 +138,8 @@ fn store_loaders(root: &Utf8Path, machine: Machine) -> Result<BTreeMap<Sum, Stri
 }
 
 /// Another way to boot than the one that is proved here, by what lies on the ESP.
-fn other_loader(esp: &Utf8Path) -> Result<Option<String>, Fault> {
-    let mut images = names(&esp.join("EFI/Linux"))?;
+fn other_loader(esp: &Root) -> Result<Option<String>, Fault> {
+    let mut images = rooted::names(esp, "EFI/Linux")?;
     images.retain(|name| name.to_ascii_lowercase().ends_with(".efi"));
     if !images.is_empty() {
         return Ok(Some(format!(
@@ -153,25 +156,22 @@ fn other_loader(esp: &Utf8Path) -> Result<Option<String>, Fault> {
 }
 
 /// Copies the loader to the removable path, which firmware without an entry starts.
-fn ensure_fallback(hands: &Hands, root: &Utf8Path, machine: Machine) -> Result<(), Fault> {
-    let esp = root.join("boot");
-    let loader = esp.join("EFI/systemd").join(machine.systemd_boot());
-    let fallback = esp.join("EFI/BOOT").join(machine.fallback_loader());
-    if !loader.exists() || fallback.exists() {
+fn ensure_fallback(hands: &Hands, root: &Root, machine: Machine) -> Result<(), Fault> {
+    let esp = root.esp();
+    let loader = format!("EFI/systemd/{}", machine.systemd_boot());
+    let fallback = format!("EFI/BOOT/{}", machine.fallback_loader());
+    if rooted::is_there(&esp, &fallback)? {
         return Ok(());
     }
-    hands.reporter.step(format!("copy the loader to {fallback}"));
-    let beside = esp.join("EFI/BOOT/LANDFALL.TMP");
-    // FAT keeps neither owner nor mode: bytes only.
-    let copy = || -> std::io::Result<()> {
-        fs_err::create_dir_all(esp.join("EFI/BOOT"))?;
-        let bytes = fs_err::read(&loader)?;
-        let mut file = fs_err::File::create(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs_err::rename(&beside, &fallback)
+    let Some(file) = rooted::open_file(&esp, &loader)? else {
+        return Ok(());
     };
-    copy().map_err(|e| rooted::io_fault(fallback.as_str(), &e))
+    hands.reporter.step(format!("copy the loader to {fallback}"));
+    let mut bytes = vec![];
+    file.take(LOADER_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|e| rooted::io_fault(format!("{loader} on the ESP"), &e))?;
+    rooted::write_plain(&esp, &fallback, "LANDFALL.TMP", &bytes)
 }
 
 /// What is run in the target, by its own shell: the root is at its mount point's path inside too, as `nixos-install` has it,
@@ -182,13 +182,14 @@ if "$2/sw/bin/mount" --rbind --mkdir / "$1"; then "$2/sw/bin/mount" --make-rslav
 exec "$2/bin/switch-to-configuration" boot
 "#;
 
-async fn run_installer(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
-    let program = Program::new("nixos-enter").args(["--root", root.as_str(), "--"]);
+async fn run_installer(hands: &Hands, root: &Root, system: &StorePath) -> Result<(), Fault> {
+    ground::refuse_links(root)?;
+    let program = Program::new("nixos-enter").args(["--root", &root.as_arg(), "--"]);
     let shell = format!("{system}/sw/bin/bash");
     let program = if rooted::open_file(root, &shell)?.is_some() {
         program
             .args([shell.as_str(), "-c", IN_TARGET, "landfall"])
-            .args([root.as_str(), system.as_str()])
+            .args([&root.as_arg(), system.as_str()])
     } else {
         program.args([format!("{system}/bin/switch-to-configuration"), "boot".into()])
     };
@@ -207,7 +208,8 @@ async fn run_installer(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Re
         return Ok(());
     }
     let said = ended.said();
-    let places = Places(&[root]);
+    let at = root.as_arg();
+    let places = Places(&[&at]);
     Err(endings::install(
         "boot loader installer",
         ended.how(),
@@ -217,8 +219,8 @@ async fn run_installer(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Re
 }
 
 /// Deletes what the installer would take for its own work, and makes that durable.
-pub fn clear_the_way(hands: &Hands, root: &Utf8Path, order: &BootOrder) -> Result<(), Fault> {
-    let esp = root.join("boot");
+pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<(), Fault> {
+    let esp = root.esp();
     for path in leftovers::clear_esp(&esp)? {
         hands
             .reporter
@@ -245,10 +247,10 @@ impl Real {
 impl Perform<InstallBootLoader> for Real {
     async fn observe(&mut self, step: &InstallBootLoader) -> Result<BootFacts, Fault> {
         self.attach(mounts::Attach::Target).await?;
-        let root = Utf8Path::new(MOUNT_ROOT);
+        let root = &Root::target();
         // Clean pages only can be forgotten, and FAT is flushed by nobody else.
         install::flush_boot(root)?;
-        let nvram = firmware::entry_of(self, &root.join("boot"))?;
+        let nvram = firmware::entry_of(self, &root.esp())?;
         let variables = firmware::loader_variables(Utf8Path::new(EFIVARS))?;
         observe_boot(root, &step.system, self.machine(), nvram, &variables)
     }
@@ -256,7 +258,7 @@ impl Perform<InstallBootLoader> for Real {
     async fn perform(&mut self, _step: &InstallBootLoader, order: BootOrder) -> Result<(), Fault> {
         let done = async {
             self.attach(mounts::Attach::Target).await?;
-            let root = Utf8Path::new(MOUNT_ROOT);
+            let root = &Root::target();
             for flaw in &order.flaws {
                 self.reporter.notice(format!("on the ESP: {flaw}"));
             }
@@ -273,6 +275,6 @@ impl Perform<InstallBootLoader> for Real {
             install::flush_boot(root)
         }
         .await;
-        room::explained(Utf8Path::new(MOUNT_ROOT), done)
+        room::explained(&Root::target(), done)
     }
 }

@@ -3,8 +3,7 @@
 //!
 //! Absent: guessing. Without a document the system's links `kernel`, `initrd` and `init` say the same.
 
-use crate::real::rooted;
-use camino::Utf8Path;
+use crate::real::rooted::{self, Root};
 use landfall_states::fault::Fault;
 use landfall_states::names::StorePath;
 use serde::Deserialize;
@@ -136,7 +135,7 @@ pub fn parse(text: &str) -> Result<Option<Spec>, String> {
 }
 
 /// The system's own words, or what its links say; or what is wrong with the document.
-pub fn read(root: &Utf8Path, system: &StorePath) -> Result<Result<Spec, String>, Fault> {
+pub fn read(root: &Root, system: &StorePath) -> Result<Result<Spec, String>, Fault> {
     let path = format!("{system}/boot.json");
     let Some(file) = rooted::open_file(root, &path)? else {
         return Ok(Ok(Spec::guessed(system)));
@@ -160,6 +159,7 @@ pub fn read(root: &Utf8Path, system: &StorePath) -> Result<Result<Spec, String>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use camino::Utf8Path;
 
     const DOCUMENT: &str = r#"{
         "org.nixos.bootspec.v1": {
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn without_a_document_the_links_say_it() {
         let keep = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(keep.path()).unwrap();
+        let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
         let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
             .parse()
             .unwrap();

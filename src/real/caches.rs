@@ -6,7 +6,6 @@
 use crate::real::closure::Stores;
 use crate::real::rooted;
 use landfall_states::fault::Fault;
-use std::io::ErrorKind;
 
 /// Where; below [`crate::real::closure::SCRATCH`].
 pub const CACHES_DIR: &str = "var/tmp/landfall/cache";
@@ -14,22 +13,19 @@ pub const CACHES_DIR: &str = "var/tmp/landfall/cache";
 impl Stores {
     /// Whether Nix has kept anything between two of its runs (Git repositories of inputs, what it fetched, what it evaluated).
     pub fn has_caches(&self) -> Result<bool, Fault> {
-        match fs_err::read_dir(self.root.join(CACHES_DIR)) {
-            Ok(mut entries) => Ok(entries.next().is_some()),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(rooted::io_fault(format!("/{CACHES_DIR} on the target"), &e)),
-        }
+        let Some(dir) = self.root.dir(CACHES_DIR)? else {
+            return Ok(false);
+        };
+        let names = rooted::names_in(dir.fd())
+            .map_err(|e| rooted::io_fault(format!("/{CACHES_DIR} on the target"), &e))?;
+        Ok(!names.is_empty())
     }
 
     /// Removes what Nix keeps between two of its runs. It flushes none of that and does not look at it twice: after a power cut its
     /// copy of a repository may have lost its HEAD and its references, which it then fails over for ever. Sources that have a
     /// lock are in the store, and are not fetched again.
     pub fn forget_caches(&self) -> Result<(), Fault> {
-        let fault = |e: &std::io::Error| rooted::io_fault(format!("/{CACHES_DIR} on the target"), e);
-        match fs_err::remove_dir_all(self.root.join(CACHES_DIR)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(fault(&e)),
-            Ok(()) | Err(_) => {}
-        }
+        rooted::remove(&self.root, CACHES_DIR)?;
         rooted::ensure_dir(&self.root, CACHES_DIR, 0o755).map(drop)
     }
 }

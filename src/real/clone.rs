@@ -10,7 +10,8 @@ use crate::real::marks::{self, CLONE_KEY, TRIES_KEY};
 use crate::real::repository::{
     fetch_url, has_commit, mark_of, offer, remote_of, remove_tree, source_name, value_of,
 };
-use crate::real::{lfs, rooted, sound, work};
+use crate::real::rooted::{self, Root};
+use crate::real::{lfs, sound, work};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneOrder};
@@ -38,6 +39,7 @@ pub async fn perform_clone(
             allowed: "a path below a directory".into(),
         })
     })?;
+    // On the target it is there already, made where its links lead.
     fs_err::create_dir_all(parent).map_err(|e| rooted::io_fault(parent.as_str(), &e))?;
     let partial = Utf8PathBuf::from(format!("{path}.landfall-partial"));
     let old = Utf8PathBuf::from(format!("{path}.landfall-old"));
@@ -66,7 +68,7 @@ pub async fn perform_clone(
         }
     }
     remove_leftovers(&partial.join(".git"), LEFTOVERS_DEPTH_MAX)?;
-    rooted::sync_filesystem(parent)?;
+    rooted::sync_filesystem(&Root::at(parent))?;
     lfs::tell(hands, access, &partial, path).await?;
     if *replace && path.exists() {
         let to = match work::of_somebody(hands, access, path, &partial, &action.revision).await? {
@@ -83,7 +85,7 @@ pub async fn perform_clone(
         fs_err::rename(path, &to).map_err(|e| rooted::io_fault(path.as_str(), &e))?;
     }
     fs_err::rename(&partial, path).map_err(|e| rooted::io_fault(path.as_str(), &e))?;
-    rooted::sync_filesystem(parent)?;
+    rooted::sync_filesystem(&Root::at(parent))?;
     remove_tree(&old)
 }
 

@@ -21,11 +21,12 @@ use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::nixlog::{NixLog, Told};
 use crate::real::pack::REGISTRATION;
-use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, permissions, room, rooted};
+use crate::real::rooted::Root;
+use crate::real::{Real, ground, hooks, host_loader, marks, mounts, permissions, room, rooted};
 use crate::world::Perform;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::{self, Fault, FaultClass, ImageFault, MachineFault, Remedy};
+use landfall_states::fault::{self, Fault, FaultClass, ImageFault, MachineFault, PlaceFault, Remedy};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
 use landfall_states::plan::SystemSource;
@@ -47,7 +48,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
 #[derive(Debug, Clone)]
 pub struct Stores {
     /// Root directory of the target store.
-    pub root: Utf8PathBuf,
+    pub root: Root,
     /// The installer's store: `auto`, or a directory in tests.
     pub source: String,
     /// Further caches.
@@ -67,7 +68,7 @@ impl Real {
     pub fn stores(&self) -> Stores {
         let nix = &self.config.nix;
         Stores {
-            root: MOUNT_ROOT.into(),
+            root: Root::target(),
             source: "auto".into(),
             substituters: nix.substituters.clone(),
             trusted_public_keys: nix.trusted_public_keys.clone(),
@@ -117,7 +118,7 @@ impl Stores {
     }
 
     pub(crate) fn nix_store<'a>(&self) -> Program<'a> {
-        self.nix_store_at(self.root.as_str())
+        self.nix_store_at(&self.root.as_arg())
     }
 
     /// `nix-store` on any store.
@@ -132,8 +133,8 @@ impl Stores {
             .deadline(self.deadline)
             .silence_max(SILENCE_MAX)
             .on_stop(OnStop::End)
-            .env("TMPDIR", self.root.join(SCRATCH.trim_start_matches('/')))
-            .env("XDG_CACHE_HOME", self.root.join(CACHES_DIR))
+            .env("TMPDIR", self.root.told(SCRATCH))
+            .env("XDG_CACHE_HOME", self.root.told(CACHES_DIR))
     }
 
     /// Whether the database has this path as valid, which in Nix means its whole closure.
@@ -175,7 +176,7 @@ impl Stores {
                 &what,
                 ended.how(),
                 &said,
-                Places(&[&self.root]),
+                Places(&[&self.root.as_arg()]),
             ));
         }
         if !self.is_registered(hands, &image.system).await? {
@@ -193,7 +194,7 @@ impl Stores {
         hands.reporter.step(format!("copy the closure of {system}"));
         let mut program = self
             .nix()
-            .args(["copy", "--no-check-sigs", "--to", self.root.as_str()]);
+            .args(["copy", "--no-check-sigs", "--to", &self.root.as_arg()]);
         if self.source != "auto" {
             program = program.args(["--from", self.source.as_str()]);
         }
@@ -217,8 +218,14 @@ impl Stores {
         access: &Access,
         action: &RealiseSystem,
     ) -> Result<StorePath, Fault> {
-        let clone = Utf8Path::new(action.repository.clone_path.as_str());
-        self.build_at(hands, access, action, clone).await
+        let place = self.root.clone_place(&action.repository.clone_path, false)?;
+        let clone = place.ok_or_else(|| {
+            Fault::from(PlaceFault::FileType {
+                path: format!("{} on the target", action.repository.clone_path),
+                expected: "the clone of the configuration".into(),
+            })
+        })?;
+        self.build_at(hands, access, action, &clone).await
     }
 
     /// As [`Stores::build`], from a clone anywhere.
@@ -286,7 +293,7 @@ impl Stores {
                 "eval",
                 "--raw",
                 "--store",
-                self.root.as_str(),
+                &self.root.as_arg(),
                 "--no-write-lock-file",
             ])
             .args(["--log-format", "internal-json"])
@@ -530,15 +537,15 @@ pub(crate) async fn follow(
 }
 
 /// The fault of a Nix that was followed; `root` is the target's.
-pub(crate) fn failed(what: &str, ended: &Ended, log: &NixLog, root: &Utf8Path) -> Fault {
+pub(crate) fn failed(what: &str, ended: &Ended, log: &NixLog, root: &Root) -> Fault {
     let how = fault::Ended {
         last_lines: log.last_lines(),
         ..ended.how()
     };
-    endings::nix(what, how, log.sorted(), Places(&[root]))
+    endings::nix(what, how, log.sorted(), Places(&[&root.as_arg()]))
 }
 
-pub(crate) fn succeeded(what: &str, ended: Ended, log: &NixLog, root: &Utf8Path) -> Result<Ended, Fault> {
+pub(crate) fn succeeded(what: &str, ended: Ended, log: &NixLog, root: &Root) -> Result<Ended, Fault> {
     if ended.success() {
         Ok(ended)
     } else {
@@ -608,6 +615,6 @@ impl Perform<RealiseSystem> for Real {
             perform_realise(&self.hands(), &self.stores(), &access, &order).await
         }
         .await;
-        room::explained(Utf8Path::new(MOUNT_ROOT), done)
+        room::explained(&Root::target(), done)
     }
 }

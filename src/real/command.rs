@@ -7,9 +7,11 @@
 use crate::event::{Event, Reporter};
 use crate::os;
 use crate::real::memory::Memory;
+use crate::real::secret::Secret;
 use crate::real::stop::Stop;
 use landfall_states::fault::{self, Fault, Kind, Limit, MachineFault, Remedy};
 use landfall_states::remote::redacted;
+use landfall_states::shown::Shown;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -24,6 +26,8 @@ use tokio::time::Instant;
 const KEPT_BYTES_MAX: usize = 4 << 20;
 /// Where a NixOS system has its own programs: of the installer outside a target's root, of the target inside it.
 const SYSTEM_PROGRAMS: &str = "/run/current-system/sw/bin";
+/// A secret that a program prints is not longer.
+const SECRET_BYTES_MAX: usize = 64 << 10;
 /// How long a group has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -54,6 +58,7 @@ pub struct Program<'a> {
     memory: Memory,
     file_bytes_max: Option<u64>,
     on_line: Option<LineHook<'a>>,
+    secret: Option<Secret>,
 }
 
 /// How a program ended.
@@ -114,7 +119,7 @@ impl Ended {
         let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(6)..]
             .iter()
-            .map(|line| (*line).to_owned())
+            .map(|line| Shown::line(line).into())
             .collect()
     }
 
@@ -155,6 +160,7 @@ impl<'a> Program<'a> {
             memory: Memory::Other,
             file_bytes_max: None,
             on_line: None,
+            secret: None,
         }
     }
     /// One more argument. Arguments are visible to every process: never a secret.
@@ -239,8 +245,32 @@ impl<'a> Program<'a> {
         path
     }
 
+    /// Runs it to its end, and gives what it prints as a secret: it goes from the pipe into memory that is wiped, also when the
+    /// program fails or is ended. More than [`SECRET_BYTES_MAX`] is cut off.
+    pub async fn run_for_secret(
+        mut self,
+        reporter: &Reporter,
+        stop: &Stop,
+    ) -> Result<(Ended, Secret), Fault> {
+        let room = Secret::with_room(SECRET_BYTES_MAX).map_err(|e| os::fault("memory for a secret", &e))?;
+        self.secret = Some(room);
+        self.report = false;
+        let (ended, secret) = self.run_to_end(reporter, stop).await?;
+        let secret = secret.ok_or_else(|| Fault::defect("program for a secret", "it has none"))?;
+        Ok((ended, secret))
+    }
+
     /// Runs it to its end.
-    pub async fn run(mut self, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {
+    pub async fn run(self, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {
+        self.run_to_end(reporter, stop).await.map(|(ended, _)| ended)
+    }
+
+    async fn run_to_end(
+        mut self,
+        reporter: &Reporter,
+        stop: &Stop,
+    ) -> Result<(Ended, Option<Secret>), Fault> {
+        let mut secret = self.secret.take();
         let name = self.name.rsplit('/').next().unwrap_or(&self.name).to_owned();
         let args: Vec<String> = self.args.iter().map(|arg| redacted(arg)).collect();
         tracing::debug!(program = %name, args = args.join(" "), "start");
@@ -304,6 +334,8 @@ impl<'a> Program<'a> {
         let mut silent_since = Instant::now();
         let (mut out_open, mut err_open) = (true, true);
         let mut out_buffer = vec![0_u8; 16 << 10];
+        // What a secret has no more room for.
+        let mut past = Secret::with_room(if secret.is_some() { 1 << 10 } else { 1 }).map_err(io)?;
         let mut err_buffer = vec![0_u8; 16 << 10];
         let mut status = None;
         // Pipes inherited by a daemonised grandchild stay open: after the exit they are read for a moment only.
@@ -317,8 +349,14 @@ impl<'a> Program<'a> {
             let silence_end = self.silence_max.map_or(end, |max| silent_since + max);
             let wake = drain_until.unwrap_or(end.min(silence_end));
             tokio::select! {
-                read = out.read(&mut out_buffer), if out_open => match read.map_err(io)? {
+                read = out.read(room_of(&mut secret, &mut past, &mut out_buffer)), if out_open => match read.map_err(io)? {
                     0 => out_open = false,
+                    n if secret.is_some() => {
+                        silent_since = Instant::now();
+                        if let Some(secret) = secret.as_mut().filter(|secret| secret.has_room()) {
+                            secret.took(n);
+                        }
+                    }
                     n => {
                         silent_since = Instant::now();
                         out_lines.take(&out_buffer[..n], |line| tell(&name, line, self.report, reporter, &mut self.on_line));
@@ -361,13 +399,23 @@ impl<'a> Program<'a> {
         let code = status.and_then(|s| s.code());
         let signal = status.and_then(|s| s.signal());
         tracing::debug!(program = %name, ?code, ?signal, "end");
-        Ok(Ended {
+        let ended = Ended {
             program: name,
             code,
             signal,
             stdout: out_lines.text(),
             stderr: err_lines.text(),
-        })
+        };
+        Ok((ended, secret))
+    }
+}
+
+/// Where the next bytes of standard output go.
+fn room_of<'b>(secret: &'b mut Option<Secret>, past: &'b mut Secret, plain: &'b mut [u8]) -> &'b mut [u8] {
+    match secret {
+        Some(secret) if secret.has_room() => secret.spare(),
+        Some(_) => past.spare(),
+        None => plain,
     }
 }
 
@@ -378,7 +426,7 @@ fn tell(name: &str, line: &str, report: bool, reporter: &Reporter, hook: &mut Op
     if report {
         reporter.tell(Event::Output {
             program: name.to_owned(),
-            line: line.to_owned(),
+            line: Shown::line(line).into(),
         });
     }
 }

@@ -32,7 +32,7 @@ impl Stores {
             "store",
             "verify",
             "--store",
-            self.root.as_str(),
+            &self.root.as_arg(),
             "--all",
             "--no-trust",
             "--log-format",

@@ -15,6 +15,7 @@ use crate::real::closure::Stores;
 use crate::real::command::Ended;
 use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
+use crate::real::rooted::Root;
 use crate::real::{integrity, room, rooted};
 use camino::Utf8Path;
 use landfall_states::cloned::{Database, PutAside};
@@ -22,7 +23,6 @@ use landfall_states::fault::{Cause, Fault, FaultClass, PlaceFault, Remedy, RoomF
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, renameat};
 use nix::sys::stat::SFlag;
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -76,7 +76,7 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
     // Without room SQLite cannot even open a database: its shared memory is a file.
     if let Some(full) = room::refusal(&stores.root)? {
         return Err(RoomFault::Database {
-            database: format!("{}{STATE}/{NAME}", stores.root),
+            database: format!("{STATE}/{NAME} of the store {}", stores.root.as_arg()),
             needed_bytes: room::LEAST,
             available_bytes: room::free(&stores.root)?,
             said: format!("{full}; {why}"),
@@ -93,14 +93,14 @@ pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Databa
     if database != Database::Usable {
         return Ok(database);
     }
-    let refusal_of_rows = |root: &Utf8Path| integrity::refusal_of_rows(root, &format!("{STATE}/{NAME}"));
+    let refusal_of_rows = |root: &Root| integrity::refusal_of_rows(root, &format!("{STATE}/{NAME}"));
     let Some(why) = refusal_of_rows(&stores.root)? else {
         return Ok(Database::Usable);
     };
     // Where an empty one of this Nix's making does not take it either, its tables are of a kind that is not known here.
     let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault(EMPTY_STORE, &e))?;
     let empty = empty_store(&scratch)?;
-    let knows = refusal(hands, stores, empty).await?.is_none() && refusal_of_rows(empty)?.is_none();
+    let knows = refusal(hands, stores, &empty).await?.is_none() && refusal_of_rows(&empty)?.is_none();
     Ok(if knows {
         Database::Unusable(why)
     } else {
@@ -111,7 +111,7 @@ pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Databa
 /// What the database defines that Nix does not, or the other way round. Where it is not what the versions of Nix define that are
 /// known here, an empty one of this Nix's making says what is right.
 async fn strangeness(hands: &Hands, stores: &Stores) -> Result<Option<String>, Fault> {
-    let defined = |root: &Utf8Path| integrity::definitions(root, &format!("{STATE}/{NAME}"));
+    let defined = |root: &Root| integrity::definitions(root, &format!("{STATE}/{NAME}"));
     let Some(found) = defined(&stores.root)? else {
         return Ok(None);
     };
@@ -120,10 +120,10 @@ async fn strangeness(hands: &Hands, stores: &Stores) -> Result<Option<String>, F
     }
     let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault(EMPTY_STORE, &e))?;
     let empty = empty_store(&scratch)?;
-    if refusal(hands, stores, empty).await?.is_some() {
+    if refusal(hands, stores, &empty).await?.is_some() {
         return Ok(None);
     }
-    Ok(defined(empty)?.and_then(|right| integrity::difference(&found, &right)))
+    Ok(defined(&empty)?.and_then(|right| integrity::difference(&found, &right)))
 }
 
 enum Layout {
@@ -132,7 +132,7 @@ enum Layout {
     Strange(String),
 }
 
-fn state_dir(root: &Utf8Path) -> Result<Option<OwnedFd>, Fault> {
+fn state_dir(root: &Root) -> Result<Option<OwnedFd>, Fault> {
     match rooted::open(root, STATE, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
         Ok(dir) => Ok(Some(dir)),
         Err(e) if rooted::is_absent(&e) => Ok(None),
@@ -140,7 +140,7 @@ fn state_dir(root: &Utf8Path) -> Result<Option<OwnedFd>, Fault> {
     }
 }
 
-fn layout(root: &Utf8Path) -> Result<Layout, Fault> {
+fn layout(root: &Root) -> Result<Layout, Fault> {
     let fault = |e: &std::io::Error| rooted::io_fault(format!("{STATE}/{NAME} on the target"), e);
     let Some(state) = state_dir(root)? else {
         return Ok(Layout::Nothing);
@@ -197,27 +197,27 @@ fn open_db(state: &impl AsFd) -> std::io::Result<OwnedFd> {
 }
 
 /// Has Nix read every entry of a store's database. What it said when it could not.
-async fn refusal(hands: &Hands, stores: &Stores, root: &Utf8Path) -> Result<Option<String>, Fault> {
+async fn refusal(hands: &Hands, stores: &Stores, root: &Root) -> Result<Option<String>, Fault> {
     let program = stores
         .nix()
         .deadline(LOOK_MAX)
-        .args(["path-info", "--store", root.as_str(), "--all"]);
+        .args(["path-info", "--store", &root.as_arg(), "--all"]);
     let ended = hands.run(program).await?;
     said_no(root, ended)
 }
 
 /// How a program of Nix's ended when it was asked about a store: what it said when it would not. Only one that was ended from
 /// outside, or had too little memory, says nothing of the store.
-fn said_no(root: &Utf8Path, ended: Ended) -> Result<Option<String>, Fault> {
+fn said_no(root: &Root, ended: Ended) -> Result<Option<String>, Fault> {
     if ended.success() {
         return Ok(None);
     }
-    let on = format!("database of the store {root}");
+    let on = format!("database of the store {}", root.as_arg());
     if !ended.by_itself() {
         let how = ended.how();
         return Err(Fault::program(FaultClass::Transient, on, how, Remedy::resume()));
     }
-    let fault = endings::nix_plain(&on, ended.how(), &ended.said(), Places(&[root]));
+    let fault = endings::nix_plain(&on, ended.how(), &ended.said(), Places(&[&root.as_arg()]));
     if fault.cause() == Some(Cause::Memory) {
         return Err(fault);
     }
@@ -225,7 +225,7 @@ fn said_no(root: &Utf8Path, ended: Ended) -> Result<Option<String>, Fault> {
 }
 
 /// Reads its files without Nix: a device that reports errors is told from a database that is wrong.
-fn read_whole(root: &Utf8Path) -> Result<(), Fault> {
+fn read_whole(root: &Root) -> Result<(), Fault> {
     for name in FILES {
         let path = format!("{STATE}/{NAME}/{name}");
         if let Some(file) = rooted::open_file(root, &path)? {
@@ -238,14 +238,14 @@ fn read_whole(root: &Utf8Path) -> Result<(), Fault> {
 /// Nix reads an empty store of its own making, beside the target. When it cannot, the fault is not the target's.
 async fn control(hands: &Hands, stores: &Stores) -> Result<(), Fault> {
     let scratch = tempfile::tempdir().map_err(|e| rooted::io_fault(EMPTY_STORE, &e))?;
-    match refusal(hands, stores, empty_store(&scratch)?).await? {
+    match refusal(hands, stores, &empty_store(&scratch)?).await? {
         None => Ok(()),
         Some(why) => Err(StoreFault::NixUnusable { said: why }.into()),
     }
 }
 
-fn empty_store(scratch: &tempfile::TempDir) -> Result<&Utf8Path, Fault> {
-    Utf8Path::from_path(scratch.path()).ok_or_else(|| {
+fn empty_store(scratch: &tempfile::TempDir) -> Result<Root, Fault> {
+    Utf8Path::from_path(scratch.path()).map(Root::at).ok_or_else(|| {
         Fault::from(PlaceFault::NameNotText {
             on: "directory for temporary files".into(),
         })
@@ -298,7 +298,7 @@ pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<
     };
     for number in (1..=ASIDE_NAMES_MAX).filter(|number| Some(*number) != told) {
         let name = aside(number);
-        if let Err(e) = remove(&stores.root, &state, &name) {
+        if let Err(e) = rooted::remove_in(&state, name.as_ref()) {
             hands
                 .reporter
                 .notice(format!("{STATE}/{name} on the target was left there: {e}"));
@@ -314,21 +314,10 @@ fn aside(number: u32) -> String {
     }
 }
 
-/// Removes what was put aside, whatever it is.
-fn remove(root: &Utf8Path, state: &OwnedFd, name: &str) -> std::io::Result<()> {
-    match unlinkat(state, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(Errno::EISDIR | Errno::EPERM) => {
-            fs_err::remove_dir_all(root.join(STATE.trim_start_matches('/')).join(name))
-        }
-        Err(e) => Err(e.into()),
-    }
-}
-
 /// A database that is unusable when it has just been used. `fresh`: made anew by this very order, so that making it anew
 /// again would help nothing.
 pub fn unusable_again(stores: &Stores, why: String, fresh: bool) -> Fault {
-    let database = format!("{}{STATE}/{NAME}", stores.root);
+    let database = format!("{STATE}/{NAME} of the store {}", stores.root.as_arg());
     if fresh {
         StoreFault::DatabaseUnusable { database, said: why }.into()
     } else {

@@ -8,9 +8,9 @@
 use crate::real::command::Program;
 use crate::real::disk::efi;
 use crate::real::loader::Variables;
-use crate::real::menu::names;
-use crate::real::{MOUNT_ROOT, Real, rooted};
-use camino::{Utf8Path, Utf8PathBuf};
+use crate::real::rooted::Root;
+use crate::real::{Real, rooted};
+use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::installed::Nvram;
 use landfall_states::plan::{Plan, Role};
@@ -26,7 +26,7 @@ const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// The boot loader's variables that choose an entry.
 pub fn loader_variables(efivars: &Utf8Path) -> Result<Variables, Fault> {
     let text = |name: &str| -> Result<Option<String>, Fault> {
-        let value = rooted::read(efivars, &format!("{name}-{LOADER}"))?;
+        let value = rooted::read(&Root::at(efivars), &format!("{name}-{LOADER}"))?;
         Ok(value.as_deref().and_then(parse_text))
     };
     Ok(Variables {
@@ -48,8 +48,8 @@ fn parse_text(raw: &[u8]) -> Option<String> {
 }
 
 /// What the firmware's variables say of an ESP.
-pub fn nvram_state(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid) -> Result<Nvram, Fault> {
-    let all = names(efivars)?;
+pub fn nvram_state(efivars: &Utf8Path, esp: &Root, esp_partuuid: &Uuid) -> Result<Nvram, Fault> {
+    let all = rooted::names(&Root::at(efivars), ".")?;
     if all.is_empty() {
         return Ok(Nvram::Unwritable("no EFI variables are there".into()));
     }
@@ -77,11 +77,11 @@ fn strange(name: &str, why: &str) {
 /// A variable of the firmware's, whichever letters its number is written in. One that cannot be read is strange, and says
 /// nothing of the others.
 fn variable(efivars: &Utf8Path, name: &str) -> Result<Option<Vec<u8>>, Fault> {
-    let files = names(efivars)?;
+    let files = rooted::names(&Root::at(efivars), ".")?;
     let Some(file) = efi::file_of(&files, name) else {
         return Ok(None);
     };
-    match rooted::read(efivars, file) {
+    match rooted::read(&Root::at(efivars), file) {
         Ok(value) => Ok(value),
         Err(fault) => {
             strange(name, &fault.to_string());
@@ -104,7 +104,7 @@ fn boot_order(efivars: &Utf8Path) -> Result<Vec<u16>, Fault> {
 }
 
 /// Whether an entry is active and starts a file that is on our ESP.
-fn starts_ours(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid, number: u16) -> Result<bool, Fault> {
+fn starts_ours(efivars: &Utf8Path, esp: &Root, esp_partuuid: &Uuid, number: u16) -> Result<bool, Fault> {
     let name = format!("Boot{number:04X}");
     let value = variable(efivars, &name)?;
     let efi::LoadOption {
@@ -132,11 +132,11 @@ fn starts_ours(efivars: &Utf8Path, esp: &Utf8Path, esp_partuuid: &Uuid, number: 
 /// The order with an entry of ours in front that is there and that it does not name.
 pub fn order_with_ours(
     efivars: &Utf8Path,
-    esp: &Utf8Path,
+    esp: &Root,
     esp_partuuid: &Uuid,
 ) -> Result<Option<Vec<u16>>, Fault> {
     let order = boot_order(efivars)?;
-    for name in names(efivars)? {
+    for name in rooted::names(&Root::at(efivars), ".")? {
         let Some(number) = entry_number(&name) else {
             continue;
         };
@@ -157,7 +157,7 @@ pub fn former_entries(efivars: &Utf8Path, plan: &Plan) -> Result<Vec<u16>, Fault
         })
         .collect();
     let mut found = Vec::new();
-    for name in names(efivars)? {
+    for name in rooted::names(&Root::at(efivars), ".")? {
         let Some(number) = entry_number(&name) else {
             continue;
         };
@@ -191,7 +191,7 @@ fn entry_number(name: &str) -> Option<u16> {
 pub fn wanted_entry(
     can_touch: bool,
     efivars: &Utf8Path,
-    esp: &Utf8Path,
+    esp: &Root,
     esp_partuuid: Option<&Uuid>,
 ) -> Result<Nvram, Fault> {
     match esp_partuuid {
@@ -202,7 +202,7 @@ pub fn wanted_entry(
 }
 
 /// What the firmware says of the held disk's ESP.
-pub fn entry_of(real: &Real, esp: &Utf8Path) -> Result<Nvram, Fault> {
+pub fn entry_of(real: &Real, esp: &Root) -> Result<Nvram, Fault> {
     let planned = real.plan.as_ref().and_then(|plan| plan.partition(Role::Esp));
     wanted_entry(
         real.config.can_touch_efi_variables,
@@ -213,12 +213,9 @@ pub fn entry_of(real: &Real, esp: &Utf8Path) -> Result<Nvram, Fault> {
 }
 
 /// The disk and partition number below a mounted ESP, from the kernel: `/dev/<disk>` and number.
-fn esp_device(esp: &Utf8Path) -> Result<Option<(String, u32)>, Fault> {
-    let fault = |e: &std::io::Error| rooted::io_fault(format!("device of {esp}"), e);
-    let dir = fs_err::File::open(esp).map_err(|e| fault(&e))?;
-    let device = nix::sys::stat::fstat(dir.file())
-        .map_err(|e| fault(&e.into()))?
-        .st_dev;
+fn esp_device(esp: &Root) -> Result<Option<(String, u32)>, Fault> {
+    let fault = |e: &std::io::Error| rooted::io_fault(format!("device of {}", esp.as_arg()), e);
+    let device = rooted::device_number(esp)?;
     let sysfs = format!(
         "/sys/dev/block/{}:{}",
         nix::sys::stat::major(device),
@@ -266,7 +263,7 @@ async fn remove_former(real: &Real, plan: &Plan) -> Result<(), Fault> {
 /// Makes a firmware entry where one is wanted, there is none, and one can be made. Firmware that refuses starts the
 /// removable path.
 pub async fn register(real: &Real) -> Result<(), Fault> {
-    let esp = Utf8PathBuf::from(MOUNT_ROOT).join("boot");
+    let esp = Root::target().esp();
     let Some(plan) = &real.plan else {
         return Ok(());
     };
@@ -302,7 +299,7 @@ pub async fn register(real: &Real) -> Result<(), Fault> {
     let Some((disk, number)) = esp_device(&esp)? else {
         return Ok(());
     };
-    if !esp.join(&loader).exists() {
+    if !rooted::is_there(&esp, &loader)? {
         return Ok(());
     }
     let loader = format!("\\{}", loader.replace('/', "\\"));

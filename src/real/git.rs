@@ -3,11 +3,11 @@
 //!
 //! Absent: what is cloned and where to; see `repository`.
 
-use crate::real::MOUNT_ROOT;
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
+use crate::real::rooted::Root;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{self, Cause, Fault, Kind};
 use landfall_states::names::{RefName, RemoteUrl, Revision};
@@ -248,7 +248,7 @@ pub fn fault_at(remote: Option<&RemoteUrl>, what: &str, ended: &Ended) -> Fault 
         what,
         how,
         &redact_of(remote, &ended.said()),
-        Places(&[MOUNT_ROOT.into()]),
+        Places(&[&Root::target().as_arg()]),
     )
 }
 

@@ -2,17 +2,16 @@
 //! something else is moved aside, told, and never removed: the filesystem is this install's own, no program of an install makes
 //! such a thing, and every one of them would fail over it for ever.
 //!
-//! Links in the place of a directory are something else, too: Nix works on the target from outside, where a link of the target's
-//! may lead to the installer's own store.
+//! Links in the place of Nix's directories are something else, too: Nix works on the target from outside, where a link of the target's
+//! may lead to the installer's own store. Elsewhere a link to a directory of the target is followed, inside the target.
 //!
 //! Absent: Nix's database (`database`), contents of any of it.
 
 use crate::real::hands::Hands;
-use crate::real::rooted;
-use camino::Utf8Path;
+use crate::real::rooted::{self, Root};
 use landfall_states::fault::{Fault, PlaceFault};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, renameat2};
+use nix::fcntl::{OFlag, RenameFlags, readlinkat, renameat2};
 use nix::libc;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -58,7 +57,7 @@ const ASIDE: &str = ".landfall-aside";
 const ASIDE_NAMES_MAX: u32 = 64;
 
 /// Moves aside what has another kind than it must have.
-pub fn clear(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
+pub fn clear(hands: &Hands, root: &Root) -> Result<(), Fault> {
     for (paths, kind, expected) in [
         (&DIRECTORIES[..], libc::S_IFDIR, "a directory"),
         (&FILES[..], libc::S_IFREG, "a file"),
@@ -69,6 +68,9 @@ pub fn clear(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
             let Some(dir) = directory(root, above)? else {
                 continue;
             };
+            if kind == libc::S_IFDIR && is_followed(&dir, path, name) {
+                continue;
+            }
             clear_one(hands, &dir, above, OsStr::new(name), kind, expected)?;
             if kind == libc::S_IFREG {
                 // The name under which it is written first.
@@ -80,8 +82,51 @@ pub fn clear(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
     clear_locks(hands, root)
 }
 
+/// Directories of the target that `nixos-install` and `nixos-enter` write to, mount on and link in, from outside.
+const WORKED_ON_FROM_OUTSIDE: [&str; 10] = [
+    "/dev",
+    "/etc",
+    "/nix",
+    "/nix/store",
+    "/nix/var",
+    "/nix/var/nix",
+    "/nix/var/nix/profiles",
+    "/proc",
+    "/run",
+    "/sys",
+];
+
+/// Refuses a target where those programs would follow a link of the target's into the running system.
+pub fn refuse_links(root: &Root) -> Result<(), Fault> {
+    for path in WORKED_ON_FROM_OUTSIDE {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some(dir) = directory(root, above)? else {
+            continue;
+        };
+        match readlinkat(&dir, name) {
+            Ok(to) => {
+                return Err(PlaceFault::LinkLeadsOut {
+                    path: format!("{path} on the target"),
+                    to: to.to_string_lossy().into_owned(),
+                }
+                .into());
+            }
+            // It is no link, or it is not there.
+            Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(e) => return Err(rooted::io_fault(format!("{path} on the target"), &e.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is a link where landfall itself follows it, inside the target, makes what it leads to, and tells Nix where that
+/// is; what cannot be followed is refused there by its name.
+fn is_followed(dir: &OwnedFd, path: &str, name: &str) -> bool {
+    !path.starts_with("/nix") && readlinkat(dir, name).is_ok()
+}
+
 /// Locks of store paths, which Nix opens as files.
-fn clear_locks(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
+fn clear_locks(hands: &Hands, root: &Root) -> Result<(), Fault> {
     const STORE: &str = "/nix/store";
     let Some(store) = directory(root, STORE)? else {
         return Ok(());
@@ -99,7 +144,7 @@ fn clear_locks(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
 }
 
 /// Opens a directory; `None`: it is not there.
-fn directory(root: &Utf8Path, path: &str) -> Result<Option<OwnedFd>, Fault> {
+fn directory(root: &Root, path: &str) -> Result<Option<OwnedFd>, Fault> {
     match rooted::open(root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
         Ok(dir) => Ok(Some(dir)),
         Err(e) if rooted::is_absent(&e) => Ok(None),
@@ -164,12 +209,13 @@ mod tests {
     use super::*;
     use crate::event::Reporter;
     use crate::real::stop::Stop;
+    use camino::Utf8Path;
     use fs_err as fs;
 
     #[test]
     fn what_has_the_wrong_kind_goes_aside_and_the_rest_stays() {
         let keep = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(keep.path()).unwrap();
+        let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
         let at = |path: &str| root.join(path.trim_start_matches('/'));
         let hands = Hands::new(Reporter::default(), Stop::never());
         for path in DIRECTORIES {
@@ -203,6 +249,12 @@ mod tests {
                     fs::os::unix::fs::symlink("/", at(path)).unwrap();
                 }
                 clear(&hands, root).unwrap();
+                if round == 1 && !path.starts_with("/nix") {
+                    assert!(at(path).is_symlink(), "a link is followed: {path}");
+                    fs::remove_file(at(path)).unwrap();
+                    fs::create_dir_all(at(path)).unwrap();
+                    continue;
+                }
                 assert!(fs::symlink_metadata(at(path)).is_err(), "{path}");
                 assert!(fs::symlink_metadata(&kept).is_ok(), "{path}");
                 fs::create_dir_all(at(path)).unwrap();
@@ -222,5 +274,28 @@ mod tests {
             assert!(at(&format!("{path}{ASIDE}/below")).is_dir(), "{path}");
         }
         assert!(at("/nix/store").is_dir());
+    }
+    #[test]
+    fn a_link_where_programs_work_from_outside_is_refused_by_name() {
+        let keep = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
+        let at = |path: &str| root.join(path.trim_start_matches('/'));
+        // Nothing is there, or directories are: the control.
+        refuse_links(root).unwrap();
+        for path in WORKED_ON_FROM_OUTSIDE {
+            fs::create_dir_all(at(path)).unwrap();
+        }
+        refuse_links(root).unwrap();
+        for path in WORKED_ON_FROM_OUTSIDE.iter().rev() {
+            fs::remove_dir_all(at(path)).unwrap();
+            fs::os::unix::fs::symlink(outside.path(), at(path)).unwrap();
+            let said = refuse_links(root).unwrap_err().to_string();
+            assert!(
+                said.contains(&format!("{path} on the target: it is a link to /")),
+                "{said}"
+            );
+            fs::remove_file(at(path)).unwrap();
+        }
     }
 }

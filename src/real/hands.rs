@@ -4,6 +4,7 @@
 use crate::event::{Event, Reporter};
 use crate::real::Real;
 use crate::real::command::{Ended, Program};
+use crate::real::secret::Secret;
 use crate::real::stop::Stop;
 use landfall_states::fault::Fault;
 
@@ -51,11 +52,22 @@ impl Hands {
     }
 
     /// Runs a program to its end.
-    pub async fn run(&self, mut program: Program<'_>) -> Result<Ended, Fault> {
+    pub async fn run(&self, program: Program<'_>) -> Result<Ended, Fault> {
+        self.with_env(program).run(&self.reporter, &self.stop).await
+    }
+
+    /// As [`Hands::run`], where what it prints is a secret.
+    pub async fn run_for_secret(&self, program: Program<'_>) -> Result<(Ended, Secret), Fault> {
+        self.with_env(program)
+            .run_for_secret(&self.reporter, &self.stop)
+            .await
+    }
+
+    fn with_env<'p>(&self, mut program: Program<'p>) -> Program<'p> {
         for (key, value) in &self.env {
             program = program.env(key, value);
         }
-        program.run(&self.reporter, &self.stop).await
+        program
     }
 
     /// Tells of real counts.

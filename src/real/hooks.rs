@@ -3,15 +3,19 @@
 //!
 //! Absent: a shell anywhere else in landfall.
 
+use crate::foreign::{self, Links};
 use crate::real::command::{OnStop, Program};
 use crate::real::hands::Hands;
-use crate::real::{MOUNT_ROOT, RUN_DIR, Real, rooted};
+use crate::real::rooted::Root;
+use crate::real::{RUN_DIR, Real, rooted};
 use camino::Utf8Path;
 use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use landfall_states::names::{Digest, TargetPath};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::time::Duration;
 
+/// A command has one short line in the marker.
+const MARKER_BYTES_MAX: u64 = 1 << 20;
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// Makes the extra directories and runs the commands that have not run in this boot.
@@ -24,7 +28,7 @@ pub async fn after_mounting(real: &Real) -> Result<(), Fault> {
         .plan
         .as_ref()
         .map_or_else(String::new, |plan| plan.install.to_string());
-    make_dirs(&hands, Utf8Path::new(MOUNT_ROOT), &real.config.extra_mount_dirs)?;
+    make_dirs(&hands, &Root::target(), &real.config.extra_mount_dirs)?;
     run_commands(
         &hands,
         &real.config.extra_post_mount_commands,
@@ -35,7 +39,7 @@ pub async fn after_mounting(real: &Real) -> Result<(), Fault> {
 }
 
 /// Makes directories of the target.
-pub fn make_dirs(hands: &Hands, root: &Utf8Path, dirs: &[TargetPath]) -> Result<(), Fault> {
+pub fn make_dirs(hands: &Hands, root: &Root, dirs: &[TargetPath]) -> Result<(), Fault> {
     for dir in dirs {
         hands.reporter.step(format!("make directory {dir}"));
         rooted::ensure_dir(root, dir.as_str(), 0o755)?;
@@ -58,11 +62,10 @@ pub async fn run_commands(
     salt: &str,
     marker: &Utf8Path,
 ) -> Result<(), Fault> {
-    let ran = match fs_err::read_to_string(marker) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
-        Err(e) => return Err(rooted::io_fault(marker.as_str(), &e)),
-    };
+    let ran = foreign::read_if_there(marker, Links::Refuse, MARKER_BYTES_MAX)
+        .map_err(|refused| refused.fault(marker.as_str()))?
+        .unwrap_or_default();
+    let ran = String::from_utf8_lossy(&ran);
     for (i, command) in commands.iter().enumerate() {
         let what = format!("extra_post_mount_commands[{i}]");
         let line = ran_line(i, salt, command);
@@ -90,12 +93,9 @@ pub async fn run_commands(
         if let Some(dir) = marker.parent() {
             fs_err::create_dir_all(dir).map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
         }
-        let appended = fs_err::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(marker)
-            .and_then(|mut file| writeln!(file, "{line}"));
-        appended.map_err(|e| rooted::io_fault(marker.as_str(), &e))?;
+        let mut file =
+            foreign::open_own(marker, 0o600, true).map_err(|refused| refused.fault(marker.as_str()))?;
+        writeln!(file, "{line}").map_err(|e| rooted::io_fault(marker.as_str(), &e))?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@
 //!
 //! Absent: evaluation (`mkInstaller` refuses such hosts earlier still), and the proof itself.
 
+use crate::real::rooted::Root;
 use crate::real::{MOUNT_ROOT, rooted};
-use camino::Utf8Path;
 use landfall_states::fault::{ConfigFault, Fault, Remedy};
 use landfall_states::names::StorePath;
 
@@ -96,7 +96,7 @@ fn refuse(system: &str, installer: &str) -> Result<(), Fault> {
     ))
 }
 
-fn text(root: &Utf8Path, path: &str) -> Result<Option<String>, Fault> {
+fn text(root: &Root, path: &str) -> Result<Option<String>, Fault> {
     use std::io::Read;
     let Some(file) = rooted::open_file(root, path)? else {
         return Ok(None);
@@ -109,7 +109,7 @@ fn text(root: &Utf8Path, path: &str) -> Result<Option<String>, Fault> {
 }
 
 /// Refuses a system that is not built yet, by its derivation in the store below a root directory.
-pub fn of_derivation(root: &Utf8Path, derivation: &StorePath) -> Result<(), Fault> {
+pub fn of_derivation(root: &Root, derivation: &StorePath) -> Result<(), Fault> {
     let Some(text) = text(root, derivation.as_str())? else {
         return Ok(());
     };
@@ -120,7 +120,7 @@ pub fn of_derivation(root: &Utf8Path, derivation: &StorePath) -> Result<(), Faul
 }
 
 /// Refuses a system in the store below a root directory.
-pub fn of_system(root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
+pub fn of_system(root: &Root, system: &StorePath) -> Result<(), Fault> {
     let Some(wrapper) = text(root, &format!("{system}/bin/switch-to-configuration"))? else {
         return Ok(());
     };
@@ -163,6 +163,7 @@ pub fn of_system(root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use camino::Utf8Path;
     use landfall_states::fault::FaultClass;
     use proptest::prelude::*;
 
@@ -227,21 +228,21 @@ mod tests {
     #[test]
     fn systemd_boot_at_boot_is_taken_and_so_is_what_nobody_knows() {
         let store = Store::new();
-        of_system(store.root(), &store.systemd_boot("/boot", "/boot")).unwrap();
+        of_system(&Root::at(store.root()), &store.systemd_boot("/boot", "/boot")).unwrap();
         of_derivation(
-            store.root(),
+            &Root::at(store.root()),
             &store.derivation(&format!("/nix/store/{HASH}-install-systemd-boot.sh")),
         )
         .unwrap();
         let own = format!("/nix/store/{HASH}-my-own-loader");
-        of_system(store.root(), &store.system(&own)).unwrap();
-        of_derivation(store.root(), &store.derivation(&own)).unwrap();
+        of_system(&Root::at(store.root()), &store.system(&own)).unwrap();
+        of_derivation(&Root::at(store.root()), &store.derivation(&own)).unwrap();
         // Nothing there, nothing in it.
         let gone = format!("/nix/store/{HASH}-gone").parse().unwrap();
-        of_system(store.root(), &gone).unwrap();
-        of_derivation(store.root(), &gone).unwrap();
+        of_system(&Root::at(store.root()), &gone).unwrap();
+        of_derivation(&Root::at(store.root()), &gone).unwrap();
         store.put(gone.as_str(), "Derive([],[])");
-        of_derivation(store.root(), &gone).unwrap();
+        of_derivation(&Root::at(store.root()), &gone).unwrap();
     }
 
     #[test]
@@ -258,8 +259,8 @@ mod tests {
             let system = store.system(&installer);
             let derivation = store.derivation(&installer);
             for fault in [
-                of_system(store.root(), &system).unwrap_err(),
-                of_derivation(store.root(), &derivation).unwrap_err(),
+                of_system(&Root::at(store.root()), &system).unwrap_err(),
+                of_derivation(&Root::at(store.root()), &derivation).unwrap_err(),
             ] {
                 assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
                 assert!(fault.why().contains(named), "{fault}");
@@ -273,7 +274,7 @@ mod tests {
     fn lanzaboote_has_its_own_advice() {
         let store = Store::new();
         let system = store.system(&format!("/nix/store/{HASH}-lzbt/bin/lzbt"));
-        let said = of_system(store.root(), &system).unwrap_err().next();
+        let said = of_system(&Root::at(store.root()), &system).unwrap_err().next();
         assert!(
             said.contains("turn lanzaboote on in the installed host"),
             "{said}"
@@ -283,7 +284,11 @@ mod tests {
     #[test]
     fn an_esp_elsewhere_and_an_extended_boot_loader_partition_are_named() {
         let store = Store::new();
-        let said = |system: &StorePath| of_system(store.root(), system).unwrap_err().to_string();
+        let said = |system: &StorePath| {
+            of_system(&Root::at(store.root()), system)
+                .unwrap_err()
+                .to_string()
+        };
         let elsewhere = said(&store.systemd_boot("/efi", "/efi"));
         assert!(
             elsewhere.contains("boot.loader.efi.efiSysMountPoint is /efi"),

@@ -8,9 +8,10 @@ use crate::real::command::{Ended, OnStop, Program};
 use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
+use crate::real::rooted::Root;
 use crate::real::{
-    MOUNT_ROOT, RUN_DIR, Real, activation, firmware, hooks, host_loader, kernel_settings, leftovers, marks,
-    mounts, provision, room, rooted,
+    MOUNT_ROOT, RUN_DIR, Real, activation, firmware, ground, hooks, host_loader, kernel_settings, leftovers,
+    marks, mounts, provision, room, rooted,
 };
 use crate::world::Perform;
 use camino::Utf8Path;
@@ -29,11 +30,7 @@ fn marker() -> String {
 }
 
 /// What the target says of its system.
-pub fn observe_install(
-    root: &Utf8Path,
-    system: &StorePath,
-    first: Vec<Placed>,
-) -> Result<InstallFacts, Fault> {
+pub fn observe_install(root: &Root, system: &StorePath, first: Vec<Placed>) -> Result<InstallFacts, Fault> {
     let activated = rooted::read_text(root, &marker())?;
     Ok(InstallFacts {
         profile: rooted::follow_to_store(root, PROFILE)?,
@@ -44,13 +41,14 @@ pub fn observe_install(
 }
 
 /// Runs it, and makes what it wrote durable.
-pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath) -> Result<(), Fault> {
+pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> Result<(), Fault> {
     host_loader::of_system(root, system)?;
+    ground::refuse_links(root)?;
     rooted::ensure_dir(root, "/tmp", 0o1777)?;
     rooted::ensure_dir(root, "/var/tmp", 0o1777)?;
     rooted::ensure_dir(root, SCRATCH, 0o755)?;
     // Its own former runs, cut off, are in its way.
-    for path in leftovers::clear_esp(&root.join("boot"))? {
+    for path in leftovers::clear_esp(&root.esp())? {
         hands
             .reporter
             .step(format!("delete {path}, which an installer left on the ESP"));
@@ -60,10 +58,10 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     rooted::sync_filesystem(root)?;
     let program = Program::new("nixos-install")
         .memory(Memory::Nix)
-        .args(["--root", root.as_str(), "--system", system.as_str()])
+        .args(["--root", &root.as_arg(), "--system", system.as_str()])
         .args(["--no-root-passwd", "--no-channel-copy", "--cores", "0"])
         .args(["--option", "fsync-store-paths", "true"])
-        .env("TMPDIR", root.join(SCRATCH.trim_start_matches('/')))
+        .env("TMPDIR", root.told(SCRATCH))
         .deadline(DEADLINE)
         .silence_max(SILENCE_MAX)
         .on_stop(OnStop::End)
@@ -86,35 +84,32 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
     rooted::sync_filesystem(root)?;
     flush_boot(root)?;
     // Caches of the build may hold private sources: they do not stay on the target.
-    let scratch = root.join(SCRATCH.trim_start_matches('/'));
-    match fs_err::remove_dir_all(&scratch) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(rooted::io_fault(scratch.as_str(), &e));
-        }
-        Ok(()) | Err(_) => {}
-    }
+    rooted::remove(root, SCRATCH)?;
     let text = marks::activated(system);
     rooted::write(root, &marker(), text.as_bytes(), rooted::Access::root(0o644))?;
     rooted::sync_filesystem(root)
 }
 
 /// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself. Nothing mounted: nothing to flush.
-pub fn flush_boot(root: &Utf8Path) -> Result<(), Fault> {
-    let boot = root.join("boot");
-    if boot.exists() && rooted::device_number(&boot)? != rooted::device_number(root)? {
+pub fn flush_boot(root: &Root) -> Result<(), Fault> {
+    let Some(boot) = root.dir("/boot")? else {
+        return Ok(());
+    };
+    let boot = Root::at(boot.path());
+    if rooted::device_number(&boot)? != rooted::device_number(root)? {
         rooted::flush_device_under(&boot)?;
     }
     Ok(())
 }
 
-fn failed(root: &Utf8Path, system: &StorePath, ended: &Ended) -> Fault {
+fn failed(root: &Root, system: &StorePath, ended: &Ended) -> Fault {
     let what = format!("nixos-install of {system}");
-    endings::install(&what, ended.how(), &ended.said(), Places(&[root]))
+    endings::install(&what, ended.how(), &ended.said(), Places(&[&root.as_arg()]))
 }
 
 impl Real {
     /// Removes what a cut or failed `nixos-install` left in the target's root.
-    pub fn clear_target(&self, root: &Utf8Path) -> Result<(), Fault> {
+    pub fn clear_target(&self, root: &Root) -> Result<(), Fault> {
         let asked: Vec<&str> = self
             .config
             .extra_mount_dirs
@@ -133,7 +128,7 @@ impl Real {
 impl Perform<InstallSystem> for Real {
     async fn observe(&mut self, step: &InstallSystem) -> Result<InstallFacts, Fault> {
         self.attach(mounts::Attach::Target).await?;
-        let root = Utf8Path::new(MOUNT_ROOT);
+        let root = &Root::target();
         let first = provision::wanted_first(&self.config, &self.vault)?;
         let first = provision::observe(root, &first)?.placed;
         observe_install(root, &step.system, first)
@@ -143,7 +138,7 @@ impl Perform<InstallSystem> for Real {
         let done = async {
             self.attach(mounts::Attach::Target).await?;
             hooks::after_mounting(self).await?;
-            let root = Utf8Path::new(MOUNT_ROOT);
+            let root = &Root::target();
             if let Some(late) = provision::comes_late(&self.config) {
                 self.reporter.notice(late);
             }
@@ -174,7 +169,7 @@ impl Perform<InstallSystem> for Real {
             flush_boot(root)
         }
         .await;
-        room::explained(Utf8Path::new(MOUNT_ROOT), done)
+        room::explained(&Root::target(), done)
     }
 }
 
@@ -189,7 +184,7 @@ mod tests {
         let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
             .parse()
             .unwrap();
-        let bare = observe_install(root, &system, vec![]).unwrap();
+        let bare = observe_install(&Root::at(root), &system, vec![]).unwrap();
         assert_eq!((bare.profile, bare.marked, bare.activated), (None, false, false));
         fs_err::create_dir_all(root.join("nix/var/nix/profiles")).unwrap();
         fs_err::create_dir_all(root.join("etc")).unwrap();
@@ -198,17 +193,21 @@ mod tests {
             .unwrap();
         fs_err::write(root.join("etc/NIXOS"), "").unwrap();
         rooted::write(
-            root,
+            &Root::at(root),
             &marker(),
             format!("{system}\n").as_bytes(),
             rooted::Access::root(0o644),
         )
         .unwrap();
-        let whole = observe_install(root, &system, vec![]).unwrap();
+        let whole = observe_install(&Root::at(root), &system, vec![]).unwrap();
         assert_eq!(whole.profile.as_deref(), Some(system.as_str()));
         assert!(whole.marked && whole.activated);
         let other: StorePath = "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-b".parse().unwrap();
-        assert!(!observe_install(root, &other, vec![]).unwrap().activated);
+        assert!(
+            !observe_install(&Root::at(root), &other, vec![])
+                .unwrap()
+                .activated
+        );
     }
 
     #[test]
@@ -238,14 +237,22 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        let run = || runtime.block_on(perform_install(&hands, &root, &system));
+        let run = || runtime.block_on(perform_install(&hands, &Root::at(&root), &system));
         let fault = run().unwrap_err();
         assert_eq!(fault.class, landfall_states::fault::FaultClass::Transient);
         assert!(fault.why().contains("no luck"), "{fault}");
-        assert!(!observe_install(&root, &system, vec![]).unwrap().activated);
+        assert!(
+            !observe_install(&Root::at(&root), &system, vec![])
+                .unwrap()
+                .activated
+        );
         fs_err::write(root.join("ok"), "").unwrap();
         run().unwrap();
-        assert!(observe_install(&root, &system, vec![]).unwrap().activated);
+        assert!(
+            observe_install(&Root::at(&root), &system, vec![])
+                .unwrap()
+                .activated
+        );
         let args = fs_err::read_to_string(root.join("args")).unwrap();
         assert!(
             args.starts_with(&format!(
@@ -290,9 +297,13 @@ mod tests {
             .build()
             .unwrap();
         let fault = runtime
-            .block_on(perform_install(&hands, &root, &system))
+            .block_on(perform_install(&hands, &Root::at(&root), &system))
             .unwrap_err();
         assert!(fault.why().contains("the target has no users"), "{fault}");
-        assert!(!observe_install(&root, &system, vec![]).unwrap().activated);
+        assert!(
+            !observe_install(&Root::at(&root), &system, vec![])
+                .unwrap()
+                .activated
+        );
     }
 }

@@ -6,8 +6,7 @@
 //!
 //! Absent: what the entries mean (Nix reads them, `database`), and making anything right.
 
-use crate::real::rooted;
-use camino::Utf8Path;
+use crate::real::rooted::{self, Root};
 use landfall_states::fault::Fault;
 use nix::fcntl::OFlag;
 use rusqlite::config::DbConfig;
@@ -20,7 +19,7 @@ use std::time::{Duration, Instant};
 const STEPS: i32 = 100_000;
 
 /// What is wrong with the database in this directory of the target; `None`: nothing, or nothing that can be said.
-pub fn damage(root: &Utf8Path, dir: &str, longest: Duration) -> Result<Option<String>, Fault> {
+pub fn damage(root: &Root, dir: &str, longest: Duration) -> Result<Option<String>, Fault> {
     let end = Instant::now() + longest;
     let opened = with(root, dir, |database| {
         database.progress_handler(STEPS, Some(move || Instant::now() >= end))?;
@@ -38,7 +37,7 @@ pub fn damage(root: &Utf8Path, dir: &str, longest: Duration) -> Result<Option<St
 }
 
 /// Why the database in this directory takes no further path. The row is taken back at once.
-pub fn refusal_of_rows(root: &Utf8Path, dir: &str) -> Result<Option<String>, Fault> {
+pub fn refusal_of_rows(root: &Root, dir: &str) -> Result<Option<String>, Fault> {
     let tried = with(root, dir, |database| {
         let attempt = database.transaction()?;
         attempt.execute(
@@ -72,7 +71,7 @@ const DEFINED: [(&str, &str); 6] = [
 ];
 
 /// What the database in this directory of the target defines; `None`: SQLite cannot say.
-pub fn definitions(root: &Utf8Path, dir: &str) -> Result<Option<Definitions>, Fault> {
+pub fn definitions(root: &Root, dir: &str) -> Result<Option<Definitions>, Fault> {
     let said = with(root, dir, |database| {
         let mut asked = database.prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_master")?;
         let rows = asked.query_map([], |row| {
@@ -125,7 +124,7 @@ pub fn difference(found: &Definitions, right: &Definitions) -> Option<String> {
 
 /// Opens the database in a directory of the target, so that nothing of it is changed by closing it.
 fn with<T>(
-    root: &Utf8Path,
+    root: &Root,
     dir: &str,
     ask: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
 ) -> Result<rusqlite::Result<T>, Fault> {
@@ -178,6 +177,7 @@ fn disorder(database: &Connection) -> rusqlite::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use camino::Utf8Path;
     use camino::Utf8PathBuf;
 
     const DIR: &str = "/db";
@@ -215,7 +215,7 @@ mod tests {
             let database = Connection::open(root.join("db/db.sqlite")).unwrap();
             database.execute_batch(text).unwrap();
         };
-        let defined = || definitions(&root, DIR).unwrap().unwrap();
+        let defined = || definitions(&Root::at(&root), DIR).unwrap().unwrap();
         // As Nix 2.8 wrote it.
         change(
             "create table DerivationOutputs (drv integer not null, id text not null, path text not null, primary key (drv, id));
@@ -291,8 +291,8 @@ mod tests {
             let (_keep, root) = made(log);
             let before = files(&root);
             assert_eq!(before.len(), if log { 3 } else { 1 });
-            assert_eq!(damage(&root, DIR, LONG).unwrap(), None);
-            assert_eq!(refusal_of_rows(&root, DIR).unwrap(), None);
+            assert_eq!(damage(&Root::at(&root), DIR, LONG).unwrap(), None);
+            assert_eq!(refusal_of_rows(&Root::at(&root), DIR).unwrap(), None);
             let rows = |root: &Utf8Path| -> u32 {
                 let database = Connection::open(root.join("db/db.sqlite")).unwrap();
                 database
@@ -323,20 +323,24 @@ mod tests {
             .execute_batch("pragma foreign_keys = off; delete from ValidPaths where id = 7;")
             .unwrap();
         drop(database);
-        let why = damage(&root, DIR, LONG).unwrap().unwrap();
+        let why = damage(&Root::at(&root), DIR, LONG).unwrap().unwrap();
         assert!(why.contains("a row of Refs names one of ValidPaths"), "{why}");
         fs_err::write(root.join("db/db.sqlite"), [7; 8192]).unwrap();
-        let why = damage(&root, DIR, LONG).unwrap().unwrap();
+        let why = damage(&Root::at(&root), DIR, LONG).unwrap().unwrap();
         assert!(why.contains("not a database"), "{why}");
     }
 
     #[test]
     fn what_cannot_be_looked_at_is_no_damage() {
         let (_keep, root) = made(false);
-        assert_eq!(damage(&root, DIR, Duration::ZERO).unwrap(), None, "no time");
+        assert_eq!(
+            damage(&Root::at(&root), DIR, Duration::ZERO).unwrap(),
+            None,
+            "no time"
+        );
         fs_err::remove_file(root.join("db/db.sqlite")).unwrap();
-        assert_eq!(damage(&root, DIR, LONG).unwrap(), None, "no file");
+        assert_eq!(damage(&Root::at(&root), DIR, LONG).unwrap(), None, "no file");
         fs_err::create_dir(root.join("db/db.sqlite")).unwrap();
-        assert_eq!(damage(&root, DIR, LONG).unwrap(), None, "a directory");
+        assert_eq!(damage(&Root::at(&root), DIR, LONG).unwrap(), None, "a directory");
     }
 }

@@ -5,6 +5,7 @@
 //! Absent: what a reboot undoes by itself and nothing in the installer needs.
 
 use crate::event::Reporter;
+use crate::foreign::{self, Links};
 use crate::real::rooted::io_fault;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
@@ -16,6 +17,8 @@ const SETTINGS: [&str; 3] = [
     "/proc/sys/kernel/hotplug",
     "/sys/module/firmware_class/parameters/path",
 ];
+/// No such file is longer, in bytes.
+const KEPT_BYTES_MAX: u64 = 64 << 10;
 /// The file with what was there, in the run directory: one line for each setting, its path and its value.
 const KEPT: &str = "kernel-settings";
 
@@ -61,10 +64,8 @@ fn keep_below(top: &Utf8Path, run_dir: &Utf8Path) -> Result<(), Fault> {
         kept.extend(found.map(|found| (path, found)));
     }
     let text = text(&kept);
-    let beside = run_dir.join(format!("{KEPT}.new"));
     fs_err::create_dir_all(run_dir)
-        .and_then(|()| fs_err::write(&beside, &text))
-        .and_then(|()| fs_err::rename(&beside, &file))
+        .and_then(|()| foreign::replace(&file, 0o600, text.as_bytes()))
         .map_err(|e| io_fault(file.as_str(), &e))
 }
 
@@ -75,11 +76,10 @@ pub fn put_back(run_dir: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
 
 fn put_back_below(top: &Utf8Path, run_dir: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
     let file = run_dir.join(KEPT);
-    let text = match fs_err::read_to_string(&file) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(io_fault(file.as_str(), &e)),
-    };
+    let kept = foreign::read_if_there(&file, Links::Refuse, KEPT_BYTES_MAX)
+        .map_err(|refused| refused.fault(file.as_str()))?;
+    let Some(bytes) = kept else { return Ok(()) };
+    let text = String::from_utf8_lossy(&bytes);
     for (path, was) in parse(&text) {
         let at = top.join(path.trim_start_matches('/'));
         // A write of no bytes is none. An attribute takes a NUL for an empty text.

@@ -3,20 +3,20 @@
 //!
 //! Absent: the claim that it landed (the driver saves it, after this), powering off.
 
+use crate::foreign::{self, Links, Refused};
 use crate::real::block::io_fault;
 use crate::real::command::Program;
-use crate::real::mounts::{Attach, sync_filesystem};
-use crate::real::{MOUNT_ROOT, RUN_DIR, Real};
+use crate::real::mounts::Attach;
+use crate::real::rooted::{self, Root};
+use crate::real::{RUN_DIR, Real};
 use crate::real::{activation, firmware};
 use crate::world::Perform;
-use camino::{Utf8Path, Utf8PathBuf};
-use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
-use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy};
+use camino::Utf8Path;
+use landfall_states::fault::{Fault, FaultClass, Remedy};
 use landfall_states::plan::{Plan, Volume};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Read, Write};
+use std::io::Read;
 
 /// Where both are kept, on the target.
 pub const KEPT_DIR: &str = "var/log/landfall";
@@ -166,51 +166,28 @@ fn unix_s(time: std::time::SystemTime) -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
-/// The directory on the target, made if it is not there. No part of the way may be a link: it would lead out of the target.
-fn kept_dir(root: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
-    let mut path = root.to_owned();
-    for part in KEPT_DIR.split('/') {
-        path.push(part);
-        let io = |e: std::io::Error| io_fault(format!("directory {path}"), &e);
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_dir() => {}
-            Ok(_) => {
-                return Err(PlaceFault::FileType {
-                    path: path.to_string(),
-                    expected: "a directory on the target".into(),
-                }
-                .into());
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir(&path).map_err(io)?,
-            Err(error) => return Err(io(error)),
-        }
+/// Puts a file in its place below [`KEPT_DIR`]: beside it, flushed, renamed, directory flushed, re-read.
+fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault> {
+    let path = format!("{KEPT_DIR}/{name}");
+    let access = rooted::Access {
+        mode,
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+    };
+    rooted::write(root, &path, bytes, access)?;
+    // What the kernel still has in memory proves nothing.
+    let mut back = vec![];
+    if let Some(file) = rooted::open_file(root, &path)? {
+        rooted::forget(&file)?;
+        file.take(bytes.len() as u64 + 1)
+            .read_to_end(&mut back)
+            .map_err(|e| io_fault(format!("{path} on the target"), &e))?;
     }
-    Ok(path)
-}
-
-/// Puts a file in its place: beside it, flushed, renamed, directory flushed, re-read.
-fn keep(dir: &Utf8Path, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault> {
-    let (path, beside) = (dir.join(name), dir.join(format!(".{name}.new")));
-    let io = |e: std::io::Error| io_fault(format!("file {path}"), &e);
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&beside)
-        .map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    fs::rename(&beside, &path).map_err(io)?;
-    fs::File::open(dir).map_err(io)?.sync_all().map_err(io)?;
-    if fs::read(&path).map_err(io)? == bytes {
+    if back == bytes {
         Ok(())
     } else {
         Err(Fault::read_back(
-            format!("file {path}"),
+            format!("{path} on the target"),
             "what was written does not come back",
         ))
     }
@@ -219,10 +196,10 @@ fn keep(dir: &Utf8Path, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault
 /// The log of this boot; its end when it is very long. Nothing logged is an empty log.
 fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
     let io = |e: std::io::Error| io_fault(format!("log {path}"), &e);
-    let mut file = match fs::File::open(path) {
+    let mut file = match foreign::open(path, Links::Refuse) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((vec![], None)),
-        Err(error) => return Err(io(error)),
+        Err(Refused::Absent) => return Ok((vec![], None)),
+        Err(refused) => return Err(refused.fault(format!("log {path}"))),
     };
     let meta = file.metadata().map_err(io)?;
     // Not every filesystem remembers a birth; then the receipt says nothing of a beginning.
@@ -238,26 +215,19 @@ fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
 }
 
 /// Receipt and log below a mounted root.
-fn kept(root: &Utf8Path) -> Result<(Option<Receipt>, bool), Fault> {
-    let dir = root.join(KEPT_DIR);
-    let path = dir.join(RECEIPT_NAME);
-    let receipt = match fs::File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(io_fault(format!("receipt {path}"), &error)),
-        Ok(file) => {
+fn kept(root: &Root) -> Result<(Option<Receipt>, bool), Fault> {
+    let path = format!("{KEPT_DIR}/{RECEIPT_NAME}");
+    let receipt = match rooted::open_file(root, &path)? {
+        None => None,
+        Some(file) => {
             let mut bytes = vec![];
             file.take(RECEIPT_BYTES_MAX)
                 .read_to_end(&mut bytes)
-                .map_err(|e| io_fault(format!("receipt {path}"), &e))?;
+                .map_err(|e| io_fault(format!("{path} on the target"), &e))?;
             read_receipt(&String::from_utf8_lossy(&bytes))
         }
     };
-    let log = dir.join(LOG_NAME);
-    let log = match fs::symlink_metadata(&log) {
-        Ok(meta) => meta.is_file(),
-        Err(error) if error.kind() == ErrorKind::NotFound => false,
-        Err(error) => return Err(io_fault(format!("log {log}"), &error)),
-    };
+    let log = rooted::open_file(root, &format!("{KEPT_DIR}/{LOG_NAME}"))?.is_some();
     Ok((receipt, log))
 }
 
@@ -265,7 +235,9 @@ impl Real {
     /// The revision that is checked out on the target. The clone may belong to the target's user by now, which Git would
     /// take for a trap; it is asked one thing only, and that runs nothing of the clone's.
     async fn cloned_revision(&self) -> Result<String, Fault> {
-        let path = &self.planned()?.payload.repository.clone_path;
+        let clone = &self.planned()?.payload.repository.clone_path;
+        let place = Root::target().clone_place(clone, false)?;
+        let path = place.unwrap_or_else(|| clone.as_str().into());
         let ended = Program::new("git")
             .args(["-c", "safe.directory=*", "-C", path.as_str()])
             .args(["rev-parse", "--verify", "HEAD^{commit}"])
@@ -283,7 +255,7 @@ impl Real {
     }
 
     async fn keep_receipt_and_log(&self, order: &LandOrder) -> Result<(), Fault> {
-        let root = Utf8Path::new(MOUNT_ROOT);
+        let root = &Root::target();
         let plan = self.planned()?;
         let (log, started_unix_s) = run_log(&Utf8Path::new(RUN_DIR).join(RUN_LOG_NAME))?;
         let receipt = FullReceipt {
@@ -305,10 +277,9 @@ impl Real {
             phases: timings(&String::from_utf8_lossy(&log)),
             activation_failures: activation::read(root)?,
         };
-        let dir = kept_dir(root)?;
-        keep(&dir, RECEIPT_NAME, 0o644, write_receipt(&receipt)?.as_bytes())?;
-        keep(&dir, LOG_NAME, 0o600, &log)?;
-        sync_filesystem(root)
+        keep(root, RECEIPT_NAME, 0o644, write_receipt(&receipt)?.as_bytes())?;
+        keep(root, LOG_NAME, 0o600, &log)?;
+        rooted::sync_filesystem(root)
     }
 }
 
@@ -325,7 +296,7 @@ impl Perform<Land> for Real {
             });
         }
         self.attach(Attach::TargetReadOnly).await?;
-        let seen = kept(Utf8Path::new(MOUNT_ROOT));
+        let seen = kept(&Root::target());
         self.detach().await?;
         let (receipt, log) = seen?;
         let attached = self.attached_now().await?;
@@ -344,7 +315,7 @@ impl Perform<Land> for Real {
         // The firmware's entry is the one thing that is not on the disk: a cut right after the loader became durable leaves
         // none, and nothing on the disk tells. The receipt is its trace, so it comes first.
         firmware::register(self).await?;
-        self.clear_target(Utf8Path::new(MOUNT_ROOT))?;
+        self.clear_target(&Root::target())?;
         self.reporter.step("receipt and log");
         self.keep_receipt_and_log(&order).await?;
         self.reporter.step("unmount, close, flush");
@@ -356,6 +327,7 @@ impl Perform<Land> for Real {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fs_err as fs;
     use proptest::prelude::*;
 
     fn receipt() -> FullReceipt {
@@ -400,18 +372,17 @@ mod tests {
     fn both_are_kept_with_their_modes() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        let root = Root::at(camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap());
         assert_eq!(kept(&root).unwrap(), (None, false));
         for _ in 0..2 {
-            let kept_in = kept_dir(&root).unwrap();
             keep(
-                &kept_in,
+                &root,
                 RECEIPT_NAME,
                 0o644,
                 write_receipt(&receipt()).unwrap().as_bytes(),
             )
             .unwrap();
-            keep(&kept_in, LOG_NAME, 0o600, b"{}\n").unwrap();
+            keep(&root, LOG_NAME, 0o600, b"{}\n").unwrap();
         }
         let (found, log) = kept(&root).unwrap();
         assert!(found.is_some() && log);
@@ -426,11 +397,24 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_way_is_refused() {
+    fn a_link_in_the_way_is_followed_inside_the_target_or_refused_by_name() {
+        let outside = tempfile::tempdir().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
-        fs::os::unix::fs::symlink("/tmp", root.join("var")).unwrap();
-        assert!(kept_dir(&root).is_err());
+        let root = Root::at(camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap());
+        // What it leads to is there in the running system, and not yet on the target.
+        fs::os::unix::fs::symlink(outside.path(), root.join("var")).unwrap();
+        keep(&root, LOG_NAME, 0o600, b"{}\n").unwrap();
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert!(kept(&root).unwrap().1);
+        fs::remove_file(root.join("var")).unwrap();
+        fs::os::unix::fs::symlink("var", root.join("var")).unwrap();
+        let fault = keep(&root, LOG_NAME, 0o600, b"{}\n").unwrap_err();
+        assert!(
+            fault
+                .to_string()
+                .contains("/var on the target: it is a link to var"),
+            "{fault}"
+        );
     }
 
     proptest! {

@@ -15,8 +15,8 @@
 //!
 //! Absent: `FSCK0000.REC`. They take room and nothing else, and the clusters in them may be a checkpoint slot's.
 
+use crate::real::rooted::{Root, names_in, remove_in};
 use crate::real::{ground, rooted};
-use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -25,7 +25,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// The directories of the ESP that are the boot loader's and its installer's.
@@ -41,55 +41,25 @@ const ALL_DIRS: [&str; 6] = [
 ];
 /// Files that the boot loader and its installer write. Anything else under one of these names keeps them from it.
 const FILES: [&str; 3] = ["loader/entries.srel", "loader/loader.conf", "loader/random-seed"];
-/// Deleted are trees of at most so many levels: one descriptor is open for each.
-const DEPTH_MAX: u32 = 512;
 
 fn is_dir(stat: &FileStat) -> bool {
     stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR
 }
 
 /// Opens a directory of the ESP; `None`: it is not there, or is none.
-fn open_dir(esp: &Utf8Path, path: &str) -> io::Result<Option<OwnedFd>> {
-    let top = fs_err::File::open(esp)?;
+fn open_dir(esp: &Root, path: &str) -> io::Result<Option<OwnedFd>> {
+    let top = esp.fd()?;
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
         .resolve(
             ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV,
         );
-    match openat2(top.file(), if path.is_empty() { "." } else { path }, how) {
+    match openat2(&top, if path.is_empty() { "." } else { path }, how) {
         Ok(dir) => Ok(Some(dir)),
         // A link, and another filesystem, are nothing of the boot loader's.
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Ok(None),
         Err(e) => Err(e.into()),
     }
-}
-
-fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
-    // Through the descriptor, so that nobody can put another directory in its place meanwhile.
-    fs_err::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))?
-        .map(|entry| Ok(entry?.file_name()))
-        .collect()
-}
-
-/// Deletes a name of a directory, whatever it is; a directory with everything below, links not followed.
-fn remove_in(dir: &OwnedFd, name: &OsStr, depth: u32) -> io::Result<()> {
-    let stat = match rooted::stat_in(dir, name) {
-        Ok(stat) => stat,
-        Err(e) if rooted::is_absent(&e) => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    if !is_dir(&stat) {
-        return Ok(unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?);
-    }
-    if depth >= DEPTH_MAX {
-        return Err(io::Error::other("directories without end"));
-    }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let below = nix::fcntl::openat(dir, name, flags, nix::sys::stat::Mode::empty())?;
-    for name in names_in(&below)? {
-        remove_in(&below, &name, depth + 1)?;
-    }
-    Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
 }
 
 /// Whether a name in one of the boot loader's directories is a temporary file of an installer. FAT has no letter case. So is an entry
@@ -123,7 +93,7 @@ fn removable(path: &str) -> Option<(String, &str)> {
 }
 
 /// What stands on the ESP where a directory or a file of the boot loader belongs, and what it is not.
-pub fn in_the_way(esp: &Utf8Path) -> Result<Vec<(&'static str, &'static str)>, Fault> {
+pub fn in_the_way(esp: &Root) -> Result<Vec<(&'static str, &'static str)>, Fault> {
     let mut found = vec![];
     let directories = ALL_DIRS.map(|path| (path, nix::libc::S_IFDIR, "is no directory"));
     let files = FILES.map(|path| (path, nix::libc::S_IFREG, "is no file"));
@@ -144,7 +114,7 @@ pub fn in_the_way(esp: &Utf8Path) -> Result<Vec<(&'static str, &'static str)>, F
 }
 
 /// Temporary files of installers on the ESP: their directories and their names.
-fn temporary(esp: &Utf8Path) -> Result<Vec<(&'static str, OsString)>, Fault> {
+fn temporary(esp: &Root) -> Result<Vec<(&'static str, OsString)>, Fault> {
     let mut found = vec![];
     for path in BOOT_DIRS.into_iter().chain(["loader"]) {
         let fault = |e: &io::Error| rooted::io_fault(format!("{path} on the ESP"), e);
@@ -163,7 +133,7 @@ fn temporary(esp: &Utf8Path) -> Result<Vec<(&'static str, OsString)>, Fault> {
 }
 
 /// Temporary files of installers on the ESP, as paths below it, for people.
-pub fn on_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
+pub fn on_esp(esp: &Root) -> Result<Vec<String>, Fault> {
     Ok(temporary(esp)?
         .iter()
         .map(|(dir, name)| format!("{dir}/{}", name.display()))
@@ -171,12 +141,12 @@ pub fn on_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
 }
 
 /// Deletes the temporary files of installers on the ESP. Flushing is the caller's.
-pub fn clear_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
+pub fn clear_esp(esp: &Root) -> Result<Vec<String>, Fault> {
     let mut deleted = vec![];
     for (above, name) in temporary(esp)? {
         let path = format!("{above}/{}", name.display());
         let removed = open_dir(esp, above).and_then(|dir| match dir {
-            Some(dir) => remove_in(&dir, &name, 0),
+            Some(dir) => remove_in(&dir, &name),
             None => Ok(()),
         });
         removed.map_err(|e| rooted::io_fault(format!("{path} on the ESP"), &e))?;
@@ -187,7 +157,7 @@ pub fn clear_esp(esp: &Utf8Path) -> Result<Vec<String>, Fault> {
 
 /// Deletes a file of the ESP that is there and wrong, so that its installer writes it again. `false`: it lies where nothing
 /// may be deleted. Flushing is the caller's.
-pub fn remove_wrong(esp: &Utf8Path, path: &str) -> Result<bool, Fault> {
+pub fn remove_wrong(esp: &Root, path: &str) -> Result<bool, Fault> {
     let Some((above, name)) = removable(path) else {
         return Ok(false);
     };
@@ -208,7 +178,7 @@ pub fn remove_wrong(esp: &Utf8Path, path: &str) -> Result<bool, Fault> {
             Err(e) if rooted::is_absent(&e) => return Ok(true),
             Err(e) => return Err(e),
         }
-        remove_in(&dir, OsStr::new(name), 0)?;
+        remove_in(&dir, OsStr::new(name))?;
         File::from(dir).sync_all().map(|()| true)
     });
     removed.map_err(|e| rooted::io_fault(format!("{path} on the ESP"), &e))
@@ -223,8 +193,9 @@ fn is_scratch(name: &str, prefix: &str) -> bool {
 /// Removes what a cut `nixos-install` left in the target's root: its scratch directories and the path at which it had the
 /// root itself, `keep` excepted, each only when it is an empty directory and nothing is mounted there; and secrets for an
 /// initrd in its `/tmp`; and what a cut activation left that the next one fails over.
-pub fn clear_root(root: &Utf8Path, mount_point: &str, keep: &[&str]) -> Result<Vec<String>, Fault> {
-    let fault = |e: &io::Error| rooted::io_fault(format!("leftovers of nixos-install in {root}"), e);
+pub fn clear_root(root: &Root, mount_point: &str, keep: &[&str]) -> Result<Vec<String>, Fault> {
+    let fault =
+        |e: &io::Error| rooted::io_fault(format!("leftovers of nixos-install in {}", root.as_arg()), e);
     let Some(top) = open_dir(root, "").map_err(|e| fault(&e))? else {
         return Ok(vec![]);
     };
@@ -248,7 +219,7 @@ pub fn clear_root(root: &Utf8Path, mount_point: &str, keep: &[&str]) -> Result<V
         for name in names_in(&tmp).map_err(|e| fault(&e))? {
             let shown = name.to_string_lossy().into_owned();
             if is_scratch(&shown, "initrd-secrets.") {
-                remove_in(&tmp, &name, 0).map_err(|e| fault(&e))?;
+                remove_in(&tmp, &name).map_err(|e| fault(&e))?;
                 removed.push(format!("/tmp/{shown}"));
             }
         }
@@ -279,7 +250,7 @@ fn is_map(bytes: &[u8]) -> bool {
 
 /// Deletes files of accounts that hold nothing, a zero byte, which none of them may have, or not the JSON that they ought to. The
 /// next activation makes them anew; before the first boot nobody has changed them. What is no file goes aside.
-fn clear_accounts(root: &Utf8Path) -> Result<Vec<String>, Fault> {
+fn clear_accounts(root: &Root) -> Result<Vec<String>, Fault> {
     let mut removed = vec![];
     for (path, names) in ACCOUNTS {
         let fault = |e: &io::Error| rooted::io_fault(format!("/{path} on the target"), e);
@@ -326,13 +297,13 @@ mod tests {
     use super::*;
     use fs_err as fs;
 
-    fn folder() -> (tempfile::TempDir, camino::Utf8PathBuf) {
+    fn folder() -> (tempfile::TempDir, Root) {
         let keep = tempfile::tempdir().unwrap();
         let path = camino::Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
-        (keep, path)
+        (keep, Root::at(path))
     }
 
-    fn put(esp: &Utf8Path, path: &str) {
+    fn put(esp: &Root, path: &str) {
         let path = esp.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "x").unwrap();
@@ -375,7 +346,7 @@ mod tests {
         fs::write(esp.join("EFI/nixos").as_std_path().join(nameless(b"\xe9")), "x").unwrap();
         let (_keep, outside) = folder();
         put(&outside, "loader.tmp");
-        fs::os::unix::fs::symlink(&outside, esp.join("EFI/nixos/link.tmp")).unwrap();
+        fs::os::unix::fs::symlink(outside.as_std_path(), esp.join("EFI/nixos/link.tmp")).unwrap();
         let found = on_esp(&esp).unwrap();
         assert_eq!(clear_esp(&esp).unwrap(), found);
         assert_eq!(found.len(), theirs.len() + 4, "{found:?}");
@@ -441,7 +412,7 @@ mod tests {
         let (_keep, outside) = folder();
         put(&outside, "k.efi");
         fs::remove_dir_all(esp.join("EFI/nixos")).unwrap();
-        fs::os::unix::fs::symlink(&outside, esp.join("EFI/nixos")).unwrap();
+        fs::os::unix::fs::symlink(outside.as_std_path(), esp.join("EFI/nixos")).unwrap();
         assert_eq!(in_the_way(&esp).unwrap(), [("EFI/nixos", "is no directory")]);
         remove_wrong(&esp, "EFI/nixos/k.efi").unwrap();
         assert!(outside.join("k.efi").exists());

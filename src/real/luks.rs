@@ -11,6 +11,7 @@ use crate::event::Reporter;
 use crate::real::block::{flush, io_fault};
 use crate::real::derivation::{self, Derivation};
 use crate::real::probe::probe;
+use crate::real::secret::SecretText;
 use crate::real::stop::Stop;
 use crate::real::{Real, ask, dm};
 use crate::world::Perform;
@@ -26,7 +27,7 @@ use landfall_states::plan::Volume;
 use landfall_states::{Probe, Signature};
 use libcryptsetup_sys as sys;
 use nix::libc;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::ffi::CString;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Mutex, PoisonError};
@@ -130,7 +131,7 @@ impl Context {
     }
 
     /// Activates under a name, or only tries the passphrase. `Ok(false)`: no key slot takes it.
-    fn unlock(&self, name: Option<&str>, passphrase: &SecretString) -> Result<bool, crypt::Error> {
+    fn unlock(&self, name: Option<&str>, passphrase: &SecretText) -> Result<bool, crypt::Error> {
         let name = name.map(text).transpose()?;
         let secret = passphrase.expose_secret().as_bytes();
         // SAFETY: `raw` is a live context; the name is NUL-terminated or null, which libcryptsetup documents as "check
@@ -220,7 +221,7 @@ fn read_label(device: &Utf8Path) -> std::io::Result<String> {
 }
 
 /// Whether the passphrase opens the container. Makes no mapping and needs no device-mapper.
-pub async fn opens(device: &Utf8Path, passphrase: &SecretString) -> Result<bool, Fault> {
+pub async fn opens(device: &Utf8Path, passphrase: &SecretText) -> Result<bool, Fault> {
     let (path, passphrase) = (device.to_owned(), passphrase.clone());
     serial(format!("passphrase of {device}"), move || {
         Context::load(&path)?.unlock(None, &passphrase)
@@ -232,7 +233,7 @@ pub async fn opens(device: &Utf8Path, passphrase: &SecretString) -> Result<bool,
 pub async fn format(
     device: &Utf8Path,
     volume: &Volume,
-    passphrase: &SecretString,
+    passphrase: &SecretText,
     cost: Cost,
 ) -> Result<(), Fault> {
     let (path, volume, passphrase) = (device.to_owned(), volume.clone(), passphrase.clone());
@@ -295,7 +296,7 @@ pub async fn set_uuid(device: &Utf8Path, id: &Uuid) -> Result<(), Fault> {
 pub async fn make(
     device: &Utf8Path,
     volume: &Volume,
-    passphrase: &SecretString,
+    passphrase: &SecretText,
     cost: Cost,
 ) -> Result<Option<Derivation>, Fault> {
     format(device, volume, passphrase, cost).await?;
@@ -323,11 +324,7 @@ pub async fn make(
 }
 
 /// Opens the container as `/dev/mapper/<name>`.
-pub async fn activate(
-    device: &Utf8Path,
-    name: &str,
-    passphrase: &SecretString,
-) -> Result<Utf8PathBuf, Fault> {
+pub async fn activate(device: &Utf8Path, name: &str, passphrase: &SecretText) -> Result<Utf8PathBuf, Fault> {
     let (path, mapper, passphrase) = (device.to_owned(), name.to_owned(), passphrase.clone());
     let opened = serial(format!("LUKS container on {device} as {name}"), move || {
         Context::load(&path)?.unlock(Some(&mapper), &passphrase)
@@ -514,7 +511,7 @@ impl Perform<EncryptVolumes> for Real {
 
 impl Real {
     /// The passphrase at hand, or what to do about its absence.
-    pub fn passphrase(&self) -> Result<SecretString, Fault> {
+    pub fn passphrase(&self) -> Result<SecretText, Fault> {
         self.vault.passphrase().cloned().ok_or_else(|| {
             SecretFault::PassphraseMissing {
                 of: "the LUKS container".into(),

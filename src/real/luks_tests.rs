@@ -21,7 +21,7 @@ fn image(dir: &tempfile::TempDir) -> Utf8PathBuf {
 fn a_container_is_made_on_a_plain_file_and_opens() {
     let dir = tempfile::tempdir().unwrap();
     let (device, volume) = (image(&dir), bench::volume("luks-web"));
-    let (right, wrong) = (SecretString::from("right horse"), SecretString::from("wrong"));
+    let (right, wrong) = (SecretText::from("right horse"), SecretText::from("wrong"));
     block_on(async {
         assert_eq!(header(&device).await.unwrap(), None);
         format(&device, &volume, &right, CHEAP).await.unwrap();
@@ -64,7 +64,7 @@ fn a_container_is_made_on_a_plain_file_and_opens() {
 fn a_container_that_costs_less_than_the_least_stays_provisional() {
     let dir = tempfile::tempdir().unwrap();
     let (device, volume) = (image(&dir), bench::volume("luks-web"));
-    let passphrase = SecretString::from("right horse");
+    let passphrase = SecretText::from("right horse");
     let with = |memory_min: &str| Cost {
         memory_min: Some(memory_min.parse().unwrap()),
         ..CHEAP
@@ -90,7 +90,7 @@ fn a_torn_primary_header_is_read_from_its_copy() {
     use std::io::Write;
     let dir = tempfile::tempdir().unwrap();
     let (device, volume) = (image(&dir), bench::volume("luks-web"));
-    let passphrase = SecretString::from("p");
+    let passphrase = SecretText::from("p");
     block_on(async {
         make(&device, &volume, &passphrase, CHEAP).await.unwrap();
         let mut file = fs::OpenOptions::new().write(true).open(&device).unwrap();

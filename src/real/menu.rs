@@ -5,8 +5,7 @@
 
 use crate::real::bootspec::Boot;
 use crate::real::loader::{self, Entry, LoaderConf, Variables};
-use crate::real::rooted;
-use camino::Utf8Path;
+use crate::real::rooted::{self, Root};
 use landfall_states::fault::Fault;
 use landfall_states::installed::BootFile;
 use landfall_states::names::Digest;
@@ -37,7 +36,7 @@ pub enum OnEsp {
 }
 
 /// A file of the ESP, its cached pages forgotten: what is read comes from the device.
-pub fn open_esp(esp: &Utf8Path, path: &str) -> Result<OnEsp, Fault> {
+pub fn open_esp(esp: &Root, path: &str) -> Result<OnEsp, Fault> {
     let Some(file) = rooted::open_any(esp, path)? else {
         return Ok(OnEsp::Absent);
     };
@@ -52,7 +51,7 @@ pub fn open_esp(esp: &Utf8Path, path: &str) -> Result<OnEsp, Fault> {
 }
 
 /// Reads a small file of the ESP; `None`: there is none.
-pub fn read_esp(esp: &Utf8Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+pub fn read_esp(esp: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     let OnEsp::File(file) = open_esp(esp, path)? else {
         return Ok(None);
     };
@@ -67,41 +66,17 @@ pub fn read_esp(esp: &Utf8Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
 pub type Sum = ([u8; 32], u64);
 
 /// Digest of a file of the ESP; `None`: there is none.
-pub fn esp_digest(esp: &Utf8Path, path: &str) -> Result<Option<Sum>, Fault> {
+pub fn esp_digest(esp: &Root, path: &str) -> Result<Option<Sum>, Fault> {
     match open_esp(esp, path)? {
         OnEsp::File(file) => rooted::digest(&format!("{path} on the ESP"), file).map(Some),
         OnEsp::Absent | OnEsp::Irregular => Ok(None),
     }
 }
 
-/// File names of a directory, sorted; none when it is not there, or is none. Names that are no text are left out: no installer
-/// makes such a name, and `leftovers` deletes those that would mislead the boot loader.
-pub fn names(dir: &Utf8Path) -> Result<Vec<String>, Fault> {
-    let read = match fs_err::read_dir(dir) {
-        Ok(read) => read,
-        Err(e)
-            if matches!(
-                e.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(vec![]);
-        }
-        Err(e) => return Err(rooted::io_fault(dir.as_str(), &e)),
-    };
-    let mut names = Vec::new();
-    for entry in read {
-        let entry = entry.map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
-        names.extend(entry.file_name().into_string());
-    }
-    names.sort();
-    Ok(names)
-}
-
 /// The boot loader's menu, as it is on the ESP.
 pub struct Menu<'a> {
-    root: &'a Utf8Path,
-    esp: &'a Utf8Path,
+    root: &'a Root,
+    esp: &'a Root,
     architecture: &'static str,
     conf: Option<String>,
     /// Every entry, and whether its name holds the digest of other contents than its own.
@@ -142,9 +117,9 @@ fn belies_its_name(entry: &Entry, bytes: &[u8]) -> bool {
 
 impl<'a> Menu<'a> {
     /// Reads it.
-    pub fn read(root: &'a Utf8Path, esp: &'a Utf8Path, machine: Machine) -> Result<Self, Fault> {
+    pub fn read(root: &'a Root, esp: &'a Root, machine: Machine) -> Result<Self, Fault> {
         let mut entries = vec![];
-        for name in names(&esp.join("loader/entries"))? {
+        for name in rooted::names(esp, "loader/entries")? {
             if !Entry::is_name(&name) {
                 continue;
             }

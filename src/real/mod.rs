@@ -54,6 +54,7 @@ pub mod registration;
 pub mod repository;
 pub mod room;
 pub mod rooted;
+pub mod secret;
 pub mod secrets;
 pub mod slots;
 pub mod sound;

@@ -9,7 +9,8 @@ use crate::real::command::Program;
 use crate::real::dm;
 use crate::real::luks::{self, Mapped};
 use crate::real::mountinfo::{At, MountEntry, at, leftovers, parse_mountinfo};
-use crate::real::{MOUNT_BOOT, MOUNT_ROOT, Real, esp};
+use crate::real::rooted::{Dir, Root};
+use crate::real::{MOUNT_ROOT, Real, esp};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind, MachineFault, PlaceFault, Remedy};
@@ -18,7 +19,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use std::time::Duration;
-use sys_mount::{Mount, MountFlags, PropagationType};
+use sys_mount::{Mount, MountFlags};
 
 /// Where the kernel lists mounts.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
@@ -74,13 +75,22 @@ fn foreign(target: &Utf8Path, what: &str) -> Fault {
     )
 }
 
-fn make_dir(path: &Utf8Path) -> Result<(), Fault> {
-    fs::create_dir_all(path).map_err(|e| io_fault(format!("mount point {path}"), &e))
+/// The target's own place. A link there would lead its tools elsewhere than the kernel's table says.
+fn target_dir() -> Result<Dir, Fault> {
+    let dir = Root::live().made_dir(MOUNT_ROOT, 0o755)?;
+    if dir.path() == MOUNT_ROOT {
+        return Ok(dir);
+    }
+    Err(PlaceFault::LinkLeadsOut {
+        path: MOUNT_ROOT.into(),
+        to: dir.path().to_string(),
+    }
+    .into())
 }
 
 struct MountOrder<'a> {
     device: &'a Utf8Path,
-    target: &'a Utf8Path,
+    target: &'a Dir,
     kind: &'static str,
     flags: MountFlags,
     data: &'static str,
@@ -107,16 +117,16 @@ fn mount(order: &MountOrder<'_>) -> Result<(), Fault> {
         flags,
         data,
     } = order;
-    let what = || format!("mount of {device} at {target}");
-    let mut mounted = Mount::builder()
+    let what = || format!("mount of {device} at {}", target.path());
+    // On the very directory that was opened, whatever its name leads to by now.
+    Mount::builder()
         .fstype(*kind)
         .flags(*flags)
         .data(data)
-        .mount(device, target)
+        .mount(device, target.through())
         .map_err(|e| mount_fault(what(), kind, &e))?;
-    mounted
-        .set_propagation_type(PropagationType::PRIVATE)
-        .map_err(|e| io_fault(what(), &e))
+    // By its name, which is refused when it is no longer that of the mount.
+    cut_off(target.path()).map_err(|e| io_fault(what(), &e))
 }
 
 fn mount_fault(what: String, kind: &str, error: &std::io::Error) -> Fault {
@@ -146,22 +156,25 @@ impl Real {
     /// Attaches, if it is not attached already. What a killed run left attached is taken over.
     pub async fn attach(&mut self, what: Attach) -> Result<(), Fault> {
         match what {
-            Attach::Checkpoint => self.attach_esp(&esp::store_mount(), STORE_FLAGS).await,
+            Attach::Checkpoint => {
+                let place = Root::live().made_dir(esp::store_mount().as_str(), 0o755)?;
+                self.attach_esp(place, STORE_FLAGS).await
+            }
             Attach::Container => self.attach_container().await,
             Attach::Target => {
                 self.attach_root(false).await?;
-                self.attach_esp(
-                    Utf8Path::new(MOUNT_BOOT),
-                    MountFlags::NODEV.union(MountFlags::NOSUID),
-                )
-                .await
+                // Where the target itself would mount it: a link at /boot is followed inside the target.
+                let boot = Root::target().made_dir("/boot", 0o755)?;
+                self.attach_esp(boot, MountFlags::NODEV.union(MountFlags::NOSUID))
+                    .await
             }
             Attach::TargetReadOnly => self.attach_root(true).await,
         }
     }
 
-    async fn attach_esp(&mut self, target: &Utf8Path, flags: MountFlags) -> Result<(), Fault> {
+    async fn attach_esp(&mut self, place: Dir, flags: MountFlags) -> Result<(), Fault> {
         let device = self.partition(Role::Esp).await?;
+        let target = place.path();
         match at(&table()?, target, device_number(&device)?) {
             At::Ours { read_only: false } => {
                 self.attached.unflushed = true;
@@ -179,11 +192,10 @@ impl Real {
         if !self.is_mounted(&device)? {
             esp::mend_esp(&device, &self.reporter, &self.stop).await?;
         }
-        make_dir(target)?;
         self.attached.unflushed = true;
         mount(&MountOrder {
             device: &device,
-            target,
+            target: &place,
             kind: "vfat",
             flags,
             data: ESP_DATA,
@@ -320,7 +332,7 @@ impl Real {
         if !read_only {
             self.check_root(&device).await?;
         }
-        make_dir(target)?;
+        let place = target_dir()?;
         // Also when it is for reading: after an unclean stop the kernel replays the journal first.
         self.attached.unflushed = true;
         self.attached.root_written_out = read_only;
@@ -333,7 +345,7 @@ impl Real {
         };
         mount(&MountOrder {
             device: &device,
-            target,
+            target: &place,
             kind: "ext4",
             flags,
             data: "errors=remount-ro",
@@ -458,16 +470,19 @@ impl Real {
     pub async fn detach_esp(&mut self) -> Result<(), Fault> {
         let device = self.partition(Role::Esp).await?;
         let number = device_number(&device)?;
-        for target in [Utf8PathBuf::from(MOUNT_BOOT), esp::store_mount()] {
-            for _ in 0..NESTED_MAX {
-                match at(&table()?, &target, number) {
-                    At::Ours { .. } => {
-                        sync_filesystem(&target)?;
-                        self.unmount(&target).await?;
-                    }
-                    At::Nothing | At::Foreign(_) => break,
-                }
-            }
+        let store = esp::store_mount();
+        for _ in 0..NESTED_MAX {
+            // The last one of them lies on top.
+            let Some(target) = table()?
+                .into_iter()
+                .rev()
+                .find(|m| m.device == number && (m.target == store || m.target.starts_with(MOUNT_ROOT)))
+                .map(|m| m.target)
+            else {
+                break;
+            };
+            sync_filesystem(&target)?;
+            self.unmount(&target).await?;
         }
         self.refuse_mounted(&device)?;
         flush(&device)
@@ -608,5 +623,74 @@ fn holders(target: &Utf8Path) -> String {
         "nobody can be named".into()
     } else {
         format!("held by {}", found.join(", "))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+mod tests {
+    use super::*;
+
+    struct Mounted(Utf8PathBuf);
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            umount2(
+                self.0.as_std_path(),
+                MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH,
+            )
+            .unwrap();
+        }
+    }
+
+    fn mounted_at(path: &Utf8Path) -> bool {
+        table().unwrap().iter().any(|mount| mount.target == path)
+    }
+
+    #[test]
+    fn a_mount_lands_where_the_target_says_and_not_where_the_installer_would() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(keep.path().canonicalize().unwrap()).unwrap();
+        let (target, outside) = (dir.join("mnt"), dir.join("efi"));
+        fs::create_dir(&target).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::os::unix::fs::symlink(&outside, target.join("boot")).unwrap();
+        let tmpfs = |at: &Utf8Path| {
+            nix::mount::mount(
+                Some("tmpfs"),
+                at.as_std_path(),
+                Some("tmpfs"),
+                MsFlags::empty(),
+                None::<&str>,
+            )
+        };
+        // The control: by its name the mount lies in the running system.
+        if let Err(error) = tmpfs(&target.join("boot")) {
+            assert!(matches!(error, Errno::EPERM | Errno::EACCES), "{error}");
+            return; // not root
+        }
+        assert!(mounted_at(&outside));
+        drop(Mounted(outside.clone()));
+
+        let place = Root::at(&target).made_dir("/boot", 0o755).unwrap();
+        mount(&MountOrder {
+            device: Utf8Path::new("tmpfs"),
+            target: &place,
+            kind: "tmpfs",
+            flags: MountFlags::NODEV.union(MountFlags::NOSUID),
+            data: "size=1m",
+        })
+        .unwrap();
+        let _mounted = Mounted(place.path().to_owned());
+        assert!(place.path().starts_with(&target) && mounted_at(place.path()));
+        assert!(!mounted_at(&outside), "it is in the running system");
+        // What is written by the target's own name is in it, and what looks for the ESP finds it there.
+        let esp = Root::at(&target).esp();
+        crate::real::rooted::write_plain(&esp, "EFI/x", "TMP", b"x").unwrap();
+        assert!(place.path().join("EFI/x").is_file() && fs::read_dir(&outside).unwrap().next().is_none());
+        assert_eq!(
+            Root::at(&target).made_dir("/boot", 0o755).unwrap().path(),
+            place.path()
+        );
     }
 }

@@ -7,12 +7,14 @@
 //! ([`REGISTRATION`]), and the target's database is made of it after landing, in one transaction.
 
 use crate::event::Event;
+use crate::foreign::{self, Links};
 use crate::image::pack::{Contents, Packed, pack};
 use crate::image::{BLOCK_BYTES, ext4};
 use crate::real::block::tool_fault;
 use crate::real::command::{OnStop, Program};
 use crate::real::hands::Hands;
-use crate::real::{host_loader, preflight, rooted};
+use crate::real::rooted::{self, Root};
+use crate::real::{host_loader, preflight};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
@@ -110,7 +112,7 @@ pub async fn build(hands: &Hands, source: &Source, out: &Utf8Path) -> Result<Pac
         }
         .into());
     }
-    host_loader::of_system(&source.store, &source.system)?;
+    host_loader::of_system(&Root::at(&source.store), &source.system)?;
     let scratch = tempfile::Builder::new()
         .prefix(".landfall-image-")
         .tempdir_in(folder)
@@ -143,7 +145,7 @@ async fn finish(
         let what = what.to_string();
         move |e: io::Error| rooted::io_fault(what, &e)
     };
-    let boot_bytes = preflight::boot_bytes(&source.system, &source.store)?;
+    let boot_bytes = preflight::boot_bytes(&source.system, &Root::at(&source.store))?;
     let filesystem = scratch.join("ext4");
     make_filesystem(hands, root, tally, &filesystem).await?;
     let file = fs::OpenOptions::new()
@@ -198,11 +200,14 @@ async fn run(hands: &Hands, program: Program<'_>) -> Result<String, Fault> {
     Ok(ended.or_fault(|how| tool_fault("image", how))?.stdout)
 }
 
+/// No list of a closure is longer, in bytes: 100,000 paths take a tenth of it.
+const LIST_BYTES_MAX: u64 = 512 << 20;
+
 /// Reads what `closureInfo` made.
 fn read_closure(info: &Utf8Path) -> Result<Closure, Fault> {
     let file = |name: &str| {
         let path = info.join(name);
-        fs::read(&path).map_err(|e| rooted::io_fault(path.as_str(), &e))
+        foreign::read(&path, Links::Follow, LIST_BYTES_MAX).map_err(|refused| refused.fault(path.as_str()))
     };
     Ok(Closure {
         paths: paths_of(&String::from_utf8_lossy(&file("store-paths")?))?,

@@ -4,8 +4,9 @@
 //!
 //! Absent: where a passphrase comes from (`secrets`, `ask`), and whether it opens anything (`luks`).
 
+use crate::real::secret::{Secret, SecretText};
 use landfall_states::fault::{Fault, SecretFault};
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use secrecy::ExposeSecret;
 
 /// `cryptsetup` reads at most so many bytes from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), and so does the question at boot.
 const BYTES_MAX: usize = 512;
@@ -14,9 +15,9 @@ const BYTES_MAX: usize = 512;
 const STEADY: &str = "bcdefghijklnoprstuvxBCDEFGHIJKLNOPRSTUVX";
 
 /// One line of text without its end; what nobody can type is refused. `on` says where it came from.
-pub fn line(bytes: &SecretSlice<u8>, on: &str) -> Result<SecretString, Fault> {
+pub fn line(bytes: &Secret, on: &str) -> Result<SecretText, Fault> {
     match judged(bytes.expose_secret()) {
-        Ok(text) => Ok(SecretString::from(text.to_owned())),
+        Ok(text) => SecretText::of(&[text]).map_err(|e| crate::os::fault(on, &e)),
         Err(reason) => Err(SecretFault::Unusable {
             on: on.to_owned(),
             reason,
@@ -26,7 +27,7 @@ pub fn line(bytes: &SecretSlice<u8>, on: &str) -> Result<SecretString, Fault> {
 }
 
 /// Whether a passphrase that was typed can be typed again: the reason why not.
-pub fn objection(text: &SecretString) -> Option<String> {
+pub fn objection(text: &SecretText) -> Option<String> {
     judged(text.expose_secret().as_bytes()).err()
 }
 
@@ -89,7 +90,7 @@ fn is_untypeable(c: char) -> bool {
 
 /// What deserves a word before the container is made with it: blanks at an end, and characters that the keyboard at boot may
 /// have elsewhere or not at all. `keymap` is the console's layout of the system, where it is known.
-pub fn notices(text: &SecretString, keymap: Option<&str>) -> Vec<String> {
+pub fn notices(text: &SecretText, keymap: Option<&str>) -> Vec<String> {
     let text = text.expose_secret();
     let mut words = Vec::new();
     if text.trim() != text {
@@ -137,7 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(bytes: &[u8]) -> Result<String, String> {
-        line(&SecretSlice::from(bytes.to_vec()), "credential x")
+        line(&Secret::copy_of(bytes).unwrap(), "credential x")
             .map(|text| text.expose_secret().to_owned())
             .map_err(|fault| fault.why())
     }
@@ -198,9 +199,7 @@ mod tests {
 
     #[test]
     fn a_word_where_the_layout_at_boot_matters() {
-        let words = |text: &str, keymap: Option<&str>| {
-            notices(&SecretString::from(text.to_owned()), keymap).join("\n")
-        };
+        let words = |text: &str, keymap: Option<&str>| notices(&SecretText::from(text), keymap).join("\n");
         assert_eq!(words("horse-battery", None), "");
         assert_eq!(words("horse-battery", Some("us")), "");
         assert_eq!(words("horse7", Some("de")), "");

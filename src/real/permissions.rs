@@ -5,8 +5,7 @@
 //! Absent: whether a file is executable, which its digest covers (`contents`).
 
 use crate::real::hands::Hands;
-use crate::real::rooted;
-use camino::Utf8Path;
+use crate::real::rooted::{self, Root};
 use landfall_states::fault::Fault;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::libc;
@@ -26,7 +25,7 @@ const TOLD_MAX: usize = 100;
 const DEPTH_MAX: usize = 256;
 
 /// Paths of the target whose owner or permissions are wrong, some of them where there are many.
-pub fn wrong(root: &Utf8Path) -> Result<Vec<String>, Fault> {
+pub fn wrong(root: &Root) -> Result<Vec<String>, Fault> {
     let mut found = vec![];
     each(root, &mut |path, _, _, _| {
         if found.len() < TOLD_MAX {
@@ -38,7 +37,7 @@ pub fn wrong(root: &Utf8Path) -> Result<Vec<String>, Fault> {
 }
 
 /// Makes them right.
-pub fn mend(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
+pub fn mend(hands: &Hands, root: &Root) -> Result<(), Fault> {
     let mut count = 0_u64;
     let mut first = None;
     each(root, &mut |path, dir, name, right| {
@@ -69,7 +68,7 @@ pub fn mend(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
 /// What is done with each: its path, the directory it lies in, its name there, and the mode that is right, of what has one.
 type Do<'a> = &'a mut dyn FnMut(&str, &OwnedFd, &OsStr, Option<Mode>) -> io::Result<()>;
 
-fn each(root: &Utf8Path, act: Do<'_>) -> Result<(), Fault> {
+fn each(root: &Root, act: Do<'_>) -> Result<(), Fault> {
     let fault = |path: &str, e: &io::Error| rooted::io_fault(format!("{path} on the target"), e);
     for path in OPEN {
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -153,12 +152,13 @@ mod tests {
     use super::*;
     use crate::event::Reporter;
     use crate::real::stop::Stop;
+    use camino::Utf8Path;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn what_nobody_could_read_or_enter_is_found_and_mended_and_nothing_else_is_touched() {
         let keep = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(keep.path()).unwrap();
+        let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
         let hands = Hands::new(Reporter::default(), Stop::never());
         assert_eq!(wrong(root).unwrap(), [] as [String; 0], "no store");
         let path = "nix/store/0123456789abcdfghijklmnpqrsvwxyz-x";

@@ -6,6 +6,7 @@
 use crate::event::Event;
 use crate::real::command::Program;
 use crate::real::hands::Hands;
+use crate::real::rooted::Root;
 use crate::real::{MOUNT_ROOT, Real, ask, disk, git, host_loader, passphrase, provision, repository, rooted};
 use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use camino::Utf8Path;
@@ -33,7 +34,7 @@ pub async fn preflight(
     fresh: bool,
 ) -> Result<Revision, Fault> {
     let hands = real.hands();
-    firmware(&hands, Utf8Path::new("/"))?;
+    firmware(&hands, &Root::live())?;
     privileges(&hands)?;
     clock(&hands, SystemTime::now())?;
     tools(&hands, &needed_tools(real, plan, payload))?;
@@ -47,8 +48,8 @@ pub async fn preflight(
     match &payload.system {
         SystemSource::Prebuilt(system) => {
             let closure = closure_bytes(&hands, system, "auto").await?;
-            host_loader::of_system(Utf8Path::new("/"), system)?;
-            let boot = boot_bytes(system, Utf8Path::new("/"))?;
+            host_loader::of_system(&Root::live(), system)?;
+            let boot = boot_bytes(system, &Root::live())?;
             sizes(&hands, plan, &format!("closure of {system}"), closure, boot)?;
         }
         SystemSource::Image(image) => {
@@ -125,8 +126,8 @@ fn checked(hands: &Hands, what: &str, found: String) {
 }
 
 /// The firmware starts loaders of its own width only: a 64-bit processor may have firmware of 32 bits.
-fn firmware(hands: &Hands, root: &Utf8Path) -> Result<(), Fault> {
-    if root.join("sys/firmware/efi").exists() {
+fn firmware(hands: &Hands, root: &Root) -> Result<(), Fault> {
+    if rooted::is_there(root, "sys/firmware/efi")? {
         let width = rooted::read_text(root, "sys/firmware/efi/fw_platform_size")?;
         let found = match width.as_deref().map(str::trim) {
             // Kernels before 4.1 do not say.
@@ -342,7 +343,7 @@ fn image_fits(plan: &Plan, image: &Image) -> Result<(), Fault> {
 }
 
 /// Bytes of kernel and initrd of a system in the store below a root directory.
-pub fn boot_bytes(system: &StorePath, live: &Utf8Path) -> Result<u64, Fault> {
+pub fn boot_bytes(system: &StorePath, live: &Root) -> Result<u64, Fault> {
     let mut bytes = 0_u64;
     for name in ["kernel", "initrd"] {
         if let Some(file) = rooted::open_file(live, &format!("{system}/{name}"))? {
@@ -396,7 +397,7 @@ fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> R
 fn passphrase_notices(hands: &Hands, real: &Real, source: &SystemSource) -> Result<(), Fault> {
     let keymap = match source {
         SystemSource::Prebuilt(system) => {
-            rooted::read_text(Utf8Path::new("/"), &format!("{system}/etc/vconsole.conf"))?
+            rooted::read_text(&Root::live(), &format!("{system}/etc/vconsole.conf"))?
                 .as_deref()
                 .and_then(passphrase::keymap)
         }
@@ -484,9 +485,14 @@ mod tests {
     fn bios_machines_are_refused() {
         let keep = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(keep.path()).unwrap();
-        assert!(firmware(&hands(), root).unwrap_err().why().contains("BIOS"));
+        assert!(
+            firmware(&hands(), &Root::at(root))
+                .unwrap_err()
+                .why()
+                .contains("BIOS")
+        );
         fs_err::create_dir_all(root.join("sys/firmware/efi")).unwrap();
-        firmware(&hands(), root).unwrap();
+        firmware(&hands(), &Root::at(root)).unwrap();
     }
 
     #[test]
@@ -496,7 +502,7 @@ mod tests {
         fs_err::create_dir_all(root.join("sys/firmware/efi")).unwrap();
         for (text, good) in [("64\n", true), ("", true), ("32\n", false), ("128\n", false)] {
             fs_err::write(root.join("sys/firmware/efi/fw_platform_size"), text).unwrap();
-            match firmware(&hands(), root) {
+            match firmware(&hands(), &Root::at(root)) {
                 Ok(()) => assert!(good, "{text}"),
                 Err(fault) => {
                     assert!(!good && fault.why().contains(text.trim()), "{fault}");

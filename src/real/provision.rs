@@ -5,9 +5,9 @@
 //! Absent: where secrets come from.
 
 use crate::config::{AGE_DIR, Config};
-use crate::real::rooted::{self, Access, io_fault};
+use crate::real::rooted::{self, Access, Root, io_fault};
+use crate::real::secret::Secret;
 use crate::real::secrets::Vault;
-use camino::Utf8Path;
 use landfall_states::bootable::{Placed, SecretsFacts};
 use landfall_states::fault::{ConfigFault, Fault, SecretFault};
 use landfall_states::names::{TargetPath, UserName};
@@ -15,9 +15,12 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchownat};
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::ExposeSecret;
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
+
+/// No key on the target is longer, in bytes: what is, is another file.
+const CONTENTS_BYTES_MAX: usize = 64 << 10;
 
 /// A user as the target knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +69,7 @@ pub enum Wanted<'a> {
         /// Where.
         path: TargetPath,
         /// Contents; `None`: not at hand in this run, so only what is there can be looked at.
-        contents: Option<&'a SecretSlice<u8>>,
+        contents: Option<&'a Secret>,
         /// The credential it comes from.
         credential: &'static str,
         /// Owner and mode.
@@ -96,7 +99,7 @@ fn target_path(text: String) -> Result<TargetPath, Fault> {
 }
 
 /// The target's account of a user.
-pub fn account(root: &Utf8Path, user: &UserName) -> Result<Account, Fault> {
+pub fn account(root: &Root, user: &UserName) -> Result<Account, Fault> {
     let Some(text) = rooted::read_text(root, "/etc/passwd")? else {
         return Err(SecretFault::UserUnknown {
             user: user.to_string(),
@@ -183,7 +186,7 @@ pub fn comes_late(config: &Config) -> Option<String> {
 }
 
 /// Everything that the configuration asks for, directories before what is in them.
-pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Utf8Path) -> Result<Vec<Wanted<'a>>, Fault> {
+pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Root) -> Result<Vec<Wanted<'a>>, Fault> {
     let user = match &config.target_user {
         Some(user) => Some(account(root, user)?),
         None => None,
@@ -209,8 +212,7 @@ pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Utf8Path) -> Result<
         });
     }
     if let Some(user) = &user {
-        let clone = config.repository.clone_path.as_str();
-        let clone = clone.strip_prefix("/mnt").unwrap_or(clone);
+        let clone = rooted::on_target(&config.repository.clone_path);
         // Directories between the home and the clone were made by root, before there was a user.
         for (at, _) in clone.match_indices('/').skip(1) {
             if belongs(&clone[..at]).is_some() && clone[..at] != user.home {
@@ -246,7 +248,7 @@ fn mode_flaw(stat: &FileStat, mode: u32) -> Option<String> {
     (found != mode).then(|| format!("mode {found:04o}, wanted {mode:04o}"))
 }
 
-fn flaws(root: &Utf8Path, wanted: &Wanted<'_>) -> Result<Vec<String>, Fault> {
+fn flaws(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<String>, Fault> {
     let fault = |e: &std::io::Error| io_fault(format!("{} on the target", wanted.path()), e);
     let (parent, name) = split(wanted.path());
     let dir = match rooted::open(root, parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
@@ -282,7 +284,10 @@ fn flaws(root: &Utf8Path, wanted: &Wanted<'_>) -> Result<Vec<String>, Fault> {
                 .into_iter()
                 .chain(owner_flaw(&stat, (access.uid, access.gid)))
                 .collect();
-            let there = rooted::read(root, path)?.map(SecretSlice::from);
+            let there = match rooted::open_file(root, path)? {
+                Some(file) => Secret::read(file, CONTENTS_BYTES_MAX).map_err(|e| fault(&e))?,
+                None => None,
+            };
             let there = there.as_ref().map_or(&[][..], |bytes| bytes.expose_secret());
             match contents {
                 Some(contents) if contents.expose_secret() != there => found.push("other contents".into()),
@@ -312,7 +317,7 @@ fn split(path: &TargetPath) -> (&str, &str) {
 type Visit<'a> = dyn FnMut(&OwnedFd, &OsStr, &FileStat) -> std::io::Result<()> + 'a;
 
 /// Visits a directory and everything below; links are visited, not followed. Nothing there: nothing visited.
-fn walk(root: &Utf8Path, path: &str, visit: &mut Visit<'_>) -> Result<(), Fault> {
+fn walk(root: &Root, path: &str, visit: &mut Visit<'_>) -> Result<(), Fault> {
     let fault = |e: &std::io::Error| io_fault(format!("{path} on the target"), e);
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let dir = match rooted::open(root, parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
@@ -355,7 +360,7 @@ fn walk_entry(
 }
 
 /// Compares everything.
-pub fn observe(root: &Utf8Path, wanted: &[Wanted<'_>]) -> Result<SecretsFacts, Fault> {
+pub fn observe(root: &Root, wanted: &[Wanted<'_>]) -> Result<SecretsFacts, Fault> {
     let mut placed: Vec<Placed> = Vec::new();
     for one in wanted {
         placed.push(Placed {
@@ -367,7 +372,7 @@ pub fn observe(root: &Utf8Path, wanted: &[Wanted<'_>]) -> Result<SecretsFacts, F
 }
 
 /// Makes right what lies at these paths.
-pub fn perform(root: &Utf8Path, wanted: &[Wanted<'_>], paths: &[TargetPath]) -> Result<(), Fault> {
+pub fn perform(root: &Root, wanted: &[Wanted<'_>], paths: &[TargetPath]) -> Result<(), Fault> {
     for one in wanted.iter().filter(|one| paths.contains(one.path())) {
         let path = one.path().as_str();
         let fault = |e: &std::io::Error| io_fault(format!("{path} on the target"), e);

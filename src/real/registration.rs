@@ -175,7 +175,7 @@ impl Stores {
                 return Ok(Some(format!("{path} is not registered")));
             }
             // What cannot be read at all is seen where the database is looked at.
-            let Some(entries) = self.dump(hands, self.root.as_str(), some).await? else {
+            let Some(entries) = self.dump(hands, &self.root.as_arg(), some).await? else {
                 return Ok(None);
             };
             there.extend(entries);

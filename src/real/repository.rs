@@ -3,16 +3,17 @@
 //!
 //! Absent: judging a clone (`states::formatted`), making it (`clone`).
 
-use crate::os;
+use crate::foreign::{self, Links};
 pub use crate::real::clone::perform_clone;
 use crate::real::git::{self, Access, Offer, Token, git_url};
 use crate::real::hands::Hands;
 use crate::real::marks::CLONE_KEY;
 use crate::real::memory::Memory;
-use crate::real::{MOUNT_ROOT, Real, foreseen, hooks, mounts, room, rooted, sound};
+use crate::real::rooted::Root;
+use crate::real::{Real, foreseen, hooks, mounts, room, rooted, sound};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, SourceFault};
+use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
 use landfall_states::names::{RemoteUrl, Revision};
 use landfall_states::plan::{Reference, Repository, RepositorySource};
@@ -31,13 +32,9 @@ impl Real {
             ("ssh.known_hosts", &self.config.ssh.known_hosts),
         ] {
             if let Some(file) = file
-                && let Err(e) = fs_err::metadata(file)
+                && let Err(refused) = foreign::open(file, Links::Follow)
             {
-                return Err(PlaceFault::FileUnusable {
-                    on: format!("{option} {file}"),
-                    os: os::of(&e),
-                }
-                .into());
+                return Err(refused.fault(format!("{option} {file}")));
             }
         }
         let server = self.config.repository.remote.as_ref().and_then(git::token_server);
@@ -190,15 +187,13 @@ pub(super) fn fetch_url(source: &RepositorySource) -> String {
 
 pub(super) async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Result<Offer, Fault> {
     if let RepositorySource::Bundle { file, .. } = source
-        && let Err(e) = fs_err::File::open(file)
+        && let Err(refused) = foreign::open(Utf8Path::new(file), Links::Follow)
     {
-        return Err(Fault::of(
-            PlaceFault::FileUnusable {
-                on: format!("bundle {file}"),
-                os: os::of(&e),
-            },
-            Remedy::change_and_install("name a readable bundle in repository.bundle"),
-        ));
+        return Err(refused
+            .fault(format!("bundle {file}"))
+            .with_next(Remedy::change_and_install(
+                "name a readable bundle in repository.bundle",
+            )));
     }
     let program = match source {
         RepositorySource::Remote(url) => access
@@ -344,12 +339,10 @@ impl Perform<CloneConfiguration> for Real {
     async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneFacts, Fault> {
         self.attach(mounts::Attach::Target).await?;
         let access = self.git_access()?;
-        observe_clone(
-            &self.hands(),
-            &access,
-            Utf8Path::new(step.repository.clone_path.as_str()),
-        )
-        .await
+        match Root::target().clone_place(&step.repository.clone_path, false)? {
+            Some(path) => observe_clone(&self.hands(), &access, &path).await,
+            None => Ok(CloneFacts::Absent),
+        }
     }
 
     async fn perform(&mut self, step: &CloneConfiguration, order: CloneOrder) -> Result<(), Fault> {
@@ -357,10 +350,13 @@ impl Perform<CloneConfiguration> for Real {
             self.attach(mounts::Attach::Target).await?;
             hooks::after_mounting(self).await?;
             let access = self.git_access()?;
-            let path = Utf8Path::new(step.repository.clone_path.as_str());
-            perform_clone(&self.hands(), &access, &order, path).await
+            // Git is told where that is, without a link on the way: it would follow one into this system.
+            let place = Root::target().clone_place(&step.repository.clone_path, true)?;
+            let path = place
+                .ok_or_else(|| Fault::defect("clone path", "its directory was made and is not there"))?;
+            perform_clone(&self.hands(), &access, &order, &path).await
         }
         .await;
-        room::explained(Utf8Path::new(MOUNT_ROOT), done)
+        room::explained(&Root::target(), done)
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! Absent: how much an install needs (`preflight`).
 
-use crate::real::rooted;
-use camino::Utf8Path;
+use crate::real::rooted::{self, Dir, Root};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
-use nix::sys::statvfs::statvfs;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::fstatvfs;
+use std::fs::File;
 use std::io::{self, Write};
 
 /// With less than this free, in bytes, a filesystem is full: no tool of an install does with less.
@@ -15,24 +17,32 @@ pub const LEAST: u64 = 1 << 20;
 /// The name of the file that is tried to be written.
 const PROBE: &str = ".landfall-room";
 
+fn on(at: &Root) -> String {
+    format!("room on the filesystem at {}", at.as_arg())
+}
+
+fn opened(at: &Root) -> Result<Dir, Fault> {
+    at.dir("/")?
+        .ok_or_else(|| rooted::io_fault(on(at), &io::ErrorKind::NotFound.into()))
+}
+
 /// Bytes free on the filesystem at a directory. What ext4 keeps back counts as taken.
-pub fn free(at: &Utf8Path) -> Result<u64, Fault> {
-    let stat = statvfs(at.as_std_path())
-        .map_err(|e| rooted::io_fault(format!("room on the filesystem at {at}"), &e.into()))?;
+pub fn free(at: &Root) -> Result<u64, Fault> {
+    let stat = fstatvfs(opened(at)?.fd()).map_err(|e| rooted::io_fault(on(at), &e.into()))?;
     Ok(stat.blocks_available() * stat.fragment_size())
 }
 
 /// Why the filesystem at a directory takes nothing more; `None`: it does. Tried, not reckoned: of what ext4 keeps back root gets a
 /// part, of the clusters that it reserves for delayed writes nobody gets any, and inodes are another thing.
-pub fn refusal(at: &Utf8Path) -> Result<Option<String>, Fault> {
-    let fault = |e: &io::Error| rooted::io_fault(format!("room on the filesystem at {at}"), e);
-    let probe = at.join(PROBE);
-    let remove = || match fs_err::remove_file(&probe) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(fault(&e)),
-        Ok(()) | Err(_) => Ok(()),
-    };
+pub fn refusal(at: &Root) -> Result<Option<String>, Fault> {
+    let fault = |e: &io::Error| rooted::io_fault(on(at), e);
+    let dir = opened(at)?;
+    let remove = || rooted::remove_in(dir.fd(), PROBE.as_ref()).map_err(|e| fault(&e));
     remove()?;
-    let written = fs_err::File::create_new(&probe).and_then(|mut file| {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let made = openat(dir.fd(), PROBE, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+    let written = made.map_err(io::Error::from).and_then(|file| {
+        let mut file = File::from(file);
         file.write_all(&vec![1; LEAST as usize])?;
         file.sync_all()
     });
@@ -45,7 +55,7 @@ pub fn refusal(at: &Utf8Path) -> Result<Option<String>, Fault> {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             ) =>
         {
-            let stat = statvfs(at.as_std_path()).map_err(|e| fault(&e.into()))?;
+            let stat = fstatvfs(dir.fd()).map_err(|e| fault(&e.into()))?;
             Ok(Some(if stat.files() > 0 && stat.files_free() == 0 {
                 "no inodes are free".to_owned()
             } else {
@@ -60,21 +70,24 @@ pub fn refusal(at: &Utf8Path) -> Result<Option<String>, Fault> {
 }
 
 /// What is full of the target: its root filesystem, or the ESP at `boot` in it. What is not mounted is not the target's.
-fn full(root: &Utf8Path) -> Result<Option<String>, Fault> {
-    let outside = rooted::device_number(root.parent().unwrap_or(root))?;
-    for (at, name) in [(root.to_owned(), "root filesystem"), (root.join("boot"), "ESP")] {
-        if !at.is_dir() || rooted::device_number(&at)? == outside {
+fn full(root: &Root) -> Result<Option<String>, Fault> {
+    let outside = rooted::device_number(&root.outside())?;
+    for (path, name) in [("/", "root filesystem"), ("/boot", "ESP")] {
+        let Some(dir) = root.dir(path)? else {
+            continue;
+        };
+        if rooted::device_number(&Root::at(dir.path()))? == outside {
             continue;
         }
-        if let Some(why) = refusal(&at)? {
-            return Ok(Some(format!(" (the {name} at {at} is full: {why})")));
+        if let Some(why) = refusal(&Root::at(dir.path()))? {
+            return Ok(Some(format!(" (the {name} at {} is full: {why})", dir.path())));
         }
     }
     Ok(None)
 }
 
 /// The same, where a fault is at hand already: that nobody could ask adds nothing to it.
-fn full_or_unknown(root: &Utf8Path) -> Option<String> {
+fn full_or_unknown(root: &Root) -> Option<String> {
     full(root).unwrap_or_else(|fault| {
         tracing::debug!(%fault, "whether the target is full is not known");
         None
@@ -82,7 +95,7 @@ fn full_or_unknown(root: &Utf8Path) -> Option<String> {
 }
 
 /// How a step ended. What a program said is passed over where the target is full, but not where it named another cause that is known.
-pub fn explained<T>(root: &Utf8Path, ended: Result<T, Fault>) -> Result<T, Fault> {
+pub fn explained<T>(root: &Root, ended: Result<T, Fault>) -> Result<T, Fault> {
     ended.map_err(|fault| {
         let in_doubt = matches!(fault.class, FaultClass::Transient | FaultClass::Permanent)
             && !matches!(&*fault.kind, Kind::Ending { cause, .. } if cause.is_elsewhere());
@@ -129,7 +142,7 @@ mod tests {
         let keep = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(keep.path().join("mnt")).unwrap();
         fs_err::create_dir(&root).unwrap();
-        let explain = |fault: Fault| explained::<()>(&root, Err(fault)).unwrap_err();
+        let explain = |fault: Fault| explained::<()>(&Root::at(&root), Err(fault)).unwrap_err();
         assert_eq!(
             explain(failed(FaultClass::Transient)),
             failed(FaultClass::Transient),
@@ -176,15 +189,18 @@ mod tests {
         };
         let network = endings::git("fetch", how, said, endings::Places(&[]));
         assert_eq!(explain(network.clone()), network, "the cause is another one");
-        assert_eq!(refusal(&root).unwrap().as_deref(), Some("0 bytes are free"));
+        assert_eq!(
+            refusal(&Root::at(&root)).unwrap().as_deref(),
+            Some("0 bytes are free")
+        );
         drop(filler);
         fs_err::remove_file(root.join("filler")).unwrap();
-        assert_eq!(refusal(&root).unwrap(), None);
+        assert_eq!(refusal(&Root::at(&root)).unwrap(), None);
         assert_eq!(fs_err::read_dir(&root).unwrap().count(), 0, "the probe is gone");
         for class in [FaultClass::Hardware, FaultClass::Interrupted, FaultClass::Unsafe] {
             assert_eq!(explain(failed(class)), failed(class));
         }
-        assert!(explained(&root, Ok(1)).is_ok());
+        assert!(explained(&Root::at(&root), Ok(1)).is_ok());
     }
 
     /// ext4 with room for root alone, with none, and without inodes.
@@ -213,24 +229,35 @@ mod tests {
             }
         }
         let _mounted = Mounted(root.clone());
-        let bytes = free(&root).unwrap();
+        let bytes = free(&Root::at(&root)).unwrap();
         assert!(ran(
             "fallocate",
             &["-l", &bytes.to_string(), root.join("filler").as_str()]
         ));
         assert_eq!(
-            (free(&root).unwrap() < LEAST, refusal(&root).unwrap()),
+            (
+                free(&Root::at(&root)).unwrap() < LEAST,
+                refusal(&Root::at(&root)).unwrap()
+            ),
             (true, None)
         );
         let mut more = fs_err::File::create(root.join("more")).unwrap();
         while more.write_all(&[1; 4096]).is_ok() {}
-        assert!(refusal(&root).unwrap().unwrap().contains("bytes are free"));
+        assert!(
+            refusal(&Root::at(&root))
+                .unwrap()
+                .unwrap()
+                .contains("bytes are free")
+        );
         drop(more);
         for name in ["filler", "more"] {
             fs_err::remove_file(root.join(name)).unwrap();
         }
         let made = (0..64).take_while(|n| fs_err::write(root.join(format!("{n}")), "").is_ok());
         assert!(made.count() > 0);
-        assert_eq!(refusal(&root).unwrap().as_deref(), Some("no inodes are free"));
+        assert_eq!(
+            refusal(&Root::at(&root)).unwrap().as_deref(),
+            Some("no inodes are free")
+        );
     }
 }

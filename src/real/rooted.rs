@@ -2,37 +2,211 @@
 //! link in it leads out (`openat2(2)`, `RESOLVE_IN_ROOT`); a file is written beside its place, flushed, renamed, and its
 //! directory flushed; a filesystem is synced through a descriptor on it, which reports write errors.
 //!
+//! [`Root`] is the only name of a target's root, and what is below it can be opened here and nowhere else: the type gives no
+//! path that something could be joined to. A program that has to be told a place below it is told where the place *is*
+//! ([`Dir::path`]): a path without a link in it.
+//!
 //! Absent: what the files mean.
 
+use crate::real::MOUNT_ROOT;
 pub use crate::real::block::io_fault;
-use camino::Utf8Path;
-use landfall_states::fault::Fault;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::{Fault, PlaceFault};
+use landfall_states::names::ClonePath;
 use nix::errno::Errno;
 use nix::fcntl::{
-    AtFlags, OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag, openat2, posix_fadvise, renameat,
+    AtFlags, OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag, openat2, posix_fadvise, readlinkat, renameat,
 };
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat, major, minor, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use sha2::Digest as _;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Files of the target that are read whole are at most this long, in bytes.
 const READ_BYTES_MAX: u64 = 4 << 20;
+/// Links on one way that are followed while what they lead to is made; the kernel follows as many.
+const LINKS_MAX: usize = 40;
+/// Directories in each other that are walked into at most.
+const DEPTH_MAX: usize = 512;
+
+/// The root directory of a target, of its ESP, or of the running system. It cannot be joined to, printed, or taken for a path:
+/// what is below it is opened by the functions of this module, which no link leads out of.
+///
+/// ```
+/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// assert!(landfall::real::rooted::read(&root, "/etc/passwd").is_err());
+/// ```
+///
+/// ```compile_fail
+/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// let _ = root.join("etc/passwd"); // where a link of the target would lead into the running system
+/// ```
+///
+/// ```compile_fail
+/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// let _ = format!("{root}/etc/passwd");
+/// ```
+///
+/// ```compile_fail
+/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// let _: &camino::Utf8Path = root.as_ref();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    top: Utf8PathBuf,
+    /// A directory below it that is the root of something else (the ESP); empty for none.
+    below: String,
+}
+
+impl Root {
+    /// Of any directory of this machine.
+    pub fn at(top: impl Into<Utf8PathBuf>) -> Root {
+        Root {
+            top: top.into(),
+            below: String::new(),
+        }
+    }
+
+    /// Of the target, where it is mounted while installing.
+    pub fn target() -> Root {
+        Root::at(MOUNT_ROOT)
+    }
+
+    /// Of the running system.
+    pub fn live() -> Root {
+        Root::at("/")
+    }
+
+    /// Of the target's ESP, wherever a link at `/boot` has it mounted.
+    pub fn esp(&self) -> Root {
+        Root {
+            top: self.top.clone(),
+            below: "boot".into(),
+        }
+    }
+
+    /// Of the directory that this one lies in.
+    pub fn outside(&self) -> Root {
+        Root::at(self.top.parent().unwrap_or(&self.top))
+    }
+
+    /// As a program is given it that changes its root there (`--root`), and as people are told of it. Never a part of a path.
+    pub fn as_arg(&self) -> String {
+        if self.below.is_empty() {
+            self.top.to_string()
+        } else {
+            format!("{}/{}", self.top, self.below)
+        }
+    }
+
+    /// Where a clone goes (its path is one below the mounted target), by its name in a directory that no link leads to.
+    /// `make`: directories on the way. `None`: the way is not there, and neither is the clone.
+    pub fn clone_place(&self, clone: &ClonePath, make: bool) -> Result<Option<Utf8PathBuf>, Fault> {
+        let (parent, name) = parent_and_name(on_target(clone));
+        let dir = if make {
+            Some(self.made_dir(parent, 0o755)?)
+        } else {
+            self.dir(parent)?
+        };
+        Ok(dir.map(|dir| dir.path().join(name)))
+    }
+
+    /// A descriptor of it, for system calls on names of it.
+    pub fn fd(&self) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let top = nix::fcntl::open(self.top.as_std_path(), flags, Mode::empty())?;
+        if self.below.is_empty() {
+            Ok(top)
+        } else {
+            resolve(&top, &self.below, OFlag::O_PATH | OFlag::O_DIRECTORY)
+        }
+    }
+
+    /// Opens a directory of the target; `None`: it is not there, or is none.
+    pub fn dir(&self, path: &str) -> Result<Option<Dir>, Fault> {
+        match open(self, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+            Ok(fd) => Dir::of(fd, path).map(Some),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(io_fault(format!("directory {path} on the target"), &e)),
+        }
+    }
+
+    /// The place of a directory as a program is told it, in its environment: [`Dir::path`], or the root itself while the directory
+    /// is not there, since the bare name might be a link that leads out.
+    pub fn told(&self, path: &str) -> String {
+        match self.dir(path) {
+            Ok(Some(dir)) => dir.path().to_string(),
+            Ok(None) | Err(_) => self.as_arg(),
+        }
+    }
+
+    /// Opens a directory of the target, making what is missing of it, also behind a link.
+    pub fn made_dir(&self, path: &str, mode: u32) -> Result<Dir, Fault> {
+        Dir::of(ensure_dir(self, path, mode)?, path)
+    }
+}
+
+/// A directory of the target, open.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    at: Utf8PathBuf,
+}
+
+impl Dir {
+    fn of(fd: OwnedFd, path: &str) -> Result<Dir, Fault> {
+        let fault = |e: &io::Error| io_fault(format!("directory {path} on the target"), e);
+        let at = fs_err::read_link(through(&fd)).map_err(|e| fault(&e))?;
+        let at = Utf8PathBuf::try_from(at).map_err(|e| PlaceFault::NameNotText {
+            on: format!("{path} on the target, at {}", e.as_path().display()),
+        })?;
+        Ok(Dir { fd, at })
+    }
+
+    /// Where it is in this machine's tree, without a link on the way: for programs, and for tables of the kernel.
+    pub fn path(&self) -> &Utf8Path {
+        &self.at
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// A path that leads to this very directory, whatever happens to its name meanwhile: for system calls of this process.
+    pub fn through(&self) -> Utf8PathBuf {
+        through(&self.fd)
+    }
+}
+
+fn through(fd: &OwnedFd) -> Utf8PathBuf {
+    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
+}
+
+/// Where a clone is on the target: its path names the place below the mounted one.
+pub fn on_target(clone: &ClonePath) -> &str {
+    let path = clone.as_str();
+    path.strip_prefix(MOUNT_ROOT).unwrap_or(path)
+}
 
 fn relative(path: &str) -> &str {
     let path = path.trim_start_matches('/');
     if path.is_empty() { "." } else { path }
 }
 
-/// Opens a path of the target.
-pub fn open(root: &Utf8Path, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
-    let top = fs_err::File::open(root)?;
+fn resolve(top: &OwnedFd, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    Ok(openat2(top.file(), relative(path), how)?)
+    Ok(openat2(top, relative(path), how)?)
+}
+
+/// Opens a path of the target.
+pub fn open(root: &Root, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
+    resolve(&root.fd()?, path, flags)
 }
 
 /// Whether an error says that the file is not there.
@@ -43,8 +217,76 @@ pub fn is_absent(error: &io::Error) -> bool {
     )
 }
 
+/// Whether anything has this name on the target; the last part is not followed.
+pub fn is_there(root: &Root, path: &str) -> Result<bool, Fault> {
+    match open(root, path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(e) if is_absent(&e) => Ok(false),
+        Err(e) => Err(io_fault(format!("{path} on the target"), &e)),
+    }
+}
+
+/// Names in a directory of the target, sorted; none when it is not there, or is none. Names that are no text are left out.
+pub fn names(root: &Root, path: &str) -> Result<Vec<String>, Fault> {
+    let Some(dir) = root.dir(path)? else {
+        return Ok(vec![]);
+    };
+    let names = names_in(dir.fd()).map_err(|e| io_fault(format!("{path} on the target"), &e))?;
+    let mut names: Vec<String> = names
+        .into_iter()
+        .filter_map(|name| name.into_string().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Names in an open directory: through the descriptor, so that nobody can put another directory in its place meanwhile.
+pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
+    fs_err::read_dir(through(dir))?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect()
+}
+
+/// Removes what has this name in an open directory, and all that is in it; what is not there is removed already.
+pub fn remove_in(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    remove_at(dir, name, 0)
+}
+
+fn remove_at(dir: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
+    let kind = match stat_in(dir, name) {
+        Ok(stat) => stat.st_mode & nix::libc::S_IFMT,
+        Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    if kind != nix::libc::S_IFDIR {
+        return Ok(unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?);
+    }
+    if depth >= DEPTH_MAX {
+        return Err(Errno::ELOOP.into());
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let below = nix::fcntl::openat(dir, name, flags, Mode::empty())?;
+    for name in names_in(&below)? {
+        remove_at(&below, &name, depth + 1)?;
+    }
+    Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
+}
+
+/// Removes what has this name on the target, and all that is in it. A link is removed, not what it leads to.
+pub fn remove(root: &Root, path: &str) -> Result<(), Fault> {
+    let (parent, name) = parent_and_name(path);
+    let Some(dir) = root.dir(parent)? else {
+        return Ok(());
+    };
+    remove_in(dir.fd(), OsStr::new(name)).map_err(|e| io_fault(format!("{path} on the target"), &e))
+}
+
+fn parent_and_name(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
 /// Opens whatever has this name on the target for reading, without waiting for it (a FIFO); `None` when it is not there.
-pub fn open_any(root: &Utf8Path, path: &str) -> Result<Option<File>, Fault> {
+pub fn open_any(root: &Root, path: &str) -> Result<Option<File>, Fault> {
     match open(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
         Ok(fd) => Ok(Some(File::from(fd))),
         // A socket, or a device that is not there.
@@ -54,7 +296,7 @@ pub fn open_any(root: &Utf8Path, path: &str) -> Result<Option<File>, Fault> {
 }
 
 /// Opens a file of the target for reading; `None` when it is not there, or is no regular file.
-pub fn open_file(root: &Utf8Path, path: &str) -> Result<Option<File>, Fault> {
+pub fn open_file(root: &Root, path: &str) -> Result<Option<File>, Fault> {
     let Some(file) = open_any(root, path)? else {
         return Ok(None);
     };
@@ -65,7 +307,7 @@ pub fn open_file(root: &Utf8Path, path: &str) -> Result<Option<File>, Fault> {
 }
 
 /// Reads a small file of the target, at most [`READ_BYTES_MAX`] of it; `None` when it is not there.
-pub fn read(root: &Utf8Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+pub fn read(root: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     let Some(file) = open_file(root, path)? else {
         return Ok(None);
     };
@@ -77,7 +319,7 @@ pub fn read(root: &Utf8Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
 }
 
 /// As [`read`], as text; bytes that are no UTF-8 are replaced.
-pub fn read_text(root: &Utf8Path, path: &str) -> Result<Option<String>, Fault> {
+pub fn read_text(root: &Root, path: &str) -> Result<Option<String>, Fault> {
     Ok(read(root, path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -104,18 +346,21 @@ pub fn digest(what: &str, mut reader: impl Read) -> Result<([u8; 32], u64), Faul
 }
 
 /// Where a chain of symbolic links of the target leads, followed only until it enters the store. `None`: nothing there.
-pub fn follow_to_store(root: &Utf8Path, path: &str) -> Result<Option<String>, Fault> {
+pub fn follow_to_store(root: &Root, path: &str) -> Result<Option<String>, Fault> {
     let mut at = path.to_owned();
     for _ in 0..16 {
         if at.starts_with("/nix/store/") {
             return Ok(Some(at));
         }
-        let real = root.join(relative(&at));
-        let to = match fs_err::read_link(&real) {
+        let (above, name) = parent_and_name(&at);
+        let Some(dir) = root.dir(above)? else {
+            return Ok(None);
+        };
+        let to = match readlinkat(dir.fd(), if name.is_empty() { "." } else { name }) {
             Ok(to) => to,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Ok(Some(at)),
-            Err(e) => return Err(io_fault(format!("{at} on the target"), &e)),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::EINVAL) => return Ok(Some(at)),
+            Err(e) => return Err(io_fault(format!("{at} on the target"), &e.into())),
         };
         let to = to.to_string_lossy().into_owned();
         at = if to.starts_with('/') {
@@ -128,32 +373,82 @@ pub fn follow_to_store(root: &Utf8Path, path: &str) -> Result<Option<String>, Fa
     Ok(Some(at))
 }
 
-/// Opens a directory of the target, making what is missing of it: the last part with this mode, those above it with 0755.
-pub fn ensure_dir(root: &Utf8Path, path: &str, mode: u32) -> Result<OwnedFd, Fault> {
+/// Opens a directory of the target, making what is missing of it: the last part with this mode, those above it with 0755. Where a
+/// link leads to a directory that is missing, that one is made, inside the target. Links that lead nowhere for ever are a fault.
+pub fn ensure_dir(root: &Root, path: &str, mode: u32) -> Result<OwnedFd, Fault> {
+    let mut links = 0;
+    make_dir(root, path, mode, &mut links)
+}
+
+fn make_dir(root: &Root, path: &str, mode: u32, links: &mut usize) -> Result<OwnedFd, Fault> {
     let fault = |at: &str, e: &io::Error| io_fault(format!("directory {at} on the target"), e);
     let mut at = String::new();
     let mut dir = open(root, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(|e| fault("/", &e))?;
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     for (index, part) in parts.iter().copied().enumerate() {
+        let above = at.clone();
         at.push('/');
         at.push_str(part);
         let mode = if index + 1 == parts.len() { mode } else { 0o755 };
         let next = match open(root, &at, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(next) => next,
-            Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => {
-                mkdirat(&dir, part, Mode::from_bits_truncate(mode)).map_err(|e| fault(&at, &e.into()))?;
-                let made =
-                    open(root, &at, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(|e| fault(&at, &e))?;
-                // Without the process's umask.
-                fchmod(&made, Mode::from_bits_truncate(mode)).map_err(|e| fault(&at, &e.into()))?;
-                File::from(dir).sync_all().map_err(|e| fault(&at, &e))?;
-                made
+            Err(e)
+                if matches!(
+                    e.raw_os_error().map(Errno::from_raw),
+                    Some(Errno::ELOOP | Errno::ENOTDIR)
+                ) =>
+            {
+                return Err(in_the_way(&dir, part, &at, &e));
             }
+            Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => match readlinkat(&dir, part) {
+                // A link to what is not there yet.
+                Ok(to) => {
+                    *links += 1;
+                    if *links > LINKS_MAX {
+                        return Err(in_the_way(&dir, part, &at, &Errno::ELOOP.into()));
+                    }
+                    let to = to.into_string().map_err(|_| PlaceFault::NameNotText {
+                        on: format!("what {at} on the target links to"),
+                    })?;
+                    let to = if to.starts_with('/') {
+                        to
+                    } else {
+                        format!("{above}/{to}")
+                    };
+                    make_dir(root, &to, mode, links)?
+                }
+                Err(_) => {
+                    mkdirat(&dir, part, Mode::from_bits_truncate(mode)).map_err(|e| fault(&at, &e.into()))?;
+                    let made =
+                        open(root, &at, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(|e| fault(&at, &e))?;
+                    // Without the process's umask.
+                    fchmod(&made, Mode::from_bits_truncate(mode)).map_err(|e| fault(&at, &e.into()))?;
+                    File::from(dir).sync_all().map_err(|e| fault(&at, &e))?;
+                    made
+                }
+            },
             Err(e) => return Err(fault(&at, &e)),
         };
         dir = next;
     }
     Ok(dir)
+}
+
+/// What stands where a directory has to be.
+fn in_the_way(dir: &OwnedFd, name: &str, path: &str, error: &io::Error) -> Fault {
+    match readlinkat(dir, name) {
+        Ok(to) => PlaceFault::LinkUnusable {
+            path: format!("{path} on the target"),
+            to: to.to_string_lossy().into_owned(),
+            os: crate::os::of(error),
+        }
+        .into(),
+        Err(_) => PlaceFault::FileType {
+            path: format!("{path} on the target"),
+            expected: "a directory".into(),
+        }
+        .into(),
+    }
 }
 
 /// Owner and mode for a written file.
@@ -202,35 +497,60 @@ pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::
 }
 
 /// Writes a file of the target; directories on the way are made with mode 0755.
-pub fn write(root: &Utf8Path, path: &str, bytes: &[u8], access: Access) -> Result<(), Fault> {
-    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+pub fn write(root: &Root, path: &str, bytes: &[u8], access: Access) -> Result<(), Fault> {
+    let (parent, name) = parent_and_name(path);
     let dir = ensure_dir(root, parent, 0o755)?;
     write_in(&dir, name, bytes, access).map_err(|e| io_fault(format!("{path} on the target"), &e))
 }
 
+/// Writes a file of a filesystem that keeps neither owner nor mode (FAT): beside its place, flushed, renamed.
+pub fn write_plain(root: &Root, path: &str, beside: &str, bytes: &[u8]) -> Result<(), Fault> {
+    let (parent, name) = parent_and_name(path);
+    let dir = ensure_dir(root, parent, 0o755)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let write = || -> io::Result<()> {
+        remove_in(&dir, OsStr::new(beside))?;
+        let mut file = File::from(nix::fcntl::openat(
+            &dir,
+            beside,
+            flags,
+            Mode::from_bits_truncate(0o600),
+        )?);
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(renameat(&dir, beside, &dir, name)?)
+    };
+    write().map_err(|e| io_fault(format!("{path} on the ESP"), &e))
+}
+
 /// Owner, mode and kind of what an entry of a directory is, links not followed.
-pub fn stat_in(dir: &OwnedFd, name: impl AsRef<std::ffi::OsStr>) -> io::Result<nix::sys::stat::FileStat> {
+pub fn stat_in(dir: &OwnedFd, name: impl AsRef<OsStr>) -> io::Result<nix::sys::stat::FileStat> {
     Ok(fstatat(dir, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
-/// Writes everything of the filesystem that holds this directory to its device.
-pub fn sync_filesystem(at: &Utf8Path) -> Result<(), Fault> {
-    let dir = fs_err::File::open(at).map_err(|e| io_fault(format!("filesystem at {at}"), &e))?;
-    nix::unistd::syncfs(dir.file()).map_err(|e| io_fault(format!("filesystem at {at}"), &e.into()))
+fn open_dir(root: &Root, what: &str) -> Result<OwnedFd, Fault> {
+    open(root, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+        .map_err(|e| io_fault(format!("{what} {}", root.as_arg()), &e))
 }
 
-/// The number of the device that holds a directory's filesystem.
-pub fn device_number(at: &Utf8Path) -> Result<u64, Fault> {
-    let what = || format!("device of {at}");
-    let dir = fs_err::File::open(at).map_err(|e| io_fault(what(), &e))?;
-    Ok(fstat(dir.file()).map_err(|e| io_fault(what(), &e.into()))?.st_dev)
+/// Writes everything of the filesystem that holds this root to its device.
+pub fn sync_filesystem(at: &Root) -> Result<(), Fault> {
+    let dir = open_dir(at, "filesystem at")?;
+    nix::unistd::syncfs(&dir).map_err(|e| io_fault(format!("filesystem at {}", at.as_arg()), &e.into()))
+}
+
+/// The number of the device that holds a root's filesystem.
+pub fn device_number(at: &Root) -> Result<u64, Fault> {
+    let dir = open_dir(at, "device of")?;
+    let stat = fstat(&dir).map_err(|e| io_fault(format!("device of {}", at.as_arg()), &e.into()))?;
+    Ok(stat.st_dev)
 }
 
 /// Flushes the block device below the filesystem at this directory: on FAT nothing else sends the device a flush.
 /// A filesystem without a block device (tmpfs, overlay) has nothing to flush.
-pub fn flush_device_under(at: &Utf8Path) -> Result<(), Fault> {
+pub fn flush_device_under(at: &Root) -> Result<(), Fault> {
     sync_filesystem(at)?;
-    let what = || format!("block device below {at}");
+    let what = || format!("block device below {}", at.as_arg());
     let device = device_number(at)?;
     if major(device) == 0 {
         return Ok(());
@@ -248,14 +568,24 @@ pub fn flush_device_under(at: &Utf8Path) -> Result<(), Fault> {
     opened.sync_all().map_err(|e| io_fault(what(), &e))
 }
 
+/// Tests make what they need below a root by hand.
+#[cfg(test)]
+impl std::ops::Deref for Root {
+    type Target = Utf8Path;
+    fn deref(&self) -> &Utf8Path {
+        assert!(self.below.is_empty(), "not a directory's own name");
+        &self.top
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn root() -> (tempfile::TempDir, camino::Utf8PathBuf) {
+    fn root() -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
         let path = camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
-        (dir, path)
+        (dir, Root::at(path))
     }
 
     #[test]
@@ -339,10 +669,116 @@ mod tests {
         );
     }
 
+    /// As the user that runs the tests may have it.
+    fn own(mode: u32) -> Access {
+        Access {
+            mode,
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+        }
+    }
+
+    /// A target whose links lead to what the running system has as well: a file that lands outside is seen there.
+    fn with_links() -> (tempfile::TempDir, Root, camino::Utf8PathBuf) {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = camino::Utf8PathBuf::from_path_buf(keep.path().canonicalize().unwrap()).unwrap();
+        let (target, outside) = (dir.join("target"), dir.join("outside"));
+        fs_err::create_dir(&target).unwrap();
+        fs_err::create_dir(&outside).unwrap();
+        let link = |to: &str, at: &str| fs_err::os::unix::fs::symlink(to, target.join(at)).unwrap();
+        // Absolute: inside the target it means another directory than in the running system.
+        link(outside.as_str(), "home");
+        link("../../../../../..", "up");
+        link("loop", "loop");
+        link("round", "about");
+        link("about", "round");
+        (keep, Root::at(target), outside)
+    }
+
+    fn is_empty(dir: &Utf8Path) -> bool {
+        fs_err::read_dir(dir).unwrap().next().is_none()
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_made_inside_the_target() {
+        let (_keep, root, outside) = with_links();
+        // The control: by its bare name it is the running system's.
+        fs_err::create_dir_all(root.join("home/x")).unwrap();
+        assert!(!is_empty(&outside));
+        fs_err::remove_dir(outside.join("x")).unwrap();
+
+        assert!(root.dir("/home").unwrap().is_none(), "it is not there yet");
+        let dir = root.made_dir("/home/a/b", 0o755).unwrap();
+        assert_eq!(dir.path(), format!("{}{outside}/a/b", root.as_arg()));
+        assert_eq!(root.told("/home/a"), format!("{}{outside}/a", root.as_arg()));
+        assert_eq!(root.told("/home/none"), root.as_arg(), "never a bare name");
+        write(&root, "/home/a/key", b"secret", own(0o600)).unwrap();
+        assert_eq!(read(&root, "/home/a/key").unwrap().unwrap(), b"secret");
+        write_plain(&root, "/home/EFI/x", "TMP", b"x").unwrap();
+        assert_eq!(names(&root, "/home/EFI").unwrap(), ["x"]);
+        let clone: ClonePath = "/mnt/home/op/nix-config".parse().unwrap();
+        assert_eq!(root.clone_place(&clone, false).unwrap(), None);
+        let place = root.clone_place(&clone, true).unwrap().unwrap();
+        assert_eq!(place, format!("{}{outside}/op/nix-config", root.as_arg()));
+        assert!(is_empty(&outside), "something is outside the target");
+        // And it is gone again by the same way.
+        remove(&root, "/home/a").unwrap();
+        assert!(root.dir("/home/a").unwrap().is_none() && root.dir("/home").unwrap().is_some());
+        remove(&root, "/home").unwrap();
+        assert!(
+            !is_there(&root, "/home").unwrap(),
+            "the link, not what it leads to"
+        );
+        assert!(root.dir(outside.as_str()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_way_up_ends_at_the_root_of_the_target() {
+        let (_keep, root, _outside) = with_links();
+        let top = root.dir("/up").unwrap().unwrap();
+        assert_eq!(top.path(), root.as_arg().as_str());
+        root.made_dir("/up/a/../../../b", 0o755).unwrap();
+        assert!(root.join("b").is_dir());
+    }
+
+    #[test]
+    fn links_in_a_circle_are_refused_by_name() {
+        let (_keep, root, _outside) = with_links();
+        for name in ["loop", "about"] {
+            assert!(root.dir(name).unwrap().is_none());
+            let fault = root.made_dir(&format!("/{name}/x"), 0o755).unwrap_err();
+            assert!(
+                fault
+                    .to_string()
+                    .contains(&format!("/{name} on the target: it is a link to")),
+                "{fault}"
+            );
+        }
+        fs_err::write(root.join("file"), "").unwrap();
+        let fault = root.made_dir("/file/x", 0o755).unwrap_err();
+        assert!(fault.to_string().contains("it is not a directory"), "{fault}");
+        // The control.
+        root.made_dir("/plain/x", 0o755).unwrap();
+    }
+
+    #[test]
+    fn an_esp_is_where_the_link_at_boot_leads() {
+        let (_keep, root, outside) = with_links();
+        fs_err::create_dir(outside.join("EFI")).unwrap();
+        fs_err::os::unix::fs::symlink(&outside, root.join("boot")).unwrap();
+        let esp = root.esp();
+        assert!(names(&esp, "EFI").is_err() || names(&esp, "EFI").unwrap().is_empty());
+        let made = root.made_dir("/boot", 0o755).unwrap();
+        assert_ne!(made.path(), outside);
+        write_plain(&esp, "loader/loader.conf", "TMP", b"timeout 3").unwrap();
+        assert!(made.path().join("loader/loader.conf").is_file());
+        assert!(!outside.join("loader").exists());
+    }
+
     #[test]
     fn syncing_works_on_any_filesystem() {
         let (_keep, root) = root();
         sync_filesystem(&root).unwrap();
-        assert!(sync_filesystem(&root.join("none")).is_err());
+        assert!(sync_filesystem(&Root::at(root.join("none"))).is_err());
     }
 }

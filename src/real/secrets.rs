@@ -5,13 +5,18 @@
 //!
 //! Absent: asking (`ask`), judging (`states::bootable`).
 
-use crate::real::{MOUNT_ROOT, RUN_DIR, Real, mounts, passphrase, provision, room, rooted};
+use crate::foreign::{self, Links, Refused};
+use crate::real::rooted::Root;
+use crate::real::secret::{Secret, SecretText};
+use crate::real::{RUN_DIR, Real, mounts, passphrase, provision, room, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::fault::{Fault, PlaceFault, SecretFault};
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use std::io::{ErrorKind, Read};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag};
+use secrecy::ExposeSecret;
+use std::io::{ErrorKind, IsTerminal, Read};
 use std::os::fd::FromRawFd;
 
 /// Label of a medium that carries keys. FAT holds 11 characters, and FAT is what people have.
@@ -23,17 +28,17 @@ const TOKEN_NAME: &str = "repository-token";
 /// The user of a token that comes without one: forges take any name with a token.
 const TOKEN_USER: &str = "x-access-token";
 /// Secrets are at most this long, in bytes.
-const BYTES_MAX: u64 = 64 << 10;
+const BYTES_MAX: usize = 64 << 10;
 
 /// Secrets at hand. Not serialisable; printed as `[REDACTED]`.
 #[derive(Default)]
 pub struct Vault {
-    passphrase: Option<SecretString>,
+    passphrase: Option<SecretText>,
     is_entered: bool,
-    deploy_key: Option<SecretSlice<u8>>,
-    age_identity: Option<SecretSlice<u8>>,
-    ssh_key: Option<SecretSlice<u8>>,
-    repository_token: Option<SecretString>,
+    deploy_key: Option<Secret>,
+    age_identity: Option<Secret>,
+    ssh_key: Option<Secret>,
+    repository_token: Option<SecretText>,
     consent: Option<String>,
     /// Where the ssh key and the token are put; in tmpfs.
     run_dir: Utf8PathBuf,
@@ -79,9 +84,9 @@ impl Vault {
 }
 
 impl Vault {
-    /// Everything that is at hand without asking: systemd credentials, then a labelled medium; `passphrase_fd` goes
-    /// before both. `run_dir` is in tmpfs, and landfall's own.
-    pub fn load(passphrase_fd: Option<i32>, run_dir: &Utf8Path) -> Result<Self, Fault> {
+    /// Everything that is at hand without asking: systemd credentials, then a labelled medium; `passphrase` (of
+    /// `--passphrase-fd`) goes before both. `run_dir` is in tmpfs, and landfall's own.
+    pub fn load(passphrase: Option<SecretText>, run_dir: &Utf8Path) -> Result<Self, Fault> {
         let mut dirs = Vec::new();
         if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
             let dir = Utf8PathBuf::try_from(std::path::PathBuf::from(dir)).map_err(|e| {
@@ -94,11 +99,9 @@ impl Vault {
         dirs.push("/run/credentials/@system".into());
         let mut vault = Vault {
             run_dir: run_dir.to_owned(),
+            passphrase,
             ..Vault::default()
         };
-        if let Some(fd) = passphrase_fd {
-            vault.passphrase = Some(passphrase_from_fd(fd)?);
-        }
         for dir in &dirs {
             vault.take_from(dir, "landfall.")?;
         }
@@ -147,18 +150,18 @@ impl Vault {
     }
 
     /// The passphrase of the LUKS container.
-    pub fn passphrase(&self) -> Option<&SecretString> {
+    pub fn passphrase(&self) -> Option<&SecretText> {
         self.passphrase.as_ref()
     }
 
     /// Holds a passphrase; `None` forgets a wrong one.
-    pub fn set_passphrase(&mut self, passphrase: Option<SecretString>) {
+    pub fn set_passphrase(&mut self, passphrase: Option<SecretText>) {
         self.is_entered = false;
         self.passphrase = passphrase;
     }
 
     /// Holds a passphrase that a person has just entered.
-    pub fn enter_passphrase(&mut self, passphrase: SecretString) {
+    pub fn enter_passphrase(&mut self, passphrase: SecretText) {
         self.is_entered = true;
         self.passphrase = Some(passphrase);
     }
@@ -169,12 +172,12 @@ impl Vault {
     }
 
     /// The deploy key for the target.
-    pub fn deploy_key(&self) -> Option<&SecretSlice<u8>> {
+    pub fn deploy_key(&self) -> Option<&Secret> {
         self.deploy_key.as_ref()
     }
 
     /// The age identity for the target.
-    pub fn age_identity(&self) -> Option<&SecretSlice<u8>> {
+    pub fn age_identity(&self) -> Option<&Secret> {
         self.age_identity.as_ref()
     }
 
@@ -201,7 +204,8 @@ impl Vault {
             .expose_secret()
             .split_once(':')
             .unwrap_or((TOKEN_USER, token.expose_secret()));
-        let answer = SecretString::from(format!("username={user}\npassword={token}\n"));
+        let answer = SecretText::of(&["username=", user, "\npassword=", token, "\n"])
+            .map_err(|e| rooted::io_fault("secret", &e))?;
         self.put(TOKEN_NAME, answer.expose_secret().as_bytes()).map(Some)
     }
 
@@ -213,7 +217,7 @@ impl Vault {
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
         };
-        rooted::write(dir, name, bytes, access)?;
+        rooted::write(&Root::at(dir), name, bytes, access)?;
         Ok(dir.join(name))
     }
 }
@@ -233,30 +237,21 @@ pub fn remove_keys(run_dir: &Utf8Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A file that somebody else put there: it is not waited for (a FIFO), and what is no file is refused.
-fn read_secret(path: &Utf8Path) -> Result<Option<SecretSlice<u8>>, Fault> {
+/// A file that somebody else put there. A link there would have the running system's files read in its place.
+fn read_secret(path: &Utf8Path) -> Result<Option<Secret>, Fault> {
     let what = format!("secret file {path}");
-    let Some(file) = rooted::open_any(Utf8Path::new("/"), path.as_str())? else {
-        return Ok(None);
-    };
-    let kind = file.metadata().map_err(|e| rooted::io_fault(what.as_str(), &e))?;
-    if !kind.is_file() {
-        return Err(bad(&what, "it is no regular file"));
+    match foreign::open(path, Links::Refuse) {
+        Ok(file) => read_limited(file, &what).map(Some),
+        Err(Refused::Absent) => Ok(None),
+        Err(Refused::NotRegular(kind)) => Err(bad(&what, &format!("it is no regular file (it is a {kind})"))),
+        Err(refused) => Err(refused.fault(what)),
     }
-    read_limited(file, &what).map(Some)
 }
 
-fn read_limited(reader: impl Read, what: &str) -> Result<SecretSlice<u8>, Fault> {
-    // Room for everything at once: a vector that grows leaves copies behind.
-    let mut bytes = Vec::with_capacity(BYTES_MAX as usize + 2);
-    reader
-        .take(BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| rooted::io_fault(what, &e))?;
-    if bytes.len() as u64 > BYTES_MAX {
-        return Err(bad(what, &format!("it is longer than {BYTES_MAX} bytes")));
-    }
-    Ok(SecretSlice::from(bytes))
+fn read_limited(reader: impl Read, what: &str) -> Result<Secret, Fault> {
+    Secret::read(reader, BYTES_MAX)
+        .map_err(|e| rooted::io_fault(what, &e))?
+        .ok_or_else(|| bad(what, &format!("it is longer than {BYTES_MAX} bytes")))
 }
 
 fn bad(what: &str, why: &str) -> Fault {
@@ -267,23 +262,26 @@ fn bad(what: &str, why: &str) -> Fault {
     .into()
 }
 
-fn key(bytes: SecretSlice<u8>, what: &str, is_ssh: bool) -> Result<SecretSlice<u8>, Fault> {
+fn key(bytes: Secret, what: &str, is_ssh: bool) -> Result<Secret, Fault> {
     let raw = bytes.expose_secret();
     if raw.iter().all(u8::is_ascii_whitespace) {
         return Err(bad(what, "it is empty"));
     }
     // ssh refuses a key file without a final newline, and some ways to hand over credentials lose it.
     if is_ssh && !raw.ends_with(b"\n") {
-        let mut whole = Vec::with_capacity(raw.len() + 1);
-        whole.extend_from_slice(raw);
-        whole.push(b'\n');
-        return Ok(SecretSlice::from(whole));
+        let whole = || -> std::io::Result<Secret> {
+            let mut whole = Secret::with_room(raw.len() + 1)?;
+            whole.push(raw)?;
+            whole.push(b"\n")?;
+            Ok(whole)
+        };
+        return whole().map_err(|e| rooted::io_fault(what, &e));
     }
     Ok(bytes)
 }
 
 /// A token: one line that can stand in an answer of a credential helper. `USER:TOKEN` names the user as well.
-fn token(bytes: &SecretSlice<u8>, what: &str) -> Result<SecretString, Fault> {
+fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
     let bytes = bytes.expose_secret().trim_ascii();
     let parts = bytes.splitn(2, |b| *b == b':');
     if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_graphic) || parts.into_iter().any(<[u8]>::is_empty)
@@ -293,23 +291,52 @@ fn token(bytes: &SecretSlice<u8>, what: &str) -> Result<SecretString, Fault> {
             "a token is one line of visible ASCII characters: TOKEN, or USER:TOKEN",
         ));
     }
-    Ok(SecretString::from(String::from_utf8_lossy(bytes).into_owned()))
+    let whole = || {
+        Secret::copy_of(bytes)?
+            .into_text()
+            .map_err(|_| std::io::ErrorKind::InvalidData.into())
+    };
+    whole().map_err(|e: std::io::Error| rooted::io_fault(what, &e))
 }
 
-fn passphrase_from_fd(fd: i32) -> Result<SecretString, Fault> {
+/// The passphrase from a descriptor that the caller of landfall opened. To be called before landfall opens anything itself, and
+/// before it listens to signals: reading waits for whoever writes, and SIGTERM ends that.
+pub fn passphrase_from_fd(fd: i32) -> Result<SecretText, Fault> {
     let what = format!("passphrase from file descriptor {fd}");
     if fd < 3 && fd != 0 {
         return Err(bad(&what, "allowed is 0, or 3 and above"));
     }
-    nix::fcntl::fcntl(
-        // SAFETY: borrowed for this one call, which fails cleanly when it is not open.
-        unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) },
-        nix::fcntl::FcntlArg::F_GETFD,
-    )
-    .map_err(|e| bad(&what, &e.to_string()))?;
-    // SAFETY: it is open, and the caller of landfall handed it over for this purpose alone.
-    let file = unsafe { std::fs::File::from_raw_fd(fd) };
+    let file = taken(fd).map_err(|e| bad(&what, &e.to_string()))?;
+    let kind = nix::sys::stat::fstat(&file).map_err(|e| bad(&what, &e.to_string()))?;
+    let kind = SFlag::from_bits_truncate(kind.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFDIR {
+        return Err(bad(&what, "it is a directory"));
+    }
+    if file.is_terminal() {
+        return Err(bad(
+            &what,
+            "it is a terminal, which has no end; leave --passphrase-fd out, and landfall asks on it",
+        ));
+    }
     passphrase::line(&read_limited(file, &what)?, &what)
+}
+
+/// Makes a descriptor our own: out of the way of the standard ones, not passed on to programs, and under its own number no more.
+fn taken(fd: i32) -> nix::Result<std::fs::File> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    // SAFETY: borrowed for these calls, which fail cleanly when it is not open.
+    let given = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let own = fcntl(given, FcntlArg::F_DUPFD_CLOEXEC(10))?;
+    // SAFETY: it was made just now, and nobody else has it.
+    let own = unsafe { std::fs::File::from_raw_fd(own) };
+    if fd == 0 {
+        // Its number stays taken: the next file that is opened would become standard input.
+        let null = nix::fcntl::open("/dev/null", OFlag::O_RDONLY, Mode::empty())?;
+        nix::unistd::dup2_stdin(null)?;
+    } else {
+        nix::unistd::close(fd)?;
+    }
+    Ok(own)
 }
 
 /// Filesystems of a medium with keys, and how they are mounted. ext4 must not replay its journal: not a bit of that medium is
@@ -357,7 +384,7 @@ impl Medium {
 impl Perform<ProvisionSecrets> for Real {
     async fn observe(&mut self, _step: &ProvisionSecrets) -> Result<SecretsFacts, Fault> {
         self.attach(mounts::Attach::Target).await?;
-        let root = Utf8Path::new(MOUNT_ROOT);
+        let root = &Root::target();
         let wanted = provision::wanted(&self.config, &self.vault, root)?;
         provision::observe(root, &wanted)
     }
@@ -365,7 +392,7 @@ impl Perform<ProvisionSecrets> for Real {
     async fn perform(&mut self, _step: &ProvisionSecrets, order: SecretsOrder) -> Result<(), Fault> {
         let done = async {
             self.attach(mounts::Attach::Target).await?;
-            let root = Utf8Path::new(MOUNT_ROOT);
+            let root = &Root::target();
             let wanted = provision::wanted(&self.config, &self.vault, root)?;
             for path in &order.paths {
                 self.reporter.step(format!("place {path}"));
@@ -374,7 +401,7 @@ impl Perform<ProvisionSecrets> for Real {
             rooted::sync_filesystem(root)
         }
         .await;
-        room::explained(Utf8Path::new(MOUNT_ROOT), done)
+        room::explained(&Root::target(), done)
     }
 }
 
@@ -516,5 +543,8 @@ mod tests {
         assert_eq!(passphrase_from_fd(fd).unwrap().expose_secret(), "from fd");
         assert!(passphrase_from_fd(999).is_err());
         assert!(passphrase_from_fd(1).is_err());
+        let fd = fs_err::File::open(&dir).unwrap().into_file().into_raw_fd();
+        let fault = passphrase_from_fd(fd).unwrap_err();
+        assert!(fault.why().contains("directory"), "{fault}");
     }
 }

@@ -4,6 +4,7 @@
 use super::esp::store_mount;
 use super::{RUN_DIR, Real, ask, block, disk, preflight};
 use crate::event::Event;
+use crate::foreign::{self, Links};
 use crate::world::{Media, Survey, World};
 use camino::Utf8Path;
 use fs_err as fs;
@@ -12,34 +13,25 @@ use landfall_states::consent::{Consent, Erasure};
 use landfall_states::fault::{DeviceFault, Fault};
 use landfall_states::names::Revision;
 use landfall_states::plan::{DiskIdentity, Payload, Plan, Role};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 /// The record of this boot.
 pub const TMPFS_RECORD: &str = "/run/landfall/checkpoint";
 
+/// No record is longer, in bytes: a slot has 4 KiB.
+const RECORD_BYTES_MAX: u64 = 64 << 10;
+
 impl Media for Real {
     async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
-        match fs::read(TMPFS_RECORD) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(super::block::io_fault(TMPFS_RECORD, &e)),
-        }
+        foreign::read_if_there(Utf8Path::new(TMPFS_RECORD), Links::Refuse, RECORD_BYTES_MAX)
+            .map_err(|refused| refused.fault(TMPFS_RECORD))
     }
 
     async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let fault = |e: std::io::Error| super::block::io_fault(TMPFS_RECORD, &e);
         fs::create_dir_all(RUN_DIR).map_err(fault)?;
-        // A kill between the two calls leaves the former record whole.
-        let beside = format!("{TMPFS_RECORD}.new");
-        let mut file = fs::OpenOptions::new();
-        file.write(true).create(true).truncate(true);
-        file.options_mut().mode(0o600);
-        file.open(&beside)
-            .and_then(|mut file| file.write_all(bytes))
-            .map_err(fault)?;
-        fs::rename(&beside, TMPFS_RECORD).map_err(fault)
+        // A kill in the middle leaves the former record whole.
+        foreign::replace(Utf8Path::new(TMPFS_RECORD), 0o600, bytes).map_err(fault)
     }
 
     async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {

@@ -57,7 +57,7 @@ impl Place {
         hands.env.push(("HOME".into(), dir.to_string()));
         fs_err::create_dir_all(dir.join("mnt")).unwrap();
         let stores = Stores {
-            root: dir.join("mnt"),
+            root: landfall::real::rooted::Root::at(dir.join("mnt")),
             source: dir.join("live").to_string(),
             substituters: vec![],
             trusted_public_keys: vec![],
@@ -151,7 +151,7 @@ impl Place {
     }
 
     pub fn file(&self, name: &str) -> Utf8PathBuf {
-        let store = self.stores.root.join("nix/store");
+        let store = camino::Utf8PathBuf::from(self.stores.root.as_arg()).join("nix/store");
         let found = fs_err::read_dir(&store)
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -170,7 +170,7 @@ pub fn empty(path: &Utf8Path) {
 /// least, as that of a large closure: it says again what it said.
 pub fn landed_from_image(place: &Place, system: &StorePath, list_bytes: usize) {
     let store = place.dir.join("live/nix/store");
-    let target = place.stores.root.join("nix/store");
+    let target = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix/store");
     fs_err::create_dir_all(&target).unwrap();
     let copied = Command::new("cp")
         .args(["-a", &format!("{store}/."), target.as_str()])
@@ -192,8 +192,13 @@ pub fn landed_from_image(place: &Place, system: &StorePath, list_bytes: usize) {
     dump.extend(closure.lines());
     let once = nix_store(&dump);
     let list = once.repeat(list_bytes / once.len() + 1);
-    fs_err::create_dir_all(place.stores.root.join("nix/var/landfall")).unwrap();
-    fs_err::write(place.stores.root.join("nix/var/landfall/registration"), list).unwrap();
+    fs_err::create_dir_all(camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix/var/landfall"))
+        .unwrap();
+    fs_err::write(
+        camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("nix/var/landfall/registration"),
+        list,
+    )
+    .unwrap();
 }
 
 pub fn image_of(system: StorePath) -> SystemSource {
@@ -210,22 +215,26 @@ pub fn image_of(system: StorePath) -> SystemSource {
 
 impl Place {
     pub fn unrecord(&self) {
-        fs_err::remove_file(self.stores.root.join("nix/var/landfall/system")).unwrap();
+        fs_err::remove_file(
+            camino::Utf8PathBuf::from(self.stores.root.as_arg()).join("nix/var/landfall/system"),
+        )
+        .unwrap();
     }
 
     pub fn unrecord_if_there(&self) {
-        let record = self.stores.root.join("nix/var/landfall/system");
+        let record = camino::Utf8PathBuf::from(self.stores.root.as_arg()).join("nix/var/landfall/system");
         if record.is_file() {
             fs_err::remove_file(record).unwrap();
         }
     }
 
     pub fn asides(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs_err::read_dir(self.stores.root.join("nix/var/nix"))
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.starts_with("db.landfall-damaged"))
-            .collect();
+        let mut names: Vec<String> =
+            fs_err::read_dir(camino::Utf8PathBuf::from(self.stores.root.as_arg()).join("nix/var/nix"))
+                .unwrap()
+                .map(|e| e.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.starts_with("db.landfall-damaged"))
+                .collect();
         names.sort();
         names
     }
@@ -233,7 +242,7 @@ impl Place {
     /// What the target's database says, line by line, in order.
     pub fn dump(&self) -> Vec<String> {
         let out = Command::new("nix-store")
-            .args(["--store", self.stores.root.as_str(), "--dump-db"])
+            .args(["--store", &self.stores.root.as_arg(), "--dump-db"])
             .env("NIX_CONF_DIR", self.dir.join("conf"))
             .output()
             .unwrap();

@@ -4,6 +4,7 @@
 
 use super::{gather, io_fault, open, own_plan};
 use crate::config::Config;
+use crate::foreign;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::plan::DiskIdentity;
@@ -11,10 +12,20 @@ use landfall_states::recovery::DiskEvidence;
 use nix::fcntl::OFlag;
 use std::io::{Seek, SeekFrom};
 
+fn opened(path: &Utf8Path) -> Result<std::fs::File, Fault> {
+    let what = || format!("image {path}");
+    let named = foreign::storage(path).map_err(|refused| refused.fault(what()))?;
+    open(
+        foreign::through(&named).as_str().into(),
+        OFlag::O_RDONLY | OFlag::O_NONBLOCK,
+    )
+    .map_err(|e| io_fault(what(), "open it", &e))
+}
+
 /// Bytes of an image, or of a device.
 pub fn size(path: &Utf8Path) -> Result<u64, Fault> {
-    open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
-        .and_then(|mut file| file.seek(SeekFrom::End(0)))
+    opened(path)?
+        .seek(SeekFrom::End(0))
         .map_err(|e| io_fault(format!("image {path}"), "open it", &e))
 }
 
@@ -24,8 +35,7 @@ pub fn look(
     disk: &DiskIdentity,
     config: &Config,
 ) -> Result<(DiskEvidence, Vec<String>), Fault> {
-    let contents = open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
-        .and_then(|mut file| gather::of_any(&mut file, disk, &own_plan::all(config, disk)))
+    let contents = gather::of_any(&mut opened(path)?, disk, &own_plan::all(config, disk))
         .map_err(|e| io_fault(format!("image {path}"), "read it", &e))?;
     let evidence = DiskEvidence {
         disk: disk.clone(),

@@ -144,7 +144,7 @@ fn state(system: &StorePath) -> Result<&'static str, String> {
         Ok(bytes) => !bytes.is_empty() && !bytes.contains(&0),
         Err(_) => true,
     };
-    let temporary = leftovers::on_esp(&boot).map_err(|fault| told(&fault))?;
+    let temporary = leftovers::on_esp(&rooted::Root::at(&boot)).map_err(|fault| told(&fault))?;
     if temporary.iter().any(|path| path == "loader/loader.tmp") {
         return Ok("loader.tmp on the ESP");
     }
@@ -154,18 +154,19 @@ fn state(system: &StorePath) -> Result<&'static str, String> {
     if !ACCOUNTS.iter().all(is_whole) {
         return Ok("accounts without their contents");
     }
-    let profile =
-        rooted::follow_to_store(root, "/nix/var/nix/profiles/system").map_err(|fault| told(&fault))?;
+    let profile = rooted::follow_to_store(&rooted::Root::at(root), "/nix/var/nix/profiles/system")
+        .map_err(|fault| told(&fault))?;
     if profile.as_deref() != Some(system.as_str()) {
         return Ok("no profile");
     }
     if !root.join("etc/NIXOS").exists() {
         return Ok("profile, no /etc/NIXOS");
     }
-    let trace = rooted::read_text(root, "/nix/var/landfall/activated").map_err(|fault| told(&fault))?;
+    let trace = rooted::read_text(&rooted::Root::at(root), "/nix/var/landfall/activated")
+        .map_err(|fault| told(&fault))?;
     let activated = trace.is_some_and(|text| marks::is_activated(&text, system));
     let seen = boot::observe_boot(
-        root,
+        &rooted::Root::at(root),
         system,
         Machine::native(),
         Nvram::NotWanted,

@@ -51,7 +51,7 @@ fn nix(place: &Utf8Path, program: &str, args: &[&str]) -> Result<Vec<u8>, String
 
 fn stores(place: &Utf8Path, subject: &Utf8Path, source: &str) -> Stores {
     Stores {
-        root: subject.to_owned(),
+        root: landfall::real::rooted::Root::at(subject),
         source: place.join(source).to_string(),
         substituters: vec![],
         trusted_public_keys: vec![],

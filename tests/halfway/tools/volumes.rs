@@ -12,6 +12,7 @@ use camino::Utf8Path;
 use landfall::event::Reporter;
 use landfall::real::luks::{self, Cost};
 use landfall::real::probe::probe;
+use landfall::real::secret::SecretText;
 use landfall::real::stop::Stop;
 use landfall::real::{esp, volumes};
 use landfall_states::anchored::{Container, EncryptVolumes, LuksFacts};
@@ -19,7 +20,6 @@ use landfall_states::encrypted::{FormatVolumes, Target, VolumesFacts};
 use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder};
 use landfall_states::plan::{DiskIdentity, GptEntry, Volume};
 use landfall_states::{Probe, VolumeState};
-use secrecy::SecretString;
 use uuid::Uuid;
 
 /// The planned id, as programs show it.
@@ -72,8 +72,8 @@ fn partition(number: u32) -> GptEntry {
     }
 }
 
-fn passphrase() -> SecretString {
-    SecretString::from(PASSPHRASE)
+fn passphrase() -> SecretText {
+    SecretText::from(PASSPHRASE)
 }
 
 /// A blank file, a former life in it, and its two ends wiped.

@@ -1,0 +1,285 @@
+//! What may open files, and what may be done with the root of a target. Law: as `tidy.rs`.
+//!
+//! That nothing joins to a target's root is held by its type (`Root` gives no path; its documentation has the samples that must
+//! not compile). What is left to be held here: that the name of the place where the target is mounted is no part of a path
+//! anywhere else, and that files which others may have put somewhere are opened by the one way that cannot hang.
+
+use crate::{assert_tidy, code, is_test, is_word, rust};
+
+/// Calls that open a file by its name.
+const OPENING: [&str; 14] = [
+    "fs::read(",
+    "fs::read_to_string(",
+    "fs::write(",
+    "fs::copy(",
+    "fs_err::read(",
+    "fs_err::read_to_string(",
+    "fs_err::write(",
+    "fs_err::copy(",
+    "File::open(",
+    "File::create(",
+    "File::create_new(",
+    "File::options(",
+    "OpenOptions::new(",
+    "nix::fcntl::open(",
+];
+
+/// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `foreign` or `rooted`.
+const OPENERS: [(&str, usize, &str); 26] = [
+    (
+        "src/cli/image.rs",
+        3,
+        "its own /proc entry; a target that `foreign::storage` looked at; a folder, to flush it",
+    ),
+    ("src/cli/status.rs", 1, "/proc"),
+    ("src/foreign.rs", 5, "the one way"),
+    (
+        "src/image/bytes.rs",
+        1,
+        "a block device that `foreign::storage` looked at",
+    ),
+    (
+        "src/image/disk.rs",
+        1,
+        "a target that `foreign::storage` looked at",
+    ),
+    ("src/real/bench.rs", 1, "tests"),
+    ("src/real/block.rs", 4, "block devices of the held disk"),
+    ("src/real/derivation.rs", 1, "a partition of the held disk"),
+    (
+        "src/real/disk/efi.rs",
+        1,
+        "variables of the firmware, which the kernel shows",
+    ),
+    ("src/real/disk/mod.rs", 1, "devices, and attributes of the kernel"),
+    ("src/real/disk/sysfs.rs", 2, "attributes of the kernel"),
+    ("src/real/dm.rs", 1, "device-mapper's own device"),
+    ("src/real/esp.rs", 4, "a partition of the held disk"),
+    ("src/real/firmware.rs", 1, "an attribute of the kernel"),
+    ("src/real/hooks.rs", 1, "/proc"),
+    ("src/real/kernel_settings.rs", 2, "/proc and /sys"),
+    ("src/real/luks.rs", 1, "a partition of the held disk"),
+    (
+        "src/real/mounts.rs",
+        3,
+        "/proc; a directory, to flush what is mounted there",
+    ),
+    (
+        "src/real/pack.rs",
+        5,
+        "files of a scratch directory of its own, and of the store that it copies",
+    ),
+    ("src/real/preflight.rs", 1, "/proc"),
+    ("src/real/probe.rs", 1, "a partition of the held disk"),
+    (
+        "src/real/rooted.rs",
+        2,
+        "the root itself; the device below a mount",
+    ),
+    (
+        "src/real/sound.rs",
+        1,
+        "files of a scratch clone, seen to be regular before",
+    ),
+    (
+        "src/real/work.rs",
+        2,
+        "files of a clone, seen to be regular and small before",
+    ),
+    ("src/real/world.rs", 1, "/proc"),
+    (
+        "src/real/secrets.rs",
+        1,
+        "/dev/null, in the place of standard input",
+    ),
+];
+
+/// The part of a file before its tests, without comments.
+fn product(text: &str) -> String {
+    let code = code(text);
+    let mut end = code.len();
+    for (at, mark) in code.match_indices("#[cfg(test)]\n") {
+        // A module, with other attributes before it or not.
+        let mut lines = code[at + mark.len()..]
+            .lines()
+            .skip_while(|line| line.starts_with("#["));
+        let is_module = lines
+            .next()
+            .is_some_and(|line| line.split(' ').take(3).any(|word| word == "mod"));
+        if is_module {
+            end = at;
+            break;
+        }
+    }
+    code[..end].to_owned()
+}
+
+fn calls(text: &str) -> usize {
+    let text = product(text);
+    OPENING
+        .iter()
+        .map(|call| {
+            text.match_indices(call)
+                .filter(|(at, _)| {
+                    let before = &text[..*at];
+                    !(before.ends_with(is_word) || before.ends_with("::") && call.starts_with("fs::"))
+                })
+                .count()
+        })
+        .sum()
+}
+
+fn opening(name: &str, text: &str) -> Vec<String> {
+    let mut complaints = vec![];
+    if is_test(name) {
+        return complaints;
+    }
+    // Under another name a call would not be seen.
+    for line in product(text).lines().map(str::trim) {
+        let imports = line
+            .strip_prefix("use ")
+            .or_else(|| line.strip_prefix("pub use "));
+        let Some(import) = imports.filter(|import| import.starts_with("fs_err")) else {
+            continue;
+        };
+        let is_plain = import == "fs_err as fs;" || import.starts_with("fs_err::os::unix::fs::");
+        if !is_plain {
+            complaints.push(format!(
+                "{line}: import fs_err as fs, so that its calls can be seen"
+            ));
+        }
+    }
+    let found = calls(text);
+    let allowed = OPENERS.iter().find(|(file, _, _)| *file == name);
+    match allowed {
+        Some((_, count, why)) if *count == found => {
+            if why.is_empty() {
+                complaints.push("may open files without a reason".to_owned());
+            }
+        }
+        Some((_, count, why)) => complaints.push(format!(
+            "opens a file by name {found} times, {count} are known ({why}); read what others may have put there with foreign::read, \
+             what is on the target with rooted, or say here what else it is"
+        )),
+        None if found == 0 => {}
+        None => complaints.push(format!(
+            "opens a file by name {found} times: use foreign::open or foreign::read, which do not hang, or rooted"
+        )),
+    }
+    complaints
+}
+
+#[test]
+fn files_of_others_are_opened_in_one_way() {
+    let sources = rust(&["src"]);
+    assert_tidy(&sources, opening);
+    for (file, _, _) in OPENERS {
+        assert!(
+            sources.iter().any(|(name, _)| name == file),
+            "{file} is gone: take it from the list"
+        );
+    }
+    for bad in [
+        "fn f() { fs::read(path) }",
+        "fn f() { fs_err::read_to_string(path) }",
+        "fn f() { std::fs::File::open(path) }",
+        "fn f() { fs::OpenOptions::new().append(true).open(path) }",
+        "use fs_err::read as taken;",
+        "use fs_err::{File, read};",
+        "use fs_err as files;",
+    ] {
+        assert_eq!(opening("src/cli/new.rs", bad).len(), 1, "{bad}");
+    }
+    assert_eq!(
+        opening("src/real/probe.rs", "fs::File::open(a); fs::File::open(b)").len(),
+        1,
+        "one more"
+    );
+    for good in [
+        "use fs_err as fs;\nfn f() { foreign::read(path, Links::Refuse, 9) }",
+        "fn f() {} // fs::read(path)",
+        "#[cfg(test)]\nmod tests { fn f() { fs::read(path) } }",
+    ] {
+        assert_eq!(opening("src/cli/new.rs", good), Vec::<String>::new(), "{good}");
+    }
+}
+
+/// Who may say where the target is mounted, and what for.
+const MOUNT_ROOT_NAMED: [(&str, &str); 7] = [
+    ("src/real/mod.rs", "says it"),
+    ("src/real/rooted.rs", "opens it"),
+    ("src/real/mounts.rs", "the kernel's table of mounts"),
+    ("src/real/disk/usage.rs", "the kernel's table of mounts"),
+    ("src/real/preflight.rs", "the kernel's table of mounts"),
+    ("src/real/host_loader.rs", "words"),
+    (
+        "src/real/install.rs",
+        "the name that nixos-install leaves in the target's root",
+    ),
+];
+
+/// What makes a path of a text.
+const JOINING: [&str; 9] = [
+    "join(",
+    "push(",
+    "Path::new(",
+    "PathBuf::from(",
+    ".into()",
+    "}/",
+    "/{",
+    "Path::from(",
+    "+ \"/",
+];
+
+fn joined(name: &str, text: &str) -> Vec<String> {
+    let mut complaints = vec![];
+    if is_test(name) || name == "src/real/rooted.rs" {
+        return complaints;
+    }
+    let text = product(text);
+    let may = MOUNT_ROOT_NAMED.iter().any(|(file, _)| *file == name);
+    if !may
+        && (text.contains("MOUNT_ROOT") || text.contains("MOUNT_BOOT") || text.contains("\"/mnt"))
+        && room_is_real(name)
+    {
+        complaints.push(
+            "names the place where the target is mounted; rooted::Root::target() is its type".to_owned(),
+        );
+    }
+    for statement in text.split([';', '{', '}']) {
+        // `{` and `}` of a format's text belong to the statement that they were cut from.
+        if statement.contains("as_arg()") && JOINING.iter().any(|join| statement.contains(join)) {
+            complaints.push(format!(
+                "makes a path of a target's root: {}",
+                statement.trim().replace('\n', " ")
+            ));
+        }
+    }
+    for line in text.lines().filter(|line| line.contains("as_arg()")) {
+        if ["{}/", "/{}"].iter().any(|join| line.contains(join)) {
+            complaints.push(format!("makes a path of a target's root: {}", line.trim()));
+        }
+    }
+    complaints
+}
+
+fn room_is_real(name: &str) -> bool {
+    name.starts_with("src/real/")
+}
+
+#[test]
+fn the_root_of_a_target_is_no_part_of_a_path() {
+    assert_tidy(&rust(&["src"]), joined);
+    for bad in [
+        "let p = Utf8Path::new(&root.as_arg()).join(\"boot\");",
+        "let p = Utf8PathBuf::from(root.as_arg());",
+        "let p = format!(\"{}/boot\", root.as_arg());",
+        "let p = root.as_arg() + \"/boot\";",
+        "let p = Utf8Path::new(MOUNT_ROOT);",
+        "let p = \"/mnt/boot\";",
+    ] {
+        assert!(!joined("src/real/new.rs", bad).is_empty(), "{bad}");
+    }
+    let good = "program.args([\"--root\", &root.as_arg()]);\nlet esp = root.esp();";
+    assert_eq!(joined("src/real/new.rs", good), Vec::<String>::new());
+}
