@@ -4,6 +4,7 @@
 //!
 //! Absent: fetching them. The system is built without, and a notice says so.
 
+use crate::foreign::{self, Links};
 use crate::real::git::Access;
 use crate::real::hands::Hands;
 use crate::real::rooted;
@@ -109,7 +110,8 @@ async fn pointers(hands: &Hands, access: &Access, clone: &Utf8Path) -> Result<Ve
             continue;
         }
         let mut bytes = Vec::new();
-        fs_err::File::open(&file)
+        foreign::open(&file, Links::Refuse)
+            .map_err(|refused| refused.into_io(&file))
             .and_then(|open| open.take(POINTER_BYTES_MAX).read_to_end(&mut bytes))
             .map_err(|e| fault(&e))?;
         if is_pointer(&bytes) {
