@@ -15,6 +15,7 @@ use landfall::image::open::Opened;
 use landfall::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, PACKED_BYTES_MAX};
 use landfall::real::disk::contents::seen as on_disk;
 use landfall::real::disk::{efi, lsblk, proc};
+use landfall::real::gitconfig::{self, Judged, Of};
 use landfall::real::{
     activation, bootspec, git, gpt, kernel_settings, land, loader, mountinfo, probe, slots,
 };
@@ -415,7 +416,7 @@ fn firmware(data: &[u8]) {
     land::timings(&text);
 }
 
-/// What programs and the kernel print: lsblk, blkid, mountinfo, swaps, the command line, Git.
+/// What programs and the kernel print: lsblk, blkid, mountinfo, swaps, the command line, Git; and Git's settings.
 fn tools(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Ok(rows) = lsblk::parse(&text) {
@@ -442,6 +443,40 @@ fn tools(data: &[u8]) {
     proc::parse_dev(&text);
     let said = git::redact(&text);
     assert_eq!(git::redact(&said), said, "what is hidden stays as it is");
+    settings(data);
+}
+
+/// A repository's settings, on the target: what is taken for Git's own writing names no program and no file to be read.
+fn settings(data: &[u8]) {
+    let Ok(settings) = gitconfig::read(data) else {
+        return;
+    };
+    for setting in &settings {
+        gitconfig::shown(setting);
+        for of in [Of::Submodule, Of::Clone { origin: None }] {
+            if gitconfig::judge(setting, of) != Judged::Ours {
+                continue;
+            }
+            let known = [
+                "core.",
+                "extensions.",
+                "remote.origin.",
+                "branch.",
+                "submodule.",
+                "landfall.",
+            ];
+            assert!(
+                known.iter().any(|start| setting.name.starts_with(start)),
+                "{setting:?}"
+            );
+            let value = setting.value.as_deref().expect("a name alone is strange");
+            assert!(!value.starts_with(['!', '-']), "{setting:?}");
+            assert!(
+                !setting.name.ends_with("url") || !value.contains("::"),
+                "{setting:?}"
+            );
+        }
+    }
 }
 
 /// Misfortunes that are told in one story; more of them only take time.

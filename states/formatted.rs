@@ -61,6 +61,14 @@ pub enum CloneFacts {
         /// What is missing or differs (`git fsck`, `git status`); empty when whole.
         flaws: Vec<String>,
     },
+    /// A repository with settings or files that neither landfall nor its Git writes. No Git was run in it: Git takes orders from
+    /// them (`core.fsmonitor`, hooks, filters), and would carry them out as root.
+    Unvetted {
+        /// The `landfall.install` mark, as landfall itself reads it.
+        mark: Option<String>,
+        /// What it is.
+        why: String,
+    },
     /// Something else; described.
     Other(String),
 }
@@ -116,6 +124,16 @@ impl Step for CloneConfiguration {
                     })
                 }
             }
+            // With our mark it was ours before somebody changed it: it is made anew, and kept aside.
+            CloneFacts::Unvetted { mark, why: _ } if mark.as_deref() == Some(&self.install.to_string()) => {
+                Verdict::Todo(CloneOrder {
+                    action: self.clone(),
+                    replace: true,
+                })
+            }
+            CloneFacts::Unvetted { mark: _, why } => other(format!(
+                "a repository is there that is not this install's, and no Git was run in it, for it has {why}"
+            )),
             CloneFacts::Other(what) => other(format!(
                 "something is there that is no clone of this install: {what}"
             )),
@@ -169,13 +187,26 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_of_ours_that_somebody_configured_is_replaced() {
+        let facts = CloneFacts::Unvetted {
+            mark: Some(action().install.to_string()),
+            why: "core.fsmonitor".into(),
+        };
+        assert!(matches!(action().judge(&facts), Verdict::Todo(order) if order.replace));
+    }
+
+    #[test]
     fn what_we_did_not_make_is_left_alone() {
         let foreign = CloneFacts::Repository {
             head: None,
             mark: None,
             flaws: vec![],
         };
-        for facts in [foreign, CloneFacts::Other("a file".into())] {
+        let unvetted = CloneFacts::Unvetted {
+            mark: Some("another".into()),
+            why: "hooks".into(),
+        };
+        for facts in [foreign, unvetted, CloneFacts::Other("a file".into())] {
             assert!(matches!(action().judge(&facts), Verdict::Refuse(_)));
         }
     }

@@ -182,6 +182,31 @@ fn a_second_start_says_who_works() {
     );
 }
 
+/// The machine has one lock, whatever the run directory: tests that start a run, or hold it, take turns.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[test]
+fn a_second_start_with_another_run_directory_says_who_works() {
+    let _turn = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    let _lock = landfall::lock::machine::MachineLock::take().unwrap();
+    let me = format!("process {} (", std::process::id());
+    refused(
+        &[
+            "install",
+            "--run-dir",
+            elsewhere.to_str().unwrap(),
+            "-c",
+            &example("plain.ron"),
+        ],
+        4,
+        &["at work on this machine", &me, "landfall status --watch"],
+    );
+}
+
 #[test]
 fn no_log_and_no_status_are_said() {
     refused(
@@ -234,6 +259,9 @@ fn what_is_right_is_taken() {
 /// it looks at any disk.
 #[test]
 fn a_killed_runs_ssh_key_is_removed_at_the_next_start() {
+    let _turn = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let (run_dir, credentials) = (dir.path().join("run"), dir.path().join("credentials"));
     fs_err::create_dir(&run_dir).unwrap();

@@ -14,8 +14,8 @@ use landfall_states::formatted::CloneFacts;
 /// What one file or folder of a clone was made of.
 type Spoil = (&'static str, fn(&Utf8Path));
 
-/// What is wrong with a finished clone, and how that is made.
-type Way<'a> = (&'static str, &'a dyn Fn(&Place));
+/// What is wrong with a finished clone, whether it is more than damage (then no Git is asked there), and how that is made.
+type Way<'a> = (&'static str, bool, &'a dyn Fn(&Place));
 /// A file with somebody's work, and how that is done.
 type Work<'a> = (&'static str, &'a dyn Fn(&Utf8Path));
 
@@ -53,7 +53,7 @@ fn whatever_a_killed_git_left_in_a_clone_under_way_it_lands() {
         (".git/modules", |at| fs_err::write(at.join("stray"), "").unwrap()),
         ("sub/.git", |at| fs_err::write(at, "gitdir: /nowhere").unwrap()),
         (".git/info", |at| {
-            gone(at);
+            assert!(!at.exists(), "no template is copied");
             fs_err::write(at, "").unwrap();
         }),
         (".git/logs/HEAD", |at| {
@@ -85,9 +85,9 @@ fn whatever_a_killed_git_left_in_a_clone_under_way_it_lands() {
     }
     // Whole: it is gone on with, and nothing is fetched a second time.
     fs_err::rename(place.path(), &partial).unwrap();
-    fs_err::write(partial.join(".git/kept"), "").unwrap();
+    fs_err::write(partial.join(".git/TAG_EDITMSG"), "kept").unwrap();
     place.clone(&action).unwrap();
-    assert!(place.path().join(".git/kept").exists());
+    assert!(place.path().join(".git/TAG_EDITMSG").exists());
 }
 
 #[test]
@@ -106,18 +106,18 @@ fn a_finished_clone_is_hashed_whatever_its_own_index_and_configuration_say() {
         opened.file().set_modified(before.modified().unwrap()).unwrap();
     };
     let ways: [Way<'_>; 12] = [
-        ("skip-worktree", &|place| {
+        ("skip-worktree", false, &|place| {
             git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
             zeros(place, "flake.nix");
         }),
-        ("assume-unchanged", &|place| {
+        ("assume-unchanged", false, &|place| {
             git(
                 &place.path(),
                 &["update-index", "--assume-unchanged", "flake.nix"],
             );
             zeros(place, "flake.nix");
         }),
-        ("as the index has its times", &|place| {
+        ("as the index has its times", true, &|place| {
             for (key, value) in [("core.checkStat", "minimal"), ("core.trustctime", "false")] {
                 git(&place.path(), &["config", key, value]);
             }
@@ -127,49 +127,59 @@ fn a_finished_clone_is_hashed_whatever_its_own_index_and_configuration_say() {
             git(&place.path(), &["reset", "-q", "HEAD"]);
             zeros(place, "flake.nix");
         }),
-        ("ignoreStat", &|place| {
+        ("ignoreStat", true, &|place| {
             git(&place.path(), &["config", "core.ignoreStat", "true"]);
             git(&place.path(), &["update-index", "--really-refresh"]);
             zeros(place, "flake.nix");
         }),
-        ("worktree elsewhere", &|place| {
+        ("worktree elsewhere", true, &|place| {
             git(&place.path(), &["config", "core.worktree", "/tmp"]);
             zeros(place, "flake.nix");
         }),
-        ("sparse", &|place| {
+        ("sparse", true, &|place| {
             git(&place.path(), &["sparse-checkout", "set", "nothing"]);
             gone(&place.path().join("flake.nix"));
         }),
-        ("replaced commit", &|place| {
+        ("replaced commit", true, &|place| {
             git(&place.path(), &["replace", "HEAD", "HEAD~1"]);
             git(&place.path(), &["checkout", "-q", "-f", "HEAD"]);
         }),
-        ("index lost", &|place| gone(&place.path().join(".git/index"))),
-        ("submodule emptied", &|place| {
+        ("index lost", false, &|place| {
+            gone(&place.path().join(".git/index"))
+        }),
+        ("submodule emptied", false, &|place| {
             gone(&place.path().join("sub"));
             fs_err::create_dir(place.path().join("sub")).unwrap();
         }),
-        ("submodule's file", &|place| zeros(place, "sub/module.nix")),
-        ("submodule's HEAD", &|place| {
+        ("submodule's file", false, &|place| zeros(place, "sub/module.nix")),
+        ("submodule's HEAD", false, &|place| {
             fs_err::write(place.path().join(".git/modules/sub/HEAD"), "").unwrap();
         }),
-        ("submodule's objects", &|place| {
+        ("submodule's objects", false, &|place| {
             gone(&place.path().join(".git/modules/sub/objects"))
         }),
     ];
-    for (name, change) in ways {
+    for (name, configured, change) in ways {
         change(&place);
-        let facts = place.observe();
-        let seen = matches!(&facts, CloneFacts::Repository { flaws, .. } if !flaws.is_empty());
+        let facts = place.observe(&action);
+        let seen = match &facts {
+            CloneFacts::Repository { flaws, .. } => !configured && !flaws.is_empty(),
+            CloneFacts::Unvetted { .. } => configured,
+            CloneFacts::Absent | CloneFacts::Other(_) => false,
+        };
         assert!(seen, "{name}: {facts:?}");
+        let kept = ["nix-config.landfall-aside-1"];
         place
-            .clone(&action)
+            .clone_beside(&action, if configured { &kept } else { &[] })
             .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        if configured {
+            gone(&place.path().with_file_name(kept[0]));
+        }
     }
     // What hides nothing is no flaw.
     git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
     fs_err::write(place.path().join("untracked"), "").unwrap();
-    assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
+    assert!(matches!(place.observe(&action), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
 }
 
 #[test]
@@ -231,7 +241,7 @@ fn work_of_somebody_in_a_clone_that_is_replaced_is_kept_beside_it() {
         let mine = fs_err::read(place.path().join(file)).unwrap();
         replace(&action);
         assert_eq!(fs_err::read(aside.join(file)).unwrap(), mine);
-        assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
+        assert!(matches!(place.observe(&action), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
         fs_err::remove_dir_all(&aside).unwrap();
     }
     // Nobody's work: another revision, and damage.

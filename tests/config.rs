@@ -104,7 +104,7 @@ fn an_image_is_named_with_its_system() {
         Config::parse(&text, Notation::Ron)
     };
     let config = with(&format!("Image(system: \"{path}\", file: \"/iso/root.image\")")).unwrap();
-    let SystemConfig::Image { system, file } = &config.system else {
+    let SystemConfig::Image { system, file, .. } = &config.system else {
         panic!("{:?}", config.system)
     };
     assert_eq!((system.as_str(), file.as_str()), (path, "/iso/root.image"));

@@ -141,7 +141,7 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "os" => &["os"],
         "image" => &["image", "os"],
         "real" => &[
-            "real", "image", "config", "store", "world", "event", "clock", "os",
+            "real", "image", "config", "store", "world", "event", "clock", "os", "lock",
         ],
         // Its harness runs the driver.
         "sim" => &["sim", "config", "store", "driver", "world", "event"],

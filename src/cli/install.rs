@@ -13,6 +13,8 @@ use crate::config::{Config, OnSuccess, Overrides};
 use crate::driver::{self, Request};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
+use crate::lock::holders::Process;
+use crate::lock::machine::{self, MachineLock};
 use crate::lock::{Lock, LockError, make_private_dir};
 use crate::os::said;
 use crate::real::command::Program;
@@ -221,6 +223,20 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
         ),
         LockError::Io(_) => Failure::new(Exit::Internal, error.to_string()),
     })?;
+    // A run directory can be another one, or be deleted while a run is at work.
+    let _machine = MachineLock::take().map_err(|refused| match refused {
+        machine::Refused::Held(by) => Failure::new(
+            Exit::Locked,
+            format!(
+                "another landfall is at work on this machine: {}\n    next: landfall status --watch",
+                named(&by)
+            ),
+        ),
+        machine::Refused::Io(e) => Failure::new(
+            Exit::Internal,
+            format!("the machine's lock cannot be taken: {}", said(&e)),
+        ),
+    })?;
     let reporter = Reporter::default();
     let doing = Doing::default();
     reporter.add(progress::on_stdout(options.progress, verbose));
@@ -286,6 +302,18 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
     }
 }
 
+/// Processes, for a person.
+fn named(processes: &[Process]) -> String {
+    match processes {
+        [] => "a process that cannot be seen from here".to_owned(),
+        some => some
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
 /// The last lines after a failure.
 fn farewell(stopped: &Stopped) -> Failure {
     let Stopped { phase, fault } = stopped;
@@ -297,7 +325,7 @@ fn farewell(stopped: &Stopped) -> Failure {
         None => words::stopped(None),
     };
     Failure::new(
-        Exit::from(fault.class),
+        Exit::of(fault),
         format!(
             "{phase} ({})\n{}\n    log:  landfall log",
             fault.class,

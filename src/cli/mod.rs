@@ -270,7 +270,7 @@ pub struct SimulateArgs {
     #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule", "saves"])]
     pub writes: bool,
     /// With --schedule: what people do after the first run: payload, layout, anew, edit, away, second, copy, clock,
-    /// firmware
+    /// firmware, orders
     #[arg(long, value_name = "WHAT", requires = "schedule")]
     pub between: Option<Between>,
     /// As one JSON object
@@ -369,7 +369,7 @@ impl From<Fault> for Failure {
             text.push_str(&format!("\n        {line}"));
         }
         text.push_str(&format!("\n    next: {}", fault.next()));
-        Failure::new(Exit::from(fault.class), text)
+        Failure::new(Exit::of(&fault), text)
     }
 }
 

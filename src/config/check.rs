@@ -155,7 +155,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     budget(retry, &mut found);
     let SshConfig { key, known_hosts } = ssh;
     let image = match system {
-        SystemConfig::Image { system: _, file } => Some(file.clone()),
+        SystemConfig::Image { file, .. } => Some(file.clone()),
         SystemConfig::Prebuilt(_) | SystemConfig::Flake => None,
     };
     for (option, path) in [
@@ -435,6 +435,17 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         if label && !enabled {
             words.push(format!("labels.{what} is not used: {what}.enable is false"));
         }
+    }
+    if let SystemConfig::Image {
+        system,
+        file,
+        digest: None,
+    } = &config.system
+    {
+        words.push(format!(
+            "system.Image has no digest: any image that says of itself that it holds {system} is written, whoever made it; set it to \
+             the digest that `landfall image info {file}` prints where the image was made"
+        ));
     }
     let RepositoryConfig {
         remote,

@@ -5,12 +5,11 @@
 //! Absent: which revision, and what is at the place (`repository`); whether a repository is whole (`sound`).
 
 use crate::real::git::{self, Access, Offer, Transfer};
+use crate::real::guard::{self, Found, Seen};
 use crate::real::hands::Hands;
 use crate::real::marks::{self, CLONE_KEY, TRIES_KEY};
-use crate::real::repository::{
-    fetch_url, has_commit, mark_of, offer, remote_of, remove_tree, source_name, value_of,
-};
-use crate::real::{lfs, rooted, sound, work};
+use crate::real::repository::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
+use crate::real::{gitconfig, lfs, rooted, sound, work};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneOrder};
@@ -66,10 +65,28 @@ pub async fn perform_clone(
         }
     }
     remove_leftovers(&partial.join(".git"), LEFTOVERS_DEPTH_MAX)?;
+    // Before it gets its name: what would not be taken for ours afterwards is not what was meant.
+    if let Some(why) = unvetted(&partial, action)? {
+        remove_tree(&partial)?;
+        return Err(Fault::defect(
+            format!("clone of {}", source_name(&action.repository.source)),
+            format!("Git wrote what this landfall does not know of it: {why}"),
+        ));
+    }
     rooted::sync_filesystem(parent)?;
     lfs::tell(hands, access, &partial, path).await?;
     if *replace && path.exists() {
-        let to = match work::of_somebody(hands, access, path, &partial, &action.revision).await? {
+        let work = match guard::look(path, action)? {
+            // A submodule's settings that a power cut tore are nobody's, and what is asked here does not look into submodules.
+            Found::Repository(seen) if seen.strange.is_empty() => {
+                work::of_somebody(hands, access, path, &partial, &action.revision).await?
+            }
+            // No Git is asked there whether it is somebody's work.
+            Found::Repository(seen) => Some(seen.told()),
+            Found::Other(why) => Some(why),
+            Found::None => Some("it has no repository".into()),
+        };
+        let to = match work {
             Some(why) => {
                 let aside = work::place_beside(path)?;
                 hands.reporter.notice(format!(
@@ -85,6 +102,16 @@ pub async fn perform_clone(
     fs_err::rename(&partial, path).map_err(|e| rooted::io_fault(path.as_str(), &e))?;
     rooted::sync_filesystem(parent)?;
     remove_tree(&old)
+}
+
+/// What is in a repository, or instead of one, that landfall and its Git do not write; `None`: Git may be run in it.
+fn unvetted(path: &Utf8Path, action: &CloneConfiguration) -> Result<Option<String>, Fault> {
+    Ok(match guard::look(path, action)? {
+        Found::Repository(seen) if seen.is_ours() => None,
+        Found::Repository(seen) => Some(seen.told()),
+        Found::Other(why) => Some(why),
+        Found::None => Some("nothing of the name .git".into()),
+    })
 }
 
 /// A clone that is made at `dir`, below `parent`.
@@ -108,13 +135,9 @@ impl Making<'_> {
     /// fault: what is there stays, for the next attempt.
     async fn gone_on(&self) -> Result<bool, Fault> {
         let (hands, access, dir) = (self.hands, self.access, self.dir);
-        let ours = self.action.install.to_string();
-        if mark_of(hands, access, dir).await?.as_deref() != Some(&ours) {
+        let Some(Seen { tries, .. }) = self.left()? else {
             return Ok(false);
-        }
-        let tries = value_of(hands, access, dir, TRIES_KEY)
-            .await?
-            .map_or(0, |text| marks::tries_of(&text));
+        };
         let filled = async {
             remove_leftovers(&dir.join(".git"), LEFTOVERS_DEPTH_MAX)?;
             let next = marks::tries(tries.saturating_add(1));
@@ -144,6 +167,29 @@ impl Making<'_> {
         // What a killed Git left may be the reason, whatever it is.
         tracing::info!(%why, "the clone that was cut off is made from nothing");
         Ok(false)
+    }
+
+    /// What an earlier attempt left here, when Git may be run in it and it is of this install and this remote.
+    fn left(&self) -> Result<Option<Seen>, Fault> {
+        let dir = self.dir;
+        match fs_err::symlink_metadata(dir) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(rooted::io_fault(dir.as_str(), &e)),
+        }
+        let Found::Repository(seen) = guard::look(dir, self.action)? else {
+            return Ok(None);
+        };
+        if !seen.is_ours() {
+            self.hands.reporter.notice(format!(
+                "{dir}, where a clone was cut off, is removed and made from nothing: no Git was run in it, for landfall did not write {}",
+                seen.told()
+            ));
+            return Ok(None);
+        }
+        let is_this = seen.mark.as_deref() == Some(self.action.install.to_string().as_str());
+        Ok(Some(seen).filter(|seen| is_this && seen.other_remote.is_none()))
     }
 
     async fn fill(&self) -> Result<(), Fault> {
@@ -331,10 +377,47 @@ async fn submodules(
             Ok(())
         }
         RepositorySource::Remote(_) => {
+            refuse_orders(hands, access, source, dir).await?;
             hands.reporter.step("fetch submodules");
+            if dir.join(".git/modules").exists() {
+                // Of those that are there already, an address counts that is committed, not one that somebody wrote here.
+                let sync = ["submodule", "--quiet", "sync", "--recursive"];
+                git::local(hands, access, dir, &sync).await?;
+            }
             let args = ["submodule", "update", "--init", "--recursive", "--progress"];
             let ended = hands.run(access.remote(Some(dir)).args(args)).await?;
             git::succeeded_at(remote_of(source), ended, "submodules").map(drop)
         }
     }
+}
+
+/// What a commit may not order of Git: a program to run, or a transport that runs one. Git refuses that by itself, also in submodules
+/// of submodules; here it is said before anything is fetched, and by its name.
+async fn refuse_orders(
+    hands: &Hands,
+    access: &Access,
+    source: &RepositorySource,
+    dir: &Utf8Path,
+) -> Result<(), Fault> {
+    let list = ["config", "--blob", "HEAD:.gitmodules", "-z", "--list"];
+    let ended = git::local(hands, access, dir, &list).await?;
+    for entry in ended.stdout.split_terminator('\0') {
+        let (name, value) = entry.split_once('\n').unwrap_or((entry, ""));
+        let is_order = match name.rsplit('.').next() {
+            Some("update") => value.starts_with('!'),
+            Some("url" | "path") => value.starts_with('-') || value.contains("::"),
+            Some(_) | None => false,
+        };
+        if is_order && name.starts_with("submodule.") {
+            return Err(SourceFault::SubmoduleOrder {
+                repository: source_name(source),
+                setting: gitconfig::shown(&gitconfig::Setting {
+                    name: name.to_owned(),
+                    value: Some(value.to_owned()),
+                }),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }

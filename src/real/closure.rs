@@ -17,6 +17,7 @@ use crate::real::contents::{self, Verified};
 use crate::real::database;
 use crate::real::endings::{self, Places};
 use crate::real::git::Access;
+use crate::real::guard::{self, Found};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::nixlog::{NixLog, Told};
@@ -25,10 +26,10 @@ use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, p
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::{self, Fault, FaultClass, ImageFault, MachineFault, Remedy};
+use landfall_states::fault::{self, Fault, FaultClass, ImageFault, MachineFault, Remedy, SourceFault};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
-use landfall_states::plan::SystemSource;
+use landfall_states::plan::{Repository, SystemSource};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::time::{Duration, Instant};
@@ -229,9 +230,10 @@ impl Stores {
         action: &RealiseSystem,
         clone: &Utf8Path,
     ) -> Result<StorePath, Fault> {
+        vetted(clone, &action.repository)?;
         let attribute = flake_attribute(clone, &action.revision, &action.host);
         let what = format!("evaluation of {attribute}");
-        if action.verify {
+        if action.verify || !self.caches_are_ours() {
             self.forget_caches()?;
         }
         let had_caches = self.has_caches()?;
@@ -292,6 +294,8 @@ impl Stores {
             .args(["--log-format", "internal-json"])
             .args(self.settings())
             .arg(format!("{attribute}.drvPath"))
+            // The Git that Nix runs takes a repository where it is run for its own.
+            .dir("/")
             // A Git fetch that stalls hangs for ever inside Nix. Evaluation is silent too, so there is room for it.
             .silence_max(Duration::from_secs(60 + 4 * u64::from(self.stall_s)));
         for (key, value) in access.env() {
@@ -570,6 +574,21 @@ fn parse_path(what: &str, stdout: &str) -> Result<StorePath, Fault> {
         }
         .into()
     })
+}
+
+/// Nix reads a repository's settings, and so does the Git that it runs.
+fn vetted(clone: &Utf8Path, repository: &Repository) -> Result<(), Fault> {
+    let found = match guard::look_for(clone, guard::origin(repository).as_deref())? {
+        Found::Repository(seen) if seen.is_ours() => return Ok(()),
+        Found::Repository(seen) => seen.told(),
+        Found::Other(why) => why,
+        Found::None => "no repository".to_owned(),
+    };
+    Err(SourceFault::ForeignClone {
+        path: clone.to_string(),
+        found: format!("nothing is evaluated there, for it has {found}"),
+    }
+    .into())
 }
 
 /// The flake's attribute, pinned to the revision whatever the work tree holds.

@@ -75,6 +75,8 @@ pub async fn run_commands(
             .dir("/")
             .deadline(DEADLINE)
             .on_stop(OnStop::End)
+            // A server that it starts may go on.
+            .apart()
             .reported();
         hands.run(program).await?.or_fault(|how| {
             Fault::program(

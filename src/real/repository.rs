@@ -6,8 +6,8 @@
 use crate::os;
 pub use crate::real::clone::perform_clone;
 use crate::real::git::{self, Access, Offer, Token, git_url};
+use crate::real::guard::{self, Found};
 use crate::real::hands::Hands;
-use crate::real::marks::CLONE_KEY;
 use crate::real::memory::Memory;
 use crate::real::{MOUNT_ROOT, Real, foreseen, hooks, mounts, room, rooted, sound};
 use crate::world::Perform;
@@ -233,8 +233,13 @@ pub(super) async fn has_commit(
         .success())
 }
 
-/// What is at the clone's place.
-pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<CloneFacts, Fault> {
+/// What is at the clone's place. No Git is run in what is not exactly as landfall and its Git write it.
+pub async fn observe_clone(
+    hands: &Hands,
+    access: &Access,
+    action: &CloneConfiguration,
+    path: &Utf8Path,
+) -> Result<CloneFacts, Fault> {
     let metadata = match fs_err::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(CloneFacts::Absent),
@@ -251,18 +256,30 @@ pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> R
     if names.is_empty() {
         return Ok(CloneFacts::Absent);
     }
-    if !names.iter().any(|name| name == ".git") {
-        names.truncate(5);
-        return Ok(CloneFacts::Other(format!(
-            "a directory with {} in it",
-            names.join(", ")
-        )));
+    let seen = match guard::look(path, action)? {
+        Found::None => {
+            names.truncate(5);
+            return Ok(CloneFacts::Other(format!(
+                "a directory with {} in it",
+                names.join(", ")
+            )));
+        }
+        Found::Other(why) => return Ok(CloneFacts::Other(why)),
+        Found::Repository(seen) => seen,
+    };
+    if !seen.is_ours() {
+        return Ok(CloneFacts::Unvetted {
+            mark: seen.mark.clone(),
+            why: seen.told(),
+        });
     }
-    if let Some(why) = unreadable(hands, access, path).await? {
-        return Ok(CloneFacts::Other(format!(
-            "a repository whose .git/config cannot be read ({why}), so that nobody can say whose it is; landfall leaves it alone. If \
-             nothing of it is needed: mv {path} {path}.old"
-        )));
+    if seen.mark.as_deref() != Some(action.install.to_string().as_str()) {
+        // Not this install's, whatever is in it: nothing more is asked.
+        return Ok(CloneFacts::Repository {
+            head: None,
+            mark: seen.mark,
+            flaws: vec![],
+        });
     }
     let head = hands
         .run(
@@ -271,60 +288,19 @@ pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> R
                 .args(["rev-parse", "--verify", "-q", "HEAD^{commit}"]),
         )
         .await?;
+    let mut flaws = sound::flaws(hands, access, path).await?;
+    flaws.extend(
+        seen.other_remote
+            .map(|remote| format!("its remote is another one: {remote}")),
+    );
     Ok(CloneFacts::Repository {
         head: head
             .success()
             .then(|| head.stdout.trim().parse())
             .and_then(Result::ok),
-        mark: mark_of(hands, access, path).await?,
-        flaws: sound::flaws(hands, access, path).await?,
+        mark: seen.mark,
+        flaws,
     })
-}
-
-/// Why nobody can say whose a repository is: where its mark is kept cannot be read, or holds nothing.
-async fn unreadable(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Option<String>, Fault> {
-    let file = path.join(".git/config");
-    match fs_err::symlink_metadata(&file) {
-        Ok(found) if !found.is_file() => return Ok(Some("it is no file".into())),
-        Ok(found) if found.len() == 0 => return Ok(Some("it is empty".into())),
-        Ok(_) => {}
-        // A repository that belongs to another one has no such file.
-        Err(_) => return Ok(None),
-    }
-    let list = ["config", "--file", file.as_str(), "--list"];
-    let ended = hands.run(access.git(None).args(list)).await?;
-    Ok((!ended.success()).then(|| ended.tail()))
-}
-
-/// The install that made the repository at this path, as it says.
-pub(super) async fn mark_of(
-    hands: &Hands,
-    access: &Access,
-    path: &Utf8Path,
-) -> Result<Option<String>, Fault> {
-    value_of(hands, access, path, CLONE_KEY).await
-}
-
-/// A value of a repository's own configuration.
-pub(super) async fn value_of(
-    hands: &Hands,
-    access: &Access,
-    path: &Utf8Path,
-    key: &str,
-) -> Result<Option<String>, Fault> {
-    if !path.join(".git").exists() {
-        // Git would look in the directories above.
-        return Ok(None);
-    }
-    let file = path.join(".git/config");
-    let ended = hands
-        .run(
-            access
-                .git(None)
-                .args(["config", "--file", file.as_str(), "--get", key]),
-        )
-        .await?;
-    Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
 }
 
 /// Removes whatever has this name.
@@ -347,6 +323,7 @@ impl Perform<CloneConfiguration> for Real {
         observe_clone(
             &self.hands(),
             &access,
+            step,
             Utf8Path::new(step.repository.clone_path.as_str()),
         )
         .await

@@ -7,7 +7,7 @@
 use crate::real::command::Program;
 use crate::real::git::Access;
 use crate::real::hands::Hands;
-use crate::real::rooted;
+use crate::real::{guard, rooted};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use std::ffi::OsString;
@@ -123,15 +123,16 @@ fn modules_in(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) -> io:
 }
 
 /// What is missing of a repository and of its submodules, or differs. A configuration repository is small: everything is hashed,
-/// always.
+/// always. The repository was looked at (`guard`) before Git is run in it.
 pub async fn flaws(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<String>, Fault> {
-    flaws_to(hands, access, path, SUBMODULES_DEPTH_MAX).await
+    flaws_to(hands, access, path, path, SUBMODULES_DEPTH_MAX).await
 }
 
-/// The same, of submodules in submodules to this depth.
+/// The same, of submodules in submodules to this depth, all of them those of one clone.
 fn flaws_to<'a>(
     hands: &'a Hands,
     access: &'a Access,
+    clone: &'a Utf8Path,
     path: &'a Utf8Path,
     depth: usize,
 ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, Fault>> + 'a>> {
@@ -161,10 +162,13 @@ fn flaws_to<'a>(
                 flaws.push(flaw("too deep"));
             } else if !is_dir(&at) || !at.join(".git").exists() {
                 flaws.push(flaw("it is not there"));
+            } else if !guard::is_submodule(clone, &at)? {
+                // Its Git would take orders from where nobody looked.
+                flaws.push(flaw("its repository is not the clone's own"));
             } else if commit_of(hands, access, &at).await?.as_deref() != Some(&id) {
                 flaws.push(flaw("it is not at its commit"));
             } else {
-                let below = flaws_to(hands, access, &at, depth - 1).await?;
+                let below = flaws_to(hands, access, clone, &at, depth - 1).await?;
                 flaws.extend(below.iter().map(|below| flaw(below)));
             }
         }

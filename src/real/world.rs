@@ -67,7 +67,8 @@ impl World for Real {
     }
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
-        let held = disk::HeldDisk::hold(&plan.disk)?;
+        let mut held = disk::HeldDisk::hold(&plan.disk)?;
+        held.take().await?;
         block::flush(&held.device())?;
         self.reporter.tell(Event::DiskChosen {
             device: held.device().to_string(),

@@ -1,13 +1,14 @@
 //! What people do between two runs: another payload, another layout, a wish to begin anew, an edited table, a disk that is
-//! away, another one beside it, a copy of it, a wrong clock, a firmware that forgot. Law: each is done after every death of
+//! away, another one beside it, a copy of it, a wrong clock, a firmware that forgot, a command in the clone's settings. Law: each is done after every death of
 //! an install, and what must follow is said here by a few lines that look at the disk, not by the states.
 //!
 //! Absent: doing several of them; `tests/any_order.rs` does.
 
 use super::case::Setting;
 use super::checks::{Breach, Invariant, state};
+use super::contents::ORDERS;
 use super::digest::Digester;
-use super::disk::{Disk, Keep, Key, Value};
+use super::disk::{Disk, Fs, Keep, Key, Value};
 use super::faults::{Death, Schedule, Shot, What};
 use super::harness::Harness;
 use super::story::{End, Ending, Story};
@@ -44,11 +45,13 @@ pub enum Between {
     Clock,
     /// The firmware forgets its entries.
     Firmware,
+    /// Somebody who has the disk writes a command into the settings of the clone.
+    Orders,
 }
 
 impl Between {
     /// Everything.
-    pub const ALL: [Between; 9] = [
+    pub const ALL: [Between; 10] = [
         Between::Payload,
         Between::Layout,
         Between::Anew,
@@ -58,6 +61,7 @@ impl Between {
         Between::Copy,
         Between::Clock,
         Between::Firmware,
+        Between::Orders,
     ];
 
     /// Its name, as the user writes it.
@@ -72,6 +76,7 @@ impl Between {
             Between::Copy => "copy",
             Between::Clock => "clock",
             Between::Firmware => "firmware",
+            Between::Orders => "orders",
         }
     }
 }
@@ -209,7 +214,7 @@ impl Harness {
                     // What is plugged and edited is so while the machine is off.
                     let plugged = matches!(
                         between,
-                        Between::Edit | Between::Away | Between::Copy | Between::Second
+                        Between::Edit | Between::Away | Between::Copy | Between::Second | Between::Orders
                     );
                     if death == Death::Kill && plugged {
                         continue;
@@ -350,6 +355,21 @@ impl<'h> Teller<'h> {
             }
             Between::Firmware => {
                 story.machine.nvram = false;
+                self.lands(story, &self.same)
+            }
+            Between::Orders => {
+                // Not into a container; and on a disk that has landed nobody looks at it.
+                let clone = story.machine.disks[target].see(Key::File(Fs::Root, "clone"));
+                let Some(Value::Text(making, _)) =
+                    clone.filter(|_| plan.luks.is_none() && !seen.landed(&plan))
+                else {
+                    return ControlFlow::Continue(());
+                };
+                let program = Value::Text(*making, "core.fsmonitor".into());
+                let orders = Key::File(Fs::Root, ORDERS);
+                story.machine.disk_mut(target).put(orders, program);
+                // The clone is made anew, and what is behind it is looked at again.
+                story.checks.other_payload();
                 self.lands(story, &self.same)
             }
         };

@@ -184,11 +184,15 @@ pub enum Bug {
     AnyFirmware,
     /// Any bytes are a passphrase.
     AnyPassphrase,
+    /// Git is run in a clone as it is found, with what its settings order.
+    TargetOrders,
+    /// The lock that keeps another landfall off is a file in the run directory.
+    LockInRunDir,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 88] = [
+    pub const ALL: [(Bug, Invariant); 90] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -277,5 +281,7 @@ impl Bug {
         (Bug::LabelUnseen, Invariant::LandedBoots),
         (Bug::AnyFirmware, Invariant::LandedBoots),
         (Bug::AnyPassphrase, Invariant::LandedBoots),
+        (Bug::TargetOrders, Invariant::TakesNoOrders),
+        (Bug::LockInRunDir, Invariant::OneWriter),
     ];
 }

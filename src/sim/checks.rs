@@ -69,6 +69,8 @@ pub enum Invariant {
     Repeatable = 24,
     /// What landed is started by this firmware, from its own root, and unlocked by what a person can type.
     LandedBoots = 25,
+    /// Nothing that is only on the disk has a program run.
+    TakesNoOrders = 26,
 }
 
 impl fmt::Display for Invariant {
@@ -243,6 +245,22 @@ impl Checks {
         self.breach(
             Invariant::OneWriter,
             format!("{key:?} was written while a program of a killed run was at work"),
+        );
+    }
+
+    /// A second landfall begins on the disk while one is at work there.
+    pub fn another_landfall(&mut self) {
+        self.breach(
+            Invariant::OneWriter,
+            "another landfall began on the disk while this one was at work on it",
+        );
+    }
+
+    /// A program was run because somebody wrote its name into what lies on the disk.
+    pub fn took_orders(&mut self, of: &str) {
+        self.breach(
+            Invariant::TakesNoOrders,
+            format!("a program was run that {of} names"),
         );
     }
 

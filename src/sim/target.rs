@@ -4,7 +4,8 @@
 use super::bugs::Bug;
 use super::case::AGE_IDENTITY;
 use super::contents::{
-    CLOSURE, LOCK, MODE, MODE_RIGHT, REGISTERED, boot_files, clone_text, conf_text, receipt_text, record_text,
+    CLOSURE, LOCK, MODE, MODE_RIGHT, ORDERS, REGISTERED, boot_files, clone_text, conf_text, receipt_text,
+    record_text,
 };
 use super::disk::{Fs, Held, Key};
 use super::steps::Script;
@@ -39,10 +40,27 @@ impl Script for CloneConfiguration {
         if world.has(Bug::RedoClone) && world.run > 0 && world.orders == 0 {
             return Ok(CloneFacts::Absent);
         }
-        let Some(clone) = world.text(Fs::Root, "clone").filter(|text| *text != "partial") else {
+        let Some(clone) = world
+            .text(Fs::Root, "clone")
+            .filter(|text| *text != "partial")
+            .map(str::to_owned)
+        else {
             return Ok(CloneFacts::Absent);
         };
-        let (head, mark) = clone.split_once(' ').unwrap_or((clone, ""));
+        let (head, mark) = clone.split_once(' ').unwrap_or((&clone, ""));
+        if world.text(Fs::Root, ORDERS).is_some() {
+            if world.has(Bug::TargetOrders) {
+                world
+                    .checks
+                    .get_mut()
+                    .took_orders("the clone's own configuration");
+            } else {
+                return Ok(CloneFacts::Unvetted {
+                    mark: Some(mark.to_owned()),
+                    why: "core.fsmonitor".into(),
+                });
+            }
+        }
         let whole = world.text(Fs::Root, "clone.data") == Some(head) || world.has(Bug::TrustBytes);
         Ok(CloneFacts::Repository {
             head: head.parse().ok(),
@@ -64,6 +82,23 @@ impl Script for CloneConfiguration {
         world.tell(Event::Step {
             what: format!("clone {} from {from}", self.revision),
         });
+        // Neither the clone that is replaced nor what was cut off is shown to Git: what orders something is removed or put aside.
+        if world.text(Fs::Root, ORDERS).is_some() {
+            if world.has(Bug::TargetOrders) {
+                world.checks.get_mut().took_orders("a clone that was cut off");
+            }
+            world
+                .put(
+                    "put the clone aside",
+                    vec![
+                        (LOCK, None),
+                        ("clone", None),
+                        ("clone.data", None),
+                        (ORDERS, None),
+                    ],
+                )
+                .await?;
+        }
         // A Git that was killed leaves its lock, and every later one ends because of it.
         if world.text(Fs::Root, LOCK).is_some() {
             if world.has(Bug::LockStays) {

@@ -327,6 +327,22 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             reason: text("reason"),
         }
         .into(),
+        SourceFault::SubmoduleOrder {
+            repository: text("repository"),
+            setting: text("setting"),
+        }
+        .into(),
+        ImageFault::NotPinned {
+            image: text("image"),
+            found: text("found"),
+            pinned: text("pinned"),
+        }
+        .into(),
+        DeviceFault::DiskTaken {
+            disk: text("disk"),
+            holders: list(),
+        }
+        .into(),
         ImageFault::Missing { image: text("image") }.into(),
         ImageFault::NoFile {
             image: text("image"),

@@ -148,27 +148,38 @@ impl Place {
         }
     }
 
-    pub fn observe(&self) -> CloneFacts {
+    pub fn observe(&self, action: &CloneConfiguration) -> CloneFacts {
+        let (hands, access) = (&self.hands, &self.access);
         self.runtime
-            .block_on(observe_clone(&self.hands, &self.access, &self.path()))
+            .block_on(observe_clone(hands, access, action, &self.path()))
             .unwrap()
     }
 
     /// Look, judge, act, look, judge.
     pub fn clone(&self, action: &CloneConfiguration) -> Result<(), Fault> {
-        match action.judge(&self.observe()) {
+        self.clone_beside(action, &[])
+    }
+
+    /// The same; `beside` is what is left beside the clone.
+    pub fn clone_beside(&self, action: &CloneConfiguration, beside: &[&str]) -> Result<(), Fault> {
+        match action.judge(&self.observe(action)) {
             Verdict::Done(_) => return Ok(()),
             Verdict::Todo(order) => self.perform(&order)?,
             Verdict::Refuse(fault) => return Err(fault),
             Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
         }
-        let facts = self.observe();
+        let facts = self.observe(action);
         assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
-        let beside: Vec<String> = fs_err::read_dir(self.path().parent().unwrap())
+        let mut there: Vec<String> = fs_err::read_dir(self.path().parent().unwrap())
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
             .collect();
-        assert_eq!(beside, ["nix-config"], "nothing is left beside");
+        there.sort();
+        assert_eq!(
+            there,
+            [&["nix-config"], beside].concat(),
+            "nothing is left beside"
+        );
         Ok(())
     }
 

@@ -26,6 +26,7 @@ in
   "prebuilt as text" = typed "prebuilt" "yes" "boolean";
   "targetSystem outside the store" = typed "targetSystem" "/run/current-system" "store";
   "rootImage outside the store" = typed "rootImage" "/run/root.image" "store";
+  "rootImageDigest too short" = typed "rootImageDigest" "5c39" "pattern";
   "efi label too long" = typed "labels.efi" "ESP-HOST.012" "1 to 11 characters";
   "root label too long" = typed "labels.root" "root-of-17-chars." "1 to 16 characters";
   "root label with a space" = typed "labels.root" "root web" "1 to 16 characters";

@@ -72,6 +72,16 @@ pub enum SourceFault {
         #[serde(rename = "found")]
         found: String,
     },
+    /// What is committed orders a program to be run for a submodule.
+    #[serde(rename = "submodule_order")]
+    SubmoduleOrder {
+        /// The repository.
+        #[serde(rename = "repository")]
+        repository: String,
+        /// Name and value of the setting in `.gitmodules`.
+        #[serde(rename = "setting")]
+        setting: String,
+    },
 }
 
 impl SourceFault {
@@ -81,7 +91,8 @@ impl SourceFault {
             SourceFault::ReferenceMissing { .. }
             | SourceFault::RevisionGone { .. }
             | SourceFault::RevisionNotInBundle { .. }
-            | SourceFault::SubmoduleAddress { .. } => FaultClass::Permanent,
+            | SourceFault::SubmoduleAddress { .. }
+            | SourceFault::SubmoduleOrder { .. } => FaultClass::Permanent,
             SourceFault::NothingOffered { .. } => FaultClass::NeedsChange,
             SourceFault::ForeignClone { .. } => FaultClass::Unsafe,
         }

@@ -34,6 +34,10 @@ impl SourceFault {
                 reason,
             } => Words::of(format!("submodule {path} of {repository}"), reason),
             SourceFault::ForeignClone { path, found } => Words::of(format!("clone path {path}"), found),
+            SourceFault::SubmoduleOrder { repository, setting } => Words::of(
+                format!("submodules of {repository}"),
+                format!(".gitmodules has {setting}, which makes Git run a program"),
+            ),
         }
     }
 
@@ -57,6 +61,9 @@ impl SourceFault {
             SourceFault::ForeignClone { path, .. } => {
                 Remedy::change(format!("move {path} away, or set another repository.clone_path"))
             }
+            SourceFault::SubmoduleOrder { .. } => Remedy::change(
+                "give the submodule an address of https:// or ssh:// and no command, commit that, push it",
+            ),
         }
     }
 }

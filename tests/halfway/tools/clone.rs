@@ -133,7 +133,7 @@ impl Tool for Clone {
         let path = subject.join("nix-config");
         block_on(carry(
             &action,
-            async || observe_clone(&hands, &access, &path).await,
+            async || observe_clone(&hands, &access, &action, &path).await,
             async |order| perform_clone(&hands, &access, &order, &path).await,
         ))?
     }
