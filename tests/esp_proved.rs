@@ -324,6 +324,72 @@ fn what_cut_installers_left_goes_before_the_next() {
     target.mend(Target::install);
 }
 
+/// `remove_extra_files` of NixOS's systemd-boot-builder.py: each directory that has a record is listed, there or not.
+#[test]
+fn records_of_extra_files_that_lead_nowhere_go_before_the_installer_runs() {
+    let record = "boot/EFI/nixos/.extra-files/EFI/memtest86/memtest.efi";
+    let install = |target: &Target| {
+        let records = target.root.join("boot/EFI/nixos/.extra-files");
+        assert!(!records.is_file(), "File exists: .extra-files");
+        for (of, at) in [("EFI", "EFI"), ("EFI/memtest86", "EFI/memtest86")] {
+            let (of, at) = (records.join(of), target.root.join("boot").join(at));
+            assert!(!of.exists() || at.is_dir(), "No such file or directory: {at}");
+        }
+        if records.exists() {
+            fs_err::remove_dir_all(&records).unwrap();
+        }
+        target.install();
+        target.write(record, b"");
+        target.write("boot/EFI/memtest86/memtest.efi", b"MZ");
+    };
+    for how in [
+        "killed",
+        "directory lost",
+        "a file in its place",
+        "records are a file",
+        "file lost",
+    ] {
+        let target = Target::new();
+        install(&target);
+        assert_eq!(target.flaws(), [] as [String; 0], "control");
+        let dir = target.root.join("boot/EFI/memtest86");
+        match how {
+            // Between `actual_root.rmdir()` and `root.rmdir()`.
+            "killed" => {
+                fs_err::remove_dir_all(&dir).unwrap();
+                fs_err::remove_file(target.root.join(record)).unwrap();
+            }
+            "directory lost" => fs_err::remove_dir_all(&dir).unwrap(),
+            "a file in its place" => {
+                fs_err::remove_dir_all(&dir).unwrap();
+                fs_err::write(&dir, "").unwrap();
+            }
+            "records are a file" => {
+                fs_err::remove_dir_all(target.root.join("boot/EFI/nixos/.extra-files")).unwrap();
+                target.write("boot/EFI/nixos/.extra-files", b"");
+            }
+            _ => fs_err::remove_file(dir.join("memtest.efi")).unwrap(),
+        }
+        let flaws = target.flaws();
+        let named = if how == "file lost" {
+            "/EFI/memtest86/memtest.efi is missing"
+        } else {
+            ".extra-files"
+        };
+        assert!(flaws.len() == 1 && flaws[0].contains(named), "{how}: {flaws:?}");
+        if how == "a file in its place" {
+            // Nobody's but the operator's: what is not the boot loader's is not deleted.
+            target.clear(&BootOrder {
+                system: SYSTEM.parse().unwrap(),
+                flaws: vec![],
+            });
+            assert!(dir.is_file());
+            continue;
+        }
+        target.mend(install);
+    }
+}
+
 #[test]
 fn what_is_not_the_boot_loaders_is_never_deleted() {
     let target = Target::new();

@@ -74,6 +74,11 @@ pub fn observe_boot(
     for (path, how) in leftovers::in_the_way(&esp)? {
         others.push(different(path, how));
     }
+    others.extend(
+        leftovers::lost_extra_files(&esp)?
+            .into_iter()
+            .map(BootFile::Missing),
+    );
     let unproved = match unreadable {
         Some(why) => Some(why),
         None if proves => None,
