@@ -496,6 +496,68 @@ fn secrets_behind_the_initrd_are_there_when_the_system_has_some() {
     );
 }
 
+/// Every file that the entry names, not kernel and initrd alone.
+#[test]
+fn a_device_tree_and_every_other_file_of_the_entry_are_proved() {
+    let tree = "EFI/nixos/board.dtb.efi";
+    let store = "nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-dtbs/board.dtb";
+    let named = [
+        "EFI/nixos/a.dtbo",
+        "EFI/nixos/b.dtbo",
+        "EFI/nixos/more.initrd",
+        "EFI/nixos/c.cred",
+    ];
+    let target = Target::new();
+    let text = format!(
+        "linux /EFI/nixos/k.efi\ninitrd /EFI/nixos/i.efi\ninitrd /{}\ndevicetree /{tree}\ndevicetree-overlay /{} /{}\nextra /{}\n\
+         options init={SYSTEM}/init quiet root=fstab\n",
+        named[2], named[0], named[1], named[3]
+    );
+    target.write("boot/loader/entries/nixos-generation-1.conf", text.as_bytes());
+    target.write(store, b"\xd0\x0d\xfe\xed dtb");
+    let write = |target: &Target| {
+        target.write(&format!("boot/{tree}"), b"\xd0\x0d\xfe\xed dtb");
+        for path in named {
+            target.write(&format!("boot/{path}"), b"x");
+        }
+    };
+    for with in [
+        "",
+        &format!(r#"}}, "org.nixos.systemd-boot": {{ "sortKey": "nixos", "devicetree": "/{store}" "#),
+    ] {
+        target.bootspec(if with.is_empty() { "}" } else { with });
+        for path in named.into_iter().chain([tree]) {
+            for how in ["lost", "emptied", "zeros", "directory"] {
+                write(&target);
+                assert_eq!(target.flaws(), [] as [String; 0], "control");
+                let at = target.root.join("boot").join(path);
+                fs_err::remove_file(&at).unwrap();
+                match how {
+                    "lost" => {}
+                    "emptied" => fs_err::write(&at, "").unwrap(),
+                    "zeros" => fs_err::write(&at, [0; 8]).unwrap(),
+                    _ => fs_err::create_dir(&at).unwrap(),
+                }
+                let flaws = target.flaws();
+                assert!(
+                    !flaws.is_empty() && flaws.iter().all(|flaw| flaw.contains(path)),
+                    "{path} {how}: {flaws:?}"
+                );
+                target.mend(|target| {
+                    assert!(
+                        !target.root.join("boot").join(path).exists(),
+                        "skipped, because it is there"
+                    );
+                    write(target);
+                });
+            }
+        }
+    }
+    // Torn, and not zero all through: only the store tells.
+    target.write(&format!("boot/{tree}"), b"\xd0\x0d\xfe\xed\0\0\0\0");
+    assert!(target.flaws()[0].contains("differs from"), "{:?}", target.flaws());
+}
+
 #[test]
 fn a_kernel_that_is_not_there_is_named_though_the_boot_loader_would_pass_it_over() {
     let target = Target::new();

@@ -64,10 +64,12 @@ pub fn observe_boot(
         entry,
         kernel,
         initrd,
+        further,
         steered,
         proves,
     } = menu.judge(&spec.boot, variables)?;
     let mut others = menu.damaged(&entry);
+    others.extend(further);
     for boot in spec.specialisations.values() {
         others.extend(menu.specialisation(boot)?);
     }

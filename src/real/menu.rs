@@ -120,6 +120,8 @@ pub struct Chosen {
     pub kernel: BootFile,
     /// Its initrds.
     pub initrd: BootFile,
+    /// Its further files that are not as they should be.
+    pub further: Vec<BootFile>,
     /// A variable of the firmware that has something else started.
     pub steered: Option<String>,
     /// Whether some entry is this system's, so that this is a boot loader that is proved here.
@@ -221,6 +223,7 @@ impl<'a> Menu<'a> {
                 entry: BootFile::Missing("loader/entries/*.conf".into()),
                 kernel: missing("kernel"),
                 initrd: missing("initrd"),
+                further: vec![],
                 steered,
                 proves,
             });
@@ -234,6 +237,7 @@ impl<'a> Menu<'a> {
             entry: self.entry(&default, boot),
             kernel: self.kernel(&own, boot)?,
             initrd: self.initrd(&own, boot)?,
+            further: self.further(&own, boot)?,
             steered,
             proves,
         })
@@ -297,6 +301,7 @@ impl<'a> Menu<'a> {
             return Ok(vec![]);
         };
         let mut files = vec![self.kernel(&entry, boot)?, self.initrd(&entry, boot)?];
+        files.extend(self.further(&entry, boot)?);
         files.retain(|file| !matches!(file, BootFile::Right(_)));
         Ok(files)
     }
@@ -316,13 +321,45 @@ impl<'a> Menu<'a> {
         let Some(path) = &entry.linux else {
             return Ok(BootFile::Missing(format!("linux line of {}", entry.file)));
         };
-        let key = (path.clone(), boot.kernel.clone());
+        self.compare(path, &boot.kernel)
+    }
+
+    /// The files that an entry names beside kernel and initrds: the device tree is the system's; of the others nobody says what they
+    /// should be, but there they must be, and hold something. What is right is left out.
+    fn further(&mut self, entry: &Entry, boot: &Boot) -> Result<Vec<BootFile>, Fault> {
+        let mut wrong = vec![];
+        let mut others: Vec<&String> = entry.initrd.iter().skip(1).chain(&entry.further).collect();
+        match (&entry.devicetree, &boot.devicetree) {
+            (Some(path), Some(store)) => wrong.push(self.compare(path, store)?),
+            (Some(path), None) => others.push(path),
+            (None, Some(_) | None) => {}
+        }
+        for path in others {
+            wrong.push(match open_esp(self.esp, path)? {
+                OnEsp::Absent => BootFile::Missing(path.clone()),
+                OnEsp::Irregular => different(path, "is a directory"),
+                OnEsp::File(mut file) => {
+                    let what = format!("{path} on the ESP");
+                    if holds_something(&mut file).map_err(|e| rooted::io_fault(&what, &e))? {
+                        BootFile::Right(path.clone())
+                    } else {
+                        different(path, "holds nothing")
+                    }
+                }
+            });
+        }
+        wrong.retain(|file| !matches!(file, BootFile::Right(_)));
+        Ok(wrong)
+    }
+
+    /// A file of the ESP, compared with the one of the store that it is a copy of.
+    fn compare(&mut self, path: &str, store: &str) -> Result<BootFile, Fault> {
+        let key = (path.to_owned(), store.to_owned());
         if let Some(known) = self.compared.get(&key) {
             return Ok(known.clone());
         }
-        let store = &boot.kernel;
         let judged = match (open_esp(self.esp, path)?, self.original(store)?) {
-            (OnEsp::Absent, _) => BootFile::Missing(path.clone()),
+            (OnEsp::Absent, _) => BootFile::Missing(path.to_owned()),
             (OnEsp::Irregular, _) => different(path, "is a directory"),
             (OnEsp::File(_), None) => BootFile::Elsewhere(format!(
                 "{store} is not in the target store, {path} is on the ESP"
@@ -330,7 +367,7 @@ impl<'a> Menu<'a> {
             (OnEsp::File(file), Some(original)) => {
                 let (found, bytes) = rooted::digest(&format!("{path} on the ESP"), file)?;
                 if (found, bytes) == original {
-                    BootFile::Right(path.clone())
+                    BootFile::Right(path.to_owned())
                 } else {
                     let (_, original) = original;
                     different(
