@@ -463,6 +463,87 @@ fn the_default_among_specialisations_is_found_by_its_name() {
     );
 }
 
+/// NixOS 26.11 skips an entry that is there, whatever it holds.
+#[test]
+fn a_torn_or_lost_entry_of_a_specialisation_is_written_again() {
+    let target = Target::new();
+    let of_it = "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-a";
+    target.bootspec(&format!(
+        r#"}}, "org.nixos.specialisation.v1": {{ "a": {{ "org.nixos.bootspec.v1": {{
+            "init": "{of_it}/init", "initrd": "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-initrd/initrd",
+            "kernel": "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-linux/bzImage",
+            "kernelParams": ["quiet", "root=fstab", "loglevel=4"] }} }} }}"#
+    ));
+    fs_err::remove_file(target.root.join("boot/loader/entries/nixos-generation-1.conf")).unwrap();
+    let ours = target.hashed(SYSTEM, "quiet root=fstab", "");
+    target.write(
+        "boot/loader/loader.conf",
+        format!("default {ours}.conf\n").as_bytes(),
+    );
+    let special = target.hashed(of_it, "quiet root=fstab loglevel=4", "");
+    let path = target.root.join(format!("boot/loader/entries/{special}.conf"));
+    let whole = fs_err::read(&path).unwrap();
+    let zeros_from = |words: &str| {
+        let mut torn = whole.clone();
+        let at = torn
+            .windows(words.len())
+            .position(|w| w == words.as_bytes())
+            .unwrap();
+        torn[at..].fill(0);
+        torn
+    };
+    for (how, bytes) in [
+        ("control", Some(whole.clone())),
+        ("parameters", Some(zeros_from("quiet"))),
+        ("init", Some(zeros_from("g3ci"))),
+        ("sort key", Some(zeros_from("sort-key"))),
+        ("emptied", Some(vec![])),
+        ("lost", None),
+    ] {
+        match bytes {
+            Some(bytes) => fs_err::write(&path, bytes).unwrap(),
+            None => fs_err::remove_file(&path).unwrap(),
+        }
+        let flaws = target.flaws();
+        assert_eq!(flaws.is_empty(), how == "control", "{how}: {flaws:?}");
+        if how != "control" {
+            target.mend(|_| {
+                assert!(!path.exists(), "{how}: skipped, because it is there");
+                fs_err::write(&path, &whole).unwrap();
+            });
+        }
+    }
+    // Before 26.11 names hold no digest.
+    fs_err::rename(
+        &path,
+        target
+            .root
+            .join("boot/loader/entries/nixos-generation-1-specialisation-a.conf"),
+    )
+    .unwrap();
+    assert_eq!(target.flaws(), [] as [String; 0], "control");
+    target.write(
+        "boot/loader/entries/nixos-generation-1-specialisation-a.conf",
+        &zeros_from("root=fstab"),
+    );
+    let flaws = target.flaws();
+    assert!(
+        flaws.len() == 1 && flaws[0].contains("specialisation a: root=fstab loglevel=4"),
+        "{flaws:?}"
+    );
+    // An installer that names its entries by another digest is not stopped for that.
+    let target = Target::new();
+    fs_err::rename(
+        target.root.join("boot/loader/entries/nixos-generation-1.conf"),
+        target
+            .root
+            .join(format!("boot/loader/entries/nixos-{}.conf", "0".repeat(64))),
+    )
+    .unwrap();
+    target.write(&format!("{}/init", SYSTEM.trim_start_matches('/')), b"");
+    assert_eq!(target.flaws(), [] as [String; 0]);
+}
+
 #[test]
 fn secrets_behind_the_initrd_are_there_when_the_system_has_some() {
     let target = Target::new();
@@ -523,7 +604,7 @@ fn a_device_tree_and_every_other_file_of_the_entry_are_proved() {
     };
     for with in [
         "",
-        &format!(r#"}}, "org.nixos.systemd-boot": {{ "sortKey": "nixos", "devicetree": "/{store}" "#),
+        &format!(r#"}}, "org.nixos.systemd-boot": {{ "sortKey": "nixos", "devicetree": "/{store}" }}"#),
     ] {
         target.bootspec(if with.is_empty() { "}" } else { with });
         for path in named.into_iter().chain([tree]) {

@@ -68,10 +68,19 @@ pub fn observe_boot(
         steered,
         proves,
     } = menu.judge(&spec.boot, variables)?;
-    let mut others = menu.damaged(&entry);
+    let mut others = menu.damaged(&entry)?;
     others.extend(further);
-    for boot in spec.specialisations.values() {
-        others.extend(menu.specialisation(boot)?);
+    for (name, boot) in &spec.specialisations {
+        for file in menu.specialisation(name, boot)? {
+            // One file is told once, and so it is where it was told for its name.
+            let told = |one: &BootFile| match (one, &file) {
+                (BootFile::Different { path: a, .. }, BootFile::Different { path: b, .. }) => a == b,
+                (one, other) => one == other,
+            };
+            if !others.iter().any(told) {
+                others.push(file);
+            }
+        }
     }
     for (path, how) in leftovers::in_the_way(&esp)? {
         others.push(different(path, how));

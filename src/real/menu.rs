@@ -132,14 +132,18 @@ fn entry_path(entry: &Entry) -> String {
     format!("loader/entries/{}", entry.file)
 }
 
-/// Whether the name of an entry holds the digest of its contents (NixOS 26.11) and it is another one.
-fn belies_its_name(entry: &Entry, bytes: &[u8]) -> bool {
+/// The digest that the name of an entry holds (NixOS 26.11).
+fn named_digest(entry: &Entry) -> Option<String> {
     let id = entry.id();
-    let digest = id
-        .strip_prefix("nixos-")
+    id.strip_prefix("nixos-")
         .and_then(|rest| rest.strip_suffix(".conf"))
-        .filter(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()));
-    digest.is_some_and(|digest| digest != Digest::of(bytes).as_str())
+        .filter(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map(str::to_owned)
+}
+
+/// Whether the name of an entry holds a digest and it is not that of its contents.
+fn belies_its_name(entry: &Entry, bytes: &[u8]) -> bool {
+    named_digest(entry).is_some_and(|digest| digest != Digest::of(bytes).as_str())
 }
 
 impl<'a> Menu<'a> {
@@ -279,27 +283,57 @@ impl<'a> Menu<'a> {
         }
     }
 
-    /// NixOS's own entries that say nothing a boot loader could start, `but` excepted.
-    pub fn damaged(&self, but: &BootFile) -> Vec<BootFile> {
+    /// NixOS's own entries that say nothing a boot loader could start, or other things than those whose digest they are named by;
+    /// `but` excepted.
+    pub fn damaged(&self, but: &BootFile) -> Result<Vec<BootFile>, Fault> {
         let told = |path: &str| matches!(but, BootFile::Different { path: one, .. } if one == path);
-        self.entries
+        // Names that hold another digest throughout would be those of an installer that is not known here.
+        let named_so = self
+            .entries
             .iter()
-            .filter(|(entry, _)| entry.file.to_ascii_lowercase().starts_with("nixos-"))
-            .filter(|(entry, _)| {
-                !(entry.is_usable(self.architecture) && (entry.linux.is_none() || entry.init().is_some()))
-            })
-            .map(|(entry, _)| entry_path(entry))
-            .filter(|path| !told(path))
-            .map(|path| different(&path, "is damaged: it does not say which system to start"))
-            .collect()
+            .any(|(entry, belies)| !belies && named_digest(entry).is_some());
+        let mut damaged = vec![];
+        for (entry, belies) in &self.entries {
+            let path = entry_path(entry);
+            if !entry.file.to_ascii_lowercase().starts_with("nixos-") || told(&path) {
+                continue;
+            }
+            let starts = match entry.init() {
+                Some(init) => rooted::open_any(self.root, init)?.is_some(),
+                None => false,
+            };
+            if !(entry.is_usable(self.architecture) && (entry.linux.is_none() || entry.init().is_some())) {
+                damaged.push(different(
+                    &path,
+                    "is damaged: it does not say which system to start",
+                ));
+            } else if *belies && (named_so || !starts) {
+                damaged.push(different(
+                    &path,
+                    "is damaged: it is named by the digest of other contents",
+                ));
+            }
+        }
+        Ok(damaged)
     }
 
-    /// Kernel and initrd of a specialisation, where it has an entry.
-    pub fn specialisation(&mut self, boot: &Boot) -> Result<Vec<BootFile>, Fault> {
+    /// What is wrong with the entry of a specialisation, with its kernel and its initrd.
+    pub fn specialisation(&mut self, name: &str, boot: &Boot) -> Result<Vec<BootFile>, Fault> {
         let of_it = |(entry, _): &&(Entry, bool)| entry.init() == Some(boot.init.as_str());
         let Some((entry, _)) = self.entries.iter().find(of_it).cloned() else {
-            return Ok(vec![]);
+            return Ok(vec![BootFile::Missing(format!(
+                "the entry of the specialisation {name}"
+            ))]);
         };
+        let lacking = entry.lacks(boot.words());
+        if !lacking.is_empty() {
+            // The same place with other contents: deleted, since an installer that skips what is there would keep it.
+            let how = format!(
+                "lacks these kernel parameters of the specialisation {name}: {}",
+                lacking.join(" ")
+            );
+            return Ok(vec![different(&entry_path(&entry), how)]);
+        }
         let mut files = vec![self.kernel(&entry, boot)?, self.initrd(&entry, boot)?];
         files.extend(self.further(&entry, boot)?);
         files.retain(|file| !matches!(file, BootFile::Right(_)));
