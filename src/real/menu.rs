@@ -3,6 +3,7 @@
 //!
 //! Absent: the formats and the choice (`loader`), the boot loader's own binaries (`boot`), deleting anything (`leftovers`).
 
+use crate::real::appended::{self, Appended};
 use crate::real::bootspec::Boot;
 use crate::real::loader::{self, Entry, LoaderConf, Variables};
 use crate::real::rooted;
@@ -17,6 +18,8 @@ use std::io::Read;
 
 /// An entry, and `loader.conf`, are at most this long, in bytes.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// Behind an initrd so much is judged, in bytes: keys, and rarely more.
+const APPENDED_BYTES_MAX: u64 = 64 << 20;
 
 /// A file that is there and wrong.
 pub fn different(path: &str, how: impl Into<String>) -> BootFile {
@@ -463,17 +466,30 @@ impl<'a> Menu<'a> {
                 format!("does not begin with {store} ({length} bytes)"),
             ));
         }
-        let mut behind = head.into_inner();
-        let appended = holds_something(&mut behind).map_err(|e| rooted::io_fault(&what, &e))?;
+        let mut behind = vec![];
+        head.into_inner()
+            .take(APPENDED_BYTES_MAX + 1)
+            .read_to_end(&mut behind)
+            .map_err(|e| rooted::io_fault(&what, &e))?;
         let more = entry.initrd.len() > 1;
-        Ok(match boot.secrets {
-            Some(true) if !appended => {
+        // What is too long to be judged has something in it.
+        let appended = if behind.len() as u64 > APPENDED_BYTES_MAX {
+            Appended::Whole
+        } else {
+            appended::judge(&behind, length)
+        };
+        Ok(match (boot.secrets, appended) {
+            (Some(true), Appended::Nothing) => {
                 different(first, "lacks the secrets that the system appends to its initrd")
             }
-            Some(false) if appended && !more => {
+            (Some(true), Appended::Torn(how)) if !more => different(
+                first,
+                format!("{how}: the secrets that the system appends to its initrd are not whole"),
+            ),
+            (Some(false), Appended::Whole | Appended::Torn(_)) if !more => {
                 different(first, format!("has something behind {store} ({length} bytes)"))
             }
-            Some(_) | None => BootFile::Right(entry.initrd.join(" ")),
+            (Some(_) | None, _) => BootFile::Right(entry.initrd.join(" ")),
         })
     }
 }
