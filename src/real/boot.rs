@@ -64,16 +64,32 @@ pub fn observe_boot(
         entry,
         kernel,
         initrd,
+        further,
         steered,
         proves,
     } = menu.judge(&spec.boot, variables)?;
-    let mut others = menu.damaged(&entry);
-    for boot in spec.specialisations.values() {
-        others.extend(menu.specialisation(boot)?);
+    let mut others = menu.damaged(&entry)?;
+    others.extend(further);
+    for (name, boot) in &spec.specialisations {
+        for file in menu.specialisation(name, boot)? {
+            // One file is told once, and so it is where it was told for its name.
+            let told = |one: &BootFile| match (one, &file) {
+                (BootFile::Different { path: a, .. }, BootFile::Different { path: b, .. }) => a == b,
+                (one, other) => one == other,
+            };
+            if !others.iter().any(told) {
+                others.push(file);
+            }
+        }
     }
     for (path, how) in leftovers::in_the_way(&esp)? {
         others.push(different(path, how));
     }
+    others.extend(
+        leftovers::lost_extra_files(&esp)?
+            .into_iter()
+            .map(BootFile::Missing),
+    );
     let unproved = match unreadable {
         Some(why) => Some(why),
         None if proves => None,

@@ -2,6 +2,7 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod activation;
+mod appended;
 pub mod ask;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test may end where it stands
