@@ -569,7 +569,7 @@ fn secrets_behind_the_initrd_are_there_when_the_system_has_some() {
         b"initrd\0\0\0\0",
         b"initr070701",
         torn,
-        archive[..100].as_bytes(),
+        &archive.as_bytes()[..100],
         &[torn, archive.as_bytes()].concat(),
     ] {
         let flaws = with(lacking);
