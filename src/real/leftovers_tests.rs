@@ -254,3 +254,35 @@ fn files_of_accounts_that_are_no_files_or_are_cut_off_keep_no_activation_from_it
         }
     }
 }
+
+#[test]
+fn a_machine_id_that_is_none_goes_and_one_that_is_stays() {
+    let id = "0123456789abcdef0123456789abcdef";
+    for (text, goes) in [
+        (String::new(), true),
+        ("\n".into(), true),
+        ("\0".repeat(33), true),
+        (id[..31].into(), true),
+        (format!("{id}0\n"), true),
+        (format!("{}\n", "0".repeat(32)), true),
+        (format!("{id}\n{id}\n"), true),
+        (id.into(), false),
+        (format!("{id}\n"), false),
+        ("uninitialized\n".into(), false),
+    ] {
+        let (_keep, root) = folder();
+        put(&root, "etc/machine-id");
+        put(&root, "nix/var/landfall/activated");
+        fs::write(root.join("etc/machine-id"), &text).unwrap();
+        let removed = clear_root(&root, "/mnt", &[]).unwrap();
+        assert_eq!(removed, vec!["/etc/machine-id"; usize::from(goes)], "{text:?}");
+        assert!(
+            root.join("nix/var/landfall/activated").exists(),
+            "nothing is to be activated for that"
+        );
+    }
+    let (_keep, root) = folder();
+    fs::create_dir_all(root.join("etc/machine-id")).unwrap();
+    let told = ["/etc/machine-id (no file, kept as machine-id.landfall-aside)"];
+    assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), told);
+}
