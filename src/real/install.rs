@@ -9,8 +9,8 @@ use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::{
-    MOUNT_ROOT, RUN_DIR, Real, activation, firmware, hooks, host_loader, kernel_settings, leftovers, marks,
-    mounts, provision, room, rooted,
+    MOUNT_ROOT, RUN_DIR, Real, activation, firmware, ground, hooks, host_loader, kernel_settings, leftovers,
+    marks, mounts, provision, room, rooted,
 };
 use crate::world::Perform;
 use camino::Utf8Path;
@@ -52,6 +52,11 @@ pub async fn perform_install(hands: &Hands, root: &Utf8Path, system: &StorePath)
         hands
             .reporter
             .step(format!("delete {path}, which an installer left on the ESP"));
+    }
+    for name in leftovers::clear_generations(root)? {
+        hands.reporter.step(format!(
+            "remove {name} among the target's profiles: the system it led to is gone"
+        ));
     }
     flush_boot(root)?;
     // The closure must be on the disk before a profile points at it (Law of `states::realised`).
@@ -166,6 +171,7 @@ impl Perform<InstallSystem> for Real {
                 }
             }
             let run_dir = Utf8Path::new(RUN_DIR);
+            ground::clear(&self.hands(), root)?;
             self.clear_target(root)?;
             kernel_settings::keep(run_dir)?;
             let ran = perform_install(&self.hands(), root, &order.system).await;

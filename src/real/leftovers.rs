@@ -8,7 +8,7 @@
 //! - `bootctl`: `.#<final name><16 digits>` in `EFI/systemd`, `EFI/BOOT` and `loader`;
 //! - the same, of the files that a host asks for beside its loader: a record below `EFI/nixos/.extra-files` whose directory is
 //!   gone, because it removes the directory first, or because a power cut took it. The next run lists that directory and fails for ever;
-//! - landfall: `EFI/BOOT/LANDFALL.TMP`;
+//! - landfall: `EFI/BOOT/LANDFALL.TMP`; `.landfall-room`, with which a run asks whether there is room;
 //! - `nixos-install`: `tmp.<10 characters>` and its own mount point's path, both empty, in the target's root;
 //! - an activation, whose files are not flushed, after a power cut: files of their full length whose bytes are zero, in part or
 //!   all. Over `uid-map`, `gid-map` and `auto-subuid-map` in `/var/lib/nixos` every later activation fails before it makes a
@@ -16,9 +16,9 @@
 //! - `systemd-machine-id-setup`: an empty `/etc/machine-id`, over which installers of NixOS up to 25.11 fail;
 //! - what appends secrets to an initrd: `/tmp/initrd-secrets.<10 characters>` on the target, with the secrets in it.
 //!
-//! Absent: `FSCK0000.REC`. They take room and nothing else, and the clusters in them may be a checkpoint slot's.
+//! Absent: `FSCK0000.REC`, which go when `fsck.vfat` has run (`esp`).
 
-use crate::real::{ground, marks, rooted};
+use crate::real::{ground, marks, room, rooted};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use nix::errno::Errno;
@@ -320,6 +320,66 @@ pub fn clear_root(root: &Utf8Path, mount_point: &str, keep: &[&str]) -> Result<V
         }
     }
     removed.extend(clear_accounts(root)?);
+    for (at, name) in [(root.to_owned(), ""), (root.join("boot"), "/boot")] {
+        // The ESP is mounted there.
+        let dir = if at.is_dir() {
+            open_dir(&at, "").map_err(|e| fault(&e))?
+        } else {
+            None
+        };
+        let Some(dir) = dir else { continue };
+        match rooted::stat_in(&dir, room::PROBE) {
+            Ok(stat) if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG => {
+                remove_in(&dir, OsStr::new(room::PROBE), 0).map_err(|e| fault(&e))?;
+                removed.push(format!("{name}/{}", room::PROBE));
+            }
+            Ok(_) => {}
+            Err(e) if rooted::is_absent(&e) => {}
+            Err(e) => return Err(fault(&e)),
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// Removes generations of the system's profile that lead nowhere, because what they led to was damaged and is gone: installers of
+/// the boot loader read each of them and fail.
+pub fn clear_generations(root: &Utf8Path) -> Result<Vec<String>, Fault> {
+    const PROFILES: &str = "nix/var/nix/profiles";
+    let fault = |e: &io::Error| rooted::io_fault(format!("/{PROFILES} on the target"), e);
+    let Some(dir) = open_dir(root, PROFILES).map_err(|e| fault(&e))? else {
+        return Ok(vec![]);
+    };
+    let leads_to = |name: &OsStr| match nix::fcntl::readlinkat(&dir, name) {
+        Ok(to) => Ok(to.into_string().ok()),
+        // No link.
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(None),
+        Err(e) => Err(fault(&e.into())),
+    };
+    let mut removed = vec![];
+    for name in names_in(&dir).map_err(|e| fault(&e))? {
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("system-")?.strip_suffix("-link"));
+        if !number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())) {
+            continue;
+        }
+        if let Some(to) = leads_to(&name)?
+            && to.starts_with("/nix/store/")
+            && rooted::open_any(root, &to)?.is_none()
+        {
+            remove_in(&dir, &name, 0).map_err(|e| fault(&e))?;
+            removed.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if let Some(to) = leads_to(OsStr::new("system"))?
+        && removed
+            .iter()
+            .any(|one| *one == to || to == format!("/{PROFILES}/{one}"))
+    {
+        remove_in(&dir, OsStr::new("system"), 0).map_err(|e| fault(&e))?;
+        removed.push("system".to_owned());
+    }
     removed.sort();
     Ok(removed)
 }

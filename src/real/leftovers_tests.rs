@@ -286,3 +286,58 @@ fn a_machine_id_that_is_none_goes_and_one_that_is_stays() {
     let told = ["/etc/machine-id (no file, kept as machine-id.landfall-aside)"];
     assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), told);
 }
+
+#[test]
+fn the_probe_of_a_killed_run_goes_from_root_and_esp() {
+    let (_keep, root) = folder();
+    for path in [
+        ".landfall-room",
+        "boot/.landfall-room",
+        "boot/kept",
+        "home/.landfall-room",
+    ] {
+        put(&root, path);
+    }
+    fs::create_dir_all(root.join("srv/.landfall-room")).unwrap();
+    assert_eq!(
+        clear_root(&root, "/mnt", &[]).unwrap(),
+        ["/.landfall-room", "/boot/.landfall-room"]
+    );
+    assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), [] as [String; 0]);
+    for kept in ["boot/kept", "home/.landfall-room", "srv/.landfall-room"] {
+        assert!(root.join(kept).exists(), "{kept}");
+    }
+}
+
+#[test]
+fn generations_that_lead_nowhere_go_and_others_stay() {
+    let (_keep, root) = folder();
+    let link = |to: &str, at: &str| {
+        let at = root.join("nix/var/nix/profiles").join(at);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::os::unix::fs::symlink(to, at).unwrap();
+    };
+    put(&root, "nix/store/there/boot.json");
+    for (to, at) in [
+        ("/nix/store/gone", "system-1-link"),
+        ("/nix/store/there", "system-2-link"),
+        ("system-1-link", "system"),
+        ("/nix/store/gone", "system-x-link"),
+        ("/nix/store/gone", "default-1-link"),
+        ("/elsewhere", "system-3-link"),
+    ] {
+        link(to, at);
+    }
+    put(&root, "nix/var/nix/profiles/system-4-link");
+    assert_eq!(clear_generations(&root).unwrap(), ["system", "system-1-link"]);
+    link("system-2-link", "system");
+    assert_eq!(clear_generations(&root).unwrap(), [] as [String; 0]);
+    assert_eq!(
+        clear_generations(&root.join("none")).unwrap_or_default(),
+        [] as [String; 0]
+    );
+    assert_eq!(
+        fs::read_dir(root.join("nix/var/nix/profiles")).unwrap().count(),
+        6
+    );
+}
