@@ -278,6 +278,8 @@ impl Perform<InstallBootLoader> for Real {
             }
             let hands = self.hands();
             clear_the_way(&hands, root, &order)?;
+            // nixos-enter activates the system before it runs anything.
+            self.clear_target(root)?;
             kernel_settings::keep(Utf8Path::new(RUN_DIR))?;
             let ran = run_installer(&hands, root, &order.system).await;
             kernel_settings::put_back(Utf8Path::new(RUN_DIR), &self.reporter)?;

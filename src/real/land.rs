@@ -7,7 +7,7 @@ use crate::real::block::io_fault;
 use crate::real::command::Program;
 use crate::real::mounts::{Attach, sync_filesystem};
 use crate::real::{MOUNT_ROOT, RUN_DIR, Real};
-use crate::real::{activation, firmware};
+use crate::real::{activation, firmware, ground};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -345,6 +345,7 @@ impl Perform<Land> for Real {
         // none, and nothing on the disk tells. The receipt is its trace, so it comes first.
         firmware::register(self).await?;
         self.clear_target(Utf8Path::new(MOUNT_ROOT))?;
+        ground::release(Utf8Path::new(MOUNT_ROOT))?;
         self.reporter.step("receipt and log");
         self.keep_receipt_and_log(&order).await?;
         self.reporter.step("unmount, close, flush");

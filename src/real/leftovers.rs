@@ -8,16 +8,17 @@
 //! - `bootctl`: `.#<final name><16 digits>` in `EFI/systemd`, `EFI/BOOT` and `loader`;
 //! - the same, of the files that a host asks for beside its loader: a record below `EFI/nixos/.extra-files` whose directory is
 //!   gone, because it removes the directory first, or because a power cut took it. The next run lists that directory and fails for ever;
-//! - landfall: `EFI/BOOT/LANDFALL.TMP`;
+//! - landfall: `EFI/BOOT/LANDFALL.TMP`; `.landfall-room`, with which a run asks whether there is room;
 //! - `nixos-install`: `tmp.<10 characters>` and its own mount point's path, both empty, in the target's root;
 //! - an activation, whose files are not flushed, after a power cut: files of their full length whose bytes are zero, in part or
 //!   all. Over `uid-map`, `gid-map` and `auto-subuid-map` in `/var/lib/nixos` every later activation fails before it makes a
 //!   user, also at boot; in `/etc/passwd` and `/etc/group` the zeros are taken for an account and stay for ever;
+//! - `systemd-machine-id-setup`: an empty `/etc/machine-id`, over which installers of NixOS up to 25.11 fail;
 //! - what appends secrets to an initrd: `/tmp/initrd-secrets.<10 characters>` on the target, with the secrets in it.
 //!
-//! Absent: `FSCK0000.REC`. They take room and nothing else, and the clusters in them may be a checkpoint slot's.
+//! Absent: `FSCK0000.REC`, which go when `fsck.vfat` has run (`esp`).
 
-use crate::real::{ground, rooted};
+use crate::real::{ground, marks, room, rooted};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use nix::errno::Errno;
@@ -319,6 +320,66 @@ pub fn clear_root(root: &Utf8Path, mount_point: &str, keep: &[&str]) -> Result<V
         }
     }
     removed.extend(clear_accounts(root)?);
+    for (at, name) in [(root.to_owned(), ""), (root.join("boot"), "/boot")] {
+        // The ESP is mounted there.
+        let dir = if at.is_dir() {
+            open_dir(&at, "").map_err(|e| fault(&e))?
+        } else {
+            None
+        };
+        let Some(dir) = dir else { continue };
+        match rooted::stat_in(&dir, room::PROBE) {
+            Ok(stat) if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG => {
+                remove_in(&dir, OsStr::new(room::PROBE), 0).map_err(|e| fault(&e))?;
+                removed.push(format!("{name}/{}", room::PROBE));
+            }
+            Ok(_) => {}
+            Err(e) if rooted::is_absent(&e) => {}
+            Err(e) => return Err(fault(&e)),
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// Removes generations of the system's profile that lead nowhere, because what they led to was damaged and is gone: installers of
+/// the boot loader read each of them and fail.
+pub fn clear_generations(root: &Utf8Path) -> Result<Vec<String>, Fault> {
+    const PROFILES: &str = "nix/var/nix/profiles";
+    let fault = |e: &io::Error| rooted::io_fault(format!("/{PROFILES} on the target"), e);
+    let Some(dir) = open_dir(root, PROFILES).map_err(|e| fault(&e))? else {
+        return Ok(vec![]);
+    };
+    let leads_to = |name: &OsStr| match nix::fcntl::readlinkat(&dir, name) {
+        Ok(to) => Ok(to.into_string().ok()),
+        // No link.
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(None),
+        Err(e) => Err(fault(&e.into())),
+    };
+    let mut removed = vec![];
+    for name in names_in(&dir).map_err(|e| fault(&e))? {
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("system-")?.strip_suffix("-link"));
+        if !number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())) {
+            continue;
+        }
+        if let Some(to) = leads_to(&name)?
+            && to.starts_with("/nix/store/")
+            && rooted::open_any(root, &to)?.is_none()
+        {
+            remove_in(&dir, &name, 0).map_err(|e| fault(&e))?;
+            removed.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if let Some(to) = leads_to(OsStr::new("system"))?
+        && removed
+            .iter()
+            .any(|one| *one == to || to == format!("/{PROFILES}/{one}"))
+    {
+        remove_in(&dir, OsStr::new("system"), 0).map_err(|e| fault(&e))?;
+        removed.push("system".to_owned());
+    }
     removed.sort();
     Ok(removed)
 }
@@ -331,6 +392,16 @@ const ACCOUNTS: [(&str, &[&str]); 2] = [
 /// No file of accounts is larger.
 const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
 
+/// Made before it is written (`systemd-machine-id-setup`), and read by installers of older NixOS, which take its first line.
+const MACHINE_ID: &str = "machine-id";
+
+/// Whether this is a machine id, or what stands for none yet: machine-id(5).
+fn is_machine_id(bytes: &[u8]) -> bool {
+    let id = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    id == b"uninitialized"
+        || id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit) && id.iter().any(|b| *b != b'0')
+}
+
 /// Whether these are names with numbers, as `update-users-groups.pl` keeps them. Perl may write a number as text.
 fn is_map(bytes: &[u8]) -> bool {
     serde_json::from_slice::<std::collections::BTreeMap<String, serde_json::Value>>(bytes).is_ok_and(|map| {
@@ -342,11 +413,19 @@ fn is_map(bytes: &[u8]) -> bool {
     })
 }
 
-/// Deletes files of accounts that hold nothing, a zero byte, which none of them may have, or not the JSON that they ought to. The
-/// next activation makes them anew; before the first boot nobody has changed them. What is no file goes aside.
-fn clear_accounts(root: &Utf8Path) -> Result<Vec<String>, Fault> {
-    let mut removed = vec![];
-    for (path, names) in ACCOUNTS {
+/// A file of the target that is not as the programs which read it need it.
+struct Spoilt {
+    dir: OwnedFd,
+    above: &'static str,
+    name: &'static str,
+    /// Whether it is a file at all.
+    is_file: bool,
+}
+
+/// Files that hold nothing, a zero byte, which none of them may have, or not the JSON that they ought to; and what is no file.
+fn spoilt(root: &Utf8Path, files: &[(&'static str, &'static [&'static str])]) -> Result<Vec<Spoilt>, Fault> {
+    let mut found = vec![];
+    for &(path, names) in files {
         let fault = |e: &io::Error| rooted::io_fault(format!("/{path} on the target"), e);
         let Some(dir) = open_dir(root, path).map_err(|e| fault(&e))? else {
             continue;
@@ -358,12 +437,20 @@ fn clear_accounts(root: &Utf8Path) -> Result<Vec<String>, Fault> {
                 Err(e) if rooted::is_absent(&e) => continue,
                 Err(e) => return Err(fault(&e)),
             };
+            let one = |is_file| -> Result<Spoilt, Fault> {
+                let dir = dir.try_clone().map_err(|e| fault(&e))?;
+                Ok(Spoilt {
+                    dir,
+                    above: path,
+                    name,
+                    is_file,
+                })
+            };
             match kind {
                 nix::libc::S_IFREG => {}
                 nix::libc::S_IFLNK => continue,
                 _ => {
-                    let aside = ground::move_aside(&dir, &format!("/{path}"), OsStr::new(name))?;
-                    removed.push(format!("/{path}/{name} (no file, kept as {})", aside.display()));
+                    found.push(one(false)?);
                     continue;
                 }
             }
@@ -377,10 +464,58 @@ fn clear_accounts(root: &Utf8Path) -> Result<Vec<String>, Fault> {
             file.take(ACCOUNTS_BYTES_MAX)
                 .read_to_end(&mut bytes)
                 .map_err(|e| fault(&e))?;
-            if bytes.is_empty() || bytes.contains(&0) || name.ends_with("-map") && !is_map(&bytes) {
-                unlinkat(&dir, *name, UnlinkatFlags::NoRemoveDir).map_err(|e| fault(&e.into()))?;
-                removed.push(format!("/{path}/{name}"));
+            let wrong = match *name {
+                MACHINE_ID => !is_machine_id(&bytes),
+                map if map.ends_with("-map") => !is_map(&bytes),
+                _ => bytes.is_empty(),
+            };
+            if wrong || bytes.contains(&0) {
+                found.push(one(true)?);
             }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the files of accounts are such that the next activation, and whoever looks for a user, can read them.
+pub fn accounts_are_whole(root: &Utf8Path) -> Result<bool, Fault> {
+    Ok(spoilt(root, &ACCOUNTS)?.is_empty())
+}
+
+/// Deletes files of accounts that are spoilt, and a spoilt machine id. The next activation makes them anew, and is to be done again:
+/// its trace goes first. Before the first boot nobody has changed them. What is no file goes aside.
+fn clear_accounts(root: &Utf8Path) -> Result<Vec<String>, Fault> {
+    let mut wrong = spoilt(root, &ACCOUNTS)?;
+    if !wrong.is_empty() {
+        let (above, name) = marks::ACTIVATED
+            .rsplit_once('/')
+            .unwrap_or(("", marks::ACTIVATED));
+        let fault = |e: &io::Error| rooted::io_fault(format!("{} on the target", marks::ACTIVATED), e);
+        if let Some(dir) = open_dir(root, above.trim_start_matches('/')).map_err(|e| fault(&e))? {
+            match unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) => File::from(dir).sync_all().map_err(|e| fault(&e))?,
+                // A directory is no trace.
+                Err(Errno::ENOENT | Errno::EISDIR) => {}
+                Err(e) => return Err(fault(&e.into())),
+            }
+        }
+    }
+    wrong.extend(spoilt(root, &[("etc", &[MACHINE_ID])])?);
+    let mut removed = vec![];
+    for Spoilt {
+        dir,
+        above,
+        name,
+        is_file,
+    } in wrong
+    {
+        if is_file {
+            unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir)
+                .map_err(|e| rooted::io_fault(format!("/{above}/{name} on the target"), &e.into()))?;
+            removed.push(format!("/{above}/{name}"));
+        } else {
+            let aside = ground::move_aside(&dir, &format!("/{above}"), OsStr::new(name))?;
+            removed.push(format!("/{above}/{name} (no file, kept as {})", aside.display()));
         }
     }
     Ok(removed)

@@ -254,3 +254,90 @@ fn files_of_accounts_that_are_no_files_or_are_cut_off_keep_no_activation_from_it
         }
     }
 }
+
+#[test]
+fn a_machine_id_that_is_none_goes_and_one_that_is_stays() {
+    let id = "0123456789abcdef0123456789abcdef";
+    for (text, goes) in [
+        (String::new(), true),
+        ("\n".into(), true),
+        ("\0".repeat(33), true),
+        (id[..31].into(), true),
+        (format!("{id}0\n"), true),
+        (format!("{}\n", "0".repeat(32)), true),
+        (format!("{id}\n{id}\n"), true),
+        (id.into(), false),
+        (format!("{id}\n"), false),
+        ("uninitialized\n".into(), false),
+    ] {
+        let (_keep, root) = folder();
+        put(&root, "etc/machine-id");
+        put(&root, "nix/var/landfall/activated");
+        fs::write(root.join("etc/machine-id"), &text).unwrap();
+        let removed = clear_root(&root, "/mnt", &[]).unwrap();
+        assert_eq!(removed, vec!["/etc/machine-id"; usize::from(goes)], "{text:?}");
+        assert!(
+            root.join("nix/var/landfall/activated").exists(),
+            "nothing is to be activated for that"
+        );
+    }
+    let (_keep, root) = folder();
+    fs::create_dir_all(root.join("etc/machine-id")).unwrap();
+    let told = ["/etc/machine-id (no file, kept as machine-id.landfall-aside)"];
+    assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), told);
+}
+
+#[test]
+fn the_probe_of_a_killed_run_goes_from_root_and_esp() {
+    let (_keep, root) = folder();
+    for path in [
+        ".landfall-room",
+        "boot/.landfall-room",
+        "boot/kept",
+        "home/.landfall-room",
+    ] {
+        put(&root, path);
+    }
+    fs::create_dir_all(root.join("srv/.landfall-room")).unwrap();
+    assert_eq!(
+        clear_root(&root, "/mnt", &[]).unwrap(),
+        ["/.landfall-room", "/boot/.landfall-room"]
+    );
+    assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), [] as [String; 0]);
+    for kept in ["boot/kept", "home/.landfall-room", "srv/.landfall-room"] {
+        assert!(root.join(kept).exists(), "{kept}");
+    }
+}
+
+#[test]
+fn generations_that_lead_nowhere_go_and_others_stay() {
+    let (_keep, root) = folder();
+    let link = |to: &str, at: &str| {
+        let at = root.join("nix/var/nix/profiles").join(at);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::os::unix::fs::symlink(to, at).unwrap();
+    };
+    put(&root, "nix/store/there/boot.json");
+    for (to, at) in [
+        ("/nix/store/gone", "system-1-link"),
+        ("/nix/store/there", "system-2-link"),
+        ("system-1-link", "system"),
+        ("/nix/store/gone", "system-x-link"),
+        ("/nix/store/gone", "default-1-link"),
+        ("/elsewhere", "system-3-link"),
+    ] {
+        link(to, at);
+    }
+    put(&root, "nix/var/nix/profiles/system-4-link");
+    assert_eq!(clear_generations(&root).unwrap(), ["system", "system-1-link"]);
+    link("system-2-link", "system");
+    assert_eq!(clear_generations(&root).unwrap(), [] as [String; 0]);
+    assert_eq!(
+        clear_generations(&root.join("none")).unwrap_or_default(),
+        [] as [String; 0]
+    );
+    assert_eq!(
+        fs::read_dir(root.join("nix/var/nix/profiles")).unwrap().count(),
+        6
+    );
+}

@@ -39,6 +39,9 @@ pub fn recorded_system(text: &str, revision: &Revision, host: &HostName) -> Opti
     if lines.next() == Some("end") { system } else { None }
 }
 
+/// Where the trace of a finished activation lies on the target.
+pub const ACTIVATED: &str = "/nix/var/landfall/activated";
+
 /// The trace of a finished activation: the system's path, on a line.
 pub fn activated(system: &StorePath) -> String {
     format!("{}\n", system.as_str())

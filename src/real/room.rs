@@ -13,7 +13,7 @@ use std::io::{self, Write};
 pub const LEAST: u64 = 1 << 20;
 
 /// The name of the file that is tried to be written.
-const PROBE: &str = ".landfall-room";
+pub const PROBE: &str = ".landfall-room";
 
 /// Bytes free on the filesystem at a directory. What ext4 keeps back counts as taken.
 pub fn free(at: &Utf8Path) -> Result<u64, Fault> {
