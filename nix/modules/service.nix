@@ -54,7 +54,9 @@ let
   # What the installer writes to a root filesystem is the image that was built with it, and no other one of that system. The digest
   # is known when the image is built, and the image itself is not referred to by this.
   isUnpinned =
-    cfg.rootImage != null && cfg.settings.system ? Image && cfg.settings.system.Image.digest or null == null;
+    cfg.rootImage != null
+    && cfg.settings.system ? Image
+    && cfg.settings.system.Image.digest or null == null;
   unpinned = (pkgs.formats.json { }).generate "install.json" cfg.settings;
   rendered =
     if isUnpinned then
