@@ -10,6 +10,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clone::{Place, branch, git};
 use landfall_states::fault::FaultClass;
 use landfall_states::formatted::CloneFacts;
+use landfall_states::plan::Reference;
+use landfall_states::{Step, Verdict};
 
 /// What one file or folder of a clone was made of.
 type Spoil = (&'static str, fn(&Utf8Path));
@@ -258,3 +260,59 @@ fn work_of_somebody_in_a_clone_that_is_replaced_is_kept_beside_it() {
     replace(&place.action(repository, dev));
     assert!(aside.join("mine.nix").exists());
 }
+
+/// A clone under way that another run left, with this install's mark.
+fn begun(place: &Place) -> Utf8PathBuf {
+    let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+    fs_err::create_dir_all(&partial).unwrap();
+    git(&partial, &["init", "-q"]);
+    git(
+        &partial,
+        &["config", "landfall.install", &clone::install().to_string()],
+    );
+    partial
+}
+
+#[test]
+fn references_may_have_names_that_a_killed_git_gives_to_objects() {
+    for (name, asked) in [
+        ("refs/heads/tmp_test", branch("tmp_test")),
+        ("refs/heads/op/tmp_host", branch("op/tmp_host")),
+        ("refs/heads/objects/tmp_x", branch("objects/tmp_x")),
+        ("refs/pull/tmp_1", branch("refs/pull/tmp_1")),
+        ("refs/heads/packed-refs.new", branch("packed-refs.new")),
+    ] {
+        let Some(mut place) = Place::new() else { return };
+        let from = place.with_submodule();
+        git(&from, &["branch", "-m", "main", "tmp_main"]);
+        git(&place.origin(), &["update-ref", name, "trunk"]);
+        let repository = place.here(asked);
+        let revision = place.resolve(&repository).unwrap();
+        // The control: what Git did leave is gone, among the submodules as well.
+        let git_dir = begun(&place).join(".git");
+        let left = [
+            "objects/tmp_obj_a",
+            "objects/pack/tmp_pack_a",
+            "objects/tmp_objdir-bulk-fsync-a/x",
+            "packed-refs.new",
+            "refs/heads/tmp_a.lock",
+            "modules/sub/objects/pack/tmp_idx_a",
+        ];
+        for at in left {
+            let at = git_dir.join(at);
+            fs_err::create_dir_all(at.parent().unwrap()).unwrap();
+            fs_err::write(at, "").unwrap();
+        }
+        place
+            .clone(&place.action(repository, revision.clone()))
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        for at in left {
+            assert!(!place.path().join(".git").join(at).exists(), "{name}: {at}");
+        }
+        if !name.starts_with("refs/pull") {
+            let short = name.trim_start_matches("refs/");
+            assert_eq!(git(&place.path(), &["rev-parse", short]), revision.as_str());
+        }
+    }
+}
+

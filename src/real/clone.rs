@@ -14,7 +14,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneOrder};
 use landfall_states::plan::{Reference, RepositorySource};
-use std::io::ErrorKind;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
 /// Folders below `.git` that are looked into for what a dead Git left: a branch's name may have many parts.
 const LEFTOVERS_DEPTH_MAX: usize = 64;
@@ -64,7 +66,7 @@ pub async fn perform_clone(
             return Err(fault);
         }
     }
-    remove_leftovers(&partial.join(".git"), LEFTOVERS_DEPTH_MAX)?;
+    remove_leftovers(&partial.join(".git"))?;
     // Before it gets its name: what would not be taken for ours afterwards is not what was meant.
     if let Some(why) = unvetted(&partial, action)? {
         remove_tree(&partial)?;
@@ -139,7 +141,7 @@ impl Making<'_> {
             return Ok(false);
         };
         let filled = async {
-            remove_leftovers(&dir.join(".git"), LEFTOVERS_DEPTH_MAX)?;
+            remove_leftovers(&dir.join(".git"))?;
             let next = marks::tries(tries.saturating_add(1));
             self.git(&["config", "--local", TRIES_KEY, &next]).await?;
             self.fill().await?;
@@ -297,29 +299,71 @@ impl Making<'_> {
     }
 }
 
-/// What a Git that died leaves in a repository: a lock file, which every later Git takes for another one at work, and objects
-/// and packs under a temporary name. Nobody else is at work in a clone beside its place. No reference can end in `.lock`
-/// (git-check-ref-format(1)).
-fn remove_leftovers(dir: &Utf8Path, depth: usize) -> Result<(), Fault> {
-    let fault = |path: &Utf8Path, e: &std::io::Error| rooted::io_fault(path.as_str(), e);
+/// What a directory in a repository is for: what a Git that died may have left in it follows from that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// A repository itself: `.git`, or that of a submodule.
+    Repository,
+    /// Repositories of submodules, by their names, which may have many parts.
+    Modules,
+    Objects,
+    /// References, their logs, and whatever else has names that people choose.
+    Named,
+}
+
+impl Part {
+    fn below(self, dir: &Path, name: &OsStr) -> Self {
+        match self {
+            Part::Repository if name == "objects" => Part::Objects,
+            Part::Repository if name == "modules" => Part::Modules,
+            Part::Repository | Part::Named => Part::Named,
+            Part::Objects => Part::Objects,
+            Part::Modules => {
+                let begun = ["HEAD", "config", "objects", "refs"];
+                let begun = begun.iter().any(|inner| dir.join(name).join(inner).exists());
+                if begun { Part::Repository } else { Part::Modules }
+            }
+        }
+    }
+
+    /// Whether only a Git that died can have left this here. A lock file belongs to the name without its end, and no part of a
+    /// reference ends so (git-check-ref-format(1)); `tmp_` begins names of Git's own among the objects alone, and any branch may
+    /// have such a name.
+    fn is_left(self, name: &OsStr, is_dir: bool) -> bool {
+        let name = name.as_encoded_bytes();
+        match self {
+            Part::Objects if is_dir => name.starts_with(b"tmp_objdir-") || name.starts_with(b"incoming-"),
+            Part::Objects => name.starts_with(b"tmp_") || name.ends_with(b".lock"),
+            Part::Repository if name == b"packed-refs.new" => !is_dir,
+            Part::Repository | Part::Named => !is_dir && name.ends_with(b".lock"),
+            Part::Modules => false,
+        }
+    }
+}
+
+/// Removes what a Git that died leaves in a repository: lock files, which every later Git takes for another one at work, and
+/// objects and packs under a temporary name. Nobody else is at work in a clone beside its place.
+fn remove_leftovers(repository: &Utf8Path) -> Result<(), Fault> {
+    remove_left(repository.as_std_path(), Part::Repository, LEFTOVERS_DEPTH_MAX)
+        .map_err(|e| rooted::io_fault(repository.as_str(), &e))
+}
+
+fn remove_left(dir: &Path, part: Part, depth: usize) -> io::Result<()> {
     match fs_err::symlink_metadata(dir) {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => return Ok(()),
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(fault(dir, &e)),
+        Err(e) => return Err(e),
     }
-    for entry in fs_err::read_dir(dir).map_err(|e| fault(dir, &e))? {
-        let entry = entry.map_err(|e| fault(dir, &e))?;
+    for entry in fs_err::read_dir(dir)? {
+        let entry = entry?;
         let name = entry.file_name();
-        let bytes = name.as_encoded_bytes();
-        let kind = entry.file_type().map_err(|e| fault(dir, &e))?;
-        if kind.is_dir() {
-            // Git writes no name that is not UTF-8 by itself.
-            if let Some(name) = name.to_str().filter(|_| depth > 0) {
-                remove_leftovers(&dir.join(name), depth - 1)?;
-            }
-        } else if bytes.ends_with(b".lock") || bytes.starts_with(b"tmp_") {
-            fs_err::remove_file(entry.path()).map_err(|e| fault(dir, &e))?;
+        let is_dir = entry.file_type()?.is_dir();
+        match (is_dir, part.is_left(&name, is_dir)) {
+            (true, true) => fs_err::remove_dir_all(entry.path())?,
+            (false, true) => fs_err::remove_file(entry.path())?,
+            (true, false) if depth > 0 => remove_left(&entry.path(), part.below(dir, &name), depth - 1)?,
+            (_, false) => {}
         }
     }
     Ok(())
