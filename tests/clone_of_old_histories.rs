@@ -6,10 +6,13 @@
 #[path = "shared/clone.rs"]
 mod clone;
 
-use clone::Place;
-use landfall_states::plan::Reference;
+use clone::{Place, branch, git};
+use landfall::event::{Event, Listener};
+use landfall_states::fault::FaultClass;
+use landfall_states::plan::{Reference, Repository, RepositorySource};
 use landfall_states::{Step, Verdict};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 /// What Git itself clones without a word is cloned, whatever `git fsck` and `git status` remark on it.
 #[test]
@@ -78,3 +81,95 @@ fn histories_and_attributes_of_real_repositories_are_no_damage() {
         }
     }
 }
+
+/// Keeps what is told as a notice.
+struct Notices(Arc<Mutex<Vec<String>>>);
+
+impl Listener for Notices {
+    fn take(&mut self, event: &Event) {
+        if let Event::Notice { what } = event {
+            self.0.lock().unwrap().push(what.clone());
+        }
+    }
+}
+
+/// gitmodules(5): `none` is skipped, `merge` and `rebase` are checked out when they were just fetched.
+#[test]
+fn a_submodule_that_gitmodules_leaves_out_is_no_flaw() {
+    for (how, nested) in [
+        ("none", false),
+        ("none", true),
+        ("merge", false),
+        ("rebase", false),
+        ("checkout", false),
+    ] {
+        let Some(mut place) = Place::new() else { return };
+        let told = Arc::default();
+        place.hands.reporter.add(Box::new(Notices(Arc::clone(&told))));
+        let from = place.with_submodule();
+        let allowed = "protocol.file.allow=always";
+        if nested {
+            let inner = place.dir.join("inner");
+            fs_err::create_dir_all(&inner).unwrap();
+            git(&inner, &["init", "-q", "-b", "main"]);
+            git(&inner, &["commit", "-q", "--allow-empty", "-m", "inner"]);
+            let url = format!("file://{inner}");
+            git(&from, &["-c", allowed, "submodule", "-q", "add", &url, "deep"]);
+            git(
+                &from,
+                &["config", "-f", ".gitmodules", "submodule.deep.update", how],
+            );
+            git(&from, &["commit", "-q", "-am", "deep"]);
+            git(&place.origin().join("sub"), &["-c", allowed, "pull", "-q"]);
+        } else {
+            git(
+                &place.origin(),
+                &["config", "-f", ".gitmodules", "submodule.sub.update", how],
+            );
+        }
+        git(&place.origin(), &["commit", "-q", "-am", how]);
+        let repository = place.here(Reference::Default);
+        let revision = place.resolve(&repository).unwrap();
+        let action = place.action(repository, revision);
+        place
+            .clone(&action)
+            .unwrap_or_else(|fault| panic!("{how}, nested {nested}: {fault}"));
+        let left_out = if nested { "sub/deep" } else { "sub" };
+        let notices: Vec<String> = std::mem::take(&mut told.lock().unwrap());
+        let of_it = notices
+            .iter()
+            .filter(|notice| notice.contains(&format!("submodule {left_out} is left out")));
+        assert_eq!(of_it.count(), usize::from(how == "none"), "{notices:?}");
+        assert_eq!(
+            place.path().join("sub/module.nix").exists(),
+            how != "none" || nested
+        );
+        // The control: one that was fetched must be there.
+        if how == "none" && !nested {
+            continue;
+        }
+        fs_err::remove_dir_all(place.path().join("sub")).unwrap();
+        fs_err::create_dir(place.path().join("sub")).unwrap();
+        assert!(
+            matches!(action.judge(&place.observe()), Verdict::Todo(_)),
+            "{how}"
+        );
+    }
+}
+
+/// Git takes no command from there: it stops, and says which setting.
+#[test]
+fn a_command_in_gitmodules_stops_with_the_setting() {
+    let Some(mut place) = Place::new() else { return };
+    place.with_submodule();
+    let set = ["config", "-f", ".gitmodules", "submodule.sub.update", "!true"];
+    git(&place.origin(), &set);
+    git(&place.origin(), &["commit", "-q", "-am", "command"]);
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    let fault = place.clone(&place.action(repository, revision)).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
+    assert!(fault.to_string().contains("submodule.sub.update"), "{fault}");
+    assert!(fault.next().contains(".gitmodules"), "{}", fault.next());
+}
+

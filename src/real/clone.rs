@@ -430,7 +430,13 @@ async fn submodules(
             }
             let args = ["submodule", "update", "--init", "--recursive", "--progress"];
             let ended = hands.run(access.remote(Some(dir)).args(args)).await?;
-            git::succeeded_at(remote_of(source), ended, "submodules").map(drop)
+            git::succeeded_at(remote_of(source), ended, "submodules")?;
+            for path in sound::skipped(hands, access, dir).await? {
+                hands.reporter.notice(format!(
+                    "submodule {path} is left out: .gitmodules says update = none for it"
+                ));
+            }
+            Ok(())
         }
     }
 }
