@@ -316,3 +316,43 @@ fn references_may_have_names_that_a_killed_git_gives_to_objects() {
     }
 }
 
+#[test]
+fn files_of_another_revision_go_with_the_clone_that_was_cut_off() {
+    let Some(mut place) = Place::new() else { return };
+    place.with_submodule();
+    let origin = place.origin();
+    fs_err::create_dir(origin.join("d")).unwrap();
+    for file in ["only-before.nix", "d/ignored.nix"] {
+        fs_err::write(origin.join(file), "# before\n").unwrap();
+    }
+    fs_err::write(origin.join(".gitignore"), "ignored.nix\n").unwrap();
+    git(&origin, &["add", "-f", "-A"]);
+    git(&origin, &["commit", "-q", "-m", "before"]);
+    let partial = begun(&place);
+    git(&partial, &["fetch", "-q", origin.as_str(), "trunk"]);
+    git(&partial, &["checkout", "-q", "-f", "FETCH_HEAD"]);
+    let allowed = "protocol.file.allow=always";
+    git(&partial, &["-c", allowed, "submodule", "-q", "update", "--init"]);
+    fs_err::write(partial.join("sub/half.nix"), "").unwrap();
+    // Killed before the index had its name.
+    fs_err::rename(partial.join(".git/index"), partial.join(".git/index.lock")).unwrap();
+    git(&origin, &["rm", "-q", "only-before.nix", "d/ignored.nix"]);
+    git(&origin, &["commit", "-q", "-m", "after"]);
+    let pack = |at: &Utf8Path| {
+        let packs = fs_err::read_dir(at.join(".git/objects/pack")).unwrap();
+        let mut names: Vec<_> = packs.map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = pack(&partial);
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    place.clone(&place.action(repository, revision)).unwrap();
+    let ignored = ["status", "--porcelain", "--ignored"];
+    assert_eq!(git(&place.path(), &ignored), "");
+    assert_eq!(git(&place.path().join("sub"), &ignored), "");
+    // The control: what was fetched was not fetched again.
+    let after = pack(&place.path());
+    assert!(before.iter().all(|name| after.contains(name)), "{after:?}");
+}
+

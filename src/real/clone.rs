@@ -142,6 +142,7 @@ impl Making<'_> {
         };
         let filled = async {
             remove_leftovers(&dir.join(".git"))?;
+            remove_work_tree(dir)?;
             let next = marks::tries(tries.saturating_add(1));
             self.git(&["config", "--local", TRIES_KEY, &next]).await?;
             self.fill().await?;
@@ -367,6 +368,24 @@ fn remove_left(dir: &Path, part: Part, depth: usize) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes the work tree and the index of a clone that was cut off: they may be of another revision, and a file that the index does
+/// not know is removed by no checkout. The objects stay, for they are what takes time.
+fn remove_work_tree(dir: &Utf8Path) -> Result<(), Fault> {
+    let fault = |e: io::Error| rooted::io_fault(dir.as_str(), &e);
+    for entry in fs_err::read_dir(dir).map_err(fault)? {
+        let entry = entry.map_err(fault)?;
+        if entry.file_name() == ".git" {
+            continue;
+        }
+        let removed = match entry.file_type().map_err(fault)?.is_dir() {
+            true => fs_err::remove_dir_all(entry.path()),
+            false => fs_err::remove_file(entry.path()),
+        };
+        removed.map_err(fault)?;
+    }
+    remove_tree(&dir.join(".git/index"))
 }
 
 async fn fetch(
