@@ -356,3 +356,34 @@ fn files_of_another_revision_go_with_the_clone_that_was_cut_off() {
     assert!(before.iter().all(|name| after.contains(name)), "{after:?}");
 }
 
+#[test]
+fn a_clone_of_what_is_on_no_fetched_branch_is_no_work_of_somebody() {
+    for asked in [None, Some(branch("refs/pull/1/head"))] {
+        let Some(place) = Place::new() else { return };
+        let origin = place.origin();
+        git(&origin, &["checkout", "-q", "--detach", "dev"]);
+        git(&origin, &["commit", "-q", "--allow-empty", "-m", "beside"]);
+        let beside = git(&origin, &["rev-parse", "HEAD"]);
+        git(&origin, &["update-ref", "refs/pull/1/head", &beside]);
+        git(&origin, &["checkout", "-q", "trunk"]);
+        git(&origin, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        let asked = asked.unwrap_or_else(|| Reference::Revision(beside.parse().unwrap()));
+        let first = place.action(place.here(asked), beside.parse().unwrap());
+        let repository = place.here(Reference::Default);
+        let trunk = place.resolve(&repository).unwrap();
+        let second = place.action(repository, trunk);
+        let aside = Utf8PathBuf::from(format!("{}.landfall-aside-1", place.path()));
+        place.clone(&first).unwrap();
+        place.clone(&second).unwrap();
+        assert!(!aside.exists());
+        // The control: a commit on top of it is somebody's.
+        fs_err::remove_dir_all(place.path()).unwrap();
+        place.clone(&first).unwrap();
+        git(&place.path(), &["commit", "-q", "--allow-empty", "-m", "mine"]);
+        let Verdict::Todo(order) = second.judge(&place.observe()) else {
+            panic!("it is of another revision")
+        };
+        place.perform(&order).unwrap();
+        assert_eq!(git(&aside, &["log", "-1", "--format=%s"]), "mine");
+    }
+}

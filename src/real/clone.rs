@@ -7,7 +7,7 @@
 use crate::real::git::{self, Access, Offer, Transfer};
 use crate::real::guard::{self, Found, Seen};
 use crate::real::hands::Hands;
-use crate::real::marks::{self, CLONE_KEY, TRIES_KEY};
+use crate::real::marks::{self, CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use crate::real::repository::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
 use crate::real::{gitconfig, lfs, rooted, sound, work};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -81,7 +81,8 @@ pub async fn perform_clone(
         let work = match guard::look(path, action)? {
             // A submodule's settings that a power cut tore are nobody's, and what is asked here does not look into submodules.
             Found::Repository(seen) if seen.strange.is_empty() => {
-                work::of_somebody(hands, access, path, &partial, &action.revision).await?
+                let made_of = seen.made_of.as_ref();
+                work::of_somebody(hands, access, path, &partial, &action.revision, made_of).await?
             }
             // No Git is asked there whether it is somebody's work.
             Found::Repository(seen) => Some(seen.told()),
@@ -270,6 +271,7 @@ impl Making<'_> {
             .into());
         }
         let rev = revision.as_str();
+        self.git(&["config", "--local", REVISION_KEY, rev]).await?;
         let on_branch = match &tracking {
             Some(tracking) => hands
                 .run(
