@@ -8,9 +8,12 @@ mod clone;
 
 use clone::{Place, branch, git};
 use landfall::event::{Event, Listener};
+use landfall::real::repository::perform_clone;
 use landfall_states::fault::FaultClass;
+use landfall_states::formatted::CloneOrder;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use landfall_states::{Step, Verdict};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -173,3 +176,58 @@ fn a_command_in_gitmodules_stops_with_the_setting() {
     assert!(fault.next().contains(".gitmodules"), "{}", fault.next());
 }
 
+/// The umask is the whole process's: the test is run once more, by itself, under each.
+#[test]
+fn users_of_the_host_can_reach_the_clone_whatever_the_umask_was() {
+    const UNDER: &str = "LANDFALL_TEST_UNDER_UMASK";
+    if std::env::var_os(UNDER).is_none() {
+        for mask in ["077", "000"] {
+            let again = Command::new("sh")
+                .args(["-c", "umask \"$0\"; exec \"$@\"", mask])
+                .arg(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "users_of_the_host_can_reach_the_clone_whatever_the_umask_was",
+                ])
+                .env(UNDER, mask)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&again.stdout).into_owned();
+            assert!(
+                again.status.success() && said.contains("1 passed"),
+                "{mask}: {said}"
+            );
+        }
+        return;
+    }
+    let Some(place) = Place::new() else { return };
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    let order = CloneOrder {
+        action: place.action(repository, revision),
+        replace: false,
+    };
+    fs_err::create_dir(place.dir.join("mnt")).unwrap();
+    let before = fs_err::metadata(place.dir.join("mnt"))
+        .unwrap()
+        .permissions()
+        .mode();
+    let path = place.dir.join("mnt/home/op/conf/nix");
+    place
+        .runtime
+        .block_on(perform_clone(&place.hands, &place.access, &order, &path))
+        .unwrap();
+    let mode = |at: &str| fs_err::metadata(place.dir.join(at)).unwrap().permissions().mode();
+    for dir in [
+        "mnt/home",
+        "mnt/home/op",
+        "mnt/home/op/conf",
+        "mnt/home/op/conf/nix",
+    ] {
+        assert_eq!(mode(dir) & 0o7777, 0o755, "{dir}");
+    }
+    assert_eq!(mode("mnt/home/op/conf/nix/flake.nix") & 0o7777, 0o644);
+    // The control: what was there stays as it was, and was made under this umask.
+    assert_eq!(mode("mnt"), before);
+    assert_ne!(before & 0o7777, 0o755);
+}

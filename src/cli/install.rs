@@ -206,6 +206,8 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
 }
 
 pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool) -> Result<Exit, Failure> {
+    // What is made on the target is for its users; what is not for them has a mode of its own.
+    nix::sys::stat::umask(crate::os::everybody_may_read());
     let overrides = Overrides::from_environment()?;
     let path = config_path(&super::ConfigArgs {
         config: options.config.clone(),

@@ -15,7 +15,9 @@ use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneOrder};
 use landfall_states::plan::{Reference, RepositorySource};
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Folders below `.git` that are looked into for what a dead Git left: a branch's name may have many parts.
@@ -39,7 +41,7 @@ pub async fn perform_clone(
             allowed: "a path below a directory".into(),
         })
     })?;
-    fs_err::create_dir_all(parent).map_err(|e| rooted::io_fault(parent.as_str(), &e))?;
+    make_open_dirs(parent)?;
     let partial = Utf8PathBuf::from(format!("{path}.landfall-partial"));
     let old = Utf8PathBuf::from(format!("{path}.landfall-old"));
     // By its name it is a clone of landfall's that was replaced. Its removal may have been cut off, and its mark be gone.
@@ -115,6 +117,17 @@ fn unvetted(path: &Utf8Path, action: &CloneConfiguration) -> Result<Option<Strin
         Found::Other(why) => Some(why),
         Found::None => Some("nothing of the name .git".into()),
     })
+}
+
+/// Makes what is missing of a directory, for everybody to enter, whatever the umask is: it may be `/home`.
+fn make_open_dirs(dir: &Utf8Path) -> Result<(), Fault> {
+    let missing: Vec<&Utf8Path> = dir.ancestors().take_while(|at| !at.exists()).collect();
+    fs_err::create_dir_all(dir).map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
+    for made in missing {
+        fs_err::set_permissions(made, Permissions::from_mode(0o755))
+            .map_err(|e| rooted::io_fault(made.as_str(), &e))?;
+    }
+    Ok(())
 }
 
 /// A clone that is made at `dir`, below `parent`.

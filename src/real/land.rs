@@ -16,7 +16,9 @@ use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy};
 use landfall_states::plan::{Plan, Volume};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use serde::{Deserialize, Serialize};
+use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 
 /// Where both are kept, on the target.
 pub const KEPT_DIR: &str = "var/log/landfall";
@@ -181,7 +183,10 @@ fn kept_dir(root: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
                 }
                 .into());
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir(&path).map_err(io)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir(&path).map_err(io)?;
+                fs::set_permissions(&path, Permissions::from_mode(0o755)).map_err(io)?;
+            }
             Err(error) => return Err(io(error)),
         }
     }
@@ -202,6 +207,8 @@ fn keep(dir: &Utf8Path, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault
         .mode(mode)
         .open(&beside)
         .map_err(io)?;
+    // Without the process's umask.
+    file.set_permissions(Permissions::from_mode(mode)).map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     file.sync_all().map_err(io)?;
     fs::rename(&beside, &path).map_err(io)?;
