@@ -16,6 +16,7 @@ use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, SourceFault}
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
 use landfall_states::names::{RemoteUrl, Revision};
 use landfall_states::plan::{Reference, Repository, RepositorySource};
+use landfall_states::{Step, Verdict};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -335,6 +336,17 @@ impl Perform<CloneConfiguration> for Real {
             hooks::after_mounting(self).await?;
             let access = self.git_access()?;
             let path = Utf8Path::new(step.repository.clone_path.as_str());
+            // The place may be on what a command has mounted only now: then it is seen now for the first time.
+            let order = if self.config.extra_post_mount_commands.is_empty() {
+                order
+            } else {
+                match step.judge(&observe_clone(&self.hands(), &access, step, path).await?) {
+                    Verdict::Done(_) => return Ok(()),
+                    Verdict::Refuse(fault) => return Err(fault),
+                    Verdict::Todo(order) => order,
+                    Verdict::NeedsConsent(_) => order,
+                }
+            };
             perform_clone(&self.hands(), &access, &order, path).await
         }
         .await;
