@@ -176,6 +176,87 @@ fn a_command_in_gitmodules_stops_with_the_setting() {
     assert!(fault.next().contains(".gitmodules"), "{}", fault.next());
 }
 
+/// A bundle of the origin, made with these arguments.
+fn bundle(place: &Place, args: &[&str]) -> Repository {
+    let file = place.dir.join("config.bundle");
+    git(
+        &place.origin(),
+        &[&["bundle", "create", "-q", file.as_str()], args].concat(),
+    );
+    Repository {
+        source: RepositorySource::Bundle {
+            file: file.to_string(),
+            origin: None,
+        },
+        reference: Reference::Default,
+        clone_path: "/mnt/nix-config".parse().unwrap(),
+    }
+}
+
+#[test]
+fn a_bundle_of_head_alone_is_cloned_and_one_without_files_is_refused_before_the_first_write() {
+    for args in [&["HEAD"][..], &["trunk"], &["--all"], &["HEAD", "dev"]] {
+        let Some(place) = Place::new() else { return };
+        let repository = bundle(&place, args);
+        let revision = place.resolve(&repository).unwrap();
+        place
+            .clone(&place.action(repository, revision))
+            .unwrap_or_else(|fault| panic!("{args:?}: {fault}"));
+    }
+    let Some(place) = Place::new() else { return };
+    let fault = place
+        .resolve(&bundle(&place, &["--filter=blob:none", "--all"]))
+        .unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent);
+    assert!(fault.why().contains("--filter=blob:none"), "{fault}");
+    assert!(
+        fault.next().contains("git bundle create FILE --all"),
+        "{}",
+        fault.next()
+    );
+    // What is not in it is told with the command that puts it there.
+    let missing = Repository {
+        reference: Reference::Revision(git(&place.origin(), &["rev-parse", "trunk"]).parse().unwrap()),
+        ..bundle(&place, &["dev"])
+    };
+    let fault = place.resolve(&missing).unwrap_err();
+    assert!(
+        fault.next().contains("git bundle create FILE --all"),
+        "{}",
+        fault.next()
+    );
+}
+
+#[test]
+fn a_branch_whose_name_git_takes_for_something_else_is_cloned() {
+    for (name, by_default) in [
+        ("refs/heads/HEAD", false),
+        ("refs/heads/-x", false),
+        ("refs/heads/-x", true),
+    ] {
+        let Some(place) = Place::new() else { return };
+        git(&place.origin(), &["update-ref", name, "trunk"]);
+        if by_default {
+            git(&place.origin(), &["symbolic-ref", "HEAD", name]);
+        }
+        let repository = place.here(if by_default {
+            Reference::Default
+        } else {
+            branch(name)
+        });
+        let revision = place.resolve(&repository).unwrap();
+        place
+            .clone(&place.action(repository, revision.clone()))
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        assert_eq!(git(&place.path(), &["rev-parse", "HEAD"]), revision.as_str());
+        // The control: any other one is checked out as a branch.
+        fs_err::remove_dir_all(place.path()).unwrap();
+        let trunk = place.here(branch("trunk"));
+        place.clone(&place.action(trunk, revision)).unwrap();
+        assert_eq!(git(&place.path(), &["symbolic-ref", "HEAD"]), "refs/heads/trunk");
+    }
+}
+
 /// The umask is the whole process's: the test is run once more, by itself, under each.
 #[test]
 fn users_of_the_host_can_reach_the_clone_whatever_the_umask_was() {

@@ -257,7 +257,13 @@ impl Making<'_> {
         }
         if !has_commit(hands, access, dir, revision).await? {
             // Not on that branch: ask for it by name, and where a server refuses that, fetch all there is.
-            let exact = fetch(hands, access, dir, source, &[revision.to_string()]).await;
+            let at_head = offer.id("HEAD") == Some(revision);
+            let name = if at_head {
+                "HEAD".to_owned()
+            } else {
+                revision.to_string()
+            };
+            let exact = fetch(hands, access, dir, source, &[name]).await;
             if let Err(fault) = exact {
                 match fault.class {
                     FaultClass::Permanent => {}
@@ -297,7 +303,7 @@ impl Making<'_> {
             None => false,
         };
         match &branch {
-            Some(branch) if on_branch => {
+            Some(branch) if on_branch && git::is_branch_name(branch) => {
                 self.git(&["checkout", "-q", "-f", "--no-track", "-B", branch, rev])
                     .await?;
                 if origin.is_some() {
