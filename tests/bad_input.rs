@@ -126,6 +126,31 @@ fn bad_overrides_end_before_anything_else() {
         "{stderr}"
     );
     assert!(!run_dir.exists(), "nothing was touched");
+#[test]
+fn a_run_directory_that_is_something_else_is_told_with_what_moves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let run_dir = run_dir.to_str().unwrap();
+    let config = example("plain.ron");
+    let start = ["install", "--run-dir", run_dir, "-c", &config];
+    fs_err::write(run_dir, "").unwrap();
+    refused(
+        &start,
+        1,
+        &[&format!(
+            "next: mv {run_dir} {run_dir}.old, then: landfall install"
+        )],
+    );
+    fs_err::remove_file(run_dir).unwrap();
+    fs_err::os::unix::fs::symlink("nowhere", run_dir).unwrap();
+    refused(&start, 1, &[&format!("next: mv {run_dir} {run_dir}.old")]);
+    fs_err::remove_file(run_dir).unwrap();
+    for file in ["lock", "log.jsonl"] {
+        let at = format!("{run_dir}/{file}");
+        fs_err::create_dir_all(&at).unwrap();
+        refused(&start, 1, &[&format!("next: mv {at} {at}.old")]);
+        fs_err::remove_dir(&at).unwrap();
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod log;
 pub mod plan;
 pub mod progress;
 pub mod reference;
+mod run_dir;
 mod saves;
 pub mod service;
 pub mod simulate;
