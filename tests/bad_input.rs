@@ -127,6 +127,29 @@ fn bad_overrides_end_before_anything_else() {
     );
     assert!(!run_dir.exists(), "nothing was touched");
 #[test]
+fn an_output_that_takes_nothing_is_named() {
+    let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let config = example("plain.ron");
+    for args in [
+        vec!["check", &config],
+        vec!["check", "--print", &config],
+        vec!["man"],
+        vec!["completions", "bash"],
+    ] {
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"))
+            .args(&args)
+            .stdout(full.file().try_clone().unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {said}");
+        for part in ["standard output: No space left on device", "next:"] {
+            assert!(said.contains(part), "{args:?}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_run_directory_that_is_something_else_is_told_with_what_moves_it() {
     let dir = tempfile::tempdir().unwrap();
     let run_dir = dir.path().join("run");
