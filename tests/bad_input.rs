@@ -71,7 +71,25 @@ fn a_configuration_that_cannot_be_read() {
         2,
         &["/nonexistent.ron", "cannot be read", "fix:"],
     );
+    refused(
+        &["check", "nothere.ron"],
+        2,
+        &["nothere.ron: it cannot be read: No such file or directory"],
+    );
     refused(&["check", "/"], 2, &["not a file"]);
+    for (text, what) in [
+        ("", "it is empty"),
+        (" \n", "nothing in it but blanks"),
+        ("\u{feff}\0\0", "nothing in it but blanks"),
+    ] {
+        let file = tempfile::NamedTempFile::with_suffix(".ron").unwrap();
+        fs_err::write(file.path(), text).unwrap();
+        refused(
+            &["check", file.path().to_str().unwrap()],
+            2,
+            &[what, "fix:", "docs/examples"],
+        );
+    }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.ron");
     fs_err::write(&file, b"(host: \"\xff\")").unwrap();
@@ -126,6 +144,8 @@ fn bad_overrides_end_before_anything_else() {
         "{stderr}"
     );
     assert!(!run_dir.exists(), "nothing was touched");
+}
+
 #[test]
 fn an_output_that_takes_nothing_is_named() {
     let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
