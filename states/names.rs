@@ -9,16 +9,23 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A text in quotation marks, with what could not be seen or would end it escaped: for texts that people or machines chose.
+/// So many characters of a text that people or machines chose are shown.
+const QUOTED_CHARS_MAX: usize = 256;
+
+/// A text in quotation marks, with what could not be seen or would end it escaped: for texts that people or machines chose. Of a long
+/// one the beginning, and how long it is.
 pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
-    for c in text.chars() {
+    for c in text.chars().take(QUOTED_CHARS_MAX) {
         match c {
             '\'' => quoted.push(c),
             c => quoted.extend(c.escape_debug()),
         }
     }
     quoted.push('"');
+    if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
+        quoted.push_str(&format!(" (cut off here; it has {} bytes)", text.len()));
+    }
     quoted
 }
 
@@ -359,6 +366,12 @@ mod tests {
         assert_eq!(
             quoted("it's a \"disk\"\n\u{1b}[2J"),
             r#""it's a \"disk\"\n\u{1b}[2J""#
+        );
+        let (fits, long) = ("é".repeat(256), "é".repeat(50_000));
+        assert_eq!(quoted(&fits), format!("\"{fits}\""));
+        assert_eq!(
+            quoted(&long),
+            format!("\"{fits}\" (cut off here; it has 100000 bytes)")
         );
     }
 

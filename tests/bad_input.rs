@@ -147,6 +147,20 @@ fn bad_overrides_end_before_anything_else() {
 }
 
 #[test]
+fn a_long_text_is_not_repeated_whole() {
+    let long = "x".repeat(100_000);
+    for disk in [long.clone(), format!("/dev/{long}")] {
+        let (code, _, stderr) = landfall(&["disks"], &[("INSTALL_DISK", &disk), ("REPO_REMOTE", &long)]);
+        assert_eq!(code, Some(2));
+        assert!(
+            stderr.contains("INSTALL_DISK") && stderr.contains("bytes)"),
+            "{stderr}"
+        );
+        assert!(stderr.len() < 4_096, "{} bytes", stderr.len());
+    }
+}
+
+#[test]
 fn an_output_that_takes_nothing_is_named() {
     let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let config = example("plain.ron");
