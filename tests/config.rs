@@ -1,4 +1,5 @@
 //! Promise: a configuration is either refused with option, value, rule and place, or it means what its author wrote.
+// Long because: it is one table of refusals.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -62,6 +62,7 @@ let
     "/run"
     "/etc/static"
     "/lost+found"
+    "/var/tmp/landfall"
     "/var/log/landfall"
   ];
   emptied = [

@@ -10,6 +10,7 @@ use landfall_states::fault::ConfigFault;
 use landfall_states::names::quoted;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::io::ErrorKind;
 
 /// No configuration is longer, in bytes.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -184,11 +185,12 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-/// What the system says of an error, without the path, which stands before it already.
+/// What the system says of an error; where it is plain without the path, which stands before it already.
 fn plainly(error: &std::io::Error) -> String {
-    match crate::os::errno(error) {
-        Some(number) => std::io::Error::from_raw_os_error(number).to_string(),
-        None => crate::os::said(error),
+    match error.kind() {
+        ErrorKind::NotFound => "No such file or directory".into(),
+        ErrorKind::PermissionDenied => "Permission denied".into(),
+        _ => error.to_string(),
     }
 }
 

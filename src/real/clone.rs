@@ -15,7 +15,6 @@ use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneOrder};
 use landfall_states::plan::{Reference, RepositorySource};
 use std::ffi::OsStr;
-use std::fs::Permissions;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -124,7 +123,7 @@ fn make_open_dirs(dir: &Utf8Path) -> Result<(), Fault> {
     let missing: Vec<&Utf8Path> = dir.ancestors().take_while(|at| !at.exists()).collect();
     fs_err::create_dir_all(dir).map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
     for made in missing {
-        fs_err::set_permissions(made, Permissions::from_mode(0o755))
+        fs_err::set_permissions(made, PermissionsExt::from_mode(0o755))
             .map_err(|e| rooted::io_fault(made.as_str(), &e))?;
     }
     Ok(())

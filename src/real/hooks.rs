@@ -163,7 +163,6 @@ mod tests {
             )
         };
         if attach().is_err() {
-            println!("skipped: nothing can be mounted here");
             return;
         }
         let hands = Hands::new(Reporter::default(), Stop::never());

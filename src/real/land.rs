@@ -16,7 +16,6 @@ use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy};
 use landfall_states::plan::{Plan, Volume};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use serde::{Deserialize, Serialize};
-use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
@@ -185,7 +184,7 @@ fn kept_dir(root: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::create_dir(&path).map_err(io)?;
-                fs::set_permissions(&path, Permissions::from_mode(0o755)).map_err(io)?;
+                fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).map_err(io)?;
             }
             Err(error) => return Err(io(error)),
         }
@@ -208,7 +207,8 @@ fn keep(dir: &Utf8Path, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault
         .open(&beside)
         .map_err(io)?;
     // Without the process's umask.
-    file.set_permissions(Permissions::from_mode(mode)).map_err(io)?;
+    file.set_permissions(PermissionsExt::from_mode(mode))
+        .map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     file.sync_all().map_err(io)?;
     fs::rename(&beside, &path).map_err(io)?;
