@@ -7,7 +7,7 @@
 
 use crate::event::Event;
 use crate::store::{Place, Store};
-use crate::world::{Perform, World};
+use crate::world::{Perform, Survey, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::Consent;
 use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, LastEnding, Remedy};
@@ -100,6 +100,32 @@ pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, 
     result
 }
 
+/// Whether a fault is of what there is, and not of the moment, or of a disk that cannot be read and may carry an install.
+fn is_lasting(class: FaultClass) -> bool {
+    match class {
+        FaultClass::NeedsChange | FaultClass::Permanent | FaultClass::Unsafe => true,
+        FaultClass::Transient | FaultClass::Hardware | FaultClass::Interrupted => false,
+    }
+}
+
+/// Whether a run stopped because no disk carries an install and none could take one: what that is, for somebody who wants to go on.
+fn nothing_there(host: &HostName, survey: &Survey, has_record: bool, fault: &Fault) -> Option<String> {
+    let is_of_choice = !survey.named && survey.choice.as_ref().err() == Some(fault);
+    if has_record || !is_of_choice || !is_lasting(fault.class) {
+        return None;
+    }
+    let (reason, list) = fault.reasons();
+    let mut why = format!(
+        "no disk that is attached carries an install of {host}, and none can take one: {}: {reason}",
+        fault.what()
+    );
+    for line in &list {
+        why.push_str("\n        ");
+        why.push_str(line);
+    }
+    Some(why)
+}
+
 async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
     // Until the disk is held nothing is begun: no phase is to blame, and a person reads that nothing was written.
     let at_start = |fault: Fault| Halt {
@@ -132,6 +158,11 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
             return Ok(Outcome::AlreadyLanded { why });
         }
         Decision::Stop { rule, fault } => {
+            if request.resume_only
+                && let Some(why) = nothing_there(&request.host, &survey, tmpfs.is_some(), &fault)
+            {
+                return Ok(Outcome::NothingToResume { why });
+            }
             return Err(Halt {
                 rule,
                 ..at_start(fault)
@@ -556,4 +587,35 @@ impl<W: World> Run<'_, W> {
 
 fn stop_fault() -> Fault {
     Fault::of(Kind::Stopped { by: None }, Remedy::resume())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_resume_where_no_disk_qualifies_is_nothing_to_resume() {
+        let host = "web".parse().unwrap();
+        let fault = |class| Fault::injected(class, "target disk", "no disk can be installed on");
+        let survey = |class, named| Survey {
+            disks: vec![],
+            choice: Err(fault(class)),
+            named,
+        };
+        let lasting = FaultClass::NeedsChange;
+        let why = nothing_there(&host, &survey(lasting, false), false, &fault(lasting)).unwrap();
+        assert!(
+            why.contains("of web") && why.contains("no disk can be installed on"),
+            "{why}"
+        );
+        // The controls: an install of this boot whose disk is away, a disk that somebody named, a fault of the moment, another stop.
+        let none = |survey: Survey, has_record, fault: &Fault| {
+            assert_eq!(nothing_there(&host, &survey, has_record, fault), None);
+        };
+        none(survey(lasting, false), true, &fault(lasting));
+        none(survey(lasting, true), false, &fault(lasting));
+        let hardware = FaultClass::Hardware;
+        none(survey(hardware, false), false, &fault(hardware));
+        none(survey(lasting, false), false, &fault(FaultClass::Unsafe));
+    }
 }

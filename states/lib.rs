@@ -25,6 +25,7 @@ pub mod names;
 pub mod plan;
 pub mod recovery;
 pub mod remote;
+pub mod taken;
 
 pub mod anchored;
 pub mod bootable;

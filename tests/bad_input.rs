@@ -71,7 +71,25 @@ fn a_configuration_that_cannot_be_read() {
         2,
         &["/nonexistent.ron", "cannot be read", "fix:"],
     );
+    refused(
+        &["check", "nothere.ron"],
+        2,
+        &["nothere.ron: it cannot be read: No such file or directory"],
+    );
     refused(&["check", "/"], 2, &["not a file"]);
+    for (text, what) in [
+        ("", "it is empty"),
+        (" \n", "nothing in it but blanks"),
+        ("\u{feff}\0\0", "nothing in it but blanks"),
+    ] {
+        let file = tempfile::NamedTempFile::with_suffix(".ron").unwrap();
+        fs_err::write(file.path(), text).unwrap();
+        refused(
+            &["check", file.path().to_str().unwrap()],
+            2,
+            &[what, "fix:", "docs/examples"],
+        );
+    }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.ron");
     fs_err::write(&file, b"(host: \"\xff\")").unwrap();
@@ -126,6 +144,70 @@ fn bad_overrides_end_before_anything_else() {
         "{stderr}"
     );
     assert!(!run_dir.exists(), "nothing was touched");
+}
+
+#[test]
+fn a_long_text_is_not_repeated_whole() {
+    let long = "x".repeat(100_000);
+    for disk in [long.clone(), format!("/dev/{long}")] {
+        let (code, _, stderr) = landfall(&["disks"], &[("INSTALL_DISK", &disk), ("REPO_REMOTE", &long)]);
+        assert_eq!(code, Some(2));
+        assert!(
+            stderr.contains("INSTALL_DISK") && stderr.contains("bytes)"),
+            "{stderr}"
+        );
+        assert!(stderr.len() < 4_096, "{} bytes", stderr.len());
+    }
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_named() {
+    let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let config = example("plain.ron");
+    for args in [
+        vec!["check", &config],
+        vec!["check", "--print", &config],
+        vec!["man"],
+        vec!["completions", "bash"],
+    ] {
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"))
+            .args(&args)
+            .stdout(full.file().try_clone().unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {said}");
+        for part in ["standard output: No space left on device", "next:"] {
+            assert!(said.contains(part), "{args:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_run_directory_that_is_something_else_is_told_with_what_moves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let run_dir = run_dir.to_str().unwrap();
+    let config = example("plain.ron");
+    let start = ["install", "--run-dir", run_dir, "-c", &config];
+    fs_err::write(run_dir, "").unwrap();
+    refused(
+        &start,
+        1,
+        &[&format!(
+            "next: mv {run_dir} {run_dir}.old, then: landfall install"
+        )],
+    );
+    fs_err::remove_file(run_dir).unwrap();
+    fs_err::os::unix::fs::symlink("nowhere", run_dir).unwrap();
+    refused(&start, 1, &[&format!("next: mv {run_dir} {run_dir}.old")]);
+    fs_err::remove_file(run_dir).unwrap();
+    for file in ["lock", "log.jsonl"] {
+        let at = format!("{run_dir}/{file}");
+        fs_err::create_dir_all(&at).unwrap();
+        refused(&start, 1, &[&format!("next: mv {at} {at}.old")]);
+        fs_err::remove_dir(&at).unwrap();
+    }
 }
 
 #[test]

@@ -181,7 +181,8 @@ in
       type = types.listOf landfall.shellCommand;
       default = [ ];
       description = ''
-        Shell commands run after mounting (at /mnt), before the clone. Each must exit 0 and must bear being run again.
+        Shell commands run after mounting (at /mnt), before the clone, once after every mounting: the end of a run takes down what
+        they mounted below /mnt. Each must exit 0 and must bear being run again.
       '';
     };
 

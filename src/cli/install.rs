@@ -6,8 +6,8 @@
 
 use super::service::{self, Doing, ServiceManager};
 use super::{
-    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, since_boot_ms,
-    words,
+    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, run_dir,
+    since_boot_ms, words,
 };
 use crate::config::{Config, OnSuccess, Overrides};
 use crate::driver::{self, Request};
@@ -16,7 +16,6 @@ use crate::exit::Exit;
 use crate::lock::holders::Process;
 use crate::lock::machine::{self, MachineLock};
 use crate::lock::{Lock, LockError, make_private_dir};
-use crate::os::said;
 use crate::real::command::Program;
 use crate::real::mounts::Attached;
 use crate::real::secrets::{self, Vault};
@@ -205,7 +204,9 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     }
 }
 
-pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool) -> Result<Exit, Failure> {
+pub(super) fn command(options: InstallOptions, dir: &Utf8Path, verbose: bool) -> Result<Exit, Failure> {
+    // What is made on the target is for its users; what is not for them has a mode of its own.
+    nix::sys::stat::umask(crate::os::everybody_may_read());
     let overrides = Overrides::from_environment()?;
     let path = config_path(&super::ConfigArgs {
         config: options.config.clone(),
@@ -214,15 +215,18 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
     for warning in config.warnings() {
         complain(&format!("warning: {warning}"));
     }
-    make_private_dir(run_dir)
-        .map_err(|e| Failure::new(Exit::Internal, format!("{}\n    next: run it as root", said(&e))))?;
-    let _lock = Lock::take(run_dir, options.command(), since_boot_ms()).map_err(|error| match error {
+    let unusable = |path: &Utf8Path, error: &std::io::Error| {
+        run_dir::failure(path, error, options.command(), nix::unistd::geteuid().is_root())
+    };
+    make_private_dir(dir).map_err(|e| unusable(dir, &e))?;
+    let _lock = Lock::take(dir, options.command(), since_boot_ms()).map_err(|error| match error {
         LockError::Held(..) => Failure::new(
             Exit::Locked,
             format!("{error}\n    next: landfall status --watch"),
         ),
-        LockError::Io(_) => Failure::new(Exit::Internal, error.to_string()),
+        LockError::Io(error) => unusable(&dir.join("lock"), &error),
     })?;
+    let log = progress::LogFile::open(dir).map_err(|e| unusable(&dir.join("log.jsonl"), &e))?;
     // A run directory can be another one, or be deleted while a run is at work.
     let _machine = MachineLock::take().map_err(|refused| match refused {
         machine::Refused::Held(by) => Failure::new(
@@ -234,14 +238,14 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
         ),
         machine::Refused::Io(e) => Failure::new(
             Exit::Internal,
-            format!("the machine's lock cannot be taken: {}", said(&e)),
+            format!("the machine's lock cannot be taken: {}", crate::os::said(&e)),
         ),
     })?;
     let reporter = Reporter::default();
     let doing = Doing::default();
     reporter.add(progress::on_stdout(options.progress, verbose));
-    reporter.add(Box::new(progress::LogFile::open(run_dir)?));
-    reporter.add(Box::new(progress::StatusFile::new(run_dir)));
+    reporter.add(Box::new(log));
+    reporter.add(Box::new(progress::StatusFile::new(dir)));
     reporter.add(Box::new(ServiceManager::default()));
     reporter.add(Box::new(doing.clone()));
     let (wish, stop) = Stop::new();
@@ -251,7 +255,7 @@ pub(super) fn command(options: InstallOptions, run_dir: &Utf8Path, verbose: bool
         overrides,
         reporter: reporter.clone(),
         stop,
-        run_dir: run_dir.to_owned(),
+        run_dir: dir.to_owned(),
     };
     // One thread: the order of effects is the order of the code.
     let runtime = tokio::runtime::Builder::new_current_thread()

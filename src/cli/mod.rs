@@ -12,6 +12,7 @@ pub mod log;
 pub mod plan;
 pub mod progress;
 pub mod reference;
+mod run_dir;
 mod saves;
 pub mod service;
 pub mod simulate;
@@ -378,9 +379,45 @@ impl From<std::io::Error> for Failure {
         // A reader that has seen enough (`landfall log | head`) is no failure.
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             Failure::new(Exit::Ok, "")
+        } else if error.get_ref().is_some_and(|inner| inner.is::<OutputError>()) {
+            Failure::new(
+                Exit::Internal,
+                format!(
+                    "{}\n    next: run it again with its output on a terminal, or in a file where there is room (> FILE)",
+                    crate::os::said(&error)
+                ),
+            )
         } else {
             Failure::new(Exit::Internal, crate::os::said(&error))
         }
+    }
+}
+
+/// Why standard output did not take what was written to it.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output: {}", crate::os::said(.0))]
+struct OutputError(std::io::Error);
+
+/// Standard output, whose errors say that they are its own.
+struct Output(std::io::Stdout);
+
+impl Output {
+    fn named<T>(done: std::io::Result<T>) -> std::io::Result<T> {
+        done.map_err(|e| std::io::Error::new(e.kind(), OutputError(e)))
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            // `write_all` goes on by itself only when it sees this.
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Err(e),
+            done => Self::named(done),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Self::named(self.0.flush())
     }
 }
 
@@ -407,7 +444,7 @@ pub fn main() -> Exit {
         return Exit::Usage;
     }
     // Not locked: listeners write to it too, and not all of them from this thread.
-    let mut out = std::io::stdout();
+    let mut out = Output(std::io::stdout());
     let done = run(&cli, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)

@@ -286,10 +286,11 @@ impl<'a> Program<'a> {
         let data = self.memory.bytes_max().map_err(io)?;
         let file = self.file_bytes_max;
         let kept = target::inherited().filter(|_| !self.is_apart);
-        // SAFETY: prctl(2), getrlimit(2), setrlimit(2) and fcntl(2) are system calls that touch nothing but the child itself; the
+        // SAFETY: prctl(2), umask(2), getrlimit(2), setrlimit(2) and fcntl(2) are system calls that touch nothing but the child itself; the
         // descriptor is the child's copy of one that the lock keeps open.
         unsafe {
             command.pre_exec(move || {
+                nix::sys::stat::umask(os::everybody_may_read());
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
                 let data = data.min(hard);

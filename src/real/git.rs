@@ -214,6 +214,12 @@ pub fn object_format(revision: &Revision) -> &'static str {
     }
 }
 
+/// Whether Git makes a branch of this name. A repository may have others, which its commands take for an option or for what is
+/// checked out (git-check-ref-format(1), `--branch`).
+pub fn is_branch_name(name: &str) -> bool {
+    name != "HEAD" && !name.starts_with('-')
+}
+
 /// How long a URL is at the beginning of a text. A quote may be a part of it: only one that nothing but punctuation follows ends it.
 fn url_bytes(text: &str) -> usize {
     let word = &text[..text.find(char::is_whitespace).unwrap_or(text.len())];

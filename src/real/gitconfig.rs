@@ -5,8 +5,8 @@
 //! The form is that of git-config(1), "Syntax". Absent: files and directories (`guard`); `include.path` is a setting like any
 //! other here, and nothing is included.
 
-use crate::real::marks::{CLONE_KEY, TRIES_KEY};
-use landfall_states::names::{RemoteUrl, quoted};
+use crate::real::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
+use landfall_states::names::{RemoteUrl, Revision, quoted};
 use landfall_states::remote::redacted;
 
 /// A configuration of a clone has some hundred bytes, and some more for each submodule.
@@ -259,6 +259,7 @@ pub fn judge(setting: &Setting, of: Of<'_>) -> Judged {
         },
         "remote.origin.fetch" => ours(is_plain_refspec(value)),
         _ if is_clone && name == CLONE_KEY => Judged::Ours,
+        _ if is_clone && name == REVISION_KEY => ours(value.parse::<Revision>().is_ok()),
         _ if is_clone && name == TRIES_KEY => ours(value.parse::<u32>().is_ok()),
         _ => {
             let within = |section: &str, key: &str| {

@@ -6,12 +6,12 @@
 //! (`states::formatted`, `clone`).
 
 use crate::real::gitconfig::{self, BYTES_MAX, Judged, Of, Setting};
-use crate::real::marks::{CLONE_KEY, TRIES_KEY};
+use crate::real::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use crate::real::{git, rooted};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use landfall_states::formatted::CloneConfiguration;
-use landfall_states::names::quoted;
+use landfall_states::names::{Revision, quoted};
 use landfall_states::plan::{Repository, RepositorySource};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -66,6 +66,8 @@ const FOLDERS: [&str; 11] = [
 pub struct Seen {
     /// The install that made it, as its configuration says.
     pub mark: Option<String>,
+    /// The revision that it was made of.
+    pub made_of: Option<Revision>,
     /// How often it was gone on with.
     pub tries: u32,
     /// What landfall and its Git do not write, for people. Not empty: no Git may be run in it.
@@ -213,6 +215,7 @@ fn examine(path: &Utf8Path, origin: Option<&str>) -> io::Result<Found> {
     };
     let mut seen = Seen {
         mark: gitconfig::value(&settings, CLONE_KEY).map(str::to_owned),
+        made_of: gitconfig::value(&settings, REVISION_KEY).and_then(|text| text.parse().ok()),
         tries: gitconfig::value(&settings, TRIES_KEY)
             .and_then(|text| text.parse().ok())
             .unwrap_or(0),

@@ -17,6 +17,7 @@ use landfall_states::plan::{Plan, Volume};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 
 /// Where both are kept, on the target.
 pub const KEPT_DIR: &str = "var/log/landfall";
@@ -181,7 +182,10 @@ fn kept_dir(root: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
                 }
                 .into());
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir(&path).map_err(io)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir(&path).map_err(io)?;
+                fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).map_err(io)?;
+            }
             Err(error) => return Err(io(error)),
         }
     }
@@ -201,6 +205,9 @@ fn keep(dir: &Utf8Path, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault
         .create_new(true)
         .mode(mode)
         .open(&beside)
+        .map_err(io)?;
+    // Without the process's umask.
+    file.set_permissions(PermissionsExt::from_mode(mode))
         .map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     file.sync_all().map_err(io)?;

@@ -16,8 +16,12 @@ use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, SourceFault}
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
 use landfall_states::names::{RemoteUrl, Revision};
 use landfall_states::plan::{Reference, Repository, RepositorySource};
-use std::io::ErrorKind;
+use landfall_states::{Step, Verdict};
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
+
+/// The lines that a bundle begins with are looked for in so many of its bytes.
+const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
 
 impl Real {
     /// How Git reaches the remote, the key put into tmpfs when it came as a credential.
@@ -104,10 +108,39 @@ pub async fn resolve_with(
         &["init", "-q", &format, "--bare", "probe.git"],
     )
     .await?;
-    let answer = probe_for(hands, access, &probe, repository, bundle, &revision).await;
+    let asked = Asked {
+        bundle,
+        revision: &revision,
+        has_head: offer.id("HEAD").is_some(),
+    };
+    let answer = probe_for(hands, access, &probe, repository, &asked).await;
     remove_tree(&probe)?;
     answer?;
     Ok(revision)
+}
+
+/// What a source is asked for with an empty repository.
+struct Asked<'a> {
+    bundle: Option<&'a str>,
+    revision: &'a Revision,
+    has_head: bool,
+}
+
+/// The filter that a bundle was made with: then it lacks objects, and nobody can be asked for them (gitformat-bundle(5)).
+fn filter_of_bundle(file: &str) -> Result<Option<String>, Fault> {
+    let fault = |e: std::io::Error| rooted::io_fault(format!("bundle {file}"), &e);
+    let mut head = Vec::new();
+    let opened = fs_err::File::open(file).map_err(fault)?;
+    opened
+        .take(BUNDLE_HEAD_BYTES_MAX)
+        .read_to_end(&mut head)
+        .map_err(fault)?;
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let said = head.lines().skip(1).take_while(|line| line.starts_with('@'));
+    Ok(said
+        .filter_map(|line| line.strip_prefix("@filter="))
+        .map(str::to_owned)
+        .next())
 }
 
 async fn probe_for(
@@ -115,10 +148,25 @@ async fn probe_for(
     access: &Access,
     probe: &Utf8Path,
     repository: &Repository,
-    bundle: Option<&str>,
-    revision: &Revision,
+    asked: &Asked<'_>,
 ) -> Result<(), Fault> {
+    let Asked {
+        bundle,
+        revision,
+        has_head,
+    } = *asked;
     if let Some(file) = bundle {
+        if let Some(filter) = filter_of_bundle(file)? {
+            return Err(Fault::of(
+                SourceFault::ReferenceMissing {
+                    repository: source_name(&repository.source),
+                    reason: format!("it was made with --filter={filter}, so files are missing in it"),
+                },
+                Remedy::words(
+                    "make the bundle again without --filter: git bundle create FILE --all, build the installer anew",
+                ),
+            ));
+        }
         let ended = hands
             .run(access.git(Some(probe)).args(["bundle", "verify", "-q", file]))
             .await?;
@@ -140,12 +188,12 @@ async fn probe_for(
         args.extend(["--depth=1", "--filter=tree:0"]);
     }
     args.push(&from);
-    let refspec = if bundle.is_some() {
-        "refs/*:refs/*"
-    } else {
-        revision.as_str()
-    };
-    args.push(refspec);
+    match (bundle, has_head) {
+        (None, _) => args.push(revision.as_str()),
+        // `git bundle create FILE HEAD` names nothing else.
+        (Some(_), true) => args.extend(["HEAD", "refs/*:refs/*"]),
+        (Some(_), false) => args.push("refs/*:refs/*"),
+    }
     let ended = hands.run(access.remote(Some(probe)).args(args)).await?;
     let what = format!("revision {revision} in {}", source_name(&repository.source));
     let refused = ended.stderr.contains("unadvertised object") || ended.stderr.contains("dumb http");
@@ -335,6 +383,17 @@ impl Perform<CloneConfiguration> for Real {
             hooks::after_mounting(self).await?;
             let access = self.git_access()?;
             let path = Utf8Path::new(step.repository.clone_path.as_str());
+            // The place may be on what a command has mounted only now: then it is seen now for the first time.
+            let order = if self.config.extra_post_mount_commands.is_empty() {
+                order
+            } else {
+                match step.judge(&observe_clone(&self.hands(), &access, step, path).await?) {
+                    Verdict::Done(_) => return Ok(()),
+                    Verdict::Refuse(fault) => return Err(fault),
+                    Verdict::Todo(order) => order,
+                    Verdict::NeedsConsent(_) => order,
+                }
+            };
             perform_clone(&self.hands(), &access, &order, path).await
         }
         .await;

@@ -49,9 +49,9 @@ impl SourceFault {
             SourceFault::RevisionGone { .. } => {
                 Remedy::change("push the revision again, or name another in repository.revision")
             }
-            SourceFault::RevisionNotInBundle { .. } => {
-                Remedy::words("make the bundle from a repository that has it, build the installer anew")
-            }
+            SourceFault::RevisionNotInBundle { .. } => Remedy::words(
+                "in a repository that has it: git bundle create FILE --all, build the installer anew",
+            ),
             SourceFault::NothingOffered { .. } => Remedy::change_and_install(
                 "log in to the network (open http://neverssl.com in a browser), correct repository.remote, or push to the repository",
             ),
