@@ -1,5 +1,6 @@
 //! Promise: the boot loader is proved from the ESP: every file that firmware and loader read is compared with the store,
 //! and each fault in it is named. On directories; the real thing is in the laboratory.
+// Long because: every test is of one small ESP and its store, which are written here.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

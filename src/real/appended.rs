@@ -146,8 +146,10 @@ fn by_its_end(bytes: &[u8], at: u64) -> Appended {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
+    use crate::event::Reporter;
+    use crate::real::bench::block_on;
+    use crate::real::command::Program;
+    use crate::real::stop::Stop;
 
     /// An archive, made by hand as cpio makes it: one file, and the trailer.
     fn archive() -> Vec<u8> {
@@ -168,16 +170,17 @@ mod tests {
         bytes
     }
 
-    /// Through a real program; `None`: this machine has none.
-    fn through(program: &str, args: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut child = Command::new(program)
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .ok()?;
-        child.stdin.take().unwrap().write_all(bytes).unwrap();
-        Some(child.wait_with_output().unwrap().stdout)
+    /// Through a real program, which puts what it made beside the file it is given; `None`: this machine has none.
+    fn through(program: &str, args: &[&str], ending: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = camino::Utf8PathBuf::from_path_buf(dir.path().join("x")).unwrap();
+        let made = format!("{file}.{ending}");
+        fs_err::write(&file, bytes).unwrap();
+        let program = Program::new(program)
+            .args(args.iter().copied())
+            .args([file.as_str()]);
+        block_on(program.run(&Reporter::default(), &Stop::never())).ok()?;
+        fs_err::read(made).ok()
     }
 
     fn noise(bytes: usize) -> Vec<u8> {
@@ -198,16 +201,14 @@ mod tests {
         let mut padded = plain.clone();
         padded.resize(padded.len().next_multiple_of(512), 0);
         kinds.push(padded);
-        for (program, args) in [
-            ("gzip", &["-9", "-n"][..]),
-            ("xz", &["--check=crc32"]),
-            ("bzip2", &[]),
-            ("lz4", &["-l", "-c"]),
+        let long = [plain.clone(), noise(9000)].concat();
+        for (program, args, ending) in [
+            ("gzip", &["-9", "-n"][..], "gz"),
+            ("xz", &["--check=crc32"], "xz"),
+            ("bzip2", &[], "bz2"),
+            ("lz4", &["-l", "-q", "-m"], "lz4"),
         ] {
-            kinds.extend(
-                through(program, args, &[plain.clone(), noise(9000)].concat()[..])
-                    .filter(|bytes| !bytes.is_empty()),
-            );
+            kinds.extend(through(program, args, ending, &long));
         }
         assert!(kinds.len() > 4, "not even gzip");
         for whole in &kinds {
