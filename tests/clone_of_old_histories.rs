@@ -61,18 +61,18 @@ fn histories_and_attributes_of_real_repositories_are_no_damage() {
         let text = fs_err::read(&flake).unwrap();
         fs_err::write(&flake, [&text[..], b"#"].concat()).unwrap();
         assert!(
-            matches!(action.judge(&place.observe()), Verdict::Todo(_)),
+            matches!(action.judge(&place.sight(&action).unwrap()), Verdict::Todo(_)),
             "{name}"
         );
         if place.path().join("f.txt").exists() {
             fs_err::write(&flake, &text).unwrap();
             assert!(
-                matches!(action.judge(&place.observe()), Verdict::Done(_)),
+                matches!(action.judge(&place.sight(&action).unwrap()), Verdict::Done(_)),
                 "{name}"
             );
             fs_err::write(place.path().join("f.txt"), "other").unwrap();
             assert!(
-                matches!(action.judge(&place.observe()), Verdict::Todo(_)),
+                matches!(action.judge(&place.sight(&action).unwrap()), Verdict::Todo(_)),
                 "{name}"
             );
         }

@@ -12,7 +12,9 @@ use super::faults::{Death, Schedule, Shot, What};
 use super::harness::Harness;
 use super::story::{End, Ending, Story};
 use super::tally::{Failure, Tally};
+use super::trust::{Forgery, Moved, forge, who_wrote};
 use super::world::{Moment, Snapshot};
+use landfall_states::authentic::Authenticity;
 use landfall_states::checkpoint::{Choice, Record, choose};
 use landfall_states::fault::FaultClass;
 use landfall_states::plan::{DiskIdentity, GptTable, SystemSource};
@@ -44,11 +46,19 @@ pub enum Between {
     Clock,
     /// The firmware forgets its entries.
     Firmware,
+    /// Somebody who has the disk makes the records ask for a commit of his, and keeps their codes.
+    Forged,
+    /// The same without codes, as before there were any.
+    Stripped,
+    /// The remote's reference moves on to a descendant.
+    MovedOn,
+    /// It is pushed somewhere else by force.
+    MovedAway,
 }
 
 impl Between {
     /// Everything.
-    pub const ALL: [Between; 9] = [
+    pub const ALL: [Between; 13] = [
         Between::Payload,
         Between::Layout,
         Between::Anew,
@@ -58,6 +68,10 @@ impl Between {
         Between::Copy,
         Between::Clock,
         Between::Firmware,
+        Between::Forged,
+        Between::Stripped,
+        Between::MovedOn,
+        Between::MovedAway,
     ];
 
     /// Its name, as the user writes it.
@@ -72,6 +86,10 @@ impl Between {
             Between::Copy => "copy",
             Between::Clock => "clock",
             Between::Firmware => "firmware",
+            Between::Forged => "forged",
+            Between::Stripped => "stripped",
+            Between::MovedOn => "moved-on",
+            Between::MovedAway => "moved-away",
         }
     }
 }
@@ -168,6 +186,8 @@ struct Teller<'h> {
     payload: Asked,
     layout: Asked,
     anew: Asked,
+    moved_on: Asked,
+    moved_away: Asked,
     tally: Tally,
     anews: u64,
     cut_off_every: u64,
@@ -209,7 +229,14 @@ impl Harness {
                     // What is plugged and edited is so while the machine is off.
                     let plugged = matches!(
                         between,
-                        Between::Edit | Between::Away | Between::Copy | Between::Second
+                        Between::Edit
+                            | Between::Away
+                            | Between::Copy
+                            | Between::Second
+                            | Between::Forged
+                            | Between::Stripped
+                            | Between::MovedOn
+                            | Between::MovedAway
                     );
                     if death == Death::Kill && plugged {
                         continue;
@@ -244,6 +271,8 @@ impl<'h> Teller<'h> {
             payload: Asked::new(setting.other_payload()?),
             layout: Asked::new(setting.other_layout()?),
             anew: Asked::new(setting.anew(setting.plan.nonce + 1)?),
+            moved_on: Asked::new(setting.moved(Moved::On, false)),
+            moved_away: Asked::new(setting.moved(Moved::Away, false)),
             tally: Tally {
                 points: harness.points.len() as u64,
                 ..Tally::default()
@@ -351,6 +380,43 @@ impl<'h> Teller<'h> {
             Between::Firmware => {
                 story.machine.nvram = false;
                 self.lands(story, &self.same)
+            }
+            Between::Forged | Between::Stripped => {
+                let how = if between == Between::Forged {
+                    Forgery::OldCode
+                } else {
+                    Forgery::NoCode
+                };
+                let setting = self.same.setting.clone();
+                forge(story.machine.disk_mut(target), &setting, how);
+                // What the forged records claim was reached is asked for anew where it is not proved.
+                story.checks.other_payload();
+                self.lands(story, &self.same)
+            }
+            Between::MovedOn | Between::MovedAway => {
+                let (moved, new) = if between == Between::MovedOn {
+                    (Moved::On, &self.moved_on)
+                } else {
+                    (Moved::Away, &self.moved_away)
+                };
+                // What is pinned stays, where the record says it: to a descendant anybody may say so, elsewhere only who has the key.
+                let stays = match who_wrote(&story.machine, &self.same.setting) {
+                    None => false,
+                    Some(_) if seen.landed(&plan) || moved == Moved::On => true,
+                    Some(who) => who == Authenticity::Proved,
+                };
+                let pinned = Asked {
+                    setting: Rc::new(self.same.setting.moved(moved, true)),
+                    reference: self.same.reference.clone(),
+                };
+                let asked = if stays && seen.has_record_of(&plan) {
+                    &pinned
+                } else {
+                    new
+                };
+                story.asks(&asked.setting);
+                story.checks.other_payload();
+                self.lands(story, asked)
             }
         };
         self.judge(between, schedule, breaches)

@@ -184,11 +184,17 @@ pub enum Bug {
     AnyFirmware,
     /// Any bytes are a passphrase.
     AnyPassphrase,
+    /// The revision that a record asks for is used without asking the remote.
+    PinFromRecord,
+    /// The system that the target's own record names is activated without evaluating anything.
+    SystemFromTarget,
+    /// Whatever lies in a slot is taken for this boot's own record.
+    CodeUnchecked,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 88] = [
+    pub const ALL: [(Bug, Invariant); 91] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -277,5 +283,8 @@ impl Bug {
         (Bug::LabelUnseen, Invariant::LandedBoots),
         (Bug::AnyFirmware, Invariant::LandedBoots),
         (Bug::AnyPassphrase, Invariant::LandedBoots),
+        (Bug::PinFromRecord, Invariant::OnlyTheNamed),
+        (Bug::SystemFromTarget, Invariant::OnlyTheNamed),
+        (Bug::CodeUnchecked, Invariant::OnlyTheNamed),
     ];
 }

@@ -69,6 +69,8 @@ pub enum Invariant {
     Repeatable = 24,
     /// What landed is started by this firmware, from its own root, and unlocked by what a person can type.
     LandedBoots = 25,
+    /// What is evaluated and activated is what the configuration names, whatever a record or the target asks for.
+    OnlyTheNamed = 26,
 }
 
 impl fmt::Display for Invariant {
@@ -231,6 +233,11 @@ impl Checks {
     /// The disk was identified.
     pub fn identified(&mut self) {
         self.identified = true;
+    }
+
+    /// Something was used that the configuration does not name.
+    pub fn not_named(&mut self, how: &str) {
+        self.breach(Invariant::OnlyTheNamed, how);
     }
 
     /// A program without a deadline.
