@@ -610,11 +610,7 @@ impl Perform<RealiseSystem> for Real {
     async fn observe(&mut self, step: &RealiseSystem) -> Result<SystemFacts, Fault> {
         self.attach(mounts::Attach::Target).await?;
         let mut facts = observe_system(&self.hands(), &self.stores(), step).await?;
-        facts.evaluated = self
-            .evaluated
-            .as_ref()
-            .filter(|(revision, _)| *revision == step.revision)
-            .map(|(_, system)| system.clone());
+        facts.evaluated = self.evaluated_of(&step.revision);
         Ok(facts)
     }
 

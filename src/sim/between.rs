@@ -388,10 +388,13 @@ impl<'h> Teller<'h> {
                     Forgery::NoCode
                 };
                 let setting = self.same.setting.clone();
-                forge(story.machine.disk_mut(target), &setting, how);
+                let forged = forge(story.machine.disk_mut(target), &setting, how);
                 // What the forged records claim was reached is asked for anew where it is not proved.
                 story.checks.other_payload();
-                self.lands(story, &self.same)
+                story.checks.somebody_wrote(&story.machine.disks[target]);
+                let invariant = Invariant::OnlyTheNamed;
+                let failed = forged.err().map(|how| Breach { invariant, how });
+                failed.into_iter().chain(self.lands(story, &self.same)).collect()
             }
             Between::MovedOn | Between::MovedAway => {
                 let (moved, new) = if between == Between::MovedOn {

@@ -235,6 +235,14 @@ impl Checks {
         self.identified = true;
     }
 
+    /// Somebody else wrote the slots: what follows them has a parent.
+    pub fn somebody_wrote(&mut self, target: &Disk) {
+        for bytes in [0, 1].into_iter().filter_map(|which| target.slot(which)) {
+            let sequence = Record::decode(&bytes).map_or(0, |record| record.sequence);
+            self.knows(&bytes, sequence);
+        }
+    }
+
     /// Something was used that the configuration does not name.
     pub fn not_named(&mut self, how: &str) {
         self.breach(Invariant::OnlyTheNamed, how);

@@ -172,16 +172,14 @@ pub enum Forgery {
 
 /// Somebody has the disk for a while: both slots ask for a commit of his choice and count more attempts than anybody makes, all
 /// digests right; and outside of a container the target names a system of his.
-pub fn forge(disk: &mut Disk, setting: &Setting, how: Forgery) {
+pub fn forge(disk: &mut Disk, setting: &Setting, how: Forgery) -> Result<(), String> {
     let slots = [disk.slot(0), disk.slot(1)];
     let Choice::Believed { record, slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) else {
-        return;
-    };
-    let Some(evil) = revision(EVIL_DIGIT) else {
-        return;
+        // There is nothing to be forged yet.
+        return Ok(());
     };
     let mut record = Record {
-        revision: evil,
+        revision: revision(EVIL_DIGIT).ok_or("no revision")?,
         parent: None,
         ..*record
     };
@@ -195,23 +193,19 @@ pub fn forge(disk: &mut Disk, setting: &Setting, how: Forgery) {
     };
     let newer = record.sequence;
     record.sequence = newer.saturating_sub(1);
-    let Ok(first) = record.encode().map(|bytes| with_code(bytes, code)) else {
-        return;
-    };
+    let first = with_code(record.encode().map_err(|e| e.to_string())?, code);
     record.parent = Some(Record::digest_of(&first));
     record.sequence = newer;
-    let Ok(second) = record.encode().map(|bytes| with_code(bytes, code)) else {
-        return;
-    };
+    let second = with_code(record.encode().map_err(|e| e.to_string())?, code);
     disk.put_slots(&[first, second]);
     let is_open = setting.plan.luks.is_none() && setting.case.mode == Mode::Flake;
     if is_open && let Some(Value::Text(making, _)) = disk.durable().get(&Key::File(Fs::Root, "record")) {
         let making = *making;
-        if let Ok(system) = EVIL_SYSTEM.parse() {
-            let text = record_text(&setting.plan, &setting.revision, &system);
-            disk.put(Key::File(Fs::Root, "record"), Value::Text(making, text.into()));
-        }
+        let system = EVIL_SYSTEM.parse().map_err(|e| format!("{e}"))?;
+        let text = record_text(&setting.plan, &setting.revision, &system);
+        disk.put(Key::File(Fs::Root, "record"), Value::Text(making, text.into()));
     }
+    Ok(())
 }
 
 /// A slot with this last line, and the digest over all of it.
