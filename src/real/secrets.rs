@@ -432,6 +432,27 @@ mod tests {
     }
 
     #[test]
+    fn a_key_for_records_is_long_and_never_shown() {
+        let (_keep, dir) = dir();
+        let install: InstallId = ron::from_str("\"6c616e64-6661-5c6c-8000-6e69786f7321\"").unwrap();
+        let file = dir.join("landfall.record-key");
+        fs_err::write(&file, "canary".repeat(5)).unwrap();
+        let fault = Vault::default().take_from(&dir, "landfall.").unwrap_err();
+        assert!(
+            fault.to_string().contains("32 bytes") && !fault.to_string().contains("canary"),
+            "{fault}"
+        );
+        fs_err::write(&file, "canary".repeat(6)).unwrap();
+        let mut vault = Vault::default();
+        assert!(vault.record_key(install).is_none());
+        vault.take_from(&dir, "landfall.").unwrap();
+        assert_eq!(vault.at_hand(), "record-key");
+        let key = vault.record_key(install).unwrap();
+        assert_eq!(key.source(), KeySource::Installer);
+        assert!(!format!("{vault:?} {key:?}").contains("canary"));
+    }
+
+    #[test]
     fn a_fat_can_have_the_label_of_the_medium() {
         let label: Result<landfall_states::names::EspLabel, _> = MEDIUM_LABEL.parse();
         assert_eq!(label.unwrap().to_string(), MEDIUM_LABEL);

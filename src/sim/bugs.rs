@@ -190,11 +190,13 @@ pub enum Bug {
     SystemFromTarget,
     /// Whatever lies in a slot is taken for this boot's own record.
     CodeUnchecked,
+    /// What a record asks for is evaluated before the remote is asked about it.
+    EvaluatedEarly,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 91] = [
+    pub const ALL: [(Bug, Invariant); 92] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -286,5 +288,6 @@ impl Bug {
         (Bug::PinFromRecord, Invariant::OnlyTheNamed),
         (Bug::SystemFromTarget, Invariant::OnlyTheNamed),
         (Bug::CodeUnchecked, Invariant::OnlyTheNamed),
+        (Bug::EvaluatedEarly, Invariant::OnlyTheNamed),
     ];
 }

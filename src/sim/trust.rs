@@ -124,6 +124,9 @@ impl SimWorld {
         if self.granted || self.has(Bug::PinFromRecord) {
             return Ok(Standing::Named);
         }
+        if self.has(Bug::EvaluatedEarly) {
+            self.uses(Some(&step.revision), None);
+        }
         let asked = self.act("ask the remote", Act::Ask).await;
         self.came = None;
         asked?;
@@ -183,8 +186,11 @@ pub fn forge(disk: &mut Disk, setting: &Setting, how: Forgery) -> Result<(), Str
         parent: None,
         ..*record
     };
-    for _ in 0..=setting.request.budget.phase_attempts_max {
-        record.attempts.raise(Phase::Formatted);
+    // Counts that no run makes, where nothing tells that they are forged.
+    if how == Forgery::NoCode {
+        for _ in 0..=setting.request.budget.phase_attempts_max {
+            record.attempts.raise(Phase::Formatted);
+        }
     }
     let old = slots[slot].clone().unwrap_or_default();
     let code = match how {
@@ -198,7 +204,9 @@ pub fn forge(disk: &mut Disk, setting: &Setting, how: Forgery) -> Result<(), Str
     record.sequence = newer;
     let second = with_code(record.encode().map_err(|e| e.to_string())?, code);
     disk.put_slots(&[first, second]);
-    let is_open = setting.plan.luks.is_none() && setting.case.mode == Mode::Flake;
+    // What has landed is left alone, whoever changes it.
+    let is_open =
+        setting.plan.luks.is_none() && setting.case.mode == Mode::Flake && record.phase() != Phase::Landed;
     if is_open && let Some(Value::Text(making, _)) = disk.durable().get(&Key::File(Fs::Root, "record")) {
         let making = *making;
         let system = EVIL_SYSTEM.parse().map_err(|e| format!("{e}"))?;
