@@ -68,8 +68,17 @@ fn checkpoint(data: &[u8]) {
         let (first, second) = (first.as_slice(), second.as_slice());
         for slot in [first, second] {
             if let Ok(record) = Record::decode(slot) {
+                // Only the words of a fault give way, where an older format had more room.
                 let again = record.encode().map(|bytes| Record::decode(&bytes));
-                assert_eq!(again, Ok(Ok(record)), "a record that does not come back");
+                let bare = |record: Record| Record {
+                    last_fault: None,
+                    ..record
+                };
+                assert_eq!(
+                    again.map(|read| read.map(bare)),
+                    Ok(Ok(bare(record))),
+                    "a record that does not come back"
+                );
             }
         }
         match choose([Some(first), Some(second)]) {

@@ -5,6 +5,8 @@
 //! A run, first or resumed, begins at `Planned` and looks at every step; what is done is skipped because it was seen to be
 //! done, not because a checkpoint says so. Absent: devices, programs, clocks; all of that is in the [`World`].
 
+mod record;
+
 use crate::event::Event;
 use crate::store::{Place, Store};
 use crate::world::{Perform, Survey, World};
@@ -42,6 +44,8 @@ pub struct Request {
     pub resume_only: bool,
     /// Forget the attempts made so far.
     pub forgive: bool,
+    /// Resolve the reference anew, whatever revision the record asks for.
+    pub repin: bool,
     /// Retries.
     pub budget: Budget,
 }
@@ -180,32 +184,26 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     if request.resume_only && fresh && course.believed.is_none() {
         return Ok(Outcome::NothingToResume { why: course.why });
     }
-    let pinned = course
-        .believed
-        .as_ref()
-        .filter(|b| b.record.payload == course.plan.payload_digest)
-        .map(|b| b.record.revision.clone());
-    let fresh_disk = fresh;
-    let revision = world
-        .preflight(&course.plan, &request.payload, pinned.as_ref(), fresh_disk)
+    let mut course = course;
+    let (revision, is_wish) = record::preflight(world, request, &mut course, fresh)
         .await
         .map_err(at_start)?;
-    world.hold(&course.plan).await.map_err(at_start)?;
-    let mut attempts = course
-        .believed
-        .as_ref()
-        .map(|b| b.record.attempts.clone())
-        .unwrap_or_default();
+    let (mut attempts, impossible) = course.attempts(&request.budget);
+    if let Some(count) = impossible {
+        let what = format!(
+            "the record counts {count} attempts, more than a run makes, and nothing proves it: the counts begin anew"
+        );
+        world.tell(Event::Notice { what });
+    }
     if request.forgive {
         attempts.forgive();
     }
     // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
-    let last_ending = course
-        .believed
-        .as_ref()
-        .filter(|_| !request.forgive)
-        .map(|b| LastEnding::recorded(b.record.phase(), b.record.last_fault.as_ref()))
-        .unwrap_or_default();
+    let last_ending = if request.forgive {
+        LastEnding::default()
+    } else {
+        course.last_ending()
+    };
     let mut run = Run {
         world,
         budget: request.budget,
@@ -219,15 +217,18 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         dirty: false,
         unverified: course.unclean(),
         // What was begun of another payload is another image's, which the states see.
-        landing: course.believed.as_ref().and_then(|b| b.record.landing.clone()),
+        landing: course.landing().cloned(),
     };
+    let vouched = course.vouched(&revision).cloned();
     let first = Planned::new(
         (*course.plan).clone(),
         revision,
         // A new table makes everything behind it new: a claim of a former one says nothing about it.
         if fresh { None } else { course.claimed() },
         course.unclean(),
-    );
+    )
+    .on_a_wish(is_wish)
+    .vouched_for(vouched);
     let end = run.travel(State::Planned(first), &course).await;
     run.settle(end).await
 }
@@ -510,9 +511,10 @@ impl<W: World> Run<'_, W> {
                 .filter(|_| self.claim.phase() <= Phase::Encrypted),
         };
         let phase = self.claim.phase();
+        let keys = self.world.keys().clone();
         let saved = self
             .store
-            .save(self.world, &record, phase.is_anchored())
+            .save(self.world, &record, phase.is_anchored(), &keys)
             .await
             .map_err(|fault| Halt {
                 phase: Some(phase),

@@ -38,7 +38,8 @@ pub const FORMATS: [Format; 10] = [
         place: "`EFI/LANDFALL/CKPT0.BIN` and `CKPT1.BIN` on the ESP; `/run/landfall/checkpoint`",
         code: "states/checkpoint.rs",
         rule: "the version is in the header line, whose form is the same in every version; a newer version stops the run \
-               (rule 9); an unknown field is damage",
+               (rule 9); an unknown field is damage; the last line may be a code over the rest (version 2: `mac=`), and what \
+               has none is read and nothing proves it",
     },
     Format {
         name: "image",

@@ -380,7 +380,7 @@ fn a_clone_of_what_is_on_no_fetched_branch_is_no_work_of_somebody() {
         fs_err::remove_dir_all(place.path()).unwrap();
         place.clone(&first).unwrap();
         git(&place.path(), &["commit", "-q", "--allow-empty", "-m", "mine"]);
-        let Verdict::Todo(order) = second.judge(&place.observe(&second)) else {
+        let Verdict::Todo(order) = second.judge(&place.sight(&second).unwrap()) else {
             panic!("it is of another revision")
         };
         place.perform(&order).unwrap();

@@ -67,18 +67,18 @@ fn histories_and_attributes_of_real_repositories_are_no_damage() {
         let text = fs_err::read(&flake).unwrap();
         fs_err::write(&flake, [&text[..], b"#"].concat()).unwrap();
         assert!(
-            matches!(action.judge(&place.observe(&action)), Verdict::Todo(_)),
+            matches!(action.judge(&place.sight(&action).unwrap()), Verdict::Todo(_)),
             "{name}"
         );
         if place.path().join("f.txt").exists() {
             fs_err::write(&flake, &text).unwrap();
             assert!(
-                matches!(action.judge(&place.observe(&action)), Verdict::Done(_)),
+                matches!(action.judge(&place.sight(&action).unwrap()), Verdict::Done(_)),
                 "{name}"
             );
             fs_err::write(place.path().join("f.txt"), "other").unwrap();
             assert!(
-                matches!(action.judge(&place.observe(&action)), Verdict::Todo(_)),
+                matches!(action.judge(&place.sight(&action).unwrap()), Verdict::Todo(_)),
                 "{name}"
             );
         }
@@ -154,7 +154,7 @@ fn a_submodule_that_gitmodules_leaves_out_is_no_flaw() {
         fs_err::remove_dir_all(place.path().join("sub")).unwrap();
         fs_err::create_dir(place.path().join("sub")).unwrap();
         assert!(
-            matches!(action.judge(&place.observe(&action)), Verdict::Todo(_)),
+            matches!(action.judge(&place.sight(&action).unwrap()), Verdict::Todo(_)),
             "{how}"
         );
     }

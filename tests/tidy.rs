@@ -207,7 +207,18 @@ fn states_dependencies(_: &str, text: &str) -> Vec<String> {
             inside = line == "[dependencies]";
         } else if inside && let Some((name, _)) = line.split_once('=') {
             let name = name.trim();
-            if !["ron", "serde", "sha2", "thiserror", "uuid"].contains(&name) {
+            if ![
+                "hkdf",
+                "hmac",
+                "ron",
+                "serde",
+                "sha2",
+                "thiserror",
+                "uuid",
+                "zeroize",
+            ]
+            .contains(&name)
+            {
                 complaints.push(format!("depends on {name}"));
             }
         }

@@ -36,6 +36,8 @@ pub struct InstallOptions {
     pub resume_only: bool,
     /// Begin the counts of attempts anew.
     pub forgive: bool,
+    /// Resolve the reference anew, whatever revision the record asks for.
+    pub repin: bool,
     /// Begin anew on a finished disk; somebody has to agree.
     pub reinstall: bool,
     /// How progress is shown.
@@ -81,6 +83,7 @@ impl From<&RunArgs> for InstallOptions {
         let RunArgs {
             config,
             forgive,
+            repin,
             progress,
             passphrase_fd,
         } = args;
@@ -88,6 +91,7 @@ impl From<&RunArgs> for InstallOptions {
             config: config.config.clone(),
             resume_only: true,
             forgive: *forgive,
+            repin: *repin,
             reinstall: false,
             progress: *progress,
             passphrase_fd: *passphrase_fd,
@@ -177,6 +181,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         asked_anew: options.reinstall,
         resume_only: options.resume_only,
         forgive: options.forgive,
+        repin: options.repin,
         budget: config.retry,
     };
     let vault = Vault::load(options.passphrase_fd, &run_dir).map_err(stopped)?;
@@ -191,6 +196,9 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         attached: Attached::default(),
         progress: landing::Progress::default(),
         vault,
+        keys: Default::default(),
+        granted: None,
+        evaluated: None,
     };
     match driver::run(&mut world, &request).await {
         Ok(driver::Outcome::Landed { .. }) => Ok(Outcome::Landed),

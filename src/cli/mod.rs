@@ -129,6 +129,9 @@ pub struct RunArgs {
     /// Begin the counts of attempts anew, after their limit was reached and the cause mended
     #[arg(long)]
     pub forgive: bool,
+    /// Take the revision that the reference names now, instead of the one that the record on the disk asks for
+    #[arg(long)]
+    pub repin: bool,
     /// How progress is shown; auto: a status line on a terminal, else plain lines
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub progress: ProgressMode,
@@ -271,7 +274,7 @@ pub struct SimulateArgs {
     #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule", "saves"])]
     pub writes: bool,
     /// With --schedule: what people do after the first run: payload, layout, anew, edit, away, second, copy, clock,
-    /// firmware, orders
+    /// firmware, orders, forged, stripped, moved-on, moved-away
     #[arg(long, value_name = "WHAT", requires = "schedule")]
     pub between: Option<Between>,
     /// As one JSON object

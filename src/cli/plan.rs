@@ -222,6 +222,7 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
             install: plan.install,
             repository: repository.clone(),
             revision: revision.clone(),
+            is_wish: false,
         }
         .describe(),
     );
@@ -233,6 +234,7 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
             repository,
             revision,
             verify: false,
+            vouched: None,
         }
         .describe(),
     );

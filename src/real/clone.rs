@@ -221,6 +221,7 @@ impl Making<'_> {
             install,
             repository,
             revision,
+            is_wish: _,
         } = action;
         let source = &repository.source;
         hands

@@ -354,6 +354,7 @@ pub async fn observe_system(
         system,
         database: database::look(hands, stores).await?,
         registered: false,
+        evaluated: None,
         contents: Contents::NotVerified,
     };
     if facts.database != Database::Usable {
@@ -377,18 +378,20 @@ pub async fn observe_system(
     Ok(facts)
 }
 
-/// Copies or builds.
+/// Copies or builds. The system that was copied, or that the evaluation came to.
 pub async fn perform_realise(
     hands: &Hands,
     stores: &Stores,
     access: &Access,
     order: &RealiseOrder,
-) -> Result<(), Fault> {
+) -> Result<StorePath, Fault> {
     let RealiseOrder {
         action,
         corrupt,
         put_aside,
+        only_evaluate,
     } = order;
+    let noted = stores.recorded(&action.revision, &action.host)?;
     // Without them there is nothing to copy them from, and registering would call them valid.
     if let (SystemSource::Image(image), [_, ..]) = (&action.source, corrupt.as_slice()) {
         return Err(contents::lost(image, corrupt));
@@ -428,7 +431,16 @@ pub async fn perform_realise(
             Err(fault)
         }
         (Ok(_), Some(Err(fault))) | (Err(fault), _) => Err(fault),
-        (Ok(system), _) => stores.record(&action.revision, &action.host, &system),
+        (Ok(system), _) => {
+            if let Some(noted) = noted.filter(|noted| *only_evaluate && *noted != system) {
+                hands.reporter.notice(format!(
+                    "the target says that revision {} comes to {noted}; it comes to {system}, and what the target says is replaced",
+                    action.revision
+                ));
+            }
+            stores.record(&action.revision, &action.host, &system)?;
+            Ok(system)
+        }
     }
 }
 
@@ -459,6 +471,7 @@ async fn realise(
         action,
         corrupt,
         put_aside: _,
+        only_evaluate: _,
     } = order;
     *fresh |= stores.heal(hands, corrupt).await?;
     match &action.source {
@@ -615,7 +628,9 @@ fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> St
 impl Perform<RealiseSystem> for Real {
     async fn observe(&mut self, step: &RealiseSystem) -> Result<SystemFacts, Fault> {
         self.attach(mounts::Attach::Target).await?;
-        observe_system(&self.hands(), &self.stores(), step).await
+        let mut facts = observe_system(&self.hands(), &self.stores(), step).await?;
+        facts.evaluated = self.evaluated_of(&step.revision);
+        Ok(facts)
     }
 
     async fn perform(&mut self, _step: &RealiseSystem, order: RealiseOrder) -> Result<(), Fault> {
@@ -624,7 +639,9 @@ impl Perform<RealiseSystem> for Real {
             // After a reboot behind the clone, the commands have not run in this boot yet.
             hooks::after_mounting(self).await?;
             let access = self.git_access()?;
-            perform_realise(&self.hands(), &self.stores(), &access, &order).await
+            let system = perform_realise(&self.hands(), &self.stores(), &access, &order).await?;
+            self.evaluated = Some((order.action.revision.clone(), system));
+            Ok(())
         }
         .await;
         room::explained(Utf8Path::new(MOUNT_ROOT), done)

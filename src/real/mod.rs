@@ -50,6 +50,7 @@ pub mod nixlog;
 pub mod pack;
 pub mod passphrase;
 pub mod permissions;
+pub mod pin;
 pub mod preflight;
 pub mod probe;
 pub mod provision;
@@ -71,6 +72,8 @@ pub mod world;
 use crate::config::Config;
 use crate::event::Reporter;
 use camino::Utf8PathBuf;
+use landfall_states::authentic::RecordKeys;
+use landfall_states::names::{Revision, StorePath};
 use landfall_states::plan::Plan;
 use stop::Stop;
 
@@ -104,6 +107,12 @@ pub struct Real {
     pub progress: landing::Progress,
     /// Secrets at hand.
     pub vault: secrets::Vault,
+    /// The keys that records are proved with, as far as they are at hand.
+    pub keys: RecordKeys,
+    /// The revision that this run has asked the remote about, and that the reference names.
+    pub granted: Option<Revision>,
+    /// The system that this run's own evaluation of a revision came to.
+    pub evaluated: Option<(Revision, StorePath)>,
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use crate::real::git::{self, Access, Offer, Token, git_url};
 use crate::real::guard::{self, Found};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
-use crate::real::{MOUNT_ROOT, Real, foreseen, hooks, mounts, room, rooted, sound};
+use crate::real::{MOUNT_ROOT, Real, foreseen, hooks, mounts, pin, room, rooted, sound};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, PlaceFault, Remedy, SourceFault};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing};
 use landfall_states::names::{RemoteUrl, Revision};
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use landfall_states::{Step, Verdict};
@@ -98,16 +98,7 @@ pub async fn resolve_with(
     }
     // Both questions need a repository to be asked in: an empty one in tmpfs.
     fs_err::create_dir_all(scratch).map_err(|e| rooted::io_fault(scratch.as_str(), &e))?;
-    let probe = scratch.join("probe.git");
-    remove_tree(&probe)?;
-    let format = format!("--object-format={}", git::object_format(&revision));
-    git::local(
-        hands,
-        access,
-        scratch,
-        &["init", "-q", &format, "--bare", "probe.git"],
-    )
-    .await?;
+    let probe = bare_repository(hands, access, scratch, "probe.git", &revision).await?;
     let asked = Asked {
         bundle,
         revision: &revision,
@@ -141,6 +132,21 @@ fn filter_of_bundle(file: &str) -> Result<Option<String>, Fault> {
         .filter_map(|line| line.strip_prefix("@filter="))
         .map(str::to_owned)
         .next())
+}
+
+/// An empty repository of a revision's object format, in the place of whatever had its name.
+pub(super) async fn bare_repository(
+    hands: &Hands,
+    access: &Access,
+    scratch: &Utf8Path,
+    name: &str,
+    revision: &Revision,
+) -> Result<Utf8PathBuf, Fault> {
+    let dir = scratch.join(name);
+    remove_tree(&dir)?;
+    let format = format!("--object-format={}", git::object_format(revision));
+    git::local(hands, access, scratch, &["init", "-q", &format, "--bare", name]).await?;
+    Ok(dir)
 }
 
 async fn probe_for(
@@ -365,16 +371,25 @@ pub(super) fn remove_tree(path: &Utf8Path) -> Result<(), Fault> {
 }
 
 impl Perform<CloneConfiguration> for Real {
-    async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneFacts, Fault> {
+    async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneSight, Fault> {
         self.attach(mounts::Attach::Target).await?;
-        let access = self.git_access()?;
-        observe_clone(
-            &self.hands(),
-            &access,
-            step,
-            Utf8Path::new(step.repository.clone_path.as_str()),
-        )
-        .await
+        let (hands, access) = (self.hands(), self.git_access()?);
+        let asked = step.is_wish && self.granted.as_ref() != Some(&step.revision);
+        let standing = if asked {
+            let scratch = Utf8Path::new(super::RUN_DIR);
+            pin::standing(&hands, &access, &step.repository, &step.revision, scratch).await?
+        } else if step.is_wish {
+            Standing::Named
+        } else {
+            Standing::NotAsked
+        };
+        if standing == Standing::Named {
+            // Once in a run is enough: what the remote says in the next minute is not more right.
+            self.granted = Some(step.revision.clone());
+        }
+        let path = Utf8Path::new(step.repository.clone_path.as_str());
+        let place = observe_clone(&hands, &access, step, path).await?;
+        Ok(CloneSight { place, standing })
     }
 
     async fn perform(&mut self, step: &CloneConfiguration, order: CloneOrder) -> Result<(), Fault> {
@@ -387,7 +402,14 @@ impl Perform<CloneConfiguration> for Real {
             let order = if self.config.extra_post_mount_commands.is_empty() {
                 order
             } else {
-                match step.judge(&observe_clone(&self.hands(), &access, step, path).await?) {
+                let place = observe_clone(&self.hands(), &access, step, path).await?;
+                // The wish was granted before there was an order.
+                let standing = if step.is_wish {
+                    Standing::Named
+                } else {
+                    Standing::NotAsked
+                };
+                match step.judge(&CloneSight { place, standing }) {
                     Verdict::Done(_) => return Ok(()),
                     Verdict::Refuse(fault) => return Err(fault),
                     Verdict::Todo(order) => order,

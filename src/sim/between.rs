@@ -13,7 +13,9 @@ use super::faults::{Death, Schedule, Shot, What};
 use super::harness::Harness;
 use super::story::{End, Ending, Story};
 use super::tally::{Failure, Tally};
+use super::trust::{Forgery, Moved, forge, who_wrote};
 use super::world::{Moment, Snapshot};
+use landfall_states::authentic::Authenticity;
 use landfall_states::checkpoint::{Choice, Record, choose};
 use landfall_states::fault::FaultClass;
 use landfall_states::plan::{DiskIdentity, GptTable, SystemSource};
@@ -47,11 +49,19 @@ pub enum Between {
     Firmware,
     /// Somebody who has the disk writes a command into the settings of the clone.
     Orders,
+    /// Somebody who has the disk makes the records ask for a commit of his, and keeps their codes.
+    Forged,
+    /// The same without codes, as before there were any.
+    Stripped,
+    /// The remote's reference moves on to a descendant.
+    MovedOn,
+    /// It is pushed somewhere else by force.
+    MovedAway,
 }
 
 impl Between {
     /// Everything.
-    pub const ALL: [Between; 10] = [
+    pub const ALL: [Between; 14] = [
         Between::Payload,
         Between::Layout,
         Between::Anew,
@@ -62,6 +72,10 @@ impl Between {
         Between::Clock,
         Between::Firmware,
         Between::Orders,
+        Between::Forged,
+        Between::Stripped,
+        Between::MovedOn,
+        Between::MovedAway,
     ];
 
     /// Its name, as the user writes it.
@@ -77,6 +91,10 @@ impl Between {
             Between::Clock => "clock",
             Between::Firmware => "firmware",
             Between::Orders => "orders",
+            Between::Forged => "forged",
+            Between::Stripped => "stripped",
+            Between::MovedOn => "moved-on",
+            Between::MovedAway => "moved-away",
         }
     }
 }
@@ -173,6 +191,8 @@ struct Teller<'h> {
     payload: Asked,
     layout: Asked,
     anew: Asked,
+    moved_on: Asked,
+    moved_away: Asked,
     tally: Tally,
     anews: u64,
     cut_off_every: u64,
@@ -214,7 +234,15 @@ impl Harness {
                     // What is plugged and edited is so while the machine is off.
                     let plugged = matches!(
                         between,
-                        Between::Edit | Between::Away | Between::Copy | Between::Second | Between::Orders
+                        Between::Edit
+                            | Between::Away
+                            | Between::Copy
+                            | Between::Second
+                            | Between::Orders
+                            | Between::Forged
+                            | Between::Stripped
+                            | Between::MovedOn
+                            | Between::MovedAway
                     );
                     if death == Death::Kill && plugged {
                         continue;
@@ -249,6 +277,8 @@ impl<'h> Teller<'h> {
             payload: Asked::new(setting.other_payload()?),
             layout: Asked::new(setting.other_layout()?),
             anew: Asked::new(setting.anew(setting.plan.nonce + 1)?),
+            moved_on: Asked::new(setting.moved(Moved::On, false)),
+            moved_away: Asked::new(setting.moved(Moved::Away, false)),
             tally: Tally {
                 points: harness.points.len() as u64,
                 ..Tally::default()
@@ -371,6 +401,46 @@ impl<'h> Teller<'h> {
                 // The clone is made anew, and what is behind it is looked at again.
                 story.checks.other_payload();
                 self.lands(story, &self.same)
+            }
+            Between::Forged | Between::Stripped => {
+                let how = if between == Between::Forged {
+                    Forgery::OldCode
+                } else {
+                    Forgery::NoCode
+                };
+                let setting = self.same.setting.clone();
+                let forged = forge(story.machine.disk_mut(target), &setting, how);
+                // What the forged records claim was reached is asked for anew where it is not proved.
+                story.checks.other_payload();
+                story.checks.somebody_wrote(&story.machine.disks[target]);
+                let invariant = Invariant::OnlyTheNamed;
+                let failed = forged.err().map(|how| Breach { invariant, how });
+                failed.into_iter().chain(self.lands(story, &self.same)).collect()
+            }
+            Between::MovedOn | Between::MovedAway => {
+                let (moved, new) = if between == Between::MovedOn {
+                    (Moved::On, &self.moved_on)
+                } else {
+                    (Moved::Away, &self.moved_away)
+                };
+                // What is pinned stays, where the record says it: to a descendant anybody may say so, elsewhere only who has the key.
+                let stays = match who_wrote(&story.machine, &self.same.setting) {
+                    None => false,
+                    Some(_) if seen.landed(&plan) || moved == Moved::On => true,
+                    Some(who) => who == Authenticity::Proved,
+                };
+                let pinned = Asked {
+                    setting: Rc::new(self.same.setting.moved(moved, true)),
+                    reference: self.same.reference.clone(),
+                };
+                let asked = if stays && seen.has_record_of(&plan) {
+                    &pinned
+                } else {
+                    new
+                };
+                story.asks(&asked.setting);
+                story.checks.other_payload();
+                self.lands(story, asked)
             }
         };
         self.judge(between, schedule, breaches)

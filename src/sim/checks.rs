@@ -71,6 +71,8 @@ pub enum Invariant {
     LandedBoots = 25,
     /// Nothing that is only on the disk has a program run.
     TakesNoOrders = 26,
+    /// What is evaluated and activated is what the configuration names, whatever a record or the target asks for.
+    OnlyTheNamed = 27,
 }
 
 impl fmt::Display for Invariant {
@@ -233,6 +235,19 @@ impl Checks {
     /// The disk was identified.
     pub fn identified(&mut self) {
         self.identified = true;
+    }
+
+    /// Somebody else wrote the slots: what follows them has a parent.
+    pub fn somebody_wrote(&mut self, target: &Disk) {
+        for bytes in [0, 1].into_iter().filter_map(|which| target.slot(which)) {
+            let sequence = Record::decode(&bytes).map_or(0, |record| record.sequence);
+            self.knows(&bytes, sequence);
+        }
+    }
+
+    /// Something was used that the configuration does not name.
+    pub fn not_named(&mut self, how: &str) {
+        self.breach(Invariant::OnlyTheNamed, how);
     }
 
     /// A program without a deadline.

@@ -16,7 +16,7 @@ use crate::world::World;
 use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::cloned::{Contents, Database, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, ImageFault, PlaceFault, StoreFault};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight};
 use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
 use landfall_states::names::{BadValue, Revision, StorePath, TargetPath};
@@ -24,9 +24,13 @@ use landfall_states::plan::{RepositorySource, SystemSource};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
 
-impl Script for CloneConfiguration {
-    async fn look(&self, world: &mut SimWorld) -> Result<CloneFacts, Fault> {
-        world.attach_root().await?;
+/// What is at the clone's place.
+trait Place {
+    async fn place(&self, world: &mut SimWorld) -> Result<CloneFacts, Fault>;
+}
+
+impl Place for CloneConfiguration {
+    async fn place(&self, world: &mut SimWorld) -> Result<CloneFacts, Fault> {
         world.act("look at the clone", Act::Look).await?;
         if world.has(Bug::NeverSettles) {
             let why = format!("try {} in run {}", world.points.len(), world.run);
@@ -71,6 +75,15 @@ impl Script for CloneConfiguration {
                 vec!["missing blob".into()]
             },
         })
+    }
+}
+
+impl Script for CloneConfiguration {
+    async fn look(&self, world: &mut SimWorld) -> Result<CloneSight, Fault> {
+        world.attach_root().await?;
+        let standing = world.standing(self).await?;
+        let place = self.place(world).await?;
+        Ok(CloneSight { place, standing })
     }
 
     async fn carry(&self, world: &mut SimWorld, order: &CloneOrder) -> Result<(), Fault> {
@@ -150,10 +163,10 @@ impl Script for RealiseSystem {
     async fn look(&self, world: &mut SimWorld) -> Result<SystemFacts, Fault> {
         world.attach_root().await?;
         world.act("look at the store", Act::Look).await?;
-        let record = record_text(&world.setting.plan, &self.revision, &world.setting.system);
+        let noted = world.noted(&self.revision);
         let system = match self.source.known() {
             Some(system) => Some(system.clone()),
-            None => (world.text(Fs::Root, "record") == Some(&record)).then(|| world.setting.system.clone()),
+            None => noted.clone(),
         };
         let database = world.database();
         if world.has(Bug::DatabaseIsFault)
@@ -167,7 +180,7 @@ impl Script for RealiseSystem {
             ));
         }
         let usable = database == Database::Usable;
-        let recorded = world.text(Fs::Root, "record") == Some(&record);
+        let recorded = system.is_some() && noted == system;
         let registered = usable
             && recorded
             && REGISTERED
@@ -179,6 +192,11 @@ impl Script for RealiseSystem {
             Contents::NotVerified
         };
         Ok(SystemFacts {
+            evaluated: if world.has(Bug::SystemFromTarget) {
+                noted
+            } else {
+                world.evaluated.then(|| world.setting.system.clone())
+            },
             system,
             recorded,
             database,
@@ -212,6 +230,10 @@ impl Script for RealiseSystem {
             world.put("what came", path).await?;
         }
         fetched?;
+        if self.source == SystemSource::Flake {
+            world.uses(Some(&self.revision), None);
+            world.evaluated = true;
+        }
         world.make_database().await?;
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if world.text(Fs::Root, valid).is_none() {
@@ -228,6 +250,10 @@ impl Script for RealiseSystem {
         }
         world.sync().await?;
         world.record_system(&self.revision).await
+    }
+
+    fn redoes(order: &RealiseOrder) -> bool {
+        !order.only_evaluate
     }
 }
 
@@ -305,6 +331,7 @@ impl Script for InstallSystem {
         }
         world.clear_leftovers().await?;
         world.sync().await?;
+        world.uses(None, Some(&order.system));
         let system = order.system.to_string();
         if world.has(Bug::NotIdempotent) && world.text(Fs::Root, "profile").is_some() {
             world

@@ -307,6 +307,14 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             now: text("now"),
         }
         .into(),
+        SourceFault::PinNotNamed {
+            revision: text("revision"),
+            reference: text("reference"),
+            repository: text("repository"),
+            now: Some(text("now")),
+            named_by: Some(text("named_by")),
+        }
+        .into(),
         SourceFault::RevisionNotInBundle {
             revision: text("revision"),
             repository: text("repository"),

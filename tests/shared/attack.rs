@@ -168,12 +168,12 @@ pub fn attacked(place: &Place, action: &CloneConfiguration, attacks: &[Attack<'_
         fs_err::remove_dir_all(place.path()).unwrap();
 
         copy(&planted, &place.path());
-        let facts = place.observe(action);
+        let facts = place.sight(action).unwrap();
         assert!(!mark.exists(), "{name}: run while looking");
         match action.judge(&facts) {
             // Ours once: made anew, and kept.
             Verdict::Todo(order) => {
-                let is_seen = match &facts {
+                let is_seen = match &facts.place {
                     CloneFacts::Unvetted { why, .. } => !why.is_empty(),
                     CloneFacts::Repository { flaws, .. } => !flaws.is_empty(),
                     CloneFacts::Absent | CloneFacts::Other(_) => false,
@@ -183,9 +183,9 @@ pub fn attacked(place: &Place, action: &CloneConfiguration, attacks: &[Attack<'_
                     .perform(&order)
                     .unwrap_or_else(|fault| panic!("{name}: {fault}"));
                 assert!(!mark.exists(), "{name}: run while it was replaced");
-                let now = place.observe(action);
+                let now = place.sight(action).unwrap();
                 assert!(matches!(action.judge(&now), Verdict::Done(_)), "{name}: {now:?}");
-                if matches!(facts, CloneFacts::Unvetted { .. }) {
+                if matches!(facts.place, CloneFacts::Unvetted { .. }) {
                     assert!(aside.exists(), "{name}: it may be somebody's work");
                 }
             }

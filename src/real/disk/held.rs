@@ -291,6 +291,14 @@ impl HeldDisk {
         }
     }
 
+    /// The same without waiting. `None`: it is not there as planned, for now.
+    pub fn partition_at_once(&self, entry: &GptEntry) -> Result<Option<Utf8PathBuf>, Fault> {
+        match self.partition_now(entry)? {
+            Ok(path) => self.check_table(entry).map(|()| Some(path)),
+            Err(_) => Ok(None),
+        }
+    }
+
     fn partition_now(&self, entry: &GptEntry) -> Result<Result<Utf8PathBuf, String>, Fault> {
         let block = self.block()?;
         let Some(partition) = block.partitions.iter().find(|p| p.kernel.number == entry.number) else {

@@ -19,6 +19,29 @@ impl SourceFault {
                     "it was pinned, and {repository} no longer has it; what was asked for is now at {now}"
                 ),
             ),
+            SourceFault::PinNotNamed {
+                revision,
+                reference,
+                repository,
+                now,
+                named_by,
+            } => {
+                let elsewhere = match named_by {
+                    Some(name) => format!("; {name} names it"),
+                    None => String::new(),
+                };
+                let now = match now {
+                    Some(now) => format!("that is {now} now, and this revision is not in its history"),
+                    None => "nobody has asked whether it is in its history".to_owned(),
+                };
+                Words::of(
+                    format!("revision {revision}"),
+                    format!(
+                        "a record on the disk asks for it, which anybody can write there, and the configuration asks for {reference} of \
+                         {repository}: {now}{elsewhere}. If this revision is the one that is wanted, name it in repository.revision"
+                    ),
+                )
+            }
             SourceFault::RevisionNotInBundle { revision, repository } => Words::of(
                 format!("revision {revision} in {repository}"),
                 "the bundle does not contain it",
@@ -49,6 +72,7 @@ impl SourceFault {
             SourceFault::RevisionGone { .. } => {
                 Remedy::change("push the revision again, or name another in repository.revision")
             }
+            SourceFault::PinNotNamed { .. } => Remedy::Command("landfall resume --repin".into()),
             SourceFault::RevisionNotInBundle { .. } => Remedy::words(
                 "in a repository that has it: git bundle create FILE --all, build the installer anew",
             ),
