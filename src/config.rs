@@ -310,6 +310,9 @@ pub enum SystemConfig {
         system: StorePath,
         /// The image: a file on the installer.
         file: Utf8PathBuf,
+        /// Its digest, which is that of its manifest and so of all its content: no other image is taken.
+        #[serde(default)]
+        digest: Option<Digest>,
     },
     /// `nixosConfigurations.<host>` of the clone.
     Flake,

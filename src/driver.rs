@@ -5,9 +5,11 @@
 //! A run, first or resumed, begins at `Planned` and looks at every step; what is done is skipped because it was seen to be
 //! done, not because a checkpoint says so. Absent: devices, programs, clocks; all of that is in the [`World`].
 
+mod record;
+
 use crate::event::Event;
 use crate::store::{Place, Store};
-use crate::world::{Perform, World};
+use crate::world::{Perform, Survey, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::Consent;
 use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, LastEnding, Remedy};
@@ -42,6 +44,8 @@ pub struct Request {
     pub resume_only: bool,
     /// Forget the attempts made so far.
     pub forgive: bool,
+    /// Resolve the reference anew, whatever revision the record asks for.
+    pub repin: bool,
     /// Retries.
     pub budget: Budget,
 }
@@ -100,6 +104,32 @@ pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, 
     result
 }
 
+/// Whether a fault is of what there is, and not of the moment, or of a disk that cannot be read and may carry an install.
+fn is_lasting(class: FaultClass) -> bool {
+    match class {
+        FaultClass::NeedsChange | FaultClass::Permanent | FaultClass::Unsafe => true,
+        FaultClass::Transient | FaultClass::Hardware | FaultClass::Interrupted => false,
+    }
+}
+
+/// Whether a run stopped because no disk carries an install and none could take one: what that is, for somebody who wants to go on.
+fn nothing_there(host: &HostName, survey: &Survey, has_record: bool, fault: &Fault) -> Option<String> {
+    let is_of_choice = !survey.named && survey.choice.as_ref().err() == Some(fault);
+    if has_record || !is_of_choice || !is_lasting(fault.class) {
+        return None;
+    }
+    let (reason, list) = fault.reasons();
+    let mut why = format!(
+        "no disk that is attached carries an install of {host}, and none can take one: {}: {reason}",
+        fault.what()
+    );
+    for line in &list {
+        why.push_str("\n        ");
+        why.push_str(line);
+    }
+    Some(why)
+}
+
 async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
     // Until the disk is held nothing is begun: no phase is to blame, and a person reads that nothing was written.
     let at_start = |fault: Fault| Halt {
@@ -132,6 +162,11 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
             return Ok(Outcome::AlreadyLanded { why });
         }
         Decision::Stop { rule, fault } => {
+            if request.resume_only
+                && let Some(why) = nothing_there(&request.host, &survey, tmpfs.is_some(), &fault)
+            {
+                return Ok(Outcome::NothingToResume { why });
+            }
             return Err(Halt {
                 rule,
                 ..at_start(fault)
@@ -149,32 +184,26 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     if request.resume_only && fresh && course.believed.is_none() {
         return Ok(Outcome::NothingToResume { why: course.why });
     }
-    let pinned = course
-        .believed
-        .as_ref()
-        .filter(|b| b.record.payload == course.plan.payload_digest)
-        .map(|b| b.record.revision.clone());
-    let fresh_disk = fresh;
-    let revision = world
-        .preflight(&course.plan, &request.payload, pinned.as_ref(), fresh_disk)
+    let mut course = course;
+    let (revision, is_wish) = record::preflight(world, request, &mut course, fresh)
         .await
         .map_err(at_start)?;
-    world.hold(&course.plan).await.map_err(at_start)?;
-    let mut attempts = course
-        .believed
-        .as_ref()
-        .map(|b| b.record.attempts.clone())
-        .unwrap_or_default();
+    let (mut attempts, impossible) = course.attempts(&request.budget);
+    if let Some(count) = impossible {
+        let what = format!(
+            "the record counts {count} attempts, more than a run makes, and nothing proves it: the counts begin anew"
+        );
+        world.tell(Event::Notice { what });
+    }
     if request.forgive {
         attempts.forgive();
     }
     // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
-    let last_ending = course
-        .believed
-        .as_ref()
-        .filter(|_| !request.forgive)
-        .map(|b| LastEnding::recorded(b.record.phase(), b.record.last_fault.as_ref()))
-        .unwrap_or_default();
+    let last_ending = if request.forgive {
+        LastEnding::default()
+    } else {
+        course.last_ending()
+    };
     let mut run = Run {
         world,
         budget: request.budget,
@@ -188,15 +217,18 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         dirty: false,
         unverified: course.unclean(),
         // What was begun of another payload is another image's, which the states see.
-        landing: course.believed.as_ref().and_then(|b| b.record.landing.clone()),
+        landing: course.landing().cloned(),
     };
+    let vouched = course.vouched(&revision).cloned();
     let first = Planned::new(
         (*course.plan).clone(),
         revision,
         // A new table makes everything behind it new: a claim of a former one says nothing about it.
         if fresh { None } else { course.claimed() },
         course.unclean(),
-    );
+    )
+    .on_a_wish(is_wish)
+    .vouched_for(vouched);
     let end = run.travel(State::Planned(first), &course).await;
     run.settle(end).await
 }
@@ -479,9 +511,10 @@ impl<W: World> Run<'_, W> {
                 .filter(|_| self.claim.phase() <= Phase::Encrypted),
         };
         let phase = self.claim.phase();
+        let keys = self.world.keys().clone();
         let saved = self
             .store
-            .save(self.world, &record, phase.is_anchored())
+            .save(self.world, &record, phase.is_anchored(), &keys)
             .await
             .map_err(|fault| Halt {
                 phase: Some(phase),
@@ -556,4 +589,35 @@ impl<W: World> Run<'_, W> {
 
 fn stop_fault() -> Fault {
     Fault::of(Kind::Stopped { by: None }, Remedy::resume())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_resume_where_no_disk_qualifies_is_nothing_to_resume() {
+        let host = "web".parse().unwrap();
+        let fault = |class| Fault::injected(class, "target disk", "no disk can be installed on");
+        let survey = |class, named| Survey {
+            disks: vec![],
+            choice: Err(fault(class)),
+            named,
+        };
+        let lasting = FaultClass::NeedsChange;
+        let why = nothing_there(&host, &survey(lasting, false), false, &fault(lasting)).unwrap();
+        assert!(
+            why.contains("of web") && why.contains("no disk can be installed on"),
+            "{why}"
+        );
+        // The controls: an install of this boot whose disk is away, a disk that somebody named, a fault of the moment, another stop.
+        let none = |survey: Survey, has_record, fault: &Fault| {
+            assert_eq!(nothing_there(&host, &survey, has_record, fault), None);
+        };
+        none(survey(lasting, false), true, &fault(lasting));
+        none(survey(lasting, true), false, &fault(lasting));
+        let hardware = FaultClass::Hardware;
+        none(survey(hardware, false), false, &fault(hardware));
+        none(survey(lasting, false), false, &fault(FaultClass::Unsafe));
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! Absent: the texts of faults (`landfall_states::fault`).
 
-use landfall_states::fault::FaultClass;
+use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind};
 use std::process::ExitCode;
 
 /// How landfall ended.
@@ -98,6 +98,15 @@ impl Exit {
         }
     }
 
+    /// The code of a fault: that of its class, but that another landfall has the disk is what it is for a person, too.
+    pub fn of(fault: &Fault) -> Exit {
+        if matches!(&*fault.kind, Kind::Device(DeviceFault::DiskTaken { .. })) {
+            Exit::Locked
+        } else {
+            fault.class.into()
+        }
+    }
+
     /// The table for `--help` and the manual.
     pub fn table() -> String {
         let mut text = String::from("Exit codes:\n");
@@ -137,5 +146,14 @@ mod tests {
         assert_eq!(codes, (0..=11).collect::<Vec<u8>>());
         assert_eq!(Exit::from(FaultClass::Unsafe).code(), 9);
         assert_eq!(Exit::Usage.code(), 2, "clap ends with 2 by itself");
+        let disk = String::new();
+        let taken = Fault::from(DeviceFault::DiskTaken {
+            disk,
+            holders: vec![],
+        });
+        assert_eq!(
+            (taken.class, Exit::of(&taken)),
+            (FaultClass::NeedsChange, Exit::Locked)
+        );
     }
 }

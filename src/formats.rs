@@ -38,7 +38,8 @@ pub const FORMATS: [Format; 10] = [
         place: "`EFI/LANDFALL/CKPT0.BIN` and `CKPT1.BIN` on the ESP; `/run/landfall/checkpoint`",
         code: "states/checkpoint.rs",
         rule: "the version is in the header line, whose form is the same in every version; a newer version stops the run \
-               (rule 9); an unknown field is damage",
+               (rule 9); an unknown field is damage; the last line may be a code over the rest (version 2: `mac=`), and what \
+               has none is read and nothing proves it",
     },
     Format {
         name: "image",
@@ -81,10 +82,10 @@ pub const FORMATS: [Format; 10] = [
         name: "marks",
         version: 1,
         place: "on the target: `/nix/var/landfall/system`, `/nix/var/landfall/activated`, \
-                `/nix/var/landfall/activation-failures`, the keys `landfall.install` and, in a clone under way, `landfall.tries` in the \
+                `/nix/var/landfall/activation-failures`, the keys `landfall.install`, `landfall.revision` and, in a clone under way, `landfall.tries` in the \
                 clone's Git configuration; `/run/landfall/hooks-<boot id>`",
         code: "src/real/marks.rs",
-        rule: "the record of the system names its version in its first line; `landfall.tries` is a decimal number; of the user's commands that ran in this boot there is a line each, with its place \
+        rule: "the record of the system names its version in its first line; `landfall.tries` is a decimal number; of the user's commands that ran since the target was mounted there is a line each, with its place \
                and a digest; a text of another \
                form counts for nothing, and the work that it stands for is done again",
     },

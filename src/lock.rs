@@ -1,7 +1,12 @@
-//! One writer at a time (I18). Law: the lock is the kernel's `flock`, so that it dies with the process, however that dies;
-//! what the file says is for people and is never believed.
+//! One writer at a time (I18). Law: every lock is the kernel's, so that it dies with the process, however that dies; what the file
+//! says is for people and is never believed. The lock in the run directory says who works there; those that do not depend on a
+//! directory are the machine's (`machine`) and the disk's (`target`).
 //!
-//! Absent: waiting for the lock, and the lock on the disk (`real::disk`).
+//! Absent: waiting for the lock.
+
+pub mod holders;
+pub mod machine;
+pub mod target;
 
 use crate::foreign::{self, Links};
 use camino::Utf8Path;

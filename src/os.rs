@@ -5,11 +5,18 @@
 //! [`said`], or the cause would be missing. Absent: what an error means (`states::fault`).
 
 use landfall_states::fault::{Fault, Os};
+use nix::sys::stat::Mode;
 use std::error::Error;
 use std::io;
 
 /// No chain of causes is longer.
 const CAUSES_MAX: usize = 8;
+
+/// The umask under which a system is installed, whatever the shell's is from which landfall is started: what nobody gives a mode
+/// is for everybody to read and to enter (umask(2)).
+pub fn everybody_may_read() -> Mode {
+    Mode::S_IWGRP | Mode::S_IWOTH
+}
 
 /// The error's number, through wrappers that hide it.
 pub fn errno(error: &io::Error) -> Option<i32> {

@@ -1,11 +1,12 @@
 //! The checkpoint store: which slot is written next, with which sequence number and parent. Law: the slot that holds the
 //! last acknowledged record is never the one being written, so that record survives whatever happens to the write (I8,
-//! I9, I10); a save is acknowledged only after it was read back.
+//! I9, I10); a save is acknowledged only after it was read back. A record gets a code as soon as there is a key.
 //!
 //! Absent: bytes on a device ([`Media`] moves them), and what a record means.
 
 use crate::world::Media;
-use landfall_states::checkpoint::Record;
+use landfall_states::authentic::RecordKeys;
+use landfall_states::checkpoint::{Record, SEQUENCE_COUNTED_MAX};
 use landfall_states::fault::{Fault, Remedy};
 use landfall_states::names::Digest;
 use landfall_states::recovery::Course;
@@ -42,6 +43,13 @@ impl Store {
     /// A store that goes on where the believed record ended, or begins anew behind everything seen.
     pub fn new(course: &Course) -> Store {
         match &course.believed {
+            // A number that no count of saves comes to: counting begins anew, in both slots.
+            Some(believed) if believed.record.sequence > SEQUENCE_COUNTED_MAX => Store {
+                sequence: 0,
+                parent: None,
+                next_slot: believed.slot.map_or(0, |slot| 1 - slot),
+                mend_other: true,
+            },
             Some(believed) => Store {
                 sequence: believed.record.sequence,
                 parent: Some(Record::digest_of(&believed.bytes)),
@@ -50,7 +58,9 @@ impl Store {
                 mend_other: believed.slot.is_none(),
             },
             None => Store {
-                sequence: course.sequence_seen,
+                sequence: Some(course.sequence_seen)
+                    .filter(|seen| *seen <= SEQUENCE_COUNTED_MAX)
+                    .unwrap_or(0),
                 parent: None,
                 next_slot: 0,
                 mend_other: true,
@@ -64,13 +74,14 @@ impl Store {
         media: &mut M,
         record: &Record,
         anchored: bool,
+        keys: &RecordKeys,
     ) -> Result<Saved, Fault> {
-        let saved = self.save_one(media, record, anchored).await?;
+        let saved = self.save_one(media, record, anchored, keys).await?;
         if !anchored || !self.mend_other {
             return Ok(saved);
         }
         self.mend_other = false;
-        self.save_one(media, record, anchored).await
+        self.save_one(media, record, anchored, keys).await
     }
 
     async fn save_one<M: Media>(
@@ -78,14 +89,15 @@ impl Store {
         media: &mut M,
         record: &Record,
         anchored: bool,
+        keys: &RecordKeys,
     ) -> Result<Saved, Fault> {
-        let sequence = self.sequence + 1;
+        let sequence = self.sequence.saturating_add(1);
         let record = Record {
             sequence,
             parent: self.parent.clone(),
             ..record.clone()
         };
-        let bytes = record.encode().map_err(|e| {
+        let bytes = record.encode_with(keys.writing()).map_err(|e| {
             Fault::defect("checkpoint", e.to_string()).with_next(Remedy::words(
                 "report this as a defect of landfall, with your configuration",
             ))
@@ -116,7 +128,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_states::checkpoint::{Choice, Mark, SLOT_BYTES, choose};
+    use landfall_states::authentic::{Authenticity, KeySource, RecordKey};
+    use landfall_states::checkpoint::{Choice, Mark, SLOT_BYTES, authenticity, choose};
     use landfall_states::fault::{Attempts, FaultClass};
     use landfall_states::plan::*;
     use landfall_states::recovery::Believed;
@@ -191,6 +204,7 @@ mod tests {
             rules: vec![],
             why: String::new(),
             sequence_seen: 0,
+            authenticity: Authenticity::Unproved,
         }
     }
 
@@ -240,14 +254,14 @@ mod tests {
     #[test]
     fn saves_alternate_and_chain() {
         let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
-        let first = block(store.save(&mut memory, &record(), true)).unwrap();
+        let first = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
         assert_eq!(
             memory.writes,
             [0, 1],
             "the first save replaces whatever either slot held"
         );
         for step in 1..6 {
-            let saved = block(store.save(&mut memory, &record(), true)).unwrap();
+            let saved = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
             assert_eq!(saved.sequence, first.sequence + step);
             assert_eq!(believed(&memory).record.sequence, saved.sequence);
         }
@@ -259,14 +273,14 @@ mod tests {
     fn an_acknowledged_record_survives_a_cut_at_every_byte() {
         for cut in 0..=SLOT_BYTES {
             let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
-            let saved = block(store.save(&mut memory, &record(), true)).unwrap();
+            let saved = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
             memory.cut_after = Some(cut);
-            assert!(block(store.save(&mut memory, &record(), true)).is_err());
+            assert!(block(store.save(&mut memory, &record(), true, &RecordKeys::default())).is_err());
             let after = believed(&memory);
             assert!(after.record.sequence >= saved.sequence, "cut at {cut}");
             // And the run that follows goes on from there.
             let mut again = Store::new(&course(Some(after.clone())));
-            let next = block(again.save(&mut memory, &record(), true)).unwrap();
+            let next = block(again.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
             assert_eq!(next.sequence, after.record.sequence + 1);
             assert_eq!(believed(&memory).record.sequence, next.sequence);
         }
@@ -275,10 +289,10 @@ mod tests {
     #[test]
     fn a_failed_save_is_tried_again_in_the_same_slot() {
         let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
-        block(store.save(&mut memory, &record(), true)).unwrap();
+        block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
         memory.cut_after = Some(100);
-        assert!(block(store.save(&mut memory, &record(), true)).is_err());
-        block(store.save(&mut memory, &record(), true)).unwrap();
+        assert!(block(store.save(&mut memory, &record(), true, &RecordKeys::default())).is_err());
+        block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
         assert_eq!(
             memory.writes,
             [0, 1, 0, 0],
@@ -290,14 +304,14 @@ mod tests {
     fn a_medium_that_does_not_keep_what_it_acknowledges_is_a_hardware_fault() {
         let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
         memory.lies = true;
-        let fault = block(store.save(&mut memory, &record(), true)).unwrap_err();
+        let fault = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap_err();
         assert_eq!(fault.class, landfall_states::fault::FaultClass::Hardware);
     }
 
     #[test]
     fn before_the_esp_exists_nothing_touches_a_slot() {
         let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
-        let saved = block(store.save(&mut memory, &record(), false)).unwrap();
+        let saved = block(store.save(&mut memory, &record(), false, &RecordKeys::default())).unwrap();
         assert_eq!((saved.place, memory.writes.len()), (Place::Tmpfs, 0));
         assert!(Record::decode(&memory.tmpfs.unwrap()).is_ok());
     }
@@ -319,7 +333,70 @@ mod tests {
             sequence_seen: 9,
             ..course(None)
         });
-        block(store.save(&mut memory, &record(), true)).unwrap();
+        block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
         assert_eq!(believed(&memory).record.sequence, 11);
+    }
+
+    /// The extreme values: what is written next is read again, whatever number stands on the disk.
+    #[test]
+    fn no_sequence_on_the_disk_ends_the_counting() {
+        let read_max = u64::MAX / 2;
+        for (seen, next) in [
+            (SEQUENCE_COUNTED_MAX, SEQUENCE_COUNTED_MAX + 1),
+            (SEQUENCE_COUNTED_MAX + 1, 2),
+            (read_max, 2),
+        ] {
+            let older = Record {
+                sequence: seen - 1,
+                ..record()
+            }
+            .encode()
+            .unwrap();
+            let newer = Record {
+                sequence: seen,
+                parent: Some(Record::digest_of(&older)),
+                ..record()
+            }
+            .encode()
+            .unwrap();
+            let mut memory = Memory {
+                slots: [Some(older), Some(newer)],
+                ..Memory::default()
+            };
+            let mut store = Store::new(&course(Some(believed(&memory))));
+            let saved = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
+            assert_eq!(saved.sequence, next, "behind {seen}");
+            assert_eq!(believed(&memory).record.sequence, next, "behind {seen}");
+            // And behind slots that contradict one another.
+            let mut store = Store::new(&Course {
+                sequence_seen: seen,
+                ..course(None)
+            });
+            block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
+            let after = believed(&memory).record.sequence;
+            assert_eq!(
+                after,
+                if next == 2 { 2 } else { seen + 2 },
+                "behind a fork of {seen}"
+            );
+        }
+    }
+
+    #[test]
+    fn records_have_a_code_as_soon_as_there_is_a_key() {
+        let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
+        let mut keys = RecordKeys::default();
+        block(store.save(&mut memory, &record(), true, &keys)).unwrap();
+        let who = |memory: &Memory, keys: &RecordKeys| authenticity(&believed(memory).bytes, None, keys);
+        assert_eq!(who(&memory, &keys), Authenticity::Unproved);
+        keys.hold(RecordKey::derive(KeySource::Container, &[1; 64], b"id").unwrap());
+        assert_eq!(
+            who(&memory, &keys),
+            Authenticity::Unproved,
+            "the key makes no proof of what was written without it"
+        );
+        block(store.save(&mut memory, &record(), true, &keys)).unwrap();
+        assert_eq!(who(&memory, &keys), Authenticity::Proved);
+        assert_eq!(who(&memory, &RecordKeys::default()), Authenticity::Unproved);
     }
 }

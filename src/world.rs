@@ -4,6 +4,7 @@
 //! Absent: verdicts, retries, order of phases (the driver's and the states' business).
 
 use landfall_states::anchored::EncryptVolumes;
+use landfall_states::authentic::RecordKeys;
 use landfall_states::bootable::ProvisionSecrets;
 use landfall_states::cloned::RealiseSystem;
 use landfall_states::consent::{Consent, Erasure};
@@ -91,6 +92,13 @@ pub trait World:
     /// Takes the plan's disk under lock for the rest of the run, and flushes it: a killed run may have left writes in
     /// caches, and what is seen there must not be believed, nor its other copy overwritten, before it is durable.
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault>;
+    /// Gets at the keys that records are proved with, as far as they are at hand, behind `hold`: the installer's, and the container's
+    /// where an install is `under_way` whose container is ours and opens. Writes nothing.
+    async fn find_keys(&mut self, plan: &Plan, under_way: bool) -> Result<(), Fault>;
+    /// The keys that are at hand. The container's comes to them as soon as a step has seen it open.
+    fn keys(&self) -> &RecordKeys;
+    /// The revision that the reference stands for now: asked again, behind `hold`, where the one of a record counts for nothing.
+    async fn resolve(&mut self, payload: &Payload) -> Result<Revision, Fault>;
     /// A disk that carries a finished install is about to be left alone: what this start read of it becomes durable before
     /// anybody is told. A killed run may have left its last record in a cache.
     async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault>;

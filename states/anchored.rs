@@ -176,6 +176,8 @@ mod tests {
             revision: "0".repeat(40).parse().unwrap(),
             claimed: None,
             unclean: false,
+            is_wish: false,
+            vouched: None,
         };
         Anchored { voyage }.action(None)
     }

@@ -2,18 +2,23 @@
 //! (magic, length, digest over every other byte); order is by sequence number and chain, never by clock; nothing secret
 //! can be in it, because no secret type can be serialised.
 //!
-//! A slot is 4,096 bytes of text: a header line, a RON body a person can read, line feeds up to the end.
+//! A slot is 4,096 bytes of text: a header line, a RON body a person can read, line feeds up to the end; and as its last line, where
+//! there is a key, a code over all of it ([`authentic`](crate::authentic)). The digest finds damage, the code finds forgery.
 //!
 //! ```text
-//! LANDFALL-CHECKPOINT 1 seq=00000000000000000007 len=000612 sha256=…64 digits…
+//! LANDFALL-CHECKPOINT 2 seq=00000000000000000007 len=000612 sha256=…64 digits…
 //! (
 //!     host: "web",
 //!     …
+//! mac=container:…64 digits…
 //! ```
+//!
+//! Format 1 had no code.
 //!
 //! The header's form is the same in every version to come, so that a slot of a newer landfall can be told from a damaged
 //! one. Absent: reading and writing; see the program's store.
 
+use crate::authentic::{Authenticity, KeySource, RecordKey, RecordKeys};
 use crate::fault::{Attempts, FaultRecord};
 use crate::image::Landing;
 use crate::names::{Digest, HostName, Revision};
@@ -26,13 +31,20 @@ use std::fmt;
 /// Bytes of a slot.
 pub const SLOT_BYTES: usize = 4_096;
 /// The format that is written.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// The highest sequence number that is read. No install comes near it; a forged one must not end the counting.
 const SEQUENCE_MAX: u64 = u64::MAX / 2;
+/// The highest sequence number that is counted on from: one save a nanosecond reaches it in a century. Behind a higher one, which
+/// nobody of us wrote, counting begins anew, so that no save ever gets a number that is not read.
+pub const SEQUENCE_COUNTED_MAX: u64 = SEQUENCE_MAX / 2;
 /// How a slot begins.
 pub const MAGIC: &str = "LANDFALL-CHECKPOINT";
 /// `MAGIC 1 seq=<20> len=<6> sha256=<64>\n`.
 const DIGEST_DIGITS: usize = 64;
+/// `mac=container:<64>\n`, the last line of a slot; all names of sources are equally long.
+const CODE_START: &str = "mac=";
+/// Bytes of that line. They are kept free where there is no code, so that what fits does not depend on a key.
+const CODE_LINE_BYTES: usize = CODE_START.len() + KeySource::Container.name().len() + 1 + DIGEST_DIGITS + 1;
 
 /// How far the action that leads on from the claimed state has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,16 +150,21 @@ pub enum SlotError {
 }
 
 impl Record {
-    /// The slot's bytes.
+    /// The slot's bytes, without a code.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        self.encode_with(None)
+    }
+
+    /// The slot's bytes, with a code where there is a key.
+    pub fn encode_with(&self, key: Option<&RecordKey>) -> Result<Vec<u8>, EncodeError> {
         // A long fault text gives way first.
         for fault_bytes_max in [600, 200, 60] {
-            match self.abridged(fault_bytes_max).encode_as_is() {
+            match self.abridged(fault_bytes_max).encode_as_is(key) {
                 Err(EncodeError::TooLong(_)) => {}
                 done => return done,
             }
         }
-        self.abridged(0).encode_as_is()
+        self.abridged(0).encode_as_is(key)
     }
 
     /// The record with the fault's texts cut.
@@ -159,11 +176,11 @@ impl Record {
         }
     }
 
-    fn encode_as_is(&self) -> Result<Vec<u8>, EncodeError> {
+    fn encode_as_is(&self, key: Option<&RecordKey>) -> Result<Vec<u8>, EncodeError> {
         let pretty = ron::ser::PrettyConfig::new().new_line("\n").indentor("  ");
         let body =
             ron::ser::to_string_pretty(self, pretty).map_err(|e| EncodeError::Notation(e.to_string()))?;
-        seal(FORMAT_VERSION, self.sequence, body.as_bytes())
+        seal(FORMAT_VERSION, self.sequence, body.as_bytes(), key)
     }
 
     /// Reads a slot.
@@ -183,18 +200,27 @@ impl Record {
     }
 }
 
-/// Puts a body under a header.
-fn seal(version: u32, sequence: u64, body: &[u8]) -> Result<Vec<u8>, EncodeError> {
+/// Puts a body under a header, and the code behind it. The code is over everything but the digest's digits and its own; the digest is
+/// over everything but its own digits, and so over the code as well.
+fn seal(version: u32, sequence: u64, body: &[u8], key: Option<&RecordKey>) -> Result<Vec<u8>, EncodeError> {
     let head = format!(
         "{MAGIC} {version} seq={sequence:020} len={:06} sha256=",
         body.len()
     );
-    let total = head.len() + DIGEST_DIGITS + 1 + body.len();
+    let kept_free = if version == 1 { 0 } else { CODE_LINE_BYTES };
+    let total = head.len() + DIGEST_DIGITS + 1 + body.len() + kept_free;
     if total > SLOT_BYTES {
         return Err(EncodeError::TooLong(total));
     }
     let mut tail = vec![b'\n'];
     tail.extend_from_slice(body);
+    tail.resize(SLOT_BYTES - head.len() - DIGEST_DIGITS - kept_free, b'\n');
+    if let Some(key) = key {
+        tail.extend_from_slice(format!("{CODE_START}{}:", key.source().name()).as_bytes());
+        if let Some(code) = key.code([head.as_bytes(), &tail]) {
+            tail.extend_from_slice(code.as_str().as_bytes());
+        }
+    }
     tail.resize(SLOT_BYTES - head.len() - DIGEST_DIGITS, b'\n');
     let mut slot = head.clone().into_bytes();
     slot.extend_from_slice(digest_around(head.as_bytes(), &tail).as_str().as_bytes());
@@ -213,6 +239,57 @@ fn digest_around(head: &[u8], tail: &[u8]) -> Digest {
 struct Body<'a> {
     sequence: u64,
     text: &'a [u8],
+    code: Option<Code<'a>>,
+}
+
+/// The code of a slot, and what it is over.
+struct Code<'a> {
+    source: KeySource,
+    over: [&'a [u8]; 2],
+    code: Digest,
+}
+
+/// The code in the last line; `Err`: what stands there is neither one nor nothing.
+fn code<'a>(head: &'a [u8], tail: &'a [u8]) -> Result<Option<Code<'a>>, SlotError> {
+    let (before, line) = tail
+        .split_at_checked(tail.len().saturating_sub(CODE_LINE_BYTES))
+        .ok_or(SlotError::Length)?;
+    if line.iter().all(|b| *b == b'\n') {
+        return Ok(None);
+    }
+    let bad = || SlotError::Body("its last line is no code of a record".into());
+    let text = std::str::from_utf8(line).map_err(|_| bad())?;
+    let (start, digits) = text
+        .strip_suffix('\n')
+        .and_then(|text| text.rsplit_once(':'))
+        .ok_or_else(bad)?;
+    let name = start.strip_prefix(CODE_START).ok_or_else(bad)?;
+    let source = KeySource::ALL
+        .into_iter()
+        .find(|source| source.name() == name)
+        .ok_or_else(bad)?;
+    let over = tail.get(..before.len() + start.len() + 1).ok_or_else(bad)?;
+    Ok(Some(Code {
+        source,
+        over: [head, over],
+        code: digits.parse().map_err(|_| bad())?,
+    }))
+}
+
+/// Who wrote a whole slot, as far as these keys tell. `own_copy` is this boot's copy of the last record, in memory that only root
+/// can write.
+pub fn authenticity(slot: &[u8], own_copy: Option<&[u8]>, keys: &RecordKeys) -> Authenticity {
+    if own_copy == Some(slot) {
+        return Authenticity::Proved;
+    }
+    let Ok(Body { code: Some(code), .. }) = open(slot) else {
+        return Authenticity::Unproved;
+    };
+    match keys.of(code.source) {
+        None => Authenticity::Unproved,
+        Some(key) if key.verifies(code.over, &code.code) => Authenticity::Proved,
+        Some(_) => Authenticity::Forged,
+    }
 }
 
 /// Takes a slot apart. The digest is checked before the version, so that a flipped bit is damage, never "newer".
@@ -256,13 +333,16 @@ fn open(slot: &[u8]) -> Result<Body<'_>, SlotError> {
     if digest_around(&slot[..head], &slot[end..]) != digest {
         return Err(SlotError::Digest);
     }
-    if version != FORMAT_VERSION {
-        return Err(SlotError::Newer(version));
-    }
+    let (code, kept_free) = match version {
+        1 => (None, 0),
+        FORMAT_VERSION => (code(&slot[..head], &slot[end..])?, CODE_LINE_BYTES),
+        _ => return Err(SlotError::Newer(version)),
+    };
     let text = slot
-        .get(end + 1..(end + 1).saturating_add(length))
+        .get(end + 1..SLOT_BYTES - kept_free)
+        .and_then(|room| room.get(..length))
         .ok_or(SlotError::Length)?;
-    Ok(Body { sequence, text })
+    Ok(Body { sequence, text, code })
 }
 
 /// Which slot is believed.

@@ -59,7 +59,7 @@ fn a_slot_is_text_of_4096_bytes_and_comes_back() {
     let slot = record(7).encode().unwrap();
     assert_eq!(slot.len(), SLOT_BYTES);
     let text = std::str::from_utf8(&slot).unwrap();
-    assert!(text.starts_with("LANDFALL-CHECKPOINT 1 seq=00000000000000000007 len="));
+    assert!(text.starts_with("LANDFALL-CHECKPOINT 2 seq=00000000000000000007 len="));
     assert!(text.contains("host: \"web\""));
     assert_eq!(Record::decode(&slot), Ok(record(7)));
 }
@@ -94,7 +94,7 @@ fn torn_at_every_byte_is_damage_or_one_of_the_two() {
 
 #[test]
 fn a_slot_of_a_newer_landfall_is_named() {
-    let slot = seal(9, 3, b"(anything: else)").unwrap();
+    let slot = seal(9, 3, b"(anything: else)", None).unwrap();
     assert_eq!(Record::decode(&slot), Err(SlotError::Newer(9)));
     assert_eq!(
         choose([Some(&slot), Some(&record(1).encode().unwrap())]),
@@ -108,31 +108,38 @@ fn unknown_fields_and_wrong_sequences_are_refused() {
     let body = body.split_once('\n').unwrap().1.trim_end();
     let more = body.replacen("host:", "consent: true,\n  host:", 1);
     assert!(matches!(
-        Record::decode(&seal(1, 7, more.as_bytes()).unwrap()),
+        Record::decode(&seal(2, 7, more.as_bytes(), None).unwrap()),
         Err(SlotError::Body(_))
     ));
     assert!(matches!(
-        Record::decode(&seal(1, 8, body.as_bytes()).unwrap()),
+        Record::decode(&seal(2, 8, body.as_bytes(), None).unwrap()),
         Err(SlotError::Body(_))
     ));
     assert!(
-        Record::decode(&seal(1, 7, body.as_bytes()).unwrap()).is_ok(),
+        Record::decode(&seal(2, 7, body.as_bytes(), None).unwrap()).is_ok(),
         "the control"
     );
 }
 
 #[test]
 fn a_body_that_fills_the_slot_comes_back_and_one_byte_more_does_not_fit() {
-    let room = SLOT_BYTES - seal(1, 7, b"").unwrap().iter().position(|&b| b == b'\n').unwrap() - 1;
-    let slot = seal(1, 7, &vec![b'x'; room]).unwrap();
+    let room = SLOT_BYTES
+        - CODE_LINE_BYTES
+        - seal(2, 7, b"", None)
+            .unwrap()
+            .iter()
+            .position(|&b| b == b'\n')
+            .unwrap()
+        - 1;
+    let slot = seal(2, 7, &vec![b'x'; room], None).unwrap();
     assert_eq!(slot.len(), SLOT_BYTES);
     let body = open(&slot).unwrap();
     assert_eq!((body.sequence, body.text), (7, &*vec![b'x'; room]));
     assert_eq!(
-        seal(1, 7, &vec![b'x'; room + 1]),
+        seal(2, 7, &vec![b'x'; room + 1], None),
         Err(EncodeError::TooLong(SLOT_BYTES + 1))
     );
-    let short = seal(1, 7, b"(x)").unwrap();
+    let short = seal(2, 7, b"(x)", None).unwrap();
     assert_eq!(
         open(&short).unwrap().text,
         b"(x)",
@@ -265,6 +272,124 @@ fn a_long_fault_is_cut_to_fit() {
         panic!("neither fits")
     };
     assert!(least > SLOT_BYTES && more < least + 300, "{least} {more}");
+}
+
+fn keys(secret: u8) -> RecordKeys {
+    let mut keys = RecordKeys::default();
+    keys.hold(RecordKey::derive(KeySource::Container, &[secret; 64], b"id").unwrap());
+    keys
+}
+
+/// What somebody does who can write the ESP and has no key: one field of the text, and the digest made right.
+fn forged(slot: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let text = String::from_utf8(slot.to_vec()).unwrap();
+    assert!(text.contains(from), "{from}");
+    let mut text = text.replacen(from, to, 1).into_bytes();
+    let digest = text.windows(7).position(|w| w == b"sha256=").unwrap() + 7;
+    assert_eq!(text.len(), SLOT_BYTES, "only fields of equal length are changed");
+    let (head, tail) = (text[..digest].to_vec(), text[digest + DIGEST_DIGITS..].to_vec());
+    text[digest..digest + DIGEST_DIGITS].copy_from_slice(digest_around(&head, &tail).as_str().as_bytes());
+    text
+}
+
+#[test]
+fn a_code_tells_proved_from_unproved_from_forged() {
+    let (own, other) = (keys(1), keys(2));
+    let slot = record(7).encode_with(own.writing()).unwrap();
+    assert_eq!((slot.len(), Record::decode(&slot)), (SLOT_BYTES, Ok(record(7))));
+    let who = |slot: &[u8], keys: &RecordKeys| authenticity(slot, None, keys);
+    assert_eq!(who(&slot, &own), Authenticity::Proved);
+    assert_eq!(
+        who(&slot, &RecordKeys::default()),
+        Authenticity::Unproved,
+        "the key is not at hand"
+    );
+    assert_eq!(who(&slot, &other), Authenticity::Forged, "of another container");
+    // The attack: only the revision is changed, and every digest is right.
+    let evil = forged(&slot, &"a".repeat(40), &"e".repeat(40));
+    assert_eq!(Record::decode(&evil).unwrap().revision.as_str(), "e".repeat(40));
+    assert_eq!(who(&evil, &own), Authenticity::Forged);
+    // Without its code it is a record like one of before there were codes.
+    let bare = Record {
+        revision: "e".repeat(40).parse().unwrap(),
+        ..record(7)
+    }
+    .encode()
+    .unwrap();
+    assert_eq!(who(&bare, &own), Authenticity::Unproved);
+    // With a code that says to be of the other source nobody can look at it.
+    let renamed = forged(&slot, "mac=container:", "mac=installer:");
+    assert_eq!(who(&renamed, &own), Authenticity::Unproved);
+    // This boot's own copy proves a record without a key, and nothing but itself.
+    assert_eq!(authenticity(&bare, Some(&bare), &own), Authenticity::Proved);
+    assert_eq!(authenticity(&evil, Some(&slot), &own), Authenticity::Forged);
+    assert_eq!(authenticity(&bare, Some(&slot), &own), Authenticity::Unproved);
+}
+
+/// Every byte but the digest's own digits counts: whatever is changed with a right digest, the code is wrong, or gone.
+#[test]
+fn no_byte_of_a_slot_is_outside_its_code() {
+    let own = keys(1);
+    let slot = record(7).encode_with(own.writing()).unwrap();
+    let digest = slot.windows(7).position(|w| w == b"sha256=").unwrap() + 7;
+    for at in (0..SLOT_BYTES).filter(|at| !(digest..digest + DIGEST_DIGITS).contains(at)) {
+        let mut bad = slot.clone();
+        bad[at] = if bad[at] == b'0' { b'1' } else { b'0' };
+        let (head, tail) = (bad[..digest].to_vec(), bad[digest + DIGEST_DIGITS..].to_vec());
+        bad[digest..digest + DIGEST_DIGITS].copy_from_slice(digest_around(&head, &tail).as_str().as_bytes());
+        assert_ne!(authenticity(&bad, None, &own), Authenticity::Proved, "byte {at}");
+    }
+}
+
+#[test]
+fn what_fits_does_not_depend_on_a_key() {
+    let mut long = record(1);
+    for bytes in 2_000..2_400 {
+        long.boot = "b".repeat(bytes);
+        let lengths = [None, keys(1).writing()].map(|key| long.encode_with(key).map(|slot| slot.len()));
+        assert_eq!(lengths[0], lengths[1], "{bytes}");
+    }
+}
+
+#[test]
+fn a_last_line_that_is_no_code_is_no_record() {
+    let slot = record(7).encode_with(keys(1).writing()).unwrap();
+    for (from, to) in [
+        ("mac=container:", "mac=elsewhere:"),
+        ("mac=container:", "mac container:"),
+    ] {
+        let bad = forged(&slot, from, to);
+        assert!(matches!(Record::decode(&bad), Err(SlotError::Body(_))), "{to}");
+    }
+}
+
+/// The extreme values of every number in a record.
+#[test]
+fn no_number_in_a_record_makes_anything_panic() {
+    let text = String::from_utf8(record(7).encode().unwrap()).unwrap();
+    let body = text.split_once('\n').unwrap().1.trim_end().to_owned();
+    let numbers = [
+        ("sequence: 7", "sequence: 7"),
+        ("nonce: 0", "nonce: 4294967295"),
+        ("Planned: 1", "Planned: 4294967295"),
+        ("size_bytes:", "size_bytes: 18446744073709551615, //"),
+        ("sector_bytes:", "sector_bytes: 4294967295, //"),
+        ("retry_after_s: None", "retry_after_s: Some(18446744073709551615)"),
+    ];
+    for (from, to) in numbers {
+        assert!(body.contains(from), "{from} in {body}");
+        let slot = seal(2, 7, body.replacen(from, to, 1).as_bytes(), None).unwrap();
+        let mut one = Record::decode(&slot).unwrap();
+        assert!(one.attempts.raise(Phase::Planned) >= 1);
+        assert!(one.attempts.total() >= 1);
+        assert_eq!(Record::decode(&one.encode().unwrap()), Ok(one.clone()), "{to}");
+        assert!(!one.to_string().contains('\n'));
+    }
+    // One more than a number's type holds is no record.
+    for (from, to) in [("nonce: 0", "nonce: 4294967296"), ("Planned: 1", "Planned: -1")] {
+        let slot = seal(2, 7, body.replacen(from, to, 1).as_bytes(), None).unwrap();
+        assert!(matches!(Record::decode(&slot), Err(SlotError::Body(_))), "{to}");
+    }
 }
 
 proptest! {

@@ -3,6 +3,9 @@
 //! Law: after an unclean stop the store's contents are verified before they are trusted; the store's database is not
 //! believed, because a power cut can leave paths that are registered as valid and whose files are empty. A database that Nix
 //! cannot read is a fact, and the order that follows puts it aside: it is scratch, made again by copying or building.
+//!
+//! What the target says of which system a revision comes to is a wish as well: it counts when the configuration names that system, when
+//! this run's own evaluation does, or when a proved record does. Otherwise it is evaluated again.
 
 use crate::fault::{Fault, Kind, Remedy};
 use crate::names::{HostName, Revision, StorePath};
@@ -30,6 +33,7 @@ impl Cloned {
             repository: self.voyage.plan.payload.repository.clone(),
             revision: self.voyage.revision.clone(),
             verify: self.voyage.unclean,
+            vouched: self.voyage.vouched.clone(),
         }
     }
 
@@ -55,6 +59,8 @@ pub struct RealiseSystem {
     pub revision: Revision,
     /// Whether contents are verified even when the database says that they are valid.
     pub verify: bool,
+    /// The system that a proved record says the revision comes to.
+    pub vouched: Option<StorePath>,
 }
 
 /// What is known of the contents of a closure on the target.
@@ -93,6 +99,8 @@ pub struct SystemFacts {
     pub database: Database,
     /// Whether the target store's database has the whole closure.
     pub registered: bool,
+    /// The system that an evaluation of this revision in this run came to.
+    pub evaluated: Option<StorePath>,
     /// What was verified. A world verifies when the action says so, and after every copy it makes itself cannot vouch for.
     pub contents: Contents,
 }
@@ -106,6 +114,8 @@ pub struct RealiseOrder {
     pub corrupt: Vec<String>,
     /// The database is to be put aside first.
     pub put_aside: Option<PutAside>,
+    /// Everything is there. Which system it has to be is evaluated again, and nothing else is to do.
+    pub only_evaluate: bool,
 }
 
 /// A database that cannot be used.
@@ -122,6 +132,20 @@ pub struct PutAside {
 #[derive(Debug)]
 pub struct SystemProof {
     system: StorePath,
+}
+
+impl RealiseSystem {
+    /// Whether something else than the target says that this is the system.
+    fn is_named(&self, system: &StorePath, facts: &SystemFacts) -> bool {
+        [
+            self.source.known(),
+            self.vouched.as_ref(),
+            facts.evaluated.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .any(|named| named == system)
+    }
 }
 
 impl Step for RealiseSystem {
@@ -144,6 +168,7 @@ impl Step for RealiseSystem {
                 action: self.clone(),
                 corrupt,
                 put_aside: put_aside.clone(),
+                only_evaluate: false,
             })
         };
         let Some(system) = &facts.system else {
@@ -169,8 +194,18 @@ impl Step for RealiseSystem {
             Contents::Permissions(_) => todo(vec![]),
             Contents::Corrupt(paths) => todo(paths.clone()),
             Contents::NotVerified if self.verify => todo(vec![]),
-            Contents::NotVerified | Contents::Verified if facts.registered => Verdict::Done(SystemProof {
-                system: system.clone(),
+            Contents::NotVerified | Contents::Verified
+                if facts.registered && self.is_named(system, facts) =>
+            {
+                Verdict::Done(SystemProof {
+                    system: system.clone(),
+                })
+            }
+            Contents::NotVerified | Contents::Verified if facts.registered => Verdict::Todo(RealiseOrder {
+                action: self.clone(),
+                corrupt: vec![],
+                put_aside: None,
+                only_evaluate: true,
             }),
             Contents::NotVerified | Contents::Verified => todo(vec![]),
         }
@@ -178,6 +213,12 @@ impl Step for RealiseSystem {
 
     fn remaining(&self, order: &RealiseOrder) -> String {
         let what = self.describe();
+        if order.only_evaluate {
+            return format!(
+                "evaluate again which system revision {} comes to: only the target itself says it",
+                self.revision
+            );
+        }
         match order.corrupt.as_slice() {
             [] => what,
             [one] => format!("{what}; {one} is wrong"),
@@ -212,19 +253,24 @@ mod tests {
             revision: "a".repeat(40).parse().unwrap(),
             claimed: None,
             unclean,
+            is_wish: false,
+            vouched: None,
         };
-        Cloned { voyage }.action()
+        RealiseSystem {
+            vouched: Some(SYSTEM.parse().unwrap()),
+            ..Cloned { voyage }.action()
+        }
     }
 
+    const SYSTEM: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web";
+
     fn facts(registered: bool, contents: Contents) -> SystemFacts {
-        let system = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web"
-            .parse()
-            .unwrap();
         SystemFacts {
-            system: Some(system),
+            system: Some(SYSTEM.parse().unwrap()),
             recorded: registered,
             database: Database::Usable,
             registered,
+            evaluated: None,
             contents,
         }
     }
@@ -264,6 +310,56 @@ mod tests {
             };
             assert!(matches!(action(true).judge(&facts), Verdict::Todo(order) if order.put_aside.is_none()));
         }
+    }
+
+    /// What only the target says of the system is evaluated again; what the configuration, this run or a proved record says is not.
+    #[test]
+    fn a_system_that_only_the_target_names_is_evaluated_again() {
+        let facts = facts(true, Contents::Verified);
+        let system = facts.system.clone();
+        let other = || {
+            Some(
+                "/nix/store/1123456789abcdfghijklmnpqrsvwxyz-evil"
+                    .parse()
+                    .unwrap(),
+            )
+        };
+        let bare = || RealiseSystem {
+            vouched: None,
+            ..action(false)
+        };
+        let evaluated = |evaluated| SystemFacts {
+            evaluated,
+            ..facts.clone()
+        };
+        for named in [None, other()] {
+            let vouched = RealiseSystem {
+                vouched: named.clone(),
+                ..bare()
+            };
+            for (step, facts) in [(&bare(), evaluated(named.clone())), (&vouched, evaluated(None))] {
+                let Verdict::Todo(order) = step.judge(&facts) else {
+                    panic!("{facts:?}")
+                };
+                assert!(order.only_evaluate && order.corrupt.is_empty(), "{order:?}");
+                assert!(step.remaining(&order).contains("evaluate again"));
+            }
+        }
+        assert!(matches!(
+            bare().judge(&evaluated(system.clone())),
+            Verdict::Done(_)
+        ));
+        let vouched = RealiseSystem {
+            vouched: system,
+            ..bare()
+        };
+        assert!(matches!(vouched.judge(&evaluated(None)), Verdict::Done(_)));
+        // What has to be made anyway is made, and so evaluated.
+        let missing = SystemFacts {
+            registered: false,
+            ..facts
+        };
+        assert!(matches!(bare().judge(&missing), Verdict::Todo(order) if !order.only_evaluate));
     }
 
     #[test]

@@ -4,10 +4,24 @@
 //! Absent: deciding.
 
 use crate::Phase;
+use crate::authentic::Authenticity;
 use crate::checkpoint::{Mark, Record};
-use crate::fault::Fault;
-use crate::plan::Plan;
+use crate::fault::{Attempts, Budget, Fault, LastEnding};
+use crate::image::Landing;
+use crate::names::{Revision, StorePath};
+use crate::plan::{Plan, Reference};
 use std::fmt;
+
+/// The revision that a run goes on with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pin {
+    /// It; `None`: the reference is resolved.
+    pub revision: Option<Revision>,
+    /// Whether nothing but the record asks for it.
+    pub is_wish: bool,
+    /// What the record asks for and does not get, because the configuration names another one.
+    pub overruled: Option<Revision>,
+}
 
 /// A recovery rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +62,8 @@ pub enum Rule {
     Exhausted = 17,
     /// The slots are readable though the ESP's filesystem is not: go on from the raw slots.
     RawSlots = 18,
+    /// A record whose code is wrong: nothing that it asks for is believed, and its revision is resolved anew.
+    Forged = 19,
 }
 
 impl Rule {
@@ -77,6 +93,7 @@ impl fmt::Display for Rule {
             Rule::Landed => "Landed",
             Rule::Exhausted => "Exhausted",
             Rule::RawSlots => "RawSlots",
+            Rule::Forged => "Forged",
         };
         write!(f, "rule {} ({name})", self.number())
     }
@@ -129,19 +146,94 @@ pub struct Course {
     pub why: String,
     /// The highest sequence number seen on the disk, believed or not.
     pub sequence_seen: u64,
+    /// Who wrote the record. Until a key is at hand nothing proves one that lies on a disk.
+    pub authenticity: Authenticity,
 }
 
 impl Course {
+    /// The revision that the record asks for, where it is of this payload. It is a wish: the record was believed for its place.
+    pub fn wish(&self) -> Option<&Revision> {
+        let record = &self.believed.as_ref()?.record;
+        (record.payload == self.plan.payload_digest && self.authenticity != Authenticity::Forged)
+            .then_some(&record.revision)
+    }
+
+    /// What follows from the wish: a revision that the configuration names decides.
+    pub fn pin(&self, reference: &Reference) -> Pin {
+        let wish = self.wish().cloned();
+        match reference {
+            Reference::Default | Reference::Branch(_) => Pin {
+                is_wish: wish.is_some(),
+                revision: wish,
+                overruled: None,
+            },
+            Reference::Revision(named) => {
+                let same = wish.as_ref() == Some(named);
+                Pin {
+                    revision: wish.clone().filter(|_| same),
+                    is_wish: false,
+                    overruled: wish.filter(|_| !same),
+                }
+            }
+        }
+    }
+
+    /// The system that a proved record says this revision comes to.
+    pub fn vouched(&self, revision: &Revision) -> Option<&StorePath> {
+        let record = &self.believed.as_ref()?.record;
+        (self.authenticity == Authenticity::Proved
+            && record.payload == self.plan.payload_digest
+            && record.revision == *revision)
+            .then(|| record.claim.system())
+            .flatten()
+    }
+
+    /// The attempts made so far, and a count that stands there and that no run made. Then nothing of the counts is believed, so that
+    /// a forged one stops nothing for ever. Proved counts are a former run's own, whatever its budget was.
+    pub fn attempts(&self, budget: &Budget) -> (Attempts, Option<u32>) {
+        let Some(believed) = &self.believed else {
+            return (Attempts::default(), None);
+        };
+        let attempts = &believed.record.attempts;
+        match self.authenticity {
+            Authenticity::Proved => (attempts.clone(), None),
+            Authenticity::Forged => (Attempts::default(), None),
+            Authenticity::Unproved => match attempts.impossible(budget) {
+                None => (attempts.clone(), None),
+                Some(count) => (Attempts::default(), Some(count)),
+            },
+        }
+    }
+
+    /// How far the writing of an image has come, as the record says.
+    pub fn landing(&self) -> Option<&Landing> {
+        let believed = self.believed.as_ref()?;
+        let landing = believed.record.landing.as_ref();
+        landing.filter(|_| self.authenticity != Authenticity::Forged)
+    }
+
+    /// How the last attempt ended, where it is an ending that is tried once more only.
+    pub fn last_ending(&self) -> LastEnding {
+        self.believed
+            .as_ref()
+            .filter(|_| self.authenticity != Authenticity::Forged)
+            .map(|b| LastEnding::recorded(b.record.phase(), b.record.last_fault.as_ref()))
+            .unwrap_or_default()
+    }
+
     /// What the believed record claims.
     pub fn claimed(&self) -> Option<Phase> {
         self.believed.as_ref().map(|b| b.record.phase())
     }
 
-    /// Whether the last writer may have been cut off: then contents are verified before they are trusted.
+    /// Whether the last writer may have been cut off: then contents are verified before they are trusted. That it stopped in good
+    /// order counts only when it is proved who says so.
     pub fn unclean(&self) -> bool {
-        self.believed
-            .as_ref()
-            .is_none_or(|b| b.record.mark != Mark::Stopped)
+        self.authenticity != Authenticity::Proved
+            || self
+                .believed
+                .as_ref()
+                .is_none_or(|b| b.record.mark != Mark::Stopped)
     }
 }
 

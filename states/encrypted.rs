@@ -246,6 +246,8 @@ mod tests {
             revision: "0".repeat(40).parse().unwrap(),
             claimed: None,
             unclean: false,
+            is_wish: false,
+            vouched: None,
         };
         Encrypted { voyage }.action(None, None)
     }

@@ -1,10 +1,12 @@
 //! **Formatted**: filesystems and swap are ours. Leads on by [`CloneConfiguration`].
 //!
 //! Law: the clone is whole or absent. It is made beside its place and renamed into it after it is durable; a clone that
-//! is not whole is replaced; a directory that is not a clone of ours is never touched.
+//! is not whole is replaced; a directory that is not a clone of ours is never touched. A revision that only a record asks for is a
+//! wish: it counts when it is what the reference names now, or an ancestor of that, and until this was asked of the remote nothing
+//! comes of it, also where the clone has been whole for long.
 
 use crate::cloned::Cloned;
-use crate::fault::SourceFault;
+use crate::fault::{Fault, SourceFault};
 use crate::names::{ClonePath, Revision};
 use crate::plan::{InstallId, Plan, Repository};
 use crate::{Phase, Step, Verdict, Voyage};
@@ -27,6 +29,7 @@ impl Formatted {
             install: self.voyage.plan.install,
             repository: self.voyage.plan.payload.repository.clone(),
             revision: self.voyage.revision.clone(),
+            is_wish: self.voyage.is_wish,
         }
     }
 
@@ -45,6 +48,34 @@ pub struct CloneConfiguration {
     pub repository: Repository,
     /// The pinned revision.
     pub revision: Revision,
+    /// Whether nothing but a record that nobody proved asks for it. Otherwise this run resolved it, the configuration names it, or it
+    /// is proved that a former run resolved it.
+    pub is_wish: bool,
+}
+
+/// How a revision stands to what the reference names now, as the remote or the bundle says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody asked.
+    NotAsked,
+    /// The reference names it, or a descendant of it.
+    Named,
+    /// It is not in the history of what the reference names.
+    Elsewhere {
+        /// What the reference names now.
+        now: Revision,
+        /// A reference that names it, if one does.
+        named_by: Option<String>,
+    },
+}
+
+/// What was looked at.
+#[derive(Debug, Clone)]
+pub struct CloneSight {
+    /// What is at the clone's place.
+    pub place: CloneFacts,
+    /// How the revision stands; asked where it is a wish.
+    pub standing: Standing,
 }
 
 /// What is at the clone's place.
@@ -60,6 +91,14 @@ pub enum CloneFacts {
         mark: Option<String>,
         /// What is missing or differs (`git fsck`, `git status`); empty when whole.
         flaws: Vec<String>,
+    },
+    /// A repository with settings or files that neither landfall nor its Git writes. No Git was run in it: Git takes orders from
+    /// them (`core.fsmonitor`, hooks, filters), and would carry them out as root.
+    Unvetted {
+        /// The `landfall.install` mark, as landfall itself reads it.
+        mark: Option<String>,
+        /// What it is.
+        why: String,
     },
     /// Something else; described.
     Other(String),
@@ -78,13 +117,41 @@ pub struct CloneOrder {
 #[derive(Debug)]
 pub struct CloneProof(());
 
+impl CloneConfiguration {
+    /// Why a wish is not granted.
+    fn not_granted(&self, standing: &Standing) -> Option<Fault> {
+        if !self.is_wish {
+            return None;
+        }
+        let (now, named_by) = match standing {
+            Standing::Named => return None,
+            Standing::NotAsked => (None, None),
+            Standing::Elsewhere { now, named_by } => (Some(now.to_string()), named_by.clone()),
+        };
+        Some(
+            SourceFault::PinNotNamed {
+                revision: self.revision.to_string(),
+                reference: self.repository.reference.to_string(),
+                repository: self.repository.source.to_string(),
+                now,
+                named_by,
+            }
+            .into(),
+        )
+    }
+}
+
 impl Step for CloneConfiguration {
     const PHASE: Phase = Phase::Formatted;
-    type Facts = CloneFacts;
+    type Facts = CloneSight;
     type Proof = CloneProof;
     type Order = CloneOrder;
 
-    fn judge(&self, facts: &CloneFacts) -> Verdict<CloneProof, CloneOrder> {
+    fn judge(&self, facts: &CloneSight) -> Verdict<CloneProof, CloneOrder> {
+        let CloneSight { place, standing } = facts;
+        if let Some(fault) = self.not_granted(standing) {
+            return Verdict::Refuse(fault);
+        }
         let path: &ClonePath = &self.repository.clone_path;
         let other = |why: String| {
             Verdict::Refuse(
@@ -95,7 +162,7 @@ impl Step for CloneConfiguration {
                 .into(),
             )
         };
-        match facts {
+        match place {
             CloneFacts::Absent => Verdict::Todo(CloneOrder {
                 action: self.clone(),
                 replace: false,
@@ -116,6 +183,16 @@ impl Step for CloneConfiguration {
                     })
                 }
             }
+            // With our mark it was ours before somebody changed it: it is made anew, and kept aside.
+            CloneFacts::Unvetted { mark, why: _ } if mark.as_deref() == Some(&self.install.to_string()) => {
+                Verdict::Todo(CloneOrder {
+                    action: self.clone(),
+                    replace: true,
+                })
+            }
+            CloneFacts::Unvetted { mark: _, why } => other(format!(
+                "a repository is there that is not this install's, and no Git was run in it, for it has {why}"
+            )),
             CloneFacts::Other(what) => other(format!(
                 "something is there that is no clone of this install: {what}"
             )),
@@ -141,16 +218,78 @@ mod tests {
             revision: "a".repeat(40).parse().unwrap(),
             claimed: None,
             unclean: false,
+            is_wish: false,
+            vouched: None,
         };
         Formatted { voyage }.action()
     }
 
-    fn found(head: char, flaws: &[&str]) -> CloneFacts {
-        CloneFacts::Repository {
+    fn sight(place: CloneFacts) -> CloneSight {
+        CloneSight {
+            place,
+            standing: Standing::NotAsked,
+        }
+    }
+
+    fn found(head: char, flaws: &[&str]) -> CloneSight {
+        sight(CloneFacts::Repository {
             head: Some(head.to_string().repeat(40).parse().unwrap()),
             mark: Some(action().install.to_string()),
             flaws: flaws.iter().map(|f| f.to_string()).collect(),
+        })
+    }
+
+    /// The smallest attack on the pin: the clone is whole at a revision that a record on the disk asks for, and that no branch of the
+    /// remote has. The control: without the rule for wishes it is done.
+    #[test]
+    fn a_wish_is_granted_only_when_the_reference_names_it() {
+        let elsewhere = |named_by: Option<&str>| Standing::Elsewhere {
+            now: "b".repeat(40).parse().unwrap(),
+            named_by: named_by.map(str::to_owned),
+        };
+        let wish = CloneConfiguration {
+            is_wish: true,
+            ..action()
+        };
+        for place in [found('a', &[]).place, found('b', &[]).place, CloneFacts::Absent] {
+            for standing in [
+                Standing::NotAsked,
+                elsewhere(None),
+                elsewhere(Some("refs/heads/evil")),
+            ] {
+                let sight = CloneSight {
+                    place: place.clone(),
+                    standing: standing.clone(),
+                };
+                let Verdict::Refuse(fault) = wish.judge(&sight) else {
+                    panic!("{sight:?}")
+                };
+                assert_eq!(fault.class, crate::fault::FaultClass::Unsafe);
+                let said = fault.to_string();
+                assert!(
+                    said.contains(&"a".repeat(40)) && said.contains("the default branch"),
+                    "{said}"
+                );
+                assert_eq!(fault.next().to_string(), "landfall resume --repin");
+                if let Standing::Elsewhere { named_by, .. } = &standing {
+                    assert!(said.contains(&"b".repeat(40)), "{said}");
+                    assert_eq!(said.contains("refs/heads/evil"), named_by.is_some(), "{said}");
+                }
+                assert!(
+                    !matches!(action().judge(&sight), Verdict::Refuse(_)),
+                    "the control: {sight:?}"
+                );
+            }
         }
+        let named = |place| CloneSight {
+            place,
+            standing: Standing::Named,
+        };
+        assert!(matches!(
+            wish.judge(&named(found('a', &[]).place)),
+            Verdict::Done(_)
+        ));
+        assert!(matches!(wish.judge(&named(CloneFacts::Absent)), Verdict::Todo(_)));
     }
 
     #[test]
@@ -162,10 +301,19 @@ mod tests {
             };
             assert!(order.replace);
         }
-        let Verdict::Todo(order) = action().judge(&CloneFacts::Absent) else {
+        let Verdict::Todo(order) = action().judge(&sight(CloneFacts::Absent)) else {
             panic!()
         };
         assert!(!order.replace);
+    }
+
+    #[test]
+    fn a_clone_of_ours_that_somebody_configured_is_replaced() {
+        let facts = CloneFacts::Unvetted {
+            mark: Some(action().install.to_string()),
+            why: "core.fsmonitor".into(),
+        };
+        assert!(matches!(action().judge(&sight(facts)), Verdict::Todo(order) if order.replace));
     }
 
     #[test]
@@ -175,8 +323,12 @@ mod tests {
             mark: None,
             flaws: vec![],
         };
-        for facts in [foreign, CloneFacts::Other("a file".into())] {
-            assert!(matches!(action().judge(&facts), Verdict::Refuse(_)));
+        let unvetted = CloneFacts::Unvetted {
+            mark: Some("another".into()),
+            why: "hooks".into(),
+        };
+        for facts in [foreign, unvetted, CloneFacts::Other("a file".into())] {
+            assert!(matches!(action().judge(&sight(facts)), Verdict::Refuse(_)));
         }
     }
 }

@@ -15,6 +15,7 @@
 //! looks ([`Step::Facts`]) and acts ([`Step::Order`]); whether the work is done is judged here, from the facts alone.
 //! So the driver's rhythm is: look, judge, act, look again, judge again.
 
+pub mod authentic;
 pub mod checkpoint;
 pub mod consent;
 mod decision;
@@ -26,6 +27,7 @@ pub mod plan;
 pub mod recovery;
 pub mod remote;
 pub mod shown;
+pub mod taken;
 
 pub mod anchored;
 pub mod bootable;
@@ -368,6 +370,10 @@ pub(crate) struct Voyage {
     pub(crate) claimed: Option<Phase>,
     /// Whether the last writer stopped uncleanly: contents are verified before they are trusted.
     pub(crate) unclean: bool,
+    /// Whether nothing but a record that nobody proved asks for the revision. Makes judging stricter, never laxer.
+    pub(crate) is_wish: bool,
+    /// The system that a proved record says the revision comes to.
+    pub(crate) vouched: Option<StorePath>,
 }
 
 impl Voyage {

@@ -4,26 +4,28 @@
 //! Absent: defaults, and any look at the machine.
 
 pub use crate::remote::RemoteUrl;
-use crate::shown::NAME_CHARS_MAX;
+use crate::taken::{Put, taken_on_target};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A text in quotation marks, with what could not be seen or would end it escaped, and the rest of a long one left out: for texts
-/// that people or machines chose.
+/// So many characters of a text that people or machines chose are shown.
+const QUOTED_CHARS_MAX: usize = 256;
+
+/// A text in quotation marks, with what could not be seen or would end it escaped: for texts that people or machines chose. Of a long
+/// one the beginning, and how long it is.
 pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
-    for (count, c) in text.chars().enumerate() {
-        if count >= NAME_CHARS_MAX {
-            quoted.push_str(&format!("\"… [{} bytes]", text.len()));
-            return quoted;
-        }
+    for c in text.chars().take(QUOTED_CHARS_MAX) {
         match c {
             '\'' => quoted.push(c),
             c => quoted.extend(c.escape_debug()),
         }
     }
     quoted.push('"');
+    if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
+        quoted.push_str(&format!(" (cut off here; it has {} bytes)", text.len()));
+    }
     quoted
 }
 
@@ -35,8 +37,30 @@ pub struct BadValue {
     pub what: &'static str,
     /// The refused text.
     pub value: String,
-    /// The rule, as a person reads it.
+    /// The rule, as a person reads it, or what stands against this value.
     pub allowed: &'static str,
+}
+
+/// What a rule says of a text: that it obeys, or what stands against it.
+trait Ruling {
+    fn against(self, rule: &'static str) -> Option<&'static str>;
+}
+
+impl Ruling for bool {
+    fn against(self, rule: &'static str) -> Option<&'static str> {
+        (!self).then_some(rule)
+    }
+}
+
+/// A rule with several reasons; `Ok` is that it obeys.
+impl Ruling for Result<(), &'static str> {
+    fn against(self, _rule: &'static str) -> Option<&'static str> {
+        self.err()
+    }
+}
+
+fn against<R: Ruling>(rule: fn(&str) -> R, text: &str, words: &'static str) -> Option<&'static str> {
+    rule(text).against(words)
 }
 
 /// A text type with a rule: conversions, display and serde all go through the one `FromStr`.
@@ -56,11 +80,9 @@ macro_rules! name {
         impl FromStr for $name {
             type Err = BadValue;
             fn from_str(text: &str) -> Result<Self, BadValue> {
-                let rule: fn(&str) -> bool = $rule;
-                if rule(text) {
-                    Ok(Self(text.to_owned()))
-                } else {
-                    Err(BadValue { what: $what, value: text.to_owned(), allowed: $allowed })
+                match against($rule, text, $allowed) {
+                    None => Ok(Self(text.to_owned())),
+                    Some(allowed) => Err(BadValue { what: $what, value: text.to_owned(), allowed }),
                 }
             }
         }
@@ -95,6 +117,29 @@ fn plain(text: &str, min: usize, max: usize) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// A text that can be the name of a link in `/dev/disk/by-label`: none of these characters is written otherwise there
+/// (`blkid_encode_string`), and no link has the name of its directory.
+fn label(text: &str, max: usize) -> bool {
+    plain(text, 1, max) && text != "." && text != ".."
+}
+
+/// As [`taken_on_target`], of a clone's path, which is seen while installing.
+fn clone_path(text: &str) -> Result<(), &'static str> {
+    let Some(path) = text
+        .strip_prefix("/mnt")
+        .filter(|rest| rest.len() > 1 && rest.starts_with('/'))
+    else {
+        return Err("an absolute path below /mnt, without . or .. or empty parts");
+    };
+    if !path_parts_are_safe(text) {
+        return Err("an absolute path below /mnt, without . or .. or empty parts");
+    }
+    if path.starts_with("/nix/") {
+        return Err("it belongs to Nix");
+    }
+    taken_on_target(path, Put::Clone).map_or(Ok(()), Err)
+}
+
 fn path_parts_are_safe(text: &str) -> bool {
     text.len() <= 1024
         && text.bytes().all(|b| b.is_ascii_graphic())
@@ -106,20 +151,22 @@ fn path_parts_are_safe(text: &str) -> bool {
 
 name!(
     /// A GPT partition name: UEFI 2.10 section 5.3.3 gives it 36 UTF-16 units.
-    PartitionLabel, "partition label", "1 to 36 characters of A-Z a-z 0-9 . _ -", |t| plain(t, 1, 36)
+    PartitionLabel, "partition label", "1 to 36 characters of A-Z a-z 0-9 . _ -, not . or ..", |t| label(t, 36)
 );
 name!(
     /// The ESP's label, FAT volume label and partition name in one. FAT stores eleven upper-case characters.
-    EspLabel, "ESP label", "1 to 11 characters of A-Z 0-9 . _ - (FAT keeps upper case only)",
-    |t| plain(t, 1, 11) && !t.bytes().any(|b| b.is_ascii_lowercase())
+    EspLabel, "ESP label", "1 to 11 characters of A-Z 0-9 . _ - (FAT keeps upper case only), not . or ..",
+    |t| label(t, 11) && !t.bytes().any(|b| b.is_ascii_lowercase())
 );
 name!(
     /// The root filesystem's label: ext4 has 16 bytes for it (ext4 disk layout, `s_volume_name`).
-    Ext4Label, "root label", "1 to 16 characters of A-Z a-z 0-9 . _ - (ext4 has room for 16)", |t| plain(t, 1, 16)
+    Ext4Label, "root label", "1 to 16 characters of A-Z a-z 0-9 . _ - (ext4 has room for 16), not . or ..",
+    |t| label(t, 16)
 );
 name!(
     /// The swap label: the swap header has 16 bytes with a final NUL (`mkswap(8)`).
-    SwapLabel, "swap label", "1 to 15 characters of A-Z a-z 0-9 . _ - (mkswap has room for 15)", |t| plain(t, 1, 15)
+    SwapLabel, "swap label", "1 to 15 characters of A-Z a-z 0-9 . _ - (mkswap has room for 15), not . or ..",
+    |t| label(t, 15)
 );
 name!(
     /// A device-mapper name.
@@ -150,10 +197,8 @@ name!(
     })
 );
 name!(
-    /// Where the configuration is cloned to, as seen while installing: an absolute path below `/mnt`.
-    ClonePath, "clone path", "an absolute path below /mnt, without . or .. or empty parts",
-    |t| t.starts_with("/mnt/") && path_parts_are_safe(t) && !t.starts_with("/mnt/boot/") && t != "/mnt/boot"
-        && !t.starts_with("/mnt/nix/")
+    /// Where the configuration is cloned to, as seen while installing: an absolute path below `/mnt`, where nothing else is.
+    ClonePath, "clone path", "an absolute path below /mnt, without . or .. or empty parts", clone_path
 );
 name!(
     /// A directory or file of the target, as an absolute path there.
@@ -322,6 +367,12 @@ mod tests {
             quoted("it's a \"disk\"\n\u{1b}[2J"),
             r#""it's a \"disk\"\n\u{1b}[2J""#
         );
+        let (fits, long) = ("é".repeat(256), "é".repeat(50_000));
+        assert_eq!(quoted(&fits), format!("\"{fits}\""));
+        assert_eq!(
+            quoted(&long),
+            format!("\"{fits}\" (cut off here; it has 100000 bytes)")
+        );
     }
 
     #[test]
@@ -342,7 +393,13 @@ mod tests {
 
     #[test]
     fn paths_cannot_climb_out() {
-        for good in ["/mnt/nix-config", "/mnt/home/op/conf"] {
+        for good in [
+            "/mnt/nix-config",
+            "/mnt/home/op/conf",
+            "/mnt/etc/nixos",
+            "/mnt/bootstrap",
+            "/mnt/etc/passwd.d/x",
+        ] {
             assert!(good.parse::<ClonePath>().is_ok(), "{good}");
         }
         for bad in [
@@ -359,6 +416,45 @@ mod tests {
         ] {
             assert!(bad.parse::<ClonePath>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_others_put_on_the_target_is_refused_with_the_reason() {
+        for (path, why) in [
+            ("/mnt/boot/conf", "ESP"),
+            ("/mnt/nix", "directory of the system's"),
+            ("/mnt/nix/store", "belongs to Nix"),
+            ("/mnt/nix/conf", "belongs to Nix"),
+            ("/mnt/proc/x", "kernel"),
+            ("/mnt/sys/x", "kernel"),
+            ("/mnt/dev/x", "kernel"),
+            ("/mnt/run/x", "empty after every boot"),
+            ("/mnt/etc/passwd", "NixOS puts a file"),
+            ("/mnt/etc/passwd/x", "NixOS puts a file"),
+            ("/mnt/etc/NIXOS", "NixOS puts a file"),
+            ("/mnt/etc/static/x", "NixOS puts a link"),
+            ("/mnt/var/tmp/landfall/conf", "removes them"),
+            ("/mnt/var/tmp/conf", "removes there what is old"),
+            ("/mnt/tmp", "removes there what is old"),
+            ("/mnt/var", "directory of the system's"),
+            ("/mnt/var/lib/nixos", "directory of the system's"),
+            ("/mnt/var/lib/nixos/uid-map", "NixOS puts a file"),
+            ("/mnt/lost+found", "e2fsck"),
+            ("/mnt", "below /mnt"),
+        ] {
+            let said = path.parse::<ClonePath>().unwrap_err().to_string();
+            assert!(said.contains(why) && said.contains(path), "{said}");
+        }
+    }
+
+    #[test]
+    fn no_label_is_the_name_of_a_directory() {
+        for dots in [".", ".."] {
+            assert!(dots.parse::<EspLabel>().is_err() && dots.parse::<Ext4Label>().is_err());
+            assert!(dots.parse::<PartitionLabel>().is_err() && dots.parse::<SwapLabel>().is_err());
+        }
+        assert!("...".parse::<EspLabel>().is_ok() && ".a".parse::<Ext4Label>().is_ok());
+        assert!("-".parse::<PartitionLabel>().is_ok() && "a..".parse::<SwapLabel>().is_ok());
     }
 
     #[test]

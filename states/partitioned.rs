@@ -202,6 +202,8 @@ mod tests {
             revision: "0".repeat(40).parse().unwrap(),
             claimed: claimed.then_some(Phase::Anchored),
             unclean: false,
+            is_wish: false,
+            vouched: None,
         };
         Partitioned { voyage }.action(None)
     }

@@ -155,6 +155,16 @@ impl fmt::Display for RepositorySource {
     }
 }
 
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::Default => f.write_str("the default branch"),
+            Reference::Branch(name) => f.write_str(name.as_str()),
+            Reference::Revision(revision) => revision.fmt(f),
+        }
+    }
+}
+
 /// The configuration repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {

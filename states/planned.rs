@@ -5,7 +5,7 @@
 
 use crate::consent::{Consent, Erasure};
 use crate::fault::{Fault, Kind, Remedy};
-use crate::names::Revision;
+use crate::names::{Revision, StorePath};
 use crate::partitioned::Partitioned;
 use crate::plan::{DiskIdentity, GptTable, Plan};
 use crate::{Phase, Step, Verdict, Voyage};
@@ -26,8 +26,22 @@ impl Planned {
                 revision,
                 claimed,
                 unclean,
+                is_wish: false,
+                vouched: None,
             },
         }
+    }
+
+    /// The revision is asked for by a record that nobody proved, and by nothing else.
+    pub fn on_a_wish(mut self, is_wish: bool) -> Self {
+        self.voyage.is_wish = is_wish;
+        self
+    }
+
+    /// A proved record says that the revision comes to this system.
+    pub fn vouched_for(mut self, system: Option<StorePath>) -> Self {
+        self.voyage.vouched = system;
+        self
     }
 
     /// The plan.

@@ -7,13 +7,14 @@
 //! The rules are numbered; docs/failure-model.md lists them with the test that shows each.
 
 use crate::Phase;
+use crate::authentic::Authenticity;
 use crate::checkpoint::{Choice, Record, choose};
 use crate::fault::{ConfigFault, DeviceFault, Fault, Kind, Remedy, RoomFault};
 use crate::names::HostName;
 use crate::plan::{DiskIdentity, InstallId, Layout, Payload, Plan, PlanError};
 use crate::planned::GptCopy;
 
-pub use crate::decision::{Believed, Course, Decision, Rule};
+pub use crate::decision::{Believed, Course, Decision, Pin, Rule};
 
 /// The highest reinstall number: that many are tried when a table is compared with the ids that would be ours, so no install is
 /// begun with a higher one.
@@ -270,6 +271,7 @@ fn on_disk(
             let believed = tmpfs(situation, &plan);
             Decision::Begin(Course {
                 plan: Box::new(plan),
+                authenticity: by_place(believed.as_deref()),
                 believed,
                 rules,
                 why,
@@ -328,8 +330,8 @@ fn on_disk(
                         Remedy::words(format!("use the installer it was begun with, or: {anew}")),
                     );
                 }
-            } else if record.install
-                != InstallId::derive(situation.host, situation.layout, disk, record.nonce)
+            } else if record.nonce > NONCE_MAX
+                || record.install != InstallId::derive(situation.host, situation.layout, disk, record.nonce)
             {
                 // Its own fields contradict one another: nobody of us wrote it.
                 rules.push(Rule::Fork);
@@ -351,11 +353,12 @@ fn on_disk(
     }
 
     // A new install over what is there: a person asked, or the configuration's number was raised.
-    let known_nonce = believed.as_ref().map(|b| b.record.nonce).max(carried.table_nonce);
-    // A record of a former install says nothing of the one that the table belongs to.
+    let known_nonce = carried.table_nonce.or(believed.as_ref().map(|b| b.record.nonce));
+    // A record of another install says nothing of the one that the table belongs to: a former one's is behind it, and nobody of us
+    // writes one of a later install before its table.
     if believed
         .as_ref()
-        .is_some_and(|b| Some(b.record.nonce) < known_nonce)
+        .is_some_and(|b| Some(b.record.nonce) != known_nonce)
     {
         rules.push(Rule::Fork);
         believed = None;
@@ -441,7 +444,11 @@ fn on_disk(
             rules.push(Rule::Behind);
             let why = format!("{name} has a checkpoint of ours, but not our partition table");
             return match begin(nonce, rules, why, sequence_seen) {
-                Decision::Begin(course) => Decision::Begin(Course { believed, ..course }),
+                Decision::Begin(course) => Decision::Begin(Course {
+                    authenticity: by_place(believed.as_deref()),
+                    believed,
+                    ..course
+                }),
                 other => other,
             };
         }
@@ -474,11 +481,20 @@ fn on_disk(
     }
     Decision::Continue(Course {
         plan: Box::new(plan),
+        authenticity: by_place(believed.as_deref()),
         believed,
         rules,
         why,
         sequence_seen,
     })
+}
+
+/// What its place says of who wrote a record: memory is written by root alone, a disk by everybody who had it.
+fn by_place(believed: Option<&Believed>) -> Authenticity {
+    match believed {
+        Some(Believed { slot: None, .. }) => Authenticity::Proved,
+        Some(Believed { slot: Some(_), .. }) | None => Authenticity::Unproved,
+    }
 }
 
 /// The record of this boot, when it is of this plan.

@@ -6,7 +6,7 @@ use crate::anchored::LuksFacts;
 use crate::bootable::SecretsFacts;
 use crate::cloned::{Contents, Database, SystemFacts};
 use crate::encrypted::VolumesFacts;
-use crate::formatted::CloneFacts;
+use crate::formatted::{CloneFacts, CloneSight, Standing};
 use crate::installed::{BootFacts, BootFile, Nvram};
 use crate::partitioned::{EspFacts, SlotFile};
 use crate::plan::tests::plan;
@@ -134,10 +134,13 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
 
     let action = state.action();
     let state = tell!(told, Formatted(state), action);
-    let facts = CloneFacts::Repository {
-        head: Some(revision()),
-        mark: Some(plan.install.to_string()),
-        flaws: vec![],
+    let facts = CloneSight {
+        place: CloneFacts::Repository {
+            head: Some(revision()),
+            mark: Some(plan.install.to_string()),
+            flaws: vec![],
+        },
+        standing: Standing::NotAsked,
     };
     let state = state.advance(done(&action, &facts));
 
@@ -148,6 +151,7 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
         recorded: true,
         database: Database::Usable,
         registered: true,
+        evaluated: Some(system()),
         contents: Contents::NotVerified,
     };
     let state = state.advance(done(&action, &facts));
@@ -270,6 +274,8 @@ fn claimed(claim: Option<Phase>) -> [bool; 4] {
         revision: revision(),
         claimed: claim,
         unclean: false,
+        is_wish: false,
+        vouched: None,
     };
     let planned = Planned::new(plan(true, true), revision(), claim, false);
     [

@@ -368,7 +368,7 @@ fn the_seeds_with_check_sums_are_those_of_today() {
     let gap = record(9, Some(&older));
     let next = String::from_utf8(older.clone())
         .unwrap()
-        .replacen("CHECKPOINT 1", "CHECKPOINT 2", 1);
+        .replacen("CHECKPOINT 2", "CHECKPOINT 3", 1);
     let both = [older.clone(), newer.clone()].concat();
     same("checkpoint", "chained", &both);
     same("checkpoint", "gap", &[older.clone(), gap.clone()].concat());

@@ -71,7 +71,25 @@ fn a_configuration_that_cannot_be_read() {
         2,
         &["/nonexistent.ron", "cannot be read", "fix:"],
     );
+    refused(
+        &["check", "nothere.ron"],
+        2,
+        &["nothere.ron: it cannot be read: No such file or directory"],
+    );
     refused(&["check", "/"], 2, &["not a file"]);
+    for (text, what) in [
+        ("", "it is empty"),
+        (" \n", "nothing in it but blanks"),
+        ("\u{feff}\0\0", "nothing in it but blanks"),
+    ] {
+        let file = tempfile::NamedTempFile::with_suffix(".ron").unwrap();
+        fs_err::write(file.path(), text).unwrap();
+        refused(
+            &["check", file.path().to_str().unwrap()],
+            2,
+            &[what, "fix:", "docs/examples"],
+        );
+    }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.ron");
     fs_err::write(&file, b"(host: \"\xff\")").unwrap();
@@ -129,6 +147,70 @@ fn bad_overrides_end_before_anything_else() {
 }
 
 #[test]
+fn a_long_text_is_not_repeated_whole() {
+    let long = "x".repeat(100_000);
+    for disk in [long.clone(), format!("/dev/{long}")] {
+        let (code, _, stderr) = landfall(&["disks"], &[("INSTALL_DISK", &disk), ("REPO_REMOTE", &long)]);
+        assert_eq!(code, Some(2));
+        assert!(
+            stderr.contains("INSTALL_DISK") && stderr.contains("bytes)"),
+            "{stderr}"
+        );
+        assert!(stderr.len() < 4_096, "{} bytes", stderr.len());
+    }
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_named() {
+    let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let config = example("plain.ron");
+    for args in [
+        vec!["check", &config],
+        vec!["check", "--print", &config],
+        vec!["man"],
+        vec!["completions", "bash"],
+    ] {
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"))
+            .args(&args)
+            .stdout(full.file().try_clone().unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {said}");
+        for part in ["standard output: No space left on device", "next:"] {
+            assert!(said.contains(part), "{args:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_run_directory_that_is_something_else_is_told_with_what_moves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let run_dir = run_dir.to_str().unwrap();
+    let config = example("plain.ron");
+    let start = ["install", "--run-dir", run_dir, "-c", &config];
+    fs_err::write(run_dir, "").unwrap();
+    refused(
+        &start,
+        1,
+        &[&format!(
+            "next: mv {run_dir} {run_dir}.old, then: landfall install"
+        )],
+    );
+    fs_err::remove_file(run_dir).unwrap();
+    fs_err::os::unix::fs::symlink("nowhere", run_dir).unwrap();
+    refused(&start, 1, &[&format!("next: mv {run_dir} {run_dir}.old")]);
+    fs_err::remove_file(run_dir).unwrap();
+    for file in ["lock", "log.jsonl"] {
+        let at = format!("{run_dir}/{file}");
+        fs_err::create_dir_all(&at).unwrap();
+        refused(&start, 1, &[&format!("next: mv {at} {at}.old")]);
+        fs_err::remove_dir(&at).unwrap();
+    }
+}
+
+#[test]
 fn a_disk_too_small_is_refused_with_both_figures() {
     refused(
         &[
@@ -179,6 +261,31 @@ fn a_second_start_says_who_works() {
         ],
         4,
         &[&me, "landfall status --watch"],
+    );
+}
+
+/// The machine has one lock, whatever the run directory: tests that start a run, or hold it, take turns.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[test]
+fn a_second_start_with_another_run_directory_says_who_works() {
+    let _turn = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    let _lock = landfall::lock::machine::MachineLock::take().unwrap();
+    let me = format!("process {} (", std::process::id());
+    refused(
+        &[
+            "install",
+            "--run-dir",
+            elsewhere.to_str().unwrap(),
+            "-c",
+            &example("plain.ron"),
+        ],
+        4,
+        &["at work on this machine", &me, "landfall status --watch"],
     );
 }
 
@@ -234,6 +341,9 @@ fn what_is_right_is_taken() {
 /// it looks at any disk.
 #[test]
 fn a_killed_runs_ssh_key_is_removed_at_the_next_start() {
+    let _turn = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let (run_dir, credentials) = (dir.path().join("run"), dir.path().join("credentials"));
     fs_err::create_dir(&run_dir).unwrap();

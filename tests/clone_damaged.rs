@@ -10,12 +10,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clone::{Place, branch, git};
 use landfall_states::fault::FaultClass;
 use landfall_states::formatted::CloneFacts;
+use landfall_states::plan::Reference;
+use landfall_states::{Step, Verdict};
 
 /// What one file or folder of a clone was made of.
 type Spoil = (&'static str, fn(&Utf8Path));
 
-/// What is wrong with a finished clone, and how that is made.
-type Way<'a> = (&'static str, &'a dyn Fn(&Place));
+/// What is wrong with a finished clone, whether it is more than damage (then no Git is asked there), and how that is made.
+type Way<'a> = (&'static str, bool, &'a dyn Fn(&Place));
 /// A file with somebody's work, and how that is done.
 type Work<'a> = (&'static str, &'a dyn Fn(&Utf8Path));
 
@@ -53,7 +55,7 @@ fn whatever_a_killed_git_left_in_a_clone_under_way_it_lands() {
         (".git/modules", |at| fs_err::write(at.join("stray"), "").unwrap()),
         ("sub/.git", |at| fs_err::write(at, "gitdir: /nowhere").unwrap()),
         (".git/info", |at| {
-            gone(at);
+            assert!(!at.exists(), "no template is copied");
             fs_err::write(at, "").unwrap();
         }),
         (".git/logs/HEAD", |at| {
@@ -85,9 +87,9 @@ fn whatever_a_killed_git_left_in_a_clone_under_way_it_lands() {
     }
     // Whole: it is gone on with, and nothing is fetched a second time.
     fs_err::rename(place.path(), &partial).unwrap();
-    fs_err::write(partial.join(".git/kept"), "").unwrap();
+    fs_err::write(partial.join(".git/TAG_EDITMSG"), "kept").unwrap();
     place.clone(&action).unwrap();
-    assert!(place.path().join(".git/kept").exists());
+    assert!(place.path().join(".git/TAG_EDITMSG").exists());
 }
 
 #[test]
@@ -106,18 +108,18 @@ fn a_finished_clone_is_hashed_whatever_its_own_index_and_configuration_say() {
         opened.file().set_modified(before.modified().unwrap()).unwrap();
     };
     let ways: [Way<'_>; 12] = [
-        ("skip-worktree", &|place| {
+        ("skip-worktree", false, &|place| {
             git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
             zeros(place, "flake.nix");
         }),
-        ("assume-unchanged", &|place| {
+        ("assume-unchanged", false, &|place| {
             git(
                 &place.path(),
                 &["update-index", "--assume-unchanged", "flake.nix"],
             );
             zeros(place, "flake.nix");
         }),
-        ("as the index has its times", &|place| {
+        ("as the index has its times", true, &|place| {
             for (key, value) in [("core.checkStat", "minimal"), ("core.trustctime", "false")] {
                 git(&place.path(), &["config", key, value]);
             }
@@ -127,49 +129,59 @@ fn a_finished_clone_is_hashed_whatever_its_own_index_and_configuration_say() {
             git(&place.path(), &["reset", "-q", "HEAD"]);
             zeros(place, "flake.nix");
         }),
-        ("ignoreStat", &|place| {
+        ("ignoreStat", true, &|place| {
             git(&place.path(), &["config", "core.ignoreStat", "true"]);
             git(&place.path(), &["update-index", "--really-refresh"]);
             zeros(place, "flake.nix");
         }),
-        ("worktree elsewhere", &|place| {
+        ("worktree elsewhere", true, &|place| {
             git(&place.path(), &["config", "core.worktree", "/tmp"]);
             zeros(place, "flake.nix");
         }),
-        ("sparse", &|place| {
+        ("sparse", true, &|place| {
             git(&place.path(), &["sparse-checkout", "set", "nothing"]);
             gone(&place.path().join("flake.nix"));
         }),
-        ("replaced commit", &|place| {
+        ("replaced commit", true, &|place| {
             git(&place.path(), &["replace", "HEAD", "HEAD~1"]);
             git(&place.path(), &["checkout", "-q", "-f", "HEAD"]);
         }),
-        ("index lost", &|place| gone(&place.path().join(".git/index"))),
-        ("submodule emptied", &|place| {
+        ("index lost", false, &|place| {
+            gone(&place.path().join(".git/index"))
+        }),
+        ("submodule emptied", false, &|place| {
             gone(&place.path().join("sub"));
             fs_err::create_dir(place.path().join("sub")).unwrap();
         }),
-        ("submodule's file", &|place| zeros(place, "sub/module.nix")),
-        ("submodule's HEAD", &|place| {
+        ("submodule's file", false, &|place| zeros(place, "sub/module.nix")),
+        ("submodule's HEAD", false, &|place| {
             fs_err::write(place.path().join(".git/modules/sub/HEAD"), "").unwrap();
         }),
-        ("submodule's objects", &|place| {
+        ("submodule's objects", false, &|place| {
             gone(&place.path().join(".git/modules/sub/objects"))
         }),
     ];
-    for (name, change) in ways {
+    for (name, configured, change) in ways {
         change(&place);
-        let facts = place.observe();
-        let seen = matches!(&facts, CloneFacts::Repository { flaws, .. } if !flaws.is_empty());
+        let facts = place.observe(&action);
+        let seen = match &facts {
+            CloneFacts::Repository { flaws, .. } => !configured && !flaws.is_empty(),
+            CloneFacts::Unvetted { .. } => configured,
+            CloneFacts::Absent | CloneFacts::Other(_) => false,
+        };
         assert!(seen, "{name}: {facts:?}");
+        let kept = ["nix-config.landfall-aside-1"];
         place
-            .clone(&action)
+            .clone_beside(&action, if configured { &kept } else { &[] })
             .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        if configured {
+            gone(&place.path().with_file_name(kept[0]));
+        }
     }
     // What hides nothing is no flaw.
     git(&place.path(), &["update-index", "--skip-worktree", "flake.nix"]);
     fs_err::write(place.path().join("untracked"), "").unwrap();
-    assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
+    assert!(matches!(place.observe(&action), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
 }
 
 #[test]
@@ -231,7 +243,7 @@ fn work_of_somebody_in_a_clone_that_is_replaced_is_kept_beside_it() {
         let mine = fs_err::read(place.path().join(file)).unwrap();
         replace(&action);
         assert_eq!(fs_err::read(aside.join(file)).unwrap(), mine);
-        assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
+        assert!(matches!(place.observe(&action), CloneFacts::Repository { flaws, .. } if flaws.is_empty()));
         fs_err::remove_dir_all(&aside).unwrap();
     }
     // Nobody's work: another revision, and damage.
@@ -247,4 +259,131 @@ fn work_of_somebody_in_a_clone_that_is_replaced_is_kept_beside_it() {
     let dev = place.resolve(&repository).unwrap();
     replace(&place.action(repository, dev));
     assert!(aside.join("mine.nix").exists());
+}
+
+/// A clone under way that another run left, with this install's mark.
+fn begun(place: &Place) -> Utf8PathBuf {
+    let partial = Utf8PathBuf::from(format!("{}.landfall-partial", place.path()));
+    fs_err::create_dir_all(&partial).unwrap();
+    git(&partial, &["init", "-q"]);
+    git(
+        &partial,
+        &["config", "landfall.install", &clone::install().to_string()],
+    );
+    partial
+}
+
+#[test]
+fn references_may_have_names_that_a_killed_git_gives_to_objects() {
+    for (name, asked) in [
+        ("refs/heads/tmp_test", branch("tmp_test")),
+        ("refs/heads/op/tmp_host", branch("op/tmp_host")),
+        ("refs/heads/objects/tmp_x", branch("objects/tmp_x")),
+        ("refs/pull/tmp_1", branch("refs/pull/tmp_1")),
+        ("refs/heads/packed-refs.new", branch("packed-refs.new")),
+    ] {
+        let Some(mut place) = Place::new() else { return };
+        let from = place.with_submodule();
+        git(&from, &["branch", "-m", "main", "tmp_main"]);
+        git(&place.origin(), &["update-ref", name, "trunk"]);
+        let repository = place.here(asked);
+        let revision = place.resolve(&repository).unwrap();
+        // The control: what Git did leave is gone, among the submodules as well.
+        let git_dir = begun(&place).join(".git");
+        let left = [
+            "objects/tmp_obj_a",
+            "objects/pack/tmp_pack_a",
+            "objects/tmp_objdir-bulk-fsync-a/x",
+            "packed-refs.new",
+            "refs/heads/tmp_a.lock",
+            "modules/sub/objects/pack/tmp_idx_a",
+        ];
+        for at in left {
+            let at = git_dir.join(at);
+            fs_err::create_dir_all(at.parent().unwrap()).unwrap();
+            fs_err::write(at, "").unwrap();
+        }
+        place
+            .clone(&place.action(repository, revision.clone()))
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        for at in left {
+            assert!(!place.path().join(".git").join(at).exists(), "{name}: {at}");
+        }
+        if !name.starts_with("refs/pull") {
+            let short = name.trim_start_matches("refs/");
+            assert_eq!(git(&place.path(), &["rev-parse", short]), revision.as_str());
+        }
+    }
+}
+
+#[test]
+fn files_of_another_revision_go_with_the_clone_that_was_cut_off() {
+    let Some(mut place) = Place::new() else { return };
+    place.with_submodule();
+    let origin = place.origin();
+    fs_err::create_dir(origin.join("d")).unwrap();
+    for file in ["only-before.nix", "d/ignored.nix"] {
+        fs_err::write(origin.join(file), "# before\n").unwrap();
+    }
+    fs_err::write(origin.join(".gitignore"), "ignored.nix\n").unwrap();
+    git(&origin, &["add", "-f", "-A"]);
+    git(&origin, &["commit", "-q", "-m", "before"]);
+    let partial = begun(&place);
+    git(&partial, &["fetch", "-q", origin.as_str(), "trunk"]);
+    git(&partial, &["checkout", "-q", "-f", "FETCH_HEAD"]);
+    let allowed = "protocol.file.allow=always";
+    git(&partial, &["-c", allowed, "submodule", "-q", "update", "--init"]);
+    fs_err::write(partial.join("sub/half.nix"), "").unwrap();
+    // Killed before the index had its name.
+    fs_err::rename(partial.join(".git/index"), partial.join(".git/index.lock")).unwrap();
+    git(&origin, &["rm", "-q", "only-before.nix", "d/ignored.nix"]);
+    git(&origin, &["commit", "-q", "-m", "after"]);
+    let pack = |at: &Utf8Path| {
+        let packs = fs_err::read_dir(at.join(".git/objects/pack")).unwrap();
+        let mut names: Vec<_> = packs.map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = pack(&partial);
+    let repository = place.here(Reference::Default);
+    let revision = place.resolve(&repository).unwrap();
+    place.clone(&place.action(repository, revision)).unwrap();
+    let ignored = ["status", "--porcelain", "--ignored"];
+    assert_eq!(git(&place.path(), &ignored), "");
+    assert_eq!(git(&place.path().join("sub"), &ignored), "");
+    // The control: what was fetched was not fetched again.
+    let after = pack(&place.path());
+    assert!(before.iter().all(|name| after.contains(name)), "{after:?}");
+}
+
+#[test]
+fn a_clone_of_what_is_on_no_fetched_branch_is_no_work_of_somebody() {
+    for asked in [None, Some(branch("refs/pull/1/head"))] {
+        let Some(place) = Place::new() else { return };
+        let origin = place.origin();
+        git(&origin, &["checkout", "-q", "--detach", "dev"]);
+        git(&origin, &["commit", "-q", "--allow-empty", "-m", "beside"]);
+        let beside = git(&origin, &["rev-parse", "HEAD"]);
+        git(&origin, &["update-ref", "refs/pull/1/head", &beside]);
+        git(&origin, &["checkout", "-q", "trunk"]);
+        git(&origin, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        let asked = asked.unwrap_or_else(|| Reference::Revision(beside.parse().unwrap()));
+        let first = place.action(place.here(asked), beside.parse().unwrap());
+        let repository = place.here(Reference::Default);
+        let trunk = place.resolve(&repository).unwrap();
+        let second = place.action(repository, trunk);
+        let aside = Utf8PathBuf::from(format!("{}.landfall-aside-1", place.path()));
+        place.clone(&first).unwrap();
+        place.clone(&second).unwrap();
+        assert!(!aside.exists());
+        // The control: a commit on top of it is somebody's.
+        fs_err::remove_dir_all(place.path()).unwrap();
+        place.clone(&first).unwrap();
+        git(&place.path(), &["commit", "-q", "--allow-empty", "-m", "mine"]);
+        let Verdict::Todo(order) = second.judge(&place.sight(&second).unwrap()) else {
+            panic!("it is of another revision")
+        };
+        place.perform(&order).unwrap();
+        assert_eq!(git(&aside, &["log", "-1", "--format=%s"]), "mine");
+    }
 }

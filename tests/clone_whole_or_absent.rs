@@ -169,15 +169,14 @@ fn a_pinned_revision_that_vanished_is_named_with_what_is_there_now() {
     git(&place.origin(), &["reflog", "expire", "--expire=now", "--all"]);
     git(&place.origin(), &["gc", "-q", "--prune=now"]);
     let now = git(&place.origin(), &["rev-parse", "trunk"]);
-    let fault = place
-        .clone(&place.action(repository, revision.clone()))
-        .unwrap_err();
+    let action = place.action(repository, revision.clone());
+    let fault = place.clone(&action).unwrap_err();
     assert_eq!(fault.class, FaultClass::Permanent, "{fault}");
     assert!(
         fault.what().contains(revision.as_str()) && fault.why().contains(&now),
         "{fault}"
     );
-    assert_eq!(place.observe(), CloneFacts::Absent);
+    assert_eq!(place.observe(&action), CloneFacts::Absent);
 }
 
 #[test]
@@ -201,7 +200,7 @@ fn leftovers_are_gone_on_with_and_damage_is_replaced() {
     place.clone(&action).unwrap();
     // A file that a power cut emptied.
     fs_err::write(place.path().join("flake.nix"), "").unwrap();
-    assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if !flaws.is_empty()));
+    assert!(matches!(place.observe(&action), CloneFacts::Repository { flaws, .. } if !flaws.is_empty()));
     place.clone(&action).unwrap();
     // A pack that a power cut damaged.
     for entry in fs_err::read_dir(place.path().join(".git/objects/pack")).unwrap() {
@@ -211,7 +210,7 @@ fn leftovers_are_gone_on_with_and_damage_is_replaced() {
             fs_err::write(&pack, "").unwrap();
         }
     }
-    assert!(matches!(place.observe(), CloneFacts::Repository { flaws, .. } if !flaws.is_empty()));
+    assert!(matches!(place.observe(&action), CloneFacts::Repository { flaws, .. } if !flaws.is_empty()));
     place.clone(&action).unwrap();
     // Cut off between the two renames.
     let old = Utf8PathBuf::from(format!("{}.landfall-old", place.path()));
@@ -288,7 +287,7 @@ fn a_clone_below_a_link_of_the_target_lands_in_the_target() {
     );
     let seen = root.clone_place(&clone_path, false).unwrap().unwrap();
     assert!(seen.starts_with(&target) && seen.join(".git").is_dir());
-    let observe = observe_clone(&place.hands, &place.access, &seen);
+    let observe = observe_clone(&place.hands, &place.access, &order.action, &seen);
     let facts = place.runtime.block_on(observe).unwrap();
     assert!(
         matches!(facts, CloneFacts::Repository { ref flaws, .. } if flaws.is_empty()),
@@ -304,7 +303,7 @@ fn what_we_did_not_make_is_left_alone() {
     let action = place.action(repository, revision);
     fs_err::create_dir_all(place.path()).unwrap();
     assert_eq!(
-        place.observe(),
+        place.observe(&action),
         CloneFacts::Absent,
         "an empty directory is nothing"
     );
@@ -358,13 +357,14 @@ fn a_transfer_that_is_cut_off_is_transient_and_ends_well_later() {
     let revision = place.resolve(&direct).unwrap();
     for bytes in [0, 40, 1_000, 60_000] {
         let cut = place.repository(&url(cutting_proxy(daemon.port, bytes)), Reference::Default);
-        let fault = place.clone(&place.action(cut, revision.clone())).unwrap_err();
+        let action = place.action(cut, revision.clone());
+        let fault = place.clone(&action).unwrap_err();
         assert_eq!(
             fault.class,
             FaultClass::Transient,
             "cut after {bytes} bytes: {fault}"
         );
-        assert_eq!(place.observe(), CloneFacts::Absent);
+        assert_eq!(place.observe(&action), CloneFacts::Absent);
     }
     let none = place.repository(
         &format!("git://127.0.0.1:{}/nothing", daemon.port),

@@ -1,4 +1,5 @@
 //! Promise: a configuration is either refused with option, value, rule and place, or it means what its author wrote.
+// Long because: it is one table of refusals.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
@@ -104,7 +105,7 @@ fn an_image_is_named_with_its_system() {
         Config::parse(&text, Notation::Ron)
     };
     let config = with(&format!("Image(system: \"{path}\", file: \"/iso/root.image\")")).unwrap();
-    let SystemConfig::Image { system, file } = &config.system else {
+    let SystemConfig::Image { system, file, .. } = &config.system else {
         panic!("{:?}", config.system)
     };
     assert_eq!((system.as_str(), file.as_str()), (path, "/iso/root.image"));
@@ -344,6 +345,18 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
             &["repository.clone_path", "\"/home/x\"", "below /mnt"],
         ),
         (
+            "repository: (remote: \"https://x/y\", clone_path: \"/mnt/boot/x\"), system: Flake",
+            &[
+                "repository.clone_path",
+                "\"/mnt/boot/x\"",
+                "the ESP is mounted there",
+            ],
+        ),
+        (
+            "repository: (remote: \"https://x/y\", clone_path: \"/mnt/var/tmp/landfall/c\"), system: Flake",
+            &["repository.clone_path", "landfall keeps files there for a while"],
+        ),
+        (
             "repository: (bundle: \"x.bundle\"), system: Flake",
             &["repository.bundle", "\"x.bundle\"", "absolute"],
         ),
@@ -425,6 +438,26 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
             &["extra_mount_dirs[0]", "\"/boot/x\"", "ESP"],
         ),
         (
+            "REMOTE, system: Flake, extra_mount_dirs: [\"/etc/ssh\", \"/etc/passwd\"]",
+            &[
+                "extra_mount_dirs[1]",
+                "\"/etc/passwd\"",
+                "NixOS puts a file there",
+            ],
+        ),
+        (
+            "REMOTE, system: Flake, extra_mount_dirs: [\"/etc/NIXOS\"]",
+            &["extra_mount_dirs[0]", "NixOS puts a file there"],
+        ),
+        (
+            "REMOTE, system: Flake, extra_mount_dirs: [\"/nix-config/secrets\"]",
+            &["extra_mount_dirs[0]", "the clone is at /nix-config"],
+        ),
+        (
+            "REMOTE, system: Flake, keys: (age_identity: true, age_identity_path: \"/etc\")",
+            &["keys.age_identity_path", "directory of the system's"],
+        ),
+        (
             "REMOTE, system: Flake, extra_mount_dirs: [\"/nix/store/x\"]",
             &["extra_mount_dirs[0]", "belongs to Nix"],
         ),
@@ -498,6 +531,8 @@ fn labels_are_refused_by_the_table_that_limits_them() {
             r#"efi: "ESP-HOST-LONG", root: "r""#,
             "labels.efi: ESP label \"ESP-HOST-LONG\"",
         ),
+        (r#"efi: ".", root: "r""#, "labels.efi: ESP label \".\""),
+        (r#"efi: "E", root: "..""#, "labels.root: root label \"..\""),
         (
             r#"efi: "E", root: "a label""#,
             "labels.root: root label \"a label\"",

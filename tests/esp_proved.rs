@@ -1,5 +1,6 @@
 //! Promise: the boot loader is proved from the ESP: every file that firmware and loader read is compared with the store,
 //! and each fault in it is named. On directories; the real thing is in the laboratory.
+// Long because: every test is of one small ESP and its store, which are written here.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
@@ -332,6 +333,72 @@ fn what_cut_installers_left_goes_before_the_next() {
     target.mend(Target::install);
 }
 
+/// `remove_extra_files` of NixOS's systemd-boot-builder.py: each directory that has a record is listed, there or not.
+#[test]
+fn records_of_extra_files_that_lead_nowhere_go_before_the_installer_runs() {
+    let record = "boot/EFI/nixos/.extra-files/EFI/memtest86/memtest.efi";
+    let install = |target: &Target| {
+        let records = target.root.join("boot/EFI/nixos/.extra-files");
+        assert!(!records.is_file(), "File exists: .extra-files");
+        for (of, at) in [("EFI", "EFI"), ("EFI/memtest86", "EFI/memtest86")] {
+            let (of, at) = (records.join(of), target.root.join("boot").join(at));
+            assert!(!of.exists() || at.is_dir(), "No such file or directory: {at}");
+        }
+        if records.exists() {
+            fs_err::remove_dir_all(&records).unwrap();
+        }
+        target.install();
+        target.write(record, b"");
+        target.write("boot/EFI/memtest86/memtest.efi", b"MZ");
+    };
+    for how in [
+        "killed",
+        "directory lost",
+        "a file in its place",
+        "records are a file",
+        "file lost",
+    ] {
+        let target = Target::new();
+        install(&target);
+        assert_eq!(target.flaws(), [] as [String; 0], "control");
+        let dir = target.root.join("boot/EFI/memtest86");
+        match how {
+            // Between `actual_root.rmdir()` and `root.rmdir()`.
+            "killed" => {
+                fs_err::remove_dir_all(&dir).unwrap();
+                fs_err::remove_file(target.root.join(record)).unwrap();
+            }
+            "directory lost" => fs_err::remove_dir_all(&dir).unwrap(),
+            "a file in its place" => {
+                fs_err::remove_dir_all(&dir).unwrap();
+                fs_err::write(&dir, "").unwrap();
+            }
+            "records are a file" => {
+                fs_err::remove_dir_all(target.root.join("boot/EFI/nixos/.extra-files")).unwrap();
+                target.write("boot/EFI/nixos/.extra-files", b"");
+            }
+            _ => fs_err::remove_file(dir.join("memtest.efi")).unwrap(),
+        }
+        let flaws = target.flaws();
+        let named = if how == "file lost" {
+            "/EFI/memtest86/memtest.efi is missing"
+        } else {
+            ".extra-files"
+        };
+        assert!(flaws.len() == 1 && flaws[0].contains(named), "{how}: {flaws:?}");
+        if how == "a file in its place" {
+            // Nobody's but the operator's: what is not the boot loader's is not deleted.
+            target.clear(&BootOrder {
+                system: SYSTEM.parse().unwrap(),
+                flaws: vec![],
+            });
+            assert!(dir.is_file());
+            continue;
+        }
+        target.mend(install);
+    }
+}
+
 #[test]
 fn what_is_not_the_boot_loaders_is_never_deleted() {
     let target = Target::new();
@@ -405,6 +472,87 @@ fn the_default_among_specialisations_is_found_by_its_name() {
     );
 }
 
+/// NixOS 26.11 skips an entry that is there, whatever it holds.
+#[test]
+fn a_torn_or_lost_entry_of_a_specialisation_is_written_again() {
+    let target = Target::new();
+    let of_it = "/nix/store/8fizkwq245ivbv54fbs5l49wg0lfg3ci-a";
+    target.bootspec(&format!(
+        r#"}}, "org.nixos.specialisation.v1": {{ "a": {{ "org.nixos.bootspec.v1": {{
+            "init": "{of_it}/init", "initrd": "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-initrd/initrd",
+            "kernel": "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-linux/bzImage",
+            "kernelParams": ["quiet", "root=fstab", "loglevel=4"] }} }} }}"#
+    ));
+    fs_err::remove_file(target.root.join("boot/loader/entries/nixos-generation-1.conf")).unwrap();
+    let ours = target.hashed(SYSTEM, "quiet root=fstab", "");
+    target.write(
+        "boot/loader/loader.conf",
+        format!("default {ours}.conf\n").as_bytes(),
+    );
+    let special = target.hashed(of_it, "quiet root=fstab loglevel=4", "");
+    let path = target.root.join(format!("boot/loader/entries/{special}.conf"));
+    let whole = fs_err::read(&path).unwrap();
+    let zeros_from = |words: &str| {
+        let mut torn = whole.clone();
+        let at = torn
+            .windows(words.len())
+            .position(|w| w == words.as_bytes())
+            .unwrap();
+        torn[at..].fill(0);
+        torn
+    };
+    for (how, bytes) in [
+        ("control", Some(whole.clone())),
+        ("parameters", Some(zeros_from("quiet"))),
+        ("init", Some(zeros_from("g3ci"))),
+        ("sort key", Some(zeros_from("sort-key"))),
+        ("emptied", Some(vec![])),
+        ("lost", None),
+    ] {
+        match bytes {
+            Some(bytes) => fs_err::write(&path, bytes).unwrap(),
+            None => fs_err::remove_file(&path).unwrap(),
+        }
+        let flaws = target.flaws();
+        assert_eq!(flaws.is_empty(), how == "control", "{how}: {flaws:?}");
+        if how != "control" {
+            target.mend(|_| {
+                assert!(!path.exists(), "{how}: skipped, because it is there");
+                fs_err::write(&path, &whole).unwrap();
+            });
+        }
+    }
+    // Before 26.11 names hold no digest.
+    fs_err::rename(
+        &path,
+        target
+            .root
+            .join("boot/loader/entries/nixos-generation-1-specialisation-a.conf"),
+    )
+    .unwrap();
+    assert_eq!(target.flaws(), [] as [String; 0], "control");
+    target.write(
+        "boot/loader/entries/nixos-generation-1-specialisation-a.conf",
+        &zeros_from("root=fstab"),
+    );
+    let flaws = target.flaws();
+    assert!(
+        flaws.len() == 1 && flaws[0].contains("specialisation a: root=fstab loglevel=4"),
+        "{flaws:?}"
+    );
+    // An installer that names its entries by another digest is not stopped for that.
+    let target = Target::new();
+    fs_err::rename(
+        target.root.join("boot/loader/entries/nixos-generation-1.conf"),
+        target
+            .root
+            .join(format!("boot/loader/entries/nixos-{}.conf", "0".repeat(64))),
+    )
+    .unwrap();
+    target.write(&format!("{}/init", SYSTEM.trim_start_matches('/')), b"");
+    assert_eq!(target.flaws(), [] as [String; 0]);
+}
+
 #[test]
 fn secrets_behind_the_initrd_are_there_when_the_system_has_some() {
     let target = Target::new();
@@ -417,8 +565,22 @@ fn secrets_behind_the_initrd_are_there_when_the_system_has_some() {
         target.flaws()
     };
     target.bootspec(r#", "initrdSecrets": "/nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-a/bin/append" }"#);
-    assert_eq!(with(b"initrd070701"), [] as [String; 0]);
-    for lacking in [&b"initrd"[..], b"initrd\0\0\0\0", b"initr070701"] {
+    // `TRAILER!!!` alone, as cpio 2.15 writes it for no file.
+    let archive = format!(
+        "initrd\0\0070701{}0000000100000000{}0000000b00000000TRAILER!!!\0\0\0\0",
+        "0".repeat(32),
+        "0".repeat(40)
+    );
+    assert_eq!(with(archive.as_bytes()), [] as [String; 0]);
+    let torn = b"initrd\x1f\x8b\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    for lacking in [
+        &b"initrd"[..],
+        b"initrd\0\0\0\0",
+        b"initr070701",
+        torn,
+        &archive.as_bytes()[..100],
+        &[torn, archive.as_bytes()].concat(),
+    ] {
         let flaws = with(lacking);
         assert!(
             flaws.len() == 1 && flaws[0].contains("i.efi"),
@@ -436,6 +598,68 @@ fn secrets_behind_the_initrd_are_there_when_the_system_has_some() {
             .unwrap()
             .contains("boot.json cannot be understood")
     );
+}
+
+/// Every file that the entry names, not kernel and initrd alone.
+#[test]
+fn a_device_tree_and_every_other_file_of_the_entry_are_proved() {
+    let tree = "EFI/nixos/board.dtb.efi";
+    let store = "nix/store/1hyligdilnd1v73rx5x77rghlaqks5q5-dtbs/board.dtb";
+    let named = [
+        "EFI/nixos/a.dtbo",
+        "EFI/nixos/b.dtbo",
+        "EFI/nixos/more.initrd",
+        "EFI/nixos/c.cred",
+    ];
+    let target = Target::new();
+    let text = format!(
+        "linux /EFI/nixos/k.efi\ninitrd /EFI/nixos/i.efi\ninitrd /{}\ndevicetree /{tree}\ndevicetree-overlay /{} /{}\nextra /{}\n\
+         options init={SYSTEM}/init quiet root=fstab\n",
+        named[2], named[0], named[1], named[3]
+    );
+    target.write("boot/loader/entries/nixos-generation-1.conf", text.as_bytes());
+    target.write(store, b"\xd0\x0d\xfe\xed dtb");
+    let write = |target: &Target| {
+        target.write(&format!("boot/{tree}"), b"\xd0\x0d\xfe\xed dtb");
+        for path in named {
+            target.write(&format!("boot/{path}"), b"x");
+        }
+    };
+    for with in [
+        "",
+        &format!(r#"}}, "org.nixos.systemd-boot": {{ "sortKey": "nixos", "devicetree": "/{store}" }}"#),
+    ] {
+        target.bootspec(if with.is_empty() { "}" } else { with });
+        for path in named.into_iter().chain([tree]) {
+            for how in ["lost", "emptied", "zeros", "directory"] {
+                write(&target);
+                assert_eq!(target.flaws(), [] as [String; 0], "control");
+                let at = target.root.join("boot").join(path);
+                fs_err::remove_file(&at).unwrap();
+                match how {
+                    "lost" => {}
+                    "emptied" => fs_err::write(&at, "").unwrap(),
+                    "zeros" => fs_err::write(&at, [0; 8]).unwrap(),
+                    _ => fs_err::create_dir(&at).unwrap(),
+                }
+                let flaws = target.flaws();
+                assert!(
+                    !flaws.is_empty() && flaws.iter().all(|flaw| flaw.contains(path)),
+                    "{path} {how}: {flaws:?}"
+                );
+                target.mend(|target| {
+                    assert!(
+                        !target.root.join("boot").join(path).exists(),
+                        "skipped, because it is there"
+                    );
+                    write(target);
+                });
+            }
+        }
+    }
+    // Torn, and not zero all through: only the store tells.
+    target.write(&format!("boot/{tree}"), b"\xd0\x0d\xfe\xed\0\0\0\0");
+    assert!(target.flaws()[0].contains("differs from"), "{:?}", target.flaws());
 }
 
 #[test]

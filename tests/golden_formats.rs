@@ -16,20 +16,61 @@ mod target;
 use fs_err as fs;
 use kit::{disks, folder, golden, plan, record, system};
 use landfall::formats::FORMATS;
-use landfall_states::checkpoint::{Mark, Record, SLOT_BYTES};
+use landfall_states::authentic::{Authenticity, KeySource, RecordKey, RecordKeys};
+use landfall_states::checkpoint::{Mark, Record, SLOT_BYTES, authenticity};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, FaultRecord};
 use landfall_states::image::Landing;
 use landfall_states::names::Digest;
 use landfall_states::{Claim, Phase};
 use std::collections::BTreeMap;
 
-/// A slot: what is written is the file, and what reads the file gives the record.
+/// A slot: what is written is the file, and what reads the file gives the record; also the file that format 1 has of it.
 fn slot(name: &str, record: &Record, read: &Record) -> Vec<u8> {
     let bytes = record.encode().unwrap();
-    golden("checkpoint-1", name, &bytes);
+    golden("checkpoint-2", name, &bytes);
     assert_eq!(bytes.len(), SLOT_BYTES);
     assert_eq!(Record::decode(&bytes).as_ref(), Ok(read), "{name}");
+    let first = |name: &str| fs::read(folder().join("checkpoint-1").join(name)).unwrap();
+    let old = Record {
+        // The one before it has other bytes.
+        parent: read
+            .parent
+            .as_ref()
+            .map(|_| Record::digest_of(&first("chain-first.slot"))),
+        ..read.clone()
+    };
+    assert_eq!(Record::decode(&first(name)), Ok(old), "{name}, format 1");
+    assert_eq!(
+        authenticity(&first(name), None, &keys()),
+        Authenticity::Unproved,
+        "format 1 has no codes"
+    );
     bytes
+}
+
+/// Both keys.
+fn keys() -> RecordKeys {
+    let mut keys = RecordKeys::default();
+    let id = record(1).install.uuid();
+    for source in KeySource::ALL {
+        keys.hold(RecordKey::derive(source, &[0x5A; 64], id.as_bytes()).unwrap());
+    }
+    keys
+}
+
+#[test]
+fn codes_of_both_sources_in_a_slot() {
+    let keys = keys();
+    for source in KeySource::ALL {
+        let bytes = record(7).encode_with(keys.of(source)).unwrap();
+        golden("checkpoint-2", &format!("code-{}.slot", source.name()), &bytes);
+        assert_eq!(Record::decode(&bytes), Ok(record(7)));
+        assert_eq!(authenticity(&bytes, None, &keys), Authenticity::Proved);
+        // The control: of another secret it is forged.
+        let mut others = RecordKeys::default();
+        others.hold(RecordKey::derive(source, &[0xA5; 64], b"").unwrap());
+        assert_eq!(authenticity(&bytes, None, &others), Authenticity::Forged);
+    }
 }
 
 fn claim(phase: Phase) -> Claim {

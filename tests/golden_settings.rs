@@ -33,7 +33,7 @@ fn every_golden_is_a_configuration() {
 
     let vault = read("luks-prebuilt.json");
     assert!(vault.luks.enable && vault.keys.deploy_key && vault.keys.age_identity);
-    let SystemConfig::Image { system, file } = &vault.system else {
+    let SystemConfig::Image { system, file, .. } = &vault.system else {
         panic!("{:?}", vault.system);
     };
     assert!(system.as_str().ends_with("-nixos-system-vault"));

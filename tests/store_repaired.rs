@@ -250,6 +250,51 @@ fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
     assert!(fault.why().contains("syntax error"), "{fault}");
 }
 
+/// A copy of a repository has settings that Git takes orders from, and a list of what was evaluated says what is built.
+#[test]
+fn caches_of_a_former_run_are_not_read() {
+    let Some(place) = Place::new() else { return };
+    let Some((clone, revision)) = flake(&place) else {
+        return;
+    };
+    let action = RealiseSystem {
+        revision: revision.parse().unwrap(),
+        ..place.action(SystemSource::Flake, false)
+    };
+    place.stores.prepare(&place.hands).unwrap();
+    let access = Access {
+        token: None,
+        key: None,
+        known_hosts: None,
+        connect_s: 5,
+        stall_s: 15,
+    };
+    let build = || {
+        let built = place.stores.build_at(&place.hands, &access, &action, &clone);
+        place.runtime.block_on(built)
+    };
+    let cache = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("var/tmp/landfall/cache");
+    let left = cache.join("nix/gitv3/0/config");
+    let leave = || {
+        fs_err::create_dir_all(left.parent().unwrap()).unwrap();
+        fs_err::write(&left, "[core]\n\tfsmonitor = /tmp/x\n").unwrap();
+    };
+    leave();
+    build().unwrap();
+    assert!(!left.exists(), "it was there before this run");
+    // The control: what this run made is not made twice.
+    leave();
+    build().unwrap();
+    assert!(left.exists());
+    // And in a clone that gives orders nothing is evaluated.
+    let config = clone.join(".git/config");
+    let text = fs_err::read_to_string(&config).unwrap();
+    fs_err::write(&config, format!("{text}[core]\n\tfsmonitor = /tmp/x\n")).unwrap();
+    let fault = build().unwrap_err();
+    assert_eq!(fault.class, FaultClass::Unsafe);
+    assert!(fault.why().contains("core.fsmonitor"), "{fault}");
+}
+
 /// Everything that Nix keeps of a repository, as a power cut leaves it: names without contents, or a part of them.
 #[test]
 fn caches_of_nix_that_a_power_cut_tore_are_made_anew() {

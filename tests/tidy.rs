@@ -144,7 +144,7 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "os" => &["os"],
         "image" => &["image", "foreign", "os"],
         "real" => &[
-            "real", "image", "config", "store", "world", "event", "clock", "foreign", "os",
+            "real", "image", "config", "store", "world", "event", "clock", "foreign", "os", "lock",
         ],
         // Its harness runs the driver.
         "sim" => &["sim", "config", "store", "driver", "world", "event"],
@@ -210,7 +210,18 @@ fn states_dependencies(_: &str, text: &str) -> Vec<String> {
             inside = line == "[dependencies]";
         } else if inside && let Some((name, _)) = line.split_once('=') {
             let name = name.trim();
-            if !["ron", "serde", "sha2", "thiserror", "uuid"].contains(&name) {
+            if ![
+                "hkdf",
+                "hmac",
+                "ron",
+                "serde",
+                "sha2",
+                "thiserror",
+                "uuid",
+                "zeroize",
+            ]
+            .contains(&name)
+            {
                 complaints.push(format!("depends on {name}"));
             }
         }

@@ -1,4 +1,5 @@
-# The root filesystem of a host as an image, which a prebuilt installer writes chunk by chunk: `root.image` in a directory.
+# The root filesystem of a host as an image, which a prebuilt installer writes chunk by chunk: `root.image` in a directory, and in
+# `digest` what the installer's configuration knows it by.
 #
 # Absent: a virtual machine and root; `landfall image build` needs neither.
 {
@@ -28,5 +29,7 @@ pkgs.stdenvNoCC.mkDerivation {
       --closure-info ${pkgs.closureInfo { rootPaths = [ system ]; }} \
       ${lib.optionalString (bundle != null) "--add ${bundle}=/nix/var/landfall/repository.bundle "}\
       --out "$out/root.image"
+    landfall image info "$out/root.image" | sed -n 's/^digest  *//p' >"$out/digest"
+    test -s "$out/digest"
   '';
 }

@@ -53,6 +53,8 @@ in
           # Without its context: the image holds the closure, which the installer would carry a second time.
           system = builtins.unsafeDiscardStringContext "${cfg.targetSystem}";
           file = cfg.rootImageFile;
+          # `null`: service.nix puts it in when the image is built.
+          digest = cfg.rootImageDigest;
         };
       };
   extra_mount_dirs = cfg.extraMountDirs;

@@ -50,6 +50,75 @@ let
     && !(lib.any (part: part == "." || part == "..") (lib.splitString "/" text));
 
   isBelow = dir: path: path == dir || lib.hasPrefix (dir + "/") path;
+
+  # Places of the target that others use, as in states/taken.rs.
+  owned = [
+    "/boot"
+    "/nix/store"
+    "/nix/var"
+    "/proc"
+    "/sys"
+    "/dev"
+    "/run"
+    "/etc/static"
+    "/lost+found"
+    "/var/tmp/landfall"
+    "/var/log/landfall"
+  ];
+  emptied = [
+    "/tmp"
+    "/var/tmp"
+  ];
+  files = [
+    "/bin/sh"
+    "/etc/.clean"
+    "/etc/.pwd.lock"
+    "/etc/.updated"
+    "/etc/NIXOS"
+    "/etc/adjtime"
+    "/etc/bashrc"
+    "/etc/fstab"
+    "/etc/group"
+    "/etc/gshadow"
+    "/etc/hostname"
+    "/etc/hosts"
+    "/etc/issue"
+    "/etc/locale.conf"
+    "/etc/localtime"
+    "/etc/login.defs"
+    "/etc/machine-id"
+    "/etc/mtab"
+    "/etc/nsswitch.conf"
+    "/etc/os-release"
+    "/etc/passwd"
+    "/etc/profile"
+    "/etc/resolv.conf"
+    "/etc/set-environment"
+    "/etc/shadow"
+    "/etc/shells"
+    "/etc/subgid"
+    "/etc/subuid"
+    "/etc/sudoers"
+    "/etc/vconsole.conf"
+    "/usr/bin/env"
+    "/var/lib/nixos/auto-subuid-map"
+    "/var/lib/nixos/declarative-groups"
+    "/var/lib/nixos/declarative-users"
+    "/var/lib/nixos/gid-map"
+    "/var/lib/nixos/uid-map"
+  ];
+  isTaken = path: lib.any (place: isBelow place path) (owned ++ files);
+  # For what has its place for itself: a file, or the clone.
+  isTakenForOne =
+    path:
+    isTaken path
+    || lib.any (place: isBelow place path) emptied
+    || lib.any (place: isBelow path place) (owned ++ files);
+
+  # A text that can be the name of a link in /dev/disk/by-label.
+  label =
+    description: pattern:
+    narrowed (types.strMatching pattern) description (text: text != "." && text != "..");
 in
 rec {
   inherit sizeBytes;
@@ -57,11 +126,11 @@ rec {
   hostName = matching "host name (1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -)" "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
 
   # Lower case is taken and written in upper case, which is what FAT keeps.
-  espLabel = matching "ESP label (1 to 11 characters of A-Z a-z 0-9 . _ -; FAT keeps upper case only)" "${plain}{1,11}";
-  rootLabel = matching "root label (1 to 16 characters of A-Z a-z 0-9 . _ -; ext4 has room for 16)" "${plain}{1,16}";
+  espLabel = label "ESP label (1 to 11 characters of A-Z a-z 0-9 . _ -; FAT keeps upper case only; not . or ..)" "${plain}{1,11}";
+  rootLabel = label "root label (1 to 16 characters of A-Z a-z 0-9 . _ -; ext4 has room for 16; not . or ..)" "${plain}{1,16}";
   # The empty text is how the replaced module said "none".
-  luksLabel = matching "partition label (up to 36 characters of A-Z a-z 0-9 . _ -; empty for none)" "${plain}{0,36}";
-  swapLabel = matching "swap label (up to 15 characters of A-Z a-z 0-9 . _ -; mkswap has room for 15; empty for none)" "${plain}{0,15}";
+  luksLabel = label "partition label (up to 36 characters of A-Z a-z 0-9 . _ -; empty for none; not . or ..)" "${plain}{0,36}";
+  swapLabel = label "swap label (up to 15 characters of A-Z a-z 0-9 . _ -; mkswap has room for 15; empty for none; not . or ..)" "${plain}{0,15}";
 
   mapperName =
     narrowed types.str
@@ -85,36 +154,24 @@ rec {
 
   clonePath =
     narrowed types.str
-      "clone path (an absolute path below /mnt, not in /mnt/boot or /mnt/nix, without . or .. or empty parts)"
+      "clone path (an absolute path below /mnt, not in /mnt/boot or /mnt/nix nor where NixOS puts files, without . or .. or empty parts)"
       (
         text:
         isSafePath text
         && lib.hasPrefix "/mnt/" text
-        && !(isBelow "/mnt/boot" text)
         && !(isBelow "/mnt/nix" text)
+        && !(isTakenForOne (lib.removePrefix "/mnt" text))
       );
 
   targetDir =
     narrowed types.str
-      "directory of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run)"
-      (
-        text:
-        isSafePath text
-        && !(lib.any (taken: isBelow taken text) [
-          "/boot"
-          "/nix/store"
-          "/nix/var"
-          "/proc"
-          "/sys"
-          "/dev"
-          "/run"
-        ])
-      );
+      "directory of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run nor where NixOS puts files)"
+      (text: isSafePath text && !(isTaken text));
 
   targetFile =
-    narrowed targetDir
-      "file of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run)"
-      (_: true);
+    narrowed types.str
+      "file of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run nor where NixOS puts files)"
+      (text: isSafePath text && !(isTakenForOne text));
 
   # What git takes for a remote; a password in it would stand in logs and in the store.
   remote =

@@ -119,6 +119,15 @@ in
         closure is carried, and copied path by path.
       '';
     };
+    rootImageDigest = mkOption {
+      type = types.nullOr (types.strMatching "[0-9a-f]{64}");
+      default = null;
+      example = "12f064879a5f0d2c3b1e4c6d8f7a9b0c1d2e3f405162738495a6b7c8d9e0f1a2";
+      description = ''
+        The digest of the image, as `landfall image info` prints it: the installer writes no other one. `null`: the installer's
+        build takes it from `rootImage` itself.
+      '';
+    };
     rootImageFile = mkOption {
       type = types.nullOr types.str;
       default = if cfg.rootImage == null then null else "${cfg.rootImage}/root.image";
@@ -172,7 +181,8 @@ in
       type = types.listOf landfall.shellCommand;
       default = [ ];
       description = ''
-        Shell commands run after mounting (at /mnt), before the clone. Each must exit 0 and must bear being run again.
+        Shell commands run after mounting (at /mnt), before the clone, once after every mounting: the end of a run takes down what
+        they mounted below /mnt. Each must exit 0 and must bear being run again.
       '';
     };
 

@@ -51,7 +51,31 @@ let
         git -C repository bundle create --quiet $out HEAD main
       '';
 
-  rendered = (pkgs.formats.json { }).generate "install.json" cfg.settings;
+  # What the installer writes to a root filesystem is the image that was built with it, and no other one of that system. The digest
+  # is known when the image is built, and the image itself is not referred to by this.
+  isUnpinned =
+    cfg.rootImage != null
+    && cfg.settings.system ? Image
+    && cfg.settings.system.Image.digest or null == null;
+  unpinned = (pkgs.formats.json { }).generate "install.json" cfg.settings;
+  rendered =
+    if isUnpinned then
+      pkgs.runCommand "install.json"
+        {
+          nativeBuildInputs = [ pkgs.buildPackages.jq ];
+          preferLocalBuild = true;
+        }
+        ''
+          if test -e ${cfg.rootImage}/digest; then
+            digest=$(cat ${cfg.rootImage}/digest)
+          else
+            # One that was not made by nix/lib/image.nix of this version.
+            digest=$(${lib.getExe cfg.package} image info --json ${cfg.rootImage}/root.image | jq --raw-output .digest)
+          fi
+          jq --arg digest "$digest" '.system.Image.digest = $digest' ${unpinned} >$out
+        ''
+    else
+      unpinned;
 
   # A file that landfall would refuse on the machine is refused here.
   checked =
@@ -88,6 +112,9 @@ in
     autoInstaller.repoBundle = lib.mkIf (cfg.repoSource != null) (
       lib.mkDefault (bundleOf cfg.repoSource)
     );
+
+    # Before it is checked.
+    system.build.landfallSettings = rendered;
 
     environment.etc = {
       "landfall/install.json".source = checked;

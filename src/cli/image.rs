@@ -16,6 +16,7 @@ use crate::image::write::{Counts, Writer};
 use crate::os::errno;
 use crate::real::block::io_fault;
 use crate::real::disk::blank::{self, Blankness};
+use crate::real::disk::taken::{disks_below, take_now};
 use crate::real::disk::{self, signature};
 use crate::real::hands::Hands;
 use crate::real::landing::{self, open};
@@ -274,6 +275,11 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let what = format!("target {device}");
     foreign::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
     let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;
+    // An install, or another one of these, may be at work on it.
+    let mut taken = vec![];
+    for below in disks_below(device).map_err(|e| io_fault(what.as_str(), &e))? {
+        taken.push(take_now(&format!("target {below}"), &below)?);
+    }
     let begun = match resume {
         Some(record) => begun(record, &image, &disk)?,
         None => None,

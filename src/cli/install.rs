@@ -6,15 +6,16 @@
 
 use super::service::{self, Doing, ServiceManager};
 use super::{
-    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, since_boot_ms,
-    words,
+    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, run_dir,
+    since_boot_ms, words,
 };
 use crate::config::{Config, OnSuccess, Overrides};
 use crate::driver::{self, Request};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
+use crate::lock::holders::Process;
+use crate::lock::machine::{self, MachineLock};
 use crate::lock::{Lock, LockError, make_private_dir};
-use crate::os::said;
 use crate::real::command::Program;
 use crate::real::mounts::Attached;
 use crate::real::secret::SecretText;
@@ -36,6 +37,8 @@ pub struct InstallOptions {
     pub resume_only: bool,
     /// Begin the counts of attempts anew.
     pub forgive: bool,
+    /// Resolve the reference anew, whatever revision the record asks for.
+    pub repin: bool,
     /// Begin anew on a finished disk; somebody has to agree.
     pub reinstall: bool,
     /// How progress is shown.
@@ -81,6 +84,7 @@ impl From<&RunArgs> for InstallOptions {
         let RunArgs {
             config,
             forgive,
+            repin,
             progress,
             passphrase_fd: _,
         } = args;
@@ -88,6 +92,7 @@ impl From<&RunArgs> for InstallOptions {
             config: config.config.clone(),
             resume_only: true,
             forgive: *forgive,
+            repin: *repin,
             reinstall: false,
             progress: *progress,
             passphrase: None,
@@ -177,6 +182,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         asked_anew: options.reinstall,
         resume_only: options.resume_only,
         forgive: options.forgive,
+        repin: options.repin,
         budget: config.retry,
     };
     let vault = Vault::load(options.passphrase.clone(), &run_dir).map_err(stopped)?;
@@ -191,6 +197,9 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         attached: Attached::default(),
         progress: landing::Progress::default(),
         vault,
+        keys: Default::default(),
+        granted: None,
+        evaluated: None,
     };
     match driver::run(&mut world, &request).await {
         Ok(driver::Outcome::Landed { .. }) => Ok(Outcome::Landed),
@@ -207,9 +216,11 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
 pub(super) fn command(
     mut options: InstallOptions,
     passphrase: Option<SecretText>,
-    run_dir: &Utf8Path,
+    dir: &Utf8Path,
     verbose: bool,
 ) -> Result<Exit, Failure> {
+    // What is made on the target is for its users; what is not for them has a mode of its own.
+    nix::sys::stat::umask(crate::os::everybody_may_read());
     options.passphrase = passphrase;
     let overrides = Overrides::from_environment()?;
     let path = config_path(&super::ConfigArgs {
@@ -219,20 +230,37 @@ pub(super) fn command(
     for warning in config.warnings() {
         complain(&format!("warning: {warning}"));
     }
-    make_private_dir(run_dir)
-        .map_err(|e| Failure::new(Exit::Internal, format!("{}\n    next: run it as root", said(&e))))?;
-    let _lock = Lock::take(run_dir, options.command(), since_boot_ms()).map_err(|error| match error {
+    let unusable = |path: &Utf8Path, error: &std::io::Error| {
+        run_dir::failure(path, error, options.command(), nix::unistd::geteuid().is_root())
+    };
+    make_private_dir(dir).map_err(|e| unusable(dir, &e))?;
+    let _lock = Lock::take(dir, options.command(), since_boot_ms()).map_err(|error| match error {
         LockError::Held(..) => Failure::new(
             Exit::Locked,
             format!("{error}\n    next: landfall status --watch"),
         ),
-        LockError::Io(_) => Failure::new(Exit::Internal, error.to_string()),
+        LockError::Io(error) => unusable(&dir.join("lock"), &error),
+    })?;
+    let log = progress::LogFile::open(dir).map_err(|e| unusable(&dir.join("log.jsonl"), &e))?;
+    // A run directory can be another one, or be deleted while a run is at work.
+    let _machine = MachineLock::take().map_err(|refused| match refused {
+        machine::Refused::Held(by) => Failure::new(
+            Exit::Locked,
+            format!(
+                "another landfall is at work on this machine: {}\n    next: landfall status --watch",
+                named(&by)
+            ),
+        ),
+        machine::Refused::Io(e) => Failure::new(
+            Exit::Internal,
+            format!("the machine's lock cannot be taken: {}", crate::os::said(&e)),
+        ),
     })?;
     let reporter = Reporter::default();
     let doing = Doing::default();
     reporter.add(progress::on_stdout(options.progress, verbose));
-    reporter.add(Box::new(progress::LogFile::open(run_dir)?));
-    reporter.add(Box::new(progress::StatusFile::new(run_dir)));
+    reporter.add(Box::new(log));
+    reporter.add(Box::new(progress::StatusFile::new(dir)));
     reporter.add(Box::new(ServiceManager::default()));
     reporter.add(Box::new(doing.clone()));
     let (wish, stop) = Stop::new();
@@ -242,7 +270,7 @@ pub(super) fn command(
         overrides,
         reporter: reporter.clone(),
         stop,
-        run_dir: run_dir.to_owned(),
+        run_dir: dir.to_owned(),
     };
     // One thread: the order of effects is the order of the code.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -293,6 +321,18 @@ pub(super) fn command(
     }
 }
 
+/// Processes, for a person.
+fn named(processes: &[Process]) -> String {
+    match processes {
+        [] => "a process that cannot be seen from here".to_owned(),
+        some => some
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
 /// The last lines after a failure.
 fn farewell(stopped: &Stopped) -> Failure {
     let Stopped { phase, fault } = stopped;
@@ -304,7 +344,7 @@ fn farewell(stopped: &Stopped) -> Failure {
         None => words::stopped(None),
     };
     Failure::new(
-        Exit::from(fault.class),
+        Exit::of(fault),
         format!(
             "{phase} ({})\n{}\n    log:  landfall log",
             fault.class,

@@ -12,6 +12,7 @@ pub mod log;
 pub mod plan;
 pub mod progress;
 pub mod reference;
+mod run_dir;
 mod saves;
 pub mod service;
 pub mod simulate;
@@ -130,6 +131,9 @@ pub struct RunArgs {
     /// Begin the counts of attempts anew, after their limit was reached and the cause mended
     #[arg(long)]
     pub forgive: bool,
+    /// Take the revision that the reference names now, instead of the one that the record on the disk asks for
+    #[arg(long)]
+    pub repin: bool,
     /// How progress is shown; auto: a status line on a terminal, else plain lines
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub progress: ProgressMode,
@@ -277,7 +281,7 @@ pub struct SimulateArgs {
     #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule", "saves"])]
     pub writes: bool,
     /// With --schedule: what people do after the first run: payload, layout, anew, edit, away, second, copy, clock,
-    /// firmware
+    /// firmware, orders, forged, stripped, moved-on, moved-away
     #[arg(long, value_name = "WHAT", requires = "schedule")]
     pub between: Option<Between>,
     /// As one JSON object
@@ -376,7 +380,7 @@ impl From<Fault> for Failure {
             text.push_str(&format!("\n        {line}"));
         }
         text.push_str(&format!("\n    next: {}", fault.next()));
-        Failure::new(Exit::from(fault.class), text)
+        Failure::new(Exit::of(&fault), text)
     }
 }
 
@@ -385,9 +389,45 @@ impl From<std::io::Error> for Failure {
         // A reader that has seen enough (`landfall log | head`) is no failure.
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             Failure::new(Exit::Ok, "")
+        } else if error.get_ref().is_some_and(|inner| inner.is::<OutputError>()) {
+            Failure::new(
+                Exit::Internal,
+                format!(
+                    "{}\n    next: run it again with its output on a terminal, or in a file where there is room (> FILE)",
+                    crate::os::said(&error)
+                ),
+            )
         } else {
             Failure::new(Exit::Internal, crate::os::said(&error))
         }
+    }
+}
+
+/// Why standard output did not take what was written to it.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output: {}", crate::os::said(.0))]
+struct OutputError(std::io::Error);
+
+/// Standard output, whose errors say that they are its own.
+struct Output(std::io::Stdout);
+
+impl Output {
+    fn named<T>(done: std::io::Result<T>) -> std::io::Result<T> {
+        done.map_err(|e| std::io::Error::new(e.kind(), OutputError(e)))
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            // `write_all` goes on by itself only when it sees this.
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Err(e),
+            done => Self::named(done),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Self::named(self.0.flush())
     }
 }
 
@@ -422,7 +462,7 @@ pub fn main() -> Exit {
         service::trace_to_stderr();
     }
     // Not locked: listeners write to it too, and not all of them from this thread.
-    let mut out = std::io::stdout();
+    let mut out = Output(std::io::stdout());
     let done = run(&cli, passphrase, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)

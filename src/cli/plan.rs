@@ -223,6 +223,7 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
             install: plan.install,
             repository: repository.clone(),
             revision: revision.clone(),
+            is_wish: false,
         }
         .describe(),
     );
@@ -234,6 +235,7 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
             repository,
             revision,
             verify: false,
+            vouched: None,
         }
         .describe(),
     );

@@ -267,7 +267,7 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
         revision,
         claim,
         attempts,
-        last_fault,
+        last_fault: last_fault.map(|fault| fault.shown()),
     })
 }
 

@@ -9,10 +9,10 @@ use super::{
 };
 use camino::Utf8Path;
 use landfall_states::fault::Budget;
-use landfall_states::names::TargetPath;
 use landfall_states::names::quoted;
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
+use landfall_states::taken::{Put, taken_on_target};
 
 /// What `libcryptsetup` is asked for, in bytes: it never takes more.
 const LUKS_MEMORY_MAX: u64 = 1 << 30;
@@ -60,7 +60,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         swap,
         repository,
         system,
-        extra_mount_dirs,
+        extra_mount_dirs: _,
         extra_post_mount_commands,
         on_success: _,
         can_touch_efi_variables: _,
@@ -115,15 +115,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     );
     let Swap { enable: _, size: _ } = swap;
     from_where(repository, &mut found);
-    for (index, dir) in extra_mount_dirs.iter().enumerate() {
-        if let Some(why) = taken(dir) {
-            found.push(problem(
-                format!("extra_mount_dirs[{index}]"),
-                format!("target path \"{dir}\" is not allowed: {why}"),
-                "leave it out, or choose another directory",
-            ));
-        }
-    }
+    mount_dirs(config, &mut found);
     age_identity(config, keys, &mut found);
     for (index, command) in extra_post_mount_commands.iter().enumerate() {
         if command.trim().is_empty() || command.contains('\0') {
@@ -155,7 +147,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     budget(retry, &mut found);
     let SshConfig { key, known_hosts } = ssh;
     let image = match system {
-        SystemConfig::Image { system: _, file } => Some(file.clone()),
+        SystemConfig::Image { file, .. } => Some(file.clone()),
         SystemConfig::Prebuilt(_) | SystemConfig::Flake => None,
     };
     for (option, path) in [
@@ -186,36 +178,43 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found
 }
 
-/// Why nothing of ours may be put at a path of the target.
-fn taken(path: &TargetPath) -> Option<&'static str> {
-    [
-        ("/boot", "the ESP is mounted there"),
-        ("/nix/store", "it belongs to Nix"),
-        ("/nix/var", "it belongs to Nix"),
-        ("/proc", "the kernel's own files are mounted there"),
-        ("/sys", "the kernel's own files are mounted there"),
-        ("/dev", "the kernel's own files are mounted there"),
-        ("/run", "it is empty after every boot"),
-    ]
-    .into_iter()
-    .find(|(taken, _)| Utf8Path::new(path.as_str()).starts_with(taken))
-    .map(|(_, why)| why)
+/// Where the clone is, as the target names it.
+fn clone_on_target(config: &Config) -> &str {
+    let path = config.repository.clone_path.as_str();
+    path.strip_prefix("/mnt").unwrap_or(path)
+}
+
+fn mount_dirs(config: &Config, found: &mut Vec<Problem>) {
+    let clone = clone_on_target(config);
+    for (index, dir) in config.extra_mount_dirs.iter().enumerate() {
+        let below_clone = dir.as_str() != clone && Utf8Path::new(dir.as_str()).starts_with(clone);
+        let why = match taken_on_target(dir.as_str(), Put::Directory) {
+            Some(why) => why.to_owned(),
+            None if below_clone => format!("the clone is at {clone}, and is made where nothing is"),
+            None => continue,
+        };
+        found.push(problem(
+            format!("extra_mount_dirs[{index}]"),
+            format!("target path \"{dir}\" is not allowed: {why}"),
+            "leave it out, or choose another directory",
+        ));
+    }
 }
 
 /// A place for a file of root's, where nothing else that is asked for is put.
 fn age_identity(config: &Config, keys: &Keys, found: &mut Vec<Problem>) {
     let Keys {
         deploy_key: _,
-        age_identity: _,
-        age_identity_path: Some(path),
-    } = keys
-    else {
+        age_identity,
+        age_identity_path,
+    } = keys;
+    if !age_identity && age_identity_path.is_none() {
         return;
-    };
-    let file = Utf8Path::new(path.as_str());
-    let clone = config.repository.clone_path.as_str();
-    let clone = clone.strip_prefix("/mnt").unwrap_or(clone);
-    let why = if let Some(why) = taken(path) {
+    }
+    let path = keys.age_identity_at(&config.host);
+    let file = Utf8Path::new(&path);
+    let clone = clone_on_target(config);
+    let why = if let Some(why) = taken_on_target(&path, Put::File) {
         why.to_owned()
     } else if file.starts_with(clone) {
         format!("the clone is at {clone}, and belongs to its user")
@@ -231,7 +230,7 @@ fn age_identity(config: &Config, keys: &Keys, found: &mut Vec<Problem>) {
     found.push(problem(
         "keys.age_identity_path",
         format!("target path \"{path}\" is not allowed: {why}"),
-        "leave it out, or choose another file, such as /var/lib/age/host.agekey",
+        "choose another file, such as /var/lib/age/host.agekey",
     ));
 }
 
@@ -435,6 +434,17 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         if label && !enabled {
             words.push(format!("labels.{what} is not used: {what}.enable is false"));
         }
+    }
+    if let SystemConfig::Image {
+        system,
+        file,
+        digest: None,
+    } = &config.system
+    {
+        words.push(format!(
+            "system.Image has no digest: any image that says of itself that it holds {system} is written, whoever made it; set it to \
+             the digest that `landfall image info {file}` prints where the image was made"
+        ));
     }
     let RepositoryConfig {
         remote,

@@ -9,6 +9,9 @@ use landfall_states::names::RemoteUrl;
 use landfall_states::names::quoted;
 use std::ffi::OsString;
 
+/// Names of devices are shorter; they are repeated where they are the name of no disk.
+const DEVICE_BYTES_MAX: usize = 1_024;
+
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -67,13 +70,15 @@ impl Overrides {
         let install_disk = text("INSTALL_DISK", &mut problems).and_then(|value| {
             let path = Utf8PathBuf::from(&value);
             let plain = path.components().all(|part| part.as_str() != "..");
-            if path.starts_with("/dev") && path.components().count() > 2 && plain {
+            let short = value.len() <= DEVICE_BYTES_MAX;
+            if path.starts_with("/dev") && path.components().count() > 2 && plain && short {
                 Some(path)
             } else {
                 problems.push(problem(
                     "INSTALL_DISK",
                     format!(
-                        "device {} is not allowed: a path below /dev, best one of /dev/disk/by-id",
+                        "device {} is not allowed: a path below /dev of at most {DEVICE_BYTES_MAX} bytes, best one of \
+                         /dev/disk/by-id",
                         quoted(&value)
                     ),
                 ));

@@ -11,6 +11,7 @@ use landfall_states::fault::ConfigFault;
 use landfall_states::names::quoted;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::io::ErrorKind;
 
 /// No configuration is longer, in bytes.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -139,8 +140,8 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
     };
     let bytes = foreign::read(path, Links::Follow, TEXT_BYTES_MAX).map_err(|refused| match refused {
         Refused::Absent => refuse(
-            "it cannot be read: it is not there".into(),
-            "give a readable file with --config; docs/configuration.md says what belongs in it",
+            "it cannot be read: No such file or directory".into(),
+            "name a file that is there, with --config or behind check; docs/configuration.md says what belongs in it",
         ),
         Refused::NotRegular(kind) | Refused::NoStorage(kind) => refuse(
             format!("it is not a file: it is a {kind}"),
@@ -151,19 +152,40 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
             "give the configuration with --config",
         ),
         Refused::Os(e) => refuse(
-            format!("it cannot be read: {}", e.kind()),
+            format!("it cannot be read: {}", plainly(&e)),
             "make it readable for the user that runs landfall",
         ),
     })?;
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
         return Err(refuse("it is UTF-16".into(), "save the file as UTF-8"));
     }
-    String::from_utf8(bytes).map_err(|e| {
+    let text = String::from_utf8(bytes).map_err(|e| {
         refuse(
             format!("byte {} is not UTF-8", e.utf8_error().valid_up_to()),
             "save the file as UTF-8",
         )
-    })
+    })?;
+    let nothing = |c: char| c.is_whitespace() || c == '\0';
+    if without_mark(&text).chars().all(nothing) {
+        let what = if text.is_empty() {
+            "it is empty"
+        } else {
+            "there is nothing in it but blanks"
+        };
+        return Err(refuse(
+            what.into(),
+            "write a configuration into it, beginning with one of docs/examples; docs/configuration.md says what belongs in it",
+        ));
+    }
+    Ok(text)
+}
+
+/// What the system says of an error; where it is plain without the path, which stands before it already.
+fn plainly(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => "Permission denied".into(),
+        _ => error.to_string(),
+    }
 }
 
 /// Without the byte order mark that editors of Windows put in front.

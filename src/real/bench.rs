@@ -4,6 +4,7 @@
 //! Absent: anything that one test alone wants.
 
 use camino::Utf8PathBuf;
+use landfall_states::checkpoint::Record;
 use landfall_states::plan::Volume;
 use uuid::Uuid;
 
@@ -23,6 +24,12 @@ pub fn volume(label: &str) -> Volume {
         provisional: Uuid::from_u128(0x0BAD_CAFE << 96 | 0xB),
         label: label.into(),
     }
+}
+
+/// A record as good as any.
+pub fn record() -> Record {
+    let text = include_bytes!("../../tests/golden/checkpoint-2/state-cloned.slot");
+    Record::decode(text).unwrap()
 }
 
 /// A sparse file of so many bytes.

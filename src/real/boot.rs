@@ -67,16 +67,32 @@ pub fn observe_boot(
         entry,
         kernel,
         initrd,
+        further,
         steered,
         proves,
     } = menu.judge(&spec.boot, variables)?;
-    let mut others = menu.damaged(&entry);
-    for boot in spec.specialisations.values() {
-        others.extend(menu.specialisation(boot)?);
+    let mut others = menu.damaged(&entry)?;
+    others.extend(further);
+    for (name, boot) in &spec.specialisations {
+        for file in menu.specialisation(name, boot)? {
+            // One file is told once, and so it is where it was told for its name.
+            let told = |one: &BootFile| match (one, &file) {
+                (BootFile::Different { path: a, .. }, BootFile::Different { path: b, .. }) => a == b,
+                (one, other) => one == other,
+            };
+            if !others.iter().any(told) {
+                others.push(file);
+            }
+        }
     }
     for (path, how) in leftovers::in_the_way(&esp)? {
         others.push(different(path, how));
     }
+    others.extend(
+        leftovers::lost_extra_files(&esp)?
+            .into_iter()
+            .map(BootFile::Missing),
+    );
     let unproved = match unreadable {
         Some(why) => Some(why),
         None if proves => None,
@@ -264,6 +280,8 @@ impl Perform<InstallBootLoader> for Real {
             }
             let hands = self.hands();
             clear_the_way(&hands, root, &order)?;
+            // nixos-enter activates the system before it runs anything.
+            self.clear_target(root)?;
             kernel_settings::keep(Utf8Path::new(RUN_DIR))?;
             let ran = run_installer(&hands, root, &order.system).await;
             kernel_settings::put_back(Utf8Path::new(RUN_DIR), &self.reporter)?;

@@ -14,6 +14,7 @@ use std::io::Read;
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 const V1: &str = "org.nixos.bootspec.v1";
 const SPECIALISATIONS: &str = "org.nixos.specialisation.v1";
+const SYSTEMD_BOOT: &str = "org.nixos.systemd-boot";
 const EXTRA_INITRD: &str = "org.nixos.extra-initrd.v1";
 
 /// How one system is booted.
@@ -31,6 +32,8 @@ pub struct Boot {
     pub secrets: Option<bool>,
     /// Further initrds, from the ESP's top.
     pub extra_initrds: Vec<String>,
+    /// Its device tree, a path of the store.
+    pub devicetree: Option<String>,
 }
 
 impl Boot {
@@ -43,6 +46,7 @@ impl Boot {
             params: vec![],
             secrets: None,
             extra_initrds: vec![],
+            devicetree: None,
         }
     }
 
@@ -86,6 +90,11 @@ struct ExtraInitrd {
     paths: Option<Vec<String>>,
 }
 
+#[derive(Deserialize, Default)]
+struct SystemdBoot {
+    devicetree: Option<String>,
+}
+
 /// A member of an object; `null` is none.
 fn member<'a>(document: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
     document.get(name).filter(|value| !value.is_null())
@@ -100,6 +109,10 @@ fn boot(document: &serde_json::Value) -> Result<Option<Boot>, String> {
         Some(extra) => ExtraInitrd::deserialize(extra).map_err(|e| format!("{EXTRA_INITRD}: {e}"))?,
         None => ExtraInitrd::default(),
     };
+    let own = match member(document, SYSTEMD_BOOT) {
+        Some(own) => SystemdBoot::deserialize(own).map_err(|e| format!("{SYSTEMD_BOOT}: {e}"))?,
+        None => SystemdBoot::default(),
+    };
     // A system without a kernel (a container's) has nothing that a boot loader could start.
     Ok(v1.kernel.map(|kernel| Boot {
         init: v1.init,
@@ -108,6 +121,7 @@ fn boot(document: &serde_json::Value) -> Result<Option<Boot>, String> {
         params: v1.kernel_params.unwrap_or_default(),
         secrets: Some(v1.initrd_secrets.is_some()),
         extra_initrds: extra.paths.unwrap_or_default(),
+        devicetree: own.devicetree,
     }))
 }
 

@@ -5,18 +5,20 @@
 //! Absent: which revision, and what is at the place (`repository`); whether a repository is whole (`sound`).
 
 use crate::real::git::{self, Access, Offer, Transfer};
+use crate::real::guard::{self, Found, Seen};
 use crate::real::hands::Hands;
-use crate::real::marks::{self, CLONE_KEY, TRIES_KEY};
-use crate::real::repository::{
-    fetch_url, has_commit, mark_of, offer, remote_of, remove_tree, source_name, value_of,
-};
+use crate::real::marks::{self, CLONE_KEY, REVISION_KEY, TRIES_KEY};
+use crate::real::repository::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
 use crate::real::rooted::{self, Root};
-use crate::real::{lfs, sound, work};
+use crate::real::{gitconfig, lfs, sound, work};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneOrder};
 use landfall_states::plan::{Reference, RepositorySource};
-use std::io::ErrorKind;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// Folders below `.git` that are looked into for what a dead Git left: a branch's name may have many parts.
 const LEFTOVERS_DEPTH_MAX: usize = 64;
@@ -40,7 +42,7 @@ pub async fn perform_clone(
         })
     })?;
     // On the target it is there already, made where its links lead.
-    fs_err::create_dir_all(parent).map_err(|e| rooted::io_fault(parent.as_str(), &e))?;
+    make_open_dirs(parent)?;
     let partial = Utf8PathBuf::from(format!("{path}.landfall-partial"));
     let old = Utf8PathBuf::from(format!("{path}.landfall-old"));
     // By its name it is a clone of landfall's that was replaced. Its removal may have been cut off, and its mark be gone.
@@ -67,11 +69,30 @@ pub async fn perform_clone(
             return Err(fault);
         }
     }
-    remove_leftovers(&partial.join(".git"), LEFTOVERS_DEPTH_MAX)?;
+    remove_leftovers(&partial.join(".git"))?;
+    // Before it gets its name: what would not be taken for ours afterwards is not what was meant.
+    if let Some(why) = unvetted(&partial, action)? {
+        remove_tree(&partial)?;
+        return Err(Fault::defect(
+            format!("clone of {}", source_name(&action.repository.source)),
+            format!("Git wrote what this landfall does not know of it: {why}"),
+        ));
+    }
     rooted::sync_filesystem(&Root::at(parent))?;
     lfs::tell(hands, access, &partial, path).await?;
     if *replace && path.exists() {
-        let to = match work::of_somebody(hands, access, path, &partial, &action.revision).await? {
+        let work = match guard::look(path, action)? {
+            // A submodule's settings that a power cut tore are nobody's, and what is asked here does not look into submodules.
+            Found::Repository(seen) if seen.strange.is_empty() => {
+                let made_of = seen.made_of.as_ref();
+                work::of_somebody(hands, access, path, &partial, &action.revision, made_of).await?
+            }
+            // No Git is asked there whether it is somebody's work.
+            Found::Repository(seen) => Some(seen.told()),
+            Found::Other(why) => Some(why),
+            Found::None => Some("it has no repository".into()),
+        };
+        let to = match work {
             Some(why) => {
                 let aside = work::place_beside(path)?;
                 hands.reporter.notice(format!(
@@ -87,6 +108,27 @@ pub async fn perform_clone(
     fs_err::rename(&partial, path).map_err(|e| rooted::io_fault(path.as_str(), &e))?;
     rooted::sync_filesystem(&Root::at(parent))?;
     remove_tree(&old)
+}
+
+/// What is in a repository, or instead of one, that landfall and its Git do not write; `None`: Git may be run in it.
+fn unvetted(path: &Utf8Path, action: &CloneConfiguration) -> Result<Option<String>, Fault> {
+    Ok(match guard::look(path, action)? {
+        Found::Repository(seen) if seen.is_ours() => None,
+        Found::Repository(seen) => Some(seen.told()),
+        Found::Other(why) => Some(why),
+        Found::None => Some("nothing of the name .git".into()),
+    })
+}
+
+/// Makes what is missing of a directory, for everybody to enter, whatever the umask is: it may be `/home`.
+fn make_open_dirs(dir: &Utf8Path) -> Result<(), Fault> {
+    let missing: Vec<&Utf8Path> = dir.ancestors().take_while(|at| !at.exists()).collect();
+    fs_err::create_dir_all(dir).map_err(|e| rooted::io_fault(dir.as_str(), &e))?;
+    for made in missing {
+        fs_err::set_permissions(made, PermissionsExt::from_mode(0o755))
+            .map_err(|e| rooted::io_fault(made.as_str(), &e))?;
+    }
+    Ok(())
 }
 
 /// A clone that is made at `dir`, below `parent`.
@@ -110,15 +152,12 @@ impl Making<'_> {
     /// fault: what is there stays, for the next attempt.
     async fn gone_on(&self) -> Result<bool, Fault> {
         let (hands, access, dir) = (self.hands, self.access, self.dir);
-        let ours = self.action.install.to_string();
-        if mark_of(hands, access, dir).await?.as_deref() != Some(&ours) {
+        let Some(Seen { tries, .. }) = self.left()? else {
             return Ok(false);
-        }
-        let tries = value_of(hands, access, dir, TRIES_KEY)
-            .await?
-            .map_or(0, |text| marks::tries_of(&text));
+        };
         let filled = async {
-            remove_leftovers(&dir.join(".git"), LEFTOVERS_DEPTH_MAX)?;
+            remove_leftovers(&dir.join(".git"))?;
+            remove_work_tree(dir)?;
             let next = marks::tries(tries.saturating_add(1));
             self.git(&["config", "--local", TRIES_KEY, &next]).await?;
             self.fill().await?;
@@ -148,6 +187,29 @@ impl Making<'_> {
         Ok(false)
     }
 
+    /// What an earlier attempt left here, when Git may be run in it and it is of this install and this remote.
+    fn left(&self) -> Result<Option<Seen>, Fault> {
+        let dir = self.dir;
+        match fs_err::symlink_metadata(dir) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(rooted::io_fault(dir.as_str(), &e)),
+        }
+        let Found::Repository(seen) = guard::look(dir, self.action)? else {
+            return Ok(None);
+        };
+        if !seen.is_ours() {
+            self.hands.reporter.notice(format!(
+                "{dir}, where a clone was cut off, is removed and made from nothing: no Git was run in it, for landfall did not write {}",
+                seen.told()
+            ));
+            return Ok(None);
+        }
+        let is_this = seen.mark.as_deref() == Some(self.action.install.to_string().as_str());
+        Ok(Some(seen).filter(|seen| is_this && seen.other_remote.is_none()))
+    }
+
     async fn fill(&self) -> Result<(), Fault> {
         let Making {
             hands,
@@ -161,6 +223,7 @@ impl Making<'_> {
             install,
             repository,
             revision,
+            is_wish: _,
         } = action;
         let source = &repository.source;
         hands
@@ -196,7 +259,13 @@ impl Making<'_> {
         }
         if !has_commit(hands, access, dir, revision).await? {
             // Not on that branch: ask for it by name, and where a server refuses that, fetch all there is.
-            let exact = fetch(hands, access, dir, source, &[revision.to_string()]).await;
+            let at_head = offer.id("HEAD") == Some(revision);
+            let name = if at_head {
+                "HEAD".to_owned()
+            } else {
+                revision.to_string()
+            };
+            let exact = fetch(hands, access, dir, source, &[name]).await;
             if let Err(fault) = exact {
                 match fault.class {
                     FaultClass::Permanent => {}
@@ -223,6 +292,7 @@ impl Making<'_> {
             .into());
         }
         let rev = revision.as_str();
+        self.git(&["config", "--local", REVISION_KEY, rev]).await?;
         let on_branch = match &tracking {
             Some(tracking) => hands
                 .run(
@@ -235,7 +305,7 @@ impl Making<'_> {
             None => false,
         };
         match &branch {
-            Some(branch) if on_branch => {
+            Some(branch) if on_branch && git::is_branch_name(branch) => {
                 self.git(&["checkout", "-q", "-f", "--no-track", "-B", branch, rev])
                     .await?;
                 if origin.is_some() {
@@ -253,32 +323,92 @@ impl Making<'_> {
     }
 }
 
-/// What a Git that died leaves in a repository: a lock file, which every later Git takes for another one at work, and objects
-/// and packs under a temporary name. Nobody else is at work in a clone beside its place. No reference can end in `.lock`
-/// (git-check-ref-format(1)).
-fn remove_leftovers(dir: &Utf8Path, depth: usize) -> Result<(), Fault> {
-    let fault = |path: &Utf8Path, e: &std::io::Error| rooted::io_fault(path.as_str(), e);
+/// What a directory in a repository is for: what a Git that died may have left in it follows from that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// A repository itself: `.git`, or that of a submodule.
+    Repository,
+    /// Repositories of submodules, by their names, which may have many parts.
+    Modules,
+    Objects,
+    /// References, their logs, and whatever else has names that people choose.
+    Named,
+}
+
+impl Part {
+    fn below(self, dir: &Path, name: &OsStr) -> Self {
+        match self {
+            Part::Repository if name == "objects" => Part::Objects,
+            Part::Repository if name == "modules" => Part::Modules,
+            Part::Repository | Part::Named => Part::Named,
+            Part::Objects => Part::Objects,
+            Part::Modules => {
+                let begun = ["HEAD", "config", "objects", "refs"];
+                let begun = begun.iter().any(|inner| dir.join(name).join(inner).exists());
+                if begun { Part::Repository } else { Part::Modules }
+            }
+        }
+    }
+
+    /// Whether only a Git that died can have left this here. A lock file belongs to the name without its end, and no part of a
+    /// reference ends so (git-check-ref-format(1)); `tmp_` begins names of Git's own among the objects alone, and any branch may
+    /// have such a name.
+    fn is_left(self, name: &OsStr, is_dir: bool) -> bool {
+        let name = name.as_encoded_bytes();
+        match self {
+            Part::Objects if is_dir => name.starts_with(b"tmp_objdir-") || name.starts_with(b"incoming-"),
+            Part::Objects => name.starts_with(b"tmp_") || name.ends_with(b".lock"),
+            Part::Repository if name == b"packed-refs.new" => !is_dir,
+            Part::Repository | Part::Named => !is_dir && name.ends_with(b".lock"),
+            Part::Modules => false,
+        }
+    }
+}
+
+/// Removes what a Git that died leaves in a repository: lock files, which every later Git takes for another one at work, and
+/// objects and packs under a temporary name. Nobody else is at work in a clone beside its place.
+fn remove_leftovers(repository: &Utf8Path) -> Result<(), Fault> {
+    remove_left(repository.as_std_path(), Part::Repository, LEFTOVERS_DEPTH_MAX)
+        .map_err(|e| rooted::io_fault(repository.as_str(), &e))
+}
+
+fn remove_left(dir: &Path, part: Part, depth: usize) -> io::Result<()> {
     match fs_err::symlink_metadata(dir) {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => return Ok(()),
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(fault(dir, &e)),
+        Err(e) => return Err(e),
     }
-    for entry in fs_err::read_dir(dir).map_err(|e| fault(dir, &e))? {
-        let entry = entry.map_err(|e| fault(dir, &e))?;
+    for entry in fs_err::read_dir(dir)? {
+        let entry = entry?;
         let name = entry.file_name();
-        let bytes = name.as_encoded_bytes();
-        let kind = entry.file_type().map_err(|e| fault(dir, &e))?;
-        if kind.is_dir() {
-            // Git writes no name that is not UTF-8 by itself.
-            if let Some(name) = name.to_str().filter(|_| depth > 0) {
-                remove_leftovers(&dir.join(name), depth - 1)?;
-            }
-        } else if bytes.ends_with(b".lock") || bytes.starts_with(b"tmp_") {
-            fs_err::remove_file(entry.path()).map_err(|e| fault(dir, &e))?;
+        let is_dir = entry.file_type()?.is_dir();
+        match (is_dir, part.is_left(&name, is_dir)) {
+            (true, true) => fs_err::remove_dir_all(entry.path())?,
+            (false, true) => fs_err::remove_file(entry.path())?,
+            (true, false) if depth > 0 => remove_left(&entry.path(), part.below(dir, &name), depth - 1)?,
+            (_, false) => {}
         }
     }
     Ok(())
+}
+
+/// Removes the work tree and the index of a clone that was cut off: they may be of another revision, and a file that the index does
+/// not know is removed by no checkout. The objects stay, for they are what takes time.
+fn remove_work_tree(dir: &Utf8Path) -> Result<(), Fault> {
+    let fault = |e: io::Error| rooted::io_fault(dir.as_str(), &e);
+    for entry in fs_err::read_dir(dir).map_err(fault)? {
+        let entry = entry.map_err(fault)?;
+        if entry.file_name() == ".git" {
+            continue;
+        }
+        let removed = match entry.file_type().map_err(fault)?.is_dir() {
+            true => fs_err::remove_dir_all(entry.path()),
+            false => fs_err::remove_file(entry.path()),
+        };
+        removed.map_err(fault)?;
+    }
+    remove_tree(&dir.join(".git/index"))
 }
 
 async fn fetch(
@@ -333,10 +463,53 @@ async fn submodules(
             Ok(())
         }
         RepositorySource::Remote(_) => {
+            refuse_orders(hands, access, source, dir).await?;
             hands.reporter.step("fetch submodules");
+            if dir.join(".git/modules").exists() {
+                // Of those that are there already, an address counts that is committed, not one that somebody wrote here.
+                let sync = ["submodule", "--quiet", "sync", "--recursive"];
+                git::local(hands, access, dir, &sync).await?;
+            }
             let args = ["submodule", "update", "--init", "--recursive", "--progress"];
             let ended = hands.run(access.remote(Some(dir)).args(args)).await?;
-            git::succeeded_at(remote_of(source), ended, "submodules").map(drop)
+            git::succeeded_at(remote_of(source), ended, "submodules")?;
+            for path in sound::skipped(hands, access, dir).await? {
+                hands.reporter.notice(format!(
+                    "submodule {path} is left out: .gitmodules says update = none for it"
+                ));
+            }
+            Ok(())
         }
     }
+}
+
+/// What a commit may not order of Git: a program to run, or a transport that runs one. Git refuses that by itself, also in submodules
+/// of submodules; here it is said before anything is fetched, and by its name.
+async fn refuse_orders(
+    hands: &Hands,
+    access: &Access,
+    source: &RepositorySource,
+    dir: &Utf8Path,
+) -> Result<(), Fault> {
+    let list = ["config", "--blob", "HEAD:.gitmodules", "-z", "--list"];
+    let ended = git::local(hands, access, dir, &list).await?;
+    for entry in ended.stdout.split_terminator('\0') {
+        let (name, value) = entry.split_once('\n').unwrap_or((entry, ""));
+        let is_order = match name.rsplit('.').next() {
+            Some("update") => value.starts_with('!'),
+            Some("url" | "path") => value.starts_with('-') || value.contains("::"),
+            Some(_) | None => false,
+        };
+        if is_order && name.starts_with("submodule.") {
+            return Err(SourceFault::SubmoduleOrder {
+                repository: source_name(source),
+                setting: gitconfig::shown(&gitconfig::Setting {
+                    name: name.to_owned(),
+                    value: Some(value.to_owned()),
+                }),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }

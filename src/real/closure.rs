@@ -17,6 +17,7 @@ use crate::real::contents::{self, Verified};
 use crate::real::database;
 use crate::real::endings::{self, Places};
 use crate::real::git::Access;
+use crate::real::guard::{self, Found};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::nixlog::{NixLog, Told};
@@ -26,10 +27,12 @@ use crate::real::{Real, ground, hooks, host_loader, marks, mounts, permissions, 
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::{self, Fault, FaultClass, ImageFault, MachineFault, PlaceFault, Remedy};
+use landfall_states::fault::{
+    self, Fault, FaultClass, ImageFault, MachineFault, PlaceFault, Remedy, SourceFault,
+};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
-use landfall_states::plan::SystemSource;
+use landfall_states::plan::{Repository, SystemSource};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::time::{Duration, Instant};
@@ -236,9 +239,10 @@ impl Stores {
         action: &RealiseSystem,
         clone: &Utf8Path,
     ) -> Result<StorePath, Fault> {
+        vetted(clone, &action.repository)?;
         let attribute = flake_attribute(clone, &action.revision, &action.host);
         let what = format!("evaluation of {attribute}");
-        if action.verify {
+        if action.verify || !self.caches_are_ours() {
             self.forget_caches()?;
         }
         let had_caches = self.has_caches()?;
@@ -299,6 +303,8 @@ impl Stores {
             .args(["--log-format", "internal-json"])
             .args(self.settings())
             .arg(format!("{attribute}.drvPath"))
+            // The Git that Nix runs takes a repository where it is run for its own.
+            .dir("/")
             // A Git fetch that stalls hangs for ever inside Nix. Evaluation is silent too, so there is room for it.
             .silence_max(Duration::from_secs(60 + 4 * u64::from(self.stall_s)));
         for (key, value) in access.env() {
@@ -357,6 +363,7 @@ pub async fn observe_system(
         system,
         database: database::look(hands, stores).await?,
         registered: false,
+        evaluated: None,
         contents: Contents::NotVerified,
     };
     if facts.database != Database::Usable {
@@ -380,18 +387,20 @@ pub async fn observe_system(
     Ok(facts)
 }
 
-/// Copies or builds.
+/// Copies or builds. The system that was copied, or that the evaluation came to.
 pub async fn perform_realise(
     hands: &Hands,
     stores: &Stores,
     access: &Access,
     order: &RealiseOrder,
-) -> Result<(), Fault> {
+) -> Result<StorePath, Fault> {
     let RealiseOrder {
         action,
         corrupt,
         put_aside,
+        only_evaluate,
     } = order;
+    let noted = stores.recorded(&action.revision, &action.host)?;
     // Without them there is nothing to copy them from, and registering would call them valid.
     if let (SystemSource::Image(image), [_, ..]) = (&action.source, corrupt.as_slice()) {
         return Err(contents::lost(image, corrupt));
@@ -431,7 +440,16 @@ pub async fn perform_realise(
             Err(fault)
         }
         (Ok(_), Some(Err(fault))) | (Err(fault), _) => Err(fault),
-        (Ok(system), _) => stores.record(&action.revision, &action.host, &system),
+        (Ok(system), _) => {
+            if let Some(noted) = noted.filter(|noted| *only_evaluate && *noted != system) {
+                hands.reporter.notice(format!(
+                    "the target says that revision {} comes to {noted}; it comes to {system}, and what the target says is replaced",
+                    action.revision
+                ));
+            }
+            stores.record(&action.revision, &action.host, &system)?;
+            Ok(system)
+        }
     }
 }
 
@@ -462,6 +480,7 @@ async fn realise(
         action,
         corrupt,
         put_aside: _,
+        only_evaluate: _,
     } = order;
     *fresh |= stores.heal(hands, corrupt).await?;
     match &action.source {
@@ -579,6 +598,21 @@ fn parse_path(what: &str, stdout: &str) -> Result<StorePath, Fault> {
     })
 }
 
+/// Nix reads a repository's settings, and so does the Git that it runs.
+fn vetted(clone: &Utf8Path, repository: &Repository) -> Result<(), Fault> {
+    let found = match guard::look_for(clone, guard::origin(repository).as_deref())? {
+        Found::Repository(seen) if seen.is_ours() => return Ok(()),
+        Found::Repository(seen) => seen.told(),
+        Found::Other(why) => why,
+        Found::None => "no repository".to_owned(),
+    };
+    Err(SourceFault::ForeignClone {
+        path: clone.to_string(),
+        found: format!("nothing is evaluated there, for it has {found}"),
+    }
+    .into())
+}
+
 /// The flake's attribute, pinned to the revision whatever the work tree holds.
 fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> String {
     let path: String = clone
@@ -603,7 +637,9 @@ fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> St
 impl Perform<RealiseSystem> for Real {
     async fn observe(&mut self, step: &RealiseSystem) -> Result<SystemFacts, Fault> {
         self.attach(mounts::Attach::Target).await?;
-        observe_system(&self.hands(), &self.stores(), step).await
+        let mut facts = observe_system(&self.hands(), &self.stores(), step).await?;
+        facts.evaluated = self.evaluated_of(&step.revision);
+        Ok(facts)
     }
 
     async fn perform(&mut self, _step: &RealiseSystem, order: RealiseOrder) -> Result<(), Fault> {
@@ -612,7 +648,9 @@ impl Perform<RealiseSystem> for Real {
             // After a reboot behind the clone, the commands have not run in this boot yet.
             hooks::after_mounting(self).await?;
             let access = self.git_access()?;
-            perform_realise(&self.hands(), &self.stores(), &access, &order).await
+            let system = perform_realise(&self.hands(), &self.stores(), &access, &order).await?;
+            self.evaluated = Some((order.action.revision.clone(), system));
+            Ok(())
         }
         .await;
         room::explained(&Root::target(), done)

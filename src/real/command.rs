@@ -5,6 +5,7 @@
 //! Absent: judging. A program's exit code is reported, not believed.
 
 use crate::event::{Event, Reporter};
+use crate::lock::target;
 use crate::os;
 use crate::real::memory::Memory;
 use crate::real::secret::Secret;
@@ -12,10 +13,12 @@ use crate::real::stop::Stop;
 use landfall_states::fault::{self, Fault, Kind, Limit, MachineFault, Remedy};
 use landfall_states::remote::redacted;
 use landfall_states::shown::Shown;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -55,6 +58,7 @@ pub struct Program<'a> {
     on_stop: OnStop,
     report: bool,
     enters_target: bool,
+    is_apart: bool,
     memory: Memory,
     file_bytes_max: Option<u64>,
     on_line: Option<LineHook<'a>>,
@@ -157,6 +161,7 @@ impl<'a> Program<'a> {
             on_stop: OnStop::Finish,
             report: false,
             enters_target: false,
+            is_apart: false,
             memory: Memory::Other,
             file_bytes_max: None,
             on_line: None,
@@ -208,6 +213,12 @@ impl<'a> Program<'a> {
     /// both systems were built from the very same packages: so its own programs come last in `PATH`.
     pub fn enters_target(mut self) -> Self {
         self.enters_target = true;
+        self
+    }
+    /// What it leaves behind may live as long as it likes: it has no part in the lock on the disk (`lock::target`). Of every other
+    /// program, what outlives a killed landfall keeps the next one off the disk until it ends.
+    pub fn apart(mut self) -> Self {
+        self.is_apart = true;
         self
     }
     /// How much memory each of its processes may take.
@@ -304,9 +315,12 @@ impl<'a> Program<'a> {
         };
         let data = self.memory.bytes_max().map_err(io)?;
         let file = self.file_bytes_max;
-        // SAFETY: prctl(2), getrlimit(2) and setrlimit(2) are system calls that touch nothing but the child itself.
+        let kept = target::inherited().filter(|_| !self.is_apart);
+        // SAFETY: prctl(2), umask(2), getrlimit(2), setrlimit(2) and fcntl(2) are system calls that touch nothing but the child itself; the
+        // descriptor is the child's copy of one that the lock keeps open.
         unsafe {
             command.pre_exec(move || {
+                nix::sys::stat::umask(os::everybody_may_read());
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
                 let data = data.min(hard);
@@ -314,6 +328,10 @@ impl<'a> Program<'a> {
                 if let Some(file) = file {
                     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
                     setrlimit(Resource::RLIMIT_FSIZE, file.min(hard), file.min(hard))?;
+                }
+                if let Some(fd) = kept {
+                    let fd = BorrowedFd::borrow_raw(fd);
+                    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
                 }
                 Ok(())
             });
@@ -570,6 +588,27 @@ mod tests {
             .memory(Memory::Git))
         .unwrap();
         assert_eq!(ended.stdout.trim(), limit.to_string());
+    }
+
+    #[test]
+    fn what_is_started_has_a_part_in_the_disks_lock() {
+        let keep = tempfile::tempdir().unwrap();
+        let path = camino::Utf8PathBuf::from_path_buf(keep.path().join("disk")).unwrap();
+        fs_err::write(&path, "").unwrap();
+        let lock = target::TargetLock::take(&path).unwrap();
+        let held = |program: Program<'_>| {
+            let ended = run(program.args(["-c", "readlink /proc/self/fd/*"])).unwrap();
+            ended.stdout.lines().any(|line| line == path)
+        };
+        assert!(!held(Program::new("sh")));
+        lock.inherit();
+        assert!(held(Program::new("sh")));
+        assert!(
+            !held(Program::new("sh").apart()),
+            "what a hook starts may live for ever"
+        );
+        drop(lock);
+        assert!(!held(Program::new("sh")));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::real::closure::{Stores, failed, follow, survived};
 use crate::real::hands::Hands;
-use crate::real::{database, permissions, rooted};
+use crate::real::{database, leftovers, permissions, rooted};
 use landfall_states::cloned::{Contents, PutAside};
 use landfall_states::fault::{Fault, FaultClass, StoreFault};
 use landfall_states::image::Image;
@@ -124,6 +124,11 @@ impl Stores {
         let ended = survived(what, ended)?;
         if !ended.success() {
             return self.give_up(hands, failed(what, &ended, &log, &self.root));
+        }
+        for name in leftovers::clear_generations(&self.root)? {
+            hands.reporter.step(format!(
+                "remove {name} among the target's profiles: the system it led to is gone"
+            ));
         }
         rooted::sync_filesystem(&self.root)?;
         Ok(false)

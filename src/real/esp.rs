@@ -390,9 +390,72 @@ pub async fn mend_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Re
     }
     if lost.iter().any(Option::is_some) {
         reporter.notice("fsck.vfat lost a checkpoint slot; it is put back");
-        allocate_on(device, [lost[0].as_ref(), lost[1].as_ref()])?;
+        let slots = [lost[0].as_ref(), lost[1].as_ref()];
+        // Chains that it kept may have taken all the room.
+        if allocate_on(device, slots).is_err() {
+            remove_reclaimed(device, reporter)?;
+            allocate_on(device, slots)?;
+        }
     }
-    Ok(())
+    remove_reclaimed(device, reporter)
+}
+
+/// Whether `fsck.vfat` gives this name to a chain of clusters that no file has.
+fn is_reclaimed(name: &str) -> bool {
+    let number = name
+        .strip_prefix("FSCK")
+        .and_then(|rest| rest.strip_suffix(".REC"));
+    number.is_some_and(|number| number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Removes what `fsck.vfat` made of chains that no file has: parts of kernels and initrds that were being copied when the power
+/// went, 60 MiB each time, until the ESP is full. Whoever ran it: the ESP was made empty by this install, nothing in it is older, and
+/// everything in it is written again. The slots are in their files by now.
+fn remove_reclaimed(device: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
+    let what = || format!("FSCK*.REC on {device}");
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(device)
+        .map_err(|e| io_fault(what(), &e))?;
+    let removed = borne(|| {
+        let (fs, _reads) = open_fat(file, true)?;
+        let mut removed = vec![];
+        {
+            let top = fs.root_dir();
+            for entry in top.iter() {
+                let entry = entry?;
+                if entry.is_file() && is_reclaimed(&entry.file_name()) {
+                    removed.push((entry.file_name(), entry.len()));
+                }
+            }
+            for (name, _) in &removed {
+                top.remove(name)?;
+            }
+        }
+        fs.unmount()?;
+        Ok(removed)
+    });
+    match removed {
+        Ok(removed) if removed.is_empty() => Ok(()),
+        Ok(removed) => {
+            let bytes: u64 = removed.iter().map(|(_, bytes)| bytes).sum();
+            reporter.step(format!(
+                "remove {} file(s) FSCK*.REC from the ESP, {bytes} bytes: parts of files that fsck.vfat found",
+                removed.len()
+            ));
+            flush(device)
+        }
+        Err(error) => {
+            let fault = io_fault(what(), &error);
+            if fault.class == FaultClass::Hardware {
+                return Err(fault);
+            }
+            // They take room and nothing else.
+            reporter.notice(format!("FSCK*.REC stay on the ESP: {fault}"));
+            flush(device)
+        }
+    }
 }
 
 impl Real {

@@ -154,6 +154,89 @@ fn a_dirty_esp_is_mended_and_keeps_its_slots() {
     );
 }
 
+/// A copy of so many clusters was cut off: its chain is in both FATs, and no directory has it. How many were free.
+fn cut_copy(device: &Utf8Path, clusters: usize) -> usize {
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(device)
+        .unwrap();
+    let mut boot = [0; 512];
+    file.read_exact(&mut boot).unwrap();
+    let number = |at: usize| u64::from(u32::from_le_bytes(boot[at..at + 4].try_into().unwrap()));
+    let reserved = u64::from(u16::from_le_bytes([boot[14], boot[15]])) * 512;
+    let fat_bytes = number(36) * 512;
+    let count = (number(32) * 512 - reserved - 2 * fat_bytes) / PAGE_BYTES as u64;
+    let mut fat = vec![0; fat_bytes as usize];
+    file.seek(SeekFrom::Start(reserved)).unwrap();
+    file.read_exact(&mut fat).unwrap();
+    let free: Vec<usize> = (3..count as usize + 2)
+        .filter(|n| fat[4 * n..4 * n + 4] == [0; 4])
+        .collect();
+    let chain = &free[..clusters.min(free.len())];
+    let nexts = chain.iter().skip(1).copied().chain([0x0FFF_FFFF]);
+    for (at, next) in chain.iter().zip(nexts) {
+        fat[4 * at..4 * at + 4].copy_from_slice(&(next as u32).to_le_bytes());
+    }
+    for copy in 0..2 {
+        file.seek(SeekFrom::Start(reserved + copy * fat_bytes)).unwrap();
+        file.write_all(&fat).unwrap();
+    }
+    file.seek(SeekFrom::Start(0x41)).unwrap();
+    file.write_all(&[1]).unwrap();
+    free.len()
+}
+
+/// fsck.fat 4.2 of dosfstools.
+#[test]
+fn chains_that_fsck_finds_do_not_fill_the_esp() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = image(&dir, "esp");
+    make(&device, 512);
+    let places = locate_on(&device).unwrap();
+    write_page(&device, places[0].unwrap(), &[b'a'; PAGE_BYTES]).unwrap();
+    let kept = ["FSCK.REC", "FSCK0000.TXT", "EFI/FSCK0000.REC"];
+    {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&device)
+            .unwrap();
+        let (fat, _) = open_fat(file, true).unwrap();
+        for name in kept {
+            fat.root_dir()
+                .create_file(name)
+                .and_then(|mut f| f.write_all(b"x"))
+                .unwrap();
+        }
+        fat.unmount().unwrap();
+    }
+    let clusters = cut_copy(&device, 0);
+    for _ in 0..3 {
+        // More than half of it: the second one would not fit.
+        assert_eq!(cut_copy(&device, clusters * 3 / 5), clusters);
+        block_on(mend_esp(&device, &Reporter::default(), &Stop::never())).unwrap();
+    }
+    // All of it.
+    cut_copy(&device, clusters);
+    block_on(mend_esp(&device, &Reporter::default(), &Stop::never())).unwrap();
+    assert_eq!(cut_copy(&device, 0), clusters);
+    assert_eq!(locate_on(&device).unwrap(), places);
+    assert_eq!(
+        read_page(&device, places[0].unwrap()).unwrap(),
+        [b'a'; PAGE_BYTES]
+    );
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&device)
+        .unwrap();
+    let (fat, _) = open_fat(file, false).unwrap();
+    for name in kept {
+        assert!(fat.root_dir().open_file(name).is_ok(), "{name}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Damage anywhere in the metadata: an answer or an error, soon; never a hang.

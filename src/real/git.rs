@@ -74,8 +74,13 @@ impl Access {
     pub fn env(&self) -> Vec<(String, String)> {
         let mut env: Vec<(String, String)> = [
             ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_ASKPASS", ""),
             ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_SYSTEM", "/dev/null"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_ATTR_NOSYSTEM", "1"),
+            // Nothing is copied into a new repository: what is in it is what Git itself writes.
+            ("GIT_TEMPLATE_DIR", ""),
             ("GIT_OPTIONAL_LOCKS", "0"),
             // An object is what its name says, and references are files, whatever this Git takes by default.
             ("GIT_NO_REPLACE_OBJECTS", "1"),
@@ -86,9 +91,22 @@ impl Access {
         env.push(("GIT_SSH_COMMAND".into(), self.ssh_command()));
         // The clone may belong to the target's user already; hooks and background repacking are not wanted.
         let mut config: Vec<(String, String)> = [
+            // That a repository takes no orders from its owner is seen to before (`guard`).
             ("safe.directory", "*"),
             ("http.lowSpeedLimit", "1"),
             ("core.hooksPath", "/dev/null"),
+            ("core.attributesFile", "/dev/null"),
+            ("core.excludesFile", "/dev/null"),
+            // Ways in which Git itself fetches, and none that runs a program (`ext::`). A file is none for a submodule.
+            ("protocol.allow", "never"),
+            ("protocol.https.allow", "always"),
+            ("protocol.http.allow", "always"),
+            ("protocol.ssh.allow", "always"),
+            ("protocol.git.allow", "always"),
+            ("protocol.file.allow", "user"),
+            // What a repository keeps beside its objects, to be faster, is not believed.
+            ("core.commitGraph", "false"),
+            ("core.multiPackIndex", "false"),
             ("gc.auto", "0"),
             ("maintenance.auto", "false"),
             ("advice.detachedHead", "false"),
@@ -130,8 +148,12 @@ impl Access {
         for (key, value) in self.env() {
             program = program.env(key, value);
         }
+        match dir {
+            // Git would take a repository in the directory where landfall was started, or above it, for its own.
+            None => program = program.dir("/"),
+            Some(dir) => program = program.arg("-C").arg(dir.as_str()),
+        }
         if let Some(dir) = dir {
-            program = program.arg("-C").arg(dir.as_str());
             // A repository that is damaged is no reason to look for another one in the directories above.
             if let Some(above) = dir.parent() {
                 program = program.env("GIT_CEILING_DIRECTORIES", above.as_str());
@@ -190,6 +212,12 @@ pub fn object_format(revision: &Revision) -> &'static str {
         64 => "sha256",
         _ => "sha1",
     }
+}
+
+/// Whether Git makes a branch of this name. A repository may have others, which its commands take for an option or for what is
+/// checked out (git-check-ref-format(1), `--branch`).
+pub fn is_branch_name(name: &str) -> bool {
+    name != "HEAD" && !name.starts_with('-')
 }
 
 /// How long a URL is at the beginning of a text. A quote may be a part of it: only one that nothing but punctuation follows ends it.

@@ -43,14 +43,18 @@ const DIRECTORIES: [&str; 20] = [
     "/var/tmp/landfall/cache",
 ];
 /// Regular files.
-const FILES: [&str; 4] = [
+const FILES: [&str; 6] = [
+    "/nix/var/landfall/activated",
+    "/nix/var/landfall/activation-failures",
     "/nix/var/landfall/registration",
     "/nix/var/landfall/system",
     "/nix/var/nix/gc-socket/socket.lock",
     "/nix/var/nix/gc.lock",
 ];
 /// Links.
-const LINKS: [&str; 1] = ["/nix/var/nix/gcroots/landfall-system"];
+const LINKS: [&str; 1] = [GC_ROOT];
+/// What keeps the realised system from Nix's garbage collector until a profile does.
+pub const GC_ROOT: &str = "/nix/var/nix/gcroots/landfall-system";
 /// What is moved aside gets this behind its name, and a number where that is taken.
 const ASIDE: &str = ".landfall-aside";
 /// So many names are tried.
@@ -123,6 +127,20 @@ pub fn refuse_links(root: &Root) -> Result<(), Fault> {
 /// is; what cannot be followed is refused there by its name.
 fn is_followed(dir: &OwnedFd, path: &str, name: &str) -> bool {
     !path.starts_with("/nix") && readlinkat(dir, name).is_ok()
+}
+
+/// Takes back the garbage collector root. At landing: from then on the profile keeps the system, as long as it is wanted, and nobody
+/// else would ever take the root away.
+pub fn release(root: &Root) -> Result<(), Fault> {
+    let (above, name) = GC_ROOT.rsplit_once('/').unwrap_or(("", GC_ROOT));
+    let Some(dir) = directory(root, above)? else {
+        return Ok(());
+    };
+    match nix::unistd::unlinkat(&dir, name, nix::unistd::UnlinkatFlags::NoRemoveDir) {
+        // A directory keeps nothing.
+        Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
+        Err(e) => Err(rooted::io_fault(format!("{GC_ROOT} on the target"), &e.into())),
+    }
 }
 
 /// Locks of store paths, which Nix opens as files.
@@ -211,6 +229,22 @@ mod tests {
     use crate::real::stop::Stop;
     use camino::Utf8Path;
     use fs_err as fs;
+
+    #[test]
+    fn the_garbage_collector_root_goes_at_landing_and_nothing_beside_it() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
+        release(root).unwrap();
+        let at = |path: &str| root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(at("/nix/var/nix/gcroots/auto")).unwrap();
+        for _ in 0..2 {
+            fs::os::unix::fs::symlink("/nix/store/x", at(GC_ROOT)).unwrap();
+            release(root).unwrap();
+            assert!(!at(GC_ROOT).is_symlink());
+            release(root).unwrap();
+        }
+        assert!(at("/nix/var/nix/gcroots/auto").is_dir());
+    }
 
     #[test]
     fn what_has_the_wrong_kind_goes_aside_and_the_rest_stays() {

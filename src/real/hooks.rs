@@ -1,5 +1,6 @@
 //! Extra directories and the user's commands after mounting. Law: each command is a step of its own, its exit code counts,
-//! and it runs once per boot; after a reboot it runs again, because what it did to the live system is gone.
+//! and it runs once after every mounting of the target: what it mounted there is taken down with the target, and what it did to
+//! the live system is gone after a reboot.
 //!
 //! Absent: a shell anywhere else in landfall.
 
@@ -8,34 +9,46 @@ use crate::real::command::{OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::rooted::Root;
 use crate::real::{RUN_DIR, Real, rooted};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use landfall_states::names::{Digest, TargetPath};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 /// A command has one short line in the marker.
 const MARKER_BYTES_MAX: u64 = 1 << 20;
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
-/// Makes the extra directories and runs the commands that have not run in this boot.
-pub async fn after_mounting(real: &Real) -> Result<(), Fault> {
-    let hands = real.hands();
+/// Where it is kept which commands ran since the target was mounted.
+fn marker() -> Result<Utf8PathBuf, Fault> {
     let boot_id = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
         .map_err(|e| rooted::io_fault("boot id", &e))?;
-    let marker = format!("{RUN_DIR}/hooks-{}", boot_id.trim());
+    Ok(Utf8PathBuf::from(format!("{RUN_DIR}/hooks-{}", boot_id.trim())))
+}
+
+/// The target is about to be mounted, or to be unmounted: no command ran after that.
+pub fn forget() -> Result<(), Fault> {
+    forget_at(&marker()?)
+}
+
+/// As [`forget`].
+pub fn forget_at(marker: &Utf8Path) -> Result<(), Fault> {
+    match fs_err::remove_file(marker) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(rooted::io_fault(marker.as_str(), &e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes the extra directories and runs the commands that have not run since the target was mounted.
+pub async fn after_mounting(real: &Real) -> Result<(), Fault> {
+    let hands = real.hands();
+    let marker = marker()?;
     let salt = real
         .plan
         .as_ref()
         .map_or_else(String::new, |plan| plan.install.to_string());
     make_dirs(&hands, &Root::target(), &real.config.extra_mount_dirs)?;
-    run_commands(
-        &hands,
-        &real.config.extra_post_mount_commands,
-        &salt,
-        Utf8Path::new(&marker),
-    )
-    .await
+    run_commands(&hands, &real.config.extra_post_mount_commands, &salt, &marker).await
 }
 
 /// Makes directories of the target.
@@ -78,6 +91,8 @@ pub async fn run_commands(
             .dir("/")
             .deadline(DEADLINE)
             .on_stop(OnStop::End)
+            // A server that it starts may go on.
+            .apart()
             .reported();
         hands.run(program).await?.or_fault(|how| {
             Fault::program(
@@ -127,5 +142,61 @@ mod tests {
         run().unwrap();
         run().unwrap();
         assert_eq!(fs_err::read_to_string(dir.join("log")).unwrap(), "a\nb\n");
+    }
+
+    #[test]
+    fn what_a_command_mounted_is_mounted_again_with_the_target() {
+        use nix::mount::{MsFlags, mount, umount};
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        let (target, marker) = (dir.join("mnt"), dir.join("run/hooks-1"));
+        fs_err::create_dir_all(&target).unwrap();
+        let attach = || {
+            let none = None::<&str>;
+            forget_at(&marker).unwrap();
+            mount(
+                Some("t"),
+                target.as_std_path(),
+                Some("tmpfs"),
+                MsFlags::empty(),
+                none,
+            )
+        };
+        if attach().is_err() {
+            return;
+        }
+        let hands = Hands::new(Reporter::default(), Stop::never());
+        let commands = [format!(
+            "mkdir -p {target}/persist && mount -t tmpfs persist {target}/persist && echo >> {dir}/ran"
+        )];
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mounted = || {
+            let table = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
+            table.contains(&format!(" {target}/persist "))
+        };
+        let mut times = vec![];
+        for killed in [true, false] {
+            runtime
+                .block_on(run_commands(&hands, &commands, "i", &marker))
+                .unwrap();
+            times.push((mounted(), fs_err::read_to_string(dir.join("ran")).unwrap().len()));
+            if !killed {
+                // The end of a run, and the beginning of the next one.
+                umount(target.join("persist").as_std_path()).unwrap();
+                umount(target.as_std_path()).unwrap();
+                attach().unwrap();
+                runtime
+                    .block_on(run_commands(&hands, &commands, "i", &marker))
+                    .unwrap();
+                times.push((mounted(), fs_err::read_to_string(dir.join("ran")).unwrap().len()));
+            }
+        }
+        umount(target.join("persist").as_std_path()).unwrap();
+        umount(target.as_std_path()).unwrap();
+        // Killed, all is mounted still, and nothing runs twice.
+        assert_eq!(times, [(true, 1), (true, 1), (true, 2)]);
     }
 }

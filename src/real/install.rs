@@ -3,7 +3,7 @@
 //!
 //! Absent: the boot loader's proof (`boot`).
 
-use crate::real::closure::{SCRATCH, STATE_DIR};
+use crate::real::closure::SCRATCH;
 use crate::real::command::{Ended, OnStop, Program};
 use crate::real::endings::{self, Places};
 use crate::real::hands::Hands;
@@ -25,17 +25,15 @@ const PROFILE: &str = "/nix/var/nix/profiles/system";
 const DEADLINE: Duration = Duration::from_secs(2 * 3_600);
 const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
 
-fn marker() -> String {
-    format!("{STATE_DIR}/activated")
-}
-
 /// What the target says of its system.
 pub fn observe_install(root: &Root, system: &StorePath, first: Vec<Placed>) -> Result<InstallFacts, Fault> {
-    let activated = rooted::read_text(root, &marker())?;
+    let activated = rooted::read_text(root, marks::ACTIVATED)?;
+    // A trace says nothing of what a later activation did, which the boot loader's installer brings with it.
+    let accounts = leftovers::accounts_are_whole(root)?;
     Ok(InstallFacts {
         profile: rooted::follow_to_store(root, PROFILE)?,
         marked: rooted::open_file(root, "/etc/NIXOS")?.is_some(),
-        activated: activated.is_some_and(|text| marks::is_activated(&text, system)),
+        activated: accounts && activated.is_some_and(|text| marks::is_activated(&text, system)),
         first,
     })
 }
@@ -52,6 +50,11 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
         hands
             .reporter
             .step(format!("delete {path}, which an installer left on the ESP"));
+    }
+    for name in leftovers::clear_generations(root)? {
+        hands.reporter.step(format!(
+            "remove {name} among the target's profiles: the system it led to is gone"
+        ));
     }
     flush_boot(root)?;
     // The closure must be on the disk before a profile points at it (Law of `states::realised`).
@@ -86,7 +89,12 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
     // Caches of the build may hold private sources: they do not stay on the target.
     rooted::remove(root, SCRATCH)?;
     let text = marks::activated(system);
-    rooted::write(root, &marker(), text.as_bytes(), rooted::Access::root(0o644))?;
+    rooted::write(
+        root,
+        marks::ACTIVATED,
+        text.as_bytes(),
+        rooted::Access::root(0o644),
+    )?;
     rooted::sync_filesystem(root)
 }
 
@@ -158,6 +166,7 @@ impl Perform<InstallSystem> for Real {
                 }
             }
             let run_dir = Utf8Path::new(RUN_DIR);
+            ground::clear(&self.hands(), root)?;
             self.clear_target(root)?;
             kernel_settings::keep(run_dir)?;
             let ran = perform_install(&self.hands(), root, &order.system).await;
@@ -194,7 +203,7 @@ mod tests {
         fs_err::write(root.join("etc/NIXOS"), "").unwrap();
         rooted::write(
             &Root::at(root),
-            &marker(),
+            marks::ACTIVATED,
             format!("{system}\n").as_bytes(),
             rooted::Access::root(0o644),
         )
@@ -208,6 +217,46 @@ mod tests {
                 .unwrap()
                 .activated
         );
+    }
+
+    /// `nixos-enter` activates again while the boot loader is installed; a cut there, behind the trace.
+    #[test]
+    fn a_trace_counts_for_nothing_where_the_accounts_are_spoilt() {
+        let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
+            .parse()
+            .unwrap();
+        for (path, bytes) in [
+            ("etc/passwd", &[0_u8; 400][..]),
+            ("etc/group", b""),
+            ("etc/shadow", b"root:!:1\n\0"),
+            ("var/lib/nixos/uid-map", b"{"),
+        ] {
+            let keep = tempfile::tempdir().unwrap();
+            let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
+            let trace = || {
+                let text = marks::activated(&system);
+                rooted::write(
+                    root,
+                    marks::ACTIVATED,
+                    text.as_bytes(),
+                    rooted::Access::root(0o644),
+                )
+                .unwrap();
+            };
+            let activated = || observe_install(root, &system, vec![]).unwrap().activated;
+            trace();
+            assert!(activated(), "control");
+            fs_err::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs_err::write(root.join(path), bytes).unwrap();
+            assert!(!activated(), "{path}");
+            assert_eq!(
+                leftovers::clear_root(root, MOUNT_ROOT, &[]).unwrap(),
+                [format!("/{path}")]
+            );
+            assert!(!activated(), "{path}: cleared, and not made again yet");
+            trace();
+            assert!(activated(), "{path}");
+        }
     }
 
     #[test]

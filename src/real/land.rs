@@ -9,7 +9,7 @@ use crate::real::command::Program;
 use crate::real::mounts::Attach;
 use crate::real::rooted::{self, Root};
 use crate::real::{RUN_DIR, Real};
-use crate::real::{activation, firmware};
+use crate::real::{activation, firmware, ground};
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass, Remedy};
@@ -316,6 +316,7 @@ impl Perform<Land> for Real {
         // none, and nothing on the disk tells. The receipt is its trace, so it comes first.
         firmware::register(self).await?;
         self.clear_target(&Root::target())?;
+        ground::release(&Root::target())?;
         self.reporter.step("receipt and log");
         self.keep_receipt_and_log(&order).await?;
         self.reporter.step("unmount, close, flush");

@@ -77,12 +77,23 @@ pub fn open(file: &Utf8Path) -> Result<Opened, Fault> {
     Opened::open(Arc::new(bytes)).map_err(|e| fault(&what, e))
 }
 
-/// What is installed: as the configuration says, with what the image says of itself where it names one.
+/// What is installed: as the configuration says, with what the image says of itself where it names one. Its digest is that of the
+/// manifest, which has the digest of every chunk: so this is known before the first write, and after a resume without reading more.
 pub fn payload(config: &Config, payload: Payload) -> Result<Payload, Fault> {
-    let SystemConfig::Image { system, file } = &config.system else {
+    let SystemConfig::Image { system, file, digest } = &config.system else {
         return Ok(payload);
     };
     let image = open(file)?;
+    if let Some(pinned) = digest
+        && *pinned != image.digest
+    {
+        return Err(ImageFault::NotPinned {
+            image: format!("image {file}"),
+            found: image.digest.to_string(),
+            pinned: pinned.to_string(),
+        }
+        .into());
+    }
     let said = image.manifest.summary(file.as_str(), &image.digest);
     if &said.system != system {
         return Err(ImageFault::OtherSystem {

@@ -6,17 +6,20 @@
 //! - NixOS's installer for systemd-boot: `loader/loader.tmp`, which it makes only where nothing is, so that it fails for ever
 //!   after; `<final name><8 characters>.tmp` in `EFI/nixos` and `loader/entries`;
 //! - `bootctl`: `.#<final name><16 digits>` in `EFI/systemd`, `EFI/BOOT` and `loader`;
-//! - landfall: `EFI/BOOT/LANDFALL.TMP`;
+//! - the same, of the files that a host asks for beside its loader: a record below `EFI/nixos/.extra-files` whose directory is
+//!   gone, because it removes the directory first, or because a power cut took it. The next run lists that directory and fails for ever;
+//! - landfall: `EFI/BOOT/LANDFALL.TMP`; `.landfall-room`, with which a run asks whether there is room;
 //! - `nixos-install`: `tmp.<10 characters>` and its own mount point's path, both empty, in the target's root;
 //! - an activation, whose files are not flushed, after a power cut: files of their full length whose bytes are zero, in part or
 //!   all. Over `uid-map`, `gid-map` and `auto-subuid-map` in `/var/lib/nixos` every later activation fails before it makes a
 //!   user, also at boot; in `/etc/passwd` and `/etc/group` the zeros are taken for an account and stay for ever;
+//! - `systemd-machine-id-setup`: an empty `/etc/machine-id`, over which installers of NixOS up to 25.11 fail;
 //! - what appends secrets to an initrd: `/tmp/initrd-secrets.<10 characters>` on the target, with the secrets in it.
 //!
-//! Absent: `FSCK0000.REC`. They take room and nothing else, and the clusters in them may be a checkpoint slot's.
+//! Absent: `FSCK0000.REC`, which go when `fsck.vfat` has run (`esp`).
 
 use crate::real::rooted::{Root, names_in, remove_in};
-use crate::real::{ground, rooted};
+use crate::real::{ground, marks, room, rooted};
 use landfall_states::fault::Fault;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -41,6 +44,10 @@ const ALL_DIRS: [&str; 6] = [
 ];
 /// Files that the boot loader and its installer write. Anything else under one of these names keeps them from it.
 const FILES: [&str; 3] = ["loader/entries.srel", "loader/loader.conf", "loader/random-seed"];
+/// Where NixOS's installer for systemd-boot keeps which extra files it copied: an empty file each, below here at the file's own path.
+const RECORDS: &str = "EFI/nixos/.extra-files";
+/// Directories of records that wait to be read, at most.
+const RECORD_DIRS_MAX: usize = 512;
 
 fn is_dir(stat: &FileStat) -> bool {
     stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR
@@ -113,8 +120,66 @@ pub fn in_the_way(esp: &Root) -> Result<Vec<(&'static str, &'static str)>, Fault
     Ok(found)
 }
 
-/// Temporary files of installers on the ESP: their directories and their names.
-fn temporary(esp: &Root) -> Result<Vec<(&'static str, OsString)>, Fault> {
+/// What the records of extra files are, compared with the ESP.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Records {
+    /// Records that lead nowhere, or to what their file cannot be: directories and names. The installer fails over them.
+    astray: Vec<(String, OsString)>,
+    /// Files that have a record and are gone.
+    lost: Vec<String>,
+}
+
+/// Reads the records of extra files.
+fn records(esp: &Root) -> Result<Records, Fault> {
+    let mut found = Records::default();
+    let fault = |e: &io::Error| rooted::io_fault(format!("{RECORDS} on the ESP"), e);
+    let kind_in =
+        |dir: &Option<OwnedFd>, name: &OsStr| match dir.as_ref().map(|dir| rooted::stat_in(dir, name)) {
+            Some(Ok(stat)) => Ok(Some(is_dir(&stat))),
+            Some(Err(e)) if !rooted::is_absent(&e) => Err(fault(&e)),
+            Some(Err(_)) | None => Ok(None),
+        };
+    let (above, name) = RECORDS.rsplit_once('/').unwrap_or(("", RECORDS));
+    let parent = open_dir(esp, above).map_err(|e| fault(&e))?;
+    if kind_in(&parent, OsStr::new(name))? == Some(false) {
+        found.astray.push((above.to_owned(), name.into()));
+    }
+    let mut to_read = vec![String::new()];
+    while let Some(below) = to_read.pop() {
+        let at = format!("{RECORDS}{below}");
+        let Some(dir) = open_dir(esp, &at).map_err(|e| fault(&e))? else {
+            continue;
+        };
+        let actual = open_dir(esp, below.trim_start_matches('/')).map_err(|e| fault(&e))?;
+        let mut names = names_in(&dir).map_err(|e| fault(&e))?;
+        names.sort();
+        for name in names {
+            let path = name.to_str().map(|name| format!("{below}/{name}"));
+            match (
+                path,
+                kind_in(&Some(dir.try_clone().map_err(|e| fault(&e))?), &name)?,
+                kind_in(&actual, &name)?,
+            ) {
+                // A directory that is there.
+                (Some(path), Some(true), Some(true)) if to_read.len() < RECORD_DIRS_MAX => to_read.push(path),
+                (Some(path), Some(false), None) => found.lost.push(path),
+                (Some(_), Some(false), Some(false)) | (_, None, _) => {}
+                // A directory of which no file can be there, a file that is a directory, or a name that nobody gave.
+                (_, Some(_), _) => found.astray.push((at.clone(), name)),
+            }
+        }
+    }
+    found.lost.sort();
+    Ok(found)
+}
+
+/// Extra files that the boot loader's installer recorded and that are gone from the ESP, as paths of it.
+pub fn lost_extra_files(esp: &Root) -> Result<Vec<String>, Fault> {
+    Ok(records(esp)?.lost)
+}
+
+/// Temporary files of installers on the ESP, and records that lead nowhere: their directories and their names.
+fn temporary(esp: &Root) -> Result<Vec<(String, OsString)>, Fault> {
     let mut found = vec![];
     for path in BOOT_DIRS.into_iter().chain(["loader"]) {
         let fault = |e: &io::Error| rooted::io_fault(format!("{path} on the ESP"), e);
@@ -124,10 +189,11 @@ fn temporary(esp: &Root) -> Result<Vec<(&'static str, OsString)>, Fault> {
                 names
                     .into_iter()
                     .filter(|name| is_temporary(path, name))
-                    .map(|name| (path, name)),
+                    .map(|name| (path.to_owned(), name)),
             );
         }
     }
+    found.extend(records(esp)?.astray);
     found.sort();
     Ok(found)
 }
@@ -145,7 +211,7 @@ pub fn clear_esp(esp: &Root) -> Result<Vec<String>, Fault> {
     let mut deleted = vec![];
     for (above, name) in temporary(esp)? {
         let path = format!("{above}/{}", name.display());
-        let removed = open_dir(esp, above).and_then(|dir| match dir {
+        let removed = open_dir(esp, &above).and_then(|dir| match dir {
             Some(dir) => remove_in(&dir, &name),
             None => Ok(()),
         });
@@ -225,6 +291,61 @@ pub fn clear_root(root: &Root, mount_point: &str, keep: &[&str]) -> Result<Vec<S
         }
     }
     removed.extend(clear_accounts(root)?);
+    // The ESP is mounted at the second.
+    for path in ["", "/boot"] {
+        let Some(dir) = root.dir(path)? else { continue };
+        match rooted::stat_in(dir.fd(), room::PROBE) {
+            Ok(stat) if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG => {
+                remove_in(dir.fd(), OsStr::new(room::PROBE)).map_err(|e| fault(&e))?;
+                removed.push(format!("{path}/{}", room::PROBE));
+            }
+            Ok(_) => {}
+            Err(e) if rooted::is_absent(&e) => {}
+            Err(e) => return Err(fault(&e)),
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// Removes generations of the system's profile that lead nowhere, because what they led to was damaged and is gone: installers of
+/// the boot loader read each of them and fail.
+pub fn clear_generations(root: &Root) -> Result<Vec<String>, Fault> {
+    const PROFILES: &str = "nix/var/nix/profiles";
+    let fault = |e: &io::Error| rooted::io_fault(format!("/{PROFILES} on the target"), e);
+    let Some(dir) = open_dir(root, PROFILES).map_err(|e| fault(&e))? else {
+        return Ok(vec![]);
+    };
+    let leads_to = |name: &OsStr| match nix::fcntl::readlinkat(&dir, name) {
+        Ok(to) => Ok(to.into_string().ok()),
+        // No link.
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(None),
+        Err(e) => Err(fault(&e.into())),
+    };
+    let mut removed = vec![];
+    for name in names_in(&dir).map_err(|e| fault(&e))? {
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("system-")?.strip_suffix("-link"));
+        if !number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())) {
+            continue;
+        }
+        if let Some(to) = leads_to(&name)?
+            && to.starts_with("/nix/store/")
+            && rooted::open_any(root, &to)?.is_none()
+        {
+            remove_in(&dir, &name).map_err(|e| fault(&e))?;
+            removed.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if let Some(to) = leads_to(OsStr::new("system"))?
+        && removed
+            .iter()
+            .any(|one| *one == to || to == format!("/{PROFILES}/{one}"))
+    {
+        remove_in(&dir, OsStr::new("system")).map_err(|e| fault(&e))?;
+        removed.push("system".to_owned());
+    }
     removed.sort();
     Ok(removed)
 }
@@ -237,6 +358,16 @@ const ACCOUNTS: [(&str, &[&str]); 2] = [
 /// No file of accounts is larger.
 const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
 
+/// Made before it is written (`systemd-machine-id-setup`), and read by installers of older NixOS, which take its first line.
+const MACHINE_ID: &str = "machine-id";
+
+/// Whether this is a machine id, or what stands for none yet: machine-id(5).
+fn is_machine_id(bytes: &[u8]) -> bool {
+    let id = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    id == b"uninitialized"
+        || id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit) && id.iter().any(|b| *b != b'0')
+}
+
 /// Whether these are names with numbers, as `update-users-groups.pl` keeps them. Perl may write a number as text.
 fn is_map(bytes: &[u8]) -> bool {
     serde_json::from_slice::<std::collections::BTreeMap<String, serde_json::Value>>(bytes).is_ok_and(|map| {
@@ -248,11 +379,19 @@ fn is_map(bytes: &[u8]) -> bool {
     })
 }
 
-/// Deletes files of accounts that hold nothing, a zero byte, which none of them may have, or not the JSON that they ought to. The
-/// next activation makes them anew; before the first boot nobody has changed them. What is no file goes aside.
-fn clear_accounts(root: &Root) -> Result<Vec<String>, Fault> {
-    let mut removed = vec![];
-    for (path, names) in ACCOUNTS {
+/// A file of the target that is not as the programs which read it need it.
+struct Spoilt {
+    dir: OwnedFd,
+    above: &'static str,
+    name: &'static str,
+    /// Whether it is a file at all.
+    is_file: bool,
+}
+
+/// Files that hold nothing, a zero byte, which none of them may have, or not the JSON that they ought to; and what is no file.
+fn spoilt(root: &Root, files: &[(&'static str, &'static [&'static str])]) -> Result<Vec<Spoilt>, Fault> {
+    let mut found = vec![];
+    for &(path, names) in files {
         let fault = |e: &io::Error| rooted::io_fault(format!("/{path} on the target"), e);
         let Some(dir) = open_dir(root, path).map_err(|e| fault(&e))? else {
             continue;
@@ -264,12 +403,20 @@ fn clear_accounts(root: &Root) -> Result<Vec<String>, Fault> {
                 Err(e) if rooted::is_absent(&e) => continue,
                 Err(e) => return Err(fault(&e)),
             };
+            let one = |is_file| -> Result<Spoilt, Fault> {
+                let dir = dir.try_clone().map_err(|e| fault(&e))?;
+                Ok(Spoilt {
+                    dir,
+                    above: path,
+                    name,
+                    is_file,
+                })
+            };
             match kind {
                 nix::libc::S_IFREG => {}
                 nix::libc::S_IFLNK => continue,
                 _ => {
-                    let aside = ground::move_aside(&dir, &format!("/{path}"), OsStr::new(name))?;
-                    removed.push(format!("/{path}/{name} (no file, kept as {})", aside.display()));
+                    found.push(one(false)?);
                     continue;
                 }
             }
@@ -283,271 +430,63 @@ fn clear_accounts(root: &Root) -> Result<Vec<String>, Fault> {
             file.take(ACCOUNTS_BYTES_MAX)
                 .read_to_end(&mut bytes)
                 .map_err(|e| fault(&e))?;
-            if bytes.is_empty() || bytes.contains(&0) || name.ends_with("-map") && !is_map(&bytes) {
-                unlinkat(&dir, *name, UnlinkatFlags::NoRemoveDir).map_err(|e| fault(&e.into()))?;
-                removed.push(format!("/{path}/{name}"));
+            let wrong = match *name {
+                MACHINE_ID => !is_machine_id(&bytes),
+                map if map.ends_with("-map") => !is_map(&bytes),
+                _ => bytes.is_empty(),
+            };
+            if wrong || bytes.contains(&0) {
+                found.push(one(true)?);
             }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the files of accounts are such that the next activation, and whoever looks for a user, can read them.
+pub fn accounts_are_whole(root: &Root) -> Result<bool, Fault> {
+    Ok(spoilt(root, &ACCOUNTS)?.is_empty())
+}
+
+/// Deletes files of accounts that are spoilt, and a spoilt machine id. The next activation makes them anew, and is to be done again:
+/// its trace goes first. Before the first boot nobody has changed them. What is no file goes aside.
+fn clear_accounts(root: &Root) -> Result<Vec<String>, Fault> {
+    let mut wrong = spoilt(root, &ACCOUNTS)?;
+    if !wrong.is_empty() {
+        let (above, name) = marks::ACTIVATED
+            .rsplit_once('/')
+            .unwrap_or(("", marks::ACTIVATED));
+        let fault = |e: &io::Error| rooted::io_fault(format!("{} on the target", marks::ACTIVATED), e);
+        if let Some(dir) = open_dir(root, above.trim_start_matches('/')).map_err(|e| fault(&e))? {
+            match unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) => File::from(dir).sync_all().map_err(|e| fault(&e))?,
+                // A directory is no trace.
+                Err(Errno::ENOENT | Errno::EISDIR) => {}
+                Err(e) => return Err(fault(&e.into())),
+            }
+        }
+    }
+    wrong.extend(spoilt(root, &[("etc", &[MACHINE_ID])])?);
+    let mut removed = vec![];
+    for Spoilt {
+        dir,
+        above,
+        name,
+        is_file,
+    } in wrong
+    {
+        if is_file {
+            unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir)
+                .map_err(|e| rooted::io_fault(format!("/{above}/{name} on the target"), &e.into()))?;
+            removed.push(format!("/{above}/{name}"));
+        } else {
+            let aside = ground::move_aside(&dir, &format!("/{above}"), OsStr::new(name))?;
+            removed.push(format!("/{above}/{name} (no file, kept as {})", aside.display()));
         }
     }
     Ok(removed)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use fs_err as fs;
-
-    fn folder() -> (tempfile::TempDir, Root) {
-        let keep = tempfile::tempdir().unwrap();
-        let path = camino::Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
-        (keep, Root::at(path))
-    }
-
-    fn put(esp: &Root, path: &str) {
-        let path = esp.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, "x").unwrap();
-    }
-
-    #[test]
-    fn temporary_files_go_and_nothing_else() {
-        let (_keep, esp) = folder();
-        let theirs = [
-            "EFI/BOOT/.#BOOTX64.EFI0123456789abcdef",
-            "EFI/BOOT/LANDFALL.TMP",
-            "EFI/nixos/k.efia1b2c3d4.tmp",
-            "EFI/systemd/.#systemd-bootx64.efi0123456789abcdef",
-            "loader/.#entries.srel0123456789abcdef",
-            "loader/entries/nixos-0.confa1b2c3d4.tmp",
-            "loader/loader.tmp",
-        ];
-        let others = [
-            "EFI/BOOT/BOOTX64.EFI",
-            "EFI/Microsoft/x.tmp",
-            "EFI/landfall/a.slot",
-            "EFI/nixos/k.efi",
-            "FSCK0000.REC",
-            "loader/entries/nixos-0.conf",
-            "loader/loader.conf",
-            "loader/random-seed",
-            "top.tmp",
-        ];
-        for path in theirs.iter().chain(&others) {
-            put(&esp, path);
-        }
-        fs::create_dir_all(esp.join("loader/entries/d.tmp").join("below/".repeat(100))).unwrap();
-        let nameless = |name: &[u8]| OsStr::from_bytes(name).to_owned();
-        for (dir, name) in [
-            ("loader", nameless(b"\xe9.tmp")),
-            ("loader/entries", nameless(b"nixos-\xe9.conf")),
-        ] {
-            fs::write(esp.join(dir).as_std_path().join(name), "x").unwrap();
-        }
-        fs::write(esp.join("EFI/nixos").as_std_path().join(nameless(b"\xe9")), "x").unwrap();
-        let (_keep, outside) = folder();
-        put(&outside, "loader.tmp");
-        fs::os::unix::fs::symlink(outside.as_std_path(), esp.join("EFI/nixos/link.tmp")).unwrap();
-        let found = on_esp(&esp).unwrap();
-        assert_eq!(clear_esp(&esp).unwrap(), found);
-        assert_eq!(found.len(), theirs.len() + 4, "{found:?}");
-        assert_eq!(on_esp(&esp).unwrap(), [] as [String; 0]);
-        for path in others {
-            assert!(esp.join(path).exists(), "{path}");
-        }
-        assert!(
-            outside.join("loader.tmp").exists(),
-            "a link is removed, not followed"
-        );
-    }
-
-    #[test]
-    fn only_what_lies_in_the_boot_loaders_directories_is_deleted() {
-        for (path, may) in [
-            ("/EFI/nixos/k.efi", true),
-            ("EFI\\NIXOS\\K.EFI", true),
-            ("//efi//systemd/systemd-bootx64.efi", true),
-            ("loader/entries/a.conf", true),
-            ("EFI/nixos", true),
-            ("loader", true),
-            ("EFI/nixos/../../loader/random-seed", false),
-            ("EFI/nixos/./k.efi", false),
-            ("EFI/nixos/sub/k.efi", false),
-            ("EFI/Microsoft/Boot/bootmgfw.efi", false),
-            ("EFI/landfall/a.slot", false),
-            ("loader/loader.conf", true),
-            ("loader/other", false),
-            ("k.efi", false),
-            ("", false),
-            ("/", false),
-            ("EFI/nixos/k\0", false),
-        ] {
-            assert_eq!(removable(path).is_some(), may, "{path}");
-        }
-        let (_keep, esp) = folder();
-        put(&esp, "EFI/nixos/k.efi");
-        put(&esp, "EFI/nixos/dir/below/x");
-        put(&esp, "loader/entries");
-        put(&esp, "loader/random-seed");
-        put(&esp, "loader/loader.conf/below");
-        let in_the_way_now = [
-            ("loader/entries", "is no directory"),
-            ("loader/loader.conf", "is no file"),
-        ];
-        assert_eq!(in_the_way(&esp).unwrap(), in_the_way_now);
-        for (path, removed) in [
-            ("/EFI/nixos/k.efi", true),
-            ("EFI/nixos/dir", true),
-            ("EFI/nixos/gone", true),
-            ("loader/entries", true),
-            ("EFI/nixos", false),
-            ("loader/random-seed", false),
-            ("loader/loader.conf", true),
-        ] {
-            assert_eq!(remove_wrong(&esp, path).unwrap(), removed, "{path}");
-        }
-        assert_eq!(fs::read_dir(esp.join("EFI/nixos")).unwrap().count(), 0);
-        assert!(esp.join("loader/random-seed").exists() && !esp.join("loader/loader.conf").exists());
-        assert!(!esp.join("loader/entries").exists());
-        // A directory that is a link leads nowhere.
-        let (_keep, outside) = folder();
-        put(&outside, "k.efi");
-        fs::remove_dir_all(esp.join("EFI/nixos")).unwrap();
-        fs::os::unix::fs::symlink(outside.as_std_path(), esp.join("EFI/nixos")).unwrap();
-        assert_eq!(in_the_way(&esp).unwrap(), [("EFI/nixos", "is no directory")]);
-        remove_wrong(&esp, "EFI/nixos/k.efi").unwrap();
-        assert!(outside.join("k.efi").exists());
-        remove_wrong(&esp, "EFI/nixos").unwrap();
-        assert!(!esp.join("EFI/nixos").is_symlink() && outside.join("k.efi").exists());
-    }
-
-    #[test]
-    fn files_of_accounts_that_a_cut_spoilt_go() {
-        let (_keep, root) = folder();
-        for (path, text) in [
-            ("var/lib/nixos/uid-map", ""),
-            ("var/lib/nixos/gid-map", "\0\0\0\0"),
-            ("var/lib/nixos/auto-subuid-map", "{}"),
-            ("var/lib/nixos/declarative-users", ""),
-            ("etc/passwd", "root:x:0:0::/root:/bin/sh\n\0\0\0\0"),
-            ("etc/group", "root:x:0:\n"),
-            ("etc/shadow", "\0\0\0\0"),
-            ("etc/hostname", "\0"),
-        ] {
-            put(&root, path);
-            fs::write(root.join(path), text).unwrap();
-        }
-        assert_eq!(
-            clear_root(&root, "/mnt", &[]).unwrap(),
-            [
-                "/etc/passwd",
-                "/etc/shadow",
-                "/var/lib/nixos/gid-map",
-                "/var/lib/nixos/uid-map"
-            ]
-        );
-        for kept in [
-            "etc/group",
-            "etc/hostname",
-            "var/lib/nixos/auto-subuid-map",
-            "var/lib/nixos/declarative-users",
-        ] {
-            assert!(root.join(kept).exists(), "{kept}");
-        }
-    }
-
-    #[test]
-    fn empty_directories_of_nixos_install_go() {
-        let (_keep, root) = folder();
-        for dir in [
-            "mnt",
-            "tmp",
-            "tmp.AbCdEf0123",
-            "tmp.short",
-            "tmp.AbCdEf012-",
-            "tmp.0123456789/system",
-        ] {
-            fs::create_dir_all(root.join(dir)).unwrap();
-        }
-        put(&root, "tmp.aaaaaaaaaa");
-        put(&root, "tmp/initrd-secrets.AbCdEf0123/etc/key");
-        put(&root, "tmp/initrd-secrets.mine/key");
-        assert_eq!(
-            clear_root(&root, "/mnt", &["/mnt"]).unwrap(),
-            ["/tmp.AbCdEf0123", "/tmp/initrd-secrets.AbCdEf0123"]
-        );
-        assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), ["/mnt"]);
-        put(&root, "mnt/used");
-        assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), [] as [String; 0]);
-        for kept in [
-            "tmp/initrd-secrets.mine/key",
-            "tmp.short",
-            "tmp.AbCdEf012-",
-            "tmp.0123456789/system",
-            "tmp.aaaaaaaaaa",
-            "mnt/used",
-        ] {
-            assert!(root.join(kept).exists(), "{kept}");
-        }
-    }
-
-    #[test]
-    fn files_of_accounts_that_are_no_files_or_are_cut_off_keep_no_activation_from_its_work() {
-        for (path, bytes, goes) in [
-            ("var/lib/nixos/uid-map", &b"{\"messagebus\":4,\"polkit"[..], true),
-            ("var/lib/nixos/gid-map", b"{", true),
-            ("var/lib/nixos/gid-map", b"   \n", true),
-            ("var/lib/nixos/uid-map", b"[]", true),
-            ("var/lib/nixos/auto-subuid-map", b"{\"a\":{}}", true),
-            ("var/lib/nixos/uid-map", b"\xff\xfe\xfd", true),
-            (
-                "var/lib/nixos/uid-map",
-                b"{\"messagebus\":4,\"nscd\":\"998\"}",
-                false,
-            ),
-            ("var/lib/nixos/gid-map", b"{}", false),
-            ("etc/passwd", b"root:x:0:0::/root:/bin/sh\n", false),
-        ] {
-            let (_keep, root) = folder();
-            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
-            fs::write(root.join(path), bytes).unwrap();
-            let removed = clear_root(&root, "/mnt", &[]).unwrap();
-            let text = String::from_utf8_lossy(bytes);
-            assert_eq!(
-                removed,
-                vec![format!("/{path}"); usize::from(goes)],
-                "{path}: {text}"
-            );
-            assert_eq!(root.join(path).exists(), !goes, "{path}: {text}");
-        }
-        for name in ["shadow", "passwd", "group"] {
-            for kind in ["socket", "fifo", "directory", "device"] {
-                let (_keep, root) = folder();
-                fs::create_dir_all(root.join("etc")).unwrap();
-                let at = root.join("etc").join(name);
-                use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-                match kind {
-                    "socket" => drop(std::os::unix::net::UnixListener::bind(&at).unwrap()),
-                    "fifo" => nix::unistd::mkfifo(at.as_std_path(), Mode::S_IRWXU).unwrap(),
-                    "directory" => fs::create_dir(&at).unwrap(),
-                    // Only root may make one.
-                    _ => match mknod(at.as_std_path(), SFlag::S_IFBLK, Mode::S_IRWXU, makedev(240, 77)) {
-                        Ok(()) => {}
-                        Err(_) => continue,
-                    },
-                }
-                let told = format!("/etc/{name} (no file, kept as {name}.landfall-aside)");
-                assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), [told], "{kind}");
-                assert!(fs::symlink_metadata(&at).is_err(), "{kind}");
-                assert!(
-                    fs::symlink_metadata(root.join(format!("etc/{name}.landfall-aside"))).is_ok(),
-                    "{kind}"
-                );
-                assert_eq!(
-                    clear_root(&root, "/mnt", &[]).unwrap(),
-                    [] as [String; 0],
-                    "{kind}"
-                );
-            }
-        }
-    }
-}
+#[path = "leftovers_tests.rs"]
+mod tests;

@@ -28,6 +28,10 @@ pub struct Entry {
     pub program: Option<String>,
     /// `initrd`, in order, likewise.
     pub initrd: Vec<String>,
+    /// `devicetree`, likewise.
+    pub devicetree: Option<String>,
+    /// Further files that it names: `devicetree-overlay`, a list on a line, and `extra`.
+    pub further: Vec<String>,
     /// `options`, joined.
     pub options: String,
 }
@@ -72,6 +76,11 @@ impl Entry {
                 "linux" => entry.linux = Some(path(value)),
                 "efi" | "uki" | "uki-url" => entry.program = Some(path(value)),
                 "initrd" => entry.initrd.push(path(value)),
+                "devicetree" => entry.devicetree = Some(path(value)),
+                "devicetree-overlay" => entry
+                    .further
+                    .extend(value.split([' ', '\t']).filter(|one| !one.is_empty()).map(path)),
+                "extra" => entry.further.push(path(value)),
                 "options" => {
                     if !entry.options.is_empty() {
                         entry.options.push(' ');

@@ -11,7 +11,7 @@ use crate::event::Reporter;
 use crate::real::block::{flush, io_fault};
 use crate::real::derivation::{self, Derivation};
 use crate::real::probe::probe;
-use crate::real::secret::SecretText;
+use crate::real::secret::{Secret, SecretText};
 use crate::real::stop::Stop;
 use crate::real::{Real, ask, dm};
 use crate::world::Perform;
@@ -21,9 +21,10 @@ use cryptsetup_rs::device as crypt;
 use cryptsetup_rs::{crypt_device_type, crypt_keyslot_info};
 use fs_err as fs;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
+use landfall_states::authentic::{KeySource, RecordKey};
 use landfall_states::fault::{Fault, MachineFault, SecretFault};
 use landfall_states::names::{Size, quoted};
-use landfall_states::plan::Volume;
+use landfall_states::plan::{Plan, Role, Volume};
 use landfall_states::{Probe, Signature};
 use libcryptsetup_sys as sys;
 use nix::libc;
@@ -41,6 +42,8 @@ const KEY_SLOTS_MAX: u8 = 32;
 const WRONG_ENTRIES_MAX: u32 = 3;
 /// Where the label lies in the primary binary header, and its length (LUKS2 on-disk format, section 2.1).
 const LABEL_AT: (u64, usize) = (24, 48);
+/// Bytes that a volume key may have: that of AES-XTS has 64.
+const VOLUME_KEY_BYTES_MAX: usize = 512;
 /// "Benchmark nothing, take my numbers" (`CRYPT_PBKDF_NO_BENCHMARK`).
 const NO_BENCHMARK: u32 = 1 << 1;
 
@@ -154,6 +157,32 @@ impl Context {
     }
 }
 
+impl Context {
+    /// The key for records, from the volume key, which this takes for no longer than the call. `None`: no key slot takes the passphrase.
+    fn record_key(&self, passphrase: &SecretText, id: &Uuid) -> Result<Option<RecordKey>, crypt::Error> {
+        let mut volume_key = Secret::with_room(VOLUME_KEY_BYTES_MAX).map_err(crypt::Error::IOError)?;
+        let mut bytes = volume_key.spare().len();
+        let secret = passphrase.expose_secret().as_bytes();
+        // SAFETY: `raw` is a live, loaded context; the buffer is as long as the length says, which the call makes the key's; the
+        // passphrase is passed with its length; all of them outlive the call.
+        let code = unsafe {
+            sys::crypt_volume_key_get(
+                self.raw,
+                libc::c_int::from(-1_i8),
+                volume_key.spare().as_mut_ptr().cast(),
+                &raw mut bytes,
+                secret.as_ptr().cast(),
+                secret.len(),
+            )
+        };
+        match (code, volume_key.spare().get(..bytes)) {
+            (code, Some(key)) if code >= 0 => Ok(RecordKey::derive(KeySource::Container, key, id.as_bytes())),
+            (code, _) if code == -libc::EPERM => Ok(None),
+            (code, _) => Err(os_error(code)),
+        }
+    }
+}
+
 fn os_error(code: libc::c_int) -> crypt::Error {
     crypt::Error::IOError(std::io::Error::from_raw_os_error(code.saturating_neg()))
 }
@@ -225,6 +254,20 @@ pub async fn opens(device: &Utf8Path, passphrase: &SecretText) -> Result<bool, F
     let (path, passphrase) = (device.to_owned(), passphrase.clone());
     serial(format!("passphrase of {device}"), move || {
         Context::load(&path)?.unlock(None, &passphrase)
+    })
+    .await
+}
+
+/// The key that records are proved with, from the volume key of the container with this UUID. `None`: the passphrase does not open it,
+/// which is seen as by [`opens`].
+pub async fn record_key(
+    device: &Utf8Path,
+    id: &Uuid,
+    passphrase: &SecretText,
+) -> Result<Option<RecordKey>, Fault> {
+    let (path, id, passphrase) = (device.to_owned(), *id, passphrase.clone());
+    serial(format!("volume key of {device}"), move || {
+        Context::load(&path)?.record_key(&passphrase, &id)
     })
     .await
 }
@@ -465,8 +508,13 @@ impl Perform<EncryptVolumes> for Real {
         let device = self.disk()?.partition_device(&container.partition).await?;
         let (probe, seen) = observe_container(&device, &container.volume, &self.reporter, &self.stop).await?;
         let ours = seen.is_some_and(|header| header.uuid == container.volume.id);
+        let id = container.volume.id;
+        let mut key = None;
         let mut is_opened = match self.vault.passphrase() {
-            Some(passphrase) if ours => Some(opens(&device, passphrase).await?),
+            Some(passphrase) if ours => {
+                key = record_key(&device, &id, passphrase).await?;
+                Some(key.is_some())
+            }
             Some(_) | None => None,
         };
         // A slip of a person's fingers is asked about again; a wrong credential would be the same again.
@@ -475,7 +523,11 @@ impl Perform<EncryptVolumes> for Real {
                 break;
             }
             ask::passphrase_again(self, &container.volume.label).await?;
-            is_opened = Some(opens(&device, &self.passphrase()?).await?);
+            key = record_key(&device, &id, &self.passphrase()?).await?;
+            is_opened = Some(key.is_some());
+        }
+        if let Some(key) = key {
+            self.keys.hold(key);
         }
         if ours {
             // A process that was killed between the last write and its flush leaves the flush to us.
@@ -510,6 +562,37 @@ impl Perform<EncryptVolumes> for Real {
 }
 
 impl Real {
+    /// The container's key for records, where the container of this plan is there and the passphrase at hand opens it.
+    async fn container_key(&self, plan: &Plan) -> Result<Option<RecordKey>, Fault> {
+        let (Some(volume), Some(entry)) = (&plan.luks, plan.partition(Role::Root)) else {
+            return Ok(None);
+        };
+        let (Some(passphrase), Some(device)) =
+            (self.vault.passphrase(), self.disk()?.partition_at_once(entry)?)
+        else {
+            return Ok(None);
+        };
+        match header(&device).await? {
+            Some(header) if header.uuid == volume.id => record_key(&device, &volume.id, passphrase).await,
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Gets at the keys that records are proved with. What hinders it is no reason to stop: a record without a proof is a wish, and
+    /// the steps look at the same device again.
+    pub async fn find_record_keys(&mut self, plan: &Plan, under_way: bool) {
+        if let Some(key) = self.vault.record_key(plan.install) {
+            self.keys.hold(key);
+        }
+        if !under_way {
+            return;
+        }
+        match self.container_key(plan).await {
+            Ok(key) => key.into_iter().for_each(|key| self.keys.hold(key)),
+            Err(fault) => tracing::info!(%fault, "no key for records"),
+        }
+    }
+
     /// The passphrase at hand, or what to do about its absence.
     pub fn passphrase(&self) -> Result<SecretText, Fault> {
         self.vault.passphrase().cloned().ok_or_else(|| {

@@ -60,6 +60,46 @@ fn a_container_is_made_on_a_plain_file_and_opens() {
     );
 }
 
+/// The key for records comes from the volume key: another passphrase gives the same one, another container another one, and a wrong
+/// passphrase none. A record that was written with it is proved by it, and not by the other.
+#[test]
+fn the_key_for_records_is_the_container_s_and_needs_the_passphrase() {
+    use landfall_states::authentic::{Authenticity, RecordKeys};
+    use landfall_states::checkpoint::authenticity;
+    let volume = bench::volume("luks-web");
+    let (right, wrong) = (SecretText::from("right horse"), SecretText::from("wrong"));
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let keys = dirs.each_ref().map(|dir| {
+        let device = image(dir);
+        block_on(async {
+            make(&device, &volume, &right, CHEAP).await.unwrap();
+            assert!(record_key(&device, &volume.id, &wrong).await.unwrap().is_none());
+            let key = record_key(&device, &volume.id, &right).await.unwrap().unwrap();
+            let mut keys = RecordKeys::default();
+            keys.hold(key);
+            keys
+        })
+    });
+    let slot = bench::record().encode_with(keys[0].writing()).unwrap();
+    assert_eq!(authenticity(&slot, None, &keys[0]), Authenticity::Proved);
+    assert_eq!(
+        authenticity(&slot, None, &keys[1]),
+        Authenticity::Forged,
+        "of another volume key"
+    );
+    // Asked again, it is the same one.
+    let again = block_on(record_key(&image_of(&dirs[0]), &volume.id, &right))
+        .unwrap()
+        .unwrap();
+    let mut held = RecordKeys::default();
+    held.hold(again);
+    assert_eq!(authenticity(&slot, None, &held), Authenticity::Proved);
+}
+
+fn image_of(dir: &tempfile::TempDir) -> Utf8PathBuf {
+    Utf8PathBuf::from_path_buf(dir.path().join("part")).unwrap()
+}
+
 #[test]
 fn a_container_that_costs_less_than_the_least_stays_provisional() {
     let dir = tempfile::tempdir().unwrap();

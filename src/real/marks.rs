@@ -7,6 +7,8 @@ use landfall_states::names::{HostName, Revision, StorePath};
 
 /// Git's configuration key of our mark in a clone; its value is the install id.
 pub const CLONE_KEY: &str = "landfall.install";
+/// Its key of the revision that the clone was made of, which may be on no branch.
+pub const REVISION_KEY: &str = "landfall.revision";
 /// Its key of how often a clone beside its place was gone on with. A clone at its place has none.
 pub const TRIES_KEY: &str = "landfall.tries";
 /// The first line of the record of the realised system.
@@ -38,6 +40,9 @@ pub fn recorded_system(text: &str, revision: &Revision, host: &HostName) -> Opti
     // The last line shows that nothing was cut off.
     if lines.next() == Some("end") { system } else { None }
 }
+
+/// Where the trace of a finished activation lies on the target.
+pub const ACTIVATED: &str = "/nix/var/landfall/activated";
 
 /// The trace of a finished activation: the system's path, on a line.
 pub fn activated(system: &StorePath) -> String {

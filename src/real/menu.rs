@@ -3,6 +3,7 @@
 //!
 //! Absent: the formats and the choice (`loader`), the boot loader's own binaries (`boot`), deleting anything (`leftovers`).
 
+use crate::real::appended::{self, Appended};
 use crate::real::bootspec::Boot;
 use crate::real::loader::{self, Entry, LoaderConf, Variables};
 use crate::real::rooted::{self, Root};
@@ -16,6 +17,8 @@ use std::io::Read;
 
 /// An entry, and `loader.conf`, are at most this long, in bytes.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// Behind an initrd so much is judged, in bytes: keys, and rarely more.
+const APPENDED_BYTES_MAX: u64 = 64 << 20;
 
 /// A file that is there and wrong.
 pub fn different(path: &str, how: impl Into<String>) -> BootFile {
@@ -95,6 +98,8 @@ pub struct Chosen {
     pub kernel: BootFile,
     /// Its initrds.
     pub initrd: BootFile,
+    /// Its further files that are not as they should be.
+    pub further: Vec<BootFile>,
     /// A variable of the firmware that has something else started.
     pub steered: Option<String>,
     /// Whether some entry is this system's, so that this is a boot loader that is proved here.
@@ -105,14 +110,18 @@ fn entry_path(entry: &Entry) -> String {
     format!("loader/entries/{}", entry.file)
 }
 
-/// Whether the name of an entry holds the digest of its contents (NixOS 26.11) and it is another one.
-fn belies_its_name(entry: &Entry, bytes: &[u8]) -> bool {
+/// The digest that the name of an entry holds (NixOS 26.11).
+fn named_digest(entry: &Entry) -> Option<String> {
     let id = entry.id();
-    let digest = id
-        .strip_prefix("nixos-")
+    id.strip_prefix("nixos-")
         .and_then(|rest| rest.strip_suffix(".conf"))
-        .filter(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()));
-    digest.is_some_and(|digest| digest != Digest::of(bytes).as_str())
+        .filter(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map(str::to_owned)
+}
+
+/// Whether the name of an entry holds a digest and it is not that of its contents.
+fn belies_its_name(entry: &Entry, bytes: &[u8]) -> bool {
+    named_digest(entry).is_some_and(|digest| digest != Digest::of(bytes).as_str())
 }
 
 impl<'a> Menu<'a> {
@@ -196,6 +205,7 @@ impl<'a> Menu<'a> {
                 entry: BootFile::Missing("loader/entries/*.conf".into()),
                 kernel: missing("kernel"),
                 initrd: missing("initrd"),
+                further: vec![],
                 steered,
                 proves,
             });
@@ -209,6 +219,7 @@ impl<'a> Menu<'a> {
             entry: self.entry(&default, boot),
             kernel: self.kernel(&own, boot)?,
             initrd: self.initrd(&own, boot)?,
+            further: self.further(&own, boot)?,
             steered,
             proves,
         })
@@ -250,28 +261,59 @@ impl<'a> Menu<'a> {
         }
     }
 
-    /// NixOS's own entries that say nothing a boot loader could start, `but` excepted.
-    pub fn damaged(&self, but: &BootFile) -> Vec<BootFile> {
+    /// NixOS's own entries that say nothing a boot loader could start, or other things than those whose digest they are named by;
+    /// `but` excepted.
+    pub fn damaged(&self, but: &BootFile) -> Result<Vec<BootFile>, Fault> {
         let told = |path: &str| matches!(but, BootFile::Different { path: one, .. } if one == path);
-        self.entries
+        // Names that hold another digest throughout would be those of an installer that is not known here.
+        let named_so = self
+            .entries
             .iter()
-            .filter(|(entry, _)| entry.file.to_ascii_lowercase().starts_with("nixos-"))
-            .filter(|(entry, _)| {
-                !(entry.is_usable(self.architecture) && (entry.linux.is_none() || entry.init().is_some()))
-            })
-            .map(|(entry, _)| entry_path(entry))
-            .filter(|path| !told(path))
-            .map(|path| different(&path, "is damaged: it does not say which system to start"))
-            .collect()
+            .any(|(entry, belies)| !belies && named_digest(entry).is_some());
+        let mut damaged = vec![];
+        for (entry, belies) in &self.entries {
+            let path = entry_path(entry);
+            if !entry.file.to_ascii_lowercase().starts_with("nixos-") || told(&path) {
+                continue;
+            }
+            let starts = match entry.init() {
+                Some(init) => rooted::open_any(self.root, init)?.is_some(),
+                None => false,
+            };
+            if !(entry.is_usable(self.architecture) && (entry.linux.is_none() || entry.init().is_some())) {
+                damaged.push(different(
+                    &path,
+                    "is damaged: it does not say which system to start",
+                ));
+            } else if *belies && (named_so || !starts) {
+                damaged.push(different(
+                    &path,
+                    "is damaged: it is named by the digest of other contents",
+                ));
+            }
+        }
+        Ok(damaged)
     }
 
-    /// Kernel and initrd of a specialisation, where it has an entry.
-    pub fn specialisation(&mut self, boot: &Boot) -> Result<Vec<BootFile>, Fault> {
+    /// What is wrong with the entry of a specialisation, with its kernel and its initrd.
+    pub fn specialisation(&mut self, name: &str, boot: &Boot) -> Result<Vec<BootFile>, Fault> {
         let of_it = |(entry, _): &&(Entry, bool)| entry.init() == Some(boot.init.as_str());
         let Some((entry, _)) = self.entries.iter().find(of_it).cloned() else {
-            return Ok(vec![]);
+            return Ok(vec![BootFile::Missing(format!(
+                "the entry of the specialisation {name}"
+            ))]);
         };
+        let lacking = entry.lacks(boot.words());
+        if !lacking.is_empty() {
+            // The same place with other contents: deleted, since an installer that skips what is there would keep it.
+            let how = format!(
+                "lacks these kernel parameters of the specialisation {name}: {}",
+                lacking.join(" ")
+            );
+            return Ok(vec![different(&entry_path(&entry), how)]);
+        }
         let mut files = vec![self.kernel(&entry, boot)?, self.initrd(&entry, boot)?];
+        files.extend(self.further(&entry, boot)?);
         files.retain(|file| !matches!(file, BootFile::Right(_)));
         Ok(files)
     }
@@ -291,13 +333,45 @@ impl<'a> Menu<'a> {
         let Some(path) = &entry.linux else {
             return Ok(BootFile::Missing(format!("linux line of {}", entry.file)));
         };
-        let key = (path.clone(), boot.kernel.clone());
+        self.compare(path, &boot.kernel)
+    }
+
+    /// The files that an entry names beside kernel and initrds: the device tree is the system's; of the others nobody says what they
+    /// should be, but there they must be, and hold something. What is right is left out.
+    fn further(&mut self, entry: &Entry, boot: &Boot) -> Result<Vec<BootFile>, Fault> {
+        let mut wrong = vec![];
+        let mut others: Vec<&String> = entry.initrd.iter().skip(1).chain(&entry.further).collect();
+        match (&entry.devicetree, &boot.devicetree) {
+            (Some(path), Some(store)) => wrong.push(self.compare(path, store)?),
+            (Some(path), None) => others.push(path),
+            (None, Some(_) | None) => {}
+        }
+        for path in others {
+            wrong.push(match open_esp(self.esp, path)? {
+                OnEsp::Absent => BootFile::Missing(path.clone()),
+                OnEsp::Irregular => different(path, "is a directory"),
+                OnEsp::File(mut file) => {
+                    let what = format!("{path} on the ESP");
+                    if holds_something(&mut file).map_err(|e| rooted::io_fault(&what, &e))? {
+                        BootFile::Right(path.clone())
+                    } else {
+                        different(path, "holds nothing")
+                    }
+                }
+            });
+        }
+        wrong.retain(|file| !matches!(file, BootFile::Right(_)));
+        Ok(wrong)
+    }
+
+    /// A file of the ESP, compared with the one of the store that it is a copy of.
+    fn compare(&mut self, path: &str, store: &str) -> Result<BootFile, Fault> {
+        let key = (path.to_owned(), store.to_owned());
         if let Some(known) = self.compared.get(&key) {
             return Ok(known.clone());
         }
-        let store = &boot.kernel;
         let judged = match (open_esp(self.esp, path)?, self.original(store)?) {
-            (OnEsp::Absent, _) => BootFile::Missing(path.clone()),
+            (OnEsp::Absent, _) => BootFile::Missing(path.to_owned()),
             (OnEsp::Irregular, _) => different(path, "is a directory"),
             (OnEsp::File(_), None) => BootFile::Elsewhere(format!(
                 "{store} is not in the target store, {path} is on the ESP"
@@ -305,7 +379,7 @@ impl<'a> Menu<'a> {
             (OnEsp::File(file), Some(original)) => {
                 let (found, bytes) = rooted::digest(&format!("{path} on the ESP"), file)?;
                 if (found, bytes) == original {
-                    BootFile::Right(path.clone())
+                    BootFile::Right(path.to_owned())
                 } else {
                     let (_, original) = original;
                     different(
@@ -367,17 +441,30 @@ impl<'a> Menu<'a> {
                 format!("does not begin with {store} ({length} bytes)"),
             ));
         }
-        let mut behind = head.into_inner();
-        let appended = holds_something(&mut behind).map_err(|e| rooted::io_fault(&what, &e))?;
+        let mut behind = vec![];
+        head.into_inner()
+            .take(APPENDED_BYTES_MAX + 1)
+            .read_to_end(&mut behind)
+            .map_err(|e| rooted::io_fault(&what, &e))?;
         let more = entry.initrd.len() > 1;
-        Ok(match boot.secrets {
-            Some(true) if !appended => {
+        // What is too long to be judged has something in it.
+        let appended = if behind.len() as u64 > APPENDED_BYTES_MAX {
+            Appended::Whole
+        } else {
+            appended::judge(&behind, length)
+        };
+        Ok(match (boot.secrets, appended) {
+            (Some(true), Appended::Nothing) => {
                 different(first, "lacks the secrets that the system appends to its initrd")
             }
-            Some(false) if appended && !more => {
+            (Some(true), Appended::Torn(how)) if !more => different(
+                first,
+                format!("{how}: the secrets that the system appends to its initrd are not whole"),
+            ),
+            (Some(false), Appended::Whole | Appended::Torn(_)) if !more => {
                 different(first, format!("has something behind {store} ({length} bytes)"))
             }
-            Some(_) | None => BootFile::Right(entry.initrd.join(" ")),
+            (Some(_) | None, _) => BootFile::Right(entry.initrd.join(" ")),
         })
     }
 }

@@ -2,6 +2,7 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod activation;
+mod appended;
 pub mod ask;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test may end where it stands
@@ -23,8 +24,10 @@ pub mod esp;
 pub mod firmware;
 pub mod foreseen;
 pub mod git;
+pub mod gitconfig;
 pub mod gpt;
 pub mod ground;
+pub mod guard;
 pub mod hands;
 pub mod hooks;
 pub mod host_loader;
@@ -47,6 +50,7 @@ pub mod nixlog;
 pub mod pack;
 pub mod passphrase;
 pub mod permissions;
+pub mod pin;
 pub mod preflight;
 pub mod probe;
 pub mod provision;
@@ -69,6 +73,8 @@ pub mod world;
 use crate::config::Config;
 use crate::event::Reporter;
 use camino::Utf8PathBuf;
+use landfall_states::authentic::RecordKeys;
+use landfall_states::names::{Revision, StorePath};
 use landfall_states::plan::Plan;
 use stop::Stop;
 
@@ -102,6 +108,12 @@ pub struct Real {
     pub progress: landing::Progress,
     /// Secrets at hand.
     pub vault: secrets::Vault,
+    /// The keys that records are proved with, as far as they are at hand.
+    pub keys: RecordKeys,
+    /// The revision that this run has asked the remote about, and that the reference names.
+    pub granted: Option<Revision>,
+    /// The system that this run's own evaluation of a revision came to.
+    pub evaluated: Option<(Revision, StorePath)>,
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::real::dm;
 use crate::real::luks::{self, Mapped};
 use crate::real::mountinfo::{At, MountEntry, at, leftovers, parse_mountinfo};
 use crate::real::rooted::{Dir, Root};
-use crate::real::{MOUNT_ROOT, Real, esp};
+use crate::real::{MOUNT_ROOT, Real, esp, hooks};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind, MachineFault, PlaceFault, Remedy};
@@ -336,6 +336,7 @@ impl Real {
         // Also when it is for reading: after an unclean stop the kernel replays the journal first.
         self.attached.unflushed = true;
         self.attached.root_written_out = read_only;
+        hooks::forget()?;
         let flags = if read_only {
             MountFlags::RDONLY
                 .union(MountFlags::NODEV)
@@ -560,12 +561,13 @@ impl Real {
 
     /// Detaches the target and the container; the store's mount stays.
     pub async fn detach(&mut self) -> Result<(), Fault> {
+        let forgotten = hooks::forget();
         let unmounted = self.detach_target().await;
         let closed = match &unmounted {
             Ok(()) => self.detach_container().await,
             Err(_) => Ok(()),
         };
-        unmounted.and(closed)
+        unmounted.and(closed).and(forgotten)
     }
 
     /// Undoes every attachment of the install and flushes its devices. Every part is tried; the first fault is told. Before

@@ -6,19 +6,23 @@
 use crate::foreign::{self, Links};
 pub use crate::real::clone::perform_clone;
 use crate::real::git::{self, Access, Offer, Token, git_url};
+use crate::real::guard::{self, Found};
 use crate::real::hands::Hands;
-use crate::real::marks::CLONE_KEY;
 use crate::real::memory::Memory;
 use crate::real::rooted::Root;
-use crate::real::{Real, foreseen, hooks, mounts, room, rooted, sound};
+use crate::real::{Real, foreseen, hooks, mounts, pin, room, rooted, sound};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing};
 use landfall_states::names::{RemoteUrl, Revision};
 use landfall_states::plan::{Reference, Repository, RepositorySource};
-use std::io::ErrorKind;
+use landfall_states::{Step, Verdict};
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
+
+/// The lines that a bundle begins with are looked for in so many of its bytes.
+const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
 
 impl Real {
     /// How Git reaches the remote, the key put into tmpfs when it came as a credential.
@@ -91,20 +95,55 @@ pub async fn resolve_with(
     }
     // Both questions need a repository to be asked in: an empty one in tmpfs.
     fs_err::create_dir_all(scratch).map_err(|e| rooted::io_fault(scratch.as_str(), &e))?;
-    let probe = scratch.join("probe.git");
-    remove_tree(&probe)?;
-    let format = format!("--object-format={}", git::object_format(&revision));
-    git::local(
-        hands,
-        access,
-        scratch,
-        &["init", "-q", &format, "--bare", "probe.git"],
-    )
-    .await?;
-    let answer = probe_for(hands, access, &probe, repository, bundle, &revision).await;
+    let probe = bare_repository(hands, access, scratch, "probe.git", &revision).await?;
+    let asked = Asked {
+        bundle,
+        revision: &revision,
+        has_head: offer.id("HEAD").is_some(),
+    };
+    let answer = probe_for(hands, access, &probe, repository, &asked).await;
     remove_tree(&probe)?;
     answer?;
     Ok(revision)
+}
+
+/// What a source is asked for with an empty repository.
+struct Asked<'a> {
+    bundle: Option<&'a str>,
+    revision: &'a Revision,
+    has_head: bool,
+}
+
+/// The filter that a bundle was made with: then it lacks objects, and nobody can be asked for them (gitformat-bundle(5)).
+fn filter_of_bundle(file: &str) -> Result<Option<String>, Fault> {
+    let fault = |e: std::io::Error| rooted::io_fault(format!("bundle {file}"), &e);
+    let mut head = Vec::new();
+    let opened = fs_err::File::open(file).map_err(fault)?;
+    opened
+        .take(BUNDLE_HEAD_BYTES_MAX)
+        .read_to_end(&mut head)
+        .map_err(fault)?;
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let said = head.lines().skip(1).take_while(|line| line.starts_with('@'));
+    Ok(said
+        .filter_map(|line| line.strip_prefix("@filter="))
+        .map(str::to_owned)
+        .next())
+}
+
+/// An empty repository of a revision's object format, in the place of whatever had its name.
+pub(super) async fn bare_repository(
+    hands: &Hands,
+    access: &Access,
+    scratch: &Utf8Path,
+    name: &str,
+    revision: &Revision,
+) -> Result<Utf8PathBuf, Fault> {
+    let dir = scratch.join(name);
+    remove_tree(&dir)?;
+    let format = format!("--object-format={}", git::object_format(revision));
+    git::local(hands, access, scratch, &["init", "-q", &format, "--bare", name]).await?;
+    Ok(dir)
 }
 
 async fn probe_for(
@@ -112,10 +151,25 @@ async fn probe_for(
     access: &Access,
     probe: &Utf8Path,
     repository: &Repository,
-    bundle: Option<&str>,
-    revision: &Revision,
+    asked: &Asked<'_>,
 ) -> Result<(), Fault> {
+    let Asked {
+        bundle,
+        revision,
+        has_head,
+    } = *asked;
     if let Some(file) = bundle {
+        if let Some(filter) = filter_of_bundle(file)? {
+            return Err(Fault::of(
+                SourceFault::ReferenceMissing {
+                    repository: source_name(&repository.source),
+                    reason: format!("it was made with --filter={filter}, so files are missing in it"),
+                },
+                Remedy::words(
+                    "make the bundle again without --filter: git bundle create FILE --all, build the installer anew",
+                ),
+            ));
+        }
         let ended = hands
             .run(access.git(Some(probe)).args(["bundle", "verify", "-q", file]))
             .await?;
@@ -137,12 +191,12 @@ async fn probe_for(
         args.extend(["--depth=1", "--filter=tree:0"]);
     }
     args.push(&from);
-    let refspec = if bundle.is_some() {
-        "refs/*:refs/*"
-    } else {
-        revision.as_str()
-    };
-    args.push(refspec);
+    match (bundle, has_head) {
+        (None, _) => args.push(revision.as_str()),
+        // `git bundle create FILE HEAD` names nothing else.
+        (Some(_), true) => args.extend(["HEAD", "refs/*:refs/*"]),
+        (Some(_), false) => args.push("refs/*:refs/*"),
+    }
     let ended = hands.run(access.remote(Some(probe)).args(args)).await?;
     let what = format!("revision {revision} in {}", source_name(&repository.source));
     let refused = ended.stderr.contains("unadvertised object") || ended.stderr.contains("dumb http");
@@ -228,8 +282,13 @@ pub(super) async fn has_commit(
         .success())
 }
 
-/// What is at the clone's place.
-pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<CloneFacts, Fault> {
+/// What is at the clone's place. No Git is run in what is not exactly as landfall and its Git write it.
+pub async fn observe_clone(
+    hands: &Hands,
+    access: &Access,
+    action: &CloneConfiguration,
+    path: &Utf8Path,
+) -> Result<CloneFacts, Fault> {
     let metadata = match fs_err::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(CloneFacts::Absent),
@@ -246,18 +305,30 @@ pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> R
     if names.is_empty() {
         return Ok(CloneFacts::Absent);
     }
-    if !names.iter().any(|name| name == ".git") {
-        names.truncate(5);
-        return Ok(CloneFacts::Other(format!(
-            "a directory with {} in it",
-            names.join(", ")
-        )));
+    let seen = match guard::look(path, action)? {
+        Found::None => {
+            names.truncate(5);
+            return Ok(CloneFacts::Other(format!(
+                "a directory with {} in it",
+                names.join(", ")
+            )));
+        }
+        Found::Other(why) => return Ok(CloneFacts::Other(why)),
+        Found::Repository(seen) => seen,
+    };
+    if !seen.is_ours() {
+        return Ok(CloneFacts::Unvetted {
+            mark: seen.mark.clone(),
+            why: seen.told(),
+        });
     }
-    if let Some(why) = unreadable(hands, access, path).await? {
-        return Ok(CloneFacts::Other(format!(
-            "a repository whose .git/config cannot be read ({why}), so that nobody can say whose it is; landfall leaves it alone. If \
-             nothing of it is needed: mv {path} {path}.old"
-        )));
+    if seen.mark.as_deref() != Some(action.install.to_string().as_str()) {
+        // Not this install's, whatever is in it: nothing more is asked.
+        return Ok(CloneFacts::Repository {
+            head: None,
+            mark: seen.mark,
+            flaws: vec![],
+        });
     }
     let head = hands
         .run(
@@ -266,60 +337,19 @@ pub async fn observe_clone(hands: &Hands, access: &Access, path: &Utf8Path) -> R
                 .args(["rev-parse", "--verify", "-q", "HEAD^{commit}"]),
         )
         .await?;
+    let mut flaws = sound::flaws(hands, access, path).await?;
+    flaws.extend(
+        seen.other_remote
+            .map(|remote| format!("its remote is another one: {remote}")),
+    );
     Ok(CloneFacts::Repository {
         head: head
             .success()
             .then(|| head.stdout.trim().parse())
             .and_then(Result::ok),
-        mark: mark_of(hands, access, path).await?,
-        flaws: sound::flaws(hands, access, path).await?,
+        mark: seen.mark,
+        flaws,
     })
-}
-
-/// Why nobody can say whose a repository is: where its mark is kept cannot be read, or holds nothing.
-async fn unreadable(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Option<String>, Fault> {
-    let file = path.join(".git/config");
-    match fs_err::symlink_metadata(&file) {
-        Ok(found) if !found.is_file() => return Ok(Some("it is no file".into())),
-        Ok(found) if found.len() == 0 => return Ok(Some("it is empty".into())),
-        Ok(_) => {}
-        // A repository that belongs to another one has no such file.
-        Err(_) => return Ok(None),
-    }
-    let list = ["config", "--file", file.as_str(), "--list"];
-    let ended = hands.run(access.git(None).args(list)).await?;
-    Ok((!ended.success()).then(|| ended.tail()))
-}
-
-/// The install that made the repository at this path, as it says.
-pub(super) async fn mark_of(
-    hands: &Hands,
-    access: &Access,
-    path: &Utf8Path,
-) -> Result<Option<String>, Fault> {
-    value_of(hands, access, path, CLONE_KEY).await
-}
-
-/// A value of a repository's own configuration.
-pub(super) async fn value_of(
-    hands: &Hands,
-    access: &Access,
-    path: &Utf8Path,
-    key: &str,
-) -> Result<Option<String>, Fault> {
-    if !path.join(".git").exists() {
-        // Git would look in the directories above.
-        return Ok(None);
-    }
-    let file = path.join(".git/config");
-    let ended = hands
-        .run(
-            access
-                .git(None)
-                .args(["config", "--file", file.as_str(), "--get", key]),
-        )
-        .await?;
-    Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
 }
 
 /// Removes whatever has this name.
@@ -336,13 +366,27 @@ pub(super) fn remove_tree(path: &Utf8Path) -> Result<(), Fault> {
 }
 
 impl Perform<CloneConfiguration> for Real {
-    async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneFacts, Fault> {
+    async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneSight, Fault> {
         self.attach(mounts::Attach::Target).await?;
-        let access = self.git_access()?;
-        match Root::target().clone_place(&step.repository.clone_path, false)? {
-            Some(path) => observe_clone(&self.hands(), &access, &path).await,
-            None => Ok(CloneFacts::Absent),
+        let (hands, access) = (self.hands(), self.git_access()?);
+        let asked = step.is_wish && self.granted.as_ref() != Some(&step.revision);
+        let standing = if asked {
+            let scratch = Utf8Path::new(super::RUN_DIR);
+            pin::standing(&hands, &access, &step.repository, &step.revision, scratch).await?
+        } else if step.is_wish {
+            Standing::Named
+        } else {
+            Standing::NotAsked
+        };
+        if standing == Standing::Named {
+            // Once in a run is enough: what the remote says in the next minute is not more right.
+            self.granted = Some(step.revision.clone());
         }
+        let place = match Root::target().clone_place(&step.repository.clone_path, false)? {
+            Some(path) => observe_clone(&hands, &access, step, &path).await?,
+            None => CloneFacts::Absent,
+        };
+        Ok(CloneSight { place, standing })
     }
 
     async fn perform(&mut self, step: &CloneConfiguration, order: CloneOrder) -> Result<(), Fault> {
@@ -354,6 +398,24 @@ impl Perform<CloneConfiguration> for Real {
             let place = Root::target().clone_place(&step.repository.clone_path, true)?;
             let path = place
                 .ok_or_else(|| Fault::defect("clone path", "its directory was made and is not there"))?;
+            // The place may be on what a command has mounted only now: then it is seen now for the first time.
+            let order = if self.config.extra_post_mount_commands.is_empty() {
+                order
+            } else {
+                let place = observe_clone(&self.hands(), &access, step, &path).await?;
+                // The wish was granted before there was an order.
+                let standing = if step.is_wish {
+                    Standing::Named
+                } else {
+                    Standing::NotAsked
+                };
+                match step.judge(&CloneSight { place, standing }) {
+                    Verdict::Done(_) => return Ok(()),
+                    Verdict::Refuse(fault) => return Err(fault),
+                    Verdict::Todo(order) => order,
+                    Verdict::NeedsConsent(_) => order,
+                }
+            };
             perform_clone(&self.hands(), &access, &order, &path).await
         }
         .await;

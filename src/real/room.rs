@@ -15,7 +15,7 @@ use std::io::{self, Write};
 pub const LEAST: u64 = 1 << 20;
 
 /// The name of the file that is tried to be written.
-const PROBE: &str = ".landfall-room";
+pub const PROBE: &str = ".landfall-room";
 
 fn on(at: &Root) -> String {
     format!("room on the filesystem at {}", at.as_arg())

@@ -11,8 +11,10 @@ use crate::real::secret::{Secret, SecretText};
 use crate::real::{RUN_DIR, Real, mounts, passphrase, provision, room, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::authentic::{KeySource, RecordKey};
 use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::fault::{Fault, PlaceFault, SecretFault};
+use landfall_states::plan::InstallId;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 use secrecy::ExposeSecret;
@@ -27,6 +29,8 @@ const SSH_KEY_NAME: &str = "ssh-key";
 const TOKEN_NAME: &str = "repository-token";
 /// The user of a token that comes without one: forges take any name with a token.
 const TOKEN_USER: &str = "x-access-token";
+/// A key for records has at least this many bytes.
+const RECORD_KEY_BYTES_MIN: usize = 32;
 /// Secrets are at most this long, in bytes.
 const BYTES_MAX: usize = 64 << 10;
 
@@ -40,6 +44,7 @@ pub struct Vault {
     ssh_key: Option<Secret>,
     repository_token: Option<SecretText>,
     consent: Option<String>,
+    record_key: Option<Secret>,
     /// Where the ssh key and the token are put; in tmpfs.
     run_dir: Utf8PathBuf,
 }
@@ -61,6 +66,7 @@ impl Vault {
             ssh_key,
             repository_token,
             consent,
+            record_key,
             run_dir: _,
         } = self;
         let held = [
@@ -70,6 +76,7 @@ impl Vault {
             ("ssh-key", ssh_key.is_some()),
             ("repository-token", repository_token.is_some()),
             ("consent", consent.is_some()),
+            ("record-key", record_key.is_some()),
         ];
         let names: Vec<&str> = held
             .iter()
@@ -140,6 +147,17 @@ impl Vault {
         {
             self.repository_token = Some(token(&bytes, &format!("credential {prefix}repository-token"))?);
         }
+        if self.record_key.is_none()
+            && let Some(bytes) = file("record-key")?
+        {
+            let what = format!("credential {prefix}record-key");
+            if bytes.expose_secret().len() < RECORD_KEY_BYTES_MIN {
+                let why =
+                    format!("it is shorter than {RECORD_KEY_BYTES_MIN} bytes, so that it could be guessed");
+                return Err(bad(&what, &why));
+            }
+            self.record_key = Some(key(bytes, &what, false)?);
+        }
         if self.consent.is_none()
             && let Some(bytes) = file("consent")?
         {
@@ -179,6 +197,12 @@ impl Vault {
     /// The age identity for the target.
     pub fn age_identity(&self) -> Option<&Secret> {
         self.age_identity.as_ref()
+    }
+
+    /// The installer's key for the records of an install, where the installer has a secret for it.
+    pub fn record_key(&self, install: InstallId) -> Option<RecordKey> {
+        let secret = self.record_key.as_ref()?.expose_secret();
+        RecordKey::derive(KeySource::Installer, secret, install.uuid().as_bytes())
     }
 
     /// The disk that may be erased, by name, as a credential says it.
@@ -432,6 +456,27 @@ mod tests {
         assert_eq!(fs_err::read(&file).unwrap(), b"canary two\n");
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&file).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_for_records_is_long_and_never_shown() {
+        let (_keep, dir) = dir();
+        let install: InstallId = ron::from_str("\"6c616e64-6661-5c6c-8000-6e69786f7321\"").unwrap();
+        let file = dir.join("landfall.record-key");
+        fs_err::write(&file, "canary".repeat(5)).unwrap();
+        let fault = Vault::default().take_from(&dir, "landfall.").unwrap_err();
+        assert!(
+            fault.to_string().contains("32 bytes") && !fault.to_string().contains("canary"),
+            "{fault}"
+        );
+        fs_err::write(&file, "canary".repeat(6)).unwrap();
+        let mut vault = Vault::default();
+        assert!(vault.record_key(install).is_none());
+        vault.take_from(&dir, "landfall.").unwrap();
+        assert_eq!(vault.at_hand(), "record-key");
+        let key = vault.record_key(install).unwrap();
+        assert_eq!(key.source(), KeySource::Installer);
+        assert!(!format!("{vault:?} {key:?}").contains("canary"));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::real::command::Program;
 use crate::real::git::Access;
 use crate::real::hands::Hands;
-use crate::real::rooted;
+use crate::real::{guard, rooted};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use std::ffi::OsString;
@@ -123,15 +123,16 @@ fn modules_in(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) -> io:
 }
 
 /// What is missing of a repository and of its submodules, or differs. A configuration repository is small: everything is hashed,
-/// always.
+/// always. The repository was looked at (`guard`) before Git is run in it.
 pub async fn flaws(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<String>, Fault> {
-    flaws_to(hands, access, path, SUBMODULES_DEPTH_MAX).await
+    flaws_to(hands, access, path, path, SUBMODULES_DEPTH_MAX).await
 }
 
-/// The same, of submodules in submodules to this depth.
+/// The same, of submodules in submodules to this depth, all of them those of one clone.
 fn flaws_to<'a>(
     hands: &'a Hands,
     access: &'a Access,
+    clone: &'a Utf8Path,
     path: &'a Utf8Path,
     depth: usize,
 ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, Fault>> + 'a>> {
@@ -153,7 +154,7 @@ fn flaws_to<'a>(
                     .map(|line| format!("git status: {line}")),
             );
         }
-        for (name, id) in submodules(hands, access, path).await? {
+        for (name, id) in Submodules::of(hands, access, path).await?.fetched {
             let at = path.join(&name);
             let flaw = |what: &str| format!("submodule {name}: {what}");
             let is_dir = |path: &Utf8Path| fs_err::symlink_metadata(path).is_ok_and(|found| found.is_dir());
@@ -161,10 +162,13 @@ fn flaws_to<'a>(
                 flaws.push(flaw("too deep"));
             } else if !is_dir(&at) || !at.join(".git").exists() {
                 flaws.push(flaw("it is not there"));
+            } else if !guard::is_submodule(clone, &at)? {
+                // Its Git would take orders from where nobody looked.
+                flaws.push(flaw("its repository is not the clone's own"));
             } else if commit_of(hands, access, &at).await?.as_deref() != Some(&id) {
                 flaws.push(flaw("it is not at its commit"));
             } else {
-                let below = flaws_to(hands, access, &at, depth - 1).await?;
+                let below = flaws_to(hands, access, clone, &at, depth - 1).await?;
                 flaws.extend(below.iter().map(|below| flaw(below)));
             }
         }
@@ -179,64 +183,79 @@ async fn commit_of(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Op
     Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
 }
 
-/// The submodules that were fetched, as the repository's configuration says: their paths, and the commits that belong there. A
-/// submodule in the commit that nothing was fetched of, as with a bundle, is none.
-async fn submodules(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<(String, String)>, Fault> {
-    let said = async |args: &[&str]| -> Result<String, Fault> {
-        let ended = hands
-            .run(access.git(Some(path)).args(args.iter().copied()))
-            .await?;
-        Ok(if ended.success() {
-            ended.stdout
-        } else {
-            String::new()
-        })
-    };
-    let tree = said(&["ls-tree", "-r", "-z", "HEAD"]).await?;
-    let links: Vec<(String, String)> = tree
-        .split('\0')
-        .filter_map(|line| {
+/// A submodule of a commit: its path, and the commit that belongs there.
+type Link = (String, String);
+
+/// The submodules of the commit that is checked out.
+struct Submodules {
+    /// Something was fetched for them, as the repository's configuration says. As with a bundle, that may be none of them.
+    fetched: Vec<Link>,
+    /// `.gitmodules` says `update = none`: Git leaves their directories empty (gitmodules(5)).
+    skipped: Vec<Link>,
+}
+
+impl Submodules {
+    async fn of(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Self, Fault> {
+        let said = async |args: &[&str]| -> Result<String, Fault> {
+            let ended = hands
+                .run(access.git(Some(path)).args(args.iter().copied()))
+                .await?;
+            Ok(if ended.success() {
+                ended.stdout
+            } else {
+                String::new()
+            })
+        };
+        let tree = said(&["ls-tree", "-r", "-z", "HEAD"]).await?;
+        let links = tree.split('\0').filter_map(|line| {
             let (id, name) = line.strip_prefix("160000 commit ")?.split_once('\t')?;
             Some((name.to_owned(), id.to_owned()))
-        })
-        .collect();
-    if links.is_empty() {
-        return Ok(links);
+        });
+        let links: Vec<Link> = links.collect();
+        let mut found = Submodules {
+            fetched: vec![],
+            skipped: vec![],
+        };
+        if links.is_empty() {
+            return Ok(found);
+        }
+        let begun = said(&["config", "--local", "-z", "--get-regexp", r"^submodule\..*\.url$"]).await?;
+        let begun: Vec<&str> = settings(&begun, ".url").map(|(name, _)| name).collect();
+        // Of the commit, not of the repository's own configuration, which anybody may have changed since.
+        let of_commit = ["config", "--blob", "HEAD:.gitmodules", "-z", "--get-regexp"];
+        let of_commit = async |pattern: &str| said(&[&of_commit[..], &[pattern]].concat()).await;
+        let paths = of_commit(r"^submodule\..*\.path$").await?;
+        let updates = of_commit(r"^submodule\..*\.update$").await?;
+        // The last one counts.
+        let update = |name: &str| settings(&updates, ".update").filter(|(of, _)| *of == name).last();
+        for (path, id) in links {
+            let mut names =
+                settings(&paths, ".path").filter(|(name, at)| *at == path && begun.contains(name));
+            let Some((name, _)) = names.next() else {
+                continue;
+            };
+            if update(name).is_some_and(|(_, update)| update == "none") {
+                found.skipped.push((path, id));
+            } else {
+                found.fetched.push((path, id));
+            }
+        }
+        Ok(found)
     }
-    let begun = said(&["config", "--local", "-z", "--get-regexp", r"^submodule\..*\.url$"]).await?;
-    // `update = none`: Git leaves the folder empty.
-    let update = said(&[
-        "config",
-        "--local",
-        "-z",
-        "--get-regexp",
-        r"^submodule\..*\.update$",
-    ])
-    .await?;
-    let skipped: Vec<&str> = settings(&update, ".update")
-        .filter_map(|(name, how)| (how == "none").then_some(name))
-        .collect();
-    let begun: Vec<&str> = settings(&begun, ".url")
-        .map(|(name, _)| name)
-        .filter(|name| !skipped.contains(name))
-        .collect();
-    let paths = [
-        "config",
-        "--blob",
-        "HEAD:.gitmodules",
-        "-z",
-        "--get-regexp",
-        r"^submodule\..*\.path$",
-    ];
-    let paths = said(&paths).await?;
-    let fetched: Vec<&str> = settings(&paths, ".path")
-        .filter(|(name, _)| begun.contains(name))
-        .map(|(_, path)| path)
-        .collect();
-    Ok(links
-        .into_iter()
-        .filter(|(path, _)| fetched.contains(&path.as_str()))
-        .collect())
+}
+
+/// The paths of submodules that Git leaves out, for `.gitmodules` says so, also of those in submodules.
+pub async fn skipped(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Fault> {
+    let mut found = vec![];
+    let mut within = vec![(Utf8PathBuf::new(), SUBMODULES_DEPTH_MAX)];
+    while let Some((at, depth)) = within.pop() {
+        let Submodules { fetched, skipped } = Submodules::of(hands, access, &path.join(&at)).await?;
+        found.extend(skipped.iter().map(|(name, _)| at.join(name)));
+        if depth > 0 {
+            within.extend(fetched.iter().map(|(name, _)| (at.join(name), depth - 1)));
+        }
+    }
+    Ok(found)
 }
 
 /// Names of submodules with a setting of theirs, from `git config -z`.

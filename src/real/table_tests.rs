@@ -156,6 +156,9 @@ fn real(held: HeldDisk, luks: bool) -> Real {
         attached: mounts::Attached::default(),
         progress: crate::real::landing::Progress::default(),
         vault: secrets::Vault::default(),
+        keys: Default::default(),
+        granted: None,
+        evaluated: None,
     }
 }
 

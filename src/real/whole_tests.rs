@@ -67,6 +67,9 @@ fn real(disk: &str, with_luks: bool) -> Real {
         attached: Attached::default(),
         progress: crate::real::landing::Progress::default(),
         vault,
+        keys: Default::default(),
+        granted: None,
+        evaluated: None,
     }
 }
 

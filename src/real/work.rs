@@ -37,13 +37,15 @@ pub fn place_beside(path: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
     .into())
 }
 
-/// What work of somebody's is in the clone at `path`, for people; `new` is whole, and of `revision`.
+/// What work of somebody's is in the clone at `path`, for people; `new` is whole, and of `revision`, and the clone was made of
+/// `made_of`.
 pub async fn of_somebody(
     hands: &Hands,
     access: &Access,
     path: &Utf8Path,
     new: &Utf8Path,
     revision: &Revision,
+    made_of: Option<&Revision>,
 ) -> Result<Option<String>, Fault> {
     let said = async |args: &[&str]| -> Result<Option<String>, Fault> {
         let ended = hands
@@ -51,7 +53,12 @@ pub async fn of_somebody(
             .await?;
         Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
     };
-    let pinned = format!("^{revision}");
+    // What the clone was made of: it may be on no branch that was fetched, and nobody made it here.
+    let known: Vec<String> = [Some(revision), made_of]
+        .into_iter()
+        .flatten()
+        .map(|known| format!("^{known}"))
+        .collect();
     // What Git cannot say of a damaged clone is passed over: its files are compared all the same.
     let commits = [
         "rev-list",
@@ -64,7 +71,8 @@ pub async fn of_somebody(
         "--tags",
         "--not",
     ];
-    let commits = said(&[&commits[..], &[pinned.as_str()]].concat()).await?;
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let commits = said(&[&commits[..], &known].concat()).await?;
     if commits.is_some_and(|found| !found.is_empty()) {
         return Ok(Some("a commit that the remote did not have".into()));
     }

@@ -2,13 +2,14 @@
 //! Law: nothing is decided here.
 
 use super::esp::store_mount;
-use super::{RUN_DIR, Real, ask, block, disk, preflight};
+use super::{RUN_DIR, Real, ask, block, disk, preflight, repository};
 use crate::event::Event;
 use crate::foreign::{self, Links};
 use crate::world::{Media, Survey, World};
 use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::Phase;
+use landfall_states::authentic::RecordKeys;
 use landfall_states::consent::{Consent, Erasure};
 use landfall_states::fault::{DeviceFault, Fault};
 use landfall_states::names::Revision;
@@ -59,7 +60,8 @@ impl World for Real {
     }
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
-        let held = disk::HeldDisk::hold(&plan.disk)?;
+        let mut held = disk::HeldDisk::hold(&plan.disk)?;
+        held.take().await?;
         block::flush(&held.device())?;
         self.reporter.tell(Event::DiskChosen {
             device: held.device().to_string(),
@@ -69,6 +71,19 @@ impl World for Real {
         self.held = Some(held);
         self.plan = Some(plan.clone());
         Ok(())
+    }
+
+    async fn find_keys(&mut self, plan: &Plan, under_way: bool) -> Result<(), Fault> {
+        self.find_record_keys(plan, under_way).await;
+        Ok(())
+    }
+
+    fn keys(&self) -> &RecordKeys {
+        &self.keys
+    }
+
+    async fn resolve(&mut self, payload: &Payload) -> Result<Revision, Fault> {
+        repository::resolve(self, &payload.repository).await
     }
 
     async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault> {

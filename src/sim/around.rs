@@ -135,6 +135,12 @@ impl SimWorld {
             Around::MediumGone => self.machine.medium_gone = true,
             Around::Squatter => self.machine.squatted = true,
             Around::Late => {}
+            // The lock is on the device: what is deleted beside it changes nothing, and the other one is refused.
+            Around::Second => {
+                if self.held.is_some() && self.has(Bug::LockInRunDir) {
+                    self.checks.get_mut().another_landfall();
+                }
+            }
         }
     }
 }

@@ -1,18 +1,21 @@
 //! What people do between two runs: another payload, another layout, a wish to begin anew, an edited table, a disk that is
-//! away, another one beside it, a copy of it, a wrong clock, a firmware that forgot. Law: each is done after every death of
+//! away, another one beside it, a copy of it, a wrong clock, a firmware that forgot, a command in the clone's settings. Law: each is done after every death of
 //! an install, and what must follow is said here by a few lines that look at the disk, not by the states.
 //!
 //! Absent: doing several of them; `tests/any_order.rs` does.
 
 use super::case::Setting;
 use super::checks::{Breach, Invariant, state};
+use super::contents::ORDERS;
 use super::digest::Digester;
-use super::disk::{Disk, Keep, Key, Value};
+use super::disk::{Disk, Fs, Keep, Key, Value};
 use super::faults::{Death, Schedule, Shot, What};
 use super::harness::Harness;
 use super::story::{End, Ending, Story};
 use super::tally::{Failure, Tally};
+use super::trust::{Forgery, Moved, forge, who_wrote};
 use super::world::{Moment, Snapshot};
+use landfall_states::authentic::Authenticity;
 use landfall_states::checkpoint::{Choice, Record, choose};
 use landfall_states::fault::FaultClass;
 use landfall_states::plan::{DiskIdentity, GptTable, SystemSource};
@@ -44,11 +47,21 @@ pub enum Between {
     Clock,
     /// The firmware forgets its entries.
     Firmware,
+    /// Somebody who has the disk writes a command into the settings of the clone.
+    Orders,
+    /// Somebody who has the disk makes the records ask for a commit of his, and keeps their codes.
+    Forged,
+    /// The same without codes, as before there were any.
+    Stripped,
+    /// The remote's reference moves on to a descendant.
+    MovedOn,
+    /// It is pushed somewhere else by force.
+    MovedAway,
 }
 
 impl Between {
     /// Everything.
-    pub const ALL: [Between; 9] = [
+    pub const ALL: [Between; 14] = [
         Between::Payload,
         Between::Layout,
         Between::Anew,
@@ -58,6 +71,11 @@ impl Between {
         Between::Copy,
         Between::Clock,
         Between::Firmware,
+        Between::Orders,
+        Between::Forged,
+        Between::Stripped,
+        Between::MovedOn,
+        Between::MovedAway,
     ];
 
     /// Its name, as the user writes it.
@@ -72,6 +90,11 @@ impl Between {
             Between::Copy => "copy",
             Between::Clock => "clock",
             Between::Firmware => "firmware",
+            Between::Orders => "orders",
+            Between::Forged => "forged",
+            Between::Stripped => "stripped",
+            Between::MovedOn => "moved-on",
+            Between::MovedAway => "moved-away",
         }
     }
 }
@@ -168,6 +191,8 @@ struct Teller<'h> {
     payload: Asked,
     layout: Asked,
     anew: Asked,
+    moved_on: Asked,
+    moved_away: Asked,
     tally: Tally,
     anews: u64,
     cut_off_every: u64,
@@ -209,7 +234,15 @@ impl Harness {
                     // What is plugged and edited is so while the machine is off.
                     let plugged = matches!(
                         between,
-                        Between::Edit | Between::Away | Between::Copy | Between::Second
+                        Between::Edit
+                            | Between::Away
+                            | Between::Copy
+                            | Between::Second
+                            | Between::Orders
+                            | Between::Forged
+                            | Between::Stripped
+                            | Between::MovedOn
+                            | Between::MovedAway
                     );
                     if death == Death::Kill && plugged {
                         continue;
@@ -244,6 +277,8 @@ impl<'h> Teller<'h> {
             payload: Asked::new(setting.other_payload()?),
             layout: Asked::new(setting.other_layout()?),
             anew: Asked::new(setting.anew(setting.plan.nonce + 1)?),
+            moved_on: Asked::new(setting.moved(Moved::On, false)),
+            moved_away: Asked::new(setting.moved(Moved::Away, false)),
             tally: Tally {
                 points: harness.points.len() as u64,
                 ..Tally::default()
@@ -351,6 +386,61 @@ impl<'h> Teller<'h> {
             Between::Firmware => {
                 story.machine.nvram = false;
                 self.lands(story, &self.same)
+            }
+            Between::Orders => {
+                // Not into a container; and on a disk that has landed nobody looks at it.
+                let clone = story.machine.disks[target].see(Key::File(Fs::Root, "clone"));
+                let Some(Value::Text(making, _)) =
+                    clone.filter(|_| plan.luks.is_none() && !seen.landed(&plan))
+                else {
+                    return ControlFlow::Continue(());
+                };
+                let program = Value::Text(*making, "core.fsmonitor".into());
+                let orders = Key::File(Fs::Root, ORDERS);
+                story.machine.disk_mut(target).put(orders, program);
+                // The clone is made anew, and what is behind it is looked at again.
+                story.checks.other_payload();
+                self.lands(story, &self.same)
+            }
+            Between::Forged | Between::Stripped => {
+                let how = if between == Between::Forged {
+                    Forgery::OldCode
+                } else {
+                    Forgery::NoCode
+                };
+                let setting = self.same.setting.clone();
+                let forged = forge(story.machine.disk_mut(target), &setting, how);
+                // What the forged records claim was reached is asked for anew where it is not proved.
+                story.checks.other_payload();
+                story.checks.somebody_wrote(&story.machine.disks[target]);
+                let invariant = Invariant::OnlyTheNamed;
+                let failed = forged.err().map(|how| Breach { invariant, how });
+                failed.into_iter().chain(self.lands(story, &self.same)).collect()
+            }
+            Between::MovedOn | Between::MovedAway => {
+                let (moved, new) = if between == Between::MovedOn {
+                    (Moved::On, &self.moved_on)
+                } else {
+                    (Moved::Away, &self.moved_away)
+                };
+                // What is pinned stays, where the record says it: to a descendant anybody may say so, elsewhere only who has the key.
+                let stays = match who_wrote(&story.machine, &self.same.setting) {
+                    None => false,
+                    Some(_) if seen.landed(&plan) || moved == Moved::On => true,
+                    Some(who) => who == Authenticity::Proved,
+                };
+                let pinned = Asked {
+                    setting: Rc::new(self.same.setting.moved(moved, true)),
+                    reference: self.same.reference.clone(),
+                };
+                let asked = if stays && seen.has_record_of(&plan) {
+                    &pinned
+                } else {
+                    new
+                };
+                story.asks(&asked.setting);
+                story.checks.other_payload();
+                self.lands(story, asked)
             }
         };
         self.judge(between, schedule, breaches)

@@ -184,11 +184,23 @@ pub enum Bug {
     AnyFirmware,
     /// Any bytes are a passphrase.
     AnyPassphrase,
+    /// Git is run in a clone as it is found, with what its settings order.
+    TargetOrders,
+    /// The lock that keeps another landfall off is a file in the run directory.
+    LockInRunDir,
+    /// The revision that a record asks for is used without asking the remote.
+    PinFromRecord,
+    /// The system that the target's own record names is activated without evaluating anything.
+    SystemFromTarget,
+    /// Whatever lies in a slot is taken for this boot's own record.
+    CodeUnchecked,
+    /// What a record asks for is evaluated before the remote is asked about it.
+    EvaluatedEarly,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 88] = [
+    pub const ALL: [(Bug, Invariant); 94] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -277,5 +289,11 @@ impl Bug {
         (Bug::LabelUnseen, Invariant::LandedBoots),
         (Bug::AnyFirmware, Invariant::LandedBoots),
         (Bug::AnyPassphrase, Invariant::LandedBoots),
+        (Bug::TargetOrders, Invariant::TakesNoOrders),
+        (Bug::LockInRunDir, Invariant::OneWriter),
+        (Bug::PinFromRecord, Invariant::OnlyTheNamed),
+        (Bug::SystemFromTarget, Invariant::OnlyTheNamed),
+        (Bug::CodeUnchecked, Invariant::OnlyTheNamed),
+        (Bug::EvaluatedEarly, Invariant::OnlyTheNamed),
     ];
 }

@@ -7,6 +7,7 @@ use super::contents::{files, finished};
 use super::disk::{Disk, Fs, Header, Key, Region, Value};
 use super::landing::{Mode, made_up_image};
 use super::traps::{Trap, unknown};
+use super::trust::Moved;
 use crate::driver::Request;
 use landfall_states::fault::Budget;
 use landfall_states::names::{BadValue, Digest, HostName, Revision, StorePath};
@@ -302,8 +303,12 @@ pub struct Setting {
     pub request: Request,
     /// The plan that should come out.
     pub plan: Plan,
-    /// The revision that the remote has.
+    /// The revision that the install is to come to.
     pub revision: Revision,
+    /// The one that the remote's reference named first.
+    pub first: Revision,
+    /// Where that reference has gone since.
+    pub moved: Moved,
     /// The system.
     pub system: StorePath,
     /// The target first, then three that must not change.
@@ -431,10 +436,13 @@ impl Setting {
                 asked_anew: false,
                 resume_only: false,
                 forgive: false,
+                repin: false,
                 budget,
             },
             plan,
+            first: revision.clone(),
             revision,
+            moved: Moved::No,
             system,
             disks: [target, foreign("DATA")?, begun, landed].map(Rc::new).to_vec(),
             case,
@@ -471,6 +479,8 @@ impl Setting {
             case: self.case,
             plan,
             revision: revision_of(&payload).map_err(text)?,
+            first: revision_of(&payload).map_err(text)?,
+            moved: self.moved,
             system: system_of(&payload).map_err(text)?,
             disks: self.disks.clone(),
             trap: self.trap,

@@ -69,6 +69,10 @@ pub enum Invariant {
     Repeatable = 24,
     /// What landed is started by this firmware, from its own root, and unlocked by what a person can type.
     LandedBoots = 25,
+    /// Nothing that is only on the disk has a program run.
+    TakesNoOrders = 26,
+    /// What is evaluated and activated is what the configuration names, whatever a record or the target asks for.
+    OnlyTheNamed = 27,
 }
 
 impl fmt::Display for Invariant {
@@ -233,6 +237,19 @@ impl Checks {
         self.identified = true;
     }
 
+    /// Somebody else wrote the slots: what follows them has a parent.
+    pub fn somebody_wrote(&mut self, target: &Disk) {
+        for bytes in [0, 1].into_iter().filter_map(|which| target.slot(which)) {
+            let sequence = Record::decode(&bytes).map_or(0, |record| record.sequence);
+            self.knows(&bytes, sequence);
+        }
+    }
+
+    /// Something was used that the configuration does not name.
+    pub fn not_named(&mut self, how: &str) {
+        self.breach(Invariant::OnlyTheNamed, how);
+    }
+
     /// A program without a deadline.
     pub fn waits_for_ever(&mut self, label: &str) {
         self.breach(Invariant::Ends, format!("{label} waits for ever"));
@@ -243,6 +260,22 @@ impl Checks {
         self.breach(
             Invariant::OneWriter,
             format!("{key:?} was written while a program of a killed run was at work"),
+        );
+    }
+
+    /// A second landfall begins on the disk while one is at work there.
+    pub fn another_landfall(&mut self) {
+        self.breach(
+            Invariant::OneWriter,
+            "another landfall began on the disk while this one was at work on it",
+        );
+    }
+
+    /// A program was run because somebody wrote its name into what lies on the disk.
+    pub fn took_orders(&mut self, of: &str) {
+        self.breach(
+            Invariant::TakesNoOrders,
+            format!("a program was run that {of} names"),
         );
     }
 

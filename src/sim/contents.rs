@@ -22,6 +22,8 @@ pub const MODE_RIGHT: &str = "r-xr-xr-x root";
 pub const REGISTERED: [&str; 3] = ["glibc.valid", "kernel.valid", "system.valid"];
 /// The lock that Git holds while it writes in a clone beside its place.
 pub const LOCK: &str = "clone.lock";
+/// What somebody wrote into the settings of the clone, or of the one beside its place, for Git to run.
+pub const ORDERS: &str = "clone.orders";
 /// The store's database. Its entries are [`REGISTERED`], which are nothing without it.
 pub const DATABASE: &str = "db";
 /// What it holds while it is made, until its tables are written.

@@ -10,9 +10,11 @@
 
 use super::case::Setting;
 use super::checks::Checks;
-use super::disk::{Disk, Held, Key, SLOT_SECTORS, Value};
+use super::disk::{Disk, Held, Key, Region, SLOT_SECTORS, Value};
 use super::machine::Machine;
-use landfall_states::checkpoint::{Choice, MAGIC, Record, SlotError, choose};
+use super::trust::keys_of;
+use landfall_states::authentic::Authenticity;
+use landfall_states::checkpoint::{Choice, MAGIC, Record, SlotError, authenticity, choose};
 use landfall_states::fault::Budget;
 use landfall_states::names::Digest;
 use std::collections::HashMap;
@@ -38,6 +40,7 @@ pub struct Digester {
     disk_order: bool,
     pairs: HashMap<[u64; 2], Rc<Pair>>,
     tmpfs: HashMap<u64, u64>,
+    codes: HashMap<u64, Authenticity>,
 }
 
 fn hash_of(value: impl Hash) -> u64 {
@@ -54,6 +57,7 @@ impl Digester {
             disk_order,
             pairs: HashMap::new(),
             tmpfs: HashMap::new(),
+            codes: HashMap::new(),
         }
     }
 
@@ -130,6 +134,14 @@ impl Digester {
         } else {
             pair
         };
+        for slots in [
+            [disk.durable_slot(0), disk.durable_slot(1)],
+            [disk.slot(0), disk.slot(1)],
+        ] {
+            for bytes in slots.into_iter().flatten() {
+                self.who_wrote(&bytes, tmpfs.as_deref(), disk).hash(&mut hasher);
+            }
+        }
         if let Some(bytes) = tmpfs {
             let raw = hash_of(bytes);
             let budget = self.setting.request.budget;
@@ -144,6 +156,19 @@ impl Digester {
             .map(|(sequence, digest)| (*sequence, digest));
         checks.digest(believed, &mut hasher);
         hasher.finish()
+    }
+
+    /// Who wrote a slot, as the next run will find.
+    fn who_wrote(&mut self, slot: &[u8], own_copy: Option<&[u8]>, disk: &Disk) -> Authenticity {
+        if own_copy == Some(slot) {
+            return Authenticity::Proved;
+        }
+        let container = disk.header(Region::Root).map(|header| header.making);
+        let setting = &self.setting;
+        *self
+            .codes
+            .entry(hash_of((slot, container, disk.see(Key::Keyslot))))
+            .or_insert_with(|| authenticity(slot, None, &keys_of(disk, setting)))
     }
 
     /// What is not durable. Says whether sectors of slots are among it.

@@ -536,7 +536,7 @@ pub(super) fn whats(point: &Point, sorts: &[Sort]) -> Vec<What> {
     }
     let around = Around::ALL.into_iter().filter(|around| match around {
         Around::Late => point.tells,
-        Around::Clock | Around::DiskGone | Around::MediumGone | Around::Squatter => true,
+        Around::Clock | Around::DiskGone | Around::MediumGone | Around::Squatter | Around::Second => true,
     });
     whats.extend(around.map(What::Around));
     whats.push(What::Stop);

@@ -81,16 +81,19 @@ pub enum Around {
     Squatter,
     /// What was told to the kernel is seen only after a while (udev, or the kernel itself, is slow).
     Late,
+    /// Somebody deletes the run directory and starts another landfall, which is to be kept off by the lock on the disk.
+    Second,
 }
 
 impl Around {
     /// Everything.
-    pub const ALL: [Around; 5] = [
+    pub const ALL: [Around; 6] = [
         Around::Clock,
         Around::DiskGone,
         Around::MediumGone,
         Around::Squatter,
         Around::Late,
+        Around::Second,
     ];
 
     fn name(self) -> &'static str {
@@ -100,6 +103,7 @@ impl Around {
             Around::MediumGone => "medium-gone",
             Around::Squatter => "squatter",
             Around::Late => "late",
+            Around::Second => "second-start",
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::event::{Event, FaultTold};
 use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use crate::world::{Media, Survey, World};
 use landfall_states::Phase;
-use landfall_states::checkpoint::{Record, SLOT_BYTES};
+use landfall_states::authentic::RecordKeys;
+use landfall_states::checkpoint::{Choice, Record, SLOT_BYTES, choose};
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{DeviceFault, Fault, FaultClass, MachineFault};
 use landfall_states::names::Revision;
@@ -63,6 +64,12 @@ fn texts(event: &Event, each: &mut dyn FnMut(&str)) {
 impl Media for SimWorld {
     async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         self.act("read tmpfs", Act::Look).await?;
+        if self.has(Bug::CodeUnchecked) && self.held.is_some() {
+            let slots = [0, 1].map(|which| self.disk().slot(which));
+            if let Choice::Believed { slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) {
+                return Ok(slots[slot].clone());
+            }
+        }
         Ok(self.machine.tmpfs.as_deref().map(<[u8]>::to_vec))
     }
 
@@ -193,7 +200,7 @@ impl World for SimWorld {
                 let asked = self.act("preflight", Act::Ask).await;
                 self.came = None;
                 asked?;
-                Ok(self.setting.revision_of(payload))
+                Ok(self.named(payload))
             }
         }
     }
@@ -222,6 +229,24 @@ impl World for SimWorld {
         }
         self.act("flush the held disk", Act::Flush).await?;
         Ok(())
+    }
+
+    async fn find_keys(&mut self, _plan: &Plan, under_way: bool) -> Result<(), Fault> {
+        if under_way {
+            self.container_opened();
+        }
+        Ok(())
+    }
+
+    fn keys(&self) -> &RecordKeys {
+        &self.record_keys
+    }
+
+    async fn resolve(&mut self, payload: &Payload) -> Result<Revision, Fault> {
+        let asked = self.act("resolve anew", Act::Ask).await;
+        self.came = None;
+        asked?;
+        Ok(self.named(payload))
     }
 
     async fn settle_landed(&mut self, _disk: &DiskIdentity) -> Result<(), Fault> {

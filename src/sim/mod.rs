@@ -14,6 +14,7 @@
 //! explore   every death, every fault, every pair        digest   when two machines are the same
 //! tally     figures, failures, the matrix               random   stories by chance
 //! effects  what can be seen of a run from outside       traps    machines that must not be believed
+//! trust    who wrote a record, what the remote names, and somebody who forges
 //! ```
 //!
 //! Absent: bytes of filesystems, processes, network protocols, a clock. What the kernel does below the named effects was
@@ -44,4 +45,5 @@ pub mod story;
 pub mod tally;
 pub mod target;
 pub mod traps;
+pub mod trust;
 pub mod world;

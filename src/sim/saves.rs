@@ -14,6 +14,7 @@ use super::checks::{Breach, Invariant};
 use super::disk::{SECTOR_BYTES, SLOT_SECTORS, mix};
 use crate::store::Store;
 use crate::world::Media;
+use landfall_states::authentic::{Authenticity, RecordKeys};
 use landfall_states::checkpoint::{Choice, Mark, Record, SLOT_BYTES, SlotError, choose};
 use landfall_states::fault::{Attempts, Fault, FaultClass};
 use landfall_states::names::StorePath;
@@ -395,7 +396,7 @@ pub fn enumerate(
             let phase = Phase::ALL[2 + slots.below(9) as usize];
             attempts.raise(phase);
             let record = record(setting, phase, &attempts, boot, slots.below(700) as usize);
-            match at_once(store.save(&mut slots, &record, true)) {
+            match at_once(store.save(&mut slots, &record, true, &RecordKeys::default())) {
                 Some(Ok(_)) => {}
                 Some(Err(fault)) => return Err(format!("a save failed: {fault}")),
                 None => return Err("a save waits for ever".into()),
@@ -437,6 +438,7 @@ fn course(setting: &Setting, slots: &[Vec<u8>; 2]) -> Course {
         rules: vec![],
         why: String::new(),
         sequence_seen,
+        authenticity: Authenticity::Unproved,
     }
 }
 

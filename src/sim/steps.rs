@@ -32,6 +32,10 @@ pub trait Script: Step {
     async fn look(&self, world: &mut SimWorld) -> Result<Self::Facts, Fault>;
     /// Carries an order out.
     async fn carry(&self, world: &mut SimWorld, order: &Self::Order) -> Result<(), Fault>;
+    /// Whether an order makes anything. One that only asks what is there redoes nothing (I21).
+    fn redoes(_order: &Self::Order) -> bool {
+        true
+    }
 }
 
 impl<S: Script> Perform<S> for SimWorld {
@@ -47,9 +51,11 @@ impl<S: Script> Perform<S> for SimWorld {
         self.orders += 1;
         self.ordered_in = Some(S::PHASE);
         let disk = &self.machine.disks[self.target()];
-        self.checks
-            .borrow_mut()
-            .order_begins(&self.setting, disk, S::PHASE);
+        if S::redoes(&order) {
+            self.checks
+                .borrow_mut()
+                .order_begins(&self.setting, disk, S::PHASE);
+        }
         let carried = step.carry(self, &order).await;
         // Whatever came of it, part of it may be in caches only.
         self.written_out = false;
@@ -516,6 +522,9 @@ impl Script for EncryptVolumes {
                         .as_deref()
             })
             .map(|h| disk.see(Key::Keyslot) == Some(&Value::Of(h.making)));
+        if opens == Some(true) {
+            world.container_opened();
+        }
         Ok(LuksFacts::Planned { probe, opens })
     }
 

@@ -172,6 +172,9 @@ impl Story {
 
     /// Whoever reads why the run stopped does what it says.
     pub fn mend(&mut self, fault: &Fault) {
+        if fault.next().ends_with("--repin") {
+            self.request.repin = true;
+        }
         self.machine.mend(&self.setting, Some(fault));
     }
 

@@ -4,7 +4,8 @@
 use super::bugs::Bug;
 use super::case::AGE_IDENTITY;
 use super::contents::{
-    CLOSURE, LOCK, MODE, MODE_RIGHT, REGISTERED, boot_files, clone_text, conf_text, receipt_text, record_text,
+    CLOSURE, LOCK, MODE, MODE_RIGHT, ORDERS, REGISTERED, boot_files, clone_text, conf_text, receipt_text,
+    record_text,
 };
 use super::disk::{Fs, Held, Key};
 use super::steps::Script;
@@ -15,7 +16,7 @@ use crate::world::World;
 use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::cloned::{Contents, Database, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, ImageFault, PlaceFault, StoreFault};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight};
 use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
 use landfall_states::names::{BadValue, Revision, StorePath, TargetPath};
@@ -23,9 +24,13 @@ use landfall_states::plan::{RepositorySource, SystemSource};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
 
-impl Script for CloneConfiguration {
-    async fn look(&self, world: &mut SimWorld) -> Result<CloneFacts, Fault> {
-        world.attach_root().await?;
+/// What is at the clone's place.
+trait Place {
+    async fn place(&self, world: &mut SimWorld) -> Result<CloneFacts, Fault>;
+}
+
+impl Place for CloneConfiguration {
+    async fn place(&self, world: &mut SimWorld) -> Result<CloneFacts, Fault> {
         world.act("look at the clone", Act::Look).await?;
         if world.has(Bug::NeverSettles) {
             let why = format!("try {} in run {}", world.points.len(), world.run);
@@ -39,10 +44,27 @@ impl Script for CloneConfiguration {
         if world.has(Bug::RedoClone) && world.run > 0 && world.orders == 0 {
             return Ok(CloneFacts::Absent);
         }
-        let Some(clone) = world.text(Fs::Root, "clone").filter(|text| *text != "partial") else {
+        let Some(clone) = world
+            .text(Fs::Root, "clone")
+            .filter(|text| *text != "partial")
+            .map(str::to_owned)
+        else {
             return Ok(CloneFacts::Absent);
         };
-        let (head, mark) = clone.split_once(' ').unwrap_or((clone, ""));
+        let (head, mark) = clone.split_once(' ').unwrap_or((&clone, ""));
+        if world.text(Fs::Root, ORDERS).is_some() {
+            if world.has(Bug::TargetOrders) {
+                world
+                    .checks
+                    .get_mut()
+                    .took_orders("the clone's own configuration");
+            } else {
+                return Ok(CloneFacts::Unvetted {
+                    mark: Some(mark.to_owned()),
+                    why: "core.fsmonitor".into(),
+                });
+            }
+        }
         let whole = world.text(Fs::Root, "clone.data") == Some(head) || world.has(Bug::TrustBytes);
         Ok(CloneFacts::Repository {
             head: head.parse().ok(),
@@ -54,6 +76,15 @@ impl Script for CloneConfiguration {
             },
         })
     }
+}
+
+impl Script for CloneConfiguration {
+    async fn look(&self, world: &mut SimWorld) -> Result<CloneSight, Fault> {
+        world.attach_root().await?;
+        let standing = world.standing(self).await?;
+        let place = self.place(world).await?;
+        Ok(CloneSight { place, standing })
+    }
 
     async fn carry(&self, world: &mut SimWorld, order: &CloneOrder) -> Result<(), Fault> {
         world.attach_root().await?;
@@ -64,6 +95,23 @@ impl Script for CloneConfiguration {
         world.tell(Event::Step {
             what: format!("clone {} from {from}", self.revision),
         });
+        // Neither the clone that is replaced nor what was cut off is shown to Git: what orders something is removed or put aside.
+        if world.text(Fs::Root, ORDERS).is_some() {
+            if world.has(Bug::TargetOrders) {
+                world.checks.get_mut().took_orders("a clone that was cut off");
+            }
+            world
+                .put(
+                    "put the clone aside",
+                    vec![
+                        (LOCK, None),
+                        ("clone", None),
+                        ("clone.data", None),
+                        (ORDERS, None),
+                    ],
+                )
+                .await?;
+        }
         // A Git that was killed leaves its lock, and every later one ends because of it.
         if world.text(Fs::Root, LOCK).is_some() {
             if world.has(Bug::LockStays) {
@@ -115,10 +163,10 @@ impl Script for RealiseSystem {
     async fn look(&self, world: &mut SimWorld) -> Result<SystemFacts, Fault> {
         world.attach_root().await?;
         world.act("look at the store", Act::Look).await?;
-        let record = record_text(&world.setting.plan, &self.revision, &world.setting.system);
+        let noted = world.noted(&self.revision);
         let system = match self.source.known() {
             Some(system) => Some(system.clone()),
-            None => (world.text(Fs::Root, "record") == Some(&record)).then(|| world.setting.system.clone()),
+            None => noted.clone(),
         };
         let database = world.database();
         if world.has(Bug::DatabaseIsFault)
@@ -132,7 +180,7 @@ impl Script for RealiseSystem {
             ));
         }
         let usable = database == Database::Usable;
-        let recorded = world.text(Fs::Root, "record") == Some(&record);
+        let recorded = system.is_some() && noted == system;
         let registered = usable
             && recorded
             && REGISTERED
@@ -144,6 +192,11 @@ impl Script for RealiseSystem {
             Contents::NotVerified
         };
         Ok(SystemFacts {
+            evaluated: if world.has(Bug::SystemFromTarget) {
+                noted
+            } else {
+                world.evaluated.then(|| world.setting.system.clone())
+            },
             system,
             recorded,
             database,
@@ -177,6 +230,10 @@ impl Script for RealiseSystem {
             world.put("what came", path).await?;
         }
         fetched?;
+        if self.source == SystemSource::Flake {
+            world.uses(Some(&self.revision), None);
+            world.evaluated = true;
+        }
         world.make_database().await?;
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if world.text(Fs::Root, valid).is_none() {
@@ -193,6 +250,10 @@ impl Script for RealiseSystem {
         }
         world.sync().await?;
         world.record_system(&self.revision).await
+    }
+
+    fn redoes(order: &RealiseOrder) -> bool {
+        !order.only_evaluate
     }
 }
 
@@ -270,6 +331,7 @@ impl Script for InstallSystem {
         }
         world.clear_leftovers().await?;
         world.sync().await?;
+        world.uses(None, Some(&order.system));
         let system = order.system.to_string();
         if world.has(Bug::NotIdempotent) && world.text(Fs::Root, "profile").is_some() {
             world

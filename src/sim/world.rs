@@ -12,6 +12,7 @@ use super::effects::Effect;
 use super::faults::{Around, Death, Schedule, What, fault};
 use super::machine::Machine;
 use landfall_states::Phase;
+use landfall_states::authentic::RecordKeys;
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::image::Landing;
 use landfall_states::plan::DiskIdentity;
@@ -141,6 +142,8 @@ pub struct Driver {
     asked: bool,
     ordered_here: bool,
     landed_chunks: Option<u64>,
+    granted: bool,
+    evaluated: bool,
 }
 
 /// One run's view of the machine.
@@ -208,6 +211,12 @@ pub struct SimWorld {
     pub began_with: (Option<Phase>, bool),
     /// Every point is kept among the moments, also where nothing happens.
     pub every_point: bool,
+    /// The keys that records are proved with, as far as they are at hand.
+    pub record_keys: RecordKeys,
+    /// The remote was asked about the wish, and names it.
+    pub granted: bool,
+    /// This run has evaluated the configuration.
+    pub evaluated: bool,
 }
 
 impl SimWorld {
@@ -248,6 +257,9 @@ impl SimWorld {
             anew: false,
             began_with: (None, false),
             every_point: false,
+            record_keys: RecordKeys::default(),
+            granted: false,
+            evaluated: false,
         }
     }
 
@@ -443,6 +455,8 @@ impl SimWorld {
                     asked: self.asked,
                     ordered_here: self.ordered_in == Some(self.phase.get()),
                     landed_chunks: self.landing.as_ref().map(|landing| landing.chunks),
+                    granted: self.granted,
+                    evaluated: self.evaluated,
                 },
             });
         }

@@ -57,6 +57,18 @@ impl Attempts {
         *count = count.saturating_add(1);
         *count
     }
+    /// The highest count that a run with this budget would not have made: who wrote it was no run. A run stops at the limit, so that
+    /// it never goes beyond one. `None`: all of them could be.
+    pub fn impossible(&self, budget: &Budget) -> Option<u32> {
+        let by_phase = self
+            .0
+            .values()
+            .copied()
+            .max()
+            .filter(|n| *n > budget.phase_attempts_max);
+        let in_total = Some(self.total()).filter(|n| *n > budget.total_attempts_max);
+        by_phase.max(in_total)
+    }
     /// A new start by a person's word: the count begins again.
     pub fn forgive(&mut self) {
         self.0.clear();

@@ -328,6 +328,14 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             now: text("now"),
         }
         .into(),
+        SourceFault::PinNotNamed {
+            revision: text("revision"),
+            reference: text("reference"),
+            repository: text("repository"),
+            now: Some(text("now")),
+            named_by: Some(text("named_by")),
+        }
+        .into(),
         SourceFault::RevisionNotInBundle {
             revision: text("revision"),
             repository: text("repository"),
@@ -346,6 +354,22 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             path: text("path"),
             repository: text("repository"),
             reason: text("reason"),
+        }
+        .into(),
+        SourceFault::SubmoduleOrder {
+            repository: text("repository"),
+            setting: text("setting"),
+        }
+        .into(),
+        ImageFault::NotPinned {
+            image: text("image"),
+            found: text("found"),
+            pinned: text("pinned"),
+        }
+        .into(),
+        DeviceFault::DiskTaken {
+            disk: text("disk"),
+            holders: list(),
         }
         .into(),
         ImageFault::Missing { image: text("image") }.into(),

@@ -366,12 +366,14 @@ fn golden_lines(name: &str, lines: &[Line]) {
 }
 
 /// The files of the kinds that are about one thing. Kinds that come later have a file of their own, behind these.
-const OF_ONE_THING: [&str; 5] = [
+const OF_ONE_THING: [&str; 7] = [
     "every-fault-of-one-thing.jsonl",
     "later-faults-of-one-thing.jsonl",
     "nothing-offered.jsonl",
     "submodule-address.jsonl",
     "links-and-strange-files.jsonl",
+    "pinned-held-and-ordered.jsonl",
+    "pin-not-named.jsonl",
 ];
 
 #[test]

@@ -200,6 +200,7 @@ fn marks_on_the_target() {
     let text = String::from_utf8(read("marks-1", "activated")).unwrap();
     assert!(marks::is_activated(&text, &system()));
     golden("marks-1", "git-key", marks::CLONE_KEY.as_bytes());
+    golden("marks-1", "git-revision-key", marks::REVISION_KEY.as_bytes());
     let tries = format!("{}={}\n", marks::TRIES_KEY, marks::tries(1));
     golden("marks-1", "git-tries", tries.as_bytes());
     let kept = String::from_utf8(read("marks-1", "git-tries")).unwrap();

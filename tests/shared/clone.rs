@@ -6,10 +6,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;
 use landfall::real::git::Access;
 use landfall::real::hands::Hands;
+use landfall::real::pin::standing;
 use landfall::real::repository::{observe_clone, perform_clone, resolve_with};
 use landfall::real::stop::Stop;
 use landfall_states::fault::Fault;
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder};
+use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing};
 use landfall_states::names::Revision;
 use landfall_states::plan::{InstallId, Reference, Repository, RepositorySource};
 use landfall_states::{Step, Verdict};
@@ -145,30 +146,64 @@ impl Place {
             install: install(),
             repository,
             revision,
+            is_wish: false,
         }
     }
 
-    pub fn observe(&self) -> CloneFacts {
+    pub fn observe(&self, action: &CloneConfiguration) -> CloneFacts {
+        let (hands, access) = (&self.hands, &self.access);
         self.runtime
-            .block_on(observe_clone(&self.hands, &self.access, &self.path()))
+            .block_on(observe_clone(hands, access, action, &self.path()))
             .unwrap()
+    }
+
+    /// As a run looks, which asks the remote where the revision is a wish.
+    pub fn sight(&self, action: &CloneConfiguration) -> Result<CloneSight, Fault> {
+        let standing = if action.is_wish {
+            self.standing(action)?
+        } else {
+            Standing::NotAsked
+        };
+        let place = self.observe(action);
+        Ok(CloneSight { place, standing })
+    }
+
+    pub fn standing(&self, action: &CloneConfiguration) -> Result<Standing, Fault> {
+        let scratch = self.dir.join("run");
+        self.runtime.block_on(standing(
+            &self.hands,
+            &self.access,
+            &action.repository,
+            &action.revision,
+            &scratch,
+        ))
     }
 
     /// Look, judge, act, look, judge.
     pub fn clone(&self, action: &CloneConfiguration) -> Result<(), Fault> {
-        match action.judge(&self.observe()) {
+        self.clone_beside(action, &[])
+    }
+
+    /// The same; `beside` is what is left beside the clone.
+    pub fn clone_beside(&self, action: &CloneConfiguration, beside: &[&str]) -> Result<(), Fault> {
+        match action.judge(&self.sight(action)?) {
             Verdict::Done(_) => return Ok(()),
             Verdict::Todo(order) => self.perform(&order)?,
             Verdict::Refuse(fault) => return Err(fault),
             Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
         }
-        let facts = self.observe();
+        let facts = self.sight(action)?;
         assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
-        let beside: Vec<String> = fs_err::read_dir(self.path().parent().unwrap())
+        let mut there: Vec<String> = fs_err::read_dir(self.path().parent().unwrap())
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
             .collect();
-        assert_eq!(beside, ["nix-config"], "nothing is left beside");
+        there.sort();
+        assert_eq!(
+            there,
+            [&["nix-config"], beside].concat(),
+            "nothing is left beside"
+        );
         Ok(())
     }
 

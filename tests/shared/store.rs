@@ -119,6 +119,7 @@ impl Place {
             },
             revision: "a".repeat(40).parse().unwrap(),
             verify,
+            vouched: None,
         }
     }
 

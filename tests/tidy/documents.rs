@@ -263,3 +263,12 @@ fn every_kind_of_fault_is_documented() {
     let rows = document.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(rows, kinds.len(), "the document has a kind that is none");
 }
+
+/// What landfall refuses is refused before an image is built.
+#[test]
+fn the_module_knows_every_place_of_the_target_that_others_use() {
+    let types = fs::read_to_string(root().join("nix/lib/types.nix")).unwrap();
+    for place in landfall_states::taken::places() {
+        assert!(types.contains(&format!("\"{place}\"\n")), "{place}");
+    }
+}

@@ -26,6 +26,7 @@ in
   "prebuilt as text" = typed "prebuilt" "yes" "boolean";
   "targetSystem outside the store" = typed "targetSystem" "/run/current-system" "store";
   "rootImage outside the store" = typed "rootImage" "/run/root.image" "store";
+  "rootImageDigest too short" = typed "rootImageDigest" "5c39" "pattern";
   "efi label too long" = typed "labels.efi" "ESP-HOST.012" "1 to 11 characters";
   "root label too long" = typed "labels.root" "root-of-17-chars." "1 to 16 characters";
   "root label with a space" = typed "labels.root" "root web" "1 to 16 characters";
@@ -47,6 +48,10 @@ in
   "swap size of half a mebibyte" = typed "swap.size" "512K" "whole number and one of";
   "swap size with GiB" = typed "swap.size" "8GiB" "whole number and one of";
   "mount dir below /boot" = typed "extraMountDirs" [ "/boot/x" ] "not in /boot";
+  "mount dir in place of a file" = typed "extraMountDirs" [ "/etc/passwd" ] "where NixOS puts files";
+  "clone path in place of a file" = typed "repoClonePath" "/mnt/etc/NIXOS" "where NixOS puts files";
+  "clone path in place of the system's directory" = typed "repoClonePath" "/mnt/etc" "where NixOS puts files";
+  "root label that is a directory" = typed "labels.root" ".." "not . or ..";
   "mount dir with .." = typed "extraMountDirs" [ "/srv/../etc" ] "without . or ..";
   "empty command" = typed "extraPostMountCommands" [ " " ] "not empty";
   "remote that is an option" = typed "repoRemote" "--upload-pack=x" "https://";

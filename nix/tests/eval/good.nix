@@ -70,8 +70,16 @@ in
         Image = {
           inherit system;
           file = "${image}/root.image";
+          digest = null;
         };
       };
+  rootImageDigest = gives {
+    prebuilt = true;
+    targetSystem = system;
+    rootImage = image;
+    rootImageDigest = lib.concatStrings (lib.genList (_: "5") 64);
+    repoBundle = bundle;
+  } [ "system" "Image" "digest" ] (lib.concatStrings (lib.genList (_: "5") 64));
   "labels.efi" = gives { labels.efi = "ESP-HOST.01"; } [ "labels" "efi" ] "ESP-HOST.01";
   "labels.root" = gives { labels.root = "root-of-16-chars"; } [ "labels" "root" ] "root-of-16-chars";
   "labels.luks" = gives luks [ "labels" "luks" ] "luks-web";

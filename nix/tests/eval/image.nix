@@ -106,6 +106,12 @@ in
         else
           null;
     };
+    "test a prebuilt installer pins the image that was built with it" = {
+      expr =
+        cfg.prebuilt
+        -> lib.hasInfix "${cfg.rootImage}/digest" config.system.build.landfallSettings.buildCommand;
+      expected = true;
+    };
     "test the stick stays mounted where the image of the root filesystem is looked for" = {
       expr =
         isStick

@@ -261,9 +261,24 @@ mod loop_ioctl {
     nix::ioctl_read_bad!(get_status64, 0x4C05, Info64);
 }
 
+/// Whether the kernel shows its devices: without it no disk is seen, which would be told as "there is none".
+fn shows_devices(sysfs: &Sysfs) -> Result<(), Fault> {
+    if sysfs.at("sys/block").is_dir() {
+        return Ok(());
+    }
+    Err(Fault::of(
+        MachineFault::FileMissing {
+            on: "list of disks".into(),
+            path: "/sys/block".into(),
+        },
+        Remedy::change_and_install("mount -t sysfs sysfs /sys"),
+    ))
+}
+
 /// Looks at everything.
 pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -> Result<Gathered, Fault> {
     let sysfs = Sysfs::real();
+    shows_devices(&sysfs)?;
     super::held::settle(&sysfs, reporter, stop).await?;
     let machine = machine(&sysfs, reporter, stop).await?;
     let firmware = efi::read(&sysfs.at("sys/firmware/efi/efivars"))

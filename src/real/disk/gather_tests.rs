@@ -27,6 +27,16 @@ fn facts_of(contents: Contents, medium: &BootMedium) -> select::Facts {
 }
 
 #[test]
+fn without_sys_it_is_told_what_to_mount() {
+    let tree = Tree::new();
+    let fault = shows_devices(&tree.sysfs()).unwrap_err();
+    assert_ne!(fault.class, landfall_states::fault::FaultClass::Transient);
+    assert!(fault.next().starts_with("mount -t sysfs sysfs /sys"), "{fault}");
+    tree.disk("sda", "8:0", 16_384);
+    shows_devices(&tree.sysfs()).unwrap();
+}
+
+#[test]
 fn what_is_no_disk() {
     for name in [
         "loop0",

@@ -4,8 +4,9 @@
 //!
 //! Absent: what is written (`table`, and the filesystems' makers).
 
-use super::{Sysfs, io_fault, open};
+use super::{Sysfs, io_fault, open, taken};
 use crate::event::Reporter;
+use crate::lock::target::TargetLock;
 use crate::os;
 use crate::real::command::Program;
 use crate::real::gpt;
@@ -41,6 +42,8 @@ pub struct HeldDisk {
     sequence: Option<String>,
     file: File,
     lock: Option<Flock<File>>,
+    /// Of the whole run; see `taken`.
+    taken: Option<TargetLock>,
 }
 
 impl HeldDisk {
@@ -108,6 +111,7 @@ impl HeldDisk {
             identity: block.identity.clone(),
             file,
             lock: None,
+            taken: None,
         };
         // What was opened is what was looked at, or something else answers to the name by now.
         let now = held.identify()?;
@@ -203,6 +207,19 @@ impl HeldDisk {
         ))
     }
 
+    /// Takes the disk for as long as it is held, so that no other landfall writes to it; the programs that are started have a part
+    /// in it.
+    pub async fn take(&mut self) -> Result<(), Fault> {
+        if self.taken.is_none() {
+            let taken = taken::take(&self.what(), &self.device()).await?;
+            taken.inherit();
+            self.taken = Some(taken);
+            // The node was opened by its name a second time.
+            self.block()?;
+        }
+        Ok(())
+    }
+
     /// Takes the lock that keeps udev off. Waits for udev, within a bound.
     pub async fn lock(&mut self) -> Result<(), Fault> {
         if self.lock.is_some() {
@@ -271,6 +288,14 @@ impl HeldDisk {
                 .into());
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The same without waiting. `None`: it is not there as planned, for now.
+    pub fn partition_at_once(&self, entry: &GptEntry) -> Result<Option<Utf8PathBuf>, Fault> {
+        match self.partition_now(entry)? {
+            Ok(path) => self.check_table(entry).map(|()| Some(path)),
+            Err(_) => Ok(None),
         }
     }
 

@@ -40,6 +40,7 @@ pub mod select;
 pub mod serial;
 pub mod signature;
 pub mod sysfs;
+pub mod taken;
 pub mod usage;
 
 pub(crate) use crate::os::errno as os_code;

@@ -63,6 +63,9 @@ const SHALLOW: &[&str] = &["shallow update not allowed", "shallow roots are not 
 /// A submodule of which `.gitmodules` does not say where it is.
 const NO_SUBMODULE: &[&str] = &["no submodule mapping found", "no url found for submodule path"];
 
+/// A setting in `.gitmodules` that Git does not take from there, such as a command for `update`.
+const SUBMODULE_SETTING: &[&str] = &["^fatal: invalid value for 'submodule."];
+
 /// What Git says itself.
 const GIT: &[Row] = &[
     row(
@@ -119,6 +122,7 @@ const GIT: &[Row] = &[
     ),
     row(Cause::ReferenceMissing, SHALLOW),
     row(Cause::ReferenceMissing, NO_SUBMODULE),
+    row(Cause::ReferenceMissing, SUBMODULE_SETTING),
     row(
         Cause::ReferenceMissing,
         &[
@@ -325,6 +329,9 @@ pub fn git(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
         )),
         Some(Cause::ReferenceMissing) if says(NO_SUBMODULE) => fault.with_next(Remedy::words(
             "say in .gitmodules where the submodule is fetched from, or take it out of the repository",
+        )),
+        Some(Cause::ReferenceMissing) if lower.contains("fatal: invalid value for 'submodule.") => fault.with_next(Remedy::words(
+            "in that repository take this setting of the submodule out of .gitmodules (Git takes no command from there), commit, push",
         )),
         Some(Cause::Memory) => fault.with_next(Remedy::change(
             "give the machine more memory, or find out whether the server sends without end",

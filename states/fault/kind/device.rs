@@ -83,6 +83,16 @@ pub enum DeviceFault {
         #[serde(flatten)]
         os: Os,
     },
+    /// Another landfall is at work on a disk, or a program that one left behind.
+    #[serde(rename = "disk_taken")]
+    DiskTaken {
+        /// Which.
+        #[serde(rename = "disk")]
+        disk: String,
+        /// The processes that hold its lock.
+        #[serde(rename = "holders")]
+        holders: Vec<String>,
+    },
     /// The kernel does not take up the new table.
     #[serde(rename = "old_view")]
     OldView {
@@ -198,6 +208,7 @@ impl DeviceFault {
             | DeviceFault::DiskAway { .. }
             | DeviceFault::NotADisk { .. }
             | DeviceFault::LabelsTaken { .. }
+            | DeviceFault::DiskTaken { .. }
             | DeviceFault::Occupied { .. } => FaultClass::NeedsChange,
             DeviceFault::DiskNotListed { .. }
             | DeviceFault::PartitionNotListed { .. }

@@ -134,6 +134,19 @@ pub enum ImageFault {
         #[serde(rename = "expected")]
         expected: String,
     },
+    /// It is another image of the same system than the one that the configuration pins.
+    #[serde(rename = "image_not_pinned")]
+    NotPinned {
+        /// The image.
+        #[serde(rename = "image")]
+        image: String,
+        /// The digest that it has.
+        #[serde(rename = "found")]
+        found: String,
+        /// The digest in the configuration.
+        #[serde(rename = "pinned")]
+        pinned: String,
+    },
     /// It went with the medium that the installer was started from.
     #[serde(rename = "medium_gone")]
     MediumGone {
@@ -197,7 +210,7 @@ impl ImageFault {
             ImageFault::Damaged { .. } | ImageFault::PartUnreadable { .. } | ImageFault::PartWrong { .. } => {
                 FaultClass::Hardware
             }
-            ImageFault::OtherSystem { .. } => FaultClass::Unsafe,
+            ImageFault::OtherSystem { .. } | ImageFault::NotPinned { .. } => FaultClass::Unsafe,
         }
     }
 }

@@ -32,6 +32,25 @@ pub enum SourceFault {
         #[serde(rename = "now")]
         now: String,
     },
+    /// A record asks for a revision that what was asked for does not name, nor any of its descendants.
+    #[serde(rename = "pin_not_named")]
+    PinNotNamed {
+        /// The revision.
+        #[serde(rename = "revision")]
+        revision: String,
+        /// What was asked for, as the configuration says it.
+        #[serde(rename = "reference")]
+        reference: String,
+        /// Of which repository.
+        #[serde(rename = "repository")]
+        repository: String,
+        /// What that names now; without it, nobody asked.
+        #[serde(rename = "now")]
+        now: Option<String>,
+        /// A reference that names the revision, if one does.
+        #[serde(rename = "named_by")]
+        named_by: Option<String>,
+    },
     /// A bundle does not have a revision.
     #[serde(rename = "revision_not_in_bundle")]
     RevisionNotInBundle {
@@ -72,6 +91,16 @@ pub enum SourceFault {
         #[serde(rename = "found")]
         found: String,
     },
+    /// What is committed orders a program to be run for a submodule.
+    #[serde(rename = "submodule_order")]
+    SubmoduleOrder {
+        /// The repository.
+        #[serde(rename = "repository")]
+        repository: String,
+        /// Name and value of the setting in `.gitmodules`.
+        #[serde(rename = "setting")]
+        setting: String,
+    },
 }
 
 impl SourceFault {
@@ -81,9 +110,10 @@ impl SourceFault {
             SourceFault::ReferenceMissing { .. }
             | SourceFault::RevisionGone { .. }
             | SourceFault::RevisionNotInBundle { .. }
-            | SourceFault::SubmoduleAddress { .. } => FaultClass::Permanent,
+            | SourceFault::SubmoduleAddress { .. }
+            | SourceFault::SubmoduleOrder { .. } => FaultClass::Permanent,
             SourceFault::NothingOffered { .. } => FaultClass::NeedsChange,
-            SourceFault::ForeignClone { .. } => FaultClass::Unsafe,
+            SourceFault::PinNotNamed { .. } | SourceFault::ForeignClone { .. } => FaultClass::Unsafe,
         }
     }
 }

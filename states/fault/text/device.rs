@@ -61,6 +61,11 @@ impl DeviceFault {
                 "other attached disks have them too, and the installed system finds its filesystems by label",
             )
             .listing(labels),
+            DeviceFault::DiskTaken { disk, holders } => Words::of(
+                disk,
+                "another landfall is at work on it, or a program that one started",
+            )
+            .listing(holders),
             DeviceFault::NotGrown {
                 on,
                 filesystem_bytes,
@@ -111,6 +116,9 @@ impl DeviceFault {
                 "detach the other disk, or rename what is on it (e2label DEVICE NAME, fatlabel DEVICE NAME, swaplabel -L NAME \
                  DEVICE, cryptsetup config --label NAME DEVICE, sgdisk -c NUMBER:NAME DISK)",
             ),
+            DeviceFault::DiskTaken { .. } => {
+                Remedy::change("wait until it has ended (landfall status --watch), or end it (kill NUMBER)")
+            }
             DeviceFault::SlotMissing { .. } => Remedy::words("landfall resume, which allocates it again"),
             DeviceFault::OtherHeader { .. } => {
                 Remedy::words("landfall resume, which looks again from the table upwards")

@@ -60,6 +60,12 @@ impl ImageFault {
                 image,
                 format!("it holds {found}, the configuration says {expected}"),
             ),
+            ImageFault::NotPinned { image, found, pinned } => Words::of(
+                image,
+                format!(
+                    "it is not the image that the configuration names: its digest is {found}, system.Image.digest is {pinned}"
+                ),
+            ),
             ImageFault::MediumGone { image, medium } => Words::of(
                 image,
                 format!(
@@ -110,6 +116,10 @@ impl ImageFault {
             ImageFault::OtherSystem { .. } => {
                 Remedy::words("carry the image of this configuration, or correct system in the configuration")
             }
+            ImageFault::NotPinned { image, .. } => Remedy::change(format!(
+                "put the image there that was built with this configuration; where {image} is the right one, set system.Image.digest to what \
+                 `landfall image info` says of it"
+            )),
             ImageFault::MediumGone { .. } => Remedy::words(
                 "plug the stick in and boot the installer from it again (\"Copy ISO Files to RAM\" needs memory for the whole stick; without it leave the stick in)",
             ),

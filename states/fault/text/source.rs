@@ -19,6 +19,29 @@ impl SourceFault {
                     "it was pinned, and {repository} no longer has it; what was asked for is now at {now}"
                 ),
             ),
+            SourceFault::PinNotNamed {
+                revision,
+                reference,
+                repository,
+                now,
+                named_by,
+            } => {
+                let elsewhere = match named_by {
+                    Some(name) => format!("; {name} names it"),
+                    None => String::new(),
+                };
+                let now = match now {
+                    Some(now) => format!("that is {now} now, and this revision is not in its history"),
+                    None => "nobody has asked whether it is in its history".to_owned(),
+                };
+                Words::of(
+                    format!("revision {revision}"),
+                    format!(
+                        "a record on the disk asks for it, which anybody can write there, and the configuration asks for {reference} of \
+                         {repository}: {now}{elsewhere}. If this revision is the one that is wanted, name it in repository.revision"
+                    ),
+                )
+            }
             SourceFault::RevisionNotInBundle { revision, repository } => Words::of(
                 format!("revision {revision} in {repository}"),
                 "the bundle does not contain it",
@@ -34,6 +57,10 @@ impl SourceFault {
                 reason,
             } => Words::of(format!("submodule {path} of {repository}"), reason),
             SourceFault::ForeignClone { path, found } => Words::of(format!("clone path {path}"), found),
+            SourceFault::SubmoduleOrder { repository, setting } => Words::of(
+                format!("submodules of {repository}"),
+                format!(".gitmodules has {setting}, which makes Git run a program"),
+            ),
         }
     }
 
@@ -45,9 +72,10 @@ impl SourceFault {
             SourceFault::RevisionGone { .. } => {
                 Remedy::change("push the revision again, or name another in repository.revision")
             }
-            SourceFault::RevisionNotInBundle { .. } => {
-                Remedy::words("make the bundle from a repository that has it, build the installer anew")
-            }
+            SourceFault::PinNotNamed { .. } => Remedy::Command("landfall resume --repin".into()),
+            SourceFault::RevisionNotInBundle { .. } => Remedy::words(
+                "in a repository that has it: git bundle create FILE --all, build the installer anew",
+            ),
             SourceFault::NothingOffered { .. } => Remedy::change_and_install(
                 "log in to the network (open http://neverssl.com in a browser), correct repository.remote, or push to the repository",
             ),
@@ -57,6 +85,9 @@ impl SourceFault {
             SourceFault::ForeignClone { path, .. } => {
                 Remedy::change(format!("move {path} away, or set another repository.clone_path"))
             }
+            SourceFault::SubmoduleOrder { .. } => Remedy::change(
+                "give the submodule an address of https:// or ssh:// and no command, commit that, push it",
+            ),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::steps::carry;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::git::Access;
 use landfall::real::repository::{observe_clone, perform_clone};
-use landfall_states::formatted::CloneConfiguration;
+use landfall_states::formatted::{CloneConfiguration, CloneSight, Standing};
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::process::Command;
 
@@ -129,11 +129,16 @@ impl Tool for Clone {
             revision: git(&origin, &["rev-parse", "trunk"])?
                 .parse()
                 .map_err(|e| format!("{e}"))?,
+            is_wish: false,
         };
         let path = subject.join("nix-config");
         block_on(carry(
             &action,
-            async || observe_clone(&hands, &access, &path).await,
+            async || {
+                let place = observe_clone(&hands, &access, &action, &path).await?;
+                let standing = Standing::NotAsked;
+                Ok(CloneSight { place, standing })
+            },
             async |order| perform_clone(&hands, &access, &order, &path).await,
         ))?
     }

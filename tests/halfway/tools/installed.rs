@@ -57,6 +57,7 @@ fn prepare(place: &Utf8Path, device: &Utf8Path) -> Result<(), String> {
             },
             revision: revision()?,
             verify: false,
+            vouched: None,
         };
         step(&mut world, &action).await?;
         world.release().await.map_err(|fault| told(&fault))

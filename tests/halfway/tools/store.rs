@@ -136,6 +136,7 @@ impl Store {
             },
             revision: "a".repeat(40).parse().map_err(|e| format!("{e}"))?,
             verify: later || self == Store::Repair || self == Store::Forget,
+            vouched: None,
         })
     }
 }
@@ -224,9 +225,10 @@ impl Tool for Store {
                             ..order
                         },
                     )
-                    .await;
+                    .await
+                    .map(drop);
                 }
-                perform_realise(&hands, &live, &access, &order).await
+                perform_realise(&hands, &live, &access, &order).await.map(drop)
             },
         ))?
     }

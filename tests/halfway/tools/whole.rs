@@ -73,6 +73,9 @@ pub fn world(device: &Utf8Path, luks: bool, system: &str) -> Result<Real, String
         attached: Attached::default(),
         progress: Progress::default(),
         vault,
+        keys: Default::default(),
+        granted: None,
+        evaluated: None,
     })
 }
 

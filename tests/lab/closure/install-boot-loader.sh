@@ -6,7 +6,9 @@
 #   - an entry is named by its content's SHA-256, `nixos-<hash>.conf`, with `+<tries>` where boots are counted. One with
 #     another counter and the same content is kept;
 #   - each generation's specialisations have entries of their own, with the same version and sort-key;
-#   - loader.conf last, through loader/loader.tmp, which must not be there: what a cut left there fails every later run.
+#   - loader.conf last, through loader/loader.tmp, which must not be there: what a cut left there fails every later run;
+#   - then the extra files of the run before go, each directory that has a record listed, there or not: a record of one that is
+#     gone fails every later run.
 # $1 is the system that becomes the default. Without one among the generations the newest is, by a pattern.
 export PATH="$system/sw/bin"
 set -e
@@ -193,4 +195,20 @@ set -C
 set +C
 sync "$esp/loader/loader.tmp"
 mv -f "$esp/loader/loader.tmp" "$esp/loader/loader.conf"
-mkdir -p "$esp/EFI/nixos/.extra-files"
+# Each directory of which extra files are recorded is listed, then the record goes, from below.
+records=$esp/EFI/nixos/.extra-files
+if [ -d "$records" ]; then
+    find "$records" -depth -type d | while read -r dir; do
+        own=$esp${dir#"$records"}
+        for file in "$dir"/*; do
+            [ ! -f "$file" ] || rm -f "$own/${file##*/}" "$file"
+        done
+        if [ ! -d "$own" ]; then
+            echo "FileNotFoundError: [Errno 2] No such file or directory: '$own'" >&2
+            exit 1
+        fi
+        [ -n "$(ls -A "$own")" ] || rmdir "$own"
+        rmdir "$dir"
+    done || exit 1
+fi
+mkdir -p "$records"

@@ -28,6 +28,7 @@ use crate::kit::{Kit, Layout, Mode};
 use crate::machine::Disk;
 use crate::proxy::Proxy;
 use crate::scenarios::network_drops::with_input;
+use crate::scenarios::root_image::named;
 use anyhow::{Context, Result, bail, ensure};
 use faults::Network;
 use fs_err as fs;
@@ -222,6 +223,8 @@ struct Ground<'k> {
     kit: &'k Kit,
     /// The other disk as it is at first, with an image of each layout's root filesystem.
     other: PathBuf,
+    /// The digest of that image.
+    image_digest: String,
     folder: PathBuf,
 }
 
@@ -248,6 +251,7 @@ impl<'k> Ground<'k> {
         Ok(Ground {
             kit,
             other: place.join("other.raw"),
+            image_digest: digest_of(kit, &image)?,
             folder: kit.lab.cache.root.join("git-chaos"),
         })
     }
@@ -328,7 +332,7 @@ impl<'k> Ground<'k> {
         if course.source == Source::Image {
             configuration = configuration.replace(
                 &format!("Prebuilt(\"{system}\")"),
-                &format!("Image(system: \"{system}\", file: \"{IMAGE}\")"),
+                &named(system, IMAGE, Some(&self.image_digest)),
             );
             ensure!(configuration.contains(IMAGE), "the configuration names no image");
             prepare =
@@ -385,6 +389,22 @@ fn root_image(kit: &Kit) -> Result<PathBuf> {
         Ok(fs::remove_dir_all(&store)?)
     })?;
     Ok(place.join("root.image"))
+}
+
+/// What `landfall image info` says of an image.
+fn digest_of(kit: &Kit, image: &Path) -> Result<String> {
+    let said = Program::new(kit.program.as_os_str())
+        .args(["image", "info"])
+        .arg(image)
+        .run()?
+        .text();
+    let digest = said
+        .lines()
+        .find_map(|line| line.strip_prefix("digest"))
+        .map(str::trim);
+    Ok(digest
+        .with_context(|| format!("landfall image info printed {said:?}"))?
+        .to_owned())
 }
 
 fn build_image(kit: &Kit, system: &str, store: &Path, info: &Path, to: &Path) -> Result<()> {

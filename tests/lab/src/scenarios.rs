@@ -20,7 +20,7 @@ mod keys_medium;
 mod landing;
 pub mod network_drops;
 mod real_tools;
-mod root_image;
+pub mod root_image;
 mod secrets;
 mod stick_left_in;
 mod unattended;

@@ -238,31 +238,49 @@ fn images(install: &Install<'_>, machine: &Machine) -> Result<()> {
     let another = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-other";
     root_image::build(machine, system, "/run/lab/right.image")?;
     machine.check(WRONG_IMAGES, SHORT)?;
-    for (name, system, status, parts) in [
+    let pinned = "5".repeat(64);
+    for (name, system, digest, status, parts) in [
         (
             "none",
             system.as_str(),
+            None,
             6,
             &["there is no such file", "landfall image build"][..],
         ),
         (
             "other",
             system,
+            None,
             6,
             &["it is no image of landfall", "landfall image build"],
         ),
-        ("cut", system, 6, &["it is cut off", "bytes are there"]),
+        ("cut", system, None, 6, &["it is cut off", "bytes are there"]),
         (
             "manifest",
             system,
+            None,
             8,
             &["the manifest is not the one", "landfall image verify"],
         ),
-        ("newer", system, 7, &["format version 2", "this landfall knows 1"]),
-        ("right", another, 9, &["it holds", another, system]),
+        (
+            "newer",
+            system,
+            None,
+            7,
+            &["format version 2", "this landfall knows 1"],
+        ),
+        ("right", another, None, 9, &["it holds", another, system]),
+        // The right system, and not the image that was made for this configuration.
+        (
+            "right",
+            system,
+            Some(pinned.as_str()),
+            9,
+            &["it is not the image that the configuration names", &pinned],
+        ),
     ] {
         let file = format!("/run/lab/{name}.image");
-        root_image::name_image(install, machine, system, &file)?;
+        root_image::name_image(install, machine, system, &file, digest)?;
         let parts = [&[file.as_str()], parts].concat();
         refuse(install, machine, "install", status, &parts).with_context(|| format!("{name}.image"))?;
     }

@@ -41,11 +41,11 @@ const STOPS: &[Case] = &[
     Case {
         name: "a newer landfall's",
         forge: |pair, image| {
-            pair.rewrite(image, 2, |body| {
+            pair.rewrite(image, 3, |body| {
                 body.replace("host:", "something_new: true,\n  host:")
             })
         },
-        end: End::Stops(&["(rule 9)", "format version 2"]),
+        end: End::Stops(&["(rule 9)", "format version 3"]),
     },
     Case {
         name: "another layout's",

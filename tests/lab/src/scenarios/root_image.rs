@@ -56,8 +56,20 @@ pub fn root_image(kit: &Kit) -> Result<()> {
 fn carry(install: &Install, machine: &Machine) -> Result<String> {
     let system = &install.kit.system(install.layout)?.toplevel;
     let text = build(machine, system, IMAGE)?;
-    name_image(install, machine, system, IMAGE)?;
-    Ok(text.rsplit(' ').next().unwrap_or_default().to_owned())
+    let digest = digest_in(&text).to_owned();
+    name_image(install, machine, system, IMAGE, Some(&digest))?;
+    Ok(digest)
+}
+
+/// The digest in what [`build`] gives.
+pub fn digest_in(text: &str) -> &str {
+    text.rsplit(' ').next().unwrap_or_default()
+}
+
+/// What the configuration says of an image.
+pub fn named(system: &str, file: &str, digest: Option<&str>) -> String {
+    let digest = digest.map_or(String::new(), |digest| format!(", digest: \"{digest}\""));
+    format!("Image(system: \"{system}\", file: \"{file}\"{digest})")
 }
 
 /// Makes an image in the machine; gives what was printed last.
@@ -70,16 +82,37 @@ pub fn build(machine: &Machine, system: &str, file: &str) -> Result<String> {
     Ok(text)
 }
 
-/// A configuration with an image instead of a closure.
-pub fn name_image(install: &Install, machine: &Machine, system: &str, file: &str) -> Result<()> {
+/// A configuration with an image instead of a closure; with a digest as `mkInstaller` writes it.
+pub fn name_image(
+    install: &Install,
+    machine: &Machine,
+    system: &str,
+    file: &str,
+    digest: Option<&str>,
+) -> Result<()> {
     let carried = &install.kit.system(install.layout)?.toplevel;
     let configuration = install
         .kit
         .configuration(install.layout, &install.mode, &install.more)?
-        .replace(
-            &format!("Prebuilt(\"{carried}\")"),
-            &format!("Image(system: \"{system}\", file: \"{file}\")"),
-        );
+        .replace(&format!("Prebuilt(\"{carried}\")"), &named(system, file, digest));
     ensure!(configuration.contains(file), "the configuration names no image");
     machine.put(CONFIG, configuration.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_named_with_the_digest_that_was_printed() {
+        let printed = "/run/lab/root.image: 1 bytes, 2 plain in 3 chunks, digest 5c39";
+        assert_eq!(
+            named("/nix/store/x", "/r", Some(digest_in(printed))),
+            r#"Image(system: "/nix/store/x", file: "/r", digest: "5c39")"#
+        );
+        assert_eq!(
+            named("/nix/store/x", "/r", None),
+            r#"Image(system: "/nix/store/x", file: "/r")"#
+        );
+    }
 }

@@ -1,0 +1,117 @@
+//! What is said when the run directory, or a file of landfall's in it, cannot be had. Law: the next step follows from what is
+//! there, not from what usually is.
+//!
+//! Absent: making and opening them (`crate::lock`, `progress`).
+
+use super::Failure;
+use crate::exit::Exit;
+use crate::os::{errno, said};
+use camino::Utf8Path;
+use nix::errno::Errno;
+use std::io;
+
+/// The failure that `error` is for `path`, which is the run directory or a file in it.
+pub(super) fn failure(path: &Utf8Path, error: &io::Error, command: &str, is_root: bool) -> Failure {
+    let next = next(path, error, is_root);
+    Failure::new(
+        Exit::Internal,
+        format!(
+            "{path}: it cannot be used: {}\n    next: {next}, then: landfall {command}",
+            said(error)
+        ),
+    )
+}
+
+/// The part of the way to `path` that is in the way, if one is: a link to nowhere, a file where a directory has to be, or a directory
+/// where a file has to be.
+fn in_the_way<'a>(path: &'a Utf8Path, error: &io::Error) -> Option<&'a Utf8Path> {
+    let wrong = |at: &&Utf8Path| {
+        let Ok(found) = fs_err::symlink_metadata(at) else {
+            return false;
+        };
+        let is_last = *at == path;
+        match fs_err::metadata(at) {
+            // What it leads to is not there.
+            Err(_) => found.is_symlink(),
+            Ok(behind) if is_last => match errno(error).map(Errno::from_raw) {
+                Some(Errno::EISDIR) => behind.is_dir(),
+                Some(Errno::EEXIST | Errno::ENOTDIR) => !behind.is_dir(),
+                Some(_) | None => false,
+            },
+            Ok(behind) => !behind.is_dir(),
+        }
+    };
+    path.ancestors().find(wrong)
+}
+
+fn next(path: &Utf8Path, error: &io::Error, is_root: bool) -> String {
+    if let Some(at) = in_the_way(path, error) {
+        return format!("mv {at} {at}.old");
+    }
+    let dir = path.parent().unwrap_or(path);
+    let there = dir.ancestors().find(|at| at.exists()).unwrap_or(dir);
+    match errno(error).map(Errno::from_raw) {
+        Some(Errno::EROFS) => {
+            format!("mount -o remount,rw {there} (it is read-only), or name another directory with --run-dir")
+        }
+        Some(Errno::ENOSPC | Errno::EDQUOT) => {
+            format!("remove files below {there} (df {there} and df -i {there} say what is used up)")
+        }
+        Some(Errno::EACCES | Errno::EPERM) if !is_root => "run it as root, or with sudo".into(),
+        Some(_) | None => format!("mend {there}, or name another directory with --run-dir"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::{Lock, LockError};
+    use camino::Utf8PathBuf;
+
+    fn said_of(path: &Utf8Path, number: Errno, is_root: bool) -> String {
+        failure(path, &io::Error::from(number), "install", is_root).text
+    }
+
+    #[test]
+    fn the_next_step_follows_from_what_is_in_the_way() {
+        let keep = tempfile::tempdir().unwrap();
+        let top = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        let run = top.join("run/landfall");
+        fs_err::create_dir(top.join("run")).unwrap();
+        for root in [true, false] {
+            let text = said_of(&run, Errno::EROFS, root);
+            assert!(text.contains(&format!("mount -o remount,rw {top}/run")), "{text}");
+            let text = said_of(&run.join("lock"), Errno::ENOSPC, root);
+            assert!(text.contains(&format!("df -i {top}/run")), "{text}");
+        }
+        assert!(said_of(&run, Errno::EACCES, false).contains("run it as root"));
+        assert!(!said_of(&run, Errno::EACCES, true).contains("run it as root"));
+        // A link to nowhere, and a file.
+        fs_err::os::unix::fs::symlink("nowhere", &run).unwrap();
+        let real = |dir: &Utf8Path| match Lock::take(dir, "install", 0).unwrap_err() {
+            LockError::Io(error) => error,
+            LockError::Held(..) => panic!("nobody holds it"),
+        };
+        let text = failure(&run, &real(&run), "install", true).text;
+        assert!(
+            text.contains(&format!("mv {run} {run}.old, then: landfall install")),
+            "{text}"
+        );
+        fs_err::remove_file(&run).unwrap();
+        fs_err::write(&run, "").unwrap();
+        let text = failure(&run.join("lock"), &real(&run), "install", true).text;
+        assert!(text.contains(&format!("next: mv {run} {run}.old")), "{text}");
+        // A directory in the place of a file.
+        fs_err::remove_file(&run).unwrap();
+        fs_err::create_dir_all(run.join("lock")).unwrap();
+        let text = failure(&run.join("lock"), &real(&run), "install", true).text;
+        assert!(
+            text.contains(&format!("next: mv {run}/lock {run}/lock.old")),
+            "{text}"
+        );
+        // The control: with all of it right nothing is in the way.
+        fs_err::remove_dir(run.join("lock")).unwrap();
+        drop(Lock::take(&run, "install", 0).unwrap());
+        assert_eq!(in_the_way(&run.join("lock"), &io::Error::from(Errno::EIO)), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! What a run takes over of a record, and on whose word. Law: a revision that only a record asks for is used as a wish, until it is
+//! proved who wrote the record; of a forged one nothing is taken over, and the reference is resolved anew.
+//!
+//! Absent: judging (`states::recovery`, `states::formatted`), and codes (`states::authentic`).
+
+use super::Request;
+use crate::event::Event;
+use crate::world::World;
+use landfall_states::authentic::Authenticity;
+use landfall_states::checkpoint::authenticity;
+use landfall_states::fault::Fault;
+use landfall_states::names::Revision;
+use landfall_states::recovery::{Course, Pin, Rule};
+
+/// Checks everything before the first write, takes the disk, and finds out who wrote the record. The revision to go on with, and
+/// whether it is a wish.
+pub(super) async fn preflight<W: World>(
+    world: &mut W,
+    request: &Request,
+    course: &mut Course,
+    fresh: bool,
+) -> Result<(Revision, bool), Fault> {
+    let reference = &request.payload.repository.reference;
+    let mut pin = course.pin(reference);
+    if request.repin {
+        pin = Pin::default();
+    }
+    if let Some(asked) = &pin.overruled {
+        let what = format!(
+            "the record asks for revision {asked}; the configuration names {reference}, and that decides"
+        );
+        world.tell(Event::Notice { what });
+    }
+    let revision = world
+        .preflight(&course.plan, &request.payload, pin.revision.as_ref(), fresh)
+        .await?;
+    world.hold(&course.plan).await?;
+    match authenticated(world, request, course, &mut pin, revision, fresh).await {
+        Ok(revision) => Ok((revision, pin.is_wish)),
+        Err(fault) => {
+            // What this start took it gives back; why it stops is told first of all.
+            if let Err(unclosed) = world.close().await {
+                let what = unclosed.to_string();
+                world.tell(Event::Notice { what });
+            }
+            Err(fault)
+        }
+    }
+}
+
+/// Who wrote the believed record, and which revision that leaves.
+async fn authenticated<W: World>(
+    world: &mut W,
+    request: &Request,
+    course: &mut Course,
+    pin: &mut Pin,
+    revision: Revision,
+    fresh: bool,
+) -> Result<Revision, Fault> {
+    world.find_keys(&course.plan, !fresh).await?;
+    let Some(believed) = &course.believed else {
+        return Ok(revision);
+    };
+    if believed.slot.is_some() {
+        let own_copy = world.read_tmpfs().await?;
+        course.authenticity = authenticity(&believed.bytes, own_copy.as_deref(), world.keys());
+    }
+    match course.authenticity {
+        Authenticity::Unproved => Ok(revision),
+        Authenticity::Proved => {
+            pin.is_wish = false;
+            Ok(revision)
+        }
+        Authenticity::Forged => {
+            world.tell(Event::Decided {
+                rules: vec![Rule::Forged.number()],
+                what: format!(
+                    "{}: its authentication code is wrong, so that landfall did not write it for what is on this disk; nothing that it asks for is believed",
+                    believed.record
+                ),
+                claimed: None,
+            });
+            if std::mem::take(&mut pin.is_wish) {
+                return world.resolve(&request.payload).await;
+            }
+            Ok(revision)
+        }
+    }
+}

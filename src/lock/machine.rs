@@ -1,0 +1,55 @@
+//! One run on a machine at a time, wherever its run directory is. Law: the lock is a name of the kernel's (an abstract socket,
+//! unix(7)), which nobody can delete, which every mount namespace shares, and which goes with its process, however that dies.
+//!
+//! Two runs would share `/mnt`, the mapping's name and the kernel's settings, also where they are for two disks. Absent: the lock on
+//! the disk (`target`), which another network namespace sees as well.
+
+use super::holders::{self, Process};
+use std::io::{self, ErrorKind};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+/// The name.
+pub const NAME: &str = "landfall/run";
+/// So long a run that was killed may take to end.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(50);
+
+/// The lock; released when dropped. No program that is started gets it.
+#[derive(Debug)]
+pub struct MachineLock {
+    _socket: UnixDatagram,
+}
+
+/// Why it was not taken.
+#[derive(Debug)]
+pub enum Refused {
+    /// Somebody has it.
+    Held(Vec<Process>),
+    /// It cannot be had at all.
+    Io(io::Error),
+}
+
+impl MachineLock {
+    /// Takes the machine's lock.
+    pub fn take() -> Result<MachineLock, Refused> {
+        Self::take_named(NAME, WAIT_MAX)
+    }
+
+    /// The same of another name, waiting so long for a run that was killed.
+    pub fn take_named(name: &str, wait: Duration) -> Result<MachineLock, Refused> {
+        let address = SocketAddr::from_abstract_name(name).map_err(Refused::Io)?;
+        let end = Instant::now() + wait;
+        loop {
+            match UnixDatagram::bind_addr(&address) {
+                Ok(socket) => return Ok(MachineLock { _socket: socket }),
+                Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() >= end => {
+                    return Err(Refused::Held(holders::of_socket(name)));
+                }
+                Err(e) if e.kind() == ErrorKind::AddrInUse => std::thread::sleep(POLL),
+                Err(e) => return Err(Refused::Io(e)),
+            }
+        }
+    }
+}
