@@ -4,6 +4,7 @@
 //! Absent: taking locks. Source: proc(5), `fd`, `fdinfo` (`lock:`), and `/proc/net/unix`.
 
 use fs_err as fs;
+use landfall_states::shown::Shown;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -68,10 +69,8 @@ fn command(folder: &Path) -> String {
         "" => String::from_utf8_lossy(&text("comm")).trim().to_owned(),
         line => line.to_owned(),
     };
-    line.chars()
-        .take(SHOWN_MAX)
-        .flat_map(char::escape_debug)
-        .collect()
+    let begin: String = line.chars().take(SHOWN_MAX).collect();
+    Shown::name(&begin).into()
 }
 
 /// The processes that hold the lock on this byte of a file, which is known by the numbers of its filesystem and of itself.

@@ -5,6 +5,7 @@
 //! What is committed is another thing: that is the operator's own configuration. Absent: reading settings (`gitconfig`), what follows
 //! (`states::formatted`, `clone`).
 
+use crate::foreign::{self, Links, Refused};
 use crate::real::gitconfig::{self, BYTES_MAX, Judged, Of, Setting};
 use crate::real::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use crate::real::{git, rooted};
@@ -13,7 +14,7 @@ use landfall_states::fault::Fault;
 use landfall_states::formatted::CloneConfiguration;
 use landfall_states::names::{Revision, quoted};
 use landfall_states::plan::{Repository, RepositorySource};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -160,20 +161,13 @@ fn kind(path: &Path) -> io::Result<Kind> {
     })
 }
 
-/// At most so many bytes of a file; `None`: it has more. It is opened without following a link, and without waiting.
-fn bytes(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-    use fs_err::os::unix::fs::OpenOptionsExt;
-    let mut options = fs_err::OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
-    let mut found = Vec::new();
-    options
-        .open(path)?
-        .take(bytes_max.saturating_add(1))
-        .read_to_end(&mut found)?;
-    let is_all = u64::try_from(found.len()).is_ok_and(|bytes| bytes <= bytes_max);
-    Ok(is_all.then_some(found))
+/// At most so many bytes of a file; `None`: it has more.
+fn bytes(path: &Utf8Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    match foreign::read(path, Links::Refuse, bytes_max) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Refused::TooLong { .. }) => Ok(None),
+        Err(refused) => Err(refused.into_io(path)),
+    }
 }
 
 /// The settings in a file, or why they cannot be read.
@@ -184,7 +178,7 @@ fn settings(file: &Utf8Path) -> io::Result<Result<Vec<Setting>, String>> {
         Kind::Folder => return Ok(Err("it is a directory".into())),
         Kind::Other(what) => return Ok(Err(format!("it is {what}"))),
     }
-    let Some(text) = bytes(file.as_std_path(), BYTES_MAX)? else {
+    let Some(text) = bytes(file, BYTES_MAX)? else {
         return Ok(Err(format!("it has more than {BYTES_MAX} bytes")));
     };
     if text.is_empty() {
@@ -329,12 +323,12 @@ fn repository(path: &Utf8Path, git_dir: &Utf8Path, is_clone: bool, seen: &mut Se
             }
         }
     }
-    let packed = root.join("packed-refs");
-    if kind(&packed)? == Kind::File {
+    let packed = git_dir.join("packed-refs");
+    if kind(packed.as_std_path())? == Kind::File {
         let replaces = |text: &[u8]| text.windows(14).any(|at| at == b" refs/replace/");
         match bytes(&packed, REFERENCES_BYTES_MAX)? {
             Some(text) if !replaces(&text) => {}
-            Some(_) | None => strange(seen, &packed),
+            Some(_) | None => strange(seen, packed.as_std_path()),
         }
     }
     Ok(())
@@ -424,7 +418,7 @@ fn is_inside(clone: &Utf8Path, at: &Utf8Path) -> io::Result<bool> {
     if kind(link.as_std_path())? != Kind::File {
         return Ok(false);
     }
-    let Some(text) = bytes(link.as_std_path(), 4_096)? else {
+    let Some(text) = bytes(&link, 4_096)? else {
         return Ok(false);
     };
     let to = str::from_utf8(&text)

@@ -21,6 +21,7 @@ pub mod disk;
 pub mod dm;
 pub mod endings;
 pub mod esp;
+pub mod evaluation;
 pub mod firmware;
 pub mod foreseen;
 pub mod git;

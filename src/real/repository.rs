@@ -118,7 +118,8 @@ struct Asked<'a> {
 fn filter_of_bundle(file: &str) -> Result<Option<String>, Fault> {
     let fault = |e: std::io::Error| rooted::io_fault(format!("bundle {file}"), &e);
     let mut head = Vec::new();
-    let opened = fs_err::File::open(file).map_err(fault)?;
+    let opened = foreign::open(Utf8Path::new(file), Links::Follow)
+        .map_err(|refused| refused.fault(format!("bundle {file}")))?;
     opened
         .take(BUNDLE_HEAD_BYTES_MAX)
         .read_to_end(&mut head)
