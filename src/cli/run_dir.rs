@@ -13,17 +13,16 @@ use std::io;
 /// The failure that `error` is for `path`, which is the run directory or a file in it.
 pub(super) fn failure(path: &Utf8Path, error: &io::Error, command: &str, is_root: bool) -> Failure {
     let next = next(path, error, is_root);
+    let said = said(error);
+    let why = said.strip_prefix(&format!("{path}: ")).unwrap_or(&said);
     Failure::new(
         Exit::Internal,
-        format!(
-            "{path}: it cannot be used: {}\n    next: {next}, then: landfall {command}",
-            said(error)
-        ),
+        format!("{path}: it cannot be used: {why}\n    next: {next}, then: landfall {command}"),
     )
 }
 
-/// The part of the way to `path` that is in the way, if one is: a link to nowhere, a file where a directory has to be, or a directory
-/// where a file has to be.
+/// The part of the way to `path` that is in the way, if one is: a link to nowhere, a file where a directory has to be, or something
+/// else where a file has to be.
 fn in_the_way<'a>(path: &'a Utf8Path, error: &io::Error) -> Option<&'a Utf8Path> {
     let wrong = |at: &&Utf8Path| {
         let Ok(found) = fs_err::symlink_metadata(at) else {
@@ -36,6 +35,8 @@ fn in_the_way<'a>(path: &'a Utf8Path, error: &io::Error) -> Option<&'a Utf8Path>
             Ok(behind) if is_last => match errno(error).map(Errno::from_raw) {
                 Some(Errno::EISDIR) => behind.is_dir(),
                 Some(Errno::EEXIST | Errno::ENOTDIR) => !behind.is_dir(),
+                // Refused before it was opened (`foreign`).
+                None if error.kind() == io::ErrorKind::InvalidInput => !found.is_file(),
                 Some(_) | None => false,
             },
             Ok(behind) => !behind.is_dir(),
@@ -109,8 +110,13 @@ mod tests {
             text.contains(&format!("next: mv {run}/lock {run}/lock.old")),
             "{text}"
         );
-        // The control: with all of it right nothing is in the way.
+        assert_eq!(text.matches("run/landfall/lock:").count(), 1, "{text}");
         fs_err::remove_dir(run.join("lock")).unwrap();
+        nix::unistd::mkfifo(run.join("lock").as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let text = failure(&run.join("lock"), &real(&run), "install", true).text;
+        assert!(text.contains("FIFO") && text.contains("lock.old"), "{text}");
+        // The control: with all of it right nothing is in the way.
+        fs_err::remove_file(run.join("lock")).unwrap();
         drop(Lock::take(&run, "install", 0).unwrap());
         assert_eq!(in_the_way(&run.join("lock"), &io::Error::from(Errno::EIO)), None);
     }
