@@ -17,7 +17,7 @@ use crate::real::contents::{self, Verified};
 use crate::real::database;
 use crate::real::endings::{self, Places};
 use crate::real::git::Access;
-use crate::real::guard::{self, Found};
+use crate::real::guard;
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::nixlog::{NixLog, Told};
@@ -26,10 +26,10 @@ use crate::real::{MOUNT_ROOT, Real, ground, hooks, host_loader, marks, mounts, p
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::{self, Fault, FaultClass, ImageFault, MachineFault, Remedy, SourceFault};
+use landfall_states::fault::{self, Fault, FaultClass, ImageFault, MachineFault, Remedy};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
-use landfall_states::plan::{Repository, SystemSource};
+use landfall_states::plan::SystemSource;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::time::{Duration, Instant};
@@ -230,7 +230,7 @@ impl Stores {
         action: &RealiseSystem,
         clone: &Utf8Path,
     ) -> Result<StorePath, Fault> {
-        vetted(clone, &action.repository)?;
+        guard::vetted(clone, &action.repository)?;
         let attribute = flake_attribute(clone, &action.revision, &action.host);
         let what = format!("evaluation of {attribute}");
         if action.verify || !self.caches_are_ours() {
@@ -589,21 +589,6 @@ fn parse_path(what: &str, stdout: &str) -> Result<StorePath, Fault> {
     })
 }
 
-/// Nix reads a repository's settings, and so does the Git that it runs.
-fn vetted(clone: &Utf8Path, repository: &Repository) -> Result<(), Fault> {
-    let found = match guard::look_for(clone, guard::origin(repository).as_deref())? {
-        Found::Repository(seen) if seen.is_ours() => return Ok(()),
-        Found::Repository(seen) => seen.told(),
-        Found::Other(why) => why,
-        Found::None => "no repository".to_owned(),
-    };
-    Err(SourceFault::ForeignClone {
-        path: clone.to_string(),
-        found: format!("nothing is evaluated there, for it has {found}"),
-    }
-    .into())
-}
-
 /// The flake's attribute, pinned to the revision whatever the work tree holds.
 fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> String {
     let path: String = clone
@@ -615,11 +600,8 @@ fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> St
             b => format!("%{b:02X}"),
         })
         .collect();
-    let submodules = if clone.join(".gitmodules").exists() {
-        "&submodules=1"
-    } else {
-        ""
-    };
+    let has_submodules = clone.join(".gitmodules").exists();
+    let submodules = if has_submodules { "&submodules=1" } else { "" };
     format!(
         "git+file://{path}?rev={revision}&allRefs=1{submodules}#nixosConfigurations.\"{host}\".config.system.build.toplevel"
     )

@@ -333,9 +333,9 @@ mod tests {
     fn used(device: &Utf8Path, files: u32, cut: bool) -> Vec<u8> {
         let place = device.with_file_name("mounted");
         fs::create_dir_all(&place).unwrap();
-        let run = |program: &str, args: &[&str]| {
-            let ended = std::process::Command::new(program).args(args).status().unwrap();
-            assert!(ended.success(), "{program} {args:?}");
+        let run = |program: &'static str, args: &[&str]| {
+            let program = Program::new(program).args(args.iter().copied());
+            block_on(tool("x", program, &Reporter::default(), &Stop::never())).unwrap();
         };
         run("mount", &["-o", "loop", device.as_str(), place.as_str()]);
         for file in 0..files {
@@ -387,11 +387,10 @@ mod tests {
                 assert_eq!(seen(), VolumeState::Whole, "cut {cut}, new first {new_first}");
                 let check = Program::new("e2fsck").args(["-f", "-n", device.as_str()]);
                 block_on(tool("x", check, &Reporter::default(), &Stop::never())).unwrap();
-                let names = std::process::Command::new("debugfs")
-                    .args(["-R", "ls -p /", device.as_str()])
-                    .output()
-                    .unwrap();
-                let names = String::from_utf8(names.stdout).unwrap();
+                let list = Program::new("debugfs").args(["-R", "ls -p /", device.as_str()]);
+                let names = block_on(tool("x", list, &Reporter::default(), &Stop::never()))
+                    .unwrap()
+                    .stdout;
                 assert_eq!(names.matches("/file").count(), 40, "{names}");
             }
         }
