@@ -5,14 +5,13 @@
 
 use crate::real::closure::{Stores, follow, succeeded};
 use crate::real::git::Access;
-use crate::real::guard::{self, Found};
+use crate::real::guard;
 use crate::real::hands::Hands;
 use crate::real::host_loader;
 use camino::Utf8Path;
 use landfall_states::cloned::RealiseSystem;
-use landfall_states::fault::{Fault, FaultClass, MachineFault, PlaceFault, SourceFault};
+use landfall_states::fault::{Fault, FaultClass, MachineFault, PlaceFault};
 use landfall_states::names::{HostName, Revision, StorePath};
-use landfall_states::plan::Repository;
 use std::time::Duration;
 
 impl Stores {
@@ -41,7 +40,7 @@ impl Stores {
         action: &RealiseSystem,
         clone: &Utf8Path,
     ) -> Result<StorePath, Fault> {
-        vetted(clone, &action.repository)?;
+        guard::vetted(clone, &action.repository)?;
         let attribute = flake_attribute(clone, &action.revision, &action.host);
         let what = format!("evaluation of {attribute}");
         if action.verify || !self.caches_are_ours() {
@@ -131,21 +130,6 @@ fn parse_path(what: &str, stdout: &str) -> Result<StorePath, Fault> {
     })
 }
 
-/// Nix reads a repository's settings, and so does the Git that it runs.
-fn vetted(clone: &Utf8Path, repository: &Repository) -> Result<(), Fault> {
-    let found = match guard::look_for(clone, guard::origin(repository).as_deref())? {
-        Found::Repository(seen) if seen.is_ours() => return Ok(()),
-        Found::Repository(seen) => seen.told(),
-        Found::Other(why) => why,
-        Found::None => "no repository".to_owned(),
-    };
-    Err(SourceFault::ForeignClone {
-        path: clone.to_string(),
-        found: format!("nothing is evaluated there, for it has {found}"),
-    }
-    .into())
-}
-
 /// The flake's attribute, pinned to the revision whatever the work tree holds.
 fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> String {
     let path: String = clone
@@ -157,11 +141,8 @@ fn flake_attribute(clone: &Utf8Path, revision: &Revision, host: &HostName) -> St
             b => format!("%{b:02X}"),
         })
         .collect();
-    let submodules = if clone.join(".gitmodules").exists() {
-        "&submodules=1"
-    } else {
-        ""
-    };
+    let has_submodules = clone.join(".gitmodules").exists();
+    let submodules = if has_submodules { "&submodules=1" } else { "" };
     format!(
         "git+file://{path}?rev={revision}&allRefs=1{submodules}#nixosConfigurations.\"{host}\".config.system.build.toplevel"
     )

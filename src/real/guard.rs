@@ -10,7 +10,7 @@ use crate::real::gitconfig::{self, BYTES_MAX, Judged, Of, Setting};
 use crate::real::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use crate::real::{git, rooted};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, SourceFault};
 use landfall_states::formatted::CloneConfiguration;
 use landfall_states::names::{Revision, quoted};
 use landfall_states::plan::{Repository, RepositorySource};
@@ -438,6 +438,21 @@ fn is_inside(clone: &Utf8Path, at: &Utf8Path) -> io::Result<bool> {
         &mut Seen::default(),
     )?;
     Ok(looked_at.contains(&to))
+}
+
+/// Whether Nix may evaluate what is in a clone: Nix reads a repository's settings, and so does the Git that it runs.
+pub fn vetted(clone: &Utf8Path, repository: &Repository) -> Result<(), Fault> {
+    let found = match look_for(clone, origin(repository).as_deref())? {
+        Found::Repository(seen) if seen.is_ours() => return Ok(()),
+        Found::Repository(seen) => seen.told(),
+        Found::Other(why) => why,
+        Found::None => "no repository".to_owned(),
+    };
+    Err(SourceFault::ForeignClone {
+        path: clone.to_string(),
+        found: format!("nothing is evaluated there, for it has {found}"),
+    }
+    .into())
 }
 
 #[cfg(test)]

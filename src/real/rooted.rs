@@ -37,7 +37,7 @@ const DEPTH_MAX: usize = 512;
 ///
 /// ```
 /// let root = landfall::real::rooted::Root::at("/nonexistent");
-/// assert!(landfall::real::rooted::read(&root, "/etc/passwd").is_err());
+/// assert!(landfall::real::rooted::read(&root, "/etc/passwd").unwrap().is_none());
 /// ```
 ///
 /// ```compile_fail

@@ -333,7 +333,7 @@ mod tests {
     fn used(device: &Utf8Path, files: u32, cut: bool) -> Vec<u8> {
         let place = device.with_file_name("mounted");
         fs::create_dir_all(&place).unwrap();
-        let run = |program: &str, args: &[&str]| {
+        let run = |program: &'static str, args: &[&str]| {
             let program = Program::new(program).args(args.iter().copied());
             block_on(tool("x", program, &Reporter::default(), &Stop::never())).unwrap();
         };
@@ -388,7 +388,7 @@ mod tests {
                 let check = Program::new("e2fsck").args(["-f", "-n", device.as_str()]);
                 block_on(tool("x", check, &Reporter::default(), &Stop::never())).unwrap();
                 let list = Program::new("debugfs").args(["-R", "ls -p /", device.as_str()]);
-                let names = block_on(list.run(&Reporter::default(), &Stop::never()))
+                let names = block_on(tool("x", list, &Reporter::default(), &Stop::never()))
                     .unwrap()
                     .stdout;
                 assert_eq!(names.matches("/file").count(), 40, "{names}");

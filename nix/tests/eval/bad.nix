@@ -50,7 +50,9 @@ in
   "mount dir below /boot" = typed "extraMountDirs" [ "/boot/x" ] "not in /boot";
   "mount dir in place of a file" = typed "extraMountDirs" [ "/etc/passwd" ] "where NixOS puts files";
   "clone path in place of a file" = typed "repoClonePath" "/mnt/etc/NIXOS" "where NixOS puts files";
-  "clone path in place of the system's directory" = typed "repoClonePath" "/mnt/etc" "where NixOS puts files";
+  "clone path in place of the system's directory" =
+    typed "repoClonePath" "/mnt/etc"
+      "where NixOS puts files";
   "root label that is a directory" = typed "labels.root" ".." "not . or ..";
   "mount dir with .." = typed "extraMountDirs" [ "/srv/../etc" ] "without . or ..";
   "empty command" = typed "extraPostMountCommands" [ " " ] "not empty";
