@@ -22,9 +22,9 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 const MEMBER_BYTES: usize = 110;
 /// The last member.
 const TRAILER: &[u8] = b"TRAILER!!!\0";
-/// What a torn write leaves out, and the least run of zeros at the end that no compression ends in.
+/// What a torn write leaves out.
 const SECTOR_BYTES: usize = 512;
-/// See [`SECTOR_BYTES`].
+/// So many zeros at the end are more than any compression ends in.
 const ZEROS_AT_END: usize = 9;
 
 /// What is behind an initrd.

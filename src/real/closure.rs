@@ -6,10 +6,8 @@
 //! Absent: believing Nix's database after an unclean stop (`states::cloned` asks for verification); whether there is a
 //! database that can be used (`database`); what its paths hold (`contents`).
 //!
-//! On the order of writes: Nix registers a path as valid right after it has written it, so a power cut can leave valid
-//! paths with empty files. `fsync-store-paths` (Nix 2.25) closes that at its source and is on; older versions warn that
-//! they do not know it, and there the filesystem sync before the record and verification after an unclean stop, which both
-//! are done in any case, carry the weight alone.
+//! Nix registers a path right after it has written it, so a power cut can leave valid paths with empty files.
+//! `fsync-store-paths` (Nix 2.25) is on; for older versions there are the sync before the record and the verification.
 
 use crate::real::caches::CACHES_DIR;
 use crate::real::command::{Ended, OnStop, Program};
@@ -336,7 +334,11 @@ pub async fn perform_realise(
         }
         (Ok(_), Some(Err(fault))) | (Err(fault), _) => Err(fault),
         (Ok(system), _) => {
-            if let Some(noted) = noted.filter(|noted| *only_evaluate && *noted != system) {
+            if let Some(noted) = noted.filter(|_| *only_evaluate) {
+                // It is durable as it is: written again, it could be lost in a power cut.
+                if noted == system {
+                    return Ok(system);
+                }
                 hands.reporter.notice(format!(
                     "the target says that revision {} comes to {noted}; it comes to {system}, and what the target says is replaced",
                     action.revision

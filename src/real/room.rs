@@ -163,7 +163,7 @@ mod tests {
         struct Mounted(Utf8PathBuf);
         impl Drop for Mounted {
             fn drop(&mut self) {
-                nix::mount::umount(self.0.as_std_path()).unwrap();
+                nix::mount::umount2(self.0.as_std_path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
             }
         }
         let _mounted = Mounted(root.clone());
@@ -225,7 +225,7 @@ mod tests {
         struct Mounted(Utf8PathBuf);
         impl Drop for Mounted {
             fn drop(&mut self) {
-                nix::mount::umount(self.0.as_std_path()).unwrap();
+                nix::mount::umount2(self.0.as_std_path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
             }
         }
         let _mounted = Mounted(root.clone());

@@ -98,9 +98,9 @@ fn control() -> Result<&'static str, String> {
     }
     let room = Room::new(tool.name(), false)?;
     if points::volumes(&tool, &asked, &room)?.failures.is_empty() {
-        return Err("a root filesystem that has its planned id from the beginning is not noticed".into());
+        return Err("a root filesystem that has its planned id before the rest of it is not noticed".into());
     }
-    Ok("the planned id given at once is noticed")
+    Ok("a root filesystem that has its planned id before the rest of it is noticed")
 }
 
 fn is_there(program: &str) -> bool {

@@ -305,8 +305,13 @@ impl Tool for Swap {
     }
 }
 
-/// The control: a root filesystem that gets its planned id at once. A cut then leaves one that is taken for whole and is not.
+/// The control: a root filesystem with its planned id that `dd` copies from its first block on. A cut then leaves one that is
+/// taken for whole and is not. (`mkfs.ext4` with the planned id would not do: it writes the superblock last, and what a cut
+/// leaves of it has copies to be mended from.)
 pub struct Hasty;
+
+/// The filesystem that is copied.
+const FINISHED: &str = "finished";
 
 impl Tool for Hasty {
     fn name(&self) -> &'static str {
@@ -319,34 +324,25 @@ impl Tool for Hasty {
         Subject::Image
     }
     fn prepare(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
-        Root.prepare(place, subject)
+        Root.prepare(place, subject)?;
+        let finished = place.join(FINISHED);
+        fs_err::copy(subject, &finished).map_err(|e| e.to_string())?;
+        format(true, &finished)
     }
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, later: bool) -> Result<(), String> {
         if later {
             return Root.carry(place, subject, true);
         }
-        let volume = volume("root-web");
-        let made = std::process::Command::new("mkfs.ext4")
-            .args([
-                "-F",
-                "-q",
-                "-b",
-                "4096",
-                "-I",
-                "256",
-                "-L",
-                &volume.label,
-                "-U",
-                &volume.id.to_string(),
-            ])
-            .args(["-O", "metadata_csum,metadata_csum_seed,64bit,^orphan_file"])
-            .arg(subject)
+        let copied = std::process::Command::new("dd")
+            .arg(format!("if={}", place.join(FINISHED)))
+            .arg(format!("of={subject}"))
+            .args(["bs=4M", "conv=notrunc,fsync", "status=none"])
             .status()
-            .map_err(|e| format!("mkfs.ext4: {e}"))?;
-        if made.success() {
+            .map_err(|e| format!("dd: {e}"))?;
+        if copied.success() {
             Ok(())
         } else {
-            Err(format!("mkfs.ext4: {made}"))
+            Err(format!("dd: {copied}"))
         }
     }
     fn proven(&self, place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
