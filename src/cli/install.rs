@@ -21,7 +21,7 @@ use crate::real::mounts::Attached;
 use crate::real::secret::SecretText;
 use crate::real::secrets::{self, Vault};
 use crate::real::stop::Stop;
-use crate::real::{RUN_DIR, Real, kernel_settings, landing, luks};
+use crate::real::{RUN_DIR, Real, kernel_settings, landing, luks, swapping};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Phase;
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, Remedy};
@@ -284,6 +284,7 @@ pub(super) fn command(
         if signals.is_finished() {
             return Err(Failure::new(Exit::Internal, "signals cannot be caught"));
         }
+        swapping::end_left(&reporter).await;
         Ok(run(&options, session).await)
     })?;
     let leave = |what: OnSuccess| runtime.block_on(leave(what, &reporter));

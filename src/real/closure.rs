@@ -20,7 +20,7 @@ use crate::real::memory::Memory;
 use crate::real::nixlog::{NixLog, Told};
 use crate::real::pack::REGISTRATION;
 use crate::real::rooted::Root;
-use crate::real::{Real, ground, hooks, marks, mounts, permissions, room, rooted};
+use crate::real::{Real, ground, hooks, marks, mounts, permissions, room, rooted, swapping};
 use crate::world::Perform;
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::{self, Fault, FaultClass, ImageFault, Remedy};
@@ -496,7 +496,18 @@ impl Perform<RealiseSystem> for Real {
             // After a reboot behind the clone, the commands have not run in this boot yet.
             hooks::after_mounting(self).await?;
             let access = self.git_access()?;
-            let system = perform_realise(&self.hands(), &self.stores(), &access, &order).await?;
+            let is_built = matches!(order.action.source, SystemSource::Flake);
+            if is_built {
+                self.swap_for_build().await;
+            }
+            let made = perform_realise(&self.hands(), &self.stores(), &access, &order).await;
+            let ended = if is_built {
+                swapping::end().await
+            } else {
+                Ok(false)
+            };
+            let system = made?;
+            ended?;
             self.evaluated = Some((order.action.revision.clone(), system));
             Ok(())
         }

@@ -1,49 +1,37 @@
-//! The LUKS2 container. Law: libcryptsetup is spoken to in this file only, one call at a time, on a thread that may block;
-//! the planned UUID is given last, after the passphrase was seen to open what is durable.
+//! The LUKS2 container. Law: the planned UUID is given last, after the passphrase was seen to open what is durable.
 //!
 //! Absent: a choice of cipher (the one that every NixOS opens), tokens, discards while installing, and a copy of the
 //! passphrase that outlives a call.
-//!
-//! `cryptsetup-rs` is used through its lower module, because its upper one ignores load errors, cannot test a passphrase
-//! without activating, and cannot set a UUID; the two functions that neither has come from its own `-sys` crate.
 
 use crate::event::Reporter;
 use crate::real::block::{flush, io_fault};
+use crate::real::cryptsetup::{Context, mapper_path, os_error, serial, text};
 use crate::real::derivation::{self, Derivation};
 use crate::real::probe::probe;
-use crate::real::secret::{Secret, SecretText};
+use crate::real::secret::SecretText;
 use crate::real::stop::Stop;
 use crate::real::{Real, ask, dm};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use cryptsetup_rs::api::crypt_pbkdf_algo_type;
 use cryptsetup_rs::device as crypt;
-use cryptsetup_rs::{crypt_device_type, crypt_keyslot_info};
 use fs_err as fs;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
-use landfall_states::authentic::{KeySource, RecordKey};
-use landfall_states::fault::{Fault, MachineFault, SecretFault};
+use landfall_states::authentic::RecordKey;
+use landfall_states::fault::{Fault, SecretFault};
 use landfall_states::names::{Size, quoted};
 use landfall_states::plan::{Plan, Role, Volume};
 use landfall_states::{Probe, Signature};
 use libcryptsetup_sys as sys;
 use nix::libc;
 use secrecy::ExposeSecret;
-use std::ffi::CString;
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
-/// libcryptsetup has no locks of its own.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// Key slots that a LUKS2 header has at most (LUKS2 on-disk format, section 3.2).
-const KEY_SLOTS_MAX: u8 = 32;
 /// How often a person may enter a passphrase that does not open the container, in one run.
 const WRONG_ENTRIES_MAX: u32 = 3;
 /// Where the label lies in the primary binary header, and its length (LUKS2 on-disk format, section 2.1).
 const LABEL_AT: (u64, usize) = (24, 48);
-/// Bytes that a volume key may have: that of AES-XTS has 64.
-const VOLUME_KEY_BYTES_MAX: usize = 512;
 /// "Benchmark nothing, take my numbers" (`CRYPT_PBKDF_NO_BENCHMARK`).
 const NO_BENCHMARK: u32 = 1 << 1;
 
@@ -95,127 +83,6 @@ impl Cost {
             iterations: None,
             memory_min,
         }
-    }
-}
-
-/// An open context of libcryptsetup. Lives within one call of [`serial`].
-struct Context {
-    raw: crypt::RawDevice,
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        crypt::free(&mut self.raw);
-    }
-}
-
-impl Context {
-    fn new(device: &Utf8Path) -> Result<Self, crypt::Error> {
-        Ok(Context {
-            raw: crypt::init(device.as_std_path())?,
-        })
-    }
-
-    /// With the header loaded; an error when there is none, or none that can be read.
-    fn load(device: &Utf8Path) -> Result<Self, crypt::Error> {
-        let context = Self::new(device)?;
-        crypt::load(&context.raw, crypt_device_type::LUKS2)?;
-        Ok(context)
-    }
-
-    fn keyslots(&self) -> u8 {
-        let used = (0..KEY_SLOTS_MAX).filter(|slot| match crypt::keyslot_status(&self.raw, *slot) {
-            crypt_keyslot_info::CRYPT_SLOT_ACTIVE | crypt_keyslot_info::CRYPT_SLOT_ACTIVE_LAST => true,
-            crypt_keyslot_info::CRYPT_SLOT_INVALID
-            | crypt_keyslot_info::CRYPT_SLOT_INACTIVE
-            | crypt_keyslot_info::CRYPT_SLOT_UNBOUND => false,
-        });
-        used.count() as u8
-    }
-
-    /// Activates under a name, or only tries the passphrase. `Ok(false)`: no key slot takes it.
-    fn unlock(&self, name: Option<&str>, passphrase: &SecretText) -> Result<bool, crypt::Error> {
-        let name = name.map(text).transpose()?;
-        let secret = passphrase.expose_secret().as_bytes();
-        // SAFETY: `raw` is a live context; the name is NUL-terminated or null, which libcryptsetup documents as "check
-        // only"; the passphrase is passed with its length and outlives the call.
-        let code = unsafe {
-            sys::crypt_activate_by_passphrase(
-                self.raw,
-                name.as_ref().map_or(std::ptr::null(), |n| n.as_ptr()),
-                libc::c_int::from(-1_i8),
-                secret.as_ptr().cast(),
-                secret.len(),
-                0,
-            )
-        };
-        match code {
-            code if code >= 0 => Ok(true),
-            code if code == -libc::EPERM => Ok(false),
-            code => Err(os_error(code)),
-        }
-    }
-}
-
-impl Context {
-    /// The key for records, from the volume key, which this takes for no longer than the call. `None`: no key slot takes the passphrase.
-    fn record_key(&self, passphrase: &SecretText, id: &Uuid) -> Result<Option<RecordKey>, crypt::Error> {
-        let mut volume_key = Secret::with_room(VOLUME_KEY_BYTES_MAX).map_err(crypt::Error::IOError)?;
-        let mut bytes = volume_key.spare().len();
-        let secret = passphrase.expose_secret().as_bytes();
-        // SAFETY: `raw` is a live, loaded context; the buffer is as long as the length says, which the call makes the key's; the
-        // passphrase is passed with its length; all of them outlive the call.
-        let code = unsafe {
-            sys::crypt_volume_key_get(
-                self.raw,
-                libc::c_int::from(-1_i8),
-                volume_key.spare().as_mut_ptr().cast(),
-                &raw mut bytes,
-                secret.as_ptr().cast(),
-                secret.len(),
-            )
-        };
-        match (code, volume_key.spare().get(..bytes)) {
-            (code, Some(key)) if code >= 0 => Ok(RecordKey::derive(KeySource::Container, key, id.as_bytes())),
-            (code, _) if code == -libc::EPERM => Ok(None),
-            (code, _) => Err(os_error(code)),
-        }
-    }
-}
-
-fn os_error(code: libc::c_int) -> crypt::Error {
-    crypt::Error::IOError(std::io::Error::from_raw_os_error(code.saturating_neg()))
-}
-
-fn text(text: &str) -> Result<CString, crypt::Error> {
-    CString::new(text).map_err(|e| crypt::Error::IOError(std::io::Error::other(e)))
-}
-
-fn fault(what: String, error: crypt::Error) -> Fault {
-    match &error {
-        crypt::Error::IOError(io) => io_fault(what, io),
-        crypt::Error::CryptsetupError(errno) => io_fault(what, &std::io::Error::from_raw_os_error(errno.0)),
-        _ => MachineFault::Crypt {
-            on: what,
-            said: error.to_string(),
-        }
-        .into(),
-    }
-}
-
-/// Runs a call on a thread that may block, alone.
-async fn serial<T: Send + 'static>(
-    what: String,
-    call: impl FnOnce() -> Result<T, crypt::Error> + Send + 'static,
-) -> Result<T, Fault> {
-    let run = move || {
-        // A call that panicked left nothing behind that another one could see: contexts are not shared.
-        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        call()
-    };
-    match tokio::task::spawn_blocking(run).await {
-        Ok(outcome) => outcome.map_err(|error| fault(what, error)),
-        Err(error) => Err(Fault::defect(what, error.to_string())),
     }
 }
 
@@ -381,25 +248,6 @@ pub async fn activate(device: &Utf8Path, name: &str, passphrase: &SecretText) ->
         }
         .into())
     }
-}
-
-/// Closes `/dev/mapper/<name>`.
-pub async fn deactivate(name: &str) -> Result<(), Fault> {
-    let mapper = name.to_owned();
-    serial(format!("LUKS mapping {name}"), move || {
-        let name = text(&mapper)?;
-        // SAFETY: a null context is documented; the name is NUL-terminated and outlives the call.
-        match unsafe { sys::crypt_deactivate(std::ptr::null_mut(), name.as_ptr()) } {
-            0 => Ok(()),
-            code => Err(os_error(code)),
-        }
-    })
-    .await
-}
-
-/// The node of a mapping.
-pub fn mapper_path(name: &str) -> Utf8PathBuf {
-    Utf8Path::new("/dev/mapper").join(name)
 }
 
 /// What a mapping of our name is to us.

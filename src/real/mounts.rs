@@ -6,11 +6,10 @@
 use crate::os::{self, errno};
 use crate::real::block::{device_number, flush, io_fault, tool_fault};
 use crate::real::command::Program;
-use crate::real::dm;
 use crate::real::luks::{self, Mapped};
 use crate::real::mountinfo::{At, MountEntry, at, leftovers, parse_mountinfo};
 use crate::real::rooted::{Dir, Root};
-use crate::real::{MOUNT_ROOT, Real, esp, hooks};
+use crate::real::{MOUNT_ROOT, Real, cryptsetup, dm, esp, hooks, swapping};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind, MachineFault, PlaceFault, Remedy};
@@ -24,8 +23,9 @@ use sys_mount::{Mount, MountFlags};
 /// Where the kernel lists mounts.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// How often, and how far apart, a busy mount or mapping is tried again: a killed child's last files close within this.
-const BUSY_TRIES_MAX: u32 = 40;
-const BUSY_WAIT: Duration = Duration::from_millis(250);
+pub const BUSY_TRIES_MAX: u32 = 40;
+/// See there.
+pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Mounts below the target that are undone at most. nixos-enter makes about ten.
 const NESTED_MAX: usize = 256;
 
@@ -291,7 +291,7 @@ impl Real {
 
     /// The node of the opened container.
     pub fn container_device(&self) -> Result<Utf8PathBuf, Fault> {
-        Ok(luks::mapper_path(self.config.luks.mapper_name.as_str()))
+        Ok(cryptsetup::mapper_path(self.config.luks.mapper_name.as_str()))
     }
 
     async fn root_device(&self) -> Result<Utf8PathBuf, Fault> {
@@ -408,6 +408,9 @@ impl Real {
         if open {
             found.push(format!("mapping {}", self.config.luks.mapper_name));
         }
+        if swapping::is_on()? {
+            found.push(format!("swap on {}", swapping::NAME));
+        }
         Ok(found)
     }
 
@@ -501,15 +504,7 @@ impl Real {
         }
         flush(&self.container_device()?)?;
         let name = self.config.luks.mapper_name.clone();
-        for _ in 1..BUSY_TRIES_MAX {
-            match luks::deactivate(name.as_str()).await {
-                Err(fault) if fault.class == landfall_states::fault::FaultClass::Transient => {
-                    tokio::time::sleep(BUSY_WAIT).await;
-                }
-                other => return other,
-            }
-        }
-        luks::deactivate(name.as_str()).await
+        cryptsetup::close(name.as_str()).await
     }
 
     async fn unmount(&self, target: &Utf8Path) -> Result<(), Fault> {
@@ -584,13 +579,14 @@ impl Real {
                 Ok(())
             };
         }
+        let swap = swapping::end().await;
         let target = self.detach().await;
         let store = self.detach_esp().await;
         let flushed = self.flush_devices().await;
         if store.is_ok() && target.is_ok() && flushed.is_ok() {
             self.attached.unflushed = false;
         }
-        target.and(store).and(flushed)
+        target.and(store).and(flushed).and(swap.map(drop))
     }
 }
 

@@ -4,12 +4,13 @@
 
 use crate::config::{Config, Keys};
 use crate::event::Reporter;
+use crate::real::block::flush;
 use crate::real::disk::HeldDisk;
 use crate::real::luks;
 use crate::real::mounts::{Attach, Attached};
 use crate::real::secrets::Vault;
 use crate::real::stop::Stop;
-use crate::real::{Real, command::Program};
+use crate::real::{Real, command::Program, swapping};
 use crate::world::Perform;
 use camino::Utf8Path;
 use fs_err as fs;
@@ -19,6 +20,8 @@ use landfall_states::plan::*;
 use landfall_states::planned::Planned;
 use landfall_states::provisioned::Land;
 use landfall_states::{Step, Verdict};
+use memmap2::MmapMut;
+use nix::libc;
 use std::time::Instant;
 
 fn real(disk: &str, with_luks: bool) -> Real {
@@ -134,6 +137,91 @@ async fn to_formatted(real: &mut Real) -> u32 {
     all
 }
 
+/// What the kernel writes to swap at once.
+const PAGE: usize = 4096;
+
+/// Memory of this process that the kernel has written to swap: so many pages, each with this word in it.
+fn swapped_out(word: &[u8]) -> MmapMut {
+    const BYTES: usize = 16 << 20;
+    let mut memory = MmapMut::map_anon(BYTES).unwrap();
+    for page in memory.chunks_exact_mut(PAGE) {
+        page[..word.len()].copy_from_slice(word);
+    }
+    let swapped = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmSwap:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    };
+    for _ in 0..20 {
+        // SAFETY: these are whole pages of this process, whose contents the advice leaves as they are.
+        let code = unsafe { libc::madvise(memory.as_mut_ptr().cast(), BYTES, libc::MADV_PAGEOUT) };
+        assert_eq!(code, 0, "{}", std::io::Error::last_os_error());
+        if swapped() >= BYTES / 2 {
+            return memory;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(250));
+    }
+    panic!("{} bytes are in swap", swapped());
+}
+
+fn holds(device: &Utf8Path, word: &[u8]) -> bool {
+    flush(device).unwrap();
+    fs::read(device)
+        .unwrap()
+        .chunks(PAGE)
+        .any(|page| page.starts_with(word))
+}
+
+/// What is swapped out for a build cannot be read on the disk, and a killed run's swap ends with the next.
+async fn swap_for_a_build(r: &mut Real) {
+    let device = r.partition(Role::Swap).await.unwrap();
+    // The control: by plain swap it can.
+    let word = b"landfall in the clear";
+    shell(&format!("swapon {device}")).await;
+    let memory = swapped_out(word);
+    assert!(holds(&device, word), "the control finds nothing");
+    drop(memory);
+    shell(&format!("swapoff {device}")).await;
+
+    // By plain swap there may be pages in the first MiB as well.
+    let head = || {
+        flush(&device).unwrap();
+        fs::read(&device).unwrap()[..1 << 20].to_vec()
+    };
+    let before = head();
+    let word = b"landfall by a mapping";
+    r.swap_for_build().await;
+    assert!(swapping::is_on().unwrap());
+    assert!(
+        r.attached_now()
+            .await
+            .unwrap()
+            .contains(&"swap on landfall-swap".to_owned())
+    );
+    let memory = swapped_out(word);
+    assert!(!holds(&device, word), "it is in the clear");
+    // A former run's is replaced by this one's.
+    r.swap_for_build().await;
+    assert_eq!(fs::read_to_string("/proc/swaps").unwrap().lines().count(), 2);
+    assert!(memory.chunks_exact(PAGE).all(|page| page.starts_with(word)));
+    drop(memory);
+    // A run that was killed: the next one ends it before it looks.
+    swapping::end_left(&r.reporter).await;
+    assert!(!swapping::is_on().unwrap() && !Utf8Path::new("/dev/mapper/landfall-swap").exists());
+    assert_eq!(fs::read_to_string("/proc/swaps").unwrap().lines().count(), 1);
+    assert!(head() == before, "the signature of the partition is another one");
+    // One whose name has no table; and somebody else's of that name.
+    shell("dmsetup create landfall-swap --uuid CRYPT-PLAIN-landfall-swap --notable").await;
+    assert!(swapping::end().await.unwrap() && !swapping::is_on().unwrap());
+    shell("dmsetup create landfall-swap --table '0 8 zero'").await;
+    assert!(!swapping::end().await.unwrap());
+    r.swap_for_build().await;
+    shell("dmsetup info landfall-swap && dmsetup remove landfall-swap").await;
+}
+
 #[test]
 #[ignore = "run by: cargo lab scenario real-tools"]
 fn whole_disk() {
@@ -174,6 +262,9 @@ fn whole_disk() {
         eprintln!("left over: {:?}", r.attached_now().await.unwrap());
         r.attach(Attach::Target).await.unwrap();
         assert_eq!(to_formatted(&mut r).await, 0, "looking at what is attached");
+        swap_for_a_build(&mut r).await;
+        assert_eq!(to_formatted(&mut r).await, 0, "the swap partition is as it was");
+        r.swap_for_build().await;
         r.release().await.unwrap();
         assert_eq!(r.attached_now().await.unwrap(), Vec::<String>::new());
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();

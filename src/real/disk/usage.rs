@@ -8,7 +8,7 @@ use super::lsblk::{Row, membership};
 use super::proc::{Dev, Mount};
 use super::signature::Signature;
 use super::sysfs::{Block, Sysfs};
-use crate::real::{MOUNT_ROOT, RUN_DIR};
+use crate::real::{MOUNT_ROOT, RUN_DIR, swapping};
 use landfall_states::plan::{Plan, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -85,9 +85,10 @@ impl Own {
         self.partitions.contains(&(number, first_lba, sectors))
     }
 
-    /// Whether a mapping is the plan's container, opened: `CRYPT-LUKS2-<uuid>-<name>`.
+    /// Whether a mapping is the plan's container, opened: `CRYPT-LUKS2-<uuid>-<name>`; or the one that is swapped to while building.
     fn maps(&self, uuid: &str) -> bool {
-        self.luks.iter().any(|id| {
+        let swap = uuid == swapping::UUID;
+        swap || self.luks.iter().any(|id| {
             uuid.strip_prefix("CRYPT-LUKS2-")
                 .and_then(|rest| rest.strip_prefix(&id.simple().to_string()))
                 .is_some_and(|rest| rest.starts_with('-'))
@@ -243,10 +244,16 @@ impl Machine {
             uses.release.insert(0, format!("umount {}", shell(&mount.point)));
         }
         for (shown, dev) in &self.swaps {
-            if let Some((_, places)) = self.on(*dev, disk) {
+            if let Some((name, places)) = self.on(*dev, disk) {
                 explain(&places);
-                uses.strangers.push(format!("swap is on it ({shown})"));
-                uses.release.push(format!("swapoff {}", shell(shown)));
+                let line = format!("swap is on it ({shown})");
+                let is_mapping = matches!(Sysfs::find_name(&self.blocks, &name), Some((_, None)));
+                if is_mapping && self.is_own_device(disk, own, &name) {
+                    uses.own.push(line);
+                } else {
+                    uses.strangers.push(line);
+                    uses.release.push(format!("swapoff {}", shell(shown)));
+                }
             }
         }
         let all_holders = disk

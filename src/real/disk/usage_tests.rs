@@ -140,6 +140,30 @@ fn what_a_killed_run_left_is_told_apart() {
 }
 
 #[test]
+fn swap_for_a_build_is_told_apart() {
+    let left = |own: &Own, uuid: &str| {
+        uses(own, |m| {
+            m.blocks[0].partitions[1].holders.push("dm-0".into());
+            m.blocks
+                .push(mapping("landfall-swap", uuid.to_owned(), "sda2", 0));
+            m.swaps.push(("/dev/dm-0".into(), (253, 0)));
+            m.busy.extend(["sda".to_owned(), "sda2".into()]);
+        })
+    };
+    let ours = left(&own(), "CRYPT-PLAIN-landfall-swap");
+    assert!(ours.strangers.is_empty(), "{:?}", ours.strangers);
+    assert_eq!(ours.own.len(), 2, "{:?}", ours.own);
+    // Another mapping, or another table; and what would end it then.
+    assert_eq!(left(&own(), "CRYPT-PLAIN-swap").strangers.len(), 2);
+    let other = left(&Own::default(), "CRYPT-PLAIN-landfall-swap");
+    assert_eq!(other.strangers.len(), 2, "{other:?}");
+    assert_eq!(
+        other.release,
+        ["swapoff /dev/dm-0", "cryptsetup close landfall-swap"]
+    );
+}
+
+#[test]
 fn something_stacked_upon_our_mapping_is_a_stranger() {
     let found = uses(&own(), |m| {
         m.blocks[0].partitions[1].holders.push("dm-0".into());

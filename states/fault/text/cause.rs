@@ -106,7 +106,7 @@ impl Cause {
                 Remedy::change("landfall log shows what came before; when it stays so, replace the device")
             }
             Cause::Memory => Remedy::change(
-                "give the machine more memory or swap in memory (zramSwap.enable in the installer), or install a system that was built elsewhere (docs/configuration.md, system)",
+                "give the machine more memory, or swap: in memory (zramSwap.enable in the installer) or on the target (swap.enable, before the disk is partitioned); or install a system that was built elsewhere (docs/configuration.md, system)",
             ),
             Cause::NoRoom => Remedy::change(
                 "make room on the target (landfall plan shows the sizes), or give it a larger disk",
