@@ -196,6 +196,18 @@ in
       '';
     };
 
+    recordKeyCredential = mkOption {
+      type = types.nullOr landfall.credential;
+      default = null;
+      example = "/run/keys/landfall-record-key";
+      description = ''
+        Where the key comes from that proves landfall's records on the disk of an install without LUKS
+        (`landfall.record-key`): 32 bytes or more, of which nobody else knows. With LUKS the container's own key does it.
+
+        ${credentialText}
+      '';
+    };
+
     repoTokenCredential = mkOption {
       type = types.nullOr landfall.credential;
       default = null;

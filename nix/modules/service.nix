@@ -16,6 +16,7 @@ let
   loaded = lib.filterAttrs (_: value: value != null && value != "system" && value != "medium") {
     consent = cfg.unattended.consentCredential;
     luks-passphrase = cfg.luks.passphraseCredential;
+    record-key = cfg.recordKeyCredential;
     repository-token = cfg.repoTokenCredential;
     ssh-key = cfg.ssh.credential;
     deploy-key = if cfg.deployKey.enable then cfg.deployKey.credential else null;

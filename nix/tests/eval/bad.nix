@@ -61,6 +61,9 @@ in
   "token in the store" =
     typed "repoTokenCredential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-token"
       "not in the Nix store";
+  "record key in the store" =
+    typed "recordKeyCredential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
+      "not in the Nix store";
   "branch that climbs" = typed "repoBranch" "a..b" "without .. or //";
   "revision too short" = typed "repoRev" "89abcdef" "40 or 64";
   "bundle as a name" = typed "repoBundle" "nix-config.bundle" "path";

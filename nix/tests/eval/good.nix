@@ -109,6 +109,9 @@ in
   extraPostMountCommands = gives {
     extraPostMountCommands = [ "mkdir -p /mnt/srv" ];
   } [ "extra_post_mount_commands" ] [ "mkdir -p /mnt/srv" ];
+  recordKeyCredential = keeps { recordKeyCredential = "/run/keys/record"; } [
+    "recordKeyCredential"
+  ] "/run/keys/record";
   repoTokenCredential = keeps { repoTokenCredential = "/run/keys/token"; } [
     "repoTokenCredential"
   ] "/run/keys/token";
