@@ -75,10 +75,11 @@ fn find(bug: Option<Bug>, wanted: &dyn Fn(Harness) -> Harness) -> Vec<Breach> {
     let schedule = format!("0.{fetch}:fail:transient").parse().unwrap();
     let mut found = harness().repeat(&schedule).breaches;
     let records = Harness::new(case(None)).unwrap().records();
-    let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 6] = [
+    let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 7] = [
         &|| harness().traps().unwrap(),
         &|| harness().crashes(),
         &|| harness().kills_then_cuts(Phase::Formatted),
+        &|| harness().kills_then_cuts(Phase::Encrypted),
         &|| harness().slots(&[newer(), fork(&records)]),
         &|| harness().faults(),
         &|| harness().between(&Between::ALL, &|| true).unwrap(),

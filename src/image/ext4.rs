@@ -86,7 +86,7 @@ impl Superblock {
         if u16_at(sb, 0x38) != MAGIC {
             return Err(bad("it has no ext4 superblock".into()));
         }
-        if crc32c(!0, &sb[..0x3FC]) != u32_at(sb, 0x3FC) {
+        if !has_checksum(sb) {
             return Err(bad("the checksum of its superblock does not match".into()));
         }
         let (compat, incompat, ro_compat) = (u32_at(sb, 0x5C), u32_at(sb, 0x60), u32_at(sb, 0x64));
@@ -149,6 +149,16 @@ impl Superblock {
     fn inode_table_blocks(&self) -> u64 {
         (self.inodes_per_group * self.inode_bytes as u64).div_ceil(BLOCK_BYTES as u64)
     }
+}
+
+fn has_checksum(sb: &[u8]) -> bool {
+    crc32c(!0, &sb[..0x3FC]) == u32_at(sb, 0x3FC)
+}
+
+/// Whether block 0 has an ext4 superblock with the right checksum, whatever its features are.
+pub fn is_whole(block: &[u8]) -> bool {
+    let sb = block.get(SUPERBLOCK_AT..SUPERBLOCK_AT + SUPERBLOCK_BYTES);
+    sb.is_some_and(|sb| u16_at(sb, 0x38) == MAGIC && has_checksum(sb))
 }
 
 /// Whether block 0 has a superblock that was being given another id when whoever did it died: the id is the new one, in part

@@ -1,18 +1,22 @@
 //! A root filesystem whose superblock was torn. ext4 writes its superblock of two sectors with every mount and unmount, and a power
 //! cut may keep one of them: the checksum is wrong then, and neither `blkid` nor the kernel sees a filesystem, although
 //! all of it is there. Law: a copy of the superblock that has the planned id proves that the filesystem was finished, because
-//! the id is written last; making one begins with taking the id out of every copy. Such a filesystem is mended from its copy and never made anew.
+//! the id is written last; making one begins with taking the id out of every copy, and so does writing the table. Such a filesystem
+//! is mended from its copy and never made anew.
 //!
-//! Absent: a filesystem that is mounted, which the caller leaves alone; damage of another kind, which `e2fsck` is for.
+//! Absent: a filesystem that is mounted, which the caller leaves alone; what somebody else has made at its place since; damage of
+//! another kind, which `e2fsck` is for.
 
 use crate::event::Reporter;
 use crate::image::BLOCK_BYTES;
-use crate::image::ext4::{SUPERBLOCK_AT, SUPERBLOCK_BYTES, Superblock, copies};
+use crate::image::ext4::{SUPERBLOCK_AT, SUPERBLOCK_BYTES, Superblock, copies, is_whole};
 use crate::real::block::{flush, io_fault, read_page, tool_fault};
 use crate::real::command::Program;
+use crate::real::probe::probe;
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use fs_err as fs;
+use landfall_states::Probe;
 use landfall_states::fault::Fault;
 use landfall_states::plan::Volume;
 use std::io::{self, Seek, SeekFrom};
@@ -66,16 +70,36 @@ pub fn forget(device: &Utf8Path) -> Result<(), Fault> {
     flush(device)
 }
 
-/// Mends a finished root filesystem whose first superblock was torn; does nothing to any other. It must not be mounted.
-pub async fn mend(device: &Utf8Path, volume: &Volume, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
-    if Superblock::decode(&read_page(device, 0)?).is_ok() {
-        return Ok(());
+/// The block of a copy from which the superblock of a finished root filesystem is to be mended; none where nothing is torn, and none
+/// where nothing proves that it was finished.
+pub async fn torn(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<Option<u64>, Fault> {
+    if is_whole(&read_page(device, 0)?) {
+        return Ok(None);
     }
-    let copy = finished_copy(device, &volume.id)
-        .map_err(|e| io_fault(format!("read of the superblock's copies on {device}"), &e))?;
-    let Some(copy) = copy else {
-        return Ok(());
-    };
+    match probe(device, reporter, stop).await? {
+        Probe::Blank => {}
+        // Versions of blkid differ in whether a wrong checksum is a superblock.
+        Probe::Found(found) if found.kind == "ext4" => {}
+        Probe::Found(_) | Probe::Ambivalent(_) => return Ok(None),
+    }
+    finished_copy(device, &volume.id)
+        .map_err(|e| io_fault(format!("read of the superblock's copies on {device}"), &e))
+}
+
+/// Mends the superblock of a finished root filesystem from the copy in that block. It must not be mounted.
+pub async fn mend(
+    device: &Utf8Path,
+    volume: &Volume,
+    copy: u64,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<(), Fault> {
+    let what = || format!("repair of root filesystem {} on {device}", volume.label);
     reporter.notice(format!(
         "the superblock of {} on {device} was torn; it is mended from its copy in block {copy}",
         volume.label
@@ -86,10 +110,12 @@ pub async fn mend(device: &Utf8Path, volume: &Volume, reporter: &Reporter, stop:
         .run(reporter, stop)
         .await?;
     match ended.code {
-        Some(0 | CORRECTED) => flush(device),
-        Some(_) | None => Err(tool_fault(
-            format!("repair of root filesystem {} on {device}", volume.label),
-            ended.how(),
-        )),
+        Some(0 | CORRECTED) => flush(device)?,
+        Some(_) | None => return Err(tool_fault(what(), ended.how())),
+    }
+    // Whatever it says of itself: what is not there now would be judged to be blank, and made anew.
+    match Superblock::decode(&read_page(device, 0)?) {
+        Ok(mended) if mended.id == volume.id => Ok(()),
+        Ok(_) | Err(_) => Err(Fault::read_back(what(), "there is no superblock of it")),
     }
 }

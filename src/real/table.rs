@@ -10,6 +10,7 @@ use super::disk::usage::{Own, Uses};
 use super::disk::{HeldDisk, io_fault, is_there, open, os_code};
 use super::gpt;
 use super::slots;
+use crate::image::{BLOCK_BYTES, ext4};
 use crate::world::Perform;
 use landfall_states::fault::{Fault, Kind, Remedy};
 use landfall_states::plan::{DiskIdentity, GptTable};
@@ -130,7 +131,9 @@ async fn exclusive(held: &HeldDisk) -> Result<File, Fault> {
 }
 
 /// What is zeroed, in bytes from the start, in order, without overlap: both ends of the disk (tables and whole-disk
-/// signatures), the heads and tails of planned partitions, both ends of old ones.
+/// signatures), the heads and tails of planned partitions, both ends of old ones; and wherever a planned partition may hold a copy of
+/// an ext4 superblock. The ids are derived: where the same install was on this disk before, such a copy has the planned id, and would
+/// prove that a root filesystem is finished which is being erased.
 fn wipe_ranges(disk: &DiskIdentity, table: &GptTable, old: &[Place], block: &Block) -> Vec<(u64, u64)> {
     let size = disk.size_bytes;
     let sector = u64::from(disk.sector_bytes);
@@ -153,6 +156,14 @@ fn wipe_ranges(disk: &DiskIdentity, table: &GptTable, old: &[Place], block: &Blo
         let to = place.from.saturating_add(place.bytes);
         ranges.push((place.from, place.from.saturating_add(MIB).min(to)));
         ranges.push((to.saturating_sub(MIB).max(place.from), to));
+    }
+    for entry in &table.entries {
+        let (block, first) = (BLOCK_BYTES as u64, entry.first_lba.saturating_mul(sector));
+        ranges.extend(
+            ext4::copies(entry.sectors().saturating_mul(sector) / block)
+                .map(|copy| first.saturating_add(copy * block))
+                .map(|from| (from, from.saturating_add(block))),
+        );
     }
     merge(ranges, size)
 }

@@ -92,6 +92,44 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
     assert!(ranges.iter().map(|(from, to)| to - from).sum::<u64>() < 40 * MIB);
 }
 
+/// The ids are derived, so that a root filesystem which the same install made on this disk before has the ones that it gets now. What
+/// is left of it behind its wiped start must not be taken for a finished one.
+#[test]
+fn nothing_of_a_former_root_proves_that_the_new_one_is_finished() {
+    use crate::event::Reporter;
+    use crate::real::bench::{self, block_on};
+    use crate::real::{stop::Stop, superblock, volumes};
+    use landfall_states::plan::Role;
+    use std::os::unix::fs::FileExt;
+    let size = 2_u64 << 30;
+    let disk = identity(size);
+    let plan = &own_plan::all(&config(false), &disk)[0];
+    let entry = plan.partition(Role::Root).unwrap();
+    let (first, length) = (entry.first_lba * 512, entry.sectors() * 512);
+    let tree = crate::real::disk::sysfs::tests::Tree::new();
+    tree.disk("sda", "8:0", size / 512);
+    let block = tree.sysfs().block("sda").unwrap().unwrap();
+    let (reporter, stop) = (Reporter::default(), Stop::never());
+    let dir = tempfile::tempdir().unwrap();
+    let proves = |ranges: &[(u64, u64)]| {
+        let device = bench::image(&dir, "part", length);
+        block_on(volumes::make_ext4(&device, &plan.root, &reporter, &stop)).unwrap();
+        let file = File::options().write(true).open(&device).unwrap();
+        for (from, to) in ranges {
+            let (from, to) = ((*from).max(first), (*to).min(first + length));
+            for at in (from..to).step_by(4096) {
+                file.write_all_at(&[0; 4096], at - first).unwrap();
+            }
+        }
+        block_on(superblock::torn(&device, &plan.root, &reporter, &stop)).unwrap()
+    };
+    let ranges = wipe_ranges(&disk, &plan.table, &[], &block);
+    assert_eq!(proves(&ranges), None);
+    // The control: with its copies it would.
+    let without: Vec<(u64, u64)> = ranges.into_iter().filter(|(from, to)| to - from > 4096).collect();
+    assert!(proves(&without).is_some());
+}
+
 #[test]
 fn the_old_table_goes_before_what_it_describes() {
     let table = own_plan::all(&config(false), &identity(2 << 30))[0].table.clone();

@@ -17,7 +17,7 @@ use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::encrypted::{FormatOrder, FormatVolumes, ImageOrder, Target, VolumesFacts};
 use landfall_states::fault::Fault;
-use landfall_states::plan::Volume;
+use landfall_states::plan::{DiskIdentity, Volume};
 use landfall_states::{Probe, Signature};
 use std::time::Duration;
 use uuid::Uuid;
@@ -124,18 +124,6 @@ pub async fn observe_volume(
     }
 }
 
-/// What is on the device of root, which is not mounted: a finished filesystem whose superblock was torn is mended first.
-pub async fn observe_root(
-    device: &Utf8Path,
-    volume: &Volume,
-    reporter: &Reporter,
-    stop: &Stop,
-) -> Result<Probe, Fault> {
-    flush(device)?;
-    superblock::mend(device, volume, reporter, stop).await?;
-    observe_volume(device, volume, reporter, stop).await
-}
-
 impl Real {
     async fn land_slice(
         &mut self,
@@ -159,13 +147,18 @@ impl Real {
         }
     }
 
-    async fn probe_root(&mut self, target: &Target) -> Result<Probe, Fault> {
-        let device = self.volume_device(target).await?;
-        if self.is_mounted(&device)? {
-            observe_volume(&device, &target.volume, &self.reporter, &self.stop).await
-        } else {
-            observe_root(&device, &target.volume, &self.reporter, &self.stop).await
+    /// What is on the device of root. A finished filesystem whose superblock was torn is mended first, unless it is mounted.
+    async fn probe_root(&mut self, disk: &DiskIdentity, target: &Target) -> Result<Probe, Fault> {
+        let (device, volume) = (self.volume_device(target).await?, &target.volume);
+        if !self.is_mounted(&device)? {
+            flush(&device)?;
+            if let Some(copy) = superblock::torn(&device, volume, &self.reporter, &self.stop).await? {
+                self.permit(disk).await?;
+                let mended = superblock::mend(&device, volume, copy, &self.reporter, &self.stop).await;
+                self.permit_ends(mended).await?;
+            }
         }
+        observe_volume(&device, volume, &self.reporter, &self.stop).await
     }
 
     async fn probe_swap(&mut self, target: &Target) -> Result<Probe, Fault> {
@@ -176,7 +169,7 @@ impl Real {
 
 impl Perform<FormatVolumes> for Real {
     async fn observe(&mut self, step: &FormatVolumes) -> Result<VolumesFacts, Fault> {
-        let root = self.probe_root(&step.root).await?;
+        let root = self.probe_root(&step.disk, &step.root).await?;
         let swap = match &step.swap {
             Some(target) => self.probe_swap(target).await?,
             None => Probe::Blank,
@@ -352,6 +345,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let device = bench::image(&dir, "part", 320 << 20);
         let volume = bench::volume("root-web");
+        let (reporter, stop) = (Reporter::default(), Stop::never());
         let compare = |probe: Probe| {
             probe.compare(
                 "ext4",
@@ -360,15 +354,15 @@ mod tests {
                 "root-web",
             )
         };
+        let torn = || superblock::torn(&device, &volume, &reporter, &stop);
         let seen = || {
-            block_on(observe_root(
-                &device,
-                &volume,
-                &Reporter::default(),
-                &Stop::never(),
-            ))
-            .map(compare)
-            .unwrap()
+            let looked = async {
+                if let Some(copy) = torn().await? {
+                    superblock::mend(&device, &volume, copy, &reporter, &stop).await?;
+                }
+                observe_volume(&device, &volume, &reporter, &stop).await
+            };
+            block_on(looked).map(compare).unwrap()
         };
         make_root(&device);
         let made = fs::read(&device).unwrap()[..4096].to_vec();
@@ -394,6 +388,21 @@ mod tests {
                 assert_eq!(names.matches("/file").count(), 40, "{names}");
             }
         }
+
+        // What somebody else made there since is not repaired over; without it the copies prove what they did before.
+        let finished = fs::read(&device).unwrap();
+        let swap = Program::new("mkswap").args([device.as_str()]);
+        block_on(tool("x", swap, &reporter, &stop)).unwrap();
+        let theirs = fs::read(&device).unwrap();
+        assert!(theirs[1024..2048] != finished[1024..2048]);
+        assert_eq!(block_on(torn()).unwrap(), None);
+        assert_eq!(seen(), VolumeState::Foreign);
+        assert!(fs::read(&device).unwrap() == theirs, "it was written on");
+        let mut gone = theirs;
+        gone[..4096].fill(0);
+        fs::write(&device, &gone).unwrap();
+        assert_eq!(block_on(torn()).unwrap(), Some(32_768));
+        fs::write(&device, &finished).unwrap();
 
         // The controls: a copy that has another id, or none, proves nothing, and nothing is repaired.
         let mut gone = fs::read(&device).unwrap();

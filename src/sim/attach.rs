@@ -5,6 +5,7 @@
 
 use super::bugs::Bug;
 use super::disk::{Disk, Fs, Key, Region, Value};
+use super::superblock::written_by_kernel;
 use super::world::{Act, SimWorld};
 use landfall_states::Phase;
 use landfall_states::checkpoint::{Choice, Mark, Record, choose};
@@ -107,7 +108,10 @@ impl SimWorld {
             self.quiet = false;
             self.act(
                 "mount the root",
-                Act::Ram(|machine, _| machine.root_mounted = true),
+                Act::Ram(|machine, disk| {
+                    written_by_kernel(machine, disk);
+                    machine.root_mounted = true;
+                }),
             )
             .await?;
         }
@@ -174,7 +178,10 @@ impl SimWorld {
             self.act("sync the root", Act::Sync(Fs::Root)).await?;
             self.act(
                 "unmount the root",
-                Act::Ram(|machine, _| machine.root_mounted = false),
+                Act::Ram(|machine, disk| {
+                    written_by_kernel(machine, disk);
+                    machine.root_mounted = false;
+                }),
             )
             .await?;
         }

@@ -196,11 +196,17 @@ pub enum Bug {
     CodeUnchecked,
     /// What a record asks for is evaluated before the remote is asked about it.
     EvaluatedEarly,
+    /// A root whose superblock was torn is taken for a blank partition, whatever its copies say.
+    TornIsBlank,
+    /// Making the root leaves the copies of a former superblock as they are until the new id is given.
+    CopiesStay,
+    /// The wipe before the table leaves the copies of a former root's superblock.
+    CopiesOutliveWipe,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 94] = [
+    pub const ALL: [(Bug, Invariant); 97] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -295,5 +301,8 @@ impl Bug {
         (Bug::SystemFromTarget, Invariant::OnlyTheNamed),
         (Bug::CodeUnchecked, Invariant::OnlyTheNamed),
         (Bug::EvaluatedEarly, Invariant::OnlyTheNamed),
+        (Bug::TornIsBlank, Invariant::FormatOnce),
+        (Bug::CopiesStay, Invariant::Lands),
+        (Bug::CopiesOutliveWipe, Invariant::Lands),
     ];
 }

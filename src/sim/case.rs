@@ -39,7 +39,8 @@ pub struct Kind {
 pub enum Before {
     /// Nothing.
     Blank,
-    /// Somebody's partitions, with filesystems where the planned ones will begin.
+    /// Somebody's partitions, with filesystems where the planned ones will begin, made over an install of ours with the same ids: the
+    /// copies of its root's superblock are still there.
     Foreign,
     /// A finished install of the same host and layout; the configuration's `reinstall` number was raised.
     Finished,
@@ -408,7 +409,18 @@ impl Setting {
         };
         let target = match case.before {
             Before::Blank => Disk::new(identity("TARGET"), []),
-            Before::Foreign => foreign("TARGET")?,
+            Before::Foreign => {
+                let mut disk = foreign("TARGET")?;
+                let former = Header {
+                    kind: "ext4",
+                    id: plan.root.id.to_string().into(),
+                    label: plan.root.label.as_str().into(),
+                    making: 901,
+                    within: 0,
+                };
+                disk.put(Key::Copies, Value::Header(former));
+                disk
+            }
             Before::Finished => finished(&plan_of(&host, "TARGET", number)?, &revision, &system)?,
         };
         // The same labels everywhere: a disk that some other installer made, one on which another host has landed.

@@ -113,6 +113,9 @@ pub fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<
                 making,
                 within,
             };
+            if kind == "ext4" {
+                contents.push((Key::Copies, Value::Header(header.clone())));
+            }
             contents.push((Key::Header(region), Value::Header(header)));
             contents.push((Key::Body(region), Value::Of(making)));
         };

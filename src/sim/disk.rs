@@ -60,6 +60,8 @@ pub enum Key {
     Backup,
     /// A superblock or LUKS header: what a prober sees.
     Header(Region),
+    /// The copies of the root filesystem's superblock, which are written before it.
+    Copies,
     /// Everything else that making a volume writes.
     Body(Region),
     /// A chunk of an image in the root filesystem.
@@ -380,6 +382,14 @@ impl Disk {
         self.pending.push(Pending { held, key, value });
     }
 
+    /// What is there is on its way once more: it changes nothing, and is no write of anybody's but the kernel's; a cut can tear it.
+    pub fn rewrite(&mut self, key: Key) {
+        if let Some(value) = self.see(key).cloned() {
+            let (held, value) = (Held::Device, Some(value));
+            self.pending.push(Pending { held, key, value });
+        }
+    }
+
     /// A mounted filesystem writes out what it holds back.
     pub fn write_back(&mut self, fs: Fs) {
         for pending in &mut self.pending {
@@ -456,6 +466,7 @@ impl Disk {
             Key::Header(Region::Esp) => self.settle(write.key, Some(Value::Torn)),
             Key::Backup
             | Key::Header(_)
+            | Key::Copies
             | Key::Body(_)
             | Key::Chunk(_)
             | Key::Keyslot
@@ -500,6 +511,17 @@ impl Disk {
             return None;
         }
         Some(header)
+    }
+
+    /// The header that a torn one of the root's is mended from: the copies', where they have this id, and nobody else has put
+    /// anything there.
+    pub fn proved_by_copies(&self, region: Region, id: &str) -> Option<&Header> {
+        let Some(Value::Header(copy)) = self.see(Key::Copies) else {
+            return None;
+        };
+        let container = self.header(Region::Root).map(|header| header.making);
+        let is_here = region != Region::Inner || container == Some(copy.within);
+        (is_here && *copy.id == *id && self.header(region).is_none()).then_some(copy)
     }
 
     /// What a prober says. A torn superblock has a wrong check sum, which the prober takes for no superblock.

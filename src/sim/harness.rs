@@ -254,8 +254,8 @@ impl Harness {
         }
     }
 
-    /// A kill at every point of a phase, and a power cut that keeps nothing at every point of the resume: what the killed
-    /// run left in caches must not be taken for done.
+    /// A kill at every point of a phase, and a power cut that keeps nothing at every point of the resume, or in the same phase tears
+    /// what was written first and keeps what was written second: what the killed run left must not be taken for done.
     pub fn kills_then_cuts(&self, phase: Phase) -> Tally {
         let mut tally = Tally::default();
         for (at, point) in (0_u32..).zip(&self.points) {
@@ -272,8 +272,16 @@ impl Harness {
             let (_, world) = resumed.run(&first);
             resumed.settle(world, None);
             let (second, _) = resumed.clone().run(&Schedule::default());
-            for (at, _) in (0_u32..).zip(&second.points).filter(|(_, point)| point.acts) {
-                let what = What::After(Death::Cut(Keep::None));
+            let keeps = |point: &Point| match point.phase == phase {
+                true => vec![Keep::None, Keep::TornWith(0, 2)],
+                false => vec![Keep::None],
+            };
+            let cuts = (0_u32..)
+                .zip(&second.points)
+                .filter(|(_, point)| point.acts)
+                .flat_map(|(at, point)| keeps(point).into_iter().map(move |keep| (at, keep)));
+            for (at, keep) in cuts {
+                let what = What::After(Death::Cut(keep));
                 let schedule = Schedule(vec![kill, Shot { run: 1, at, what }]);
                 let mut story = resumed.clone();
                 let ending = story.finish(&schedule);

@@ -78,6 +78,9 @@ impl SimWorld {
             if self.landing.as_ref().map(|landing| landing.chunks) != Some(order.from) {
                 self.act("open the image", Act::Look).await?;
             }
+            if order.from == 0 {
+                self.forget_copies().await?;
+            }
             let right = self.read_chunk().await?;
             let mut writes = chunk(order.from, making, if right { &digest } else { WRONG });
             if order.from == 0 {
@@ -137,7 +140,9 @@ impl SimWorld {
                 "what was written and grown is not there",
             ));
         }
-        let commit = Act::Write(Held::Device, vec![header(&id)]);
+        let (key, value) = header(&id);
+        self.commit_copies(value.clone()).await?;
+        let commit = Act::Write(Held::Device, vec![(key, value)]);
         self.act_on("give it its id", commit, target, Found::ByIdentity)
             .await?;
         self.act("flush the id", Act::Flush).await?;

@@ -4,7 +4,7 @@
 //! Absent: what goes wrong while it runs; see `world`.
 
 use super::case::Setting;
-use super::disk::{Disk, Held, Keep, Key, Value};
+use super::disk::{Disk, Held, Keep, Key, Region, Value};
 use super::faults::Death;
 use landfall_states::fault::Fault;
 use landfall_states::plan::GptTable;
@@ -95,6 +95,11 @@ impl Machine {
             .iter()
             .position(|d| d.identity == setting.plan.disk)
             .unwrap_or(0)
+    }
+
+    /// Where the root filesystem's header is, of what is attached now.
+    pub fn root_region(&self) -> Region {
+        self.mapped.map_or(Region::Root, |_| Region::Inner)
     }
 
     /// A disk, to be changed. Machines that were copied share their disks until one of them changes one.

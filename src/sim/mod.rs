@@ -8,6 +8,7 @@
 //! world     one run; the one door for every effect      manners  survey, consent, slots, the end of a run
 //! attach    mounts, mapping, slots                      around   the network, and the machine around
 //! steps     table and volumes                           target   clone, store, boot loader, keys, landing
+//! superblock  root's, torn and mended
 //! checks    the invariants, apart from the world        bugs     planted, to see that the checks notice
 //! story     run, die, resume                            harness  a case and its fault-free run
 //! between   what people do between two runs
@@ -42,6 +43,7 @@ pub mod random;
 pub mod saves;
 pub mod steps;
 pub mod story;
+pub mod superblock;
 pub mod tally;
 pub mod target;
 pub mod traps;

@@ -164,6 +164,10 @@ impl SimWorld {
         } else {
             (self.target(), Found::ByIdentity)
         };
+        let is_root = region == self.setting.root_region();
+        if is_root {
+            self.forget_copies().await?;
+        }
         let mut writes = vec![
             (Key::Header(region), header(provisional.clone())),
             (Key::Body(region), Some(Value::Of(making))),
@@ -194,9 +198,13 @@ impl SimWorld {
                 "what was made is not there",
             ));
         }
+        let header = header(id);
+        if is_root {
+            self.commit_copies(header.clone()).await?;
+        }
         self.act_on(
             "give it its id",
-            Act::Write(Held::Device, vec![(Key::Header(region), header(id))]),
+            Act::Write(Held::Device, vec![(Key::Header(region), header)]),
             target,
             found,
         )
@@ -388,12 +396,14 @@ impl Script for PartitionDisk {
                 let old = Region::ALL
                     .into_iter()
                     .flat_map(|region| [Key::Header(region), Key::Body(region)]);
+                let copies = (!world.has(Bug::CopiesOutliveWipe)).then_some(Key::Copies);
                 let slots = [0, 1]
                     .into_iter()
                     .flat_map(|which| (0..SLOT_SECTORS).map(move |sector| Key::Sector(which, sector)));
                 let writes = [Key::Mbr]
                     .into_iter()
                     .chain(old)
+                    .chain(copies)
                     .chain(slots)
                     .filter(|key| world.disk().see(*key).is_some())
                     .map(|key| (key, None))
@@ -549,6 +559,7 @@ impl Script for FormatVolumes {
     async fn look(&self, world: &mut SimWorld) -> Result<VolumesFacts, Fault> {
         world.attach_container().await?;
         world.act("flush the volumes", Act::Flush).await?;
+        world.mend_superblock().await?;
         let root = world.setting.root_region();
         let mut probe = world.disk().probe(root);
         let early = world.has(Bug::FormatEarly) && world.recorded() < Some(Phase::Formatted);

@@ -91,9 +91,11 @@ impl Point {
 /// A program's deadline, in milliseconds.
 const DEADLINE_MS: u64 = 3_600_000;
 /// Effects that a program has, written by itself into the device.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 8] = [
     "make a volume",
+    "give it to the copies",
     "give it its id",
+    "mend the superblock",
     "open the container",
     "fetch",
     "evaluate and fetch",
@@ -420,9 +422,10 @@ impl SimWorld {
             },
             acts: !matches!(act, Act::Look | Act::Ask | Act::Medium),
             lies: match act {
-                // Written by landfall itself, into the device.
+                // Written by landfall itself, into the device; but for the copies of a superblock: a program that gives them no id gives none
+                // to the superblock either, and that is where it lies.
                 Act::Write(_, writes) => !writes.iter().any(|(key, value)| {
-                    value.is_none() || matches!(key, Key::Mbr | Key::Primary | Key::Backup)
+                    value.is_none() || matches!(key, Key::Mbr | Key::Primary | Key::Backup | Key::Copies)
                 }),
                 // A mount is the kernel's word.
                 Act::Ram(_) => !label.starts_with("mount "),

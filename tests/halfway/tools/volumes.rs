@@ -1,6 +1,6 @@
 //! The ESP, the LUKS container, root and swap: `mkfs.vfat`, `mkfs.ext4`, `e2fsck`, `tune2fs`, `mkswap`, `swaplabel` and
 //! libcryptsetup, each between landfall's own writes. Law: the partition had a former life of the very same ids, of which
-//! landfall wiped both ends and left the middle: what is found there must not be taken for the new.
+//! landfall wiped both ends and the copies of a superblock and left the rest: what is found there must not be taken for the new.
 //!
 //! Absent: device-mapper (activation), and what another maker left there (that is the choice of the disk).
 
@@ -10,11 +10,12 @@ use crate::oracles;
 use crate::steps::carry;
 use camino::Utf8Path;
 use landfall::event::Reporter;
+use landfall::image::{BLOCK_BYTES, ext4};
 use landfall::real::luks::{self, Cost};
 use landfall::real::probe::probe;
 use landfall::real::secret::SecretText;
 use landfall::real::stop::Stop;
-use landfall::real::{esp, volumes};
+use landfall::real::{esp, superblock, volumes};
 use landfall_states::anchored::{Container, EncryptVolumes, LuksFacts};
 use landfall_states::encrypted::{FormatVolumes, Target, VolumesFacts};
 use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder};
@@ -28,7 +29,7 @@ const PLANNED: &str = "deadbeef-0000-0000-0000-00000000000a";
 const SLOTS: [&str; 2] = ["/EFI/LANDFALL/CKPT0.BIN", "/EFI/LANDFALL/CKPT1.BIN"];
 /// What opens the container.
 const PASSPHRASE: &str = "half a way";
-/// What landfall wipes of a new partition's start and end (`src/real/table.rs`).
+/// What landfall wipes of a new partition's start and end (`src/real/table.rs`); and the blocks of ext4's copies of its superblock.
 const WIPED_HEAD: u64 = 8 << 20;
 /// See [`WIPED_HEAD`].
 const WIPED_TAIL: u64 = 1 << 20;
@@ -76,7 +77,7 @@ fn passphrase() -> SecretText {
     SecretText::from(PASSPHRASE)
 }
 
-/// A blank file, a former life in it, and its two ends wiped.
+/// A blank file, a former life in it, and what landfall wipes before it writes its table.
 fn former_life(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path, bytes: u64) -> Result<(), String> {
     let io = |e: std::io::Error| e.to_string();
     fs_err::File::create(subject)
@@ -87,6 +88,10 @@ fn former_life(tool: &dyn Tool, place: &Utf8Path, subject: &Utf8Path, bytes: u64
     let mut image = Image::read(subject).map_err(io)?;
     image.zero(0, WIPED_HEAD);
     image.zero(bytes - WIPED_TAIL, WIPED_TAIL);
+    let block = BLOCK_BYTES as u64;
+    for copy in ext4::copies(bytes / block) {
+        image.zero(copy * block, block);
+    }
     image.write(subject).map_err(io)
 }
 
@@ -203,7 +208,11 @@ fn format(root: bool, subject: &Utf8Path) -> Result<(), String> {
         &action,
         async || {
             let seen = if root {
-                volumes::observe_root(subject, &volume("root-web"), &reporter, &stop).await?
+                let root = volume("root-web");
+                if let Some(copy) = superblock::torn(subject, &root, &reporter, &stop).await? {
+                    superblock::mend(subject, &root, copy, &reporter, &stop).await?;
+                }
+                volumes::observe_volume(subject, &root, &reporter, &stop).await?
             } else {
                 volumes::observe_volume(subject, &volume("swap-web"), &reporter, &stop).await?
             };
