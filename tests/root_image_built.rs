@@ -460,7 +460,7 @@ fn what_can_be_no_image_is_refused_unread() {
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     for (path, kind) in [
         (folder.as_str(), "a directory"),
-        (fifo.as_str(), "a FIFO"),
+        (fifo.as_str(), "a FIFO (a named pipe)"),
         (socket.as_str(), "a socket"),
         ("/dev/zero", "a character device"),
     ] {
