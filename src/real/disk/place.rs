@@ -1,6 +1,8 @@
 //! Where a disk sits: its bus address, from sysfs alone. Law: the text is the one that udev's `path_id` of systemd 257 makes, so
 //! that it is the name of the link in `/dev/disk/by-path` where there is one; numbers that are given out in the order of
-//! discovery are not in it; what is not known of a bus is kept as it stands, so that two disks never have one address.
+//! discovery are not in it; what is not known of a bus is kept as it stands, so that two disks never have one address. Where
+//! udev gives one to several (drivers that number all links of an expander alike), they have one here as well, which then is no
+//! name of any.
 //!
 //! Absent: names that a disk has of itself (`sysfs`).
 
@@ -24,8 +26,11 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
             continue;
         }
         if is_pci(part) {
-            // The nearest to the disk counts, behind the bridge that it hangs on where that is no PCI device.
-            address.bus.retain(|bus| !bus.starts_with("pci-"));
+            // Of those that hang on each other the nearest to the disk counts. Behind another root (a platform's bridge, a
+            // Volume Management Device) they are counted anew, so both stand there.
+            if at >= 2 && is_pci(parts[at - 2]) {
+                address.bus.pop();
+            }
             address.bus.push(format!("pci-{part}"));
         } else if let Some(number) = part.strip_prefix("ata").filter(|n| is_number(n)) {
             let port = sysfs.text(&format!("{}/ata_port/{part}/port_no", here()))?;
@@ -34,8 +39,7 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
         } else if let Some(rest) = usb(part) {
             address.tail = vec![format!("usb-0:{rest}")];
         } else if part.starts_with("end_device-") {
-            let sas = sysfs.text(&format!("{}/sas_device/{part}/sas_address", here()))?;
-            address.remote = Some(format!("sas-{}", sas.as_deref().map_or(*part, str::trim)));
+            address.remote = Some(sas(sysfs, &parts[..at])?);
         } else if part.starts_with("rport-") {
             let port = sysfs.text(&format!("{}/fc_remote_ports/{part}/port_name", here()))?;
             let port = match port {
@@ -43,12 +47,10 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
                 None => sysfs.text(&format!("sys/class/fc_remote_ports/{part}/port_name"))?,
             };
             address.remote = Some(format!("fc-{}", port.as_deref().map_or(*part, str::trim)));
-        } else if part.strip_prefix("session").is_some_and(is_number) {
-            let name = sysfs.text(&format!("{}/iscsi_session/{part}/targetname", here()))?;
-            address.bus = vec![];
-            address.remote = Some(format!("iscsi-{}", name.as_deref().map_or(*part, str::trim)));
+        } else if let Some(number) = part.strip_prefix("session").filter(|n| is_number(n)) {
+            address.remote = Some(iscsi(sysfs, &here(), number)?);
         } else if is_guid(part) {
-            address.remote = Some(format!("vmbus-{part}"));
+            address.remote = Some(format!("vmbus-{}", part.replace('-', "")));
         } else if let Some(number) = part.strip_prefix("host").filter(|n| is_number(n)) {
             address.host = relative(sysfs, &parts[..at - 1], number)?;
         } else if let [_, channel, target, lun] = part.split(':').collect::<Vec<_>>()[..]
@@ -65,13 +67,10 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
             break;
         } else if let Some(card) = ccw(part) {
             address.bus = vec![card];
-        } else if parts.first() == Some(&"platform") || part.ends_with(":00") && parts[0].starts_with("LNX") {
-            let kind = if parts[0] == "platform" {
-                "platform"
-            } else {
-                "acpi"
-            };
-            address.bus = vec![format!("{kind}-{part}")];
+        } else if parts[0] == "platform" {
+            address.bus = vec![format!("platform-{part}")];
+        } else if parts[0].starts_with("LNX") && is_acpi(part) {
+            address.bus = vec![format!("acpi-{part}")];
         } else {
             address.tail.push((*part).to_owned());
         }
@@ -99,8 +98,10 @@ impl Address {
     fn unit(&mut self, unit: &Unit<'_>) {
         let Unit { channel, target, lun } = unit;
         let text = match (&self.ata, &self.remote) {
-            (Some(port), _) => format!("ata-{port}.{target}"),
-            (None, Some(remote)) => format!("{remote}-lun-{lun}"),
+            (Some(port), _) if *channel == "0" => format!("ata-{port}.{target}"),
+            // Behind a port multiplier.
+            (Some(port), _) => format!("ata-{port}.{channel}.0"),
+            (None, Some(remote)) => format!("{remote}-{}", lun_text(lun)),
             (None, None) => format!("scsi-{}:{channel}:{target}:{lun}", self.host),
         };
         self.tail.push(text);
@@ -110,6 +111,65 @@ impl Address {
         let all: Vec<String> = self.bus.into_iter().chain(self.tail).collect();
         (!all.is_empty()).then(|| all.join("-"))
     }
+}
+
+/// The number of a unit. Those of the first kind of addressing are shown as they are, the others as SCSI writes them.
+fn lun_text(lun: &str) -> String {
+    match lun.parse::<u64>() {
+        Ok(number) if number > 255 => {
+            format!(
+                "lun-0x{:04x}{:04x}00000000",
+                number & 0xFFFF,
+                number >> 16 & 0xFFFF
+            )
+        }
+        Ok(_) | Err(_) => format!("lun-{lun}"),
+    }
+}
+
+/// The end of a SAS link, whose place is the last of `parts`: the phy that leads to it where there is one, behind which
+/// expander; else its own address, as wide ports and controllers without phys have it.
+fn sas(sysfs: &Sysfs, parts: &[&str]) -> io::Result<String> {
+    let [.., port, end] = parts else {
+        return Ok(String::new());
+    };
+    let folder = |length: usize| format!("sys/devices/{}", parts[..length].join("/"));
+    let word = |path: String| -> io::Result<Option<String>> {
+        Ok(sysfs.text(&path)?.map(|text| text.trim().to_owned()))
+    };
+    let device = format!("{}/sas_device/{end}", folder(parts.len()));
+    let phys = word(format!("{}/sas_port/{port}/num_phys", folder(parts.len() - 1)))?;
+    if phys.as_deref() == Some("1")
+        && let Some(phy) = word(format!("{device}/phy_identifier"))?
+    {
+        let above = parts.len() - 2;
+        let expander = match parts[..above].last() {
+            Some(name) => word(format!("{}/sas_device/{name}/sas_address", folder(above)))?,
+            None => None,
+        };
+        return Ok(match expander {
+            Some(expander) => format!("sas-exp{expander}-phy{phy}"),
+            None => format!("sas-phy{phy}"),
+        });
+    }
+    let own = word(format!("{device}/sas_address"))?;
+    Ok(format!("sas-{}", own.as_deref().unwrap_or(end)))
+}
+
+/// A target of iSCSI and the portal that it was found at.
+fn iscsi(sysfs: &Sysfs, here: &str, session: &str) -> io::Result<String> {
+    let word = |path: String| -> io::Result<Option<String>> {
+        Ok(sysfs.text(&path)?.map(|text| text.trim().to_owned()))
+    };
+    let target = word(format!("{here}/iscsi_session/session{session}/targetname"))?;
+    let connection = format!("connection{session}:0");
+    let of_portal = |key: &str| word(format!("{here}/{connection}/iscsi_connection/{connection}/{key}"));
+    let portal = (of_portal("persistent_address")?, of_portal("persistent_port")?);
+    let target = target.unwrap_or_else(|| format!("session{session}"));
+    Ok(match portal {
+        (Some(address), Some(port)) => format!("ip-{address}:{port}-iscsi-{target}"),
+        (_, _) => format!("iscsi-{target}"),
+    })
 }
 
 fn is_number(text: &str) -> bool {
@@ -122,10 +182,10 @@ fn is_skipped(part: &str) -> bool {
         part.strip_prefix(prefix)
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
-    ["pci", "virtio", "usb", "target", "port-", "expander-", "css"]
+    ["pci", "virtio", "usb", "target", "port-", "phy-", "expander-", "css"]
         .iter()
         .any(|prefix| counted(prefix))
-        || ["platform", "block", "soc"].contains(&part)
+        || ["platform", "block", "soc", "scsi_host"].contains(&part)
         || part.starts_with("LNX")
         // A hub or a device, before its interface.
         || (part.contains('-') && !part.contains(':') && part.starts_with(|c: char| c.is_ascii_digit()) && usb_port(part))
@@ -165,6 +225,15 @@ fn ccw(part: &str) -> Option<String> {
         && fields.iter().all(|f| f.bytes().all(|b| b.is_ascii_hexdigit()))
         && fields[2].len() == 4;
     is.then(|| format!("ccw-{part}"))
+}
+
+/// `VMBUS:00`, `device:08`.
+fn is_acpi(part: &str) -> bool {
+    part.split_once(':').is_some_and(|(name, number)| {
+        name.bytes().all(|b| b.is_ascii_alphanumeric())
+            && number.len() == 2
+            && number.bytes().all(|b| b.is_ascii_hexdigit())
+    })
 }
 
 fn is_guid(part: &str) -> bool {
