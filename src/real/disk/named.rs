@@ -5,8 +5,9 @@
 //! Absent: what speaks against a disk (`select`), asking (`ask`).
 
 use super::gather::no_disk;
+use super::serial::is_unique;
 use super::sysfs::{Block, Sysfs};
-use super::{io_fault, proc::Dev};
+use super::{io_fault, proc::Dev, proc::parse_dev};
 use crate::config::is_disk_name;
 use landfall_states::fault::Fault;
 use landfall_states::names::quoted;
@@ -66,6 +67,22 @@ fn bare(text: &str) -> String {
     text
 }
 
+/// Whether a link is made of a WWN that many devices have: udev makes it of whatever it is told.
+fn is_shared(link: &str) -> bool {
+    let link = link.to_lowercase();
+    let wwn = link
+        .strip_prefix("wwn-")
+        .or_else(|| link.strip_prefix("scsi-3"))
+        .or_else(|| link.strip_prefix("nvme-").filter(|rest| is_nvme_wwn(rest)));
+    wwn.is_some_and(|wwn| !is_unique(wwn))
+}
+
+fn is_nvme_wwn(text: &str) -> bool {
+    ["eui.", "nvme.", "uuid."]
+        .iter()
+        .any(|kind| text.starts_with(kind))
+}
+
 /// A name without the folder that it is a link in.
 fn without_folder(name: &str) -> &str {
     let name = name.trim();
@@ -112,7 +129,7 @@ impl Named {
         if wwn.is_some() {
             return Some(By::Wwn);
         }
-        if links.iter().any(|link| link == plain) {
+        if links.iter().any(|link| link == plain) && !is_shared(plain) {
             return Some(By::Link);
         }
         if place.as_deref() == Some(plain) {
@@ -226,7 +243,35 @@ pub fn agrees(name: &str, identity: &DiskIdentity, disks: &[Named]) -> Result<()
     })
 }
 
-/// The links in `/dev/disk` that lead to block devices, without their folders, and where they lead.
+/// The links that each disk asks for, as udev's database has them. Where several ask for one, udev gives it to any of them, and
+/// to another one after the next event: a serial number of several namespaces, a WWN of zeros, one path for all of a port.
+fn asked_for(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
+    let mut links = Vec::new();
+    for name in sysfs.names("sys/block")? {
+        let Some(dev) = sysfs
+            .text(&format!("sys/block/{name}/dev"))?
+            .as_deref()
+            .and_then(parse_dev)
+        else {
+            continue;
+        };
+        let (major, minor) = dev;
+        let record = sysfs.text(&format!("run/udev/data/b{major}:{minor}"))?;
+        for line in record.unwrap_or_default().lines() {
+            let Some(path) = line.strip_prefix("S:disk/") else {
+                continue;
+            };
+            let plain = FOLDERS
+                .iter()
+                .find_map(|folder| path.strip_prefix(folder)?.strip_prefix('/'));
+            links.extend(plain.map(|plain| (plain.to_owned(), dev)));
+        }
+    }
+    Ok(links)
+}
+
+/// The links in `/dev/disk` that lead to block devices, without their folders, and where they lead; with the devices that ask for
+/// one that another has.
 pub fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
     let mut links = Vec::new();
     for folder in FOLDERS {
@@ -245,6 +290,13 @@ pub fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
             }
         }
     }
+    // Only of links that are there: the database may be older than they are.
+    let there: std::collections::BTreeSet<String> = links.iter().map(|(name, _)| name.clone()).collect();
+    links.extend(
+        asked_for(sysfs)?
+            .into_iter()
+            .filter(|(name, _)| there.contains(name)),
+    );
     links.sort();
     links.dedup();
     Ok(links)

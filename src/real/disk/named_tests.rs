@@ -235,3 +235,56 @@ fn a_name_that_two_disks_have_agrees_to_neither() {
     );
     assert_eq!(name_for(0, &disks(&tree)), None);
 }
+
+#[test]
+fn a_link_that_several_disks_ask_for_agrees_to_none() {
+    // Two namespaces of one serial number: udev gives the link to either.
+    let tree = Tree::new();
+    let nvme = "pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0";
+    for (name, dev, nsid) in [("nvme0n1", "259:0", "1"), ("nvme0n2", "259:1", "2")] {
+        put(&tree, name, dev, &format!("{nvme}/{name}"), &[("nsid", nsid)]);
+        tree.put(
+            &format!("run/udev/data/b{dev}"),
+            "S:disk/by-id/nvme-QEMU_NVMe_Ctrl_deadbeef\n",
+        );
+    }
+    link(&tree, "by-id", "nvme-QEMU_NVMe_Ctrl_deadbeef", "nvme0n2");
+    let all = disks(&tree);
+    assert_eq!(
+        meaning("nvme-QEMU_NVMe_Ctrl_deadbeef", &all),
+        Meaning::Several(vec![0, 1])
+    );
+    for to in [0, 1] {
+        assert!(agreed(&tree, "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_deadbeef", to).is_err());
+    }
+    // A link that udev's database remembers and that is not there is none.
+    tree.put("run/udev/data/b259:0", "S:disk/by-id/nvme-gone\n");
+    assert_eq!(agreed(&tree, "nvme-QEMU_NVMe_Ctrl_deadbeef", 1), Ok(()));
+    assert!(agreed(&tree, "nvme-gone", 0).is_err());
+}
+
+#[test]
+fn a_link_made_of_a_wwn_that_many_have_agrees_to_none() {
+    for (name, is_name) in [
+        ("wwn-0x0000000000000000", false),
+        ("wwn-0x5000000000000001", false),
+        ("scsi-35000000000000001", false),
+        ("nvme-eui.0000000000000000", false),
+        ("wwn-0x5000c500a0b1c2d3", true),
+        ("scsi-35000c500a0b1c2d3", true),
+        ("nvme-eui.0025388b71b2c3d4", true),
+        ("nvme-Samsung_SSD_980_S64DNX0R1", true),
+        ("scsi-SATA_Disk_1", true),
+    ] {
+        let tree = Tree::new();
+        put(
+            &tree,
+            "sda",
+            "8:0",
+            "pci0000:00/0000:00:10.0/host2/target2:0:0/2:0:0:0",
+            &[],
+        );
+        link(&tree, "by-id", name, "sda");
+        assert_eq!(agreed(&tree, name, 0).is_ok(), is_name, "{name}");
+    }
+}
