@@ -8,7 +8,7 @@ use super::named::{self, Named};
 use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
 use super::sysfs::{Block, Sysfs, device, device_number};
 use super::usage::{Machine, Own, Uses};
-use super::{controllers, efi, io_fault, lsblk, open, os_code, other_system, own_plan, select};
+use super::{controllers, efi, io_fault, kind, lsblk, open, os_code, other_system, own_plan, select};
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::os;
@@ -470,12 +470,9 @@ fn facts(
     }
     never.extend(uses.strangers.iter().cloned());
     unless_named.extend(uses.members.iter().cloned());
-    if block.transport == "usb" && !block.removable {
-        unless_named.push("it is attached over USB".into());
-    }
-    if block.transport == "sd" {
-        unless_named.push("it is an SD card".into());
-    }
+    let of_its_kind = kind::objections(block);
+    never.extend(of_its_kind.never);
+    unless_named.extend(of_its_kind.unless_named);
     let mut partitions = vec![];
     let mut other_system = None;
     let mut blank = false;

@@ -28,6 +28,7 @@ pub mod efi;
 pub mod gather;
 pub mod held;
 pub mod image;
+pub mod kind;
 pub mod labels;
 pub mod lsblk;
 pub mod members;

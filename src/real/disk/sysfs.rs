@@ -54,6 +54,8 @@ pub struct Block {
     pub place: Option<String>,
     /// `usb`, `nvme`, `virtio`, `sata`, `mmc` (soldered), `sd` (a card), `scsi` or `virtual`.
     pub transport: &'static str,
+    /// By which network it is reached, where it is: other machines may reach it as well.
+    pub network: Option<&'static str>,
     /// The medium can be taken out, says the kernel.
     pub removable: bool,
     /// It refuses writes.
@@ -218,6 +220,7 @@ impl Sysfs {
                 "mmc" if self.word(&format!("{base}/device/type"))?.as_deref() == Some("SD") => "sd",
                 other => other,
             },
+            network: self.network(name, &hardware),
             removable: flag(self.number(&format!("{base}/removable"))?),
             read_only: flag(self.number(&format!("{base}/ro"))?),
             hidden: flag(self.number(&format!("{base}/hidden"))?),
@@ -280,17 +283,45 @@ impl Sysfs {
 
     /// The place of the only controller of an NVMe subsystem, which has none of its own.
     fn controller(&self, subsystem: &Utf8Path) -> Option<Utf8PathBuf> {
+        match self.controllers(subsystem).as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        }
+    }
+
+    /// The places of all controllers of an NVMe subsystem.
+    fn controllers(&self, subsystem: &Utf8Path) -> Vec<Utf8PathBuf> {
         let mut found = vec![];
-        for entry in subsystem.read_dir_utf8().ok()?.flatten().take(BLOCKS_MAX) {
+        let Ok(listing) = subsystem.read_dir_utf8() else {
+            // It went away.
+            return found;
+        };
+        for entry in listing.flatten().take(BLOCKS_MAX) {
             let number = entry.file_name().strip_prefix("nvme").unwrap_or_default();
             if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
                 found.extend(entry.path().canonicalize_utf8());
             }
         }
-        match found.as_slice() {
-            [only] => Some(only.clone()),
-            _ => None,
+        found
+    }
+
+    /// The network that a disk is reached by.
+    fn network(&self, name: &str, hardware: &str) -> Option<&'static str> {
+        let has = |text: &str| hardware.contains(text);
+        if has("/rport-") {
+            return Some("Fibre Channel");
         }
+        if hardware
+            .split('/')
+            .any(|part| part.starts_with("session") && !part.contains('-'))
+        {
+            return Some("iSCSI");
+        }
+        let full = self.at(&format!("sys/block/{name}")).canonicalize_utf8().ok()?;
+        let subsystem = full.parent().filter(|p| p.as_str().contains("/nvme-subsystem/"));
+        let of_fabric = |path: &Utf8PathBuf| path.as_str().contains("/nvme-fabrics/");
+        let fabric = of_fabric(&full) || subsystem.is_some_and(|s| self.controllers(s).iter().any(of_fabric));
+        fabric.then_some("NVMe over Fabrics")
     }
 
     /// What a disk is called by itself, and which unit of its device it is, where the name is the device's.

@@ -27,6 +27,7 @@ fn block(name: &str, minor: u32) -> Block {
         hidden: false,
         holders: vec![],
         slaves: vec![],
+        network: None,
         loop_file: None,
         mapping: None,
         partitions: vec![],
@@ -297,6 +298,55 @@ fn what_is_active_is_released_by_the_command_of_its_kind() {
         busy.members,
         ["partition 2 is a member of a ZFS pool (ZFS pool tank)"]
     );
+}
+
+#[test]
+fn a_volume_group_goes_behind_all_that_stands_on_its_volumes() {
+    // The container is on a volume, and the group on an array: what was found first is not what goes first.
+    let found = uses(&own(), |m| {
+        m.blocks[0].partitions[0].holders.push("md0".into());
+        let mut array = block("md0", 0);
+        array.slaves = vec!["sda1".into()];
+        array.holders = vec!["dm-0".into(), "dm-1".into()];
+        m.blocks.push(array);
+        m.blocks.push(mapping("vg-a", "LVM-a".into(), "md0", 0));
+        let mut below = mapping("vg-b", "LVM-b".into(), "md0", 1);
+        below.holders.push("dm-2".into());
+        m.blocks.push(below);
+        m.blocks
+            .push(mapping("safe", "CRYPT-LUKS2-1-safe".into(), "dm-1", 2));
+    });
+    assert_eq!(
+        found.release,
+        [
+            "cryptsetup close safe",
+            "vgchange --activate n vg",
+            "mdadm --stop /dev/md0"
+        ]
+    );
+}
+
+#[test]
+fn a_pool_at_the_end_of_a_partition_is_not_the_whole_disks() {
+    let row = |name: &str, fstype: &str| Row {
+        name: name.into(),
+        above: vec![],
+        kind: "disk".into(),
+        fstype: Some(fstype.into()),
+        label: None,
+        model: None,
+        pttype: None,
+    };
+    let members = |signatures: &[(Option<u32>, Vec<Signature>)]| {
+        let machine = Machine {
+            blocks: vec![disk("sda", 0, 2)],
+            lsblk: vec![row("sda", "zfs_member")],
+            ..Machine::default()
+        };
+        machine.uses(&machine.blocks[0], &own(), signatures).members
+    };
+    assert_eq!(members(&[(Some(1), vec![])]), Vec::<String>::new());
+    assert_eq!(members(&[]).len(), 1);
 }
 
 #[test]

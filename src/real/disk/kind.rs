@@ -1,0 +1,116 @@
+//! What speaks against a disk because of its kind. Law: a disk that others may be using, or that the machine does not keep, is not
+//! picked unasked.
+//!
+//! Absent: what is on a disk and who uses it (`gather`, `usage`).
+
+use super::sysfs::Block;
+
+/// Models of disks that a cloud lends for as long as a machine runs: Amazon's, Google's by SCSI and by NVMe, Azure's.
+const TEMPORARY: [&str; 5] = [
+    "Amazon EC2 NVMe Instance Storage",
+    "EphemeralDisk",
+    "nvme_card",
+    "Microsoft NVMe Direct Disk",
+    "Microsoft NVMe Direct Disk v2",
+];
+
+/// Why it is not a target, one line each.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Objections {
+    /// Nor when it is named.
+    pub never: Vec<String>,
+    /// Only when nobody named it.
+    pub unless_named: Vec<String>,
+}
+
+/// What speaks against a disk of this kind.
+pub fn objections(block: &Block) -> Objections {
+    let mut found = Objections::default();
+    let mut unless_named = |why: String| found.unless_named.push(why);
+    if block.transport == "usb" && !block.removable {
+        unless_named("it is attached over USB".into());
+    }
+    if let Some(network) = block.network {
+        unless_named(format!(
+            "it is reached over {network}: another machine may be using it"
+        ));
+    }
+    if let Some(model) = block.model.as_deref().filter(|m| TEMPORARY.contains(m)) {
+        unless_named(format!(
+            "its model ({model}) is that of a cloud's temporary disks, which do not outlive the machine"
+        ));
+    }
+    if block.transport == "sd" {
+        unless_named("it is an SD card".into());
+    }
+    if block.name.starts_with("dasd") {
+        found.never.push("it is a DASD, which cannot hold a GPT".into());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::sysfs::tests::Tree;
+    use super::*;
+
+    fn of(name: &str, hardware: &str, attributes: &[(&str, &str)]) -> Objections {
+        let tree = Tree::new();
+        tree.disk_at(name, "8:0", 16_384, hardware);
+        for (attribute, text) in attributes {
+            tree.put_at(name, attribute, text);
+        }
+        objections(&tree.sysfs().block(name).unwrap().unwrap())
+    }
+
+    #[test]
+    fn a_disk_of_the_network_is_not_picked_unasked() {
+        for (name, hardware, network) in [
+            (
+                "sda",
+                "pci0000:00/0000:05:00.0/host1/rport-1:0-2/target1:0:0/1:0:0:7",
+                "Fibre Channel",
+            ),
+            ("sda", "platform/host3/session1/target3:0:0/3:0:0:1", "iSCSI"),
+            (
+                "nvme0n1",
+                "virtual/nvme-fabrics/ctl/nvme0/nvme0n1",
+                "NVMe over Fabrics",
+            ),
+        ] {
+            let found = of(name, hardware, &[]);
+            let wanted = format!("it is reached over {network}: another machine may be using it");
+            assert_eq!(found.unless_named, [wanted], "{hardware}");
+            assert!(found.never.is_empty());
+        }
+        for (name, hardware) in [
+            ("sda", "pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0"),
+            (
+                "nvme0n1",
+                "pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0/nvme0n1",
+            ),
+        ] {
+            assert_eq!(of(name, hardware, &[]), Objections::default(), "{hardware}");
+        }
+    }
+
+    #[test]
+    fn a_clouds_temporary_disk_is_not_picked_unasked() {
+        let nvme = "pci0000:00/0000:00:1f.0/nvme/nvme1/nvme1n1";
+        let model = |model: &str| of("nvme1n1", nvme, &[("device/model", model)]);
+        let found = model("Amazon EC2 NVMe Instance Storage        \n");
+        assert!(found.unless_named[0].contains("temporary"), "{found:?}");
+        assert_eq!(
+            model("Amazon Elastic Block Store              \n"),
+            Objections::default()
+        );
+    }
+
+    #[test]
+    fn a_dasd_is_never_a_target() {
+        let found = of("dasda", "css0/0.0.0000/0.0.0200", &[]);
+        assert_eq!(found.never, ["it is a DASD, which cannot hold a GPT"]);
+    }
+}
