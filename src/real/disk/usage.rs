@@ -173,19 +173,41 @@ impl Machine {
         }
     }
 
-    /// The commands that take a holder away, what stands upon it first.
-    fn release(&self, holder: &str, depth: usize, commands: &mut Vec<String>) {
-        let found = Sysfs::find_name(&self.blocks, holder).map(|(block, _)| block);
-        if let Some(block) = found.filter(|_| depth < DEPTH_MAX) {
-            for above in block
-                .holders
-                .iter()
-                .chain(block.partitions.iter().flat_map(|p| &p.holders))
-            {
-                self.release(above, depth + 1, commands);
+    /// How far a holder and all that stands upon it are above the disk, the longest way.
+    fn heights(&self, holder: &str, height: usize, found: &mut BTreeMap<String, usize>) {
+        if height >= DEPTH_MAX || found.get(holder).is_some_and(|known| *known >= height) {
+            return;
+        }
+        found.insert(holder.to_owned(), height);
+        if let Some((block, _)) = Sysfs::find_name(&self.blocks, holder) {
+            let of_partitions = block.partitions.iter().flat_map(|p| &p.holders);
+            for above in block.holders.iter().chain(of_partitions) {
+                self.heights(above, height + 1, found);
             }
         }
-        let command = match found.and_then(|block| block.mapping.as_ref()) {
+    }
+
+    /// The commands that take holders away: what stands upon others first, and a volume group behind all that stands upon any of
+    /// its volumes.
+    fn releases(&self, heights: &BTreeMap<String, usize>) -> Vec<String> {
+        let mut commands: Vec<(String, usize)> = vec![];
+        for (holder, height) in heights {
+            let Some(command) = self.release(holder) else {
+                continue;
+            };
+            match commands.iter_mut().find(|(known, _)| *known == command) {
+                Some((_, lowest)) => *lowest = (*lowest).min(*height),
+                None => commands.push((command, *height)),
+            }
+        }
+        commands.sort_by_key(|(_, height)| std::cmp::Reverse(*height));
+        commands.into_iter().map(|(command, _)| command).collect()
+    }
+
+    /// The command that takes a holder away, when nothing stands upon it any more.
+    fn release(&self, holder: &str) -> Option<String> {
+        let found = Sysfs::find_name(&self.blocks, holder).map(|(block, _)| block);
+        Some(match found.and_then(|block| block.mapping.as_ref()) {
             Some((name, uuid)) if uuid.starts_with("LVM-") => {
                 format!("vgchange --activate n {}", shell(&group(name)))
             }
@@ -197,9 +219,8 @@ impl Machine {
                 format!("echo 1 > /sys/block/{holder}/bcache/stop")
             }
             None if holder.starts_with("drbd") => "drbdadm down all".to_owned(),
-            None => return,
-        };
-        commands.push(command);
+            None => return None,
+        })
     }
 
     /// The uses of a disk. `signatures`: what is on the whole disk (`None`) and on each of its partitions.
@@ -261,6 +282,7 @@ impl Machine {
             .iter()
             .map(|p| (Some(p.kernel.number), &p.holders))
             .chain([(None, &disk.holders)]);
+        let mut heights = BTreeMap::new();
         for (number, holders) in all_holders {
             for holder in holders {
                 explain(&[number]);
@@ -271,10 +293,11 @@ impl Machine {
                     uses.own.push(line);
                 } else {
                     uses.strangers.push(line);
-                    self.release(holder, 0, &mut uses.release);
+                    self.heights(holder, 0, &mut heights);
                 }
             }
         }
+        uses.release.extend(self.releases(&heights));
         for (name, dev) in &self.loops {
             // A loop device straight on the disk; one on a file shows as that file's mount.
             if let Some((on, places)) = self.on(*dev, disk) {
@@ -313,11 +336,13 @@ impl Machine {
                 && let Some(member) = row.fstype.as_deref().and_then(membership)
             {
                 let line = format!("{} is {member}", place(number));
-                // Of ZFS our own reader knows better: lsblk counts what a former life left.
+                // Of ZFS our own reader knows better: lsblk counts what a former life left, and the labels at the end of the last
+                // partition as the whole disk's.
                 let seen = signatures
                     .iter()
                     .any(|(at, found)| *at == number && !found.is_empty());
-                let stale = row.fstype.as_deref() == Some("zfs_member") && seen;
+                let divided = number.is_none() && signatures.iter().any(|(at, _)| at.is_some());
+                let stale = row.fstype.as_deref() == Some("zfs_member") && (seen || divided);
                 if !stale && !uses.members.iter().any(|known| known.starts_with(&line)) {
                     uses.members.push(line);
                 }
