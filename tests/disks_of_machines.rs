@@ -4,239 +4,23 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "shared/machines.rs"]
+mod machines;
 #[path = "shared/sparse.rs"]
 mod sparse;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use landfall::real::disk::controllers;
 use landfall::real::disk::efi::{Firmware, HardDrive, LoadOption, Signature};
 use landfall::real::disk::gather::{Gathered, Seen, judge, no_disk};
-use landfall::real::disk::named;
-use landfall::real::disk::proc::{BootMedium, Mount};
+use landfall::real::disk::named::{self, Named, name_for};
+use landfall::real::disk::proc::BootMedium;
 use landfall::real::disk::sysfs::{Block, Sysfs};
-use landfall::real::disk::usage::Machine;
 use landfall::real::disk::{DiskReport, contents, reports};
 use landfall_states::fault::Fault;
-use sparse::Sparse;
+use machines::{Built, Description, build, descriptions, words};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-
-/// A machine, as its lines say it.
-#[derive(Clone)]
-struct Description {
-    name: String,
-    title: String,
-    lines: Vec<Vec<String>>,
-}
-
-/// Words of a line; what is within quotes is one with what is before it.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut quoted) = (vec![String::new()], false);
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            c => words.last_mut().unwrap().push(c),
-        }
-    }
-    words
-}
-
-fn descriptions() -> Vec<Description> {
-    let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/disks/machines.txt");
-    let text = fs_err::read_to_string(path).unwrap();
-    text.split("\n\n")
-        .filter(|block| !block.trim_start().starts_with('#'))
-        .map(|block| {
-            let mut lines = block.lines();
-            let (name, title) = lines.next().unwrap().split_once(": ").unwrap();
-            Description {
-                name: name.to_owned(),
-                title: title.to_owned(),
-                lines: lines.map(words).collect(),
-            }
-        })
-        .collect()
-}
-
-/// What Windows' setup leaves: an ESP, a reserved partition, NTFS.
-fn windows() -> Sparse {
-    let mut disk = sparse::load("gpt");
-    // The type of the second partition, as sgdisk's 0c01 has it, and a boot sector of NTFS in it.
-    let table = |disk: &mut Sparse| {
-        let mut file = disk.clone();
-        landfall::real::gpt::read(&mut file, 512).unwrap()
-    };
-    let second = table(&mut disk).table().unwrap().entries[1].first_lba;
-    disk.put(second * 512, b"\xEB\x52\x90NTFS    ");
-    disk
-}
-
-/// Bytes without any order, all over the disk.
-fn noise(size: u64) -> Sparse {
-    let mut disk = Sparse::new(size);
-    let bytes: Vec<u8> = (0_u32..65_536)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect();
-    disk.put(0, &bytes);
-    disk.put(size / 2, &bytes);
-    disk
-}
-
-struct Tree {
-    _keep: tempfile::TempDir,
-    root: Utf8PathBuf,
-}
-
-impl Tree {
-    fn put(&self, path: &str, text: &str) {
-        let path = self.root.join(path);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(path, text).unwrap();
-    }
-    fn link(&self, path: &str, to: &str) {
-        let path = self.root.join(path);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::os::unix::fs::symlink(to, path).unwrap();
-    }
-}
-
-/// A machine that can be asked.
-struct Built {
-    tree: Tree,
-    machine: Machine,
-    contents: BTreeMap<String, Sparse>,
-    entries: Vec<(String, String)>,
-    named: Option<String>,
-}
-
-fn build(description: &Description) -> Built {
-    let keep = tempfile::tempdir().unwrap();
-    let root = Utf8PathBuf::from_path_buf(keep.path().canonicalize().unwrap()).unwrap();
-    let tree = Tree { _keep: keep, root };
-    let mut contents = BTreeMap::new();
-    let (mut mounts, mut entries, mut named, mut holders) = (vec![], vec![], None, vec![]);
-    let dev = |text: &str| {
-        let (major, minor) = text.split_once(':').unwrap();
-        (major.parse::<u32>().unwrap(), minor.parse::<u32>().unwrap())
-    };
-    for line in &description.lines {
-        let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        match line[..] {
-            ["disk", name, number, gib, place, ref rest @ ..] => {
-                disk(&tree, name, number, gib, place, rest, &mut contents);
-            }
-            ["link", path, to] => tree.link(&format!("dev/disk/{path}"), &format!("../../{to}")),
-            ["udev", number, text] => tree.put(&format!("run/udev/data/b{number}"), &format!("E:{text}\n")),
-            ["usb", place, attribute] => {
-                let (key, text) = attribute.split_once('=').unwrap();
-                tree.put(&format!("sys/devices/{place}/{key}"), text);
-            }
-            ["ata", place, port] => {
-                let ata = place.rsplit('/').next().unwrap();
-                tree.put(&format!("sys/devices/{place}/ata_port/{ata}/port_no"), port);
-            }
-            ["fc", place, port] => {
-                let rport = place.rsplit('/').next().unwrap();
-                tree.put(
-                    &format!("sys/devices/{place}/fc_remote_ports/{rport}/port_name"),
-                    port,
-                );
-            }
-            ["mount", number, point, kind] => mounts.push(Mount {
-                dev: dev(number),
-                point: point.into(),
-                kind: kind.into(),
-                source: "x".into(),
-            }),
-            ["holder", disk, name, mapping, uuid] => holders.push((disk, name, mapping, uuid)),
-            ["pci", address, class, vendor, device, ref rest @ ..] => {
-                let base = format!("sys/bus/pci/devices/{address}");
-                for (key, text) in [("class", class), ("vendor", vendor), ("device", device)] {
-                    tree.put(&format!("{base}/{key}"), text);
-                }
-                if rest == ["driver"] {
-                    tree.put(&format!("{base}/driver/bind"), "");
-                }
-            }
-            ["entry", file, disk] => entries.push((file.to_owned(), disk.to_owned())),
-            ["named", name] => named = Some(name.to_owned()),
-            ref other => panic!("{}: {other:?} is not understood", description.name),
-        }
-    }
-    for (disk, name, mapping, uuid) in holders {
-        tree.put(&format!("sys/block/{disk}/holders/{name}"), "");
-        tree.put(&format!("sys/block/{name}/dev"), "253:0");
-        tree.put(&format!("sys/block/{name}/slaves/{disk}"), "");
-        if mapping != "-" {
-            tree.put(&format!("sys/block/{name}/dm/name"), mapping);
-            tree.put(&format!("sys/block/{name}/dm/uuid"), uuid);
-        }
-    }
-    let blocks = Sysfs::below(tree.root.clone()).blocks().unwrap();
-    Built {
-        tree,
-        machine: Machine {
-            blocks,
-            mounts,
-            ..Machine::default()
-        },
-        contents,
-        entries,
-        named,
-    }
-}
-
-fn disk(
-    tree: &Tree,
-    name: &str,
-    number: &str,
-    gib: &str,
-    place: &str,
-    rest: &[&str],
-    contents: &mut BTreeMap<String, Sparse>,
-) {
-    // There is no folder `block` between a controller of NVMe and its namespaces.
-    let full = if place.ends_with(name) {
-        format!("sys/devices/{place}")
-    } else {
-        format!("sys/devices/{place}/block/{name}")
-    };
-    let size = rest
-        .iter()
-        .find_map(|word| word.strip_prefix("mib="))
-        .map_or(gib.parse::<u64>().unwrap() << 30, |mib| {
-            mib.parse::<u64>().unwrap() << 20
-        });
-    tree.put(&format!("{full}/dev"), number);
-    let device = full
-        .trim_end_matches(name)
-        .trim_end_matches('/')
-        .trim_end_matches("/block")
-        .to_owned();
-    tree.link(&format!("sys/block/{name}"), tree.root.join(&full).as_str());
-    tree.link(&format!("{full}/device"), tree.root.join(&device).as_str());
-    tree.put(&format!("{full}/size"), &(size / 512).to_string());
-    let mut holds = Sparse::new(size);
-    for word in rest {
-        match word.split_once('=') {
-            None => tree.put(&format!("{full}/{word}"), "1"),
-            Some(("mib", _)) => {}
-            Some(("sector", bytes)) => tree.put(&format!("{full}/queue/logical_block_size"), bytes),
-            Some(("holds", "windows")) => holds = windows(),
-            Some(("holds", "noise")) => holds = noise(size),
-            Some(("holds", fixture)) => holds = sparse::load(fixture),
-            // Four bytes of header, then text.
-            Some(("device/vpd_pg80", text)) => tree.put(
-                &format!("{full}/device/vpd_pg80"),
-                &format!("\0\u{0}\0\u{8}{text}"),
-            ),
-            Some((attribute, text)) => tree.put(&format!("{full}/{attribute}"), text),
-        }
-    }
-    holds.resize(size);
-    contents.insert(name.to_owned(), holds);
-}
 
 impl Built {
     fn gathered(&self) -> Gathered {
@@ -251,7 +35,7 @@ impl Built {
             .map(|block| Seen {
                 block: block.clone(),
                 plans: vec![],
-                contents: contents::seen(&mut self.contents[&block.name].clone(), &block.identity, None)
+                contents: contents::seen(&mut self.contents(&block.name), &block.identity, None)
                     .map_err(|e| e.to_string()),
                 failing: None,
             })
@@ -285,8 +69,16 @@ impl Built {
 
     /// What is said when `name` is what was named, and whether that name agrees in advance.
     fn ask(&self, name: Option<&str>) -> (Vec<DiskReport>, Option<Fault>, Option<Result<(), String>>) {
-        let gathered = self.gathered();
-        let (disks, fault) = reports(&gathered, None, name.map(Utf8Path::new));
+        self.ask_of(&self.gathered(), name)
+    }
+
+    /// The same, of what was gathered before.
+    fn ask_of(
+        &self,
+        gathered: &Gathered,
+        name: Option<&str>,
+    ) -> (Vec<DiskReport>, Option<Fault>, Option<Result<(), String>>) {
+        let (disks, fault) = reports(gathered, None, name.map(Utf8Path::new));
         let all = named::look(&Sysfs::below(self.tree.root.clone())).unwrap();
         let chosen = disks.iter().position(|d| d.chosen.is_some());
         let agreed = name.zip(chosen).map(|(name, index)| {
@@ -309,7 +101,7 @@ fn install_disk(name: &str) -> String {
 #[test]
 fn the_verdicts_of_all_machines() {
     let all = descriptions();
-    assert!(all.len() >= 60, "{} machines", all.len());
+    assert!(all.len() >= 150, "{} machines", all.len());
     let mut text = String::new();
     for description in &all {
         let built = build(description);
@@ -370,13 +162,14 @@ fn a_name_that_is_printed_chooses_its_disk_and_agrees_to_it() {
     let mut names = 0;
     for description in &descriptions() {
         let built = build(description);
-        let (disks, _, _) = built.ask(None);
+        let gathered = built.gathered();
+        let (disks, _, _) = built.ask_of(&gathered, None);
         for (index, disk) in disks.iter().enumerate() {
             let Some(name) = disk.name.as_deref().filter(|_| disk.can_be_named) else {
                 continue;
             };
             for given in [install_disk(name), name.to_owned()] {
-                let (again, fault, agreed) = built.ask(Some(&given));
+                let (again, fault, agreed) = built.ask_of(&gathered, Some(&given));
                 assert!(fault.is_none(), "{}: {given}: {fault:?}", description.name);
                 assert!(again[index].chosen.is_some(), "{}: {given}", description.name);
                 assert_eq!(agreed, Some(Ok(())), "{}: {given}", description.name);
@@ -384,7 +177,19 @@ fn a_name_that_is_printed_chooses_its_disk_and_agrees_to_it() {
             names += 1;
         }
     }
-    assert!(names > 60, "only {names} names");
+    assert!(names > 170, "only {names} names");
+}
+
+/// The machine without a disk, and without what was told of it.
+fn detach(description: &mut Description, disk: &str) {
+    description.lines.retain(|line| {
+        let of_it = match line[0].as_str() {
+            "disk" | "table" | "part" => line[1] == disk,
+            "link" | "claim" => line[2] == disk,
+            _ => false,
+        };
+        !of_it
+    });
 }
 
 /// What a person does who reads the answer: the machine afterwards, and what is named then.
@@ -405,14 +210,26 @@ fn follow(
         ));
     }
     if next.contains("detach all but one") {
-        let last = after.lines.iter().rposition(|line| line[0] == "disk").unwrap();
-        after.lines.remove(last);
+        let last = after.lines.iter().rfind(|line| line[0] == "disk").unwrap()[1].clone();
+        detach(&mut after, &last);
     }
-    for command in next.split(" && ").flat_map(|part| part.split(", then: ")) {
+    // Where any of several can be freed, the list says how.
+    let why = fault.why();
+    let told = next.starts_with("free the disk").then_some(&why);
+    let told = told.into_iter().flat_map(|why| why.split("to free it: ").skip(1));
+    let all = told.map(|rest| rest.split(['\n', ';']).next().unwrap().to_owned());
+    let all: Vec<String> = all.chain([next.clone()]).collect();
+    for command in all
+        .iter()
+        .flat_map(|part| part.split(" && "))
+        .flat_map(|part| part.split(", then: "))
+    {
         match command.split(' ').collect::<Vec<_>>()[..] {
             ["umount", point] => keep(&mut after, &|line| line[0] == "mount" && line[2] == point),
-            ["vgchange" | "mdadm" | "cryptsetup" | "dmsetup", ..] => {
-                keep(&mut after, &|line| line[0] == "holder")
+            ["vgchange" | "mdadm" | "cryptsetup" | "dmsetup" | "multipath", ..] | ["echo", "1", ">", _]
+                if !command.ends_with("/delete") =>
+            {
+                keep(&mut after, &|line| line[0] == "holder" || line[0] == "block");
             }
             ["echo", "1", ">", path] => {
                 let gone = path
@@ -422,7 +239,7 @@ fn follow(
                     .next()
                     .unwrap()
                     .to_owned();
-                keep(&mut after, &|line| line[0] == "disk" && line[1] == gone);
+                detach(&mut after, &gone);
             }
             _ => {}
         }
@@ -491,5 +308,122 @@ fn whoever_does_what_a_refusal_says_gets_another_answer() {
             );
         }
     }
-    assert!(refusals > 12, "only {refusals} refusals");
+    assert!(refusals > 30, "only {refusals} refusals");
+}
+
+/// The address that udev gave a disk, among its links: not the older form for virtio, nor the one with the version of USB.
+fn addresses<'a>(links: &'a BTreeMap<String, Vec<String>>, disk: &str) -> Vec<&'a str> {
+    let of_disk = links.iter().filter(|(_, disks)| disks.iter().any(|d| d == disk));
+    of_disk
+        .filter_map(|(path, _)| path.strip_prefix("by-path/"))
+        .filter(|path| !path.starts_with("virtio-") && !path.contains("-usbv"))
+        .collect()
+}
+
+#[test]
+fn an_address_is_the_one_that_udev_gave() {
+    let mut compared = 0;
+    for description in descriptions().iter().filter(|d| d.is_dump()) {
+        let links = description.links();
+        let built = build(description);
+        for block in built.machine.blocks.iter().filter(|b| no_disk(b).is_none()) {
+            let known = addresses(&links, &block.name);
+            if known.is_empty() {
+                continue;
+            }
+            let place = block.place.as_deref().unwrap_or("none");
+            // udev before 246 did not tell a port's devices apart.
+            let port = place.find("-ata-").and_then(|at| {
+                let end = place[at + 5..].find('.')?;
+                place.get(..at + 5 + end)
+            });
+            assert!(
+                known.iter().any(|link| *link == place || Some(*link) == port),
+                "{}: {} is at {place}, udev says {known:?}",
+                description.name,
+                block.name
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared > 60, "only {compared} addresses");
+}
+
+#[test]
+fn a_link_means_the_disk_that_alone_asks_for_it() {
+    let (mut followed, mut refused) = (0, 0);
+    for description in &descriptions() {
+        let built = build(description);
+        let gathered = built.gathered();
+        let is_there = |name: &String| gathered.disks.iter().any(|d| d.block.name == *name);
+        for (path, mut disks) in description.links() {
+            disks.retain(is_there);
+            let given = format!("/dev/disk/{path}");
+            let plain = path.split('/').next_back().unwrap();
+            let (all, fault, agreed) = built.ask_of(&gathered, Some(&given));
+            let chosen = all.iter().find(|d| d.chosen.is_some());
+            match disks.as_slice() {
+                [] => {}
+                // Whoever writes it down on one machine finds another disk on the next one.
+                [_] if ["wwn-0x0000000000000064", "scsi-30000000000000064"].contains(&plain)
+                    || plain.starts_with("nvme-nvme.1ae0-6e766d655f63617264") =>
+                {
+                    assert!(
+                        chosen.is_none() && agreed.is_none(),
+                        "{}: {given}",
+                        description.name
+                    );
+                }
+                [only] => {
+                    let report = all.iter().find(|d| d.device == format!("/dev/{only}")).unwrap();
+                    assert_eq!(
+                        chosen.map(|d| &d.device),
+                        report.can_be_named.then_some(&report.device),
+                        "{}: {given}: {fault:?}",
+                        description.name
+                    );
+                    assert!(
+                        agreed.is_none() || agreed == Some(Ok(())),
+                        "{}: {given}: {agreed:?}",
+                        description.name
+                    );
+                    followed += 1;
+                }
+                several => {
+                    assert!(
+                        chosen.is_none() && agreed.is_none(),
+                        "{}: {given} is asked for by {several:?}, and leads to {chosen:?}",
+                        description.name
+                    );
+                    let all = named::look(&Sysfs::below(built.tree.root.clone())).unwrap();
+                    for disk in &gathered.disks {
+                        let agreed = named::agrees(&given, &disk.block.identity, &all);
+                        assert!(agreed.is_err(), "{}: {given}", description.name);
+                    }
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        followed > 150 && refused > 5,
+        "{followed} followed, {refused} refused"
+    );
+}
+
+#[test]
+fn a_disk_has_one_name_with_udev_and_without() {
+    for description in descriptions().iter().filter(|d| d.is_dump()) {
+        let mut without = description.clone();
+        without
+            .lines
+            .retain(|line| !["link", "claim", "udev"].contains(&line[0].as_str()));
+        let names = |description: &Description| -> Vec<(String, Option<String>)> {
+            let built = build(description);
+            let all = named::look(&Sysfs::below(built.tree.root.clone())).unwrap();
+            let name = |(index, disk): (usize, &Named)| (disk.device.clone(), name_for(index, &all));
+            all.iter().enumerate().map(name).collect()
+        };
+        assert_eq!(names(description), names(&without), "{}", description.name);
+    }
 }

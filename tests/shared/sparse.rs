@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // every test that takes this in uses a part of it
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 const SECTOR: u64 = 512;
@@ -44,13 +44,27 @@ impl Sparse {
             .map(|(at, bytes)| (at * SECTOR, bytes.as_slice()))
     }
 
+    /// Lays the first `length` bytes of another one over this one, from a place on that is a whole number of sectors.
+    pub fn lay(&mut self, at: u64, other: &Sparse, length: u64) {
+        assert!(at.is_multiple_of(SECTOR), "not at a sector");
+        for (place, bytes) in &other.sectors {
+            if place * SECTOR < length && at + place * SECTOR < self.size {
+                self.sectors.insert(at / SECTOR + place, *bytes);
+            }
+        }
+    }
+
     /// Writes.
     pub fn put(&mut self, at: u64, bytes: &[u8]) {
-        for (index, byte) in bytes.iter().enumerate() {
-            let at = at + index as u64;
-            assert!(at < self.size, "behind the end");
-            let sector = self.sectors.entry(at / SECTOR).or_insert([0; SECTOR as usize]);
-            sector[(at % SECTOR) as usize] = *byte;
+        assert!(at + bytes.len() as u64 <= self.size, "behind the end");
+        let mut done = 0;
+        while done < bytes.len() {
+            let place = at + done as u64;
+            let within = (place % SECTOR) as usize;
+            let length = (SECTOR as usize - within).min(bytes.len() - done);
+            let sector = self.sectors.entry(place / SECTOR).or_insert([0; SECTOR as usize]);
+            sector[within..within + length].copy_from_slice(&bytes[done..done + length]);
+            done += length;
         }
     }
 }
@@ -62,15 +76,24 @@ impl Read for Sparse {
         buffer.fill(0);
         let (from, to) = (self.position, self.position + room as u64);
         for (at, bytes) in self.sectors.range(from / SECTOR..to.div_ceil(SECTOR)) {
-            for (index, byte) in bytes.iter().enumerate() {
-                let place = at * SECTOR + index as u64;
-                if (from..to).contains(&place) {
-                    buffer[(place - from) as usize] = *byte;
-                }
-            }
+            let (first, last) = ((at * SECTOR).max(from), ((at + 1) * SECTOR).min(to));
+            let of_sector = &bytes[(first - at * SECTOR) as usize..(last - at * SECTOR) as usize];
+            buffer[(first - from) as usize..(last - from) as usize].copy_from_slice(of_sector);
         }
         self.position = to;
         Ok(room)
+    }
+}
+
+impl Write for Sparse {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(self.position, bytes);
+        self.position += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
