@@ -20,9 +20,9 @@ fn of_remote(line: &str) -> Option<&str> {
         .map(str::trim)
 }
 
-/// Whether a line is Git's, ssh's, or one of theirs that quotes the other side.
+/// Whether a line is Git's, ssh's, or one of theirs that quotes the other side. Names of files are listed indented.
 fn is_own(line: &str) -> bool {
-    of_remote(line).is_none() || line.starts_with("fatal: ")
+    !line.starts_with([' ', '\t']) && (of_remote(line).is_none() || line.starts_with("fatal: "))
 }
 
 /// The text of a forge's line.
@@ -117,7 +117,7 @@ pub(super) fn last_own<'l>(lines: &[&'l str]) -> Option<&'l str> {
 pub fn git(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
     let lines: Vec<&str> = said
         .lines()
-        .map(str::trim)
+        .map(str::trim_end)
         .filter(|line| !line.is_empty())
         .collect();
     let fault = super::fault(what, how, decide(&lines, places), last_own(&lines));

@@ -1,7 +1,7 @@
 //! Endings of `nixos-install`, of `nixos-enter`, and of what they run in the target: the activation, `switch-to-configuration`, the
 //! installers of boot loaders, `bootctl`. Law: as `endings`. All of them write to the same two streams, and so does every activation script and
 //! hook; so only whole sentences of a known form count, and the last of them, because an activation that failed is passed over by
-//! `nixos-enter`. Nix itself speaks before the activation, and never behind its first line.
+//! `nixos-enter`. Nix itself speaks before the activation begins; where it began, Nix had done its part.
 //!
 //! Absent: which parts of an activation failed (`activation`).
 
@@ -33,7 +33,7 @@ const EXACT: &[Row] = &[
             "failed to set ~ efi variable: no such file or directory",
             "efi variables are not supported on this system.",
             "not booted with uefi.",
-            "not booted with efi*",
+            "not booted with efi.",
             "failed to access efi variables*",
             "grub-install: *efivars: *operation not permitted*",
         ],
@@ -86,7 +86,6 @@ const EXACT: &[Row] = &[
             "nixos-enter: *: command not found",
             "~/nixos-install: line ~: *: command not found",
             "~/nixos-enter: line ~: *: command not found",
-            "filenotfounderror: [errno 2] no such file or directory: '/nix/store/~/bin/~'",
         ],
     ),
     row(
@@ -119,6 +118,14 @@ const EXACT: &[Row] = &[
         ],
     ),
     row(
+        Cause::LoaderInstaller,
+        &["failed to get machine id: *", "failed to get machine did: *"],
+    ),
+];
+
+/// Sentences of programs that the target's scripts run as well; `nixos-enter` runs them before the activation.
+const BEFORE: &[Row] = &[
+    row(
         Cause::Busy,
         &["umount: ~: target is busy.", "umount: ~: target is busy"],
     ),
@@ -138,14 +145,14 @@ const EXACT: &[Row] = &[
             "mount: ~: mount point does not exist",
         ],
     ),
-    row(
-        Cause::LoaderInstaller,
-        &["failed to get machine id: *", "failed to get machine did: *"],
-    ),
 ];
 
 /// Errors of a boot loader's installer that is written in Python; any script in Python says the same.
 const PYTHON: &[Row] = &[
+    row(
+        Cause::ProgramMissing,
+        &["filenotfounderror: [errno 2] no such file or directory: '/nix/store/~/bin/~'"],
+    ),
     row(Cause::NoRoom, &["oserror: [errno 28] *"]),
     row(
         Cause::TargetErrors,
@@ -232,17 +239,16 @@ pub fn install(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault 
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
-    let before: Vec<&str> = said
-        .lines()
-        .take_while(|line| !is_any(line.trim(), ACTIVATES))
-        .collect();
-    let activates = before.len() < said.lines().count();
     let loader_failed = lines.iter().any(|line| is_any(line, OF_LOADER));
+    // The two streams are read one behind the other: what was printed before the activation cannot be told from what was printed in it.
+    let activates = loader_failed || lines.iter().any(|line| is_any(line, ACTIVATES));
+    let of_nix = !activates && how.program != "nixos-enter" && lines.iter().any(|line| is_nix(line));
     let python: &[Row] = if loader_failed { PYTHON } else { &[] };
     let any_python: &[Row] = if loader_failed { ANY_PYTHON } else { &[] };
-    let known = last_line(&[EXACT, python], &lines);
-    if how.code.is_some() && known.is_none() && before.iter().any(|line| is_nix(line)) {
-        let fault = nix::nix_plain(what, how.clone(), &before.join("\n"), places);
+    let before: &[Row] = if activates { &[] } else { BEFORE };
+    let known = last_line(&[EXACT, before, python], &lines);
+    if how.code.is_some() && known.is_none() && of_nix {
+        let fault = nix::nix_plain(what, how.clone(), said, places);
         if fault.ending_mark().is_none() {
             return fault;
         }

@@ -113,7 +113,7 @@ impl Said {
                 aborts |= line.starts_with("… while calling the 'abort' builtin");
             } else if frames_a_log(line) {
                 open = false;
-            } else if traced && line.starts_with("error: ") {
+            } else if traced && (line == "error:" || line.starts_with("error: ")) {
                 sentences.push(line.to_owned());
                 open = true;
                 if aborts {
@@ -130,7 +130,7 @@ impl Said {
                 }
             }
         }
-        let Some(mut sentence) = sentences.pop() else {
+        let Some(mut sentence) = sentences.pop().filter(|sentence| sentence != "error:") else {
             return;
         };
         if let Some((_, behind)) = sentence
@@ -162,7 +162,7 @@ impl Said {
 
     /// A line that a program which Nix started printed.
     pub fn child(&mut self, line: &str) {
-        self.children.push(line.trim().to_owned());
+        self.children.push(line.trim_end().to_owned());
     }
 
     /// A line of a build's log.

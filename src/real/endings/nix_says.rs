@@ -452,6 +452,7 @@ pub(super) const GONE: &[&str] = &[
     "getting status of '*': no such file or directory",
     "opening file '*': no such file or directory",
     "reading directory '*': no such file or directory",
+    "opening directory '*': no such file or directory",
 ];
 
 /// The configuration.
