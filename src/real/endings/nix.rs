@@ -86,7 +86,8 @@ impl Said {
         // With traces the error comes last, below an empty `error:`; else the first sentence is the error, and traces follow it.
         let traced = text.lines().next().is_some_and(|line| line.trim() == "error:");
         let mut sentences: Vec<String> = vec![];
-        let (mut in_page, mut open, mut aborts) = (false, !traced, false);
+        let (mut in_page, mut open) = (false, !traced);
+        let (mut throws, mut aborts) = (false, false);
         for line in text.lines() {
             let line = line.trim();
             if line.is_empty() || is_excerpt(line) {
@@ -105,15 +106,16 @@ impl Said {
                 self.placed = true;
                 open = false;
                 self.in_json |= line.starts_with("… while calling the 'fromJSON' builtin");
-                if line.starts_with("… while calling the 'throw' builtin") {
+                throws = line.starts_with("… while calling the 'throw' builtin");
+                aborts = line.starts_with("… while calling the 'abort' builtin");
+            } else if frames_a_log(line) {
+                open = false;
+            } else if traced && (line == "error:" || line.starts_with("error: ")) {
+                if throws {
                     self.thrown = true;
                     self.own.push(THROWN.into());
                     return;
                 }
-                aborts |= line.starts_with("… while calling the 'abort' builtin");
-            } else if frames_a_log(line) {
-                open = false;
-            } else if traced && (line == "error:" || line.starts_with("error: ")) {
                 sentences.push(line.to_owned());
                 open = true;
                 if aborts {
@@ -145,8 +147,10 @@ impl Said {
                 .transfers
                 .iter()
                 .any(|address| sentence.contains(&format!("'{address}': ")));
+        // Nor for the Git that it started, which has said before why it failed.
+        let is_git = !self.children.is_empty() && first_own(&[BY_GIT], &[&sentence]).is_some();
         self.quotes_nothing |= bare;
-        if bare && !is_transfer && !is_any(without_mark(&sentence), BARE) {
+        if bare && !is_transfer && !is_git && !is_any(without_mark(&sentence), BARE) {
             self.bare = true;
         }
         self.own.push(sentence);

@@ -68,12 +68,14 @@ pub(super) const DATABASE_FULL: &[&str] = &[
     "executing sqlite *: database or disk is full*",
     "committing transaction: database or disk is full*",
     "setting synchronous mode: database or disk is full*",
+    "setting journal mode: database or disk is full*",
 ];
 /// The same of errors.
 pub(super) const DATABASE_ERRORS: &[&str] = &[
     "executing sqlite *: disk i/o error*",
     "committing transaction: disk i/o error*",
     "setting synchronous mode: disk i/o error*",
+    "setting journal mode: disk i/o error*",
 ];
 
 /// Too little memory: Nix itself.
@@ -249,7 +251,8 @@ pub(super) const LIMITED: &[&str] = &[
 pub(super) const BY_GIT: &[Row] = &[row(
     Cause::Input,
     &[
-        "resolving git reference '*': revspec '*' not found",
+        "resolving git reference '*': revspec '*' not found*",
+        "getting git object '~': object not found *",
         "cannot find git revision '*' in ref '*' of repository '*'*",
         "failed to fetch git repository '*'*",
         "failed to fetch git repository *",
@@ -437,6 +440,7 @@ pub(super) const NOT_HAD: &[Row] = &[row(
         "there is no substituter that can build *",
         "path '/nix/store/~' is not valid",
         "path '~' does not exist and cannot be built",
+        "path '~' does not exist and cannot be created",
         "build of '/nix/store/~' failed",
         "build of '/nix/store/~', *",
         "path '/nix/store/~' does not exist in the store",
