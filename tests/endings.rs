@@ -208,6 +208,29 @@ fn what_is_only_quoted_decides_nothing() {
             );
         }
     }
+    // Names of files are listed indented, and commits with a mark before; a hook of an activation prints what it wants.
+    for sample in samples
+        .iter()
+        .filter(|s| matches!(s.file, "git" | "ssh" | "install"))
+    {
+        let before = cause(&sample.judged());
+        for text in &quoted {
+            let lines = match sample.file {
+                "install" => vec![format!("my-hook: {text}"), format!("{text} (ignored)")],
+                _ => vec![format!("\t{text}"), format!("HEAD is now at 1a2b3c4 {text}")],
+            };
+            for line in lines {
+                for at in [0, sample.lines.len()] {
+                    let mut changed = sample.clone();
+                    changed.lines.insert(at, line.clone());
+                    if sample.file == "install" {
+                        changed.lines.insert(at, "setting up /etc...".into());
+                    }
+                    assert_eq!(cause(&changed.judged()), before, "{}: {line}", sample.name);
+                }
+            }
+        }
+    }
     // The control: said by Nix itself, it does decide.
     let own = |text: &str| {
         let how = samples[0].how();

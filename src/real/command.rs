@@ -178,7 +178,7 @@ impl<'a> Program<'a> {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
-    /// A variable. The environment is otherwise empty but for `PATH`, `LANG`, `TERM` and `HOME`.
+    /// A variable. The environment is otherwise empty but for `PATH`, `TERM`, `HOME` and `LC_ALL=C`.
     pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((key.into(), value.into()));
         self
@@ -291,11 +291,13 @@ impl<'a> Program<'a> {
             .env_clear()
             .process_group(0)
             .kill_on_drop(true);
-        for key in ["PATH", "LANG", "TERM", "HOME"] {
+        for key in ["PATH", "TERM", "HOME"] {
             if let Some(value) = std::env::var_os(key) {
                 command.env(key, value);
             }
         }
+        // What a program says is read by its words, and by a person who may have another language than whoever runs the medium.
+        command.env("LC_ALL", "C");
         for (key, value) in &self.env {
             command.env(key, value);
         }
@@ -536,6 +538,39 @@ mod tests {
         let ended = run(Program::new("env").env("GIVEN", "yes")).unwrap();
         assert!(ended.stdout.contains("GIVEN=yes"));
         assert!(!ended.stdout.contains("CARGO"), "{}", ended.stdout);
+    }
+
+    /// Endings are known by their words.
+    #[test]
+    fn programs_speak_one_language() {
+        let environment = run(Program::new("env")).unwrap().stdout;
+        let has = |begin: &str| environment.lines().any(|line| line.starts_with(begin));
+        assert!(has("LC_ALL=C"), "{environment}");
+        assert!(!has("LANG=") && !has("LANGUAGE="), "{environment}");
+        // Programs with translations, on a medium whose language is German.
+        let german = |program: Program<'_>| {
+            let ended = run(program.env("LANG", "de_DE.UTF-8").env("LANGUAGE", "de"));
+            ended.unwrap().said()
+        };
+        for (program, english) in [
+            ("mke2fs", "does not exist"),
+            ("e2fsck", "No such file or directory"),
+        ] {
+            let program = || Program::new(program).args(["-n", "/dev/landfall-none"]);
+            let said = german(program());
+            assert!(said.contains(english), "{said}");
+            // The control, on a host that has the language and the translations.
+            let other = german(program().env("LC_ALL", "de_DE.UTF-8"));
+            assert!(said == other || !other.contains(english), "{other}");
+            println!(
+                "{}: {other}",
+                if said == other {
+                    "not translated"
+                } else {
+                    "translated"
+                }
+            );
+        }
     }
 
     /// The `PATH` of a unit made by NixOS has store paths of the installer only.

@@ -57,8 +57,9 @@ pub fn token_server(remote: &RemoteUrl) -> Option<String> {
 impl Access {
     /// The command that Git (and Nix's Git) uses for ssh.
     pub fn ssh_command(&self) -> String {
+        // A server's banner has no mark by which it could be told from what ssh says; at this level ssh prints none.
         let mut command = format!(
-            "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout={} -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
+            "ssh -o BatchMode=yes -o LogLevel=ERROR -o StrictHostKeyChecking=yes -o ConnectTimeout={} -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
             self.connect_s
         );
         if let Some(hosts) = &self.known_hosts {
@@ -640,6 +641,10 @@ mod tests {
         let command = access.ssh_command();
         assert!(command.contains(r"-i '/run/it'\''s/key'"), "{command}");
         assert!(command.contains("StrictHostKeyChecking=yes"), "{command}");
+        assert!(
+            command.contains("LogLevel=ERROR"),
+            "no banner is shown: {command}"
+        );
     }
 
     #[test]

@@ -42,8 +42,6 @@ impl Hands {
             .iter()
             .filter_map(|key| std::env::var(key).ok().map(|value| ((*key).to_owned(), value)))
             .collect();
-        // Messages are classified by their text.
-        env.push(("LC_ALL".into(), "C".into()));
         // A system service has none; Git and Nix want one.
         if std::env::var_os("HOME").is_none() {
             env.push(("HOME".into(), "/root".into()));

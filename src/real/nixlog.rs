@@ -34,8 +34,28 @@ struct Line {
     fields: Vec<serde_json::Value>,
     #[serde(default)]
     msg: String,
+    /// The error's own sentence: an error as Nix throws it has it, also one of the configuration's.
+    #[serde(default)]
+    raw_msg: Option<String>,
     #[serde(default)]
     text: String,
+}
+
+impl Line {
+    /// Whether this is an error that quotes nothing: what a sentence of Nix's own quotes has a colour.
+    fn is_bare(&self) -> bool {
+        let coloured = |text: &str| text.contains('\u{1b}');
+        coloured(&self.msg) && self.raw_msg.as_deref().is_some_and(|text| !coloured(text))
+    }
+
+    /// The message without colours, and without lines that begin as Nix's own errors do and lack their colour: somebody else's text.
+    fn own_text(&self) -> String {
+        if !self.msg.contains('\u{1b}') {
+            return self.msg.clone();
+        }
+        let own = |line: &&str| !line.trim_start().starts_with("error:");
+        strip_colours(&self.msg.lines().filter(own).collect::<Vec<&str>>().join("\n"))
+    }
 }
 
 /// A count that changed.
@@ -98,13 +118,18 @@ impl NixLog {
             "msg" => {
                 let plain = strip_colours(&line.msg);
                 if line.level <= 1 {
-                    self.sorted.message(line.level, &plain);
+                    let bare = line.is_bare();
+                    self.sorted.message(line.level, &line.own_text(), bare);
                     self.keep(&plain);
                 }
                 (line.level <= 3).then_some(Told::Message(plain))
             }
             "start" => {
                 self.kinds.insert(line.id, line.kind);
+                let address = line.fields.first().and_then(serde_json::Value::as_str);
+                if let (ACT_FILE_TRANSFER, Some(address)) = (line.kind, address) {
+                    self.sorted.transfer(address);
+                }
                 if line.kind == ACT_COPY_PATHS
                     && let Some(total) = line.text.split(' ').nth(1).and_then(|n| n.parse().ok())
                 {

@@ -1,11 +1,11 @@
 //! Endings of `nixos-install`, of `nixos-enter`, and of what they run in the target: the activation, `switch-to-configuration`, the
-//! installers of boot loaders, `bootctl`. Law: as `endings`. All of them write to the same two streams, and so does every activation script; so
-//! only sentences of a known form count, and the last of them, because an activation that failed is passed over by `nixos-enter`.
+//! installers of boot loaders, `bootctl`. Law: as `endings`. All of them write to the same two streams, and so does every activation script and
+//! hook; so only whole sentences of a known form count, and the last of them, because an activation that failed is passed over by
+//! `nixos-enter`. Nix itself speaks before the activation begins; where it began, Nix had done its part.
 //!
 //! Absent: which parts of an activation failed (`activation`).
 
-use super::shared::MEMORY;
-use super::{Places, Row, last_line, nix, row};
+use super::{Places, Row, is_any, last_line, nix, row};
 use landfall_states::fault::{Cause, Ended, Fault};
 
 /// Sentences that name their cause.
@@ -13,143 +13,164 @@ const EXACT: &[Row] = &[
     row(
         Cause::FirmwareFull,
         &[
-            "efi boot variable entry: no space left on device",
-            "efi variable*: no space left on device",
+            "failed to create efi boot variable entry: no space left on device",
+            "failed to write '~' efi variable: no space left on device",
+            "failed to set ~ efi variable: no space left on device",
+            "failed to update efi variable*: no space left on device",
             "could not prepare boot variable: no space left on device",
-            "^efivar*no space left on device",
-            "failed to register the efi boot entry: no space left on device",
+            "grub-install: error: failed to register the efi boot entry: no space left on device.",
+            "grub-install: warning: efivarfs_set_variable: writing to fd ~ failed: no space left on device.",
         ],
     ),
     row(
         Cause::FirmwareClosed,
         &[
-            "efi boot variable entry: no such file or directory",
-            "efi boot variable entry: read-only file system",
-            "efi variable*: read-only file system",
-            "efi variable*: no such file or directory",
-            "efi variables are not supported on this system",
-            "not booted with uefi",
-            "not booted with efi",
-            "failed to access efi variables",
-            "efivars: *operation not permitted",
+            "failed to create efi boot variable entry: no such file or directory",
+            "failed to create efi boot variable entry: read-only file system",
+            "failed to write '~' efi variable: read-only file system",
+            "failed to write '~' efi variable: no such file or directory",
+            "failed to set ~ efi variable: read-only file system",
+            "failed to set ~ efi variable: no such file or directory",
+            "efi variables are not supported on this system.",
+            "not booted with uefi.",
+            "not booted with efi.",
+            "failed to access efi variables*",
+            "grub-install: *efivars: *operation not permitted*",
         ],
     ),
     row(
         Cause::FirmwareErrors,
         &[
-            "efi boot variable entry: ",
-            "failed to write '*' efi variable",
-            "failed to set * efi variable",
-            "failed to update efi variable",
-            "failed to register the efi boot entry",
-            "could not prepare boot variable: ",
-            "efivarfs*input/output error",
+            "failed to create efi boot variable entry: *",
+            "failed to write '~' efi variable: *",
+            "failed to set ~ efi variable: *",
+            "failed to update efi variable*: *",
+            "grub-install: error: failed to register the efi boot entry: *",
+            "grub-install: *efivarfs*: input/output error*",
+            "could not prepare boot variable: *",
         ],
     ),
     row(
         Cause::EspUnfit,
         &[
-            "is not a fat efi system partition",
-            "couldn't find efi system partition",
-            "has wrong type for an efi system partition",
-            "is not located on a partitioned block device",
-            "is not the root of the file system",
-            "unable to determine * of efi system partition",
-            "^failed to open file system \"/dev",
-            "^failed to resolve path /",
-            "is not a mount point",
-            "is not an efi system partition",
-            "efi system partition*not be found",
-            "since it's owned by another boot loader",
-            "efisysmountpoint = '*' is not a mounted partition",
+            "file system \"*\" is not a fat efi system partition (esp) file system.",
+            "couldn't find efi system partition*",
+            "file system \"*\" has wrong type for an efi system partition (esp).",
+            "file system \"*\" is not located on a partitioned block device.",
+            "directory \"*\" is not the root of the file system.",
+            "unable to determine * of efi system partition*",
+            "failed to open file system \"/dev*\": *",
+            "failed to resolve path /*: *",
+            "path '/*' is not a mount point*",
+            "grub-install: error: /* doesn't look like an efi partition.",
+            "grub-install: error: cannot find efi directory.",
+            "/* is not an efi system partition*",
+            "skipping \"*\", since it's owned by another boot loader.",
+            "efisysmountpoint = '*' is not a mounted partition*",
         ],
     ),
     row(
         Cause::Architecture,
         &[
-            "^chroot: *exec format error",
-            "cannot execute binary file: exec format error",
-            "^/nix/store/*: exec format error",
+            "chroot: failed to run command *: exec format error",
+            "/nix/store/~: line ~: /~: cannot execute binary file: exec format error",
+            "~: /~: cannot execute binary file: exec format error",
+            "/nix/store/~: exec format error",
         ],
     ),
     row(
         Cause::ProgramMissing,
         &[
-            "^chroot: failed to run command *no such file or directory",
-            "^/nix/store/*: line *: command not found",
-            "^nixos-install: *: command not found",
-            "^nixos-enter: *: command not found",
-            "/nixos-install: line *: *: command not found",
-            "/nixos-enter: line *: *: command not found",
-            "filenotfounderror: [errno 2] no such file or directory: '/nix/store/*/bin/",
+            "chroot: failed to run command *: no such file or directory",
+            "nixos-install: *: command not found",
+            "nixos-enter: *: command not found",
+            "~/nixos-install: line ~: *: command not found",
+            "~/nixos-enter: line ~: *: command not found",
         ],
     ),
     row(
         Cause::NoRoom,
         &[
-            "^oserror: [errno 28]",
-            "^error writing \"/boot*no space left on device",
-            "^failed to copy*to \"/boot*no space left",
+            "error writing \"/boot*\": no space left on device",
+            "failed to copy *to \"/boot*\": no space left on device",
+            "failed to copy data from \"*\" to \"/boot*\": no space left on device",
         ],
     ),
-    row(
-        Cause::TargetErrors,
-        &[
-            "^oserror: [errno 5] input/output error: '/boot",
-            "^oserror: [errno 5] input/output error: '/nix",
-        ],
-    ),
-    row(Cause::TargetReadOnly, &["^oserror: [errno 30]"]),
     row(
         Cause::SecretMissing,
         &[
-            "/bin/sops-install-secrets: ",
-            "^sops-install-secrets: failed",
-            "cannot read keyfile",
-            "cannot read key file",
-            "cannot read ssh key",
-            "error getting data key",
-            "^age: error: ",
-            "^[agenix] warning: ",
-            "no identity matched any of the recipients",
-            "failed to append initrd secrets",
-            "failed to create initrd secrets",
-            "^append-initrd-secrets",
-            "the following path is missing*secret",
+            "/nix/store/~/bin/sops-install-secrets: *",
+            "sops-install-secrets: failed *",
+            "age: error: *",
+            "[agenix] warning: *",
+            "failed to append initrd secrets*",
+            "failed to create initrd secrets *",
+            "append-initrd-secrets *",
         ],
     ),
     row(
         Cause::Restricted,
         &[
-            "cannot find mount point for",
-            "^nixos-install: unknown option",
-            "^nixos-enter: unknown option",
+            "~cannot find mount point for *",
+            "cannot find mount point for *",
+            "nixos-install: unknown option *",
+            "nixos-enter: unknown option *",
         ],
     ),
     row(
+        Cause::LoaderInstaller,
+        &["failed to get machine id: *", "failed to get machine did: *"],
+    ),
+];
+
+/// Sentences of programs that the target's scripts run as well; `nixos-enter` runs them before the activation.
+const BEFORE: &[Row] = &[
+    row(
         Cause::Busy,
-        &["target is busy", "device or resource busy", "text file busy"],
+        &["umount: ~: target is busy.", "umount: ~: target is busy"],
     ),
     row(
         Cause::KernelLacks,
         &[
-            "^unshare: unshare failed",
-            "^mount: *unknown filesystem type",
-            "^mount: *permission denied",
+            "unshare: unshare failed: *",
+            "mount: ~: unknown filesystem type '~'.",
+            "mount: ~: permission denied.",
         ],
     ),
     row(
         Cause::EspUnfit,
-        &["^mount: *mount point does not exist", "^mount: *does not exist"],
-    ),
-    row(
-        Cause::LoaderInstaller,
         &[
-            "failed to get machine id",
-            "failed to get machine did",
-            "machine-id*",
+            "mount: ~: mount point does not exist.",
+            "mount: ~: special device ~ does not exist.",
+            "mount: ~: mount point does not exist",
         ],
     ),
+];
+
+/// Errors of a boot loader's installer that is written in Python; any script in Python says the same.
+const PYTHON: &[Row] = &[
+    row(
+        Cause::ProgramMissing,
+        &["filenotfounderror: [errno 2] no such file or directory: '/nix/store/~/bin/~'"],
+    ),
+    row(Cause::NoRoom, &["oserror: [errno 28] *"]),
+    row(
+        Cause::TargetErrors,
+        &[
+            "oserror: [errno 5] input/output error: '/boot*'*",
+            "oserror: [errno 5] input/output error: '/nix*'*",
+        ],
+    ),
+    row(Cause::TargetReadOnly, &["oserror: [errno 30] *"]),
+];
+
+/// That the installer of a boot loader failed, said by itself or by who called it.
+const OF_LOADER: &[&str] = &[
+    "failed to install bootloader",
+    "file \"/nix/store/~systemd-boot*\", line ~, in ~",
+    "file \"/nix/store/~install-limine*\", line ~, in ~",
+    "file \"/nix/store/~refind*\", line ~, in ~",
+    "subprocess.calledprocesserror: command '[*/bin/bootctl', *]' returned non-zero exit status ~",
 ];
 
 /// Sentences that say what failed, and not why.
@@ -157,38 +178,54 @@ const GENERAL: &[Row] = &[
     row(
         Cause::LoaderInstaller,
         &[
-            "^subprocess.calledprocesserror: ",
-            "^failed to install bootloader",
-            "^fileexistserror: ",
-            "^filenotfounderror: ",
-            "^permissionerror: ",
-            "^keyerror: ",
-            "^oserror: ",
-            "^systemexit",
-            "^bootctl: ",
-            "^/boot/grub",
-            "^grub-install: error",
-            "grub-install*failed",
-            "^failed to open*: ",
-            "^failed to ",
+            "subprocess.calledprocesserror: command '[*bootctl*]' returned non-zero exit status ~",
+            "subprocess.calledprocesserror: command '[*grub*]' returned non-zero exit status ~",
+            "subprocess.calledprocesserror: command *",
+            "failed to install bootloader",
+            "bootctl: *",
+            "/boot/grub*: *",
+            "grub-install: error: *",
         ],
     ),
     row(
         Cause::Activation,
         &[
-            "^activation script snippet '*' failed",
-            "^failed to run activate script",
-            "^error: failed to run activate script",
-            "^error: activation script failed",
+            "activation script snippet '*' failed (*)",
+            "failed to run activate script",
+            "error: failed to run activate script",
+            "error: activation script failed*",
         ],
     ),
 ];
 
+/// Errors of any script in Python.
+const ANY_PYTHON: &[Row] = &[row(
+    Cause::LoaderInstaller,
+    &[
+        "fileexistserror: *",
+        "filenotfounderror: *",
+        "permissionerror: *",
+        "keyerror: *",
+        "oserror: *",
+        "systemexit*",
+    ],
+)];
+
 /// What is said behind whatever failed.
 const LAST: &[Row] = &[row(
     Cause::Activation,
-    &["^warning: error(s) occurred while switching to the new configuration"],
+    &["warning: error(s) occurred while switching to the new configuration"],
 )];
+
+/// From here on the target's own scripts print.
+const ACTIVATES: &[&str] = &[
+    "installing the boot loader...",
+    "finalising the installation...",
+    "activating the configuration...",
+    "setting up /etc...",
+    "setting up secrets*",
+    "activation script snippet '*' failed (*)",
+];
 
 /// A sentence of Nix's own.
 fn is_nix(line: &str) -> bool {
@@ -202,18 +239,26 @@ pub fn install(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault 
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
-    let of_nix: Vec<&str> = lines.iter().copied().filter(|line| is_nix(line)).collect();
-    let known = last_line(&[EXACT], &lines);
-    if how.code.is_some() && known.is_none() && !of_nix.is_empty() {
+    let loader_failed = lines.iter().any(|line| is_any(line, OF_LOADER));
+    // The two streams are read one behind the other: what was printed before the activation cannot be told from what was printed in it.
+    let activates = loader_failed || lines.iter().any(|line| is_any(line, ACTIVATES));
+    let of_nix = !activates && how.program != "nixos-enter" && lines.iter().any(|line| is_nix(line));
+    let python: &[Row] = if loader_failed { PYTHON } else { &[] };
+    let any_python: &[Row] = if loader_failed { ANY_PYTHON } else { &[] };
+    let before: &[Row] = if activates { &[] } else { BEFORE };
+    let known = last_line(&[EXACT, before, python], &lines);
+    if how.code.is_some() && known.is_none() && of_nix {
         let fault = nix::nix_plain(what, how.clone(), said, places);
         if fault.ending_mark().is_none() {
             return fault;
         }
     }
-    let memory = last_line(&[MEMORY], &of_nix);
     let found = known
-        .or(memory)
-        .or_else(|| last_line(&[GENERAL], &lines))
-        .or_else(|| last_line(&[LAST], &lines));
+        .or_else(|| last_line(&[GENERAL, any_python], &lines))
+        .or_else(|| last_line(&[LAST], &lines))
+        .or_else(|| {
+            let last = lines.last().copied().filter(|_| activates && how.code.is_some());
+            last.map(|line| (Cause::Activation, line))
+        });
     super::fault(what, how, found, lines.last().copied())
 }

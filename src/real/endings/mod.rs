@@ -1,6 +1,7 @@
 //! How programs end, and what that means. Law: each program has a table of its own endings, and only what the program itself said is looked
-//! up in it. What it only quotes (a build's log, a remote's lines, a page of a server, the output of an activation) is told apart first, and
-//! has tables of its own that know a few causes and never blame this machine's disk.
+//! up in it, as a whole: a table holds templates of sentences, never words that may stand anywhere, because names of files, addresses, values
+//! and messages of other people stand in the same lines. What a program only quotes (a build's log, a remote's lines, a page of a server, the
+//! output of an activation) is told apart first, and has tables of its own that know a few causes and never blame this machine's disk.
 //!
 //! That a device reports errors, or is full, counts where the sentence names it: the same words about another place mean that place.
 //! An ending that no table knows is [`Cause::Unknown`], which is tried once more only.
@@ -8,9 +9,11 @@
 //! Absent: running programs, and what a filesystem says of its own room (`room`).
 
 mod git;
+mod git_says;
 mod install;
 mod make;
 mod nix;
+mod nix_says;
 mod shared;
 
 pub use git::git;
@@ -22,7 +25,7 @@ use landfall_states::fault::{Cause, Ended, Fault};
 
 /// Endings that mean the same.
 struct Row {
-    /// Any of these in a line, in lower case. `*` stands for anything; a leading `^` for the line's beginning.
+    /// Any of these templates, see [`fits`].
     any: &'static [&'static str],
     /// What it means.
     cause: Cause,
@@ -32,27 +35,49 @@ const fn row(cause: Cause, any: &'static [&'static str]) -> Row {
     Row { any, cause }
 }
 
-/// Whether a line in lower case has a pattern.
-fn has(line: &str, pattern: &str) -> bool {
-    let (anchored, pattern) = match pattern.strip_prefix('^') {
-        Some(pattern) => (true, pattern),
-        None => (false, pattern),
+/// Whether a sentence in lower case is that of a template, as a whole. In a template `*` stands for any text, and `~` for a word without white
+/// space and quotation marks (an address, a store path, a number): what a program quotes may hold any words, and decides nothing.
+fn fits(sentence: &str, template: &str) -> bool {
+    let (sentence, template) = (sentence.as_bytes(), template.as_bytes());
+    let is_hole = |c: &u8| matches!(c, b'*' | b'~');
+    let fixed = template.iter().position(is_hole);
+    let Some(fixed) = fixed else {
+        return sentence == template;
     };
-    let mut rest = line;
-    for (i, part) in pattern.split('*').enumerate() {
-        if i == 0 && anchored {
-            match rest.strip_prefix(part) {
-                Some(behind) => rest = behind,
-                None => return false,
-            }
-        } else {
-            match rest.find(part) {
-                Some(at) => rest = &rest[at + part.len()..],
-                None => return false,
+    let last = template.iter().rposition(is_hole).unwrap_or(fixed);
+    if !sentence.starts_with(&template[..fixed]) || !sentence.ends_with(&template[last + 1..]) {
+        return false;
+    }
+    let of_word = |c: u8| !c.is_ascii_whitespace() && !matches!(c, b'\'' | b'"');
+    // Where in the sentence what was read of the template may end.
+    let mut ends = vec![false; sentence.len() + 1];
+    ends[fixed] = true;
+    for part in &template[fixed..] {
+        let mut next = vec![false; ends.len()];
+        let mut open = false;
+        for at in 0..ends.len() {
+            let read = at.checked_sub(1).and_then(|before| sentence.get(before).copied());
+            match part {
+                b'*' => {
+                    open |= ends[at];
+                    next[at] = open;
+                }
+                b'~' => {
+                    open = read.is_some_and(|c| of_word(c) && (open || ends[at - 1]));
+                    next[at] = open;
+                }
+                fixed => next[at] = read == Some(*fixed) && ends[at - 1],
             }
         }
+        ends = next;
     }
-    true
+    ends.last().copied().unwrap_or_default()
+}
+
+/// Whether a sentence is that of any template.
+fn is_any(sentence: &str, templates: &[&str]) -> bool {
+    let lower = sentence.to_lowercase();
+    templates.iter().any(|template| fits(&lower, template))
 }
 
 /// The first row that any line has, with the last such line. Rows stand in the order of their weight.
@@ -63,7 +88,7 @@ fn first_row<'l>(tables: &[&[Row]], lines: &[&'l str]) -> Option<(Cause, &'l str
             .iter()
             .zip(&lower)
             .rev()
-            .find(|(_, lower)| row.any.iter().any(|pattern| has(lower, pattern)));
+            .find(|(_, lower)| row.any.iter().any(|template| fits(lower, template)));
         if let Some((line, _)) = hit {
             return Some((row.cause, *line));
         }
@@ -115,46 +140,58 @@ impl Places<'_> {
         named
     }
 
-    /// What a sentence about errors of a device, or about room, means.
-    fn of_devices(self, line: &str) -> Option<Cause> {
-        let lower = line.to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-        if says(&[
-            "input/output error",
-            "remote i/o error",
-            "disk i/o error",
-            "structure needs cleaning",
-        ]) {
-            return Some(match self.named(line) {
-                Named::Target => Cause::TargetErrors,
-                Named::Elsewhere => Cause::Medium,
-                Named::Nothing => Cause::InputOutput,
-            });
+    /// What a sentence about errors of a device means.
+    fn of_errors(self, line: &str) -> Cause {
+        match self.named(line) {
+            Named::Target => Cause::TargetErrors,
+            Named::Elsewhere => Cause::Medium,
+            Named::Nothing => Cause::InputOutput,
         }
-        if says(&[
-            "no space left on device",
-            "disk quota exceeded",
-            "database or disk is full",
-        ]) {
+    }
+
+    /// What a sentence about errors of a device, or about room, means. `says`: those of a program that end with what the system said.
+    fn of_devices(self, line: &str, says: &[&str]) -> Option<Cause> {
+        let lower = line.to_lowercase();
+        let lower = lower.trim_end_matches('.');
+        let ends = |reasons: &[&str]| {
+            reasons.iter().any(|reason| {
+                lower
+                    .strip_suffix(reason)
+                    .and_then(|head| head.strip_suffix(": "))
+                    .is_some_and(|head| says.iter().any(|template| fits(head, template)))
+            })
+        };
+        if ends(ERRORS) {
+            return Some(self.of_errors(line));
+        }
+        if ends(FULL) {
             return Some(match self.named(line) {
                 Named::Target | Named::Nothing => Cause::NoRoom,
                 Named::Elsewhere => Cause::NoRoomHere,
             });
         }
-        if says(&["read-only file system"]) && self.named(line) == Named::Target {
-            return Some(Cause::TargetReadOnly);
-        }
-        None
+        (ends(&["read-only file system"]) && self.named(line) == Named::Target)
+            .then_some(Cause::TargetReadOnly)
     }
 
     /// The last of these lines that is about errors of a device, or about room.
-    fn devices<'l>(self, lines: &[&'l str]) -> Option<(Cause, &'l str)> {
+    fn devices<'l>(self, lines: &[&'l str], says: &[&str]) -> Option<(Cause, &'l str)> {
         lines
             .iter()
             .rev()
-            .find_map(|line| self.of_devices(line).map(|cause| (cause, *line)))
+            .find_map(|line| self.of_devices(line, says).map(|cause| (cause, *line)))
     }
 }
+
+/// What the system says of a device.
+const ERRORS: &[&str] = &[
+    "input/output error",
+    "remote i/o error",
+    "disk i/o error",
+    "structure needs cleaning",
+];
+/// What the system says of room.
+const FULL: &[&str] = &["no space left on device", "disk quota exceeded"];
 
 /// The fault of an ending. One that a signal from outside ended says nothing of its work.
 fn fault(what: &str, how: Ended, found: Option<(Cause, &str)>, last: Option<&str>) -> Fault {
@@ -172,17 +209,27 @@ mod tests {
     use camino::Utf8Path;
 
     #[test]
-    fn a_pattern_is_words_in_their_order() {
-        assert!(has("fatal: no space left", "no space"));
-        assert!(has(
-            "failed to create a: no space left",
-            "^failed to create*no space"
-        ));
-        assert!(!has(
-            "it failed to create a: no space left",
-            "^failed to create*no space"
-        ));
-        assert!(!has("no space: failed to create", "failed to create*no space"));
+    fn a_template_is_a_whole_sentence() {
+        for (sentence, template) in [
+            ("fatal: early eof", "fatal: early eof"),
+            ("fatal: x 'a b' y", "fatal: x '*' y"),
+            ("fatal: a: no space: no space", "fatal: *: no space"),
+            ("a 1 b", "a ~ b"),
+            ("ab", "a*b"),
+        ] {
+            assert!(fits(sentence, template), "{sentence}");
+        }
+        for (sentence, template) in [
+            ("warning: fatal: early eof", "fatal: early eof"),
+            ("fatal: early eof, or not", "fatal: early eof"),
+            ("fatal: a: no space: denied", "fatal: *: no space"),
+            ("a b c", "a ~"),
+            ("a 'b'", "a ~"),
+            ("a ", "a ~"),
+            ("", "a*"),
+        ] {
+            assert!(!fits(sentence, template), "{sentence}");
+        }
     }
 
     #[test]
@@ -223,9 +270,12 @@ mod tests {
                 Some(Cause::TargetReadOnly),
             ),
             ("could not open '/x': Read-only file system", None),
+            ("error: no file '/mnt/x: Input/output error'", None),
+            ("error: no file /mnt/x: Input/output error", None),
             ("error: unable to download 'https://mnt/x'", None),
         ] {
-            assert_eq!(places.of_devices(line), cause, "{line}");
+            let says = ["error: reading *", "error: writing *", "could not open *"];
+            assert_eq!(places.of_devices(line, &says), cause, "{line}");
         }
     }
 }

@@ -1,12 +1,17 @@
 //! Endings of Nix. Law: as `endings`. What Nix said is sorted first: its own sentences; those of the Git that it starts; its warnings; the
 //! lines of a build's log; the page that a server sent with a refusal; and what the configuration throws. Only the first decide by
-//! themselves.
+//! themselves. Of a message with places and traces the innermost sentence alone is the error; a trace may be the configuration's own text.
 //!
 //! Absent: the machine log (`nixlog`).
 
-use super::shared::{MEMORY, NETWORK, PROXY, TLS};
-use super::{Places, Row, first_row, git, row};
+use super::nix_says::{
+    BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, DATABASE_ERRORS, DATABASE_FULL, EVALUATION,
+    EVALUATION_SURE, GONE, JSON, LIMITED, MEMORY, MEMORY_OUTSIDE, NIX, NO_ADDRESS, NOT_HAD, REFUSED_CACHE,
+};
+use super::shared::{behind_address, tls_or_proxy, transfer};
+use super::{Named, Places, Row, fits, git, is_any};
 use landfall_states::fault::{Cause, Ended, Fault};
+use std::collections::BTreeSet;
 
 /// What Nix said, by who said it.
 #[derive(Debug, Clone, Default)]
@@ -21,11 +26,22 @@ pub struct Said {
     build: Vec<String>,
     /// A server, in the text of a refusal.
     server: Vec<String>,
+    /// What it began to transfer, from where.
+    transfers: BTreeSet<String>,
     /// Whether the configuration threw the error.
     thrown: bool,
-    /// Whether an error has a place in the configuration.
+    /// Whether an error that quotes nothing is in no table: then it is one that the configuration throws.
+    bare: bool,
+    /// Whether an error has a place in the configuration, or a trace.
     placed: bool,
+    /// Whether an error has colours for what it quotes, and quotes nothing.
+    quotes_nothing: bool,
+    /// Whether the configuration was reading JSON.
+    in_json: bool,
 }
+
+/// What stands in place of an error that the configuration throws.
+const THROWN: &str = "the configuration throws an error";
 
 /// A number and a bar, as before a quoted line of the configuration.
 fn is_excerpt(line: &str) -> bool {
@@ -47,11 +63,11 @@ fn frames_a_log(line: &str) -> bool {
 }
 
 impl Said {
-    /// A message of Nix's; `level` 0 is an error, 1 a warning.
-    pub fn message(&mut self, level: u64, text: &str) {
+    /// A message of Nix's; `level` 0 is an error, 1 a warning. `bare`: it is an error that has colours for what it quotes, and quotes nothing.
+    pub fn message(&mut self, level: u64, text: &str, bare: bool) {
         let text = text.trim();
         // The configuration speaks through these.
-        if ["trace: ", "evaluation warning: "]
+        if ["trace: ", "evaluation warning: ", "(use '--show-trace'"]
             .iter()
             .any(|begin| text.starts_with(begin))
         {
@@ -67,7 +83,11 @@ impl Said {
             );
             return;
         }
-        let (mut in_page, mut thrown) = (false, false);
+        // With traces the error comes last, below an empty `error:`; else the first sentence is the error, and traces follow it.
+        let traced = text.lines().next().is_some_and(|line| line.trim() == "error:");
+        let mut sentences: Vec<String> = vec![];
+        let (mut in_page, mut open) = (false, !traced);
+        let (mut throws, mut aborts) = (false, false);
         for line in text.lines() {
             let line = line.trim();
             if line.is_empty() || is_excerpt(line) {
@@ -81,20 +101,72 @@ impl Said {
                 in_page = true;
             } else if is_place(line) {
                 self.placed = true;
-            } else if line.starts_with("… while calling the 'throw' builtin") {
-                thrown = true;
-            } else if thrown && line.starts_with("error:") {
-                self.thrown = true;
-                self.own.push("error: the configuration throws an error".into());
-            } else if !self.thrown && !frames_a_log(line) {
-                self.own.push(line.to_owned());
+                open = false;
+            } else if line.starts_with("… ") {
+                self.placed = true;
+                open = false;
+                self.in_json |= line.starts_with("… while calling the 'fromJSON' builtin");
+                throws = line.starts_with("… while calling the 'throw' builtin");
+                aborts = line.starts_with("… while calling the 'abort' builtin");
+            } else if frames_a_log(line) {
+                open = false;
+            } else if traced && (line == "error:" || line.starts_with("error: ")) {
+                if throws {
+                    self.thrown = true;
+                    self.own.push(THROWN.into());
+                    return;
+                }
+                sentences.push(line.to_owned());
+                open = true;
+                if aborts {
+                    // Further lines of it are the configuration's.
+                    break;
+                }
+            } else if open {
+                match sentences.last_mut() {
+                    Some(sentence) => {
+                        sentence.push(' ');
+                        sentence.push_str(line);
+                    }
+                    None => sentences.push(line.to_owned()),
+                }
             }
+        }
+        let Some(mut sentence) = sentences.pop().filter(|sentence| sentence != "error:") else {
+            return;
+        };
+        if let Some((_, behind)) = sentence
+            .strip_prefix("error: executing SQLite statement '")
+            .and_then(|rest| rest.rsplit_once("': "))
+        {
+            sentence = format!("error: executing SQLite statement '…': {behind}");
+        }
+        // Nix 2.8 has no colours for what became of a transfer; it tells of each that it begins.
+        let is_transfer = of_transfer(&sentence).is_some()
+            && self
+                .transfers
+                .iter()
+                .any(|address| sentence.contains(&format!("'{address}': ")));
+        // Nor for the Git that it started, which has said before why it failed.
+        let is_git = !self.children.is_empty() && first_own(&[BY_GIT], &[&sentence]).is_some();
+        self.quotes_nothing |= bare;
+        if bare && !is_transfer && !is_git && !is_any(without_mark(&sentence), BARE) {
+            self.bare = true;
+        }
+        self.own.push(sentence);
+    }
+
+    /// A transfer that it begins.
+    pub fn transfer(&mut self, address: &str) {
+        const KEPT_MAX: usize = 10_000;
+        if self.transfers.len() < KEPT_MAX {
+            self.transfers.insert(address.to_owned());
         }
     }
 
     /// A line that a program which Nix started printed.
     pub fn child(&mut self, line: &str) {
-        self.children.push(line.trim().to_owned());
+        self.children.push(line.trim_end().to_owned());
     }
 
     /// A line of a build's log.
@@ -116,7 +188,7 @@ impl Said {
                 .any(|begin| line.starts_with(begin));
             let goes_on = line.starts_with(' ') || line.is_empty();
             if begins || !goes_on {
-                said.message(0, &std::mem::take(&mut message));
+                said.message(0, &std::mem::take(&mut message), false);
             }
             if begins || (goes_on && !message.is_empty()) {
                 message.push_str(line);
@@ -125,68 +197,104 @@ impl Said {
                 said.child(line);
             }
         }
-        said.message(0, &message);
+        said.message(0, &message, false);
         said
     }
 
-    fn decide(&self, places: Places<'_>) -> Option<(Cause, String)> {
-        let lines = |list: &'_ [String]| -> Vec<String> { list.to_vec() };
-        let own_lines = lines(&self.own);
-        let own: Vec<&str> = own_lines.iter().map(String::as_str).collect();
+    fn decide(&self, places: Places<'_>, evaluates: bool) -> Option<(Cause, &str)> {
+        let own: Vec<&str> = self.own.iter().map(String::as_str).collect();
         let children: Vec<&str> = self.children.iter().map(String::as_str).collect();
-        let owned = |(cause, line): (Cause, &str)| (cause, line.to_owned());
-        if self.thrown {
-            return Some((Cause::Evaluation, "the configuration throws an error".into()));
+        let last = own.last().copied();
+        if self.thrown || (self.bare && evaluates) {
+            return Some((Cause::Evaluation, last.unwrap_or(THROWN)));
         }
-        let refused = first_row(&[REFUSED], &own);
-        if let Some((_, line)) = refused {
+        let transfers: Vec<(&str, &str)> = own
+            .iter()
+            .rev()
+            .filter_map(|line| Some((*line, of_transfer(line)?)))
+            .collect();
+        let refused =
+            |line: &(&str, &str)| is_any(line.1, &["http error 401*", "http error 403*", "http error 429*"]);
+        if let Some((line, _)) = transfers.iter().find(|line| refused(line)) {
             let server: Vec<&str> = self.server.iter().map(String::as_str).collect();
-            if let Some((cause, _)) = first_row(&[SERVER], &server) {
-                return Some((cause, line.to_owned()));
+            if server.iter().any(|line| is_any(line, LIMITED)) {
+                return Some((Cause::ApiLimit, line));
             }
         }
+        if let Some(found) = first_own(&[EVALUATION_SURE], &own) {
+            return Some(found);
+        }
         // Memory: the collector and the loader print their words past Nix's own messages.
-        let memory = first_row(&[MEMORY], &own).or_else(|| first_row(&[MEMORY], &children));
-        let early = first_row(&[EVALUATION_SURE, BUILT], &own);
-        if let Some(found) = early.filter(|(cause, _)| *cause == Cause::Evaluation) {
-            return Some(owned(found));
+        if let Some(found) = first_own(&[MEMORY], &own).or_else(|| first_own(&[MEMORY_OUTSIDE], &children)) {
+            return Some(found);
         }
-        if let Some(found) = memory {
-            return Some(owned(found));
+        if let Some((cause, line)) = first_own(&[BUILT], &own) {
+            return Some((self.of_build(cause, line), line));
         }
-        if let Some((cause, line)) = early {
-            return Some((self.of_build(cause, line), line.to_owned()));
+        let of_device = own.iter().rev().find_map(|line| {
+            let sentence = without_mark(line);
+            let cause = places.of_devices(sentence, BEFORE_REASON).or_else(|| {
+                if is_any(sentence, DATABASE_FULL) {
+                    Some(Cause::NoRoom)
+                } else {
+                    is_any(sentence, DATABASE_ERRORS).then(|| places.of_errors(sentence))
+                }
+            })?;
+            Some((cause, *line))
+        });
+        if of_device.is_some() {
+            return of_device;
         }
-        if let Some(found) = places.devices(&own) {
-            return Some(owned(found));
-        }
-        if let Some((_, line)) = first_row(&[BY_GIT], &own) {
+        if let Some((_, line)) = first_own(&[BY_GIT], &own) {
             let cause = match git::decide(&children, places) {
                 Some((Cause::RepositoryMissing | Cause::ReferenceMissing, _)) => Cause::Input,
                 Some((cause, _)) => cause,
                 // A fetch that was cut off ends like this: the revision was never received.
                 None => Cause::Network,
             };
-            return Some((cause, line.to_owned()));
+            return Some((cause, line));
         }
-        if let Some(found) = first_row(&[PROXY, TLS, NETWORK, NIX], &own) {
-            return Some(owned(found));
+        if let Some((line, said)) = transfers.first() {
+            return Some((of_answer(said), line));
+        }
+        if let Some(found) = first_own(&[NIX], &own) {
+            return Some(found);
+        }
+        // The lock file is JSON, and so is what a forge answers; the configuration reads some too.
+        if let Some((_, line)) = first_own(&[JSON], &own) {
+            let answered = !self.quotes_nothing || !self.transfers.is_empty();
+            let cause = match () {
+                () if self.in_json => Cause::Evaluation,
+                () if answered && line.contains("last read: '<") => Cause::CaptivePortal,
+                () => Cause::LockFile,
+            };
+            return Some((cause, line));
         }
         // Nothing more is said of a path that no cache had: the warnings before it tell why.
-        if let Some((cause, line)) = first_row(&[NOT_HAD], &own) {
+        if let Some(found) = first_own(&[NOT_HAD], &own) {
+            let warned = self.warnings.iter().rev().find_map(|line| {
+                let said = of_transfer(line)?;
+                let cause = tls_or_proxy(said).or_else(|| transfer(said));
+                let denied =
+                    is_any(said, &["http error 401*", "http error 403*"]).then_some(Cause::CacheAccess);
+                Some((cause.or(denied)?, line.as_str()))
+            });
             let warnings: Vec<&str> = self.warnings.iter().map(String::as_str).collect();
-            let why = first_row(&[PROXY, TLS, NETWORK, REFUSED_CACHE], &warnings);
-            return Some(owned(why.unwrap_or((cause, line))));
+            return warned
+                .or_else(|| first_own(&[REFUSED_CACHE], &warnings))
+                .or(Some(found));
         }
-        if let Some(found) = first_row(&[EVALUATION], &own) {
-            return Some(owned(found));
+        if let Some(found) = first_own(&[EVALUATION], &own) {
+            return Some(found);
         }
-        if self.placed {
-            return own.last().map(|line| (Cause::Evaluation, (*line).to_owned()));
+        // Of a file that is not the target's, the configuration speaks.
+        let gone = |line: &str| is_any(without_mark(line), GONE) && places.named(line) == Named::Elsewhere;
+        if self.placed || (evaluates && last.is_some_and(gone)) {
+            return last.map(|line| (Cause::Evaluation, line));
         }
         // It said nothing itself.
         if own.is_empty() {
-            return git::decide(&children, places).map(owned);
+            return git::decide(&children, places);
         }
         None
     }
@@ -197,7 +305,7 @@ impl Said {
             return cause;
         }
         let build: Vec<&str> = self.build.iter().map(String::as_str).collect();
-        if let Some((cause, _)) = first_row(&[BUILD_LOG], &build) {
+        if let Some((cause, _)) = first_own(&[BUILD_LOG], &build) {
             return cause;
         }
         // The downloads of nixpkgs are named as the file that they could not get.
@@ -218,280 +326,59 @@ impl Said {
     }
 }
 
-/// Errors that quote what the configuration says in the same sentence.
-const EVALUATION_SURE: &[Row] = &[row(
-    Cause::Evaluation,
-    &[
-        "evaluation aborted with the following error message",
-        "failed assertions:",
-        "during evaluation because the option",
-    ],
-)];
+/// Without what marks an error or a warning.
+fn without_mark(line: &str) -> &str {
+    ["warning: ", "error: "]
+        .iter()
+        .fold(line, |line, mark| line.strip_prefix(mark).unwrap_or(line))
+}
 
-/// Builds.
-const BUILT: &[Row] = &[
-    row(
-        Cause::Memory,
-        &[
-            "failed due to signal 9",
-            "killed by signal 9",
-            "terminated by signal 9",
-            "signal 9 (killed)",
-        ],
-    ),
-    row(
-        Cause::BuildFeatures,
-        &[
-            "a 'x86_64-linux' with *, but i am a 'x86_64-linux'",
-            "a 'aarch64-linux' with *, but i am a 'aarch64-linux'",
-            "required system features",
-            "missing system features",
-        ],
-    ),
-    row(
-        Cause::Architecture,
-        &[
-            "is required to build * but i am a '",
-            "exec format error",
-            "required to build '*', but i am",
-        ],
-    ),
-    row(
-        Cause::FixedHash,
-        &[
-            "hash mismatch in fixed-output derivation",
-            "hash mismatch in file downloaded",
-        ],
-    ),
-    row(
-        Cause::Build,
-        &[
-            "^error: builder for '",
-            "^error: cannot build '",
-            "building of '*' from .drv file timed out",
-            "of '*' timed out after",
-            "failed to produce output path",
-            "reason: builder failed",
-            "reason: 1 dependency failed",
-            "build of '*.drv",
-            "dependencies of derivation '*' failed",
-            "dependency failed",
-            "output '*' is not allowed to refer to",
-        ],
-    ),
-];
+/// The first row that any sentence has without its mark, with the last such sentence.
+fn first_own<'l>(tables: &[&[Row]], lines: &[&'l str]) -> Option<(Cause, &'l str)> {
+    let lower: Vec<String> = lines
+        .iter()
+        .map(|line| without_mark(line).to_lowercase())
+        .collect();
+    tables.iter().copied().flatten().find_map(|row| {
+        let hit = lines
+            .iter()
+            .zip(&lower)
+            .rev()
+            .find(|(_, lower)| row.any.iter().any(|template| fits(lower, template)));
+        hit.map(|(line, _)| (row.cause, *line))
+    })
+}
 
-/// A build's log.
-const BUILD_LOG: &[Row] = &[row(
-    Cause::Memory,
-    &[
-        "killed signal terminated program",
-        "internal compiler error: killed",
-        "ld terminated with signal 9",
-        "^virtual memory exhausted",
-        "rustc* (signal: 9, sigkill",
-        "terminate called after throwing an instance of 'std::bad_alloc'",
-    ],
-)];
+/// What Nix quotes of curl and of a server's answer.
+fn of_transfer(line: &str) -> Option<&str> {
+    let line = without_mark(line);
+    let line = line
+        .strip_prefix("Failed to open archive (Source threw exception: error: ")
+        .or_else(|| line.strip_prefix("failed to open archive (source threw exception: error: "))
+        .unwrap_or(line);
+    ["unable to download '", "unable to upload '", "unable to delete '"]
+        .iter()
+        .find_map(|begin| behind_address(line, begin))
+}
 
-/// Refusals by a server.
-const REFUSED: &[Row] = &[row(
-    Cause::CacheAccess,
-    &["http error 401", "http error 403", "http error 429"],
-)];
-/// The same by a cache, in a warning.
-const REFUSED_CACHE: &[Row] = &[
-    row(
-        Cause::CacheKey,
-        &["not signed by any of the keys", "lacks a signature"],
-    ),
-    row(Cause::CacheAccess, &["http error 401", "http error 403"]),
-];
-
-/// What a server says with a refusal.
-const SERVER: &[Row] = &[row(
-    Cause::ApiLimit,
-    &[
-        "rate limit exceeded",
-        "secondary rate limit",
-        "abuse detection mechanism",
-        "abuse-rate-limits",
-    ],
-)];
-
-/// Nix fetched with Git.
-const BY_GIT: &[Row] = &[row(
-    Cause::Input,
-    &[
-        "resolving git reference",
-        "revspec '",
-        "failed to fetch git",
-        "cannot find git revision",
-        "program 'git' failed",
-        "'git' failed with exit code",
-        "git fetch",
-        "failed with exit code 128",
-    ],
-)];
-
-/// Nix alone.
-const NIX: &[Row] = &[
-    row(
-        Cause::CaptivePortal,
-        &[
-            "is corrupt: expecting ':'",
-            "is corrupt: *<",
-            "unrecognized archive format",
-            "input compression not recognized",
-            "parse_error*last read: '<",
-        ],
-    ),
-    row(
-        Cause::BadBytes,
-        &[
-            "hash mismatch importing path",
-            "file hash mismatch",
-            "nar info file '*' is corrupt",
-            "lzma library error",
-            "zstd*error",
-            "truncated",
-            "input doesn't look like",
-            "bad archive",
-            "nar info file*does not match",
-            "does not exist in binary cache",
-            "size mismatch",
-        ],
-    ),
-    row(
-        Cause::LockFile,
-        &[
-            "mismatch in field 'narhash'",
-            "nar hash mismatch in input",
-            "requires lock file changes",
-            "cannot write modified lock file",
-            "in lock file",
-            "lock file contains",
-            "unlocked input",
-            "json.exception.parse_error",
-        ],
-    ),
-    row(
-        Cause::CacheKey,
-        &[
-            "lacks a signature by a trusted key",
-            "lacks a valid signature",
-            "no signature*trusted",
-        ],
-    ),
-    row(Cause::CacheAccess, &["http error 401", "http error 403"]),
-    row(
-        Cause::Input,
-        &[
-            "http error 404",
-            "http error 410",
-            "cannot find flake",
-            "unable to find flake",
-        ],
-    ),
-    row(
-        Cause::Restricted,
-        &["in pure evaluation mode", "in restricted mode", "pure evaluation"],
-    ),
-    row(
-        Cause::NixSettings,
-        &[
-            "experimental nix feature",
-            "experimental feature '",
-            "is not a trusted user",
-            "not allowed to connect",
-        ],
-    ),
-    row(
-        Cause::Misused,
-        &[
-            "unrecognised flag",
-            "unrecognised option",
-            "requires * arguments",
-            "unexpected argument",
-        ],
-    ),
-    row(
-        Cause::Busy,
-        &[
-            "database is busy",
-            "database is locked",
-            "resource temporarily unavailable",
-            "too many open files",
-        ],
-    ),
-    row(
-        Cause::Damaged,
-        &[
-            "no such table",
-            "database disk image is malformed",
-            "file is not a database",
-            "is not a database",
-            "current nix store schema is version",
-            "schema' is corrupt",
-            "path '//*' does not exist",
-            "was modified! expected hash",
-            "sqlite database*",
-        ],
-    ),
-    row(
-        Cause::Network,
-        &[
-            "unable to download",
-            "failed to open archive",
-            "curl error",
-            "unable to fetch",
-        ],
-    ),
-];
-
-/// Nobody had it.
-const NOT_HAD: &[Row] = &[row(
-    Cause::CacheLacks,
-    &[
-        "is required, but there is no substituter that can build it",
-        "don't know how to build these paths",
-        "no substituter",
-        "path '/nix/store/*' is not valid",
-        "does not exist and cannot be built",
-        "build of '/nix/store/",
-        "does not exist in the store",
-        "cannot build missing derivation",
-    ],
-)];
-
-/// The configuration.
-const EVALUATION: &[Row] = &[row(
-    Cause::Evaluation,
-    &[
-        "does not provide attribute",
-        "… while ",
-        "undefined variable",
-        "syntax error",
-        "infinite recursion",
-        "stack overflow",
-        "attribute '",
-        "is not a flake",
-        "flake.nix' does not exist",
-        "cannot coerce",
-        "cannot add",
-        "assertion '",
-        "called without required argument",
-        "called with unexpected argument",
-        "was expected",
-        "expected a ",
-        "option `",
-    ],
-)];
+/// What became of a transfer that Nix gave up.
+fn of_answer(said: &str) -> Cause {
+    if let Some(cause) = transfer(said) {
+        return cause;
+    }
+    if is_any(said, &["http error 401*", "http error 403*"]) {
+        return Cause::CacheAccess;
+    }
+    if is_any(said, NO_ADDRESS) {
+        return Cause::Input;
+    }
+    Cause::Network
+}
 
 /// The fault that a failed Nix stands for.
 pub fn nix(what: &str, how: Ended, said: &Said, places: Places<'_>) -> Fault {
-    let found = said.decide(places);
-    let found = found.as_ref().map(|(cause, line)| (*cause, line.as_str()));
+    // `nix-store` evaluates nothing.
+    let found = said.decide(places, how.program != "nix-store");
     // A Nix that was killed did not judge what it was doing.
     let found = found.filter(|(cause, _)| how.code.is_some() || *cause == Cause::Memory);
     super::fault(what, how, found, said.last())

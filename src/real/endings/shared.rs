@@ -1,158 +1,188 @@
-//! Sentences that several programs say with the same words: of memory, of the network (all use curl or the C library), of TLS. Law: as
-//! `endings`.
+//! What curl says of a transfer, which both Git and Nix quote behind words of their own. Law: as `endings`; given is curl's part alone.
 //!
-//! Absent: deciding.
+//! Absent: the sentences around it (`git`, `nix`).
 
-use super::{Row, row};
+use super::{Row, first_row, row};
 use landfall_states::fault::Cause;
 
-/// Too little memory.
-pub const MEMORY: &[Row] = &[row(
-    Cause::Memory,
-    &[
-        "out of memory",
-        "cannot allocate memory",
-        "std::bad_alloc",
-        "too many heap sections",
-        "virtual memory exhausted",
-        "memory exhausted",
-        "failed to expand heap",
-        "not enough available memory",
-    ],
-)];
-
 /// Certificates, and who stands between.
-pub const TLS: &[Row] = &[
+const TLS: &[Row] = &[
     row(
         Cause::Clock,
         &[
-            "certificate is not yet valid",
-            "certificate has expired",
-            "certificate expired",
-            "not yet activated",
-            "expired certificate",
+            "ssl certificate problem: certificate is not yet valid*",
+            "ssl certificate problem: certificate has expired*",
+            "server verification failed: certificate expired*",
+            "server verification failed: certificate has expired*",
+            "server verification failed: certificate not activated*",
+            "server verification failed: certificate not yet activated*",
+            "server certificate expiration date has passed*",
+            "server certificate not activated yet*",
+            "server certificate not yet activated*",
+            "server certificate verification failed: certificate has expired*",
         ],
     ),
     row(
         Cause::CaFile,
         &[
-            "problem with the ssl ca cert",
-            "error setting certificate*",
-            "error adding trust anchors",
+            "problem with the ssl ca cert*",
+            "error setting certificate *",
+            "error adding trust anchors*",
+            "error reading ca cert file *",
         ],
     ),
     row(
         Cause::TlsName,
         &[
-            "does not match target host",
-            "no alternative certificate subject name matches",
-            "hostname mismatch",
+            "ssl: certificate subject name (*) does not match target *",
+            "ssl: no alternative certificate subject name matches target *",
+            "ssl: unable to obtain common name from peer certificate*",
+            "ssl certificate problem: hostname mismatch*",
         ],
     ),
     row(
         Cause::TlsIssuer,
         &[
-            "self-signed certificate",
-            "self signed certificate",
-            "unable to get local issuer certificate",
-            "unable to get issuer certificate",
-            "certificate signer not trusted",
-            "unable to verify the first certificate",
-            "issuer is unknown",
+            "ssl certificate problem: self-signed certificate*",
+            "ssl certificate problem: self signed certificate*",
+            "ssl certificate problem: unable to get local issuer certificate*",
+            "ssl certificate problem: unable to get issuer certificate*",
+            "ssl certificate problem: unable to verify the first certificate*",
+            "server verification failed: certificate signer not trusted*",
+            "server verification failed: certificate signer not found*",
+            "server verification failed: the certificate issuer is unknown*",
+            "server verification failed: issuer is unknown*",
         ],
     ),
     row(
         Cause::TlsUnclear,
         &[
-            "server certificate verification failed",
-            "ssl certificate problem",
-            "server verification failed",
-            "certificate verify failed",
-            "ssl peer certificate or ssh remote key was not ok",
+            "server certificate verification failed*",
+            "server verification failed*",
+            "ssl certificate problem: *",
+            "ssl peer certificate or ssh remote key was not ok*",
+            "peer certificate cannot be authenticated with given ca certificates*",
+            "cert verify failed*",
         ],
     ),
 ];
 
 /// Proxies that want a login.
-pub const PROXY: &[Row] = &[row(
+const PROXY: &[Row] = &[row(
     Cause::ProxyLogin,
     &[
-        "response 407",
-        "returned error: 407",
-        "http error 407",
-        "http code 407 from proxy",
-        "proxy authentication required",
+        "connect tunnel failed, response 407*",
+        "received http code 407 from proxy after connect*",
+        "the requested url returned error: 407*",
+        "http error 407*",
     ],
 )];
 
-/// The network.
-pub const NETWORK: &[Row] = &[
+/// Answers of a server.
+const ANSWERS: &[Row] = &[
     row(
         Cause::Throttled,
-        &["returned error: 429", "http error 429", "too many requests"],
+        &["the requested url returned error: 429*", "http error 429*"],
     ),
     row(
         Cause::ServerError,
-        &[
-            "returned error: 5",
-            "http error 5",
-            "internal server error",
-            "bad gateway",
-        ],
-    ),
-    row(
-        Cause::Network,
-        &[
-            "could not resolve host",
-            "couldn't resolve host",
-            "could not resolve proxy",
-            "couldn't resolve proxy",
-            "temporary failure in name resolution",
-            "name or service not known",
-            "unable to look up",
-            "connection refused",
-            "connection reset",
-            "connection timed out",
-            "connection closed",
-            "failed to connect",
-            "unable to connect",
-            "network is unreachable",
-            "no route to host",
-            "early eof",
-            "unexpected disconnect",
-            "the remote end hung up",
-            "unexpected end-of-file",
-            "unexpected eof",
-            "operation too slow",
-            "operation timed out",
-            "timed out after",
-            "connection*timed out",
-            "timeout was reached",
-            "timeout, server * not responding",
-            "broken pipe",
-            "rpc failed",
-            "invalid index-pack output",
-            "index-pack failed",
-            "index-pack died",
-            "transferred a partial file",
-            "transfer closed",
-            "empty reply from server",
-            "server returned nothing",
-            "recv failure",
-            "send failure",
-            "failure when receiving data from the peer",
-            "ssl_error_syscall",
-            "ssl_connect",
-            "ssl connect error",
-            "tls connection was non-properly terminated",
-            "gnutls_handshake",
-            "http/2 stream",
-            "could not connect to server",
-            "couldn't connect to server",
-            "stream was not closed cleanly",
-            "expected flush after",
-            "bad band",
-            "protocol error: bad line length",
-        ],
+        &["the requested url returned error: 5*", "http error 5*"],
     ),
 ];
+
+/// Ways.
+const WAYS: &[Row] = &[row(
+    Cause::Network,
+    &[
+        "could not resolve host*",
+        "couldn't resolve host*",
+        "could not resolve proxy*",
+        "couldn't resolve proxy*",
+        "resolving timed out after *",
+        "failed to connect to *",
+        "could not connect to server*",
+        "couldn't connect to server*",
+        "connection refused*",
+        "connection reset by peer*",
+        "connection timed out after *",
+        "connection timeout after *",
+        "connection was reset*",
+        "connection died*",
+        "network is unreachable*",
+        "no route to host*",
+        "operation too slow*",
+        "operation timed out*",
+        "timeout was reached*",
+        "time-out*",
+        "transferred a partial file*",
+        "transfer closed with *",
+        "end of response with *",
+        "empty reply from server*",
+        "server returned nothing*",
+        "recv failure: *",
+        "send failure: *",
+        "failure when receiving data from the peer*",
+        "failed receiving data from the peer*",
+        "failed sending data to the peer*",
+        "failed receiving http2 data*",
+        "ssl connect error*",
+        "ssl_error_syscall*",
+        "openssl ssl_*",
+        "openssl/*",
+        "ssl_connect*",
+        "ssl_read*",
+        "tls connect error*",
+        "gnutls_handshake() failed: *",
+        "gnutls recv error *",
+        "gnutls, handshake failed: *",
+        "gnutls: *",
+        "http/2 stream *",
+        "http/2 framing layer*",
+        "error in the http2 framing layer*",
+        "stream error in the http/2 framing layer*",
+        "http/3 *",
+        "proxy connect aborted*",
+        "connect tunnel failed, response 5*",
+        "received http code 5*",
+        "unsupported http*",
+        "received http/0.9 when not allowed*",
+        "weird server reply*",
+        "chunk hex-length char not a hex digit*",
+        "http error 200 (curl error: *",
+        "http error 206 (curl error: *",
+        "http error 0 (curl error: *",
+    ],
+)];
+
+/// What curl says, and, where it says more behind the number of its error, that first: `Couldn't resolve host name (6) Could not resolve…`.
+fn parts(said: &str) -> Vec<&str> {
+    let number = said.match_indices(" (").find_map(|(at, _)| {
+        let (code, more) = said[at + 2..].split_once(')')?;
+        (!code.is_empty() && code.bytes().all(|c| c.is_ascii_digit())).then_some(more.trim())
+    });
+    number.into_iter().chain([said]).collect()
+}
+
+/// What of a transfer needs a change here: certificates and proxies.
+pub fn tls_or_proxy(said: &str) -> Option<Cause> {
+    parts(said)
+        .iter()
+        .find_map(|part| first_row(&[PROXY, TLS], &[part]))
+        .map(|(cause, _)| cause)
+}
+
+/// What became of a transfer.
+pub fn transfer(said: &str) -> Option<Cause> {
+    tls_or_proxy(said).or_else(|| {
+        parts(said)
+            .iter()
+            .find_map(|part| first_row(&[ANSWERS, WAYS], &[part]))
+            .map(|(cause, _)| cause)
+    })
+}
+
+/// What stands behind `begin 'ADDRESS': `. An address may hold anything, also the same signs: the last ones end it.
+pub fn behind_address<'l>(line: &'l str, begin: &str) -> Option<&'l str> {
+    let (_, said) = line.strip_prefix(begin)?.rsplit_once("': ")?;
+    Some(said)
+}

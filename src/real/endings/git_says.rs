@@ -1,0 +1,528 @@
+//! The sentences of Git, of ssh, and of forges. Law: as `endings`; templates in lower case. Sources: the samples in tests/endings, Git 2.39 to
+//! 2.47, OpenSSH 9.2, and what forges are known to print.
+//!
+//! Absent: which of them counts before another (`git`).
+
+use super::{Row, row};
+use landfall_states::fault::Cause;
+
+/// What ssh says.
+pub(super) const SSH: &[Row] = &[
+    row(
+        Cause::SshAlgorithms,
+        &[
+            "unable to negotiate with ~ port ~: no matching * found. their offer: *",
+            "bad configuration option: *",
+            "~: line ~: bad configuration option: *",
+            "command-line line ~: bad configuration option: *",
+            "command-line: line ~: bad configuration option: *",
+        ],
+    ),
+    row(
+        Cause::HostKeyChanged,
+        &[
+            "@    warning: remote host identification has changed!     @",
+            "host key for ~ has changed and you have requested strict checking.",
+            "~ host key for ~ has changed and you have requested strict checking.",
+        ],
+    ),
+    row(
+        Cause::HostKey,
+        &[
+            "host key verification failed.",
+            "no ~ host key is known for ~ and you have requested strict checking.",
+        ],
+    ),
+    row(
+        Cause::KeyUnusable,
+        &[
+            "load key \"*\": *",
+            "@         warning: unprotected private key file!          @",
+            "permissions ~ for '*' are too open.",
+            "no such identity: *: no such file or directory",
+            "bad permissions: ignore key: *",
+        ],
+    ),
+    row(
+        Cause::KeyRefused,
+        &[
+            "~: permission denied (*).",
+            "permission denied (*).",
+            "permission denied, please try again.",
+            "received disconnect from ~ port ~: too many authentication failures",
+        ],
+    ),
+    row(
+        Cause::ProgramMissing,
+        &[
+            "error: cannot run ~: no such file or directory",
+            "fatal: cannot exec '*': no such file or directory",
+            "~/ssh: no such file or directory",
+            "~: line ~: ssh: command not found",
+            "~: ~: ssh: not found",
+            "~: ssh: not found",
+        ],
+    ),
+];
+
+/// What ssh says of the network.
+pub(super) const SSH_NETWORK: &[Row] = &[row(
+    Cause::Network,
+    &[
+        "ssh: connect to host ~ port ~: *",
+        "ssh: could not resolve hostname ~: *",
+        "connection closed by ~ port ~",
+        "connection closed by ~",
+        "connection reset by ~ port ~",
+        "connection to ~ port ~ timed out",
+        "connection timed out during banner exchange",
+        "kex_exchange_identification: *",
+        "ssh_exchange_identification: *",
+        "banner exchange: *",
+        "ssh_dispatch_run_fatal: connection to ~ port ~: *",
+        "client_loop: send disconnect: *",
+        "timeout, server ~ not responding.",
+        "connection to ~ closed by remote host.",
+        "received disconnect from ~ port ~:*",
+        "packet_write_wait: connection to ~ port ~: *",
+        "read from remote host ~: *",
+        "write failed: broken pipe",
+    ],
+)];
+
+/// A remote that has a part of its history only.
+pub(super) const SHALLOW: &[&str] = &[
+    "! [rejected] * (shallow update not allowed)",
+    "! [remote rejected] * (shallow update not allowed)",
+    "warning: rejected * because shallow roots are not allowed to be updated",
+    "error: source repository is shallow, reject to clone.",
+    "fatal: source repository is shallow, reject to clone.",
+];
+/// A submodule of which `.gitmodules` does not say where it is.
+pub(super) const NO_SUBMODULE: &[&str] = &[
+    "fatal: no submodule mapping found in .gitmodules for path '*'",
+    "fatal: no url found for submodule path '*' in .gitmodules",
+];
+
+/// A setting in `.gitmodules` that Git does not take from there, such as a command for `update`.
+pub(super) const SUBMODULE_SETTING: &[&str] = &["fatal: invalid value for 'submodule.*'*"];
+
+/// A path in the tree that Git does not write anywhere.
+pub(super) const FORBIDDEN_PATH: &[&str] = &["error: invalid path '*'"];
+
+/// What a server answered, in curl's words.
+pub(super) const ANSWERED: &[Row] = &[
+    row(
+        Cause::Access,
+        &[
+            "the requested url returned error: 401",
+            "the requested url returned error: 403",
+        ],
+    ),
+    row(
+        Cause::RepositoryMissing,
+        &[
+            "the requested url returned error: 404",
+            "the requested url returned error: 410",
+        ],
+    ),
+    row(
+        Cause::Address,
+        &[
+            "the requested url returned error: 400",
+            "url using bad/illegal format or missing url",
+            "url rejected: *",
+            "unsupported proxy*",
+            "invalid proxy url *",
+            "unsupported protocol",
+            "protocol \"*\" not supported*",
+        ],
+    ),
+];
+
+/// What Git says itself.
+pub(super) const GIT: &[Row] = &[
+    row(
+        Cause::ObjectFormat,
+        &[
+            "fatal: mismatched algorithms: client ~; server ~",
+            "fatal: unknown repository extension found:*",
+            "fatal: unknown repository extensions found:*",
+            "fatal: unknown object format '*'*",
+            "error: unknown object format '*'*",
+            "error: invalid value for 'extensions.objectformat': *",
+        ],
+    ),
+    row(
+        Cause::ServerTooOld,
+        &[
+            "fatal: dumb http transport does not support *",
+            "error: server does not allow request for unadvertised object ~",
+            "fatal: server does not allow request for unadvertised object ~",
+        ],
+    ),
+    row(
+        Cause::CaptivePortal,
+        &[
+            "fatal: unable to update url base from redirection:*",
+            "fatal: ~ not valid: is this a git repository?",
+            "fatal: ~ not valid: could not determine hash algorithm; is this a git repository?",
+        ],
+    ),
+    row(
+        Cause::Access,
+        &[
+            "fatal: could not read username for '*': *",
+            "fatal: could not read password for '*': *",
+            "fatal: authentication failed for '*'",
+        ],
+    ),
+    row(
+        Cause::Address,
+        &[
+            "fatal: invalid proxy url '*'",
+            "git: 'remote-~' is not a git command. see 'git --help'.",
+            "fatal: remote helper '*' aborted session",
+            "fatal: unable to find remote helper for '*'",
+            "fatal: transport '~' not allowed",
+            "fatal: no path specified; see 'git help pull' for valid url syntax",
+            "fatal: no path specified*",
+            "fatal: strange hostname '*' blocked",
+            "fatal: strange pathname '*' blocked",
+            "fatal: strange port '*' blocked",
+        ],
+    ),
+    row(
+        Cause::RemoteTrouble,
+        &[
+            "fatal: git upload-pack: aborting due to possible repository corruption on the remote side.",
+            "error: packfile * does not match index",
+        ],
+    ),
+    row(Cause::ReferenceMissing, SHALLOW),
+    row(Cause::ReferenceMissing, NO_SUBMODULE),
+    row(Cause::ReferenceMissing, SUBMODULE_SETTING),
+    row(Cause::ReferenceMissing, FORBIDDEN_PATH),
+    row(
+        Cause::ReferenceMissing,
+        &[
+            "fatal: remote branch * not found in upstream *",
+            "fatal: couldn't find remote ref *",
+            "fatal: remote error: upload-pack: not our ref ~",
+            "fatal: git upload-pack: not our ref ~",
+            "fatal: no such remote ref *",
+            "fatal: unable to read tree (~)",
+            "fatal: unable to read tree ~",
+            "fatal: reference is not a tree: *",
+            "fatal: invalid reference: *",
+            "fatal: ambiguous argument '*': unknown revision or path not in the working tree.",
+            "fatal: bad revision '*'",
+            "fatal: needed a single revision",
+            "fatal: not a valid object name*",
+            "error: pathspec '*' did not match any file(s) known to git",
+            "error: unable to find ~ under http*",
+            "fatal: fetched in submodule path '*', but it did not contain ~. direct fetching of that commit failed.",
+            "fatal: unable to find current revision in submodule path '*'",
+            "fatal: unable to find current * revision in submodule path '*'",
+        ],
+    ),
+    row(
+        Cause::RepositoryMissing,
+        &[
+            "fatal: repository '*' not found",
+            "fatal: repository '*' does not exist",
+            "fatal: '*' does not appear to be a git repository",
+            "fatal: remote error: access denied or repository not exported: *",
+            "fatal: remote error: repository not found.*",
+        ],
+    ),
+    row(
+        Cause::Busy,
+        &[
+            "fatal: unable to create '*.lock': file exists.",
+            "error: unable to create '*.lock': file exists.",
+            "error: could not lock config file *: file exists",
+            "another git process seems to be running in this repository, e.g.",
+            "error: cannot create async thread: resource temporarily unavailable",
+            "error: cannot fork to run *: resource temporarily unavailable",
+            "fatal: unable to create thread: resource temporarily unavailable",
+            "fatal: unable to create threaded lstat: resource temporarily unavailable",
+        ],
+    ),
+    row(
+        Cause::Damaged,
+        &[
+            "fatal: not a git repository*",
+            "fatal: bad config *",
+            "error: bad config *",
+            "fatal: bad object *",
+            "error: object file * is empty",
+            "fatal: loose object ~ (stored in *) is corrupt",
+            "fatal: packed object ~ (stored in *) is corrupt",
+            "error: loose object ~ (stored in *) is corrupt",
+            "error: ~: object corrupt or missing: *",
+            "error: ~: invalid reflog entry ~",
+            "error: bad object *",
+            "fatal: bad tree object *",
+            "fatal: failed to traverse parents of commit ~",
+            "error: failed to traverse parents of commit ~",
+            "fatal: index file corrupt",
+            "error: bad index file sha1 signature",
+            "fatal: *: index file smaller than expected",
+            "fatal: packfile * is corrupt*",
+            "error: packfile * is corrupt*",
+            "error: '*' does not look like a v2 or v3 bundle file",
+            "error: could not open '*bundle'",
+            "fatal: could not open '*bundle'",
+            "error: could not read bundle *",
+            "fatal: could not read bundle *",
+        ],
+    ),
+];
+
+/// Repositories whose contents come damaged: of the other side, when they came over the network.
+pub(super) const CAME_DAMAGED: &[Row] = &[row(
+    Cause::BadBytes,
+    &[
+        "fatal: pack has bad object at offset *",
+        "error: inflate: data stream error (*)",
+        "fatal: pack is corrupted (*)",
+        "fatal: sha1 collision *",
+        "error: sha1 collision *",
+    ],
+)];
+
+/// Too little memory.
+pub(super) const MEMORY: &[Row] = &[row(
+    Cause::Memory,
+    &[
+        "fatal: out of memory, *",
+        "error: out of memory, *",
+        "fatal: out of memory",
+        "fatal: mmap failed*: cannot allocate memory",
+        "error: cannot fork to run *: cannot allocate memory",
+        "fatal: unable to fork*: cannot allocate memory",
+        "error: cannot create async thread: cannot allocate memory",
+        "git: error while loading shared libraries: *: cannot allocate memory",
+        "git: error while loading shared libraries: *: failed to map segment from shared object",
+    ],
+)];
+
+/// What Git says before what the system says: of files and of streams.
+pub(super) const BEFORE_REASON: &[&str] = &[
+    "fatal: write error",
+    "fatal: read error",
+    "fatal: read error on input",
+    "fatal: sha1 file '*' write error",
+    "fatal: sha1 file '*' read error",
+    "fatal: fsync error on '*'",
+    "fatal: unable to fsync *",
+    "error: copy-fd: write returned",
+    "error: copy-fd: read returned",
+    "fatal: cannot copy '*' to '*'",
+    "fatal: cannot mkdir *",
+    "fatal: cannot mkdir '*'",
+    "fatal: cannot opendir '*'",
+    "fatal: cannot close *",
+    "fatal: cannot store *",
+    "fatal: cannot pread pack file",
+    "fatal: could not create *",
+    "error: could not create *",
+    "fatal: could not open '*' for *",
+    "fatal: could not write *",
+    "error: could not write *",
+    "error: could not lock config file *",
+    "error: failed to write *",
+    "fatal: failed to write *",
+    "error: failed to create *",
+    "error: unable to create *",
+    "fatal: unable to create *",
+    "error: unable to open *",
+    "fatal: unable to open *",
+    "error: unable to append to *",
+    "fatal: unable to append to *",
+    "error: unable to mmap *",
+    "fatal: mmap failed",
+    "error: unable to read sha1 file of *",
+    "error: unable to write sha1 filename *",
+    "error: unable to write file ./objects/*",
+    "error: unable to write file .git/objects/*",
+    "error: unable to write file /*/objects/*",
+    "error: unable to write loose object file",
+    "fatal: unable to write loose object file",
+    "error: unable to unlink *",
+    "error: could not read *",
+    "fatal: could not read *",
+    "error: cannot update the ref '*': unable to append to '*'",
+    "fatal: failed to read object ~",
+    "fatal: unable to read *",
+    "fatal: unable to get *",
+    "fatal: unable to write *",
+    "fatal: unable to rename *",
+    "error: unable to rename *",
+];
+
+/// A file of the tree that could not be written; Git does not say why.
+pub(super) const UNWRITTEN: &[Row] = &[row(
+    Cause::InputOutput,
+    &[
+        "error: unable to write file *",
+        "fatal: unable to write new index file",
+    ],
+)];
+
+/// What Git says of the network.
+pub(super) const NETWORK: &[Row] = &[row(
+    Cause::Network,
+    &[
+        "fatal: early eof",
+        "fatal: unexpected eof",
+        "error: unexpected eof",
+        "fatal: the remote end hung up unexpectedly",
+        "fatal: the remote end hung up upon initial contact",
+        "fatal: read error: connection *",
+        "fatal: write error: broken pipe",
+        "fatal: write error: connection *",
+        "fetch-pack: unexpected disconnect while reading sideband packet",
+        "error: rpc failed; *",
+        "error: ~ bytes of body are still expected",
+        "error: ~ bytes of length header were received",
+        "fatal: fetch-pack: invalid index-pack output",
+        "fatal: index-pack failed",
+        "error: index-pack died",
+        "error: index-pack died of signal ~",
+        "fatal: protocol error: bad line length *",
+        "fatal: protocol error: bad pack header",
+        "fatal: protocol error: *",
+        "fatal: expected flush after *",
+        "fatal: expected *, got '*'",
+        "fatal: invalid server response; got '*'",
+        "fatal: error reading section header '*'",
+        "fatal: error in sideband demultiplexer",
+        "fatal: unable to look up ~ (port ~) (*)",
+        "fatal: unable to look up ~ (*)",
+        "fatal: unable to connect to *",
+        "~[~ ~]: errno=*",
+        "fetch-pack: protocol error: bad band *",
+        "fatal: fetch-pack: protocol error: bad band *",
+    ],
+)];
+
+/// What comes last, because Git says it after every refusal of ssh.
+pub(super) const HUNG_UP: &[Row] = &[row(
+    Cause::Network,
+    &[
+        "fatal: could not read from remote repository.",
+        "fatal: fetch-pack: unable to fork off sideband demultiplexer",
+    ],
+)];
+
+/// What Git says where the other side refused, and did not break off.
+pub(super) const REFUSED: &[&str] = &[
+    "fatal: could not read from remote repository.",
+    "fatal: could not read username for '*': *",
+    "fatal: could not read password for '*': *",
+    "fatal: authentication failed for '*'",
+    "fatal: repository '*' not found",
+    "fatal: remote error: *",
+    "fatal: unable to access '*': the requested url returned error: 4~",
+];
+
+/// What forges say of a refusal, behind their own marks.
+pub(super) const FORGE: &[Row] = &[
+    row(
+        Cause::Suspended,
+        &[
+            "your account is suspended*",
+            "this account is suspended*",
+            "your account has been suspended*",
+            "your account has been blocked*",
+            "your account has been disabled*",
+            "your account is locked*",
+            "account is locked*",
+            "account suspended*",
+            "the account * is suspended*",
+            "access to this repository has been disabled*",
+            "repository access has been disabled*",
+            "this repository has been disabled*",
+            "your ip has been blocked*",
+        ],
+    ),
+    row(
+        Cause::ApiLimit,
+        &[
+            "rate limit exceeded*",
+            "api rate limit exceeded*",
+            "you have exceeded a secondary rate limit*",
+            "you have triggered an abuse detection mechanism*",
+            "too many requests*",
+            "this endpoint has been requested too many times*",
+        ],
+    ),
+    row(
+        Cause::ForgeQuota,
+        &[
+            "this repository is over its data quota*",
+            "this repository exceeded its *",
+            "your repository exceeded its *",
+            "your account has exceeded its *",
+            "repository storage limit *",
+            "your push was rejected because this repository exceeds its size limit*",
+            "bandwidth limit exceeded*",
+            "storage limit exceeded*",
+            "quota exceeded*",
+        ],
+    ),
+    row(
+        Cause::RepositoryMissing,
+        &[
+            "repository not found*",
+            "repository does not exist*",
+            "repository access denied*",
+            "access denied or repository not exported*",
+            "the project you were looking for could not be found*",
+            "could not find repository*",
+            "cannot find repository*",
+            "the requested repository does not exist*",
+            "not found.",
+            "tf401019: *",
+            "conq: repository does not exist*",
+        ],
+    ),
+    row(
+        Cause::Access,
+        &[
+            "access denied*",
+            "http basic: access denied*",
+            "permission to * denied to *",
+            "you do not have permission*",
+            "you are not allowed to *",
+            "this deploy key *",
+            "deploy key is not *",
+            "deploy keys are not allowed to *",
+            "invalid username or *",
+            "invalid credentials*",
+            "support for password authentication was removed*",
+            "the '*' organization has enabled or enforced saml sso*",
+            "the `*' organization has enabled or enforced saml sso*",
+            "write access to repository not granted*",
+            "unauthorized*",
+            "conq: repository access denied*",
+            "conq: not authorized*",
+            "public key authentication failed*",
+            "user: * with username: * is not allowed to *",
+        ],
+    ),
+];
+
+/// What the Git of the other side says when it fails.
+pub(super) const REMOTE_FAILED: &[Row] = &[row(
+    Cause::RemoteTrouble,
+    &[
+        "fatal: *",
+        "error: *",
+        "internal error*",
+        "internal server error*",
+        "aborting due to possible repository corruption on the remote side.",
+    ],
+)];
