@@ -23,9 +23,18 @@ fn look(disk: &mut Sparse, sector_bytes: u32) -> Contents {
     seen(disk, &identity, None).unwrap()
 }
 
-/// What is known by a table, a signature, or as data of an unknown kind. The makers of these last write nothing that is told
-/// from other bytes by a fixed magic: `blkid`, which is asked besides, knows them.
-const UNKNOWN: [&str; 1] = ["atari"];
+/// What is known by a table, a signature, or as data of an unknown kind. Of `atari` no fixed magic tells: `blkid`, which is
+/// asked besides, knows it. The others hold bytes without any order, or have lost their
+/// beginning.
+const UNKNOWN: [&str; 7] = [
+    "atari",
+    "gap_extended",
+    "gap_mbr",
+    "gpt129",
+    "raw_bios",
+    "raw_msr",
+    "zapped_head",
+];
 
 #[test]
 fn everything_that_a_program_made_is_something_and_named() {
@@ -68,6 +77,114 @@ fn zeros_are_blank_and_one_byte_anywhere_near_the_ends_is_not() {
         assert_eq!(seen.lines[1], "whole disk: data of an unknown kind");
         assert_eq!(seen.unknown, ["it holds data of an unknown kind"]);
     }
+}
+
+/// Where programs have begun partitions, and do.
+fn usual_starts() -> Vec<u64> {
+    const MIB: u64 = 1 << 20;
+    let behind_first = [
+        99, 100, 128, 200, 256, 260, 300, 499, 500, 512, 529, 550, 600, 1000, 1024,
+    ]
+    .into_iter()
+    .flat_map(|first| [0, 1, 16, 17, 129].map(|more| (first + more) * MIB));
+    let cylinders = [1, 13, 25, 100].map(|n| n * 255 * 63 * 512);
+    let behind_system = [
+        2, 4, 8, 16, 20, 32, 40, 50, 64, 100, 120, 128, 200, 250, 256, 500, 512, 1000, 1024,
+    ]
+    .into_iter()
+    .flat_map(|first| [0, 1, 513].map(|more| (first * 1024 + more) * MIB));
+    [34, 40, 63, 64, 2048, 8192, 16_384, 32_768]
+        .map(|sector| sector * 512)
+        .into_iter()
+        .chain(behind_first)
+        .chain(cylinders)
+        .chain(behind_system)
+        .collect()
+}
+
+/// A table that was emptied leaves its partitions. Of what begins there only one sector is kept here, so that no other helps.
+#[test]
+fn what_begins_where_partitions_begin_is_found_without_a_table() {
+    let size = 2 << 40;
+    // Place in its filesystem, and bytes.
+    let beginnings: [(u64, &[u8], &str); 5] = [
+        (0, b"XFSB", "xfs"),
+        (0, b"LUKS\xba\xbe\0\x01", "crypto_LUKS"),
+        (3, b"NTFS    ", "ntfs"),
+        (1080, &[0x53, 0xEF], "ext2"),
+        (65_600, b"_BHRfS_M", "btrfs"),
+    ];
+    for (index, start) in usual_starts().into_iter().enumerate() {
+        let (at, bytes, name) = beginnings[index % beginnings.len()];
+        let mut disk = Sparse::new(size);
+        disk.put(start + at, bytes);
+        let seen = look(&mut disk, 512);
+        assert!(!seen.blank, "{name} at {start}");
+        assert_eq!(
+            seen.unknown,
+            [format!("it holds {name} at byte {start}, in no partition")]
+        );
+        assert!(seen.lines[1].contains(name), "{:?}", seen.lines);
+    }
+}
+
+/// A new disk is taken, however large it is, and it is told that not all of it was read.
+#[test]
+fn a_new_disk_of_twenty_terabytes_is_blank_where_it_was_read() {
+    for size in [4_u64 << 30, 20_000_588_955_648] {
+        let seen = look(&mut Sparse::new(size), 512);
+        assert!(seen.blank && seen.unknown.is_empty());
+        assert_eq!(
+            seen.lines,
+            [
+                "no partition table",
+                "whole disk: blank where it was read, which is not everywhere"
+            ]
+        );
+    }
+}
+
+#[test]
+fn what_is_behind_a_partition_of_a_deleted_one_is_no_free_space() {
+    let mut disk = sparse::load("gap");
+    let seen = look(&mut disk, 512);
+    assert_eq!(seen.lines[1], "partition 1: 64.0 MiB, blank");
+    assert_eq!(
+        seen.lines[2],
+        "in no partition, at byte 68157440: ext4 \"photos\""
+    );
+    assert_eq!(
+        seen.unknown,
+        ["it holds ext4 \"photos\" at byte 68157440, in no partition"]
+    );
+    // The control: the same table over nothing.
+    let mut empty = Sparse::new(disk.size());
+    let is_table = |at: u64| at < 1 << 20 || at >= disk.size() - (1 << 20);
+    for (at, bytes) in disk.sectors().filter(|(at, _)| is_table(*at)) {
+        empty.put(at, bytes);
+    }
+    assert!(look(&mut empty, 512).unknown.is_empty());
+    // The sectors that lead to logical partitions are none of the data.
+    assert!(look(&mut sparse::load("mbrblank"), 512).unknown.is_empty());
+}
+
+#[test]
+fn a_type_that_needs_no_filesystem_hides_no_data() {
+    for name in ["raw_msr", "raw_bios"] {
+        let seen = look(&mut sparse::load(name), 512);
+        assert_eq!(
+            seen.unknown,
+            ["partition 1 holds data of an unknown kind"],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_last_of_many_partitions_is_looked_at_as_the_first() {
+    let seen = look(&mut sparse::load("gpt129"), 512);
+    assert_eq!(seen.lines[1], "partition 1: 1.0 MiB, blank");
+    assert_eq!(seen.unknown, ["partition 129 holds data of an unknown kind"]);
 }
 
 #[test]

@@ -15,7 +15,8 @@ use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
 use crate::os::errno;
 use crate::real::block::io_fault;
-use crate::real::disk::blank::{self, Blankness};
+use crate::real::disk::blank::{Blankness, Extent, Look, Medium};
+use crate::real::disk::outside;
 use crate::real::disk::taken::{disks_below, take_now};
 use crate::real::disk::{self, signature};
 use crate::real::hands::Hands;
@@ -433,20 +434,28 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
     let look = || {
         let named = foreign::storage(device).map_err(|refused| refused.into_io(device))?;
         let mut file = fs::File::open(foreign::through(&named))?;
-        let found = signature::sniff(&mut file, 0, size)?;
-        Ok((
-            signature::describe(&found),
-            blank::proof(&mut file, 0, size, blank::PIECES_DISK),
-        ))
+        let mut found = vec![];
+        let whole = signature::sniff(&mut file, 0, size)?;
+        found.extend(signature::describe(&whole));
+        let ahead = file.file().try_clone()?;
+        let how = Look::new(Medium::of(file.file())?, size, 1).telling(Some(ahead));
+        let looked = how.proof(&mut file, 0, size, Extent::Unlisted);
+        if let (Blankness::Data(_), []) = (&looked, &found[..]) {
+            let within = outside::recognised(&mut file, 0, size)?;
+            found.extend(
+                within
+                    .iter()
+                    .filter_map(|(at, what)| Some(format!("{} at byte {at}", signature::describe(what)?))),
+            );
+        }
+        Ok((found, looked))
     };
     let looked: std::io::Result<_> = look();
     match looked.map_err(|e| disk::io_fault(format!("target {device}"), "read it", &e))? {
-        (Some(found), _) => occupied(found),
-        (None, Blankness::Blank) => Ok(()),
-        (None, Blankness::Data(at)) => {
-            occupied(format!("data of an unknown kind, at byte {at} or behind it"))
-        }
-        (None, Blankness::Unreadable(at, why)) => occupied(format!("it cannot be read at byte {at}: {why}")),
+        (found, _) if !found.is_empty() => occupied(found.join(", ")),
+        (_, Blankness::Blank | Blankness::BlankWhereRead) => Ok(()),
+        (_, Blankness::Data(at)) => occupied(format!("data of an unknown kind, at byte {at}")),
+        (_, Blankness::Unreadable(at, why)) => occupied(format!("it cannot be read at byte {at}: {why}")),
     }
 }
 
@@ -570,6 +579,7 @@ mod tests {
 
     #[test]
     fn what_blkid_does_not_know_is_not_written_over_unasked() {
+        use fs_err::os::unix::fs::FileExt;
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(dir.path().join("target")).unwrap();
         let put = |at: usize, bytes: &[u8]| {
@@ -593,5 +603,22 @@ mod tests {
         }
         put(1080, &[0x53, 0xEF]);
         assert!(refused().is_err());
+        // Of a file every byte is looked at, however long it is; and what begins behind the first MiB is told with its place.
+        put(0, &[]);
+        let long = || {
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len(64 << 30).unwrap();
+            file
+        };
+        long();
+        assert!(refused().is_ok(), "the control: blank");
+        long().write_all_at(&[1], (40 << 30) + 12_345_677).unwrap();
+        assert!(
+            refused()
+                .unwrap_err()
+                .contains("data of an unknown kind, at byte 42962018637")
+        );
+        long().write_all_at(&[0x53, 0xEF], (1 << 20) + 1080).unwrap();
+        assert!(refused().unwrap_err().contains("ext2 at byte 1048576"));
     }
 }

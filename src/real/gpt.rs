@@ -168,6 +168,44 @@ fn copy(
     })
 }
 
+/// The bytes that the tables themselves take, from and to: headers and entries of both copies, and of the one that the first
+/// names, which is not at the end where a smaller disk's bytes were copied to this one.
+pub fn own_places(
+    disk: &mut (impl Read + Seek + ?Sized),
+    on_disk: &OnDisk,
+    sector_bytes: u32,
+) -> io::Result<Vec<(u64, u64)>> {
+    let bytes = length(disk)?;
+    let mut found = vec![];
+    let other = on_disk.other.as_ref().map(|other| other.sector_bytes);
+    for size in [Some(sector_bytes), other].into_iter().flatten() {
+        let sector = u64::from(size);
+        let sectors = bytes.checked_div(sector).unwrap_or(0);
+        if sectors < SECTORS_MIN {
+            continue;
+        }
+        let mut headers = vec![1, sectors - 1];
+        let mut index = 0;
+        while let Some(lba) = headers.get(index).copied() {
+            index += 1;
+            let raw = read_at(disk, lba * sector, sector)?;
+            let Some(Ok(header)) = Header::parse(&raw) else {
+                continue;
+            };
+            let Ok(length) = header.bounds(lba, sector, sectors) else {
+                continue;
+            };
+            found.push((lba * sector, (lba + 1) * sector));
+            found.push((header.array_lba * sector, header.array_lba * sector + length));
+            let alternate = u64_at(&raw, 32);
+            if alternate < sectors && !headers.contains(&alternate) && headers.len() < 4 {
+                headers.push(alternate);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// What a header says.
 struct Header {
     own_lba: u64,

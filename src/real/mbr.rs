@@ -46,9 +46,26 @@ pub fn classic(
     entries.retain(|e| !(protects && e.kind == 0xEE));
     for extended in entries.clone().iter().filter(|e| e.is_extended()) {
         let from = 5 + entries.iter().filter(|e| e.number > 4).count() as u32;
-        entries.extend(logical(disk, sector, sectors, extended, from)?);
+        let (found, _) = logical(disk, sector, sectors, extended, from)?;
+        entries.extend(found);
     }
     Ok(entries)
+}
+
+/// The sectors that lead to the logical partitions of these entries, all counted in sectors of this size.
+pub fn links(
+    disk: &mut (impl Read + Seek + ?Sized),
+    entries: &[MbrEntry],
+    sector_bytes: u32,
+) -> io::Result<Vec<u64>> {
+    let sector = u64::from(sector_bytes);
+    let sectors = length(disk)?.checked_div(sector).unwrap_or(0);
+    let mut links = vec![];
+    for extended in entries.iter().filter(|e| e.is_extended()) {
+        let (_, found) = logical(disk, sector, sectors, extended, 5)?;
+        links.extend(found);
+    }
+    Ok(links)
 }
 
 /// The same table as it would be if it counted sectors of the other sizes: a classic MBR does not say which it counts.
@@ -105,22 +122,27 @@ pub fn primary(sector: &[u8]) -> Vec<MbrEntry> {
 
 /// The logical partitions within an extended one, from a number on. Each has a sector before it, whose first used entry is the
 /// partition, counted from that sector, and whose entry of an extended type leads to the next one, counted from the start of
-/// the extended partition. A chain that leads backwards, out of the disk or too far ends there.
+/// the extended partition. A chain that leads backwards, out of the disk or too far ends there. The partitions, and those
+/// sectors, as far as they are such sectors.
 fn logical(
     disk: &mut (impl Read + Seek + ?Sized),
     sector: u64,
     sectors: u64,
     extended: &MbrEntry,
     from: u32,
-) -> io::Result<Vec<MbrEntry>> {
-    let mut found: Vec<MbrEntry> = vec![];
+) -> io::Result<(Vec<MbrEntry>, Vec<u64>)> {
+    let (mut found, mut links): (Vec<MbrEntry>, Vec<u64>) = (vec![], vec![]);
     let mut at = extended.first_lba;
     for _ in 0..LOGICAL_MAX {
         if at >= sectors {
             break;
         }
         let mut next = None;
-        for entry in primary(&read_at(disk, at * sector, 512)?) {
+        let read = read_at(disk, at * sector, 512)?;
+        if read.ends_with(&[0x55, 0xAA]) {
+            links.push(at);
+        }
+        for entry in primary(&read) {
             if entry.is_extended() {
                 next = next.or(Some(extended.first_lba.saturating_add(entry.first_lba)));
                 continue;
@@ -139,7 +161,7 @@ fn logical(
             Some(_) | None => break,
         }
     }
-    Ok(found)
+    Ok((found, links))
 }
 
 /// Length in bytes, found by seeking.

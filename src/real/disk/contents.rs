@@ -5,8 +5,11 @@
 //!
 //! Absent: deciding (`select`), who uses it (`usage`).
 
-use super::blank::{self, Blankness};
+use super::blank::{Blankness, Extent, Look, Medium};
 use super::held::forget_cache;
+use super::outside::{self, Outside};
+use super::partitions::{EXTENDED, Kind, of_partition};
+pub use super::partitions::{Place, places};
 use super::signature::{Signature, describe, sniff};
 use super::{lsblk, select};
 use crate::event::Reporter;
@@ -19,29 +22,15 @@ use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::Probe;
 use landfall_states::names::quoted;
-use landfall_states::plan::{DiskIdentity, GptTable, Plan, TYPE_ESP};
+use landfall_states::plan::{DiskIdentity, GptTable, Plan};
 use landfall_states::planned::GptCopy;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use uuid::{Uuid, uuid};
 
-/// Pieces that `blkid` is asked of, and whose bytes are looked at.
+/// Pieces that `blkid` is asked of.
 const PIECES_MAX: usize = 128;
 const MIB: u64 = 1 << 20;
-
-/// Partitions of these types hold bytes without a signature by their nature: BIOS boot, PReP, Microsoft reserved, ChromeOS
-/// kernel.
-const TYPES_RAW: [(Uuid, &str); 4] = [
-    (uuid!("21686148-6449-6e6f-744e-656564454649"), "BIOS boot code"),
-    (uuid!("9e1a2d38-c612-4316-aa26-8b49521e5a8b"), "PReP boot code"),
-    (
-        uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae"),
-        "Microsoft reserved",
-    ),
-    (uuid!("fe3a2a5d-4f32-41a7-b725-accc3285a309"), "ChromeOS kernel"),
-];
 
 /// The contents of one disk.
 #[derive(Debug, Clone)]
@@ -64,36 +53,36 @@ pub struct Contents {
     pub unknown: Vec<String>,
     /// What the bytes of each piece say, in the order of `signatures`; only where nothing was recognised.
     bytes: Vec<Option<Blankness>>,
+    /// What is in no partition.
+    outside: Vec<Outside>,
+    /// What begins in no partition where no range of its own is, by its first byte.
+    begun: Vec<(u64, Vec<Signature>)>,
     /// Whether the table is one of a plan's.
     planned: bool,
     sector_bytes: u32,
 }
 
-/// A partition's place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Its number.
-    pub number: u32,
-    /// First byte.
-    pub from: u64,
-    /// Length in bytes, within the disk.
-    pub bytes: u64,
-    name: String,
-    esp: bool,
-    /// What it is by its type, where that says more than its bytes.
-    kind: Option<&'static str>,
-}
-
 /// Looks at what is on an open disk. `plan`: whose install's slots are worth a long search.
 pub fn contents(file: &mut File, disk: &DiskIdentity, plan: Option<&Plan>) -> io::Result<Contents> {
     forget_cache(file)?;
-    let seen = seen(file, disk, plan)?;
+    let medium = Medium::of(file)?;
+    let ahead = file.try_clone()?;
+    let seen = seen_on(file, (medium, Some(ahead)), disk, plan)?;
     forget_cache(file)?;
     Ok(seen)
 }
 
 /// As [`contents`], of anything that can be read.
 pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Plan>) -> io::Result<Contents> {
+    seen_on(file, (Medium::Quick, None), disk, plan)
+}
+
+fn seen_on<D: Read + Seek>(
+    file: &mut D,
+    (medium, ahead): (Medium, Option<File>),
+    disk: &DiskIdentity,
+    plan: Option<&Plan>,
+) -> io::Result<Contents> {
     let size = disk.size_bytes;
     let mut on_disk = gpt::read(file, disk.sector_bytes)?;
     mend_unit(file, disk, &mut on_disk)?;
@@ -102,37 +91,73 @@ pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Pla
         .filter(|p| on_disk.table().is_some_and(|t| t.disk_guid == p.table.disk_guid))
         .is_some();
     let whole = sniff(file, 0, size)?;
-    let no_table = !has_table(&on_disk);
-    let mut bytes = vec![match (whole.is_empty() && places.is_empty(), no_table) {
-        (false, _) => None,
-        (true, true) => Some(blank::proof(file, 0, size, blank::PIECES_DISK)),
-        // A table of no partitions: what it would have described.
-        (true, false) => {
-            let from = MIB.min(size);
-            let length = size.saturating_sub(2 * MIB);
-            Some(blank::proof(file, from, length, blank::PIECES_DISK))
-        }
-    }];
-    let mut signatures = vec![(None, whole)];
     let mut slots = Slots::default();
     let mut folders = vec![];
+    let mut parts = vec![];
     for place in &places {
-        let found = if place.kind == Some(EXTENDED) {
+        let found = if place.is_extended() {
             vec![]
         } else {
             sniff(file, place.from, place.bytes)?
         };
-        let looked = (found.is_empty() && place.kind.is_none() && bytes.len() < PIECES_MAX)
-            .then(|| blank::proof(file, place.from, place.bytes, blank::PIECES_PARTITION));
-        bytes.push(looked);
-        signatures.push((Some(place.number), found));
         if place.esp {
             folders.extend(slots::folders(file, place.from, place.bytes));
         }
         if place.esp && slots.bytes == [None, None] {
             slots = slots::read(file, place.from, place.bytes, planned)?;
         }
+        parts.push((place, found));
     }
+    // An install of this plan that was cut off has old bytes where nothing is made yet.
+    let unlisted = if places.is_empty() || planned {
+        vec![]
+    } else {
+        outside::ranges(
+            &on_disk,
+            &places,
+            &tables(file, &on_disk, disk.sector_bytes)?,
+            size,
+        )
+    };
+    let unknown = |(place, found): &(&Place, Vec<Signature>)| found.is_empty() && !place.is_extended();
+    let ranges = parts.iter().filter(|part| unknown(part)).count() + unlisted.len();
+    let how = Look::new(medium, size, ranges).telling(ahead);
+    let mut begun = vec![];
+    let looked = match (whole.is_empty() && places.is_empty(), has_table(&on_disk)) {
+        (false, _) => None,
+        (true, false) => Some(how.proof(file, 0, size, Extent::Unlisted)),
+        // A table of no partitions: what it would have described.
+        (true, true) => Some(how.proof(
+            file,
+            MIB.min(size),
+            size.saturating_sub(2 * MIB),
+            Extent::Unlisted,
+        )),
+    };
+    if let Some(Blankness::Data(_)) = looked {
+        begun.extend(outside::recognised(file, 0, size)?);
+    }
+    let mut bytes = vec![looked];
+    for part in &parts {
+        bytes.push(if unknown(part) {
+            Some(of_partition(file, &how, part.0)?)
+        } else {
+            None
+        });
+    }
+    let mut outside = vec![];
+    for (from, bytes) in unlisted {
+        outside.push(outside::look(file, &how, from, bytes)?);
+    }
+    if !places.is_empty() {
+        begun.extend(outside::beside_table(file, &places, size)?);
+    }
+    let mut signatures = vec![(None, whole)];
+    signatures.extend(
+        parts
+            .into_iter()
+            .map(|(place, found)| (Some(place.number), found)),
+    );
     let mut contents = Contents {
         on_disk,
         signatures,
@@ -143,11 +168,27 @@ pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Pla
         blank: false,
         unknown: vec![],
         bytes,
+        outside,
+        begun,
         planned,
         sector_bytes: disk.sector_bytes,
     };
     contents.judge();
     Ok(contents)
+}
+
+/// What the tables themselves take, from and to: the copies of a GPT, and the sectors that lead to logical partitions.
+fn tables<D: Read + Seek>(file: &mut D, on_disk: &OnDisk, sector_bytes: u32) -> io::Result<Vec<(u64, u64)>> {
+    let mut tables = gpt::own_places(file, on_disk, sector_bytes)?;
+    let sector = u64::from(on_disk.mbr_sector_bytes).max(512);
+    let links = mbr::links(file, &on_disk.mbr, on_disk.mbr_sector_bytes)?;
+    tables.extend(links.into_iter().map(|lba| {
+        (
+            lba.saturating_mul(sector),
+            lba.saturating_add(1).saturating_mul(sector),
+        )
+    }));
+    Ok(tables)
 }
 
 /// A classic MBR does not say which sectors it counts. Where nothing is known at the places that it names, and something is at
@@ -173,14 +214,12 @@ fn mend_unit<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, on_disk: &mut On
 /// Whether something is recognised at the first byte of a partition.
 fn knows_one<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, on_disk: &OnDisk) -> io::Result<bool> {
     for place in places(on_disk, disk).iter().take(PIECES_MAX) {
-        if place.kind != Some(EXTENDED) && !sniff(file, place.from, place.bytes)?.is_empty() {
+        if !place.is_extended() && !sniff(file, place.from, place.bytes)?.is_empty() {
             return Ok(true);
         }
     }
     Ok(false)
 }
-
-const EXTENDED: &str = "extended, with logical partitions";
 
 /// Whether there is a table of the kinds that are read, whatever is in it.
 fn has_table(on_disk: &OnDisk) -> bool {
@@ -197,48 +236,6 @@ fn has_table(on_disk: &OnDisk) -> bool {
         || !mbr.is_empty()
         || other.is_some()
         || [primary, backup].into_iter().any(|copy| *copy != GptCopy::Absent)
-}
-
-/// Every partition that any table names, old ones as well: by place, with the number and name of the first table that has it.
-pub(crate) fn places(on_disk: &OnDisk, disk: &DiskIdentity) -> Vec<Place> {
-    let size = disk.size_bytes;
-    let mut places: BTreeMap<u64, Place> = BTreeMap::new();
-    let mut add = |place: Place| {
-        let room = size.saturating_sub(place.from).min(place.bytes);
-        if room > 0 {
-            places.entry(place.from).or_insert(Place { bytes: room, ..place });
-        }
-    };
-    let other = on_disk.other.as_ref().map(|other| &other.copy);
-    let copies = [Some(&on_disk.primary), Some(&on_disk.backup), other];
-    for table in copies.into_iter().flatten().filter_map(GptCopy::table) {
-        let sector = u64::from(table.sector_bytes);
-        for entry in &table.entries {
-            add(Place {
-                number: entry.number,
-                from: entry.first_lba.saturating_mul(sector),
-                bytes: entry.sectors().saturating_mul(sector),
-                name: entry.name.clone(),
-                esp: entry.type_guid == TYPE_ESP,
-                kind: TYPES_RAW
-                    .iter()
-                    .find(|(kind, _)| *kind == entry.type_guid)
-                    .map(|(_, words)| *words),
-            });
-        }
-    }
-    let sector = u64::from(on_disk.mbr_sector_bytes).max(512);
-    for entry in &on_disk.mbr {
-        add(Place {
-            number: entry.number,
-            from: entry.first_lba.saturating_mul(sector),
-            bytes: entry.sectors.saturating_mul(sector),
-            name: String::new(),
-            esp: entry.kind == 0xEF,
-            kind: entry.is_extended().then_some(EXTENDED),
-        });
-    }
-    places.into_values().collect()
 }
 
 fn counted(table: &GptTable) -> String {
@@ -315,6 +312,38 @@ fn is_other_table(kind: &str) -> bool {
 }
 
 const UNKNOWN: &str = "data of an unknown kind";
+const BLANK_WHERE_READ: &str = "blank where it was read, which is not everywhere";
+
+/// What a piece is, in which nothing was recognised, in words; and what speaks against the disk because of it.
+fn of_bytes(
+    bytes: Option<&Blankness>,
+    kind: Option<Kind>,
+    is_partition: bool,
+    what: &str,
+) -> (Option<String>, Option<String>) {
+    let titled = |words: &str| match kind {
+        Some(kind) => format!("{}, {words}", kind.words),
+        None => words.to_owned(),
+    };
+    match (bytes, kind) {
+        (None, Some(kind)) if kind == EXTENDED => (Some(kind.words.to_owned()), None),
+        (None, _) if !is_partition => (None, None),
+        (None, _) => (
+            Some(titled("not looked at")),
+            Some(format!("{what} was not looked at")),
+        ),
+        (Some(Blankness::Blank | Blankness::BlankWhereRead), Some(kind)) => {
+            (Some(kind.words.to_owned()), None)
+        }
+        (Some(Blankness::Blank), None) => (is_partition.then(|| "blank".to_owned()), None),
+        (Some(Blankness::BlankWhereRead), None) => (Some(BLANK_WHERE_READ.to_owned()), None),
+        (Some(Blankness::Data(_)), _) => (Some(titled(UNKNOWN)), Some(format!("{what} holds {UNKNOWN}"))),
+        (Some(Blankness::Unreadable(at, why)), _) => (
+            Some(titled(&format!("cannot be read at byte {at}: {why}"))),
+            Some(format!("{what} cannot be read at byte {at}: {why}")),
+        ),
+    }
+}
 
 impl Contents {
     /// Makes the lines, and says what is blank and what is not understood.
@@ -326,19 +355,13 @@ impl Contents {
             let bytes = self.bytes.get(index).and_then(Option::as_ref);
             let place = number.and_then(|_| self.places.get(index.saturating_sub(1)));
             let what = number.map_or("it".to_owned(), |n| format!("partition {n}"));
-            let (words, doubt) = match (describe(found), bytes, place.and_then(|p| p.kind)) {
-                (Some(words), _, _) => (Some(words), None),
-                (None, _, Some(kind)) => (Some(kind.to_owned()), None),
-                (None, None, None) if number.is_none() => (None, None),
-                (None, None, None) => (Some("not looked at".to_owned()), None),
-                (None, Some(Blankness::Blank), None) => (number.map(|_| "blank".to_owned()), None),
-                (None, Some(Blankness::Data(_)), None) => {
-                    (Some(UNKNOWN.to_owned()), Some(format!("{what} holds {UNKNOWN}")))
-                }
-                (None, Some(Blankness::Unreadable(at, why)), None) => (
-                    Some(format!("cannot be read at byte {at}: {why}")),
-                    Some(format!("{what} cannot be read at byte {at}: {why}")),
-                ),
+            let kind = place.and_then(|p| p.kind);
+            let is_known = number.is_none() && !self.begun.is_empty() && bytes.is_some();
+            let (words, doubt) = match describe(found) {
+                Some(words) => (Some(words), None),
+                // What it is, is told behind.
+                None if is_known => (None, None),
+                None => of_bytes(bytes, kind, number.is_some(), &what),
             };
             // An install of this plan that was cut off has old bytes in partitions that are not made yet.
             unknown.extend(doubt.filter(|_| !self.planned));
@@ -379,11 +402,55 @@ impl Contents {
                 }
             }
         }
+        for (line, doubt) in self.in_no_partition() {
+            lines.push(line);
+            unknown.extend(Some(doubt).filter(|_| !self.planned));
+        }
         self.blank = !has_table(&self.on_disk)
             && self.signatures.iter().all(|(_, found)| found.is_empty())
-            && self.bytes.first() == Some(&Some(Blankness::Blank));
+            && matches!(self.bytes.first(), Some(Some(looked)) if looked.is_blank());
         self.lines = lines;
         self.unknown = unknown;
+    }
+
+    /// What is in no partition: a line for people, and the objection.
+    fn in_no_partition(&self) -> Vec<(String, String)> {
+        let begins = |(at, found): &(u64, Vec<Signature>)| {
+            let what = describe(found).unwrap_or_default();
+            (
+                format!("in no partition, at byte {at}: {what}"),
+                format!("it holds {what} at byte {at}, in no partition"),
+            )
+        };
+        let mut told: Vec<(String, String)> = self.begun.iter().map(begins).collect();
+        for Outside {
+            from,
+            bytes,
+            found,
+            looked,
+        } in &self.outside
+        {
+            let range = format!("in no partition, {} from byte {from} on", select::size(*bytes));
+            match looked {
+                Blankness::Blank | Blankness::BlankWhereRead => {}
+                Blankness::Data(_) if !found.is_empty() => told.extend(found.iter().map(begins)),
+                Blankness::Data(at) => told.push((
+                    format!("{range}: {UNKNOWN}"),
+                    format!(
+                        "it holds {UNKNOWN} at byte {}, in no partition",
+                        from.saturating_add(*at)
+                    ),
+                )),
+                Blankness::Unreadable(at, why) => {
+                    let at = from.saturating_add(*at);
+                    told.push((
+                        format!("{range}: cannot be read at byte {at}: {why}"),
+                        format!("it cannot be read at byte {at}: {why}"),
+                    ));
+                }
+            }
+        }
+        told
     }
 
     /// Takes in what another witness says of a piece that was not recognised.
@@ -413,7 +480,7 @@ pub async fn ask_blkid(
             Some(_) => contents
                 .places
                 .get(index.saturating_sub(1))
-                .filter(|p| p.kind != Some(EXTENDED))
+                .filter(|p| !p.is_extended())
                 .map(|p| (index, p.from, p.bytes, false)),
         })
         .take(PIECES_MAX)

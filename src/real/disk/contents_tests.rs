@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use super::super::partitions::TYPES_RAW;
 use super::*;
+use landfall_states::plan::TYPE_ESP;
 use std::io::Cursor;
+use uuid::Uuid;
 
 fn identity(size_bytes: u64) -> DiskIdentity {
     DiskIdentity {
@@ -92,6 +95,18 @@ fn code_in_partitions_that_are_made_for_it_is_no_unknown_data() {
     assert_eq!(seen.lines[1], "partition 1: 1.0 MiB, BIOS boot code");
     assert_eq!(seen.lines[2], "partition 2: 1.0 MiB, blank");
     assert!(seen.unknown.is_empty());
+    // The same bytes in a partition that is reserved for nothing but itself are no code.
+    let mut msr = table.clone();
+    msr.entries[0].type_guid = TYPES_RAW[2].0;
+    let mut reserved = Cursor::new(disk.clone());
+    let mut prepared = gpt::prepare(&mut reserved, &msr).unwrap();
+    gpt::write(&mut reserved, &mut prepared, |_| Ok(())).unwrap();
+    let seen = of(reserved.get_ref());
+    assert_eq!(
+        seen.lines[1],
+        "partition 1: 1.0 MiB, Microsoft reserved, data of an unknown kind"
+    );
+    assert_eq!(seen.unknown, ["partition 1 holds data of an unknown kind"]);
     disk[4096 * 512 + 9000] = 1;
     assert_eq!(of(&disk).unknown, ["partition 2 holds data of an unknown kind"]);
 }

@@ -296,15 +296,23 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
     medium.add_fstab(&fstab.unwrap_or_default());
     let links = named::links(&sysfs).map_err(|e| io_fault("links in /dev/disk", "read them", &e))?;
     let mut seen = Vec::new();
-    for block in machine.blocks.iter().filter(|b| no_disk(b).is_none()) {
-        let plans: Vec<Plan> = config
-            .map(|c| own_plan::all(c, &block.identity))
-            .unwrap_or_default();
-        let looked = {
-            let (block, plans) = (block.clone(), plans.clone());
-            // A slow disk must not keep the program from answering signals and the service manager.
-            tokio::task::spawn_blocking(move || look(&block, &plans)).await
-        };
+    // All at once, because each is waited for; and a slow disk must not keep the program from answering signals and the
+    // service manager.
+    let looks: Vec<_> = machine
+        .blocks
+        .iter()
+        .filter(|b| no_disk(b).is_none())
+        .map(|block| {
+            let plans: Vec<Plan> = config
+                .map(|c| own_plan::all(c, &block.identity))
+                .unwrap_or_default();
+            let (one, ours) = (block.clone(), plans.clone());
+            let looking = tokio::task::spawn_blocking(move || look(&one, &ours));
+            (block, plans, looking)
+        })
+        .collect();
+    for (block, plans, looking) in looks {
+        let looked = looking.await;
         let mut failing = None;
         let contents = match looked {
             Ok(Ok(mut contents)) => {

@@ -6,6 +6,7 @@
 //! | `proc`, `lsblk`, `efi`, `signature` | formats: pure parsers |
 //! | `sysfs` | block devices as the kernel shows them, and their identity |
 //! | `blank` | whether bytes are nothing at all |
+//! | `partitions`, `outside` | where partitions lie; what is in none |
 //! | `members` | what parts of LVM, md and ZFS say of the whole |
 //! | `contents` | what is on a disk, by all witnesses |
 //! | `named` | which disk a name means, and whether it may agree to an erasure |
@@ -34,7 +35,9 @@ pub mod lsblk;
 pub mod members;
 pub mod named;
 pub mod other_system;
+pub mod outside;
 pub mod own_plan;
+pub mod partitions;
 pub mod place;
 pub mod proc;
 pub mod select;

@@ -80,7 +80,7 @@ pub fn is_unique(name: &str) -> bool {
         one || counted || placed || stairs || row || known == "012345678999" || SHARED.contains(&text)
     };
     // The kernel makes a name of an NVMe disk that has none: its vendor's number, its serial number, its model, the namespace.
-    if let Some([_, serial, _, _]) = whole.strip_prefix("nvme.").map(|rest| split(rest))
+    if let Some([_, serial, _, _]) = whole.strip_prefix("nvme.").map(split)
         && let Some(serial) = unhex(serial)
         && !is_unique(&serial)
     {

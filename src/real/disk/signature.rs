@@ -35,7 +35,8 @@ impl Signature {
     }
 }
 
-const HEAD: usize = 68 << 10;
+/// Bytes from the start within which everything is that tells where something begins.
+pub const HEAD: usize = 68 << 10;
 
 struct View<'a> {
     head: &'a [u8],
@@ -215,6 +216,26 @@ fn part<D: Read + Seek>(device: &mut D, from: u64, size: u64, at: u64, bytes: us
     let room = size.saturating_sub(at).min(bytes as u64);
     (&mut *device).take(room).read_to_end(&mut buffer)?;
     Ok(buffer)
+}
+
+/// Whether something that is recognised seems to begin with these bytes: what [`sniff`] is asked about then.
+pub fn begins(head: &[u8]) -> bool {
+    let view = View {
+        head,
+        tail: &[],
+        size: head.len() as u64,
+    };
+    let mut found = vec![];
+    recognise(&view, &mut found);
+    // What `sniff` looks for beside them: LVM, ISO 9660 and UDF, and the first list of a ZFS label.
+    let lvm = (0..4_usize).any(|sector| view.at(sector * 512, b"LABELONE"));
+    let optical = (16..32_usize).any(|block| {
+        [b"CD001", b"NSR02", b"NSR03"]
+            .into_iter()
+            .any(|magic| view.at(block * 2048 + 1, magic))
+    });
+    let zfs = view.at(16 << 10, &[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    !found.is_empty() || lvm || optical || zfs
 }
 
 /// Everything recognised in `from..from + size` of a device.

@@ -1,0 +1,142 @@
+//! What a disk holds outside the partitions that its tables name. Law: no range of a disk is left out: what is in no partition
+//! is looked at as a disk without a table is; what is recognised is told with its place, so that a person can find it again.
+//!
+//! A table's own sectors are not data. In the first MiB beside a table, where boot loaders keep code, filesystems are looked
+//! for, and other bytes say nothing. Absent: how a range is looked at (`blank`), what is recognised (`signature`).
+
+use super::blank::{self, Blankness, Extent, Look};
+use super::partitions::Place;
+use super::signature::{HEAD, Signature, begins, describe, sniff};
+use crate::real::gpt::OnDisk;
+use landfall_states::planned::GptCopy;
+use std::io::{self, Read, Seek, SeekFrom};
+
+const MIB: u64 = 1 << 20;
+/// Bytes that are looked at of what begins somewhere: its end is not known.
+const BEGIN_BYTES: u64 = 8 * MIB;
+/// Things that are told of one range.
+const FOUND_MAX: usize = 8;
+
+/// A range that is in no partition, and what it holds.
+#[derive(Debug, Clone)]
+pub struct Outside {
+    /// First byte.
+    pub from: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// What was recognised, by its first byte on the disk.
+    pub found: Vec<(u64, Vec<Signature>)>,
+    /// What its bytes say.
+    pub looked: Blankness,
+}
+
+/// The ranges of a disk that are in no partition, in order: from and length. `places`: its partitions; `tables`: from
+/// and to, what the tables themselves take.
+pub fn ranges(on_disk: &OnDisk, places: &[Place], tables: &[(u64, u64)], size: u64) -> Vec<(u64, u64)> {
+    let is_gpt = on_disk.protective_mbr
+        || on_disk.other.is_some()
+        || [&on_disk.primary, &on_disk.backup]
+            .into_iter()
+            .any(|copy| *copy != GptCopy::Absent);
+    // The tables, and what belongs to them.
+    let mut taken = vec![(0, MIB.min(size))];
+    if is_gpt {
+        taken.push((size.saturating_sub(MIB), size));
+    }
+    taken.extend(
+        places
+            .iter()
+            .filter(|place| !place.is_extended())
+            .map(|p| (p.from, p.from.saturating_add(p.bytes))),
+    );
+    taken.extend(tables);
+    taken.push((size, size));
+    taken.sort_unstable();
+    let (mut free, mut reached) = (vec![], 0);
+    for (from, to) in taken {
+        if from > reached {
+            free.push((reached, from - reached));
+        }
+        reached = reached.max(to);
+    }
+    // What lies between partitions that begin at whole MiBs.
+    free.retain(|(_, bytes)| *bytes > MIB);
+    free
+}
+
+/// Looks at one range.
+pub fn look<D: Read + Seek>(device: &mut D, how: &Look, from: u64, bytes: u64) -> io::Result<Outside> {
+    let looked = how.proof(device, from, bytes, Extent::Unlisted);
+    let found = match looked {
+        Blankness::Data(_) => recognised(device, from, bytes)?,
+        Blankness::Blank | Blankness::BlankWhereRead | Blankness::Unreadable(..) => vec![],
+    };
+    Ok(Outside {
+        from,
+        bytes,
+        found,
+        looked,
+    })
+}
+
+/// What begins in the first MiB, beside a table, in no partition.
+pub fn beside_table<D: Read + Seek>(
+    device: &mut D,
+    places: &[Place],
+    size: u64,
+) -> io::Result<Vec<(u64, Vec<Signature>)>> {
+    let mut found = vec![];
+    let listed = || places.iter().filter(|p| !p.is_extended());
+    // The table itself is in the first 34 sectors.
+    for at in blank::starts(0, MIB.min(size))
+        .into_iter()
+        .filter(|at| *at >= 34 * 512)
+    {
+        let is_listed = listed().any(|p| (p.from..p.from.saturating_add(p.bytes)).contains(&at));
+        let next = listed().map(|p| p.from).filter(|from| *from > at).min();
+        if !is_listed {
+            add(device, at, next.unwrap_or(size), &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+/// What begins in a range.
+pub fn recognised<D: Read + Seek>(
+    device: &mut D,
+    from: u64,
+    bytes: u64,
+) -> io::Result<Vec<(u64, Vec<Signature>)>> {
+    let mut found = vec![];
+    for at in blank::starts(from, bytes) {
+        add(device, from + at, from + bytes, &mut found)?;
+        if found.len() == FOUND_MAX {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Takes in what begins at a place, where it was not known.
+fn add<D: Read + Seek>(
+    device: &mut D,
+    at: u64,
+    end: u64,
+    found: &mut Vec<(u64, Vec<Signature>)>,
+) -> io::Result<()> {
+    let size = end.saturating_sub(at).min(BEGIN_BYTES);
+    let mut head = Vec::with_capacity(HEAD);
+    device.seek(SeekFrom::Start(at))?;
+    (&mut *device)
+        .take(size.min(HEAD as u64))
+        .read_to_end(&mut head)?;
+    if blank::stranger(&head).is_none() || !begins(&head) {
+        return Ok(());
+    }
+    let seen = sniff(device, at, size)?;
+    let is_new = !seen.is_empty() && found.iter().all(|(_, known)| describe(known) != describe(&seen));
+    if is_new {
+        found.push((at, seen));
+    }
+    Ok(())
+}
