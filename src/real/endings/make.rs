@@ -1,6 +1,7 @@
 //! Endings of the programs that make, check and change what is on a disk: mkfs.*, e2fsck, tune2fs, resize2fs, mkswap, swaplabel, sgdisk,
-//! wipefs, mount, cryptsetup. Law: as `endings`. They work on the device that they are given and on no other, so that what they say of errors
-//! and of room is about it.
+//! wipefs, mount, cryptsetup. Law: as `endings`, with words instead of whole sentences: they work on the device that they are given and on no
+//! other, so that what they say of errors and of room is about it. They quote nothing but our own names; a checker's lines about a file are
+//! passed over.
 //!
 //! Absent: libcryptsetup (`luks`).
 
@@ -165,12 +166,29 @@ const MAKE: &[Row] = &[
     ),
 ];
 
+/// Whether a checker says something of a file by its name, which may be any words.
+fn names_a_file(program: &str, line: &str) -> bool {
+    match program {
+        "fsck.fat" | "fsck.vfat" => line.starts_with('/') || line.starts_with("Bad short file name ("),
+        "e2fsck" => [
+            "Entry '",
+            "Symlink /",
+            "Unconnected directory inode ",
+            "Directory inode ",
+            "Inode ",
+        ]
+        .iter()
+        .any(|begin| line.starts_with(begin)),
+        _ => false,
+    }
+}
+
 /// The fault that a failed tool stands for. `said`: everything that it printed.
 pub fn make(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
     let lines: Vec<&str> = said
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty())
+        .filter(|line| !line.is_empty() && !names_a_file(&how.program, line))
         .collect();
     let found = first_row(&[MEMORY, MAKE], &lines).or_else(|| places.devices(&lines, DEVICE));
     // Exit codes say more than the words of these two: e2fsck(8), cryptsetup(8).
@@ -182,7 +200,10 @@ pub fn make(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
         ("cryptsetup", Some(5)) => Some(Cause::Busy),
         _ => None,
     };
-    let last = lines.last().copied();
+    let last = lines
+        .last()
+        .copied()
+        .or_else(|| said.lines().rfind(|line| !line.trim().is_empty()));
     let found = found.or_else(|| by_code.map(|cause| (cause, last.unwrap_or_default())));
     super::fault(what, how, found, last)
 }
