@@ -62,6 +62,7 @@ pub mod room;
 pub mod rooted;
 pub mod secret;
 pub mod secrets;
+pub mod sizes;
 pub mod slots;
 pub mod sound;
 pub mod stop;
