@@ -5,7 +5,7 @@
 
 use crate::real::closure::{Stores, failed, follow, survived};
 use crate::real::hands::Hands;
-use crate::real::{database, leftovers, permissions, rooted};
+use crate::real::{database, leftovers, permissions, rooted, sizes};
 use landfall_states::cloned::{Contents, PutAside};
 use landfall_states::fault::{Fault, FaultClass, StoreFault};
 use landfall_states::image::Image;
@@ -25,9 +25,18 @@ pub enum Verified {
 }
 
 impl Stores {
-    /// Hashes everything that the database has. It must be there.
+    /// Hashes everything that the database has, but for what is too long to be right. The database must be there.
     pub async fn verify(&self, hands: &Hands) -> Result<Verified, Fault> {
         hands.reporter.step("verify the contents of the target store");
+        // Nix would read all of it, and holes are read like bytes.
+        let oversized = sizes::oversized(&self.root, database::DIR)?;
+        if let Some(first) = oversized.first() {
+            hands.reporter.notice(format!(
+                "{} store path(s) on the target are longer than what Nix registered of them, and are not read: {first}",
+                oversized.len()
+            ));
+            return Ok(Verified::Contents(Contents::Corrupt(oversized)));
+        }
         let program = self.nix().args([
             "store",
             "verify",

@@ -31,6 +31,8 @@ use std::time::Duration;
 const STATE: &str = "/nix/var/nix";
 /// The database's directory there.
 const NAME: &str = "db";
+/// [`NAME`] in [`STATE`].
+pub const DIR: &str = "/nix/var/nix/db";
 /// Under which name, and under which further ones, an unusable one is kept.
 const ASIDE: &str = "db.landfall-damaged";
 /// So many names are tried.
@@ -60,7 +62,7 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
         Layout::Strange(why) => return Ok(Database::Unusable(why)),
         Layout::Files => {}
     }
-    let torn = integrity::damage(&stores.root, &format!("{STATE}/{NAME}"), LOOK_MAX)?;
+    let torn = integrity::damage(&stores.root, DIR, LOOK_MAX)?;
     let mut why = match torn {
         Some(why) => Some(why),
         None => refusal(hands, stores, &stores.root).await?,
@@ -93,7 +95,7 @@ pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Databa
     if database != Database::Usable {
         return Ok(database);
     }
-    let refusal_of_rows = |root: &Root| integrity::refusal_of_rows(root, &format!("{STATE}/{NAME}"));
+    let refusal_of_rows = |root: &Root| integrity::refusal_of_rows(root, DIR);
     let Some(why) = refusal_of_rows(&stores.root)? else {
         return Ok(Database::Usable);
     };
@@ -111,7 +113,7 @@ pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Databa
 /// What the database defines that Nix does not, or the other way round. Where it is not what the versions of Nix define that are
 /// known here, an empty one of this Nix's making says what is right.
 async fn strangeness(hands: &Hands, stores: &Stores) -> Result<Option<String>, Fault> {
-    let defined = |root: &Root| integrity::definitions(root, &format!("{STATE}/{NAME}"));
+    let defined = |root: &Root| integrity::definitions(root, DIR);
     let Some(found) = defined(&stores.root)? else {
         return Ok(None);
     };

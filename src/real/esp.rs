@@ -10,14 +10,14 @@ use crate::real::mounts::Attach;
 use crate::real::probe::probe;
 use crate::real::slots::{DIRECTORY, NAMES};
 use crate::real::stop::Stop;
-use crate::real::{RUN_DIR, Real};
+use crate::real::{RUN_DIR, Real, fat_root, slots};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use fatfs::{Date, DateTime, FileSystem, FsOptions, Time, TimeProvider};
 use fs_err as fs;
 use landfall_states::Probe;
 use landfall_states::fault::{DeviceFault, Fault, FaultClass};
-use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
+use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, LabelEntry, SlotFile};
 use landfall_states::plan::{Role, Volume};
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -358,17 +358,44 @@ pub async fn make_esp(
     set_volume_id(device, Volume::fat_serial(&volume.id))
 }
 
-/// Repairs an ESP that was not unmounted. The slots are read first and are there afterwards, whatever the repair
-/// thinks of them.
-pub async fn mend_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
-    if !is_dirty(device)? {
-        return Ok(());
+/// The slots of an ESP: where they are allocated, or, where no directory has any, wherever they lie.
+fn slots_of(device: &Utf8Path, places: [Option<u64>; 2]) -> Result<[Option<Vec<u8>>; 2], Fault> {
+    if places == [None, None] {
+        let io = |e: io::Error| io_fault(format!("ESP {device}"), &e);
+        let mut file = fs::File::open(device).map_err(io)?;
+        let bytes = file.seek(SeekFrom::End(0)).map_err(io)?;
+        let found = slots::read(&mut file, 0, bytes, true).map_err(io)?.bytes;
+        return Ok(found.map(|slot| slot.filter(|bytes| bytes.len() == PAGE_BYTES)));
     }
-    let mut kept = [None, None];
-    for (kept, place) in kept.iter_mut().zip(locate_on(device)?) {
-        *kept = place.map(|place| read_page(device, place)).transpose()?;
+    let mut slots = [None, None];
+    for (slot, place) in slots.iter_mut().zip(places) {
+        *slot = place.map(|place| read_page(device, place)).transpose()?;
     }
-    reporter.step("fsck.vfat: the ESP was not unmounted");
+    Ok(slots)
+}
+
+/// Repairs an ESP that was not unmounted, or whose root directory was ruined. The slots are read first and are there afterwards,
+/// whatever the repair thinks of them.
+pub async fn mend_esp(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<(), Fault> {
+    let (is_dirty, is_lost) = (is_dirty(device)?, fat_root::is_lost(device, volume)?);
+    let places = locate_on(device)?;
+    if !is_dirty && !is_lost && places != [None, None] {
+        // A cut, or somebody who ran it by hand, may have left these.
+        return remove_reclaimed(device, reporter);
+    }
+    let kept = slots_of(device, places)?;
+    if is_lost {
+        reporter.notice(
+            "the root directory of the ESP lost its label; it is made again, and its files are written again",
+        );
+        fat_root::put_back(device, places.iter().all(Option::is_some))?;
+    }
+    reporter.step("fsck.vfat: the ESP was not unmounted, or lost entries");
     let ended = Program::new("fsck.vfat")
         .args(["-a", device.as_str()])
         .deadline(Duration::from_secs(600))
@@ -401,11 +428,21 @@ pub async fn mend_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Re
 }
 
 /// Whether `fsck.vfat` gives this name to a chain of clusters that no file has.
-fn is_reclaimed(name: &str) -> bool {
+pub fn is_reclaimed(name: &str) -> bool {
     let number = name
         .strip_prefix("FSCK")
         .and_then(|rest| rest.strip_suffix(".REC"));
     number.is_some_and(|number| number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn has_reclaimed(fat: impl Read + Write + Seek) -> io::Result<bool> {
+    let (fs, _reads) = open_fat(fat, false)?;
+    for entry in fs.root_dir().iter() {
+        if is_reclaimed(&entry?.file_name()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Removes what `fsck.vfat` made of chains that no file has: parts of kernels and initrds that were being copied when the power
@@ -413,6 +450,11 @@ fn is_reclaimed(name: &str) -> bool {
 /// everything in it is written again. The slots are in their files by now.
 fn remove_reclaimed(device: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
     let what = || format!("FSCK*.REC on {device}");
+    let looked = fs::File::open(device).and_then(|file| borne(|| has_reclaimed(file)));
+    // What cannot be read is looked at by who writes.
+    if matches!(looked, Ok(false)) {
+        return Ok(());
+    }
     let file = fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -512,14 +554,27 @@ fn missing(which: usize, place: &Utf8Path) -> Fault {
     .into()
 }
 
-/// Allocates the slots that are missing, and flushes.
+/// Allocates the slots that are missing, and flushes. What is there by now, because it was put back, stays.
 pub fn allocate_slots(device: &Utf8Path, missing: [bool; 2]) -> Result<(), Fault> {
-    allocate_on(device, missing.map(|missing| missing.then_some(&BLANK)))
+    let [first, second] = locate_on(device)?;
+    let wanted = [missing[0] && first.is_none(), missing[1] && second.is_none()];
+    if wanted == [false, false] {
+        return flush(device);
+    }
+    allocate_on(device, wanted.map(|wanted| wanted.then_some(&BLANK)))
 }
 
 /// What is on the ESP's device.
 pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<EspFacts, Fault> {
-    let probe = probe(device, reporter, stop).await?;
+    let mut probe = probe(device, reporter, stop).await?;
+    let mut label = LabelEntry::Written;
+    if let Probe::Found(found) = &mut probe
+        && (found.kind.as_str(), &found.label) == ("vfat", &None)
+        && let Some(lost) = fat_root::lost_label(device)?
+    {
+        found.label = Some(lost);
+        label = LabelEntry::Lost;
+    }
     let slots = match &probe {
         Probe::Found(found) if found.kind == "vfat" => locate_on(device)?.map(|place| match place {
             Some(_) => SlotFile::Allocated,
@@ -529,7 +584,7 @@ pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) ->
     };
     // A process that was killed between the last write and its flush leaves the flush to us.
     flush(device)?;
-    Ok(EspFacts { probe, slots })
+    Ok(EspFacts { probe, slots, label })
 }
 
 impl Perform<AnchorCheckpoint> for Real {
@@ -555,12 +610,17 @@ impl Perform<AnchorCheckpoint> for Real {
             AnchorOrder::AllocateSlots {
                 disk,
                 partition,
+                volume,
                 missing,
+                label: _,
             } => {
                 let device = self.disk()?.partition_device(&partition).await?;
-                mend_esp(&device, &self.reporter, &self.stop).await?;
                 self.permit(&disk).await?;
-                let made = allocate_slots(&device, missing);
+                // Whatever the directory lost, its label with it, is mended first.
+                let made = match mend_esp(&device, &volume, &self.reporter, &self.stop).await {
+                    Ok(()) => allocate_slots(&device, missing),
+                    Err(fault) => Err(fault),
+                };
                 self.permit_ends(made).await
             }
         }

@@ -51,6 +51,19 @@ pub fn refusal_of_rows(root: &Root, dir: &str) -> Result<Option<String>, Fault> 
         .map(|error| format!("its pages hold together, and it takes no further row: {error}")))
 }
 
+/// How long the NAR of each registered path is, in bytes; `None`: SQLite cannot say.
+pub fn nar_sizes(root: &Root, dir: &str) -> Result<Option<Vec<(String, u64)>>, Fault> {
+    let said = with(root, dir, |database| {
+        let mut asked = database.prepare("SELECT path, narSize FROM ValidPaths WHERE narSize > 0")?;
+        let rows = asked.query_map([], |row| {
+            let (path, bytes): (String, i64) = (row.get(0)?, row.get(1)?);
+            Ok((path, bytes.unsigned_abs()))
+        })?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    })?;
+    Ok(said.ok())
+}
+
 /// What a database defines: kind and name of each thing, and its text in lower case without the white space in it.
 pub type Definitions = BTreeMap<(String, String), String>;
 

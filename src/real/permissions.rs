@@ -104,7 +104,8 @@ fn each(root: &Root, act: Do<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn entries(dir: &OwnedFd) -> io::Result<Vec<std::ffi::OsString>> {
+/// The names in an open directory.
+pub(crate) fn entries(dir: &OwnedFd) -> io::Result<Vec<std::ffi::OsString>> {
     fs_err::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))?
         .map(|entry| Ok(entry?.file_name()))
         .collect()

@@ -3,6 +3,7 @@
 //!
 //! Absent: how much an install needs (`preflight`).
 
+use crate::real::esp;
 use crate::real::rooted::{self, Dir, Root};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
 use nix::fcntl::{OFlag, openat};
@@ -13,6 +14,9 @@ use std::io::{self, Write};
 
 /// With less than this free, in bytes, a filesystem is full: no tool of an install does with less.
 pub const LEAST: u64 = 1 << 20;
+
+/// So many names of what `fsck.vfat` left are told.
+const RECLAIMED_TOLD_MAX: usize = 3;
 
 /// The name of the file that is tried to be written.
 pub const PROBE: &str = ".landfall-room";
@@ -69,6 +73,35 @@ pub fn refusal(at: &Root) -> Result<Option<String>, Fault> {
     }
 }
 
+/// What `fsck.vfat` left in a directory of parts of files, as the thing to remove.
+fn reclaimed(dir: &Dir) -> Result<String, Fault> {
+    let fault = |e: &io::Error| rooted::io_fault(format!("names in {}", dir.path()), e);
+    let mut names: Vec<String> = rooted::names_in(dir.fd())
+        .map_err(|e| fault(&e))?
+        .into_iter()
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| esp::is_reclaimed(&name.to_ascii_uppercase()))
+        .collect();
+    names.sort();
+    if names.is_empty() {
+        return Ok(String::new());
+    }
+    let mut bytes = 0;
+    for name in &names {
+        let stat = rooted::stat_in(dir.fd(), name).map_err(|e| fault(&e))?;
+        bytes += u64::try_from(stat.st_size).unwrap_or(0);
+    }
+    let more = match names.len().saturating_sub(RECLAIMED_TOLD_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    names.truncate(RECLAIMED_TOLD_MAX);
+    Ok(format!(
+        "; {}{more} in it take {bytes} bytes, parts of files that fsck.vfat found: remove them, as the next run does where it mounts it",
+        names.join(", ")
+    ))
+}
+
 /// What is full of the target: its root filesystem, or the ESP at `boot` in it. What is not mounted is not the target's.
 fn full(root: &Root) -> Result<Option<String>, Fault> {
     let outside = rooted::device_number(&root.outside())?;
@@ -80,7 +113,11 @@ fn full(root: &Root) -> Result<Option<String>, Fault> {
             continue;
         }
         if let Some(why) = refusal(&Root::at(dir.path()))? {
-            return Ok(Some(format!(" (the {name} at {} is full: {why})", dir.path())));
+            let parts = reclaimed(&dir)?;
+            return Ok(Some(format!(
+                " (the {name} at {} is full: {why}{parts})",
+                dir.path()
+            )));
         }
     }
     Ok(None)
@@ -201,6 +238,63 @@ mod tests {
             assert_eq!(explain(failed(class)), failed(class));
         }
         assert!(explained(&Root::at(&root), Ok(1)).is_ok());
+    }
+
+    #[test]
+    fn what_fsck_left_on_a_full_esp_is_named() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(keep.path().join("mnt")).unwrap();
+        let boot = root.join("boot");
+        let mounted = |place: &Utf8PathBuf| {
+            fs_err::create_dir(place).unwrap();
+            let flags = nix::mount::MsFlags::empty();
+            let (kind, place, options) = (Some("tmpfs"), place.as_std_path(), Some("size=8m"));
+            nix::mount::mount(kind, place, kind, flags, options).is_ok()
+        };
+        struct Mounted(Utf8PathBuf);
+        impl Drop for Mounted {
+            fn drop(&mut self) {
+                nix::mount::umount2(self.0.as_std_path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+            }
+        }
+        // Only root may mount.
+        if !mounted(&root) {
+            return;
+        }
+        let _root = Mounted(root.clone());
+        assert!(mounted(&boot));
+        let _boot = Mounted(boot.clone());
+        for (name, bytes) in [("FSCK0000.REC", 100), ("fsck0001.rec", 20), ("FSCK.REC", 3)] {
+            fs_err::write(boot.join(name), vec![1; bytes]).unwrap();
+        }
+        let explain = || explained::<()>(&Root::at(&root), Err(failed(FaultClass::Transient))).unwrap_err();
+        assert_eq!(explain(), failed(FaultClass::Transient), "there is room");
+        let mut filler = fs_err::File::create(boot.join("filler")).unwrap();
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        let fault = explain();
+        let told = "FSCK0000.REC, fsck0001.rec in it take 120 bytes";
+        assert!(
+            fault.why().contains(told) && fault.why().contains("the ESP at"),
+            "{fault}"
+        );
+        // The control: without them nothing is said of them.
+        for name in ["FSCK0000.REC", "fsck0001.rec"] {
+            fs_err::remove_file(boot.join(name)).unwrap();
+        }
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        assert!(explain().why().contains("is full") && !explain().why().contains("fsck.vfat"));
+        // Where there are many, a few are named.
+        drop(filler);
+        fs_err::remove_file(boot.join("filler")).unwrap();
+        for number in 0..5 {
+            fs_err::write(boot.join(format!("FSCK000{number}.REC")), "x").unwrap();
+        }
+        let dir = Root::at(&boot).dir("/").unwrap().unwrap();
+        assert!(
+            reclaimed(&dir)
+                .unwrap()
+                .contains("FSCK0002.REC and 2 more in it take 5 bytes")
+        );
     }
 
     /// ext4 with room for root alone, with none, and without inodes.

@@ -374,6 +374,7 @@ impl Checks {
                 | Key::Body(_)
                 | Key::Chunk(_)
                 | Key::Keyslot
+                | Key::Directory
                 | Key::SlotFile(_)
                 | Key::Sector(..)
                 | Key::File(..),
