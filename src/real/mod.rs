@@ -31,6 +31,7 @@ pub mod gpt;
 pub mod ground;
 pub mod guard;
 pub mod hands;
+pub mod head;
 pub mod hooks;
 pub mod host_loader;
 pub mod install;
