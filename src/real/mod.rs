@@ -37,6 +37,7 @@ pub mod host_loader;
 pub mod install;
 pub mod integrity;
 pub mod kernel_settings;
+pub mod key_text;
 pub mod land;
 pub mod landing;
 pub mod leftovers;
