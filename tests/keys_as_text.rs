@@ -37,8 +37,11 @@ fn taken(text: &[u8]) -> Result<Vec<u8>, String> {
         .map_err(|fault| fault.to_string())
 }
 
+/// Its name and its text.
+type Key = (String, Vec<u8>);
+
 /// Keys of every form; `None`: no ssh-keygen here.
-fn keys(passphrase: &str) -> Option<(tempfile::TempDir, Vec<(String, Vec<u8>)>)> {
+fn keys(passphrase: &str) -> Option<(tempfile::TempDir, Vec<Key>)> {
     let keep = tempfile::tempdir().unwrap();
     let dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
     let mut made = vec![];
