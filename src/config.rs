@@ -9,12 +9,16 @@
 mod check;
 mod overrides;
 mod parse;
+mod places;
 mod remote;
+mod text;
 mod tolerant;
+mod url;
 
 pub use check::is_disk_name;
 pub use overrides::Overrides;
 pub use parse::{ConfigError, Notation, Position, Problem};
+pub use places::MEDIUM_LABEL;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Budget;
@@ -98,12 +102,24 @@ impl Config {
             config
         });
         // What was left out is replaced by a default or a stand-in, of which nothing is told.
+        for problem in &mut agreement {
+            problem.option = tolerant::in_the_text(&out, &problem.option);
+        }
         agreement.retain(|problem| !tolerant::is_about(&out, &problem.option));
+        // Each is looked for in the text: what is not told is only counted.
+        let untold = agreement.len().saturating_sub(parse::PROBLEMS_MAX);
+        agreement.truncate(parse::PROBLEMS_MAX);
         for problem in &mut agreement {
             problem.at = parse::position_of(text, notation, &problem.option);
         }
+        let broke_off = problems.len() >= parse::PROBLEMS_MAX;
         problems.append(&mut agreement);
         problems.sort_by_key(|problem| problem.at);
+        match (broke_off, untold) {
+            (false, 0) => {}
+            (false, untold) => problems.push(parse::and_more(Some(untold))),
+            (true, _) => problems.push(parse::and_more(None)),
+        }
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(ConfigError::of(problems)),

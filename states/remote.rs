@@ -50,7 +50,7 @@ fn parts(url: &str) -> Option<Parts<'_>> {
 }
 
 /// Whether this is `host` or `host:port`: where it is not, somebody meant something else, and what stands there may be secret.
-fn is_authority(text: &str) -> bool {
+pub fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         // An address of IPv6.
         Some(rest) => match rest.split_once(']') {
@@ -71,7 +71,8 @@ fn is_authority(text: &str) -> bool {
         && port.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn percent_decoded(text: &str) -> String {
+/// A part of a URL as it is meant (RFC 3986, section 2.1); what is no UTF-8 then is replaced.
+pub fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -97,8 +98,8 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// The name of an account: nothing that could hold a password.
-fn is_account(text: &str) -> bool {
+/// Whether this is the name of an account: nothing that could hold a password.
+pub fn is_account(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~');
     !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain)
 }
@@ -131,8 +132,10 @@ pub fn redacted(text: &str) -> String {
         None => String::new(),
         Some("git") => "git@".to_owned(),
         Some(user) if scheme.ends_with("ssh") => match user.split_once(':') {
-            Some((name, _)) => format!("{name}:{REDACTED}@"),
-            None => format!("{user}@"),
+            Some((name, _)) if is_account(name) => format!("{name}:{REDACTED}@"),
+            // A colon may be written %3A.
+            None if is_account(user) => format!("{user}@"),
+            Some(_) | None => format!("{REDACTED}@"),
         },
         Some(_) => format!("{REDACTED}@"),
     };
@@ -166,6 +169,33 @@ fn without_user(text: &str) -> String {
     }
 }
 
+/// How long a URL is at the beginning of a text. A quote may be a part of it: only one that nothing but punctuation follows ends it.
+fn url_bytes(text: &str) -> usize {
+    let word = &text[..text.find(char::is_whitespace).unwrap_or(text.len())];
+    let inner = word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '/' && c != '@');
+    let behind = &word[inner.len()..];
+    inner.len() + behind.find(['\'', '"']).unwrap_or(behind.len())
+}
+
+/// A text without the passwords and tokens that URLs in it may carry (`https://user:token@host`, `?private_token=…`).
+pub fn redact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        // The scheme belongs to the URL: what may be shown depends on it.
+        let scheme = rest[..at]
+            .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '+'))
+            .map_or(0, |before| {
+                before + rest[before..].chars().next().map_or(1, char::len_utf8)
+            });
+        let end = at + url_bytes(&rest[at..]);
+        out += &rest[..scheme];
+        out += &redacted(&rest[scheme..end]);
+        rest = &rest[end..];
+    }
+    out + rest
+}
+
 impl RemoteUrl {
     /// The whole text, credentials included: for Git's own eyes only.
     pub fn expose(&self) -> &str {
@@ -183,7 +213,8 @@ impl RemoteUrl {
             }) => {
                 let name = user
                     .filter(|user| *user == "git" || scheme.ends_with("ssh"))
-                    .and_then(|user| user.split(':').next());
+                    .and_then(|user| user.split(':').next())
+                    .filter(|name| is_account(name));
                 let at = name.map_or(String::new(), |name| format!("{name}@"));
                 format!("{scheme}://{at}{rest}")
             }
@@ -204,11 +235,11 @@ impl RemoteUrl {
         };
         let mut found: Vec<&str> = vec![];
         if let Some(user) = user.filter(|user| *user != "git") {
-            let is_account = scheme.ends_with("ssh");
+            let by_ssh = scheme.ends_with("ssh");
             match user.split_once(':') {
-                Some((_, password)) if is_account => found.push(password),
+                Some((_, password)) if by_ssh => found.push(password),
                 Some((name, password)) => found.extend([user, name, password]),
-                None if is_account => {}
+                None if by_ssh && is_account(user) => {}
                 None => found.push(user),
             }
         }

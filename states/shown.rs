@@ -127,7 +127,7 @@ impl Kept {
 
 /// Characters that steer a terminal, turn the direction of text (bidirectional controls), join or hide: Unicode's classes Cc and
 /// Cf, separators of lines, private use and what is no character.
-fn is_hidden(c: char) -> bool {
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(u32::from(c),
             0xAD | 0x34F | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x890..=0x891 | 0x8E2 | 0x115F..=0x1160 | 0x17B4..=0x17B5

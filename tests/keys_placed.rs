@@ -13,6 +13,9 @@ use landfall::real::secrets::Vault;
 use landfall_states::fault::FaultClass;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+const DEPLOY_KEY: &str = include_str!("ssh-key.txt");
+const AGE_IDENTITY: &str = "AGE-SECRET-KEY-1CANARY\n";
+
 struct Target {
     _keep: tempfile::TempDir,
     root: Utf8PathBuf,
@@ -36,8 +39,8 @@ impl Target {
         let root = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
         let credentials = root.join("credentials");
         fs_err::create_dir_all(&credentials).unwrap();
-        fs_err::write(credentials.join("landfall.deploy-key"), "deploy canary\n").unwrap();
-        fs_err::write(credentials.join("landfall.age-identity"), "age canary\n").unwrap();
+        fs_err::write(credentials.join("landfall.deploy-key"), DEPLOY_KEY).unwrap();
+        fs_err::write(credentials.join("landfall.age-identity"), AGE_IDENTITY).unwrap();
         let mut vault = Vault::default();
         vault.take_from(&credentials, "landfall.").unwrap();
         let root = root.join("mnt");
@@ -97,7 +100,7 @@ fn keys_and_owners_of_a_user() {
     assert_eq!(target.stat("home/op/.ssh/id_ed25519"), (0o600, 1234, 56));
     assert_eq!(
         fs_err::read(target.root.join("home/op/.ssh/id_ed25519")).unwrap(),
-        b"deploy canary\n"
+        DEPLOY_KEY.as_bytes()
     );
     assert_eq!(target.stat("etc/age"), (0o700, 0, 0));
     assert_eq!(target.stat("etc/age/web.agekey"), (0o600, 0, 0));

@@ -107,7 +107,7 @@ fn two_writers_of_one_target_are_one_too_many() {
     for part in [
         &format!("process {}", std::process::id()),
         device.as_str(),
-        "landfall status --watch",
+        "wait until that process has ended",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -176,7 +176,7 @@ fn an_answer_of_a_program_is_gone_when_it_is_dropped() {
 fn credentials_are_gone_with_the_run() {
     let place = Place::new();
     let (passphrase_file, one) = place.secret("landfall.luks-passphrase");
-    let (_, two) = place.secret("landfall.deploy-key");
+    let (_, two) = place.secret("landfall.record-key");
     let (_, three) = place.secret("landfall.repository-token");
     let mut vault = Vault::default();
     vault.take_from(&place.dir, "landfall.").unwrap();

@@ -9,6 +9,8 @@
 
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/git.rs"]
+mod git;
 #[path = "tidy/places.rs"]
 mod places;
 

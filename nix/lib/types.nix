@@ -61,6 +61,32 @@ let
     "/dev"
     "/run"
     "/etc/static"
+    "/bin"
+    "/lib"
+    "/lib64"
+    "/sbin"
+    "/usr/bin"
+    "/etc/binfmt.d"
+    "/etc/dbus-1"
+    "/etc/fonts"
+    "/etc/kernel"
+    "/etc/modprobe.d"
+    "/etc/modules-load.d"
+    "/etc/pam.d"
+    "/etc/pki"
+    "/etc/polkit-1"
+    "/etc/profiles"
+    "/etc/security"
+    "/etc/ssl"
+    "/etc/sysctl.d"
+    "/etc/systemd"
+    "/etc/terminfo"
+    "/etc/tmpfiles.d"
+    "/etc/udev"
+    "/etc/zoneinfo"
+    "/var/empty"
+    "/var/lock"
+    "/var/run"
     "/lost+found"
     "/var/tmp/landfall"
     "/var/log/landfall"
@@ -69,6 +95,41 @@ let
     "/tmp"
     "/var/tmp"
   ];
+  directories = [
+    "/"
+    "/efi"
+    "/etc"
+    "/etc/default"
+    "/etc/lvm"
+    "/etc/nix"
+    "/etc/ssh"
+    "/etc/X11"
+    "/etc/xdg"
+    "/home"
+    "/media"
+    "/mnt"
+    "/nix"
+    "/opt"
+    "/root"
+    "/srv"
+    "/usr"
+    "/usr/lib"
+    "/usr/local"
+    "/usr/share"
+    "/var"
+    "/var/cache"
+    "/var/db"
+    "/var/db/sudo"
+    "/var/lib"
+    "/var/lib/nixos"
+    "/var/lib/private"
+    "/var/lib/systemd"
+    "/var/log"
+    "/var/log/journal"
+    "/var/mail"
+    "/var/spool"
+    "/var/spool/cron"
+  ];
   files = [
     "/bin/sh"
     "/etc/.clean"
@@ -76,30 +137,57 @@ let
     "/etc/.updated"
     "/etc/NIXOS"
     "/etc/adjtime"
+    "/etc/bash_logout"
     "/etc/bashrc"
+    "/etc/crypttab"
+    "/etc/dhcpcd.conf"
+    "/etc/environment"
     "/etc/fstab"
+    "/etc/fuse.conf"
     "/etc/group"
     "/etc/gshadow"
+    "/etc/host.conf"
     "/etc/hostname"
     "/etc/hosts"
+    "/etc/inputrc"
     "/etc/issue"
+    "/etc/ld-nix.so.preload"
     "/etc/locale.conf"
     "/etc/localtime"
     "/etc/login.defs"
+    "/etc/lsb-release"
     "/etc/machine-id"
+    "/etc/man_db.conf"
+    "/etc/mke2fs.conf"
     "/etc/mtab"
+    "/etc/nanorc"
+    "/etc/netgroup"
+    "/etc/nix/nix.conf"
+    "/etc/nix/registry.json"
+    "/etc/nscd.conf"
     "/etc/nsswitch.conf"
     "/etc/os-release"
     "/etc/passwd"
     "/etc/profile"
+    "/etc/protocols"
     "/etc/resolv.conf"
+    "/etc/resolvconf.conf"
+    "/etc/rpc"
+    "/etc/services"
     "/etc/set-environment"
     "/etc/shadow"
     "/etc/shells"
+    "/etc/ssh/moduli"
+    "/etc/ssh/ssh_config"
+    "/etc/ssh/ssh_known_hosts"
+    "/etc/ssh/sshd_config"
     "/etc/subgid"
     "/etc/subuid"
     "/etc/sudoers"
     "/etc/vconsole.conf"
+    "/etc/zprofile"
+    "/etc/zshenv"
+    "/etc/zshrc"
     "/usr/bin/env"
     "/var/lib/nixos/auto-subuid-map"
     "/var/lib/nixos/declarative-groups"
@@ -107,18 +195,74 @@ let
     "/var/lib/nixos/gid-map"
     "/var/lib/nixos/uid-map"
   ];
+  ofSsh = [
+    "authorized_keys"
+    "config"
+    "environment"
+    "known_hosts"
+    "rc"
+  ];
   isTaken = path: lib.any (place: isBelow place path) (owned ++ files);
+  # What is below an account's home, where homes usually are; null elsewhere.
+  belowHome =
+    path:
+    let
+      found = builtins.match "(/root|/home/[^/]+)(/.*)?" path;
+    in
+    if found == null then null else if lib.last found == null then "" else lib.last found;
+  isSsh = path: belowHome path != null && isBelow "/.ssh" (belowHome path);
   # For what has its place for itself: a file, or the clone.
   isTakenForOne =
     path:
     isTaken path
+    || lib.elem path directories
+    || belowHome path == ""
     || lib.any (place: isBelow place path) emptied
     || lib.any (place: isBelow path place) (owned ++ files);
+
+  # Settings of a store in the URL of a cache, as in src/config/url.rs.
+  storeSettings = [
+    "addressing-style"
+    "base64-ssh-public-host-key"
+    "buffer-size"
+    "compress"
+    "compression"
+    "compression-level"
+    "endpoint"
+    "index-debug-info"
+    "local-nar-cache"
+    "log-compression"
+    "ls-compression"
+    "max-connection-age"
+    "max-connections"
+    "multipart-upload"
+    "narinfo-compression"
+    "parallel-compression"
+    "path-info-cache-size"
+    "priority"
+    "profile"
+    "read-only"
+    "real"
+    "region"
+    "remote-program"
+    "remote-store"
+    "root"
+    "scheme"
+    "ssh-key"
+    "state"
+    "store"
+    "system-features"
+    "trusted"
+    "want-mass-query"
+  ];
 
   # A text that can be the name of a link in /dev/disk/by-label.
   label =
     description: pattern:
-    narrowed (types.strMatching pattern) description (text: text != "." && text != "..");
+    narrowed (types.strMatching pattern) description (
+      # The last one is the medium's that landfall takes keys from.
+      text: text != "." && text != ".." && lib.toUpper text != "LF-KEYS"
+    );
 in
 rec {
   inherit sizeBytes;
@@ -161,6 +305,7 @@ rec {
         && lib.hasPrefix "/mnt/" text
         && !(isBelow "/mnt/nix" text)
         && !(isTakenForOne (lib.removePrefix "/mnt" text))
+        && !(isSsh (lib.removePrefix "/mnt" text))
       );
 
   targetDir =
@@ -171,7 +316,12 @@ rec {
   targetFile =
     narrowed types.str
       "file of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run nor where NixOS puts files)"
-      (text: isSafePath text && !(isTakenForOne text));
+      (
+        text:
+        isSafePath text
+        && !(isTakenForOne text)
+        && !(isSsh text && lib.elem (lib.removePrefix "/.ssh" (belowHome text)) ([ "" ] ++ map (name: "/${name}") ofSsh))
+      );
 
   # What git takes for a remote; a password in it would stand in logs and in the store.
   remote =
@@ -213,7 +363,17 @@ rec {
         && builtins.match "(nvme|mmcblk)[0-9][0-9n]*" text == null
       );
 
-  cache = matching "binary cache (a URL such as https://cache.example)" "[^[:space:]]+://[^[:space:]]+";
+  # A login or a token in it would stand in the store, in logs and on command lines; as in src/config/url.rs.
+  cache = narrowed types.str "binary cache (a URL such as https://cache.example)" (
+    text:
+    let
+      split = lib.splitString "?" text;
+      settings = lib.concatMap (lib.splitString "&") (lib.tail split);
+    in
+    lib.length split <= 2
+    && builtins.match "((https?|s3|file)://[^@#[:space:]]*|ssh(-ng)?://([A-Za-z0-9._~-]+@)?[^@#[:space:]]+)" text != null
+    && lib.all (setting: lib.elem (lib.head (lib.splitString "=" setting)) storeSettings) settings
+  );
   publicKey = matching "public key of a cache (NAME:KEY with 44 characters of base 64)" "[^:[:space:]]+:[A-Za-z0-9+/=]{44}";
   sshPublicKey = matching "ssh public key (one line: type, base 64, comment)" "(ssh|ecdsa|sk)-[^[:space:]]+ [A-Za-z0-9+/=]+( [^\n]*)?";
 

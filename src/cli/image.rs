@@ -3,6 +3,7 @@
 //!
 //! Absent: the format (`image`), and installing (`install` writes an image by itself when the configuration names one).
 
+use super::image_words::{Wrong, of_named};
 use super::progress::on_stdout;
 use super::{Failure, ProgressMode};
 use crate::event::{Event, Reporter};
@@ -36,9 +37,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The record is not saved more often.
 /// No record of a landing is longer, in bytes.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
+/// The record is not saved more often.
 const SAVE_EVERY: Duration = Duration::from_millis(900);
 
 /// What to do with images.
@@ -139,12 +140,13 @@ fn addition(text: &str) -> Result<(Utf8PathBuf, String), String> {
 }
 
 pub(super) fn command(command: &ImageCommand, out: &mut dyn Write) -> Result<Exit, Failure> {
-    match command {
+    let done = match command {
         ImageCommand::Build(args) => make(args, out),
         ImageCommand::Info(args) => info(args, out),
         ImageCommand::Verify(args) => prove(args, out),
         ImageCommand::Write(args) => write(args, out),
-    }
+    };
+    done.map_err(Failure::from)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -157,7 +159,7 @@ fn reporter() -> Reporter {
     reporter
 }
 
-fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     let BuildArgs {
         system,
         out: file,
@@ -173,8 +175,16 @@ fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         add: add.clone(),
         level: *level,
     };
+    let place = store.join(system.as_str().trim_start_matches('/'));
+    fs::symlink_metadata(&place).map_err(|e| {
+        io_fault(format!("system {place}"), &e).with_next(Remedy::words(
+            "name a system that is in this store (readlink -f RESULT, of what nix build made), or the root of another store with --store",
+        ))
+    })?;
     let hands = Hands::new(reporter(), Stop::never());
-    let packed = runtime()?.block_on(build(&hands, &source, file))?;
+    let packed = runtime()?
+        .block_on(build(&hands, &source, file))
+        .map_err(|fault| of_named(fault, file))?;
     writeln!(
         out,
         "{file}: {} bytes, {} plain in {} chunks, digest {}",
@@ -183,7 +193,7 @@ fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn info(args: &InfoArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     let InfoArgs { file, json } = args;
     let image = open(file)?;
     let said = image.manifest.summary(file.as_str(), &image.digest);
@@ -230,7 +240,7 @@ fn told<'a>(reporter: &'a Reporter, what: &'a str) -> impl Fn(u64, u64) + Sync +
     }
 }
 
-fn prove(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn prove(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     let VerifyArgs { file, device } = args;
     let image = open(file)?;
     let reporter = reporter();
@@ -259,7 +269,7 @@ fn prove(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     let WriteArgs {
         file,
         device,
@@ -275,12 +285,13 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     };
     let what = format!("target {device}");
     foreign::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
-    let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;
-    // An install, or another one of these, may be at work on it.
+    // An install, or another one of these, may be at work on it, also by another name of it. The kernel would only say that somebody is.
     let mut taken = vec![];
     for below in disks_below(device).map_err(|e| io_fault(what.as_str(), &e))? {
-        taken.push(take_now(&format!("target {below}"), &below)?);
+        let lock = take_now(&format!("target {below}"), &below).map_err(|fault| of_named(fault, &below))?;
+        taken.push(lock);
     }
+    let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;
     let begun = match resume {
         Some(record) => begun(record, &image, &disk)?,
         None => None,
@@ -416,8 +427,8 @@ fn fault(what: &str, error: Error) -> Fault {
 }
 
 /// Something on a device is not lost by a slip of the fingers.
-fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
-    let occupied = |found: String| {
+fn refuse_full(device: &Utf8Path) -> Result<(), Wrong> {
+    let occupied = |found: String| -> Result<(), Wrong> {
         Err(Fault::from(DeviceFault::Occupied {
             device: device.to_string(),
             found,
@@ -463,20 +474,22 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Failure> {
 fn unopened(device: &Utf8Path, error: &std::io::Error) -> Fault {
     let what = format!("target {device}");
     if errno(error) != Some(nix::libc::EBUSY) {
-        return io_fault(what, error);
+        return of_named(io_fault(what, error), device);
     }
     Fault::of(
         Kind::InUse {
             on: what,
             by: vec!["it, or a partition of it, is mounted, mapped, swapped to or in an array".into()],
         },
-        Remedy::words(format!("umount {device} (lsblk {device} shows what uses it)")),
+        Remedy::words(format!(
+            "lsblk {device} shows what uses it: umount what is mounted, swapoff or close what is upon it; then the same command again"
+        )),
     )
 }
 
 /// What a former run has kept of this image, where this is the device: a record does not say which one it is of, so the
 /// first chunk has to be there.
-fn begun(record: &Utf8Path, image: &Opened, disk: &FileDisk) -> Result<Option<Landing>, Failure> {
+fn begun(record: &Utf8Path, image: &Opened, disk: &FileDisk) -> Result<Option<Landing>, Wrong> {
     let Some(landing) = recall(record)?.filter(|landing| landing.image == image.digest) else {
         return Ok(None);
     };
@@ -486,7 +499,7 @@ fn begun(record: &Utf8Path, image: &Opened, disk: &FileDisk) -> Result<Option<La
 }
 
 /// What a former run has kept.
-fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
+fn recall(record: &Utf8Path) -> Result<Option<Landing>, Wrong> {
     let unusable = |reason: String| {
         Fault::from(PlaceFault::RecordUnusable {
             file: record.to_string(),
@@ -496,7 +509,7 @@ fn recall(record: &Utf8Path) -> Result<Option<Landing>, Failure> {
     let bytes = match foreign::read_if_there(record, Links::Refuse, RECORD_BYTES_MAX) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(None),
-        Err(Refused::Os(e)) => return Err(io_fault(record.as_str(), &e).into()),
+        Err(Refused::Os(e)) => return Err(of_named(io_fault(record.as_str(), &e), record).into()),
         Err(refused) => return Err(unusable(refused.why()).into()),
     };
     let text = String::from_utf8(bytes).map_err(|_| unusable("it is no text".into()))?;
@@ -514,7 +527,7 @@ fn keep(record: &Utf8Path, landing: &Landing, is_first: bool) -> Result<(), Faul
         foreign::replace(record, 0o644, text.as_bytes())?;
         if is_first { sync_folder(record) } else { Ok(()) }
     };
-    write().map_err(|e| io_fault(record.as_str(), &e))
+    write().map_err(|e| of_named(io_fault(record.as_str(), &e), record))
 }
 
 /// Removes it, durably.
@@ -525,7 +538,7 @@ fn forget(record: &Utf8Path) -> Result<(), Fault> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     };
-    remove().map_err(|e| io_fault(record.as_str(), &e))
+    remove().map_err(|e| of_named(io_fault(record.as_str(), &e), record))
 }
 
 /// A name is durable when its folder is.
@@ -547,7 +560,7 @@ mod tests {
         let error = |number| std::io::Error::from_raw_os_error(number);
         let fault = unopened("/dev/sdb2".into(), &error(nix::libc::EBUSY));
         assert_eq!(fault.class, FaultClass::NeedsChange);
-        assert!(fault.next().starts_with("umount /dev/sdb2"), "{fault:?}");
+        assert!(fault.next().starts_with("lsblk /dev/sdb2"), "{fault:?}");
         let fault = unopened("/dev/sdb2".into(), &error(nix::libc::EIO));
         assert_eq!(fault.class, FaultClass::Hardware);
     }
@@ -587,7 +600,7 @@ mod tests {
             disk[at..at + bytes.len()].copy_from_slice(bytes);
             fs::write(&path, disk).unwrap();
         };
-        let refused = || refuse_full(&path).map_err(|failure| failure.text);
+        let refused = || refuse_full(&path).map_err(|wrong| Failure::from(wrong).text);
         put(0, &[]);
         assert!(refused().is_ok(), "the control: blank");
         // The name, and the magic, of a file in an archive.

@@ -7,6 +7,7 @@ pub mod check;
 mod comparison;
 pub mod disks;
 pub mod image;
+mod image_words;
 pub mod install;
 pub mod log;
 pub mod plan;

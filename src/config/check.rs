@@ -4,20 +4,19 @@
 //! Absent: what a single value's type already refuses, and what depends on the disk (`Plan::derive`).
 
 use super::{
-    Config, Keys, Luks, NixConfig, Problem, RepositoryConfig, SshConfig, Swap, SystemConfig, Unattended,
-    remote,
+    Config, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, places, remote, text,
+    url,
 };
-use camino::Utf8Path;
 use landfall_states::fault::Budget;
 use landfall_states::names::quoted;
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
-use landfall_states::taken::{Put, taken_on_target};
+use landfall_states::remote::redacted;
 
 /// What `libcryptsetup` is asked for, in bytes: it never takes more.
 const LUKS_MEMORY_MAX: u64 = 1 << 30;
 
-fn problem(option: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Problem {
+pub(super) fn problem(option: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Problem {
     Problem {
         option: option.into(),
         at: None,
@@ -59,18 +58,18 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         luks,
         swap,
         repository,
-        system,
+        system: _,
         extra_mount_dirs: _,
         extra_post_mount_commands,
         on_success: _,
         can_touch_efi_variables: _,
         target_user: _,
-        keys,
+        keys: _,
         unattended,
         reinstall,
         nix,
         retry,
-        ssh,
+        ssh: _,
     } = config;
     let mut found = Vec::new();
     labels(config, &mut found);
@@ -115,8 +114,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     );
     let Swap { enable: _, size: _ } = swap;
     from_where(repository, &mut found);
-    mount_dirs(config, &mut found);
-    age_identity(config, keys, &mut found);
+    places::problems(config, &mut found);
+    text::problems(config, &mut found);
     for (index, command) in extra_post_mount_commands.iter().enumerate() {
         if command.trim().is_empty() || command.contains('\0') {
             found.push(problem(
@@ -145,93 +144,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     nix_settings(nix, &mut found);
     budget(retry, &mut found);
-    let SshConfig { key, known_hosts } = ssh;
-    let image = match system {
-        SystemConfig::Image { file, .. } => Some(file.clone()),
-        SystemConfig::Prebuilt(_) | SystemConfig::Flake => None,
-    };
-    for (option, path) in [
-        ("repository.bundle", &repository.bundle),
-        ("system.Image.file", &image),
-        ("ssh.key", key),
-        ("ssh.known_hosts", known_hosts),
-    ] {
-        if let Some(path) = path
-            && !path.is_absolute()
-        {
-            found.push(problem(
-                option,
-                format!("path \"{path}\" is not allowed: an absolute path on the installer"),
-                "write it from / on",
-            ));
-        }
-    }
-    if let Some(key) = key
-        && key.starts_with("/nix/store")
-    {
-        found.push(problem(
-            "ssh.key",
-            format!("path \"{key}\" is not allowed: every user and every cache can read the Nix store"),
-            "hand the key over as the credential landfall.ssh-key, or put it on a medium outside the store",
-        ));
-    }
     found
-}
-
-/// Where the clone is, as the target names it.
-fn clone_on_target(config: &Config) -> &str {
-    let path = config.repository.clone_path.as_str();
-    path.strip_prefix("/mnt").unwrap_or(path)
-}
-
-fn mount_dirs(config: &Config, found: &mut Vec<Problem>) {
-    let clone = clone_on_target(config);
-    for (index, dir) in config.extra_mount_dirs.iter().enumerate() {
-        let below_clone = dir.as_str() != clone && Utf8Path::new(dir.as_str()).starts_with(clone);
-        let why = match taken_on_target(dir.as_str(), Put::Directory) {
-            Some(why) => why.to_owned(),
-            None if below_clone => format!("the clone is at {clone}, and is made where nothing is"),
-            None => continue,
-        };
-        found.push(problem(
-            format!("extra_mount_dirs[{index}]"),
-            format!("target path \"{dir}\" is not allowed: {why}"),
-            "leave it out, or choose another directory",
-        ));
-    }
-}
-
-/// A place for a file of root's, where nothing else that is asked for is put.
-fn age_identity(config: &Config, keys: &Keys, found: &mut Vec<Problem>) {
-    let Keys {
-        deploy_key: _,
-        age_identity,
-        age_identity_path,
-    } = keys;
-    if !age_identity && age_identity_path.is_none() {
-        return;
-    }
-    let path = keys.age_identity_at(&config.host);
-    let file = Utf8Path::new(&path);
-    let clone = clone_on_target(config);
-    let why = if let Some(why) = taken_on_target(&path, Put::File) {
-        why.to_owned()
-    } else if file.starts_with(clone) {
-        format!("the clone is at {clone}, and belongs to its user")
-    } else if config
-        .extra_mount_dirs
-        .iter()
-        .any(|dir| Utf8Path::new(dir.as_str()).starts_with(file))
-    {
-        "extra_mount_dirs makes a directory there".to_owned()
-    } else {
-        return;
-    };
-    found.push(problem(
-        "keys.age_identity_path",
-        format!("target path \"{path}\" is not allowed: {why}"),
-        "choose another file, such as /var/lib/age/host.agekey",
-    ));
 }
 
 /// Whether a text can name a disk for good.
@@ -318,15 +231,8 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
         deadline_s,
     } = nix;
     for (index, cache) in substituters.iter().enumerate() {
-        if !cache.contains("://") || cache.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            found.push(problem(
-                format!("nix.substituters[{index}]"),
-                format!(
-                    "binary cache {} is not allowed: a URL such as https://cache.example, one per entry",
-                    quoted(cache)
-                ),
-                "write each cache as its own entry",
-            ));
+        if let Some((why, fix)) = url::cache_objection(cache) {
+            found.push(problem(format!("nix.substituters[{index}]"), why, fix));
         }
     }
     for (index, key) in trusted_public_keys.iter().enumerate() {
@@ -338,16 +244,34 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
         });
-        if !right {
-            found.push(problem(
-                format!("nix.trusted_public_keys[{index}]"),
+        if right {
+            continue;
+        }
+        // What stands behind the colon may be a secret key, which is not repeated.
+        let text = key.split_once(':').map_or(&**key, |(_, text)| text);
+        let shown = match key.split_once(':') {
+            Some((name, _)) => format!("{}:…", redacted(name)),
+            // Shorter than any key.
+            None if key.len() < 32 => redacted(key),
+            None => "…".to_owned(),
+        };
+        let option = format!("nix.trusted_public_keys[{index}]");
+        found.push(if text.len() == 88 {
+            problem(
+                option,
+                format!("public key {} is not allowed: it is as long as a secret key", quoted(&shown)),
+                "write the public key, as nix key convert-secret-to-public prints it; make a new secret key if this one was shown to anybody",
+            )
+        } else {
+            problem(
+                option,
                 format!(
                     "public key {} is not allowed: NAME:KEY with 44 characters of base 64, one per entry",
-                    quoted(key)
+                    quoted(&shown)
                 ),
                 "copy the whole key that the cache publishes",
-            ));
-        }
+            )
+        });
     }
     let seconds = |option, value, max, found: &mut Vec<Problem>| range(option, value, 1, max, found);
     seconds(

@@ -9,6 +9,8 @@ use crate::foreign::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::ConfigFault;
 use landfall_states::names::quoted;
+use landfall_states::remote::redact;
+use landfall_states::shown::Shown;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::io::ErrorKind;
@@ -69,8 +71,18 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// Whatever a text says is told without the passwords and tokens that URLs in it may carry, and cut where it is long.
     pub(super) fn of(problems: Vec<Problem>) -> Self {
-        ConfigError { file: None, problems }
+        let told = |Problem { option, at, why, fix }| Problem {
+            option: Shown::name(&redact(&option)).into(),
+            at,
+            why: Shown::line(&redact(&why)).into(),
+            fix,
+        };
+        ConfigError {
+            file: None,
+            problems: problems.into_iter().map(told).collect(),
+        }
     }
 
     pub(super) fn in_file(self, path: &Utf8Path) -> Self {
@@ -198,7 +210,44 @@ fn ron_options() -> ron::Options {
 }
 
 /// Problems that are told at most.
-const PROBLEMS_MAX: usize = 64;
+pub(super) const PROBLEMS_MAX: usize = 64;
+
+/// That there are more problems than are told; `more`: how many, where that is known.
+pub(super) fn and_more(more: Option<usize>) -> Problem {
+    Problem {
+        option: String::new(),
+        at: None,
+        why: match more {
+            Some(1) => "… and 1 more problem".to_owned(),
+            Some(more) => format!("… and {more} more problems"),
+            None => "… and there may be more problems, which were not looked for".to_owned(),
+        },
+        fix: Some("correct these first, then: landfall check FILE".to_owned()),
+    }
+}
+
+/// An option that has two values.
+fn given_again(text: &str, notation: Notation, option: &str, at: Option<Position>) -> Problem {
+    let first = position_of(text, notation, option).map_or(String::new(), |Position { line, column }| {
+        format!(" (first at {line}:{column})")
+    });
+    Problem {
+        option: option.to_owned(),
+        at,
+        why: format!("it is given more than once{first}, and only one value can count"),
+        fix: Some("keep the one that is meant, and leave the others out".to_owned()),
+    }
+}
+
+/// The words for values within values within values, which no option has.
+fn too_deep(option: String, at: Option<Position>) -> Problem {
+    Problem {
+        option,
+        at,
+        why: "values stand within values here, more than a hundred of them within each other; no option has more than three".to_owned(),
+        fix: Some("look for brackets that are not closed, or too many; docs/configuration.md has examples".to_owned()),
+    }
+}
 
 /// The values, and every problem with one of them. Where there is a problem, the values are no configuration.
 pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec<Problem>, Out) {
@@ -206,13 +255,18 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
     loop {
         match values(text, notation, &out) {
             Ok(config) => return (Some(config), found, out),
-            Err(problem) => {
+            Err(mut problem) => {
+                problem.option = tolerant::in_the_text(&out, &problem.option);
                 // A text that breaks off does so whatever is left out.
                 let is_new = !found
                     .iter()
                     .any(|known| known.at == problem.at && known.why == problem.why);
-                let goes_on = found.len() < PROBLEMS_MAX && tolerant::leave_out(&mut out, &problem.option);
+                let goes_on =
+                    found.len() + 1 < PROBLEMS_MAX && tolerant::leave_out(&mut out, &problem.option);
                 if is_new {
+                    if let Some(option) = tolerant::given_again(&problem.option) {
+                        problem = given_again(text, notation, option, problem.at);
+                    }
                     found.push(problem);
                 }
                 if !goes_on {
@@ -277,6 +331,12 @@ fn json_problem(path: String, error: &serde_json::Error) -> Problem {
     {
         return not_one_of(path, at, found, known);
     }
+    if text.starts_with(tolerant::AGAIN) || text.starts_with("duplicate field ") {
+        return once_more(path, at, quoted.first().copied().unwrap_or_default());
+    }
+    if text == "recursion limit exceeded" {
+        return too_deep(path, at);
+    }
     if text.starts_with("missing field ")
         && let [field] = quoted.as_slice()
     {
@@ -313,12 +373,33 @@ fn ron_problem(path: String, error: ron::error::SpannedError) -> Problem {
         ron::Error::ExpectedBoolean => expected(path, at, "true or false"),
         ron::Error::ExpectedInteger => expected(path, at, "a whole number"),
         ron::Error::ExpectedArray => expected(path, at, "a list such as [\"a\", \"b\"]"),
+        ron::Error::DuplicateStructField { field, .. } => once_more(path, at, field),
+        ron::Error::ExceededRecursionLimit => too_deep(path, at),
+        ron::Error::Message(text) if text.starts_with(tolerant::AGAIN) => {
+            once_more(path, at, text.split('`').nth(1).unwrap_or_default())
+        }
         other => Problem {
             option: path,
             at,
             why: other.to_string(),
             fix: None,
         },
+    }
+}
+
+/// Given once more: `name` is what `tolerant` calls it, or that of a field of a variant.
+fn once_more(path: String, at: Option<Position>, name: &str) -> Problem {
+    let option = match tolerant::given_again(name) {
+        Some(_) => name.to_owned(),
+        None if path.rsplit('.').next() == Some(name) => path,
+        None if path.is_empty() => name.to_owned(),
+        None => format!("{path}.{name}"),
+    };
+    Problem {
+        option,
+        at,
+        why: "it is given more than once, and only one value can count".to_owned(),
+        fix: Some("keep the one that is meant, and leave the others out".to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Absent: the form of an address itself (`landfall_states::remote`), and whether anything answers there.
 
+use super::url::{self, Secret};
 use landfall_states::names::{RemoteUrl, quoted};
 
 /// Why an address is refused, and what to write.
@@ -58,23 +59,20 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
             fix,
         })
     };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match url::secret(scheme, rest, |_, _| false) {
+        Some(Secret::User) => {
+            return refused(
+                "it has a user name, a password or a token in it; the address is kept in logs, in the checkpoint and in the clone",
+                "leave out what stands before the @: give a token as the credential landfall.repository-token, or use an ssh \
+                 remote with the credential landfall.ssh-key"
+                    .into(),
+            );
+        }
+        Some(Secret::Query(query)) => return Some(behind(query)),
+        None => {}
+    }
+    let end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let web = matches!(scheme, "http" | "https" | "git");
-    // A file's authority is empty; what stands in a user's place is never repeated.
-    if let Some((user, _)) = authority.rsplit_once('@')
-        && (web || user.contains(':'))
-    {
-        return refused(
-            "it has a user name, a password or a token in it; the address is kept in logs, in the checkpoint and in the clone",
-            "leave out what stands before the @: give a token as the credential landfall.repository-token, or use an ssh \
-             remote with the credential landfall.ssh-key"
-                .into(),
-        );
-    }
-    if let Some(at) = path.find(['?', '#']) {
-        return Some(behind(&path[at..]));
-    }
     if scheme != "file" && path.trim_matches('/').is_empty() {
         return refused(
             "it names a server and no repository",
@@ -303,6 +301,12 @@ mod tests {
             ("https://a@canary@forge.example/o", "password", "credential"),
             ("http://canary@forge.example/o", "password", "credential"),
             ("ssh://git:canary@forge.example/o/r", "password", "credential"),
+            ("ssh://git%3Acanary@forge.example/o/r", "password", "credential"),
+            (
+                "git+ssh://git%3acanary@forge.example/o/r",
+                "password",
+                "credential",
+            ),
             (
                 "https://forge.example",
                 "no repository",

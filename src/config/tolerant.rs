@@ -10,7 +10,7 @@ use serde::de::{
     SeqAccess, Visitor,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Options that are left out, by their dotted paths.
@@ -40,9 +40,10 @@ pub(super) fn is_about(out: &Out, option: &str) -> bool {
         .any(|gone| within(option, gone) || within(gone, option))
 }
 
-/// Leaves out one more option, or what it is in when that did not help. `false`: there is nothing that could be left out.
+/// Leaves out one more option or element of a list, or what it is in when that did not help. `false`: there is nothing that could be
+/// left out.
 pub(super) fn leave_out(out: &mut Out, option: &str) -> bool {
-    let mut option = option.split('[').next().unwrap_or_default();
+    let mut option = option;
     loop {
         if option.is_empty() {
             return false;
@@ -50,8 +51,53 @@ pub(super) fn leave_out(out: &mut Out, option: &str) -> bool {
         if out.insert(option.to_owned()) {
             return true;
         }
-        option = option.rsplit_once('.').map_or("", |(outer, _)| outer);
+        let end = option.rfind(['.', '[']).unwrap_or(0);
+        option = option.get(..end).unwrap_or_default();
     }
+}
+
+/// How an option that is given once more is called: nothing of it is read.
+fn again(option: &str, time: usize) -> String {
+    format!("{option}#{time}")
+}
+
+/// The option that is given more than once, of its name here.
+pub(super) fn given_again(option: &str) -> Option<&str> {
+    let (option, time) = option.rsplit_once('#')?;
+    time.parse::<usize>().ok().map(|_| option)
+}
+
+/// As the error of a text says it where an option is given once more.
+pub(super) const AGAIN: &str = "given once more: ";
+
+/// The name of an element as the text has it: those before it that are left out were not counted.
+pub(super) fn in_the_text(out: &Out, option: &str) -> String {
+    let mut named = String::new();
+    let mut rest = option;
+    while let Some((before, after)) = rest.split_once('[') {
+        let Some((index, after)) = after.split_once(']') else {
+            break;
+        };
+        named.push_str(before);
+        let Ok(counted) = index.parse::<usize>() else {
+            break;
+        };
+        let within = format!("{named}[");
+        let gone = out.iter().filter_map(|gone| {
+            gone.strip_prefix(&within)?
+                .strip_suffix(']')?
+                .parse::<usize>()
+                .ok()
+        });
+        let mut gone: Vec<usize> = gone.collect();
+        gone.sort_unstable();
+        let at = gone
+            .into_iter()
+            .fold(counted, |at, gone| if gone <= at { at + 1 } else { at });
+        named.push_str(&format!("[{at}]"));
+        rest = after;
+    }
+    named + rest
 }
 
 /// A deserializer that passes over what is left out.
@@ -85,7 +131,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tolerant<'_, D> {
     plain! {
         deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8
         deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char
-        deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq
+        deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit
         deserialize_identifier deserialize_ignored_any
     }
 
@@ -96,6 +142,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tolerant<'_, D> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner
             .deserialize_option(Within::new(visitor, self.at, self.out))
+    }
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner
+            .deserialize_seq(Within::new(visitor, self.at, self.out))
     }
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner
@@ -204,8 +254,18 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
         } = self;
         visitor.visit_newtype_struct(Tolerant { inner, at, out })
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_seq(seq)
+    fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        let Within {
+            inner: visitor,
+            at,
+            out,
+        } = self;
+        visitor.visit_seq(List {
+            inner,
+            at,
+            out,
+            next: 0,
+        })
     }
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
         self.inner.visit_enum(data)
@@ -228,6 +288,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
             inner,
             prefix,
             out,
+            given: BTreeMap::new(),
             key: String::new(),
             missing,
             value: None,
@@ -239,6 +300,8 @@ struct Map<'o, A> {
     inner: A,
     prefix: String,
     out: &'o Out,
+    /// How often each name was given.
+    given: BTreeMap<String, usize>,
     /// The path of the value that comes next.
     key: String,
     /// Stand-ins that are still to be given.
@@ -273,7 +336,13 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Map<'_, A> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
         while let Some(name) = self.inner.next_key_seed(Name)? {
             self.key = format!("{}{name}", self.prefix);
-            if self.out.contains(&self.key) {
+            let times = self.given.entry(name.clone()).or_default();
+            *times += 1;
+            let once_more = (*times > 1).then(|| again(&self.key, *times));
+            if let Some(more) = once_more.filter(|more| !self.out.contains(more)) {
+                return Err(A::Error::custom(format!("{AGAIN}`{more}`")));
+            }
+            if *times > 1 || self.out.contains(&self.key) {
                 self.inner.next_value::<IgnoredAny>()?;
                 continue;
             }
@@ -294,6 +363,32 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Map<'_, A> {
         }
         let (at, out) = (self.key.clone(), self.out);
         self.inner.next_value_seed(Seed { seed, at, out })
+    }
+}
+
+/// A list without what is left out.
+struct List<'o, A> {
+    inner: A,
+    at: String,
+    out: &'o Out,
+    next: usize,
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for List<'_, A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        loop {
+            let at = format!("{}[{}]", self.at, self.next);
+            self.next += 1;
+            if !self.out.contains(&at) {
+                let out = self.out;
+                return self.inner.next_element_seed(Seed { seed, at, out });
+            }
+            if self.inner.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(None);
+            }
+        }
     }
 }
 

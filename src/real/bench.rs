@@ -8,6 +8,9 @@ use landfall_states::checkpoint::Record;
 use landfall_states::plan::Volume;
 use uuid::Uuid;
 
+/// A private key of ssh, as ssh-keygen made it for tests.
+pub const SSH_KEY: &str = include_str!("../../tests/ssh-key.txt");
+
 /// Runs a future to its end.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()

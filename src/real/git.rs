@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{self, Cause, Fault, Kind};
 use landfall_states::names::{RefName, RemoteUrl, Revision};
 use landfall_states::plan::Reference;
-use landfall_states::remote::redacted;
+use landfall_states::remote::redact;
 use std::time::Duration;
 
 /// The longest one Git program may run.
@@ -219,33 +219,6 @@ pub fn object_format(revision: &Revision) -> &'static str {
 /// checked out (git-check-ref-format(1), `--branch`).
 pub fn is_branch_name(name: &str) -> bool {
     name != "HEAD" && !name.starts_with('-')
-}
-
-/// How long a URL is at the beginning of a text. A quote may be a part of it: only one that nothing but punctuation follows ends it.
-fn url_bytes(text: &str) -> usize {
-    let word = &text[..text.find(char::is_whitespace).unwrap_or(text.len())];
-    let inner = word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '/' && c != '@');
-    let behind = &word[inner.len()..];
-    inner.len() + behind.find(['\'', '"']).unwrap_or(behind.len())
-}
-
-/// A text without the passwords and tokens that URLs in it may carry (`https://user:token@host`, `?private_token=…`).
-pub fn redact(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        // The scheme belongs to the URL: what may be shown depends on it.
-        let scheme = rest[..at]
-            .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '+'))
-            .map_or(0, |before| {
-                before + rest[before..].chars().next().map_or(1, char::len_utf8)
-            });
-        let end = at + url_bytes(&rest[at..]);
-        out += &rest[..scheme];
-        out += &redacted(&rest[scheme..end]);
-        rest = &rest[end..];
-    }
-    out + rest
 }
 
 /// A text without what this remote carries, wherever it stands in it and however it is quoted; see [`redact`].

@@ -72,6 +72,12 @@ pub fn read(text: &[u8]) -> Result<Vec<Setting>, Unreadable> {
         let line = 1 + text[..at].iter().filter(|byte| **byte == b'\n').count();
         return Err(Unreadable { line });
     }
+    // Releases of Git differ in what a carriage return stands for that ends no line.
+    let mut pairs = text.iter().zip(text.iter().skip(1).chain([&0]));
+    if let Some(at) = pairs.position(|pair| matches!(pair, (b'\r', next) if *next != b'\n')) {
+        let line = 1 + text[..at].iter().filter(|byte| **byte == b'\n').count();
+        return Err(Unreadable { line });
+    }
     let (mut found, mut section, mut comment) = (vec![], Vec::new(), false);
     while let Some(byte) = bytes.next() {
         let bad = Unreadable { line: bytes.line };

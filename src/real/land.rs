@@ -5,14 +5,14 @@
 
 use crate::foreign::{self, Links, Refused};
 use crate::real::block::io_fault;
-use crate::real::command::Program;
+use crate::real::head;
 use crate::real::mounts::Attach;
 use crate::real::rooted::{self, Root};
 use crate::real::{RUN_DIR, Real};
 use crate::real::{activation, firmware, ground};
 use crate::world::Perform;
 use camino::Utf8Path;
-use landfall_states::fault::{Fault, FaultClass, Remedy};
+use landfall_states::fault::{Fault, SourceFault};
 use landfall_states::plan::{Plan, Volume};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use serde::{Deserialize, Serialize};
@@ -232,26 +232,18 @@ fn kept(root: &Root) -> Result<(Option<Receipt>, bool), Fault> {
 }
 
 impl Real {
-    /// The revision that is checked out on the target. The clone may belong to the target's user by now, which Git would
-    /// take for a trap; it is asked one thing only, and that runs nothing of the clone's.
-    async fn cloned_revision(&self) -> Result<String, Fault> {
+    /// The revision that is checked out on the target. Hooks and the activation had their turn since the clone was looked at, and it
+    /// may belong to the target's user by now: no Git is run in it.
+    fn cloned_revision(&self) -> Result<String, Fault> {
         let clone = &self.planned()?.payload.repository.clone_path;
-        let place = Root::target().clone_place(clone, false)?;
-        let path = place.unwrap_or_else(|| clone.as_str().into());
-        let ended = Program::new("git")
-            .args(["-c", "safe.directory=*", "-C", path.as_str()])
-            .args(["rev-parse", "--verify", "HEAD^{commit}"])
-            .run(&self.reporter, &self.stop)
-            .await?
-            .or_fault(|how| {
-                Fault::program(
-                    FaultClass::Permanent,
-                    format!("clone {path}"),
-                    how,
-                    Remedy::words("landfall resume, which looks at the clone again"),
-                )
-            })?;
-        Ok(ended.stdout.trim().to_owned())
+        match head::commit(&Root::target(), rooted::on_target(clone))? {
+            Ok(revision) => Ok(revision.to_string()),
+            Err(found) => Err(SourceFault::ForeignClone {
+                path: clone.to_string(),
+                found: format!("nobody can say which revision is checked out there: {found}"),
+            }
+            .into()),
+        }
     }
 
     async fn keep_receipt_and_log(&self, order: &LandOrder) -> Result<(), Fault> {
@@ -269,7 +261,7 @@ impl Real {
                     .as_ref()
                     .map_or_else(|| format!("bundle {file}"), ToString::to_string),
             },
-            revision: self.cloned_revision().await?,
+            revision: self.cloned_revision()?,
             system: order.system.to_string(),
             volumes: volumes(plan),
             started_unix_s,

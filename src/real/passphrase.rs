@@ -6,6 +6,7 @@
 
 use crate::real::secret::{Secret, SecretText};
 use landfall_states::fault::{Fault, SecretFault};
+use landfall_states::shown;
 use secrecy::ExposeSecret;
 
 /// `cryptsetup` reads at most so many bytes from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), and so does the question at boot.
@@ -68,24 +69,47 @@ fn judged(bytes: &[u8]) -> Result<&str, String> {
                 .into(),
         );
     }
-    match text.chars().position(is_untypeable) {
-        None => Ok(text),
-        Some(at) => Err(format!(
-            "character {} is a control character or an invisible one, which nobody can type",
-            at + 1
-        )),
+    for (at, c) in text.chars().enumerate() {
+        if let Some(what) = untypeable(c) {
+            return Err(format!("character {} is {what}", at + 1));
+        }
     }
+    Ok(text)
 }
 
-/// Control characters; separators, joiners and marks of direction that show nothing; what is no character at all.
-fn is_untypeable(c: char) -> bool {
-    c.is_control()
-        || matches!(u32::from(c),
-            0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F | 0x2028..=0x202E
-            | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFD | 0xE000..=0xF8FF
-            | 0xE0000..=0xE0FFF | 0xF0000..)
-        || u32::from(c) & 0xFFFE == 0xFFFE
-        || matches!(u32::from(c), 0xFDD0..=0xFDEF)
+/// What a character is that nobody can be sure to type again at boot: what shows nothing, every blank but the space, what only changes
+/// the letter before it, and what is another way to write a letter that keyboards give. Nothing is replaced by something else: the
+/// container is made with exactly the text that was given, or with none.
+fn untypeable(c: char) -> Option<&'static str> {
+    let code = u32::from(c);
+    if shown::is_hidden(c) || matches!(code, 0x2800 | 0xFFFC..=0xFFFD) {
+        return Some("a control character or an invisible one, which nobody can type; take it out");
+    }
+    if c.is_whitespace() && c != ' ' {
+        return Some(
+            "a blank other than the space (as a no-break space), which looks the same; write a space, or none",
+        );
+    }
+    // Of the standard library's own tables (Unicode's Grapheme_Extend, and what is no printable character yet): it escapes these.
+    let is_escaped = !matches!(c, '\\' | '\'' | '"') && c.escape_debug().len() > 1;
+    // The parts of letters of Hangul, which a keyboard gives as one.
+    let is_part = is_escaped || matches!(code, 0x1100..=0x11FF | 0xA960..=0xA97C | 0xD7B0..=0xD7FB);
+    if is_part {
+        return Some(
+            "a mark that belongs to the letter before it (an accent that stands alone), a part of a letter, or no known character: a \
+             keyboard gives the letter with its mark as one character; write it so (composed, Unicode's form NFC)",
+        );
+    }
+    // What becomes another character in NFC (UnicodeData.txt, canonical decompositions that are not composed again).
+    let is_other = matches!(code,
+        0x374 | 0x37E | 0x387 | 0x958..=0x95F | 0x9DC..=0x9DF | 0xA33 | 0xA36 | 0xA59..=0xA5E | 0xB5C..=0xB5D | 0xF43..=0xF69 | 0x1F71
+        | 0x1F73 | 0x1F75 | 0x1F77 | 0x1F79 | 0x1F7B | 0x1F7D | 0x1FBB | 0x1FBE | 0x1FC9 | 0x1FCB | 0x1FD3 | 0x1FDB | 0x1FE3 | 0x1FEB
+        | 0x1FEE..=0x1FEF | 0x1FF9 | 0x1FFB | 0x1FFD | 0x2126 | 0x212A..=0x212B | 0x2329..=0x232A | 0x2ADC | 0xF900..=0xFAFF
+        | 0xFB1D..=0xFB4E | 0x1D15E..=0x1D164 | 0x1D1BB..=0x1D1C0 | 0x2F800..=0x2FA1F);
+    is_other.then_some(
+        "another way to write a letter that looks the same (as the sign of the ohm for omega); write the letter itself (composed, \
+         Unicode's form NFC)",
+    )
 }
 
 /// What deserves a word before the container is made with it: blanks at an end, and characters that the keyboard at boot may
@@ -152,6 +176,12 @@ mod tests {
             (b"correct horse\r", "correct horse"),
             (b" a ", " a "),
             ("pässwörd €\n".as_bytes(), "pässwörd €"),
+            ("caf\u{e9}".as_bytes(), "caf\u{e9}"),
+            (
+                "\u{d55c}\u{3042}\u{304c}\u{4e2d}".as_bytes(),
+                "\u{d55c}\u{3042}\u{304c}\u{4e2d}",
+            ),
+            ("it\u{2019}s Ω \u{1f511}".as_bytes(), "it\u{2019}s Ω \u{1f511}"),
             (
                 b"~!@#$%^&*()_+`-={}|[]\\:\";'<>?,./",
                 "~!@#$%^&*()_+`-={}|[]\\:\";'<>?,./",
@@ -187,6 +217,33 @@ mod tests {
             ),
             ("a\u{2028}b".as_bytes(), "invisible"),
             ("a\u{feff}".as_bytes(), "invisible"),
+            ("a\u{2800}b".as_bytes(), "invisible"),
+            ("a\u{180e}b".as_bytes(), "invisible"),
+            ("a\u{3164}b".as_bytes(), "invisible"),
+            ("a\u{115f}b".as_bytes(), "invisible"),
+            ("a\u{e0061}b".as_bytes(), "invisible"),
+            ("a\u{fffd}b".as_bytes(), "invisible"),
+            (
+                "geheim\u{a0}wort".as_bytes(),
+                "character 7 is a blank other than the space",
+            ),
+            ("a\u{1680}b".as_bytes(), "a blank other"),
+            ("a\u{2009}b".as_bytes(), "a blank other"),
+            ("a\u{202f}b".as_bytes(), "a blank other"),
+            ("a\u{205f}b".as_bytes(), "a blank other"),
+            ("a\u{3000}b".as_bytes(), "a blank other"),
+            (
+                "cafe\u{301}".as_bytes(),
+                "character 5 is a mark that belongs to the letter before it",
+            ),
+            ("n\u{303}".as_bytes(), "NFC"),
+            ("\u{1112}\u{1161}\u{11ab}".as_bytes(), "NFC"),
+            ("\u{304b}\u{3099}".as_bytes(), "NFC"),
+            ("keycap 1\u{20e3}".as_bytes(), "NFC"),
+            ("a\u{378}b".as_bytes(), "no known character"),
+            ("\u{2126}".as_bytes(), "another way to write a letter"),
+            ("\u{212b}".as_bytes(), "another way"),
+            ("\u{f900}".as_bytes(), "another way"),
             (b"caf\xe9", "byte 4 is not UTF-8"),
             (&long, "513 bytes"),
         ] {

@@ -8,6 +8,7 @@ use crate::config::{AGE_DIR, Config};
 use crate::real::rooted::{self, Access, Root, io_fault};
 use crate::real::secret::Secret;
 use crate::real::secrets::Vault;
+use camino::Utf8Path;
 use landfall_states::bootable::{Placed, SecretsFacts};
 use landfall_states::fault::{ConfigFault, Fault, SecretFault};
 use landfall_states::names::{TargetPath, UserName};
@@ -231,7 +232,29 @@ pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Root) -> Result<Vec<
     if let Some(user) = user.as_ref().filter(|_| config.keys.deploy_key) {
         wanted.extend(deploy_key(vault, user)?);
     }
+    one_place_each(&wanted)?;
     Ok(wanted)
+}
+
+/// No file is where another one is, or below one: only the target says where a home is.
+fn one_place_each(wanted: &[Wanted<'_>]) -> Result<(), Fault> {
+    let files = || wanted.iter().filter(|one| matches!(one, Wanted::File { .. }));
+    for file in files() {
+        let path = Utf8Path::new(file.path().as_str());
+        let same = wanted.iter().any(|other| {
+            !std::ptr::eq(file, other) && Utf8Path::new(other.path().as_str()).starts_with(path)
+        });
+        if same {
+            return Err(ConfigFault::BadValue {
+                on: "keys.age_identity_path".into(),
+                what: "target path".into(),
+                value: path.to_string(),
+                allowed: "a place where nothing else is put".into(),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }
 
 fn owner_flaw(stat: &FileStat, owner: (u32, u32)) -> Option<String> {

@@ -27,19 +27,15 @@ const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
 impl Real {
     /// How Git reaches the remote, the key put into tmpfs when it came as a credential.
     pub fn git_access(&self) -> Result<Access, Fault> {
-        let key = match self.vault.ssh_key_file()? {
-            Some(file) => Some(file),
-            None => self.config.ssh.key.clone(),
+        let key = match (self.vault.ssh_key_file()?, &self.config.ssh.key) {
+            (Some(file), _) => Some(file),
+            (None, Some(file)) => Some(self.vault.ssh_key_of(file)?),
+            (None, None) => None,
         };
-        for (option, file) in [
-            ("ssh.key", &key),
-            ("ssh.known_hosts", &self.config.ssh.known_hosts),
-        ] {
-            if let Some(file) = file
-                && let Err(refused) = foreign::open(file, Links::Follow)
-            {
-                return Err(refused.fault(format!("{option} {file}")));
-            }
+        if let Some(file) = &self.config.ssh.known_hosts
+            && let Err(refused) = foreign::open(file, Links::Follow)
+        {
+            return Err(refused.fault(format!("ssh.known_hosts {file}")));
         }
         let server = self.config.repository.remote.as_ref().and_then(git::token_server);
         let token = match server {

@@ -5,10 +5,11 @@
 //!
 //! Absent: asking (`ask`), judging (`states::bootable`).
 
+pub use crate::config::MEDIUM_LABEL;
 use crate::foreign::{self, Links, Refused};
 use crate::real::rooted::Root;
 use crate::real::secret::{Secret, SecretText};
-use crate::real::{RUN_DIR, Real, mounts, passphrase, provision, room, rooted};
+use crate::real::{RUN_DIR, Real, key_text, mounts, passphrase, provision, room, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::authentic::{KeySource, RecordKey};
@@ -21,8 +22,6 @@ use secrecy::ExposeSecret;
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::os::fd::FromRawFd;
 
-/// Label of a medium that carries keys. FAT holds 11 characters, and FAT is what people have.
-pub const MEDIUM_LABEL: &str = "LF-KEYS";
 /// The key for the repository, as a file in the run directory: ssh reads keys from files only.
 const SSH_KEY_NAME: &str = "ssh-key";
 /// The token for the repository, as Git's credential helpers answer (`git-credential(1)`).
@@ -139,7 +138,12 @@ impl Vault {
             if place.is_none()
                 && let Some(bytes) = file(name)?
             {
-                *place = Some(key(bytes, &format!("credential {prefix}{name}"), is_ssh)?);
+                let what = format!("credential {prefix}{name}");
+                *place = Some(if is_ssh {
+                    key_text::ssh(&bytes, &what)?
+                } else {
+                    key_text::age(&bytes, &what)?
+                });
             }
         }
         if self.repository_token.is_none()
@@ -156,7 +160,10 @@ impl Vault {
                     format!("it is shorter than {RECORD_KEY_BYTES_MIN} bytes, so that it could be guessed");
                 return Err(bad(&what, &why));
             }
-            self.record_key = Some(key(bytes, &what, false)?);
+            if bytes.expose_secret().iter().all(u8::is_ascii_whitespace) {
+                return Err(bad(&what, "it is empty"));
+            }
+            self.record_key = Some(bytes);
         }
         if self.consent.is_none()
             && let Some(bytes) = file("consent")?
@@ -217,6 +224,14 @@ impl Vault {
             return Ok(None);
         };
         self.put(SSH_KEY_NAME, key.expose_secret()).map(Some)
+    }
+
+    /// The same of a key in a file that the configuration names: a copy without what ssh does not bear around it.
+    pub fn ssh_key_of(&self, file: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
+        let what = format!("ssh.key {file}");
+        let open = foreign::open(file, Links::Follow).map_err(|refused| refused.fault(what.as_str()))?;
+        let key = key_text::ssh(&read_limited(open, &what)?, &what)?;
+        self.put(SSH_KEY_NAME, key.expose_secret())
     }
 
     /// The token for the repository as a file that a credential helper of Git prints. In tmpfs, until [`remove_keys`].
@@ -284,24 +299,6 @@ fn bad(what: &str, why: &str) -> Fault {
         reason: why.to_owned(),
     }
     .into()
-}
-
-fn key(bytes: Secret, what: &str, is_ssh: bool) -> Result<Secret, Fault> {
-    let raw = bytes.expose_secret();
-    if raw.iter().all(u8::is_ascii_whitespace) {
-        return Err(bad(what, "it is empty"));
-    }
-    // ssh refuses a key file without a final newline, and some ways to hand over credentials lose it.
-    if is_ssh && !raw.ends_with(b"\n") {
-        let whole = || -> std::io::Result<Secret> {
-            let mut whole = Secret::with_room(raw.len() + 1)?;
-            whole.push(raw)?;
-            whole.push(b"\n")?;
-            Ok(whole)
-        };
-        return whole().map_err(|e| rooted::io_fault(what, &e));
-    }
-    Ok(bytes)
 }
 
 /// A token: one line that can stand in an answer of a credential helper. `USER:TOKEN` names the user as well.
@@ -433,6 +430,8 @@ impl Perform<ProvisionSecrets> for Real {
 mod tests {
     use super::*;
 
+    use crate::real::bench::SSH_KEY as DEPLOY_KEY;
+
     fn dir() -> (tempfile::TempDir, Utf8PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
@@ -443,17 +442,17 @@ mod tests {
     fn credentials_are_taken_and_never_shown() {
         let (_keep, dir) = dir();
         fs_err::write(dir.join("landfall.luks-passphrase"), "canary one\n").unwrap();
-        fs_err::write(dir.join("landfall.deploy-key"), "canary two").unwrap();
+        fs_err::write(dir.join("landfall.deploy-key"), DEPLOY_KEY.trim_end()).unwrap();
         fs_err::write(dir.join("landfall.consent"), " LF0001 \n").unwrap();
         let mut vault = Vault::default();
         vault.take_from(&dir, "landfall.").unwrap();
         assert_eq!(vault.passphrase().unwrap().expose_secret(), "canary one");
-        assert_eq!(vault.deploy_key().unwrap().expose_secret(), b"canary two\n");
+        assert_eq!(vault.deploy_key().unwrap().expose_secret(), DEPLOY_KEY.as_bytes());
         assert_eq!(vault.consent(), Some("LF0001"));
         assert!(!format!("{vault:?}").contains("canary"), "{vault:?}");
         vault.run_dir = dir.join("run");
         let file = vault.ssh_key_file().unwrap().unwrap();
-        assert_eq!(fs_err::read(&file).unwrap(), b"canary two\n");
+        assert_eq!(fs_err::read_to_string(&file).unwrap(), DEPLOY_KEY);
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&file).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
     }

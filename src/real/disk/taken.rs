@@ -5,6 +5,7 @@
 
 use super::io_fault;
 use super::sysfs::device_number;
+use crate::foreign::{self, Links};
 use crate::lock::holders::Process;
 use crate::lock::target::{Refused, TargetLock};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -61,12 +62,30 @@ fn is_landfall(process: &Process) -> bool {
     program.rsplit('/').next() == Some("landfall")
 }
 
-/// The whole disks that a device lies on, by their nodes; a file stands for itself.
+/// The whole disks that a device lies on, by their nodes, and the file that is behind a loop device, which other loop devices, or
+/// somebody directly, may write to. A file stands for itself.
 pub fn disks_below(device: &Utf8Path) -> std::io::Result<Vec<Utf8PathBuf>> {
     match device_number(device)? {
         None => Ok(vec![device.to_owned()]),
-        Some(number) => below(Utf8Path::new("/sys"), number),
+        Some(number) => {
+            let mut found = below(Utf8Path::new("/sys"), number)?;
+            // One that was removed has no other name any more; another namespace's is not found by its name here.
+            found.retain(|path| path.starts_with("/dev") || path.is_file());
+            Ok(found)
+        }
     }
+}
+
+/// The file behind a loop device (`loop/backing_file` of sysfs-block(5)), by its name when it was set up.
+fn backing_file(whole: &std::path::Path) -> std::io::Result<Option<Utf8PathBuf>> {
+    let at = whole.join("loop/backing_file");
+    let Some(at) = Utf8Path::from_path(&at) else {
+        return Ok(None);
+    };
+    // A page is what sysfs gives at most.
+    let name = foreign::read_if_there(at, Links::Follow, 4_096).map_err(|refused| refused.into_io(at))?;
+    let name = name.and_then(|name| String::from_utf8(name).ok());
+    Ok(name.map(|name| name.trim_end_matches('\n').into()))
 }
 
 fn below(sys: &Utf8Path, (major, minor): (u32, u32)) -> std::io::Result<Vec<Utf8PathBuf>> {
@@ -90,6 +109,7 @@ fn below(sys: &Utf8Path, (major, minor): (u32, u32)) -> std::io::Result<Vec<Utf8
             Err(e) => return Err(e),
         }
         if slaves.is_empty() || depth == DEPTH_MAX {
+            disks.extend(backing_file(&whole)?);
             if let Some(name) = whole.file_name().and_then(|name| name.to_str()) {
                 disks.push(Utf8PathBuf::from("/dev").join(name.replace('!', "/")));
             }
@@ -182,5 +202,16 @@ mod tests {
             assert_eq!(below(&sys, number).unwrap(), ["/dev/vda"]);
         }
         assert_eq!(below(&sys, (253, 1)).unwrap(), ["/dev/cciss/c0d0", "/dev/vda"]);
+        // A partition of a loop device, and the device itself, are of the file behind it.
+        for dir in ["loop3/loop", "loop3/loop3p1"] {
+            fs_err::create_dir_all(sys.join("devices").join(dir)).unwrap();
+        }
+        fs_err::write(sys.join("devices/loop3/loop/backing_file"), "/srv/a disk.img\n").unwrap();
+        fs_err::write(sys.join("devices/loop3/loop3p1/partition"), "1").unwrap();
+        symlink(sys.join("devices/loop3"), sys.join("dev/block/7:3")).unwrap();
+        symlink(sys.join("devices/loop3/loop3p1"), sys.join("dev/block/259:0")).unwrap();
+        for number in [(7, 3), (259, 0)] {
+            assert_eq!(below(&sys, number).unwrap(), ["/dev/loop3", "/srv/a disk.img"]);
+        }
     }
 }

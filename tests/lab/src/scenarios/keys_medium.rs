@@ -18,10 +18,7 @@ use crate::machine::Disk;
 const LABEL: &str = "LF-KEYS";
 const MEDIUM_BYTES: u64 = 64 << 20;
 const KEYS: [(&str, &str); 2] = [
-    (
-        "deploy-key",
-        "-----BEGIN OPENSSH PRIVATE KEY-----\nmedium\n-----END OPENSSH PRIVATE KEY-----\n",
-    ),
+    ("deploy-key", include_str!("../../../ssh-key.txt")),
     ("age-identity", "AGE-SECRET-KEY-1MEDIUM\n"),
 ];
 

@@ -11,7 +11,10 @@ use crate::install::{Install, PATH, RUN_LIMIT, say};
 use crate::kit::{Kit, Layout, Mode, PASSPHRASE};
 use crate::machine::Machine;
 
-const DEPLOY_KEY: &str = "canary-deploy-key-51c9";
+/// Made for tests, and nobody's.
+const DEPLOY_KEY_FILE: &str = include_str!("../../../ssh-key.txt");
+/// A part of its private half.
+const DEPLOY_KEY: &str = "AAAED14vEjSYAOpynq/YRO0tZ7ooQtZ5Y1UUVvfNtxMCWbtrzNOy1MkdL";
 const AGE_IDENTITY: &str = "AGE-SECRET-KEY-1CANARY-e2d7";
 /// Not a secret: it is put where it must not be, to be found there.
 const CONTROL: &str = "canary-control-0b64";
@@ -149,9 +152,8 @@ fn secrets(kit: &Kit, layout: Layout) -> Result<()> {
 fn prepare(machine: &Machine) -> Result<()> {
     machine.check("mkdir -m 700 /run/lab/keys /run/lab/wrap", LIMIT)?;
     machine.put("/run/lab/keys/passphrase", PASSPHRASE.as_bytes())?;
-    let key =
-        format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{DEPLOY_KEY}\n-----END OPENSSH PRIVATE KEY-----\n");
-    machine.put("/run/lab/keys/deploy", key.as_bytes())?;
+    ensure!(DEPLOY_KEY_FILE.contains(DEPLOY_KEY), "the key has another text");
+    machine.put("/run/lab/keys/deploy", DEPLOY_KEY_FILE.as_bytes())?;
     machine.put("/run/lab/keys/age", format!("{AGE_IDENTITY}\n").as_bytes())?;
     machine.put("/run/lab/wrap/recorder", RECORDER.as_bytes())?;
     machine.check(

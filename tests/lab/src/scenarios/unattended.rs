@@ -10,8 +10,7 @@ use crate::install::{Install, RUN_LIMIT, say, wait_for};
 use crate::kit::{Kit, Layout, Mode, PASSPHRASE, TARGET_SERIAL};
 use crate::machine::{Ended, Machine};
 
-const DEPLOY_KEY: &[u8] =
-    b"-----BEGIN OPENSSH PRIVATE KEY-----\nunattended\n-----END OPENSSH PRIVATE KEY-----\n";
+const DEPLOY_KEY: &[u8] = include_bytes!("../../../ssh-key.txt");
 const AGE_IDENTITY: &[u8] = b"AGE-SECRET-KEY-1UNATTENDED\n";
 
 pub fn unattended(kit: &Kit) -> Result<()> {

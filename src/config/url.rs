@@ -1,0 +1,270 @@
+//! URLs in the configuration. Law: what may be a secret has no place in one: a configuration lies in the Nix store and in a repository,
+//! its URLs go into logs, into records on the disk and onto command lines. One rule for every URL: nothing in the place of a user but
+//! the account of an ssh address, and no setting behind `?` that is not known by its name. What is refused is not repeated.
+//!
+//! Absent: which forms a remote has (`remote`), and whether anything answers there.
+
+use landfall_states::names::quoted;
+use landfall_states::remote::{is_account, is_authority, percent_decoded};
+
+/// What stands in a URL and may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secret<'a> {
+    /// Something before the host, or a host that is none.
+    User,
+    /// Everything from `?` or `#` on.
+    Query(&'a str),
+}
+
+/// What the value of a setting is.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    Number,
+    Flag,
+    /// A word, or several.
+    Words,
+    /// A path on the installer, or of a store.
+    Path,
+    /// A host, or a URL of which the same is true.
+    Address,
+    /// Of one line, in base 64: a public key of a host.
+    Base64,
+}
+
+/// Settings of a store in its URL that say how a cache is read (Nix's manual, "Store Types"). `secret-key` is none: nothing is
+/// uploaded.
+const SETTINGS: [(&str, Value); 32] = [
+    ("addressing-style", Value::Words),
+    ("base64-ssh-public-host-key", Value::Base64),
+    ("buffer-size", Value::Number),
+    ("compress", Value::Flag),
+    ("compression", Value::Words),
+    ("compression-level", Value::Number),
+    ("endpoint", Value::Address),
+    ("index-debug-info", Value::Flag),
+    ("local-nar-cache", Value::Path),
+    ("log-compression", Value::Words),
+    ("ls-compression", Value::Words),
+    ("max-connection-age", Value::Number),
+    ("max-connections", Value::Number),
+    ("multipart-upload", Value::Flag),
+    ("narinfo-compression", Value::Words),
+    ("parallel-compression", Value::Flag),
+    ("path-info-cache-size", Value::Number),
+    ("priority", Value::Number),
+    ("profile", Value::Words),
+    ("read-only", Value::Flag),
+    ("real", Value::Path),
+    ("region", Value::Words),
+    ("remote-program", Value::Path),
+    ("remote-store", Value::Address),
+    ("root", Value::Path),
+    ("scheme", Value::Words),
+    ("ssh-key", Value::Path),
+    ("state", Value::Path),
+    ("store", Value::Path),
+    ("system-features", Value::Words),
+    ("trusted", Value::Flag),
+    ("want-mass-query", Value::Flag),
+];
+/// Ways to a cache.
+const SCHEMES: [&str; 6] = ["https", "http", "s3", "ssh", "ssh-ng", "file"];
+
+/// What in a URL may be a secret. `is_known`: of a setting, by name and value, that it is none.
+pub(super) fn secret<'a>(
+    scheme: &str,
+    rest: &'a str,
+    is_known: impl Fn(&str, &str) -> bool,
+) -> Option<Secret<'a>> {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, authority),
+    };
+    let by_ssh = scheme.contains("ssh");
+    // A password may have what ends the authority in it: what is left of it there is no host.
+    let is_host = host.is_empty() && scheme == "file" || is_authority(host);
+    if user.is_some_and(|user| !by_ssh || !is_account(user)) || !is_host {
+        return Some(Secret::User);
+    }
+    let at = path.find(['?', '#'])?;
+    let query = &path[at..];
+    let known = query.strip_prefix('?').is_some_and(|settings| {
+        !settings.contains(['?', '#'])
+            && settings.split('&').all(|setting| {
+                setting
+                    .split_once('=')
+                    .is_some_and(|(name, value)| is_known(name, value))
+            })
+    });
+    (!known).then_some(Secret::Query(query))
+}
+
+/// Whether a setting is one of Nix's, with a value that can be one of its own.
+fn is_setting(name: &str, value: &str) -> bool {
+    let value = percent_decoded(value);
+    let only = |more: &[u8]| {
+        value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+    };
+    let found = SETTINGS.iter().find(|(known, _)| *known == name);
+    found.is_some_and(|(_, kind)| match kind {
+        Value::Number => !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()),
+        Value::Flag => matches!(&*value, "true" | "false" | "1" | "0"),
+        Value::Words => only(b"._-, "),
+        Value::Path => (value.starts_with('/') || is_account(&value)) && only(b"._-/+?="),
+        Value::Address => match value.split_once("://") {
+            Some((scheme, rest)) => secret(scheme, rest, |_, _| false).is_none() && !rest.contains('@'),
+            None => is_authority(&value) || value == "auto" || value == "daemon",
+        },
+        Value::Base64 => only(b"+/="),
+    })
+}
+
+/// What stands against the URL of a binary cache: why, and what to do instead.
+pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
+    let refused = |shown: String, why: &str, fix: &str| {
+        Some((
+            format!("binary cache {} is not allowed: {why}", quoted(&shown)),
+            fix.to_owned(),
+        ))
+    };
+    let form = "a URL such as https://cache.example, one per entry";
+    let one = "write each cache as its own entry";
+    if url.chars().any(|c| c.is_whitespace() || !c.is_ascii_graphic()) {
+        // Where a text has several URLs, what is between them may be a part of a password.
+        let shown = if url.contains(['@', '?', '#']) {
+            String::from("…")
+        } else {
+            url.to_owned()
+        };
+        return refused(shown, form, one);
+    }
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let shown = url
+            .split(['@', '?', '#'])
+            .next()
+            .filter(|all| all.len() == url.len());
+        return refused(shown.unwrap_or("…").to_owned(), form, one);
+    };
+    let hidden = || format!("{}://…", scheme.split(':').next().unwrap_or_default());
+    if !SCHEMES.contains(&scheme) {
+        return refused(
+            hidden(),
+            "a cache is reached by https://, http://, s3://, ssh://, ssh-ng:// or file://",
+            "write one of these",
+        );
+    }
+    let nothing_of_a_secret = match scheme {
+        "s3" => {
+            "leave out what stands before the @: put the access key into /root/.aws/credentials of the installer, and name its profile \
+             with ?profile=NAME"
+        }
+        "ssh" | "ssh-ng" => {
+            "leave out the password: an ssh key is given with the credential landfall.ssh-key"
+        }
+        _ => {
+            "leave out what stands before the @: put it into the file /etc/nix/netrc of the installer (machine HOST login USER password \
+             PASSWORD), or into another one that its nix.conf names with netrc-file"
+        }
+    };
+    match secret(scheme, rest, is_setting) {
+        Some(Secret::User) => refused(
+            hidden(),
+            "it has a user name, a password or a token in it, or a host that is none; the address is kept in logs and on command lines",
+            nothing_of_a_secret,
+        ),
+        Some(Secret::Query(_)) => refused(
+            format!("{scheme}://{}", rest.split(['?', '#']).next().unwrap_or_default()),
+            "it goes on with ? or # and something that is no setting of a store for reading (such as ?priority=40 or ?compression=zstd), \
+             and may be a token; the address is kept in logs and on command lines",
+            "leave it out: a login or a token goes into the file /etc/nix/netrc of the installer, or into another one that its nix.conf \
+             names with netrc-file",
+        ),
+        // Nothing of the path of a cache has this sign, and a password may end in it.
+        None if rest.contains('@') && !(scheme.contains("ssh") && rest.matches('@').count() == 1) => refused(
+            hidden(),
+            "it has an @ in its path, as a password may have that was not written for a URL",
+            nothing_of_a_secret,
+        ),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_whose_url_may_hold_a_secret_is_refused_and_not_repeated() {
+        for url in [
+            "https://user:canary@cache.example",
+            "https://canary@cache.example/x",
+            "https://user%3Acanary@cache.example",
+            "https://user:can@ary@cache.example",
+            "https://user:can/ary@cache.example",
+            "https://user:1234/canary@cache.example",
+            "https://user:can#ary@cache.example",
+            "https://user:can?ary@cache.example",
+            "https://user:can\\ary@cache.example",
+            "https://user%40canary.example/canary@x",
+            "http://canary@cache.example",
+            "file://user:canary@host/x",
+            "s3://AKIA:canary@bucket?endpoint=x",
+            "s3://bucket?endpoint=https://u:canary@x",
+            "s3://bucket?endpoint=https%3A%2F%2Fu%3Acanary%40x",
+            "s3://bucket?secret-access-key=canary",
+            "ssh://nix:canary@host",
+            "ssh://nix%3Acanary@host",
+            "ssh-ng://host?remote-store=https://u:canary@x",
+            "https://cache.example?token=canary",
+            "https://cache.example/?priority=40&token=canary",
+            "https://cache.example/?priority=canary",
+            "https://cache.example/?canary",
+            "https://cache.example/?%74oken=canary",
+            "https://cache.example/?Priority=canary",
+            "https://cache.example/?priority=40#canary",
+            "https://cache.example/#canary",
+            "https://cache.example/?priority=40?token=canary",
+            "https://cache.example/?compression=x@canary",
+            "user:canary@cache.example",
+            "https:/user:canary@cache.example",
+            "https:user:canary@cache.example",
+            "ftp://user:canary@cache.example",
+            "https://u:canary@a.example https://b.example",
+        ] {
+            let (why, fix) = cache_objection(url).unwrap_or_else(|| panic!("{url} is taken"));
+            assert!(!format!("{why}{fix}").contains("canary"), "{url}: {why} / {fix}");
+            assert!(!fix.is_empty());
+        }
+        let (_, fix) = cache_objection("https://user:canary@cache.example").unwrap();
+        assert!(fix.contains("netrc"), "{fix}");
+        let (_, fix) = cache_objection("s3://a:canary@b").unwrap();
+        assert!(fix.contains("profile"), "{fix}");
+    }
+
+    #[test]
+    fn what_nix_takes_of_a_store_is_taken() {
+        for url in [
+            "https://cache.nixos.org",
+            "https://cache.nixos.org/",
+            "https://cache.example:8443/~team/main",
+            "https://cache.example?priority=40",
+            "https://cache.example/x?priority=40&want-mass-query=true&compression=zstd&compression-level=3",
+            "https://cache.example/?trusted=1&parallel-compression=true",
+            "http://[fd00::1]:5000",
+            "http://localhost:5000",
+            "s3://bucket?region=eu-west-1&profile=nix&scheme=https&endpoint=minio.example:9000",
+            "s3://bucket?endpoint=https%3A%2F%2Fminio.example",
+            "ssh://nix-ssh@builder.example",
+            "ssh-ng://builder.example?ssh-key=/root/.ssh/id_ed25519&base64-ssh-public-host-key=c3NoLWVk%3D",
+            "ssh-ng://builder.example?remote-store=local",
+            "file:///mnt/cache",
+            "file:///mnt/cache?priority=1",
+        ] {
+            assert_eq!(cache_objection(url), None, "{url}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Promise: whatever is wrong with a configuration is told in bounded time and in a bounded number of lines, each problem with its
+//! place; no secret that somebody wrote into it is repeated; and nothing is put where others put things.
+
+#![allow(clippy::unwrap_used)] // a test may end where it stands
+
+use landfall::config::{Config, ConfigError, Notation};
+use std::time::{Duration, Instant};
+
+const HEAD: &str = r#""host":"web","labels":{"efi":"ESP-WEB","root":"root-web"},"system":"Flake""#;
+const REMOTE: &str = r#""repository":{"remote":"https://forge.example/ops/x"}"#;
+
+fn json(rest: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!("{{{HEAD},{rest}}}"), Notation::Json)
+}
+
+fn options(error: &ConfigError) -> Vec<(String, usize)> {
+    let place =
+        |problem: &landfall::config::Problem| (problem.option.clone(), problem.at.map_or(0, |at| at.line));
+    error.problems.iter().map(place).collect()
+}
+
+#[test]
+fn every_element_of_a_list_is_told() {
+    let list = r#"["/boot", "/x/../y", "/srv/data", "/proc/z", 7, "relative"]"#;
+    let in_json = json(&format!("{REMOTE},\"extra_mount_dirs\":{list}")).unwrap_err();
+    let text = format!(
+        "(host: \"web\", labels: (efi: \"E\", root: \"r\"), system: Flake,\nrepository: (remote: \"/r\"),\nextra_mount_dirs: {list})"
+    );
+    let in_ron = Config::parse(&text, Notation::Ron).unwrap_err();
+    for (error, line) in [(in_json, 1), (in_ron, 3)] {
+        let mut found = options(&error);
+        found.sort();
+        let wanted: Vec<(String, usize)> = [0, 1, 3, 4, 5]
+            .map(|index| (format!("extra_mount_dirs[{index}]"), line))
+            .into();
+        assert_eq!(found, wanted, "{error}");
+    }
+    let lists = r#""nix":{"substituters":["x","https://a.example","y"],"trusted_public_keys":["k",1,"l"]}"#;
+    let error = json(&format!("{REMOTE},{lists}")).unwrap_err();
+    assert_eq!(error.problems.len(), 5, "{error}");
+}
+
+#[test]
+fn an_option_that_is_given_twice_is_named_with_both_places() {
+    let ron = "(host: \"web\",\nhost: \"web2\",\nhost: \"web3\", labels: (efi: \"E\",\nroot: \"a\",\nroot: \"b\"), repository: (remote: \"/r\"),\nsystem: Flaek)";
+    let json = "{\"host\": \"web\",\n\"host\": \"web2\",\n\"host\": \"web3\", \"labels\": {\"efi\": \"E\",\n\"root\": \"a\",\n\"root\": \"b\"}, \"repository\": {\"remote\": \"/r\"},\n\"system\": \"Flaek\"}";
+    for (text, notation) in [(ron, Notation::Ron), (json, Notation::Json)] {
+        let error = Config::parse(text, notation).unwrap_err();
+        let wanted = [("host", 2), ("host", 3), ("labels.root", 5), ("system", 6)];
+        assert_eq!(
+            options(&error),
+            wanted.map(|(option, line)| (option.to_owned(), line)),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains("given more than once (first at 1:") && text.contains("keep the one"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("Config`") && !text.contains("duplicate field"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_nested_too_deep_is_told_in_plain_words() {
+    let (open, close) = ("[".repeat(2_000), "]".repeat(2_000));
+    for (text, notation) in [
+        (format!("(host: {open}{close})"), Notation::Ron),
+        (format!("(host: \"web\", bogus: {open}{close})"), Notation::Ron),
+        (format!("{{\"host\": {open}{close}}}"), Notation::Json),
+        (
+            format!("{{\"host\": \"web\", \"extra_mount_dirs\": {open}{close}}}"),
+            Notation::Json,
+        ),
+    ] {
+        let error = Config::parse(&text, notation).unwrap_err().to_string();
+        assert!(
+            error.lines().count() <= 20 && !error.contains("serde") && !error.contains("recursion"),
+            "{error}"
+        );
+        assert!(
+            error.contains("within each other") || error.contains("is allowed"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_hundred_thousand_wrong_entries_end_in_time() {
+    let many = |one: &str| vec![one; 100_000].join(",");
+    let keys: Vec<String> = (0..60_000).map(|n| format!("\"a{n}\":{n}")).collect();
+    for (what, rest, counted) in [
+        (
+            "caches",
+            format!("{REMOTE},\"nix\":{{\"substituters\":[{}]}}", many("\"x\"")),
+            true,
+        ),
+        (
+            "places that are taken",
+            format!("{REMOTE},\"extra_mount_dirs\":[{}]", many("\"/boot\"")),
+            true,
+        ),
+        (
+            "no places",
+            format!("{REMOTE},\"extra_mount_dirs\":[{}]", many("\"x\"")),
+            false,
+        ),
+        (
+            "numbers",
+            format!("{REMOTE},\"extra_mount_dirs\":[{}]", many("1")),
+            false,
+        ),
+        ("options", format!("{REMOTE},{}", keys.join(",")), false),
+        (
+            "the same option",
+            format!("{REMOTE},{}", many("\"reinstall\":0")),
+            false,
+        ),
+    ] {
+        let begun = Instant::now();
+        let error = json(&rest).unwrap_err();
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{what}: {:?}",
+            begun.elapsed()
+        );
+        let text = error.to_string();
+        assert!(
+            error.problems.len() <= 65 && text.len() < 64 << 10,
+            "{what}: {}",
+            text.len()
+        );
+        let last = &error.problems.last().unwrap().why;
+        assert!(last.starts_with('…'), "{what}: {last}");
+        assert_eq!(last.contains("99936 more"), counted, "{what}: {last}");
+    }
+    let long = "x".repeat(900_000);
+    for rest in [
+        format!("{REMOTE},\"{long}\":1"),
+        format!("{REMOTE},\"reinstall\":\"{long}\""),
+    ] {
+        assert!(json(&rest).unwrap_err().to_string().len() < 16 << 10);
+    }
+}
+
+#[test]
+fn no_secret_that_stands_in_a_configuration_is_repeated() {
+    let url = "https://user:canary@cache.example/?token=canary";
+    let key = format!("cache.example-1:{}", "canaryyy".repeat(11));
+    for rest in [
+        format!("{REMOTE},\"nix\":{{\"substituters\":[\"{url}\"]}}"),
+        format!("{REMOTE},\"nix\":{{\"substituters\":\"{url}\"}}"),
+        format!("{REMOTE},\"nix\":{{\"substituters\":[[\"{url}\"]]}}"),
+        format!("{REMOTE},\"nix\":{{\"trusted_public_keys\":[\"{key}\"]}}"),
+        format!("\"repository\":{{\"remote\":\"{url}\"}}"),
+        format!("\"repository\":{{\"remote\":[\"{url}\"]}}"),
+        format!("\"repository\":\"{url}\""),
+        format!("\"repository\":{{\"bundle\":\"{url}\"}}"),
+        format!("\"repository\":{{\"remote\":\"/r\",\"branch\":\"{url}\"}}"),
+        format!("{REMOTE},\"ssh\":{{\"known_hosts\":\"{url}\",\"key\":\"{url}\"}}"),
+        format!("{REMOTE},\"keys\":{{\"age_identity_path\":\"{url}\"}}"),
+        format!("{REMOTE},\"unattended\":{{\"disk\":\"{url}\"}}"),
+        format!("{REMOTE},\"{url}\":1"),
+        format!("{REMOTE},\"reinstall\":\"{url}\""),
+        format!("{REMOTE},\"on_success\":\"{url}\""),
+        format!("{REMOTE},\"target_user\":\"{url}\""),
+        format!("{REMOTE},\"labels\":\"{url}\""),
+        "\"repository\":{\"remote\":\"ssh://git%3Acanary@forge.example/o/r\"}".to_owned(),
+    ] {
+        let error = json(&rest).unwrap_err();
+        assert!(
+            !format!("{error} {error:?}").contains("canary"),
+            "{rest}: {error}"
+        );
+    }
+    let taken = json(&format!(
+        "{REMOTE},\"nix\":{{\"substituters\":[\"https://cache.example?priority=40&compression=zstd\"]}}"
+    ));
+    assert!(taken.is_ok(), "{taken:?}");
+}
+
+#[test]
+fn nothing_is_put_where_others_put_things() {
+    let with = |clone: &str, keys: &str| {
+        let text = format!(
+            "\"target_user\":\"op\",\"repository\":{{\"remote\":\"/r\",\"clone_path\":\"{clone}\"}},\"keys\":{{\"deploy_key\":true{keys}}}"
+        );
+        json(&text)
+    };
+    let age = |path: &str| {
+        with(
+            "/mnt/nix-config",
+            &format!(",\"age_identity\":true,\"age_identity_path\":\"{path}\""),
+        )
+    };
+    for path in [
+        "/home/op/.ssh/id_ed25519",
+        "/root",
+        "/home",
+        "/home/op",
+        "/home/op/.ssh",
+        "/home/op/.ssh/authorized_keys",
+        "/etc/ssh",
+        "/etc/pam.d",
+        "/etc/systemd/system",
+        "/etc/ssl/certs/ca-bundle.crt",
+        "/lib64/ld-linux-x86-64.so.2",
+        "/var/empty",
+        "/var/run/x",
+        "/nix-config",
+        "/nix-config/x",
+        "/x/../etc/y",
+        "/x//y",
+        "/x/./y",
+        "/srv",
+        "/opt",
+        "/usr",
+        "/media",
+        "/etc/ssh/sshd_config",
+    ] {
+        let error = age(path).err().map(|error| error.to_string());
+        assert!(
+            error
+                .as_ref()
+                .is_some_and(|text| text.contains("age_identity_path")),
+            "{path}: {error:?}"
+        );
+    }
+    for path in [
+        "/etc/age/web.agekey",
+        "/var/lib/age/x",
+        "/home/op/.config/sops/age/keys.txt",
+        "/persist/age.key",
+    ] {
+        assert!(age(path).is_ok(), "{path}: {:?}", age(path));
+    }
+    for clone in [
+        "/mnt/etc/systemd",
+        "/mnt/etc/ssh",
+        "/mnt/home",
+        "/mnt/home/op",
+        "/mnt/root",
+        "/mnt/home/op/.ssh",
+        "/mnt/home/op/.ssh/x",
+        "/mnt/var/run/x",
+        "/mnt/srv",
+        "/mnt/var/lib",
+    ] {
+        assert!(with(clone, "").is_err(), "{clone}");
+    }
+    for clone in [
+        "/mnt/nix-config",
+        "/mnt/etc/nixos",
+        "/mnt/home/op/nix-config",
+        "/mnt/root/nix-config",
+        "/mnt/srv/nix",
+    ] {
+        assert!(with(clone, "").is_ok(), "{clone}");
+    }
+    // A file, and a directory below it.
+    assert!(with("/mnt/a/b", ",\"age_identity\":true,\"age_identity_path\":\"/a\"").is_err());
+    for label in ["LF-KEYS"] {
+        let text = format!(
+            "{{\"host\":\"web\",\"labels\":{{\"efi\":\"{label}\",\"root\":\"root-web\"}},\"system\":\"Flake\",{REMOTE}}}"
+        );
+        let error = Config::parse(&text, Notation::Json).unwrap_err().to_string();
+        assert!(
+            error.contains("labels.efi") && error.contains("takes keys from"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn paths_on_the_installer_say_what_they_mean_and_no_text_hides_anything() {
+    for (rest, option) in [
+        (r#""ssh":{"key":"/nix/../nix/store/x"}"#, "ssh.key"),
+        (r#""ssh":{"key":"//nix/store/x"}"#, "ssh.key"),
+        (r#""ssh":{"key":"/nix/./store/x"}"#, "ssh.key"),
+        (r#""ssh":{"key":"/nix/store/x"}"#, "ssh.key"),
+        (r#""ssh":{"key":"relative"}"#, "ssh.key"),
+        (r#""ssh":{"key":"/a b\nc"}"#, "ssh.key"),
+        (
+            r#""ssh":{"known_hosts":"/a\u001b[31m\u202eb"}"#,
+            "ssh.known_hosts",
+        ),
+        (r#""ssh":{"known_hosts":"/a/"}"#, "ssh.known_hosts"),
+        (r#""unattended":{"disk":"a\u200bb"}"#, "unattended.disk"),
+        (
+            r#""extra_post_mount_commands":["echo \u001b[2J"]"#,
+            "extra_post_mount_commands[0]",
+        ),
+    ] {
+        let error = json(&format!("{REMOTE},{rest}")).unwrap_err();
+        assert!(
+            options(&error)
+                .iter()
+                .any(|(named, line)| named == option && *line == 1),
+            "{rest}: {error}"
+        );
+        assert!(
+            !error
+                .to_string()
+                .chars()
+                .any(|c| c == '\u{1b}' || c == '\u{202e}'),
+            "{rest}"
+        );
+    }
+    let bundle = json(r#""repository":{"bundle":"/x\u0000y"}"#).unwrap_err();
+    assert!(bundle.to_string().contains("repository.bundle"), "{bundle}");
+    let lines = json(&format!(
+        "{REMOTE},\"extra_post_mount_commands\":[\"a\\n\\tb\"],\"ssh\":{{\"key\":\"/run/k\"}}"
+    ));
+    assert!(lines.is_ok(), "{lines:?}");
+}

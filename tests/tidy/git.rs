@@ -1,0 +1,93 @@
+//! Who runs Git. Law: one function makes every Git (`real::git`), with settings of ours alone; and only the files named here run one
+//! in a repository, each of which has looked at it without Git before (`real::guard`), or has made it itself, outside the target.
+//!
+//! Absent: what is looked at (`tests/clone_attacked.rs`).
+
+use super::{assert_tidy, code, rust};
+
+/// The files that run a Git in a repository, and why they may.
+const MAY: [(&str, &str); 9] = [
+    ("src/real/git.rs", "it is the one way"),
+    ("src/real/clone.rs", "what it makes, or has looked at"),
+    (
+        "src/real/sound.rs",
+        "asked by clone and repository, which have looked",
+    ),
+    ("src/real/work.rs", "asked by clone, which has looked"),
+    ("src/real/lfs.rs", "asked by clone, which has made it"),
+    (
+        "src/real/repository.rs",
+        "has looked; and a scratch repository of its own",
+    ),
+    ("src/real/pin.rs", "a scratch repository of its own"),
+    ("src/real/foreseen.rs", "a scratch repository of its own"),
+    // Nix runs it there.
+    ("src/real/evaluation.rs", "vetted right before"),
+];
+
+fn git(name: &str, text: &str) -> Vec<String> {
+    let code: String = code(text).split_whitespace().collect();
+    // The stand-ins of the simulation and the texts of people's commands run nothing.
+    let (before, _) = code.split_once("#[cfg(test)]modtests{").unwrap_or((&code, ""));
+    let mut complaints = vec![];
+    let may = MAY.iter().any(|(file, _)| *file == name);
+    if name != "src/real/git.rs"
+        && [
+            "Program::new(\"git",
+            "Program::new(GIT",
+            "\"/git\"",
+            "bin/git\"",
+            "[\"git\"",
+            "(\"git\",&",
+        ]
+        .iter()
+        .any(|call| before.contains(call))
+    {
+        complaints.push("makes a Git of its own; Access::git does".to_owned());
+    }
+    if !may
+        && [".git(Some(", ".remote(Some(", "git::local(", "\"git+file:"]
+            .iter()
+            .any(|call| before.contains(call))
+    {
+        complaints
+            .push("runs a Git in a repository, and is none of the files that look at it before".to_owned());
+    }
+    complaints
+}
+
+#[test]
+fn git_is_run_where_somebody_has_looked() {
+    let files: Vec<_> = rust(&["src", "states"])
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("src/real/") || name.starts_with("src/cli/"))
+        // It asks Nix whether it knows a kind of source, of a repository that cannot be there.
+        .filter(|(name, _)| name != "src/real/preflight.rs")
+        .filter(|(name, _)| !name.ends_with("_tests.rs"))
+        .collect();
+    assert_tidy(&files, git);
+    // What landing did before: it ran what the clone's own settings named.
+    let was =
+        "let ended = Program::new(\"git\")\n    .args([\"-c\", \"safe.directory=*\", \"-C\", path.as_str()])";
+    assert_eq!(git("src/real/land.rs", was).len(), 1);
+    assert_eq!(git("src/real/land.rs", "access.git(Some(path)).args(x)").len(), 1);
+    assert_eq!(
+        git("src/real/land.rs", "git::local(hands, access, path, x)").len(),
+        1
+    );
+    assert_eq!(
+        git(
+            "src/real/hooks.rs",
+            "Program::new(\"nix\").arg(\"git+file:///mnt/x\")"
+        )
+        .len(),
+        1
+    );
+    assert_eq!(
+        git("src/real/clone.rs", "access.git(Some(path))"),
+        Vec::<String>::new()
+    );
+    for (file, _) in MAY {
+        assert!(files.iter().any(|(name, _)| name == file), "{file} is gone");
+    }
+}
