@@ -4,8 +4,8 @@
 //! Absent: what a single value's type already refuses, and what depends on the disk (`Plan::derive`).
 
 use super::{
-    Config, Keys, Luks, NixConfig, Problem, RepositoryConfig, SshConfig, Swap, SystemConfig, Unattended,
-    remote,
+    Config, KeyMedium, Keys, Luks, NixConfig, Problem, RepositoryConfig, SshConfig, Swap, SystemConfig,
+    Unattended, remote,
 };
 use camino::Utf8Path;
 use landfall_states::fault::Budget;
@@ -67,6 +67,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         target_user: _,
         keys,
         unattended,
+        key_medium,
         reinstall,
         nix,
         retry,
@@ -129,6 +130,11 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             ));
         }
     }
+    let KeyMedium {
+        consent: _,
+        luks_passphrase: _,
+        record_key: _,
+    } = key_medium;
     let Unattended { enable: _, disk } = unattended;
     if let Some(disk) = disk
         && !is_disk_name(disk)
