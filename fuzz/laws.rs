@@ -18,9 +18,7 @@ use landfall::real::disk::{efi, lsblk, proc};
 use landfall::real::gitconfig::{self, Judged, Of};
 use landfall::real::passphrase;
 use landfall::real::secret::{Secret, SecretText};
-use landfall::real::{
-    activation, bootspec, git, gpt, kernel_settings, land, loader, mountinfo, probe, slots,
-};
+use landfall::real::{activation, bootspec, gpt, kernel_settings, land, loader, mountinfo, probe, slots};
 use landfall::sim::case::Case;
 use landfall::sim::faults::Schedule;
 use landfall::sim::harness::Harness;
@@ -455,8 +453,12 @@ fn tools(data: &[u8]) {
     proc::parse_swaps(&text);
     proc::parse_cmdline(&text);
     proc::parse_dev(&text);
-    let said = git::redact(&text);
-    assert_eq!(git::redact(&said), said, "what is hidden stays as it is");
+    let said = landfall_states::remote::redact(&text);
+    assert_eq!(
+        landfall_states::remote::redact(&said),
+        said,
+        "what is hidden stays as it is"
+    );
     settings(data);
 }
 
