@@ -547,7 +547,7 @@ mod tests {
                 FaultClass::NeedsChange,
             ),
             (
-                "server certificate verification failed. CAfile: none",
+                "fatal: unable to access 'https://h/': server certificate verification failed. CAfile: none",
                 FaultClass::NeedsChange,
             ),
             (

@@ -311,6 +311,8 @@ pub(super) const MEMORY: &[Row] = &[row(
 /// What Git says before what the system says: of files and of streams.
 pub(super) const BEFORE_REASON: &[&str] = &[
     "fatal: write error",
+    "error: file write error",
+    "fatal: file write error",
     "fatal: read error",
     "fatal: read error on input",
     "fatal: sha1 file '*' write error",
