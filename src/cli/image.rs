@@ -181,6 +181,10 @@ fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
             "name a system that is in this store (readlink -f RESULT, of what nix build made), or the root of another store with --store",
         ))
     })?;
+    // Before the closure is asked for, which takes its time.
+    let folder = file.parent().filter(|folder| !folder.as_str().is_empty());
+    let folder = folder.unwrap_or(Utf8Path::new("."));
+    fs::metadata(folder).map_err(|e| io_fault(format!("folder {folder}"), &e))?;
     let hands = Hands::new(reporter(), Stop::never());
     let packed = runtime()?
         .block_on(build(&hands, &source, file))
