@@ -141,6 +141,25 @@ impl Machine {
         (!places.is_empty()).then_some((name, places))
     }
 
+    /// Whether the running system lies on this disk: not only on a medium that somebody mounted, but where live systems keep
+    /// what they run from.
+    pub fn is_booted_from(&self, disk: &Block) -> bool {
+        let runs_from = |mount: &&Mount| is_boot_point(&mount.point);
+        self.mounts.iter().filter(runs_from).any(|mount| {
+            let dev = self.device_of(mount);
+            dev.is_some_and(|dev| self.on(dev, disk).is_some())
+        })
+    }
+
+    /// The device behind a mount, where it has one.
+    fn device_of(&self, mount: &Mount) -> Option<Dev> {
+        if mount.dev.0 == 0 {
+            self.sources.get(&mount.source).copied()
+        } else {
+            Some(mount.dev)
+        }
+    }
+
     fn is_own_partition(disk: &Block, own: &Own, number: Option<u32>) -> bool {
         disk.partitions.iter().any(|p| {
             Some(p.kernel.number) == number && own.has(p.kernel.number, p.kernel.first_lba, p.kernel.sectors)
@@ -209,11 +228,11 @@ impl Machine {
         let found = Sysfs::find_name(&self.blocks, holder).map(|(block, _)| block);
         Some(match found.and_then(|block| block.mapping.as_ref()) {
             Some((name, uuid)) if uuid.starts_with("LVM-") => {
-                format!("vgchange --activate n {}", shell(&group(name)))
+                format!("vgchange --activate n {}", operand(&group(name)))
             }
-            Some((name, uuid)) if uuid.starts_with("CRYPT-") => format!("cryptsetup close {}", shell(name)),
-            Some((name, uuid)) if uuid.starts_with("mpath-") => format!("multipath -f {}", shell(name)),
-            Some((name, _)) => format!("dmsetup remove {}", shell(name)),
+            Some((name, uuid)) if uuid.starts_with("CRYPT-") => format!("cryptsetup close {}", operand(name)),
+            Some((name, uuid)) if uuid.starts_with("mpath-") => format!("multipath -f {}", operand(name)),
+            Some((name, _)) => format!("dmsetup remove {}", operand(name)),
             None if holder.starts_with("md") => format!("mdadm --stop /dev/{holder}"),
             None if holder.starts_with("bcache") => {
                 format!("echo 1 > /sys/block/{holder}/bcache/stop")
@@ -221,6 +240,42 @@ impl Machine {
             None if holder.starts_with("drbd") => "drbdadm down all".to_owned(),
             None => return None,
         })
+    }
+
+    /// The commands that unmount these, in an order in which they work: what is mounted over one, or over a folder above it, and what
+    /// is mounted below it, goes first, whatever it is of. `umount -R` takes the last mount at a place, and all below it.
+    fn unmounts(&self, mounted: &[usize]) -> Vec<String> {
+        let mut gone = vec![false; self.mounts.len()];
+        let mut commands = vec![];
+        for index in mounted.iter().rev() {
+            self.unmount(*index, &mut gone, &mut commands);
+        }
+        commands
+    }
+
+    fn unmount(&self, index: usize, gone: &mut [bool], commands: &mut Vec<String>) {
+        let Some(point) = self.mounts.get(index).map(|mount| mount.point.as_str()) else {
+            return;
+        };
+        // The list is in the order in which they were mounted; the root of all is not taken away.
+        for later in (index + 1..self.mounts.len()).rev() {
+            let over = &self.mounts[later].point;
+            if !gone[later] && over != "/" && is_below(point, over) {
+                self.unmount(later, gone, commands);
+            }
+        }
+        if gone[index] {
+            return;
+        }
+        let mut recursive = "";
+        for later in index + 1..self.mounts.len() {
+            if !gone[later] && is_below(&self.mounts[later].point, point) {
+                gone[later] = true;
+                recursive = " -R";
+            }
+        }
+        gone[index] = true;
+        commands.push(format!("umount{recursive} {}", operand(point)));
     }
 
     /// The uses of a disk. `signatures`: what is on the whole disk (`None`) and on each of its partitions.
@@ -237,13 +292,11 @@ impl Machine {
             }
             explained.insert(disk.name.clone());
         };
-        for mount in &self.mounts {
-            let dev = if mount.dev.0 == 0 {
-                self.sources.get(&mount.source).copied()
-            } else {
-                Some(mount.dev)
-            };
-            let Some((name, places)) = dev.and_then(|dev| self.on(dev, disk)) else {
+        // Of others, by their place in the list of mounts.
+        let mut mounted: Vec<usize> = vec![];
+        let mut first = vec![];
+        for (index, mount) in self.mounts.iter().enumerate() {
+            let Some((name, places)) = self.device_of(mount).and_then(|dev| self.on(dev, disk)) else {
                 continue;
             };
             explain(&places);
@@ -262,7 +315,7 @@ impl Machine {
                 ));
             }
             uses.strangers.push(line);
-            uses.release.insert(0, format!("umount {}", shell(&mount.point)));
+            mounted.push(index);
         }
         for (shown, dev) in &self.swaps {
             if let Some((name, places)) = self.on(*dev, disk) {
@@ -273,7 +326,8 @@ impl Machine {
                     uses.own.push(line);
                 } else {
                     uses.strangers.push(line);
-                    uses.release.push(format!("swapoff {}", shell(shown)));
+                    // A file that is swapped to keeps its filesystem mounted.
+                    first.push(format!("swapoff {}", operand(shown)));
                 }
             }
         }
@@ -367,6 +421,8 @@ impl Machine {
         uses.strangers.dedup();
         let mut seen = BTreeSet::new();
         uses.release.retain(|command| seen.insert(command.clone()));
+        first.extend(self.unmounts(&mounted));
+        uses.release.splice(0..0, first);
         uses
     }
 }
@@ -386,8 +442,20 @@ fn pools(signatures: &[(Option<u32>, Vec<Signature>)], number: Option<u32>) -> V
         .flat_map(|(_, found)| found)
         .filter(|s| s.kind == "zfs_member")
         .filter_map(|s| s.label.as_ref())
-        .map(|pool| format!("zpool export {}", shell(pool)))
+        .map(|pool| format!("zpool export {}", operand(pool)))
         .collect()
+}
+
+/// A name as an operand of a program on a shell's line: one that looks like an option is none.
+fn operand(name: &str) -> String {
+    let quoted = shell(name);
+    if name.starts_with('-') {
+        format!("-- '{}'", name.replace('\'', "'\\''"))
+    } else if quoted == name {
+        quoted
+    } else {
+        format!("-- {quoted}")
+    }
 }
 
 /// A word as a shell takes it.

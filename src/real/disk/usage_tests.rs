@@ -258,6 +258,72 @@ fn holders_members_and_what_only_the_kernel_knows() {
     assert!(members.strangers.is_empty() && members.release.is_empty());
 }
 
+/// As umount of util-linux 2.38.1 did it: with something mounted below, `umount` says that the target is busy; `umount -R` takes the last
+/// mount at that place and all below it; and a mount under a covered folder is `no mount point specified`.
+#[test]
+fn what_is_mounted_over_or_below_goes_first() {
+    let released = |mounts: &[(Dev, &str)]| {
+        let found = uses(&own(), |m| {
+            m.mounts
+                .extend(mounts.iter().map(|(dev, point)| mount(*dev, point, "x")));
+        });
+        found.release
+    };
+    let (mine, second, other) = ((8, 1), (8, 2), (0, 5));
+    assert_eq!(
+        released(&[(mine, "/srv"), (other, "/srv2")]),
+        ["umount /srv"],
+        "the control"
+    );
+    assert_eq!(
+        released(&[
+            (mine, "/srv"),
+            (other, "/srv/proc"),
+            (other, "/srv/sys/efi"),
+            (second, "/srv/boot")
+        ]),
+        ["umount /srv/boot", "umount -R /srv"]
+    );
+    // Another one at the same place, twice.
+    assert_eq!(
+        released(&[
+            (mine, "/srv"),
+            (other, "/srv"),
+            (other, "/srv/x"),
+            (other, "/srv")
+        ]),
+        ["umount /srv", "umount -R /srv", "umount /srv"]
+    );
+    // Under a folder that was covered later.
+    assert_eq!(
+        released(&[(other, "/a"), (mine, "/a/b"), (other, "/a")]),
+        ["umount /a", "umount /a/b"]
+    );
+    assert_eq!(released(&[(mine, "/srv"), (other, "/")]), ["umount /srv"]);
+    let found = uses(&own(), |m| {
+        m.mounts.push(mount(mine, "/srv", "ext4"));
+        m.swaps.push(("/srv/swap file".into(), (8, 1)));
+    });
+    assert_eq!(found.release, ["swapoff -- '/srv/swap file'", "umount /srv"]);
+}
+
+#[test]
+fn a_name_that_looks_like_an_option_is_an_operand() {
+    for (name, uuid, command) in [
+        ("--force", "CRYPT-LUKS2-1-x", "cryptsetup close -- '--force'"),
+        ("a b", "CRYPT-LUKS2-1-x", "cryptsetup close -- 'a b'"),
+        ("-f'x", "", "dmsetup remove -- '-f'\\''x'"),
+        ("--f-x", "LVM-abc", "vgchange --activate n -- '-f'"),
+        ("plain-1", "CRYPT-LUKS2-1-x", "cryptsetup close plain-1"),
+    ] {
+        let found = uses(&own(), |m| {
+            m.blocks[0].partitions[0].holders.push("dm-0".into());
+            m.blocks.push(mapping(name, uuid.into(), "sda1", 0));
+        });
+        assert_eq!(found.release, [command], "{name}");
+    }
+}
+
 #[test]
 fn what_is_active_is_released_by_the_command_of_its_kind() {
     let found = uses(&own(), |m| {
@@ -274,8 +340,8 @@ fn what_is_active_is_released_by_the_command_of_its_kind() {
     assert_eq!(
         found.release,
         [
-            "umount '/srv/my films'",
             "swapoff /dev/sda2",
+            "umount -- '/srv/my films'",
             "cryptsetup close secret",
             "vgchange --activate n my-group",
             "mdadm --stop /dev/md127"
