@@ -80,6 +80,13 @@ pub fn is_own_folder(name: &str) -> bool {
     .any(|own| name.eq_ignore_ascii_case(own))
 }
 
+/// Whether a folder in `EFI` is one that NixOS' boot loaders or landfall make, and no other system.
+pub fn is_nixos_folder(name: &str) -> bool {
+    ["NIXOS", "NIXOS-BOOT", "LANDFALL"]
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own))
+}
+
 /// What of a device path counts here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DevicePath {

@@ -18,21 +18,11 @@ use crate::real::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass, MachineFault, Remedy};
 use landfall_states::names::quoted;
-use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP, TYPE_ROOT_ARM64, TYPE_ROOT_X86_64};
+use landfall_states::plan::{DiskIdentity, Plan, TYPE_ESP};
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use uuid::{Uuid, uuid};
-
-/// Types that only occur on disks that a system boots from: BIOS boot, Microsoft reserved, Windows recovery.
-const TYPES_SYSTEM: [Uuid; 5] = [
-    uuid!("21686148-6449-6e6f-744e-656564454649"),
-    uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae"),
-    uuid!("de94bba4-06d1-4d40-a16a-bfd50179d6ac"),
-    TYPE_ROOT_X86_64,
-    TYPE_ROOT_ARM64,
-];
 
 /// A unit that is smaller is a phone's or a board's own, or an array's for managing it.
 const SIZE_MIN: u64 = 100 << 20;
@@ -385,10 +375,13 @@ pub fn judge(
         let uses = machine.uses(&block, &Own::of(plan, guid), signatures);
         let links = Named::of(&block, links).links;
         let others = seen_by_others(machine, &block);
-        let facts = select::Facts {
+        let mut facts = select::Facts {
             failing,
             ..facts(&block, &contents, &uses, medium, &others, links)
         };
+        if plan.is_some() {
+            facts.former = select::Former::Install;
+        }
         disks.push(Looked {
             block,
             contents,
@@ -483,6 +476,7 @@ fn facts(
     unless_named.extend(of_its_kind.unless_named);
     let mut partitions = vec![];
     let mut other_system = None;
+    let mut former = select::Former::Nothing;
     let mut blank = false;
     let mut mbr_signature = 0;
     match contents {
@@ -529,7 +523,6 @@ fn facts(
                     number: entry.number,
                     partuuid: Some(entry.partuuid),
                     esp: entry.type_guid == TYPE_ESP,
-                    system: TYPES_SYSTEM.contains(&entry.type_guid),
                 });
             }
             for entry in &contents.on_disk.mbr {
@@ -537,11 +530,13 @@ fn facts(
                     number: entry.number,
                     partuuid: None,
                     esp: entry.kind == 0xEF,
-                    system: entry.active,
                 });
             }
             mbr_signature = contents.on_disk.mbr_signature;
             other_system = other_system::on(contents);
+            if contents.folders.iter().any(|name| efi::is_nixos_folder(name)) {
+                former = select::Former::System;
+            }
             unless_named.extend(contents.unknown.iter().cloned());
             blank = contents.blank && seen.is_empty();
             if contents.blank {
@@ -561,6 +556,7 @@ fn facts(
         partitions,
         mbr_signature,
         other_system,
+        former,
         // The medium that this system runs from cannot be freed.
         release: if uses.boot.is_empty() {
             uses.release.clone()

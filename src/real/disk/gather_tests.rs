@@ -98,7 +98,7 @@ fn a_classic_table_is_described() {
         ["MBR with 1 partitions", "partition 1: 2.0 MiB, ext2 \"photos\""]
     );
     let facts = facts_of(seen, &BootMedium::default());
-    assert!(facts.partitions[0].system && !facts.blank);
+    assert!(facts.partitions.len() == 1 && !facts.blank);
 }
 
 #[test]
@@ -219,4 +219,59 @@ fn a_stick_in_memory_is_known_by_the_line_that_would_mount_it() {
         facts.never.is_empty() && facts.unless_named[0].contains("ISO 9660"),
         "{facts:?}"
     );
+}
+
+#[test]
+fn what_speaks_for_a_disk_is_nixos_or_this_very_configuration() {
+    let with = |folders: &[&str]| {
+        let (_file, mut seen) = image(|_| {});
+        seen.folders = folders.iter().map(|name| (*name).to_owned()).collect();
+        facts_of(seen, &BootMedium::default()).former
+    };
+    for nobodys in [
+        &[][..],
+        &["BOOT"],
+        &["BOOT", "systemd", "Linux"],
+        &["refind", "BOOT"],
+        &["Microsoft"],
+    ] {
+        assert_eq!(with(nobodys), select::Former::Nothing, "{nobodys:?}");
+    }
+    for nixos in [&["BOOT", "nixos", "systemd"][..], &["NixOS-boot"], &["LANDFALL"]] {
+        assert_eq!(with(nixos), select::Former::System, "{nixos:?}");
+    }
+    let config = |root: &str| {
+        let text = format!(
+            r#"(host: "web", labels: (efi: "ESP-WEB", root: "{root}"), repository: (remote: Some("/srv/repo")), system: Flake)"#
+        );
+        crate::config::Config::parse(&text, crate::config::Notation::Ron).unwrap()
+    };
+    let mut disk = block("sda");
+    disk.identity.size_bytes = 16 << 30;
+    let plans = own_plan::all(&config("root-web"), &disk.identity);
+    let mut file = tempfile::tempfile().unwrap();
+    file.set_len(disk.identity.size_bytes).unwrap();
+    let mut prepared = gpt::prepare(&mut file, &plans[3].table).unwrap();
+    gpt::write(&mut file, &mut prepared, |_| Ok(())).unwrap();
+    let mut former = |plans: Vec<Plan>| {
+        let contents = Ok(contents::seen(&mut file, &disk.identity, None).unwrap());
+        let seen = Seen {
+            block: disk.clone(),
+            plans,
+            contents,
+            failing: None,
+        };
+        judge(vec![seen], &Machine::default(), &BootMedium::default(), &[])[0]
+            .facts
+            .former
+    };
+    assert_eq!(former(plans), select::Former::Install);
+    // The control: the same disk for another configuration, and for none.
+    let mut other = block("sda");
+    other.identity.size_bytes = 16 << 30;
+    assert_eq!(
+        former(own_plan::all(&config("root-other"), &other.identity)),
+        select::Former::Nothing
+    );
+    assert_eq!(former(vec![]), select::Former::Nothing);
 }

@@ -3,8 +3,9 @@
 //!
 //! Two strengths of objection: *never* (in use, removable, the boot medium: not even when named) and *not by itself* (a
 //! USB disk, an installer image: only when somebody names it). The rules of choice, in order: named; the firmware's boot
-//! entries; the only one left; the only one with an ESP; the one with most partitions, if it is plainly a former system;
-//! the largest of blank disks. Source: docs of the original script, and the defects it had.
+//! entries, where they lead to a system of this kind; the only one left; the only one with an install of this very configuration;
+//! the largest of blank disks. An ESP alone speaks for nothing: every system has one, and tools put one on disks for photos; nor does
+//! a count of partitions. Source: docs of the original script, and the defects it had.
 //!
 //! Absent: looking (`gather`), consent.
 
@@ -39,8 +40,10 @@ pub struct Facts {
     pub partitions: Vec<PartitionFacts>,
     /// The signature of its MBR, 0 when there is none.
     pub mbr_signature: u32,
-    /// Why it is another system's disk: then neither the firmware's entries nor its ESP speak for it.
+    /// Why it is another system's disk: then nothing on it speaks for it.
     pub other_system: Option<String>,
+    /// What on it speaks for it.
+    pub former: Former,
     /// The commands that end its uses by others.
     pub release: Vec<String>,
     /// Whether nothing at all is on it: no table and no signature.
@@ -56,8 +59,18 @@ pub struct PartitionFacts {
     pub partuuid: Option<Uuid>,
     /// Whether it is an ESP.
     pub esp: bool,
-    /// Whether it only occurs on a disk that a system boots from (BIOS boot, Microsoft reserved, recovery, root, active).
-    pub system: bool,
+}
+
+/// What on a disk speaks for taking it unasked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Former {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// NixOS' loader, or landfall's folder, on its ESP: with an entry in this machine's firmware it is this machine's system.
+    System,
+    /// A partition table that this configuration makes on this very disk, and nothing else does.
+    Install,
 }
 
 /// A choice.
@@ -83,6 +96,14 @@ impl Facts {
         };
         let _ = write!(text, ", {name}, {}", size(self.identity.size_bytes));
         text
+    }
+
+    /// What of a former life speaks for taking it: nothing, where another system lives there too.
+    fn former(&self) -> Former {
+        match self.other_system {
+            Some(_) => Former::Nothing,
+            None => self.former,
+        }
     }
 
     fn matches(&self, option: &LoadOption) -> bool {
@@ -215,8 +236,8 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
             never.is_empty() && unless_named.is_empty()
         })
         .collect();
-    // What another system put there for itself says nothing of where this one is wanted.
-    let votes = |i: usize| all[i].other_system.is_none();
+    // What another system put there for itself says nothing of where this one is wanted, and neither does what nobody can be told by.
+    let votes = |i: usize| all[i].former() >= Former::System;
     for option in firmware
         .order
         .iter()
@@ -263,12 +284,12 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
     let with = |test: &dyn Fn(&Facts) -> bool| -> Vec<usize> {
         left.iter().copied().filter(|i| test(&all[*i])).collect()
     };
-    let esp = with(&|f| f.other_system.is_none() && f.partitions.iter().any(|p| p.esp));
-    match esp[..] {
+    let installed = with(&|f| f.former() == Former::Install);
+    match installed[..] {
         [index] => {
             return Ok(Choice {
                 index,
-                why: "it is the only one with an EFI system partition".into(),
+                why: "it is the only one with an install of this configuration on it".into(),
             });
         }
         [] => {}
@@ -276,7 +297,10 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
             return Err(doubt(
                 all,
                 firmware,
-                &format!("{} disks have an EFI system partition", esp.len()),
+                &format!(
+                    "{} disks have an install of this configuration on them",
+                    installed.len()
+                ),
             ));
         }
     }
@@ -294,23 +318,11 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
             )),
         };
     }
-    // A count of partitions says nothing of worth: a data disk may have many. It decides only for a former system disk.
-    let most = left.iter().map(|i| all[*i].partitions.len()).max();
-    let system = with(&|f| f.other_system.is_none() && f.partitions.iter().any(|p| p.system));
-    match (
-        with(&|f| Some(f.partitions.len()) == most).as_slice(),
-        system.as_slice(),
-    ) {
-        ([index], [only]) if index == only => Ok(Choice {
-            index: *index,
-            why: "it has most partitions, and is the only one that a system was installed on".into(),
-        }),
-        _ => Err(doubt(
-            all,
-            firmware,
-            "several can be, some hold data, and nothing says which one is meant",
-        )),
-    }
+    Err(doubt(
+        all,
+        firmware,
+        "several can be, some hold data, and nothing says which one is meant",
+    ))
 }
 
 /// How a disk is named. No device is put there: it would be copied.
@@ -376,8 +388,13 @@ fn list(all: &[Facts], firmware: &Firmware) -> Vec<String> {
                 .other_system
                 .as_ref()
                 .map_or(String::new(), |why| format!(", {why}"));
+            let former = match facts.former() {
+                Former::Nothing => "",
+                Former::System => ", with NixOS on it",
+                Former::Install => ", with an install of this configuration on it",
+            };
             format!(
-                "can be: {} partitions{esp}{blank}{system}",
+                "can be: {} partitions{esp}{blank}{system}{former}",
                 facts.partitions.len()
             )
         };

@@ -24,6 +24,7 @@ fn disk(letter: char, gib: u64) -> Facts {
         partitions: vec![],
         mbr_signature: 0,
         other_system: None,
+        former: Former::Nothing,
         release: vec![],
         blank: true,
     }
@@ -34,7 +35,6 @@ fn part(number: u32, id: u128) -> PartitionFacts {
         number,
         partuuid: Some(Uuid::from_u128(id)),
         esp: false,
-        system: false,
     }
 }
 
@@ -57,6 +57,11 @@ fn esp(mut facts: Facts) -> Facts {
             ..part(9, 900 + u128::from(facts.identity.size_bytes))
         },
     );
+    facts
+}
+
+fn former(former: Former, mut facts: Facts) -> Facts {
+    facts.former = former;
     facts
 }
 
@@ -106,20 +111,34 @@ fn the_only_one_left_is_chosen_whatever_it_holds() {
 }
 
 #[test]
-fn the_only_esp_decides_and_two_are_a_doubt() {
+fn the_only_install_of_this_configuration_decides_and_two_are_a_doubt() {
+    let mine = |facts| former(Former::Install, esp(facts));
     assert_eq!(
-        pick(&[data('a', 99, 5), esp(disk('b', 8)), disk('c', 50)]).unwrap(),
+        pick(&[data('a', 99, 5), mine(disk('b', 8)), disk('c', 50)]).unwrap(),
         1
     );
     fails(
-        &[esp(disk('a', 8)), esp(disk('b', 9)), disk('c', 50)],
-        "2 disks have an EFI",
+        &[mine(disk('a', 8)), mine(disk('b', 9)), disk('c', 50)],
+        "2 disks have an install of this configuration",
     );
 }
 
 #[test]
+fn an_esp_alone_is_no_vote_whatever_is_on_it() {
+    fails(&[esp(data('a', 8, 2)), disk('b', 16)], "nothing says");
+    // Another host's disk.
+    fails(
+        &[former(Former::System, esp(data('a', 8, 2))), disk('b', 16)],
+        "with NixOS on it",
+    );
+    let mut with_windows = former(Former::Install, esp(data('a', 8, 2)));
+    with_windows.other_system = Some("with Windows on it".into());
+    fails(&[with_windows, disk('b', 16)], "with Windows on it");
+}
+
+#[test]
 fn a_clone_with_the_same_ids_is_a_doubt_for_the_firmware_too() {
-    let original = esp(data('a', 8, 1));
+    let original = former(Former::System, esp(data('a', 8, 1)));
     let mut clone = original.clone();
     clone.device = "/dev/sdb".into();
     clone.identity.serial = Some("LF-b".into());
@@ -138,8 +157,8 @@ fn a_clone_with_the_same_ids_is_a_doubt_for_the_firmware_too() {
 #[test]
 fn the_firmware_is_followed_in_its_order_and_past_the_stick() {
     let all = [
-        esp(data('a', 8, 2)),
-        esp(data('b', 9, 2)),
+        former(Former::System, esp(data('a', 8, 2))),
+        former(Former::System, esp(data('b', 9, 2))),
         never(data('c', 1, 1), "the boot medium"),
     ];
     let gpt = |i: usize| {
@@ -159,7 +178,7 @@ fn the_firmware_is_followed_in_its_order_and_past_the_stick() {
 
 #[test]
 fn an_mbr_disk_is_followed_by_signature_and_number() {
-    let mut old = data('b', 8, 1);
+    let mut old = former(Former::System, data('b', 8, 1));
     old.mbr_signature = 0xCAFE;
     old.partitions[0].partuuid = None;
     let firmware = Firmware {
@@ -187,17 +206,6 @@ fn a_data_disk_is_not_chosen_for_its_partitions_or_size() {
     fails(&[data('a', 100, 5), disk('b', 50)], "some hold data");
     fails(&[data('a', 10, 5), disk('b', 50)], "some hold data");
     fails(&[data('a', 10, 5), data('b', 50, 2)], "some hold data");
-}
-
-#[test]
-fn a_former_system_disk_is_chosen_for_its_partitions() {
-    let mut old = data('a', 10, 5);
-    old.partitions[1].system = true;
-    assert_eq!(pick(&[old.clone(), data('b', 50, 2), disk('c', 99)]).unwrap(), 0);
-    fails(&[old.clone(), data('b', 50, 5)], "nothing says");
-    let mut other = data('b', 50, 2);
-    other.partitions[0].system = true;
-    fails(&[old, other], "nothing says");
 }
 
 #[test]
@@ -273,8 +281,7 @@ fn naming_a_disk_decides_but_does_not_lift_never() {
 
 #[test]
 fn another_system_s_entry_and_esp_are_no_vote() {
-    let mut windows = esp(data('a', 500, 4));
-    windows.partitions[1].system = true;
+    let mut windows = former(Former::System, esp(data('a', 500, 4)));
     let id = windows.partitions[0].partuuid.unwrap();
     let entry = |file: &str| LoadOption {
         file: Some(file.into()),
@@ -289,6 +296,10 @@ fn another_system_s_entry_and_esp_are_no_vote() {
     };
     // The control: a former system of this kind.
     assert_eq!(pick(&windows, "/EFI/systemd/systemd-bootx64.efi").unwrap(), 0);
+    // The same loader of another Linux, of which nothing more is known.
+    let arch = former(Former::Nothing, windows.clone());
+    pick(&arch, "/EFI/systemd/systemd-bootx64.efi").unwrap_err();
+    pick(&arch, "/EFI/BOOT/BOOTX64.EFI").unwrap_err();
     windows.other_system = Some("with Windows on it".into());
     for file in [
         "/EFI/Microsoft/Boot/bootmgfw.efi",
