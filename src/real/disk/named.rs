@@ -5,13 +5,14 @@
 //! Absent: what speaks against a disk (`select`), asking (`ask`).
 
 use super::gather::no_disk;
-use super::serial::is_unique;
+use super::serial::{is_of_model_alone, is_unique, link_objection};
 use super::sysfs::{Block, Sysfs};
 use super::{io_fault, proc::Dev, proc::parse_dev};
 use crate::config::is_disk_name;
 use landfall_states::fault::Fault;
 use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
+use landfall_states::shown::Shown;
 use std::io;
 
 /// Folders of links below `/dev/disk` that lead to disks by names that last.
@@ -67,20 +68,14 @@ fn bare(text: &str) -> String {
     text
 }
 
-/// Whether a link is made of a WWN that many devices have: udev makes it of whatever it is told.
-fn is_shared(link: &str) -> bool {
-    let link = link.to_lowercase();
-    let wwn = link
-        .strip_prefix("wwn-")
-        .or_else(|| link.strip_prefix("scsi-3"))
-        .or_else(|| link.strip_prefix("nvme-").filter(|rest| is_nvme_wwn(rest)));
-    wwn.is_some_and(|wwn| !is_unique(wwn))
+/// Whether a text is a name, as it is, or as it is printed: with characters escaped that cannot be seen or turn a line round.
+fn is_called(name: &str, text: &str) -> bool {
+    name == text || Shown::line(name).as_str() == text
 }
 
-fn is_nvme_wwn(text: &str) -> bool {
-    ["eui.", "nvme.", "uuid."]
-        .iter()
-        .any(|kind| text.starts_with(kind))
+/// The same for a WWN, whatever prefix was put before it.
+fn is_wwn(wwn: &str, text: &str) -> bool {
+    bare(wwn) == bare(text) || is_called(wwn, text)
 }
 
 /// A name without the folder that it is a link in.
@@ -106,6 +101,13 @@ impl Named {
             links: links
                 .iter()
                 .filter(|(_, dev)| *dev == block.dev)
+                // Every disk of that kind has it, and it leads to whichever was found last.
+                .filter(|(link, _)| {
+                    !block
+                        .model
+                        .as_deref()
+                        .is_some_and(|model| is_of_model_alone(link, model))
+                })
                 .map(|(link, _)| link.clone())
                 .collect(),
         }
@@ -125,22 +127,20 @@ impl Named {
         let wwn = identity
             .wwn
             .as_deref()
-            .filter(|wwn| identity.unit().is_none() && bare(wwn) == bare(plain));
+            .filter(|wwn| identity.unit().is_none() && is_wwn(wwn, plain));
         if wwn.is_some() {
             return Some(By::Wwn);
         }
-        if links.iter().any(|link| link == plain) && !is_shared(plain) {
+        if links.iter().any(|link| is_called(link, plain)) {
             return Some(By::Link);
         }
-        if place.as_deref() == Some(plain) {
+        if place.as_deref().is_some_and(|place| is_called(place, plain)) {
             return Some(By::Place);
         }
         // A WWN that several units share is no better than a serial number.
-        let shared = identity
-            .wwn
-            .as_deref()
-            .is_some_and(|wwn| bare(wwn) == bare(plain));
-        if shared || identity.serial.as_deref() == Some(plain) {
+        let shared = identity.wwn.as_deref().is_some_and(|wwn| is_wwn(wwn, plain));
+        let serial = identity.serial.as_deref();
+        if shared || serial.is_some_and(|serial| is_called(serial, plain)) {
             return Some(By::Serial);
         }
         (device == name.trim()).then_some(By::Kernel)
@@ -162,7 +162,7 @@ pub fn meaning(name: &str, disks: &[Named]) -> Meaning {
 }
 
 /// Whether a disk that a name means may be erased on the word of that name alone; if not, why.
-fn may_agree(index: usize, by: By, disks: &[Named]) -> Result<(), String> {
+fn may_agree(name: &str, index: usize, by: By, disks: &[Named]) -> Result<(), String> {
     let Some(disk) = disks.get(index) else {
         return Err("it is not there".into());
     };
@@ -171,7 +171,23 @@ fn may_agree(index: usize, by: By, disks: &[Named]) -> Result<(), String> {
         By::Serial if disk.identity.unit().is_some() => {
             return Err("the serial number is that of a device of several units, not the disk's".into());
         }
-        By::Wwn | By::Link | By::Place | By::Serial => {}
+        By::Link => {
+            let link = without_folder(name);
+            let own = disk.links.iter().find(|own| is_called(own, link));
+            if let Some(why) = own.and_then(|own| link_objection(own, &disk.identity)) {
+                return Err(why.into());
+            }
+        }
+        By::Wwn | By::Serial => {
+            let own = match by {
+                By::Wwn => &disk.identity.wwn,
+                By::Link | By::Place | By::Serial | By::Kernel => &disk.identity.serial,
+            };
+            if !own.as_deref().is_none_or(is_unique) {
+                return Err("many disks have that name".into());
+            }
+        }
+        By::Place => {}
     }
     match disks
         .iter()
@@ -192,8 +208,10 @@ pub fn name_for(index: usize, disks: &[Named]) -> Option<String> {
         place,
         links,
     } = disk;
-    let means_it = |name: &&String| match meaning(name, disks) {
-        Meaning::One(at, by) => is_disk_name(name) && at == index && may_agree(index, by, disks).is_ok(),
+    let means_it = |name: &String| match meaning(name, disks) {
+        Meaning::One(at, by) => {
+            is_disk_name(name) && at == index && may_agree(name, index, by, disks).is_ok()
+        }
         Meaning::Nothing | Meaning::Several(_) => false,
     };
     let names = || {
@@ -201,20 +219,24 @@ pub fn name_for(index: usize, disks: &[Named]) -> Option<String> {
             .into_iter()
             .flatten()
             .chain(links)
+            // As it is printed, which is what is copied.
+            .map(|name| String::from(Shown::line(name)))
             .filter(means_it)
     };
     // One that a shell takes as it stands, if there is one.
-    let plain = names().find(|name| !name.contains(' '));
-    plain.or_else(|| names().next()).cloned()
+    let plain = names().find(|name| !name.contains([' ', '\\']));
+    plain.or_else(|| names().next())
 }
 
 /// Whether a name given in advance agrees to the erasure of this disk; if not, why, and by which name it would.
 pub fn agrees(name: &str, identity: &DiskIdentity, disks: &[Named]) -> Result<(), String> {
     let why = match meaning(name, disks) {
-        Meaning::One(index, by) if disks[index].identity == *identity => match may_agree(index, by, disks) {
-            Ok(()) => return Ok(()),
-            Err(why) => format!("consent in advance names {}: {why}", quoted(name.trim())),
-        },
+        Meaning::One(index, by) if disks[index].identity == *identity => {
+            match may_agree(name, index, by, disks) {
+                Ok(()) => return Ok(()),
+                Err(why) => format!("consent in advance names {}: {why}", quoted(name.trim())),
+            }
+        }
         Meaning::One(index, _) => format!(
             "consent in advance names {}, which is {} ({}); this disk is {identity}",
             quoted(name.trim()),

@@ -245,21 +245,21 @@ fn a_link_that_several_disks_ask_for_agrees_to_none() {
         put(&tree, name, dev, &format!("{nvme}/{name}"), &[("nsid", nsid)]);
         tree.put(
             &format!("run/udev/data/b{dev}"),
-            "S:disk/by-id/nvme-QEMU_NVMe_Ctrl_deadbeef\n",
+            "S:disk/by-id/nvme-QEMU_NVMe_Ctrl_LF0017A2\n",
         );
     }
-    link(&tree, "by-id", "nvme-QEMU_NVMe_Ctrl_deadbeef", "nvme0n2");
+    link(&tree, "by-id", "nvme-QEMU_NVMe_Ctrl_LF0017A2", "nvme0n2");
     let all = disks(&tree);
     assert_eq!(
-        meaning("nvme-QEMU_NVMe_Ctrl_deadbeef", &all),
+        meaning("nvme-QEMU_NVMe_Ctrl_LF0017A2", &all),
         Meaning::Several(vec![0, 1])
     );
     for to in [0, 1] {
-        assert!(agreed(&tree, "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_deadbeef", to).is_err());
+        assert!(agreed(&tree, "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_LF0017A2", to).is_err());
     }
     // A link that udev's database remembers and that is not there is none.
     tree.put("run/udev/data/b259:0", "S:disk/by-id/nvme-gone\n");
-    assert_eq!(agreed(&tree, "nvme-QEMU_NVMe_Ctrl_deadbeef", 1), Ok(()));
+    assert_eq!(agreed(&tree, "nvme-QEMU_NVMe_Ctrl_LF0017A2", 1), Ok(()));
     assert!(agreed(&tree, "nvme-gone", 0).is_err());
 }
 
@@ -274,7 +274,7 @@ fn a_link_made_of_a_wwn_that_many_have_agrees_to_none() {
         ("scsi-35000c500a0b1c2d3", true),
         ("nvme-eui.0025388b71b2c3d4", true),
         ("nvme-Samsung_SSD_980_S64DNX0R1", true),
-        ("scsi-SATA_Disk_1", true),
+        ("scsi-SATA_Disk_S64DNX0R1", true),
     ] {
         let tree = Tree::new();
         put(
@@ -287,4 +287,88 @@ fn a_link_made_of_a_wwn_that_many_have_agrees_to_none() {
         link(&tree, "by-id", name, "sda");
         assert_eq!(agreed(&tree, name, 0).is_ok(), is_name, "{name}");
     }
+}
+
+#[test]
+fn what_is_printed_is_accepted_also_where_it_cannot_be_seen() {
+    for serial in [
+        "AB\u{202e}CD1234",
+        "PROD\u{200b}0001",
+        "AB\u{ad}CD1234",
+        "a\u{fe0f}bcd1",
+        "A\u{feff}B12345",
+    ] {
+        let mut disk = Named {
+            device: "/dev/vda".into(),
+            identity: DiskIdentity {
+                wwn: None,
+                serial: Some(serial.into()),
+                path: None,
+                size_bytes: 1 << 34,
+                sector_bytes: 512,
+            },
+            place: None,
+            links: vec![],
+        };
+        let all = [disk.clone()];
+        let printed = String::from(Shown::line(&name_for(0, &all).unwrap()));
+        assert_ne!(printed, serial, "it is escaped: {serial:?}");
+        assert_eq!(agrees(&printed, &all[0].identity, &all), Ok(()), "{printed}");
+        assert_eq!(
+            agrees(serial, &all[0].identity, &all),
+            Ok(()),
+            "as it is: {serial:?}"
+        );
+        // Where there is a name that can be typed, that one is printed.
+        disk.place = Some("pci-0000:00:05.0".into());
+        assert_eq!(name_for(0, &[disk]).unwrap(), "pci-0000:00:05.0");
+    }
+}
+
+#[test]
+fn a_disk_without_a_number_of_its_own_is_told_by_its_place() {
+    let blank = "t10.ATA     SATA SSD                                                      \n";
+    let tree = Tree::new();
+    for (name, dev, port) in [("sda", "8:0", 1), ("sdb", "8:16", 2)] {
+        let hardware = format!("pci0000:00/0000:00:17.0/ata{port}/host{port}/target{port}:0:0/{port}:0:0:0");
+        put(
+            &tree,
+            name,
+            dev,
+            &hardware,
+            &[("device/wwid", blank), ("device/model", "SATA SSD")],
+        );
+        link(
+            &tree,
+            "by-id",
+            &format!("ata-SATA_SSD_0000000000000000000{port}"),
+            name,
+        );
+    }
+    link(&tree, "by-id", "ata-SATA_SSD", "sdb");
+    let all = disks(&tree);
+    assert_ne!(all[0].identity, all[1].identity);
+    assert_eq!(name_for(1, &all).unwrap(), "pci-0000:00:17.0-ata-2.0");
+    assert_eq!(agreed(&tree, "pci-0000:00:17.0-ata-2.0", 1), Ok(()));
+    for many in [
+        "t10.ATA SATA SSD",
+        "ata-SATA_SSD",
+        "ata-SATA_SSD_00000000000000000002",
+    ] {
+        agreed(&tree, many, 1).unwrap_err();
+    }
+    // A link of the bridge's words chooses a disk and agrees to nothing.
+    let tree = Tree::new();
+    let hardware = "pci0000:00/0000:00:14.0/usb2/2-3/2-3:1.0/host0/target0:0:0/0:0:0:0";
+    put(&tree, "sda", "8:0", hardware, &[]);
+    link(&tree, "by-id", "usb-ASMT_2115_S6XKNS0T123456X-0:0", "sda");
+    assert!(matches!(
+        meaning("usb-ASMT_2115_S6XKNS0T123456X-0:0", &disks(&tree)),
+        Meaning::One(0, By::Link)
+    ));
+    let why = agreed(&tree, "usb-ASMT_2115_S6XKNS0T123456X-0:0", 0).unwrap_err();
+    assert!(
+        why.contains("USB bridge") && why.ends_with("its name is pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:0"),
+        "{why}"
+    );
 }

@@ -331,7 +331,10 @@ impl Sysfs {
         let mut wwn = None;
         for place in ["wwid", "device/wwid"] {
             if wwn.is_none() {
-                wwn = self.word(&format!("{base}/{place}"))?.filter(|w| is_unique(w));
+                // Judged with its blanks: they part its fields.
+                let text = self.text(&format!("{base}/{place}"))?.unwrap_or_default();
+                let text = text.trim_end_matches(['\n', '\0']);
+                wwn = is_unique(text).then(|| tidy(text)).flatten();
             }
         }
         // Behind a bridge this is made of the bridge's own words.
