@@ -71,6 +71,9 @@ pub struct Config {
     /// Installing without a person.
     #[serde(default)]
     pub unattended: Unattended,
+    /// What a medium with the label `LF-KEYS` may say beyond keys.
+    #[serde(default, skip_serializing_if = "KeyMedium::is_nothing")]
+    pub key_medium: KeyMedium,
     /// Raise this number to allow a new install over a finished one.
     #[serde(default)]
     pub reinstall: u32,
@@ -381,6 +384,25 @@ pub struct Unattended {
     /// The disk that may be erased: serial number, WWN, bus address, or the name of a link in /dev/disk/by-id or by-path. A credential
     /// `landfall.consent` says the same.
     pub disk: Option<String>,
+}
+
+/// What a medium with the label `LF-KEYS` that somebody plugged in may say beyond keys and tokens. One that the installer was started
+/// from may say more: see `real::disk::key_media`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyMedium {
+    /// The disk that may be erased (`consent`), when nobody is asked.
+    pub consent: bool,
+    /// The LUKS passphrase (`luks-passphrase`).
+    pub luks_passphrase: bool,
+    /// The key for records (`record-key`).
+    pub record_key: bool,
+}
+
+impl KeyMedium {
+    fn is_nothing(&self) -> bool {
+        *self == KeyMedium::default()
+    }
 }
 
 /// Nix settings while installing.

@@ -11,6 +11,12 @@
 }:
 let
   none = text: if text == "" then null else text;
+  # What a medium that is plugged in may say beyond keys.
+  onMedium = lib.filterAttrs (_: is: is) {
+    consent = cfg.unattended.consentCredential == "medium";
+    luks_passphrase = cfg.luks.passphraseCredential == "medium";
+    record_key = cfg.recordKeyCredential == "medium";
+  };
   # Options that may name a store path keep their context: the installer's closure then has what they name.
   storeText = value: if value == null then null else "${value}";
 in
@@ -96,3 +102,4 @@ in
     known_hosts = knownHostsFile;
   };
 }
+// lib.optionalAttrs (onMedium != { }) { key_medium = onMedium; }

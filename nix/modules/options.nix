@@ -20,7 +20,7 @@ let
 
   credentialText = ''
     - `"system"`: it arrives from firmware or hypervisor (SMBIOS, fw_cfg) or the kernel command line.
-    - `"medium"`: it is a file on a medium with the label LF-KEYS.
+    - `"medium"`: it is a file on a medium with the label LF-KEYS: a USB stick, a card, a disc, or the installer's own medium.
     - An absolute path: a file on the installer, outside the Nix store, handed over by `LoadCredential=`.
   '';
   seconds =
@@ -163,7 +163,8 @@ in
         example = "medium";
         description = ''
           Where the LUKS passphrase comes from (`landfall.luks-passphrase`). `null`: a person is asked, twice, before
-          anything is written.
+          anything is written, unless the machine itself hands over a system credential of that name. A medium is not read
+          for it then.
 
           ${credentialText}
         '';
@@ -202,7 +203,8 @@ in
       example = "/run/keys/landfall-record-key";
       description = ''
         Where the key comes from that proves landfall's records on the disk of an install without LUKS
-        (`landfall.record-key`): 32 bytes or more, of which nobody else knows. With LUKS the container's own key does it.
+        (`landfall.record-key`): 32 bytes or more, of which nobody else knows. With LUKS the container's own key does it. One on the
+        installer's own medium is taken without this.
 
         ${credentialText}
       '';
@@ -429,7 +431,8 @@ in
         type = types.nullOr landfall.credential;
         default = null;
         description = ''
-          Where the name of the disk that may be erased comes from (`landfall.consent`), when it is not fixed here.
+          Where the name of the disk that may be erased comes from (`landfall.consent`), when it is not fixed here. A medium is
+          read for it only when `unattended.enable` is set.
 
           ${credentialText}
         '';

@@ -185,7 +185,9 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         repin: options.repin,
         budget: config.retry,
     };
-    let vault = Vault::load(options.passphrase.clone(), &run_dir).map_err(stopped)?;
+    let mut vault = Vault::load(options.passphrase.clone(), &run_dir).map_err(stopped)?;
+    let taken = vault.take_from_medium(&config, &reporter, &stop).await;
+    taken.map_err(stopped)?;
     let mut world = Real {
         config,
         install_disk: overrides.install_disk,

@@ -4,8 +4,8 @@
 //! Absent: what a single value's type already refuses, and what depends on the disk (`Plan::derive`).
 
 use super::{
-    Config, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, places, remote, text,
-    url,
+    Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, places,
+    remote, text, url,
 };
 use landfall_states::fault::Budget;
 use landfall_states::names::quoted;
@@ -66,6 +66,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         target_user: _,
         keys: _,
         unattended,
+        key_medium,
         reinstall,
         nix,
         retry,
@@ -128,6 +129,11 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             ));
         }
     }
+    let KeyMedium {
+        consent: _,
+        luks_passphrase: _,
+        record_key: _,
+    } = key_medium;
     let Unattended { enable: _, disk } = unattended;
     if let Some(disk) = disk
         && !is_disk_name(disk)

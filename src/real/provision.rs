@@ -455,7 +455,7 @@ pub fn missing(credential: &str) -> Fault {
     SecretFault::Missing {
         credential: credential.to_owned(),
         file: file.to_owned(),
-        label: crate::real::secrets::MEDIUM_LABEL.to_owned(),
+        label: crate::real::disk::key_media::LABEL.to_owned(),
     }
     .into()
 }

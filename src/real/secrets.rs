@@ -5,23 +5,36 @@
 //!
 //! Absent: asking (`ask`), judging (`states::bootable`).
 
-pub use crate::config::MEDIUM_LABEL;
+use crate::config::Config;
+use crate::event::Reporter;
 use crate::foreign::{self, Links, Refused};
+use crate::real::disk::key_media::{self, Allowed, Found};
 use crate::real::rooted::Root;
 use crate::real::secret::{Secret, SecretText};
+use crate::real::stop::Stop;
 use crate::real::{RUN_DIR, Real, key_text, mounts, passphrase, provision, room, rooted};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::authentic::{KeySource, RecordKey};
 use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
-use landfall_states::fault::{Fault, PlaceFault, SecretFault};
-use landfall_states::plan::InstallId;
+use landfall_states::fault::{Fault, Kind, PlaceFault, Remedy, SecretFault};
+use landfall_states::plan::{DiskIdentity, InstallId};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 use secrecy::ExposeSecret;
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::os::fd::FromRawFd;
 
+/// The names of secrets: of credentials behind `landfall.`, and of files on a medium.
+const NAMES: [&str; 7] = [
+    "luks-passphrase",
+    "deploy-key",
+    "age-identity",
+    "ssh-key",
+    "repository-token",
+    "consent",
+    "record-key",
+];
 /// The key for the repository, as a file in the run directory: ssh reads keys from files only.
 const SSH_KEY_NAME: &str = "ssh-key";
 /// The token for the repository, as Git's credential helpers answer (`git-credential(1)`).
@@ -32,6 +45,15 @@ const TOKEN_USER: &str = "x-access-token";
 const RECORD_KEY_BYTES_MIN: usize = 32;
 /// Secrets are at most this long, in bytes.
 const BYTES_MAX: usize = 64 << 10;
+
+/// What was done with the files of a medium.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Names of what was taken.
+    pub taken: Vec<&'static str>,
+    /// Names of what was left there, and why.
+    pub left: Vec<(&'static str, &'static str)>,
+}
 
 /// Secrets at hand. Not serialisable; printed as `[REDACTED]`.
 #[derive(Default)]
@@ -44,6 +66,8 @@ pub struct Vault {
     repository_token: Option<SecretText>,
     consent: Option<String>,
     record_key: Option<Secret>,
+    /// The disk that holds the medium with keys, where something was taken from one, and in words.
+    medium: Option<(DiskIdentity, String)>,
     /// Where the ssh key and the token are put; in tmpfs.
     run_dir: Utf8PathBuf,
 }
@@ -66,6 +90,7 @@ impl Vault {
             repository_token,
             consent,
             record_key,
+            medium: _,
             run_dir: _,
         } = self;
         let held = [
@@ -90,8 +115,8 @@ impl Vault {
 }
 
 impl Vault {
-    /// Everything that is at hand without asking: systemd credentials, then a labelled medium; `passphrase` (of
-    /// `--passphrase-fd`) goes before both. `run_dir` is in tmpfs, and landfall's own.
+    /// What is at hand without asking and without looking at disks: systemd credentials; `passphrase` (of `--passphrase-fd`) goes
+    /// before them. `run_dir` is in tmpfs, and landfall's own.
     pub fn load(passphrase: Option<SecretText>, run_dir: &Utf8Path) -> Result<Self, Fault> {
         let mut dirs = Vec::new();
         if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
@@ -111,17 +136,102 @@ impl Vault {
         for dir in &dirs {
             vault.take_from(dir, "landfall.")?;
         }
-        if let Some(medium) = Medium::mount()? {
-            let taken = vault.take_from(&medium.at, "");
-            medium.unmount()?;
-            taken?;
-        }
         Ok(vault)
+    }
+
+    /// Takes what is still missing, and may come from there, from a medium with the label of keys: see `disk::key_media`. What is
+    /// taken, and what is not, is told.
+    pub async fn take_from_medium(
+        &mut self,
+        config: &Config,
+        reporter: &Reporter,
+        stop: &Stop,
+    ) -> Result<(), Fault> {
+        let Found { medium, ignored } = key_media::look(reporter, stop).await?;
+        for line in ignored {
+            reporter.notice(format!(
+                "the label {} is not believed on {line}",
+                key_media::LABEL
+            ));
+        }
+        let Some(medium) = medium else {
+            return Ok(());
+        };
+        let mounted = Medium::mount(&medium.device)?;
+        let allowed = Allowed::by(config, &medium.standing);
+        let taken = self.take_allowed(&mounted.at, allowed);
+        mounted.unmount()?;
+        let Taken { taken, left } = taken?;
+        for (name, why) in left {
+            reporter.notice(format!("{name} on {} is not taken: {why}", medium.shown));
+        }
+        if !taken.is_empty() {
+            reporter.notice(format!("taken from {}: {}", medium.shown, taken.join(", ")));
+            self.medium = Some((medium.disk, medium.shown));
+        }
+        Ok(())
+    }
+
+    /// Takes what may be taken from the folder of a medium.
+    pub fn take_allowed(&mut self, dir: &Utf8Path, allowed: Allowed) -> Result<Taken, Fault> {
+        let mut told = Taken::default();
+        for name in NAMES {
+            if foreign::open(&dir.join(name), Links::Refuse).is_ok() {
+                match (allowed.takes(name), self.has(name)) {
+                    (Err(why), _) => told.left.push((name, why)),
+                    (Ok(()), true) => told
+                        .left
+                        .push((name, "a credential of this machine goes before it")),
+                    (Ok(()), false) => told.taken.push(name),
+                }
+            }
+        }
+        self.take(dir, "", |name| allowed.takes(name).is_ok())?;
+        Ok(told)
+    }
+
+    /// Refuses a disk to be written that keys were taken from: whoever had that disk before can have put them there.
+    pub fn refuse_as_target(&self, disk: &DiskIdentity) -> Result<(), Fault> {
+        match &self.medium {
+            Some((medium, shown)) if medium == disk => Err(Fault::of(
+                Kind::DiskRefused {
+                    disk: format!("disk {disk}"),
+                    reasons: vec![format!(
+                        "it carries the medium with the label {} ({shown}): a disk that is to be erased says nothing of its own erasure",
+                        key_media::LABEL
+                    )],
+                },
+                Remedy::change_and_install(
+                    "put the keys on another medium, and give that partition another label, or name another disk",
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match name {
+            "luks-passphrase" => self.passphrase.is_some(),
+            "deploy-key" => self.deploy_key.is_some(),
+            "age-identity" => self.age_identity.is_some(),
+            "ssh-key" => self.ssh_key.is_some(),
+            "repository-token" => self.repository_token.is_some(),
+            "consent" => self.consent.is_some(),
+            "record-key" => self.record_key.is_some(),
+            _ => false,
+        }
     }
 
     /// Takes what is still missing from a directory whose files are named `<prefix>deploy-key` and so on.
     pub fn take_from(&mut self, dir: &Utf8Path, prefix: &str) -> Result<(), Fault> {
-        let file = |name: &str| read_secret(&dir.join(format!("{prefix}{name}")));
+        self.take(dir, prefix, |_| true)
+    }
+
+    fn take(&mut self, dir: &Utf8Path, prefix: &str, may: impl Fn(&str) -> bool) -> Result<(), Fault> {
+        let file = |name: &str| match may(name) {
+            true => read_secret(&dir.join(format!("{prefix}{name}"))),
+            false => Ok(None),
+        };
         if self.passphrase.is_none()
             && let Some(bytes) = file("luks-passphrase")?
         {
@@ -370,11 +480,7 @@ struct Medium {
 }
 
 impl Medium {
-    fn mount() -> Result<Option<Self>, Fault> {
-        let device = Utf8PathBuf::from(format!("/dev/disk/by-label/{MEDIUM_LABEL}"));
-        if !device.exists() {
-            return Ok(None);
-        }
+    fn mount(device: &str) -> Result<Self, Fault> {
         let at = Utf8PathBuf::from(format!("{RUN_DIR}/keys"));
         fs_err::create_dir_all(&at).map_err(|e| rooted::io_fault(at.as_str(), &e))?;
         let flags = nix::mount::MsFlags::MS_RDONLY
@@ -383,14 +489,14 @@ impl Medium {
             | nix::mount::MsFlags::MS_NOEXEC;
         let mut last = None;
         for (kind, data) in KEY_MEDIA {
-            match nix::mount::mount(Some(device.as_str()), at.as_str(), Some(kind), flags, data) {
-                Ok(()) => return Ok(Some(Medium { at })),
+            match nix::mount::mount(Some(device), at.as_str(), Some(kind), flags, data) {
+                Ok(()) => return Ok(Medium { at }),
                 Err(e) => last = Some((kind, e)),
             }
         }
         let why = last.map_or_else(String::new, |(kind, e)| format!("as {kind}: {e}"));
         Err(SecretFault::KeyMedium {
-            label: MEDIUM_LABEL.into(),
+            label: key_media::LABEL.into(),
             said: why,
             known: KEY_MEDIA.map(|(kind, _)| kind.to_owned()).into(),
         }
@@ -479,9 +585,63 @@ mod tests {
     }
 
     #[test]
+    fn a_medium_gives_what_it_may_and_says_what_it_has_besides() {
+        let (_keep, dir) = dir();
+        for (name, text) in [
+            ("consent", "LF0001"),
+            ("luks-passphrase", "canary one\u{7}"),
+            ("record-key", "short"),
+            ("deploy-key", "canary two"),
+            ("repository-token", "canary-3"),
+        ] {
+            fs_err::write(dir.join(name), text).unwrap();
+        }
+        let config: Config = Config::parse(
+            r#"(host: "web", labels: (efi: "EFI", root: "root"), repository: (remote: Some("/srv/repo")), system: Flake)"#,
+            crate::config::Notation::Ron,
+        )
+        .unwrap();
+        let mut vault = Vault {
+            repository_token: Some("from the machine".into()),
+            ..Vault::default()
+        };
+        let allowed = Allowed::by(&config, &key_media::Standing::PluggedIn);
+        let told = vault.take_allowed(&dir, allowed).unwrap();
+        assert_eq!(told.taken, ["deploy-key"]);
+        let left: Vec<&str> = told.left.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            left,
+            ["luks-passphrase", "repository-token", "consent", "record-key"]
+        );
+        assert_eq!(vault.at_hand(), "deploy-key, repository-token");
+        // The control: as a folder of credentials it would have been read, and refused.
+        assert!(Vault::default().take_from(&dir, "").is_err());
+        assert!(!format!("{told:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_disk_that_keys_were_taken_from_is_not_written() {
+        let disk = |serial: &str| DiskIdentity {
+            wwn: None,
+            serial: Some(serial.into()),
+            path: None,
+            size_bytes: 8 << 30,
+            sector_bytes: 512,
+        };
+        let vault = Vault {
+            medium: Some((disk("LF0001"), "/dev/sdb1 (LF0001)".into())),
+            ..Vault::default()
+        };
+        let fault = vault.refuse_as_target(&disk("LF0001")).unwrap_err();
+        assert!(fault.why().contains("/dev/sdb1"), "{fault}");
+        vault.refuse_as_target(&disk("LF0002")).unwrap();
+        Vault::default().refuse_as_target(&disk("LF0001")).unwrap();
+    }
+
+    #[test]
     fn a_fat_can_have_the_label_of_the_medium() {
-        let label: Result<landfall_states::names::EspLabel, _> = MEDIUM_LABEL.parse();
-        assert_eq!(label.unwrap().to_string(), MEDIUM_LABEL);
+        let label: Result<landfall_states::names::EspLabel, _> = key_media::LABEL.parse();
+        assert_eq!(label.unwrap().to_string(), key_media::LABEL);
     }
 
     #[test]

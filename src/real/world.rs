@@ -60,6 +60,7 @@ impl World for Real {
     }
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
+        self.vault.refuse_as_target(&plan.disk)?;
         let mut held = disk::HeldDisk::hold(&plan.disk)?;
         held.take().await?;
         block::flush(&held.device())?;

@@ -115,6 +115,15 @@ in
   repoTokenCredential = keeps { repoTokenCredential = "/run/keys/token"; } [
     "repoTokenCredential"
   ] "/run/keys/token";
+  "recordKeyCredential on a medium" = gives {
+    recordKeyCredential = "medium";
+  } [ "key_medium" "record_key" ] true;
+  "unattended.consentCredential on a medium" = gives {
+    unattended.consentCredential = "medium";
+  } [ "key_medium" "consent" ] true;
+  "luks.passphraseCredential on a medium" = gives {
+    luks.passphraseCredential = "medium";
+  } [ "key_medium" "luks_passphrase" ] true;
   repoRemote = gives { repoRemote = "git@forge.example:ops/nix-config"; } [
     "repository"
     "remote"

@@ -13,6 +13,7 @@
 //! | `place`, `serial` | bus addresses; which words can be a name |
 //! | `gather` | looking at all of it, bounded, without writing |
 //! | `image` | the same for an image of a disk |
+//! | `key_media` | which medium of keys is believed, and in what |
 //! | `labels` | planned labels that other disks have too |
 //! | `other_system` | whether a disk is plainly another system's |
 //! | `controllers` | those whose disks are not to be seen |
@@ -29,6 +30,7 @@ pub mod efi;
 pub mod gather;
 pub mod held;
 pub mod image;
+pub mod key_media;
 pub mod kind;
 pub mod labels;
 pub mod lsblk;
@@ -203,7 +205,8 @@ fn choose(
 pub async fn survey(real: &mut Real) -> Result<Survey, Fault> {
     let gathered = gather::gather(Some(&real.config), &real.reporter, &real.stop).await?;
     let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))
-        .map(|choice| gathered.disks[choice.index].block.identity.clone());
+        .map(|choice| gathered.disks[choice.index].block.identity.clone())
+        .and_then(|disk| real.vault.refuse_as_target(&disk).map(|()| disk));
     let disks = gathered
         .disks
         .iter()
