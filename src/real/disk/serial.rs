@@ -115,6 +115,11 @@ fn is_unique_t10(fields: &str) -> bool {
         .or(fields.strip_prefix("ata     "));
     if let Some(rest) = fixed {
         let serial: String = rest.chars().skip(40).collect();
+        // Shorter than its fields: at least the blanks between model and serial number are left.
+        let serial = match rest.trim_end().rsplit_once("  ") {
+            Some((_, last)) if rest.chars().count() <= 40 && last.len() >= 6 => last.to_owned(),
+            Some(_) | None => serial,
+        };
         return is_unique_word(&serial.trim().to_lowercase());
     }
     let mut words = fields.split_whitespace();
@@ -128,7 +133,7 @@ fn is_hex(text: &str) -> bool {
 }
 
 fn text_of_hex(hex: &str) -> Option<String> {
-    if !is_hex(hex) || hex.len() % 2 != 0 {
+    if !is_hex(hex) || !hex.len().is_multiple_of(2) {
         return None;
     }
     let bytes: Option<Vec<u8>> = (0..hex.len())
@@ -389,6 +394,7 @@ mod tests {
             "vol0a1b2c3d4e5f60718",
             "t10.ATA QEMU HARDDISK LF0001",
             "t10.ATA     Samsung SSD 850 EVO 500GB               S21HNXAG123456X     ",
+            "t10.ATA     QEMU HARDDISK         LF0001  ",
             "naa.60014051b2c3d4e5f6a7b8c9d0e1f2a3",
             "naa.2a1bc500c5d4e3f2",
             "eui.36344830524020390025384500000001",

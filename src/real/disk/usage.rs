@@ -268,9 +268,9 @@ impl Machine {
             return;
         }
         let mut recursive = "";
-        for later in index + 1..self.mounts.len() {
-            if !gone[later] && is_below(&self.mounts[later].point, point) {
-                gone[later] = true;
+        for (mount, gone) in self.mounts.iter().zip(gone.iter_mut()).skip(index + 1) {
+            if !*gone && is_below(&mount.point, point) {
+                *gone = true;
                 recursive = " -R";
             }
         }
