@@ -103,6 +103,9 @@ fn standing(machine: &Machine, block: &Block) -> Standing {
         _ if machine.is_booted_from(block) => Standing::Boot,
         (Some("an optical drive"), _, _) => Standing::PluggedIn,
         (Some(kind), _, _) => Standing::Anybodys(kind),
+        (None, _, _) if block.network.is_some() => {
+            Standing::Anybodys("reached over a network, where other machines can have written")
+        }
         // SCSI has a bit of its own for media that can be taken out; hot-plug bays of SATA set the kernel's flag as well.
         (None, "usb" | "sd", _) | (None, "scsi", true) => Standing::PluggedIn,
         (None, _, _) => {

@@ -22,6 +22,7 @@ fn block(name: &str, minor: u32, transport: &'static str, removable: bool) -> Bl
         place: None,
         transport,
         removable,
+        network: None,
         read_only: false,
         hidden: false,
         holders: vec![],
