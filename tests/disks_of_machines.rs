@@ -373,9 +373,10 @@ fn a_link_means_the_disk_that_alone_asks_for_it() {
                 .contains(&plain)
                     || plain.starts_with("nvme-nvme.1ae0-6e766d655f63617264") =>
                 {
+                    // On this machine it may choose.
                     assert!(
-                        chosen.is_none() && agreed.is_none(),
-                        "{}: {given}",
+                        !matches!(agreed, Some(Ok(()))),
+                        "{}: {given}: {agreed:?}",
                         description.name
                     );
                 }

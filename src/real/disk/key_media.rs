@@ -6,6 +6,8 @@
 //! Absent: mounting and reading (`secrets`), and whether the medium is the disk that is to be written (`secrets` as well: the choice
 //! comes later).
 
+pub use crate::config::MEDIUM_LABEL as LABEL;
+
 use super::gather::{self, no_disk};
 use super::held::forget_cache;
 use super::lsblk::Row;
@@ -21,9 +23,6 @@ use camino::Utf8Path;
 use landfall_states::fault::{Fault, Remedy, SecretFault};
 use landfall_states::plan::DiskIdentity;
 use nix::fcntl::OFlag;
-
-/// The label. FAT holds 11 characters, and FAT is what people have.
-pub use crate::config::MEDIUM_LABEL as LABEL;
 
 /// Whose word a medium is.
 #[derive(Debug, Clone, PartialEq, Eq)]
