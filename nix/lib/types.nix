@@ -209,7 +209,12 @@ let
     let
       found = builtins.match "(/root|/home/[^/]+)(/.*)?" path;
     in
-    if found == null then null else if lib.last found == null then "" else lib.last found;
+    if found == null then
+      null
+    else if lib.last found == null then
+      ""
+    else
+      lib.last found;
   isSsh = path: belowHome path != null && isBelow "/.ssh" (belowHome path);
   # For what has its place for itself: a file, or the clone.
   isTakenForOne =
@@ -320,7 +325,10 @@ rec {
         text:
         isSafePath text
         && !(isTakenForOne text)
-        && !(isSsh text && lib.elem (lib.removePrefix "/.ssh" (belowHome text)) ([ "" ] ++ map (name: "/${name}") ofSsh))
+        && !(
+          isSsh text
+          && lib.elem (lib.removePrefix "/.ssh" (belowHome text)) ([ "" ] ++ map (name: "/${name}") ofSsh)
+        )
       );
 
   # What git takes for a remote; a password in it would stand in logs and in the store.
@@ -371,7 +379,9 @@ rec {
       settings = lib.concatMap (lib.splitString "&") (lib.tail split);
     in
     lib.length split <= 2
-    && builtins.match "((https?|s3|file)://[^@#[:space:]]*|ssh(-ng)?://([A-Za-z0-9._~-]+@)?[^@#[:space:]]+)" text != null
+    &&
+      builtins.match "((https?|s3|file)://[^@#[:space:]]*|ssh(-ng)?://([A-Za-z0-9._~-]+@)?[^@#[:space:]]+)" text
+      != null
     && lib.all (setting: lib.elem (lib.head (lib.splitString "=" setting)) storeSettings) settings
   );
   publicKey = matching "public key of a cache (NAME:KEY with 44 characters of base 64)" "[^:[:space:]]+:[A-Za-z0-9+/=]{44}";
