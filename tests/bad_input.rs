@@ -61,7 +61,14 @@ fn a_wrong_command_line() {
         &["fancy", "auto, tty, plain, json"],
     );
     refused(&["resume", "--reinstall"], 2, &["--reinstall"]);
-    refused(&["plan", "--disk-serial", "x"], 2, &["--disk-size"]);
+    refused(&["plan", "--disk-serial", "S5GXNX0T123456"], 2, &["--disk-size"]);
+    for name in ["", "000000", " ", "0123456789ABCDEF"] {
+        refused(
+            &["plan", "--disk-size", "64G", "--disk-serial", name],
+            2,
+            &["--disk-serial", "no name of one disk", "landfall disks"],
+        );
+    }
 }
 
 #[test]
@@ -238,7 +245,7 @@ fn a_disk_too_small_is_refused_with_both_figures() {
             "--disk-size",
             "16X",
             "--disk-serial",
-            "x",
+            "LF0001",
         ],
         2,
         &["16X", "such as 512M or 8G"],

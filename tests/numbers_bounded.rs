@@ -91,14 +91,21 @@ const NUMBERS: [Number; 11] = [
     Number {
         command: "plan",
         option: "disk-size",
-        beside: &["--disk-serial", "S", "--config", "EXAMPLE"],
+        beside: &["--disk-serial", "S5GXNX0T123456", "--config", "EXAMPLE"],
         taken: "64G",
         also: &["18446744073709551615", "99999999999999"],
     },
     Number {
         command: "plan",
         option: "sector-bytes",
-        beside: &["--disk-size", "64G", "--disk-serial", "S", "--config", "EXAMPLE"],
+        beside: &[
+            "--disk-size",
+            "64G",
+            "--disk-serial",
+            "S5GXNX0T123456",
+            "--config",
+            "EXAMPLE",
+        ],
         taken: "4096",
         also: &[],
     },
@@ -318,7 +325,7 @@ fn every_number_in_the_configuration_is_bounded() {
                     "--disk-size",
                     "64G",
                     "--disk-serial",
-                    "S",
+                    "S5GXNX0T123456",
                 ]);
                 assert!(
                     !said.contains("panicked") && code.is_some(),

@@ -75,7 +75,14 @@ fn whatever_file_is_named_it_is_not_waited_for() {
             all(&["check"], &name),
             all(&["simulate", "--writes", "--config"], &name),
             all(
-                &["plan", "--disk-size", "64G", "--disk-serial", "S", "--config"],
+                &[
+                    "plan",
+                    "--disk-size",
+                    "64G",
+                    "--disk-serial",
+                    "S5GXNX0T123456",
+                    "--config",
+                ],
                 &name,
             ),
             all(&["install", "--config"], &name),

@@ -363,7 +363,7 @@ rec {
   # As `landfall disks` prints them. Kernel names change from boot to boot.
   diskName =
     narrowed types.str
-      "disk name (serial number, WWN, or name of a link in /dev/disk/by-id without the path; kernel names such as sda change from boot to boot)"
+      "disk name (serial number, WWN, bus address, or name of a link in /dev/disk/by-id or /dev/disk/by-path without the path; kernel names such as sda change from boot to boot)"
       (
         text:
         builtins.match "[!-.0-~]([ -.0-~]{0,254}[!-.0-~])?" text != null

@@ -425,7 +425,7 @@ in
         type = types.nullOr landfall.diskName;
         default = null;
         example = "S5GXNX0T123456";
-        description = "The disk that may be erased, by the name that `landfall disks` prints: WWN, serial number, or the name of its link in /dev/disk/by-id or by-path.";
+        description = "The disk that may be erased, by the name that `landfall disks` prints: WWN, serial number, bus address, or the name of its link in /dev/disk/by-id or /dev/disk/by-path.";
       };
       consentCredential = mkOption {
         type = types.nullOr landfall.credential;

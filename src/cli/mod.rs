@@ -196,10 +196,10 @@ pub struct PlanArgs {
     #[arg(long, value_name = "SIZE", value_parser = plan::disk_size, group = "described")]
     pub disk_size: Option<u64>,
     /// Serial number of that disk
-    #[arg(long, value_name = "SERIAL", requires = "described")]
+    #[arg(long, value_name = "SERIAL", requires = "described", value_parser = plan::disk_name)]
     pub disk_serial: Option<String>,
     /// World Wide Name of that disk
-    #[arg(long, value_name = "WWN", requires = "described")]
+    #[arg(long, value_name = "WWN", requires = "described", value_parser = plan::disk_name)]
     pub disk_wwn: Option<String>,
     /// Bytes of a logical sector of that disk: 512 or 4096
     #[arg(long, value_name = "BYTES", requires = "described", default_value_t = 512)]

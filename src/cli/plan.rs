@@ -6,7 +6,7 @@
 use super::{Failure, PlanArgs, config_path, disks, words};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
-use crate::real::disk::image;
+use crate::real::disk::{image, serial};
 use crate::real::landing;
 use camino::Utf8Path;
 use landfall_states::anchored::{Container, EncryptVolumes};
@@ -41,6 +41,14 @@ pub struct StepText {
     pub action: &'static str,
     /// What it does.
     pub what: String,
+}
+
+/// A serial number or WWN that an install would know a disk by.
+pub(super) fn disk_name(text: &str) -> Result<String, String> {
+    if serial::is_unique(text) {
+        return Ok(text.to_owned());
+    }
+    Err("this is no name of one disk: an install knows such a disk by its bus address; give the name that landfall disks prints".to_owned())
 }
 
 /// `64G` or a number of bytes.
