@@ -591,7 +591,7 @@ mod tests {
             ("consent", "LF0001"),
             ("luks-passphrase", "canary one\u{7}"),
             ("record-key", "short"),
-            ("deploy-key", "canary two"),
+            ("deploy-key", crate::real::bench::SSH_KEY),
             ("repository-token", "canary-3"),
         ] {
             fs_err::write(dir.join(name), text).unwrap();

@@ -389,7 +389,6 @@ mod tests {
             "eui.00000000000000000026b7283b12b315",
             "naa.500a07512db99114",
             "000000123AD2",
-            "naa.33333330000036b0",
             "0x1234abcd",
             "vol0a1b2c3d4e5f60718",
             "t10.ATA QEMU HARDDISK LF0001",
