@@ -67,24 +67,13 @@ pub enum SlotFile {
     Missing,
 }
 
-/// The FAT's label in its root directory, as found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LabelEntry {
-    /// There, or nobody says that there ought to be one.
-    Written,
-    /// Not there, and the boot sector has it: the root directory was ruined, and whatever was in it.
-    Lost,
-}
-
 /// What is on the ESP's partition.
 #[derive(Debug, Clone)]
 pub struct EspFacts {
-    /// The prober's word; with the label that the boot sector has, where the root directory lost it.
+    /// The prober's word.
     pub probe: Probe,
     /// The two slots.
     pub slots: [SlotFile; 2],
-    /// The label's entry.
-    pub label: LabelEntry,
 }
 
 /// What to do to the ESP.
@@ -99,18 +88,14 @@ pub enum AnchorOrder {
         /// The FAT.
         volume: Volume,
     },
-    /// The FAT is ours; only slots are missing, or what its root directory held: allocate those, change nothing else.
+    /// The FAT is whole; only slots are missing: allocate those, change nothing else.
     AllocateSlots {
         /// The disk.
         disk: DiskIdentity,
         /// The partition.
         partition: GptEntry,
-        /// The FAT.
-        volume: Volume,
         /// Which of the two.
         missing: [bool; 2],
-        /// Whether the label is to be put back into the root directory first.
-        label: LabelEntry,
     },
 }
 
@@ -138,15 +123,13 @@ impl Step for AnchorCheckpoint {
         match state {
             VolumeState::Whole => {
                 let missing = facts.slots.map(|slot| slot == SlotFile::Missing);
-                if missing == [false, false] && facts.label == LabelEntry::Written {
+                if missing == [false, false] {
                     Verdict::Done(AnchorProof(()))
                 } else {
                     Verdict::Todo(AnchorOrder::AllocateSlots {
                         disk: self.disk.clone(),
                         partition: self.partition.clone(),
-                        volume: self.volume.clone(),
                         missing,
-                        label: facts.label,
                     })
                 }
             }
@@ -234,7 +217,6 @@ mod tests {
                 label: Some(volume.label),
             }),
             slots: [SlotFile::Allocated; 2],
-            label: LabelEntry::Written,
         }
     }
 
@@ -249,7 +231,6 @@ mod tests {
         let blank = EspFacts {
             probe: Probe::Blank,
             slots: [SlotFile::Missing; 2],
-            label: LabelEntry::Written,
         };
         assert!(matches!(
             action.judge(&blank),
@@ -286,38 +267,11 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_label_never_costs_the_filesystem_and_is_no_proof() {
-        let action = action(true);
-        let lost = EspFacts {
-            label: LabelEntry::Lost,
-            ..facts(&action.volume.id)
-        };
-        let Verdict::Todo(AnchorOrder::AllocateSlots { missing, label, .. }) = action.judge(&lost) else {
-            panic!()
-        };
-        assert_eq!((missing, label), ([false, false], LabelEntry::Lost));
-        let foreign = EspFacts {
-            label: LabelEntry::Lost,
-            ..facts(&uuid::Uuid::nil())
-        };
-        assert!(matches!(action.judge(&foreign), Verdict::Refuse(_)));
-        let begun = EspFacts {
-            label: LabelEntry::Lost,
-            ..facts(&action.volume.provisional)
-        };
-        assert!(matches!(
-            self::action(false).judge(&begun),
-            Verdict::Todo(AnchorOrder::Format { .. })
-        ));
-    }
-
-    #[test]
     fn blank_behind_the_checkpoint_wants_consent() {
         let mut action = action(true);
         let blank = EspFacts {
             probe: Probe::Blank,
             slots: [SlotFile::Missing; 2],
-            label: LabelEntry::Written,
         };
         let Verdict::NeedsConsent(erasure) = action.judge(&blank) else {
             panic!()

@@ -8,7 +8,7 @@ use crate::cloned::{Contents, Database, SystemFacts};
 use crate::encrypted::VolumesFacts;
 use crate::formatted::{CloneFacts, CloneSight, Standing};
 use crate::installed::{BootFacts, BootFile, Nvram};
-use crate::partitioned::{EspFacts, LabelEntry, SlotFile};
+use crate::partitioned::{EspFacts, SlotFile};
 use crate::plan::tests::plan;
 use crate::plan::{SystemSource, Volume};
 use crate::planned::{GptCopy, KernelPartition, Planned, TableFacts};
@@ -106,7 +106,6 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
     let facts = EspFacts {
         probe: signature("vfat", Volume::fat_serial_text(&plan.esp.id), &plan.esp),
         slots: [SlotFile::Allocated; 2],
-        label: LabelEntry::Written,
     };
     let state = state.advance(done(&action, &facts));
 

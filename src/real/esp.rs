@@ -10,14 +10,14 @@ use crate::real::mounts::Attach;
 use crate::real::probe::probe;
 use crate::real::slots::{DIRECTORY, NAMES};
 use crate::real::stop::Stop;
-use crate::real::{RUN_DIR, Real, fat_root, slots};
+use crate::real::{RUN_DIR, Real};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use fatfs::{Date, DateTime, FileSystem, FsOptions, Time, TimeProvider};
 use fs_err as fs;
 use landfall_states::Probe;
 use landfall_states::fault::{DeviceFault, Fault, FaultClass};
-use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, LabelEntry, SlotFile};
+use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
 use landfall_states::plan::{Role, Volume};
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -358,44 +358,18 @@ pub async fn make_esp(
     set_volume_id(device, Volume::fat_serial(&volume.id))
 }
 
-/// The slots of an ESP: where they are allocated, or, where no directory has any, wherever they lie.
-fn slots_of(device: &Utf8Path, places: [Option<u64>; 2]) -> Result<[Option<Vec<u8>>; 2], Fault> {
-    if places == [None, None] {
-        let io = |e: io::Error| io_fault(format!("ESP {device}"), &e);
-        let mut file = fs::File::open(device).map_err(io)?;
-        let bytes = file.seek(SeekFrom::End(0)).map_err(io)?;
-        let found = slots::read(&mut file, 0, bytes, true).map_err(io)?.bytes;
-        return Ok(found.map(|slot| slot.filter(|bytes| bytes.len() == PAGE_BYTES)));
-    }
-    let mut slots = [None, None];
-    for (slot, place) in slots.iter_mut().zip(places) {
-        *slot = place.map(|place| read_page(device, place)).transpose()?;
-    }
-    Ok(slots)
-}
-
-/// Repairs an ESP that was not unmounted, or whose root directory was ruined. The slots are read first and are there afterwards,
-/// whatever the repair thinks of them.
-pub async fn mend_esp(
-    device: &Utf8Path,
-    volume: &Volume,
-    reporter: &Reporter,
-    stop: &Stop,
-) -> Result<(), Fault> {
-    let (is_dirty, is_lost) = (is_dirty(device)?, fat_root::is_lost(device, volume)?);
-    let places = locate_on(device)?;
-    if !is_dirty && !is_lost && places != [None, None] {
+/// Repairs an ESP that was not unmounted. The slots are read first and are there afterwards, whatever the repair
+/// thinks of them.
+pub async fn mend_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
+    if !is_dirty(device)? {
         // A cut, or somebody who ran it by hand, may have left these.
         return remove_reclaimed(device, reporter);
     }
-    let kept = slots_of(device, places)?;
-    if is_lost {
-        reporter.notice(
-            "the root directory of the ESP lost its label; it is made again, and its files are written again",
-        );
-        fat_root::put_back(device, places.iter().all(Option::is_some))?;
+    let mut kept = [None, None];
+    for (kept, place) in kept.iter_mut().zip(locate_on(device)?) {
+        *kept = place.map(|place| read_page(device, place)).transpose()?;
     }
-    reporter.step("fsck.vfat: the ESP was not unmounted, or lost entries");
+    reporter.step("fsck.vfat: the ESP was not unmounted");
     let ended = Program::new("fsck.vfat")
         .args(["-a", device.as_str()])
         .deadline(Duration::from_secs(600))
@@ -554,27 +528,14 @@ fn missing(which: usize, place: &Utf8Path) -> Fault {
     .into()
 }
 
-/// Allocates the slots that are missing, and flushes. What is there by now, because it was put back, stays.
+/// Allocates the slots that are missing, and flushes.
 pub fn allocate_slots(device: &Utf8Path, missing: [bool; 2]) -> Result<(), Fault> {
-    let [first, second] = locate_on(device)?;
-    let wanted = [missing[0] && first.is_none(), missing[1] && second.is_none()];
-    if wanted == [false, false] {
-        return flush(device);
-    }
-    allocate_on(device, wanted.map(|wanted| wanted.then_some(&BLANK)))
+    allocate_on(device, missing.map(|missing| missing.then_some(&BLANK)))
 }
 
 /// What is on the ESP's device.
 pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<EspFacts, Fault> {
-    let mut probe = probe(device, reporter, stop).await?;
-    let mut label = LabelEntry::Written;
-    if let Probe::Found(found) = &mut probe
-        && (found.kind.as_str(), &found.label) == ("vfat", &None)
-        && let Some(lost) = fat_root::lost_label(device)?
-    {
-        found.label = Some(lost);
-        label = LabelEntry::Lost;
-    }
+    let probe = probe(device, reporter, stop).await?;
     let slots = match &probe {
         Probe::Found(found) if found.kind == "vfat" => locate_on(device)?.map(|place| match place {
             Some(_) => SlotFile::Allocated,
@@ -584,7 +545,7 @@ pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) ->
     };
     // A process that was killed between the last write and its flush leaves the flush to us.
     flush(device)?;
-    Ok(EspFacts { probe, slots, label })
+    Ok(EspFacts { probe, slots })
 }
 
 impl Perform<AnchorCheckpoint> for Real {
@@ -610,17 +571,12 @@ impl Perform<AnchorCheckpoint> for Real {
             AnchorOrder::AllocateSlots {
                 disk,
                 partition,
-                volume,
                 missing,
-                label: _,
             } => {
                 let device = self.disk()?.partition_device(&partition).await?;
+                mend_esp(&device, &self.reporter, &self.stop).await?;
                 self.permit(&disk).await?;
-                // Whatever the directory lost, its label with it, is mended first.
-                let made = match mend_esp(&device, &volume, &self.reporter, &self.stop).await {
-                    Ok(()) => allocate_slots(&device, missing),
-                    Err(fault) => Err(fault),
-                };
+                let made = allocate_slots(&device, missing);
                 self.permit_ends(made).await
             }
         }

@@ -190,8 +190,7 @@ impl Real {
             At::Nothing => {}
         }
         if !self.is_mounted(&device)? {
-            let volume = self.planned()?.esp.clone();
-            esp::mend_esp(&device, &volume, &self.reporter, &self.stop).await?;
+            esp::mend_esp(&device, &self.reporter, &self.stop).await?;
         }
         self.attached.unflushed = true;
         mount(&MountOrder {

@@ -224,11 +224,8 @@ impl Checks {
         };
         self.table_durable =
             durable(Key::Primary) && durable(Key::Backup) && target.durable().contains_key(&Key::Mbr);
-        // An ESP whose root directory was ruined since is mended where it is made: the same filesystem, with the same slots.
-        let is_mending = phase == Phase::Partitioned && target.lost_directory();
         if let Some(acknowledged) = &self.acknowledged
             && phase < acknowledged.phase
-            && !is_mending
         {
             let how = format!(
                 "{phase} was left again after {} had been saved",
@@ -377,7 +374,6 @@ impl Checks {
                 | Key::Body(_)
                 | Key::Chunk(_)
                 | Key::Keyslot
-                | Key::Directory
                 | Key::SlotFile(_)
                 | Key::Sector(..)
                 | Key::File(..),

@@ -20,7 +20,7 @@ use landfall_states::checkpoint::{Choice, Record, SLOT_BYTES, choose};
 use landfall_states::cloned::{Contents, Database, RealiseOrder};
 use landfall_states::encrypted::{FormatOrder, FormatVolumes, VolumesFacts};
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, LabelEntry, SlotFile};
+use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
 use landfall_states::planned::{GptCopy, PartitionDisk, TableFacts, TableOrder};
 use landfall_states::{Phase, Probe, Step};
 use std::rc::Rc;
@@ -454,25 +454,12 @@ impl Script for AnchorCheckpoint {
     async fn look(&self, world: &mut SimWorld) -> Result<EspFacts, Fault> {
         world.act("flush the ESP", Act::Flush).await?;
         let disk = world.disk();
-        let slots = [0, 1].map(|which| {
-            if disk.has_slot_file(which) {
-                SlotFile::Allocated
-            } else {
-                SlotFile::Missing
-            }
+        let making = disk.header(Region::Esp).map(|h| h.making);
+        let slots = [0, 1].map(|which| match disk.see(Key::SlotFile(which)) {
+            Some(Value::Of(of)) if Some(*of) == making => SlotFile::Allocated,
+            Some(_) | None => SlotFile::Missing,
         });
         let mut probe = disk.probe(Region::Esp);
-        let label = if disk.lost_directory() {
-            LabelEntry::Lost
-        } else {
-            LabelEntry::Written
-        };
-        if let Probe::Found(found) = &mut probe
-            && world.has(Bug::LostLabelIsForeign)
-            && label == LabelEntry::Lost
-        {
-            found.label = None;
-        }
         if world.has(Bug::EspAgain)
             && world.run > 0
             && world.orders == 0
@@ -481,7 +468,7 @@ impl Script for AnchorCheckpoint {
         {
             found.id = Some(provisional);
         }
-        Ok(EspFacts { probe, slots, label })
+        Ok(EspFacts { probe, slots })
     }
 
     async fn carry(&self, world: &mut SimWorld, order: &AnchorOrder) -> Result<(), Fault> {
@@ -500,21 +487,15 @@ impl Script for AnchorCheckpoint {
         }
         match order {
             AnchorOrder::Format { .. } => {
-                let mut slots = vec![(Key::Directory, Some(Value::Of(0)))];
-                slots.extend(blank(0));
+                let mut slots = blank(0);
                 slots.extend(blank(1));
                 world.make(Region::Esp, slots).await
             }
             AnchorOrder::AllocateSlots { missing, .. } => {
-                world.mend_directory().await?;
                 let making = world.disk().header(Region::Esp).map_or(0, |h| h.making);
-                let there = [0, 1].map(|which| world.disk().has_slot_file(which));
-                if (0..2).all(|which| there[which] || !missing[which]) {
-                    return Ok(());
-                }
                 let writes = [0, 1]
                     .into_iter()
-                    .filter(|which| missing[*which] && !there[*which])
+                    .filter(|which| missing[*which])
                     .flat_map(blank)
                     .map(|(key, value)| match value {
                         Some(Value::Of(_)) => (key, Some(Value::Of(making))),

@@ -140,8 +140,8 @@ impl Tool for Esp {
                 AnchorOrder::Format { volume, .. } => {
                     esp::make_esp(subject, &volume, 512, &reporter, &stop).await
                 }
-                AnchorOrder::AllocateSlots { volume, missing, .. } => {
-                    esp::mend_esp(subject, &volume, &reporter, &stop).await?;
+                AnchorOrder::AllocateSlots { missing, .. } => {
+                    esp::mend_esp(subject, &reporter, &stop).await?;
                     esp::allocate_slots(subject, missing)
                 }
             },
