@@ -10,7 +10,7 @@ use crate::real::mounts::Attach;
 use crate::real::probe::probe;
 use crate::real::slots::{DIRECTORY, NAMES};
 use crate::real::stop::Stop;
-use crate::real::{RUN_DIR, Real};
+use crate::real::{RUN_DIR, Real, fat_root, slots};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use fatfs::{Date, DateTime, FileSystem, FsOptions, Time, TimeProvider};
@@ -358,18 +358,54 @@ pub async fn make_esp(
     set_volume_id(device, Volume::fat_serial(&volume.id))
 }
 
-/// Repairs an ESP that was not unmounted. The slots are read first and are there afterwards, whatever the repair
-/// thinks of them.
-pub async fn mend_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
-    if !is_dirty(device)? {
+/// The slots of an ESP: where they are allocated, or, where no directory has any, wherever they lie.
+fn slots_of(device: &Utf8Path, places: [Option<u64>; 2]) -> Result<[Option<Vec<u8>>; 2], Fault> {
+    if places == [None, None] {
+        let io = |e: io::Error| io_fault(format!("ESP {device}"), &e);
+        let mut file = fs::File::open(device).map_err(io)?;
+        let bytes = file.seek(SeekFrom::End(0)).map_err(io)?;
+        let found = slots::read(&mut file, 0, bytes, true).map_err(io)?.bytes;
+        return Ok(found.map(|slot| slot.filter(|bytes| bytes.len() == PAGE_BYTES)));
+    }
+    let mut slots = [None, None];
+    for (slot, place) in slots.iter_mut().zip(places) {
+        *slot = place.map(|place| read_page(device, place)).transpose()?;
+    }
+    Ok(slots)
+}
+
+/// Whether this is the finished ESP and its root directory was ruined, or a directory above the slots, which still lie on it. Such an ESP is
+/// mended while it is looked at, so that no order is made of it and no checkpoint saved: the next one has to follow these slots.
+pub fn is_cut_off(device: &Utf8Path, volume: &Volume) -> Result<bool, Fault> {
+    if fat_root::is_lost(device, volume)? {
+        return Ok(true);
+    }
+    let places = locate_on(device)?;
+    let is_ours = places == [None, None] && fat_root::is_of(device, volume)?;
+    Ok(is_ours && slots_of(device, places)?.iter().any(Option::is_some))
+}
+
+/// Repairs an ESP that was not unmounted, or whose root directory was ruined. The slots are read first and are there afterwards,
+/// whatever the repair thinks of them.
+pub async fn mend_esp(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<(), Fault> {
+    if !is_dirty(device)? && !is_cut_off(device, volume)? {
         // A cut, or somebody who ran it by hand, may have left these.
         return remove_reclaimed(device, reporter);
     }
-    let mut kept = [None, None];
-    for (kept, place) in kept.iter_mut().zip(locate_on(device)?) {
-        *kept = place.map(|place| read_page(device, place)).transpose()?;
+    let places = locate_on(device)?;
+    let kept = slots_of(device, places)?;
+    if fat_root::is_lost(device, volume)? {
+        reporter.notice(
+            "the root directory of the ESP was damaged; it is made again, and lost files are written again",
+        );
+        fat_root::put_back(device, places.iter().all(Option::is_some))?;
     }
-    reporter.step("fsck.vfat: the ESP was not unmounted");
+    reporter.step("fsck.vfat: the ESP was not unmounted, or lost entries");
     let ended = Program::new("fsck.vfat")
         .args(["-a", device.as_str()])
         .deadline(Duration::from_secs(600))
@@ -380,6 +416,12 @@ pub async fn mend_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Re
     if !matches!(ended.code, Some(0 | 1)) {
         return Err(tool_fault(format!("ESP {device}"), ended.how()));
     }
+    put_slots_back(device, &kept, reporter)?;
+    remove_reclaimed(device, reporter)
+}
+
+/// Allocates again what `fsck.vfat` took for damaged.
+fn put_slots_back(device: &Utf8Path, kept: &[Option<Vec<u8>>; 2], reporter: &Reporter) -> Result<(), Fault> {
     let places = locate_on(device)?;
     let mut lost: [Option<[u8; PAGE_BYTES]>; 2] = [None, None];
     for (which, bytes) in kept.iter().enumerate() {
@@ -389,16 +431,17 @@ pub async fn mend_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Re
             lost[which] = Some(page(bytes)?);
         }
     }
-    if lost.iter().any(Option::is_some) {
-        reporter.notice("fsck.vfat lost a checkpoint slot; it is put back");
-        let slots = [lost[0].as_ref(), lost[1].as_ref()];
-        // Chains that it kept may have taken all the room.
-        if allocate_on(device, slots).is_err() {
-            remove_reclaimed(device, reporter)?;
-            allocate_on(device, slots)?;
-        }
+    if lost.iter().all(Option::is_none) {
+        return Ok(());
     }
-    remove_reclaimed(device, reporter)
+    reporter.notice("the ESP lost a checkpoint slot; it is put back");
+    let slots = [lost[0].as_ref(), lost[1].as_ref()];
+    // Chains that it kept may have taken all the room.
+    if allocate_on(device, slots).is_err() {
+        remove_reclaimed(device, reporter)?;
+        allocate_on(device, slots)?;
+    }
+    Ok(())
 }
 
 /// Whether `fsck.vfat` gives this name to a chain of clusters that no file has.
@@ -528,9 +571,14 @@ fn missing(which: usize, place: &Utf8Path) -> Fault {
     .into()
 }
 
-/// Allocates the slots that are missing, and flushes.
+/// Allocates the slots that are missing, and flushes. What is there by now, because it was put back, stays.
 pub fn allocate_slots(device: &Utf8Path, missing: [bool; 2]) -> Result<(), Fault> {
-    allocate_on(device, missing.map(|missing| missing.then_some(&BLANK)))
+    let [first, second] = locate_on(device)?;
+    let wanted = [missing[0] && first.is_none(), missing[1] && second.is_none()];
+    if wanted == [false, false] {
+        return flush(device);
+    }
+    allocate_on(device, wanted.map(|wanted| wanted.then_some(&BLANK)))
 }
 
 /// What is on the ESP's device.
@@ -551,10 +599,15 @@ pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) ->
 impl Perform<AnchorCheckpoint> for Real {
     async fn observe(&mut self, step: &AnchorCheckpoint) -> Result<EspFacts, Fault> {
         let device = self.disk()?.partition_device(&step.partition).await?;
+        if !self.is_mounted(&device)? && is_cut_off(&device, &step.volume)? {
+            self.permit(&step.disk).await?;
+            let mended = mend_esp(&device, &step.volume, &self.reporter, &self.stop).await;
+            self.permit_ends(mended).await?;
+        }
         observe_esp(&device, &self.reporter, &self.stop).await
     }
 
-    async fn perform(&mut self, _step: &AnchorCheckpoint, order: AnchorOrder) -> Result<(), Fault> {
+    async fn perform(&mut self, step: &AnchorCheckpoint, order: AnchorOrder) -> Result<(), Fault> {
         // Both orders write below the filesystem: nothing may have it mounted.
         self.detach_esp().await?;
         match order {
@@ -574,9 +627,11 @@ impl Perform<AnchorCheckpoint> for Real {
                 missing,
             } => {
                 let device = self.disk()?.partition_device(&partition).await?;
-                mend_esp(&device, &self.reporter, &self.stop).await?;
                 self.permit(&disk).await?;
-                let made = allocate_slots(&device, missing);
+                let made = match mend_esp(&device, &step.volume, &self.reporter, &self.stop).await {
+                    Ok(()) => allocate_slots(&device, missing),
+                    Err(fault) => Err(fault),
+                };
                 self.permit_ends(made).await
             }
         }

@@ -146,7 +146,7 @@ fn a_dirty_esp_is_mended_and_keeps_its_slots() {
     file.write_all(&[1]).unwrap();
     drop(file);
     assert!(is_dirty(&device).unwrap());
-    block_on(mend_esp(&device, &Reporter::default(), &Stop::never())).unwrap();
+    block_on(mend_esp(&device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
     assert!(!is_dirty(&device).unwrap());
     assert_eq!(
         read_page(&device, places[0].unwrap()).unwrap(),
@@ -215,11 +215,11 @@ fn chains_that_fsck_finds_do_not_fill_the_esp() {
     for _ in 0..3 {
         // More than half of it: the second one would not fit.
         assert_eq!(cut_copy(&device, clusters * 3 / 5), clusters);
-        block_on(mend_esp(&device, &Reporter::default(), &Stop::never())).unwrap();
+        block_on(mend_esp(&device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
     }
     // All of it.
     cut_copy(&device, clusters);
-    block_on(mend_esp(&device, &Reporter::default(), &Stop::never())).unwrap();
+    block_on(mend_esp(&device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
     assert_eq!(cut_copy(&device, 0), clusters);
     assert_eq!(locate_on(&device).unwrap(), places);
     assert_eq!(
@@ -234,6 +234,240 @@ fn chains_that_fsck_finds_do_not_fill_the_esp() {
     let (fat, _) = open_fat(file, false).unwrap();
     for name in kept {
         assert!(fat.root_dir().open_file(name).is_ok(), "{name}");
+    }
+}
+
+/// A cut between the end of `fsck.vfat` and the removal of what it found, or somebody who ran it by hand: nothing is marked as unclean.
+#[test]
+fn chains_that_fsck_found_do_not_stay_where_it_ended_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = image(&dir, "esp");
+    make(&device, 512);
+    let clusters = cut_copy(&device, 0);
+    cut_copy(&device, clusters);
+    tool("fsck.vfat", &["-a", device.as_str()]);
+    assert!(!is_dirty(&device).unwrap());
+    assert_eq!(cut_copy(&device, 0), 0, "it is full");
+    tool("fsck.vfat", &["-a", device.as_str()]);
+    mend(&device);
+    assert_eq!(cut_copy(&device, 0), clusters);
+}
+
+/// Where the block of the root directory lies, and how long it is.
+const ROOT_AT: u64 = 32 * 512;
+
+fn root_place(device: &Utf8Path) -> u64 {
+    let mut boot = [0; 512];
+    fs::File::open(device).unwrap().read_exact(&mut boot).unwrap();
+    let fat_sectors = u64::from(u32::from_le_bytes(boot[36..40].try_into().unwrap()));
+    assert_eq!(boot[44..48], 2_u32.to_le_bytes());
+    ROOT_AT + 2 * fat_sectors * 512
+}
+
+fn mend(device: &Utf8Path) {
+    block_on(mend_esp(device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
+}
+
+fn look(device: &Utf8Path) -> EspFacts {
+    block_on(observe_esp(device, &Reporter::default(), &Stop::never())).unwrap()
+}
+
+fn judged(facts: &EspFacts) -> VolumeState {
+    let volume = volume();
+    facts.probe.compare(
+        "vfat",
+        &Volume::fat_serial_text(&volume.id),
+        &Volume::fat_serial_text(&volume.provisional),
+        &volume.label,
+    )
+}
+
+fn ruin(device: &Utf8Path, at: u64, bytes: &[u8]) {
+    let mut file = fs::OpenOptions::new().write(true).open(device).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+/// A made ESP, with records in its slots and a file of 1 MiB.
+fn in_use(dir: &tempfile::TempDir) -> (Utf8PathBuf, [[u8; PAGE_BYTES]; 2]) {
+    let device = image(dir, "esp");
+    make(&device, 512);
+    let records = [b'a', b'b'].map(|mark| {
+        let mut record = [mark; PAGE_BYTES];
+        record[..slots::MAGIC.len()].copy_from_slice(slots::MAGIC);
+        record
+    });
+    for (place, record) in locate_on(&device).unwrap().into_iter().zip(&records) {
+        write_page(&device, place.unwrap(), record).unwrap();
+    }
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&device)
+        .unwrap();
+    let (fat, _) = open_fat(file, true).unwrap();
+    let mut kernel = fat.root_dir().create_file("EFI/KERNEL").unwrap();
+    kernel.write_all(&vec![7; 1 << 20]).unwrap();
+    drop(kernel);
+    fat.root_dir()
+        .create_file("LOADER")
+        .unwrap()
+        .write_all(b"entries")
+        .unwrap();
+    fat.unmount().unwrap();
+    (device, records)
+}
+
+#[test]
+fn a_ruined_root_directory_costs_neither_the_filesystem_nor_the_slots() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, records) = in_use(&dir);
+    let whole = fs::read(&device).unwrap();
+    let place = root_place(&device);
+    let noise: Vec<u8> = (0..4096_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let label_alone = {
+        let mut entry = whole[place as usize..][..32].to_vec();
+        assert_eq!(&entry[..11], b"ESP-WEB    ");
+        entry[0] = 0xE5;
+        entry
+    };
+    for (what, bytes) in [
+        ("its first sector zeroed", vec![0; 512]),
+        ("its block zeroed", vec![0; 4096]),
+        ("noise in its first sector", noise[..512].to_vec()),
+        ("noise in its block", noise.clone()),
+        ("its label removed", label_alone),
+    ] {
+        fs::write(&device, &whole).unwrap();
+        ruin(&device, place, &bytes);
+        let seen = tool("blkid", &["-p", "-o", "export", device.as_str()]).stdout;
+        assert!(
+            !seen.contains("\nLABEL=") && seen.contains("LABEL_FATBOOT=ESP-WEB"),
+            "{what}: {seen}"
+        );
+        assert_eq!(state(&device), VolumeState::Foreign, "the control: {what}");
+        assert!(is_cut_off(&device, &volume()).unwrap(), "{what}");
+        let before = locate_on(&whole_on(&dir, &whole)).unwrap();
+        mend(&device);
+        assert!(!is_cut_off(&device, &volume()).unwrap(), "{what}");
+        assert_eq!(state(&device), VolumeState::Whole, "{what}");
+        // The slots are where they were.
+        let places = locate_on(&device).unwrap();
+        assert_eq!(places, before, "{what}");
+        for (place, record) in places.into_iter().zip(&records) {
+            assert!(read_page(&device, place.unwrap()).unwrap() == *record, "{what}");
+        }
+        let checked = tool("fsck.vfat", &["-n", device.as_str()]);
+        assert!(checked.success(), "{what}: {}", checked.said());
+        // What was below EFI is still there, and what was beside it is in no file any more, and takes no room.
+        let kept = what == "its label removed";
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&device)
+            .unwrap();
+        let (fat, _) = open_fat(file, false).unwrap();
+        assert!(fat.root_dir().open_file("EFI/KERNEL").is_ok(), "{what}");
+        assert_eq!(fat.root_dir().open_file("LOADER").is_ok(), kept, "{what}");
+        let names: Vec<String> = fat
+            .root_dir()
+            .iter()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(
+            names,
+            if kept { &["EFI", "LOADER"][..] } else { &["EFI"] },
+            "{what}"
+        );
+    }
+}
+
+/// The blocks of the root and of the directory EFI, which follow each other, may be one block of the disk.
+#[test]
+fn a_root_directory_that_was_ruined_with_efi_costs_no_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, records) = in_use(&dir);
+    ruin(&device, root_place(&device), &[0xA5; 2 * 4096]);
+    assert!(is_cut_off(&device, &volume()).unwrap());
+    mend(&device);
+    assert_eq!(state(&device), VolumeState::Whole);
+    has_records(&device, &records, "both");
+    let checked = tool("fsck.vfat", &["-n", device.as_str()]);
+    assert!(checked.success(), "{}", checked.said());
+}
+
+fn has_records(device: &Utf8Path, records: &[[u8; PAGE_BYTES]; 2], what: &str) {
+    let mut found: Vec<Vec<u8>> = locate_on(device)
+        .unwrap()
+        .into_iter()
+        .map(|place| read_page(device, place.unwrap()).unwrap())
+        .collect();
+    found.sort();
+    assert!(found == records, "{what}");
+}
+
+fn whole_on(dir: &tempfile::TempDir, whole: &[u8]) -> Utf8PathBuf {
+    let path = Utf8Path::from_path(dir.path()).unwrap().join("whole");
+    fs::write(&path, whole).unwrap();
+    path
+}
+
+/// Whatever a cut keeps of the mending, the next one ends it.
+#[test]
+fn a_root_directory_that_was_being_made_again_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, records) = in_use(&dir);
+    ruin(&device, root_place(&device), &[0; 512]);
+    let ruined = fs::read(&device).unwrap();
+    let is_whole = |what: &str| {
+        if is_cut_off(&device, &volume()).unwrap() || is_dirty(&device).unwrap() {
+            mend(&device);
+        }
+        assert_eq!(state(&device), VolumeState::Whole, "{what}");
+        has_records(&device, &records, what);
+    };
+    fat_root::put_back(&device, false).unwrap();
+    assert!(is_dirty(&device).unwrap());
+    is_whole("before the check");
+    fs::write(&device, &ruined).unwrap();
+    fat_root::put_back(&device, false).unwrap();
+    tool("fsck.vfat", &["-a", device.as_str()]);
+    assert!(!is_dirty(&device).unwrap());
+    is_whole("behind the check");
+    // Where EFI is gone too, the directory is there, and nothing in it.
+    for checked in [false, true] {
+        fs::write(&device, &ruined).unwrap();
+        ruin(&device, root_place(&device), &[0xA5; 2 * 4096]);
+        fat_root::put_back(&device, false).unwrap();
+        if checked {
+            tool("fsck.vfat", &["-a", device.as_str()]);
+        }
+        assert_eq!(locate_on(&device).unwrap(), [None, None]);
+        assert!(is_cut_off(&device, &volume()).unwrap());
+        is_whole("without EFI");
+    }
+}
+
+/// A FAT of somebody else, and one of ours whose boot sector says another thing, are left as they are.
+#[test]
+fn only_a_fat_of_this_install_gets_its_root_directory_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, _) = in_use(&dir);
+    let place = root_place(&device);
+    ruin(&device, place, &[0; 512]);
+    let ruined = fs::read(&device).unwrap();
+    for (what, at, bytes) in [
+        ("another id", 0x43, &b"1234"[..]),
+        ("another label", 0x47, b"OTHER      "),
+        ("no label", 0x47, b"NO NAME    "),
+        ("no FAT32", 0x52, b"FAT16   "),
+    ] {
+        fs::write(&device, &ruined).unwrap();
+        ruin(&device, at, bytes);
+        assert!(!fat_root::is_lost(&device, &volume()).unwrap(), "{what}");
+        assert_ne!(judged(&look(&device)), VolumeState::Whole, "{what}");
     }
 }
 
@@ -259,22 +493,7 @@ proptest! {
             bytes[at] = value;
         }
         let _either = locate(io::Cursor::new(&mut bytes[..]));
+        let _either = fat_root::lost(&mut io::Cursor::new(&mut bytes[..]));
         let _either = allocate(io::Cursor::new(&mut bytes[..]), [Some(&BLANK), None]);
     }
-}
-
-/// A cut between the end of `fsck.vfat` and the removal of what it found, or somebody who ran it by hand: nothing is marked as unclean.
-#[test]
-fn chains_that_fsck_found_do_not_stay_where_it_ended_well() {
-    let dir = tempfile::tempdir().unwrap();
-    let device = image(&dir, "esp");
-    make(&device, 512);
-    let clusters = cut_copy(&device, 0);
-    cut_copy(&device, clusters);
-    tool("fsck.vfat", &["-a", device.as_str()]);
-    assert!(!is_dirty(&device).unwrap());
-    assert_eq!(cut_copy(&device, 0), 0, "it is full");
-    tool("fsck.vfat", &["-a", device.as_str()]);
-    block_on(mend_esp(&device, &Reporter::default(), &Stop::never())).unwrap();
-    assert_eq!(cut_copy(&device, 0), clusters);
 }

@@ -23,6 +23,7 @@ pub mod dm;
 pub mod endings;
 pub mod esp;
 pub mod evaluation;
+pub mod fat_root;
 pub mod firmware;
 pub mod foreseen;
 pub mod git;

@@ -190,7 +190,8 @@ impl Real {
             At::Nothing => {}
         }
         if !self.is_mounted(&device)? {
-            esp::mend_esp(&device, &self.reporter, &self.stop).await?;
+            let volume = self.planned()?.esp.clone();
+            esp::mend_esp(&device, &volume, &self.reporter, &self.stop).await?;
         }
         self.attached.unflushed = true;
         mount(&MountOrder {

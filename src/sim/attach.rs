@@ -4,7 +4,7 @@
 //! Absent: what is done with it; see `steps` and `target`.
 
 use super::bugs::Bug;
-use super::disk::{Disk, Fs, Key, Region, Value};
+use super::disk::{Disk, Fs, Held, Key, Region, Value};
 use super::superblock::written_by_kernel;
 use super::world::{Act, SimWorld};
 use landfall_states::Phase;
@@ -40,8 +40,43 @@ impl SimWorld {
         if !self.machine.esp_mounted {
             self.mountable(Region::Esp)?;
             self.quiet = false;
-            self.act("mount the ESP", Act::Ram(|machine, _| machine.esp_mounted = true))
-                .await?;
+            // What is made there is written into the root directory as well.
+            self.act(
+                "mount the ESP",
+                Act::Ram(|machine, disk| {
+                    machine.disk_mut(disk).rewrite(Key::Directory);
+                    machine.esp_mounted = true;
+                }),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// An ESP that lost its root directory gets it back, with the directory of the slots in it, and nothing else.
+    pub async fn mend_directory(&mut self) -> Result<(), Fault> {
+        let is_lost = self.disk().lost_directory() && !self.machine.esp_mounted;
+        let header = self.disk().header(Region::Esp).filter(|_| is_lost);
+        let planned = self.setting.volume(Region::Esp).map(|(_, _, id, _)| id);
+        let making =
+            header.and_then(|header| (planned.as_deref() == Some(&*header.id)).then_some(header.making));
+        let Some(making) = making.filter(|_| !self.has(Bug::LostLabelIsForeign)) else {
+            return Ok(());
+        };
+        self.identify().await?;
+        self.checks.get_mut().esp_emptied();
+        let directory = vec![(Key::Directory, Some(Value::Of(making)))];
+        self.act(
+            "make the root directory again",
+            Act::Write(Held::Device, directory),
+        )
+        .await?;
+        self.act("flush the root directory", Act::Flush).await?;
+        if self.disk().lost_directory() {
+            return Err(Fault::read_back(
+                "root directory of the ESP",
+                "its label was written and does not come back",
+            ));
         }
         Ok(())
     }
@@ -275,11 +310,7 @@ impl SimWorld {
             .any(|key| disk.copy(*key).table().is_some());
         let mut slots = [0, 1].map(|which| {
             let bytes = if has_esp { disk.slot(which) } else { None };
-            let making = disk.header(Region::Esp).map(|h| h.making);
-            let allocated = match disk.see(Key::SlotFile(which)) {
-                Some(Value::Of(of)) => Some(*of) == making,
-                Some(_) | None => false,
-            };
+            let allocated = disk.has_slot_file(which);
             bytes.filter(|b| allocated || b.starts_with(landfall_states::checkpoint::MAGIC.as_bytes()))
         });
         if self.has(Bug::OneSlotRead) {
@@ -314,5 +345,43 @@ impl SimWorld {
             slots = [None, None];
         }
         slots
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::bugs::Bug;
+    use crate::sim::checks::Invariant;
+    use crate::sim::harness::Harness;
+    use crate::sim::story::Ending;
+
+    /// A cut that ruins the block of the ESP's root directory, whenever it was on its way.
+    #[test]
+    fn an_esp_without_its_root_directory_gets_it_again() {
+        let case = "plain/prebuilt/foreign/person";
+        let harness = || Harness::new(case.parse().unwrap()).unwrap();
+        let sound = harness();
+        let points = sound.points.iter().enumerate();
+        let mounts: Vec<usize> = points
+            .filter(|(_, point)| point.label == "mount the ESP")
+            .map(|(at, _)| at)
+            .collect();
+        assert!(!mounts.is_empty());
+        let careless = harness().with(Bug::LostLabelIsForeign);
+        for at in mounts {
+            let schedule = format!("0.{at}:after:cut=ruined0");
+            let told = sound.tell(&schedule.parse().unwrap(), true);
+            assert_eq!(
+                (told.breaches, told.ending),
+                (vec![], Ending::Landed),
+                "{schedule}"
+            );
+            let is_mended = |line: &String| line.ends_with("make the root directory again");
+            assert!(told.lines.iter().any(is_mended), "{schedule}: {:#?}", told.lines);
+            // The control.
+            let breaches = careless.tell(&schedule.parse().unwrap(), false).breaches;
+            let is_caught = breaches.iter().any(|breach| breach.invariant == Invariant::Lands);
+            assert!(is_caught, "{schedule}: {breaches:?}");
+        }
     }
 }

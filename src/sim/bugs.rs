@@ -202,11 +202,13 @@ pub enum Bug {
     CopiesStay,
     /// The wipe before the table leaves the copies of a former root's superblock.
     CopiesOutliveWipe,
+    /// An ESP that lost its root directory, with its label, is taken for somebody else's.
+    LostLabelIsForeign,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 97] = [
+    pub const ALL: [(Bug, Invariant); 98] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -304,5 +306,6 @@ impl Bug {
         (Bug::TornIsBlank, Invariant::FormatOnce),
         (Bug::CopiesStay, Invariant::Lands),
         (Bug::CopiesOutliveWipe, Invariant::Lands),
+        (Bug::LostLabelIsForeign, Invariant::Lands),
     ];
 }

@@ -202,6 +202,13 @@ impl Checks {
         }
     }
 
+    /// The ESP lost its root directory, and what was in it: the boot loader is installed again, and nothing else is done again.
+    pub fn esp_emptied(&mut self) {
+        if let Some(acknowledged) = &mut self.acknowledged {
+            acknowledged.phase = acknowledged.phase.min(Phase::Installed);
+        }
+    }
+
     /// A new install is asked for: everything is done again, under new consent.
     pub fn begins_anew(&mut self) {
         self.consented_before = false;
@@ -334,6 +341,12 @@ impl Checks {
             {
                 self.mended += u64::from(setting.root_region() == region);
             }
+            // What a cut ruined is there again; what makes the ESP writes its directory too, under another id.
+            (Key::Directory, Some(_)) => {
+                let planned = setting.volume(Region::Esp).map(|(_, _, id, _)| id);
+                let there = disk.header(Region::Esp).map(|header| header.id.to_string());
+                self.mended += u64::from(there == planned && disk.lost_directory());
+            }
             (Key::Header(region), Some(Value::Header(header))) => {
                 let Some((_, _, id, provisional)) = setting.volume(region) else {
                     self.breach(
@@ -374,6 +387,7 @@ impl Checks {
                 | Key::Body(_)
                 | Key::Chunk(_)
                 | Key::Keyslot
+                | Key::Directory
                 | Key::SlotFile(_)
                 | Key::Sector(..)
                 | Key::File(..),

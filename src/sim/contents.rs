@@ -161,6 +161,7 @@ pub fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<
     if plan.luks.is_some() {
         contents.push((Key::Keyslot, Value::Of(802)));
     }
+    contents.push((Key::Directory, Value::Of(801)));
     for (fs, name, text) in files(plan, revision, system) {
         let making = if fs == Fs::Esp { 801 } else { 803 };
         contents.push((Key::File(fs, name), Value::Text(making, text.into())));

@@ -68,6 +68,8 @@ pub enum Key {
     Chunk(u64),
     /// The key slot of the container.
     Keyslot,
+    /// The root directory of the ESP, with its label: without it nothing in the filesystem is found.
+    Directory,
     /// That a slot file is allocated.
     SlotFile(usize),
     /// A sector of a slot.
@@ -379,6 +381,9 @@ impl Disk {
     /// Writes.
     pub fn write(&mut self, held: Held, key: Key, value: Option<Value>) {
         self.writes += 1;
+        if key == Key::Directory && self.lost_directory() {
+            self.forget_esp_files();
+        }
         self.pending.push(Pending { held, key, value });
     }
 
@@ -439,7 +444,9 @@ impl Disk {
         match (write.key, &write.value) {
             (Key::Sector(..), _) => Some(Value::Sector(vec![0xA5; SECTOR_BYTES].into())),
             // One sector each: FAT's boot sector, and the first 512 bytes of LUKS2's binary header hold its check sum.
-            (Key::Header(Region::Esp) | Key::Mbr, _) => self.durable.get(&write.key).cloned(),
+            (Key::Header(Region::Esp) | Key::Directory | Key::Mbr, _) => {
+                self.durable.get(&write.key).cloned()
+            }
             // A rename is one entry of a journal.
             (Key::File(_, "clone"), _) | (_, None) => self.durable.get(&write.key).cloned(),
             (_, Some(Value::Header(header))) if header.kind == "crypto_LUKS" => {
@@ -463,7 +470,7 @@ impl Disk {
                 self.settle(Key::Mbr, None);
                 self.settle(Key::Primary, Some(Value::Torn));
             }
-            Key::Header(Region::Esp) => self.settle(write.key, Some(Value::Torn)),
+            Key::Header(Region::Esp) | Key::Directory => self.settle(write.key, Some(Value::Torn)),
             Key::Backup
             | Key::Header(_)
             | Key::Copies
@@ -524,6 +531,26 @@ impl Disk {
         (is_here && *copy.id == *id && self.header(region).is_none()).then_some(copy)
     }
 
+    /// Whether the ESP lost its root directory.
+    pub fn lost_directory(&self) -> bool {
+        let making = self.header(Region::Esp).map(|header| header.making);
+        making.is_some_and(|making| self.see(Key::Directory) != Some(&Value::Of(making)))
+    }
+
+    /// Whether a slot's file is in a directory of the ESP that is there now.
+    pub fn has_slot_file(&self, which: usize) -> bool {
+        let making = self.header(Region::Esp).map(|header| header.making);
+        let is_of = |making| self.see(Key::SlotFile(which)) == Some(&Value::Of(making));
+        making.is_some_and(is_of) && !self.lost_directory()
+    }
+
+    /// What was in a directory that is lost is in none any more; the one that is written in its place has the slots' directory alone.
+    fn forget_esp_files(&mut self) {
+        let is_file = |key: &Key| matches!(key, Key::File(Fs::Esp, _));
+        self.durable.retain(|key, _| !is_file(key));
+        self.pending.retain(|write| !is_file(&write.key));
+    }
+
     /// What a prober says. A torn superblock has a wrong check sum, which the prober takes for no superblock.
     pub fn probe(&self, region: Region) -> Probe {
         self.header(region).map_or(Probe::Blank, |header| {
@@ -553,6 +580,9 @@ impl Disk {
     /// A file's text, in the filesystem that is there now.
     pub fn text(&self, fs: Fs, region: Region, name: &'static str) -> Option<&str> {
         let making = self.header(region)?.making;
+        if fs == Fs::Esp && self.lost_directory() {
+            return None;
+        }
         match self.see(Key::File(fs, name)) {
             Some(Value::Text(of, text)) if *of == making => Some(text),
             Some(Value::Torn) => Some("torn"),

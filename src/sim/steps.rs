@@ -453,13 +453,21 @@ impl Script for PartitionDisk {
 impl Script for AnchorCheckpoint {
     async fn look(&self, world: &mut SimWorld) -> Result<EspFacts, Fault> {
         world.act("flush the ESP", Act::Flush).await?;
+        world.mend_directory().await?;
         let disk = world.disk();
-        let making = disk.header(Region::Esp).map(|h| h.making);
-        let slots = [0, 1].map(|which| match disk.see(Key::SlotFile(which)) {
-            Some(Value::Of(of)) if Some(*of) == making => SlotFile::Allocated,
-            Some(_) | None => SlotFile::Missing,
+        let slots = [0, 1].map(|which| {
+            if disk.has_slot_file(which) {
+                SlotFile::Allocated
+            } else {
+                SlotFile::Missing
+            }
         });
         let mut probe = disk.probe(Region::Esp);
+        if let Probe::Found(found) = &mut probe
+            && disk.lost_directory()
+        {
+            found.label = None;
+        }
         if world.has(Bug::EspAgain)
             && world.run > 0
             && world.orders == 0
@@ -487,7 +495,8 @@ impl Script for AnchorCheckpoint {
         }
         match order {
             AnchorOrder::Format { .. } => {
-                let mut slots = blank(0);
+                let mut slots = vec![(Key::Directory, Some(Value::Of(0)))];
+                slots.extend(blank(0));
                 slots.extend(blank(1));
                 world.make(Region::Esp, slots).await
             }

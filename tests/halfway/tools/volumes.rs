@@ -135,13 +135,18 @@ impl Tool for Esp {
         };
         block_on(carry(
             &action,
-            async || esp::observe_esp(subject, &reporter, &stop).await,
+            async || {
+                if esp::is_cut_off(subject, &action.volume)? {
+                    esp::mend_esp(subject, &action.volume, &reporter, &stop).await?;
+                }
+                esp::observe_esp(subject, &reporter, &stop).await
+            },
             async |order| match order {
                 AnchorOrder::Format { volume, .. } => {
                     esp::make_esp(subject, &volume, 512, &reporter, &stop).await
                 }
                 AnchorOrder::AllocateSlots { missing, .. } => {
-                    esp::mend_esp(subject, &reporter, &stop).await?;
+                    esp::mend_esp(subject, &action.volume, &reporter, &stop).await?;
                     esp::allocate_slots(subject, missing)
                 }
             },
