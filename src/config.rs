@@ -15,7 +15,7 @@ mod text;
 mod tolerant;
 mod url;
 
-pub use check::is_disk_name;
+pub use check::{disk_name_objection, is_disk_name};
 pub use overrides::Overrides;
 pub use parse::{ConfigError, Notation, Position, Problem};
 pub use places::MEDIUM_LABEL;

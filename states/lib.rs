@@ -19,6 +19,7 @@ pub mod authentic;
 pub mod checkpoint;
 pub mod consent;
 mod decision;
+pub mod disk_name;
 pub mod fault;
 pub mod identity;
 pub mod image;

@@ -388,11 +388,17 @@ fn a_link_means_the_disk_that_alone_asks_for_it() {
                         "{}: {given}: {fault:?}",
                         description.name
                     );
-                    // It chooses, and agrees to nothing, where it is made of what a bridge or a whole kind says.
-                    let made_of = |why: &String| why.contains("the link is made of");
+                    // It chooses, and agrees to nothing, where it is made of what a bridge or a whole kind says, or of a port.
+                    let made_of = |why: &String| {
+                        ["the link is made of", "the disk itself does not say"]
+                            .iter()
+                            .any(|said| why.contains(said))
+                    };
                     let agreed_rightly = match &agreed {
-                        None | Some(Ok(())) => true,
-                        Some(Err(why)) => path.starts_with("by-id/") && made_of(why),
+                        None => true,
+                        Some(Ok(())) => !path.starts_with("by-path/") || !path.contains("-usb-"),
+                        Some(Err(why)) if path.starts_with("by-id/") => made_of(why),
+                        Some(Err(why)) => why.contains("another disk may be put into that port"),
                     };
                     assert!(agreed_rightly, "{}: {given}: {agreed:?}", description.name);
                     followed += 1;

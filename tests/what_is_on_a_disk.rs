@@ -79,6 +79,66 @@ fn zeros_are_blank_and_one_byte_anywhere_near_the_ends_is_not() {
     }
 }
 
+/// The superblock of an ext4 of so many blocks of 4 KiB.
+fn superblock(blocks: u32, label: &[u8]) -> Vec<u8> {
+    let mut block = vec![0; 1_024];
+    block[0x04..0x08].copy_from_slice(&blocks.to_le_bytes());
+    block[0x18] = 2;
+    block[0x38..0x3A].copy_from_slice(&[0x53, 0xEF]);
+    block[0x60] = 0x40;
+    block[0x78..0x78 + label.len()].copy_from_slice(label);
+    block
+}
+
+/// An image that was written over the start of a disk, and what a former table led to behind it.
+#[test]
+fn what_lies_behind_a_filesystem_on_the_disk_itself_is_told() {
+    const MIB: u64 = 1 << 20;
+    let size = 6 << 30;
+    let small = superblock(600 * 256, b"BOOT");
+    let photos = superblock(2_900 * 256, b"photos");
+    let told = |disk: &mut Sparse| look(disk, 512);
+    let mut disk = Sparse::new(size);
+    disk.put(1_024, &small);
+    // The control: with nothing behind it.
+    let alone = told(&mut disk);
+    assert_eq!(alone.lines, ["no partition table", "whole disk: ext4 \"BOOT\""]);
+    assert!(alone.unknown.is_empty());
+    disk.put(2_049 * MIB + 1_024, &photos);
+    let seen = told(&mut disk);
+    let at = 2_049 * MIB;
+    assert!(
+        seen.lines
+            .contains(&format!("in no partition, at byte {at}: ext4 \"photos\"")),
+        "{:?}",
+        seen.lines
+    );
+    assert_eq!(
+        seen.unknown,
+        [format!("it holds ext4 \"photos\" at byte {at}, in no partition")]
+    );
+    // Bytes of an unknown kind, right behind its end.
+    let mut disk = Sparse::new(size);
+    disk.put(1_024, &small);
+    disk.put(600 * MIB + (512 << 10), &vec![0x5A; 4 << 20]);
+    assert_eq!(told(&mut disk).unknown.len(), 1);
+    // What does not say where it ends: all that begins on the disk is told.
+    let mut disk = Sparse::new(size);
+    disk.put(1_024, &superblock(0, b"BOOT"));
+    disk.put(2_049 * MIB + 1_024, &photos);
+    let seen = told(&mut disk);
+    assert!(
+        seen.lines.iter().any(|line| line.ends_with("ext4 \"photos\"")),
+        "{:?}",
+        seen.lines
+    );
+    // What takes all of the disk has it in itself.
+    let mut disk = Sparse::new(size);
+    disk.put(1_024, &superblock(6 * 1_024 * 256, b"BOOT"));
+    disk.put(2_049 * MIB + 1_024, &photos);
+    assert_eq!(told(&mut disk).lines.len(), 2);
+}
+
 /// Where programs have begun partitions, and do.
 fn usual_starts() -> Vec<u64> {
     const MIB: u64 = 1 << 20;

@@ -201,6 +201,9 @@ pub struct PlanArgs {
     /// World Wide Name of that disk
     #[arg(long, value_name = "WWN", requires = "described", value_parser = plan::disk_name)]
     pub disk_wwn: Option<String>,
+    /// Bus address of that disk, where it has neither
+    #[arg(long, value_name = "ADDRESS", requires = "described", value_parser = plan::disk_address)]
+    pub disk_address: Option<String>,
     /// Bytes of a logical sector of that disk: 512 or 4096
     #[arg(long, value_name = "BYTES", requires = "described", default_value_t = 512)]
     pub sector_bytes: u32,
@@ -336,14 +339,12 @@ fn passphrase_fd(text: &str) -> Result<i32, String> {
 }
 
 fn disk_name(text: &str) -> Result<String, String> {
-    if crate::config::is_disk_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "a serial number, a WWN, a bus address, or the name of a link in /dev/disk/by-id or by-path without the path; kernel \
-             names change from boot to boot (landfall disks shows the names)"
-                .to_owned(),
-        )
+    match crate::config::disk_name_objection(text) {
+        None => Ok(text.to_owned()),
+        Some(why) => Err(format!(
+            "{why}; give the name to use that landfall disks prints: a serial number, a WWN, a bus address, or a link in \
+             /dev/disk/by-id or by-path without the path"
+        )),
     }
 }
 

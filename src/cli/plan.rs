@@ -6,13 +6,14 @@
 use super::{Failure, PlanArgs, config_path, disks, words};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
-use crate::real::disk::{image, serial};
+use crate::real::disk::image;
 use crate::real::landing;
 use camino::Utf8Path;
 use landfall_states::anchored::{Container, EncryptVolumes};
 use landfall_states::bootable::ProvisionSecrets;
 use landfall_states::checkpoint::Record;
 use landfall_states::cloned::RealiseSystem;
+use landfall_states::disk_name;
 use landfall_states::encrypted::{FormatVolumes, Target};
 use landfall_states::formatted::CloneConfiguration;
 use landfall_states::installed::InstallBootLoader;
@@ -45,10 +46,18 @@ pub struct StepText {
 
 /// A serial number or WWN that an install would know a disk by.
 pub(super) fn disk_name(text: &str) -> Result<String, String> {
-    if serial::is_unique(text) {
+    if disk_name::is_unique(text) {
         return Ok(text.to_owned());
     }
-    Err("this is no name of one disk: an install knows such a disk by its bus address; give the name that landfall disks prints".to_owned())
+    Err("this is no name of one disk: an install knows such a disk by its bus address; give that with --disk-address (landfall disks prints it)".to_owned())
+}
+
+/// A bus address that an install would know a disk by.
+pub(super) fn disk_address(text: &str) -> Result<String, String> {
+    if disk_name::is_bus_address(text) {
+        return Ok(text.to_owned());
+    }
+    Err("this is no bus address, which begins like pci-0000:00:05.0 or platform-fe330000.mmc (landfall disks prints it)".to_owned())
 }
 
 /// `64G` or a number of bytes.
@@ -72,6 +81,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         disk_size,
         disk_serial,
         disk_wwn,
+        disk_address,
         sector_bytes,
     } = args;
     let overrides = Overrides::from_environment()?;
@@ -79,7 +89,10 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
     let described = |size_bytes: u64| DiskIdentity {
         wwn: disk_wwn.clone(),
         serial: disk_serial.clone(),
-        path: None,
+        // What has a name is known by that, wherever it sits.
+        path: disk_address
+            .clone()
+            .filter(|_| disk_wwn.is_none() && disk_serial.is_none()),
         size_bytes,
         sector_bytes: *sector_bytes,
     };
@@ -102,10 +115,12 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         config.reinstall,
     )
     .map_err(|e| {
-        Failure::new(
-            Exit::Usage,
-            format!("no plan: {e}\n    fix: name another disk, or change the layout"),
-        )
+        let fix = if disk.is_nameable() {
+            "name another disk, or change the layout"
+        } else {
+            "say what the disk is called: --disk-wwn, --disk-serial or --disk-address (landfall disks prints its name)"
+        };
+        Failure::new(Exit::Usage, format!("no plan: {e}\n    fix: {fix}"))
     })?;
     let decided = match image {
         Some(image) => Some(Decided::about(image, &config, &plan)?),

@@ -7,6 +7,7 @@ use super::{
     Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, places,
     remote, text, url,
 };
+use landfall_states::disk_name::never_agrees;
 use landfall_states::fault::Budget;
 use landfall_states::names::quoted;
 use landfall_states::plan::ESP_BYTES_MIN;
@@ -136,16 +137,16 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     } = key_medium;
     let Unattended { enable: _, disk } = unattended;
     if let Some(disk) = disk
-        && !is_disk_name(disk)
+        && let Some(why) = disk_name_objection(disk)
     {
         found.push(problem(
             "unattended.disk",
             format!(
-                "disk name {} is not allowed: a serial number, a WWN, a bus address, or the name of a link in /dev/disk/by-id or \
-                 by-path, without the path; kernel names such as sda change from boot to boot",
+                "disk name {} is not allowed: {why}; what is: a serial number, a WWN, a bus address, or the name of a link in \
+                 /dev/disk/by-id or by-path, without the path",
                 quoted(disk)
             ),
-            "take the serial number or WWN that `landfall disks` prints",
+            "take the name to use that `landfall disks` prints on that machine",
         ));
     }
     nix_settings(nix, &mut found);
@@ -155,23 +156,18 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
 
 /// Whether a text can name a disk for good.
 pub fn is_disk_name(text: &str) -> bool {
-    let kernel_name = ["sd", "vd", "hd", "xvd"].iter().any(|prefix| {
-        text.strip_prefix(prefix)
-            .is_some_and(|rest| (1..=3).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_lowercase()))
-    });
-    let numbered = ["nvme", "mmcblk"].iter().any(|prefix| {
-        text.strip_prefix(prefix).is_some_and(|rest| {
-            rest.len() <= 8
-                && rest.starts_with(|c: char| c.is_ascii_digit())
-                && rest.bytes().all(|b| b.is_ascii_digit() || b == b'n')
-        })
-    });
-    (1..=256).contains(&text.len())
-        && text.trim() == text
-        && !text.contains('/')
-        && !text.chars().any(char::is_control)
-        && !kernel_name
-        && !numbered
+    disk_name_objection(text).is_none()
+}
+
+/// Why a text cannot name a disk for good.
+pub fn disk_name_objection(text: &str) -> Option<&'static str> {
+    if text.contains('/') {
+        return Some("it has a slash");
+    }
+    if !(1..=256).contains(&text.len()) || text.trim() != text || text.chars().any(char::is_control) {
+        return Some("it is no line of 1 to 256 characters without blanks at its ends");
+    }
+    never_agrees(text)
 }
 
 /// Labels that are used: present where needed, and all different, since /dev/disk/by-label and by-partlabel know no

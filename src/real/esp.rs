@@ -573,12 +573,9 @@ fn missing(which: usize, place: &Utf8Path) -> Fault {
 
 /// Allocates the slots that are missing, and flushes. What is there by now, because it was put back, stays.
 pub fn allocate_slots(device: &Utf8Path, missing: [bool; 2]) -> Result<(), Fault> {
-    let [first, second] = locate_on(device)?;
-    let wanted = [missing[0] && first.is_none(), missing[1] && second.is_none()];
-    if wanted == [false, false] {
-        return flush(device);
-    }
-    allocate_on(device, wanted.map(|wanted| wanted.then_some(&BLANK)))
+    let places = locate_on(device)?;
+    let wanted = [0, 1].map(|which| (missing[which] && places[which].is_none()).then_some(&BLANK));
+    allocate_on(device, wanted)
 }
 
 /// What is on the ESP's device.

@@ -55,16 +55,13 @@ impl SimWorld {
 
     /// An ESP that lost its root directory gets it back, with the directory of the slots in it, and nothing else.
     pub async fn mend_directory(&mut self) -> Result<(), Fault> {
-        let is_lost = self.disk().lost_directory() && !self.machine.esp_mounted;
-        let header = self.disk().header(Region::Esp).filter(|_| is_lost);
         let planned = self.setting.volume(Region::Esp).map(|(_, _, id, _)| id);
-        let making =
-            header.and_then(|header| (planned.as_deref() == Some(&*header.id)).then_some(header.making));
-        let Some(making) = making.filter(|_| !self.has(Bug::LostLabelIsForeign)) else {
+        let is_looked_at = !self.machine.esp_mounted && !self.has(Bug::LostLabelIsForeign);
+        let Some(making) = self.disk().lost_directory_of(planned).filter(|_| is_looked_at) else {
             return Ok(());
         };
         self.identify().await?;
-        self.checks.get_mut().esp_emptied();
+        self.checks.get_mut().done_again_from(Phase::Installed);
         let directory = vec![(Key::Directory, Some(Value::Of(making)))];
         self.act(
             "make the root directory again",

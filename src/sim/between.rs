@@ -296,13 +296,13 @@ impl<'h> Teller<'h> {
             Between::Payload => {
                 let landed = seen.landed(&plan);
                 story.asks(&self.payload.setting);
-                story.checks.other_payload();
+                story.checks.done_again_from(Phase::Formatted);
                 let asked = if landed { &self.same } else { &self.payload };
                 match self.refused(&story) {
                     // What was written from an image is that image's.
                     Some(mut refused) => {
                         refused.asks(&self.same.setting);
-                        refused.checks.other_payload();
+                        refused.checks.done_again_from(Phase::Formatted);
                         self.lands(refused, &self.same)
                     }
                     None => self.lands(story, asked),
@@ -399,7 +399,7 @@ impl<'h> Teller<'h> {
                 let orders = Key::File(Fs::Root, ORDERS);
                 story.machine.disk_mut(target).put(orders, program);
                 // The clone is made anew, and what is behind it is looked at again.
-                story.checks.other_payload();
+                story.checks.done_again_from(Phase::Formatted);
                 self.lands(story, &self.same)
             }
             Between::Forged | Between::Stripped => {
@@ -411,7 +411,7 @@ impl<'h> Teller<'h> {
                 let setting = self.same.setting.clone();
                 let forged = forge(story.machine.disk_mut(target), &setting, how);
                 // What the forged records claim was reached is asked for anew where it is not proved.
-                story.checks.other_payload();
+                story.checks.done_again_from(Phase::Formatted);
                 story.checks.somebody_wrote(&story.machine.disks[target]);
                 let invariant = Invariant::OnlyTheNamed;
                 let failed = forged.err().map(|how| Breach { invariant, how });
@@ -439,7 +439,7 @@ impl<'h> Teller<'h> {
                     new
                 };
                 story.asks(&asked.setting);
-                story.checks.other_payload();
+                story.checks.done_again_from(Phase::Formatted);
                 self.lands(story, asked)
             }
         };

@@ -195,17 +195,10 @@ impl Checks {
         }
     }
 
-    /// Another payload is asked for: what came of the former one is done again, from the clone on.
-    pub fn other_payload(&mut self) {
+    /// What was done from a phase on is done again: another payload is asked for, or the ESP lost the boot loader with its directory.
+    pub fn done_again_from(&mut self, phase: Phase) {
         if let Some(acknowledged) = &mut self.acknowledged {
-            acknowledged.phase = acknowledged.phase.min(Phase::Formatted);
-        }
-    }
-
-    /// The ESP lost its root directory, and what was in it: the boot loader is installed again, and nothing else is done again.
-    pub fn esp_emptied(&mut self) {
-        if let Some(acknowledged) = &mut self.acknowledged {
-            acknowledged.phase = acknowledged.phase.min(Phase::Installed);
+            acknowledged.phase = acknowledged.phase.min(phase);
         }
     }
 
@@ -341,11 +334,9 @@ impl Checks {
             {
                 self.mended += u64::from(setting.root_region() == region);
             }
-            // What a cut ruined is there again; what makes the ESP writes its directory too, under another id.
             (Key::Directory, Some(_)) => {
                 let planned = setting.volume(Region::Esp).map(|(_, _, id, _)| id);
-                let there = disk.header(Region::Esp).map(|header| header.id.to_string());
-                self.mended += u64::from(there == planned && disk.lost_directory());
+                self.mended += u64::from(disk.lost_directory_of(planned).is_some());
             }
             (Key::Header(region), Some(Value::Header(header))) => {
                 let Some((_, _, id, provisional)) = setting.volume(region) else {

@@ -537,6 +537,12 @@ impl Disk {
         making.is_some_and(|making| self.see(Key::Directory) != Some(&Value::Of(making)))
     }
 
+    /// The making of a finished ESP with this id that lost its root directory.
+    pub fn lost_directory_of(&self, id: Option<String>) -> Option<u32> {
+        let header = self.header(Region::Esp).filter(|_| self.lost_directory())?;
+        (id.as_deref() == Some(&*header.id)).then_some(header.making)
+    }
+
     /// Whether a slot's file is in a directory of the ESP that is there now.
     pub fn has_slot_file(&self, which: usize) -> bool {
         let making = self.header(Region::Esp).map(|header| header.making);

@@ -6,6 +6,7 @@
 //! Absent: deciding (`select`), who uses it (`usage`).
 
 use super::blank::{Blankness, Extent, Look, Medium};
+use super::extent::{self, End};
 use super::held::forget_cache;
 use super::outside::{self, Outside};
 use super::partitions::{EXTENDED, Kind, of_partition};
@@ -108,16 +109,23 @@ fn seen_on<D: Read + Seek>(
         }
         parts.push((place, found));
     }
-    // An install of this plan that was cut off has old bytes where nothing is made yet.
-    let unlisted = if places.is_empty() || planned {
-        vec![]
+    // Where something is on the disk itself: its end.
+    let end = if places.is_empty() && !whole.is_empty() {
+        extent::end(file, &whole, size)?
     } else {
-        outside::ranges(
+        End::Whole
+    };
+    // An install of this plan that was cut off has old bytes where nothing is made yet.
+    let unlisted = match end {
+        _ if planned => vec![],
+        End::At(from) => behind(from, size),
+        End::Whole | End::Unknown if places.is_empty() => vec![],
+        End::Whole | End::Unknown => outside::ranges(
             &on_disk,
             &places,
             &tables(file, &on_disk, disk.sector_bytes)?,
             size,
-        )
+        ),
     };
     let unknown = |(place, found): &(&Place, Vec<Signature>)| found.is_empty() && !place.is_extended();
     let ranges = parts.iter().filter(|part| unknown(part)).count() + unlisted.len();
@@ -152,6 +160,10 @@ fn seen_on<D: Read + Seek>(
     if !places.is_empty() {
         begun.extend(outside::beside_table(file, &places, size)?);
     }
+    if end == End::Unknown {
+        let others = outside::recognised(file, 0, size)?;
+        begun.extend(others.into_iter().filter(|(at, _)| *at > 0));
+    }
     let mut signatures = vec![(None, whole)];
     signatures.extend(
         parts
@@ -175,6 +187,12 @@ fn seen_on<D: Read + Seek>(
     };
     contents.judge();
     Ok(contents)
+}
+
+/// What lies behind something, up to the end of the disk. Less than a MiB is what rounding leaves.
+fn behind(from: u64, size: u64) -> Vec<(u64, u64)> {
+    let bytes = size.saturating_sub(from);
+    if bytes > MIB { vec![(from, bytes)] } else { vec![] }
 }
 
 /// What the tables themselves take, from and to: the copies of a GPT, and the sectors that lead to logical partitions.

@@ -549,6 +549,7 @@ fn facts(
         model: block.model.clone(),
         identity: block.identity.clone(),
         place: block.place.clone(),
+        by_hand: block.is_put_in_by_hand(),
         links,
         failing: None,
         never,

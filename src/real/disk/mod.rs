@@ -27,6 +27,7 @@ pub mod blank;
 pub mod contents;
 pub mod controllers;
 pub mod efi;
+mod extent;
 pub mod gather;
 pub mod held;
 pub mod image;
@@ -43,7 +44,6 @@ pub mod partitions;
 pub mod place;
 pub mod proc;
 pub mod select;
-pub mod serial;
 pub mod signature;
 pub mod sysfs;
 pub mod taken;
@@ -131,7 +131,7 @@ fn wanted(
 ) -> Result<Option<Wanted>, Fault> {
     let Some(given) = install_disk else {
         let name = config.and_then(|c| c.unattended.disk.clone());
-        return Ok(name.map(Wanted::Name));
+        return Ok(name.map(Wanted::InAdvance));
     };
     let bad = |why: String| {
         Fault::from(DeviceFault::NotADisk {

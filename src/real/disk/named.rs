@@ -5,10 +5,10 @@
 //! Absent: what speaks against a disk (`select`), asking (`ask`).
 
 use super::gather::no_disk;
-use super::serial::{is_of_model_alone, is_unique, link_objection};
 use super::sysfs::{Block, Sysfs};
 use super::{io_fault, proc::Dev, proc::parse_dev};
 use crate::config::is_disk_name;
+use landfall_states::disk_name::{is_bus_address, is_of_model_alone, is_unique, link_objection};
 use landfall_states::fault::Fault;
 use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
@@ -27,6 +27,8 @@ pub struct Named {
     pub identity: DiskIdentity,
     /// Where it sits.
     pub place: Option<String>,
+    /// Whether a hand may put another one there: a USB port, a slot for cards, a bay. Then the place alone is no name of it.
+    pub by_hand: bool,
     /// The links that lead to it, without their folder.
     pub links: Vec<String>,
 }
@@ -38,8 +40,10 @@ pub enum By {
     Wwn,
     /// A link in `/dev/disk/by-id` or `/dev/disk/by-path`.
     Link,
-    /// Its bus address.
+    /// Its bus address, with what sits there where that can be another one tomorrow.
     Place,
+    /// Its bus address alone, where another one may sit there tomorrow.
+    Port,
     /// Its serial number.
     Serial,
     /// The kernel's name of the moment.
@@ -98,6 +102,7 @@ impl Named {
             device: block.device(),
             identity: block.identity.clone(),
             place: block.place.clone(),
+            by_hand: block.is_put_in_by_hand(),
             links: links
                 .iter()
                 .filter(|(_, dev)| *dev == block.dev)
@@ -113,11 +118,29 @@ impl Named {
         }
     }
 
+    /// The bus address; with what sits there, where a hand may change that: its serial number, and if that is none of its own, its size.
+    fn seat(&self) -> Option<String> {
+        let place = self.place.as_deref()?;
+        if !self.by_hand {
+            return Some(place.to_owned());
+        }
+        let identity = &self.identity;
+        let own = [&identity.serial, &identity.wwn]
+            .into_iter()
+            .flatten()
+            .find(|word| is_unique(word) && !word.contains('/'));
+        Some(own.map_or_else(
+            || format!("{place}={}", identity.size_bytes),
+            |own| format!("{place}={own}"),
+        ))
+    }
+
     fn is(&self, name: &str) -> Option<By> {
         let Named {
             device,
             identity,
             place,
+            by_hand,
             links,
         } = self;
         let plain = without_folder(name);
@@ -131,11 +154,18 @@ impl Named {
         if wwn.is_some() {
             return Some(By::Wwn);
         }
-        if links.iter().any(|link| is_called(link, plain)) {
+        if self.seat().is_some_and(|seat| is_called(&seat, plain)) {
+            return Some(By::Place);
+        }
+        let has_link = links.iter().any(|link| is_called(link, plain));
+        if *by_hand && has_link && is_bus_address(plain) {
+            return Some(By::Port);
+        }
+        if has_link {
             return Some(By::Link);
         }
         if place.as_deref().is_some_and(|place| is_called(place, plain)) {
-            return Some(By::Place);
+            return Some(By::Port);
         }
         // A WWN that several units share is no better than a serial number.
         let shared = identity.wwn.as_deref().is_some_and(|wwn| is_wwn(wwn, plain));
@@ -169,7 +199,10 @@ fn may_agree(name: &str, index: usize, by: By, disks: &[Named]) -> Result<(), St
     match by {
         By::Kernel => return Err("a kernel name means another disk after the next boot".into()),
         By::Serial if disk.identity.unit().is_some() => {
-            return Err("the serial number is that of a device of several units, not the disk's".into());
+            return Err(
+                "the serial number is what a bridge or a device of several units says, not the disk itself"
+                    .into(),
+            );
         }
         By::Link => {
             let link = without_folder(name);
@@ -181,11 +214,16 @@ fn may_agree(name: &str, index: usize, by: By, disks: &[Named]) -> Result<(), St
         By::Wwn | By::Serial => {
             let own = match by {
                 By::Wwn => &disk.identity.wwn,
-                By::Link | By::Place | By::Serial | By::Kernel => &disk.identity.serial,
+                By::Link | By::Place | By::Port | By::Serial | By::Kernel => &disk.identity.serial,
             };
             if !own.as_deref().is_none_or(is_unique) {
                 return Err("many disks have that name".into());
             }
+        }
+        By::Port => {
+            return Err(
+                "another disk may be put into that port or slot: the name has to say what sits there".into(),
+            );
         }
         By::Place => {}
     }
@@ -205,9 +243,11 @@ pub fn name_for(index: usize, disks: &[Named]) -> Option<String> {
     let Named {
         device: _,
         identity,
-        place,
+        place: _,
+        by_hand: _,
         links,
     } = disk;
+    let seat = disk.seat();
     let means_it = |name: &String| match meaning(name, disks) {
         Meaning::One(at, by) => {
             is_disk_name(name) && at == index && may_agree(name, index, by, disks).is_ok()
@@ -215,7 +255,7 @@ pub fn name_for(index: usize, disks: &[Named]) -> Option<String> {
         Meaning::Nothing | Meaning::Several(_) => false,
     };
     let names = || {
-        [&identity.wwn, &identity.serial, place]
+        [&identity.wwn, &identity.serial, &seat]
             .into_iter()
             .flatten()
             .chain(links)

@@ -130,16 +130,13 @@ fn two_bays_of_one_bridge_are_two_disks_and_its_serial_agrees_to_neither() {
         for to in [0, 1] {
             assert!(agreed(&tree, serial, to).is_err(), "{serial}");
         }
-        assert_eq!(
-            name_for(1, &all).unwrap(),
-            "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1",
-            "{serial}"
-        );
-        assert_eq!(
-            agreed(&tree, "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1", 1),
-            Ok(())
-        );
-        assert!(agreed(&tree, "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1", 0).is_err());
+        // The bay, with what sits there: by the bridge's number where that is one, else by the size.
+        let sits = if is_name { serial } else { "8589934592" };
+        let bay = format!("pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1={sits}");
+        assert_eq!(name_for(1, &all).unwrap(), bay, "{serial}");
+        assert_eq!(agreed(&tree, &bay, 1), Ok(()));
+        assert!(agreed(&tree, &bay, 0).is_err());
+        assert!(agreed(&tree, "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1", 1).is_err());
     }
 }
 
@@ -242,7 +239,8 @@ fn a_link_that_several_disks_ask_for_agrees_to_none() {
     let tree = Tree::new();
     let nvme = "pci0000:00/0000:00:1d.0/0000:03:00.0/nvme/nvme0";
     for (name, dev, nsid) in [("nvme0n1", "259:0", "1"), ("nvme0n2", "259:1", "2")] {
-        put(&tree, name, dev, &format!("{nvme}/{name}"), &[("nsid", nsid)]);
+        let words = [("nsid", nsid), ("serial", "LF0017A2\n")];
+        put(&tree, name, dev, &format!("{nvme}/{name}"), &words);
         tree.put(
             &format!("run/udev/data/b{dev}"),
             "S:disk/by-id/nvme-QEMU_NVMe_Ctrl_LF0017A2\n",
@@ -282,10 +280,69 @@ fn a_link_made_of_a_wwn_that_many_have_agrees_to_none() {
             "sda",
             "8:0",
             "pci0000:00/0000:00:10.0/host2/target2:0:0/2:0:0:0",
-            &[],
+            &[("serial", "S64DNX0R1\n")],
         );
         link(&tree, "by-id", name, "sda");
         assert_eq!(agreed(&tree, name, 0).is_ok(), is_name, "{name}");
+    }
+}
+
+/// A USB disk without a WWN, an SD card without a serial number, and what somebody plugs into the same place.
+#[test]
+fn a_port_is_no_name_of_what_sits_in_it() {
+    let usb = "pci0000:00/0000:00:14.0/usb2/2-3/2-3:1.0/host4/target4:0:0/4:0:0:0";
+    let card = "platform/fe330000.mmc/mmc_host/mmc0/mmc0:0001";
+    type Words<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, &str, Words, Words); 4] = [
+        (
+            "sda",
+            usb,
+            &[("serial", "S6XKNS0T123456X")],
+            &[("serial", "S7OTHERDISK99Z")],
+        ),
+        ("sda", usb, &[("serial", "S6XKNS0T123456X")], &[]),
+        ("sda", usb, &[], &[("size", "33554432")]),
+        (
+            "mmcblk0",
+            card,
+            &[("device/type", "SD\n"), ("serial", "0x00000000\n")],
+            &[
+                ("device/type", "SD\n"),
+                ("serial", "0x00000000\n"),
+                ("size", "4194304"),
+            ],
+        ),
+    ];
+    for (name, hardware, first, second) in cases {
+        let machine = |attributes: Words| {
+            let tree = Tree::new();
+            put(&tree, name, "8:0", hardware, &[]);
+            for (attribute, text) in attributes {
+                if *attribute == "serial" && name == "sda" {
+                    tree.put("sys/devices/pci0000:00/0000:00:14.0/usb2/2-3/serial", text);
+                    tree.put("sys/devices/pci0000:00/0000:00:14.0/usb2/2-3/idVendor", "04e8");
+                } else {
+                    tree.put_at(name, attribute, text);
+                }
+            }
+            tree
+        };
+        let (before, after) = (machine(first), machine(second));
+        let printed = name_for(0, &disks(&before)).unwrap();
+        let place = disks(&before)[0].place.clone().unwrap();
+        assert!(printed.starts_with(&format!("{place}=")), "{printed}");
+        assert_eq!(agreed(&before, &printed, 0), Ok(()), "{printed}");
+        let why = agreed(&after, &printed, 0).unwrap_err();
+        assert!(why.contains("which no disk is called"), "{why}");
+        // The place alone, and the link that is called like it.
+        link(&before, "by-path", &place, name);
+        for bare in [place.clone(), format!("/dev/disk/by-path/{place}")] {
+            let why = agreed(&before, &bare, 0).unwrap_err();
+            assert!(
+                why.contains("another disk may be put") && why.contains(&printed),
+                "{why}"
+            );
+        }
     }
 }
 
@@ -308,6 +365,7 @@ fn what_is_printed_is_accepted_also_where_it_cannot_be_seen() {
                 sector_bytes: 512,
             },
             place: None,
+            by_hand: false,
             links: vec![],
         };
         let all = [disk.clone()];
@@ -368,7 +426,8 @@ fn a_disk_without_a_number_of_its_own_is_told_by_its_place() {
     ));
     let why = agreed(&tree, "usb-ASMT_2115_S6XKNS0T123456X-0:0", 0).unwrap_err();
     assert!(
-        why.contains("USB bridge") && why.ends_with("its name is pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:0"),
+        why.contains("USB bridge")
+            && why.ends_with("its name is pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:0=8589934592"),
         "{why}"
     );
 }

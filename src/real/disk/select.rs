@@ -28,6 +28,8 @@ pub struct Facts {
     pub identity: DiskIdentity,
     /// Where it sits.
     pub place: Option<String>,
+    /// Whether a hand may put another one there.
+    pub by_hand: bool,
     /// Names of links in `/dev/disk/by-id` and `/dev/disk/by-path` that lead to it.
     pub links: Vec<String>,
     /// What its device reported when it was read, where that was an error of the device.
@@ -122,6 +124,7 @@ impl Facts {
             device: self.device.clone(),
             identity: self.identity.clone(),
             place: self.place.clone(),
+            by_hand: self.by_hand,
             links: self.links.clone(),
         }
     }
@@ -158,6 +161,8 @@ pub enum Wanted {
     },
     /// A name of the disk: see `named`.
     Name(String),
+    /// By what the configuration says, which agrees to its erasure as well.
+    InAdvance(String),
 }
 
 /// The objections to every disk, given what the firmware says: booting from a disk is an objection to taking it unasked.
@@ -217,14 +222,19 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
                 &format!("{given} is no disk of this machine"),
             ));
         }
-        Some(Wanted::Name(name)) => {
+        Some(wanted @ (Wanted::Name(name) | Wanted::InAdvance(name))) => {
             return match named::meaning(name, &all_named(all)) {
                 Meaning::One(index, _) => named(index, name),
-                Meaning::Nothing => Err(doubt(
-                    all,
-                    firmware,
-                    &format!("no disk is called {}", quoted(name)),
-                )),
+                Meaning::Nothing => {
+                    let fault = doubt(all, firmware, &format!("no disk is called {}", quoted(name)));
+                    Err(match wanted {
+                        Wanted::InAdvance(_) => Fault {
+                            remedy: Remedy::change_and_install(WRITE_ONE),
+                            ..fault
+                        },
+                        Wanted::Name(_) | Wanted::Device { .. } => fault,
+                    })
+                }
                 Meaning::Several(found) => Err(ambiguous(all, firmware, name, &found)),
             };
         }
@@ -328,6 +338,10 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
 /// How a disk is named. No device is put there: it would be copied.
 const NAME_ONE: &str = "INSTALL_DISK=/dev/disk/by-id/NAME landfall install, with the name of the disk that you mean \
                         (landfall disks prints the names)";
+
+/// Where a name was written down.
+const WRITE_ONE: &str = "write the NAME to use that landfall disks prints for the disk that you mean into unattended.disk, or give it with \
+                         --erase-disk";
 
 /// A name that several disks have, and the names that each has alone.
 fn ambiguous(all: &[Facts], firmware: &Firmware, name: &str, found: &[usize]) -> Fault {

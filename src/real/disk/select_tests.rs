@@ -17,6 +17,7 @@ fn disk(letter: char, gib: u64) -> Facts {
             sector_bytes: 512,
         },
         place: None,
+        by_hand: false,
         links: vec![format!("ata-Model_LF-{letter}")],
         failing: None,
         never: vec![],
@@ -271,6 +272,16 @@ fn naming_a_disk_decides_but_does_not_lift_never() {
     assert!(
         fault.why().contains("mounted at /srv") && fault.what().contains("/dev/sdb"),
         "{fault}"
+    );
+    let written = select(
+        &all,
+        Some(&Wanted::InAdvance("LF-z".into())),
+        &Firmware::default(),
+    )
+    .unwrap_err();
+    assert!(
+        written.next().contains("into unattended.disk") && written.next().ends_with("landfall install"),
+        "{written}"
     );
     let fault = select(&all, Some(&Wanted::Name("LF-z".into())), &Firmware::default()).unwrap_err();
     assert!(

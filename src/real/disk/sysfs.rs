@@ -6,8 +6,8 @@
 
 use super::place;
 use super::proc::{Dev, parse_dev};
-use super::serial::is_unique;
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::disk_name::is_unique;
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::KernelPartition;
 use nix::fcntl::OFlag;
@@ -78,6 +78,11 @@ impl Block {
     /// `/dev/…`. The kernel writes `/` as `!` in names.
     pub fn device(&self) -> String {
         device(&self.name)
+    }
+
+    /// Whether a hand may put another one into its place while nobody looks.
+    pub fn is_put_in_by_hand(&self) -> bool {
+        self.removable || ["usb", "sd"].contains(&self.transport)
     }
 }
 

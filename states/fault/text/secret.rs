@@ -84,7 +84,7 @@ impl SecretFault {
             ),
             SecretFault::KeyMedium { .. } => Remedy::change("make it anew, or unplug it"),
             SecretFault::ConsentMissing { .. } => Remedy::change_and_install(
-                "name the disk by serial number, WWN or by-id link in unattended.disk or credential landfall.consent",
+                "write the name to use that landfall disks prints for it into unattended.disk or credential landfall.consent",
             ),
             SecretFault::UserUnknown {
                 user,

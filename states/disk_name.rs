@@ -3,7 +3,7 @@
 //!
 //! Absent: whose word it is (`sysfs`).
 
-use landfall_states::plan::DiskIdentity;
+use crate::plan::DiskIdentity;
 
 /// Words that stand where nobody filled something in.
 const EMPTY: [&str; 17] = [
@@ -210,26 +210,11 @@ pub fn link_objection(link: &str, identity: &DiskIdentity) -> Option<&'static st
     if small.starts_with("usb-") {
         return Some("the link is made of what a USB bridge says, which is not the disk's");
     }
-    if ["lvm-", "md-", "dm-", "bcache-"]
-        .iter()
-        .any(|content| small.starts_with(content))
-    {
+    if STACKED.iter().any(|content| small.starts_with(content)) {
         return Some("the link is made of what is on the disk, which a copy has too");
     }
-    // Bus addresses: only this disk is there.
-    if [
-        "pci-",
-        "platform-",
-        "acpi-",
-        "ccw-",
-        "virtio-pci-",
-        "xen-",
-        "ip-",
-        "fc-",
-    ]
-    .iter()
-    .any(|bus| small.starts_with(bus))
-    {
+    // Only this disk is there.
+    if is_bus_address(&small) {
         return None;
     }
     if let Some(digits) = small.strip_prefix("wwn-0x").or(small.strip_prefix("scsi-3")) {
@@ -265,11 +250,103 @@ pub fn link_objection(link: &str, identity: &DiskIdentity) -> Option<&'static st
         .into_iter()
         .flatten()
         .any(|own| own.to_lowercase().replace(' ', "_").contains(last));
-    // A model stands before the serial number, and alone where there is none. What ends a model is short, or stands alone.
+    // A model stands before the serial number, and alone where there is none: `ata-SanDisk_SSD_PLUS_1000GB`. What a hypervisor calls a
+    // disk is in its links alone.
     let has_model = ["ata", "nvme"].contains(&kind) || (kind == "scsi" && body.starts_with(['1', 's']));
-    let is_model =
-        has_model && (words.len() < 2 || last.len() < 6 || !last.contains(|c: char| c.is_ascii_digit()));
-    (is_model && !says_it).then_some("the link is made of the model alone")
+    (has_model && !says_it).then_some("the disk itself does not say the number that the link ends with")
+}
+
+/// Whether a name is a bus address, as links in `/dev/disk/by-path` are called.
+pub fn is_bus_address(name: &str) -> bool {
+    [
+        "pci-",
+        "platform-",
+        "acpi-",
+        "ccw-",
+        "virtio-pci-",
+        "xen-",
+        "ip-",
+        "fc-",
+    ]
+    .iter()
+    .any(|bus| name.starts_with(bus))
+}
+
+/// Why no disk whatever can be agreed to by this name. What holds of one disk and not of another is not asked here.
+pub fn never_agrees(name: &str) -> Option<&'static str> {
+    let small = name.trim().to_lowercase();
+    if is_bus_address(&small) {
+        return None;
+    }
+    if is_kernel_name(&small) {
+        return Some("a kernel name means another disk after the next boot");
+    }
+    let is_link = BY_ID.iter().any(|kind| small.starts_with(kind));
+    let is_part = small
+        .rsplit_once("-part")
+        .is_some_and(|(_, number)| is_number(number));
+    if is_part && (is_link || small.starts_with("wwn-")) {
+        return Some("it is a partition of a disk");
+    }
+    if small.starts_with("usb-") || STACKED.iter().any(|content| small.starts_with(content)) {
+        let nobody = DiskIdentity {
+            wwn: None,
+            serial: None,
+            path: None,
+            size_bytes: 0,
+            sector_bytes: 512,
+        };
+        return link_objection(&small, &nobody);
+    }
+    if is_link || small.starts_with("wwn-") {
+        return None;
+    }
+    // Typed with its kind or without.
+    let forms = [small.clone(), format!("naa.{small}"), format!("eui.{small}")];
+    (!forms.iter().any(|form| is_unique(form))).then_some("many disks have that name, or none")
+}
+
+/// What udev begins the names of links with, beside those that are judged by themselves.
+const BY_ID: [&str; 7] = [
+    "ata-",
+    "scsi-",
+    "nvme-",
+    "mmc-",
+    "virtio-",
+    "memstick-",
+    "ieee1394-",
+];
+/// Names of what is on disks.
+const STACKED: [&str; 4] = ["lvm-", "md-", "dm-", "bcache-"];
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `sda`, `sda1`, `nvme0n1p2`, `dm-0`, `loop3`: what the kernel calls what it finds.
+fn is_kernel_name(small: &str) -> bool {
+    let letters = |rest: &str| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
+        let (unit, part) = rest.split_at(end);
+        (1..=3).contains(&unit.len()) && (part.is_empty() || is_number(part) && part.len() <= 3)
+    };
+    let of_letters = ["sd", "vd", "hd", "xvd"]
+        .iter()
+        .any(|prefix| small.strip_prefix(prefix).is_some_and(letters));
+    let counted = |rest: &str| {
+        rest.len() <= 12
+            && rest.starts_with(|c: char| c.is_ascii_digit())
+            && rest
+                .split(['n', 'p', 'c'])
+                .all(|number| is_number(number) && number.len() <= 3)
+    };
+    let of_numbers = [
+        "nvme", "mmcblk", "loop", "md", "dm-", "sr", "zram", "ram", "nbd", "fd", "pmem", "bcache", "ublkb",
+        "nullb", "zd", "rbd", "drbd",
+    ]
+    .iter()
+    .any(|prefix| small.strip_prefix(prefix).is_some_and(counted));
+    of_letters || of_numbers
 }
 
 /// Whether a link is made of the model alone: the disk says no serial number. SCSI tells 16 characters of a model.
@@ -405,6 +482,54 @@ mod tests {
     }
 
     #[test]
+    fn what_can_never_agree_is_known_from_the_name_alone() {
+        for bad in [
+            "sda",
+            "sda1",
+            "xvdf2",
+            "nvme0n1",
+            "nvme0n1p1",
+            "mmcblk0p2",
+            "dm-0",
+            "loop0",
+            "md0",
+            "md127p1",
+            "sr0",
+            "zram0",
+            "0",
+            "0123456789ABCDEF",
+            "000000000000",
+            "usb-ASMT_2115_00000000000000000000-0:0",
+            "usb-Samsung_PSSD_T7_S6XKNS0T123456X-0:0",
+            "ata-Model_LF-a-part1",
+            "wwn-0x5000c500a0b1c2d3-part2",
+            "lvm-pv-uuid-Vx9qUo",
+            "dm-name-cryptroot",
+            "Default string",
+        ] {
+            assert!(never_agrees(bad).is_some(), "{bad}");
+        }
+        for good in [
+            "LF0001",
+            "S21HNXAG123456X",
+            "naa.5000c500a0b1c2d3",
+            "0x5000c500a0b1c2d3",
+            "5000c500a0b1c2d3",
+            "wwn-0x5000c500a0b1c2d3",
+            "scsi-0QEMU_QEMU_HARDDISK_drive-scsi0",
+            "ata-Model_LF-a",
+            "virtio-data",
+            "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:0=S6XKNS0T123456X",
+            "platform-fe330000.mmc",
+            "pci-0000:00:17.0-ata-1",
+            "WD-part7",
+            "sd-card-web-1",
+        ] {
+            assert_eq!(never_agrees(good), None, "{good}");
+        }
+    }
+
+    #[test]
     fn a_link_agrees_where_it_is_made_of_the_disks_own_number() {
         let disk = |wwn: Option<&str>, serial: Option<&str>| DiskIdentity {
             wwn: wwn.map(str::to_owned),
@@ -418,8 +543,6 @@ mod tests {
             "wwn-0x5000c500a1b2c3d4",
             "scsi-35000c500a1b2c3d4",
             "nvme-eui.0025388b71b2c3d4",
-            "ata-Samsung_SSD_850_EVO_500GB_S21HNXAG123456X",
-            "nvme-Samsung_SSD_970_EVO_1TB_S467NX0M123456_1",
             "scsi-0QEMU_QEMU_HARDDISK_drive-scsi0",
             "virtio-data",
             "google-persistent-disk-0",
@@ -442,6 +565,9 @@ mod tests {
             "ata-SATA_SSD",
             "ata-CT500MX500SSD1",
             "ata-Samsung_SSD_870_QVO_1TB",
+            "ata-SanDisk_SSD_PLUS_1000GB",
+            "ata-Patriot_Burst_Elite_1920GB",
+            "ata-Samsung_SSD_850_EVO_500GB_S21HNXAG123456X",
             "ata-KINGSTON_SA400_00000000000000000001",
             "scsi-1IET_00010001",
             "virtio-0000000000",
@@ -450,6 +576,12 @@ mod tests {
             assert!(link_objection(bad, &nameless).is_some(), "{bad}");
         }
         // The disk itself says so.
+        for (link, serial) in [
+            ("ata-Samsung_SSD_850_EVO_500GB_S21HNXAG123456X", "S21HNXAG123456X"),
+            ("nvme-Samsung_SSD_970_EVO_1TB_S467NX0M123456_1", "S467NX0M123456"),
+        ] {
+            assert_eq!(link_objection(link, &disk(None, Some(serial))), None, "{link}");
+        }
         assert_eq!(link_objection("ata-Model_LF-a", &disk(None, Some("LF-a"))), None);
         assert!(
             link_objection("ata-Model_LF-a", &nameless).is_some(),
