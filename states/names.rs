@@ -154,9 +154,10 @@ name!(
     PartitionLabel, "partition label", "1 to 36 characters of A-Z a-z 0-9 . _ -, not . or ..", |t| label(t, 36)
 );
 name!(
-    /// The ESP's label, FAT volume label and partition name in one. FAT stores eleven upper-case characters.
-    EspLabel, "ESP label", "1 to 11 characters of A-Z 0-9 . _ - (FAT keeps upper case only), not . or ..",
-    |t| label(t, 11) && !t.bytes().any(|b| b.is_ascii_lowercase())
+    /// The ESP's label, FAT volume label and partition name in one. FAT stores eleven upper-case characters, and `mkfs.fat` refuses
+    /// one with a dot.
+    EspLabel, "ESP label", "1 to 11 characters of A-Z 0-9 _ - (FAT keeps upper case only, and mkfs.fat refuses a dot)",
+    |t| label(t, 11) && !t.bytes().any(|b| b.is_ascii_lowercase() || b == b'.')
 );
 name!(
     /// The root filesystem's label: ext4 has 16 bytes for it (ext4 disk layout, `s_volume_name`).
@@ -174,11 +175,9 @@ name!(
     |t| plain(t, 1, 64) && t != "control" && !t.starts_with('.')
 );
 name!(
-    /// A host name, which is also the name of the `nixosConfigurations` entry (RFC 1123 label).
-    HostName, "host name", "1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -",
-    |t| (1..=63).contains(&t.len())
-        && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !t.starts_with('-') && !t.ends_with('-')
+    /// A host, by the name of its `nixosConfigurations` entry: what can also be part of a unit's name and of a store path's.
+    HostName, "host name", "1 to 63 characters of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _",
+    |t| plain(t, 1, 63) && !t.starts_with(['-', '.'])
 );
 name!(
     /// A full Git object id: SHA-1 (40 hex digits) or SHA-256 (64).
@@ -207,8 +206,8 @@ name!(
 );
 name!(
     /// A user of the target system.
-    UserName, "user name", "1 to 31 characters of a-z 0-9 _ -, starting with a letter or _",
-    |t| plain(t, 1, 31) && !t.contains('.') && t.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
+    UserName, "user name", "1 to 31 characters of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _",
+    |t| plain(t, 1, 31) && !t.starts_with(['-', '.'])
 );
 name!(
     /// A Git branch or tag, or a full reference name (`git-check-ref-format(1)`, the safe part of it).
@@ -381,8 +380,9 @@ mod tests {
         assert!("A".repeat(37).parse::<PartitionLabel>().is_err());
         assert!("".parse::<PartitionLabel>().is_err());
         assert!("a b".parse::<PartitionLabel>().is_err());
-        assert!("ESP-HOST.01".parse::<EspLabel>().is_ok());
-        assert!("ESP-HOST.012".parse::<EspLabel>().is_err());
+        assert!("ESP-HOST_01".parse::<EspLabel>().is_ok());
+        assert!("ESP-HOST_012".parse::<EspLabel>().is_err());
+        assert!("ESP.1".parse::<EspLabel>().is_err(), "mkfs.fat refuses it");
         assert!(
             "esp".parse::<EspLabel>().is_err(),
             "FAT would store another text than the one configured"
@@ -453,8 +453,26 @@ mod tests {
             assert!(dots.parse::<EspLabel>().is_err() && dots.parse::<Ext4Label>().is_err());
             assert!(dots.parse::<PartitionLabel>().is_err() && dots.parse::<SwapLabel>().is_err());
         }
-        assert!("...".parse::<EspLabel>().is_ok() && ".a".parse::<Ext4Label>().is_ok());
+        assert!("...".parse::<PartitionLabel>().is_ok() && ".a".parse::<Ext4Label>().is_ok());
         assert!("-".parse::<PartitionLabel>().is_ok() && "a..".parse::<SwapLabel>().is_ok());
+    }
+
+    #[test]
+    fn hosts_and_users_have_the_names_that_nixos_takes() {
+        for good in ["web", "web_1", "web.ops.example", "Web-1", "_x", "1", "a-", "a."] {
+            assert!(good.parse::<HostName>().is_ok(), "{good}");
+        }
+        for good in ["op", "Jo.Op", "_x", "1up", "a-b"] {
+            assert!(good.parse::<UserName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-x", ".", "..", ".x", "a b", "a/b", "a:b", "a@b", "é", "a\nb"] {
+            assert!(
+                bad.parse::<HostName>().is_err() && bad.parse::<UserName>().is_err(),
+                "{bad}"
+            );
+        }
+        assert!("h".repeat(63).parse::<HostName>().is_ok() && "h".repeat(64).parse::<HostName>().is_err());
+        assert!("u".repeat(31).parse::<UserName>().is_ok() && "u".repeat(32).parse::<UserName>().is_err());
     }
 
     #[test]

@@ -466,8 +466,8 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
             &["extra_post_mount_commands[0]", "\" \""],
         ),
         (
-            "REMOTE, system: Flake, target_user: \"Op\"",
-            &["target_user", "\"Op\"", "a-z"],
+            "REMOTE, system: Flake, target_user: \"op:users\"",
+            &["target_user", "\"op:users\"", "a-z"],
         ),
         (
             "REMOTE, system: Flake, unattended: (disk: \"sda\")",
