@@ -433,12 +433,37 @@ impl Default for NixConfig {
     }
 }
 
-/// Access over ssh. The private key is the credential `landfall.ssh-key`, or the file `key`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Access over ssh. The private key is the credential `landfall.ssh-key`, or the file `key`, or one that is made here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SshConfig {
     /// Private key file on the installer.
     pub key: Option<Utf8PathBuf>,
     /// `known_hosts` file on the installer. Unknown hosts are refused.
     pub known_hosts: Option<Utf8PathBuf>,
+    /// Make a key in memory where none was passed in, show its public half, and wait until the server takes it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub generate_key: bool,
+    /// Seconds that an unattended install waits for that.
+    #[serde(skip_serializing_if = "SshConfig::is_default_wait")]
+    pub generate_wait_s: u64,
+}
+
+impl SshConfig {
+    const GENERATE_WAIT_S: u64 = 3_600;
+
+    fn is_default_wait(seconds: &u64) -> bool {
+        *seconds == Self::GENERATE_WAIT_S
+    }
+}
+
+impl Default for SshConfig {
+    fn default() -> Self {
+        SshConfig {
+            key: None,
+            known_hosts: None,
+            generate_key: false,
+            generate_wait_s: Self::GENERATE_WAIT_S,
+        }
+    }
 }

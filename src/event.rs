@@ -196,6 +196,9 @@ pub enum Event {
         /// What.
         #[serde(rename = "what")]
         what: String,
+        /// A text of it that somebody may want to have on another device: a console shows it as a QR code too.
+        #[serde(rename = "scan", default, skip_serializing_if = "Option::is_none")]
+        scan: Option<String>,
     },
     /// Something to know that is no fault.
     #[serde(rename = "notice")]
@@ -310,7 +313,10 @@ impl Event {
                 phase,
                 place: line(place),
             },
-            Event::Asking { what } => Event::Asking { what: text(what) },
+            Event::Asking { what, scan } => Event::Asking {
+                what: text(what),
+                scan: scan.map(line),
+            },
             Event::Notice { what } => Event::Notice { what: text(what) },
             Event::Landed { system, revision } => Event::Landed {
                 system: line(system),

@@ -11,6 +11,7 @@ pub mod formats;
 pub mod image;
 pub mod lock;
 pub mod os;
+pub mod qr;
 pub mod real;
 pub mod sim;
 pub mod store;

@@ -267,6 +267,14 @@ impl RemoteUrl {
         forms
     }
 
+    /// Whether ssh brings Git there.
+    pub fn is_over_ssh(&self) -> bool {
+        match self.0.split_once("://") {
+            Some((scheme, _)) => scheme.ends_with("ssh"),
+            None => !self.0.starts_with('/'),
+        }
+    }
+
     /// Whether it carries what may be a credential.
     pub fn is_credentialed(&self) -> bool {
         self.bare() != self.0

@@ -470,6 +470,10 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
             &["target_user", "\"op:users\"", "a-z"],
         ),
         (
+            "REMOTE, system: Flake, ssh: (generate_key: true, generate_wait_s: 0)",
+            &["ssh.generate_wait_s", "0 is not allowed", "1 to 604800"],
+        ),
+        (
             "REMOTE, system: Flake, unattended: (disk: \"sda\")",
             &["unattended.disk", "\"sda\"", "serial number"],
         ),
@@ -586,6 +590,40 @@ fn offline_that_is_not_is_warned_of() {
     assert!(config.warnings().iter().any(|w| w.contains("over the network")));
     let bundled = ron(&format!("repository: (bundle: \"/iso/x.bundle\"), {system}")).unwrap();
     assert!(!bundled.warnings().iter().any(|w| w.contains("over the network")));
+}
+
+#[test]
+fn a_key_that_would_be_made_for_nothing_is_warned_of() {
+    let of = |repository: &str, ssh: &str| {
+        let config = ron(&format!(
+            "repository: ({repository}), system: Flake, ssh: ({ssh})"
+        ))
+        .unwrap();
+        let told: Vec<String> = config
+            .warnings()
+            .into_iter()
+            .filter(|warning| warning.contains("ssh.generate_key is not used"))
+            .collect();
+        (config.ssh.generate_wait_s, told.len())
+    };
+    let made = "generate_key: true";
+    assert_eq!(of("remote: \"git@forge.example:o/r\"", made), (3_600, 0));
+    assert_eq!(of("remote: \"https://forge.example/o/r\"", made), (3_600, 1));
+    assert_eq!(
+        of(
+            "remote: \"git@forge.example:o/r\", bundle: \"/iso/x.bundle\"",
+            made
+        ),
+        (3_600, 1)
+    );
+    let named = "generate_key: true, generate_wait_s: 60, key: \"/run/keys/k\"";
+    assert_eq!(of("remote: \"git@forge.example:o/r\"", named), (60, 1));
+    // It is in the normal form where it is asked for, and nowhere else.
+    let text = |ssh: &str| {
+        let config = ron(&format!("{REMOTE}, system: Flake, ssh: ({ssh})")).unwrap();
+        config.to_ron().unwrap()
+    };
+    assert!(text(made).contains("generate_key: true") && !text("").contains("generate"));
 }
 
 #[test]

@@ -144,6 +144,7 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "store" => &["store", "world", "event"],
         "driver" => &["driver", "store", "world", "event"],
         "os" => &["os"],
+        "qr" => &["qr"],
         "image" => &["image", "foreign", "os"],
         "real" => &[
             "real", "image", "config", "store", "world", "event", "clock", "foreign", "os", "lock",

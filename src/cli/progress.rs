@@ -272,6 +272,8 @@ impl<W: Write> Plain<W> {
         if shown {
             self.out
                 .write(&format!("{}{speed}\n", super::log::plain_line(now_ms, event)));
+            // Without the time before them: what stands before a line on its way to a console takes columns enough.
+            self.out.write(&drawn(event, "", ""));
         }
     }
 }
@@ -381,7 +383,24 @@ impl<W: Write> Terminal<W> {
             (true, Weight::Alarm) => ("\x1b[1m", "\x1b[0m"),
         };
         self.out.write(&format!("{on}{text}{off}\n"));
+        let (on, off) = if self.colour {
+            // Light on dark, whatever the terminal's own colours are.
+            ("\x1b[97;40m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        self.out.write(&drawn(event, on, off));
     }
+}
+
+/// The lines that are drawn below an event: a QR code of what is there to be scanned.
+fn drawn(event: &Event, on: &str, off: &str) -> String {
+    let scan = match event {
+        Event::Asking { scan, .. } => scan.as_deref(),
+        _ => None,
+    };
+    let lines = scan.and_then(crate::qr::lines).unwrap_or_default();
+    lines.iter().map(|line| format!("{on}{line}{off}\n")).collect()
 }
 
 /// The log in the run directory: JSON lines, at most 16 MiB and once that put aside.

@@ -158,10 +158,41 @@ fn a_question_is_not_drawn_over() {
     let screen = Screen::default();
     let mut terminal = Terminal::new(screen.clone(), ticking(), false, false);
     terminal.take(&Event::Asking {
+        scan: None,
         what: "consent".into(),
     });
     story()[1..3].iter().for_each(|event| terminal.take(event));
     assert_eq!(screen.text(), "asking: consent\n");
+}
+
+#[test]
+fn what_is_to_be_scanned_is_drawn_below_its_question() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA landfall web";
+    let asking = |scan: Option<&str>| Event::Asking {
+        what: format!("allow this key: {key}"),
+        scan: scan.map(str::to_owned),
+    };
+    let shown = |event: &Event, is_terminal: bool| {
+        let screen = Screen::default();
+        if is_terminal {
+            Terminal::new(screen.clone(), ticking(), false, false).take(event);
+        } else {
+            Plain::new(screen.clone(), ticking(), false).take(event);
+        }
+        screen.text()
+    };
+    for is_terminal in [true, false] {
+        let text = shown(&asking(Some(key)), is_terminal);
+        let (first, drawn) = text.split_once('\n').unwrap();
+        assert!(first.contains(key), "{text}");
+        // What stands before a line on its way to a console has room too.
+        assert_eq!(drawn.lines().collect::<Vec<_>>(), crate::qr::lines(key).unwrap());
+        assert!(drawn.lines().all(|line| line.chars().count() <= 45));
+        // Nothing to scan, or too much of it: the text alone.
+        for event in [asking(None), asking(Some(&key.repeat(9)))] {
+            assert_eq!(shown(&event, is_terminal).lines().count(), 1);
+        }
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Listener for Doing {
     fn take(&mut self, event: &Event) {
         let mut doing = self.lock();
         match event {
-            Event::Begun { what, .. } | Event::Step { what } | Event::Asking { what } => {
+            Event::Begun { what, .. } | Event::Step { what } | Event::Asking { what, .. } => {
                 doing.0.clone_from(what)
             }
             Event::Reached { phase, .. } => doing.0 = format!("what follows {phase}"),

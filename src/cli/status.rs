@@ -182,7 +182,7 @@ impl Status {
                 });
             }
             Event::Output { .. } | Event::Saved { .. } | Event::Notice { .. } => {}
-            Event::Asking { what } => self.asking = Some(what.clone()),
+            Event::Asking { what, .. } => self.asking = Some(what.clone()),
             Event::Failed { phase, fault } => {
                 self.phase = Some(*phase);
                 self.last_fault = Some(fault.clone());

@@ -88,7 +88,7 @@ pub fn of(event: &Event) -> (Weight, String) {
             Weight::Detail,
             format!("  checkpoint {sequence} ({phase}) saved in {place}"),
         ),
-        Event::Asking { what } => (Weight::Alarm, format!("asking: {what}")),
+        Event::Asking { what, scan: _ } => (Weight::Alarm, format!("asking: {what}")),
         Event::Notice { what } => (Weight::Alarm, format!("note: {what}")),
         Event::Failed { phase, fault } => (
             Weight::Alarm,

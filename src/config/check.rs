@@ -9,7 +9,7 @@ use super::{
 };
 use landfall_states::disk_name::never_agrees;
 use landfall_states::fault::Budget;
-use landfall_states::names::quoted;
+use landfall_states::names::{RemoteUrl, quoted};
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
 use landfall_states::remote::redacted;
@@ -71,7 +71,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         reinstall,
         nix,
         retry,
-        ssh: _,
+        ssh,
     } = config;
     let mut found = Vec::new();
     labels(config, &mut found);
@@ -151,6 +151,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     nix_settings(nix, &mut found);
     budget(retry, &mut found);
+    range(
+        "ssh.generate_wait_s",
+        ssh.generate_wait_s,
+        1,
+        7 * 86_400,
+        &mut found,
+    );
     found
 }
 
@@ -388,10 +395,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                     .to_owned(),
             );
         }
-        let over_ssh = url.starts_with("ssh://")
-            || url.starts_with("git+ssh://")
-            || (!url.contains("://") && !url.starts_with('/'));
-        if over_ssh && config.ssh.known_hosts.is_none() {
+        if remote.is_over_ssh() && config.ssh.known_hosts.is_none() {
             words.push(
                 "repository.remote is reached over ssh and ssh.known_hosts is not given: a host that the installer does \
                  not know already is refused"
@@ -408,6 +412,17 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                     .to_owned(),
             );
         }
+    }
+    let is_asked = bundle.is_none() && remote.as_ref().is_some_and(RemoteUrl::is_over_ssh);
+    if config.ssh.generate_key && !is_asked {
+        words.push(
+            "ssh.generate_key is not used: the repository is not fetched over ssh (a token for an https remote is the credential \
+             landfall.repository-token)"
+                .to_owned(),
+        );
+    }
+    if config.ssh.generate_key && config.ssh.key.is_some() {
+        words.push("ssh.generate_key is not used: ssh.key names a key".to_owned());
     }
     if config.nix.substituters.is_empty() != config.nix.trusted_public_keys.is_empty() {
         words.push(

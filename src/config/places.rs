@@ -114,7 +114,12 @@ fn clone(config: &Config, found: &mut Vec<Problem>) {
 
 /// Paths of files on the installer.
 fn on_installer(config: &Config, found: &mut Vec<Problem>) {
-    let SshConfig { key, known_hosts } = &config.ssh;
+    let SshConfig {
+        key,
+        known_hosts,
+        generate_key: _,
+        generate_wait_s: _,
+    } = &config.ssh;
     let image = match &config.system {
         SystemConfig::Image { file, .. } => Some(file),
         SystemConfig::Prebuilt(_) | SystemConfig::Flake => None,

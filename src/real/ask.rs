@@ -137,7 +137,10 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
     }
     let mut shown = format!("ERASE {erasure}");
     shown.push_str("\nEverything listed is lost. Type yes to go on, anything else to stop.");
-    real.reporter.tell(Event::Asking { what: shown });
+    real.reporter.tell(Event::Asking {
+        what: shown,
+        scan: None,
+    });
     let contents = if erasure.contents.is_empty() {
         "blank".to_owned()
     } else {
@@ -158,6 +161,7 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
 async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretText, Fault> {
     real.reporter.tell(Event::Asking {
         what: prompt.to_owned(),
+        scan: None,
     });
     if std::io::stdin().is_terminal() {
         return ask_terminal(topic, prompt).await;

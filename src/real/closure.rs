@@ -498,6 +498,8 @@ impl Perform<RealiseSystem> for Real {
             let access = self.git_access()?;
             let is_built = matches!(order.action.source, SystemSource::Flake);
             if is_built {
+                // Inputs may be fetched with the same key, and it may be another one than the clone was made with.
+                self.let_in().await?;
                 self.swap_for_build().await;
             }
             let made = perform_realise(&self.hands(), &self.stores(), &access, &order).await;

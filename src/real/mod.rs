@@ -45,6 +45,7 @@ pub mod leftovers;
 pub mod lfs;
 pub mod loader;
 pub mod luks;
+pub mod made_key;
 pub mod marks;
 pub mod mbr;
 pub mod memory;

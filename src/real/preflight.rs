@@ -217,8 +217,7 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
         tools.push("resize2fs");
     }
     if let RepositorySource::Remote(url) = &payload.repository.source {
-        let url = url.expose();
-        if url.contains("ssh://") || (!url.contains("://") && !url.starts_with('/')) {
+        if url.is_over_ssh() {
             tools.push("ssh");
         }
     }

@@ -30,7 +30,7 @@ impl Real {
         let key = match (self.vault.ssh_key_file()?, &self.config.ssh.key) {
             (Some(file), _) => Some(file),
             (None, Some(file)) => Some(self.vault.ssh_key_of(file)?),
-            (None, None) => None,
+            (None, None) => self.made_key()?.map(|made| made.file),
         };
         if let Some(file) = &self.config.ssh.known_hosts
             && let Err(refused) = foreign::open(file, Links::Follow)
@@ -57,6 +57,7 @@ impl Real {
 
 /// The revision that the configuration asks for, as the remote or the bundle has it now.
 pub async fn resolve(real: &Real, repository: &Repository) -> Result<Revision, Fault> {
+    real.let_in().await?;
     let access = real.git_access()?;
     let scratch = Utf8PathBuf::from(super::RUN_DIR);
     let revision = resolve_with(&real.hands(), &access, repository, &scratch).await?;
@@ -368,6 +369,7 @@ impl Perform<CloneConfiguration> for Real {
         let (hands, access) = (self.hands(), self.git_access()?);
         let asked = step.is_wish && self.granted.as_ref() != Some(&step.revision);
         let standing = if asked {
+            self.let_in().await?;
             let scratch = Utf8Path::new(super::RUN_DIR);
             pin::standing(&hands, &access, &step.repository, &step.revision, scratch).await?
         } else if step.is_wish {
@@ -413,6 +415,7 @@ impl Perform<CloneConfiguration> for Real {
                     Verdict::NeedsConsent(_) => order,
                 }
             };
+            self.let_in().await?;
             perform_clone(&self.hands(), &access, &order, &path).await
         }
         .await;

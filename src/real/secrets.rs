@@ -327,6 +327,16 @@ impl Vault {
         self.consent.as_deref()
     }
 
+    /// Whether a key for the repository was passed in.
+    pub fn has_ssh_key(&self) -> bool {
+        self.ssh_key.is_some() || self.deploy_key.is_some()
+    }
+
+    /// Where landfall keeps what lives until the next boot; in tmpfs.
+    pub fn run_dir(&self) -> &Utf8Path {
+        &self.run_dir
+    }
+
     /// The key for the repository as a file that ssh can read: the ssh key, else the deploy key. In tmpfs, until
     /// [`remove_keys`].
     pub fn ssh_key_file(&self) -> Result<Option<Utf8PathBuf>, Fault> {

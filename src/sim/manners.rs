@@ -41,7 +41,7 @@ fn texts(event: &Event, each: &mut dyn FnMut(&str)) {
         | Event::Begun { what, .. }
         | Event::Step { what }
         | Event::Progress { what, .. }
-        | Event::Asking { what }
+        | Event::Asking { what, .. }
         | Event::Notice { what } => each(what),
         Event::Failed { fault, .. } | Event::Stopped { fault, .. } => {
             let FaultTold {

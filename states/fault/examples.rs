@@ -543,5 +543,11 @@ pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
             said: text("said"),
         }
         .into(),
+        SecretFault::KeyNotAllowed {
+            remote: text("remote"),
+            public: text("public"),
+            waited_s: 146,
+        }
+        .into(),
     ]
 }

@@ -103,6 +103,7 @@ fn events() -> Vec<Event> {
         },
         Event::Asking {
             what: text("consent"),
+            scan: None,
         },
         Event::Notice {
             what: text("the firmware has no room for a boot entry"),
@@ -366,7 +367,7 @@ fn golden_lines(name: &str, lines: &[Line]) {
 }
 
 /// The files of the kinds that are about one thing. Kinds that come later have a file of their own, behind these.
-const OF_ONE_THING: [&str; 7] = [
+const OF_ONE_THING: [&str; 8] = [
     "every-fault-of-one-thing.jsonl",
     "later-faults-of-one-thing.jsonl",
     "nothing-offered.jsonl",
@@ -374,7 +375,19 @@ const OF_ONE_THING: [&str; 7] = [
     "links-and-strange-files.jsonl",
     "pinned-held-and-ordered.jsonl",
     "pin-not-named.jsonl",
+    "key-not-allowed.jsonl",
 ];
+
+/// A question whose answer lies with another device has what is to be scanned there. It came later, and is left out where there is
+/// none.
+#[test]
+fn a_question_with_something_to_scan() {
+    let event = Event::Asking {
+        what: "allow this key: ssh-ed25519 AAAA landfall web".into(),
+        scan: Some("ssh-ed25519 AAAA landfall web".into()),
+    };
+    golden_lines("asking-with-scan.jsonl", &lines(vec![event]));
+}
 
 #[test]
 fn every_fault_of_one_thing() {

@@ -105,6 +105,19 @@ pub enum SecretFault {
         #[serde(rename = "reason")]
         reason: String,
     },
+    /// Nobody allowed the key that was made here.
+    #[serde(rename = "key_not_allowed")]
+    KeyNotAllowed {
+        /// The repository that it was to read.
+        #[serde(rename = "remote")]
+        remote: String,
+        /// Its public half.
+        #[serde(rename = "public")]
+        public: String,
+        /// How long that was waited for, in seconds.
+        #[serde(rename = "waited_s")]
+        waited_s: u64,
+    },
     /// The user that files are for is not on the target.
     #[serde(rename = "user_unknown")]
     UserUnknown {
@@ -130,6 +143,7 @@ impl SecretFault {
             | SecretFault::KeyMedium { .. }
             | SecretFault::NoAnswer { .. }
             | SecretFault::ConsentMissing { .. }
+            | SecretFault::KeyNotAllowed { .. }
             | SecretFault::UserUnknown { .. } => FaultClass::NeedsChange,
         }
     }

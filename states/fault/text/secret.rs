@@ -40,6 +40,16 @@ impl SecretFault {
             SecretFault::ConsentMissing { extent, disk, reason } => {
                 Words::of(format!("consent to erase {extent} of {disk}"), reason)
             }
+            SecretFault::KeyNotAllowed {
+                remote,
+                public,
+                waited_s,
+            } => Words::of(
+                format!("repository {remote}"),
+                format!(
+                    "it refuses the key that was made here, and nobody allowed it in {waited_s} s: {public}"
+                ),
+            ),
             SecretFault::UserUnknown {
                 user,
                 has_accounts: true,
@@ -85,6 +95,9 @@ impl SecretFault {
             SecretFault::KeyMedium { .. } => Remedy::change("make it anew, or unplug it"),
             SecretFault::ConsentMissing { .. } => Remedy::change_and_install(
                 "write the name to use that landfall disks prints for it into unattended.disk or credential landfall.consent",
+            ),
+            SecretFault::KeyNotAllowed { .. } => Remedy::change(
+                "allow that key at the forge, to read this repository; it is the same until the machine is switched off",
             ),
             SecretFault::UserUnknown {
                 user,
