@@ -11,7 +11,7 @@
   cfg,
 }:
 let
-  efi = lib.toUpper cfg.labels.efi;
+  inherit (cfg.labels) efi;
   fileSystem = at: target.fileSystems.${at} or { };
   deviceOf = at: if (fileSystem at).device or null == null then "none" else (fileSystem at).device;
   containers = target.boot.initrd.luks.devices;

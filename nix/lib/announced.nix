@@ -10,7 +10,9 @@
 }:
 let
   key =
-    if cfg.ssh.publicKey == null then
+    if cfg.ssh.publicKey == null && cfg.ssh.generateKey then
+      "one is made at the first boot, and shown there (autoInstaller.ssh.generateKey)"
+    else if cfg.ssh.publicKey == null then
       "none was given (autoInstaller.ssh.publicKey)"
     else
       cfg.ssh.publicKey;

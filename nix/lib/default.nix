@@ -22,6 +22,7 @@ rec {
           netboot = ../modules/netboot.nix;
         }
         .${image} or (throw "landfall.mkInstaller: image \"${image}\" is not allowed: iso or netboot");
+      caches = import ./caches.nix { inherit lib; } target.config.nix.settings;
       # A host that imports the target module has the labels already.
       inherited = target.config.autoInstaller or null;
       fromTarget =
@@ -34,6 +35,9 @@ rec {
             autoInstaller = {
               targetHost = lib.mkDefault host;
               targetSystem = lib.mkDefault target.config.system.build.toplevel;
+              # Behind what the installer names itself.
+              substituters = lib.mkIf config.autoInstaller.takeCaches (lib.mkAfter caches.substituters);
+              trustedPublicKeys = lib.mkIf config.autoInstaller.takeCaches (lib.mkAfter caches.trustedPublicKeys);
               canTouchEfiVariables = lib.mkDefault target.config.boot.loader.efi.canTouchEfiVariables;
               rootImage = lib.mkDefault (
                 if config.autoInstaller.prebuilt then
@@ -75,6 +79,7 @@ rec {
               "erofs"
               "overlay"
             ];
+            warnings = lib.optionals config.autoInstaller.takeCaches caches.warnings;
             assertions = import ./agrees.nix { inherit lib; } {
               target = target.config;
               cfg = config.autoInstaller;

@@ -17,14 +17,15 @@ let
     luks_passphrase = cfg.luks.passphraseCredential == "medium";
     record_key = cfg.recordKeyCredential == "medium";
   };
+  # The clone is made where nothing is, and the replaced module removed what was there.
+  isBesideClone = dir: !(lib.hasPrefix "${cfg.repoClonePath}/" "/mnt${dir}");
   # Options that may name a store path keep their context: the installer's closure then has what they name.
   storeText = value: if value == null then null else "${value}";
 in
 {
   host = cfg.targetHost;
   labels = {
-    efi = lib.toUpper cfg.labels.efi;
-    inherit (cfg.labels) root;
+    inherit (cfg.labels) efi root;
     luks = none cfg.labels.luks;
     swap = none cfg.labels.swap;
   };
@@ -38,8 +39,7 @@ in
     memory_min = lib.toUpper cfg.luks.memoryMin;
   };
   swap = {
-    inherit (cfg.swap) enable;
-    size = lib.toUpper cfg.swap.size;
+    inherit (cfg.swap) enable size;
   };
   repository = {
     remote = cfg.repoRemote;
@@ -63,7 +63,7 @@ in
           digest = cfg.rootImageDigest;
         };
       };
-  extra_mount_dirs = cfg.extraMountDirs;
+  extra_mount_dirs = lib.filter isBesideClone cfg.extraMountDirs;
   extra_post_mount_commands = cfg.extraPostMountCommands;
   on_success =
     {
@@ -100,6 +100,10 @@ in
   ssh = {
     key = if cfg.ssh.key == null then null else toString cfg.ssh.key;
     known_hosts = knownHostsFile;
+  }
+  // lib.optionalAttrs cfg.ssh.generateKey {
+    generate_key = true;
+    generate_wait_s = cfg.ssh.generateWaitSeconds;
   };
 }
 // lib.optionalAttrs (onMedium != { }) { key_medium = onMedium; }

@@ -24,6 +24,9 @@ let
 
   plain = "[A-Za-z0-9._-]";
 
+  # What the values of the replaced module become; types here judge that.
+  old = import ./old.nix { inherit lib; };
+
   # Bytes of a size such as 8G, or null.
   sizeBytes =
     text:
@@ -203,6 +206,19 @@ let
     "rc"
   ];
   isTaken = path: lib.any (place: isBelow place path) (owned ++ files);
+  # Where a directory of the host's would be hidden, or is made anyway: nothing has to be made there.
+  isMadeAnyway =
+    path:
+    lib.elem path owned
+    || lib.any (place: isBelow place path) [
+      "/boot"
+      "/proc"
+      "/sys"
+      "/dev"
+      "/run"
+    ];
+  # What a shell would have made something else of.
+  isLiteral = text: builtins.match "[^][$`'\"*?{}~;&|<>()!\\]*" text != null;
   # What is below an account's home, where homes usually are; null elsewhere.
   belowHome =
     path:
@@ -261,32 +277,41 @@ let
     "want-mass-query"
   ];
 
-  # A text that can be the name of a link in /dev/disk/by-label.
+  # A text that becomes the name of a link in /dev/disk/by-label.
   label =
-    description: pattern:
-    narrowed (types.strMatching pattern) description (
-      # The last one is the medium's that landfall takes keys from.
-      text: text != "." && text != ".." && lib.toUpper text != "LF-KEYS"
-    );
+    written: pattern: text:
+    let
+      name = written text;
+    in
+    builtins.match pattern name != null
+    && name != "."
+    && name != ".."
+    # The one of the medium that landfall takes keys from.
+    && lib.toUpper name != "LF-KEYS";
 in
 rec {
   inherit sizeBytes;
 
-  hostName = matching "host name (1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -)" "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+  hostName = matching "host name (1 to 63 characters of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _)" "[A-Za-z0-9_][A-Za-z0-9._-]{0,62}";
 
-  # Lower case is taken and written in upper case, which is what FAT keeps.
-  espLabel = label "ESP label (1 to 11 characters of A-Z a-z 0-9 . _ -; FAT keeps upper case only; not . or ..)" "${plain}{1,11}";
-  rootLabel = label "root label (1 to 16 characters of A-Z a-z 0-9 . _ -; ext4 has room for 16; not . or ..)" "${plain}{1,16}";
-  # The empty text is how the replaced module said "none".
-  luksLabel = label "partition label (up to 36 characters of A-Z a-z 0-9 . _ -; empty for none; not . or ..)" "${plain}{0,36}";
-  swapLabel = label "swap label (up to 15 characters of A-Z a-z 0-9 . _ -; mkswap has room for 15; empty for none; not . or ..)" "${plain}{0,15}";
-
-  mapperName =
+  # mkfs.vfat refuses the dot.
+  espLabel =
     narrowed types.str
-      "mapper name (1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name)"
-      (
-        text: builtins.match "${plain}{1,64}" text != null && text != "control" && !(lib.hasPrefix "." text)
-      );
+      "ESP label (1 to 11 characters of A-Z 0-9 _ -; lower case is written as upper case; no dot, which mkfs.vfat refuses)"
+      isEspLabel;
+  rootLabel =
+    narrowed types.str
+      "root label (characters of A-Z a-z 0-9 . _ -, without blanks; 16 of them are kept, for which ext4 has room; not . or ..)"
+      isRootLabel;
+
+  # Whether landfall can use these. The first two are always used; the others where LUKS or swap is on.
+  isEspLabel = label old.espLabel "[A-Z0-9_-]{1,11}";
+  isRootLabel = label old.rootLabel "${plain}{1,16}";
+  isLuksLabel = label old.luksLabel "${plain}{1,36}";
+  isSwapLabel = label old.swapLabel "${plain}{1,15}";
+  isMapperName =
+    text:
+    builtins.match "${plain}{1,64}" text != null && text != "control" && !(lib.hasPrefix "." text);
 
   size =
     narrowed types.str "size (a whole number and one of M G T, such as 512M or 8G, at least 1M)"
@@ -303,20 +328,32 @@ rec {
 
   clonePath =
     narrowed types.str
-      "clone path (an absolute path below /mnt, not in /mnt/boot or /mnt/nix nor where NixOS puts files, without . or .. or empty parts)"
+      "clone path (below /mnt, not in /mnt/boot or /mnt/nix nor where NixOS puts files; without characters that mean something to a shell)"
       (
         text:
-        isSafePath text
-        && lib.hasPrefix "/mnt/" text
-        && !(isBelow "/mnt/nix" text)
-        && !(isTakenForOne (lib.removePrefix "/mnt" text))
-        && !(isSsh (lib.removePrefix "/mnt" text))
+        let
+          path = old.clonePath text;
+        in
+        isLiteral text
+        && isSafePath path
+        && lib.hasPrefix "/mnt/" path
+        && !(isBelow "/mnt/nix" path)
+        && !(isTakenForOne (lib.removePrefix "/mnt" path))
+        && !(isSsh (lib.removePrefix "/mnt" path))
       );
 
   targetDir =
     narrowed types.str
-      "directory of the target (an absolute path without . or .. or empty parts, not in /boot /nix/store /nix/var /proc /sys /dev /run nor where NixOS puts files)"
-      (text: isSafePath text && !(isTaken text));
+      "directory of the target (below its root, not in /nix/store /nix/var nor where NixOS puts files; one for each entry, without characters that mean something to a shell)"
+      (
+        text:
+        let
+          path = old.targetDir text;
+        in
+        isLiteral text && (path == null || isMadeAnyway path || (isSafePath path && !(isTaken path)))
+      );
+  # What is left to make of such an entry.
+  isMade = path: path != null && !(isMadeAnyway path);
 
   targetFile =
     narrowed types.str
@@ -340,7 +377,7 @@ rec {
         builtins.stringLength text <= 512
         && builtins.match "[!-~]+" text != null
         && (
-          builtins.match "(https|http|ssh|git[+]ssh|git)://[^/].*|file:///.+|/.+" text != null
+          builtins.match "(https|http|ssh|git[+]ssh|git)://[^/].*|file:///.+|/.+" (old.remote text) != null
           || builtins.match "[^-/:][^/:]*:[^/].*" text != null
           || builtins.match "[^-:][^:]*@[^:]*:.+" text != null
         )
@@ -358,7 +395,8 @@ rec {
       );
   revision = matching "revision (40 or 64 lower-case hexadecimal digits)" "[0-9a-f]{40}([0-9a-f]{24})?";
 
-  userName = matching "user name (1 to 31 characters of a-z 0-9 _ -, starting with a letter or _)" "[a-z_][A-Za-z0-9_-]{0,30}";
+  # The empty text is taken for none.
+  userName = matching "user name (1 to 31 characters of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _)" "([A-Za-z0-9_][A-Za-z0-9._-]{0,30})?";
 
   # As `landfall disks` prints them. Kernel names change from boot to boot.
   diskName =
@@ -386,10 +424,6 @@ rec {
   );
   publicKey = matching "public key of a cache (NAME:KEY with 44 characters of base 64)" "[^:[:space:]]+:[A-Za-z0-9+/=]{44}";
   sshPublicKey = matching "ssh public key (one line: type, base 64, comment)" "(ssh|ecdsa|sk)-[^[:space:]]+ [A-Za-z0-9+/=]+( [^\n]*)?";
-
-  shellCommand = narrowed types.str "shell command (not empty)" (
-    text: builtins.match "[[:space:]]*" text == null
-  );
 
   # Which terminal the kernel calls by this name.
   serialConsole = matching "serial console of the kernel (name and optional settings, such as ttyS0 or ttyS0,115200n8)" "tty[A-Z]+[0-9]+(,[0-9]+[noe]?[78]?r?)?";

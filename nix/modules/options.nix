@@ -13,6 +13,7 @@
 let
   inherit (lib) mkOption types;
   landfall = import ../lib/types.nix { inherit lib; };
+  old = import ../lib/old.nix { inherit lib; };
   settingsOf = import ../lib/settings.nix { inherit lib; };
   cfg = config.autoInstaller;
 
@@ -30,13 +31,24 @@ let
       inherit default description;
     };
 
+  saidClone = old.said options.autoInstaller.repoClonePath;
+  saidDirs = lib.concatLists options.autoInstaller.extraMountDirs.definitions;
+  # What was asked for and is not made.
+  leftOut = lib.filter (
+    dir:
+    let
+      path = old.targetDir dir;
+    in
+    path != null && !(lib.elem path cfg.settings.extra_mount_dirs or cfg.extraMountDirs)
+  ) saidDirs;
+
   # Nobody gave a bundle: service.nix makes one, as a default.
   isMadeBundle =
     cfg.repoSource != null
     && options.autoInstaller.repoBundle.highestPrio >= (lib.mkDefault null).priority;
 
   usedLabels = {
-    "labels.efi" = lib.toUpper cfg.labels.efi;
+    "labels.efi" = cfg.labels.efi;
     "labels.root" = cfg.labels.root;
   }
   // lib.optionalAttrs cfg.luks.enable { "labels.luks" = cfg.labels.luks; }
@@ -174,22 +186,29 @@ in
     extraMountDirs = mkOption {
       type = types.listOf landfall.targetDir;
       default = [ ];
+      apply = dirs: lib.unique (lib.filter landfall.isMade (map old.targetDir dirs));
       example = [ "/srv/data" ];
-      description = "Directories made under the mounted root, as absolute paths of the target.";
+      description = ''
+        Directories made under the mounted root. `"/srv/data"`, `"srv/data"` and `"/mnt/srv/data"` are the same one. What the system
+        makes itself, or would hide (in `/boot`, `/proc`, `/sys`, `/dev`, `/run`), is left out.
+      '';
     };
 
     extraPostMountCommands = mkOption {
-      type = types.listOf landfall.shellCommand;
+      type = types.listOf types.str;
       default = [ ];
+      apply = old.script;
       description = ''
         Shell commands run after mounting (at /mnt), before the clone, once after every mounting: the end of a run takes down what
-        they mounted below /mnt. Each must exit 0 and must bear being run again.
+        they mounted below /mnt. They are the lines of one script, which ends where one fails (`set -e -o pipefail`): a later one
+        sees what an earlier one set. It must exit 0 and must bear being run again.
       '';
     };
 
     repoRemote = mkOption {
       type = types.nullOr landfall.remote;
       default = null;
+      apply = remote: if remote == null then null else old.remote remote;
       example = "git+ssh://git@forge.example/ops/nix-config";
       description = ''
         Git remote of the configuration. Must be set unless the image carries the repository (`repoBundle`,
@@ -261,7 +280,11 @@ in
     repoClonePath = mkOption {
       type = landfall.clonePath;
       default = "/mnt/nix-config";
-      description = "Where the configuration is cloned to, as seen while installing: below /mnt.";
+      apply = old.clonePath;
+      description = ''
+        Where the configuration is cloned to, as seen while installing: below /mnt. Another path is taken for one of the target, and
+        that is told.
+      '';
     };
 
     onSuccess = mkOption {
@@ -329,6 +352,7 @@ in
     targetUser = mkOption {
       type = types.nullOr landfall.userName;
       default = null;
+      apply = user: if user == "" then null else user;
       description = "User of the target who gets the deploy key and owns their home and the clone; root when `null`.";
     };
 
@@ -401,6 +425,18 @@ in
           the forge as a read-only deploy key.
         '';
       };
+      generateKey = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Where no key was passed in for a remote over ssh: make one at the first boot, in memory alone, show its public half on the
+          console as text and as a QR code, and wait until the forge takes it. After a restart of the service it is the same; after a
+          power cut another one is made and shown.
+        '';
+      };
+      generateWaitSeconds =
+        seconds 604800 3600
+          "Seconds that an unattended install waits for the forge to take it. With a person it waits for ever.";
       knownHosts = mkOption {
         type = types.lines;
         default = "";
@@ -445,16 +481,28 @@ in
       description = "Raise it to allow a new install over a finished one.";
     };
 
+    takeCaches = mkOption {
+      type = types.bool;
+      default = true;
+      description = ''
+        Let the install use the binary caches that the host itself has, and trust their keys (`nix.settings.substituters`,
+        `trusted-substituters`, `trusted-public-keys` and their `extra-` forms). `mkInstaller` reads them from the host. Only caches
+        over `http` and `https` are taken, none that the host serves itself, and no login to one.
+      '';
+    };
+
     substituters = mkOption {
       type = types.listOf landfall.cache;
       default = [ ];
+      apply = lib.unique;
       example = [ "https://cache.example" ];
-      description = "Further binary caches, for the install.";
+      description = "Further binary caches, for the install, beside the host's own (`takeCaches`).";
     };
 
     trustedPublicKeys = mkOption {
       type = types.listOf landfall.publicKey;
       default = [ ];
+      apply = lib.unique;
       description = "Their keys.";
     };
 
@@ -522,11 +570,11 @@ in
 
     assertions = [
       {
-        assertion = cfg.luks.enable -> cfg.labels.luks != "";
+        assertion = cfg.luks.enable -> old.said options.autoInstaller.labels.luks != "";
         message = "autoInstaller.labels.luks is empty, and luks.enable is true: set autoInstaller.labels.luks, or autoInstaller.luks.enable = false.";
       }
       {
-        assertion = cfg.swap.enable -> cfg.labels.swap != "";
+        assertion = cfg.swap.enable -> old.said options.autoInstaller.labels.swap != "";
         message = "autoInstaller.labels.swap is empty, and swap.enable is true: set autoInstaller.labels.swap, or autoInstaller.swap.enable = false.";
       }
       {
@@ -542,10 +590,6 @@ in
       {
         assertion = cfg.repoRemote != null || cfg.repoBundle != null;
         message = "autoInstaller: there is nothing to clone from: set autoInstaller.repoRemote, or carry the repository with autoInstaller.repoBundle or autoInstaller.repoSource.";
-      }
-      {
-        assertion = cfg.prebuilt -> cfg.repoBundle != null;
-        message = "autoInstaller.prebuilt is true, and the repository would still be fetched over the network: set autoInstaller.repoSource = self, or autoInstaller.repoBundle to a Git bundle.";
       }
       {
         assertion = !(cfg.repoBranch != null && cfg.repoRev != null);
@@ -583,17 +627,30 @@ in
     ];
 
     warnings =
-      lib.optional (cfg.labels.efi != lib.toUpper cfg.labels.efi)
-        "autoInstaller.labels.efi \"${cfg.labels.efi}\" is written as \"${lib.toUpper cfg.labels.efi}\": FAT keeps upper case only. The target must look for that."
-      ++ lib.optional (
-        cfg.labels.luks != "" && !cfg.luks.enable
+      lib.optional (
+        old.said options.autoInstaller.labels.luks != "" && !cfg.luks.enable
       ) "autoInstaller.labels.luks is not used: luks.enable is false."
       ++ lib.optional (
-        cfg.labels.swap != "" && !cfg.swap.enable
+        old.said options.autoInstaller.labels.swap != "" && !cfg.swap.enable
       ) "autoInstaller.labels.swap is not used: swap.enable is false."
+      ++
+        lib.optional (leftOut != [ ])
+          "autoInstaller.extraMountDirs: ${lib.concatStringsSep ", " leftOut} is not made: the system makes it itself or hides what is there, or the clone is made there. Leave it out."
+      ++
+        lib.optional (!(lib.hasPrefix "/mnt/" saidClone || saidClone == "/mnt"))
+          "autoInstaller.repoClonePath \"${saidClone}\" is not below /mnt: it is taken for a path of the target, and the clone is made at \"${cfg.repoClonePath}\". Write that; the replaced module made it in the installer, and the host had none."
+      ++
+        lib.optional (cfg.repoRemote != null && old.said options.autoInstaller.repoRemote != cfg.repoRemote)
+          "autoInstaller.repoRemote \"${old.said options.autoInstaller.repoRemote}\" is taken as \"${cfg.repoRemote}\", the form that Git reads the same way. Write that."
+      ++
+        lib.optional (cfg.prebuilt && cfg.repoBundle == null)
+          "autoInstaller.prebuilt is true, and the repository is still fetched over the network: set autoInstaller.repoSource = self, or autoInstaller.repoBundle to a Git bundle, and the install needs none."
       ++
         lib.optional (isPlainRemote && cfg.repoRev == null && cfg.repoBundle == null)
           "autoInstaller.repoRemote is neither encrypted nor authenticated, and no repoRev is given: whoever sits on the network decides what is installed."
+      ++ lib.optional (
+        cfg.ssh.generateKey && !(isSshRemote && cfg.repoBundle == null)
+      ) "autoInstaller.ssh.generateKey is not used: the repository is not fetched over ssh."
       ++
         lib.optional (isSshRemote && cfg.ssh.knownHosts == "" && cfg.repoBundle == null)
           "autoInstaller.repoRemote is reached over ssh, and autoInstaller.ssh.knownHosts is empty: a host that the installer does not know is refused."

@@ -89,6 +89,7 @@ let
     else
       rendered;
 
+  needsNetwork = !cfg.prebuilt || cfg.repoBundle == null;
   isSerial = cfg.serialConsole != null;
   serialName = lib.head (lib.splitString "," cfg.serialConsole);
   banner = pkgs.writeText "landfall-banner" "\n${cfg.bannerText}\n";
@@ -129,8 +130,8 @@ in
       description = "landfall: install this host, or go on where an install was cut off";
       documentation = [ "man:landfall(1)" ];
       wantedBy = [ "multi-user.target" ];
-      wants = lib.optional (!cfg.prebuilt) "network-online.target";
-      after = lib.optional (!cfg.prebuilt) "network-online.target" ++ [ "systemd-user-sessions.service" ];
+      wants = lib.optional needsNetwork "network-online.target";
+      after = lib.optional needsNetwork "network-online.target" ++ [ "systemd-user-sessions.service" ];
       onFailure = [ "landfall-help.service" ];
       restartIfChanged = false;
       environment.HOME = "/root";

@@ -23,7 +23,7 @@ in
       fsType = "ext4";
     };
     fileSystems."/boot" = {
-      device = "/dev/disk/by-label/${lib.toUpper cfg.labels.efi}";
+      device = "/dev/disk/by-label/${cfg.labels.efi}";
       fsType = "vfat";
       options = [ "umask=0077" ];
     };

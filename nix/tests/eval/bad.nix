@@ -21,41 +21,41 @@ let
   };
 in
 {
-  "targetHost with an underscore" = typed "targetHost" "web_1" "1 to 63 characters of a-z A-Z 0-9 -";
+  "targetHost with a blank" = typed "targetHost" "web 1" "1 to 63 characters of A-Z a-z 0-9 . _ -";
   "targetHost empty" = typed "targetHost" "" "1 to 63 characters";
   "prebuilt as text" = typed "prebuilt" "yes" "boolean";
   "targetSystem outside the store" = typed "targetSystem" "/run/current-system" "store";
   "rootImage outside the store" = typed "rootImage" "/run/root.image" "store";
   "rootImageDigest too short" = typed "rootImageDigest" "5c39" "pattern";
-  "efi label too long" = typed "labels.efi" "ESP-HOST.012" "1 to 11 characters";
-  "root label too long" = typed "labels.root" "root-of-17-chars." "1 to 16 characters";
-  "root label with a space" = typed "labels.root" "root web" "1 to 16 characters";
-  "luks label too long" =
-    typed "labels.luks" "luks-0123456789012345678901234567890X"
-      "up to 36 characters";
-  "swap label too long" = typed "labels.swap" "swap-of-16-chars" "up to 15 characters";
+  "efi label too long" = typed "labels.efi" "ESP-HOST-012" "1 to 11 characters";
+  "efi label with a dot" = typed "labels.efi" "ESP.WEB" "no dot, which mkfs.vfat refuses";
+  "root label with a space" = typed "labels.root" "root web" "without blanks";
+  "root label in quotes" = typed "labels.root" "'root'" "A-Z a-z 0-9 . _ -";
+  "root label of the medium with keys" = typed "labels.root" "lf-keys" "root label";
   "ESP too small" = typed "espSize" "259M" "260M";
   "luks.enable as number" = typed "luks.enable" 1 "boolean";
-  "mapper name control" = typed "luks.mapperName" "control" "1 to 64 characters";
-  "mapper name with a slash" = typed "luks.mapperName" "a/b" "1 to 64 characters";
+  "luks.mapperName as number" = typed "luks.mapperName" 1 "string";
+  "labels.luks as number" = typed "labels.luks" 1 "string";
+  "labels.swap as number" = typed "labels.swap" 1 "string";
   "iteration time too short" = typed "luks.iterationTimeMs" 99 "from 100 to 60000";
   "least memory without unit" = typed "luks.memoryMin" "512" "whole number and one of";
   "passphrase in the store" =
     typed "luks.passphraseCredential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-passphrase"
       "not in the Nix store";
   "swap.enable as text" = typed "swap.enable" "true" "boolean";
-  "swap size without unit" = typed "swap.size" "8" "whole number and one of";
-  "swap size of half a mebibyte" = typed "swap.size" "512K" "whole number and one of";
-  "swap size with GiB" = typed "swap.size" "8GiB" "whole number and one of";
-  "mount dir below /boot" = typed "extraMountDirs" [ "/boot/x" ] "not in /boot";
+  "swap.size as number" = typed "swap.size" 8 "string";
+  "mount dir below the store" = typed "extraMountDirs" [ "/nix/store/x" ] "not in /nix/store";
+  "mount dirs by a pattern" = typed "extraMountDirs" [ "srv/{a,b}" ] "one for each entry";
+  "two mount dirs in one entry" = typed "extraMountDirs" [ "srv data" ] "one for each entry";
   "mount dir in place of a file" = typed "extraMountDirs" [ "/etc/passwd" ] "where NixOS puts files";
   "clone path in place of a file" = typed "repoClonePath" "/mnt/etc/NIXOS" "where NixOS puts files";
   "clone path in place of the system's directory" =
     typed "repoClonePath" "/mnt/etc"
       "where NixOS puts files";
   "root label that is a directory" = typed "labels.root" ".." "not . or ..";
-  "mount dir with .." = typed "extraMountDirs" [ "/srv/../etc" ] "without . or ..";
-  "empty command" = typed "extraPostMountCommands" [ " " ] "not empty";
+  "user of the installer's home" = typed "repoClonePath" "~/nix-config" "mean something to a shell";
+  "mount dir that leads out" = typed "extraMountDirs" [ "../etc" ] "below its root";
+  "commands as text" = typed "extraPostMountCommands" "true" "list of string";
   "remote that is an option" = typed "repoRemote" "--upload-pack=x" "https://";
   "remote with a transport helper" = typed "repoRemote" "ext::sh -c x" "https://";
   "token in the store" =
@@ -68,7 +68,7 @@ in
   "revision too short" = typed "repoRev" "89abcdef" "40 or 64";
   "bundle as a name" = typed "repoBundle" "nix-config.bundle" "path";
   "source as a number" = typed "repoSource" 1 "path";
-  "clone path outside /mnt" = typed "repoClonePath" "/home/op/conf" "below /mnt";
+  "clone path outside /mnt" = typed "repoClonePath" "/tmp/conf" "below /mnt";
   "clone path in the store" = typed "repoClonePath" "/mnt/nix/conf" "not in /mnt/boot or /mnt/nix";
   "onSuccess unknown" = typed "onSuccess" "halt" "one of";
   "initrd modules as text" = typed "extraInitrdKernelModules" "thunderbolt" "list of string";
@@ -76,7 +76,7 @@ in
   "boot commands as list" = typed "extraBootCommands" [ "true" ] "strings concatenated";
   "banner as number" = typed "bannerText" 1 "strings concatenated";
   "serial console as a path" = typed "serialConsole" "/dev/ttyS0" "serial console";
-  "user name with upper case first" = typed "targetUser" "Op" "1 to 31 characters";
+  "user name with a colon" = typed "targetUser" "op:users" "1 to 31 characters";
   "deployKey.enable as text" = typed "deployKey.enable" "yes" "boolean";
   "deploy key in the store" =
     typed "deployKey.credential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
@@ -98,6 +98,8 @@ in
   "private key as public key" =
     typed "ssh.publicKey" "-----BEGIN OPENSSH PRIVATE KEY-----"
       "ssh public key";
+  "ssh.generateKey as text" = typed "ssh.generateKey" "yes" "boolean";
+  "wait for the forge of zero seconds" = typed "ssh.generateWaitSeconds" 0 "from 1 to 604800";
   "known hosts as list" = typed "ssh.knownHosts" [ "x" ] "strings concatenated";
   "authorized key without type" = typed "authorizedKeys" [ "AAAA" ] "ssh public key";
   "unattended.enable as text" = typed "unattended.enable" "yes" "boolean";
@@ -105,6 +107,7 @@ in
   "disk by path" = typed "unattended.disk" "/dev/disk/by-id/x" "without the path";
   "consent as a word" = typed "unattended.consentCredential" "yes" "not in the Nix store";
   "reinstall below zero" = typed "reinstall" (-1) "from 0 to";
+  "takeCaches as text" = typed "takeCaches" "no" "boolean";
   "cache without scheme" = typed "substituters" [ "cache.example" ] "binary cache";
   "two caches in one entry" = typed "substituters" [ "https://a https://b" ] "binary cache";
   "cache key cut off" = typed "trustedPublicKeys" [ "cache.example-1:AAAA" ] "44 characters";
@@ -150,6 +153,88 @@ in
     "labels.swap is empty"
     "set autoInstaller.labels.swap"
   ];
+  "luks label with a blank" =
+    together
+      {
+        luks.enable = true;
+        labels.luks = "luks web";
+      }
+      [
+        "labels.luks \"luks web\" is not allowed"
+        "up to 36 characters"
+      ];
+  "luks label too long" =
+    together
+      {
+        luks.enable = true;
+        labels.luks = "luks-0123456789012345678901234567890X";
+      }
+      [
+        "labels.luks \"luks-0123456789012345678901234567890X\" is not allowed"
+        "up to 36 characters"
+      ];
+  "swap label with a comma" =
+    together
+      {
+        swap.enable = true;
+        labels.swap = "swap,web";
+      }
+      [
+        "labels.swap \"swap,web\" is not allowed"
+        "A-Z a-z 0-9 . _ -"
+      ];
+  "mapper name control" =
+    together
+      {
+        luks = {
+          enable = true;
+          mapperName = "control";
+        };
+        labels.luks = "luks-web";
+      }
+      [
+        "luks.mapperName \"control\" is not allowed"
+        "1 to 64 characters"
+      ];
+  "mapper name with a slash" =
+    together
+      {
+        luks = {
+          enable = true;
+          mapperName = "a/b";
+        };
+        labels.luks = "luks-web";
+      }
+      [
+        "luks.mapperName \"a/b\" is not allowed"
+        "1 to 64 characters"
+      ];
+  "swap size with a fraction" =
+    together
+      {
+        swap = {
+          enable = true;
+          size = "8.5G";
+        };
+        labels.swap = "swap-web";
+      }
+      [
+        "swap.size \"8.5G\" is not allowed"
+        "sgdisk knows no fractions"
+      ];
+  "swap size past every disk" =
+    together
+      {
+        swap = {
+          enable = true;
+          size = "9E";
+        };
+        labels.swap = "swap-web";
+      }
+      [
+        "swap.size \"9E\" is not allowed"
+        "a whole number and one of"
+      ];
   "the same label twice" =
     together
       {
@@ -170,16 +255,6 @@ in
       [
         "no system to carry"
         "set autoInstaller.targetSystem"
-      ];
-  "prebuilt that would fetch" =
-    together
-      {
-        prebuilt = true;
-        targetSystem = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web-26.05";
-      }
-      [
-        "fetched over the network"
-        "set autoInstaller.repoSource"
       ];
   "nothing to clone from" = together { repoRemote = null; } [
     "nothing to clone from"

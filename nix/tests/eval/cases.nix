@@ -5,6 +5,8 @@ let
   good = import ./good.nix { inherit lib; };
   bad = import ./bad.nix { inherit lib; };
   target = import ./target.nix { inherit lib; };
+  old = import ./old.nix { inherit lib; };
+  caches = import ./caches.nix { inherit lib; };
   goldens = import ./goldens.nix { inherit lib; };
 
   saysAll = message: parts: lib.all (part: lib.hasInfix part message) parts;
@@ -51,6 +53,8 @@ lib.mapAttrs' (name: lib.nameValuePair "test good: ${name}") good
   }
 ) bad
 // lib.mapAttrs' (name: lib.nameValuePair "test target: ${name}") target
+// lib.mapAttrs' (name: lib.nameValuePair "test old: ${name}") old
+// lib.mapAttrs' (name: lib.nameValuePair "test caches: ${name}") caches
 // goldens.cases
 // {
   "test every option has a good case" = {
@@ -156,6 +160,12 @@ lib.mapAttrs' (name: lib.nameValuePair "test good: ${name}") good
   "test ssh without known hosts warns" = {
     expr = lib.any (lib.hasInfix "knownHosts is empty") (warningsOf {
       repoRemote = "git@forge.example:x";
+    });
+    expected = true;
+  };
+  "test a key that is made for nothing warns" = {
+    expr = lib.any (lib.hasInfix "ssh.generateKey is not used") (warningsOf {
+      ssh.generateKey = true;
     });
     expected = true;
   };

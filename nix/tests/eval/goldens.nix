@@ -1,4 +1,4 @@
-# The configuration files of the examples, against nix/tests/golden/*.json. The Rust tests decode the same files: together
+# The configuration files of the examples, and of hosts of the replaced module, against nix/tests/golden/*.json. The Rust tests decode the same files: together
 # that is the contract between module and program.
 #
 # What differs from one nixpkgs to the next, the store paths of a prebuilt image, stands in them as fixed paths.
@@ -12,6 +12,7 @@ let
     "plain"
     "swap"
   ];
+  allNames = names ++ lib.attrNames oldHosts;
   # What mkInstaller would take from the host.
   layoutOf =
     name:
@@ -30,9 +31,12 @@ let
       repoBundle = lib.mkDefault "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-config.bundle";
     };
   };
+  oldHosts = lib.mapAttrs (
+    _: host: (harness.evaluate [ host.module ]).config.autoInstaller.settings
+  ) (import ./old-hosts.nix);
   settingsOf =
     name:
-    (harness.evaluate (
+    oldHosts.${name} or (harness.evaluate (
       [
         (layoutOf name)
         (examples + "/${name}/installer.nix")
@@ -41,7 +45,7 @@ let
     )).config.autoInstaller.settings;
 in
 {
-  settings = lib.genAttrs names settingsOf;
+  settings = lib.genAttrs allNames settingsOf;
   cases = lib.listToAttrs (
     map (name: {
       name = "test golden: ${name}";
@@ -49,6 +53,6 @@ in
         expr = settingsOf name;
         expected = lib.importJSON (../golden + "/${name}.json");
       };
-    }) names
+    }) allNames
   );
 }

@@ -80,7 +80,7 @@ in
     rootImageDigest = lib.concatStrings (lib.genList (_: "5") 64);
     repoBundle = bundle;
   } [ "system" "Image" "digest" ] (lib.concatStrings (lib.genList (_: "5") 64));
-  "labels.efi" = gives { labels.efi = "ESP-HOST.01"; } [ "labels" "efi" ] "ESP-HOST.01";
+  "labels.efi" = gives { labels.efi = "ESP-HOST_01"; } [ "labels" "efi" ] "ESP-HOST_01";
   "labels.root" = gives { labels.root = "root-of-16-chars"; } [ "labels" "root" ] "root-of-16-chars";
   "labels.luks" = gives luks [ "labels" "luks" ] "luks-web";
   "labels.luks empty" = gives { labels.luks = ""; } [ "labels" "luks" ] null;
@@ -104,11 +104,11 @@ in
     swap.enable = true;
     labels.swap = "swap-web";
   } [ "swap" "enable" ] true;
-  "swap.size" = gives { swap.size = "2048K"; } [ "swap" "size" ] "2048K";
+  "swap.size" = gives { swap.size = "2048K"; } [ "swap" "size" ] "2M";
   extraMountDirs = gives { extraMountDirs = [ "/srv/data" ]; } [ "extra_mount_dirs" ] [ "/srv/data" ];
   extraPostMountCommands = gives {
     extraPostMountCommands = [ "mkdir -p /mnt/srv" ];
-  } [ "extra_post_mount_commands" ] [ "mkdir -p /mnt/srv" ];
+  } [ "extra_post_mount_commands" ] [ "set -e -o pipefail\nmkdir -p /mnt/srv" ];
   recordKeyCredential = keeps { recordKeyCredential = "/run/keys/record"; } [
     "recordKeyCredential"
   ] "/run/keys/record";
@@ -191,6 +191,17 @@ in
   "ssh.credential" = keeps { ssh.credential = "medium"; } [ "ssh" "credential" ] "medium";
   "ssh.key" = gives { ssh.key = "/run/keys/id_ed25519"; } [ "ssh" "key" ] "/run/keys/id_ed25519";
   "ssh.publicKey" = keeps { ssh.publicKey = key; } [ "ssh" "publicKey" ] key;
+  "ssh.generateKey" = gives {
+    repoRemote = "git@forge.example:ops/nix-config";
+    ssh.generateKey = true;
+  } [ "ssh" "generate_key" ] true;
+  "ssh.generateWaitSeconds" = gives {
+    repoRemote = "git@forge.example:ops/nix-config";
+    ssh = {
+      generateKey = true;
+      generateWaitSeconds = 600;
+    };
+  } [ "ssh" "generate_wait_s" ] 600;
   "ssh.knownHosts" = gives { ssh.knownHosts = "forge.example ${key}"; } [
     "ssh"
     "known_hosts"
@@ -213,6 +224,8 @@ in
     };
   } [ "unattended" "disk" ] null;
   reinstall = gives { reinstall = 3; } [ "reinstall" ] 3;
+  takeCaches = keeps { takeCaches = false; } [ "takeCaches" ] false;
+  "takeCaches by default" = keeps { } [ "takeCaches" ] true;
   substituters = gives {
     substituters = [ "https://cache.example" ];
   } [ "nix" "substituters" ] [ "https://cache.example" ];

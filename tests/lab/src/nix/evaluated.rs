@@ -136,6 +136,14 @@ pub fn check(workspace: &Path, nixpkgs: &Path, images: bool, report: &mut Report
     report.check("tier 1: every refusal names option, value and rule", || {
         refusals(&evaluation, LIB_ONLY)
     })?;
+    report.check("tier 1: a host's binary caches are its installer's", || {
+        let failures: Result<Vec<Failure>, _> =
+            evaluation.value("nix/tests/eval/taken-caches.nix", Some("failures"), &[])?;
+        Ok(failures.map_or_else(
+            |complaints| complaints,
+            |failures| failures.iter().map(Failure::sentence).collect(),
+        ))
+    })?;
     report.check("tier 1: docs/options.md is what the options say", || {
         let text: Result<String, _> = evaluation.value("nix/docs.nix", None, &[])?;
         let text = match text {
