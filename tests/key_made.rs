@@ -6,12 +6,15 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::event::{Event, Listener, Reporter};
+use landfall::config::{Config, Notation};
+use landfall::event::{Event, FaultTold, Listener, Reporter};
+use landfall::real::Real;
 use landfall::real::command::Ended;
 use landfall::real::git::{self, Access};
 use landfall::real::hands::Hands;
 use landfall::real::made_key::{MadeKey, Wait, of_this_boot, until_let_in};
 use landfall::real::repository::resolve_with;
+use landfall::real::secrets::Vault;
 use landfall::real::stop::Stop;
 use landfall_states::fault::{Cause, Fault, FaultClass, Kind};
 use landfall_states::names::HostName;
@@ -391,6 +394,80 @@ fn an_unattended_install_waits_so_long_and_a_wish_to_stop_ends_it() {
     let (answer, _, _) = waited(&key, &repository, &access, None, stop);
     wishing.join().unwrap();
     assert_eq!(answer.unwrap_err().class, FaultClass::Interrupted);
+}
+
+/// A run as `landfall install` makes it, without a disk.
+fn a_run(forge: &Forge, run_dir: &Utf8Path, ssh: &str, unattended: bool) -> (Real, Told) {
+    let RepositorySource::Remote(remote) = forge.repository().source else {
+        panic!("a remote");
+    };
+    let text = format!(
+        "(host: \"web\", labels: (efi: \"ESP\", root: \"root\"), repository: (remote: \"{}\"), system: Flake, \
+         unattended: (enable: {unattended}), ssh: (known_hosts: \"{}/known\", {ssh}))",
+        remote.expose(),
+        forge.dir
+    );
+    let told = Told::default();
+    let reporter = Reporter::default();
+    reporter.add(Box::new(told.clone()));
+    let real = Real {
+        config: Config::parse(&text, Notation::Ron).unwrap(),
+        install_disk: None,
+        labels: vec![],
+        reporter,
+        stop: Stop::never(),
+        plan: None,
+        held: None,
+        attached: Default::default(),
+        progress: Default::default(),
+        vault: Vault::load(None, run_dir).unwrap(),
+        keys: Default::default(),
+        granted: None,
+        evaluated: None,
+    };
+    (real, told)
+}
+
+#[test]
+fn a_run_makes_a_key_where_it_is_asked_for_and_nobody_passed_one_in() {
+    let Some(forge) = Forge::new() else { return };
+    let (_keep, dir) = memory();
+    let let_in = |real: &Real| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(real.let_in())
+    };
+    // Not asked for: nothing is made, nothing is waited for, and the refusal is left to whoever asks the remote.
+    let (real, told) = a_run(&forge, &dir.join("a"), "", false);
+    assert_eq!(real.git_access().unwrap().key, None);
+    let_in(&real).unwrap();
+    assert!(told.events().is_empty() && !dir.join("a").exists());
+    // Passed in.
+    let given = dir.join("given");
+    fs_err::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ssh-key.txt"), &given).unwrap();
+    let ssh = format!("generate_key: true, key: \"{given}\"");
+    let (real, told) = a_run(&forge, &dir.join("b"), &ssh, false);
+    let_in(&real).unwrap();
+    assert_eq!(real.git_access().unwrap().key, Some(dir.join("b/ssh-key")));
+    assert!(told.events().is_empty() && !dir.join("b/made-key").exists());
+    // Made; nobody is there and nobody allows it.
+    let ssh = "generate_key: true, generate_wait_s: 1";
+    let (real, told) = a_run(&forge, &dir.join("c"), ssh, true);
+    assert_eq!(real.git_access().unwrap().key, Some(dir.join("c/made-key")));
+    let fault = let_in(&real).unwrap_err();
+    let FaultTold { kind, .. } = FaultTold::from(&fault);
+    assert_eq!(kind.as_deref(), Some("key_not_allowed"), "{fault}");
+    assert_eq!(told.asked(), 1);
+    // The service is started again, with a person: the same key, allowed a while later.
+    let (real, told) = a_run(&forge, &dir.join("c"), ssh, false);
+    let public = real.made_key().unwrap().unwrap().public;
+    assert!(fault.why().contains(&public), "{fault}");
+    let allowing = forge.allow(&public, Duration::from_secs(1));
+    let_in(&real).unwrap();
+    allowing.join().unwrap();
+    assert_eq!(told.asked(), 1);
 }
 
 #[test]
