@@ -216,10 +216,10 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
     if payload.system.image().is_some() {
         tools.push("resize2fs");
     }
-    if let RepositorySource::Remote(url) = &payload.repository.source {
-        if url.is_over_ssh() {
-            tools.push("ssh");
-        }
+    if let RepositorySource::Remote(url) = &payload.repository.source
+        && url.is_over_ssh()
+    {
+        tools.push("ssh");
     }
     if !real.config.unattended.enable {
         tools.push("systemd-ask-password");
