@@ -423,14 +423,9 @@ async fn fetch(
         .remote(Some(dir))
         // Otherwise the log of the reference tells the whole command.
         .env("GIT_REFLOG_ACTION", "landfall")
-        .args([
-            "fetch",
-            "--progress",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--",
-            &from,
-        ])
+        .args(["fetch", "--progress", "--no-tags", "--no-write-fetch-head"])
+        .args(remote_of(source).and_then(|_| git::serving(&from)))
+        .args(["--", &from])
         .args(refspecs.iter().cloned())
         .on_line(|line| {
             if let Some(transfer) = Transfer::parse(line) {
@@ -472,7 +467,8 @@ async fn submodules(
             }
             let args = ["submodule", "update", "--init", "--recursive", "--progress"];
             let ended = hands.run(access.remote(Some(dir)).args(args)).await?;
-            git::succeeded_at(remote_of(source), ended, "submodules")?;
+            git::succeeded_at(remote_of(source), ended, "submodules")
+                .map_err(|fault| git::of_submodule(fault, "of a submodule"))?;
             for path in sound::skipped(hands, access, dir).await? {
                 hands.reporter.notice(format!(
                     "submodule {path} is left out: .gitmodules says update = none for it"

@@ -113,8 +113,9 @@ impl Look<'_> {
             .deadline(QUESTION)
             .memory(Memory::Question)
             .env("GIT_TRACE_PACKET", "2")
-            .args(["-c", "protocol.version=0", "ls-remote", "--heads", "--"])
-            .arg(&self.url)
+            .args(["-c", "protocol.version=0", "ls-remote", "--heads"])
+            .args(git::serving(&self.url))
+            .args(["--", &self.url])
             .on_line(|line| cut_off |= names_a_cut(line));
         let ended = self.hands.run(asking).await?;
         // Whoever grants the questions that were asked so far and not this one is not cut off for that.
@@ -242,7 +243,9 @@ impl Look<'_> {
             .env("GIT_PROTOCOL_FROM_USER", "0")
             .args(["ls-remote", "--", &url]);
         let ended = self.hands.run(asking).await?;
-        let ended = git::succeeded_at(self.remote(), ended, &what)?;
+        let at = format!("of submodule {path} ({})", redacted(given));
+        let ended =
+            git::succeeded_at(self.remote(), ended, &what).map_err(|fault| git::of_submodule(fault, &at))?;
         if ended.stdout.lines().any(|line| line.starts_with(commit.as_str())) {
             return Ok(());
         }
@@ -253,6 +256,7 @@ impl Look<'_> {
             return Ok(());
         }
         self.not_granted(ended, &format!("commit {commit} of {what}"))
+            .map_err(|fault| git::of_submodule(fault, &at))
     }
 
     /// Fetches something by its id.
@@ -271,6 +275,7 @@ impl Look<'_> {
                 "--recurse-submodules=no",
             ])
             .args(how.iter().copied())
+            .args(git::serving(url).filter(|_| url == self.url))
             .args(["--", url, refspec]);
         self.hands.run(program).await
     }

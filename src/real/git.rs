@@ -9,7 +9,7 @@ use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::rooted::Root;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{self, Cause, Fault, Kind};
+use landfall_states::fault::{self, Cause, Fault, Kind, Remedy};
 use landfall_states::names::{RefName, RemoteUrl, Revision};
 use landfall_states::plan::Reference;
 use landfall_states::remote::redact;
@@ -17,6 +17,13 @@ use std::time::Duration;
 
 /// The longest one Git program may run.
 const DEADLINE: Duration = Duration::from_secs(2 * 3_600);
+
+/// What ssh prints. A server's banner has no mark by which it could be told from what ssh says; at the level ERROR ssh prints none. But
+/// at that level it does not say either that no algorithm fits, or that a connection broke, which it says one level lower: these places of
+/// its code are named, so that they print at any level, with their name before what they say (`LogVerbose`, ssh_config(5), OpenSSH 8.5
+/// and newer; `endings` takes the name off). An older ssh passes over the option.
+const SSH_WORDS: &str = "-o LogLevel=ERROR -o IgnoreUnknown=LogVerbose \
+    -o 'LogVerbose=packet.c:sshpkt_vfatal():*,clientloop.c:server_alive_check():*'";
 
 /// How Git reaches a remote.
 #[derive(Debug, Clone)]
@@ -57,9 +64,8 @@ pub fn token_server(remote: &RemoteUrl) -> Option<String> {
 impl Access {
     /// The command that Git (and Nix's Git) uses for ssh.
     pub fn ssh_command(&self) -> String {
-        // A server's banner has no mark by which it could be told from what ssh says; at this level ssh prints none.
         let mut command = format!(
-            "ssh -o BatchMode=yes -o LogLevel=ERROR -o StrictHostKeyChecking=yes -o ConnectTimeout={} -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
+            "ssh -o BatchMode=yes {SSH_WORDS} -o StrictHostKeyChecking=yes -o ConnectTimeout={} -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
             self.connect_s
         );
         if let Some(hosts) = &self.known_hosts {
@@ -242,7 +248,7 @@ pub fn fault_at(remote: Option<&RemoteUrl>, what: &str, ended: &Ended) -> Fault 
         last_lines: how
             .last_lines
             .iter()
-            .map(|line| redact_of(remote, line))
+            .map(|line| redact_of(remote, endings::of_ssh(line)))
             .collect(),
         ..how
     };
@@ -252,6 +258,31 @@ pub fn fault_at(remote: Option<&RemoteUrl>, what: &str, ended: &Ended) -> Fault 
         &redact_of(remote, &ended.said()),
         Places(&[&Root::target().as_arg()]),
     )
+}
+
+/// The same fault of a submodule, which is not fetched from where the configuration says, but from where `.gitmodules` does: what is to be
+/// mended is mended there. `of`: which submodule.
+pub fn of_submodule(fault: Fault, of: &str) -> Fault {
+    let next = match fault.cause() {
+        Some(Cause::Address | Cause::RepositoryMissing) => Remedy::words(format!(
+            "correct the url {of} in .gitmodules, commit, push (landfall install takes the new revision), or make the repository there"
+        )),
+        // Where Git says more than that a commit is missing, more was told already.
+        Some(Cause::ReferenceMissing) if fault.remedy == Cause::ReferenceMissing.remedy() => {
+            Remedy::words(format!(
+                "push the commit that is recorded {of} to its repository, or record one that is there, commit, push"
+            ))
+        }
+        Some(Cause::Access) => Remedy::words(format!(
+            "let the repository {of} be read without a login, or give it an ssh url in .gitmodules, commit, push, and allow the key of \
+             credential landfall.ssh-key there (credential landfall.repository-token is for the server of repository.remote alone)"
+        )),
+        Some(Cause::KeyRefused) => Remedy::change(format!(
+            "allow the key of credential landfall.ssh-key in the repository {of}, too, or supply one that is allowed in both"
+        )),
+        _ => return fault,
+    };
+    fault.with_next(next)
 }
 
 /// What a remote or a bundle offers.
@@ -366,6 +397,19 @@ pub fn git_url(remote: &RemoteUrl) -> String {
     let url = remote.expose();
     url.strip_prefix("git+ssh://")
         .map_or_else(|| url.to_owned(), |rest| format!("ssh://{rest}"))
+}
+
+/// The argument for `fetch` and `ls-remote` of a remote that is a folder here. Git starts another one that serves it, with an environment of
+/// its own, and that one reads no repository of another account: on a stick, of NFS, in somebody's home. This repository is the one that
+/// was asked for, and nothing in it is run; the exception is for this one reading alone.
+pub fn serving(url: &str) -> Option<String> {
+    let is_here = match url.split_once(':') {
+        None => true,
+        Some((before, behind)) => {
+            url.starts_with("file://") || (before.contains('/') && !behind.starts_with("//"))
+        }
+    };
+    is_here.then(|| "--upload-pack=git -c 'safe.directory=*' upload-pack".into())
 }
 
 /// The URL as it is written into a clone: without what may be a credential.
@@ -617,6 +661,10 @@ mod tests {
         assert!(
             command.contains("LogLevel=ERROR"),
             "no banner is shown: {command}"
+        );
+        assert!(
+            command.contains("-o 'LogVerbose=packet.c:sshpkt_vfatal():*"),
+            "what ssh could not agree on is: {command}"
         );
     }
 

@@ -89,10 +89,12 @@ async fn in_history(
         .reporter
         .step(format!("fetch the history of {full} of {}", source_name(source)));
     let (from, refspec) = (fetch_url(source), format!("+{full}:{NAMED}"));
+    let serving = git::serving(&from);
     let mut args = vec!["fetch", "-q", "--no-tags"];
     if let RepositorySource::Remote(_) = source {
         // No trees, no files. A server that cannot leave them out says so, and sends everything.
         args.push("--filter=tree:0");
+        args.extend(serving.as_deref());
     }
     args.extend(["--", &from, &refspec]);
     // What is not there is not there: without this, Git 2.47 asks a shallow remote for the parents that it does not show, for ever.

@@ -185,8 +185,10 @@ async fn probe_for(
     let from = fetch_url(&repository.source);
     // No trees, no files: the commit alone says that it is there.
     let mut args = vec!["fetch", "-q", "--no-tags"];
+    let serving = git::serving(&from);
     if bundle.is_none() {
         args.extend(["--depth=1", "--filter=tree:0"]);
+        args.extend(serving.as_deref());
     }
     args.push(&from);
     match (bundle, has_head) {
@@ -252,7 +254,9 @@ pub(super) async fn offer(hands: &Hands, access: &Access, source: &RepositorySou
             .remote(None)
             .deadline(Duration::from_secs(120))
             .memory(Memory::Question)
-            .args(["ls-remote", "--symref", "--", &git_url(url)]),
+            .args(["ls-remote", "--symref"])
+            .args(git::serving(&git_url(url)))
+            .args(["--", &git_url(url)]),
         RepositorySource::Bundle { file, .. } => access.git(None).args(["bundle", "list-heads", file]),
     };
     let ended = hands.run(program).await?;

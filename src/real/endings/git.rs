@@ -1,12 +1,13 @@
 //! Endings of Git and of the ssh that it starts. Law: as `endings`. A line that begins with `remote:`, and one that a forge's ssh server
 //! prints before it hangs up (`ERROR:`), is the other side's: it counts where Git was refused and nobody else says why, and never says
-//! anything of this machine. A banner of an ssh server has no mark; ssh is told to print none (`git`).
+//! anything of this machine. A banner of an ssh server has no mark; ssh is told to print none (`git`). What nobody gives a reason for has none here.
 //!
 //! Absent: Git's progress, and what it prints when all is well.
 
 use super::git_says::{
-    ANSWERED, BEFORE_REASON, CAME_DAMAGED, FORBIDDEN_PATH, FORGE, GIT, HUNG_UP, MEMORY, NETWORK,
-    NO_SUBMODULE, REFUSED, REMOTE_FAILED, SHALLOW, SSH, SSH_NETWORK, SUBMODULE_SETTING, UNWRITTEN,
+    ANSWERED, BEFORE_REASON, CAME_DAMAGED, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK, NO_GIT_THERE,
+    NO_SUBMODULE, NOT_SERVED, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH, SSH_NETWORK, STRANGE_ANSWER,
+    SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
 };
 use super::shared::{behind_address, tls_or_proxy, transfer};
 use super::{Places, first_row, is_any};
@@ -23,6 +24,34 @@ fn of_remote(line: &str) -> Option<&str> {
 /// Whether a line is Git's, ssh's, or one of theirs that quotes the other side. Names of files are listed indented.
 fn is_own(line: &str) -> bool {
     !line.starts_with([' ', '\t']) && (of_remote(line).is_none() || line.starts_with("fatal: "))
+}
+
+/// A line of ssh's without the place in its code that stands before it where it was told to print that in any case (`git`):
+/// `packet.c:sshpkt_vfatal():1931 (pid=15926): Connection closed by 192.0.2.1 port 22`.
+pub fn of_ssh(line: &str) -> &str {
+    let without = || {
+        let (place, said) = line.split_once("): ")?;
+        let (file, place) = place.split_once(':')?;
+        let (function, place) = place.split_once("():")?;
+        let (number, process) = place.split_once(" (")?;
+        let is_word = |text: &str| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(&c))
+        };
+        let is_process = process.split(", ").any(|part| {
+            part.strip_prefix("pid=")
+                .is_some_and(|id| id.parse::<u32>().is_ok())
+        });
+        (file.ends_with(".c")
+            && is_word(file)
+            && is_word(function)
+            && number.parse::<u32>().is_ok()
+            && is_process)
+            .then_some(said)
+    };
+    without().unwrap_or(line)
 }
 
 /// The text of a forge's line.
@@ -80,12 +109,15 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
     }
     let answered = curl.iter().find_map(|(line, said)| {
         let cause = first_row(&[ANSWERED], &[said]).map(|(cause, _)| cause);
-        Some((cause.or_else(|| transfer(said))?, *line))
+        let cause = cause
+            .or_else(|| transfer(said))
+            .or_else(|| first_row(&[NOT_SERVED], &[said]).map(|(cause, _)| cause));
+        Some((cause?, *line))
     });
-    let network = || first_row(&[SSH_NETWORK, NETWORK, HUNG_UP], &own);
+    let network = || first_row(&[SSH_NETWORK, NETWORK], &own);
     if let Some(found) = first_row(&[REMOTE_FAILED], &remote)
         && answered.is_none()
-        && network().is_some()
+        && (says_no_reason(lines) || network().is_some())
     {
         let refused = first_row(&[GIT], &own);
         return refused
@@ -97,12 +129,21 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
         .or_else(|| first_row(&[UNWRITTEN], &own))
         .or(answered)
         .or_else(|| first_row(&[GIT], &own))
+        .or_else(|| first_row(&[STRANGE_ANSWER], &own))
         .or_else(network)
+}
+
+/// Whether Git says that the other side gave nothing; why, it does not know.
+pub(super) fn says_no_reason(lines: &[&str]) -> bool {
+    lines
+        .iter()
+        .any(|line| is_own(line) && is_any(line, WITHOUT_REASON))
 }
 
 /// The last sentence of Git's own.
 pub(super) fn last_own<'l>(lines: &[&'l str]) -> Option<&'l str> {
-    let own = |line: &&&str| is_own(line);
+    let is_last = |line: &&str| is_own(line) && !is_any(line, WITHOUT_REASON);
+    let own = |line: &&&str| is_last(line);
     let said = |line: &&&str| ["fatal:", "error:"].iter().any(|begin| line.starts_with(begin));
     let mut lines_own = lines.iter().filter(own);
     lines
@@ -110,6 +151,7 @@ pub(super) fn last_own<'l>(lines: &[&'l str]) -> Option<&'l str> {
         .filter(own)
         .rfind(said)
         .or_else(|| lines_own.next_back())
+        .or_else(|| lines.iter().find(|line| is_own(line)))
         .copied()
 }
 
@@ -117,29 +159,115 @@ pub(super) fn last_own<'l>(lines: &[&'l str]) -> Option<&'l str> {
 pub fn git(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
     let lines: Vec<&str> = said
         .lines()
-        .map(str::trim_end)
+        .map(|line| of_ssh(line.trim_end()))
         .filter(|line| !line.is_empty())
         .collect();
     let fault = super::fault(what, how, decide(&lines, places), last_own(&lines));
     let says = |templates: &[&str]| lines.iter().any(|line| is_any(line, templates));
-    // What a repository needs is known; more than that is what the other side sends.
-    match fault.cause() {
-        Some(Cause::ReferenceMissing) if says(SHALLOW) => fault.with_next(Remedy::words(
-            "the remote has a part of its history only: in that repository run git fetch --unshallow, or name the one it was \
-             cloned from in repository.remote",
-        )),
-        Some(Cause::ReferenceMissing) if says(NO_SUBMODULE) => fault.with_next(Remedy::words(
-            "say in .gitmodules where the submodule is fetched from, or take it out of the repository",
-        )),
-        Some(Cause::ReferenceMissing) if says(SUBMODULE_SETTING) => fault.with_next(Remedy::words(
-            "in that repository take this setting of the submodule out of .gitmodules (Git takes no command from there), commit, push",
-        )),
-        Some(Cause::ReferenceMissing) if says(FORBIDDEN_PATH) => fault.with_next(Remedy::words(
-            "in that repository take this path out of the tree (Git writes nothing of that name), commit, push",
-        )),
-        Some(Cause::Memory) => fault.with_next(Remedy::change(
+    let next = match fault.cause() {
+        Some(Cause::ReferenceMissing) => lacks(&says),
+        Some(Cause::Access) => gives_access(&says),
+        Some(Cause::Unknown) => unclear(&says),
+        Some(Cause::Memory) => Some(Remedy::change(
+            // What a repository needs is known; more than that is what the other side sends.
             "give the machine more memory, or find out whether the server sends without end",
         )),
-        _ => fault,
+        _ => None,
+    };
+    match next {
+        Some(next) => fault.with_next(next),
+        None => fault,
+    }
+}
+
+type Says<'a> = &'a dyn Fn(&[&str]) -> bool;
+
+/// What a repository lacks, where Git says more than that.
+fn lacks(says: Says<'_>) -> Option<Remedy> {
+    let words = if says(SHALLOW) {
+        "the remote has a part of its history only: in that repository run git fetch --unshallow, or name the one it was \
+         cloned from in repository.remote (of a submodule, in .gitmodules)"
+    } else if says(NO_SUBMODULE) {
+        "say in .gitmodules where the submodule is fetched from, or take it out of the repository"
+    } else if says(SUBMODULE_SETTING) {
+        "in that repository take this setting of the submodule out of .gitmodules (Git takes no command from there), commit, push"
+    } else if says(FORBIDDEN_PATH) {
+        "in that repository take this path out of the tree (Git writes nothing of that name), commit, push"
+    } else {
+        return None;
+    };
+    Some(Remedy::words(words))
+}
+
+/// Who may read the repository: a server over HTTP says whether it was given a login.
+fn gives_access(says: Says<'_>) -> Option<Remedy> {
+    let words = if says(OWNERSHIP) {
+        "where the repository is, give it to the account that Git runs as (chown -R), or have that account take it all the same (as \
+         that account: git config --global --add safe.directory PATH)"
+    } else if says(&[
+        "fatal: could not read username for 'http://*': *",
+        "fatal: could not read password for 'http://*': *",
+    ]) {
+        "name the remote with https:// and supply a token as credential landfall.repository-token (none is sent over http://), \
+         or an ssh remote with credential landfall.ssh-key"
+    } else if says(&[
+        "fatal: could not read username for '*': *",
+        "fatal: could not read password for '*': *",
+    ]) {
+        "supply a token that may read the repository as credential landfall.repository-token, or name an ssh remote with \
+         credential landfall.ssh-key"
+    } else if says(&["fatal: authentication failed for '*'"]) {
+        "the server does not take this login: supply a token that has not run out and may read the repository as credential \
+         landfall.repository-token"
+    } else if says(&[
+        "fatal: unable to access '*': the requested url returned error: 401",
+        "fatal: unable to access '*': the requested url returned error: 403",
+    ]) {
+        "allow the token of credential landfall.repository-token to read the repository at the forge, or supply one that may"
+    } else {
+        return None;
+    };
+    Some(Remedy::change(words))
+}
+
+/// What nobody knows of a remote: who looks at it by hand sees more.
+fn unclear(says: Says<'_>) -> Option<Remedy> {
+    let words = if says(NO_GIT_THERE) {
+        "install Git on the server, where the account of that address finds it in its PATH"
+    } else if STRANGE_ANSWER.iter().any(|row| says(row.any)) {
+        "let Git alone answer at that address: the shell of the account must print nothing by itself (ssh ADDRESS true shows what it \
+         prints), a web server must serve the repository"
+    } else if says(WITHOUT_REASON) || says(&["fatal: unable to access '*': *"]) {
+        "mend what it says; what it does not say, the log of the server (or of a proxy before it) says"
+    } else {
+        return None;
+    };
+    Some(Remedy::change(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_ssh_is_taken_off_and_nothing_else_is() {
+        for (line, said) in [
+            (
+                "packet.c:sshpkt_vfatal():1931 (pid=15926): Connection closed",
+                "Connection closed",
+            ),
+            (
+                "clientloop.c:server_alive_check():7 (bin=ssh, pid=1): Timeout, server h not responding.",
+                "Timeout, server h not responding.",
+            ),
+            (
+                "packet.c:sshpkt_vfatal():x (pid=1): a",
+                "packet.c:sshpkt_vfatal():x (pid=1): a",
+            ),
+            ("a.c: b(): c", "a.c: b(): c"),
+            ("fatal: x (pid=1): a", "fatal: x (pid=1): a"),
+        ] {
+            assert_eq!(of_ssh(line), said);
+        }
     }
 }

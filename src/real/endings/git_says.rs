@@ -16,6 +16,21 @@ pub(super) const SSH: &[Row] = &[
             "~: line ~: bad configuration option: *",
             "command-line line ~: bad configuration option: *",
             "command-line: line ~: bad configuration option: *",
+            "bad server host key: *",
+            "ssh_dispatch_run_fatal: connection to ~ port ~: invalid key length",
+            "ssh_dispatch_run_fatal: connection to ~ port ~: unknown or unsupported key type",
+            "ssh_dispatch_run_fatal: connection to ~ port ~: error in libcrypto",
+        ],
+    ),
+    row(
+        Cause::Address,
+        &[
+            "hostname contains invalid characters",
+            "remote username contains invalid characters",
+            "bad port '*'",
+            "bad port specification *",
+            // A name has no colon: what Git took for a part of it was meant as a port.
+            "ssh: could not resolve hostname ~:~: *",
         ],
     ),
     row(
@@ -49,7 +64,8 @@ pub(super) const SSH: &[Row] = &[
             "~: permission denied (*).",
             "permission denied (*).",
             "permission denied, please try again.",
-            "received disconnect from ~ port ~: too many authentication failures",
+            "received disconnect from ~ port ~: too many authentication failures*",
+            "received disconnect from ~ port ~: no supported authentication methods available*",
         ],
     ),
     row(
@@ -84,6 +100,7 @@ pub(super) const SSH_NETWORK: &[Row] = &[row(
         "timeout, server ~ not responding.",
         "connection to ~ closed by remote host.",
         "received disconnect from ~ port ~:*",
+        "disconnected from ~ port ~",
         "packet_write_wait: connection to ~ port ~: *",
         "read from remote host ~: *",
         "write failed: broken pipe",
@@ -107,6 +124,12 @@ pub(super) const NO_SUBMODULE: &[&str] = &[
 /// A setting in `.gitmodules` that Git does not take from there, such as a command for `update`.
 pub(super) const SUBMODULE_SETTING: &[&str] = &["fatal: invalid value for 'submodule.*'*"];
 
+/// A repository of another account, which the Git that serves it does not read.
+pub(super) const OWNERSHIP: &[&str] = &[
+    "fatal: detected dubious ownership in repository at '*'",
+    "fatal: unsafe repository ('*' is owned by someone else)",
+];
+
 /// A path in the tree that Git does not write anywhere.
 pub(super) const FORBIDDEN_PATH: &[&str] = &["error: invalid path '*'"];
 
@@ -126,6 +149,7 @@ pub(super) const ANSWERED: &[Row] = &[
             "the requested url returned error: 410",
         ],
     ),
+    row(Cause::Suspended, &["the requested url returned error: 451"]),
     row(
         Cause::Address,
         &[
@@ -139,6 +163,15 @@ pub(super) const ANSWERED: &[Row] = &[
         ],
     ),
 ];
+
+/// What a server answered that does not serve Git there. Of these answers only those count that no other table has.
+pub(super) const NOT_SERVED: &[Row] = &[row(
+    Cause::Address,
+    &[
+        "the requested url returned error: 3*",
+        "the requested url returned error: 4*",
+    ],
+)];
 
 /// What Git says itself.
 pub(super) const GIT: &[Row] = &[
@@ -177,6 +210,7 @@ pub(super) const GIT: &[Row] = &[
             "fatal: authentication failed for '*'",
         ],
     ),
+    row(Cause::Access, OWNERSHIP),
     row(
         Cause::Address,
         &[
@@ -248,6 +282,11 @@ pub(super) const GIT: &[Row] = &[
             "fatal: unable to create thread: resource temporarily unavailable",
             "fatal: unable to create threaded lstat: resource temporarily unavailable",
         ],
+    ),
+    // It stands behind one of these, where Git says the reason.
+    row(
+        Cause::Busy,
+        &["fatal: fetch-pack: unable to fork off sideband demultiplexer"],
     ),
     row(
         Cause::Damaged,
@@ -393,12 +432,9 @@ pub(super) const NETWORK: &[Row] = &[row(
         "fatal: index-pack failed",
         "error: index-pack died",
         "error: index-pack died of signal ~",
-        "fatal: protocol error: bad line length *",
+        "fatal: protocol error: bad line length ~",
         "fatal: protocol error: bad pack header",
-        "fatal: protocol error: *",
         "fatal: expected flush after *",
-        "fatal: expected *, got '*'",
-        "fatal: invalid server response; got '*'",
         "fatal: error reading section header '*'",
         "fatal: error in sideband demultiplexer",
         "fatal: unable to look up ~ (port ~) (*)",
@@ -410,14 +446,35 @@ pub(super) const NETWORK: &[Row] = &[row(
     ],
 )];
 
-/// What comes last, because Git says it after every refusal of ssh.
-pub(super) const HUNG_UP: &[Row] = &[row(
-    Cause::Network,
+/// What Git says where the other side sends something else than Git does: a shell that greets, a program that is none of Git's.
+pub(super) const STRANGE_ANSWER: &[Row] = &[row(
+    Cause::Unknown,
     &[
-        "fatal: could not read from remote repository.",
-        "fatal: fetch-pack: unable to fork off sideband demultiplexer",
+        "fatal: protocol error: bad line length character: *",
+        "fatal: protocol error: expected *",
+        "fatal: protocol error: unexpected *",
+        "fatal: expected *, got '*'",
+        "fatal: invalid server response; got '*'",
+        "fatal: unknown object format '*' specified by server",
+        "fatal: server response to *",
     ],
 )];
+
+/// What Git says after every ending of ssh, and of a repository beside it, which says nothing of why. What may be the cause stands before it.
+pub(super) const WITHOUT_REASON: &[&str] = &[
+    "fatal: could not read from remote repository.",
+    "please make sure you have the correct access rights",
+    "and the repository exists.",
+];
+
+/// A server without Git, in the words of its shell.
+pub(super) const NO_GIT_THERE: &[&str] = &[
+    "*git-upload-pack: *not found",
+    "*git-upload-pack*: command not found",
+    "*git-upload-pack: no such file or directory",
+    "*git-upload-pack*unknown command*",
+    "*'git-upload-pack' is not recognized as an internal or external command,*",
+];
 
 /// What Git says where the other side refused, and did not break off.
 pub(super) const REFUSED: &[&str] = &[

@@ -1,7 +1,7 @@
 //! Endings of the programs that make, check and change what is on a disk: mkfs.*, e2fsck, tune2fs, resize2fs, mkswap, swaplabel, sgdisk,
 //! wipefs, mount, cryptsetup. Law: as `endings`, with words instead of whole sentences: they work on the device that they are given and on no
-//! other, so that what they say of errors and of room is about it. They quote nothing but our own names; a checker's lines about a file are
-//! passed over.
+//! other, so that what they say of errors and of room is about it. They quote nothing but our own names; of a checker's lines about a file,
+//! what stands before its name.
 //!
 //! Absent: libcryptsetup (`luks`).
 
@@ -166,31 +166,54 @@ const MAKE: &[Row] = &[
     ),
 ];
 
-/// Whether a checker says something of a file by its name, which may be any words.
-fn names_a_file(program: &str, line: &str) -> bool {
-    match program {
-        "fsck.fat" | "fsck.vfat" => line.starts_with('/') || line.starts_with("Bad short file name ("),
-        "e2fsck" => [
-            "Entry '",
-            "Symlink /",
-            "Unconnected directory inode ",
-            "Directory inode ",
-            "Inode ",
-        ]
-        .iter()
-        .any(|begin| line.starts_with(begin)),
-        _ => false,
+/// What of a line is the program's own. A checker tells of files by their names, which may be any words: what stands behind the beginning of
+/// a name counts for nothing, for nobody knows where the name ends.
+fn own<'l>(program: &str, line: &'l str) -> &'l str {
+    if !matches!(program, "e2fsck" | "fsck.fat" | "fsck.vfat") {
+        return line;
     }
+    // What it says of itself and of the device, in the form of com_err(3).
+    if line.starts_with("e2fsck: ") || line.starts_with("fsck.fat: ") {
+        return line;
+    }
+    // What it says of the device stands behind its name; so does, when it mends by itself, what it says of a file.
+    let line = match line.split_once(' ') {
+        Some((device, said)) if device.starts_with("/dev/") => match said {
+            "is mounted." | "is in use." => return line,
+            _ if device.ends_with(':') => said,
+            _ => "",
+        },
+        _ => line,
+    };
+    if line.starts_with("Bad short file name (") {
+        return "";
+    }
+    let begins_a_name = |(at, c): (usize, char)| match c {
+        '\'' | '"' => true,
+        '/' => line[..at]
+            .chars()
+            .next_back()
+            .is_none_or(|before| " (\t".contains(before)),
+        _ => false,
+    };
+    let end = line.char_indices().find(|found| begins_a_name(*found));
+    line[..end.map_or(line.len(), |(at, _)| at)].trim_end()
 }
 
 /// The fault that a failed tool stands for. `said`: everything that it printed.
 pub fn make(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
-    let lines: Vec<&str> = said
+    let whole: Vec<&str> = said
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty() && !names_a_file(&how.program, line))
+        .filter(|line| !own(&how.program, line).is_empty())
         .collect();
+    let lines: Vec<&str> = whole.iter().map(|line| own(&how.program, line)).collect();
     let found = first_row(&[MEMORY, MAKE], &lines).or_else(|| places.devices(&lines, DEVICE));
+    // It is told as it was printed.
+    let found = found.map(|(cause, line)| {
+        let printed = whole.iter().rfind(|printed| own(&how.program, printed) == line);
+        (cause, printed.copied().unwrap_or(line))
+    });
     // Exit codes say more than the words of these two: e2fsck(8), cryptsetup(8).
     let by_code = match (how.program.as_str(), how.code) {
         ("e2fsck", Some(code)) if code & 0b100 != 0 => Some(Cause::Damaged),
@@ -200,7 +223,7 @@ pub fn make(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
         ("cryptsetup", Some(5)) => Some(Cause::Busy),
         _ => None,
     };
-    let last = lines
+    let last = whole
         .last()
         .copied()
         .or_else(|| said.lines().rfind(|line| !line.trim().is_empty()));

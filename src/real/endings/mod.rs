@@ -16,7 +16,7 @@ mod nix;
 mod nix_says;
 mod shared;
 
-pub use git::git;
+pub use git::{git, of_ssh};
 pub use install::install;
 pub use make::make;
 pub use nix::{Said, nix, nix_plain};

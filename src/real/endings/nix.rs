@@ -6,10 +6,11 @@
 
 use super::nix_says::{
     BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, DATABASE_ERRORS, DATABASE_FULL, EVALUATION,
-    EVALUATION_SURE, GONE, JSON, LIMITED, MEMORY, MEMORY_OUTSIDE, NIX, NO_ADDRESS, NOT_HAD, REFUSED_CACHE,
+    EVALUATION_SURE, GONE, JSON, LIMITED, MEMORY, MEMORY_OUTSIDE, NIX, NO_ADDRESS, NOT_HAD, OWN_PLACES,
+    PLACELESS, REFUSED_CACHE,
 };
 use super::shared::{behind_address, tls_or_proxy, transfer};
-use super::{Named, Places, Row, fits, git, is_any};
+use super::{ERRORS, FULL, Named, Places, Row, fits, git, is_any};
 use landfall_states::fault::{Cause, Ended, Fault};
 use std::collections::BTreeSet;
 
@@ -88,6 +89,7 @@ impl Said {
         let mut sentences: Vec<String> = vec![];
         let (mut in_page, mut open) = (false, !traced);
         let (mut throws, mut aborts) = (false, false);
+        let mut place = None;
         for line in text.lines() {
             let line = line.trim();
             if line.is_empty() || is_excerpt(line) {
@@ -105,6 +107,7 @@ impl Said {
             } else if line.starts_with("… ") {
                 self.placed = true;
                 open = false;
+                place = line.strip_prefix("… ").filter(|place| is_any(place, OWN_PLACES));
                 self.in_json |= line.starts_with("… while calling the 'fromJSON' builtin");
                 throws = line.starts_with("… while calling the 'throw' builtin");
                 aborts = line.starts_with("… while calling the 'abort' builtin");
@@ -141,6 +144,11 @@ impl Said {
         {
             sentence = format!("error: executing SQLite statement '…': {behind}");
         }
+        if let Some(place) = place
+            && !is_of_machine(&sentence)
+        {
+            sentence = format!("error: {place}: {}", without_mark(&sentence));
+        }
         // Nix 2.8 has no colours for what became of a transfer; it tells of each that it begins.
         let is_transfer = of_transfer(&sentence).is_some()
             && self
@@ -166,7 +174,7 @@ impl Said {
 
     /// A line that a program which Nix started printed.
     pub fn child(&mut self, line: &str) {
-        self.children.push(line.trim_end().to_owned());
+        self.children.push(git::of_ssh(line.trim_end()).to_owned());
     }
 
     /// A line of a build's log.
@@ -247,8 +255,8 @@ impl Said {
         }
         if let Some((_, line)) = first_own(&[BY_GIT], &own) {
             let cause = match git::decide(&children, places) {
-                Some((Cause::RepositoryMissing | Cause::ReferenceMissing, _)) => Cause::Input,
-                Some((cause, _)) => cause,
+                Some((cause, _)) => of_input(cause),
+                None if git::says_no_reason(&children) => Cause::Unknown,
                 // A fetch that was cut off ends like this: the revision was never received.
                 None => Cause::Network,
             };
@@ -294,7 +302,7 @@ impl Said {
         }
         // It said nothing itself.
         if own.is_empty() {
-            return git::decide(&children, places);
+            return git::decide(&children, places).map(|(cause, line)| (of_input(cause), line));
         }
         None
     }
@@ -326,6 +334,15 @@ impl Said {
     }
 }
 
+/// What Git's cause is where Nix started it: then it fetches an input of the flake, and the repository of the configuration is not meant.
+fn of_input(cause: Cause) -> Cause {
+    match cause {
+        Cause::RepositoryMissing | Cause::ReferenceMissing | Cause::Address => Cause::Input,
+        Cause::Access => Cause::CacheAccess,
+        cause => cause,
+    }
+}
+
 /// Without what marks an error or a warning.
 fn without_mark(line: &str) -> &str {
     ["warning: ", "error: "]
@@ -347,6 +364,15 @@ fn first_own<'l>(tables: &[&[Row]], lines: &[&'l str]) -> Option<(Cause, &'l str
             .find(|(_, lower)| row.any.iter().any(|template| fits(lower, template)));
         hit.map(|(line, _)| (row.cause, *line))
     })
+}
+
+/// Whether an error is one of a device, of room, of memory or of the processor, wherever it is met.
+fn is_of_machine(sentence: &str) -> bool {
+    let lower = sentence.to_lowercase();
+    [ERRORS, FULL, PLACELESS]
+        .concat()
+        .iter()
+        .any(|reason| lower.ends_with(reason))
 }
 
 /// What Nix quotes of curl and of a server's answer.
@@ -371,6 +397,10 @@ fn of_answer(said: &str) -> Cause {
     }
     if is_any(said, NO_ADDRESS) {
         return Cause::Input;
+    }
+    // Any other refusal of the server's.
+    if is_any(said, &["http error 4*"]) {
+        return Cause::CacheAccess;
     }
     Cause::Network
 }

@@ -159,6 +159,7 @@ pub(super) const BUILT: &[Row] = &[
             "a 'aarch64-linux' with features * is required to build '~', but i am a 'aarch64-linux' with features *",
             "cannot build '~'. reason: required system or feature not available *required features*",
             "missing system features for *",
+            "cannot build '~'. reason: missing system features *",
         ],
     ),
     row(
@@ -167,6 +168,7 @@ pub(super) const BUILT: &[Row] = &[
             "a '~' with features * is required to build '~', but i am a '~' with features *",
             "a '~' is required to build '~', but i am a '~'",
             "cannot build '~'. reason: required system or feature not available *",
+            "cannot build '~'. reason: platform mismatch*",
             "while setting up the build environment: executing '~': exec format error",
             "while setting up the build environment *: exec format error",
             "executing '~': exec format error",
@@ -177,6 +179,25 @@ pub(super) const BUILT: &[Row] = &[
         &[
             "hash mismatch in fixed-output derivation '~':*",
             "hash mismatch in file downloaded from '*': *",
+        ],
+    ),
+    row(
+        // The builder that the derivation names.
+        Cause::Build,
+        &["while setting up the build environment: executing '~': no such file or directory"],
+    ),
+    row(
+        // What the Nix of this machine gives to every build.
+        Cause::NixSettings,
+        &[
+            "while setting up the build environment: *",
+            "while reading the response from the build hook: *",
+            "while waiting for the build environment for '~' to initialize*",
+            "the group '*' specified in 'build-users-group' does not exist",
+            "the build users group '*' has no members",
+            "the user '*' in the group '*' does not exist",
+            "this system does not support the kernel namespaces that are required for sandboxing*",
+            "cannot perform a sandboxed build because *",
         ],
     ),
     row(
@@ -201,10 +222,19 @@ pub(super) const BUILT: &[Row] = &[
             "dependencies of derivation '~' failed to build",
             "build failed due to failed dependency",
             "output '~' is not allowed to refer to *",
-            "while setting up the build environment: *",
         ],
     ),
 ];
+
+/// Places of Nix's own, told in a trace, that say whose error follows: newer versions write the error below, older ones behind it.
+pub(super) const OWN_PLACES: &[&str] = &[
+    "while setting up the build environment",
+    "while reading the response from the build hook",
+    "while waiting for the build environment for '~' to initialize*",
+];
+
+/// What the system says, and is the same at these places as elsewhere: of memory, and of another architecture.
+pub(super) const PLACELESS: &[&str] = &["cannot allocate memory", "exec format error"];
 
 /// A build's log.
 pub(super) const BUILD_LOG: &[Row] = &[row(
@@ -357,6 +387,8 @@ pub(super) const NIX: &[Row] = &[
     row(
         Cause::NixSettings,
         &[
+            // From a build hook, or from what sets a build up: nothing that comes over a network is read by lines.
+            "unexpected eof reading a line",
             "experimental nix feature '~' is disabled*",
             "experimental feature '~' is *",
             "user '*' is not allowed to connect to the nix daemon",

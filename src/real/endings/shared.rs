@@ -81,6 +81,16 @@ const PROXY: &[Row] = &[row(
 /// Answers of a server.
 const ANSWERS: &[Row] = &[
     row(
+        // 511 is Network Authentication Required (RFC 6585, 6). Who sends from one address to the next without end has none to send to.
+        Cause::CaptivePortal,
+        &[
+            "the requested url returned error: 511*",
+            "http error 511*",
+            "maximum (~) redirects followed*",
+            "number of redirects hit maximum amount*",
+        ],
+    ),
+    row(
         Cause::Throttled,
         &["the requested url returned error: 429*", "http error 429*"],
     ),
@@ -94,6 +104,15 @@ const ANSWERS: &[Row] = &[
 const WAYS: &[Row] = &[row(
     Cause::Network,
     &[
+        // The other side gave up waiting (408), or wants the same again later (425).
+        "the requested url returned error: 408*",
+        "http error 408*",
+        "the requested url returned error: 425*",
+        "http error 425*",
+        // Between here and there somebody changes what is sent.
+        "error while processing content unencoding*",
+        "unrecognized or bad http content or transfer-encoding*",
+        "unrecognized content encoding type*",
         "could not resolve host*",
         "couldn't resolve host*",
         "could not resolve proxy*",

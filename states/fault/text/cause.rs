@@ -133,7 +133,7 @@ impl Cause {
                 "supply an unencrypted private key in OpenSSH's form as credential landfall.ssh-key, of mode 0600",
             ),
             Cause::Access => Remedy::change(
-                "give access: an ssh remote with credential landfall.ssh-key, or a readable https remote",
+                "give access: allow the key of credential landfall.ssh-key at the forge, supply a token as credential landfall.repository-token (https), or name a remote that everybody may read",
             ),
             Cause::Suspended => {
                 Remedy::change("settle it with the forge (it writes why), or use another account or remote")
