@@ -464,7 +464,7 @@ mod tests {
         );
         assert!(said(Utf8Path::new("/nix/store/x"), &[]).contains("Nix store"));
         fs::create_dir_all(&dir).unwrap();
-        fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
         assert!(said(&dir, &[]).contains("chmod 700"));
         fs::create_dir(root.join(".git")).unwrap();
         assert!(said(&root.join("b"), &[]).contains("Git working tree"));
