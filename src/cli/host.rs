@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use similar::TextDiff;
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What to do with hosts.
 #[derive(Debug, Subcommand)]
@@ -115,9 +116,11 @@ impl From<HostError> for Failure {
     }
 }
 
-/// Asks on the terminal what an identity of age wants to know.
-#[derive(Debug, Clone, Copy)]
-struct Terminal;
+/// Asks on the terminal what an identity of age wants to know; a passphrase once, however many secrets there are.
+#[derive(Debug, Clone, Default)]
+struct Terminal {
+    passphrases: Arc<Mutex<Vec<(String, SecretString)>>>,
+}
 
 impl age::Callbacks for Terminal {
     fn display_message(&self, message: &str) {
@@ -135,10 +138,15 @@ impl age::Callbacks for Terminal {
     }
 
     fn request_passphrase(&self, description: &str) -> Option<SecretString> {
+        let mut known = self.passphrases.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, passphrase)) = known.iter().find(|(of, _)| of == description) {
+            return Some(passphrase.clone());
+        }
         // From the terminal itself, without an echo; without a terminal there is nobody to be asked.
-        rpassword::prompt_password(format!("{description}: "))
-            .ok()
-            .map(SecretString::from)
+        let typed = rpassword::prompt_password(format!("{description}: ")).ok()?;
+        let passphrase = SecretString::from(typed);
+        known.push((description.to_owned(), passphrase.clone()));
+        Some(passphrase)
     }
 }
 
@@ -209,7 +217,7 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     }
     let variable = |key: &str| std::env::var(key).ok().map(|value| (key.to_owned(), value));
     let programs = Programs::new(PASSED_ON.iter().filter_map(|key| variable(key)).collect())?;
-    match prepare(&request(args), &programs, &Terminal)? {
+    match prepare(&request(args), &programs, &Terminal::default())? {
         Prepared::There(keys) => {
             said(args, out, "there", &keys, &[])?;
             Ok(Exit::Ok)
