@@ -4,6 +4,7 @@
 //!
 //! Absent: the bytes. Each format is written and read in one file, which the table names.
 
+use crate::hosts::transaction::JOURNAL_VERSION;
 use crate::image::manifest;
 use landfall_states::checkpoint;
 
@@ -23,7 +24,7 @@ pub struct Format {
 }
 
 /// All of them.
-pub const FORMATS: [Format; 10] = [
+pub const FORMATS: [Format; 11] = [
     Format {
         name: "ids",
         version: 1,
@@ -103,6 +104,13 @@ pub const FORMATS: [Format; 10] = [
         place: "`/run/landfall/lock`",
         code: "src/lock.rs",
         rule: "for people; it is never believed",
+    },
+    Format {
+        name: "host-journal",
+        version: JOURNAL_VERSION,
+        place: "`landfall/host-new.json` in the Git directory of an operator's repository, with the new contents in `landfall/host-new.staged`",
+        code: "src/hosts/transaction.rs",
+        rule: "the version is a field; a newer version is refused, and nothing of the repository is touched",
     },
 ];
 

@@ -8,6 +8,7 @@ pub mod event;
 pub mod exit;
 pub mod foreign;
 pub mod formats;
+pub mod hosts;
 pub mod image;
 pub mod lock;
 pub mod os;

@@ -6,6 +6,7 @@
 pub mod check;
 mod comparison;
 pub mod disks;
+pub mod host;
 pub mod image;
 mod image_words;
 pub mod install;
@@ -101,6 +102,13 @@ pub enum Command {
         /// What to do with images
         #[command(subcommand)]
         command: image::ImageCommand,
+    },
+    /// Make hosts of a flake, on your own computer
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Host {
+        /// What to do with hosts
+        #[command(subcommand)]
+        command: host::HostCommand,
     },
     /// Print completions for a shell
     Completions {
@@ -496,6 +504,7 @@ fn run(cli: &Cli, passphrase: Option<SecretText>, out: &mut dyn Write) -> Result
         Command::Check(args) => check::command(args, out),
         Command::Simulate(args) => simulate::command(args, out),
         Command::Image { command } => image::command(command, out),
+        Command::Host { command } => host::command(command, out),
         Command::Completions { shell } => reference::completions(*shell, out),
         Command::Man { out: dir } => reference::man(dir.as_deref(), out),
     }

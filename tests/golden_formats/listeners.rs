@@ -9,6 +9,7 @@ use landfall::cli::progress::Line;
 use landfall::cli::status::{Count, Ending, Status};
 use landfall::event::Event;
 use landfall::event::FaultTold;
+use landfall::hosts::transaction::{Entry, Journal};
 use landfall::lock::Holder;
 use landfall_states::Phase;
 use landfall_states::fault;
@@ -496,4 +497,35 @@ fn the_name_in_the_lock() {
         serde_json::from_slice::<Holder>(&read("lock-1", "lock")).unwrap(),
         holder
     );
+}
+
+#[test]
+fn the_journal_of_a_new_host() {
+    let digest = |text: &str| landfall_states::names::Digest::of(text.as_bytes());
+    let journal = Journal {
+        version: 1,
+        host: "web".to_owned(),
+        commit: true,
+        files: vec![
+            Entry {
+                path: "hosts/web/default.nix".into(),
+                old: None,
+                new: digest("host"),
+                is_of_host: true,
+            },
+            Entry {
+                path: "flake.nix".into(),
+                old: Some(digest("before")),
+                new: digest("after"),
+                is_of_host: false,
+            },
+        ],
+    };
+    golden(
+        "host-journal-1",
+        "host-new.json",
+        &serde_json::to_vec_pretty(&journal).unwrap(),
+    );
+    let known: Journal = serde_json::from_slice(&read("host-journal-1", "host-new.json")).unwrap();
+    assert_eq!(known, journal);
 }

@@ -1,0 +1,403 @@
+//! `landfall host`: hosts of a flake, on the operator's computer. Law: shows what would be written, asks, and only then writes; with
+//! `--json` standard output has one object and nothing else.
+//!
+//! Absent: how a host is made (`hosts`).
+
+use super::{Failure, complain};
+use crate::exit::Exit;
+use crate::hosts::error::HostError;
+use crate::hosts::keys::Keys;
+use crate::hosts::new::{Plan, Prepared, Request, prepare};
+use crate::hosts::programs::{PASSED_ON, Programs};
+use crate::hosts::templates::Layout;
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Args, Subcommand};
+use secrecy::SecretString;
+use serde_json::json;
+use similar::TextDiff;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What to do with hosts.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Make a new host in a flake: its keys, its files, its secrets, its installer
+    ///
+    /// In the flake's Git repository. Makes the key pairs of the host and its installer in --keys, writes the host and its installer from
+    /// a template, adds both to flake.nix, writes the host's public key into the rules of the secrets (agenix), encrypts the secrets again
+    /// that are for it, and adds exactly these files to Git. Every secret is decrypted and encrypted again in memory before anything is
+    /// written; where Nix is there, the flake is evaluated before and after, and nothing is written unless exactly the new attributes
+    /// differ. The files are shown first. Cut off at any point, the next run finishes it or begins anew.
+    New(Box<NewArgs>),
+}
+
+/// Arguments of `host new`.
+#[derive(Debug, Clone, Args)]
+pub struct NewArgs {
+    /// Name of the host
+    pub name: String,
+    /// Folder for the private keys (ssh-key, deploy-key, age-identity), outside any repository; keys that are there are used again
+    #[arg(long, value_name = "DIR")]
+    pub keys: Utf8PathBuf,
+    /// Which volumes the host has
+    #[arg(long, value_enum, default_value_t = Layout::Plain, value_name = "LAYOUT")]
+    pub layout: Layout,
+    /// Size of the swap
+    #[arg(long, value_name = "SIZE", default_value = "8G")]
+    pub swap_size: String,
+    /// The installer carries the whole system and needs no network
+    #[arg(long)]
+    pub prebuilt: bool,
+    /// Make a user of this name, who also gets the deploy key and the clone
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Give it every secret that this host can read
+    #[arg(long, value_name = "HOST")]
+    pub like: Option<String>,
+    /// The rules file of agenix [default: secrets/secrets.nix, secrets.nix or secrets/keys.nix, where it is there]
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<Utf8PathBuf>,
+    /// An identity that decrypts the secrets: of age, of a plugin of age, or a private key of ssh; may be repeated [default: ~/.ssh/id_rsa
+    /// and ~/.ssh/id_ed25519]
+    #[arg(long, value_name = "FILE")]
+    pub identity: Vec<Utf8PathBuf>,
+    /// Do not encrypt secrets again; `agenix --rekey` has to do it
+    #[arg(long)]
+    pub no_rekey: bool,
+    /// Do not edit flake.nix; print the lines that it needs
+    #[arg(long)]
+    pub no_flake: bool,
+    /// Where the installer fetches the repository from [default: the remote origin]
+    #[arg(long, value_name = "URL")]
+    pub remote: Option<String>,
+    /// The host's system [default: that of this computer]
+    #[arg(long, value_name = "SYSTEM")]
+    pub system: Option<String>,
+    /// A folder of the repository
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub repository: Utf8PathBuf,
+    /// Commit the files, too
+    #[arg(long)]
+    pub commit: bool,
+    /// Only show what would be written
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        let exit = match &error {
+            HostError::Name(_) | HostError::Argument { .. } => Exit::Usage,
+            HostError::Locked(_) => Exit::Locked,
+            HostError::Program(fault) => Exit::of(fault),
+            HostError::NoRepository { .. }
+            | HostError::NoFlake { .. }
+            | HostError::Exists { .. }
+            | HostError::Dirty { .. }
+            | HostError::Parse { .. }
+            | HostError::Evaluate { .. }
+            | HostError::Declined { .. }
+            | HostError::RulesDeclined { .. }
+            | HostError::Secret { .. }
+            | HostError::Identity { .. }
+            | HostError::Keys { .. }
+            | HostError::Conflict { .. }
+            | HostError::ChangedMeanwhile { .. }
+            | HostError::Git { .. }
+            | HostError::File { .. } => Exit::NeedsChange,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+/// Asks on the terminal what an identity of age wants to know; a passphrase once, however many secrets there are.
+#[derive(Debug, Clone, Default)]
+struct Terminal {
+    passphrases: Arc<Mutex<Vec<(String, SecretString)>>>,
+}
+
+impl age::Callbacks for Terminal {
+    fn display_message(&self, message: &str) {
+        complain(message);
+    }
+
+    fn confirm(&self, message: &str, yes: &str, _no: Option<&str>) -> Option<bool> {
+        complain(&format!("{message}: type {yes}"));
+        answer().ok().map(|answer| answer == yes)
+    }
+
+    fn request_public_string(&self, description: &str) -> Option<String> {
+        complain(description);
+        answer().ok()
+    }
+
+    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
+        let mut known = self.passphrases.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, passphrase)) = known.iter().find(|(of, _)| of == description) {
+            return Some(passphrase.clone());
+        }
+        // From the terminal itself, without an echo; without a terminal there is nobody to be asked.
+        let typed = rpassword::prompt_password(format!("{description}: ")).ok()?;
+        let passphrase = SecretString::from(typed);
+        known.push((description.to_owned(), passphrase.clone()));
+        Some(passphrase)
+    }
+}
+
+/// A line of standard input.
+fn answer() -> std::io::Result<String> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+pub(super) fn command(command: &HostCommand, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match command {
+        HostCommand::New(args) => new(args, out),
+    }
+}
+
+fn request(args: &NewArgs) -> Request {
+    let NewArgs {
+        name,
+        keys,
+        layout,
+        swap_size,
+        prebuilt,
+        user,
+        like,
+        rules,
+        identity,
+        no_rekey,
+        no_flake,
+        remote,
+        system,
+        repository,
+        commit,
+        dry_run,
+        yes: _,
+        json: _,
+    } = args;
+    Request {
+        start: repository.clone(),
+        name: name.clone(),
+        layout: *layout,
+        swap_size: swap_size.clone(),
+        prebuilt: *prebuilt,
+        keys: keys.clone(),
+        rules: rules.clone(),
+        identities: identity.clone(),
+        home: std::env::var("HOME").ok().map(Utf8PathBuf::from),
+        like: like.clone(),
+        user: user.clone(),
+        remote: remote.clone(),
+        system: system
+            .clone()
+            .unwrap_or_else(|| format!("{}-linux", std::env::consts::ARCH)),
+        commit: *commit,
+        rekey: !no_rekey,
+        edit_flake: !no_flake,
+        dry_run: *dry_run,
+    }
+}
+
+fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let may_ask = std::io::stdin().is_terminal() && !args.json;
+    if !args.yes && !args.dry_run && !may_ask {
+        return Err(Failure::new(
+            Exit::Usage,
+            "nobody can be asked here (standard input is no terminal, or --json)\n    next: look at it with --dry-run, then run it again with --yes",
+        ));
+    }
+    let variable = |key: &str| std::env::var(key).ok().map(|value| (key.to_owned(), value));
+    let programs = Programs::new(PASSED_ON.iter().filter_map(|key| variable(key)).collect())?;
+    match prepare(&request(args), &programs, &Terminal::default())? {
+        Prepared::There(keys) => {
+            said(args, out, "there", &keys, &[])?;
+            Ok(Exit::Ok)
+        }
+        Prepared::Finished(keys) => {
+            said(args, out, "finished", &keys, &[])?;
+            Ok(Exit::Ok)
+        }
+        Prepared::Unfinished(host) => Err(Failure::new(
+            Exit::NeedsChange,
+            format!(
+                "a run for the host {host} was cut off, and its files are decided\n    next: landfall host new {host} --keys DIR --yes, which finishes it"
+            ),
+        )),
+        Prepared::Ready(plan) => carried_out(args, &plan, &programs, out),
+    }
+}
+
+fn carried_out(
+    args: &NewArgs,
+    plan: &Plan,
+    programs: &Programs,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    if !args.json {
+        show(plan, out)?;
+    }
+    if args.dry_run {
+        if args.json {
+            writeln!(out, "{}", as_json(plan, false))?;
+        } else {
+            writeln!(
+                out,
+                "\nnothing was written (--dry-run); keys that are not there yet are made anew each time"
+            )?;
+        }
+        return Ok(Exit::Ok);
+    }
+    if !args.yes {
+        write!(out, "\nWrite this? Type yes: ")?;
+        out.flush()?;
+        if answer()? != "yes" {
+            return Err(Failure::new(Exit::Interrupted, "not agreed; nothing was written"));
+        }
+    }
+    plan.carry_out(programs)?;
+    if args.json {
+        writeln!(out, "{}", as_json(plan, true))?;
+        return Ok(Exit::Ok);
+    }
+    writeln!(out)?;
+    for change in &plan.changes {
+        writeln!(out, "written and added to Git: {}", change.path)?;
+    }
+    said(args, out, "made", &plan.keys, &plan.notes)?;
+    Ok(Exit::Ok)
+}
+
+/// The files as a diff, and the keys.
+fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "the host {} in {}", plan.name, plan.repository.root)?;
+    let dir = plan.keys.dir();
+    for name in plan.keys.made() {
+        writeln!(out, "  key   {}: new", dir.join(name))?;
+    }
+    for name in &plan.keys.kept {
+        writeln!(out, "  key   {}: kept", dir.join(name))?;
+    }
+    match &plan.attributes {
+        Some(attributes) => {
+            for attribute in attributes {
+                writeln!(out, "  flake {attribute}: new (evaluated)")?;
+            }
+        }
+        None => writeln!(out, "  flake not evaluated")?,
+    }
+    writeln!(out)?;
+    for change in &plan.changes {
+        let readers = plan.rekeyed.iter().find(|(path, _)| *path == change.path);
+        if let Some((path, readers)) = readers {
+            writeln!(out, "{path}: encrypted again, for {readers} recipients")?;
+            continue;
+        }
+        let old = String::from_utf8_lossy(change.old.as_deref().unwrap_or_default()).into_owned();
+        let new = String::from_utf8_lossy(&change.new).into_owned();
+        let before = if change.old.is_some() {
+            format!("a/{}", change.path)
+        } else {
+            "/dev/null".to_owned()
+        };
+        let diff = TextDiff::from_lines(&old, &new);
+        write!(
+            out,
+            "{}",
+            diff.unified_diff().header(&before, &format!("b/{}", change.path))
+        )?;
+    }
+    Ok(())
+}
+
+/// The next commands. Landfall's own are in the project's documents, too.
+fn next(name: &str, keys: &Utf8Path) -> Vec<String> {
+    vec![
+        format!("nix build .#{name}InstallerIso --print-build-logs"),
+        "sudo dd if=$(echo result/iso/*.iso) of=/dev/disk/by-id/usb-YOUR_STICK bs=4M oflag=direct conv=fsync status=progress".to_owned(),
+        format!("boot the machine from the stick, with the keys of {keys} on a medium with the label LF-KEYS (docs/operations.md)"),
+    ]
+}
+
+fn said(
+    args: &NewArgs,
+    out: &mut dyn Write,
+    what: &str,
+    keys: &Keys,
+    notes: &[String],
+) -> std::io::Result<()> {
+    let next = next(&args.name, keys.dir());
+    if args.json {
+        let text = json!({
+            "host": args.name,
+            "result": what,
+            "written": what == "finished",
+            "public_keys": public_keys(keys),
+            "next": next,
+        });
+        return writeln!(out, "{text}");
+    }
+    match what {
+        "there" => writeln!(
+            out,
+            "the host {} is there already; nothing was written",
+            args.name
+        )?,
+        "finished" => writeln!(
+            out,
+            "the host {}: the run that was cut off is finished",
+            args.name
+        )?,
+        _ => {}
+    }
+    for note in notes {
+        writeln!(out, "note: {note}")?;
+    }
+    writeln!(out, "\nfor the forge, a read-only deploy key each:")?;
+    writeln!(out, "  installer       {}", keys.ssh_public)?;
+    writeln!(out, "  installed host  {}", keys.deploy_public)?;
+    writeln!(out, "for secrets:\n  age             {}", keys.age_public)?;
+    writeln!(out, "\nnext, after git commit and git push:")?;
+    for (n, command) in next.iter().enumerate() {
+        writeln!(out, "  {}. {command}", n + 1)?;
+    }
+    Ok(())
+}
+
+fn public_keys(keys: &Keys) -> serde_json::Value {
+    json!({ "age": keys.age_public, "installer": keys.ssh_public, "deploy": keys.deploy_public })
+}
+
+fn as_json(plan: &Plan, written: bool) -> serde_json::Value {
+    let files: Vec<_> = plan
+        .changes
+        .iter()
+        .map(|change| json!({ "path": change.path, "new": change.old.is_none() }))
+        .collect();
+    let rekeyed: Vec<_> = plan
+        .rekeyed
+        .iter()
+        .map(|(path, recipients)| json!({ "path": path, "recipients": recipients }))
+        .collect();
+    json!({
+        "host": plan.name,
+        "result": if written { "made" } else { "planned" },
+        "written": written,
+        "repository": plan.repository.root,
+        "files": files,
+        "rekeyed": rekeyed,
+        "attributes": plan.attributes,
+        "keys": { "folder": plan.keys.dir(), "made": plan.keys.made(), "kept": plan.keys.kept },
+        "public_keys": public_keys(&plan.keys),
+        "notes": plan.notes,
+        "next": next(&plan.name, plan.keys.dir()),
+    })
+}

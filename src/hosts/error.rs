@@ -1,0 +1,192 @@
+//! Why `landfall host new` did not do what it was asked. Law: an error is a value; its words are made here and nowhere else: the
+//! thing, the value, the reason, and on a line of its own what to do next.
+//!
+//! Absent: exit codes (`cli::host`).
+
+use camino::Utf8PathBuf;
+use landfall_states::fault::Fault;
+use landfall_states::names::BadValue;
+
+/// Why a host was not made. Nothing in the repository was changed, unless it says so.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The name is no host name.
+    #[error("the name of the host: {0}\n    next: landfall host new NAME, with another name")]
+    Name(#[from] BadValue),
+    /// An argument that means nothing here.
+    #[error("{option} {value}: {reason}\n    next: {next}")]
+    Argument {
+        /// The option.
+        option: &'static str,
+        /// What it said.
+        value: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        next: String,
+    },
+    /// No repository here.
+    #[error(
+        "{dir}: it is in no Git working tree ({reason}); a flake sees only files that Git tracks\n    next: git init {dir}, or run it in the repository"
+    )]
+    NoRepository {
+        /// Where it was looked for.
+        dir: Utf8PathBuf,
+        /// What Git said.
+        reason: String,
+    },
+    /// No flake here.
+    #[error("{path}: {reason}\n    next: {next}")]
+    NoFlake {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        next: String,
+    },
+    /// A name is taken.
+    #[error("the host {name} exists already: {what}\n    next: choose another name, or remove what is there")]
+    Exists {
+        /// The name.
+        name: String,
+        /// What is there.
+        what: String,
+    },
+    /// Files that would be changed differ from what Git has.
+    #[error("these files have changes that are not committed, or Git does not track them: {}\n    next: git add and git commit them, or git restore them", .files.join(", "))]
+    Dirty {
+        /// Which.
+        files: Vec<String>,
+    },
+    /// A file that is no Nix.
+    #[error("{path}: it does not parse: {reason}\n    next: correct the file")]
+    Parse {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What the parser says, with line and column.
+        reason: String,
+    },
+    /// Nix does not evaluate it as it stands.
+    #[error("{what} does not evaluate: {reason}\n    next: correct it; {command} shows the whole message")]
+    Evaluate {
+        /// What.
+        what: String,
+        /// The last lines of Nix.
+        reason: String,
+        /// What shows all of it.
+        command: String,
+    },
+    /// The flake has a form that is not edited.
+    #[error(
+        "flake.nix is not edited: {reason}\nNothing was written. These are the lines that the flake needs:\n\n{lines}\n    next: put them where they belong; landfall host new {name} … --no-flake writes everything else"
+    )]
+    Declined {
+        /// The host.
+        name: String,
+        /// Why.
+        reason: String,
+        /// What to paste.
+        lines: String,
+    },
+    /// The rules file has a form that is not edited or not understood.
+    #[error(
+        "{path} is not edited: {reason}\nNothing was written. This is the line of the new host:\n\n{lines}\n    next: {next}"
+    )]
+    RulesDeclined {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        reason: String,
+        /// What to paste.
+        lines: String,
+        /// What to do.
+        next: String,
+    },
+    /// A secret that cannot be re-keyed.
+    #[error("{path}: {reason}\n    next: {next}")]
+    Secret {
+        /// The secret.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        next: String,
+    },
+    /// An identity that cannot be used.
+    #[error("the identity {path}: {reason}\n    next: name another one with --identity FILE")]
+    Identity {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The folder for the keys, or a key in it.
+    #[error("--keys {path}: {reason}\n    next: {next}")]
+    Keys {
+        /// The folder or file.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        next: String,
+    },
+    /// Another run is at work in this repository.
+    #[error("another landfall host is at work in {0}\n    next: wait for it to end")]
+    Locked(Utf8PathBuf),
+    /// A run was cut off, and somebody changed a file since.
+    #[error(
+        "{path}: it was changed after a run of landfall host was cut off; that run wants to put {staged} there\n    next: compare both, keep what you want in {path}, delete {staged}, and run the command again"
+    )]
+    Conflict {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Where the new contents are.
+        staged: Utf8PathBuf,
+    },
+    /// A file was changed while the command was at work.
+    #[error(
+        "{path}: it was changed while this command was at work; nothing was written\n    next: run the command again"
+    )]
+    ChangedMeanwhile {
+        /// The file.
+        path: Utf8PathBuf,
+    },
+    /// Git refused.
+    #[error("git {what}: {reason}\n    next: {next}")]
+    Git {
+        /// Which command.
+        what: String,
+        /// The last lines of Git.
+        reason: String,
+        /// What to do.
+        next: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{path}: {reason}\n    next: make it readable and writable, and run the command again")]
+    File {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A program could not be run.
+    #[error("{}: {}\n    next: {}", .0.what(), .0.why(), .0.next())]
+    Program(#[from] Box<Fault>),
+}
+
+impl HostError {
+    /// An error of a file.
+    pub(crate) fn file(path: impl Into<Utf8PathBuf>, error: &std::io::Error) -> HostError {
+        HostError::File {
+            path: path.into(),
+            reason: crate::os::said(error),
+        }
+    }
+}
+
+impl From<Fault> for HostError {
+    fn from(fault: Fault) -> Self {
+        HostError::Program(Box::new(fault))
+    }
+}

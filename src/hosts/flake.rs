@@ -1,0 +1,495 @@
+//! What is written into flake.nix for a new host. Law: every candidate is an insertion at a place that was recognised (`place`); a
+//! candidate that is not certain by its form alone is for who can evaluate it.
+//!
+//! Absent: evaluating (`evaluate`), and which candidate is taken (`new`).
+
+mod installers;
+
+use super::names::attribute;
+use super::place::{self, Outline, Place};
+use super::syntax::{self, Bindings, Insertion, names};
+use installers::names_output;
+use rnix::SyntaxKind;
+use rnix::SyntaxNode;
+use rnix::ast;
+use rowan::ast::AstNode;
+
+/// Stands for a host's name in the text of its neighbours.
+const NAME: &str = "\u{1}";
+
+/// What is in the repository, by paths below its root.
+pub(crate) trait Tree {
+    /// Whether something has this name.
+    fn has(&self, path: &str) -> bool;
+    /// The names in a folder.
+    fn list(&self, path: &str) -> Vec<String>;
+}
+
+/// Where the files of the host are put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostFiles {
+    pub(crate) main: String,
+    pub(crate) installer: String,
+}
+
+impl HostFiles {
+    fn at(main: String, name: &str) -> HostFiles {
+        let folder = match main.rsplit_once('/') {
+            // `hosts/web.nix` has `hosts/web/` beside it.
+            Some((folder, file)) if file == format!("{name}.nix") => format!("{folder}/{name}"),
+            Some((folder, _)) => folder.to_owned(),
+            None => name.to_owned(),
+        };
+        HostFiles {
+            main,
+            installer: format!("{folder}/installer.nix"),
+        }
+    }
+
+    /// As a path in flake.nix.
+    fn named(path: &str) -> String {
+        let path = path.strip_suffix("/default.nix").unwrap_or(path);
+        format!("./{path}")
+    }
+}
+
+/// One way to write the host into the flake.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) insertions: Vec<Insertion>,
+    pub(crate) files: HostFiles,
+    /// The host is given landfall's target module there.
+    pub(crate) has_target_module: bool,
+    /// Certain without an evaluation.
+    pub(crate) is_sure: bool,
+    /// The host's modules have agenix's, as far as the text shows.
+    pub(crate) names_agenix: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) system: &'a str,
+    pub(crate) prebuilt: bool,
+}
+
+/// The two attributes of the host's installer.
+pub(crate) fn installer_names(name: &str) -> [String; 2] {
+    [format!("{name}InstallerIso"), format!("{name}InstallerNetboot")]
+}
+
+/// The lines for a person to paste.
+pub(crate) fn lines(wanted: Wanted<'_>) -> String {
+    let files = HostFiles::at(format!("hosts/{}/default.nix", wanted.name), wanted.name);
+    let name = attribute(wanted.name);
+    let mut lines = vec![format!("nixosConfigurations.{name} = nixpkgs.lib.nixosSystem {{")];
+    lines.extend(system_lines("landfall", &files));
+    lines.push("};".to_owned());
+    lines.push(format!(
+        "packages.{} = landfall.lib.mkInstallerPackages {{",
+        wanted.system
+    ));
+    lines.extend(indented(entry(wanted, "self", &files)));
+    lines.push("};".to_owned());
+    lines.iter().map(|line| format!("    {line}\n")).collect()
+}
+
+fn indented(lines: Vec<String>) -> Vec<String> {
+    lines.into_iter().map(|line| format!("  {line}")).collect()
+}
+
+fn system_lines(landfall: &str, files: &HostFiles) -> Vec<String> {
+    vec![
+        "  modules = [".to_owned(),
+        format!("    {landfall}.nixosModules.target"),
+        format!("    {}", HostFiles::named(&files.main)),
+        "  ];".to_owned(),
+    ]
+}
+
+/// The installer's binding.
+fn entry(wanted: Wanted<'_>, this: &str, files: &HostFiles) -> Vec<String> {
+    let name = attribute(wanted.name);
+    let mut lines = vec![
+        format!("{name} = {{"),
+        format!("  target = {this}.nixosConfigurations.{name};"),
+    ];
+    let installer = HostFiles::named(&files.installer);
+    if wanted.prebuilt {
+        lines.push("  modules = [".to_owned());
+        lines.push(format!("    {installer}"));
+        lines.push(format!("    {{ autoInstaller.repoSource = {this}; }}"));
+        lines.push("  ];".to_owned());
+    } else {
+        lines.push(format!("  modules = [ {installer} ];"));
+    }
+    lines.push("};".to_owned());
+    lines
+}
+
+/// One way to write the host itself.
+struct HostEdit {
+    insertion: Option<Insertion>,
+    files: HostFiles,
+    has_target_module: bool,
+    is_sure: bool,
+    names_agenix: bool,
+}
+
+/// Every way that is recognised, the likeliest first.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn candidates(
+    text: &str,
+    outline: &Outline,
+    wanted: Wanted<'_>,
+    tree: &dyn Tree,
+) -> Result<Vec<Candidate>, String> {
+    let writer = Writer {
+        text,
+        outline,
+        wanted,
+        tree,
+    };
+    let mut found = vec![];
+    for host in writer.hosts() {
+        for installer in writer.installers(&host.files)? {
+            found.push(Candidate {
+                insertions: [&host.insertion, &installer.insertion]
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect(),
+                files: host.files.clone(),
+                has_target_module: host.has_target_module,
+                is_sure: host.is_sure && installer.is_sure,
+                names_agenix: host.names_agenix,
+            });
+        }
+    }
+    if found.is_empty() {
+        return Err("its hosts stand in no form that landfall knows (a set, a table or a list that is written there, a folder that is read)".to_owned());
+    }
+    Ok(found)
+}
+
+struct Writer<'a> {
+    text: &'a str,
+    outline: &'a Outline,
+    wanted: Wanted<'a>,
+    tree: &'a dyn Tree,
+}
+
+impl Writer<'_> {
+    fn hosts(&self) -> Vec<HostEdit> {
+        let mut found = vec![];
+        let mut is_somewhere = false;
+        for set in &self.outline.sets {
+            let entries = set.entries("nixosConfigurations");
+            is_somewhere |= !entries.is_empty() || set.inherits("nixosConfigurations");
+            let dotted: Vec<SyntaxNode> = entries
+                .iter()
+                .filter(|(rest, _)| rest.as_ref().is_none_or(|rest| !rest.is_empty()))
+                .map(|(_, entry)| entry.syntax().clone())
+                .collect();
+            if let Some(last) = dotted.last() {
+                let place = Place::Set {
+                    bindings: set.bindings(),
+                    prefix: set.path(&["nixosConfigurations"]),
+                    is_table: false,
+                    is_sure: true,
+                };
+                found.extend(self.at(&place, Some(last)));
+            }
+            let whole = entries
+                .iter()
+                .find(|(rest, _)| rest.as_ref().is_some_and(Vec::is_empty))
+                .and_then(|(_, entry)| entry.value())
+                .or_else(|| {
+                    set.inherits("nixosConfigurations")
+                        .then(|| syntax::looked_up(set.set.syntax(), "nixosConfigurations"))?
+                });
+            if let Some(place) = whole.as_ref().and_then(place::place) {
+                found.extend(self.at(&place, None));
+            }
+        }
+        for folder in place::folders_read(self.outline) {
+            found.extend(self.in_folder(&folder, is_somewhere));
+        }
+        if !is_somewhere {
+            found.extend(self.known_folders());
+            if let Some(set) = self.outline.sets.last() {
+                let place = Place::Set {
+                    bindings: set.bindings(),
+                    prefix: set.path(&["nixosConfigurations"]),
+                    is_table: false,
+                    // A function beside it could give hosts, too, which the set would hide.
+                    is_sure: self
+                        .outline
+                        .opaque
+                        .iter()
+                        .all(|part| !names_output(part, "nixosConfigurations")),
+                };
+                found.extend(self.at(&place, None));
+            }
+        }
+        found
+    }
+
+    fn at(&self, place: &Place, after: Option<&SyntaxNode>) -> Vec<HostEdit> {
+        match place {
+            Place::Folder(folder) => self.in_folder(folder, true),
+            Place::Names { list, is_sure } => {
+                let item = super::names::quoted(self.wanted.name);
+                let files = self.files_by_name();
+                let is_sure = *is_sure && files.is_some();
+                let insertion = syntax::append(self.text, list, &item, None);
+                let files = files.unwrap_or_else(|| self.default_files());
+                insertion
+                    .map(|insertion| self.edit(Some(insertion), files, is_sure))
+                    .into_iter()
+                    .collect()
+            }
+            Place::Set {
+                bindings,
+                prefix,
+                is_table,
+                is_sure,
+            } => {
+                let mut found = vec![];
+                if let Some((value, files)) = self.as_its_neighbours(bindings, prefix) {
+                    let has_target_module = value.contains("nixosModules.target");
+                    let lines = value_lines(&self.path(prefix), &value);
+                    if let Some(insertion) = bindings.bind(self.text, &lines, after) {
+                        let mut edit = self.edit(Some(insertion), files, *is_sure);
+                        edit.has_target_module |= has_target_module;
+                        edit.names_agenix |= value.contains("agenix");
+                        found.push(edit);
+                    }
+                }
+                if !is_table {
+                    found.extend(self.own_system(bindings, prefix, after, *is_sure));
+                }
+                found
+            }
+        }
+    }
+
+    fn edit(&self, insertion: Option<Insertion>, files: HostFiles, is_sure: bool) -> HostEdit {
+        // What every host is made with stands in a function of the flake.
+        let by_function =
+            self.text.contains("nixosModules.target") && !self.text.contains("nixosConfigurations.");
+        HostEdit {
+            insertion,
+            files,
+            has_target_module: by_function && self.text.matches("nixosModules.target").count() == 1,
+            is_sure,
+            names_agenix: self.text.contains("agenix.nixosModules"),
+        }
+    }
+
+    fn path(&self, prefix: &[String]) -> String {
+        let name = self.wanted.name.to_owned();
+        let path: Vec<String> = prefix.iter().chain([&name]).map(|part| attribute(part)).collect();
+        path.join(".")
+    }
+
+    /// A system of landfall's own making.
+    fn own_system(
+        &self,
+        bindings: &Bindings,
+        prefix: &[String],
+        after: Option<&SyntaxNode>,
+        is_sure: bool,
+    ) -> Option<HostEdit> {
+        let references = &self.outline.references;
+        let (nixpkgs, landfall) = (references.nixpkgs.as_ref()?, references.landfall.as_ref()?);
+        let files = self.default_files();
+        let mut lines = vec![format!("{} = {nixpkgs}.lib.nixosSystem {{", self.path(prefix))];
+        lines.extend(system_lines(landfall, &files));
+        lines.push("};".to_owned());
+        Some(HostEdit {
+            insertion: Some(bindings.bind(self.text, &lines, after)?),
+            files,
+            has_target_module: true,
+            is_sure,
+            names_agenix: false,
+        })
+    }
+
+    fn default_files(&self) -> HostFiles {
+        let name = self.wanted.name;
+        HostFiles::at(format!("hosts/{name}/default.nix"), name)
+    }
+
+    fn files_by_name(&self) -> Option<HostFiles> {
+        let name = self.wanted.name;
+        let (before, behind) = place::paths_by_name(self.outline).into_iter().next()?;
+        let main = if behind.is_empty() {
+            "/default.nix"
+        } else {
+            &behind
+        };
+        Some(HostFiles::at(format!("{before}{name}{main}"), name))
+    }
+
+    /// The value that all neighbours have but for their names, and the host's files that follow from it.
+    fn as_its_neighbours(&self, bindings: &Bindings, prefix: &[String]) -> Option<(String, HostFiles)> {
+        let mut common: Option<String> = None;
+        for entry in bindings.values() {
+            let path = names(&entry.attrpath()?)?;
+            let Some(rest) = path.strip_prefix(prefix) else {
+                continue;
+            };
+            let [host] = rest else {
+                // `web.modules = …`: values in parts are not copied.
+                return None;
+            };
+            let value = entry.value()?;
+            let text = renamed(value.syntax(), host);
+            match &common {
+                Some(known) if *known != text => return None,
+                _ => common = Some(text),
+            }
+        }
+        let common = common?;
+        let mut of_host = vec![];
+        let parsed = syntax::parse(&common.replace(NAME, self.wanted.name)).ok()?;
+        for path in parsed.syntax().descendants().filter_map(ast::Path::cast) {
+            let path = path.syntax().text().to_string();
+            let Some(path) = path.strip_prefix("./").filter(|path| !path.contains("${")) else {
+                continue;
+            };
+            let is_named = common.contains(NAME) && common.contains(&path.replace(self.wanted.name, NAME));
+            if is_named && path.contains(self.wanted.name) && !path.ends_with("installer.nix") {
+                of_host.push(path.to_owned());
+            } else if !self.tree.has(path) {
+                return None;
+            }
+        }
+        let name = self.wanted.name;
+        let files = match of_host.as_slice() {
+            [] => self.files_by_name()?,
+            [one] if one.ends_with(".nix") => HostFiles::at(one.clone(), name),
+            [one] => HostFiles::at(format!("{}/default.nix", one.trim_end_matches('/')), name),
+            _ => return None,
+        };
+        Some((common.replace(NAME, name), files))
+    }
+
+    /// A host that is there as soon as its files are.
+    fn in_folder(&self, folder: &str, is_sure: bool) -> Vec<HostEdit> {
+        let name = self.wanted.name;
+        let there = self.tree.list(folder);
+        let forms = [
+            ("/default.nix", format!("{folder}/{name}/default.nix")),
+            ("/configuration.nix", format!("{folder}/{name}/configuration.nix")),
+            (".nix", format!("{folder}/{name}.nix")),
+        ];
+        let used = |form: &str| match form {
+            ".nix" => there
+                .iter()
+                .filter(|entry| entry.ends_with(".nix") && *entry != "default.nix")
+                .count(),
+            _ => there
+                .iter()
+                .filter(|entry| self.tree.has(&format!("{folder}/{entry}{form}")))
+                .count(),
+        };
+        let mut counted: Vec<(usize, String)> = forms
+            .iter()
+            .map(|(form, main)| (used(form), main.clone()))
+            .collect();
+        counted.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        counted
+            .into_iter()
+            .enumerate()
+            .filter(|(n, (count, _))| *n == 0 || *count > 0)
+            .map(|(_, (_, main))| self.edit(None, HostFiles::at(main, name), is_sure))
+            .collect()
+    }
+
+    /// The folders of libraries that make hosts of folders.
+    fn known_folders(&self) -> Vec<HostEdit> {
+        let name = self.wanted.name;
+        let has = |input: &str| self.outline.inputs.iter().any(|found| found == input);
+        let mut found = vec![];
+        if has("blueprint") {
+            found.push(format!("hosts/{name}/configuration.nix"));
+        }
+        if has("snowfall-lib") || has("snowfall") {
+            found.push(format!("systems/{}/{name}/default.nix", self.wanted.system));
+        }
+        found
+            .into_iter()
+            .map(|main| self.edit(None, HostFiles::at(main, name), true))
+            .collect()
+    }
+}
+
+/// The lines of a binding whose value is text that may have several.
+fn value_lines(path: &str, value: &str) -> Vec<String> {
+    let whole = format!("{path} = {value};");
+    let lines: Vec<&str> = whole
+        .split('\n')
+        .map(|line| line.trim_end_matches('\r'))
+        .collect();
+    // The neighbour's own indentation goes: the last line closes what the first one opened.
+    let own = match lines.as_slice() {
+        [_, .., last] => last.len() - last.trim_start_matches([' ', '\t']).len(),
+        _ => 0,
+    };
+    let cut = |(n, line): (usize, &&str)| match n {
+        0 => (*line).to_owned(),
+        _ => {
+            let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
+            line.get(own.min(blank)..).unwrap_or_default().to_owned()
+        }
+    };
+    lines.iter().enumerate().map(cut).collect()
+}
+
+/// The text of a neighbour's value, with a mark where its name is a word of a path, of a string, or of a path of attributes.
+fn renamed(node: &SyntaxNode, host: &str) -> String {
+    let plain = syntax::without_comments(node);
+    let parsed = rnix::Root::parse(&plain);
+    let mut out = String::new();
+    for token in parsed
+        .syntax()
+        .descendants_with_tokens()
+        .filter_map(rowan::NodeOrToken::into_token)
+    {
+        let is_name = match token.kind() {
+            SyntaxKind::TOKEN_STRING_CONTENT | SyntaxKind::TOKEN_PATH => true,
+            SyntaxKind::TOKEN_IDENT => token
+                .parent_ancestors()
+                .any(|node| node.kind() == SyntaxKind::NODE_ATTRPATH),
+            _ => false,
+        };
+        if is_name {
+            out.push_str(&word_replaced(token.text(), host));
+        } else {
+            out.push_str(token.text());
+        }
+    }
+    out
+}
+
+fn word_replaced(text: &str, word: &str) -> String {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let (mut out, mut from) = (String::new(), 0);
+    for (at, found) in text.match_indices(word) {
+        let (before, behind) = (text.get(..at), text.get(at + found.len()..));
+        let is_word = before.is_some_and(|before| !before.ends_with(is_part))
+            && behind.is_some_and(|behind| !behind.starts_with(is_part));
+        if is_word && at >= from {
+            out.push_str(text.get(from..at).unwrap_or_default());
+            out.push_str(NAME);
+            from = at + found.len();
+        }
+    }
+    out.push_str(text.get(from..).unwrap_or_default());
+    out
+}

@@ -1,0 +1,491 @@
+//! The key pairs of a host, in a folder of their own. Law: a key that is there is kept and used again; one that is made is put in
+//! its place whole (beside it, then renamed, never over another), for its owner alone, and never below a repository or the Nix
+//! store. What holds a private half is wiped when it is dropped.
+//!
+//! The names are those of the medium that landfall takes keys from.
+//!
+//! Absent: the medium (docs/operations.md), and the secrets (`rekey`).
+
+use super::error::HostError;
+use crate::foreign::{self, Links, Refused};
+use crate::real::secret::Secret;
+use age::x25519;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::sys::stat::Mode;
+use secrecy::ExposeSecret;
+use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+/// No key file is longer, in bytes.
+const KEY_BYTES_MAX: u64 = 64 << 10;
+const SSH_KEY: &str = "ssh-key";
+const DEPLOY_KEY: &str = "deploy-key";
+const AGE_IDENTITY: &str = "age-identity";
+
+/// One file that is not there yet.
+struct NewFile {
+    name: String,
+    bytes: Secret,
+}
+
+/// The keys of a host, in memory.
+pub struct Keys {
+    dir: Utf8PathBuf,
+    new: Vec<NewFile>,
+    /// Names of the files that were there.
+    pub kept: Vec<String>,
+    /// The identity's public half.
+    pub age_public: String,
+    /// The installer's ssh public key.
+    pub ssh_public: String,
+    /// The deploy key's public half.
+    pub deploy_public: String,
+    identity: x25519::Identity,
+}
+
+fn bad(path: &Utf8Path, reason: impl Into<String>, next: impl Into<String>) -> HostError {
+    HostError::Keys {
+        path: path.to_owned(),
+        reason: reason.into(),
+        next: next.into(),
+    }
+}
+
+fn memory(error: &std::io::Error) -> HostError {
+    HostError::file("memory for a key", error)
+}
+
+impl Keys {
+    /// The keys that are in the folder, and in memory those that are not. Nothing is written.
+    pub(crate) fn of(dir: &Utf8Path, host: &str, roots: &[Utf8PathBuf]) -> Result<Keys, HostError> {
+        let dir = settled(dir, roots)?;
+        let mut keys = Keys {
+            new: vec![],
+            kept: vec![],
+            age_public: String::new(),
+            ssh_public: String::new(),
+            deploy_public: String::new(),
+            identity: x25519::Identity::generate(),
+            dir,
+        };
+        keys.age_identity()?;
+        keys.ssh_public = keys.ssh_pair(SSH_KEY, "installer", host)?;
+        keys.deploy_public = keys.ssh_pair(DEPLOY_KEY, "deploy", host)?;
+        Ok(keys)
+    }
+
+    /// Names of the files that [`Keys::write`] makes.
+    pub fn made(&self) -> Vec<&str> {
+        self.new.iter().map(|file| file.name.as_str()).collect()
+    }
+
+    /// Whether every private key was there.
+    pub(crate) fn are_kept(&self) -> bool {
+        [AGE_IDENTITY, SSH_KEY, DEPLOY_KEY]
+            .iter()
+            .all(|name| self.kept.iter().any(|kept| kept == name))
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Utf8Path {
+        &self.dir
+    }
+
+    /// The host's own identity, with which re-keyed secrets are read for control.
+    pub(crate) fn identity(&self) -> &x25519::Identity {
+        &self.identity
+    }
+
+    fn there(&self, name: &str) -> Result<Option<Secret>, HostError> {
+        let path = self.dir.join(name);
+        let file = match foreign::open(&path, Links::Refuse) {
+            Ok(file) => file,
+            Err(Refused::Absent) => return Ok(None),
+            Err(refused) => {
+                return Err(bad(
+                    &path,
+                    refused.why(),
+                    format!("remove it, or name another folder than {}", self.dir),
+                ));
+            }
+        };
+        let mode = file.metadata().map_err(|e| HostError::file(&path, &e))?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(bad(
+                &path,
+                format!("others can read it (mode {mode:o})"),
+                format!("chmod 600 {path}"),
+            ));
+        }
+        let max = usize::try_from(KEY_BYTES_MAX).unwrap_or(usize::MAX);
+        let read = Secret::read(file, max).map_err(|e| HostError::file(&path, &e))?;
+        read.map(Some).ok_or_else(|| {
+            bad(
+                &path,
+                format!("it has more than {KEY_BYTES_MAX} bytes, which no key has"),
+                "remove it",
+            )
+        })
+    }
+
+    fn age_identity(&mut self) -> Result<(), HostError> {
+        let path = self.dir.join(AGE_IDENTITY);
+        match self.there(AGE_IDENTITY)? {
+            Some(bytes) => {
+                self.identity = std::str::from_utf8(bytes.bytes())
+                    .ok()
+                    .and_then(identity_in)
+                    .ok_or_else(|| {
+                        bad(
+                            &path,
+                            "it is no identity of age with one key (AGE-SECRET-KEY-1…)",
+                            "remove it, so that one is made, or name another folder",
+                        )
+                    })?;
+                self.kept.push(AGE_IDENTITY.to_owned());
+            }
+            None => {
+                let secret = self.identity.to_string();
+                let mut bytes = Secret::with_room(KEY_BYTES_MAX as usize).map_err(|e| memory(&e))?;
+                let public = format!("# public key: {}\n", self.identity.to_public());
+                for part in [public.as_bytes(), secret.expose_secret().as_bytes(), b"\n"] {
+                    bytes.push(part).map_err(|e| memory(&e))?;
+                }
+                self.new.push(NewFile {
+                    name: AGE_IDENTITY.to_owned(),
+                    bytes,
+                });
+            }
+        }
+        self.age_public = self.identity.to_public().to_string();
+        Ok(())
+    }
+
+    /// The public half of a pair.
+    fn ssh_pair(&mut self, name: &str, what: &str, host: &str) -> Result<String, HostError> {
+        let path = self.dir.join(name);
+        let comment = format!("landfall {what} key of {host}");
+        let (key, is_new) = match self.there(name)? {
+            Some(bytes) => {
+                let key = PrivateKey::from_openssh(bytes.bytes()).map_err(|e| {
+                    bad(
+                        &path,
+                        format!("it is no private key of OpenSSH ({e})"),
+                        "remove it, so that one is made",
+                    )
+                })?;
+                if key.is_encrypted() {
+                    return Err(bad(
+                        &path,
+                        "it is encrypted with a passphrase, which nobody enters where it is used",
+                        format!("ssh-keygen -p -N '' -f {path}"),
+                    ));
+                }
+                let begin = format!("landfall {what} key of ");
+                if let Some(other) = key.comment().strip_prefix(&begin).filter(|other| *other != host) {
+                    return Err(bad(
+                        &path,
+                        format!("it is the key of the host {other}"),
+                        format!("name a folder of its own for {host}: --keys DIR"),
+                    ));
+                }
+                self.kept.push(name.to_owned());
+                (key, false)
+            }
+            None => {
+                let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(|e| {
+                    bad(
+                        &path,
+                        format!("no key could be made ({e})"),
+                        "run the command again",
+                    )
+                })?;
+                key.set_comment(comment);
+                (key, true)
+            }
+        };
+        let public = key.public_key().to_openssh().map_err(|e| {
+            bad(
+                &path,
+                format!("its public half cannot be written ({e})"),
+                "remove it, so that one is made",
+            )
+        })?;
+        if is_new {
+            let text = key.to_openssh(LineEnding::LF).map_err(|e| {
+                bad(
+                    &path,
+                    format!("it cannot be written ({e})"),
+                    "run the command again",
+                )
+            })?;
+            let bytes = Secret::copy_of(text.as_bytes()).map_err(|e| memory(&e))?;
+            self.new.push(NewFile {
+                name: name.to_owned(),
+                bytes,
+            });
+        }
+        let public_name = format!("{name}.pub");
+        if !self.dir.join(&public_name).as_std_path().exists() {
+            let bytes = Secret::copy_of(format!("{public}\n").as_bytes()).map_err(|e| memory(&e))?;
+            self.new.push(NewFile {
+                name: public_name,
+                bytes,
+            });
+        }
+        Ok(public)
+    }
+
+    /// Puts the new keys into the folder.
+    pub(crate) fn write(&self) -> Result<(), HostError> {
+        let dir = &self.dir;
+        let missing: Vec<&Utf8Path> = dir
+            .ancestors()
+            .take_while(|above| !above.as_std_path().exists())
+            .collect();
+        for above in missing.iter().rev() {
+            nix::unistd::mkdir(above.as_std_path(), Mode::S_IRWXU)
+                .map_err(|e| HostError::file(*above, &e.into()))?;
+        }
+        for file in &self.new {
+            put(&dir.join(&file.name), file.bytes.bytes())?;
+        }
+        sync_dir(dir).map_err(|e| HostError::file(dir, &e))
+    }
+}
+
+/// Writes a file beside its place, for its owner alone, and gives it its name where nothing has it.
+fn put(path: &Utf8Path, bytes: &[u8]) -> Result<(), HostError> {
+    let error = |e: &std::io::Error| HostError::file(path, e);
+    let beside = path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default()));
+    match fs::remove_file(&beside) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(error(&e)),
+        // What a run that was cut off left: nothing uses it yet.
+        Ok(()) | Err(_) => {}
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = nix::fcntl::open(beside.as_std_path(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(|e| error(&e.into()))?;
+    let mut file = File::from(opened);
+    file.write_all(bytes).map_err(|e| error(&e))?;
+    file.sync_all().map_err(|e| error(&e))?;
+    renameat2(
+        AT_FDCWD,
+        beside.as_std_path(),
+        AT_FDCWD,
+        path.as_std_path(),
+        RenameFlags::RENAME_NOREPLACE,
+    )
+    .map_err(|e| error(&e.into()))
+}
+
+/// Flushes a folder's names.
+pub(crate) fn sync_dir(dir: &Utf8Path) -> std::io::Result<()> {
+    let opened = nix::fcntl::open(
+        dir.as_std_path(),
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    nix::unistd::fsync(&opened).map_err(Into::into)
+}
+
+/// The folder by its real path, which is below nothing that may not have keys.
+fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostError> {
+    let absolute = camino::absolute_utf8(dir).map_err(|e| HostError::file(dir, &e))?;
+    if absolute.components().any(|part| part.as_str() == "..") {
+        return Err(bad(dir, "it has .. in it", "name the folder by its real path"));
+    }
+    // As far as it is there, by its real name.
+    let (mut known, mut rest) = (absolute.clone(), vec![]);
+    let real = loop {
+        match fs::canonicalize(known.as_std_path()) {
+            Ok(real) => break real,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let (Some(parent), Some(name)) = (known.parent(), known.file_name()) else {
+                    return Err(HostError::file(dir, &e));
+                };
+                rest.push(name.to_owned());
+                known = parent.to_owned();
+            }
+            Err(e) => return Err(HostError::file(dir, &e)),
+        }
+    };
+    let mut real = Utf8PathBuf::from_path_buf(real)
+        .map_err(|_| bad(dir, "its real path is no text in UTF-8", "name another folder"))?;
+    let is_there = rest.is_empty();
+    for name in rest.iter().rev() {
+        real.push(name);
+    }
+    let elsewhere = "name a folder outside: --keys DIR";
+    if real.starts_with("/nix/store") {
+        return Err(bad(
+            dir,
+            "it is in the Nix store, which everybody can read",
+            elsewhere,
+        ));
+    }
+    if let Some(root) = roots.iter().find(|root| real.starts_with(root)) {
+        return Err(bad(
+            dir,
+            format!("it is in the repository {root}; no private key belongs there"),
+            elsewhere,
+        ));
+    }
+    let tree = real
+        .ancestors()
+        .find(|above| above.join(".git").as_std_path().exists());
+    if let Some(tree) = tree {
+        return Err(bad(
+            dir,
+            format!("it is in a Git working tree ({tree}); no private key belongs there"),
+            elsewhere,
+        ));
+    }
+    if is_there {
+        let found = fs::symlink_metadata(&real).map_err(|e| HostError::file(dir, &e))?;
+        if !found.is_dir() {
+            return Err(bad(dir, "it is no directory", elsewhere));
+        }
+        let mode = found.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(bad(
+                dir,
+                format!("others can look into it (mode {mode:o})"),
+                format!("chmod 700 {dir}"),
+            ));
+        }
+        if found.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(bad(
+                dir,
+                format!("it belongs to another user (uid {})", found.uid()),
+                elsewhere,
+            ));
+        }
+    }
+    Ok(real)
+}
+
+/// The one identity of a file.
+fn identity_in(text: &str) -> Option<x25519::Identity> {
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let identity = lines.next()?.parse().ok()?;
+    lines.next().is_none().then_some(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
+        let keep = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(keep.path()).unwrap().join("a/keys");
+        (keep, path)
+    }
+
+    #[test]
+    fn keys_are_made_once_for_their_owner_alone_and_used_again() {
+        let (_keep, dir) = folder();
+        let first = Keys::of(&dir, "web", &[]).unwrap();
+        assert!(
+            !dir.as_std_path().exists(),
+            "nothing is written before it is asked for"
+        );
+        first.write().unwrap();
+        let mode = |path: &Utf8Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&dir), 0o700);
+        let mut names: Vec<String> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "age-identity",
+                "deploy-key",
+                "deploy-key.pub",
+                "ssh-key",
+                "ssh-key.pub"
+            ]
+        );
+        for name in &names {
+            assert_eq!(mode(&dir.join(name)), 0o600, "{name}");
+        }
+        let again = Keys::of(&dir, "web", &[]).unwrap();
+        assert_eq!(again.made(), Vec::<&str>::new());
+        assert_eq!(
+            (&again.age_public, &again.ssh_public, &again.deploy_public),
+            (&first.age_public, &first.ssh_public, &first.deploy_public)
+        );
+        let other = Keys::of(&dir, "db", &[]).err().unwrap().to_string();
+        assert!(other.contains("the key of the host web"), "{other}");
+    }
+
+    #[test]
+    fn landfall_itself_takes_the_keys_that_are_made() {
+        let (_keep, dir) = folder();
+        Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
+        let secret = |name: &str| Secret::copy_of(&fs::read(dir.join(name)).unwrap()).unwrap();
+        crate::real::key_text::ssh(&secret("ssh-key"), "x").unwrap();
+        crate::real::key_text::ssh(&secret("deploy-key"), "x").unwrap();
+        crate::real::key_text::age(&secret("age-identity"), "x").unwrap();
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_in_the_middle_of_a_key_leaves_no_key() {
+        let (_keep, dir) = folder();
+        Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
+        fs::rename(dir.join("age-identity"), dir.join("whole")).unwrap();
+        fs::write(dir.join(".age-identity.new"), "AGE-SEC").unwrap();
+        let keys = Keys::of(&dir, "web", &[]).unwrap();
+        assert_eq!(keys.made(), ["age-identity"]);
+        keys.write().unwrap();
+        assert!(!dir.join(".age-identity.new").as_std_path().exists());
+        assert_eq!(Keys::of(&dir, "web", &[]).unwrap().age_public, keys.age_public);
+        // Never over another one.
+        assert!(put(&dir.join("age-identity"), b"x").is_err());
+    }
+
+    #[test]
+    fn folders_where_no_private_key_belongs_are_refused() {
+        let (keep, dir) = folder();
+        let root = Utf8Path::from_path(keep.path()).unwrap();
+        let said =
+            |dir: &Utf8Path, roots: &[Utf8PathBuf]| Keys::of(dir, "web", roots).err().unwrap().to_string();
+        assert!(
+            said(&dir, &[fs::canonicalize(root).unwrap().try_into().unwrap()]).contains("in the repository")
+        );
+        assert!(said(Utf8Path::new("/nix/store/x"), &[]).contains("Nix store"));
+        fs::create_dir_all(&dir).unwrap();
+        fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(said(&dir, &[]).contains("chmod 700"));
+        fs::create_dir(root.join(".git")).unwrap();
+        assert!(said(&root.join("b"), &[]).contains("Git working tree"));
+        // By another name.
+        let outside = tempfile::tempdir().unwrap();
+        let link = Utf8Path::from_path(outside.path()).unwrap().join("link");
+        std::os::unix::fs::symlink(root, &link).unwrap();
+        assert!(said(&link.join("keys"), &[]).contains("Git working tree"));
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused() {
+        let (_keep, dir) = folder();
+        Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
+        fs::write(dir.join("age-identity"), "AGE-SECRET-KEY-1NONE").unwrap();
+        assert!(
+            Keys::of(&dir, "web", &[])
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("no identity of age")
+        );
+    }
+}

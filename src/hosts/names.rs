@@ -1,0 +1,119 @@
+//! Names that follow from a host's. Law: every label is within the limit of what carries it (FAT 11, swap 15, ext4 16, GPT 36
+//! characters), and the same name always gives the same labels.
+//!
+//! Absent: whether another machine has the label; labels are looked for on one machine only.
+
+use landfall_states::names::Digest;
+
+/// Words of the Nix language, which are no names.
+const KEYWORDS: [&str; 10] = [
+    "assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with",
+];
+
+/// The labels of a host's volumes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Labels {
+    pub(crate) efi: String,
+    pub(crate) root: String,
+    pub(crate) luks: String,
+    pub(crate) swap: String,
+}
+
+impl Labels {
+    pub(crate) fn of(host: &str) -> Labels {
+        Labels {
+            efi: label("ESP-", host, 11).to_ascii_uppercase(),
+            root: label("root-", host, 16),
+            luks: label("luks-", host, 36),
+            swap: label("swap-", host, 15),
+        }
+    }
+}
+
+/// `prefix` and the name; a name that is too long is cut, and told from others that begin alike by four digits of its hash.
+fn label(prefix: &str, host: &str, max: usize) -> String {
+    let room = max - prefix.len();
+    if host.len() <= room {
+        return format!("{prefix}{host}");
+    }
+    let digest = Digest::of(host.as_bytes());
+    let digits: String = digest.as_str().chars().take(4).collect();
+    let kept: String = host.chars().take(room - 4).collect();
+    format!("{prefix}{kept}{digits}")
+}
+
+/// Whether a text is a name that needs no quotes in Nix.
+pub(crate) fn is_identifier(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '\''))
+        && !KEYWORDS.contains(&text)
+}
+
+/// The name as an attribute of Nix.
+pub(crate) fn attribute(name: &str) -> String {
+    if is_identifier(name) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}
+
+/// A string of Nix.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c => out.push(c),
+        }
+    }
+    let out = out.replace("${", "\\${");
+    format!("{out}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_states::names::{EspLabel, Ext4Label, PartitionLabel, SwapLabel};
+    use proptest::prelude::*;
+
+    #[test]
+    fn short_names_are_kept_and_long_ones_are_told_apart() {
+        let web = Labels::of("web");
+        assert_eq!(
+            [&*web.efi, &*web.root, &*web.luks, &*web.swap],
+            ["ESP-WEB", "root-web", "luks-web", "swap-web"]
+        );
+        let (one, two) = (Labels::of("build-server-1"), Labels::of("build-server-2"));
+        assert_eq!((one.efi.len(), one.swap.len()), (11, 15));
+        assert_ne!(one.efi, two.efi);
+        assert_ne!(one.swap, two.swap);
+        assert_eq!(one.luks, "luks-build-server-1");
+    }
+
+    proptest! {
+        #[test]
+        fn every_label_is_one(host in "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?") {
+            let labels = Labels::of(&host);
+            prop_assert!(labels.efi.parse::<EspLabel>().is_ok(), "{labels:?}");
+            prop_assert!(labels.root.parse::<Ext4Label>().is_ok(), "{labels:?}");
+            prop_assert!(labels.luks.parse::<PartitionLabel>().is_ok(), "{labels:?}");
+            prop_assert!(labels.swap.parse::<SwapLabel>().is_ok(), "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_nix_are_quoted_where_they_have_to_be() {
+        assert_eq!(attribute("web"), "web");
+        assert_eq!(attribute("1web"), "\"1web\"");
+        assert_eq!(attribute("in"), "\"in\"");
+        assert_eq!(quoted("a\"${b}\\"), "\"a\\\"\\${b}\\\\\"");
+    }
+}

@@ -1,0 +1,537 @@
+//! A new host, from what was asked to what is written. Law: everything is worked out in memory and looked at first: the flake as it
+//! is and as it would be, every secret decrypted and encrypted again. Until [`Plan::carry_out`] nothing is written but a lock.
+//!
+//! Absent: questions and printing (`cli::host`).
+
+mod secrets;
+mod written;
+
+use super::error::HostError;
+use super::evaluate::{Copy, Names};
+use super::flake::{self, Candidate, HostFiles, Tree, Wanted};
+use super::keys::Keys;
+use super::place::{Outline, Place, place};
+use super::programs::{Programs, Repository};
+use super::syntax;
+use super::templates::Layout;
+use super::transaction::{Change, Workplace, contents};
+use age::Callbacks;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use landfall_states::names::{HostName, Size, UserName};
+use secrets::Secrets;
+use written::Written;
+
+/// The release that landfall's own templates are of, where Nix does not say that of the flake.
+const RELEASE: &str = "26.05";
+/// So many ways to write the flake are tried at most: each is an evaluation.
+const TRIED_MAX: usize = 8;
+const FLAKE: &str = "flake.nix";
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// A folder of the repository.
+    pub start: Utf8PathBuf,
+    /// Name of the host.
+    pub name: String,
+    /// Which volumes it has.
+    pub layout: Layout,
+    /// Size of its swap.
+    pub swap_size: String,
+    /// The installer carries the whole system.
+    pub prebuilt: bool,
+    /// The folder for its keys.
+    pub keys: Utf8PathBuf,
+    /// The rules file of agenix.
+    pub rules: Option<Utf8PathBuf>,
+    /// Files of identities that decrypt the secrets.
+    pub identities: Vec<Utf8PathBuf>,
+    /// The operator's home.
+    pub home: Option<Utf8PathBuf>,
+    /// A host whose secrets it shall have.
+    pub like: Option<String>,
+    /// A user of the host.
+    pub user: Option<String>,
+    /// Where the repository is fetched from.
+    pub remote: Option<String>,
+    /// The host's system.
+    pub system: String,
+    /// The files are committed, too.
+    pub commit: bool,
+    /// Secrets are encrypted again.
+    pub rekey: bool,
+    /// flake.nix is edited.
+    pub edit_flake: bool,
+    /// Nothing will be written, not even a lock.
+    pub dry_run: bool,
+}
+
+/// What is to be done.
+pub enum Prepared {
+    /// The host is there, as this command makes it.
+    There(Keys),
+    /// A run that was cut off is to be finished first (`dry_run` only).
+    Unfinished(String),
+    /// A run that was cut off was finished.
+    Finished(Keys),
+    /// This.
+    Ready(Box<Plan>),
+}
+
+/// What will be written.
+pub struct Plan {
+    /// Name of the host.
+    pub name: String,
+    /// The repository.
+    pub repository: Repository,
+    /// The files.
+    pub changes: Vec<Change>,
+    /// The keys.
+    pub keys: Keys,
+    /// Secrets that are encrypted again, with how many can read each.
+    pub rekeyed: Vec<(String, usize)>,
+    /// What else the operator should know.
+    pub notes: Vec<String>,
+    /// The new attributes of the flake, as Nix says; `None`: nobody evaluated it.
+    pub attributes: Option<Vec<String>>,
+    commit: bool,
+    workplace: Option<Workplace>,
+}
+
+impl Plan {
+    /// Writes keys and files, and tells Git.
+    pub fn carry_out(&self, programs: &Programs) -> Result<(), HostError> {
+        let Some(workplace) = &self.workplace else {
+            return Ok(());
+        };
+        self.keys.write()?;
+        let journal = workplace.decide(&self.name, &self.changes, self.commit)?;
+        workplace.finish(&journal, programs)
+    }
+}
+
+struct Disk<'a>(&'a Utf8Path);
+
+impl Tree for Disk<'_> {
+    fn has(&self, path: &str) -> bool {
+        fs::symlink_metadata(self.0.join(path)).is_ok()
+    }
+
+    fn list(&self, path: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.0.join(path)) else {
+            return vec![];
+        };
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        entries.filter_map(name).collect()
+    }
+}
+
+fn argument(option: &'static str, value: &str, reason: impl ToString, next: impl Into<String>) -> HostError {
+    HostError::Argument {
+        option,
+        value: value.to_owned(),
+        reason: reason.to_string(),
+        next: next.into(),
+    }
+}
+
+fn checked(request: &Request) -> Result<(), HostError> {
+    request.name.parse::<HostName>()?;
+    if let Some(user) = &request.user {
+        user.parse::<UserName>()
+            .map_err(|e| argument("--user", user, e.allowed, "name another user"))?;
+    }
+    request
+        .swap_size
+        .parse::<Size>()
+        .map_err(|e| argument("--swap-size", &request.swap_size, e.allowed, "--swap-size 8G"))?;
+    let is_system = request
+        .system
+        .strip_suffix("-linux")
+        .is_some_and(|cpu| !cpu.is_empty() && cpu.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+    if !is_system {
+        return Err(argument(
+            "--system",
+            &request.system,
+            "it is no system of Nix with Linux",
+            "--system x86_64-linux",
+        ));
+    }
+    Ok(())
+}
+
+/// Works out what is to be written.
+pub fn prepare<C: Callbacks>(
+    request: &Request,
+    programs: &Programs,
+    callbacks: &C,
+) -> Result<Prepared, HostError> {
+    checked(request)?;
+    let repository = programs.repository(&request.start)?;
+    let workplace = if request.dry_run {
+        None
+    } else {
+        Some(Workplace::open(&repository)?)
+    };
+    let roots = [
+        repository.root.clone(),
+        repository.git_dir.clone(),
+        repository.common_dir.clone(),
+    ];
+    let keys = Keys::of(&request.keys, &request.name, &roots)?;
+    match &workplace {
+        Some(workplace) => {
+            if let Some(journal) = workplace.unfinished()? {
+                let is_same = journal.host == request.name;
+                if is_same && !keys.are_kept() {
+                    return Err(HostError::Keys {
+                        path: request.keys.clone(),
+                        reason: format!(
+                            "the run for {} that was cut off made its keys in another folder",
+                            journal.host
+                        ),
+                        next: "name that folder: --keys DIR".to_owned(),
+                    });
+                }
+                workplace.finish(&journal, programs)?;
+                if is_same {
+                    return Ok(Prepared::Finished(keys));
+                }
+            }
+        }
+        None => {
+            if let Some(host) = Workplace::unfinished_of(&repository)? {
+                return Ok(Prepared::Unfinished(host));
+            }
+        }
+    }
+    let nix = programs.has_nix();
+    let copy = if nix {
+        Some(Copy::of(programs, &repository)?)
+    } else {
+        None
+    };
+    let work = Work {
+        request,
+        programs,
+        repository,
+        keys,
+        copy,
+    };
+    work.prepared(workplace, callbacks)
+}
+
+/// The files in the order in which they are put in their places: the host's own, secrets, rules, the flake.
+fn changes(root: &Utf8Path, written: Written, secrets: Secrets) -> Result<Vec<Change>, HostError> {
+    let files = &written.files;
+    let mut new: Vec<(Utf8PathBuf, Vec<u8>, bool)> = vec![
+        (files.main.clone().into(), written.host.into_bytes(), true),
+        (
+            files.installer.clone().into(),
+            written.installer.into_bytes(),
+            true,
+        ),
+    ];
+    new.extend(
+        secrets
+            .rekeyed
+            .into_iter()
+            .map(|(path, bytes, _)| (path, bytes, false)),
+    );
+    new.extend(
+        secrets
+            .edited
+            .into_iter()
+            .map(|(path, text)| (path, text.into_bytes(), false)),
+    );
+    new.extend(
+        written
+            .flake
+            .map(|flake| (FLAKE.into(), flake.into_bytes(), false)),
+    );
+    let mut changes = vec![];
+    for (path, new, is_of_host) in new {
+        let old = contents(root, &path)?;
+        if old.as_ref() != Some(&new) {
+            changes.push(Change {
+                path,
+                old,
+                new,
+                is_of_host,
+            });
+        }
+    }
+    Ok(changes)
+}
+
+struct Work<'a> {
+    request: &'a Request,
+    programs: &'a Programs,
+    repository: Repository,
+    keys: Keys,
+    copy: Option<Copy<'a>>,
+}
+
+impl Work<'_> {
+    fn prepared<C: Callbacks>(
+        self,
+        workplace: Option<Workplace>,
+        callbacks: &C,
+    ) -> Result<Prepared, HostError> {
+        let root = self.repository.root.clone();
+        let name = self.request.name.clone();
+        let text = self.flake_text()?;
+        let outline = self.outline(&text)?;
+        let before = self.names_before()?;
+        let hosts = self.hosts(&outline, before.as_ref());
+        let is_bound = hosts.contains(&name);
+        if !is_bound {
+            self.refuse_dirty(&[FLAKE.to_owned()])?;
+        }
+        let candidates = if self.request.edit_flake {
+            let wanted = self.wanted();
+            flake::candidates(&text, &outline, wanted, &Disk(&root))
+                .map_err(|reason| self.declined(reason))?
+        } else {
+            vec![]
+        };
+        let found = self.found(&candidates);
+        if is_bound || found.is_some() {
+            return self.already(is_bound, found, &hosts);
+        }
+        let secrets = self.secrets(&hosts, callbacks)?;
+        let written = self.written(&text, &candidates, before.as_ref(), &secrets)?;
+        let rekeyed = secrets
+            .rekeyed
+            .iter()
+            .map(|(path, _, readers)| (path.to_string(), *readers))
+            .collect();
+        let mut notes = secrets.notes.clone();
+        notes.extend(written.notes.iter().cloned());
+        let attributes = written.attributes.clone();
+        let changes = changes(&root, written, secrets)?;
+        self.refuse_files(&changes)?;
+        Ok(Prepared::Ready(Box::new(Plan {
+            name,
+            repository: self.repository,
+            changes,
+            rekeyed,
+            notes,
+            attributes,
+            commit: self.request.commit,
+            keys: self.keys,
+            workplace,
+        })))
+    }
+
+    /// Files that Git has in another form, and those that it would not take.
+    fn refuse_files(&self, changes: &[Change]) -> Result<(), HostError> {
+        let root = &self.repository.root;
+        let known: Vec<String> = changes
+            .iter()
+            .filter(|change| change.old.is_some())
+            .map(|change| change.path.to_string())
+            .collect();
+        self.refuse_dirty(&known)?;
+        let new: Vec<&str> = changes
+            .iter()
+            .filter(|change| change.old.is_none())
+            .map(|change| change.path.as_str())
+            .collect();
+        match self.programs.ignored(root, &new)?.first() {
+            None => Ok(()),
+            Some(path) => Err(HostError::File {
+                path: root.join(path),
+                reason: "Git is told to ignore it (.gitignore), and a flake does not see what Git ignores"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            name: &self.request.name,
+            system: &self.request.system,
+            prebuilt: self.request.prebuilt,
+        }
+    }
+
+    fn declined(&self, reason: String) -> HostError {
+        HostError::Declined {
+            name: self.request.name.clone(),
+            reason,
+            lines: flake::lines(self.wanted()),
+        }
+    }
+
+    fn flake_text(&self) -> Result<String, HostError> {
+        let root = &self.repository.root;
+        let bytes = contents(root, Utf8Path::new(FLAKE))?.ok_or_else(|| HostError::NoFlake {
+            path: root.join(FLAKE),
+            reason: "it is not there".to_owned(),
+            next: "make one: nix flake init --template, as in docs/getting-started.md".to_owned(),
+        })?;
+        String::from_utf8(bytes).map_err(|_| HostError::Parse {
+            path: root.join(FLAKE),
+            reason: "it is no text in UTF-8".to_owned(),
+        })
+    }
+
+    fn outline(&self, text: &str) -> Result<Outline, HostError> {
+        let path = self.repository.root.join(FLAKE);
+        syntax::parse(text).map_err(|reason| HostError::Parse {
+            path: path.clone(),
+            reason,
+        })?;
+        let outline = Outline::of(text).map_err(|reason| self.declined(reason))?;
+        if !outline.inputs.iter().any(|input| input == "landfall") {
+            return Err(HostError::NoFlake {
+                path,
+                reason: "it has no input `landfall`, which makes the installer".to_owned(),
+                next: "add inputs.landfall.url = \"git+https://…/landfall\"; (where landfall comes from) and inputs.landfall.inputs.nixpkgs.follows = \"nixpkgs\"; to it, then: nix flake lock".to_owned(),
+            });
+        }
+        Ok(outline)
+    }
+
+    fn names_before(&self) -> Result<Option<Names>, HostError> {
+        let Some(copy) = &self.copy else { return Ok(None) };
+        match copy.names(&self.request.system)? {
+            Ok(names) => Ok(Some(names)),
+            Err(reason) => Err(HostError::Evaluate {
+                what: self.repository.root.join(FLAKE).to_string(),
+                reason,
+                command: "nix flake show".to_owned(),
+            }),
+        }
+    }
+
+    /// The hosts that are there: as Nix says, else as stands in the flake.
+    fn hosts(&self, outline: &Outline, names: Option<&Names>) -> Vec<String> {
+        if let Some(names) = names {
+            return names
+                .iter()
+                .filter_map(|path| match path.as_slice() {
+                    [output, host] if output == "nixosConfigurations" => Some(host.clone()),
+                    _ => None,
+                })
+                .collect();
+        }
+        let mut found = vec![];
+        for set in &outline.sets {
+            for (rest, entry) in set.entries("nixosConfigurations") {
+                match rest.as_deref() {
+                    Some([host, ..]) => found.push(host.clone()),
+                    _ => {
+                        if let Some(place) = entry.value().as_ref().and_then(place) {
+                            found.extend(self.hosts_at(&place));
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    fn hosts_at(&self, place: &Place) -> Vec<String> {
+        use rnix::ast::Expr;
+        match place {
+            Place::Set { bindings, .. } => bindings
+                .values()
+                .iter()
+                .filter_map(|entry| syntax::name(&entry.attrpath()?.attrs().next()?))
+                .collect(),
+            Place::Names { list, .. } => {
+                use rnix::ast::List;
+                let items = |list: &List| list.items().collect::<Vec<_>>();
+                items(list)
+                    .iter()
+                    .filter_map(|item| match item {
+                        Expr::Str(text) => syntax::string(text),
+                        _ => None,
+                    })
+                    .collect()
+            }
+            Place::Folder(folder) => {
+                let name = |entry: String| entry.strip_suffix(".nix").map(str::to_owned).unwrap_or(entry);
+                Disk(&self.repository.root)
+                    .list(folder)
+                    .into_iter()
+                    .map(name)
+                    .collect()
+            }
+        }
+    }
+
+    fn refuse_dirty(&self, files: &[String]) -> Result<(), HostError> {
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let dirty = self.programs.dirty(&self.repository.root, &files)?;
+        if dirty.is_empty() {
+            Ok(())
+        } else {
+            Err(HostError::Dirty { files: dirty })
+        }
+    }
+
+    /// A file of the host that is there already.
+    fn found(&self, candidates: &[Candidate]) -> Option<HostFiles> {
+        let root = Disk(&self.repository.root);
+        let name = &self.request.name;
+        let own = HostFiles {
+            main: format!("hosts/{name}/default.nix"),
+            installer: format!("hosts/{name}/installer.nix"),
+        };
+        candidates
+            .iter()
+            .map(|candidate| candidate.files.clone())
+            .chain([own])
+            .find(|files| root.has(&files.main) || root.has(&files.installer))
+    }
+
+    /// The host is there: all of it as this command makes it, or something else.
+    fn already(
+        self,
+        is_bound: bool,
+        found: Option<HostFiles>,
+        hosts: &[String],
+    ) -> Result<Prepared, HostError> {
+        let root = Disk(&self.repository.root);
+        let name = self.request.name.clone();
+        let exists = |what: String| HostError::Exists {
+            name: name.clone(),
+            what,
+        };
+        let is_whole = |files: &&HostFiles| root.has(&files.main) && root.has(&files.installer);
+        let is_bound = is_bound || !self.request.edit_flake;
+        let (true, Some(files)) = (is_bound, found.as_ref().filter(is_whole)) else {
+            return Err(exists(match found {
+                None => "the flake has nixosConfigurations of that name".to_owned(),
+                Some(files) => {
+                    let there = [files.main, files.installer]
+                        .into_iter()
+                        .filter(|file| root.has(file));
+                    let there = there.collect::<Vec<_>>().join(" and ");
+                    let flake = if is_bound { "names it" } else { "does not name it" };
+                    format!("{there} is there, and the flake {flake}")
+                }
+            }));
+        };
+        if !self.keys.are_kept() {
+            return Err(exists(format!(
+                "{} is there, and its keys are not in {}",
+                files.main, self.request.keys
+            )));
+        }
+        if self.rules_path()?.is_some() && self.request.edit_flake {
+            let edited = self.with_key(hosts)?;
+            if !edited.is_empty() {
+                return Err(exists(format!(
+                    "{} is there, and the rules of the secrets do not have its key",
+                    files.main
+                )));
+            }
+        }
+        Ok(Prepared::There(self.keys))
+    }
+}

@@ -1,0 +1,238 @@
+//! The host's key among those of the others, and the secrets that are for it. Law: every secret is decrypted and encrypted again before
+//! anything is decided; one that cannot be keeps all of them as they are.
+//!
+//! Absent: how that is done (`rules`, `rekey`).
+
+use super::{Work, argument};
+use crate::hosts::error::HostError;
+use crate::hosts::literal;
+use crate::hosts::names;
+use crate::hosts::rekey;
+use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules};
+use crate::hosts::transaction::contents;
+use age::Callbacks;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use std::collections::BTreeMap;
+
+/// A secret encrypted again: its file, its bytes, how many can read it.
+type Rekeyed = (Utf8PathBuf, Vec<u8>, usize);
+
+/// What is written about the host's key, and about secrets.
+#[derive(Default)]
+pub(super) struct Secrets {
+    pub(super) edited: Edited,
+    pub(super) rekeyed: Vec<Rekeyed>,
+    pub(super) notes: Vec<String>,
+    pub(super) has_rules: bool,
+}
+
+impl Work<'_> {
+    /// The rules file, below the root.
+    pub(super) fn rules_path(&self) -> Result<Option<Utf8PathBuf>, HostError> {
+        let root = &self.repository.root;
+        if let Some(named) = &self.request.rules {
+            let bad = |reason: &str| {
+                argument(
+                    "--rules",
+                    named.as_str(),
+                    reason,
+                    "name the file with the publicKeys of each secret",
+                )
+            };
+            let real = fs::canonicalize(named).map_err(|e| bad(&crate::os::said(&e)))?;
+            let real = Utf8PathBuf::from_path_buf(real).map_err(|_| bad("its path is no text in UTF-8"))?;
+            let top = fs::canonicalize(root).map_err(|e| HostError::file(root, &e))?;
+            let below = real.strip_prefix(Utf8PathBuf::from_path_buf(top).unwrap_or_default());
+            return below
+                .map(|path| Some(path.to_owned()))
+                .map_err(|_| bad("it is not in the repository"));
+        }
+        let found = rules::PLACES
+            .iter()
+            .map(Utf8PathBuf::from)
+            .find(|path| root.join(path).as_std_path().is_file());
+        Ok(found)
+    }
+
+    pub(super) fn with_key(&self, hosts: &[String]) -> Result<Edited, HostError> {
+        let Some(path) = self.rules_path()? else {
+            return Ok(vec![]);
+        };
+        let key = NewKey {
+            host: &self.request.name,
+            public: &self.keys.age_public,
+            like: self.request.like.as_deref(),
+            hosts,
+        };
+        let root = &self.repository.root;
+        let read = |path: &Utf8Path| String::from_utf8(contents(root, path).ok()??).ok();
+        rules::with_key(&path, key, &read).map_err(|error| match error {
+            NotWritten::Parse(path, reason) => HostError::Parse {
+                path: root.join(path),
+                reason,
+            },
+            NotWritten::Taken(path, reason) => HostError::Exists {
+                name: self.request.name.clone(),
+                what: format!("{path}: {reason}"),
+            },
+            NotWritten::Form(path, reason) => HostError::RulesDeclined {
+                path: root.join(path),
+                reason,
+                lines: format!(
+                    "    {} = {};",
+                    names::attribute(key.host),
+                    names::quoted(key.public)
+                ),
+                next: "write it where it belongs, or name the rules file with --rules FILE".to_owned(),
+            },
+        })
+    }
+
+    pub(super) fn secrets<C: Callbacks>(
+        &self,
+        hosts: &[String],
+        callbacks: &C,
+    ) -> Result<Secrets, HostError> {
+        let Some(path) = self.rules_path()? else {
+            if let Some(like) = &self.request.like {
+                return Err(argument(
+                    "--like",
+                    like,
+                    "there is no rules file, so that no host has secrets",
+                    "name it with --rules FILE",
+                ));
+            }
+            return Ok(Secrets::default());
+        };
+        let mut done = Secrets {
+            has_rules: true,
+            ..Secrets::default()
+        };
+        done.edited = self.with_key(hosts)?;
+        let files: Vec<String> = done.edited.iter().map(|(path, _)| path.to_string()).collect();
+        self.refuse_dirty(&files)?;
+        let folder = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
+        let rekey = format!(
+            "cd {} && agenix --rekey",
+            if folder.as_str().is_empty() {
+                "."
+            } else {
+                folder.as_str()
+            }
+        );
+        if !self.request.rekey {
+            done.notes
+                .push(format!("the secrets are not encrypted again: {rekey}"));
+            return Ok(done);
+        }
+        let rules = self
+            .rules(&path, &done.edited)
+            .map_err(|reason| HostError::RulesDeclined {
+                path: self.repository.root.join(&path),
+                reason,
+                lines: format!("    {}", self.keys.age_public),
+                next: format!("correct it; or run it again with --no-rekey, and then: {rekey}"),
+            })?;
+        let for_host: Vec<(&String, &Rule)> =
+            rules.iter().filter(|(_, rule)| self.is_for_host(rule)).collect();
+        if for_host.is_empty() {
+            done.notes.push(format!(
+                "no secret is for {} yet: name it in the lists of {path}, then: {rekey} (or begin with --like HOST)",
+                self.request.name
+            ));
+        }
+        let mut to_do = vec![];
+        for (secret, rule) in for_host {
+            let place = literal::beside(&path, secret).ok_or_else(|| HostError::Secret {
+                path: folder.join(secret),
+                reason: "it is not in the repository".to_owned(),
+                next: format!("correct its name in {path}"),
+            })?;
+            // A secret that has a rule and was not made yet has nobody to be encrypted for.
+            if let Some(bytes) = contents(&self.repository.root, &place)?
+                && !rekey::is_for(&self.keys, &bytes)
+            {
+                to_do.push((place, bytes, rule));
+            }
+        }
+        done.rekeyed = self.rekeyed(to_do, &rekey, callbacks)?;
+        Ok(done)
+    }
+
+    fn is_for_host(&self, rule: &Rule) -> bool {
+        rule.public_keys
+            .iter()
+            .any(|key| rules::same(key, &self.keys.age_public))
+    }
+
+    /// Secrets encrypted again, in memory: all of them or none.
+    fn rekeyed<C: Callbacks>(
+        &self,
+        secrets: Vec<(Utf8PathBuf, Vec<u8>, &Rule)>,
+        rekey: &str,
+        callbacks: &C,
+    ) -> Result<Vec<Rekeyed>, HostError> {
+        if secrets.is_empty() {
+            return Ok(vec![]);
+        }
+        let files: Vec<String> = secrets.iter().map(|(place, _, _)| place.to_string()).collect();
+        self.refuse_dirty(&files)?;
+        let identities = self.identities(callbacks)?;
+        let mut done = vec![];
+        for (place, bytes, rule) in secrets {
+            let new = rekey::rekeyed(&bytes, &identities, &rule.public_keys, rule.armor, &self.keys, callbacks).map_err(|reason| {
+                HostError::Secret {
+                    path: self.repository.root.join(&place),
+                    reason,
+                    next: format!("name the identity that decrypts it with --identity FILE; or --no-rekey, and then: {rekey}"),
+                }
+            })?;
+            done.push((place, new, rule.public_keys.len()));
+        }
+        Ok(done)
+    }
+
+    /// The rules with the new key in them.
+    fn rules(&self, path: &Utf8Path, edited: &Edited) -> Result<Rules, String> {
+        match &self.copy {
+            Some(copy) => {
+                for (path, text) in edited {
+                    copy.put(path, text.as_bytes()).map_err(|e| e.to_string())?;
+                }
+                copy.rules(path)
+                    .map_err(|e| e.to_string())?
+                    .map_err(|reason| format!("it does not evaluate: {reason}"))
+            }
+            None => {
+                let edited: BTreeMap<&Utf8Path, &String> =
+                    edited.iter().map(|(path, text)| (path.as_path(), text)).collect();
+                let read = |path: &Utf8Path| match edited.get(path) {
+                    Some(text) => Some((*text).clone()),
+                    None => String::from_utf8(contents(&self.repository.root, path).ok()??).ok(),
+                };
+                rules::as_written(path, &read)
+                    .map_err(|reason| format!("who may read a secret is not known without Nix: {reason}"))
+            }
+        }
+    }
+
+    fn identities<C: Callbacks>(&self, callbacks: &C) -> Result<Vec<Box<dyn age::Identity>>, HostError> {
+        let mut paths = self.request.identities.clone();
+        if paths.is_empty() {
+            paths = self
+                .request
+                .home
+                .as_deref()
+                .map(rekey::default_identities)
+                .unwrap_or_default();
+        }
+        let mut found = vec![];
+        for path in paths {
+            let identities =
+                rekey::identities(&path, callbacks).map_err(|reason| HostError::Identity { path, reason })?;
+            found.extend(identities);
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,305 @@
+//! The host's two files, and the flake with it. Law: with Nix, the first way that makes exactly the new attributes, and a host that
+//! evaluates; without, one that is certain by its form.
+//!
+//! Absent: the ways (`flake`) and the templates (`templates`).
+
+use super::secrets::Secrets;
+use super::{FLAKE, RELEASE, TRIED_MAX, Work};
+use crate::hosts::error::HostError;
+use crate::hosts::evaluate::{Copy, Difference, Names, difference};
+use crate::hosts::flake::{self, Candidate, HostFiles};
+use crate::hosts::syntax;
+use crate::hosts::templates::{HostText, is_ssh};
+use camino::Utf8Path;
+
+/// The host as it goes into the flake.
+pub(super) struct Written {
+    pub(super) flake: Option<String>,
+    pub(super) files: HostFiles,
+    pub(super) host: String,
+    pub(super) installer: String,
+    pub(super) attributes: Option<Vec<String>>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Work<'_> {
+    /// Where the repository is fetched from, and what of that is worth a note.
+    pub(super) fn remote(&self) -> Result<(Option<String>, Option<String>), HostError> {
+        let named = match &self.request.remote {
+            Some(remote) => Some(remote.clone()),
+            None => self.programs.origin(&self.repository.root)?,
+        };
+        let Some(remote) = named else {
+            return Ok((
+                None,
+                Some("the repository has no remote `origin`: write repoRemote in installer.nix".to_owned()),
+            ));
+        };
+        let has_token = remote.split_once("://").is_some_and(|(scheme, rest)| {
+            scheme.starts_with("http") && rest.split('/').next().is_some_and(|host| host.contains('@'))
+        });
+        let is_local = remote.starts_with(['/', '.']) || remote.starts_with("file:");
+        if has_token {
+            return Ok((None, Some("the remote's URL has a user or a token in it, which is not written into installer.nix: write repoRemote without it".to_owned())));
+        }
+        if is_local {
+            return Ok((
+                None,
+                Some(
+                    "the remote `origin` is a folder of this computer: write repoRemote in installer.nix"
+                        .to_owned(),
+                ),
+            ));
+        }
+        Ok((Some(remote), None))
+    }
+
+    /// The host's two files, and the flake with it.
+    pub(super) fn written(
+        &self,
+        text: &str,
+        candidates: &[Candidate],
+        before: Option<&Names>,
+        secrets: &Secrets,
+    ) -> Result<Written, HostError> {
+        let (remote, note) = self.remote()?;
+        let known_hosts = remote
+            .as_deref()
+            .filter(|remote| is_ssh(remote))
+            .and_then(ssh_host)
+            .map(|host| {
+                let keys = self.programs.known_hosts(&host, self.request.home.as_deref());
+                keys.iter().map(|key| format!("{host} {key}")).collect::<Vec<_>>()
+            });
+        let mut notes: Vec<String> = note.into_iter().collect();
+        if known_hosts.as_ref().is_some_and(Vec::is_empty) {
+            notes.push("ssh does not know the remote's host yet: write its lines into ssh.knownHosts of installer.nix".to_owned());
+        }
+        let known_hosts = known_hosts.unwrap_or_default();
+        let release = match &self.copy {
+            Some(copy) => copy.release()?,
+            None => None,
+        };
+        let base = HostText {
+            name: &self.request.name,
+            layout: self.request.layout,
+            swap_size: &self.request.swap_size,
+            prebuilt: self.request.prebuilt,
+            system: &self.request.system,
+            state_version: release.as_deref().unwrap_or(RELEASE),
+            user: self.request.user.as_deref(),
+            has_target_module: true,
+            age: secrets.has_rules.then_some(false),
+            remote: remote.as_deref(),
+            installer_public: &self.keys.ssh_public,
+            known_hosts: &known_hosts,
+        };
+        let mut written = match (&self.copy, before) {
+            _ if !self.request.edit_flake => self.without_flake(base),
+            (Some(copy), Some(before)) => self.evaluated(text, candidates, copy, before, base)?,
+            _ => self.by_form(text, candidates, base)?,
+        };
+        written.notes.extend(notes);
+        Ok(written)
+    }
+
+    fn without_flake(&self, base: HostText<'_>) -> Written {
+        let name = base.name;
+        Written {
+            flake: None,
+            files: HostFiles {
+                main: format!("hosts/{name}/default.nix"),
+                installer: format!("hosts/{name}/installer.nix"),
+            },
+            host: base.host(),
+            installer: base.installer(),
+            attributes: None,
+            notes: vec![format!(
+                "flake.nix is not edited; these are its lines:\n\n{}",
+                flake::lines(self.wanted())
+            )],
+        }
+    }
+
+    /// Without Nix: what is certain by its form.
+    fn by_form(
+        &self,
+        text: &str,
+        candidates: &[Candidate],
+        base: HostText<'_>,
+    ) -> Result<Written, HostError> {
+        let Some(candidate) = candidates.iter().find(|candidate| candidate.is_sure) else {
+            return Err(self.declined(
+                "its form is known, but what it means only Nix can say, and there is no `nix` in PATH"
+                    .to_owned(),
+            ));
+        };
+        let flake = syntax::apply(text, &candidate.insertions).map_err(|reason| self.declined(reason))?;
+        let mut host = base;
+        host.has_target_module = candidate.has_target_module;
+        host.age = host.age.map(|_| candidate.names_agenix);
+        Ok(Written {
+            flake: Some(flake),
+            files: candidate.files.clone(),
+            host: host.host(),
+            installer: host.installer(),
+            attributes: None,
+            notes: vec![
+                "there is no `nix` in PATH: the flake was edited by its form and not evaluated".to_owned(),
+            ],
+        })
+    }
+
+    /// With Nix: the first that makes exactly the new attributes.
+    fn evaluated(
+        &self,
+        text: &str,
+        candidates: &[Candidate],
+        copy: &Copy<'_>,
+        before: &Names,
+        base: HostText<'_>,
+    ) -> Result<Written, HostError> {
+        let mut reasons: Vec<String> = vec![];
+        for candidate in candidates.iter().take(TRIED_MAX) {
+            let flake = match syntax::apply(text, &candidate.insertions) {
+                Ok(flake) => flake,
+                Err(reason) => {
+                    reasons.push(reason);
+                    continue;
+                }
+            };
+            copy.put(Utf8Path::new(FLAKE), flake.as_bytes())?;
+            let tried = self.tried(candidate, copy, before, &base)?;
+            copy.remove(Utf8Path::new(&candidate.files.main))?;
+            copy.remove(Utf8Path::new(&candidate.files.installer))?;
+            match tried {
+                Ok((attributes, host)) => {
+                    return Ok(Written {
+                        flake: Some(flake),
+                        files: candidate.files.clone(),
+                        host: host.host(),
+                        installer: host.installer(),
+                        attributes: Some(attributes),
+                        notes: vec![],
+                    });
+                }
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        reasons.dedup();
+        Err(self.declined(format!(
+            "with the new lines {}",
+            reasons.join("; and in another form ")
+        )))
+    }
+
+    /// One way, evaluated: the new attributes, and the host's text that goes with it.
+    fn tried<'t>(
+        &self,
+        candidate: &Candidate,
+        copy: &Copy<'_>,
+        before: &Names,
+        base: &HostText<'t>,
+    ) -> Result<Result<(Vec<String>, HostText<'t>), String>, HostError> {
+        let main = Utf8Path::new(&candidate.files.main);
+        let mut variants = vec![];
+        for age in [Some(true), Some(false)] {
+            for has_target_module in [candidate.has_target_module, !candidate.has_target_module] {
+                let mut host = base.clone();
+                host.age = base.age.and(age);
+                host.has_target_module = has_target_module;
+                variants.push(host);
+            }
+        }
+        if base.age.is_none() {
+            variants.truncate(2);
+        }
+        let mut reason = None;
+        let mut attributes = None;
+        for host in variants {
+            copy.put(main, host.host().as_bytes())?;
+            copy.put(
+                Utf8Path::new(&candidate.files.installer),
+                host.installer().as_bytes(),
+            )?;
+            if attributes.is_none() {
+                let after = match copy.names(&self.request.system)? {
+                    Ok(after) => after,
+                    Err(reason) => return Ok(Err(format!("it does not evaluate: {reason}"))),
+                };
+                match difference(before, &after, &self.request.name, &self.request.system) {
+                    Difference::AsWanted(new) => attributes = Some(new),
+                    Difference::NoHost => {
+                        return Ok(Err(format!(
+                            "it has no nixosConfigurations.{}",
+                            self.request.name
+                        )));
+                    }
+                    Difference::NoInstaller => return Ok(Err("it has no installer of the host".to_owned())),
+                    Difference::Other(other) => {
+                        return Ok(Err(format!(
+                            "other attributes would change: {}",
+                            other.join(", ")
+                        )));
+                    }
+                }
+            }
+            match copy.host_name(&self.request.name)? {
+                Ok(found) if found == self.request.name => {
+                    return Ok(Ok((attributes.unwrap_or_default(), host)));
+                }
+                Ok(found) => return Ok(Err(format!("the new host would be called {found}"))),
+                Err(said) => {
+                    reason.get_or_insert(said);
+                }
+            }
+        }
+        Ok(Err(format!(
+            "the new host does not evaluate: {}",
+            reason.unwrap_or_default()
+        )))
+    }
+}
+
+/// The name by which ssh knows a remote's host.
+fn ssh_host(remote: &str) -> Option<String> {
+    let of_authority = |authority: &str| {
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        match host.rsplit_once(':') {
+            Some((name, port)) if !name.ends_with(']') || port.bytes().all(|b| b.is_ascii_digit()) => {
+                match port {
+                    "22" => name.to_owned(),
+                    port => format!("[{name}]:{port}"),
+                }
+            }
+            _ => host.to_owned(),
+        }
+    };
+    let host = match remote.split_once("://") {
+        Some((_, rest)) => of_authority(rest.split('/').next()?),
+        None => remote.split(':').next()?.rsplit('@').next()?.to_owned(),
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '[' | ']' | ':');
+    (!host.is_empty() && !host.starts_with('-') && host.chars().all(is_plain)).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_remote_is_as_ssh_knows_it() {
+        for (remote, host) in [
+            ("git@forge.example:ops/x", Some("forge.example")),
+            ("ssh://git@forge.example/ops/x", Some("forge.example")),
+            (
+                "git+ssh://git@forge.example:2222/ops/x",
+                Some("[forge.example]:2222"),
+            ),
+            ("ssh://git@forge.example:22/ops/x", Some("forge.example")),
+            ("ssh://-oProxyCommand=x/y", None),
+        ] {
+            assert_eq!(ssh_host(remote).as_deref(), host, "{remote}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Git and Nix as the operator would run them: in the operator's own repository, with the operator's own settings. Law: Git is given
+//! exactly the files that it is to touch; Nix builds nothing.
+//!
+//! Absent: a target's repository, which may be anybody's (`real::git`).
+
+use super::error::HostError;
+use crate::event::Reporter;
+use crate::real::command::{Ended, OnStop, Program};
+use crate::real::memory::Memory;
+use crate::real::stop::Stop;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::Fault;
+use landfall_states::shown::Shown;
+use std::time::Duration;
+
+/// The longest that Nix may evaluate a flake, fetching its inputs included.
+const EVALUATION_MAX: Duration = Duration::from_secs(900);
+/// The longest that Git may take; a hook of the operator's is a part of a commit.
+const GIT_MAX: Duration = Duration::from_secs(300);
+
+/// Variables of the operator's that Git and Nix are started with.
+pub const PASSED_ON: [&str; 26] = [
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_NAME",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_COMMITTER_NAME",
+    "GIT_SSH_COMMAND",
+    "GNUPGHOME",
+    "GPG_TTY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NIX_CONFIG",
+    "NIX_CONF_DIR",
+    "NIX_PATH",
+    "NIX_REMOTE",
+    "NIX_SSL_CERT_FILE",
+    "NIX_STORE_DIR",
+    "NIX_STATE_DIR",
+    "NIX_LOG_DIR",
+    "NIX_USER_CONF_FILES",
+    "NO_PROXY",
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "http_proxy",
+    "https_proxy",
+];
+
+/// Runs programs.
+pub struct Programs {
+    runtime: tokio::runtime::Runtime,
+    environment: Vec<(String, String)>,
+}
+
+/// A Git working tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// Its top.
+    pub root: Utf8PathBuf,
+    /// What Git keeps of this working tree.
+    pub git_dir: Utf8PathBuf,
+    /// What Git keeps of all its working trees.
+    pub common_dir: Utf8PathBuf,
+}
+
+impl Programs {
+    /// With these variables, of which those of [`PASSED_ON`] are meant.
+    pub fn new(environment: Vec<(String, String)>) -> Result<Programs, HostError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| HostError::file("runtime", &e))?;
+        Ok(Programs { runtime, environment })
+    }
+
+    fn run(&self, program: Program<'_>) -> Result<Ended, Fault> {
+        let mut program = program.apart();
+        for (key, value) in &self.environment {
+            program = program.env(key, value);
+        }
+        self.runtime
+            .block_on(program.run(&Reporter::default(), &Stop::never()))
+    }
+
+    fn git(&self, dir: &Utf8Path, args: &[&str]) -> Result<Ended, HostError> {
+        let program = Program::new("git")
+            .args([
+                "--no-optional-locks",
+                "-C",
+                dir.as_str(),
+                "-c",
+                "core.quotePath=false",
+            ])
+            .args(args.iter().copied())
+            .on_stop(OnStop::Finish)
+            .memory(Memory::Git)
+            .deadline(GIT_MAX);
+        self.run(program).map_err(HostError::from)
+    }
+
+    /// As [`Programs::git`], where it has to go well.
+    fn git_done(&self, dir: &Utf8Path, args: &[&str], next: &str) -> Result<Ended, HostError> {
+        let ended = self.git(dir, args)?;
+        if ended.success() {
+            return Ok(ended);
+        }
+        Err(HostError::Git {
+            what: args.first().copied().unwrap_or_default().to_owned(),
+            reason: ended.tail(),
+            next: next.to_owned(),
+        })
+    }
+
+    /// The working tree that has a folder.
+    pub fn repository(&self, dir: &Utf8Path) -> Result<Repository, HostError> {
+        let asked = [
+            "rev-parse",
+            "--path-format=absolute",
+            "--show-toplevel",
+            "--absolute-git-dir",
+            "--git-common-dir",
+        ];
+        let ended = self.git(dir, &asked)?;
+        let lines: Vec<&str> = ended.stdout.lines().collect();
+        match lines.as_slice() {
+            [root, git_dir, common_dir] if ended.success() => Ok(Repository {
+                root: (*root).into(),
+                git_dir: (*git_dir).into(),
+                common_dir: (*common_dir).into(),
+            }),
+            _ => Err(HostError::NoRepository {
+                dir: dir.to_owned(),
+                reason: ended.tail(),
+            }),
+        }
+    }
+
+    /// Every file that Git tracks, with its mode in the index.
+    pub(crate) fn tracked(&self, root: &Utf8Path) -> Result<Vec<(String, Utf8PathBuf)>, HostError> {
+        let ended = self.git_done(root, &["ls-files", "-z", "--stage", "--cached"], "git status")?;
+        let entry = |entry: &str| {
+            let (stage, path) = entry.split_once('\t')?;
+            Some((stage.split(' ').next()?.to_owned(), Utf8PathBuf::from(path)))
+        };
+        Ok(ended.stdout.split('\0').filter_map(entry).collect())
+    }
+
+    /// Which of these files differ from what is committed, or are not tracked.
+    pub(crate) fn dirty(&self, root: &Utf8Path, files: &[&str]) -> Result<Vec<String>, HostError> {
+        if files.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut args = vec![
+            "status",
+            "--porcelain=v1",
+            "-z",
+            "--no-renames",
+            "--untracked-files=all",
+            "--ignored=matching",
+            "--",
+        ];
+        let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
+        args.extend(literal.iter().map(String::as_str));
+        let ended = self.git_done(root, &args, "git status")?;
+        Ok(ended
+            .stdout
+            .split('\0')
+            .filter_map(|entry| entry.get(3..))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// Which of these files Git is told to ignore.
+    pub(crate) fn ignored(&self, root: &Utf8Path, files: &[&str]) -> Result<Vec<String>, HostError> {
+        let mut args = vec!["check-ignore", "--"];
+        args.extend(files);
+        let ended = self.git(root, &args)?;
+        Ok(ended.stdout.lines().map(str::to_owned).collect())
+    }
+
+    /// `git add` of these files.
+    pub(crate) fn add(&self, root: &Utf8Path, files: &[&str]) -> Result<(), HostError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let mut args = vec!["add", "--"];
+        let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
+        args.extend(literal.iter().map(String::as_str));
+        let next = "remove what Git names (a stale index.lock, or the rule of a .gitignore), and run the command again: it goes on";
+        self.git_done(root, &args, next).map(drop)
+    }
+
+    /// Whether these files have something to be committed.
+    pub(crate) fn is_staged(&self, root: &Utf8Path, files: &[&str]) -> Result<bool, HostError> {
+        let mut args = vec!["diff", "--cached", "--quiet", "--"];
+        let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
+        args.extend(literal.iter().map(String::as_str));
+        Ok(!self.git(root, &args)?.success())
+    }
+
+    /// A commit of these files.
+    pub(crate) fn commit(&self, root: &Utf8Path, files: &[&str], message: &str) -> Result<(), HostError> {
+        let mut args = vec!["commit", "--quiet", "--message", message, "--"];
+        let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
+        args.extend(literal.iter().map(String::as_str));
+        let next = "correct what Git names, and run the command again: it goes on with the commit; the files are written and added";
+        self.git_done(root, &args, next).map(drop)
+    }
+
+    /// Where the repository is fetched from.
+    pub(crate) fn origin(&self, root: &Utf8Path) -> Result<Option<String>, HostError> {
+        let ended = self.git(root, &["remote", "get-url", "origin"])?;
+        Ok(Some(ended.stdout.trim().to_owned()).filter(|url| ended.success() && !url.is_empty()))
+    }
+
+    /// What ssh knows of a host: its keys, without its name.
+    pub(crate) fn known_hosts(&self, host: &str, home: Option<&Utf8Path>) -> Vec<String> {
+        let own = home.map(|home| home.join(".ssh/known_hosts"));
+        let files = own.into_iter().chain(["/etc/ssh/ssh_known_hosts".into()]);
+        let mut found = vec![];
+        for file in files.filter(|file| file.as_std_path().is_file()) {
+            let program = Program::new("ssh-keygen")
+                .args(["-F", host, "-f", file.as_str()])
+                .deadline(Duration::from_secs(10));
+            let said = self.run(program).map(|ended| ended.stdout).unwrap_or_default();
+            let plain = said
+                .lines()
+                .filter(|line| !line.starts_with('#') && !line.starts_with('@'));
+            found.extend(plain.filter_map(|line| {
+                let mut words = line.split_whitespace().skip(1);
+                Some(format!("{} {}", words.next()?, words.next()?))
+            }));
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Whether Nix is there.
+    pub(crate) fn has_nix(&self) -> bool {
+        let version = Program::new("nix").arg("--version").memory(Memory::Nix);
+        self.run(version).is_ok_and(|ended| ended.success())
+    }
+
+    /// What Nix makes of an expression, as JSON; or its last lines.
+    pub(crate) fn evaluated(&self, expression: &str) -> Result<Result<String, String>, HostError> {
+        let program = Program::new("nix")
+            .args([
+                "--extra-experimental-features",
+                "nix-command flakes",
+                "eval",
+                "--json",
+                "--impure",
+            ])
+            .args(["--option", "warn-dirty", "false", "--expr", expression])
+            .on_stop(OnStop::End)
+            .memory(Memory::Nix)
+            .deadline(EVALUATION_MAX);
+        let ended = self.run(program)?;
+        Ok(if ended.success() {
+            Ok(ended.stdout)
+        } else {
+            Err(cause(&ended))
+        })
+    }
+}
+
+/// What Nix says last is what went wrong; before it stand the places that led there.
+fn cause(ended: &Ended) -> String {
+    let mut said = ended
+        .stderr
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("error: "));
+    match said.next_back() {
+        Some(said) => Shown::line(said).into(),
+        None => ended.tail(),
+    }
+}
+
+/// A file by its name alone, whatever is in it.
+fn literal(path: &str) -> String {
+    format!(":(top,literal){path}")
+}

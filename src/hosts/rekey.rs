@@ -1,0 +1,225 @@
+//! Secrets encrypted again, for one recipient more. Law: nothing is written here; what is plain is in memory that is wiped; what comes
+//! out was decrypted again with the new host's own identity and is the same.
+//!
+//! Absent: who may read a secret (`rules`), and the files (`transaction`). Plugins of age are started by the crate `age`.
+
+use super::keys::Keys;
+use crate::foreign::{self, Links};
+use crate::real::secret::Secret;
+use age::armor::{ArmoredReader, ArmoredWriter, Format};
+use age::{Callbacks, Decryptor, Encryptor, Identity, IdentityFile, Recipient};
+use camino::{Utf8Path, Utf8PathBuf};
+use std::io::{self, Write};
+
+/// No secret is longer, in bytes.
+pub(crate) const SECRET_BYTES_MAX: usize = 16 << 20;
+/// No file of identities is longer, in bytes.
+const IDENTITY_BYTES_MAX: u64 = 1 << 20;
+
+/// The identities of a file: of age, of its plugins, or a private key of ssh.
+pub(crate) fn identities<C: Callbacks>(
+    path: &Utf8Path,
+    callbacks: &C,
+) -> Result<Vec<Box<dyn Identity>>, String> {
+    let file = foreign::open(path, Links::Follow).map_err(|refused| refused.why())?;
+    let max = usize::try_from(IDENTITY_BYTES_MAX).unwrap_or(usize::MAX);
+    let bytes = Secret::read(file, max)
+        .map_err(|e| crate::os::said(&e))?
+        .ok_or_else(|| format!("it has more than {IDENTITY_BYTES_MAX} bytes"))?;
+    if bytes.bytes().starts_with(b"-----BEGIN ") && !bytes.bytes().starts_with(b"-----BEGIN AGE") {
+        let key = age::ssh::Identity::from_buffer(bytes.bytes(), Some(path.to_string()))
+            .map_err(|e| crate::os::said(&e))?;
+        if let age::ssh::Identity::Unsupported(_) = &key {
+            return Err("age does not take keys of this kind; ssh-ed25519 and ssh-rsa are taken, in OpenSSH's own form".to_owned());
+        }
+        return Ok(vec![Box::new(key.with_callbacks(callbacks.clone()))]);
+    }
+    if bytes.bytes().starts_with(b"age-encryption.org/v1") || bytes.bytes().starts_with(b"-----BEGIN AGE") {
+        return Err(
+            "it is encrypted itself; decrypt it into memory first: age --decrypt FILE > /dev/shm/identity"
+                .to_owned(),
+        );
+    }
+    IdentityFile::from_buffer(bytes.bytes())
+        .map_err(|_| "it has a line that is neither an identity of age nor a comment".to_owned())?
+        .with_callbacks(callbacks.clone())
+        .into_identities()
+        .map_err(|e| e.to_string())
+}
+
+/// The recipients that public keys name.
+pub(crate) fn recipients<C: Callbacks>(
+    keys: &[String],
+    callbacks: &C,
+) -> Result<Vec<Box<dyn Recipient + Send>>, String> {
+    let mut found: Vec<Box<dyn Recipient + Send>> = vec![];
+    let mut of_plugins: Vec<age::plugin::Recipient> = vec![];
+    for key in keys {
+        let key = key.trim();
+        // What one kind does not take is asked of the next one; what none takes is said.
+        let native = key.parse::<age::x25519::Recipient>();
+        let plugin = key.parse::<age::plugin::Recipient>();
+        let ssh = key.parse::<age::ssh::Recipient>();
+        match (native, plugin, ssh) {
+            (Ok(native), _, _) => found.push(Box::new(native)),
+            (_, Ok(plugin), _) => of_plugins.push(plugin),
+            (_, _, Ok(ssh)) => found.push(Box::new(ssh)),
+            (Err(_), Err(_), Err(_)) => {
+                let cut: String = key.chars().take(40).collect();
+                return Err(format!("a recipient in the rules is none that age takes: {cut}"));
+            }
+        }
+    }
+    let mut names: Vec<String> = of_plugins
+        .iter()
+        .map(|plugin| plugin.plugin().to_owned())
+        .collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let plugin = age::plugin::RecipientPluginV1::new(&name, &of_plugins, &[], callbacks.clone())
+            .map_err(|e| e.to_string())?;
+        found.push(Box::new(plugin));
+    }
+    Ok(found)
+}
+
+fn decrypted(bytes: &[u8], identities: &[Box<dyn Identity>]) -> Result<Secret, String> {
+    decrypted_by(bytes, identities.iter().map(|identity| identity.as_ref()))
+}
+
+fn decrypted_by<'a>(
+    bytes: &[u8],
+    identities: impl Iterator<Item = &'a dyn Identity>,
+) -> Result<Secret, String> {
+    let decryptor = Decryptor::new(ArmoredReader::new(bytes)).map_err(|e| e.to_string())?;
+    if decryptor.is_scrypt() {
+        return Err("it is encrypted with a passphrase, not for recipients".to_owned());
+    }
+    let reader = decryptor.decrypt(identities).map_err(|e| e.to_string())?;
+    Secret::read(reader, SECRET_BYTES_MAX)
+        .map_err(|e| crate::os::said(&e))?
+        .ok_or_else(|| format!("it has more than {SECRET_BYTES_MAX} bytes"))
+}
+
+fn encrypted(
+    plain: &Secret,
+    recipients: &[Box<dyn Recipient + Send>],
+    armor: bool,
+) -> Result<Vec<u8>, String> {
+    let format = if armor { Format::AsciiArmor } else { Format::Binary };
+    let recipients = recipients
+        .iter()
+        .map(|recipient| recipient.as_ref() as &dyn Recipient);
+    let encryptor = Encryptor::with_recipients(recipients).map_err(|e| e.to_string())?;
+    let written = || -> io::Result<Vec<u8>> {
+        let armored = ArmoredWriter::wrap_output(vec![], format)?;
+        let mut writer = encryptor.wrap_output(armored)?;
+        writer.write_all(plain.bytes())?;
+        writer.finish()?.finish()
+    };
+    written().map_err(|e| crate::os::said(&e))
+}
+
+/// Whether the new host can read a secret as it is.
+pub(crate) fn is_for(keys: &Keys, bytes: &[u8]) -> bool {
+    let identity: &dyn Identity = keys.identity();
+    decrypted_by(bytes, std::iter::once(identity)).is_ok()
+}
+
+/// A secret encrypted again for these public keys, of whom the new host's is one.
+pub(crate) fn rekeyed<C: Callbacks>(
+    bytes: &[u8],
+    identities: &[Box<dyn Identity>],
+    public_keys: &[String],
+    armor: bool,
+    keys: &Keys,
+    callbacks: &C,
+) -> Result<Vec<u8>, String> {
+    let plain = decrypted(bytes, identities)?;
+    let new = encrypted(&plain, &recipients(public_keys, callbacks)?, armor)?;
+    let identity: &dyn Identity = keys.identity();
+    let again = decrypted_by(&new, std::iter::once(identity))
+        .map_err(|reason| format!("encrypted again, the new host could not decrypt it: {reason}"))?;
+    if again.bytes() != plain.bytes() {
+        return Err("encrypted again, it is another secret".to_owned());
+    }
+    Ok(new)
+}
+
+/// Where identities are looked for when none is named, as agenix does.
+pub(crate) fn default_identities(home: &Utf8Path) -> Vec<Utf8PathBuf> {
+    ["id_rsa", "id_ed25519"]
+        .iter()
+        .map(|name| home.join(".ssh").join(name))
+        .filter(|path| path.as_std_path().is_file())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use age::NoCallbacks;
+    use secrecy::ExposeSecret;
+    use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
+
+    #[test]
+    fn a_secret_is_for_everybody_who_had_it_and_for_the_new_host() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        let keys = Keys::of(&dir.join("keys"), "web", &[]).unwrap();
+        let native = age::x25519::Identity::generate();
+        fs_err::write(dir.join("age"), native.to_string().expose_secret()).unwrap();
+        let ssh = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap();
+        fs_err::write(
+            dir.join("ssh"),
+            ssh.to_openssh(LineEnding::LF).unwrap().as_bytes(),
+        )
+        .unwrap();
+        let old = vec![
+            native.to_public().to_string(),
+            ssh.public_key().to_openssh().unwrap(),
+        ];
+        let plain = Secret::copy_of(b"a secret\n").unwrap();
+        for armor in [false, true] {
+            let before = encrypted(&plain, &recipients(&old, &NoCallbacks).unwrap(), armor).unwrap();
+            assert!(!is_for(&keys, &before));
+            let all: Vec<String> = old.iter().cloned().chain([keys.age_public.clone()]).collect();
+            for name in ["age", "ssh"] {
+                let with = identities(&dir.join(name), &NoCallbacks).unwrap();
+                let after = rekeyed(&before, &with, &all, armor, &keys, &NoCallbacks).unwrap();
+                assert_eq!(after.starts_with(b"-----BEGIN AGE"), armor);
+                assert!(is_for(&keys, &after));
+                for name in ["age", "ssh"] {
+                    let with = identities(&dir.join(name), &NoCallbacks).unwrap();
+                    assert_eq!(decrypted(&after, &with).unwrap().bytes(), plain.bytes());
+                }
+            }
+            // The control: who is not named cannot read it, and a host that is not named is seen.
+            let stranger: Vec<Box<dyn Identity>> = vec![Box::new(age::x25519::Identity::generate())];
+            assert!(decrypted(&before, &stranger).is_err());
+            let with = identities(&dir.join("age"), &NoCallbacks).unwrap();
+            assert!(rekeyed(&before, &with, &old, armor, &keys, &NoCallbacks).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_no_identity_is_said() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        for (text, wanted) in [
+            ("AGE-SECRET-KEY-1NONE\n", "neither an identity"),
+            ("age-encryption.org/v1\n", "encrypted itself"),
+            (
+                "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n",
+                "",
+            ),
+        ] {
+            fs_err::write(dir.join("identity"), text).unwrap();
+            let said = identities(&dir.join("identity"), &NoCallbacks).err().unwrap();
+            assert!(said.contains(wanted), "{said}");
+            assert!(!said.contains("NONE"), "a private key is not repeated: {said}");
+        }
+        assert!(recipients(&["nobody".to_owned()], &NoCallbacks).is_err());
+    }
+}

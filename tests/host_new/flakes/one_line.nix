@@ -1,0 +1,1 @@
+{ inputs = { nixpkgs.url = "path:./inputs/nixpkgs"; landfall.url = "path:./inputs/landfall"; }; outputs = { self, nixpkgs, landfall }: { nixosConfigurations.web = nixpkgs.lib.nixosSystem { modules = [ ./hosts/web ]; }; }; }

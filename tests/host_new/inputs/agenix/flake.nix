@@ -1,0 +1,8 @@
+# Stands for agenix.
+{
+  outputs =
+    { self }:
+    {
+      nixosModules.default.declared.age = true;
+    };
+}

@@ -1,0 +1,300 @@
+//! Promise: secrets that are encrypted again for a new host are readable by everybody who could read them, and by the host; and
+//! nothing is written unless that holds for all of them. Law: the recipients are those of the rules file, as Nix says, or as stands
+//! there; the secrets of these tests are made and read with the crate `age` by the tests themselves.
+//!
+//! Absent: agenix's own module on a host.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+#[path = "host_new/kit.rs"]
+#[allow(dead_code)]
+mod kit;
+
+use age::armor::{ArmoredReader, ArmoredWriter, Format};
+use age::secrecy::ExposeSecret;
+use age::{Decryptor, Encryptor, Identity, Recipient};
+use fs_err as fs;
+use kit::{Ground, fixtures, has_nix, host, without_nix};
+use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
+use std::io::{Read, Write};
+
+/// The people and machines of a repository.
+struct People {
+    /// Reads with ssh.
+    op: PrivateKey,
+    /// Reads with age.
+    web: age::x25519::Identity,
+    /// Reads nothing but what is for all hosts.
+    db: age::x25519::Identity,
+}
+
+impl People {
+    fn new() -> People {
+        People {
+            op: PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap(),
+            web: age::x25519::Identity::generate(),
+            db: age::x25519::Identity::generate(),
+        }
+    }
+
+    fn op_public(&self) -> String {
+        self.op.public_key().to_openssh().unwrap()
+    }
+
+    fn op_identity(&self) -> Box<dyn Identity> {
+        let text = self.op.to_openssh(LineEnding::LF).unwrap();
+        Box::new(age::ssh::Identity::from_buffer(text.as_bytes(), None).unwrap())
+    }
+
+    /// Rules in the form of agenix's tutorial.
+    fn rules(&self) -> String {
+        format!(
+            "let\n  op = \"{}\";\n  users = [ op ];\n\n  web = \"{}\";\n  db = \"{}\"; # the database\n  systems = [ web db ];\nin\n{{\n  \
+             \"all.age\".publicKeys = users ++ systems;\n  \"web.age\".publicKeys = [ op web ];\n  \"armored.age\" = {{\n    publicKeys = users ++ \
+             systems;\n    armor = true;\n  }};\n  \"later.age\".publicKeys = users ++ systems;\n}}\n",
+            self.op_public(),
+            self.web.to_public(),
+            self.db.to_public()
+        )
+    }
+
+    fn ground(&self) -> Ground {
+        let flake = fs::read_to_string(fixtures().join("flakes/plain.nix")).unwrap();
+        let ground = Ground::new(
+            &flake,
+            &[
+                ("hosts/web/default.nix", &host("web")),
+                ("hosts/web/installer.nix", "{ }\n"),
+                ("secrets/secrets.nix", &self.rules()),
+            ],
+        );
+        let op: age::ssh::Recipient = self.op_public().parse().unwrap();
+        let (web, db) = (self.web.to_public(), self.db.to_public());
+        ground.put(
+            "secrets/all.age",
+            &encrypted(b"for all\n", &[&op, &web, &db], false),
+        );
+        ground.put("secrets/web.age", &encrypted(b"for web\n", &[&op, &web], false));
+        ground.put(
+            "secrets/armored.age",
+            &encrypted(b"armored\n", &[&op, &web, &db], true),
+        );
+        ground.git(&["add", "--all"]);
+        ground.git(&["commit", "--quiet", "--message", "secrets"]);
+        let identity = ground.home().join(".ssh/id_ed25519");
+        fs::create_dir_all(identity.parent().unwrap()).unwrap();
+        fs::write(identity, self.op.to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
+        ground
+    }
+}
+
+fn encrypted(plain: &[u8], recipients: &[&dyn Recipient], armor: bool) -> Vec<u8> {
+    let encryptor = Encryptor::with_recipients(recipients.iter().copied()).unwrap();
+    let format = if armor { Format::AsciiArmor } else { Format::Binary };
+    let mut writer = encryptor
+        .wrap_output(ArmoredWriter::wrap_output(vec![], format).unwrap())
+        .unwrap();
+    writer.write_all(plain).unwrap();
+    writer.finish().unwrap().finish().unwrap()
+}
+
+fn decrypted(ground: &Ground, name: &str, identity: &dyn Identity) -> Option<String> {
+    let bytes = fs::read(ground.root().join(name)).unwrap();
+    let decryptor = Decryptor::new(ArmoredReader::new(&bytes[..])).unwrap();
+    let mut text = String::new();
+    decryptor
+        .decrypt(std::iter::once(identity))
+        .ok()?
+        .read_to_string(&mut text)
+        .unwrap();
+    Some(text)
+}
+
+fn new_identity(ground: &Ground) -> age::x25519::Identity {
+    let text = fs::read_to_string(ground.keys().join("age-identity")).unwrap();
+    text.lines()
+        .find(|line| !line.starts_with('#'))
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn everybody_who_could_read_a_secret_still_can_and_the_new_host_too() {
+    for with_nix in [true, false] {
+        if with_nix && !has_nix() {
+            without_nix("the rules of the secrets");
+            continue;
+        }
+        let people = People::new();
+        let ground = if with_nix {
+            people.ground()
+        } else {
+            people.ground().without_nix()
+        };
+        let text = ground.made("new", &["--yes"]);
+        assert!(
+            text.contains("secrets/all.age: encrypted again, for 4 recipients"),
+            "{text}"
+        );
+        let new = new_identity(&ground);
+        for (name, plain) in [
+            ("secrets/all.age", "for all\n"),
+            ("secrets/armored.age", "armored\n"),
+        ] {
+            let op = people.op_identity();
+            for identity in [op.as_ref(), &people.web as &dyn Identity, &people.db, &new] {
+                assert_eq!(
+                    decrypted(&ground, name, identity).as_deref(),
+                    Some(plain),
+                    "{name}"
+                );
+            }
+        }
+        assert!(
+            ground
+                .text("secrets/armored.age")
+                .starts_with("-----BEGIN AGE ENCRYPTED FILE-----")
+        );
+        // The control: a secret that is not for it stays as it was, and is not for it.
+        assert_eq!(decrypted(&ground, "secrets/web.age", &new), None);
+        assert_eq!(
+            decrypted(&ground, "secrets/web.age", &people.web).as_deref(),
+            Some("for web\n")
+        );
+        let rules = ground.text("secrets/secrets.nix");
+        let wanted = people
+            .rules()
+            .replace(
+                "# the database\n",
+                &format!("# the database\n  new = \"{}\";\n", new.to_public()),
+            )
+            .replace("[ web db ]", "[ web db new ]");
+        assert_eq!(rules, wanted);
+        let state = ground.state();
+        assert!(ground.made("new", &["--yes"]).contains("already"));
+        assert_eq!(ground.state(), state);
+        // With agenix among its modules, the host looks for the identity where the installer puts it.
+        let text = ground.text("hosts/new/default.nix");
+        assert!(
+            text.contains("\n  age.identityPaths = [ \"/etc/age/new.agekey\" ];"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn it_gets_the_secrets_of_a_host_that_is_named() {
+    let people = People::new();
+    let ground = people.ground();
+    ground.made("new", &["--yes", "--like", "web"]);
+    let new = new_identity(&ground);
+    assert_eq!(
+        decrypted(&ground, "secrets/web.age", &new).as_deref(),
+        Some("for web\n")
+    );
+    assert_eq!(
+        decrypted(&ground, "secrets/web.age", &people.web).as_deref(),
+        Some("for web\n")
+    );
+    assert_eq!(decrypted(&ground, "secrets/web.age", &people.db), None);
+}
+
+#[test]
+fn one_secret_that_cannot_be_decrypted_keeps_all_of_them_as_they_are() {
+    let people = People::new();
+    let ground = people.ground();
+    let stranger = age::x25519::Identity::generate();
+    ground.put(
+        "secrets/armored.age",
+        &encrypted(b"x", &[&stranger.to_public()], true),
+    );
+    ground.git(&["commit", "--quiet", "-am", "lost"]);
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(
+        text.contains("secrets/armored.age") && text.contains("--identity"),
+        "{text}"
+    );
+    ground.put("secrets/armored.age", b"no secret at all");
+    ground.git(&["commit", "--quiet", "-am", "broken"]);
+    assert!(
+        ground
+            .refused("new", &["--yes"], 6)
+            .contains("secrets/armored.age")
+    );
+    assert!(!ground.keys().exists(), "and no key was written");
+    let text = ground.made("new", &["--yes", "--no-rekey"]);
+    assert!(text.contains("agenix --rekey"), "{text}");
+}
+
+#[test]
+fn identities_are_taken_by_name_and_refused_by_name() {
+    let people = People::new();
+    let ground = people.ground();
+    let path = ground.home().join("db.agekey");
+    fs::write(&path, people.db.to_string().expose_secret()).unwrap();
+    let named = path.to_str().unwrap().to_owned();
+    ground.made("new", &["--yes", "--identity", &named]);
+    assert_eq!(
+        decrypted(&ground, "secrets/all.age", &new_identity(&ground)).as_deref(),
+        Some("for all\n")
+    );
+
+    let ground = people.ground();
+    for (text, wanted) in [("AGE-SECRET-KEY-1NONE\n", "neither an identity"), ("", "")] {
+        let bad = ground.home().join("bad");
+        fs::write(&bad, text).unwrap();
+        let said = ground.refused("new", &["--yes", "--identity", bad.to_str().unwrap()], 6);
+        assert!(said.contains(wanted) && !said.contains("1NONE"), "{said}");
+    }
+    fs::remove_file(ground.home().join(".ssh/id_ed25519")).unwrap();
+    assert!(ground.refused("new", &["--yes"], 6).contains("--identity"));
+}
+
+#[test]
+fn changed_secrets_and_rules_are_refused() {
+    let people = People::new();
+    let ground = people.ground();
+    ground.put("secrets/all.age", b"changed");
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(text.contains("secrets/all.age"), "{text}");
+    ground.git(&["checkout", "--quiet", "secrets/all.age"]);
+    ground.put("secrets/secrets.nix", format!("{}\n", people.rules()).as_bytes());
+    assert!(
+        ground
+            .refused("new", &["--yes"], 6)
+            .contains("secrets/secrets.nix")
+    );
+    ground.put("secrets/secrets.nix", b"let op = ; in { }");
+    ground.git(&["commit", "--quiet", "-am", "broken"]);
+    assert!(ground.refused("new", &["--yes"], 6).contains("does not parse"));
+    // What has the host's name already has another key.
+    ground.put(
+        "secrets/secrets.nix",
+        people
+            .rules()
+            .replace("  db =", "  new =")
+            .replace("web db", "web new")
+            .as_bytes(),
+    );
+    ground.git(&["commit", "--quiet", "-am", "taken"]);
+    assert!(ground.refused("new", &["--yes"], 6).contains("another key"));
+    // Rules that only Nix can read.
+    ground.put(
+        "secrets/secrets.nix",
+        people
+            .rules()
+            .replace(
+                "users ++ systems;\n  \"web",
+                "builtins.concatLists [ users systems ];\n  \"web",
+            )
+            .as_bytes(),
+    );
+    ground.git(&["commit", "--quiet", "-am", "computed"]);
+    let ground = ground.without_nix();
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(
+        text.contains("only Nix can say") && text.contains("agenix --rekey"),
+        "{text}"
+    );
+}
