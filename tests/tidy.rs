@@ -143,6 +143,7 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "config" => &["config", "foreign"],
         "world" => &["world", "event"],
         "store" => &["store", "world", "event"],
+        "doctor" => &["doctor", "real", "config", "event", "foreign", "os"],
         "driver" => &["driver", "store", "world", "event"],
         "os" => &["os"],
         "qr" => &["qr"],
@@ -561,6 +562,7 @@ fn debug_text(name: &str, text: &str) -> Vec<String> {
 fn nobody_reads_debug_text() {
     let rooms = [
         "src/cli",
+        "src/doctor",
         "src/driver.rs",
         "src/event.rs",
         "src/lock.rs",

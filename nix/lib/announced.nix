@@ -3,12 +3,14 @@
 {
   lib,
   pkgs,
-  cfg,
+  # The installer's whole configuration.
+  config,
   # `iso` or `netboot`.
   what,
   image,
 }:
 let
+  cfg = config.autoInstaller;
   key =
     if cfg.ssh.publicKey == null && cfg.ssh.generateKey then
       "one is made at the first boot, and shown there (autoInstaller.ssh.generateKey)"
@@ -19,7 +21,19 @@ let
 in
 pkgs.runCommand "landfall-${cfg.targetHost}-${what}"
   {
-    passthru = { inherit image; };
+    passthru = {
+      inherit image;
+      # What `landfall doctor` asks of an installer; src/doctor/operator.rs reads it.
+      landfall = {
+        host = cfg.targetHost;
+        inherit (cfg.ssh) publicKey;
+        version = cfg.package.version or "unknown";
+        # What keeps it from being built, or the host from booting as it is installed (agrees.nix).
+        disagreements = map (assertion: assertion.message) (
+          lib.filter (assertion: !assertion.assertion) config.assertions
+        );
+      };
+    };
     preferLocalBuild = true;
   }
   ''

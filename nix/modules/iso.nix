@@ -48,7 +48,7 @@ in
     image.baseName = lib.mkForce "landfall-${host}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}";
 
     system.build.landfallImage = import ../lib/announced.nix {
-      inherit lib pkgs cfg;
+      inherit lib pkgs config;
       what = "iso";
       image = config.system.build.isoImage;
     };

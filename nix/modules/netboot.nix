@@ -26,7 +26,7 @@ in
     image.baseName = lib.mkForce "landfall-${cfg.targetHost}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}";
 
     system.build.landfallImage = import ../lib/announced.nix {
-      inherit lib pkgs cfg;
+      inherit lib pkgs config;
       what = "netboot";
       image = pkgs.linkFarm "landfall-${cfg.targetHost}-netboot" [
         {

@@ -7,6 +7,7 @@ pub mod check;
 mod comparison;
 pub mod disks;
 pub mod host;
+pub mod doctor;
 pub mod image;
 mod image_words;
 pub mod install;
@@ -34,6 +35,7 @@ use crate::sim::tally::Sort;
 use camino::Utf8PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use landfall_states::fault::Fault;
+use landfall_states::names::HostName;
 use std::io::Write;
 
 /// Where a configuration is looked for, in this order, when none is named.
@@ -86,6 +88,13 @@ pub enum Command {
     Plan(PlanArgs),
     /// Show the disks, which one would be chosen, and why not the others
     Disks(DisksArgs),
+    /// Look for what is wrong here, and say the command that helps; write nothing
+    ///
+    /// It looks at an installer, at the computer where installers are built (a flake), or at an installed NixOS host, and says
+    /// which it found. The exit code is that of the worst finding; what could not be looked at is said, and is no finding.
+    /// Where Nix evaluates a flake, it keeps what it keeps of every evaluation in its own store and cache.
+    #[command(after_long_help = Exit::table())]
+    Doctor(DoctorArgs),
     /// Show what happened
     Log(LogArgs),
     /// Check a configuration file
@@ -221,6 +230,41 @@ pub struct PlanArgs {
 #[derive(Debug, Clone, Args)]
 pub struct DisksArgs {
     /// As a JSON list
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// The installer's configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The flake of the hosts [default: the working directory, where it has a flake.nix]
+    #[arg(long, value_name = "DIR")]
+    pub flake: Option<Utf8PathBuf>,
+    /// The host in it
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<HostName>,
+    /// A file with an age identity, or an ssh private key that is used as one; may be given again
+    #[arg(long, value_name = "FILE")]
+    pub identity: Vec<Utf8PathBuf>,
+    /// The private ssh key that the installer fetches the repository with
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key: Option<Utf8PathBuf>,
+    /// What `nix build` made of the host's installer [default: result in the flake]
+    #[arg(long, value_name = "PATH")]
+    pub image: Option<Utf8PathBuf>,
+    /// Only this check; may be given again
+    #[arg(long, value_name = "NAME", value_parser = doctor::check_name)]
+    pub check: Vec<&'static crate::doctor::Check>,
+    /// What to look at, in the place of what is found: installer, operator or installed
+    #[arg(long = "at", value_name = "PLACE", value_parser = doctor::place_name)]
+    pub place: Option<crate::doctor::Place>,
+    /// Show the checks and what each looks at
+    #[arg(long)]
+    pub list: bool,
+    /// As JSON lines, one for each check
     #[arg(long)]
     pub json: bool,
 }
@@ -500,6 +544,7 @@ fn run(cli: &Cli, passphrase: Option<SecretText>, out: &mut dyn Write) -> Result
         Command::Status(args) => status::command(args, run_dir, out),
         Command::Plan(args) => plan::command(args, out),
         Command::Disks(args) => disks::command(args, out),
+        Command::Doctor(args) => doctor::command(args, run_dir, out),
         Command::Log(args) => log::command(args, run_dir, out),
         Command::Check(args) => check::command(args, out),
         Command::Simulate(args) => simulate::command(args, out),

@@ -4,6 +4,7 @@
 //! Absent: reading disks. After a reboot `landfall resume` looks at the disk; this does not.
 
 use super::{Failure, StatusArgs, since_boot_ms, words};
+use crate::doctor::{Finding, LastRun};
 use crate::event::{Event, FaultTold};
 use crate::exit::Exit;
 use crate::foreign::{self, Links, Refused};
@@ -460,6 +461,27 @@ fn started_ms(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
     Some(ticks.saturating_mul(1_000) / TICKS_PER_S)
+}
+
+/// How the last run of this boot stands, for `landfall doctor`; `None`: there was none.
+pub(super) fn last_run(run_dir: &Utf8Path) -> Result<Option<LastRun>, Failure> {
+    let Report { alive, run, .. } = Report::read(run_dir)?;
+    Ok(run.map(|run| match run.ending {
+        Some(Ending::Landed { .. }) => LastRun::Landed,
+        Some(Ending::Stopped { phase, fault }) => {
+            let class = fault.class();
+            let FaultRecord { what, why, next, .. } = fault.record;
+            LastRun::Stopped(Finding {
+                what: format!("{}: {what}", words::stopped(phase)),
+                why,
+                list: vec![],
+                next,
+                class,
+            })
+        }
+        None if alive => LastRun::Running,
+        None => LastRun::Gone,
+    }))
 }
 
 pub(super) fn command(args: &StatusArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {

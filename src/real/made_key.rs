@@ -22,7 +22,7 @@ use ssh_key::{Algorithm, LineEnding, PrivateKey};
 use std::time::{Duration, Instant};
 
 /// The key, in the run directory. It stays there when a run ends.
-const NAME: &str = "made-key";
+pub(crate) const NAME: &str = "made-key";
 /// A private key of this kind has some 400 bytes.
 const BYTES_MAX: usize = 4 << 10;
 /// The kernel's number of ramfs, which has no swap either (`statfs(2)`).

@@ -3,6 +3,7 @@
 //!
 //! Absent: looking at the disks (`disk`).
 
+use crate::config::Config;
 use crate::event::Event;
 use crate::real::command::Program;
 use crate::real::hands::Hands;
@@ -34,10 +35,11 @@ pub async fn preflight(
     fresh: bool,
 ) -> Result<Revision, Fault> {
     let hands = real.hands();
-    firmware(&hands, &Root::live())?;
-    privileges(&hands)?;
-    clock(&hands, SystemTime::now())?;
-    tools(&hands, &needed_tools(real, plan, payload))?;
+    checked(&hands, "firmware", firmware(&Root::live())?);
+    checked(&hands, "privileges", privileges()?);
+    checked(&hands, "clock", clock(SystemTime::now())?);
+    let needed = needed_tools(&real.config, payload);
+    checked(&hands, "tools", tools(&needed)?);
     firmware_entry(&hands, real.config.can_touch_efi_variables, plan.layout.machine);
     disk::labels::check(plan, &real.labels)?;
     checked(&hands, "labels", "no other disk has the planned ones".into());
@@ -126,7 +128,7 @@ fn checked(hands: &Hands, what: &str, found: String) {
 }
 
 /// The firmware starts loaders of its own width only: a 64-bit processor may have firmware of 32 bits.
-fn firmware(hands: &Hands, root: &Root) -> Result<(), Fault> {
+pub(crate) fn firmware(root: &Root) -> Result<String, Fault> {
     if rooted::is_there(root, "sys/firmware/efi")? {
         let width = rooted::read_text(root, "sys/firmware/efi/fw_platform_size")?;
         let found = match width.as_deref().map(str::trim) {
@@ -141,8 +143,7 @@ fn firmware(hands: &Hands, root: &Root) -> Result<(), Fault> {
                 .into());
             }
         };
-        checked(hands, "firmware", found);
-        return Ok(());
+        return Ok(found);
     }
     Err(MachineFault::BiosMode {
         missing: "/sys/firmware/efi".into(),
@@ -164,23 +165,21 @@ fn firmware_entry(hands: &Hands, can_touch: bool, machine: Machine) {
     checked(hands, "firmware boot entry", found);
 }
 
-fn privileges(hands: &Hands) -> Result<(), Fault> {
+pub(crate) fn privileges() -> Result<String, Fault> {
     let uid = nix::unistd::geteuid();
     if uid.is_root() {
-        checked(hands, "privileges", "root".into());
-        return Ok(());
+        return Ok("root".into());
     }
     Err(MachineFault::NotRoot { uid: uid.as_raw() }.into())
 }
 
-fn clock(hands: &Hands, now: SystemTime) -> Result<(), Fault> {
+pub(crate) fn clock(now: SystemTime) -> Result<String, Fault> {
     let s = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or(Duration::ZERO)
         .as_secs();
     if (CLOCK_MIN_S..CLOCK_MAX_S).contains(&s) {
-        checked(hands, "clock", format!("{s} s since 1970"));
-        return Ok(());
+        return Ok(format!("{s} s since 1970"));
     }
     Err(MachineFault::Clock {
         now_s: s,
@@ -190,7 +189,7 @@ fn clock(hands: &Hands, now: SystemTime) -> Result<(), Fault> {
     .into())
 }
 
-fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str> {
+pub(crate) fn needed_tools(config: &Config, payload: &Payload) -> Vec<&'static str> {
     let mut tools = vec![
         "git",
         "nix",
@@ -207,10 +206,10 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
         "fsck.vfat",
         "sh",
     ];
-    if real.config.can_touch_efi_variables {
+    if config.can_touch_efi_variables {
         tools.push("efibootmgr");
     }
-    if plan.swap.is_some() {
+    if config.swap.enable {
         tools.extend(["mkswap", "swaplabel"]);
     }
     if payload.system.image().is_some() {
@@ -221,13 +220,13 @@ fn needed_tools(real: &Real, plan: &Plan, payload: &Payload) -> Vec<&'static str
     {
         tools.push("ssh");
     }
-    if !real.config.unattended.enable {
+    if !config.unattended.enable {
         tools.push("systemd-ask-password");
     }
     tools
 }
 
-fn tools(hands: &Hands, needed: &[&str]) -> Result<(), Fault> {
+pub(crate) fn tools(needed: &[&str]) -> Result<String, Fault> {
     let path = std::env::var("PATH").unwrap_or_default();
     let missing: Vec<&str> = needed
         .iter()
@@ -239,8 +238,7 @@ fn tools(hands: &Hands, needed: &[&str]) -> Result<(), Fault> {
         })
         .collect();
     if missing.is_empty() {
-        checked(hands, "tools", needed.join(" "));
-        return Ok(());
+        return Ok(needed.join(" "));
     }
     Err(MachineFault::ToolsMissing {
         programs: missing.iter().map(ToString::to_string).collect(),
@@ -455,19 +453,19 @@ mod tests {
     #[test]
     fn clocks_outside_a_century_are_refused() {
         let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
-        assert!(clock(&hands(), at(0)).is_err());
-        assert!(clock(&hands(), at(CLOCK_MIN_S)).is_ok());
-        assert!(clock(&hands(), at(CLOCK_MAX_S)).is_err());
+        assert!(clock(at(0)).is_err());
+        assert!(clock(at(CLOCK_MIN_S)).is_ok());
+        assert!(clock(at(CLOCK_MAX_S)).is_err());
     }
 
     #[test]
     fn a_missing_tool_is_named() {
-        let fault = tools(&hands(), &["sh", "landfall-no-such-tool"]).unwrap_err();
+        let fault = tools(&["sh", "landfall-no-such-tool"]).unwrap_err();
         assert!(
             fault.what().contains("landfall-no-such-tool") && !fault.what().contains("sh,"),
             "{fault}"
         );
-        tools(&hands(), &["sh"]).unwrap();
+        tools(&["sh"]).unwrap();
     }
 
     #[test]
@@ -484,14 +482,9 @@ mod tests {
     fn bios_machines_are_refused() {
         let keep = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(keep.path()).unwrap();
-        assert!(
-            firmware(&hands(), &Root::at(root))
-                .unwrap_err()
-                .why()
-                .contains("BIOS")
-        );
+        assert!(firmware(&Root::at(root)).unwrap_err().why().contains("BIOS"));
         fs_err::create_dir_all(root.join("sys/firmware/efi")).unwrap();
-        firmware(&hands(), &Root::at(root)).unwrap();
+        firmware(&Root::at(root)).unwrap();
     }
 
     #[test]
@@ -501,8 +494,8 @@ mod tests {
         fs_err::create_dir_all(root.join("sys/firmware/efi")).unwrap();
         for (text, good) in [("64\n", true), ("", true), ("32\n", false), ("128\n", false)] {
             fs_err::write(root.join("sys/firmware/efi/fw_platform_size"), text).unwrap();
-            match firmware(&hands(), &Root::at(root)) {
-                Ok(()) => assert!(good, "{text}"),
+            match firmware(&Root::at(root)) {
+                Ok(_) => assert!(good, "{text}"),
                 Err(fault) => {
                     assert!(!good && fault.why().contains(text.trim()), "{fault}");
                     assert!(fault.class == FaultClass::NeedsChange, "{fault}");

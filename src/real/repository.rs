@@ -217,7 +217,7 @@ async fn probe_for(
     Ok(())
 }
 
-pub(super) fn source_name(source: &RepositorySource) -> String {
+pub(crate) fn source_name(source: &RepositorySource) -> String {
     match source {
         RepositorySource::Remote(url) => url.to_string(),
         RepositorySource::Bundle { file, .. } => format!("bundle {file}"),
@@ -239,7 +239,7 @@ pub(super) fn fetch_url(source: &RepositorySource) -> String {
     }
 }
 
-pub(super) async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Result<Offer, Fault> {
+pub(crate) async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Result<Offer, Fault> {
     if let RepositorySource::Bundle { file, .. } = source
         && let Err(refused) = foreign::open(Utf8Path::new(file), Links::Follow)
     {

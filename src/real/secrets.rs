@@ -359,12 +359,7 @@ impl Vault {
         let Some(token) = &self.repository_token else {
             return Ok(None);
         };
-        let (user, token) = token
-            .expose_secret()
-            .split_once(':')
-            .unwrap_or((TOKEN_USER, token.expose_secret()));
-        let answer = SecretText::of(&["username=", user, "\npassword=", token, "\n"])
-            .map_err(|e| rooted::io_fault("secret", &e))?;
+        let answer = helper_answer(token).map_err(|e| rooted::io_fault("secret", &e))?;
         self.put(TOKEN_NAME, answer.expose_secret().as_bytes()).map(Some)
     }
 
@@ -379,6 +374,13 @@ impl Vault {
         rooted::write(&Root::at(dir), name, bytes, access)?;
         Ok(dir.join(name))
     }
+}
+
+/// What a credential helper of Git answers for a token, which may have a user before it (`git-credential(1)`).
+pub(crate) fn helper_answer(token: &SecretText) -> std::io::Result<SecretText> {
+    let text = token.expose_secret();
+    let (user, token) = text.split_once(':').unwrap_or((TOKEN_USER, text));
+    SecretText::of(&["username=", user, "\npassword=", token, "\n"])
 }
 
 /// Removes the files of the ssh key and the token, whole or half-written. At the end of a run nothing needs them any more, and at
@@ -422,7 +424,7 @@ fn bad(what: &str, why: &str) -> Fault {
 }
 
 /// A token: one line that can stand in an answer of a credential helper. `USER:TOKEN` names the user as well.
-fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
+pub(crate) fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
     let bytes = bytes.expose_secret().trim_ascii();
     let parts = bytes.splitn(2, |b| *b == b':');
     if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_graphic) || parts.into_iter().any(<[u8]>::is_empty)

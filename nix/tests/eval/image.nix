@@ -65,6 +65,14 @@ in
       expr = failedIn host.config;
       expected = [ ];
     };
+    "test the image says of itself what landfall doctor asks for" = {
+      expr = removeAttrs config.system.build.landfallImage.landfall [ "version" ];
+      expected = {
+        host = cfg.targetHost;
+        inherit (cfg.ssh) publicKey;
+        disagreements = [ ];
+      };
+    };
     "test settings are the golden" = {
       expr = builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.toJSON settled));
       expected = lib.importJSON (../golden + "/${example}.json");

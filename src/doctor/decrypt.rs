@@ -1,0 +1,140 @@
+//! Age files and who can read them. Law: what is decrypted goes into memory that is wiped and is looked at no further than its proof of
+//! being whole; private keys are read into such memory, and neither is written or said anywhere.
+//!
+//! Absent: encrypting.
+
+use crate::foreign::{self, Links, Refused};
+use crate::real::rooted::{self, Root};
+use crate::real::secret::Secret;
+use age::armor::ArmoredReader;
+use camino::Utf8Path;
+use std::io::{BufReader, Read};
+
+/// A private key has at most so many bytes.
+const KEY_BYTES_MAX: usize = 64 << 10;
+/// An encrypted file has at most so many bytes.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+/// What is decrypted goes through a buffer of so many bytes.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// A private key, of age's own kind or ssh's.
+pub(super) struct PrivateKey {
+    identities: Vec<Box<dyn age::Identity>>,
+    /// Public halves, as age writes them: `age1…`, `ssh-ed25519 …`.
+    pub public: Vec<String>,
+}
+
+/// Why a private key or an encrypted file is not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyError {
+    /// The file cannot be opened or read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It is no key.
+    #[error("it is neither an age identity (AGE-SECRET-KEY-1…) nor an OpenSSH private key: {0}")]
+    NoKey(String),
+    /// It wants a passphrase.
+    #[error("it is protected by a passphrase, and nobody can be asked for one at boot")]
+    Locked,
+    /// It is of a plugin.
+    #[error("it is an identity of an age plugin, which is not started here")]
+    Plugin,
+}
+
+/// A private key from a file of this machine.
+pub(super) fn key_file(path: &Utf8Path) -> Result<PrivateKey, KeyError> {
+    let file = foreign::open(path, Links::Follow).map_err(|refused| KeyError::Unreadable(refused.why()))?;
+    key_from(file)
+}
+
+/// The same below a root; `None`: it is not there.
+pub(super) fn key_below(root: &Root, path: &str) -> Result<Option<PrivateKey>, KeyError> {
+    let file = rooted::open_file(root, path).map_err(|fault| KeyError::Unreadable(fault.why()))?;
+    file.map(key_from).transpose()
+}
+
+fn key_from(file: impl Read) -> Result<PrivateKey, KeyError> {
+    let unreadable = |e: std::io::Error| KeyError::Unreadable(crate::os::said(&e));
+    let bytes = Secret::read(file, KEY_BYTES_MAX)
+        .map_err(unreadable)?
+        .ok_or_else(|| KeyError::NoKey(format!("it has more than {KEY_BYTES_MAX} bytes")))?;
+    parse(bytes.bytes())
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn parse(bytes: &[u8]) -> Result<PrivateKey, KeyError> {
+    let no_key = |e: std::io::Error| KeyError::NoKey(crate::os::said(&e));
+    if contains(bytes, b"-----BEGIN AGE ENCRYPTED FILE-----") || bytes.starts_with(b"age-encryption.org/v1") {
+        return Err(KeyError::Locked);
+    }
+    if contains(bytes, b"PRIVATE KEY-----") {
+        let identity = age::ssh::Identity::from_buffer(bytes, None).map_err(no_key)?;
+        match &identity {
+            age::ssh::Identity::Unencrypted(_) => {}
+            age::ssh::Identity::Encrypted(_) => return Err(KeyError::Locked),
+            age::ssh::Identity::Unsupported(_) => {
+                return Err(KeyError::NoKey(
+                    "age reads ssh keys of the types ed25519 and rsa".into(),
+                ));
+            }
+        }
+        let public = age::ssh::Recipient::try_from(identity.clone())
+            .map(|recipient| vec![recipient.to_string()])
+            .unwrap_or_default();
+        return Ok(PrivateKey {
+            identities: vec![Box::new(identity)],
+            public,
+        });
+    }
+    if contains(bytes, b"AGE-PLUGIN-") {
+        return Err(KeyError::Plugin);
+    }
+    let file = age::IdentityFile::from_buffer(bytes).map_err(no_key)?;
+    let mut public = Vec::new();
+    file.write_recipients_file(&mut public)
+        .map_err(|e| KeyError::NoKey(e.to_string()))?;
+    let identities = file
+        .into_identities()
+        .map_err(|e| KeyError::NoKey(e.to_string()))?;
+    if identities.is_empty() {
+        return Err(KeyError::NoKey("there is none in it".into()));
+    }
+    let public = String::from_utf8_lossy(&public);
+    Ok(PrivateKey {
+        identities,
+        public: public.lines().map(str::to_owned).collect(),
+    })
+}
+
+/// Whether one of these keys decrypts a file, to its last byte; the error says why not.
+pub(super) fn opens(keys: &[PrivateKey], file: impl Read) -> Result<(), String> {
+    let armored = ArmoredReader::new(BufReader::new(file.take(FILE_BYTES_MAX)));
+    let decryptor = age::Decryptor::new_buffered(armored).map_err(|e| said(&e))?;
+    let identities = keys.iter().flat_map(|key| &key.identities);
+    let mut plain = decryptor
+        .decrypt(identities.map(|identity| identity.as_ref() as &dyn age::Identity))
+        .map_err(|e| said(&e))?;
+    let mut buffer = Secret::with_room(BUFFER_BYTES).map_err(|e| crate::os::said(&e))?;
+    loop {
+        match plain.read(buffer.spare()) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(e) => return Err(format!("it is damaged: {}", crate::os::said(&e))),
+        }
+    }
+}
+
+fn said(error: &age::DecryptError) -> String {
+    match error {
+        age::DecryptError::NoMatchingKeys => "it was not encrypted for this identity".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// An encrypted file of this machine.
+pub(super) fn encrypted(path: &Utf8Path) -> Result<std::fs::File, Refused> {
+    foreign::open(path, Links::Follow)
+}

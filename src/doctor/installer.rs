@@ -1,0 +1,527 @@
+//! Checks of the medium that installs. Law: what an install checks before its first write is checked by the same functions; no disk is
+//! written to, and no key is put where others could read it.
+//!
+//! Absent: the network (`network`), the repository (`remote`).
+
+use super::{Finding, Outcome, Scene, http};
+use crate::config::{Config, SystemConfig};
+use crate::foreign::{self, Links};
+use crate::real::command::Program;
+use crate::real::disk::{self, DiskReport, gather};
+use crate::real::rooted::{self, Root};
+use crate::real::{foreseen, landing, preflight};
+use landfall_states::checkpoint::{Choice, SlotError, choose};
+use landfall_states::fault::{Fault, FaultClass, Remedy};
+use std::time::Duration;
+
+/// Memory that evaluating a NixOS host takes, in bytes; what the kernel keeps of 2 GiB for itself is left off.
+const MEMORY_FLAKE_BYTES_MIN: u64 = 1_792 << 20;
+/// Memory that an install takes that evaluates nothing, in bytes.
+const MEMORY_BYTES_MIN: u64 = 512 << 20;
+/// The GUID of the firmware's own variables (UEFI 2.10 section 3.3).
+const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+
+/// How the last run of this boot stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LastRun {
+    /// It is at work.
+    Running,
+    /// It landed.
+    Landed,
+    /// It stopped with this.
+    Stopped(Finding),
+    /// Its process ended and reported no result.
+    Gone,
+}
+
+pub(super) async fn privileges(_: &Scene) -> Outcome {
+    let looked = preflight::privileges();
+    looked
+        .map_err(|fault| fault.with_next(Remedy::Command("sudo landfall doctor".into())))
+        .into()
+}
+
+pub(super) async fn settings(scene: &Scene) -> Outcome {
+    match &scene.config {
+        Some((file, Ok(config))) => {
+            let warnings = config.warnings();
+            let more = if warnings.is_empty() {
+                String::new()
+            } else {
+                format!("; {}", warnings.join("; "))
+            };
+            Outcome::fine(format!(
+                "{file}: a valid configuration of host {}{more}",
+                config.host
+            ))
+        }
+        Some((file, Err(why))) => Outcome::wrong_list(
+            FaultClass::NeedsChange,
+            format!("configuration {file}"),
+            "it is not valid",
+            why.lines().map(|line| line.trim().to_owned()).collect(),
+            format!("landfall check {file}"),
+        ),
+        None => Outcome::wrong(
+            FaultClass::NeedsChange,
+            "configuration",
+            "there is none on this medium",
+            "build the image with landfall's module, or name a file: landfall doctor --config FILE",
+        ),
+    }
+}
+
+pub(super) async fn firmware(scene: &Scene) -> Outcome {
+    preflight::firmware(&scene.root()).into()
+}
+
+/// A variable of the firmware that is one byte: on or off.
+fn switch(root: &Root, name: &str) -> Result<Option<bool>, Fault> {
+    let path = format!("/sys/firmware/efi/efivars/{name}-{GLOBAL}");
+    // Four bytes of attributes come first.
+    Ok(rooted::read(root, &path)?.and_then(|bytes| bytes.get(4).map(|value| *value == 1)))
+}
+
+pub(super) async fn secure_boot(scene: &Scene) -> Outcome {
+    let root = scene.root();
+    let looked = switch(&root, "SecureBoot").and_then(|on| Ok((on, switch(&root, "SetupMode")?)));
+    match looked {
+        Ok((Some(true), _)) => Outcome::wrong(
+            FaultClass::NeedsChange,
+            "Secure Boot",
+            "it is on: the firmware will not start the installed boot loader, which has no signature of its own",
+            "turn Secure Boot off in the firmware's set-up; with lanzaboote, turn it on again when the host is installed and its keys are enrolled",
+        ),
+        Ok((Some(false), setup)) => Outcome::fine(match setup {
+            Some(true) => "off, and the firmware takes new keys (setup mode)",
+            Some(false) | None => "off",
+        }),
+        Ok((None, _)) => Outcome::fine("the firmware has none"),
+        Err(fault) => fault.into(),
+    }
+}
+
+pub(super) async fn tpm(scene: &Scene) -> Outcome {
+    let root = scene.root();
+    let looked = rooted::read_text(&root, "/sys/class/tpm/tpm0/tpm_version_major").and_then(|version| {
+        let is_described = rooted::is_there(&root, "/sys/firmware/acpi/tables/TPM2")?;
+        Ok((
+            version,
+            is_described,
+            rooted::is_there(&root, "/sys/class/tpm/tpm0")?,
+        ))
+    });
+    match looked {
+        Ok((Some(version), _, _)) => Outcome::fine(format!("TPM {}", version.trim())),
+        Ok((None, _, true)) => Outcome::fine("a TPM whose version the kernel does not tell"),
+        Ok((None, true, false)) => Outcome::wrong(
+            FaultClass::NeedsChange,
+            "TPM",
+            "the firmware describes a TPM 2.0 (ACPI table TPM2), and the kernel has no device for it",
+            "modprobe tpm_crb tpm_tis; to keep it: extraInitrdKernelModules = [ \"tpm_crb\" \"tpm_tis\" ], and the same in the host",
+        ),
+        Ok((None, false, false)) => Outcome::fine("none; an install needs none"),
+        Err(fault) => fault.into(),
+    }
+}
+
+pub(super) async fn tools(scene: &Scene) -> Outcome {
+    let config = match scene.config() {
+        Ok(config) => config,
+        Err(outcome) => return outcome,
+    };
+    match config.payload() {
+        Ok(payload) => preflight::tools(&preflight::needed_tools(config, &payload)).into(),
+        Err(error) => Outcome::skipped(error.to_string()),
+    }
+}
+
+/// A line of `/proc/meminfo` in bytes (`proc_meminfo(5)`).
+fn meminfo(text: &str, name: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
+}
+
+pub(super) async fn memory(scene: &Scene) -> Outcome {
+    let text = match rooted::read_text(&scene.root(), "/proc/meminfo") {
+        Ok(text) => text.unwrap_or_default(),
+        Err(fault) => return fault.into(),
+    };
+    let (Some(total), Some(available)) = (meminfo(&text, "MemTotal"), meminfo(&text, "MemAvailable")) else {
+        return Outcome::skipped("/proc/meminfo does not say how much memory there is");
+    };
+    let config = scene.config().ok();
+    let is_flake = config.is_none_or(|config| matches!(config.system, SystemConfig::Flake));
+    let (needed, why) = if is_flake {
+        (MEMORY_FLAKE_BYTES_MIN, "evaluating a host on this machine")
+    } else {
+        (MEMORY_BYTES_MIN, "an install")
+    };
+    let argon = config
+        .and_then(|config| config.luks.memory_min.filter(|_| config.luks.enable))
+        .map_or(0, |size| size.bytes());
+    let found = format!("{} MiB, {} MiB of it free", total >> 20, available >> 20);
+    if total < needed {
+        return Outcome::wrong(
+            FaultClass::NeedsChange,
+            format!("memory of {} MiB", total >> 20),
+            format!("{why} takes at least {} MiB", needed >> 20),
+            if is_flake {
+                "give the machine more memory, or build the image with autoInstaller.prebuilt = true, which evaluates nothing here"
+            } else {
+                "give the machine more memory"
+            },
+        );
+    }
+    if argon > available {
+        return Outcome::wrong(
+            FaultClass::NeedsChange,
+            format!("memory of {} MiB", total >> 20),
+            format!(
+                "{} MiB of it are free, and luks.memory_min is {} MiB",
+                available >> 20,
+                argon >> 20
+            ),
+            "end what takes memory, give the machine more, or lower autoInstaller.luks.memoryMin and build the image again",
+        );
+    }
+    Outcome::fine(found)
+}
+
+/// Free bytes below a directory; `None`: it is not there.
+fn free_bytes(root: &Root, dir: &str) -> Result<Option<u64>, Fault> {
+    let Some(opened) = root.dir(dir)? else {
+        return Ok(None);
+    };
+    let stat = nix::sys::statvfs::fstatvfs(opened.fd()).map_err(|e| rooted::io_fault(dir, &e.into()))?;
+    Ok(Some(stat.blocks_available().saturating_mul(stat.fragment_size())))
+}
+
+pub(super) async fn scratch(scene: &Scene) -> Outcome {
+    let mut found = Vec::new();
+    for dir in ["/run", "/tmp"] {
+        match free_bytes(&scene.root(), dir) {
+            Ok(Some(bytes)) => found.push((dir, bytes)),
+            Ok(None) => {}
+            Err(fault) => return fault.into(),
+        }
+    }
+    judge_scratch(&found)
+}
+
+fn judge_scratch(found: &[(&str, u64)]) -> Outcome {
+    let told = |(dir, bytes): &(&str, u64)| format!("{dir}: {} MiB free", bytes >> 20);
+    // What looking at a repository may take, which is the most that an install puts there.
+    let short: Vec<String> = found
+        .iter()
+        .filter(|(_, bytes)| *bytes < foreseen::LOOK_BYTES_MAX)
+        .map(told)
+        .collect();
+    if short.is_empty() {
+        let all: Vec<String> = found.iter().map(told).collect();
+        return Outcome::fine(all.join(", "));
+    }
+    Outcome::wrong_list(
+        FaultClass::NeedsChange,
+        "scratch space",
+        format!("at least {} MiB are needed", foreseen::LOOK_BYTES_MAX >> 20),
+        short,
+        "remove what fills it (du -x /run /tmp), or boot the installer again",
+    )
+}
+
+pub(super) async fn payload(scene: &Scene) -> Outcome {
+    let config = match scene.config() {
+        Ok(config) => config,
+        Err(outcome) => return outcome,
+    };
+    let mut found = Vec::new();
+    match carried(config, &scene.root()) {
+        Ok(None) => {}
+        Ok(Some(said)) => found.push(said),
+        Err(outcome) => return outcome,
+    }
+    if let Some(bundle) = &config.repository.bundle {
+        match foreign::open(bundle, Links::Follow) {
+            Ok(_) => found.push(format!("bundle {bundle}")),
+            Err(refused) => {
+                return Outcome::wrong(
+                    FaultClass::NeedsChange,
+                    format!("bundle {bundle}"),
+                    refused.why(),
+                    "boot from the stick again and leave it in, or build the image again",
+                );
+            }
+        }
+    }
+    Outcome::fine(if found.is_empty() {
+        "nothing is carried: system and repository are fetched".to_owned()
+    } else {
+        found.join(", ")
+    })
+}
+
+fn carried(config: &Config, root: &Root) -> Result<Option<String>, Outcome> {
+    match &config.system {
+        SystemConfig::Flake => Ok(None),
+        SystemConfig::Prebuilt(system) => {
+            if rooted::is_there(root, system.as_str())? {
+                return Ok(Some(format!("closure of {system}")));
+            }
+            Err(Outcome::wrong(
+                FaultClass::NeedsChange,
+                format!("system {system}"),
+                "it is not in the installer's store",
+                "build the image again: the installer's closure has to hold the system",
+            ))
+        }
+        SystemConfig::Image { file, system, .. } => {
+            let payload = config.payload().map_err(|e| Outcome::skipped(e.to_string()))?;
+            landing::payload(config, payload)?;
+            Ok(Some(format!(
+                "image {file} of {system}: header and manifest are whole"
+            )))
+        }
+    }
+}
+
+/// The date in the version of the nixpkgs that an installer is made of (`26.05.20260601.abcdef0`), in seconds since 1970.
+fn made_s(os_release: &str) -> Option<u64> {
+    let value = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("BUILD_ID="))?;
+    let date = value.trim_matches('"').split('.').find(|part| part.len() == 8)?;
+    let number = |from: usize, to: usize| date.get(from..to)?.parse::<u64>().ok();
+    let days = http::days_since_1970(number(0, 4)?, number(4, 6)?, number(6, 8)?)?;
+    Some(days * 86_400)
+}
+
+pub(super) async fn clock(scene: &Scene) -> Outcome {
+    let found = match preflight::clock(scene.now) {
+        Ok(found) => found,
+        Err(fault) => return fault.into(),
+    };
+    let text = match rooted::read_text(&scene.root(), "/etc/os-release") {
+        Ok(text) => text.unwrap_or_default(),
+        Err(fault) => return fault.into(),
+    };
+    let now = super::unix_s(scene.now);
+    match made_s(&text) {
+        Some(made) if now < made => Outcome::wrong(
+            FaultClass::NeedsChange,
+            "clock",
+            format!(
+                "it says {now} s since 1970, and this installer is of {made} s: certificates are not yet valid"
+            ),
+            "sudo date --set='YYYY-MM-DD HH:MM:SS', then start the install again",
+        ),
+        Some(made) => Outcome::fine(format!("{found}, later than this installer ({made} s)")),
+        None => Outcome::fine(found),
+    }
+}
+
+pub(super) async fn disks(scene: &Scene) -> Outcome {
+    if !scene.is_live() {
+        return Outcome::skipped("the disks are not those of this machine");
+    }
+    if let Err(outcome) = scene.root_alone() {
+        return outcome;
+    }
+    let config = scene.config().ok();
+    let install_disk = scene.overrides.install_disk.as_deref();
+    match disk::report(config, install_disk, &scene.hands.reporter, &scene.hands.stop).await {
+        Ok((reports, why_not)) => judge_disks(&reports, why_not),
+        Err(fault) => fault.into(),
+    }
+}
+
+fn judge_disks(reports: &[DiskReport], why_not: Option<Fault>) -> Outcome {
+    let named = |report: &DiskReport| {
+        let name = report.name.as_deref().unwrap_or("no name of its own");
+        format!("{} ({name}, {} bytes)", report.device, report.size_bytes)
+    };
+    if let Some(fault) = why_not {
+        let mut finding = Finding::from(fault);
+        for report in reports {
+            if let Err(reasons) = &report.candidate {
+                finding
+                    .list
+                    .push(format!("{}: {}", named(report), reasons.join("; ")));
+            }
+        }
+        finding.list.dedup();
+        return Outcome::Finding(finding);
+    }
+    let chosen = reports
+        .iter()
+        .find_map(|report| Some((report, report.chosen.as_ref()?)));
+    match chosen {
+        Some((report, why)) => Outcome::fine(format!("{} of {}: {why}", named(report), reports.len())),
+        None => Outcome::skipped("nothing was decided about the disks"),
+    }
+}
+
+/// What a disk carries, for [`judge_checkpoints`].
+type Carried<'a> = (String, [Option<&'a [u8]>; 2]);
+
+pub(super) async fn checkpoint(scene: &Scene) -> Outcome {
+    if !scene.is_live() {
+        return Outcome::skipped("the disks are not those of this machine");
+    }
+    if let Err(outcome) = scene.root_alone() {
+        return outcome;
+    }
+    let config = scene.config().ok();
+    let gathered = match gather::gather(config, &scene.hands.reporter, &scene.hands.stop).await {
+        Ok(gathered) => gathered,
+        Err(fault) => return fault.into(),
+    };
+    let mut unread = Vec::new();
+    let mut carried: Vec<Carried<'_>> = Vec::new();
+    for looked in &gathered.disks {
+        let name = format!("{} ({})", looked.block.device(), looked.block.identity.name());
+        match &looked.contents {
+            Ok(contents) => {
+                let [a, b] = &contents.slots.bytes;
+                carried.push((name, [a.as_deref(), b.as_deref()]));
+            }
+            Err(why) => unread.push(format!("{name}: {why}")),
+        }
+    }
+    judge_checkpoints(&carried, &unread, config.map(|config| config.host.as_str()))
+}
+
+fn judge_checkpoints(carried: &[Carried<'_>], unread: &[String], host: Option<&str>) -> Outcome {
+    let (mut found, mut flaws) = (Vec::new(), Vec::new());
+    for (name, slots) in carried {
+        match choose(*slots) {
+            // A disk without slots, and one whose slots were never written.
+            Choice::Neither(
+                [
+                    SlotError::Empty | SlotError::NoMagic,
+                    SlotError::Empty | SlotError::NoMagic,
+                ],
+            ) => {}
+            Choice::Neither([a, b]) => flaws.push(format!("{name}: both slots are damaged: {a}; {b}")),
+            Choice::Fork { why, .. } => flaws.push(format!("{name}: {why}")),
+            Choice::Newer(version) => flaws.push(format!(
+                "{name}: it was written by a newer landfall (format {version})"
+            )),
+            Choice::Believed { record, other, .. } => {
+                let said = format!("{name}: an install of {} at {}", record.host, record.phase());
+                if host.is_some_and(|host| host != record.host.as_str()) {
+                    flaws.push(format!(
+                        "{said}, and this installer is of {}",
+                        host.unwrap_or_default()
+                    ));
+                } else {
+                    let torn = matches!(&other, Some(other) if !matches!(other, SlotError::Empty | SlotError::NoMagic));
+                    found.push(if torn {
+                        format!("{said} (the older slot is torn)")
+                    } else {
+                        said
+                    });
+                }
+            }
+        }
+    }
+    flaws.extend(unread.iter().cloned());
+    if !flaws.is_empty() {
+        return Outcome::wrong_list(
+            FaultClass::Unsafe,
+            "checkpoints",
+            "a disk carries what this installer will not go on with",
+            flaws,
+            "landfall disks; for a new install on such a disk, name it: sudo INSTALL_DISK=NAME landfall install; or boot the installer of its host",
+        );
+    }
+    Outcome::fine(match found.as_slice() {
+        [] => "no disk carries an install of landfall's".to_owned(),
+        found => found.join("; "),
+    })
+}
+
+pub(super) async fn service(scene: &Scene) -> Outcome {
+    let host = match scene.config() {
+        Ok(config) => config.host.as_str(),
+        Err(outcome) => return outcome,
+    };
+    let unit = format!("{host}-auto-install.service");
+    let asked = Program::new("systemctl")
+        .args([
+            "show",
+            "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus",
+            &unit,
+        ])
+        .deadline(Duration::from_secs(15));
+    let said = match scene.hands.run(asked).await {
+        Ok(ended) if ended.success() => ended.stdout,
+        Ok(ended) => return Outcome::skipped(format!("systemctl: {}", ended.said().trim())),
+        Err(fault) => return Outcome::skipped(fault.why()),
+    };
+    judge_service(&unit, &said, scene.last_run.as_ref())
+}
+
+fn judge_service(unit: &str, said: &str, last: Option<&LastRun>) -> Outcome {
+    let value = |name: &str| {
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let (load, active, sub) = (value("LoadState"), value("ActiveState"), value("SubState"));
+    let what = format!("service {unit}");
+    if load != "loaded" {
+        return Outcome::wrong(
+            FaultClass::NeedsChange,
+            what,
+            format!("systemd does not have it ({load})"),
+            "build the image with landfall's module; without it: sudo landfall install",
+        );
+    }
+    if let Some(LastRun::Stopped(finding)) = last
+        && active != "activating"
+        && active != "active"
+    {
+        // Its own words are those of the run.
+        return Outcome::Finding(finding.clone());
+    }
+    let start_again = format!("sudo systemctl restart {unit}");
+    match (active.as_str(), last) {
+        ("failed", _) => Outcome::wrong(
+            FaultClass::Transient,
+            what,
+            format!(
+                "it failed ({}, status {})",
+                value("Result"),
+                value("ExecMainStatus")
+            ),
+            format!("journalctl --boot --unit={unit}; then: {start_again}"),
+        ),
+        ("inactive", Some(LastRun::Gone)) => Outcome::wrong(
+            FaultClass::Transient,
+            what,
+            "the process of the last run ended and reported no result (killed?)",
+            start_again,
+        ),
+        ("inactive", None) => Outcome::wrong(
+            FaultClass::Transient,
+            what,
+            "it did not run since this boot; it waits for the network where the install needs it",
+            format!("landfall doctor --check network; then: {start_again}"),
+        ),
+        (_, Some(LastRun::Landed)) => Outcome::fine("the install has landed"),
+        (active, _) => Outcome::fine(format!("{unit} is {active} ({sub})")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+#[path = "installer_tests.rs"]
+mod tests;

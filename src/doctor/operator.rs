@@ -1,0 +1,483 @@
+//! Checks of the computer where installers are built. Law: the flake is asked by Nix, as a build would ask it; a secret is decrypted in
+//! memory and looked at no further; Git only looks.
+//!
+//! Absent: making a host and re-keying its secrets.
+
+use super::decrypt::{self, PrivateKey};
+use super::flake::{NoAnswer, ask, attribute, dir, is_missing};
+use super::{Outcome, Scene};
+use crate::foreign::{self, Links};
+use crate::real::command::Program;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::FaultClass;
+use landfall_states::names::quoted;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A public key's file has at most so many bytes.
+const PUBLIC_BYTES_MAX: u64 = 64 << 10;
+/// So many names are listed in one finding.
+const NAMED_MAX: usize = 20;
+
+pub(super) async fn tracked(scene: &Scene) -> Outcome {
+    let dir = match dir(scene) {
+        Ok(dir) => dir,
+        Err(outcome) => return outcome,
+    };
+    // Git takes no lock for looking, and nothing of the repository's is run.
+    let asked = Program::new("git")
+        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+        .args([
+            "-C",
+            dir.as_str(),
+            "ls-files",
+            "--others",
+            "--exclude-standard",
+            "-z",
+        ])
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .deadline(Duration::from_secs(30));
+    let ended = match scene.hands.run(asked).await {
+        Ok(ended) => ended,
+        Err(fault) if is_missing(&fault) => return Outcome::skipped("git is not in PATH"),
+        Err(fault) => return fault.into(),
+    };
+    if !ended.success() {
+        let is_none = ended.stderr.contains("not a git repository");
+        return Outcome::skipped(if is_none {
+            format!("{dir} is in no Git repository: Nix takes all of its files")
+        } else {
+            format!("git: {}", ended.said().trim())
+        });
+    }
+    let is_wanted = |name: &&str| name.ends_with(".nix") || name.ends_with(".age") || *name == "flake.lock";
+    let mut untracked: Vec<String> = ended
+        .stdout
+        .split('\0')
+        .filter(is_wanted)
+        .map(str::to_owned)
+        .collect();
+    if untracked.is_empty() {
+        return Outcome::fine("Git tracks every .nix and .age file of the flake");
+    }
+    let count = untracked.len();
+    untracked.truncate(NAMED_MAX);
+    Outcome::wrong_list(
+        FaultClass::NeedsChange,
+        format!("{count} files of {dir}"),
+        "Git does not track them, so they are not there for Nix",
+        untracked,
+        format!("git -C {dir} add --all"),
+    )
+}
+
+/// The names of the flake's hosts.
+async fn hosts(scene: &Scene, dir: &Utf8Path) -> Result<Vec<String>, NoAnswer> {
+    match ask(scene, dir, "nixosConfigurations", "builtins.attrNames").await {
+        Err(NoAnswer::NoAttribute(_)) => Ok(vec![]),
+        asked => asked,
+    }
+}
+
+pub(super) async fn flake(scene: &Scene) -> Outcome {
+    let dir = match dir(scene) {
+        Ok(dir) => dir,
+        Err(outcome) => return outcome,
+    };
+    let what = format!("flake {dir}");
+    match hosts(scene, dir).await {
+        Ok(hosts) if hosts.is_empty() => Outcome::wrong(
+            FaultClass::NeedsChange,
+            what,
+            "it has no nixosConfigurations",
+            "name the flake of the hosts: landfall doctor --flake DIR; a new one: nix flake init --template",
+        ),
+        Ok(hosts) => Outcome::fine(format!("{what} has the hosts {}", hosts.join(", "))),
+        Err(no) => no.outcome(&what, &format!("correct it; nix flake check {dir} shows more")),
+    }
+}
+
+/// Flake and host.
+fn named(scene: &Scene) -> Result<(&Utf8PathBuf, &str), Outcome> {
+    let dir = dir(scene)?;
+    match &scene.host {
+        Some(host) => Ok((dir, host.as_str())),
+        None => Err(Outcome::skipped("no host was given: --host NAME")),
+    }
+}
+
+pub(super) async fn host(scene: &Scene) -> Outcome {
+    look_at_host(scene).await.unwrap_or_else(|outcome| outcome)
+}
+
+async fn look_at_host(scene: &Scene) -> Result<Outcome, Outcome> {
+    let (dir, host) = named(scene)?;
+    let what = format!("host {host}");
+    let next = "correct the host's configuration as Nix says";
+    let hosts = hosts(scene, dir)
+        .await
+        .map_err(|no| no.outcome(&format!("flake {dir}"), next))?;
+    if !hosts.iter().any(|known| known == host) {
+        return Err(Outcome::wrong_list(
+            FaultClass::NeedsChange,
+            what,
+            format!("the flake {dir} has no nixosConfigurations.{host}"),
+            hosts
+                .iter()
+                .take(NAMED_MAX)
+                .map(|known| format!("it has {known}"))
+                .collect(),
+            format!("add nixosConfigurations.{host} to {dir}/flake.nix, or name another host"),
+        ));
+    }
+    let path = format!(
+        "nixosConfigurations.{}.config.system.build.toplevel.outPath",
+        attribute(host)
+    );
+    let system: String = ask(scene, dir, &path, "path: path")
+        .await
+        .map_err(|no| no.outcome(&what, next))?;
+    Ok(Outcome::fine(format!("{host} evaluates to {system}")))
+}
+
+/// What an installer of landfall says of itself.
+#[derive(Debug, Deserialize)]
+struct Installer {
+    /// The public half of the key with which it fetches.
+    #[serde(rename = "publicKey")]
+    public_key: Option<String>,
+    /// landfall's version in it.
+    version: String,
+    /// What of the host does not fit it, in words.
+    disagreements: Vec<String>,
+}
+
+const SYSTEMS: [&str; 2] = ["x86_64-linux", "aarch64-linux"];
+
+/// The attribute of the host's installer.
+async fn installer_attribute(scene: &Scene, dir: &Utf8Path, host: &str) -> Result<String, Outcome> {
+    let function = format!(
+        "packages: builtins.filter (s: packages ? ${{s}}.{}) {}",
+        attribute(&format!("{host}InstallerIso")),
+        nix_list(&SYSTEMS)
+    );
+    let found: Result<Vec<String>, NoAnswer> = ask(scene, dir, "packages", &function).await;
+    let next = format!("correct it; nix flake check {dir} shows more");
+    let none = || {
+        Outcome::skipped(format!(
+            "{dir} has no package {host}InstallerIso (mkInstallerPackages makes it)"
+        ))
+    };
+    match found {
+        Ok(systems) => {
+            let system = systems.first().ok_or_else(none)?;
+            Ok(format!(
+                "packages.{}.{}",
+                attribute(system),
+                attribute(&format!("{host}InstallerIso"))
+            ))
+        }
+        Err(NoAnswer::NoAttribute(_)) => Err(none()),
+        Err(no) => Err(no.outcome(&format!("packages of {dir}"), &next)),
+    }
+}
+
+fn nix_list(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| attribute(word)).collect();
+    format!("[ {} ]", words.join(" "))
+}
+
+async fn installer(scene: &Scene) -> Result<(String, Installer), Outcome> {
+    let (dir, host) = named(scene)?;
+    let package = installer_attribute(scene, dir, host).await?;
+    let next = "correct the option that Nix names; docs/options.md has the rule of each";
+    let said = ask(scene, dir, &format!("{package}.landfall"), "said: said").await;
+    match said {
+        Ok(said) => Ok((package, said)),
+        Err(NoAnswer::NoAttribute(_)) => Err(Outcome::skipped(
+            "the installer is of an older landfall, which says nothing of itself; nix flake update landfall",
+        )),
+        Err(no) => Err(no.outcome(&format!("installer of {host}"), next)),
+    }
+}
+
+pub(super) async fn agreement(scene: &Scene) -> Outcome {
+    match installer(scene).await {
+        Err(outcome) => outcome,
+        Ok((_, Installer { disagreements, .. })) if disagreements.is_empty() => {
+            Outcome::fine("fileSystems, LUKS, swap and boot loader of the host are what the installer makes")
+        }
+        Ok((package, Installer { disagreements, .. })) => Outcome::wrong_list(
+            FaultClass::NeedsChange,
+            format!("installer {package}"),
+            "the host does not fit it, and would wait for a device or not boot",
+            disagreements,
+            "do what each line says; importing landfall.nixosModules.target in the host sets labels, LUKS and swap",
+        ),
+    }
+}
+
+/// The keys in these files, and what is wrong with the others.
+pub(super) fn keys(files: &[Utf8PathBuf]) -> (Vec<PrivateKey>, Vec<String>) {
+    let (mut keys, mut flaws) = (Vec::new(), Vec::new());
+    for file in files {
+        match decrypt::key_file(file) {
+            Ok(key) => keys.push(key),
+            Err(error) => flaws.push(format!("{file}: {error}")),
+        }
+    }
+    (keys, flaws)
+}
+
+/// A public key without its comment.
+fn bare(key: &str) -> String {
+    let words: Vec<&str> = key.split_whitespace().take(2).collect();
+    words.join(" ")
+}
+
+/// What is wrong with the file of the public half beside a private key; `Ok(true)`: it is there and right.
+fn beside(file: &Utf8Path, public: &[String]) -> Result<bool, String> {
+    let path = Utf8PathBuf::from(format!("{file}.pub"));
+    match foreign::read_if_there(&path, Links::Follow, PUBLIC_BYTES_MAX) {
+        Ok(None) => Ok(false),
+        Ok(Some(bytes)) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let said: Vec<String> = lines.map(bare).collect();
+            if said
+                .iter()
+                .any(|said| public.iter().any(|own| bare(own) == *said))
+            {
+                Ok(true)
+            } else {
+                Err(format!(
+                    "{path} has {}, and the private key's is {}",
+                    quoted(&said.join(", ")),
+                    quoted(&public.join(", "))
+                ))
+            }
+        }
+        Err(refused) => Err(format!("{path}: {}", refused.why())),
+    }
+}
+
+pub(super) async fn key_pair(scene: &Scene) -> Outcome {
+    let mut files = scene.identities.clone();
+    files.extend(scene.ssh_key.clone());
+    if files.is_empty() {
+        return Outcome::skipped("no private key was given: --identity FILE, --ssh-key FILE");
+    }
+    let (mut found, mut flaws) = (Vec::new(), Vec::new());
+    for file in &files {
+        let key = match decrypt::key_file(file) {
+            Ok(key) => key,
+            Err(error) => {
+                flaws.push(format!("{file}: {error}"));
+                continue;
+            }
+        };
+        match beside(file, &key.public) {
+            Ok(is_there) => found.push(format!(
+                "{file} is of {}{}",
+                key.public.join(", "),
+                if is_there { ", as its .pub says" } else { "" }
+            )),
+            Err(why) => flaws.push(why),
+        }
+        if scene.ssh_key.as_ref() == Some(file) && scene.host.is_some() && scene.flake.is_some() {
+            match installer(scene).await {
+                Ok((
+                    _,
+                    Installer {
+                        public_key: Some(printed),
+                        ..
+                    },
+                )) => {
+                    if key.public.iter().any(|own| bare(own) == bare(&printed)) {
+                        found.push("the installer prints its public half".to_owned());
+                    } else {
+                        flaws.push(format!(
+                            "the installer prints {}, and {file} is of {}",
+                            quoted(&printed),
+                            quoted(&key.public.join(", "))
+                        ));
+                    }
+                }
+                Ok((_, Installer { public_key: None, .. })) => {
+                    flaws.push(
+                        "the installer prints no key: autoInstaller.ssh.publicKey is not set".to_owned(),
+                    );
+                }
+                Err(_) => found.push(
+                    "the installer's own key could not be asked for (see the check agreement)".to_owned(),
+                ),
+            }
+        }
+    }
+    if flaws.is_empty() {
+        return Outcome::fine(found.join("; "));
+    }
+    Outcome::wrong_list(
+        FaultClass::NeedsChange,
+        "keys",
+        "private and public halves do not belong together",
+        flaws,
+        "ssh-keygen -y -f FILE (or age-keygen -y FILE) prints the public half: write it to FILE.pub and to autoInstaller.ssh.publicKey, or give the right private key",
+    )
+}
+
+pub(super) async fn secrets(scene: &Scene) -> Outcome {
+    look_at_secrets(scene).await.unwrap_or_else(|outcome| outcome)
+}
+
+async fn look_at_secrets(scene: &Scene) -> Result<Outcome, Outcome> {
+    let (dir, host) = named(scene)?;
+    if scene.identities.is_empty() {
+        return Err(Outcome::skipped("no identity was given: --identity FILE"));
+    }
+    let path = format!("nixosConfigurations.{}.config", attribute(host));
+    let function = "c: builtins.mapAttrs (_: s: toString s.file) (c.age.secrets or { })";
+    let files: BTreeMap<String, String> = ask(scene, dir, &path, function).await.map_err(|no| {
+        no.outcome(
+            &format!("host {host}"),
+            "correct the host's configuration as Nix says",
+        )
+    })?;
+    if files.is_empty() {
+        return Err(Outcome::skipped(format!("{host} has no age.secrets")));
+    }
+    let (keys, flaws) = keys(&scene.identities);
+    if keys.is_empty() {
+        return Err(Outcome::wrong_list(
+            FaultClass::NeedsChange,
+            "identity",
+            "it cannot be used",
+            flaws,
+            "name the host's private key: --identity FILE",
+        ));
+    }
+    let mut unopened = Vec::new();
+    for (name, file) in &files {
+        if let Err(why) = opens(&keys, dir, file) {
+            unopened.push(format!("{name} ({}): {why}", in_flake(file)));
+        }
+    }
+    if unopened.is_empty() {
+        return Ok(Outcome::fine(format!(
+            "{} of {} secrets of {host} decrypt",
+            files.len(),
+            files.len()
+        )));
+    }
+    let count = unopened.len();
+    unopened.truncate(NAMED_MAX);
+    Err(Outcome::wrong_list(
+        FaultClass::NeedsChange,
+        format!("secrets of {host}"),
+        format!("{count} of {} do not decrypt with this identity", files.len()),
+        unopened,
+        "add the host's public key to the rules file (secrets/secrets.nix), then: agenix --rekey",
+    ))
+}
+
+/// A file of the flake, from its top: `/nix/store/<hash>-source/secrets/a.age` → `secrets/a.age`.
+fn in_flake(file: &str) -> &str {
+    let rest = file
+        .strip_prefix("/nix/store/")
+        .and_then(|rest| rest.split_once('/'));
+    rest.map_or(file, |(_, rest)| rest)
+}
+
+/// The file as it is in the work tree now, which is what somebody re-keys; what is not there is of another flake, in the store.
+fn opens(keys: &[PrivateKey], dir: &Utf8Path, file: &str) -> Result<(), String> {
+    let here = dir.join(in_flake(file));
+    let opened = match decrypt::encrypted(&here) {
+        Err(foreign::Refused::Absent) => decrypt::encrypted(Utf8Path::new(file)),
+        opened => opened,
+    };
+    let opened = opened.map_err(|refused| refused.why())?;
+    decrypt::opens(keys, opened)
+}
+
+pub(super) async fn image(scene: &Scene) -> Outcome {
+    look_at_image(scene).await.unwrap_or_else(|outcome| outcome)
+}
+
+async fn look_at_image(scene: &Scene) -> Result<Outcome, Outcome> {
+    let (dir, host) = named(scene)?;
+    let image = scene.image.clone().unwrap_or_else(|| dir.join("result"));
+    let built = match fs_err::canonicalize(&image) {
+        Ok(path) => path.to_string_lossy().into_owned(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Outcome::skipped(format!(
+                "{image} is not there: name what nix build made, --image PATH"
+            )));
+        }
+        Err(e) => return Err(Outcome::skipped(crate::os::said(&e))),
+    };
+    let package = installer_attribute(scene, dir, host).await?;
+    let next = "correct the option that Nix names; docs/options.md has the rule of each";
+    let now: String = ask(scene, dir, &format!("{package}.outPath"), "path: path")
+        .await
+        .map_err(|no| no.outcome(&format!("installer of {host}"), next))?;
+    // The image itself lies in what was built.
+    if built == now || built.starts_with(&format!("{now}/")) {
+        return Ok(Outcome::fine(format!(
+            "{image} is built from the flake as it is now"
+        )));
+    }
+    Err(Outcome::wrong(
+        FaultClass::NeedsChange,
+        format!("image {image}"),
+        format!("it is {built}, and the flake as it is now makes {now}"),
+        format!("nix build {dir}#{host}InstallerIso, and write the stick again"),
+    ))
+}
+
+/// What the lock file pins landfall to.
+fn locked(dir: &Utf8Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Lock {
+        nodes: BTreeMap<String, Node>,
+    }
+    #[derive(Deserialize)]
+    struct Node {
+        locked: Option<Locked>,
+    }
+    #[derive(Deserialize)]
+    struct Locked {
+        rev: Option<String>,
+    }
+    let bytes = foreign::read_if_there(&dir.join("flake.lock"), Links::Follow, 16 << 20).ok()??;
+    let lock: Lock = serde_json::from_slice(&bytes).ok()?;
+    lock.nodes.get("landfall")?.locked.as_ref()?.rev.clone()
+}
+
+pub(super) async fn version(scene: &Scene) -> Outcome {
+    let here = env!("CARGO_PKG_VERSION");
+    match installer(scene).await {
+        Err(outcome) => outcome,
+        Ok((package, Installer { version, .. })) => {
+            let pinned = scene.flake.as_ref().and_then(|dir| locked(dir));
+            let pinned = pinned.map_or(String::new(), |rev| format!(" (flake.lock: {rev})"));
+            if version == here {
+                return Outcome::fine(format!("landfall {here} here and in the installer{pinned}"));
+            }
+            Outcome::wrong(
+                FaultClass::NeedsChange,
+                "landfall",
+                format!("this is landfall {here}, and {package} has {version}{pinned}"),
+                "nix flake update landfall, and build the image again; or run the installer's own: nix run .#landfall",
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+#[path = "operator_tests.rs"]
+mod tests;
