@@ -2,7 +2,7 @@
 //! taken out of use for a step (the ESP, a swap) is put back, also when the step failed, and by the next run when this one was killed;
 //! the file is written when every link leads where it should, and not before.
 //!
-//! What the tools leave when they are killed is written down in the tests (`tests/relabel_tools.rs`).
+//! What the tools leave when they are killed is written down in the tests (`tests/relabel_devices.rs`).
 //!
 //! Absent: what is to be done (`plan`).
 
