@@ -15,6 +15,7 @@ pub mod lock;
 pub mod os;
 pub mod qr;
 pub mod real;
+pub mod relabel;
 pub mod sim;
 pub mod store;
 pub mod world;

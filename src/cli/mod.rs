@@ -15,6 +15,7 @@ pub mod log;
 pub mod plan;
 pub mod progress;
 pub mod reference;
+pub mod relabel;
 mod run_dir;
 mod saves;
 pub mod service;
@@ -119,6 +120,12 @@ pub enum Command {
         #[command(subcommand)]
         command: host::HostCommand,
     },
+    /// Move this NixOS from UUIDs to labels, as an installer of landfall makes them
+    ///
+    /// Shows the plan: each device, its old label and its new, the edit of hardware-configuration.nix, and what the next boot looks for.
+    /// With --apply the labels are made first, then their links are waited for, then the file is written; the UUIDs do not change, so
+    /// the machine boots at every instant. Interrupted anywhere, run it again.
+    Relabel(relabel::RelabelArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -550,6 +557,7 @@ fn run(cli: &Cli, passphrase: Option<SecretText>, out: &mut dyn Write) -> Result
         Command::Simulate(args) => simulate::command(args, out),
         Command::Image { command } => image::command(command, out),
         Command::Host { command } => host::command(command, out),
+        Command::Relabel(args) => relabel::command(args, out),
         Command::Completions { shell } => reference::completions(*shell, out),
         Command::Man { out: dir } => reference::man(dir.as_deref(), out),
     }

@@ -248,6 +248,21 @@ async fn deactivate(name: &str) -> Result<(), Fault> {
     .await
 }
 
+/// Gives the header of a LUKS2 container a label, in both of its copies, also while it is open; its subsystem stays.
+pub async fn set_label(device: &Utf8Path, label: &str, subsystem: &str) -> Result<(), Fault> {
+    let (path, label, subsystem) = (device.to_owned(), label.to_owned(), subsystem.to_owned());
+    serial(format!("LUKS header of {device}"), move || {
+        let context = Context::load(&path)?;
+        let (label, subsystem) = (text(&label)?, text(&subsystem)?);
+        // SAFETY: `raw` is a live, loaded context; the texts are NUL-terminated and outlive the call.
+        match unsafe { sys::crypt_set_label(context.raw, label.as_ptr(), subsystem.as_ptr()) } {
+            0 => Ok(()),
+            code => Err(os_error(code)),
+        }
+    })
+    .await
+}
+
 /// The node of a mapping.
 pub fn mapper_path(name: &str) -> Utf8PathBuf {
     Utf8Path::new("/dev/mapper").join(name)

@@ -462,7 +462,7 @@ impl Real {
             if next == target {
                 sync_filesystem(target)?;
             }
-            self.unmount(next).await?;
+            unmount(next).await?;
         }
         Err(PlaceFault::MountsStacked {
             on: MOUNT_ROOT.into(),
@@ -487,7 +487,7 @@ impl Real {
                 break;
             };
             sync_filesystem(&target)?;
-            self.unmount(&target).await?;
+            unmount(&target).await?;
         }
         self.refuse_mounted(&device)?;
         flush(&device)
@@ -506,32 +506,6 @@ impl Real {
         flush(&self.container_device()?)?;
         let name = self.config.luks.mapper_name.clone();
         cryptsetup::close(name.as_str()).await
-    }
-
-    async fn unmount(&self, target: &Utf8Path) -> Result<(), Fault> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            // Not through sys-mount 3.1, whose flag against following links is another number than the kernel's.
-            match umount2(target.as_std_path(), MntFlags::UMOUNT_NOFOLLOW) {
-                Ok(()) => return Ok(()),
-                // Gone already, with the mount that it lay on.
-                Err(Errno::EINVAL | Errno::ENOENT) if !table()?.iter().any(|m| m.target == target) => {
-                    return Ok(());
-                }
-                Err(Errno::EBUSY) => {
-                    if tries >= BUSY_TRIES_MAX {
-                        return Err(PlaceFault::StaysBusy {
-                            on: target.to_string(),
-                            by: holders(target),
-                        }
-                        .into());
-                    }
-                    tokio::time::sleep(BUSY_WAIT).await;
-                }
-                Err(error) => return Err(io_fault(format!("unmounting {target}"), &error.into())),
-            }
-        }
     }
 
     /// Flushes every block device of the install: partitions, opened container, whole disk.
@@ -588,6 +562,33 @@ impl Real {
             self.attached.unflushed = false;
         }
         target.and(store).and(flushed).and(swap.map(drop))
+    }
+}
+
+/// Unmounts one mount. What is busy is tried again for a moment; who keeps it busy is told.
+pub(crate) async fn unmount(target: &Utf8Path) -> Result<(), Fault> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // Not through sys-mount 3.1, whose flag against following links is another number than the kernel's.
+        match umount2(target.as_std_path(), MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => return Ok(()),
+            // Gone already, with the mount that it lay on.
+            Err(Errno::EINVAL | Errno::ENOENT) if !table()?.iter().any(|m| m.target == target) => {
+                return Ok(());
+            }
+            Err(Errno::EBUSY) => {
+                if tries >= BUSY_TRIES_MAX {
+                    return Err(PlaceFault::StaysBusy {
+                        on: target.to_string(),
+                        by: holders(target),
+                    }
+                    .into());
+                }
+                tokio::time::sleep(BUSY_WAIT).await;
+            }
+            Err(error) => return Err(io_fault(format!("unmounting {target}"), &error.into())),
+        }
     }
 }
 

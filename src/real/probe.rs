@@ -64,11 +64,10 @@ pub fn parse(text: &str) -> Option<Probe> {
     let (mut table, mut usage) = (None, None);
     let (mut entry, mut strange) = (false, false);
     for line in text.lines() {
-        let Some((key, value)) = line.split_once('=') else {
+        let Some((key, value)) = pair(line) else {
             strange |= !line.trim().is_empty();
             continue;
         };
-        let value = unescape(value);
         match key {
             "TYPE" => signature.kind = value,
             "UUID" => signature.id = Some(value),
@@ -98,6 +97,16 @@ pub fn parse(text: &str) -> Option<Probe> {
         (true, None, None) if entry && !strange && signature == Signature::default() => Some(Probe::Blank),
         (true, None, None) => None,
     }
+}
+
+/// A line of the format: its key, and its value as it was meant.
+fn pair(line: &str) -> Option<(&str, String)> {
+    line.split_once('=').map(|(key, value)| (key, unescape(value)))
+}
+
+/// Key and value of each line of the `export` format.
+pub fn pairs(text: &str) -> impl Iterator<Item = (&str, String)> {
+    text.lines().filter_map(pair)
 }
 
 /// Undoes the backslashes that the format puts before what a shell could trip over. The `^` and `M-` notation for

@@ -1,0 +1,536 @@
+//! `landfall relabel`: from UUIDs to labels, on a NixOS that runs. Law: without `--apply` nothing is written; what is printed comes
+//! from the plan and from what was done, for people and, with `--json`, one object a line.
+//!
+//! Absent: the plan and the steps (`relabel`).
+
+use super::service::{Doing, watch_signals};
+use super::{Failure, words};
+use crate::config::Config;
+use crate::event::Reporter;
+use crate::exit::Exit;
+use crate::lock::machine::{self, MachineLock};
+use crate::real::firmware::{EFIVARS, loader_variables};
+use crate::real::rooted::Root;
+use crate::real::stop::Stop;
+use crate::relabel::RelabelError;
+use crate::relabel::apply::{self, Told, edited};
+use crate::relabel::facts::Facts;
+use crate::relabel::look::{self, ConfigurationFile, Places};
+use crate::relabel::making::plan;
+use crate::relabel::next_boot::{self, NextBoot};
+use crate::relabel::nix_file;
+use crate::relabel::plan::{Change, How, InFile, Plan, Wanted};
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::Args;
+use landfall_states::names::HostName;
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// Arguments of `relabel`.
+#[derive(Debug, Clone, Args)]
+pub struct RelabelArgs {
+    /// Change the labels and write the file; without it, the plan is shown and nothing is written
+    #[arg(long)]
+    pub apply: bool,
+    /// Take host name and labels from this configuration of an installer, RON or JSON
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<Utf8PathBuf>,
+    /// Label of the ESP [default: ESP- and the host's name, in upper case, cut to 11 characters]
+    #[arg(long, value_name = "LABEL")]
+    pub esp: Option<String>,
+    /// Label of the root filesystem [default: root- and the host's name]
+    #[arg(long, value_name = "LABEL")]
+    pub root: Option<String>,
+    /// Label of the LUKS container that root lies in, and name of its partition [default: luks- and the host's name]
+    #[arg(long, value_name = "LABEL")]
+    pub luks: Option<String>,
+    /// Label of the first swap [default: swap- and the host's name]
+    #[arg(long, value_name = "LABEL")]
+    pub swap: Option<String>,
+    /// Label of a further filesystem, by its mount point, or of a further LUKS container, by the name of its mapping; may be repeated
+    #[arg(long, value_name = "WHAT=LABEL", value_parser = further)]
+    pub label: Vec<(String, String)>,
+    /// A file of the host's configuration that names its devices; may be repeated [default:
+    /// /etc/nixos/hardware-configuration.nix]
+    #[arg(long, value_name = "FILE")]
+    pub file: Vec<Utf8PathBuf>,
+    /// One JSON object a line: the plan, then each step
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn further(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((what, label)) if !what.is_empty() && !label.is_empty() => {
+            Ok((what.to_owned(), label.to_owned()))
+        }
+        Some(_) | None => {
+            Err("a mount point or the name of a mapping, and a label: /home=home-web".to_owned())
+        }
+    }
+}
+
+/// The labels that are asked for.
+fn wanted(args: &RelabelArgs) -> Result<Wanted, Failure> {
+    let config = args.config.as_deref().map(Config::read).transpose()?;
+    let host = match &config {
+        Some(config) => config.host.clone(),
+        None => host_name()?,
+    };
+    let labels = config.as_ref().map(|config| &config.labels);
+    let of = |option: &Option<String>, from: Option<String>| option.clone().or(from);
+    Ok(Wanted {
+        host: host.to_string(),
+        esp: of(&args.esp, labels.map(|labels| labels.efi.to_string())),
+        root: of(&args.root, labels.map(|labels| labels.root.to_string())),
+        luks: of(
+            &args.luks,
+            labels
+                .and_then(|labels| labels.luks.as_ref())
+                .map(ToString::to_string),
+        ),
+        swap: of(
+            &args.swap,
+            labels
+                .and_then(|labels| labels.swap.as_ref())
+                .map(ToString::to_string),
+        ),
+        more: args.label.iter().cloned().collect(),
+    })
+}
+
+fn host_name() -> Result<HostName, Failure> {
+    let unusable = |why: String| {
+        Failure::new(
+            Exit::NeedsChange,
+            format!(
+                "the host's name gives no labels: {why}\n    next: name all of them (--esp, --root, --luks, --swap), or --config FILE"
+            ),
+        )
+    };
+    let name = nix::unistd::gethostname().map_err(|e| unusable(e.to_string()))?;
+    // Without a domain.
+    let name = name.to_string_lossy();
+    let name = name.split('.').next().unwrap_or_default();
+    name.parse()
+        .map_err(|bad: landfall_states::names::BadValue| unusable(bad.to_string()))
+}
+
+impl From<RelabelError> for Failure {
+    fn from(error: RelabelError) -> Self {
+        let mut text = error.to_string();
+        if let RelabelError::Problems(problems) = &error {
+            for problem in problems {
+                text.push_str(&format!("\n    {problem}\n        next: {}", problem.remedy()));
+            }
+        } else {
+            text.push_str(&format!("\n    next: {}", error.remedy()));
+        }
+        Failure::new(error.exit(), text)
+    }
+}
+
+/// What is known before anything is done.
+struct Seen {
+    host: String,
+    files: Vec<(ConfigurationFile, String)>,
+    named: Vec<InFile>,
+    facts: Facts,
+    plan: Plan,
+    next: NextBoot,
+}
+
+impl Seen {
+    fn has_work(&self) -> bool {
+        let label = |change: &Change| !change.is_done() || change.waits_for_use();
+        self.plan.changes.iter().any(label) || self.files.iter().any(|(file, text)| file.text != *text)
+    }
+}
+
+/// The files that are edited. The usual one need not be there.
+fn files(args: &RelabelArgs) -> Result<Vec<ConfigurationFile>, RelabelError> {
+    let mut read = vec![];
+    for path in apply::files(&args.file) {
+        if args.file.is_empty() && !path.exists() {
+            continue;
+        }
+        let file = ConfigurationFile::read(&path)?;
+        if !read
+            .iter()
+            .any(|known: &ConfigurationFile| known.path == file.path)
+        {
+            read.push(file);
+        }
+    }
+    Ok(read)
+}
+
+async fn see(args: &RelabelArgs, wanted: &Wanted, places: &Places) -> Result<Seen, RelabelError> {
+    let files = files(args)?;
+    let named: Vec<InFile> = files.iter().flat_map(ConfigurationFile::named).collect();
+    let facts = look::facts(places, &named).await?;
+    let plan = plan(&facts, wanted, &named).map_err(RelabelError::Problems)?;
+    let mut with_text = vec![];
+    for file in files {
+        let text = edited(&plan, &facts, &file)?;
+        with_text.push((file, text));
+    }
+    let next = look_ahead(&plan, &facts)?;
+    Ok(Seen {
+        host: wanted.host.clone(),
+        files: with_text,
+        named,
+        facts,
+        plan,
+        next,
+    })
+}
+
+fn look_ahead(plan: &Plan, facts: &Facts) -> Result<NextBoot, RelabelError> {
+    let variables = loader_variables(Utf8Path::new(EFIVARS))?;
+    next_boot::look(plan, facts, &Root::live(), &variables)
+}
+
+pub(super) fn command(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let ended = relabel(args, out);
+    if let (true, Err(Failure { exit, text })) = (args.json, &ended) {
+        line(
+            out,
+            &json!({ "event": "failed", "exit": exit.code(), "text": text }),
+        )?;
+    }
+    ended
+}
+
+fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let wanted = wanted(args)?;
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Failure::new(
+            Exit::NeedsChange,
+            "relabel reads block devices, which root alone may, also to make the plan\n    next: sudo landfall relabel",
+        ));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let places = Places::of_nixos();
+        let seen = see(args, &wanted, &places).await?;
+        show_plan(args.json, &seen, out)?;
+        if !args.apply {
+            show_next(args.json, &next_of(&seen, &seen.next, false), out)?;
+            return Ok(Exit::Ok);
+        }
+        out.flush()?;
+        let _lock = lock()?;
+        let (wish, stop) = Stop::new();
+        // Nobody is told of a signal but by how the command ends: between two steps.
+        let signals = tokio::spawn(watch_signals(wish, Reporter::default(), Doing::default()));
+        // The handlers stand before anything is done that a signal could cut off.
+        tokio::task::yield_now().await;
+        if signals.is_finished() {
+            return Err(Failure::new(Exit::Internal, "signals cannot be caught"));
+        }
+        apply(args.json, &seen, &places, &stop, out).await?;
+        let next = look_ahead(&seen.plan, &seen.facts)?;
+        show_next(args.json, &next_of(&seen, &next, true), out)?;
+        Ok(Exit::Ok)
+    })
+}
+
+fn lock() -> Result<MachineLock, Failure> {
+    MachineLock::take().map_err(|refused| match refused {
+        machine::Refused::Held(by) => {
+            let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+            Failure::new(
+                Exit::Locked,
+                format!(
+                    "another landfall is at work on this machine: {}\n    next: wait for it",
+                    by.join(", ")
+                ),
+            )
+        }
+        machine::Refused::Io(error) => Failure::new(
+            Exit::Internal,
+            format!("the machine's lock cannot be taken: {}", crate::os::said(&error)),
+        ),
+    })
+}
+
+async fn apply(
+    json: bool,
+    seen: &Seen,
+    places: &Places,
+    stop: &Stop,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut written: std::io::Result<()> = Ok(());
+    let mut told = |what: Told<'_>| {
+        // A step is done whether or not anybody can be told of it.
+        if written.is_ok() {
+            written = show_step(json, what, out);
+        }
+    };
+    apply::labels(&seen.plan, places, stop, &mut told).await?;
+    for (file, text) in seen.files.iter().filter(|(file, text)| file.text != *text) {
+        apply::write(file, text)?;
+        told(Told::File(&file.path));
+    }
+    Ok(written?)
+}
+
+/// What is started, or done without a program, for a label.
+fn commands(change: &Change) -> Vec<String> {
+    let Change {
+        bearer: _,
+        device,
+        new,
+        how,
+        what: _,
+        old: _,
+    } = change;
+    let device = &device.path;
+    match how {
+        How::Mounted { at } => vec![format!("ioctl FS_IOC_SETFSLABEL {new} on {at}, then syncfs")],
+        How::Unmounted {
+            at,
+            is_mounted,
+            is_wanted,
+        } => {
+            let mut all = vec![format!("fatlabel {device} {new}")];
+            if *is_mounted {
+                all.insert(0, format!("umount {at}"));
+            }
+            if *is_wanted {
+                all.push(format!("mount {at}"));
+            }
+            all
+        }
+        How::Swap {
+            on,
+            options,
+            is_wanted,
+        } => {
+            let mut all = vec![format!("swaplabel --label {new} {device}")];
+            if on.is_some() {
+                all.insert(0, format!("swapoff {device}"));
+            }
+            if *is_wanted {
+                all.push(format!("swapon -o {options} {device}"));
+            }
+            all
+        }
+        How::Header => vec![format!("cryptsetup config {device} --label {new}")],
+        How::Table { disk, number } => vec![format!(
+            "as sfdisk --part-label {disk} {number} {new}, with both copies of the table whole at every instant"
+        )],
+    }
+}
+
+fn line(out: &mut dyn Write, object: &Value) -> std::io::Result<()> {
+    writeln!(out, "{object}")
+}
+
+fn show_plan(json: bool, seen: &Seen, out: &mut dyn Write) -> std::io::Result<()> {
+    let by_hand = seen.plan.by_hand(&seen.facts, &seen.named);
+    if json {
+        return line(out, &plan_as_json(seen, &by_hand));
+    }
+    let out = &mut words::ShownLines::on(out);
+    writeln!(out, "labels of {}", seen.host)?;
+    for change in &seen.plan.changes {
+        show_change(change, out)?;
+    }
+    if seen.plan.changes.is_empty() {
+        writeln!(out, "    none that could be changed")?;
+    }
+    if !seen.plan.left.is_empty() {
+        writeln!(out, "left as it is")?;
+    }
+    for left in &seen.plan.left {
+        writeln!(out, "    {}: {}", left.what, left.why)?;
+    }
+    for (file, text) in &seen.files {
+        if file.text == *text {
+            writeln!(out, "{}: nothing in it changes", file.path)?;
+        } else {
+            writeln!(out, "{}", file.path)?;
+            for line in nix_file::diff(file.path.as_str(), &file.text, text)
+                .lines()
+                .skip(2)
+            {
+                writeln!(out, "    {line}")?;
+            }
+        }
+    }
+    if !by_hand.is_empty() {
+        writeln!(
+            out,
+            "to be written by hand, in the file that has it (or name it: --file FILE)"
+        )?;
+    }
+    for line in by_hand {
+        writeln!(out, "    {line}")?;
+    }
+    Ok(())
+}
+
+fn show_change(change: &Change, out: &mut dyn Write) -> std::io::Result<()> {
+    let Change {
+        what,
+        bearer,
+        device,
+        old,
+        new,
+        how: _,
+    } = change;
+    let subject = format!("{what} ({}, {bearer})", device.path);
+    if change.is_done() && !change.waits_for_use() {
+        return writeln!(out, "  ✓ {subject}: {new}");
+    }
+    if change.is_done() {
+        writeln!(
+            out,
+            "  → {subject}: {new}; it is to be put back into use, which an interrupted run left out"
+        )?;
+    } else {
+        let old = old.as_deref().unwrap_or("no label");
+        writeln!(out, "  → {subject}: {old} → {new}")?;
+    }
+    for command in commands(change) {
+        writeln!(out, "        {command}")?;
+    }
+    Ok(())
+}
+
+fn plan_as_json(seen: &Seen, by_hand: &[String]) -> Value {
+    let labels = seen.plan.changes.iter().map(|change| {
+        json!({
+            "what": change.what,
+            "bearer": change.bearer,
+            "device": change.device.path,
+            "old": change.old,
+            "new": change.new,
+            "done": change.is_done(),
+            "link": change.link(),
+            "commands": commands(change),
+        })
+    });
+    let files = seen.files.iter().map(|(file, text)| {
+        json!({
+            "file": file.path,
+            "changes": file.text != *text,
+            "diff": nix_file::diff(file.path.as_str(), &file.text, text),
+        })
+    });
+    let left = seen
+        .plan
+        .left
+        .iter()
+        .map(|left| json!({ "what": left.what, "why": left.why }));
+    json!({
+        "event": "plan",
+        "host": seen.host,
+        "labels": labels.collect::<Vec<_>>(),
+        "left": left.collect::<Vec<_>>(),
+        "files": files.collect::<Vec<_>>(),
+        "by_hand": by_hand,
+    })
+}
+
+fn show_step(json: bool, what: Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
+    if json {
+        let object = match what {
+            Told::Label(change, made) => json!({
+                "event": "label",
+                "what": change.what,
+                "bearer": change.bearer,
+                "device": change.device.path,
+                "label": change.new,
+                "made": made,
+            }),
+            Told::Link(link, device) => json!({ "event": "link", "link": link, "device": device }),
+            Told::PutBack(what) => json!({ "event": "put_back", "what": what }),
+            Told::File(file) => json!({ "event": "file", "file": file }),
+        };
+        line(out, &object)?;
+    } else {
+        let out = &mut words::ShownLines::on(out);
+        match what {
+            Told::Label(change, made) => {
+                let how = if made { "done" } else { "done before" };
+                writeln!(
+                    out,
+                    "{how}: {} ({}, {}): {}",
+                    change.what, change.device.path, change.bearer, change.new
+                )
+            }
+            Told::Link(link, device) => writeln!(out, "seen: {link} leads to {device}"),
+            Told::PutBack(what) => writeln!(out, "in use again: {what}"),
+            Told::File(file) => writeln!(out, "written: {file}"),
+        }?;
+    }
+    out.flush()
+}
+
+/// What the next boot does, and the next thing to do.
+struct Next {
+    state: &'static str,
+    lines: Vec<String>,
+    next: String,
+}
+
+fn next_of(seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
+    let looks_for_old = |facts: &Facts| {
+        facts
+            .fstab
+            .iter()
+            .any(|line| seen.plan.new_name_in_fstab(facts, &line.spec).is_some())
+    };
+    let rebuild = format!(
+        "sudo nixos-rebuild boot (with a flake: --flake .#{}, after git add), then this command again: it looks at the boot entry",
+        seen.host
+    );
+    let (state, lines) = match next_boot {
+        NextBoot::Unseen(why) => ("unseen", vec![why.clone()]),
+        NextBoot::Old(names) => (
+            "old_names",
+            names.iter().map(|name| format!("it looks for {name}")).collect(),
+        ),
+        NextBoot::Unproved(why) => ("unproved", why.clone()),
+        NextBoot::Proved { system } => (
+            "proved",
+            vec![format!(
+                "{system} looks for labels, and its boot entry is as it says"
+            )],
+        ),
+    };
+    let next = match next_boot {
+        _ if seen.has_work() && !applied => "sudo landfall relabel --apply, with the same options".to_owned(),
+        NextBoot::Unseen(_) | NextBoot::Old(_) => rebuild,
+        NextBoot::Unproved(_) => {
+            "reboot when that is known to be right; the generation before looks for UUIDs, which have not changed".to_owned()
+        }
+        NextBoot::Proved { .. } if looks_for_old(&seen.facts) => {
+            "reboot; the generation before looks for UUIDs, which have not changed".to_owned()
+        }
+        NextBoot::Proved { .. } => "nothing: this machine boots by its labels".to_owned(),
+    };
+    Next { state, lines, next }
+}
+
+fn show_next(json: bool, next: &Next, out: &mut dyn Write) -> std::io::Result<()> {
+    let Next { state, lines, next } = next;
+    if json {
+        return line(
+            out,
+            &json!({ "event": "end", "next_boot": state, "why": lines, "next": next }),
+        );
+    }
+    let out = &mut words::ShownLines::on(out);
+    writeln!(out, "next boot")?;
+    for line in lines {
+        writeln!(out, "    {line}")?;
+    }
+    writeln!(out, "next: {next}")
+}

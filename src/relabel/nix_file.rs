@@ -1,0 +1,286 @@
+//! The edit of `hardware-configuration.nix`. Law: a device's name in it is replaced by another name of the same device, and every
+//! other byte stays; what is no plain text (an interpolation, a name bound elsewhere) is told and left alone; what was edited is
+//! parsed again.
+//!
+//! Absent: which name a device has (`plan` says it), reading and writing files (`apply`).
+
+use rnix::ast;
+use rnix::{SyntaxKind, SyntaxNode, TextRange};
+use rowan::ast::AstNode;
+
+/// No file is longer, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Parentheses, functions and sets that lie in each other are followed so far.
+const DEPTH_MAX: usize = 64;
+
+/// What a device is there for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// `fileSystems."<mount point>".device`.
+    Filesystem(String),
+    /// `boot.initrd.luks.devices.<name>.device`.
+    Luks(String),
+    /// `swapDevices = [ { device = …; } ]`.
+    Swap,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Filesystem(target) => write!(f, "fileSystems.\"{target}\".device"),
+            Place::Luks(name) if name == IN_LIST => f.write_str("boot.initrd.luks.devices.*.device"),
+            Place::Luks(name) => write!(f, "boot.initrd.luks.devices.\"{name}\".device"),
+            Place::Swap => f.write_str("swapDevices.*.device"),
+        }
+    }
+}
+
+/// A device that the file names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// For what.
+    pub place: Place,
+    /// Its name, where that is a plain text; else what stands there.
+    pub device: Result<String, String>,
+    /// The line, from 1.
+    pub line: usize,
+    /// Where the text is, without its quotes.
+    range: TextRange,
+}
+
+/// A file, parsed.
+#[derive(Debug, Clone)]
+pub struct NixFile {
+    text: String,
+    named: Vec<Named>,
+}
+
+/// Why a file is not edited.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NixError {
+    /// It is no Nix expression.
+    #[error("line {line} cannot be understood as a Nix expression")]
+    Syntax {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// What was made of it is none, which must not be.
+    #[error("the edited text could not be parsed again: {0}")]
+    Edited(String),
+}
+
+impl NixFile {
+    /// Parses it.
+    pub fn parse(text: &str) -> Result<NixFile, NixError> {
+        let parsed = rnix::Root::parse(text);
+        if let Some(error) = parsed.errors().first() {
+            return Err(NixError::Syntax {
+                line: error_line(text, error),
+            });
+        }
+        let mut named = vec![];
+        for node in parsed.syntax().descendants() {
+            if let Some(pair) = ast::AttrpathValue::cast(node) {
+                named.extend(of_pair(text, &pair));
+            }
+        }
+        Ok(NixFile {
+            text: text.to_owned(),
+            named,
+        })
+    }
+
+    /// The devices that it names, in its order.
+    pub fn named(&self) -> &[Named] {
+        &self.named
+    }
+
+    /// Its text with other names for the devices for which there is one. The same text when there is none.
+    pub fn renamed(&self, name: impl Fn(&Place, &str) -> Option<String>) -> Result<String, NixError> {
+        let mut text = self.text.clone();
+        let mut wanted = vec![];
+        // From the end, so that the places before stay where they are.
+        for one in self.named.iter().rev() {
+            let new = one.device.as_ref().ok().and_then(|old| name(&one.place, old));
+            let device = match &new {
+                Some(new) => Ok(new.clone()),
+                None => one.device.clone(),
+            };
+            wanted.push((one.place.clone(), device));
+            if let Some(new) = new {
+                text.replace_range(usize::from(one.range.start())..usize::from(one.range.end()), &new);
+            }
+        }
+        // The links that are put in have no character that means something in a string; this proves it.
+        let again = NixFile::parse(&text).map_err(|error| NixError::Edited(error.to_string()))?;
+        let says = again.named.into_iter().rev().map(|one| (one.place, one.device));
+        if !says.eq(wanted) {
+            return Err(NixError::Edited(
+                "it would name other devices than it should".into(),
+            ));
+        }
+        Ok(text)
+    }
+}
+
+/// What changes from one text to another, as `diff -u` shows it; empty for no change.
+pub fn diff(path: &str, old: &str, new: &str) -> String {
+    if old == new {
+        return String::new();
+    }
+    similar::TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(3)
+        .header(path, path)
+        .to_string()
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|b| *b == b'\n').count() + 1
+}
+
+fn error_line(text: &str, error: &rnix::parser::ParseError) -> usize {
+    use rnix::parser::ParseError;
+    let range = match error {
+        ParseError::Unexpected(range)
+        | ParseError::UnexpectedExtra(range)
+        | ParseError::UnexpectedWanted(_, range, _)
+        | ParseError::UnexpectedDoubleBind(range)
+        | ParseError::DuplicatedArgs(range, _) => Some(*range),
+        _ => None,
+    };
+    let end = text.len();
+    line_of(text, range.map_or(end, |range| usize::from(range.start())))
+}
+
+/// The device that a pair names, if it is one of the options that name devices.
+fn of_pair(text: &str, pair: &ast::AttrpathValue) -> Option<Named> {
+    let own = names(&pair.attrpath()?)?;
+    if own.last().map(String::as_str) != Some("device") {
+        return None;
+    }
+    let place = place(&full_path(pair, own)?)?;
+    let value = pair.value()?;
+    let node = value.syntax().clone();
+    let (device, range) = match plain_text(value) {
+        Some(found) => found,
+        None => (Err(node.text().to_string()), node.text_range()),
+    };
+    Some(Named {
+        place,
+        device,
+        line: line_of(text, usize::from(range.start())),
+        range,
+    })
+}
+
+/// A name in a path of attributes, and `[]` for "in a list".
+const IN_LIST: &str = "[]";
+
+/// The names of a path; `None` where one is computed.
+fn names(path: &ast::Attrpath) -> Option<Vec<String>> {
+    path.attrs()
+        .map(|attr| match attr {
+            ast::Attr::Ident(ident) => Some(ident.to_string()),
+            ast::Attr::Str(text) => literal(&text).map(|(text, _)| text),
+            ast::Attr::Dynamic(_) => None,
+        })
+        .collect()
+}
+
+/// The names from the top of the configuration down to this pair; `None`: it is in a `let`, or a name is computed.
+fn full_path(pair: &ast::AttrpathValue, own: Vec<String>) -> Option<Vec<String>> {
+    let mut path = own;
+    for above in pair.syntax().ancestors().skip(1) {
+        match above.kind() {
+            SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_LEGACY_LET => {
+                // Only what lies in its body is the configuration's.
+                if !is_in_body(&above, pair.syntax()) {
+                    return None;
+                }
+            }
+            SyntaxKind::NODE_LIST => path.insert(0, IN_LIST.into()),
+            SyntaxKind::NODE_ATTRPATH_VALUE => {
+                let mut front = names(&ast::AttrpathValue::cast(above)?.attrpath()?)?;
+                front.append(&mut path);
+                path = front;
+            }
+            _ => {}
+        }
+    }
+    Some(path)
+}
+
+fn is_in_body(binding: &SyntaxNode, inner: &SyntaxNode) -> bool {
+    let body = ast::LetIn::cast(binding.clone()).and_then(|it| it.body());
+    body.is_some_and(|body| body.syntax().text_range().contains_range(inner.text_range()))
+}
+
+/// Which option a path is. What stands before it (`config`, or a host's name) does not matter: only another name of the same device
+/// is ever put in.
+fn place(path: &[String]) -> Option<Place> {
+    let words: Vec<&str> = path.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [.., "fileSystems", target, "device"] if *target != IN_LIST => {
+            Some(Place::Filesystem((*target).to_owned()))
+        }
+        [.., "luks", "devices", name, "device"] => Some(Place::Luks((*name).to_owned())),
+        [.., "swapDevices", IN_LIST, "device"] => Some(Place::Swap),
+        _ => None,
+    }
+}
+
+/// A value that is a plain text, also one in parentheses or behind `lib.mkDefault`, `lib.mkForce` or `lib.mkOverride n`.
+fn plain_text(value: ast::Expr) -> Option<(Result<String, String>, TextRange)> {
+    let mut at = value;
+    for _ in 0..DEPTH_MAX {
+        at = match at {
+            ast::Expr::Str(text) => {
+                let (text, range) = literal(&text)?;
+                return Some((Ok(text), range));
+            }
+            ast::Expr::Paren(paren) => paren.expr()?,
+            ast::Expr::Apply(apply) if is_priority(apply.lambda()?) => apply.argument()?,
+            _ => return None,
+        };
+    }
+    None
+}
+
+/// Whether a function only sets the priority of what it is given.
+fn is_priority(function: ast::Expr) -> bool {
+    let name = |expr: &ast::Expr| match expr {
+        ast::Expr::Ident(ident) => Some(ident.to_string()),
+        ast::Expr::Select(select) => select
+            .attrpath()
+            .and_then(|path| names(&path))
+            .and_then(|mut path| path.pop()),
+        _ => None,
+    };
+    match &function {
+        ast::Expr::Apply(apply) => apply.lambda().as_ref().and_then(name).as_deref() == Some("mkOverride"),
+        other => matches!(name(other).as_deref(), Some("mkDefault" | "mkForce")),
+    }
+}
+
+/// A string of one piece, without escapes: its text, and where that is.
+fn literal(text: &ast::Str) -> Option<(String, TextRange)> {
+    let mut pieces = text.syntax().children_with_tokens().filter(|piece| {
+        !matches!(
+            piece.kind(),
+            SyntaxKind::TOKEN_STRING_START | SyntaxKind::TOKEN_STRING_END
+        )
+    });
+    let piece = pieces.next()?;
+    if pieces.next().is_some() || piece.kind() != SyntaxKind::TOKEN_STRING_CONTENT {
+        return None;
+    }
+    let token = piece.as_token()?;
+    let content = token.text();
+    let plain = !content.contains(['\\', '\n']) && !content.contains("''") && !content.contains("$$");
+    plain.then(|| (content.to_owned(), token.text_range()))
+}
+
+#[cfg(test)]
+#[path = "nix_file_tests.rs"]
+mod tests;
