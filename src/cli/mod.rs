@@ -6,6 +6,10 @@
 pub mod check;
 mod comparison;
 pub mod disks;
+pub mod flash;
+mod flash_consent;
+mod flash_keys;
+mod flash_words;
 pub mod host;
 pub mod doctor;
 pub mod image;
@@ -119,6 +123,12 @@ pub enum Command {
         #[command(subcommand)]
         command: host::HostCommand,
     },
+    /// Write an installer's image to a USB stick or card, and prove that it is there
+    ///
+    /// Without a DEVICE: list the sticks, and why each may or may not be written. The image is read whole before the first write, and
+    /// the stick is read back whole after it; the first MiB is written last, so that a stick without that proof does not boot.
+    #[command(after_long_help = Exit::table())]
+    Flash(flash::FlashArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -550,6 +560,7 @@ fn run(cli: &Cli, passphrase: Option<SecretText>, out: &mut dyn Write) -> Result
         Command::Simulate(args) => simulate::command(args, out),
         Command::Image { command } => image::command(command, out),
         Command::Host { command } => host::command(command, out),
+        Command::Flash(args) => flash::command(args, run_dir, out),
         Command::Completions { shell } => reference::completions(*shell, out),
         Command::Man { out: dir } => reference::man(dir.as_deref(), out),
     }
