@@ -4,6 +4,7 @@
 //!
 //! Absent: the bytes. Each format is written and read in one file, which the table names.
 
+use crate::flash::record;
 use crate::hosts::transaction::JOURNAL_VERSION;
 use crate::image::manifest;
 use landfall_states::checkpoint;
@@ -24,7 +25,7 @@ pub struct Format {
 }
 
 /// All of them.
-pub const FORMATS: [Format; 11] = [
+pub const FORMATS: [Format; 12] = [
     Format {
         name: "ids",
         version: 1,
@@ -56,6 +57,14 @@ pub const FORMATS: [Format; 11] = [
         place: "the file that `landfall image write --resume` names",
         code: "states/image.rs",
         rule: "without a version number; what is not understood is refused with the command to begin anew",
+    },
+    Format {
+        name: "flash-progress",
+        version: record::VERSION,
+        place: "`$XDG_STATE_HOME/landfall/flash/` of whoever runs `landfall flash`: a file for each stick",
+        code: "src/flash/record.rs",
+        rule: "the version is a field; a record of another version, or one that is not understood, is none, and the stick is written from \
+               the start; nothing in it is believed without reading the stick",
     },
     Format {
         name: "receipt",

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod driver;
 pub mod event;
 pub mod exit;
+pub mod flash;
 pub mod foreign;
 pub mod formats;
 pub mod hosts;

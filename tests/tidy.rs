@@ -135,7 +135,7 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "main" | "lib" | "cli" => return vec![],
         "event" => &["event"],
         "exit" => &["exit"],
-        "formats" => &["formats", "hosts", "image"],
+        "formats" => &["formats", "hosts", "image", "flash"],
         "hosts" => &["hosts", "event", "foreign", "os", "real"],
         "clock" => &["clock"],
         "lock" => &["lock", "foreign", "os"],
@@ -152,6 +152,7 @@ fn imports(name: &str, text: &str) -> Vec<String> {
             "real", "image", "config", "store", "world", "event", "clock", "foreign", "os", "lock",
         ],
         "relabel" => &["relabel", "real", "event", "exit", "foreign", "os"],
+        "flash" => &["flash", "real", "image", "foreign", "os", "exit"],
         // Its harness runs the driver.
         "sim" => &["sim", "config", "store", "driver", "world", "event"],
         other => {

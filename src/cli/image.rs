@@ -398,7 +398,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
 }
 
 /// The most memory that this process ever had, in bytes, as the kernel counts it.
-fn peak_bytes() -> Result<u64, Failure> {
+pub(super) fn peak_bytes() -> Result<u64, Failure> {
     let text = fs::read_to_string("/proc/self/status")?;
     let kib = text.lines().find_map(|line| {
         line.strip_prefix("VmHWM:")?

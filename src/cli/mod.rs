@@ -6,6 +6,10 @@
 pub mod check;
 mod comparison;
 pub mod disks;
+pub mod flash;
+mod flash_consent;
+mod flash_keys;
+mod flash_words;
 pub mod host;
 pub mod doctor;
 pub mod image;
@@ -126,6 +130,12 @@ pub enum Command {
     /// With --apply the labels are made first, then their links are waited for, then the file is written; the UUIDs do not change, so
     /// the machine boots at every instant. Interrupted anywhere, run it again.
     Relabel(relabel::RelabelArgs),
+    /// Write an installer's image to a USB stick or card, and prove that it is there
+    ///
+    /// Without a DEVICE: list the sticks, and why each may or may not be written. The image is read whole before the first write, and
+    /// the stick is read back whole after it; the first MiB is written last, so that a stick without that proof does not boot.
+    #[command(after_long_help = Exit::table())]
+    Flash(flash::FlashArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -558,6 +568,7 @@ fn run(cli: &Cli, passphrase: Option<SecretText>, out: &mut dyn Write) -> Result
         Command::Image { command } => image::command(command, out),
         Command::Host { command } => host::command(command, out),
         Command::Relabel(args) => relabel::command(args, out),
+        Command::Flash(args) => flash::command(args, run_dir, out),
         Command::Completions { shell } => reference::completions(*shell, out),
         Command::Man { out: dir } => reference::man(dir.as_deref(), out),
     }

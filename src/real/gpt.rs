@@ -434,6 +434,34 @@ pub fn write<D: Read + Write + Seek>(
     flush(disk)
 }
 
+/// Writes a table that was read from this disk, with all that it had and a change: the copy at the end, flush, the first one, flush. The
+/// first sector stays as it is.
+pub(crate) fn write_both<D: Read + Write + Seek>(
+    disk: &mut D,
+    table: GPT,
+    sector: u64,
+    mut flush: impl FnMut(&mut D) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut primary = table.header.clone();
+    if (
+        primary.number_of_partition_entries,
+        primary.size_of_partition_entry,
+    ) != (ENTRIES, ENTRY_BYTES)
+        || primary.primary_lba != 1
+    {
+        return Err(unfit("its table has another form than every tool makes"));
+    }
+    let entries: Vec<GPTPartitionEntry> = table.iter().map(|(_, entry)| entry.clone()).collect();
+    let mut backup = primary.clone();
+    backup.primary_lba = primary.backup_lba;
+    backup.backup_lba = primary.primary_lba;
+    backup.partition_entry_lba = primary.last_usable_lba + 1;
+    write_copy(disk, &mut backup, sector, &entries)?;
+    flush(disk)?;
+    write_copy(disk, &mut primary, sector, &entries)?;
+    flush(disk)
+}
+
 /// One copy, in whole sectors: array and header are made in memory first, so that the device sees two writes instead of
 /// 129 small ones.
 fn write_copy(

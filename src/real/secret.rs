@@ -66,6 +66,11 @@ impl Secret {
         self.pages.get(..self.length).unwrap_or_default()
     }
 
+    /// The bytes, to be changed in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.pages.get_mut(..self.length).unwrap_or_default()
+    }
+
     /// Room that is left, to be read into.
     pub fn spare(&mut self) -> &mut [u8] {
         self.pages.get_mut(self.length..).unwrap_or_default()

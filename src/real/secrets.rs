@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::foreign::{self, Links, Refused};
+use crate::real::command::Program;
 use crate::real::disk::key_media::{self, Allowed, Found};
 use crate::real::rooted::Root;
 use crate::real::secret::{Secret, SecretText};
@@ -17,8 +18,9 @@ use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::authentic::{KeySource, RecordKey};
 use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
-use landfall_states::fault::{Fault, Kind, PlaceFault, Remedy, SecretFault};
+use landfall_states::fault::{Fault, FaultClass, Kind, PlaceFault, Remedy, SecretFault};
 use landfall_states::plan::{DiskIdentity, InstallId};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 use secrecy::ExposeSecret;
@@ -26,7 +28,7 @@ use std::io::{ErrorKind, IsTerminal, Read};
 use std::os::fd::FromRawFd;
 
 /// The names of secrets: of credentials behind `landfall.`, and of files on a medium.
-const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 7] = [
     "luks-passphrase",
     "deploy-key",
     "age-identity",
@@ -157,10 +159,10 @@ impl Vault {
         let Some(medium) = medium else {
             return Ok(());
         };
-        let mounted = Medium::mount(&medium.device)?;
+        let mounted = Medium::mount(&medium.device, reporter, stop).await?;
         let allowed = Allowed::by(config, &medium.standing);
         let taken = self.take_allowed(&mounted.at, allowed);
-        mounted.unmount()?;
+        mounted.unmount(reporter, stop).await?;
         let Taken { taken, left } = taken?;
         for (name, why) in left {
             reporter.notice(format!("{name} on {} is not taken: {why}", medium.shown));
@@ -489,35 +491,95 @@ const KEY_MEDIA: [(&str, Option<&str>); 3] = [("vfat", None), ("ext4", Some("nol
 /// A medium with keys, mounted read-only for a moment.
 struct Medium {
     at: Utf8PathBuf,
+    /// The loop device that it is mounted by.
+    looped: Option<String>,
 }
 
 impl Medium {
-    fn mount(device: &str) -> Result<Self, Fault> {
+    /// Mounts it. A partition of a stick whose image is mounted as a whole is taken, says the kernel, also to be read: then through a
+    /// loop device, which takes nothing.
+    async fn mount(device: &str, reporter: &Reporter, stop: &Stop) -> Result<Self, Fault> {
+        match Self::mount_as(device)? {
+            Ok(medium) => return Ok(medium),
+            Err((_, Errno::EBUSY)) => {}
+            Err((kind, errno)) => return Err(Self::unmountable(kind, errno)),
+        }
+        let ended = Program::new("losetup")
+            .args(["--find", "--show", "--read-only", device])
+            .run(reporter, stop)
+            .await?;
+        if !ended.success() {
+            return Err(Fault::program(
+                FaultClass::NeedsChange,
+                format!("medium with keys {device}"),
+                ended.how(),
+                Remedy::resume(),
+            ));
+        }
+        let looped = ended.stdout.trim().to_owned();
+        match Self::mount_as(&looped) {
+            Ok(Ok(medium)) => Ok(Medium {
+                looped: Some(looped),
+                ..medium
+            }),
+            other => {
+                detach(&looped, reporter, stop).await?;
+                match other? {
+                    Ok(medium) => Ok(medium),
+                    Err((kind, errno)) => Err(Self::unmountable(kind, errno)),
+                }
+            }
+        }
+    }
+
+    fn unmountable(kind: &str, errno: Errno) -> Fault {
+        SecretFault::KeyMedium {
+            label: key_media::LABEL.into(),
+            said: format!("as {kind}: {errno}"),
+            known: KEY_MEDIA.map(|(kind, _)| kind.to_owned()).into(),
+        }
+        .into()
+    }
+
+    /// The kernel's word on it, and as what: that it is taken goes before that it is of another kind.
+    fn mount_as(device: &str) -> Result<Result<Self, (&'static str, Errno)>, Fault> {
         let at = Utf8PathBuf::from(format!("{RUN_DIR}/keys"));
         fs_err::create_dir_all(&at).map_err(|e| rooted::io_fault(at.as_str(), &e))?;
         let flags = nix::mount::MsFlags::MS_RDONLY
             | nix::mount::MsFlags::MS_NOSUID
             | nix::mount::MsFlags::MS_NODEV
             | nix::mount::MsFlags::MS_NOEXEC;
-        let mut last = None;
+        let mut last = ("vfat", Errno::ENODEV);
         for (kind, data) in KEY_MEDIA {
             match nix::mount::mount(Some(device), at.as_str(), Some(kind), flags, data) {
-                Ok(()) => return Ok(Medium { at }),
-                Err(e) => last = Some((kind, e)),
+                Ok(()) => return Ok(Ok(Medium { at, looped: None })),
+                Err(Errno::EBUSY) => return Ok(Err((kind, Errno::EBUSY))),
+                Err(errno) => last = (kind, errno),
             }
         }
-        let why = last.map_or_else(String::new, |(kind, e)| format!("as {kind}: {e}"));
-        Err(SecretFault::KeyMedium {
-            label: key_media::LABEL.into(),
-            said: why,
-            known: KEY_MEDIA.map(|(kind, _)| kind.to_owned()).into(),
-        }
-        .into())
+        Ok(Err(last))
     }
 
-    fn unmount(self) -> Result<(), Fault> {
-        nix::mount::umount(self.at.as_str()).map_err(|e| rooted::io_fault(self.at.as_str(), &e.into()))
+    async fn unmount(self, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
+        let Medium { at, looped } = self;
+        nix::mount::umount(at.as_str()).map_err(|e| rooted::io_fault(at.as_str(), &e.into()))?;
+        match looped {
+            Some(looped) => detach(&looped, reporter, stop).await,
+            None => Ok(()),
+        }
     }
+}
+
+/// Takes a loop device away that was made here. One that stays is told, and harms nothing.
+async fn detach(looped: &str, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
+    let ended = Program::new("losetup")
+        .args(["--detach", looped])
+        .run(reporter, stop)
+        .await?;
+    if !ended.success() {
+        tracing::warn!(looped, how = %ended.how(), "losetup --detach");
+    }
+    Ok(())
 }
 
 impl Perform<ProvisionSecrets> for Real {
@@ -554,6 +616,51 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
         (dir, path)
+    }
+
+    /// The image on the same stick is mounted as a whole: the kernel gives no partition of it to anybody else.
+    #[test]
+    fn keys_on_a_stick_that_is_taken_are_read_through_a_loop_device() {
+        if !nix::unistd::geteuid().is_root() {
+            return; // only root mounts
+        }
+        let (_keep, dir) = dir();
+        let file = dir.join("keys.img");
+        let mut bytes = std::io::Cursor::new(vec![0; 8 << 20]);
+        let label = fatfs::FormatVolumeOptions::new().volume_label(*b"LF-KEYS    ");
+        fatfs::format_volume(&mut bytes, label).unwrap();
+        {
+            let filesystem = fatfs::FileSystem::new(&mut bytes, fatfs::FsOptions::new()).unwrap();
+            let mut key = filesystem.root_dir().create_file("consent").unwrap();
+            std::io::Write::write_all(&mut key, b"LF0001").unwrap();
+        }
+        fs_err::write(&file, bytes.into_inner()).unwrap();
+        let (reporter, stop) = (Reporter::default(), Stop::never());
+        let loops = |arguments: &[&str]| {
+            let program = Program::new("losetup").args(arguments.iter().copied());
+            let ended = crate::real::bench::block_on(program.run(&reporter, &stop)).unwrap();
+            assert!(ended.success(), "{}", ended.how());
+            ended.stdout.trim().to_owned()
+        };
+        let stick = loops(&["--find", "--show", file.as_str()]);
+        for is_taken in [false, true] {
+            let alone = is_taken.then(|| {
+                crate::real::disk::open(Utf8Path::new(&stick), OFlag::O_RDWR | OFlag::O_EXCL).unwrap()
+            });
+            let read = crate::real::bench::block_on(async {
+                let medium = Medium::mount(&stick, &reporter, &stop).await?;
+                assert_eq!(medium.looped.is_some(), is_taken);
+                let text = fs_err::read_to_string(medium.at.join("consent"));
+                medium.unmount(&reporter, &stop).await?;
+                Ok::<_, Fault>(text.unwrap())
+            });
+            drop(alone);
+            assert_eq!(read.unwrap(), "LF0001");
+        }
+        // Nothing of it is left.
+        let left = loops(&["--list", "--output", "BACK-FILE", "--noheadings"]);
+        loops(&["--detach", &stick]);
+        assert!(!left.contains(stick.as_str()), "{left}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is left on the target and on the installer's medium: images, receipts, marks.
 
 use crate::kit::{disks, golden, read, revision, system};
+use landfall::flash::record as flash;
 use landfall::image::bytes::Bytes;
 use landfall::image::manifest::{Chunk, Extent, HEADER_BYTES, Header, Manifest, digest};
 use landfall::image::open::Opened;
@@ -132,6 +133,22 @@ fn how_far_an_image_has_come() {
     );
     let kept = String::from_utf8(read("image-progress-1", "record.ron")).unwrap();
     assert_eq!(Landing::from_text(&kept), Ok(landing));
+}
+
+#[test]
+fn how_far_a_stick_has_come() {
+    let [(_, disk), ..] = disks();
+    let record = flash::Record {
+        version: flash::VERSION,
+        image: Digest::of(b"image").to_string(),
+        stick: disk,
+        flushed: 412,
+    };
+    golden("flash-progress-1", "record.json", &record.encode().unwrap());
+    assert_eq!(
+        flash::Record::decode(&read("flash-progress-1", "record.json")),
+        Some(record)
+    );
 }
 
 #[test]

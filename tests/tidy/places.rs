@@ -25,13 +25,18 @@ const OPENING: [&str; 14] = [
 ];
 
 /// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `foreign` or `rooted`.
-const OPENERS: [(&str, usize, &str); 31] = [
+const OPENERS: [(&str, usize, &str); 32] = [
     (
         "src/cli/image.rs",
         3,
         "its own /proc entry; a target that `foreign::storage` looked at; a folder, to flush it",
     ),
     ("src/cli/status.rs", 1, "/proc"),
+    (
+        "src/flash/eject.rs",
+        1,
+        "the kernel's switch of a USB device, or of a disk behind one",
+    ),
     ("src/foreign.rs", 5, "the one way"),
     (
         "src/hosts/keys.rs",

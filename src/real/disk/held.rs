@@ -401,6 +401,15 @@ impl HeldDisk {
         }
     }
 
+    /// Has the kernel read the table again, when nobody has the disk open exclusively. What it cannot read it reads when the disk is
+    /// attached again.
+    pub fn reread_table(&self) {
+        // SAFETY: the ioctl takes no argument, and the descriptor is open.
+        if let Err(errno) = unsafe { ioctl::blkrrpart(self.file.as_raw_fd()) } {
+            tracing::info!(disk = %self.name, %errno, "reading the table again");
+        }
+    }
+
     fn correct(&self, view: &[KernelPartition], entries: &[GptEntry]) -> nix::Result<()> {
         let sector = u64::from(self.identity.sector_bytes);
         for known in view {

@@ -1,0 +1,99 @@
+//! Who agrees to the erasure of a stick. Law: a plain stick takes a yes; a fixed disk or a large one takes its name, typed or given in
+//! advance, and never less; where nobody can be asked nothing is written, and the command that agrees is said.
+//!
+//! Absent: which disk is which (`flash::sticks`), which name may agree (`real::disk::named`), the words of the questions (`flash_words`).
+
+use super::flash::{Run, Seen, Wrong, output};
+use super::flash_words::{self as words, Question};
+use crate::flash::error::Error;
+use crate::flash::sticks::{Judged, Standing};
+use crate::real::disk::named;
+use crate::real::disk::usage::shell;
+use std::io::Write;
+
+impl Run<'_> {
+    /// A refusal for want of consent.
+    pub(super) fn no_consent(
+        judged: &Judged,
+        reason: impl Into<String>,
+        next: String,
+        declined: bool,
+    ) -> Error {
+        Error::NoConsent {
+            stick: judged.shown(),
+            reason: reason.into(),
+            next,
+            declined,
+        }
+    }
+
+    /// The command that agrees in advance.
+    fn agreeing(&self, judged: &Judged, how: &str) -> String {
+        let device = shell(&judged.block.device());
+        format!("landfall flash {} {device} {how}", self.image_word())
+    }
+
+    fn with_name(&self, judged: &Judged) -> String {
+        let name = judged.name.as_deref().unwrap_or("NAME");
+        self.agreeing(judged, &format!("--erase-disk {}", shell(name)))
+    }
+
+    /// Whether a name agrees to the erasure of this disk and no other.
+    fn is_named(&self, given: &str, judged: &Judged, seen: &Seen) -> Result<(), Error> {
+        named::agrees(given, &judged.block.identity, &seen.names)
+            .map_err(|why| Self::no_consent(judged, why, self.with_name(judged), false))
+    }
+
+    pub(super) fn agree(
+        &self,
+        judged: &Judged,
+        seen: &Seen,
+        with_keys: bool,
+        out: &mut dyn Write,
+    ) -> Result<(), Wrong> {
+        if let Some(given) = &self.args.erase_disk {
+            return Ok(self.is_named(given, judged, seen)?);
+        }
+        let (question, unasked) = match (&judged.standing, &judged.name) {
+            (Standing::Never { .. }, _) => return Ok(words::refuse_never(&Some(judged.clone()))?),
+            (Standing::Stick, _) if self.args.yes => return Ok(()),
+            (Standing::Stick, _) => {
+                let next = self.agreeing(judged, "--yes");
+                let unasked = Self::no_consent(judged, "nobody can be asked here", next, false);
+                (Question::Yes { with_keys }, unasked)
+            }
+            (Standing::Named(reasons), Some(name)) => {
+                let question = Question::Name {
+                    name: name.clone(),
+                    reasons: reasons.clone(),
+                };
+                let next = self.with_name(judged);
+                (
+                    question,
+                    Self::no_consent(judged, reasons.join("; "), next, false),
+                )
+            }
+            (Standing::Named(reasons), None) => {
+                let reason = format!(
+                    "{}; and it has no name that could be no other disk's",
+                    reasons.join("; ")
+                );
+                return Err(Self::no_consent(judged, reason, "use another stick".into(), false).into());
+            }
+        };
+        if self.args.json || !words::can_ask() {
+            return Err(unasked.into());
+        }
+        let answer = words::ask(&question, &judged.shown(), &self.stop, out).map_err(output)?;
+        match (&question, answer) {
+            (Question::Yes { .. }, Some(answer)) if answer == "yes" => Ok(()),
+            (Question::Name { .. }, Some(answer)) if !answer.is_empty() => {
+                Ok(self.is_named(&answer, judged, seen)?)
+            }
+            (_, _) => {
+                let reason = "the answer was no; nothing was written";
+                Err(Self::no_consent(judged, reason, "nothing".into(), true).into())
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `landfall flash --forget-keys`: the keys off a stick again. Law: asked first; the stick is taken as for writing; of several that have
+//! keys none is chosen.
+//!
+//! Absent: zeroing and the partition table (`flash::keys`).
+
+use super::flash::{Run, Seen, Taken, Wrong, is_gone, output};
+use super::flash_words::{self as words, Question};
+use crate::exit::Exit;
+use crate::flash::error::Error;
+use crate::flash::keys;
+use crate::flash::sticks::{self, Judged, Standing};
+use crate::flash::write::Stick;
+use crate::image::disk::FileDisk;
+use crate::real::disk::usage::shell;
+use camino::Utf8Path;
+use serde_json::json;
+use std::io::Write;
+
+impl Run<'_> {
+    pub(super) fn forget_keys(&self, given: Option<&str>, out: &mut dyn Write) -> Result<Exit, Wrong> {
+        let seen = self.look()?;
+        let judged = match given {
+            Some(given) => self.find(given, &seen)?,
+            None => self.only_one_with_keys(&seen)?,
+        };
+        words::refuse_never(&Some(judged.clone()))?;
+        let taken = self.take(&judged)?;
+        let is_gone = || is_gone(&taken.held);
+        let stick = Stick {
+            disk: &taken.disk,
+            name: judged.shown(),
+            sector_bytes: judged.block.identity.sector_bytes,
+            is_gone: &is_gone,
+            again: format!("landfall flash --forget-keys {}", shell(&judged.block.device())),
+        };
+        let size = judged.block.identity.size_bytes;
+        let places = keys::on(&stick).map_err(|error| stick.failed("read", 0, size, error))?;
+        if places.is_empty() {
+            return Err(Error::Name {
+                given: judged.shown(),
+                reason: "it has no partition with keys behind an image".into(),
+            }
+            .into());
+        }
+        if self.args.dry_run {
+            words::would_forget(&judged, &places, out).map_err(output)?;
+            return Ok(Exit::Ok);
+        }
+        if !self.args.yes {
+            self.agree_to_forget(&judged, out)?;
+        }
+        for place in &places {
+            keys::forget(&stick, place)?;
+        }
+        drop(stick);
+        let Taken { mut held, disk } = taken;
+        drop(disk);
+        held.reread_table();
+        held.drop_lock();
+        if self.args.json {
+            let told =
+                json!({"result": "forgotten", "device": judged.block.device(), "partitions": places.len()});
+            writeln!(out, "{told}").map_err(output)?;
+        } else {
+            words::forgotten(&judged, out).map_err(output)?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn agree_to_forget(&self, judged: &Judged, out: &mut dyn Write) -> Result<(), Wrong> {
+        let answer = if self.args.json || !words::can_ask() {
+            None
+        } else {
+            words::ask(&Question::Forget, &judged.shown(), &self.stop, out).map_err(output)?
+        };
+        if answer.as_deref() == Some("yes") {
+            return Ok(());
+        }
+        let device = shell(&judged.block.device());
+        let next = format!("landfall flash --forget-keys {device} --yes");
+        let reason = "the answer was not yes; the keys are still there";
+        Err(Run::no_consent(judged, reason, next, answer.is_some()).into())
+    }
+
+    /// The only stick that has keys.
+    fn only_one_with_keys(&self, seen: &Seen) -> Result<Judged, Error> {
+        let mut found = vec![];
+        for judged in sticks::all(&seen.machine, &seen.links) {
+            if judged.standing != Standing::Stick {
+                continue;
+            }
+            let device = judged.block.device();
+            let failed = |error| Error::Stick {
+                stick: judged.shown(),
+                doing: "read",
+                at: 0,
+                error,
+            };
+            let disk = FileDisk::open_to_read(Utf8Path::new(&device)).map_err(failed)?;
+            let stick = Stick {
+                disk: &disk,
+                name: judged.shown(),
+                sector_bytes: judged.block.identity.sector_bytes,
+                is_gone: &|| false,
+                again: String::new(),
+            };
+            if !keys::on(&stick).map_err(failed)?.is_empty() {
+                found.push(judged);
+            }
+        }
+        let devices: Vec<String> = found.iter().map(Judged::shown).collect();
+        let one = (found.len() == 1).then(|| found.pop()).flatten();
+        one.ok_or_else(|| Error::Name {
+            given: "--forget-keys".into(),
+            reason: if devices.is_empty() {
+                "no stick that is attached has a partition with keys".into()
+            } else {
+                format!("several sticks have keys: {}; name one", devices.join(", "))
+            },
+        })
+    }
+}

@@ -1,0 +1,383 @@
+//! What `landfall flash` prints and asks. Law: made here and nowhere else; what others chose is shown escaped; a question says what is
+//! lost.
+//!
+//! Absent: faults (`flash::error`), progress (`progress`).
+
+use super::image::peak_bytes;
+use super::words::{ShownLines, bytes, one_line};
+use super::{Failure, words};
+use crate::flash::error::Error;
+use crate::flash::keys::Keys;
+use crate::flash::source::{Digests, hexadecimal};
+use crate::flash::sticks::{Judged, Standing};
+use crate::flash::table::Place;
+use crate::real::stop::Stop;
+use camino::Utf8Path;
+use serde_json::json;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// An answer is waited for in pieces of this, so that a signal is seen.
+const POLL: Duration = Duration::from_millis(100);
+/// An answer is not longer, in bytes.
+const ANSWER_BYTES_MAX: u64 = 4096;
+
+/// What a run is going to do.
+pub(super) struct Plan<'a> {
+    pub image: &'a Utf8Path,
+    pub digests: &'a Digests,
+    pub judged: &'a Judged,
+    pub keys: Option<(&'a Keys, &'a Place)>,
+    pub claimed_bytes: u64,
+    pub ejects: bool,
+}
+
+/// What it did.
+pub(super) struct Done {
+    pub written_bytes: u64,
+    pub found_bytes: u64,
+    pub write_s: f64,
+    pub verify_s: f64,
+}
+
+/// A question to a person.
+pub(super) enum Question {
+    /// Whether a stick may be erased.
+    Yes { with_keys: bool },
+    /// The name of a disk that is no plain stick.
+    Name { name: String, reasons: Vec<String> },
+    /// Whether the keys may go.
+    Forget,
+}
+
+/// Refuses what may never be taken.
+pub(super) fn refuse_never(judged: &Option<Judged>) -> Result<(), Error> {
+    let Some(judged) = judged else {
+        return Ok(());
+    };
+    let Standing::Never {
+        reasons,
+        release,
+        is_systems,
+    } = &judged.standing
+    else {
+        return Ok(());
+    };
+    Err(Error::Refused {
+        stick: judged.shown(),
+        reasons: reasons.clone(),
+        next: match release.as_slice() {
+            [] => "use another stick: landfall flash (lists them)".into(),
+            commands => format!("{}; then the same command", commands.join("; ")),
+        },
+        is_systems: *is_systems,
+    })
+}
+
+/// Every disk, and whether it may be taken.
+pub(super) fn list(all: &[Judged], out: &mut dyn Write) -> io::Result<()> {
+    let out = &mut ShownLines::on(out);
+    if all.is_empty() {
+        return writeln!(out, "no disks");
+    }
+    for judged in all {
+        let mark = match judged.standing {
+            Standing::Stick => "→",
+            Standing::Named(_) => " ",
+            Standing::Never { .. } => "✗",
+        };
+        let block = &judged.block;
+        let removable = if block.removable { ", removable" } else { "" };
+        writeln!(
+            out,
+            "{mark} {}  {} ({} bytes), {}{removable}",
+            block.device(),
+            bytes(block.identity.size_bytes),
+            block.identity.size_bytes,
+            block.transport
+        )?;
+        let known = |name: &str, value: &Option<String>| match value {
+            Some(value) => format!("{name} {value}"),
+            None => format!("no {name}"),
+        };
+        writeln!(
+            out,
+            "    {}, {}",
+            known("model", &block.model),
+            known("serial", &block.identity.serial)
+        )?;
+        if let Some(name) = &judged.name {
+            writeln!(out, "    name to use: {name}")?;
+        }
+        for line in &judged.holds {
+            writeln!(out, "    holds: {line}")?;
+        }
+        match &judged.standing {
+            Standing::Stick => writeln!(out, "    may be written, when you say yes")?,
+            Standing::Named(reasons) => {
+                for reason in reasons {
+                    writeln!(
+                        out,
+                        "    only when its name is typed, or given with --erase-disk: {reason}"
+                    )?;
+                }
+            }
+            Standing::Never { reasons, release, .. } => {
+                for reason in reasons {
+                    writeln!(out, "    not to be written: {reason}")?;
+                }
+                for command in release {
+                    writeln!(out, "    frees it: {command}")?;
+                }
+            }
+        }
+    }
+    let first = all.iter().find(|judged| judged.standing == Standing::Stick);
+    match first {
+        Some(_) => writeln!(out, "next: landfall flash IMAGE DEVICE"),
+        None => writeln!(out, "next: plug a stick in, then: landfall flash"),
+    }
+}
+
+/// What is going to be done.
+pub(super) fn plan(plan: &Plan<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let out = &mut ShownLines::on(out);
+    let Plan {
+        image,
+        digests,
+        judged,
+        keys,
+        claimed_bytes,
+        ejects,
+    } = plan;
+    writeln!(
+        out,
+        "image  {image}: {} ({} bytes)",
+        bytes(digests.bytes),
+        digests.bytes
+    )?;
+    let agreed = match &digests.agreed {
+        Some(list) => format!(", as {list} says"),
+        None => String::new(),
+    };
+    writeln!(out, "       SHA-256 {}{agreed}", hexadecimal(&digests.sha256))?;
+    writeln!(out, "stick  {}", judged.shown())?;
+    for line in &judged.holds {
+        writeln!(out, "       holds, and loses: {line}")?;
+    }
+    if judged.block.identity.sector_bytes != 512 {
+        writeln!(
+            out,
+            "       note: its sectors have {} bytes; images are made for 512, and firmware may not boot it",
+            judged.block.identity.sector_bytes
+        )?;
+    }
+    if *claimed_bytes > 0 {
+        writeln!(
+            out,
+            "       an earlier run came to byte {claimed_bytes}: up to there it is compared, and written where it differs"
+        )?;
+    }
+    writeln!(
+        out,
+        "then   wipe both ends, write, flush, read all of it back, and write the first MiB last{}",
+        if *ejects { "; power off" } else { "" }
+    )?;
+    if let Some((keys, place)) = keys {
+        writeln!(
+            out,
+            "keys   {} on a partition of their own, LF-KEYS, at byte {}",
+            keys.names().join(", "),
+            place.from
+        )?;
+        for name in &keys.passed_over {
+            writeln!(out, "       not copied: {name}, which no installer looks for")?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a person to be asked.
+pub(super) fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Asks; `None`: somebody wants it to stop, or there is nothing more to read.
+pub(super) fn ask(
+    question: &Question,
+    stick: &str,
+    stop: &Stop,
+    out: &mut dyn Write,
+) -> io::Result<Option<String>> {
+    let stick = one_line(stick);
+    match question {
+        Question::Yes { with_keys } => {
+            if *with_keys {
+                writeln!(
+                    out,
+                    "Whoever holds this stick will have the keys: a stick knows no owners and no permissions."
+                )?;
+            }
+            write!(out, "Everything on {stick} will be lost. Write to it? Type yes: ")?;
+        }
+        Question::Name { name, reasons } => {
+            for reason in reasons {
+                writeln!(out, "{}", one_line(reason))?;
+            }
+            write!(
+                out,
+                "Everything on {stick} will be lost. Type its name, {}, to erase it: ",
+                one_line(name)
+            )?;
+        }
+        Question::Forget => write!(out, "The keys on {stick} will be lost. Remove them? Type yes: ")?,
+    }
+    out.flush()?;
+    let (answer, answered) = channel();
+    // It ends with the process, where nobody answers.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = io::Read::take(io::stdin().lock(), ANSWER_BYTES_MAX).read_line(&mut line);
+        drop(answer.send(read.map(|bytes| (bytes > 0).then(|| line.trim().to_owned()))));
+    });
+    loop {
+        match answered.recv_timeout(POLL) {
+            Ok(answer) => return answer,
+            Err(RecvTimeoutError::Timeout) if !stop.is_requested() => {}
+            Err(_) => {
+                writeln!(out)?;
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn rate(bytes: u64, seconds: f64) -> String {
+    if seconds <= 0.0 {
+        return String::new();
+    }
+    format!(" ({}/s)", words::bytes((bytes as f64 / seconds) as u64))
+}
+
+/// What was done, and what is next.
+pub(super) fn end(plan: &Plan<'_>, done: &Done, ejected: bool, out: &mut dyn Write) -> io::Result<()> {
+    let out = &mut ShownLines::on(out);
+    let Done {
+        written_bytes,
+        found_bytes,
+        write_s,
+        verify_s,
+    } = done;
+    let found = if *found_bytes > 0 {
+        format!(", {} found there", bytes(*found_bytes))
+    } else {
+        String::new()
+    };
+    writeln!(
+        out,
+        "{}: holds {}; {} written in {write_s:.1} s{}{found}, all of it read back in {verify_s:.1} s{}",
+        plan.judged.shown(),
+        plan.image,
+        bytes(*written_bytes),
+        rate(*written_bytes, *write_s),
+        rate(plan.digests.bytes, *verify_s)
+    )?;
+    let first = match (ejected, plan.ejects) {
+        (true, _) => "unplug it (it is switched off)",
+        (false, true) => "take it out (everything is flushed; there is nothing to switch off)",
+        (false, false) => "unplug it (everything is flushed)",
+    };
+    writeln!(
+        out,
+        "next: {first}, plug it into the machine, and choose it in the firmware's boot menu (UEFI)"
+    )
+}
+
+pub(super) fn would_forget(judged: &Judged, places: &[Place], out: &mut dyn Write) -> io::Result<()> {
+    let out = &mut ShownLines::on(out);
+    for place in places {
+        writeln!(
+            out,
+            "{}: {} bytes of keys from byte {} on would be zeroed, and their partition removed",
+            judged.shown(),
+            place.bytes,
+            place.from
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn forgotten(judged: &Judged, out: &mut dyn Write) -> io::Result<()> {
+    let out = &mut ShownLines::on(out);
+    writeln!(
+        out,
+        "{}: the keys are zeros, and their partition is gone; the image is as it was",
+        judged.shown()
+    )?;
+    writeln!(
+        out,
+        "next: nothing; a chip may keep old contents where only its maker reaches them, so replace keys that must not be found"
+    )
+}
+
+/// A failure for people.
+pub(super) fn failure(error: &Error) -> Failure {
+    if let Error::Fault(fault) = error {
+        return Failure::from((**fault).clone());
+    }
+    Failure::new(
+        error.exit(),
+        format!(
+            "{}\n    next: {}",
+            one_line(&error.to_string()),
+            one_line(&error.next())
+        ),
+    )
+}
+
+/// A failure for programs.
+pub(super) fn failed(error: &Error) -> serde_json::Value {
+    let mut told = json!({
+        "result": "failed",
+        "why": error.to_string(),
+        "next": error.next(),
+        "exit": error.exit().code(),
+    });
+    if let Error::Differs { verdict, .. } = error {
+        told["cause"] = verdict.word().into();
+        told["first_byte"] = verdict.first.into();
+        told["differing_bytes"] = verdict.bytes.into();
+    }
+    told
+}
+
+/// What would be done, for programs.
+pub(super) fn planned(plan: &Plan<'_>) -> serde_json::Value {
+    json!({
+        "result": "planned",
+        "stick": plan.judged.told(),
+        "image": plan.image,
+        "sha256": hexadecimal(&plan.digests.sha256),
+        "bytes": plan.digests.bytes,
+        "keys": plan.keys.map(|(keys, _)| keys.names()),
+    })
+}
+
+/// What was done, for programs.
+pub(super) fn flashed(plan: &Plan<'_>, done: &Done, ejected: bool) -> Result<serde_json::Value, Failure> {
+    Ok(json!({
+        "result": "flashed",
+        "device": plan.judged.block.device(),
+        "image": plan.image,
+        "sha256": hexadecimal(&plan.digests.sha256),
+        "bytes": plan.digests.bytes,
+        "written_bytes": done.written_bytes,
+        "found_bytes": done.found_bytes,
+        "write_s": done.write_s,
+        "verify_s": done.verify_s,
+        "keys": plan.keys.map(|(keys, _)| keys.names()),
+        "ejected": ejected,
+        "peak_bytes": peak_bytes()?,
+    }))
+}

@@ -1,0 +1,372 @@
+//! The partition with keys behind the image. Law: the keys are in memory that is wiped, and on the stick, and nowhere else; the
+//! filesystem is on the stick and was read back before the table names it, and it is zeros again before the table forgets it. A stick
+//! has no owners and no permissions: who holds it has the keys, which is said before they are written.
+//!
+//! A stick's chip may keep old contents of a block that was written over, where only its maker reaches them: zeros are what every
+//! computer reads from then on.
+//!
+//! Absent: what the installer takes of it (`real::secrets`), where in the table (`table`).
+
+use super::error::Error;
+use super::seeking::Seeking;
+use super::source::Sum;
+use super::table::{self, KEYS_BYTES, Place, Table};
+use super::write::Stick;
+use crate::foreign::{self, Links};
+use crate::image::pool::{ALIGNMENT_BYTES, Buffer};
+use crate::real::disk::key_media::LABEL;
+use crate::real::disk::signature::sniff;
+use crate::real::secret::Secret;
+use crate::real::{gpt, key_text, passphrase, secrets};
+use camino::Utf8Path;
+use gptman::{GPT, GPTPartitionEntry};
+use landfall_states::fault::Fault;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use uuid::Uuid;
+
+/// No key is longer, in bytes.
+const KEY_BYTES_MAX: usize = 64 << 10;
+/// Basic data (UEFI 2.10, and Microsoft's documentation of GPT).
+const TYPE_BASIC_DATA: Uuid = Uuid::from_u128(0xEBD0_A0A2_B9E5_4433_87C0_68B6_B726_99C7);
+/// Bytes that are zeroed at once.
+const ZERO_BYTES: usize = 1 << 20;
+
+/// Keys, as they were read.
+#[derive(Debug)]
+pub struct Keys {
+    files: Vec<(&'static str, Secret)>,
+    /// Names of files that were passed over.
+    pub passed_over: Vec<String>,
+}
+
+impl Keys {
+    /// Names of what was read.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.files.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+fn bad(reason: impl Into<String>, next: impl Into<String>) -> Error {
+    Error::Keys {
+        reason: reason.into(),
+        next: next.into(),
+    }
+}
+
+/// Reads the keys of a folder: files with the names that an installer looks for. Each is one that its program loads.
+pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
+    let mut keys = Keys {
+        files: vec![],
+        passed_over: vec![],
+    };
+    let listing = fs_err::read_dir(folder).map_err(|error| {
+        bad(
+            crate::os::said(&error),
+            format!("name the folder that has them: --keys DIR ({folder} was given)"),
+        )
+    })?;
+    for entry in listing {
+        let entry = entry.map_err(|error| bad(crate::os::said(&error), "look at the folder's disk"))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !secrets::NAMES.contains(&name.as_str()) {
+            keys.passed_over.push(name);
+        }
+    }
+    keys.passed_over.sort();
+    for name in secrets::NAMES {
+        let path = folder.join(name);
+        let what = path.to_string();
+        let file = match foreign::open(&path, Links::Refuse) {
+            Ok(file) => file,
+            Err(foreign::Refused::Absent) => continue,
+            Err(refused) => return Err(refused.fault(what).into()),
+        };
+        let failed =
+            |error: io::Error| bad(format!("{what}: {}", crate::os::said(&error)), "look at the file");
+        let mode = file.metadata().map_err(failed)?.mode();
+        if name != "consent" && mode & 0o077 != 0 {
+            return Err(bad(
+                format!("{what}: others may read it (its mode is {:04o})", mode & 0o7777),
+                format!("chmod 600 {what}"),
+            ));
+        }
+        let secret = Secret::read(file, KEY_BYTES_MAX).map_err(failed)?;
+        let secret =
+            secret.ok_or_else(|| bad(format!("{what}: it is too long for a key"), "look at the file"))?;
+        checked(name, &secret, &what)?;
+        keys.files.push((name, secret));
+    }
+    if keys.files.is_empty() {
+        return Err(bad(
+            format!("{folder} has none of {}", secrets::NAMES.join(", ")),
+            "give the files these names, or name the folder that has them: --keys DIR",
+        ));
+    }
+    Ok(keys)
+}
+
+/// What an installer would refuse is refused here.
+fn checked(name: &str, secret: &Secret, what: &str) -> Result<(), Fault> {
+    match name {
+        "ssh-key" | "deploy-key" => key_text::ssh(secret, what).map(drop),
+        "age-identity" => key_text::age(secret, what).map(drop),
+        "luks-passphrase" => passphrase::line(secret, what).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Memory that is wiped, as a disk.
+struct Room {
+    secret: Secret,
+    at: u64,
+}
+
+impl Room {
+    fn rest(&mut self) -> &mut [u8] {
+        let at = usize::try_from(self.at).unwrap_or(usize::MAX);
+        self.secret.bytes_mut().get_mut(at..).unwrap_or_default()
+    }
+}
+
+impl Read for Room {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = self.rest();
+        let bytes = rest.len().min(buffer.len());
+        buffer[..bytes].copy_from_slice(&rest[..bytes]);
+        self.at += bytes as u64;
+        Ok(bytes)
+    }
+}
+
+impl Write for Room {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let rest = self.rest();
+        let bytes = rest.len().min(buffer.len());
+        rest[..bytes].copy_from_slice(&buffer[..bytes]);
+        self.at += bytes as u64;
+        Ok(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Room {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => KEYS_BYTES.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+/// The filesystem with the keys, in memory that is wiped.
+fn filesystem(keys: &Keys, image: &Sum) -> io::Result<Secret> {
+    let mut secret = Secret::with_room(KEYS_BYTES as usize)?;
+    secret.took(KEYS_BYTES as usize);
+    let mut room = Room { secret, at: 0 };
+    let mut label = [b' '; 11];
+    label[..LABEL.len()].copy_from_slice(LABEL.as_bytes());
+    let id = u32::from_le_bytes([image[0], image[1], image[2], image[3]]);
+    let options = fatfs::FormatVolumeOptions::new()
+        .volume_label(label)
+        .volume_id(id);
+    fatfs::format_volume(&mut room, options)?;
+    {
+        let filesystem = fatfs::FileSystem::new(&mut room, fatfs::FsOptions::new())?;
+        for (name, secret) in &keys.files {
+            let mut file = filesystem.root_dir().create_file(name)?;
+            file.write_all(secret.bytes())?;
+            file.flush()?;
+        }
+        filesystem.unmount()?;
+    }
+    Ok(room.secret)
+}
+
+/// Writes the keys, reads them back, and puts the entry into the table.
+pub fn put(stick: &Stick<'_>, keys: &Keys, place: &Place, image: &Sum) -> Result<(), Error> {
+    let made = filesystem(keys, image).map_err(Error::Internal)?;
+    let failed = |doing, error| stick.failed(doing, place.from, place.from + place.bytes, error);
+    let disk = stick.disk;
+    disk.write_all_at(made.bytes(), place.from)
+        .and_then(|()| disk.flush())
+        .map_err(|error| failed("written", error))?;
+    let mut found = Secret::with_room(made.bytes().len()).map_err(Error::Internal)?;
+    found.took(made.bytes().len());
+    disk.read_exact_at(found.bytes_mut(), place.from)
+        .map_err(|error| failed("read", error))?;
+    if found.bytes() != made.bytes() {
+        return Err(bad(
+            format!(
+                "what is read back at byte {} is not what was written; the stick holds the image",
+                place.from
+            ),
+            "use another stick, and destroy this one or: landfall flash --forget-keys",
+        ));
+    }
+    name(stick, place)
+}
+
+/// Puts the entry into the table: the copy at the end of a GPT first.
+fn name(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
+    match place.table {
+        Table::Classic(slot) => change_sector(stick, |sector| {
+            table::put_classic(sector, slot, place, stick.sector_bytes)
+        }),
+        Table::Gpt(number) => change_gpt(stick, place, |entry, sector| {
+            let first = place.from / sector;
+            // Nothing is decided by it: the label says what it is.
+            let id = Uuid::new_v5(&TYPE_BASIC_DATA, format!("{LABEL} {number} {first}").as_bytes());
+            *entry = GPTPartitionEntry {
+                partition_type_guid: TYPE_BASIC_DATA.to_bytes_le(),
+                unique_partition_guid: id.to_bytes_le(),
+                starting_lba: first,
+                ending_lba: (place.from + place.bytes) / sector - 1,
+                attribute_bits: 0,
+                partition_name: LABEL.into(),
+            };
+        }),
+    }
+}
+
+fn change_sector(
+    stick: &Stick<'_>,
+    change: impl FnOnce(&mut [u8]) -> Result<(), String>,
+) -> Result<(), Error> {
+    let total = stick.disk.length();
+    let mut block = Buffer::new(ALIGNMENT_BYTES);
+    stick
+        .disk
+        .read_exact_at(block.bytes_mut(), 0)
+        .map_err(|error| stick.failed("read", 0, total, error))?;
+    let before = block.bytes().to_vec();
+    change(&mut block.bytes_mut()[..512]).map_err(|reason| bad(reason, "flash the stick again"))?;
+    if before == block.bytes() {
+        return Ok(());
+    }
+    stick
+        .disk
+        .write_all_at(block.bytes(), 0)
+        .and_then(|()| stick.disk.flush())
+        .map_err(|error| stick.failed("written", 0, total, error))?;
+    let mut found = Buffer::new(ALIGNMENT_BYTES);
+    stick
+        .disk
+        .read_exact_at(found.bytes_mut(), 0)
+        .map_err(|error| stick.failed("read", 0, total, error))?;
+    if found.bytes() != block.bytes() {
+        return Err(bad(
+            "the partition table does not read back as it was written",
+            "use another stick",
+        ));
+    }
+    Ok(())
+}
+
+fn change_gpt(
+    stick: &Stick<'_>,
+    place: &Place,
+    change: impl FnOnce(&mut GPTPartitionEntry, u64),
+) -> Result<(), Error> {
+    let Table::Gpt(number) = place.table else {
+        return Ok(());
+    };
+    let sector = u64::from(stick.sector_bytes);
+    let mut disk = Seeking::new(stick.disk);
+    let failed = |error: gptman::Error| {
+        bad(
+            format!("the partition table on the stick: {error}"),
+            "flash the stick again",
+        )
+    };
+    let mut table = GPT::read_from(&mut disk, sector).map_err(failed)?;
+    table.header.update_from(&mut disk, sector).map_err(failed)?;
+    if number == 0 || number > table.header.number_of_partition_entries {
+        return Err(bad(
+            "the partition table on the stick is too short",
+            "flash it without --keys",
+        ));
+    }
+    change(&mut table[number], sector);
+    gpt::write_both(&mut disk, table, sector, |disk| disk.flush())
+        .map_err(|error| stick.failed("written", 0, stick.disk.length(), error))
+}
+
+/// The partitions with keys that the table on a stick names: by the label, or by being zeros where one was.
+pub fn on(stick: &Stick<'_>) -> io::Result<Vec<Place>> {
+    let mut disk = Seeking::new(stick.disk);
+    let found = gpt::read(&mut disk, stick.sector_bytes)?;
+    let mut places = vec![];
+    for place in table::places(&found, stick.sector_bytes) {
+        // What begins where the stick does is the image itself.
+        let end = place.from.checked_add(place.bytes);
+        if place.from == 0 || end.is_none_or(|end| end > stick.disk.length()) {
+            continue;
+        }
+        let signatures = sniff(&mut disk, place.from, place.bytes)?;
+        let is_labelled = signatures
+            .iter()
+            .any(|s| s.member_of.is_none() && s.label.as_deref() == Some(LABEL));
+        if is_labelled || (place.bytes == KEYS_BYTES && is_zero(stick, &place)?) {
+            places.push(place);
+        }
+    }
+    Ok(places)
+}
+
+fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
+    let mut buffer = Buffer::new(ZERO_BYTES);
+    let mut at = place.from;
+    while at < place.from + place.bytes {
+        let length = (place.from + place.bytes - at).min(ZERO_BYTES as u64) as usize;
+        let bytes = &mut buffer.bytes_mut()[..length];
+        stick.disk.read_exact_at(bytes, at)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
+}
+
+/// Makes zeros of a partition with keys, and sees that they are zeros.
+pub fn zero(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
+    let zeros = Buffer::new(ZERO_BYTES);
+    let end = place.from + place.bytes;
+    let mut at = place.from;
+    while at < end {
+        let length = (end - at).min(ZERO_BYTES as u64) as usize;
+        stick
+            .disk
+            .write_all_at(&zeros.bytes()[..length], at)
+            .map_err(|error| stick.failed("written", at, end, error))?;
+        at += length as u64;
+    }
+    stick
+        .disk
+        .flush()
+        .map_err(|error| stick.failed("flushed", at, end, error))?;
+    if is_zero(stick, place).map_err(|error| stick.failed("read", place.from, end, error))? {
+        return Ok(());
+    }
+    Err(bad(
+        "the keys are still there after zeros were written over them: the stick keeps nothing that is written",
+        "destroy the stick, and replace every key that was on it",
+    ))
+}
+
+/// The same, and takes it out of the table.
+pub fn forget(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
+    zero(stick, place)?;
+    match place.table {
+        Table::Classic(slot) => change_sector(stick, |sector| {
+            table::take_classic(sector, slot, place, stick.sector_bytes)
+        }),
+        Table::Gpt(_) => change_gpt(stick, place, |entry, _| *entry = GPTPartitionEntry::empty()),
+    }
+}

@@ -1,0 +1,50 @@
+//! `landfall flash`: an image onto a stick, and the proof that the stick has it. Law: nothing is written before the whole image was
+//! read once and its digests are known; the first MiB comes last, after everything behind it was read back from the stick and found
+//! equal, so that a stick without that proof never looks bootable; a difference is told by its cause; nothing that a record says is
+//! believed.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `sticks` | which disks may be taken, and why not: pure |
+//! | `source` | images, packed or not, as chunks with their digests |
+//! | `listed` | a list of digests beside an image: pure |
+//! | `chunks` | bytes from one thread to the next, in buffers of a fixed stock |
+//! | `write` | wiping, writing, flushing, the first MiB |
+//! | `verdict` | reading back, and what a difference means |
+//! | `record` | how far it came, for the next run |
+//! | `keys` | the partition with keys behind the image |
+//! | `table` | one more entry in a partition table, and one less: pure |
+//! | `seeking` | a stick as readers and writers of tables want it |
+//! | `eject` | powering a stick off |
+//! | `error` | what can go wrong, in words, with what to do |
+//!
+//! Absent: the command line, questions and the order of it all (`cli::flash`); names, uses and locks of disks (`real::disk`).
+
+pub mod chunks;
+pub mod eject;
+pub mod error;
+pub mod keys;
+pub mod listed;
+pub mod record;
+pub mod seeking;
+pub mod source;
+pub mod sticks;
+pub mod table;
+pub mod verdict;
+pub mod write;
+
+/// Bytes of a chunk: what is written at once, and what differences are told in.
+pub const CHUNK_BYTES: usize = 4 << 20;
+/// Bytes at the start of a stick that are written last: every boot sector, partition table and superblock of a boot medium that
+/// firmware looks for first lies in them.
+pub const HEAD_BYTES: usize = 1 << 20;
+/// Bytes at the end of a stick that are wiped: the second GPT, labels of ZFS, superblocks of md, the copy of NTFS's boot sector.
+pub const TAIL_BYTES: usize = 1 << 20;
+
+/// What a run tells and asks while it works.
+pub trait Watch: Sync {
+    /// So many bytes of so many of this part of the work are done.
+    fn progress(&self, what: &'static str, done: u64, total: u64);
+    /// Whether somebody wants it to stop.
+    fn stops(&self) -> bool;
+}

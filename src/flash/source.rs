@@ -1,0 +1,397 @@
+//! Images as they lie on the operator's disk. Law: what an image is says its first bytes, not its name; it is read whole, once, before
+//! anything is written, so that a damaged or foreign file costs no stick; every later read is held against the digests of that first one.
+//!
+//! Absent: sticks.
+
+use super::chunks::{self, Chunk, Round};
+use super::error::Error;
+use super::{CHUNK_BYTES, HEAD_BYTES, Watch, listed};
+use crate::foreign::{self, Links};
+use crate::image::pool::Buffer;
+use camino::{Utf8Path, Utf8PathBuf};
+use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+/// A SHA-256.
+pub type Sum = [u8; 32];
+/// Bytes that are read of a packed image at once.
+const PACKED_BYTES: usize = 256 << 10;
+/// Memory that unpacking may take for what lies behind it: 128 MiB, as `zstd --ultra -22` and `xz -9` need at most.
+const WINDOW_LOG_MAX: u32 = 27;
+const XZ_MEMORY_BYTES_MAX: u64 = 132 << 20;
+/// No list of digests is longer, in bytes.
+const LIST_BYTES_MAX: u64 = 1 << 20;
+
+/// How an image is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// zstd.
+    Zstd,
+    /// xz.
+    Xz,
+    /// gzip.
+    Gzip,
+}
+
+impl Packing {
+    /// Its name, and the ending of its files.
+    fn name(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Packing::Plain => None,
+            Packing::Zstd => Some(("zstd", ".zst")),
+            Packing::Xz => Some(("xz", ".xz")),
+            Packing::Gzip => Some(("gzip", ".gz")),
+        }
+    }
+}
+
+/// An image.
+#[derive(Debug)]
+pub struct Source {
+    path: Utf8PathBuf,
+    file: File,
+    file_bytes: u64,
+    packing: Packing,
+}
+
+/// What the first reading of all of it gave.
+#[derive(Debug)]
+pub struct Digests {
+    /// Bytes, unpacked.
+    pub bytes: u64,
+    /// Of all of them.
+    pub sha256: Sum,
+    /// Of each chunk.
+    pub chunks: Vec<Sum>,
+    /// The bytes that are written last.
+    pub head: Buffer,
+    /// The list of digests that agreed, if there is one.
+    pub agreed: Option<Utf8PathBuf>,
+}
+
+/// As sha256sum writes it.
+pub fn hexadecimal(sum: &Sum) -> String {
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the first bytes of a file say.
+fn sniffed(head: &[u8]) -> Result<Packing, (&'static str, &'static str)> {
+    let begins = |magic: &[u8]| head.starts_with(magic);
+    if begins(b"\x28\xB5\x2F\xFD") {
+        return Ok(Packing::Zstd);
+    }
+    if begins(b"\xFD7zXZ\0") {
+        return Ok(Packing::Xz);
+    }
+    if begins(b"\x1F\x8B\x08") {
+        return Ok(Packing::Gzip);
+    }
+    for (magic, what, next) in [
+        (
+            &b"BZh"[..],
+            "it is packed with bzip2",
+            "unpack it first: bunzip2 -k FILE",
+        ),
+        (
+            b"PK\x03\x04",
+            "it is a zip archive",
+            "unpack it first: unzip FILE",
+        ),
+        (
+            b"7z\xBC\xAF\x27\x1C",
+            "it is a 7z archive",
+            "unpack it first: 7z x FILE",
+        ),
+        (
+            b"LZIP",
+            "it is packed with lzip",
+            "unpack it first: lzip -dk FILE",
+        ),
+        (
+            b"QFI\xFB",
+            "it is a qcow2 image",
+            "convert it first: qemu-img convert -O raw FILE NEW.img",
+        ),
+        (
+            b"KDMV",
+            "it is a VMDK image",
+            "convert it first: qemu-img convert -O raw FILE NEW.img",
+        ),
+        (
+            b"vhdxfile",
+            "it is a VHDX image",
+            "convert it first: qemu-img convert -O raw FILE NEW.img",
+        ),
+        (b"<!DOCTYPE", "it is a web page", "download the image itself"),
+        (b"<html", "it is a web page", "download the image itself"),
+        (
+            b"LANDFALL-IMAGE",
+            "it is an image of a root filesystem, which does not boot by itself",
+            "flash the installer's ISO; landfall image write FILE DEVICE writes this one to a partition",
+        ),
+    ] {
+        if begins(magic) {
+            return Err((what, next));
+        }
+    }
+    Ok(Packing::Plain)
+}
+
+impl Source {
+    /// Opens an image.
+    pub fn open(path: &Utf8Path) -> Result<Source, Error> {
+        let file =
+            foreign::open(path, Links::Follow).map_err(|refused| refused.fault(format!("image {path}")))?;
+        let no_image = |reason: &str, next: &str| Error::NoImage {
+            path: path.to_string(),
+            reason: reason.to_owned(),
+            next: next.replace("FILE", path.as_str()),
+        };
+        let failed = |error| Error::Source {
+            path: path.to_string(),
+            at: 0,
+            error,
+        };
+        let file_bytes = file.metadata().map_err(failed)?.len();
+        if file_bytes == 0 {
+            return Err(no_image("it is empty", "download or build it again"));
+        }
+        let mut head = [0; 16];
+        let wanted = usize::try_from(file_bytes).unwrap_or(usize::MAX).min(head.len());
+        file.read_exact_at(&mut head[..wanted], 0).map_err(failed)?;
+        let packing = sniffed(&head).map_err(|(what, next)| no_image(what, next))?;
+        for other in [Packing::Zstd, Packing::Xz, Packing::Gzip] {
+            let Some((name, ending)) = other.name() else {
+                continue;
+            };
+            if path.as_str().ends_with(ending) && packing != other {
+                return Err(no_image(
+                    &format!("its name ends in {ending}, but it is not packed with {name}"),
+                    "download it again, or give it the name of what it is",
+                ));
+            }
+        }
+        Ok(Source {
+            path: path.to_owned(),
+            file,
+            file_bytes,
+            packing,
+        })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    fn failed(&self, at: u64, error: io::Error) -> Error {
+        let path = self.path.to_string();
+        match self.packing.name() {
+            // An error of the system is of the file; others are the library's.
+            Some((packing, _)) if error.raw_os_error().is_none() => Error::Packed {
+                path,
+                packing,
+                reason: crate::os::said(&error),
+                at,
+            },
+            Some(_) | None => Error::Source { path, at, error },
+        }
+    }
+
+    /// Its bytes from the start, unpacked; `read` counts those of the file.
+    fn stream(&self, read: &Arc<AtomicU64>) -> io::Result<Box<dyn Read + Send + '_>> {
+        let counted = Counted {
+            file: &self.file,
+            at: 0,
+            count: read.clone(),
+        };
+        let packed = |counted| BufReader::with_capacity(PACKED_BYTES, counted);
+        Ok(match self.packing {
+            Packing::Plain => Box::new(counted),
+            Packing::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(packed(counted))?;
+                decoder.window_log_max(WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+            Packing::Xz => {
+                let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, CONCATENATED)?;
+                Box::new(XzDecoder::new_stream(packed(counted), stream))
+            }
+            Packing::Gzip => Box::new(MultiGzDecoder::new(packed(counted))),
+        })
+    }
+
+    /// Its chunks, read in a thread of their own. `read` counts the bytes of the file.
+    pub fn chunks<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        read: &Arc<AtomicU64>,
+    ) -> Result<Round, Error> {
+        let mut stream = self.stream(read).map_err(|error| self.failed(0, error))?;
+        Ok(chunks::filled(scope, move |index, buffer| {
+            let at = index * CHUNK_BYTES as u64;
+            let length = read_full(&mut stream, buffer.bytes_mut())
+                .map_err(|(read, error)| self.failed(at + read as u64, error))?;
+            Ok((length > 0).then_some(length))
+        }))
+    }
+
+    /// Reads all of it for the first time, and holds it against the list of digests beside it.
+    pub fn look(&self, watch: &dyn Watch) -> Result<Digests, Error> {
+        let read = Arc::new(AtomicU64::new(0));
+        let (mut whole, mut sums, mut bytes) = (Sha256::new(), vec![], 0);
+        let mut head = Buffer::new(HEAD_BYTES);
+        thread::scope(|scope| {
+            let round = self.chunks(scope, &read)?;
+            while let Some(chunk) = round.next()? {
+                if watch.stops() {
+                    return Err(Error::StoppedBefore {
+                        path: self.path.to_string(),
+                    });
+                }
+                if chunk.index == 0 {
+                    let length = chunk.length.min(HEAD_BYTES);
+                    head.bytes_mut()[..length].copy_from_slice(&chunk.bytes()[..length]);
+                }
+                // Both digests at once: each takes a processor as long as reading does.
+                let sum = thread::scope(|scope| {
+                    scope.spawn(|| whole.update(chunk.bytes()));
+                    sum_of(&chunk)
+                });
+                sums.push(sum);
+                bytes += chunk.length as u64;
+                round.done(chunk);
+                // What is read runs ahead of what is looked at: the end is told once.
+                let done = read.load(Ordering::Relaxed).min(self.file_bytes - 1);
+                watch.progress("read the image", done, self.file_bytes);
+            }
+            Ok::<_, Error>(())
+        })?;
+        watch.progress("read the image", self.file_bytes, self.file_bytes);
+        if bytes == 0 {
+            return Err(Error::NoImage {
+                path: self.path.to_string(),
+                reason: "nothing is packed in it".into(),
+                next: "download or build it again".into(),
+            });
+        }
+        let mut digests = Digests {
+            bytes,
+            sha256: whole.finalize().into(),
+            chunks: sums,
+            head,
+            agreed: None,
+        };
+        digests.agreed = self.hold_against_lists(&digests.sha256)?;
+        Ok(digests)
+    }
+
+    /// Where the lists of digests may be: of the file as it lies there, and, where that is packed, of what is packed.
+    fn hold_against_lists(&self, unpacked: &Sum) -> Result<Option<Utf8PathBuf>, Error> {
+        let name = self.path.file_name().unwrap_or_default();
+        let mut agreed = None;
+        let plain = self
+            .packing
+            .name()
+            .and_then(|(_, ending)| self.path.as_str().strip_suffix(ending));
+        let of_file = (self.path.to_string(), name, self.packing == Packing::Plain);
+        let of_plain = plain.map(|plain| {
+            let name = Utf8Path::new(plain).file_name().unwrap_or_default();
+            (plain.to_owned(), name, true)
+        });
+        for (path, name, is_unpacked) in [Some(of_file), of_plain].into_iter().flatten() {
+            let list = Utf8PathBuf::from(format!("{path}.sha256"));
+            let text = match foreign::read_if_there(&list, Links::Follow, LIST_BYTES_MAX) {
+                Ok(None) => continue,
+                Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+                Err(refused) => {
+                    return Err(Error::List {
+                        list: list.to_string(),
+                        reason: refused.why(),
+                    });
+                }
+            };
+            let expected = listed::digest_for(&text, name).map_err(|reason| Error::List {
+                list: list.to_string(),
+                reason,
+            })?;
+            let found = hexadecimal(&if is_unpacked { *unpacked } else { self.file_sum()? });
+            if found != expected {
+                return Err(Error::Digest {
+                    path,
+                    list: list.to_string(),
+                    expected,
+                    found,
+                });
+            }
+            agreed = Some(list);
+        }
+        Ok(agreed)
+    }
+
+    /// The digest of the file as it lies there.
+    fn file_sum(&self) -> Result<Sum, Error> {
+        let mut buffer = vec![0; 1 << 20];
+        let (mut sum, mut at) = (Sha256::new(), 0);
+        loop {
+            let read = self
+                .file
+                .read_at(&mut buffer, at)
+                .map_err(|error| Error::Source {
+                    path: self.path.to_string(),
+                    at,
+                    error,
+                })?;
+            if read == 0 {
+                return Ok(sum.finalize().into());
+            }
+            sum.update(&buffer[..read]);
+            at += read as u64;
+        }
+    }
+}
+
+/// The digest of a chunk.
+pub fn sum_of(chunk: &Chunk) -> Sum {
+    Sha256::digest(chunk.bytes()).into()
+}
+
+/// Fills a buffer as far as there are bytes; an error comes with what was read before it.
+fn read_full(stream: &mut (dyn Read + Send), buffer: &mut [u8]) -> Result<usize, (usize, io::Error)> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err((filled, error)),
+        }
+    }
+    Ok(filled)
+}
+
+/// A file from its start, whoever else reads it; counted.
+struct Counted<'f> {
+    file: &'f File,
+    at: u64,
+    count: Arc<AtomicU64>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        self.count.store(self.at, Ordering::Relaxed);
+        Ok(read)
+    }
+}
