@@ -93,7 +93,9 @@ impl Bearer {
 
     fn rule(self) -> &'static str {
         match self {
-            Bearer::Fat => "1 to 11 characters of A-Z 0-9 . _ - (FAT keeps upper case only), not . or ..",
+            Bearer::Fat => {
+                "1 to 11 characters of A-Z 0-9 _ - (FAT keeps upper case only, and its tools refuse a dot)"
+            }
             Bearer::Ext => "1 to 16 characters of A-Z a-z 0-9 . _ -, not . or ..",
             Bearer::Xfs => "1 to 12 characters of A-Z a-z 0-9 . _ -, not . or ..",
             Bearer::Btrfs => "1 to 255 characters of A-Z a-z 0-9 . _ -, not . or ..",
@@ -110,7 +112,7 @@ impl Bearer {
         let obeys = (1..=self.length_max()).contains(&label.len())
             && label.bytes().all(plain)
             && !matches!(label, "." | "..")
-            && !(self == Bearer::Fat && label.bytes().any(|b| b.is_ascii_lowercase()));
+            && !(self == Bearer::Fat && label.bytes().any(|b| b.is_ascii_lowercase() || b == b'.'));
         if obeys {
             return Ok(());
         }
@@ -127,7 +129,7 @@ impl Bearer {
         let cut: String = whole.chars().take(self.length_max()).collect();
         let cut = cut.trim_end_matches('-');
         if self == Bearer::Fat {
-            cut.to_ascii_uppercase()
+            cut.to_ascii_uppercase().replace('.', "-")
         } else {
             cut.to_owned()
         }
@@ -186,12 +188,24 @@ mod tests {
 
     #[test]
     fn a_host_gives_a_label_that_its_bearer_can_have() {
-        for host in ["web", "a", "with-a-rather-long-name-of-its-own", "MixedCase"] {
+        for host in [
+            "web",
+            "a",
+            "with-a-rather-long-name-of-its-own",
+            "MixedCase",
+            "a.b",
+            "abcdefg..",
+        ] {
             for bearer in ALL {
                 bearer.check(&bearer.derived("root", host)).unwrap();
             }
         }
         assert_eq!(Bearer::Fat.derived("esp", "web"), "ESP-WEB");
+        assert_eq!(
+            Bearer::Fat.derived("esp", "a.b"),
+            "ESP-A-B",
+            "fatlabel refuses a dot"
+        );
         assert_eq!(Bearer::Ext.derived("root", "web"), "root-web");
         assert_eq!(
             Bearer::Xfs.derived("root", "abcdef-x"),

@@ -193,11 +193,9 @@ fn full_path(pair: &ast::AttrpathValue, own: Vec<String>) -> Option<Vec<String>>
     let mut path = own;
     for above in pair.syntax().ancestors().skip(1) {
         match above.kind() {
-            SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_LEGACY_LET => {
-                // Only what lies in its body is the configuration's.
-                if !is_in_body(&above, pair.syntax()) {
-                    return None;
-                }
+            // Only what lies in its body is the configuration's.
+            SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_LEGACY_LET if !is_in_body(&above, pair.syntax()) => {
+                return None;
             }
             SyntaxKind::NODE_LIST => path.insert(0, IN_LIST.into()),
             SyntaxKind::NODE_ATTRPATH_VALUE => {

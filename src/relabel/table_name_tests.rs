@@ -3,12 +3,15 @@ use crate::real::gpt::{prepare, write};
 use landfall_states::planned::GptCopy;
 use std::io::Cursor;
 
+/// What is written between two flushes: place and bytes, sector by sector.
+type Epoch = Vec<(u64, Vec<u8>)>;
+
 /// A disk that notes what is written between two flushes, sector by sector.
 struct Noted {
     disk: Cursor<Vec<u8>>,
     sector: u64,
-    open: Vec<(u64, Vec<u8>)>,
-    epochs: Vec<Vec<(u64, Vec<u8>)>>,
+    open: Epoch,
+    epochs: Vec<Epoch>,
 }
 
 impl Read for Noted {
@@ -78,7 +81,7 @@ fn disk(sector_bytes: u32, first: u64) -> Vec<u8> {
     bytes
 }
 
-fn renamed(bytes: &[u8], sector_bytes: u32, name: &str) -> (Vec<u8>, Vec<Vec<(u64, Vec<u8>)>>, bool) {
+fn renamed(bytes: &[u8], sector_bytes: u32, name: &str) -> (Vec<u8>, Vec<Epoch>, bool) {
     let mut noted = Noted {
         disk: Cursor::new(bytes.to_vec()),
         sector: u64::from(sector_bytes),
