@@ -358,7 +358,16 @@ fn every_layout_is_of_one_mind_in_both_files() {
 #[test]
 fn bad_names_and_places_are_refused_by_name() {
     let ground = ground("plain");
-    for name in ["-web", "web.example", "a/b", "w eb", "", &"x".repeat(64)] {
+    for name in [
+        "-web",
+        "web-",
+        "web.example",
+        "web_1",
+        "a/b",
+        "w eb",
+        "",
+        &"x".repeat(64),
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
             .args(["host", "new", "--keys", "/nonexistent/k", "--yes", "--repository"])
             .arg(ground.root())
@@ -391,7 +400,7 @@ fn bad_names_and_places_are_refused_by_name() {
     );
     assert!(
         ground
-            .refused("new", &["--yes", "--user", "Op"], 2)
+            .refused("new", &["--yes", "--user", "o p"], 2)
             .contains("--user")
     );
 }
