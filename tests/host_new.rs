@@ -280,7 +280,7 @@ fn keys_are_for_their_owner_and_what_is_printed_has_no_private_half() {
         ground.git(&["log", "-1", "--format=%s"]).trim(),
         "The host new and its installer"
     );
-    for place in ["nix build .#newInstallerIso", "LF-KEYS"] {
+    for place in ["nix build .#newInstallerIso", "landfall flash "] {
         assert!(text.contains(place), "{text}");
     }
 }

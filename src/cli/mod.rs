@@ -6,12 +6,12 @@
 pub mod check;
 mod comparison;
 pub mod disks;
+pub mod doctor;
 pub mod flash;
 mod flash_consent;
 mod flash_keys;
 mod flash_words;
 pub mod host;
-pub mod doctor;
 pub mod image;
 mod image_words;
 pub mod install;
