@@ -280,7 +280,7 @@ fn keys_are_for_their_owner_and_what_is_printed_has_no_private_half() {
         ground.git(&["log", "-1", "--format=%s"]).trim(),
         "The host new and its installer"
     );
-    for place in ["nix build .#newInstallerIso", "LF-KEYS"] {
+    for place in ["nix build .#newInstallerIso", "landfall flash "] {
         assert!(text.contains(place), "{text}");
     }
 }
@@ -358,7 +358,16 @@ fn every_layout_is_of_one_mind_in_both_files() {
 #[test]
 fn bad_names_and_places_are_refused_by_name() {
     let ground = ground("plain");
-    for name in ["-web", "web.example", "a/b", "w eb", "", &"x".repeat(64)] {
+    for name in [
+        "-web",
+        "web-",
+        "web.example",
+        "web_1",
+        "a/b",
+        "w eb",
+        "",
+        &"x".repeat(64),
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
             .args(["host", "new", "--keys", "/nonexistent/k", "--yes", "--repository"])
             .arg(ground.root())
@@ -391,7 +400,7 @@ fn bad_names_and_places_are_refused_by_name() {
     );
     assert!(
         ground
-            .refused("new", &["--yes", "--user", "Op"], 2)
+            .refused("new", &["--yes", "--user", "o p"], 2)
             .contains("--user")
     );
 }

@@ -322,8 +322,8 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
 fn next(name: &str, keys: &Utf8Path) -> Vec<String> {
     vec![
         format!("nix build .#{name}InstallerIso --print-build-logs"),
-        "sudo dd if=$(echo result/iso/*.iso) of=/dev/disk/by-id/usb-YOUR_STICK bs=4M oflag=direct conv=fsync status=progress".to_owned(),
-        format!("boot the machine from the stick, with the keys of {keys} on a medium with the label LF-KEYS (docs/operations.md)"),
+        format!("sudo landfall flash $(echo result/iso/*.iso) /dev/disk/by-id/usb-YOUR_STICK --keys {keys}"),
+        "boot the machine from the stick".to_owned(),
     ]
 }
 

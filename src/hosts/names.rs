@@ -3,12 +3,29 @@
 //!
 //! Absent: whether another machine has the label; labels are looked for on one machine only.
 
-use landfall_states::names::Digest;
+use landfall_states::names::{BadValue, Digest};
 
 /// Words of the Nix language, which are no names.
 const KEYWORDS: [&str; 10] = [
     "assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with",
 ];
+
+/// A name that is both the host's own (RFC 1123) and that of its entry in the flake: stricter than an entry's name has to be.
+pub(crate) fn host_name(text: &str) -> Result<(), BadValue> {
+    let is_part = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+    if (1..=63).contains(&text.len())
+        && text.bytes().all(is_part)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+    {
+        return Ok(());
+    }
+    Err(BadValue {
+        what: "host name",
+        value: text.to_owned(),
+        allowed: "1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -",
+    })
+}
 
 /// The labels of a host's volumes.
 #[derive(Debug, Clone, PartialEq, Eq)]

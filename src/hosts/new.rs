@@ -18,7 +18,7 @@ use super::transaction::{Change, Workplace, contents};
 use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use landfall_states::names::{HostName, Size, UserName};
+use landfall_states::names::{Size, UserName};
 use secrets::Secrets;
 use written::Written;
 
@@ -137,7 +137,7 @@ fn argument(option: &'static str, value: &str, reason: impl ToString, next: impl
 }
 
 fn checked(request: &Request) -> Result<(), HostError> {
-    request.name.parse::<HostName>()?;
+    super::names::host_name(&request.name)?;
     if let Some(user) = &request.user {
         user.parse::<UserName>()
             .map_err(|e| argument("--user", user, e.allowed, "name another user"))?;
