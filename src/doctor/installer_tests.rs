@@ -123,13 +123,14 @@ fn little_memory_is_found_by_what_the_install_does_with_it() {
     memory(4_096, 3_000);
     fine("memory", &scene);
     let luks = r#"(host: "web", labels: (efi: "ESP-WEB", root: "root-web", luks: "luks-web"),
-        repository: (bundle: "/bundle"), system: Flake, luks: (enable: true, memory_min: "4G"))"#;
+        repository: (bundle: "/bundle"), system: Flake, luks: (enable: true, memory_min: "1G"))"#;
     with(
         &mut scene,
         Config::parse(luks, crate::config::Notation::Ron).unwrap(),
     );
+    memory(2_048, 800);
     assert!(finding("memory", &scene).why.contains("luks.memory_min"));
-    memory(8_192, 7_000);
+    memory(2_048, 1_500);
     fine("memory", &scene);
 }
 
