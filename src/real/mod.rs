@@ -2,6 +2,7 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod activation;
+mod age_text;
 mod appended;
 pub mod ask;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub mod host_loader;
 pub mod install;
 pub mod integrity;
 pub mod kernel_settings;
+mod key_kind;
 pub mod key_text;
 pub mod land;
 pub mod landing;
