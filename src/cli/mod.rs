@@ -16,6 +16,7 @@ pub mod image;
 mod image_words;
 pub mod install;
 pub mod log;
+mod next_step;
 pub mod plan;
 pub mod progress;
 pub mod reference;
