@@ -261,11 +261,12 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
             continue;
         }
         // What stands behind the colon may be a secret key, and so may a text without one.
-        let (name, text) = key.split_once(':').unwrap_or(("", key));
-        let shown = match name {
-            "" => "…".to_owned(),
-            name if refused::may_be_secret("", name) => "…:…".to_owned(),
-            name => format!("{}:…", redacted(name)),
+        let (name, text) = key.split_once(':').unwrap_or((key, key));
+        let shown = match key.contains(':') {
+            true if refused::may_be_secret("", name) => "…:…".to_owned(),
+            true => format!("{}:…", redacted(name)),
+            false if refused::may_be_secret("nix.trusted_public_keys", name) => "…".to_owned(),
+            false => redacted(name),
         };
         let option = format!("nix.trusted_public_keys[{index}]");
         found.push(if text.len() == 88 {

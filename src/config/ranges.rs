@@ -6,12 +6,13 @@
 use landfall_states::recovery::NONCE_MAX;
 
 /// Every option that is a whole number, its least and its greatest value.
-const RANGES: [(&str, u64, u64); 10] = [
+const RANGES: [(&str, u64, u64); 11] = [
     ("luks.iteration_time_ms", 100, 60_000),
     ("reinstall", 0, NONCE_MAX as u64),
     ("nix.stalled_download_timeout_s", 1, 3_600),
     ("nix.connect_timeout_s", 1, 3_600),
     ("nix.deadline_s", 1, 7 * 86_400),
+    ("ssh.generate_wait_s", 1, 7 * 86_400),
     ("retry.phase_attempts_max", 1, 10_000),
     ("retry.total_attempts_max", 1, 100_000),
     ("retry.retries_per_run_max", 0, 1_000),

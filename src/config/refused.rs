@@ -371,7 +371,13 @@ impl Refusal {
                 plain("a ) is missing, or a comma before this place")
             }
             ron::Error::ExpectedMapEnd => plain("a } is missing, or a comma before this place"),
-            ron::Error::ExpectedIdentifier if matches!(option, "on_success" | "system") => of_type("enum"),
+            ron::Error::ExpectedIdentifier
+            | ron::Error::InvalidIdentifier(_)
+            | ron::Error::SuggestRawIdentifier(_)
+                if matches!(option, "on_success" | "system") =>
+            {
+                of_type("enum")
+            }
             ron::Error::ExpectedIdentifier
             | ron::Error::InvalidIdentifier(_)
             | ron::Error::SuggestRawIdentifier(_) => {

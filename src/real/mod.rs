@@ -19,6 +19,7 @@ pub mod contents;
 pub mod cryptsetup;
 pub mod database;
 pub mod derivation;
+pub mod descriptor;
 pub mod disk;
 pub mod dm;
 pub mod endings;

@@ -10,7 +10,7 @@ use crate::real::guard::{self, Found};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
 use crate::real::rooted::Root;
-use crate::real::{Real, foreseen, hooks, mounts, pin, room, rooted, secrets, sound};
+use crate::real::{Real, foreseen, hooks, mounts, pin, room, rooted, sound};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
@@ -35,7 +35,7 @@ impl Real {
         if let Some(file) = &self.config.ssh.known_hosts
             && let Err(refused) = foreign::open(file, Links::Follow)
         {
-            return Err(secrets::not_named(refused, "ssh.known_hosts", file));
+            return Err(refused.of_option("ssh.known_hosts", file));
         }
         let server = self.config.repository.remote.as_ref().and_then(git::token_server);
         let token = match server {

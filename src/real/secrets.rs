@@ -21,11 +21,8 @@ use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::fault::{Fault, FaultClass, Kind, PlaceFault, Remedy, SecretFault};
 use landfall_states::plan::{DiskIdentity, InstallId};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag};
 use secrecy::ExposeSecret;
-use std::io::{ErrorKind, IsTerminal, Read};
-use std::os::fd::FromRawFd;
+use std::io::{ErrorKind, Read};
 
 /// The names of secrets: of credentials behind `landfall.`, and of files on a medium.
 pub const NAMES: [&str; 7] = [
@@ -362,7 +359,7 @@ impl Vault {
     pub fn ssh_key_of(&self, file: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
         let what = format!("ssh.key {file}");
         let open =
-            foreign::open(file, Links::Follow).map_err(|refused| not_named(refused, "ssh.key", file))?;
+            foreign::open(file, Links::Follow).map_err(|refused| refused.of_option("ssh.key", file))?;
         let key = key_text::ssh(&read_limited(open, &what)?, &what)?;
         self.put(SSH_KEY_NAME, key.expose_secret())
     }
@@ -424,32 +421,13 @@ fn read_secret(path: &Utf8Path, what: &str) -> Result<Option<Secret>, Fault> {
     }
 }
 
-/// The fault that a file is not read that an option names: where it is a directory, the file in it is meant.
-pub(super) fn not_named(refused: Refused, option: &str, file: &Utf8Path) -> Fault {
-    const KEYS: [&str; 4] = ["id_ed25519", "id_ecdsa", "id_rsa", "known_hosts"];
-    let is_directory = matches!(refused, Refused::NotRegular("directory"));
-    let fault = refused.fault(format!("{option} {file}"));
-    if !is_directory {
-        return fault;
-    }
-    let is_hosts = option.ends_with("known_hosts");
-    let usual = KEYS
-        .iter()
-        .filter(|name| (**name == "known_hosts") == is_hosts)
-        .find(|name| file.join(name).is_file());
-    fault.with_next(Remedy::change(match usual {
-        Some(name) => format!("name the file in it: {option}: \"{}\"", file.join(name)),
-        None => format!("name the file in it in {option} (ls {file} lists them)"),
-    }))
-}
-
-fn read_limited(reader: impl Read, what: &str) -> Result<Secret, Fault> {
+pub(super) fn read_limited(reader: impl Read, what: &str) -> Result<Secret, Fault> {
     Secret::read(reader, BYTES_MAX)
         .map_err(|e| rooted::io_fault(what, &e))?
         .ok_or_else(|| bad(what, &format!("it is longer than {BYTES_MAX} bytes")))
 }
 
-fn bad(what: &str, why: &str) -> Fault {
+pub(super) fn bad(what: &str, why: &str) -> Fault {
     SecretFault::Unusable {
         on: what.to_owned(),
         reason: why.to_owned(),
@@ -478,46 +456,6 @@ pub(crate) fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
             .map_err(|_| std::io::ErrorKind::InvalidData.into())
     };
     whole().map_err(|e: std::io::Error| rooted::io_fault(what, &e))
-}
-
-/// The passphrase from a descriptor that the caller of landfall opened. To be called before landfall opens anything itself, and
-/// before it listens to signals: reading waits for whoever writes, and SIGTERM ends that.
-pub fn passphrase_from_fd(fd: i32) -> Result<SecretText, Fault> {
-    let what = format!("passphrase from file descriptor {fd}");
-    if fd < 3 && fd != 0 {
-        return Err(bad(&what, "allowed is 0, or 3 and above"));
-    }
-    let file = taken(fd).map_err(|e| bad(&what, &e.to_string()))?;
-    let kind = nix::sys::stat::fstat(&file).map_err(|e| bad(&what, &e.to_string()))?;
-    let kind = SFlag::from_bits_truncate(kind.st_mode) & SFlag::S_IFMT;
-    if kind == SFlag::S_IFDIR {
-        return Err(bad(&what, "it is a directory"));
-    }
-    if file.is_terminal() {
-        return Err(bad(
-            &what,
-            "it is a terminal, which has no end; leave --passphrase-fd out, and landfall asks on it",
-        ));
-    }
-    passphrase::line(&read_limited(file, &what)?, &what)
-}
-
-/// Makes a descriptor our own: out of the way of the standard ones, not passed on to programs, and under its own number no more.
-fn taken(fd: i32) -> nix::Result<std::fs::File> {
-    use nix::fcntl::{FcntlArg, fcntl};
-    // SAFETY: borrowed for these calls, which fail cleanly when it is not open.
-    let given = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    let own = fcntl(given, FcntlArg::F_DUPFD_CLOEXEC(10))?;
-    // SAFETY: it was made just now, and nobody else has it.
-    let own = unsafe { std::fs::File::from_raw_fd(own) };
-    if fd == 0 {
-        // Its number stays taken: the next file that is opened would become standard input.
-        let null = nix::fcntl::open("/dev/null", OFlag::O_RDONLY, Mode::empty())?;
-        nix::unistd::dup2_stdin(null)?;
-    } else {
-        nix::unistd::close(fd)?;
-    }
-    Ok(own)
 }
 
 /// Filesystems of a medium with keys, and how they are mounted. ext4 must not replay its journal: not a bit of that medium is
@@ -645,6 +583,8 @@ impl Perform<ProvisionSecrets> for Real {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::descriptor::passphrase_from_fd;
+    use nix::fcntl::OFlag;
 
     use crate::real::bench::SSH_KEY as DEPLOY_KEY;
 
