@@ -86,7 +86,14 @@ pub struct Halt {
 /// Runs an install to its end, or to a stop with a reason. Whatever happens, what this run attached is released and the
 /// checkpoint says so.
 pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
-    let result = begin(world, request).await;
+    // `install` begins and goes on; `resume` would find nothing where nothing was begun.
+    let result = begin(world, request).await.map_err(|halt| match halt.phase {
+        None if !request.resume_only => Halt {
+            fault: halt.fault.before_begin(),
+            ..halt
+        },
+        Some(_) | None => halt,
+    });
     if let Err(halt) = &result {
         // Which rule says so is told as for every other decision.
         if let Some(rule) = halt.rule {

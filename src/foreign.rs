@@ -9,7 +9,7 @@
 
 use crate::os;
 use camino::Utf8Path;
-use landfall_states::fault::{Fault, PlaceFault};
+use landfall_states::fault::{Fault, PlaceFault, Remedy};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::libc;
@@ -98,6 +98,25 @@ impl Refused {
             Refused::TooLong { max } => PlaceFault::FileTooLong { on, max }.into(),
             Refused::Os(error) => os::fault(on, &error),
         }
+    }
+
+    /// The fault that a file is not read that an option names: where it is a directory, the file in it is meant.
+    pub fn of_option(self, option: &str, file: &Utf8Path) -> Fault {
+        const KEYS: [&str; 4] = ["id_ed25519", "id_ecdsa", "id_rsa", "known_hosts"];
+        let is_directory = matches!(self, Refused::NotRegular("directory"));
+        let fault = self.fault(format!("{option} {file}"));
+        if !is_directory {
+            return fault;
+        }
+        let is_hosts = option.ends_with("known_hosts");
+        let usual = KEYS
+            .iter()
+            .filter(|name| (**name == "known_hosts") == is_hosts)
+            .find(|name| file.join(name).is_file());
+        fault.with_next(Remedy::change(match usual {
+            Some(name) => format!("name the file in it: {option}: \"{}\"", file.join(name)),
+            None => format!("name the file in it in {option} (ls {file} lists them)"),
+        }))
     }
 
     /// As an error of a file, which it names.

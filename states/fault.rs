@@ -157,6 +157,14 @@ impl Fault {
         Fault { remedy: next, ..self }
     }
 
+    /// The same, where no install was begun that could be gone on with.
+    pub fn before_begin(self) -> Self {
+        Fault {
+            remedy: self.remedy.before_begin(),
+            ..self
+        }
+    }
+
     /// The same, and so long is waited at least, in seconds.
     pub fn waiting(self, s: u64) -> Self {
         Fault {

@@ -242,7 +242,7 @@ impl Size {
         BadValue {
             what: "size",
             value: value.to_owned(),
-            allowed: "a whole number and one of M G T, such as 512M or 8G, at least 1M",
+            allowed: "a whole number and one of K M G T P, such as 512M or 8G, in all a whole number of mebibytes (1536M, not 1.5G)",
         }
     }
 }

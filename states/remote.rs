@@ -125,8 +125,13 @@ pub fn redacted(text: &str) -> String {
         return without_scheme(text);
     };
     let authority = rest.split('/').next().unwrap_or_default();
-    if !(authority.is_empty() || is_authority(authority)) || holds_password(rest) {
-        return without_user(text);
+    let is_host = authority.is_empty() || is_authority(authority);
+    // A mistyped host is shown; where a further @ stands, it may be a part of a password.
+    if holds_password(rest) || !is_host && rest.contains('@') {
+        return match text.split_once("://") {
+            Some((scheme, rest)) if is_scheme(scheme) => format!("{scheme}://{}", without_user(rest)),
+            Some(_) | None => without_user(text),
+        };
     }
     let user = match user {
         None => String::new(),
@@ -141,6 +146,11 @@ pub fn redacted(text: &str) -> String {
     };
     let query = query.map_or(String::new(), |query| format!("{}{REDACTED}", &query[..1]));
     format!("{scheme}://{user}{rest}{query}")
+}
+
+/// Whether this is no more than the name of a way to fetch.
+fn is_scheme(text: &str) -> bool {
+    (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'+')
 }
 
 fn without_scheme(text: &str) -> String {

@@ -191,7 +191,7 @@ fn an_output_that_takes_nothing_is_named() {
 }
 
 #[test]
-fn a_run_directory_that_is_something_else_is_told_with_what_moves_it() {
+fn what_is_in_the_way_of_a_named_run_directory_is_not_moved() {
     let dir = tempfile::tempdir().unwrap();
     let run_dir = dir.path().join("run");
     let run_dir = run_dir.to_str().unwrap();
@@ -202,17 +202,26 @@ fn a_run_directory_that_is_something_else_is_told_with_what_moves_it() {
         &start,
         1,
         &[&format!(
-            "next: mv {run_dir} {run_dir}.old, then: landfall install"
+            "next: name a directory with --run-dir ({run_dir} is in the way of this one), or leave --run-dir out, then: landfall install --run-dir \
+             {run_dir} --config {config}"
         )],
     );
     fs_err::remove_file(run_dir).unwrap();
     fs_err::os::unix::fs::symlink("nowhere", run_dir).unwrap();
-    refused(&start, 1, &[&format!("next: mv {run_dir} {run_dir}.old")]);
+    refused(
+        &start,
+        1,
+        &[&format!("next: name a directory with --run-dir ({run_dir} is")],
+    );
     fs_err::remove_file(run_dir).unwrap();
     for file in ["lock", "log.jsonl"] {
         let at = format!("{run_dir}/{file}");
         fs_err::create_dir_all(&at).unwrap();
-        refused(&start, 1, &[&format!("next: mv {at} {at}.old")]);
+        refused(
+            &start,
+            1,
+            &[&format!("next: name a directory with --run-dir ({at} is")],
+        );
         fs_err::remove_dir(&at).unwrap();
     }
 }

@@ -219,8 +219,29 @@ fn an_identity_of_age_has_a_form_too() {
     assert_eq!(of(&format!("\u{feff}{}", whole.replace('\n', "\r\n"))), Ok(whole));
     let ssh = include_str!("ssh-key.txt");
     assert_eq!(of(ssh).as_deref(), Ok(ssh));
-    assert!(of("AGE-PLUGIN-YUBIKEY-1QQPQZQ\n").is_ok());
-    assert!(of("age-encryption.org/v1\n-> scrypt x 18\nx\n--- x\n").is_ok());
+    let plugin = "AGE-PLUGIN-YUBIKEY-1QQQSYQCYQ5RQWZQFPG9SCRGWPUGPZYSNK08YXA";
+    assert!(of(plugin).is_ok());
+    // Longer than the addresses that Bech32 was made for.
+    let long = format!("AGE-PLUGIN-X-1{}6QSZYT", "QURSWPC8".repeat(60));
+    assert!(of(&long).is_ok() && of(&format!("{key}\n{plugin}\n{long}")).is_ok());
+    assert!(of("AGE-SECRET-KEY-PQ-1QURSWPC8QURSWPC8QURSWPC8QURSWPC8QURSWPC8QURSWPC8QURSV4PSY7").is_ok());
+    for identity in [key, plugin, &long] {
+        for at in 0..identity.len() {
+            let (before, after) = identity.split_at(at);
+            let other = if after.starts_with('Q') { "P" } else { "Q" };
+            assert!(
+                of(&format!("{before}{other}{}", &after[1..])).is_err(),
+                "{at} of {identity} is another one"
+            );
+            assert!(of(before).is_err(), "{identity} is cut at {at}");
+        }
+        assert!(of(&format!("{key}\n{}", identity.to_lowercase())).is_err());
+        assert!(of(&format!("{identity}{identity}")).is_err() && of(&format!("{identity} x")).is_err());
+    }
+    // A right checksum around too few bytes.
+    assert!(of("AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGGKTESFN").is_err());
+    let binary = of("age-encryption.org/v1\n-> scrypt x 18\nx\n--- x\n").unwrap_err();
+    assert!(binary.contains("age -a"), "{binary}");
     for bad in [
         "",
         "hello",
@@ -232,6 +253,127 @@ fn an_identity_of_age_has_a_form_too() {
     ] {
         let why = of(bad).unwrap_err();
         assert!(!why.contains("canary"), "{bad}: {why}");
+    }
+}
+
+/// Made by age 1.1 itself (`age -a -r RECIPIENT`).
+#[test]
+fn an_armored_file_of_age_is_whole_or_refused() {
+    let of = |text: &str| {
+        key_text::age(&Secret::copy_of(text.as_bytes()).unwrap(), "x").map_err(|fault| fault.to_string())
+    };
+    let whole = include_str!("age-armored.txt");
+    assert!(of(whole).is_ok() && of(&whole.replace('\n', "\r\n")).is_ok());
+    for end in 0..whole.len() - 1 {
+        assert!(of(&whole[..end]).is_err(), "cut at {end}");
+    }
+    let lines: Vec<&str> = whole.lines().collect();
+    // Of what is encrypted, only who decrypts it sees that something is missing in the middle.
+    for gone in [0, 1, 2, 3, 4, lines.len() - 2, lines.len() - 1] {
+        let mut fewer = lines.clone();
+        fewer.remove(gone);
+        assert!(of(&fewer.join("\n")).is_err(), "without line {gone}");
+    }
+}
+
+/// Which keys of ssh age takes: `age -d -i` says "unsupported SSH identity type" to all others.
+#[test]
+fn of_the_keys_of_ssh_age_takes_two_kinds() {
+    let Some((keep, keys)) = keys("") else { return };
+    let dir = Utf8Path::from_path(keep.path()).unwrap();
+    for (name, key) in &keys {
+        let taken = key_text::age(&Secret::copy_of(key).unwrap(), "x");
+        assert_eq!(taken.is_ok(), !name.contains("ecdsa"), "{name}: {taken:?}");
+    }
+    let small = dir.join("small");
+    assert!(keygen(&[
+        "-q",
+        "-t",
+        "rsa",
+        "-b",
+        "1024",
+        "-N",
+        "",
+        "-f",
+        small.as_str()
+    ]));
+    let small = fs_err::read(&small).unwrap();
+    assert!(taken(&small).is_ok(), "ssh loads it");
+    assert!(key_text::age(&Secret::copy_of(&small).unwrap(), "x").is_err());
+}
+
+/// Keys that are whole, and that ssh does not load, or not without somebody, or not any more.
+#[test]
+fn a_key_that_is_of_no_use_to_ssh_is_refused() {
+    let Some((keep, made)) = keys("") else { return };
+    let dir = Utf8Path::from_path(keep.path()).unwrap();
+    for (name, text, words) in [
+        (
+            "X25519 in PKCS #8",
+            include_str!("keys_useless/x25519-pkcs8.txt"),
+            "a kind that ssh does not know",
+        ),
+        (
+            "secp256k1 in PKCS #8",
+            include_str!("keys_useless/secp256k1-pkcs8.txt"),
+            "a kind that ssh does not know",
+        ),
+        (
+            "secp256k1 in SEC 1",
+            include_str!("keys_useless/secp256k1-sec1.txt"),
+            "a kind that ssh does not know",
+        ),
+        (
+            "Ed25519 in PKCS #8",
+            include_str!("keys_useless/ed25519-pkcs8.txt"),
+            "9.6",
+        ),
+        (
+            "another padding",
+            include_str!("keys_useless/padding.txt"),
+            "damaged",
+        ),
+        ("DSA", include_str!("keys_useless/dsa.txt"), "DSA"),
+        ("DSA in PEM", include_str!("keys_useless/dsa-pem.txt"), "DSA"),
+        (
+            "a security key",
+            include_str!("keys_useless/security-key.txt"),
+            "somebody has to touch",
+        ),
+    ] {
+        let why = taken(text.as_bytes()).unwrap_err();
+        assert!(why.contains(words), "{name}: {why}");
+        if !name.contains("DSA") && !name.contains("security") && !name.contains("Ed25519") {
+            assert!(!loads(dir, text.as_bytes()), "the control: ssh loads {name}");
+        }
+    }
+    let (_, ed25519) = &made[0];
+    let text = std::str::from_utf8(ed25519).unwrap();
+    for blanks in [
+        text.lines().map(|line| format!("  {line}\n")).collect::<String>(),
+        text.lines().map(|line| format!("{line}  \n")).collect(),
+        text.replacen("-----\n", "-----\t\n", 1),
+        format!("    {}", text.replace('\n', "\n    ")),
+    ] {
+        let why = taken(blanks.as_bytes()).unwrap_err();
+        assert!(why.contains("blanks"), "{why}");
+    }
+    // Any byte of the key changed: it is refused, or ssh loads it as well (a comment, a number that nobody checks).
+    let lines: Vec<&str> = text.lines().collect();
+    let body: String = lines[1..lines.len() - 1].concat();
+    for at in (0..body.len()).step_by(3) {
+        let other = if &body[at..=at] == "A" { "B" } else { "A" };
+        let changed = format!(
+            "{}\n{}{other}{}\n{}\n",
+            lines[0],
+            &body[..at],
+            &body[at + 1..],
+            lines[lines.len() - 1]
+        );
+        assert!(
+            taken(changed.as_bytes()).is_err() || loads(dir, changed.as_bytes()),
+            "{at}: taken, and ssh does not load it"
+        );
     }
 }
 

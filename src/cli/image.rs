@@ -18,7 +18,7 @@ use crate::os::errno;
 use crate::real::block::io_fault;
 use crate::real::disk::blank::{Blankness, Extent, Look, Medium};
 use crate::real::disk::outside;
-use crate::real::disk::taken::{disks_below, take_now};
+use crate::real::disk::taken::{disks_below, loops_on, take_now};
 use crate::real::disk::{self, signature};
 use crate::real::hands::Hands;
 use crate::real::landing::{self, open};
@@ -295,6 +295,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
         let lock = take_now(&format!("target {below}"), &below).map_err(|fault| of_named(fault, &below))?;
         taken.push(lock);
     }
+    refuse_backing(device)?;
     let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;
     let begun = match resume {
         Some(record) => begun(record, &image, &disk)?,
@@ -302,6 +303,14 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     };
     if !erase && begun.is_none() {
         refuse_full(device)?;
+    }
+    if let Some(record) = resume {
+        // Where none can be kept, that is said before the first write.
+        let landing = begun.clone().unwrap_or(Landing {
+            image: image.digest.clone(),
+            chunks: 0,
+        });
+        keep(record, &landing, true)?;
     }
     let reporter = if *json { Reporter::default() } else { reporter() };
     let disk = Arc::new(disk);
@@ -472,6 +481,29 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Wrong> {
         (_, Blankness::Data(at)) => occupied(format!("data of an unknown kind, at byte {at}")),
         (_, Blankness::Unreadable(at, why)) => occupied(format!("it cannot be read at byte {at}: {why}")),
     }
+}
+
+/// Refuses a file that is behind a loop device: whoever uses that one would have its contents changed below it, and the kernel keeps
+/// nobody from that.
+fn refuse_backing(file: &Utf8Path) -> Result<(), Fault> {
+    let what = format!("target {file}");
+    let loops = loops_on(file).map_err(|e| io_fault(what.as_str(), &e))?;
+    let Some(first) = loops.first() else {
+        return Ok(());
+    };
+    Err(Fault::of(
+        Kind::InUse {
+            on: what,
+            by: loops
+                .iter()
+                .map(|device| format!("{device} is made of it"))
+                .collect(),
+        },
+        Remedy::words(format!(
+            "name {first} instead, or umount what is mounted of it (lsblk {first} shows it), then: losetup -d {first}; then the same command \
+             again"
+        )),
+    ))
 }
 
 /// Why a target cannot be opened. The kernel refuses a device to itself alone while somebody uses it.

@@ -60,6 +60,9 @@ pub(super) fn for_images(fault: Fault) -> Fault {
         Kind::Device(DeviceFault::DiskTaken { .. }) => {
             Some("wait until that process has ended, or stop it if it is yours; then the same command again".to_owned())
         }
+        Kind::Device(DeviceFault::Occupied { device, .. }) if Utf8Path::new(device).is_file() => Some(format!(
+            "look at it (blkid -p {device}, file {device}); if it may be lost: landfall image write --erase …"
+        )),
         Kind::Place(PlaceFault::FileType { .. }) => {
             Some("name a disk, a partition (lsblk lists them), or a file of the size of one (truncate -s SIZE FILE makes one)".to_owned())
         }

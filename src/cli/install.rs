@@ -4,6 +4,7 @@
 //!
 //! Absent: phases, disks, decisions.
 
+use super::next_step::Told;
 use super::service::{self, Doing, ServiceManager};
 use super::{
     Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, run_dir,
@@ -136,6 +137,19 @@ pub struct Stopped {
     pub fault: Fault,
 }
 
+impl Stopped {
+    /// With the command that goes on: nothing was begun that `resume` would find.
+    fn as_begun(self, options: &InstallOptions) -> Self {
+        match self.phase {
+            None if !options.resume_only => Stopped {
+                fault: self.fault.before_begin(),
+                ..self
+            },
+            Some(_) | None => self,
+        }
+    }
+}
+
 /// The run. Tells its events (from `Started` to `Landed` or `Stopped`) to the session's reporter.
 pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, Stopped> {
     session.reporter.tell(Event::Started {
@@ -147,8 +161,10 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     // What a killed run left; under the lock nobody else can need it.
     secrets::remove_keys(&run_dir)
         .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
-        .map_err(|fault| Stopped { phase: None, fault })?;
-    let ended = travel(options, session).await;
+        .map_err(|fault| Stopped { phase: None, fault }.as_begun(options))?;
+    let ended = travel(options, session)
+        .await
+        .map_err(|stopped| stopped.as_begun(options));
     // Good or bad, and also after a signal, which ends the run above like any other stop.
     if let Err(fault) = secrets::remove_keys(&run_dir) {
         reporter.notice(format!(
@@ -232,8 +248,14 @@ pub(super) fn command(
     for warning in config.warnings() {
         complain(&format!("warning: {warning}"));
     }
+    let told = Told::of(options.config.as_deref(), dir);
     let unusable = |path: &Utf8Path, error: &std::io::Error| {
-        run_dir::failure(path, error, options.command(), nix::unistd::geteuid().is_root())
+        run_dir::failure(
+            path,
+            error,
+            &told.command(options.command()),
+            nix::unistd::geteuid().is_root(),
+        )
     };
     make_private_dir(dir).map_err(|e| unusable(dir, &e))?;
     let _lock = Lock::take(dir, options.command(), since_boot_ms()).map_err(|error| match error {
@@ -309,7 +331,7 @@ pub(super) fn command(
         }
         Ok(Outcome::NothingToResume(why)) => Err(Failure::new(
             Exit::NothingToResume,
-            format!("nothing to resume: {why}\n    next: landfall install"),
+            format!("nothing to resume: {why}\n    next: {}", told.command("install")),
         )),
         Err(stopped) => {
             // Whatever the run told: a watcher of the status learns of the end.
@@ -319,7 +341,7 @@ pub(super) fn command(
                     fault: (&stopped.fault).into(),
                 });
             }
-            Err(farewell(&stopped))
+            Err(farewell(&stopped, &told))
         }
     }
 }
@@ -337,8 +359,9 @@ fn named(processes: &[Process]) -> String {
 }
 
 /// The last lines after a failure.
-fn farewell(stopped: &Stopped) -> Failure {
+fn farewell(stopped: &Stopped, told: &Told) -> Failure {
     let Stopped { phase, fault } = stopped;
+    let fault = &fault.clone().with_next(told.in_remedy(&fault.remedy));
     let phase = match phase {
         Some(phase) => match phase.action() {
             Some(action) => format!("stopped in phase {phase}: {action} is not done"),
@@ -387,14 +410,17 @@ mod tests {
 
     #[test]
     fn the_last_lines_name_phase_reason_and_one_command() {
-        let failure = farewell(&Stopped {
-            phase: Some(Phase::Formatted),
-            fault: Fault::injected(
-                FaultClass::Transient,
-                "clone of https://forge.example/o/r",
-                "connection reset",
-            ),
-        });
+        let failure = farewell(
+            &Stopped {
+                phase: Some(Phase::Formatted),
+                fault: Fault::injected(
+                    FaultClass::Transient,
+                    "clone of https://forge.example/o/r",
+                    "connection reset",
+                ),
+            },
+            &Told::default(),
+        );
         assert_eq!(failure.exit, Exit::Transient);
         expect_test::expect![[r#"
             stopped in phase Formatted: CloneConfiguration is not done (transient)
@@ -407,16 +433,19 @@ mod tests {
 
     #[test]
     fn a_list_is_laid_out() {
-        let failure = farewell(&Stopped {
-            phase: None,
-            fault: Fault::of(
-                Kind::InUse {
-                    on: "disk sda".into(),
-                    by: vec!["mounted at /srv".into(), "swap".into()],
-                },
-                Remedy::change("unmount or detach what uses it"),
-            ),
-        });
+        let failure = farewell(
+            &Stopped {
+                phase: None,
+                fault: Fault::of(
+                    Kind::InUse {
+                        on: "disk sda".into(),
+                        by: vec!["mounted at /srv".into(), "swap".into()],
+                    },
+                    Remedy::change("unmount or detach what uses it"),
+                ),
+            },
+            &Told::default(),
+        );
         expect_test::expect![[r#"
             stopped before anything was begun; this run wrote to no disk (needs a change)
                 what: disk sda
@@ -430,11 +459,14 @@ mod tests {
 
     #[test]
     fn before_anything_is_begun_nothing_was_written_and_no_phase_is_named() {
-        let failure = farewell(&Stopped {
-            phase: None,
-            fault: Fault::injected(FaultClass::NeedsChange, "clock", "it says 1970")
-                .with_next(Remedy::change_and_install("set it")),
-        });
+        let failure = farewell(
+            &Stopped {
+                phase: None,
+                fault: Fault::injected(FaultClass::NeedsChange, "clock", "it says 1970")
+                    .with_next(Remedy::change_and_install("set it")),
+            },
+            &Told::default(),
+        );
         expect_test::expect![[r#"
             stopped before anything was begun; this run wrote to no disk (needs a change)
                 what: clock
@@ -442,5 +474,50 @@ mod tests {
                 next: set it, then: landfall install
                 log:  landfall log"#]]
         .assert_eq(&failure.text);
+    }
+
+    #[test]
+    fn the_next_command_goes_on_where_nothing_was_begun_and_with_the_file_that_was_named() {
+        let options = |resume_only, config: Option<&str>| InstallOptions {
+            config: config.map(Utf8PathBuf::from),
+            resume_only,
+            forgive: false,
+            repin: false,
+            reinstall: false,
+            progress: ProgressMode::Plain,
+            passphrase: None,
+            erase_disk: None,
+        };
+        let stopped = |phase| Stopped {
+            phase,
+            fault: Fault::injected(FaultClass::NeedsChange, "ssh.key /x", "it is not there")
+                .with_next(Remedy::change("put it there")),
+        };
+        for (phase, resume_only, config, next) in [
+            (None, false, None, "put it there, then: landfall install"),
+            (
+                None,
+                false,
+                Some("a.ron"),
+                "put it there, then: landfall install --config a.ron",
+            ),
+            (
+                None,
+                true,
+                Some("a.ron"),
+                "put it there, then: landfall resume --config a.ron",
+            ),
+            (
+                Some(Phase::Cloned),
+                false,
+                Some("a.ron"),
+                "put it there, then: landfall resume --config a.ron",
+            ),
+        ] {
+            let options = options(resume_only, config);
+            let told = Told::of(options.config.as_deref(), Utf8Path::new(RUN_DIR));
+            let text = farewell(&stopped(phase).as_begun(&options), &told).text;
+            assert!(text.contains(&format!("next: {next}\n")), "{text}");
+        }
     }
 }

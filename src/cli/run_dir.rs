@@ -1,23 +1,24 @@
 //! What is said when the run directory, or a file of landfall's in it, cannot be had. Law: the next step follows from what is
-//! there, not from what usually is.
+//! there, not from what usually is; nothing that a person named is told to be moved.
 //!
 //! Absent: making and opening them (`crate::lock`, `progress`).
 
 use super::Failure;
 use crate::exit::Exit;
 use crate::os::{errno, said};
+use crate::real::RUN_DIR;
 use camino::Utf8Path;
 use nix::errno::Errno;
 use std::io;
 
 /// The failure that `error` is for `path`, which is the run directory or a file in it.
 pub(super) fn failure(path: &Utf8Path, error: &io::Error, command: &str, is_root: bool) -> Failure {
-    let next = next(path, error, is_root);
+    let next = next(path, error, is_root, Utf8Path::new(RUN_DIR));
     let said = said(error);
     let why = said.strip_prefix(&format!("{path}: ")).unwrap_or(&said);
     Failure::new(
         Exit::Internal,
-        format!("{path}: it cannot be used: {why}\n    next: {next}, then: landfall {command}"),
+        format!("{path}: it cannot be used: {why}\n    next: {next}, then: {command}"),
     )
 }
 
@@ -45,9 +46,15 @@ fn in_the_way<'a>(path: &'a Utf8Path, error: &io::Error) -> Option<&'a Utf8Path>
     path.ancestors().find(wrong)
 }
 
-fn next(path: &Utf8Path, error: &io::Error, is_root: bool) -> String {
+/// `own`: the place that is landfall's. What is in the way of another one was named, and may have been by mistake: it stays.
+fn next(path: &Utf8Path, error: &io::Error, is_root: bool, own: &Utf8Path) -> String {
     if let Some(at) = in_the_way(path, error) {
-        return format!("mv {at} {at}.old");
+        return match at.starts_with(own) {
+            true => format!("mv {at} {at}.old"),
+            false => format!(
+                "name a directory with --run-dir ({at} is in the way of this one), or leave --run-dir out"
+            ),
+        };
     }
     let dir = path.parent().unwrap_or(path);
     let there = dir.ancestors().find(|at| at.exists()).unwrap_or(dir);
@@ -70,7 +77,7 @@ mod tests {
     use camino::Utf8PathBuf;
 
     fn said_of(path: &Utf8Path, number: Errno, is_root: bool) -> String {
-        failure(path, &io::Error::from(number), "install", is_root).text
+        failure(path, &io::Error::from(number), "landfall install", is_root).text
     }
 
     #[test]
@@ -93,28 +100,36 @@ mod tests {
             LockError::Io(error) => error,
             LockError::Held(..) => panic!("nobody holds it"),
         };
-        let text = failure(&run, &real(&run), "install", true).text;
+        let told = |path: &Utf8Path, error: &io::Error| next(path, error, true, &run);
+        assert_eq!(told(&run, &real(&run)), format!("mv {run} {run}.old"));
+        // Another place than landfall's own may have been named by mistake.
+        let text = failure(&run, &real(&run), "landfall install --run-dir X", true).text;
         assert!(
-            text.contains(&format!("mv {run} {run}.old, then: landfall install")),
+            text.contains("name a directory with --run-dir")
+                && text.ends_with("then: landfall install --run-dir X")
+                && !text.contains("mv "),
             "{text}"
         );
         fs_err::remove_file(&run).unwrap();
         fs_err::write(&run, "").unwrap();
-        let text = failure(&run.join("lock"), &real(&run), "install", true).text;
-        assert!(text.contains(&format!("next: mv {run} {run}.old")), "{text}");
+        assert_eq!(
+            told(&run.join("lock"), &real(&run)),
+            format!("mv {run} {run}.old")
+        );
         // A directory in the place of a file.
         fs_err::remove_file(&run).unwrap();
         fs_err::create_dir_all(run.join("lock")).unwrap();
-        let text = failure(&run.join("lock"), &real(&run), "install", true).text;
-        assert!(
-            text.contains(&format!("next: mv {run}/lock {run}/lock.old")),
-            "{text}"
+        assert_eq!(
+            told(&run.join("lock"), &real(&run)),
+            format!("mv {run}/lock {run}/lock.old")
         );
+        let text = failure(&run.join("lock"), &real(&run), "landfall install", true).text;
         assert_eq!(text.matches("run/landfall/lock:").count(), 1, "{text}");
         fs_err::remove_dir(run.join("lock")).unwrap();
         nix::unistd::mkfifo(run.join("lock").as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let text = failure(&run.join("lock"), &real(&run), "install", true).text;
-        assert!(text.contains("FIFO") && text.contains("lock.old"), "{text}");
+        let text = failure(&run.join("lock"), &real(&run), "landfall install", true).text;
+        assert!(text.contains("FIFO") && !text.contains("lock.old"), "{text}");
+        assert!(told(&run.join("lock"), &real(&run)).contains("lock.old"));
         // The control: with all of it right nothing is in the way.
         fs_err::remove_file(run.join("lock")).unwrap();
         drop(Lock::take(&run, "install", 0).unwrap());

@@ -5,7 +5,7 @@
 
 use super::{
     Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, places,
-    remote, text, url,
+    refused, remote, text, url,
 };
 use landfall_states::disk_name::never_agrees;
 use landfall_states::fault::Budget;
@@ -124,7 +124,11 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 format!("extra_post_mount_commands[{index}]"),
                 format!(
                     "command {} is not allowed: a shell command without NUL, not empty",
-                    quoted(command)
+                    // A command may have a password in it.
+                    match command.trim() {
+                        "" => quoted(command),
+                        _ => "…".to_owned(),
+                    }
                 ),
                 "leave it out",
             ));
@@ -144,7 +148,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             format!(
                 "disk name {} is not allowed: {why}; what is: a serial number, a WWN, a bus address, or the name of a link in \
                  /dev/disk/by-id or by-path, without the path",
-                quoted(disk)
+                refused::shown("unattended.disk", disk)
             ),
             "take the name to use that `landfall disks` prints on that machine",
         ));
@@ -256,13 +260,13 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
         if right {
             continue;
         }
-        // What stands behind the colon may be a secret key, which is not repeated.
-        let text = key.split_once(':').map_or(&**key, |(_, text)| text);
-        let shown = match key.split_once(':') {
-            Some((name, _)) => format!("{}:…", redacted(name)),
-            // Shorter than any key.
-            None if key.len() < 32 => redacted(key),
-            None => "…".to_owned(),
+        // What stands behind the colon may be a secret key, and so may a text without one.
+        let (name, text) = key.split_once(':').unwrap_or((key, key));
+        let shown = match key.contains(':') {
+            true if refused::may_be_secret("", name) => "…:…".to_owned(),
+            true => format!("{}:…", redacted(name)),
+            false if refused::may_be_secret("nix.trusted_public_keys", name) => "…".to_owned(),
+            false => redacted(name),
         };
         let option = format!("nix.trusted_public_keys[{index}]");
         found.push(if text.len() == 88 {

@@ -3,7 +3,7 @@
 //!
 //! Absent: every other variable.
 
-use super::{Config, ConfigError, Problem, remote};
+use super::{Config, ConfigError, Notation, Problem, refused, remote};
 use camino::Utf8PathBuf;
 use landfall_states::names::RemoteUrl;
 use landfall_states::names::quoted;
@@ -37,7 +37,7 @@ impl Overrides {
                 Err(raw) => {
                     problems.push(problem(
                         name,
-                        format!("{} is not UTF-8", quoted(&raw.to_string_lossy())),
+                        format!("{} is not UTF-8", refused::shown(name, &raw.to_string_lossy())),
                     ));
                     None
                 }
@@ -63,7 +63,8 @@ impl Overrides {
                     }
                 },
                 Err(bad) => {
-                    problems.push(problem("REPO_REMOTE", bad.to_string()));
+                    let words = refused::Refusal::of_words("REPO_REMOTE", &bad.to_string(), Notation::Ron);
+                    problems.push(problem("REPO_REMOTE", words.why));
                     None
                 }
             });
@@ -79,7 +80,7 @@ impl Overrides {
                     format!(
                         "device {} is not allowed: a path below /dev of at most {DEVICE_BYTES_MAX} bytes, best one of \
                          /dev/disk/by-id",
-                        quoted(&value)
+                        refused::shown("INSTALL_DISK", &value)
                     ),
                 ));
                 None

@@ -4,6 +4,7 @@
 //! Absent: whether values agree with each other (`super::check`).
 
 use super::Config;
+use super::refused::{self, Refusal};
 use super::tolerant::{self, Out, Tolerant};
 use crate::foreign::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -153,15 +154,15 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
     let bytes = foreign::read(path, Links::Follow, TEXT_BYTES_MAX).map_err(|refused| match refused {
         Refused::Absent => refuse(
             "it cannot be read: No such file or directory".into(),
-            "name a file that is there, with --config or behind check; docs/configuration.md says what belongs in it",
+            "name a file that is there; docs/configuration.md says what belongs in it",
         ),
         Refused::NotRegular(kind) | Refused::NoStorage(kind) => refuse(
             format!("it is not a file: it is a {kind}"),
-            "give a file with --config",
+            "name a file with a configuration, such as install.ron",
         ),
         Refused::TooLong { max } => refuse(
             format!("it has more than {max} bytes; a configuration has at most {max}"),
-            "give the configuration with --config",
+            "name the file with the configuration, such as install.ron",
         ),
         Refused::Os(e) => refuse(
             format!("it cannot be read: {}", plainly(&e)),
@@ -263,6 +264,7 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
                     .any(|known| known.at == problem.at && known.why == problem.why);
                 let goes_on =
                     found.len() + 1 < PROBLEMS_MAX && tolerant::leave_out(&mut out, &problem.option);
+                problem.option = refused::names_of_path(&problem.option);
                 if is_new {
                     if let Some(option) = tolerant::given_again(&problem.option) {
                         problem = given_again(text, notation, option, problem.at);
@@ -289,18 +291,18 @@ fn values(text: &str, notation: Notation, out: &Out) -> Result<Config, Problem> 
         }
         Notation::Ron => {
             let mut ron = ron::Deserializer::from_str_with_options(text, &ron_options())
-                .map_err(|e| ron_problem(String::new(), e))?;
+                .map_err(|e| ron_problem(String::new(), e, text))?;
             let made: Result<Config, _> = serde_path_to_error::deserialize(Tolerant::new(&mut ron, out));
             let config = match made {
                 Ok(config) => config,
                 Err(e) => {
                     let path = dotted(e.path());
-                    return Err(ron_problem(path, ron.span_error(e.into_inner())));
+                    return Err(ron_problem(path, ron.span_error(e.into_inner()), text));
                 }
             };
             match ron.end() {
                 Ok(()) => Ok(config),
-                Err(e) => Err(ron_problem(String::new(), ron.span_error(e))),
+                Err(e) => Err(ron_problem(String::new(), ron.span_error(e), text)),
             }
         }
     }
@@ -342,48 +344,63 @@ fn json_problem(path: String, error: &serde_json::Error) -> Problem {
     {
         return missing(path, at, field);
     }
-    // Rust's names of types are not for people.
-    let why = match text.rsplit_once(", expected ") {
-        Some((found, "u32" | "u64")) => format!("{found}, a whole number is allowed"),
-        Some((found, "a sequence")) => format!("{found}, a list is allowed"),
-        Some((found, "a boolean")) => format!("{found}, true or false is allowed"),
-        Some((found, "a string")) => format!("{found}, a text is allowed"),
-        Some(_) | None => text.to_owned(),
-    };
+    if !error.is_data() {
+        // Of the notation itself: fixed sentences, without anything of the text.
+        return Problem {
+            option: path,
+            at,
+            why: text.to_owned(),
+            fix: None,
+        };
+    }
+    let Refusal { why, fix } = Refusal::of_words(&path, text, Notation::Json);
     Problem {
         option: path,
         at,
         why,
-        fix: None,
+        fix,
     }
 }
 
-fn ron_problem(path: String, error: ron::error::SpannedError) -> Problem {
+fn ron_problem(path: String, error: ron::error::SpannedError, text: &str) -> Problem {
     let start = error.span.start;
     let at = Some(Position {
         line: start.line,
         column: start.col,
     });
-    // ron's error type grows with its releases: what is not named here has a text of its own.
-    match &error.code {
-        ron::Error::NoSuchStructField { expected, found, .. } => unknown(path, at, found, expected),
-        ron::Error::NoSuchEnumVariant { expected, found, .. } => not_one_of(path, at, found, expected),
-        ron::Error::MissingStructField { field, .. } => missing(path, at, field),
-        ron::Error::ExpectedString => expected(path, at, "a text in double quotes"),
-        ron::Error::ExpectedBoolean => expected(path, at, "true or false"),
-        ron::Error::ExpectedInteger => expected(path, at, "a whole number"),
-        ron::Error::ExpectedArray => expected(path, at, "a list such as [\"a\", \"b\"]"),
-        ron::Error::DuplicateStructField { field, .. } => once_more(path, at, field),
-        ron::Error::ExceededRecursionLimit => too_deep(path, at),
-        ron::Error::Message(text) if text.starts_with(tolerant::AGAIN) => {
-            once_more(path, at, text.split('`').nth(1).unwrap_or_default())
+    // ron's error type grows with its releases: what is not named here has words of ours, without anything of the text.
+    let there = refused::there(text, &error.span);
+    let refusal = match &error.code {
+        ron::Error::NoSuchStructField { expected, found, .. } if there.is_named() => {
+            return unknown(path, at, found, expected);
         }
-        other => Problem {
-            option: path,
-            at,
-            why: other.to_string(),
-            fix: None,
-        },
+        ron::Error::NoSuchStructField { expected, found, .. } => {
+            let Refusal { why, fix } = Refusal::unnamed(expected);
+            let outer = path.strip_suffix(&**found).unwrap_or(&path);
+            return Problem {
+                option: outer.trim_end_matches('.').to_owned(),
+                at,
+                why,
+                fix,
+            };
+        }
+        ron::Error::NoSuchEnumVariant { expected, found, .. } => {
+            return not_one_of(path, at, found, expected);
+        }
+        ron::Error::MissingStructField { field, .. } => return missing(path, at, field),
+        ron::Error::DuplicateStructField { field, .. } => return once_more(path, at, field),
+        ron::Error::ExceededRecursionLimit => return too_deep(path, at),
+        ron::Error::Message(text) if text.starts_with(tolerant::AGAIN) => {
+            return once_more(path, at, text.split('`').nth(1).unwrap_or_default());
+        }
+        code => Refusal::of_ron(&path, code, &there),
+    };
+    let Refusal { why, fix } = refusal;
+    Problem {
+        option: path,
+        at,
+        why,
+        fix,
     }
 }
 
@@ -403,15 +420,6 @@ fn once_more(path: String, at: Option<Position>, name: &str) -> Problem {
     }
 }
 
-fn expected(path: String, at: Option<Position>, what: &str) -> Problem {
-    Problem {
-        option: path,
-        at,
-        why: format!("the value is of another type: {what} is allowed"),
-        fix: None,
-    }
-}
-
 fn unknown(path: String, at: Option<Position>, found: &str, known: &[&str]) -> Problem {
     // The path ends with the unknown name itself where the notation's reader had already entered it.
     let option = match path.rsplit('.').next() {
@@ -419,24 +427,27 @@ fn unknown(path: String, at: Option<Position>, found: &str, known: &[&str]) -> P
         _ if path.is_empty() => found.to_owned(),
         _ => format!("{path}.{found}"),
     };
+    let named = match refused::is_name(found) {
+        true => format!(" {}", quoted(found)),
+        false => " of that name".to_owned(),
+    };
     Problem {
         option,
         at,
-        why: format!(
-            "there is no option {} here; known are: {}",
-            quoted(found),
-            known.join(", ")
-        ),
+        why: format!("there is no option{named} here; known are: {}", known.join(", ")),
         fix: near_miss(found, known).map(|near| format!("did you mean {near}?")),
     }
 }
 
 fn not_one_of(path: String, at: Option<Position>, found: &str, known: &[&str]) -> Problem {
+    // Only what was probably meant is repeated: anything else may be a secret.
+    let near = near_miss(found, known);
+    let shown = near.map_or("the value".to_owned(), |_| quoted(found));
     Problem {
         option: path,
         at,
-        why: format!("{} is not allowed: one of {}", quoted(found), known.join(", ")),
-        fix: near_miss(found, known).map(|near| format!("did you mean {near}?")),
+        why: format!("{shown} is not allowed: one of {}", known.join(", ")),
+        fix: near.map(|near| format!("did you mean {near}?")),
     }
 }
 

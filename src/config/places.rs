@@ -4,9 +4,8 @@
 //!
 //! Absent: homes and links of the target, which only the target knows (`real::provision`).
 
-use super::{Config, Keys, Problem, SshConfig, SystemConfig, check::problem};
+use super::{Config, Keys, Problem, SshConfig, SystemConfig, check::problem, refused};
 use camino::Utf8Path;
-use landfall_states::names::quoted;
 use landfall_states::remote::redacted;
 use landfall_states::taken::{Put, taken_on_target};
 
@@ -36,13 +35,34 @@ fn deploy_key(config: &Config) -> Option<String> {
     config.keys.deploy_key.then(|| format!("{home}/.ssh/id_ed25519"))
 }
 
+/// A path of the target as it is seen while installing: on the target it is another one, and below /mnt of the target nobody looks.
+fn seen_while_installing(option: &str, path: &str) -> Option<Problem> {
+    let there = Utf8Path::new(path).strip_prefix("/mnt").ok()?;
+    let fix = match there.as_str() {
+        "" => "leave it out: it is the target's root itself".to_owned(),
+        there => format!("write \"/{there}\""),
+    };
+    Some(problem(
+        option,
+        format!(
+            "target path \"{path}\" is not allowed: the target is at /mnt only while it is installed, and this path is its own"
+        ),
+        fix,
+    ))
+}
+
 fn mount_dirs(config: &Config, found: &mut Vec<Problem>) {
     let clone = clone_on_target(config);
     let key = deploy_key(config);
     for (index, dir) in config.extra_mount_dirs.iter().enumerate() {
         let path = Utf8Path::new(dir.as_str());
         let below_clone = dir.as_str() != clone && path.starts_with(clone);
-        let why = if let Some(why) = taken_on_target(dir.as_str(), Put::Directory) {
+        let why = if let Some(problem) =
+            seen_while_installing(&format!("extra_mount_dirs[{index}]"), dir.as_str())
+        {
+            found.push(problem);
+            continue;
+        } else if let Some(why) = taken_on_target(dir.as_str(), Put::Directory) {
             why.to_owned()
         } else if below_clone {
             format!("the clone is at {clone}, and is made where nothing is")
@@ -70,6 +90,10 @@ fn age_identity(config: &Config, keys: &Keys, found: &mut Vec<Problem>) {
         return;
     }
     let path = keys.age_identity_at(&config.host);
+    if let Some(problem) = seen_while_installing("keys.age_identity_path", &path) {
+        found.push(problem);
+        return;
+    }
     let file = Utf8Path::new(&path);
     let clone = clone_on_target(config);
     let key = deploy_key(config);
@@ -133,12 +157,12 @@ fn on_installer(config: &Config, found: &mut Vec<Problem>) {
         let Some(path) = path else { continue };
         let path = path.as_str();
         // A URL may have been meant, with what nobody else shall see.
-        let shown = quoted(&redacted(path));
+        let shown = refused::shown(option, &redacted(path));
         if !path.starts_with('/') {
             found.push(problem(
                 option,
                 format!("path {shown} is not allowed: an absolute path on the installer"),
-                "write it from / on",
+                refused::way_of(option).unwrap_or_else(|| "write it from / on".to_owned()),
             ));
         } else if path.len() > 4_095
             || path

@@ -3,6 +3,7 @@
 //!
 //! Absent: the form of an address itself (`landfall_states::remote`), and whether anything answers there.
 
+use super::server;
 use super::url::{self, Secret};
 use landfall_states::names::{RemoteUrl, quoted};
 
@@ -90,7 +91,11 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
             ),
         );
     }
-    None
+    if scheme == "file" {
+        return None;
+    }
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    server::authority_objection(host).or_else(|| server::page_objection(host, path))
 }
 
 /// The repository and what makes the address one of a page: it stands behind an owner and a name.
@@ -190,7 +195,7 @@ fn of_ssh(text: &str) -> Option<Objection> {
             ),
         });
     }
-    None
+    server::ssh_objection(host, path)
 }
 
 /// What is allowed and is probably meant otherwise.

@@ -4,7 +4,7 @@
 //!
 //! Absent: which forms a remote has (`remote`), and whether anything answers there.
 
-use landfall_states::names::quoted;
+use super::refused;
 use landfall_states::remote::{is_account, is_authority, percent_decoded};
 
 /// What stands in a URL and may be a secret.
@@ -127,7 +127,10 @@ fn is_setting(name: &str, value: &str) -> bool {
 pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
     let refused = |shown: String, why: &str, fix: &str| {
         Some((
-            format!("binary cache {} is not allowed: {why}", quoted(&shown)),
+            format!(
+                "binary cache {} is not allowed: {why}",
+                refused::shown("", &shown)
+            ),
             fix.to_owned(),
         ))
     };

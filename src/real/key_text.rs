@@ -2,10 +2,12 @@
 //! without a key that works cannot pull its configuration. What editors and copying put around a key (a byte order mark, line ends of
 //! Windows, blank lines) is left out; everything else is refused, with what to do, and never repeated.
 //!
-//! Forms: OpenSSH's own (`PROTOCOL.key` of OpenSSH) and PEM of RFC 7468 for ssh; an identity file of age, or an ssh key, for age.
+//! Forms: OpenSSH's own and PEM of RFC 7468 for ssh; an identity file of age, or an ssh key of a kind that age takes, for age.
 //!
-//! Absent: where keys come from and go to (`secrets`, `provision`), and whether anybody lets them in.
+//! Absent: what is between the lines of a key (`key_kind`) and of an identity (`age_text`); where keys come from and go to (`secrets`, `provision`), and whether anybody lets them in.
 
+use crate::real::age_text;
+use crate::real::key_kind::{self, ENCRYPTED, Form, KeyKind};
 use crate::real::rooted;
 use crate::real::secret::Secret;
 use landfall_states::fault::{Fault, SecretFault};
@@ -14,17 +16,18 @@ use secrecy::ExposeSecret;
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
-/// What stands between the dashes of a private key, and whether its content is in DER (ITU-T X.690).
-const LABELS: [(&str, bool); 5] = [
-    ("OPENSSH PRIVATE KEY", false),
-    ("RSA PRIVATE KEY", true),
-    ("EC PRIVATE KEY", true),
-    ("DSA PRIVATE KEY", true),
-    ("PRIVATE KEY", true),
+/// What stands between the dashes of a private key, and its form.
+const LABELS: [(&str, Form); 5] = [
+    ("OPENSSH PRIVATE KEY", Form::OpenSsh),
+    ("RSA PRIVATE KEY", Form::Pkcs1),
+    ("EC PRIVATE KEY", Form::Sec1),
+    ("DSA PRIVATE KEY", Form::OfDsa),
+    ("PRIVATE KEY", Form::Pkcs8),
 ];
-const MAGIC: &[u8] = b"openssh-key-v1\0";
-const ENCRYPTED: &str = "it is encrypted with a passphrase, which nobody enters where it is used; make a copy without one: \
-                         ssh-keygen -p -N '' -f COPY";
+/// The shortest modulus that ssh takes, and the shortest that age encrypts to, in bits.
+const RSA_BITS_MIN: usize = 1_024;
+const RSA_BITS_MIN_OF_AGE: usize = 2_048;
+const NO_TEXT: &str = "it is UTF-16, or no text at all; save it as UTF-8";
 const WANTED: &str = "it is no private key as ssh-keygen writes one: its first line is -----BEGIN OPENSSH PRIVATE KEY----- or another \
                       BEGIN … PRIVATE KEY";
 
@@ -81,15 +84,30 @@ fn unusable(what: &str, reason: &str) -> Fault {
     .into()
 }
 
+/// The text of a file that is no secret: without a byte order mark.
+///
+/// # Errors
+/// It is no text in UTF-8; `what` says where it came from.
+pub fn text<'b>(bytes: &'b [u8], what: &str) -> Result<&'b str, Fault> {
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) || bytes.contains(&0) {
+        return Err(unusable(what, NO_TEXT));
+    }
+    let bytes = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|_| unusable(what, "it is not text in UTF-8; save it as UTF-8"))
+}
+
 /// Without a byte order mark, blank lines around it, and the line ends of Windows; with a line end at the end, without which ssh
 /// takes no key file, and which some ways to hand over credentials lose.
 fn plain(bytes: &Secret, what: &str) -> Result<Secret, Fault> {
     let raw = bytes.expose_secret();
-    if raw.starts_with(&[0xFF, 0xFE]) || raw.starts_with(&[0xFE, 0xFF]) || raw.contains(&0) {
+    if raw.starts_with(age_text::HEADER.as_bytes()) {
         return Err(unusable(
             what,
-            "it is UTF-16, or no text at all; save it as UTF-8",
+            "it is a file of age in its binary form, which does not bear being copied as text; make it with age -a (--armor)",
         ));
+    }
+    if raw.starts_with(&[0xFF, 0xFE]) || raw.starts_with(&[0xFE, 0xFF]) || raw.contains(&0) {
+        return Err(unusable(what, NO_TEXT));
     }
     let raw = raw.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(raw).trim_ascii();
     if raw.is_empty() {
@@ -106,7 +124,28 @@ fn plain(bytes: &Secret, what: &str) -> Result<Secret, Fault> {
     made().map_err(|e| rooted::io_fault(what, &e))
 }
 
+/// What ssh loads without anybody at hand, on the installer and on a host with a newer OpenSSH.
 fn judge_ssh(text: &str) -> Result<(), Reason> {
+    match kind(text)? {
+        KeyKind::Ed25519 | KeyKind::Ecdsa => Ok(()),
+        KeyKind::Rsa(bits) if bits >= RSA_BITS_MIN => Ok(()),
+        KeyKind::Rsa(_) => Err("it is an RSA key of less than 1024 bits, which ssh refuses; make one with ssh-keygen -t ed25519".into()),
+        KeyKind::Dsa => Err("it is a DSA key, which OpenSSH gave up (none since 10.0); make one with ssh-keygen -t ed25519".into()),
+        KeyKind::SecurityKey => Err(
+            "its private half is in a security key that somebody has to touch, and nobody is there where it is used; make another one \
+             with ssh-keygen -t ed25519"
+                .into(),
+        ),
+        KeyKind::Ed25519InPkcs8 => Err(
+            "it is an Ed25519 key in the form PKCS #8, which OpenSSH before 9.6 does not load; write it anew with OpenSSH 9.6 or newer: \
+             ssh-keygen -p -N '' -f COPY"
+                .into(),
+        ),
+    }
+}
+
+/// What key it is, where it is whole.
+fn kind(text: &str) -> Result<KeyKind, Reason> {
     let first = text.lines().next().unwrap_or_default();
     if first.starts_with("PuTTY-User-Key-File") {
         return Err(
@@ -124,6 +163,16 @@ fn judge_ssh(text: &str) -> Result<(), Reason> {
     if text.contains('\r') {
         return Err("its lines end with a carriage return alone; save it with line ends of Unix".into());
     }
+    if text.contains(BEGIN)
+        && text
+            .lines()
+            .any(|line| line.starts_with([' ', '\t']) || line.ends_with([' ', '\t']))
+    {
+        return Err(
+            "some of its lines begin or end with blanks, as in a text that was indented; take the blanks out"
+                .into(),
+        );
+    }
     if first.contains("\\n") {
         return Err("its line ends are written as \\n; write each line as a line of its own".into());
     }
@@ -134,7 +183,7 @@ fn judge_ssh(text: &str) -> Result<(), Reason> {
     if label == "ENCRYPTED PRIVATE KEY" {
         return Err(ENCRYPTED.into());
     }
-    let (_, is_der) = LABELS.iter().find(|(known, _)| *known == label).ok_or(WANTED)?;
+    let (_, form) = LABELS.iter().find(|(known, _)| *known == label).ok_or(WANTED)?;
     let mut lines: Vec<&str> = text.lines().skip(1).collect();
     let last = lines.pop().unwrap_or_default();
     if last != format!("{END}{label}{DASHES}") {
@@ -153,12 +202,7 @@ fn judge_ssh(text: &str) -> Result<(), Reason> {
         return Err(ENCRYPTED.into());
     }
     let content = decoded(&lines)?;
-    let content = content.expose_secret();
-    if *is_der {
-        judge_der(content)
-    } else {
-        judge_openssh(content)
-    }
+    key_kind::of(*form, content.expose_secret()).map_err(Reason::from)
 }
 
 /// The bytes of lines in base 64 (RFC 4648).
@@ -198,95 +242,23 @@ fn decoded(lines: &[&str]) -> Result<Secret, Reason> {
     Ok(content)
 }
 
-/// One sequence that is as long as it says.
-fn judge_der(content: &[u8]) -> Result<(), Reason> {
-    const CUT: &str = "it is cut off, or no private key; copy it anew";
-    let (tag, rest) = content.split_first().ok_or(CUT)?;
-    let (length, rest) = rest.split_first().ok_or(CUT)?;
-    let (length, rest) = match length {
-        0..=0x7F => (usize::from(*length), rest),
-        0x81 | 0x82 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x0F)).ok_or(CUT)?;
-            (
-                bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
-                rest,
-            )
-        }
-        _ => return Err(CUT.into()),
-    };
-    if *tag != 0x30 || length != rest.len() || length < 16 {
-        return Err(CUT.into());
-    }
-    Ok(())
-}
-
-/// A part with its length before it.
-fn part<'a>(content: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, rest) = content.split_first_chunk::<4>()?;
-    let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    *content = rest;
-    Some(part)
-}
-
-/// `openssh-key-v1`, cipher, derivation and its settings, number of keys, public key, private part.
-fn judge_openssh(content: &[u8]) -> Result<(), Reason> {
-    const CUT: &str = "it is cut off, or no private key of OpenSSH; copy it anew";
-    let mut rest = content.strip_prefix(MAGIC).ok_or(CUT)?;
-    let cipher = part(&mut rest).ok_or(CUT)?;
-    let (_derivation, _settings) = (part(&mut rest).ok_or(CUT)?, part(&mut rest).ok_or(CUT)?);
-    if cipher != b"none" {
-        return Err(ENCRYPTED.into());
-    }
-    let (count, after) = rest.split_first_chunk::<4>().ok_or(CUT)?;
-    if *count != [0, 0, 0, 1] {
-        return Err("it has more than one key, or none; give one".into());
-    }
-    rest = after;
-    let mut public = part(&mut rest).ok_or(CUT)?;
-    let private = part(&mut rest).ok_or(CUT)?;
-    let (one, private) = private.split_first_chunk::<4>().ok_or(CUT)?;
-    let (two, mut private) = private.split_first_chunk::<4>().ok_or(CUT)?;
-    let kind = part(&mut public).ok_or(CUT)?;
-    if !rest.is_empty() || one != two || part(&mut private) != Some(kind) {
-        return Err("it is damaged: its private part does not belong to its public one; copy it anew".into());
-    }
-    Ok(())
-}
-
 fn judge_age(text: &str) -> Result<(), Reason> {
     let first = text.lines().next().unwrap_or_default();
     // It may be encrypted with a passphrase, or for another identity, and be decrypted on the host.
-    if first == "age-encryption.org/v1" || first == "-----BEGIN AGE ENCRYPTED FILE-----" {
-        return Ok(());
+    if first == age_text::ARMOR {
+        let content = decoded(&age_text::armored(text)?)?;
+        return age_text::judge_file(content.expose_secret()).map_err(Reason::from);
     }
-    if first.starts_with(BEGIN) {
-        return judge_ssh(text);
+    if !first.trim_start().starts_with(BEGIN) {
+        return age_text::judge_lines(text).map_err(Reason::from);
     }
-    let mut identities = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .peekable();
-    if identities.peek().is_some_and(|line| line.starts_with("age1")) {
-        return Err(
-            "it is a public key of age (a recipient); the identity begins with AGE-SECRET-KEY-".into(),
-        );
-    }
-    let is_identity = |line: &str| {
-        ["AGE-SECRET-KEY-", "AGE-PLUGIN-"].iter().any(|begin| {
-            line.strip_prefix(begin).is_some_and(|rest| {
-                !rest.is_empty()
-                    && rest
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            })
-        })
-    };
-    if identities.peek().is_none() || !identities.all(is_identity) {
-        return Err(
-            "it is no identity of age: each line is AGE-SECRET-KEY-… or AGE-PLUGIN-…, or a comment after #; or it is a private key of ssh"
+    match kind(text)? {
+        KeyKind::Ed25519 | KeyKind::Ed25519InPkcs8 => Ok(()),
+        KeyKind::Rsa(bits) if bits >= RSA_BITS_MIN_OF_AGE => Ok(()),
+        KeyKind::Rsa(_) => Err("it is an RSA key of less than 2048 bits, to which age encrypts nothing; make one with ssh-keygen -t ed25519".into()),
+        KeyKind::Ecdsa | KeyKind::Dsa | KeyKind::SecurityKey => Err(
+            "age takes keys of ssh that are RSA or Ed25519, and this one is of another kind; give such a key, or one that age-keygen made"
                 .into(),
-        );
+        ),
     }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod activation;
+mod age_text;
 mod appended;
 pub mod ask;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub mod contents;
 pub mod cryptsetup;
 pub mod database;
 pub mod derivation;
+pub mod descriptor;
 pub mod disk;
 pub mod dm;
 pub mod endings;
@@ -38,6 +40,7 @@ pub mod host_loader;
 pub mod install;
 pub mod integrity;
 pub mod kernel_settings;
+mod key_kind;
 pub mod key_text;
 pub mod land;
 pub mod landing;

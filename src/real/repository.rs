@@ -35,7 +35,7 @@ impl Real {
         if let Some(file) = &self.config.ssh.known_hosts
             && let Err(refused) = foreign::open(file, Links::Follow)
         {
-            return Err(refused.fault(format!("ssh.known_hosts {file}")));
+            return Err(refused.of_option("ssh.known_hosts", file));
         }
         let server = self.config.repository.remote.as_ref().and_then(git::token_server);
         let token = match server {

@@ -21,11 +21,8 @@ use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::fault::{Fault, FaultClass, Kind, PlaceFault, Remedy, SecretFault};
 use landfall_states::plan::{DiskIdentity, InstallId};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag};
 use secrecy::ExposeSecret;
-use std::io::{ErrorKind, IsTerminal, Read};
-use std::os::fd::FromRawFd;
+use std::io::{ErrorKind, Read};
 
 /// The names of secrets: of credentials behind `landfall.`, and of files on a medium.
 pub const NAMES: [&str; 7] = [
@@ -161,7 +158,7 @@ impl Vault {
         };
         let mounted = Medium::mount(&medium.device, reporter, stop).await?;
         let allowed = Allowed::by(config, &medium.standing);
-        let taken = self.take_allowed(&mounted.at, allowed);
+        let taken = self.take_allowed(&mounted.at, &medium.shown, allowed);
         mounted.unmount(reporter, stop).await?;
         let Taken { taken, left } = taken?;
         for (name, why) in left {
@@ -174,8 +171,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Takes what may be taken from the folder of a medium.
-    pub fn take_allowed(&mut self, dir: &Utf8Path, allowed: Allowed) -> Result<Taken, Fault> {
+    /// Takes what may be taken from the folder of a medium, which is called so.
+    pub fn take_allowed(&mut self, dir: &Utf8Path, medium: &str, allowed: Allowed) -> Result<Taken, Fault> {
         let mut told = Taken::default();
         for name in NAMES {
             if foreign::open(&dir.join(name), Links::Refuse).is_ok() {
@@ -188,7 +185,7 @@ impl Vault {
                 }
             }
         }
-        self.take(dir, "", |name| allowed.takes(name).is_ok())?;
+        self.take(dir, "", Some(medium), |name| allowed.takes(name).is_ok())?;
         Ok(told)
     }
 
@@ -226,21 +223,29 @@ impl Vault {
 
     /// Takes what is still missing from a directory whose files are named `<prefix>deploy-key` and so on.
     pub fn take_from(&mut self, dir: &Utf8Path, prefix: &str) -> Result<(), Fault> {
-        self.take(dir, prefix, |_| true)
+        self.take(dir, prefix, None, |_| true)
     }
 
-    fn take(&mut self, dir: &Utf8Path, prefix: &str, may: impl Fn(&str) -> bool) -> Result<(), Fault> {
+    /// `medium`: what the folder is, for somebody who does not see where it is mounted.
+    fn take(
+        &mut self,
+        dir: &Utf8Path,
+        prefix: &str,
+        medium: Option<&str>,
+        may: impl Fn(&str) -> bool,
+    ) -> Result<(), Fault> {
+        let what = |name: &str| match medium {
+            Some(medium) => format!("file {name} on {medium}"),
+            None => format!("credential {prefix}{name}"),
+        };
         let file = |name: &str| match may(name) {
-            true => read_secret(&dir.join(format!("{prefix}{name}"))),
+            true => read_secret(&dir.join(format!("{prefix}{name}")), &what(name)),
             false => Ok(None),
         };
         if self.passphrase.is_none()
             && let Some(bytes) = file("luks-passphrase")?
         {
-            self.passphrase = Some(passphrase::line(
-                &bytes,
-                &format!("credential {prefix}luks-passphrase"),
-            )?);
+            self.passphrase = Some(passphrase::line(&bytes, &what("luks-passphrase"))?);
         }
         for (name, place, is_ssh) in [
             ("deploy-key", &mut self.deploy_key, true),
@@ -250,7 +255,7 @@ impl Vault {
             if place.is_none()
                 && let Some(bytes) = file(name)?
             {
-                let what = format!("credential {prefix}{name}");
+                let what = what(name);
                 *place = Some(if is_ssh {
                     key_text::ssh(&bytes, &what)?
                 } else {
@@ -261,12 +266,12 @@ impl Vault {
         if self.repository_token.is_none()
             && let Some(bytes) = file("repository-token")?
         {
-            self.repository_token = Some(token(&bytes, &format!("credential {prefix}repository-token"))?);
+            self.repository_token = Some(token(&bytes, &what("repository-token"))?);
         }
         if self.record_key.is_none()
             && let Some(bytes) = file("record-key")?
         {
-            let what = format!("credential {prefix}record-key");
+            let what = what("record-key");
             if bytes.expose_secret().len() < RECORD_KEY_BYTES_MIN {
                 let why =
                     format!("it is shorter than {RECORD_KEY_BYTES_MIN} bytes, so that it could be guessed");
@@ -280,7 +285,9 @@ impl Vault {
         if self.consent.is_none()
             && let Some(bytes) = file("consent")?
         {
-            let text = String::from_utf8_lossy(bytes.expose_secret()).trim().to_owned();
+            let text = key_text::text(bytes.expose_secret(), &what("consent"))?
+                .trim()
+                .to_owned();
             self.consent = (!text.is_empty()).then_some(text);
         }
         Ok(())
@@ -351,7 +358,8 @@ impl Vault {
     /// The same of a key in a file that the configuration names: a copy without what ssh does not bear around it.
     pub fn ssh_key_of(&self, file: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
         let what = format!("ssh.key {file}");
-        let open = foreign::open(file, Links::Follow).map_err(|refused| refused.fault(what.as_str()))?;
+        let open =
+            foreign::open(file, Links::Follow).map_err(|refused| refused.of_option("ssh.key", file))?;
         let key = key_text::ssh(&read_limited(open, &what)?, &what)?;
         self.put(SSH_KEY_NAME, key.expose_secret())
     }
@@ -401,23 +409,25 @@ pub fn remove_keys(run_dir: &Utf8Path) -> Result<(), Fault> {
 }
 
 /// A file that somebody else put there. A link there would have the running system's files read in its place.
-fn read_secret(path: &Utf8Path) -> Result<Option<Secret>, Fault> {
-    let what = format!("secret file {path}");
+fn read_secret(path: &Utf8Path, what: &str) -> Result<Option<Secret>, Fault> {
     match foreign::open(path, Links::Refuse) {
-        Ok(file) => read_limited(file, &what).map(Some),
+        Ok(file) => read_limited(file, what).map(Some),
         Err(Refused::Absent) => Ok(None),
-        Err(Refused::NotRegular(kind)) => Err(bad(&what, &format!("it is no regular file (it is a {kind})"))),
+        Err(Refused::NotRegular(kind)) => Err(bad(what, &format!("it is no regular file (it is a {kind})"))
+            .with_next(Remedy::change(format!(
+                "put the file itself in the place of the {kind}"
+            )))),
         Err(refused) => Err(refused.fault(what)),
     }
 }
 
-fn read_limited(reader: impl Read, what: &str) -> Result<Secret, Fault> {
+pub(super) fn read_limited(reader: impl Read, what: &str) -> Result<Secret, Fault> {
     Secret::read(reader, BYTES_MAX)
         .map_err(|e| rooted::io_fault(what, &e))?
         .ok_or_else(|| bad(what, &format!("it is longer than {BYTES_MAX} bytes")))
 }
 
-fn bad(what: &str, why: &str) -> Fault {
+pub(super) fn bad(what: &str, why: &str) -> Fault {
     SecretFault::Unusable {
         on: what.to_owned(),
         reason: why.to_owned(),
@@ -427,7 +437,11 @@ fn bad(what: &str, why: &str) -> Fault {
 
 /// A token: one line that can stand in an answer of a credential helper. `USER:TOKEN` names the user as well.
 pub(crate) fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
-    let bytes = bytes.expose_secret().trim_ascii();
+    let bytes = bytes.expose_secret();
+    let bytes = bytes
+        .strip_prefix(&[0xEF, 0xBB, 0xBF])
+        .unwrap_or(bytes)
+        .trim_ascii();
     let parts = bytes.splitn(2, |b| *b == b':');
     if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_graphic) || parts.into_iter().any(<[u8]>::is_empty)
     {
@@ -442,46 +456,6 @@ pub(crate) fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
             .map_err(|_| std::io::ErrorKind::InvalidData.into())
     };
     whole().map_err(|e: std::io::Error| rooted::io_fault(what, &e))
-}
-
-/// The passphrase from a descriptor that the caller of landfall opened. To be called before landfall opens anything itself, and
-/// before it listens to signals: reading waits for whoever writes, and SIGTERM ends that.
-pub fn passphrase_from_fd(fd: i32) -> Result<SecretText, Fault> {
-    let what = format!("passphrase from file descriptor {fd}");
-    if fd < 3 && fd != 0 {
-        return Err(bad(&what, "allowed is 0, or 3 and above"));
-    }
-    let file = taken(fd).map_err(|e| bad(&what, &e.to_string()))?;
-    let kind = nix::sys::stat::fstat(&file).map_err(|e| bad(&what, &e.to_string()))?;
-    let kind = SFlag::from_bits_truncate(kind.st_mode) & SFlag::S_IFMT;
-    if kind == SFlag::S_IFDIR {
-        return Err(bad(&what, "it is a directory"));
-    }
-    if file.is_terminal() {
-        return Err(bad(
-            &what,
-            "it is a terminal, which has no end; leave --passphrase-fd out, and landfall asks on it",
-        ));
-    }
-    passphrase::line(&read_limited(file, &what)?, &what)
-}
-
-/// Makes a descriptor our own: out of the way of the standard ones, not passed on to programs, and under its own number no more.
-fn taken(fd: i32) -> nix::Result<std::fs::File> {
-    use nix::fcntl::{FcntlArg, fcntl};
-    // SAFETY: borrowed for these calls, which fail cleanly when it is not open.
-    let given = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    let own = fcntl(given, FcntlArg::F_DUPFD_CLOEXEC(10))?;
-    // SAFETY: it was made just now, and nobody else has it.
-    let own = unsafe { std::fs::File::from_raw_fd(own) };
-    if fd == 0 {
-        // Its number stays taken: the next file that is opened would become standard input.
-        let null = nix::fcntl::open("/dev/null", OFlag::O_RDONLY, Mode::empty())?;
-        nix::unistd::dup2_stdin(null)?;
-    } else {
-        nix::unistd::close(fd)?;
-    }
-    Ok(own)
 }
 
 /// Filesystems of a medium with keys, and how they are mounted. ext4 must not replay its journal: not a bit of that medium is
@@ -609,6 +583,8 @@ impl Perform<ProvisionSecrets> for Real {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::descriptor::passphrase_from_fd;
+    use nix::fcntl::OFlag;
 
     use crate::real::bench::SSH_KEY as DEPLOY_KEY;
 
@@ -725,7 +701,7 @@ mod tests {
             ..Vault::default()
         };
         let allowed = Allowed::by(&config, &key_media::Standing::PluggedIn);
-        let told = vault.take_allowed(&dir, allowed).unwrap();
+        let told = vault.take_allowed(&dir, "the stick", allowed).unwrap();
         assert_eq!(told.taken, ["deploy-key"]);
         let left: Vec<&str> = told.left.iter().map(|(name, _)| *name).collect();
         assert_eq!(
@@ -793,6 +769,75 @@ mod tests {
             let fault = Vault::default().take_from(&dir, prefix).unwrap_err();
             assert!(fault.why().contains("no regular file"), "{fault}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_on_a_medium_is_named_by_the_medium() {
+        let config = crate::config::Config::parse(
+            r#"(host: "web", labels: (efi: "EFI", root: "root"), repository: (remote: "/srv/repo"), system: Flake)"#,
+            crate::config::Notation::Ron,
+        )
+        .unwrap();
+        let allowed = Allowed::by(&config, &key_media::Standing::PluggedIn);
+        let refused = |dir: &Utf8Path| {
+            Vault::default()
+                .take_allowed(dir, "the stick /dev/sdx1", allowed)
+                .unwrap_err()
+        };
+        let (_keep, dir) = dir();
+        fs_err::create_dir(dir.join("deploy-key")).unwrap();
+        let fault = refused(&dir);
+        assert_eq!(fault.what(), "file deploy-key on the stick /dev/sdx1");
+        assert!(
+            fault
+                .next()
+                .contains("put the file itself in the place of the directory"),
+            "{fault}"
+        );
+        fs_err::remove_dir(dir.join("deploy-key")).unwrap();
+        fs_err::os::unix::fs::symlink("other", dir.join("deploy-key")).unwrap();
+        assert!(refused(&dir).next().contains("in the place of the symbolic link"));
+        fs_err::remove_file(dir.join("deploy-key")).unwrap();
+        fs_err::write(dir.join("deploy-key"), "no key").unwrap();
+        assert_eq!(refused(&dir).what(), "file deploy-key on the stick /dev/sdx1");
+    }
+
+    #[test]
+    fn a_consent_is_text() {
+        let (_keep, dir) = dir();
+        let file = dir.join("consent");
+        let taken = |bytes: &[u8]| {
+            fs_err::write(&file, bytes).unwrap();
+            let mut vault = Vault::default();
+            vault
+                .take_from(&dir, "")
+                .map(|()| vault.consent().map(str::to_owned))
+        };
+        for right in [&b"S1234567\r\n"[..], b"\xEF\xBB\xBFS1234567\n", b"  S1234567"] {
+            assert_eq!(taken(right).unwrap().as_deref(), Some("S1234567"), "{right:?}");
+        }
+        for wrong in [
+            &b"\xFF\xFES\x001\0"[..],
+            b"\xFE\xFF\0S\x001",
+            b"S\x001\0",
+            b"S1\xE9",
+        ] {
+            let fault = taken(wrong).unwrap_err();
+            assert!(fault.why().contains("save it as UTF-8"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_a_key_is_told_with_the_file_in_it() {
+        let (_keep, dir) = dir();
+        let refused = || Vault::default().ssh_key_of(&dir).unwrap_err().next();
+        assert!(refused().contains(&format!("ls {dir}")), "{}", refused());
+        fs_err::write(dir.join("id_ed25519"), "").unwrap();
+        assert!(
+            refused().contains(&format!("ssh.key: \"{dir}/id_ed25519\"")),
+            "{}",
+            refused()
+        );
     }
 
     #[test]

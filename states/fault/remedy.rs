@@ -55,6 +55,18 @@ impl Remedy {
             command: INSTALL.into(),
         }
     }
+    /// The same, where no install was begun that could be gone on with.
+    pub fn before_begin(self) -> Self {
+        let begun = |text: String| text.replace(RESUME, INSTALL);
+        match self {
+            Remedy::Command(command) => Remedy::Command(begun(command)),
+            Remedy::Words(words) => Remedy::Words(begun(words)),
+            Remedy::Change { first, command } => Remedy::Change {
+                first: begun(first),
+                command: begun(command),
+            },
+        }
+    }
     /// A device is broken.
     pub fn replace_device() -> Self {
         Remedy::Words("replace the device, then landfall resume".into())
@@ -97,6 +109,21 @@ mod tests {
                 "set it, then: landfall resume",
                 "set it, then: landfall install",
                 "look"
+            ]
+        );
+        let begun = [
+            Remedy::resume(),
+            Remedy::change("set it"),
+            Remedy::change_and_install("set it"),
+            Remedy::words("landfall resume on a console"),
+        ];
+        assert_eq!(
+            begun.map(|remedy| remedy.before_begin().to_string()),
+            [
+                "landfall install",
+                "set it, then: landfall install",
+                "set it, then: landfall install",
+                "landfall install on a console"
             ]
         );
     }

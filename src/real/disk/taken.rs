@@ -10,6 +10,7 @@ use crate::lock::holders::Process;
 use crate::lock::target::{Refused, TargetLock};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{DeviceFault, Fault};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -86,6 +87,39 @@ fn backing_file(whole: &std::path::Path) -> std::io::Result<Option<Utf8PathBuf>>
     let name = foreign::read_if_there(at, Links::Follow, 4_096).map_err(|refused| refused.into_io(at))?;
     let name = name.and_then(|name| String::from_utf8(name).ok());
     Ok(name.map(|name| name.trim_end_matches('\n').into()))
+}
+
+/// The loop devices that are made of a file, by its device and inode, whatever it is called.
+pub fn loops_on(file: &Utf8Path) -> std::io::Result<Vec<Utf8PathBuf>> {
+    loops_of(Utf8Path::new("/sys"), file)
+}
+
+fn loops_of(sys: &Utf8Path, file: &Utf8Path) -> std::io::Result<Vec<Utf8PathBuf>> {
+    let this = fs_err::metadata(file)?;
+    if !this.is_file() {
+        return Ok(vec![]);
+    }
+    let blocks = match fs_err::read_dir(sys.join("block")) {
+        Ok(blocks) => blocks,
+        // A system without sysfs shows no devices.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(e) => return Err(e),
+    };
+    let mut found = vec![];
+    for block in blocks {
+        let block = block?.path();
+        let Some(behind) = backing_file(&block)? else {
+            continue;
+        };
+        // A file that was removed, or is another namespace's, is not found by its name.
+        let is_this = fs_err::metadata(&behind)
+            .is_ok_and(|behind| behind.dev() == this.dev() && behind.ino() == this.ino());
+        if is_this && let Some(name) = block.file_name().and_then(|name| name.to_str()) {
+            found.push(Utf8PathBuf::from("/dev").join(name));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn below(sys: &Utf8Path, (major, minor): (u32, u32)) -> std::io::Result<Vec<Utf8PathBuf>> {
@@ -213,5 +247,31 @@ mod tests {
         for number in [(7, 3), (259, 0)] {
             assert_eq!(below(&sys, number).unwrap(), ["/dev/loop3", "/srv/a disk.img"]);
         }
+    }
+
+    #[test]
+    fn a_file_behind_a_loop_device_is_known_by_any_name() {
+        let keep = tempfile::tempdir().unwrap();
+        let sys = Utf8PathBuf::from_path_buf(fs_err::canonicalize(keep.path()).unwrap()).unwrap();
+        for dir in ["block/loop0", "block/loop1/loop", "block/vda"] {
+            fs_err::create_dir_all(sys.join(dir)).unwrap();
+        }
+        let (file, other, link) = (sys.join("file"), sys.join("other"), sys.join("link"));
+        fs_err::write(&file, "").unwrap();
+        fs_err::hard_link(&file, &other).unwrap();
+        symlink(&file, &link).unwrap();
+        fs_err::write(sys.join("block/loop1/loop/backing_file"), format!("{file}\n")).unwrap();
+        for name in [&file, &other, &link] {
+            assert_eq!(loops_of(&sys, name).unwrap(), ["/dev/loop1"], "{name}");
+        }
+        // The controls: another file, and one that was removed.
+        fs_err::write(sys.join("more"), "").unwrap();
+        assert!(loops_of(&sys, &sys.join("more")).unwrap().is_empty());
+        fs_err::write(
+            sys.join("block/loop1/loop/backing_file"),
+            format!("{file} (deleted)\n"),
+        )
+        .unwrap();
+        assert!(loops_of(&sys, &file).unwrap().is_empty());
     }
 }
