@@ -384,11 +384,12 @@ async fn look_at_secrets(scene: &Scene) -> Result<Outcome, Outcome> {
     ))
 }
 
-/// A file of the flake, from its top: `/nix/store/<hash>-source/secrets/a.age` → `secrets/a.age`.
+/// A file of the flake, from its top: `/nix/store/<hash>-source/secrets/a.age` → `secrets/a.age`. A store elsewhere has its own root
+/// before that.
 fn in_flake(file: &str) -> &str {
     let rest = file
-        .strip_prefix("/nix/store/")
-        .and_then(|rest| rest.split_once('/'));
+        .split_once("/nix/store/")
+        .and_then(|(_, rest)| rest.split_once('/'));
     rest.map_or(file, |(_, rest)| rest)
 }
 

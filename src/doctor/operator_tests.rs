@@ -38,6 +38,10 @@ fn a_public_half_that_is_not_the_private_ones_is_found() {
 #[test]
 fn a_secret_is_read_from_the_work_tree_and_else_from_the_store() {
     assert_eq!(in_flake("/nix/store/abc-source/secrets/a.age"), "secrets/a.age");
+    assert_eq!(
+        in_flake("/tmp/s/nix/store/abc-source/secrets/a.age"),
+        "secrets/a.age"
+    );
     assert_eq!(in_flake("/elsewhere/a.age"), "/elsewhere/a.age");
     let machine = Machine::new();
     let key = age::x25519::Identity::generate();

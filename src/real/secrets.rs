@@ -602,16 +602,22 @@ mod tests {
         }
         let (_keep, dir) = dir();
         let file = dir.join("keys.img");
-        let mut bytes = std::io::Cursor::new(vec![0; 8 << 20]);
-        let label = fatfs::FormatVolumeOptions::new().volume_label(*b"LF-KEYS    ");
-        fatfs::format_volume(&mut bytes, label).unwrap();
-        {
-            let filesystem = fatfs::FileSystem::new(&mut bytes, fatfs::FsOptions::new()).unwrap();
-            let mut key = filesystem.root_dir().create_file("consent").unwrap();
-            std::io::Write::write_all(&mut key, b"LF0001").unwrap();
-        }
-        fs_err::write(&file, bytes.into_inner()).unwrap();
+        fs_err::File::create(&file).unwrap().set_len(8 << 20).unwrap();
+        fs_err::create_dir(dir.join("medium")).unwrap();
+        fs_err::write(dir.join("medium/consent"), "LF0001").unwrap();
         let (reporter, stop) = (Reporter::default(), Stop::never());
+        // Every kernel that runs these tests has ext4, and not every one has vfat.
+        let make = Program::new("mkfs.ext4").args([
+            "-q",
+            "-F",
+            "-L",
+            "LF-KEYS",
+            "-d",
+            dir.join("medium").as_str(),
+            file.as_str(),
+        ]);
+        let made = crate::real::bench::block_on(make.run(&reporter, &stop)).unwrap();
+        assert!(made.success(), "{}", made.how());
         let loops = |arguments: &[&str]| {
             let program = Program::new("losetup").args(arguments.iter().copied());
             let ended = crate::real::bench::block_on(program.run(&reporter, &stop)).unwrap();
