@@ -139,7 +139,7 @@ pub struct Stopped {
 
 impl Stopped {
     /// With the command that goes on: nothing was begun that `resume` would find.
-    fn as_begun(self, options: &InstallOptions) -> Self {
+    fn going_on(self, options: &InstallOptions) -> Self {
         match self.phase {
             None if !options.resume_only => Stopped {
                 fault: self.fault.before_begin(),
@@ -161,10 +161,10 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     // What a killed run left; under the lock nobody else can need it.
     secrets::remove_keys(&run_dir)
         .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
-        .map_err(|fault| Stopped { phase: None, fault }.as_begun(options))?;
+        .map_err(|fault| Stopped { phase: None, fault }.going_on(options))?;
     let ended = travel(options, session)
         .await
-        .map_err(|stopped| stopped.as_begun(options));
+        .map_err(|stopped| stopped.going_on(options));
     // Good or bad, and also after a signal, which ends the run above like any other stop.
     if let Err(fault) = secrets::remove_keys(&run_dir) {
         reporter.notice(format!(
@@ -516,7 +516,7 @@ mod tests {
         ] {
             let options = options(resume_only, config);
             let told = Told::of(options.config.as_deref(), Utf8Path::new(RUN_DIR));
-            let text = farewell(&stopped(phase).as_begun(&options), &told).text;
+            let text = farewell(&stopped(phase).going_on(&options), &told).text;
             assert!(text.contains(&format!("next: {next}\n")), "{text}");
         }
     }

@@ -82,6 +82,9 @@ impl Ground {
     /// The same without Nix in `PATH`: a folder with nothing but Git and what ssh has.
     pub fn without_nix(mut self) -> Ground {
         let bin = self.keep.path().join("bin");
+        if bin.exists() {
+            return self; // it has none already
+        }
         fs::create_dir_all(&bin).unwrap();
         for program in ["git", "ssh-keygen", "sh"] {
             let found = std::env::split_paths(&self.path)
