@@ -106,7 +106,7 @@ const OPENERS: [(&str, usize, &str); 32] = [
     ),
     ("src/real/world.rs", 1, "/proc"),
     (
-        "src/real/secrets.rs",
+        "src/real/descriptor.rs",
         1,
         "/dev/null, in the place of standard input",
     ),
