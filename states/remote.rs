@@ -127,7 +127,8 @@ pub fn redacted(text: &str) -> String {
     let authority = rest.split('/').next().unwrap_or_default();
     let is_host = authority.is_empty() || is_authority(authority);
     // A mistyped host is shown; where a further @ stands, it may be a part of a password.
-    if holds_password(rest) || !is_host && rest.contains('@') {
+    let has_more = rest.contains('@') || query.is_some_and(|query| query.contains('@'));
+    if holds_password(rest) || !is_host && has_more {
         return match text.split_once("://") {
             Some((scheme, rest)) if is_scheme(scheme) => format!("{scheme}://{}", without_user(rest)),
             Some(_) | None => without_user(text),
