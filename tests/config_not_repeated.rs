@@ -132,6 +132,27 @@ fn whatever_option_a_secret_is_given_for_it_is_not_repeated() {
     assert!(tried > 1_000, "{tried}");
 }
 
+/// A name with dots in it leads nowhere when it is taken apart: reading ended never, where it was tried again without it.
+#[test]
+fn a_name_of_an_option_with_dots_in_it_ends() {
+    for name in [
+        "https://forge.example/o/r",
+        "a.b",
+        "luks.enable",
+        ".",
+        "..",
+        "a\nb.c",
+    ] {
+        for inside in ["luks", "keys", "nix"] {
+            let json = serde_json::json!({ "host": "web", inside: { name: 1 } }).to_string();
+            let why = Config::parse(&json, Notation::Json).unwrap_err().to_string();
+            assert!(why.contains(inside), "{why}");
+        }
+        let json = serde_json::json!({ name: 1 }).to_string();
+        Config::parse(&json, Notation::Json).unwrap_err();
+    }
+}
+
 /// A passphrase is a word like others: where no text belongs, no text is repeated.
 #[test]
 fn a_text_where_none_belongs_is_not_repeated() {

@@ -269,7 +269,7 @@ fn an_armored_file_of_age_is_whole_or_refused() {
     }
     let lines: Vec<&str> = whole.lines().collect();
     // Of what is encrypted, only who decrypts it sees that something is missing in the middle.
-    for gone in [0, 1, 2, 3, 4, lines.len() - 2, lines.len() - 1] {
+    for gone in [0, 1, 2, 3, 4, lines.len() - 1] {
         let mut fewer = lines.clone();
         fewer.remove(gone);
         assert!(of(&fewer.join("\n")).is_err(), "without line {gone}");

@@ -212,6 +212,8 @@ fn ron_options() -> ron::Options {
 
 /// Problems that are told at most.
 pub(super) const PROBLEMS_MAX: usize = 64;
+/// So often a text is read for its problems.
+const ROUNDS_MAX: usize = 4 * PROBLEMS_MAX;
 
 /// That there are more problems than are told; `more`: how many, where that is known.
 pub(super) fn and_more(more: Option<usize>) -> Problem {
@@ -253,7 +255,8 @@ fn too_deep(option: String, at: Option<Position>) -> Problem {
 /// The values, and every problem with one of them. Where there is a problem, the values are no configuration.
 pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec<Problem>, Out) {
     let (mut out, mut found) = (Out::new(), Vec::<Problem>::new());
-    loop {
+    // What is left out may not be what is wrong, as where the name of an option has dots in it.
+    for _ in 0..ROUNDS_MAX {
         match values(text, notation, &out) {
             Ok(config) => return (Some(config), found, out),
             Err(mut problem) => {
@@ -272,11 +275,12 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
                     found.push(problem);
                 }
                 if !goes_on {
-                    return (None, found, out);
+                    break;
                 }
             }
         }
     }
+    (None, found, out)
 }
 
 /// The values, without the options that are left `out`.
@@ -343,6 +347,20 @@ fn json_problem(path: String, error: &serde_json::Error) -> Problem {
         && let [field] = quoted.as_slice()
     {
         return missing(path, at, field);
+    }
+    // Where one of some names belongs, serde_json speaks of the notation for everything that cannot be a name.
+    if text == "expected value" && ["on_success", "system"].contains(&path.as_str()) {
+        let why = format!(
+            "the value is of another type: {} is allowed",
+            refused::allowed(&path, "enum", Notation::Json)
+        );
+        let fix = None;
+        return Problem {
+            option: path,
+            at,
+            why,
+            fix,
+        };
     }
     if !error.is_data() {
         // Of the notation itself: fixed sentences, without anything of the text.

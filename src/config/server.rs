@@ -171,7 +171,7 @@ mod tests {
         ] {
             assert!(authority_objection(authority).is_some(), "{authority}");
         }
-        assert!(host_objection(&"a".repeat(64)).is_some() && host_objection(&"a.".repeat(127)).is_some());
+        assert!(host_objection(&"a".repeat(64)).is_some() && host_objection(&"a.".repeat(128)).is_some());
         for authority in [
             "forge",
             "forge.example",

@@ -158,7 +158,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tolerant<'_, D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         self.inner
-            .deserialize_struct(name, fields, Within::new(visitor, self.at, self.out))
+            .deserialize_struct(name, fields, Within::new(visitor, self.at, self.out).with_names())
     }
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
@@ -203,11 +203,25 @@ struct Within<'o, V> {
     inner: V,
     at: String,
     out: &'o Out,
+    /// Options have names: a list of values, which serde would take in the order of the fields, is none of them.
+    has_names: bool,
 }
 
 impl<'o, V> Within<'o, V> {
     fn new(inner: V, at: String, out: &'o Out) -> Self {
-        Within { inner, at, out }
+        Within {
+            inner,
+            at,
+            out,
+            has_names: false,
+        }
+    }
+
+    fn with_names(self) -> Self {
+        Within {
+            has_names: true,
+            ..self
+        }
     }
 }
 
@@ -243,6 +257,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
             inner: visitor,
             at,
             out,
+            has_names: _,
         } = self;
         visitor.visit_some(Tolerant { inner, at, out })
     }
@@ -251,14 +266,19 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
             inner: visitor,
             at,
             out,
+            has_names: _,
         } = self;
         visitor.visit_newtype_struct(Tolerant { inner, at, out })
     }
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        if self.has_names {
+            return Err(serde::de::Error::invalid_type(serde::de::Unexpected::Seq, &self));
+        }
         let Within {
             inner: visitor,
             at,
             out,
+            has_names: _,
         } = self;
         visitor.visit_seq(List {
             inner,
@@ -275,6 +295,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
             inner: visitor,
             at,
             out,
+            has_names: _,
         } = self;
         let prefix = if at.is_empty() { at } else { format!("{at}.") };
         let missing = out
