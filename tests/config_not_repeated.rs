@@ -16,7 +16,7 @@ fn json(rest: &str) -> Result<Config, ConfigError> {
 fn every_option(value: &serde_json::Value, path: &[String], found: &mut Vec<Vec<String>>) {
     if let serde_json::Value::Object(options) = value {
         for (name, value) in options {
-            let path = [path, &[name.clone()]].concat();
+            let path = [path, std::slice::from_ref(name)].concat();
             found.push(path.clone());
             every_option(value, &path, found);
         }

@@ -314,7 +314,8 @@ rec {
     builtins.match "${plain}{1,64}" text != null && text != "control" && !(lib.hasPrefix "." text);
 
   size =
-    narrowed types.str "size (a whole number and one of K M G T P, such as 512M or 8G, in all a whole number of mebibytes (1536M, not 1.5G))"
+    narrowed types.str
+      "size (a whole number and one of K M G T P, such as 512M or 8G, in all a whole number of mebibytes (1536M, not 1.5G))"
       (
         text:
         let
