@@ -14,7 +14,7 @@ use crate::install::{Install, Ran, say};
 use crate::kit::{Kit, SPECIALISATIONS, Special};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const AGE_IDENTITY: &[u8] = b"AGE-SECRET-KEY-1HABITS-51d0\n";
+const AGE_IDENTITY: &[u8] = b"AGE-SECRET-KEY-166X0LFVAA80LFDE242NSAH7C7J5403VQCE2T0KJTPL820TFS022SSZQUTH\n";
 
 pub fn specialisations(kit: &Kit) -> Result<()> {
     let install = Install::special(kit, "specialisations", Special::Specialised)?.stay();

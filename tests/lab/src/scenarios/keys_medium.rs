@@ -19,7 +19,10 @@ const LABEL: &str = "LF-KEYS";
 const MEDIUM_BYTES: u64 = 64 << 20;
 const KEYS: [(&str, &str); 2] = [
     ("deploy-key", include_str!("../../../ssh-key.txt")),
-    ("age-identity", "AGE-SECRET-KEY-1MEDIUM\n"),
+    (
+        "age-identity",
+        "AGE-SECRET-KEY-1CZPY26NHVM3R5XXMPPXDXJM075GT4M6SV4YT397VSR5M05LPY8YQY2EZLD\n",
+    ),
 ];
 
 pub fn keys_medium(kit: &Kit) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::machine::Machine;
 const DEPLOY_KEY_FILE: &str = include_str!("../../../ssh-key.txt");
 /// A part of its private half.
 const DEPLOY_KEY: &str = "AAAED14vEjSYAOpynq/YRO0tZ7ooQtZ5Y1UUVvfNtxMCWbtrzNOy1MkdL";
-const AGE_IDENTITY: &str = "AGE-SECRET-KEY-1CANARY-e2d7";
+const AGE_IDENTITY: &str = "AGE-SECRET-KEY-1UYQ0HNSQ3SZWCSRR0TC2LY0M9UZ6AMWZ87ZK5TFUPV2CQCJAW40QG5Y9VS";
 /// Not a secret: it is put where it must not be, to be found there.
 const CONTROL: &str = "canary-control-0b64";
 const LIMIT: Duration = Duration::from_secs(120);

@@ -11,7 +11,7 @@ use crate::kit::{Kit, Layout, Mode, PASSPHRASE, TARGET_SERIAL};
 use crate::machine::{Ended, Machine};
 
 const DEPLOY_KEY: &[u8] = include_bytes!("../../../ssh-key.txt");
-const AGE_IDENTITY: &[u8] = b"AGE-SECRET-KEY-1UNATTENDED\n";
+const AGE_IDENTITY: &[u8] = b"AGE-SECRET-KEY-1U7K2JEK9EC5P6DPPE9WD75M940ZU3K64G6GF6Q3QUW7NK2JF2DRQ25GZPM\n";
 
 pub fn unattended(kit: &Kit) -> Result<()> {
     let mut install = Install::new(kit, "unattended", Layout::Luks, Mode::Prebuilt)?;
