@@ -60,7 +60,7 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     (
         "host: \"plain\"",
         "host: \"pl ain\"",
-        &["host", "pl ain", "0-9 -"],
+        &["host", "pl ain", "0-9 . _ -"],
     ),
     ("host: \"plain\",", "", &["host"]),
     (
