@@ -14,7 +14,7 @@ use landfall_states::fault::FaultClass;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 const DEPLOY_KEY: &str = include_str!("ssh-key.txt");
-const AGE_IDENTITY: &str = "AGE-SECRET-KEY-1CANARY\n";
+const AGE_IDENTITY: &str = "AGE-SECRET-KEY-1UYQ0HNSQ3SZWCSRR0TC2LY0M9UZ6AMWZ87ZK5TFUPV2CQCJAW40QG5Y9VS\n";
 
 struct Target {
     _keep: tempfile::TempDir,

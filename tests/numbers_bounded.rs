@@ -73,7 +73,14 @@ struct Number {
     also: &'static [&'static str],
 }
 
-const NUMBERS: [Number; 11] = [
+const NUMBERS: [Number; 12] = [
+    Number {
+        command: "host new",
+        option: "swap-size",
+        beside: &["--keys", "/nonexistent/keys", "web"],
+        taken: "8G",
+        also: &[],
+    },
     Number {
         command: "install",
         option: "passphrase-fd",

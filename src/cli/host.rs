@@ -12,6 +12,7 @@ use crate::hosts::programs::{PASSED_ON, Programs};
 use crate::hosts::templates::Layout;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
+use landfall_states::names::Size;
 use secrecy::SecretString;
 use serde_json::json;
 use similar::TextDiff;
@@ -43,7 +44,7 @@ pub struct NewArgs {
     #[arg(long, value_enum, default_value_t = Layout::Plain, value_name = "LAYOUT")]
     pub layout: Layout,
     /// Size of the swap
-    #[arg(long, value_name = "SIZE", default_value = "8G")]
+    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = swap_size)]
     pub swap_size: String,
     /// The installer carries the whole system and needs no network
     #[arg(long)]
@@ -147,6 +148,14 @@ impl age::Callbacks for Terminal {
         let passphrase = SecretString::from(typed);
         known.push((description.to_owned(), passphrase.clone()));
         Some(passphrase)
+    }
+}
+
+/// As the installer's configuration takes it.
+fn swap_size(text: &str) -> Result<String, String> {
+    match text.parse::<Size>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(bad) => Err(bad.to_string()),
     }
 }
 
