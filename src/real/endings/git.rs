@@ -77,6 +77,11 @@ fn of_curl(line: &str) -> Option<&str> {
             let (_, said) = rest.split_once("curl ")?;
             said.split_once(' ').map(|(_, said)| said)
         })
+        // Of an object that a server without Git's own protocol did not send whole; that it is not there then is no news.
+        .or_else(|| {
+            let (said, _) = line.strip_prefix("error: ")?.split_once(" (curl_result = ")?;
+            Some(said)
+        })
 }
 
 /// What Git's lines mean, and which line says so. `lines` are everything that it printed.
