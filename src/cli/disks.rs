@@ -138,16 +138,12 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
             },
             if *removable { ", removable" } else { "" },
         )?;
-        let known = |name: &str, value: &Option<String>| match value {
-            Some(value) => format!("{name} {value}"),
-            None => format!("no {name}"),
-        };
         writeln!(
             out,
             "    {}, {}, {}",
-            known("model", model),
-            known("serial", serial),
-            known("wwn", wwn)
+            words::known("model", model),
+            words::known("serial", serial),
+            words::known("wwn", wwn)
         )?;
         if let Some(name) = name {
             writeln!(out, "    name to use: {name}")?;

@@ -97,15 +97,11 @@ pub(super) fn list(all: &[Judged], out: &mut dyn Write) -> io::Result<()> {
             block.identity.size_bytes,
             block.transport
         )?;
-        let known = |name: &str, value: &Option<String>| match value {
-            Some(value) => format!("{name} {value}"),
-            None => format!("no {name}"),
-        };
         writeln!(
             out,
             "    {}, {}",
-            known("model", &block.model),
-            known("serial", &block.identity.serial)
+            words::known("model", &block.model),
+            words::known("serial", &block.identity.serial)
         )?;
         if let Some(name) = &judged.name {
             writeln!(out, "    name to use: {name}")?;

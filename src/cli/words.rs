@@ -231,6 +231,14 @@ pub fn left(from: (u64, u64), to: (u64, u64), total: Option<u64>, unit: &str) ->
     Some(format!("{} left at this rate", duration(left_ms)))
 }
 
+/// What a disk says of itself, or that it does not.
+pub fn known(name: &str, value: &Option<String>) -> String {
+    match value {
+        Some(value) => format!("{name} {value}"),
+        None => format!("no {name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
