@@ -5,9 +5,9 @@
 //! Absent: Git's progress, and what it prints when all is well.
 
 use super::git_says::{
-    ANSWERED, BEFORE_REASON, CAME_DAMAGED, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK, NO_GIT_THERE,
-    NO_SUBMODULE, NOT_SERVED, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH, SSH_NETWORK, STRANGE_ANSWER,
-    SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
+    ANSWERED, BEFORE_REASON, CAME_DAMAGED, CUT_SHORT, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK,
+    NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH, SSH_NETWORK,
+    STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
 };
 use super::shared::{behind_address, tls_or_proxy, transfer};
 use super::{Places, first_row, is_any};
@@ -133,6 +133,7 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
         .or_else(|| places.devices(&own, BEFORE_REASON))
         .or_else(|| first_row(&[UNWRITTEN], &own))
         .or(answered)
+        .or_else(|| first_row(&[CUT_SHORT], &own))
         .or_else(|| first_row(&[GIT], &own))
         .or_else(|| first_row(&[STRANGE_ANSWER], &own))
         .or_else(network)

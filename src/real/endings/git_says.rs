@@ -460,6 +460,9 @@ pub(super) const STRANGE_ANSWER: &[Row] = &[row(
     ],
 )];
 
+/// What was sent ended before its end. Git says next that an object is not there, which is no wonder then.
+pub(super) const CUT_SHORT: &[Row] = &[row(Cause::Network, &["fatal: early eof"])];
+
 /// What Git says after every ending of ssh, and of a repository beside it, which says nothing of why. What may be the cause stands before it.
 pub(super) const WITHOUT_REASON: &[&str] = &[
     "fatal: could not read from remote repository.",
