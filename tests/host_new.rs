@@ -471,6 +471,73 @@ fn what_the_repository_is_like_is_looked_at_first() {
     );
 }
 
+/// A run that Git stopped, and what it had written is removed: it is not wanted any more.
+#[test]
+fn a_run_that_was_given_up_keeps_nobody_off() {
+    let ground = ground("plain");
+    let lock = ground.root().join(".git/index.lock");
+    fs::write(&lock, "").unwrap();
+    let output = ground.run("new", &["--yes"]);
+    let text = said(&output.stderr);
+    assert!(
+        output.status.code() == Some(6) && text.contains("index.lock"),
+        "{text}"
+    );
+    assert!(ground.has("hosts/new/default.nix") && ground.has(".git/landfall/host-new.json"));
+    fs::remove_file(&lock).unwrap();
+    fs::remove_dir_all(ground.root().join("hosts/new")).unwrap();
+    // A folder of keys is for one host.
+    fs::remove_dir_all(ground.keys()).unwrap();
+    ground.made("other", &["--yes"]);
+    assert!(
+        !ground.text("flake.nix").contains("new"),
+        "{}",
+        ground.text("flake.nix")
+    );
+    assert!(ground.has("hosts/other/default.nix") && !ground.has(".git/landfall/host-new.json"));
+}
+
+/// What is told to write into the flake by hand does not stand in the way of the rest.
+#[test]
+fn the_flake_by_hand_and_then_the_rest() {
+    let bound = flake("plain").replacen(
+        "nixosConfigurations = {",
+        "nixosConfigurations = {\n      new = nixpkgs.lib.nixosSystem { modules = [ ./hosts/new ]; };",
+        1,
+    );
+    assert_ne!(bound, flake("plain"));
+    let ground = ground("plain").without_nix();
+    ground.put("flake.nix", bound.as_bytes());
+    ground.git(&["commit", "--quiet", "-am", "by hand"]);
+    ground.made("new", &["--yes", "--no-flake"]);
+    assert!(ground.has("hosts/new/default.nix") && ground.text("flake.nix") == bound);
+}
+
+/// What may be a password or a token is not written, whatever the scheme.
+#[test]
+fn a_remote_with_a_login_is_not_written() {
+    for remote in [
+        "ssh://git:canary-pw@forge.example/ops/x",
+        "git+https://canary-token@forge.example/x",
+        "https://forge.example/x?private_token=canary-pw",
+        "https://user:canary-pw@forge.example/x",
+        "ftp://forge.example/canary",
+    ] {
+        let ground = ground("plain");
+        ground.made("new", &["--yes", "--remote", remote]);
+        let written = ground.text("hosts/new/installer.nix");
+        assert!(!written.contains("canary"), "{remote}: {written}");
+    }
+    let ground = ground("plain");
+    ground.made("new", &["--yes", "--remote", "ssh://git@forge.example/ops/x"]);
+    assert!(
+        ground
+            .text("hosts/new/installer.nix")
+            .contains("ssh://git@forge.example/ops/x"),
+        "the control"
+    );
+}
+
 #[test]
 fn by_hand_everything_but_the_flake_is_written() {
     let ground = ground("imported");

@@ -227,6 +227,48 @@ fn one_secret_that_cannot_be_decrypted_keeps_all_of_them_as_they_are() {
     assert!(text.contains("agenix --rekey"), "{text}");
 }
 
+/// Commits other rules.
+fn with_rules(people: &People, from: &str, to: &str) -> Ground {
+    let (ground, rules) = (people.ground(), people.rules());
+    assert!(rules.contains(from));
+    ground.put("secrets/secrets.nix", rules.replace(from, to).as_bytes());
+    ground.git(&["commit", "--quiet", "-am", "rules"]);
+    ground
+}
+
+/// The rules name others than those who can read the secret: who made it would be locked out.
+#[test]
+fn whoever_decrypts_a_secret_can_do_so_afterwards() {
+    let people = People::new();
+    let ground = with_rules(
+        &people,
+        "\"all.age\".publicKeys = users ++ systems",
+        "\"all.age\".publicKeys = systems",
+    );
+    let before = ground.state();
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(
+        text.contains("secrets/all.age") && text.contains("could not read it any more"),
+        "{text}"
+    );
+    assert_eq!(ground.state(), before);
+}
+
+/// A name that the rules do not have, and a key that they have in a form that is not edited.
+#[test]
+fn a_host_that_is_named_gives_its_secrets_or_says_why_not() {
+    let people = People::new();
+    let text = people.ground().refused("new", &["--yes", "--like", "wbe"], 2);
+    assert!(text.contains("--like") && text.contains("wbe"), "{text}");
+    let key = format!("[ op \"{}\" ]", people.web.to_public());
+    let ground = with_rules(&people, "[ op web ]", &key);
+    let text = ground.refused("new", &["--yes", "--like", "web"], 6);
+    assert!(
+        text.contains("web.age is for web") && text.contains("age1"),
+        "{text}"
+    );
+}
+
 #[test]
 fn identities_are_taken_by_name_and_refused_by_name() {
     let people = People::new();

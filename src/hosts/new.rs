@@ -182,7 +182,13 @@ pub fn prepare<C: Callbacks>(
     let keys = Keys::of(&request.keys, &request.name, &roots)?;
     match &workplace {
         Some(workplace) => {
-            if let Some(journal) = workplace.unfinished()? {
+            let unfinished = workplace.unfinished()?;
+            if unfinished
+                .as_ref()
+                .is_some_and(|journal| workplace.is_given_up(journal))
+            {
+                workplace.forget()?;
+            } else if let Some(journal) = unfinished {
                 let is_same = journal.host == request.name;
                 if is_same && !keys.are_kept() {
                     return Err(HostError::Keys {
@@ -297,7 +303,8 @@ impl Work<'_> {
             vec![]
         };
         let found = self.found(&candidates);
-        if is_bound || found.is_some() {
+        // Without the flake's part somebody has written that by hand.
+        if (is_bound && self.request.edit_flake) || found.is_some() {
             return self.already(is_bound, found, &hosts);
         }
         let secrets = self.secrets(&hosts, callbacks)?;

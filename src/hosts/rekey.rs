@@ -144,6 +144,13 @@ pub(crate) fn rekeyed<C: Callbacks>(
     if again.bytes() != plain.bytes() {
         return Err("encrypted again, it is another secret".to_owned());
     }
+    // Whoever is asked for could read it until now.
+    if decrypted(&new, identities).is_err() {
+        return Err(
+            "the identity that decrypts it is not among those whom the rules name for it: it could not read it any more"
+                .to_owned(),
+        );
+    }
     Ok(new)
 }
 

@@ -119,7 +119,11 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
             }
         }
     }
-    let group = chosen(&groups, key.hosts).map_err(|reason| NotWritten::Form(rules.to_owned(), reason))?;
+    let is_read_whole = files
+        .iter()
+        .any(|file| WHOLE.iter().any(|word| file.text.contains(word)));
+    let group = chosen(&groups, key.hosts, is_read_whole)
+        .map_err(|reason| NotWritten::Form(rules.to_owned(), reason))?;
     let mut insertions: Vec<Vec<Insertion>> = files.iter().map(|_| vec![]).collect();
     let file = &files[group.file];
     let path: Vec<String> = group
@@ -315,14 +319,31 @@ impl File {
     }
 }
 
+/// The public keys that the rules have under a name.
+pub(crate) fn keys_of(rules: &Utf8Path, name: &str, read: Read<'_>) -> Result<Vec<String>, NotWritten> {
+    let mut found = vec![];
+    for path in related(rules, read)? {
+        let text = read(&path).unwrap_or_default();
+        let expr = syntax::parse(&text).map_err(|reason| NotWritten::Parse(path.clone(), reason))?;
+        let file = File { path, text, expr };
+        let keys = file.groups(0).into_iter().flat_map(|group| group.keys);
+        found.extend(keys.filter(|(known, _)| known == name).map(|(_, key)| key));
+    }
+    Ok(found)
+}
+
 /// The name that a set is bound to.
 fn name_of(set: &rnix::SyntaxNode) -> Option<String> {
     let entry = ast::AttrpathValue::cast(set.parent()?)?;
     names(&entry.attrpath()?)?.pop()
 }
 
-/// The group of the hosts' keys.
-fn chosen<'a>(groups: &'a [Group], hosts: &[String]) -> Result<&'a Group, String> {
+/// What makes a list of all that is in a set, whatever it is called there.
+const WHOLE: [&str; 3] = ["attrValues", "mapAttrs", "attrsToList"];
+
+/// The group of the hosts' keys. One of which nothing says that it is theirs is taken where it only gives names to keys, and not where
+/// a key in it could be one of users.
+fn chosen<'a>(groups: &'a [Group], hosts: &[String], is_read_whole: bool) -> Result<&'a Group, String> {
     let worth = |group: &Group| {
         let is_named = group
             .called
@@ -336,6 +357,12 @@ fn chosen<'a>(groups: &'a [Group], hosts: &[String]) -> Result<&'a Group, String
     };
     let mut of_best = groups.iter().filter(|group| worth(group) == best);
     match (of_best.next(), of_best.next()) {
+        (Some(group), None) if best == (false, false) && (is_read_whole || group.called.is_some()) => {
+            Err(format!(
+                "nothing says that the keys in {} are those of hosts",
+                group.called.as_deref().unwrap_or("it")
+            ))
+        }
         (Some(group), None) => Ok(group),
         _ => Err(
             "it has several sets of public keys, and nothing says which one is that of the hosts".to_owned(),
@@ -374,6 +401,34 @@ mod tests {
 
     fn one(rules: &str, like: Option<&str>, hosts: &[&str]) -> String {
         edited(rules, "", like, hosts).unwrap().remove(0).1
+    }
+
+    /// A set of users that is read whole: a key in it would be one of theirs.
+    #[test]
+    fn a_hosts_key_is_none_of_the_users() {
+        let whole = "let k = import ./keys.nix; in { \"a.age\".publicKeys = builtins.attrValues k.users; }";
+        for (rules, keys) in [
+            (whole, "{ users = { alice = \"ssh-ed25519 AAAA\"; }; }"),
+            (whole, "{ users.alice = \"ssh-ed25519 AAAA\"; }"),
+            (
+                "let k = import ./keys.nix; in { \"a.age\".publicKeys = [ k.users.alice ]; }",
+                "{ users.alice = \"ssh-ed25519 AAAA\"; }",
+            ),
+            (
+                "let k = import ./keys.nix; in { \"a.age\".publicKeys = builtins.attrValues k; }",
+                "{ alice = \"ssh-ed25519 AAAA\"; }",
+            ),
+        ] {
+            let refused = edited(rules, keys, None, &[]);
+            assert!(
+                matches!(refused, Err(NotWritten::Form(..))),
+                "{keys}: {refused:?}"
+            );
+        }
+        // Where a host's key is in it, it is theirs.
+        let hosts = "{ hosts = { db = \"ssh-ed25519 BBBB\"; }; }";
+        let rules = "let k = import ./keys.nix; in { \"a.age\".publicKeys = builtins.attrValues k.hosts; }";
+        assert_eq!(edited(rules, hosts, None, &["db"]).unwrap().len(), 1);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::foreign::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::names::Digest;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind, Write};
@@ -124,8 +125,11 @@ impl Workplace {
             path: path.clone(),
             reason: refused.why(),
         })?;
-        let lock = Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock)
-            .map_err(|_| HostError::Locked(repository.root.clone()))?;
+        let lock =
+            Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
+                Errno::EWOULDBLOCK => HostError::Locked(repository.root.clone()),
+                e => HostError::file(&path, &e.into()),
+            })?;
         Ok(Workplace {
             root: repository.root.clone(),
             dir,
@@ -263,6 +267,21 @@ impl Workplace {
                 &format!("The host {} and its installer", journal.host),
             )?;
         }
+        self.forget()
+    }
+
+    /// Whether somebody has removed what a run that was cut off had put in its place: then it is not wanted any more.
+    pub fn is_given_up(&self, journal: &Journal) -> bool {
+        let is_there = |path: &Utf8Path| path.as_std_path().symlink_metadata().is_ok();
+        journal
+            .files
+            .iter()
+            .enumerate()
+            .any(|(n, entry)| !is_there(&self.staged(n)) && !is_there(&self.root.join(&entry.path)))
+    }
+
+    /// Removes the journal and what is beside it.
+    pub fn forget(&self) -> Result<(), HostError> {
         let path = self.dir.join(JOURNAL);
         let done = || -> io::Result<()> {
             fs::remove_file(&path)?;
@@ -295,11 +314,11 @@ impl Workplace {
             return Ok(());
         }
         let parent = target.parent().unwrap_or(&self.root);
-        if !parent.as_std_path().exists() {
-            fs::create_dir_all(parent)?;
-            if let Some(above) = parent.parent() {
-                sync_dir(above)?;
-            }
+        let is_new = |dir: &&Utf8Path| !dir.as_std_path().exists();
+        let made: Vec<&Utf8Path> = parent.ancestors().take_while(is_new).collect();
+        fs::create_dir_all(parent)?;
+        for above in made.iter().filter_map(|dir| dir.parent()) {
+            sync_dir(above)?;
         }
         fs::rename(&staged, target)?;
         sync_dir(parent)

@@ -168,7 +168,8 @@ pub async fn until_let_in(
                 scan: Some(key.to_scan()),
             });
         }
-        if limit.is_some_and(|limit| began.elapsed() + pause > limit) {
+        let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
             return Err(SecretFault::KeyNotAllowed {
                 remote: remote.to_string(),
                 public: key.public.clone(),
@@ -177,7 +178,7 @@ pub async fn until_let_in(
             .into());
         }
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(left.map_or(pause, |left| pause.min(left))) => {}
             () = hands.stop.requested() => return Err(hands.stop.fault()),
         }
         pause = (pause * 3 / 2).min(longest);

@@ -109,6 +109,7 @@ impl Work<'_> {
             has_rules: true,
             ..Secrets::default()
         };
+        let like = self.keys_of_like(&path)?;
         done.edited = self.with_key(hosts)?;
         let files: Vec<String> = done.edited.iter().map(|(path, _)| path.to_string()).collect();
         self.refuse_dirty(&files)?;
@@ -134,6 +135,27 @@ impl Work<'_> {
                 lines: format!("    {}", self.keys.age_public),
                 next: format!("correct it; or run it again with --no-rekey, and then: {rekey}"),
             })?;
+        let has_like = |rule: &Rule| {
+            rule.public_keys
+                .iter()
+                .any(|key| like.iter().any(|like| rules::same(like, key)))
+        };
+        let missed = rules
+            .iter()
+            .filter(|(_, rule)| has_like(rule) && !self.is_for_host(rule));
+        let missed: Vec<&str> = missed.map(|(secret, _)| secret.as_str()).collect();
+        if let (Some(like), false) = (&self.request.like, missed.is_empty()) {
+            return Err(HostError::RulesDeclined {
+                path: self.repository.root.join(&path),
+                reason: format!(
+                    "{} is for {like}, in a form that is not edited",
+                    missed.join(", ")
+                ),
+                lines: format!("    {}", self.keys.age_public),
+                next: "write this key beside that one in the lists of these secrets, then run it again"
+                    .to_owned(),
+            });
+        }
         let for_host: Vec<(&String, &Rule)> =
             rules.iter().filter(|(_, rule)| self.is_for_host(rule)).collect();
         if for_host.is_empty() {
@@ -158,6 +180,25 @@ impl Work<'_> {
         }
         done.rekeyed = self.rekeyed(to_do, &rekey, callbacks)?;
         Ok(done)
+    }
+
+    /// The public keys of the host that is named with --like; none where none is named.
+    fn keys_of_like(&self, path: &Utf8Path) -> Result<Vec<String>, HostError> {
+        let Some(like) = &self.request.like else {
+            return Ok(vec![]);
+        };
+        let root = &self.repository.root;
+        let read = |path: &Utf8Path| String::from_utf8(contents(root, path).ok()??).ok();
+        let keys = rules::keys_of(path, like, &read).unwrap_or_default();
+        if keys.is_empty() {
+            return Err(argument(
+                "--like",
+                like,
+                "the rules have no public key under that name",
+                "name a host as the rules file names its key",
+            ));
+        }
+        Ok(keys)
     }
 
     fn is_for_host(&self, rule: &Rule) -> bool {

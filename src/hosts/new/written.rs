@@ -11,6 +11,7 @@ use crate::hosts::flake::{self, Candidate, HostFiles};
 use crate::hosts::syntax;
 use crate::hosts::templates::{HostText, is_ssh};
 use camino::Utf8Path;
+use landfall_states::remote::RemoteUrl;
 
 /// The host as it goes into the flake.
 pub(super) struct Written {
@@ -35,21 +36,22 @@ impl Work<'_> {
                 Some("the repository has no remote `origin`: write repoRemote in installer.nix".to_owned()),
             ));
         };
-        let has_token = remote.split_once("://").is_some_and(|(scheme, rest)| {
-            scheme.starts_with("http") && rest.split('/').next().is_some_and(|host| host.contains('@'))
-        });
-        let is_local = remote.starts_with(['/', '.']) || remote.starts_with("file:");
-        if has_token {
-            return Ok((None, Some("the remote's URL has a user or a token in it, which is not written into installer.nix: write repoRemote without it".to_owned())));
+        let which = if self.request.remote.is_some() {
+            "the remote of --remote"
+        } else {
+            "the remote `origin`"
+        };
+        let by_hand = |why: &str| Ok((None, Some(format!("{which} {why}"))));
+        if remote.starts_with(['/', '.']) || remote.starts_with("file:") {
+            return by_hand("is a folder of this computer: write repoRemote in installer.nix");
         }
-        if is_local {
-            return Ok((
-                None,
-                Some(
-                    "the remote `origin` is a folder of this computer: write repoRemote in installer.nix"
-                        .to_owned(),
-                ),
-            ));
+        let Ok(url) = remote.parse::<RemoteUrl>() else {
+            return by_hand("is no address that an installer takes: write repoRemote in installer.nix");
+        };
+        if url.is_credentialed() {
+            return by_hand(
+                "has a user, a password or a token in it, which is not written into installer.nix: write repoRemote there without it",
+            );
         }
         Ok((Some(remote), None))
     }
