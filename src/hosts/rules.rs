@@ -259,7 +259,7 @@ impl File {
         found
     }
 
-    /// Lists that are named as those of all hosts, and have names of this group alone.
+    /// Lists that are named as those of all hosts, and have names of this group alone, or none yet.
     fn lists_of_all(&self, group: &Group, host: &str) -> Vec<Insertion> {
         if !group.prefix.is_empty() || !is_identifier(host) {
             return vec![];
@@ -283,7 +283,7 @@ impl File {
                 }
             });
         lists
-            .filter(|list| list.items().next().is_some() && list.items().all(|item| known(&item)))
+            .filter(|list| list.items().all(|item| known(&item)))
             .filter_map(|list| syntax::append(&self.text, &list, host, None))
             .collect()
     }
@@ -429,6 +429,16 @@ mod tests {
         let hosts = "{ hosts = { db = \"ssh-ed25519 BBBB\"; }; }";
         let rules = "let k = import ./keys.nix; in { \"a.age\".publicKeys = builtins.attrValues k.hosts; }";
         assert_eq!(edited(rules, hosts, None, &["db"]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_first_host_goes_into_the_list_that_waits_for_it() {
+        let before = "let\n  op = \"ssh-ed25519 AAAA\";\n  systems = [ ];\nin\n{ \"a.age\".publicKeys = [ op ] ++ systems; }\n";
+        let after = edited(before, "", None, &[]).unwrap().remove(0).1;
+        assert!(
+            after.contains("systems = [ web ];") && after.contains("web = \"age1"),
+            "{after}"
+        );
     }
 
     #[test]

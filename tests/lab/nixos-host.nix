@@ -91,13 +91,13 @@ in
       hashedPasswordFile = lib.mkIf cfg.passwordFile "/run/agenix/password";
     };
 
-    # What agenix does, without its cryptography: the password's hash can be had with the identity alone.
+    # What agenix does: the password's hash can be had with the identity alone.
     system.activationScripts.secrets = lib.mkIf cfg.passwordFile {
       deps = [ "specialfs" ];
       text = ''
         if [ -r ${identity} ]; then
           mkdir -m 0751 -p /run/agenix
-          (umask 0277; printf '$6$laboratory$%s\n' "$(sha256sum < ${identity} | cut -d ' ' -f 1)" > /run/agenix/password)
+          (umask 0277; ${pkgs.age}/bin/age --decrypt -i ${identity} -o /run/agenix/password ${./closure/password.age}) || _localstatus=1
         else
           echo "[agenix] WARNING: config.age.identityPaths entry ${identity} not present!"
           _localstatus=1

@@ -55,7 +55,10 @@ secrets() {
         return
     fi
     try mkdir -m 0751 -p "${passwordFile%/*}"
-    printf '$6$laboratory$%s\n' "$(sha256sum < "$identity" | cut -d ' ' -f 1)" | put "$passwordFile" 0400 || failed=$?
+    umask 0377
+    try age --decrypt -i "$identity" -o "$passwordFile.tmp" "$encrypted"
+    umask 0022
+    [ "$failed" != 0 ] || try mv -f "$passwordFile.tmp" "$passwordFile"
 }
 users() {
     for map in gid-map uid-map; do

@@ -23,13 +23,16 @@
           };
         };
       };
+      files = builtins.filter (file: builtins.match ".*\\.json" file != null) (
+        builtins.attrNames (builtins.readDir ./hosts)
+      );
     in
     {
       nixosConfigurations = builtins.listToAttrs (
         map (file: {
           name = builtins.head (builtins.match "(.*)\\.json" file);
           value = configuration file;
-        }) (builtins.attrNames (builtins.readDir ./hosts))
+        }) files
       );
     };
 }

@@ -4,7 +4,7 @@
 # params: host, version, revision, espLabel, rootLabel, luksLabel and luksMapper ("" without LUKS), swapLabel ("" without
 # swap), user ("" for root alone), uid, clonePath (as the target sees it), filler (extra store paths), fillerKib (size of each),
 # specialisations (names), bootCounting (tries, "" without), initrdSecret (a file of the target, "" without), passwordFile (""
-# without) and identity (what it is decrypted with), brokenSnippet ("" without), canTouchEfiVariables ("" without).
+# without), identity (what it is decrypted with) and encrypted (a file, by its path from here), brokenSnippet ("" without), canTouchEfiVariables ("" without).
 { inputs, params }:
 
 let
@@ -55,10 +55,20 @@ let
     else
       [ ];
 
+  # A store path of its own, as agenix has it.
+  encrypted =
+    if params.passwordFile == "" then
+      ""
+    else
+      builtins.path {
+        name = "password.age";
+        path = ./. + "/${params.encrypted}";
+      };
+
   # One line for each thing that the shell scripts of both stages need to know.
   settings = builtins.toFile "settings.sh" (
     builtins.concatStringsSep "" (
-      map (name: "${name}='${toString (params // { inherit layout specialisation; }).${name}}'\n") [
+      map (name: "${name}='${toString (params // { inherit layout specialisation encrypted; }).${name}}'\n") [
         "host"
         "version"
         "revision"
@@ -76,6 +86,7 @@ let
         "initrdSecret"
         "passwordFile"
         "identity"
+        "encrypted"
         "brokenSnippet"
         "canTouchEfiVariables"
       ]

@@ -35,7 +35,7 @@ use crate::nixos_tools::NixosTools;
 use crate::removal::remove;
 
 pub use debian::debian_tree;
-pub use params::{ClosureParams, PasswordFile, password_hash};
+pub use params::{ClosureParams, ENCRYPTED, PASSWORD_HASH, PasswordFile, SECRET_IDENTITY};
 pub use tree::registered;
 use tree::{fresh, link, records};
 
@@ -54,6 +54,7 @@ pub(crate) const EXPRESSIONS: &[(&str, &str)] = &[
     ("stage-2.sh", include_str!("../closure/stage-2.sh")),
     ("marker.sh", include_str!("../closure/marker.sh")),
     ("activate.sh", include_str!("../closure/activate.sh")),
+    ("password.age", include_str!("../closure/password.age")),
     (
         "switch-to-configuration.sh",
         include_str!("../closure/switch-to-configuration.sh"),

@@ -158,7 +158,16 @@ impl Repository {
         Ok(())
     }
 
-    fn commit(&mut self, message: &str) -> Result<()> {
+    /// Where files are changed before [`Repository::commit`].
+    pub fn worktree(&self) -> &Path {
+        &self.work
+    }
+
+    /// Commits whatever is in the working tree.
+    ///
+    /// # Errors
+    /// As [`Repository::change`].
+    pub fn commit(&mut self, message: &str) -> Result<()> {
         git(&self.work, &["add", "--all"])?;
         git(&self.work, &["commit", "--quiet", "--message", message])?;
         let target = format!("HEAD:refs/heads/{}", self.branch);

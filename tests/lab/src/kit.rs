@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
-use crate::closure::{self, Closure, ClosureParams, Inputs, PasswordFile};
+use crate::closure::{self, Closure, ClosureParams, ENCRYPTED, Inputs, PasswordFile};
 use crate::command::Program;
 use crate::disk;
 use crate::environment::{Environment, Stick, StickSpec};
@@ -138,6 +138,7 @@ impl Special {
                 params.password_file = Some(PasswordFile {
                     path: "/run/agenix/password".to_owned(),
                     identity,
+                    encrypted: ENCRYPTED.to_owned(),
                 });
             }
             Special::BrokenSnippet => params.broken_snippet = true,

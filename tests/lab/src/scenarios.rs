@@ -12,6 +12,7 @@ mod esp;
 mod foreign_checkpoint;
 mod habits;
 mod half_made;
+mod host_new;
 pub mod image_cuts;
 mod install_fails;
 mod interactive;
@@ -243,6 +244,12 @@ pub const ALL: &[Scenario] = &[
         shows: "deploy key and age identity from a FAT medium of their own, which is only read",
         in_test: false,
         run: keys_medium::keys_medium,
+    },
+    Scenario {
+        name: "host-new",
+        shows: "`host new`, its keys on a medium, the flake that it changed: its secret is decrypted at the first boot",
+        in_test: true,
+        run: host_new::host_new,
     },
     Scenario {
         name: "stick-left-in",

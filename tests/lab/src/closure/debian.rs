@@ -22,6 +22,7 @@ use crate::debstrap::mmdebstrap;
 const RELEASE: &str = "trixie";
 /// The packages that [`debian_tree`] unpacks; what they depend on comes with them.
 const PACKAGES: &[&str] = &[
+    "age",
     "bash",
     "busybox-static",
     "cryptsetup-bin",
@@ -36,6 +37,7 @@ const PACKAGES: &[&str] = &[
 ];
 /// Programs of the installed system that busybox does not have, or not well enough for nixos-install.
 const PROGRAMS: &[&str] = &[
+    "age",
     "bash",
     "bootctl",
     "cryptsetup",

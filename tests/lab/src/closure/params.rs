@@ -4,7 +4,6 @@
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// Where root lies when it is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,14 +30,17 @@ pub struct PasswordFile {
     pub path: String,
     /// The key that it is decrypted with, on the target.
     pub identity: String,
+    /// What is decrypted, by its path from `system.nix`.
+    pub encrypted: String,
 }
 
-/// The hash that a [`PasswordFile`] holds once it was decrypted with this identity.
-pub fn password_hash(identity: &[u8]) -> String {
-    let digest = Sha256::digest(identity);
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("$6$laboratory${digits}")
-}
+/// [`PasswordFile::encrypted`] among the expressions: encrypted by age to [`SECRET_IDENTITY`] alone.
+pub const ENCRYPTED: &str = "password.age";
+/// Whoever can decrypt [`ENCRYPTED`].
+pub const SECRET_IDENTITY: &str =
+    "AGE-SECRET-KEY-166X0LFVAA80LFDE242NSAH7C7J5403VQCE2T0KJTPL820TFS022SSZQUTH\n";
+/// What [`ENCRYPTED`] holds.
+pub const PASSWORD_HASH: &str = "$6$laboratory$of.a.secret.that.age.decrypted";
 
 /// Everything that tells one system from another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +175,7 @@ impl ClosureParams {
             ("initrdSecret", initrd_secret.as_deref().unwrap_or("")),
             ("passwordFile", file.map_or("", |file| &file.path)),
             ("identity", file.map_or("", |file| &file.identity)),
+            ("encrypted", file.map_or("", |file| &file.encrypted)),
             ("brokenSnippet", flag(*broken_snippet)),
             ("canTouchEfiVariables", flag(*can_touch_efi_variables)),
         ];

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::closure::password_hash;
+use crate::closure::{PASSWORD_HASH, SECRET_IDENTITY};
 use crate::esp;
 use crate::install::{Install, Ran, say};
 use crate::kit::{Kit, SPECIALISATIONS, Special};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const AGE_IDENTITY: &[u8] = b"AGE-SECRET-KEY-166X0LFVAA80LFDE242NSAH7C7J5403VQCE2T0KJTPL820TFS022SSZQUTH\n";
 
 pub fn specialisations(kit: &Kit) -> Result<()> {
     let install = Install::special(kit, "specialisations", Special::Specialised)?.stay();
@@ -83,7 +82,7 @@ pub fn initrd_secrets(kit: &Kit) -> Result<()> {
         "an initrd with secrets has a name of its own: {initrd}"
     );
     let marker = install.boot()?;
-    let wanted = format!("initrd-secret={} ", esp::sha256(AGE_IDENTITY));
+    let wanted = format!("initrd-secret={} ", esp::sha256(SECRET_IDENTITY.as_bytes()));
     ensure!(marker.contains(&wanted), "stage 1 had no {wanted}: {marker}");
     say("the identity is in the initrd on the ESP, and stage 1 had it");
     Ok(())
@@ -98,7 +97,7 @@ pub fn password_file(kit: &Kit) -> Result<()> {
         ran.output
     );
     let marker = install.boot()?;
-    let wanted = format!("password={} ", password_hash(AGE_IDENTITY));
+    let wanted = format!("password={} ", PASSWORD_HASH);
     ensure!(
         marker.contains(&wanted),
         "nobody can log in: {wanted}is not what the account has: {marker}"
@@ -158,7 +157,7 @@ pub fn no_firmware_entry(kit: &Kit) -> Result<()> {
 fn with_identity<'k>(kit: &'k Kit, name: &str, special: Special) -> Result<Install<'k>> {
     let mut install = Install::special(kit, name, special)?.stay();
     install.more.push_str(" keys: (age_identity: true),");
-    install.keys = vec![("age-identity", AGE_IDENTITY.to_vec())];
+    install.keys = vec![("age-identity", SECRET_IDENTITY.as_bytes().to_vec())];
     Ok(install)
 }
 

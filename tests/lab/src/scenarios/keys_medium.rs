@@ -31,7 +31,8 @@ pub fn keys_medium(kit: &Kit) -> Result<()> {
         .more
         .push_str(" keys: (deploy_key: true, age_identity: true),");
     let medium = install.spec.folder.join("medium.raw");
-    make(&medium, &install.spec.folder)?;
+    let keys = KEYS.map(|(name, text)| (name, text.as_bytes()));
+    make(&medium, &keys)?;
     let before = disk::sha256(&medium)?;
     install.spec.disks.push(Disk {
         removable: true,
@@ -71,12 +72,13 @@ pub fn keys_medium(kit: &Kit) -> Result<()> {
     Ok(())
 }
 
-fn make(medium: &Path, folder: &Path) -> Result<()> {
+/// A medium with these files.
+pub(super) fn make(medium: &Path, files: &[(&str, &[u8])]) -> Result<()> {
     disk::create(medium, MEDIUM_BYTES)?;
     Program::new("mkfs.vfat").args(["-n", LABEL]).arg(medium).run()?;
-    for (name, text) in KEYS {
-        let file = folder.join(name);
-        fs::write(&file, text)?;
+    for (name, content) in files {
+        let file = medium.with_file_name(name);
+        fs::write(&file, content)?;
         Program::new("mcopy")
             .arg("-i")
             .arg(medium)
