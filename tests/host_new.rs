@@ -497,6 +497,32 @@ fn a_run_that_was_given_up_keeps_nobody_off() {
     assert!(ground.has("hosts/other/default.nix") && !ground.has(".git/landfall/host-new.json"));
 }
 
+/// What another host's run had begun is finished first, and that is told.
+#[test]
+fn a_run_for_another_host_is_finished_and_told() {
+    let ground = ground("plain");
+    let lock = ground.root().join(".git/index.lock");
+    fs::write(&lock, "").unwrap();
+    assert_eq!(ground.run("new", &["--yes"]).status.code(), Some(6));
+    fs::remove_file(&lock).unwrap();
+    fs::remove_dir_all(ground.keys()).unwrap();
+    let output = ground.run("other", &["--yes"]);
+    let text = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{text}");
+    assert!(
+        text.contains("the run for new that was cut off is finished now"),
+        "{text}"
+    );
+    assert!(!ground.has("hosts/other/default.nix"));
+    ground.git(&["commit", "--quiet", "-m", "new"]);
+    ground.made("other", &["--yes"]);
+    let flake = ground.text("flake.nix");
+    assert!(
+        flake.contains("./hosts/new") && flake.contains("./hosts/other"),
+        "{flake}"
+    );
+}
+
 /// What is told to write into the flake by hand does not stand in the way of the rest.
 #[test]
 fn the_flake_by_hand_and_then_the_rest() {

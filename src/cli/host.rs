@@ -105,6 +105,7 @@ impl From<HostError> for Failure {
             | HostError::Evaluate { .. }
             | HostError::Declined { .. }
             | HostError::RulesDeclined { .. }
+            | HostError::OtherFinished(_)
             | HostError::Secret { .. }
             | HostError::Identity { .. }
             | HostError::Keys { .. }

@@ -103,6 +103,12 @@ pub enum HostError {
         /// What to do.
         next: String,
     },
+    /// A run for another host had been cut off, and is finished now.
+    #[error(
+        "the run for {0} that was cut off is finished now: its files are written and added to Git\n    next: commit them, then run this \
+         command again"
+    )]
+    OtherFinished(String),
     /// A secret that cannot be re-keyed.
     #[error("{path}: {reason}\n    next: {next}")]
     Secret {

@@ -180,6 +180,7 @@ pub fn prepare<C: Callbacks>(
         repository.common_dir.clone(),
     ];
     let keys = Keys::of(&request.keys, &request.name, &roots)?;
+    let mut finished = None;
     match &workplace {
         Some(workplace) => {
             let unfinished = workplace.unfinished()?;
@@ -204,6 +205,10 @@ pub fn prepare<C: Callbacks>(
                 if is_same {
                     return Ok(Prepared::Finished(keys));
                 }
+                if !journal.commit {
+                    return Err(HostError::OtherFinished(journal.host));
+                }
+                finished = Some(journal.host);
             }
         }
         None => {
@@ -224,6 +229,7 @@ pub fn prepare<C: Callbacks>(
         repository,
         keys,
         copy,
+        finished,
     };
     work.prepared(workplace, callbacks)
 }
@@ -277,6 +283,8 @@ struct Work<'a> {
     repository: Repository,
     keys: Keys,
     copy: Option<Copy<'a>>,
+    /// Another host whose run was cut off, and finished by this one.
+    finished: Option<String>,
 }
 
 impl Work<'_> {
@@ -316,6 +324,9 @@ impl Work<'_> {
             .collect();
         let mut notes = secrets.notes.clone();
         notes.extend(written.notes.iter().cloned());
+        notes.extend(self.finished.iter().map(|host| {
+            format!("the run for {host} that was cut off is finished: its files are written and committed")
+        }));
         let attributes = written.attributes.clone();
         let changes = changes(&root, written, secrets)?;
         self.refuse_files(&changes)?;
