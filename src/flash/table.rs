@@ -32,6 +32,8 @@ pub enum Table {
     Classic(usize),
     /// A GPT: which entry, from 1 on.
     Gpt(u32),
+    /// None: it was lost, or does not name the place yet.
+    None,
 }
 
 /// Where a partition is.

@@ -9,6 +9,8 @@ mod cuts;
 mod disk_errors;
 mod disk_full;
 mod esp;
+mod flash;
+mod flash_keys;
 mod foreign_checkpoint;
 mod habits;
 mod half_made;
@@ -243,6 +245,18 @@ pub const ALL: &[Scenario] = &[
         shows: "deploy key and age identity from a FAT medium of their own, which is only read",
         in_test: false,
         run: keys_medium::keys_medium,
+    },
+    Scenario {
+        name: "flash",
+        shows: "USB sticks: written and compared from outside, pulled out at half and gone on with, liars, fixed, mounted and own disks",
+        in_test: false,
+        run: flash::flash,
+    },
+    Scenario {
+        name: "flash-keys",
+        shows: "a stick flashed with keys in one machine starts another one by its firmware, which installs unattended and boots",
+        in_test: false,
+        run: flash_keys::flash_keys,
     },
     Scenario {
         name: "stick-left-in",
