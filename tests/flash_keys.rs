@@ -343,7 +343,7 @@ fn each_file_has_the_form_that_its_reader_takes() {
     refused("luks-passphrase", "\n", "");
     refused("luks-passphrase", "two\nlines\n", "");
     refused("repository-token", "two words\n", "one line");
-    refused("record-key", "short", "shorter than");
+    refused("record-key", "0123456789", "shorter than");
     refused("consent", "", "");
     refused("consent", "/dev/sda\n", "");
     refused("consent", "ONE\nTWO\n", "");

@@ -392,6 +392,43 @@ fn keys_behind_an_image_with_a_gpt_are_in_both_copies() {
     assert!(!has(&stick.bytes(), "correct horse"));
 }
 
+/// xorriso makes tables with 248 places, and other tools with fewer: what is there is kept.
+#[test]
+fn keys_go_behind_a_gpt_of_another_length() {
+    if !is_root() {
+        return;
+    }
+    for places in ["248", "64"] {
+        let stick = Stick::of(&vec![0xAA; 40 * MIB]);
+        let keys = keys_folder(&stick);
+        let path = stick.place("disk.raw");
+        fs_err::write(&path, vec![0; 6 * MIB]).unwrap();
+        let made = Command::new("sgdisk")
+            .args(["-S", places, "-n", "1:2048:4095", "-c", "1:first", path.as_str()])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", said(&made));
+        ended(
+            &stick.flash(&[path.as_str(), &stick.device, "--yes", "--keys", keys.as_str()]),
+            0,
+        );
+        let checked = Command::new("sgdisk")
+            .args(["--verify", "--print", stick.file.as_str()])
+            .output()
+            .unwrap();
+        let checked = said(&checked);
+        assert!(
+            checked.contains("No problems found")
+                && checked.contains("LF-KEYS")
+                && checked.contains("first")
+                && checked.contains(&format!("Partition table holds up to {places} entries")),
+            "{checked}"
+        );
+        ended(&stick.flash(&["--forget-keys", &stick.device, "--yes"]), 0);
+        assert!(!has(&stick.bytes(), "correct horse"));
+    }
+}
+
 #[test]
 fn what_is_used_is_refused_and_nothing_is_written() {
     if !is_root() {

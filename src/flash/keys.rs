@@ -99,7 +99,12 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
         let secret = Secret::read(file, KEY_BYTES_MAX).map_err(failed)?;
         let secret =
             secret.ok_or_else(|| bad(format!("{what}: it is too long for a key"), "look at the file"))?;
-        checked(name, &secret, &what)?;
+        checked(name, &secret, &what).map_err(|fault| {
+            bad(
+                format!("{}: {}", fault.what(), fault.why()),
+                format!("put a right one into {what}, or remove that file; then the same command"),
+            )
+        })?;
         keys.files.push((name, secret));
     }
     if keys.files.is_empty() {

@@ -18,8 +18,12 @@ use crate::real::gpt;
 use sha2::{Digest, Sha256};
 use std::io;
 
-/// How the block begins that says where keys are: then the first byte and the length as 64-bit numbers, and the SHA-256 of all that.
+/// The version of the block that says where keys are.
+pub const VERSION: u32 = 1;
+/// How it begins: then the first byte and the length as 64-bit numbers, least significant byte first, and the SHA-256 of all that.
 const MAGIC: [u8; 16] = *b"landfall keys 1\n";
+/// Its bytes; the rest of the block is zeros.
+const SAID_BYTES: usize = 64;
 /// Partitions begin at multiples of this, in bytes.
 const GRAIN_BYTES: u64 = 1 << 20;
 
@@ -53,19 +57,33 @@ fn block_at(stick: &Stick<'_>) -> Option<u64> {
     (at + block <= length).then_some(at)
 }
 
-fn digest(said: &[u8]) -> Sum {
-    Sha256::digest(said).into()
+/// The bytes that say where keys are.
+pub fn encode(from: u64, length: u64) -> [u8; SAID_BYTES] {
+    let mut bytes = [0; SAID_BYTES];
+    bytes[..16].copy_from_slice(&MAGIC);
+    bytes[16..24].copy_from_slice(&from.to_le_bytes());
+    bytes[24..32].copy_from_slice(&length.to_le_bytes());
+    let sum: Sum = Sha256::digest(&bytes[..32]).into();
+    bytes[32..].copy_from_slice(&sum);
+    bytes
+}
+
+/// From a block: the first byte and the length; what is not whole, or of another version, says nothing.
+pub fn decode(block: &[u8]) -> Option<(u64, u64)> {
+    let said = block.get(..SAID_BYTES)?;
+    let number = |at: usize| {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(&said[at..at + 8]);
+        u64::from_le_bytes(eight)
+    };
+    let (from, length) = (number(16), number(24));
+    (said == encode(from, length)).then_some((from, length))
 }
 
 /// Says on the stick, durably, where keys are going to be.
 pub fn tell(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
     let mut block = Buffer::new(ALIGNMENT_BYTES);
-    let bytes = block.bytes_mut();
-    bytes[..16].copy_from_slice(&MAGIC);
-    bytes[16..24].copy_from_slice(&place.from.to_le_bytes());
-    bytes[24..32].copy_from_slice(&place.bytes.to_le_bytes());
-    let sum = digest(&bytes[..32]);
-    bytes[32..64].copy_from_slice(&sum);
+    block.bytes_mut()[..SAID_BYTES].copy_from_slice(&encode(place.from, place.bytes));
     write_block(stick, &block)
 }
 
@@ -96,19 +114,13 @@ fn told(stick: &Stick<'_>) -> io::Result<Option<Place>> {
     };
     let mut block = Buffer::new(ALIGNMENT_BYTES);
     stick.disk.read_exact_at(block.bytes_mut(), at)?;
-    let bytes = block.bytes();
-    if bytes[..16] != MAGIC || bytes[32..64] != digest(&bytes[..32]) {
+    let Some((from, bytes)) = decode(block.bytes()) else {
         return Ok(None);
-    }
-    let number = |at: usize| {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(&bytes[at..at + 8]);
-        u64::from_le_bytes(eight)
     };
     let place = Place {
         table: Table::None,
-        from: number(16),
-        bytes: number(24),
+        from,
+        bytes,
     };
     let end = place.from.checked_add(place.bytes);
     let is_one = place.bytes == KEYS_BYTES && place.from >= GRAIN_BYTES && place.from % GRAIN_BYTES == 0;
