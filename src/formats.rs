@@ -25,7 +25,7 @@ pub struct Format {
 }
 
 /// All of them.
-pub const FORMATS: [Format; 12] = [
+pub const FORMATS: [Format; 13] = [
     Format {
         name: "ids",
         version: 1,

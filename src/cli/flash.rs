@@ -46,8 +46,8 @@ pub struct FlashArgs {
     /// The same as DEVICE
     #[arg(long = "device", value_name = "DEVICE", conflicts_with = "device")]
     pub device_named: Option<String>,
-    /// Agree in advance to the erasure of this disk, by the name that `landfall flash` prints; a fixed disk, or one of more than 256 GiB,
-    /// is not erased without it unless somebody types that name
+    /// Agree in advance to the erasure of this disk, or of keys on it, by the name that `landfall flash` prints; a fixed disk, or one of
+    /// more than 256 GiB, is not erased without it unless somebody types that name
     #[arg(long, value_name = "NAME", value_parser = super::disk_name)]
     pub erase_disk: Option<String>,
     /// Do not ask; never enough for a fixed disk or a large one
@@ -57,7 +57,8 @@ pub struct FlashArgs {
     /// luks-passphrase, consent, repository-token, record-key
     #[arg(long, value_name = "DIR")]
     pub keys: Option<Utf8PathBuf>,
-    /// Overwrite the keys on a stick with zeros and remove their partition; the image stays
+    /// Overwrite the keys on a stick with zeros and remove their partition; the image stays. With a name it also finds what a cut left,
+    /// without a partition table
     #[arg(long, value_name = "DEVICE", num_args = 0..=1, conflicts_with_all = ["image", "device_named", "keys", "resume"])]
     pub forget_keys: Option<Option<String>>,
     /// Go on where an earlier run of the same image was cut off; what it wrote is compared, not believed
@@ -403,7 +404,9 @@ impl Run<'_> {
             digests: &digests,
             judged: &judged,
             keys: keys.as_ref().map(|(keys, place)| (*keys, place)),
-            claimed_bytes: record.map_or(0, |chunks| chunks * CHUNK_BYTES as u64),
+            claimed_bytes: record.map_or(0, |chunks| {
+                chunks.saturating_mul(CHUNK_BYTES as u64).min(digests.bytes)
+            }),
             ejects: !self.args.no_eject,
         };
         if !self.args.json {

@@ -21,6 +21,9 @@ use crate::machine::Machine;
 use crate::setup::{Lab, SUITE, package_source};
 use crate::stage1;
 
+/// For the kernel's command line: on a busy computer the emulated timer is late, and without this the kernel gives up over that
+/// (Documentation/admin-guide/kernel-parameters.txt).
+pub const KERNEL_WORDS: &str = "no_timer_check";
 const PACKAGE: &str = "linux-image-amd64";
 /// What is loaded, with what it needs before it: disks and filesystems, and what a mount looks up by name.
 const WANTED: [&str; 22] = [

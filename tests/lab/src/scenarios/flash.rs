@@ -17,7 +17,7 @@ use crate::disk;
 use crate::install::say;
 use crate::kit::Kit;
 use crate::machine::{Disk, Machine, Spec};
-use crate::usb::{UsbKernel, UsbStick};
+use crate::usb::{KERNEL_WORDS, UsbKernel, UsbStick};
 
 const MIB: u64 = 1 << 20;
 const SHORT: Duration = Duration::from_secs(120);
@@ -36,6 +36,7 @@ pub fn flash(kit: &Kit) -> Result<()> {
     let mut spec = Spec::new(&kit.lab, &folder);
     spec.stick = Some(usb.on(&kit.stick));
     spec.usb = true;
+    spec.kernel_words = KERNEL_WORDS.to_owned();
     let make = |name: &str, mib: u64| -> Result<PathBuf> {
         let image = folder.join(format!("{name}.raw"));
         disk::create(&image, mib * MIB)?;

@@ -15,7 +15,7 @@ use crate::install::{Install, RUN_LIMIT, say, wait_for};
 use crate::iso;
 use crate::kit::{Kit, Layout, Mode, TARGET_SERIAL};
 use crate::machine::{Attached, Disk, Ended, Iso, Machine, Spec};
-use crate::usb::{UsbKernel, UsbStick};
+use crate::usb::{KERNEL_WORDS, UsbKernel, UsbStick};
 
 const SHORT: Duration = Duration::from_secs(180);
 const KEYS: &str = "/run/lab/keys";
@@ -96,6 +96,7 @@ fn write_stick(
     let mut spec = Spec::new(&install.spec.lab, &folder);
     spec.stick = Some(usb.on(&kit.stick));
     spec.usb = true;
+    spec.kernel_words = KERNEL_WORDS.to_owned();
     spec.disks = vec![Disk {
         read_only: true,
         ..Disk::new(medium, "LFMEDIUM")
