@@ -437,8 +437,21 @@ impl Run<'_> {
 
     /// The stick and its bytes, into which an image has to fit that is not read yet.
     fn room(&self, source: &Source, judged: &Judged) -> Result<(String, u64), Error> {
-        let behind = judged.block.loop_file.as_deref();
-        if behind.is_some_and(|file| source.is_at(Utf8Path::new(file))) {
+        let is_image = match judged
+            .block
+            .loop_file
+            .as_deref()
+            .map(|file| source.is_at(file.into()))
+        {
+            Some(Ok(is_image)) => is_image,
+            // A file that was removed has no name any more.
+            Some(Err(error)) => {
+                tracing::info!(%error, "the file behind a loop device");
+                false
+            }
+            None => false,
+        };
+        if is_image {
             return Err(Error::Refused {
                 stick: judged.shown(),
                 reasons: vec!["it is the image itself: its bytes are this file's".into()],

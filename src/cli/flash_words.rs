@@ -445,7 +445,7 @@ pub(super) fn flashed(plan: &Plan<'_>, done: &Done, ejected: &Ejected) -> serde_
         Ejected::Off | Ejected::Nothing | Ejected::Left => None,
     };
     // A figure that cannot be had is no failure.
-    let peak_bytes = peak_bytes().ok();
+    let peak_bytes = peak_bytes().map_or(serde_json::Value::Null, serde_json::Value::from);
     json!({
         "result": "flashed",
         "device": plan.judged.block.device(),

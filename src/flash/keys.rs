@@ -17,7 +17,6 @@ use super::seeking::Seeking;
 use super::source::Sum;
 use super::table::{self, KEYS_BYTES, Place, Table};
 use super::write::Stick;
-use crate::config::disk_name_objection;
 use crate::foreign::{self, Links};
 use crate::image::pool::{ALIGNMENT_BYTES, Buffer};
 use crate::real::disk::key_media::LABEL;
@@ -25,7 +24,7 @@ use crate::real::secret::Secret;
 use crate::real::{gpt, key_text, passphrase, secrets};
 use camino::Utf8Path;
 use gptman::{GPT, GPTPartitionEntry};
-use landfall_states::fault::{Fault, SecretFault};
+use landfall_states::fault::Fault;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use uuid::Uuid;
@@ -124,23 +123,8 @@ fn checked(name: &str, secret: &Secret, what: &str) -> Result<(), Fault> {
         "luks-passphrase" => passphrase::line(secret, what).map(drop),
         "repository-token" => secrets::token(secret, what).map(drop),
         "record-key" => secrets::record_key(secret, what),
-        "consent" => consent(secret, what),
+        "consent" => secrets::consent(secret, what),
         _ => Ok(()),
-    }
-}
-
-/// One name that can be a disk's.
-fn consent(secret: &Secret, what: &str) -> Result<(), Fault> {
-    let name = key_text::text(secret.bytes(), what)?.trim();
-    match disk_name_objection(name) {
-        None => Ok(()),
-        Some(why) => Err(SecretFault::Unusable {
-            on: what.to_owned(),
-            reason: format!(
-                "{why}; it has the name to use of the disk that may be erased, as landfall disks prints it"
-            ),
-        }
-        .into()),
     }
 }
 

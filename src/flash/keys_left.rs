@@ -123,7 +123,8 @@ fn told(stick: &Stick<'_>) -> io::Result<Option<Place>> {
         bytes,
     };
     let end = place.from.checked_add(place.bytes);
-    let is_one = place.bytes == KEYS_BYTES && place.from >= GRAIN_BYTES && place.from % GRAIN_BYTES == 0;
+    let is_one =
+        place.bytes == KEYS_BYTES && place.from >= GRAIN_BYTES && place.from.is_multiple_of(GRAIN_BYTES);
     Ok((is_one && end.is_some_and(|end| end <= at)).then_some(place))
 }
 
@@ -163,7 +164,7 @@ pub fn on(stick: &Stick<'_>) -> io::Result<Left> {
         let is_labelled = signatures
             .iter()
             .any(|s| s.member_of.is_none() && s.label.as_deref() == Some(LABEL));
-        let is_ours = place.bytes == KEYS_BYTES && place.from % ALIGNMENT_BYTES as u64 == 0;
+        let is_ours = place.bytes == KEYS_BYTES && place.from.is_multiple_of(ALIGNMENT_BYTES as u64);
         if is_labelled || (is_ours && (marked_at(stick, place.from, &mut block)? || is_zero(stick, &place)?))
         {
             left.add(place);

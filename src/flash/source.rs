@@ -254,11 +254,10 @@ impl Source {
         }
     }
 
-    /// Whether this file is the same one.
-    pub fn is_at(&self, path: &Utf8Path) -> bool {
-        let of = |metadata: std::io::Result<std::fs::Metadata>| metadata.map(|m| (m.dev(), m.ino())).ok();
-        let mine = of(self.file.metadata());
-        mine.is_some() && mine == of(fs_err::metadata(path))
+    /// Whether it is the file of this name.
+    pub fn is_at(&self, path: &Utf8Path) -> io::Result<bool> {
+        let (mine, other) = (self.file.metadata()?, fs_err::metadata(path)?);
+        Ok((mine.dev(), mine.ino()) == (other.dev(), other.ino()))
     }
 
     /// Reads all of it for the first time, and holds it against the list of digests beside it. What has more bytes than `fits` is not

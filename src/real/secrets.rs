@@ -5,7 +5,7 @@
 //!
 //! Absent: asking (`ask`), judging (`states::bootable`).
 
-use crate::config::Config;
+use crate::config::{Config, disk_name_objection};
 use crate::event::Reporter;
 use crate::foreign::{self, Links, Refused};
 use crate::real::command::Program;
@@ -425,6 +425,18 @@ pub(super) fn bad(what: &str, why: &str) -> Fault {
         reason: why.to_owned(),
     }
     .into()
+}
+
+/// Looks at a consent that is to be given: one name that can be a disk's.
+pub(crate) fn consent(bytes: &Secret, what: &str) -> Result<(), Fault> {
+    let name = key_text::text(bytes.expose_secret(), what)?.trim();
+    match disk_name_objection(name) {
+        None => Ok(()),
+        Some(why) => Err(bad(
+            what,
+            &format!("{why}; it has the name of the disk that may be erased, as landfall disks prints it"),
+        )),
+    }
 }
 
 /// Looks at a key for records.
