@@ -4,7 +4,7 @@
 //!
 //! Absent: the bytes. Each format is written and read in one file, which the table names.
 
-use crate::flash::record;
+use crate::flash::{keys_left, record};
 use crate::hosts::transaction::JOURNAL_VERSION;
 use crate::image::manifest;
 use landfall_states::checkpoint;
@@ -25,7 +25,7 @@ pub struct Format {
 }
 
 /// All of them.
-pub const FORMATS: [Format; 12] = [
+pub const FORMATS: [Format; 13] = [
     Format {
         name: "ids",
         version: 1,
@@ -65,6 +65,14 @@ pub const FORMATS: [Format; 12] = [
         code: "src/flash/record.rs",
         rule: "the version is a field; a record of another version, or one that is not understood, is none, and the stick is written from \
                the start; nothing in it is believed without reading the stick",
+    },
+    Format {
+        name: "flash-keys",
+        version: keys_left::VERSION,
+        place: "the first whole block of the last MiB of a stick with keys: where they are",
+        code: "src/flash/keys_left.rs",
+        rule: "the version is in the first line; a block that is not whole, or of another version, says nothing; what it says counts only \
+               where a boot sector with the label of keys is",
     },
     Format {
         name: "receipt",

@@ -159,3 +159,37 @@ fn a_usb_stick_is_switched_off_at_its_device() {
     let found = way(&sysfs, stick, &all);
     assert!(!matches!(found, Way::Usb(_)), "{found:?}");
 }
+
+#[test]
+fn a_disk_that_is_built_in_is_never_taken_away() {
+    let built = machine("laptop-vmd");
+    let sysfs = Sysfs::below(built.tree.root.clone());
+    let stick = built.machine.blocks.iter().find(|b| b.name == "sda").unwrap();
+    let device = "sys/devices/pci0000:00/0000:00:14.0/usb2/2-3/2-3:1.0/host0/target0:0:0/0:0:0:0";
+    built.tree.put(&format!("{device}/delete"), "");
+    let found = |transport, removable| {
+        let mut block = stick.clone();
+        (block.transport, block.removable) = (transport, removable);
+        way(&sysfs, &block, &built.machine.blocks)
+    };
+    for (transport, removable) in [
+        ("sata", false),
+        ("sata", true),
+        ("sas", false),
+        ("scsi", false),
+        ("nvme", false),
+    ] {
+        assert_eq!(
+            found(transport, removable),
+            Way::Nothing,
+            "{transport} {removable}"
+        );
+    }
+    // The control: the attribute is there for those that are plugged in.
+    for (transport, removable) in [("usb", false), ("usb", true), ("scsi", true)] {
+        assert!(
+            matches!(found(transport, removable), Way::Scsi(_)),
+            "{transport} {removable}"
+        );
+    }
+}

@@ -6,7 +6,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::flash::error::Error;
-use landfall::flash::source::{Digests, Source, hexadecimal};
+use landfall::flash::source::{Digests, Source};
 use landfall::flash::verdict::{self, Cause, Found};
 use landfall::flash::write::{self, Counts, Stick};
 use landfall::flash::{CHUNK_BYTES, HEAD_BYTES, Watch};
@@ -212,6 +212,7 @@ fn stick<'a>(fake: &'a Fake, is_gone: &'a (dyn Fn() -> bool + Sync)) -> Stick<'a
         sector_bytes: 512,
         is_gone,
         again: "landfall flash installer.iso stick --resume".into(),
+        device: "stick".into(),
     }
 }
 
@@ -239,13 +240,13 @@ fn flash(
             verdict,
         });
     }
-    assert!(write::head(&stick, digests)?);
+    assert_eq!(write::head(&stick, digests)?, None);
     Ok(counts)
 }
 
 fn looked(path: &Utf8Path) -> (Source, Digests) {
     let source = Source::open(path).unwrap();
-    let digests = source.look(&Quiet).unwrap();
+    let digests = source.look(None, &Quiet).unwrap();
     (source, digests)
 }
 
@@ -413,6 +414,117 @@ fn what_is_lost_what_is_unsteady_and_where_nothing_is_kept_are_told_apart() {
     assert_eq!(found.cause, Cause::Unsteady, "{found}");
 }
 
+/// The first reading differed, and the second one does not: that is told, and no difference of no bytes.
+#[test]
+fn a_difference_of_no_bytes_is_never_told() {
+    let image = image(14 * MIB);
+    let (source, digests) = looked(&image.path);
+    let fake = Fake::new(16 << 20, Manner::Honest);
+    flash(&fake, &source, &digests, 0, &mut 0).unwrap();
+    let is_gone = || false;
+    let stick = stick(&fake, &is_gone);
+    for (differing, first) in [(vec![2], 8 << 20), (vec![1, 3], 4 << 20)] {
+        let found = Found {
+            differing,
+            head_was_hit: false,
+        };
+        let verdict = verdict::explain(&stick, &source, &digests, &found, &Quiet).unwrap();
+        assert_eq!(
+            (verdict.cause.clone(), verdict.first),
+            (Cause::Unsteady, first),
+            "{verdict}"
+        );
+        let said = verdict.to_string();
+        assert!(
+            !said.contains("0 bytes differ") && said.contains("no longer when"),
+            "{said}"
+        );
+    }
+    // The image is shorter by now: nothing can be said of the stick.
+    fs_err::write(&image.path, &image.bytes[..8 * MIB]).unwrap();
+    let found = Found {
+        differing: vec![3],
+        head_was_hit: false,
+    };
+    let verdict = verdict::explain(&stick, &source, &digests, &found, &Quiet).unwrap();
+    assert_eq!(verdict.cause, Cause::ImageChanged);
+    assert!(!verdict.to_string().starts_with('0'), "{verdict}");
+    // A stick that cannot be read is no stick that lost something.
+    let mut dead = Fake::new(16 << 20, Manner::Honest);
+    dead.dies_at = 0;
+    dead.done = AtomicU64::new(1);
+    let is_gone = || true;
+    let stick = self::stick(&dead, &is_gone);
+    let found = Found {
+        differing: vec![],
+        head_was_hit: true,
+    };
+    let error = verdict::explain(&stick, &source, &digests, &found, &Quiet).unwrap_err();
+    assert!(matches!(error, Error::Gone { .. }), "{error}");
+}
+
+/// A stick that takes its time, and reports an error of a flush once, as Linux does for an open file (fsync(2)).
+struct Slow {
+    fake: Fake,
+    flushes: AtomicU64,
+    fails_at: u64,
+}
+
+impl Disk for Slow {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        self.fake.read_exact_at(bytes, at)
+    }
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        self.fake.write_all_at(bytes, at)
+    }
+    fn zero(&self, at: u64, bytes: u64) -> io::Result<()> {
+        self.fake.zero(at, bytes)
+    }
+    fn discard(&self, at: u64, bytes: u64) -> io::Result<bool> {
+        self.fake.discard(at, bytes)
+    }
+    fn flush(&self) -> io::Result<()> {
+        let turn = self.flushes.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        if turn == self.fails_at {
+            return Err(io::Error::from_raw_os_error(nix::libc::EIO));
+        }
+        self.fake.flush()
+    }
+    fn length(&self) -> u64 {
+        self.fake.length()
+    }
+}
+
+#[test]
+fn an_error_of_a_flush_beside_the_writing_is_not_lost() {
+    let image = image(14 * MIB);
+    let (source, digests) = looked(&image.path);
+    for (fails_at, fails) in [(0, true), (u64::MAX, false)] {
+        let slow = Slow {
+            fake: Fake::new(16 << 20, Manner::Honest),
+            flushes: AtomicU64::new(0),
+            fails_at,
+        };
+        let is_gone = || false;
+        let stick = Stick {
+            disk: &slow,
+            ..stick(&slow.fake, &is_gone)
+        };
+        let done = write::body(&stick, &source, &digests, 0, &Quiet, &mut |_| Ok(()));
+        assert!(
+            slow.flushes.load(Ordering::SeqCst) >= 2 || fails,
+            "no flush was beside it"
+        );
+        assert_eq!(
+            matches!(done, Err(Error::Stick { doing: "flushed", .. })),
+            fails,
+            "{done:?}"
+        );
+    }
+}
+
 #[test]
 fn an_image_that_changes_is_never_the_sticks_fault() {
     let image = image(14 * MIB);
@@ -459,106 +571,4 @@ fn a_stick_that_is_too_small_is_not_touched() {
     let done = flash(&fake, &source, &digests, 0, &mut 0);
     assert!(matches!(done, Err(Error::TooSmall { .. })), "{done:?}");
     assert_eq!(fake.done.load(Ordering::SeqCst), 0);
-}
-
-fn packed(bytes: &[u8], ending: &str) -> Vec<u8> {
-    match ending {
-        "zst" => {
-            let mut encoder = zstd::Encoder::new(vec![], 3).unwrap();
-            // As the program `zstd` does, so that damage is seen.
-            encoder.include_checksum(true).unwrap();
-            encoder.write_all(bytes).unwrap();
-            encoder.finish().unwrap()
-        }
-        "gz" => {
-            let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
-            encoder.write_all(bytes).unwrap();
-            encoder.finish().unwrap()
-        }
-        "xz" => {
-            let mut encoder = liblzma::write::XzEncoder::new(vec![], 1);
-            encoder.write_all(bytes).unwrap();
-            encoder.finish().unwrap()
-        }
-        other => panic!("{other}"),
-    }
-}
-
-#[test]
-fn packed_images_are_unpacked_and_damaged_ones_cost_no_stick() {
-    let mut plain = noise(2 * MIB);
-    plain.extend(vec![7; 5 * MIB]);
-    let sum: [u8; 32] = Sha256::digest(&plain).into();
-    let keep = tempfile::tempdir().unwrap();
-    let place = |name: &str| Utf8PathBuf::from_path_buf(keep.path().join(name)).unwrap();
-    for ending in ["zst", "xz", "gz"] {
-        let path = place(&format!("a.iso.{ending}"));
-        let whole = packed(&plain, ending);
-        fs_err::write(&path, &whole).unwrap();
-        assert_eq!(looked(&path).1.sha256, sum, "{ending}");
-        // Several one after the other, as parallel packers write them.
-        let (one, two) = plain.split_at(3 * MIB);
-        fs_err::write(&path, [packed(one, ending), packed(two, ending)].concat()).unwrap();
-        assert_eq!(looked(&path).1.sha256, sum, "{ending}");
-        for cut in [whole.len() - 1, whole.len() / 2, 20] {
-            fs_err::write(&path, &whole[..cut]).unwrap();
-            let error = Source::open(&path).unwrap().look(&Quiet).unwrap_err();
-            assert!(
-                matches!(error, Error::Packed { .. }),
-                "{ending} cut at {cut}: {error}"
-            );
-            assert!(error.to_string().contains("cut off or damaged"), "{error}");
-        }
-        let mut damaged = whole.clone();
-        damaged[whole.len() / 2] ^= 4;
-        fs_err::write(&path, &damaged).unwrap();
-        assert!(Source::open(&path).unwrap().look(&Quiet).is_err(), "{ending}");
-        // The name of one and the bytes of another.
-        fs_err::write(&path, &plain).unwrap();
-        let error = Source::open(&path).unwrap_err();
-        assert!(error.to_string().contains("its name ends in"), "{error}");
-    }
-    for (bytes, word) in [
-        (&b""[..], "empty"),
-        (b"PK\x03\x04 and so on", "zip"),
-        (b"<!DOCTYPE html>", "web page"),
-        (b"QFI\xFB\0\0\0\x03", "qcow2"),
-    ] {
-        let path = place("b.iso");
-        fs_err::write(&path, bytes).unwrap();
-        let error = Source::open(&path).unwrap_err();
-        assert!(error.to_string().contains(word), "{error}");
-    }
-}
-
-#[test]
-fn a_list_of_digests_is_obeyed() {
-    let keep = tempfile::tempdir().unwrap();
-    let place = |name: &str| Utf8PathBuf::from_path_buf(keep.path().join(name)).unwrap();
-    let plain = noise(MIB + 5);
-    let whole = packed(&plain, "zst");
-    let of = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes).into());
-    fs_err::write(place("a.iso"), &plain).unwrap();
-    fs_err::write(place("a.iso.zst"), &whole).unwrap();
-    let look = |name: &str| Source::open(&place(name)).unwrap().look(&Quiet);
-    assert_eq!(look("a.iso").unwrap().agreed, None);
-    fs_err::write(place("a.iso.sha256"), format!("{}  a.iso\n", of(&plain))).unwrap();
-    assert_eq!(look("a.iso").unwrap().agreed, Some(place("a.iso.sha256")));
-    // Of what is packed, and of the packed file.
-    assert_eq!(look("a.iso.zst").unwrap().agreed, Some(place("a.iso.sha256")));
-    fs_err::write(place("a.iso.zst.sha256"), of(&whole)).unwrap();
-    assert!(look("a.iso.zst").is_ok());
-    fs_err::write(place("a.iso.zst.sha256"), of(b"another")).unwrap();
-    let error = look("a.iso.zst").unwrap_err();
-    assert!(
-        matches!(error, Error::Digest { .. }) && error.to_string().contains("not touched"),
-        "{error}"
-    );
-    for text in [format!("{}  a.iso\n", of(b"another")), "not found".into()] {
-        fs_err::write(place("a.iso.sha256"), text).unwrap();
-        assert!(matches!(
-            look("a.iso"),
-            Err(Error::Digest { .. } | Error::List { .. })
-        ));
-    }
 }

@@ -3,126 +3,20 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use landfall::real::disk::signature::sniff;
 use landfall::real::gpt;
 use landfall_states::plan::{GptEntry, GptTable};
 use landfall_states::planned::GptCopy;
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use uuid::Uuid;
 
-const MIB: usize = 1 << 20;
-const SSH_KEY: &str = include_str!("ssh-key.txt");
+#[path = "shared/stick.rs"]
+mod stick;
 
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        println!("skipped: only root has loop devices");
-    }
-    root
-}
-
-/// A loop device over a file, for as long as it lives.
-struct Stick {
-    device: String,
-    file: Utf8PathBuf,
-    state: Utf8PathBuf,
-    keep: tempfile::TempDir,
-}
-
-impl Stick {
-    fn of(bytes: &[u8]) -> Stick {
-        let keep = tempfile::tempdir().unwrap();
-        let file = Utf8PathBuf::from_path_buf(keep.path().join("stick")).unwrap();
-        fs_err::write(&file, bytes).unwrap();
-        let made = Command::new("losetup")
-            .args(["--find", "--show", file.as_str()])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
-        Stick {
-            device: String::from_utf8(made.stdout).unwrap().trim().to_owned(),
-            state: Utf8PathBuf::from_path_buf(keep.path().join("state")).unwrap(),
-            file,
-            keep,
-        }
-    }
-
-    fn place(&self, name: &str) -> Utf8PathBuf {
-        Utf8PathBuf::from_path_buf(self.keep.path().join(name)).unwrap()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
-        command
-            .arg("flash")
-            .args(arguments)
-            .env("XDG_STATE_HOME", &self.state)
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn flash(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// What the device holds, past every cache.
-    fn bytes(&self) -> Vec<u8> {
-        let read = Command::new("dd")
-            .args([
-                &format!("if={}", self.device),
-                "bs=1M",
-                "iflag=direct",
-                "status=none",
-            ])
-            .output()
-            .unwrap();
-        assert!(read.status.success(), "{read:?}");
-        read.stdout
-    }
-}
-
-impl Drop for Stick {
-    fn drop(&mut self) {
-        let detached = Command::new("losetup").args(["--detach", &self.device]).status();
-        assert!(std::thread::panicking() || detached.unwrap().success());
-    }
-}
-
-fn noise(length: usize, mut state: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
-fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-#[track_caller]
-fn ended(output: &Output, code: i32) -> String {
-    let said = said(output);
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
-}
-
-/// The last line of `--json`.
-fn result(output: &Output) -> serde_json::Value {
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().last().unwrap()).unwrap()
-}
+use stick::{MIB, SSH_KEY, Stick, ended, is_root, keys_folder, noise, result, said};
 
 #[test]
 fn it_is_written_read_back_and_bounded_in_memory() {
@@ -245,23 +139,6 @@ fn a_signal_stops_it_with_the_command_that_goes_on() {
     panic!("no signal came while it wrote");
 }
 
-fn keys_folder(stick: &Stick) -> Utf8PathBuf {
-    let folder = stick.place("keys");
-    fs_err::create_dir_all(&folder).unwrap();
-    for (name, text, mode) in [
-        ("ssh-key", SSH_KEY, 0o600),
-        ("luks-passphrase", "correct horse battery\n", 0o600),
-        ("consent", "LF0001\n", 0o644),
-        ("ssh-key.pub", "ssh-ed25519 AAAA\n", 0o644),
-    ] {
-        let path = folder.join(name);
-        fs_err::write(&path, text).unwrap();
-        use std::os::unix::fs::PermissionsExt;
-        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-    }
-    folder
-}
-
 fn hybrid() -> Vec<u8> {
     let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flash/hybrid.iso.zst");
     zstd::decode_all(fs_err::File::open(path).unwrap()).unwrap()
@@ -301,6 +178,10 @@ fn keys_are_put_behind_a_hybrid_iso_and_taken_off_again() {
     };
     let told = ended(&flash(&[]), 0);
     assert!(told.contains("not copied: ssh-key.pub"), "{told}");
+    assert!(
+        told.contains("warning: the keys lie on the stick unencrypted") && told.contains("--forget-keys"),
+        "{told}"
+    );
     assert!(
         !told.contains("correct horse") && !told.contains("PRIVATE"),
         "{told}"
@@ -360,6 +241,30 @@ fn keys_are_put_behind_a_hybrid_iso_and_taken_off_again() {
     assert!(after[from..from + size].iter().all(|byte| *byte == 0));
     assert!(!has(&after, "correct horse") && !has(&after, "OPENSSH PRIVATE KEY"));
     ended(&stick.flash(&["--forget-keys", &stick.device, "--yes"]), 2);
+
+    // The table is lost; then the block at the end as well.
+    for lost in [&["seek=0"][..], &["seek=0", "seek=39"]] {
+        ended(&flash(&[]), 0);
+        for seek in lost {
+            let zeroed = Command::new("dd")
+                .args([
+                    "if=/dev/zero",
+                    &format!("of={}", stick.device),
+                    "bs=1M",
+                    "count=1",
+                    seek,
+                ])
+                .args(["oflag=direct", "status=none"])
+                .status()
+                .unwrap();
+            assert!(zeroed.success());
+        }
+        assert!(has(&stick.bytes(), "correct horse"));
+        let told = stick.flash(&["--forget-keys", &stick.device, "--yes", "--json"]);
+        ended(&told, 0);
+        assert_eq!(result(&told)["first_bytes"][0], 5 * MIB as u64);
+        assert!(!has(&stick.bytes(), "correct horse"));
+    }
 
     // Cut between the zeros and the table: run again, it goes on.
     ended(&flash(&[]), 0);
@@ -485,6 +390,43 @@ fn keys_behind_an_image_with_a_gpt_are_in_both_copies() {
     ended(&stick.flash(&["--forget-keys", &stick.device, "--yes"]), 0);
     assert_eq!(read(&stick).table().unwrap().entries, table.entries);
     assert!(!has(&stick.bytes(), "correct horse"));
+}
+
+/// xorriso makes tables with 248 places, and other tools with fewer: what is there is kept.
+#[test]
+fn keys_go_behind_a_gpt_of_another_length() {
+    if !is_root() {
+        return;
+    }
+    for places in ["248", "64"] {
+        let stick = Stick::of(&vec![0xAA; 40 * MIB]);
+        let keys = keys_folder(&stick);
+        let path = stick.place("disk.raw");
+        fs_err::write(&path, vec![0; 6 * MIB]).unwrap();
+        let made = Command::new("sgdisk")
+            .args(["-S", places, "-n", "1:2048:4095", "-c", "1:first", path.as_str()])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", said(&made));
+        ended(
+            &stick.flash(&[path.as_str(), &stick.device, "--yes", "--keys", keys.as_str()]),
+            0,
+        );
+        let checked = Command::new("sgdisk")
+            .args(["--verify", "--print", stick.file.as_str()])
+            .output()
+            .unwrap();
+        let checked = said(&checked);
+        assert!(
+            checked.contains("No problems found")
+                && checked.contains("LF-KEYS")
+                && checked.contains("first")
+                && checked.contains(&format!("Partition table holds up to {places} entries")),
+            "{checked}"
+        );
+        ended(&stick.flash(&["--forget-keys", &stick.device, "--yes"]), 0);
+        assert!(!has(&stick.bytes(), "correct horse"));
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! twice and somebody agreed; a stick is taken exclusively and identified again right before the first byte; what is printed last is
 //! what to do next.
 //!
-//! Absent: how a stick is written and judged (`flash`), the words of questions and lists (`flash_words`),
-//! who agrees to what (`flash_consent`), taking keys off a stick again (`flash_keys`).
+//! Absent: how a stick is written and judged (`flash`), in which order and how it is let go (`flash_write`), the words of questions and
+//! lists (`flash_words`), who agrees to what (`flash_consent`), taking keys off a stick again (`flash_keys`).
 
 use super::flash_words as words;
 use super::progress::on_stdout;
@@ -12,18 +12,16 @@ use super::{Failure, ProgressMode};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
 use crate::flash::error::Error;
-use crate::flash::keys::{self, Keys};
-use crate::flash::record::{Place as Kept, Record, VERSION};
+use crate::flash::keys;
+use crate::flash::record::{Place as Kept, Record};
 use crate::flash::source::{Digests, Source, hexadecimal};
 use crate::flash::sticks::{self, Judged};
 use crate::flash::table::{self, Place};
-use crate::flash::verdict;
-use crate::flash::write::{self, Counts, Stick};
-use crate::flash::{CHUNK_BYTES, HEAD_BYTES, Watch, eject};
+use crate::flash::{CHUNK_BYTES, Watch};
 use crate::image::disk::FileDisk;
 use crate::os::errno;
 use crate::real::disk::named::{self, Meaning, Named};
-use crate::real::disk::sysfs::{Block, device_number};
+use crate::real::disk::sysfs::device_number;
 use crate::real::disk::usage::{Machine, shell};
 use crate::real::disk::{HeldDisk, Sysfs, gather, held};
 use crate::real::stop::Stop;
@@ -48,8 +46,8 @@ pub struct FlashArgs {
     /// The same as DEVICE
     #[arg(long = "device", value_name = "DEVICE", conflicts_with = "device")]
     pub device_named: Option<String>,
-    /// Agree in advance to the erasure of this disk, by the name that `landfall flash` prints; a fixed disk, or one of more than 256 GiB,
-    /// is not erased without it unless somebody types that name
+    /// Agree in advance to the erasure of this disk, or of keys on it, by the name that `landfall flash` prints; a fixed disk, or one of
+    /// more than 256 GiB, is not erased without it unless somebody types that name
     #[arg(long, value_name = "NAME", value_parser = super::disk_name)]
     pub erase_disk: Option<String>,
     /// Do not ask; never enough for a fixed disk or a large one
@@ -59,8 +57,9 @@ pub struct FlashArgs {
     /// luks-passphrase, consent, repository-token, record-key
     #[arg(long, value_name = "DIR")]
     pub keys: Option<Utf8PathBuf>,
-    /// Overwrite the keys on a stick with zeros and remove their partition; the image stays
-    #[arg(long, value_name = "DEVICE", num_args = 0..=1, conflicts_with_all = ["image", "device_named", "keys", "resume", "erase_disk"])]
+    /// Overwrite the keys on a stick with zeros and remove their partition; the image stays. With a name it also finds what a cut left,
+    /// without a partition table
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1, conflicts_with_all = ["image", "device_named", "keys", "resume"])]
     pub forget_keys: Option<Option<String>>,
     /// Go on where an earlier run of the same image was cut off; what it wrote is compared, not believed
     #[arg(long)]
@@ -80,7 +79,7 @@ pub struct FlashArgs {
 pub(super) struct Run<'a> {
     pub(super) args: &'a FlashArgs,
     runtime: tokio::runtime::Runtime,
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
     pub(super) stop: Stop,
     folder: Utf8PathBuf,
 }
@@ -89,7 +88,7 @@ impl Watch for Run<'_> {
     fn progress(&self, what: &'static str, done: u64, total: u64) {
         self.reporter.tell(Event::Progress {
             what: what.to_owned(),
-            done,
+            done: done.min(total),
             total: Some(total),
             unit: "bytes".into(),
         });
@@ -151,6 +150,26 @@ fn folder(run_dir: &Utf8Path) -> Utf8PathBuf {
 }
 
 pub(super) fn command(args: &FlashArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let begun = begin(args, run_dir).map_err(Wrong::Failure);
+    let done = begun.and_then(|run| match (&args.forget_keys, &args.image) {
+        (Some(device), _) => run.forget_keys(device.as_deref(), out),
+        (None, Some(image)) => run.flash(image, out),
+        (None, None) => run.list(None, out).map(|()| Exit::Ok),
+    });
+    done.map_err(|wrong| {
+        let (told, failure) = match wrong {
+            Wrong::Flash(error) => (words::failed(&error), words::failure(&error)),
+            Wrong::Failure(failure) => (words::failed_otherwise(&failure), failure),
+        };
+        // Programs get an end of every kind, as the last line.
+        match args.json.then(|| writeln!(out, "{told}")) {
+            Some(Err(error)) => error.into(),
+            Some(Ok(())) | None => failure,
+        }
+    })
+}
+
+fn begin<'a>(args: &'a FlashArgs, run_dir: &Utf8Path) -> Result<Run<'a>, Failure> {
     let reporter = Reporter::default();
     let mode = if args.json {
         ProgressMode::Json
@@ -158,28 +177,12 @@ pub(super) fn command(args: &FlashArgs, run_dir: &Utf8Path, out: &mut dyn Write)
         ProgressMode::Auto
     };
     reporter.add(on_stdout(mode, false));
-    let run = Run {
+    Ok(Run {
         args,
         runtime: runtime()?,
         stop: catch_signals(&reporter)?,
         reporter,
         folder: folder(run_dir),
-    };
-    let done = match (&args.forget_keys, &args.image) {
-        (Some(device), _) => run.forget_keys(device.as_deref(), out),
-        (None, Some(image)) => run.flash(image, out),
-        (None, None) => run.list(out).map(|()| Exit::Ok),
-    };
-    done.map_err(|wrong| match wrong {
-        Wrong::Flash(error) => {
-            if args.json {
-                let told = words::failed(&error);
-                writeln!(out, "{told}").map_or_else(Failure::from, |()| words::failure(&error))
-            } else {
-                words::failure(&error)
-            }
-        }
-        Wrong::Failure(failure) => failure,
     })
 }
 
@@ -217,13 +220,12 @@ impl Run<'_> {
         })
     }
 
-    fn list(&self, out: &mut dyn Write) -> Result<(), Wrong> {
+    /// The disks; `missing` is what a command lacks that named none.
+    fn list(&self, missing: Option<&str>, out: &mut dyn Write) -> Result<(), Wrong> {
         let Seen { machine, links, .. } = self.look()?;
         let all = sticks::all(&machine, &links);
         if self.args.json {
-            let told: Vec<_> = all.iter().map(Judged::told).collect();
-            let text = serde_json::to_string(&told).map_err(|e| output(e.into()))?;
-            writeln!(out, "{text}").map_err(output)?;
+            writeln!(out, "{}", words::listed(&all, missing)).map_err(output)?;
         } else {
             words::list(&all, out).map_err(output)?;
         }
@@ -304,11 +306,49 @@ impl Run<'_> {
     }
 
     /// The command that goes on.
-    fn again(&self, judged: &Judged) -> String {
+    pub(super) fn again(&self, judged: &Judged) -> String {
         let device = judged.name.clone().unwrap_or_else(|| judged.block.device());
-        let mut text = format!("landfall flash {} {} --resume", self.image_word(), shell(&device));
-        if let Some(keys) = &self.args.keys {
+        format!(
+            "landfall flash {} {} --resume{}",
+            self.image_word(),
+            shell(&device),
+            self.options()
+        )
+    }
+
+    /// The options that belong to the same work.
+    fn options(&self) -> String {
+        let FlashArgs {
+            erase_disk,
+            keys,
+            no_eject,
+            ..
+        } = self.args;
+        let mut text = String::new();
+        if let Some(keys) = keys {
             text.push_str(&format!(" --keys {}", shell(keys.as_str())));
+        }
+        if let Some(name) = erase_disk {
+            text.push_str(&format!(" --erase-disk {}", shell(name)));
+        }
+        if *no_eject {
+            text.push_str(" --no-eject");
+        }
+        text
+    }
+
+    /// The same command once more.
+    fn same(&self, judged: &Judged) -> String {
+        let device = shell(&judged.block.device());
+        let mut text = match &self.args.forget_keys {
+            Some(_) => format!("landfall flash --forget-keys {device}{}", self.options()),
+            None => format!("landfall flash {} {device}{}", self.image_word(), self.options()),
+        };
+        if self.args.resume {
+            text.push_str(" --resume");
+        }
+        if self.args.yes {
+            text.push_str(" --yes");
         }
         text
     }
@@ -317,22 +357,39 @@ impl Run<'_> {
         let keys = self.args.keys.as_deref().map(keys::read).transpose()?;
         let source = Source::open(image)?;
         let seen = self.look()?;
-        // A name that means no stick, or one that may not be taken, is told before the image is read.
+        // A name that means no stick, one that may not be taken or is too small, is told before the image is read.
+        let mut fits = None;
         let is_named = self.args.device.is_some() || self.args.device_named.is_some();
         if is_named {
-            words::refuse_never(&self.stick("", &seen)?)?;
+            let judged = self.stick("", &seen)?;
+            words::refuse_never(&judged)?;
+            fits = judged
+                .as_ref()
+                .map(|judged| self.room(&source, judged))
+                .transpose()?;
         } else if !self.args.resume {
-            self.list(out)?;
+            self.list(Some("no stick was named"), out)?;
             return Ok(Exit::Usage);
         }
-        let digests = source.look(self)?;
+        let digests = source.look(fits.as_ref().map(|(stick, bytes)| (stick.as_str(), *bytes)), self)?;
         let sum = hexadecimal(&digests.sha256);
         let judged = self.stick(&sum, &seen)?;
         words::refuse_never(&judged)?;
         let Some(judged) = judged else {
             return Ok(Exit::Usage);
         };
+        self.room(&source, &judged)?;
         let size_bytes = judged.block.identity.size_bytes;
+        let wanted_bytes = digests.bytes;
+        if size_bytes < wanted_bytes {
+            return Err(Error::TooSmall {
+                stick: judged.shown(),
+                has_bytes: size_bytes,
+                wanted_bytes,
+                is_all: true,
+            }
+            .into());
+        }
         let keys = match &keys {
             Some(keys) => Some((keys, self.room_for_keys(&digests, &judged)?)),
             None => None,
@@ -341,22 +398,15 @@ impl Run<'_> {
         let record = kept
             .read()?
             .filter(|record| record.image == sum && record.stick == judged.identity());
-        let wanted_bytes = digests.bytes;
-        if size_bytes < wanted_bytes {
-            return Err(Error::TooSmall {
-                stick: judged.shown(),
-                has_bytes: size_bytes,
-                wanted_bytes,
-            }
-            .into());
-        }
         let record = self.to_go_on_with(record, &judged)?;
         let plan = words::Plan {
             image,
             digests: &digests,
             judged: &judged,
             keys: keys.as_ref().map(|(keys, place)| (*keys, place)),
-            claimed_bytes: record.map_or(0, |chunks| chunks * CHUNK_BYTES as u64),
+            claimed_bytes: record.map_or(0, |chunks| {
+                chunks.saturating_mul(CHUNK_BYTES as u64).min(digests.bytes)
+            }),
             ejects: !self.args.no_eject,
         };
         if !self.args.json {
@@ -373,13 +423,53 @@ impl Run<'_> {
         let taken = self.take(&judged)?;
         let done = self.write(&taken, &judged, &source, &digests, record, keys, &kept)?;
         let ejected = self.let_go(taken, &judged)?;
+        // The stick is finished; what is left of the record is compared with it, should somebody go on with it.
+        if let Err(error) = kept.forget() {
+            self.reporter.notice(error.to_string());
+        }
         if self.args.json {
-            let told = words::flashed(&plan, &done, ejected).map_err(Wrong::Failure)?;
-            writeln!(out, "{told}").map_err(output)?;
+            writeln!(out, "{}", words::flashed(&plan, &done, &ejected)).map_err(output)?;
         } else {
-            words::end(&plan, &done, ejected, out).map_err(output)?;
+            words::end(&plan, &done, &ejected, out).map_err(output)?;
         }
         Ok(Exit::Ok)
+    }
+
+    /// The stick and its bytes, into which an image has to fit that is not read yet.
+    fn room(&self, source: &Source, judged: &Judged) -> Result<(String, u64), Error> {
+        let is_image = match judged
+            .block
+            .loop_file
+            .as_deref()
+            .map(|file| source.is_at(file.into()))
+        {
+            Some(Ok(is_image)) => is_image,
+            // A file that was removed has no name any more.
+            Some(Err(error)) => {
+                tracing::info!(%error, "the file behind a loop device");
+                false
+            }
+            None => false,
+        };
+        if is_image {
+            return Err(Error::Refused {
+                stick: judged.shown(),
+                reasons: vec!["it is the image itself: its bytes are this file's".into()],
+                next: "landfall flash (lists the sticks)".into(),
+                is_systems: false,
+            });
+        }
+        let has_bytes = judged.block.identity.size_bytes;
+        let wanted_bytes = source.bytes_min();
+        if has_bytes < wanted_bytes {
+            return Err(Error::TooSmall {
+                stick: judged.shown(),
+                has_bytes,
+                wanted_bytes,
+                is_all: true,
+            });
+        }
+        Ok((judged.shown(), has_bytes))
     }
 
     fn room_for_keys(&self, digests: &Digests, judged: &Judged) -> Result<Place, Error> {
@@ -421,15 +511,21 @@ impl Run<'_> {
     }
 
     /// Looks at the machine again: what was judged and agreed to is what is still there.
-    fn again_as_before(&self, judged: &Judged) -> Result<Judged, Error> {
+    pub(super) fn again_as_before(&self, judged: &Judged) -> Result<Judged, Error> {
         let now = self.find(&judged.block.device(), &self.look()?)?;
         words::refuse_never(&Some(now.clone()))?;
-        if now.identity() != judged.identity() || now.standing != judged.standing {
+        if now.identity() != judged.identity() || now.standing != judged.standing || now.holds != judged.holds
+        {
             return Err(Error::Refused {
                 stick: judged.shown(),
                 reasons: vec![format!(
-                    "it has changed since it was looked at: it is {} now",
-                    now.shown()
+                    "it has changed since it was looked at: it is {} now, and holds {}",
+                    now.shown(),
+                    if now.holds.is_empty() {
+                        "nothing known".into()
+                    } else {
+                        now.holds.join(", ")
+                    }
                 )],
                 next: "landfall flash (lists the sticks)".into(),
                 is_systems: false,
@@ -447,7 +543,7 @@ impl Run<'_> {
             return Err(Error::Refused {
                 stick: judged.shown(),
                 reasons: vec!["this user may not write to it".into()],
-                next: format!("sudo landfall flash {} {device}", self.image_word()),
+                next: format!("sudo {}", self.same(judged)),
                 is_systems: false,
             });
         }
@@ -479,122 +575,6 @@ impl Run<'_> {
         // The name was opened twice: both are the disk that was agreed to, or the kernel's number of it would be another one.
         held.confirm(&judged.block.identity)?;
         Ok(Taken { held, disk })
-    }
-
-    #[allow(clippy::too_many_arguments)] // what was found and decided so far, each once
-    fn write(
-        &self,
-        taken: &Taken,
-        judged: &Judged,
-        source: &Source,
-        digests: &Digests,
-        record: Option<u64>,
-        keys: Option<(&Keys, Place)>,
-        kept: &Kept,
-    ) -> Result<words::Done, Error> {
-        let is_gone = || is_gone(&taken.held);
-        let stick = Stick {
-            disk: &taken.disk,
-            name: judged.shown(),
-            sector_bytes: judged.block.identity.sector_bytes,
-            is_gone: &is_gone,
-            again: self.again(judged),
-        };
-        write::fits(&stick, digests.bytes)?;
-        let keep = |flushed: u64| {
-            kept.keep(&Record {
-                version: VERSION,
-                image: hexadecimal(&digests.sha256),
-                stick: judged.identity(),
-                flushed,
-            })
-        };
-        let claimed = record.unwrap_or(0);
-        // Before the first byte: a stick whose progress cannot be kept could not be gone on with.
-        keep(claimed)?;
-        let begun = Instant::now();
-        // Behind a smaller image they would be readable still.
-        let old = keys::on(&stick).map_err(|error| stick.failed("read", 0, digests.bytes, error))?;
-        for place in &old {
-            keys::zero(&stick, place)?;
-        }
-        write::wipe(&stick, digests.bytes)?;
-        let counts = write::body(&stick, source, digests, claimed, self, &mut |flushed| {
-            keep(flushed.max(claimed))
-        })?;
-        let written = Instant::now();
-        self.prove(taken, &stick, source, digests, kept)?;
-        let done = Instant::now();
-        if let Some((keys, place)) = &keys {
-            keys::put(&stick, keys, place, &digests.sha256)?;
-        }
-        kept.forget()?;
-        let Counts {
-            written_bytes,
-            found_bytes,
-        } = counts;
-        Ok(words::Done {
-            written_bytes: written_bytes + digests.bytes.min(HEAD_BYTES as u64),
-            found_bytes,
-            write_s: (written - begun).as_secs_f64(),
-            verify_s: (done - written).as_secs_f64(),
-        })
-    }
-
-    /// Reads everything back; only then the first MiB is written, and read back itself.
-    fn prove(
-        &self,
-        taken: &Taken,
-        stick: &Stick<'_>,
-        source: &Source,
-        digests: &Digests,
-        kept: &Kept,
-    ) -> Result<(), Error> {
-        taken.held.forget_cache()?;
-        let found = verdict::read_back(stick, digests, self)?;
-        if !found.is_good() {
-            let verdict = verdict::explain(stick, source, digests, &found, self)?;
-            // What was written is not there: nothing is to be gone on with.
-            kept.forget()?;
-            return Err(Error::Differs {
-                stick: stick.name.clone(),
-                verdict,
-            });
-        }
-        if write::head(stick, digests)? {
-            return Ok(());
-        }
-        write::wipe(stick, digests.bytes)?;
-        kept.forget()?;
-        Err(Error::Differs {
-            stick: stick.name.clone(),
-            verdict: verdict::Verdict::of_head(digests, stick.disk.length()),
-        })
-    }
-
-    /// Gives the stick back, and switches it off.
-    fn let_go(&self, taken: Taken, judged: &Judged) -> Result<bool, Error> {
-        let Taken { mut held, disk } = taken;
-        drop(disk);
-        if self.args.no_eject {
-            held.reread_table();
-            held.drop_lock();
-            return Ok(false);
-        }
-        let sysfs = Sysfs::real();
-        let failed = |error| Error::Eject {
-            stick: judged.shown(),
-            error,
-        };
-        let blocks: Vec<Block> = sysfs.blocks().map_err(failed)?;
-        let way = eject::way(&sysfs, &judged.block, &blocks);
-        // While the lock is held nobody mounts what was just written.
-        let ejected = eject::eject(&sysfs, &judged.block, &way).map_err(failed)?;
-        if !ejected {
-            held.reread_table();
-        }
-        held.drop_lock();
-        Ok(ejected)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who agrees to the erasure of a stick. Law: a plain stick takes a yes; a fixed disk or a large one takes its name, typed or given in
+//! Who agrees to the erasure of a stick, or of keys on it. Law: a plain stick takes a yes; a fixed disk or a large one takes its name, typed or given in
 //! advance, and never less; where nobody can be asked nothing is written, and the command that agrees is said.
 //!
 //! Absent: which disk is which (`flash::sticks`), which name may agree (`real::disk::named`), the words of the questions (`flash_words`).
@@ -34,8 +34,67 @@ impl Run<'_> {
     }
 
     fn with_name(&self, judged: &Judged) -> String {
-        let name = judged.name.as_deref().unwrap_or("NAME");
-        self.agreeing(judged, &format!("--erase-disk {}", shell(name)))
+        let name = shell(judged.name.as_deref().unwrap_or("NAME"));
+        match self.args.forget_keys {
+            Some(_) => Self::forgetting(judged, &format!("--erase-disk {name}")),
+            None => self.agreeing(judged, &format!("--erase-disk {name}")),
+        }
+    }
+
+    fn forgetting(judged: &Judged, how: &str) -> String {
+        format!(
+            "landfall flash --forget-keys {} {how}",
+            shell(&judged.block.device())
+        )
+    }
+
+    /// Who agrees that keys go off a disk: a fixed disk or a large one wants its name, as for an erasure.
+    pub(super) fn agree_to_forget(
+        &self,
+        judged: &Judged,
+        seen: &Seen,
+        out: &mut dyn Write,
+    ) -> Result<(), Wrong> {
+        if let Some(given) = &self.args.erase_disk {
+            return Ok(self.is_named(given, judged, seen)?);
+        }
+        let (question, next) = match (&judged.standing, &judged.name) {
+            (Standing::Never { .. }, _) => return Ok(words::refuse_never(&Some(judged.clone()))?),
+            (Standing::Stick, _) if self.args.yes => return Ok(()),
+            (Standing::Stick, _) => (Question::Forget, Self::forgetting(judged, "--yes")),
+            (Standing::Named(reasons), name) => {
+                let question = Question::ForgetNamed {
+                    name: name.clone().unwrap_or_default(),
+                    reasons: reasons.clone(),
+                };
+                let next = match name {
+                    Some(_) => self.with_name(judged),
+                    None => "attach it where it has a name of its own (another port or adapter), then the same command".into(),
+                };
+                (question, next)
+            }
+        };
+        let can_answer = judged.name.is_some() || matches!(question, Question::Forget);
+        let answer = if self.args.json || !can_answer || !words::can_ask() {
+            None
+        } else {
+            words::ask(&question, &judged.shown(), &self.stop, out).map_err(output)?
+        };
+        match (&question, answer.as_deref()) {
+            (Question::Forget, Some("yes")) => Ok(()),
+            (Question::ForgetNamed { .. }, Some(answer)) if !answer.is_empty() => {
+                Ok(self.is_named(answer, judged, seen)?)
+            }
+            (_, answer) => {
+                let reason = match &judged.standing {
+                    Standing::Named(reasons) => format!("{}; the keys are still there", reasons.join("; ")),
+                    Standing::Stick | Standing::Never { .. } => {
+                        "the answer was not yes; the keys are still there".into()
+                    }
+                };
+                Err(Self::no_consent(judged, reason, next, answer.is_some()).into())
+            }
+        }
     }
 
     /// Whether a name agrees to the erasure of this disk and no other.
@@ -66,6 +125,7 @@ impl Run<'_> {
                 let question = Question::Name {
                     name: name.clone(),
                     reasons: reasons.clone(),
+                    with_keys,
                 };
                 let next = self.with_name(judged);
                 (

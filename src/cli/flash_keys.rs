@@ -4,16 +4,15 @@
 //! Absent: zeroing and the partition table (`flash::keys`).
 
 use super::flash::{Run, Seen, Taken, Wrong, is_gone, output};
-use super::flash_words::{self as words, Question};
+use super::flash_words as words;
 use crate::exit::Exit;
 use crate::flash::error::Error;
-use crate::flash::keys;
 use crate::flash::sticks::{self, Judged, Standing};
 use crate::flash::write::Stick;
+use crate::flash::{keys, keys_left};
 use crate::image::disk::FileDisk;
 use crate::real::disk::usage::shell;
 use camino::Utf8Path;
-use serde_json::json;
 use std::io::Write;
 
 impl Run<'_> {
@@ -32,10 +31,15 @@ impl Run<'_> {
             sector_bytes: judged.block.identity.sector_bytes,
             is_gone: &is_gone,
             again: format!("landfall flash --forget-keys {}", shell(&judged.block.device())),
+            device: judged.block.device(),
         };
         let size = judged.block.identity.size_bytes;
-        let places = keys::on(&stick).map_err(|error| stick.failed("read", 0, size, error))?;
-        if places.is_empty() {
+        let mut left = keys_left::on(&stick).map_err(|error| stick.failed("read", 0, size, error))?;
+        if left.is_empty() {
+            left = keys_left::all_over(&stick, self)?;
+        }
+        let keys_left::Left { places, buried } = left;
+        if places.is_empty() && buried.is_none() {
             return Err(Error::Name {
                 given: judged.shown(),
                 reason: "it has no partition with keys behind an image".into(),
@@ -43,43 +47,53 @@ impl Run<'_> {
             .into());
         }
         if self.args.dry_run {
-            words::would_forget(&judged, &places, out).map_err(output)?;
+            if self.args.json {
+                let told = words::told_forgotten("would-forget", &judged, &places);
+                writeln!(out, "{told}").map_err(output)?;
+            } else {
+                words::would_forget(&judged, &places, out).map_err(output)?;
+            }
             return Ok(Exit::Ok);
         }
-        if !self.args.yes {
-            self.agree_to_forget(&judged, out)?;
+        if !places.is_empty() {
+            self.agree_to_forget(&judged, &seen, out)?;
         }
         for place in &places {
-            keys::forget(&stick, place)?;
+            keys::forget(&stick, place, self)?;
         }
+        if let Some(place) = buried {
+            return Err(Error::Keys {
+                reason: format!(
+                    "keys were put at byte {} of {}, and something else was written over their start since: what is left of them is \
+                     not known, and nothing there was touched",
+                    place.from,
+                    judged.shown()
+                ),
+                next: format!(
+                    "save what is wanted of the stick, then: blkdiscard --force --zeroout {}; and replace the keys",
+                    shell(&judged.block.device())
+                ),
+            }
+            .into());
+        }
+        keys_left::untell(&stick)?;
         drop(stick);
         let Taken { mut held, disk } = taken;
-        drop(disk);
+        disk.close().map_err(|error| Error::Stick {
+            stick: judged.shown(),
+            doing: "closed",
+            at: size,
+            error,
+        })?;
         held.reread_table();
         held.drop_lock();
         if self.args.json {
-            let told =
-                json!({"result": "forgotten", "device": judged.block.device(), "partitions": places.len()});
+            let told = words::told_forgotten("forgotten", &judged, &places);
             writeln!(out, "{told}").map_err(output)?;
         } else {
             words::forgotten(&judged, out).map_err(output)?;
         }
         Ok(Exit::Ok)
-    }
-
-    fn agree_to_forget(&self, judged: &Judged, out: &mut dyn Write) -> Result<(), Wrong> {
-        let answer = if self.args.json || !words::can_ask() {
-            None
-        } else {
-            words::ask(&Question::Forget, &judged.shown(), &self.stop, out).map_err(output)?
-        };
-        if answer.as_deref() == Some("yes") {
-            return Ok(());
-        }
-        let device = shell(&judged.block.device());
-        let next = format!("landfall flash --forget-keys {device} --yes");
-        let reason = "the answer was not yes; the keys are still there";
-        Err(Run::no_consent(judged, reason, next, answer.is_some()).into())
     }
 
     /// The only stick that has keys.
@@ -103,8 +117,9 @@ impl Run<'_> {
                 sector_bytes: judged.block.identity.sector_bytes,
                 is_gone: &|| false,
                 again: String::new(),
+                device,
             };
-            if !keys::on(&stick).map_err(failed)?.is_empty() {
+            if !keys_left::on(&stick).map_err(failed)?.is_empty() {
                 found.push(judged);
             }
         }
@@ -113,7 +128,8 @@ impl Run<'_> {
         one.ok_or_else(|| Error::Name {
             given: "--forget-keys".into(),
             reason: if devices.is_empty() {
-                "no stick that is attached has a partition with keys".into()
+                "no stick that is attached has a partition with keys; name one to look for keys all over it"
+                    .into()
             } else {
                 format!("several sticks have keys: {}; name one", devices.join(", "))
             },

@@ -3,14 +3,17 @@
 //!
 //! Absent: faults (`flash::error`), progress (`progress`).
 
+use super::flash_write::Ejected;
 use super::image::peak_bytes;
 use super::words::{ShownLines, bytes, one_line};
 use super::{Failure, words};
+use crate::exit::Exit;
 use crate::flash::error::Error;
 use crate::flash::keys::Keys;
 use crate::flash::source::{Digests, hexadecimal};
 use crate::flash::sticks::{Judged, Standing};
 use crate::flash::table::Place;
+use crate::real::disk::usage::shell;
 use crate::real::stop::Stop;
 use camino::Utf8Path;
 use serde_json::json;
@@ -46,10 +49,19 @@ pub(super) enum Question {
     /// Whether a stick may be erased.
     Yes { with_keys: bool },
     /// The name of a disk that is no plain stick.
-    Name { name: String, reasons: Vec<String> },
+    Name {
+        name: String,
+        reasons: Vec<String>,
+        with_keys: bool,
+    },
     /// Whether the keys may go.
     Forget,
+    /// The name of a disk that is no plain stick, off which keys may go.
+    ForgetNamed { name: String, reasons: Vec<String> },
 }
+
+/// What is to be known of keys on a stick.
+const KEYS_WARNING: &str = "the keys lie on the stick unencrypted: whoever holds it has them, for a stick knows no owners and no permissions";
 
 /// Refuses what may never be taken.
 pub(super) fn refuse_never(judged: &Option<Judged>) -> Result<(), Error> {
@@ -187,11 +199,19 @@ pub(super) fn plan(plan: &Plan<'_>, out: &mut dyn Write) -> io::Result<()> {
             keys.names().join(", "),
             place.from
         )?;
+        writeln!(out, "       warning: {KEYS_WARNING}")?;
+        writeln!(out, "       removed again by: {}", forgetting(judged))?;
         for name in &keys.passed_over {
             writeln!(out, "       not copied: {name}, which no installer looks for")?;
         }
     }
     Ok(())
+}
+
+/// The command that takes keys off a stick.
+fn forgetting(judged: &Judged) -> String {
+    let device = judged.name.clone().unwrap_or_else(|| judged.block.device());
+    format!("landfall flash --forget-keys {}", shell(&device))
 }
 
 /// Whether there is a person to be asked.
@@ -210,20 +230,34 @@ pub(super) fn ask(
     match question {
         Question::Yes { with_keys } => {
             if *with_keys {
-                writeln!(
-                    out,
-                    "Whoever holds this stick will have the keys: a stick knows no owners and no permissions."
-                )?;
+                writeln!(out, "Keys are written: {KEYS_WARNING}.")?;
             }
             write!(out, "Everything on {stick} will be lost. Write to it? Type yes: ")?;
         }
-        Question::Name { name, reasons } => {
+        Question::Name {
+            name,
+            reasons,
+            with_keys,
+        } => {
+            for reason in reasons {
+                writeln!(out, "{}", one_line(reason))?;
+            }
+            if *with_keys {
+                writeln!(out, "Keys are written: {KEYS_WARNING}.")?;
+            }
+            write!(
+                out,
+                "Everything on {stick} will be lost. Type its name, {}, to erase it: ",
+                one_line(name)
+            )?;
+        }
+        Question::ForgetNamed { name, reasons } => {
             for reason in reasons {
                 writeln!(out, "{}", one_line(reason))?;
             }
             write!(
                 out,
-                "Everything on {stick} will be lost. Type its name, {}, to erase it: ",
+                "The keys on {stick} will be lost. Type its name, {}, to remove them: ",
                 one_line(name)
             )?;
         }
@@ -257,7 +291,7 @@ fn rate(bytes: u64, seconds: f64) -> String {
 }
 
 /// What was done, and what is next.
-pub(super) fn end(plan: &Plan<'_>, done: &Done, ejected: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn end(plan: &Plan<'_>, done: &Done, ejected: &Ejected, out: &mut dyn Write) -> io::Result<()> {
     let out = &mut ShownLines::on(out);
     let Done {
         written_bytes,
@@ -279,10 +313,21 @@ pub(super) fn end(plan: &Plan<'_>, done: &Done, ejected: bool, out: &mut dyn Wri
         rate(*written_bytes, *write_s),
         rate(plan.digests.bytes, *verify_s)
     )?;
-    let first = match (ejected, plan.ejects) {
-        (true, _) => "unplug it (it is switched off)",
-        (false, true) => "take it out (everything is flushed; there is nothing to switch off)",
-        (false, false) => "unplug it (everything is flushed)",
+    if plan.keys.is_some() {
+        writeln!(out, "warning: {KEYS_WARNING}")?;
+        writeln!(out, "    removed again by: {}", forgetting(plan.judged))?;
+    }
+    let first = match ejected {
+        Ejected::Off => "unplug it (it is switched off)",
+        Ejected::Nothing => "take it out (everything is flushed; there is nothing to switch off)",
+        Ejected::Left => "unplug it (everything is flushed)",
+        Ejected::Failed(why) => {
+            writeln!(
+                out,
+                "note: it is written and verified, but could not be switched off: {why}"
+            )?;
+            "sync, wait until its light is still, unplug it"
+        }
     };
     writeln!(
         out,
@@ -290,6 +335,7 @@ pub(super) fn end(plan: &Plan<'_>, done: &Done, ejected: bool, out: &mut dyn Wri
     )
 }
 
+/// What would be taken off a stick.
 pub(super) fn would_forget(judged: &Judged, places: &[Place], out: &mut dyn Write) -> io::Result<()> {
     let out = &mut ShownLines::on(out);
     for place in places {
@@ -348,6 +394,37 @@ pub(super) fn failed(error: &Error) -> serde_json::Value {
     told
 }
 
+/// The same for what went wrong around it.
+pub(super) fn failed_otherwise(failure: &Failure) -> serde_json::Value {
+    json!({"result": "failed", "why": failure.text, "next": null, "exit": failure.exit.code()})
+}
+
+/// The disks, for programs; a command that lacks something has failed.
+pub(super) fn listed(all: &[Judged], missing: Option<&str>) -> serde_json::Value {
+    let disks: Vec<_> = all.iter().map(Judged::told).collect();
+    match missing {
+        None => json!({"result": "listed", "disks": disks}),
+        Some(why) => json!({
+            "result": "failed",
+            "why": why,
+            "next": "landfall flash IMAGE DEVICE",
+            "exit": Exit::Usage.code(),
+            "disks": disks,
+        }),
+    }
+}
+
+/// What was or would be taken off a stick, for programs.
+pub(super) fn told_forgotten(result: &str, judged: &Judged, places: &[Place]) -> serde_json::Value {
+    let first_bytes: Vec<u64> = places.iter().map(|place| place.from).collect();
+    json!({
+        "result": result,
+        "device": judged.block.device(),
+        "partitions": places.len(),
+        "first_bytes": first_bytes,
+    })
+}
+
 /// What would be done, for programs.
 pub(super) fn planned(plan: &Plan<'_>) -> serde_json::Value {
     json!({
@@ -357,12 +434,19 @@ pub(super) fn planned(plan: &Plan<'_>) -> serde_json::Value {
         "sha256": hexadecimal(&plan.digests.sha256),
         "bytes": plan.digests.bytes,
         "keys": plan.keys.map(|(keys, _)| keys.names()),
+        "warning": plan.keys.map(|_| KEYS_WARNING),
     })
 }
 
 /// What was done, for programs.
-pub(super) fn flashed(plan: &Plan<'_>, done: &Done, ejected: bool) -> Result<serde_json::Value, Failure> {
-    Ok(json!({
+pub(super) fn flashed(plan: &Plan<'_>, done: &Done, ejected: &Ejected) -> serde_json::Value {
+    let eject_error = match ejected {
+        Ejected::Failed(why) => Some(why),
+        Ejected::Off | Ejected::Nothing | Ejected::Left => None,
+    };
+    // A figure that cannot be had is no failure.
+    let peak_bytes = peak_bytes().map_or(serde_json::Value::Null, serde_json::Value::from);
+    json!({
         "result": "flashed",
         "device": plan.judged.block.device(),
         "image": plan.image,
@@ -373,7 +457,9 @@ pub(super) fn flashed(plan: &Plan<'_>, done: &Done, ejected: bool) -> Result<ser
         "write_s": done.write_s,
         "verify_s": done.verify_s,
         "keys": plan.keys.map(|(keys, _)| keys.names()),
-        "ejected": ejected,
-        "peak_bytes": peak_bytes()?,
-    }))
+        "warning": plan.keys.map(|_| KEYS_WARNING),
+        "ejected": matches!(ejected, Ejected::Off),
+        "eject_error": eject_error,
+        "peak_bytes": peak_bytes,
+    })
 }

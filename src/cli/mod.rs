@@ -11,6 +11,7 @@ pub mod flash;
 mod flash_consent;
 mod flash_keys;
 mod flash_words;
+mod flash_write;
 pub mod host;
 pub mod image;
 mod image_words;

@@ -1,5 +1,6 @@
 //! Powering a stick off, so that it can be pulled out. Law: everything is flushed before; the port of a USB device is switched off only
-//! when no other disk is behind it; where there is nothing to switch off nothing is done, and that is said.
+//! when no other disk is behind it; a disk that is built in stays where it is; where there is nothing to switch off nothing is done, and
+//! that is said.
 //!
 //! The kernel's own handling does the rest: it sends the disk its last flush and stops it (`sd_shutdown` of Linux), as `udisksctl
 //! power-off` has it do.
@@ -56,8 +57,14 @@ pub fn way(sysfs: &Sysfs, block: &Block, all: &[Block]) -> Way {
             return Way::Usb(device.join("remove"));
         }
     }
+    // A disk on a fixed bus would be gone until the next boot.
+    let can_leave = match block.transport {
+        "usb" => true,
+        "scsi" => block.removable,
+        _ => false,
+    };
     let delete = sysfs.at(&format!("sys/block/{}/device/delete", block.name));
-    if delete.exists() {
+    if can_leave && delete.exists() {
         Way::Scsi(delete)
     } else {
         Way::Nothing

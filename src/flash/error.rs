@@ -80,7 +80,7 @@ pub enum Error {
         at: u64,
     },
     /// The stick is smaller than the image.
-    #[error("{stick}: it has {has_bytes} bytes, and the image has {wanted_bytes}")]
+    #[error("{stick}: it has {has_bytes} bytes, and the image has {}{wanted_bytes}", if *.is_all { "" } else { "at least " })]
     TooSmall {
         /// The stick.
         stick: String,
@@ -88,6 +88,8 @@ pub enum Error {
         has_bytes: u64,
         /// What is wanted.
         wanted_bytes: u64,
+        /// The image was read to its end.
+        is_all: bool,
     },
     /// The stick reports an error.
     #[error("{stick}: it cannot be {doing} at byte {at}: {}", said(.error))]
@@ -131,11 +133,23 @@ pub enum Error {
         /// The command that goes on.
         again: String,
     },
+    /// Somebody stopped it while keys were overwritten.
+    #[error(
+        "{stick}: stopped while keys on it were overwritten with zeros; what lies before byte {at} of them is still there"
+    )]
+    KeysLeft {
+        /// The stick.
+        stick: String,
+        /// Up to where they are there.
+        at: u64,
+        /// The command that goes on.
+        again: String,
+    },
     /// Somebody stopped it before the first write.
-    #[error("stopped while the image {path} was read; nothing was written")]
+    #[error("stopped while {doing}; nothing was written")]
     StoppedBefore {
-        /// The image.
-        path: String,
+        /// What was being done.
+        doing: String,
     },
     /// It may not be taken.
     #[error("{stick}: it is not written to: {}", .reasons.join("; "))]
@@ -195,14 +209,6 @@ pub enum Error {
         /// What the operating system said.
         error: io::Error,
     },
-    /// The stick cannot be powered off.
-    #[error("{stick}: it holds the image, but could not be powered off: {}", said(.error))]
-    Eject {
-        /// The stick.
-        stick: String,
-        /// What the operating system said.
-        error: io::Error,
-    },
     /// Memory or threads cannot be had.
     #[error("landfall itself: {}", said(.0))]
     Internal(io::Error),
@@ -246,14 +252,13 @@ impl Error {
                     .into()
             }
             Error::Gone { again, .. } => format!("put it back, then: {again}"),
-            Error::Stopped { again, .. } => again.clone(),
+            Error::Stopped { again, .. } | Error::KeysLeft { again, .. } => again.clone(),
             Error::StoppedBefore { .. } => "the same command again".into(),
             Error::Differs { verdict, .. } => verdict.next().into(),
             Error::Name { .. } => "landfall flash (lists the sticks)".into(),
             Error::Record { path, .. } => {
                 format!("make it possible to write {path}, or name another folder: XDG_STATE_HOME=DIR landfall flash …")
             }
-            Error::Eject { .. } => "unplug it when its light is still: everything is flushed".into(),
             Error::Internal(_) => "end other programs, then the same command".into(),
         }
     }
@@ -273,13 +278,14 @@ impl Error {
             | Error::Keys { .. } => Exit::NeedsChange,
             Error::Refused { is_systems: true, .. } => Exit::Unsafe,
             Error::Refused { .. } => Exit::NeedsChange,
-            Error::NoConsent { declined: true, .. } | Error::Stopped { .. } | Error::StoppedBefore { .. } => {
-                Exit::Interrupted
-            }
+            Error::NoConsent { declined: true, .. }
+            | Error::Stopped { .. }
+            | Error::KeysLeft { .. }
+            | Error::StoppedBefore { .. } => Exit::Interrupted,
             Error::NoConsent { .. } => Exit::NeedsChange,
             Error::Name { .. } => Exit::Usage,
             Error::NoRecord { .. } => Exit::NothingToResume,
-            Error::Record { .. } | Error::Eject { .. } | Error::Internal(_) => Exit::Internal,
+            Error::Record { .. } | Error::Internal(_) => Exit::Internal,
         }
     }
 }

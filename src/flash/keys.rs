@@ -2,12 +2,17 @@
 //! filesystem is on the stick and was read back before the table names it, and it is zeros again before the table forgets it. A stick
 //! has no owners and no permissions: who holds it has the keys, which is said before they are written.
 //!
+//! Whenever a byte of a key is on the stick, its filesystem's boot sector is there with the label: it is durable before the first key is
+//! written, and goes after the last one is zeros. So keys that a cut left are found (`keys_left`), whatever became of the table.
+//!
 //! A stick's chip may keep old contents of a block that was written over, where only its maker reaches them: zeros are what every
 //! computer reads from then on.
 //!
-//! Absent: what the installer takes of it (`real::secrets`), where in the table (`table`).
+//! Absent: what the installer takes of it (`real::secrets`), where in the table (`table`), looking for them (`keys_left`).
 
+use super::Watch;
 use super::error::Error;
+use super::keys_left;
 use super::seeking::Seeking;
 use super::source::Sum;
 use super::table::{self, KEYS_BYTES, Place, Table};
@@ -15,7 +20,6 @@ use super::write::Stick;
 use crate::foreign::{self, Links};
 use crate::image::pool::{ALIGNMENT_BYTES, Buffer};
 use crate::real::disk::key_media::LABEL;
-use crate::real::disk::signature::sniff;
 use crate::real::secret::Secret;
 use crate::real::{gpt, key_text, passphrase, secrets};
 use camino::Utf8Path;
@@ -94,7 +98,12 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
         let secret = Secret::read(file, KEY_BYTES_MAX).map_err(failed)?;
         let secret =
             secret.ok_or_else(|| bad(format!("{what}: it is too long for a key"), "look at the file"))?;
-        checked(name, &secret, &what)?;
+        checked(name, &secret, &what).map_err(|fault| {
+            bad(
+                format!("{}: {}", fault.what(), fault.why()),
+                format!("put a right one into {what}, or remove that file; then the same command"),
+            )
+        })?;
         keys.files.push((name, secret));
     }
     if keys.files.is_empty() {
@@ -112,6 +121,9 @@ fn checked(name: &str, secret: &Secret, what: &str) -> Result<(), Fault> {
         "ssh-key" | "deploy-key" => key_text::ssh(secret, what).map(drop),
         "age-identity" => key_text::age(secret, what).map(drop),
         "luks-passphrase" => passphrase::line(secret, what).map(drop),
+        "repository-token" => secrets::token(secret, what).map(drop),
+        "record-key" => secrets::record_key(secret, what),
+        "consent" => secrets::consent(secret, what),
         _ => Ok(()),
     }
 }
@@ -165,7 +177,9 @@ impl Seek for Room {
 }
 
 /// The filesystem with the keys, in memory that is wiped.
-fn filesystem(keys: &Keys, image: &Sum) -> io::Result<Secret> {
+fn filesystem(keys: &Keys, image: &Sum, sector_bytes: u32) -> io::Result<Secret> {
+    // The kernel mounts no FAT whose sectors are smaller than the stick's.
+    let sector_bytes = u16::try_from(sector_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut secret = Secret::with_room(KEYS_BYTES as usize)?;
     secret.took(KEYS_BYTES as usize);
     let mut room = Room { secret, at: 0 };
@@ -173,6 +187,7 @@ fn filesystem(keys: &Keys, image: &Sum) -> io::Result<Secret> {
     label[..LABEL.len()].copy_from_slice(LABEL.as_bytes());
     let id = u32::from_le_bytes([image[0], image[1], image[2], image[3]]);
     let options = fatfs::FormatVolumeOptions::new()
+        .bytes_per_sector(sector_bytes)
         .volume_label(label)
         .volume_id(id);
     fatfs::format_volume(&mut room, options)?;
@@ -188,14 +203,18 @@ fn filesystem(keys: &Keys, image: &Sum) -> io::Result<Secret> {
     Ok(room.secret)
 }
 
-/// Writes the keys, reads them back, and puts the entry into the table.
+/// Writes the keys, reads them back, and puts the entry into the table. What tells where they are is durable before them.
 pub fn put(stick: &Stick<'_>, keys: &Keys, place: &Place, image: &Sum) -> Result<(), Error> {
-    let made = filesystem(keys, image).map_err(Error::Internal)?;
+    let made = filesystem(keys, image, stick.sector_bytes).map_err(Error::Internal)?;
     let failed = |doing, error| stick.failed(doing, place.from, place.from + place.bytes, error);
     let disk = stick.disk;
-    disk.write_all_at(made.bytes(), place.from)
-        .and_then(|()| disk.flush())
-        .map_err(|error| failed("written", error))?;
+    let (mark, rest) = made.bytes().split_at(ALIGNMENT_BYTES);
+    keys_left::tell(stick, place)?;
+    for (bytes, at) in [(mark, place.from), (rest, place.from + ALIGNMENT_BYTES as u64)] {
+        disk.write_all_at(bytes, at)
+            .and_then(|()| disk.flush())
+            .map_err(|error| failed("written", error))?;
+    }
     let mut found = Secret::with_room(made.bytes().len()).map_err(Error::Internal)?;
     found.took(made.bytes().len());
     disk.read_exact_at(found.bytes_mut(), place.from)
@@ -215,6 +234,7 @@ pub fn put(stick: &Stick<'_>, keys: &Keys, place: &Place, image: &Sum) -> Result
 /// Puts the entry into the table: the copy at the end of a GPT first.
 fn name(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
     match place.table {
+        Table::None => Ok(()),
         Table::Classic(slot) => change_sector(stick, |sector| {
             table::put_classic(sector, slot, place, stick.sector_bytes)
         }),
@@ -297,29 +317,61 @@ fn change_gpt(
         .map_err(|error| stick.failed("written", 0, stick.disk.length(), error))
 }
 
-/// The partitions with keys that the table on a stick names: by the label, or by being zeros where one was.
-pub fn on(stick: &Stick<'_>) -> io::Result<Vec<Place>> {
-    let mut disk = Seeking::new(stick.disk);
-    let found = gpt::read(&mut disk, stick.sector_bytes)?;
-    let mut places = vec![];
-    for place in table::places(&found, stick.sector_bytes) {
-        // What begins where the stick does is the image itself.
-        let end = place.from.checked_add(place.bytes);
-        if place.from == 0 || end.is_none_or(|end| end > stick.disk.length()) {
-            continue;
+/// Makes zeros of a partition with keys, from its end to its start, and sees that they are zeros. The boot sector goes last.
+pub fn zero(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(), Error> {
+    let zeros = Buffer::new(ZERO_BYTES);
+    let keep = (ALIGNMENT_BYTES as u64).min(place.bytes);
+    let total = place.from + place.bytes;
+    let mut end = total;
+    while end > place.from {
+        // Not the boot sector before all else is durable.
+        let (from, is_last) = match end - place.from {
+            left if left > keep => (
+                place
+                    .from
+                    .max(end.saturating_sub(ZERO_BYTES as u64))
+                    .max(place.from + keep),
+                false,
+            ),
+            _ => (place.from, true),
+        };
+        if is_last {
+            flush(stick, end, total)?;
         }
-        let signatures = sniff(&mut disk, place.from, place.bytes)?;
-        let is_labelled = signatures
-            .iter()
-            .any(|s| s.member_of.is_none() && s.label.as_deref() == Some(LABEL));
-        if is_labelled || (place.bytes == KEYS_BYTES && is_zero(stick, &place)?) {
-            places.push(place);
+        if watch.stops() {
+            flush(stick, end, total)?;
+            return Err(Error::KeysLeft {
+                stick: stick.name.clone(),
+                at: end,
+                again: format!("landfall flash --forget-keys {}", stick.device),
+            });
         }
+        stick
+            .disk
+            .write_all_at(&zeros.bytes()[..(end - from) as usize], from)
+            .map_err(|error| stick.failed("written", from, total, error))?;
+        end = from;
+        watch.progress("overwrite the keys", total - end, place.bytes);
     }
-    Ok(places)
+    flush(stick, place.from, total)?;
+    if is_zero(stick, place).map_err(|error| stick.failed("read", place.from, total, error))? {
+        return Ok(());
+    }
+    Err(bad(
+        "the keys are still there after zeros were written over them: the stick keeps nothing that is written",
+        "destroy the stick, and replace every key that was on it",
+    ))
 }
 
-fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
+fn flush(stick: &Stick<'_>, at: u64, total: u64) -> Result<(), Error> {
+    stick
+        .disk
+        .flush()
+        .map_err(|error| stick.failed("flushed", at, total, error))
+}
+
+/// Whether all of a place is zeros.
+pub fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
     let mut buffer = Buffer::new(ZERO_BYTES);
     let mut at = place.from;
     while at < place.from + place.bytes {
@@ -334,39 +386,14 @@ fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes zeros of a partition with keys, and sees that they are zeros.
-pub fn zero(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
-    let zeros = Buffer::new(ZERO_BYTES);
-    let end = place.from + place.bytes;
-    let mut at = place.from;
-    while at < end {
-        let length = (end - at).min(ZERO_BYTES as u64) as usize;
-        stick
-            .disk
-            .write_all_at(&zeros.bytes()[..length], at)
-            .map_err(|error| stick.failed("written", at, end, error))?;
-        at += length as u64;
-    }
-    stick
-        .disk
-        .flush()
-        .map_err(|error| stick.failed("flushed", at, end, error))?;
-    if is_zero(stick, place).map_err(|error| stick.failed("read", place.from, end, error))? {
-        return Ok(());
-    }
-    Err(bad(
-        "the keys are still there after zeros were written over them: the stick keeps nothing that is written",
-        "destroy the stick, and replace every key that was on it",
-    ))
-}
-
-/// The same, and takes it out of the table.
-pub fn forget(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
-    zero(stick, place)?;
+/// The same, and takes it out of the table that names it.
+pub fn forget(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(), Error> {
+    zero(stick, place, watch)?;
     match place.table {
         Table::Classic(slot) => change_sector(stick, |sector| {
             table::take_classic(sector, slot, place, stick.sector_bytes)
         }),
         Table::Gpt(_) => change_gpt(stick, place, |entry, _| *entry = GPTPartitionEntry::empty()),
+        Table::None => Ok(()),
     }
 }

@@ -13,6 +13,7 @@
 //! | `verdict` | reading back, and what a difference means |
 //! | `record` | how far it came, for the next run |
 //! | `keys` | the partition with keys behind the image |
+//! | `keys_left` | where keys are, also those that a cut left |
 //! | `table` | one more entry in a partition table, and one less: pure |
 //! | `seeking` | a stick as readers and writers of tables want it |
 //! | `eject` | powering a stick off |
@@ -24,6 +25,7 @@ pub mod chunks;
 pub mod eject;
 pub mod error;
 pub mod keys;
+pub mod keys_left;
 pub mod listed;
 pub mod record;
 pub mod seeking;

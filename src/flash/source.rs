@@ -15,7 +15,7 @@ use liblzma::stream::{CONCATENATED, Stream};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -246,8 +246,23 @@ impl Source {
         }))
     }
 
-    /// Reads all of it for the first time, and holds it against the list of digests beside it.
-    pub fn look(&self, watch: &dyn Watch) -> Result<Digests, Error> {
+    /// Bytes that it has at least, known without reading it.
+    pub fn bytes_min(&self) -> u64 {
+        match self.packing {
+            Packing::Plain => self.file_bytes,
+            Packing::Zstd | Packing::Xz | Packing::Gzip => 0,
+        }
+    }
+
+    /// Whether it is the file of this name.
+    pub fn is_at(&self, path: &Utf8Path) -> io::Result<bool> {
+        let (mine, other) = (self.file.metadata()?, fs_err::metadata(path)?);
+        Ok((mine.dev(), mine.ino()) == (other.dev(), other.ino()))
+    }
+
+    /// Reads all of it for the first time, and holds it against the list of digests beside it. What has more bytes than `fits` is not
+    /// read to its end.
+    pub fn look(&self, fits: Option<(&str, u64)>, watch: &dyn Watch) -> Result<Digests, Error> {
         let read = Arc::new(AtomicU64::new(0));
         let (mut whole, mut sums, mut bytes) = (Sha256::new(), vec![], 0);
         let mut head = Buffer::new(HEAD_BYTES);
@@ -256,7 +271,7 @@ impl Source {
             while let Some(chunk) = round.next()? {
                 if watch.stops() {
                     return Err(Error::StoppedBefore {
-                        path: self.path.to_string(),
+                        doing: format!("the image {} was read", self.path),
                     });
                 }
                 if chunk.index == 0 {
@@ -270,6 +285,16 @@ impl Source {
                 });
                 sums.push(sum);
                 bytes += chunk.length as u64;
+                if let Some((stick, has_bytes)) = fits
+                    && bytes > has_bytes
+                {
+                    return Err(Error::TooSmall {
+                        stick: stick.to_owned(),
+                        has_bytes,
+                        wanted_bytes: bytes,
+                        is_all: false,
+                    });
+                }
                 round.done(chunk);
                 // What is read runs ahead of what is looked at: the end is told once.
                 let done = read.load(Ordering::Relaxed).min(self.file_bytes - 1);

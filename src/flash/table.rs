@@ -32,6 +32,8 @@ pub enum Table {
     Classic(usize),
     /// A GPT: which entry, from 1 on.
     Gpt(u32),
+    /// None: it was lost, or does not name the place yet.
+    None,
 }
 
 /// Where a partition is.
@@ -90,7 +92,7 @@ pub fn planned(head: &[u8], image_bytes: u64, stick_bytes: u64, sector_bytes: u3
     let found =
         gpt::read(&mut front, sector_bytes).map_err(|error| format!("its table cannot be read: {error}"))?;
     let sector = u64::from(sector_bytes);
-    let (table, ends) = where_free(head, &found)?;
+    let (table, ends) = where_free(head, &found, sector_bytes)?;
     let end = ends
         .iter()
         .map(|sectors| sectors.saturating_mul(sector))
@@ -117,12 +119,15 @@ pub fn planned(head: &[u8], image_bytes: u64, stick_bytes: u64, sector_bytes: u3
 }
 
 /// The first place that is free in the table that counts, and where the others' partitions end, in sectors.
-fn where_free(head: &[u8], found: &OnDisk) -> Result<(Table, Vec<u64>), String> {
+fn where_free(head: &[u8], found: &OnDisk, sector_bytes: u32) -> Result<(Table, Vec<u64>), String> {
     match (&found.primary, found.protective_mbr) {
         (GptCopy::Whole(table), true) => {
             let used: Vec<u32> = table.entries.iter().map(|entry| entry.number).collect();
-            let number = (1..=128).find(|number| !used.contains(number));
-            let number = number.ok_or("the image's table has 128 partitions")?;
+            let entries = gpt::entries_of(head, sector_bytes)
+                .ok_or("the image's GPT has another form than landfall can change")?;
+            let number = (1..=entries).find(|number| !used.contains(number));
+            let number =
+                number.ok_or_else(|| format!("all {entries} places of the image's GPT are taken"))?;
             let ends = table
                 .entries
                 .iter()

@@ -16,6 +16,7 @@ use crate::image::pool::Buffer;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -52,9 +53,9 @@ pub enum Cause {
 /// Where, how much, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The first byte of the first sector that differs.
+    /// The first byte of the first sector that differs; of the first piece that did, where none does any more.
     pub first: u64,
-    /// Bytes of sectors that differ.
+    /// Bytes of sectors that differ; none where only the first reading differed.
     pub bytes: u64,
     /// Chunks that they are in, of how many.
     pub chunks: (u64, u64),
@@ -73,10 +74,17 @@ impl fmt::Display for Verdict {
             says_bytes,
             cause,
         } = self;
-        write!(
-            f,
-            "{bytes} bytes differ, from byte {first} on, in {chunks} of {of} pieces of 4 MiB; "
-        )?;
+        if *bytes > 0 {
+            write!(
+                f,
+                "{bytes} bytes differ, from byte {first} on, in {chunks} of {of} pieces of 4 MiB; "
+            )?;
+        } else {
+            write!(
+                f,
+                "{chunks} of {of} pieces of 4 MiB differed, the first at byte {first}, and no longer when they were read again; "
+            )?;
+        }
         match cause {
             Cause::ImageChanged => write!(
                 f,
@@ -106,11 +114,11 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdict {
-    /// That the first MiB, and nothing else, was not kept.
-    pub fn of_head(digests: &Digests, says_bytes: u64) -> Verdict {
+    /// That some of the first MiB, and nothing else, was not kept.
+    pub fn of_head(digests: &Digests, (first, bytes): (u64, u64), says_bytes: u64) -> Verdict {
         Verdict {
-            first: 0,
-            bytes: digests.bytes.min(HEAD_BYTES as u64),
+            first,
+            bytes,
             chunks: (1, digests.chunks.len() as u64),
             says_bytes,
             cause: Cause::Lost,
@@ -240,8 +248,12 @@ pub fn explain(
         samples,
         tail_from,
     } = compare(stick, source, digests, found, watch)?;
+    let first_piece = found
+        .differing
+        .first()
+        .map_or(0, |index| index * CHUNK_BYTES as u64);
     let verdict = |cause| Verdict {
-        first: first.unwrap_or_default(),
+        first: first.unwrap_or(first_piece),
         bytes,
         chunks: (found.differing.len() as u64, digests.chunks.len() as u64),
         says_bytes: stick.disk.length(),
@@ -250,16 +262,26 @@ pub fn explain(
     if image_changed {
         return Ok(verdict(Cause::ImageChanged));
     }
-    if let Some(wraps) = wraps(stick, source, &samples, watch)? {
+    if let Some(wraps) = wraps(stick, source, &samples, digests.bytes, watch)? {
         return Ok(verdict(wraps));
     }
-    if unsteady {
+    // Nothing differs now: the first reading did.
+    if unsteady || bytes == 0 {
         return Ok(verdict(Cause::Unsteady));
     }
     if let Some(at) = tail_from
         && keeps_nothing(stick, at, digests.bytes)
     {
         return Ok(verdict(Cause::EndsAt(at)));
+    }
+    // Patterns come to nothing on a stick that was pulled out meanwhile.
+    if (stick.is_gone)() {
+        return Err(stick.failed(
+            "read",
+            verdict(Cause::Lost).first,
+            digests.bytes,
+            io::ErrorKind::Other.into(),
+        ));
     }
     Ok(verdict(Cause::Lost))
 }
@@ -287,11 +309,13 @@ fn compare(
     let sector = stick.sector_bytes as usize;
     let mut mine = Buffer::new(CHUNK_BYTES);
     if found.head_was_hit {
-        hit(stick, &mut mine, &mut compared);
+        hit(stick, digests, &mut mine, &mut compared)?;
     }
     thread::scope(|scope| {
         let round = source.chunks(scope, &Arc::new(AtomicU64::new(0)))?;
+        let mut pieces = 0;
         while let Some(chunk) = round.next()? {
+            pieces += 1;
             let from = chunk.index * CHUNK_BYTES as u64;
             if watch.stops() {
                 return Err(stick.stopped(from, digests.bytes));
@@ -322,21 +346,31 @@ fn compare(
                 compared.bytes += read.len() as u64;
                 sample(&mut compared.samples, at, read, sector);
             }
-            watch.progress("look for the cause", from + chunk.length as u64, digests.bytes);
+            let done = (from + chunk.length as u64).min(digests.bytes);
+            watch.progress("look for the cause", done, digests.bytes);
             round.done(chunk);
         }
+        // It may have become shorter.
+        compared.image_changed |= pieces != digests.chunks.len();
         Ok(())
     })?;
     Ok(compared)
 }
 
 /// What lies in the first MiB, where nothing was written.
-fn hit(stick: &Stick<'_>, mine: &mut Buffer, compared: &mut Compared) {
+fn hit(
+    stick: &Stick<'_>,
+    digests: &Digests,
+    mine: &mut Buffer,
+    compared: &mut Compared,
+) -> Result<(), Error> {
     let sector = stick.sector_bytes as usize;
-    let head = &mut mine.bytes_mut()[..HEAD_BYTES];
-    if stick.disk.read_exact_at(head, 0).is_err() {
-        return;
-    }
+    let length = stick.disk.length().min(HEAD_BYTES as u64) as usize;
+    let head = &mut mine.bytes_mut()[..length];
+    stick
+        .disk
+        .read_exact_at(head, 0)
+        .map_err(|error| stick.failed("read", 0, digests.bytes, error))?;
     for (number, read) in head.chunks(sector).enumerate() {
         if read.iter().any(|byte| *byte != 0) {
             let at = (number * sector) as u64;
@@ -345,6 +379,7 @@ fn hit(stick: &Stick<'_>, mine: &mut Buffer, compared: &mut Compared) {
             sample(&mut compared.samples, at, read, sector);
         }
     }
+    Ok(())
 }
 
 /// Keeps a sector that can be found again: one byte all over is everywhere. One for each chunk, so that they are spread.
@@ -365,9 +400,10 @@ fn wraps(
     stick: &Stick<'_>,
     source: &Source,
     samples: &[Sample],
+    total: u64,
     watch: &dyn Watch,
 ) -> Result<Option<Cause>, Error> {
-    let mut pairs = found_again(stick, source, samples, watch)?;
+    let mut pairs = found_again(stick, source, samples, total, watch)?;
     pairs.sort_by_key(|(read, written)| written.abs_diff(*read));
     for (read, written) in pairs.into_iter().take(SAMPLES_MAX) {
         if let Some(distance) = is_one_place(stick, read, written) {
@@ -386,6 +422,7 @@ fn found_again(
     stick: &Stick<'_>,
     source: &Source,
     samples: &[Sample],
+    total: u64,
     watch: &dyn Watch,
 ) -> Result<Vec<(u64, u64)>, Error> {
     let mut pairs = vec![];
@@ -400,10 +437,10 @@ fn found_again(
     thread::scope(|scope| {
         let round = source.chunks(scope, &Arc::new(AtomicU64::new(0)))?;
         while let Some(chunk) = round.next()? {
-            if watch.stops() {
-                break;
-            }
             let from = chunk.index * CHUNK_BYTES as u64;
+            if watch.stops() {
+                return Err(stick.stopped(from, total));
+            }
             for (number, bytes) in chunk.bytes().chunks(sector).enumerate() {
                 let at = from + (number * sector) as u64;
                 for read in by_bytes.get(bytes).into_iter().flatten() {

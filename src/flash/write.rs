@@ -31,6 +31,8 @@ pub struct Stick<'a> {
     pub is_gone: &'a (dyn Fn() -> bool + Sync),
     /// The command that goes on.
     pub again: String,
+    /// What commands name it by.
+    pub device: String,
 }
 
 /// What was done.
@@ -96,6 +98,7 @@ pub fn fits(stick: &Stick<'_>, image_bytes: u64) -> Result<(), Error> {
             stick: stick.name.clone(),
             has_bytes,
             wanted_bytes,
+            is_all: true,
         });
     }
     Ok(())
@@ -152,6 +155,7 @@ pub fn body(
         while let Some(mut chunk) = round.next()? {
             let from = chunk.index * CHUNK_BYTES as u64;
             if watch.stops() {
+                joined(stick, flushing.take(), from, total)?;
                 stick.flush(from, total)?;
                 flushed(chunk.index)?;
                 return Err(stick.stopped(from, total));
@@ -162,8 +166,7 @@ pub fn body(
             round.done(chunk);
             match flushing.take() {
                 Some((chunks, thread)) if thread.is_finished() => {
-                    let done = thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-                    done.map_err(|error| stick.failed("flushed", from, total, error))?;
+                    joined(stick, Some((chunks, thread)), from, total)?;
                     flushed(chunks)?;
                 }
                 Some(under_way) => flushing = Some(under_way),
@@ -174,6 +177,7 @@ pub fn body(
                 None => {}
             }
         }
+        joined(stick, flushing.take(), total, total)?;
         // Not one byte less than the first time.
         if next != digests.chunks.len() as u64 {
             return Err(Error::Changed {
@@ -185,6 +189,20 @@ pub fn body(
         flushed(next)
     })?;
     Ok(counts)
+}
+
+/// Waits for a flush that runs beside the writing. The kernel tells an error once: what that flush was told no later one is.
+fn joined(
+    stick: &Stick<'_>,
+    flushing: Option<(u64, thread::ScopedJoinHandle<'_, io::Result<()>>)>,
+    at: u64,
+    total: u64,
+) -> Result<(), Error> {
+    let Some((_, thread)) = flushing else {
+        return Ok(());
+    };
+    let done = thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+    done.map_err(|error| stick.failed("flushed", at, total, error))
 }
 
 fn same_as_before(source: &Source, digests: &Digests, chunk: &Chunk) -> Result<(), Error> {
@@ -233,9 +251,9 @@ fn write_chunk(
     Ok(())
 }
 
-/// Writes the first MiB, and of that the first block, with the boot sector, last; reads it back. With it the stick is bootable. False:
-/// what is read back differs.
-pub fn head(stick: &Stick<'_>, digests: &Digests) -> Result<bool, Error> {
+/// Writes the first MiB, and of that the first block, with the boot sector, last; reads it back. With it the stick is bootable. What is
+/// read back and differs: the first sector, and how many bytes of sectors.
+pub fn head(stick: &Stick<'_>, digests: &Digests) -> Result<Option<(u64, u64)>, Error> {
     let total = digests.bytes;
     let length = usize::try_from(total).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);
     let wanted = &digests.head.bytes()[..stick.whole_sectors(length)];
@@ -255,5 +273,11 @@ pub fn head(stick: &Stick<'_>, digests: &Digests) -> Result<bool, Error> {
         .disk
         .read_exact_at(found.bytes_mut(), 0)
         .map_err(|error| stick.failed("read", 0, total, error))?;
-    Ok(found.bytes() == wanted)
+    let sector = stick.sector_bytes as usize;
+    let pairs = found.bytes().chunks(sector).zip(wanted.chunks(sector));
+    let mut differing = pairs.enumerate().filter(|(_, (found, wanted))| found != wanted);
+    Ok(differing.next().map(|(number, (found, _))| {
+        let more: usize = differing.map(|(_, (found, _))| found.len()).sum();
+        ((number * sector) as u64, (found.len() + more) as u64)
+    }))
 }

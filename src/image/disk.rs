@@ -100,6 +100,11 @@ impl FileDisk {
     pub fn path(&self) -> &Utf8Path {
         &self.path
     }
+
+    /// Closes it; a late error of writing is told here at the latest (close(2)).
+    pub fn close(self) -> io::Result<()> {
+        Ok(nix::unistd::close(self.file)?)
+    }
 }
 
 impl Disk for FileDisk {

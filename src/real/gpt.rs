@@ -443,13 +443,14 @@ pub(crate) fn write_both<D: Read + Write + Seek>(
     mut flush: impl FnMut(&mut D) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut primary = table.header.clone();
-    if (
-        primary.number_of_partition_entries,
-        primary.size_of_partition_entry,
-    ) != (ENTRIES, ENTRY_BYTES)
+    let array = array_sectors(primary.number_of_partition_entries, sector);
+    let is_behind = |from: u64, end: u64| from.checked_add(array).is_some_and(|to| to <= end);
+    if primary.size_of_partition_entry != ENTRY_BYTES
         || primary.primary_lba != 1
+        || !is_behind(primary.partition_entry_lba, primary.first_usable_lba)
+        || !is_behind(primary.last_usable_lba.saturating_add(1), primary.backup_lba)
     {
-        return Err(unfit("its table has another form than every tool makes"));
+        return Err(unfit("its table has another form than landfall can change"));
     }
     let entries: Vec<GPTPartitionEntry> = table.iter().map(|(_, entry)| entry.clone()).collect();
     let mut backup = primary.clone();
@@ -462,6 +463,31 @@ pub(crate) fn write_both<D: Read + Write + Seek>(
     flush(disk)
 }
 
+/// Sectors of an array of so many entries.
+fn array_sectors(entries: u32, sector: u64) -> u64 {
+    (u64::from(entries) * u64::from(ENTRY_BYTES)).div_ceil(sector)
+}
+
+/// How many entries the first copy of a GPT has room for, told from the start of its disk; none where an entry has another size than
+/// every tool makes, or the array lies elsewhere than between the header and the first partition (UEFI 2.10, 5.3.2).
+pub fn entries_of(head: &[u8], sector_bytes: u32) -> Option<u32> {
+    let sector = u64::from(sector_bytes);
+    let header = head.get(sector_bytes as usize..)?.get(..92)?;
+    let number = |at: usize| -> u64 {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(&header[at..at + 8]);
+        u64::from_le_bytes(eight)
+    };
+    let half = |at: usize| {
+        let mut four = [0; 4];
+        four.copy_from_slice(&header[at..at + 4]);
+        u32::from_le_bytes(four)
+    };
+    let (entries, first_usable, array_at) = (half(80), number(40), number(72));
+    let end = array_at.checked_add(array_sectors(entries, sector))?;
+    (half(84) == ENTRY_BYTES && array_at >= 2 && end <= first_usable).then_some(entries)
+}
+
 /// One copy, in whole sectors: array and header are made in memory first, so that the device sees two writes instead of
 /// 129 small ones.
 fn write_copy(
@@ -470,7 +496,7 @@ fn write_copy(
     sector: u64,
     entries: &[GPTPartitionEntry],
 ) -> io::Result<()> {
-    let array_bytes = (u64::from(ENTRIES) * u64::from(ENTRY_BYTES)).next_multiple_of(sector);
+    let array_bytes = (entries.len() as u64 * u64::from(ENTRY_BYTES)).next_multiple_of(sector);
     let (header_at, array_at) = (header.primary_lba, header.partition_entry_lba);
     // For gptman: the array in front, the header behind it, in a small image of its own.
     let size = usize::try_from(array_bytes + sector).map_err(io::Error::other)?;

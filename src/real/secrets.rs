@@ -5,7 +5,7 @@
 //!
 //! Absent: asking (`ask`), judging (`states::bootable`).
 
-use crate::config::Config;
+use crate::config::{Config, disk_name_objection};
 use crate::event::Reporter;
 use crate::foreign::{self, Links, Refused};
 use crate::real::command::Program;
@@ -271,15 +271,7 @@ impl Vault {
         if self.record_key.is_none()
             && let Some(bytes) = file("record-key")?
         {
-            let what = what("record-key");
-            if bytes.expose_secret().len() < RECORD_KEY_BYTES_MIN {
-                let why =
-                    format!("it is shorter than {RECORD_KEY_BYTES_MIN} bytes, so that it could be guessed");
-                return Err(bad(&what, &why));
-            }
-            if bytes.expose_secret().iter().all(u8::is_ascii_whitespace) {
-                return Err(bad(&what, "it is empty"));
-            }
+            record_key(&bytes, &what("record-key"))?;
             self.record_key = Some(bytes);
         }
         if self.consent.is_none()
@@ -433,6 +425,31 @@ pub(super) fn bad(what: &str, why: &str) -> Fault {
         reason: why.to_owned(),
     }
     .into()
+}
+
+/// Looks at a consent that is to be given: one name that can be a disk's.
+pub(crate) fn consent(bytes: &Secret, what: &str) -> Result<(), Fault> {
+    let name = key_text::text(bytes.expose_secret(), what)?.trim();
+    match disk_name_objection(name) {
+        None => Ok(()),
+        Some(why) => Err(bad(
+            what,
+            &format!("{why}; it has the name of the disk that may be erased, as landfall disks prints it"),
+        )),
+    }
+}
+
+/// Looks at a key for records.
+pub(crate) fn record_key(bytes: &Secret, what: &str) -> Result<(), Fault> {
+    let bytes = bytes.expose_secret();
+    if bytes.len() < RECORD_KEY_BYTES_MIN {
+        let why = format!("it is shorter than {RECORD_KEY_BYTES_MIN} bytes, so that it could be guessed");
+        return Err(bad(what, &why));
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(bad(what, "it is empty"));
+    }
+    Ok(())
 }
 
 /// A token: one line that can stand in an answer of a credential helper. `USER:TOKEN` names the user as well.

@@ -1,7 +1,7 @@
 //! What is left on the target and on the installer's medium: images, receipts, marks.
 
 use crate::kit::{disks, golden, read, revision, system};
-use landfall::flash::record as flash;
+use landfall::flash::{keys_left, record as flash};
 use landfall::image::bytes::Bytes;
 use landfall::image::manifest::{Chunk, Extent, HEADER_BYTES, Header, Manifest, digest};
 use landfall::image::open::Opened;
@@ -149,6 +149,20 @@ fn how_far_a_stick_has_come() {
         flash::Record::decode(&read("flash-progress-1", "record.json")),
         Some(record)
     );
+}
+
+#[test]
+fn where_a_stick_has_keys() {
+    let said = keys_left::encode(248 << 20, 8 << 20);
+    golden("flash-keys-1", "block.bin", &said);
+    let kept = read("flash-keys-1", "block.bin");
+    assert_eq!(keys_left::decode(&kept), Some((248 << 20, 8 << 20)));
+    for at in [0, 14, 16, 24, 63] {
+        let mut other = kept.clone();
+        other[at] ^= 1;
+        assert_eq!(keys_left::decode(&other), None, "{at}");
+    }
+    assert_eq!(keys_left::decode(&kept[..63]), None);
 }
 
 #[test]

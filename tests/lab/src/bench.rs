@@ -2,10 +2,11 @@
 //! run, by turns, with a cold cache, on ext4 (or the bare device) of a loop device as new, until all is flushed; told are
 //! medians, and every bar is printed with what it was held against.
 //!
-//! Absent: machines. It runs on this computer, as root, and writes to files in one folder only.
+//! Absent: machines; sticks (`flash`). It runs on this computer, as root, and writes to files in one folder only.
 
 mod content;
 mod device;
+mod flash;
 mod peers;
 mod throttle;
 
@@ -43,6 +44,8 @@ const UNRECORDED_S: f64 = 1.8;
 pub enum What {
     /// Landing a closure made of this computer's packages
     Closure(Closure),
+    /// Writing an image to a stick, beside dd
+    Flash(flash::Flash),
 }
 
 /// Arguments of `bench closure`.
@@ -81,11 +84,17 @@ fn gibibytes(text: &str) -> Result<f64, String> {
 
 /// Runs it.
 pub fn run(what: &What) -> Result<ExitCode> {
-    let What::Closure(closure) = what;
     ensure!(
         nix::unistd::geteuid().is_root(),
-        "loop devices and a cold cache need root: sudo cargo lab bench closure"
+        "loop devices and a cold cache need root: start cargo lab bench as root"
     );
+    match what {
+        What::Closure(closure) => run_closure(closure),
+        What::Flash(flash) => flash::run(flash),
+    }
+}
+
+fn run_closure(closure: &Closure) -> Result<ExitCode> {
     let landfall = match &closure.landfall {
         Some(path) => path.clone(),
         None => built()?,

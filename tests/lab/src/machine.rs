@@ -65,6 +65,10 @@ pub struct Spec {
     pub kernel_words: String,
     /// What the firmware starts first, when it is the firmware's choice.
     pub iso: Option<Iso>,
+    /// A USB host, `xhci.0`, to which sticks can be plugged; the kernel has to be [`crate::usb`]'s.
+    pub usb: bool,
+    /// An SSD on a SATA port, likewise.
+    pub sata: Option<Disk>,
 }
 
 /// An installer's image that starts by itself.
@@ -150,6 +154,8 @@ impl Spec {
             memory_mib: 2048,
             kernel_words: String::new(),
             iso: None,
+            usb: false,
+            sata: None,
         }
     }
 }
@@ -339,6 +345,12 @@ impl Machine {
     pub fn set_link(&mut self, up: bool) -> Result<()> {
         let set = self.qmp.execute("set_link", json!({ "name": "net0", "up": up }));
         self.told(set.map(|_| ()), "setting the link")
+    }
+
+    /// Asks QEMU for anything else.
+    pub fn qmp(&mut self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value> {
+        let done = self.qmp.execute(command, arguments);
+        self.told(done, command)
     }
 
     /// Whether QEMU still runs.

@@ -48,6 +48,7 @@ mod slots;
 mod stage1;
 mod test;
 mod tools;
+mod usb;
 
 use std::process::ExitCode;
 

@@ -25,6 +25,8 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         memory_mib,
         kernel_words,
         iso,
+        usb,
+        sata,
     } = spec;
     let qemu = &lab.qemu;
     let mut line = Line(qemu.program.clone());
@@ -97,6 +99,12 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
 
     if let Some(iso) = iso {
         attach_iso(&mut line, iso);
+    }
+    if *usb {
+        line.add(&["-device", "qemu-xhci,id=xhci,addr=0x15"]);
+    }
+    if let Some(ssd) = sata {
+        attach_ssd(&mut line, ssd);
     }
     let by_stick = match start {
         Start::Stick | Start::Saved => true,
@@ -253,6 +261,23 @@ fn attach_iso(line: &mut Line, iso: &Iso) {
             "virtio-blk-pci,id=iso,drive=iso,serial=LAB-ISO,addr=0x3,bootindex=0",
         ]),
     }
+}
+
+/// An SSD that is built in: the drive says that it does not turn, and no bit that it can be taken out.
+fn attach_ssd(line: &mut Line, ssd: &Disk) {
+    line.add(&[
+        "-device",
+        "ahci,id=sata,addr=0x16",
+        "-blockdev",
+        &format!("driver=file,node-name=ssdfile,filename={}", comma(&ssd.image)),
+        "-blockdev",
+        "driver=raw,node-name=ssd,file=ssdfile",
+        "-device",
+        &format!(
+            "ide-hd,bus=sata.0,drive=ssd,id=sata-ssd,rotation_rate=1,serial={}",
+            ssd.serial
+        ),
+    ]);
 }
 
 /// QEMU's filter that makes requests fail, for good, at every step of a range.

@@ -29,7 +29,12 @@ pub fn folder(spec: &Spec) -> Result<PathBuf> {
         memory_mib,
         kernel_words,
         iso: _,
+        usb,
+        sata,
     } = spec;
+    if *usb || sata.is_some() {
+        bail!("a machine with USB or SATA is not saved: its disks come and go");
+    }
     let stick = stick.as_ref().context("a saved state begins with a stick")?;
     let mut shape = format!(
         "{SAVED_FORMAT} {network} {memory_mib} {kernel_words} {}",

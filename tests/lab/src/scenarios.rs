@@ -9,6 +9,8 @@ mod cuts;
 mod disk_errors;
 mod disk_full;
 mod esp;
+mod flash;
+mod flash_keys;
 mod foreign_checkpoint;
 mod habits;
 mod half_made;
@@ -250,6 +252,18 @@ pub const ALL: &[Scenario] = &[
         shows: "`host new`, its keys on a medium, the flake that it changed: its secret is decrypted at the first boot",
         in_test: true,
         run: host_new::host_new,
+    },
+    Scenario {
+        name: "flash",
+        shows: "USB sticks: written and compared from outside, pulled out at half and gone on with, liars, fixed, mounted and own disks",
+        in_test: false,
+        run: flash::flash,
+    },
+    Scenario {
+        name: "flash-keys",
+        shows: "a stick flashed with keys in one machine starts another one by its firmware, which installs unattended and boots",
+        in_test: false,
+        run: flash_keys::flash_keys,
     },
     Scenario {
         name: "stick-left-in",

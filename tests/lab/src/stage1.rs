@@ -207,10 +207,15 @@ const GUEST_LINKS: [(&str, &str); 5] = [
 
 /// Stage 1 as a cpio archive: busybox, the modules, the script, and what it copies over the root.
 pub fn archive(modules: &Path, busybox: &Path) -> Result<Vec<u8>> {
+    archive_with(modules, &MODULES, busybox)
+}
+
+/// The same with these modules, which are loaded in this order.
+pub fn archive_with(modules: &Path, wanted: &[impl AsRef<str>], busybox: &Path) -> Result<Vec<u8>> {
     let mut archive = bare(busybox, include_str!("../guest/init"))?;
     let mut order = String::new();
-    for module in MODULES {
-        let file = format!("{module}.ko");
+    for module in wanted {
+        let file = format!("{}.ko", module.as_ref());
         archive.file(&format!("modules/{file}"), 0o644, &fs::read(modules.join(&file))?);
         order.push_str(&file);
         order.push('\n');

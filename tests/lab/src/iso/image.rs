@@ -16,6 +16,7 @@ use crate::closure;
 use crate::command::Program;
 use crate::environment::Stick;
 use crate::kit::Kit;
+use crate::usb::KERNEL_WORDS;
 
 const SECTOR: u64 = 2048;
 /// Sector of the primary volume descriptor (ECMA-119, 8.4), and of El Torito's boot record (El Torito 1.0, 2.0).
@@ -161,14 +162,14 @@ pub fn make(kit: &Kit, stick: &Stick) -> Result<PathBuf> {
     let place = kit
         .lab
         .cache
-        .artefact("installer-iso", &[stick.id.as_bytes()], |scratch| {
+        .artefact("installer-iso", &[stick.id.as_bytes(), KERNEL_WORDS.as_bytes()], |scratch| {
             let fat = scratch.join("efi.img");
             let entry = scratch.join("lab.conf");
             fs::write(
                 &entry,
                 format!(
                     "title landfall's laboratory\nlinux /linux\ninitrd /initrd\noptions console=ttyS0 quiet loglevel=4 nohz=off \
-                     highres=off net.ifnames=0 systemd.show_status=no lab.stick={}\n",
+                     highres=off net.ifnames=0 systemd.show_status=no {KERNEL_WORDS} lab.stick={}\n",
                     stick.label
                 ),
             )?;

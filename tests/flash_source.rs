@@ -1,0 +1,174 @@
+//! Promise: what an image is say its first bytes; one that is damaged, too large, or not the one that its list of digests names costs no
+//! stick. `tests/flash_proved.rs` has what is done with a right one.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+use camino::Utf8PathBuf;
+use landfall::flash::Watch;
+use landfall::flash::error::Error;
+use landfall::flash::source::{Digests, Source, hexadecimal};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+
+/// Nobody watches and nobody stops it.
+struct Quiet;
+
+impl Watch for Quiet {
+    fn progress(&self, _: &'static str, done: u64, total: u64) {
+        assert!(done <= total, "{done} of {total}");
+    }
+    fn stops(&self) -> bool {
+        false
+    }
+}
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that nothing repeats.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+fn looked(path: &camino::Utf8Path) -> (Source, Digests) {
+    let source = Source::open(path).unwrap();
+    let digests = source.look(None, &Quiet).unwrap();
+    (source, digests)
+}
+
+fn packed(bytes: &[u8], ending: &str) -> Vec<u8> {
+    match ending {
+        "zst" => {
+            let mut encoder = zstd::Encoder::new(vec![], 3).unwrap();
+            // As the program `zstd` does, so that damage is seen.
+            encoder.include_checksum(true).unwrap();
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+        "gz" => {
+            let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+        "xz" => {
+            let mut encoder = liblzma::write::XzEncoder::new(vec![], 1);
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn packed_images_are_unpacked_and_damaged_ones_cost_no_stick() {
+    let mut plain = noise(2 * MIB);
+    plain.extend(vec![7; 5 * MIB]);
+    let sum: [u8; 32] = Sha256::digest(&plain).into();
+    let keep = tempfile::tempdir().unwrap();
+    let place = |name: &str| Utf8PathBuf::from_path_buf(keep.path().join(name)).unwrap();
+    for ending in ["zst", "xz", "gz"] {
+        let path = place(&format!("a.iso.{ending}"));
+        let whole = packed(&plain, ending);
+        fs_err::write(&path, &whole).unwrap();
+        assert_eq!(looked(&path).1.sha256, sum, "{ending}");
+        // Several one after the other, as parallel packers write them.
+        let (one, two) = plain.split_at(3 * MIB);
+        fs_err::write(&path, [packed(one, ending), packed(two, ending)].concat()).unwrap();
+        assert_eq!(looked(&path).1.sha256, sum, "{ending}");
+        for cut in [whole.len() - 1, whole.len() / 2, 20] {
+            fs_err::write(&path, &whole[..cut]).unwrap();
+            let error = Source::open(&path).unwrap().look(None, &Quiet).unwrap_err();
+            assert!(
+                matches!(error, Error::Packed { .. }),
+                "{ending} cut at {cut}: {error}"
+            );
+            assert!(error.to_string().contains("cut off or damaged"), "{error}");
+        }
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 4;
+        fs_err::write(&path, &damaged).unwrap();
+        assert!(
+            Source::open(&path).unwrap().look(None, &Quiet).is_err(),
+            "{ending}"
+        );
+        // The name of one and the bytes of another.
+        fs_err::write(&path, &plain).unwrap();
+        let error = Source::open(&path).unwrap_err();
+        assert!(error.to_string().contains("its name ends in"), "{error}");
+    }
+    for (bytes, word) in [
+        (&b""[..], "empty"),
+        (b"PK\x03\x04 and so on", "zip"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"QFI\xFB\0\0\0\x03", "qcow2"),
+    ] {
+        let path = place("b.iso");
+        fs_err::write(&path, bytes).unwrap();
+        let error = Source::open(&path).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_list_of_digests_is_obeyed() {
+    let keep = tempfile::tempdir().unwrap();
+    let place = |name: &str| Utf8PathBuf::from_path_buf(keep.path().join(name)).unwrap();
+    let plain = noise(MIB + 5);
+    let whole = packed(&plain, "zst");
+    let of = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes).into());
+    fs_err::write(place("a.iso"), &plain).unwrap();
+    fs_err::write(place("a.iso.zst"), &whole).unwrap();
+    let look = |name: &str| Source::open(&place(name)).unwrap().look(None, &Quiet);
+    assert_eq!(look("a.iso").unwrap().agreed, None);
+    fs_err::write(place("a.iso.sha256"), format!("{}  a.iso\n", of(&plain))).unwrap();
+    assert_eq!(look("a.iso").unwrap().agreed, Some(place("a.iso.sha256")));
+    // Of what is packed, and of the packed file.
+    assert_eq!(look("a.iso.zst").unwrap().agreed, Some(place("a.iso.sha256")));
+    fs_err::write(place("a.iso.zst.sha256"), of(&whole)).unwrap();
+    assert!(look("a.iso.zst").is_ok());
+    fs_err::write(place("a.iso.zst.sha256"), of(b"another")).unwrap();
+    let error = look("a.iso.zst").unwrap_err();
+    assert!(
+        matches!(error, Error::Digest { .. }) && error.to_string().contains("not touched"),
+        "{error}"
+    );
+    for text in [format!("{}  a.iso\n", of(b"another")), "not found".into()] {
+        fs_err::write(place("a.iso.sha256"), text).unwrap();
+        assert!(matches!(
+            look("a.iso"),
+            Err(Error::Digest { .. } | Error::List { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_packed_image_that_turns_out_too_large_is_not_unpacked_to_its_end() {
+    let keep = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(keep.path().join("a.iso.zst")).unwrap();
+    let plain = vec![7; 64 * MIB];
+    fs_err::write(&path, packed(&plain, "zst")).unwrap();
+    let source = Source::open(&path).unwrap();
+    let error = source.look(Some(("stick", 10 << 20)), &Quiet).unwrap_err();
+    let Error::TooSmall {
+        wanted_bytes,
+        is_all: false,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(wanted_bytes, 12 << 20);
+    assert!(error.to_string().contains("at least"), "{error}");
+    assert_eq!(
+        source.look(Some(("stick", 64 << 20)), &Quiet).unwrap().bytes,
+        64 << 20
+    );
+}
