@@ -35,7 +35,7 @@ use crate::nixos_tools::NixosTools;
 use crate::removal::remove;
 
 pub use debian::debian_tree;
-pub use params::{ClosureParams, PasswordFile, password_hash};
+pub use params::{ClosureParams, Devices, PasswordFile, password_hash};
 pub use tree::registered;
 use tree::{fresh, link, records};
 

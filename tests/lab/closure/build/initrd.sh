@@ -3,5 +3,7 @@ mkdir -p "$out" own
 cp "$init" own/init
 cp "$settings" own/settings
 chmod 0755 own/init
-(cd own && find . | sort | cpio -o -H newc -R 0:0 2>/dev/null | gzip) > own.cpio.gz
-cat "$stage1/base.cpio.gz" ${luks:+"$stage1/luks.cpio.gz"} own.cpio.gz > "$out/initrd"
+pack=gzip
+[ -z "$plain" ] || pack=cat
+(cd own && find . | sort | cpio -o -H newc -R 0:0 2>/dev/null | $pack) > own.cpio
+cat "$stage1/base.cpio.gz" ${luks:+"$stage1/luks.cpio.gz"} own.cpio > "$out/initrd"
