@@ -14,13 +14,13 @@ use crate::real::mountinfo;
 use crate::real::rooted::{self, Root};
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::installed::Nvram;
+use landfall_states::installed::{BootFlaw, Nvram};
 use landfall_states::names::{StorePath, quoted};
 use landfall_states::plan::Machine;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// What makes the boot loader anew.
+/// What makes the boot loader anew. What it finds below `EFI/nixos` and among the entries, it takes for its own work.
 const BOOT_AGAIN: &str = "sudo nixos-rebuild boot --install-bootloader";
 /// Secrets that are named in one finding.
 const SECRETS_NAMED_MAX: usize = 20;
@@ -71,11 +71,42 @@ fn look_at_esp(scene: &Scene) -> Result<Outcome, Outcome> {
         format!("it does not boot {system} as the store has it"),
         flaws,
         if facts.steered.is_some() {
-            "bootctl list; sudo bootctl set-oneshot '' and sudo bootctl set-default '' take back what was chosen"
+            "bootctl list; sudo bootctl set-oneshot '' and sudo bootctl set-default '' take back what was chosen".to_owned()
         } else {
-            BOOT_AGAIN
+            boot_again(&facts.flaws())
         },
     ))
+}
+
+/// The command that makes the boot loader anew, without what would keep it from that.
+fn boot_again(flaws: &[BootFlaw]) -> String {
+    let in_the_way = flaws.iter().filter_map(|flaw| match flaw {
+        // bootctl writes over a loader.
+        BootFlaw::Different { path, .. }
+            if path.starts_with("EFI/nixos/") || path.starts_with("loader/entries/") =>
+        {
+            Some(path)
+        }
+        BootFlaw::Leftover(path) => Some(path),
+        BootFlaw::Different { .. } | BootFlaw::Missing(_) | BootFlaw::Elsewhere(_) => None,
+    });
+    let files: Vec<String> = in_the_way
+        .map(|path| shell_quoted(&format!("/boot/{path}")))
+        .collect();
+    if files.is_empty() {
+        return BOOT_AGAIN.to_owned();
+    }
+    format!("sudo rm {} && {BOOT_AGAIN}", files.join(" "))
+}
+
+/// A word for a shell.
+fn shell_quoted(word: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+=@:,".contains(&b);
+    if word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// The device of the filesystem at `/boot`, and the PARTUUID of its partition.

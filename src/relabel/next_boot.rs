@@ -118,7 +118,7 @@ fn entry_flaws(root: &Root, system: &StorePath, variables: &Variables) -> Result
     Ok(all)
 }
 
-/// Whether the initrd of a system has this text in it; `None`: it is packed in another way than zstd.
+/// Whether the initrd of a system has this text in it; `None`: it is packed, and in another way than zstd.
 fn initrd_has(root: &Root, system: &StorePath, text: &str) -> Result<Option<bool>, RelabelError> {
     let Ok(spec) = bootspec::read(root, system)? else {
         return Ok(None);
@@ -130,6 +130,11 @@ fn initrd_has(root: &Root, system: &StorePath, text: &str) -> Result<Option<bool
         return Ok(None);
     };
     let found = (|| -> std::io::Result<Option<bool>> {
+        // One that is not packed (`boot.initrd.compressor = "cat"`), or a part of it.
+        if position(&mut (&file).take(UNPACKED_BYTES_MAX), text.as_bytes())?.is_some() {
+            return Ok(Some(true));
+        }
+        file.seek(SeekFrom::Start(0))?;
         let Some(at) = position(&mut (&file).take(PLAIN_BYTES_MAX), &ZSTD)? else {
             return Ok(None);
         };
@@ -164,3 +169,8 @@ fn position(from: &mut impl Read, wanted: &[u8]) -> std::io::Result<Option<u64>>
         window.drain(..window.len() - kept);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+#[path = "next_boot_tests.rs"]
+mod tests;

@@ -247,12 +247,12 @@ cp /run/lab/hardware-configuration.nix /mnt/etc/nixos/
 touch /mnt/etc/NIXOS
 echo resident > /mnt/etc/hostname
 echo 'echo; echo LANDFALL-UP' > /mnt/root/.bash_profile
-mount "$disk-part1" /mnt/boot
-for folder in dev proc sys; do mount --bind /$folder /mnt/$folder; done
+mount -o fmask=0077,dmask=0077 "$disk-part1" /mnt/boot
+for folder in dev proc sys; do mount --rbind /$folder /mnt/$folder; mount --make-rslave /mnt/$folder; done
 NIXOS_INSTALL_BOOTLOADER=1 chroot /mnt "$OLD/bin/switch-to-configuration" boot
 sync
-umount /mnt/dev /mnt/proc /mnt/sys /mnt/boot /mnt
-cryptsetup close cryptroot
+umount -R /mnt/dev /mnt/proc /mnt/sys
+umount /mnt/boot /mnt
 sync
 "#;
 

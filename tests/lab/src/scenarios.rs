@@ -8,6 +8,7 @@ mod clone_fails;
 mod cuts;
 mod disk_errors;
 mod disk_full;
+mod doctor;
 mod esp;
 mod foreign_checkpoint;
 mod habits;
@@ -316,6 +317,12 @@ pub const ALL: &[Scenario] = &[
         shows: "a host that landfall did not install, from UUIDs to labels, cut on the way: boots at every instant, then by labels",
         in_test: true,
         run: relabel::relabel,
+    },
+    Scenario {
+        name: "doctor",
+        shows: "`landfall doctor` on an installer and on an installed host: what was broken is found; the printed remedy mends it",
+        in_test: true,
+        run: doctor::doctor,
     },
     Scenario {
         name: "relabel-every-step",

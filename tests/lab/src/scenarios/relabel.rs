@@ -209,7 +209,7 @@ fn applied(machine: &Machine) -> Result<()> {
         "set -e; for pair in by-label/root-resident=dm-0 by-label/data-lab=vda4 by-label/media-lab=vda5 by-label/swap-resident=vda3 \
          by-label/ESP-RESIDEN=vda1 by-partlabel/luks-resident=vda2; do \
          [ \"$(readlink -f /dev/disk/${pair%=*})\" = /dev/${pair#*=} ] || { echo $pair; exit 1; }; done; \
-         findmnt --noheadings --source /dev/vda1 /boot; grep -q ^/dev/vda3 /proc/swaps; \
+         grep -q '^/dev/vda1 /boot ' /proc/mounts; grep -q ^/dev/vda3 /proc/swaps; \
          [ \"$(blkid -p -o value -s LABEL_FATBOOT /dev/vda1)\" = ESP-RESIDEN ]; fsck.vfat -n /dev/vda1; sfdisk --verify /dev/vda",
         LIMIT,
     )?;
