@@ -80,18 +80,18 @@ fn look_at_esp(scene: &Scene) -> Result<Outcome, Outcome> {
 
 /// The command that makes the boot loader anew, without what would keep it from that.
 fn boot_again(flaws: &[BootFlaw]) -> String {
-    let in_the_way = flaws.iter().filter_map(|flaw| match flaw {
+    let is_skipped = |path: &str| {
+        let path = path.trim_start_matches('/').to_ascii_lowercase();
         // bootctl writes over a loader.
-        BootFlaw::Different { path, .. }
-            if path.starts_with("EFI/nixos/") || path.starts_with("loader/entries/") =>
-        {
-            Some(path)
-        }
+        path.starts_with("efi/nixos/") || path.starts_with("loader/entries/")
+    };
+    let in_the_way = flaws.iter().filter_map(|flaw| match flaw {
+        BootFlaw::Different { path, .. } => is_skipped(path).then_some(path),
         BootFlaw::Leftover(path) => Some(path),
-        BootFlaw::Different { .. } | BootFlaw::Missing(_) | BootFlaw::Elsewhere(_) => None,
+        BootFlaw::Missing(_) | BootFlaw::Elsewhere(_) => None,
     });
     let files: Vec<String> = in_the_way
-        .map(|path| shell_quoted(&format!("/boot/{path}")))
+        .map(|path| shell_quoted(&format!("/boot/{}", path.trim_start_matches('/'))))
         .collect();
     if files.is_empty() {
         return BOOT_AGAIN.to_owned();
@@ -129,11 +129,31 @@ fn esp_partition(scene: &Scene) -> Result<(String, Uuid), Outcome> {
         .find(|partition| {
             u64::from(partition.dev.0) == mount.device.0 && u64::from(partition.dev.1) == mount.device.1
         });
-    let partuuid =
-        partition.and_then(|partition| Some((partition, partition.partuuid.as_deref()?.parse().ok()?)));
-    partuuid
-        .map(|(partition, partuuid)| (partition.name.clone(), partuuid))
-        .ok_or_else(|| Outcome::skipped(format!("the kernel tells no PARTUUID of {}", mount.source)))
+    let untold = || {
+        Outcome::skipped(format!(
+            "neither the kernel nor udev tells the PARTUUID of {}",
+            mount.source
+        ))
+    };
+    let partition = partition.ok_or_else(untold)?;
+    let told = match &partition.partuuid {
+        Some(told) => Some(told.clone()),
+        None => linked_partuuid(scene, &partition.name)?,
+    };
+    let partuuid = told.and_then(|told| told.parse().ok()).ok_or_else(untold)?;
+    Ok((partition.name.clone(), partuuid))
+}
+
+/// The PARTUUID of a partition by its kernel name, as udev has it: kernels before 6.13 do not tell it themselves.
+fn linked_partuuid(scene: &Scene, name: &str) -> Result<Option<String>, Fault> {
+    let dir = scene.root.join("dev/disk/by-partuuid");
+    let links = rooted::names(&Root::at(&dir), ".")?;
+    let leads_there = |link: &String| {
+        // One that went away meanwhile leads nowhere.
+        let target = fs_err::read_link(dir.join(link));
+        target.is_ok_and(|target| target.file_name().is_some_and(|file| file == name))
+    };
+    Ok(links.into_iter().find(leads_there))
 }
 
 pub(super) async fn boot_entry(scene: &Scene) -> Outcome {

@@ -112,6 +112,15 @@ fn a_boot_entry_that_is_lost_is_found() {
         [7, 0, 0, 0, 3, 0],
     );
     assert!(fine("boot-entry", &scene).contains("vda1"));
+    // An older kernel does not tell the PARTUUID; udev does.
+    machine.write("sys/block/vda/vda1/uevent", "PARTN=1\n");
+    assert!(skipped("boot-entry", &scene).contains("neither the kernel nor udev"));
+    machine.link(
+        "dev/disk/by-partuuid/00000000-0000-0000-0000-000000000001",
+        "../../vda2",
+    );
+    machine.link(&format!("dev/disk/by-partuuid/{PARTUUID}"), "../../vda1");
+    assert!(fine("boot-entry", &scene).contains(PARTUUID));
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn moved(kit: &Kit, name: &str, every: bool) -> Result<()> {
     let recorded = [first, record(&mut resident, "2")?];
     let begun = Instant::now();
     let machine = resident.up()?;
+    refused(&machine)?;
     applied(&machine)?;
     took("booted by UUIDs, and run again to its end", begun);
     rebuilt(&resident, &machine)?;
@@ -196,6 +197,56 @@ fn looked_at(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// What stands against it is told: a label that another disk has, before anything is written; what keeps the ESP busy, by its name, and
+/// the ESP stays mounted.
+fn refused(machine: &Machine) -> Result<()> {
+    let before = labels(machine)?;
+    machine.check(
+        "truncate -s 8M /run/other.img && mkfs.ext4 -q -L swap-resident /run/other.img && losetup /dev/loop7 /run/other.img",
+        LIMIT,
+    )?;
+    let ran = machine.run(&format!("{RELABEL} --apply"), LIMIT)?;
+    machine.check("losetup --detach /dev/loop7 && udevadm settle", LIMIT)?;
+    ensure!(
+        ran.status == 6 && ran.error_text().contains("which /dev/loop7 has"),
+        "another disk's label: {}\n{}",
+        ran.text(),
+        ran.error_text()
+    );
+    ensure!(
+        labels(machine)? == before,
+        "a label was changed before another disk's was seen"
+    );
+    let ran = machine.run(
+        &format!("sleep 600 < /boot/loader/loader.conf & holder=$!; {RELABEL} --apply; status=$?; kill $holder; exit $status"),
+        LIMIT,
+    )?;
+    ensure!(
+        ran.status == 6 && ran.error_text().contains("sleep"),
+        "a busy ESP ended with {}: {}\n{}",
+        ran.status,
+        ran.text(),
+        ran.error_text()
+    );
+    machine.check("grep -q '^/dev/vda1 /boot ' /proc/mounts", LIMIT)?;
+    ensure!(
+        text_of(machine, CONFIGURATION)? == Names::by_uuid().configuration(),
+        "the configuration was changed before all labels were there"
+    );
+    // A file that nobody can write is left to a person, and everything else is planned as it was.
+    let sealed = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-source.nix";
+    machine.check(&format!("cp {CONFIGURATION} {sealed}"), LIMIT)?;
+    let plan = machine.run(&format!("{RELABEL} --file {sealed}"), LIMIT)?;
+    ensure!(
+        plan.status == 0 && plan.text().contains("cannot be written (it is in the Nix store"),
+        "{}\n{}",
+        plan.text(),
+        plan.error_text()
+    );
+    machine.check(&format!("rm {sealed}"), LIMIT)?;
+    Ok(())
+}
+
 /// `--apply` to its end: labels, links, mounts, swap and the file are as they should be.
 fn applied(machine: &Machine) -> Result<()> {
     let ran = machine.run(&format!("{RELABEL} --apply"), LIMIT)?;
@@ -210,7 +261,7 @@ fn applied(machine: &Machine) -> Result<()> {
          by-label/ESP-RESIDEN=vda1 by-partlabel/luks-resident=vda2; do \
          [ \"$(readlink -f /dev/disk/${pair%=*})\" = /dev/${pair#*=} ] || { echo $pair; exit 1; }; done; \
          grep -q '^/dev/vda1 /boot ' /proc/mounts; grep -q ^/dev/vda3 /proc/swaps; \
-         [ \"$(blkid -p -o value -s LABEL_FATBOOT /dev/vda1)\" = ESP-RESIDEN ]; fsck.vfat -n /dev/vda1; sfdisk --verify /dev/vda",
+         [ \"$(blkid -p -o value -s LABEL_FATBOOT /dev/vda1)\" = ESP-RESIDEN ]; umount /boot; fsck.vfat -n /dev/vda1; mount /boot; sfdisk --verify /dev/vda",
         LIMIT,
     )?;
     let edited = text_of(machine, CONFIGURATION)?;
