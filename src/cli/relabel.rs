@@ -522,6 +522,7 @@ fn next_of(seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
             "old_names",
             names.iter().map(|name| format!("it looks for {name}")).collect(),
         ),
+        NextBoot::Broken(why) => ("not_booted", why.clone()),
         NextBoot::Unproved(why) => ("unproved", why.clone()),
         NextBoot::Proved { system } => (
             "proved",
@@ -533,6 +534,10 @@ fn next_of(seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
     let next = match next_boot {
         _ if seen.has_work() && !applied => "sudo landfall relabel --apply, with the same options".to_owned(),
         NextBoot::Unseen(_) | NextBoot::Old(_) => rebuild,
+        NextBoot::Broken(_) => {
+            "landfall doctor --check esp, which has the command; until then the next boot is not that of the newest generation"
+                .to_owned()
+        }
         NextBoot::Unproved(_) => {
             "reboot when that is known to be right; the generation before looks for UUIDs, which have not changed".to_owned()
         }

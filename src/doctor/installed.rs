@@ -144,7 +144,7 @@ fn esp_partition(scene: &Scene) -> Result<(String, Uuid), Outcome> {
     Ok((partition.name.clone(), partuuid))
 }
 
-/// The PARTUUID of a partition by its kernel name, as udev has it: kernels before 6.13 do not tell it themselves.
+/// The PARTUUID of a partition by its kernel name, as udev has it: not every kernel tells it itself (6.12 does not).
 fn linked_partuuid(scene: &Scene, name: &str) -> Result<Option<String>, Fault> {
     let dir = scene.root.join("dev/disk/by-partuuid");
     let links = rooted::names(&Root::at(&dir), ".")?;

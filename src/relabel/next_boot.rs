@@ -31,6 +31,8 @@ pub enum NextBoot {
     Unseen(String),
     /// It still looks for other names: which.
     Old(Vec<String>),
+    /// It looks for labels, and the ESP does not boot it: why not.
+    Broken(Vec<String>),
     /// It looks for labels, and not all of its way can be proved: what not.
     Unproved(Vec<String>),
     /// It looks for labels, and its entry on the ESP is proved.
@@ -81,15 +83,29 @@ pub fn look(
             )),
         }
     }
-    unproved.extend(entry_flaws(root, &path, variables)?);
+    let Entry {
+        wrong,
+        unproved: unseen,
+    } = entry(root, &path, variables)?;
+    if !wrong.is_empty() {
+        return Ok(NextBoot::Broken(wrong));
+    }
+    unproved.extend(unseen);
     Ok(match unproved.is_empty() {
         true => NextBoot::Proved { system },
         false => NextBoot::Unproved(unproved),
     })
 }
 
-/// What of the entry on the ESP is not as the generation says, or cannot be proved.
-fn entry_flaws(root: &Root, system: &StorePath, variables: &Variables) -> Result<Vec<String>, RelabelError> {
+/// The entry on the ESP.
+struct Entry {
+    /// What is not as the generation says.
+    wrong: Vec<String>,
+    /// Why that cannot be seen.
+    unproved: Option<String>,
+}
+
+fn entry(root: &Root, system: &StorePath, variables: &Variables) -> Result<Entry, RelabelError> {
     let facts = observe_boot(root, system, Machine::native(), Nvram::NotWanted, variables)?;
     let BootFacts {
         loader: _,
@@ -110,12 +126,12 @@ fn entry_flaws(root: &Root, system: &StorePath, variables: &Variables) -> Result
         BootFile::Elsewhere(how) => Some(how),
     });
     // Where another boot loader is at work, its own word is all there is.
-    let mut all: Vec<String> = match unproved {
-        Some(why) => vec![why],
+    let mut wrong: Vec<String> = match &unproved {
+        Some(_) => vec![],
         None => flaws.collect(),
     };
-    all.extend(steered);
-    Ok(all)
+    wrong.extend(steered);
+    Ok(Entry { wrong, unproved })
 }
 
 /// Whether the initrd of a system has this text in it; `None`: it is packed, and in another way than zstd.

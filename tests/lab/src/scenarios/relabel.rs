@@ -288,7 +288,7 @@ fn rebuilt(resident: &Resident<'_>, machine: &Machine) -> Result<()> {
     )?;
     let said = machine.run(RELABEL, LIMIT)?.text();
     ensure!(
-        said.contains("is missing on the ESP") && !said.contains("its boot entry is as it says"),
+        said.contains("is the default and starts") && said.contains("next: landfall doctor --check esp"),
         "without an entry of the new generation it says:\n{said}"
     );
     machine.check(&format!("{new}/bin/switch-to-configuration boot"), LIMIT)?;
