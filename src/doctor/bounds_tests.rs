@@ -468,7 +468,7 @@ fn a_program_that_a_check_waits_for_is_ended_with_it() {
     assert_eq!(found.why, "no result after 2 s");
     let pid = fs_err::read_to_string(machine.root.join("pid")).unwrap();
     let process = Utf8PathBuf::from(format!("/proc/{}/stat", pid.trim()));
-    let is_gone = || match std::fs::read_to_string(&process) {
+    let is_gone = || match fs_err::read_to_string(&process) {
         Err(_) => true,
         // Nobody has asked for its exit status yet.
         Ok(stat) => stat.contains(") Z "),
