@@ -9,6 +9,7 @@
   pkgsStatic,
   OVMF,
   apt,
+  btrfs-progs,
   cargo,
   clippy,
   cryptsetup,
@@ -34,6 +35,7 @@
   squashfsTools,
   systemd,
   util-linux,
+  xfsprogs,
   xorriso,
   xz,
   zstd,
@@ -48,6 +50,7 @@ in
 mkShell {
   packages = [
     apt
+    btrfs-progs
     busyboxAlone
     cargo
     clippy
@@ -71,6 +74,7 @@ mkShell {
     squashfsTools
     systemd
     util-linux
+    xfsprogs
     xorriso
     xz
     zstd

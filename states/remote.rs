@@ -207,6 +207,14 @@ pub fn redact(text: &str) -> String {
     out + rest
 }
 
+/// Whether ssh brings Git to a remote: `ssh://…`, `git+ssh://…` or `user@host:path` (nix/modules/options.nix says the same).
+pub fn is_over_ssh(remote: &str) -> bool {
+    match remote.split_once("://") {
+        Some((scheme, _)) => scheme.ends_with("ssh"),
+        None => !remote.starts_with('/'),
+    }
+}
+
 impl RemoteUrl {
     /// The whole text, credentials included: for Git's own eyes only.
     pub fn expose(&self) -> &str {
@@ -280,10 +288,7 @@ impl RemoteUrl {
 
     /// Whether ssh brings Git there.
     pub fn is_over_ssh(&self) -> bool {
-        match self.0.split_once("://") {
-            Some((scheme, _)) => scheme.ends_with("ssh"),
-            None => !self.0.starts_with('/'),
-        }
+        is_over_ssh(&self.0)
     }
 
     /// Whether it carries what may be a credential.
@@ -375,6 +380,16 @@ impl TryFrom<String> for RemoteUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ssh_brings_git_to_is_told() {
+        for remote in ["ssh://git@h/x", "git+ssh://h/x", "git@h:x", "h:x"] {
+            assert!(is_over_ssh(remote), "{remote}");
+        }
+        for remote in ["/srv/x", "http://h/x", "https://h/x", "git://h/x", "file:///x"] {
+            assert!(!is_over_ssh(remote), "{remote}");
+        }
+    }
 
     /// Every place where a credential can be, with what is shown and what is written down.
     const CREDENTIALED: [(&str, &str, &str); 8] = [

@@ -181,7 +181,9 @@ fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
     assert_eq!(text(&listed).lines().count(), CHECKS.len());
     let unknown = doctor(&["--check", "clocks"], &place.root);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("cache-keys"));
+    for check in &CHECKS {
+        assert!(String::from_utf8_lossy(&unknown.stderr).contains(check.name));
+    }
     let two = doctor(&["--check", "clock", "--check", "esp"], &place.root);
     assert_eq!(two.status.code(), Some(2));
     let no_flake = doctor(&["--flake", place.root.as_str()], &place.root);
@@ -224,6 +226,31 @@ fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
     );
     assert_eq!(lines[2]["check"], "clock");
     assert_eq!(json.status.code(), Some(6));
+    assert_eq!(lines[3]["end"]["wrong"], 1);
+    assert_eq!(lines[3]["end"]["exit"], 6);
+    let failed = doctor(&["--flake", place.root.as_str(), "--json"], &place.root);
+    let line: serde_json::Value = serde_json::from_str(text(&failed).trim()).unwrap();
+    assert_eq!(
+        (failed.status.code(), &line["failed"]["exit"]),
+        (Some(2), &2.into())
+    );
+    // Text of somebody else's: no escape sequence, and no second line, comes out of it.
+    place.write(
+        "install.ron",
+        "(host: \"a\u{1b}]0;x\u{7}\nfine     clock  all is well\")",
+    );
+    let foreign = doctor(&["--config", config.as_str(), "--check", "settings"], &place.root);
+    let shown = text(&foreign);
+    assert!(
+        !shown.contains('\u{1b}') && !shown.lines().any(|line| line.starts_with("fine ")),
+        "{shown}"
+    );
+    let skipped = doctor(&["--config", config.as_str(), "--check", "tools"], &place.root);
+    assert!(
+        text(&skipped).contains("skipped  tools        not looked at, because "),
+        "{}",
+        text(&skipped)
+    );
 
     // The remedy.
     place.write(
@@ -237,6 +264,58 @@ fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
         "{}",
         text(&right)
     );
+}
+
+/// As somebody who is not root; a copy of the program, for the folder that it is in may be root's alone.
+#[test]
+fn without_root_it_says_so_and_looks_at_what_it_can() {
+    if !nix::unistd::geteuid().is_root() || !has("setpriv") {
+        return;
+    }
+    let place = Place::new();
+    fs_err::set_permissions(&place.root, std::fs::Permissions::from_mode(0o755)).unwrap();
+    fs_err::copy(LANDFALL, place.at("landfall")).unwrap();
+    let asked = |before: &[&str]| {
+        let program = place.at("landfall");
+        let words = [
+            before,
+            &[program.as_str(), "doctor", "--at", "installer", "--json"],
+        ]
+        .concat();
+        let output = Command::new(words[0])
+            .args(&words[1..])
+            .current_dir("/")
+            .output()
+            .unwrap();
+        let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        (output.status.code(), lines)
+    };
+    let of = |lines: &[serde_json::Value], check: &str| {
+        let line = lines.iter().find(|line| line["check"] == check);
+        line.unwrap_or_else(|| panic!("{lines:?}")).clone()
+    };
+    let (code, lines) = asked(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    let privileges = of(&lines, "privileges");
+    assert_eq!(privileges["result"], "finding");
+    assert_eq!(privileges["next"], "sudo landfall doctor");
+    assert_eq!(
+        of(&lines, "disks")["result"],
+        "skipped",
+        "what it cannot see is not fine"
+    );
+    assert!(
+        of(&lines, "disks")["why"]
+            .as_str()
+            .unwrap()
+            .contains("it takes root")
+    );
+    let end = &lines.last().unwrap()["end"];
+    assert_eq!(end["exit"].as_i64().map(i64::from), code.map(i64::from));
+    // The remedy: the same as root.
+    assert_eq!(of(&asked(&["env"]).1, "privileges")["result"], "fine");
 }
 
 /// OpenSSH's own server on loopback, which ends with the test.
@@ -495,6 +574,7 @@ fn an_installer_that_does_not_fit_the_host_or_landfall_is_found() {
     assert!(skipped("agreement", scene).contains("no package webInstallerIso"));
     flake.installer("null", env!("CARGO_PKG_VERSION"), "");
     fine("agreement", scene);
+    fine("version", scene);
 }
 
 #[test]

@@ -37,6 +37,19 @@ pub(super) fn place_name(text: &str) -> Result<Place, String> {
 }
 
 pub(super) fn command(args: &DoctorArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let ended = looked(args, run_dir, out);
+    if let (true, Err(Failure { exit, text })) = (args.json, &ended) {
+        // What was printed before it is whole lines; this one says why no more come.
+        writeln!(
+            out,
+            "{}",
+            json!({ "failed": { "exit": exit.code(), "text": text } })
+        )?;
+    }
+    ended
+}
+
+fn looked(args: &DoctorArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     if args.list {
         return list(args.json, out);
     }
@@ -232,7 +245,11 @@ impl<'o> Printer<'o> {
         let name = check.name;
         match outcome {
             Outcome::Fine(found) => writeln!(self.out, "fine     {name:<12} {}", words::one_line(found)),
-            Outcome::Skipped(why) => writeln!(self.out, "skipped  {name:<12} {}", words::one_line(why)),
+            Outcome::Skipped(why) => writeln!(
+                self.out,
+                "skipped  {name:<12} not looked at, because {}",
+                words::one_line(why)
+            ),
             Outcome::Finding(Finding {
                 what,
                 why,
@@ -264,7 +281,10 @@ impl<'o> Printer<'o> {
             skipped,
             worst,
         } = self;
-        if !as_json {
+        if as_json {
+            let counts = json!({ "fine": fine, "wrong": wrong, "skipped": skipped, "exit": worst.code() });
+            writeln!(out, "{}", json!({ "end": counts }))?;
+        } else {
             writeln!(out, "{fine} fine, {wrong} wrong, {skipped} skipped")?;
         }
         Ok(worst)

@@ -133,17 +133,39 @@ impl From<RelabelError> for Failure {
 /// What is known before anything is done.
 struct Seen {
     host: String,
-    files: Vec<(ConfigurationFile, String)>,
+    files: Vec<Edit>,
     named: Vec<InFile>,
     facts: Facts,
     plan: Plan,
     next: NextBoot,
 }
 
+/// A file, and what it becomes.
+struct Edit {
+    file: ConfigurationFile,
+    text: String,
+    /// Why it is a person who has to write it.
+    sealed: Option<String>,
+}
+
+impl Edit {
+    fn changes(&self) -> bool {
+        self.file.text != self.text
+    }
+
+    fn is_ours(&self) -> bool {
+        self.changes() && self.sealed.is_none()
+    }
+
+    fn diff(&self) -> String {
+        nix_file::diff(self.file.path.as_str(), &self.file.text, &self.text)
+    }
+}
+
 impl Seen {
     fn has_work(&self) -> bool {
         let label = |change: &Change| !change.is_done() || change.waits_for_use();
-        self.plan.changes.iter().any(label) || self.files.iter().any(|(file, text)| file.text != *text)
+        self.plan.changes.iter().any(label) || self.files.iter().any(Edit::is_ours)
     }
 }
 
@@ -173,7 +195,8 @@ async fn see(args: &RelabelArgs, wanted: &Wanted, places: &Places) -> Result<See
     let mut with_text = vec![];
     for file in files {
         let text = edited(&plan, &facts, &file)?;
-        with_text.push((file, text));
+        let sealed = file.sealed();
+        with_text.push(Edit { file, text, sealed });
     }
     let next = look_ahead(&plan, &facts)?;
     Ok(Seen {
@@ -272,9 +295,9 @@ async fn apply(
         }
     };
     apply::labels(&seen.plan, places, stop, &mut told).await?;
-    for (file, text) in seen.files.iter().filter(|(file, text)| file.text != *text) {
-        apply::write(file, text)?;
-        told(Told::File(&file.path));
+    for edit in seen.files.iter().filter(|edit| edit.is_ours()) {
+        apply::write(&edit.file, &edit.text)?;
+        told(Told::File(&edit.file.path));
     }
     Ok(written?)
 }
@@ -350,17 +373,18 @@ fn show_plan(json: bool, seen: &Seen, out: &mut dyn Write) -> std::io::Result<()
     for left in &seen.plan.left {
         writeln!(out, "    {}: {}", left.what, left.why)?;
     }
-    for (file, text) in &seen.files {
-        if file.text == *text {
-            writeln!(out, "{}: nothing in it changes", file.path)?;
-        } else {
-            writeln!(out, "{}", file.path)?;
-            for line in nix_file::diff(file.path.as_str(), &file.text, text)
-                .lines()
-                .skip(2)
-            {
-                writeln!(out, "    {line}")?;
-            }
+    for edit in &seen.files {
+        let path = &edit.file.path;
+        match &edit.sealed {
+            _ if !edit.changes() => writeln!(out, "{path}: nothing in it changes")?,
+            None => writeln!(out, "{path}")?,
+            Some(why) => writeln!(
+                out,
+                "{path} cannot be written ({why}); to be changed by hand where it comes from, or name that: --file FILE"
+            )?,
+        }
+        for line in edit.diff().lines().skip(2) {
+            writeln!(out, "    {line}")?;
         }
     }
     if !by_hand.is_empty() {
@@ -416,11 +440,12 @@ fn plan_as_json(seen: &Seen, by_hand: &[String]) -> Value {
             "commands": commands(change),
         })
     });
-    let files = seen.files.iter().map(|(file, text)| {
+    let files = seen.files.iter().map(|edit| {
         json!({
-            "file": file.path,
-            "changes": file.text != *text,
-            "diff": nix_file::diff(file.path.as_str(), &file.text, text),
+            "file": edit.file.path,
+            "changes": edit.changes(),
+            "by_hand_because": edit.sealed,
+            "diff": edit.diff(),
         })
     });
     let left = seen
@@ -497,6 +522,7 @@ fn next_of(seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
             "old_names",
             names.iter().map(|name| format!("it looks for {name}")).collect(),
         ),
+        NextBoot::Broken(why) => ("not_booted", why.clone()),
         NextBoot::Unproved(why) => ("unproved", why.clone()),
         NextBoot::Proved { system } => (
             "proved",
@@ -508,6 +534,10 @@ fn next_of(seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
     let next = match next_boot {
         _ if seen.has_work() && !applied => "sudo landfall relabel --apply, with the same options".to_owned(),
         NextBoot::Unseen(_) | NextBoot::Old(_) => rebuild,
+        NextBoot::Broken(_) => {
+            "landfall doctor --check esp, which has the command; until then the next boot is not that of the newest generation"
+                .to_owned()
+        }
         NextBoot::Unproved(_) => {
             "reboot when that is known to be right; the generation before looks for UUIDs, which have not changed".to_owned()
         }

@@ -167,3 +167,317 @@ fn the_place_is_found_by_what_is_there() {
     machine.write("etc/landfall/install.json", "{}");
     assert_eq!(place(Some(&flake.root)), Some(Place::Installer));
 }
+
+/// For each check, the test that breaks what it looks at, sees it found with its remedy, mends it and sees the check fine: the file, the
+/// function, what is there when it is found and when it is fine again. By its name, where that test asks the check itself.
+const CASES: [(&str, &str, &str, &str, &str); 32] = {
+    const INSTALLER: &str = "src/doctor/installer_tests.rs";
+    const INSTALLED: &str = "src/doctor/installed_tests.rs";
+    const NETWORK: &str = "src/doctor/network_tests.rs";
+    const TESTS: &str = "tests/doctor.rs";
+    const LAB: &str = "tests/lab/src/scenarios/doctor.rs";
+    const FOUND: &str = "finding(\"";
+    const FINE: &str = "fine(\"";
+    [
+        (
+            "privileges",
+            TESTS,
+            "without_root_it_says_so_and_looks_at_what_it_can",
+            "\"finding\"",
+            "\"fine\"",
+        ),
+        (
+            "settings",
+            INSTALLER,
+            "settings_that_are_wrong_or_absent_are_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "firmware",
+            INSTALLER,
+            "firmware_is_what_preflight_says",
+            FOUND,
+            FINE,
+        ),
+        (
+            "secure-boot",
+            INSTALLER,
+            "secure_boot_that_is_on_is_found_and_off_is_fine",
+            FOUND,
+            FINE,
+        ),
+        (
+            "tpm",
+            INSTALLER,
+            "a_tpm_without_its_driver_is_found_and_none_is_fine",
+            FOUND,
+            FINE,
+        ),
+        ("tools", LAB, "on_the_installer", "mended(\"", "mended(\""),
+        (
+            "memory",
+            INSTALLER,
+            "little_memory_is_found_by_what_the_install_does_with_it",
+            FOUND,
+            FINE,
+        ),
+        (
+            "scratch",
+            INSTALLER,
+            "scratch_space_that_is_short_is_found",
+            "judge_scratch(",
+            FINE,
+        ),
+        (
+            "payload",
+            INSTALLER,
+            "what_is_carried_and_gone_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "clock",
+            INSTALLER,
+            "a_clock_before_the_installer_itself_is_found_and_one_that_is_set_is_fine",
+            FOUND,
+            FINE,
+        ),
+        (
+            "network",
+            NETWORK,
+            "links_addresses_and_routes_are_found_in_their_order",
+            FOUND,
+            FINE,
+        ),
+        (
+            "names",
+            NETWORK,
+            "names_that_do_not_resolve_are_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "portal",
+            NETWORK,
+            "a_captive_portal_is_told_from_a_cache",
+            FOUND,
+            FINE,
+        ),
+        (
+            "remote",
+            TESTS,
+            "the_remote_is_asked_with_the_key_and_the_known_hosts",
+            FOUND,
+            FINE,
+        ),
+        (
+            "caches",
+            NETWORK,
+            "caches_that_cannot_be_used_are_found_each_with_its_reason",
+            FOUND,
+            FINE,
+        ),
+        (
+            "cache-keys",
+            NETWORK,
+            "a_key_that_does_not_prove_what_the_cache_signs_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "disks",
+            INSTALLER,
+            "disks_of_which_none_is_chosen_are_a_finding_with_the_reason_of_each",
+            "Outcome::Finding",
+            "Outcome::Fine",
+        ),
+        (
+            "checkpoint",
+            INSTALLER,
+            "checkpoints_of_another_host_and_damaged_ones_are_found",
+            "Outcome::Finding",
+            "Outcome::Fine",
+        ),
+        (
+            "service",
+            INSTALLER,
+            "the_service_says_its_last_failure",
+            "Outcome::Finding",
+            "Outcome::Fine",
+        ),
+        (
+            "tracked",
+            TESTS,
+            "files_that_git_does_not_track_are_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "flake",
+            TESTS,
+            "a_flake_that_does_not_evaluate_or_lacks_the_host_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "host",
+            TESTS,
+            "a_flake_that_does_not_evaluate_or_lacks_the_host_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "agreement",
+            TESTS,
+            "an_installer_that_does_not_fit_the_host_or_landfall_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "key-pair",
+            TESTS,
+            "the_key_that_the_installer_prints_is_compared",
+            FOUND,
+            FINE,
+        ),
+        (
+            "secrets",
+            TESTS,
+            "secrets_that_are_not_keyed_for_the_host_are_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "image",
+            TESTS,
+            "an_image_of_an_older_flake_is_found",
+            FOUND,
+            "Outcome::Fine",
+        ),
+        (
+            "version",
+            TESTS,
+            "an_installer_that_does_not_fit_the_host_or_landfall_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "esp",
+            INSTALLED,
+            "an_esp_that_does_not_boot_the_system_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "boot-entry",
+            INSTALLED,
+            "a_boot_entry_that_is_lost_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "labels",
+            INSTALLED,
+            "labels_that_are_not_there_or_twice_are_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "receipt",
+            INSTALLED,
+            "a_receipt_that_cannot_be_read_is_found",
+            FOUND,
+            FINE,
+        ),
+        (
+            "agenix",
+            INSTALLED,
+            "an_identity_that_is_not_where_the_configuration_looks_for_it_is_found",
+            FOUND,
+            FINE,
+        ),
+    ]
+};
+
+/// What is wrong with a case.
+fn flaw((check, file, test, found, fine): (&str, &str, &str, &str, &str)) -> Result<(), String> {
+    let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = fs_err::read_to_string(path).unwrap();
+    let begin = text
+        .find(&format!("fn {test}("))
+        .ok_or(format!("{file} has no {test}"))?;
+    let body = text.get(begin..).unwrap_or_default();
+    let body = body.split("\n}\n").next().unwrap_or(body);
+    let named = |what: &str| match what.ends_with('"') && what.contains('(') {
+        true => format!("{what}{check}\""),
+        false => what.to_owned(),
+    };
+    let found = body
+        .find(&named(found))
+        .ok_or(format!("{test} never finds anything wrong with {check}"))?;
+    // A test begins with what is fine, or not; in the end it is.
+    match body.rfind(&named(fine)) {
+        Some(at) if at >= found => Ok(()),
+        Some(_) | None => Err(format!("{test} does not see {check} fine again")),
+    }
+}
+
+#[test]
+fn each_check_has_a_test_that_breaks_and_mends_what_it_looks_at() {
+    let checks: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
+    let cases: Vec<&str> = CASES.iter().map(|case| case.0).collect();
+    assert_eq!(cases, checks, "a check without a case, or a case without a check");
+    let flaws: Vec<String> = CASES.iter().filter_map(|case| flaw(*case).err()).collect();
+    assert_eq!(flaws, Vec::<String>::new());
+    // The control.
+    let file = "src/doctor/installer_tests.rs";
+    assert!(
+        flaw((
+            "esp",
+            file,
+            "firmware_is_what_preflight_says",
+            "finding(\"",
+            "fine(\""
+        ))
+        .is_err()
+    );
+    assert!(flaw(("firmware", file, "no_such_test", "finding(\"", "fine(\"")).is_err());
+}
+
+static HUNG: Check = Check::of(Place::Installer, "hung", 1, "", |s| {
+    Box::pin(async {
+        let file = s.root.join("pid");
+        let script = format!("echo $$ > {file}; sleep 300 & wait");
+        let ended = s
+            .hands
+            .run(crate::real::command::Program::new("sh").args(["-c", script.as_str()]))
+            .await;
+        Outcome::fine(format!("{:?}", ended.is_ok()))
+    })
+});
+
+#[test]
+fn a_program_that_a_check_waits_for_is_ended_with_it() {
+    let machine = Machine::new();
+    let scene = Arc::new(machine.scene());
+    let (deadline, grace) = (Duration::from_secs(2), Duration::from_secs(20));
+    let Outcome::Finding(found) = HUNG.run_within(&scene, deadline, grace) else {
+        panic!("a program that hangs is fine")
+    };
+    assert_eq!(found.why, "no result after 2 s");
+    let pid = fs_err::read_to_string(machine.root.join("pid")).unwrap();
+    let process = Utf8PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    let is_gone = || match fs_err::read_to_string(&process) {
+        Err(_) => true,
+        // Nobody has asked for its exit status yet.
+        Ok(stat) => stat.contains(") Z "),
+    };
+    for _ in 0..100 {
+        if is_gone() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the program goes on: {process}");
+}

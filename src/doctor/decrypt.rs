@@ -1,9 +1,13 @@
-//! Age files and who can read them. Law: what is decrypted goes into memory that is wiped and is looked at no further than its proof of
-//! being whole; private keys are read into such memory, and neither is written or said anywhere.
+//! Age files and who can read them. Law: what is decrypted goes into a buffer that is wiped and is looked at no further than its proof of
+//! being whole; a private key is read into such memory, is used for this alone, and neither is written or said anywhere.
+//!
+//! Not promised: that nothing of a key is left in this process's memory. The crate age copies parts of it while it reads
+//! (`real::age_identity`), and one chunk of 64 KiB of plain text while it decrypts.
 //!
 //! Absent: encrypting.
 
 use crate::foreign::{self, Links, Refused};
+use crate::real::age_identity::{self, Found, NoKey};
 use crate::real::rooted::{self, Root};
 use crate::real::secret::Secret;
 use age::armor::ArmoredReader;
@@ -61,52 +65,37 @@ fn key_from(file: impl Read) -> Result<PrivateKey, KeyError> {
     parse(bytes.bytes())
 }
 
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
-}
-
 fn parse(bytes: &[u8]) -> Result<PrivateKey, KeyError> {
-    let no_key = |e: std::io::Error| KeyError::NoKey(crate::os::said(&e));
-    if contains(bytes, b"-----BEGIN AGE ENCRYPTED FILE-----") || bytes.starts_with(b"age-encryption.org/v1") {
-        return Err(KeyError::Locked);
-    }
-    if contains(bytes, b"PRIVATE KEY-----") {
-        let identity = age::ssh::Identity::from_buffer(bytes, None).map_err(no_key)?;
-        match &identity {
-            age::ssh::Identity::Unencrypted(_) => {}
-            age::ssh::Identity::Encrypted(_) => return Err(KeyError::Locked),
-            age::ssh::Identity::Unsupported(_) => {
-                return Err(KeyError::NoKey(
-                    "age reads ssh keys of the types ed25519 and rsa".into(),
-                ));
-            }
+    match age_identity::read(bytes, None) {
+        Err(NoKey::Encrypted) => Err(KeyError::Locked),
+        Err(why @ (NoKey::SshKind | NoKey::Ssh | NoKey::Line | NoKey::Nothing)) => {
+            Err(KeyError::NoKey(why.to_string()))
         }
-        let public = age::ssh::Recipient::try_from(identity.clone())
-            .map(|recipient| vec![recipient.to_string()])
-            .unwrap_or_default();
-        return Ok(PrivateKey {
-            identities: vec![Box::new(identity)],
-            public,
-        });
+        Ok(Found::Ssh(age::ssh::Identity::Encrypted(_))) => Err(KeyError::Locked),
+        Ok(Found::Ssh(identity)) => {
+            let public = age::ssh::Recipient::try_from(identity.clone())
+                .map(|recipient| vec![recipient.to_string()])
+                .unwrap_or_default();
+            Ok(PrivateKey {
+                identities: vec![Box::new(identity)],
+                public,
+            })
+        }
+        Ok(Found::Lines { has_plugin: true, .. }) => Err(KeyError::Plugin),
+        Ok(Found::Lines { file, .. }) => {
+            let mut public = Vec::new();
+            file.write_recipients_file(&mut public)
+                .map_err(|e| KeyError::NoKey(e.to_string()))?;
+            let identities = file
+                .into_identities()
+                .map_err(|e| KeyError::NoKey(e.to_string()))?;
+            let public = String::from_utf8_lossy(&public);
+            Ok(PrivateKey {
+                identities,
+                public: public.lines().map(str::to_owned).collect(),
+            })
+        }
     }
-    if contains(bytes, b"AGE-PLUGIN-") {
-        return Err(KeyError::Plugin);
-    }
-    let file = age::IdentityFile::from_buffer(bytes).map_err(no_key)?;
-    let mut public = Vec::new();
-    file.write_recipients_file(&mut public)
-        .map_err(|e| KeyError::NoKey(e.to_string()))?;
-    let identities = file
-        .into_identities()
-        .map_err(|e| KeyError::NoKey(e.to_string()))?;
-    if identities.is_empty() {
-        return Err(KeyError::NoKey("there is none in it".into()));
-    }
-    let public = String::from_utf8_lossy(&public);
-    Ok(PrivateKey {
-        identities,
-        public: public.lines().map(str::to_owned).collect(),
-    })
 }
 
 /// Whether one of these keys decrypts a file, to its last byte; the error says why not.

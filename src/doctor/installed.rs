@@ -14,13 +14,13 @@ use crate::real::mountinfo;
 use crate::real::rooted::{self, Root};
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::installed::Nvram;
+use landfall_states::installed::{BootFlaw, Nvram};
 use landfall_states::names::{StorePath, quoted};
 use landfall_states::plan::Machine;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// What makes the boot loader anew.
+/// What makes the boot loader anew. What it finds below `EFI/nixos` and among the entries, it takes for its own work.
 const BOOT_AGAIN: &str = "sudo nixos-rebuild boot --install-bootloader";
 /// Secrets that are named in one finding.
 const SECRETS_NAMED_MAX: usize = 20;
@@ -71,11 +71,42 @@ fn look_at_esp(scene: &Scene) -> Result<Outcome, Outcome> {
         format!("it does not boot {system} as the store has it"),
         flaws,
         if facts.steered.is_some() {
-            "bootctl list; sudo bootctl set-oneshot '' and sudo bootctl set-default '' take back what was chosen"
+            "bootctl list; sudo bootctl set-oneshot '' and sudo bootctl set-default '' take back what was chosen".to_owned()
         } else {
-            BOOT_AGAIN
+            boot_again(&facts.flaws())
         },
     ))
+}
+
+/// The command that makes the boot loader anew, without what would keep it from that.
+fn boot_again(flaws: &[BootFlaw]) -> String {
+    let is_skipped = |path: &str| {
+        let path = path.trim_start_matches('/').to_ascii_lowercase();
+        // bootctl writes over a loader.
+        path.starts_with("efi/nixos/") || path.starts_with("loader/entries/")
+    };
+    let in_the_way = flaws.iter().filter_map(|flaw| match flaw {
+        BootFlaw::Different { path, .. } => is_skipped(path).then_some(path),
+        BootFlaw::Leftover(path) => Some(path),
+        BootFlaw::Missing(_) | BootFlaw::Elsewhere(_) => None,
+    });
+    let files: Vec<String> = in_the_way
+        .map(|path| shell_quoted(&format!("/boot/{}", path.trim_start_matches('/'))))
+        .collect();
+    if files.is_empty() {
+        return BOOT_AGAIN.to_owned();
+    }
+    format!("sudo rm {} && {BOOT_AGAIN}", files.join(" "))
+}
+
+/// A word for a shell.
+fn shell_quoted(word: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+=@:,".contains(&b);
+    if word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// The device of the filesystem at `/boot`, and the PARTUUID of its partition.
@@ -98,11 +129,31 @@ fn esp_partition(scene: &Scene) -> Result<(String, Uuid), Outcome> {
         .find(|partition| {
             u64::from(partition.dev.0) == mount.device.0 && u64::from(partition.dev.1) == mount.device.1
         });
-    let partuuid =
-        partition.and_then(|partition| Some((partition, partition.partuuid.as_deref()?.parse().ok()?)));
-    partuuid
-        .map(|(partition, partuuid)| (partition.name.clone(), partuuid))
-        .ok_or_else(|| Outcome::skipped(format!("the kernel tells no PARTUUID of {}", mount.source)))
+    let untold = || {
+        Outcome::skipped(format!(
+            "neither the kernel nor udev tells the PARTUUID of {}",
+            mount.source
+        ))
+    };
+    let partition = partition.ok_or_else(untold)?;
+    let told = match &partition.partuuid {
+        Some(told) => Some(told.clone()),
+        None => linked_partuuid(scene, &partition.name)?,
+    };
+    let partuuid = told.and_then(|told| told.parse().ok()).ok_or_else(untold)?;
+    Ok((partition.name.clone(), partuuid))
+}
+
+/// The PARTUUID of a partition by its kernel name, as udev has it: not every kernel tells it itself (6.12 does not).
+fn linked_partuuid(scene: &Scene, name: &str) -> Result<Option<String>, Fault> {
+    let dir = scene.root.join("dev/disk/by-partuuid");
+    let links = rooted::names(&Root::at(&dir), ".")?;
+    let leads_there = |link: &String| {
+        // One that went away meanwhile leads nowhere.
+        let target = fs_err::read_link(dir.join(link));
+        target.is_ok_and(|target| target.file_name().is_some_and(|file| file == name))
+    };
+    Ok(links.into_iter().find(leads_there))
 }
 
 pub(super) async fn boot_entry(scene: &Scene) -> Outcome {

@@ -51,10 +51,17 @@ fn an_esp_that_does_not_boot_the_system_is_found() {
         found.list.iter().any(|line| line.contains("EFI/nixos/k.efi")),
         "{found:?}"
     );
-    assert_eq!(found.next, BOOT_AGAIN);
-    // What that command does: the file is written again.
+    assert_eq!(
+        found.next,
+        "sudo rm /boot/EFI/nixos/k.efi && sudo nixos-rebuild boot --install-bootloader"
+    );
+    // Without its first half the builder leaves what is there as it is. What both do: the file is written again.
+    machine.remove("boot/EFI/nixos/k.efi");
+    let found = finding("esp", &scene);
+    assert_eq!(found.next, BOOT_AGAIN, "nothing is in the way any more");
     machine.write("boot/EFI/nixos/k.efi", "kernel");
     fine("esp", &scene);
+    assert_eq!(shell_quoted("/boot/it's a; x"), r"'/boot/it'\''s a; x'");
     machine.remove("boot/EFI/BOOT/BOOTX64.EFI");
     assert_eq!(finding("esp", &scene).list, ["EFI/BOOT/BOOTX64.EFI is missing"]);
     let unmounted = host();
@@ -105,6 +112,15 @@ fn a_boot_entry_that_is_lost_is_found() {
         [7, 0, 0, 0, 3, 0],
     );
     assert!(fine("boot-entry", &scene).contains("vda1"));
+    // An older kernel does not tell the PARTUUID; udev does.
+    machine.write("sys/block/vda/vda1/uevent", "PARTN=1\n");
+    assert!(skipped("boot-entry", &scene).contains("neither the kernel nor udev"));
+    machine.link(
+        "dev/disk/by-partuuid/00000000-0000-0000-0000-000000000001",
+        "../../vda2",
+    );
+    machine.link(&format!("dev/disk/by-partuuid/{PARTUUID}"), "../../vda1");
+    assert!(fine("boot-entry", &scene).contains(PARTUUID));
 }
 
 #[test]

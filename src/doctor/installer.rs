@@ -21,6 +21,9 @@ const MEMORY_BYTES_MIN: u64 = 512 << 20;
 /// The GUID of the firmware's own variables (UEFI 2.10 section 3.3).
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
+/// Where the firmware's variables are, below the root.
+const EFIVARS: &str = "sys/firmware/efi/efivars";
+
 /// How the last run of this boot stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LastRun {
@@ -84,6 +87,20 @@ fn switch(root: &Root, name: &str) -> Result<Option<bool>, Fault> {
 
 pub(super) async fn secure_boot(scene: &Scene) -> Outcome {
     let root = scene.root();
+    match rooted::is_there(&root, "/sys/firmware/efi") {
+        Ok(true) => {}
+        Ok(false) => return Outcome::skipped("this machine was started in BIOS mode, which has none"),
+        Err(fault) => return fault.into(),
+    }
+    match rooted::names(&Root::at(&scene.root.join(EFIVARS)), ".") {
+        Ok(names) if names.is_empty() => {
+            return Outcome::skipped(format!(
+                "the firmware's variables are not mounted: sudo mount -t efivarfs efivarfs /{EFIVARS}"
+            ));
+        }
+        Ok(_) => {}
+        Err(fault) => return fault.into(),
+    }
     let looked = switch(&root, "SecureBoot").and_then(|on| Ok((on, switch(&root, "SetupMode")?)));
     match looked {
         Ok((Some(true), _)) => Outcome::wrong(
@@ -430,6 +447,15 @@ fn judge_checkpoints(carried: &[Carried<'_>], unread: &[String], host: Option<&s
                 }
             }
         }
+    }
+    if flaws.is_empty() && !unread.is_empty() {
+        return Outcome::wrong_list(
+            FaultClass::Hardware,
+            "checkpoints",
+            "a disk cannot be read, so whether it carries an install is not known",
+            unread.to_vec(),
+            "dmesg; check cable and power of the disk, or replace it",
+        );
     }
     flaws.extend(unread.iter().cloned());
     if !flaws.is_empty() {

@@ -51,6 +51,14 @@ fn firmware_is_what_preflight_says() {
 fn secure_boot_that_is_on_is_found_and_off_is_fine() {
     let machine = Machine::new();
     let scene = machine.scene();
+    assert!(skipped("secure-boot", &scene).contains("BIOS mode"));
+    machine.write("sys/firmware/efi/fw_platform_size", "64\n");
+    let unseen = skipped("secure-boot", &scene);
+    assert!(
+        unseen.ends_with("mount -t efivarfs efivarfs /sys/firmware/efi/efivars"),
+        "{unseen}"
+    );
+    machine.write(&format!("{EFIVARS}/BootOrder-{GLOBAL}"), [7, 0, 0, 0]);
     assert_eq!(fine("secure-boot", &scene), "the firmware has none");
     let file = format!("sys/firmware/efi/efivars/SecureBoot-{GLOBAL}");
     machine.write(&file, [6, 0, 0, 0, 1]);
@@ -269,10 +277,11 @@ fn checkpoints_of_another_host_and_damaged_ones_are_found() {
         Outcome::Fine(_)
     ));
     let unread = ["/dev/vdc: Input/output error".to_owned()];
-    assert!(matches!(
-        judge_checkpoints(&[], &unread, None),
-        Outcome::Finding(_)
-    ));
+    let Outcome::Finding(found) = judge_checkpoints(&[], &unread, None) else {
+        panic!("a disk that cannot be read is fine")
+    };
+    assert_eq!(found.class, FaultClass::Hardware);
+    assert!(found.why.contains("cannot be read") && found.list == unread);
 }
 
 #[test]

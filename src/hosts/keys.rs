@@ -8,6 +8,7 @@
 
 use super::error::HostError;
 use crate::foreign::{self, Links, Refused};
+use crate::real::age_identity;
 use crate::real::secret::Secret;
 use age::x25519;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -136,16 +137,13 @@ impl Keys {
         let path = self.dir.join(AGE_IDENTITY);
         match self.there(AGE_IDENTITY)? {
             Some(bytes) => {
-                self.identity = std::str::from_utf8(bytes.bytes())
-                    .ok()
-                    .and_then(identity_in)
-                    .ok_or_else(|| {
-                        bad(
-                            &path,
-                            "it is no identity of age with one key (AGE-SECRET-KEY-1…)",
-                            "remove it, so that one is made, or name another folder",
-                        )
-                    })?;
+                self.identity = age_identity::single(bytes.bytes()).ok_or_else(|| {
+                    bad(
+                        &path,
+                        "it is no identity of age with one key (AGE-SECRET-KEY-1…)",
+                        "remove it, so that one is made, or name another folder",
+                    )
+                })?;
                 self.kept.push(AGE_IDENTITY.to_owned());
             }
             None => {
@@ -367,16 +365,6 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
         }
     }
     Ok(real)
-}
-
-/// The one identity of a file.
-fn identity_in(text: &str) -> Option<x25519::Identity> {
-    let mut lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let identity = lines.next()?.parse().ok()?;
-    lines.next().is_none().then_some(identity)
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 
 use super::keys::Keys;
 use crate::foreign::{self, Links};
+use crate::real::age_identity::{self, Found, NoKey};
 use crate::real::secret::Secret;
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
-use age::{Callbacks, Decryptor, Encryptor, Identity, IdentityFile, Recipient};
+use age::{Callbacks, Decryptor, Encryptor, Identity, Recipient};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Write};
 
@@ -26,25 +27,18 @@ pub(crate) fn identities<C: Callbacks>(
     let bytes = Secret::read(file, max)
         .map_err(|e| crate::os::said(&e))?
         .ok_or_else(|| format!("it has more than {IDENTITY_BYTES_MAX} bytes"))?;
-    if bytes.bytes().starts_with(b"-----BEGIN ") && !bytes.bytes().starts_with(b"-----BEGIN AGE") {
-        let key = age::ssh::Identity::from_buffer(bytes.bytes(), Some(path.to_string()))
-            .map_err(|e| crate::os::said(&e))?;
-        if let age::ssh::Identity::Unsupported(_) = &key {
-            return Err("age does not take keys of this kind; ssh-ed25519 and ssh-rsa are taken, in OpenSSH's own form".to_owned());
-        }
-        return Ok(vec![Box::new(key.with_callbacks(callbacks.clone()))]);
-    }
-    if bytes.bytes().starts_with(b"age-encryption.org/v1") || bytes.bytes().starts_with(b"-----BEGIN AGE") {
-        return Err(
+    match age_identity::read(bytes.bytes(), Some(path.to_string())) {
+        Err(NoKey::Encrypted) => Err(
             "it is encrypted itself; decrypt it into memory first: age --decrypt FILE > /dev/shm/identity"
                 .to_owned(),
-        );
+        ),
+        Err(why @ (NoKey::SshKind | NoKey::Ssh | NoKey::Line | NoKey::Nothing)) => Err(why.to_string()),
+        Ok(Found::Ssh(key)) => Ok(vec![Box::new(key.with_callbacks(callbacks.clone()))]),
+        Ok(Found::Lines { file, has_plugin: _ }) => file
+            .with_callbacks(callbacks.clone())
+            .into_identities()
+            .map_err(|e| e.to_string()),
     }
-    IdentityFile::from_buffer(bytes.bytes())
-        .map_err(|_| "it has a line that is neither an identity of age nor a comment".to_owned())?
-        .with_callbacks(callbacks.clone())
-        .into_identities()
-        .map_err(|e| e.to_string())
 }
 
 /// The recipients that public keys name.

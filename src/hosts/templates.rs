@@ -4,6 +4,7 @@
 //! Absent: where they are put, and the flake (`flake`).
 
 use super::names::{Labels, quoted};
+use landfall_states::remote::is_over_ssh;
 
 /// Which volumes the host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -186,7 +187,7 @@ impl HostText<'_> {
         if let Some(user) = self.user {
             text.push_str(&format!("    targetUser = {};\n", quoted(user)));
         }
-        if self.remote.is_some_and(is_ssh) {
+        if self.remote.is_some_and(is_over_ssh) {
             text.push_str(&format!(
                 "    ssh = {{\n      credential = \"medium\";\n      publicKey = {};\n",
                 quoted(self.installer_public)
@@ -207,13 +208,6 @@ impl HostText<'_> {
         text.push_str("    ageIdentity.enable = true;\n  };\n}\n");
         text
     }
-}
-
-/// Whether a remote is reached over ssh, as nix/modules/options.nix has it.
-pub(crate) fn is_ssh(remote: &str) -> bool {
-    remote.starts_with("ssh://")
-        || remote.starts_with("git+ssh://")
-        || !(remote.contains("://") || remote.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -272,6 +266,5 @@ mod tests {
                 .installer()
                 .contains("credential = \"medium\"")
         );
-        assert!(is_ssh("ssh://git@h/x") && is_ssh("git@h:x") && !is_ssh("/srv/x") && !is_ssh("http://h/x"));
     }
 }

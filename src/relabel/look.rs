@@ -82,6 +82,16 @@ impl ConfigurationFile {
         })
     }
 
+    /// Why it cannot be written: it is in the store, or on a filesystem that is read-only.
+    pub fn sealed(&self) -> Option<String> {
+        if self.path.starts_with("/nix/store") {
+            return Some("it is in the Nix store, which nothing but Nix writes to".into());
+        }
+        let parent = self.path.parent().unwrap_or(Utf8Path::new("/"));
+        let writable = nix::unistd::access(parent.as_std_path(), nix::unistd::AccessFlags::W_OK);
+        writable.err().map(|errno| crate::os::said(&errno.into()))
+    }
+
     /// The devices that it names.
     pub fn named(&self) -> Vec<InFile> {
         let named = self.nix.named().iter();

@@ -31,6 +31,8 @@ pub enum NextBoot {
     Unseen(String),
     /// It still looks for other names: which.
     Old(Vec<String>),
+    /// It looks for labels, and the ESP does not boot it: why not.
+    Broken(Vec<String>),
     /// It looks for labels, and not all of its way can be proved: what not.
     Unproved(Vec<String>),
     /// It looks for labels, and its entry on the ESP is proved.
@@ -81,15 +83,29 @@ pub fn look(
             )),
         }
     }
-    unproved.extend(entry_flaws(root, &path, variables)?);
+    let Entry {
+        wrong,
+        unproved: unseen,
+    } = entry(root, &path, variables)?;
+    if !wrong.is_empty() {
+        return Ok(NextBoot::Broken(wrong));
+    }
+    unproved.extend(unseen);
     Ok(match unproved.is_empty() {
         true => NextBoot::Proved { system },
         false => NextBoot::Unproved(unproved),
     })
 }
 
-/// What of the entry on the ESP is not as the generation says, or cannot be proved.
-fn entry_flaws(root: &Root, system: &StorePath, variables: &Variables) -> Result<Vec<String>, RelabelError> {
+/// The entry on the ESP.
+struct Entry {
+    /// What is not as the generation says.
+    wrong: Vec<String>,
+    /// Why that cannot be seen.
+    unproved: Option<String>,
+}
+
+fn entry(root: &Root, system: &StorePath, variables: &Variables) -> Result<Entry, RelabelError> {
     let facts = observe_boot(root, system, Machine::native(), Nvram::NotWanted, variables)?;
     let BootFacts {
         loader: _,
@@ -110,15 +126,15 @@ fn entry_flaws(root: &Root, system: &StorePath, variables: &Variables) -> Result
         BootFile::Elsewhere(how) => Some(how),
     });
     // Where another boot loader is at work, its own word is all there is.
-    let mut all: Vec<String> = match unproved {
-        Some(why) => vec![why],
+    let mut wrong: Vec<String> = match &unproved {
+        Some(_) => vec![],
         None => flaws.collect(),
     };
-    all.extend(steered);
-    Ok(all)
+    wrong.extend(steered);
+    Ok(Entry { wrong, unproved })
 }
 
-/// Whether the initrd of a system has this text in it; `None`: it is packed in another way than zstd.
+/// Whether the initrd of a system has this text in it; `None`: it is packed, and in another way than zstd.
 fn initrd_has(root: &Root, system: &StorePath, text: &str) -> Result<Option<bool>, RelabelError> {
     let Ok(spec) = bootspec::read(root, system)? else {
         return Ok(None);
@@ -130,6 +146,11 @@ fn initrd_has(root: &Root, system: &StorePath, text: &str) -> Result<Option<bool
         return Ok(None);
     };
     let found = (|| -> std::io::Result<Option<bool>> {
+        // One that is not packed (`boot.initrd.compressor = "cat"`), or a part of it.
+        if position(&mut (&file).take(UNPACKED_BYTES_MAX), text.as_bytes())?.is_some() {
+            return Ok(Some(true));
+        }
+        file.seek(SeekFrom::Start(0))?;
         let Some(at) = position(&mut (&file).take(PLAIN_BYTES_MAX), &ZSTD)? else {
             return Ok(None);
         };
@@ -164,3 +185,8 @@ fn position(from: &mut impl Read, wanted: &[u8]) -> std::io::Result<Option<u64>>
         window.drain(..window.len() - kept);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+#[path = "next_boot_tests.rs"]
+mod tests;

@@ -9,9 +9,9 @@ use crate::hosts::error::HostError;
 use crate::hosts::evaluate::{Copy, Difference, Names, difference};
 use crate::hosts::flake::{self, Candidate, HostFiles};
 use crate::hosts::syntax;
-use crate::hosts::templates::{HostText, is_ssh};
+use crate::hosts::templates::HostText;
 use camino::Utf8Path;
-use landfall_states::remote::RemoteUrl;
+use landfall_states::remote::{RemoteUrl, is_over_ssh};
 
 /// The host as it goes into the flake.
 pub(super) struct Written {
@@ -67,7 +67,7 @@ impl Work<'_> {
         let (remote, note) = self.remote()?;
         let known_hosts = remote
             .as_deref()
-            .filter(|remote| is_ssh(remote))
+            .filter(|remote| is_over_ssh(remote))
             .and_then(ssh_host)
             .map(|host| {
                 let keys = self.programs.known_hosts(&host, self.request.home.as_deref());

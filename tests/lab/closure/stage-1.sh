@@ -23,6 +23,14 @@ by_partition_name() {
         fi
     done
 }
+# The block device of a name that a host's configuration has for it.
+by_name() {
+    case "$1" in
+        /dev/disk/by-uuid/*) findfs "UUID=${1##*/}" ;;
+        /dev/disk/by-label/*) findfs "LABEL=${1##*/}" ;;
+        /dev/disk/by-partlabel/*) by_partition_name "${1##*/}" ;;
+    esac
+}
 # Says what $2... prints, once it prints something; ends the machine when that takes 30 seconds.
 wait_for() {
     what=$1
@@ -56,11 +64,16 @@ done
 [ -n "$init" ] || fail "reason=no-init-on-the-command-line"
 
 if [ -n "$luksLabel" ]; then
-    wait_for "partition-$luksLabel" by_partition_name "$luksLabel"
-    container=$found
-    # LUKS2 keeps its label 24 bytes into the header.
-    header=$(dd if="$container" bs=1 skip=24 count=48 2> /dev/null | tr -d '\0')
-    [ "$header" = "$luksLabel" ] || fail "reason=luks-header-label is=$header wanted=$luksLabel"
+    if [ -n "$container" ]; then
+        wait_for "container-$container" by_name "$container"
+        container=$found
+    else
+        wait_for "partition-$luksLabel" by_partition_name "$luksLabel"
+        container=$found
+        # LUKS2 keeps its label 24 bytes into the header.
+        header=$(dd if="$container" bs=1 skip=24 count=48 2> /dev/null | tr -d '\0')
+        [ "$header" = "$luksLabel" ] || fail "reason=luks-header-label is=$header wanted=$luksLabel"
+    fi
     mkdir -p /run/cryptsetup
     tries=3
     while :; do
@@ -75,8 +88,12 @@ if [ -n "$luksLabel" ]; then
     done
     unset passphrase
     root=/dev/mapper/$luksMapper
-    # What is in the container has to carry root's label as well.
-    wait_for "label-$rootLabel" findfs "LABEL=$rootLabel"
+    # What is in the container has to carry root's name as well.
+    if [ -n "$rootDevice" ]; then
+        wait_for "root-$rootDevice" by_name "$rootDevice"
+    else
+        wait_for "label-$rootLabel" findfs "LABEL=$rootLabel"
+    fi
 else
     wait_for "label-$rootLabel" findfs "LABEL=$rootLabel"
     root=$found

@@ -4,7 +4,9 @@
 # params: host, version, revision, espLabel, rootLabel, luksLabel and luksMapper ("" without LUKS), swapLabel ("" without
 # swap), user ("" for root alone), uid, clonePath (as the target sees it), filler (extra store paths), fillerKib (size of each),
 # specialisations (names), bootCounting (tries, "" without), initrdSecret (a file of the target, "" without), passwordFile (""
-# without), identity (what it is decrypted with) and encrypted (a file, by its path from here), brokenSnippet ("" without), canTouchEfiVariables ("" without).
+# without), identity (what it is decrypted with) and encrypted (a file, by its path from here), brokenSnippet ("" without),
+# canTouchEfiVariables ("" without), devices (lines of an fstab, by the names of a host's own configuration) and container (the same
+# for the LUKS container): with them, the system is one that stays: see stage-2.sh.
 { inputs, params }:
 
 let
@@ -64,11 +66,30 @@ let
         name = "password.age";
         path = ./. + "/${params.encrypted}";
       };
+  # A host's own names for its devices, as `fileSystems`, `swapDevices` and `boot.initrd.luks.devices` have them.
+  fstab = builtins.toFile "fstab" (
+    builtins.concatStringsSep "" (map (line: "${line}\n") (params.devices or [ ]))
+  );
+  rootDevice =
+    if params.devices or [ ] == [ ] then
+      ""
+    else
+      builtins.head (builtins.split " " (builtins.head params.devices));
+  container = params.container or "";
+  derived = {
+    inherit
+      layout
+      specialisation
+      encrypted
+      rootDevice
+      container
+      ;
+  };
 
   # One line for each thing that the shell scripts of both stages need to know.
   settings = builtins.toFile "settings.sh" (
     builtins.concatStringsSep "" (
-      map (name: "${name}='${toString (params // { inherit layout specialisation encrypted; }).${name}}'\n") [
+      map (name: "${name}='${toString (params // derived).${name}}'\n") [
         "host"
         "version"
         "revision"
@@ -89,6 +110,8 @@ let
         "encrypted"
         "brokenSnippet"
         "canTouchEfiVariables"
+        "rootDevice"
+        "container"
       ]
     )
   );
@@ -99,6 +122,8 @@ let
     init = ./stage-1.sh;
     inherit stage1 settings;
     luks = if luks then "1" else "";
+    # As `boot.initrd.compressor = "cat"`.
+    plain = if rootDevice != "" then "1" else "";
   };
 
   # A store path of its own, as NixOS's is.
@@ -143,6 +168,8 @@ run {
     initrd
     settings
     secretAppender
+    fstab
+    rootDevice
     ;
   specialisations = builtins.concatStringsSep "\n" (
     map (child: "${child.name} ${child.system}") children

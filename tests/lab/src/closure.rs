@@ -35,7 +35,7 @@ use crate::nixos_tools::NixosTools;
 use crate::removal::remove;
 
 pub use debian::debian_tree;
-pub use params::{ClosureParams, ENCRYPTED, PASSWORD_HASH, PasswordFile, SECRET_IDENTITY};
+pub use params::{ClosureParams, Devices, ENCRYPTED, PASSWORD_HASH, PasswordFile, SECRET_IDENTITY};
 pub use tree::registered;
 use tree::{fresh, link, records};
 

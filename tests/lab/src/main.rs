@@ -37,6 +37,7 @@ mod proxy;
 mod qemu_line;
 mod qmp;
 mod removal;
+mod resident;
 mod reverted;
 mod samples;
 mod saved_state;

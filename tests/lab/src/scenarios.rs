@@ -8,6 +8,7 @@ mod clone_fails;
 mod cuts;
 mod disk_errors;
 mod disk_full;
+mod doctor;
 mod esp;
 mod flash;
 mod flash_keys;
@@ -23,6 +24,7 @@ mod keys_medium;
 mod landing;
 pub mod network_drops;
 mod real_tools;
+mod relabel;
 pub mod root_image;
 mod secrets;
 mod stick_left_in;
@@ -330,6 +332,24 @@ pub const ALL: &[Scenario] = &[
         shows: "landfall's own tests that need root, loop devices and a disk to erase",
         in_test: true,
         run: real_tools::real_tools,
+    },
+    Scenario {
+        name: "relabel",
+        shows: "a host that landfall did not install, from UUIDs to labels, cut on the way: boots at every instant, then by labels",
+        in_test: true,
+        run: relabel::relabel,
+    },
+    Scenario {
+        name: "doctor",
+        shows: "`landfall doctor` on an installer and on an installed host: what was broken is found; the printed remedy mends it",
+        in_test: true,
+        run: doctor::doctor,
+    },
+    Scenario {
+        name: "relabel-every-step",
+        shows: "the same, booted in every state that its writes leave, and run again from each",
+        in_test: false,
+        run: relabel::relabel_every_step,
     },
     Scenario {
         name: "conformance",

@@ -19,7 +19,7 @@ use crate::debstrap::mmdebstrap;
 pub const SUITE: &str = "trixie";
 
 /// Programs on the host and the Debian package that has each.
-const PROGRAMS: [(&str, &str); 20] = [
+const PROGRAMS: [(&str, &str); 22] = [
     ("mmdebstrap", "mmdebstrap"),
     ("sqfstar", "squashfs-tools"),
     ("mksquashfs", "squashfs-tools"),
@@ -34,6 +34,8 @@ const PROGRAMS: [(&str, &str); 20] = [
     ("losetup", "mount"),
     ("mkfs.vfat", "dosfstools"),
     ("mke2fs", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("mkfs.btrfs", "btrfs-progs"),
     ("cryptsetup", "cryptsetup-bin"),
     ("mcopy", "mtools"),
     ("jq", "jq"),

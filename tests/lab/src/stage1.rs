@@ -221,25 +221,30 @@ pub fn archive_with(modules: &Path, wanted: &[impl AsRef<str>], busybox: &Path) 
         order.push('\n');
     }
     archive.file("modules/order", 0o644, order.as_bytes());
+    guest(&mut archive, "guest/");
+    Ok(archive.finish())
+}
+
+/// What the laboratory changes about the Debian system, below this prefix.
+pub fn guest(archive: &mut Archive, prefix: &str) {
     for (path, mode, content) in GUEST_FILES {
-        archive.file(&format!("guest/{path}"), mode, content.as_bytes());
+        archive.file(&format!("{prefix}{path}"), mode, content.as_bytes());
     }
     for (path, target) in GUEST_LINKS {
-        archive.link(&format!("guest/{path}"), target);
+        archive.link(&format!("{prefix}{path}"), target);
     }
     for unit in MASKED {
-        archive.link(&format!("guest/etc/systemd/system/{unit}"), "/dev/null");
+        archive.link(&format!("{prefix}etc/systemd/system/{unit}"), "/dev/null");
     }
     for generator in MASKED_GENERATORS {
         archive.link(
-            &format!("guest/etc/systemd/system-generators/{generator}"),
+            &format!("{prefix}etc/systemd/system-generators/{generator}"),
             "/dev/null",
         );
     }
     for rules in MASKED_RULES {
-        archive.link(&format!("guest/etc/udev/rules.d/{rules}"), "/dev/null");
+        archive.link(&format!("{prefix}etc/udev/rules.d/{rules}"), "/dev/null");
     }
-    Ok(archive.finish())
 }
 
 /// An archive with busybox, the mount points of a stage 1, and this script as `/init`.

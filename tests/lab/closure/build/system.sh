@@ -30,6 +30,10 @@ ln -s "$kernel/bzImage" "$out/kernel"
 ln -s "$initrd/initrd" "$out/initrd"
 ln -s "$tools" "$out/systemd"
 echo -n "console=ttyS0,115200 loglevel=4 nohz=off highres=off" > "$out/kernel-params"
+[ -z "$rootDevice" ] || {
+    echo -n " net.ifnames=0 mitigations=off audit=0 apparmor=0 systemd.show_status=no" >> "$out/kernel-params"
+    cp "$fstab" "$out/etc/fstab"
+}
 echo -n "$version" > "$out/nixos-version"
 echo -n "x86_64-linux" > "$out/system"
 echo -n "systemd 257" > "$out/init-interface-version"

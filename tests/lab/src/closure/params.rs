@@ -42,6 +42,15 @@ pub const SECRET_IDENTITY: &str =
 /// What [`ENCRYPTED`] holds.
 pub const PASSWORD_HASH: &str = "$6$laboratory$of.a.secret.that.age.decrypted";
 
+/// Names of devices, as a host's own configuration has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// Of the LUKS container.
+    pub container: String,
+    /// Lines of its fstab: name, mount point, type and options; root's first.
+    pub fstab: Vec<String>,
+}
+
 /// Everything that tells one system from another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClosureParams {
@@ -75,6 +84,8 @@ pub struct ClosureParams {
     pub broken_snippet: bool,
     /// Whether the boot loader's installer may write the firmware's variables.
     pub can_touch_efi_variables: bool,
+    /// A host's own names for its devices, for a system that stays; none: the labels above.
+    pub devices: Option<Devices>,
     /// How many store paths the closure has beyond the ones it needs.
     pub filler: u32,
     /// Size of each of them, in KiB.
@@ -103,6 +114,7 @@ impl ClosureParams {
             password_file: None,
             broken_snippet: false,
             can_touch_efi_variables: true,
+            devices: None,
             filler: 0,
             filler_kib: 4,
         }
@@ -154,6 +166,7 @@ impl ClosureParams {
             password_file,
             broken_snippet,
             can_touch_efi_variables,
+            devices,
             filler,
             filler_kib,
         } = self;
@@ -178,6 +191,7 @@ impl ClosureParams {
             ("encrypted", file.map_or("", |file| &file.encrypted)),
             ("brokenSnippet", flag(*broken_snippet)),
             ("canTouchEfiVariables", flag(*can_touch_efi_variables)),
+            ("container", devices.as_ref().map_or("", |names| &names.container)),
         ];
         let numbers = [
             ("uid", user.as_ref().map_or(0, |user| user.uid)),
@@ -188,17 +202,23 @@ impl ClosureParams {
         let children = specialisations
             .iter()
             .map(|name| ("specialisations", name.as_str()));
-        for (name, text) in texts.iter().copied().chain(children) {
+        let lines: &[String] = devices.as_ref().map_or(&[], |names| &names.fstab);
+        let fields = lines
+            .iter()
+            .flat_map(|line| line.split(' '))
+            .map(|field| ("devices", field));
+        for (name, text) in texts.iter().copied().chain(children).chain(fields) {
             ensure!(
                 text.chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-/+".contains(c)),
-                "the closure's {name} is {text:?}: use letters, digits and ._-/+ alone"
+                    .all(|c| c.is_ascii_alphanumeric() || "._-/+=,".contains(c)),
+                "the closure's {name} is {text:?}: use letters, digits and ._-/+=, alone"
             );
         }
         for (name, text) in texts {
             json.insert(name.to_owned(), text.into());
         }
         json.insert("specialisations".to_owned(), specialisations.clone().into());
+        json.insert("devices".to_owned(), lines.to_vec().into());
         for (name, number) in numbers {
             json.insert(name.to_owned(), number.into());
         }
