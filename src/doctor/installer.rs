@@ -92,7 +92,7 @@ pub(super) async fn secure_boot(scene: &Scene) -> Outcome {
         Ok(false) => return Outcome::skipped("this machine was started in BIOS mode, which has none"),
         Err(fault) => return fault.into(),
     }
-    match rooted::names(&Root::at(&scene.root.join(EFIVARS)), ".") {
+    match rooted::names(&Root::at(scene.root.join(EFIVARS)), ".") {
         Ok(names) if names.is_empty() => {
             return Outcome::skipped(format!(
                 "the firmware's variables are not mounted: sudo mount -t efivarfs efivarfs /{EFIVARS}"
