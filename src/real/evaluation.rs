@@ -8,10 +8,13 @@ use crate::real::git::Access;
 use crate::real::guard;
 use crate::real::hands::Hands;
 use crate::real::host_loader;
+use crate::real::provision;
+use crate::real::rooted;
 use camino::Utf8Path;
 use landfall_states::cloned::RealiseSystem;
 use landfall_states::fault::{Fault, FaultClass, MachineFault, PlaceFault};
 use landfall_states::names::{HostName, Revision, StorePath};
+use nix::unistd::{Gid, Uid};
 use std::time::Duration;
 
 impl Stores {
@@ -29,6 +32,10 @@ impl Stores {
                 expected: "the clone of the configuration".into(),
             })
         })?;
+        // A run that was cut off may have given it to the target's user already, and Nix opens no repository of another account.
+        // `ProvisionSecrets` looks at every owner, and gives it back.
+        let own = (Uid::effective().as_raw(), Gid::effective().as_raw());
+        provision::give(&self.root, rooted::on_target(&action.repository.clone_path), own)?;
         self.build_at(hands, access, action, &clone).await
     }
 

@@ -430,23 +430,24 @@ pub fn perform(root: &Root, wanted: &[Wanted<'_>], paths: &[TargetPath]) -> Resu
                 let dir = rooted::ensure_dir(root, parent, 0o700)?;
                 rooted::write_in(&dir, name, contents.expose_secret(), *access).map_err(|e| fault(&e))?;
             }
-            Wanted::Tree {
-                owner: (uid, gid), ..
-            } => {
-                walk(root, path, &mut |dir, name, stat| {
-                    if (stat.st_uid, stat.st_gid) == (*uid, *gid) {
-                        return Ok(());
-                    }
-                    let (uid, gid) = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
-                    match fchownat(dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-                        Err(e) => Err(e.into()),
-                    }
-                })?;
-            }
+            Wanted::Tree { owner, .. } => give(root, path, *owner)?,
         }
     }
     Ok(())
+}
+
+/// Gives a directory and everything below it to an account. Nothing there: nothing done.
+pub fn give(root: &Root, path: &str, owner: (u32, u32)) -> Result<(), Fault> {
+    walk(root, path, &mut |dir, name, stat| {
+        if (stat.st_uid, stat.st_gid) == owner {
+            return Ok(());
+        }
+        let (uid, gid) = (Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)));
+        match fchownat(dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    })
 }
 
 /// The fault for a secret that is asked for and not at hand.
@@ -458,4 +459,34 @@ pub fn missing(credential: &str) -> Fault {
         label: crate::real::disk::key_media::LABEL.to_owned(),
     }
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use camino::Utf8PathBuf;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn a_tree_is_given_whole_and_what_its_links_lead_to_is_not() {
+        if !Uid::effective().is_root() {
+            return;
+        }
+        let keep = tempfile::tempdir().unwrap();
+        let top = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        fs_err::create_dir_all(top.join("clone/.git")).unwrap();
+        fs_err::write(top.join("clone/.git/HEAD"), "").unwrap();
+        fs_err::write(top.join("other"), "").unwrap();
+        symlink("../other", top.join("clone/link")).unwrap();
+        let root = Root::at(&top);
+        for owner in [1234, 0] {
+            give(&root, "/clone", (owner, owner)).unwrap();
+            for path in ["clone", "clone/.git", "clone/.git/HEAD", "clone/link"] {
+                let found = fs_err::symlink_metadata(top.join(path)).unwrap();
+                assert_eq!((found.uid(), found.gid()), (owner, owner), "{path}");
+            }
+            assert_eq!(fs_err::metadata(top.join("other")).unwrap().uid(), 0);
+        }
+        give(&root, "/absent", (0, 0)).unwrap();
+    }
 }
