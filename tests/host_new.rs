@@ -403,6 +403,13 @@ fn bad_names_and_places_are_refused_by_name() {
             .refused("new", &["--yes", "--user", "o p"], 2)
             .contains("--user")
     );
+    for user in ["root", "0"] {
+        assert!(
+            ground
+                .refused("new", &["--yes", "--user", user], 2)
+                .contains("beside root")
+        );
+    }
 }
 
 #[test]
@@ -547,13 +554,27 @@ fn a_remote_with_a_login_is_not_written() {
         "git+https://canary-token@forge.example/x",
         "https://forge.example/x?private_token=canary-pw",
         "https://user:canary-pw@forge.example/x",
-        "ftp://forge.example/canary",
+        "ftp://forge.example/x",
+        "a\"b",
+        "",
     ] {
         let ground = ground("plain");
-        ground.made("new", &["--yes", "--remote", remote]);
-        let written = ground.text("hosts/new/installer.nix");
-        assert!(!written.contains("canary"), "{remote}: {written}");
+        let text = ground.refused("new", &["--yes", "--remote", remote], 2);
+        assert!(
+            text.contains("--remote") && !text.contains("canary-"),
+            "{remote}: {text}"
+        );
     }
+    // The same of `origin` is a note, and it is not written.
+    let origin = ground("plain");
+    origin.git(&[
+        "remote",
+        "set-url",
+        "origin",
+        "https://canary-token@forge.example/x",
+    ]);
+    origin.made("new", &["--yes"]);
+    assert!(!origin.text("hosts/new/installer.nix").contains("canary"));
     let ground = ground("plain");
     ground.made("new", &["--yes", "--remote", "ssh://git@forge.example/ops/x"]);
     assert!(

@@ -10,6 +10,7 @@ use crate::hosts::keys::Keys;
 use crate::hosts::new::{Plan, Prepared, Request, prepare};
 use crate::hosts::programs::{PASSED_ON, Programs};
 use crate::hosts::templates::Layout;
+use crate::real::disk::usage::shell;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use landfall_states::names::Size;
@@ -332,7 +333,10 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
 fn next(name: &str, keys: &Utf8Path) -> Vec<String> {
     vec![
         format!("nix build .#{name}InstallerIso --print-build-logs"),
-        format!("sudo landfall flash $(echo result/iso/*.iso) /dev/disk/by-id/usb-YOUR_STICK --keys {keys}"),
+        format!(
+            "sudo landfall flash $(echo result/iso/*.iso) /dev/disk/by-id/usb-YOUR_STICK --keys {}",
+            shell(keys.as_str())
+        ),
         "boot the machine from the stick".to_owned(),
     ]
 }

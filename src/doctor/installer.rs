@@ -448,6 +448,16 @@ fn judge_checkpoints(carried: &[Carried<'_>], unread: &[String], host: Option<&s
             }
         }
     }
+    let is_forbidden = |why: &String| why.contains("(os error 1)") || why.contains("(os error 13)");
+    if flaws.is_empty() && !unread.is_empty() && unread.iter().all(is_forbidden) {
+        return Outcome::wrong_list(
+            FaultClass::NeedsChange,
+            "checkpoints",
+            "this system does not let landfall read a disk, so whether it carries an install is not known",
+            unread.to_vec(),
+            "run it as root, outside of containers: sudo landfall doctor",
+        );
+    }
     if flaws.is_empty() && !unread.is_empty() {
         return Outcome::wrong_list(
             FaultClass::Hardware,

@@ -68,7 +68,7 @@ pub enum HostError {
         reason: String,
     },
     /// Nix does not evaluate it as it stands.
-    #[error("{what} does not evaluate: {reason}\n    next: correct it; {command} shows the whole message")]
+    #[error("{what} does not evaluate: {reason}\n    next: {}", next_of(.command))]
     Evaluate {
         /// What.
         what: String,
@@ -195,4 +195,12 @@ impl From<Fault> for HostError {
     fn from(fault: Fault) -> Self {
         HostError::Program(Box::new(fault))
     }
+}
+
+/// What Nix is run for: mending what is missing, or seeing more.
+fn next_of(command: &str) -> String {
+    if command.starts_with("nix flake lock") {
+        return format!("{command}, then run it again");
+    }
+    format!("correct it; {command} shows the whole message")
 }

@@ -9,6 +9,7 @@
 use super::error::HostError;
 use crate::foreign::{self, Links, Refused};
 use crate::real::age_identity;
+use crate::real::disk::usage::shell;
 use crate::real::secret::Secret;
 use age::x25519;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -119,7 +120,7 @@ impl Keys {
             return Err(bad(
                 &path,
                 format!("others can read it (mode {mode:o})"),
-                format!("chmod 600 {path}"),
+                format!("chmod 600 {}", shell(path.as_str())),
             ));
         }
         let max = usize::try_from(KEY_BYTES_MAX).unwrap_or(usize::MAX);
@@ -180,7 +181,7 @@ impl Keys {
                     return Err(bad(
                         &path,
                         "it is encrypted with a passphrase, which nobody enters where it is used",
-                        format!("ssh-keygen -p -N '' -f {path}"),
+                        format!("ssh-keygen -p -N '' -f {}", shell(path.as_str())),
                     ));
                 }
                 let begin = format!("landfall {what} key of ");
@@ -228,7 +229,7 @@ impl Keys {
             });
         }
         let public_name = format!("{name}.pub");
-        if !self.dir.join(&public_name).as_std_path().exists() {
+        if !self.has_public(&public_name, &public)? {
             let bytes = Secret::copy_of(format!("{public}\n").as_bytes()).map_err(|e| memory(&e))?;
             self.new.push(NewFile {
                 name: public_name,
@@ -236,6 +237,28 @@ impl Keys {
             });
         }
         Ok(public)
+    }
+
+    /// Whether the public half is there. What is there and is another one would be given to the forge.
+    fn has_public(&self, name: &str, public: &str) -> Result<bool, HostError> {
+        const BYTES_MAX: u64 = 16 << 10;
+        let path = self.dir.join(name);
+        let found = match fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(HostError::file(&path, &e)),
+        };
+        let is_right = found.is_file()
+            && found.len() <= BYTES_MAX
+            && fs::read_to_string(&path).is_ok_and(|text| super::rules::same(&text, public));
+        if is_right {
+            return Ok(true);
+        }
+        Err(bad(
+            &path,
+            "it is not the public half of the private key beside it",
+            format!("rm {}; it is made anew", shell(path.as_str())),
+        ))
     }
 
     /// Puts the new keys into the folder.
@@ -353,7 +376,7 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
             return Err(bad(
                 dir,
                 format!("others can look into it (mode {mode:o})"),
-                format!("chmod 700 {dir}"),
+                format!("chmod 700 {}", shell(dir.as_str())),
             ));
         }
         if found.uid() != nix::unistd::geteuid().as_raw() {
@@ -461,6 +484,20 @@ mod tests {
         let link = Utf8Path::from_path(outside.path()).unwrap().join("link");
         std::os::unix::fs::symlink(root, &link).unwrap();
         assert!(said(&link.join("keys"), &[]).contains("Git working tree"));
+    }
+
+    #[test]
+    fn a_public_half_is_that_of_its_key() {
+        let (_keep, dir) = folder();
+        Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
+        assert!(Keys::of(&dir, "web", &[]).is_ok());
+        let path = dir.join("ssh-key.pub");
+        let refused = || Keys::of(&dir, "web", &[]).err().unwrap().to_string();
+        fs::write(&path, "ssh-ed25519 AAAA other\n").unwrap();
+        assert!(refused().contains("not the public half"), "{}", refused());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", &path).unwrap();
+        assert!(refused().contains("rm "), "{}", refused());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::names::{Size, UserName};
+use landfall_states::remote::RemoteUrl;
 use secrets::Secrets;
 use written::Written;
 
@@ -141,6 +142,17 @@ fn checked(request: &Request) -> Result<(), HostError> {
     if let Some(user) = &request.user {
         user.parse::<UserName>()
             .map_err(|e| argument("--user", user, e.allowed, "name another user"))?;
+        if user == "root" || user.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(argument(
+                "--user",
+                user,
+                "it is no user that NixOS makes beside root",
+                "name another user, or leave the option out",
+            ));
+        }
+    }
+    if let Some(remote) = &request.remote {
+        named_remote(remote)?;
     }
     request
         .swap_size
@@ -159,6 +171,34 @@ fn checked(request: &Request) -> Result<(), HostError> {
         ));
     }
     Ok(())
+}
+
+/// An address that an installer takes. What may be a password is not repeated.
+fn named_remote(remote: &str) -> Result<(), HostError> {
+    let wrong = |reason: &str| {
+        let shown = if remote.contains('@') || remote.contains('?') {
+            "(not shown)"
+        } else {
+            remote
+        };
+        let next = "name it as git@HOST:PATH, ssh://…, https://… or git://…, without a login; keys and tokens come from the medium";
+        Err(argument("--remote", shown, reason, next))
+    };
+    if is_folder(remote) {
+        return Ok(());
+    }
+    match remote.parse::<RemoteUrl>() {
+        Err(e) => wrong(e.allowed),
+        Ok(url) if url.is_credentialed() => {
+            wrong("it has a user, a password or a token in it, which would be in the Nix store for everybody")
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// A repository of this computer.
+fn is_folder(remote: &str) -> bool {
+    remote.starts_with(['/', '.']) || remote.starts_with("file:")
 }
 
 /// Works out what is to be written.
@@ -419,8 +459,12 @@ impl Work<'_> {
             Ok(names) => Ok(Some(names)),
             Err(reason) => Err(HostError::Evaluate {
                 what: self.repository.root.join(FLAKE).to_string(),
+                command: if reason.contains("lock file") {
+                    "nix flake lock && git add flake.lock".to_owned()
+                } else {
+                    "nix flake show".to_owned()
+                },
                 reason,
-                command: "nix flake show".to_owned(),
             }),
         }
     }

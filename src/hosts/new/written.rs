@@ -36,13 +36,14 @@ impl Work<'_> {
                 Some("the repository has no remote `origin`: write repoRemote in installer.nix".to_owned()),
             ));
         };
+        // One that was named was looked at already.
         let which = if self.request.remote.is_some() {
             "the remote of --remote"
         } else {
             "the remote `origin`"
         };
         let by_hand = |why: &str| Ok((None, Some(format!("{which} {why}"))));
-        if remote.starts_with(['/', '.']) || remote.starts_with("file:") {
+        if super::is_folder(&remote) {
             return by_hand("is a folder of this computer: write repoRemote in installer.nix");
         }
         let Ok(url) = remote.parse::<RemoteUrl>() else {

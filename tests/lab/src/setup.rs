@@ -19,7 +19,7 @@ use crate::debstrap::mmdebstrap;
 pub const SUITE: &str = "trixie";
 
 /// Programs on the host and the Debian package that has each.
-const PROGRAMS: [(&str, &str); 22] = [
+const PROGRAMS: [(&str, &str); 23] = [
     ("mmdebstrap", "mmdebstrap"),
     ("sqfstar", "squashfs-tools"),
     ("mksquashfs", "squashfs-tools"),
@@ -34,6 +34,7 @@ const PROGRAMS: [(&str, &str); 22] = [
     ("losetup", "mount"),
     ("mkfs.vfat", "dosfstools"),
     ("mke2fs", "e2fsprogs"),
+    ("sfdisk", "fdisk"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("cryptsetup", "cryptsetup-bin"),
