@@ -358,3 +358,24 @@ fn each_file_has_the_form_that_its_reader_takes() {
     ]);
     assert_eq!(keys.read().unwrap().names().len(), 5);
 }
+
+/// An image has an empty partition of just this size: it is the image's, until the block says that keys were there.
+#[test]
+fn an_empty_partition_of_the_images_own_is_no_place_of_keys() {
+    let place = Place {
+        table: table::Table::Classic(0),
+        from: FROM as u64,
+        bytes: table::KEYS_BYTES,
+    };
+    let mut bytes = vec![0; STICK_BYTES];
+    bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+    table::put_classic(&mut bytes[..512], 0, &place, 512).unwrap();
+    let disk = Cached::of(bytes, u64::MAX);
+    assert!(keys_left::on(&stick(&disk)).unwrap().places.is_empty());
+    keys_left::tell(&stick(&disk), &place).unwrap();
+    assert_eq!(
+        keys_left::on(&stick(&disk)).unwrap().places,
+        [place],
+        "the control"
+    );
+}

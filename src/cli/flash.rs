@@ -318,20 +318,20 @@ impl Run<'_> {
 
     /// The options that belong to the same work.
     fn options(&self) -> String {
-        let FlashArgs {
-            erase_disk,
-            keys,
-            no_eject,
-            ..
-        } = self.args;
-        let mut text = String::new();
-        if let Some(keys) = keys {
-            text.push_str(&format!(" --keys {}", shell(keys.as_str())));
-        }
-        if let Some(name) = erase_disk {
+        let mut text = self.options_but_consent();
+        if let Some(name) = &self.args.erase_disk {
             text.push_str(&format!(" --erase-disk {}", shell(name)));
         }
-        if *no_eject {
+        text
+    }
+
+    /// The same without what agrees.
+    pub(super) fn options_but_consent(&self) -> String {
+        let mut text = String::new();
+        if let Some(keys) = &self.args.keys {
+            text.push_str(&format!(" --keys {}", shell(keys.as_str())));
+        }
+        if self.args.no_eject {
             text.push_str(" --no-eject");
         }
         text

@@ -30,7 +30,12 @@ impl Run<'_> {
     /// The command that agrees in advance.
     fn agreeing(&self, judged: &Judged, how: &str) -> String {
         let device = shell(&judged.block.device());
-        format!("landfall flash {} {device} {how}", self.image_word())
+        let resume = if self.args.resume { " --resume" } else { "" };
+        let options = self.options_but_consent();
+        format!(
+            "landfall flash {} {device}{options}{resume} {how}",
+            self.image_word()
+        )
     }
 
     fn with_name(&self, judged: &Judged) -> String {

@@ -5,7 +5,7 @@
 use super::verdict::Verdict;
 use crate::exit::Exit;
 use crate::os::said;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Remedy};
 use std::io;
 
 /// Why a stick was not written.
@@ -214,9 +214,17 @@ pub enum Error {
     Internal(io::Error),
 }
 
+/// A remedy of the install's, for a command that is no install.
+fn of_flash(next: &str) -> String {
+    next.replace("sudo landfall resume", "sudo, and the same command")
+        .replace("then: landfall resume", "then the same command")
+        .replace("landfall resume", "the same command")
+}
+
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
-        Error::Fault(Box::new(fault))
+        let remedy = Remedy::Words(of_flash(&fault.next()));
+        Error::Fault(Box::new(Fault { remedy, ..fault }))
     }
 }
 

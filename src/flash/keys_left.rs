@@ -147,13 +147,15 @@ fn marked_at(stick: &Stick<'_>, at: u64, block: &mut Buffer) -> io::Result<bool>
     Ok(is_marked(block.bytes()))
 }
 
-/// The partitions with keys that the table on a stick names, by the label, or by being zeros where one was; and what is found without
-/// it.
+/// The partitions with keys that the table on a stick names, by the label, or by being zeros where the block says that one was; and what
+/// is found without it. Zeros alone say nothing: images have empty partitions of their own.
 pub fn on(stick: &Stick<'_>) -> io::Result<Left> {
     let mut disk = Seeking::new(stick.disk);
     let mut block = Buffer::new(ALIGNMENT_BYTES);
     let found = gpt::read(&mut disk, stick.sector_bytes)?;
     let mut left = Left::default();
+    let said = told(stick)?;
+    let was_here = |place: &Place| said.as_ref().is_some_and(|said| said.from == place.from);
     for place in table::places(&found, stick.sector_bytes) {
         // What begins where the stick does is the image itself.
         let end = place.from.checked_add(place.bytes);
@@ -165,12 +167,14 @@ pub fn on(stick: &Stick<'_>) -> io::Result<Left> {
             .iter()
             .any(|s| s.member_of.is_none() && s.label.as_deref() == Some(LABEL));
         let is_ours = place.bytes == KEYS_BYTES && place.from.is_multiple_of(ALIGNMENT_BYTES as u64);
-        if is_labelled || (is_ours && (marked_at(stick, place.from, &mut block)? || is_zero(stick, &place)?))
-        {
+        let is_left = |block: &mut Buffer| -> io::Result<bool> {
+            Ok(marked_at(stick, place.from, block)? || (was_here(&place) && is_zero(stick, &place)?))
+        };
+        if is_labelled || (is_ours && is_left(&mut block)?) {
             left.add(place);
         }
     }
-    if let Some(place) = told(stick)? {
+    if let Some(place) = said {
         if marked_at(stick, place.from, &mut block)? {
             left.add(place);
         } else if !left.places.iter().any(|known| known.from == place.from) && !is_zero(stick, &place)? {
