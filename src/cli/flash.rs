@@ -228,6 +228,10 @@ impl Run<'_> {
             writeln!(out, "{}", words::listed(&all, missing)).map_err(output)?;
         } else {
             words::list(&all, out).map_err(output)?;
+            if let Some(missing) = missing {
+                let again = format!("landfall flash {} DEVICE{}", self.image_word(), self.options());
+                writeln!(out, "\n{missing}\nnext: {again}").map_err(output)?;
+            }
         }
         Ok(())
     }

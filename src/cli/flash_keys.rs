@@ -46,7 +46,22 @@ impl Run<'_> {
             }
             .into());
         }
+        let unknown = buried.map(|place| Error::Keys {
+            reason: format!(
+                "keys were put at byte {} of {}, and something else was written over their start since: what is left of them is \
+                 not known, and nothing there was touched",
+                place.from,
+                judged.shown()
+            ),
+            next: format!(
+                "save what is wanted of the stick, then: blkdiscard --force --zeroout {}; and replace the keys",
+                shell(&judged.block.device())
+            ),
+        });
         if self.args.dry_run {
+            if let (true, Some(error)) = (places.is_empty(), unknown) {
+                return Err(error.into());
+            }
             if self.args.json {
                 let told = words::told_forgotten("would-forget", &judged, &places);
                 writeln!(out, "{told}").map_err(output)?;
@@ -61,20 +76,8 @@ impl Run<'_> {
         for place in &places {
             keys::forget(&stick, place, self)?;
         }
-        if let Some(place) = buried {
-            return Err(Error::Keys {
-                reason: format!(
-                    "keys were put at byte {} of {}, and something else was written over their start since: what is left of them is \
-                     not known, and nothing there was touched",
-                    place.from,
-                    judged.shown()
-                ),
-                next: format!(
-                    "save what is wanted of the stick, then: blkdiscard --force --zeroout {}; and replace the keys",
-                    shell(&judged.block.device())
-                ),
-            }
-            .into());
+        if let Some(error) = unknown {
+            return Err(error.into());
         }
         keys_left::untell(&stick)?;
         drop(stick);
