@@ -243,14 +243,11 @@ impl Keys {
     fn has_public(&self, name: &str, public: &str) -> Result<bool, HostError> {
         const BYTES_MAX: u64 = 16 << 10;
         let path = self.dir.join(name);
-        let found = match fs::symlink_metadata(&path) {
-            Ok(found) => found,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(HostError::file(&path, &e)),
+        let is_right = match foreign::read(&path, Links::Refuse, BYTES_MAX) {
+            Ok(bytes) => std::str::from_utf8(&bytes).is_ok_and(|text| super::rules::same(text, public)),
+            Err(Refused::Absent) => return Ok(false),
+            Err(_) => false,
         };
-        let is_right = found.is_file()
-            && found.len() <= BYTES_MAX
-            && fs::read_to_string(&path).is_ok_and(|text| super::rules::same(&text, public));
         if is_right {
             return Ok(true);
         }
