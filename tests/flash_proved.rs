@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "shared/noise.rs"]
+mod noise;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::flash::error::Error;
 use landfall::flash::source::{Digests, Source};
@@ -11,6 +14,7 @@ use landfall::flash::verdict::{self, Cause, Found};
 use landfall::flash::write::{self, Counts, Stick};
 use landfall::flash::{CHUNK_BYTES, HEAD_BYTES, Watch};
 use landfall::image::disk::Disk;
+use noise::noise;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -52,6 +56,7 @@ struct Fake {
     lost: AtomicU64,
 }
 
+const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 const OLD: u8 = 0x5A;
 
 impl Fake {
@@ -179,24 +184,10 @@ struct Image {
     bytes: Vec<u8>,
 }
 
-/// Bytes that nothing repeats.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
 fn image(length: usize) -> Image {
     let keep = tempfile::tempdir().unwrap();
     let path = Utf8PathBuf::from_path_buf(keep.path().join("installer.iso")).unwrap();
-    let bytes = noise(length);
+    let bytes = noise(length, SEED);
     fs_err::write(&path, &bytes).unwrap();
     Image {
         _keep: keep,

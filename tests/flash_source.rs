@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "shared/noise.rs"]
+mod noise;
+
 use camino::Utf8PathBuf;
 use landfall::flash::Watch;
 use landfall::flash::error::Error;
 use landfall::flash::source::{Digests, Source, hexadecimal};
+use noise::noise;
 use sha2::{Digest, Sha256};
 use std::io::Write;
 
@@ -22,21 +26,8 @@ impl Watch for Quiet {
     }
 }
 
+const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 const MIB: usize = 1 << 20;
-
-/// Bytes that nothing repeats.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
 
 fn looked(path: &camino::Utf8Path) -> (Source, Digests) {
     let source = Source::open(path).unwrap();
@@ -69,7 +60,7 @@ fn packed(bytes: &[u8], ending: &str) -> Vec<u8> {
 
 #[test]
 fn packed_images_are_unpacked_and_damaged_ones_cost_no_stick() {
-    let mut plain = noise(2 * MIB);
+    let mut plain = noise(2 * MIB, SEED);
     plain.extend(vec![7; 5 * MIB]);
     let sum: [u8; 32] = Sha256::digest(&plain).into();
     let keep = tempfile::tempdir().unwrap();
@@ -121,7 +112,7 @@ fn packed_images_are_unpacked_and_damaged_ones_cost_no_stick() {
 fn a_list_of_digests_is_obeyed() {
     let keep = tempfile::tempdir().unwrap();
     let place = |name: &str| Utf8PathBuf::from_path_buf(keep.path().join(name)).unwrap();
-    let plain = noise(MIB + 5);
+    let plain = noise(MIB + 5, SEED);
     let whole = packed(&plain, "zst");
     let of = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes).into());
     fs_err::write(place("a.iso"), &plain).unwrap();

@@ -13,10 +13,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use uuid::Uuid;
 
+#[path = "shared/noise.rs"]
+mod noise;
 #[path = "shared/stick.rs"]
 mod stick;
 
-use stick::{MIB, SSH_KEY, Stick, ended, is_root, keys_folder, noise, result, said};
+use noise::noise;
+use stick::{MIB, SSH_KEY, Stick, ended, is_root, keys_folder, result, said};
 
 #[test]
 fn it_is_written_read_back_and_bounded_in_memory() {
@@ -93,7 +96,7 @@ fn killed_anywhere_it_is_not_bootable_and_is_gone_on_with() {
             ended(&resumed, 0);
             assert!(stick.bytes()[..image.len()] == image);
         }
-        delay_ms += 15 + delay_ms / 20;
+        delay_ms += 5 + delay_ms / 80;
         // As it was before, for the next one.
         fs_err::write(&stick.file, vec![0xAA; 70 * MIB]).unwrap();
         let flushed = Command::new("blockdev")

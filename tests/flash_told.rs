@@ -3,13 +3,16 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "shared/noise.rs"]
+mod noise;
 #[path = "shared/stick.rs"]
 mod stick;
 
 use camino::Utf8Path;
+use noise::noise;
 use std::process::Stdio;
 use std::time::Duration;
-use stick::{MIB, Stick, is_root, keys_folder, noise, result, said};
+use stick::{MIB, Stick, is_root, keys_folder, result, said};
 
 /// Every line of `--json` is an object, and the last one says how it ended, whatever the end is; nothing else is on standard output.
 #[test]

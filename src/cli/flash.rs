@@ -17,6 +17,7 @@ use crate::flash::record::{Place as Kept, Record};
 use crate::flash::source::{Digests, Source, hexadecimal};
 use crate::flash::sticks::{self, Judged};
 use crate::flash::table::{self, Place};
+use crate::flash::write::Stick;
 use crate::flash::{CHUNK_BYTES, Watch};
 use crate::image::disk::FileDisk;
 use crate::os::errno;
@@ -110,6 +111,25 @@ pub(super) struct Seen {
 pub(super) struct Taken {
     pub(super) held: HeldDisk,
     pub(super) disk: FileDisk,
+}
+
+impl Taken {
+    /// What is written to. `again` is the command that goes on.
+    pub(super) fn stick<'a>(
+        &'a self,
+        judged: &Judged,
+        again: String,
+        is_gone: &'a (dyn Fn() -> bool + Sync),
+    ) -> Stick<'a> {
+        Stick {
+            disk: &self.disk,
+            name: judged.shown(),
+            sector_bytes: judged.block.identity.sector_bytes,
+            is_gone,
+            again,
+            device: judged.block.device(),
+        }
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -297,7 +317,11 @@ impl Run<'_> {
             None => Err(Error::NoRecord {
                 stick: "sticks".into(),
                 reason: format!("{} of those attached have a record of this image", found.len()),
-                next: format!("landfall flash {} DEVICE --resume", self.image_word()),
+                next: format!(
+                    "landfall flash {} DEVICE --resume{}",
+                    self.image_word(),
+                    self.options()
+                ),
             }),
         }
     }
@@ -498,9 +522,10 @@ impl Run<'_> {
                 stick: judged.shown(),
                 reason: "no run of this image onto this stick was cut off".into(),
                 next: format!(
-                    "landfall flash {} {}",
+                    "landfall flash {} {}{}",
                     self.image_word(),
-                    shell(&judged.block.device())
+                    shell(&judged.block.device()),
+                    self.options()
                 ),
             }),
             (Some(_), false) => {

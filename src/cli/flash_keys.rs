@@ -25,14 +25,8 @@ impl Run<'_> {
         words::refuse_never(&Some(judged.clone()))?;
         let taken = self.take(&judged)?;
         let is_gone = || is_gone(&taken.held);
-        let stick = Stick {
-            disk: &taken.disk,
-            name: judged.shown(),
-            sector_bytes: judged.block.identity.sector_bytes,
-            is_gone: &is_gone,
-            again: format!("landfall flash --forget-keys {}", shell(&judged.block.device())),
-            device: judged.block.device(),
-        };
+        let again = format!("landfall flash --forget-keys {}", shell(&judged.block.device()));
+        let stick = taken.stick(&judged, again, &is_gone);
         let size = judged.block.identity.size_bytes;
         let mut left = keys_left::on(&stick).map_err(|error| stick.failed("read", 0, size, error))?;
         if left.is_empty() {

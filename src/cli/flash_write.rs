@@ -44,14 +44,7 @@ impl Run<'_> {
         kept: &Kept,
     ) -> Result<words::Done, Error> {
         let is_gone = || is_gone(&taken.held);
-        let stick = Stick {
-            disk: &taken.disk,
-            name: judged.shown(),
-            sector_bytes: judged.block.identity.sector_bytes,
-            is_gone: &is_gone,
-            again: self.again(judged),
-            device: judged.block.device(),
-        };
+        let stick = taken.stick(judged, self.again(judged), &is_gone);
         write::fits(&stick, digests.bytes)?;
         let keep = |flushed: u64| {
             kept.keep(&Record {

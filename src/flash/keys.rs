@@ -20,6 +20,7 @@ use super::write::Stick;
 use crate::foreign::{self, Links};
 use crate::image::pool::{ALIGNMENT_BYTES, Buffer};
 use crate::real::disk::key_media::LABEL;
+use crate::real::disk::usage::shell;
 use crate::real::secret::Secret;
 use crate::real::{gpt, key_text, passphrase, secrets};
 use camino::Utf8Path;
@@ -92,7 +93,7 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
         if name != "consent" && mode & 0o077 != 0 {
             return Err(bad(
                 format!("{what}: others may read it (its mode is {:04o})", mode & 0o7777),
-                format!("chmod 600 {what}"),
+                format!("chmod 600 {}", shell(&what)),
             ));
         }
         let secret = Secret::read(file, KEY_BYTES_MAX).map_err(failed)?;

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::{CHUNK_BYTES, HEAD_BYTES, Watch, listed};
 use crate::foreign::{self, Links};
 use crate::image::pool::Buffer;
+use crate::real::disk::usage::shell;
 use camino::{Utf8Path, Utf8PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
@@ -155,7 +156,7 @@ impl Source {
         let no_image = |reason: &str, next: &str| Error::NoImage {
             path: path.to_string(),
             reason: reason.to_owned(),
-            next: next.replace("FILE", path.as_str()),
+            next: next.replace("FILE", &shell(path.as_str())),
         };
         let failed = |error| Error::Source {
             path: path.to_string(),

@@ -83,18 +83,6 @@ impl Drop for Stick {
     }
 }
 
-pub fn noise(length: usize, mut state: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
 pub fn said(output: &Output) -> String {
     format!(
         "{}{}",

@@ -24,6 +24,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+/// After it, whoever only looked has let go.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// A unit that is smaller is a phone's or a board's own, or an array's for managing it.
 const SIZE_MIN: u64 = 100 << 20;
 
@@ -183,6 +186,11 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
                 machine.busy.insert(name.clone());
             }
         }
+    }
+    // Another program that looks as this one does has a disk for an instant, too.
+    if !machine.busy.is_empty() {
+        std::thread::sleep(LOOK_AGAIN);
+        machine.busy.retain(|name| is_busy(&device(name)));
     }
     machine.blocks = blocks;
     Ok(machine)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fs_err as fs;
 
+use super::keys_medium;
 use crate::command::Program;
 use crate::disk;
 use crate::install::{Install, RUN_LIMIT, say, wait_for};
@@ -69,17 +70,7 @@ pub fn flash_keys(kit: &Kit) -> Result<()> {
         "another machine started from that stick, landed and powered off; nothing asked, the stick as it was",
     );
     install.spec.iso = None;
-    let marker = install.boot()?;
-    for key in [
-        "/etc/age:700:root:root",
-        "/etc/age/plain.agekey:600:root:root",
-        "/home/operator/.ssh/id_ed25519:600:operator:users",
-    ] {
-        ensure!(
-            marker.contains(key),
-            "the installed system does not have {key}: {marker}"
-        );
-    }
+    keys_medium::has_keys(&install.boot()?)?;
     fs::remove_file(&flashed)?;
     Ok(())
 }
