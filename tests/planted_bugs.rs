@@ -39,9 +39,13 @@ fn case(bug: Option<Bug>) -> Case {
         Some(Bug::ImageTrusted | Bug::ImageCommittedEarly | Bug::ChunkUnchecked) => {
             "plain/image/foreign/person"
         }
-        Some(Bug::PinFromRecord | Bug::SystemFromTarget | Bug::CodeUnchecked | Bug::EvaluatedEarly) => {
-            "plain/flake/foreign/person"
-        }
+        Some(
+            Bug::PinFromRecord
+            | Bug::SystemFromTarget
+            | Bug::CodeUnchecked
+            | Bug::EvaluatedEarly
+            | Bug::CloneOfAnother,
+        ) => "plain/flake/foreign/person",
         Some(Bug::SwapAgain) => "swap/prebuilt/foreign/person",
         Some(_) | None => "plain/prebuilt/foreign/person",
     }

@@ -3,19 +3,38 @@
 //!
 //! Absent: how Nix is called, copying, and what is recorded of it (`closure`); what makes a repository strange (`guard`).
 
+use crate::os;
 use crate::real::closure::{Stores, follow, succeeded};
 use crate::real::git::Access;
 use crate::real::guard;
 use crate::real::hands::Hands;
 use crate::real::host_loader;
-use crate::real::provision;
-use crate::real::rooted;
 use camino::Utf8Path;
 use landfall_states::cloned::RealiseSystem;
 use landfall_states::fault::{Fault, FaultClass, MachineFault, PlaceFault};
 use landfall_states::names::{HostName, Revision, StorePath};
-use nix::unistd::{Gid, Uid};
+use nix::unistd::Uid;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
+
+/// Git and libgit2 open no repository of another account, but root's programs one of the account that this variable names, as
+/// under sudo (git-config(1), `safe.directory`).
+const OWNER_ACCOUNT: &str = "SUDO_UID";
+
+/// Whose a clone is, where it is not this account's: a run that was cut off may have given it to the target's user already.
+fn other_owner(clone: &Utf8Path) -> Result<Option<u32>, Fault> {
+    let own = Uid::effective().as_raw();
+    for path in [clone, &clone.join(".git")] {
+        match fs_err::symlink_metadata(path) {
+            Ok(found) if found.uid() != own => return Ok(Some(found.uid())),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(os::fault(format!("owner of {path}"), &error)),
+        }
+    }
+    Ok(None)
+}
 
 impl Stores {
     /// Evaluates the host's system of a revision, then realises it.
@@ -32,10 +51,6 @@ impl Stores {
                 expected: "the clone of the configuration".into(),
             })
         })?;
-        // A run that was cut off may have given it to the target's user already, and Nix opens no repository of another account.
-        // `ProvisionSecrets` looks at every owner, and gives it back.
-        let own = (Uid::effective().as_raw(), Gid::effective().as_raw());
-        provision::give(&self.root, rooted::on_target(&action.repository.clone_path), own)?;
         self.build_at(hands, access, action, &clone).await
     }
 
@@ -54,7 +69,8 @@ impl Stores {
             self.forget_caches()?;
         }
         let had_caches = self.has_caches()?;
-        let mut evaluated = self.evaluate(hands, access, &attribute, &what).await;
+        let owner = other_owner(clone)?;
+        let mut evaluated = self.evaluate(hands, access, &attribute, &what, owner).await;
         if let Err(fault) = &evaluated
             && !matches!(fault.class, FaultClass::Hardware | FaultClass::Interrupted)
         {
@@ -64,7 +80,7 @@ impl Stores {
                 hands
                     .reporter
                     .notice("Nix's caches on the target are made anew, and it is evaluated once more");
-                evaluated = self.evaluate(hands, access, &attribute, &what).await;
+                evaluated = self.evaluate(hands, access, &attribute, &what, owner).await;
             }
         }
         let derivation = evaluated?;
@@ -97,6 +113,7 @@ impl Stores {
         access: &Access,
         attribute: &str,
         what: &str,
+        owner: Option<u32>,
     ) -> Result<StorePath, Fault> {
         hands.reporter.step(format!("evaluate {attribute}"));
         let mut eval = self
@@ -115,6 +132,9 @@ impl Stores {
             .dir("/")
             // A Git fetch that stalls hangs for ever inside Nix. Evaluation is silent too, so there is room for it.
             .silence_max(Duration::from_secs(60 + 4 * u64::from(self.stall_s)));
+        if let Some(owner) = owner {
+            eval = eval.env(OWNER_ACCOUNT, owner.to_string());
+        }
         for (key, value) in access.env() {
             eval = eval.env(key, value);
         }

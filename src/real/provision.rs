@@ -437,7 +437,7 @@ pub fn perform(root: &Root, wanted: &[Wanted<'_>], paths: &[TargetPath]) -> Resu
 }
 
 /// Gives a directory and everything below it to an account. Nothing there: nothing done.
-pub fn give(root: &Root, path: &str, owner: (u32, u32)) -> Result<(), Fault> {
+fn give(root: &Root, path: &str, owner: (u32, u32)) -> Result<(), Fault> {
     walk(root, path, &mut |dir, name, stat| {
         if (stat.st_uid, stat.st_gid) == owner {
             return Ok(());

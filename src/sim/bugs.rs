@@ -204,11 +204,13 @@ pub enum Bug {
     CopiesOutliveWipe,
     /// An ESP that lost its root directory, with its label, is taken for somebody else's.
     LostLabelIsForeign,
+    /// A clone that was given to its user already is evaluated as it is.
+    CloneOfAnother,
 }
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 98] = [
+    pub const ALL: [(Bug, Invariant); 99] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -307,5 +309,6 @@ impl Bug {
         (Bug::CopiesStay, Invariant::Lands),
         (Bug::CopiesOutliveWipe, Invariant::Lands),
         (Bug::LostLabelIsForeign, Invariant::Lands),
+        (Bug::CloneOfAnother, Invariant::Lands),
     ];
 }

@@ -24,6 +24,8 @@ pub const REGISTERED: [&str; 3] = ["glibc.valid", "kernel.valid", "system.valid"
 pub const LOCK: &str = "clone.lock";
 /// What somebody wrote into the settings of the clone, or of the one beside its place, for Git to run.
 pub const ORDERS: &str = "clone.orders";
+/// Whose the clone is; none is landfall's own account.
+pub const OWNER: &str = "clone.owner";
 /// The store's database. Its entries are [`REGISTERED`], which are nothing without it.
 pub const DATABASE: &str = "db";
 /// What it holds while it is made, until its tables are written.
@@ -60,7 +62,7 @@ pub fn files(plan: &Plan, revision: &Revision, system: &StorePath) -> Vec<(Fs, &
         (Fs::Root, "age", AGE_IDENTITY.to_owned()),
         (Fs::Root, "age.mode", "0400 root".to_owned()),
         (Fs::Root, "login", "password".to_owned()),
-        (Fs::Root, "clone.owner", "op".to_owned()),
+        (Fs::Root, OWNER, "op".to_owned()),
         (Fs::Esp, "conf", conf_text(system)),
         (Fs::Root, "receipt", receipt_text(plan, system)),
         (Fs::Root, "log", "log".to_owned()),

@@ -4,18 +4,18 @@
 use super::bugs::Bug;
 use super::case::AGE_IDENTITY;
 use super::contents::{
-    CLOSURE, LOCK, MODE, MODE_RIGHT, ORDERS, REGISTERED, boot_files, clone_text, conf_text, receipt_text,
-    record_text,
+    CLOSURE, LOCK, MODE, MODE_RIGHT, ORDERS, OWNER, REGISTERED, boot_files, clone_text, conf_text,
+    receipt_text, record_text,
 };
 use super::disk::{Fs, Held, Key};
 use super::steps::Script;
 use super::world::{Act, SimWorld};
 use crate::event::Event;
-use crate::sim::faults::failed;
+use crate::sim::faults::{ended, failed};
 use crate::world::World;
 use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::cloned::{Contents, Database, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::{ConfigFault, Fault, FaultClass, ImageFault, PlaceFault, StoreFault};
+use landfall_states::fault::{Cause, ConfigFault, Fault, FaultClass, ImageFault, PlaceFault, StoreFault};
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight};
 use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
@@ -125,7 +125,10 @@ impl Script for CloneConfiguration {
         // The directory is one entry: a clone beside its place is not there yet, and a rename is whole or not at all.
         if order.replace || world.text(Fs::Root, "clone").is_none() {
             world
-                .put("begin beside", vec![("clone", Some("partial".into()))])
+                .put(
+                    "begin beside",
+                    vec![("clone", Some("partial".into())), (OWNER, None)],
+                )
                 .await?;
         }
         let fetched = world.act("fetch", Act::Ask).await;
@@ -219,6 +222,9 @@ impl Script for RealiseSystem {
         {
             world.heal(&paths).await?;
         }
+        if self.source == SystemSource::Flake {
+            world.open_clone(order)?;
+        }
         let fetched = world.act("evaluate and fetch", Act::Ask).await;
         if let Some(came) = world.came.take()
             && world.text(Fs::Root, REGISTERED[0]).is_none()
@@ -256,6 +262,17 @@ impl Script for RealiseSystem {
 }
 
 impl SimWorld {
+    /// Nix opens no repository of another account, unless it is told whose it is: a run before this one may have given the
+    /// clone to its user.
+    fn open_clone(&self, order: &RealiseOrder) -> Result<(), Fault> {
+        if self.text(Fs::Root, OWNER).is_none() || !self.has(Bug::CloneOfAnother) {
+            return Ok(());
+        }
+        let what = format!("evaluation of {}", order.action.revision);
+        let said = "error: repository path '/home/op/conf' is not owned by current user";
+        Err(ended(Cause::Evaluation, what, "nix", said))
+    }
+
     /// What an image brought is registered in one transaction.
     async fn register(
         &mut self,
@@ -524,7 +541,7 @@ impl Script for ProvisionSecrets {
     async fn look(&self, world: &mut SimWorld) -> Result<SecretsFacts, Fault> {
         world.attach_root().await?;
         world.act("look at the keys", Act::Look).await?;
-        let owned = world.text(Fs::Root, "clone.owner") == Some("op");
+        let owned = world.text(Fs::Root, OWNER) == Some("op");
         let owner = (!owned).then(|| "owner".to_owned()).into_iter().collect();
         let mut all = vec![world.identity()?, placed("/home/op/conf", owner)?];
         if world.has(Bug::TrustKeys) {
@@ -540,7 +557,7 @@ impl Script for ProvisionSecrets {
             world.place_identity().await?;
         }
         world
-            .put("give the clone away", vec![("clone.owner", Some("op".into()))])
+            .put("give the clone away", vec![(OWNER, Some("op".into()))])
             .await?;
         world.sync_unless(Bug::KeysUnsynced).await
     }

@@ -298,6 +298,10 @@ pub(super) const BY_GIT: &[Row] = &[row(
 /// Nix alone.
 pub(super) const NIX: &[Row] = &[
     row(
+        Cause::CacheAccess,
+        &["opening git repository \"*\": repository path '*' is not owned by current user*"],
+    ),
+    row(
         Cause::CaptivePortal,
         &[
             "nar info file '~' is corrupt: expecting ':' *",
