@@ -146,7 +146,7 @@ fn stick(disk: &dyn Disk) -> Stick<'_> {
         name: "stick".into(),
         sector_bytes: 512,
         is_gone: &|| false,
-        again: String::new(),
+        again: "landfall flash --forget-keys /dev/stick".into(),
         device: "/dev/stick".into(),
     }
 }
@@ -371,6 +371,13 @@ fn an_empty_partition_of_the_images_own_is_no_place_of_keys() {
     bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
     table::put_classic(&mut bytes[..512], 0, &place, 512).unwrap();
     let disk = Cached::of(bytes, u64::MAX);
+    assert!(keys_left::on(&stick(&disk)).unwrap().places.is_empty());
+    // Keys were put there once, and more of them: another place.
+    let other = Place {
+        bytes: table::KEYS_BYTES * 2,
+        ..place
+    };
+    keys_left::tell(&stick(&disk), &other).unwrap();
     assert!(keys_left::on(&stick(&disk)).unwrap().places.is_empty());
     keys_left::tell(&stick(&disk), &place).unwrap();
     assert_eq!(

@@ -163,3 +163,76 @@ fn a_packed_image_that_turns_out_too_large_is_not_unpacked_to_its_end() {
         64 << 20
     );
 }
+
+/// What parallel packers begin with, what tape and block devices leave behind, and what wants more memory than there is for it.
+#[test]
+fn what_packers_leave_is_passed_over_and_what_wants_memory_is_told() {
+    let plain = noise(3 * MIB, SEED);
+    let sum: [u8; 32] = Sha256::digest(&plain).into();
+    let keep = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(keep.path().join("a.iso")).unwrap();
+    let skipped = b"\x50\x2A\x4D\x18\x04\0\0\0pzst".to_vec();
+    for bytes in [
+        [skipped, packed(&plain, "zst")].concat(),
+        [packed(&plain, "gz"), vec![0; 700_000]].concat(),
+        [packed(&plain, "xz"), vec![0; 512]].concat(),
+    ] {
+        fs_err::write(&path, bytes).unwrap();
+        assert_eq!(looked(&path).1.sha256, sum);
+    }
+    let look = |bytes: Vec<u8>| {
+        fs_err::write(&path, bytes).unwrap();
+        Source::open(&path).unwrap().look(None, &Quiet).unwrap_err()
+    };
+    // What is no padding is damage.
+    for ending in ["gz", "xz", "zst"] {
+        let error = look([packed(&plain, ending), b"rest of something".to_vec()].concat());
+        assert!(matches!(error, Error::Packed { .. }), "{ending}: {error}");
+    }
+    let mut encoder = zstd::Encoder::new(vec![], 1).unwrap();
+    encoder.window_log(28).unwrap();
+    encoder.write_all(&plain).unwrap();
+    let error = look(encoder.finish().unwrap());
+    assert!(error.to_string().contains("memory"), "{error}");
+    assert!(error.next().contains("zstd -d --long=31"), "{}", error.next());
+    // The dictionary of 2 GiB is said in the block's header (The .xz File Format 1.2.1, 3.1 and 5.3.1).
+    let mut bytes = packed(&plain, "xz");
+    let header = 12..12 + (usize::from(bytes[12]) + 1) * 4;
+    let filter = bytes[header.clone()]
+        .iter()
+        .position(|byte| *byte == 0x21)
+        .unwrap();
+    bytes[header.start + filter + 2] = 38;
+    let mut crc = flate2::Crc::new();
+    crc.update(&bytes[header.start..header.end - 4]);
+    bytes[header.end - 4..header.end].copy_from_slice(&crc.sum().to_le_bytes());
+    let error = look(bytes);
+    assert!(error.to_string().contains("memory"), "{error}");
+    assert!(error.next().contains("xz -dk"), "{}", error.next());
+}
+
+#[test]
+fn what_is_packed_is_an_image_itself() {
+    let keep = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(keep.path().join("a b.img.xz")).unwrap();
+    let mut qcow = b"QFI\xFB\0\0\0\x03".to_vec();
+    qcow.resize(MIB, 0);
+    for (inside, word) in [
+        (qcow, "qcow2"),
+        (packed(&noise(MIB, SEED), "gz"), "once more"),
+        (b"<html><body>Not Found".to_vec(), "web page"),
+    ] {
+        fs_err::write(&path, packed(&inside, "xz")).unwrap();
+        let error = Source::open(&path).unwrap().look(None, &Quiet).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(error.next().contains("xz -dk '"), "{}", error.next());
+    }
+    // The control: an image, of which it is told when nothing boots it.
+    let mut plain = noise(MIB, SEED);
+    plain[510..512].copy_from_slice(&[0x55, 0xAA]);
+    fs_err::write(&path, packed(&plain, "xz")).unwrap();
+    assert_eq!(looked(&path).1.boots_not(), None);
+    plain[510] = 0;
+    fs_err::write(&path, packed(&plain, "xz")).unwrap();
+    assert!(looked(&path).1.boots_not().is_some());
+}

@@ -55,6 +55,11 @@ fn every_end_is_told_to_programs() {
         last.clone()
     };
     told(&[], 0, "listed");
+    for option in ["--yes", "--resume", "--dry-run", "--no-eject"] {
+        told(&[option], 2, "failed");
+    }
+    told(&["--keys", keys.as_str()], 2, "failed");
+    told(&["--device", device], 2, "failed");
     told(&[image], 2, "failed");
     told(&[image, device], 6, "failed");
     told(&[image, "/dev/null"], 2, "failed");

@@ -170,7 +170,9 @@ fn folder(run_dir: &Utf8Path) -> Utf8PathBuf {
 }
 
 pub(super) fn command(args: &FlashArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let begun = begin(args, run_dir).map_err(Wrong::Failure);
+    let begun = meant(args)
+        .and_then(|()| begin(args, run_dir))
+        .map_err(Wrong::Failure);
     let done = begun.and_then(|run| match (&args.forget_keys, &args.image) {
         (Some(device), _) => run.forget_keys(device.as_deref(), out),
         (None, Some(image)) => run.flash(image, out),
@@ -187,6 +189,32 @@ pub(super) fn command(args: &FlashArgs, run_dir: &Utf8Path, out: &mut dyn Write)
             Some(Ok(())) | None => failure,
         }
     })
+}
+
+/// Options that say how an image is flashed want one.
+fn meant(args: &FlashArgs) -> Result<(), Failure> {
+    if args.image.is_some() || args.forget_keys.is_some() {
+        return Ok(());
+    }
+    let given = [
+        ("--device", args.device_named.is_some()),
+        ("--erase-disk", args.erase_disk.is_some()),
+        ("--yes", args.yes),
+        ("--keys", args.keys.is_some()),
+        ("--resume", args.resume),
+        ("--dry-run", args.dry_run),
+        ("--no-eject", args.no_eject),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "{option} says how an image is flashed, and no image was named\n    next: landfall flash IMAGE DEVICE {option} … \
+                 (without options and image it lists the sticks)"
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn begin<'a>(args: &'a FlashArgs, run_dir: &Utf8Path) -> Result<Run<'a>, Failure> {

@@ -11,6 +11,16 @@ use crate::real::disk::named;
 use crate::real::disk::usage::shell;
 use std::io::Write;
 
+/// Why nobody agreed who was not asked.
+const NOBODY: &str = "nobody can be asked here (standard input is no terminal, or --json)";
+
+/// Ctrl-C, or the end of what can be read, in place of an answer.
+fn stopped_while_asked() -> Error {
+    Error::StoppedBefore {
+        doing: "consent was asked for".into(),
+    }
+}
+
 impl Run<'_> {
     /// A refusal for want of consent.
     pub(super) fn no_consent(
@@ -38,18 +48,27 @@ impl Run<'_> {
         )
     }
 
-    fn with_name(&self, judged: &Judged) -> String {
-        let name = shell(judged.name.as_deref().unwrap_or("NAME"));
+    /// What agrees to this disk.
+    fn consenting(&self, judged: &Judged) -> String {
+        let how = match (&judged.standing, judged.name.as_deref()) {
+            (Standing::Named(_), Some(name)) => format!("--erase-disk {}", shell(name)),
+            (Standing::Named(_), None) => {
+                return "attach it where it has a name of its own (another port or adapter), then the same command".into();
+            }
+            (Standing::Stick | Standing::Never { .. }, _) => "--yes".into(),
+        };
         match self.args.forget_keys {
-            Some(_) => Self::forgetting(judged, &format!("--erase-disk {name}")),
-            None => self.agreeing(judged, &format!("--erase-disk {name}")),
+            Some(_) => format!("{} {how}", self.forgetting(judged)),
+            None => self.agreeing(judged, &how),
         }
     }
 
-    fn forgetting(judged: &Judged, how: &str) -> String {
+    /// The command that takes keys off a disk.
+    pub(super) fn forgetting(&self, judged: &Judged) -> String {
+        let device = shell(&judged.block.device());
         format!(
-            "landfall flash --forget-keys {} {how}",
-            shell(&judged.block.device())
+            "landfall flash --forget-keys {device}{}",
+            self.options_but_consent()
         )
     }
 
@@ -63,49 +82,46 @@ impl Run<'_> {
         if let Some(given) = &self.args.erase_disk {
             return Ok(self.is_named(given, judged, seen)?);
         }
-        let (question, next) = match (&judged.standing, &judged.name) {
+        let question = match (&judged.standing, &judged.name) {
             (Standing::Never { .. }, _) => return Ok(words::refuse_never(&Some(judged.clone()))?),
             (Standing::Stick, _) if self.args.yes => return Ok(()),
-            (Standing::Stick, _) => (Question::Forget, Self::forgetting(judged, "--yes")),
-            (Standing::Named(reasons), name) => {
-                let question = Question::ForgetNamed {
-                    name: name.clone().unwrap_or_default(),
-                    reasons: reasons.clone(),
-                };
-                let next = match name {
-                    Some(_) => self.with_name(judged),
-                    None => "attach it where it has a name of its own (another port or adapter), then the same command".into(),
-                };
-                (question, next)
-            }
+            (Standing::Stick, _) => Question::Forget,
+            (Standing::Named(reasons), name) => Question::ForgetNamed {
+                name: name.clone().unwrap_or_default(),
+                reasons: reasons.clone(),
+            },
+        };
+        let refused = |reason: String, declined| {
+            let reason = format!("{reason}; the keys are still there");
+            Self::no_consent(judged, reason, self.consenting(judged), declined)
         };
         let can_answer = judged.name.is_some() || matches!(question, Question::Forget);
-        let answer = if self.args.json || !can_answer || !words::can_ask() {
-            None
-        } else {
-            words::ask(&question, &judged.shown(), &self.stop, out).map_err(output)?
-        };
-        match (&question, answer.as_deref()) {
+        if self.args.json || !can_answer || !words::can_ask() {
+            let reason = match &judged.standing {
+                Standing::Named(reasons) => reasons.join("; "),
+                Standing::Stick | Standing::Never { .. } => NOBODY.into(),
+            };
+            return Err(refused(reason, false).into());
+        }
+        match (
+            &question,
+            words::ask(&question, &judged.shown(), &self.stop, out)
+                .map_err(output)?
+                .as_deref(),
+        ) {
+            (_, None) => Err(stopped_while_asked().into()),
             (Question::Forget, Some("yes")) => Ok(()),
             (Question::ForgetNamed { .. }, Some(answer)) if !answer.is_empty() => {
                 Ok(self.is_named(answer, judged, seen)?)
             }
-            (_, answer) => {
-                let reason = match &judged.standing {
-                    Standing::Named(reasons) => format!("{}; the keys are still there", reasons.join("; ")),
-                    Standing::Stick | Standing::Never { .. } => {
-                        "the answer was not yes; the keys are still there".into()
-                    }
-                };
-                Err(Self::no_consent(judged, reason, next, answer.is_some()).into())
-            }
+            (_, Some(_)) => Err(refused("the answer was no".into(), true).into()),
         }
     }
 
     /// Whether a name agrees to the erasure of this disk and no other.
     fn is_named(&self, given: &str, judged: &Judged, seen: &Seen) -> Result<(), Error> {
         named::agrees(given, &judged.block.identity, &seen.names)
-            .map_err(|why| Self::no_consent(judged, why, self.with_name(judged), false))
+            .map_err(|why| Self::no_consent(judged, why, self.consenting(judged), false))
     }
 
     pub(super) fn agree(
@@ -122,8 +138,7 @@ impl Run<'_> {
             (Standing::Never { .. }, _) => return Ok(words::refuse_never(&Some(judged.clone()))?),
             (Standing::Stick, _) if self.args.yes => return Ok(()),
             (Standing::Stick, _) => {
-                let next = self.agreeing(judged, "--yes");
-                let unasked = Self::no_consent(judged, "nobody can be asked here", next, false);
+                let unasked = Self::no_consent(judged, NOBODY, self.consenting(judged), false);
                 (Question::Yes { with_keys }, unasked)
             }
             (Standing::Named(reasons), Some(name)) => {
@@ -132,7 +147,7 @@ impl Run<'_> {
                     reasons: reasons.clone(),
                     with_keys,
                 };
-                let next = self.with_name(judged);
+                let next = self.consenting(judged);
                 (
                     question,
                     Self::no_consent(judged, reasons.join("; "), next, false),
@@ -143,7 +158,7 @@ impl Run<'_> {
                     "{}; and it has no name that could be no other disk's",
                     reasons.join("; ")
                 );
-                return Err(Self::no_consent(judged, reason, "use another stick".into(), false).into());
+                return Err(Self::no_consent(judged, reason, self.consenting(judged), false).into());
             }
         };
         if self.args.json || !words::can_ask() {
@@ -155,7 +170,8 @@ impl Run<'_> {
             (Question::Name { .. }, Some(answer)) if !answer.is_empty() => {
                 Ok(self.is_named(&answer, judged, seen)?)
             }
-            (_, _) => {
+            (_, None) => Err(stopped_while_asked().into()),
+            (_, Some(_)) => {
                 let reason = "the answer was no; nothing was written";
                 Err(Self::no_consent(judged, reason, "nothing".into(), true).into())
             }

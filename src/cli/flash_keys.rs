@@ -25,8 +25,7 @@ impl Run<'_> {
         words::refuse_never(&Some(judged.clone()))?;
         let taken = self.take(&judged)?;
         let is_gone = || is_gone(&taken.held);
-        let again = format!("landfall flash --forget-keys {}", shell(&judged.block.device()));
-        let stick = taken.stick(&judged, again, &is_gone);
+        let stick = taken.stick(&judged, self.forgetting(&judged), &is_gone);
         let size = judged.block.identity.size_bytes;
         let mut left = keys_left::on(&stick).map_err(|error| stick.failed("read", 0, size, error))?;
         if left.is_empty() {
@@ -53,14 +52,16 @@ impl Run<'_> {
             ),
         });
         if self.args.dry_run {
-            if let (true, Some(error)) = (places.is_empty(), unknown) {
+            if !self.args.json {
+                words::would_forget(&judged, &places, out).map_err(output)?;
+            }
+            // The run itself ends so, behind what it can do.
+            if let Some(error) = unknown {
                 return Err(error.into());
             }
             if self.args.json {
                 let told = words::told_forgotten("would-forget", &judged, &places);
                 writeln!(out, "{told}").map_err(output)?;
-            } else {
-                words::would_forget(&judged, &places, out).map_err(output)?;
             }
             return Ok(Exit::Ok);
         }

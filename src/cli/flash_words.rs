@@ -161,7 +161,8 @@ pub(super) fn plan(plan: &Plan<'_>, out: &mut dyn Write) -> io::Result<()> {
     } = plan;
     writeln!(
         out,
-        "image  {image}: {} ({} bytes)",
+        "image  {}: {} ({} bytes)",
+        one_line(image.as_str()),
         bytes(digests.bytes),
         digests.bytes
     )?;
@@ -170,6 +171,9 @@ pub(super) fn plan(plan: &Plan<'_>, out: &mut dyn Write) -> io::Result<()> {
         None => String::new(),
     };
     writeln!(out, "       SHA-256 {}{agreed}", hexadecimal(&digests.sha256))?;
+    if let Some(why) = digests.boots_not() {
+        writeln!(out, "       note: {why}")?;
+    }
     writeln!(out, "stick  {}", judged.shown())?;
     for line in &judged.holds {
         writeln!(out, "       holds, and loses: {line}")?;
@@ -308,7 +312,7 @@ pub(super) fn end(plan: &Plan<'_>, done: &Done, ejected: &Ejected, out: &mut dyn
         out,
         "{}: holds {}; {} written in {write_s:.1} s{}{found}, all of it read back in {verify_s:.1} s{}",
         plan.judged.shown(),
-        plan.image,
+        one_line(plan.image.as_str()),
         bytes(*written_bytes),
         rate(*written_bytes, *write_s),
         rate(plan.digests.bytes, *verify_s)
@@ -433,6 +437,7 @@ pub(super) fn planned(plan: &Plan<'_>) -> serde_json::Value {
         "image": plan.image,
         "sha256": hexadecimal(&plan.digests.sha256),
         "bytes": plan.digests.bytes,
+        "note": plan.digests.boots_not(),
         "keys": plan.keys.map(|(keys, _)| keys.names()),
         "warning": plan.keys.map(|_| KEYS_WARNING),
     })
@@ -456,6 +461,7 @@ pub(super) fn flashed(plan: &Plan<'_>, done: &Done, ejected: &Ejected) -> serde_
         "found_bytes": done.found_bytes,
         "write_s": done.write_s,
         "verify_s": done.verify_s,
+        "note": plan.digests.boots_not(),
         "keys": plan.keys.map(|(keys, _)| keys.names()),
         "warning": plan.keys.map(|_| KEYS_WARNING),
         "ejected": matches!(ejected, Ejected::Off),

@@ -6,6 +6,7 @@ use super::verdict::Verdict;
 use crate::exit::Exit;
 use crate::os::said;
 use landfall_states::fault::{Fault, Remedy};
+use nix::errno::Errno;
 use std::io;
 
 /// Why a stick was not written.
@@ -172,7 +173,7 @@ pub enum Error {
         reason: String,
     },
     /// Nobody agreed.
-    #[error("{stick}: nobody agreed to its erasure: {reason}")]
+    #[error("{stick}: nobody agreed: {reason}")]
     NoConsent {
         /// The stick.
         stick: String,
@@ -212,6 +213,14 @@ pub enum Error {
     /// Memory or threads cannot be had.
     #[error("landfall itself: {}", said(.0))]
     Internal(io::Error),
+}
+
+/// What is behind a device that has no bytes of its own can be full, which is no fault of a stick.
+fn has_no_room(error: &io::Error) -> bool {
+    matches!(
+        crate::os::errno(error).map(Errno::from_raw),
+        Some(Errno::ENOSPC | Errno::EDQUOT)
+    )
 }
 
 /// A remedy of the install's, for a command that is no install.
@@ -254,6 +263,11 @@ impl Error {
                     .into()
             }
             Error::TooSmall { .. } => "use a larger stick".into(),
+            Error::Stick { error, .. } if has_no_room(error) => {
+                "make room where its bytes really are (the file of a loop device, the pool of a thin volume), then the same command with \
+                 --resume"
+                    .into()
+            }
             Error::Stick { .. } => {
                 "another USB port or card reader, then the same command with --resume; if it happens again, the stick is worn out: \
                  use another one"
@@ -275,6 +289,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Fault(fault) => Exit::of(fault),
+            Error::Stick { error, .. } if has_no_room(error) => Exit::NeedsChange,
             Error::Source { .. } | Error::Stick { .. } | Error::Differs { .. } => Exit::Hardware,
             Error::Packed { .. }
             | Error::NoImage { .. }
@@ -295,5 +310,24 @@ impl Error {
             Error::NoRecord { .. } => Exit::NothingToResume,
             Error::Record { .. } | Error::Internal(_) => Exit::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_pool_behind_a_device_is_no_worn_out_stick() {
+        let of = |errno: Errno| Error::Stick {
+            stick: "stick".into(),
+            doing: "written",
+            at: 0,
+            error: errno.into(),
+        };
+        assert_eq!(of(Errno::ENOSPC).exit(), Exit::NeedsChange);
+        assert!(of(Errno::ENOSPC).next().contains("make room"));
+        assert_eq!(of(Errno::EIO).exit(), Exit::Hardware);
+        assert!(of(Errno::EIO).next().contains("worn out"));
     }
 }

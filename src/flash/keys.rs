@@ -226,7 +226,10 @@ pub fn put(stick: &Stick<'_>, keys: &Keys, place: &Place, image: &Sum) -> Result
                 "what is read back at byte {} is not what was written; the stick holds the image",
                 place.from
             ),
-            "use another stick, and destroy this one or: landfall flash --forget-keys",
+            format!(
+                "use another stick; take the keys off this one: landfall flash --forget-keys {}",
+                shell(&stick.device)
+            ),
         ));
     }
     name(stick, place)
@@ -344,7 +347,7 @@ pub fn zero(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(), E
             return Err(Error::KeysLeft {
                 stick: stick.name.clone(),
                 at: end,
-                again: format!("landfall flash --forget-keys {}", stick.device),
+                again: stick.again.clone(),
             });
         }
         stick

@@ -155,7 +155,10 @@ pub fn on(stick: &Stick<'_>) -> io::Result<Left> {
     let found = gpt::read(&mut disk, stick.sector_bytes)?;
     let mut left = Left::default();
     let said = told(stick)?;
-    let was_here = |place: &Place| said.as_ref().is_some_and(|said| said.from == place.from);
+    let was_here = |place: &Place| {
+        said.as_ref()
+            .is_some_and(|said| (said.from, said.bytes) == (place.from, place.bytes))
+    };
     for place in table::places(&found, stick.sector_bytes) {
         // What begins where the stick does is the image itself.
         let end = place.from.checked_add(place.bytes);

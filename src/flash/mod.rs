@@ -6,6 +6,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `sticks` | which disks may be taken, and why not: pure |
+//! | `kind` | what a file is, by its first bytes: pure |
 //! | `source` | images, packed or not, as chunks with their digests |
 //! | `listed` | a list of digests beside an image: pure |
 //! | `chunks` | bytes from one thread to the next, in buffers of a fixed stock |
@@ -26,6 +27,7 @@ pub mod eject;
 pub mod error;
 pub mod keys;
 pub mod keys_left;
+pub mod kind;
 pub mod listed;
 pub mod record;
 pub mod seeking;

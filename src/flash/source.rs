@@ -5,17 +5,18 @@
 
 use super::chunks::{self, Chunk, Round};
 use super::error::Error;
+use super::kind::{self, Packing, boots_not, sniffed};
 use super::{CHUNK_BYTES, HEAD_BYTES, Watch, listed};
 use crate::foreign::{self, Links};
 use crate::image::pool::Buffer;
 use crate::real::disk::usage::shell;
 use camino::{Utf8Path, Utf8PathBuf};
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,31 +31,6 @@ const WINDOW_LOG_MAX: u32 = 27;
 const XZ_MEMORY_BYTES_MAX: u64 = 132 << 20;
 /// No list of digests is longer, in bytes.
 const LIST_BYTES_MAX: u64 = 1 << 20;
-
-/// How an image is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// Not at all.
-    Plain,
-    /// zstd.
-    Zstd,
-    /// xz.
-    Xz,
-    /// gzip.
-    Gzip,
-}
-
-impl Packing {
-    /// Its name, and the ending of its files.
-    fn name(self) -> Option<(&'static str, &'static str)> {
-        match self {
-            Packing::Plain => None,
-            Packing::Zstd => Some(("zstd", ".zst")),
-            Packing::Xz => Some(("xz", ".xz")),
-            Packing::Gzip => Some(("gzip", ".gz")),
-        }
-    }
-}
 
 /// An image.
 #[derive(Debug)]
@@ -80,72 +56,16 @@ pub struct Digests {
     pub agreed: Option<Utf8PathBuf>,
 }
 
+impl Digests {
+    /// Why firmware may not boot it.
+    pub fn boots_not(&self) -> Option<&'static str> {
+        boots_not(self.head.bytes())
+    }
+}
+
 /// As sha256sum writes it.
 pub fn hexadecimal(sum: &Sum) -> String {
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What the first bytes of a file say.
-fn sniffed(head: &[u8]) -> Result<Packing, (&'static str, &'static str)> {
-    let begins = |magic: &[u8]| head.starts_with(magic);
-    if begins(b"\x28\xB5\x2F\xFD") {
-        return Ok(Packing::Zstd);
-    }
-    if begins(b"\xFD7zXZ\0") {
-        return Ok(Packing::Xz);
-    }
-    if begins(b"\x1F\x8B\x08") {
-        return Ok(Packing::Gzip);
-    }
-    for (magic, what, next) in [
-        (
-            &b"BZh"[..],
-            "it is packed with bzip2",
-            "unpack it first: bunzip2 -k FILE",
-        ),
-        (
-            b"PK\x03\x04",
-            "it is a zip archive",
-            "unpack it first: unzip FILE",
-        ),
-        (
-            b"7z\xBC\xAF\x27\x1C",
-            "it is a 7z archive",
-            "unpack it first: 7z x FILE",
-        ),
-        (
-            b"LZIP",
-            "it is packed with lzip",
-            "unpack it first: lzip -dk FILE",
-        ),
-        (
-            b"QFI\xFB",
-            "it is a qcow2 image",
-            "convert it first: qemu-img convert -O raw FILE NEW.img",
-        ),
-        (
-            b"KDMV",
-            "it is a VMDK image",
-            "convert it first: qemu-img convert -O raw FILE NEW.img",
-        ),
-        (
-            b"vhdxfile",
-            "it is a VHDX image",
-            "convert it first: qemu-img convert -O raw FILE NEW.img",
-        ),
-        (b"<!DOCTYPE", "it is a web page", "download the image itself"),
-        (b"<html", "it is a web page", "download the image itself"),
-        (
-            b"LANDFALL-IMAGE",
-            "it is an image of a root filesystem, which does not boot by itself",
-            "flash the installer's ISO; landfall image write FILE DEVICE writes this one to a partition",
-        ),
-    ] {
-        if begins(magic) {
-            return Err((what, next));
-        }
-    }
-    Ok(Packing::Plain)
 }
 
 impl Source {
@@ -167,10 +87,10 @@ impl Source {
         if file_bytes == 0 {
             return Err(no_image("it is empty", "download or build it again"));
         }
-        let mut head = [0; 16];
+        let mut head = [0; kind::HEAD_BYTES];
         let wanted = usize::try_from(file_bytes).unwrap_or(usize::MAX).min(head.len());
         file.read_exact_at(&mut head[..wanted], 0).map_err(failed)?;
-        let packing = sniffed(&head).map_err(|(what, next)| no_image(what, next))?;
+        let packing = sniffed(&head[..wanted]).map_err(|(what, next)| no_image(what, next))?;
         for other in [Packing::Zstd, Packing::Xz, Packing::Gzip] {
             let Some((name, ending)) = other.name() else {
                 continue;
@@ -198,6 +118,13 @@ impl Source {
     fn failed(&self, at: u64, error: io::Error) -> Error {
         let path = self.path.to_string();
         match self.packing.name() {
+            Some((packing, _)) if takes_more_memory(&error) => Error::NoImage {
+                path,
+                reason: format!(
+                    "unpacking it ({packing}) takes more than 128 MiB of memory, and landfall takes no more"
+                ),
+                next: format!("unpack it first: {}", self.unpack()),
+            },
             // An error of the system is of the file; others are the library's.
             Some((packing, _)) if error.raw_os_error().is_none() => Error::Packed {
                 path,
@@ -207,6 +134,11 @@ impl Source {
             },
             Some(_) | None => Error::Source { path, at, error },
         }
+    }
+
+    /// The command that unpacks it.
+    fn unpack(&self) -> String {
+        self.packing.unpack().replace("FILE", &shell(self.path.as_str()))
     }
 
     /// Its bytes from the start, unpacked; `read` counts those of the file.
@@ -228,7 +160,7 @@ impl Source {
                 let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, CONCATENATED)?;
                 Box::new(XzDecoder::new_stream(packed(counted), stream))
             }
-            Packing::Gzip => Box::new(MultiGzDecoder::new(packed(counted))),
+            Packing::Gzip => Box::new(Members::of(packed(counted))),
         })
     }
 
@@ -311,6 +243,9 @@ impl Source {
                 next: "download or build it again".into(),
             });
         }
+        self.look_inside(
+            &head.bytes()[..kind::HEAD_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX))],
+        )?;
         let mut digests = Digests {
             bytes,
             sha256: whole.finalize().into(),
@@ -320,6 +255,20 @@ impl Source {
         };
         digests.agreed = self.hold_against_lists(&digests.sha256)?;
         Ok(digests)
+    }
+
+    /// What is packed is an image too, and not packed once more.
+    fn look_inside(&self, head: &[u8]) -> Result<(), Error> {
+        let (what, next) = match (self.packing, sniffed(head)) {
+            (Packing::Plain, _) | (_, Ok(Packing::Plain)) => return Ok(()),
+            (_, Ok(_)) => ("it is packed once more", "unpack that too"),
+            (_, Err(other)) => other,
+        };
+        Err(Error::NoImage {
+            path: self.path.to_string(),
+            reason: format!("of what is packed in it: {what}"),
+            next: format!("{}; of what that gives, FILE: {next}", self.unpack()),
+        })
     }
 
     /// Where the lists of digests may be: of the file as it lies there, and, where that is packed, of what is packed.
@@ -404,6 +353,63 @@ fn read_full(stream: &mut (dyn Read + Send), buffer: &mut [u8]) -> Result<usize,
         }
     }
     Ok(filled)
+}
+
+/// Whether unpacking stopped at the limit of memory: the libraries have no other sign of it.
+fn takes_more_memory(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    let of_xz = inner.and_then(|inner| inner.downcast_ref::<liblzma::stream::Error>());
+    matches!(of_xz, Some(liblzma::stream::Error::MemLimit)) || error.to_string().contains("too much memory")
+}
+
+/// The members of a gzip file, one after the other; zeros behind one are padding, as gzip(1) takes them.
+enum Members<R: BufRead> {
+    In(GzDecoder<R>),
+    Behind(R),
+    Broken,
+}
+
+impl<R: BufRead> Members<R> {
+    fn of(reader: R) -> Self {
+        Members::In(GzDecoder::new(reader))
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match std::mem::replace(self, Members::Broken) {
+                Members::In(mut member) => {
+                    let read = member.read(buffer)?;
+                    if read > 0 {
+                        *self = Members::In(member);
+                        return Ok(read);
+                    }
+                    *self = Members::Behind(member.into_inner());
+                }
+                Members::Behind(mut reader) => {
+                    let waiting = reader.fill_buf()?;
+                    let (zeros, length) = (
+                        waiting.iter().take_while(|byte| **byte == 0).count(),
+                        waiting.len(),
+                    );
+                    reader.consume(zeros);
+                    *self = match length {
+                        0 => {
+                            *self = Members::Behind(reader);
+                            return Ok(0);
+                        }
+                        _ if zeros == length => Members::Behind(reader),
+                        _ => Members::In(GzDecoder::new(reader)),
+                    };
+                }
+                Members::Broken => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+    }
 }
 
 /// A file from its start, whoever else reads it; counted.
