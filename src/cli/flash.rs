@@ -2,9 +2,10 @@
 //! twice and somebody agreed; a stick is taken exclusively and identified again right before the first byte; what is printed last is
 //! what to do next.
 //!
-//! Absent: how a stick is written and judged (`flash`), in which order and how it is let go (`flash_write`), the words of questions and
+//! Absent: what it is given (`flash_args`), how a stick is written and judged (`flash`), in which order and how it is let go (`flash_write`), the words of questions and
 //! lists (`flash_words`), who agrees to what (`flash_consent`), taking keys off a stick again (`flash_keys`).
 
+use super::flash_args::FlashArgs;
 use super::flash_words as words;
 use super::progress::on_stdout;
 use super::service::{self, Doing};
@@ -27,7 +28,6 @@ use crate::real::disk::usage::{Machine, shell};
 use crate::real::disk::{HeldDisk, Sysfs, gather, held};
 use crate::real::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
-use clap::Args;
 use landfall_states::plan::DiskIdentity;
 use nix::errno::Errno;
 use std::io::Write;
@@ -36,45 +36,6 @@ use std::time::{Duration, Instant};
 /// After an error a device is given so long to go from the kernel's list.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
-
-/// Arguments of `flash`.
-#[derive(Debug, Clone, Args)]
-pub struct FlashArgs {
-    /// The image: raw, or packed as .zst, .xz or .gz; a list of digests beside it (IMAGE.sha256) is obeyed
-    pub image: Option<Utf8PathBuf>,
-    /// The stick, by its path or by a name that `landfall flash` prints; without it the sticks are listed
-    pub device: Option<String>,
-    /// The same as DEVICE
-    #[arg(long = "device", value_name = "DEVICE", conflicts_with = "device")]
-    pub device_named: Option<String>,
-    /// Agree in advance to the erasure of this disk, or of keys on it, by the name that `landfall flash` prints; a fixed disk, or one of
-    /// more than 256 GiB, is not erased without it unless somebody types that name
-    #[arg(long, value_name = "NAME", value_parser = super::disk_name)]
-    pub erase_disk: Option<String>,
-    /// Do not ask; never enough for a fixed disk or a large one
-    #[arg(long, short)]
-    pub yes: bool,
-    /// Make a second partition behind the image, with the label LF-KEYS and the keys of this folder: ssh-key, deploy-key, age-identity,
-    /// luks-passphrase, consent, repository-token, record-key
-    #[arg(long, value_name = "DIR")]
-    pub keys: Option<Utf8PathBuf>,
-    /// Overwrite the keys on a stick with zeros and remove their partition; the image stays. With a name it also finds what a cut left,
-    /// without a partition table
-    #[arg(long, value_name = "DEVICE", num_args = 0..=1, conflicts_with_all = ["image", "device_named", "keys", "resume"])]
-    pub forget_keys: Option<Option<String>>,
-    /// Go on where an earlier run of the same image was cut off; what it wrote is compared, not believed
-    #[arg(long)]
-    pub resume: bool,
-    /// Show what would be done, and write nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Leave the stick switched on
-    #[arg(long)]
-    pub no_eject: bool,
-    /// Progress and the result as JSON lines
-    #[arg(long)]
-    pub json: bool,
-}
 
 /// What a run works with.
 pub(super) struct Run<'a> {
@@ -170,7 +131,8 @@ fn folder(run_dir: &Utf8Path) -> Utf8PathBuf {
 }
 
 pub(super) fn command(args: &FlashArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let begun = meant(args)
+    let begun = args
+        .meant()
         .and_then(|()| begin(args, run_dir))
         .map_err(Wrong::Failure);
     let done = begun.and_then(|run| match (&args.forget_keys, &args.image) {
@@ -189,32 +151,6 @@ pub(super) fn command(args: &FlashArgs, run_dir: &Utf8Path, out: &mut dyn Write)
             Some(Ok(())) | None => failure,
         }
     })
-}
-
-/// Options that say how an image is flashed want one.
-fn meant(args: &FlashArgs) -> Result<(), Failure> {
-    if args.image.is_some() || args.forget_keys.is_some() {
-        return Ok(());
-    }
-    let given = [
-        ("--device", args.device_named.is_some()),
-        ("--erase-disk", args.erase_disk.is_some()),
-        ("--yes", args.yes),
-        ("--keys", args.keys.is_some()),
-        ("--resume", args.resume),
-        ("--dry-run", args.dry_run),
-        ("--no-eject", args.no_eject),
-    ];
-    match given.iter().find(|(_, is_given)| *is_given) {
-        Some((option, _)) => Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "{option} says how an image is flashed, and no image was named\n    next: landfall flash IMAGE DEVICE {option} … \
-                 (without options and image it lists the sticks)"
-            ),
-        )),
-        None => Ok(()),
-    }
 }
 
 fn begin<'a>(args: &'a FlashArgs, run_dir: &Utf8Path) -> Result<Run<'a>, Failure> {

@@ -8,6 +8,7 @@ mod comparison;
 pub mod disks;
 pub mod doctor;
 pub mod flash;
+pub mod flash_args;
 mod flash_consent;
 mod flash_keys;
 mod flash_words;
@@ -137,7 +138,7 @@ pub enum Command {
     /// Without a DEVICE: list the sticks, and why each may or may not be written. The image is read whole before the first write, and
     /// the stick is read back whole after it; the first MiB is written last, so that a stick without that proof does not boot.
     #[command(after_long_help = Exit::table())]
-    Flash(flash::FlashArgs),
+    Flash(flash_args::FlashArgs),
     /// Print completions for a shell
     Completions {
         /// The shell

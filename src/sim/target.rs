@@ -5,17 +5,17 @@ use super::bugs::Bug;
 use super::case::AGE_IDENTITY;
 use super::contents::{
     CLOSURE, LOCK, MODE, MODE_RIGHT, ORDERS, OWNER, REGISTERED, boot_files, clone_text, conf_text,
-    receipt_text, record_text,
+    receipt_text,
 };
 use super::disk::{Fs, Held, Key};
 use super::steps::Script;
 use super::world::{Act, SimWorld};
 use crate::event::Event;
-use crate::sim::faults::{ended, failed};
+use crate::sim::faults::failed;
 use crate::world::World;
 use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::cloned::{Contents, Database, RealiseOrder, RealiseSystem, SystemFacts};
-use landfall_states::fault::{Cause, ConfigFault, Fault, FaultClass, ImageFault, PlaceFault, StoreFault};
+use landfall_states::fault::{ConfigFault, Fault, FaultClass, ImageFault, PlaceFault, StoreFault};
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight};
 use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
@@ -262,17 +262,6 @@ impl Script for RealiseSystem {
 }
 
 impl SimWorld {
-    /// Nix opens no repository of another account, unless it is told whose it is: a run before this one may have given the
-    /// clone to its user.
-    fn open_clone(&self, order: &RealiseOrder) -> Result<(), Fault> {
-        if self.text(Fs::Root, OWNER).is_none() || !self.has(Bug::CloneOfAnother) {
-            return Ok(());
-        }
-        let what = format!("evaluation of {}", order.action.revision);
-        let said = "error: repository path '/home/op/conf' is not owned by current user";
-        Err(ended(Cause::Evaluation, what, "nix", said))
-    }
-
     /// What an image brought is registered in one transaction.
     async fn register(
         &mut self,
@@ -302,16 +291,6 @@ impl SimWorld {
         self.put("register the closure", valid.into()).await?;
         self.sync().await?;
         self.record_system(revision, order.only_evaluate).await
-    }
-
-    async fn record_system(&mut self, revision: &Revision, again: bool) -> Result<(), Fault> {
-        let record = record_text(&self.setting.plan, revision, &self.setting.system);
-        if again && self.text(Fs::Root, "record") == Some(&*record) {
-            return Ok(());
-        }
-        self.put("record the system", vec![("record", Some(record))])
-            .await?;
-        self.sync_unless(Bug::RecordUnsynced).await
     }
 }
 

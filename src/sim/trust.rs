@@ -5,15 +5,17 @@
 
 use super::bugs::Bug;
 use super::case::Setting;
-use super::contents::record_text;
+use super::contents::{OWNER, record_text};
 use super::disk::{Disk, Fs, Key, Region, Value};
+use super::faults::ended;
 use super::landing::Mode;
 use super::machine::Machine;
 use super::world::{Act, SimWorld};
 use landfall_states::Phase;
 use landfall_states::authentic::{Authenticity, KeySource, RecordKey, RecordKeys};
 use landfall_states::checkpoint::{Choice, Record, SLOT_BYTES, authenticity, choose};
-use landfall_states::fault::Fault;
+use landfall_states::cloned::RealiseOrder;
+use landfall_states::fault::{Cause, Fault};
 use landfall_states::formatted::{CloneConfiguration, Standing};
 use landfall_states::names::{Digest, Revision, StorePath};
 use landfall_states::plan::Payload;
@@ -101,6 +103,28 @@ pub fn who_wrote(machine: &Machine, setting: &Setting) -> Option<Authenticity> {
 }
 
 impl SimWorld {
+    /// What the target's own record says of the system.
+    pub(super) async fn record_system(&mut self, revision: &Revision, again: bool) -> Result<(), Fault> {
+        let record = record_text(&self.setting.plan, revision, &self.setting.system);
+        if again && self.text(Fs::Root, "record") == Some(&*record) {
+            return Ok(());
+        }
+        self.put("record the system", vec![("record", Some(record))])
+            .await?;
+        self.sync_unless(Bug::RecordUnsynced).await
+    }
+
+    /// Nix opens no repository of another account, unless it is told whose it is: a run before this one may have given the
+    /// clone to its user.
+    pub(super) fn open_clone(&self, order: &RealiseOrder) -> Result<(), Fault> {
+        if self.text(Fs::Root, OWNER).is_none() || !self.has(Bug::CloneOfAnother) {
+            return Ok(());
+        }
+        let what = format!("evaluation of {}", order.action.revision);
+        let said = "error: repository path '/home/op/conf' is not owned by current user";
+        Err(ended(Cause::Evaluation, what, "nix", said))
+    }
+
     /// The container was seen to be ours and to open.
     pub fn container_opened(&mut self) {
         if let Some(key) = container_key(self.disk(), &self.setting) {
