@@ -131,10 +131,8 @@ fn folder(run_dir: &Utf8Path) -> Utf8PathBuf {
 }
 
 pub(super) fn command(args: &FlashArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let begun = args
-        .meant()
-        .and_then(|()| begin(args, run_dir))
-        .map_err(Wrong::Failure);
+    let meant = args.meant().map_err(Wrong::Flash);
+    let begun = meant.and_then(|()| begin(args, run_dir).map_err(Wrong::Failure));
     let done = begun.and_then(|run| match (&args.forget_keys, &args.image) {
         (Some(device), _) => run.forget_keys(device.as_deref(), out),
         (None, Some(image)) => run.flash(image, out),

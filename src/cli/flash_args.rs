@@ -2,8 +2,7 @@
 //!
 //! Absent: what is done with it (`flash`).
 
-use super::Failure;
-use crate::exit::Exit;
+use crate::flash::error::Error;
 use camino::Utf8PathBuf;
 use clap::Args;
 
@@ -48,7 +47,7 @@ pub struct FlashArgs {
 
 impl FlashArgs {
     /// Options that say how an image is flashed want one.
-    pub(super) fn meant(&self) -> Result<(), Failure> {
+    pub(super) fn meant(&self) -> Result<(), Error> {
         if self.image.is_some() || self.forget_keys.is_some() {
             return Ok(());
         }
@@ -61,14 +60,8 @@ impl FlashArgs {
             ("--dry-run", self.dry_run),
             ("--no-eject", self.no_eject),
         ];
-        match given.iter().find(|(_, is_given)| *is_given) {
-            Some((option, _)) => Err(Failure::new(
-                Exit::Usage,
-                format!(
-                    "{option} says how an image is flashed, and no image was named\n    next: landfall flash IMAGE DEVICE {option} … \
-                     (without options and image it lists the sticks)"
-                ),
-            )),
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => Err(Error::NoneNamed { option }),
             None => Ok(()),
         }
     }

@@ -172,6 +172,12 @@ pub enum Error {
         /// Why it means none.
         reason: String,
     },
+    /// An option that means nothing without an image.
+    #[error("{option} says how an image is flashed, and no image was named")]
+    NoneNamed {
+        /// The option.
+        option: &'static str,
+    },
     /// Nobody agreed.
     #[error("{stick}: nobody agreed: {reason}")]
     NoConsent {
@@ -278,6 +284,9 @@ impl Error {
             Error::StoppedBefore { .. } => "the same command again".into(),
             Error::Differs { verdict, .. } => verdict.next().into(),
             Error::Name { .. } => "landfall flash (lists the sticks)".into(),
+            Error::NoneNamed { option } => {
+                format!("landfall flash IMAGE DEVICE {option} … (without image and options it lists the sticks)")
+            }
             Error::Record { path, .. } => {
                 format!("make it possible to write {path}, or name another folder: XDG_STATE_HOME=DIR landfall flash …")
             }
@@ -306,7 +315,7 @@ impl Error {
             | Error::KeysLeft { .. }
             | Error::StoppedBefore { .. } => Exit::Interrupted,
             Error::NoConsent { .. } => Exit::NeedsChange,
-            Error::Name { .. } => Exit::Usage,
+            Error::Name { .. } | Error::NoneNamed { .. } => Exit::Usage,
             Error::NoRecord { .. } => Exit::NothingToResume,
             Error::Record { .. } | Error::Internal(_) => Exit::Internal,
         }

@@ -462,10 +462,24 @@ fn operand(name: &str) -> String {
 pub(crate) fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
+        return word.to_owned();
     }
+    // What a terminal would not show is written out, so that the command can be copied from it.
+    if word.chars().any(char::is_control) {
+        let mut text = String::from("$'");
+        for c in word.chars() {
+            match c {
+                '\'' | '\\' => text.extend(['\\', c]),
+                '\n' => text.push_str("\\n"),
+                '\t' => text.push_str("\\t"),
+                c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c => text.push(c),
+            }
+        }
+        text.push('\'');
+        return text;
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn is_below(point: &str, dir: &str) -> bool {

@@ -451,3 +451,28 @@ fn own_ids_come_from_the_plan_and_only_with_its_table() {
     assert_eq!(Own::of(Some(plan), Some(Uuid::nil())), Own::default());
     assert_eq!(Own::of(None, None), Own::default());
 }
+
+/// The words that a shell reads are those that were meant, whatever is in them; the shell is a real one.
+#[test]
+fn a_quoted_word_is_one_word() {
+    for word in [
+        "/dev/sda",
+        "",
+        "a b",
+        "it's",
+        "a\nb",
+        "tab\there",
+        "\u{1b}[31m'\\n",
+        "ä\u{7f}",
+        "$HOME `id`",
+    ] {
+        let shown = shell(word);
+        assert!(!shown.chars().any(char::is_control), "{shown}");
+        let read = std::process::Command::new("bash")
+            .args(["-c", &format!("printf %s {shown}")])
+            .env("LC_ALL", "C.UTF-8")
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(read.stdout).unwrap(), word, "{shown}");
+    }
+}
