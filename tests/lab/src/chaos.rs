@@ -5,6 +5,7 @@
 //! keeps by the same rule; the machine need not have written the same by then, for its processors are emulated and its clock is real.
 
 mod acknowledged;
+mod at_work;
 mod checks;
 mod control;
 mod dice;

@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::acknowledged::{Ack, Listener, Recorded};
+use super::at_work::{Heard, RUN_MAX};
 use super::checks::{Checks, EXT4_MADE_AT, EXT4_UUID_AT, Told};
 use super::dice::Dice;
 use super::faults::{Faults, Network, TARGET_PART};
@@ -25,8 +26,6 @@ use crate::install::{CONFIG, Install, PATH, say};
 use crate::kit::PASSPHRASE;
 use crate::machine::Machine;
 
-/// A run that has neither ended nor reached its next misfortune by then is stuck.
-const RUN_LIMIT: Duration = Duration::from_secs(420);
 /// A run that tries so often without a reason is stuck.
 const RETRY_TOO_MUCH: &str = "retry 4 in ";
 /// A process that was told to end has ended by then.
@@ -121,6 +120,8 @@ pub struct Trial<'k> {
     listener: Option<Listener>,
     /// The place, among the acknowledged checkpoints, of the one at which the power goes.
     awaits: Option<usize>,
+    /// What was heard of the run that is at work.
+    heard: Heard,
     /// Runs that were begun after the last misfortune.
     further: u32,
     finding: Option<(Finding, String)>,
@@ -151,6 +152,7 @@ impl<'k> Trial<'k> {
             faults,
             listener: None,
             awaits: None,
+            heard: Heard::default(),
             further: 0,
             finding: None,
             prepare: parts.prepare,
@@ -311,7 +313,8 @@ impl<'k> Trial<'k> {
         let command = format!(
             "rm -f /run/lab/pid; systemd-run --quiet --scope --unit=chaos-{number} bash {SCRIPT} {verb}"
         );
-        let job = machine.spawn(&command, RUN_LIMIT + END_LIMIT)?;
+        self.heard = Heard::default();
+        let job = machine.spawn(&command, RUN_MAX + END_LIMIT)?;
         let begun = Instant::now();
         loop {
             let Some(next) = self.left.front().copied() else {
@@ -448,7 +451,7 @@ impl<'k> Trial<'k> {
     }
 
     /// A run ends, and does not try the same over and over when no network is to blame.
-    fn in_time(&self, machine: &Machine, from: usize, begun: Instant) -> Result<()> {
+    fn in_time(&mut self, machine: &Machine, from: usize, begun: Instant) -> Result<()> {
         let text = machine.console().text_behind(from);
         if text.contains(RETRY_TOO_MUCH) && !self.faults.struck.contains(&Kind::Network) {
             return Err(found(
@@ -456,17 +459,10 @@ impl<'k> Trial<'k> {
                 format!("a run tries the same again and again:\n{}", tail(&text, 40)),
             ));
         }
-        if begun.elapsed() < RUN_LIMIT {
-            return Ok(());
+        match self.heard.stuck(text.len(), begun.elapsed()) {
+            None => Ok(()),
+            Some(why) => Err(found(Finding::Stuck, format!("{why}:\n{}", tail(&text, 40)))),
         }
-        Err(found(
-            Finding::Stuck,
-            format!(
-                "a run was still at work after {} s:\n{}",
-                RUN_LIMIT.as_secs(),
-                tail(&text, 40)
-            ),
-        ))
     }
 
     /// Cuts the power, rebuilds the disk, and looks at it.
