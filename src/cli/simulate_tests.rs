@@ -1,0 +1,115 @@
+//! Tests of `simulate`.
+
+use super::*;
+use clap::Parser;
+
+fn told(extra: &[&str]) -> (Exit, String) {
+    let (done, out) = done(extra);
+    (done.unwrap(), out)
+}
+
+fn done(extra: &[&str]) -> (Result<Exit, Failure>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("install.ron");
+    fs_err::write(&file, include_str!("../../docs/examples/plain.ron")).unwrap();
+    let path = file.to_str().unwrap();
+    let line = [&["landfall", "simulate", "--config", path], extra].concat();
+    let super::super::Command::Simulate(args) = super::super::Cli::parse_from(line).command else {
+        panic!("another command")
+    };
+    let mut out = vec![];
+    let done = command(&args, &mut out);
+    (done, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn the_same_seed_prints_the_same_and_a_schedule_tells_its_story() {
+    let trace = |text: &str| text.split_once("trace ").unwrap().1[..16].to_owned();
+    let (exit, first) = told(&["--seed", "7", "--stories", "140"]);
+    let (_, second) = told(&["--seed", "7", "--stories", "140"]);
+    let (_, other) = told(&["--seed", "8", "--stories", "140"]);
+    assert_eq!((exit, trace(&first)), (Exit::Ok, trace(&second)));
+    assert_ne!(trace(&first), trace(&other));
+    assert!(first.contains("140 stories"), "{first}");
+    let (exit, text) = told(&["--schedule", "0.30:after:cut=none"]);
+    assert!(
+        exit == Exit::Ok && text.contains("0.30:after:cut=none: landed, after 2 runs"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_point_that_no_run_reaches_is_an_error_that_names_it() {
+    for (schedule, named) in [
+        ("0.9999:lie", "point 0.9999"),
+        ("0.3:after:kill,7.1:lie", "no run 7"),
+    ] {
+        let failure = done(&["--schedule", schedule]).0.unwrap_err();
+        assert!(
+            failure.exit == Exit::Usage && failure.text.contains(named),
+            "{}",
+            failure.text
+        );
+    }
+}
+
+#[test]
+fn nothing_to_tell_is_a_wrong_number() {
+    for wrong in [["--seed", "1", "--stories", "0"].as_slice(), &["--saves", "0"]] {
+        let line = [&["landfall", "simulate"], wrong].concat();
+        assert!(super::super::Cli::try_parse_from(line).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_failure_keeps_what_happened_also_when_people_did_something() {
+    let harness = Harness::new("plain/flake/blank/person".parse().unwrap()).unwrap();
+    for between in [None, Some(Between::Payload)] {
+        let failure = sim::tally::Failure {
+            case: harness.setting().case,
+            schedule: "0.30:after:cut=none".parse().unwrap(),
+            between,
+            breaches: vec![],
+        };
+        let path = keep_trace(&harness, &failure).unwrap();
+        let text = fs_err::read_to_string(&path).unwrap();
+        fs_err::remove_file(&path).unwrap();
+        assert!(
+            text.starts_with("plain/flake/blank/person 0.30:after:cut=none"),
+            "{text}"
+        );
+        assert_eq!(text.contains("which came after"), between.is_some());
+        assert!(text.contains("\n1.0 "), "the second run is missing: {text}");
+    }
+}
+
+#[test]
+fn what_people_do_after_a_death_is_told_by_name() {
+    let (exit, text) = told(&["--schedule", "0.60:after:cut=none", "--between", "copy"]);
+    assert!(
+        exit == Exit::Ok && text.contains("then copy: 1 stories, 0 failures"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_checkpoint_alone_says_how_many_states_were_read() {
+    let (exit, text) = told(&["--saves", "3000", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((exit, &value["failed"]), (Exit::Ok, &json!(0)));
+    assert!(value["states"].as_u64() >= Some(3_000), "{text}");
+}
+
+#[test]
+fn one_sort_of_fault_fills_one_column() {
+    let (exit, text) = told(&["--faults", "stop", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((exit, &value["failed"]), (Exit::Ok, &json!(0)));
+    let cells = value["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 10, "one for each phase that is left");
+    assert!(
+        cells
+            .iter()
+            .all(|cell| cell["fault"] == "stop" && cell["stories"].as_u64() > Some(0))
+    );
+}

@@ -1,0 +1,116 @@
+//! Tests of `status`.
+
+use super::*;
+use landfall_states::checkpoint::Mark;
+use landfall_states::fault::{Fault, FaultClass};
+use landfall_states::names::Digest;
+use landfall_states::plan::DiskIdentity;
+
+#[test]
+fn a_status_is_folded_from_events() {
+    let mut status = Status::begin(7, 1_000);
+    let fault: FaultTold = (&Fault::injected(FaultClass::Transient, "clone", "connection reset")).into();
+    for (at, event) in [
+        Event::Started {
+            version: "0".into(),
+            host: "web".into(),
+            command: "install".into(),
+        },
+        Event::Begun {
+            phase: Phase::Formatted,
+            attempt: 3,
+            what: "clone".into(),
+        },
+        Event::Failed {
+            phase: Phase::Formatted,
+            fault: fault.clone(),
+        },
+        Event::RetryIn {
+            wait_ms: 4_000,
+            retry: 1,
+        },
+    ]
+    .iter()
+    .enumerate()
+    {
+        status.take(event, 2_000 + at as u64);
+    }
+    let report = Report {
+        now_ms: 3_000,
+        alive: true,
+        run: Some(status),
+        checkpoint: None,
+        checkpoint_error: None,
+    };
+    expect_test::expect![[r#"
+            landfall install of host web, process 7, began 2.0 s ago
+            phase: Formatted → CloneConfiguration, for 0.9 s, attempt 3
+            step: clone
+            last fault (transient): clone: connection reset
+            retry in 3.0 s"#]]
+    .assert_eq(&report.lines().join("\n"));
+    assert!(!report.is_over());
+    let gone = Report {
+        alive: false,
+        ..report
+    };
+    assert!(gone.is_over());
+    assert!(gone.lines().iter().any(|line| line.contains("landfall resume")));
+}
+
+#[test]
+fn the_tmpfs_record_is_shown_whole_or_called_damaged() {
+    let slot = Record {
+        sequence: 7,
+        parent: None,
+        host: "web".parse().unwrap(),
+        install: serde_json::from_str("\"6ba7b814-9dad-51d1-80b4-00c04fd430c8\"").unwrap(),
+        nonce: 0,
+        layout: Digest::of(b"layout"),
+        payload: Digest::of(b"payload"),
+        disk: DiskIdentity {
+            wwn: None,
+            serial: Some("LF0001".into()),
+            path: None,
+            size_bytes: 8 << 30,
+            sector_bytes: 512,
+        },
+        revision: "0123456789012345678901234567890123456789".parse().unwrap(),
+        claim: Claim::Encrypted,
+        mark: Mark::Begun,
+        attempts: Attempts::default(),
+        boot: String::new(),
+        last_fault: None,
+        landing: None,
+    }
+    .encode()
+    .unwrap();
+    let shown = checkpoint(&slot).unwrap();
+    assert_eq!((shown.sequence, shown.claim.phase()), (7, Phase::Encrypted));
+    // Any byte of the body, also one that leaves it a record.
+    let text = String::from_utf8(slot.clone()).unwrap();
+    let flipped = text.replace("\"web\"", "\"wee\"");
+    assert_ne!(text, flipped);
+    let why = checkpoint(flipped.as_bytes()).unwrap_err();
+    assert!(why.starts_with("damaged (digest does not match)"), "{why}");
+    assert!(
+        checkpoint(&slot[..2_000])
+            .unwrap_err()
+            .starts_with("damaged (wrong length)")
+    );
+    assert!(checkpoint(b"nonsense\n()").is_err());
+}
+
+#[test]
+fn a_process_with_an_odd_name_is_dated() {
+    let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 1234 1 1";
+    assert_eq!(started_ms(stat), Some(12_340));
+    assert_eq!(started_ms("nonsense"), None);
+    let me = Status::begin(std::process::id(), since_boot_ms());
+    assert!(is_alive(&me).unwrap());
+    let long_ago = Status::begin(std::process::id(), 0);
+    assert!(
+        !is_alive(&long_ago).unwrap(),
+        "a later process with the number of an earlier one"
+    );
+}
