@@ -3,8 +3,9 @@
 //!
 //! Absent: mending (`nixos-rebuild boot` and `agenix --rekey` do it).
 
-use super::decrypt::{self, KeyError, PrivateKey};
+use super::decrypt::{self, KeyError, PrivateKey, Unopened};
 use super::{Outcome, Scene};
+use crate::real::age_file::Undecrypted;
 use crate::real::boot::observe_boot;
 use crate::real::command::Program;
 use crate::real::disk::Sysfs;
@@ -412,18 +413,18 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
             "put the identity there (directory 0700, file 0600), or set age.identityPaths to where it is, then: sudo nixos-rebuild switch",
         ));
     }
-    let mut unopened = Vec::new();
+    let mut unopened = Unopened::default();
     for secret in &secrets {
         let name = Utf8Path::new(secret).file_name().unwrap_or(secret);
         let opened = match rooted::open_file(&root, secret)? {
-            None => Err("it is not there".to_owned()),
+            None => Err(Undecrypted::Unread("it is not there".to_owned())),
             Some(file) => decrypt::opens(&keys, file),
         };
         if let Err(why) = opened {
-            unopened.push(format!("{name}: {why}"));
+            unopened.push(name, &why);
         }
     }
-    if unopened.is_empty() {
+    if unopened.list.is_empty() {
         return Ok(Outcome::fine(format!(
             "{} of {} secrets decrypt with {}",
             secrets.len(),
@@ -431,8 +432,10 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
             named.join(", ")
         )));
     }
-    let count = unopened.len();
-    unopened.truncate(SECRETS_NAMED_MAX);
+    let count = unopened.list.len();
+    let next =
+        unopened.next("add this host's public key to the rules file, then: agenix --rekey, commit, sudo nixos-rebuild switch");
+    unopened.list.truncate(SECRETS_NAMED_MAX);
     Err(Outcome::wrong_list(
         FaultClass::NeedsChange,
         "secrets of agenix",
@@ -441,8 +444,8 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
             secrets.len(),
             named.join(", ")
         ),
-        unopened,
-        "add this host's public key to the rules file, then: agenix --rekey, commit, sudo nixos-rebuild switch",
+        unopened.list,
+        next,
     ))
 }
 

@@ -197,7 +197,10 @@ fn an_identity_that_is_not_where_the_configuration_looks_for_it_is_found() {
     );
     machine.write("etc/age/web.agekey", key.to_string().expose_secret());
     let found = finding("agenix", &scene);
-    assert_eq!(found.list, ["wifi.age: it was not encrypted for this identity"]);
+    assert_eq!(
+        found.list,
+        ["wifi.age: it is encrypted for other identities: none that was given decrypts it"]
+    );
     assert!(found.next.contains("agenix --rekey"));
     // What agenix --rekey does.
     machine.write(secret, sealed(&key, b"psk"));
