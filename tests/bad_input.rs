@@ -76,7 +76,7 @@ fn a_configuration_that_cannot_be_read() {
     refused(
         &["check", "/nonexistent.ron"],
         2,
-        &["/nonexistent.ron", "cannot be read", "fix:"],
+        &["/nonexistent.ron", "cannot be read", "next:"],
     );
     refused(
         &["check", "nothere.ron"],
@@ -94,7 +94,7 @@ fn a_configuration_that_cannot_be_read() {
         refused(
             &["check", file.path().to_str().unwrap()],
             2,
-            &[what, "fix:", "docs/examples"],
+            &[what, "next:", "docs/examples"],
         );
     }
     let dir = tempfile::tempdir().unwrap();

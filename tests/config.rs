@@ -374,12 +374,7 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "REMOTE, system: Flak",
-            &[
-                "system:",
-                "\"Flak\"",
-                "Prebuilt, Image, Flake",
-                "did you mean Flake?",
-            ],
+            &["system:", "\"Flak\"", "Prebuilt, Image, Flake", "write Flake, if"],
         ),
         (
             "REMOTE, system: Flake, keys: (age_identity_path: \"age\")",
@@ -503,7 +498,7 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "REMOTE, sytem: Flake",
-            &["sytem", "known are: host, labels", "did you mean system?"],
+            &["sytem", "known are: host, labels", "write system, if"],
         ),
         ("REMOTE", &["system", "missing", "no default"]),
     ];

@@ -231,9 +231,10 @@ fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
     let failed = doctor(&["--flake", place.root.as_str(), "--json"], &place.root);
     let line: serde_json::Value = serde_json::from_str(text(&failed).trim()).unwrap();
     assert_eq!(
-        (failed.status.code(), &line["failed"]["exit"]),
-        (Some(2), &2.into())
+        (failed.status.code(), &line["result"], &line["exit"]),
+        (Some(2), &"failed".into(), &2.into())
     );
+    assert!(line["next"].as_str().unwrap().contains("directory"), "{line}");
     // Text of somebody else's: no escape sequence, and no second line, comes out of it.
     place.write(
         "install.ron",
@@ -300,7 +301,7 @@ fn without_root_it_says_so_and_looks_at_what_it_can() {
     let (code, lines) = asked(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
     let privileges = of(&lines, "privileges");
     assert_eq!(privileges["result"], "finding");
-    assert_eq!(privileges["next"], "sudo landfall doctor");
+    assert_eq!(privileges["next"], "sudo landfall doctor --at installer --json");
     assert_eq!(
         of(&lines, "disks")["result"],
         "skipped",
@@ -625,7 +626,7 @@ fn secrets_that_are_not_keyed_for_the_host_are_found() {
     let found = finding("secrets", &flake.scene);
     assert_eq!(
         found.list,
-        ["wifi (secrets/wifi.age): it was not encrypted for this identity"]
+        ["wifi (secrets/wifi.age): it is encrypted for other identities: none that was given decrypts it"]
     );
     assert!(found.next.ends_with("agenix --rekey"), "{found:?}");
     flake.place.write("flake/secrets/wifi.age", sealed(&own));

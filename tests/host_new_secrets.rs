@@ -215,16 +215,73 @@ fn one_secret_that_cannot_be_decrypted_keeps_all_of_them_as_they_are() {
         text.contains("secrets/armored.age") && text.contains("--identity"),
         "{text}"
     );
+    assert!(
+        text.contains("for other identities") && !text.contains("damaged"),
+        "{text}"
+    );
     ground.put("secrets/armored.age", b"no secret at all");
     ground.git(&["commit", "--quiet", "-am", "broken"]);
+    let text = ground.refused("new", &["--yes"], 6);
     assert!(
-        ground
-            .refused("new", &["--yes"], 6)
-            .contains("secrets/armored.age")
+        text.contains("secrets/armored.age") && text.contains("no file that age encrypted"),
+        "{text}"
     );
     assert!(!ground.keys().exists(), "and no key was written");
     let text = ground.made("new", &["--yes", "--no-rekey"]);
     assert!(text.contains("agenix --rekey"), "{text}");
+}
+
+/// What is damaged is no matter of the identity, and what is told to do about it brings it back.
+#[test]
+fn a_damaged_secret_is_told_from_a_wrong_identity() {
+    let people = People::new();
+    let ground = people.ground();
+    let whole = |name: &str| fs::read(ground.root().join(name)).unwrap();
+    let (binary, armored) = (whole("secrets/all.age"), whole("secrets/armored.age"));
+    let mut flipped = binary.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let lines: Vec<&[u8]> = armored.split_inclusive(|byte| *byte == b'\n').collect();
+    for (name, bytes) in [
+        ("secrets/all.age", binary[..binary.len() - 3].to_vec()),
+        ("secrets/all.age", binary[..30].to_vec()),
+        ("secrets/all.age", vec![]),
+        ("secrets/all.age", flipped),
+        (
+            "secrets/all.age",
+            binary
+                .iter()
+                .flat_map(|byte| match byte {
+                    b'\n' => vec![b'\r', b'\n'],
+                    byte => vec![*byte],
+                })
+                .collect(),
+        ),
+        ("secrets/armored.age", lines[..lines.len() - 1].concat()),
+        (
+            "secrets/armored.age",
+            armored
+                .iter()
+                .map(|byte| if *byte == b'A' { b'!' } else { *byte })
+                .collect(),
+        ),
+    ] {
+        let before = whole(name);
+        ground.put(name, &bytes);
+        ground.git(&["commit", "--quiet", "-am", "broken"]);
+        let text = ground.refused("new", &["--yes"], 6);
+        assert!(
+            text.contains(name) && text.contains("cut off or damaged"),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("git checkout COMMIT -- {name}")) && !text.contains("--identity"),
+            "{text}"
+        );
+        ground.git(&["checkout", "--quiet", "HEAD~1", "--", name]);
+        ground.git(&["commit", "--quiet", "-m", "whole"]);
+        assert_eq!(whole(name), before);
+    }
+    ground.made("new", &["--yes"]);
 }
 
 /// Commits other rules.

@@ -3,11 +3,12 @@
 //!
 //! Absent: looking (`doctor`), and anything that writes.
 
-use super::{CONFIG_FILES, DoctorArgs, Failure, status, words};
+use super::{CONFIG_FILES, DoctorArgs, Failure, failure, status, words};
 use crate::config::{Config, Overrides};
 use crate::doctor::{self, CHECKS, Check, Finding, Outcome, Place, Scene};
 use crate::event::Reporter;
 use crate::exit::Exit;
+use crate::real::disk::usage::shell;
 use crate::real::hands::Hands;
 use crate::real::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -38,15 +39,7 @@ pub(super) fn place_name(text: &str) -> Result<Place, String> {
 
 pub(super) fn command(args: &DoctorArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let ended = looked(args, run_dir, out);
-    if let (true, Err(Failure { exit, text })) = (args.json, &ended) {
-        // What was printed before it is whole lines; this one says why no more come.
-        writeln!(
-            out,
-            "{}",
-            json!({ "failed": { "exit": exit.code(), "text": text } })
-        )?;
-    }
-    ended
+    failure::told(args.json, ended, out)
 }
 
 fn looked(args: &DoctorArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -158,7 +151,53 @@ fn scene(
     scene.identities.clone_from(&args.identity);
     scene.ssh_key.clone_from(&args.ssh_key);
     scene.image.clone_from(&args.image);
+    scene.command = same(args);
     Ok(scene)
+}
+
+/// The same command, as a shell reads it.
+fn same(args: &DoctorArgs) -> String {
+    let DoctorArgs {
+        config,
+        flake,
+        host,
+        identity,
+        ssh_key,
+        image,
+        check,
+        place,
+        list: _,
+        json,
+    } = args;
+    let mut words = vec!["landfall doctor".to_owned()];
+    let mut option = |name: &str, value: &str| words.push(format!("{name} {}", shell(value)));
+    let files = [
+        ("--config", config.config.as_ref()),
+        ("--flake", flake.as_ref()),
+        ("--ssh-key", ssh_key.as_ref()),
+        ("--image", image.as_ref()),
+    ];
+    for (name, file) in files
+        .into_iter()
+        .chain(identity.iter().map(|file| ("--identity", Some(file))))
+    {
+        if let Some(file) = file {
+            option(name, file.as_str());
+        }
+    }
+    if let Some(host) = host {
+        option("--host", host.as_str());
+    }
+    for check in check {
+        option("--check", check.name);
+    }
+    if let Some(place) = place {
+        option("--at", place.name());
+    }
+    if *json {
+        words.push("--json".to_owned());
+    }
+    words.join(" ")
 }
 
 /// The addresses of this machine's interfaces.

@@ -9,7 +9,7 @@ use super::flash_args::FlashArgs;
 use super::flash_words as words;
 use super::progress::on_stdout;
 use super::service::{self, Doing};
-use super::{Failure, ProgressMode};
+use super::{Failure, ProgressMode, failure};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
 use crate::flash::error::Error;
@@ -141,13 +141,10 @@ pub(super) fn command(args: &FlashArgs, run_dir: &Utf8Path, out: &mut dyn Write)
     done.map_err(|wrong| {
         let (told, failure) = match wrong {
             Wrong::Flash(error) => (words::failed(&error), words::failure(&error)),
-            Wrong::Failure(failure) => (words::failed_otherwise(&failure), failure),
+            Wrong::Failure(failure) => (failure.told(), failure),
         };
-        // Programs get an end of every kind, as the last line.
-        match args.json.then(|| writeln!(out, "{told}")) {
-            Some(Err(error)) => error.into(),
-            Some(Ok(())) | None => failure,
-        }
+        failure::tell(args.json && failure.exit != Exit::Ok, &told, out);
+        failure
     })
 }
 

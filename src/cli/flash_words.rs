@@ -6,7 +6,7 @@
 use super::flash_write::Ejected;
 use super::image::peak_bytes;
 use super::words::{ShownLines, bytes, one_line};
-use super::{Failure, words};
+use super::{Failure, failure as ending, words};
 use crate::exit::Exit;
 use crate::flash::error::Error;
 use crate::flash::keys::Keys;
@@ -384,23 +384,13 @@ pub(super) fn failure(error: &Error) -> Failure {
 
 /// A failure for programs.
 pub(super) fn failed(error: &Error) -> serde_json::Value {
-    let mut told = json!({
-        "result": "failed",
-        "why": error.to_string(),
-        "next": error.next(),
-        "exit": error.exit().code(),
-    });
+    let mut told = ending::object(&error.to_string(), Some(&error.next()), error.exit());
     if let Error::Differs { verdict, .. } = error {
         told["cause"] = verdict.word().into();
         told["first_byte"] = verdict.first.into();
         told["differing_bytes"] = verdict.bytes.into();
     }
     told
-}
-
-/// The same for what went wrong around it.
-pub(super) fn failed_otherwise(failure: &Failure) -> serde_json::Value {
-    json!({"result": "failed", "why": failure.text, "next": null, "exit": failure.exit.code()})
 }
 
 /// The disks, for programs; a command that lacks something has failed.

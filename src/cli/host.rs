@@ -3,7 +3,7 @@
 //!
 //! Absent: how a host is made (`hosts`).
 
-use super::{Failure, complain};
+use super::{Failure, complain, failure};
 use crate::exit::Exit;
 use crate::hosts::error::HostError;
 use crate::hosts::keys::Keys;
@@ -170,7 +170,10 @@ fn answer() -> std::io::Result<String> {
 
 pub(super) fn command(command: &HostCommand, out: &mut dyn Write) -> Result<Exit, Failure> {
     match command {
-        HostCommand::New(args) => new(args, out),
+        HostCommand::New(args) => {
+            let ended = new(args, out);
+            failure::told(args.json, ended, out)
+        }
     }
 }
 
@@ -230,11 +233,11 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let programs = Programs::new(PASSED_ON.iter().filter_map(|key| variable(key)).collect())?;
     match prepare(&request(args), &programs, &Terminal::default())? {
         Prepared::There(keys) => {
-            said(args, out, "there", &keys, &[])?;
+            said(args, out, "there", &keys)?;
             Ok(Exit::Ok)
         }
         Prepared::Finished(keys) => {
-            said(args, out, "finished", &keys, &[])?;
+            said(args, out, "finished", &keys)?;
             Ok(Exit::Ok)
         }
         Prepared::Unfinished(host) => Err(Failure::new(
@@ -283,11 +286,11 @@ fn carried_out(
     for change in &plan.changes {
         writeln!(out, "written and added to Git: {}", change.path)?;
     }
-    said(args, out, "made", &plan.keys, &plan.notes)?;
+    said(args, out, "made", &plan.keys)?;
     Ok(Exit::Ok)
 }
 
-/// The files as a diff, and the keys.
+/// The files as a diff, the keys, and what else somebody should know who agrees to it.
 fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "the host {} in {}", plan.name, plan.repository.root)?;
     let dir = plan.keys.dir();
@@ -326,6 +329,12 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
             diff.unified_diff().header(&before, &format!("b/{}", change.path))
         )?;
     }
+    if !plan.notes.is_empty() {
+        writeln!(out)?;
+    }
+    for note in &plan.notes {
+        writeln!(out, "note: {note}")?;
+    }
     Ok(())
 }
 
@@ -341,13 +350,7 @@ fn next(name: &str, keys: &Utf8Path) -> Vec<String> {
     ]
 }
 
-fn said(
-    args: &NewArgs,
-    out: &mut dyn Write,
-    what: &str,
-    keys: &Keys,
-    notes: &[String],
-) -> std::io::Result<()> {
+fn said(args: &NewArgs, out: &mut dyn Write, what: &str, keys: &Keys) -> std::io::Result<()> {
     let next = next(&args.name, keys.dir());
     if args.json {
         let text = json!({
@@ -371,9 +374,6 @@ fn said(
             args.name
         )?,
         _ => {}
-    }
-    for note in notes {
-        writeln!(out, "note: {note}")?;
     }
     writeln!(out, "\nfor the forge, a read-only deploy key each:")?;
     writeln!(out, "  installer       {}", keys.ssh_public)?;

@@ -7,6 +7,7 @@ pub mod check;
 mod comparison;
 pub mod disks;
 pub mod doctor;
+mod failure;
 pub mod flash;
 pub mod flash_args;
 mod flash_consent;
@@ -31,7 +32,6 @@ pub mod status;
 pub mod words;
 
 use crate::clock::since_boot_ms;
-use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::real::RUN_DIR;
 use crate::real::descriptor::passphrase_from_fd;
@@ -42,7 +42,8 @@ use crate::sim::faults::Schedule;
 use crate::sim::tally::Sort;
 use camino::Utf8PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use landfall_states::fault::Fault;
+pub use failure::Failure;
+use failure::OutputError;
 use landfall_states::names::HostName;
 use std::io::Write;
 
@@ -420,68 +421,6 @@ fn disk_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Why a command could not do what it was asked; printed on standard error.
-#[derive(Debug)]
-pub struct Failure {
-    /// The code.
-    pub exit: Exit,
-    /// The text; may be empty when everything was said.
-    pub text: String,
-}
-
-impl Failure {
-    /// With a text.
-    pub fn new(exit: Exit, text: impl Into<String>) -> Self {
-        Failure {
-            exit,
-            text: text.into(),
-        }
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Failure::new(Exit::Usage, error.to_string())
-    }
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        let (why, list) = fault.reasons();
-        let colon = if list.is_empty() { "" } else { ":" };
-        let mut text = format!("{}: {why} ({}){colon}", fault.what(), fault.class);
-        for line in &list {
-            text.push_str(&format!("\n        {line}"));
-        }
-        text.push_str(&format!("\n    next: {}", fault.next()));
-        Failure::new(Exit::of(&fault), text)
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        // A reader that has seen enough (`landfall log | head`) is no failure.
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
-            Failure::new(Exit::Ok, "")
-        } else if error.get_ref().is_some_and(|inner| inner.is::<OutputError>()) {
-            Failure::new(
-                Exit::Internal,
-                format!(
-                    "{}\n    next: run it again with its output on a terminal, or in a file where there is room (> FILE)",
-                    crate::os::said(&error)
-                ),
-            )
-        } else {
-            Failure::new(Exit::Internal, crate::os::said(&error))
-        }
-    }
-}
-
-/// Why standard output did not take what was written to it.
-#[derive(Debug, thiserror::Error)]
-#[error("standard output: {}", crate::os::said(.0))]
-struct OutputError(std::io::Error);
-
 /// Standard output, whose errors say that they are its own.
 struct Output(std::io::Stdout);
 
@@ -606,7 +545,7 @@ pub fn config_path(args: &ConfigArgs) -> Result<Utf8PathBuf, Failure> {
     Err(Failure::new(
         Exit::Usage,
         format!(
-            "there is no configuration: neither {} exists\n    fix: give one with --config FILE",
+            "there is no configuration: neither {} exists\n    next: give one with --config FILE",
             CONFIG_FILES.join(" nor ")
         ),
     ))

@@ -115,12 +115,12 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         config.reinstall,
     )
     .map_err(|e| {
-        let fix = if disk.is_nameable() {
+        let next = if disk.is_nameable() {
             "name another disk, or change the layout"
         } else {
             "say what the disk is called: --disk-wwn, --disk-serial or --disk-address (landfall disks prints its name)"
         };
-        Failure::new(Exit::Usage, format!("no plan: {e}\n    fix: {fix}"))
+        Failure::new(Exit::Usage, format!("no plan: {e}\n    next: {next}"))
     })?;
     let decided = match image {
         Some(image) => Some(Decided::about(image, &config, &plan)?),

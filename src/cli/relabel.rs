@@ -3,8 +3,10 @@
 //!
 //! Absent: the plan and the steps (`relabel`).
 
+mod options;
+
 use super::service::{Doing, watch_signals};
-use super::{Failure, words};
+use super::{Failure, failure, words};
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::exit::Exit;
@@ -48,7 +50,7 @@ pub struct RelabelArgs {
     #[arg(long, value_name = "LABEL")]
     pub swap: Option<String>,
     /// Label of a further filesystem, by its mount point, or of a further LUKS container, by the name of its mapping; may be repeated
-    #[arg(long, value_name = "WHAT=LABEL", value_parser = further)]
+    #[arg(long, value_name = "WHAT=LABEL", value_parser = options::further)]
     pub label: Vec<(String, String)>,
     /// A file of the host's configuration that names its devices; may be repeated [default:
     /// /etc/nixos/hardware-configuration.nix]
@@ -57,17 +59,6 @@ pub struct RelabelArgs {
     /// One JSON object a line: the plan, then each step
     #[arg(long)]
     pub json: bool,
-}
-
-fn further(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((what, label)) if !what.is_empty() && !label.is_empty() => {
-            Ok((what.to_owned(), label.to_owned()))
-        }
-        Some(_) | None => {
-            Err("a mount point or the name of a mapping, and a label: /home=home-web".to_owned())
-        }
-    }
 }
 
 /// The labels that are asked for.
@@ -170,13 +161,19 @@ impl Seen {
 }
 
 /// The files that are edited. The usual one need not be there.
-fn files(args: &RelabelArgs) -> Result<Vec<ConfigurationFile>, RelabelError> {
+fn files(args: &RelabelArgs) -> Result<Vec<ConfigurationFile>, Failure> {
     let mut read = vec![];
     for path in apply::files(&args.file) {
         if args.file.is_empty() && !path.exists() {
             continue;
         }
-        let file = ConfigurationFile::read(&path)?;
+        let file = ConfigurationFile::read(&path).map_err(|error| match error {
+            RelabelError::Unread { file, why } if !args.file.is_empty() => Failure::new(
+                Exit::Usage,
+                format!("--file {file}: {why}\n    next: name the file that has the devices: --file FILE"),
+            ),
+            other => other.into(),
+        })?;
         if !read
             .iter()
             .any(|known: &ConfigurationFile| known.path == file.path)
@@ -187,8 +184,7 @@ fn files(args: &RelabelArgs) -> Result<Vec<ConfigurationFile>, RelabelError> {
     Ok(read)
 }
 
-async fn see(args: &RelabelArgs, wanted: &Wanted, places: &Places) -> Result<Seen, RelabelError> {
-    let files = files(args)?;
+async fn see(files: Vec<ConfigurationFile>, wanted: &Wanted, places: &Places) -> Result<Seen, RelabelError> {
     let named: Vec<InFile> = files.iter().flat_map(ConfigurationFile::named).collect();
     let facts = look::facts(places, &named).await?;
     let plan = plan(&facts, wanted, &named).map_err(RelabelError::Problems)?;
@@ -216,21 +212,20 @@ fn look_ahead(plan: &Plan, facts: &Facts) -> Result<NextBoot, RelabelError> {
 
 pub(super) fn command(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let ended = relabel(args, out);
-    if let (true, Err(Failure { exit, text })) = (args.json, &ended) {
-        line(
-            out,
-            &json!({ "event": "failed", "exit": exit.code(), "text": text }),
-        )?;
-    }
-    ended
+    failure::told(args.json, ended, out)
 }
 
 fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    options::checked(args)?;
     let wanted = wanted(args)?;
+    let files = files(args)?;
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(
             Exit::NeedsChange,
-            "relabel reads block devices, which root alone may, also to make the plan\n    next: sudo landfall relabel",
+            format!(
+                "relabel reads block devices, which root alone may, also to make the plan\n    next: sudo {}",
+                options::same(args, args.apply)
+            ),
         ));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -238,10 +233,10 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         .build()?;
     runtime.block_on(async {
         let places = Places::of_nixos();
-        let seen = see(args, &wanted, &places).await?;
+        let seen = see(files, &wanted, &places).await?;
         show_plan(args.json, &seen, out)?;
         if !args.apply {
-            show_next(args.json, &next_of(&seen, &seen.next, false), out)?;
+            show_next(args.json, &next_of(args, &seen, &seen.next, false), out)?;
             return Ok(Exit::Ok);
         }
         out.flush()?;
@@ -256,7 +251,7 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         }
         apply(args.json, &seen, &places, &stop, out).await?;
         let next = look_ahead(&seen.plan, &seen.facts)?;
-        show_next(args.json, &next_of(&seen, &next, true), out)?;
+        show_next(args.json, &next_of(args, &seen, &next, true), out)?;
         Ok(Exit::Ok)
     })
 }
@@ -505,7 +500,7 @@ struct Next {
     next: String,
 }
 
-fn next_of(seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
+fn next_of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
     let looks_for_old = |facts: &Facts| {
         facts
             .fstab
@@ -513,8 +508,9 @@ fn next_of(seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
             .any(|line| seen.plan.new_name_in_fstab(facts, &line.spec).is_some())
     };
     let rebuild = format!(
-        "sudo nixos-rebuild boot (with a flake: --flake .#{}, after git add), then this command again: it looks at the boot entry",
-        seen.host
+        "sudo nixos-rebuild boot (with a flake: --flake .#{}, after git add), then, for a look at the boot entry: sudo {}",
+        seen.host,
+        options::same(args, false)
     );
     let (state, lines) = match next_boot {
         NextBoot::Unseen(why) => ("unseen", vec![why.clone()]),
@@ -532,7 +528,7 @@ fn next_of(seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
         ),
     };
     let next = match next_boot {
-        _ if seen.has_work() && !applied => "sudo landfall relabel --apply, with the same options".to_owned(),
+        _ if seen.has_work() && !applied => format!("sudo {}", options::same(args, true)),
         NextBoot::Unseen(_) | NextBoot::Old(_) => rebuild,
         NextBoot::Broken(_) => {
             "landfall doctor --check esp, which has the command; until then the next boot is not that of the newest generation"

@@ -107,7 +107,9 @@ impl From<ConfigError> for ConfigFault {
             } else {
                 format!("{option}: ")
             };
-            let fix = fix.as_ref().map_or(String::new(), |fix| format!(" (fix: {fix})"));
+            let fix = fix
+                .as_ref()
+                .map_or(String::new(), |fix| format!(" (next: {fix})"));
             format!("{at}{option}{why}{fix}")
         };
         ConfigFault::Invalid {
@@ -133,7 +135,7 @@ impl fmt::Display for ConfigError {
             }
             write!(f, ": {why}")?;
             if let Some(fix) = fix {
-                write!(f, "\n    fix: {fix}")?;
+                write!(f, "\n    next: {fix}")?;
             }
         }
         Ok(())
@@ -453,7 +455,7 @@ fn unknown(path: String, at: Option<Position>, found: &str, known: &[&str]) -> P
         option,
         at,
         why: format!("there is no option{named} here; known are: {}", known.join(", ")),
-        fix: near_miss(found, known).map(|near| format!("did you mean {near}?")),
+        fix: near_miss(found, known).map(|near| format!("write {near}, if that is meant")),
     }
 }
 
@@ -465,7 +467,7 @@ fn not_one_of(path: String, at: Option<Position>, found: &str, known: &[&str]) -
         option: path,
         at,
         why: format!("{shown} is not allowed: one of {}", known.join(", ")),
-        fix: near.map(|near| format!("did you mean {near}?")),
+        fix: near.map(|near| format!("write {near}, if that is meant")),
     }
 }
 

@@ -7,12 +7,12 @@
 //! Absent: encrypting.
 
 use crate::foreign::{self, Links, Refused};
+use crate::real::age_file::{self, Undecrypted};
 use crate::real::age_identity::{self, Found, NoKey};
 use crate::real::rooted::{self, Root};
 use crate::real::secret::Secret;
-use age::armor::ArmoredReader;
 use camino::Utf8Path;
-use std::io::{BufReader, Read};
+use std::io::Read;
 
 /// A private key has at most so many bytes.
 const KEY_BYTES_MAX: usize = 64 << 10;
@@ -99,27 +99,55 @@ fn parse(bytes: &[u8]) -> Result<PrivateKey, KeyError> {
 }
 
 /// Whether one of these keys decrypts a file, to its last byte; the error says why not.
-pub(super) fn opens(keys: &[PrivateKey], file: impl Read) -> Result<(), String> {
-    let armored = ArmoredReader::new(BufReader::new(file.take(FILE_BYTES_MAX)));
-    let decryptor = age::Decryptor::new_buffered(armored).map_err(|e| said(&e))?;
-    let identities = keys.iter().flat_map(|key| &key.identities);
-    let mut plain = decryptor
-        .decrypt(identities.map(|identity| identity.as_ref() as &dyn age::Identity))
-        .map_err(|e| said(&e))?;
-    let mut buffer = Secret::with_room(BUFFER_BYTES).map_err(|e| crate::os::said(&e))?;
-    loop {
-        match plain.read(buffer.spare()) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(e) => return Err(format!("it is damaged: {}", crate::os::said(&e))),
-        }
+pub(super) fn opens(keys: &[PrivateKey], file: impl Read) -> Result<(), Undecrypted> {
+    let mut bytes = vec![];
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Undecrypted::Unread(crate::os::said(&e)))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Undecrypted::TooLong(FILE_BYTES_MAX));
     }
+    let identities = keys.iter().flat_map(|key| &key.identities);
+    let identities = identities.map(|identity| identity.as_ref() as &dyn age::Identity);
+    age_file::decrypted(&bytes, identities, |plain| {
+        let mut buffer =
+            Secret::with_room(BUFFER_BYTES).map_err(|e| Undecrypted::Unread(crate::os::said(&e)))?;
+        loop {
+            match plain.read(buffer.spare()) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(e) => return Err(Undecrypted::while_read(&e)),
+            }
+        }
+    })
 }
 
-fn said(error: &age::DecryptError) -> String {
-    match error {
-        age::DecryptError::NoMatchingKeys => "it was not encrypted for this identity".to_owned(),
-        other => other.to_string(),
+/// Which of the secrets are not decrypted, and what helps: where a file is damaged, another key does not.
+#[derive(Debug, Default)]
+pub(super) struct Unopened {
+    /// Each, with the reason.
+    pub list: Vec<String>,
+    files: bool,
+    keys: bool,
+}
+
+impl Unopened {
+    /// One of them.
+    pub(super) fn push(&mut self, name: &str, why: &Undecrypted) {
+        self.files |= why.is_of_file();
+        self.keys |= !why.is_of_file();
+        self.list.push(format!("{name}: {why}"));
+    }
+
+    /// What helps; `rekey` is it where the key is the wrong one.
+    pub(super) fn next(&self, rekey: &str) -> String {
+        let whole = "bring back whole files of those that are damaged or none of age's (git log --oneline -- FILE, \
+                     git checkout COMMIT -- FILE), or write them anew with agenix --edit, and commit them";
+        match (self.files, self.keys) {
+            (true, true) => format!("{whole}; then {rekey}"),
+            (true, false) => whole.to_owned(),
+            (false, _) => rekey.to_owned(),
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! Absent: mending (`nixos-rebuild boot` and `agenix --rekey` do it).
 
-use super::decrypt::{self, KeyError, PrivateKey};
+use super::decrypt::{self, KeyError, PrivateKey, Unopened};
 use super::{Outcome, Scene};
+use crate::real::age_file::Undecrypted;
 use crate::real::boot::observe_boot;
 use crate::real::command::Program;
 use crate::real::disk::Sysfs;
+use crate::real::disk::usage::shell;
 use crate::real::firmware;
 use crate::real::land::{KEPT_DIR, RECEIPT_NAME, read_receipt};
 use crate::real::mountinfo;
@@ -91,22 +93,12 @@ fn boot_again(flaws: &[BootFlaw]) -> String {
         BootFlaw::Missing(_) | BootFlaw::Elsewhere(_) => None,
     });
     let files: Vec<String> = in_the_way
-        .map(|path| shell_quoted(&format!("/boot/{}", path.trim_start_matches('/'))))
+        .map(|path| shell(&format!("/boot/{}", path.trim_start_matches('/'))))
         .collect();
     if files.is_empty() {
         return BOOT_AGAIN.to_owned();
     }
     format!("sudo rm {} && {BOOT_AGAIN}", files.join(" "))
-}
-
-/// A word for a shell.
-fn shell_quoted(word: &str) -> String {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+=@:,".contains(&b);
-    if word.bytes().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 /// The device of the filesystem at `/boot`, and the PARTUUID of its partition.
@@ -412,18 +404,18 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
             "put the identity there (directory 0700, file 0600), or set age.identityPaths to where it is, then: sudo nixos-rebuild switch",
         ));
     }
-    let mut unopened = Vec::new();
+    let mut unopened = Unopened::default();
     for secret in &secrets {
         let name = Utf8Path::new(secret).file_name().unwrap_or(secret);
         let opened = match rooted::open_file(&root, secret)? {
-            None => Err("it is not there".to_owned()),
+            None => Err(Undecrypted::Unread("it is not there".to_owned())),
             Some(file) => decrypt::opens(&keys, file),
         };
         if let Err(why) = opened {
-            unopened.push(format!("{name}: {why}"));
+            unopened.push(name, &why);
         }
     }
-    if unopened.is_empty() {
+    if unopened.list.is_empty() {
         return Ok(Outcome::fine(format!(
             "{} of {} secrets decrypt with {}",
             secrets.len(),
@@ -431,8 +423,10 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
             named.join(", ")
         )));
     }
-    let count = unopened.len();
-    unopened.truncate(SECRETS_NAMED_MAX);
+    let count = unopened.list.len();
+    let next =
+        unopened.next("add this host's public key to the rules file, then: agenix --rekey, commit, sudo nixos-rebuild switch");
+    unopened.list.truncate(SECRETS_NAMED_MAX);
     Err(Outcome::wrong_list(
         FaultClass::NeedsChange,
         "secrets of agenix",
@@ -441,8 +435,8 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
             secrets.len(),
             named.join(", ")
         ),
-        unopened,
-        "add this host's public key to the rules file, then: agenix --rekey, commit, sudo nixos-rebuild switch",
+        unopened.list,
+        next,
     ))
 }
 

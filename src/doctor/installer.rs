@@ -12,6 +12,7 @@ use crate::real::rooted::{self, Root};
 use crate::real::{foreseen, landing, preflight};
 use landfall_states::checkpoint::{Choice, SlotError, choose};
 use landfall_states::fault::{Fault, FaultClass, Remedy};
+use landfall_states::utc::{span, utc};
 use std::time::Duration;
 
 /// Memory that evaluating a NixOS host takes, in bytes; what the kernel keeps of 2 GiB for itself is left off.
@@ -37,10 +38,10 @@ pub enum LastRun {
     Gone,
 }
 
-pub(super) async fn privileges(_: &Scene) -> Outcome {
+pub(super) async fn privileges(scene: &Scene) -> Outcome {
     let looked = preflight::privileges();
     looked
-        .map_err(|fault| fault.with_next(Remedy::Command("sudo landfall doctor".into())))
+        .map_err(|fault| fault.with_next(Remedy::Command(format!("sudo {}", scene.command))))
         .into()
 }
 
@@ -334,11 +335,17 @@ pub(super) async fn clock(scene: &Scene) -> Outcome {
             FaultClass::NeedsChange,
             "clock",
             format!(
-                "it says {now} s since 1970, and this installer is of {made} s: certificates are not yet valid"
+                "it says {}, and this installer was made {} later, on {}: certificates are not yet valid",
+                utc(now),
+                span(made - now),
+                utc(made)
             ),
             "sudo date --set='YYYY-MM-DD HH:MM:SS', then start the install again",
         ),
-        Some(made) => Outcome::fine(format!("{found}, later than this installer ({made} s)")),
+        Some(made) => Outcome::fine(format!(
+            "{found}, {} after this installer was made",
+            span(now - made)
+        )),
         None => Outcome::fine(found),
     }
 }
@@ -365,14 +372,23 @@ fn judge_disks(reports: &[DiskReport], why_not: Option<Fault>) -> Outcome {
     };
     if let Some(fault) = why_not {
         let mut finding = Finding::from(fault);
+        // A fault of the choice has a line of each disk.
+        let is_listed = |list: &[String], report: &DiskReport| {
+            let begins = |line: &String| {
+                line.strip_prefix(report.device.as_str())
+                    .is_some_and(|rest| rest.starts_with([' ', ':', ',']))
+            };
+            list.iter().any(begins)
+        };
         for report in reports {
-            if let Err(reasons) = &report.candidate {
+            if let Err(reasons) = &report.candidate
+                && !is_listed(&finding.list, report)
+            {
                 finding
                     .list
                     .push(format!("{}: {}", named(report), reasons.join("; ")));
             }
         }
-        finding.list.dedup();
         return Outcome::Finding(finding);
     }
     let chosen = reports
@@ -411,10 +427,16 @@ pub(super) async fn checkpoint(scene: &Scene) -> Outcome {
             Err(why) => unread.push(format!("{name}: {why}")),
         }
     }
-    judge_checkpoints(&carried, &unread, config.map(|config| config.host.as_str()))
+    let host = config.map(|config| config.host.as_str());
+    judge_checkpoints(&carried, &unread, host, &scene.command)
 }
 
-fn judge_checkpoints(carried: &[Carried<'_>], unread: &[String], host: Option<&str>) -> Outcome {
+fn judge_checkpoints(
+    carried: &[Carried<'_>],
+    unread: &[String],
+    host: Option<&str>,
+    command: &str,
+) -> Outcome {
     let (mut found, mut flaws) = (Vec::new(), Vec::new());
     for (name, slots) in carried {
         match choose(*slots) {
@@ -455,7 +477,7 @@ fn judge_checkpoints(carried: &[Carried<'_>], unread: &[String], host: Option<&s
             "checkpoints",
             "this system does not let landfall read a disk, so whether it carries an install is not known",
             unread.to_vec(),
-            "run it as root, outside of containers: sudo landfall doctor",
+            format!("run it as root, outside of containers: sudo {command}"),
         );
     }
     if flaws.is_empty() && !unread.is_empty() {

@@ -13,11 +13,11 @@ fn settings_that_are_wrong_or_absent_are_found() {
     assert_eq!(finding("settings", &scene).why, "there is none on this medium");
     scene.config = Some((
         "/etc/landfall/install.json".into(),
-        Err("host: missing\n  fix: give one".into()),
+        Err("host: missing\n  next: give one".into()),
     ));
     let found = finding("settings", &scene);
     assert_eq!(found.next, "landfall check /etc/landfall/install.json");
-    assert_eq!(found.list, ["host: missing", "fix: give one"]);
+    assert_eq!(found.list, ["host: missing", "next: give one"]);
     // What needs it says that it did not look.
     for name in [
         "tools",
@@ -186,19 +186,31 @@ fn a_clock_before_the_installer_itself_is_found_and_one_that_is_set_is_fine() {
     let machine = Machine::new();
     let mut scene = machine.scene();
     scene.now = SystemTime::UNIX_EPOCH;
-    assert!(finding("clock", &scene).next.contains("date --set"));
+    let found = finding("clock", &scene);
+    assert!(found.next.contains("date --set"), "{found:?}");
+    assert_eq!(
+        found.why,
+        "it says 1970-01-01T00:00:00Z, about 56 years too early; between 2026-01-01T00:00:00Z and 2100-01-01T00:00:00Z it is believed"
+    );
     // 1 August 2026, and an installer of September.
     let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
     scene.now = at(1_785_542_400);
-    fine("clock", &scene);
+    assert_eq!(fine("clock", &scene), "2026-08-01T00:00:00Z");
     machine.write(
         "etc/os-release",
         "NAME=NixOS\nBUILD_ID=\"26.05.20260901.abcdef0\"\n",
     );
     let found = finding("clock", &scene);
-    assert!(found.why.contains("not yet valid"), "{found:?}");
-    scene.now = at(1_788_220_800 + 86_400);
-    assert!(fine("clock", &scene).contains("later than this installer"));
+    assert_eq!(
+        found.why,
+        "it says 2026-08-01T00:00:00Z, and this installer was made about 31 days later, on 2026-09-01T00:00:00Z: certificates are not yet \
+         valid"
+    );
+    scene.now = at(1_788_220_800 + 2 * 86_400);
+    assert_eq!(
+        fine("clock", &scene),
+        "2026-09-03T00:00:00Z, about 2 days after this installer was made"
+    );
     for strange in ["BUILD_ID=\"26.05pre-git\"", "BUILD_ID=26.05.2026ab01.x", ""] {
         assert_eq!(made_s(strange), None, "{strange}");
     }
@@ -233,7 +245,7 @@ fn disks_of_which_none_is_chosen_are_a_finding_with_the_reason_of_each() {
         },
         Remedy::Command("landfall disks".into()),
     );
-    let reports = [disk_report(Err(vec!["it is mounted".into()]), None)];
+    let reports = vec![disk_report(Err(vec!["it is mounted".into()]), None)];
     let Outcome::Finding(found) = judge_disks(&reports, Some(fault)) else {
         panic!("no disk is fine")
     };
@@ -245,6 +257,22 @@ fn disks_of_which_none_is_chosen_are_a_finding_with_the_reason_of_each() {
         "{found:?}"
     );
     assert_eq!(found.next, "landfall disks");
+    // Where the fault has a line of the disk, there is no other.
+    let of_choice = Fault::of(
+        landfall_states::fault::Kind::NoChoice {
+            reason: "no disk may be chosen".into(),
+            disks: vec!["/dev/vdb virtio, LF0001, 8.0 GiB: cannot be: it is mounted".into()],
+        },
+        Remedy::Command("landfall disks".into()),
+    );
+    let mut other = disk_report(Err(vec!["it is read-only".into()]), None);
+    other.device = "/dev/vdb1".into();
+    let reports = [reports, vec![other]].concat();
+    let Outcome::Finding(found) = judge_disks(&reports, Some(of_choice)) else {
+        panic!("no disk is fine")
+    };
+    let lines = |device: &str| found.list.iter().filter(|line| line.starts_with(device)).count();
+    assert_eq!((lines("/dev/vdb "), lines("/dev/vdb1")), (1, 1), "{found:?}");
     let chosen = judge_disks(&[disk_report(Ok(()), Some("it is named"))], None);
     assert!(matches!(chosen, Outcome::Fine(found) if found.contains("LF0001")));
 }
@@ -255,9 +283,14 @@ fn checkpoints_of_another_host_and_damaged_ones_are_found() {
     let slot = include_bytes!("../../tests/golden/checkpoint-2/state-cloned.slot").as_slice();
     let carried = |a, b| vec![("/dev/vdb (LF0001)".to_owned(), [a, b])];
     let host = record.host.as_str();
-    let outcome = judge_checkpoints(&carried(Some(slot), None), &[], Some(host));
+    let outcome = judge_checkpoints(&carried(Some(slot), None), &[], Some(host), "landfall doctor");
     assert!(matches!(outcome, Outcome::Fine(found) if found.contains(host) && found.contains("Cloned")));
-    let Outcome::Finding(found) = judge_checkpoints(&carried(Some(slot), None), &[], Some("another")) else {
+    let Outcome::Finding(found) = judge_checkpoints(
+        &carried(Some(slot), None),
+        &[],
+        Some("another"),
+        "landfall doctor",
+    ) else {
         panic!("another host's install is fine")
     };
     assert_eq!(found.class, FaultClass::Unsafe);
@@ -267,17 +300,27 @@ fn checkpoints_of_another_host_and_damaged_ones_are_found() {
     );
     let mut torn = slot.to_vec();
     torn[300] ^= 1;
-    let outcome = judge_checkpoints(&carried(Some(&torn), Some(&torn)), &[], Some(host));
+    let outcome = judge_checkpoints(
+        &carried(Some(&torn), Some(&torn)),
+        &[],
+        Some(host),
+        "landfall doctor",
+    );
     assert!(matches!(outcome, Outcome::Finding(found) if found.list[0].contains("both slots are damaged")));
     // One that is whole is enough, as it is for an install.
-    let outcome = judge_checkpoints(&carried(Some(&torn), Some(slot)), &[], Some(host));
+    let outcome = judge_checkpoints(
+        &carried(Some(&torn), Some(slot)),
+        &[],
+        Some(host),
+        "landfall doctor",
+    );
     assert!(matches!(outcome, Outcome::Fine(found) if found.contains("torn")));
     assert!(matches!(
-        judge_checkpoints(&carried(None, None), &[], Some(host)),
+        judge_checkpoints(&carried(None, None), &[], Some(host), "landfall doctor"),
         Outcome::Fine(_)
     ));
     let unread = ["/dev/vdc: Input/output error".to_owned()];
-    let Outcome::Finding(found) = judge_checkpoints(&[], &unread, None) else {
+    let Outcome::Finding(found) = judge_checkpoints(&[], &unread, None, "landfall doctor") else {
         panic!("a disk that cannot be read is fine")
     };
     assert_eq!(found.class, FaultClass::Hardware);

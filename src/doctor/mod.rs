@@ -186,6 +186,8 @@ pub struct Scene {
     pub ssh_key: Option<Utf8PathBuf>,
     /// The image that was built.
     pub image: Option<Utf8PathBuf>,
+    /// The command that looks, with its options, as a shell reads it.
+    pub command: String,
 }
 
 impl Scene {
@@ -204,6 +206,7 @@ impl Scene {
             identities: vec![],
             ssh_key: None,
             image: None,
+            command: "landfall doctor".to_owned(),
         }
     }
 
@@ -219,7 +222,7 @@ impl Scene {
     /// Why a check of this machine's devices does not look, where landfall does not run as root.
     fn root_alone(&self) -> Result<(), Outcome> {
         if self.is_live() && !nix::unistd::geteuid().is_root() {
-            return Err(Outcome::skipped("it takes root: sudo landfall doctor"));
+            return Err(Outcome::skipped(format!("it takes root: sudo {}", self.command)));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::real::rooted::{self, Root};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::quoted;
 use landfall_states::plan::RepositorySource;
+use landfall_states::utc::span;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -359,8 +360,12 @@ fn cache_flaw(answer: &Answer, now_s: u64) -> Option<String> {
     }
     let date = answer.date.as_deref().and_then(http::date_s)?;
     let difference = date.abs_diff(now_s);
-    (difference > CLOCK_DIFFERENCE_MAX_S)
-        .then(|| format!("its clock and this one differ by {difference} s: see the check clock"))
+    (difference > CLOCK_DIFFERENCE_MAX_S).then(|| {
+        format!(
+            "its clock and this one differ by {}: see the check clock",
+            span(difference)
+        )
+    })
 }
 
 pub(super) async fn caches(scene: &Scene) -> Outcome {

@@ -3,10 +3,11 @@
 //!
 //! Absent: making a host and re-keying its secrets.
 
-use super::decrypt::{self, PrivateKey};
+use super::decrypt::{self, PrivateKey, Unopened};
 use super::flake::{NoAnswer, ask, attribute, dir, is_missing};
 use super::{Outcome, Scene};
 use crate::foreign::{self, Links};
+use crate::real::age_file::Undecrypted;
 use crate::real::command::Program;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::FaultClass;
@@ -360,27 +361,29 @@ async fn look_at_secrets(scene: &Scene) -> Result<Outcome, Outcome> {
             "name the host's private key: --identity FILE",
         ));
     }
-    let mut unopened = Vec::new();
+    let mut unopened = Unopened::default();
     for (name, file) in &files {
         if let Err(why) = opens(&keys, dir, file) {
-            unopened.push(format!("{name} ({}): {why}", in_flake(file)));
+            unopened.push(&format!("{name} ({})", in_flake(file)), &why);
         }
     }
-    if unopened.is_empty() {
+    if unopened.list.is_empty() {
         return Ok(Outcome::fine(format!(
             "{} of {} secrets of {host} decrypt",
             files.len(),
             files.len()
         )));
     }
-    let count = unopened.len();
-    unopened.truncate(NAMED_MAX);
+    let count = unopened.list.len();
+    let next = unopened
+        .next("add the host's public key to the rules file (secrets/secrets.nix), then: agenix --rekey");
+    unopened.list.truncate(NAMED_MAX);
     Err(Outcome::wrong_list(
         FaultClass::NeedsChange,
         format!("secrets of {host}"),
         format!("{count} of {} do not decrypt with this identity", files.len()),
-        unopened,
-        "add the host's public key to the rules file (secrets/secrets.nix), then: agenix --rekey",
+        unopened.list,
+        next,
     ))
 }
 
@@ -394,13 +397,13 @@ fn in_flake(file: &str) -> &str {
 }
 
 /// The file as it is in the work tree now, which is what somebody re-keys; what is not there is of another flake, in the store.
-fn opens(keys: &[PrivateKey], dir: &Utf8Path, file: &str) -> Result<(), String> {
+fn opens(keys: &[PrivateKey], dir: &Utf8Path, file: &str) -> Result<(), Undecrypted> {
     let here = dir.join(in_flake(file));
     let opened = match decrypt::encrypted(&here) {
         Err(foreign::Refused::Absent) => decrypt::encrypted(Utf8Path::new(file)),
         opened => opened,
     };
-    let opened = opened.map_err(|refused| refused.why())?;
+    let opened = opened.map_err(|refused| Undecrypted::Unread(refused.why()))?;
     decrypt::opens(keys, opened)
 }
 

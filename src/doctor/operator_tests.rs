@@ -54,7 +54,7 @@ fn a_secret_is_read_from_the_work_tree_and_else_from_the_store() {
     );
     opens(&keys, &machine.root, "/nix/store/abc-source/secrets/a.age").unwrap();
     let why = opens(&keys, &machine.root, "/nix/store/abc-source/secrets/b.age").unwrap_err();
-    assert_eq!(why, "it is not there");
+    assert_eq!(why.to_string(), "it is not there");
 }
 
 #[test]

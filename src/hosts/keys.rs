@@ -14,12 +14,14 @@ use crate::real::secret::Secret;
 use age::x25519;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 use secrecy::ExposeSecret;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 /// No key file is longer, in bytes.
@@ -258,21 +260,39 @@ impl Keys {
         ))
     }
 
-    /// Puts the new keys into the folder.
+    /// Puts the new keys into the folder: one run at a time, and none where another run has put its own meanwhile.
     pub(crate) fn write(&self) -> Result<(), HostError> {
         let dir = &self.dir;
+        let io = |e: std::io::Error| HostError::file(dir, &e);
         let missing: Vec<&Utf8Path> = dir
             .ancestors()
             .take_while(|above| !above.as_std_path().exists())
             .collect();
         for above in missing.iter().rev() {
-            nix::unistd::mkdir(above.as_std_path(), Mode::S_IRWXU)
-                .map_err(|e| HostError::file(*above, &e.into()))?;
+            match nix::unistd::mkdir(above.as_std_path(), Mode::S_IRWXU) {
+                // Another run made it.
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(e) => return Err(HostError::file(*above, &e.into())),
+            }
+        }
+        let _lock = Flock::lock(open_dir(dir).map_err(io)?, FlockArg::LockExclusiveNonblock).map_err(
+            |(_, e)| match e {
+                Errno::EWOULDBLOCK => HostError::Locked(dir.clone()),
+                e => io(e.into()),
+            },
+        )?;
+        let mut places = self.new.iter().map(|file| dir.join(&file.name));
+        if let Some(path) = places.find(|path| path.as_std_path().symlink_metadata().is_ok()) {
+            return Err(bad(
+                &path,
+                "another run put it there while this one was at work; nothing was written",
+                "run the command again: it takes these keys, or says whose they are",
+            ));
         }
         for file in &self.new {
             put(&dir.join(&file.name), file.bytes.bytes())?;
         }
-        sync_dir(dir).map_err(|e| HostError::file(dir, &e))
+        sync_dir(dir).map_err(io)
     }
 }
 
@@ -301,14 +321,14 @@ fn put(path: &Utf8Path, bytes: &[u8]) -> Result<(), HostError> {
     .map_err(|e| error(&e.into()))
 }
 
+fn open_dir(dir: &Utf8Path) -> std::io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(dir.as_std_path(), flags, Mode::empty()).map_err(Into::into)
+}
+
 /// Flushes a folder's names.
 pub(crate) fn sync_dir(dir: &Utf8Path) -> std::io::Result<()> {
-    let opened = nix::fcntl::open(
-        dir.as_std_path(),
-        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )?;
-    nix::unistd::fsync(&opened).map_err(Into::into)
+    nix::unistd::fsync(&open_dir(dir)?).map_err(Into::into)
 }
 
 /// The folder by its real path, which is below nothing that may not have keys.

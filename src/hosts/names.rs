@@ -10,21 +10,62 @@ const KEYWORDS: [&str; 10] = [
     "assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with",
 ];
 
+/// Names that systems have in their hosts(5) by themselves, or that resolvers answer alone.
+const RESERVED: [&str; 14] = [
+    "localhost",
+    "localhost4",
+    "localhost6",
+    "localhost.localdomain",
+    "localhost4.localdomain4",
+    "localhost6.localdomain6",
+    "localdomain",
+    "ip6-localhost",
+    "ip6-loopback",
+    "ip6-localnet",
+    "ip6-mcastprefix",
+    "ip6-allnodes",
+    "ip6-allrouters",
+    "broadcasthost",
+];
+
 /// A name that is both the host's own (RFC 1123) and that of its entry in the flake: stricter than an entry's name has to be.
 pub(crate) fn host_name(text: &str) -> Result<(), BadValue> {
+    let bad = |allowed: &'static str| {
+        Err(BadValue {
+            what: "host name",
+            value: text.to_owned(),
+            allowed,
+        })
+    };
     let is_part = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
-    if (1..=63).contains(&text.len())
-        && text.bytes().all(is_part)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-    {
-        return Ok(());
+    let lower = text.to_ascii_lowercase();
+    if RESERVED.contains(&lower.as_str()) || lower.ends_with(".localhost") {
+        return bad(
+            "a name that every system has for itself or for its network (hosts(5), RFC 6761) is no host's own",
+        );
     }
-    Err(BadValue {
-        what: "host name",
-        value: text.to_owned(),
-        allowed: "1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -",
-    })
+    if !(1..=63).contains(&text.len())
+        || !text.bytes().all(is_part)
+        || text.starts_with('-')
+        || text.ends_with('-')
+    {
+        return bad("1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -");
+    }
+    let is_number = text.bytes().all(|c| c.is_ascii_digit())
+        || lower
+            .strip_prefix("0x")
+            .is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_hexdigit()));
+    if is_number {
+        return bad(
+            "a name with a letter or - in it that makes it no number: programs take a number for an address (inet_aton(3))",
+        );
+    }
+    Ok(())
+}
+
+/// What has this name in DNS and in folders that do not tell upper from lower case, where it is written in another way.
+pub(crate) fn same_but_for_case<'a>(name: &str, mut known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.find(|other| *other != name && other.eq_ignore_ascii_case(name))
 }
 
 /// The labels of a host's volumes.
@@ -100,6 +141,31 @@ mod tests {
     use super::*;
     use landfall_states::names::{EspLabel, Ext4Label, PartitionLabel, SwapLabel};
     use proptest::prelude::*;
+
+    #[test]
+    fn names_that_are_somebody_elses_are_none() {
+        for bad in [
+            "localhost",
+            "LocalHost",
+            "localhost.localdomain",
+            "web.localhost",
+            "ip6-localhost",
+            "ip6-allnodes",
+            "12",
+            "0x7f",
+            "0X7F",
+            "",
+            "a.b",
+        ] {
+            assert!(host_name(bad).is_err(), "{bad}");
+        }
+        for good in ["web", "localhost-2", "ip6", "1a", "1-2", "0xyz", "a"] {
+            assert!(host_name(good).is_ok(), "{good}");
+        }
+        let known = ["db", "web"];
+        assert_eq!(same_but_for_case("WEB", known.into_iter()), Some("web"));
+        assert_eq!(same_but_for_case("web", known.into_iter()), None, "it is itself");
+    }
 
     #[test]
     fn short_names_are_kept_and_long_ones_are_told_apart() {

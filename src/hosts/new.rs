@@ -3,12 +3,13 @@
 //!
 //! Absent: questions and printing (`cli::host`).
 
+mod already;
 mod secrets;
 mod written;
 
 use super::error::HostError;
 use super::evaluate::{Copy, Names};
-use super::flake::{self, Candidate, HostFiles, Tree, Wanted};
+use super::flake::{self, Tree, Wanted};
 use super::keys::Keys;
 use super::place::{Outline, Place, place};
 use super::programs::{Programs, Repository};
@@ -339,6 +340,7 @@ impl Work<'_> {
         let outline = self.outline(&text)?;
         let before = self.names_before()?;
         let hosts = self.hosts(&outline, before.as_ref());
+        self.refuse_same_but_for_case(&hosts)?;
         let is_bound = hosts.contains(&name);
         if !is_bound {
             self.refuse_dirty(&[FLAKE.to_owned()])?;
@@ -350,6 +352,7 @@ impl Work<'_> {
         } else {
             vec![]
         };
+        self.refuse_same_folder(&candidates)?;
         let found = self.found(&candidates);
         // Without the flake's part somebody has written that by hand.
         if (is_bound && self.request.edit_flake) || found.is_some() {
@@ -534,66 +537,5 @@ impl Work<'_> {
         } else {
             Err(HostError::Dirty { files: dirty })
         }
-    }
-
-    /// A file of the host that is there already.
-    fn found(&self, candidates: &[Candidate]) -> Option<HostFiles> {
-        let root = Disk(&self.repository.root);
-        let name = &self.request.name;
-        let own = HostFiles {
-            main: format!("hosts/{name}/default.nix"),
-            installer: format!("hosts/{name}/installer.nix"),
-        };
-        candidates
-            .iter()
-            .map(|candidate| candidate.files.clone())
-            .chain([own])
-            .find(|files| root.has(&files.main) || root.has(&files.installer))
-    }
-
-    /// The host is there: all of it as this command makes it, or something else.
-    fn already(
-        self,
-        is_bound: bool,
-        found: Option<HostFiles>,
-        hosts: &[String],
-    ) -> Result<Prepared, HostError> {
-        let root = Disk(&self.repository.root);
-        let name = self.request.name.clone();
-        let exists = |what: String| HostError::Exists {
-            name: name.clone(),
-            what,
-        };
-        let is_whole = |files: &&HostFiles| root.has(&files.main) && root.has(&files.installer);
-        let is_bound = is_bound || !self.request.edit_flake;
-        let (true, Some(files)) = (is_bound, found.as_ref().filter(is_whole)) else {
-            return Err(exists(match found {
-                None => "the flake has nixosConfigurations of that name".to_owned(),
-                Some(files) => {
-                    let there = [files.main, files.installer]
-                        .into_iter()
-                        .filter(|file| root.has(file));
-                    let there = there.collect::<Vec<_>>().join(" and ");
-                    let flake = if is_bound { "names it" } else { "does not name it" };
-                    format!("{there} is there, and the flake {flake}")
-                }
-            }));
-        };
-        if !self.keys.are_kept() {
-            return Err(exists(format!(
-                "{} is there, and its keys are not in {}",
-                files.main, self.request.keys
-            )));
-        }
-        if self.rules_path()?.is_some() && self.request.edit_flake {
-            let edited = self.with_key(hosts)?;
-            if !edited.is_empty() {
-                return Err(exists(format!(
-                    "{} is there, and the rules of the secrets do not have its key",
-                    files.main
-                )));
-            }
-        }
-        Ok(Prepared::There(self.keys))
     }
 }

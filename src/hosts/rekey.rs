@@ -5,10 +5,11 @@
 
 use super::keys::Keys;
 use crate::foreign::{self, Links};
+use crate::real::age_file::{self, Undecrypted};
 use crate::real::age_identity::{self, Found, NoKey};
 use crate::real::secret::Secret;
-use age::armor::{ArmoredReader, ArmoredWriter, Format};
-use age::{Callbacks, Decryptor, Encryptor, Identity, Recipient};
+use age::armor::{ArmoredWriter, Format};
+use age::{Callbacks, Encryptor, Identity, Recipient};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Write};
 
@@ -78,22 +79,38 @@ pub(crate) fn recipients<C: Callbacks>(
     Ok(found)
 }
 
-fn decrypted(bytes: &[u8], identities: &[Box<dyn Identity>]) -> Result<Secret, String> {
+/// Why a secret is not encrypted again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRekeyed {
+    /// It is not decrypted.
+    #[error("{0}")]
+    Undecrypted(#[from] Undecrypted),
+    /// Whom the rules name cannot be encrypted for.
+    #[error("{0}")]
+    Recipient(String),
+    /// Who decrypts it now could not do so afterwards.
+    #[error(
+        "the identity that decrypts it is not among those whom the rules name for it: it could not read it any more"
+    )]
+    LockedOut,
+    /// What was encrypted again is not what it was.
+    #[error("encrypted again, {0}")]
+    Failed(String),
+}
+
+fn decrypted(bytes: &[u8], identities: &[Box<dyn Identity>]) -> Result<Secret, Undecrypted> {
     decrypted_by(bytes, identities.iter().map(|identity| identity.as_ref()))
 }
 
 fn decrypted_by<'a>(
     bytes: &[u8],
     identities: impl Iterator<Item = &'a dyn Identity>,
-) -> Result<Secret, String> {
-    let decryptor = Decryptor::new(ArmoredReader::new(bytes)).map_err(|e| e.to_string())?;
-    if decryptor.is_scrypt() {
-        return Err("it is encrypted with a passphrase, not for recipients".to_owned());
-    }
-    let reader = decryptor.decrypt(identities).map_err(|e| e.to_string())?;
-    Secret::read(reader, SECRET_BYTES_MAX)
-        .map_err(|e| crate::os::said(&e))?
-        .ok_or_else(|| format!("it has more than {SECRET_BYTES_MAX} bytes"))
+) -> Result<Secret, Undecrypted> {
+    age_file::decrypted(bytes, identities, |reader| {
+        Secret::read(reader, SECRET_BYTES_MAX)
+            .map_err(|e| Undecrypted::while_read(&e))?
+            .ok_or(Undecrypted::TooLong(SECRET_BYTES_MAX as u64))
+    })
 }
 
 fn encrypted(
@@ -129,21 +146,19 @@ pub(crate) fn rekeyed<C: Callbacks>(
     armor: bool,
     keys: &Keys,
     callbacks: &C,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, NotRekeyed> {
     let plain = decrypted(bytes, identities)?;
-    let new = encrypted(&plain, &recipients(public_keys, callbacks)?, armor)?;
+    let recipients = recipients(public_keys, callbacks).map_err(NotRekeyed::Recipient)?;
+    let new = encrypted(&plain, &recipients, armor).map_err(NotRekeyed::Failed)?;
     let identity: &dyn Identity = keys.identity();
     let again = decrypted_by(&new, std::iter::once(identity))
-        .map_err(|reason| format!("encrypted again, the new host could not decrypt it: {reason}"))?;
+        .map_err(|why| NotRekeyed::Failed(format!("the new host could not decrypt it: {why}")))?;
     if again.bytes() != plain.bytes() {
-        return Err("encrypted again, it is another secret".to_owned());
+        return Err(NotRekeyed::Failed("it is another secret".to_owned()));
     }
     // Whoever is asked for could read it until now.
     if decrypted(&new, identities).is_err() {
-        return Err(
-            "the identity that decrypts it is not among those whom the rules name for it: it could not read it any more"
-                .to_owned(),
-        );
+        return Err(NotRekeyed::LockedOut);
     }
     Ok(new)
 }

@@ -2,6 +2,7 @@
 //! next. Absent: the driver, the simulated world.
 
 pub mod activation;
+pub mod age_file;
 pub mod age_identity;
 mod age_text;
 mod appended;

@@ -15,6 +15,7 @@ use landfall_states::fault::{ConfigFault, Fault, Kind, MachineFault, Remedy, Roo
 use landfall_states::image::Image;
 use landfall_states::names::{Revision, StorePath, quoted};
 use landfall_states::plan::{Machine, Payload, Plan, RepositorySource, Role, SystemSource};
+use landfall_states::utc::utc;
 use std::time::{Duration, SystemTime};
 
 /// What a filesystem of `n` bytes holds is at least this part of it: ext4's tables, journal and 5 % reserve.
@@ -179,7 +180,7 @@ pub(crate) fn clock(now: SystemTime) -> Result<String, Fault> {
         .unwrap_or(Duration::ZERO)
         .as_secs();
     if (CLOCK_MIN_S..CLOCK_MAX_S).contains(&s) {
-        return Ok(format!("{s} s since 1970"));
+        return Ok(utc(s));
     }
     Err(MachineFault::Clock {
         now_s: s,
@@ -454,7 +455,7 @@ mod tests {
     fn clocks_outside_a_century_are_refused() {
         let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
         assert!(clock(at(0)).is_err());
-        assert!(clock(at(CLOCK_MIN_S)).is_ok());
+        assert_eq!(clock(at(CLOCK_MIN_S)).unwrap(), "2026-01-01T00:00:00Z");
         assert!(clock(at(CLOCK_MAX_S)).is_err());
     }
 

@@ -17,8 +17,7 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host_new")
 }
 
-/// Whether a Nix is there that knows inputs by relative paths (2.26), as the stand-ins here are; where it is not, a test says what it
-/// leaves out.
+/// Whether a Nix is there that has flakes (2.4); where it is not, a test says what it leaves out.
 pub fn has_nix() -> bool {
     let Ok(output) = Command::new("nix").arg("--version").output() else {
         return false;
@@ -28,12 +27,12 @@ pub fn has_nix() -> bool {
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|number| number.parse().ok())
         .collect();
-    output.status.success() && matches!(numbers.as_slice(), [major, minor, ..] if (*major, *minor) >= (2, 26))
+    output.status.success() && matches!(numbers.as_slice(), [major, minor, ..] if (*major, *minor) >= (2, 4))
 }
 
 /// What is said where Nix is missing, as the project's other tests of Nix do.
 pub fn without_nix(what: &str) {
-    println!("no `nix` of 2.26 or newer in PATH: {what} was not evaluated");
+    println!("no `nix` of 2.4 or newer in PATH: {what} was not evaluated");
 }
 
 fn copied(from: &Path, to: &Path) {
@@ -75,8 +74,27 @@ impl Ground {
         ground.git(&["init", "--quiet"]);
         ground.git(&["remote", "add", "origin", "git@forge.example:ops/nix-config"]);
         ground.git(&["add", "--all"]);
+        ground.lock();
+        ground.git(&["add", "--all"]);
         ground.git(&["commit", "--quiet", "--message", "before"]);
         if has_nix() { ground } else { ground.without_nix() }
+    }
+
+    /// Pins the inputs, as the documents say; a Nix that is older than 2.26 wants that also of folders. A flake that is no flake has none.
+    fn lock(&self) {
+        if has_nix() {
+            let locked = self
+                .command("nix", &std::env::var("PATH").unwrap())
+                .args([
+                    "--extra-experimental-features",
+                    "nix-command flakes",
+                    "flake",
+                    "lock",
+                ])
+                .output()
+                .unwrap();
+            println!("nix flake lock: {}", locked.status);
+        }
     }
 
     /// The same without Nix in `PATH`: a folder with nothing but Git and what ssh has.
@@ -147,11 +165,13 @@ impl Ground {
 
     /// landfall as a command that is not started yet.
     pub fn landfall(&self, name: &str, args: &[&str]) -> Command {
+        self.landfall_with_keys(name, &self.keys(), args)
+    }
+
+    /// The same with another folder of keys.
+    pub fn landfall_with_keys(&self, name: &str, keys: &Path, args: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_landfall"), &self.path);
-        command
-            .args(["host", "new", name, "--keys"])
-            .arg(self.keys())
-            .args(args);
+        command.args(["host", "new", name, "--keys"]).arg(keys).args(args);
         if !args.contains(&"--system") {
             command.args(["--system", "x86_64-linux"]);
         }
@@ -160,6 +180,15 @@ impl Ground {
 
     pub fn run(&self, name: &str, args: &[&str]) -> Output {
         self.landfall(name, args).output().unwrap()
+    }
+
+    /// A line of a shell in the repository, where Nix has flakes.
+    pub fn shell(&self, line: &str) -> Output {
+        self.command("sh", &self.path)
+            .env("NIX_CONFIG", "experimental-features = nix-command flakes")
+            .args(["-c", line])
+            .output()
+            .unwrap()
     }
 
     /// The run went well; what it said.

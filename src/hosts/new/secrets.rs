@@ -7,9 +7,11 @@ use super::{Work, argument};
 use crate::hosts::error::HostError;
 use crate::hosts::literal;
 use crate::hosts::names;
-use crate::hosts::rekey;
+use crate::hosts::rekey::{self, NotRekeyed};
 use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules};
 use crate::hosts::transaction::contents;
+use crate::real::age_file::Undecrypted;
+use crate::real::disk::usage::shell;
 use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -25,6 +27,47 @@ pub(super) struct Secrets {
     pub(super) rekeyed: Vec<Rekeyed>,
     pub(super) notes: Vec<String>,
     pub(super) has_rules: bool,
+}
+
+/// What helps where a secret is not encrypted again.
+fn helps(why: &NotRekeyed, place: &Utf8Path) -> String {
+    let file = shell(place.as_str());
+    let (folder, name) = (
+        place.parent().unwrap_or(Utf8Path::new("")),
+        place.file_name().unwrap_or_default(),
+    );
+    let folder = if folder.as_str().is_empty() {
+        "."
+    } else {
+        folder.as_str()
+    };
+    let anew = format!("cd {} && agenix --edit {}", shell(folder), shell(name));
+    match why {
+        NotRekeyed::Undecrypted(Undecrypted::NotAge | Undecrypted::Damaged(_)) => format!(
+            "in the repository, bring back a whole one (git log --oneline -- {file} names the commits, git checkout COMMIT -- {file} \
+             takes it from one), or write it anew (rm {file} && {anew}), and commit it"
+        ),
+        NotRekeyed::Undecrypted(Undecrypted::Passphrase) => format!(
+            "look at it with its passphrase (age --decrypt {file}), write it anew for recipients (rm {file} && {anew}), and commit it"
+        ),
+        NotRekeyed::Undecrypted(Undecrypted::NoPlugin(program)) => {
+            format!("put {program} into PATH, or name another identity with --identity FILE")
+        }
+        NotRekeyed::Undecrypted(Undecrypted::Newer) => "take a newer landfall".to_owned(),
+        NotRekeyed::Undecrypted(Undecrypted::Unread(_)) | NotRekeyed::Failed(_) => {
+            "run the command again".to_owned()
+        }
+        NotRekeyed::Undecrypted(Undecrypted::TooLong(_)) => "leave it out of the rules".to_owned(),
+        NotRekeyed::Recipient(_) => "correct it in the rules file, and commit that".to_owned(),
+        NotRekeyed::LockedOut => {
+            "add the public key of that identity to the rules of this secret and commit them, or name \
+                                  another identity with --identity FILE"
+                .to_owned()
+        }
+        NotRekeyed::Undecrypted(Undecrypted::Others | Undecrypted::Identity(_)) => {
+            "name the identity that decrypts it with --identity FILE".to_owned()
+        }
+    }
 }
 
 impl Work<'_> {
@@ -222,13 +265,15 @@ impl Work<'_> {
         let identities = self.identities(callbacks)?;
         let mut done = vec![];
         for (place, bytes, rule) in secrets {
-            let new = rekey::rekeyed(&bytes, &identities, &rule.public_keys, rule.armor, &self.keys, callbacks).map_err(|reason| {
-                HostError::Secret {
-                    path: self.repository.root.join(&place),
-                    reason,
-                    next: format!("name the identity that decrypts it with --identity FILE; or --no-rekey, and then: {rekey}"),
-                }
-            })?;
+            let (public, armor) = (&rule.public_keys, rule.armor);
+            let new =
+                rekey::rekeyed(&bytes, &identities, public, armor, &self.keys, callbacks).map_err(|why| {
+                    HostError::Secret {
+                        path: self.repository.root.join(&place),
+                        reason: why.to_string(),
+                        next: format!("{}; or --no-rekey, and then: {rekey}", helps(&why, &place)),
+                    }
+                })?;
             done.push((place, new, rule.public_keys.len()));
         }
         Ok(done)

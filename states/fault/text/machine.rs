@@ -2,11 +2,15 @@
 
 use super::Words;
 use crate::fault::{MachineFault, Remedy};
+use crate::utc::{span, utc};
 
-/// The year of a point in time, in seconds since 1970. At the turn of a year it may be a day off.
-fn year(s: u64) -> u64 {
-    const YEAR_S: u64 = 31_556_952;
-    1970 + s / YEAR_S
+/// How far a point in time is from those that are believed.
+fn beside(now_s: u64, min_s: u64, max_s: u64) -> String {
+    if now_s < min_s {
+        format!("{} too early", span(min_s - now_s))
+    } else {
+        format!("{} too late", span(now_s.saturating_sub(max_s)))
+    }
 }
 
 impl MachineFault {
@@ -29,9 +33,11 @@ impl MachineFault {
             MachineFault::Clock { now_s, min_s, max_s } => Words::of(
                 "clock",
                 format!(
-                    "it says {now_s} s since 1970; allowed is {min_s} (the year {}) to {max_s} ({})",
-                    year(*min_s),
-                    year(*max_s)
+                    "it says {}, {}; between {} and {} it is believed",
+                    utc(*now_s),
+                    beside(*now_s, *min_s, *max_s),
+                    utc(*min_s),
+                    utc(*max_s)
                 ),
             ),
             MachineFault::ToolsMissing { programs, path } => Words::of(

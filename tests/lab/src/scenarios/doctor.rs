@@ -177,12 +177,17 @@ fn on_the_installer(kit: &Kit) -> Result<()> {
         patient.skipped("secure-boot", "BIOS mode")?;
         patient.machine.check("umount /sys/firmware", LIMIT)?;
         patient.fine("firmware")?;
-        patient.mended("clock", "date --set @1000000", "s since 1970", |next| {
-            next.split(',')
-                .next()
-                .unwrap_or_default()
-                .replace("YYYY-MM-DD HH:MM:SS", "2027-01-02 03:04:05")
-        })?;
+        patient.mended(
+            "clock",
+            "date --set @1000000",
+            "it says 1970-01-12T13:4",
+            |next| {
+                next.split(',')
+                    .next()
+                    .unwrap_or_default()
+                    .replace("YYYY-MM-DD HH:MM:SS", "2027-01-02 03:04:05")
+            },
+        )?;
         patient.mended("tools", "mv /usr/bin/git /usr/bin/git.away", "git", |_| {
             "mv /usr/bin/git.away /usr/bin/git".to_owned()
         })?;
@@ -366,7 +371,7 @@ fn agenix(patient: &Patient<'_>) -> Result<()> {
     let next = patient.finds("agenix", "it is not there")?;
     ensure!(next.contains("put the identity there"), "{next}");
     machine.put("/etc/age/web.agekey", OTHER.as_bytes())?;
-    patient.finds("agenix", "it was not encrypted for this identity")?;
+    patient.finds("agenix", "it is encrypted for other identities")?;
     machine.put("/etc/age/web.agekey", IDENTITY.as_bytes())?;
     patient.fine("agenix")?;
     // With another one given, that one alone is used.
@@ -375,7 +380,7 @@ fn agenix(patient: &Patient<'_>) -> Result<()> {
         machine,
         options: "--identity /run/other.agekey".to_owned(),
     };
-    given.finds("agenix", "it was not encrypted for this identity")?;
+    given.finds("agenix", "it is encrypted for other identities")?;
     say("agenix: a missing identity and another one are found; with the right one its secret is decrypted");
     Ok(())
 }

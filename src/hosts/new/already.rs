@@ -1,0 +1,114 @@
+//! What has the new host's name already. Law: a host is there when all of it is, as this command makes it; everything else of that name,
+//! or of the same name but for upper and lower case, is somebody else's and is refused.
+//!
+//! Absent: changing any of it.
+
+use super::{Disk, Prepared, Work};
+use crate::hosts::error::HostError;
+use crate::hosts::flake::{Candidate, HostFiles, Tree};
+use crate::hosts::names::same_but_for_case;
+use camino::Utf8Path;
+
+impl Work<'_> {
+    /// Another host whose name differs in case alone: DNS and mDNS know one of both.
+    pub(super) fn refuse_same_but_for_case(&self, hosts: &[String]) -> Result<(), HostError> {
+        let name = &self.request.name;
+        match same_but_for_case(name, hosts.iter().map(String::as_str)) {
+            None => Ok(()),
+            Some(other) => Err(HostError::Exists {
+                name: name.clone(),
+                what: format!(
+                    "the flake has {other}, and names of hosts that differ in upper and lower case alone are one name in DNS"
+                ),
+            }),
+        }
+    }
+
+    /// The same of a folder or file: where case is not told apart (macOS, Windows), a checkout has one of both.
+    pub(super) fn refuse_same_folder(&self, candidates: &[Candidate]) -> Result<(), HostError> {
+        let name = &self.request.name;
+        let own = format!("hosts/{name}/default.nix");
+        let files = candidates.iter().map(|candidate| candidate.files.main.as_str());
+        for file in files.chain([own.as_str()]) {
+            for path in Utf8Path::new(file).ancestors() {
+                let (Some(parent), Some(last)) = (path.parent(), path.file_name()) else {
+                    continue;
+                };
+                let there = Disk(&self.repository.root).list(parent.as_str());
+                if last.contains(name.as_str())
+                    && let Some(other) = same_but_for_case(last, there.iter().map(String::as_str))
+                {
+                    return Err(HostError::Exists {
+                        name: name.clone(),
+                        what: format!(
+                            "{} is there, and where upper and lower case are not told apart it is the same as {path}",
+                            parent.join(other)
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A file of the host that is there already.
+    pub(super) fn found(&self, candidates: &[Candidate]) -> Option<HostFiles> {
+        let root = Disk(&self.repository.root);
+        let name = &self.request.name;
+        let own = HostFiles {
+            main: format!("hosts/{name}/default.nix"),
+            installer: format!("hosts/{name}/installer.nix"),
+        };
+        candidates
+            .iter()
+            .map(|candidate| candidate.files.clone())
+            .chain([own])
+            .find(|files| root.has(&files.main) || root.has(&files.installer))
+    }
+
+    /// The host is there: all of it as this command makes it, or something else.
+    pub(super) fn already(
+        self,
+        is_bound: bool,
+        found: Option<HostFiles>,
+        hosts: &[String],
+    ) -> Result<Prepared, HostError> {
+        let root = Disk(&self.repository.root);
+        let name = self.request.name.clone();
+        let exists = |what: String| HostError::Exists {
+            name: name.clone(),
+            what,
+        };
+        let is_whole = |files: &&HostFiles| root.has(&files.main) && root.has(&files.installer);
+        let is_bound = is_bound || !self.request.edit_flake;
+        let (true, Some(files)) = (is_bound, found.as_ref().filter(is_whole)) else {
+            return Err(exists(match found {
+                None => "the flake has nixosConfigurations of that name".to_owned(),
+                Some(files) => {
+                    let there = [files.main, files.installer]
+                        .into_iter()
+                        .filter(|file| root.has(file));
+                    let there = there.collect::<Vec<_>>().join(" and ");
+                    let flake = if is_bound { "names it" } else { "does not name it" };
+                    format!("{there} is there, and the flake {flake}")
+                }
+            }));
+        };
+        if !self.keys.are_kept() {
+            return Err(exists(format!(
+                "{} is there, and its keys are not in {}",
+                files.main, self.request.keys
+            )));
+        }
+        if self.rules_path()?.is_some() && self.request.edit_flake {
+            let edited = self.with_key(hosts)?;
+            if !edited.is_empty() {
+                return Err(exists(format!(
+                    "{} is there, and the rules of the secrets do not have its key",
+                    files.main
+                )));
+            }
+        }
+        Ok(Prepared::There(self.keys))
+    }
+}

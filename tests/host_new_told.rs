@@ -1,0 +1,195 @@
+//! Promise: `landfall host new` says what it does and why it does not: the same to whoever only looks as to whoever agrees, to programs as to
+//! people, and as the documents print it. Law: the real program, in a repository of its own.
+//!
+//! Absent: what it writes (`host_new.rs`), secrets (`host_new_secrets.rs`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+#[path = "host_new/kit.rs"]
+#[allow(dead_code)]
+mod kit;
+
+use fs_err as fs;
+use kit::{Ground, fixtures, has_nix, host, said, without_nix};
+
+fn plain() -> String {
+    fs::read_to_string(fixtures().join("flakes/plain.nix")).unwrap()
+}
+
+fn ground() -> Ground {
+    let web = host("web");
+    Ground::new(
+        &plain(),
+        &[
+            ("hosts/web/default.nix", &web),
+            ("hosts/web/installer.nix", "{ }\n"),
+        ],
+    )
+}
+
+#[test]
+fn a_dry_run_has_the_notes_of_the_run() {
+    let looked = ground();
+    let text = looked.made("new", &["--dry-run"]);
+    // What the real run has to say is said here, too, word for word, before anybody agrees.
+    let notes = |text: &str| {
+        let notes = text.lines().filter(|line| line.starts_with("note: "));
+        notes.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(
+        notes(&text).iter().any(|note| note.contains("ssh does not know")),
+        "{text}"
+    );
+    let real = ground();
+    assert_eq!(notes(&real.made("new", &["--yes"])), notes(&text));
+    assert!(!looked.has("hosts/new"));
+}
+
+#[test]
+fn names_that_are_somebody_elses_are_refused() {
+    let ground = ground();
+    for name in [
+        "localhost",
+        "LOCALHOST",
+        "localhost.localdomain",
+        "ip6-loopback",
+        "10",
+    ] {
+        let text = ground.refused(name, &["--yes"], 2);
+        assert!(
+            text.contains("host name") && text.contains("another name"),
+            "{text}"
+        );
+    }
+    // What differs in case alone: a host, and a folder that the flake does not name.
+    let text = ground.refused("WEB", &["--yes"], 6);
+    assert!(text.contains("the flake has web"), "{text}");
+    assert!(
+        ground
+            .refused("WEB", &["--yes", "--no-flake"], 6)
+            .contains("the flake has web")
+    );
+    ground.put("hosts/Mixed/default.nix", b"{ }\n");
+    let text = ground.refused("mixed", &["--yes"], 6);
+    assert!(text.contains("hosts/Mixed is there"), "{text}");
+    assert!(
+        ground
+            .refused("mixed", &["--yes", "--no-flake"], 6)
+            .contains("hosts/Mixed is there")
+    );
+}
+
+/// Every end that is none gives one object, and nothing else on standard output.
+#[test]
+fn programs_are_told_of_a_failure_of_every_kind() {
+    let ground = ground();
+    ground.put("dirty.nix", b"{ }\n");
+    for (name, args, code, why) in [
+        ("new", vec!["--json"], 2, "nobody can be asked"),
+        ("-", vec!["--json", "--yes"], 2, "host name"),
+        (
+            "new",
+            vec!["--json", "--yes", "--remote", "ftp://x"],
+            2,
+            "--remote",
+        ),
+        ("web", vec!["--json", "--yes"], 6, "exists already"),
+        ("new", vec!["--json", "--dry-run", "--like", "db"], 2, "--like"),
+        (
+            "new",
+            vec!["--json", "--yes", "--repository", "/"],
+            6,
+            "working tree",
+        ),
+    ] {
+        let output = ground.run(name, &args);
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output.stderr));
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&value["result"], &value["exit"]),
+            (&"failed".into(), &code.into()),
+            "{value}"
+        );
+        let told = value["why"].as_str().unwrap();
+        assert!(told.contains(why) && !told.contains("next: "), "{value}");
+        let next = value["next"].as_str().unwrap();
+        assert!(!next.is_empty() && said(&output.stderr).contains(next), "{value}");
+        // The control: without it there is nothing there.
+        let args: Vec<&str> = args.into_iter().filter(|arg| *arg != "--json").collect();
+        if args.contains(&"--yes") {
+            let output = ground.run(name, &args);
+            assert_eq!(said(&output.stdout), "", "{args:?}");
+        }
+    }
+}
+
+/// The commands of a block of `docs/getting-started.md`, as they are printed, without comments.
+fn documented(has: &str) -> Vec<String> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/getting-started.md");
+    let text = fs::read_to_string(file).unwrap();
+    let block = text
+        .split("```")
+        .find(|block| block.starts_with("sh\n") && block.contains(has));
+    let lines = block.unwrap().lines().skip(1);
+    let bare = lines.map(|line| line.split("  #").next().unwrap_or_default().trim().to_owned());
+    bare.filter(|line| !line.is_empty()).collect()
+}
+
+/// What the documents print for a flake that gets landfall as a new input, in their order; and no line of it is idle.
+#[test]
+fn the_commands_of_the_documents_make_a_host() {
+    if !has_nix() {
+        return without_nix("the way of the documents");
+    }
+    let whole = plain();
+    let input = "    landfall.url = \"path:./inputs/landfall\";\n";
+    assert!(whole.contains(input));
+    let commands = documented("host new web");
+    let program = env!("CARGO_BIN_EXE_landfall");
+    let ran = |without: Option<&str>| {
+        // Before, without landfall.
+        let before = "{ outputs = { self }: { }; }\n";
+        let ground = Ground::new(
+            before,
+            &[
+                ("hosts/web/default.nix", &host("web")),
+                ("hosts/web/installer.nix", "{ }\n"),
+            ],
+        );
+        ground.put("flake.nix", whole.as_bytes());
+        let script: Vec<String> = commands
+            .iter()
+            // It would fetch and build landfall.
+            .filter(|line| !line.starts_with("nix build ") && Some(line.as_str()) != without)
+            .map(|line| {
+                line.replace("/tmp/landfall/bin/landfall", program)
+                    .replace("host new web", "host new new --yes --system x86_64-linux")
+            })
+            .collect();
+        let output = ground.shell(&script.join(" && "));
+        (ground, output)
+    };
+    let (ground, output) = ran(None);
+    assert!(
+        output.status.success(),
+        "{}{}",
+        said(&output.stdout),
+        said(&output.stderr)
+    );
+    assert!(ground.names().0.contains(&"new".to_owned()));
+    assert!(ground.home().join("keys/web/age-identity").exists());
+    // The control: without the pin, and without the commit, it is refused, and says so.
+    for (line, why) in [
+        ("nix flake lock", "flake.lock"),
+        ("git commit --message \"landfall\"", "not committed"),
+    ] {
+        assert!(commands.contains(&line.to_owned()), "{commands:?}");
+        let (_, output) = ran(Some(line));
+        assert!(!output.status.success(), "{line}");
+        assert!(
+            said(&output.stderr).contains(why),
+            "{line}: {}",
+            said(&output.stderr)
+        );
+    }
+}
