@@ -194,7 +194,7 @@ fn what_packers_leave_is_passed_over_and_what_wants_memory_is_told() {
     encoder.write_all(&plain).unwrap();
     let error = look(encoder.finish().unwrap());
     assert!(error.to_string().contains("memory"), "{error}");
-    assert!(error.next().contains("zstd -d --long=31"), "{}", error.next());
+    assert!(error.next().contains("zstd -dc --long=31"), "{}", error.next());
     // The dictionary of 2 GiB is said in the block's header (The .xz File Format 1.2.1, 3.1 and 5.3.1).
     let mut bytes = packed(&plain, "xz");
     let header = 12..12 + (usize::from(bytes[12]) + 1) * 4;
@@ -208,7 +208,7 @@ fn what_packers_leave_is_passed_over_and_what_wants_memory_is_told() {
     bytes[header.end - 4..header.end].copy_from_slice(&crc.sum().to_le_bytes());
     let error = look(bytes);
     assert!(error.to_string().contains("memory"), "{error}");
-    assert!(error.next().contains("xz -dk"), "{}", error.next());
+    assert!(error.next().contains("xz -dc"), "{}", error.next());
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn what_is_packed_is_an_image_itself() {
         fs_err::write(&path, packed(&inside, "xz")).unwrap();
         let error = Source::open(&path).unwrap().look(None, &Quiet).unwrap_err();
         assert!(error.to_string().contains(word), "{error}");
-        assert!(error.next().contains("xz -dk '"), "{}", error.next());
+        assert!(error.next().contains("xz -dc '"), "{}", error.next());
     }
     // The control: an image, of which it is told when nothing boots it.
     let mut plain = noise(MIB, SEED);

@@ -8,7 +8,7 @@ use landfall::real::disk::signature::sniff;
 use landfall::real::gpt;
 use landfall_states::plan::{GptEntry, GptTable};
 use landfall_states::planned::GptCopy;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use uuid::Uuid;
@@ -494,6 +494,93 @@ fn what_is_used_is_refused_and_nothing_is_written() {
         let refused = stick.flash(&[image.as_str(), &root, "--yes", "--dry-run"]);
         assert!(!refused.status.success(), "{}", said(&refused));
     }
+}
+
+/// The bytes of a loop device can be another disk's, another loop's or the image's own, whatever name they go by.
+#[test]
+fn what_lies_behind_a_loop_is_judged_too() {
+    if !is_root() {
+        return;
+    }
+    let below = Stick::of(&vec![0xAA; 8 * MIB]);
+    let image = below.place("image ");
+    fs_err::write(&image, noise(6 * MIB, 9)).unwrap();
+    let attach = |file: &str| -> String {
+        let made = Command::new("losetup")
+            .args(["--find", "--show", file])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    };
+    let refused = |image: &str, device: &str, word: &str| {
+        let output = below.flash(&[image, device, "--yes"]);
+        assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+        assert!(said(&output).contains(word), "{}", said(&output));
+    };
+    let over = attach(&below.device);
+    refused(image.as_str(), &over, "name that disk itself");
+    detach(&over);
+    let beside = attach(below.file.as_str());
+    refused(image.as_str(), &beside, "the same file behind it");
+    refused(image.as_str(), &below.device, "the same file behind it");
+    detach(&beside);
+    // The image itself: by a name that ends in a blank, and by one that is gone.
+    let own = attach(image.as_str());
+    refused(image.as_str(), &own, "the image itself");
+    let link = below.place("link");
+    fs_err::hard_link(&image, &link).unwrap();
+    fs_err::remove_file(&image).unwrap();
+    refused(link.as_str(), &own, "the image itself");
+    detach(&own);
+    assert_eq!(fs_err::read(&link).unwrap(), noise(6 * MIB, 9));
+    assert!(below.bytes() == vec![0xAA; 8 * MIB], "it was touched");
+    // The control: the same two, with nothing else in the way.
+    let output = below.flash(&[link.as_str(), &below.device, "--yes"]);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+fn detach(device: &str) {
+    let done = Command::new("losetup")
+        .args(["--detach", device])
+        .status()
+        .unwrap();
+    assert!(done.success(), "{device}");
+}
+
+/// A stick that somebody made by hand is one filesystem with the keys.
+#[test]
+fn keys_of_a_stick_without_a_table_go_too() {
+    if !is_root() {
+        return;
+    }
+    let stick = Stick::of(&vec![0; 40 * MIB]);
+    let key = b"a key that somebody wrote there by hand";
+    let by_hand = || {
+        let made = Command::new("mkfs.vfat")
+            .args(["-n", "LF-KEYS", &stick.device])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let mut file = fs_err::OpenOptions::new()
+            .write(true)
+            .open(&stick.device)
+            .unwrap();
+        file.seek(SeekFrom::Start(30 * MIB as u64)).unwrap();
+        file.write_all(key).unwrap();
+        file.sync_all().unwrap();
+        assert!(has(&stick.bytes(), "wrote there by hand"));
+    };
+    by_hand();
+    let output = stick.flash(&["--forget-keys", &stick.device, "--yes"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(stick.bytes() == vec![0; 40 * MIB]);
+    by_hand();
+    let image = stick.place("image");
+    fs_err::write(&image, noise(6 * MIB, 9)).unwrap();
+    let output = stick.flash(&[image.as_str(), &stick.device, "--yes"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(!has(&stick.bytes(), "wrote there by hand"));
 }
 
 #[test]

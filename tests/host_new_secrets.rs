@@ -259,9 +259,16 @@ fn a_damaged_secret_is_told_from_a_wrong_identity() {
         ("secrets/armored.age", lines[..lines.len() - 1].concat()),
         (
             "secrets/armored.age",
-            armored
+            // Not in its first and its last line.
+            lines
                 .iter()
-                .map(|byte| if *byte == b'A' { b'!' } else { *byte })
+                .flat_map(|line| match line.starts_with(b"-") {
+                    true => line.to_vec(),
+                    false => line
+                        .iter()
+                        .map(|byte| if *byte == b'A' { b'!' } else { *byte })
+                        .collect(),
+                })
                 .collect(),
         ),
     ] {

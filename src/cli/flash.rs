@@ -19,7 +19,7 @@ use crate::flash::source::{Digests, Source, hexadecimal};
 use crate::flash::sticks::{self, Judged};
 use crate::flash::table::{self, Place};
 use crate::flash::write::Stick;
-use crate::flash::{CHUNK_BYTES, Watch};
+use crate::flash::{CHUNK_BYTES, Watch, loops};
 use crate::image::disk::FileDisk;
 use crate::os::errno;
 use crate::real::disk::named::{self, Meaning, Named};
@@ -178,6 +178,14 @@ impl<E: Into<Error>> From<E> for Wrong {
     }
 }
 
+/// A file for a shell: one that begins with a hyphen is no option.
+fn file_word(file: &Utf8Path) -> String {
+    match file.as_str() {
+        name if name.starts_with('-') => shell(&format!("./{name}")),
+        name => shell(name),
+    }
+}
+
 pub(super) fn output(error: std::io::Error) -> Wrong {
     Wrong::Failure(error.into())
 }
@@ -289,7 +297,7 @@ impl Run<'_> {
         self.args
             .image
             .as_ref()
-            .map_or("IMAGE".into(), |image| shell(image.as_str()))
+            .map_or("IMAGE".into(), |image| file_word(image))
     }
 
     /// The command that goes on.
@@ -316,7 +324,7 @@ impl Run<'_> {
     pub(super) fn options_but_consent(&self) -> String {
         let mut text = String::new();
         if let Some(keys) = &self.args.keys {
-            text.push_str(&format!(" --keys {}", shell(keys.as_str())));
+            text.push_str(&format!(" --keys {}", file_word(keys)));
         }
         if self.args.no_eject {
             text.push_str(" --no-eject");
@@ -334,8 +342,14 @@ impl Run<'_> {
         if self.args.resume {
             text.push_str(" --resume");
         }
-        if self.args.yes {
-            text.push_str(" --yes");
+        for (option, is_given) in [
+            (" --yes", self.args.yes),
+            (" --dry-run", self.args.dry_run),
+            (" --json", self.args.json),
+        ] {
+            if is_given {
+                text.push_str(option);
+            }
         }
         text
     }
@@ -424,20 +438,16 @@ impl Run<'_> {
 
     /// The stick and its bytes, into which an image has to fit that is not read yet.
     fn room(&self, source: &Source, judged: &Judged) -> Result<(String, u64), Error> {
-        let is_image = match judged
-            .block
-            .loop_file
-            .as_deref()
-            .map(|file| source.is_at(file.into()))
-        {
-            Some(Ok(is_image)) => is_image,
-            // A file that was removed has no name any more.
-            Some(Err(error)) => {
-                tracing::info!(%error, "the file behind a loop device");
-                false
+        let is_image = judged.block.loop_file.as_deref().is_some_and(|file| {
+            let behind = loops::file_behind(Utf8Path::new(&judged.block.device()));
+            match (behind, source.is_at(file.into())) {
+                (Ok(behind), named) => source.is_file(behind) || named.unwrap_or(false),
+                (Err(error), named) => {
+                    tracing::info!(%error, "the file behind a loop device");
+                    named.unwrap_or(false)
+                }
             }
-            None => false,
-        };
+        });
         if is_image {
             return Err(Error::Refused {
                 stick: judged.shown(),

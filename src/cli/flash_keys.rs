@@ -68,13 +68,21 @@ impl Run<'_> {
         if !places.is_empty() {
             self.agree_to_forget(&judged, &seen, out)?;
         }
+        let mut still_named = None;
         for place in &places {
-            keys::forget(&stick, place, self)?;
+            match keys::forget(&stick, place, self) {
+                // Zeros by now, whatever the table says.
+                Err(error @ Error::Keys { .. }) => still_named = Some(error),
+                done => done?,
+            }
         }
         if let Some(error) = unknown {
             return Err(error.into());
         }
         keys_left::untell(&stick)?;
+        if let Some(error) = still_named {
+            return Err(error.into());
+        }
         drop(stick);
         let Taken { mut held, disk } = taken;
         disk.close().map_err(|error| Error::Stick {

@@ -206,7 +206,11 @@ pub(super) fn plan(plan: &Plan<'_>, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "       warning: {KEYS_WARNING}")?;
         writeln!(out, "       removed again by: {}", forgetting(judged))?;
         for name in &keys.passed_over {
-            writeln!(out, "       not copied: {name}, which no installer looks for")?;
+            writeln!(
+                out,
+                "       not copied: {}, which no installer looks for",
+                one_line(name)
+            )?;
         }
     }
     Ok(())
@@ -271,9 +275,10 @@ pub(super) fn ask(
     let (answer, answered) = channel();
     // It ends with the process, where nobody answers.
     std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = io::Read::take(io::stdin().lock(), ANSWER_BYTES_MAX).read_line(&mut line);
-        drop(answer.send(read.map(|bytes| (bytes > 0).then(|| line.trim().to_owned()))));
+        let mut line = vec![];
+        let read = io::Read::take(io::stdin().lock(), ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
+        let text = String::from_utf8_lossy(&line).trim().to_owned();
+        drop(answer.send(read.map(|bytes| (bytes > 0).then_some(text))));
     });
     loop {
         match answered.recv_timeout(POLL) {
@@ -358,7 +363,7 @@ pub(super) fn forgotten(judged: &Judged, out: &mut dyn Write) -> io::Result<()> 
     let out = &mut ShownLines::on(out);
     writeln!(
         out,
-        "{}: the keys are zeros, and their partition is gone; the image is as it was",
+        "{}: the keys are zeros, and no partition of theirs is left; all else is as it was",
         judged.shown()
     )?;
     writeln!(

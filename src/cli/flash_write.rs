@@ -64,8 +64,16 @@ impl Run<'_> {
             keys::zero(&stick, place, self)?;
         }
         write::wipe(&stick, digests.bytes)?;
+        let mut is_kept = true;
         let counts = write::body(&stick, source, digests, claimed, self, &mut |flushed| {
-            keep(flushed.max(claimed))
+            // The stick is right without it: an older record only has more compared again.
+            if let (Err(error), true) = (keep(flushed.max(claimed)), is_kept) {
+                is_kept = false;
+                self.reporter.notice(format!(
+                    "{error}; it goes on, and a run that is cut off has more to compare"
+                ));
+            }
+            Ok(())
         })?;
         let written = Instant::now();
         self.prove(taken, &stick, source, digests, kept)?;

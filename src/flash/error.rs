@@ -270,12 +270,11 @@ impl Error {
             }
             Error::TooSmall { .. } => "use a larger stick".into(),
             Error::Stick { error, .. } if has_no_room(error) => {
-                "make room where its bytes really are (the file of a loop device, the pool of a thin volume), then the same command with \
-                 --resume"
+                "make room where its bytes really are (the file of a loop device, the pool of a thin volume), then the same command (an image with --resume)"
                     .into()
             }
             Error::Stick { .. } => {
-                "another USB port or card reader, then the same command with --resume; if it happens again, the stick is worn out: \
+                "another USB port or card reader, then the same command (an image with --resume); if it happens again, the stick is worn out: \
                  use another one"
                     .into()
             }

@@ -317,8 +317,19 @@ fn change_gpt(
         ));
     }
     change(&mut table[number], sector);
-    gpt::write_both(&mut disk, table, sector, |disk| disk.flush())
-        .map_err(|error| stick.failed("written", 0, stick.disk.length(), error))
+    gpt::write_both(&mut disk, table, sector, |disk| disk.flush()).map_err(|error| {
+        match crate::os::errno(&error) {
+            Some(_) => stick.failed("written", 0, stick.disk.length(), error),
+            // Nothing was written.
+            None => bad(
+                format!(
+                    "the partition table on {} is left as it is: {error}; its first copy may be damaged",
+                    stick.name
+                ),
+                "flash the stick again, which makes a new table",
+            ),
+        }
+    })
 }
 
 /// Makes zeros of a partition with keys, from its end to its start, and sees that they are zeros. The boot sector goes last.
@@ -400,4 +411,11 @@ pub fn forget(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(),
         Table::Gpt(_) => change_gpt(stick, place, |entry, _| *entry = GPTPartitionEntry::empty()),
         Table::None => Ok(()),
     }
+    .map_err(|error| match error {
+        Error::Keys { reason, next } => bad(
+            format!("the keys are zeros now, and their partition {LABEL} is still in the table: {reason}"),
+            next,
+        ),
+        other => other,
+    })
 }

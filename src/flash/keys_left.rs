@@ -1,5 +1,5 @@
 //! Where keys are on a stick, also those that a cut left. Law: what a table names is taken for keys by its label; what no table names, by
-//! a boot sector that only landfall makes: with the label, of a filesystem of exactly the size. Where one was put stands in a block
+//! a boot sector with the label, of a filesystem that ends on the stick: landfall's own, or one that was made by hand. Where one was put stands in a block
 //! in front of the stick's end, so that it is found when the table was lost or another image was written over it.
 //!
 //! Absent: what is in the partition, writing and overwriting it (`keys`).
@@ -128,23 +128,34 @@ fn told(stick: &Stick<'_>) -> io::Result<Option<Place>> {
     Ok((is_one && end.is_some_and(|end| end <= at)).then_some(place))
 }
 
-/// Whether a partition with keys begins here: a boot sector of FAT with the label, for a filesystem of exactly the size (Microsoft,
-/// FAT: General Overview of On-Disk Format, 1.03).
-fn is_marked(sector: &[u8]) -> bool {
+/// The bytes of a filesystem with keys that begins here: a boot sector of FAT with the label (Microsoft, FAT: General Overview of On-Disk
+/// Format, 1.03).
+fn marked(sector: &[u8]) -> Option<u64> {
     let word = |at: usize| u64::from(u16::from_le_bytes([sector[at], sector[at + 1]]));
     let long = |at: usize| word(at) | word(at + 2) << 16;
     let mut label = [b' '; 11];
     label[..LABEL.len()].copy_from_slice(LABEL.as_bytes());
     let sectors = if word(19) > 0 { word(19) } else { long(32) };
-    sector[510..512] == [0x55, 0xAA]
-        && sector[43..54] == label
-        && sector[54..57] == *b"FAT"
-        && sectors * word(11) == KEYS_BYTES
+    // FAT12 and FAT16, or FAT32.
+    let is_labelled = |at: usize| sector[at..at + 11] == label && sector[at + 11..at + 14] == *b"FAT";
+    let bytes = sectors * word(11);
+    (sector[510..512] == [0x55, 0xAA] && (is_labelled(43) || is_labelled(71)) && bytes > 0).then_some(bytes)
 }
 
-fn marked_at(stick: &Stick<'_>, at: u64, block: &mut Buffer) -> io::Result<bool> {
+fn marked_at(stick: &Stick<'_>, at: u64, block: &mut Buffer) -> io::Result<Option<u64>> {
     stick.disk.read_exact_at(block.bytes_mut(), at)?;
-    Ok(is_marked(block.bytes()))
+    Ok(marked(block.bytes()))
+}
+
+/// The whole stick as one filesystem with keys, as people make them by hand.
+fn whole(stick: &Stick<'_>, block: &mut Buffer) -> io::Result<Option<Place>> {
+    let is_one = marked_at(stick, 0, block)?.is_some_and(|bytes| bytes <= stick.disk.length());
+    Ok(is_one.then(|| Place {
+        table: Table::None,
+        from: 0,
+        // Also what lies behind it.
+        bytes: stick.disk.length(),
+    }))
 }
 
 /// The partitions with keys that the table on a stick names, by the label, or by being zeros where the block says that one was; and what
@@ -171,14 +182,20 @@ pub fn on(stick: &Stick<'_>) -> io::Result<Left> {
             .any(|s| s.member_of.is_none() && s.label.as_deref() == Some(LABEL));
         let is_ours = place.bytes == KEYS_BYTES && place.from.is_multiple_of(ALIGNMENT_BYTES as u64);
         let is_left = |block: &mut Buffer| -> io::Result<bool> {
-            Ok(marked_at(stick, place.from, block)? || (was_here(&place) && is_zero(stick, &place)?))
+            Ok(marked_at(stick, place.from, block)? == Some(KEYS_BYTES)
+                || (was_here(&place) && is_zero(stick, &place)?))
         };
         if is_labelled || (is_ours && is_left(&mut block)?) {
             left.add(place);
         }
     }
+    if left.is_empty()
+        && let Some(place) = whole(stick, &mut block)?
+    {
+        left.add(place);
+    }
     if let Some(place) = said {
-        if marked_at(stick, place.from, &mut block)? {
+        if marked_at(stick, place.from, &mut block)? == Some(KEYS_BYTES) {
             left.add(place);
         } else if !left.places.iter().any(|known| known.from == place.from) && !is_zero(stick, &place)? {
             left.buried = Some(place);
@@ -193,17 +210,19 @@ pub fn all_over(stick: &Stick<'_>, watch: &dyn Watch) -> Result<Left, Error> {
     let mut block = Buffer::new(ALIGNMENT_BYTES);
     let length = stick.disk.length();
     let mut at = GRAIN_BYTES;
-    while at.saturating_add(KEYS_BYTES) <= length {
+    while at.saturating_add(ALIGNMENT_BYTES as u64) <= length {
         if watch.stops() {
             return Err(Error::StoppedBefore {
                 doing: format!("keys were looked for on {}", stick.name),
             });
         }
-        if marked_at(stick, at, &mut block).map_err(|error| stick.failed("read", at, length, error))? {
+        let found =
+            marked_at(stick, at, &mut block).map_err(|error| stick.failed("read", at, length, error))?;
+        if let Some(bytes) = found.filter(|bytes| at.checked_add(*bytes).is_some_and(|end| end <= length)) {
             left.add(Place {
                 table: Table::None,
                 from: at,
-                bytes: KEYS_BYTES,
+                bytes,
             });
         }
         at += GRAIN_BYTES;
@@ -217,18 +236,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_boot_sector_that_landfall_makes_is_a_mark() {
-        let mut room = std::io::Cursor::new(vec![0; KEYS_BYTES as usize]);
-        let options = fatfs::FormatVolumeOptions::new().volume_label(*b"LF-KEYS    ");
-        fatfs::format_volume(&mut room, options).unwrap();
-        let whole = room.into_inner();
-        assert!(is_marked(&whole[..512]));
-        // A filesystem of another size, with another label, without its end.
-        for (at, byte) in [(20, whole[20] ^ 1), (43, b'X'), (54, b'N'), (511, 0)] {
-            let mut other = whole[..512].to_vec();
-            other[at] = byte;
-            assert!(!is_marked(&other), "{at}");
+    fn only_a_fat_with_the_label_is_a_mark() {
+        for (megabytes, kind) in [
+            (8, fatfs::FatType::Fat12),
+            (8, fatfs::FatType::Fat16),
+            (64, fatfs::FatType::Fat32),
+        ] {
+            let mut room = std::io::Cursor::new(vec![0; megabytes << 20]);
+            let options = fatfs::FormatVolumeOptions::new()
+                .volume_label(*b"LF-KEYS    ")
+                .bytes_per_cluster(if kind == fatfs::FatType::Fat12 { 8192 } else { 512 })
+                .fat_type(kind);
+            fatfs::format_volume(&mut room, options).unwrap();
+            let whole = room.into_inner();
+            assert_eq!(marked(&whole[..512]), Some((megabytes << 20) as u64), "{kind:?}");
+            let at = if kind == fatfs::FatType::Fat32 { 71 } else { 43 };
+            // With another label, without its kind, without its end.
+            for (at, byte) in [(at, b'X'), (at + 11, b'N'), (511, 0)] {
+                let mut other = whole[..512].to_vec();
+                other[at] = byte;
+                assert_eq!(marked(&other), None, "{at}");
+            }
         }
-        assert!(!is_marked(&[0; 512]));
+        assert_eq!(marked(&[0; 512]), None);
     }
 }

@@ -34,9 +34,9 @@ impl Packing {
     pub fn unpack(self) -> &'static str {
         match self {
             Packing::Plain => "FILE",
-            Packing::Zstd => "zstd -d --long=31 FILE",
-            Packing::Xz => "xz -dk FILE",
-            Packing::Gzip => "gunzip -k FILE",
+            Packing::Zstd => "zstd -dc --long=31 FILE > NEW.img",
+            Packing::Xz => "xz -dc FILE > NEW.img",
+            Packing::Gzip => "gunzip -c FILE > NEW.img",
         }
     }
 }
@@ -45,16 +45,24 @@ impl Packing {
 pub type Other = (&'static str, &'static str);
 
 /// Where which bytes are, and what has them.
-const OTHERS: [(usize, &[u8], Other); 18] = [
+const OTHERS: [(usize, &[u8], Other); 19] = [
     (
         0,
         b"BZh",
-        ("it is packed with bzip2", "unpack it first: bunzip2 -k FILE"),
+        (
+            "it is packed with bzip2",
+            "unpack it first: bunzip2 -c FILE > NEW.img",
+        ),
     ),
     (
         0,
         b"PK\x03\x04",
         ("it is a zip archive", "unpack it first: unzip FILE"),
+    ),
+    (
+        0,
+        b"PK\x05\x06",
+        ("it is an empty zip archive", "download it again"),
     ),
     (
         0,
@@ -69,7 +77,10 @@ const OTHERS: [(usize, &[u8], Other); 18] = [
     (
         0,
         b"LZIP",
-        ("it is packed with lzip", "unpack it first: lzip -dk FILE"),
+        (
+            "it is packed with lzip",
+            "unpack it first: lzip -dc FILE > NEW.img",
+        ),
     ),
     (
         0,
@@ -95,7 +106,10 @@ const OTHERS: [(usize, &[u8], Other); 18] = [
     (
         0,
         b"\x89LZO\0",
-        ("it is packed with lzop", "unpack it first: lzop -dk FILE"),
+        (
+            "it is packed with lzop",
+            "unpack it first: lzop -dc FILE > NEW.img",
+        ),
     ),
     (
         257,

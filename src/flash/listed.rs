@@ -6,14 +6,27 @@
 /// The digest that a list has for a file of this name; if none, why.
 pub fn digest_for(text: &str, name: &str) -> Result<String, String> {
     let lines: Vec<(String, Option<&str>)> = text.lines().filter_map(entry).collect();
-    let named = lines.iter().find(|(_, of)| *of == Some(name));
-    match (named, lines.as_slice()) {
-        (Some((digest, _)), _) | (None, [(digest, _)]) => Ok(digest.clone()),
-        (None, []) => Err("no line of it has a SHA-256 (64 hexadecimal digits)".into()),
-        (None, some) => Err(format!(
+    // The very name first: a list may have files of that name in several folders.
+    let exact = |of: &str| of.strip_prefix("./").unwrap_or(of) == name;
+    let of = |is: &dyn Fn(&str) -> bool| -> Vec<&String> {
+        let named = lines.iter().filter(|(_, of)| of.is_some_and(is));
+        named.map(|(digest, _)| digest).collect()
+    };
+    let mut found = of(&exact);
+    if found.is_empty() {
+        found = of(&|of| last(of) == name);
+    }
+    found.sort();
+    found.dedup();
+    match (found.as_slice(), lines.as_slice()) {
+        ([digest], _) => Ok((*digest).clone()),
+        ([], [(digest, _)]) => Ok(digest.clone()),
+        ([], []) => Err("no line of it has a SHA-256 (64 hexadecimal digits)".into()),
+        ([], some) => Err(format!(
             "it has {} digests, and none of a file {name}",
             some.len()
         )),
+        (several, _) => Err(format!("it has {} different digests of {name}", several.len())),
     }
 }
 
@@ -21,17 +34,14 @@ fn entry(line: &str) -> Option<(String, Option<&str>)> {
     let line = line.trim().trim_start_matches('\u{feff}');
     if let Some(rest) = line.strip_prefix("SHA256 (") {
         let (name, digest) = rest.rsplit_once(") = ")?;
-        return Some((hexadecimal(digest)?, Some(last(name))));
+        return Some((hexadecimal(digest)?, Some(name)));
     }
     match line.split_once([' ', '\t']) {
         None => Some((hexadecimal(line)?, None)),
         // Behind one blank a blank for text, or an asterisk for bytes.
         Some((digest, name)) => {
             let name = name.trim_start();
-            Some((
-                hexadecimal(digest)?,
-                Some(last(name.strip_prefix('*').unwrap_or(name))),
-            ))
+            Some((hexadecimal(digest)?, Some(name.strip_prefix('*').unwrap_or(name))))
         }
     }
 }
@@ -62,6 +72,8 @@ mod tests {
             format!("{a} *x.iso\r\n"),
             format!("SHA256 (x.iso) = {a}\n"),
             format!("{b}  y.iso\n{a}  ./out/x.iso\n"),
+            format!("{b}  out/x.iso\n{a}  x.iso\n"),
+            format!("{a}  x.iso\n{a}  ./x.iso\n"),
             // The file was renamed when it was downloaded.
             format!("{a}  nixos-minimal-25.05.1234.iso"),
         ] {
@@ -73,6 +85,8 @@ mod tests {
             "<html>".into(),
             format!("{b}  y.iso\n{a}  z.iso\n"),
             "a".repeat(63),
+            format!("{a}  x.iso\n{b}  x.iso\n"),
+            format!("{a}  one/x.iso\n{b}  two/x.iso\n"),
         ] {
             assert!(digest_for(&text, "x.iso").is_err(), "{text}");
         }

@@ -8,6 +8,7 @@
 //! | `sticks` | which disks may be taken, and why not: pure |
 //! | `kind` | what a file is, by its first bytes: pure |
 //! | `source` | images, packed or not, as chunks with their digests |
+//! | `loops` | the file behind a loop device |
 //! | `listed` | a list of digests beside an image: pure |
 //! | `chunks` | bytes from one thread to the next, in buffers of a fixed stock |
 //! | `write` | wiping, writing, flushing, the first MiB |
@@ -29,6 +30,7 @@ pub mod keys;
 pub mod keys_left;
 pub mod kind;
 pub mod listed;
+pub mod loops;
 pub mod record;
 pub mod seeking;
 pub mod source;

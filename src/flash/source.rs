@@ -187,6 +187,14 @@ impl Source {
         }
     }
 
+    /// Whether it is the file of these numbers, of a device and within it. Btrfs gives the device of a file by another number: there
+    /// the number within it is enough to refuse.
+    pub fn is_file(&self, (device, number): (u64, u64)) -> bool {
+        self.file
+            .metadata()
+            .is_ok_and(|mine| mine.ino() == number && (mine.dev() == device || is_btrfs(&self.file)))
+    }
+
     /// Whether it is the file of this name.
     pub fn is_at(&self, path: &Utf8Path) -> io::Result<bool> {
         let (mine, other) = (self.file.metadata()?, fs_err::metadata(path)?);
@@ -267,7 +275,11 @@ impl Source {
         Err(Error::NoImage {
             path: self.path.to_string(),
             reason: format!("of what is packed in it: {what}"),
-            next: format!("{}; of what that gives, FILE: {next}", self.unpack()),
+            next: format!(
+                "{}; then, of what that gives: {}",
+                self.unpack(),
+                next.replace("FILE", "NEW.img")
+            ),
         })
     }
 
@@ -353,6 +365,11 @@ fn read_full(stream: &mut (dyn Read + Send), buffer: &mut [u8]) -> Result<usize,
         }
     }
     Ok(filled)
+}
+
+fn is_btrfs(file: &File) -> bool {
+    nix::sys::statfs::fstatfs(file)
+        .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::BTRFS_SUPER_MAGIC)
 }
 
 /// Whether unpacking stopped at the limit of memory: the libraries have no other sign of it.

@@ -183,6 +183,20 @@ pub fn judge(machine: &Machine, block: &Block, names: &[Named]) -> Judged {
     }
 }
 
+/// What else has the bytes of a loop device: the kernel says nothing of that device's use.
+fn another_behind(machine: &Machine, block: &Block) -> Option<String> {
+    let file = block.loop_file.as_deref()?;
+    if file.starts_with("/dev/") && !file.starts_with("/dev/shm/") {
+        return Some(format!("its bytes are those of {file}: name that disk itself"));
+    }
+    let same = |other: &&Block| other.name != block.name && other.loop_file.as_deref() == Some(file);
+    let other = machine.blocks.iter().find(same)?;
+    Some(format!(
+        "{} has the same file behind it: losetup -d one of them",
+        other.device()
+    ))
+}
+
 fn standing(machine: &Machine, block: &Block) -> Standing {
     let uses = machine.uses(block, &Own::default(), &[]);
     let mut reasons: Vec<String> = uses.boot.clone();
@@ -193,6 +207,7 @@ fn standing(machine: &Machine, block: &Block) -> Standing {
         Some(kind) => reasons.push(format!("it is {kind}, no stick")),
         None => {}
     }
+    reasons.extend(another_behind(machine, block));
     if block.identity.size_bytes == 0 && block.loop_file.is_none() {
         reasons.push("there is no medium in it".into());
     }

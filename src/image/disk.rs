@@ -12,7 +12,7 @@ use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc;
 use nix::sys::stat::{SFlag, fstat};
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 /// A target.
@@ -57,6 +57,11 @@ nix::ioctl_write_ptr_bad!(
 );
 
 impl FileDisk {
+    /// For questions to the device itself.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// Opens it for reading alone, whoever else uses it.
     pub fn open_to_read(path: &Utf8Path) -> io::Result<FileDisk> {
         FileDisk::open_with(path, false, 0)

@@ -231,7 +231,11 @@ impl Sysfs {
             hidden: flag(self.number(&format!("{base}/hidden"))?),
             holders: self.names(&format!("{base}/holders"))?,
             slaves: self.names(&format!("{base}/slaves"))?,
-            loop_file: self.word(&format!("{base}/loop/backing_file"))?,
+            // As it is: names end in blanks, too.
+            loop_file: self
+                .text(&format!("{base}/loop/backing_file"))?
+                .map(|text| text.strip_suffix('\n').unwrap_or(&text).to_owned())
+                .filter(|file| !file.is_empty()),
             mapping,
             partitions,
         }))
