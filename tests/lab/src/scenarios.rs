@@ -336,13 +336,13 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "relabel",
         shows: "a host that landfall did not install, from UUIDs to labels, cut on the way: boots at every instant, then by labels",
-        in_test: true,
+        in_test: false,
         run: relabel::relabel,
     },
     Scenario {
         name: "doctor",
         shows: "`landfall doctor` on an installer and on an installed host: what was broken is found; the printed remedy mends it",
-        in_test: true,
+        in_test: false,
         run: doctor::doctor,
     },
     Scenario {
