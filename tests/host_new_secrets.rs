@@ -404,3 +404,41 @@ fn changed_secrets_and_rules_are_refused() {
         "{text}"
     );
 }
+
+/// A public key that is printed to be written by hand is one whose private half is kept: the next run goes on with it.
+#[test]
+fn a_key_that_is_shown_is_kept() {
+    let people = People::new();
+    let ground = people.ground();
+    ground.put(
+        "secrets/secrets.nix",
+        format!("{{ \"all.age\".publicKeys = [ \"{}\" ]; }}\n", people.op_public()).as_bytes(),
+    );
+    ground.git(&["commit", "--quiet", "-am", "another form"]);
+    let shown = |text: &str| {
+        let at = text.find("age1").unwrap_or_else(|| panic!("{text}"));
+        text[at..].split('"').next().unwrap().trim().to_owned()
+    };
+    let first = shown(&ground.refused("new", &["--yes"], 6));
+    assert_eq!(shown(&ground.refused("new", &["--yes"], 6)), first);
+}
+
+/// Git takes no file behind a link or in another repository: nothing is written that it would not take.
+#[test]
+fn what_lies_outside_of_the_repository_is_not_touched() {
+    let people = People::new();
+    let ground = people.ground();
+    let outside = ground.root().parent().unwrap().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let secret = outside.join("all.age");
+    fs::copy(ground.root().join("secrets/all.age"), &secret).unwrap();
+    std::os::unix::fs::symlink(&outside, ground.root().join("secrets/behind")).unwrap();
+    let rules = people.rules().replace("\"all.age\"", "\"behind/all.age\"");
+    ground.put("secrets/secrets.nix", rules.as_bytes());
+    ground.git(&["add", "--all"]);
+    ground.git(&["commit", "--quiet", "-m", "behind a link"]);
+    let before = fs::read(&secret).unwrap();
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(text.contains("secrets/behind is a link"), "{text}");
+    assert_eq!(fs::read(&secret).unwrap(), before);
+}

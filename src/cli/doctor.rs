@@ -66,7 +66,18 @@ fn looked(args: &DoctorArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<
 /// The flake that is meant: the one that was named, or the one that lies here.
 fn flake(named: Option<&Utf8Path>) -> Result<Option<Utf8PathBuf>, Failure> {
     let dir = named.unwrap_or(Utf8Path::new("."));
-    if !dir.join("flake.nix").try_exists()? {
+    let unread = |error: std::io::Error| {
+        let fault = crate::os::fault(format!("--flake {dir}"), &error);
+        Failure::new(
+            Exit::Usage,
+            format!(
+                "{}: {}\n    next: name the directory that has the flake",
+                fault.what(),
+                fault.why()
+            ),
+        )
+    };
+    if !dir.join("flake.nix").try_exists().map_err(unread)? {
         return match named {
             None => Ok(None),
             Some(dir) => Err(Failure::new(
@@ -77,7 +88,7 @@ fn flake(named: Option<&Utf8Path>) -> Result<Option<Utf8PathBuf>, Failure> {
             )),
         };
     }
-    Ok(Some(dir.canonicalize_utf8()?))
+    Ok(Some(dir.canonicalize_utf8().map_err(unread)?))
 }
 
 /// Where this is, and by what that was seen.

@@ -91,7 +91,8 @@ pub enum HostError {
     },
     /// The rules file has a form that is not edited or not understood.
     #[error(
-        "{path} is not edited: {reason}\nNothing was written. This is the line of the new host:\n\n{lines}\n    next: {next}"
+        "{path} is not edited: {reason}\nNothing in the repository was written. This is the key of the new host, whose private half a run \
+         without --dry-run keeps in the folder of --keys:\n\n{lines}\n    next: {next}"
     )]
     RulesDeclined {
         /// The file.

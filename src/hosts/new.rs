@@ -113,6 +113,37 @@ impl Plan {
     }
 }
 
+/// Whether Git takes a file of this name: not behind a link, which may lead out of the repository, nor in one of its own.
+fn in_repository(root: &Utf8Path, path: &Utf8Path) -> Result<(), HostError> {
+    let folders = path
+        .ancestors()
+        .skip(1)
+        .filter(|folder| !folder.as_str().is_empty());
+    for folder in folders {
+        let whole = root.join(folder);
+        let is_link = fs::symlink_metadata(&whole).is_ok_and(|found| found.file_type().is_symlink());
+        let (reason, next) = if is_link {
+            (
+                "a link, and Git takes no file behind one",
+                "name it by the folder that the link leads to",
+            )
+        } else if fs::symlink_metadata(whole.join(".git")).is_ok() {
+            (
+                "a repository of its own (a submodule?)",
+                "change it there, and leave it out here (--no-rekey, --rules FILE)",
+            )
+        } else {
+            continue;
+        };
+        return Err(HostError::Secret {
+            path: root.join(path),
+            reason: format!("{folder} is {reason}"),
+            next: next.to_owned(),
+        });
+    }
+    Ok(())
+}
+
 struct Disk<'a>(&'a Utf8Path);
 
 impl Tree for Disk<'_> {
@@ -358,7 +389,9 @@ impl Work<'_> {
         if (is_bound && self.request.edit_flake) || found.is_some() {
             return self.already(is_bound, found, &hosts);
         }
-        let secrets = self.secrets(&hosts, callbacks)?;
+        let secrets = self
+            .secrets(&hosts, callbacks)
+            .map_err(|error| self.with_kept_keys(error))?;
         let written = self.written(&text, &candidates, before.as_ref(), &secrets)?;
         let rekeyed = secrets
             .rekeyed
@@ -387,6 +420,16 @@ impl Work<'_> {
     }
 
     /// Files that Git has in another form, and those that it would not take.
+    /// A public key that is shown belongs to a private one that is kept, or what is encrypted for it is lost.
+    fn with_kept_keys(&self, error: HostError) -> HostError {
+        match error {
+            HostError::RulesDeclined { .. } if !self.request.dry_run => {
+                self.keys.write().err().unwrap_or(error)
+            }
+            error => error,
+        }
+    }
+
     fn refuse_files(&self, changes: &[Change]) -> Result<(), HostError> {
         let root = &self.repository.root;
         let known: Vec<String> = changes
@@ -395,6 +438,11 @@ impl Work<'_> {
             .map(|change| change.path.to_string())
             .collect();
         self.refuse_dirty(&known)?;
+        for change in changes {
+            in_repository(root, &change.path)?;
+        }
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        self.programs.addable(root, &known)?;
         let new: Vec<&str> = changes
             .iter()
             .filter(|change| change.old.is_none())

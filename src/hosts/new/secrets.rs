@@ -160,11 +160,16 @@ impl Work<'_> {
         let rekey = format!(
             "cd {} && agenix --rekey",
             if folder.as_str().is_empty() {
-                "."
+                ".".to_owned()
             } else {
-                folder.as_str()
+                shell(folder.as_str())
             }
         );
+        // agenix reads ./secrets.nix unless it is told otherwise.
+        let rekey = match path.file_name() {
+            None | Some("secrets.nix") => rekey,
+            Some(name) => rekey.replace("&& agenix", &format!("&& RULES=./{} agenix", shell(name))),
+        };
         if !self.request.rekey {
             done.notes
                 .push(format!("the secrets are not encrypted again: {rekey}"));
