@@ -441,8 +441,6 @@ impl Work<'_> {
         for change in changes {
             in_repository(root, &change.path)?;
         }
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        self.programs.addable(root, &known)?;
         let new: Vec<&str> = changes
             .iter()
             .filter(|change| change.old.is_none())

@@ -192,18 +192,6 @@ impl Programs {
         self.git_done(root, &args, next).map(drop)
     }
 
-    /// Whether `git add` would take these files, which are there.
-    pub(crate) fn addable(&self, root: &Utf8Path, files: &[&str]) -> Result<(), HostError> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        let mut args = vec!["add", "--dry-run", "--"];
-        let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
-        args.extend(literal.iter().map(String::as_str));
-        let next = "do what Git says (git sparse-checkout disable, where it names one), and run the command again; nothing was written";
-        self.git_done(root, &args, next).map(drop)
-    }
-
     /// Whether these files have something to be committed.
     pub(crate) fn is_staged(&self, root: &Utf8Path, files: &[&str]) -> Result<bool, HostError> {
         let mut args = vec!["diff", "--cached", "--quiet", "--"];
