@@ -186,7 +186,11 @@ pub fn judge(machine: &Machine, block: &Block, names: &[Named]) -> Judged {
 /// What else has the bytes of a loop device: the kernel says nothing of that device's use.
 fn another_behind(machine: &Machine, block: &Block) -> Option<String> {
     let file = block.loop_file.as_deref()?;
-    if file.starts_with("/dev/") && !file.starts_with("/dev/shm/") {
+    // A mapping has its disk for itself; what is in shared memory is a file.
+    let is_other = ["/dev/shm/", "/dev/dm-", "/dev/mapper/"]
+        .iter()
+        .all(|kind| !file.starts_with(kind));
+    if file.starts_with("/dev/") && is_other {
         return Some(format!("its bytes are those of {file}: name that disk itself"));
     }
     let same = |other: &&Block| other.name != block.name && other.loop_file.as_deref() == Some(file);
