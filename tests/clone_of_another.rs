@@ -8,7 +8,6 @@ mod store;
 
 use camino::Utf8Path;
 use landfall::event::Event;
-use landfall::real::git::Access;
 use landfall_states::plan::SystemSource;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::process::Command;
@@ -55,13 +54,7 @@ fn a_clone_of_the_targets_user_is_evaluated_and_stays_theirs() {
     git(&clone, &["commit", "--quiet", "-m", "a host"]);
     let mut action = place.action(SystemSource::Flake, false);
     action.revision = git(&clone, &["rev-parse", "HEAD"]).parse().unwrap();
-    let access = Access {
-        token: None,
-        key: None,
-        known_hosts: None,
-        connect_s: 5,
-        stall_s: 15,
-    };
+    let access = place.access();
     for [top, below] in [[0, 0], [USER, USER], [0, USER], [USER, 0]] {
         chown(&clone, Some(top), Some(top)).unwrap();
         chown(clone.join(".git"), Some(below), Some(below)).unwrap();

@@ -419,7 +419,6 @@ impl Work<'_> {
         })))
     }
 
-    /// Files that Git has in another form, and those that it would not take.
     /// A public key that is shown belongs to a private one that is kept, or what is encrypted for it is lost.
     fn with_kept_keys(&self, error: HostError) -> HostError {
         match error {
@@ -430,6 +429,7 @@ impl Work<'_> {
         }
     }
 
+    /// Files that Git has in another form, and those that it would not take.
     fn refuse_files(&self, changes: &[Change]) -> Result<(), HostError> {
         let root = &self.repository.root;
         let known: Vec<String> = changes
