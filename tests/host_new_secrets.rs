@@ -442,3 +442,54 @@ fn what_lies_outside_of_the_repository_is_not_touched() {
     assert!(text.contains("secrets/behind is a link"), "{text}");
     assert_eq!(fs::read(&secret).unwrap(), before);
 }
+
+/// A file that the rules name in two ways has two lists of recipients; one with a name from the root is in nobody's repository.
+#[test]
+fn a_secret_has_one_name_in_the_rules() {
+    for (other, why) in [
+        ("./web.age", "names it twice"),
+        ("/web.age", "not in the repository"),
+    ] {
+        let people = People::new();
+        let ground = people.ground();
+        let rules = people.rules().replace(
+            "  \"later.age\"",
+            &format!("  \"{other}\".publicKeys = users ++ systems;\n  \"later.age\""),
+        );
+        ground.put(
+            "secrets/secrets.nix",
+            rules
+                .replace(
+                    "\"web.age\".publicKeys = [ op web ]",
+                    "\"web.age\".publicKeys = [ op ]",
+                )
+                .as_bytes(),
+        );
+        ground.git(&["commit", "--quiet", "--all", "--message", "two names"]);
+        let text = ground.refused("new", &["--yes"], 6);
+        assert!(
+            text.contains(why) && text.contains("secrets/secrets.nix"),
+            "{text}"
+        );
+        ground.put("secrets/secrets.nix", people.rules().as_bytes());
+        ground.git(&["commit", "--quiet", "--all", "--message", "one name"]);
+        ground.made("new", &["--yes"]);
+    }
+}
+
+/// The command for a secret in a folder below is run where the rules are, with the name that they have for it.
+#[test]
+fn a_damaged_secret_in_a_folder_is_written_anew_beside_the_rules() {
+    let people = People::new();
+    let ground = people.ground();
+    let rules = people.rules().replace("\"all.age\"", "\"of all/all.age\"");
+    ground.put("secrets/secrets.nix", rules.as_bytes());
+    ground.put("secrets/of all/all.age", b"no secret\n");
+    ground.git(&["add", "--all"]);
+    ground.git(&["commit", "--quiet", "--message", "damaged"]);
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(
+        text.contains("cd secrets && agenix --edit 'of all/all.age'"),
+        "{text}"
+    );
+}

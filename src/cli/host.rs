@@ -20,6 +20,9 @@ use similar::TextDiff;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The size of the swap where none is named.
+const SWAP_SIZE: &str = "8G";
+
 /// What to do with hosts.
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
@@ -45,7 +48,7 @@ pub struct NewArgs {
     #[arg(long, value_enum, default_value_t = Layout::Plain, value_name = "LAYOUT")]
     pub layout: Layout,
     /// Size of the swap
-    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = swap_size)]
+    #[arg(long, value_name = "SIZE", default_value = SWAP_SIZE, value_parser = swap_size)]
     pub swap_size: String,
     /// The installer carries the whole system and needs no network
     #[arg(long)]
@@ -102,6 +105,8 @@ impl From<HostError> for Failure {
             | HostError::NoFlake { .. }
             | HostError::Exists { .. }
             | HostError::Dirty { .. }
+            | HostError::Hidden { .. }
+            | HostError::Sparse { .. }
             | HostError::Parse { .. }
             | HostError::Evaluate { .. }
             | HostError::Declined { .. }
@@ -350,6 +355,35 @@ fn next(name: &str, keys: &Utf8Path) -> Vec<String> {
     ]
 }
 
+/// Options that say what a new host has, and are not looked at for one that is there.
+fn for_a_new_one(args: &NewArgs) -> Vec<&'static str> {
+    let given = [
+        ("--layout", args.layout != Layout::Plain),
+        ("--swap-size", args.swap_size != SWAP_SIZE),
+        ("--prebuilt", args.prebuilt),
+        ("--user", args.user.is_some()),
+        ("--like", args.like.is_some()),
+        ("--remote", args.remote.is_some()),
+        ("--commit", args.commit),
+    ];
+    given
+        .into_iter()
+        .filter_map(|(option, is_given)| is_given.then_some(option))
+        .collect()
+}
+
+/// What somebody should know whose host is there already.
+fn notes(args: &NewArgs, what: &str) -> Vec<String> {
+    let options = for_a_new_one(args);
+    if what == "made" || options.is_empty() {
+        return vec![];
+    }
+    vec![format!(
+        "{} changed nothing: the host is as it was made; change its files by hand",
+        options.join(", ")
+    )]
+}
+
 fn said(args: &NewArgs, out: &mut dyn Write, what: &str, keys: &Keys) -> std::io::Result<()> {
     let next = next(&args.name, keys.dir());
     if args.json {
@@ -358,6 +392,7 @@ fn said(args: &NewArgs, out: &mut dyn Write, what: &str, keys: &Keys) -> std::io
             "result": what,
             "written": what == "finished",
             "public_keys": public_keys(keys),
+            "notes": notes(args, what),
             "next": next,
         });
         return writeln!(out, "{text}");
@@ -374,6 +409,9 @@ fn said(args: &NewArgs, out: &mut dyn Write, what: &str, keys: &Keys) -> std::io
             args.name
         )?,
         _ => {}
+    }
+    for note in notes(args, what) {
+        writeln!(out, "note: {note}")?;
     }
     writeln!(out, "\nfor the forge, a read-only deploy key each:")?;
     writeln!(out, "  installer       {}", keys.ssh_public)?;

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::event::Reporter;
 use crate::exit::Exit;
 use crate::lock::machine::{self, MachineLock};
+use crate::real::disk::usage::shell;
 use crate::real::firmware::{EFIVARS, loader_variables};
 use crate::real::rooted::Root;
 use crate::real::stop::Stop;
@@ -233,6 +234,8 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         .build()?;
     runtime.block_on(async {
         let places = Places::of_nixos();
+        // Another run changes what this one would look at.
+        let _lock = if args.apply { Some(lock()?) } else { None };
         let seen = see(files, &wanted, &places).await?;
         show_plan(args.json, &seen, out)?;
         if !args.apply {
@@ -240,7 +243,6 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             return Ok(Exit::Ok);
         }
         out.flush()?;
-        let _lock = lock()?;
         let (wish, stop) = Stop::new();
         // Nobody is told of a signal but by how the command ends: between two steps.
         let signals = tokio::spawn(watch_signals(wish, Reporter::default(), Doing::default()));
@@ -307,7 +309,7 @@ fn commands(change: &Change) -> Vec<String> {
         what: _,
         old: _,
     } = change;
-    let device = &device.path;
+    let (device, new) = (shell(device.path.as_str()), shell(new));
     match how {
         How::Mounted { at } => vec![format!("ioctl FS_IOC_SETFSLABEL {new} on {at}, then syncfs")],
         How::Unmounted {
@@ -317,10 +319,10 @@ fn commands(change: &Change) -> Vec<String> {
         } => {
             let mut all = vec![format!("fatlabel {device} {new}")];
             if *is_mounted {
-                all.insert(0, format!("umount {at}"));
+                all.insert(0, format!("umount {}", shell(at.as_str())));
             }
             if *is_wanted {
-                all.push(format!("mount {at}"));
+                all.push(format!("mount {}", shell(at.as_str())));
             }
             all
         }

@@ -4,10 +4,12 @@
 //! Absent: what the answers mean (`operator`).
 
 use super::{Outcome, Scene};
-use crate::real::command::Program;
+use crate::real::command::{Ended, Program};
+use crate::real::disk::usage::shell;
+use crate::real::endings::{self, Places};
 use crate::real::memory::Memory;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::FaultClass;
+use landfall_states::fault::{Cause, FaultClass};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ pub(super) enum NoAnswer {
     NoAttribute(Vec<String>),
     /// The evaluation failed: Nix's last words.
     Failed(Vec<String>),
+    /// Nix could not do its work here, whatever the flake is.
+    Here(Box<Outcome>),
     /// What came is no answer.
     Strange(String),
 }
@@ -37,14 +41,27 @@ impl NoAnswer {
             NoAnswer::NoAttribute(said) | NoAnswer::Failed(said) => {
                 Outcome::wrong_list(FaultClass::Permanent, what, "Nix cannot evaluate it", said, next)
             }
+            NoAnswer::Here(outcome) => *outcome,
             NoAnswer::Strange(why) => Outcome::skipped(why),
         }
     }
 }
 
-/// The flake's directory as Nix is told it.
-fn reference(dir: &Utf8Path) -> String {
-    dir.as_str()
+/// A flake as Nix is told it, and where Nix is started for that.
+///
+/// Nix takes the name of a folder as a part of an address, and no version since 2.4 reads all names alike: 2.8 refuses `%20` in a path, and
+/// a blank in one of a Git tree; 2.26 does not read `%20` back in a path. Both take the address of a Git tree with `%20` in it, and the
+/// folder where they are started, whatever it is called, outside of a Git tree.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reference {
+    /// What stands before `#`.
+    pub name: String,
+    /// The folder where Nix is started.
+    pub start: Utf8PathBuf,
+}
+
+fn encoded(path: &Utf8Path) -> String {
+    path.as_str()
         .bytes()
         .map(|b| match b {
             b'/' | b'.' | b'_' | b'-' | b'~' | b'+' => char::from(b).to_string(),
@@ -52,6 +69,76 @@ fn reference(dir: &Utf8Path) -> String {
             b => format!("%{b:02X}"),
         })
         .collect()
+}
+
+impl Reference {
+    pub fn of(dir: &Utf8Path) -> Reference {
+        let whole = encoded(dir);
+        if whole == dir.as_str() {
+            return Reference {
+                name: whole,
+                start: "/".into(),
+            };
+        }
+        let top = dir
+            .ancestors()
+            .find(|above| fs_err::symlink_metadata(above.join(".git")).is_ok());
+        match top {
+            None => Reference {
+                name: ".".to_owned(),
+                start: dir.to_owned(),
+            },
+            Some(top) => {
+                let below = dir.strip_prefix(top).unwrap_or(Utf8Path::new(""));
+                let folder = match below.as_str() {
+                    "" => String::new(),
+                    _ => format!("?dir={}", encoded(below)),
+                };
+                Reference {
+                    name: format!("git+file://{}{folder}", encoded(top)),
+                    start: "/".into(),
+                }
+            }
+        }
+    }
+
+    /// A command of Nix's for the flake, for a shell; `attribute` with its `#`.
+    pub fn command(&self, verb: &str, attribute: &str) -> String {
+        let command = format!("nix {verb} {}", shell(&format!("{}{attribute}", self.name)));
+        match self.start.as_str() {
+            "/" => command,
+            start => format!("cd {} && {command}", shell(start)),
+        }
+    }
+}
+
+/// What Nix says where it may not use its own store, or the account may not read the flake.
+const NOT_ALLOWED: [(&str, &str); 5] = [
+    ("cannot connect to socket at", DAEMON),
+    ("could not set permissions on '/nix/var", DAEMON),
+    ("opening lock file '/nix/var", DAEMON),
+    ("is not owned by current user", OWNER),
+    ("/flake.nix': Permission denied", OWNER),
+];
+const DAEMON: &str = "let this account use Nix (systemctl start nix-daemon.socket, where Nix has a daemon), or run the same command behind sudo";
+const OWNER: &str = "run the same command as the account that owns the flake";
+
+/// An ending that says nothing of the flake.
+fn here(ended: &Ended, said: &[String]) -> Option<Outcome> {
+    let last = said.join(" ");
+    let plain = last.replace("flake.nix: Permission", "flake.nix': Permission");
+    if let Some((_, next)) = NOT_ALLOWED.iter().find(|(words, _)| plain.contains(words)) {
+        return Some(Outcome::wrong_list(
+            FaultClass::NeedsChange,
+            "nix",
+            "this account cannot evaluate the flake",
+            said.to_vec(),
+            *next,
+        ));
+    }
+    let fault = endings::nix_plain("nix eval", ended.how(), &ended.stderr, Places(&[]));
+    let is_known = !matches!(fault.cause(), None | Some(Cause::Unknown));
+    (is_known && fault.class != FaultClass::Permanent).then(|| fault.into())
 }
 
 /// A name as an attribute in a path of attributes.
@@ -66,14 +153,15 @@ pub(super) async fn ask<T: DeserializeOwned>(
     attribute: &str,
     function: &str,
 ) -> Result<T, NoAnswer> {
+    let reference = Reference::of(dir);
     let asked = Program::new("nix")
         .args(["--extra-experimental-features", "nix-command flakes"])
         .args(["eval", "--json", "--read-only", "--no-write-lock-file"])
         .args(["--option", "eval-cache", "false"])
-        .arg(format!("{}#{attribute}", reference(dir)))
+        .arg(format!("{}#{attribute}", reference.name))
         .args(["--apply", function])
         .memory(Memory::Nix)
-        .dir("/")
+        .dir(reference.start.as_str())
         .deadline(DEADLINE);
     let ended = match scene.hands.run(asked).await {
         Ok(ended) => ended,
@@ -86,7 +174,10 @@ pub(super) async fn ask<T: DeserializeOwned>(
         return Err(if is_absent {
             NoAnswer::NoAttribute(said)
         } else {
-            NoAnswer::Failed(said)
+            match here(&ended, &said) {
+                Some(outcome) => NoAnswer::Here(Box::new(outcome)),
+                None => NoAnswer::Failed(said),
+            }
         });
     }
     serde_json::from_str(&ended.stdout)
@@ -124,4 +215,86 @@ pub(super) fn dir(scene: &Scene) -> Result<&Utf8PathBuf, Outcome> {
         .flake
         .as_ref()
         .ok_or_else(|| Outcome::skipped("no flake was given: --flake DIR"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_named_so_that_every_nix_reads_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let top = Utf8PathBuf::from_path_buf(scratch.path().to_owned()).unwrap();
+        let plain = top.join("plain");
+        fs_err::create_dir_all(top.join("a b/.git")).unwrap();
+        fs_err::create_dir_all(top.join("a b/sub é")).unwrap();
+        fs_err::create_dir_all(top.join("no git")).unwrap();
+        let told = |dir: &Utf8Path| {
+            let reference = Reference::of(dir);
+            (reference.name.clone(), reference.command("flake check", "#x"))
+        };
+        assert_eq!(
+            told(&plain),
+            (plain.to_string(), format!("nix flake check '{plain}#x'"))
+        );
+        assert_eq!(told(&top.join("a b")).0, format!("git+file://{top}/a%20b"));
+        assert_eq!(
+            told(&top.join("a b/sub é")).0,
+            format!("git+file://{top}/a%20b?dir=sub%20%C3%A9")
+        );
+        let outside = format!("cd '{top}/no git' && nix flake check '.#x'");
+        assert_eq!(told(&top.join("no git")), (".".to_owned(), outside));
+    }
+
+    #[test]
+    fn what_nix_cannot_do_here_is_not_the_flakes_fault() {
+        let ended = |stderr: &str| Ended {
+            program: "nix".into(),
+            code: Some(1),
+            signal: None,
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        };
+        let class = |stderr: &str| {
+            let ended = ended(stderr);
+            match here(&ended, &last_words(&ended.stderr)) {
+                Some(Outcome::Finding(finding)) => Some((finding.class, finding.next)),
+                Some(_) => panic!("{stderr}"),
+                None => None,
+            }
+        };
+        // As Nix 2.8.0 and 2.26.3 say it to an account without rights.
+        for (said, next) in [
+            (
+                "error: could not set permissions on '/nix/var/nix/profiles/per-user' to 755: Operation not permitted",
+                DAEMON,
+            ),
+            (
+                "error: opening lock file '/nix/var/nix/db/big-lock': Permission denied",
+                DAEMON,
+            ),
+            (
+                "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': No such file or directory",
+                DAEMON,
+            ),
+            ("error: getting status of /r/flake.nix: Permission denied", OWNER),
+            (
+                "error: getting status of '/r/flake.nix': Permission denied",
+                OWNER,
+            ),
+        ] {
+            assert_eq!(
+                class(said),
+                Some((FaultClass::NeedsChange, next.to_owned())),
+                "{said}"
+            );
+        }
+        let network =
+            class("error: unable to download 'https://x.example/y': Couldn't resolve host name (6)");
+        assert_eq!(network.map(|(class, _)| class), Some(FaultClass::Transient));
+        for flake in ["error: undefined variable 'pkgs'", "error: attribute 'x' missing"] {
+            assert_eq!(class(flake), None, "{flake}");
+        }
+    }
 }

@@ -4,11 +4,12 @@
 //! Absent: making a host and re-keying its secrets.
 
 use super::decrypt::{self, PrivateKey, Unopened};
-use super::flake::{NoAnswer, ask, attribute, dir, is_missing};
+use super::flake::{NoAnswer, Reference, ask, attribute, dir, is_missing};
 use super::{Outcome, Scene};
 use crate::foreign::{self, Links};
 use crate::real::age_file::Undecrypted;
 use crate::real::command::Program;
+use crate::real::disk::usage::shell;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::FaultClass;
 use landfall_states::names::quoted;
@@ -69,7 +70,7 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
         format!("{count} files of {dir}"),
         "Git does not track them, so they are not there for Nix",
         untracked,
-        format!("git -C {dir} add --all"),
+        format!("git -C {} add --all", shell(dir.as_str())),
     )
 }
 
@@ -95,8 +96,13 @@ pub(super) async fn flake(scene: &Scene) -> Outcome {
             "name the flake of the hosts: landfall doctor --flake DIR; a new one: nix flake init --template",
         ),
         Ok(hosts) => Outcome::fine(format!("{what} has the hosts {}", hosts.join(", "))),
-        Err(no) => no.outcome(&what, &format!("correct it; nix flake check {dir} shows more")),
+        Err(no) => no.outcome(&what, &shown_more(dir)),
     }
+}
+
+fn shown_more(dir: &Utf8Path) -> String {
+    let check = Reference::of(dir).command("flake check", "");
+    format!("correct it; this shows more: {check}")
 }
 
 /// Flake and host.
@@ -164,7 +170,7 @@ async fn installer_attribute(scene: &Scene, dir: &Utf8Path, host: &str) -> Resul
         nix_list(&SYSTEMS)
     );
     let found: Result<Vec<String>, NoAnswer> = ask(scene, dir, "packages", &function).await;
-    let next = format!("correct it; nix flake check {dir} shows more");
+    let next = shown_more(dir);
     let none = || {
         Outcome::skipped(format!(
             "{dir} has no package {host}InstallerIso (mkInstallerPackages makes it)"
@@ -272,12 +278,12 @@ pub(super) async fn key_pair(scene: &Scene) -> Outcome {
     if files.is_empty() {
         return Outcome::skipped("no private key was given: --identity FILE, --ssh-key FILE");
     }
-    let (mut found, mut flaws) = (Vec::new(), Vec::new());
+    let (mut found, mut flaws, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     for file in &files {
         let key = match decrypt::key_file(file) {
             Ok(key) => key,
             Err(error) => {
-                flaws.push(format!("{file}: {error}"));
+                unread.push(format!("{file}: {error}"));
                 continue;
             }
         };
@@ -319,9 +325,19 @@ pub(super) async fn key_pair(scene: &Scene) -> Outcome {
             }
         }
     }
-    if flaws.is_empty() {
+    if flaws.is_empty() && unread.is_empty() {
         return Outcome::fine(found.join("; "));
     }
+    if flaws.is_empty() {
+        return Outcome::wrong_list(
+            FaultClass::NeedsChange,
+            "keys",
+            "a private key cannot be used",
+            unread,
+            "name the file of a private key of ssh or an identity of age that this account reads: --identity FILE, --ssh-key FILE",
+        );
+    }
+    flaws.extend(unread);
     Outcome::wrong_list(
         FaultClass::NeedsChange,
         "keys",
@@ -438,7 +454,10 @@ async fn look_at_image(scene: &Scene) -> Result<Outcome, Outcome> {
         FaultClass::NeedsChange,
         format!("image {image}"),
         format!("it is {built}, and the flake as it is now makes {now}"),
-        format!("nix build {dir}#{host}InstallerIso, and write the stick again"),
+        format!(
+            "{}, and write the stick again",
+            Reference::of(dir).command("build", &format!("#{host}InstallerIso"))
+        ),
     ))
 }
 

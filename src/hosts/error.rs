@@ -3,9 +3,12 @@
 //!
 //! Absent: exit codes (`cli::host`).
 
+use crate::foreign::Refused;
+use crate::real::disk::usage::shell;
 use camino::Utf8PathBuf;
 use landfall_states::fault::Fault;
 use landfall_states::names::BadValue;
+use std::io::ErrorKind;
 
 /// Why a host was not made. Nothing in the repository was changed, unless it says so.
 #[derive(Debug, thiserror::Error)]
@@ -26,14 +29,37 @@ pub enum HostError {
         next: String,
     },
     /// No repository here.
-    #[error(
-        "{dir}: it is in no Git working tree ({reason}); a flake sees only files that Git tracks\n    next: git init {dir}, or run it in the repository"
-    )]
+    #[error("{dir}: {reason}\n    next: {next}")]
     NoRepository {
         /// Where it was looked for.
         dir: Utf8PathBuf,
-        /// What Git said.
+        /// Why Git shows none.
         reason: String,
+        /// What to do.
+        next: String,
+    },
+    /// Files that Git was told not to look at: it does not see that they differ, and does not take what is written to them.
+    #[error(
+        "{}: Git was told to look at no changes of theirs (assume-unchanged, skip-worktree)\n    next: {next}, and run the command again",
+        .files.join(", ")
+    )]
+    Hidden {
+        /// Which.
+        files: Vec<String>,
+        /// What to do.
+        next: String,
+    },
+    /// Files of the repository that are left out here.
+    #[error(
+        "{root}: it is a sparse checkout without {first}, and what the flake is with its files cannot be looked at without them\n    \
+         next: git -C {} sparse-checkout disable, and run the command again",
+        shell(.root.as_str())
+    )]
+    Sparse {
+        /// The working tree.
+        root: Utf8PathBuf,
+        /// One of them.
+        first: Utf8PathBuf,
     },
     /// No flake here.
     #[error("{path}: {reason}\n    next: {next}")]
@@ -170,12 +196,14 @@ pub enum HostError {
         next: String,
     },
     /// A file that cannot be read or written.
-    #[error("{path}: {reason}\n    next: make it readable and writable, and run the command again")]
+    #[error("{path}: {reason}\n    next: {next}, and run the command again")]
     File {
         /// The file.
         path: Utf8PathBuf,
         /// What is wrong.
         reason: String,
+        /// What to do before the command is run again.
+        next: &'static str,
     },
     /// A program could not be run.
     #[error("{}: {}\n    next: {}", .0.what(), .0.why(), .0.next())]
@@ -188,7 +216,29 @@ impl HostError {
         HostError::File {
             path: path.into(),
             reason: crate::os::said(error),
+            next: match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "make it readable and writable for this account, or use the account that owns it"
+                }
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on its filesystem",
+                ErrorKind::ReadOnlyFilesystem => "mount its filesystem writable",
+                _ => "look at it, and correct what is said there",
+            },
         }
+    }
+
+    /// A file that is not read, or not written.
+    pub(crate) fn refused(path: impl Into<Utf8PathBuf>, refused: Refused) -> HostError {
+        let path = path.into();
+        let (reason, next) = match refused {
+            Refused::Os(error) => return HostError::file(path, &error),
+            Refused::Absent => (refused.why(), "bring it back"),
+            Refused::NotRegular(_) | Refused::NoStorage(_) => {
+                (refused.why(), "put a regular file in its place, or leave it out")
+            }
+            Refused::TooLong { .. } => (refused.why(), "make it shorter, or leave it out"),
+        };
+        HostError::File { path, reason, next }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::error::HostError;
 use super::names::quoted;
-use super::programs::{Programs, Repository};
+use super::programs::{Programs, Repository, Tracked};
 use super::rules::Rules;
 use crate::foreign::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -34,15 +34,27 @@ impl<'a> Copy<'a> {
         let real = fs::canonicalize(dir.path()).map_err(|e| HostError::file("a scratch directory", &e))?;
         let root = Utf8PathBuf::from_path_buf(real).map_err(|path| HostError::File {
             path: path.to_string_lossy().into_owned().into(),
-            reason: "its name is no text in UTF-8; name another one with TMPDIR".to_owned(),
+            reason: "its name is no text in UTF-8".to_owned(),
+            next: "name another folder with TMPDIR",
         })?;
         let copy = Copy {
             programs,
             _dir: dir,
             root,
         };
-        for (mode, path) in programs.tracked(&repository.root)? {
+        for Tracked {
+            mode,
+            path,
+            is_left_out,
+        } in programs.tracked(&repository.root)?
+        {
             let from = repository.root.join(&path);
+            if is_left_out && fs::symlink_metadata(&from).is_err() {
+                return Err(HostError::Sparse {
+                    root: repository.root.clone(),
+                    first: path,
+                });
+            }
             let copied = match mode.as_str() {
                 "120000" => copy.link(&from, &path),
                 // A submodule: a flake sees none unless it asks for them.

@@ -36,6 +36,9 @@ struct Reader<'a> {
 
 /// A path beside a file, without `..`; `None`: it leads out of the repository.
 pub(crate) fn beside(file: &Utf8Path, relative: &str) -> Option<Utf8PathBuf> {
+    if relative.starts_with('/') {
+        return None;
+    }
     let mut parts: Vec<&str> = file.parent()?.components().map(|part| part.as_str()).collect();
     for part in relative.split('/') {
         match part {

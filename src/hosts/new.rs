@@ -16,6 +16,7 @@ use super::programs::{Programs, Repository};
 use super::syntax;
 use super::templates::Layout;
 use super::transaction::{Change, Workplace, contents};
+use crate::real::disk::usage::shell;
 use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -452,6 +453,7 @@ impl Work<'_> {
                 path: root.join(path),
                 reason: "Git is told to ignore it (.gitignore), and a flake does not see what Git ignores"
                     .to_owned(),
+                next: "take that rule out of the .gitignore (git check-ignore --verbose FILE names it)",
             }),
         }
     }
@@ -577,6 +579,17 @@ impl Work<'_> {
 
     fn refuse_dirty(&self, files: &[String]) -> Result<(), HostError> {
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let hidden = self.programs.hidden(&self.repository.root, &files)?;
+        if !hidden.is_empty() {
+            let names: Vec<String> = hidden.iter().map(|file| shell(file)).collect();
+            let (git, names) = (shell(self.repository.root.as_str()), names.join(" "));
+            return Err(HostError::Hidden {
+                files: hidden,
+                next: format!(
+                    "git -C {git} update-index --no-assume-unchanged {names} && git -C {git} update-index --no-skip-worktree {names}"
+                ),
+            });
+        }
         let dirty = self.programs.dirty(&self.repository.root, &files)?;
         if dirty.is_empty() {
             Ok(())

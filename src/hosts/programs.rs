@@ -6,6 +6,7 @@
 use super::error::HostError;
 use crate::event::Reporter;
 use crate::real::command::{Ended, OnStop, Program};
+use crate::real::disk::usage::shell;
 use crate::real::memory::Memory;
 use crate::real::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -65,6 +66,17 @@ pub struct Repository {
     pub common_dir: Utf8PathBuf,
 }
 
+/// A file that Git tracks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tracked {
+    /// Its mode in the index.
+    pub(crate) mode: String,
+    /// Its name below the root.
+    pub(crate) path: Utf8PathBuf,
+    /// A sparse checkout does not have it.
+    pub(crate) is_left_out: bool,
+}
+
 impl Programs {
     /// With these variables, of which those of [`PASSED_ON`] are meant.
     pub fn new(environment: Vec<(String, String)>) -> Result<Programs, HostError> {
@@ -106,9 +118,19 @@ impl Programs {
         if ended.success() {
             return Ok(ended);
         }
+        let mut reason = ended.tail();
+        if reason.is_empty() {
+            // Only what Git runs for the repository refuses without a word.
+            let how = ended
+                .code
+                .map_or("by a signal".to_owned(), |code| format!("with {code}"));
+            reason = format!(
+                "it ended {how} and said nothing: a hook of the repository refused (git rev-parse --git-path hooks)"
+            );
+        }
         Err(HostError::Git {
             what: args.first().copied().unwrap_or_default().to_owned(),
-            reason: ended.tail(),
+            reason,
             next: next.to_owned(),
         })
     }
@@ -130,21 +152,43 @@ impl Programs {
                 git_dir: (*git_dir).into(),
                 common_dir: (*common_dir).into(),
             }),
-            _ => Err(HostError::NoRepository {
-                dir: dir.to_owned(),
-                reason: ended.tail(),
-            }),
+            _ => Err(no_repository(dir, &ended)),
         }
     }
 
-    /// Every file that Git tracks, with its mode in the index.
-    pub(crate) fn tracked(&self, root: &Utf8Path) -> Result<Vec<(String, Utf8PathBuf)>, HostError> {
-        let ended = self.git_done(root, &["ls-files", "-z", "--stage", "--cached"], "git status")?;
+    /// Every file that Git tracks.
+    pub(crate) fn tracked(&self, root: &Utf8Path) -> Result<Vec<Tracked>, HostError> {
+        let ended = self.git_done(
+            root,
+            &["ls-files", "-z", "-v", "--stage", "--cached"],
+            "git status",
+        )?;
         let entry = |entry: &str| {
             let (stage, path) = entry.split_once('\t')?;
-            Some((stage.split(' ').next()?.to_owned(), Utf8PathBuf::from(path)))
+            let (tag, rest) = stage.split_once(' ')?;
+            Some(Tracked {
+                mode: rest.split(' ').next()?.to_owned(),
+                path: Utf8PathBuf::from(path),
+                is_left_out: tag.eq_ignore_ascii_case("S"),
+            })
         };
         Ok(ended.stdout.split('\0').filter_map(entry).collect())
+    }
+
+    /// Which of these files Git looks at no more: it tells them with a small letter, or with an S.
+    pub(crate) fn hidden(&self, root: &Utf8Path, files: &[&str]) -> Result<Vec<String>, HostError> {
+        if files.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut args = vec!["ls-files", "-z", "-v", "--cached", "--"];
+        let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
+        args.extend(literal.iter().map(String::as_str));
+        let ended = self.git_done(root, &args, "git status")?;
+        let hidden = |entry: &str| {
+            let (tag, path) = entry.split_once(' ')?;
+            (tag == "S" || tag.chars().all(|c| c.is_ascii_lowercase())).then(|| path.to_owned())
+        };
+        Ok(ended.stdout.split('\0').filter_map(hidden).collect())
     }
 
     /// Which of these files differ from what is committed, or are not tracked.
@@ -264,6 +308,53 @@ impl Programs {
         } else {
             Err(cause(&ended))
         })
+    }
+}
+
+/// Why Git shows no working tree there, and what helps.
+fn no_repository(dir: &Utf8Path, ended: &Ended) -> HostError {
+    let said = |text: &str| ended.stderr.contains(text);
+    let own = shell(dir.as_str());
+    let (reason, next) = if said("dubious ownership") {
+        let trusted = ended.stderr.lines().find_map(|line| {
+            line.trim()
+                .strip_prefix("git config --global --add safe.directory ")
+        });
+        (
+            "the repository belongs to another account, and Git opens none of those".to_owned(),
+            format!(
+                "run the command as the account that owns it, or, where you trust what is in it: git config --global --add safe.directory {}",
+                trusted.unwrap_or(&own)
+            ),
+        )
+    } else if said("must be run in a work tree") {
+        (
+            "it is inside of what Git keeps (a bare repository, or .git), which has no files".to_owned(),
+            "run it in a working tree (git clone makes one), or name one with --repository DIR".to_owned(),
+        )
+    } else if said("cannot change to") {
+        (
+            ended.tail(),
+            "name a folder of the repository with --repository DIR".to_owned(),
+        )
+    } else if said("not a git repository") {
+        (
+            format!(
+                "it is in no Git working tree ({}); a flake sees only files that Git tracks",
+                ended.tail()
+            ),
+            format!("git init {own}, or run it in the repository"),
+        )
+    } else {
+        (
+            format!("Git opens no working tree there ({})", ended.tail()),
+            format!("correct what Git names; git -C {own} status shows it, too"),
+        )
+    };
+    HostError::NoRepository {
+        dir: dir.to_owned(),
+        reason,
+        next,
     }
 }
 

@@ -10,7 +10,7 @@
 use super::error::HostError;
 use super::keys::sync_dir;
 use super::programs::{Programs, Repository};
-use crate::foreign::{self, Links, Refused};
+use crate::foreign::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::names::Digest;
@@ -88,21 +88,18 @@ pub struct Workplace {
 /// What a file holds; `None`: nothing has its name.
 pub(crate) fn contents(root: &Utf8Path, path: &Utf8Path) -> Result<Option<Vec<u8>>, HostError> {
     let whole = root.join(path);
-    foreign::read_if_there(&whole, Links::Refuse, FILE_BYTES_MAX).map_err(|refused: Refused| {
-        HostError::File {
-            path: whole,
-            reason: refused.why(),
-        }
-    })
+    foreign::read_if_there(&whole, Links::Refuse, FILE_BYTES_MAX)
+        .map_err(|refused| HostError::refused(whole, refused))
 }
 
 fn journal(path: &Utf8Path) -> Result<Option<Journal>, HostError> {
     let bad = |reason: String| HostError::File {
         path: path.to_owned(),
         reason,
+        next: "finish that run with the landfall that began it, or move the file away: the host's files are then as they are",
     };
     let read = foreign::read_if_there(path, Links::Refuse, JOURNAL_BYTES_MAX)
-        .map_err(|refused| bad(refused.why()))?;
+        .map_err(|refused| HostError::refused(path, refused))?;
     let Some(bytes) = read else { return Ok(None) };
     let journal: Journal =
         serde_json::from_slice(&bytes).map_err(|e| bad(format!("it is no journal of landfall's: {e}")))?;
@@ -121,10 +118,8 @@ impl Workplace {
         let dir = repository.git_dir.join("landfall");
         fs::create_dir_all(&dir).map_err(|e| HostError::file(&dir, &e))?;
         let path = dir.join("lock");
-        let file = foreign::open_own(&path, 0o600, false).map_err(|refused| HostError::File {
-            path: path.clone(),
-            reason: refused.why(),
-        })?;
+        let file =
+            foreign::open_own(&path, 0o600, false).map_err(|refused| HostError::refused(&path, refused))?;
         let lock =
             Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
                 Errno::EWOULDBLOCK => HostError::Locked(repository.root.clone()),
@@ -233,6 +228,7 @@ impl Workplace {
                 "it is on another filesystem than {}, so that it cannot be put in its place at once",
                 self.dir
             ),
+            next: "unmount what is mounted there, or clone the repository to one filesystem",
         })
     }
 

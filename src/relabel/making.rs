@@ -420,11 +420,15 @@ impl Making<'_> {
         }
         for (what, label) in more {
             if !self.used.contains(what) {
-                unused.push(Left {
-                    what: format!("label {label}"),
-                    why: format!(
-                        "nothing on a device is at {what}, and no mapping of LUKS in use has this name"
-                    ),
+                let is_there = self.facts.fstab.iter().any(|line| line.target == what.as_str());
+                self.problems.push(Problem::Nothing {
+                    what: what.clone(),
+                    label: label.clone(),
+                    why: if is_there {
+                        "what the fstab has there can be given no label here"
+                    } else {
+                        "the fstab has no such mount point, and no mapping of LUKS in use has this name"
+                    },
                 });
             }
         }

@@ -557,14 +557,23 @@ fn what_is_not_asked_for_or_not_understood_is_named_and_left_alone() {
         /swapfile: a swap file has no label of its own"#]]
     .assert_eq(&left(&plan));
     let wanted = Wanted {
-        more: [
-            ("/data".to_owned(), "data-web".to_owned()),
-            ("/nowhere".to_owned(), "x".to_owned()),
-        ]
-        .into(),
+        more: [("/data".to_owned(), "data-web".to_owned())].into(),
         ..web()
     };
     let plan = machine.plan(&wanted).unwrap();
     assert!(shown(&plan).iter().any(|line| line.ends_with("data-web")));
-    assert!(left(&plan).contains("label x: nothing on a device is at /nowhere"));
+    for (what, why) in [
+        ("/nowhere", "the fstab has no such mount point"),
+        ("/fast", "can be given no label here"),
+    ] {
+        let wanted = Wanted {
+            more: [(what.to_owned(), "x".to_owned())].into(),
+            ..web()
+        };
+        let problem = machine.problem(&wanted);
+        assert!(
+            problem.contains(&format!("{what}=x")) && problem.contains(why),
+            "{problem}"
+        );
+    }
 }

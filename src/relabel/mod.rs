@@ -27,6 +27,7 @@ pub mod problem;
 pub mod table_name;
 
 use crate::exit::Exit;
+use crate::real::disk::usage::shell;
 use camino::Utf8PathBuf;
 use landfall_states::fault::{Fault, FaultClass};
 
@@ -166,13 +167,20 @@ impl RelabelError {
             RelabelError::Problems(_) => "as each of them says".into(),
             RelabelError::Unread { .. } => "name the file that has the devices: --file FILE".into(),
             RelabelError::NoSystem { .. } => "run it on the host that is to be moved to labels".into(),
-            RelabelError::Nix { file, .. } => format!("nix-instantiate --parse {file} shows what is wrong"),
+            RelabelError::Nix { file, .. } => format!(
+                "nix-instantiate --parse {} shows what is wrong",
+                shell(file.as_str())
+            ),
             RelabelError::Changed(_) => "run it again, and look at the plan".into(),
             RelabelError::Unknown { .. } => "report this, with the version of the program".into(),
             RelabelError::Dirty(device) => {
-                format!("umount it, fsck.vfat -a {device}, mount it, {again}")
+                format!(
+                    "umount it, fsck.vfat -a {}, mount it, {again}",
+                    shell(device.as_str())
+                )
             }
             RelabelError::StillUsed { device, .. } => {
+                let device = shell(device.as_str());
                 format!("grep -l {device} /proc/*/mountinfo shows the processes; end them, {again}")
             }
             RelabelError::Moved(_) => "run it again, and look at the plan".into(),
@@ -181,7 +189,10 @@ impl RelabelError {
             }
             RelabelError::Table { why, disk } => match why {
                 table_name::TableError::Copy { .. } | table_name::TableError::Differ => {
-                    format!("sgdisk --verify {disk} shows it; mend the table, {again}")
+                    format!(
+                        "sgdisk --verify {} shows it; mend the table, {again}",
+                        shell(disk.as_str())
+                    )
                 }
                 table_name::TableError::NoRoom { .. } => {
                     "sfdisk --part-label does it in place, at the risk of a power cut in that moment".into()
@@ -192,11 +203,14 @@ impl RelabelError {
                 }
             },
             RelabelError::Link { device, .. } => {
+                let device = shell(device.as_str());
                 format!("udevadm test-builtin blkid $(udevadm info --query=path {device}) shows why; {again}")
             }
             RelabelError::Stopped => "run it again: what is done stays done".into(),
-            RelabelError::NotPutBack { at, .. } if at.starts_with("/dev/") => format!("swapon {at}; {again}"),
-            RelabelError::NotPutBack { at, .. } => format!("mount {at}; {again}"),
+            RelabelError::NotPutBack { at, .. } if at.starts_with("/dev/") => {
+                format!("swapon {}; {again}", shell(at))
+            }
+            RelabelError::NotPutBack { at, .. } => format!("mount {}; {again}", shell(at)),
             RelabelError::Fault(_) => format!("mend that, {again}"),
         }
     }

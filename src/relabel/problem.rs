@@ -2,6 +2,7 @@
 //!
 //! Absent: finding it (`making`).
 
+use crate::real::disk::usage::shell;
 use camino::Utf8PathBuf;
 use landfall_states::names::{BadValue, quoted};
 
@@ -17,6 +18,16 @@ pub enum Problem {
     /// The fstab says nothing of `/`.
     #[error("the fstab of the running system has no line for /")]
     NoRoot,
+    /// A label for something that is not there.
+    #[error("--label {}: {why}", quoted(&format!("{what}={label}")))]
+    Nothing {
+        /// For what.
+        what: String,
+        /// The label.
+        label: String,
+        /// What is there in its place.
+        why: &'static str,
+    },
     /// A label that its bearer cannot have.
     #[error("{what} ({device}): {why}")]
     Label {
@@ -116,17 +127,21 @@ impl Problem {
             Problem::RootUnknown { .. } | Problem::NoRoot => {
                 "findmnt / and lsblk --fs show it; label it by hand (docs/operations.md)".into()
             }
+            Problem::Nothing { .. } => {
+                "leave it out, or name a mount point of /etc/fstab, or a mapping that dmsetup ls --target crypt shows".into()
+            }
             Problem::Label { what, .. } | Problem::Taken { what, .. } => {
                 format!("name another label ({})", option_of(what))
             }
             Problem::Twice { one, .. } => format!("name another label ({})", option_of(one)),
             Problem::BootsByIt { what, old, .. } => {
-                format!("keep the label: {} {old}", option_of(what))
+                format!("keep the label: {} {}", option_of(what), shell(old))
             }
-            Problem::Doubt { device, .. } => format!("wipefs {device} shows what is on it, without a change"),
-            Problem::ReadOnly { at, .. } => format!("mount -o remount,rw {at}"),
+            Problem::Doubt { device, .. } => format!("wipefs {} shows what is on it, without a change", shell(device.as_str())),
+            Problem::ReadOnly { at, .. } => format!("mount -o remount,rw {}", shell(at.as_str())),
             Problem::Mounts { at, .. } => {
-                format!("umount {}", at.get(1..).unwrap_or_default().join(" "))
+                let others: Vec<String> = at.iter().skip(1).map(|at| shell(at)).collect();
+                format!("umount {}", others.join(" "))
             }
             Problem::SwapFull { .. } => "end what takes the memory, or run it after a reboot".into(),
         }
@@ -140,8 +155,11 @@ fn option_of(what: &str) -> String {
         "/boot" | "/efi" | "/boot/efi" => "--esp".into(),
         "swap" => "--swap".into(),
         other => match other.strip_prefix("the container ") {
-            Some(name) => format!("--luks for the one below /, --label {name}=… for any"),
-            None => format!("--label {other}=…"),
+            Some(name) => format!(
+                "--luks for the one below /, --label {}… for any",
+                shell(&format!("{name}="))
+            ),
+            None => format!("--label {}…", shell(&format!("{other}="))),
         },
     }
 }

@@ -30,18 +30,8 @@ pub(super) struct Secrets {
 }
 
 /// What helps where a secret is not encrypted again.
-fn helps(why: &NotRekeyed, place: &Utf8Path) -> String {
+fn helps(why: &NotRekeyed, place: &Utf8Path, anew: &str) -> String {
     let file = shell(place.as_str());
-    let (folder, name) = (
-        place.parent().unwrap_or(Utf8Path::new("")),
-        place.file_name().unwrap_or_default(),
-    );
-    let folder = if folder.as_str().is_empty() {
-        "."
-    } else {
-        folder.as_str()
-    };
-    let anew = format!("cd {} && agenix --edit {}", shell(folder), shell(name));
     match why {
         NotRekeyed::Undecrypted(Undecrypted::NotAge | Undecrypted::Damaged(_)) => format!(
             "in the repository, bring back a whole one (git log --oneline -- {file} names the commits, git checkout COMMIT -- {file} \
@@ -68,6 +58,28 @@ fn helps(why: &NotRekeyed, place: &Utf8Path) -> String {
             "name the identity that decrypts it with --identity FILE".to_owned()
         }
     }
+}
+
+/// A command of agenix for a rules file: it is run in that file's folder, and reads ./secrets.nix unless it is told otherwise.
+fn agenix(rules: &Utf8Path, arguments: &str) -> String {
+    let folder = rules
+        .parent()
+        .map(Utf8Path::as_str)
+        .filter(|folder| !folder.is_empty());
+    let named = match rules.file_name() {
+        None | Some("secrets.nix") => String::new(),
+        Some(name) => format!("RULES=./{} ", shell(name)),
+    };
+    format!("cd {} && {named}agenix {arguments}", shell(folder.unwrap_or(".")))
+}
+
+/// A secret that is to be encrypted again.
+struct Secret<'a> {
+    /// Its name in the rules.
+    name: &'a str,
+    place: Utf8PathBuf,
+    bytes: Vec<u8>,
+    rule: &'a Rule,
 }
 
 impl Work<'_> {
@@ -157,19 +169,7 @@ impl Work<'_> {
         let files: Vec<String> = done.edited.iter().map(|(path, _)| path.to_string()).collect();
         self.refuse_dirty(&files)?;
         let folder = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
-        let rekey = format!(
-            "cd {} && agenix --rekey",
-            if folder.as_str().is_empty() {
-                ".".to_owned()
-            } else {
-                shell(folder.as_str())
-            }
-        );
-        // agenix reads ./secrets.nix unless it is told otherwise.
-        let rekey = match path.file_name() {
-            None | Some("secrets.nix") => rekey,
-            Some(name) => rekey.replace("&& agenix", &format!("&& RULES=./{} agenix", shell(name))),
-        };
+        let rekey = agenix(&path, "--rekey");
         if !self.request.rekey {
             done.notes
                 .push(format!("the secrets are not encrypted again: {rekey}"));
@@ -212,21 +212,40 @@ impl Work<'_> {
                 self.request.name
             ));
         }
-        let mut to_do = vec![];
+        let mut to_do: Vec<Secret<'_>> = vec![];
         for (secret, rule) in for_host {
             let place = literal::beside(&path, secret).ok_or_else(|| HostError::Secret {
                 path: folder.join(secret),
                 reason: "it is not in the repository".to_owned(),
                 next: format!("correct its name in {path}"),
             })?;
+            let twin = rules
+                .keys()
+                .find(|other| *other != secret && literal::beside(&path, other).as_ref() == Some(&place));
+            if let Some(twin) = twin {
+                return Err(HostError::Secret {
+                    path: self.repository.root.join(&place),
+                    reason: format!(
+                        "{path} names it twice, as {} and {}, and may say two things of it",
+                        names::quoted(secret),
+                        names::quoted(twin)
+                    ),
+                    next: format!("leave one of both in {path}, and commit that"),
+                });
+            }
             // A secret that has a rule and was not made yet has nobody to be encrypted for.
             if let Some(bytes) = contents(&self.repository.root, &place)?
                 && !rekey::is_for(&self.keys, &bytes)
             {
-                to_do.push((place, bytes, rule));
+                to_do.push(Secret {
+                    name: secret,
+                    place,
+                    bytes,
+                    rule,
+                });
             }
         }
-        done.rekeyed = self.rekeyed(to_do, &rekey, callbacks)?;
+        done.rekeyed = self.rekeyed(to_do, &path, callbacks)?;
         Ok(done)
     }
 
@@ -258,25 +277,36 @@ impl Work<'_> {
     /// Secrets encrypted again, in memory: all of them or none.
     fn rekeyed<C: Callbacks>(
         &self,
-        secrets: Vec<(Utf8PathBuf, Vec<u8>, &Rule)>,
-        rekey: &str,
+        secrets: Vec<Secret<'_>>,
+        rules: &Utf8Path,
         callbacks: &C,
     ) -> Result<Vec<Rekeyed>, HostError> {
         if secrets.is_empty() {
             return Ok(vec![]);
         }
-        let files: Vec<String> = secrets.iter().map(|(place, _, _)| place.to_string()).collect();
+        let files: Vec<String> = secrets.iter().map(|secret| secret.place.to_string()).collect();
         self.refuse_dirty(&files)?;
         let identities = self.identities(callbacks)?;
         let mut done = vec![];
-        for (place, bytes, rule) in secrets {
+        for Secret {
+            name,
+            place,
+            bytes,
+            rule,
+        } in secrets
+        {
             let (public, armor) = (&rule.public_keys, rule.armor);
             let new =
                 rekey::rekeyed(&bytes, &identities, public, armor, &self.keys, callbacks).map_err(|why| {
+                    let anew = agenix(rules, &format!("--edit {}", shell(name)));
                     HostError::Secret {
                         path: self.repository.root.join(&place),
                         reason: why.to_string(),
-                        next: format!("{}; or --no-rekey, and then: {rekey}", helps(&why, &place)),
+                        next: format!(
+                            "{}; or --no-rekey, and then: {}",
+                            helps(&why, &place, &anew),
+                            agenix(rules, "--rekey")
+                        ),
                     }
                 })?;
             done.push((place, new, rule.public_keys.len()));

@@ -1,0 +1,172 @@
+//! Promise: what Git does not show `landfall host new` is told with its reason, and the command that is printed helps. Law: the real
+//! program in a repository of its own; each remedy is carried out as it is printed, and the next run makes the host.
+//!
+//! Absent: flakes (`host_new.rs`), secrets (`host_new_secrets.rs`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+#[path = "host_new/kit.rs"]
+#[allow(dead_code)]
+mod kit;
+
+use fs_err as fs;
+use kit::{Ground, fixtures, host, said};
+use std::os::unix::fs::PermissionsExt;
+
+fn ground() -> Ground {
+    let flake = fs::read_to_string(fixtures().join("flakes/plain.nix")).unwrap();
+    Ground::new(
+        &flake,
+        &[
+            ("hosts/web/default.nix", &host("web")),
+            ("hosts/web/installer.nix", "{ }\n"),
+            ("docs/a.md", "a\n"),
+        ],
+    )
+}
+
+/// The command behind the last `next: `, up to `, and run`.
+fn remedy(text: &str) -> String {
+    let next = text.rsplit("next: ").next().unwrap();
+    next.split(", and run the command again")
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+fn followed(ground: &Ground, text: &str) {
+    let output = ground.shell(&remedy(text));
+    assert!(output.status.success(), "{text}{}", said(&output.stderr));
+}
+
+#[test]
+fn files_that_git_looks_at_no_more_are_shown_to_it_again() {
+    for flag in ["--assume-unchanged", "--skip-worktree"] {
+        let ground = ground();
+        // The control: Git itself says that nothing differs.
+        ground.git(&["update-index", flag, "flake.nix"]);
+        let whole = ground.text("flake.nix");
+        ground.put("flake.nix", format!("{whole}# mine\n").as_bytes());
+        assert_eq!(ground.git(&["status", "--porcelain"]), "");
+        let text = ground.refused("new", &["--yes"], 6);
+        assert!(
+            text.contains("flake.nix: Git was told to look at no changes"),
+            "{text}"
+        );
+        followed(&ground, &text);
+        assert!(ground.refused("new", &["--yes"], 6).contains("not committed"));
+        ground.git(&["commit", "--quiet", "--all", "--message", "mine"]);
+        ground.made("new", &["--yes"]);
+        assert!(
+            ground
+                .git(&["diff", "--cached", "--name-only"])
+                .contains("flake.nix")
+        );
+    }
+}
+
+#[test]
+fn a_sparse_checkout_is_made_whole() {
+    let ground = ground();
+    ground.git(&["sparse-checkout", "set", "hosts"]);
+    assert!(!ground.has("docs/a.md"));
+    let output = ground.run("new", &["--yes"]);
+    let text = said(&output.stderr);
+    if !kit::has_nix() {
+        // Nobody evaluates, so that nothing is missed.
+        assert!(output.status.success(), "{text}");
+        return kit::without_nix("a sparse checkout");
+    }
+    assert!(
+        output.status.code() == Some(6) && text.contains("sparse checkout without docs/a.md"),
+        "{text}"
+    );
+    assert!(!ground.has("hosts/new"));
+    followed(&ground, &text);
+    ground.made("new", &["--yes"]);
+}
+
+#[test]
+fn a_folder_that_is_no_working_tree_is_told_by_its_reason() {
+    let ground = ground();
+    let refused = |dir: &str| {
+        let output = ground.run("new", &["--yes", "--repository", dir]);
+        let text = said(&output.stderr);
+        assert_eq!(output.status.code(), Some(6), "{text}");
+        text
+    };
+    let root = ground.root();
+    let text = refused(root.join(".git").to_str().unwrap());
+    assert!(
+        text.contains("inside of what Git keeps") && text.contains("--repository DIR"),
+        "{text}"
+    );
+    assert!(!text.contains("git init"), "{text}");
+    let text = refused(root.join("nowhere").to_str().unwrap());
+    assert!(
+        text.contains("No such file") && text.contains("--repository DIR"),
+        "{text}"
+    );
+    let elsewhere = tempfile::Builder::new().prefix("a b").tempdir().unwrap();
+    let text = refused(elsewhere.path().to_str().unwrap());
+    let command = format!("git init '{}'", elsewhere.path().display());
+    assert!(
+        text.contains("in no Git working tree") && text.contains(&command),
+        "{text}"
+    );
+    if !nix::unistd::geteuid().is_root() {
+        return println!("a repository of another account: only root can give one away");
+    }
+    let output = std::process::Command::new("chown")
+        .args(["--recursive", "1234"])
+        .arg(&root)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let text = refused(root.to_str().unwrap());
+    assert!(text.contains("belongs to another account"), "{text}");
+    let command = text.rsplit("what is in it: ").next().unwrap().to_owned();
+    assert!(
+        command.starts_with("git config --global --add safe.directory "),
+        "{text}"
+    );
+    assert!(ground.shell(&command).status.success());
+    ground.made("new", &["--yes"]);
+}
+
+#[test]
+fn a_hook_that_refuses_without_a_word_is_named() {
+    let ground = ground();
+    let hook = ground.root().join(".git/hooks/pre-commit");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\nexit 3\n").unwrap();
+    fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = ground.run("new", &["--yes", "--commit"]);
+    let text = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{text}");
+    assert!(
+        text.contains("git commit: it ended with 1 and said nothing: a hook"),
+        "{text}"
+    );
+    fs::remove_file(&hook).unwrap();
+    ground.made("new", &["--yes"]);
+    assert_eq!(ground.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn options_of_a_new_host_do_nothing_for_one_that_is_there_and_that_is_said() {
+    let ground = ground();
+    ground.made("new", &["--yes"]);
+    let text = ground.made("new", &["--yes", "--prebuilt", "--user", "ada"]);
+    assert!(text.contains("--prebuilt, --user changed nothing"), "{text}");
+    assert!(!ground.made("new", &["--yes"]).contains("changed nothing"));
+    let output = ground.run("new", &["--yes", "--json", "--swap-size", "9G"]);
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        object["notes"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("--swap-size changed nothing"),
+        "{object}"
+    );
+}
