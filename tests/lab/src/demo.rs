@@ -14,6 +14,7 @@ use crate::disk;
 use crate::install::{Install, RUN_LIMIT};
 use crate::kit::{Kit, Layout, Mode};
 use crate::machine::Machine;
+use crate::scenarios::once_more_if_hung;
 use crate::slots;
 
 /// The install is cut off while this is under way: partitioned, encrypted, formatted, cloned, copied; the boot loader is being installed.
@@ -87,7 +88,13 @@ pub fn run() -> Result<ExitCode> {
     );
     show.title("set-up: packages, QEMU, landfall, an installer stick, a NixOS-shaped system (kept for the next time)");
     let kit = Kit::open()?;
-    let install = Install::new(&kit, "demo", Layout::LuksSwap, Mode::Prebuilt)?.stay();
+    once_more_if_hung(&kit.lab.cache.root, || land(&show, &kit))?;
+    println!("next: cargo lab test, or: cargo lab scenario --list");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn land(show: &Show, kit: &Kit) -> Result<()> {
+    let install = Install::new(kit, "demo", Layout::LuksSwap, Mode::Prebuilt)?.stay();
     println!("   stick:  {}", install.kit.stick.image.display());
     println!("   system: {}", kit.system(install.layout)?.toplevel);
 
@@ -175,8 +182,7 @@ pub fn run() -> Result<ExitCode> {
         disk::sha256(&install.image)?
     );
     println!("console logs: {}/console-*.log", folder.display());
-    println!("next: cargo lab test, or: cargo lab scenario --list");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn indent(text: &str) {

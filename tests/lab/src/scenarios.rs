@@ -430,16 +430,9 @@ pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<Shown> {
     chosen
         .iter()
         .map(|scenario| {
-            let (begun, begun_at) = (Instant::now(), SystemTime::now());
+            let begun = Instant::now();
             eprintln!("scenario {} … {}", scenario.name, scenario.shows);
-            let mut result = (scenario.run)(kit);
-            if result.is_err() && emulator_hung(&kit.lab.cache.root, begun_at) {
-                println!(
-                    "scenario {}: the emulator lost a processor's timer: once more",
-                    scenario.name
-                );
-                result = (scenario.run)(kit);
-            }
+            let result = once_more_if_hung(&kit.lab.cache.root, || (scenario.run)(kit));
             let shown = Shown {
                 name: scenario.name,
                 took: begun.elapsed(),
@@ -449,6 +442,18 @@ pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<Shown> {
             shown
         })
         .collect()
+}
+
+/// Does what machines show; again, once, when it failed and a machine of it hung because QEMU lost a processor's timer, which
+/// says nothing of what was shown.
+pub fn once_more_if_hung<T>(cache: &Path, show: impl Fn() -> Result<T>) -> Result<T> {
+    let begun = SystemTime::now();
+    let shown = show();
+    if shown.is_err() && emulator_hung(cache, begun) {
+        println!("the emulator lost a processor's timer, with which the machine hung: once more");
+        return show();
+    }
+    shown
 }
 
 /// Whether a machine that was on since then hung because QEMU lost a processor's timer.
