@@ -7,6 +7,7 @@
 //! `check`; what the environment may replace is in `overrides`.
 
 mod check;
+mod notation;
 mod overrides;
 mod parse;
 mod places;

@@ -275,18 +275,38 @@ pub fn is_bus_address(name: &str) -> bool {
 /// Why no disk whatever can be agreed to by this name. What holds of one disk and not of another is not asked here.
 pub fn never_agrees(name: &str) -> Option<&'static str> {
     let small = name.trim().to_lowercase();
-    if is_bus_address(&small) {
+    let is_link = BY_ID.iter().any(|kind| small.starts_with(kind));
+    let is_address = is_bus_address(&small);
+    let is_part = small
+        .rsplit_once("-part")
+        .is_some_and(|(_, number)| is_number(number));
+    if is_part && (is_link || is_address || small.starts_with("wwn-") || small.starts_with("google-")) {
+        return Some("it is a partition of a disk");
+    }
+    if is_address {
         return None;
     }
     if is_kernel_name(&small) {
         return Some("a kernel name means another disk after the next boot");
     }
-    let is_link = BY_ID.iter().any(|kind| small.starts_with(kind));
-    let is_part = small
-        .rsplit_once("-part")
-        .is_some_and(|(_, number)| is_number(number));
-    if is_part && (is_link || small.starts_with("wwn-")) {
-        return Some("it is a partition of a disk");
+    if ["uuid=", "label=", "partuuid=", "partlabel=", "label:", "uuid:"]
+        .iter()
+        .any(|content| small.starts_with(content))
+    {
+        return Some("it names what is on a disk, which a copy has too, and a new table has not");
+    }
+    let number = small
+        .strip_prefix("nvme-")
+        .filter(|name| name.starts_with("eui.") || name.starts_with("nvme."))
+        .map(str::to_owned)
+        .or_else(|| {
+            let digits = small
+                .strip_prefix("wwn-0x")
+                .or_else(|| small.strip_prefix("scsi-3"))?;
+            Some(format!("naa.{digits}")).filter(|_| !is_unique_eui(digits))
+        });
+    if number.is_some_and(|number| !is_unique(&number)) {
+        return Some("what the link is made of is no number of one disk");
     }
     if small.starts_with("usb-") || STACKED.iter().any(|content| small.starts_with(content)) {
         let nobody = DiskIdentity {
@@ -330,7 +350,7 @@ fn is_kernel_name(small: &str) -> bool {
         let (unit, part) = rest.split_at(end);
         (1..=3).contains(&unit.len()) && (part.is_empty() || is_number(part) && part.len() <= 3)
     };
-    let of_letters = ["sd", "vd", "hd", "xvd"]
+    let of_letters = ["sd", "vd", "hd", "xvd", "dasd", "ubd"]
         .iter()
         .any(|prefix| small.strip_prefix(prefix).is_some_and(letters));
     let counted = |rest: &str| {
@@ -342,11 +362,17 @@ fn is_kernel_name(small: &str) -> bool {
     };
     let of_numbers = [
         "nvme", "mmcblk", "loop", "md", "dm-", "sr", "zram", "ram", "nbd", "fd", "pmem", "bcache", "ublkb",
-        "nullb", "zd", "rbd", "drbd",
+        "nullb", "zd", "rbd", "drbd", "ubd", "mtdblock", "mtd", "vblk",
     ]
     .iter()
     .any(|prefix| small.strip_prefix(prefix).is_some_and(counted));
-    of_letters || of_numbers
+    // Controllers of RAID: cciss/c0d0, which sysfs writes cciss!c0d0.
+    let of_controller = ["cciss!", "cciss/", "ida!", "ida/"].iter().any(|prefix| {
+        small
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with('c'))
+    });
+    of_letters || of_numbers || of_controller
 }
 
 /// Whether a link is made of the model alone: the disk says no serial number. SCSI tells 16 characters of a model.
@@ -506,6 +532,19 @@ mod tests {
             "lvm-pv-uuid-Vx9qUo",
             "dm-name-cryptroot",
             "Default string",
+            "dasda",
+            "dasda1",
+            "ubd0",
+            "ubda",
+            "mtdblock0",
+            "cciss!c0d0",
+            "google-persistent-disk-0-part1",
+            "pci-0000:00:17.0-ata-1-part2",
+            "nvme-eui.0000000000000001",
+            "wwn-0x0000000000000001",
+            "UUID=abcd-ef01",
+            "PARTUUID=0123",
+            "label:photos",
         ] {
             assert!(never_agrees(bad).is_some(), "{bad}");
         }
@@ -523,6 +562,9 @@ mod tests {
             "platform-fe330000.mmc",
             "pci-0000:00:17.0-ata-1",
             "WD-part7",
+            "google-persistent-disk-0",
+            "nvme-eui.0025388b71b2c3d4",
+            "scsi-35000c500a1b2c3d4",
             "sd-card-web-1",
         ] {
             assert_eq!(never_agrees(good), None, "{good}");

@@ -211,10 +211,11 @@ name!(
 );
 name!(
     /// A Git branch or tag, or a full reference name (`git-check-ref-format(1)`, the safe part of it).
-    RefName, "branch", "a Git reference of A-Z a-z 0-9 . _ / -, not starting with - or /, without ..",
+    RefName, "branch", "a Git reference of A-Z a-z 0-9 . _ / -, not starting with - or /, without .., and no part of it begins with . or ends with . or .lock",
     |t| (1..=200).contains(&t.len())
         && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'-'))
-        && !t.starts_with(['-', '/', '.']) && !t.ends_with(['/', '.']) && !t.contains("..") && !t.contains("//")
+        && !t.starts_with('-') && !t.contains("..")
+        && t.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(['.']) && !part.ends_with(".lock"))
 );
 /// A size in bytes, written the way `sgdisk` takes it: a whole number and one of `K M G T P` (powers of 1024).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -174,10 +174,7 @@ fn an_unknown_form_is_declined_with_the_lines_to_paste() {
                 ground(name).without_nix()
             };
             let text = ground.refused("new", &["--yes"], 6);
-            assert!(
-                text.contains("nixosConfigurations.new = nixpkgs.lib.nixosSystem {"),
-                "{name}: {text}"
-            );
+            assert!(text.contains("new = nixpkgs.lib.nixosSystem {"), "{name}: {text}");
             assert!(
                 text.contains("landfall.lib.mkInstallerPackages {") && text.contains("--no-flake"),
                 "{name}: {text}"
@@ -589,7 +586,7 @@ fn a_remote_with_a_login_is_not_written() {
 fn by_hand_everything_but_the_flake_is_written() {
     let ground = ground("imported");
     let text = ground.made("new", &["--yes", "--no-flake"]);
-    assert!(text.contains("nixosConfigurations.new = "), "{text}");
+    assert!(text.contains("new = nixpkgs.lib.nixosSystem {"), "{text}");
     assert_eq!(ground.text("flake.nix"), flake("imported"));
     assert!(ground.has("hosts/new/default.nix") && ground.has("hosts/new/installer.nix"));
     assert!(ground.made("new", &["--yes", "--no-flake"]).contains("already"));

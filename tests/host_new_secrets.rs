@@ -493,3 +493,112 @@ fn a_damaged_secret_in_a_folder_is_written_anew_beside_the_rules() {
         "{text}"
     );
 }
+
+/// What the new name would change for others is not written, whether secrets are encrypted again or not.
+#[test]
+fn nobody_else_gains_or_loses_a_secret() {
+    if !has_nix() {
+        return without_nix("rules in which a name hides another");
+    }
+    let people = People::new();
+    // The host's name would hide that of a person in `with`.
+    let shadowed = people
+        .rules()
+        .replacen("let\n", "let\n  people = import (./. + \"/people\");\n", 1)
+        .replace(
+            "\"web.age\".publicKeys = [ op web ]",
+            "\"web.age\".publicKeys = with people; [ op web new ]",
+        );
+    let person = age::x25519::Identity::generate().to_public();
+    // Another thing beside the keys has the name.
+    let taken = people.rules().replacen(
+        "  users = [ op ];\n",
+        "  users = [ op ];\n  new = [ op web ];\n",
+        1,
+    );
+    for (rules, why) in [(shadowed, "web.age would"), (taken, "stands for something else")] {
+        for more in [&["--yes"][..], &["--yes", "--no-rekey"]] {
+            let ground = people.ground();
+            ground.put("secrets/secrets.nix", rules.as_bytes());
+            ground.put(
+                "secrets/people/default.nix",
+                format!("{{ new = [ \"{person}\" ]; }}")
+                    .replace("[ ", "")
+                    .replace(" ]", "")
+                    .as_bytes(),
+            );
+            ground.git(&["add", "--all"]);
+            ground.git(&["commit", "--quiet", "--message", "rules"]);
+            if more.len() == 2 && why.contains("something else") {
+                // Left to a person: the key is printed, the rules stay.
+                let text = ground.made("new", more);
+                assert!(
+                    text.contains(why) && ground.text("secrets/secrets.nix") == rules,
+                    "{text}"
+                );
+                continue;
+            }
+            let text = ground.refused("new", more, 6);
+            assert!(
+                text.contains(why) && (text.contains("by hand") || text.contains("where it belongs")),
+                "{text}"
+            );
+        }
+    }
+}
+
+/// Keys that stand in the lists themselves: written there by hand, as the message says, they are found.
+#[test]
+fn a_key_that_was_written_by_hand_is_taken() {
+    let people = People::new();
+    let ground = people.ground();
+    let (op, web) = (people.op_public(), people.web.to_public());
+    let direct = |more: &str| format!("{{\n  \"web.age\".publicKeys = [ \"{op}\" \"{web}\"{more} ];\n}}\n");
+    ground.put("secrets/secrets.nix", direct("").as_bytes());
+    ground.git(&["commit", "--quiet", "--all", "--message", "direct"]);
+    // Keys are kept where they are to be written down.
+    let output = ground.run("new", &["--yes"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(6), "{text}");
+    let key = text
+        .split('"')
+        .find(|part| part.starts_with("age1"))
+        .unwrap()
+        .to_owned();
+    ground.put("secrets/secrets.nix", direct(&format!(" \"{key}\"")).as_bytes());
+    ground.git(&["commit", "--quiet", "--all", "--message", "by hand"]);
+    ground.made("new", &["--yes"]);
+    let identity = fs::read_to_string(ground.keys().join("age-identity")).unwrap();
+    let identity: age::x25519::Identity = identity
+        .lines()
+        .find(|line| !line.starts_with('#'))
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(
+        decrypted(&ground, "secrets/web.age", &identity).as_deref(),
+        Some("for web\n")
+    );
+}
+
+/// Rules that lie elsewhere are found by their name; of two one is to be named.
+#[test]
+fn rules_are_looked_for_in_the_whole_repository() {
+    let people = People::new();
+    let ground = people.ground();
+    fs::create_dir_all(ground.root().join("nix")).unwrap();
+    ground.git(&["mv", "secrets", "nix/secrets"]);
+    ground.git(&["commit", "--quiet", "--message", "elsewhere"]);
+    ground.put("other/secrets.nix", b"{ a.publicKeys = [ ]; }\n");
+    ground.git(&["add", "--all"]);
+    ground.git(&["commit", "--quiet", "--message", "another"]);
+    let text = ground.refused("new", &["--yes"], 2);
+    assert!(
+        text.contains("nix/secrets/secrets.nix") && text.contains("--rules "),
+        "{text}"
+    );
+    ground.git(&["rm", "--quiet", "-r", "other"]);
+    ground.git(&["commit", "--quiet", "--message", "one"]);
+    let text = ground.made("new", &["--yes"]);
+    assert!(text.contains("nix/secrets/all.age"), "{text}");
+}

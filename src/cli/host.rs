@@ -9,6 +9,7 @@ use crate::hosts::error::HostError;
 use crate::hosts::keys::Keys;
 use crate::hosts::new::{Plan, Prepared, Request, prepare};
 use crate::hosts::programs::{PASSED_ON, Programs};
+use crate::hosts::scratch;
 use crate::hosts::templates::Layout;
 use crate::real::disk::usage::shell;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -234,6 +235,7 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             "nobody can be asked here (standard input is no terminal, or --json)\n    next: look at it with --dry-run, then run it again with --yes",
         ));
     }
+    end_cleanly();
     let variable = |key: &str| std::env::var(key).ok().map(|value| (key.to_owned(), value));
     let programs = Programs::new(PASSED_ON.iter().filter_map(|key| variable(key)).collect())?;
     match prepare(&request(args), &programs, &Terminal::default())? {
@@ -253,6 +255,36 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         )),
         Prepared::Ready(plan) => carried_out(args, &plan, &programs, out),
     }
+}
+
+/// A signal ends the run where it is, as a power cut would, but without what was only for looking at.
+fn end_cleanly() {
+    use tokio::signal::unix::{SignalKind, signal};
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // Without it a signal ends the process by itself, and the next run removes what is left.
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            let signals = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+                signal(SignalKind::hangup()),
+            );
+            let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else {
+                return;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            scratch::remove_all();
+            complain(
+                "landfall: interrupted; run the same command again: it finishes what was begun, or begins anew",
+            );
+            std::process::exit(Exit::Interrupted.code().into());
+        });
+    });
 }
 
 fn carried_out(

@@ -11,6 +11,8 @@ use crate::exit::Exit;
 use crate::foreign::{self, Links};
 use camino::Utf8Path;
 use fs_err as fs;
+use landfall_states::shown::Shown;
+use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
@@ -49,7 +51,16 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// A log, of ours or named by a person.
 fn open(path: &Utf8Path) -> Result<BufReader<File>, Failure> {
-    let file = foreign::open(path, Links::Follow).map_err(|refused| refused.fault(format!("log {path}")))?;
+    let file = foreign::open(path, Links::Follow).map_err(|refused| {
+        Failure::new(
+            Exit::Usage,
+            format!(
+                "log {}: {}\n    next: name a log of landfall's: landfall log --file FILE",
+                Shown::line(path.as_str()),
+                refused.why()
+            ),
+        )
+    })?;
     Ok(BufReader::new(file))
 }
 
@@ -92,7 +103,7 @@ fn copy(reader: &mut BufReader<File>, json: bool, out: &mut dyn Write) -> std::i
                     writeln!(out, "{}", plain_line(at_ms, &event))?;
                 }
             }
-            Err(_) if json => writeln!(out, "{text}")?,
+            Err(_) if json => writeln!(out, "{}", json!({ "not_an_event": words::one_line(text) }))?,
             Err(_) => writeln!(out, "(not an event) {}", words::one_line(text))?,
         }
     }

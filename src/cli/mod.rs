@@ -234,12 +234,12 @@ pub struct PlanArgs {
     #[arg(long, value_name = "SIZE", value_parser = plan::disk_size, group = "described")]
     pub disk_size: Option<u64>,
     /// Serial number of that disk
-    #[arg(long, value_name = "SERIAL", requires = "described", value_parser = plan::disk_name)]
+    #[arg(long, value_name = "SERIAL", requires = "described", value_parser = plan::disk_serial)]
     pub disk_serial: Option<String>,
-    /// World Wide Name of that disk
-    #[arg(long, value_name = "WWN", requires = "described", value_parser = plan::disk_name)]
+    /// World Wide Name of that disk, as lsblk, a link in /dev/disk/by-id or landfall disks has it
+    #[arg(long, value_name = "WWN", requires = "described", value_parser = plan::disk_wwn)]
     pub disk_wwn: Option<String>,
-    /// Bus address of that disk, where it has neither
+    /// Bus address of that disk; counts only where it has neither a serial number nor a World Wide Name
     #[arg(long, value_name = "ADDRESS", requires = "described", value_parser = plan::disk_address)]
     pub disk_address: Option<String>,
     /// Bytes of a logical sector of that disk: 512 or 4096

@@ -6,6 +6,7 @@
 use super::{Failure, PlanArgs, config_path, disks, words};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
+use crate::foreign;
 use crate::real::disk::image;
 use crate::real::landing;
 use camino::Utf8Path;
@@ -24,6 +25,7 @@ use landfall_states::planned::Planned;
 use landfall_states::provisioned::Land;
 use landfall_states::realised::InstallSystem;
 use landfall_states::recovery::{Decision, Situation, decide};
+use landfall_states::shown::Shown;
 use landfall_states::{Phase, Step};
 use serde::Serialize;
 use std::io::Write;
@@ -44,10 +46,36 @@ pub struct StepText {
     pub what: String,
 }
 
-/// A serial number or WWN that an install would know a disk by.
-pub(super) fn disk_name(text: &str) -> Result<String, String> {
+/// A serial number that an install would know a disk by: without the blanks around it, which the kernel's files have and names have not.
+pub(super) fn disk_serial(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.chars().any(char::is_control) {
+        return Err("a serial number has no control characters".to_owned());
+    }
+    is_name(text).map(|()| text.to_owned())
+}
+
+/// A WWN as an install has it from the kernel, whatever prints it: lsblk writes 0x… for naa.…, links are called wwn-0x… and nvme-eui.….
+pub(super) fn disk_wwn(text: &str) -> Result<String, String> {
+    let small = text.trim().to_lowercase();
+    let bare = ["wwn-", "nvme-", "scsi-3"]
+        .iter()
+        .find_map(|link| small.strip_prefix(link))
+        .unwrap_or(&small);
+    let digits = bare.strip_prefix("0x").unwrap_or(bare);
+    let is_number = matches!(digits.len(), 16 | 32) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    // Of NVMe the model is a part of it, in the case that it has.
+    let whole = match bare.strip_prefix("nvme.") {
+        Some(_) => text.trim().trim_start_matches("nvme-").to_owned(),
+        None if is_number => format!("naa.{digits}"),
+        None => bare.to_owned(),
+    };
+    is_name(&whole).map(|()| whole)
+}
+
+fn is_name(text: &str) -> Result<(), String> {
     if disk_name::is_unique(text) {
-        return Ok(text.to_owned());
+        return Ok(());
     }
     Err("this is no name of one disk: an install knows such a disk by its bus address; give that with --disk-address (landfall disks prints it)".to_owned())
 }
@@ -103,7 +131,19 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
                 format!("--image {image}: there is no such file or device"),
             ));
         }
-        (Some(image), _) => described(image::size(image)?),
+        (Some(image), _) => {
+            if let Err(refused) = foreign::storage(image) {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!(
+                        "--image {}: {}\n    next: name an image of a disk, or the disk itself",
+                        Shown::line(image.as_str()),
+                        refused.why()
+                    ),
+                ));
+            }
+            described(image::size(image)?)
+        }
         (None, Some(size_bytes)) => described(*size_bytes),
         (None, None) => disks::chosen(&config, &overrides)?,
     };

@@ -296,7 +296,13 @@ impl Report {
                     Exit::NeedsChange,
                     format!("{path}: permission denied\n    next: run it as root"),
                 )),
-                Err(refused) => Err(refused.fault(path.as_str()).into()),
+                Err(refused) => Err(Failure::new(
+                    Exit::Usage,
+                    format!(
+                        "{path}: {}\n    next: name the folder of a run: landfall --run-dir DIR status",
+                        refused.why()
+                    ),
+                )),
             }
         };
         let run: Option<Status> = match file("status.json")? {

@@ -4,6 +4,7 @@
 //! Absent: whether values agree with each other (`super::check`).
 
 use super::Config;
+use super::notation::{Unread, json_notation, json_unread, ron_unread};
 use super::refused::{self, Refusal};
 use super::tolerant::{self, Out, Tolerant};
 use crate::foreign::{self, Links, Refused};
@@ -113,7 +114,7 @@ impl From<ConfigError> for ConfigFault {
             format!("{at}{option}{why}{fix}")
         };
         ConfigFault::Invalid {
-            file: file.map(String::from),
+            file: file.map(|file| Shown::line(file.as_str()).into()),
             problems: problems.iter().map(said).collect(),
         }
     }
@@ -121,12 +122,15 @@ impl From<ConfigError> for ConfigFault {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.as_ref().map_or("configuration", |file| file.as_str());
+        // A file may be called anything.
+        let file = self.file.as_ref().map_or("configuration".to_owned(), |file| {
+            Shown::line(file.as_str()).into()
+        });
         for (number, Problem { option, at, why, fix }) in self.problems.iter().enumerate() {
             if number > 0 {
                 f.write_str("\n")?;
             }
-            f.write_str(file)?;
+            f.write_str(&file)?;
             if let Some(Position { line, column }) = at {
                 write!(f, ":{line}:{column}")?;
             }
@@ -261,9 +265,17 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
     for _ in 0..ROUNDS_MAX {
         match values(text, notation, &out) {
             Ok(config) => return (Some(config), found, out),
-            Err(mut problem) => {
+            // Behind what is not in the notation nothing is read, whatever is left out.
+            Err(Unread::Notation(problem)) => {
+                let problem = Problem {
+                    option: refused::names_of_path(&problem.option),
+                    ..problem
+                };
+                found.push(problem);
+                break;
+            }
+            Err(Unread::Value(mut problem)) => {
                 problem.option = tolerant::in_the_text(&out, &problem.option);
-                // A text that breaks off does so whatever is left out.
                 let is_new = !found
                     .iter()
                     .any(|known| known.at == problem.at && known.why == problem.why);
@@ -286,29 +298,29 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
 }
 
 /// The values, without the options that are left `out`.
-fn values(text: &str, notation: Notation, out: &Out) -> Result<Config, Problem> {
+fn values(text: &str, notation: Notation, out: &Out) -> Result<Config, Unread> {
     match notation {
         Notation::Json => {
             let mut json = serde_json::Deserializer::from_str(text);
             let config = serde_path_to_error::deserialize(Tolerant::new(&mut json, out))
-                .map_err(|e| json_problem(dotted(e.path()), e.inner()))?;
-            json.end().map_err(|e| json_problem(String::new(), &e))?;
+                .map_err(|e| json_unread(dotted(e.path()), e.inner()))?;
+            json.end().map_err(|e| json_unread(String::new(), &e))?;
             Ok(config)
         }
         Notation::Ron => {
             let mut ron = ron::Deserializer::from_str_with_options(text, &ron_options())
-                .map_err(|e| ron_problem(String::new(), e, text))?;
+                .map_err(|e| Unread::Notation(ron_problem(String::new(), e, text)))?;
             let made: Result<Config, _> = serde_path_to_error::deserialize(Tolerant::new(&mut ron, out));
             let config = match made {
                 Ok(config) => config,
                 Err(e) => {
                     let path = dotted(e.path());
-                    return Err(ron_problem(path, ron.span_error(e.into_inner()), text));
+                    return Err(ron_unread(path, ron.span_error(e.into_inner()), text));
                 }
             };
             match ron.end() {
                 Ok(()) => Ok(config),
-                Err(e) => Err(ron_problem(String::new(), ron.span_error(e), text)),
+                Err(e) => Err(ron_unread(String::new(), ron.span_error(e), text)),
             }
         }
     }
@@ -321,7 +333,7 @@ fn dotted(path: &serde_path_to_error::Path) -> String {
     path.to_owned()
 }
 
-fn json_problem(path: String, error: &serde_json::Error) -> Problem {
+pub(super) fn json_problem(path: String, error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let place = format!(" at line {line} column {column}");
@@ -365,12 +377,12 @@ fn json_problem(path: String, error: &serde_json::Error) -> Problem {
         };
     }
     if !error.is_data() {
-        // Of the notation itself: fixed sentences, without anything of the text.
+        let (why, fix) = json_notation(text);
         return Problem {
             option: path,
             at,
-            why: text.to_owned(),
-            fix: None,
+            why,
+            fix: Some(fix.to_owned()),
         };
     }
     let Refusal { why, fix } = Refusal::of_words(&path, text, Notation::Json);
@@ -382,7 +394,7 @@ fn json_problem(path: String, error: &serde_json::Error) -> Problem {
     }
 }
 
-fn ron_problem(path: String, error: ron::error::SpannedError, text: &str) -> Problem {
+pub(super) fn ron_problem(path: String, error: ron::error::SpannedError, text: &str) -> Problem {
     let start = error.span.start;
     let at = Some(Position {
         line: start.line,
@@ -499,9 +511,11 @@ fn near_miss<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
 /// Where the value of an option stands, such as `labels.efi` or `extra_mount_dirs[1]`. `None` when the text does not
 /// have it (a default, or an override).
 pub(super) fn position_of(text: &str, notation: Notation, option: &str) -> Option<Position> {
+    // RON's form of a value stands before its brackets, and is no name in them.
+    let is_form = |part: &str| notation == Notation::Ron && matches!(part, "Image" | "Prebuilt");
     let parts: Vec<&str> = option
         .split(['.', '[', ']'])
-        .filter(|part| !part.is_empty())
+        .filter(|part| !part.is_empty() && !is_form(part))
         .collect();
     let finder = Finder { parts: &parts };
     match notation {

@@ -33,13 +33,18 @@ const FLAKE_KINDS: [(&str, Option<&str>); 13] = [
     ("self", None),
 ];
 /// Parts of paths that forges have in the addresses of their pages, and a repository has not.
-const PAGES: [&str; 7] = [
-    "/tree/",
-    "/blob/",
+const PAGES: [&str; 12] = [
     "/-/",
     "/src/branch/",
+    "/src/commit/",
+    "/src/tag/",
+    "/src/master/",
+    "/src/main/",
+    "/tree/",
+    "/blob/",
     "/raw/",
     "/commit/",
+    "/commits/",
     "/archive/",
 ];
 
@@ -67,6 +72,12 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
                 "leave out what stands before the @: give a token as the credential landfall.repository-token, or use an ssh \
                  remote with the credential landfall.ssh-key"
                     .into(),
+            );
+        }
+        Some(Secret::Path) => {
+            return refused(
+                "it has a token in its path; the address is kept in logs, in the checkpoint and in the clone",
+                "leave it out: a token is given as the credential landfall.repository-token".into(),
             );
         }
         Some(Secret::Query(query)) => return Some(behind(query)),
@@ -98,12 +109,18 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
     server::authority_objection(host).or_else(|| server::page_objection(host, path))
 }
 
-/// The repository and what makes the address one of a page: it stands behind an owner and a name.
+/// The repository and what makes the address one of a page: it stands behind an owner and a name, the first such part of all.
 fn page_of(path: &str) -> Option<(&str, &'static str)> {
-    PAGES.iter().find_map(|page| {
-        let (repository, _) = path.split_once(page)?;
+    let cut = PAGES.iter().filter_map(|page| {
+        // GitLab has nothing of that name: also without what follows.
+        let repository = match path.split_once(page) {
+            Some((repository, _)) => repository,
+            None if *page == "/-/" => path.strip_suffix("/-")?,
+            None => return None,
+        };
         (repository.trim_matches('/').split('/').count() >= 2).then_some((repository, *page))
-    })
+    });
+    cut.min_by_key(|(repository, _)| repository.len())
 }
 
 fn of_path(text: &str) -> Option<Objection> {
@@ -179,7 +196,14 @@ fn of_ssh(text: &str) -> Option<Objection> {
             fix: form,
         });
     }
+    if user.is_none() && path.starts_with(':') {
+        return Some(Objection {
+            why: format!("{host}:: names a helper of Git's, and only Git's own ways to fetch are used"),
+            fix: "write an https:// or an ssh:// address, or an absolute path".into(),
+        });
+    }
     let (first, behind) = path.split_once([':', '/']).unwrap_or((path, ""));
+    let is_port = first.parse::<u16>().is_ok_and(|port| port > 0);
     let account = user.map_or(String::new(), |user| format!("{user}@"));
     if path.starts_with(&format!("{first}:"))
         && !first.is_empty()
@@ -195,7 +219,17 @@ fn of_ssh(text: &str) -> Option<Objection> {
             ),
         });
     }
-    server::ssh_objection(host, path)
+    let objection = server::ssh_objection(host, path)?;
+    if is_port && server::ssh_objection(host, behind).is_none() && !behind.is_empty() {
+        // Without the number it is a repository of that forge.
+        return Some(Objection {
+            why: format!(
+                "{account}{host}:PATH has no place for a port, and Git takes {first} for a part of the path"
+            ),
+            fix: format!("write ssh://{account}{host}:{first}/{behind}"),
+        });
+    }
+    Some(objection)
 }
 
 /// What is allowed and is probably meant otherwise.
@@ -327,7 +361,50 @@ mod tests {
             (
                 "https://gitlab.com/ops/nix-config/-/tree/main",
                 "a page",
-                "write https://gitlab.com/ops/nix-config",
+                "write https://gitlab.com/ops/nix-config,",
+            ),
+            (
+                "https://git.example/group/sub/x/-/blob/main/flake.nix",
+                "a page",
+                "write https://git.example/group/sub/x,",
+            ),
+            (
+                "https://gitlab.com/ops/nix-config/-",
+                "a page",
+                "write https://gitlab.com/ops/nix-config,",
+            ),
+            (
+                "https://gitea.example/ops/x/src/commit/abcdef",
+                "a page",
+                "write https://gitea.example/ops/x,",
+            ),
+            (
+                "https://gitea.example/ops/x/src/tag/v1",
+                "a page",
+                "write https://gitea.example/ops/x,",
+            ),
+            (
+                "https://gitea.example/ops/x/commits/branch/main",
+                "a page",
+                "write https://gitea.example/ops/x,",
+            ),
+            (
+                "git@github.com:443/ops/x.git",
+                "no place for a port",
+                "write ssh://git@github.com:443/ops/x.git",
+            ),
+            ("ext::/usr/bin/id%20x", "a helper", "https://"),
+            ("fd::17", "a helper", "https://"),
+            ("foo::bar", "a helper", "https://"),
+            (
+                "https://forge.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01/ops/x",
+                "a token",
+                "landfall.repository-token",
+            ),
+            (
+                "https://forge.example/ops/x%3Ftoken=canary",
+                "a token",
+                "landfall.repository-token",
             ),
             (
                 "https://codeberg.org/ops/r/src/branch/main",

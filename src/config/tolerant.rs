@@ -7,7 +7,7 @@
 use serde::de::value::StringDeserializer;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, IntoDeserializer, MapAccess,
-    SeqAccess, Visitor,
+    SeqAccess, VariantAccess, Visitor,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,8 @@ fn stand_in(option: &str) -> Option<Value> {
         "labels.root" => Some(json!("B")),
         "repository" => Some(json!({"remote": "/stand-in"})),
         "system" => Some(json!("Flake")),
+        "system.Image.system" => Some(json!("/nix/store/00000000000000000000000000000000-stand-in")),
+        "system.Image.file" => Some(json!("/stand-in")),
         _ => None,
     }
 }
@@ -191,7 +193,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tolerant<'_, D> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_enum(name, variants, visitor)
+        self.inner
+            .deserialize_enum(name, variants, Within::new(visitor, self.at, self.out))
     }
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
@@ -287,8 +290,14 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
             next: 0,
         })
     }
-    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_enum(data)
+    fn visit_enum<A: EnumAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        let Within {
+            inner: visitor,
+            at,
+            out,
+            has_names: _,
+        } = self;
+        visitor.visit_enum(Choice { inner, at, out })
     }
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let Within {
@@ -314,6 +323,50 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
             missing,
             value: None,
         })
+    }
+}
+
+/// One of several forms of a value: what stands in it has the form's name in its path.
+struct Choice<'o, A> {
+    inner: A,
+    at: String,
+    out: &'o Out,
+}
+
+impl<'de, 'o, A: EnumAccess<'de>> EnumAccess<'de> for Choice<'o, A> {
+    type Error = A::Error;
+    type Variant = Choice<'o, A::Variant>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
+        let (name, inner) = self.inner.variant_seed(Name)?;
+        let at = format!("{}.{name}", self.at);
+        let name: StringDeserializer<A::Error> = name.into_deserializer();
+        let chosen = seed.deserialize(name)?;
+        let out = self.out;
+        Ok((chosen, Choice { inner, at, out }))
+    }
+}
+
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Choice<'_, A> {
+    type Error = A::Error;
+
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.inner.unit_variant()
+    }
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        let Choice { inner, at, out } = self;
+        inner.newtype_variant_seed(Seed { seed, at, out })
+    }
+    fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, A::Error> {
+        self.inner.tuple_variant(length, visitor)
+    }
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        self.inner
+            .struct_variant(fields, Within::new(visitor, self.at, self.out).with_names())
     }
 }
 

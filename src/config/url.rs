@@ -4,7 +4,8 @@
 //!
 //! Absent: which forms a remote has (`remote`), and whether anything answers there.
 
-use super::refused;
+use super::remote::Objection;
+use super::{refused, server};
 use landfall_states::remote::{is_account, is_authority, percent_decoded};
 
 /// What stands in a URL and may be a secret.
@@ -12,6 +13,8 @@ use landfall_states::remote::{is_account, is_authority, percent_decoded};
 pub(super) enum Secret<'a> {
     /// Something before the host, or a host that is none.
     User,
+    /// A part of the path.
+    Path,
     /// Everything from `?` or `#` on.
     Query(&'a str),
 }
@@ -88,8 +91,14 @@ pub(super) fn secret<'a>(
     if user.is_some_and(|user| !by_ssh || !is_account(user)) || !is_host {
         return Some(Secret::User);
     }
-    let at = path.find(['?', '#'])?;
+    let at = path.find(['?', '#']).unwrap_or(path.len());
+    if refused::has_token_in_path(&percent_decoded(&path[..at])) {
+        return Some(Secret::Path);
+    }
     let query = &path[at..];
+    if query.is_empty() {
+        return None;
+    }
     let known = query.strip_prefix('?').is_some_and(|settings| {
         !settings.contains(['?', '#'])
             && settings.split('&').all(|setting| {
@@ -179,6 +188,11 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             "it has a user name, a password or a token in it, or a host that is none; the address is kept in logs and on command lines",
             nothing_of_a_secret,
         ),
+        Some(Secret::Path) => refused(
+            hidden(),
+            "it has a token in its path; the address is kept in logs and on command lines",
+            nothing_of_a_secret,
+        ),
         Some(Secret::Query(_)) => refused(
             format!("{scheme}://{}", rest.split(['?', '#']).next().unwrap_or_default()),
             "it goes on with ? or # and something that is no setting of a store for reading (such as ?priority=40 or ?compression=zstd), \
@@ -192,6 +206,16 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             "it has an @ in its path, as a password may have that was not written for a URL",
             nothing_of_a_secret,
         ),
+        None if matches!(scheme, "http" | "https" | "ssh" | "ssh-ng") => {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            server::authority_objection(host).map(|Objection { why, fix }| {
+                (
+                    format!("binary cache {} is not allowed: {why}", refused::shown("", url)),
+                    fix,
+                )
+            })
+        }
         None => None,
     }
 }
@@ -237,6 +261,10 @@ mod tests {
             "https:user:canary@cache.example",
             "ftp://user:canary@cache.example",
             "https://u:canary@a.example https://b.example",
+            "https://cache.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "https://cache.example/x/glpat-canaryabcdefghijklm",
+            "https://cache.example/%3Ftoken=canary",
+            "https://cache.example/x%23canary",
         ] {
             let (why, fix) = cache_objection(url).unwrap_or_else(|| panic!("{url} is taken"));
             assert!(!format!("{why}{fix}").contains("canary"), "{url}: {why} / {fix}");
@@ -249,11 +277,25 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_can_be_none_is_refused() {
+        for url in [
+            "https://cache.example:99999",
+            "http://999.1.1.1/x",
+            "ssh://nix@host:0",
+            "https://-x.example",
+        ] {
+            assert!(cache_objection(url).is_some(), "{url}");
+        }
+    }
+
+    #[test]
     fn what_nix_takes_of_a_store_is_taken() {
         for url in [
             "https://cache.nixos.org",
             "https://cache.nixos.org/",
             "https://cache.example:8443/~team/main",
+            "https://cache.example/ghp_tools",
+            "https://cache.example/0123456789abcdef0123456789abcdef01234567",
             "https://cache.example?priority=40",
             "https://cache.example/x?priority=40&want-mass-query=true&compression=zstd&compression-level=3",
             "https://cache.example/?trusted=1&parallel-compression=true",

@@ -7,7 +7,8 @@ use super::error::HostError;
 use super::names::quoted;
 use super::programs::{Programs, Repository, Tracked};
 use super::rules::Rules;
-use crate::foreign::{self, Links};
+use super::scratch::{self, Scratch};
+use crate::foreign::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use std::collections::BTreeSet;
@@ -17,9 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 /// A copy of what Git tracks.
 pub(crate) struct Copy<'a> {
     programs: &'a Programs,
-    /// Removed with everything in it when this is dropped.
-    _dir: tempfile::TempDir,
-    root: Utf8PathBuf,
+    scratch: Scratch,
 }
 
 /// The names of the outputs that count, as paths with dots.
@@ -27,20 +26,9 @@ pub(crate) type Names = BTreeSet<Vec<String>>;
 
 impl<'a> Copy<'a> {
     pub(crate) fn of(programs: &'a Programs, repository: &Repository) -> Result<Copy<'a>, HostError> {
-        let dir = tempfile::Builder::new()
-            .prefix("landfall-host-")
-            .tempdir()
-            .map_err(|e| HostError::file("a scratch directory", &e))?;
-        let real = fs::canonicalize(dir.path()).map_err(|e| HostError::file("a scratch directory", &e))?;
-        let root = Utf8PathBuf::from_path_buf(real).map_err(|path| HostError::File {
-            path: path.to_string_lossy().into_owned().into(),
-            reason: "its name is no text in UTF-8".to_owned(),
-            next: "name another folder with TMPDIR",
-        })?;
         let copy = Copy {
             programs,
-            _dir: dir,
-            root,
+            scratch: Scratch::new()?,
         };
         for Tracked {
             mode,
@@ -55,66 +43,85 @@ impl<'a> Copy<'a> {
                     first: path,
                 });
             }
-            let copied = match mode.as_str() {
-                "120000" => copy.link(&from, &path),
+            match mode.as_str() {
+                "120000" => copy.link(&from, &path)?,
                 // A submodule: a flake sees none unless it asks for them.
-                "160000" => Ok(()),
-                _ => copy.file(&from, &path),
-            };
-            match copied {
-                Ok(()) => {}
-                // Deleted, and not told to Git.
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(HostError::file(from, &e)),
+                "160000" => {}
+                _ => copy.file(&from, &path)?,
             }
         }
         Ok(copy)
     }
 
+    fn root(&self) -> &Utf8Path {
+        self.scratch.root()
+    }
+
     fn place(&self, path: &Utf8Path) -> std::io::Result<Utf8PathBuf> {
-        let to = self.root.join(path);
+        if scratch::has_ended() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let to = self.root().join(path);
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent)?;
         }
         Ok(to)
     }
 
-    fn link(&self, from: &Utf8Path, path: &Utf8Path) -> std::io::Result<()> {
-        let to = self.place(path)?;
-        fs_err::os::unix::fs::symlink(fs::read_link(from)?, to)
+    fn link(&self, from: &Utf8Path, path: &Utf8Path) -> Result<(), HostError> {
+        let led = match fs::read_link(from) {
+            Ok(led) => led,
+            // Deleted, and not told to Git.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(HostError::file(from, &e)),
+        };
+        let made = || fs_err::os::unix::fs::symlink(led, self.place(path)?);
+        made().map_err(|e| HostError::file(self.root().join(path), &e))
     }
 
-    fn file(&self, from: &Utf8Path, path: &Utf8Path) -> std::io::Result<()> {
-        let mut file = foreign::open(from, Links::Refuse).map_err(|refused| refused.into_io(from))?;
-        let mode = file.metadata()?.permissions().mode();
-        let to = self.place(path)?;
-        let mut out = foreign::open_own(&to, mode & 0o777, false).map_err(|refused| refused.into_io(&to))?;
-        std::io::copy(&mut file, &mut out).map(drop)
+    fn file(&self, from: &Utf8Path, path: &Utf8Path) -> Result<(), HostError> {
+        let mut file = match foreign::open(from, Links::Refuse) {
+            Ok(file) => file,
+            Err(Refused::Absent) => return Ok(()),
+            Err(refused) => return Err(HostError::refused(from, refused)),
+        };
+        let found = file.metadata().map_err(|e| HostError::file(from, &e))?;
+        let mut copied = || {
+            let to = self.place(path)?;
+            let mode = found.permissions().mode() & 0o777;
+            let mut out = foreign::open_own(&to, mode, false).map_err(|refused| refused.into_io(&to))?;
+            std::io::copy(&mut file, &mut out).map(drop)
+        };
+        copied().map_err(|e: std::io::Error| match e.kind() {
+            // A full disk is that of the copy.
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => HostError::file(self.root().join(path), &e),
+            _ => HostError::file(from, &e),
+        })
     }
 
     /// Puts a file into the copy.
     pub(crate) fn put(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), HostError> {
         let put = || foreign::replace(&self.place(path)?, 0o644, bytes);
-        put().map_err(|e| HostError::file(path, &e))
+        put().map_err(|e| HostError::file(self.root().join(path), &e))
     }
 
     /// Takes a file out of the copy.
     pub(crate) fn remove(&self, path: &Utf8Path) -> Result<(), HostError> {
-        match fs::remove_file(self.root.join(path)) {
+        match fs::remove_file(self.root().join(path)) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(HostError::file(path, &e)),
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
     fn flake(&self) -> String {
-        format!("(builtins.getFlake {})", quoted(&format!("path:{}", self.root)))
+        format!("(builtins.getFlake {})", quoted(&format!("path:{}", self.root())))
     }
 
     /// Without the name of the scratch directory, which is nobody's.
     fn said(&self, reason: &str) -> String {
         reason
-            .replace(&format!("{}/", self.root), "")
-            .replace(self.root.as_str(), "the flake")
+            .replace(&format!("{}/", self.root()), "")
+            .replace(self.root().as_str(), "the flake")
     }
 
     /// The names of the flake's outputs; or why it does not evaluate.
@@ -127,7 +134,8 @@ impl<'a> Copy<'a> {
   deep = value: let set = tried value; in if isSet set then builtins.mapAttrs (_: names) set else null;
   of = output: value:
     if output == "legacyPackages" then
-      {{ {system} = names ((tried value).{system} or null); }}
+      let set = tried value; in
+      if isSet set then builtins.mapAttrs (of: value: if of == {system} then names value else null) set else null
     else if builtins.elem output [ "packages" "checks" "devShells" "apps" ] then
       deep value
     else
@@ -172,7 +180,7 @@ builtins.mapAttrs of {flake}.outputs"#,
 
     /// What a rules file says; or why it does not evaluate.
     pub(crate) fn rules(&self, path: &Utf8Path) -> Result<Result<Rules, String>, HostError> {
-        let file = quoted(self.root.join(path).as_str());
+        let file = quoted(self.root().join(path).as_str());
         let expression = format!(
             "let rules = import (/. + {file}); isRule = name: rules.${{name}} ? publicKeys; \
              of = name: {{ inherit name; value = {{ publicKeys = rules.${{name}}.publicKeys; armor = rules.${{name}}.armor or false; }}; }}; \
@@ -210,6 +218,18 @@ pub(crate) enum Difference {
     Other(Vec<String>),
 }
 
+/// Whether a name is one of what is made for a host: the host's own stands in it as a word.
+fn is_of(name: &str, host: &str) -> bool {
+    name.match_indices(host).any(|(at, found)| {
+        let before = name.get(..at).and_then(|before| before.chars().next_back());
+        let behind = name
+            .get(at + found.len()..)
+            .and_then(|behind| behind.chars().next());
+        !before.is_some_and(char::is_alphanumeric)
+            && !behind.is_some_and(|c| c.is_lowercase() || c.is_ascii_digit())
+    })
+}
+
 /// Judges what differs. Whatever of the flake is made for each host has the host's name in its own.
 pub(crate) fn difference(before: &Names, after: &Names, host: &str, system: &str) -> Difference {
     let shown = |path: &Vec<String>| path.join(".");
@@ -237,7 +257,7 @@ pub(crate) fn difference(before: &Names, after: &Names, host: &str, system: &str
     }
     // The sets that hold them may be new, too.
     let is_ours = |path: &&Vec<String>| {
-        path.last().is_some_and(|last| last.contains(host))
+        path.last().is_some_and(|last| is_of(last, host))
             || new
                 .iter()
                 .any(|other| other.len() > path.len() && other.starts_with(path))
@@ -251,7 +271,7 @@ pub(crate) fn difference(before: &Names, after: &Names, host: &str, system: &str
     if other.is_empty() {
         let leaves = new
             .iter()
-            .filter(|path| path.last().is_some_and(|last| last.contains(host)));
+            .filter(|path| path.last().is_some_and(|last| is_of(last, host)));
         Difference::AsWanted(leaves.map(|path| shown(path)).collect())
     } else {
         Difference::Other(other)
@@ -271,6 +291,23 @@ mod tests {
             }
         }
         found
+    }
+
+    #[test]
+    fn a_short_name_does_not_claim_what_is_not_its_own() {
+        for name in [
+            "a",
+            "aInstallerIso",
+            "nixos-a",
+            "op@a",
+            "a.example",
+            "deploy-a-now",
+        ] {
+            assert!(is_of(name, "a"), "{name}");
+        }
+        for name in ["web", "databases", "a1", "data", "ab", "1a"] {
+            assert!(!is_of(name, "a"), "{name}");
+        }
     }
 
     #[test]

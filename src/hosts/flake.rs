@@ -64,6 +64,8 @@ pub(crate) struct Candidate {
     pub(crate) is_sure: bool,
     /// The host's modules have agenix's, as far as the text shows.
     pub(crate) names_agenix: bool,
+    /// The only neighbour, and the names of its own values that the host's lines have, too.
+    pub(crate) copied: Option<(String, Vec<String>)>,
 }
 
 /// What is asked for.
@@ -79,19 +81,64 @@ pub(crate) fn installer_names(name: &str) -> [String; 2] {
     [format!("{name}InstallerIso"), format!("{name}InstallerNetboot")]
 }
 
-/// The lines for a person to paste.
-pub(crate) fn lines(wanted: Wanted<'_>) -> String {
+/// The lines for a person to paste, in the words of the flake, as far as it is understood. What stands for an output already cannot be
+/// bound beside that.
+pub(crate) fn lines(wanted: Wanted<'_>, outline: Option<&Outline>) -> String {
     let files = HostFiles::at(format!("hosts/{}/default.nix", wanted.name), wanted.name);
     let name = attribute(wanted.name);
-    let mut lines = vec![format!("nixosConfigurations.{name} = nixpkgs.lib.nixosSystem {{")];
-    lines.extend(system_lines("landfall", &files));
-    lines.push("};".to_owned());
-    lines.push(format!(
-        "packages.{} = landfall.lib.mkInstallerPackages {{",
-        wanted.system
-    ));
-    lines.extend(indented(entry(wanted, "self", &files)));
-    lines.push("};".to_owned());
+    let references = outline.map(|outline| &outline.references);
+    let by = |known: Option<&Option<String>>, plain: &str| {
+        known
+            .and_then(Option::as_ref)
+            .map_or(plain.to_owned(), Clone::clone)
+    };
+    let nixpkgs = by(references.map(|known| &known.nixpkgs), "nixpkgs");
+    let landfall = by(references.map(|known| &known.landfall), "landfall");
+    let this = by(references.map(|known| &known.this), "self");
+    let is_whole = |output: &str| {
+        outline.is_some_and(|outline| {
+            outline.sets.iter().any(|set| {
+                // Nix joins a set that is written there with what stands beside it.
+                let is_closed =
+                    |entry: &ast::AttrpathValue| !matches!(entry.value(), Some(ast::Expr::AttrSet(_)));
+                set.inherits(output)
+                    || set
+                        .entries(output)
+                        .iter()
+                        .any(|(rest, entry)| rest.as_ref().is_some_and(Vec::is_empty) && is_closed(entry))
+            })
+        })
+    };
+    let mut lines = vec![];
+    let mut add = |output: &str, path: &str, body: Vec<String>| {
+        let mut all = vec![format!("{path} = {}", body.first().cloned().unwrap_or_default())];
+        all.extend(body.into_iter().skip(1));
+        if is_whole(output) {
+            lines.push(format!(
+                "{output} = ( … ) // {{    # … is what stands for {output} now"
+            ));
+            lines.extend(indented(all));
+            lines.push("};".to_owned());
+        } else {
+            let first = all.remove(0);
+            lines.push(format!("{output}.{first}"));
+            lines.extend(all);
+        }
+    };
+    let mut system = vec![format!("{nixpkgs}.lib.nixosSystem {{")];
+    system.extend(system_lines(&landfall, &files));
+    system.push("};".to_owned());
+    add("nixosConfigurations", &name, system);
+    let mut packages = vec![format!("{landfall}.lib.mkInstallerPackages {{")];
+    packages.extend(indented(entry(wanted, &this, &files)));
+    packages.push("};".to_owned());
+    // Beside `packages`, which may have others of this system: `nix build` looks there, too.
+    let output = if is_whole("packages") {
+        "legacyPackages"
+    } else {
+        "packages"
+    };
+    add(output, wanted.system, packages);
     lines.iter().map(|line| format!("    {line}\n")).collect()
 }
 
@@ -135,6 +182,7 @@ struct HostEdit {
     has_target_module: bool,
     is_sure: bool,
     names_agenix: bool,
+    copied: Option<(String, Vec<String>)>,
 }
 
 /// Every way that is recognised, the likeliest first.
@@ -166,6 +214,7 @@ pub(crate) fn candidates(
                 has_target_module: host.has_target_module,
                 is_sure: host.is_sure && installer.is_sure,
                 names_agenix: host.names_agenix,
+                copied: host.copied.clone(),
             });
         }
     }
@@ -259,13 +308,14 @@ impl Writer<'_> {
                 is_sure,
             } => {
                 let mut found = vec![];
-                if let Some((value, files)) = self.as_its_neighbours(bindings, prefix) {
+                if let Some(Neighbours { value, files, copied }) = self.as_its_neighbours(bindings, prefix) {
                     let has_target_module = value.contains("nixosModules.target");
                     let lines = value_lines(&self.path(prefix), &value);
                     if let Some(insertion) = bindings.bind(self.text, &lines, after) {
                         let mut edit = self.edit(Some(insertion), files, *is_sure);
                         edit.has_target_module |= has_target_module;
                         edit.names_agenix |= value.contains("agenix");
+                        edit.copied = copied;
                         found.push(edit);
                     }
                 }
@@ -287,6 +337,7 @@ impl Writer<'_> {
             has_target_module: by_function && self.text.matches("nixosModules.target").count() == 1,
             is_sure,
             names_agenix: self.text.contains("agenix.nixosModules"),
+            copied: None,
         }
     }
 
@@ -316,6 +367,7 @@ impl Writer<'_> {
             has_target_module: true,
             is_sure,
             names_agenix: false,
+            copied: None,
         })
     }
 
@@ -336,8 +388,9 @@ impl Writer<'_> {
     }
 
     /// The value that all neighbours have but for their names, and the host's files that follow from it.
-    fn as_its_neighbours(&self, bindings: &Bindings, prefix: &[String]) -> Option<(String, HostFiles)> {
+    fn as_its_neighbours(&self, bindings: &Bindings, prefix: &[String]) -> Option<Neighbours> {
         let mut common: Option<String> = None;
+        let mut neighbours = vec![];
         for entry in bindings.values() {
             let path = names(&entry.attrpath()?)?;
             let Some(rest) = path.strip_prefix(prefix) else {
@@ -348,6 +401,11 @@ impl Writer<'_> {
                 return None;
             };
             let value = entry.value()?;
+            // Its lines would not keep their indentation.
+            if has_long_string(value.syntax()) {
+                return None;
+            }
+            neighbours.push(host.clone());
             let text = renamed(value.syntax(), host);
             match &common {
                 Some(known) if *known != text => return None,
@@ -376,7 +434,15 @@ impl Writer<'_> {
             [one] => HostFiles::at(format!("{}/default.nix", one.trim_end_matches('/')), name),
             _ => return None,
         };
-        Some((common.replace(NAME, name), files))
+        let copied = match neighbours.as_slice() {
+            [one] => Some((one.clone(), own_values(&common))).filter(|(_, names)| !names.is_empty()),
+            _ => None,
+        };
+        Some(Neighbours {
+            value: common.replace(NAME, name),
+            files,
+            copied,
+        })
     }
 
     /// A host that is there as soon as its files are.
@@ -427,6 +493,43 @@ impl Writer<'_> {
             .map(|main| self.edit(None, HostFiles::at(main, name), true))
             .collect()
     }
+}
+
+/// What a host is made with as its neighbours are.
+struct Neighbours {
+    value: String,
+    files: HostFiles,
+    copied: Option<(String, Vec<String>)>,
+}
+
+/// Whether a string goes over several lines.
+fn has_long_string(node: &SyntaxNode) -> bool {
+    node.descendants()
+        .filter_map(ast::Str::cast)
+        .any(|text| text.syntax().text().contains_char('\n'))
+}
+
+/// The names of values that are texts or numbers and may be of one host alone; what Nix calls a system is of many.
+fn own_values(value: &str) -> Vec<String> {
+    let Ok(parsed) = syntax::parse(&value.replace(NAME, "name")) else {
+        return vec![];
+    };
+    let is_own = |entry: &ast::AttrpathValue| {
+        let text = match entry.value() {
+            Some(ast::Expr::Str(text)) => text.syntax().text().to_string(),
+            Some(ast::Expr::Literal(number)) => {
+                return number.syntax().text().to_string().parse::<f64>().is_ok();
+            }
+            _ => return false,
+        };
+        !text.trim_matches('"').ends_with("-linux") && !text.contains("name")
+    };
+    let entries = parsed.syntax().descendants().filter_map(ast::AttrpathValue::cast);
+    entries
+        .filter(is_own)
+        .filter_map(|entry| Some(entry.attrpath()?.syntax().text().to_string()))
+        .filter(|path| path != "system" && !path.ends_with("stateVersion"))
+        .collect()
 }
 
 /// The lines of a binding whose value is text that may have several.

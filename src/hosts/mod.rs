@@ -15,6 +15,7 @@ mod place;
 pub mod programs;
 mod rekey;
 mod rules;
+pub mod scratch;
 mod syntax;
 pub mod templates;
 pub mod transaction;

@@ -4,6 +4,7 @@
 //! Absent: questions and printing (`cli::host`).
 
 mod already;
+mod given;
 mod secrets;
 mod written;
 
@@ -380,7 +381,7 @@ impl Work<'_> {
         let candidates = if self.request.edit_flake {
             let wanted = self.wanted();
             flake::candidates(&text, &outline, wanted, &Disk(&root))
-                .map_err(|reason| self.declined(reason))?
+                .map_err(|reason| self.declined(Some(&outline), reason))?
         } else {
             vec![]
         };
@@ -393,7 +394,7 @@ impl Work<'_> {
         let secrets = self
             .secrets(&hosts, callbacks)
             .map_err(|error| self.with_kept_keys(error))?;
-        let written = self.written(&text, &candidates, before.as_ref(), &secrets)?;
+        let written = self.written((&text, &outline), &candidates, before.as_ref(), &secrets)?;
         let rekeyed = secrets
             .rekeyed
             .iter()
@@ -466,42 +467,12 @@ impl Work<'_> {
         }
     }
 
-    fn declined(&self, reason: String) -> HostError {
+    fn declined(&self, outline: Option<&Outline>, reason: String) -> HostError {
         HostError::Declined {
             name: self.request.name.clone(),
             reason,
-            lines: flake::lines(self.wanted()),
+            lines: flake::lines(self.wanted(), outline),
         }
-    }
-
-    fn flake_text(&self) -> Result<String, HostError> {
-        let root = &self.repository.root;
-        let bytes = contents(root, Utf8Path::new(FLAKE))?.ok_or_else(|| HostError::NoFlake {
-            path: root.join(FLAKE),
-            reason: "it is not there".to_owned(),
-            next: "make one: nix flake init --template, as in docs/getting-started.md".to_owned(),
-        })?;
-        String::from_utf8(bytes).map_err(|_| HostError::Parse {
-            path: root.join(FLAKE),
-            reason: "it is no text in UTF-8".to_owned(),
-        })
-    }
-
-    fn outline(&self, text: &str) -> Result<Outline, HostError> {
-        let path = self.repository.root.join(FLAKE);
-        syntax::parse(text).map_err(|reason| HostError::Parse {
-            path: path.clone(),
-            reason,
-        })?;
-        let outline = Outline::of(text).map_err(|reason| self.declined(reason))?;
-        if !outline.inputs.iter().any(|input| input == "landfall") {
-            return Err(HostError::NoFlake {
-                path,
-                reason: "it has no input `landfall`, which makes the installer".to_owned(),
-                next: "add inputs.landfall.url = \"git+https://…/landfall\"; (where landfall comes from) and inputs.landfall.inputs.nixpkgs.follows = \"nixpkgs\"; to it, then: nix flake lock".to_owned(),
-            });
-        }
-        Ok(outline)
     }
 
     fn names_before(&self) -> Result<Option<Names>, HostError> {

@@ -109,7 +109,7 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
             if same_key && name == key.host {
                 return Ok(vec![]);
             }
-            if same_key || name == key.host {
+            if same_key && key.hosts.contains(name) || !same_key && name == key.host {
                 let reason = if same_key {
                     format!("this key is that of {name} already")
                 } else {
@@ -119,6 +119,10 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
             }
         }
     }
+    // Somebody wrote it there: under another name, or into the lists themselves.
+    if files.iter().any(|file| file.has(key.public)) {
+        return Ok(vec![]);
+    }
     let is_read_whole = files
         .iter()
         .any(|file| WHOLE.iter().any(|word| file.text.contains(word)));
@@ -126,6 +130,12 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
         .map_err(|reason| NotWritten::Form(rules.to_owned(), reason))?;
     let mut insertions: Vec<Vec<Insertion>> = files.iter().map(|_| vec![]).collect();
     let file = &files[group.file];
+    if group.binds(key.host) {
+        return Err(NotWritten::Form(
+            file.path.clone(),
+            format!("beside the keys, the name {} stands for something else", key.host),
+        ));
+    }
     let path: Vec<String> = group
         .prefix
         .iter()
@@ -137,17 +147,20 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
     let bound = group.bindings.bind(&file.text, &[line], group.last.as_ref());
     insertions[group.file].extend(bound);
     for (n, file) in files.iter().enumerate() {
+        let like = key
+            .like
+            .map(|like| file.lists_with(like, key.host))
+            .unwrap_or_default();
         let all = if n == group.file {
             file.lists_of_all(group, key.host)
         } else {
             vec![]
         };
-        let like = key
-            .like
-            .map(|like| file.lists_with(like, key.host))
-            .unwrap_or_default();
-        for insertion in all.into_iter().chain(like) {
-            if !insertions[n].contains(&insertion) {
+        // A list gets it once.
+        let mut done = vec![];
+        for (list, insertion) in like.into_iter().chain(all) {
+            if !done.contains(&list) {
+                done.push(list);
                 insertions[n].push(insertion);
             }
         }
@@ -188,8 +201,13 @@ fn related(rules: &Utf8Path, read: Read<'_>) -> Result<Vec<Utf8PathBuf>, NotWrit
         let path = arguments
             .first()
             .map(|file| file.syntax().text().to_string())
-            .filter(|text| text.starts_with('.') && text.ends_with(".nix"))
-            .and_then(|text| literal::beside(rules, &text));
+            .filter(|text| text.starts_with('.'))
+            .and_then(|text| literal::beside(rules, &text))
+            // A folder is read by its default.nix.
+            .map(|path| match path.extension() {
+                Some("nix") => path,
+                _ => path.join("default.nix"),
+            });
         if let Some(path) = path.filter(|path| !found.contains(path) && read(path).is_some()) {
             found.push(path);
         }
@@ -215,7 +233,36 @@ struct Group {
     last: Option<rnix::SyntaxNode>,
 }
 
+impl Group {
+    /// Whether a name stands there for something.
+    fn binds(&self, name: &str) -> bool {
+        let is_it = |path: Vec<String>| {
+            path.strip_prefix(self.prefix.as_slice())
+                .and_then(<[String]>::first)
+                .is_some_and(|first| first == name)
+        };
+        let inherited = self.prefix.is_empty() && self.bindings.inherited(name).is_some();
+        inherited
+            || self
+                .bindings
+                .values()
+                .iter()
+                .any(|entry| entry.attrpath().and_then(|path| names(&path)).is_some_and(is_it))
+    }
+}
+
+/// Where a list stands in its text, and what is put into it.
+type InList = (rowan::TextRange, Insertion);
+
 impl File {
+    /// Whether this key stands somewhere in it.
+    fn has(&self, public: &str) -> bool {
+        let strings = self.expr.syntax().descendants().filter_map(ast::Str::cast);
+        strings
+            .filter_map(|text| syntax::string(&text))
+            .any(|text| text.lines().any(|line| same(line, public)))
+    }
+
     fn groups(&self, n: usize) -> Vec<Group> {
         let mut found: Vec<Group> = vec![];
         for node in self.expr.syntax().descendants() {
@@ -260,7 +307,7 @@ impl File {
     }
 
     /// Lists that are named as those of all hosts, and have names of this group alone, or none yet.
-    fn lists_of_all(&self, group: &Group, host: &str) -> Vec<Insertion> {
+    fn lists_of_all(&self, group: &Group, host: &str) -> Vec<InList> {
         if !group.prefix.is_empty() || !is_identifier(host) {
             return vec![];
         }
@@ -284,12 +331,15 @@ impl File {
             });
         lists
             .filter(|list| list.items().all(|item| known(&item)))
-            .filter_map(|list| syntax::append(&self.text, &list, host, None))
+            .filter_map(|list| {
+                let insertion = syntax::append(&self.text, &list, host, None)?;
+                Some((list.syntax().text_range(), insertion))
+            })
             .collect()
     }
 
     /// Lists that have a neighbour: the new host behind it, said as the neighbour is.
-    fn lists_with(&self, like: &str, host: &str) -> Vec<Insertion> {
+    fn lists_with(&self, like: &str, host: &str) -> Vec<InList> {
         let mut found = vec![];
         for list in self.expr.syntax().descendants().filter_map(ast::List::cast) {
             for item in list.items() {
@@ -312,7 +362,8 @@ impl File {
                     _ => None,
                 };
                 let behind = item.syntax().clone();
-                found.extend(said.and_then(|said| syntax::append(&self.text, &list, &said, Some(&behind))));
+                let insertion = said.and_then(|said| syntax::append(&self.text, &list, &said, Some(&behind)));
+                found.extend(insertion.map(|insertion| (list.syntax().text_range(), insertion)));
             }
         }
         found
@@ -325,9 +376,27 @@ pub(crate) fn keys_of(rules: &Utf8Path, name: &str, read: Read<'_>) -> Result<Ve
     for path in related(rules, read)? {
         let text = read(&path).unwrap_or_default();
         let expr = syntax::parse(&text).map_err(|reason| NotWritten::Parse(path.clone(), reason))?;
-        let file = File { path, text, expr };
-        let keys = file.groups(0).into_iter().flat_map(|group| group.keys);
-        found.extend(keys.filter(|(known, _)| known == name).map(|(_, key)| key));
+        // `web = "…"`, `web.key = "…"` and `web = [ "…" ]` alike.
+        let named = expr
+            .syntax()
+            .descendants()
+            .filter_map(ast::AttrpathValue::cast)
+            .filter(|entry| {
+                let path = entry.attrpath().and_then(|path| names(&path));
+                path.is_some_and(|path| path.iter().any(|part| part == name))
+            });
+        let strings = named.filter_map(|entry| entry.value()).flat_map(|value| {
+            value
+                .syntax()
+                .descendants()
+                .filter_map(ast::Str::cast)
+                .collect::<Vec<_>>()
+        });
+        found.extend(
+            strings
+                .filter_map(|text| syntax::string(&text))
+                .filter(|text| KEYS.iter().any(|begin| text.starts_with(begin))),
+        );
     }
     Ok(found)
 }
@@ -496,7 +565,46 @@ mod tests {
         let other = "let web = \"age1other\"; in { \"a.age\".publicKeys = [ web ]; }";
         assert!(matches!(edited(other, "", None, &[]), Err(NotWritten::Taken(..))));
         let db = "let db = \"age1new\"; in { \"a.age\".publicKeys = [ db ]; }";
-        assert!(matches!(edited(db, "", None, &[]), Err(NotWritten::Taken(..))));
+        assert!(matches!(
+            edited(db, "", None, &["db"]),
+            Err(NotWritten::Taken(..))
+        ));
+    }
+
+    #[test]
+    fn what_somebody_wrote_by_hand_is_taken_as_it_is() {
+        for rules in [
+            "{ \"a.age\".publicKeys = [ \"age1x\" \"age1new\" ]; }",
+            "let web.key = \"age1new\"; db.key = \"age1x\"; in { \"a.age\".publicKeys = [ web.key ]; }",
+            "let of_web = \"age1new\"; web = [ of_web ]; in { \"a.age\".publicKeys = web; }",
+        ] {
+            assert!(edited(rules, "", None, &["db"]).unwrap().is_empty(), "{rules}");
+            // The control: with another key the same rules are not edited.
+            let other = rules.replace("age1new", "age1other");
+            assert!(edited(&other, "", None, &["db"]).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_for_something_else_is_not_bound_again() {
+        for rules in [
+            "let op = \"age1x\"; web = [ op ]; in { \"a.age\".publicKeys = web; }",
+            "let op = \"age1x\"; web.x = 1; in { \"a.age\".publicKeys = [ op ]; }",
+            "let op = \"age1x\"; inherit (import ./x.nix) web; in { \"a.age\".publicKeys = [ op ]; }",
+        ] {
+            let said = edited(rules, "", None, &["op"]);
+            assert!(
+                matches!(&said, Err(NotWritten::Form(_, why)) if why.contains("something else")),
+                "{rules}: {said:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_gets_the_host_once_beside_its_neighbour() {
+        let rules = "let\n  db = \"age1y\";\n  old = \"age1z\";\n  systems = [ db old ];\nin { \"a.age\".publicKeys = systems; }";
+        let text = one(rules, Some("db"), &["db", "old"]);
+        assert!(text.contains("systems = [ db web old ];"), "{text}");
     }
 
     #[test]

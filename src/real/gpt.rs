@@ -42,6 +42,8 @@ pub struct OnDisk {
     pub mbr: Vec<MbrEntry>,
     /// The size in bytes of the sectors that they count.
     pub mbr_sector_bytes: u32,
+    /// Whether the first sector ends as an MBR does, and has no entry: a table of no partitions.
+    pub empty_mbr: bool,
     /// The 32-bit signature in the MBR, which firmware uses to name partitions of such disks. 0: none.
     pub mbr_signature: u32,
     /// A table that was written for sectors of another size, where there is none for this size.
@@ -60,12 +62,13 @@ pub struct OtherSize {
 
 impl OnDisk {
     /// Nothing at all.
-    const NONE: OnDisk = OnDisk {
+    pub(super) const NONE: OnDisk = OnDisk {
         primary: GptCopy::Absent,
         backup: GptCopy::Absent,
         protective_mbr: false,
         mbr: vec![],
         mbr_sector_bytes: 512,
+        empty_mbr: false,
         mbr_signature: 0,
         other: None,
     };
@@ -105,6 +108,7 @@ pub fn read(disk: &mut (impl Read + Seek + ?Sized), sector_bytes: u32) -> io::Re
         protective_mbr,
         mbr: classic,
         mbr_sector_bytes: sector_bytes,
+        empty_mbr: mbr::is_empty(&first),
         mbr_signature: u32::from_le_bytes([first[440], first[441], first[442], first[443]]),
         other,
     })

@@ -86,6 +86,13 @@ pub fn protects(entries: &[MbrEntry]) -> bool {
     entries.iter().any(|e| e.kind == 0xEE && e.first_lba == 1)
 }
 
+/// Whether a first sector ends as an MBR does, and has no entry at all.
+pub fn is_empty(sector: &[u8]) -> bool {
+    sector
+        .get(446..512)
+        .is_some_and(|table| table.ends_with(&[0x55, 0xAA]) && table[..64].iter().all(|b| *b == 0))
+}
+
 /// The used entries of a first sector that ends as an MBR does. A FAT's or NTFS's boot sector ends so too: its bytes
 /// there make no sense as a table (the status byte must be 0x00 or 0x80).
 pub fn primary(sector: &[u8]) -> Vec<MbrEntry> {

@@ -62,6 +62,7 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
         protective_mbr: false,
         mbr: vec![],
         mbr_sector_bytes: 512,
+        empty_mbr: false,
         mbr_signature: 0,
         other: None,
     };

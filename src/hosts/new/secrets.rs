@@ -82,6 +82,50 @@ struct Secret<'a> {
     rule: &'a Rule,
 }
 
+/// Why it is not known who may read what, or why it is not as it has to be.
+struct Unread {
+    reason: String,
+    next: Next,
+}
+
+/// What helps then.
+enum Next {
+    Correct,
+    ByHand,
+    Nix,
+}
+
+/// What of the rules is another than before, beside the new key in lists.
+fn changed(before: &Rules, after: &Rules, key: &str) -> Option<String> {
+    if let Some(secret) = before.keys().find(|secret| !after.contains_key(*secret)) {
+        return Some(format!("there is no rule for {secret} any more"));
+    }
+    for (secret, rule) in after {
+        let Some(old) = before.get(secret) else {
+            return Some(format!("there is a rule for {secret}, which was none"));
+        };
+        let others: Vec<&String> = rule
+            .public_keys
+            .iter()
+            .filter(|public| !rules::same(public, key))
+            .collect();
+        let gone = old.public_keys.iter().find(|public| !others.contains(public));
+        if let Some(gone) = gone {
+            return Some(format!("{secret} would not be for {gone} any more"));
+        }
+        if let Some(new) = others.iter().find(|public| !old.public_keys.contains(**public)) {
+            return Some(format!("{secret} would be for {new}, too"));
+        }
+        if rule.public_keys.len() > others.len() + 1 {
+            return Some(format!("{secret} would be for it twice"));
+        }
+        if rule.armor != old.armor {
+            return Some(format!("{secret} would be written in another form"));
+        }
+    }
+    None
+}
+
 impl Work<'_> {
     /// The rules file, below the root.
     pub(super) fn rules_path(&self) -> Result<Option<Utf8PathBuf>, HostError> {
@@ -107,7 +151,35 @@ impl Work<'_> {
             .iter()
             .map(Utf8PathBuf::from)
             .find(|path| root.join(path).as_std_path().is_file());
-        Ok(found)
+        if found.is_some() {
+            return Ok(found);
+        }
+        // Elsewhere, under the name that agenix reads.
+        let mut others = vec![];
+        for tracked in self.programs.tracked(root)? {
+            let path = tracked.path;
+            let is_rules = path.file_name() == Some("secrets.nix")
+                && contents(root, &path)?
+                    .is_some_and(|bytes| String::from_utf8_lossy(&bytes).contains("publicKeys"));
+            others.extend(is_rules.then_some(path));
+        }
+        match others.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(one.clone())),
+            [one, ..] => Err(argument(
+                "--rules",
+                "(not given)",
+                format!(
+                    "there are several rules files of agenix: {}",
+                    others
+                        .iter()
+                        .map(|path| path.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+                format!("name one of them: --rules {}", shell(root.join(one).as_str())),
+            )),
+        }
     }
 
     pub(super) fn with_key(&self, hosts: &[String]) -> Result<Edited, HostError> {
@@ -139,7 +211,9 @@ impl Work<'_> {
                     names::attribute(key.host),
                     names::quoted(key.public)
                 ),
-                next: "write it where it belongs, or name the rules file with --rules FILE".to_owned(),
+                next: "write it where it belongs, commit it, and run the command again (a key that is there is taken as it is); or name \
+                       another rules file with --rules FILE"
+                    .to_owned(),
             },
         })
     }
@@ -165,24 +239,49 @@ impl Work<'_> {
             ..Secrets::default()
         };
         let like = self.keys_of_like(&path)?;
-        done.edited = self.with_key(hosts)?;
+        done.edited = match self.with_key(hosts) {
+            // Nobody wants the rules' lists followed: then they can be left to a person, too.
+            Err(HostError::RulesDeclined {
+                path, reason, lines, ..
+            }) if !self.request.rekey => {
+                done.notes.push(format!(
+                    "{path} is not edited: {reason}; write the key of {} into it:\n\n{lines}\n",
+                    self.request.name
+                ));
+                vec![]
+            }
+            edited => edited?,
+        };
         let files: Vec<String> = done.edited.iter().map(|(path, _)| path.to_string()).collect();
         self.refuse_dirty(&files)?;
         let folder = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
         let rekey = agenix(&path, "--rekey");
+        let rules = match self.rules(&path, &done.edited) {
+            Ok(rules) => rules,
+            // Nobody can say without Nix; that it parses was seen.
+            Err(Unread { .. }) if !self.request.rekey && self.copy.is_none() => Rules::new(),
+            Err(Unread { reason, next }) => {
+                return Err(HostError::RulesDeclined {
+                    path: self.repository.root.join(&path),
+                    reason,
+                    lines: format!("    {}", self.keys.age_public),
+                    next: match next {
+                        Next::Correct => "correct it, commit it, and run the command again".to_owned(),
+                        Next::ByHand => "write the key beside those of the other hosts by hand, commit it, and run the command \
+                                         again: a key that is there is taken as it is"
+                            .to_owned(),
+                        Next::Nix => {
+                            format!("put nix into PATH; or run it again with --no-rekey, and then: {rekey}")
+                        }
+                    },
+                });
+            }
+        };
         if !self.request.rekey {
             done.notes
                 .push(format!("the secrets are not encrypted again: {rekey}"));
             return Ok(done);
         }
-        let rules = self
-            .rules(&path, &done.edited)
-            .map_err(|reason| HostError::RulesDeclined {
-                path: self.repository.root.join(&path),
-                reason,
-                lines: format!("    {}", self.keys.age_public),
-                next: format!("correct it; or run it again with --no-rekey, and then: {rekey}"),
-            })?;
         let has_like = |rule: &Rule| {
             rule.public_keys
                 .iter()
@@ -314,16 +413,40 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// The rules with the new key in them.
-    fn rules(&self, path: &Utf8Path, edited: &Edited) -> Result<Rules, String> {
+    /// The rules with the new key in them, which are those from before but for it.
+    fn rules(&self, path: &Utf8Path, edited: &Edited) -> Result<Rules, Unread> {
+        let before = self.rules_with(path, &vec![])?;
+        if edited.is_empty() {
+            return Ok(before);
+        }
+        let by_hand = |reason: String| Unread {
+            reason,
+            next: Next::ByHand,
+        };
+        let name = &self.request.name;
+        let after = self
+            .rules_with(path, edited)
+            .map_err(|unread| by_hand(format!("with {name} in it, {}", unread.reason)))?;
+        match changed(&before, &after, &self.keys.age_public) {
+            None => Ok(after),
+            Some(what) => Err(by_hand(format!("with {name} in it, {what}"))),
+        }
+    }
+
+    fn rules_with(&self, path: &Utf8Path, edited: &Edited) -> Result<Rules, Unread> {
         match &self.copy {
             Some(copy) => {
+                let correct = |reason: String| Unread {
+                    reason,
+                    next: Next::Correct,
+                };
                 for (path, text) in edited {
-                    copy.put(path, text.as_bytes()).map_err(|e| e.to_string())?;
+                    copy.put(path, text.as_bytes())
+                        .map_err(|e| correct(e.to_string()))?;
                 }
                 copy.rules(path)
-                    .map_err(|e| e.to_string())?
-                    .map_err(|reason| format!("it does not evaluate: {reason}"))
+                    .map_err(|e| correct(e.to_string()))?
+                    .map_err(|reason| correct(format!("it does not evaluate: {reason}")))
             }
             None => {
                 let edited: BTreeMap<&Utf8Path, &String> =
@@ -332,8 +455,10 @@ impl Work<'_> {
                     Some(text) => Some((*text).clone()),
                     None => String::from_utf8(contents(&self.repository.root, path).ok()??).ok(),
                 };
-                rules::as_written(path, &read)
-                    .map_err(|reason| format!("who may read a secret is not known without Nix: {reason}"))
+                rules::as_written(path, &read).map_err(|reason| Unread {
+                    reason: format!("who may read a secret is not known without Nix: {reason}"),
+                    next: Next::Nix,
+                })
             }
         }
     }

@@ -8,6 +8,7 @@ use super::{FLAKE, RELEASE, TRIED_MAX, Work};
 use crate::hosts::error::HostError;
 use crate::hosts::evaluate::{Copy, Difference, Names, difference};
 use crate::hosts::flake::{self, Candidate, HostFiles};
+use crate::hosts::place::Outline;
 use crate::hosts::syntax;
 use crate::hosts::templates::HostText;
 use camino::Utf8Path;
@@ -60,7 +61,7 @@ impl Work<'_> {
     /// The host's two files, and the flake with it.
     pub(super) fn written(
         &self,
-        text: &str,
+        flake: (&str, &Outline),
         candidates: &[Candidate],
         before: Option<&Names>,
         secrets: &Secrets,
@@ -98,15 +99,15 @@ impl Work<'_> {
             known_hosts: &known_hosts,
         };
         let mut written = match (&self.copy, before) {
-            _ if !self.request.edit_flake => self.without_flake(base),
-            (Some(copy), Some(before)) => self.evaluated(text, candidates, copy, before, base)?,
-            _ => self.by_form(text, candidates, base)?,
+            _ if !self.request.edit_flake => self.without_flake(flake.1, base),
+            (Some(copy), Some(before)) => self.evaluated(flake, candidates, copy, before, base)?,
+            _ => self.by_form(flake, candidates, base)?,
         };
         written.notes.extend(notes);
         Ok(written)
     }
 
-    fn without_flake(&self, base: HostText<'_>) -> Written {
+    fn without_flake(&self, outline: &Outline, base: HostText<'_>) -> Written {
         let name = base.name;
         Written {
             flake: None,
@@ -119,7 +120,7 @@ impl Work<'_> {
             attributes: None,
             notes: vec![format!(
                 "flake.nix is not edited; these are its lines:\n\n{}",
-                flake::lines(self.wanted())
+                flake::lines(self.wanted(), Some(outline))
             )],
         }
     }
@@ -127,17 +128,19 @@ impl Work<'_> {
     /// Without Nix: what is certain by its form.
     fn by_form(
         &self,
-        text: &str,
+        (text, outline): (&str, &Outline),
         candidates: &[Candidate],
         base: HostText<'_>,
     ) -> Result<Written, HostError> {
         let Some(candidate) = candidates.iter().find(|candidate| candidate.is_sure) else {
             return Err(self.declined(
+                Some(outline),
                 "its form is known, but what it means only Nix can say, and there is no `nix` in PATH"
                     .to_owned(),
             ));
         };
-        let flake = syntax::apply(text, &candidate.insertions).map_err(|reason| self.declined(reason))?;
+        let flake = syntax::apply(text, &candidate.insertions)
+            .map_err(|reason| self.declined(Some(outline), reason))?;
         let mut host = base;
         host.has_target_module = candidate.has_target_module;
         host.age = host.age.map(|_| candidate.names_agenix);
@@ -147,16 +150,20 @@ impl Work<'_> {
             host: host.host(),
             installer: host.installer(),
             attributes: None,
-            notes: vec![
-                "there is no `nix` in PATH: the flake was edited by its form and not evaluated".to_owned(),
-            ],
+            notes: copied(candidate)
+                .into_iter()
+                .chain([
+                    "there is no `nix` in PATH: the flake was edited by its form and not evaluated"
+                        .to_owned(),
+                ])
+                .collect(),
         })
     }
 
     /// With Nix: the first that makes exactly the new attributes.
     fn evaluated(
         &self,
-        text: &str,
+        (text, outline): (&str, &Outline),
         candidates: &[Candidate],
         copy: &Copy<'_>,
         before: &Names,
@@ -183,17 +190,17 @@ impl Work<'_> {
                         host: host.host(),
                         installer: host.installer(),
                         attributes: Some(attributes),
-                        notes: vec![],
+                        notes: copied(candidate).into_iter().collect(),
                     });
                 }
                 Err(reason) => reasons.push(reason),
             }
         }
         reasons.dedup();
-        Err(self.declined(format!(
-            "with the new lines {}",
-            reasons.join("; and in another form ")
-        )))
+        Err(self.declined(
+            Some(outline),
+            format!("with the new lines {}", reasons.join("; and in another form ")),
+        ))
     }
 
     /// One way, evaluated: the new attributes, and the host's text that goes with it.
@@ -262,6 +269,16 @@ impl Work<'_> {
             reason.unwrap_or_default()
         )))
     }
+}
+
+/// What of a neighbour may be the neighbour's alone.
+fn copied(candidate: &Candidate) -> Option<String> {
+    let (neighbour, names) = candidate.copied.as_ref()?;
+    Some(format!(
+        "values of {neighbour} stand in the new host's lines, too, as there is no other host to tell what is {neighbour}'s alone: {}; \
+         correct them in flake.nix",
+        names.join(", ")
+    ))
 }
 
 /// The name by which ssh knows a remote's host.

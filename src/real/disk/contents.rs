@@ -92,6 +92,8 @@ fn seen_on<D: Read + Seek>(
         .filter(|p| on_disk.table().is_some_and(|t| t.disk_guid == p.table.disk_guid))
         .is_some();
     let whole = sniff(file, 0, size)?;
+    // The boot sector of a filesystem ends as an MBR does.
+    on_disk.empty_mbr &= whole.is_empty();
     let mut slots = Slots::default();
     let mut folders = vec![];
     let mut parts = vec![];
@@ -133,12 +135,16 @@ fn seen_on<D: Read + Seek>(
     let mut begun = vec![];
     let looked = match (whole.is_empty() && places.is_empty(), has_table(&on_disk)) {
         (false, _) => None,
+        // A table of no partitions: what it would have described. An MBR is one sector, with the code of a boot loader in it.
+        (true, false) if on_disk.empty_mbr => {
+            Some(how.proof(file, 512.min(size), size.saturating_sub(512), Extent::Unlisted))
+        }
         (true, false) => Some(how.proof(file, 0, size, Extent::Unlisted)),
-        // A table of no partitions: what it would have described.
+        // A GPT has its copy in the last 33 sectors.
         (true, true) => Some(how.proof(
             file,
             MIB.min(size),
-            size.saturating_sub(2 * MIB),
+            size.saturating_sub(MIB + GPT_COPY_SECTORS * u64::from(disk.sector_bytes)),
             Extent::Unlisted,
         )),
     };
@@ -247,6 +253,7 @@ fn has_table(on_disk: &OnDisk) -> bool {
         protective_mbr,
         mbr,
         mbr_sector_bytes: _,
+        empty_mbr: _,
         mbr_signature: _,
         other,
     } = on_disk;
@@ -310,6 +317,7 @@ fn table_line(on_disk: &OnDisk, sector_bytes: u32) -> (String, Option<String>) {
                 )
             }
         }
+        (None, None) if on_disk.empty_mbr => ("MBR with 0 partitions".to_owned(), None),
         (None, None) => ("no partition table".to_owned(), None),
     }
 }
@@ -329,6 +337,8 @@ fn is_other_table(kind: &str) -> bool {
         || kind.starts_with("table ")
 }
 
+/// The table of entries, 128 of 128 bytes in sectors of 512, and the header behind it.
+const GPT_COPY_SECTORS: u64 = 33;
 const UNKNOWN: &str = "data of an unknown kind";
 const BLANK_WHERE_READ: &str = "blank where it was read, which is not everywhere";
 
@@ -425,6 +435,7 @@ impl Contents {
             unknown.extend(Some(doubt).filter(|_| !self.planned));
         }
         self.blank = !has_table(&self.on_disk)
+            && !self.on_disk.empty_mbr
             && self.signatures.iter().all(|(_, found)| found.is_empty())
             && matches!(self.bytes.first(), Some(Some(looked)) if looked.is_blank());
         self.lines = lines;
@@ -487,7 +498,7 @@ pub async fn ask_blkid(
     reporter: &Reporter,
     stop: &Stop,
 ) {
-    let has_table = has_table(&contents.on_disk);
+    let has_table = has_table(&contents.on_disk) || contents.on_disk.empty_mbr;
     let pieces: Vec<(usize, u64, u64, bool)> = contents
         .signatures
         .iter()

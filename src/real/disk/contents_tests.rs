@@ -57,11 +57,19 @@ fn another_witness_makes_a_disk_not_blank() {
 }
 
 #[test]
-fn a_boot_sector_alone_and_a_lone_protective_mbr_are_something() {
+fn an_empty_table_and_a_lone_protective_mbr_are_something() {
     let mut disk = vec![0; 8 << 20];
     disk[510..512].copy_from_slice(&[0x55, 0xAA]);
-    let seen = of(&disk);
-    assert!(!seen.blank && seen.lines[1] == "whole disk: data of an unknown kind");
+    // As `parted -s mklabel msdos` leaves it: a little code, and no entry.
+    disk[..4].copy_from_slice(&[0xFA, 0xB8, 0x00, 0x10]);
+    let empty = of(&disk);
+    assert!(!empty.blank && empty.lines == ["MBR with 0 partitions"] && empty.unknown.is_empty());
+    // The control: a byte behind its sector is data.
+    disk[512] = 1;
+    let data = of(&disk);
+    assert!(data.lines[1] == "whole disk: data of an unknown kind" && !data.unknown.is_empty());
+    disk[512] = 0;
+    disk[..4].fill(0);
     disk[450] = 0xEE;
     disk[454] = 1;
     disk[458] = 0xFF;
@@ -109,4 +117,56 @@ fn code_in_partitions_that_are_made_for_it_is_no_unknown_data() {
     assert_eq!(seen.unknown, ["partition 1 holds data of an unknown kind"]);
     disk[4096 * 512 + 9000] = 1;
     assert_eq!(of(&disk).unknown, ["partition 2 holds data of an unknown kind"]);
+}
+
+/// A GPT that describes nothing says nothing of what lies in the last MiB before its copy.
+#[test]
+fn data_before_the_copy_of_an_empty_gpt_is_seen() {
+    let mut disk = vec![0_u8; 8 << 20];
+    let table = GptTable {
+        disk_guid: Uuid::from_u128(7),
+        sector_bytes: 512,
+        entries: vec![],
+    };
+    let mut cursor = Cursor::new(&mut disk[..]);
+    let mut prepared = crate::real::gpt::prepare(&mut cursor, &table).unwrap();
+    crate::real::gpt::write(&mut cursor, &mut prepared, |_| Ok(())).unwrap();
+    let whole = of(&disk);
+    assert!(whole.unknown.is_empty(), "the control: {:?}", whole.lines);
+    let at = disk.len() - (500 << 10);
+    disk[at..at + 6_000].fill(0x5A);
+    let seen = of(&disk);
+    assert!(
+        seen.unknown
+            .iter()
+            .any(|why| why.contains("data of an unknown kind")),
+        "{:?}",
+        seen.lines
+    );
+}
+
+#[test]
+fn partitions_that_begin_in_one_place_are_both_listed() {
+    let entry = |number: u32, last_lba: u64| landfall_states::plan::GptEntry {
+        number,
+        name: format!("p{number}"),
+        type_guid: Uuid::from_u128(9),
+        partuuid: Uuid::from_u128(u128::from(number)),
+        first_lba: 2_048,
+        last_lba,
+    };
+    let table = GptTable {
+        disk_guid: Uuid::from_u128(7),
+        sector_bytes: 512,
+        entries: vec![entry(1, 4_095), entry(2, 6_143)],
+    };
+    let on_disk = OnDisk {
+        primary: GptCopy::Whole(table),
+        ..OnDisk::NONE
+    };
+    let numbers: Vec<u32> = places(&on_disk, &identity(8 << 20))
+        .iter()
+        .map(|place| place.number)
+        .collect();
+    assert_eq!(numbers, [1, 2]);
 }

@@ -74,6 +74,23 @@ impl<D: Read + Seek> Fields<'_, D> {
         Ok(sectors.and_then(|sectors| sectors.checked_mul(sector)))
     }
 
+    /// Counted in pages of the machine that made it, in its order of bytes; the last bytes of its first page are its name.
+    fn swap(&mut self) -> io::Result<Option<u64>> {
+        for page in [4_096_u64, 8_192, 16_384, 32_768, 65_536] {
+            let name: [u8; 10] = self.bytes(page - 10)?;
+            if [b"SWAPSPACE2", b"SWAP-SPACE"].contains(&&name) {
+                let (version, last): ([u8; 4], [u8; 4]) = (self.bytes(1_024)?, self.bytes(1_028)?);
+                let last = if u32::from_be_bytes(version) == 1 {
+                    u32::from_be_bytes(last)
+                } else {
+                    u32::from_le_bytes(last)
+                };
+                return Ok(Some((u64::from(last) + 1) * page));
+            }
+        }
+        Ok(None)
+    }
+
     fn length(&mut self, kind: &str) -> io::Result<Option<u64>> {
         const BTRFS: u64 = 64 << 10;
         const ISO: u64 = 16 * 2_048;
@@ -101,7 +118,7 @@ impl<D: Read + Seek> Fields<'_, D> {
                 let (shift, blocks) = (self.byte(1_024 + 12)?, self.le32(1_024 + 36)?);
                 shifted(1, shift).and_then(|block| blocks.checked_mul(block))
             }
-            "swap" => self.le32(1_028)?.checked_add(1).map(|pages| pages * 4_096),
+            "swap" => self.swap()?,
             _ => None,
         })
     }
@@ -177,6 +194,8 @@ mod tests {
             ("mkfs.ext4", &["-q", "-F"][..]),
             ("mkfs.vfat", &["-F", "32"]),
             ("mkswap", &[]),
+            ("mkswap", &["-p", "16384"]),
+            ("mkswap", &["-p", "65536"]),
         ] {
             let path = made(&dir, program, args);
             let mut file = fs_err::File::open(&path).unwrap();

@@ -4,6 +4,7 @@
 //! Absent: whether anything uses them (`usage`). Sources: LVM2's `format_text`, the md superblocks of Linux 6.12, and OpenZFS's
 //! `vdev_label.c` and `nvpair.c` (XDR).
 
+use landfall_states::names::quoted;
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Bytes of an LVM metadata area that are read.
@@ -197,8 +198,13 @@ pub fn md(superblock: &[u8]) -> Option<Larger> {
     };
     let title = if name.is_empty() {
         String::new()
-    } else {
+    } else if name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c))
+    {
         format!(" {name}")
+    } else {
+        format!(" {}", quoted(&name))
     };
     let words = format!(
         "Linux RAID{title}, {level}, {}",

@@ -91,11 +91,13 @@ impl Place {
 /// Every partition that any table names, old ones as well: by place, with the number and name of the first table that has it.
 pub fn places(on_disk: &OnDisk, disk: &DiskIdentity) -> Vec<Place> {
     let size = disk.size_bytes;
-    let mut places: BTreeMap<u64, Place> = BTreeMap::new();
+    // By their first byte and number: nothing forbids a table to begin two of them in one place.
+    let mut places: BTreeMap<(u64, u32), Place> = BTreeMap::new();
     let mut add = |place: Place| {
         let room = size.saturating_sub(place.from).min(place.bytes);
         if room > 0 {
-            places.entry(place.from).or_insert(Place { bytes: room, ..place });
+            let key = (place.from, place.number);
+            places.entry(key).or_insert(Place { bytes: room, ..place });
         }
     };
     let other = on_disk.other.as_ref().map(|other| &other.copy);
@@ -117,11 +119,23 @@ pub fn places(on_disk: &OnDisk, disk: &DiskIdentity) -> Vec<Place> {
         }
     }
     let sector = u64::from(on_disk.mbr_sector_bytes).max(512);
+    // A hybrid MBR names partitions of the GPT by numbers of its own.
+    let known: Vec<u64> = places.keys().map(|(from, _)| *from).collect();
     for entry in &on_disk.mbr {
-        add(Place {
+        let from = entry.first_lba.saturating_mul(sector);
+        if known.contains(&from) {
+            continue;
+        }
+        let room = size
+            .saturating_sub(from)
+            .min(entry.sectors.saturating_mul(sector));
+        if room == 0 {
+            continue;
+        }
+        places.entry((from, entry.number)).or_insert(Place {
             number: entry.number,
-            from: entry.first_lba.saturating_mul(sector),
-            bytes: entry.sectors.saturating_mul(sector),
+            from,
+            bytes: room,
             name: String::new(),
             esp: entry.kind == 0xEF,
             kind: entry.is_extended().then_some(EXTENDED),

@@ -5,7 +5,7 @@
 //! Absent: the machine log (`nixlog`).
 
 use super::nix_says::{
-    BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, DATABASE_ERRORS, DATABASE_FULL, EVALUATION,
+    BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, BY_SSH, DATABASE_ERRORS, DATABASE_FULL, EVALUATION,
     EVALUATION_SURE, GONE, JSON, LIMITED, MEMORY, MEMORY_OUTSIDE, NIX, NO_ADDRESS, NOT_HAD, OWN_PLACES,
     PLACELESS, REFUSED_CACHE,
 };
@@ -261,6 +261,10 @@ impl Said {
                 None => Cause::Network,
             };
             return Some((cause, line));
+        }
+        if let Some((cause, line)) = first_own(&[BY_SSH], &own) {
+            let of_ssh = git::decide(&children, places).map(|(cause, _)| of_input(cause));
+            return Some((of_ssh.unwrap_or(cause), line));
         }
         if let Some((line, said)) = transfers.first() {
             return Some((of_answer(said), line));

@@ -295,6 +295,21 @@ pub(super) const BY_GIT: &[Row] = &[row(
     ],
 )];
 
+/// Nix reached a store by ssh, which says itself why that failed.
+pub(super) const BY_SSH: &[Row] = &[row(
+    Cause::Network,
+    &[
+        "cannot connect to '~'",
+        "cannot connect to '~'; *",
+        "cannot open connection to remote store '~'*",
+        "failed to start ssh connection to '~'*",
+        "failed to start ssh master connection to '~'*",
+        "serve protocol mismatch from '~'*",
+        "'nix-store --serve' protocol mismatch from '~'*",
+        "protocol mismatch with *",
+    ],
+)];
+
 /// Nix alone.
 pub(super) const NIX: &[Row] = &[
     row(
@@ -396,6 +411,8 @@ pub(super) const NIX: &[Row] = &[
             "experimental nix feature '~' is disabled*",
             "experimental feature '~' is *",
             "user '*' is not allowed to connect to the nix daemon",
+            "cannot connect to socket at '*': *",
+            "cannot connect to daemon at '*': *",
             "you are not a trusted user*",
         ],
     ),
@@ -516,9 +533,41 @@ pub(super) const EVALUATION: &[Row] = &[row(
         "the option `*",
         "a definition for option `*",
         "while parsing a toml string: *",
-        "cannot *",
-        "expected *",
-        "value is *",
+        "cannot access attribute *",
+        "cannot auto-call *",
+        "cannot bind *",
+        "cannot call *",
+        "cannot cast *",
+        "cannot compare *",
+        "cannot convert *",
+        "cannot decode *",
+        "cannot divide *",
+        "cannot evaluate *",
+        "cannot find attribute *",
+        "cannot import *",
+        "cannot look up *",
+        "cannot multiply *",
+        "cannot parse *",
+        "cannot read '~', since path '~' is not valid*",
+        "cannot represent *",
+        "cannot subtract *",
+        "cannot use *",
+        "expected a boolean but found *",
+        "expected a derivation*",
+        "expected a float but found *",
+        "expected a function but found *",
+        "expected a list but found *",
+        "expected a set but found *",
+        "expected a string but found *",
+        "expected an integer but found *",
+        "expected flake attribute *",
+        "expected that *",
+        "expected type *",
+        "value is a ~ while *",
+        "value is an ~ while *",
+        "value is null while *",
+        "value is the partially applied built-in function *",
+        "value is the built-in function *",
     ],
 )];
 

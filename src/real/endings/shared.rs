@@ -67,16 +67,33 @@ const TLS: &[Row] = &[
     ),
 ];
 
-/// Proxies that want a login.
-const PROXY: &[Row] = &[row(
-    Cause::ProxyLogin,
-    &[
-        "connect tunnel failed, response 407*",
-        "received http code 407 from proxy after connect*",
-        "the requested url returned error: 407*",
-        "http error 407*",
-    ],
-)];
+/// Proxies that want a login, or refuse an address.
+const PROXY: &[Row] = &[
+    row(
+        Cause::ProxyLogin,
+        &[
+            "connect tunnel failed, response 407*",
+            "received http code 407 from proxy after connect*",
+            "the requested url returned error: 407*",
+            "http error 407*",
+        ],
+    ),
+    row(
+        // Too many at once, as of any server.
+        Cause::Throttled,
+        &[
+            "connect tunnel failed, response 429*",
+            "received http code 429 from proxy after connect*",
+        ],
+    ),
+    row(
+        Cause::ProxyRefuses,
+        &[
+            "connect tunnel failed, response 4*",
+            "received http code 4* from proxy after connect*",
+        ],
+    ),
+];
 
 /// Answers of a server.
 const ANSWERS: &[Row] = &[

@@ -117,6 +117,9 @@ pub enum Cause {
     /// The proxy wants a login.
     #[serde(rename = "proxy_login")]
     ProxyLogin,
+    /// The proxy does not let this address through.
+    #[serde(rename = "proxy_refuses")]
+    ProxyRefuses,
     /// The firmware's memory for boot entries is full.
     #[serde(rename = "firmware_full")]
     FirmwareFull,
@@ -208,7 +211,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Cause; 64] = [
+    pub const ALL: [Cause; 65] = [
         Cause::Network,
         Cause::ServerError,
         Cause::Throttled,
@@ -244,6 +247,7 @@ impl Cause {
         Cause::TlsUnclear,
         Cause::CaFile,
         Cause::ProxyLogin,
+        Cause::ProxyRefuses,
         Cause::FirmwareFull,
         Cause::FirmwareErrors,
         Cause::FirmwareClosed,
@@ -313,6 +317,7 @@ impl Cause {
             | Cause::TlsUnclear
             | Cause::CaFile
             | Cause::ProxyLogin
+            | Cause::ProxyRefuses
             | Cause::FirmwareFull
             | Cause::FirmwareErrors
             | Cause::FirmwareClosed
@@ -367,6 +372,7 @@ impl Cause {
                 | Cause::TlsName
                 | Cause::TlsUnclear
                 | Cause::ProxyLogin
+                | Cause::ProxyRefuses
                 | Cause::ReferenceMissing
         )
     }
@@ -409,6 +415,7 @@ impl Cause {
             | Cause::TlsUnclear
             | Cause::CaFile
             | Cause::ProxyLogin
+            | Cause::ProxyRefuses
             | Cause::FirmwareFull
             | Cause::FirmwareErrors
             | Cause::FirmwareClosed
@@ -479,6 +486,7 @@ impl Cause {
             | Cause::TlsUnclear
             | Cause::CaFile
             | Cause::ProxyLogin
+            | Cause::ProxyRefuses
             | Cause::FirmwareFull
             | Cause::FirmwareErrors
             | Cause::FirmwareClosed

@@ -49,6 +49,7 @@ impl Cause {
             Cause::TlsUnclear => "the server's certificate does not hold, and nothing says why",
             Cause::CaFile => "the list of trusted certificate authorities cannot be read",
             Cause::ProxyLogin => "the proxy wants a login (407)",
+            Cause::ProxyRefuses => "the proxy does not let this address through",
             Cause::FirmwareFull => "the firmware's memory for boot entries (NVRAM) is full",
             Cause::FirmwareErrors => "the firmware did not take a boot entry; the disk is not at fault",
             Cause::FirmwareClosed => "the firmware's variables cannot be reached",
@@ -163,6 +164,9 @@ impl Cause {
             }
             Cause::ProxyLogin => Remedy::change(
                 "name the proxy with a login, or one without, in the installer's environment (networking.proxy)",
+            ),
+            Cause::ProxyRefuses => Remedy::change(
+                "let the proxy allow the address, or name another proxy, or none, in the installer's environment (networking.proxy)",
             ),
             Cause::FirmwareFull => Remedy::change(
                 "free it: efibootmgr lists the entries, efibootmgr -b NNNN -B deletes one; rm /sys/firmware/efi/efivars/dump-* deletes crash dumps; then reboot",

@@ -1,0 +1,141 @@
+//! The folder in which a flake is tried. Law: nobody but its owner looks into it; it is removed when the run ends, by a signal too, and
+//! what a run left that was killed is removed by the next one.
+//!
+//! Absent: what is put into it (`evaluate`).
+
+use super::error::HostError;
+use crate::foreign;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use nix::fcntl::{Flock, FlockArg};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+
+const PREFIX: &str = "landfall-host-";
+/// Held by the run that the folder is of.
+const LOCK: &str = "lock";
+/// A folder without a lock is one that is just being made, or of a landfall that had none.
+const UNLOCKED_MAX: Duration = Duration::from_secs(86_400);
+
+/// So often a folder is removed in which something else is at work.
+const REMOVED_TIMES_MAX: u32 = 100;
+
+/// Whether this process is about to end.
+static ENDED: AtomicBool = AtomicBool::new(false);
+/// Those of this process.
+static OPEN: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
+
+fn open() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A folder of this process. Removed with everything in it when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    dir: TempDir,
+    root: Utf8PathBuf,
+    _lock: Flock<OwnedFd>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Result<Scratch, HostError> {
+        let above = std::env::temp_dir();
+        let named = |e: &std::io::Error| HostError::file(above.to_string_lossy().into_owned(), e);
+        remove_leftovers(&above);
+        let dir = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(PermissionsExt::from_mode(0o700))
+            .tempdir_in(&above)
+            .map_err(|e| named(&e))?;
+        open().push(dir.path().to_owned());
+        let real = fs::canonicalize(dir.path()).map_err(|e| named(&e))?;
+        let real = Utf8PathBuf::from_path_buf(real).map_err(|path| HostError::File {
+            path: path.to_string_lossy().into_owned().into(),
+            reason: "its name is no text in UTF-8".to_owned(),
+            next: "name another folder with TMPDIR",
+        })?;
+        let path = real.join(LOCK);
+        let file = foreign::open_own(&path, 0o600, false).map_err(|why| HostError::refused(&path, why))?;
+        let lock = Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, e)| HostError::file(&path, &e.into()))?;
+        let root = real.join("flake");
+        fs::create_dir(&root).map_err(|e| HostError::file(&root, &e))?;
+        Ok(Scratch {
+            dir,
+            root,
+            _lock: lock,
+        })
+    }
+
+    /// Where the flake is.
+    pub(crate) fn root(&self) -> &Utf8Path {
+        &self.root
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        open().retain(|path| path != self.dir.path());
+    }
+}
+
+/// Removes the folders of this process, which is about to end. Nothing is put into them any more.
+pub fn remove_all() {
+    ENDED.store(true, Ordering::SeqCst);
+    for path in open().drain(..) {
+        for _ in 0..REMOVED_TIMES_MAX {
+            remove(&path);
+            if fs::symlink_metadata(&path).is_err() {
+                break;
+            }
+            // A file was just being written.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Whether this process is about to end.
+pub(crate) fn has_ended() -> bool {
+    ENDED.load(Ordering::SeqCst)
+}
+
+/// What cannot be removed lies where the system removes it one day; nobody else reads it.
+fn remove(path: &Path) {
+    match fs::remove_dir_all(path) {
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Those of runs of this account that were killed.
+fn remove_leftovers(above: &Path) {
+    let own = nix::unistd::geteuid().as_raw();
+    let Ok(entries) = fs::read_dir(above) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let is_named = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let Ok(found) = entry.metadata() else { continue };
+        if is_named && found.is_dir() && found.uid() == own && is_left(&entry.path(), found.modified().ok()) {
+            remove(&entry.path());
+        }
+    }
+}
+
+fn is_left(dir: &Path, modified: Option<SystemTime>) -> bool {
+    let Some(path) = Utf8Path::from_path(dir).map(|dir| dir.join(LOCK)) else {
+        return false;
+    };
+    match foreign::open(&path, foreign::Links::Refuse) {
+        Ok(file) => Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock).is_ok(),
+        Err(foreign::Refused::Absent) => {
+            let age = modified.and_then(|then| then.elapsed().ok());
+            age.is_some_and(|age| age > UNLOCKED_MAX)
+        }
+        Err(_) => false,
+    }
+}

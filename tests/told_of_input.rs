@@ -1,0 +1,230 @@
+//! Promise: whatever a person gives (a name of a disk, a file of any name and form, a log that is none) is named as it is, once, with what
+//! to do next; the same disk has the same ids however its name is written. Law: the real program; nothing of a foreign name reaches the
+//! terminal unescaped.
+//!
+//! Absent: which values are allowed (`config_refused.rs`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use nix::sys::stat::Mode;
+use std::process::{Command, Output};
+
+const VALID: &str = r#"(host: "web", labels: (efi: "E", root: "r"), repository: (remote: "https://forge.example/o/r"), system: Flake)"#;
+
+struct Place {
+    _dir: tempfile::TempDir,
+    root: Utf8PathBuf,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        Place { _dir: dir, root }
+    }
+
+    fn file(&self, name: &str, text: &str) -> Utf8PathBuf {
+        let path = self.root.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+fn landfall(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn id(config: &Utf8Path, disk: &[&str]) -> String {
+    let mut args = vec!["plan", "--config", config.as_str(), "--disk-size", "64G"];
+    args.extend(disk);
+    let output = landfall(&args);
+    assert!(output.status.success(), "{disk:?}: {}", said(&output));
+    let text = said(&output);
+    let line = text.lines().find(|line| line.starts_with("install ")).unwrap();
+    line.to_owned()
+}
+
+#[test]
+fn a_disk_has_the_same_ids_however_its_name_is_written() {
+    let place = Place::new();
+    let config = place.file("a.ron", VALID);
+    let of_wwn = |wwn: &str| id(&config, &["--disk-wwn", wwn]);
+    let wwn = of_wwn("naa.5002538d40123456");
+    for other in [
+        "0x5002538d40123456",
+        "wwn-0x5002538d40123456",
+        "5002538D40123456",
+        " naa.5002538d40123456 ",
+        "scsi-35002538d40123456",
+    ] {
+        assert_eq!(of_wwn(other), wwn, "{other}");
+    }
+    let of_serial = |serial: &str| id(&config, &["--disk-serial", serial]);
+    let serial = of_serial("S5GXNX0T123456");
+    assert_eq!(of_serial("  S5GXNX0T123456 \n"), serial);
+    // The controls: another disk, and a kind of name that is another.
+    assert_ne!(of_wwn("naa.5002538d40123457"), wwn);
+    assert_ne!(of_wwn("eui.5002538d40123456"), wwn);
+    assert_ne!(serial, wwn);
+    let output = landfall(&[
+        "plan",
+        "--config",
+        config.as_str(),
+        "--disk-size",
+        "64G",
+        "--disk-serial",
+        "S5GX\nNX0T123456",
+    ]);
+    assert!(output.status.code() == Some(2) && said(&output).contains("control characters"));
+}
+
+#[test]
+fn a_file_may_be_called_anything() {
+    let place = Place::new();
+    let odd = place.file("x\u{1b}[31m\u{202e}evil\nfine 2.ron", "(host: 7)");
+    for args in [
+        vec!["check", odd.as_str()],
+        vec!["plan", "--config", odd.as_str(), "--disk-size", "64G"],
+    ] {
+        let text = said(&landfall(&args));
+        assert!(text.contains("host"), "{text}");
+        assert!(
+            !text.contains(['\u{1b}', '\u{202e}']) && !text.lines().any(|line| line.starts_with("fine")),
+            "{text:?}"
+        );
+    }
+    let log = place.file("run.log", "no event \u{1b}]0;x\u{7}\u{202e}\n");
+    let output = landfall(&["log", "--json", "--file", log.as_str()]);
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        line["not_an_event"].as_str().unwrap().starts_with("no event"),
+        "{line}"
+    );
+    assert!(!said(&output).contains(['\u{1b}', '\u{202e}']));
+}
+
+/// A question is answered with a way to ask it, and nothing is to be moved away.
+#[test]
+fn what_is_no_file_is_not_to_be_moved_away() {
+    let place = Place::new();
+    let config = place.file("a.ron", VALID);
+    let fifo = place.root.join("fifo");
+    nix::unistd::mkfifo(fifo.as_std_path(), Mode::S_IRWXU).unwrap();
+    for image in ["/dev/null", "/dev/zero", fifo.as_str(), place.root.as_str()] {
+        let output = landfall(&["plan", "--config", config.as_str(), "--image", image]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{image}: {text}");
+        assert!(
+            text.contains(image) && text.contains("name an image") && !text.contains("away"),
+            "{text}"
+        );
+    }
+    let output = landfall(&["log", "--file", fifo.as_str()]);
+    let text = said(&output);
+    assert!(
+        output.status.code() == Some(2)
+            && text.contains("landfall log --file FILE")
+            && !text.contains("resume"),
+        "{text}"
+    );
+    let run = place.root.join("run");
+    fs::create_dir(&run).unwrap();
+    nix::unistd::mkfifo(run.join("status.json").as_std_path(), Mode::S_IRWXU).unwrap();
+    let text = said(&landfall(&["--run-dir", run.as_str(), "status"]));
+    assert!(
+        text.contains("--run-dir DIR status") && !text.contains("resume"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_fault_of_the_notation_is_told_once_in_plain_words() {
+    let place = Place::new();
+    for (name, text, why) in [
+        ("nix.json", "{ host = \"web\"; }", "double quotes is missing"),
+        (
+            "comment.json",
+            "{\n  // the host\n  \"host\": \"web\" }",
+            "double quotes is missing",
+        ),
+        ("single.json", "{ 'host': 'web' }", "double quotes is missing"),
+        ("html.json", "<!DOCTYPE html>\n<html></html>", "this is no value"),
+        (
+            "comma.json",
+            "{ \"host\": \"web\", }",
+            "a comma stands behind the last value",
+        ),
+        ("line.json", "{ \"host\": \"web\n\" }", "goes on in the next line"),
+        ("tab.json", "{ \"host\": \"we\tb\" }", "has a tab in it"),
+        ("end.json", "{ \"host\": \"web\"", "the text ends before"),
+        ("more.json", "{ \"host\": \"web\" } }", "behind the end"),
+        (
+            "number.json",
+            "{ \"reinstall\": 01 }",
+            "no number that can be read",
+        ),
+        ("escape.json", "{ \"host\": \"\\w\" }", "a backslash"),
+        ("quotes.ron", "(host: \u{201e}web\u{201c})", ""),
+    ] {
+        let file = place.file(name, text);
+        let output = landfall(&["check", file.as_str()]);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {told}");
+        assert!(told.contains(why), "{name}: {told}");
+        assert_eq!(
+            told.matches(file.as_str()).count(),
+            1,
+            "{name}: told once: {told}"
+        );
+        assert!(
+            name.ends_with(".ron") || told.contains("next: "),
+            "{name}: {told}"
+        );
+        assert!(
+            !told.contains("EOF") && !told.contains("key must be"),
+            "{name}: {told}"
+        );
+    }
+}
+
+#[test]
+fn all_that_is_wrong_in_one_form_of_a_value_is_told_with_its_place() {
+    let place = Place::new();
+    for (name, text) in [
+        (
+            "image.ron",
+            "(host: \"web\", labels: (efi: \"E\", root: \"r\"), repository: (remote: \"https://forge.example/o/r\"),\n  system: Image(system: \"/x\",\n    file: \
+             \"i.lfi\",\n    digest: \"Z\"))",
+        ),
+        (
+            "image.json",
+            "{\"host\": \"web\", \"labels\": {\"efi\": \"E\", \"root\": \"r\"}, \"repository\": {\"remote\": \"https://forge.example/o/r\"},\n  \"system\": {\"Image\": \
+             {\"system\": \"/x\",\n    \"file\": \"i.lfi\",\n    \"digest\": \"Z\"}}}",
+        ),
+    ] {
+        let file = place.file(name, text);
+        let told = said(&landfall(&["check", file.as_str()]));
+        for (option, line) in [
+            ("system.Image.system", 2),
+            ("system.Image.file", 3),
+            ("system.Image.digest", 4),
+        ] {
+            let found = told.lines().find(|said| said.contains(&format!("{option}: ")));
+            let found = found.unwrap_or_else(|| panic!("{name}: {option}: {told}"));
+            assert!(found.contains(&format!("{file}:{line}:")), "{name}: {found}");
+        }
+    }
+}
