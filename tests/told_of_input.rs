@@ -170,7 +170,11 @@ fn a_fault_of_the_notation_is_told_once_in_plain_words() {
         ("line.json", "{ \"host\": \"web\n\" }", "goes on in the next line"),
         ("tab.json", "{ \"host\": \"we\tb\" }", "has a tab in it"),
         ("end.json", "{ \"host\": \"web\"", "the text ends before"),
-        ("more.json", "{ \"host\": \"web\" } }", "behind the end"),
+        (
+            "more.json",
+            "{\"host\": \"web\", \"labels\": {\"efi\": \"E\", \"root\": \"r\"}, \"repository\": {\"remote\": \"https://forge.example/o/r\"}, \"system\": \"Flake\"} }",
+            "behind the end",
+        ),
         (
             "number.json",
             "{ \"reinstall\": 01 }",
