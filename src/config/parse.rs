@@ -271,7 +271,10 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
                     option: refused::names_of_path(&problem.option),
                     ..problem
                 };
-                found.push(problem);
+                // A value of another kind is told already.
+                if !found.iter().any(|known| known.at == problem.at) {
+                    found.push(problem);
+                }
                 break;
             }
             Err(Unread::Value(mut problem)) => {
