@@ -73,6 +73,10 @@ fn a_disk_has_the_same_ids_however_its_name_is_written() {
         assert_eq!(of_wwn(other), wwn, "{other}");
     }
     let of_serial = |serial: &str| id(&config, &["--disk-serial", serial]);
+    // Text in it keeps its case, which the kernel does not change.
+    let ata = "t10.ATA     Samsung SSD 860 EVO 500GB               S5GXNX0T123456      ";
+    assert_eq!(of_wwn(ata), of_wwn(ata.trim()));
+    assert_ne!(of_wwn(ata), of_wwn(&ata.to_lowercase()));
     let serial = of_serial("S5GXNX0T123456");
     assert_eq!(of_serial("  S5GXNX0T123456 \n"), serial);
     // The controls: another disk, and a kind of name that is another.

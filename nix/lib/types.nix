@@ -383,16 +383,20 @@ rec {
           || builtins.match "[^-:][^:]*@[^:]*:.+" text != null
         )
         && builtins.match "[a-z+]+://[^/@]*:[^/@]*@.*" text == null
+        # A helper of Git's: TRANSPORT::ADDRESS.
+        && builtins.match "[A-Za-z0-9]+::.*" text == null
       );
 
   branch =
     narrowed types.str
-      "branch (a Git reference of A-Z a-z 0-9 . _ / -, not starting with - / or ., without .. or //)"
+      "branch (a Git reference of A-Z a-z 0-9 . _ / -, not starting with -, without .., and no part of it begins with . or ends with . or .lock)"
       (
         text:
         builtins.match "[A-Za-z0-9_]([A-Za-z0-9._/-]{0,198}[A-Za-z0-9_-])?" text != null
         && !(lib.hasInfix ".." text)
-        && !(lib.hasInfix "//" text)
+        && lib.all (part: part != "" && builtins.match "[.].*|.*[.]|.*[.]lock" part == null) (
+          lib.splitString "/" text
+        )
       );
   revision = matching "revision (40 or 64 lower-case hexadecimal digits)" "[0-9a-f]{40}([0-9a-f]{24})?";
 

@@ -428,11 +428,22 @@ impl Run<'_> {
         if let Err(error) = kept.forget() {
             self.reporter.notice(error.to_string());
         }
-        if self.args.json {
-            writeln!(out, "{}", words::flashed(&plan, &done, &ejected)).map_err(output)?;
+        let told = if self.args.json {
+            writeln!(out, "{}", words::flashed(&plan, &done, &ejected))
         } else {
-            words::end(&plan, &done, &ejected, out).map_err(output)?;
-        }
+            words::end(&plan, &done, &ejected, out)
+        };
+        // Nobody is to write it again because of a full disk behind a pipe.
+        told.and_then(|()| out.flush()).map_err(|error| {
+            Wrong::Failure(Failure::new(
+                Exit::Internal,
+                format!(
+                    "standard output takes no more: {}; {} is written and verified all the same\n    next: none, it can be used",
+                    crate::os::said(&error),
+                    judged.shown()
+                ),
+            ))
+        })?;
         Ok(Exit::Ok)
     }
 

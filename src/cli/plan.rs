@@ -64,11 +64,15 @@ pub(super) fn disk_wwn(text: &str) -> Result<String, String> {
         .unwrap_or(&small);
     let digits = bare.strip_prefix("0x").unwrap_or(bare);
     let is_number = matches!(digits.len(), 16 | 32) && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    // Of NVMe the model is a part of it, in the case that it has.
-    let whole = match bare.strip_prefix("nvme.") {
-        Some(_) => text.trim().trim_start_matches("nvme-").to_owned(),
-        None if is_number => format!("naa.{digits}"),
-        None => bare.to_owned(),
+    // A model is a part of these, in the case that it has.
+    let has_text = ["nvme.", "t10."].iter().any(|kind| bare.starts_with(kind));
+    let whole = if has_text {
+        let own = text.trim();
+        own.get(small.len() - bare.len()..).unwrap_or(own).to_owned()
+    } else if is_number {
+        format!("naa.{digits}")
+    } else {
+        bare.to_owned()
     };
     is_name(&whole).map(|()| whole)
 }

@@ -81,7 +81,7 @@ impl<W: Write> Patient<W> {
         {
             self.out = None;
             complain(&format!(
-                "landfall: {} takes no more: {}; the install goes on",
+                "landfall: {} takes no more: {}; the work goes on",
                 self.what,
                 said(&error)
             ));

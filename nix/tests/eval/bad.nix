@@ -64,7 +64,9 @@ in
   "record key in the store" =
     typed "recordKeyCredential" "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-key"
       "not in the Nix store";
-  "branch that climbs" = typed "repoBranch" "a..b" "without .. or //";
+  "branch that climbs" = typed "repoBranch" "a..b" "without ..,";
+  "branch of Git's own files" = typed "repoBranch" "a/main.lock" "ends with . or .lock";
+  "branch with an empty part" = typed "repoBranch" "a//b" "no part of it";
   "revision too short" = typed "repoRev" "89abcdef" "40 or 64";
   "bundle as a name" = typed "repoBundle" "nix-config.bundle" "path";
   "source as a number" = typed "repoSource" 1 "path";
