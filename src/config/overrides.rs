@@ -113,6 +113,13 @@ fn problem(name: &str, why: String) -> Problem {
         option: format!("environment variable {name}"),
         at: None,
         why,
-        fix: Some(format!("correct {name} or unset it")),
+        fix: Some(match name {
+            "INSTALL_DISK" => {
+                "set INSTALL_DISK to a path, such as /dev/disk/by-id/NAME (ls -l /dev/disk/by-id shows which leads to which disk), or \
+                 unset it: a name that landfall disks prints is for unattended.disk"
+                    .to_owned()
+            }
+            name => format!("correct {name} or unset it"),
+        }),
     }
 }
