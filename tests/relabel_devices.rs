@@ -399,7 +399,7 @@ fn options_that_are_wrong_by_themselves_are_told_before_the_machine_is_looked_at
     for (args, why) in [
         (vec!["--label", "home-web"], "/home=home-web"),
         (vec!["--label", "/=x"], "--root x"),
-        (vec!["--esp", "esp"], "--esp \"esp\""),
+        (vec!["--esp", "esp"], "--esp esp: FAT label"),
         (vec!["--root", "x", "--swap", "x"], "same label"),
         (vec!["--file", absent], "--file"),
         (vec!["--config", absent], "cannot be read"),

@@ -18,9 +18,10 @@ use crate::real::stop::Stop;
 use crate::relabel::RelabelError;
 use crate::relabel::apply::{self, Told, edited};
 use crate::relabel::facts::Facts;
+use crate::relabel::generations;
 use crate::relabel::look::{self, ConfigurationFile, Places};
 use crate::relabel::making::plan;
-use crate::relabel::next_boot::{self, NextBoot};
+use crate::relabel::next_boot::{self, NextBoot, Sought};
 use crate::relabel::nix_file;
 use crate::relabel::plan::{Change, How, InFile, Plan, Wanted};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -188,7 +189,11 @@ fn files(args: &RelabelArgs) -> Result<Vec<ConfigurationFile>, Failure> {
 async fn see(files: Vec<ConfigurationFile>, wanted: &Wanted, places: &Places) -> Result<Seen, RelabelError> {
     let named: Vec<InFile> = files.iter().flat_map(ConfigurationFile::named).collect();
     let facts = look::facts(places, &named).await?;
-    let plan = plan(&facts, wanted, &named).map_err(RelabelError::Problems)?;
+    let mut plan = plan(&facts, wanted, &named).map_err(RelabelError::Problems)?;
+    let in_initrds = generations::boot_by_initrds(&mut plan, &facts, &Root::live())?;
+    if !in_initrds.is_empty() {
+        return Err(RelabelError::Problems(in_initrds));
+    }
     let mut with_text = vec![];
     for file in files {
         let text = edited(&plan, &facts, &file)?;
@@ -252,7 +257,9 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             return Err(Failure::new(Exit::Internal, "signals cannot be caught"));
         }
         apply(args.json, &seen, &places, &stop, out).await?;
-        let next = look_ahead(&seen.plan, &seen.facts)?;
+        // What has which label is another thing now.
+        let facts = look::facts(&places, &seen.named).await?;
+        let next = look_ahead(&seen.plan, &facts)?;
         show_next(args.json, &next_of(args, &seen, &next, true), out)?;
         Ok(Exit::Ok)
     })
@@ -520,6 +527,7 @@ fn next_of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied: bool)
             "old_names",
             names.iter().map(|name| format!("it looks for {name}")).collect(),
         ),
+        NextBoot::Nowhere(lost) => ("not_booted", lost.iter().map(seeks).collect()),
         NextBoot::Broken(why) => ("not_booted", why.clone()),
         NextBoot::Unproved(why) => ("unproved", why.clone()),
         NextBoot::Proved { system } => (
@@ -532,6 +540,7 @@ fn next_of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied: bool)
     let next = match next_boot {
         _ if seen.has_work() && !applied => format!("sudo {}", options::same(args, true)),
         NextBoot::Unseen(_) | NextBoot::Old(_) => rebuild,
+        NextBoot::Nowhere(lost) => found_again(args, lost),
         NextBoot::Broken(_) => {
             "landfall doctor --check esp, which has the command; until then the next boot is not that of the newest generation"
                 .to_owned()
@@ -545,6 +554,32 @@ fn next_of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied: bool)
         NextBoot::Proved { .. } => "nothing: this machine boots by its labels".to_owned(),
     };
     Next { state, lines, next }
+}
+
+fn seeks(lost: &Sought) -> String {
+    format!(
+        "it looks for {} for {}, and no device of this machine can be told to be that",
+        lost.spec, lost.what
+    )
+}
+
+/// What helps where the next boot looks for names that no device has.
+fn found_again(args: &RelabelArgs, lost: &[Sought]) -> String {
+    let label = |one: &Sought| {
+        let begins = ["LABEL=", "/dev/disk/by-label/"];
+        let label = begins.iter().find_map(|begin| one.spec.strip_prefix(begin))?;
+        Some((one.what.clone(), label.trim_matches('"').to_owned()))
+    };
+    let labels: Vec<(String, String)> = lost.iter().filter_map(label).collect();
+    let correct = "write names that are there into the configuration, then sudo nixos-rebuild boot";
+    let first = match labels.is_empty() {
+        true => correct.to_owned(),
+        false => format!(
+            "sudo {}, which gives these labels back; or {correct}",
+            options::same(&options::with(args, labels), true)
+        ),
+    };
+    format!("before any reboot: {first}")
 }
 
 fn show_next(json: bool, next: &Next, out: &mut dyn Write) -> std::io::Result<()> {
