@@ -3,6 +3,7 @@
 //!
 //! Absent: the plan and the steps (`relabel`).
 
+mod next;
 mod options;
 
 use super::service::{Doing, watch_signals};
@@ -21,7 +22,7 @@ use crate::relabel::facts::Facts;
 use crate::relabel::generations;
 use crate::relabel::look::{self, ConfigurationFile, Places};
 use crate::relabel::making::plan;
-use crate::relabel::next_boot::{self, NextBoot, Sought};
+use crate::relabel::next_boot::{self, NextBoot};
 use crate::relabel::nix_file;
 use crate::relabel::plan::{Change, How, InFile, Plan, Wanted};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -241,10 +242,10 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         let places = Places::of_nixos();
         // Another run changes what this one would look at.
         let _lock = if args.apply { Some(lock()?) } else { None };
-        let seen = see(files, &wanted, &places).await?;
+        let mut seen = see(files, &wanted, &places).await?;
         show_plan(args.json, &seen, out)?;
         if !args.apply {
-            show_next(args.json, &next_of(args, &seen, &seen.next, false), out)?;
+            next::show(args.json, &next::of(args, &seen, &seen.next, false), out)?;
             return Ok(Exit::Ok);
         }
         out.flush()?;
@@ -258,9 +259,9 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         }
         apply(args.json, &seen, &places, &stop, out).await?;
         // What has which label is another thing now.
-        let facts = look::facts(&places, &seen.named).await?;
-        let next = look_ahead(&seen.plan, &facts)?;
-        show_next(args.json, &next_of(args, &seen, &next, true), out)?;
+        seen.facts = look::facts(&places, &seen.named).await?;
+        let next = look_ahead(&seen.plan, &seen.facts)?;
+        next::show(args.json, &next::of(args, &seen, &next, true), out)?;
         Ok(Exit::Ok)
     })
 }
@@ -500,100 +501,4 @@ fn show_step(json: bool, what: Told<'_>, out: &mut dyn Write) -> std::io::Result
         }?;
     }
     out.flush()
-}
-
-/// What the next boot does, and the next thing to do.
-struct Next {
-    state: &'static str,
-    lines: Vec<String>,
-    next: String,
-}
-
-fn next_of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
-    let looks_for_old = |facts: &Facts| {
-        facts
-            .fstab
-            .iter()
-            .any(|line| seen.plan.new_name_in_fstab(facts, &line.spec).is_some())
-    };
-    let rebuild = format!(
-        "sudo nixos-rebuild boot (with a flake: --flake .#{}, after git add), then, for a look at the boot entry: sudo {}",
-        seen.host,
-        options::same(args, false)
-    );
-    let (state, lines) = match next_boot {
-        NextBoot::Unseen(why) => ("unseen", vec![why.clone()]),
-        NextBoot::Old(names) => (
-            "old_names",
-            names.iter().map(|name| format!("it looks for {name}")).collect(),
-        ),
-        NextBoot::Nowhere(lost) => ("not_booted", lost.iter().map(seeks).collect()),
-        NextBoot::Broken(why) => ("not_booted", why.clone()),
-        NextBoot::Unproved(why) => ("unproved", why.clone()),
-        NextBoot::Proved { system } => (
-            "proved",
-            vec![format!(
-                "{system} looks for labels, and its boot entry is as it says"
-            )],
-        ),
-    };
-    let next = match next_boot {
-        _ if seen.has_work() && !applied => format!("sudo {}", options::same(args, true)),
-        NextBoot::Unseen(_) | NextBoot::Old(_) => rebuild,
-        NextBoot::Nowhere(lost) => found_again(args, lost),
-        NextBoot::Broken(_) => {
-            "landfall doctor --check esp, which has the command; until then the next boot is not that of the newest generation"
-                .to_owned()
-        }
-        NextBoot::Unproved(_) => {
-            "reboot when that is known to be right; the generation before looks for UUIDs, which have not changed".to_owned()
-        }
-        NextBoot::Proved { .. } if looks_for_old(&seen.facts) => {
-            "reboot; the generation before looks for UUIDs, which have not changed".to_owned()
-        }
-        NextBoot::Proved { .. } => "nothing: this machine boots by its labels".to_owned(),
-    };
-    Next { state, lines, next }
-}
-
-fn seeks(lost: &Sought) -> String {
-    format!(
-        "it looks for {} for {}, and no device of this machine can be told to be that",
-        lost.spec, lost.what
-    )
-}
-
-/// What helps where the next boot looks for names that no device has.
-fn found_again(args: &RelabelArgs, lost: &[Sought]) -> String {
-    let label = |one: &Sought| {
-        let begins = ["LABEL=", "/dev/disk/by-label/"];
-        let label = begins.iter().find_map(|begin| one.spec.strip_prefix(begin))?;
-        Some((one.what.clone(), label.trim_matches('"').to_owned()))
-    };
-    let labels: Vec<(String, String)> = lost.iter().filter_map(label).collect();
-    let correct = "write names that are there into the configuration, then sudo nixos-rebuild boot";
-    let first = match labels.is_empty() {
-        true => correct.to_owned(),
-        false => format!(
-            "sudo {}, which gives these labels back; or {correct}",
-            options::same(&options::with(args, labels), true)
-        ),
-    };
-    format!("before any reboot: {first}")
-}
-
-fn show_next(json: bool, next: &Next, out: &mut dyn Write) -> std::io::Result<()> {
-    let Next { state, lines, next } = next;
-    if json {
-        return line(
-            out,
-            &json!({ "event": "end", "next_boot": state, "why": lines, "next": next }),
-        );
-    }
-    let out = &mut words::ShownLines::on(out);
-    writeln!(out, "next boot")?;
-    for line in lines {
-        writeln!(out, "    {line}")?;
-    }
-    writeln!(out, "next: {next}")
 }
