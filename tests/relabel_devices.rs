@@ -401,7 +401,7 @@ fn options_that_are_wrong_by_themselves_are_told_before_the_machine_is_looked_at
         (vec!["--label", "/=x"], "--root x"),
         (vec!["--esp", "esp"], "--esp esp: FAT label"),
         (vec!["--root", "x", "--swap", "x"], "same label"),
-        (vec!["--file", absent], "--file"),
+        (vec!["--file", absent], "absent: it is not there"),
         (vec!["--config", absent], "cannot be read"),
     ] {
         // A user who may not look would be told of that, and a machine that is no NixOS of that.

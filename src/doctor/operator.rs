@@ -476,14 +476,14 @@ pub(super) async fn image(scene: &Scene) -> Outcome {
 async fn look_at_image(scene: &Scene) -> Result<Outcome, Outcome> {
     let (dir, host) = named(scene)?;
     let image = scene.image.clone().unwrap_or_else(|| dir.join("result"));
-    let built = match fs_err::canonicalize(&image) {
-        Ok(path) => path.to_string_lossy().into_owned(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+    let built = match image.canonicalize_utf8().map_err(foreign::Refused::from) {
+        Ok(path) => path.into_string(),
+        Err(foreign::Refused::Absent) => {
             return Err(Outcome::skipped(format!(
                 "{image} is not there: name what nix build made, --image PATH"
             )));
         }
-        Err(e) => return Err(Outcome::skipped(crate::os::said(&e))),
+        Err(refused) => return Err(Outcome::skipped(format!("{image}: {}", refused.why()))),
     };
     let package = installer_attribute(scene, dir, host).await?;
     let next = "correct the option that Nix names; docs/options.md has the rule of each";

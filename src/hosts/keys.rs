@@ -356,9 +356,10 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
         return Err(bad(dir, "it has .. in it", "name the folder by its real path"));
     }
     // As far as it is there, by its real name.
+    let elsewhere = "name a folder outside: --keys DIR";
     let (mut known, mut rest) = (absolute.clone(), vec![]);
-    let real = loop {
-        match fs::canonicalize(known.as_std_path()) {
+    let mut real = loop {
+        match known.canonicalize_utf8() {
             Ok(real) => break real,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let (Some(parent), Some(name)) = (known.parent(), known.file_name()) else {
@@ -367,16 +368,19 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
                 rest.push(name.to_owned());
                 known = parent.to_owned();
             }
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                return Err(bad(dir, "what it lies in is no directory", elsewhere));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(bad(dir, "its real path is no text in UTF-8", elsewhere));
+            }
             Err(e) => return Err(HostError::file(dir, &e)),
         }
     };
-    let mut real = Utf8PathBuf::from_path_buf(real)
-        .map_err(|_| bad(dir, "its real path is no text in UTF-8", "name another folder"))?;
     let is_there = rest.is_empty();
     for name in rest.iter().rev() {
         real.push(name);
     }
-    let elsewhere = "name a folder outside: --keys DIR";
     if real.starts_with("/nix/store") {
         return Err(bad(
             dir,

@@ -94,6 +94,14 @@ fn folders_where_no_private_key_belongs_are_refused() {
     fs::create_dir_all(&dir).unwrap();
     fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
     assert!(said(&dir, &[]).contains("chmod 700"));
+    fs::write(root.join("file"), "x").unwrap();
+    for (at, why) in [
+        ("file", "it is no directory"),
+        ("file/keys", "what it lies in is no directory"),
+    ] {
+        let text = said(&root.join(at), &[]);
+        assert!(text.contains(why) && !text.contains("os error"), "{text}");
+    }
     fs::create_dir(root.join(".git")).unwrap();
     assert!(said(&root.join("b"), &[]).contains("Git working tree"));
     // By another name.

@@ -9,7 +9,7 @@ use super::generations;
 use super::nix_file::{FILE_BYTES_MAX, NixFile};
 use super::plan::InFile;
 use crate::event::Reporter;
-use crate::foreign::{self, Links};
+use crate::foreign::{self, Links, Refused};
 use crate::real::command::{Ended, Program};
 use crate::real::disk::Sysfs;
 use crate::real::disk::proc::Dev;
@@ -72,7 +72,7 @@ impl ConfigurationFile {
         };
         let real = path
             .canonicalize_utf8()
-            .map_err(|e| unread(crate::os::said(&e)))?;
+            .map_err(|e| unread(Refused::from(e).why()))?;
         let bytes =
             foreign::read(&real, Links::Refuse, FILE_BYTES_MAX).map_err(|refused| unread(refused.why()))?;
         let text = String::from_utf8(bytes).map_err(|_| unread("it is no text (UTF-8)".into()))?;
