@@ -258,7 +258,7 @@ pub fn open_own(path: &Utf8Path, mode: u32, append: bool) -> Result<File, Refuse
 }
 
 /// Puts a file of our own in its place: beside it, renamed. What stood beside is removed, whatever it is; a directory in its own
-/// place is refused by the rename.
+/// place is refused by the rename. When that fails, nothing is left beside it.
 pub fn replace(path: &Utf8Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let beside = Utf8Path::new(path.parent().map_or("", Utf8Path::as_str))
         .join(format!(".{}.new", path.file_name().unwrap_or_default()));
@@ -270,9 +270,15 @@ pub fn replace(path: &Utf8Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let opened = nix::fcntl::open(beside.as_std_path(), flags, Mode::from_bits_truncate(mode))
         .map_err(|errno| Refused::Os(errno.into()).into_io(&beside))?;
     let mut file = File::from(opened);
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs_err::rename(beside, path)
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs_err::rename(&beside, path));
+    if written.is_err() {
+        // The first error is the one that counts.
+        drop(fs_err::remove_file(&beside));
+    }
+    written
 }
 
 #[cfg(test)]

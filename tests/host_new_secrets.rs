@@ -2,122 +2,22 @@
 //! nothing is written unless that holds for all of them. Law: the recipients are those of the rules file, as Nix says, or as stands
 //! there; the secrets of these tests are made and read with the crate `age` by the tests themselves.
 //!
-//! Absent: agenix's own module on a host.
+//! Absent: identities under a passphrase (`host_new_passphrase.rs`); agenix's own module on a host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
 #[path = "host_new/kit.rs"]
 #[allow(dead_code)]
 mod kit;
+#[path = "host_new/people.rs"]
+#[allow(dead_code)]
+mod people;
 
-use age::armor::{ArmoredReader, ArmoredWriter, Format};
+use age::Identity;
 use age::secrecy::ExposeSecret;
-use age::{Decryptor, Encryptor, Identity, Recipient};
 use fs_err as fs;
-use kit::{Ground, fixtures, has_nix, host, without_nix};
-use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
-use std::io::{Read, Write};
-
-/// The people and machines of a repository.
-struct People {
-    /// Reads with ssh.
-    op: PrivateKey,
-    /// Reads with age.
-    web: age::x25519::Identity,
-    /// Reads nothing but what is for all hosts.
-    db: age::x25519::Identity,
-}
-
-impl People {
-    fn new() -> People {
-        People {
-            op: PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap(),
-            web: age::x25519::Identity::generate(),
-            db: age::x25519::Identity::generate(),
-        }
-    }
-
-    fn op_public(&self) -> String {
-        self.op.public_key().to_openssh().unwrap()
-    }
-
-    fn op_identity(&self) -> Box<dyn Identity> {
-        let text = self.op.to_openssh(LineEnding::LF).unwrap();
-        Box::new(age::ssh::Identity::from_buffer(text.as_bytes(), None).unwrap())
-    }
-
-    /// Rules in the form of agenix's tutorial.
-    fn rules(&self) -> String {
-        format!(
-            "let\n  op = \"{}\";\n  users = [ op ];\n\n  web = \"{}\";\n  db = \"{}\"; # the database\n  systems = [ web db ];\nin\n{{\n  \
-             \"all.age\".publicKeys = users ++ systems;\n  \"web.age\".publicKeys = [ op web ];\n  \"armored.age\" = {{\n    publicKeys = users ++ \
-             systems;\n    armor = true;\n  }};\n  \"later.age\".publicKeys = users ++ systems;\n}}\n",
-            self.op_public(),
-            self.web.to_public(),
-            self.db.to_public()
-        )
-    }
-
-    fn ground(&self) -> Ground {
-        let flake = fs::read_to_string(fixtures().join("flakes/plain.nix")).unwrap();
-        let ground = Ground::new(
-            &flake,
-            &[
-                ("hosts/web/default.nix", &host("web")),
-                ("hosts/web/installer.nix", "{ }\n"),
-                ("secrets/secrets.nix", &self.rules()),
-            ],
-        );
-        let op: age::ssh::Recipient = self.op_public().parse().unwrap();
-        let (web, db) = (self.web.to_public(), self.db.to_public());
-        ground.put(
-            "secrets/all.age",
-            &encrypted(b"for all\n", &[&op, &web, &db], false),
-        );
-        ground.put("secrets/web.age", &encrypted(b"for web\n", &[&op, &web], false));
-        ground.put(
-            "secrets/armored.age",
-            &encrypted(b"armored\n", &[&op, &web, &db], true),
-        );
-        ground.git(&["add", "--all"]);
-        ground.git(&["commit", "--quiet", "--message", "secrets"]);
-        let identity = ground.home().join(".ssh/id_ed25519");
-        fs::create_dir_all(identity.parent().unwrap()).unwrap();
-        fs::write(identity, self.op.to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
-        ground
-    }
-}
-
-fn encrypted(plain: &[u8], recipients: &[&dyn Recipient], armor: bool) -> Vec<u8> {
-    let encryptor = Encryptor::with_recipients(recipients.iter().copied()).unwrap();
-    let format = if armor { Format::AsciiArmor } else { Format::Binary };
-    let mut writer = encryptor
-        .wrap_output(ArmoredWriter::wrap_output(vec![], format).unwrap())
-        .unwrap();
-    writer.write_all(plain).unwrap();
-    writer.finish().unwrap().finish().unwrap()
-}
-
-fn decrypted(ground: &Ground, name: &str, identity: &dyn Identity) -> Option<String> {
-    let bytes = fs::read(ground.root().join(name)).unwrap();
-    let decryptor = Decryptor::new(ArmoredReader::new(&bytes[..])).unwrap();
-    let mut text = String::new();
-    decryptor
-        .decrypt(std::iter::once(identity))
-        .ok()?
-        .read_to_string(&mut text)
-        .unwrap();
-    Some(text)
-}
-
-fn new_identity(ground: &Ground) -> age::x25519::Identity {
-    let text = fs::read_to_string(ground.keys().join("age-identity")).unwrap();
-    text.lines()
-        .find(|line| !line.starts_with('#'))
-        .unwrap()
-        .parse()
-        .unwrap()
-}
+use kit::{Ground, has_nix, without_nix};
+use people::{People, decrypted, encrypted, new_identity};
 
 #[test]
 fn everybody_who_could_read_a_secret_still_can_and_the_new_host_too() {

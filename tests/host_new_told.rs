@@ -79,6 +79,57 @@ fn names_that_are_somebody_elses_are_refused() {
     );
 }
 
+/// An argument that names nothing is told with its option, in plain words.
+#[test]
+fn paths_that_lead_nowhere_are_told_with_their_option() {
+    let ground = ground();
+    for (args, said_of) in [
+        (
+            vec!["--rules", "secrets.nix"],
+            "--rules \"secrets.nix\": it is not there\n    next: name the file",
+        ),
+        (vec!["--rules", "hosts"], "--rules \"hosts\": it is a directory"),
+        (
+            vec!["--rules", ""],
+            "--rules \"\": it is empty\n    next: name the file",
+        ),
+        (
+            vec!["--identity", ""],
+            "--identity \"\": it is empty\n    next: name the file",
+        ),
+        (
+            vec!["--repository", ""],
+            "--repository \"\": it is empty\n    next: name a folder",
+        ),
+    ] {
+        let text = ground.refused("new", &[vec!["--yes"], args].concat(), 2);
+        assert!(text.contains(said_of), "{text}");
+        assert!(
+            !text.contains("failed to") && !text.contains("os error"),
+            "{text}"
+        );
+    }
+    let output = ground
+        .landfall_with_keys("new", std::path::Path::new(""), &["--yes"])
+        .output()
+        .unwrap();
+    let text = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("--keys \"\": it is empty\n    next: name a folder outside the repository: --keys "),
+        "{text}"
+    );
+    // The control: a file that is there is looked at.
+    ground.put("secrets.nix", b"no Nix {");
+    ground.git(&["add", "--all"]);
+    ground.git(&["commit", "--quiet", "--message", "rules"]);
+    assert!(
+        ground
+            .refused("new", &["--yes", "--rules", "secrets.nix"], 6)
+            .contains("does not parse")
+    );
+}
+
 /// Every end that is none gives one object, and nothing else on standard output.
 #[test]
 fn programs_are_told_of_a_failure_of_every_kind() {

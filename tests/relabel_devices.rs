@@ -399,9 +399,9 @@ fn options_that_are_wrong_by_themselves_are_told_before_the_machine_is_looked_at
     for (args, why) in [
         (vec!["--label", "home-web"], "/home=home-web"),
         (vec!["--label", "/=x"], "--root x"),
-        (vec!["--esp", "esp"], "--esp \"esp\""),
+        (vec!["--esp", "esp"], "--esp esp: FAT label"),
         (vec!["--root", "x", "--swap", "x"], "same label"),
-        (vec!["--file", absent], "--file"),
+        (vec!["--file", absent], "absent: it is not there"),
         (vec!["--config", absent], "cannot be read"),
     ] {
         // A user who may not look would be told of that, and a machine that is no NixOS of that.

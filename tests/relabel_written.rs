@@ -45,7 +45,8 @@ impl Host {
         }
         // Microcode that is not packed, then the rest, which is.
         let padding = "x".repeat(3 << 20);
-        let packed = zstd::encode_all(format!("{padding}{crypttab}{padding}").as_bytes(), 3).unwrap();
+        let packed =
+            zstd::encode_all(format!("{padding}\n{crypttab} none\n{padding}").as_bytes(), 3).unwrap();
         let initrd = [b"070701microcode".repeat(9), packed].concat();
         host.write(&format!("{STORE}-linux/bzImage")[1..], b"kernel");
         host.write(&format!("{STORE}-initrd/initrd")[1..], &initrd);
@@ -78,7 +79,7 @@ impl Host {
     }
 }
 
-/// A machine with root in a LUKS container, which is found by its partition's name then.
+/// A machine with root in a LUKS container, which is found by its partition's name then; with the labels that it has got.
 fn planned() -> (Facts, Plan) {
     let device = |path: &str, dev, kind: &str, below: &str, content: (&str, &str)| Device {
         path: path.into(),
@@ -131,7 +132,64 @@ fn planned() -> (Facts, Plan) {
         ..Wanted::default()
     };
     let plan = plan(&facts, &wanted, &[]).unwrap();
+    let mut label = |at: usize, label: &str| {
+        facts.devices[at].content.as_mut().unwrap().label = Some(label.into());
+    };
+    label(1, "ESP-WEB");
+    label(3, "root-web");
+    facts.devices[2].entry.as_mut().unwrap().name = Some("luks-web".into());
+    facts.devices[2].carries = true;
     (facts, plan)
+}
+
+#[test]
+fn a_name_that_leads_to_no_device_is_never_proved() {
+    let crypttab = "cryptroot /dev/disk/by-partlabel/luks-web";
+    let nowhere = |host: &Host| match host.look() {
+        NextBoot::Nowhere(lost) => lost
+            .iter()
+            .map(|one| format!("{} {}", one.spec, one.what))
+            .collect::<Vec<_>>()
+            .join(", "),
+        other => panic!("{other:?}"),
+    };
+    for spec in [
+        "/dev/disk/by-label/main",
+        "LABEL=main",
+        "UUID=0000-1111",
+        "PARTLABEL=main",
+    ] {
+        let fstab = BY_LABEL.replace("/dev/disk/by-label/root-web", spec);
+        assert_eq!(nowhere(&Host::new(&fstab, crypttab)), format!("{spec} /"));
+    }
+    let with = |line: &str| Host::new(&format!("{BY_LABEL}{line}\n"), crypttab);
+    assert_eq!(
+        nowhere(&with("/dev/disk/by-label/s none swap defaults")),
+        "/dev/disk/by-label/s swap"
+    );
+    // What the boot goes on without, and what is no link.
+    for line in [
+        "/dev/disk/by-label/usb /usb vfat noauto 0 0",
+        "/dev/disk/by-label/usb /usb vfat nofail,ro 0 0",
+        "tmpfs /tmp tmpfs mode=1777 0 0",
+        "/dev/mapper/random none swap defaults",
+    ] {
+        let looked = with(line).look();
+        assert!(matches!(looked, NextBoot::Proved { .. }), "{line}: {looked:?}");
+    }
+    // In a container that is closed now it may be.
+    let host = with("/dev/disk/by-label/data /data ext4 defaults 0 2");
+    let (mut facts, plan) = planned();
+    assert_eq!(nowhere(&host), "/dev/disk/by-label/data /data");
+    let mut closed = facts.devices[2].clone();
+    (closed.path, closed.node, closed.dev, closed.carries) =
+        ("/dev/sda4".into(), "/dev/sda4".into(), (8, 4), false);
+    facts.devices.push(closed);
+    let looked = look(&plan, &facts, &Root::at(&host.root), &Variables::default()).unwrap();
+    assert!(
+        matches!(&looked, NextBoot::Unproved(why) if why[0].contains("by-label/data for /data")),
+        "{looked:?}"
+    );
 }
 
 #[test]

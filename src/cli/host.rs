@@ -5,16 +5,18 @@
 
 use super::{Failure, complain, failure};
 use crate::exit::Exit;
+use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
 use crate::hosts::keys::Keys;
 use crate::hosts::new::{Plan, Prepared, Request, prepare};
 use crate::hosts::programs::{PASSED_ON, Programs};
 use crate::hosts::scratch;
 use crate::hosts::templates::Layout;
+use crate::real::age_locked::Why;
 use crate::real::disk::usage::shell;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
-use landfall_states::names::Size;
+use landfall_states::names::{Size, quoted};
 use secrecy::SecretString;
 use serde_json::json;
 use similar::TextDiff;
@@ -183,6 +185,64 @@ pub(super) fn command(command: &HostCommand, out: &mut dyn Write) -> Result<Exit
     }
 }
 
+/// What is wrong with the paths that were named, whatever the repository is.
+fn paths_checked(args: &NewArgs) -> Result<(), HostError> {
+    let wrong = |option: &'static str, path: &Utf8Path, reason: String, next: &str| HostError::Argument {
+        option,
+        value: quoted(path.as_str()),
+        reason,
+        next: next.to_owned(),
+    };
+    const RULES: &str = "name the file that has the publicKeys of each secret: --rules secrets/secrets.nix";
+    let mut named = vec![
+        (
+            "--keys",
+            &args.keys,
+            "name a folder outside the repository: --keys ~/keys/NAME",
+        ),
+        (
+            "--repository",
+            &args.repository,
+            "name a folder of the repository, or leave the option out",
+        ),
+    ];
+    named.extend(args.rules.iter().map(|path| ("--rules", path, RULES)));
+    let identity = "name the file of a private key: --identity ~/.ssh/id_ed25519";
+    named.extend(args.identity.iter().map(|path| ("--identity", path, identity)));
+    for (option, path, next) in named {
+        if path.as_str().is_empty() {
+            return Err(wrong(option, path, "it is empty".to_owned(), next));
+        }
+    }
+    if let Some(rules) = &args.rules {
+        foreign::open(rules, Links::Follow)
+            .map_err(|refused| wrong("--rules", rules, refused.why(), RULES))?;
+    }
+    Ok(())
+}
+
+/// The same error, and what helps first where a passphrase is the matter.
+fn with_passphrase(error: HostError) -> HostError {
+    match error {
+        HostError::Secret { path, reason, next } => {
+            let is = |why: Why| reason.ends_with(&why.to_string());
+            let first = if is(Why::NobodyAsked) {
+                "run it on a terminal, or "
+            } else if is(Why::Wrong) {
+                "run it again, and type the passphrase of that key; or "
+            } else {
+                ""
+            };
+            HostError::Secret {
+                next: format!("{first}{next}"),
+                path,
+                reason,
+            }
+        }
+        other => other,
+    }
+}
+
 fn request(args: &NewArgs) -> Request {
     let NewArgs {
         name,
@@ -235,10 +295,11 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             "nobody can be asked here (standard input is no terminal, or --json)\n    next: look at it with --dry-run, then run it again with --yes",
         ));
     }
+    paths_checked(args)?;
     end_cleanly();
     let variable = |key: &str| std::env::var(key).ok().map(|value| (key.to_owned(), value));
     let programs = Programs::new(PASSED_ON.iter().filter_map(|key| variable(key)).collect())?;
-    match prepare(&request(args), &programs, &Terminal::default())? {
+    match prepare(&request(args), &programs, &Terminal::default()).map_err(with_passphrase)? {
         Prepared::There(keys) => {
             said(args, out, "there", &keys)?;
             Ok(Exit::Ok)

@@ -3,6 +3,7 @@
 //!
 //! Absent: the plan and the steps (`relabel`).
 
+mod next;
 mod options;
 
 use super::service::{Doing, watch_signals};
@@ -18,6 +19,7 @@ use crate::real::stop::Stop;
 use crate::relabel::RelabelError;
 use crate::relabel::apply::{self, Told, edited};
 use crate::relabel::facts::Facts;
+use crate::relabel::generations;
 use crate::relabel::look::{self, ConfigurationFile, Places};
 use crate::relabel::making::plan;
 use crate::relabel::next_boot::{self, NextBoot};
@@ -188,7 +190,11 @@ fn files(args: &RelabelArgs) -> Result<Vec<ConfigurationFile>, Failure> {
 async fn see(files: Vec<ConfigurationFile>, wanted: &Wanted, places: &Places) -> Result<Seen, RelabelError> {
     let named: Vec<InFile> = files.iter().flat_map(ConfigurationFile::named).collect();
     let facts = look::facts(places, &named).await?;
-    let plan = plan(&facts, wanted, &named).map_err(RelabelError::Problems)?;
+    let mut plan = plan(&facts, wanted, &named).map_err(RelabelError::Problems)?;
+    let in_initrds = generations::boot_by_initrds(&mut plan, &facts, &Root::live())?;
+    if !in_initrds.is_empty() {
+        return Err(RelabelError::Problems(in_initrds));
+    }
     let mut with_text = vec![];
     for file in files {
         let text = edited(&plan, &facts, &file)?;
@@ -236,10 +242,10 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         let places = Places::of_nixos();
         // Another run changes what this one would look at.
         let _lock = if args.apply { Some(lock()?) } else { None };
-        let seen = see(files, &wanted, &places).await?;
+        let mut seen = see(files, &wanted, &places).await?;
         show_plan(args.json, &seen, out)?;
         if !args.apply {
-            show_next(args.json, &next_of(args, &seen, &seen.next, false), out)?;
+            next::show(args.json, &next::of(args, &seen, &seen.next, false), out)?;
             return Ok(Exit::Ok);
         }
         out.flush()?;
@@ -252,8 +258,10 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             return Err(Failure::new(Exit::Internal, "signals cannot be caught"));
         }
         apply(args.json, &seen, &places, &stop, out).await?;
+        // What has which label is another thing now.
+        seen.facts = look::facts(&places, &seen.named).await?;
         let next = look_ahead(&seen.plan, &seen.facts)?;
-        show_next(args.json, &next_of(args, &seen, &next, true), out)?;
+        next::show(args.json, &next::of(args, &seen, &next, true), out)?;
         Ok(Exit::Ok)
     })
 }
@@ -493,72 +501,4 @@ fn show_step(json: bool, what: Told<'_>, out: &mut dyn Write) -> std::io::Result
         }?;
     }
     out.flush()
-}
-
-/// What the next boot does, and the next thing to do.
-struct Next {
-    state: &'static str,
-    lines: Vec<String>,
-    next: String,
-}
-
-fn next_of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied: bool) -> Next {
-    let looks_for_old = |facts: &Facts| {
-        facts
-            .fstab
-            .iter()
-            .any(|line| seen.plan.new_name_in_fstab(facts, &line.spec).is_some())
-    };
-    let rebuild = format!(
-        "sudo nixos-rebuild boot (with a flake: --flake .#{}, after git add), then, for a look at the boot entry: sudo {}",
-        seen.host,
-        options::same(args, false)
-    );
-    let (state, lines) = match next_boot {
-        NextBoot::Unseen(why) => ("unseen", vec![why.clone()]),
-        NextBoot::Old(names) => (
-            "old_names",
-            names.iter().map(|name| format!("it looks for {name}")).collect(),
-        ),
-        NextBoot::Broken(why) => ("not_booted", why.clone()),
-        NextBoot::Unproved(why) => ("unproved", why.clone()),
-        NextBoot::Proved { system } => (
-            "proved",
-            vec![format!(
-                "{system} looks for labels, and its boot entry is as it says"
-            )],
-        ),
-    };
-    let next = match next_boot {
-        _ if seen.has_work() && !applied => format!("sudo {}", options::same(args, true)),
-        NextBoot::Unseen(_) | NextBoot::Old(_) => rebuild,
-        NextBoot::Broken(_) => {
-            "landfall doctor --check esp, which has the command; until then the next boot is not that of the newest generation"
-                .to_owned()
-        }
-        NextBoot::Unproved(_) => {
-            "reboot when that is known to be right; the generation before looks for UUIDs, which have not changed".to_owned()
-        }
-        NextBoot::Proved { .. } if looks_for_old(&seen.facts) => {
-            "reboot; the generation before looks for UUIDs, which have not changed".to_owned()
-        }
-        NextBoot::Proved { .. } => "nothing: this machine boots by its labels".to_owned(),
-    };
-    Next { state, lines, next }
-}
-
-fn show_next(json: bool, next: &Next, out: &mut dyn Write) -> std::io::Result<()> {
-    let Next { state, lines, next } = next;
-    if json {
-        return line(
-            out,
-            &json!({ "event": "end", "next_boot": state, "why": lines, "next": next }),
-        );
-    }
-    let out = &mut words::ShownLines::on(out);
-    writeln!(out, "next boot")?;
-    for line in lines {
-        writeln!(out, "    {line}")?;
-    }
-    writeln!(out, "next: {next}")
 }

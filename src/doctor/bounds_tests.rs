@@ -175,6 +175,8 @@ const CASES: [(&str, &str, &str, &str, &str); 32] = {
     const INSTALLED: &str = "src/doctor/installed_tests.rs";
     const NETWORK: &str = "src/doctor/network_tests.rs";
     const TESTS: &str = "tests/doctor.rs";
+    const OPERATOR: &str = "tests/doctor_operator.rs";
+    const REMOTE: &str = "tests/doctor_remote.rs";
     const LAB: &str = "tests/lab/src/scenarios/doctor.rs";
     const FOUND: &str = "finding(\"";
     const FINE: &str = "fine(\"";
@@ -266,7 +268,7 @@ const CASES: [(&str, &str, &str, &str, &str); 32] = {
         ),
         (
             "remote",
-            TESTS,
+            REMOTE,
             "the_remote_is_asked_with_the_key_and_the_known_hosts",
             FOUND,
             FINE,
@@ -308,56 +310,56 @@ const CASES: [(&str, &str, &str, &str, &str); 32] = {
         ),
         (
             "tracked",
-            TESTS,
+            OPERATOR,
             "files_that_git_does_not_track_are_found",
             FOUND,
             FINE,
         ),
         (
             "flake",
-            TESTS,
+            OPERATOR,
             "a_flake_that_does_not_evaluate_or_lacks_the_host_is_found",
             FOUND,
             FINE,
         ),
         (
             "host",
-            TESTS,
+            OPERATOR,
             "a_flake_that_does_not_evaluate_or_lacks_the_host_is_found",
             FOUND,
             FINE,
         ),
         (
             "agreement",
-            TESTS,
+            OPERATOR,
             "an_installer_that_does_not_fit_the_host_or_landfall_is_found",
             FOUND,
             FINE,
         ),
         (
             "key-pair",
-            TESTS,
+            OPERATOR,
             "the_key_that_the_installer_prints_is_compared",
             FOUND,
             FINE,
         ),
         (
             "secrets",
-            TESTS,
+            OPERATOR,
             "secrets_that_are_not_keyed_for_the_host_are_found",
             FOUND,
             FINE,
         ),
         (
             "image",
-            TESTS,
+            OPERATOR,
             "an_image_of_an_older_flake_is_found",
             FOUND,
             "Outcome::Fine",
         ),
         (
             "version",
-            TESTS,
+            OPERATOR,
             "an_installer_that_does_not_fit_the_host_or_landfall_is_found",
             FOUND,
             FINE,

@@ -22,6 +22,16 @@ const PUBLIC_BYTES_MAX: u64 = 64 << 10;
 /// So many names are listed in one finding.
 const NAMED_MAX: usize = 20;
 
+/// What a flake is made of, as Git is told it.
+const WANTED: [&str; 3] = ["*.nix", "*.age", "flake.lock"];
+
+fn is_of(file: &str, kind: &str) -> bool {
+    match kind.strip_prefix('*') {
+        Some(end) => file.ends_with(end),
+        None => file == kind,
+    }
+}
+
 pub(super) async fn tracked(scene: &Scene) -> Outcome {
     let dir = match dir(scene) {
         Ok(dir) => dir,
@@ -53,7 +63,7 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
             format!("git: {}", ended.said().trim())
         });
     }
-    let is_wanted = |name: &&str| name.ends_with(".nix") || name.ends_with(".age") || *name == "flake.lock";
+    let is_wanted = |name: &&str| WANTED.iter().any(|kind| is_of(name, kind));
     let mut untracked: Vec<String> = ended
         .stdout
         .split('\0')
@@ -64,14 +74,35 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
         return Outcome::fine("Git tracks every .nix and .age file of the flake");
     }
     let count = untracked.len();
+    let next = added(dir, &untracked);
     untracked.truncate(NAMED_MAX);
     Outcome::wrong_list(
         FaultClass::NeedsChange,
         format!("{count} files of {dir}"),
         "Git does not track them, so they are not there for Nix",
         untracked,
-        format!("git -C {} add --all", shell(dir.as_str())),
+        next,
     )
+}
+
+/// The command that has Git track these files, and nothing else that nobody tracks.
+fn added(dir: &Utf8Path, files: &[String]) -> String {
+    let mut words = vec!["git".to_owned(), "-C".to_owned(), shell(dir.as_str())];
+    let is_plain =
+        |file: &String| !file.contains(char::is_control) && !file.contains(char::REPLACEMENT_CHARACTER);
+    if files.len() <= NAMED_MAX && files.iter().all(is_plain) {
+        // A name is a name, also with a star in it or a colon before it.
+        words.extend(["--literal-pathspecs", "add", "--"].map(str::to_owned));
+        words.extend(files.iter().map(|file| shell(file)));
+    } else {
+        words.extend(["add", "--"].map(str::to_owned));
+        // One that fits nothing would have Git add none of the others.
+        let kinds = WANTED
+            .iter()
+            .filter(|kind| files.iter().any(|file| is_of(file, kind)));
+        words.extend(kinds.map(|kind| shell(kind)));
+    }
+    words.join(" ")
 }
 
 /// The names of the flake's hosts.
@@ -160,33 +191,48 @@ struct Installer {
     disagreements: Vec<String>,
 }
 
-const SYSTEMS: [&str; 2] = ["x86_64-linux", "aarch64-linux"];
+/// The systems of hosts, that of this computer first: `nix build` takes it.
+fn systems() -> [&'static str; 2] {
+    match std::env::consts::ARCH {
+        "aarch64" => ["aarch64-linux", "x86_64-linux"],
+        _ => ["x86_64-linux", "aarch64-linux"],
+    }
+}
+
+/// Where `nix build .#NAME` finds a package, in its order.
+const OUTPUTS: [&str; 2] = ["packages", "legacyPackages"];
 
 /// The attribute of the host's installer.
 async fn installer_attribute(scene: &Scene, dir: &Utf8Path, host: &str) -> Result<String, Outcome> {
+    let name = attribute(&format!("{host}InstallerIso"));
+    let systems = systems();
     let function = format!(
-        "packages: builtins.filter (s: packages ? ${{s}}.{}) {}",
-        attribute(&format!("{host}InstallerIso")),
-        nix_list(&SYSTEMS)
+        "packages: builtins.filter (s: packages ? ${{s}}.{name}) {}",
+        nix_list(&systems)
     );
-    let found: Result<Vec<String>, NoAnswer> = ask(scene, dir, "packages", &function).await;
-    let next = shown_more(dir);
-    let none = || {
-        Outcome::skipped(format!(
-            "{dir} has no package {host}InstallerIso (mkInstallerPackages makes it)"
-        ))
-    };
-    match found {
-        Ok(systems) => {
-            let system = systems.first().ok_or_else(none)?;
-            Ok(format!(
-                "packages.{}.{}",
-                attribute(system),
-                attribute(&format!("{host}InstallerIso"))
-            ))
+    let mut found: Vec<(usize, &str, String)> = vec![];
+    for output in OUTPUTS {
+        let has: Vec<String> = match ask(scene, dir, output, &function).await {
+            Ok(has) => has,
+            Err(NoAnswer::NoAttribute(_)) => continue,
+            Err(no) => return Err(no.outcome(&format!("{output} of {dir}"), &shown_more(dir))),
+        };
+        found.extend(has.into_iter().map(|system| {
+            let rank = systems.iter().position(|known| *known == system);
+            (rank.unwrap_or(systems.len()), output, system)
+        }));
+        // Nix looks no further, and each answer is an evaluation.
+        if found.iter().any(|(rank, _, _)| *rank == 0) {
+            break;
         }
-        Err(NoAnswer::NoAttribute(_)) => Err(none()),
-        Err(no) => Err(no.outcome(&format!("packages of {dir}"), &next)),
+    }
+    // The first of one system stays the first.
+    found.sort_by_key(|(rank, _, _)| *rank);
+    match found.first() {
+        Some((_, output, system)) => Ok(format!("{output}.{}.{name}", attribute(system))),
+        None => Err(Outcome::skipped(format!(
+            "{dir} has no package {host}InstallerIso, neither in packages nor in legacyPackages (mkInstallerPackages makes it)"
+        ))),
     }
 }
 
@@ -430,14 +476,14 @@ pub(super) async fn image(scene: &Scene) -> Outcome {
 async fn look_at_image(scene: &Scene) -> Result<Outcome, Outcome> {
     let (dir, host) = named(scene)?;
     let image = scene.image.clone().unwrap_or_else(|| dir.join("result"));
-    let built = match fs_err::canonicalize(&image) {
-        Ok(path) => path.to_string_lossy().into_owned(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+    let built = match image.canonicalize_utf8().map_err(foreign::Refused::from) {
+        Ok(path) => path.into_string(),
+        Err(foreign::Refused::Absent) => {
             return Err(Outcome::skipped(format!(
                 "{image} is not there: name what nix build made, --image PATH"
             )));
         }
-        Err(e) => return Err(Outcome::skipped(crate::os::said(&e))),
+        Err(refused) => return Err(Outcome::skipped(format!("{image}: {}", refused.why()))),
     };
     let package = installer_attribute(scene, dir, host).await?;
     let next = "correct the option that Nix names; docs/options.md has the rule of each";

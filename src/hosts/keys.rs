@@ -8,7 +8,7 @@
 
 use super::error::HostError;
 use crate::foreign::{self, Links, Refused};
-use crate::real::age_identity;
+use crate::real::age_identity::{self, Found, NoKey};
 use crate::real::disk::usage::shell;
 use crate::real::secret::Secret;
 use age::x25519;
@@ -57,6 +57,14 @@ fn bad(path: &Utf8Path, reason: impl Into<String>, next: impl Into<String>) -> H
         reason: reason.into(),
         next: next.into(),
     }
+}
+
+/// What helps where a file is not the key that is meant. It may be another one that somebody needs, and is never removed.
+fn moved_away(path: &Utf8Path) -> String {
+    format!(
+        "mv {} ELSEWHERE, so that one is made; or name another folder: --keys DIR",
+        shell(path.as_str())
+    )
 }
 
 fn memory(error: &std::io::Error) -> HostError {
@@ -109,13 +117,8 @@ impl Keys {
         let file = match foreign::open(&path, Links::Refuse) {
             Ok(file) => file,
             Err(Refused::Absent) => return Ok(None),
-            Err(refused) => {
-                return Err(bad(
-                    &path,
-                    refused.why(),
-                    format!("remove it, or name another folder than {}", self.dir),
-                ));
-            }
+            Err(Refused::Os(error)) => return Err(HostError::file(&path, &error)),
+            Err(refused) => return Err(bad(&path, refused.why(), moved_away(&path))),
         };
         let mode = file.metadata().map_err(|e| HostError::file(&path, &e))?.mode() & 0o7777;
         if mode & 0o077 != 0 {
@@ -131,7 +134,7 @@ impl Keys {
             bad(
                 &path,
                 format!("it has more than {KEY_BYTES_MAX} bytes, which no key has"),
-                "remove it",
+                moved_away(&path),
             )
         })
     }
@@ -140,13 +143,8 @@ impl Keys {
         let path = self.dir.join(AGE_IDENTITY);
         match self.there(AGE_IDENTITY)? {
             Some(bytes) => {
-                self.identity = age_identity::single(bytes.bytes()).ok_or_else(|| {
-                    bad(
-                        &path,
-                        "it is no identity of age with one key (AGE-SECRET-KEY-1…)",
-                        "remove it, so that one is made, or name another folder",
-                    )
-                })?;
+                self.identity = age_identity::single(bytes.bytes())
+                    .ok_or_else(|| bad(&path, no_identity(bytes.bytes()), moved_away(&path)))?;
                 self.kept.push(AGE_IDENTITY.to_owned());
             }
             None => {
@@ -176,7 +174,7 @@ impl Keys {
                     bad(
                         &path,
                         format!("it is no private key of OpenSSH ({e})"),
-                        "remove it, so that one is made",
+                        moved_away(&path),
                     )
                 })?;
                 if key.is_encrypted() {
@@ -213,7 +211,7 @@ impl Keys {
             bad(
                 &path,
                 format!("its public half cannot be written ({e})"),
-                "remove it, so that one is made",
+                moved_away(&path),
             )
         })?;
         if is_new {
@@ -256,7 +254,7 @@ impl Keys {
         Err(bad(
             &path,
             "it is not the public half of the private key beside it",
-            format!("rm {}; it is made anew", shell(path.as_str())),
+            format!("mv {} ELSEWHERE; it is made anew", shell(path.as_str())),
         ))
     }
 
@@ -296,7 +294,20 @@ impl Keys {
     }
 }
 
-/// Writes a file beside its place, for its owner alone, and gives it its name where nothing has it.
+/// What a file is that is no identity of age with one key.
+fn no_identity(bytes: &[u8]) -> String {
+    let found = match age_identity::read(bytes, None) {
+        Ok(Found::Ssh(_)) | Err(NoKey::SshKind | NoKey::Ssh) => "a private key of ssh",
+        Ok(Found::Lines { has_plugin: true, .. }) => "an identity of a plugin of age",
+        Ok(Found::Lines { .. }) => "more than one identity of age",
+        Err(NoKey::Encrypted) => "encrypted, and nobody enters a passphrase where it is used",
+        Err(NoKey::Line | NoKey::Nothing) => "something else",
+    };
+    format!("it is no identity of age with one key (AGE-SECRET-KEY-1…): it is {found}")
+}
+
+/// Writes a file beside its place, for its owner alone, and gives it its name where nothing has it. When that fails, nothing is left
+/// beside it.
 fn put(path: &Utf8Path, bytes: &[u8]) -> Result<(), HostError> {
     let error = |e: &std::io::Error| HostError::file(path, e);
     let beside = path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default()));
@@ -309,16 +320,23 @@ fn put(path: &Utf8Path, bytes: &[u8]) -> Result<(), HostError> {
     let opened = nix::fcntl::open(beside.as_std_path(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
         .map_err(|e| error(&e.into()))?;
     let mut file = File::from(opened);
-    file.write_all(bytes).map_err(|e| error(&e))?;
-    file.sync_all().map_err(|e| error(&e))?;
-    renameat2(
-        AT_FDCWD,
-        beside.as_std_path(),
-        AT_FDCWD,
-        path.as_std_path(),
-        RenameFlags::RENAME_NOREPLACE,
-    )
-    .map_err(|e| error(&e.into()))
+    let written = (|| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        let (from, to) = (beside.as_std_path(), path.as_std_path());
+        Ok(renameat2(
+            AT_FDCWD,
+            from,
+            AT_FDCWD,
+            to,
+            RenameFlags::RENAME_NOREPLACE,
+        )?)
+    })();
+    if written.is_err() {
+        // A part of a private key is no key, and nobody looks for it. The first error is the one that counts.
+        drop(fs::remove_file(&beside));
+    }
+    written.map_err(|e: std::io::Error| error(&e))
 }
 
 fn open_dir(dir: &Utf8Path) -> std::io::Result<OwnedFd> {
@@ -338,9 +356,10 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
         return Err(bad(dir, "it has .. in it", "name the folder by its real path"));
     }
     // As far as it is there, by its real name.
+    let elsewhere = "name a folder outside: --keys DIR";
     let (mut known, mut rest) = (absolute.clone(), vec![]);
-    let real = loop {
-        match fs::canonicalize(known.as_std_path()) {
+    let mut real = loop {
+        match known.canonicalize_utf8() {
             Ok(real) => break real,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let (Some(parent), Some(name)) = (known.parent(), known.file_name()) else {
@@ -349,16 +368,19 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
                 rest.push(name.to_owned());
                 known = parent.to_owned();
             }
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                return Err(bad(dir, "what it lies in is no directory", elsewhere));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(bad(dir, "its real path is no text in UTF-8", elsewhere));
+            }
             Err(e) => return Err(HostError::file(dir, &e)),
         }
     };
-    let mut real = Utf8PathBuf::from_path_buf(real)
-        .map_err(|_| bad(dir, "its real path is no text in UTF-8", "name another folder"))?;
     let is_there = rest.is_empty();
     for name in rest.iter().rev() {
         real.push(name);
     }
-    let elsewhere = "name a folder outside: --keys DIR";
     if real.starts_with("/nix/store") {
         return Err(bad(
             dir,
@@ -408,126 +430,5 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
-        let keep = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(keep.path()).unwrap().join("a/keys");
-        (keep, path)
-    }
-
-    #[test]
-    fn keys_are_made_once_for_their_owner_alone_and_used_again() {
-        let (_keep, dir) = folder();
-        let first = Keys::of(&dir, "web", &[]).unwrap();
-        assert!(
-            !dir.as_std_path().exists(),
-            "nothing is written before it is asked for"
-        );
-        first.write().unwrap();
-        let mode = |path: &Utf8Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-        assert_eq!(mode(&dir), 0o700);
-        let mut names: Vec<String> = fs::read_dir(&dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(
-            names,
-            [
-                "age-identity",
-                "deploy-key",
-                "deploy-key.pub",
-                "ssh-key",
-                "ssh-key.pub"
-            ]
-        );
-        for name in &names {
-            assert_eq!(mode(&dir.join(name)), 0o600, "{name}");
-        }
-        let again = Keys::of(&dir, "web", &[]).unwrap();
-        assert_eq!(again.made(), Vec::<&str>::new());
-        assert_eq!(
-            (&again.age_public, &again.ssh_public, &again.deploy_public),
-            (&first.age_public, &first.ssh_public, &first.deploy_public)
-        );
-        let other = Keys::of(&dir, "db", &[]).err().unwrap().to_string();
-        assert!(other.contains("the key of the host web"), "{other}");
-    }
-
-    #[test]
-    fn landfall_itself_takes_the_keys_that_are_made() {
-        let (_keep, dir) = folder();
-        Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
-        let secret = |name: &str| Secret::copy_of(&fs::read(dir.join(name)).unwrap()).unwrap();
-        crate::real::key_text::ssh(&secret("ssh-key"), "x").unwrap();
-        crate::real::key_text::ssh(&secret("deploy-key"), "x").unwrap();
-        crate::real::key_text::age(&secret("age-identity"), "x").unwrap();
-    }
-
-    #[test]
-    fn a_run_that_was_cut_off_in_the_middle_of_a_key_leaves_no_key() {
-        let (_keep, dir) = folder();
-        Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
-        fs::rename(dir.join("age-identity"), dir.join("whole")).unwrap();
-        fs::write(dir.join(".age-identity.new"), "AGE-SEC").unwrap();
-        let keys = Keys::of(&dir, "web", &[]).unwrap();
-        assert_eq!(keys.made(), ["age-identity"]);
-        keys.write().unwrap();
-        assert!(!dir.join(".age-identity.new").as_std_path().exists());
-        assert_eq!(Keys::of(&dir, "web", &[]).unwrap().age_public, keys.age_public);
-        // Never over another one.
-        assert!(put(&dir.join("age-identity"), b"x").is_err());
-    }
-
-    #[test]
-    fn folders_where_no_private_key_belongs_are_refused() {
-        let (keep, dir) = folder();
-        let root = Utf8Path::from_path(keep.path()).unwrap();
-        let said =
-            |dir: &Utf8Path, roots: &[Utf8PathBuf]| Keys::of(dir, "web", roots).err().unwrap().to_string();
-        assert!(
-            said(&dir, &[fs::canonicalize(root).unwrap().try_into().unwrap()]).contains("in the repository")
-        );
-        assert!(said(Utf8Path::new("/nix/store/x"), &[]).contains("Nix store"));
-        fs::create_dir_all(&dir).unwrap();
-        fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
-        assert!(said(&dir, &[]).contains("chmod 700"));
-        fs::create_dir(root.join(".git")).unwrap();
-        assert!(said(&root.join("b"), &[]).contains("Git working tree"));
-        // By another name.
-        let outside = tempfile::tempdir().unwrap();
-        let link = Utf8Path::from_path(outside.path()).unwrap().join("link");
-        std::os::unix::fs::symlink(root, &link).unwrap();
-        assert!(said(&link.join("keys"), &[]).contains("Git working tree"));
-    }
-
-    #[test]
-    fn a_public_half_is_that_of_its_key() {
-        let (_keep, dir) = folder();
-        Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
-        assert!(Keys::of(&dir, "web", &[]).is_ok());
-        let path = dir.join("ssh-key.pub");
-        let refused = || Keys::of(&dir, "web", &[]).err().unwrap().to_string();
-        fs::write(&path, "ssh-ed25519 AAAA other\n").unwrap();
-        assert!(refused().contains("not the public half"), "{}", refused());
-        fs::remove_file(&path).unwrap();
-        std::os::unix::fs::symlink("/nonexistent", &path).unwrap();
-        assert!(refused().contains("rm "), "{}", refused());
-    }
-
-    #[test]
-    fn a_key_that_is_none_is_refused() {
-        let (_keep, dir) = folder();
-        Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
-        fs::write(dir.join("age-identity"), "AGE-SECRET-KEY-1NONE").unwrap();
-        assert!(
-            Keys::of(&dir, "web", &[])
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("no identity of age")
-        );
-    }
-}
+#[path = "keys_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@
 use super::keys::Keys;
 use crate::foreign::{self, Links};
 use crate::real::age_file::{self, Undecrypted};
-use crate::real::age_identity::{self, Found, NoKey};
+use crate::real::age_locked::{self, IDENTITY_BYTES_MAX};
 use crate::real::secret::Secret;
 use age::armor::{ArmoredWriter, Format};
 use age::{Callbacks, Encryptor, Identity, Recipient};
@@ -15,31 +15,17 @@ use std::io::{self, Write};
 
 /// No secret is longer, in bytes.
 pub(crate) const SECRET_BYTES_MAX: usize = 16 << 20;
-/// No file of identities is longer, in bytes.
-const IDENTITY_BYTES_MAX: u64 = 1 << 20;
 
-/// The identities of a file: of age, of its plugins, or a private key of ssh.
+/// The identities of a file: of age, of its plugins, or a private key of ssh. Nobody is asked for a passphrase yet.
 pub(crate) fn identities<C: Callbacks>(
     path: &Utf8Path,
     callbacks: &C,
 ) -> Result<Vec<Box<dyn Identity>>, String> {
     let file = foreign::open(path, Links::Follow).map_err(|refused| refused.why())?;
-    let max = usize::try_from(IDENTITY_BYTES_MAX).unwrap_or(usize::MAX);
-    let bytes = Secret::read(file, max)
+    let bytes = Secret::read(file, IDENTITY_BYTES_MAX)
         .map_err(|e| crate::os::said(&e))?
         .ok_or_else(|| format!("it has more than {IDENTITY_BYTES_MAX} bytes"))?;
-    match age_identity::read(bytes.bytes(), Some(path.to_string())) {
-        Err(NoKey::Encrypted) => Err(
-            "it is encrypted itself; decrypt it into memory first: age --decrypt FILE > /dev/shm/identity"
-                .to_owned(),
-        ),
-        Err(why @ (NoKey::SshKind | NoKey::Ssh | NoKey::Line | NoKey::Nothing)) => Err(why.to_string()),
-        Ok(Found::Ssh(key)) => Ok(vec![Box::new(key.with_callbacks(callbacks.clone()))]),
-        Ok(Found::Lines { file, has_plugin: _ }) => file
-            .with_callbacks(callbacks.clone())
-            .into_identities()
-            .map_err(|e| e.to_string()),
-    }
+    age_locked::found(bytes.bytes(), path.as_str(), callbacks)
 }
 
 /// The recipients that public keys name.
@@ -225,7 +211,7 @@ mod tests {
         let dir = Utf8Path::from_path(keep.path()).unwrap();
         for (text, wanted) in [
             ("AGE-SECRET-KEY-1NONE\n", "neither an identity"),
-            ("age-encryption.org/v1\n", "encrypted itself"),
+            ("age-encryption.org/v1\n", "cut off or damaged"),
             (
                 "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n",
                 "",

@@ -5,6 +5,7 @@
 //!
 //! Absent: private keys (`age_identity`), encrypting (`hosts::rekey`).
 
+use super::age_locked::Unusable;
 use super::age_text::{ARMOR, judge_file};
 use age::armor::ArmoredReader;
 use age::{DecryptError, Decryptor, Identity};
@@ -83,7 +84,12 @@ impl From<DecryptError> for Undecrypted {
                 Undecrypted::Identity(error.to_string())
             }
             DecryptError::MissingPlugin { binary_name } => Undecrypted::NoPlugin(binary_name),
-            DecryptError::Io(error) => Undecrypted::while_read(&error),
+            DecryptError::Io(error) => {
+                match error.get_ref().and_then(|inner| inner.downcast_ref::<Unusable>()) {
+                    Some(unusable) => Undecrypted::Identity(unusable.to_string()),
+                    None => Undecrypted::while_read(&error),
+                }
+            }
             DecryptError::DecryptionFailed | DecryptError::InvalidHeader | DecryptError::InvalidMac => {
                 Undecrypted::Damaged(error.to_string())
             }
@@ -92,7 +98,7 @@ impl From<DecryptError> for Undecrypted {
 }
 
 /// The bytes without their armor, and whether they are those of a whole file, as far as that is seen without a key.
-fn unarmored(bytes: &[u8]) -> Result<Vec<u8>, Undecrypted> {
+pub(super) fn unarmored(bytes: &[u8]) -> Result<Vec<u8>, Undecrypted> {
     let damaged = |what: &str| Err(Undecrypted::Damaged(what.to_owned()));
     let bytes = if bytes.trim_ascii_start().starts_with(ARMOR_BEGIN) {
         if !bytes.trim_ascii_start().starts_with(ARMOR.as_bytes()) {
@@ -134,18 +140,31 @@ fn unarmored(bytes: &[u8]) -> Result<Vec<u8>, Undecrypted> {
     Ok(bytes)
 }
 
-/// Decrypts a file with one of these identities, and gives the plain text to `read`; [`Undecrypted::while_read`] is for its errors.
+/// Decrypts a file with one of these identities, and gives the plain text to `read`; [`Undecrypted::while_read`] is for its errors. An
+/// identity that cannot be used is told where no other one decrypts it.
 pub fn decrypted<'a, T>(
     bytes: &[u8],
     identities: impl Iterator<Item = &'a dyn Identity>,
     read: impl FnOnce(&mut dyn Read) -> Result<T, Undecrypted>,
 ) -> Result<T, Undecrypted> {
     let bytes = unarmored(bytes)?;
-    let decryptor = Decryptor::new_buffered(bytes.as_slice())?;
-    if decryptor.is_scrypt() {
+    if Decryptor::new_buffered(bytes.as_slice())?.is_scrypt() {
         return Err(Undecrypted::Passphrase);
     }
-    read(&mut decryptor.decrypt(identities)?)
+    let mut unusable = None;
+    for identity in identities {
+        let decryptor = Decryptor::new_buffered(bytes.as_slice())?;
+        let error = match decryptor.decrypt(std::iter::once(identity)) {
+            Ok(mut reader) => return read(&mut reader),
+            Err(DecryptError::NoMatchingKeys) => continue,
+            Err(error) => Undecrypted::from(error),
+        };
+        if error.is_of_file() {
+            return Err(error);
+        }
+        unusable.get_or_insert(error);
+    }
+    Err(unusable.unwrap_or(Undecrypted::Others))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod age_file;
 pub mod age_identity;
+pub mod age_locked;
 mod age_text;
 mod appended;
 pub mod ask;

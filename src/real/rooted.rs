@@ -474,7 +474,8 @@ pub fn beside(name: &str) -> String {
     format!(".{name}.landfall")
 }
 
-/// Writes a file into an open directory: beside its place, owner and mode, flush, rename, flush the directory.
+/// Writes a file into an open directory: beside its place, owner and mode, flush, rename, flush the directory. When that fails, nothing is
+/// left beside it.
 pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
     let beside = beside(name);
     match unlinkat(dir, beside.as_str(), UnlinkatFlags::NoRemoveDir) {
@@ -483,16 +484,23 @@ pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::
     }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = nix::fcntl::openat(dir, beside.as_str(), flags, Mode::from_bits_truncate(0o600))?;
-    let mut file = File::from(fd);
-    fchown(
-        &file,
-        Some(Uid::from_raw(access.uid)),
-        Some(Gid::from_raw(access.gid)),
-    )?;
-    fchmod(&file, Mode::from_bits_truncate(access.mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    renameat(dir, beside.as_str(), dir, name)?;
+    let written = (|| {
+        let mut file = File::from(fd);
+        fchown(
+            &file,
+            Some(Uid::from_raw(access.uid)),
+            Some(Gid::from_raw(access.gid)),
+        )?;
+        fchmod(&file, Mode::from_bits_truncate(access.mode))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(renameat(dir, beside.as_str(), dir, name)?)
+    })();
+    if written.is_err() {
+        // The first error is the one that counts; what cannot be removed either is removed by the next run.
+        unlinkat(dir, beside.as_str(), UnlinkatFlags::NoRemoveDir).unwrap_or_default();
+        return written;
+    }
     File::from(dir.try_clone()?).sync_all()
 }
 

@@ -57,6 +57,11 @@ fn written_files_have_their_mode_and_leave_nothing_beside() {
     let dir = ensure_dir(&root, "/a/b", 0o755).unwrap();
     assert_eq!(stat_in(&dir, "c").unwrap().st_mode & 0o7777, 0o640);
     assert_eq!(fs_err::read_dir(root.join("a/b")).unwrap().count(), 1);
+    // Nor does one that could not be put in its place: a directory has its name.
+    fs_err::create_dir(root.join("a/b/d")).unwrap();
+    let error = write_in(&dir, "d", b"x", Access::root(0o600)).unwrap_err();
+    assert_eq!(crate::os::errno(&error), Some(nix::libc::EISDIR));
+    assert_eq!(names(&root, "/a/b").unwrap(), ["c", "d"]);
 }
 
 #[test]

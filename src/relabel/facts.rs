@@ -3,6 +3,7 @@
 //!
 //! Absent: running the programs (`look`), judging (`plan`).
 
+use super::generations::Generation;
 use super::label::Bearer;
 use crate::real::disk::proc::{Dev, parse_dev};
 use crate::real::mountinfo::{MountEntry, unescape};
@@ -130,6 +131,8 @@ pub struct Facts {
     pub swaps: Vec<Swapping>,
     /// The fstab of the running generation.
     pub fstab: Vec<FstabLine>,
+    /// The generations that can be booted.
+    pub generations: Vec<Generation>,
     /// Where links of `/dev/disk` and names of devices lead.
     pub links: BTreeMap<String, Dev>,
     /// The parameters of the running kernel.

@@ -5,15 +5,17 @@
 
 use super::RelabelError;
 use super::facts::{self, Device, Facts, LSBLK_ARGS};
+use super::generations;
 use super::nix_file::{FILE_BYTES_MAX, NixFile};
 use super::plan::InFile;
 use crate::event::Reporter;
-use crate::foreign::{self, Links};
+use crate::foreign::{self, Links, Refused};
 use crate::real::command::{Ended, Program};
 use crate::real::disk::Sysfs;
 use crate::real::disk::proc::Dev;
 use crate::real::disk::sysfs::device_number;
 use crate::real::mountinfo::{MountEntry, parse_mountinfo};
+use crate::real::rooted::Root;
 use crate::real::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy};
@@ -30,6 +32,8 @@ pub struct Places {
     pub fstab: Utf8PathBuf,
     /// The folder that has `by-label` and `by-partlabel`.
     pub links: Utf8PathBuf,
+    /// Below this are the store and its profiles.
+    pub root: Utf8PathBuf,
 }
 
 impl Places {
@@ -38,6 +42,7 @@ impl Places {
         Places {
             fstab: "/run/current-system/etc/fstab".into(),
             links: "/dev/disk".into(),
+            root: "/".into(),
         }
     }
 
@@ -67,7 +72,7 @@ impl ConfigurationFile {
         };
         let real = path
             .canonicalize_utf8()
-            .map_err(|e| unread(crate::os::said(&e)))?;
+            .map_err(|e| unread(Refused::from(e).why()))?;
         let bytes =
             foreign::read(&real, Links::Refuse, FILE_BYTES_MAX).map_err(|refused| unread(refused.why()))?;
         let text = String::from_utf8(bytes).map_err(|_| unread("it is no text (UTF-8)".into()))?;
@@ -92,9 +97,9 @@ impl ConfigurationFile {
         writable.err().map(|errno| crate::os::said(&errno.into()))
     }
 
-    /// The devices that it names.
+    /// The devices that it names, and the labels that it looks for.
     pub fn named(&self) -> Vec<InFile> {
-        let named = self.nix.named().iter();
+        let named = self.nix.named().iter().chain(self.nix.sought());
         named
             .map(|one| InFile {
                 file: self.path.clone(),
@@ -196,9 +201,11 @@ pub async fn facts(places: &Places, files: &[InFile]) -> Result<Facts, RelabelEr
         }
     })?;
     let fstab = facts::fstab(&String::from_utf8_lossy(&fstab));
+    let generations = generations::all(&Root::at(&places.root))?;
     let named = files.iter().filter_map(|one| one.device.as_deref().ok());
     let links = fstab
         .iter()
+        .chain(generations.iter().flat_map(|one| &one.fstab))
         .map(|line| line.spec.as_str())
         .chain(named)
         .filter(|spec| spec.starts_with("/dev/"))
@@ -209,6 +216,7 @@ pub async fn facts(places: &Places, files: &[InFile]) -> Result<Facts, RelabelEr
         mounts: mounts()?,
         swaps: facts::swaps(&read("proc/swaps")?).map_err(unknown("/proc/swaps"))?,
         fstab,
+        generations,
         links,
         kernel_words: read("proc/cmdline")?
             .split_whitespace()

@@ -4,6 +4,7 @@
 //! Absent: what a plan is good for when it is made (`plan`).
 
 use super::facts::{Device, Facts, FstabLine, is_same};
+use super::generations;
 use super::label::Bearer;
 use super::nix_file::Place;
 use super::plan::{Change, How, InFile, Left, Plan, Wanted};
@@ -515,22 +516,25 @@ impl Making<'_> {
             .kernel_words
             .iter()
             .find(|word| word.split_once('=').is_some_and(|(_, spec)| looks(spec)));
+        let of_file = || {
+            let looks = |one: &&InFile| one.device.as_ref().is_ok_and(|spec| looks(spec));
+            let one = self.files.iter().find(looks)?;
+            Some(format!("{} ({}, line {})", one.file, one.place, one.line))
+        };
         let by = match (line, word) {
             (Some(line), _) => format!("the running system (its fstab, for {})", line.target),
             (None, Some(word)) => format!("the running system (its kernel parameter {word})"),
-            (None, None) => {
-                let one = self
-                    .files
-                    .iter()
-                    .find(|one| one.device.as_ref().is_ok_and(|spec| looks(spec)))?;
-                format!("{} ({})", one.file, one.place)
-            }
+            (None, None) => match of_file() {
+                Some(by) => by,
+                None => return generations::boot_by(self.facts, change, old),
+            },
         };
         Some(Problem::BootsByIt {
             what: change.what.clone(),
             device: change.device.path.clone(),
             old: old.to_owned(),
             by,
+            given_up: None,
         })
     }
 }

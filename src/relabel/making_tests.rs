@@ -3,6 +3,9 @@ use crate::real::disk::proc::Dev;
 use crate::real::mountinfo::MountEntry;
 use crate::relabel::facts::{Content, Entry, Swapping, fstab};
 
+#[path = "making_kept_tests.rs"]
+mod kept;
+
 struct Machine(Facts);
 
 impl Machine {

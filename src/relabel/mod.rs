@@ -11,12 +11,14 @@
 //! | `table_name` | the name of a partition, in both copies of a table that is in use |
 //! | `look` | asks the machine |
 //! | `apply` | makes the labels, waits for the links, writes the file |
+//! | `generations` | every generation that can be booted, and what it looks for |
 //! | `next_boot` | whether the next boot looks for labels |
 //!
 //! Absent: building the system (`nixos-rebuild` is the user's), texts (`cli::relabel`).
 
 pub mod apply;
 pub mod facts;
+pub mod generations;
 pub mod label;
 pub mod look;
 pub mod making;

@@ -4,7 +4,8 @@
 //! Absent: making a generation (`nixos-rebuild` is the user's).
 
 use super::RelabelError;
-use super::facts::{self, Facts};
+use super::facts::{self, Facts, FstabLine};
+use super::generations::PROFILE;
 use super::plan::Plan;
 use crate::real::boot::observe_boot;
 use crate::real::bootspec;
@@ -15,8 +16,6 @@ use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
-/// The profile whose newest generation is booted.
-const PROFILE: &str = "/nix/var/nix/profiles/system";
 /// No initrd is longer when it is unpacked, in bytes.
 const UNPACKED_BYTES_MAX: u64 = 2 << 30;
 /// Bytes in which the beginning of the packed part of an initrd is looked for; microcode lies before it.
@@ -31,6 +30,8 @@ pub enum NextBoot {
     Unseen(String),
     /// It still looks for other names: which.
     Old(Vec<String>),
+    /// It looks for names that no device has: which.
+    Nowhere(Vec<Sought>),
     /// It looks for labels, and the ESP does not boot it: why not.
     Broken(Vec<String>),
     /// It looks for labels, and not all of its way can be proved: what not.
@@ -42,7 +43,49 @@ pub enum NextBoot {
     },
 }
 
-/// Looks at the generation that is booted by itself.
+/// A name that leads to no device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought {
+    /// The name, as the fstab has it.
+    pub spec: String,
+    /// For what: a mount point, or `swap`.
+    pub what: String,
+}
+
+/// What the next fstab looks for, and boots without it at best after a time-out: names that lead to no device now.
+fn nowhere(facts: &Facts, lines: &[FstabLine]) -> Vec<Sought> {
+    let is_link = |spec: &str| {
+        let tags = ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="];
+        spec.starts_with("/dev/disk/") || tags.iter().any(|tag| spec.starts_with(tag))
+    };
+    let may_be_absent = |line: &FstabLine| {
+        let words = ["noauto", "nofail", "x-systemd.automount"];
+        line.options.iter().any(|option| words.contains(&option.as_str()))
+    };
+    let lost = lines
+        .iter()
+        .filter(|line| is_link(&line.spec) && !may_be_absent(line) && facts.named(&line.spec).is_none());
+    lost.map(|line| Sought {
+        spec: line.spec.clone(),
+        what: match line.kind.as_str() {
+            "swap" => "swap".to_owned(),
+            _ => line.target.to_string(),
+        },
+    })
+    .collect()
+}
+
+/// Whether something is on this machine in which further devices may appear at boot: a container that is closed, a part of a volume
+/// group or of an array that does not run.
+fn has_closed(facts: &Facts) -> bool {
+    let kinds = ["crypto_LUKS", "LVM2_member", "linux_raid_member"];
+    facts
+        .devices
+        .iter()
+        .any(|device| kinds.contains(&device.content_kind()) && !device.carries)
+}
+
+/// Looks at the generation that is booted by itself. `facts`: of the machine as it is now.
 pub fn look(
     plan: &Plan,
     facts: &Facts,
@@ -60,7 +103,8 @@ pub fn look(
         return unseen("the newest generation has no fstab");
     };
     let mut old = vec![];
-    for line in facts::fstab(&fstab) {
+    let fstab = facts::fstab(&fstab);
+    for line in &fstab {
         if let Some(new) = plan.new_name_in_fstab(facts, &line.spec) {
             old.push(format!("{} for {}, which is {new} then", line.spec, line.target));
         }
@@ -69,6 +113,18 @@ pub fn look(
         return Ok(NextBoot::Old(old));
     }
     let mut unproved = vec![];
+    let lost = nowhere(facts, &fstab);
+    if has_closed(facts) {
+        let may_appear = |one: &Sought| {
+            format!(
+                "it looks for {} for {}, which no device is that can be seen now",
+                one.spec, one.what
+            )
+        };
+        unproved.extend(lost.iter().map(may_appear));
+    } else if !lost.is_empty() {
+        return Ok(NextBoot::Nowhere(lost));
+    }
     for (link, uuid) in plan.containers() {
         match initrd_has(root, &path, &link)? {
             Some(true) => {}
@@ -134,53 +190,71 @@ fn entry(root: &Root, system: &StorePath, variables: &Variables) -> Result<Entry
     Ok(Entry { wrong, unproved })
 }
 
-/// Whether the initrd of a system has this text in it; `None`: it is packed, and in another way than zstd.
-fn initrd_has(root: &Root, system: &StorePath, text: &str) -> Result<Option<bool>, RelabelError> {
+/// Whether the initrd of a system has this name in it; `None`: it is packed, and in another way than zstd.
+fn initrd_has(root: &Root, system: &StorePath, name: &str) -> Result<Option<bool>, RelabelError> {
     let Ok(spec) = bootspec::read(root, system)? else {
         return Ok(None);
     };
-    let Some(path) = spec.boot.initrd else {
-        return Ok(Some(false));
-    };
-    let Some(mut file) = rooted::open_file(root, &path)? else {
+    match spec.boot.initrd {
+        Some(path) => initrd_names(root, &path, name),
+        None => Ok(Some(false)),
+    }
+}
+
+/// The same of an initrd in the store.
+pub(super) fn initrd_names(root: &Root, initrd: &str, name: &str) -> Result<Option<bool>, RelabelError> {
+    let Some(mut file) = rooted::open_file(root, initrd)? else {
         return Ok(None);
     };
     let found = (|| -> std::io::Result<Option<bool>> {
         // One that is not packed (`boot.initrd.compressor = "cat"`), or a part of it.
-        if position(&mut (&file).take(UNPACKED_BYTES_MAX), text.as_bytes())?.is_some() {
+        if position(&mut (&file).take(UNPACKED_BYTES_MAX), name.as_bytes(), ends_name)?.is_some() {
             return Ok(Some(true));
         }
         file.seek(SeekFrom::Start(0))?;
-        let Some(at) = position(&mut (&file).take(PLAIN_BYTES_MAX), &ZSTD)? else {
+        let Some(at) = position(&mut (&file).take(PLAIN_BYTES_MAX), &ZSTD, |_| true)? else {
             return Ok(None);
         };
         file.seek(SeekFrom::Start(at))?;
         let unpacked = zstd::stream::read::Decoder::new(&file)?;
-        Ok(position(&mut unpacked.take(UNPACKED_BYTES_MAX), text.as_bytes())?
-            .map(|_| true)
-            .or(Some(false)))
+        let at = position(&mut unpacked.take(UNPACKED_BYTES_MAX), name.as_bytes(), ends_name)?;
+        Ok(Some(at.is_some()))
     })();
     // What cannot be unpacked to its end proves nothing.
     Ok(found.unwrap_or(None))
 }
 
-/// Where bytes are in a stream.
-fn position(from: &mut impl Read, wanted: &[u8]) -> std::io::Result<Option<u64>> {
+/// Whether a byte behind a name is none of it: `luks-web` is not named by `luks-web2`.
+fn ends_name(next: u8) -> bool {
+    !next.is_ascii_alphanumeric() && !matches!(next, b'.' | b'_' | b'-')
+}
+
+/// Where bytes are in a stream, with a byte behind them that fits, or with none.
+fn position(from: &mut impl Read, wanted: &[u8], fits: impl Fn(u8) -> bool) -> std::io::Result<Option<u64>> {
     let mut from = BufReader::new(from);
     let mut window: Vec<u8> = vec![];
     let mut passed = 0_u64;
     let mut block = vec![0_u8; 1 << 20];
     loop {
         let read = from.read(&mut block)?;
-        if read == 0 {
-            return Ok(None);
-        }
         window.extend_from_slice(block.get(..read).unwrap_or_default());
-        if let Some(at) = window.windows(wanted.len()).position(|bytes| bytes == wanted) {
+        let is_end = read == 0;
+        let found = window.windows(wanted.len()).enumerate().position(|(at, bytes)| {
+            bytes == wanted
+                && match window.get(at + wanted.len()) {
+                    Some(next) => fits(*next),
+                    // What is behind it comes with the next block.
+                    None => is_end,
+                }
+        });
+        if let Some(at) = found {
             return Ok(Some(passed + at as u64));
         }
-        // The end may be the beginning of it.
-        let kept = window.len().min(wanted.len().saturating_sub(1));
+        if is_end {
+            return Ok(None);
+        }
+        // The end may be the beginning of it, or all of it but what is behind it.
+        let kept = window.len().min(wanted.len());
         passed += (window.len() - kept) as u64;
         window.drain(..window.len() - kept);
     }

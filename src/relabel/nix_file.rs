@@ -1,6 +1,7 @@
 //! The edit of `hardware-configuration.nix`. Law: a device's name in it is replaced by another name of the same device, and every
 //! other byte stays; what is no plain text (an interpolation, a name bound elsewhere) is told and left alone; what was edited is
-//! parsed again.
+//! parsed again. Of labels that it looks for (the option `label`, and links by label anywhere in its texts) it is only said that they
+//! are there.
 //!
 //! Absent: which name a device has (`plan` says it), reading and writing files (`apply`).
 
@@ -22,6 +23,22 @@ pub enum Place {
     Luks(String),
     /// `swapDevices = [ { device = …; } ]`.
     Swap,
+    /// `fileSystems."<mount point>".label`.
+    FilesystemLabel(String),
+    /// `swapDevices = [ { label = …; } ]`.
+    SwapLabel,
+    /// A text anywhere in the file: `boot.resumeDevice`, a name that is bound in a `let`, a kernel parameter.
+    Text,
+}
+
+impl Place {
+    /// Whether it is an option whose device is given another name.
+    pub fn is_device(&self) -> bool {
+        match self {
+            Place::Filesystem(_) | Place::Luks(_) | Place::Swap => true,
+            Place::FilesystemLabel(_) | Place::SwapLabel | Place::Text => false,
+        }
+    }
 }
 
 impl std::fmt::Display for Place {
@@ -31,6 +48,9 @@ impl std::fmt::Display for Place {
             Place::Luks(name) if name == IN_LIST => f.write_str("boot.initrd.luks.devices.*.device"),
             Place::Luks(name) => write!(f, "boot.initrd.luks.devices.\"{name}\".device"),
             Place::Swap => f.write_str("swapDevices.*.device"),
+            Place::FilesystemLabel(target) => write!(f, "fileSystems.\"{target}\".label"),
+            Place::SwapLabel => f.write_str("swapDevices.*.label"),
+            Place::Text => f.write_str("a text"),
         }
     }
 }
@@ -40,7 +60,7 @@ impl std::fmt::Display for Place {
 pub struct Named {
     /// For what.
     pub place: Place,
-    /// Its name, where that is a plain text; else what stands there.
+    /// Its name, where that is a plain text; else what stands there. Of a label, the link that NixOS makes of it.
     pub device: Result<String, String>,
     /// The line, from 1.
     pub line: usize,
@@ -53,6 +73,7 @@ pub struct Named {
 pub struct NixFile {
     text: String,
     named: Vec<Named>,
+    sought: Vec<Named>,
 }
 
 /// Why a file is not edited.
@@ -78,21 +99,39 @@ impl NixFile {
                 line: error_line(text, error),
             });
         }
-        let mut named = vec![];
+        let (mut named, mut sought) = (vec![], vec![]);
         for node in parsed.syntax().descendants() {
+            if let Some(text_node) = ast::Str::cast(node.clone()) {
+                sought.extend(of_text(text, &text_node));
+            }
             if let Some(pair) = ast::AttrpathValue::cast(node) {
                 named.extend(of_pair(text, &pair));
             }
         }
+        let (mut named, labels): (Vec<Named>, Vec<Named>) =
+            named.into_iter().partition(|one: &Named| one.place.is_device());
+        // Where a filesystem has both, NixOS takes the device.
+        sought.extend(labels.into_iter().filter(|label| {
+            !named
+                .iter()
+                .any(|one| matches!((&one.place, &label.place), (Place::Filesystem(at), Place::FilesystemLabel(of)) if at == of))
+        }));
+        named.sort_by_key(|one| one.range.start());
         Ok(NixFile {
             text: text.to_owned(),
             named,
+            sought,
         })
     }
 
     /// The devices that it names, in its order.
     pub fn named(&self) -> &[Named] {
         &self.named
+    }
+
+    /// What it looks for besides: labels, and links by label in its texts.
+    pub fn sought(&self) -> &[Named] {
+        &self.sought
     }
 
     /// Its text with other names for the devices for which there is one. The same text when there is none.
@@ -156,7 +195,7 @@ fn error_line(text: &str, error: &rnix::parser::ParseError) -> usize {
 /// The device that a pair names, if it is one of the options that name devices.
 fn of_pair(text: &str, pair: &ast::AttrpathValue) -> Option<Named> {
     let own = names(&pair.attrpath()?)?;
-    if own.last().map(String::as_str) != Some("device") {
+    if !matches!(own.last().map(String::as_str), Some("device" | "label")) {
         return None;
     }
     let place = place(&full_path(pair, own)?)?;
@@ -166,12 +205,53 @@ fn of_pair(text: &str, pair: &ast::AttrpathValue) -> Option<Named> {
         Some(found) => found,
         None => (Err(node.text().to_string()), node.text_range()),
     };
+    let device = match place.is_device() {
+        true => device,
+        false => device.map(|label| format!("{BY_LABEL}{label}")),
+    };
     Some(Named {
         place,
         device,
         line: line_of(text, usize::from(range.start())),
         range,
     })
+}
+
+/// Names by which something is looked for, as they stand in a text.
+const BY_LABEL: &str = "/dev/disk/by-label/";
+const BY_NAME: [&str; 4] = [BY_LABEL, "/dev/disk/by-partlabel/", "LABEL=", "PARTLABEL="];
+
+/// The names by label in a text that has nothing computed in it, with what stands before them (`resume=LABEL=swap`) left out.
+fn of_text(text: &str, node: &ast::Str) -> Vec<Named> {
+    let range = node.syntax().text_range();
+    let pieces = node.syntax().children_with_tokens();
+    let plain = pieces.filter(|piece| piece.kind() == SyntaxKind::TOKEN_STRING_CONTENT);
+    let mut found = vec![];
+    for piece in plain {
+        let Some(token) = piece.as_token() else { continue };
+        // Only where nothing follows that is computed, the name is whole.
+        let is_whole = token
+            .next_sibling_or_token()
+            .is_none_or(|next| next.kind() != SyntaxKind::NODE_INTERPOL);
+        let words: Vec<&str> = token.text().split_whitespace().collect();
+        for (at, word) in words.iter().enumerate() {
+            let name = BY_NAME.iter().find_map(|begin| {
+                let from = word.find(begin)?;
+                // PARTLABEL= has LABEL= in it.
+                let before = word.get(..from).unwrap_or_default();
+                (!before.ends_with("PART")).then(|| word.get(from..).unwrap_or_default())
+            });
+            if let Some(name) = name.filter(|_| is_whole || at + 1 < words.len()) {
+                found.push(Named {
+                    place: Place::Text,
+                    device: Ok(name.to_owned()),
+                    line: line_of(text, usize::from(range.start())),
+                    range,
+                });
+            }
+        }
+    }
+    found
 }
 
 /// A name in a path of attributes, and `[]` for "in a list".
@@ -222,6 +302,10 @@ fn place(path: &[String]) -> Option<Place> {
         [.., "fileSystems", target, "device"] if *target != IN_LIST => {
             Some(Place::Filesystem((*target).to_owned()))
         }
+        [.., "fileSystems", target, "label"] if *target != IN_LIST => {
+            Some(Place::FilesystemLabel((*target).to_owned()))
+        }
+        [.., "swapDevices", IN_LIST, "label"] => Some(Place::SwapLabel),
         [.., "luks", "devices", name, "device"] => Some(Place::Luks((*name).to_owned())),
         [.., "swapDevices", IN_LIST, "device"] => Some(Place::Swap),
         _ => None,

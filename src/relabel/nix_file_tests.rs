@@ -11,6 +11,7 @@ fn name(place: &Place, spec: &str) -> Option<String> {
     let link = match place {
         Place::Luks(_) if spec.ends_with(CONTAINER) => "/dev/disk/by-partlabel/luks-web",
         Place::Luks(_) => return None,
+        Place::FilesystemLabel(_) | Place::SwapLabel | Place::Text => return Some("/dev/wrong".into()),
         Place::Filesystem(_) | Place::Swap => match spec.rsplit('/').next()? {
             tail if tail == ROOT || tail.starts_with("2e871f6a") || spec == "/dev/sda2" => {
                 "/dev/disk/by-label/root-web"
@@ -151,6 +152,66 @@ fn only_the_options_that_name_devices_are_touched() {
         plain.renamed(name).unwrap(),
         "{ fileSystems.\"/\".device = \"/dev/disk/by-label/root-web\"; }"
     );
+}
+
+#[test]
+fn labels_that_a_file_looks_for_are_seen_and_never_changed() {
+    for (text, wanted) in [
+        // NixOS makes a device of the option.
+        (
+            "{ fileSystems.\"/\" = { label = \"root-h\"; fsType = \"ext4\"; }; }",
+            vec!["1 fileSystems.\"/\".label /dev/disk/by-label/root-h"],
+        ),
+        (
+            "{ lib, ... }: {\n  fileSystems.\"/\".label = lib.mkDefault \"a\";\n  swapDevices = [ { label = \"b\"; } ];\n}",
+            vec![
+                "2 fileSystems.\"/\".label /dev/disk/by-label/a",
+                "3 swapDevices.*.label /dev/disk/by-label/b",
+            ],
+        ),
+        // Anywhere in its texts.
+        (
+            "let\n disk = \"/dev/disk/by-label/a\"; in { boot.resumeDevice = \"/dev/disk/by-partlabel/b\"; }",
+            vec![
+                "2 a text /dev/disk/by-label/a",
+                "2 a text /dev/disk/by-partlabel/b",
+            ],
+        ),
+        (
+            "{ boot.kernelParams = [ \"quiet resume=LABEL=a rd.x=PARTLABEL=b\" ]; }",
+            vec!["1 a text LABEL=a", "1 a text PARTLABEL=b"],
+        ),
+        (
+            "{ x = ''\n  mount /dev/disk/by-label/a /mnt\n''; }",
+            vec!["1 a text /dev/disk/by-label/a"],
+        ),
+        // A filesystem that has a device does not look for its label.
+        (
+            "{ fileSystems.\"/\" = { label = \"a\"; device = \"/dev/sda2\"; }; fileSystems.\"/x\".label = \"b\"; }",
+            vec!["1 fileSystems.\"/x\".label /dev/disk/by-label/b"],
+        ),
+        // The beginning of a name is none.
+        ("{ a = \"/dev/disk/by-label/${name}\"; }", vec![]),
+        (
+            "{ services.x.label = \"a\"; fileSystems.\"/\".encrypted.label = \"b\"; }",
+            vec![],
+        ),
+        ("# LABEL=a\n{ }", vec![]),
+    ] {
+        let file = NixFile::parse(text).unwrap();
+        let mut said: Vec<String> = file
+            .sought()
+            .iter()
+            .map(|one| format!("{} {} {}", one.line, one.place, one.device.as_ref().unwrap()))
+            .collect();
+        said.sort();
+        assert_eq!(said, wanted, "{text}");
+        assert_eq!(
+            file.renamed(|place, _| (!place.is_device()).then(|| "x".into()))
+                .unwrap(),
+            text
+        );
+    }
 }
 
 #[test]

@@ -115,7 +115,7 @@ pub struct Left {
     pub why: String,
 }
 
-/// A device that a file of the configuration names.
+/// A device that a file of the configuration names, or a label that it looks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFile {
     /// The file.
@@ -144,7 +144,7 @@ pub struct Plan {
 impl Plan {
     /// The name that a device gets in place of the one that a file has for it; `None`: that one stays.
     pub fn new_name(&self, facts: &Facts, place: &Place, spec: &str) -> Option<String> {
-        let device = facts.named(spec)?;
+        let device = facts.named(spec).filter(|_| place.is_device())?;
         let is_tagged = spec.starts_with("/dev/disk/") || spec.contains('=');
         // A mapping or a logical volume has a name that its own configuration gives it.
         let has_own_name = Utf8Path::new(spec) == device.path && device.path.starts_with("/dev/mapper")
@@ -178,16 +178,15 @@ impl Plan {
 
     /// What no file of those that were given says, and what stands in one as no plain text: the lines that are to be written by hand.
     pub fn by_hand(&self, facts: &Facts, files: &[InFile]) -> Vec<String> {
-        let named = |device: &Device| {
-            files.iter().any(|one| {
-                one.device
-                    .as_ref()
-                    .is_ok_and(|spec| facts.named(spec).is_some_and(|found| is_same(found, device)))
-            })
+        let named = |device: &Device, link: &str| {
+            let options = files.iter().filter(|one| one.place != Place::Text);
+            let mut specs = options.filter_map(|one| one.device.as_deref().ok());
+            // Also by the name that it has then.
+            specs.any(|spec| spec == link || facts.named(spec).is_some_and(|found| is_same(found, device)))
         };
         let mut lines = vec![];
         for (device, link) in &self.links {
-            if named(device) {
+            if named(device, link) {
                 continue;
             }
             let mapping = |of: &Device| {

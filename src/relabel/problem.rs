@@ -62,7 +62,7 @@ pub enum Problem {
         /// The other.
         other: String,
     },
-    /// The running generation looks for the old label.
+    /// A generation, or a file of the next one, looks for the old label.
     #[error("{what} ({device}) has the label {}, and {by} looks for it: with another label it would not boot", quoted(.old))]
     BootsByIt {
         /// For what.
@@ -73,6 +73,8 @@ pub enum Problem {
         old: String,
         /// What looks for it.
         by: String,
+        /// The command that gives up what looks for it, where that is not needed.
+        given_up: Option<String>,
     },
     /// Two signatures, or none that can be read.
     #[error("{what} ({device}): what is on it is in doubt: {why}")]
@@ -134,8 +136,14 @@ impl Problem {
                 format!("name another label ({})", option_of(what))
             }
             Problem::Twice { one, .. } => format!("name another label ({})", option_of(one)),
-            Problem::BootsByIt { what, old, .. } => {
-                format!("keep the label: {} {}", option_of(what), shell(old))
+            Problem::BootsByIt {
+                what, old, given_up, ..
+            } => {
+                let kept = format!("keep the label: {}", option(what, old));
+                match given_up {
+                    Some(command) => format!("{kept}; or, where that is not to boot again: {command}"),
+                    None => kept,
+                }
             }
             Problem::Doubt { device, .. } => format!("wipefs {} shows what is on it, without a change", shell(device.as_str())),
             Problem::ReadOnly { at, .. } => format!("mount -o remount,rw {}", shell(at.as_str())),
@@ -148,18 +156,38 @@ impl Problem {
     }
 }
 
-/// The option that names the label of something.
-fn option_of(what: &str) -> String {
+/// The option that gives something a label, as it is typed.
+pub fn option(what: &str, label: &str) -> String {
+    match (own_option(what), what.strip_prefix("the container ")) {
+        (Some(option), _) => format!("{option} {}", shell(label)),
+        (None, Some(name)) => further(name, label),
+        (None, None) => further(what, label),
+    }
+}
+
+/// `--label`, as it is typed.
+pub fn further(what: &str, label: &str) -> String {
+    let value = format!("{what}={label}");
+    // A shell takes it as it is where both halves are plain.
+    if shell(what) == what && shell(label) == label {
+        return format!("--label {value}");
+    }
+    format!("--label {}", shell(&value))
+}
+
+fn own_option(what: &str) -> Option<&'static str> {
     match what {
-        "/" => "--root".into(),
-        "/boot" | "/efi" | "/boot/efi" => "--esp".into(),
-        "swap" => "--swap".into(),
-        other => match other.strip_prefix("the container ") {
-            Some(name) => format!(
-                "--luks for the one below /, --label {}… for any",
-                shell(&format!("{name}="))
-            ),
-            None => format!("--label {}…", shell(&format!("{other}="))),
-        },
+        "/" => Some("--root"),
+        "/boot" | "/efi" | "/boot/efi" => Some("--esp"),
+        "swap" => Some("--swap"),
+        _ => None,
+    }
+}
+
+/// The option that names the label of something, for another label.
+fn option_of(what: &str) -> String {
+    match own_option(what) {
+        Some(option) => option.to_owned(),
+        None => option(what, "LABEL"),
     }
 }

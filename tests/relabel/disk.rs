@@ -138,6 +138,7 @@ impl Disk {
         Places {
             fstab: self.mount("fstab"),
             links: self.mount("links"),
+            root: self.mount("root"),
         }
     }
 

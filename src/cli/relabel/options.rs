@@ -7,6 +7,7 @@ use crate::cli::Failure;
 use crate::exit::Exit;
 use crate::real::disk::usage::shell;
 use crate::relabel::label::Bearer;
+use crate::relabel::problem;
 use landfall_states::names::quoted;
 
 /// A mount point or the name of a mapping, and its label.
@@ -21,8 +22,18 @@ pub(super) fn further(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The options that are there, each with its label, and what may bear that at most.
-fn labels(args: &RelabelArgs) -> Vec<(String, &str, Bearer)> {
+/// An option that is there.
+struct Given<'a> {
+    /// As it is typed.
+    typed: String,
+    /// The same for another label.
+    other: String,
+    label: &'a str,
+    /// What may bear it at most.
+    bearer: Bearer,
+}
+
+fn given(args: &RelabelArgs) -> Vec<Given<'_>> {
     let own = [
         ("--esp", &args.esp, Bearer::Fat),
         // What bears it is seen on the machine; a Btrfs takes the longest.
@@ -30,12 +41,20 @@ fn labels(args: &RelabelArgs) -> Vec<(String, &str, Bearer)> {
         ("--luks", &args.luks, Bearer::Luks2),
         ("--swap", &args.swap, Bearer::Swap),
     ];
-    let own = own
-        .into_iter()
-        .filter_map(|(option, label, bearer)| Some((option.to_owned(), label.as_deref()?, bearer)));
-    let more = args.label.iter().map(|(what, label)| {
-        let option = format!("--label {}", shell(&format!("{what}=")));
-        (option, label.as_str(), Bearer::Btrfs)
+    let own = own.into_iter().filter_map(|(option, label, bearer)| {
+        let label = label.as_deref()?;
+        Some(Given {
+            typed: format!("{option} {}", shell(label)),
+            other: format!("{option} LABEL"),
+            label,
+            bearer,
+        })
+    });
+    let more = args.label.iter().map(|(what, label)| Given {
+        typed: problem::further(what, label),
+        other: problem::further(what, "LABEL"),
+        label,
+        bearer: Bearer::Btrfs,
     });
     own.chain(more).collect()
 }
@@ -66,26 +85,43 @@ pub(super) fn checked(args: &RelabelArgs) -> Result<(), Failure> {
         }
         if let Some((_, other)) = args.label.iter().take(at).find(|(known, _)| known == what) {
             return refused(format!(
-                "--label {what}={label}: {what} is given another time, with {}\n    next: leave one of them out",
+                "{}: {what} is given another time, with {}\n    next: leave one of them out",
+                problem::further(what, label),
                 quoted(other)
             ));
         }
     }
-    let labels = labels(args);
-    for (at, (option, label, bearer)) in labels.iter().enumerate() {
-        if let Err(why) = bearer.check(label) {
-            return refused(format!(
-                "{option} {}: {why}\n    next: {option} with another label",
-                quoted(label)
-            ));
+    let given = given(args);
+    for (at, one) in given.iter().enumerate() {
+        let Given { typed, other, .. } = one;
+        if let Err(why) = one.bearer.check(one.label) {
+            return refused(format!("{typed}: {why}\n    next: {other}, with another label"));
         }
-        if let Some((other, _, _)) = labels.iter().take(at).find(|(_, known, _)| known == label) {
+        if let Some(known) = given.iter().take(at).find(|known| known.label == one.label) {
             return refused(format!(
-                "{option} {label}: {other} has the same label, and /dev/disk/by-label knows one of each\n    next: {option} with another label"
+                "{typed}: {} gives the same label, and /dev/disk/by-label knows one of each\n    next: {other}, with another label",
+                known.typed
             ));
         }
     }
     Ok(())
+}
+
+/// The same options, with these labels for these things.
+pub(super) fn with(args: &RelabelArgs, labels: Vec<(String, String)>) -> RelabelArgs {
+    let mut args = args.clone();
+    for (what, label) in labels {
+        match what.as_str() {
+            "/" => args.root = Some(label),
+            "/boot" | "/efi" | "/boot/efi" => args.esp = Some(label),
+            "swap" => args.swap = Some(label),
+            _ => {
+                args.label.retain(|(known, _)| *known != what);
+                args.label.push((what, label));
+            }
+        }
+    }
+    args
 }
 
 /// The same command, without `--apply` or with it.
@@ -203,6 +239,20 @@ mod tests {
             assert_eq!(format!("{again:?}"), format!("{wanted:?}"));
         }
         assert_eq!(same(&args(&[]), false), "landfall relabel", "the control");
+        let labels = [
+            ("/", "main"),
+            ("/my data", "data"),
+            ("swap", "s"),
+            ("/boot", "ESP"),
+        ];
+        let labels = labels.map(|(what, label)| (what.to_owned(), label.to_owned()));
+        assert_eq!(
+            same(
+                &with(&args(&["--root", "other", "--file", "z.nix"]), labels.into()),
+                true
+            ),
+            "landfall relabel --apply --esp ESP --root main --swap s --label '/my data=data' --file z.nix"
+        );
     }
 
     #[test]
@@ -218,8 +268,18 @@ mod tests {
             (vec!["--root", "a b"], "characters"),
             (vec!["--luks", ".."], "characters"),
             (vec!["--label", "/a=\u{e9}"], "characters"),
-            (vec!["--root", "x", "--swap", "x"], "same label"),
-            (vec!["--root", "x", "--label", "/a=x"], "same label"),
+            (
+                vec!["--root", "x", "--swap", "x"],
+                "--swap x: --root x gives the same label",
+            ),
+            (
+                vec!["--root", "x", "--label", "/a=x"],
+                "--label /a=x: --root x gives the same label, and /dev/disk/by-label knows one of each\n    next: --label /a=LABEL, with",
+            ),
+            (
+                vec!["--label", "/my data=x", "--label", "c=x"],
+                "--label c=x: --label '/my data=x' gives the same label",
+            ),
         ] {
             let failure = checked(&args(&words)).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);

@@ -1,7 +1,7 @@
 //! `landfall doctor` on real machines: what was broken there is found, the printed remedy is carried out, and the check is satisfied.
 //! Law: every remedy that is a command is run as it was printed; each break has the check fine before it; every line of JSON is read.
 //!
-//! Absent: what takes a Nix, a forge or a cache (`tests/doctor.rs`, `src/doctor/*_tests.rs`).
+//! Absent: what takes a Nix, a forge or a cache (`tests/doctor*.rs`, `src/doctor/*_tests.rs`).
 
 use std::time::Duration;
 

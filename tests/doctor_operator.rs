@@ -1,0 +1,284 @@
+//! Promise: on the operator's computer, `landfall doctor` finds what is wrong with a flake, its installers, its keys and its secrets, says
+//! the command that helps, and is satisfied when that was done. With real Nix, Git, OpenSSH and age where they are there.
+//!
+//! Absent: the remote (`doctor_remote.rs`), the command itself (`doctor.rs`).
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+#[path = "doctor/kit.rs"]
+#[allow(dead_code)]
+mod kit;
+
+use age::secrecy::ExposeSecret as _;
+use camino::Utf8Path;
+use kit::{Flake, finding, fine, has, run, sealed, skipped};
+use landfall::doctor::Outcome;
+
+#[test]
+fn a_flake_that_does_not_evaluate_or_lacks_the_host_is_found() {
+    let Some(Flake { place, mut scene }) = Flake::new() else {
+        return;
+    };
+    assert!(fine("flake", &scene).contains("web"));
+    assert!(fine("host", &scene).contains("/nix/store/"));
+    let right = fs_err::read_to_string(place.at("flake/flake.nix")).unwrap();
+    place.write("flake/flake.nix", right.replace("outputs", "outputs = {"));
+    let found = finding("flake", &scene);
+    assert!(
+        found.list.iter().any(|line| line.contains("syntax error")),
+        "{found:?}"
+    );
+    place.write(
+        "flake/flake.nix",
+        right.replace(
+            "builder = \"/bin/sh\"; };\n      age",
+            "builder = throw \"none\"; };\n      age",
+        ),
+    );
+    fine("flake", &scene);
+    assert!(
+        finding("host", &scene)
+            .list
+            .iter()
+            .any(|line| line.contains("none"))
+    );
+    place.write("flake/flake.nix", &right);
+    scene.host = Some("db".parse().unwrap());
+    let found = finding("host", &scene);
+    assert_eq!(found.list, ["it has web"]);
+    scene.host = Some("web".parse().unwrap());
+    fine("host", &scene);
+}
+
+#[test]
+fn files_that_git_does_not_track_are_found() {
+    let Some(Flake { place, scene }) = Flake::new() else {
+        return;
+    };
+    fine("tracked", &scene);
+    // What lies there besides is not for Git: the remedy leaves it alone.
+    let others = ["notes.txt", "key with a blank", "hosts/web/secret.key"];
+    for other in others {
+        place.write(&format!("flake/{other}"), "");
+    }
+    let untracked = || place.sh("git -C flake ls-files --others -z").replace('\0', "\n");
+    let others = untracked();
+    let named = ["hosts/web/installer.nix", "hosts/web/it's [new].nix", ":odd.age"];
+    for name in named {
+        place.write(&format!("flake/{name}"), "{ }");
+    }
+    let found = finding("tracked", &scene);
+    assert_eq!(found.list.len(), 3, "{found:?}");
+    place.sh(&found.next);
+    fine("tracked", &scene);
+    assert_eq!(untracked(), others, "{}", found.next);
+    // So many that their names are not all told; and one that no shell takes in a line.
+    for many in [true, false] {
+        match many {
+            true => (0..30).for_each(|n| place.write(&format!("flake/many/{n}.nix"), "{ }")),
+            false => place.write("flake/two\nlines.age", ""),
+        }
+        let found = finding("tracked", &scene);
+        assert!(
+            found.next.lines().count() == 1 && found.next.len() < 200,
+            "{found:?}"
+        );
+        place.sh(&found.next);
+        fine("tracked", &scene);
+        assert_eq!(untracked(), others, "{}", found.next);
+    }
+    // Below the top of a repository the names are those of the flake's folder.
+    place.write("flake/sub/flake.nix", "{ }");
+    let mut below = scene.clone();
+    below.flake = Some(place.at("flake/sub"));
+    let found = finding("tracked", &below);
+    assert_eq!(found.list, ["flake.nix"]);
+    place.sh(&found.next);
+    fine("tracked", &below);
+    place.sh("git -C flake add --all");
+    assert_ne!(untracked(), others, "the control: this takes everything");
+    fs_err::remove_dir_all(place.at("flake/.git")).unwrap();
+    assert!(skipped("tracked", &scene).contains("no Git repository"));
+}
+
+/// `host new` writes installers where the flake has its own, which may be either of two outputs; Nix builds both by the same name.
+#[test]
+fn an_installer_is_found_where_nix_finds_it() {
+    let Some(flake) = Flake::new() else {
+        return;
+    };
+    let scene = &flake.scene;
+    let right = fs_err::read_to_string(flake.place.at("flake/flake.nix")).unwrap();
+    let write = |text: &str| flake.place.write("flake/flake.nix", text);
+    let builds = |name: &str| {
+        let command = format!(
+            "NIX_CONF_DIR={} HOME={} nix --extra-experimental-features 'nix-command flakes' eval --raw --read-only 'path:{}#{name}.name'",
+            flake.place.at("conf"),
+            flake.place.at("home"),
+            flake.place.at("flake")
+        );
+        flake.place.sh(&command)
+    };
+    fine("agreement", scene);
+    write(&right.replace("    packages.x86", "    legacyPackages.x86"));
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(builds("webInstallerIso"), "iso");
+    }
+    fine("agreement", scene);
+    fine("version", scene);
+    // With packages of something else beside it; and where both have one, the first one counts, as for Nix.
+    let both = |name: &str| {
+        right.replace(
+            "    packages.x86",
+            &format!(
+                "    packages.x86_64-linux.{name} = derivation {{ name = \"first\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; }}\n      // {{ landfall = {{ host = \"web\"; publicKey = null; version = \"0\"; disagreements = [ \"first\" ]; }}; }};\n    legacyPackages.x86"
+            ),
+        )
+    };
+    write(&both("other"));
+    fine("agreement", scene);
+    write(&both("webInstallerIso"));
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(builds("webInstallerIso"), "first");
+    }
+    assert_eq!(finding("agreement", scene).list, ["first"]);
+    write(
+        &right
+            .replace("    packages.x86", "    legacyPackages.x86")
+            .replace("webInstallerIso", "other"),
+    );
+    assert!(skipped("agreement", scene).contains("neither in packages nor in legacyPackages"));
+}
+
+#[test]
+fn an_installer_that_does_not_fit_the_host_or_landfall_is_found() {
+    let Some(flake) = Flake::new() else {
+        return;
+    };
+    let scene = &flake.scene;
+    fine("agreement", scene);
+    assert!(fine("version", scene).contains("in the installer"));
+    flake.installer(
+        "null",
+        "0.0.9",
+        r#""landfall: the target's fileSystems.\"/\".device is \"none\"""#,
+    );
+    let found = finding("agreement", scene);
+    assert!(found.list[0].contains("fileSystems"), "{found:?}");
+    assert!(finding("version", scene).why.contains("0.0.9"));
+    // One of an older landfall says nothing, and that is not fine.
+    let text = fs_err::read_to_string(flake.place.at("flake/flake.nix")).unwrap();
+    flake
+        .place
+        .write("flake/flake.nix", text.replace("{ landfall =", "{ other ="));
+    assert!(skipped("agreement", scene).contains("older landfall"));
+    flake
+        .place
+        .write("flake/flake.nix", text.replace("webInstallerIso", "other"));
+    assert!(skipped("agreement", scene).contains("no package webInstallerIso"));
+    flake.installer("null", env!("CARGO_PKG_VERSION"), "");
+    fine("agreement", scene);
+    fine("version", scene);
+}
+
+#[test]
+fn the_key_that_the_installer_prints_is_compared() {
+    if !has("ssh-keygen") {
+        return;
+    }
+    let Some(mut flake) = Flake::new() else {
+        return;
+    };
+    flake
+        .place
+        .sh("ssh-keygen -q -t ed25519 -N '' -C one -f one; ssh-keygen -q -t ed25519 -N '' -C two -f two");
+    flake.scene.ssh_key = Some(flake.place.at("one"));
+    let public = |name: &str| {
+        fs_err::read_to_string(flake.place.at(&format!("{name}.pub")))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    flake.installer(&format!("\"{}\"", public("two")), "0", "");
+    let found = finding("key-pair", &flake.scene);
+    assert!(found.list[0].contains("the installer prints"), "{found:?}");
+    flake.installer("null", "0", "");
+    assert!(finding("key-pair", &flake.scene).list[0].contains("prints no key"));
+    flake.installer(&format!("\"{}\"", public("one")), "0", "");
+    assert!(fine("key-pair", &flake.scene).contains("prints its public half"));
+    flake.place.sh("cp two.pub one.pub");
+    let found = finding("key-pair", &flake.scene);
+    assert!(found.list[0].contains("one.pub has"), "{found:?}");
+    flake.place.sh("ssh-keygen -y -f one > one.pub");
+    fine("key-pair", &flake.scene);
+}
+
+#[test]
+fn secrets_that_are_not_keyed_for_the_host_are_found() {
+    let Some(mut flake) = Flake::new() else {
+        return;
+    };
+    assert!(skipped("secrets", &flake.scene).contains("--identity"));
+    let (own, other) = (
+        age::x25519::Identity::generate(),
+        age::x25519::Identity::generate(),
+    );
+    flake.place.write("web.agekey", own.to_string().expose_secret());
+    flake.scene.identities = vec![flake.place.at("web.agekey")];
+    flake.place.write("flake/secrets/wifi.age", sealed(&other));
+    let found = finding("secrets", &flake.scene);
+    assert_eq!(
+        found.list,
+        ["wifi (secrets/wifi.age): it is encrypted for other identities: none that was given decrypts it"]
+    );
+    assert!(found.next.ends_with("agenix --rekey"), "{found:?}");
+    flake.place.write("flake/secrets/wifi.age", sealed(&own));
+    assert_eq!(fine("secrets", &flake.scene), "1 of 1 secrets of web decrypt");
+    // As ssh keys are used.
+    if has("ssh-keygen") && has("age") {
+        flake
+            .place
+            .sh("ssh-keygen -q -t ed25519 -N '' -f ssh; echo x | age -R ssh.pub -o flake/secrets/wifi.age");
+        finding("secrets", &flake.scene);
+        flake.scene.identities = vec![flake.place.at("ssh")];
+        fine("secrets", &flake.scene);
+        flake.place.sh("ssh-keygen -q -p -P '' -N passphrase -f ssh");
+        assert!(finding("secrets", &flake.scene).list[0].contains("passphrase"));
+    }
+}
+
+#[test]
+fn an_image_of_an_older_flake_is_found() {
+    let Some(flake) = Flake::new() else {
+        return;
+    };
+    let scene = &flake.scene;
+    assert!(skipped("image", scene).contains("--image"));
+    // What nix build would link.
+    let link = flake.place.at("flake/result");
+    let built = |path: &str| {
+        flake.place.write(&format!("built/{path}/iso"), "");
+        fs_err::remove_file(&link).unwrap_or_default();
+        fs_err::os::unix::fs::symlink(flake.place.at("built").join(path), &link).unwrap();
+    };
+    built("old");
+    let found = finding("image", scene);
+    assert!(found.next.contains("#webInstallerIso"), "{found:?}");
+    // The remedy makes the path that the finding names; no store is written here, so the link is followed by name.
+    let now = found.why.rsplit(' ').next().unwrap().to_owned();
+    assert!(
+        now.starts_with("/nix/store/") && now.ends_with("-iso"),
+        "{found:?}"
+    );
+    if nix::unistd::geteuid().is_root() && !Utf8Path::new(&now).exists() {
+        fs_err::create_dir_all(&now).unwrap();
+        let mut with = scene.clone();
+        with.image = Some(now.clone().into());
+        let outcome = run("image", &with);
+        fs_err::remove_dir(&now).unwrap();
+        assert!(matches!(outcome, Outcome::Fine(_)), "{outcome:?}");
+    }
+    // A change of what it is made of.
+    flake.place.write("flake/what.txt", "2");
+    assert!(!finding("image", scene).why.contains(&now));
+}

@@ -1,0 +1,198 @@
+//! Promise: an identity under a passphrase decrypts the secrets of a repository as any other one does, once somebody has typed it; and that
+//! nobody can be asked, or that it is wrong, is said as that. With OpenSSH and util-linux where they are there.
+//!
+//! Absent: identities without one (`host_new_secrets.rs`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+
+#[path = "host_new/kit.rs"]
+#[allow(dead_code)]
+mod kit;
+#[path = "host_new/people.rs"]
+#[allow(dead_code)]
+mod people;
+
+use age::secrecy::ExposeSecret;
+use fs_err as fs;
+use kit::Ground;
+use people::{People, decrypted, encrypted, new_identity};
+use ssh_key::LineEnding;
+use std::io::{Read, Write};
+
+/// A program on a terminal of its own, which types this line when it is asked for a passphrase; what was shown there and said.
+fn on_a_terminal(ground: &Ground, args: &[&str], types: &str) -> String {
+    let command = ground.landfall("new", args);
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
+    script.env_clear().current_dir(ground.root());
+    script.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    script
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let (mut shown, mut block, mut typed) = (String::new(), [0_u8; 1024], false);
+    loop {
+        let read = output.read(&mut block).unwrap_or(0);
+        if read == 0 {
+            break;
+        }
+        shown.push_str(&String::from_utf8_lossy(&block[..read]));
+        if !typed && shown.contains("passphrase of ") {
+            // Not before it listens without an echo.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            input.write_all(format!("{types}\n").as_bytes()).unwrap();
+            typed = true;
+        }
+    }
+    drop(input);
+    child.wait().unwrap();
+    shown.replace('\r', "")
+}
+
+/// A key of ssh and a file of identities, both under a passphrase: somebody is asked, once; and nobody, or a wrong passphrase, is not
+/// a secret of somebody else's.
+#[test]
+fn an_identity_under_a_passphrase_is_asked_for_and_told() {
+    let has = |program: &str| {
+        std::process::Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok()
+    };
+    if !has("setsid") || !has("script") {
+        println!("skipped: no setsid or no script (util-linux)");
+        return;
+    }
+    let people = People::new();
+    for form in ["ssh", "age"] {
+        let ground = people.ground();
+        let file = ground.home().join("enc");
+        if form == "ssh" {
+            let key = people.op.to_openssh(LineEnding::LF).unwrap();
+            fs::write(&file, key.as_bytes()).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            fs::set_permissions(&file, mode).unwrap();
+            let sealed = std::process::Command::new("ssh-keygen")
+                .args(["-q", "-p", "-P", "", "-N", "passphrase", "-a", "1", "-f"])
+                .arg(&file)
+                .status();
+            if !sealed.is_ok_and(|ended| ended.success()) {
+                println!("skipped: no ssh-keygen");
+                continue;
+            }
+        } else {
+            let mut recipient = age::scrypt::Recipient::new("passphrase".to_owned().into());
+            recipient.set_work_factor(2);
+            let text = people.web.to_string();
+            fs::write(
+                &file,
+                encrypted(text.expose_secret().as_bytes(), &[&recipient], true),
+            )
+            .unwrap();
+        }
+        let path = file.to_str().unwrap();
+        let args = ["--yes", "--identity", path];
+        let before = ground.state();
+        // No terminal at all.
+        let command = ground.landfall("new", &args);
+        let mut alone = std::process::Command::new("setsid");
+        alone
+            .arg("--wait")
+            .arg(command.get_program())
+            .args(command.get_args());
+        alone
+            .env_clear()
+            .current_dir(ground.root())
+            .stdin(std::process::Stdio::null());
+        alone.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let output = alone.output().unwrap();
+        let text = kit::said(&output.stderr);
+        assert_eq!(output.status.code(), Some(6), "{text}");
+        assert!(
+            text.contains(&format!(
+                "{path}: it has a passphrase, and nobody can be asked here (no terminal)"
+            )) && text.contains("next: run it on a terminal, or name the identity"),
+            "{text}"
+        );
+        assert!(!text.contains("other identities"), "{text}");
+        // Another passphrase.
+        let text = on_a_terminal(&ground, &args, "wrong");
+        assert!(
+            text.contains(&format!("{path}: the passphrase that was typed is wrong"))
+                && text.contains("next: run it again, and type the passphrase of that key; or "),
+            "{text}"
+        );
+        assert_eq!(ground.state(), before);
+        // The right one, asked once for two secrets.
+        let text = on_a_terminal(&ground, &args, "passphrase");
+        assert_eq!(text.matches("passphrase of ").count(), 1, "{text}");
+        assert!(!text.contains("passphrase\n"), "it is not shown: {text}");
+        let new = new_identity(&ground);
+        assert_eq!(
+            decrypted(&ground, "secrets/all.age", &new).as_deref(),
+            Some("for all\n"),
+            "{text}"
+        );
+        assert_eq!(
+            decrypted(&ground, "secrets/armored.age", &new).as_deref(),
+            Some("armored\n")
+        );
+    }
+}
+
+/// A file of identities that is encrypted for another identity: what is told, carried out, leaves a file that nobody else reads, and goes
+/// again.
+#[test]
+fn the_remedy_for_an_identity_under_another_one_is_for_its_owner_alone() {
+    if std::process::Command::new("age")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        println!("skipped: age is not here");
+        return;
+    }
+    let people = People::new();
+    let ground = people.ground();
+    let key = age::x25519::Identity::generate();
+    let (file, plain) = (ground.home().join("it's sealed"), ground.home().join("plain"));
+    let text = people.web.to_string();
+    fs::write(
+        &file,
+        encrypted(text.expose_secret().as_bytes(), &[&key.to_public()], false),
+    )
+    .unwrap();
+    fs::write(ground.home().join("key"), key.to_string().expose_secret()).unwrap();
+    let said = ground.refused("new", &["--yes", "--identity", file.to_str().unwrap()], 6);
+    let between = |begin: &str, end: &str| {
+        let from = said.find(begin).unwrap_or_else(|| panic!("{said}"));
+        let text = &said[from..];
+        text[..text.find(end).unwrap()].to_owned()
+    };
+    // Another place in memory than that which others on this computer may use.
+    let place = plain.to_str().unwrap();
+    let mut command = between("(umask", ", name that") + " && stat --format %a PLAIN";
+    let removed = between("rm /dev/shm", "\n").replace("/dev/shm/landfall-identity", place);
+    command = command
+        .replace(" KEY ", " \"$HOME/key\" ")
+        .replace("/dev/shm/landfall-identity", place)
+        .replace("PLAIN", place);
+    let output = ground.shell(&command);
+    assert_eq!(
+        kit::said(&output.stdout),
+        "600\n",
+        "{command}: {}",
+        kit::said(&output.stderr)
+    );
+    ground.made("new", &["--yes", "--identity", place]);
+    assert!(
+        ground.shell(&removed).status.success() && !plain.exists(),
+        "{removed}"
+    );
+}
