@@ -4,6 +4,7 @@
 //! Absent: writing the log (`progress::LogFile`).
 
 use super::progress::Line;
+use super::run_dir;
 use super::words::{self, Weight};
 use super::{Failure, LogArgs};
 use crate::event::Event;
@@ -19,14 +20,26 @@ use std::time::Duration;
 
 pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let LogArgs { json, follow, file } = args;
+    if file.is_none() {
+        run_dir::is_directory(run_dir, "log")?;
+    }
     let path = file.clone().unwrap_or_else(|| run_dir.join("log.jsonl"));
     if !path.try_exists()? {
-        return Err(Failure::new(
-            Exit::NothingToResume,
-            format!(
-                "{path}: there is no log; no install ran since this boot\n    next: landfall log --file FILE"
+        return Err(match file {
+            Some(_) => Failure::new(
+                Exit::Usage,
+                format!(
+                    "log {}: it is not there\n    next: name a log that is there, or leave --file out for that of this boot",
+                    Shown::line(path.as_str())
+                ),
             ),
-        ));
+            None => Failure::new(
+                Exit::NothingToResume,
+                format!(
+                    "{path}: there is no log; no install ran since this boot\n    next: landfall log --file FILE, with a log that was kept"
+                ),
+            ),
+        });
     }
     // What was rotated away comes first.
     let older = path.with_extension("jsonl.1");

@@ -357,7 +357,7 @@ pub struct SimulateArgs {
     /// Only print what a run without misfortunes writes and flushes, in order: tables, volumes, checkpoints
     #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule", "saves"])]
     pub writes: bool,
-    /// With --schedule: what people do after the first run: payload, layout, anew, edit, away, second, copy, clock,
+    /// With --schedule, of which the first run alone (0.…) counts: what people do after that run: payload, layout, anew, edit, away, second, copy, clock,
     /// firmware, orders, forged, stripped, moved-on, moved-away
     #[arg(long, value_name = "WHAT", requires = "schedule")]
     pub between: Option<Between>,

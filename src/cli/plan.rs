@@ -132,7 +132,10 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         (Some(image), _) if !image.exists() => {
             return Err(Failure::new(
                 Exit::Usage,
-                format!("--image {image}: there is no such file or device"),
+                format!(
+                    "--image {}: there is no such file or device\n    next: name an image of a disk, or the disk itself",
+                    Shown::line(image.as_str())
+                ),
             ));
         }
         (Some(image), _) => {
@@ -411,6 +414,9 @@ struct Decided {
     rules: Vec<u8>,
     /// For a person.
     why: String,
+    /// Where it stops: what helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
     /// What the believed checkpoint claims.
     claimed: Option<Phase>,
     /// Its sequence number.
@@ -434,7 +440,12 @@ impl Decided {
             tmpfs: None,
         });
         let believed = decision.believed();
+        let next = match &decision {
+            Decision::Stop { fault, .. } => Some(fault.next().to_string()),
+            Decision::Begin(_) | Decision::Continue(_) | Decision::Landed { .. } => None,
+        };
         Ok(Decided {
+            next,
             decision: decision.name(),
             rules: decision.rules().iter().map(|rule| rule.number()).collect(),
             claimed: believed.map(Record::phase),
@@ -453,6 +464,7 @@ impl Decided {
             decision,
             rules,
             why,
+            next,
             claimed,
             sequence,
             contents,
@@ -470,7 +482,11 @@ impl Decided {
         } else {
             format!(" ({})", rules.join(", "))
         };
-        writeln!(out, "  decision: {decision}{by}: {why}")
+        writeln!(out, "  decision: {decision}{by}: {why}")?;
+        match next {
+            Some(next) => writeln!(out, "    next: {next}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -11,6 +11,20 @@ use camino::Utf8Path;
 use nix::errno::Errno;
 use std::io;
 
+/// Refuses what is no directory where the run directory has to be; one that is not there is that of no run.
+pub(super) fn is_directory(path: &Utf8Path, command: &str) -> Result<(), Failure> {
+    match fs_err::metadata(path) {
+        Ok(found) if !found.is_dir() => Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "--run-dir {}: it is no directory\n    next: landfall --run-dir DIR {command}, or leave --run-dir out",
+                landfall_states::shown::Shown::line(path.as_str())
+            ),
+        )),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// The failure that `error` is for `path`, which is the run directory or a file in it.
 pub(super) fn failure(path: &Utf8Path, error: &io::Error, command: &str, is_root: bool) -> Failure {
     let next = next(path, error, is_root, Utf8Path::new(RUN_DIR));

@@ -9,10 +9,12 @@ fn told(extra: &[&str]) -> (Exit, String) {
 }
 
 fn done(extra: &[&str]) -> (Result<Exit, Failure>, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("install.ron");
-    fs_err::write(&file, include_str!("../../docs/examples/plain.ron")).unwrap();
-    let path = file.to_str().unwrap();
+    done_with("plain.ron", extra)
+}
+
+fn done_with(example: &str, extra: &[&str]) -> (Result<Exit, Failure>, String) {
+    let path = format!("{}/docs/examples/{example}", env!("CARGO_MANIFEST_DIR"));
+    let path = path.as_str();
     let line = [&["landfall", "simulate", "--config", path], extra].concat();
     let super::super::Command::Simulate(args) = super::super::Cli::parse_from(line).command else {
         panic!("another command")
@@ -111,5 +113,67 @@ fn one_sort_of_fault_fills_one_column() {
         cells
             .iter()
             .all(|cell| cell["fault"] == "stop" && cell["stories"].as_u64() > Some(0))
+    );
+}
+
+/// Every example, whatever is done between two runs, also where the configuration names the commit.
+#[test]
+fn every_example_keeps_the_promise_whatever_is_done_between_two_runs() {
+    let folder = format!("{}/docs/examples", env!("CARGO_MANIFEST_DIR"));
+    let mut told = 0;
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        for between in Between::ALL {
+            for at in ["0.20", "0.45", "0.70"] {
+                let schedule = format!("{at}:before:cut=none");
+                let (exit, text) = done_with(&name, &["--schedule", &schedule, "--between", between.name()]);
+                assert!(
+                    matches!(exit, Ok(Exit::Ok)),
+                    "{name} {schedule} {}: {text}",
+                    between.name()
+                );
+                told += 1;
+            }
+        }
+    }
+    assert_eq!(told, 5 * 14 * 3);
+}
+
+/// What would not be told is refused, and no alarm is given for it.
+#[test]
+fn a_schedule_that_says_more_than_is_told_is_refused() {
+    for (schedule, between, why) in [
+        ("0.8:after:kill", "moved-away", "while the machine is off"),
+        (
+            "0.22:fail-after:hardware",
+            "moved-away",
+            "while the machine is off",
+        ),
+        ("0.10:around:medium-gone", "anew", "does that first"),
+        (
+            "0.45:before:cut=none,7.9999:swap",
+            "copy",
+            "comes after the first run",
+        ),
+        ("0.9999:before:kill", "clock", "never reached"),
+    ] {
+        let failure = done(&["--schedule", schedule, "--between", between])
+            .0
+            .unwrap_err();
+        assert!(
+            failure.exit == Exit::Usage && failure.text.contains(why),
+            "{schedule} {between}: {}",
+            failure.text
+        );
+    }
+}
+
+#[test]
+fn a_story_is_told_in_words_and_as_the_log_has_it() {
+    let (exit, text) = told(&["--schedule", "0.10:around:medium-gone"]);
+    assert_eq!(exit, Exit::Ok);
+    assert!(
+        text.contains("\"event\":\"stopped\"") && !text.contains("Failed {") && !text.contains("Some("),
+        "{text}"
     );
 }

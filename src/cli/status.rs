@@ -288,6 +288,7 @@ struct Report {
 
 impl Report {
     fn read(run_dir: &Utf8Path) -> Result<Report, Failure> {
+        super::run_dir::is_directory(run_dir, "status")?;
         let file = |name: &str| -> Result<Option<Vec<u8>>, Failure> {
             let path = run_dir.join(name);
             match foreign::read_if_there(&path, Links::Refuse, FILE_BYTES_MAX) {
@@ -308,10 +309,12 @@ impl Report {
         let run: Option<Status> = match file("status.json")? {
             None => None,
             Some(bytes) => Some(serde_json::from_slice(&bytes).map_err(|e| {
+                tracing::info!(error = %e, "status.json");
                 Failure::new(
                     Exit::Internal,
                     format!(
-                        "{}: not a status of this landfall: {e}",
+                        "{}: it is not a status of this landfall: damaged, or of another version\n    next: landfall log shows what \
+                         happened; the next run writes the status anew",
                         run_dir.join("status.json")
                     ),
                 )

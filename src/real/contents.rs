@@ -134,10 +134,10 @@ impl Stores {
         if !ended.success() {
             return self.give_up(hands, failed(what, &ended, &log, &self.root));
         }
-        for name in leftovers::clear_generations(&self.root)? {
-            hands.reporter.step(format!(
-                "remove {name} among the target's profiles: the system it led to is gone"
-            ));
+        for (name, why) in leftovers::clear_generations(&self.root)? {
+            hands
+                .reporter
+                .step(format!("remove {name} among the target's profiles: {why}"));
         }
         rooted::sync_filesystem(&self.root)?;
         Ok(false)

@@ -31,7 +31,10 @@ pub fn observe_install(root: &Root, system: &StorePath, first: Vec<Placed>) -> R
     // A trace says nothing of what a later activation did, which the boot loader's installer brings with it.
     let accounts = leftovers::accounts_are_whole(root)?;
     Ok(InstallFacts {
-        profile: rooted::follow_to_store(root, PROFILE)?,
+        profile: match leftovers::profile_is_in_the_making(root)? {
+            true => None,
+            false => rooted::follow_to_store(root, PROFILE)?,
+        },
         marked: rooted::open_file(root, "/etc/NIXOS")?.is_some(),
         activated: accounts && activated.is_some_and(|text| marks::is_activated(&text, system)),
         first,
@@ -51,10 +54,10 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
             .reporter
             .step(format!("delete {path}, which an installer left on the ESP"));
     }
-    for name in leftovers::clear_generations(root)? {
-        hands.reporter.step(format!(
-            "remove {name} among the target's profiles: the system it led to is gone"
-        ));
+    for (name, why) in leftovers::clear_generations(root)? {
+        hands
+            .reporter
+            .step(format!("remove {name} among the target's profiles: {why}"));
     }
     flush_boot(root)?;
     // The closure must be on the disk before a profile points at it (Law of `states::realised`).

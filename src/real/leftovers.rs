@@ -308,10 +308,56 @@ pub fn clear_root(root: &Root, mount_point: &str, keep: &[&str]) -> Result<Vec<S
     Ok(removed)
 }
 
-/// Removes generations of the system's profile that lead nowhere, because what they led to was damaged and is gone: installers of
-/// the boot loader read each of them and fail.
-pub fn clear_generations(root: &Root) -> Result<Vec<String>, Fault> {
-    const PROFILES: &str = "nix/var/nix/profiles";
+const PROFILES: &str = "nix/var/nix/profiles";
+
+/// What the name of a link among the profiles is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Generation {
+    /// `system-1-link`.
+    Whole,
+    /// `system-1-link.tmp-4711-815`: Nix makes a link beside its place and renames it. One that is left it takes for the generation itself,
+    /// and lets the profile lead there (Nix 2.8.0 and 2.26.3); the boot loader's installers look for `system-1-link`, which is nowhere.
+    InTheMaking,
+    /// Something else's.
+    Other,
+}
+
+fn generation(name: &OsStr) -> Generation {
+    let rest = name.to_str().and_then(|name| name.strip_prefix("system-"));
+    let Some((number, behind)) = rest.and_then(|rest| rest.split_once("-link")) else {
+        return Generation::Other;
+    };
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Generation::Other;
+    }
+    match behind {
+        "" => Generation::Whole,
+        behind if behind.starts_with(".tmp-") => Generation::InTheMaking,
+        _ => Generation::Other,
+    }
+}
+
+/// Whether the profile leads to a generation that was in the making when its Nix died.
+pub fn profile_is_in_the_making(root: &Root) -> Result<bool, Fault> {
+    let fault = |e: &io::Error| rooted::io_fault(format!("/{PROFILES} on the target"), e);
+    let Some(dir) = open_dir(root, PROFILES).map_err(|e| fault(&e))? else {
+        return Ok(false);
+    };
+    match nix::fcntl::readlinkat(&dir, "system") {
+        Ok(to) => {
+            let to = std::path::Path::new(&to).file_name().unwrap_or_default();
+            Ok(generation(to) == Generation::InTheMaking)
+        }
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(false),
+        Err(e) => Err(fault(&e.into())),
+    }
+}
+
+/// Removes generations of the system's profile that lead nowhere, because what they led to was damaged and is gone, and those that a Nix
+/// was just making when it died: installers of the boot loader read each of them and fail. With each goes why.
+pub fn clear_generations(root: &Root) -> Result<Vec<(String, &'static str)>, Fault> {
+    const GONE: &str = "the system it led to is gone";
+    const UNFINISHED: &str = "a run that was cut off was just making it";
     let fault = |e: &io::Error| rooted::io_fault(format!("/{PROFILES} on the target"), e);
     let Some(dir) = open_dir(root, PROFILES).map_err(|e| fault(&e))? else {
         return Ok(vec![]);
@@ -324,27 +370,26 @@ pub fn clear_generations(root: &Root) -> Result<Vec<String>, Fault> {
     };
     let mut removed = vec![];
     for name in names_in(&dir).map_err(|e| fault(&e))? {
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("system-")?.strip_suffix("-link"));
-        if !number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())) {
-            continue;
-        }
-        if let Some(to) = leads_to(&name)?
-            && to.starts_with("/nix/store/")
-            && rooted::open_any(root, &to)?.is_none()
-        {
-            remove_in(&dir, &name).map_err(|e| fault(&e))?;
-            removed.push(name.to_string_lossy().into_owned());
-        }
+        let why = match (generation(&name), leads_to(&name)?) {
+            (Generation::InTheMaking, Some(_)) => UNFINISHED,
+            (Generation::Whole, Some(to))
+                if to.starts_with("/nix/store/") && rooted::open_any(root, &to)?.is_none() =>
+            {
+                GONE
+            }
+            (Generation::Whole | Generation::InTheMaking | Generation::Other, _) => continue,
+        };
+        remove_in(&dir, &name).map_err(|e| fault(&e))?;
+        removed.push((name.to_string_lossy().into_owned(), why));
     }
     if let Some(to) = leads_to(OsStr::new("system"))?
-        && removed
+        && let Some((_, why)) = removed
             .iter()
-            .any(|one| *one == to || to == format!("/{PROFILES}/{one}"))
+            .find(|(one, _)| *one == to || to == format!("/{PROFILES}/{one}"))
     {
+        let why = *why;
         remove_in(&dir, OsStr::new("system")).map_err(|e| fault(&e))?;
-        removed.push("system".to_owned());
+        removed.push(("system".to_owned(), why));
     }
     removed.sort();
     Ok(removed)

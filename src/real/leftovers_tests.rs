@@ -329,15 +329,51 @@ fn generations_that_lead_nowhere_go_and_others_stay() {
         link(to, at);
     }
     put(&root, "nix/var/nix/profiles/system-4-link");
-    assert_eq!(clear_generations(&root).unwrap(), ["system", "system-1-link"]);
+    let cleared = || -> Vec<String> {
+        let found = clear_generations(&root).unwrap();
+        found.into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(cleared(), ["system", "system-1-link"]);
     link("system-2-link", "system");
-    assert_eq!(clear_generations(&root).unwrap(), [] as [String; 0]);
+    assert_eq!(cleared(), [] as [String; 0]);
     assert_eq!(
-        clear_generations(&Root::at(root.join("none"))).unwrap_or_default(),
-        [] as [String; 0]
+        clear_generations(&Root::at(root.join("none")))
+            .unwrap_or_default()
+            .len(),
+        0
     );
     assert_eq!(
         fs::read_dir(root.join("nix/var/nix/profiles")).unwrap().count(),
         6
     );
+}
+
+/// `nix-env --set`, killed before it renamed its link (Nix 2.8.0 and 2.26.3), and what the next one then made of that.
+#[test]
+fn a_generation_in_the_making_is_no_generation() {
+    let (_keep, target) = folder();
+    let root = target.join("");
+    let profiles = root.join("nix/var/nix/profiles");
+    fs_err::create_dir_all(&profiles).unwrap();
+    let system = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web";
+    fs_err::create_dir_all(root.join(&system[1..])).unwrap();
+    let begun = "system-1-link.tmp-4711-815";
+    fs_err::os::unix::fs::symlink(system, profiles.join(begun)).unwrap();
+    // Others that look like it are not ours.
+    for other in ["system-1-link.old", "system-x-link.tmp-1-2", "per-user.tmp-1-2"] {
+        fs_err::os::unix::fs::symlink(system, profiles.join(other)).unwrap();
+    }
+    assert!(!profile_is_in_the_making(&target).unwrap());
+    fs_err::os::unix::fs::symlink(begun, profiles.join("system")).unwrap();
+    assert!(profile_is_in_the_making(&target).unwrap());
+    let cleared = clear_generations(&target).unwrap();
+    let names: Vec<&str> = cleared.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["system", begun]);
+    assert!(cleared.iter().all(|(_, why)| why.contains("was just making it")));
+    assert!(!profile_is_in_the_making(&target).unwrap());
+    // The control: a whole one stays.
+    fs_err::os::unix::fs::symlink(system, profiles.join("system-1-link")).unwrap();
+    fs_err::os::unix::fs::symlink("system-1-link", profiles.join("system")).unwrap();
+    assert!(clear_generations(&target).unwrap().is_empty() && !profile_is_in_the_making(&target).unwrap());
+    assert!(profiles.join("system-1-link.old").is_symlink());
 }

@@ -11,16 +11,18 @@ use super::digest::Digester;
 use super::disk::{Disk, Fs, Keep, Key, Value};
 use super::faults::{Death, Schedule, Shot, What};
 use super::harness::Harness;
+use super::seen::{Seen, put_table};
+use super::shown::rule_name;
 use super::story::{End, Ending, Story};
 use super::tally::{Failure, Tally};
 use super::trust::{Forgery, Moved, forge, who_wrote};
 use super::world::{Moment, Snapshot};
+use landfall_states::Phase;
 use landfall_states::authentic::Authenticity;
-use landfall_states::checkpoint::{Choice, Record, choose};
 use landfall_states::fault::FaultClass;
-use landfall_states::plan::{DiskIdentity, GptTable, SystemSource};
+use landfall_states::names::quoted;
+use landfall_states::plan::{DiskIdentity, SystemSource};
 use landfall_states::recovery::Rule;
-use landfall_states::{Phase, plan::Plan};
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -99,65 +101,37 @@ impl Between {
     }
 }
 
+impl Between {
+    /// What is plugged and edited is so while the machine is off.
+    fn is_done_off(self) -> bool {
+        match self {
+            Between::Edit
+            | Between::Away
+            | Between::Copy
+            | Between::Second
+            | Between::Orders
+            | Between::Forged
+            | Between::Stripped
+            | Between::MovedOn
+            | Between::MovedAway => true,
+            Between::Payload | Between::Layout | Between::Anew | Between::Clock | Between::Firmware => false,
+        }
+    }
+}
+
 impl FromStr for Between {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Between::ALL.into_iter().find(|between| between.name() == text);
         found.ok_or_else(|| {
             let all = Between::ALL.map(Between::name).join(", ");
-            format!("{text:?} is not done between two runs; there are {all}")
+            format!("{} is not done between two runs; there are {all}", quoted(text))
         })
     }
 }
 
 /// Of the machines on which a new install is begun, every so many has it cut off at every point.
 const CUT_OFF_EVERY: u64 = 40;
-
-/// What a disk says to whoever looks at it.
-struct Seen {
-    record: Option<Record>,
-    tables: Vec<GptTable>,
-}
-
-impl Seen {
-    fn on(disk: &Disk) -> Seen {
-        let slots = [disk.slot(0), disk.slot(1)];
-        // Slots are looked for where a table says that there is an ESP.
-        let tables: Vec<GptTable> = [Key::Primary, Key::Backup]
-            .iter()
-            .filter_map(|key| disk.copy(*key).table().cloned())
-            .collect();
-        let record = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
-            Choice::Believed { record, .. } if !tables.is_empty() => Some(*record),
-            Choice::Believed { .. } | Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
-        };
-        Seen { record, tables }
-    }
-
-    fn has_table_of(&self, plan: &Plan) -> bool {
-        self.tables
-            .iter()
-            .any(|table| table.disk_guid == plan.table.disk_guid)
-    }
-
-    fn has_record_of(&self, plan: &Plan) -> bool {
-        self.record
-            .as_ref()
-            .is_some_and(|record| record.install == plan.install)
-    }
-
-    fn carries(&self, plan: &Plan) -> bool {
-        self.has_table_of(plan) || self.has_record_of(plan)
-    }
-
-    fn landed(&self, plan: &Plan) -> bool {
-        self.has_record_of(plan)
-            && self
-                .record
-                .as_ref()
-                .is_some_and(|record| record.phase() == Phase::Landed)
-    }
-}
 
 /// What a run without faults leaves on the target when this is asked for.
 pub fn reference(setting: &Setting) -> BTreeMap<Key, String> {
@@ -231,20 +205,7 @@ impl Harness {
                     what: What::After(death),
                 }]);
                 for between in what {
-                    // What is plugged and edited is so while the machine is off.
-                    let plugged = matches!(
-                        between,
-                        Between::Edit
-                            | Between::Away
-                            | Between::Copy
-                            | Between::Second
-                            | Between::Orders
-                            | Between::Forged
-                            | Between::Stripped
-                            | Between::MovedOn
-                            | Between::MovedAway
-                    );
-                    if death == Death::Kill && plugged {
+                    if death == Death::Kill && between.is_done_off() {
                         continue;
                     }
                     if teller.tell(*between, died.clone(), &schedule).is_break() || !go_on() {
@@ -258,10 +219,41 @@ impl Harness {
 
     /// One of them: this after what the schedule does to the first run. A new install is then cut off at every point.
     pub fn tell_between(&self, between: Between, schedule: &Schedule) -> Result<Tally, String> {
+        let name = between.name();
+        if let Some(later) = schedule.0.iter().find(|shot| shot.run > 0) {
+            return Err(format!(
+                "--between {name}: schedule {schedule}: what is done comes after the first run, and nothing else goes wrong behind it: \
+                 leave out what begins with {}.",
+                later.run
+            ));
+        }
         let mut teller = Teller::new(self, 1)?;
         let mut story = self.story();
-        let (_, world) = story.run(schedule);
+        let (run, world) = story.run(schedule);
         story.settle(world, None);
+        if let Some(shot) = schedule.0.iter().find(|shot| !shot.is_reached(&story.passed)) {
+            return Err(format!(
+                "schedule {schedule}: point 0.{} is never reached: the first run passes {} points, from 0.0 on",
+                shot.at,
+                run.points.len()
+            ));
+        }
+        match run.end {
+            End::Died(Death::Cut(_)) => {}
+            End::Died(_) if !between.is_done_off() => {}
+            End::Said(Ok(_)) if between != Between::Anew => {}
+            End::Died(_) | End::Said(_) => {
+                let ends = if between.is_done_off() {
+                    "a power cut: it is done while the machine is off"
+                } else {
+                    "a death: who reads why a run stopped does that first"
+                };
+                return Err(format!(
+                    "--between {name}: schedule {schedule}: the first run has to end with {ends}, such as 0.{}:before:cut=none",
+                    run.points.len() / 2
+                ));
+            }
+        }
         // What it found is in the tally.
         let _told = teller.tell(between, story, schedule);
         Ok(teller.tally)
@@ -534,21 +526,26 @@ impl<'h> Teller<'h> {
         match &run.end {
             End::Said(Err(halt)) => {
                 if halt.rule != rule {
-                    let how = format!("it stops by {:?} and not by {rule:?}: {}", halt.rule, halt.fault);
+                    let how = format!(
+                        "it stops by {} and not by {}: {}",
+                        rule_name(halt.rule),
+                        rule_name(rule),
+                        halt.fault
+                    );
                     breaches.push(Breach { invariant, how });
                 }
                 let fault = halt.fault.clone();
                 story.mend(&fault);
             }
             other => {
-                let how = format!("it must stop by {rule:?}, and ends with {other:?}");
+                let how = format!("it must stop by {}, and {other}", rule_name(rule));
                 breaches.push(Breach { invariant, how });
             }
         }
         if writes(story) != before {
             breaches.push(Breach {
                 invariant: Invariant::UnknownStops,
-                how: format!("a run that stops by {rule:?} wrote"),
+                how: format!("a run that stops by {} wrote", rule_name(rule)),
             });
         }
         breaches
@@ -591,16 +588,4 @@ impl<'h> Teller<'h> {
             ControlFlow::Continue(())
         }
     }
-}
-
-/// Whoever edits the table has a tool that writes both copies out.
-fn put_table(story: &mut Story, target: usize, table: GptTable) {
-    let table = Rc::new(table);
-    for key in [Key::Primary, Key::Backup] {
-        story
-            .machine
-            .disk_mut(target)
-            .put(key, Value::Table(table.clone()));
-    }
-    story.machine.read_table(target);
 }

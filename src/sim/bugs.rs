@@ -160,6 +160,8 @@ pub enum Bug {
     LateWrite,
     /// What an installer of the boot loader left when it was cut off stays.
     LeftoversStay,
+    /// A generation of the profile that a cut Nix was making is left where the next one takes it for a whole one.
+    GenerationStays,
     /// A file of the ESP that is wrong stays there while the installer runs.
     WrongStays,
     /// Keys are placed after the first activation.
@@ -210,7 +212,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 99] = [
+    pub const ALL: [(Bug, Invariant); 100] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -287,6 +289,7 @@ impl Bug {
         (Bug::BothSlotsFirst, Invariant::OneSlotAtATime),
         (Bug::LateWrite, Invariant::LandedIsWhole),
         (Bug::LeftoversStay, Invariant::Lands),
+        (Bug::GenerationStays, Invariant::Lands),
         (Bug::WrongStays, Invariant::Lands),
         (Bug::KeysAfterActivation, Invariant::LandedIsWhole),
         (Bug::ActivationUnheard, Invariant::LandedIsWhole),

@@ -2,10 +2,12 @@
 //! asks neither the driver nor the states what they think of it. A breach names its invariant.
 //!
 //! Absent: preventing anything. A breach is written down and the story goes on.
+// Long because: the invariants are one list, and each is watched beside the others.
 
 use super::case::{AGE_IDENTITY, CANARY, PASSPHRASE, REMOTE_TOKEN, Setting};
 use super::disk::{Disk, Fs, Key, Region, Value};
 use super::machine::Machine;
+use super::shown::left;
 use landfall_states::Phase;
 use landfall_states::checkpoint::{Choice, Record, choose};
 use landfall_states::consent::Erasure;
@@ -262,7 +264,7 @@ impl Checks {
     pub fn second_writer(&mut self, key: Key) {
         self.breach(
             Invariant::OneWriter,
-            format!("{key:?} was written while a program of a killed run was at work"),
+            format!("{key} was written while a program of a killed run was at work"),
         );
     }
 
@@ -293,11 +295,11 @@ impl Checks {
         if disk.identity != setting.plan.disk {
             self.breach(
                 Invariant::OnlyTheTarget,
-                format!("{key:?} was written on {}", disk.identity),
+                format!("{key} was written on {}", disk.identity),
             );
         }
         if found == Found::ByLabel {
-            self.breach(Invariant::ByIdentity, format!("{key:?} was found by its label"));
+            self.breach(Invariant::ByIdentity, format!("{key} was found by its label"));
         }
         let ours = disk.has_table(&setting.plan.table);
         match (key, value) {
@@ -307,7 +309,7 @@ impl Checks {
                 if self.table_durable {
                     self.breach(
                         Invariant::TableOnce,
-                        format!("{key:?} was written over the planned table"),
+                        format!("{key} was written over the planned table"),
                     );
                 }
                 self.permitted(key);
@@ -342,7 +344,7 @@ impl Checks {
                 let Some((_, _, id, provisional)) = setting.volume(region) else {
                     self.breach(
                         Invariant::ConsentFirst,
-                        format!("no volume is planned in {region:?}"),
+                        format!("no volume is planned in {region}"),
                     );
                     return;
                 };
@@ -353,7 +355,7 @@ impl Checks {
                 if !self.identified {
                     self.breach(
                         Invariant::IdentityAgain,
-                        format!("{region:?} was made without identifying the disk"),
+                        format!("{region} was made without identifying the disk"),
                     );
                 }
                 let there = disk.header(region).map(|h| h.id.to_string());
@@ -363,12 +365,12 @@ impl Checks {
                 if self.finished.contains(&region) || there.as_ref() == Some(&id) {
                     self.breach(
                         Invariant::FormatOnce,
-                        format!("{region:?} was finished and made again"),
+                        format!("{region} was finished and made again"),
                     );
                 } else if there.is_some_and(|there| there != provisional) || !ours {
                     self.breach(
                         Invariant::ConsentFirst,
-                        format!("{region:?} was made over something else"),
+                        format!("{region} was made over something else"),
                     );
                 }
             }
@@ -398,12 +400,12 @@ impl Checks {
             } else {
                 Invariant::ConsentFirst
             };
-            self.breach(invariant, format!("{key:?} was written and nobody was asked"));
+            self.breach(invariant, format!("{key} was written and nobody was asked"));
         }
         if !self.identified {
             self.breach(
                 Invariant::IdentityAgain,
-                format!("{key:?} was written without identifying the disk"),
+                format!("{key} was written without identifying the disk"),
             );
         }
     }
@@ -521,7 +523,7 @@ impl Checks {
         let how = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
             Choice::Believed { record, .. } if record.sequence >= acknowledged.sequence => return,
             Choice::Believed { record, .. } => format!("only record {} is left", record.sequence),
-            other => format!("{other:?}"),
+            other => left(&other).to_owned(),
         };
         let how = format!("record {} was acknowledged: {how}", acknowledged.sequence);
         self.breach(Invariant::SavedIsKept, how);
@@ -560,7 +562,7 @@ impl Checks {
     fn landed(&mut self, setting: &Setting, target: &Disk, which: usize) {
         let tried = |key: &Key| matches!(key, Key::Sector(slot, _) if *slot == which);
         if let Some(pending) = target.pending().iter().find(|p| !tried(&p.key)) {
-            let how = format!("{:?} was not durable when the landing was claimed", pending.key);
+            let how = format!("{} was not durable when the landing was claimed", pending.key);
             self.breach(Invariant::LandedIsWhole, how);
         }
         for (fs, name, text) in setting.files() {
@@ -574,7 +576,10 @@ impl Checks {
                 continue;
             }
             if found != Some(text.as_str()) {
-                let how = format!("{name} holds {found:?} when the landing is claimed");
+                let how = format!(
+                    "{name} holds {} when the landing is claimed",
+                    found.unwrap_or("nothing")
+                );
                 self.breach(Invariant::LandedIsWhole, how);
             }
         }
@@ -589,9 +594,9 @@ impl Checks {
                     let spare = *key == Key::File(Fs::Esp, "loader") && !end.contains_key(key);
                     if end.get(key) != reference.get(key) && !spare {
                         let how = format!(
-                            "{key:?} is {:?}, without faults it is {:?}",
-                            end.get(key),
-                            reference.get(key)
+                            "{key} is {}, without faults it is {}",
+                            end.get(key).map_or("not there", String::as_str),
+                            reference.get(key).map_or("not there", String::as_str)
                         );
                         self.breach(Invariant::SameEnd, how);
                     }

@@ -59,7 +59,7 @@ impl Harness {
         story.settle(world, None);
         let landed = matches!(run.end, End::Said(Ok(_)));
         if !landed && case.consenter != Consenter::Refuses {
-            return Err(format!("{case}: without faults it ends with {:?}", run.end));
+            return Err(format!("{case}: without faults {}", run.end));
         }
         Ok(Harness {
             reference,
@@ -138,7 +138,7 @@ impl Harness {
                         .breach(Invariant::LandedRests, "a start after the landing wrote");
                 }
                 if !matches!(run.end, End::Said(Ok(Outcome::AlreadyLanded { .. }))) {
-                    let how = format!("a start after the landing ends with {:?}", run.end);
+                    let how = format!("after the landing there is a start of which {}", run.end);
                     story.checks.breach(Invariant::LandedRests, how);
                 }
                 let disks = story.machine.disks.clone();
@@ -341,7 +341,7 @@ impl Harness {
                 if let Some(key) = with.difference(&without).next() {
                     breaches.push(Breach {
                         invariant: Invariant::SlotsPermitNothing,
-                        how: format!("{key:?} was destroyed because of a slot"),
+                        how: format!("{key} was destroyed because of a slot"),
                     });
                 }
                 // Where there is a table, there are slots to be found.

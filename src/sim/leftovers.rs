@@ -7,6 +7,7 @@
 //!
 //! Absent: what the recorder does not kill; see docs/lab.md.
 
+use super::boot_installer::GENERATION;
 use super::case::Setting;
 use super::contents::{
     CLOSURE, DATABASE, DATABASE_MADE, LOCK, REGISTERED, boot_files, clone_text, conf_text, record_text,
@@ -71,6 +72,8 @@ pub enum Left {
     Mounted,
     /// No profile of the system.
     NoProfile,
+    /// No profile, and a link of Nix's beside the place of its first generation.
+    GenerationBegun,
     /// The profile, and no `/etc/NIXOS`.
     Profile,
     /// Both, and no trace of a finished activation.
@@ -130,6 +133,7 @@ impl fmt::Display for Left {
             Left::NotMounted => f.write_str("target not mounted"),
             Left::Mounted => f.write_str("target mounted"),
             Left::NoProfile => f.write_str("no profile"),
+            Left::GenerationBegun => f.write_str("a generation beside its place"),
             Left::Profile => f.write_str("profile, not marked as NixOS"),
             Left::NotActivated => f.write_str("marked as NixOS, not activated"),
             Left::AccountsTorn => f.write_str("torn accounts"),
@@ -370,6 +374,11 @@ pub const ALL: &[Leftover] = &[
     leftover("mount", "mapping: open; root mounted", Left::Mounted),
     leftover("mount", "mapping: open; root and ESP mounted", Left::Mounted),
     leftover("install", "nixos: no profile", Left::NoProfile),
+    leftover(
+        "install",
+        "nixos: a generation of the profile beside its place",
+        Left::GenerationBegun,
+    ),
     leftover("install", "nixos: profile, no /etc/NIXOS", Left::Profile),
     leftover("install", "nixos: /etc/NIXOS, no boot loader", Left::NotActivated),
     leftover(
@@ -457,6 +466,9 @@ fn installed(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
         (Some(profile), None, _) if profile == system => Left::Profile,
         (_, _, _) => Left::NoProfile,
     });
+    if root(GENERATION).is_some() {
+        seen.insert(Left::GenerationBegun);
+    }
     if root("login").is_some_and(|login| !["password", "locked"].contains(&login)) {
         seen.insert(Left::AccountsTorn);
     }

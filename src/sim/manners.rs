@@ -385,7 +385,9 @@ impl World for SimWorld {
             | Event::Notice { .. }
             | Event::Landed { .. } => ("event", 0),
         };
-        self.note(|| format!("{}      {event:?}", self.run), key);
+        // As the log has it.
+        let line = || serde_json::to_string(&event).unwrap_or_default();
+        self.note(|| format!("{}      {}", self.run, line()), key);
     }
 
     fn heartbeat(&self, phase: Phase) {

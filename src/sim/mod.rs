@@ -15,6 +15,8 @@
 //! explore   every death, every fault, every pair        digest   when two machines are the same
 //! tally     figures, failures, the matrix               random   stories by chance
 //! effects  what can be seen of a run from outside       traps    machines that must not be believed
+//! seen     what a disk says to whoever looks
+//! boot_installer  what runs behind the profile             shown    parts of it, for people
 //! trust    who wrote a record, what the remote names, and somebody who forges
 //! ```
 //!
@@ -24,6 +26,7 @@
 pub mod around;
 pub mod attach;
 pub mod between;
+mod boot_installer;
 pub mod bugs;
 pub mod case;
 pub mod checks;
@@ -41,6 +44,8 @@ pub mod machine;
 pub mod manners;
 pub mod random;
 pub mod saves;
+mod seen;
+mod shown;
 pub mod steps;
 pub mod story;
 pub mod superblock;

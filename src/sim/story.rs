@@ -14,11 +14,12 @@ use super::world::{Moment, Point, SimWorld, Snapshot};
 use crate::driver::{self, Halt, Outcome, Request};
 use landfall_states::fault::Fault;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// How often a story is begun again before it is called endless.
+/// How often a story is begun again, with nothing going wrong, before it is called endless.
 pub const RUNS_MAX: u32 = 8;
 
 /// How a run ended.
@@ -187,7 +188,10 @@ impl Story {
     /// Goes on until it landed, or stopped by name, or will not end.
     pub fn finish(&mut self, schedule: &Schedule) -> Ending {
         let mut halts = vec![];
-        while self.runs < RUNS_MAX {
+        // Runs in which something goes wrong do not count.
+        let disturbed: BTreeSet<u32> = schedule.0.iter().map(|shot| shot.run).collect();
+        let most = RUNS_MAX.saturating_add(u32::try_from(disturbed.len()).unwrap_or(u32::MAX));
+        while self.runs < most {
             let (run, world) = self.run(schedule);
             self.settle(world, None);
             match run.end {
@@ -305,6 +309,18 @@ mod tests {
             story.finish(&"0.14:lie,1.3:stop".parse().unwrap()),
             Ending::Landed
         );
+    }
+
+    /// As many runs with a misfortune as there are: the last ones have none.
+    #[test]
+    fn many_misfortunes_are_no_endless_story() {
+        let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
+        for runs in [RUNS_MAX, 3 * RUNS_MAX] {
+            let shots: Vec<String> = (0..runs).map(|run| format!("{run}.3:before:kill")).collect();
+            let mut story = Story::new(&setting, None);
+            let ending = story.finish(&shots.join(",").parse().unwrap());
+            assert_eq!((ending, story.runs), (Ending::Landed, runs + 1));
+        }
     }
 
     /// Two starts stopped in the same words, each by something of its own, are not the end: the third has nothing wrong.

@@ -1,13 +1,14 @@
 //! Looking and acting on the mounted target: clone, store, profile, boot loader, keys, landing. Law and absence are those of
 //! `steps`.
 
+use super::boot_installer::GENERATION;
 use super::bugs::Bug;
 use super::case::AGE_IDENTITY;
 use super::contents::{
     CLOSURE, LOCK, MODE, MODE_RIGHT, ORDERS, OWNER, REGISTERED, boot_files, clone_text, conf_text,
     receipt_text,
 };
-use super::disk::{Fs, Held, Key};
+use super::disk::{Fs, Key};
 use super::steps::Script;
 use super::world::{Act, SimWorld};
 use crate::event::Event;
@@ -19,7 +20,7 @@ use landfall_states::fault::{ConfigFault, Fault, FaultClass, ImageFault, PlaceFa
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight};
 use landfall_states::image::Image;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
-use landfall_states::names::{BadValue, Revision, StorePath, TargetPath};
+use landfall_states::names::{BadValue, Revision, TargetPath};
 use landfall_states::plan::{RepositorySource, SystemSource};
 use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
@@ -305,7 +306,10 @@ impl Script for InstallSystem {
                 .await?;
         }
         Ok(InstallFacts {
-            profile: world.text(Fs::Root, "profile").map(str::to_owned),
+            profile: match world.text(Fs::Root, GENERATION) {
+                Some(_) if !world.has(Bug::GenerationStays) => None,
+                Some(_) | None => world.text(Fs::Root, "profile").map(str::to_owned),
+            },
             marked: world.text(Fs::Root, "etc/NIXOS").is_some_and(|t| t.is_empty()),
             activated: world.text(Fs::Root, "activated") == Some(self.system.as_str()),
             first: vec![world.identity()?],
@@ -330,16 +334,30 @@ impl Script for InstallSystem {
         world.sync().await?;
         world.uses(None, Some(&order.system));
         let system = order.system.to_string();
+        // A link that was left there Nix takes for the generation itself.
+        let taken = world.text(Fs::Root, GENERATION).is_some();
         if world.has(Bug::NotIdempotent) && world.text(Fs::Root, "profile").is_some() {
             world
                 .put("another generation", vec![("generation-2", Some(system.clone()))])
                 .await?;
         }
+        // Nix makes a link beside its place, and renames it.
         let installed = vec![
+            (GENERATION, Some(system.clone())),
             ("profile", Some(system.clone())),
+            (GENERATION, taken.then(|| system.clone())),
             ("etc/NIXOS", Some(String::new())),
         ];
         world.put("nixos-install", installed).await?;
+        if taken {
+            // The installer of the boot loader looks for the link by its name.
+            return Err(failed(
+                FaultClass::Transient,
+                "nixos-install",
+                "nixos-install",
+                "error: no system generations found in /nix/var/nix/profiles",
+            ));
+        }
         world.act("activate", Act::Look).await?;
         // Users that may be changed later get their password when they are made, and never again.
         // What a cut tore is no account, and is made anew.
@@ -389,66 +407,6 @@ impl SimWorld {
         self.put("place a key", vec![("age", Some(AGE_IDENTITY.into()))])
             .await?;
         self.put("set its mode", vec![("age.mode", Some("0400 root".into()))])
-            .await
-    }
-
-    /// Deletes what a cut installer of the boot loader left.
-    async fn clear_leftovers(&mut self) -> Result<(), Fault> {
-        if self.has(Bug::LeftoversStay) || self.text(Fs::Esp, "loader.tmp").is_none() {
-            return Ok(());
-        }
-        self.delete_on_esp("delete a leftover", vec!["loader.tmp"]).await
-    }
-
-    async fn delete_on_esp(&mut self, label: &'static str, names: Vec<&'static str>) -> Result<(), Fault> {
-        let gone = names
-            .into_iter()
-            .map(|name| self.file(Fs::Esp, name, None))
-            .collect();
-        self.act(label, Act::Write(Held::Mount(Fs::Esp), gone)).await?;
-        self.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
-        self.act("flush the ESP", Act::Flush).await
-    }
-
-    /// NixOS's installer for systemd-boot, with its habits: what is there is taken for its own work, whatever it is, but for
-    /// the loaders, which `bootctl` writes anew; `loader.conf` is deleted first, and written beside its place last; when
-    /// something is there already it fails, every time.
-    async fn run_boot_installer(&mut self, system: &StorePath) -> Result<(), Fault> {
-        if self.text(Fs::Esp, "conf").is_some() {
-            let gone = vec![self.file(Fs::Esp, "conf", None)];
-            self.act("delete loader.conf", Act::Write(Held::Mount(Fs::Esp), gone))
-                .await?;
-        }
-        let writes = boot_files(system)
-            .into_iter()
-            .filter(|(name, _)| matches!(*name, "loader" | "fallback") || self.text(Fs::Esp, name).is_none())
-            .map(|(name, text)| self.file(Fs::Esp, name, Some(text)))
-            .collect();
-        self.act(
-            "install the boot loader",
-            Act::Write(Held::Mount(Fs::Esp), writes),
-        )
-        .await?;
-        if self.text(Fs::Esp, "loader.tmp").is_some() {
-            return Err(failed(
-                FaultClass::Transient,
-                "boot loader installer",
-                "bootctl",
-                "File exists: loader.tmp",
-            ));
-        }
-        let conf = conf_text(system);
-        let beside = vec![self.file(Fs::Esp, "loader.tmp", Some(conf.clone()))];
-        self.act(
-            "loader.conf beside its place",
-            Act::Write(Held::Mount(Fs::Esp), beside),
-        )
-        .await?;
-        let renamed = vec![
-            self.file(Fs::Esp, "conf", Some(conf)),
-            self.file(Fs::Esp, "loader.tmp", None),
-        ];
-        self.act("rename loader.conf", Act::Write(Held::Mount(Fs::Esp), renamed))
             .await
     }
 }

@@ -18,7 +18,7 @@ use landfall_states::cloned::RealiseOrder;
 use landfall_states::fault::{Cause, Fault};
 use landfall_states::formatted::{CloneConfiguration, Standing};
 use landfall_states::names::{Digest, Revision, StorePath};
-use landfall_states::plan::Payload;
+use landfall_states::plan::{Payload, Reference};
 
 /// A commit that the server has, and no reference names.
 pub const EVIL_DIGIT: &str = "e";
@@ -44,9 +44,17 @@ fn revision(digit: &str) -> Option<Revision> {
     digit.repeat(40).parse().ok()
 }
 
+/// Whether the configuration names the commit itself.
+fn is_commit(payload: &Payload) -> bool {
+    matches!(payload.repository.reference, Reference::Revision(_))
+}
+
 impl Setting {
-    /// What the remote's reference names now.
+    /// What the remote's reference names now. A commit that the configuration names is none: nothing that is pushed moves it.
     pub fn named_now(&self) -> Revision {
+        if is_commit(&self.request.payload) {
+            return self.revision.clone();
+        }
         let digit = match self.moved {
             Moved::No => return self.revision.clone(),
             Moved::On => "c",
@@ -135,8 +143,8 @@ impl SimWorld {
     /// What the remote names now for a payload.
     pub fn named(&self, payload: &Payload) -> Revision {
         match self.setting.moved {
-            Moved::No => self.setting.revision_of(payload),
-            Moved::On | Moved::Away => self.setting.named_now(),
+            Moved::On | Moved::Away if !is_commit(payload) => self.setting.named_now(),
+            Moved::No | Moved::On | Moved::Away => self.setting.revision_of(payload),
         }
     }
 

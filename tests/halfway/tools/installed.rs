@@ -152,6 +152,15 @@ fn state(system: &StorePath) -> Result<&'static str, String> {
     if !temporary.is_empty() {
         return Ok("another temporary file on the ESP");
     }
+    // As Nix calls a link before it renames it.
+    let mut generations = fs_err::read_dir(root.join("nix/var/nix/profiles"))
+        .into_iter()
+        .flatten();
+    if generations
+        .any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().contains("-link.tmp-")))
+    {
+        return Ok("a generation of the profile beside its place");
+    }
     if !ACCOUNTS.iter().all(is_whole) {
         return Ok("accounts without their contents");
     }
