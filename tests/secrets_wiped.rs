@@ -13,6 +13,7 @@ use landfall::real::stop::Stop;
 use secrecy::ExposeSecret;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What a secret is looked for by: every byte of it turned over, so that looking for it does not hold it.
@@ -84,7 +85,11 @@ impl Needle {
     }
 }
 
+/// A search reads every page into one of its own, where another search would find what it found.
+static ALONE: Mutex<()> = Mutex::new(());
+
 struct Place {
+    _alone: MutexGuard<'static, ()>,
     _keep: tempfile::TempDir,
     dir: Utf8PathBuf,
     runtime: tokio::runtime::Runtime,
@@ -94,6 +99,7 @@ impl Place {
     fn new() -> Place {
         let keep = tempfile::tempdir().unwrap();
         Place {
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
             dir: Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap(),
             _keep: keep,
             runtime: tokio::runtime::Builder::new_current_thread()

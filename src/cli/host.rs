@@ -296,7 +296,7 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         ));
     }
     paths_checked(args)?;
-    end_cleanly();
+    end_cleanly()?;
     let variable = |key: &str| std::env::var(key).ok().map(|value| (key.to_owned(), value));
     let programs = Programs::new(PASSED_ON.iter().filter_map(|key| variable(key)).collect())?;
     match prepare(&request(args), &programs, &Terminal::default()).map_err(with_passphrase)? {
@@ -319,33 +319,32 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
 }
 
 /// A signal ends the run where it is, as a power cut would, but without what was only for looking at.
-fn end_cleanly() {
+fn end_cleanly() -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        // Without it a signal ends the process by itself, and the next run removes what is left.
-        let Ok(runtime) = runtime else { return };
-        runtime.block_on(async {
-            let signals = (
-                signal(SignalKind::interrupt()),
-                signal(SignalKind::terminate()),
-                signal(SignalKind::hangup()),
-            );
-            let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else {
-                return;
-            };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // They are heard from here on, whenever the thread gets to run.
+    let entered = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    drop(entered);
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {}
             }
-            scratch::remove_all();
-            complain(
-                "landfall: interrupted; run the same command again: it finishes what was begun, or begins anew",
-            );
-            std::process::exit(Exit::Interrupted.code().into());
         });
+        scratch::remove_all();
+        complain(
+            "landfall: interrupted; run the same command again: it finishes what was begun, or begins anew",
+        );
+        std::process::exit(Exit::Interrupted.code().into());
     });
+    Ok(())
 }
 
 fn carried_out(
