@@ -79,7 +79,7 @@ impl Seen {
     }
 }
 
-const ALL: [Reverted; 6] = [
+const ALL: [Reverted; 7] = [
     Reverted {
         name: "database",
         what: "a database that Nix cannot read is a fault, tried again for ever",
@@ -137,6 +137,19 @@ const ALL: [Reverted; 6] = [
         checks: &[Check {
             command: &["halfway", "firmware"],
             words: r"(?m)^firmware: \S+ .*: firmware: an entry that is not in the order\n    .*not exactly one entry of ours",
+        }],
+    },
+    Reverted {
+        name: "generation",
+        what: "a generation that a killed nix-env was making stays among the profiles",
+        edits: &[(
+            "src/real/leftovers.rs",
+            "            (Generation::InTheMaking, Some(_)) => UNFINISHED,\n",
+            "            (Generation::InTheMaking, Some(_)) if name.is_empty() => UNFINISHED,\n",
+        )],
+        checks: &[Check {
+            command: &["halfway", "install", "--point", "24:kill"],
+            words: r"(?m)^install: 24:kill \(nix-env .*\): nixos: a generation of the profile beside its place\n    .*no system generations found",
         }],
     },
     Reverted {
@@ -406,7 +419,7 @@ mod tests {
     }
 
     /// What the checks printed when they were run with each fault put back, and what they print when something else is wrong.
-    const PRINTED: [(&str, &str); 7] = [
+    const PRINTED: [(&str, &str); 8] = [
         (
             "halfway nix-load-db --every 7",
             "nix-load-db: w73:cut-part: nix-db: tables, damaged schema file\n    exit status: 1: not done after 4 attempts: look: database of \
@@ -430,6 +443,12 @@ mod tests {
             "halfway firmware",
             "firmware: 2:kill (efibootmgr write BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c): firmware: an entry that is not in the \
              order\n    exit status: 1: not exactly one entry of ours: Entries { in_order: 1, beside: 1, empty: 0 }\n",
+        ),
+        (
+            "halfway install --point 24:kill",
+            "install: 24:kill (nix-env rename mnt/nix/var/nix/profiles/system-1-link): nixos: a generation of the profile beside its \
+             place\n    exit status: 1: not done after 4 attempts: act: nixos-install of /nix/store/x-nixos-system-plain: the installer of the \
+             boot loader failed: error: no system generations found in /nix/var/nix/profiles, refusing to remove all boot loader entries\n",
         ),
         (
             "scenario esp-leftovers",
