@@ -4,14 +4,11 @@
 //! Absent: which device (the held disk says that), and what is written.
 
 use crate::os::{self, errno};
-use crate::real::Real;
-use crate::real::disk::HeldDisk;
 use crate::real::endings::{self, Places};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use landfall_states::fault::{DeviceFault, Ended, Fault};
-use landfall_states::plan::{DiskIdentity, Plan, Role};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
 use std::io;
@@ -115,54 +112,14 @@ pub fn read_page(path: &Utf8Path, offset: u64) -> Result<Vec<u8>, Fault> {
     Ok(page.0.to_vec())
 }
 
-impl Real {
-    /// The plan in force.
-    pub fn planned(&self) -> Result<&Plan, Fault> {
-        self.plan.as_ref().ok_or_else(|| defect("no plan is in force"))
-    }
-
-    /// The held disk.
-    pub fn disk(&self) -> Result<&HeldDisk, Fault> {
-        self.held.as_ref().ok_or_else(|| defect("no disk is held"))
-    }
-
-    /// The device node of a partition of the plan, if the plan has one for that role.
-    pub async fn partition(&self, role: Role) -> Result<Utf8PathBuf, Fault> {
-        let plan = self.planned()?;
-        let entry = plan
-            .partition(role)
-            .ok_or_else(|| defect(&format!("the plan has no partition for the {role}")))?;
-        self.disk()?.partition_device(entry).await
-    }
-
-    /// Right before a destructive effect: the disk is still the confirmed one, and udev is kept off it (I1, I3).
-    pub async fn permit(&mut self, confirmed: &DiskIdentity) -> Result<(), Fault> {
-        let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
-        disk.lock().await?;
-        if let Err(fault) = disk.confirm(confirmed) {
-            disk.unlock(&self.reporter, &self.stop).await?;
-            return Err(fault);
-        }
-        Ok(())
-    }
-
-    /// After it: whatever came of it, udev may look again.
-    pub async fn permit_ends<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
-        let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
-        let unlocked = disk.unlock(&self.reporter, &self.stop).await;
-        let value = outcome?;
-        unlocked?;
-        Ok(value)
-    }
-}
-
-fn defect(why: &str) -> Fault {
+pub(crate) fn defect(why: &str) -> Fault {
     Fault::defect("landfall", why)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use camino::Utf8PathBuf;
 
     #[test]
     fn a_page_is_written_in_place_and_read_back() {

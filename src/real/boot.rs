@@ -8,18 +8,13 @@
 use crate::real::bootspec;
 use crate::real::command::{OnStop, Program};
 use crate::real::endings::{self, Places};
-use crate::real::firmware::{self, EFIVARS};
 use crate::real::hands::Hands;
 use crate::real::loader::{Variables, is_pe};
 use crate::real::menu::{Chosen, Menu, OnEsp, Sum, different, esp_digest, open_esp};
 use crate::real::rooted::Root;
-use crate::real::{
-    RUN_DIR, Real, activation, ground, install, kernel_settings, leftovers, mounts, room, rooted,
-};
-use crate::world::Perform;
-use camino::Utf8Path;
+use crate::real::{activation, ground, install, leftovers, rooted};
 use landfall_states::fault::Fault;
-use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
+use landfall_states::installed::{BootFacts, BootFile, BootOrder, Nvram};
 use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
 use std::collections::BTreeMap;
@@ -172,7 +167,7 @@ fn other_loader(esp: &Root) -> Result<Option<String>, Fault> {
 }
 
 /// Copies the loader to the removable path, which firmware without an entry starts.
-fn ensure_fallback(hands: &Hands, root: &Root, machine: Machine) -> Result<(), Fault> {
+pub fn ensure_fallback(hands: &Hands, root: &Root, machine: Machine) -> Result<(), Fault> {
     let esp = root.esp();
     let loader = format!("EFI/systemd/{}", machine.systemd_boot());
     let fallback = format!("EFI/BOOT/{}", machine.fallback_loader());
@@ -198,7 +193,7 @@ if "$2/sw/bin/mount" --rbind --mkdir / "$1"; then "$2/sw/bin/mount" --make-rslav
 exec "$2/bin/switch-to-configuration" boot
 "#;
 
-async fn run_installer(hands: &Hands, root: &Root, system: &StorePath) -> Result<(), Fault> {
+pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath) -> Result<(), Fault> {
     ground::refuse_links(root)?;
     let program = Program::new("nixos-enter").args(["--root", &root.as_arg(), "--"]);
     let shell = format!("{system}/sw/bin/bash");
@@ -250,49 +245,4 @@ pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<()
         }
     }
     install::flush_boot(root)
-}
-
-impl Real {
-    fn machine(&self) -> Machine {
-        self.plan
-            .as_ref()
-            .map_or(Machine::native(), |plan| plan.layout.machine)
-    }
-}
-
-impl Perform<InstallBootLoader> for Real {
-    async fn observe(&mut self, step: &InstallBootLoader) -> Result<BootFacts, Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        let root = &Root::target();
-        // Clean pages only can be forgotten, and FAT is flushed by nobody else.
-        install::flush_boot(root)?;
-        let nvram = firmware::entry_of(self, &root.esp())?;
-        let variables = firmware::loader_variables(Utf8Path::new(EFIVARS))?;
-        observe_boot(root, &step.system, self.machine(), nvram, &variables)
-    }
-
-    async fn perform(&mut self, _step: &InstallBootLoader, order: BootOrder) -> Result<(), Fault> {
-        let done = async {
-            self.attach(mounts::Attach::Target).await?;
-            let root = &Root::target();
-            for flaw in &order.flaws {
-                self.reporter.notice(format!("on the ESP: {flaw}"));
-            }
-            let hands = self.hands();
-            clear_the_way(&hands, root, &order)?;
-            // nixos-enter activates the system before it runs anything.
-            self.clear_target(root)?;
-            kernel_settings::keep(Utf8Path::new(RUN_DIR))?;
-            let ran = run_installer(&hands, root, &order.system).await;
-            kernel_settings::put_back(Utf8Path::new(RUN_DIR), &self.reporter)?;
-            self.clear_target(root)?;
-            ran?;
-            ensure_fallback(&hands, root, self.machine())?;
-            firmware::register(self).await?;
-            rooted::sync_filesystem(root)?;
-            install::flush_boot(root)
-        }
-        .await;
-        room::explained(&Root::target(), done)
-    }
 }

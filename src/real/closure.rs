@@ -20,8 +20,7 @@ use crate::real::memory::Memory;
 use crate::real::nixlog::{NixLog, Told};
 use crate::real::pack::REGISTRATION;
 use crate::real::rooted::Root;
-use crate::real::{Real, ground, hooks, marks, mounts, permissions, room, rooted, swapping};
-use crate::world::Perform;
+use crate::real::{ground, marks, permissions, rooted};
 use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::{self, Fault, FaultClass, ImageFault, Remedy};
 use landfall_states::image::Image;
@@ -58,22 +57,6 @@ pub struct Stores {
     pub stall_s: u32,
     /// The longest a program may run.
     pub deadline: Duration,
-}
-
-impl Real {
-    /// The stores of this run.
-    pub fn stores(&self) -> Stores {
-        let nix = &self.config.nix;
-        Stores {
-            root: Root::target(),
-            source: "auto".into(),
-            substituters: nix.substituters.clone(),
-            trusted_public_keys: nix.trusted_public_keys.clone(),
-            connect_s: nix.connect_timeout_s,
-            stall_s: nix.stalled_download_timeout_s,
-            deadline: Duration::from_secs(nix.deadline_s),
-        }
-    }
 }
 
 impl Stores {
@@ -479,41 +462,5 @@ pub(crate) fn survived(what: &str, ended: Ended) -> Result<Ended, Fault> {
             ended.how(),
             Remedy::resume(),
         )),
-    }
-}
-
-impl Perform<RealiseSystem> for Real {
-    async fn observe(&mut self, step: &RealiseSystem) -> Result<SystemFacts, Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        let mut facts = observe_system(&self.hands(), &self.stores(), step).await?;
-        facts.evaluated = self.evaluated_of(&step.revision);
-        Ok(facts)
-    }
-
-    async fn perform(&mut self, _step: &RealiseSystem, order: RealiseOrder) -> Result<(), Fault> {
-        let done = async {
-            self.attach(mounts::Attach::Target).await?;
-            // After a reboot behind the clone, the commands have not run in this boot yet.
-            hooks::after_mounting(self).await?;
-            let access = self.git_access()?;
-            let is_built = matches!(order.action.source, SystemSource::Flake);
-            if is_built {
-                // Inputs may be fetched with the same key, and it may be another one than the clone was made with.
-                self.let_in().await?;
-                self.swap_for_build().await;
-            }
-            let made = perform_realise(&self.hands(), &self.stores(), &access, &order).await;
-            let ended = if is_built {
-                swapping::end().await
-            } else {
-                Ok(false)
-            };
-            let system = made?;
-            ended?;
-            self.evaluated = Some((order.action.revision.clone(), system));
-            Ok(())
-        }
-        .await;
-        room::explained(&Root::target(), done)
     }
 }

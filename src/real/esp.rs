@@ -4,21 +4,19 @@
 //! Absent: what a slot says (`states::checkpoint`), which slot is older (the store), the boot loader's files.
 
 use crate::event::Reporter;
-use crate::real::block::{PAGE_BYTES, flush, io_fault, read_page, tool_fault, write_page};
+use crate::real::block::{PAGE_BYTES, flush, io_fault, read_page, tool_fault};
 use crate::real::command::Program;
-use crate::real::mounts::Attach;
 use crate::real::probe::probe;
 use crate::real::slots::{DIRECTORY, NAMES};
 use crate::real::stop::Stop;
-use crate::real::{RUN_DIR, Real, fat_root, slots};
-use crate::world::Perform;
+use crate::real::{RUN_DIR, fat_root, slots};
 use camino::{Utf8Path, Utf8PathBuf};
 use fatfs::{Date, DateTime, FileSystem, FsOptions, Time, TimeProvider};
 use fs_err as fs;
 use landfall_states::Probe;
 use landfall_states::fault::{DeviceFault, Fault, FaultClass};
-use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
-use landfall_states::plan::{Role, Volume};
+use landfall_states::partitioned::{EspFacts, SlotFile};
+use landfall_states::plan::Volume;
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,7 +40,7 @@ pub fn store_mount() -> Utf8PathBuf {
 }
 
 /// A slot's path in a mounted ESP.
-fn slot_path(mount: &Utf8Path, which: usize) -> Utf8PathBuf {
+pub fn slot_path(mount: &Utf8Path, which: usize) -> Utf8PathBuf {
     DIRECTORY
         .iter()
         .fold(mount.to_owned(), |path, part| path.join(part))
@@ -134,7 +132,7 @@ fn open_fat<T: Read + Write + Seek>(
     Ok((FileSystem::new(disk, options)?, reads))
 }
 
-type Reads = Rc<RefCell<Vec<(u64, usize)>>>;
+pub(crate) type Reads = Rc<RefCell<Vec<(u64, usize)>>>;
 
 /// What fatfs makes of a filesystem. It calculates with numbers from the disk without checks and may panic; that is no reason to
 /// fall. Nothing that it holds may outlive this.
@@ -517,51 +515,13 @@ fn remove_reclaimed(device: &Utf8Path, reporter: &Reporter) -> Result<(), Fault>
     }
 }
 
-impl Real {
-    /// Overwrites a slot in place: one write of 4,096 bytes, one flush. Through the mounted ESP, or, when it cannot be
-    /// mounted, at the slot's place on the device (recovery rule 18).
-    pub async fn write_slot_on_esp(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
-        match self.attach(Attach::Checkpoint).await {
-            Ok(()) => {
-                let path = slot_path(&store_mount(), which);
-                let length = fs::metadata(&path)
-                    .map_err(|e| io_fault(format!("slot {which}"), &e))?
-                    .len();
-                if length != PAGE_BYTES as u64 {
-                    return Err(missing(which, &path));
-                }
-                write_page(&path, 0, bytes)
-            }
-            Err(fault) if fault.class == FaultClass::Hardware => Err(fault),
-            Err(fault) => {
-                let device = self.partition(Role::Esp).await?;
-                if self.is_mounted(&device)? {
-                    return Err(fault);
-                }
-                self.reporter.notice(format!(
-                    "the ESP cannot be mounted ({fault}): its slots are written without"
-                ));
-                let place = locate_on(&device)?[which & 1].ok_or_else(|| missing(which, &device))?;
-                write_page(&device, place, bytes)
-            }
-        }
-    }
-
-    /// Reads a slot from the device. Mounts and repairs nothing.
-    pub async fn read_slot_on_esp(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
-        let device = self.partition(Role::Esp).await?;
-        let place = locate_on(&device)?[which & 1].ok_or_else(|| missing(which, &device))?;
-        read_page(&device, place)
-    }
-}
-
 fn page(bytes: &[u8]) -> Result<[u8; PAGE_BYTES], Fault> {
     bytes
         .try_into()
         .map_err(|_| Fault::defect("slot", format!("{} bytes long, not {PAGE_BYTES}", bytes.len())))
 }
 
-fn missing(which: usize, place: &Utf8Path) -> Fault {
+pub(crate) fn missing(which: usize, place: &Utf8Path) -> Fault {
     DeviceFault::SlotMissing {
         slot: which as u8,
         name: NAMES[which & 1].to_string(),
@@ -591,48 +551,6 @@ pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) ->
     // A process that was killed between the last write and its flush leaves the flush to us.
     flush(device)?;
     Ok(EspFacts { probe, slots })
-}
-
-impl Perform<AnchorCheckpoint> for Real {
-    async fn observe(&mut self, step: &AnchorCheckpoint) -> Result<EspFacts, Fault> {
-        let device = self.disk()?.partition_device(&step.partition).await?;
-        if !self.is_mounted(&device)? && is_cut_off(&device, &step.volume)? {
-            self.permit(&step.disk).await?;
-            let mended = mend_esp(&device, &step.volume, &self.reporter, &self.stop).await;
-            self.permit_ends(mended).await?;
-        }
-        observe_esp(&device, &self.reporter, &self.stop).await
-    }
-
-    async fn perform(&mut self, step: &AnchorCheckpoint, order: AnchorOrder) -> Result<(), Fault> {
-        // Both orders write below the filesystem: nothing may have it mounted.
-        self.detach_esp().await?;
-        match order {
-            AnchorOrder::Format {
-                disk,
-                partition,
-                volume,
-            } => {
-                let device = self.disk()?.partition_device(&partition).await?;
-                self.permit(&disk).await?;
-                let made = make_esp(&device, &volume, disk.sector_bytes, &self.reporter, &self.stop).await;
-                self.permit_ends(made).await
-            }
-            AnchorOrder::AllocateSlots {
-                disk,
-                partition,
-                missing,
-            } => {
-                let device = self.disk()?.partition_device(&partition).await?;
-                self.permit(&disk).await?;
-                let made = match mend_esp(&device, &step.volume, &self.reporter, &self.stop).await {
-                    Ok(()) => allocate_slots(&device, missing),
-                    Err(fault) => Err(fault),
-                };
-                self.permit_ends(made).await
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::real::bench::{self, block_on};
+use crate::real::block::write_page;
 use landfall_states::VolumeState;
 use proptest::prelude::*;
 

@@ -5,11 +5,10 @@
 //!
 //! Absent: the format of load options (`disk::efi`), choosing among the entries of the boot loader (`loader`).
 
-use crate::real::command::Program;
 use crate::real::disk::efi;
 use crate::real::loader::Variables;
+use crate::real::rooted;
 use crate::real::rooted::Root;
-use crate::real::{Real, rooted};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::installed::Nvram;
@@ -201,19 +200,8 @@ pub fn wanted_entry(
     }
 }
 
-/// What the firmware says of the held disk's ESP.
-pub fn entry_of(real: &Real, esp: &Root) -> Result<Nvram, Fault> {
-    let planned = real.plan.as_ref().and_then(|plan| plan.partition(Role::Esp));
-    wanted_entry(
-        real.config.can_touch_efi_variables,
-        Utf8Path::new(EFIVARS),
-        esp,
-        planned.map(|esp| &esp.partuuid),
-    )
-}
-
 /// The disk and partition number below a mounted ESP, from the kernel: `/dev/<disk>` and number.
-fn esp_device(esp: &Root) -> Result<Option<(String, u32)>, Fault> {
+pub fn esp_device(esp: &Root) -> Result<Option<(String, u32)>, Fault> {
     let fault = |e: &std::io::Error| rooted::io_fault(format!("device of {}", esp.as_arg()), e);
     let device = rooted::device_number(esp)?;
     let sysfs = format!(
@@ -236,93 +224,6 @@ fn esp_device(esp: &Root) -> Result<Option<(String, u32)>, Fault> {
     Ok(number
         .zip(disk)
         .map(|(number, disk)| (format!("/dev/{disk}"), number)))
-}
-
-/// Removes the entries of former installs of this host on this disk. Before an entry is made, so that a kill between the two leaves
-/// the step undone.
-async fn remove_former(real: &Real, plan: &Plan) -> Result<(), Fault> {
-    for number in former_entries(Utf8Path::new(EFIVARS), plan)? {
-        let number = format!("{number:04X}");
-        let args = ["--bootnum", &number, "--delete-bootnum"];
-        let ended = real.hands().run(Program::new("efibootmgr").args(args)).await?;
-        if ended.success() {
-            real.reporter.step(format!(
-                "firmware boot entry {number} of a former install removed"
-            ));
-        } else {
-            real.reporter.notice(format!(
-                "the firmware's boot entry {number} of a former install could not be removed ({}); efibootmgr -b {number} -B \
-                 does it",
-                ended.how()
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Makes a firmware entry where one is wanted, there is none, and one can be made. Firmware that refuses starts the
-/// removable path.
-pub async fn register(real: &Real) -> Result<(), Fault> {
-    let esp = Root::target().esp();
-    let Some(plan) = &real.plan else {
-        return Ok(());
-    };
-    if real.config.can_touch_efi_variables {
-        remove_former(real, plan).await?;
-    }
-    match entry_of(real, &esp)? {
-        Nvram::Ours | Nvram::NotWanted => return Ok(()),
-        Nvram::Unwritable(why) => {
-            real.reporter.notice(format!(
-                "no firmware boot entry: {why}; the firmware starts the removable path"
-            ));
-            return Ok(());
-        }
-        Nvram::Missing => {}
-    }
-    if let Some(partition) = plan.partition(Role::Esp)
-        && let Some(order) = order_with_ours(Utf8Path::new(EFIVARS), &esp, &partition.partuuid)?
-    {
-        let order: Vec<String> = order.iter().map(|number| format!("{number:04X}")).collect();
-        let args = ["--bootorder", &order.join(",")];
-        let ended = real.hands().run(Program::new("efibootmgr").args(args)).await?;
-        if ended.success() {
-            return Ok(());
-        }
-        real.reporter.notice(format!(
-            "the firmware's order of entries could not be written ({}); another entry is made",
-            ended.how()
-        ));
-    }
-    let machine = plan.layout.machine;
-    let loader = format!("EFI/systemd/{}", machine.systemd_boot());
-    let Some((disk, number)) = esp_device(&esp)? else {
-        return Ok(());
-    };
-    if !rooted::is_there(&esp, &loader)? {
-        return Ok(());
-    }
-    let loader = format!("\\{}", loader.replace('/', "\\"));
-    let number = number.to_string();
-    let args = [
-        "--create",
-        "--disk",
-        &disk,
-        "--part",
-        &number,
-        "--label",
-        "Linux Boot Manager",
-        "--loader",
-        &loader,
-    ];
-    let ended = real.hands().run(Program::new("efibootmgr").args(args)).await?;
-    if !ended.success() {
-        real.reporter.notice(format!(
-            "no firmware boot entry could be made ({}); the firmware starts the removable path",
-            ended.how()
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

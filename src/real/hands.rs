@@ -2,7 +2,6 @@
 //! that they run on any directory. Absent: the plan, the disk, secrets.
 
 use crate::event::{Event, Reporter};
-use crate::real::Real;
 use crate::real::command::{Ended, Program};
 use crate::real::secret::Secret;
 use crate::real::stop::Stop;
@@ -76,12 +75,5 @@ impl Hands {
             total,
             unit: unit.to_owned(),
         });
-    }
-}
-
-impl Real {
-    /// See [`Hands`].
-    pub fn hands(&self) -> Hands {
-        Hands::new(self.reporter.clone(), self.stop.clone())
     }
 }

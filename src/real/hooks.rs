@@ -8,7 +8,7 @@ use crate::foreign::{self, Links};
 use crate::real::command::{OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::rooted::Root;
-use crate::real::{RUN_DIR, Real, rooted};
+use crate::real::{RUN_DIR, rooted};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use landfall_states::names::{Digest, TargetPath};
@@ -20,7 +20,7 @@ const MARKER_BYTES_MAX: u64 = 1 << 20;
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// Where it is kept which commands ran since the target was mounted.
-fn marker() -> Result<Utf8PathBuf, Fault> {
+pub fn marker() -> Result<Utf8PathBuf, Fault> {
     let boot_id = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
         .map_err(|e| rooted::io_fault("boot id", &e))?;
     Ok(Utf8PathBuf::from(format!("{RUN_DIR}/hooks-{}", boot_id.trim())))
@@ -37,18 +37,6 @@ pub fn forget_at(marker: &Utf8Path) -> Result<(), Fault> {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(rooted::io_fault(marker.as_str(), &e)),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Makes the extra directories and runs the commands that have not run since the target was mounted.
-pub async fn after_mounting(real: &Real) -> Result<(), Fault> {
-    let hands = real.hands();
-    let marker = marker()?;
-    let salt = real
-        .plan
-        .as_ref()
-        .map_or_else(String::new, |plan| plan.install.to_string());
-    make_dirs(&hands, &Root::target(), &real.config.extra_mount_dirs)?;
-    run_commands(&hands, &real.config.extra_post_mount_commands, &salt, &marker).await
 }
 
 /// Makes directories of the target.

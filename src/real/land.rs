@@ -5,16 +5,11 @@
 
 use crate::foreign::{self, Links, Refused};
 use crate::real::block::io_fault;
-use crate::real::head;
-use crate::real::mounts::Attach;
 use crate::real::rooted::{self, Root};
-use crate::real::{RUN_DIR, Real};
-use crate::real::{activation, firmware, ground};
-use crate::world::Perform;
 use camino::Utf8Path;
-use landfall_states::fault::{Fault, SourceFault};
+use landfall_states::fault::Fault;
 use landfall_states::plan::{Plan, Volume};
-use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
+use landfall_states::provisioned::Receipt;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
@@ -127,7 +122,7 @@ pub fn timings(log: &str) -> Vec<(String, u64)> {
         .collect()
 }
 
-fn volumes(plan: &Plan) -> Vec<(String, String, String)> {
+pub(crate) fn volumes(plan: &Plan) -> Vec<(String, String, String)> {
     let mut list = vec![
         (
             "disk GUID".to_owned(),
@@ -160,14 +155,14 @@ fn volumes(plan: &Plan) -> Vec<(String, String, String)> {
     list
 }
 
-fn unix_s(time: std::time::SystemTime) -> u64 {
+pub(crate) fn unix_s(time: std::time::SystemTime) -> u64 {
     // A clock before 1970 is wrong anyway.
     time.duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())
 }
 
 /// Puts a file in its place below [`KEPT_DIR`]: beside it, flushed, renamed, directory flushed, re-read.
-fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault> {
+pub fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault> {
     let path = format!("{KEPT_DIR}/{name}");
     let access = rooted::Access {
         mode,
@@ -194,7 +189,7 @@ fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault> {
 }
 
 /// The log of this boot; its end when it is very long. Nothing logged is an empty log.
-fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
+pub fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
     let io = |e: std::io::Error| io_fault(format!("log {path}"), &e);
     let mut file = match foreign::open(path, Links::Refuse) {
         Ok(file) => file,
@@ -215,7 +210,7 @@ fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
 }
 
 /// Receipt and log below a mounted root.
-fn kept(root: &Root) -> Result<(Option<Receipt>, bool), Fault> {
+pub fn kept(root: &Root) -> Result<(Option<Receipt>, bool), Fault> {
     let path = format!("{KEPT_DIR}/{RECEIPT_NAME}");
     let receipt = match rooted::open_file(root, &path)? {
         None => None,
@@ -229,92 +224,6 @@ fn kept(root: &Root) -> Result<(Option<Receipt>, bool), Fault> {
     };
     let log = rooted::open_file(root, &format!("{KEPT_DIR}/{LOG_NAME}"))?.is_some();
     Ok((receipt, log))
-}
-
-impl Real {
-    /// The revision that is checked out on the target. Hooks and the activation had their turn since the clone was looked at, and it
-    /// may belong to the target's user by now: no Git is run in it.
-    fn cloned_revision(&self) -> Result<String, Fault> {
-        let clone = &self.planned()?.payload.repository.clone_path;
-        match head::commit(&Root::target(), rooted::on_target(clone))? {
-            Ok(revision) => Ok(revision.to_string()),
-            Err(found) => Err(SourceFault::ForeignClone {
-                path: clone.to_string(),
-                found: format!("nobody can say which revision is checked out there: {found}"),
-            }
-            .into()),
-        }
-    }
-
-    async fn keep_receipt_and_log(&self, order: &LandOrder) -> Result<(), Fault> {
-        let root = &Root::target();
-        let plan = self.planned()?;
-        let (log, started_unix_s) = run_log(&Utf8Path::new(RUN_DIR).join(RUN_LOG_NAME))?;
-        let receipt = FullReceipt {
-            landfall: env!("CARGO_PKG_VERSION").to_owned(),
-            host: plan.host.to_string(),
-            install: order.install.to_string(),
-            disk: plan.disk.to_string(),
-            repository: match &plan.payload.repository.source {
-                landfall_states::plan::RepositorySource::Remote(url) => url.to_string(),
-                landfall_states::plan::RepositorySource::Bundle { file, origin } => origin
-                    .as_ref()
-                    .map_or_else(|| format!("bundle {file}"), ToString::to_string),
-            },
-            revision: self.cloned_revision()?,
-            system: order.system.to_string(),
-            volumes: volumes(plan),
-            started_unix_s,
-            ended_unix_s: unix_s(std::time::SystemTime::now()),
-            phases: timings(&String::from_utf8_lossy(&log)),
-            activation_failures: activation::read(root)?,
-        };
-        keep(root, RECEIPT_NAME, 0o644, write_receipt(&receipt)?.as_bytes())?;
-        keep(root, LOG_NAME, 0o600, &log)?;
-        rooted::sync_filesystem(root)
-    }
-}
-
-impl Perform<Land> for Real {
-    async fn observe(&mut self, _step: &Land) -> Result<LandFacts, Fault> {
-        let before = self.attached_now().await?;
-        if !before.is_empty() {
-            // Not quiet yet: whatever else is there, there is work left, and what is attached is not taken apart by a look.
-            return Ok(LandFacts {
-                receipt: None,
-                log: false,
-                attached: before,
-                flushed: false,
-            });
-        }
-        self.attach(Attach::TargetReadOnly).await?;
-        let seen = kept(&Root::target());
-        self.detach().await?;
-        let (receipt, log) = seen?;
-        let attached = self.attached_now().await?;
-        // A run that was killed between the last unmounting and its flush leaves the flush to us.
-        self.flush_devices().await?;
-        Ok(LandFacts {
-            receipt,
-            log,
-            flushed: attached.is_empty() && self.is_flushed(),
-            attached,
-        })
-    }
-
-    async fn perform(&mut self, _step: &Land, order: LandOrder) -> Result<(), Fault> {
-        self.attach(Attach::Target).await?;
-        // The firmware's entry is the one thing that is not on the disk: a cut right after the loader became durable leaves
-        // none, and nothing on the disk tells. The receipt is its trace, so it comes first.
-        firmware::register(self).await?;
-        self.clear_target(&Root::target())?;
-        ground::release(&Root::target())?;
-        self.reporter.step("receipt and log");
-        self.keep_receipt_and_log(&order).await?;
-        self.reporter.step("unmount, close, flush");
-        self.detach().await?;
-        self.flush_devices().await
-    }
 }
 
 #[cfg(test)]

@@ -7,20 +7,18 @@ use crate::event::Reporter;
 use crate::real::block::{flush, io_fault};
 use crate::real::cryptsetup::{Context, mapper_path, os_error, serial, text};
 use crate::real::derivation::{self, Derivation};
+use crate::real::dm;
 use crate::real::probe::probe;
 use crate::real::secret::SecretText;
 use crate::real::stop::Stop;
-use crate::real::{Real, ask, dm};
-use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use cryptsetup_rs::api::crypt_pbkdf_algo_type;
 use cryptsetup_rs::device as crypt;
 use fs_err as fs;
-use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
 use landfall_states::authentic::RecordKey;
 use landfall_states::fault::{Fault, SecretFault};
 use landfall_states::names::{Size, quoted};
-use landfall_states::plan::{Plan, Role, Volume};
+use landfall_states::plan::Volume;
 use landfall_states::{Probe, Signature};
 use libcryptsetup_sys as sys;
 use nix::libc;
@@ -29,7 +27,7 @@ use std::io::{Read, Seek, SeekFrom};
 use uuid::Uuid;
 
 /// How often a person may enter a passphrase that does not open the container, in one run.
-const WRONG_ENTRIES_MAX: u32 = 3;
+pub const WRONG_ENTRIES_MAX: u32 = 3;
 /// Where the label lies in the primary binary header, and its length (LUKS2 on-disk format, section 2.1).
 const LABEL_AT: (u64, usize) = (24, 48);
 /// "Benchmark nothing, take my numbers" (`CRYPT_PBKDF_NO_BENCHMARK`).
@@ -346,111 +344,6 @@ pub async fn observe_container(
         (other, _) => other,
     };
     Ok((probe, seen))
-}
-
-impl Perform<EncryptVolumes> for Real {
-    async fn observe(&mut self, step: &EncryptVolumes) -> Result<LuksFacts, Fault> {
-        let Some(container) = &step.container else {
-            return Ok(LuksFacts::NotPlanned);
-        };
-        let device = self.disk()?.partition_device(&container.partition).await?;
-        let (probe, seen) = observe_container(&device, &container.volume, &self.reporter, &self.stop).await?;
-        let ours = seen.is_some_and(|header| header.uuid == container.volume.id);
-        let id = container.volume.id;
-        let mut key = None;
-        let mut is_opened = match self.vault.passphrase() {
-            Some(passphrase) if ours => {
-                key = record_key(&device, &id, passphrase).await?;
-                Some(key.is_some())
-            }
-            Some(_) | None => None,
-        };
-        // A slip of a person's fingers is asked about again; a wrong credential would be the same again.
-        for _ in 1..WRONG_ENTRIES_MAX {
-            if is_opened != Some(false) || !self.vault.is_passphrase_entered() {
-                break;
-            }
-            ask::passphrase_again(self, &container.volume.label).await?;
-            key = record_key(&device, &id, &self.passphrase()?).await?;
-            is_opened = Some(key.is_some());
-        }
-        if let Some(key) = key {
-            self.keys.hold(key);
-        }
-        if ours {
-            // A process that was killed between the last write and its flush leaves the flush to us.
-            flush(&device)?;
-        }
-        Ok(LuksFacts::Planned {
-            probe,
-            opens: is_opened,
-        })
-    }
-
-    async fn perform(&mut self, _step: &EncryptVolumes, order: EncryptOrder) -> Result<(), Fault> {
-        let EncryptOrder { disk, container } = order;
-        let passphrase = self.passphrase()?;
-        let device = self.disk()?.partition_device(&container.partition).await?;
-        self.reporter
-            .step(format!("LUKS2 container {}", container.volume.label));
-        self.permit(&disk).await?;
-        let luks = &self.config.luks;
-        let cost = Cost::of(luks.iteration_time_ms, luks.memory_min);
-        let made = make(&device, &container.volume, &passphrase, cost).await;
-        let made = made.map(|derivation| {
-            if let Some(derivation) = derivation {
-                self.reporter.step(format!("key derivation: {derivation}"));
-                derivation::notice(&derivation)
-                    .into_iter()
-                    .for_each(|notice| self.reporter.notice(notice));
-            }
-        });
-        self.permit_ends(made).await
-    }
-}
-
-impl Real {
-    /// The container's key for records, where the container of this plan is there and the passphrase at hand opens it.
-    async fn container_key(&self, plan: &Plan) -> Result<Option<RecordKey>, Fault> {
-        let (Some(volume), Some(entry)) = (&plan.luks, plan.partition(Role::Root)) else {
-            return Ok(None);
-        };
-        let (Some(passphrase), Some(device)) =
-            (self.vault.passphrase(), self.disk()?.partition_at_once(entry)?)
-        else {
-            return Ok(None);
-        };
-        match header(&device).await? {
-            Some(header) if header.uuid == volume.id => record_key(&device, &volume.id, passphrase).await,
-            Some(_) | None => Ok(None),
-        }
-    }
-
-    /// Gets at the keys that records are proved with. What hinders it is no reason to stop: a record without a proof is a wish, and
-    /// the steps look at the same device again.
-    pub async fn find_record_keys(&mut self, plan: &Plan, under_way: bool) {
-        if let Some(key) = self.vault.record_key(plan.install) {
-            self.keys.hold(key);
-        }
-        if !under_way {
-            return;
-        }
-        match self.container_key(plan).await {
-            Ok(key) => key.into_iter().for_each(|key| self.keys.hold(key)),
-            Err(fault) => tracing::info!(%fault, "no key for records"),
-        }
-    }
-
-    /// The passphrase at hand, or what to do about its absence.
-    pub fn passphrase(&self) -> Result<SecretText, Fault> {
-        self.vault.passphrase().cloned().ok_or_else(|| {
-            SecretFault::PassphraseMissing {
-                of: "the LUKS container".into(),
-                unattended: false,
-            }
-            .into()
-        })
-    }
 }
 
 #[cfg(test)]

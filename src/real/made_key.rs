@@ -10,11 +10,9 @@ use crate::foreign::{self, Links, Refused};
 use crate::real::hands::Hands;
 use crate::real::rooted::{self, Root};
 use crate::real::secret::Secret;
-use crate::real::{Real, repository};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Cause, Fault, Kind, SecretFault};
 use landfall_states::names::{HostName, RemoteUrl};
-use landfall_states::plan::RepositorySource;
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use secrecy::ExposeSecret;
 use ssh_key::rand_core::OsRng;
@@ -31,9 +29,9 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58F6);
 const SCAN_BYTES_MAX: usize = 106;
 
 /// Between the first two questions to the server.
-const PAUSE_FIRST: Duration = Duration::from_secs(3);
+pub const PAUSE_FIRST: Duration = Duration::from_secs(3);
 /// Between two later ones.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+pub const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The key of this boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,43 +180,5 @@ pub async fn until_let_in(
             () = hands.stop.requested() => return Err(hands.stop.fault()),
         }
         pause = (pause * 3 / 2).min(longest);
-    }
-}
-
-impl Real {
-    /// The remote that is asked with a key that is made here: nobody passed one in, and there is no bundle.
-    fn remote_for_made_key(&self) -> Option<&RemoteUrl> {
-        let (repository, ssh) = (&self.config.repository, &self.config.ssh);
-        let is_wanted = ssh.generate_key && ssh.key.is_none() && !self.vault.has_ssh_key();
-        let remote = repository.remote.as_ref().filter(|remote| remote.is_over_ssh())?;
-        (is_wanted && repository.bundle.is_none()).then_some(remote)
-    }
-
-    /// The key that is made here, where one is used.
-    pub fn made_key(&self) -> Result<Option<MadeKey>, Fault> {
-        self.remote_for_made_key()
-            .map(|_| of_this_boot(self.vault.run_dir(), &self.config.host))
-            .transpose()
-    }
-
-    /// Waits until the remote takes the key that is made here, where one is used: before anything that talks to it.
-    pub async fn let_in(&self) -> Result<(), Fault> {
-        let (Some(remote), Some(key)) = (self.remote_for_made_key(), self.made_key()?) else {
-            return Ok(());
-        };
-        let (hands, access) = (self.hands(), self.git_access()?);
-        let source = RepositorySource::Remote(remote.clone());
-        let wait = Wait {
-            key: &key,
-            remote,
-            // A person who is there waits as long as a question does.
-            limit: (self.config.unattended.enable)
-                .then(|| Duration::from_secs(self.config.ssh.generate_wait_s)),
-            pauses: (PAUSE_FIRST, PAUSE_MAX),
-        };
-        until_let_in(&hands, &wait, async || {
-            repository::offer(&hands, &access, &source).await.map(drop)
-        })
-        .await
     }
 }

@@ -8,6 +8,7 @@ pub mod age_locked;
 mod age_text;
 mod appended;
 pub mod ask;
+mod attach;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test may end where it stands
 pub(crate) mod bench;
@@ -70,15 +71,18 @@ pub mod registration;
 pub mod repository;
 pub mod room;
 pub mod rooted;
+mod run;
 pub mod secret;
 pub mod secrets;
 pub mod sizes;
 pub mod slots;
 pub mod sound;
+mod steps;
 pub mod stop;
 pub mod superblock;
+pub mod survey;
 pub mod swapping;
-pub mod table;
+
 pub mod version;
 pub mod volumes;
 pub mod work;

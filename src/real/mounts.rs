@@ -4,16 +4,13 @@
 //! Absent: a record of what was mounted (after a kill it would lie), hooks and extra directories, killing anybody.
 
 use crate::os::{self, errno};
-use crate::real::block::{device_number, flush, io_fault, tool_fault};
-use crate::real::command::Program;
-use crate::real::luks::{self, Mapped};
-use crate::real::mountinfo::{At, MountEntry, at, leftovers, parse_mountinfo};
+use crate::real::MOUNT_ROOT;
+use crate::real::block::io_fault;
+use crate::real::mountinfo::{MountEntry, parse_mountinfo};
 use crate::real::rooted::{Dir, Root};
-use crate::real::{MOUNT_ROOT, Real, cryptsetup, dm, esp, hooks, swapping};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use fs_err as fs;
-use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind, MachineFault, PlaceFault, Remedy};
-use landfall_states::plan::Role;
+use landfall_states::fault::{Fault, MachineFault, PlaceFault, Remedy};
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -27,7 +24,7 @@ pub const BUSY_TRIES_MAX: u32 = 40;
 /// See there.
 pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Mounts below the target that are undone at most. nixos-enter makes about ten.
-const NESTED_MAX: usize = 256;
+pub const NESTED_MAX: usize = 256;
 
 /// What to attach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +43,12 @@ pub enum Attach {
 #[derive(Debug, Default)]
 pub struct Attached {
     /// Something was attached and not every device was flushed since.
-    unflushed: bool,
+    pub unflushed: bool,
     /// Nothing of the target that can be seen is in caches only: nobody attached it for writing since it was written out.
-    root_written_out: bool,
+    pub root_written_out: bool,
 }
 
-fn table() -> Result<Vec<MountEntry>, Fault> {
+pub(crate) fn table() -> Result<Vec<MountEntry>, Fault> {
     // Mount points are any bytes; ours are ASCII.
     let raw = fs::read(MOUNTINFO).map_err(|e| io_fault("list of mounts", &e))?;
     parse_mountinfo(&String::from_utf8_lossy(&raw)).map_err(|why| {
@@ -65,7 +62,7 @@ fn table() -> Result<Vec<MountEntry>, Fault> {
     })
 }
 
-fn foreign(target: &Utf8Path, what: &str) -> Fault {
+pub(crate) fn foreign(target: &Utf8Path, what: &str) -> Fault {
     Fault::of(
         PlaceFault::ForeignUse {
             on: target.to_string(),
@@ -76,7 +73,7 @@ fn foreign(target: &Utf8Path, what: &str) -> Fault {
 }
 
 /// The target's own place. A link there would lead its tools elsewhere than the kernel's table says.
-fn target_dir() -> Result<Dir, Fault> {
+pub fn target_dir() -> Result<Dir, Fault> {
     let dir = Root::live().made_dir(MOUNT_ROOT, 0o755)?;
     if dir.path() == MOUNT_ROOT {
         return Ok(dir);
@@ -88,16 +85,16 @@ fn target_dir() -> Result<Dir, Fault> {
     .into())
 }
 
-struct MountOrder<'a> {
-    device: &'a Utf8Path,
-    target: &'a Dir,
-    kind: &'static str,
-    flags: MountFlags,
-    data: &'static str,
+pub(crate) struct MountOrder<'a> {
+    pub(crate) device: &'a Utf8Path,
+    pub(crate) target: &'a Dir,
+    pub(crate) kind: &'static str,
+    pub(crate) flags: MountFlags,
+    pub(crate) data: &'static str,
 }
 
 /// Makes a mount private: what is mounted in it from now on is copied nowhere.
-fn cut_off(target: &Utf8Path) -> std::io::Result<()> {
+pub fn cut_off(target: &Utf8Path) -> std::io::Result<()> {
     let (none, private) = (None::<&str>, MsFlags::MS_PRIVATE);
     Ok(nix::mount::mount(
         none,
@@ -109,7 +106,7 @@ fn cut_off(target: &Utf8Path) -> std::io::Result<()> {
 }
 
 /// Mounts, and cuts the mount off from its peers, so that no service's private copy keeps the device busy.
-fn mount(order: &MountOrder<'_>) -> Result<(), Fault> {
+pub(crate) fn mount(order: &MountOrder<'_>) -> Result<(), Fault> {
     let MountOrder {
         device,
         target,
@@ -145,425 +142,12 @@ fn mount_fault(what: String, kind: &str, error: &std::io::Error) -> Fault {
     }
 }
 
-const STORE_FLAGS: MountFlags = MountFlags::NODEV
+pub(crate) const STORE_FLAGS: MountFlags = MountFlags::NODEV
     .union(MountFlags::NOSUID)
     .union(MountFlags::NOEXEC)
     .union(MountFlags::NOATIME);
 /// The same for both mounts of the ESP: they share one filesystem, and the first one's options hold.
-const ESP_DATA: &str = "umask=0077,tz=UTC,errors=remount-ro";
-
-impl Real {
-    /// Attaches, if it is not attached already. What a killed run left attached is taken over.
-    pub async fn attach(&mut self, what: Attach) -> Result<(), Fault> {
-        match what {
-            Attach::Checkpoint => {
-                let place = Root::live().made_dir(esp::store_mount().as_str(), 0o755)?;
-                self.attach_esp(place, STORE_FLAGS).await
-            }
-            Attach::Container => self.attach_container().await,
-            Attach::Target => {
-                self.attach_root(false).await?;
-                // Where the target itself would mount it: a link at /boot is followed inside the target.
-                let boot = Root::target().made_dir("/boot", 0o755)?;
-                self.attach_esp(boot, MountFlags::NODEV.union(MountFlags::NOSUID))
-                    .await
-            }
-            Attach::TargetReadOnly => self.attach_root(true).await,
-        }
-    }
-
-    async fn attach_esp(&mut self, place: Dir, flags: MountFlags) -> Result<(), Fault> {
-        let device = self.partition(Role::Esp).await?;
-        let target = place.path();
-        match at(&table()?, target, device_number(&device)?) {
-            At::Ours { read_only: false } => {
-                self.attached.unflushed = true;
-                return Ok(());
-            }
-            At::Ours { read_only: true } => {
-                return Err(PlaceFault::TurnedReadOnly {
-                    on: format!("ESP at {target}"),
-                }
-                .into());
-            }
-            At::Foreign(what) => return Err(foreign(target, &what)),
-            At::Nothing => {}
-        }
-        if !self.is_mounted(&device)? {
-            let volume = self.planned()?.esp.clone();
-            esp::mend_esp(&device, &volume, &self.reporter, &self.stop).await?;
-        }
-        self.attached.unflushed = true;
-        mount(&MountOrder {
-            device: &device,
-            target: &place,
-            kind: "vfat",
-            flags,
-            data: ESP_DATA,
-        })
-    }
-
-    async fn attach_container(&mut self) -> Result<(), Fault> {
-        let Some(volume) = self.planned()?.luks.clone() else {
-            return Ok(());
-        };
-        let partition = self.partition(Role::Root).await?;
-        let name = self.config.luks.mapper_name.clone();
-        self.clear_mappings(&partition)?;
-        if self.container_is_open(&partition)? {
-            self.attached.unflushed = true;
-            return Ok(());
-        }
-        match luks::header(&partition).await? {
-            Some(header) if header.uuid == volume.id => {}
-            other => {
-                return Err(DeviceFault::OtherHeader {
-                    on: format!("LUKS container on {partition}"),
-                    expected: volume.id.to_string(),
-                    found: luks::seen(other.as_ref()),
-                }
-                .into());
-            }
-        }
-        let passphrase = self.passphrase()?;
-        self.reporter
-            .step(format!("open LUKS container {}", volume.label));
-        self.attached.unflushed = true;
-        luks::activate(&partition, name.as_str(), &passphrase)
-            .await
-            .map(|_path| ())
-    }
-
-    /// Whether the mapping of the configured name is this install's, and open. A mapping of that name that is another's is a fault.
-    fn container_is_open(&self, partition: &Utf8Path) -> Result<bool, Fault> {
-        Ok(self.mapped(partition)? == Mapped::Open)
-    }
-
-    fn mapped(&self, partition: &Utf8Path) -> Result<Mapped, Fault> {
-        let Some(volume) = self.planned()?.luks.clone() else {
-            return Ok(Mapped::Nothing);
-        };
-        let name = self.config.luks.mapper_name.as_str();
-        let found = dm::find(name)?;
-        let mapped = Mapped::of(found.as_ref(), name, &volume.id, device_number(partition)?);
-        let (Mapped::Foreign, Some(mapping)) = (&mapped, found) else {
-            return Ok(mapped);
-        };
-        Err(Fault::of(
-            PlaceFault::ForeignUse {
-                on: format!("device-mapper name {name}"),
-                by: format!(
-                    "device-mapper UUID {}, {}",
-                    if mapping.uuid.is_empty() {
-                        "none"
-                    } else {
-                        &mapping.uuid
-                    },
-                    if mapping.slaves.is_empty() {
-                        "on no device".to_owned()
-                    } else {
-                        format!("on devices {}", mapping.slaves.join(", "))
-                    },
-                ),
-            },
-            Remedy::change(format!("dmsetup remove {name}, or set another luks.mapper_name")),
-        ))
-    }
-
-    /// Removes what a killed activation left: it keeps the name, and may keep the device.
-    fn clear_mappings(&self, partition: &Utf8Path) -> Result<(), Fault> {
-        let name = self.config.luks.mapper_name.as_str();
-        if let Mapped::Left(what) = self.mapped(partition)? {
-            dm::remove(name).map_err(|fault| {
-                fault.with_next(Remedy::change(format!(
-                    "close what uses /dev/mapper/{name}, dmsetup remove {name}"
-                )))
-            })?;
-            self.reporter
-                .notice(format!("device-mapper name {name}: {what} was removed"));
-        }
-        for name in luks::remove_temporary(device_number(partition)?)? {
-            self.reporter.notice(format!(
-                "device-mapper name {name}: left by a killed libcryptsetup, removed"
-            ));
-        }
-        Ok(())
-    }
-
-    /// The node of the opened container.
-    pub fn container_device(&self) -> Result<Utf8PathBuf, Fault> {
-        Ok(cryptsetup::mapper_path(self.config.luks.mapper_name.as_str()))
-    }
-
-    async fn root_device(&self) -> Result<Utf8PathBuf, Fault> {
-        match self.planned()?.luks {
-            Some(_) => self.container_device(),
-            None => self.partition(Role::Root).await,
-        }
-    }
-
-    async fn attach_root(&mut self, read_only: bool) -> Result<(), Fault> {
-        let target = Utf8Path::new(MOUNT_ROOT);
-        self.attach_container().await?;
-        let device = self.root_device().await?;
-        match at(&table()?, target, device_number(&device)?) {
-            At::Ours { read_only: now } if !now || read_only => {
-                self.attached.unflushed = true;
-                // Killed right behind mounting, it still has peers in services' own tables. What is mounted in it would be copied
-                // there, and the copies would outlive it and keep the device busy.
-                cut_off(target).map_err(|e| io_fault(format!("mount at {target}"), &e))?;
-                // What a killed run, or an order that failed before its end, left in caches would be seen, judged and claimed,
-                // and lost in the next power cut.
-                if !self.attached.root_written_out {
-                    sync_filesystem(target)?;
-                }
-                self.attached.root_written_out = read_only;
-                return Ok(());
-            }
-            // Left by a look that was killed.
-            At::Ours { .. } => {
-                self.detach_target().await?;
-                self.detach_container().await?;
-                self.attach_container().await?;
-            }
-            At::Foreign(what) => return Err(foreign(target, &what)),
-            At::Nothing => {}
-        }
-        self.refuse_mounted(&device)?;
-        if !read_only {
-            self.check_root(&device).await?;
-        }
-        let place = target_dir()?;
-        // Also when it is for reading: after an unclean stop the kernel replays the journal first.
-        self.attached.unflushed = true;
-        self.attached.root_written_out = read_only;
-        hooks::forget()?;
-        let flags = if read_only {
-            MountFlags::RDONLY
-                .union(MountFlags::NODEV)
-                .union(MountFlags::NOSUID)
-        } else {
-            MountFlags::NOATIME
-        };
-        mount(&MountOrder {
-            device: &device,
-            target: &place,
-            kind: "ext4",
-            flags,
-            data: "errors=remount-ro",
-        })
-    }
-
-    /// Replays the journal and mends what may be mended without asking. On a clean filesystem it looks at the superblock
-    /// and ends at once.
-    async fn check_root(&self, device: &Utf8Path) -> Result<(), Fault> {
-        let ended = Program::new("e2fsck")
-            .args(["-p", device.as_str()])
-            .deadline(Duration::from_secs(3_600))
-            .run(&self.reporter, &self.stop)
-            .await?;
-        // e2fsck(8): 0 no errors, 1 errors corrected; anything else leaves errors or did not check.
-        match ended.code {
-            Some(0 | 1) => Ok(()),
-            Some(4) => Err(Fault::program(
-                FaultClass::NeedsChange,
-                format!("root filesystem {device}"),
-                ended.how(),
-                Remedy::change(format!("e2fsck -f {device} by hand")),
-            )),
-            Some(_) | None => Err(tool_fault(format!("root filesystem {device}"), ended.how())),
-        }
-    }
-
-    /// Whether a device is mounted anywhere.
-    pub fn is_mounted(&self, device: &Utf8Path) -> Result<bool, Fault> {
-        let number = device_number(device)?;
-        Ok(table()?.iter().any(|m| m.device == number))
-    }
-
-    /// A fault when a device is mounted anywhere.
-    pub fn refuse_mounted(&self, device: &Utf8Path) -> Result<(), Fault> {
-        let number = device_number(device)?;
-        match table()?.iter().find(|m| m.device == number) {
-            None => Ok(()),
-            Some(mount) => Err(Fault::of(
-                Kind::InUse {
-                    on: format!("device {device}"),
-                    by: vec![format!("mounted at {}", mount.target)],
-                },
-                Remedy::change(format!("umount {}", mount.target)),
-            )),
-        }
-    }
-
-    /// Mounts and mappings of this install that are there now, without the store's own. The numbers of the devices are
-    /// those of its partitions and of its opened container.
-    pub async fn attached_now(&self) -> Result<Vec<String>, Fault> {
-        let (numbers, open) = self.our_devices().await?;
-        let store = esp::store_mount();
-        let mut found: Vec<String> = table()?
-            .into_iter()
-            .filter(|m| numbers.contains(&m.device) && m.target != store)
-            .map(|m| m.target.into_string())
-            .collect();
-        if open {
-            found.push(format!("mapping {}", self.config.luks.mapper_name));
-        }
-        if swapping::is_on()? {
-            found.push(format!("swap on {}", swapping::NAME));
-        }
-        Ok(found)
-    }
-
-    async fn our_devices(&self) -> Result<(Vec<(u64, u64)>, bool), Fault> {
-        let mut numbers = vec![];
-        for entry in &self.planned()?.table.entries {
-            numbers.push(device_number(&self.disk()?.partition_device(entry).await?)?);
-        }
-        let partition = self.partition(Role::Root).await?;
-        let open = self.container_is_open(&partition)?;
-        if open {
-            numbers.push(device_number(&self.container_device()?)?);
-        }
-        Ok((numbers, open))
-    }
-
-    /// Unmounts the target, with what a killed nixos-enter left mounted in it. A target that is not ours stays.
-    pub async fn detach_target(&mut self) -> Result<(), Fault> {
-        let target = Utf8Path::new(MOUNT_ROOT);
-        let (ours, _open) = self.our_devices().await?;
-        if table()?
-            .iter()
-            .any(|m| m.target == target && ours.contains(&m.device))
-        {
-            // A bind mount of /dev is a peer of /dev: without this, unmounting /mnt/dev/pts would unmount /dev/pts as well.
-            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            nix::mount::mount(
-                None::<&str>,
-                target.as_std_path(),
-                None::<&str>,
-                private,
-                None::<&str>,
-            )
-            .map_err(|e| io_fault(format!("mounts below {target}"), &e.into()))?;
-        }
-        for _ in 0..NESTED_MAX {
-            let table = table()?;
-            let lowest = table.iter().find(|m| m.target == target);
-            match lowest {
-                None => return Ok(()),
-                Some(m) if ours.contains(&m.device) => {}
-                Some(_) => return Ok(()),
-            }
-            let undo = leftovers(&table, target, &ours).map_err(|what| foreign(target, &what))?;
-            let Some(next) = undo.first() else {
-                return Ok(());
-            };
-            if next == target {
-                sync_filesystem(target)?;
-            }
-            unmount(next).await?;
-        }
-        Err(PlaceFault::MountsStacked {
-            on: MOUNT_ROOT.into(),
-            max: NESTED_MAX as u64,
-        }
-        .into())
-    }
-
-    /// Unmounts the ESP everywhere in this install's places.
-    pub async fn detach_esp(&mut self) -> Result<(), Fault> {
-        let device = self.partition(Role::Esp).await?;
-        let number = device_number(&device)?;
-        let store = esp::store_mount();
-        for _ in 0..NESTED_MAX {
-            // The last one of them lies on top.
-            let Some(target) = table()?
-                .into_iter()
-                .rev()
-                .find(|m| m.device == number && (m.target == store || m.target.starts_with(MOUNT_ROOT)))
-                .map(|m| m.target)
-            else {
-                break;
-            };
-            sync_filesystem(&target)?;
-            unmount(&target).await?;
-        }
-        self.refuse_mounted(&device)?;
-        flush(&device)
-    }
-
-    /// Closes the container. A mapping of that name that is not ours stays.
-    pub async fn detach_container(&mut self) -> Result<(), Fault> {
-        if self.planned()?.luks.is_none() {
-            return Ok(());
-        }
-        let partition = self.partition(Role::Root).await?;
-        self.clear_mappings(&partition)?;
-        if !self.container_is_open(&partition)? {
-            return Ok(());
-        }
-        flush(&self.container_device()?)?;
-        let name = self.config.luks.mapper_name.clone();
-        cryptsetup::close(name.as_str()).await
-    }
-
-    /// Flushes every block device of the install: partitions, opened container, whole disk.
-    pub async fn flush_devices(&mut self) -> Result<(), Fault> {
-        let partition = self.partition(Role::Root).await?;
-        if self.container_is_open(&partition)? {
-            flush(&self.container_device()?)?;
-        }
-        for entry in &self.planned()?.table.entries {
-            flush(&self.disk()?.partition_device(entry).await?)?;
-        }
-        flush(&self.disk()?.device())?;
-        if self.attached_now().await?.is_empty() {
-            self.attached.unflushed = false;
-        }
-        Ok(())
-    }
-
-    /// Whether nothing was attached since the last flush of every device.
-    pub fn is_flushed(&self) -> bool {
-        !self.attached.unflushed
-    }
-
-    /// Detaches the target and the container; the store's mount stays.
-    pub async fn detach(&mut self) -> Result<(), Fault> {
-        let forgotten = hooks::forget();
-        let unmounted = self.detach_target().await;
-        let closed = match &unmounted {
-            Ok(()) => self.detach_container().await,
-            Err(_) => Ok(()),
-        };
-        unmounted.and(closed).and(forgotten)
-    }
-
-    /// Undoes every attachment of the install and flushes its devices. Every part is tried; the first fault is told. Before
-    /// a disk is held, or while its table is not there yet, there is nothing to undo.
-    pub async fn release(&mut self) -> Result<(), Fault> {
-        if self.plan.is_none() || self.held.is_none() {
-            return Ok(());
-        }
-        if let Err(fault) = self.partition(Role::Esp).await {
-            // Without its partitions nothing of the install can be attached, unless this run attached it.
-            return if self.attached.unflushed {
-                Err(fault)
-            } else {
-                Ok(())
-            };
-        }
-        let swap = swapping::end().await;
-        let target = self.detach().await;
-        let store = self.detach_esp().await;
-        let flushed = self.flush_devices().await;
-        if store.is_ok() && target.is_ok() && flushed.is_ok() {
-            self.attached.unflushed = false;
-        }
-        target.and(store).and(flushed).and(swap.map(drop))
-    }
-}
+pub const ESP_DATA: &str = "umask=0077,tz=UTC,errors=remount-ro";
 
 /// Unmounts one mount. What is busy is tried again for a moment; who keeps it busy is told.
 pub(crate) async fn unmount(target: &Utf8Path) -> Result<(), Fault> {
@@ -630,6 +214,7 @@ fn holders(target: &Utf8Path) -> String {
 #[allow(clippy::unwrap_used)] // a test may end where it stands
 mod tests {
     use super::*;
+    use camino::Utf8PathBuf;
 
     struct Mounted(Utf8PathBuf);
 

@@ -8,20 +8,12 @@ use crate::real::command::Program;
 use crate::real::git::{self, Access};
 use crate::real::hands::Hands;
 use crate::real::repository::{bare_repository, fetch_url, offer, remote_of, remove_tree, source_name};
-use crate::real::{Real, rooted};
+use crate::real::rooted;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, SourceFault};
 use landfall_states::formatted::Standing;
-use landfall_states::names::{Revision, StorePath};
+use landfall_states::names::Revision;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
-
-impl Real {
-    /// The system that this run's own evaluation of a revision came to.
-    pub fn evaluated_of(&self, revision: &Revision) -> Option<StorePath> {
-        let (of, system) = self.evaluated.as_ref()?;
-        (of == revision).then(|| system.clone())
-    }
-}
 
 /// Where what the reference names is put in the empty repository.
 const NAMED: &str = "refs/landfall/named";

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::real::command::Program;
 use crate::real::hands::Hands;
 use crate::real::rooted::Root;
-use crate::real::{MOUNT_ROOT, Real, ask, disk, git, host_loader, passphrase, provision, repository, rooted};
+use crate::real::{MOUNT_ROOT, Real, ask, disk, git, host_loader, passphrase, provision, rooted};
 use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use camino::Utf8Path;
 use landfall_states::fault::{ConfigFault, Fault, Kind, MachineFault, Remedy, RoomFault, StoreFault};
@@ -68,7 +68,7 @@ pub async fn preflight(
     let revision = match pinned {
         Some(pinned) => pinned.clone(),
         None => {
-            let revision = repository::resolve(real, &payload.repository).await?;
+            let revision = real.resolve_repository(&payload.repository).await?;
             if matches!(payload.system, SystemSource::Flake) {
                 evaluable(&hands, &payload.repository.source, &revision).await?;
             }

@@ -5,66 +5,21 @@
 
 use crate::foreign::{self, Links};
 pub use crate::real::clone::perform_clone;
-use crate::real::git::{self, Access, Offer, Token, git_url};
+use crate::real::git::{self, Access, Offer, git_url};
 use crate::real::guard::{self, Found};
 use crate::real::hands::Hands;
 use crate::real::memory::Memory;
-use crate::real::rooted::Root;
-use crate::real::{Real, foreseen, hooks, mounts, pin, room, rooted, sound};
-use crate::world::Perform;
+use crate::real::{rooted, sound};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing};
+use landfall_states::formatted::{CloneConfiguration, CloneFacts};
 use landfall_states::names::{RemoteUrl, Revision};
 use landfall_states::plan::{Reference, Repository, RepositorySource};
-use landfall_states::{Step, Verdict};
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 /// The lines that a bundle begins with are looked for in so many of its bytes.
 const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
-
-impl Real {
-    /// How Git reaches the remote, the key put into tmpfs when it came as a credential.
-    pub fn git_access(&self) -> Result<Access, Fault> {
-        let key = match (self.vault.ssh_key_file()?, &self.config.ssh.key) {
-            (Some(file), _) => Some(file),
-            (None, Some(file)) => Some(self.vault.ssh_key_of(file)?),
-            (None, None) => self.made_key()?.map(|made| made.file),
-        };
-        if let Some(file) = &self.config.ssh.known_hosts
-            && let Err(refused) = foreign::open(file, Links::Follow)
-        {
-            return Err(refused.of_option("ssh.known_hosts", file));
-        }
-        let server = self.config.repository.remote.as_ref().and_then(git::token_server);
-        let token = match server {
-            Some(server) => {
-                let file = self.vault.repository_token_file()?;
-                file.map(|file| Token { server, file })
-            }
-            None => None,
-        };
-        Ok(Access {
-            key,
-            token,
-            known_hosts: self.config.ssh.known_hosts.clone(),
-            connect_s: self.config.nix.connect_timeout_s,
-            stall_s: self.config.nix.stalled_download_timeout_s,
-        })
-    }
-}
-
-/// The revision that the configuration asks for, as the remote or the bundle has it now.
-pub async fn resolve(real: &Real, repository: &Repository) -> Result<Revision, Fault> {
-    real.let_in().await?;
-    let access = real.git_access()?;
-    let scratch = Utf8PathBuf::from(super::RUN_DIR);
-    let revision = resolve_with(&real.hands(), &access, repository, &scratch).await?;
-    let most = foreseen::LOOK_BYTES_MAX;
-    foreseen::look(&real.hands(), &access, repository, &revision, &scratch, most).await?;
-    Ok(revision)
-}
 
 /// As [`resolve`]; `scratch` is a directory in tmpfs.
 pub async fn resolve_with(
@@ -364,65 +319,5 @@ pub(super) fn remove_tree(path: &Utf8Path) -> Result<(), Fault> {
     match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(rooted::io_fault(path.as_str(), &e)),
         Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-impl Perform<CloneConfiguration> for Real {
-    async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneSight, Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        let (hands, access) = (self.hands(), self.git_access()?);
-        let asked = step.is_wish && self.granted.as_ref() != Some(&step.revision);
-        let standing = if asked {
-            self.let_in().await?;
-            let scratch = Utf8Path::new(super::RUN_DIR);
-            pin::standing(&hands, &access, &step.repository, &step.revision, scratch).await?
-        } else if step.is_wish {
-            Standing::Named
-        } else {
-            Standing::NotAsked
-        };
-        if standing == Standing::Named {
-            // Once in a run is enough: what the remote says in the next minute is not more right.
-            self.granted = Some(step.revision.clone());
-        }
-        let place = match Root::target().clone_place(&step.repository.clone_path, false)? {
-            Some(path) => observe_clone(&hands, &access, step, &path).await?,
-            None => CloneFacts::Absent,
-        };
-        Ok(CloneSight { place, standing })
-    }
-
-    async fn perform(&mut self, step: &CloneConfiguration, order: CloneOrder) -> Result<(), Fault> {
-        let done = async {
-            self.attach(mounts::Attach::Target).await?;
-            hooks::after_mounting(self).await?;
-            let access = self.git_access()?;
-            // Git is told where that is, without a link on the way: it would follow one into this system.
-            let place = Root::target().clone_place(&step.repository.clone_path, true)?;
-            let path = place
-                .ok_or_else(|| Fault::defect("clone path", "its directory was made and is not there"))?;
-            // The place may be on what a command has mounted only now: then it is seen now for the first time.
-            let order = if self.config.extra_post_mount_commands.is_empty() {
-                order
-            } else {
-                let place = observe_clone(&self.hands(), &access, step, &path).await?;
-                // The wish was granted before there was an order.
-                let standing = if step.is_wish {
-                    Standing::Named
-                } else {
-                    Standing::NotAsked
-                };
-                match step.judge(&CloneSight { place, standing }) {
-                    Verdict::Done(_) => return Ok(()),
-                    Verdict::Refuse(fault) => return Err(fault),
-                    Verdict::Todo(order) => order,
-                    Verdict::NeedsConsent(_) => order,
-                }
-            };
-            self.let_in().await?;
-            perform_clone(&self.hands(), &access, &order, &path).await
-        }
-        .await;
-        room::explained(&Root::target(), done)
     }
 }

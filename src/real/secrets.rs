@@ -13,11 +13,9 @@ use crate::real::disk::key_media::{self, Allowed, Found};
 use crate::real::rooted::Root;
 use crate::real::secret::{Secret, SecretText};
 use crate::real::stop::Stop;
-use crate::real::{RUN_DIR, Real, key_text, mounts, passphrase, provision, room, rooted};
-use crate::world::Perform;
+use crate::real::{RUN_DIR, key_text, passphrase, rooted};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::authentic::{KeySource, RecordKey};
-use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::fault::{Fault, FaultClass, Kind, PlaceFault, Remedy, SecretFault};
 use landfall_states::plan::{DiskIdentity, InstallId};
 use nix::errno::Errno;
@@ -571,30 +569,6 @@ async fn detach(looped: &str, reporter: &Reporter, stop: &Stop) -> Result<(), Fa
         tracing::warn!(looped, how = %ended.how(), "losetup --detach");
     }
     Ok(())
-}
-
-impl Perform<ProvisionSecrets> for Real {
-    async fn observe(&mut self, _step: &ProvisionSecrets) -> Result<SecretsFacts, Fault> {
-        self.attach(mounts::Attach::Target).await?;
-        let root = &Root::target();
-        let wanted = provision::wanted(&self.config, &self.vault, root)?;
-        provision::observe(root, &wanted)
-    }
-
-    async fn perform(&mut self, _step: &ProvisionSecrets, order: SecretsOrder) -> Result<(), Fault> {
-        let done = async {
-            self.attach(mounts::Attach::Target).await?;
-            let root = &Root::target();
-            let wanted = provision::wanted(&self.config, &self.vault, root)?;
-            for path in &order.paths {
-                self.reporter.step(format!("place {path}"));
-            }
-            provision::perform(root, &wanted, &order.paths)?;
-            rooted::sync_filesystem(root)
-        }
-        .await;
-        room::explained(&Root::target(), done)
-    }
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use crate::os;
 use crate::real::block::{io_fault, tool_fault};
 use crate::real::command::Program;
 use crate::real::mounts::{BUSY_TRIES_MAX, BUSY_WAIT};
-use crate::real::{Real, cryptsetup, dm};
+use crate::real::stop::Stop;
+use crate::real::{cryptsetup, dm};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
-use landfall_states::plan::Role;
 use nix::errno::Errno;
 use nix::libc;
 use std::ffi::CString;
@@ -27,7 +27,7 @@ pub const UUID: &str = "CRYPT-PLAIN-landfall-swap";
 /// Where it begins on the partition, in sectors of 512 bytes: behind what `mkswap` wrote there.
 const FROM_SECTOR: u64 = 2048;
 /// Partitions that are smaller are not worth it.
-const BYTES_MIN: u64 = 64 << 20;
+pub const BYTES_MIN: u64 = 64 << 20;
 
 /// What a mapping of the name is to us.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,11 +57,11 @@ pub fn is_on() -> Result<bool, Fault> {
 }
 
 /// Swaps to the device until [`end`].
-pub async fn begin(device: &Utf8Path, real: &Real) -> Result<(), Fault> {
+pub async fn begin(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
     end().await?;
     let mapped = cryptsetup::map_under_random_key(device, NAME, FROM_SECTOR).await?;
     let make = Program::new("mkswap").arg(mapped.as_str());
-    let made = make.run(&real.reporter, &real.stop).await?;
+    let made = make.run(reporter, stop).await?;
     if !made.success() {
         return Err(tool_fault(format!("swap on {mapped}"), made.how()));
     }
@@ -129,35 +129,6 @@ pub async fn end_left(reporter: &Reporter) {
         Ok(true) => reporter.notice("the swap of a run that was killed is ended".to_owned()),
         Ok(false) => {}
         Err(fault) => reporter.notice(format!("the swap of a run that was killed goes on: {fault}")),
-    }
-}
-
-impl Real {
-    /// Swaps to the planned partition, where the plan has one.
-    pub async fn swap_for_build(&mut self) {
-        let bytes = self.planned().map_or(0, |plan| {
-            let entry = plan.partition(Role::Swap);
-            entry.map_or(0, |entry| entry.sectors() * u64::from(plan.table.sector_bytes))
-        });
-        if bytes < BYTES_MIN {
-            return;
-        }
-        let begun = match self.partition(Role::Swap).await {
-            Ok(device) => begin(&device, self).await,
-            Err(fault) => Err(fault),
-        };
-        let Err(fault) = begun else {
-            self.reporter
-                .step("swap to the target's swap partition, under a random key, while building".to_owned());
-            return;
-        };
-        self.reporter.notice(format!(
-            "the build has the machine's memory alone, without the target's swap: {fault}"
-        ));
-        // What is left of it must not stay.
-        if let Err(fault) = end().await {
-            tracing::info!(%fault, "the mapping for swap stays");
-        }
     }
 }
 

@@ -2,9 +2,10 @@
 //! Law: nothing is decided here.
 
 use super::esp::store_mount;
-use super::{RUN_DIR, Real, ask, block, disk, preflight, repository};
+use super::{RUN_DIR, Real, ask, block, disk, preflight};
 use crate::event::Event;
 use crate::foreign::{self, Links};
+use crate::real::survey;
 use crate::world::{Media, Survey, World};
 use camino::Utf8Path;
 use fs_err as fs;
@@ -46,7 +47,7 @@ impl Media for Real {
 
 impl World for Real {
     async fn survey(&mut self) -> Result<Survey, Fault> {
-        disk::survey(self).await
+        survey::survey(self).await
     }
 
     async fn preflight(
@@ -84,7 +85,7 @@ impl World for Real {
     }
 
     async fn resolve(&mut self, payload: &Payload) -> Result<Revision, Fault> {
-        repository::resolve(self, &payload.repository).await
+        self.resolve_repository(&payload.repository).await
     }
 
     async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault> {

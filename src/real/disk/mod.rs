@@ -56,11 +56,9 @@ pub use sysfs::Sysfs;
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::os;
-use crate::real::Real;
 use crate::real::block;
 use crate::real::slots;
 use crate::real::stop::Stop;
-use crate::world::Survey;
 use camino::Utf8Path;
 use gather::{Gathered, Looked};
 use landfall_states::fault::{DeviceFault, Fault};
@@ -184,7 +182,7 @@ fn wanted(
     Err(bad(format!("it is {kind}")))
 }
 
-fn choose(
+pub(crate) fn choose(
     gathered: &Gathered,
     install_disk: Option<&Utf8Path>,
     config: Option<&Config>,
@@ -201,25 +199,8 @@ fn choose(
     }
 }
 
-/// Looks at every disk. Writes nothing.
-pub async fn survey(real: &mut Real) -> Result<Survey, Fault> {
-    let gathered = gather::gather(Some(&real.config), &real.reporter, &real.stop).await?;
-    let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))
-        .map(|choice| gathered.disks[choice.index].block.identity.clone())
-        .and_then(|disk| real.vault.refuse_as_target(&disk).map(|()| disk));
-    let disks = gathered
-        .disks
-        .iter()
-        .filter(|d| is_evidence(d))
-        .filter_map(evidence)
-        .collect();
-    real.labels = labels::seen(&gathered);
-    let named = real.install_disk.is_some() || real.config.unattended.disk.is_some();
-    Ok(Survey { disks, choice, named })
-}
-
 /// A disk counts when it can be a target (being named, if need be), or when something of landfall is on it.
-fn is_evidence(disk: &Looked) -> bool {
+pub fn is_evidence(disk: &Looked) -> bool {
     let slots = disk.contents.as_ref().is_ok_and(|c| {
         c.slots
             .bytes
@@ -230,7 +211,7 @@ fn is_evidence(disk: &Looked) -> bool {
     disk.facts.never.is_empty() || slots || !disk.uses.own.is_empty()
 }
 
-fn evidence(disk: &Looked) -> Option<DiskEvidence> {
+pub(crate) fn evidence(disk: &Looked) -> Option<DiskEvidence> {
     let contents = disk.contents.as_ref().ok()?;
     Some(DiskEvidence {
         disk: disk.block.identity.clone(),

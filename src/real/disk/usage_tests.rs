@@ -429,7 +429,7 @@ fn a_ring_of_devices_ends() {
 
 #[test]
 fn own_ids_come_from_the_plan_and_only_with_its_table() {
-    let config = crate::real::table::tests::config(true);
+    let config = crate::real::steps::partition::tests::config(true);
     let plans = own_plan::all(&config, &block("sda", 0).identity);
     assert_eq!(
         plans.len() as u32,

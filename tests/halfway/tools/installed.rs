@@ -11,7 +11,7 @@ use crate::ground::{self, run};
 use crate::oracles_attached;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::disk::efi;
-use landfall::real::firmware::{self, EFIVARS};
+use landfall::real::firmware::EFIVARS;
 use landfall::real::loader::Variables;
 use landfall::real::mounts::Attach;
 use landfall::real::{MOUNT_BOOT, MOUNT_ROOT, Real, boot, leftovers, marks, rooted};
@@ -284,7 +284,7 @@ impl Tool for Firmware {
         block_on(async {
             let mut world = opened(place, subject)?;
             world.attach(Attach::Target).await.map_err(|fault| told(&fault))?;
-            firmware::register(&world).await.map_err(|fault| told(&fault))?;
+            world.register_entry().await.map_err(|fault| told(&fault))?;
             let seen = entries(&partuuid(&world)?)?;
             if seen.in_order != 1 || later && seen.beside != 0 {
                 return Err(format!("not exactly one entry of ours: {seen:?}"));

@@ -21,12 +21,12 @@ const TESTS_LIMIT: Duration = Duration::from_secs(900);
 const WHOLE: &str = "real::whole_tests::whole_disk";
 /// Every test with `run by: cargo lab scenario real-tools`, in libtest's order.
 const TESTS: [&str; 7] = [
-    "real::table::tests::a_device_in_use_is_not_written",
-    "real::table::tests::a_disk_that_became_another_behind_its_name_is_not_written",
-    "real::table::tests::a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden",
-    "real::table::tests::a_mounted_device_takes_no_image",
-    "real::table::tests::a_real_device_is_partitioned_once",
-    "real::table::tests::the_lock_keeps_others_off_and_ends",
+    "real::steps::partition::tests::a_device_in_use_is_not_written",
+    "real::steps::partition::tests::a_disk_that_became_another_behind_its_name_is_not_written",
+    "real::steps::partition::tests::a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden",
+    "real::steps::partition::tests::a_mounted_device_takes_no_image",
+    "real::steps::partition::tests::a_real_device_is_partitioned_once",
+    "real::steps::partition::tests::the_lock_keeps_others_off_and_ends",
     WHOLE,
 ];
 

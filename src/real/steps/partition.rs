@@ -2,15 +2,15 @@
 //! was identified again right before; each copy is flushed before the next is begun; and it is done only when the kernel
 //! sees the same. Absent: judging and consent (states::planned), the bytes of a table (`gpt`).
 
-use super::Real;
-use super::disk::contents::{self, Contents, Place, ask_blkid};
-use super::disk::gather;
-use super::disk::sysfs::Block;
-use super::disk::usage::{Own, Uses};
-use super::disk::{HeldDisk, io_fault, is_there, open, os_code};
-use super::gpt;
-use super::slots;
 use crate::image::{BLOCK_BYTES, ext4};
+use crate::real::Real;
+use crate::real::disk::contents::{self, Contents, Place, ask_blkid};
+use crate::real::disk::gather;
+use crate::real::disk::sysfs::Block;
+use crate::real::disk::usage::{Own, Uses};
+use crate::real::disk::{HeldDisk, io_fault, is_there, open, os_code};
+use crate::real::gpt;
+use crate::real::slots;
 use crate::world::Perform;
 use landfall_states::fault::{Fault, Kind, Remedy};
 use landfall_states::plan::{DiskIdentity, GptTable};
@@ -272,5 +272,5 @@ impl Perform<PartitionDisk> for Real {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
+#[path = "partition_tests.rs"]
 pub(crate) mod tests;

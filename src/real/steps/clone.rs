@@ -1,0 +1,167 @@
+//! The step that clones the configuration, and what the repository is asked before it.
+
+use crate::foreign::{self, Links};
+use crate::real::clone::perform_clone;
+use crate::real::git::{self, Access, Token};
+use crate::real::made_key::{MadeKey, PAUSE_FIRST, PAUSE_MAX, Wait, of_this_boot, until_let_in};
+use crate::real::repository::{self, observe_clone};
+use crate::real::rooted::Root;
+use crate::real::{Real, foreseen, mounts, pin, room};
+use crate::world::Perform;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::Fault;
+use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing};
+use landfall_states::names::{RemoteUrl, Revision, StorePath};
+use landfall_states::plan::{Repository, RepositorySource};
+use landfall_states::{Step, Verdict};
+use std::time::Duration;
+
+impl Real {
+    /// How Git reaches the remote, the key put into tmpfs when it came as a credential.
+    pub fn git_access(&self) -> Result<Access, Fault> {
+        let key = match (self.vault.ssh_key_file()?, &self.config.ssh.key) {
+            (Some(file), _) => Some(file),
+            (None, Some(file)) => Some(self.vault.ssh_key_of(file)?),
+            (None, None) => self.made_key()?.map(|made| made.file),
+        };
+        if let Some(file) = &self.config.ssh.known_hosts
+            && let Err(refused) = foreign::open(file, Links::Follow)
+        {
+            return Err(refused.of_option("ssh.known_hosts", file));
+        }
+        let server = self.config.repository.remote.as_ref().and_then(git::token_server);
+        let token = match server {
+            Some(server) => {
+                let file = self.vault.repository_token_file()?;
+                file.map(|file| Token { server, file })
+            }
+            None => None,
+        };
+        Ok(Access {
+            key,
+            token,
+            known_hosts: self.config.ssh.known_hosts.clone(),
+            connect_s: self.config.nix.connect_timeout_s,
+            stall_s: self.config.nix.stalled_download_timeout_s,
+        })
+    }
+}
+
+impl Perform<CloneConfiguration> for Real {
+    async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneSight, Fault> {
+        self.attach(mounts::Attach::Target).await?;
+        let (hands, access) = (self.hands(), self.git_access()?);
+        let asked = step.is_wish && self.granted.as_ref() != Some(&step.revision);
+        let standing = if asked {
+            self.let_in().await?;
+            let scratch = Utf8Path::new(crate::real::RUN_DIR);
+            pin::standing(&hands, &access, &step.repository, &step.revision, scratch).await?
+        } else if step.is_wish {
+            Standing::Named
+        } else {
+            Standing::NotAsked
+        };
+        if standing == Standing::Named {
+            // Once in a run is enough: what the remote says in the next minute is not more right.
+            self.granted = Some(step.revision.clone());
+        }
+        let place = match Root::target().clone_place(&step.repository.clone_path, false)? {
+            Some(path) => observe_clone(&hands, &access, step, &path).await?,
+            None => CloneFacts::Absent,
+        };
+        Ok(CloneSight { place, standing })
+    }
+
+    async fn perform(&mut self, step: &CloneConfiguration, order: CloneOrder) -> Result<(), Fault> {
+        let done = async {
+            self.attach(mounts::Attach::Target).await?;
+            self.run_hooks_after_mounting().await?;
+            let access = self.git_access()?;
+            // Git is told where that is, without a link on the way: it would follow one into this system.
+            let place = Root::target().clone_place(&step.repository.clone_path, true)?;
+            let path = place
+                .ok_or_else(|| Fault::defect("clone path", "its directory was made and is not there"))?;
+            // The place may be on what a command has mounted only now: then it is seen now for the first time.
+            let order = if self.config.extra_post_mount_commands.is_empty() {
+                order
+            } else {
+                let place = observe_clone(&self.hands(), &access, step, &path).await?;
+                // The wish was granted before there was an order.
+                let standing = if step.is_wish {
+                    Standing::Named
+                } else {
+                    Standing::NotAsked
+                };
+                match step.judge(&CloneSight { place, standing }) {
+                    Verdict::Done(_) => return Ok(()),
+                    Verdict::Refuse(fault) => return Err(fault),
+                    Verdict::Todo(order) => order,
+                    Verdict::NeedsConsent(_) => order,
+                }
+            };
+            self.let_in().await?;
+            perform_clone(&self.hands(), &access, &order, &path).await
+        }
+        .await;
+        room::explained(&Root::target(), done)
+    }
+}
+
+impl Real {
+    /// The system that this run's own evaluation of a revision came to.
+    pub fn evaluated_of(&self, revision: &Revision) -> Option<StorePath> {
+        let (of, system) = self.evaluated.as_ref()?;
+        (of == revision).then(|| system.clone())
+    }
+}
+
+impl Real {
+    /// The remote that is asked with a key that is made here: nobody passed one in, and there is no bundle.
+    fn remote_for_made_key(&self) -> Option<&RemoteUrl> {
+        let (repository, ssh) = (&self.config.repository, &self.config.ssh);
+        let is_wanted = ssh.generate_key && ssh.key.is_none() && !self.vault.has_ssh_key();
+        let remote = repository.remote.as_ref().filter(|remote| remote.is_over_ssh())?;
+        (is_wanted && repository.bundle.is_none()).then_some(remote)
+    }
+
+    /// The key that is made here, where one is used.
+    pub fn made_key(&self) -> Result<Option<MadeKey>, Fault> {
+        self.remote_for_made_key()
+            .map(|_| of_this_boot(self.vault.run_dir(), &self.config.host))
+            .transpose()
+    }
+
+    /// Waits until the remote takes the key that is made here, where one is used: before anything that talks to it.
+    pub async fn let_in(&self) -> Result<(), Fault> {
+        let (Some(remote), Some(key)) = (self.remote_for_made_key(), self.made_key()?) else {
+            return Ok(());
+        };
+        let (hands, access) = (self.hands(), self.git_access()?);
+        let source = RepositorySource::Remote(remote.clone());
+        let wait = Wait {
+            key: &key,
+            remote,
+            // A person who is there waits as long as a question does.
+            limit: (self.config.unattended.enable)
+                .then(|| Duration::from_secs(self.config.ssh.generate_wait_s)),
+            pauses: (PAUSE_FIRST, PAUSE_MAX),
+        };
+        until_let_in(&hands, &wait, async || {
+            repository::offer(&hands, &access, &source).await.map(drop)
+        })
+        .await
+    }
+}
+
+impl Real {
+    /// The revision that the configuration asks for, as the remote or the bundle has it now.
+    pub async fn resolve_repository(&self, repository: &Repository) -> Result<Revision, Fault> {
+        self.let_in().await?;
+        let access = self.git_access()?;
+        let scratch = Utf8PathBuf::from(crate::real::RUN_DIR);
+        let revision = repository::resolve_with(&self.hands(), &access, repository, &scratch).await?;
+        let most = foreseen::LOOK_BYTES_MAX;
+        foreseen::look(&self.hands(), &access, repository, &revision, &scratch, most).await?;
+        Ok(revision)
+    }
+}

@@ -1,0 +1,117 @@
+//! The step that makes the LUKS2 container.
+
+use crate::real::block::flush;
+use crate::real::derivation::{self};
+use crate::real::luks::{Cost, header, make, observe_container, record_key};
+use crate::real::secret::SecretText;
+use crate::real::{Real, ask};
+use crate::world::Perform;
+use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
+use landfall_states::authentic::RecordKey;
+use landfall_states::fault::{Fault, SecretFault};
+use landfall_states::plan::{Plan, Role};
+
+impl Perform<EncryptVolumes> for Real {
+    async fn observe(&mut self, step: &EncryptVolumes) -> Result<LuksFacts, Fault> {
+        let Some(container) = &step.container else {
+            return Ok(LuksFacts::NotPlanned);
+        };
+        let device = self.disk()?.partition_device(&container.partition).await?;
+        let (probe, seen) = observe_container(&device, &container.volume, &self.reporter, &self.stop).await?;
+        let ours = seen.is_some_and(|header| header.uuid == container.volume.id);
+        let id = container.volume.id;
+        let mut key = None;
+        let mut is_opened = match self.vault.passphrase() {
+            Some(passphrase) if ours => {
+                key = record_key(&device, &id, passphrase).await?;
+                Some(key.is_some())
+            }
+            Some(_) | None => None,
+        };
+        // A slip of a person's fingers is asked about again; a wrong credential would be the same again.
+        for _ in 1..crate::real::luks::WRONG_ENTRIES_MAX {
+            if is_opened != Some(false) || !self.vault.is_passphrase_entered() {
+                break;
+            }
+            ask::passphrase_again(self, &container.volume.label).await?;
+            key = record_key(&device, &id, &self.passphrase()?).await?;
+            is_opened = Some(key.is_some());
+        }
+        if let Some(key) = key {
+            self.keys.hold(key);
+        }
+        if ours {
+            // A process that was killed between the last write and its flush leaves the flush to us.
+            flush(&device)?;
+        }
+        Ok(LuksFacts::Planned {
+            probe,
+            opens: is_opened,
+        })
+    }
+
+    async fn perform(&mut self, _step: &EncryptVolumes, order: EncryptOrder) -> Result<(), Fault> {
+        let EncryptOrder { disk, container } = order;
+        let passphrase = self.passphrase()?;
+        let device = self.disk()?.partition_device(&container.partition).await?;
+        self.reporter
+            .step(format!("LUKS2 container {}", container.volume.label));
+        self.permit(&disk).await?;
+        let luks = &self.config.luks;
+        let cost = Cost::of(luks.iteration_time_ms, luks.memory_min);
+        let made = make(&device, &container.volume, &passphrase, cost).await;
+        let made = made.map(|derivation| {
+            if let Some(derivation) = derivation {
+                self.reporter.step(format!("key derivation: {derivation}"));
+                derivation::notice(&derivation)
+                    .into_iter()
+                    .for_each(|notice| self.reporter.notice(notice));
+            }
+        });
+        self.permit_ends(made).await
+    }
+}
+
+impl Real {
+    /// The container's key for records, where the container of this plan is there and the passphrase at hand opens it.
+    async fn container_key(&self, plan: &Plan) -> Result<Option<RecordKey>, Fault> {
+        let (Some(volume), Some(entry)) = (&plan.luks, plan.partition(Role::Root)) else {
+            return Ok(None);
+        };
+        let (Some(passphrase), Some(device)) =
+            (self.vault.passphrase(), self.disk()?.partition_at_once(entry)?)
+        else {
+            return Ok(None);
+        };
+        match header(&device).await? {
+            Some(header) if header.uuid == volume.id => record_key(&device, &volume.id, passphrase).await,
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Gets at the keys that records are proved with. What hinders it is no reason to stop: a record without a proof is a wish, and
+    /// the steps look at the same device again.
+    pub async fn find_record_keys(&mut self, plan: &Plan, under_way: bool) {
+        if let Some(key) = self.vault.record_key(plan.install) {
+            self.keys.hold(key);
+        }
+        if !under_way {
+            return;
+        }
+        match self.container_key(plan).await {
+            Ok(key) => key.into_iter().for_each(|key| self.keys.hold(key)),
+            Err(fault) => tracing::info!(%fault, "no key for records"),
+        }
+    }
+
+    /// The passphrase at hand, or what to do about its absence.
+    pub fn passphrase(&self) -> Result<SecretText, Fault> {
+        self.vault.passphrase().cloned().ok_or_else(|| {
+            SecretFault::PassphraseMissing {
+                of: "the LUKS container".into(),
+                unattended: false,
+            }
+            .into()
+        })
+    }
+}

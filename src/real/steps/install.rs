@@ -1,0 +1,77 @@
+//! The step that runs `nixos-install`.
+
+use crate::real::install::{flush_boot, observe_install, perform_install};
+use crate::real::rooted::{self, Root};
+use crate::real::{MOUNT_ROOT, RUN_DIR, Real, ground, kernel_settings, leftovers, mounts, provision, room};
+use crate::world::Perform;
+use camino::Utf8Path;
+use landfall_states::fault::{Fault, PlaceFault};
+use landfall_states::names::TargetPath;
+use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
+
+impl Real {
+    /// Removes what a cut or failed `nixos-install` left in the target's root.
+    pub fn clear_target(&self, root: &Root) -> Result<(), Fault> {
+        let asked: Vec<&str> = self
+            .config
+            .extra_mount_dirs
+            .iter()
+            .map(TargetPath::as_str)
+            .collect();
+        for path in leftovers::clear_root(root, MOUNT_ROOT, &asked)? {
+            self.reporter.step(format!(
+                "remove {path} on the target, which a cut nixos-install left"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Perform<InstallSystem> for Real {
+    async fn observe(&mut self, step: &InstallSystem) -> Result<InstallFacts, Fault> {
+        self.attach(mounts::Attach::Target).await?;
+        let root = &Root::target();
+        let first = provision::wanted_first(&self.config, &self.vault)?;
+        let first = provision::observe(root, &first)?.placed;
+        observe_install(root, &step.system, first)
+    }
+
+    async fn perform(&mut self, _step: &InstallSystem, order: InstallOrder) -> Result<(), Fault> {
+        let done = async {
+            self.attach(mounts::Attach::Target).await?;
+            self.run_hooks_after_mounting().await?;
+            let root = &Root::target();
+            if let Some(late) = provision::comes_late(&self.config) {
+                self.reporter.notice(late);
+            }
+            for path in &order.place_first {
+                self.reporter.step(format!("place {path}"));
+            }
+            let first = provision::wanted_first(&self.config, &self.vault)?;
+            provision::perform(root, &first, &order.place_first)?;
+            rooted::sync_filesystem(root)?;
+            for placed in provision::observe(root, &first)?.placed {
+                if !placed.flaws.is_empty() {
+                    return Err(PlaceFault::NotPlaced {
+                        path: placed.path.to_string(),
+                        flaws: placed.flaws,
+                    }
+                    .into());
+                }
+            }
+            let run_dir = Utf8Path::new(RUN_DIR);
+            ground::clear(&self.hands(), root)?;
+            self.clear_target(root)?;
+            kernel_settings::keep(run_dir)?;
+            let ran = perform_install(&self.hands(), root, &order.system).await;
+            kernel_settings::put_back(run_dir, &self.reporter)?;
+            self.clear_target(root)?;
+            ran?;
+            // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
+            self.register_entry().await?;
+            flush_boot(root)
+        }
+        .await;
+        room::explained(&Root::target(), done)
+    }
+}
