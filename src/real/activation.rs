@@ -6,8 +6,8 @@
 //! is no user yet) mostly succeeds there.
 
 use crate::event::Reporter;
-use crate::real::closure::STATE_DIR;
 use crate::real::command::Ended;
+use crate::real::marks::STATE_DIR;
 use crate::real::rooted::{self, Access, Root};
 use landfall_states::fault::Fault;
 

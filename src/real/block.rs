@@ -3,7 +3,7 @@
 //!
 //! Absent: which device (the held disk says that), and what is written.
 
-use crate::os::{self, errno};
+use crate::os::errno;
 use crate::real::endings::{self, Places};
 use camino::Utf8Path;
 use fs_err as fs;
@@ -21,10 +21,7 @@ pub const PAGE_BYTES: usize = 4096;
 #[repr(C, align(4096))]
 struct Page([u8; PAGE_BYTES]);
 
-/// What an input or output error means.
-pub fn io_fault(what: impl Into<String>, error: &io::Error) -> Fault {
-    os::fault(what, error)
-}
+pub use crate::os::fault as io_fault;
 
 /// What it means that a formatting or checking tool failed; `how` is what it said.
 pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {

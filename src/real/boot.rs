@@ -12,7 +12,7 @@ use crate::real::hands::Hands;
 use crate::real::loader::{Variables, is_pe};
 use crate::real::menu::{Chosen, Menu, OnEsp, Sum, different, esp_digest, open_esp};
 use crate::real::rooted::Root;
-use crate::real::{activation, ground, install, leftovers, rooted};
+use crate::real::{activation, ground, leftovers, rooted};
 use landfall_states::fault::Fault;
 use landfall_states::installed::{BootFacts, BootFile, BootOrder, Nvram};
 use landfall_states::names::StorePath;
@@ -244,5 +244,5 @@ pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<()
                 .step(format!("delete {path} on the ESP, so that it is written again"));
         }
     }
-    install::flush_boot(root)
+    rooted::flush_boot(root)
 }

@@ -170,6 +170,21 @@ pub fn read(root: &Root, system: &StorePath) -> Result<Result<Spec, String>, Fau
     })
 }
 
+/// Bytes of kernel and initrd of a system in the store below a root directory.
+pub fn boot_bytes(system: &StorePath, live: &Root) -> Result<u64, Fault> {
+    let mut bytes = 0_u64;
+    for name in ["kernel", "initrd"] {
+        if let Some(file) = rooted::open_file(live, &format!("{system}/{name}"))? {
+            let length = file
+                .metadata()
+                .map_err(|e| rooted::io_fault(format!("{system}/{name}"), &e))?
+                .len();
+            bytes = bytes.saturating_add(length);
+        }
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

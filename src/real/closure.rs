@@ -30,8 +30,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
 use std::time::{Duration, Instant};
 
-/// Where the target keeps what landfall knows of it.
-pub const STATE_DIR: &str = "/nix/var/landfall";
 const RECORD: &str = "/nix/var/landfall/system";
 /// Scratch space on the target while installing, so that the live system's memory is spared.
 pub const SCRATCH: &str = "/var/tmp/landfall";

@@ -7,7 +7,7 @@
 //! Absent: what a container is to the install (`luks`), what is done with plain mappings (`swapping`).
 
 use crate::real::block::io_fault;
-use crate::real::mounts::{BUSY_TRIES_MAX, BUSY_WAIT};
+use crate::real::dm::{BUSY_TRIES_MAX, BUSY_WAIT};
 use crate::real::secret::{Secret, SecretText};
 use camino::{Utf8Path, Utf8PathBuf};
 use cryptsetup_rs::device as crypt;

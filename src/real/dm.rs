@@ -14,6 +14,12 @@ use nix::errno::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// How often a busy mount or mapping is tried again: a killed child's last files close within this.
+pub const BUSY_TRIES_MAX: u32 = 40;
+/// How far apart.
+pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// The way to the kernel.
 const CONTROL: &str = "/dev/mapper/control";

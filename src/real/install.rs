@@ -54,7 +54,7 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
             .reporter
             .step(format!("remove {name} among the target's profiles: {why}"));
     }
-    flush_boot(root)?;
+    rooted::flush_boot(root)?;
     // The closure must be on the disk before a profile points at it (Law of `states::realised`).
     rooted::sync_filesystem(root)?;
     let program = Program::new("nixos-install")
@@ -83,7 +83,7 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
         .into());
     }
     rooted::sync_filesystem(root)?;
-    flush_boot(root)?;
+    rooted::flush_boot(root)?;
     // Caches of the build may hold private sources: they do not stay on the target.
     rooted::remove(root, SCRATCH)?;
     let text = marks::activated(system);
@@ -94,18 +94,6 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
         rooted::Access::root(0o644),
     )?;
     rooted::sync_filesystem(root)
-}
-
-/// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself. Nothing mounted: nothing to flush.
-pub fn flush_boot(root: &Root) -> Result<(), Fault> {
-    let Some(boot) = root.dir("/boot")? else {
-        return Ok(());
-    };
-    let boot = Root::at(boot.path());
-    if rooted::device_number(&boot)? != rooted::device_number(root)? {
-        rooted::flush_device_under(&boot)?;
-    }
-    Ok(())
 }
 
 pub(crate) fn failed(root: &Root, system: &StorePath, ended: &Ended) -> Fault {

@@ -5,6 +5,9 @@
 
 use landfall_states::names::{HostName, Revision, StorePath};
 
+/// Where the target keeps what landfall knows of it.
+pub const STATE_DIR: &str = "/nix/var/landfall";
+
 /// Git's configuration key of our mark in a clone; its value is the install id.
 pub const CLONE_KEY: &str = "landfall.install";
 /// Its key of the revision that the clone was made of, which may be on no branch.

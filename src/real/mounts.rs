@@ -6,6 +6,7 @@
 use crate::os::{self, errno};
 use crate::real::MOUNT_ROOT;
 use crate::real::block::io_fault;
+use crate::real::dm::{BUSY_TRIES_MAX, BUSY_WAIT};
 use crate::real::mountinfo::{MountEntry, parse_mountinfo};
 use crate::real::rooted::{Dir, Root};
 use camino::Utf8Path;
@@ -14,15 +15,10 @@ use landfall_states::fault::{Fault, MachineFault, PlaceFault, Remedy};
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, umount2};
-use std::time::Duration;
 use sys_mount::{Mount, MountFlags};
 
 /// Where the kernel lists mounts.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
-/// How often, and how far apart, a busy mount or mapping is tried again: a killed child's last files close within this.
-pub const BUSY_TRIES_MAX: u32 = 40;
-/// See there.
-pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Mounts below the target that are undone at most. nixos-enter makes about ten.
 pub const NESTED_MAX: usize = 256;
 

@@ -14,7 +14,7 @@ use crate::real::block::tool_fault;
 use crate::real::command::{OnStop, Program};
 use crate::real::hands::Hands;
 use crate::real::rooted::{self, Root};
-use crate::real::{host_loader, preflight};
+use crate::real::{bootspec, host_loader};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
@@ -145,7 +145,7 @@ async fn finish(
         let what = what.to_string();
         move |e: io::Error| rooted::io_fault(what, &e)
     };
-    let boot_bytes = preflight::boot_bytes(&source.system, &Root::at(&source.store))?;
+    let boot_bytes = bootspec::boot_bytes(&source.system, &Root::at(&source.store))?;
     let filesystem = scratch.join("ext4");
     make_filesystem(hands, root, tally, &filesystem).await?;
     let file = fs::OpenOptions::new()

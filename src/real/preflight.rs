@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::real::command::Program;
 use crate::real::hands::Hands;
 use crate::real::rooted::Root;
-use crate::real::{MOUNT_ROOT, Real, ask, disk, git, host_loader, passphrase, provision, rooted};
+use crate::real::{MOUNT_ROOT, Real, ask, bootspec, disk, git, host_loader, passphrase, provision, rooted};
 use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use camino::Utf8Path;
 use landfall_states::fault::{ConfigFault, Fault, Kind, MachineFault, Remedy, RoomFault, StoreFault};
@@ -52,7 +52,7 @@ pub async fn preflight(
         SystemSource::Prebuilt(system) => {
             let closure = closure_bytes(&hands, system, "auto").await?;
             host_loader::of_system(&Root::live(), system)?;
-            let boot = boot_bytes(system, &Root::live())?;
+            let boot = bootspec::boot_bytes(system, &Root::live())?;
             sizes(&hands, plan, &format!("closure of {system}"), closure, boot)?;
         }
         SystemSource::Image(image) => {
@@ -338,21 +338,6 @@ fn image_fits(plan: &Plan, image: &Image) -> Result<(), Fault> {
         available_bytes: root,
     }
     .into())
-}
-
-/// Bytes of kernel and initrd of a system in the store below a root directory.
-pub fn boot_bytes(system: &StorePath, live: &Root) -> Result<u64, Fault> {
-    let mut bytes = 0_u64;
-    for name in ["kernel", "initrd"] {
-        if let Some(file) = rooted::open_file(live, &format!("{system}/{name}"))? {
-            let length = file
-                .metadata()
-                .map_err(|e| rooted::io_fault(format!("{system}/{name}"), &e))?
-                .len();
-            bytes = bytes.saturating_add(length);
-        }
-    }
-    Ok(bytes)
 }
 
 fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> Result<(), Fault> {

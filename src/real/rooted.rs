@@ -8,8 +8,8 @@
 //!
 //! Absent: what the files mean.
 
+pub use crate::os::fault as io_fault;
 use crate::real::MOUNT_ROOT;
-pub use crate::real::block::io_fault;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, PlaceFault};
 use landfall_states::names::ClonePath;
@@ -577,6 +577,18 @@ pub fn flush_device_under(at: &Root) -> Result<(), Fault> {
 }
 
 /// Tests make what they need below a root by hand.
+/// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself. Nothing mounted: nothing to flush.
+pub fn flush_boot(root: &Root) -> Result<(), Fault> {
+    let Some(boot) = root.dir("/boot")? else {
+        return Ok(());
+    };
+    let boot = Root::at(boot.path());
+    if device_number(&boot)? != device_number(root)? {
+        flush_device_under(&boot)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 impl std::ops::Deref for Root {
     type Target = Utf8Path;

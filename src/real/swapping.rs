@@ -10,7 +10,7 @@ use crate::event::Reporter;
 use crate::os;
 use crate::real::block::{io_fault, tool_fault};
 use crate::real::command::Program;
-use crate::real::mounts::{BUSY_TRIES_MAX, BUSY_WAIT};
+use crate::real::dm::{BUSY_TRIES_MAX, BUSY_WAIT};
 use crate::real::stop::Stop;
 use crate::real::{cryptsetup, dm};
 use camino::{Utf8Path, Utf8PathBuf};

@@ -3,7 +3,7 @@
 use crate::real::boot::{clear_the_way, ensure_fallback, observe_boot, run_installer};
 use crate::real::command::Program;
 use crate::real::rooted::{self, Root};
-use crate::real::{RUN_DIR, Real, firmware, install, kernel_settings, mounts, room};
+use crate::real::{RUN_DIR, Real, firmware, kernel_settings, mounts, room};
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
@@ -23,7 +23,7 @@ impl Perform<InstallBootLoader> for Real {
         self.attach(mounts::Attach::Target).await?;
         let root = &Root::target();
         // Clean pages only can be forgotten, and FAT is flushed by nobody else.
-        install::flush_boot(root)?;
+        rooted::flush_boot(root)?;
         let nvram = self.firmware_entry(&root.esp())?;
         let variables = firmware::loader_variables(Utf8Path::new(firmware::EFIVARS))?;
         observe_boot(root, &step.system, self.machine(), nvram, &variables)
@@ -48,7 +48,7 @@ impl Perform<InstallBootLoader> for Real {
             ensure_fallback(&hands, root, self.machine())?;
             self.register_entry().await?;
             rooted::sync_filesystem(root)?;
-            install::flush_boot(root)
+            rooted::flush_boot(root)
         }
         .await;
         room::explained(&Root::target(), done)

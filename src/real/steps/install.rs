@@ -1,6 +1,6 @@
 //! The step that runs `nixos-install`.
 
-use crate::real::install::{flush_boot, observe_install, perform_install};
+use crate::real::install::{observe_install, perform_install};
 use crate::real::rooted::{self, Root};
 use crate::real::{MOUNT_ROOT, RUN_DIR, Real, ground, kernel_settings, leftovers, mounts, provision, room};
 use crate::world::Perform;
@@ -69,7 +69,7 @@ impl Perform<InstallSystem> for Real {
             ran?;
             // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
             self.register_entry().await?;
-            flush_boot(root)
+            rooted::flush_boot(root)
         }
         .await;
         room::explained(&Root::target(), done)
