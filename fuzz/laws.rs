@@ -13,12 +13,16 @@ use landfall::image::ext4::{self, Superblock};
 use landfall::image::manifest::{HEADER_BYTES, Header, Manifest, digest};
 use landfall::image::open::Opened;
 use landfall::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, PACKED_BYTES_MAX};
+use landfall::real::boot::{activation, bootspec, kernel_settings, loader};
 use landfall::real::disk::contents::seen as on_disk;
 use landfall::real::disk::{efi, lsblk, proc};
-use landfall::real::gitconfig::{self, Judged, Of};
-use landfall::real::passphrase;
+use landfall::real::fs::receipt;
+use landfall::real::git::settings::{self, Judged, Of};
+use landfall::real::mount::table;
 use landfall::real::secret::{Secret, SecretText};
-use landfall::real::{activation, bootspec, gpt, kernel_settings, land, loader, mountinfo, probe, slots};
+use landfall::real::secrets::passphrase;
+use landfall::real::table::gpt;
+use landfall::real::volume::{probe, slots};
 use landfall::sim::case::Case;
 use landfall::sim::faults::Schedule;
 use landfall::sim::harness::Harness;
@@ -424,8 +428,8 @@ fn firmware(data: &[u8]) {
     activation::failures(&text);
     activation::missing_passwords(&text);
     kernel_settings::parse(&text);
-    land::read_receipt(&text);
-    land::timings(&text);
+    receipt::read_receipt(&text);
+    receipt::timings(&text);
 }
 
 /// What programs and the kernel print: lsblk, blkid, mountinfo, swaps, the command line, Git; and Git's settings.
@@ -448,7 +452,7 @@ fn tools(data: &[u8]) {
         }
         assert!(text.contains("PART_ENTRY_"));
     }
-    drop(mountinfo::parse_mountinfo(&text));
+    drop(table::parse_mountinfo(&text));
     drop(proc::parse_mountinfo(&text));
     proc::parse_swaps(&text);
     proc::parse_cmdline(&text);
@@ -464,13 +468,13 @@ fn tools(data: &[u8]) {
 
 /// A repository's settings, on the target: what is taken for Git's own writing names no program and no file to be read.
 fn settings(data: &[u8]) {
-    let Ok(settings) = gitconfig::read(data) else {
+    let Ok(settings) = settings::read(data) else {
         return;
     };
     for setting in &settings {
-        gitconfig::shown(setting);
+        settings::shown(setting);
         for of in [Of::Submodule, Of::Clone { origin: None }] {
-            if gitconfig::judge(setting, of) != Judged::Ours {
+            if settings::judge(setting, of) != Judged::Ours {
                 continue;
             }
             let known = [

@@ -78,7 +78,7 @@ pub const FORMATS: [Format; 13] = [
         name: "receipt",
         version: 1,
         place: "`/var/log/landfall/receipt.ron` on the target",
-        code: "src/real/land.rs",
+        code: "src/real/fs/receipt.rs",
         rule: "fields are only ever added; a reader asks for `install` and `system` and passes over the rest",
     },
     Format {
@@ -102,7 +102,7 @@ pub const FORMATS: [Format; 13] = [
         place: "on the target: `/nix/var/landfall/system`, `/nix/var/landfall/activated`, \
                 `/nix/var/landfall/activation-failures`, the keys `landfall.install`, `landfall.revision` and, in a clone under way, `landfall.tries` in the \
                 clone's Git configuration; `/run/landfall/hooks-<boot id>`",
-        code: "src/real/marks.rs",
+        code: "src/real/fs/marks.rs",
         rule: "the record of the system names its version in its first line; `landfall.tries` is a decimal number; of the user's commands that ran since the target was mounted there is a line each, with its place \
                and a digest; a text of another \
                form counts for nothing, and the work that it stands for is done again",
@@ -111,7 +111,7 @@ pub const FORMATS: [Format; 13] = [
         name: "kernel-settings",
         version: 1,
         place: "`/run/landfall/kernel-settings`",
-        code: "src/real/kernel_settings.rs",
+        code: "src/real/boot/kernel_settings.rs",
         rule: "one line for each setting of the running kernel, its path and its value; a path that is not one of those that \
                landfall puts back is passed over",
     },

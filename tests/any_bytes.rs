@@ -12,7 +12,7 @@ mod laws;
 use fs_err as fs;
 use landfall::image::BLOCK_BYTES;
 use landfall::image::manifest::{Chunk, Extent, HEADER_BYTES, Header, Manifest, digest};
-use landfall::real::gpt;
+use landfall::real::table::gpt;
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::fault::{Attempts, Fault, FaultClass};
 use landfall_states::names::Digest;

@@ -8,7 +8,7 @@ mod clone;
 
 use camino::Utf8Path;
 use clone::{Place, branch, git};
-use landfall::real::foreseen;
+use landfall::real::git::foreseen;
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::plan::{Reference, Repository};
 

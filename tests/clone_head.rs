@@ -11,8 +11,8 @@ mod clone;
 use attack::{armed, plain};
 use camino::Utf8Path;
 use clone::{Place, branch, git};
-use landfall::real::head;
-use landfall::real::rooted::Root;
+use landfall::real::fs::target_root::Root;
+use landfall::real::git::head;
 
 /// What is read of the repository at `path`, as if the folder around it were the target.
 fn read(path: &Utf8Path) -> Result<String, String> {

@@ -8,7 +8,7 @@ mod clone;
 
 use clone::{Place, branch, git};
 use landfall::event::{Event, Listener};
-use landfall::real::repository::perform_clone;
+use landfall::real::git::repository::perform_clone;
 use landfall_states::fault::FaultClass;
 use landfall_states::formatted::CloneOrder;
 use landfall_states::plan::{Reference, Repository, RepositorySource};

@@ -9,8 +9,8 @@ mod clone;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clone::{Place, branch, git, install};
-use landfall::real::repository::{observe_clone, perform_clone};
-use landfall::real::rooted::Root;
+use landfall::real::fs::target_root::Root;
+use landfall::real::git::repository::{observe_clone, perform_clone};
 use landfall_states::fault::FaultClass;
 use landfall_states::formatted::{CloneFacts, CloneOrder};
 use landfall_states::names::Revision;

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use landfall::real::endings::{self, Places};
-use landfall::real::nixlog::NixLog;
+use landfall::real::nix::log::NixLog;
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
 use std::collections::BTreeSet;
 

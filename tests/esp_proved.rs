@@ -6,12 +6,12 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;
-use landfall::real::boot::{clear_the_way, observe_boot};
-use landfall::real::firmware::{nvram_state, order_with_ours, wanted_entry};
-use landfall::real::hands::Hands;
-use landfall::real::loader::Variables;
-use landfall::real::rooted::Root;
-use landfall::real::stop::Stop;
+use landfall::real::boot::files::{clear_the_way, observe_boot};
+use landfall::real::boot::firmware::{nvram_state, order_with_ours, wanted_entry};
+use landfall::real::boot::loader::Variables;
+use landfall::real::fs::target_root::Root;
+use landfall::real::process::context::Hands;
+use landfall::real::process::stop::Stop;
 use landfall_states::Step as _;
 use landfall_states::Verdict;
 use landfall_states::fault::FaultClass;

@@ -5,7 +5,7 @@
 
 use camino::Utf8Path;
 use landfall::real::disk::signature::sniff;
-use landfall::real::gpt;
+use landfall::real::table::gpt;
 use landfall_states::plan::{GptEntry, GptTable};
 use landfall_states::planned::GptCopy;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};

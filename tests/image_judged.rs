@@ -5,7 +5,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::config::Config;
-use landfall::real::gpt;
+use landfall::real::table::gpt;
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::fault::Attempts;
 use landfall_states::plan::{DiskIdentity, Machine, Plan};

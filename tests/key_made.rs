@@ -9,13 +9,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use landfall::config::{Config, Notation};
 use landfall::event::{Event, FaultTold, Listener, Reporter};
 use landfall::real::Real;
-use landfall::real::command::Ended;
-use landfall::real::git::{self, Access};
-use landfall::real::hands::Hands;
-use landfall::real::made_key::{MadeKey, Wait, of_this_boot, until_let_in};
-use landfall::real::repository::resolve_with;
-use landfall::real::secrets::Vault;
-use landfall::real::stop::Stop;
+use landfall::real::git::command::{self, Access};
+use landfall::real::git::repository::resolve_with;
+use landfall::real::process::command::Ended;
+use landfall::real::process::context::Hands;
+use landfall::real::process::stop::Stop;
+use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::made_key::{MadeKey, Wait, of_this_boot, until_let_in};
 use landfall_states::fault::{Cause, Fault, FaultClass, Kind};
 use landfall_states::names::HostName;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
@@ -240,7 +240,7 @@ fn said(name: &str) -> Fault {
         stdout: String::new(),
         stderr: stderr.join("\n"),
     };
-    git::fault("repository ssh://git@forge.example/r.git", &ended)
+    command::fault("repository ssh://git@forge.example/r.git", &ended)
 }
 
 /// Without a server: only the real words of a refusal are waited for.
@@ -302,7 +302,7 @@ fn a_key_is_made_in_memory_and_is_the_same_for_the_whole_boot() {
     let said = run("ssh-keygen", &["-y", "-P", "", "-f", key.file.as_str()]);
     assert_eq!(said.trim(), key.public);
     assert_eq!(of_this_boot(&run_dir, &host()).unwrap(), key, "started again");
-    landfall::real::secrets::remove_keys(&run_dir).unwrap();
+    landfall::real::secrets::credentials::remove_keys(&run_dir).unwrap();
     assert_eq!(
         of_this_boot(&run_dir, &host()).unwrap(),
         key,

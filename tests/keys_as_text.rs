@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::real::key_text;
 use landfall::real::secret::Secret;
-use landfall::real::secrets::Vault;
+use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::key_text;
 use secrecy::ExposeSecret;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};

@@ -5,11 +5,11 @@
 
 use camino::Utf8PathBuf;
 use landfall::config::Config;
-use landfall::real::provision::{
+use landfall::real::fs::target_root::Root;
+use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::placement::{
     Account, Wanted, comes_late, observe, parse_passwd, perform, wanted, wanted_first,
 };
-use landfall::real::rooted::Root;
-use landfall::real::secrets::Vault;
 use landfall_states::fault::FaultClass;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

@@ -9,7 +9,7 @@ mod clone;
 
 use camino::Utf8PathBuf;
 use clone::{Place, branch, git};
-use landfall::real::git as real_git;
+use landfall::real::git::command as real_git;
 use landfall_states::fault::{FaultClass, Kind, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneSight, Standing};
 use landfall_states::names::Revision;

@@ -27,7 +27,7 @@ mod disk;
 use camino::Utf8Path;
 use disk::{Disk, is_root, probe, run};
 use fs_err as fs;
-use landfall::real::stop::Stop;
+use landfall::real::process::stop::Stop;
 use landfall::relabel::RelabelError;
 use landfall::relabel::apply::Told;
 use landfall::relabel::label::Bearer;

@@ -5,8 +5,8 @@
 
 use camino::Utf8PathBuf;
 use fs_err as fs;
-use landfall::real::loader::Variables;
-use landfall::real::rooted::Root;
+use landfall::real::boot::loader::Variables;
+use landfall::real::fs::target_root::Root;
 use landfall::relabel::facts::{Content, Device, Entry, Facts, fstab};
 use landfall::relabel::making::plan;
 use landfall::relabel::next_boot::{NextBoot, look};
@@ -123,7 +123,7 @@ fn planned() -> (Facts, Plan) {
         ..Entry::default()
     });
     let mount = "22 1 253:0 / / rw - ext4 /dev/mapper/cryptroot rw\n";
-    let mount = landfall::real::mountinfo::parse_mountinfo(mount)
+    let mount = landfall::real::mount::table::parse_mountinfo(mount)
         .unwrap()
         .remove(0);
     facts.mounts.push((mount, Some((253, 0))));

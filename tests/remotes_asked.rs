@@ -9,7 +9,7 @@ mod clone;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clone::{Place, branch, git};
-use landfall::real::foreseen;
+use landfall::real::git::foreseen;
 use landfall_states::fault::{Cause, Fault, FaultClass};
 use landfall_states::plan::Reference;
 use std::io::{Read, Write};

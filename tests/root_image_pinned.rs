@@ -13,7 +13,7 @@ use fs_err as fs;
 use kit::*;
 use landfall::config::{Config, Notation};
 use landfall::lock::target::TargetLock;
-use landfall::real::landing::payload;
+use landfall::real::volume::root_image::payload;
 use landfall_states::fault::{FaultClass, ImageFault, Kind};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;

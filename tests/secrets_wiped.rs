@@ -5,11 +5,11 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;
-use landfall::real::command::{OnStop, Program};
-use landfall::real::passphrase;
+use landfall::real::process::command::{OnStop, Program};
+use landfall::real::process::stop::Stop;
 use landfall::real::secret::Secret;
-use landfall::real::secrets::Vault;
-use landfall::real::stop::Stop;
+use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::passphrase;
 use secrecy::ExposeSecret;
 use std::os::unix::fs::FileExt;
 use std::process::Command;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
-use landfall::real::gitconfig::{Setting, Unreadable, read};
+use landfall::real::git::settings::{Setting, Unreadable, read};
 use proptest::prelude::*;
 use std::process::Command;
 

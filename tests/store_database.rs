@@ -7,8 +7,8 @@
 mod store;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::real::closure::observe_system;
-use landfall::real::database::put_aside;
+use landfall::real::nix::database::put_aside;
+use landfall::real::nix::store::observe_system;
 use landfall_states::cloned::{Contents, Database, PutAside};
 use landfall_states::fault::FaultClass;
 use landfall_states::plan::SystemSource;

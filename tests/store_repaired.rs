@@ -8,8 +8,8 @@ mod store;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Event;
-use landfall::real::closure::Stores;
-use landfall::real::git::Access;
+use landfall::real::git::command::Access;
+use landfall::real::nix::store::Stores;
 use landfall_states::cloned::{Contents, RealiseSystem};
 use landfall_states::fault::FaultClass;
 use landfall_states::image::Image;

@@ -254,8 +254,8 @@ fn strays(name: &str, text: &str) -> Vec<String> {
             !code[..at].ends_with(is_word) && !code[at + found.len()..].starts_with(is_word)
         })
     };
-    if name != "src/real/command.rs" && (words("Command::new") || words("process::Command")) {
-        complaints.push("starts a program; only src/real/command.rs does".to_owned());
+    if name != "src/real/process/command.rs" && (words("Command::new") || words("process::Command")) {
+        complaints.push("starts a program; only src/real/process/command.rs does".to_owned());
     }
     // `std::fs::File` as the type of a descriptor that was opened otherwise is no stray; opening by it is.
     let by_hand = code.contains("use std::fs::File;")
@@ -310,7 +310,7 @@ fn no_stray_programs_and_no_nameless_files() {
     );
     assert_eq!(strays("src/a.rs", "use std::process::Command;").len(), 1);
     assert_eq!(
-        strays("src/real/command.rs", "Command::new(name)"),
+        strays("src/real/process/command.rs", "Command::new(name)"),
         Vec::<String>::new()
     );
     assert_eq!(strays("src/a.rs", "eprintln!(\"x\")"), ["has eprintln!"]);
@@ -369,10 +369,13 @@ fn every_ignored_test_says_who_runs_it() {
 /// Who may read the environment, and what for.
 const READERS: [(&str, &str); 5] = [
     ("src/config/overrides.rs", "INSTALL_DISK, REPO_REMOTE"),
-    ("src/real/command.rs", "what a program is started with"),
-    ("src/real/hands.rs", "what network tools are started with"),
+    ("src/real/process/command.rs", "what a program is started with"),
+    (
+        "src/real/process/context.rs",
+        "what network tools are started with",
+    ),
     ("src/real/preflight.rs", "PATH, where tools are looked for"),
-    ("src/real/secrets.rs", "CREDENTIALS_DIRECTORY"),
+    ("src/real/secrets/credentials.rs", "CREDENTIALS_DIRECTORY"),
 ];
 
 fn environment(name: &str, text: &str) -> Vec<String> {
@@ -397,7 +400,11 @@ fn the_environment_is_read_in_one_place() {
         1
     );
     assert_eq!(
-        environment("src/real/hands.rs", "std::env::var_os(\"INSTALL_DISK\")").len(),
+        environment(
+            "src/real/process/context.rs",
+            "std::env::var_os(\"INSTALL_DISK\")"
+        )
+        .len(),
         1
     );
 }

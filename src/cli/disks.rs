@@ -8,7 +8,7 @@ use crate::config::{Config, Overrides};
 use crate::event::Reporter;
 use crate::exit::Exit;
 use crate::real::disk;
-use crate::real::stop::Stop;
+use crate::real::process::stop::Stop;
 use camino::Utf8PathBuf;
 use landfall_states::fault::{Fault, Kind, Remedy};
 use landfall_states::plan::DiskIdentity;

@@ -25,8 +25,8 @@ use crate::os::errno;
 use crate::real::disk::named::{self, Meaning, Named};
 use crate::real::disk::sysfs::device_number;
 use crate::real::disk::usage::{Machine, shell};
-use crate::real::disk::{HeldDisk, Sysfs, gather, held};
-use crate::real::stop::Stop;
+use crate::real::disk::{HeldDisk, Sysfs, locked, scan};
+use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::plan::DiskIdentity;
 use nix::errno::Errno;
@@ -195,8 +195,8 @@ impl Run<'_> {
         let sysfs = Sysfs::real();
         let quiet = Reporter::default();
         let machine = self.runtime.block_on(async {
-            held::settle(&sysfs, &quiet, &self.stop).await?;
-            gather::machine(&sysfs, &quiet, &self.stop).await
+            locked::settle(&sysfs, &quiet, &self.stop).await?;
+            scan::machine(&sysfs, &quiet, &self.stop).await
         })?;
         let links = named::links(&sysfs).map_err(Error::Internal)?;
         let names = sticks::names(&machine, &links);

@@ -14,7 +14,7 @@ use crate::flash::source::{Digests, hexadecimal};
 use crate::flash::sticks::{Judged, Standing};
 use crate::flash::table::Place;
 use crate::real::disk::usage::shell;
-use crate::real::stop::Stop;
+use crate::real::process::stop::Stop;
 use camino::Utf8Path;
 use serde_json::json;
 use std::io::{self, BufRead, IsTerminal, Write};

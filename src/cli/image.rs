@@ -15,16 +15,16 @@ use crate::image::open::Opened;
 use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
 use crate::os::errno;
-use crate::real::block::io_fault;
 use crate::real::disk::blank::{Blankness, Extent, Look, Medium};
 use crate::real::disk::outside;
 use crate::real::disk::taken::{disks_below, loops_on, take_now};
 use crate::real::disk::{self, signature};
-use crate::real::hands::Hands;
-use crate::real::landing::{self, open};
-use crate::real::pack::{Source, build};
-use crate::real::probe::probe;
-use crate::real::stop::Stop;
+use crate::real::nix::pack::{Source, build};
+use crate::real::process::context::Hands;
+use crate::real::process::stop::Stop;
+use crate::real::volume::block_io::io_fault;
+use crate::real::volume::probe::probe;
+use crate::real::volume::root_image::{self, open};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use fs_err as fs;
@@ -432,7 +432,7 @@ fn fault(what: &str, error: Error) -> Fault {
         }
         _ => None,
     };
-    let fault = landing::fault(what, error);
+    let fault = root_image::fault(what, error);
     match next {
         Some(next) => fault.with_next(Remedy::words(next)),
         None => fault,

@@ -35,7 +35,7 @@ fn what_to_do_is_said_for_whoever_runs_no_install() {
         assert!(fault.next().starts_with(next), "{fault:?}");
     }
     // The control: what is said of an install is kept where it fits.
-    assert_eq!(fault("x", Error::Foreign), landing::fault("x", Error::Foreign));
+    assert_eq!(fault("x", Error::Foreign), root_image::fault("x", Error::Foreign));
 }
 
 #[test]

@@ -17,12 +17,14 @@ use crate::exit::Exit;
 use crate::lock::holders::Process;
 use crate::lock::machine::{self, MachineLock};
 use crate::lock::{Lock, LockError, make_private_dir};
-use crate::real::command::Program;
-use crate::real::mounts::Attached;
+use crate::real::boot::kernel_settings;
+use crate::real::mount::attached::Attached;
+use crate::real::process::command::Program;
+use crate::real::process::stop::Stop;
 use crate::real::secret::SecretText;
-use crate::real::secrets::{self, Vault};
-use crate::real::stop::Stop;
-use crate::real::{RUN_DIR, Real, kernel_settings, landing, luks, swapping};
+use crate::real::secrets::credentials::{self, Vault};
+use crate::real::volume::{build_swap, luks, root_image};
+use crate::real::{RUN_DIR, Real};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Phase;
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, Remedy};
@@ -159,14 +161,14 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     });
     let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
     // What a killed run left; under the lock nobody else can need it.
-    secrets::remove_keys(&run_dir)
+    credentials::remove_keys(&run_dir)
         .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
         .map_err(|fault| Stopped { phase: None, fault }.going_on(options))?;
     let ended = travel(options, session)
         .await
         .map_err(|stopped| stopped.going_on(options));
     // Good or bad, and also after a signal, which ends the run above like any other stop.
-    if let Err(fault) = secrets::remove_keys(&run_dir) {
+    if let Err(fault) = credentials::remove_keys(&run_dir) {
         reporter.notice(format!(
             "{fault}; remove them: rm {run_dir}/ssh-key {run_dir}/repository-token"
         ));
@@ -189,7 +191,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     }
     let refused = |e: crate::config::ConfigError| stopped(ConfigFault::from(e).into());
     let payload = config.payload().map_err(refused)?;
-    let payload = landing::payload(&config, payload).map_err(stopped)?;
+    let payload = root_image::payload(&config, payload).map_err(stopped)?;
     let request = Request {
         host: config.host.clone(),
         layout: config.layout(Machine::native()).map_err(refused)?,
@@ -213,7 +215,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         plan: None,
         held: None,
         attached: Attached::default(),
-        progress: landing::Progress::default(),
+        progress: root_image::Progress::default(),
         vault,
         keys: Default::default(),
         granted: None,
@@ -308,7 +310,7 @@ pub(super) fn command(
         if signals.is_finished() {
             return Err(Failure::new(Exit::Internal, "signals cannot be caught"));
         }
-        swapping::end_left(&reporter).await;
+        build_swap::end_left(&reporter).await;
         Ok(run(&options, session).await)
     })?;
     let leave = |what: OnSuccess| runtime.block_on(leave(what, &reporter));

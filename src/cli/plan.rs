@@ -8,7 +8,7 @@ use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::foreign;
 use crate::real::disk::image;
-use crate::real::landing;
+use crate::real::volume::root_image;
 use camino::Utf8Path;
 use landfall_states::anchored::{Container, EncryptVolumes};
 use landfall_states::bootable::ProvisionSecrets;
@@ -192,7 +192,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
 fn payload(config: &Config) -> Result<Payload, Failure> {
     let said = config.payload()?;
     match &config.system {
-        SystemConfig::Image { file, .. } if file.exists() => Ok(landing::payload(config, said)?),
+        SystemConfig::Image { file, .. } if file.exists() => Ok(root_image::payload(config, said)?),
         SystemConfig::Image { .. } | SystemConfig::Prebuilt(_) | SystemConfig::Flake => Ok(said),
     }
 }

@@ -175,7 +175,7 @@ pub fn trace_to_stderr() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::real::stop::Stop;
+    use crate::real::process::stop::Stop;
     use nix::sys::signal::{Signal, raise};
 
     struct Heard(Arc<Mutex<Vec<String>>>);

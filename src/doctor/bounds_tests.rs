@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::Reporter;
-use crate::real::stop::Stop;
+use crate::real::process::stop::Stop;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -453,7 +453,7 @@ static HUNG: Check = Check::of(Place::Installer, "hung", 1, "", |s| {
         let script = format!("echo $$ > {file}; sleep 300 & wait");
         let ended = s
             .hands
-            .run(crate::real::command::Program::new("sh").args(["-c", script.as_str()]))
+            .run(crate::real::process::command::Program::new("sh").args(["-c", script.as_str()]))
             .await;
         Outcome::fine(format!("{:?}", ended.is_ok()))
     })

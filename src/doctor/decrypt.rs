@@ -7,10 +7,10 @@
 //! Absent: encrypting.
 
 use crate::foreign::{self, Links, Refused};
-use crate::real::age_file::{self, Undecrypted};
-use crate::real::age_identity::{self, Found, NoKey};
-use crate::real::rooted::{self, Root};
+use crate::real::fs::target_root::{self, Root};
 use crate::real::secret::Secret;
+use crate::real::secrets::age_file::{self, Undecrypted};
+use crate::real::secrets::age_identity::{self, Found, NoKey};
 use camino::Utf8Path;
 use std::io::Read;
 
@@ -53,7 +53,7 @@ pub(super) fn key_file(path: &Utf8Path) -> Result<PrivateKey, KeyError> {
 
 /// The same below a root; `None`: it is not there.
 pub(super) fn key_below(root: &Root, path: &str) -> Result<Option<PrivateKey>, KeyError> {
-    let file = rooted::open_file(root, path).map_err(|fault| KeyError::Unreadable(fault.why()))?;
+    let file = target_root::open_file(root, path).map_err(|fault| KeyError::Unreadable(fault.why()))?;
     file.map(key_from).transpose()
 }
 

@@ -4,10 +4,10 @@
 //! Absent: what the answers mean (`operator`).
 
 use super::{Outcome, Scene};
-use crate::real::command::{Ended, Program};
 use crate::real::disk::usage::shell;
 use crate::real::endings::{self, Places};
-use crate::real::memory::Memory;
+use crate::real::process::command::{Ended, Program};
+use crate::real::process::limits::Memory;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Cause, FaultClass};
 use serde::de::DeserializeOwned;

@@ -5,15 +5,15 @@
 
 use super::decrypt::{self, KeyError, PrivateKey, Unopened};
 use super::{Outcome, Scene};
-use crate::real::age_file::Undecrypted;
-use crate::real::boot::observe_boot;
-use crate::real::command::Program;
+use crate::real::boot::files::observe_boot;
+use crate::real::boot::firmware;
 use crate::real::disk::Sysfs;
 use crate::real::disk::usage::shell;
-use crate::real::firmware;
-use crate::real::land::{KEPT_DIR, RECEIPT_NAME, read_receipt};
-use crate::real::mountinfo;
-use crate::real::rooted::{self, Root};
+use crate::real::fs::receipt::{KEPT_DIR, RECEIPT_NAME, read_receipt};
+use crate::real::fs::target_root::{self, Root};
+use crate::real::mount::table;
+use crate::real::process::command::Program;
+use crate::real::secrets::age_file::Undecrypted;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::installed::{BootFlaw, Nvram};
@@ -29,7 +29,7 @@ const SECRETS_NAMED_MAX: usize = 20;
 
 /// The system that the next boot starts.
 fn system(root: &Root) -> Result<StorePath, Outcome> {
-    let path = rooted::follow_to_store(root, "/nix/var/nix/profiles/system")?;
+    let path = target_root::follow_to_store(root, "/nix/var/nix/profiles/system")?;
     path.as_deref()
         .and_then(|path| path.parse().ok())
         .ok_or_else(|| Outcome::skipped("/nix/var/nix/profiles/system leads to no system"))
@@ -43,7 +43,7 @@ fn look_at_esp(scene: &Scene) -> Result<Outcome, Outcome> {
     scene.root_alone()?;
     let root = scene.root();
     let system = system(&root)?;
-    if !rooted::is_there(&root.esp(), "EFI")? {
+    if !target_root::is_there(&root.esp(), "EFI")? {
         return Err(Outcome::wrong(
             FaultClass::NeedsChange,
             "ESP at /boot",
@@ -104,8 +104,8 @@ fn boot_again(flaws: &[BootFlaw]) -> String {
 /// The device of the filesystem at `/boot`, and the PARTUUID of its partition.
 fn esp_partition(scene: &Scene) -> Result<(String, Uuid), Outcome> {
     let root = scene.root();
-    let text = rooted::read_text(&root, "/proc/self/mountinfo")?.unwrap_or_default();
-    let mounts = mountinfo::parse_mountinfo(&text).map_err(Outcome::skipped)?;
+    let text = target_root::read_text(&root, "/proc/self/mountinfo")?.unwrap_or_default();
+    let mounts = table::parse_mountinfo(&text).map_err(Outcome::skipped)?;
     // The last one lies on top.
     let mount = mounts
         .iter()
@@ -114,7 +114,7 @@ fn esp_partition(scene: &Scene) -> Result<(String, Uuid), Outcome> {
     let sysfs = Sysfs::below(&scene.root);
     let blocks = sysfs
         .blocks()
-        .map_err(|e| Outcome::from(rooted::io_fault("block devices", &e)))?;
+        .map_err(|e| Outcome::from(target_root::io_fault("block devices", &e)))?;
     let partition = blocks
         .iter()
         .flat_map(|block| &block.partitions)
@@ -139,7 +139,7 @@ fn esp_partition(scene: &Scene) -> Result<(String, Uuid), Outcome> {
 /// The PARTUUID of a partition by its kernel name, as udev has it: not every kernel tells it itself (6.12 does not).
 fn linked_partuuid(scene: &Scene, name: &str) -> Result<Option<String>, Fault> {
     let dir = scene.root.join("dev/disk/by-partuuid");
-    let links = rooted::names(&Root::at(&dir), ".")?;
+    let links = target_root::names(&Root::at(&dir), ".")?;
     let leads_there = |link: &String| {
         // One that went away meanwhile leads nowhere.
         let target = fs_err::read_link(dir.join(link));
@@ -155,7 +155,7 @@ pub(super) async fn boot_entry(scene: &Scene) -> Outcome {
 fn look_at_entry(scene: &Scene) -> Result<Outcome, Outcome> {
     scene.root_alone()?;
     let root = scene.root();
-    if !rooted::is_there(&root, "/sys/firmware/efi")? {
+    if !target_root::is_there(&root, "/sys/firmware/efi")? {
         return Err(Outcome::skipped("this machine was started in BIOS mode"));
     }
     let (name, partuuid) = esp_partition(scene)?;
@@ -188,7 +188,7 @@ fn labels_of(fstab: &str) -> BTreeSet<Label> {
         let Some(source) = line.split_whitespace().next() else {
             continue;
         };
-        let source = mountinfo::unescape(source);
+        let source = table::unescape(source);
         for (dir, starts) in [
             ("by-label", ["/dev/disk/by-label/", "LABEL="]),
             ("by-partlabel", ["/dev/disk/by-partlabel/", "PARTLABEL="]),
@@ -206,14 +206,14 @@ pub(super) async fn labels(scene: &Scene) -> Outcome {
 
 async fn look_at_labels(scene: &Scene) -> Result<Outcome, Outcome> {
     let root = scene.root();
-    let fstab = rooted::read_text(&root, "/etc/fstab")?.unwrap_or_default();
+    let fstab = target_root::read_text(&root, "/etc/fstab")?.unwrap_or_default();
     let wanted = labels_of(&fstab);
     if wanted.is_empty() {
         return Err(Outcome::skipped("/etc/fstab names no label"));
     }
     let mut flaws = Vec::new();
     for (dir, label) in &wanted {
-        if !rooted::is_there(&root, &format!("/dev/disk/{dir}/{label}"))? {
+        if !target_root::is_there(&root, &format!("/dev/disk/{dir}/{label}"))? {
             flaws.push(format!("/dev/disk/{dir}/{label} is not there"));
         }
     }
@@ -292,7 +292,7 @@ pub(super) async fn receipt(scene: &Scene) -> Outcome {
 
 fn look_at_receipt(root: &Root) -> Result<Outcome, Outcome> {
     let path = format!("/{KEPT_DIR}/{RECEIPT_NAME}");
-    let Some(text) = rooted::read_text(root, &path)? else {
+    let Some(text) = target_root::read_text(root, &path)? else {
         return Err(Outcome::skipped(format!(
             "{path} is not there: landfall did not install this host"
         )));
@@ -352,14 +352,14 @@ fn agenix_in(script: &str) -> Agenix {
 
 /// Every script that may have agenix's part.
 fn scripts(root: &Root) -> Result<String, Fault> {
-    let mut text = rooted::read_text(root, "/run/current-system/activate")?.unwrap_or_default();
+    let mut text = target_root::read_text(root, "/run/current-system/activate")?.unwrap_or_default();
     // Hosts that make their users by systemd have it as a service.
     let unit = "/run/current-system/etc/systemd/system/agenix-install-secrets.service";
-    for line in rooted::read_text(root, unit)?.unwrap_or_default().lines() {
+    for line in target_root::read_text(root, unit)?.unwrap_or_default().lines() {
         if let Some(command) = line.strip_prefix("ExecStart=") {
             let program = command.trim_start_matches(['-', '@', ':', '+', '!']);
             let program = program.split_whitespace().next().unwrap_or(program);
-            if let Some(script) = rooted::read_text(root, program)? {
+            if let Some(script) = target_root::read_text(root, program)? {
                 text.push('\n');
                 text.push_str(&script);
             }
@@ -407,7 +407,7 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
     let mut unopened = Unopened::default();
     for secret in &secrets {
         let name = Utf8Path::new(secret).file_name().unwrap_or(secret);
-        let opened = match rooted::open_file(&root, secret)? {
+        let opened = match target_root::open_file(&root, secret)? {
             None => Err(Undecrypted::Unread("it is not there".to_owned())),
             Some(file) => decrypt::opens(&keys, file),
         };

@@ -6,10 +6,12 @@
 use super::{Finding, Outcome, Scene, http};
 use crate::config::{Config, SystemConfig};
 use crate::foreign::{self, Links};
-use crate::real::command::Program;
-use crate::real::disk::{self, DiskReport, gather};
-use crate::real::rooted::{self, Root};
-use crate::real::{foreseen, landing, preflight};
+use crate::real::disk::{self, DiskReport, scan};
+use crate::real::fs::target_root::{self, Root};
+use crate::real::git::foreseen;
+use crate::real::preflight;
+use crate::real::process::command::Program;
+use crate::real::volume::root_image;
 use landfall_states::checkpoint::{Choice, SlotError, choose};
 use landfall_states::fault::{Fault, FaultClass, Remedy};
 use landfall_states::utc::{span, utc};
@@ -83,17 +85,17 @@ pub(super) async fn firmware(scene: &Scene) -> Outcome {
 fn switch(root: &Root, name: &str) -> Result<Option<bool>, Fault> {
     let path = format!("/sys/firmware/efi/efivars/{name}-{GLOBAL}");
     // Four bytes of attributes come first.
-    Ok(rooted::read(root, &path)?.and_then(|bytes| bytes.get(4).map(|value| *value == 1)))
+    Ok(target_root::read(root, &path)?.and_then(|bytes| bytes.get(4).map(|value| *value == 1)))
 }
 
 pub(super) async fn secure_boot(scene: &Scene) -> Outcome {
     let root = scene.root();
-    match rooted::is_there(&root, "/sys/firmware/efi") {
+    match target_root::is_there(&root, "/sys/firmware/efi") {
         Ok(true) => {}
         Ok(false) => return Outcome::skipped("this machine was started in BIOS mode, which has none"),
         Err(fault) => return fault.into(),
     }
-    match rooted::names(&Root::at(scene.root.join(EFIVARS)), ".") {
+    match target_root::names(&Root::at(scene.root.join(EFIVARS)), ".") {
         Ok(names) if names.is_empty() => {
             return Outcome::skipped(format!(
                 "the firmware's variables are not mounted: sudo mount -t efivarfs efivarfs /{EFIVARS}"
@@ -121,12 +123,12 @@ pub(super) async fn secure_boot(scene: &Scene) -> Outcome {
 
 pub(super) async fn tpm(scene: &Scene) -> Outcome {
     let root = scene.root();
-    let looked = rooted::read_text(&root, "/sys/class/tpm/tpm0/tpm_version_major").and_then(|version| {
-        let is_described = rooted::is_there(&root, "/sys/firmware/acpi/tables/TPM2")?;
+    let looked = target_root::read_text(&root, "/sys/class/tpm/tpm0/tpm_version_major").and_then(|version| {
+        let is_described = target_root::is_there(&root, "/sys/firmware/acpi/tables/TPM2")?;
         Ok((
             version,
             is_described,
-            rooted::is_there(&root, "/sys/class/tpm/tpm0")?,
+            target_root::is_there(&root, "/sys/class/tpm/tpm0")?,
         ))
     });
     match looked {
@@ -167,7 +169,7 @@ fn meminfo(text: &str, name: &str) -> Option<u64> {
 }
 
 pub(super) async fn memory(scene: &Scene) -> Outcome {
-    let text = match rooted::read_text(&scene.root(), "/proc/meminfo") {
+    let text = match target_root::read_text(&scene.root(), "/proc/meminfo") {
         Ok(text) => text.unwrap_or_default(),
         Err(fault) => return fault.into(),
     };
@@ -217,7 +219,7 @@ fn free_bytes(root: &Root, dir: &str) -> Result<Option<u64>, Fault> {
     let Some(opened) = root.dir(dir)? else {
         return Ok(None);
     };
-    let stat = nix::sys::statvfs::fstatvfs(opened.fd()).map_err(|e| rooted::io_fault(dir, &e.into()))?;
+    let stat = nix::sys::statvfs::fstatvfs(opened.fd()).map_err(|e| target_root::io_fault(dir, &e.into()))?;
     Ok(Some(stat.blocks_available().saturating_mul(stat.fragment_size())))
 }
 
@@ -289,7 +291,7 @@ fn carried(config: &Config, root: &Root) -> Result<Option<String>, Outcome> {
     match &config.system {
         SystemConfig::Flake => Ok(None),
         SystemConfig::Prebuilt(system) => {
-            if rooted::is_there(root, system.as_str())? {
+            if target_root::is_there(root, system.as_str())? {
                 return Ok(Some(format!("closure of {system}")));
             }
             Err(Outcome::wrong(
@@ -301,7 +303,7 @@ fn carried(config: &Config, root: &Root) -> Result<Option<String>, Outcome> {
         }
         SystemConfig::Image { file, system, .. } => {
             let payload = config.payload().map_err(|e| Outcome::skipped(e.to_string()))?;
-            landing::payload(config, payload)?;
+            root_image::payload(config, payload)?;
             Ok(Some(format!(
                 "image {file} of {system}: header and manifest are whole"
             )))
@@ -325,7 +327,7 @@ pub(super) async fn clock(scene: &Scene) -> Outcome {
         Ok(found) => found,
         Err(fault) => return fault.into(),
     };
-    let text = match rooted::read_text(&scene.root(), "/etc/os-release") {
+    let text = match target_root::read_text(&scene.root(), "/etc/os-release") {
         Ok(text) => text.unwrap_or_default(),
         Err(fault) => return fault.into(),
     };
@@ -411,7 +413,7 @@ pub(super) async fn checkpoint(scene: &Scene) -> Outcome {
         return outcome;
     }
     let config = scene.config().ok();
-    let gathered = match gather::gather(config, &scene.hands.reporter, &scene.hands.stop).await {
+    let gathered = match scan::gather(config, &scene.hands.reporter, &scene.hands.stop).await {
         Ok(gathered) => gathered,
         Err(fault) => return fault.into(),
     };

@@ -27,8 +27,8 @@ mod signature;
 pub use installer::LastRun;
 
 use crate::config::{Config, Overrides};
-use crate::real::hands::Hands;
-use crate::real::rooted::Root;
+use crate::real::fs::target_root::Root;
+use crate::real::process::context::Hands;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::HostName;
@@ -567,7 +567,7 @@ pub fn by_name(name: &str) -> Option<&'static Check> {
 
 /// Where this is, and by what that was seen; `None`: nothing shows it.
 pub fn place_of(root: &Utf8Path, flake: Option<&Utf8Path>) -> Result<Option<(Place, String)>, Fault> {
-    use crate::real::rooted::is_there;
+    use crate::real::fs::target_root::is_there;
     let at = Root::at(root);
     for file in ["/etc/landfall/install.json", "/etc/landfall/install.ron"] {
         if is_there(&at, file)? {

@@ -7,8 +7,8 @@ use super::http::{self, Answer};
 use super::signature::NarInfo;
 use super::{Outcome, Scene};
 use crate::config::{Config, SystemConfig};
-use crate::real::command::Program;
-use crate::real::rooted::{self, Root};
+use crate::real::fs::target_root::{self, Root};
+use crate::real::process::command::Program;
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::quoted;
 use landfall_states::plan::RepositorySource;
@@ -53,17 +53,17 @@ struct Interface {
 
 fn interfaces(root: &Root) -> Result<Vec<Interface>, Fault> {
     let mut found = Vec::new();
-    for name in rooted::names(root, "/sys/class/net")? {
+    for name in target_root::names(root, "/sys/class/net")? {
         let dir = format!("/sys/class/net/{name}");
         // Ethernet, and what looks like it (802.11 too); see ARPHRD_ETHER in linux/if_arp.h.
-        let kind = rooted::read_text(root, &format!("{dir}/type"))?;
+        let kind = target_root::read_text(root, &format!("{dir}/type"))?;
         if kind.as_deref().map(str::trim) != Some("1") {
             continue;
         }
-        let state = rooted::read_text(root, &format!("{dir}/operstate"))?;
+        let state = target_root::read_text(root, &format!("{dir}/operstate"))?;
         found.push(Interface {
             has_link: state.as_deref().map(str::trim) == Some("up"),
-            is_wireless: rooted::is_there(root, &format!("{dir}/wireless"))?,
+            is_wireless: target_root::is_there(root, &format!("{dir}/wireless"))?,
             name,
         });
     }
@@ -72,12 +72,12 @@ fn interfaces(root: &Root) -> Result<Vec<Interface>, Fault> {
 
 /// Whether there is a default route: `/proc/net/route` and `/proc/net/ipv6_route` (`proc_pid_net(5)`).
 fn has_route(root: &Root) -> Result<bool, Fault> {
-    let v4 = rooted::read_text(root, "/proc/net/route")?.unwrap_or_default();
+    let v4 = target_root::read_text(root, "/proc/net/route")?.unwrap_or_default();
     let v4 = v4.lines().skip(1).any(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         words.get(1) == Some(&"00000000") && words.get(7) == Some(&"00000000")
     });
-    let v6 = rooted::read_text(root, "/proc/net/ipv6_route")?.unwrap_or_default();
+    let v6 = target_root::read_text(root, "/proc/net/ipv6_route")?.unwrap_or_default();
     let v6 = v6.lines().any(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let is_default =
@@ -410,7 +410,7 @@ fn shown(url: &str) -> String {
 
 /// Paths of the installer's own system that caches may have, by their hash.
 fn asked_paths(root: &Root) -> Result<Vec<String>, Fault> {
-    let names = rooted::names(root, "/nix/store")?;
+    let names = target_root::names(root, "/nix/store")?;
     let is_common = |name: &&String| {
         let name = name.get(33..).unwrap_or_default();
         ["bash-", "glibc-", "coreutils-", "systemd-", "linux-", "hello-"]

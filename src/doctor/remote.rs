@@ -6,10 +6,13 @@
 use super::{Outcome, Scene};
 use crate::config::Config;
 use crate::foreign::{self, Links};
-use crate::real::command::Program;
-use crate::real::git::{self, Access, Token};
+use crate::real::RUN_DIR;
+use crate::real::fs::target_root;
+use crate::real::git::command::{self, Access, Token};
+use crate::real::git::repository;
+use crate::real::process::command::Program;
 use crate::real::secret::Secret;
-use crate::real::{RUN_DIR, key_text, made_key, repository, rooted, secrets};
+use crate::real::secrets::{credentials, key_text, made_key};
 use camino::Utf8PathBuf;
 use landfall_states::fault::{Cause, FaultClass};
 use landfall_states::names::RemoteUrl;
@@ -101,7 +104,7 @@ async fn key_of(scene: &Scene, config: &Config) -> Result<Option<(InMemory, Utf8
     };
     let what = format!("ssh key {file}");
     let opened = foreign::open(&file, Links::Follow).map_err(|refused| refused.fault(what.as_str()))?;
-    let io = |e: std::io::Error| Outcome::from(rooted::io_fault(what.as_str(), &e));
+    let io = |e: std::io::Error| Outcome::from(target_root::io_fault(what.as_str(), &e));
     let bytes = Secret::read(opened, KEY_BYTES_MAX).map_err(io)?.ok_or_else(|| {
         Outcome::wrong(
             FaultClass::NeedsChange,
@@ -180,18 +183,18 @@ async fn token(
     url: &RemoteUrl,
 ) -> Result<Option<(String, InMemory)>, Outcome> {
     let (Some(server), Some(file)) = (
-        git::token_server(url),
+        command::token_server(url),
         credential(scene, config, "repository-token").await,
     ) else {
         return Ok(None);
     };
     let what = format!("token {file}");
     let opened = foreign::open(&file, Links::Follow).map_err(|refused| refused.fault(what.as_str()))?;
-    let io = |e: std::io::Error| Outcome::from(rooted::io_fault(what.as_str(), &e));
+    let io = |e: std::io::Error| Outcome::from(target_root::io_fault(what.as_str(), &e));
     let Some(bytes) = Secret::read(opened, KEY_BYTES_MAX).map_err(io)? else {
         return Ok(None);
     };
-    let answer = secrets::helper_answer(&secrets::token(&bytes, &what)?).map_err(io)?;
+    let answer = credentials::helper_answer(&credentials::token(&bytes, &what)?).map_err(io)?;
     let held = InMemory::of(answer.expose_secret().as_bytes()).map_err(io)?;
     Ok(Some((server, held)))
 }

@@ -22,7 +22,8 @@ use crate::image::pool::{ALIGNMENT_BYTES, Buffer};
 use crate::real::disk::key_media::LABEL;
 use crate::real::disk::usage::shell;
 use crate::real::secret::Secret;
-use crate::real::{gpt, key_text, passphrase, secrets};
+use crate::real::secrets::{credentials, key_text, passphrase};
+use crate::real::table::gpt;
 use camino::Utf8Path;
 use gptman::{GPT, GPTPartitionEntry};
 use landfall_states::fault::Fault;
@@ -74,12 +75,12 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     for entry in listing {
         let entry = entry.map_err(|error| bad(crate::os::said(&error), "look at the folder's disk"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !secrets::NAMES.contains(&name.as_str()) {
+        if !credentials::NAMES.contains(&name.as_str()) {
             keys.passed_over.push(name);
         }
     }
     keys.passed_over.sort();
-    for name in secrets::NAMES {
+    for name in credentials::NAMES {
         let path = folder.join(name);
         let what = path.to_string();
         let file = match foreign::open(&path, Links::Refuse) {
@@ -109,7 +110,7 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     }
     if keys.files.is_empty() {
         return Err(bad(
-            format!("{folder} has none of {}", secrets::NAMES.join(", ")),
+            format!("{folder} has none of {}", credentials::NAMES.join(", ")),
             "give the files these names, or name the folder that has them: --keys DIR",
         ));
     }
@@ -122,9 +123,9 @@ fn checked(name: &str, secret: &Secret, what: &str) -> Result<(), Fault> {
         "ssh-key" | "deploy-key" => key_text::ssh(secret, what).map(drop),
         "age-identity" => key_text::age(secret, what).map(drop),
         "luks-passphrase" => passphrase::line(secret, what).map(drop),
-        "repository-token" => secrets::token(secret, what).map(drop),
-        "record-key" => secrets::record_key(secret, what),
-        "consent" => secrets::consent(secret, what),
+        "repository-token" => credentials::token(secret, what).map(drop),
+        "record-key" => credentials::record_key(secret, what),
+        "consent" => credentials::consent(secret, what),
         _ => Ok(()),
     }
 }

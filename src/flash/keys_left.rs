@@ -14,7 +14,7 @@ use super::{TAIL_BYTES, Watch};
 use crate::image::pool::{ALIGNMENT_BYTES, Buffer};
 use crate::real::disk::key_media::LABEL;
 use crate::real::disk::signature::sniff;
-use crate::real::gpt;
+use crate::real::table::gpt;
 use sha2::{Digest, Sha256};
 use std::io;
 

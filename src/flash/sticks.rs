@@ -5,8 +5,8 @@
 //!
 //! Absent: looking (`real::disk::gather`), asking (`cli::flash`).
 
-use crate::real::disk::gather::no_disk;
 use crate::real::disk::named::{self, Named};
+use crate::real::disk::scan::no_disk;
 use crate::real::disk::select::size;
 use crate::real::disk::sysfs::Block;
 use crate::real::disk::usage::{Machine, Own};

@@ -9,8 +9,8 @@
 //! Absent: writing to the stick (`keys`).
 
 use super::{HEAD_BYTES, TAIL_BYTES};
-use crate::real::gpt::{self, OnDisk};
-use crate::real::mbr::MbrEntry;
+use crate::real::table::gpt::{self, OnDisk};
+use crate::real::table::mbr::MbrEntry;
 use landfall_states::planned::GptCopy;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 

@@ -8,9 +8,9 @@
 
 use super::error::HostError;
 use crate::foreign::{self, Links, Refused};
-use crate::real::age_identity::{self, Found, NoKey};
 use crate::real::disk::usage::shell;
 use crate::real::secret::Secret;
+use crate::real::secrets::age_identity::{self, Found, NoKey};
 use age::x25519;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;

@@ -50,9 +50,9 @@ fn landfall_itself_takes_the_keys_that_are_made() {
     let (_keep, dir) = folder();
     Keys::of(&dir, "web", &[]).unwrap().write().unwrap();
     let secret = |name: &str| Secret::copy_of(&fs::read(dir.join(name)).unwrap()).unwrap();
-    crate::real::key_text::ssh(&secret("ssh-key"), "x").unwrap();
-    crate::real::key_text::ssh(&secret("deploy-key"), "x").unwrap();
-    crate::real::key_text::age(&secret("age-identity"), "x").unwrap();
+    crate::real::secrets::key_text::ssh(&secret("ssh-key"), "x").unwrap();
+    crate::real::secrets::key_text::ssh(&secret("deploy-key"), "x").unwrap();
+    crate::real::secrets::key_text::age(&secret("age-identity"), "x").unwrap();
 }
 
 #[test]

@@ -5,10 +5,10 @@
 
 use super::error::HostError;
 use crate::event::Reporter;
-use crate::real::command::{Ended, OnStop, Program};
 use crate::real::disk::usage::shell;
-use crate::real::memory::Memory;
-use crate::real::stop::Stop;
+use crate::real::process::command::{Ended, OnStop, Program};
+use crate::real::process::limits::Memory;
+use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use landfall_states::shown::Shown;

@@ -5,9 +5,9 @@
 
 use super::keys::Keys;
 use crate::foreign::{self, Links};
-use crate::real::age_file::{self, Undecrypted};
-use crate::real::age_locked::{self, IDENTITY_BYTES_MAX};
 use crate::real::secret::Secret;
+use crate::real::secrets::age_file::{self, Undecrypted};
+use crate::real::secrets::age_locked::{self, IDENTITY_BYTES_MAX};
 use age::armor::{ArmoredWriter, Format};
 use age::{Callbacks, Encryptor, Identity, Recipient};
 use camino::{Utf8Path, Utf8PathBuf};

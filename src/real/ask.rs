@@ -8,10 +8,10 @@
 
 use crate::event::Event;
 use crate::real::Real;
-use crate::real::command::{OnStop, Program};
 use crate::real::disk::{Sysfs, named};
-use crate::real::passphrase;
+use crate::real::process::command::{OnStop, Program};
 use crate::real::secret::{Secret, SecretText};
+use crate::real::secrets::passphrase;
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SecretFault};
 use secrecy::ExposeSecret;

@@ -1,15 +1,17 @@
 //! Attaching this install and taking it down again. The kernel's tables are the only truth about what is attached; attaching twice is attaching once, also after a killed run; what is not of this install is left alone (I17).
 
-use crate::real::block::{device_number, flush, io_fault, tool_fault};
-use crate::real::command::Program;
-use crate::real::luks::{self, Mapped};
-use crate::real::mountinfo::{At, at, leftovers};
-use crate::real::mounts::{
+use crate::real::fs::target_root::{Dir, Root};
+use crate::real::mount::attached::{
     Attach, ESP_DATA, MountOrder, NESTED_MAX, STORE_FLAGS, cut_off, foreign, mount, sync_filesystem, table,
     target_dir, unmount,
 };
-use crate::real::rooted::{Dir, Root};
-use crate::real::{MOUNT_ROOT, Real, cryptsetup, dm, esp, hooks, swapping};
+use crate::real::mount::hooks;
+use crate::real::mount::table::{At, at, leftovers};
+use crate::real::process::command::Program;
+use crate::real::volume::block_io::{device_number, flush, io_fault, tool_fault};
+use crate::real::volume::luks::{self, Mapped};
+use crate::real::volume::{build_swap, cryptsetup, device_mapper, esp};
+use crate::real::{MOUNT_ROOT, Real};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind, PlaceFault, Remedy};
 use landfall_states::plan::Role;
@@ -109,7 +111,7 @@ impl Real {
             return Ok(Mapped::Nothing);
         };
         let name = self.config.luks.mapper_name.as_str();
-        let found = dm::find(name)?;
+        let found = device_mapper::find(name)?;
         let mapped = Mapped::of(found.as_ref(), name, &volume.id, device_number(partition)?);
         let (Mapped::Foreign, Some(mapping)) = (&mapped, found) else {
             return Ok(mapped);
@@ -139,7 +141,7 @@ impl Real {
     fn clear_mappings(&self, partition: &Utf8Path) -> Result<(), Fault> {
         let name = self.config.luks.mapper_name.as_str();
         if let Mapped::Left(what) = self.mapped(partition)? {
-            dm::remove(name).map_err(|fault| {
+            device_mapper::remove(name).map_err(|fault| {
                 fault.with_next(Remedy::change(format!(
                     "close what uses /dev/mapper/{name}, dmsetup remove {name}"
                 )))
@@ -274,8 +276,8 @@ impl Real {
         if open {
             found.push(format!("mapping {}", self.config.luks.mapper_name));
         }
-        if swapping::is_on()? {
-            found.push(format!("swap on {}", swapping::NAME));
+        if build_swap::is_on()? {
+            found.push(format!("swap on {}", build_swap::NAME));
         }
         Ok(found)
     }
@@ -419,7 +421,7 @@ impl Real {
                 Ok(())
             };
         }
-        let swap = swapping::end().await;
+        let swap = build_swap::end().await;
         let target = self.detach().await;
         let store = self.detach_esp().await;
         let flushed = self.flush_devices().await;

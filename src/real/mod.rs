@@ -1,100 +1,37 @@
 //! The real world: this machine's disks, programs and network. Law: one file per concern; nothing here decides what to do
 //! next. Absent: the driver, the simulated world.
 
-pub mod activation;
-pub mod age_file;
-pub mod age_identity;
-pub mod age_locked;
-mod age_text;
-mod appended;
 pub mod ask;
 mod attach;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test may end where it stands
 pub(crate) mod bench;
-pub mod block;
 pub mod boot;
-pub mod bootspec;
-pub mod caches;
-pub mod clone;
-pub mod closure;
-pub mod command;
-pub mod contents;
-pub mod cryptsetup;
-pub mod database;
-pub mod derivation;
-pub mod descriptor;
 pub mod disk;
-pub mod dm;
 pub mod endings;
-pub mod esp;
-pub mod evaluation;
-pub mod fat_root;
-pub mod firmware;
-pub mod foreseen;
+pub mod fs;
 pub mod git;
-pub mod gitconfig;
-pub mod gpt;
-pub mod ground;
-pub mod guard;
-pub mod hands;
-pub mod head;
-pub mod hooks;
-pub mod host_loader;
-pub mod install;
-pub mod integrity;
-pub mod kernel_settings;
-mod key_kind;
-pub mod key_text;
-pub mod land;
-pub mod landing;
-pub mod leftovers;
-pub mod lfs;
-pub mod loader;
-pub mod luks;
-pub mod made_key;
-pub mod marks;
-pub mod mbr;
-pub mod memory;
-pub mod menu;
-pub mod mountinfo;
-pub mod mounts;
-pub mod nixlog;
-pub mod pack;
-pub mod passphrase;
-pub mod permissions;
-pub mod pin;
+pub mod mount;
+pub mod nix;
 pub mod preflight;
-pub mod probe;
-pub mod provision;
-pub mod registration;
-pub mod repository;
-pub mod room;
-pub mod rooted;
+pub mod process;
 mod run;
 pub mod secret;
 pub mod secrets;
-pub mod sizes;
-pub mod slots;
-pub mod sound;
 mod steps;
-pub mod stop;
-pub mod superblock;
 pub mod survey;
-pub mod swapping;
+pub mod table;
+pub mod volume;
 
-pub mod version;
-pub mod volumes;
-pub mod work;
 pub mod world;
 
 use crate::config::Config;
 use crate::event::Reporter;
+use crate::real::process::stop::Stop;
 use camino::Utf8PathBuf;
 use landfall_states::authentic::RecordKeys;
 use landfall_states::names::{Revision, StorePath};
 use landfall_states::plan::Plan;
-use stop::Stop;
 
 /// Where the target is mounted while installing. The NixOS tools expect it.
 pub const MOUNT_ROOT: &str = "/mnt";
@@ -121,11 +58,11 @@ pub struct Real {
     /// The confirmed disk.
     pub held: Option<disk::HeldDisk>,
     /// What this run has attached: mapping and mounts.
-    pub attached: mounts::Attached,
+    pub attached: mount::attached::Attached,
     /// How far this run has come with an image.
-    pub progress: landing::Progress,
+    pub progress: volume::root_image::Progress,
     /// Secrets at hand.
-    pub vault: secrets::Vault,
+    pub vault: secrets::credentials::Vault,
     /// The keys that records are proved with, as far as they are at hand.
     pub keys: RecordKeys,
     /// The revision that this run has asked the remote about, and that the reference names.

@@ -5,10 +5,14 @@
 
 use crate::config::Config;
 use crate::event::Event;
-use crate::real::command::Program;
-use crate::real::hands::Hands;
-use crate::real::rooted::Root;
-use crate::real::{MOUNT_ROOT, Real, ask, bootspec, disk, git, host_loader, passphrase, provision, rooted};
+use crate::real::boot::{bootspec, host_loader};
+use crate::real::fs::target_root;
+use crate::real::fs::target_root::Root;
+use crate::real::git::command;
+use crate::real::process::command::Program;
+use crate::real::process::context::Hands;
+use crate::real::secrets::{passphrase, placement};
+use crate::real::{MOUNT_ROOT, Real, ask, disk};
 use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
 use camino::Utf8Path;
 use landfall_states::fault::{ConfigFault, Fault, Kind, MachineFault, Remedy, RoomFault, StoreFault};
@@ -89,7 +93,7 @@ pub async fn preflight(
 /// Whether this Nix reads repositories of the revision's object format. It is asked by a reference to one that is not there: what it
 /// does not like about the revision it says before it looks.
 async fn evaluable(hands: &Hands, source: &RepositorySource, revision: &Revision) -> Result<(), Fault> {
-    let format = git::object_format(revision);
+    let format = command::object_format(revision);
     if format == "sha1" {
         return Ok(());
     }
@@ -130,8 +134,8 @@ fn checked(hands: &Hands, what: &str, found: String) {
 
 /// The firmware starts loaders of its own width only: a 64-bit processor may have firmware of 32 bits.
 pub(crate) fn firmware(root: &Root) -> Result<String, Fault> {
-    if rooted::is_there(root, "sys/firmware/efi")? {
-        let width = rooted::read_text(root, "sys/firmware/efi/fw_platform_size")?;
+    if target_root::is_there(root, "sys/firmware/efi")? {
+        let width = target_root::read_text(root, "sys/firmware/efi/fw_platform_size")?;
         let found = match width.as_deref().map(str::trim) {
             // Kernels before 4.1 do not say.
             None | Some("") => "UEFI".to_owned(),
@@ -249,8 +253,8 @@ pub(crate) fn tools(needed: &[&str]) -> Result<String, Fault> {
 }
 
 fn mount_point(hands: &Hands, at: &str) -> Result<(), Fault> {
-    let text =
-        fs_err::read_to_string("/proc/self/mountinfo").map_err(|e| rooted::io_fault("list of mounts", &e))?;
+    let text = fs_err::read_to_string("/proc/self/mountinfo")
+        .map_err(|e| target_root::io_fault("list of mounts", &e))?;
     let taken = mounts_below(&text, at);
     if taken.is_empty() {
         checked(hands, "mount point", format!("{at} is free"));
@@ -380,7 +384,7 @@ fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> R
 fn passphrase_notices(hands: &Hands, real: &Real, source: &SystemSource) -> Result<(), Fault> {
     let keymap = match source {
         SystemSource::Prebuilt(system) => {
-            rooted::read_text(&Root::live(), &format!("{system}/etc/vconsole.conf"))?
+            target_root::read_text(&Root::live(), &format!("{system}/etc/vconsole.conf"))?
                 .as_deref()
                 .and_then(passphrase::keymap)
         }
@@ -397,10 +401,10 @@ fn passphrase_notices(hands: &Hands, real: &Real, source: &SystemSource) -> Resu
 fn secrets(hands: &Hands, real: &Real) -> Result<(), Fault> {
     let keys = &real.config.keys;
     if keys.deploy_key && real.vault.deploy_key().is_none() {
-        return Err(provision::missing("landfall.deploy-key"));
+        return Err(placement::missing("landfall.deploy-key"));
     }
     if keys.age_identity && real.vault.age_identity().is_none() {
-        return Err(provision::missing("landfall.age-identity"));
+        return Err(placement::missing("landfall.age-identity"));
     }
     checked(hands, "secrets", real.vault.at_hand());
     Ok(())
@@ -410,7 +414,7 @@ fn secrets(hands: &Hands, real: &Real) -> Result<(), Fault> {
 mod tests {
     use super::*;
     use crate::event::Reporter;
-    use crate::real::stop::Stop;
+    use crate::real::process::stop::Stop;
     use landfall_states::fault::FaultClass;
 
     fn hands() -> Hands {

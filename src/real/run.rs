@@ -1,9 +1,9 @@
 //! What this run has in hand: the plan in force, the held disk, what it takes to run programs. It guarantees that a destructive effect is permitted only on the confirmed disk (I1, I3), and leaves the effects themselves to the steps.
 
 use crate::real::Real;
-use crate::real::block::defect;
 use crate::real::disk::HeldDisk;
-use crate::real::hands::Hands;
+use crate::real::process::context::Hands;
+use crate::real::volume::block_io::defect;
 use camino::Utf8PathBuf;
 use landfall_states::fault::Fault;
 use landfall_states::plan::{DiskIdentity, Plan, Role};

@@ -1,14 +1,14 @@
 //! Looking at every disk: what the driver takes for evidence, and which disk is chosen. It writes nothing.
 
 use crate::real::Real;
-use crate::real::disk::gather::{self};
+use crate::real::disk::scan;
 use crate::real::disk::{choose, evidence, is_evidence, labels};
 use crate::world::Survey;
 use landfall_states::fault::Fault;
 
 /// Looks at every disk. Writes nothing.
 pub async fn survey(real: &mut Real) -> Result<Survey, Fault> {
-    let gathered = gather::gather(Some(&real.config), &real.reporter, &real.stop).await?;
+    let gathered = scan::gather(Some(&real.config), &real.reporter, &real.stop).await?;
     let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))
         .map(|choice| gathered.disks[choice.index].block.identity.clone())
         .and_then(|disk| real.vault.refuse_as_target(&disk).map(|()| disk));

@@ -4,13 +4,15 @@
 
 use crate::config::{Config, Keys};
 use crate::event::Reporter;
-use crate::real::block::flush;
+use crate::real::Real;
 use crate::real::disk::HeldDisk;
-use crate::real::luks;
-use crate::real::mounts::{Attach, Attached};
-use crate::real::secrets::Vault;
-use crate::real::stop::Stop;
-use crate::real::{Real, command::Program, swapping};
+use crate::real::mount::attached::{Attach, Attached};
+use crate::real::process::command::Program;
+use crate::real::process::stop::Stop;
+use crate::real::secrets::credentials::Vault;
+use crate::real::volume::block_io::flush;
+use crate::real::volume::build_swap;
+use crate::real::volume::luks;
 use crate::world::Perform;
 use camino::Utf8Path;
 use fs_err as fs;
@@ -68,7 +70,7 @@ fn real(disk: &str, with_luks: bool) -> Real {
         plan: Some(plan),
         held: Some(held),
         attached: Attached::default(),
-        progress: crate::real::landing::Progress::default(),
+        progress: crate::real::volume::root_image::Progress::default(),
         vault,
         keys: Default::default(),
         granted: None,
@@ -194,7 +196,7 @@ async fn swap_for_a_build(r: &mut Real) {
     let before = head();
     let word = b"landfall by a mapping";
     r.swap_for_build().await;
-    assert!(swapping::is_on().unwrap());
+    assert!(build_swap::is_on().unwrap());
     assert!(
         r.attached_now()
             .await
@@ -209,15 +211,15 @@ async fn swap_for_a_build(r: &mut Real) {
     assert!(memory.chunks_exact(PAGE).all(|page| page.starts_with(word)));
     drop(memory);
     // A run that was killed: the next one ends it before it looks.
-    swapping::end_left(&r.reporter).await;
-    assert!(!swapping::is_on().unwrap() && !Utf8Path::new("/dev/mapper/landfall-swap").exists());
+    build_swap::end_left(&r.reporter).await;
+    assert!(!build_swap::is_on().unwrap() && !Utf8Path::new("/dev/mapper/landfall-swap").exists());
     assert_eq!(fs::read_to_string("/proc/swaps").unwrap().lines().count(), 1);
     assert!(head() == before, "the signature of the partition is another one");
     // One whose name has no table; and somebody else's of that name.
     shell("dmsetup create landfall-swap --uuid CRYPT-PLAIN-landfall-swap --notable").await;
-    assert!(swapping::end().await.unwrap() && !swapping::is_on().unwrap());
+    assert!(build_swap::end().await.unwrap() && !build_swap::is_on().unwrap());
     shell("dmsetup create landfall-swap --table '0 8 zero'").await;
-    assert!(!swapping::end().await.unwrap());
+    assert!(!build_swap::end().await.unwrap());
     r.swap_for_build().await;
     shell("dmsetup info landfall-swap && dmsetup remove landfall-swap").await;
 }

@@ -1,11 +1,12 @@
 //! The real world as the driver sees it: every trait of [`crate::world`], put together from the files beside this one.
 //! Law: nothing is decided here.
 
-use super::esp::store_mount;
-use super::{RUN_DIR, Real, ask, block, disk, preflight};
+use super::{RUN_DIR, Real, ask, disk, preflight};
 use crate::event::Event;
 use crate::foreign::{self, Links};
 use crate::real::survey;
+use crate::real::volume::block_io;
+use crate::real::volume::esp::store_mount;
 use crate::world::{Media, Survey, World};
 use camino::Utf8Path;
 use fs_err as fs;
@@ -30,7 +31,7 @@ impl Media for Real {
     }
 
     async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        let fault = |e: std::io::Error| super::block::io_fault(TMPFS_RECORD, &e);
+        let fault = |e: std::io::Error| crate::real::volume::block_io::io_fault(TMPFS_RECORD, &e);
         fs::create_dir_all(RUN_DIR).map_err(fault)?;
         // A kill in the middle leaves the former record whole.
         foreign::replace(Utf8Path::new(TMPFS_RECORD), 0o600, bytes).map_err(fault)
@@ -64,7 +65,7 @@ impl World for Real {
         self.vault.refuse_as_target(&plan.disk)?;
         let mut held = disk::HeldDisk::hold(&plan.disk)?;
         held.take().await?;
-        block::flush(&held.device())?;
+        block_io::flush(&held.device())?;
         self.reporter.tell(Event::DiskChosen {
             device: held.device().to_string(),
             identity: plan.disk.to_string(),

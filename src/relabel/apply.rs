@@ -14,14 +14,15 @@ use super::plan::{Change, How, Plan};
 use super::table_name::{self, TableError};
 use crate::foreign::{self, Links};
 use crate::os::errno;
-use crate::real::block::{io_fault, read_page};
-use crate::real::command::Program;
-use crate::real::disk::held::forget_cache;
+use crate::real::disk;
+use crate::real::disk::locked::forget_cache;
 use crate::real::disk::open;
-use crate::real::mounts::unmount;
-use crate::real::rooted::{self, Access, Root};
-use crate::real::stop::Stop;
-use crate::real::{cryptsetup, disk};
+use crate::real::fs::target_root::{self, Access, Root};
+use crate::real::mount::attached::unmount;
+use crate::real::process::command::Program;
+use crate::real::process::stop::Stop;
+use crate::real::volume::block_io::{io_fault, read_page};
+use crate::real::volume::cryptsetup;
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
@@ -192,7 +193,7 @@ async fn by_mount(change: &Change, at: &Utf8Path) -> Result<(), RelabelError> {
         }
         Err(errno) => return Err(io_fault(format!("label of {at}"), &errno.into()).into()),
     }
-    Ok(rooted::sync_filesystem(&root)?)
+    Ok(target_root::sync_filesystem(&root)?)
 }
 
 /// Both results, where what was taken out of use is put back.
@@ -220,7 +221,7 @@ async fn unmounted(
     is_wanted: bool,
 ) -> Result<(), RelabelError> {
     if is_mounted {
-        rooted::sync_filesystem(&Root::at(at))?;
+        target_root::sync_filesystem(&Root::at(at))?;
         unmount(at).await?;
     }
     let done = fat(change, at).await;
@@ -425,13 +426,13 @@ pub fn write(file: &ConfigurationFile, text: &str) -> Result<(), RelabelError> {
     };
     let dir = Root::at(parent).dir(".")?.ok_or_else(changed)?;
     let io = |e: std::io::Error| RelabelError::from(io_fault(format!("write of {path}"), &e));
-    let stat = rooted::stat_in(dir.fd(), name).map_err(io)?;
+    let stat = target_root::stat_in(dir.fd(), name).map_err(io)?;
     let access = Access {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
     };
-    rooted::write_in(dir.fd(), name, text.as_bytes(), access).map_err(io)
+    target_root::write_in(dir.fd(), name, text.as_bytes(), access).map_err(io)
 }
 
 impl Plan {

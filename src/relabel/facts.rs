@@ -6,8 +6,8 @@
 use super::generations::Generation;
 use super::label::Bearer;
 use crate::real::disk::proc::{Dev, parse_dev};
-use crate::real::mountinfo::{MountEntry, unescape};
-use crate::real::probe;
+use crate::real::mount::table::{MountEntry, unescape};
+use crate::real::volume::probe;
 use camino::Utf8PathBuf;
 use serde::Deserialize;
 use std::collections::BTreeMap;

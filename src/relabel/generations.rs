@@ -9,9 +9,9 @@ use super::label::Bearer;
 use super::next_boot::initrd_names;
 use super::plan::{Change, Left, Plan};
 use super::problem::Problem;
-use crate::real::bootspec::{self, Boot, Spec};
+use crate::real::boot::bootspec::{self, Boot, Spec};
 use crate::real::disk::usage::shell;
-use crate::real::rooted::{self, Root};
+use crate::real::fs::target_root::{self, Root};
 use landfall_states::names::StorePath;
 use std::collections::BTreeMap;
 
@@ -96,7 +96,7 @@ fn number(name: &str) -> Option<(&str, u64)> {
 pub(super) fn all(root: &Root) -> Result<Vec<Generation>, RelabelError> {
     let mut links: Vec<(Which, String)> = vec![(Which::Next, PROFILE.to_owned())];
     for folder in ["/nix/var/nix/profiles", FURTHER] {
-        for name in rooted::names(root, folder)? {
+        for name in target_root::names(root, folder)? {
             let Some((profile, number)) = number(&name) else {
                 continue;
             };
@@ -113,7 +113,7 @@ pub(super) fn all(root: &Root) -> Result<Vec<Generation>, RelabelError> {
     let mut found = vec![];
     let mut systems = vec![];
     for (which, link) in links {
-        let Some(system) = rooted::follow_to_store(root, &link)? else {
+        let Some(system) = target_root::follow_to_store(root, &link)? else {
             continue;
         };
         let Ok(path) = system.parse::<StorePath>() else {
@@ -140,7 +140,7 @@ fn of_system(
         specialisations,
     } = bootspec::read(root, system)?.unwrap_or_else(|_| Spec::guessed(system));
     let mut one = |specialisation: Option<String>, top: &str, boot: Option<&Boot>| {
-        let Some(fstab) = rooted::read_text(root, &format!("{top}/etc/fstab"))? else {
+        let Some(fstab) = target_root::read_text(root, &format!("{top}/etc/fstab"))? else {
             return Ok(());
         };
         found.push(Generation {
@@ -153,7 +153,7 @@ fn of_system(
         Ok::<(), RelabelError>(())
     };
     one(None, system.as_ref(), Some(&boot))?;
-    for name in rooted::names(root, &format!("{system}/specialisation"))? {
+    for name in target_root::names(root, &format!("{system}/specialisation"))? {
         let top = format!("{system}/specialisation/{name}");
         one(Some(name.clone()), &top, specialisations.get(&name))?;
     }

@@ -10,13 +10,13 @@ use super::nix_file::{FILE_BYTES_MAX, NixFile};
 use super::plan::InFile;
 use crate::event::Reporter;
 use crate::foreign::{self, Links, Refused};
-use crate::real::command::{Ended, Program};
 use crate::real::disk::Sysfs;
 use crate::real::disk::proc::Dev;
 use crate::real::disk::sysfs::device_number;
-use crate::real::mountinfo::{MountEntry, parse_mountinfo};
-use crate::real::rooted::Root;
-use crate::real::stop::Stop;
+use crate::real::fs::target_root::Root;
+use crate::real::mount::table::{MountEntry, parse_mountinfo};
+use crate::real::process::command::{Ended, Program};
+use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy};
 

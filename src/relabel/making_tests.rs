@@ -1,6 +1,6 @@
 use super::*;
 use crate::real::disk::proc::Dev;
-use crate::real::mountinfo::MountEntry;
+use crate::real::mount::table::MountEntry;
 use crate::relabel::facts::{Content, Entry, Swapping, fstab};
 
 #[path = "making_kept_tests.rs"]

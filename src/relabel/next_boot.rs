@@ -7,10 +7,10 @@ use super::RelabelError;
 use super::facts::{self, Facts, FstabLine};
 use super::generations::PROFILE;
 use super::plan::Plan;
-use crate::real::boot::observe_boot;
-use crate::real::bootspec;
-use crate::real::loader::Variables;
-use crate::real::rooted::{self, Root};
+use crate::real::boot::bootspec;
+use crate::real::boot::files::observe_boot;
+use crate::real::boot::loader::Variables;
+use crate::real::fs::target_root::{self, Root};
 use landfall_states::installed::{BootFacts, BootFile, Nvram};
 use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
@@ -93,13 +93,13 @@ pub fn look(
     variables: &Variables,
 ) -> Result<NextBoot, RelabelError> {
     let unseen = |why: &str| Ok(NextBoot::Unseen(why.to_owned()));
-    let Some(system) = rooted::follow_to_store(root, PROFILE)? else {
+    let Some(system) = target_root::follow_to_store(root, PROFILE)? else {
         return unseen("/nix/var/nix/profiles/system leads to no system");
     };
     let Ok(path) = system.parse::<StorePath>() else {
         return unseen("/nix/var/nix/profiles/system leads to no store path");
     };
-    let Some(fstab) = rooted::read_text(root, &format!("{system}/etc/fstab"))? else {
+    let Some(fstab) = target_root::read_text(root, &format!("{system}/etc/fstab"))? else {
         return unseen("the newest generation has no fstab");
     };
     let mut old = vec![];
@@ -203,7 +203,7 @@ fn initrd_has(root: &Root, system: &StorePath, name: &str) -> Result<Option<bool
 
 /// The same of an initrd in the store.
 pub(super) fn initrd_names(root: &Root, initrd: &str, name: &str) -> Result<Option<bool>, RelabelError> {
-    let Some(mut file) = rooted::open_file(root, initrd)? else {
+    let Some(mut file) = target_root::open_file(root, initrd)? else {
         return Ok(None);
     };
     let found = (|| -> std::io::Result<Option<bool>> {

@@ -8,7 +8,7 @@
 //!
 //! Absent: the kernel's own view, which has no names, and locks on the disk (`apply`). Source: UEFI 2.10, section 5.3.
 
-use crate::real::gpt;
+use crate::real::table::gpt;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use landfall_states::plan::{GptEntry, GptTable};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::real::gpt::{prepare, write};
+use crate::real::table::gpt::{prepare, write};
 use landfall_states::planned::GptCopy;
 use std::io::Cursor;
 

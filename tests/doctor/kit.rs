@@ -5,8 +5,8 @@
 use camino::Utf8PathBuf;
 use landfall::doctor::{Finding, Outcome, Scene, by_name};
 use landfall::event::Reporter;
-use landfall::real::hands::Hands;
-use landfall::real::stop::Stop;
+use landfall::real::process::context::Hands;
+use landfall::real::process::stop::Stop;
 use std::io::Write as _;
 use std::process::Command;
 use std::sync::Arc;

@@ -9,8 +9,10 @@ use crate::image::Image;
 use crate::tree;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;
-use landfall::real::firmware::EFIVARS;
-use landfall::real::{MOUNT_ROOT, RUN_DIR, dm, kernel_settings};
+use landfall::real::boot::firmware::EFIVARS;
+use landfall::real::boot::kernel_settings;
+use landfall::real::volume::device_mapper;
+use landfall::real::{MOUNT_ROOT, RUN_DIR};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 use sha2::{Digest, Sha256};
@@ -96,7 +98,7 @@ pub fn mounts() -> Result<Vec<MountSeen>, String> {
 
 /// Names of mappings that are the install's, or that libcryptsetup made for itself.
 pub fn mappings() -> Result<Vec<String>, String> {
-    let mut names = dm::names().map_err(|fault| fault.to_string())?;
+    let mut names = device_mapper::names().map_err(|fault| fault.to_string())?;
     names.retain(|name| name == MAPPER || name.starts_with("temporary-cryptsetup-"));
     names.sort();
     Ok(names)
@@ -146,7 +148,7 @@ pub fn digest() -> Result<[u8; 32], String> {
         sum.update(format!("{target} {kind}\n"));
     }
     for name in mappings()? {
-        let mapping = dm::find(&name).map_err(|fault| fault.to_string())?;
+        let mapping = device_mapper::find(&name).map_err(|fault| fault.to_string())?;
         let shown = mapping.map(|m| (m.uuid, m.has_table, m.suspended, m.slaves));
         sum.update(format!("{name} {shown:?}\n"));
     }
@@ -220,7 +222,7 @@ impl Ground {
     pub fn clear(&mut self) -> Result<(), String> {
         clear_mounts()?;
         for name in mappings()? {
-            patiently(&name, || dm::remove(&name))?;
+            patiently(&name, || device_mapper::remove(&name))?;
         }
         kernel_settings::put_back(RUN_DIR.into(), &Reporter::default()).map_err(|fault| fault.to_string())?;
         tree::remove(RUN_DIR.as_ref()).map_err(|e| e.to_string())?;

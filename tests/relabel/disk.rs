@@ -5,7 +5,7 @@
 
 use camino::Utf8PathBuf;
 use fs_err as fs;
-use landfall::real::stop::Stop;
+use landfall::real::process::stop::Stop;
 use landfall::relabel::RelabelError;
 use landfall::relabel::apply::{Told, labels};
 use landfall::relabel::facts::{Content, Device, Facts, fstab};

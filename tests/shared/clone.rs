@@ -4,11 +4,11 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;
-use landfall::real::git::Access;
-use landfall::real::hands::Hands;
-use landfall::real::pin::standing;
-use landfall::real::repository::{observe_clone, perform_clone, resolve_with};
-use landfall::real::stop::Stop;
+use landfall::real::git::command::Access;
+use landfall::real::git::pin::standing;
+use landfall::real::git::repository::{observe_clone, perform_clone, resolve_with};
+use landfall::real::process::context::Hands;
+use landfall::real::process::stop::Stop;
 use landfall_states::fault::Fault;
 use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing};
 use landfall_states::names::Revision;

@@ -9,7 +9,7 @@ use landfall::real::disk::lsblk::Row;
 use landfall::real::disk::proc::{Dev, Mount};
 use landfall::real::disk::sysfs::Sysfs;
 use landfall::real::disk::usage::Machine;
-use landfall::real::gpt;
+use landfall::real::table::gpt;
 use landfall_states::plan::{GptEntry, GptTable};
 use std::collections::BTreeMap;
 use uuid::Uuid;

@@ -5,10 +5,10 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::{Event, Listener, Reporter};
-use landfall::real::closure::{Stores, observe_system, perform_realise};
-use landfall::real::git::Access;
-use landfall::real::hands::Hands;
-use landfall::real::stop::Stop;
+use landfall::real::git::command::Access;
+use landfall::real::nix::store::{Stores, observe_system, perform_realise};
+use landfall::real::process::context::Hands;
+use landfall::real::process::stop::Stop;
 use landfall_states::cloned::{RealiseSystem, SystemFacts};
 use landfall_states::fault::Fault;
 use landfall_states::image::Image;
@@ -57,7 +57,7 @@ impl Place {
         hands.env.push(("HOME".into(), dir.to_string()));
         fs_err::create_dir_all(dir.join("mnt")).unwrap();
         let stores = Stores {
-            root: landfall::real::rooted::Root::at(dir.join("mnt")),
+            root: landfall::real::fs::target_root::Root::at(dir.join("mnt")),
             source: dir.join("live").to_string(),
             substituters: vec![],
             trusted_public_keys: vec![],

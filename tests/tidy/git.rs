@@ -8,26 +8,26 @@ use super::{assert_tidy, code, rust};
 
 /// The files that run a Git in a repository, and why they may.
 const MAY: [(&str, &str); 10] = [
-    ("src/real/git.rs", "it is the one way"),
-    ("src/real/clone.rs", "what it makes, or has looked at"),
+    ("src/real/git/command.rs", "it is the one way"),
+    ("src/real/git/clone.rs", "what it makes, or has looked at"),
     (
-        "src/real/sound.rs",
+        "src/real/git/soundness.rs",
         "asked by clone and repository, which have looked",
     ),
-    ("src/real/work.rs", "asked by clone, which has looked"),
-    ("src/real/lfs.rs", "asked by clone, which has made it"),
+    ("src/real/git/work.rs", "asked by clone, which has looked"),
+    ("src/real/git/lfs.rs", "asked by clone, which has made it"),
     (
-        "src/real/repository.rs",
+        "src/real/git/repository.rs",
         "has looked; and a scratch repository of its own",
     ),
-    ("src/real/pin.rs", "a scratch repository of its own"),
-    ("src/real/foreseen.rs", "a scratch repository of its own"),
+    ("src/real/git/pin.rs", "a scratch repository of its own"),
+    ("src/real/git/foreseen.rs", "a scratch repository of its own"),
     (
         "src/hosts/programs.rs",
         "the operator's own repository, with the operator's own settings, as the operator runs it",
     ),
     // Nix runs it there.
-    ("src/real/evaluation.rs", "vetted right before"),
+    ("src/real/nix/evaluation.rs", "vetted right before"),
 ];
 
 fn git(name: &str, text: &str) -> Vec<String> {
@@ -36,7 +36,7 @@ fn git(name: &str, text: &str) -> Vec<String> {
     let (before, _) = code.split_once("#[cfg(test)]modtests{").unwrap_or((&code, ""));
     let mut complaints = vec![];
     let may = MAY.iter().any(|(file, _)| *file == name);
-    if !["src/real/git.rs", "src/hosts/programs.rs"].contains(&name)
+    if !["src/real/git/command.rs", "src/hosts/programs.rs"].contains(&name)
         && [
             "Program::new(\"git",
             "Program::new(GIT",
@@ -78,22 +78,25 @@ fn git_is_run_where_somebody_has_looked() {
     // What landing did before: it ran what the clone's own settings named.
     let was =
         "let ended = Program::new(\"git\")\n    .args([\"-c\", \"safe.directory=*\", \"-C\", path.as_str()])";
-    assert_eq!(git("src/real/land.rs", was).len(), 1);
-    assert_eq!(git("src/real/land.rs", "access.git(Some(path)).args(x)").len(), 1);
+    assert_eq!(git("src/real/fs/receipt.rs", was).len(), 1);
     assert_eq!(
-        git("src/real/land.rs", "git::local(hands, access, path, x)").len(),
+        git("src/real/fs/receipt.rs", "access.git(Some(path)).args(x)").len(),
+        1
+    );
+    assert_eq!(
+        git("src/real/fs/receipt.rs", "git::local(hands, access, path, x)").len(),
         1
     );
     assert_eq!(
         git(
-            "src/real/hooks.rs",
+            "src/real/mount/hooks.rs",
             "Program::new(\"nix\").arg(\"git+file:///mnt/x\")"
         )
         .len(),
         1
     );
     assert_eq!(
-        git("src/real/clone.rs", "access.git(Some(path))"),
+        git("src/real/git/clone.rs", "access.git(Some(path))"),
         Vec::<String>::new()
     );
     assert_eq!(git("src/hosts/new.rs", "Program::new(\"git\")").len(), 1);

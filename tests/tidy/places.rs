@@ -60,8 +60,12 @@ const OPENERS: [(&str, usize, &str); 32] = [
         "a disk, or a file that stands for one, that `foreign::storage` looked at",
     ),
     ("src/real/bench.rs", 1, "tests"),
-    ("src/real/block.rs", 4, "block devices of the held disk"),
-    ("src/real/derivation.rs", 1, "a partition of the held disk"),
+    ("src/real/volume/block_io.rs", 4, "block devices of the held disk"),
+    (
+        "src/real/volume/key_derivation.rs",
+        1,
+        "a partition of the held disk",
+    ),
     (
         "src/real/disk/efi.rs",
         1,
@@ -69,44 +73,48 @@ const OPENERS: [(&str, usize, &str); 32] = [
     ),
     ("src/real/disk/mod.rs", 1, "devices, and attributes of the kernel"),
     ("src/real/disk/sysfs.rs", 2, "attributes of the kernel"),
-    ("src/real/dm.rs", 1, "device-mapper's own device"),
-    ("src/real/esp.rs", 7, "a partition of the held disk"),
-    ("src/real/fat_root.rs", 3, "a partition of the held disk"),
-    ("src/real/firmware.rs", 1, "an attribute of the kernel"),
-    ("src/real/hooks.rs", 1, "/proc"),
-    ("src/real/kernel_settings.rs", 2, "/proc and /sys"),
-    ("src/real/luks.rs", 1, "a partition of the held disk"),
     (
-        "src/real/mounts.rs",
+        "src/real/volume/device_mapper.rs",
+        1,
+        "device-mapper's own device",
+    ),
+    ("src/real/volume/esp.rs", 7, "a partition of the held disk"),
+    ("src/real/volume/esp_root.rs", 3, "a partition of the held disk"),
+    ("src/real/boot/firmware.rs", 1, "an attribute of the kernel"),
+    ("src/real/mount/hooks.rs", 1, "/proc"),
+    ("src/real/boot/kernel_settings.rs", 2, "/proc and /sys"),
+    ("src/real/volume/luks.rs", 1, "a partition of the held disk"),
+    (
+        "src/real/mount/attached.rs",
         3,
         "/proc; a directory, to flush what is mounted there",
     ),
     (
-        "src/real/pack.rs",
+        "src/real/nix/pack.rs",
         5,
         "files of a scratch directory of its own, and of the store that it copies",
     ),
     ("src/real/preflight.rs", 1, "/proc"),
-    ("src/real/probe.rs", 1, "a partition of the held disk"),
+    ("src/real/volume/probe.rs", 1, "a partition of the held disk"),
     (
-        "src/real/rooted.rs",
+        "src/real/fs/target_root.rs",
         2,
         "the root itself; the device below a mount",
     ),
-    ("src/real/superblock.rs", 2, "a partition of the held disk"),
+    ("src/real/volume/superblock.rs", 2, "a partition of the held disk"),
     (
-        "src/real/sound.rs",
+        "src/real/git/soundness.rs",
         1,
         "files of a scratch clone, seen to be regular before",
     ),
     (
-        "src/real/work.rs",
+        "src/real/git/work.rs",
         2,
         "files of a clone, seen to be regular and small before",
     ),
     ("src/real/world.rs", 1, "/proc"),
     (
-        "src/real/descriptor.rs",
+        "src/real/secrets/descriptor.rs",
         1,
         "/dev/null, in the place of standard input",
     ),
@@ -209,7 +217,7 @@ fn files_of_others_are_opened_in_one_way() {
         assert_eq!(opening("src/cli/new.rs", bad).len(), 1, "{bad}");
     }
     assert_eq!(
-        opening("src/real/probe.rs", "fs::File::open(a); fs::File::open(b)").len(),
+        opening("src/real/volume/probe.rs", "fs::File::open(a); fs::File::open(b)").len(),
         1,
         "one more"
     );
@@ -225,13 +233,13 @@ fn files_of_others_are_opened_in_one_way() {
 /// Who may say where the target is mounted, and what for.
 const MOUNT_ROOT_NAMED: [(&str, &str); 7] = [
     ("src/real/mod.rs", "says it"),
-    ("src/real/rooted.rs", "opens it"),
-    ("src/real/mounts.rs", "the kernel's table of mounts"),
+    ("src/real/fs/target_root.rs", "opens it"),
+    ("src/real/mount/attached.rs", "the kernel's table of mounts"),
     ("src/real/disk/usage.rs", "the kernel's table of mounts"),
     ("src/real/preflight.rs", "the kernel's table of mounts"),
-    ("src/real/host_loader.rs", "words"),
+    ("src/real/boot/host_loader.rs", "words"),
     (
-        "src/real/install.rs",
+        "src/real/nix/install.rs",
         "the name that nixos-install leaves in the target's root",
     ),
 ];
@@ -251,7 +259,7 @@ const JOINING: [&str; 9] = [
 
 fn joined(name: &str, text: &str) -> Vec<String> {
     let mut complaints = vec![];
-    if is_test(name) || name == "src/real/rooted.rs" {
+    if is_test(name) || name == "src/real/fs/target_root.rs" {
         return complaints;
     }
     let text = product(text);

@@ -128,7 +128,7 @@ pub(super) fn show(json: bool, next: &Next, out: &mut dyn Write) -> std::io::Res
 mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::real::mountinfo::parse_mountinfo;
+    use crate::real::mount::table::parse_mountinfo;
     use crate::relabel::facts::{Content, Device, fstab};
     use crate::relabel::nix_file::Place;
     use crate::relabel::plan::{InFile, Wanted};

@@ -7,19 +7,19 @@
 
 use super::blank::{Blankness, Extent, Look, Medium};
 use super::extent::{self, End};
-use super::held::forget_cache;
 use super::outside::{self, Outside};
 use super::partitions::{EXTENDED, Kind, of_partition};
 pub use super::partitions::{Place, places};
 use super::signature::{Signature, describe, sniff};
 use super::{lsblk, select};
 use crate::event::Reporter;
-use crate::real::command::Program;
-use crate::real::gpt::{self, OnDisk};
-use crate::real::mbr;
-use crate::real::probe;
-use crate::real::slots::{self, Slots};
-use crate::real::stop::Stop;
+use crate::real::disk::locked::forget_cache;
+use crate::real::process::command::Program;
+use crate::real::process::stop::Stop;
+use crate::real::table::gpt::{self, OnDisk};
+use crate::real::table::mbr;
+use crate::real::volume::probe;
+use crate::real::volume::slots::{self, Slots};
 use camino::Utf8Path;
 use landfall_states::Probe;
 use landfall_states::names::quoted;

@@ -129,8 +129,8 @@ fn data_before_the_copy_of_an_empty_gpt_is_seen() {
         entries: vec![],
     };
     let mut cursor = Cursor::new(&mut disk[..]);
-    let mut prepared = crate::real::gpt::prepare(&mut cursor, &table).unwrap();
-    crate::real::gpt::write(&mut cursor, &mut prepared, |_| Ok(())).unwrap();
+    let mut prepared = crate::real::table::gpt::prepare(&mut cursor, &table).unwrap();
+    crate::real::table::gpt::write(&mut cursor, &mut prepared, |_| Ok(())).unwrap();
     let whole = of(&disk);
     assert!(whole.unknown.is_empty(), "the control: {:?}", whole.lines);
     let at = disk.len() - (500 << 10);

@@ -157,8 +157,8 @@ mod tests {
     use super::super::signature::sniff;
     use super::*;
     use crate::event::Reporter;
-    use crate::real::command::Program;
-    use crate::real::stop::Stop;
+    use crate::real::process::command::Program;
+    use crate::real::process::stop::Stop;
     use camino::Utf8PathBuf;
 
     fn made(dir: &tempfile::TempDir, program: &str, args: &[&str]) -> Utf8PathBuf {

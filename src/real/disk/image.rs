@@ -2,9 +2,10 @@
 //!
 //! Absent: the identity of the disk, which no image holds; the caller says whose image it is.
 
-use super::{gather, io_fault, open, own_plan};
+use super::{io_fault, open};
 use crate::config::Config;
 use crate::foreign;
+use crate::real::disk::{known_ids, scan};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::plan::DiskIdentity;
@@ -35,7 +36,7 @@ pub fn look(
     disk: &DiskIdentity,
     config: &Config,
 ) -> Result<(DiskEvidence, Vec<String>), Fault> {
-    let contents = gather::of_any(&mut opened(path)?, disk, &own_plan::all(config, disk))
+    let contents = scan::of_any(&mut opened(path)?, disk, &known_ids::all(config, disk))
         .map_err(|e| io_fault(format!("image {path}"), "read it", &e))?;
     let evidence = DiskEvidence {
         disk: disk.clone(),

@@ -8,8 +8,6 @@
 
 pub use crate::config::MEDIUM_LABEL as LABEL;
 
-use super::gather::{self, no_disk};
-use super::held::forget_cache;
 use super::lsblk::Row;
 use super::signature::sniff;
 use super::sysfs::{Block, Sysfs, device};
@@ -18,7 +16,9 @@ use super::{io_fault, open};
 use crate::config::{Config, KeyMedium};
 use crate::event::Reporter;
 use crate::os;
-use crate::real::stop::Stop;
+use crate::real::disk::locked::forget_cache;
+use crate::real::disk::scan::{self, no_disk};
+use crate::real::process::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, Remedy, SecretFault};
 use landfall_states::plan::DiskIdentity;
@@ -178,8 +178,8 @@ pub fn judge(machine: &Machine, labelled: &[String]) -> Result<Found, Fault> {
 /// Looks for media with the label, on every disk and disc of this machine, without trusting links.
 pub async fn look(reporter: &Reporter, stop: &Stop) -> Result<Found, Fault> {
     let sysfs = Sysfs::real();
-    super::held::settle(&sysfs, reporter, stop).await?;
-    let machine = gather::machine(&sysfs, reporter, stop).await?;
+    crate::real::disk::locked::settle(&sysfs, reporter, stop).await?;
+    let machine = scan::machine(&sysfs, reporter, stop).await?;
     let looked = {
         let blocks = machine.blocks.clone();
         // A slow disk must not keep the program from answering signals.

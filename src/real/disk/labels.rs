@@ -5,9 +5,9 @@
 //! Absent: looking (`gather`). The medium that the installer runs from is passed over: it goes before the first boot.
 
 use super::contents::Contents;
-use super::gather::Gathered;
 use super::lsblk::Row;
 use super::sysfs::{Block, device};
+use crate::real::disk::scan::Gathered;
 use landfall_states::fault::{DeviceFault, Fault};
 use landfall_states::names::quoted;
 use landfall_states::plan::{DiskIdentity, Plan};

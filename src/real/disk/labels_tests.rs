@@ -4,10 +4,10 @@ use super::super::sysfs::tests::Tree;
 use super::*;
 use crate::event::Reporter;
 use crate::real::bench::block_on;
-use crate::real::command::Program;
 use crate::real::disk::contents::contents;
-use crate::real::gpt;
-use crate::real::stop::Stop;
+use crate::real::process::command::Program;
+use crate::real::process::stop::Stop;
+use crate::real::table::gpt;
 use landfall_states::fault::FaultClass;
 use landfall_states::plan::{
     Layout, Machine, Payload, Reference, Repository, RepositorySource, SystemSource,

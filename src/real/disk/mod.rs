@@ -28,21 +28,21 @@ pub mod contents;
 pub mod controllers;
 pub mod efi;
 mod extent;
-pub mod gather;
-pub mod held;
 pub mod image;
 pub mod key_media;
 pub mod kind;
+pub mod known_ids;
 pub mod labels;
+pub mod locked;
 pub mod lsblk;
 pub mod members;
 pub mod named;
 pub mod other_system;
 pub mod outside;
-pub mod own_plan;
 pub mod partitions;
 pub mod place;
 pub mod proc;
+pub mod scan;
 pub mod select;
 pub mod signature;
 pub mod sysfs;
@@ -50,21 +50,21 @@ pub mod taken;
 pub mod usage;
 
 pub(crate) use crate::os::errno as os_code;
-pub use held::HeldDisk;
+pub use locked::HeldDisk;
 pub use sysfs::Sysfs;
 
 use crate::config::Config;
 use crate::event::Reporter;
 use crate::os;
-use crate::real::block;
-use crate::real::slots;
-use crate::real::stop::Stop;
+use crate::real::process::stop::Stop;
+use crate::real::volume::block_io;
+use crate::real::volume::slots;
 use camino::Utf8Path;
-use gather::{Gathered, Looked};
 use landfall_states::fault::{DeviceFault, Fault};
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::GptCopy;
 use landfall_states::recovery::DiskEvidence;
+use scan::{Gathered, Looked};
 use select::{Choice, Facts, Wanted};
 use serde::Serialize;
 use std::io;
@@ -177,7 +177,7 @@ fn wanted(
         .blocks()
         .map_err(|e| io_fault("block devices", "list them", &e))?;
     let kind = Sysfs::find(&all, dev)
-        .and_then(|(block, _)| gather::no_disk(block))
+        .and_then(|(block, _)| scan::no_disk(block))
         .unwrap_or("no disk");
     Err(bad(format!("it is {kind}")))
 }
@@ -235,9 +235,9 @@ pub fn flush(identity: &DiskIdentity) -> Result<(), Fault> {
     for disk in blocks.iter().filter(|b| b.identity == *identity && !b.hidden) {
         // A partition's node has a cache of its own; the disk comes last, whose flush is for all of it.
         for partition in &disk.partitions {
-            block::flush(Utf8Path::new(&sysfs::device(&partition.name)))?;
+            block_io::flush(Utf8Path::new(&sysfs::device(&partition.name)))?;
         }
-        block::flush(Utf8Path::new(&disk.device()))?;
+        block_io::flush(Utf8Path::new(&disk.device()))?;
     }
     Ok(())
 }
@@ -249,7 +249,7 @@ pub async fn report(
     reporter: &Reporter,
     stop: &Stop,
 ) -> Result<(Vec<DiskReport>, Option<Fault>), Fault> {
-    let gathered = gather::gather(config, reporter, stop).await?;
+    let gathered = scan::gather(config, reporter, stop).await?;
     Ok(reports(&gathered, config, install_disk))
 }
 

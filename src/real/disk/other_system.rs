@@ -58,7 +58,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::super::contents::seen;
     use super::*;
-    use crate::real::gpt;
+    use crate::real::table::gpt;
     use landfall_states::plan::{DiskIdentity, GptEntry, GptTable, TYPE_ESP};
     use std::io::Cursor;
 

@@ -7,7 +7,7 @@
 use super::blank::{self, Blankness, Extent, Look};
 use super::partitions::Place;
 use super::signature::{HEAD, Signature, begins, describe, sniff};
-use crate::real::gpt::OnDisk;
+use crate::real::table::gpt::OnDisk;
 use landfall_states::planned::GptCopy;
 use std::io::{self, Read, Seek, SeekFrom};
 

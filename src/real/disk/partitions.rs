@@ -4,7 +4,7 @@
 //! Absent: reading tables (`gpt`, `mbr`), what is in no partition (`outside`).
 
 use super::blank::{Blankness, Extent, Look};
-use crate::real::gpt::OnDisk;
+use crate::real::table::gpt::OnDisk;
 use landfall_states::plan::{DiskIdentity, TYPE_ESP};
 use landfall_states::planned::GptCopy;
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 //!
 //! Absent: reading the files (`gather`). Source: proc(5), and the kernel's octal escapes (`\040` is a space).
 
-use crate::real::mountinfo::{self, MountEntry, unescape};
+use crate::real::mount::table::{self, MountEntry, unescape};
 
 /// A device number.
 pub type Dev = (u32, u32);
@@ -32,7 +32,7 @@ pub fn parse_dev(text: &str) -> Option<Dev> {
 
 /// `/proc/self/mountinfo`, as far as it matters to who uses a disk.
 pub fn parse_mountinfo(text: &str) -> Result<Vec<Mount>, String> {
-    mountinfo::parse_mountinfo(text)?
+    table::parse_mountinfo(text)?
         .into_iter()
         .map(|entry| {
             let MountEntry {

@@ -8,7 +8,8 @@ use super::lsblk::{Row, membership};
 use super::proc::{Dev, Mount};
 use super::signature::Signature;
 use super::sysfs::{Block, Sysfs};
-use crate::real::{MOUNT_ROOT, RUN_DIR, swapping};
+use crate::real::volume::build_swap;
+use crate::real::{MOUNT_ROOT, RUN_DIR};
 use landfall_states::plan::{Plan, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -87,7 +88,7 @@ impl Own {
 
     /// Whether a mapping is the plan's container, opened: `CRYPT-LUKS2-<uuid>-<name>`; or the one that is swapped to while building.
     fn maps(&self, uuid: &str) -> bool {
-        let swap = uuid == swapping::UUID;
+        let swap = uuid == build_swap::UUID;
         swap || self.luks.iter().any(|id| {
             uuid.strip_prefix("CRYPT-LUKS2-")
                 .and_then(|rest| rest.strip_prefix(&id.simple().to_string()))

@@ -2,7 +2,7 @@
 
 use super::super::sysfs::Partition;
 use super::*;
-use crate::real::disk::own_plan;
+use crate::real::disk::known_ids;
 use landfall_states::plan::DiskIdentity;
 use landfall_states::planned::KernelPartition;
 
@@ -430,7 +430,7 @@ fn a_ring_of_devices_ends() {
 #[test]
 fn own_ids_come_from_the_plan_and_only_with_its_table() {
     let config = crate::real::steps::partition::tests::config(true);
-    let plans = own_plan::all(&config, &block("sda", 0).identity);
+    let plans = known_ids::all(&config, &block("sda", 0).identity);
     assert_eq!(
         plans.len() as u32,
         landfall_states::recovery::NONCE_MAX + 1,

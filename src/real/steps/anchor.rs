@@ -1,11 +1,11 @@
 //! The step that makes the ESP and anchors the checkpoint in it.
 
 use crate::real::Real;
-use crate::real::block::{PAGE_BYTES, io_fault, read_page, write_page};
-use crate::real::esp::{
+use crate::real::mount::attached::Attach;
+use crate::real::volume::block_io::{PAGE_BYTES, io_fault, read_page, write_page};
+use crate::real::volume::esp::{
     allocate_slots, is_cut_off, locate_on, make_esp, mend_esp, missing, observe_esp, slot_path, store_mount,
 };
-use crate::real::mounts::Attach;
 use crate::world::Perform;
 use fs_err as fs;
 use landfall_states::fault::{Fault, FaultClass};

@@ -1,9 +1,12 @@
 //! The step that proves the boot loader and has the firmware start it.
 
-use crate::real::boot::{clear_the_way, ensure_fallback, observe_boot, run_installer};
-use crate::real::command::Program;
-use crate::real::rooted::{self, Root};
-use crate::real::{RUN_DIR, Real, firmware, kernel_settings, mounts, room};
+use crate::real::boot::files::{clear_the_way, ensure_fallback, observe_boot, run_installer};
+use crate::real::boot::{firmware, kernel_settings};
+use crate::real::fs::target_root::{self, Root};
+use crate::real::mount::attached;
+use crate::real::process::command::Program;
+use crate::real::volume::free_space;
+use crate::real::{RUN_DIR, Real};
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
@@ -20,10 +23,10 @@ impl Real {
 
 impl Perform<InstallBootLoader> for Real {
     async fn observe(&mut self, step: &InstallBootLoader) -> Result<BootFacts, Fault> {
-        self.attach(mounts::Attach::Target).await?;
+        self.attach(attached::Attach::Target).await?;
         let root = &Root::target();
         // Clean pages only can be forgotten, and FAT is flushed by nobody else.
-        rooted::flush_boot(root)?;
+        target_root::flush_boot(root)?;
         let nvram = self.firmware_entry(&root.esp())?;
         let variables = firmware::loader_variables(Utf8Path::new(firmware::EFIVARS))?;
         observe_boot(root, &step.system, self.machine(), nvram, &variables)
@@ -31,7 +34,7 @@ impl Perform<InstallBootLoader> for Real {
 
     async fn perform(&mut self, _step: &InstallBootLoader, order: BootOrder) -> Result<(), Fault> {
         let done = async {
-            self.attach(mounts::Attach::Target).await?;
+            self.attach(attached::Attach::Target).await?;
             let root = &Root::target();
             for flaw in &order.flaws {
                 self.reporter.notice(format!("on the ESP: {flaw}"));
@@ -47,11 +50,11 @@ impl Perform<InstallBootLoader> for Real {
             ran?;
             ensure_fallback(&hands, root, self.machine())?;
             self.register_entry().await?;
-            rooted::sync_filesystem(root)?;
-            rooted::flush_boot(root)
+            target_root::sync_filesystem(root)?;
+            target_root::flush_boot(root)
         }
         .await;
-        room::explained(&Root::target(), done)
+        free_space::explained(&Root::target(), done)
     }
 }
 
@@ -129,7 +132,7 @@ impl Real {
         let Some((disk, number)) = firmware::esp_device(&esp)? else {
             return Ok(());
         };
-        if !rooted::is_there(&esp, &loader)? {
+        if !target_root::is_there(&esp, &loader)? {
             return Ok(());
         }
         let loader = format!("\\{}", loader.replace('/', "\\"));

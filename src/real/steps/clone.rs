@@ -1,12 +1,15 @@
 //! The step that clones the configuration, and what the repository is asked before it.
 
 use crate::foreign::{self, Links};
-use crate::real::clone::perform_clone;
-use crate::real::git::{self, Access, Token};
-use crate::real::made_key::{MadeKey, PAUSE_FIRST, PAUSE_MAX, Wait, of_this_boot, until_let_in};
-use crate::real::repository::{self, observe_clone};
-use crate::real::rooted::Root;
-use crate::real::{Real, foreseen, mounts, pin, room};
+use crate::real::Real;
+use crate::real::fs::target_root::Root;
+use crate::real::git::clone::perform_clone;
+use crate::real::git::command::{self, Access, Token};
+use crate::real::git::repository::{self, observe_clone};
+use crate::real::git::{foreseen, pin};
+use crate::real::mount::attached;
+use crate::real::secrets::made_key::{MadeKey, PAUSE_FIRST, PAUSE_MAX, Wait, of_this_boot, until_let_in};
+use crate::real::volume::free_space;
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
@@ -29,7 +32,12 @@ impl Real {
         {
             return Err(refused.of_option("ssh.known_hosts", file));
         }
-        let server = self.config.repository.remote.as_ref().and_then(git::token_server);
+        let server = self
+            .config
+            .repository
+            .remote
+            .as_ref()
+            .and_then(command::token_server);
         let token = match server {
             Some(server) => {
                 let file = self.vault.repository_token_file()?;
@@ -49,7 +57,7 @@ impl Real {
 
 impl Perform<CloneConfiguration> for Real {
     async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneSight, Fault> {
-        self.attach(mounts::Attach::Target).await?;
+        self.attach(attached::Attach::Target).await?;
         let (hands, access) = (self.hands(), self.git_access()?);
         let asked = step.is_wish && self.granted.as_ref() != Some(&step.revision);
         let standing = if asked {
@@ -74,7 +82,7 @@ impl Perform<CloneConfiguration> for Real {
 
     async fn perform(&mut self, step: &CloneConfiguration, order: CloneOrder) -> Result<(), Fault> {
         let done = async {
-            self.attach(mounts::Attach::Target).await?;
+            self.attach(attached::Attach::Target).await?;
             self.run_hooks_after_mounting().await?;
             let access = self.git_access()?;
             // Git is told where that is, without a link on the way: it would follow one into this system.
@@ -103,7 +111,7 @@ impl Perform<CloneConfiguration> for Real {
             perform_clone(&self.hands(), &access, &order, &path).await
         }
         .await;
-        room::explained(&Root::target(), done)
+        free_space::explained(&Root::target(), done)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The step that makes the LUKS2 container.
 
-use crate::real::block::flush;
-use crate::real::derivation::{self};
-use crate::real::luks::{Cost, header, make, observe_container, record_key};
 use crate::real::secret::SecretText;
+use crate::real::volume::block_io::flush;
+use crate::real::volume::key_derivation;
+use crate::real::volume::luks::{Cost, header, make, observe_container, record_key};
 use crate::real::{Real, ask};
 use crate::world::Perform;
 use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
@@ -29,7 +29,7 @@ impl Perform<EncryptVolumes> for Real {
             Some(_) | None => None,
         };
         // A slip of a person's fingers is asked about again; a wrong credential would be the same again.
-        for _ in 1..crate::real::luks::WRONG_ENTRIES_MAX {
+        for _ in 1..crate::real::volume::luks::WRONG_ENTRIES_MAX {
             if is_opened != Some(false) || !self.vault.is_passphrase_entered() {
                 break;
             }
@@ -63,7 +63,7 @@ impl Perform<EncryptVolumes> for Real {
         let made = made.map(|derivation| {
             if let Some(derivation) = derivation {
                 self.reporter.step(format!("key derivation: {derivation}"));
-                derivation::notice(&derivation)
+                key_derivation::notice(&derivation)
                     .into_iter()
                     .for_each(|notice| self.reporter.notice(notice));
             }

@@ -1,9 +1,10 @@
 //! The step that makes the root filesystem and swap.
 
-use crate::real::block::flush;
-use crate::real::mounts::Attach;
-use crate::real::volumes::{make_ext4, make_swap, observe_volume};
-use crate::real::{Real, landing, superblock};
+use crate::real::Real;
+use crate::real::mount::attached::Attach;
+use crate::real::volume::block_io::flush;
+use crate::real::volume::filesystems::{make_ext4, make_swap, observe_volume};
+use crate::real::volume::{root_image, superblock};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Probe;
@@ -20,7 +21,7 @@ impl Real {
     ) -> Result<(), Fault> {
         let progress = std::mem::take(&mut self.progress);
         let (progress, made) =
-            landing::land(progress, device, volume, order, &self.reporter, &self.stop).await;
+            root_image::land(progress, device, volume, order, &self.reporter, &self.stop).await;
         self.progress = progress;
         made
     }

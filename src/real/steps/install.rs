@@ -1,8 +1,13 @@
 //! The step that runs `nixos-install`.
 
-use crate::real::install::{observe_install, perform_install};
-use crate::real::rooted::{self, Root};
-use crate::real::{MOUNT_ROOT, RUN_DIR, Real, ground, kernel_settings, leftovers, mounts, provision, room};
+use crate::real::boot::{kernel_settings, leftovers};
+use crate::real::fs::skeleton;
+use crate::real::fs::target_root::{self, Root};
+use crate::real::mount::attached;
+use crate::real::nix::install::{observe_install, perform_install};
+use crate::real::secrets::placement;
+use crate::real::volume::free_space;
+use crate::real::{MOUNT_ROOT, RUN_DIR, Real};
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, PlaceFault};
@@ -29,28 +34,28 @@ impl Real {
 
 impl Perform<InstallSystem> for Real {
     async fn observe(&mut self, step: &InstallSystem) -> Result<InstallFacts, Fault> {
-        self.attach(mounts::Attach::Target).await?;
+        self.attach(attached::Attach::Target).await?;
         let root = &Root::target();
-        let first = provision::wanted_first(&self.config, &self.vault)?;
-        let first = provision::observe(root, &first)?.placed;
+        let first = placement::wanted_first(&self.config, &self.vault)?;
+        let first = placement::observe(root, &first)?.placed;
         observe_install(root, &step.system, first)
     }
 
     async fn perform(&mut self, _step: &InstallSystem, order: InstallOrder) -> Result<(), Fault> {
         let done = async {
-            self.attach(mounts::Attach::Target).await?;
+            self.attach(attached::Attach::Target).await?;
             self.run_hooks_after_mounting().await?;
             let root = &Root::target();
-            if let Some(late) = provision::comes_late(&self.config) {
+            if let Some(late) = placement::comes_late(&self.config) {
                 self.reporter.notice(late);
             }
             for path in &order.place_first {
                 self.reporter.step(format!("place {path}"));
             }
-            let first = provision::wanted_first(&self.config, &self.vault)?;
-            provision::perform(root, &first, &order.place_first)?;
-            rooted::sync_filesystem(root)?;
-            for placed in provision::observe(root, &first)?.placed {
+            let first = placement::wanted_first(&self.config, &self.vault)?;
+            placement::perform(root, &first, &order.place_first)?;
+            target_root::sync_filesystem(root)?;
+            for placed in placement::observe(root, &first)?.placed {
                 if !placed.flaws.is_empty() {
                     return Err(PlaceFault::NotPlaced {
                         path: placed.path.to_string(),
@@ -60,7 +65,7 @@ impl Perform<InstallSystem> for Real {
                 }
             }
             let run_dir = Utf8Path::new(RUN_DIR);
-            ground::clear(&self.hands(), root)?;
+            skeleton::clear(&self.hands(), root)?;
             self.clear_target(root)?;
             kernel_settings::keep(run_dir)?;
             let ran = perform_install(&self.hands(), root, &order.system).await;
@@ -69,9 +74,9 @@ impl Perform<InstallSystem> for Real {
             ran?;
             // The boot loader's installer may have left the firmware alone without a word: it does so inside containers.
             self.register_entry().await?;
-            rooted::flush_boot(root)
+            target_root::flush_boot(root)
         }
         .await;
-        room::explained(&Root::target(), done)
+        free_space::explained(&Root::target(), done)
     }
 }

@@ -1,12 +1,15 @@
 //! The last step: receipt and log on the target, everything taken apart, flushed, and seen from the devices.
 
-use crate::real::land::{
+use crate::real::boot::activation;
+use crate::real::fs::receipt::{
     FullReceipt, LOG_NAME, RECEIPT_NAME, RUN_LOG_NAME, keep, kept, run_log, timings, unix_s, volumes,
     write_receipt,
 };
-use crate::real::mounts::Attach;
-use crate::real::rooted::{self, Root};
-use crate::real::{RUN_DIR, Real, activation, ground, head};
+use crate::real::fs::skeleton;
+use crate::real::fs::target_root::{self, Root};
+use crate::real::git::head;
+use crate::real::mount::attached::Attach;
+use crate::real::{RUN_DIR, Real};
 use crate::world::Perform;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, SourceFault};
@@ -17,7 +20,7 @@ impl Real {
     /// may belong to the target's user by now: no Git is run in it.
     fn cloned_revision(&self) -> Result<String, Fault> {
         let clone = &self.planned()?.payload.repository.clone_path;
-        match head::commit(&Root::target(), rooted::on_target(clone))? {
+        match head::commit(&Root::target(), target_root::on_target(clone))? {
             Ok(revision) => Ok(revision.to_string()),
             Err(found) => Err(SourceFault::ForeignClone {
                 path: clone.to_string(),
@@ -52,7 +55,7 @@ impl Real {
         };
         keep(root, RECEIPT_NAME, 0o644, write_receipt(&receipt)?.as_bytes())?;
         keep(root, LOG_NAME, 0o600, &log)?;
-        rooted::sync_filesystem(root)
+        target_root::sync_filesystem(root)
     }
 }
 
@@ -89,7 +92,7 @@ impl Perform<Land> for Real {
         // none, and nothing on the disk tells. The receipt is its trace, so it comes first.
         self.register_entry().await?;
         self.clear_target(&Root::target())?;
-        ground::release(&Root::target())?;
+        skeleton::release(&Root::target())?;
         self.reporter.step("receipt and log");
         self.keep_receipt_and_log(&order).await?;
         self.reporter.step("unmount, close, flush");

@@ -5,12 +5,12 @@
 use crate::image::{BLOCK_BYTES, ext4};
 use crate::real::Real;
 use crate::real::disk::contents::{self, Contents, Place, ask_blkid};
-use crate::real::disk::gather;
+use crate::real::disk::scan;
 use crate::real::disk::sysfs::Block;
 use crate::real::disk::usage::{Own, Uses};
 use crate::real::disk::{HeldDisk, io_fault, is_there, open, os_code};
-use crate::real::gpt;
-use crate::real::slots;
+use crate::real::table::gpt;
+use crate::real::volume::slots;
 use crate::world::Perform;
 use landfall_states::fault::{Fault, Kind, Remedy};
 use landfall_states::plan::{DiskIdentity, GptTable};
@@ -37,7 +37,7 @@ impl Real {
     async fn look_at_held(&self) -> Result<(Block, Contents, Uses), Fault> {
         let held = self.held_disk()?;
         let block = held.block()?;
-        let machine = gather::machine(held.sysfs(), &self.reporter, &self.stop).await?;
+        let machine = scan::machine(held.sysfs(), &self.reporter, &self.stop).await?;
         let mut contents = {
             let (mut file, block, plan) = (held.file()?, block.clone(), self.plan.clone());
             tokio::task::spawn_blocking(move || contents::contents(&mut file, &block.identity, plan.as_ref()))

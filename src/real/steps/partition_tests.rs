@@ -5,10 +5,11 @@ use crate::config::{Config, SystemConfig};
 use crate::event::Reporter;
 use crate::image::disk::FileDisk;
 use crate::real::bench::block_on;
-use crate::real::command::Program;
-use crate::real::disk::{Sysfs, own_plan};
-use crate::real::stop::Stop;
-use crate::real::{mounts, secrets};
+use crate::real::disk::{Sysfs, known_ids};
+use crate::real::mount::attached;
+use crate::real::process::command::Program;
+use crate::real::process::stop::Stop;
+use crate::real::secrets::credentials;
 use landfall_states::consent::{Consent, ConsentBy};
 use landfall_states::fault::FaultClass;
 use landfall_states::planned::{GptCopy, Planned};
@@ -51,7 +52,7 @@ fn ranges_are_merged_and_clipped() {
 fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
     let size = 2_u64 << 30;
     let disk = identity(size);
-    let table = own_plan::all(&config(false), &disk)[0].table.clone();
+    let table = known_ids::all(&config(false), &disk)[0].table.clone();
     let mut old_table = table.clone();
     old_table.entries.truncate(1);
     old_table.entries[0].first_lba = 1_000_000;
@@ -99,12 +100,13 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
 fn nothing_of_a_former_root_proves_that_the_new_one_is_finished() {
     use crate::event::Reporter;
     use crate::real::bench::{self, block_on};
-    use crate::real::{stop::Stop, superblock, volumes};
+    use crate::real::process::stop::Stop;
+    use crate::real::volume::{filesystems, superblock};
     use landfall_states::plan::Role;
     use std::os::unix::fs::FileExt;
     let size = 2_u64 << 30;
     let disk = identity(size);
-    let plan = &own_plan::all(&config(false), &disk)[0];
+    let plan = &known_ids::all(&config(false), &disk)[0];
     let entry = plan.partition(Role::Root).unwrap();
     let (first, length) = (entry.first_lba * 512, entry.sectors() * 512);
     let tree = crate::real::disk::sysfs::tests::Tree::new();
@@ -114,7 +116,7 @@ fn nothing_of_a_former_root_proves_that_the_new_one_is_finished() {
     let dir = tempfile::tempdir().unwrap();
     let proves = |ranges: &[(u64, u64)]| {
         let device = bench::image(&dir, "part", length);
-        block_on(volumes::make_ext4(&device, &plan.root, &reporter, &stop)).unwrap();
+        block_on(filesystems::make_ext4(&device, &plan.root, &reporter, &stop)).unwrap();
         let file = File::options().write(true).open(&device).unwrap();
         for (from, to) in ranges {
             let (from, to) = ((*from).max(first), (*to).min(first + length));
@@ -133,7 +135,9 @@ fn nothing_of_a_former_root_proves_that_the_new_one_is_finished() {
 
 #[test]
 fn the_old_table_goes_before_what_it_describes() {
-    let table = own_plan::all(&config(false), &identity(2 << 30))[0].table.clone();
+    let table = known_ids::all(&config(false), &identity(2 << 30))[0]
+        .table
+        .clone();
     assert_eq!(table.sector_bytes, 512);
     let mut image = Cursor::new(vec![0xFF_u8; 64 * 512]);
     let mut epochs: Vec<Vec<usize>> = vec![];
@@ -192,9 +196,9 @@ fn real(held: HeldDisk, luks: bool) -> Real {
         stop: Stop::never(),
         plan: None,
         held: Some(held),
-        attached: mounts::Attached::default(),
-        progress: crate::real::landing::Progress::default(),
-        vault: secrets::Vault::default(),
+        attached: attached::Attached::default(),
+        progress: crate::real::volume::root_image::Progress::default(),
+        vault: credentials::Vault::default(),
         keys: Default::default(),
         granted: None,
         evaluated: None,
@@ -207,7 +211,7 @@ fn action(held: &HeldDisk, consent: Option<Consent>) -> PartitionDisk {
         serial: Some("LF0001".into()),
         ..held.identity().clone()
     };
-    let mut plan = own_plan::all(&config(false), &named).remove(0);
+    let mut plan = known_ids::all(&config(false), &named).remove(0);
     plan.disk = held.identity().clone();
     Planned::new(plan, "0".repeat(40).parse().unwrap(), None, false).action(consent)
 }
@@ -506,7 +510,7 @@ fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
         let upper = run("losetup", &["-f", "--show", &file]).await;
         let uses = async || {
             let sysfs = Sysfs::real();
-            let machine = gather::machine(&sysfs, &Reporter::default(), &Stop::never())
+            let machine = scan::machine(&sysfs, &Reporter::default(), &Stop::never())
                 .await
                 .unwrap();
             let block = sysfs.block(&stick.name).unwrap().unwrap();

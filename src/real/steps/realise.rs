@@ -1,10 +1,11 @@
 //! The step that brings the system's closure to the target store.
 
-use crate::real::closure::{Stores, observe_system, perform_realise};
-use crate::real::mounts::{self};
-use crate::real::rooted::Root;
-use crate::real::swapping::{self, BYTES_MIN, end};
-use crate::real::{Real, room};
+use crate::real::Real;
+use crate::real::fs::target_root::Root;
+use crate::real::mount::attached;
+use crate::real::nix::store::{Stores, observe_system, perform_realise};
+use crate::real::volume::build_swap::{self, BYTES_MIN, end};
+use crate::real::volume::free_space;
 use crate::world::Perform;
 use landfall_states::cloned::{RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::Fault;
@@ -29,7 +30,7 @@ impl Real {
 
 impl Perform<RealiseSystem> for Real {
     async fn observe(&mut self, step: &RealiseSystem) -> Result<SystemFacts, Fault> {
-        self.attach(mounts::Attach::Target).await?;
+        self.attach(attached::Attach::Target).await?;
         let mut facts = observe_system(&self.hands(), &self.stores(), step).await?;
         facts.evaluated = self.evaluated_of(&step.revision);
         Ok(facts)
@@ -37,7 +38,7 @@ impl Perform<RealiseSystem> for Real {
 
     async fn perform(&mut self, _step: &RealiseSystem, order: RealiseOrder) -> Result<(), Fault> {
         let done = async {
-            self.attach(mounts::Attach::Target).await?;
+            self.attach(attached::Attach::Target).await?;
             // After a reboot behind the clone, the commands have not run in this boot yet.
             self.run_hooks_after_mounting().await?;
             let access = self.git_access()?;
@@ -49,7 +50,7 @@ impl Perform<RealiseSystem> for Real {
             }
             let made = perform_realise(&self.hands(), &self.stores(), &access, &order).await;
             let ended = if is_built {
-                swapping::end().await
+                build_swap::end().await
             } else {
                 Ok(false)
             };
@@ -59,7 +60,7 @@ impl Perform<RealiseSystem> for Real {
             Ok(())
         }
         .await;
-        room::explained(&Root::target(), done)
+        free_space::explained(&Root::target(), done)
     }
 }
 
@@ -74,7 +75,7 @@ impl Real {
             return;
         }
         let begun = match self.partition(Role::Swap).await {
-            Ok(device) => swapping::begin(&device, &self.reporter, &self.stop).await,
+            Ok(device) => build_swap::begin(&device, &self.reporter, &self.stop).await,
             Err(fault) => Err(fault),
         };
         let Err(fault) = begun else {

@@ -10,8 +10,9 @@ use crate::choice::Watch;
 use crate::ground::{self, MAPPER, MountSeen};
 use crate::oracles_attached;
 use camino::Utf8Path;
-use landfall::real::mounts::Attach;
-use landfall::real::{MOUNT_BOOT, MOUNT_ROOT, Real, dm};
+use landfall::real::mount::attached::Attach;
+use landfall::real::volume::device_mapper;
+use landfall::real::{MOUNT_BOOT, MOUNT_ROOT, Real};
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl Attached {
                     return Err("what was whole was made again".into());
                 }
                 step(world, &action).await?;
-                let found = dm::find(MAPPER).map_err(|fault| told(&fault))?;
+                let found = device_mapper::find(MAPPER).map_err(|fault| told(&fault))?;
                 if !found.is_some_and(|mapping| mapping.has_table && !mapping.suspended) {
                     return Err("everything is judged done, and the container is not open".into());
                 }
@@ -61,7 +62,7 @@ impl Attached {
 
 /// A mapping in words.
 fn mapping(name: &str) -> Result<&'static str, String> {
-    let found = dm::find(name).map_err(|fault| told(&fault))?;
+    let found = device_mapper::find(name).map_err(|fault| told(&fault))?;
     Ok(match found {
         None => "none",
         Some(mapping) => match (mapping.has_table, mapping.suspended, mapping.slaves.is_empty()) {

@@ -10,11 +10,13 @@ use crate::choice::Watch;
 use crate::ground::{self, run};
 use crate::oracles_attached;
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall::real::boot::firmware::EFIVARS;
+use landfall::real::boot::loader::Variables;
+use landfall::real::boot::{files, leftovers};
 use landfall::real::disk::efi;
-use landfall::real::firmware::EFIVARS;
-use landfall::real::loader::Variables;
-use landfall::real::mounts::Attach;
-use landfall::real::{MOUNT_BOOT, MOUNT_ROOT, Real, boot, leftovers, marks, rooted};
+use landfall::real::fs::{marks, target_root};
+use landfall::real::mount::attached::Attach;
+use landfall::real::{MOUNT_BOOT, MOUNT_ROOT, Real};
 use landfall_states::cloned::RealiseSystem;
 use landfall_states::fault::Fault;
 use landfall_states::installed::{BootFile, InstallBootLoader, Nvram};
@@ -145,7 +147,7 @@ fn state(system: &StorePath) -> Result<&'static str, String> {
         Ok(bytes) => !bytes.is_empty() && !bytes.contains(&0),
         Err(_) => true,
     };
-    let temporary = leftovers::on_esp(&rooted::Root::at(&boot)).map_err(|fault| told(&fault))?;
+    let temporary = leftovers::on_esp(&target_root::Root::at(&boot)).map_err(|fault| told(&fault))?;
     if temporary.iter().any(|path| path == "loader/loader.tmp") {
         return Ok("loader.tmp on the ESP");
     }
@@ -164,7 +166,7 @@ fn state(system: &StorePath) -> Result<&'static str, String> {
     if !ACCOUNTS.iter().all(is_whole) {
         return Ok("accounts without their contents");
     }
-    let profile = rooted::follow_to_store(&rooted::Root::at(root), "/nix/var/nix/profiles/system")
+    let profile = target_root::follow_to_store(&target_root::Root::at(root), "/nix/var/nix/profiles/system")
         .map_err(|fault| told(&fault))?;
     if profile.as_deref() != Some(system.as_str()) {
         return Ok("no profile");
@@ -172,11 +174,11 @@ fn state(system: &StorePath) -> Result<&'static str, String> {
     if !root.join("etc/NIXOS").exists() {
         return Ok("profile, no /etc/NIXOS");
     }
-    let trace = rooted::read_text(&rooted::Root::at(root), "/nix/var/landfall/activated")
+    let trace = target_root::read_text(&target_root::Root::at(root), "/nix/var/landfall/activated")
         .map_err(|fault| told(&fault))?;
     let activated = trace.is_some_and(|text| marks::is_activated(&text, system));
-    let seen = boot::observe_boot(
-        &rooted::Root::at(root),
+    let seen = files::observe_boot(
+        &target_root::Root::at(root),
         system,
         Machine::native(),
         Nvram::NotWanted,

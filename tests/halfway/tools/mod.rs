@@ -15,8 +15,8 @@ pub use whole::ESP_END;
 use crate::choice::Watch;
 use camino::Utf8Path;
 use landfall::event::Reporter;
-use landfall::real::hands::Hands;
-use landfall::real::stop::Stop;
+use landfall::real::process::context::Hands;
+use landfall::real::process::stop::Stop;
 
 /// What a step changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use super::{Subject, Tool, block_on, hands};
 use crate::oracles;
 use crate::steps::carry;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::real::closure::{Stores, observe_system, perform_realise};
-use landfall::real::git::Access;
+use landfall::real::git::command::Access;
+use landfall::real::nix::store::{Stores, observe_system, perform_realise};
 use landfall_states::cloned::RealiseSystem;
 use landfall_states::image::Image;
 use landfall_states::names::{Digest, StorePath};
@@ -51,7 +51,7 @@ fn nix(place: &Utf8Path, program: &str, args: &[&str]) -> Result<Vec<u8>, String
 
 fn stores(place: &Utf8Path, subject: &Utf8Path, source: &str) -> Stores {
     Stores {
-        root: landfall::real::rooted::Root::at(subject),
+        root: landfall::real::fs::target_root::Root::at(subject),
         source: place.join(source).to_string(),
         substituters: vec![],
         trusted_public_keys: vec![],

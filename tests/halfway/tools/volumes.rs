@@ -11,11 +11,11 @@ use crate::steps::carry;
 use camino::Utf8Path;
 use landfall::event::Reporter;
 use landfall::image::{BLOCK_BYTES, ext4};
-use landfall::real::luks::{self, Cost};
-use landfall::real::probe::probe;
+use landfall::real::process::stop::Stop;
 use landfall::real::secret::SecretText;
-use landfall::real::stop::Stop;
-use landfall::real::{esp, superblock, volumes};
+use landfall::real::volume::luks::{self, Cost};
+use landfall::real::volume::probe::probe;
+use landfall::real::volume::{esp, filesystems, superblock};
 use landfall_states::anchored::{Container, EncryptVolumes, LuksFacts};
 use landfall_states::encrypted::{FormatVolumes, Target, VolumesFacts};
 use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder};
@@ -217,9 +217,9 @@ fn format(root: bool, subject: &Utf8Path) -> Result<(), String> {
                 if let Some(copy) = superblock::torn(subject, &root, &reporter, &stop).await? {
                     superblock::mend(subject, &root, copy, &reporter, &stop).await?;
                 }
-                volumes::observe_volume(subject, &root, &reporter, &stop).await?
+                filesystems::observe_volume(subject, &root, &reporter, &stop).await?
             } else {
-                volumes::observe_volume(subject, &volume("swap-web"), &reporter, &stop).await?
+                filesystems::observe_volume(subject, &volume("swap-web"), &reporter, &stop).await?
             };
             Ok(if root {
                 VolumesFacts {
@@ -237,10 +237,10 @@ fn format(root: bool, subject: &Utf8Path) -> Result<(), String> {
         },
         async |order| {
             if let Some(target) = &order.root {
-                volumes::make_ext4(subject, &target.volume, &reporter, &stop).await?;
+                filesystems::make_ext4(subject, &target.volume, &reporter, &stop).await?;
             }
             if let Some(target) = &order.swap {
-                volumes::make_swap(subject, &target.volume, &reporter, &stop).await?;
+                filesystems::make_swap(subject, &target.volume, &reporter, &stop).await?;
             }
             Ok(())
         },
@@ -275,7 +275,7 @@ impl Tool for Root {
     }
     fn proven(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
         oracles::identity(subject, "ext4", PLANNED, "root-web")?;
-        // What is taken for whole is mounted next, and checked before that (`src/real/mounts.rs`); then it has to be sound.
+        // What is taken for whole is mounted next, and checked before that (`src/real/mount/attached.rs`); then it has to be sound.
         oracles::ext4_mended(subject)?;
         oracles::ext4(subject)
     }

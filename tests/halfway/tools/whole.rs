@@ -8,12 +8,12 @@ use crate::steps::carry;
 use camino::Utf8Path;
 use landfall::config::Config;
 use landfall::event::Reporter;
-use landfall::real::disk::{HeldDisk, own_plan};
-use landfall::real::landing::Progress;
-use landfall::real::luks;
-use landfall::real::mounts::Attached;
-use landfall::real::secrets::Vault;
-use landfall::real::stop::Stop;
+use landfall::real::disk::{HeldDisk, known_ids};
+use landfall::real::mount::attached::Attached;
+use landfall::real::process::stop::Stop;
+use landfall::real::secrets::credentials::Vault;
+use landfall::real::volume::luks;
+use landfall::real::volume::root_image::Progress;
 use landfall::real::{RUN_DIR, Real};
 use landfall::world::Perform;
 use landfall_states::consent::{Consent, ConsentBy};
@@ -56,7 +56,7 @@ pub fn world(device: &Utf8Path, luks: bool, system: &str) -> Result<Real, String
         serial: Some("halfway".into()),
         ..held.identity().clone()
     };
-    let plan = own_plan::all(&config, &named).into_iter().next();
+    let plan = known_ids::all(&config, &named).into_iter().next();
     let mut plan = plan.ok_or("no plan for the disk")?;
     plan.disk = held.identity().clone();
     let mut vault = Vault::default();

@@ -84,7 +84,7 @@ const ALL: [Reverted; 7] = [
         name: "database",
         what: "a database that Nix cannot read is a fault, tried again for ever",
         edits: &[(
-            "src/real/database.rs",
+            "src/real/nix/database.rs",
             "    control(hands, stores).await?;\n    Ok(Database::Unusable(why))",
             "    control(hands, stores).await?;\n    let database = NAME.to_owned();\n    \
              Err(StoreFault::DatabaseBroke { database, said: why }.into())",
@@ -98,7 +98,7 @@ const ALL: [Reverted; 7] = [
         name: "mapping",
         what: "a mapping without a table is not seen",
         edits: &[(
-            "src/real/luks.rs",
+            "src/real/volume/luks.rs",
             "Mapped::Left(\"a name without a table, from an activation that was killed\")",
             "Mapped::Nothing",
         )],
@@ -117,7 +117,7 @@ const ALL: [Reverted; 7] = [
         name: "mount",
         what: "a root that a killed run had just mounted keeps its peers, in which copies of later mounts stay",
         edits: &[(
-            "src/real/mounts.rs",
+            "src/real/mount/attached.rs",
             "                cut_off(target).map_err(|e| io_fault(format!(\"mount at {target}\"), &e))?;\n",
             "",
         )],
@@ -130,7 +130,7 @@ const ALL: [Reverted; 7] = [
         name: "firmware",
         what: "an entry that the firmware's order does not name is not seen, and a second one is made",
         edits: &[(
-            "src/real/firmware.rs",
+            "src/real/boot/firmware.rs",
             "if !order.contains(&number) && starts_ours(",
             "if order.contains(&number) && starts_ours(",
         )],
@@ -143,7 +143,7 @@ const ALL: [Reverted; 7] = [
         name: "generation",
         what: "a generation that a killed nix-env was making stays among the profiles",
         edits: &[(
-            "src/real/leftovers.rs",
+            "src/real/boot/leftovers.rs",
             "            (Generation::InTheMaking, Some(_)) => UNFINISHED,\n",
             "            (Generation::InTheMaking, Some(_)) if name.is_empty() => UNFINISHED,\n",
         )],
@@ -156,7 +156,7 @@ const ALL: [Reverted; 7] = [
         name: "loader-tmp",
         what: "temporary files of the boot loader's installer stay on the ESP",
         edits: &[(
-            "src/real/leftovers.rs",
+            "src/real/boot/leftovers.rs",
             "    for (above, name) in temporary(esp)? {",
             "    for (above, name) in temporary(esp)?.into_iter().take(0) {",
         )],
@@ -169,7 +169,7 @@ const ALL: [Reverted; 7] = [
         name: "torn-kernel",
         what: "a wrong file on the ESP is left where the installer takes it for its own work",
         edits: &[(
-            "src/real/boot.rs",
+            "src/real/boot/files.rs",
             "    for path in order.wrong() {",
             "    for path in order.wrong().take(0) {",
         )],

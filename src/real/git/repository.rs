@@ -1,0 +1,324 @@
+//! The configuration repository: resolved before the first write, looked at where it is cloned to. Law: exactly the pinned
+//! revision ends up at its place, whole or not at all; what does not carry this install's mark is never touched.
+//!
+//! Absent: judging a clone (`states::formatted`), making it (`clone`).
+
+use crate::foreign::{self, Links};
+use crate::real::fs::target_root;
+pub use crate::real::git::clone::perform_clone;
+use crate::real::git::command::{self, Access, Offer, git_url};
+use crate::real::git::guard::{self, Found};
+use crate::real::git::soundness;
+use crate::real::process::context::Hands;
+use crate::real::process::limits::Memory;
+use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
+use landfall_states::formatted::{CloneConfiguration, CloneFacts};
+use landfall_states::names::{RemoteUrl, Revision};
+use landfall_states::plan::{Reference, Repository, RepositorySource};
+use std::io::{ErrorKind, Read};
+use std::time::Duration;
+
+/// The lines that a bundle begins with are looked for in so many of its bytes.
+const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
+
+/// As [`resolve`]; `scratch` is a directory in tmpfs.
+pub async fn resolve_with(
+    hands: &Hands,
+    access: &Access,
+    repository: &Repository,
+    scratch: &Utf8Path,
+) -> Result<Revision, Fault> {
+    let offer = offer(hands, access, &repository.source).await?;
+    let name = source_name(&repository.source);
+    let revision = offer
+        .resolve(&repository.reference)
+        .map_err(|why| SourceFault::ReferenceMissing {
+            repository: name.clone(),
+            reason: why,
+        })?;
+    let bundle = match &repository.source {
+        RepositorySource::Bundle { file, .. } => Some(file.as_str()),
+        RepositorySource::Remote(_) => None,
+    };
+    let asked_exactly = matches!(repository.reference, Reference::Revision(_))
+        && !offer.refs.iter().any(|(_, id)| *id == revision);
+    if bundle.is_none() && !asked_exactly {
+        return Ok(revision);
+    }
+    // Both questions need a repository to be asked in: an empty one in tmpfs.
+    fs_err::create_dir_all(scratch).map_err(|e| target_root::io_fault(scratch.as_str(), &e))?;
+    let probe = bare_repository(hands, access, scratch, "probe.git", &revision).await?;
+    let asked = Asked {
+        bundle,
+        revision: &revision,
+        has_head: offer.id("HEAD").is_some(),
+    };
+    let answer = probe_for(hands, access, &probe, repository, &asked).await;
+    remove_tree(&probe)?;
+    answer?;
+    Ok(revision)
+}
+
+/// What a source is asked for with an empty repository.
+struct Asked<'a> {
+    bundle: Option<&'a str>,
+    revision: &'a Revision,
+    has_head: bool,
+}
+
+/// The filter that a bundle was made with: then it lacks objects, and nobody can be asked for them (gitformat-bundle(5)).
+fn filter_of_bundle(file: &str) -> Result<Option<String>, Fault> {
+    let fault = |e: std::io::Error| target_root::io_fault(format!("bundle {file}"), &e);
+    let mut head = Vec::new();
+    let opened = foreign::open(Utf8Path::new(file), Links::Follow)
+        .map_err(|refused| refused.fault(format!("bundle {file}")))?;
+    opened
+        .take(BUNDLE_HEAD_BYTES_MAX)
+        .read_to_end(&mut head)
+        .map_err(fault)?;
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let said = head.lines().skip(1).take_while(|line| line.starts_with('@'));
+    Ok(said
+        .filter_map(|line| line.strip_prefix("@filter="))
+        .map(str::to_owned)
+        .next())
+}
+
+/// An empty repository of a revision's object format, in the place of whatever had its name.
+pub(in crate::real) async fn bare_repository(
+    hands: &Hands,
+    access: &Access,
+    scratch: &Utf8Path,
+    name: &str,
+    revision: &Revision,
+) -> Result<Utf8PathBuf, Fault> {
+    let dir = scratch.join(name);
+    remove_tree(&dir)?;
+    let format = format!("--object-format={}", command::object_format(revision));
+    command::local(hands, access, scratch, &["init", "-q", &format, "--bare", name]).await?;
+    Ok(dir)
+}
+
+async fn probe_for(
+    hands: &Hands,
+    access: &Access,
+    probe: &Utf8Path,
+    repository: &Repository,
+    asked: &Asked<'_>,
+) -> Result<(), Fault> {
+    let Asked {
+        bundle,
+        revision,
+        has_head,
+    } = *asked;
+    if let Some(file) = bundle {
+        if let Some(filter) = filter_of_bundle(file)? {
+            return Err(Fault::of(
+                SourceFault::ReferenceMissing {
+                    repository: source_name(&repository.source),
+                    reason: format!("it was made with --filter={filter}, so files are missing in it"),
+                },
+                Remedy::words(
+                    "make the bundle again without --filter: git bundle create FILE --all, build the installer anew",
+                ),
+            ));
+        }
+        let ended = hands
+            .run(access.git(Some(probe)).args(["bundle", "verify", "-q", file]))
+            .await?;
+        if !ended.success() {
+            return Err(Fault::program(
+                FaultClass::NeedsChange,
+                format!("bundle {file}"),
+                ended.how(),
+                Remedy::words(
+                    "make the bundle again with: git bundle create FILE --all, build the installer anew",
+                ),
+            ));
+        }
+    }
+    let from = fetch_url(&repository.source);
+    // No trees, no files: the commit alone says that it is there.
+    let mut args = vec!["fetch", "-q", "--no-tags"];
+    let serving = command::serving(&from);
+    if bundle.is_none() {
+        args.extend(["--depth=1", "--filter=tree:0"]);
+        args.extend(serving.as_deref());
+    }
+    args.push(&from);
+    match (bundle, has_head) {
+        (None, _) => args.push(revision.as_str()),
+        // `git bundle create FILE HEAD` names nothing else.
+        (Some(_), true) => args.extend(["HEAD", "refs/*:refs/*"]),
+        (Some(_), false) => args.push("refs/*:refs/*"),
+    }
+    let ended = hands.run(access.remote(Some(probe)).args(args)).await?;
+    let what = format!("revision {revision} in {}", source_name(&repository.source));
+    let refused = ended.stderr.contains("unadvertised object") || ended.stderr.contains("dumb http");
+    if !ended.success() && refused {
+        hands.reporter.notice(format!(
+            "{what}: the server shows only the tips of branches; the clone will tell"
+        ));
+        return Ok(());
+    }
+    command::succeeded_at(remote_of(&repository.source), ended, &what)?;
+    if bundle.is_some() && !has_commit(hands, access, probe, revision).await? {
+        return Err(SourceFault::RevisionNotInBundle {
+            revision: revision.to_string(),
+            repository: source_name(&repository.source),
+        }
+        .into());
+    }
+    Ok(())
+}
+
+pub(crate) fn source_name(source: &RepositorySource) -> String {
+    match source {
+        RepositorySource::Remote(url) => url.to_string(),
+        RepositorySource::Bundle { file, .. } => format!("bundle {file}"),
+    }
+}
+
+/// The remote of a source, or the one that a bundle is of.
+pub(in crate::real) fn remote_of(source: &RepositorySource) -> Option<&RemoteUrl> {
+    match source {
+        RepositorySource::Remote(url) => Some(url),
+        RepositorySource::Bundle { origin, .. } => origin.as_ref(),
+    }
+}
+
+pub(in crate::real) fn fetch_url(source: &RepositorySource) -> String {
+    match source {
+        RepositorySource::Remote(url) => git_url(url),
+        RepositorySource::Bundle { file, .. } => file.clone(),
+    }
+}
+
+pub(crate) async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Result<Offer, Fault> {
+    if let RepositorySource::Bundle { file, .. } = source
+        && let Err(refused) = foreign::open(Utf8Path::new(file), Links::Follow)
+    {
+        return Err(refused
+            .fault(format!("bundle {file}"))
+            .with_next(Remedy::change_and_install(
+                "name a readable bundle in repository.bundle",
+            )));
+    }
+    let program = match source {
+        RepositorySource::Remote(url) => access
+            .remote(None)
+            .deadline(Duration::from_secs(120))
+            .memory(Memory::Question)
+            .args(["ls-remote", "--symref"])
+            .args(command::serving(&git_url(url)))
+            .args(["--", &git_url(url)]),
+        RepositorySource::Bundle { file, .. } => access.git(None).args(["bundle", "list-heads", file]),
+    };
+    let ended = hands.run(program).await?;
+    let what = format!("repository {}", source_name(source));
+    let ended = command::succeeded_at(remote_of(source), ended, &what)?;
+    let offer = Offer::parse(&ended.stdout);
+    // A page of HTML is an empty list of references to Git, and no error.
+    if offer.refs.is_empty() && matches!(source, RepositorySource::Remote(_)) {
+        let repository = source_name(source);
+        return Err(SourceFault::NothingOffered { repository }.into());
+    }
+    Ok(offer)
+}
+
+pub(in crate::real) async fn has_commit(
+    hands: &Hands,
+    access: &Access,
+    dir: &Utf8Path,
+    revision: &Revision,
+) -> Result<bool, Fault> {
+    let object = format!("{revision}^{{commit}}");
+    Ok(hands
+        .run(access.git(Some(dir)).args(["cat-file", "-e", &object]))
+        .await?
+        .success())
+}
+
+/// What is at the clone's place. No Git is run in what is not exactly as landfall and its Git write it.
+pub async fn observe_clone(
+    hands: &Hands,
+    access: &Access,
+    action: &CloneConfiguration,
+    path: &Utf8Path,
+) -> Result<CloneFacts, Fault> {
+    let metadata = match fs_err::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(CloneFacts::Absent),
+        Err(e) => return Err(target_root::io_fault(path.as_str(), &e)),
+    };
+    if !metadata.is_dir() {
+        return Ok(CloneFacts::Other("a file or a symbolic link".into()));
+    }
+    let mut names = Vec::new();
+    for entry in fs_err::read_dir(path).map_err(|e| target_root::io_fault(path.as_str(), &e))? {
+        let entry = entry.map_err(|e| target_root::io_fault(path.as_str(), &e))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    if names.is_empty() {
+        return Ok(CloneFacts::Absent);
+    }
+    let seen = match guard::look(path, action)? {
+        Found::None => {
+            names.truncate(5);
+            return Ok(CloneFacts::Other(format!(
+                "a directory with {} in it",
+                names.join(", ")
+            )));
+        }
+        Found::Other(why) => return Ok(CloneFacts::Other(why)),
+        Found::Repository(seen) => seen,
+    };
+    if !seen.is_ours() {
+        return Ok(CloneFacts::Unvetted {
+            mark: seen.mark.clone(),
+            why: seen.told(),
+        });
+    }
+    if seen.mark.as_deref() != Some(action.install.to_string().as_str()) {
+        // Not this install's, whatever is in it: nothing more is asked.
+        return Ok(CloneFacts::Repository {
+            head: None,
+            mark: seen.mark,
+            flaws: vec![],
+        });
+    }
+    let head = hands
+        .run(
+            access
+                .git(Some(path))
+                .args(["rev-parse", "--verify", "-q", "HEAD^{commit}"]),
+        )
+        .await?;
+    let mut flaws = soundness::flaws(hands, access, path).await?;
+    flaws.extend(
+        seen.other_remote
+            .map(|remote| format!("its remote is another one: {remote}")),
+    );
+    Ok(CloneFacts::Repository {
+        head: head
+            .success()
+            .then(|| head.stdout.trim().parse())
+            .and_then(Result::ok),
+        mark: seen.mark,
+        flaws,
+    })
+}
+
+/// Removes whatever has this name.
+pub(in crate::real) fn remove_tree(path: &Utf8Path) -> Result<(), Fault> {
+    let removed = match fs_err::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs_err::remove_dir_all(path),
+        Ok(_) => fs_err::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(target_root::io_fault(path.as_str(), &e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

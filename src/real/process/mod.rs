@@ -1,0 +1,6 @@
+//! Running programs: started at one place, with limits on time, silence and memory, and stopped at safe points. What they said is judged in `endings`.
+
+pub mod command;
+pub mod context;
+pub mod limits;
+pub mod stop;
