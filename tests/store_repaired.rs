@@ -9,7 +9,7 @@ mod store;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Event;
 use landfall::real::git::command::Access;
-use landfall::real::nix::store::Stores;
+use landfall::real::nix::client::Stores;
 use landfall_states::cloned::{Contents, RealiseSystem};
 use landfall_states::fault::FaultClass;
 use landfall_states::image::Image;

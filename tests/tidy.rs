@@ -13,6 +13,8 @@ mod documents;
 mod git;
 #[path = "tidy/places.rs"]
 mod places;
+#[path = "tidy/real_rooms.rs"]
+mod real_rooms;
 
 use fs_err as fs;
 use std::path::{Path, PathBuf};

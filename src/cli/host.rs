@@ -13,7 +13,7 @@ use crate::hosts::programs::{PASSED_ON, Programs};
 use crate::hosts::scratch;
 use crate::hosts::templates::Layout;
 use crate::real::disk::usage::shell;
-use crate::real::secrets::age_locked::Why;
+use crate::real::secrets::age_unused::Why;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use landfall_states::names::{Size, quoted};

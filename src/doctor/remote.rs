@@ -9,7 +9,7 @@ use crate::foreign::{self, Links};
 use crate::real::RUN_DIR;
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access, Token};
-use crate::real::git::repository;
+use crate::real::git::source;
 use crate::real::process::command::Program;
 use crate::real::secret::Secret;
 use crate::real::secrets::{credentials, key_text, made_key};
@@ -150,7 +150,7 @@ async fn ask_remote(scene: &Scene) -> Result<Outcome, Outcome> {
         connect_s: config.nix.connect_timeout_s,
         stall_s: config.nix.stalled_download_timeout_s,
     };
-    let offered = repository::offer(&scene.hands, &access, &repository.source).await;
+    let offered = source::offer(&scene.hands, &access, &repository.source).await;
     let offer = offered.map_err(|fault| match fault.kind.cause() {
         // The key may be on a medium, which only an install mounts.
         Some(Cause::KeyRefused) if key.is_none() => Outcome::skipped(
@@ -158,7 +158,7 @@ async fn ask_remote(scene: &Scene) -> Result<Outcome, Outcome> {
         ),
         Some(_) | None => fault.into(),
     })?;
-    let name = repository::source_name(&repository.source);
+    let name = source::source_name(&repository.source);
     let with = match &key {
         Some((_, file)) => format!("with the key {file}"),
         None => "without a key".to_owned(),

@@ -5,9 +5,9 @@
 //!
 //! Absent: looking (`real::disk::gather`), asking (`cli::flash`).
 
+use crate::real::disk::amount::size;
+use crate::real::disk::kind::no_disk;
 use crate::real::disk::named::{self, Named};
-use crate::real::disk::scan::no_disk;
-use crate::real::disk::select::size;
 use crate::real::disk::sysfs::Block;
 use crate::real::disk::usage::{Machine, Own};
 use landfall_states::plan::DiskIdentity;

@@ -6,7 +6,8 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::{Event, Listener, Reporter};
 use landfall::real::git::command::Access;
-use landfall::real::nix::store::{Stores, observe_system, perform_realise};
+use landfall::real::nix::client::Stores;
+use landfall::real::nix::store::{observe_system, perform_realise};
 use landfall::real::process::context::Hands;
 use landfall::real::process::stop::Stop;
 use landfall_states::cloned::{RealiseSystem, SystemFacts};

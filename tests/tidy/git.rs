@@ -7,7 +7,7 @@
 use super::{assert_tidy, code, rust};
 
 /// The files that run a Git in a repository, and why they may.
-const MAY: [(&str, &str); 10] = [
+const MAY: [(&str, &str); 11] = [
     ("src/real/git/command.rs", "it is the one way"),
     ("src/real/git/clone.rs", "what it makes, or has looked at"),
     (
@@ -20,6 +20,7 @@ const MAY: [(&str, &str); 10] = [
         "src/real/git/repository.rs",
         "has looked; and a scratch repository of its own",
     ),
+    ("src/real/git/source.rs", "a scratch repository of its own, or a clone that repository.rs has looked at"),
     ("src/real/git/pin.rs", "a scratch repository of its own"),
     ("src/real/git/foreseen.rs", "a scratch repository of its own"),
     (

@@ -231,15 +231,16 @@ fn files_of_others_are_opened_in_one_way() {
 }
 
 /// Who may say where the target is mounted, and what for.
-const MOUNT_ROOT_NAMED: [(&str, &str); 7] = [
+const MOUNT_ROOT_NAMED: [(&str, &str); 8] = [
     ("src/real/mod.rs", "says it"),
     ("src/real/fs/target_root.rs", "opens it"),
     ("src/real/mount/attached.rs", "the kernel's table of mounts"),
     ("src/real/disk/usage.rs", "the kernel's table of mounts"),
+    ("src/real/attach.rs", "the kernel's table of mounts"),
     ("src/real/preflight.rs", "the kernel's table of mounts"),
     ("src/real/boot/host_loader.rs", "words"),
     (
-        "src/real/nix/install.rs",
+        "src/real/steps/install.rs",
         "the name that nixos-install leaves in the target's root",
     ),
 ];

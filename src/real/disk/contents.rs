@@ -11,7 +11,7 @@ use super::outside::{self, Outside};
 use super::partitions::{EXTENDED, Kind, of_partition};
 pub use super::partitions::{Place, places};
 use super::signature::{Signature, describe, sniff};
-use super::{lsblk, select};
+use super::{amount, lsblk};
 use crate::event::Reporter;
 use crate::real::disk::locked::forget_cache;
 use crate::real::process::command::Program;
@@ -407,7 +407,7 @@ impl Contents {
                     } else {
                         format!(" {}", quoted(&place.name))
                     },
-                    select::size(place.bytes),
+                    amount::size(place.bytes),
                     words.unwrap_or_default()
                 )),
             }
@@ -459,7 +459,7 @@ impl Contents {
             looked,
         } in &self.outside
         {
-            let range = format!("in no partition, {} from byte {from} on", select::size(*bytes));
+            let range = format!("in no partition, {} from byte {from} on", amount::size(*bytes));
             match looked {
                 Blankness::Blank | Blankness::BlankWhereRead => {}
                 Blankness::Data(_) if !found.is_empty() => told.extend(found.iter().map(begins)),

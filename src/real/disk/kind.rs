@@ -49,6 +49,36 @@ pub fn objections(block: &Block) -> Objections {
     found
 }
 
+/// What kind of thing a kernel name belongs to, when it is no disk.
+pub fn no_disk(block: &Block) -> Option<&'static str> {
+    let name = block.name.as_str();
+    let is = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    if is("mmcblk") && (name.contains("boot") || name.contains("rpmb") || name.contains("gp")) {
+        Some("an eMMC boot partition")
+    } else if is("loop") {
+        Some("a loop device")
+    } else if is("zram") || is("ram") || is("pmem") {
+        Some("memory")
+    } else if is("dm-") {
+        Some("a device-mapper device")
+    } else if is("md") || name.starts_with("md_") {
+        Some("a RAID device")
+    } else if is("sr") || is("scd") {
+        Some("an optical drive")
+    } else if is("fd") {
+        Some("a floppy drive")
+    } else if is("mtdblock") || is("bcache") || is("zd") || is("drbd") || is("nbd") || is("rbd") {
+        Some("no disk of its own")
+    } else if block.hidden {
+        Some("a path of a multipath device")
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -23,6 +23,7 @@
 //!
 //! Absent: writing tables (`table`), filesystems, mounts.
 
+pub mod amount;
 pub mod blank;
 pub mod contents;
 pub mod controllers;
@@ -177,7 +178,7 @@ fn wanted(
         .blocks()
         .map_err(|e| io_fault("block devices", "list them", &e))?;
     let kind = Sysfs::find(&all, dev)
-        .and_then(|(block, _)| scan::no_disk(block))
+        .and_then(|(block, _)| kind::no_disk(block))
         .unwrap_or("no disk");
     Err(bad(format!("it is {kind}")))
 }

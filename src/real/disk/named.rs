@@ -7,7 +7,7 @@
 use super::sysfs::{Block, Sysfs};
 use super::{io_fault, proc::Dev, proc::parse_dev};
 use crate::config::is_disk_name;
-use crate::real::disk::scan::no_disk;
+use crate::real::disk::kind::no_disk;
 use landfall_states::disk_name::{is_bus_address, is_of_model_alone, is_unique, link_objection};
 use landfall_states::fault::Fault;
 use landfall_states::names::quoted;

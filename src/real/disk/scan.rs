@@ -3,7 +3,9 @@
 //!
 //! Absent: deciding (`select`, `usage`).
 
+use super::amount;
 use super::contents::{self, Contents};
+use super::kind::no_disk;
 use super::named::{self, Named};
 use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
 use super::sysfs::{Block, Sysfs, device, device_number};
@@ -55,36 +57,6 @@ pub struct Gathered {
     pub rows: Vec<lsblk::Row>,
     /// Controllers whose disks are not to be seen, one line each.
     pub hidden: Vec<String>,
-}
-
-/// What kind of thing a kernel name belongs to, when it is no disk.
-pub fn no_disk(block: &Block) -> Option<&'static str> {
-    let name = block.name.as_str();
-    let is = |prefix: &str| {
-        name.strip_prefix(prefix)
-            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    if is("mmcblk") && (name.contains("boot") || name.contains("rpmb") || name.contains("gp")) {
-        Some("an eMMC boot partition")
-    } else if is("loop") {
-        Some("a loop device")
-    } else if is("zram") || is("ram") || is("pmem") {
-        Some("memory")
-    } else if is("dm-") {
-        Some("a device-mapper device")
-    } else if is("md") || name.starts_with("md_") {
-        Some("a RAID device")
-    } else if is("sr") || is("scd") {
-        Some("an optical drive")
-    } else if is("fd") {
-        Some("a floppy drive")
-    } else if is("mtdblock") || is("bcache") || is("zd") || is("drbd") || is("nbd") || is("rbd") {
-        Some("no disk of its own")
-    } else if block.hidden {
-        Some("a path of a multipath device")
-    } else {
-        None
-    }
 }
 
 /// The kernel's lists of what is used, and lsblk's view.
@@ -465,8 +437,8 @@ fn facts(
     if (1..SIZE_MIN).contains(&block.identity.size_bytes) {
         never.push(format!(
             "it has {}; a unit of less than {} is no disk to install on",
-            select::size(block.identity.size_bytes),
-            select::size(SIZE_MIN)
+            amount::size(block.identity.size_bytes),
+            amount::size(SIZE_MIN)
         ));
     }
     if block.read_only {

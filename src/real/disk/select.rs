@@ -9,6 +9,7 @@
 //!
 //! Absent: looking (`gather`), consent.
 
+use super::amount::size;
 use super::efi::{Firmware, LoadOption, Signature};
 use super::named::{self, Meaning, Named};
 use landfall_states::fault::{DeviceFault, Fault, Kind, Remedy};
@@ -133,20 +134,6 @@ impl Facts {
 /// All of them, as names see them.
 pub fn all_named(all: &[Facts]) -> Vec<Named> {
     all.iter().map(Facts::named).collect()
-}
-
-/// A size for people, exact enough to tell disks apart.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [
-        ("TiB", 1 << 40),
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-    ];
-    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
-        None => format!("{bytes} bytes"),
-    }
 }
 
 /// What somebody named.

@@ -4,8 +4,8 @@
 //! Absent: the claim that it landed (the driver saves it, after this), powering off.
 
 use crate::foreign::{self, Links, Refused};
+use crate::real::fs::target_root::io_fault;
 use crate::real::fs::target_root::{self, Root};
-use crate::real::volume::block_io::io_fault;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::plan::{Plan, Volume};

@@ -8,7 +8,7 @@ use crate::real::fs::marks::{self, CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::git::command::{self, Access, Offer, Transfer};
 use crate::real::git::guard::{self, Found, Seen};
-use crate::real::git::repository::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
+use crate::real::git::source::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
 use crate::real::git::{lfs, settings, soundness, work};
 use crate::real::process::context::Hands;
 use camino::{Utf8Path, Utf8PathBuf};

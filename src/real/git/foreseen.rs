@@ -7,7 +7,7 @@
 
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access};
-use crate::real::git::repository::{fetch_url, remove_tree};
+use crate::real::git::source::{fetch_url, remove_tree};
 use crate::real::process::command::Ended;
 use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;
@@ -297,7 +297,7 @@ impl Look<'_> {
     }
 
     fn remote(&self) -> Option<&landfall_states::names::RemoteUrl> {
-        crate::real::git::repository::remote_of(self.source)
+        crate::real::git::source::remote_of(self.source)
     }
 
     /// What a remote does not grant, or is too large to be looked at, is no fault of it.

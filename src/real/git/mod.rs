@@ -10,4 +10,5 @@ pub mod pin;
 pub mod repository;
 pub mod settings;
 pub mod soundness;
+pub mod source;
 pub mod work;

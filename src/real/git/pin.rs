@@ -6,7 +6,8 @@
 
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access};
-use crate::real::git::repository::{bare_repository, fetch_url, offer, remote_of, remove_tree, source_name};
+use crate::real::git::repository::bare_repository;
+use crate::real::git::source::{fetch_url, offer, remote_of, remove_tree, source_name};
 use crate::real::process::command::Program;
 use crate::real::process::context::Hands;
 use camino::Utf8Path;

@@ -3,21 +3,20 @@
 //!
 //! Absent: judging a clone (`states::formatted`), making it (`clone`).
 
+use super::source::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
 use crate::foreign::{self, Links};
 use crate::real::fs::target_root;
 pub use crate::real::git::clone::perform_clone;
-use crate::real::git::command::{self, Access, Offer, git_url};
+use crate::real::git::command::{self, Access};
 use crate::real::git::guard::{self, Found};
 use crate::real::git::soundness;
 use crate::real::process::context::Hands;
-use crate::real::process::limits::Memory;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
 use landfall_states::formatted::{CloneConfiguration, CloneFacts};
-use landfall_states::names::{RemoteUrl, Revision};
+use landfall_states::names::Revision;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::io::{ErrorKind, Read};
-use std::time::Duration;
 
 /// The lines that a bundle begins with are looked for in so many of its bytes.
 const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
@@ -173,73 +172,6 @@ async fn probe_for(
     Ok(())
 }
 
-pub(crate) fn source_name(source: &RepositorySource) -> String {
-    match source {
-        RepositorySource::Remote(url) => url.to_string(),
-        RepositorySource::Bundle { file, .. } => format!("bundle {file}"),
-    }
-}
-
-/// The remote of a source, or the one that a bundle is of.
-pub(in crate::real) fn remote_of(source: &RepositorySource) -> Option<&RemoteUrl> {
-    match source {
-        RepositorySource::Remote(url) => Some(url),
-        RepositorySource::Bundle { origin, .. } => origin.as_ref(),
-    }
-}
-
-pub(in crate::real) fn fetch_url(source: &RepositorySource) -> String {
-    match source {
-        RepositorySource::Remote(url) => git_url(url),
-        RepositorySource::Bundle { file, .. } => file.clone(),
-    }
-}
-
-pub(crate) async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Result<Offer, Fault> {
-    if let RepositorySource::Bundle { file, .. } = source
-        && let Err(refused) = foreign::open(Utf8Path::new(file), Links::Follow)
-    {
-        return Err(refused
-            .fault(format!("bundle {file}"))
-            .with_next(Remedy::change_and_install(
-                "name a readable bundle in repository.bundle",
-            )));
-    }
-    let program = match source {
-        RepositorySource::Remote(url) => access
-            .remote(None)
-            .deadline(Duration::from_secs(120))
-            .memory(Memory::Question)
-            .args(["ls-remote", "--symref"])
-            .args(command::serving(&git_url(url)))
-            .args(["--", &git_url(url)]),
-        RepositorySource::Bundle { file, .. } => access.git(None).args(["bundle", "list-heads", file]),
-    };
-    let ended = hands.run(program).await?;
-    let what = format!("repository {}", source_name(source));
-    let ended = command::succeeded_at(remote_of(source), ended, &what)?;
-    let offer = Offer::parse(&ended.stdout);
-    // A page of HTML is an empty list of references to Git, and no error.
-    if offer.refs.is_empty() && matches!(source, RepositorySource::Remote(_)) {
-        let repository = source_name(source);
-        return Err(SourceFault::NothingOffered { repository }.into());
-    }
-    Ok(offer)
-}
-
-pub(in crate::real) async fn has_commit(
-    hands: &Hands,
-    access: &Access,
-    dir: &Utf8Path,
-    revision: &Revision,
-) -> Result<bool, Fault> {
-    let object = format!("{revision}^{{commit}}");
-    Ok(hands
-        .run(access.git(Some(dir)).args(["cat-file", "-e", &object]))
-        .await?
-        .success())
-}
-
 /// What is at the clone's place. No Git is run in what is not exactly as landfall and its Git write it.
 pub async fn observe_clone(
     hands: &Hands,
@@ -308,17 +240,4 @@ pub async fn observe_clone(
         mark: seen.mark,
         flaws,
     })
-}
-
-/// Removes whatever has this name.
-pub(in crate::real) fn remove_tree(path: &Utf8Path) -> Result<(), Fault> {
-    let removed = match fs_err::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs_err::remove_dir_all(path),
-        Ok(_) => fs_err::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match removed {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(target_root::io_fault(path.as_str(), &e)),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }

@@ -5,17 +5,15 @@
 //!
 //! Absent: what is built with it (`closure`).
 
+use super::client::CACHES_DIR;
 use crate::real::fs::target_root;
-use crate::real::nix::store::Stores;
+use crate::real::nix::client::Stores;
 use landfall_states::fault::Fault;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 /// The targets whose caches this process made.
 static MADE_HERE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-/// Where; below [`crate::real::nix::store::SCRATCH`].
-pub const CACHES_DIR: &str = "var/tmp/landfall/cache";
 
 impl Stores {
     /// Whether Nix has kept anything between two of its runs (Git repositories of inputs, what it fetched, what it evaluated).

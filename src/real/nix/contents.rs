@@ -5,7 +5,7 @@
 
 use crate::real::boot::leftovers;
 use crate::real::fs::target_root;
-use crate::real::nix::store::{Stores, failed, follow, survived};
+use crate::real::nix::client::{Stores, failed, follow, survived};
 use crate::real::nix::{database, permissions, sizes};
 use crate::real::process::context::Hands;
 use landfall_states::cloned::{Contents, PutAside};

@@ -14,8 +14,8 @@
 use crate::real::endings::{self, Places};
 use crate::real::fs::target_root;
 use crate::real::fs::target_root::Root;
+use crate::real::nix::client::Stores;
 use crate::real::nix::integrity;
-use crate::real::nix::store::Stores;
 use crate::real::process::command::Ended;
 use crate::real::process::context::Hands;
 use crate::real::volume::free_space;

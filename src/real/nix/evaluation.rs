@@ -7,7 +7,7 @@ use crate::os;
 use crate::real::boot::host_loader;
 use crate::real::git::command::Access;
 use crate::real::git::guard;
-use crate::real::nix::store::{Stores, follow, succeeded};
+use crate::real::nix::client::{Stores, follow, succeeded};
 use crate::real::process::context::Hands;
 use camino::Utf8Path;
 use landfall_states::cloned::RealiseSystem;

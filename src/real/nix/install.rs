@@ -7,7 +7,7 @@ use crate::real::boot::{activation, host_loader, leftovers};
 use crate::real::endings::{self, Places};
 use crate::real::fs::target_root::Root;
 use crate::real::fs::{marks, skeleton, target_root};
-use crate::real::nix::store::SCRATCH;
+use crate::real::nix::client::SCRATCH;
 use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;

@@ -1,6 +1,7 @@
 //! The target store: bringing the closure there, its database and contents, evaluation, `nixos-install`, and packing root images.
 
 pub mod caches;
+pub mod client;
 pub mod contents;
 pub mod database;
 pub mod evaluation;

@@ -9,8 +9,8 @@
 //! Absent: contents (`contents`), making a database (`closure`).
 
 use crate::real::fs::target_root;
+use crate::real::nix::client::Stores;
 use crate::real::nix::pack::REGISTRATION;
-use crate::real::nix::store::Stores;
 use crate::real::process::context::Hands;
 use landfall_states::fault::Fault;
 use landfall_states::names::StorePath;

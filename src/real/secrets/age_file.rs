@@ -5,8 +5,8 @@
 //!
 //! Absent: private keys (`age_identity`), encrypting (`hosts::rekey`).
 
-use super::age_locked::Unusable;
 use super::age_text::{ARMOR, judge_file};
+use super::age_unused::Unusable;
 use age::armor::ArmoredReader;
 use age::{DecryptError, Decryptor, Identity};
 use std::io::{self, Read};

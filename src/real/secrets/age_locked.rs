@@ -6,6 +6,7 @@
 
 use super::age_file::{Undecrypted, unarmored};
 use super::age_identity::{self, Found, NoKey};
+use super::age_unused::{Unusable, Why};
 use crate::real::secret::Secret;
 use age::secrecy::SecretString;
 use age::{Callbacks, DecryptError, Decryptor, Identity, scrypt, ssh};
@@ -19,33 +20,6 @@ use std::io;
 pub const IDENTITY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the digest of a public key that a file has for whom it is (C2SP age, ssh recipients).
 const TAG_BYTES: usize = 4;
-
-/// Why a key under a passphrase is not used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
-    /// There is no terminal.
-    #[error("it has a passphrase, and nobody can be asked here (no terminal)")]
-    NobodyAsked,
-    /// What was typed is another one.
-    #[error("the passphrase that was typed is wrong")]
-    Wrong,
-    /// It was made to be slow, and is too slow for this machine.
-    #[error("a guess at its passphrase takes more work than this machine does for a file")]
-    Slow,
-    /// What it holds is not understood.
-    #[error("{0}")]
-    Held(String),
-}
-
-/// A key that is not used, and why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {why}")]
-pub struct Unusable {
-    /// Its file.
-    pub file: String,
-    /// Why.
-    pub why: Why,
-}
 
 /// The most work of a guess at a passphrase that is done, as a power of two; as much as age's own program does. It writes files of 18.
 const WORK_MAX: u8 = 22;

@@ -4,6 +4,7 @@ pub mod age_file;
 pub mod age_identity;
 pub mod age_locked;
 pub(crate) mod age_text;
+pub mod age_unused;
 pub mod credentials;
 pub mod descriptor;
 pub(crate) mod key_kind;

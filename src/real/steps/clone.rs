@@ -6,6 +6,7 @@ use crate::real::fs::target_root::Root;
 use crate::real::git::clone::perform_clone;
 use crate::real::git::command::{self, Access, Token};
 use crate::real::git::repository::{self, observe_clone};
+use crate::real::git::source;
 use crate::real::git::{foreseen, pin};
 use crate::real::mount::attached;
 use crate::real::secrets::made_key::{MadeKey, PAUSE_FIRST, PAUSE_MAX, Wait, of_this_boot, until_let_in};
@@ -155,7 +156,7 @@ impl Real {
             pauses: (PAUSE_FIRST, PAUSE_MAX),
         };
         until_let_in(&hands, &wait, async || {
-            repository::offer(&hands, &access, &source).await.map(drop)
+            source::offer(&hands, &access, &source).await.map(drop)
         })
         .await
     }

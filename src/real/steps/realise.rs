@@ -3,7 +3,8 @@
 use crate::real::Real;
 use crate::real::fs::target_root::Root;
 use crate::real::mount::attached;
-use crate::real::nix::store::{Stores, observe_system, perform_realise};
+use crate::real::nix::client::Stores;
+use crate::real::nix::store::{observe_system, perform_realise};
 use crate::real::volume::build_swap::{self, BYTES_MIN, end};
 use crate::real::volume::free_space;
 use crate::world::Perform;
