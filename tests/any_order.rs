@@ -6,13 +6,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
 use landfall::driver::Outcome;
-use landfall::sim::between::reference;
-use landfall::sim::case::{Case, Setting};
-use landfall::sim::checks::state;
-use landfall::sim::disk::{Disk, Keep, Key, Value};
-use landfall::sim::faults::{Death, Schedule, Shot, What};
-use landfall::sim::harness::Harness;
-use landfall::sim::story::{End, Story};
+use landfall::sim::check::watch::state;
+use landfall::sim::explore::harness::Harness;
+use landfall::sim::explore::operator::reference;
+use landfall::sim::explore::run::{End, Story};
+use landfall::sim::inject::faults::What;
+use landfall::sim::inject::schedule::{Schedule, Shot};
+use landfall::sim::model::case::Case;
+use landfall::sim::model::crash::Death;
+use landfall::sim::model::crash::Keep;
+use landfall::sim::model::disk::{Disk, Key, Value};
+use landfall::sim::model::setting::Setting;
 use landfall_states::Phase;
 use landfall_states::recovery::Rule;
 use proptest::prelude::*;
@@ -412,7 +416,7 @@ impl StateMachineTest for World {
         let mut end = state(world.target());
         let reference = reference(&world.asked(&model));
         // Declared: firmware without an entry starts the fallback.
-        let loader = Key::File(landfall::sim::disk::Fs::Esp, "loader");
+        let loader = Key::File(landfall::sim::model::disk::Fs::Esp, "loader");
         if !end.contains_key(&loader) {
             end.extend(reference.get(&loader).map(|text| (loader, text.clone())));
         }
@@ -435,7 +439,7 @@ prop_state_machine! {
 fn a_world_that_does_otherwise_is_noticed() {
     let wrong = std::panic::catch_unwind(|| {
         let mut world = World::new("plain/prebuilt/foreign/person".parse().unwrap());
-        world.story.bug = Some(landfall::sim::bugs::Bug::IgnoreLayout);
+        world.story.bug = Some(landfall::sim::inject::planted::Bug::IgnoreLayout);
         let mut model = Model {
             least: Phase::Landed,
             most: Phase::Landed,

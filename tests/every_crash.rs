@@ -4,14 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
-use landfall::sim::between::Between;
-use landfall::sim::case::{Before, Case, Consenter, Setting};
-use landfall::sim::explore::Explorer;
-use landfall::sim::faults::{Network, Schedule, Shot, What};
-use landfall::sim::harness::Harness;
-use landfall::sim::landing::Mode;
-use landfall::sim::story::{End, Ending, Story};
-use landfall::sim::tally::{Matrix, Sort, Tally};
+use landfall::sim::check::coverage::{Matrix, Tally};
+use landfall::sim::explore::enumerate::Explorer;
+use landfall::sim::explore::harness::Harness;
+use landfall::sim::explore::run::{End, Ending, Story};
+use landfall::sim::inject::faults::Sort;
+use landfall::sim::inject::faults::What;
+use landfall::sim::inject::operator::Between;
+use landfall::sim::inject::schedule::{Schedule, Shot};
+use landfall::sim::model::case::Mode;
+use landfall::sim::model::case::{Before, Case, Consenter};
+use landfall::sim::model::environment::Network;
+use landfall::sim::model::setting::Setting;
 use landfall_states::Phase;
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -4,11 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
-use landfall::sim::between::Between;
-use landfall::sim::bugs::Bug;
-use landfall::sim::case::Case;
-use landfall::sim::checks::{Breach, Invariant};
-use landfall::sim::harness::Harness;
+use landfall::sim::check::invariants::{Breach, Invariant};
+use landfall::sim::explore::harness::Harness;
+use landfall::sim::inject::operator::Between;
+use landfall::sim::inject::planted::Bug;
+use landfall::sim::model::case::Case;
 use landfall_states::Phase;
 use std::sync::Mutex;
 
@@ -63,7 +63,7 @@ fn find(bug: Option<Bug>, wanted: &dyn Fn(Harness) -> Harness) -> Vec<Breach> {
         }
     };
     let done = |breaches: &[Breach]| breaches.iter().any(|b| harness().wants(b.invariant));
-    let breaches = |tally: landfall::sim::tally::Tally| {
+    let breaches = |tally: landfall::sim::check::coverage::Tally| {
         tally
             .failures
             .into_iter()
@@ -79,7 +79,7 @@ fn find(bug: Option<Bug>, wanted: &dyn Fn(Harness) -> Harness) -> Vec<Breach> {
     let schedule = format!("0.{fetch}:fail:transient").parse().unwrap();
     let mut found = harness().repeat(&schedule).breaches;
     let records = Harness::new(case(None)).unwrap().records();
-    let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 7] = [
+    let kinds: [&dyn Fn() -> landfall::sim::check::coverage::Tally; 7] = [
         &|| harness().traps().unwrap(),
         &|| harness().crashes(),
         &|| harness().kills_then_cuts(Phase::Formatted),

@@ -5,8 +5,8 @@
 
 use super::Failure;
 use crate::exit::Exit;
-use crate::sim::decisions::Verdict;
-use crate::sim::harness::Harness;
+use crate::sim::check::decisions::Verdict;
+use crate::sim::explore::harness::Harness;
 use serde_json::json;
 use std::io::Write;
 

@@ -9,14 +9,16 @@ use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::foreign;
 use crate::sim;
-use crate::sim::between::Between;
-use crate::sim::case::{Before, Case, Consenter, Subject};
-use crate::sim::explore::Explorer;
-use crate::sim::faults::Schedule;
-use crate::sim::harness::Harness;
-use crate::sim::landing::made_up_image;
-use crate::sim::story::Ending;
-use crate::sim::tally::{Matrix, Sort, Tally};
+use crate::sim::check::coverage::{Matrix, Tally};
+use crate::sim::explore::enumerate::Explorer;
+use crate::sim::explore::harness::Harness;
+use crate::sim::explore::run::Ending;
+use crate::sim::inject::faults::Sort;
+use crate::sim::inject::operator::Between;
+use crate::sim::inject::schedule::Schedule;
+use crate::sim::model::case::{Before, Case, Consenter};
+use crate::sim::model::image::made_up_image;
+use crate::sim::model::setting::Subject;
 use camino::Utf8PathBuf;
 use landfall_states::plan::{Machine, Payload};
 use serde_json::json;
@@ -118,7 +120,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     let tally = enumerate(&subject, case, args, &shared)?;
     let interrupted = shared.stop.load(Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
-    let again = |failure: &sim::tally::Failure| {
+    let again = |failure: &sim::check::coverage::Failure| {
         let (before, schedule) = (args.before.name(), &failure.schedule);
         let between = failure
             .between
@@ -426,7 +428,7 @@ fn watch_for_interrupt(stop: Arc<AtomicBool>) -> Result<(), Failure> {
 }
 
 /// Keeps what happens in a story that broke something.
-fn keep_trace(harness: &Harness, failure: &sim::tally::Failure) -> Result<Utf8PathBuf, Failure> {
+fn keep_trace(harness: &Harness, failure: &sim::check::coverage::Failure) -> Result<Utf8PathBuf, Failure> {
     let dir = Utf8PathBuf::try_from(std::env::temp_dir())
         .map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
     let told = harness.tell(&failure.schedule, true);
@@ -454,7 +456,7 @@ fn as_json(
     seconds: f64,
     interrupted: bool,
     trace: Option<&str>,
-    again: impl Fn(&sim::tally::Failure) -> String,
+    again: impl Fn(&sim::check::coverage::Failure) -> String,
 ) -> serde_json::Value {
     let cells: Vec<_> = tally
         .cells

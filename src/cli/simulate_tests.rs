@@ -67,7 +67,7 @@ fn nothing_to_tell_is_a_wrong_number() {
 fn a_failure_keeps_what_happened_also_when_people_did_something() {
     let harness = Harness::new("plain/flake/blank/person".parse().unwrap()).unwrap();
     for between in [None, Some(Between::Payload)] {
-        let failure = sim::tally::Failure {
+        let failure = sim::check::coverage::Failure {
             case: harness.setting().case,
             schedule: "0.30:after:cut=none".parse().unwrap(),
             between,
