@@ -526,10 +526,10 @@ fn foreign(data: &[u8]) {
     }
 }
 
-/// Misfortunes that are told in one story; more of them only take time.
+/// Faults that are told in one scenario; more of them only take time.
 const SHOTS_MAX: usize = 4;
 
-/// A first byte that names a case, and the text of a schedule. It is refused or reads back; the story that it tells ends,
+/// A first byte that names a case, and the text of a schedule. It is refused or reads back; the scenario that it tells ends,
 /// ends again alike, and breaks no invariant.
 fn schedule(data: &[u8]) {
     let Some((which, text)) = data.split_first() else {
@@ -546,9 +546,9 @@ fn schedule(data: &[u8]) {
         let harness = harnesses
             .entry(case)
             .or_insert_with(|| Harness::new(cases[case]).expect("a case of our own"));
-        let told = harness.tell(&schedule, false);
-        assert_eq!(told.breaches, [], "{} with {schedule}", cases[case]);
-        assert_eq!(harness.tell(&schedule, false).trace, told.trace, "{schedule}");
+        let report = harness.run(&schedule, false);
+        assert_eq!(report.breaches, [], "{} with {schedule}", cases[case]);
+        assert_eq!(harness.run(&schedule, false).trace, report.trace, "{schedule}");
     });
 }
 

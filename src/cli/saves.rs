@@ -35,7 +35,7 @@ pub(super) fn checkpoint(
         let told = AtomicU64::new(0);
         saves::enumerate(&setting, seed, states.div_ceil(threads), None, &|states| {
             shared
-                .told
+                .done
                 .fetch_add(states - told.swap(states, Ordering::Relaxed), Ordering::Relaxed);
             shared.goes_on()
         })

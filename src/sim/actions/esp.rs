@@ -13,7 +13,7 @@ use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, Slot
 impl Script for AnchorCheckpoint {
     async fn look(&self, world: &mut SimWorld) -> Result<EspFacts, Fault> {
         world.act("flush the ESP", Act::Flush).await?;
-        world.mend_directory().await?;
+        world.repair_directory().await?;
         let disk = world.disk();
         let slots = [0, 1].map(|which| {
             if disk.has_slot_file(which) {

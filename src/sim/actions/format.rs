@@ -12,7 +12,7 @@ impl Script for FormatVolumes {
     async fn look(&self, world: &mut SimWorld) -> Result<VolumesFacts, Fault> {
         world.attach_container().await?;
         world.act("flush the volumes", Act::Flush).await?;
-        world.mend_superblock().await?;
+        world.repair_superblock().await?;
         let root = world.setting.root_region();
         let mut probe = world.disk().probe(root);
         let early = world.has(Bug::FormatEarly) && world.recorded() < Some(Phase::Formatted);

@@ -4,7 +4,7 @@
 //! then: its closure needs no more than to be registered.
 //!
 //! A real order writes several such slices before the driver saves how far it came. Here the chunk that was flushed and not yet
-//! saved, of a run that dies in between, stands for all of them. Absent: what an image leaves out of its filesystem, since the
+//! saved, of a run that crashes in between, stands for all of them. Absent: what an image leaves out of its filesystem, since the
 //! simulated disk has no such bytes that could be discarded.
 
 use crate::sim::check::watch::Found;
@@ -156,19 +156,19 @@ mod tests {
     use crate::sim::explore::harness::Harness;
     use crate::sim::explore::run::End;
     use crate::sim::explore::run::Ending;
-    use crate::sim::explore::run::Story;
+    use crate::sim::explore::run::ScenarioRun;
     use crate::sim::inject::planted::Bug;
     use crate::sim::inject::schedule::Schedule;
     use landfall_states::fault::FaultClass;
 
-    /// How the first run ends when the first chunk is read wrong so often, and how the story does.
+    /// How the first run ends when the first chunk is read wrong so often, and how the scenario does.
     fn read_wrong(times: usize) -> (End, Ending) {
         let harness = Harness::new("plain/image/blank/person".parse().unwrap()).unwrap();
         let schedule = wrong(&harness, times);
-        let (run, _) = Story::new(harness.setting(), None).run(&schedule);
-        let told = harness.tell(&schedule, false);
-        assert_eq!(told.breaches, vec![], "{schedule}");
-        (run.end, told.ending)
+        let (run, _) = ScenarioRun::new(harness.setting(), None).run(&schedule);
+        let report = harness.run(&schedule, false);
+        assert_eq!(report.breaches, vec![], "{schedule}");
+        (run.end, report.ending)
     }
 
     fn wrong(harness: &Harness, times: usize) -> Schedule {
@@ -197,7 +197,7 @@ mod tests {
             .unwrap()
             .with(Bug::ChunkUnchecked);
         let schedule = wrong(&careless, 1);
-        let breaches = careless.tell(&schedule, false).breaches;
+        let breaches = careless.run(&schedule, false).breaches;
         assert!(
             breaches.iter().any(|breach| breach.invariant == Invariant::Lands),
             "{breaches:?}"
@@ -217,12 +217,12 @@ mod tests {
         };
         let other = std::rc::Rc::new(harness.setting().other_payload().unwrap());
         let next = |at: usize| {
-            let mut story = harness.story();
+            let mut scenario = harness.scenario();
             let schedule = format!("0.{at}:after:cut=all").parse().unwrap();
-            let (_, world) = story.run(&schedule);
-            story.settle(world, None);
-            story.asks(&other);
-            story.run(&Schedule::default()).0.end
+            let (_, world) = scenario.run(&schedule);
+            scenario.settle(world, None);
+            scenario.asks(&other);
+            scenario.run(&Schedule::default()).0.end
         };
         assert!(matches!(next(at("write a chunk")), End::Said(Ok(_))));
         let End::Said(Err(halt)) = next(at("register the closure")) else {

@@ -122,13 +122,13 @@ impl Script for PartitionDisk {
             world.act("flush the backup copy", Act::Flush).await?;
         }
         if world.has(Bug::TouchOther) {
-            let (other, header) = (world.stranger(), vec![(Key::Header(Region::Root), None)]);
+            let (other, header) = (world.foreign_disk(), vec![(Key::Header(Region::Root), None)]);
             world
                 .act_on("wipe", Act::Write(Held::Device, header), other, Found::ByIdentity)
                 .await?;
         }
         if world.has(Bug::SameBytesElsewhere) {
-            let (other, header) = (world.stranger(), Key::Header(Region::Root));
+            let (other, header) = (world.foreign_disk(), Key::Header(Region::Root));
             let same = vec![(header, world.machine.disks[other].see(header).cloned())];
             world
                 .act_on(

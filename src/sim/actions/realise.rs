@@ -63,16 +63,16 @@ impl Script for RealiseSystem {
         if let SystemSource::Image(image) = &self.source {
             return world.register(image, order, &self.revision).await;
         }
-        world.mend_modes(self.verify).await?;
+        world.repair_modes(self.verify).await?;
         world.put_database_aside(order).await?;
-        world.heal(&order.corrupt).await?;
+        world.repair_paths(&order.corrupt).await?;
         if self.source == SystemSource::Flake
             && self.verify
             && order.corrupt.is_empty()
             && world.database() == Database::Usable
             && let Contents::Corrupt(paths) = world.verify()
         {
-            world.heal(&paths).await?;
+            world.repair_paths(&paths).await?;
         }
         if self.source == SystemSource::Flake {
             world.open_clone(order)?;
@@ -136,7 +136,7 @@ impl SimWorld {
             }
             .into());
         }
-        self.mend_modes(order.action.verify).await?;
+        self.repair_modes(order.action.verify).await?;
         self.put_database_aside(order).await?;
         self.make_database().await?;
         let valid = REGISTERED.map(|valid| (valid, Some("valid".into())));

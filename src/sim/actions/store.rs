@@ -32,7 +32,7 @@ impl SimWorld {
     }
 
     /// Forgets corrupt paths, so that they are written again.
-    pub async fn heal(&mut self, corrupt: &[String]) -> Result<(), Fault> {
+    pub async fn repair_paths(&mut self, corrupt: &[String]) -> Result<(), Fault> {
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if corrupt.iter().any(|c| c == path) {
                 self.put("forget a path", vec![(valid, None)]).await?;
@@ -45,12 +45,12 @@ impl SimWorld {
     }
 
     /// Makes owner and permissions right, where that is asked for: it needs no contents.
-    pub async fn mend_modes(&mut self, asked: bool) -> Result<(), Fault> {
+    pub async fn repair_modes(&mut self, asked: bool) -> Result<(), Fault> {
         let there = self.text(Fs::Root, CLOSURE[2]).is_some();
         if !asked || !there || self.text(Fs::Root, MODE) == Some(MODE_RIGHT) || self.has(Bug::ModesTrusted) {
             return Ok(());
         }
-        self.put("mend permissions", vec![(MODE, Some(MODE_RIGHT.into()))])
+        self.put("repair permissions", vec![(MODE, Some(MODE_RIGHT.into()))])
             .await?;
         self.sync().await
     }

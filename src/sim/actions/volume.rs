@@ -49,9 +49,9 @@ impl SimWorld {
             (self.target(), Found::ByLabel)
         } else if self.has(Bug::LinkWinner) {
             (self.link_winner(), Found::ByIdentity)
-        } else if self.has(Bug::ReuseMapper) && self.machine.squatted && region != Region::Esp {
+        } else if self.has(Bug::ReuseMapper) && self.machine.name_taken && region != Region::Esp {
             // What has the name is a mapping of the data disk.
-            (self.stranger(), Found::ByIdentity)
+            (self.foreign_disk(), Found::ByIdentity)
         } else if self.has(Bug::FirstDisk) {
             (0, Found::ByIdentity)
         } else {

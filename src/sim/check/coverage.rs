@@ -4,8 +4,8 @@
 //! Absent: enumerating (`explore::enumerate`).
 
 use crate::sim::check::invariants::Breach;
-use crate::sim::inject::faults::Sort;
-use crate::sim::inject::operator::Between;
+use crate::sim::inject::faults::FaultSort;
+use crate::sim::inject::operator::OperatorAction;
 use crate::sim::inject::schedule::Schedule;
 use crate::sim::model::case::Case;
 use landfall_states::Phase;
@@ -20,8 +20,8 @@ pub struct Failure {
     pub case: Case,
     /// The schedule.
     pub schedule: Schedule,
-    /// What was done after its last death, if anything.
-    pub between: Option<Between>,
+    /// What was done after its last crash, if anything.
+    pub operator_action: Option<OperatorAction>,
     /// What it broke.
     pub breaches: Vec<Breach>,
 }
@@ -29,8 +29,8 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.case, self.schedule)?;
-        if let Some(between) = self.between {
-            write!(f, ", then {}", between.name())?;
+        if let Some(action) = self.operator_action {
+            write!(f, ", then {}", action.name())?;
         }
         for breach in &self.breaches {
             write!(f, " | {breach}")?;
@@ -39,11 +39,11 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What came of the misfortunes of one sort in one phase.
+/// What came of the faults of one sort in one phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
     /// How many were tried.
-    pub stories: u64,
+    pub scenarios: u64,
     /// The run got over it by itself.
     pub went_on: u64,
     /// The run stopped with a reason.
@@ -63,7 +63,7 @@ pub struct Cell {
 impl Cell {
     fn add(&mut self, other: &Cell) {
         let Cell {
-            stories,
+            scenarios,
             went_on,
             stopped,
             stopped_because,
@@ -73,7 +73,7 @@ impl Cell {
             failed,
         } = other;
         self.stopped_because.extend(stopped_because);
-        self.stories += stories;
+        self.scenarios += scenarios;
         self.went_on += went_on;
         self.stopped += stopped;
         self.resumed += resumed;
@@ -85,22 +85,22 @@ impl Cell {
 
 /// What an enumeration covered.
 #[derive(Debug, Clone, Default)]
-pub struct Tally {
+pub struct Coverage {
     /// Points at which something can happen.
     pub points: u64,
-    /// Machines that a first misfortune left, and that were gone on from, when pairs are told.
+    /// Machines that a first fault left, and that were gone on from, when pairs are run.
     pub firsts: u64,
-    /// Stories told.
-    pub stories: u64,
+    /// Scenarios run.
+    pub scenarios: u64,
     /// Runs of the driver.
     pub runs: u64,
-    /// A digest of everything that happened in stories by chance, in whatever order they were told.
+    /// A digest of everything that happened in scenarios by chance, in whatever order they were run.
     pub trace: u64,
-    /// Stories that came to a machine that another story had come to.
+    /// Scenarios that came to a machine that another scenario had come to.
     pub met: u64,
-    /// By phase and sort of the last misfortune.
-    pub cells: BTreeMap<(Phase, Sort), Cell>,
-    /// How many stories broke something.
+    /// By phase and sort of the last fault.
+    pub cells: BTreeMap<(Phase, FaultSort), Cell>,
+    /// How many scenarios broke something.
     pub failed: u64,
     /// The first of them.
     pub failures: Vec<Failure>,
@@ -109,8 +109,8 @@ pub struct Tally {
 /// How many failures are kept whole; the others are counted.
 const FAILURES_MAX: usize = 1_000;
 
-impl Tally {
-    /// A story broke something.
+impl Coverage {
+    /// A scenario broke something.
     pub fn fails(&mut self, failure: Failure) {
         self.failed += 1;
         if self.failures.len() < FAILURES_MAX {
@@ -119,11 +119,11 @@ impl Tally {
     }
 
     /// Adds another one.
-    pub fn add(&mut self, other: Tally) {
-        let Tally {
+    pub fn add(&mut self, other: Coverage) {
+        let Coverage {
             points,
             firsts,
-            stories,
+            scenarios,
             runs,
             trace,
             met,
@@ -134,7 +134,7 @@ impl Tally {
         self.trace = self.trace.wrapping_add(trace);
         self.points += points;
         self.firsts += firsts;
-        self.stories += stories;
+        self.scenarios += scenarios;
         self.runs += runs;
         self.met += met;
         for (place, cell) in cells {
@@ -146,21 +146,21 @@ impl Tally {
     }
 
     /// The phases in which something can happen and the sorts, where nothing of this sort was tried in this phase.
-    pub fn empty_cells(&self) -> Vec<(Phase, Sort)> {
+    pub fn empty_cells(&self) -> Vec<(Phase, FaultSort)> {
         let phases = Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed);
         phases
-            .flat_map(|phase| Sort::ALL.map(|sort| (phase, sort)))
+            .flat_map(|phase| FaultSort::ALL.map(|sort| (phase, sort)))
             .filter(|place| !self.cells.contains_key(place))
             .collect()
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally {
+        let Coverage {
             points,
             firsts,
-            stories,
+            scenarios,
             runs,
             trace: _, // said apart, where it means something
             met,
@@ -172,7 +172,7 @@ impl fmt::Display for Tally {
         if *firsts > 0 {
             write!(f, "{firsts} machines gone on from, ")?;
         }
-        write!(f, "{stories} stories")?;
+        write!(f, "{scenarios} scenarios")?;
         if *met > 0 {
             write!(f, " ({met} met another)")?;
         }
@@ -181,18 +181,18 @@ impl fmt::Display for Tally {
 }
 
 /// The matrix, for a terminal of 80 columns.
-pub struct Matrix<'a>(pub &'a Tally);
+pub struct Matrix<'a>(pub &'a Coverage);
 
 impl fmt::Display for Matrix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:12}", "phase")?;
-        for sort in Sort::ALL {
+        for sort in FaultSort::ALL {
             write!(f, "{:>6}", sort.short())?;
         }
         writeln!(f)?;
         for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed) {
             write!(f, "{:12}", phase.to_string())?;
-            for sort in Sort::ALL {
+            for sort in FaultSort::ALL {
                 match self.0.cells.get(&(phase, sort)) {
                     None => write!(f, "{:>6}", "·")?,
                     Some(cell) => {
@@ -261,9 +261,9 @@ mod tests {
 
     #[test]
     fn the_fullest_matrix_fits_eighty_columns() {
-        let mut tally = Tally::default();
+        let mut coverage = Coverage::default();
         let cell = Cell {
-            stories: 1,
+            scenarios: 1,
             went_on: 1,
             stopped: 1,
             stopped_because: [
@@ -281,11 +281,11 @@ mod tests {
             failed: 1,
         };
         for phase in Phase::ALL {
-            for sort in Sort::ALL {
-                tally.cells.insert((phase, sort), cell.clone());
+            for sort in FaultSort::ALL {
+                coverage.cells.insert((phase, sort), cell.clone());
             }
         }
-        let text = Matrix(&tally).to_string();
+        let text = Matrix(&coverage).to_string();
         assert!(text.contains("gsra!") && text.contains("unsafe"), "{text}");
         for line in text.lines() {
             assert!(
@@ -298,12 +298,12 @@ mod tests {
 
     #[test]
     fn traces_add_up_in_any_order() {
-        let one = |trace| Tally {
+        let one = |trace| Coverage {
             trace,
-            ..Tally::default()
+            ..Coverage::default()
         };
         let sum = |parts: [u64; 3]| {
-            let mut all = Tally::default();
+            let mut all = Coverage::default();
             for part in parts {
                 all.add(one(part));
             }

@@ -42,7 +42,7 @@ pub enum Invariant {
     /// Unknown state or version: no destruction.
     UnknownStops = 16,
     /// Mounts and mappings that are not ours are left alone.
-    StrangersStay = 17,
+    ForeignMappingsStay = 17,
     /// One writer.
     OneWriter = 18,
     /// Finitely many faults, then quiet: it ends.

@@ -24,7 +24,7 @@ impl Bug {
         (Bug::NotIdempotent, Invariant::SameEnd),
         (Bug::LogPassphrase, Invariant::NoSecrets),
         (Bug::TouchOther, Invariant::OthersUntouched),
-        (Bug::CloseAll, Invariant::StrangersStay),
+        (Bug::CloseAll, Invariant::ForeignMappingsStay),
         (Bug::RewriteTable, Invariant::TableOnce),
         (Bug::TakeOverUnsynced, Invariant::NothingTwice),
         (Bug::SurveyWrites, Invariant::LandedRests),

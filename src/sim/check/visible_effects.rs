@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn a_run_tells_every_table_volume_and_checkpoint_in_order() {
         let harness = Harness::new("swap/prebuilt/blank/person".parse().unwrap()).unwrap();
-        let told: Vec<String> = harness.effects().iter().map(ToString::to_string).collect();
+        let effects: Vec<String> = harness.effects().iter().map(ToString::to_string).collect();
         let at = |what: &str| {
-            let found = told.iter().position(|t| t == what);
-            found.unwrap_or_else(|| panic!("no {what:?} in {told:#?}"))
+            let found = effects.iter().position(|t| t == what);
+            found.unwrap_or_else(|| panic!("no {what:?} in {effects:#?}"))
         };
         for (first, then) in [
             ("table primary", "table backup"),
@@ -99,16 +99,16 @@ mod tests {
             ("volume 2 provisional", "volume 2 planned"),
             ("volume 3 provisional", "volume 3 planned"),
         ] {
-            let between = &told[at(first)..at(then)];
+            let between = &effects[at(first)..at(then)];
             assert!(
                 between.contains(&"flush".to_owned()),
-                "{first} … {then}: {told:#?}"
+                "{first} … {then}: {effects:#?}"
             );
         }
         for phase in ["Encrypted", "Formatted", "Realised", "Provisioned"] {
             at(&format!("checkpoint {phase} Begun"));
         }
-        let last = told.iter().rposition(|t| t.starts_with("checkpoint ")).unwrap();
-        assert_eq!(told[last..last + 2], ["checkpoint Landed Reached", "flush"]);
+        let last = effects.iter().rposition(|t| t.starts_with("checkpoint ")).unwrap();
+        assert_eq!(effects[last..last + 2], ["checkpoint Landed Reached", "flush"]);
     }
 }

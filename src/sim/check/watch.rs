@@ -45,7 +45,7 @@ struct Acknowledged {
     phase: Phase,
 }
 
-/// Watches one story, over all its runs.
+/// Watches one scenario, over all its runs.
 #[derive(Debug, Clone, Default)]
 pub struct Checks {
     /// What was broken, once for each invariant.
@@ -63,13 +63,13 @@ pub struct Checks {
     /// Regions whose planned volume was once durable under the table that is there.
     finished: BTreeSet<Region>,
     /// Writes since the last look that put a torn superblock back as its copies have it.
-    mended: u64,
+    repaired: u64,
     /// An order is carried out for the second time without a look between: that it makes again what it made is its
     /// meaning, and only the end counts (I23).
     pub again: bool,
-    /// Every record written to a slot, for stories about strange slots.
+    /// Every record written to a slot, for scenarios about strange slots.
     pub records: Rc<Vec<Rc<[u8]>>>,
-    /// Destructive effects on the target, for comparing stories.
+    /// Destructive effects on the target, for comparing scenarios.
     pub destroyed: BTreeSet<Key>,
 }
 
@@ -99,7 +99,7 @@ impl Checks {
     /// A run begins.
     pub fn run_begins(&mut self) {
         self.again = false;
-        self.mended = 0;
+        self.repaired = 0;
         self.consented_before |= self.consented;
         self.consented = false;
         self.identified = false;
@@ -252,11 +252,11 @@ impl Checks {
             (Key::Header(region), Some(value @ Value::Header(_)))
                 if disk.see(Key::Copies) == Some(value) && disk.see(key) == Some(&Value::Torn) =>
             {
-                self.mended += u64::from(setting.root_region() == region);
+                self.repaired += u64::from(setting.root_region() == region);
             }
             (Key::Directory, Some(_)) => {
                 let planned = setting.volume(Region::Esp).map(|(_, _, id, _)| id);
-                self.mended += u64::from(disk.lost_directory_of(planned).is_some());
+                self.repaired += u64::from(disk.lost_directory_of(planned).is_some());
             }
             (Key::Header(region), Some(Value::Header(header))) => {
                 let Some((_, _, id, provisional)) = setting.volume(region) else {
@@ -413,27 +413,27 @@ impl Checks {
         }
     }
 
-    /// A run died, and the machine is what the death left.
+    /// A run crashed, and the machine is what the crash left.
     pub fn run_over(&mut self, setting: &Setting, machine: &Machine) {
         let target = &machine.disks[machine.target(setting)];
         // A disk that somebody took away keeps what it has, out of sight.
         if target.identity == setting.plan.disk {
-            self.after_death(target);
+            self.after_crash(target);
         }
-        self.strangers(machine);
+        self.foreign_mappings(machine);
     }
 
     /// A run is over.
-    pub fn strangers(&mut self, machine: &Machine) {
-        if !machine.stranger_mapped {
+    pub fn foreign_mappings(&mut self, machine: &Machine) {
+        if !machine.foreign_mapping {
             self.breach(
-                Invariant::StrangersStay,
+                Invariant::ForeignMappingsStay,
                 "a mapping that was there before is gone",
             );
         }
     }
 
-    fn after_death(&mut self, target: &Disk) {
+    fn after_crash(&mut self, target: &Disk) {
         let Some(acknowledged) = &self.acknowledged else {
             return;
         };
@@ -447,9 +447,9 @@ impl Checks {
         self.breach(Invariant::SavedIsKept, how);
     }
 
-    /// Somebody looked. That may mend a torn superblock, and write nothing else.
+    /// Somebody looked. That may repair a torn superblock, and write nothing else.
     pub fn looked(&mut self, phase: Phase, writes_before: u64, writes_after: u64) {
-        let writes = writes_after - writes_before - std::mem::take(&mut self.mended);
+        let writes = writes_after - writes_before - std::mem::take(&mut self.repaired);
         if writes > 0 {
             self.breach(
                 Invariant::Idempotent,
@@ -503,7 +503,7 @@ impl Checks {
         }
     }
 
-    /// The story is over and landed.
+    /// The scenario is over and landed.
     pub fn ended(&mut self, setting: &Setting, disks: &[Rc<Disk>], reference: &BTreeMap<Key, String>) {
         for disk in disks {
             if disk.identity == setting.plan.disk {
@@ -531,7 +531,7 @@ impl Checks {
         self.others(setting, disks);
     }
 
-    /// The story is over, or a run is.
+    /// The scenario is over, or a run is.
     pub fn others(&mut self, setting: &Setting, disks: &[Rc<Disk>]) {
         for before in setting.disks.iter().skip(1) {
             if !disks.iter().any(|disk| disk.has_contents_of(before)) {

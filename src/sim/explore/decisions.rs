@@ -6,10 +6,10 @@
 use crate::sim::check::decisions::{Decisions, Verdict, visible};
 use crate::sim::explore::enumerate::Explorer;
 use crate::sim::explore::harness::Harness;
-use crate::sim::explore::run::Story;
-use crate::sim::inject::faults::What;
+use crate::sim::explore::run::ScenarioRun;
+use crate::sim::inject::faults::Injection;
 use crate::sim::inject::schedule::Schedule;
-use crate::sim::model::crash::Death;
+use crate::sim::model::crash::Crash;
 use crate::sim::world::run::SimWorld;
 use landfall_states::recovery::{Situation, decide};
 use std::ops::ControlFlow;
@@ -19,31 +19,37 @@ impl Harness {
     pub fn decisions(&self) -> Decisions {
         let mut decisions = Decisions::new();
         let mut explorer = Explorer::new(self);
-        let story = self.story();
-        let ended = explorer.each_death(&story, &Schedule::default(), &mut |_, story, schedule, _| {
-            let cut = |what: What| {
-                matches!(
-                    what,
-                    What::Before(Death::Cut(_)) | What::During(_, Death::Cut(_)) | What::After(Death::Cut(_))
-                )
-            };
-            if schedule.0.last().is_some_and(|shot| cut(shot.what)) {
-                let (seen, verdict) = self.decided(story);
-                decisions.entry(seen).or_default().insert(verdict);
-            }
-            ControlFlow::Continue(())
-        });
+        let scenario = self.scenario();
+        let ended = explorer.each_crash(
+            &scenario,
+            &Schedule::default(),
+            &mut |_, scenario, schedule, _| {
+                let cut = |what: Injection| {
+                    matches!(
+                        what,
+                        Injection::Before(Crash::Cut(_))
+                            | Injection::During(_, Crash::Cut(_))
+                            | Injection::After(Crash::Cut(_))
+                    )
+                };
+                if schedule.0.last().is_some_and(|shot| cut(shot.what)) {
+                    let (seen, verdict) = self.decided(scenario);
+                    decisions.entry(seen).or_default().insert(verdict);
+                }
+                ControlFlow::Continue(())
+            },
+        );
         // Nothing above asks for an end.
         debug_assert!(ended.is_continue());
         decisions
     }
 
-    fn decided(&self, story: Story) -> (Vec<String>, Verdict) {
+    fn decided(&self, scenario: ScenarioRun) -> (Vec<String>, Verdict) {
         let setting = self.setting();
         let world = SimWorld::new(
             setting.clone(),
-            story.machine,
-            story.checks,
+            scenario.machine,
+            scenario.checks,
             Schedule::default(),
             0,
         );

@@ -4,17 +4,17 @@
 //! Absent: enumerating (`enumerate`). Printing.
 
 use crate::driver::Outcome;
-use crate::sim::check::coverage::{Failure, Tally};
+use crate::sim::check::coverage::{Coverage, Failure};
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::{Checks, state};
-use crate::sim::explore::run::{End, Ending, Story, Told};
-use crate::sim::inject::faults::What;
+use crate::sim::explore::run::{End, Ending, Report, ScenarioRun};
+use crate::sim::inject::faults::Injection;
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::point::Point;
-use crate::sim::inject::schedule::{Schedule, Shot};
+use crate::sim::inject::schedule::{InjectionAt, Schedule};
 use crate::sim::model::case::{Case, Consenter};
-use crate::sim::model::crash::{Death, Keep};
+use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::Key;
 use crate::sim::model::setting::{Setting, Subject};
 use landfall_states::Phase;
@@ -53,13 +53,13 @@ impl Harness {
     fn of(setting: Setting, once: Setting) -> Result<Harness, String> {
         let (case, setting, once) = (setting.case, Rc::new(setting), Rc::new(once));
         // Carried out twice, everything must end as carried out once.
-        let mut story = Story::new(&once, None);
-        story.run_to_end();
-        let target = story.machine.target(&once);
-        let reference = state(&story.machine.disks[target]);
-        let mut story = Story::new(&setting, None);
-        let (run, world) = story.run(&Schedule::default());
-        story.settle(world, None);
+        let mut scenario = ScenarioRun::new(&once, None);
+        scenario.run_to_end();
+        let target = scenario.machine.target(&once);
+        let reference = state(&scenario.machine.disks[target]);
+        let mut scenario = ScenarioRun::new(&setting, None);
+        let (run, world) = scenario.run(&Schedule::default());
+        scenario.settle(world, None);
         let landed = matches!(run.end, End::Said(Ok(_)));
         if !landed && case.consenter != Consenter::Refuses {
             return Err(format!("{case}: without faults {}", run.end));
@@ -78,7 +78,7 @@ impl Harness {
     /// The same with a planted bug; the reference stays that of the run without.
     pub fn with(mut self, bug: Bug) -> Harness {
         self.bug = Some(bug);
-        let (run, _) = self.story().run(&Schedule::default());
+        let (run, _) = self.scenario().run(&Schedule::default());
         self.points = run.points;
         self
     }
@@ -101,79 +101,79 @@ impl Harness {
         self
     }
 
-    /// Tells one story.
-    pub fn tell(&self, schedule: &Schedule, keep_lines: bool) -> Told {
-        let mut story = Story::new(&self.setting, self.bug);
-        story.lines = keep_lines.then(Vec::new);
-        let ending = story.finish(schedule);
-        self.conclude(story, ending)
+    /// Runs one scenario.
+    pub fn run(&self, schedule: &Schedule, keep_lines: bool) -> Report {
+        let mut scenario = ScenarioRun::new(&self.setting, self.bug);
+        scenario.lines = keep_lines.then(Vec::new);
+        let ending = scenario.finish(schedule);
+        self.conclude(scenario, ending)
     }
 
     /// After the end: an unattended start, and the last checks.
-    pub fn conclude(&self, story: Story, ending: Ending) -> Told {
-        self.conclude_as(story, ending, &self.setting, &self.reference)
+    pub fn conclude(&self, scenario: ScenarioRun, ending: Ending) -> Report {
+        self.conclude_as(scenario, ending, &self.setting, &self.reference)
     }
 
     /// The same, where this was asked for and should come of it.
     pub fn conclude_as(
         &self,
-        mut story: Story,
+        mut scenario: ScenarioRun,
         ending: Ending,
         setting: &Rc<Setting>,
         reference: &BTreeMap<Key, String>,
-    ) -> Told {
+    ) -> Report {
         match &ending {
             Ending::Landed => {
-                story.machine.mend(setting, None);
+                scenario.machine.repair(setting, None);
                 // Whoever reads that it landed may pull the plug.
-                story.machine.die(setting, Death::Cut(Keep::None));
-                let target = story.machine.target(setting);
-                let writes = story.machine.disks[target].writes();
-                let runs = story.runs;
-                let (run, world) = story.run(&Schedule::default());
-                story.settle(world, None);
-                story.runs = runs;
-                let target = story.machine.target(setting);
-                let disk = &story.machine.disks[target];
+                scenario.machine.crash(setting, Crash::Cut(Keep::None));
+                let target = scenario.machine.target(setting);
+                let writes = scenario.machine.disks[target].writes();
+                let runs = scenario.runs;
+                let (run, world) = scenario.run(&Schedule::default());
+                scenario.settle(world, None);
+                scenario.runs = runs;
+                let target = scenario.machine.target(setting);
+                let disk = &scenario.machine.disks[target];
                 if disk.writes() != writes {
-                    story
+                    scenario
                         .checks
                         .breach(Invariant::LandedRests, "a start after the landing wrote");
                 }
                 if !matches!(run.end, End::Said(Ok(Outcome::AlreadyLanded { .. }))) {
                     let how = format!("after the landing there is a start of which {}", run.end);
-                    story.checks.breach(Invariant::LandedRests, how);
+                    scenario.checks.breach(Invariant::LandedRests, how);
                 }
-                let disks = story.machine.disks.clone();
-                story.checks.ended(setting, &disks, reference);
+                let disks = scenario.machine.disks.clone();
+                scenario.checks.ended(setting, &disks, reference);
             }
             Ending::Stopped(halt) => {
                 if self.setting.case.consenter != Consenter::Refuses {
                     let how = format!("it stops for ever: {}", halt.fault);
-                    story.checks.breach(Invariant::Lands, how);
+                    scenario.checks.breach(Invariant::Lands, how);
                 }
-                let disks = story.machine.disks.clone();
-                story.checks.others(setting, &disks);
+                let disks = scenario.machine.disks.clone();
+                scenario.checks.others(setting, &disks);
             }
             Ending::Endless => {
-                let how = format!("{} runs, and no end", story.runs);
-                story.checks.breach(Invariant::Ends, how);
+                let how = format!("{} runs, and no end", scenario.runs);
+                scenario.checks.breach(Invariant::Ends, how);
             }
         }
-        let mut passed = story.passed;
-        passed.truncate(usize::try_from(story.runs).unwrap_or(usize::MAX));
-        Told {
+        let mut passed = scenario.passed;
+        passed.truncate(usize::try_from(scenario.runs).unwrap_or(usize::MAX));
+        Report {
             passed,
             ending,
-            breaches: self.watched(story.checks.breaches),
-            runs: story.runs,
-            trace: story.trace,
-            lines: story.lines.unwrap_or_default(),
-            destroyed: story.checks.destroyed.into_iter().collect(),
+            breaches: self.watched(scenario.checks.breaches),
+            runs: scenario.runs,
+            trace: scenario.trace,
+            lines: scenario.lines.unwrap_or_default(),
+            destroyed: scenario.checks.destroyed.into_iter().collect(),
         }
     }
 
-    /// What is told of a breach: all but of what is not watched.
+    /// What is reported of a breach: all but of what is not watched.
     pub fn watched(&self, mut breaches: Vec<Breach>) -> Vec<Breach> {
         breaches.retain(|b| !self.blind.contains(&b.invariant));
         breaches
@@ -184,9 +184,9 @@ impl Harness {
         self.until_any || self.until == Some(invariant)
     }
 
-    /// A story begins.
-    pub fn story(&self) -> Story {
-        Story::new(&self.setting, self.bug)
+    /// A scenario begins.
+    pub fn scenario(&self) -> ScenarioRun {
+        ScenarioRun::new(&self.setting, self.bug)
     }
 
     /// The case, worked out.
@@ -199,14 +199,14 @@ impl Harness {
         self.bug
     }
 
-    fn judge(&self, tally: &mut Tally, schedule: Schedule, breaches: Vec<Breach>) -> ControlFlow<()> {
+    fn judge(&self, coverage: &mut Coverage, schedule: Schedule, breaches: Vec<Breach>) -> ControlFlow<()> {
         let breaches = self.watched(breaches);
         let wanted = breaches.iter().any(|b| self.wants(b.invariant));
         if !breaches.is_empty() {
-            tally.fails(Failure {
+            coverage.fails(Failure {
                 case: self.setting.case,
                 schedule,
-                between: None,
+                operator_action: None,
                 breaches,
             });
         }
@@ -219,18 +219,18 @@ impl Harness {
 
     /// A kill at every point of a phase, and a power cut that keeps nothing at every point of the resume, or in the same phase tears
     /// what was written first and keeps what was written second: what the killed run left must not be taken for done.
-    pub fn kills_then_cuts(&self, phase: Phase) -> Tally {
-        let mut tally = Tally::default();
+    pub fn kills_then_cuts(&self, phase: Phase) -> Coverage {
+        let mut coverage = Coverage::default();
         for (at, point) in (0_u32..).zip(&self.points) {
             if point.phase != phase || !point.acts {
                 continue;
             }
-            let kill = Shot {
+            let kill = InjectionAt {
                 run: 0,
                 at,
-                what: What::After(Death::Kill),
+                what: Injection::After(Crash::Kill),
             };
-            let mut resumed = Story::new(&self.setting, self.bug);
+            let mut resumed = ScenarioRun::new(&self.setting, self.bug);
             let first = Schedule(vec![kill]);
             let (_, world) = resumed.run(&first);
             resumed.settle(world, None);
@@ -244,56 +244,56 @@ impl Harness {
                 .filter(|(_, point)| point.acts)
                 .flat_map(|(at, point)| keeps(point).into_iter().map(move |keep| (at, keep)));
             for (at, keep) in cuts {
-                let what = What::After(Death::Cut(keep));
-                let schedule = Schedule(vec![kill, Shot { run: 1, at, what }]);
-                let mut story = resumed.clone();
-                let ending = story.finish(&schedule);
-                let told = self.conclude(story, ending);
-                tally.points += 1;
-                tally.stories += 1;
-                tally.runs += u64::from(told.runs) + 1;
-                if self.judge(&mut tally, schedule, told.breaches).is_break() {
-                    return tally;
+                let what = Injection::After(Crash::Cut(keep));
+                let schedule = Schedule(vec![kill, InjectionAt { run: 1, at, what }]);
+                let mut scenario = resumed.clone();
+                let ending = scenario.finish(&schedule);
+                let report = self.conclude(scenario, ending);
+                coverage.points += 1;
+                coverage.scenarios += 1;
+                coverage.runs += u64::from(report.runs) + 1;
+                if self.judge(&mut coverage, schedule, report.breaches).is_break() {
+                    return coverage;
                 }
             }
         }
-        tally
+        coverage
     }
 
     /// Whatever the slots hold, no more is destroyed than without them (I7), and a slot of a newer format stops
-    /// everything (I16): at every death of a run, each of these pairs of slots is put on the disk.
-    pub fn slots(&self, pairs: &[[Vec<u8>; 2]]) -> Tally {
-        let mut tally = Tally {
+    /// everything (I16): at every crash of a run, each of these pairs of slots is put on the disk.
+    pub fn slots(&self, pairs: &[[Vec<u8>; 2]]) -> Coverage {
+        let mut coverage = Coverage {
             points: self.points.len() as u64,
-            ..Tally::default()
+            ..Coverage::default()
         };
-        let story = Story::new(&self.setting, self.bug);
+        let scenario = ScenarioRun::new(&self.setting, self.bug);
         for (at, point) in (0_u32..).zip(&self.points) {
             if !point.acts {
                 continue;
             }
-            let shot = Shot {
+            let shot = InjectionAt {
                 run: 0,
                 at,
-                what: What::After(Death::Cut(Keep::None)),
+                what: Injection::After(Crash::Cut(Keep::None)),
             };
             let schedule = Schedule(vec![shot]);
-            let mut died = story.clone();
-            let (_, world) = died.run(&schedule);
-            died.settle(world, None);
+            let mut crashed = scenario.clone();
+            let (_, world) = crashed.run(&schedule);
+            crashed.settle(world, None);
             // What one run destroys, from here.
             let mut destroys = |slots: &[Vec<u8>; 2]| {
-                let mut story = died.clone();
-                let target = story.machine.target(&self.setting);
-                story.machine.disk_mut(target).put_slots(slots);
-                story.checks = Checks::default();
-                let writes = story.machine.disks[target].writes();
-                let (run, world) = story.run(&schedule);
+                let mut scenario = crashed.clone();
+                let target = scenario.machine.target(&self.setting);
+                scenario.machine.disk_mut(target).put_slots(slots);
+                scenario.checks = Checks::default();
+                let writes = scenario.machine.disks[target].writes();
+                let (run, world) = scenario.run(&schedule);
                 let wrote = world.disk().writes() != writes;
-                story.settle(world, None);
-                tally.runs += 1;
+                scenario.settle(world, None);
+                coverage.runs += 1;
                 let landed = matches!(run.end, End::Said(Ok(Outcome::AlreadyLanded { .. })));
-                (story.checks.destroyed, wrote, landed)
+                (scenario.checks.destroyed, wrote, landed)
             };
             let blank = [vec![b'\n'; SLOT_BYTES], vec![b'\n'; SLOT_BYTES]];
             let (without, ..) = destroys(&blank);
@@ -317,7 +317,7 @@ impl Harness {
                 }
                 if newer
                     && wrote
-                    && died.machine.disks[died.machine.target(&self.setting)]
+                    && crashed.machine.disks[crashed.machine.target(&self.setting)]
                         .has_table(&self.setting.plan.table)
                 {
                     breaches.push(Breach {
@@ -326,30 +326,30 @@ impl Harness {
                     });
                 }
             }
-            tally.stories += pairs.len() as u64;
-            if self.judge(&mut tally, schedule, breaches).is_break() {
-                return tally;
+            coverage.scenarios += pairs.len() as u64;
+            if self.judge(&mut coverage, schedule, breaches).is_break() {
+                return coverage;
             }
         }
-        tally
+        coverage
     }
 
     /// What the fault-free run writes and flushes, as far as it can be seen on the disk's bytes.
     pub fn effects(&self) -> Vec<Effect> {
-        self.story().watch()
+        self.scenario().watch()
     }
 
     /// Every record that the fault-free run writes, in order.
     pub fn records(&self) -> Vec<Vec<u8>> {
-        let mut story = Story::new(&self.setting, None);
-        let (_, world) = story.run(&Schedule::default());
+        let mut scenario = ScenarioRun::new(&self.setting, None);
+        let (_, world) = scenario.run(&Schedule::default());
         let checks = world.checks.borrow();
         checks.records.iter().map(|bytes| bytes.to_vec()).collect()
     }
 
-    /// The same story twice (I24).
-    pub fn repeat(&self, schedule: &Schedule) -> Told {
-        let (mut first, second) = (self.tell(schedule, true), self.tell(schedule, true));
+    /// The same scenario twice (I24).
+    pub fn repeat(&self, schedule: &Schedule) -> Report {
+        let (mut first, second) = (self.run(schedule, true), self.run(schedule, true));
         if first != second {
             first.breaches.push(Breach {
                 invariant: Invariant::Repeatable,

@@ -3,19 +3,19 @@
 //!
 //! Absent: doing several of them; `tests/any_order.rs` does.
 
-use crate::sim::check::coverage::{Failure, Tally};
+use crate::sim::check::coverage::{Coverage, Failure};
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::check::watch::state;
 use crate::sim::explore::harness::Harness;
-use crate::sim::explore::run::{End, Ending, Story};
-use crate::sim::explore::state_hash::Digester;
-use crate::sim::inject::faults::What;
+use crate::sim::explore::run::{End, Ending, ScenarioRun};
+use crate::sim::explore::state_hash::StateHasher;
+use crate::sim::inject::faults::Injection;
 use crate::sim::inject::operator::forge;
-use crate::sim::inject::operator::{Between, Forgery};
+use crate::sim::inject::operator::{Forgery, OperatorAction};
 use crate::sim::inject::point::Moment;
-use crate::sim::inject::schedule::{Schedule, Shot};
+use crate::sim::inject::schedule::{InjectionAt, Schedule};
 use crate::sim::model::contents::ORDERS;
-use crate::sim::model::crash::{Death, Keep};
+use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::{Disk, Fs, Key, Value};
 use crate::sim::model::environment::Moved;
 use crate::sim::model::evidence::{Seen, who_wrote};
@@ -39,10 +39,10 @@ pub fn reference(setting: &Setting) -> BTreeMap<Key, String> {
     // On a disk that carries no install, the number is the configuration's.
     setting.request.reinstall = setting.plan.nonce;
     let setting = Rc::new(setting);
-    let mut story = Story::new(&setting, None);
-    story.run_to_end();
-    let target = story.machine.target(&setting);
-    state(&story.machine.disks[target])
+    let mut scenario = ScenarioRun::new(&setting, None);
+    scenario.run_to_end();
+    let target = scenario.machine.target(&setting);
+    state(&scenario.machine.disks[target])
 }
 
 /// A setting, and what its fault-free run leaves.
@@ -58,8 +58,8 @@ impl Asked {
     }
 }
 
-/// Stories of one harness.
-struct Teller<'h> {
+/// Scenarios of one harness.
+struct ActionRunner<'h> {
     harness: &'h Harness,
     same: Asked,
     payload: Asked,
@@ -67,19 +67,23 @@ struct Teller<'h> {
     anew: Asked,
     moved_on: Asked,
     moved_away: Asked,
-    tally: Tally,
+    coverage: Coverage,
     anews: u64,
     cut_off_every: u64,
 }
 
 impl Harness {
-    /// Everything that people may do between two runs, after every death of the fault-free run.
-    pub fn between(&self, what: &[Between], go_on: &dyn Fn() -> bool) -> Result<Tally, String> {
+    /// Everything that people may do between two runs, after every crash of the fault-free run.
+    pub fn operator_actions(
+        &self,
+        what: &[OperatorAction],
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Coverage, String> {
         let setting = self.setting();
-        let mut teller = Teller::new(self, CUT_OFF_EVERY)?;
-        let story = self.story();
-        let moments = story.clone().record(&Schedule::default());
-        let (mut digester, mut seen) = (Digester::new(setting, true), HashSet::new());
+        let mut runner = ActionRunner::new(self, CUT_OFF_EVERY)?;
+        let scenario = self.scenario();
+        let moments = scenario.clone().record(&Schedule::default());
+        let (mut state_hasher, mut seen) = (StateHasher::new(setting, true), HashSet::new());
         for Snapshot {
             at,
             moment,
@@ -91,35 +95,39 @@ impl Harness {
             if !matches!(moment, Moment::After) {
                 continue;
             }
-            for death in [Death::Cut(Keep::None), Death::Kill] {
-                let mut died = story.clone();
-                died.runs += 1;
-                (died.machine, died.checks) = (machine.clone(), checks.clone());
-                died.die(death);
-                if !seen.insert(digester.digest(&died.machine, &died.checks)) {
+            for crash in [Crash::Cut(Keep::None), Crash::Kill] {
+                let mut crashed = scenario.clone();
+                crashed.runs += 1;
+                (crashed.machine, crashed.checks) = (machine.clone(), checks.clone());
+                crashed.crash(crash);
+                if !seen.insert(state_hasher.digest(&crashed.machine, &crashed.checks)) {
                     continue;
                 }
-                let schedule = Schedule(vec![Shot {
+                let schedule = Schedule(vec![InjectionAt {
                     run: 0,
                     at,
-                    what: What::After(death),
+                    what: Injection::After(crash),
                 }]);
-                for between in what {
-                    if death == Death::Kill && between.is_done_off() {
+                for action in what {
+                    if crash == Crash::Kill && action.is_done_off() {
                         continue;
                     }
-                    if teller.tell(*between, died.clone(), &schedule).is_break() || !go_on() {
-                        return Ok(teller.tally);
+                    if runner.perform(*action, crashed.clone(), &schedule).is_break() || !go_on() {
+                        return Ok(runner.coverage);
                     }
                 }
             }
         }
-        Ok(teller.tally)
+        Ok(runner.coverage)
     }
 
     /// One of them: this after what the schedule does to the first run. A new install is then cut off at every point.
-    pub fn tell_between(&self, between: Between, schedule: &Schedule) -> Result<Tally, String> {
-        let name = between.name();
+    pub fn run_operator_action(
+        &self,
+        action: OperatorAction,
+        schedule: &Schedule,
+    ) -> Result<Coverage, String> {
+        let name = action.name();
         if let Some(later) = schedule.0.iter().find(|shot| shot.run > 0) {
             return Err(format!(
                 "--between {name}: schedule {schedule}: what is done comes after the first run, and nothing else goes wrong behind it: \
@@ -127,11 +135,11 @@ impl Harness {
                 later.run
             ));
         }
-        let mut teller = Teller::new(self, 1)?;
-        let mut story = self.story();
-        let (run, world) = story.run(schedule);
-        story.settle(world, None);
-        if let Some(shot) = schedule.0.iter().find(|shot| !shot.is_reached(&story.passed)) {
+        let mut runner = ActionRunner::new(self, 1)?;
+        let mut scenario = self.scenario();
+        let (run, world) = scenario.run(schedule);
+        scenario.settle(world, None);
+        if let Some(shot) = schedule.0.iter().find(|shot| !shot.is_reached(&scenario.passed)) {
             return Err(format!(
                 "schedule {schedule}: point 0.{} is never reached: the first run passes {} points, from 0.0 on",
                 shot.at,
@@ -139,14 +147,14 @@ impl Harness {
             ));
         }
         match run.end {
-            End::Died(Death::Cut(_)) => {}
-            End::Died(_) if !between.is_done_off() => {}
-            End::Said(Ok(_)) if between != Between::Anew => {}
-            End::Died(_) | End::Said(_) => {
-                let ends = if between.is_done_off() {
+            End::Crashed(Crash::Cut(_)) => {}
+            End::Crashed(_) if !action.is_done_off() => {}
+            End::Said(Ok(_)) if action != OperatorAction::Anew => {}
+            End::Crashed(_) | End::Said(_) => {
+                let ends = if action.is_done_off() {
                     "a power cut: it is done while the machine is off"
                 } else {
-                    "a death: who reads why a run stopped does that first"
+                    "a crash: who reads why a run stopped does that first"
                 };
                 return Err(format!(
                     "--between {name}: schedule {schedule}: the first run has to end with {ends}, such as 0.{}:before:cut=none",
@@ -154,16 +162,16 @@ impl Harness {
                 ));
             }
         }
-        // What it found is in the tally.
-        let _told = teller.tell(between, story, schedule);
-        Ok(teller.tally)
+        // What it found is in the coverage.
+        let _stopped = runner.perform(action, scenario, schedule);
+        Ok(runner.coverage)
     }
 }
 
-impl<'h> Teller<'h> {
-    fn new(harness: &'h Harness, cut_off_every: u64) -> Result<Teller<'h>, String> {
+impl<'h> ActionRunner<'h> {
+    fn new(harness: &'h Harness, cut_off_every: u64) -> Result<ActionRunner<'h>, String> {
         let setting = harness.setting();
-        Ok(Teller {
+        Ok(ActionRunner {
             harness,
             same: Asked::new((**setting).clone()),
             payload: Asked::new(setting.other_payload()?),
@@ -171,74 +179,79 @@ impl<'h> Teller<'h> {
             anew: Asked::new(setting.anew(setting.plan.nonce + 1)?),
             moved_on: Asked::new(setting.moved(Moved::On, false)),
             moved_away: Asked::new(setting.moved(Moved::Away, false)),
-            tally: Tally {
+            coverage: Coverage {
                 points: harness.points.len() as u64,
-                ..Tally::default()
+                ..Coverage::default()
             },
             anews: 0,
             cut_off_every,
         })
     }
 
-    fn tell(&mut self, between: Between, mut story: Story, schedule: &Schedule) -> ControlFlow<()> {
+    fn perform(
+        &mut self,
+        action: OperatorAction,
+        mut scenario: ScenarioRun,
+        schedule: &Schedule,
+    ) -> ControlFlow<()> {
         let plan = self.same.setting.plan.clone();
-        let target = story.machine.target(&self.same.setting);
-        let seen = Seen::on(&story.machine.disks[target]);
-        let breaches = match between {
-            Between::Payload => {
+        let target = scenario.machine.target(&self.same.setting);
+        let seen = Seen::on(&scenario.machine.disks[target]);
+        let breaches = match action {
+            OperatorAction::Payload => {
                 let landed = seen.landed(&plan);
-                story.asks(&self.payload.setting);
-                story.checks.done_again_from(Phase::Formatted);
+                scenario.asks(&self.payload.setting);
+                scenario.checks.done_again_from(Phase::Formatted);
                 let asked = if landed { &self.same } else { &self.payload };
-                match self.refused(&story) {
+                match self.refused(&scenario) {
                     // What was written from an image is that image's.
                     Some(mut refused) => {
                         refused.asks(&self.same.setting);
                         refused.checks.done_again_from(Phase::Formatted);
                         self.lands(refused, &self.same)
                     }
-                    None => self.lands(story, asked),
+                    None => self.lands(scenario, asked),
                 }
             }
-            Between::Layout => {
-                story.asks(&self.layout.setting);
+            OperatorAction::Layout => {
+                scenario.asks(&self.layout.setting);
                 if seen.has_record_of(&plan) {
-                    let why = self.stops(&mut story, Some(Rule::OtherLayout), Invariant::SameEnd);
-                    story.asks(&self.same.setting);
-                    why.into_iter().chain(self.lands(story, &self.same)).collect()
+                    let why = self.stops(&mut scenario, Some(Rule::OtherLayout), Invariant::SameEnd);
+                    scenario.asks(&self.same.setting);
+                    why.into_iter().chain(self.lands(scenario, &self.same)).collect()
                 } else {
-                    self.lands(story, &self.layout)
+                    self.lands(scenario, &self.layout)
                 }
             }
-            Between::Anew => return self.anew(story, &seen, schedule),
-            Between::Edit => {
+            OperatorAction::Anew => return self.anew(scenario, &seen, schedule),
+            OperatorAction::Edit => {
                 if seen.tables.iter().filter(|table| **table == plan.table).count() < 2 || seen.landed(&plan)
                 {
                     return ControlFlow::Continue(());
                 }
                 let mut edited = plan.table.clone();
                 edited.entries.pop();
-                put_table(&mut story, target, edited);
-                let why = self.stops(&mut story, Some(Rule::Edited), Invariant::UnknownStops);
-                put_table(&mut story, target, plan.table.clone());
-                why.into_iter().chain(self.lands(story, &self.same)).collect()
+                put_table(&mut scenario, target, edited);
+                let why = self.stops(&mut scenario, Some(Rule::Edited), Invariant::UnknownStops);
+                put_table(&mut scenario, target, plan.table.clone());
+                why.into_iter().chain(self.lands(scenario, &self.same)).collect()
             }
-            Between::Away => {
-                let disk = story.machine.disks.remove(target);
-                let why = self.stops(&mut story, None, Invariant::UnknownStops);
-                story.machine.disks.push(disk);
-                story.die(Death::Cut(Keep::None));
-                why.into_iter().chain(self.lands(story, &self.same)).collect()
+            OperatorAction::Away => {
+                let disk = scenario.machine.disks.remove(target);
+                let why = self.stops(&mut scenario, None, Invariant::UnknownStops);
+                scenario.machine.disks.push(disk);
+                scenario.crash(Crash::Cut(Keep::None));
+                why.into_iter().chain(self.lands(scenario, &self.same)).collect()
             }
-            Between::Second => match self.same.setting.second() {
+            OperatorAction::Second => match self.same.setting.second() {
                 Err(how) => vec![Breach {
                     invariant: Invariant::Ends,
                     how,
                 }],
                 Ok(second) => {
                     let second = Rc::new(second);
-                    story.machine.disks.push(second.clone());
-                    let (mut breaches, disks) = self.lands_with(story, &self.same);
+                    scenario.machine.disks.push(second.clone());
+                    let (mut breaches, disks) = self.lands_with(scenario, &self.same);
                     if !disks.contains(&second) {
                         breaches.push(Breach {
                             invariant: Invariant::OthersUntouched,
@@ -248,40 +261,40 @@ impl<'h> Teller<'h> {
                     breaches
                 }
             },
-            Between::Copy => {
-                let mut copy = (*story.machine.disks[target]).clone();
+            OperatorAction::Copy => {
+                let mut copy = (*scenario.machine.disks[target]).clone();
                 copy.identity = DiskIdentity {
                     serial: Some("COPY".into()),
                     ..copy.identity
                 };
-                story.machine.disks.push(Rc::new(copy));
+                scenario.machine.disks.push(Rc::new(copy));
                 let why = if seen.carries(&plan) {
-                    self.stops(&mut story, Some(Rule::Clone), Invariant::UnknownStops)
+                    self.stops(&mut scenario, Some(Rule::Clone), Invariant::UnknownStops)
                 } else {
                     vec![]
                 };
-                story
+                scenario
                     .machine
                     .disks
                     .retain(|disk| disk.identity.serial.as_deref() != Some("COPY"));
-                why.into_iter().chain(self.lands(story, &self.same)).collect()
+                why.into_iter().chain(self.lands(scenario, &self.same)).collect()
             }
-            Between::Clock => {
-                story.machine.clock_ms = 0;
+            OperatorAction::Clock => {
+                scenario.machine.clock_ms = 0;
                 let why = if seen.landed(&plan) {
                     vec![]
                 } else {
-                    self.stops(&mut story, None, Invariant::UnknownStops)
+                    self.stops(&mut scenario, None, Invariant::UnknownStops)
                 };
-                why.into_iter().chain(self.lands(story, &self.same)).collect()
+                why.into_iter().chain(self.lands(scenario, &self.same)).collect()
             }
-            Between::Firmware => {
-                story.machine.nvram = false;
-                self.lands(story, &self.same)
+            OperatorAction::Firmware => {
+                scenario.machine.nvram = false;
+                self.lands(scenario, &self.same)
             }
-            Between::Orders => {
+            OperatorAction::Orders => {
                 // Not into a container; and on a disk that has landed nobody looks at it.
-                let clone = story.machine.disks[target].see(Key::File(Fs::Root, "clone"));
+                let clone = scenario.machine.disks[target].see(Key::File(Fs::Root, "clone"));
                 let Some(Value::Text(making, _)) =
                     clone.filter(|_| plan.luks.is_none() && !seen.landed(&plan))
                 else {
@@ -289,34 +302,37 @@ impl<'h> Teller<'h> {
                 };
                 let program = Value::Text(*making, "core.fsmonitor".into());
                 let orders = Key::File(Fs::Root, ORDERS);
-                story.machine.disk_mut(target).put(orders, program);
+                scenario.machine.disk_mut(target).put(orders, program);
                 // The clone is made anew, and what is behind it is looked at again.
-                story.checks.done_again_from(Phase::Formatted);
-                self.lands(story, &self.same)
+                scenario.checks.done_again_from(Phase::Formatted);
+                self.lands(scenario, &self.same)
             }
-            Between::Forged | Between::Stripped => {
-                let how = if between == Between::Forged {
+            OperatorAction::Forged | OperatorAction::Stripped => {
+                let how = if action == OperatorAction::Forged {
                     Forgery::OldCode
                 } else {
                     Forgery::NoCode
                 };
                 let setting = self.same.setting.clone();
-                let forged = forge(story.machine.disk_mut(target), &setting, how);
+                let forged = forge(scenario.machine.disk_mut(target), &setting, how);
                 // What the forged records claim was reached is asked for anew where it is not proved.
-                story.checks.done_again_from(Phase::Formatted);
-                story.checks.somebody_wrote(&story.machine.disks[target]);
+                scenario.checks.done_again_from(Phase::Formatted);
+                scenario.checks.somebody_wrote(&scenario.machine.disks[target]);
                 let invariant = Invariant::OnlyTheNamed;
                 let failed = forged.err().map(|how| Breach { invariant, how });
-                failed.into_iter().chain(self.lands(story, &self.same)).collect()
+                failed
+                    .into_iter()
+                    .chain(self.lands(scenario, &self.same))
+                    .collect()
             }
-            Between::MovedOn | Between::MovedAway => {
-                let (moved, new) = if between == Between::MovedOn {
+            OperatorAction::MovedOn | OperatorAction::MovedAway => {
+                let (moved, new) = if action == OperatorAction::MovedOn {
                     (Moved::On, &self.moved_on)
                 } else {
                     (Moved::Away, &self.moved_away)
                 };
                 // What is pinned stays, where the record says it: to a descendant anybody may say so, elsewhere only who has the key.
-                let stays = match who_wrote(&story.machine, &self.same.setting) {
+                let stays = match who_wrote(&scenario.machine, &self.same.setting) {
                     None => false,
                     Some(_) if seen.landed(&plan) || moved == Moved::On => true,
                     Some(who) => who == Authenticity::Proved,
@@ -330,44 +346,44 @@ impl<'h> Teller<'h> {
                 } else {
                     new
                 };
-                story.asks(&asked.setting);
-                story.checks.done_again_from(Phase::Formatted);
-                self.lands(story, asked)
+                scenario.asks(&asked.setting);
+                scenario.checks.done_again_from(Phase::Formatted);
+                self.lands(scenario, asked)
             }
         };
-        self.judge(between, schedule, breaches)
+        self.judge(action, schedule, breaches)
     }
 
     /// A new install is asked for: it is made under new ids, and where it is cut off the next run goes on with whatever the
     /// disk says.
-    fn anew(&mut self, mut story: Story, seen: &Seen, schedule: &Schedule) -> ControlFlow<()> {
+    fn anew(&mut self, mut scenario: ScenarioRun, seen: &Seen, schedule: &Schedule) -> ControlFlow<()> {
         let plan = &self.same.setting.plan;
         // Where nothing of it is known there is nothing to count on from.
         if !seen.carries(plan) {
             return ControlFlow::Continue(());
         }
-        story.asks(&self.anew.setting);
-        story.checks.begins_anew();
+        scenario.asks(&self.anew.setting);
+        scenario.checks.begins_anew();
         self.anews += 1;
         if self.anews.is_multiple_of(self.cut_off_every) {
             for Snapshot {
                 at, machine, checks, ..
-            } in story.clone().record(&Schedule::default())
+            } in scenario.clone().record(&Schedule::default())
             {
-                let mut died = story.clone();
-                let run = died.runs;
-                died.runs += 1;
-                (died.machine, died.checks) = (machine, checks);
-                let death = Death::Cut(Keep::None);
-                died.die(death);
-                let target = died.machine.target(&self.same.setting);
-                let seen = Seen::on(&died.machine.disks[target]);
+                let mut crashed = scenario.clone();
+                let run = crashed.runs;
+                crashed.runs += 1;
+                (crashed.machine, crashed.checks) = (machine, checks);
+                let crash = Crash::Cut(Keep::None);
+                crashed.crash(crash);
+                let target = crashed.machine.target(&self.same.setting);
+                let seen = Seen::on(&crashed.machine.disks[target]);
                 let asked = if seen.carries(&self.anew.setting.plan) {
                     &self.anew
                 } else {
                     &self.same
                 };
-                died.asks(&Rc::new(asked.setting.unasked()));
+                crashed.asks(&Rc::new(asked.setting.unasked()));
                 let mut asked = Asked {
                     setting: asked.setting.clone(),
                     reference: asked.reference.clone(),
@@ -377,51 +393,51 @@ impl<'h> Teller<'h> {
                     asked.reference.remove(&Key::Backup);
                 }
                 let mut schedule = schedule.clone();
-                let what = What::After(death);
-                schedule.0.push(Shot { run, at, what });
-                let breaches = self.lands(died, &asked);
-                self.judge(Between::Anew, &schedule, breaches)?;
+                let what = Injection::After(crash);
+                schedule.0.push(InjectionAt { run, at, what });
+                let breaches = self.lands(crashed, &asked);
+                self.judge(OperatorAction::Anew, &schedule, breaches)?;
             }
         }
-        let breaches = self.lands(story, &self.anew);
-        self.judge(Between::Anew, schedule, breaches)
+        let breaches = self.lands(scenario, &self.anew);
+        self.judge(OperatorAction::Anew, schedule, breaches)
     }
 
-    /// The story after its next run, when that stops because the root filesystem is whole and of another image.
-    fn refused(&self, story: &Story) -> Option<Story> {
-        let SystemSource::Image(image) = &story.request.payload.system else {
+    /// The scenario after its next run, when that stops because the root filesystem is whole and of another image.
+    fn refused(&self, scenario: &ScenarioRun) -> Option<ScenarioRun> {
+        let SystemSource::Image(image) = &scenario.request.payload.system else {
             return None;
         };
-        let mut refused = story.clone();
+        let mut refused = scenario.clone();
         let (run, world) = refused.run(&Schedule::default());
         let is_ours = world.is_from(image);
         refused.settle(world, None);
         match run.end {
             End::Said(Err(halt)) if halt.fault.class == FaultClass::NeedsChange && !is_ours => {
-                refused.mend(&halt.fault);
+                refused.repair(&halt.fault);
                 Some(refused)
             }
-            End::Said(_) | End::Died(_) => None,
+            End::Said(_) | End::Crashed(_) => None,
         }
     }
 
     /// One run, which must stop, for this rule when there is one, and write nothing.
-    fn stops(&self, story: &mut Story, rule: Option<Rule>, invariant: Invariant) -> Vec<Breach> {
+    fn stops(&self, scenario: &mut ScenarioRun, rule: Option<Rule>, invariant: Invariant) -> Vec<Breach> {
         // What the other disks hold is looked at in the end (I12).
-        let strangers: Vec<DiskIdentity> = self.same.setting.disks[1..]
+        let foreign_mappings: Vec<DiskIdentity> = self.same.setting.disks[1..]
             .iter()
             .map(|disk| disk.identity.clone())
             .collect();
-        let writes = |story: &Story| -> u64 {
-            let disks = story.machine.disks.iter();
+        let writes = |scenario: &ScenarioRun| -> u64 {
+            let disks = scenario.machine.disks.iter();
             disks
-                .filter(|disk| !strangers.contains(&disk.identity))
+                .filter(|disk| !foreign_mappings.contains(&disk.identity))
                 .map(|disk| disk.writes())
                 .sum()
         };
-        let before = writes(story);
-        let (run, world) = story.run(&Schedule::default());
-        story.settle(world, None);
+        let before = writes(scenario);
+        let (run, world) = scenario.run(&Schedule::default());
+        scenario.settle(world, None);
         let mut breaches = vec![];
         match &run.end {
             End::Said(Err(halt)) => {
@@ -435,14 +451,14 @@ impl<'h> Teller<'h> {
                     breaches.push(Breach { invariant, how });
                 }
                 let fault = halt.fault.clone();
-                story.mend(&fault);
+                scenario.repair(&fault);
             }
             other => {
                 let how = format!("it must stop by {}, and {other}", rule_name(rule));
                 breaches.push(Breach { invariant, how });
             }
         }
-        if writes(story) != before {
+        if writes(scenario) != before {
             breaches.push(Breach {
                 invariant: Invariant::UnknownStops,
                 how: format!("a run that stops by {} wrote", rule_name(rule)),
@@ -451,34 +467,39 @@ impl<'h> Teller<'h> {
         breaches
     }
 
-    fn lands(&self, story: Story, asked: &Asked) -> Vec<Breach> {
-        self.lands_with(story, asked).0
+    fn lands(&self, scenario: ScenarioRun, asked: &Asked) -> Vec<Breach> {
+        self.lands_with(scenario, asked).0
     }
 
-    fn lands_with(&self, mut story: Story, asked: &Asked) -> (Vec<Breach>, Vec<Rc<Disk>>) {
-        let bound = story.runs;
-        story.runs = bound.min(1);
-        let ending = story.finish(&Schedule::default());
+    fn lands_with(&self, mut scenario: ScenarioRun, asked: &Asked) -> (Vec<Breach>, Vec<Rc<Disk>>) {
+        let bound = scenario.runs;
+        scenario.runs = bound.min(1);
+        let ending = scenario.finish(&Schedule::default());
         // A start after the landing asks for nothing.
         if ending == Ending::Landed {
-            story.request.asked_anew = false;
+            scenario.request.asked_anew = false;
         }
-        let disks = story.machine.disks.clone();
-        let told = self
+        let disks = scenario.machine.disks.clone();
+        let report = self
             .harness
-            .conclude_as(story, ending, &asked.setting, &asked.reference);
-        (told.breaches, disks)
+            .conclude_as(scenario, ending, &asked.setting, &asked.reference);
+        (report.breaches, disks)
     }
 
-    fn judge(&mut self, between: Between, schedule: &Schedule, breaches: Vec<Breach>) -> ControlFlow<()> {
-        self.tally.stories += 1;
+    fn judge(
+        &mut self,
+        action: OperatorAction,
+        schedule: &Schedule,
+        breaches: Vec<Breach>,
+    ) -> ControlFlow<()> {
+        self.coverage.scenarios += 1;
         let breaches = self.harness.watched(breaches);
         let wanted = breaches.iter().any(|b| self.harness.wants(b.invariant));
         if !breaches.is_empty() {
-            self.tally.fails(Failure {
+            self.coverage.fails(Failure {
                 case: self.harness.setting().case,
                 schedule: schedule.clone(),
-                between: Some(between),
+                operator_action: Some(action),
                 breaches,
             });
         }
@@ -491,15 +512,15 @@ impl<'h> Teller<'h> {
 }
 
 /// Whoever edits the table has a tool that writes both copies out.
-pub(crate) fn put_table(story: &mut Story, target: usize, table: GptTable) {
+pub(crate) fn put_table(scenario: &mut ScenarioRun, target: usize, table: GptTable) {
     let table = Rc::new(table);
     for key in [Key::Primary, Key::Backup] {
-        story
+        scenario
             .machine
             .disk_mut(target)
             .put(key, Value::Table(table.clone()));
     }
-    story.machine.read_table(target);
+    scenario.machine.read_table(target);
 }
 
 /// A rule of recovery, for people.

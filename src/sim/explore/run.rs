@@ -11,7 +11,7 @@ use crate::sim::check::watch::Checks;
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::point::{Moment, Point};
 use crate::sim::inject::schedule::Schedule;
-use crate::sim::model::crash::{Death, Keep};
+use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::Key;
 use crate::sim::model::machine::Machine;
 use crate::sim::model::setting::Setting;
@@ -24,7 +24,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// How often a story is begun again, with nothing going wrong, before it is called endless.
+/// How often a scenario is begun again, with nothing going wrong, before it is called endless.
 pub const RUNS_MAX: u32 = 8;
 
 /// How a run ended.
@@ -32,13 +32,13 @@ pub const RUNS_MAX: u32 = 8;
 pub enum End {
     /// By itself.
     Said(Result<Outcome, Halt>),
-    /// It died.
-    Died(Death),
+    /// It crashed.
+    Crashed(Crash),
 }
 
-/// A story under way: what outlives a run.
+/// A scenario under way: what outlives a run.
 #[derive(Debug, Clone)]
-pub struct Story {
+pub struct ScenarioRun {
     setting: Rc<Setting>,
     /// What is asked of the driver in the runs to come.
     pub request: Request,
@@ -70,10 +70,10 @@ pub struct Run {
     pub points: Vec<Point>,
 }
 
-impl Story {
-    /// A story begins.
-    pub fn new(setting: &Rc<Setting>, bug: Option<Bug>) -> Story {
-        Story {
+impl ScenarioRun {
+    /// A scenario begins.
+    pub fn new(setting: &Rc<Setting>, bug: Option<Bug>) -> ScenarioRun {
+        ScenarioRun {
             setting: setting.clone(),
             request: setting.request.clone(),
             machine: Machine::new(setting),
@@ -98,7 +98,7 @@ impl Story {
         self.request = setting.request.clone();
     }
 
-    /// One run; a death is applied with `keep`, or as the schedule says.
+    /// One run; a crash is applied with `keep`, or as the schedule says.
     pub fn run(&mut self, schedule: &Schedule) -> (Run, SimWorld) {
         let mut world = SimWorld::new(
             self.setting.clone(),
@@ -123,11 +123,11 @@ impl Story {
                 Poll::Pending => None,
             }
         };
-        let end = match (end, world.death) {
+        let end = match (end, world.crash) {
             (Some(end), _) => end,
-            (None, Some(death)) => End::Died(death),
-            // Nothing here waits for anything but death.
-            (None, None) => End::Died(Death::Kill),
+            (None, Some(crash)) => End::Crashed(crash),
+            // Nothing here waits for anything but a crash.
+            (None, None) => End::Crashed(Crash::Kill),
         };
         self.runs += 1;
         let points = world.points.clone();
@@ -149,7 +149,7 @@ impl Story {
         (self.machine, self.checks) = world.end(keep);
     }
 
-    /// One run; every moment of it at which it could have died.
+    /// One run; every moment of it at which it could have crashed.
     pub fn record(&mut self, schedule: &Schedule) -> Vec<Snapshot> {
         self.recording = true;
         let (_, world) = self.run(schedule);
@@ -177,16 +177,16 @@ impl Story {
     }
 
     /// Whoever reads why the run stopped does what it says.
-    pub fn mend(&mut self, fault: &Fault) {
+    pub fn repair(&mut self, fault: &Fault) {
         if fault.next().ends_with("--repin") {
             self.request.repin = true;
         }
-        self.machine.mend(&self.setting, Some(fault));
+        self.machine.repair(&self.setting, Some(fault));
     }
 
-    /// The death of a run that was recorded.
-    pub fn die(&mut self, death: Death) {
-        self.machine.die(&self.setting, death);
+    /// The crash of a run that was recorded.
+    pub fn crash(&mut self, crash: Crash) {
+        self.machine.crash(&self.setting, crash);
         self.checks.run_over(&self.setting, &self.machine);
     }
 
@@ -202,7 +202,7 @@ impl Story {
             match run.end {
                 End::Said(Ok(_)) => return Ending::Landed,
                 End::Said(Err(halt)) => {
-                    self.mend(&halt.fault);
+                    self.repair(&halt.fault);
                     // The same stop twice, and this time nothing went wrong, is the end.
                     let quiet = schedule.0.iter().all(|shot| shot.run + 1 < self.runs);
                     if quiet && halts.last() == Some(&halt) {
@@ -210,14 +210,14 @@ impl Story {
                     }
                     halts.push(halt);
                 }
-                End::Died(_) => {}
+                End::Crashed(_) => {}
             }
         }
         Ending::Endless
     }
 }
 
-/// How a story ended.
+/// How a scenario ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// Landed.
@@ -228,9 +228,9 @@ pub enum Ending {
     Endless,
 }
 
-/// A whole story, told.
+/// What came of a whole scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct Report {
     /// How it ended.
     pub ending: Ending,
     /// What it broke.
@@ -254,7 +254,7 @@ impl fmt::Display for End {
             End::Said(Ok(Outcome::AlreadyLanded { .. })) => f.write_str("it says that it had landed before"),
             End::Said(Ok(Outcome::NothingToResume { .. })) => f.write_str("it finds nothing to resume"),
             End::Said(Err(halt)) => write!(f, "it stops: {}", halt.fault),
-            End::Died(death) => write!(f, "it died by {death}"),
+            End::Crashed(crash) => write!(f, "it crashed by {crash}"),
         }
     }
 }
@@ -267,7 +267,7 @@ mod tests {
     /// Where the first run stops when this goes wrong.
     fn stops_in(schedule: &str) -> Option<Phase> {
         let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
-        let (run, _) = Story::new(&setting, None).run(&schedule.parse().unwrap());
+        let (run, _) = ScenarioRun::new(&setting, None).run(&schedule.parse().unwrap());
         match run.end {
             End::Said(Err(halt)) => halt.phase,
             other => panic!("{schedule}: {other:?}"),
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn before_anything_is_begun_no_phase_is_to_blame() {
         let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
-        let (quiet, _) = Story::new(&setting, None).run(&Schedule::default());
+        let (quiet, _) = ScenarioRun::new(&setting, None).run(&Schedule::default());
         let at = |label: &str| {
             let found = quiet.points.iter().position(|point| point.label == label);
             found.unwrap_or_else(|| panic!("no point {label:?}"))
@@ -297,16 +297,16 @@ mod tests {
         );
     }
 
-    /// A device that lies is not survived, so nobody can tell a story with one by naming a point; a program's lie is told.
+    /// A device that lies is not survived, so nobody can name a point for one; a program that lies is tried.
     #[test]
     fn what_landfall_writes_itself_does_not_lie() {
         let setting = Rc::new(Setting::new("plain/flake/foreign/person".parse().unwrap()).unwrap());
-        let (quiet, _) = Story::new(&setting, None).run(&Schedule::default());
+        let (quiet, _) = ScenarioRun::new(&setting, None).run(&Schedule::default());
         let mut lied = 0;
         for (at, point) in quiet.points.iter().enumerate() {
             for lie in ["lie", "lie-during1"] {
-                let mut story = Story::new(&setting, None);
-                let (_, world) = story.run(&format!("0.{at}:{lie}").parse().unwrap());
+                let mut scenario = ScenarioRun::new(&setting, None);
+                let (_, world) = scenario.run(&format!("0.{at}:{lie}").parse().unwrap());
                 let own = point.label.starts_with("wipe") || point.label.starts_with("flush");
                 assert!(!(own && point.lies), "{}", point.label);
                 lied += u32::from(point.lies);
@@ -321,22 +321,22 @@ mod tests {
             }
         }
         assert!(lied > 10, "{lied} points can lie");
-        let mut story = Story::new(&setting, None);
+        let mut scenario = ScenarioRun::new(&setting, None);
         assert_eq!(
-            story.finish(&"0.14:lie,1.3:stop".parse().unwrap()),
+            scenario.finish(&"0.14:lie,1.3:stop".parse().unwrap()),
             Ending::Landed
         );
     }
 
-    /// As many runs with a misfortune as there are: the last ones have none.
+    /// As many runs with a fault as there are: the last ones have none.
     #[test]
-    fn many_misfortunes_are_no_endless_story() {
+    fn many_faults_are_no_endless_scenario() {
         let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
         for runs in [RUNS_MAX, 3 * RUNS_MAX] {
             let shots: Vec<String> = (0..runs).map(|run| format!("{run}.3:before:kill")).collect();
-            let mut story = Story::new(&setting, None);
-            let ending = story.finish(&shots.join(",").parse().unwrap());
-            assert_eq!((ending, story.runs), (Ending::Landed, runs + 1));
+            let mut scenario = ScenarioRun::new(&setting, None);
+            let ending = scenario.finish(&shots.join(",").parse().unwrap());
+            assert_eq!((ending, scenario.runs), (Ending::Landed, runs + 1));
         }
     }
 
@@ -345,9 +345,9 @@ mod tests {
     fn what_went_wrong_twice_is_not_for_ever() {
         let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
         for schedule in ["0.7:stop,1.2:stop", "0.3:fail:hardware,1.3:fail:hardware"] {
-            let mut story = Story::new(&setting, None);
-            let ending = story.finish(&schedule.parse().unwrap());
-            assert_eq!((ending, story.runs), (Ending::Landed, 3), "{schedule}");
+            let mut scenario = ScenarioRun::new(&setting, None);
+            let ending = scenario.finish(&schedule.parse().unwrap());
+            assert_eq!((ending, scenario.runs), (Ending::Landed, 3), "{schedule}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! goes on from there with the chain whole (I9).
 //!
 //! Between two flushes a power cut keeps any subset of the sectors written. One of them may be torn: at any byte, with the
-//! rest old, or new, or noise, or zeros. One may take its block of 4 KiB with it. States whose bytes are equal are told
+//! rest old, or new, or noise, or zeros. One may take its block of 4 KiB with it. States whose bytes are equal are judged
 //! once, so every state counted was read by the code that a resume reads with. Now and then a run goes on from such a
 //! state, with what lies there; so the chains are long and their slots are not clean.
 //!
@@ -31,7 +31,7 @@ const SAVES_PER_RUN_MAX: u64 = 6;
 /// Every so many states that could be judged by one slot are judged by both.
 const JUDGED_WHOLE_EVERY: u64 = 4_096;
 
-/// Up to so many sectors in flight every subset of them is told.
+/// Up to so many sectors in flight every subset of them is tried.
 const ALL_SUBSETS_MAX: usize = 16;
 
 /// What may be wrong with the way of saving; to see that the enumeration notices.
@@ -124,7 +124,7 @@ struct Slots {
     /// Where a run that is cut off goes on.
     go_on_from: Option<[Vec<u8>; 2]>,
     dice: u64,
-    tally: Saved,
+    coverage: Saved,
 }
 
 impl Media for Slots {
@@ -150,7 +150,7 @@ impl Media for Slots {
             }
         }
         self.in_flight += 1;
-        self.tally.saves += 1;
+        self.coverage.saves += 1;
         self.every_crash();
         if self.flaw != Some(Flaw::Unflushed) {
             self.flush();
@@ -282,7 +282,7 @@ impl Slots {
     /// Judges a state in which only this slot is in doubt. One that is not believed, of whatever damage, leaves the other
     /// one, and what that means does not depend on the damage; every so often that is not taken for granted.
     fn judge(&mut self, which: usize, slot: &[u8], other: &[u8]) {
-        let whole = self.tally.states.is_multiple_of(JUDGED_WHOLE_EVERY);
+        let whole = self.coverage.states.is_multiple_of(JUDGED_WHOLE_EVERY);
         let damaged = match Record::decode(slot) {
             Ok(_) | Err(SlotError::Newer(_)) => false,
             Err(
@@ -295,7 +295,7 @@ impl Slots {
             ) => true,
         };
         if damaged && !whole && self.alone_is_enough(other) {
-            self.tally.states += 1;
+            self.coverage.states += 1;
             return;
         }
         let mut slots = [slot.to_vec(), other.to_vec()];
@@ -313,7 +313,7 @@ impl Slots {
     }
 
     fn judge_both(&mut self, slots: &[Vec<u8>; 2]) {
-        self.tally.states += 1;
+        self.coverage.states += 1;
         let choice = choose([Some(&slots[0]), Some(&slots[1])]);
         let expected = self
             .acknowledged
@@ -321,7 +321,7 @@ impl Slots {
         let broken = match (&choice, expected) {
             (Choice::Newer(version), _) => Some(format!("a format {version} that nobody wrote")),
             (Choice::Believed { record, .. }, Some((acknowledged, in_flight))) => {
-                self.tally.newer += u64::from(record.sequence == in_flight);
+                self.coverage.newer += u64::from(record.sequence == in_flight);
                 (record.sequence != acknowledged && record.sequence != in_flight)
                     .then(|| format!("record {} is believed", record.sequence))
             }
@@ -330,10 +330,10 @@ impl Slots {
             (Choice::Believed { .. } | Choice::Neither(_) | Choice::Fork { .. }, None) => None,
         };
         if let Some(how) = broken {
-            self.tally.failed += 1;
-            if self.tally.breaches.len() < BREACHES_MAX {
+            self.coverage.failed += 1;
+            if self.coverage.breaches.len() < BREACHES_MAX {
                 let how = format!("after record {:?} was acknowledged: {how}", self.acknowledged);
-                self.tally.breaches.push(Breach {
+                self.coverage.breaches.push(Breach {
                     invariant: Invariant::SavedIsKept,
                     how,
                 });
@@ -381,10 +381,10 @@ pub fn enumerate(
         in_flight: 0,
         go_on_from: None,
         dice: mix(seed),
-        tally: Saved::default(),
+        coverage: Saved::default(),
     };
     let mut boot = 0;
-    while slots.tally.states < states_min && go_on(slots.tally.states) {
+    while slots.coverage.states < states_min && go_on(slots.coverage.states) {
         boot += 1;
         let course = course(setting, &slots.durable);
         // A run goes on from what it believes, and promises what it is given.
@@ -404,8 +404,8 @@ pub fn enumerate(
                 Some(Err(fault)) => return Err(format!("a save failed: {fault}")),
                 None => return Err("a save waits for ever".into()),
             }
-            if slots.tally.failed > 0 && flaw.is_some() {
-                return Ok(slots.tally);
+            if slots.coverage.failed > 0 && flaw.is_some() {
+                return Ok(slots.coverage);
             }
         }
         // Two times in three the power goes.
@@ -416,9 +416,9 @@ pub fn enumerate(
             slots.durable = left;
         }
         slots.cache.clear();
-        slots.tally.restarts += 1;
+        slots.coverage.restarts += 1;
     }
-    Ok(slots.tally)
+    Ok(slots.coverage)
 }
 
 /// What a run makes of the slots.
@@ -490,19 +490,19 @@ mod tests {
 
     #[test]
     fn whatever_a_cut_leaves_an_acknowledged_record_is_believed() {
-        let tally = enumerate(&setting(), 1, 100_000, None, &|_| true).unwrap();
-        assert_eq!(tally.breaches, vec![]);
-        assert!(tally.states >= 100_000 && tally.newer > 0 && tally.newer < tally.states / 2);
-        assert!(tally.restarts > 0, "{tally}");
+        let coverage = enumerate(&setting(), 1, 100_000, None, &|_| true).unwrap();
+        assert_eq!(coverage.breaches, vec![]);
+        assert!(coverage.states >= 100_000 && coverage.newer > 0 && coverage.newer < coverage.states / 2);
+        assert!(coverage.restarts > 0, "{coverage}");
     }
 
     /// The control: each wrong way of saving loses a record.
     #[test]
     fn every_wrong_way_of_saving_is_noticed() {
         for flaw in Flaw::ALL {
-            let tally = enumerate(&setting(), 1, 1_000_000, Some(flaw), &|_| true).unwrap();
+            let coverage = enumerate(&setting(), 1, 1_000_000, Some(flaw), &|_| true).unwrap();
             assert!(
-                tally
+                coverage
                     .breaches
                     .iter()
                     .any(|b| b.invariant == Invariant::SavedIsKept),

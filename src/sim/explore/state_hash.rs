@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-/// Attempts at one phase that a story after its last fault may still make; with more than this left, limits are far.
+/// Attempts at one phase that a scenario after its last fault may still make; with more than this left, limits are far.
 const PHASE_ATTEMPTS_FAR: u32 = 12;
 
 /// The same for all phases together.
@@ -36,7 +36,7 @@ struct Pair {
 
 /// Makes digests, and remembers what slots meant: reading them is the dear part.
 #[derive(Debug)]
-pub struct Digester {
+pub struct StateHasher {
     setting: Rc<Setting>,
     disk_order: bool,
     pairs: HashMap<[u64; 2], Rc<Pair>>,
@@ -50,10 +50,10 @@ fn hash_of(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-impl Digester {
+impl StateHasher {
     /// For a case. `disk_order` keeps the order of kernel names.
-    pub fn new(setting: &Rc<Setting>, disk_order: bool) -> Digester {
-        Digester {
+    pub fn new(setting: &Rc<Setting>, disk_order: bool) -> StateHasher {
+        StateHasher {
             setting: setting.clone(),
             disk_order,
             pairs: HashMap::new(),
@@ -74,14 +74,14 @@ impl Digester {
             mapping_empty,
             root_mounted,
             esp_mounted,
-            stranger_mapped,
+            foreign_mapping,
             kernel,
             nvram,
             child,
             clock_ms: _,
             gone,
             medium_gone,
-            squatted,
+            name_taken,
             late,
             closed_until_ms,
             slot_times_ms,
@@ -105,8 +105,8 @@ impl Digester {
         let makings = makings(disk, *mapped);
         let rank = |making: u32| makings.binary_search(&making).map_or(0, |rank| rank + 1);
         (mapped.map(rank), mapping_empty, root_mounted, esp_mounted).hash(&mut hasher);
-        (stranger_mapped, kernel.len(), nvram).hash(&mut hasher);
-        (machine.clock_is_right(), gone, medium_gone, squatted, late).hash(&mut hasher);
+        (foreign_mapping, kernel.len(), nvram).hash(&mut hasher);
+        (machine.clock_is_right(), gone, medium_gone, name_taken, late).hash(&mut hasher);
         (machine.now_ms < *closed_until_ms).hash(&mut hasher);
         for (held, key, value) in child.iter().flat_map(|rest| rest.iter()) {
             (held, key).hash(&mut hasher);

@@ -4,11 +4,11 @@
 //! Absent: faults and crashes on the way; each machine is tried once, and nothing else goes wrong.
 
 use crate::driver::Outcome;
-use crate::sim::check::coverage::{Failure, Tally};
+use crate::sim::check::coverage::{Coverage, Failure};
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::check::traps::landed_wrong;
 use crate::sim::explore::harness::Harness;
-use crate::sim::explore::run::{End, Story};
+use crate::sim::explore::run::{End, ScenarioRun};
 use crate::sim::inject::schedule::Schedule;
 use crate::sim::model::setting::Setting;
 use crate::sim::model::trap::Trap;
@@ -16,20 +16,20 @@ use std::rc::Rc;
 
 impl Harness {
     /// Every such machine, in this case.
-    pub fn traps(&self) -> Result<Tally, String> {
-        let mut tally = Tally::default();
+    pub fn traps(&self) -> Result<Coverage, String> {
+        let mut coverage = Coverage::default();
         for trap in Trap::ALL {
             let setting = Rc::new(Setting::trapped(self.setting().case, trap)?);
-            let mut story = Story::new(&setting, self.bug());
-            let (run, world) = story.run(&Schedule::default());
-            story.settle(world, None);
-            let disks = story.machine.disks.clone();
-            story.checks.others(&setting, &disks);
+            let mut scenario = ScenarioRun::new(&setting, self.bug());
+            let (run, world) = scenario.run(&Schedule::default());
+            scenario.settle(world, None);
+            let disks = scenario.machine.disks.clone();
+            scenario.checks.others(&setting, &disks);
             let landed = matches!(run.end, End::Said(Ok(Outcome::Landed { .. })));
-            let mut breaches = story.checks.breaches.clone();
+            let mut breaches = scenario.checks.breaches.clone();
             if landed {
                 breaches.extend(landed_wrong(&setting));
-            } else if !story.checks.destroyed.is_empty() {
+            } else if !scenario.checks.destroyed.is_empty() {
                 breaches.push(Breach {
                     invariant: Invariant::ConsentFirst,
                     how: format!("it stopped after it had written: {:?}", run.end),
@@ -42,18 +42,18 @@ impl Harness {
                 });
             }
             let breaches = self.watched(breaches);
-            tally.points += 1;
-            tally.stories += 1;
-            tally.runs += 1;
+            coverage.points += 1;
+            coverage.scenarios += 1;
+            coverage.runs += 1;
             if !breaches.is_empty() {
-                tally.fails(Failure {
+                coverage.fails(Failure {
                     case: setting.case,
                     schedule: Schedule::default(),
-                    between: None,
+                    operator_action: None,
                     breaches,
                 });
             }
         }
-        Ok(tally)
+        Ok(coverage)
     }
 }

@@ -9,8 +9,8 @@
 //! failure after a part. A network fails in ways of its own, and so does the machine around landfall.
 //!
 //! Absent: when (`schedule`); applying them (`world`).
-use crate::sim::model::crash::Death;
-use crate::sim::model::environment::{Around, Network};
+use crate::sim::model::crash::Crash;
+use crate::sim::model::environment::{EnvironmentEvent, Network};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Remedy};
 use std::fmt;
 use std::hash::Hash;
@@ -18,13 +18,13 @@ use std::str::FromStr;
 
 /// What happens at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum What {
-    /// Death before the effect.
-    Before(Death),
-    /// Death when this many parts of the effect have happened.
-    During(usize, Death),
-    /// Death after it.
-    After(Death),
+pub enum Injection {
+    /// Crash before the effect.
+    Before(Crash),
+    /// Crash when this many parts of the effect have happened.
+    During(usize, Crash),
+    /// Crash after it.
+    After(Crash),
     /// A fault instead of the effect.
     Fail(FaultClass),
     /// The effect, and a fault.
@@ -42,11 +42,11 @@ pub enum What {
     /// The network fails.
     Network(Network),
     /// The effect, and something happens around.
-    Around(Around),
+    Environment(EnvironmentEvent),
     /// The effect, and a signal that asks to stop.
     Stop,
     /// The effect, and somebody changes the disk for another one before it is identified the next time. Behind that nobody
-    /// can: an open file stays that of the disk that was pulled, which is [`Around::DiskGone`].
+    /// can: an open file stays that of the disk that was pulled, which is [`EnvironmentEvent::DiskGone`].
     Swap,
 }
 
@@ -103,28 +103,28 @@ fn class_of(text: &str) -> Result<FaultClass, String> {
         .ok_or_else(|| format!("{text:?}: transient, needs-change, permanent or hardware"))
 }
 
-impl fmt::Display for What {
+impl fmt::Display for Injection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::Before(death) => write!(f, "before:{death}"),
-            What::During(parts, death) => write!(f, "during{parts}:{death}"),
-            What::After(death) => write!(f, "after:{death}"),
-            What::Fail(class) => write!(f, "fail:{}", class_name(*class)),
-            What::FailAfter(class) => write!(f, "fail-after:{}", class_name(*class)),
-            What::FailDuring(parts, class) => write!(f, "fail-during{parts}:{}", class_name(*class)),
-            What::Lie => f.write_str("lie"),
-            What::LieDuring(parts) => write!(f, "lie-during{parts}"),
-            What::Hang => f.write_str("hang"),
-            What::Strange => f.write_str("strange"),
-            What::Network(network) => write!(f, "net:{}", network.name()),
-            What::Around(around) => write!(f, "around:{}", around.name()),
-            What::Stop => f.write_str("stop"),
-            What::Swap => f.write_str("swap"),
+            Injection::Before(crash) => write!(f, "before:{crash}"),
+            Injection::During(parts, crash) => write!(f, "during{parts}:{crash}"),
+            Injection::After(crash) => write!(f, "after:{crash}"),
+            Injection::Fail(class) => write!(f, "fail:{}", class_name(*class)),
+            Injection::FailAfter(class) => write!(f, "fail-after:{}", class_name(*class)),
+            Injection::FailDuring(parts, class) => write!(f, "fail-during{parts}:{}", class_name(*class)),
+            Injection::Lie => f.write_str("lie"),
+            Injection::LieDuring(parts) => write!(f, "lie-during{parts}"),
+            Injection::Hang => f.write_str("hang"),
+            Injection::Strange => f.write_str("strange"),
+            Injection::Network(network) => write!(f, "net:{}", network.name()),
+            Injection::Environment(around) => write!(f, "around:{}", around.name()),
+            Injection::Stop => f.write_str("stop"),
+            Injection::Swap => f.write_str("swap"),
         }
     }
 }
 
-impl FromStr for What {
+impl FromStr for Injection {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
@@ -138,41 +138,43 @@ impl FromStr for What {
             None => (text, None),
         };
         let with = || rest.ok_or_else(bad);
-        let bare = |what: What| if rest.is_none() { Ok(what) } else { Err(bad()) };
+        let bare = |what: Injection| if rest.is_none() { Ok(what) } else { Err(bad()) };
         match word {
-            "before" => Ok(What::Before(with()?.parse()?)),
-            "after" => Ok(What::After(with()?.parse()?)),
-            "fail" => Ok(What::Fail(class_of(with()?)?)),
-            "fail-after" => Ok(What::FailAfter(class_of(with()?)?)),
-            "lie" => bare(What::Lie),
-            "hang" => bare(What::Hang),
-            "strange" => bare(What::Strange),
-            "stop" => bare(What::Stop),
-            "swap" => bare(What::Swap),
+            "before" => Ok(Injection::Before(with()?.parse()?)),
+            "after" => Ok(Injection::After(with()?.parse()?)),
+            "fail" => Ok(Injection::Fail(class_of(with()?)?)),
+            "fail-after" => Ok(Injection::FailAfter(class_of(with()?)?)),
+            "lie" => bare(Injection::Lie),
+            "hang" => bare(Injection::Hang),
+            "strange" => bare(Injection::Strange),
+            "stop" => bare(Injection::Stop),
+            "swap" => bare(Injection::Swap),
             "net" => {
                 let name = with()?;
                 let found = Network::ALL.into_iter().find(|network| network.name() == name);
-                found.map(What::Network).ok_or_else(|| {
+                found.map(Injection::Network).ok_or_else(|| {
                     let all = Network::ALL.map(Network::name).join(", ");
                     format!("{name:?} is no failure of a network; there are {all}")
                 })
             }
             "around" => {
                 let name = with()?;
-                let found = Around::ALL.into_iter().find(|around| around.name() == name);
-                found.map(What::Around).ok_or_else(|| {
-                    let all = Around::ALL.map(Around::name).join(", ");
+                let found = EnvironmentEvent::ALL
+                    .into_iter()
+                    .find(|around| around.name() == name);
+                found.map(Injection::Environment).ok_or_else(|| {
+                    let all = EnvironmentEvent::ALL.map(EnvironmentEvent::name).join(", ");
                     format!("{name:?} does not happen around landfall; there are {all}")
                 })
             }
             word => {
                 let parts = |prefix: &str| word.strip_prefix(prefix).and_then(|n| n.parse::<usize>().ok());
                 if let Some(parts) = parts("during") {
-                    Ok(What::During(parts, with()?.parse()?))
+                    Ok(Injection::During(parts, with()?.parse()?))
                 } else if let Some(parts) = parts("fail-during") {
-                    Ok(What::FailDuring(parts, class_of(with()?)?))
+                    Ok(Injection::FailDuring(parts, class_of(with()?)?))
                 } else if let Some(parts) = parts("lie-during") {
-                    bare(What::LieDuring(parts))
+                    bare(Injection::LieDuring(parts))
                 } else {
                     Err(bad())
                 }
@@ -181,9 +183,9 @@ impl FromStr for What {
     }
 }
 
-/// Sorts of misfortune: the columns of the matrix.
+/// Sorts of fault: the columns of the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sort {
+pub enum FaultSort {
     /// The process is killed.
     Kill,
     /// The power goes.
@@ -203,98 +205,102 @@ pub enum Sort {
     /// The network fails, in one of its ways.
     Network,
     /// Something happens to the machine around: clock, disk, boot medium, names, a slow kernel.
-    Around,
+    Environment,
     /// A signal asks to stop.
     Stop,
 }
 
-impl Sort {
+impl FaultSort {
     /// All of them.
-    pub const ALL: [Sort; 11] = [
-        Sort::Kill,
-        Sort::Cut,
-        Sort::Transient,
-        Sort::NeedsChange,
-        Sort::Permanent,
-        Sort::Hardware,
-        Sort::Lie,
-        Sort::Partial,
-        Sort::Network,
-        Sort::Around,
-        Sort::Stop,
+    pub const ALL: [FaultSort; 11] = [
+        FaultSort::Kill,
+        FaultSort::Cut,
+        FaultSort::Transient,
+        FaultSort::NeedsChange,
+        FaultSort::Permanent,
+        FaultSort::Hardware,
+        FaultSort::Lie,
+        FaultSort::Partial,
+        FaultSort::Network,
+        FaultSort::Environment,
+        FaultSort::Stop,
     ];
 
     /// The sort of what happens at a point; `None` for what is not a fault of the machine.
-    pub fn of(what: What) -> Option<Sort> {
+    pub fn of(what: Injection) -> Option<FaultSort> {
         Some(match what {
-            What::Before(Death::Kill) | What::During(_, Death::Kill) | What::After(Death::Kill) => Sort::Kill,
-            What::Before(Death::Cut(_)) | What::During(_, Death::Cut(_)) | What::After(Death::Cut(_)) => {
-                Sort::Cut
-            }
-            What::Fail(class) | What::FailAfter(class) => match class {
-                FaultClass::Transient => Sort::Transient,
-                FaultClass::NeedsChange => Sort::NeedsChange,
-                FaultClass::Permanent => Sort::Permanent,
-                FaultClass::Hardware => Sort::Hardware,
+            Injection::Before(Crash::Kill)
+            | Injection::During(_, Crash::Kill)
+            | Injection::After(Crash::Kill) => FaultSort::Kill,
+            Injection::Before(Crash::Cut(_))
+            | Injection::During(_, Crash::Cut(_))
+            | Injection::After(Crash::Cut(_)) => FaultSort::Cut,
+            Injection::Fail(class) | Injection::FailAfter(class) => match class {
+                FaultClass::Transient => FaultSort::Transient,
+                FaultClass::NeedsChange => FaultSort::NeedsChange,
+                FaultClass::Permanent => FaultSort::Permanent,
+                FaultClass::Hardware => FaultSort::Hardware,
                 FaultClass::Unsafe | FaultClass::Interrupted => return None,
             },
-            What::Lie => Sort::Lie,
-            What::FailDuring(..) | What::LieDuring(_) | What::Hang | What::Strange => Sort::Partial,
-            What::Network(_) => Sort::Network,
-            What::Around(_) => Sort::Around,
-            What::Stop => Sort::Stop,
-            What::Swap => return None,
+            Injection::Lie => FaultSort::Lie,
+            Injection::FailDuring(..) | Injection::LieDuring(_) | Injection::Hang | Injection::Strange => {
+                FaultSort::Partial
+            }
+            Injection::Network(_) => FaultSort::Network,
+            Injection::Environment(_) => FaultSort::Environment,
+            Injection::Stop => FaultSort::Stop,
+            Injection::Swap => return None,
         })
     }
 
     /// Its name, as the user writes it.
     pub fn name(self) -> &'static str {
         match self {
-            Sort::Kill => "kill",
-            Sort::Cut => "cut",
-            Sort::Transient => "transient",
-            Sort::NeedsChange => "needs-change",
-            Sort::Permanent => "permanent",
-            Sort::Hardware => "hardware",
-            Sort::Lie => "lie",
-            Sort::Partial => "partial",
-            Sort::Network => "network",
-            Sort::Around => "around",
-            Sort::Stop => "stop",
+            FaultSort::Kill => "kill",
+            FaultSort::Cut => "cut",
+            FaultSort::Transient => "transient",
+            FaultSort::NeedsChange => "needs-change",
+            FaultSort::Permanent => "permanent",
+            FaultSort::Hardware => "hardware",
+            FaultSort::Lie => "lie",
+            FaultSort::Partial => "partial",
+            FaultSort::Network => "network",
+            FaultSort::Environment => "around",
+            FaultSort::Stop => "stop",
         }
     }
 
     /// Its name where there is little room.
     pub(crate) fn short(self) -> &'static str {
         match self {
-            Sort::Kill => "kill",
-            Sort::Cut => "cut",
-            Sort::Transient => "trans",
-            Sort::NeedsChange => "needs",
-            Sort::Permanent => "perm",
-            Sort::Hardware => "hardw",
-            Sort::Lie => "lie",
-            Sort::Partial => "part",
-            Sort::Network => "net",
-            Sort::Around => "arnd",
-            Sort::Stop => "stop",
+            FaultSort::Kill => "kill",
+            FaultSort::Cut => "cut",
+            FaultSort::Transient => "trans",
+            FaultSort::NeedsChange => "needs",
+            FaultSort::Permanent => "perm",
+            FaultSort::Hardware => "hardw",
+            FaultSort::Lie => "lie",
+            FaultSort::Partial => "part",
+            FaultSort::Network => "net",
+            FaultSort::Environment => "arnd",
+            FaultSort::Stop => "stop",
         }
     }
 
     /// Whether it ends the run at once.
-    pub fn is_death(self) -> bool {
-        matches!(self, Sort::Kill | Sort::Cut)
+    pub fn is_crash(self) -> bool {
+        matches!(self, FaultSort::Kill | FaultSort::Cut)
     }
 }
 
-impl std::str::FromStr for Sort {
+impl std::str::FromStr for FaultSort {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Sort::ALL
+        FaultSort::ALL
             .into_iter()
             .find(|sort| sort.name() == text)
             .ok_or_else(|| {
-                let all = Sort::ALL.map(Sort::name).join(", ");
+                let all = FaultSort::ALL.map(FaultSort::name).join(", ");
                 format!("{text:?} is no fault; there are {all}")
             })
     }

@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 /// What is done between two runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Between {
+pub enum OperatorAction {
     /// Another branch, and what is built of it.
     Payload,
     /// Another layout.
@@ -47,70 +47,76 @@ pub enum Between {
     MovedAway,
 }
 
-impl Between {
+impl OperatorAction {
     /// Everything.
-    pub const ALL: [Between; 14] = [
-        Between::Payload,
-        Between::Layout,
-        Between::Anew,
-        Between::Edit,
-        Between::Away,
-        Between::Second,
-        Between::Copy,
-        Between::Clock,
-        Between::Firmware,
-        Between::Orders,
-        Between::Forged,
-        Between::Stripped,
-        Between::MovedOn,
-        Between::MovedAway,
+    pub const ALL: [OperatorAction; 14] = [
+        OperatorAction::Payload,
+        OperatorAction::Layout,
+        OperatorAction::Anew,
+        OperatorAction::Edit,
+        OperatorAction::Away,
+        OperatorAction::Second,
+        OperatorAction::Copy,
+        OperatorAction::Clock,
+        OperatorAction::Firmware,
+        OperatorAction::Orders,
+        OperatorAction::Forged,
+        OperatorAction::Stripped,
+        OperatorAction::MovedOn,
+        OperatorAction::MovedAway,
     ];
 
     /// Its name, as the user writes it.
     pub fn name(self) -> &'static str {
         match self {
-            Between::Payload => "payload",
-            Between::Layout => "layout",
-            Between::Anew => "anew",
-            Between::Edit => "edit",
-            Between::Away => "away",
-            Between::Second => "second",
-            Between::Copy => "copy",
-            Between::Clock => "clock",
-            Between::Firmware => "firmware",
-            Between::Orders => "orders",
-            Between::Forged => "forged",
-            Between::Stripped => "stripped",
-            Between::MovedOn => "moved-on",
-            Between::MovedAway => "moved-away",
+            OperatorAction::Payload => "payload",
+            OperatorAction::Layout => "layout",
+            OperatorAction::Anew => "anew",
+            OperatorAction::Edit => "edit",
+            OperatorAction::Away => "away",
+            OperatorAction::Second => "second",
+            OperatorAction::Copy => "copy",
+            OperatorAction::Clock => "clock",
+            OperatorAction::Firmware => "firmware",
+            OperatorAction::Orders => "orders",
+            OperatorAction::Forged => "forged",
+            OperatorAction::Stripped => "stripped",
+            OperatorAction::MovedOn => "moved-on",
+            OperatorAction::MovedAway => "moved-away",
         }
     }
 }
 
-impl Between {
+impl OperatorAction {
     /// What is plugged and edited is so while the machine is off.
     pub(crate) fn is_done_off(self) -> bool {
         match self {
-            Between::Edit
-            | Between::Away
-            | Between::Copy
-            | Between::Second
-            | Between::Orders
-            | Between::Forged
-            | Between::Stripped
-            | Between::MovedOn
-            | Between::MovedAway => true,
-            Between::Payload | Between::Layout | Between::Anew | Between::Clock | Between::Firmware => false,
+            OperatorAction::Edit
+            | OperatorAction::Away
+            | OperatorAction::Copy
+            | OperatorAction::Second
+            | OperatorAction::Orders
+            | OperatorAction::Forged
+            | OperatorAction::Stripped
+            | OperatorAction::MovedOn
+            | OperatorAction::MovedAway => true,
+            OperatorAction::Payload
+            | OperatorAction::Layout
+            | OperatorAction::Anew
+            | OperatorAction::Clock
+            | OperatorAction::Firmware => false,
         }
     }
 }
 
-impl FromStr for Between {
+impl FromStr for OperatorAction {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Between::ALL.into_iter().find(|between| between.name() == text);
+        let found = OperatorAction::ALL
+            .into_iter()
+            .find(|action| action.name() == text);
         found.ok_or_else(|| {
-            let all = Between::ALL.map(Between::name).join(", ");
+            let all = OperatorAction::ALL.map(OperatorAction::name).join(", ");
             format!("{} is not done between two runs; there are {all}", quoted(text))
         })
     }

@@ -1,8 +1,8 @@
 //! Points: where something can go wrong, and what can go wrong there. Law: enumerations, chance and the world ask here, so that none
 //! of them tries what another one calls impossible.
 
-use crate::sim::inject::faults::{CLASSES, Sort, What};
-use crate::sim::model::environment::{Around, Network};
+use crate::sim::inject::faults::{CLASSES, FaultSort, Injection};
+use crate::sim::model::environment::{EnvironmentEvent, Network};
 use landfall_states::Phase;
 use landfall_states::fault::FaultClass;
 
@@ -30,26 +30,26 @@ pub struct Point {
 impl Point {
     /// Whether such a thing can happen here. What landfall writes by itself cannot claim to have been done and not be: that
     /// would be a device which lies, and nothing survives that.
-    pub fn can(&self, what: What) -> bool {
+    pub fn can(&self, what: Injection) -> bool {
         match what {
-            What::Lie | What::LieDuring(_) => self.lies,
-            What::Hang | What::Strange => self.program || self.network,
-            What::Network(_) => self.network,
-            What::Around(Around::Late) => self.tells,
-            What::Before(_)
-            | What::During(..)
-            | What::After(_)
-            | What::Fail(_)
-            | What::FailAfter(_)
-            | What::FailDuring(..)
-            | What::Around(_)
-            | What::Stop
-            | What::Swap => true,
+            Injection::Lie | Injection::LieDuring(_) => self.lies,
+            Injection::Hang | Injection::Strange => self.program || self.network,
+            Injection::Network(_) => self.network,
+            Injection::Environment(EnvironmentEvent::Late) => self.tells,
+            Injection::Before(_)
+            | Injection::During(..)
+            | Injection::After(_)
+            | Injection::Fail(_)
+            | Injection::FailAfter(_)
+            | Injection::FailDuring(..)
+            | Injection::Environment(_)
+            | Injection::Stop
+            | Injection::Swap => true,
         }
     }
 }
 
-/// Where in a point a run can die.
+/// Where in a point a run can crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Before it.
@@ -60,41 +60,45 @@ pub enum Moment {
     After,
 }
 
-/// Everything of these sorts that can go wrong at a point and is no death.
-pub(crate) fn whats(point: &Point, sorts: &[Sort]) -> Vec<What> {
-    let mut whats: Vec<What> = CLASSES.into_iter().map(What::Fail).collect();
+/// Everything of these sorts that can go wrong at a point and is no crash.
+pub(crate) fn injections(point: &Point, sorts: &[FaultSort]) -> Vec<Injection> {
+    let mut injections: Vec<Injection> = CLASSES.into_iter().map(Injection::Fail).collect();
     if point.acts {
-        whats.extend(CLASSES.map(What::FailAfter));
+        injections.extend(CLASSES.map(Injection::FailAfter));
     }
     // A flush that does nothing and says otherwise is a broken device; nothing survives that.
     if point.lies {
-        whats.push(What::Lie);
+        injections.push(Injection::Lie);
     }
     for parts in 1..point.parts {
         // Each class in some place, the ends of a program in every one.
         let class = CLASSES[parts % CLASSES.len()];
-        whats.extend([
-            What::FailDuring(parts, class),
-            What::FailDuring(parts, FaultClass::Transient),
+        injections.extend([
+            Injection::FailDuring(parts, class),
+            Injection::FailDuring(parts, FaultClass::Transient),
         ]);
         if point.lies {
-            whats.push(What::LieDuring(parts));
+            injections.push(Injection::LieDuring(parts));
         }
     }
     if point.program || point.network {
-        whats.push(What::Hang);
-        whats.push(What::Strange);
+        injections.push(Injection::Hang);
+        injections.push(Injection::Strange);
     }
     if point.network {
-        whats.extend(Network::ALL.map(What::Network));
+        injections.extend(Network::ALL.map(Injection::Network));
     }
-    let around = Around::ALL.into_iter().filter(|around| match around {
-        Around::Late => point.tells,
-        Around::Clock | Around::DiskGone | Around::MediumGone | Around::Squatter | Around::Second => true,
+    let around = EnvironmentEvent::ALL.into_iter().filter(|around| match around {
+        EnvironmentEvent::Late => point.tells,
+        EnvironmentEvent::Clock
+        | EnvironmentEvent::DiskGone
+        | EnvironmentEvent::MediumGone
+        | EnvironmentEvent::NameConflict
+        | EnvironmentEvent::Second => true,
     });
-    whats.extend(around.map(What::Around));
-    whats.push(What::Stop);
-    whats.dedup();
-    whats.retain(|what| Sort::of(*what).is_some_and(|sort| sorts.contains(&sort)));
-    whats
+    injections.extend(around.map(Injection::Environment));
+    injections.push(Injection::Stop);
+    injections.dedup();
+    injections.retain(|what| FaultSort::of(*what).is_some_and(|sort| sorts.contains(&sort)));
+    injections
 }

@@ -3,13 +3,13 @@
 //!
 //! Absent: chance of any other source; running the schedules (`explore::random`).
 
-use crate::sim::inject::faults::{Sort, What};
-use crate::sim::inject::point::{Point, whats};
-use crate::sim::inject::schedule::{Schedule, Shot};
-use crate::sim::model::crash::{Death, Keep, mix};
+use crate::sim::inject::faults::{FaultSort, Injection};
+use crate::sim::inject::point::{Point, injections};
+use crate::sim::inject::schedule::{InjectionAt, Schedule};
+use crate::sim::model::crash::{Crash, Keep, mix};
 
-/// The most misfortunes of one story. Each may cost a run, and a story is called endless after
-/// [`super::story::RUNS_MAX`].
+/// The most faults of one scenario. Each may cost a run, and a scenario is called endless after
+/// `explore::run::RUNS_MAX`.
 const SHOTS_MAX: u64 = 4;
 
 struct Dice(u64);
@@ -27,21 +27,21 @@ impl Dice {
 }
 
 /// A point, and what can happen there.
-type Place = (u32, Vec<What>);
+type Place = (u32, Vec<Injection>);
 
 /// What can happen at which points of the fault-free run, by sort. Later runs pass other points; there a shot that cannot be is
 /// none.
 pub(crate) struct Chances<'h> {
     points: &'h [Point],
-    sorts: Vec<(Sort, Vec<Place>)>,
+    sorts: Vec<(FaultSort, Vec<Place>)>,
 }
 
 impl<'h> Chances<'h> {
-    pub(crate) fn of(points: &'h [Point], sorts: &[Sort]) -> Chances<'h> {
-        let at_points = |sort: Sort| {
+    pub(crate) fn of(points: &'h [Point], sorts: &[FaultSort]) -> Chances<'h> {
+        let at_points = |sort: FaultSort| {
             let all = (0_u32..).zip(points);
-            all.map(|(at, point)| (at, whats(point, &[sort])))
-                .filter(|(_, whats)| !whats.is_empty())
+            all.map(|(at, point)| (at, injections(point, &[sort])))
+                .filter(|(_, injections)| !injections.is_empty())
                 .collect()
         };
         Chances {
@@ -61,30 +61,30 @@ impl<'h> Chances<'h> {
                 break;
             };
             let shot = match (sort, dice.pick(places)) {
-                (Sort::Kill | Sort::Cut, _) => self.death(*sort, &mut dice),
+                (FaultSort::Kill | FaultSort::Cut, _) => self.crash(*sort, &mut dice),
                 (_, None) => continue,
-                (_, Some((at, whats))) => dice.pick(whats).map(|what| (*at, *what)),
+                (_, Some((at, injections))) => dice.pick(injections).map(|what| (*at, *what)),
             };
             let Some((at, what)) = shot else { continue };
-            schedule.0.push(Shot { run, at, what });
+            schedule.0.push(InjectionAt { run, at, what });
             // A retry in the same run is met too.
-            run += u32::from(sort.is_death() || dice.below(2) == 0);
+            run += u32::from(sort.is_crash() || dice.below(2) == 0);
         }
         schedule
     }
 
-    fn death(&self, sort: Sort, dice: &mut Dice) -> Option<(u32, What)> {
+    fn crash(&self, sort: FaultSort, dice: &mut Dice) -> Option<(u32, Injection)> {
         let at = dice.below(self.points.len() as u64);
         let point = self.points.get(usize::try_from(at).ok()?)?;
-        let death = match sort {
-            Sort::Kill => Death::Kill,
-            _ => Death::Cut(Keep::Seed(dice.below(1 << 20))),
+        let crash = match sort {
+            FaultSort::Kill => Crash::Kill,
+            _ => Crash::Cut(Keep::Seed(dice.below(1 << 20))),
         };
         let part = usize::try_from(1 + dice.below(point.parts.saturating_sub(1) as u64)).unwrap_or(1);
         let what = match dice.below(3) {
-            0 => What::Before(death),
-            1 => What::During(part, death),
-            _ => What::After(death),
+            0 => Injection::Before(crash),
+            1 => Injection::During(part, crash),
+            _ => Injection::After(crash),
         };
         Some((u32::try_from(at).ok()?, what))
     }

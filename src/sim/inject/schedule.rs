@@ -1,29 +1,29 @@
 //! Which faults happen at which points. Law: a schedule is text, and the same schedule on the same case is the same scenario; a point
 //! is named by its run and its number in that run.
 
-use crate::sim::inject::faults::What;
+use crate::sim::inject::faults::Injection;
 use std::fmt;
 use std::hash::Hash;
 use std::str::FromStr;
 
-/// One misfortune.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Shot {
+pub struct InjectionAt {
     /// In which run, from 0.
     pub run: u32,
     /// At which point of it, from 0.
     pub at: u32,
     /// What.
-    pub what: What,
+    pub what: Injection,
 }
 
 /// All of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Schedule(pub Vec<Shot>);
+pub struct Schedule(pub Vec<InjectionAt>);
 
 impl Schedule {
     /// What happens at a point.
-    pub fn at(&self, run: u32, at: u32) -> Option<What> {
+    pub fn at(&self, run: u32, at: u32) -> Option<Injection> {
         self.0.iter().find(|s| (s.run, s.at) == (run, at)).map(|s| s.what)
     }
 
@@ -39,7 +39,7 @@ impl Schedule {
     }
 }
 
-impl Shot {
+impl InjectionAt {
     /// Whether it comes to pass where the runs pass so many points each.
     pub fn is_reached(&self, passed: &[u32]) -> bool {
         let run = usize::try_from(self.run).ok();
@@ -67,11 +67,11 @@ impl FromStr for Schedule {
         if text == "quiet" {
             return Ok(Schedule::default());
         }
-        let shot = |text: &str| -> Result<Shot, String> {
+        let shot = |text: &str| -> Result<InjectionAt, String> {
             let bad = || format!("{text:?}: a shot is RUN.POINT:WHAT, for example 0.17:after:cut=none");
             let (place, what) = text.split_once(':').ok_or_else(bad)?;
             let (run, at) = place.split_once('.').ok_or_else(bad)?;
-            Ok(Shot {
+            Ok(InjectionAt {
                 run: run.parse().map_err(|_| bad())?,
                 at: at.parse().map_err(|_| bad())?,
                 what: what.parse()?,
@@ -84,29 +84,31 @@ impl FromStr for Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::model::crash::{Death, Keep};
-    use crate::sim::model::environment::{Around, Network};
+    use crate::sim::model::crash::{Crash, Keep};
+    use crate::sim::model::environment::{EnvironmentEvent, Network};
     use landfall_states::fault::FaultClass;
 
     #[test]
     fn a_schedule_reads_back() {
-        let mut whats = vec![
-            What::Before(Death::Kill),
-            What::During(3, Death::Cut(Keep::Torn(2))),
-            What::After(Death::Cut(Keep::Seed(7))),
-            What::Fail(FaultClass::Transient),
-            What::FailDuring(2, FaultClass::NeedsChange),
-            What::FailAfter(FaultClass::Hardware),
-            What::Lie,
-            What::LieDuring(4),
-            What::Hang,
-            What::Strange,
-            What::Stop,
-            What::Swap,
+        let mut injections = vec![
+            Injection::Before(Crash::Kill),
+            Injection::During(3, Crash::Cut(Keep::Torn(2))),
+            Injection::After(Crash::Cut(Keep::Seed(7))),
+            Injection::Fail(FaultClass::Transient),
+            Injection::FailDuring(2, FaultClass::NeedsChange),
+            Injection::FailAfter(FaultClass::Hardware),
+            Injection::Lie,
+            Injection::LieDuring(4),
+            Injection::Hang,
+            Injection::Strange,
+            Injection::Stop,
+            Injection::Swap,
         ];
-        whats.extend(Network::ALL.map(What::Network));
-        whats.extend(Around::ALL.map(What::Around));
-        let shots = whats.into_iter().map(|what| Shot { run: 1, at: 20, what });
+        injections.extend(Network::ALL.map(Injection::Network));
+        injections.extend(EnvironmentEvent::ALL.map(Injection::Environment));
+        let shots = injections
+            .into_iter()
+            .map(|what| InjectionAt { run: 1, at: 20, what });
         let schedule = Schedule(shots.collect());
         assert_eq!(schedule.to_string().parse(), Ok(schedule));
         assert_eq!("quiet".parse(), Ok(Schedule::default()));

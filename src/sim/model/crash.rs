@@ -7,30 +7,30 @@ use std::fmt;
 use std::hash::Hash;
 use std::str::FromStr;
 
-/// How a run dies.
+/// How a run crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Death {
+pub enum Crash {
     /// The process is killed.
     Kill,
     /// The power goes.
     Cut(Keep),
 }
 
-impl fmt::Display for Death {
+impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Death::Kill => f.write_str("kill"),
-            Death::Cut(keep) => write!(f, "cut={keep}"),
+            Crash::Kill => f.write_str("kill"),
+            Crash::Cut(keep) => write!(f, "cut={keep}"),
         }
     }
 }
 
-impl FromStr for Death {
+impl FromStr for Crash {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix("cut=") {
-            Some(keep) => Ok(Death::Cut(keep.parse()?)),
-            None if text == "kill" => Ok(Death::Kill),
+            Some(keep) => Ok(Crash::Cut(keep.parse()?)),
+            None if text == "kill" => Ok(Crash::Kill),
             None => Err(format!("{text:?}: kill or cut=…")),
         }
     }
@@ -63,7 +63,7 @@ pub enum Keep {
     Mask(u64),
 }
 
-/// Up to so many pending writes every subset is tried, where one misfortune is enumerated by itself.
+/// Up to so many pending writes every subset is tried, where one fault is enumerated by itself.
 const ALL_SUBSETS_MAX: usize = 12;
 
 /// And up to so many each of them torn and ruined, with every subset of the others.

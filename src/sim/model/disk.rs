@@ -356,7 +356,7 @@ impl Disk {
         Some(header)
     }
 
-    /// The header that a torn one of the root's is mended from: the copies', where they have this id, and nobody else has put
+    /// The header that a torn one of the root's is repaired from: the copies', where they have this id, and nobody else has put
     /// anything there.
     pub fn proved_by_copies(&self, region: Region, id: &str) -> Option<&Header> {
         let Some(Value::Header(copy)) = self.see(Key::Copies) else {
@@ -432,12 +432,12 @@ impl Disk {
         }
     }
 
-    /// Puts something at a place, durably and behind everybody's back; for stories in which somebody edits the disk.
+    /// Puts something at a place, durably and behind everybody's back; for scenarios in which somebody edits the disk.
     pub fn put(&mut self, key: Key, value: Value) {
         self.settle(key, Some(value));
     }
 
-    /// Puts bytes where the slots are, durably; for stories about strange slots.
+    /// Puts bytes where the slots are, durably; for scenarios about strange slots.
     pub fn put_slots(&mut self, slots: &[Vec<u8>; 2]) {
         for (which, bytes) in slots.iter().enumerate() {
             for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {

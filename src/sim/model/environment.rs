@@ -49,7 +49,7 @@ impl Network {
 
 /// What happens to the machine around landfall, after the effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Around {
+pub enum EnvironmentEvent {
     /// The clock jumps to 1970.
     Clock,
     /// The disk falls off its bus, with everything that was not durable. It is back after the next boot.
@@ -57,32 +57,32 @@ pub enum Around {
     /// The boot medium is pulled: no program starts any more. Somebody puts it back and boots.
     MediumGone,
     /// Somebody takes the name of our mapping, and mounts something at the target.
-    Squatter,
+    NameConflict,
     /// What was told to the kernel is seen only after a while (udev, or the kernel itself, is slow).
     Late,
     /// Somebody deletes the run directory and starts another landfall, which is to be kept off by the lock on the disk.
     Second,
 }
 
-impl Around {
+impl EnvironmentEvent {
     /// Everything.
-    pub const ALL: [Around; 6] = [
-        Around::Clock,
-        Around::DiskGone,
-        Around::MediumGone,
-        Around::Squatter,
-        Around::Late,
-        Around::Second,
+    pub const ALL: [EnvironmentEvent; 6] = [
+        EnvironmentEvent::Clock,
+        EnvironmentEvent::DiskGone,
+        EnvironmentEvent::MediumGone,
+        EnvironmentEvent::NameConflict,
+        EnvironmentEvent::Late,
+        EnvironmentEvent::Second,
     ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Around::Clock => "clock-1970",
-            Around::DiskGone => "disk-gone",
-            Around::MediumGone => "medium-gone",
-            Around::Squatter => "squatter",
-            Around::Late => "late",
-            Around::Second => "second-start",
+            EnvironmentEvent::Clock => "clock-1970",
+            EnvironmentEvent::DiskGone => "disk-gone",
+            EnvironmentEvent::MediumGone => "medium-gone",
+            EnvironmentEvent::NameConflict => "squatter",
+            EnvironmentEvent::Late => "late",
+            EnvironmentEvent::Second => "second-start",
         }
     }
 }

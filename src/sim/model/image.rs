@@ -8,7 +8,7 @@ use landfall_states::image::Image;
 use landfall_states::names::{Digest, StorePath};
 use landfall_states::plan::SystemSource;
 
-/// An image of a system, of few chunks: more of them have no other stories to tell.
+/// An image of a system, of few chunks: more of them make no other scenario.
 pub fn made_up_image(system: &StorePath) -> SystemSource {
     SystemSource::Image(Box::new(Image {
         file: "/iso/root.image".into(),

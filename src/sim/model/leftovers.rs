@@ -1,6 +1,6 @@
-//! What real tools leave when they die, and what of the simulated world stands for it. Law: the names on the left are those of
+//! What real tools leave when they are killed, and what of the simulated world stands for it. Law: the names on the left are those of
 //! the recorder (`tests/halfway`), which kills each real tool at every call that changes something; a state that it sees and
-//! that is not here fails it. What stands on the right is met in simulated stories: a test looks for each.
+//! that is not here fails it. What stands on the right is met in simulated scenarios: a test looks for each.
 //!
 //! A state of the real tool may be finer than what stands for it. Then every state of that name has to be gone on from, in the
 //! recorder, as the simulated one is.

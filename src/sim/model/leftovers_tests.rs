@@ -19,10 +19,14 @@ fn what_stands_for_a_real_state_is_met_in_the_simulation() {
     ] {
         let harness = Harness::new(case.parse().unwrap()).unwrap();
         let mut explorer = Explorer::new(&harness);
-        let ended = explorer.each_death(&harness.story(), &Schedule::default(), &mut |_, story, _, _| {
-            seen.extend(of(harness.setting(), &story.machine));
-            ControlFlow::Continue(())
-        });
+        let ended = explorer.each_crash(
+            &harness.scenario(),
+            &Schedule::default(),
+            &mut |_, scenario, _, _| {
+                seen.extend(of(harness.setting(), &scenario.machine));
+                ControlFlow::Continue(())
+            },
+        );
         assert!(ended.is_continue());
     }
     let missing: Vec<String> = ALL

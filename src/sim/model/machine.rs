@@ -3,7 +3,7 @@
 //!
 //! Absent: what goes wrong while it runs; see `world`.
 
-use crate::sim::model::crash::{Death, Keep};
+use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::{Disk, Held, Key, Region, Value};
 use crate::sim::model::setting::Setting;
 use landfall_states::fault::Fault;
@@ -37,7 +37,7 @@ pub struct Machine {
     /// Whether the target's ESP is mounted at /mnt/boot, for the target or for the store.
     pub esp_mounted: bool,
     /// A mapping that was there before us.
-    pub stranger_mapped: bool,
+    pub foreign_mapping: bool,
     /// The kernel's partitions of the target.
     pub kernel: Vec<KernelPartition>,
     /// Whether the firmware has our entry.
@@ -51,7 +51,7 @@ pub struct Machine {
     /// The boot medium was pulled; until the next boot no program starts.
     pub medium_gone: bool,
     /// Somebody has the name of our mapping, and a mount at the target.
-    pub squatted: bool,
+    pub name_taken: bool,
     /// What was told to the kernel, and is not seen yet.
     pub late: bool,
     /// The server wants no request before this time, in milliseconds since the first boot.
@@ -74,14 +74,14 @@ impl Machine {
             mapping_empty: false,
             root_mounted: false,
             esp_mounted: false,
-            stranger_mapped: true,
+            foreign_mapping: true,
             kernel: kernel(&setting.disks[0]),
             nvram: false,
             child: None,
             clock_ms: RIGHT_MS,
             gone: false,
             medium_gone: false,
-            squatted: false,
+            name_taken: false,
             late: false,
             closed_until_ms: 0,
             slot_times_ms: [0; 2],
@@ -127,21 +127,21 @@ impl Machine {
     }
 
     /// A run stopped and said why: somebody does what it said, and comes back a minute later, or after the wait that goes with the fault.
-    pub fn mend(&mut self, setting: &Setting, fault: Option<&Fault>) {
+    pub fn repair(&mut self, setting: &Setting, fault: Option<&Fault>) {
         let asked_s = fault.and_then(|fault| fault.wait_s).unwrap_or(0);
         self.now_ms += asked_s.saturating_mul(1_000).max(60_000);
         self.clock_ms = RIGHT_MS;
-        self.squatted = false;
+        self.name_taken = false;
         if self.gone || self.medium_gone {
-            self.die(setting, Death::Cut(Keep::None));
+            self.crash(setting, Crash::Cut(Keep::None));
         }
     }
 
-    /// A run died.
-    pub fn die(&mut self, setting: &Setting, death: Death) {
-        match death {
-            Death::Kill => {}
-            Death::Cut(keep) => {
+    /// A run crashed.
+    pub fn crash(&mut self, setting: &Setting, crash: Crash) {
+        match crash {
+            Crash::Kill => {}
+            Crash::Cut(keep) => {
                 let target = self.target(setting);
                 self.disk_mut(target).cut(keep);
                 self.tmpfs = None;
@@ -150,7 +150,7 @@ impl Machine {
                 self.mapped = None;
                 self.mapping_empty = false;
                 self.child = None;
-                (self.gone, self.medium_gone, self.squatted) = (false, false, false);
+                (self.gone, self.medium_gone, self.name_taken) = (false, false, false);
                 self.late = false;
                 self.root_mounted = false;
                 self.esp_mounted = false;

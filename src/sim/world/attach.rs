@@ -140,7 +140,7 @@ impl SimWorld {
 
     /// Our mapping's name and the mount points are nobody else's.
     fn own_names(&self) -> Result<(), Fault> {
-        if self.machine.squatted && !self.has(Bug::ReuseMapper) {
+        if self.machine.name_taken && !self.has(Bug::ReuseMapper) {
             return Err(PlaceFault::ForeignUse {
                 on: "cryptroot and /mnt".into(),
                 by: "somebody else".into(),
@@ -151,7 +151,7 @@ impl SimWorld {
     }
 
     /// The place of a disk that is somebody else's.
-    pub fn stranger(&self) -> usize {
+    pub fn foreign_disk(&self) -> usize {
         let data = &self.setting.disks[1].identity;
         let at = self.machine.disks.iter().position(|d| d.identity == *data);
         at.unwrap_or(self.target())
@@ -204,7 +204,7 @@ impl SimWorld {
         if self.has(Bug::CloseAll) {
             self.act(
                 "close all",
-                Act::Ram(|machine, _| machine.stranger_mapped = false),
+                Act::Ram(|machine, _| machine.foreign_mapping = false),
             )
             .await?;
         }
@@ -244,16 +244,20 @@ mod tests {
         let careless = harness().with(Bug::LostLabelIsForeign);
         for at in mounts {
             let schedule = format!("0.{at}:after:cut=ruined0");
-            let told = sound.tell(&schedule.parse().unwrap(), true);
+            let report = sound.run(&schedule.parse().unwrap(), true);
             assert_eq!(
-                (told.breaches, told.ending),
+                (report.breaches, report.ending),
                 (vec![], Ending::Landed),
                 "{schedule}"
             );
-            let is_mended = |line: &String| line.ends_with("make the root directory again");
-            assert!(told.lines.iter().any(is_mended), "{schedule}: {:#?}", told.lines);
+            let is_repaired = |line: &String| line.ends_with("make the root directory again");
+            assert!(
+                report.lines.iter().any(is_repaired),
+                "{schedule}: {:#?}",
+                report.lines
+            );
             // The control.
-            let breaches = careless.tell(&schedule.parse().unwrap(), false).breaches;
+            let breaches = careless.run(&schedule.parse().unwrap(), false).breaches;
             let is_caught = breaches.iter().any(|breach| breach.invariant == Invariant::Lands);
             assert!(is_caught, "{schedule}: {breaches:?}");
         }

@@ -1,5 +1,5 @@
 //! How the network and the machine around landfall fail. Law: what fails here is what a program or the kernel would
-//! say of it; who repairs it is a person who reads why the run stopped (`Machine::mend`).
+//! say of it; who repairs it is a person who reads why the run stopped (`Machine::repair`).
 //!
 //! Absent: when (`inject`).
 
@@ -8,7 +8,7 @@ use crate::sim::inject::faults::{ended, failed, fault};
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::point::Point;
 use crate::sim::model::crash::Keep;
-use crate::sim::model::environment::{Around, Network};
+use crate::sim::model::environment::{EnvironmentEvent, Network};
 use crate::sim::world::run::SimWorld;
 use landfall_states::fault::{Cause, Fault, FaultClass, MachineFault, Os, Remedy};
 
@@ -128,19 +128,19 @@ impl SimWorld {
     }
 
     /// Something happens.
-    pub fn happens(&mut self, around: Around) {
+    pub fn happens(&mut self, around: EnvironmentEvent) {
         match around {
-            Around::Clock => self.machine.clock_ms = 0,
-            Around::DiskGone => {
+            EnvironmentEvent::Clock => self.machine.clock_ms = 0,
+            EnvironmentEvent::DiskGone => {
                 let target = self.machine.target(&self.setting);
                 self.machine.disk_mut(target).cut(Keep::None);
                 self.machine.gone = true;
             }
-            Around::MediumGone => self.machine.medium_gone = true,
-            Around::Squatter => self.machine.squatted = true,
-            Around::Late => {}
+            EnvironmentEvent::MediumGone => self.machine.medium_gone = true,
+            EnvironmentEvent::NameConflict => self.machine.name_taken = true,
+            EnvironmentEvent::Late => {}
             // The lock is on the device: what is deleted beside it changes nothing, and the other one is refused.
-            Around::Second => {
+            EnvironmentEvent::Second => {
                 if self.held.is_some() && self.has(Bug::LockInRunDir) {
                     self.checks.get_mut().another_landfall();
                 }

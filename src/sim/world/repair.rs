@@ -38,8 +38,8 @@ impl SimWorld {
         self.act("flush the copies", Act::Flush).await
     }
 
-    /// A finished root whose superblock was torn is mended from a copy, unless it is mounted.
-    pub(crate) async fn mend_superblock(&mut self) -> Result<(), Fault> {
+    /// A finished root whose superblock was torn is repaired from a copy, unless it is mounted.
+    pub(crate) async fn repair_superblock(&mut self) -> Result<(), Fault> {
         let region = self.setting.root_region();
         let Some((_, _, id, _)) = self.setting.volume(region) else {
             return Ok(());
@@ -49,10 +49,10 @@ impl SimWorld {
             return Ok(());
         };
         self.identify().await?;
-        let mended = vec![(Key::Header(region), Some(Value::Header(header)))];
-        self.act("mend the superblock", Act::Write(Held::Device, mended))
+        let repaired = vec![(Key::Header(region), Some(Value::Header(header)))];
+        self.act("repair the superblock", Act::Write(Held::Device, repaired))
             .await?;
-        self.act("flush the mended superblock", Act::Flush).await?;
+        self.act("flush the repaired superblock", Act::Flush).await?;
         if self.disk().header(region).is_none() {
             let what = format!("repair of root filesystem in {region:?}");
             return Err(Fault::read_back(what, "there is no superblock of it"));
@@ -63,7 +63,7 @@ impl SimWorld {
 
 impl SimWorld {
     /// An ESP that lost its root directory gets it back, with the directory of the slots in it, and nothing else.
-    pub async fn mend_directory(&mut self) -> Result<(), Fault> {
+    pub async fn repair_directory(&mut self) -> Result<(), Fault> {
         let planned = self.setting.volume(Region::Esp).map(|(_, _, id, _)| id);
         let is_looked_at = !self.machine.esp_mounted && !self.has(Bug::LostLabelIsForeign);
         let Some(making) = self.disk().lost_directory_of(planned).filter(|_| is_looked_at) else {
@@ -125,26 +125,26 @@ mod tests {
         for case in CASES {
             let sound = harness(case);
             let lands = |schedule: &str| {
-                let told = sound.tell(&schedule.parse().unwrap(), true);
+                let report = sound.run(&schedule.parse().unwrap(), true);
                 assert_eq!(
-                    (told.breaches, told.ending),
+                    (report.breaches, report.ending),
                     (vec![], Ending::Landed),
                     "{case} {schedule}"
                 );
-                told.lines
+                report.lines
             };
             let mounts = mounts(&sound);
             assert!(mounts.len() > 1, "{case}: {mounts:?}");
             for at in mounts {
                 let torn = format!("0.{at}:after:cut=torn0");
                 let lines = lands(&torn);
-                let mends: Vec<&str> = lines
+                let repairs: Vec<&str> = lines
                     .iter()
-                    .filter(|line| line.ends_with("mend the superblock"))
+                    .filter(|line| line.ends_with("repair the superblock"))
                     .filter_map(|line| line.split_once(' '))
                     .map(|(at, _)| at)
                     .collect();
-                let [mend] = mends[..] else {
+                let [repair] = repairs[..] else {
                     panic!("{case} {torn}: {lines:#?}")
                 };
                 for then in [
@@ -155,11 +155,11 @@ mod tests {
                     "lie",
                     "fail-after:transient",
                 ] {
-                    lands(&format!("{torn},{mend}:{then}"));
+                    lands(&format!("{torn},{repair}:{then}"));
                 }
                 // The control.
                 let careless = harness(case).with(Bug::TornIsBlank);
-                let breaches = careless.tell(&torn.parse().unwrap(), false).breaches;
+                let breaches = careless.run(&torn.parse().unwrap(), false).breaches;
                 assert!(
                     breaks(Invariant::FormatOnce, &breaches),
                     "{case} {torn}: {breaches:?}"
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_copy_of_a_former_root_proves_nothing_of_the_new_one() {
         let case = CASES[0];
-        let quiet = |harness: Harness| harness.tell(&Schedule::default(), false).breaches;
+        let quiet = |harness: Harness| harness.run(&Schedule::default(), false).breaches;
         assert_eq!(quiet(harness(case)), vec![]);
         let wiped = quiet(harness(case).with(Bug::CopiesOutliveWipe));
         assert!(breaks(Invariant::Lands, &wiped), "{wiped:?}");

@@ -6,13 +6,13 @@
 
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::{Checks, Found, Write};
-use crate::sim::inject::faults::{What, fault};
+use crate::sim::inject::faults::{Injection, fault};
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::point::{Moment, Point};
 use crate::sim::inject::schedule::Schedule;
-use crate::sim::model::crash::{Death, Keep};
+use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::{Disk, Fs, Held, Key, Value};
-use crate::sim::model::environment::Around;
+use crate::sim::model::environment::EnvironmentEvent;
 use crate::sim::model::machine::Machine;
 use crate::sim::model::setting::Setting;
 use landfall_states::Phase;
@@ -57,7 +57,7 @@ const PROGRAMS: [&str; 8] = [
     "make a volume",
     "give it to the copies",
     "give it its id",
-    "mend the superblock",
+    "repair the superblock",
     "open the container",
     "fetch",
     "evaluate and fetch",
@@ -116,13 +116,13 @@ pub struct SimWorld {
     pub run: u32,
     /// Points passed in this run.
     pub points: Vec<Point>,
-    /// How it died, if it did.
-    pub death: Option<Death>,
+    /// How it crashed, if it did.
+    pub crash: Option<Crash>,
     /// A running digest of everything that happened.
     pub trace: Cell<u64>,
     /// Lines of it, when somebody wants to read them.
     pub lines: Option<RefCell<Vec<String>>>,
-    /// Every moment at which it could have died, when somebody wants them.
+    /// Every moment at which it could have crashed, when somebody wants them.
     pub snapshots: Option<Vec<Snapshot>>,
     /// What can be seen of it on the disk's bytes, when somebody wants to know.
     pub effects: Option<Vec<Effect>>,
@@ -186,7 +186,7 @@ impl SimWorld {
             bug: None,
             run,
             points: vec![],
-            death: None,
+            crash: None,
             trace: Cell::new(0),
             lines: None,
             snapshots: None,
@@ -283,8 +283,8 @@ impl SimWorld {
                     self.snap(at, Moment::After);
                 }
             }
-            Some(What::Before(death)) => self.die(death).await,
-            Some(What::During(parts, death)) => {
+            Some(Injection::Before(crash)) => self.crash(crash).await,
+            Some(Injection::During(parts, crash)) => {
                 // A program outlives the run, and goes on.
                 if point.program
                     && let Act::Write(held, writes) = &act
@@ -294,29 +294,29 @@ impl SimWorld {
                         Some(rest.map(|(key, value)| (*held, *key, value.clone())).collect());
                 }
                 self.apply_parts(act, disk, found, parts);
-                self.die(death).await;
+                self.crash(crash).await;
             }
-            Some(What::After(death)) => {
+            Some(Injection::After(crash)) => {
                 self.apply(act, disk, found, usize::MAX);
-                self.die(death).await;
+                self.crash(crash).await;
             }
-            Some(What::Fail(class)) => {
+            Some(Injection::Fail(class)) => {
                 self.another_fault();
                 return Err(fault(class, label));
             }
-            Some(What::FailDuring(parts, class)) => {
+            Some(Injection::FailDuring(parts, class)) => {
                 self.another_fault();
                 self.apply(act, disk, found, parts);
                 return Err(fault(class, label));
             }
-            Some(What::FailAfter(class)) => {
+            Some(Injection::FailAfter(class)) => {
                 self.another_fault();
                 self.apply(act, disk, found, usize::MAX);
                 return Err(fault(class, label));
             }
-            Some(What::Lie) => {}
-            Some(What::LieDuring(parts)) => self.apply(act, disk, found, parts),
-            Some(What::Hang) => {
+            Some(Injection::Lie) => {}
+            Some(Injection::LieDuring(parts)) => self.apply(act, disk, found, parts),
+            Some(Injection::Hang) => {
                 if self.has(Bug::NoDeadline) {
                     self.checks.get_mut().waits_for_ever(label);
                     std::future::pending::<()>().await;
@@ -325,24 +325,24 @@ impl SimWorld {
                 self.another_fault();
                 return Err(fault(FaultClass::Transient, label));
             }
-            Some(What::Strange) => {
+            Some(Injection::Strange) => {
                 self.strange = Some((label, 0));
                 return self.ends_strangely(label);
             }
-            Some(What::Network(network)) => {
+            Some(Injection::Network(network)) => {
                 self.another_fault();
                 return self.fails_over(network, label);
             }
-            Some(What::Around(Around::Late)) => self.machine.late = true,
-            Some(What::Around(around)) => {
+            Some(Injection::Environment(EnvironmentEvent::Late)) => self.machine.late = true,
+            Some(Injection::Environment(around)) => {
                 self.apply(act, disk, found, usize::MAX);
                 self.happens(around);
             }
-            Some(What::Stop) => {
+            Some(Injection::Stop) => {
                 self.apply(act, disk, found, usize::MAX);
                 self.stop = true;
             }
-            Some(What::Swap) => {
+            Some(Injection::Swap) => {
                 self.apply(act, disk, found, usize::MAX);
                 self.swapped = true;
             }
@@ -416,8 +416,8 @@ impl SimWorld {
         }
     }
 
-    async fn die(&mut self, death: Death) {
-        self.death = Some(death);
+    async fn crash(&mut self, crash: Crash) {
+        self.crash = Some(crash);
         std::future::pending().await
     }
 
@@ -502,25 +502,25 @@ impl SimWorld {
 }
 
 impl SimWorld {
-    /// Ends the run: the machine goes on with what the death left, the checks with what they saw.
+    /// Ends the run: the machine goes on with what the crash left, the checks with what they saw.
     pub fn end(self, keep: Option<Keep>) -> (Machine, Checks) {
         let SimWorld {
             setting,
             mut machine,
             checks,
-            death,
+            crash,
             ..
         } = self;
         let mut checks = checks.into_inner();
-        if let Some(death) = death {
-            let death = match (death, keep) {
-                (Death::Cut(_), Some(keep)) => Death::Cut(keep),
-                (death, _) => death,
+        if let Some(crash) = crash {
+            let crash = match (crash, keep) {
+                (Crash::Cut(_), Some(keep)) => Crash::Cut(keep),
+                (crash, _) => crash,
             };
-            machine.die(&setting, death);
+            machine.crash(&setting, crash);
             checks.run_over(&setting, &machine);
         } else {
-            checks.strangers(&machine);
+            checks.foreign_mappings(&machine);
         }
         (machine, checks)
     }

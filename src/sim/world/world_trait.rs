@@ -29,7 +29,7 @@ impl World for SimWorld {
                 .await?;
         }
         if self.has(Bug::JournalReplay) {
-            let other = self.stranger();
+            let other = self.foreign_disk();
             let journal = Key::File(Fs::Root, "journal");
             let replayed = Some(Value::Text(900, "replayed".into()));
             self.machine
