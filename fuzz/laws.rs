@@ -23,9 +23,9 @@ use landfall::real::secret::{Secret, SecretText};
 use landfall::real::secrets::passphrase;
 use landfall::real::table::gpt;
 use landfall::real::volume::{probe, slots};
-use landfall::sim::case::Case;
-use landfall::sim::faults::Schedule;
-use landfall::sim::harness::Harness;
+use landfall::sim::explore::harness::Harness;
+use landfall::sim::inject::schedule::Schedule;
+use landfall::sim::model::case::Case;
 use landfall_states::checkpoint::{Choice, MAGIC, Record, SLOT_BYTES, choose};
 use landfall_states::names::Digest;
 use landfall_states::plan::{DiskIdentity, Layout, Machine, Payload, Plan};
@@ -530,10 +530,10 @@ fn foreign(data: &[u8]) {
     }
 }
 
-/// Misfortunes that are told in one story; more of them only take time.
+/// Faults that are told in one scenario; more of them only take time.
 const SHOTS_MAX: usize = 4;
 
-/// A first byte that names a case, and the text of a schedule. It is refused or reads back; the story that it tells ends,
+/// A first byte that names a case, and the text of a schedule. It is refused or reads back; the scenario that it tells ends,
 /// ends again alike, and breaks no invariant.
 fn schedule(data: &[u8]) {
     let Some((which, text)) = data.split_first() else {
@@ -550,9 +550,9 @@ fn schedule(data: &[u8]) {
         let harness = harnesses
             .entry(case)
             .or_insert_with(|| Harness::new(cases[case]).expect("a case of our own"));
-        let told = harness.tell(&schedule, false);
-        assert_eq!(told.breaches, [], "{} with {schedule}", cases[case]);
-        assert_eq!(harness.tell(&schedule, false).trace, told.trace, "{schedule}");
+        let report = harness.run(&schedule, false);
+        assert_eq!(report.breaches, [], "{} with {schedule}", cases[case]);
+        assert_eq!(harness.run(&schedule, false).trace, report.trace, "{schedule}");
     });
 }
 

@@ -225,10 +225,10 @@ fn a_broken_law_is_told_and_the_seeds_are_read() {
             .iter()
             .any(|seed| landfall::image::ext4::Superblock::decode(seed).is_ok())
     );
-    let stories = seeds("schedule");
-    assert!(stories.iter().all(|s| {
+    let scenarios = seeds("schedule");
+    assert!(scenarios.iter().all(|s| {
         let text = std::str::from_utf8(&s[1..]).unwrap();
-        text.parse::<landfall::sim::faults::Schedule>().is_ok()
+        text.parse::<landfall::sim::inject::schedule::Schedule>().is_ok()
     }));
 }
 

@@ -1,4 +1,4 @@
-//! Whatever people do, in any order: runs, resumes, deaths, signals, an edited table, a disk that is taken away, another
+//! Whatever people do, in any order: runs, resumes, crashes, signals, an edited table, a disk that is taken away, another
 //! payload, another layout, a wish to begin anew, a second disk with an install. A reference machine, which knows only what
 //! was done and how far runs were let go, says before each run what must come of it; it has invariants of its own. And
 //! whatever bytes the slots hold, no more is destroyed than without them.
@@ -6,13 +6,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
 use landfall::driver::Outcome;
-use landfall::sim::between::reference;
-use landfall::sim::case::{Case, Setting};
-use landfall::sim::checks::state;
-use landfall::sim::disk::{Disk, Keep, Key, Value};
-use landfall::sim::faults::{Death, Schedule, Shot, What};
-use landfall::sim::harness::Harness;
-use landfall::sim::story::{End, Story};
+use landfall::sim::check::watch::state;
+use landfall::sim::explore::harness::Harness;
+use landfall::sim::explore::operator::reference;
+use landfall::sim::explore::run::{End, ScenarioRun};
+use landfall::sim::inject::faults::Injection;
+use landfall::sim::inject::schedule::{InjectionAt, Schedule};
+use landfall::sim::model::case::Case;
+use landfall::sim::model::crash::Crash;
+use landfall::sim::model::crash::Keep;
+use landfall::sim::model::disk::{Disk, Key, Value};
+use landfall::sim::model::setting::Setting;
 use landfall_states::Phase;
 use landfall_states::recovery::Rule;
 use proptest::prelude::*;
@@ -217,7 +221,7 @@ impl ReferenceStateMachine for Model {
 /// The simulated machine and the driver.
 struct World {
     base: Setting,
-    story: Story,
+    scenario: ScenarioRun,
     taken: Option<Rc<Disk>>,
 }
 
@@ -225,7 +229,7 @@ impl World {
     fn new(case: Case) -> World {
         let base = Setting::new(case).unwrap();
         World {
-            story: Story::new(&Rc::new(base.clone()), None),
+            scenario: ScenarioRun::new(&Rc::new(base.clone()), None),
             base,
             taken: None,
         }
@@ -247,7 +251,7 @@ impl World {
     }
 
     fn target(&self) -> &Disk {
-        &self.story.machine.disks[self.story.machine.target(&self.base)]
+        &self.scenario.machine.disks[self.scenario.machine.target(&self.base)]
     }
 
     fn table(&mut self, model: &Model, edit: bool) {
@@ -256,19 +260,19 @@ impl World {
             table.entries.pop();
         }
         let table = Rc::new(table);
-        let target = self.story.machine.target(&self.base);
+        let target = self.scenario.machine.target(&self.base);
         // Whoever edits it has a tool that writes it out and tells the kernel.
-        let disk = self.story.machine.disk_mut(target);
+        let disk = self.scenario.machine.disk_mut(target);
         disk.flush();
         for key in [Key::Primary, Key::Backup] {
             disk.put(key, Value::Table(table.clone()));
         }
-        self.story.machine.read_table(target);
+        self.scenario.machine.read_table(target);
     }
 
     /// How often every disk was written, whatever its name is now.
     fn writes(&self) -> BTreeMap<String, u64> {
-        let disks = self.story.machine.disks.iter();
+        let disks = self.scenario.machine.disks.iter();
         disks
             .map(|disk| (disk.identity.to_string(), disk.writes()))
             .collect()
@@ -276,7 +280,7 @@ impl World {
 
     /// Where this run comes to a phase, so many hundredths into it; `None` when it does not come there.
     fn point(&self, phase: Phase, hundredths: u8) -> Option<u32> {
-        let (run, _) = self.story.clone().run(&Schedule::default());
+        let (run, _) = self.scenario.clone().run(&Schedule::default());
         let points = (0_u32..).zip(&run.points);
         // What comes before the disk is held has no phase of its own.
         let held = run
@@ -292,20 +296,20 @@ impl World {
     }
 
     /// One run, compared with what the reference expects.
-    fn run(&mut self, expected: Expected, what: Option<(What, u32)>) {
-        let run = self.story.runs;
-        let shots = what.map(|(what, at)| Shot { run, at, what });
+    fn run(&mut self, expected: Expected, what: Option<(Injection, u32)>) {
+        let run = self.scenario.runs;
+        let shots = what.map(|(what, at)| InjectionAt { run, at, what });
         let schedule = Schedule(shots.into_iter().collect());
         let writes = self.writes();
-        let (run, world) = self.story.run(&schedule);
-        self.story.settle(world, None);
-        assert_eq!(self.story.checks.breaches, vec![]);
+        let (run, world) = self.scenario.run(&schedule);
+        self.scenario.settle(world, None);
+        assert_eq!(self.scenario.checks.breaches, vec![]);
         if !expected.works() {
             assert_eq!(self.writes(), writes, "{expected:?} wrote");
         }
         let disturbed = what.is_some();
         let fits = match (expected, &run.end) {
-            (_, End::Died(_)) => disturbed,
+            (_, End::Crashed(_)) => disturbed,
             (Expected::Lands | Expected::LandsOrHasLanded, End::Said(Ok(Outcome::Landed { .. }))) => true,
             (
                 Expected::HasLanded | Expected::LandsOrHasLanded | Expected::StopsByOrHasLanded(_),
@@ -323,7 +327,7 @@ impl World {
     }
 
     /// A run with something in this phase; without it where it does not come to the phase.
-    fn disturbed(&mut self, expected: Expected, phase: Phase, hundredths: u8, what: What) {
+    fn disturbed(&mut self, expected: Expected, phase: Phase, hundredths: u8, what: Injection) {
         match self.point(phase, hundredths) {
             Some(at) => self.run(expected, Some((what, at))),
             // It stops before, or has nothing to do; the reference expects no more of it then.
@@ -349,54 +353,59 @@ impl StateMachineTest for World {
         match deed {
             Deed::Run => world.run(expected, None),
             Deed::Resume => {
-                world.story.request.resume_only = true;
+                world.scenario.request.resume_only = true;
                 world.run(expected, None);
-                world.story.request.resume_only = false;
+                world.scenario.request.resume_only = false;
             }
-            Deed::Kill(phase, at) => world.disturbed(expected, phase, at, What::After(Death::Kill)),
+            Deed::Kill(phase, at) => world.disturbed(expected, phase, at, Injection::After(Crash::Kill)),
             Deed::Cut(phase, at, seed) => {
-                world.disturbed(expected, phase, at, What::After(Death::Cut(Keep::Seed(seed))));
+                world.disturbed(
+                    expected,
+                    phase,
+                    at,
+                    Injection::After(Crash::Cut(Keep::Seed(seed))),
+                );
             }
-            Deed::Stop(phase, at) => world.disturbed(expected, phase, at, What::Stop),
+            Deed::Stop(phase, at) => world.disturbed(expected, phase, at, Injection::Stop),
             Deed::EditTable => world.table(model, true),
             Deed::RestoreTable => world.table(model, false),
             Deed::TakeDisk => {
                 // What was on its way is lost with it, and so is what was attached.
-                world.story.die(Death::Cut(Keep::None));
-                let target = world.story.machine.target(&world.base);
-                world.taken = Some(world.story.machine.disks.remove(target));
+                world.scenario.crash(Crash::Cut(Keep::None));
+                let target = world.scenario.machine.target(&world.base);
+                world.taken = Some(world.scenario.machine.disks.remove(target));
             }
             Deed::GiveDisk => {
-                world.story.machine.disks.extend(world.taken.take());
+                world.scenario.machine.disks.extend(world.taken.take());
                 // The kernel looks at a disk that comes.
-                world.story.die(Death::Cut(Keep::None));
+                world.scenario.crash(Crash::Cut(Keep::None));
             }
             Deed::OtherPayload | Deed::OtherLayout => {
-                world.story.asks(&Rc::new(world.asked(model)));
+                world.scenario.asks(&Rc::new(world.asked(model)));
                 if matches!(deed, Deed::OtherPayload) && model.least < Phase::Landed {
-                    world.story.checks.done_again_from(Phase::Formatted);
+                    world.scenario.checks.done_again_from(Phase::Formatted);
                 }
             }
             Deed::SecondDisk => {
                 let second = world.base.second().unwrap();
-                let disks = &mut world.story.machine.disks;
+                let disks = &mut world.scenario.machine.disks;
                 if !disks.iter().any(|disk| disk.identity == second.identity) {
                     disks.push(Rc::new(second));
                 }
             }
             Deed::Anew => {
-                world.story.asks(&Rc::new(world.asked(model)));
-                world.story.checks.begins_anew();
-                world.story.request.asked_anew = true;
+                world.scenario.asks(&Rc::new(world.asked(model)));
+                world.scenario.checks.begins_anew();
+                world.scenario.request.asked_anew = true;
                 world.run(expected, None);
-                world.story.request.asked_anew = false;
+                world.scenario.request.asked_anew = false;
             }
         }
         world
     }
 
     fn check_invariants(world: &World, _model: &Model) {
-        assert_eq!(world.story.checks.breaches, vec![]);
+        assert_eq!(world.scenario.checks.breaches, vec![]);
     }
 
     /// Everything is put right, and the next run ends it.
@@ -412,14 +421,14 @@ impl StateMachineTest for World {
         let mut end = state(world.target());
         let reference = reference(&world.asked(&model));
         // Declared: firmware without an entry starts the fallback.
-        let loader = Key::File(landfall::sim::disk::Fs::Esp, "loader");
+        let loader = Key::File(landfall::sim::model::disk::Fs::Esp, "loader");
         if !end.contains_key(&loader) {
             end.extend(reference.get(&loader).map(|text| (loader, text.clone())));
         }
         assert_eq!(end, reference);
-        let disks = world.story.machine.disks.clone();
-        world.story.checks.others(&world.base, &disks);
-        assert_eq!(world.story.checks.breaches, vec![]);
+        let disks = world.scenario.machine.disks.clone();
+        world.scenario.checks.others(&world.base, &disks);
+        assert_eq!(world.scenario.checks.breaches, vec![]);
     }
 }
 
@@ -435,7 +444,7 @@ prop_state_machine! {
 fn a_world_that_does_otherwise_is_noticed() {
     let wrong = std::panic::catch_unwind(|| {
         let mut world = World::new("plain/prebuilt/foreign/person".parse().unwrap());
-        world.story.bug = Some(landfall::sim::bugs::Bug::IgnoreLayout);
+        world.scenario.bug = Some(landfall::sim::inject::planted::Bug::IgnoreLayout);
         let mut model = Model {
             least: Phase::Landed,
             most: Phase::Landed,
@@ -466,7 +475,7 @@ fn one_model() -> Model {
 
 /// Found by an earlier form of the test above in one run of many.
 #[test]
-fn a_death_while_the_disk_is_away_loses_nothing() {
+fn a_crash_while_the_disk_is_away_loses_nothing() {
     let (mut world, mut model) = (World::new(one_model().case), one_model());
     let deeds = [
         Deed::Kill(Phase::Encrypted, 50),
@@ -503,7 +512,7 @@ fn slot(records: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// I7: at every death of an install.
+    /// I7: at every crash of an install.
     #[test]
     fn no_slot_bytes_destroy_more_than_none(
         pairs in {
@@ -512,7 +521,7 @@ proptest! {
         }
     ) {
         let harness = Harness::new("plain/flake/foreign/person".parse().unwrap()).unwrap();
-        let tally = harness.slots(&pairs);
-        prop_assert!(tally.stories >= 8 * 50 && tally.failed == 0, "{:?}", tally.failures.first());
+        let coverage = harness.slots(&pairs);
+        prop_assert!(coverage.scenarios >= 8 * 50 && coverage.failed == 0, "{:?}", coverage.failures.first());
     }
 }

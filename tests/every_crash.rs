@@ -4,14 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
-use landfall::sim::between::Between;
-use landfall::sim::case::{Before, Case, Consenter, Setting};
-use landfall::sim::explore::Explorer;
-use landfall::sim::faults::{Network, Schedule, Shot, What};
-use landfall::sim::harness::Harness;
-use landfall::sim::landing::Mode;
-use landfall::sim::story::{End, Ending, Story};
-use landfall::sim::tally::{Matrix, Sort, Tally};
+use landfall::sim::check::coverage::{Coverage, Matrix};
+use landfall::sim::explore::enumerate::Explorer;
+use landfall::sim::explore::harness::Harness;
+use landfall::sim::explore::run::{End, Ending, ScenarioRun};
+use landfall::sim::inject::faults::FaultSort;
+use landfall::sim::inject::faults::Injection;
+use landfall::sim::inject::operator::OperatorAction;
+use landfall::sim::inject::schedule::{InjectionAt, Schedule};
+use landfall::sim::model::case::Mode;
+use landfall::sim::model::case::{Before, Case, Consenter};
+use landfall::sim::model::environment::Network;
+use landfall::sim::model::setting::Setting;
 use landfall_states::Phase;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -19,9 +23,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 /// Runs a piece of work for every item on as many threads as there are processors.
-fn on_all<T: Copy + Send>(items: &[T], work: impl Fn(T) -> Tally + Sync) -> Tally {
+fn on_all<T: Copy + Send>(items: &[T], work: impl Fn(T) -> Coverage + Sync) -> Coverage {
     let queue = Mutex::new(items.to_vec());
-    let total = Mutex::new(Tally::default());
+    let total = Mutex::new(Coverage::default());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -29,8 +33,8 @@ fn on_all<T: Copy + Send>(items: &[T], work: impl Fn(T) -> Tally + Sync) -> Tall
                     let Some(item) = queue.lock().unwrap().pop() else {
                         break;
                     };
-                    let tally = work(item);
-                    total.lock().unwrap().add(tally);
+                    let coverage = work(item);
+                    total.lock().unwrap().add(coverage);
                 }
             });
         }
@@ -38,40 +42,40 @@ fn on_all<T: Copy + Send>(items: &[T], work: impl Fn(T) -> Tally + Sync) -> Tall
     total.into_inner().unwrap()
 }
 
-fn report(what: &str, began: Instant, tally: &Tally) {
+fn report(what: &str, began: Instant, coverage: &Coverage) {
     let seconds = began.elapsed().as_secs_f64();
-    println!("{what}: {tally} in {seconds:.1} s");
+    println!("{what}: {coverage} in {seconds:.1} s");
     // `cargo lab crash` reads these lines.
-    let Tally {
+    let Coverage {
         points,
-        stories,
+        scenarios,
         failed,
         ..
-    } = tally;
-    println!("crash\t{what}\t{points}\t{stories}\t{failed}\t{seconds:.1}");
+    } = coverage;
+    println!("crash\t{what}\t{points}\t{scenarios}\t{failed}\t{seconds:.1}");
     let mut shown = BTreeMap::new();
-    for failure in &tally.failures {
+    for failure in &coverage.failures {
         let count = shown.entry(failure.breaches[0].invariant).or_insert(0);
         *count += 1;
         if *count <= 3 {
             println!("  {failure}");
         }
     }
-    assert!(tally.failures.is_empty(), "{shown:?}");
+    assert!(coverage.failures.is_empty(), "{shown:?}");
 }
 
 #[test]
-fn every_single_death_and_every_single_fault() {
+fn every_single_crash_and_every_single_fault() {
     let began = Instant::now();
     let mut work: Vec<(Case, bool)> = vec![];
     for case in Case::all() {
         work.extend([(case, false), (case, true)]);
     }
-    let tally = on_all(&work, |(case, deaths)| {
+    let coverage = on_all(&work, |(case, crashes)| {
         let harness = Harness::new(case).unwrap();
-        if deaths {
+        if crashes {
             // The same points; they are counted once.
-            Tally {
+            Coverage {
                 points: 0,
                 ..harness.crashes()
             }
@@ -79,24 +83,24 @@ fn every_single_death_and_every_single_fault() {
             harness.faults()
         }
     });
-    print!("{}", Matrix(&tally));
-    report("deaths and faults", began, &tally);
-    assert!(tally.points > 1_000 && tally.stories > 10_000);
-    assert_eq!(tally.empty_cells(), cannot_be(), "empty cells");
+    print!("{}", Matrix(&coverage));
+    report("deaths and faults", began, &coverage);
+    assert!(coverage.points > 1_000 && coverage.scenarios > 10_000);
+    assert_eq!(coverage.empty_cells(), cannot_be(), "empty cells");
 }
 
 /// Cells of the matrix that stay empty, and why.
-fn cannot_be() -> Vec<(Phase, Sort)> {
+fn cannot_be() -> Vec<(Phase, FaultSort)> {
     // Only the preflight, the clone and the store ask for anything over the network.
     let asks = [Phase::Planned, Phase::Formatted, Phase::Cloned];
     Phase::ALL
         .into_iter()
         .filter(|phase| *phase != Phase::Landed && !asks.contains(phase))
-        .map(|phase| (phase, Sort::Network))
+        .map(|phase| (phase, FaultSort::Network))
         .collect()
 }
 
-/// What is found by going on from known machines is what is found by telling every story from its beginning.
+/// What is found by going on from known machines is what is found by running every scenario from its beginning.
 #[test]
 fn the_short_way_is_the_long_way() {
     for text in ["luks-swap/flake/foreign/person", "plain/prebuilt/finished/person"] {
@@ -112,7 +116,7 @@ fn the_short_way_is_the_long_way() {
 
 /// A reinstall over a finished install, consent in advance, a blank disk.
 #[test]
-fn every_single_death_on_other_ways() {
+fn every_single_crash_on_other_ways() {
     let began = Instant::now();
     let cases: Vec<Case> = [
         "luks-swap/prebuilt/finished/person",
@@ -121,13 +125,13 @@ fn every_single_death_on_other_ways() {
     ]
     .map(|text| text.parse().unwrap())
     .to_vec();
-    let tally = on_all(&cases, |case| Harness::new(case).unwrap().crashes());
-    report("deaths on other ways", began, &tally);
+    let coverage = on_all(&cases, |case| Harness::new(case).unwrap().crashes());
+    report("deaths on other ways", began, &coverage);
 }
 
-/// Root from an image: every death between and in its chunks, and every fault there.
+/// Root from an image: every crash between and in its chunks, and every fault there.
 #[test]
-fn every_death_and_fault_while_an_image_is_written() {
+fn every_crash_and_fault_while_an_image_is_written() {
     let began = Instant::now();
     let cases: Vec<Case> = [
         "plain/image/foreign/person",
@@ -136,7 +140,7 @@ fn every_death_and_fault_while_an_image_is_written() {
     ]
     .map(|text| text.parse().unwrap())
     .to_vec();
-    let tally = on_all(&cases, |case| {
+    let coverage = on_all(&cases, |case| {
         let harness = Harness::new(case).unwrap();
         let chunks = harness
             .points
@@ -144,17 +148,17 @@ fn every_death_and_fault_while_an_image_is_written() {
             .filter(|p| p.label == "write a chunk")
             .count();
         assert_eq!(chunks, 3, "the cases do write an image");
-        let mut tally = harness.crashes();
-        tally.add(harness.faults());
-        tally.add(harness.kills_then_cuts(Phase::Encrypted));
-        tally
+        let mut coverage = harness.crashes();
+        coverage.add(harness.faults());
+        coverage.add(harness.kills_then_cuts(Phase::Encrypted));
+        coverage
     });
-    report("deaths and faults with an image", began, &tally);
+    report("deaths and faults with an image", began, &coverage);
     for case in cases {
-        let told = Harness::new(Case { twice: true, ..case })
+        let report = Harness::new(Case { twice: true, ..case })
             .unwrap()
-            .tell(&"quiet".parse().unwrap(), true);
-        assert_eq!(told.breaches, vec![], "{case}");
+            .run(&"quiet".parse().unwrap(), true);
+        assert_eq!(report.breaches, vec![], "{case}");
     }
 }
 
@@ -162,10 +166,10 @@ fn every_death_and_fault_while_an_image_is_written() {
 #[test]
 fn every_order_twice_is_once() {
     for case in Case::all() {
-        let told = Harness::new(Case { twice: true, ..case })
+        let report = Harness::new(Case { twice: true, ..case })
             .unwrap()
-            .tell(&"quiet".parse().unwrap(), true);
-        assert_eq!(told.breaches, vec![], "{case}");
+            .run(&"quiet".parse().unwrap(), true);
+        assert_eq!(report.breaches, vec![], "{case}");
     }
 }
 
@@ -174,10 +178,10 @@ fn who_refuses_loses_nothing() {
     for mut case in Case::all() {
         case.consenter = Consenter::Refuses;
         for before in [Before::Blank, Before::Foreign, Before::Finished] {
-            let told = Harness::new(Case { before, ..case })
+            let report = Harness::new(Case { before, ..case })
                 .unwrap()
-                .tell(&"quiet".parse().unwrap(), true);
-            assert_eq!((told.breaches, told.destroyed), (vec![], vec![]), "{case}");
+                .run(&"quiet".parse().unwrap(), true);
+            assert_eq!((report.breaches, report.destroyed), (vec![], vec![]), "{case}");
         }
     }
 }
@@ -187,11 +191,11 @@ fn who_refuses_loses_nothing() {
 fn a_power_cut_after_a_kill() {
     let began = Instant::now();
     let harness = Harness::new("luks/prebuilt/foreign/person".parse().unwrap()).unwrap();
-    let mut tally = Tally::default();
+    let mut coverage = Coverage::default();
     for phase in [Phase::Planned, Phase::Formatted, Phase::Installed] {
-        tally.add(harness.kills_then_cuts(phase));
+        coverage.add(harness.kills_then_cuts(phase));
     }
-    report("kill, then power cut", began, &tally);
+    report("kill, then power cut", began, &coverage);
 }
 
 /// I7 and I16: whatever the slots hold, at any moment of the install.
@@ -201,7 +205,7 @@ fn strange_slots_permit_nothing() {
     let cases: Vec<Case> = ["plain/flake/foreign/person", "luks-swap/prebuilt/foreign/refuses"]
         .map(|text| text.parse().unwrap())
         .to_vec();
-    let tally = on_all(&cases, |case| {
+    let coverage = on_all(&cases, |case| {
         let records = Harness::new(Case {
             consenter: Consenter::Person,
             ..case
@@ -210,7 +214,7 @@ fn strange_slots_permit_nothing() {
         .records();
         Harness::new(case).unwrap().slots(&strange(&records))
     });
-    report("strange slots", began, &tally);
+    report("strange slots", began, &coverage);
 }
 
 /// Pairs of slots from the records of a whole run: in order, forked, alone, torn, of a newer format, noise.
@@ -239,7 +243,7 @@ fn newer() -> Vec<u8> {
 }
 
 #[test]
-fn the_same_schedule_is_the_same_story() {
+fn the_same_schedule_is_the_same_scenario() {
     for text in [
         "quiet",
         "0.60:fail:transient",
@@ -259,24 +263,24 @@ fn a_chunk_that_is_not_kept_twice_stops_the_run() {
         if point.label != "write a chunk" {
             continue;
         }
-        let once = harness.tell(&format!("0.{at}:lie").parse().unwrap(), true);
+        let once = harness.run(&format!("0.{at}:lie").parse().unwrap(), true);
         assert_eq!(
             (once.breaches.len(), once.runs),
             (0, 1),
             "written again, it is there"
         );
-        let mended = |line: &&String| line.ends_with("write a chunk again");
+        let repaired = |line: &&String| line.ends_with("write a chunk again");
         // With the first one the filesystem's header goes too: then it is begun anew.
         let Some((again, _)) = once
             .lines
             .iter()
-            .find(mended)
+            .find(repaired)
             .and_then(|line| line.split_once(' '))
         else {
             continue;
         };
         chunks += 1;
-        let twice = harness.tell(&format!("0.{at}:lie,{again}:lie").parse().unwrap(), true);
+        let twice = harness.run(&format!("0.{at}:lie,{again}:lie").parse().unwrap(), true);
         assert_eq!(twice.breaches, vec![], "0.{at} and {again}");
         assert_eq!((twice.ending, twice.runs), (Ending::Landed, 2));
         let stop = twice.lines.iter().find(|line| line.contains("reads back wrong"));
@@ -285,7 +289,7 @@ fn a_chunk_that_is_not_kept_twice_stops_the_run() {
     assert!(chunks > 1);
 }
 
-/// Every pair: deaths and faults, in the same run or in the next. Here a part of them; the whole in every layout and both
+/// Every pair: crashes and faults, in the same run or in the next. Here a part of them; the whole in every layout and both
 /// modes is the next test.
 #[test]
 fn a_part_of_every_pair() {
@@ -297,11 +301,11 @@ fn a_part_of_every_pair() {
     ]
     .map(|(text, share)| (text.parse().unwrap(), share))
     .to_vec();
-    let tally = on_all(&cases, |(case, share)| {
+    let coverage = on_all(&cases, |(case, share)| {
         Harness::new(case).unwrap().pairs(share, 48)
     });
-    report("a part of the pairs", began, &tally);
-    assert!(tally.firsts > 10 && tally.stories > 1_000);
+    report("a part of the pairs", began, &coverage);
+    assert!(coverage.firsts > 10 && coverage.scenarios > 1_000);
 }
 
 #[test]
@@ -316,17 +320,17 @@ fn every_pair_there_is() {
     for case in Case::all().into_iter().chain(images) {
         let began = Instant::now();
         let work: Vec<(Case, u64)> = (0..threads).map(|share| (case, share)).collect();
-        let tally = on_all(&work, |(case, share)| {
+        let coverage = on_all(&work, |(case, share)| {
             Harness::new(case).unwrap().pairs(share, threads)
         });
-        report(&format!("pairs: {case}"), began, &tally);
-        assert!(tally.firsts > 100 && tally.stories > 100_000);
+        report(&format!("pairs: {case}"), began, &coverage);
+        assert!(coverage.firsts > 100 && coverage.scenarios > 100_000);
     }
 }
 
-/// A third death, wherever two have left a machine that one does not leave; the control: pairs go on from fewer machines.
+/// A third crash, wherever two have left a machine that one does not leave; the control: pairs go on from fewer machines.
 #[test]
-fn a_third_death_behind_a_part_of_the_pairs() {
+fn a_third_crash_behind_a_part_of_the_pairs() {
     let began = Instant::now();
     let cases: Vec<(Case, u64)> = [
         ("luks/prebuilt/foreign/person", 9),
@@ -334,22 +338,22 @@ fn a_third_death_behind_a_part_of_the_pairs() {
     ]
     .map(|(text, share)| (text.parse().unwrap(), share))
     .to_vec();
-    let deaths = [Sort::Kill, Sort::Cut];
-    let tally = on_all(&cases, |(case, share)| {
+    let crashes = [FaultSort::Kill, FaultSort::Cut];
+    let coverage = on_all(&cases, |(case, share)| {
         let harness = Harness::new(case).unwrap();
-        let pairs = harness.pairs_of(share, 48, &deaths);
-        let triples = harness.triples(share, 48, &deaths);
+        let pairs = harness.pairs_of(share, 48, &crashes);
+        let triples = harness.triples(share, 48, &crashes);
         assert!(
             pairs.firsts > 0 && triples.firsts > 2 * pairs.firsts,
             "{pairs} | {triples}"
         );
-        assert!(triples.stories > pairs.stories);
+        assert!(triples.scenarios > pairs.scenarios);
         triples
     });
-    report("a part of three deaths", began, &tally);
+    report("a part of three deaths", began, &coverage);
 }
 
-/// What people do between two runs, after every death.
+/// What people do between two runs, after every crash.
 #[test]
 fn between_two_runs() {
     let began = Instant::now();
@@ -360,19 +364,19 @@ fn between_two_runs() {
     ]
     .map(|text| text.parse().unwrap())
     .to_vec();
-    let tally = on_all(&cases, |case| {
+    let coverage = on_all(&cases, |case| {
         Harness::new(case)
             .unwrap()
-            .between(&Between::ALL, &|| true)
+            .operator_actions(&OperatorAction::ALL, &|| true)
             .unwrap()
     });
-    report("between two runs", began, &tally);
-    assert!(tally.stories > 2_000);
+    report("between two runs", began, &coverage);
+    assert!(coverage.scenarios > 2_000);
 }
 
-/// Up to four misfortunes of any sort in any runs, by chance; a night of them: `landfall simulate --seed 1 --minutes 600`.
+/// Up to four faults of any sort in any runs, by chance; a night of them: `landfall simulate --seed 1 --minutes 600`.
 #[test]
-fn stories_by_chance() {
+fn scenarios_by_chance() {
     let began = Instant::now();
     let cases: Vec<Case> = [
         "luks/prebuilt/foreign/person",
@@ -381,13 +385,13 @@ fn stories_by_chance() {
     ]
     .map(|text| text.parse().unwrap())
     .to_vec();
-    let tally = on_all(&cases, |case| {
+    let coverage = on_all(&cases, |case| {
         Harness::new(case)
             .unwrap()
-            .chance(2, 0, 1_000, &Sort::ALL, &|| true)
+            .chance(2, 0, 1_000, &FaultSort::ALL, &|| true)
     });
-    report("by chance", began, &tally);
-    assert_eq!(tally.stories, 3_000);
+    report("by chance", began, &coverage);
+    assert_eq!(coverage.scenarios, 3_000);
 }
 
 /// A network that fails in any of its ways at the clone or at the store is got over in the same run; the control: with
@@ -395,7 +399,7 @@ fn stories_by_chance() {
 #[test]
 fn a_network_that_fails_for_a_while_ends_no_run() {
     let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
-    let (quiet, _) = Story::new(&setting, None).run(&Schedule::default());
+    let (quiet, _) = ScenarioRun::new(&setting, None).run(&Schedule::default());
     for label in ["fetch", "evaluate and fetch"] {
         let at = quiet
             .points
@@ -403,15 +407,15 @@ fn a_network_that_fails_for_a_while_ends_no_run() {
             .position(|point| point.label == label)
             .unwrap();
         for network in Network::ALL {
-            let shot = Shot {
+            let shot = InjectionAt {
                 run: 0,
                 at: at.try_into().unwrap(),
-                what: What::Network(network),
+                what: Injection::Network(network),
             };
             let ends = |retries: u32| {
-                let mut story = Story::new(&setting, None);
-                story.request.budget.retries_per_run_max = retries;
-                story.run(&Schedule(vec![shot])).0.end
+                let mut scenario = ScenarioRun::new(&setting, None);
+                scenario.request.budget.retries_per_run_max = retries;
+                scenario.run(&Schedule(vec![shot])).0.end
             };
             assert!(matches!(ends(10), End::Said(Ok(_))), "{label} {network:?}");
             let stops = matches!(ends(2), End::Said(Err(_)));

@@ -4,11 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
-use landfall::sim::between::Between;
-use landfall::sim::bugs::Bug;
-use landfall::sim::case::Case;
-use landfall::sim::checks::{Breach, Invariant};
-use landfall::sim::harness::Harness;
+use landfall::sim::check::invariants::{Breach, Invariant};
+use landfall::sim::explore::harness::Harness;
+use landfall::sim::inject::operator::OperatorAction;
+use landfall::sim::inject::planted::Bug;
+use landfall::sim::model::case::Case;
 use landfall_states::Phase;
 use std::sync::Mutex;
 
@@ -63,8 +63,8 @@ fn find(bug: Option<Bug>, wanted: &dyn Fn(Harness) -> Harness) -> Vec<Breach> {
         }
     };
     let done = |breaches: &[Breach]| breaches.iter().any(|b| harness().wants(b.invariant));
-    let breaches = |tally: landfall::sim::tally::Tally| {
-        tally
+    let breaches = |coverage: landfall::sim::check::coverage::Coverage| {
+        coverage
             .failures
             .into_iter()
             .flat_map(|f| f.breaches)
@@ -79,14 +79,18 @@ fn find(bug: Option<Bug>, wanted: &dyn Fn(Harness) -> Harness) -> Vec<Breach> {
     let schedule = format!("0.{fetch}:fail:transient").parse().unwrap();
     let mut found = harness().repeat(&schedule).breaches;
     let records = Harness::new(case(None)).unwrap().records();
-    let kinds: [&dyn Fn() -> landfall::sim::tally::Tally; 7] = [
+    let kinds: [&dyn Fn() -> landfall::sim::check::coverage::Coverage; 7] = [
         &|| harness().traps().unwrap(),
         &|| harness().crashes(),
         &|| harness().kills_then_cuts(Phase::Formatted),
         &|| harness().kills_then_cuts(Phase::Encrypted),
         &|| harness().slots(&[newer(), fork(&records)]),
         &|| harness().faults(),
-        &|| harness().between(&Between::ALL, &|| true).unwrap(),
+        &|| {
+            harness()
+                .operator_actions(&OperatorAction::ALL, &|| true)
+                .unwrap()
+        },
     ];
     for enumerate in kinds {
         if done(&found) {
@@ -206,8 +210,8 @@ fn a_disk_that_is_changed_anywhere_is_noticed() {
     let harness = Harness::new("plain/prebuilt/foreign/person".parse().unwrap()).unwrap();
     for at in 0..harness.points.len() {
         let schedule = format!("0.{at}:swap").parse().unwrap();
-        let told = harness.tell(&schedule, false);
-        assert_eq!(told.breaches, vec![], "{schedule}");
+        let report = harness.run(&schedule, false);
+        assert_eq!(report.breaches, vec![], "{schedule}");
     }
 }
 
@@ -221,8 +225,8 @@ fn a_disk_that_is_changed_underneath_is_noticed() {
         .position(|p| p.label == "identify the disk")
         .unwrap();
     let schedule = format!("0.{}:swap", identify - 1).parse().unwrap();
-    assert_eq!(harness.tell(&schedule, true).breaches, vec![]);
-    let careless = harness.with(Bug::SkipIdentity).tell(&schedule, true);
+    assert_eq!(harness.run(&schedule, true).breaches, vec![]);
+    let careless = harness.with(Bug::SkipIdentity).run(&schedule, true);
     for invariant in [Invariant::OnlyTheTarget, Invariant::OthersUntouched] {
         assert!(
             careless.breaches.iter().any(|b| b.invariant == invariant),
@@ -239,9 +243,9 @@ fn machines_that_must_not_be_believed() {
     for case in Case::all() {
         let harness = || Harness::new(case).unwrap();
         let breaches = |harness: Harness| -> Vec<Breach> {
-            let tally = harness.traps().unwrap();
-            assert_eq!(tally.stories, 5);
-            tally.failures.into_iter().flat_map(|f| f.breaches).collect()
+            let coverage = harness.traps().unwrap();
+            assert_eq!(coverage.scenarios, 5);
+            coverage.failures.into_iter().flat_map(|f| f.breaches).collect()
         };
         assert_eq!(breaches(harness()), vec![], "the control: {case}");
         for (bug, invariant) in Bug::ALL.into_iter().filter(|(bug, _)| {
@@ -267,26 +271,26 @@ fn machines_that_must_not_be_believed() {
 fn who_forges_a_record_chooses_nothing() {
     for text in ["plain/flake/foreign/person", "luks/flake/foreign/person"] {
         let harness = || Harness::new(text.parse().unwrap()).unwrap();
-        let forged = [Between::Forged, Between::Stripped];
-        let honest = harness().between(&forged, &|| true).unwrap();
+        let forged = [OperatorAction::Forged, OperatorAction::Stripped];
+        let honest = harness().operator_actions(&forged, &|| true).unwrap();
         let failures: Vec<String> = honest.failures.iter().map(ToString::to_string).collect();
         assert_eq!(failures, Vec::<String>::new(), "{text}: {honest}");
-        assert!(honest.stories > 20, "{text}: {honest}");
+        assert!(honest.scenarios > 20, "{text}: {honest}");
         for bug in [
             Bug::PinFromRecord,
             Bug::SystemFromTarget,
             Bug::CodeUnchecked,
             Bug::EvaluatedEarly,
         ] {
-            let tally = harness().with(bug).between(&forged, &|| true).unwrap();
-            let caught = tally
+            let coverage = harness().with(bug).operator_actions(&forged, &|| true).unwrap();
+            let caught = coverage
                 .failures
                 .iter()
                 .flat_map(|failure| &failure.breaches)
                 .any(|breach| breach.invariant == Invariant::OnlyTheNamed);
             // What is in a container is out of reach.
             let out_of_reach = bug == Bug::SystemFromTarget && text.starts_with("luks");
-            assert_eq!(caught, !out_of_reach, "{text}: {bug:?}: {tally}");
+            assert_eq!(caught, !out_of_reach, "{text}: {bug:?}: {coverage}");
         }
     }
 }

@@ -586,10 +586,12 @@ fn nobody_reads_debug_text() {
         "src/config",
         "src/config.rs",
         "src/flash",
-        "src/sim/between.rs",
-        "src/sim/harness.rs",
-        "src/sim/manners.rs",
-        "src/sim/story.rs",
+        "src/sim/explore/operator.rs",
+        "src/sim/inject/operator.rs",
+        "src/sim/explore/harness.rs",
+        "src/sim/world/world_trait.rs",
+        "src/sim/world/media.rs",
+        "src/sim/explore/run.rs",
         "states",
     ];
     assert_tidy(&rust(&rooms), debug_text);

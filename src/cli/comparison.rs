@@ -1,16 +1,16 @@
 //! `landfall simulate --writes` and `--decisions`: what a recording of a real disk is compared with. Law: both are of the run
-//! without misfortunes, and in an order of their own, so that the same configuration prints the same.
+//! without faults, and in an order of their own, so that the same configuration prints the same.
 //!
 //! Absent: the recording.
 
 use super::Failure;
 use crate::exit::Exit;
-use crate::sim::decisions::Verdict;
-use crate::sim::harness::Harness;
+use crate::sim::check::decisions::Verdict;
+use crate::sim::explore::harness::Harness;
 use serde_json::json;
 use std::io::Write;
 
-/// What the run without misfortunes writes.
+/// What the run without faults writes.
 pub(super) fn writes(harness: &Harness, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let effects: Vec<String> = harness.effects().iter().map(ToString::to_string).collect();
     if json {
@@ -23,7 +23,7 @@ pub(super) fn writes(harness: &Harness, json: bool, out: &mut dyn Write) -> Resu
     Ok(Exit::Ok)
 }
 
-/// What is decided about every disk that a power cut may leave of the run without misfortunes.
+/// What is decided about every disk that a power cut may leave of the run without faults.
 pub(super) fn decisions(harness: &Harness, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let decisions = harness.decisions();
     if json {

@@ -36,10 +36,10 @@ use crate::exit::Exit;
 use crate::real::RUN_DIR;
 use crate::real::secret::SecretText;
 use crate::real::secrets::descriptor::passphrase_from_fd;
-use crate::sim::between::Between;
-use crate::sim::case::Before;
-use crate::sim::faults::Schedule;
-use crate::sim::tally::Sort;
+use crate::sim::inject::faults::FaultSort;
+use crate::sim::inject::operator::OperatorAction;
+use crate::sim::inject::schedule::Schedule;
+use crate::sim::model::case::Before;
 use camino::Utf8PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub use failure::Failure;
@@ -332,7 +332,7 @@ pub struct SimulateArgs {
     /// Which misfortunes, with commas between: kill, cut, transient, needs-change, permanent, hardware, lie, partial,
     /// network, around, stop [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub faults: Vec<Sort>,
+    pub faults: Vec<FaultSort>,
     /// What the disk holds before: blank, foreign, or a finished install
     #[arg(long, value_name = "WHAT", default_value = "foreign", value_parser = simulate::before)]
     pub before: Before,
@@ -360,7 +360,7 @@ pub struct SimulateArgs {
     /// With --schedule, of which the first run alone (0.…) counts: what people do after that run: payload, layout, anew, edit, away, second, copy, clock,
     /// firmware, orders, forged, stripped, moved-on, moved-away
     #[arg(long, value_name = "WHAT", requires = "schedule")]
-    pub between: Option<Between>,
+    pub between: Option<OperatorAction>,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,

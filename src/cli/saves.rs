@@ -1,13 +1,15 @@
 //! `landfall simulate --saves`: the checkpoint alone. Law: what is read is what power cuts leave of its two slots, and how
 //! many of them a second and thread is told.
 //!
-//! Absent: the states themselves; see `sim::saves`.
+//! Absent: the states themselves; see `sim::explore::slots`.
 
 use super::simulate::{Shared, ended, lock, progress};
 use super::{Failure, SimulateArgs};
 use crate::exit::Exit;
-use crate::sim::case::{Case, Setting, Subject};
-use crate::sim::saves::{self, Saved};
+use crate::sim::explore::slots as saves;
+use crate::sim::explore::slots::Saved;
+use crate::sim::model::case::Case;
+use crate::sim::model::setting::{Setting, Subject};
 use serde_json::json;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +35,7 @@ pub(super) fn checkpoint(
         let told = AtomicU64::new(0);
         saves::enumerate(&setting, seed, states.div_ceil(threads), None, &|states| {
             shared
-                .told
+                .done
                 .fetch_add(states - told.swap(states, Ordering::Relaxed), Ordering::Relaxed);
             shared.goes_on()
         })

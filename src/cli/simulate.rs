@@ -9,14 +9,16 @@ use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::foreign;
 use crate::sim;
-use crate::sim::between::Between;
-use crate::sim::case::{Before, Case, Consenter, Subject};
-use crate::sim::explore::Explorer;
-use crate::sim::faults::Schedule;
-use crate::sim::harness::Harness;
-use crate::sim::landing::made_up_image;
-use crate::sim::story::Ending;
-use crate::sim::tally::{Matrix, Sort, Tally};
+use crate::sim::check::coverage::{Coverage, Matrix};
+use crate::sim::explore::enumerate::Explorer;
+use crate::sim::explore::harness::Harness;
+use crate::sim::explore::run::Ending;
+use crate::sim::inject::faults::FaultSort;
+use crate::sim::inject::operator::OperatorAction;
+use crate::sim::inject::schedule::Schedule;
+use crate::sim::model::case::{Before, Case, Consenter};
+use crate::sim::model::image::made_up_image;
+use crate::sim::model::setting::Subject;
 use camino::Utf8PathBuf;
 use landfall_states::plan::{Machine, Payload};
 use serde_json::json;
@@ -27,23 +29,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often progress is told, in milliseconds.
+/// How often progress is shown, in milliseconds.
 const PROGRESS_EVERY_MS: u64 = 2_000;
 /// Failures that are printed; the others are counted.
 const FAILURES_SHOWN_MAX: usize = 10;
-/// Stories by chance that one thread takes at a time.
-const CHANCE_STORIES: u64 = 100;
+/// Scenarios by chance that one thread takes at a time.
+const CHANCE_SCENARIOS: u64 = 100;
 /// The same where time ends them: more than a night has.
-const CHANCE_STORIES_MAX: u64 = 1 << 40;
+const CHANCE_SCENARIOS_MAX: u64 = 1 << 40;
 /// A night, in seconds.
 const NIGHT_S: f64 = 36_000.0;
 
 /// What one thread does at a time.
 #[derive(Debug, Clone, Copy)]
 enum Work {
-    Deaths,
+    Crashes,
     Faults,
-    Between(Between),
+    OperatorAction(OperatorAction),
     Pairs(u64, u64),
     Triples(u64, u64),
     Chance(u64, u64, u64),
@@ -52,22 +54,22 @@ enum Work {
 /// What all threads share.
 #[derive(Debug, Clone, Default)]
 pub struct Shared {
-    /// Stories told so far.
-    pub told: Arc<AtomicU64>,
+    /// Scenarios run so far.
+    pub done: Arc<AtomicU64>,
     /// Somebody asked to stop.
     pub stop: Arc<AtomicBool>,
-    /// When no further story is begun.
+    /// When no further scenario is begun.
     pub until: Option<Instant>,
 }
 
 impl Shared {
-    /// Whether another story is to be begun.
+    /// Whether another scenario is to be begun.
     pub fn goes_on(&self) -> bool {
         !self.stop.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() < until)
     }
 }
 
-/// What is installed. The image itself is not looked at: the story is the same with every one.
+/// What is installed. The image itself is not looked at: the scenario is the same with every one.
 fn payload(config: &Config) -> Result<Payload, Failure> {
     let said = config.payload()?;
     Ok(match &config.system {
@@ -99,7 +101,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     }
     if let Some(schedule) = &args.schedule {
         return match args.between {
-            Some(between) => one_between(&harness, between, schedule, args.json, out),
+            Some(between) => one_with_action(&harness, between, schedule, args.json, out),
             None => one(&harness, schedule, args.json, out),
         };
     }
@@ -115,13 +117,13 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     if let Some(states) = args.saves {
         return super::saves::checkpoint(&subject, case, states, args, &shared, out);
     }
-    let tally = enumerate(&subject, case, args, &shared)?;
+    let coverage = enumerate(&subject, case, args, &shared)?;
     let interrupted = shared.stop.load(Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
-    let again = |failure: &sim::tally::Failure| {
+    let again = |failure: &sim::check::coverage::Failure| {
         let (before, schedule) = (args.before.name(), &failure.schedule);
         let between = failure
-            .between
+            .operator_action
             .map_or(String::new(), |between| format!(" --between {}", between.name()));
         let seed = args.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
         format!(
@@ -130,12 +132,20 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         )
     };
     if args.json {
-        let trace = tally.failures.first().map(|first| keep_trace(&harness, first));
+        let trace = coverage.failures.first().map(|first| keep_trace(&harness, first));
         let trace = trace.as_ref().map(|kept| match kept {
             Ok(path) => path.to_string(),
             Err(failure) => failure.text.clone(),
         });
-        let value = as_json(&tally, case, args, seconds, interrupted, trace.as_deref(), again);
+        let value = as_json(
+            &coverage,
+            case,
+            args,
+            seconds,
+            interrupted,
+            trace.as_deref(),
+            again,
+        );
         writeln!(out, "{value}")?;
     } else {
         writeln!(
@@ -144,32 +154,35 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
             subject.host,
             env!("CARGO_PKG_VERSION")
         )?;
-        if !tally.cells.is_empty() {
-            write!(out, "{}", Matrix(&tally))?;
+        if !coverage.cells.is_empty() {
+            write!(out, "{}", Matrix(&coverage))?;
         }
-        for failure in tally.failures.iter().take(FAILURES_SHOWN_MAX) {
+        for failure in coverage.failures.iter().take(FAILURES_SHOWN_MAX) {
             writeln!(out, "broken: {failure}\n    again: {}", again(failure))?;
         }
         // Behind what was found: a disk without room for it must not eat the result.
-        if let Some(first) = tally.failures.first() {
+        if let Some(first) = coverage.failures.first() {
             match keep_trace(&harness, first) {
                 Ok(path) => writeln!(out, "what happened in the first of them: {path}")?,
                 Err(failure) => complain(&failure.text),
             }
         }
         let so_far = if interrupted { "interrupted; so far: " } else { "" };
-        let rate = tally.runs as f64 / seconds.max(0.001);
-        writeln!(out, "{so_far}{tally}\n    in {seconds:.1} s ({rate:.0} runs/s)")?;
+        let rate = coverage.runs as f64 / seconds.max(0.001);
+        writeln!(
+            out,
+            "{so_far}{coverage}\n    in {seconds:.1} s ({rate:.0} runs/s)"
+        )?;
         if args.seed.is_some() {
-            let nightly = tally.stories as f64 / seconds.max(0.001) * NIGHT_S;
+            let nightly = coverage.scenarios as f64 / seconds.max(0.001) * NIGHT_S;
             writeln!(
                 out,
                 "trace {:016x}; at this rate {nightly:.0} installs in a night of ten hours",
-                tally.trace
+                coverage.trace
             )?;
         }
     }
-    Ok(ended(tally.failed, interrupted))
+    Ok(ended(coverage.failed, interrupted))
 }
 
 /// How a simulation ends.
@@ -181,17 +194,17 @@ pub(super) fn ended(failed: u64, interrupted: bool) -> Exit {
     }
 }
 
-/// One story, line by line.
+/// One scenario, line by line.
 fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let told = harness.tell(schedule, true);
-    if let Some(shot) = schedule.0.iter().find(|shot| !shot.is_reached(&told.passed)) {
+    let report = harness.run(schedule, true);
+    if let Some(shot) = schedule.0.iter().find(|shot| !shot.is_reached(&report.passed)) {
         let run = usize::try_from(shot.run).ok();
-        let why = match run.and_then(|run| told.passed.get(run)) {
+        let why = match run.and_then(|run| report.passed.get(run)) {
             Some(points) => format!("run {} passes {points} points, from {}.0 on", shot.run, shot.run),
             None => format!(
                 "there is no run {}: the story is over after {}",
                 shot.run,
-                told.passed.len()
+                report.passed.len()
             ),
         };
         return Err(Failure::new(
@@ -202,8 +215,8 @@ fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) 
             ),
         ));
     }
-    let breaches: Vec<String> = told.breaches.iter().map(ToString::to_string).collect();
-    let ending = match &told.ending {
+    let breaches: Vec<String> = report.breaches.iter().map(ToString::to_string).collect();
+    let ending = match &report.ending {
         Ending::Landed => "landed".to_owned(),
         Ending::Stopped(halt) => {
             let phase = halt
@@ -217,20 +230,20 @@ fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) 
         let value = json!({
             "schedule": schedule.to_string(),
             "ending": ending,
-            "runs": told.runs,
-            "trace": format!("{:016x}", told.trace),
+            "runs": report.runs,
+            "trace": format!("{:016x}", report.trace),
             "breaches": breaches,
-            "lines": told.lines,
+            "lines": report.lines,
         });
         writeln!(out, "{value}")?;
     } else {
-        for line in &told.lines {
+        for line in &report.lines {
             writeln!(out, "{line}")?;
         }
         for breach in &breaches {
             writeln!(out, "broken: {breach}")?;
         }
-        let (runs, trace) = (told.runs, told.trace);
+        let (runs, trace) = (report.runs, report.trace);
         writeln!(out, "{schedule}: {ending}, after {runs} runs; trace {trace:016x}")?;
     }
     Ok(if breaches.is_empty() {
@@ -240,46 +253,51 @@ fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) 
     })
 }
 
-/// One story in which somebody does something after the first run.
-fn one_between(
+/// One scenario in which somebody does something after the first run.
+fn one_with_action(
     harness: &Harness,
-    between: Between,
+    between: OperatorAction,
     schedule: &Schedule,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let tally = harness
-        .tell_between(between, schedule)
+    let coverage = harness
+        .run_operator_action(between, schedule)
         .map_err(|why| Failure::new(Exit::Usage, why))?;
     let name = between.name();
-    let failures: Vec<String> = tally.failures.iter().map(ToString::to_string).collect();
+    let failures: Vec<String> = coverage.failures.iter().map(ToString::to_string).collect();
     if json {
         let value = json!({
-            "schedule": schedule.to_string(), "between": name, "stories": tally.stories, "failures": failures,
+            "schedule": schedule.to_string(), "between": name, "stories": coverage.scenarios, "failures": failures,
         });
         writeln!(out, "{value}")?;
     } else {
         for failure in &failures {
             writeln!(out, "broken: {failure}")?;
         }
-        let (stories, failed) = (tally.stories, tally.failed);
+        let (scenarios, failed) = (coverage.scenarios, coverage.failed);
         writeln!(
             out,
-            "{schedule}, then {name}: {stories} stories, {failed} failures"
+            "{schedule}, then {name}: {scenarios} stories, {failed} failures"
         )?;
     }
-    Ok(ended(tally.failed, false))
+    Ok(ended(coverage.failed, false))
 }
 
-fn enumerate(subject: &Subject, case: Case, args: &SimulateArgs, shared: &Shared) -> Result<Tally, Failure> {
+fn enumerate(
+    subject: &Subject,
+    case: Case,
+    args: &SimulateArgs,
+    shared: &Shared,
+) -> Result<Coverage, Failure> {
     let sorts = if args.faults.is_empty() {
-        Sort::ALL.to_vec()
+        FaultSort::ALL.to_vec()
     } else {
         args.faults.clone()
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let queue = Mutex::new(work(args, &sorts, threads as u64));
-    let total = Mutex::new(Tally::default());
+    let total = Mutex::new(Coverage::default());
     let broken = Mutex::new(None);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -291,7 +309,7 @@ fn enumerate(subject: &Subject, case: Case, args: &SimulateArgs, shared: &Shared
                         let next = lock(&queue).pop();
                         let Some(work) = next else { break };
                         match carry_out(work, subject, case, &sorts, shared) {
-                            Ok(tally) => lock(&total).add(tally),
+                            Ok(coverage) => lock(&total).add(coverage),
                             Err(why) => *lock(&broken) = Some(why),
                         }
                     }
@@ -316,28 +334,28 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn work(args: &SimulateArgs, sorts: &[Sort], threads: u64) -> Vec<Work> {
+fn work(args: &SimulateArgs, sorts: &[FaultSort], threads: u64) -> Vec<Work> {
     if let Some(seed) = args.seed
         && args.minutes.is_some()
     {
-        let part = |n: u64| Work::Chance(seed, n * CHANCE_STORIES_MAX, (n + 1) * CHANCE_STORIES_MAX);
+        let part = |n: u64| Work::Chance(seed, n * CHANCE_SCENARIOS_MAX, (n + 1) * CHANCE_SCENARIOS_MAX);
         return (0..threads).map(part).collect();
     }
     if let Some(seed) = args.seed {
-        return (0..args.stories.div_ceil(CHANCE_STORIES))
+        return (0..args.stories.div_ceil(CHANCE_SCENARIOS))
             .map(|part| {
-                let from = part * CHANCE_STORIES;
-                Work::Chance(seed, from, (from + CHANCE_STORIES).min(args.stories))
+                let from = part * CHANCE_SCENARIOS;
+                Work::Chance(seed, from, (from + CHANCE_SCENARIOS).min(args.stories))
             })
             .collect();
     }
-    let deaths = sorts.iter().any(|sort| sort.is_death());
+    let crashes = sorts.iter().any(|sort| sort.is_crash());
     let mut work = vec![Work::Faults];
-    if deaths {
-        work.push(Work::Deaths);
+    if crashes {
+        work.push(Work::Crashes);
     }
     if args.faults.is_empty() {
-        work.extend(Between::ALL.map(Work::Between));
+        work.extend(OperatorAction::ALL.map(Work::OperatorAction));
     }
     match args.exhaust {
         2 => work.extend((0..threads).map(|share| Work::Pairs(share, threads))),
@@ -351,40 +369,40 @@ fn carry_out(
     work: Work,
     subject: &Subject,
     case: Case,
-    sorts: &[Sort],
+    sorts: &[FaultSort],
     shared: &Shared,
-) -> Result<Tally, String> {
+) -> Result<Coverage, String> {
     let harness = Harness::about(subject, case)?;
     let mut explorer = Explorer::new(&harness)
         .only(sorts)
-        .shared(shared.told.clone(), shared.stop.clone());
+        .shared(shared.done.clone(), shared.stop.clone());
     // Whether it was asked to stop is known already.
     let _whole = match work {
-        Work::Deaths => explorer.deaths(),
+        Work::Crashes => explorer.crashes(),
         Work::Faults => explorer.faults(sorts),
         Work::Pairs(share, shares) => explorer.pairs(share, shares),
         Work::Triples(share, shares) => explorer.triples(share, shares),
-        Work::Between(between) => {
-            explorer.tally = harness.between(&[between], &|| {
-                shared.told.fetch_add(1, Ordering::Relaxed);
+        Work::OperatorAction(between) => {
+            explorer.coverage = harness.operator_actions(&[between], &|| {
+                shared.done.fetch_add(1, Ordering::Relaxed);
                 shared.goes_on()
             })?;
             ControlFlow::Continue(())
         }
         Work::Chance(seed, from, to) => {
-            explorer.tally = harness.chance(seed, from, to, sorts, &|| {
-                shared.told.fetch_add(1, Ordering::Relaxed);
+            explorer.coverage = harness.chance(seed, from, to, sorts, &|| {
+                shared.done.fetch_add(1, Ordering::Relaxed);
                 shared.goes_on()
             });
             ControlFlow::Continue(())
         }
     };
-    let mut tally = explorer.tally;
+    let mut coverage = explorer.coverage;
     // The same points for everybody; one of them tells how many.
     if !matches!(work, Work::Faults | Work::Chance(_, 0, _)) {
-        tally.points = 0;
+        coverage.points = 0;
     }
-    Ok(tally)
+    Ok(coverage)
 }
 
 pub(super) fn progress(shared: &Shared, done: &AtomicBool) {
@@ -394,8 +412,8 @@ pub(super) fn progress(shared: &Shared, done: &AtomicBool) {
         std::thread::sleep(Duration::from_millis(step_ms));
         waited_ms += step_ms;
         if waited_ms % PROGRESS_EVERY_MS == 0 {
-            let told = shared.told.load(Ordering::Relaxed);
-            complain(&format!("{} s: {told} stories told", waited_ms / 1_000));
+            let done_count = shared.done.load(Ordering::Relaxed);
+            complain(&format!("{} s: {done_count} scenarios run", waited_ms / 1_000));
         }
     }
 }
@@ -425,20 +443,20 @@ fn watch_for_interrupt(stop: Arc<AtomicBool>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Keeps what happens in a story that broke something.
-fn keep_trace(harness: &Harness, failure: &sim::tally::Failure) -> Result<Utf8PathBuf, Failure> {
+/// Keeps what happens in a scenario that broke something.
+fn keep_trace(harness: &Harness, failure: &sim::check::coverage::Failure) -> Result<Utf8PathBuf, Failure> {
     let dir = Utf8PathBuf::try_from(std::env::temp_dir())
         .map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
-    let told = harness.tell(&failure.schedule, true);
-    let path = dir.join(format!("landfall-simulate-{:016x}.txt", told.trace));
+    let report = harness.run(&failure.schedule, true);
+    let path = dir.join(format!("landfall-simulate-{:016x}.txt", report.trace));
     let mut text = format!("{failure}\n");
-    if let Some(between) = failure.between {
+    if let Some(between) = failure.operator_action {
         text += &format!(
             "what happens without {}, which came after the last death:\n",
             between.name()
         );
     }
-    for line in &told.lines {
+    for line in &report.lines {
         text += line;
         text.push('\n');
     }
@@ -448,42 +466,42 @@ fn keep_trace(harness: &Harness, failure: &sim::tally::Failure) -> Result<Utf8Pa
 }
 
 fn as_json(
-    tally: &Tally,
+    coverage: &Coverage,
     case: Case,
     args: &SimulateArgs,
     seconds: f64,
     interrupted: bool,
     trace: Option<&str>,
-    again: impl Fn(&sim::tally::Failure) -> String,
+    again: impl Fn(&sim::check::coverage::Failure) -> String,
 ) -> serde_json::Value {
-    let cells: Vec<_> = tally
+    let cells: Vec<_> = coverage
         .cells
         .iter()
         .map(|((phase, sort), cell)| {
             json!({
-                "phase": phase, "fault": sort.name(), "stories": cell.stories, "went_on": cell.went_on,
+                "phase": phase, "fault": sort.name(), "stories": cell.scenarios, "went_on": cell.went_on,
                 "stopped": cell.stopped,
                 "stopped_because": cell.stopped_because, "resumed": cell.resumed, "asked": cell.asked,
                 "resumed_at": cell.resumed_at, "failed": cell.failed,
             })
         })
         .collect();
-    let failures: Vec<_> = tally
+    let failures: Vec<_> = coverage
         .failures
         .iter()
         .map(|failure| {
             let breaches: Vec<String> = failure.breaches.iter().map(ToString::to_string).collect();
             json!({
-                "schedule": failure.schedule.to_string(), "between": failure.between.map(Between::name),
+                "schedule": failure.schedule.to_string(), "between": failure.operator_action.map(OperatorAction::name),
                 "breaches": breaches, "again": again(failure),
             })
         })
         .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"), "case": case.to_string(), "exhaust": args.exhaust, "seed": args.seed,
-        "interrupted": interrupted, "points": tally.points, "machines": tally.firsts, "stories": tally.stories,
-        "met": tally.met, "runs": tally.runs, "failed": tally.failed, "seconds": seconds, "cells": cells,
-        "failures": failures, "trace": trace, "digest": format!("{:016x}", tally.trace),
+        "interrupted": interrupted, "points": coverage.points, "machines": coverage.firsts, "stories": coverage.scenarios,
+        "met": coverage.met, "runs": coverage.runs, "failed": coverage.failed, "seconds": seconds, "cells": cells,
+        "failures": failures, "trace": trace, "digest": format!("{:016x}", coverage.trace),
     })
 }
 

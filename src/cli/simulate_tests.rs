@@ -25,14 +25,14 @@ fn done_with(example: &str, extra: &[&str]) -> (Result<Exit, Failure>, String) {
 }
 
 #[test]
-fn the_same_seed_prints_the_same_and_a_schedule_tells_its_story() {
+fn the_same_seed_prints_the_same_and_a_schedule_tells_its_scenario() {
     let trace = |text: &str| text.split_once("trace ").unwrap().1[..16].to_owned();
     let (exit, first) = told(&["--seed", "7", "--stories", "140"]);
     let (_, second) = told(&["--seed", "7", "--stories", "140"]);
     let (_, other) = told(&["--seed", "8", "--stories", "140"]);
     assert_eq!((exit, trace(&first)), (Exit::Ok, trace(&second)));
     assert_ne!(trace(&first), trace(&other));
-    assert!(first.contains("140 stories"), "{first}");
+    assert!(first.contains("140 scenarios"), "{first}");
     let (exit, text) = told(&["--schedule", "0.30:after:cut=none"]);
     assert!(
         exit == Exit::Ok && text.contains("0.30:after:cut=none: landed, after 2 runs"),
@@ -66,11 +66,11 @@ fn nothing_to_tell_is_a_wrong_number() {
 #[test]
 fn a_failure_keeps_what_happened_also_when_people_did_something() {
     let harness = Harness::new("plain/flake/blank/person".parse().unwrap()).unwrap();
-    for between in [None, Some(Between::Payload)] {
-        let failure = sim::tally::Failure {
+    for between in [None, Some(OperatorAction::Payload)] {
+        let failure = sim::check::coverage::Failure {
             case: harness.setting().case,
             schedule: "0.30:after:cut=none".parse().unwrap(),
-            between,
+            operator_action: between,
             breaches: vec![],
         };
         let path = keep_trace(&harness, &failure).unwrap();
@@ -86,7 +86,7 @@ fn a_failure_keeps_what_happened_also_when_people_did_something() {
 }
 
 #[test]
-fn what_people_do_after_a_death_is_told_by_name() {
+fn what_people_do_after_a_crash_is_told_by_name() {
     let (exit, text) = told(&["--schedule", "0.60:after:cut=none", "--between", "copy"]);
     assert!(
         exit == Exit::Ok && text.contains("then copy: 1 stories, 0 failures"),
@@ -123,7 +123,7 @@ fn every_example_keeps_the_promise_whatever_is_done_between_two_runs() {
     let mut told = 0;
     for entry in fs_err::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        for between in Between::ALL {
+        for between in OperatorAction::ALL {
             for at in ["0.20", "0.45", "0.70"] {
                 let schedule = format!("{at}:before:cut=none");
                 let (exit, text) = done_with(&name, &["--schedule", &schedule, "--between", between.name()]);
@@ -169,7 +169,7 @@ fn a_schedule_that_says_more_than_is_told_is_refused() {
 }
 
 #[test]
-fn a_story_is_told_in_words_and_as_the_log_has_it() {
+fn a_scenario_is_told_in_words_and_as_the_log_has_it() {
     let (exit, text) = told(&["--schedule", "0.10:around:medium-gone"]);
     assert_eq!(exit, Exit::Ok);
     assert!(

@@ -9,7 +9,7 @@ use crate::tools::installed::Install;
 use crate::tools::{self, Tool};
 use crate::{ending, ground, machine};
 use camino::Utf8Path;
-use landfall::sim::leftovers;
+use landfall::sim::model::leftovers;
 use std::process::ExitCode;
 
 /// What is asked for.

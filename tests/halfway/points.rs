@@ -16,7 +16,7 @@ use crate::tools::{self, Subject, Tool};
 use crate::tracer::{self, Death, Ended};
 use crate::{ending, machine, power, tree};
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall::sim::leftovers;
+use landfall::sim::model::leftovers;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};

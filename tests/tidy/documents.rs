@@ -31,7 +31,7 @@ const NAMED_BY_RUST: [(&str, &str); 5] = [
         "the answer of `landfall disks --json`, kept by nobody",
     ),
     (
-        "src/sim/decisions.rs",
+        "src/sim/check/decisions.rs",
         "the answer of `landfall simulate`, kept by nobody",
     ),
     (

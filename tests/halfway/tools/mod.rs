@@ -1,7 +1,7 @@
 //! What is killed: steps of landfall's with the real tools in them. Law: a step is landfall's own code, with the real programs,
 //! on a file that stands for a device or on a folder that stands for the target.
 //!
-//! Absent: how it is killed (`points`), and whether the simulation has what is left (`landfall::sim::leftovers`).
+//! Absent: how it is killed (`points`), and whether the simulation has what is left (`landfall::sim::model::leftovers`).
 
 pub mod attached;
 pub mod clone;

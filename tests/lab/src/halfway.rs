@@ -224,7 +224,7 @@ fn shown(cache: &Cache, arguments: &Arguments, ended_well: bool, told: &Told) ->
         println!("{}", line(row));
     }
     for (step, state, _) in told.states.iter().filter(|(_, _, known)| !known) {
-        println!("{step}: the simulation does not have: {state} (src/sim/leftovers.rs)");
+        println!("{step}: the simulation does not have: {state} (src/sim/model/leftovers.rs)");
     }
     for [step, point, state, why] in &told.failures {
         let number = point.split(' ').next().unwrap_or_default();
@@ -245,7 +245,7 @@ fn shown(cache: &Cache, arguments: &Arguments, ended_well: bool, told: &Told) ->
     }
     if stale {
         println!(
-            "{DOCUMENT}: its table of states is not that of src/sim/leftovers.rs: cargo lab halfway --write"
+            "{DOCUMENT}: its table of states is not that of src/sim/model/leftovers.rs: cargo lab halfway --write"
         );
     }
     let sum = |count: fn(&Row) -> u64| told.rows.iter().map(count).sum::<u64>();

@@ -2,7 +2,7 @@
 //! enumerations are those of `tests/planted_bugs.rs`, which prints one line for each; here they are only counted and
 //! timed, each against its bar. A bug counts as caught by the invariant that it is planted for, and by nothing else.
 //!
-//! Absent: the bugs (`src/sim/bugs.rs`), and what happens when an invariant is not watched (the same file's other test).
+//! Absent: the bugs (`src/sim/inject/planted.rs`), and what happens when an invariant is not watched (the same file's other test).
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -1,0 +1,104 @@
+//! Points: where something can go wrong, and what can go wrong there. Law: enumerations, chance and the world ask here, so that none
+//! of them tries what another one calls impossible.
+
+use crate::sim::inject::faults::{CLASSES, FaultSort, Injection};
+use crate::sim::model::environment::{EnvironmentEvent, Network};
+use landfall_states::Phase;
+use landfall_states::fault::FaultClass;
+
+/// A point, as it was passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point {
+    /// What it is.
+    pub label: &'static str,
+    /// The phase in which it is.
+    pub phase: Phase,
+    /// How many parts it has; 0 for looking.
+    pub parts: usize,
+    /// Whether it changes anything but itself.
+    pub acts: bool,
+    /// Whether success without the effect is a fault of a program or of the installer's medium, and not of the device.
+    pub lies: bool,
+    /// Whether it needs the network.
+    pub network: bool,
+    /// Whether a program does it, and not landfall itself.
+    pub program: bool,
+    /// Whether it tells the kernel something.
+    pub tells: bool,
+}
+
+impl Point {
+    /// Whether such a thing can happen here. What landfall writes by itself cannot claim to have been done and not be: that
+    /// would be a device which lies, and nothing survives that.
+    pub fn can(&self, what: Injection) -> bool {
+        match what {
+            Injection::Lie | Injection::LieDuring(_) => self.lies,
+            Injection::Hang | Injection::Strange => self.program || self.network,
+            Injection::Network(_) => self.network,
+            Injection::Environment(EnvironmentEvent::Late) => self.tells,
+            Injection::Before(_)
+            | Injection::During(..)
+            | Injection::After(_)
+            | Injection::Fail(_)
+            | Injection::FailAfter(_)
+            | Injection::FailDuring(..)
+            | Injection::Environment(_)
+            | Injection::Stop
+            | Injection::Swap => true,
+        }
+    }
+}
+
+/// Where in a point a run can crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before it.
+    Before,
+    /// When this many parts of it have happened.
+    During(usize),
+    /// After it.
+    After,
+}
+
+/// Everything of these sorts that can go wrong at a point and is no crash.
+pub(crate) fn injections(point: &Point, sorts: &[FaultSort]) -> Vec<Injection> {
+    let mut injections: Vec<Injection> = CLASSES.into_iter().map(Injection::Fail).collect();
+    if point.acts {
+        injections.extend(CLASSES.map(Injection::FailAfter));
+    }
+    // A flush that does nothing and says otherwise is a broken device; nothing survives that.
+    if point.lies {
+        injections.push(Injection::Lie);
+    }
+    for parts in 1..point.parts {
+        // Each class in some place, the ends of a program in every one.
+        let class = CLASSES[parts % CLASSES.len()];
+        injections.extend([
+            Injection::FailDuring(parts, class),
+            Injection::FailDuring(parts, FaultClass::Transient),
+        ]);
+        if point.lies {
+            injections.push(Injection::LieDuring(parts));
+        }
+    }
+    if point.program || point.network {
+        injections.push(Injection::Hang);
+        injections.push(Injection::Strange);
+    }
+    if point.network {
+        injections.extend(Network::ALL.map(Injection::Network));
+    }
+    let around = EnvironmentEvent::ALL.into_iter().filter(|around| match around {
+        EnvironmentEvent::Late => point.tells,
+        EnvironmentEvent::Clock
+        | EnvironmentEvent::DiskGone
+        | EnvironmentEvent::MediumGone
+        | EnvironmentEvent::NameConflict
+        | EnvironmentEvent::Second => true,
+    });
+    injections.extend(around.map(Injection::Environment));
+    injections.push(Injection::Stop);
+    injections.dedup();
+    injections.retain(|what| FaultSort::of(*what).is_some_and(|sort| sorts.contains(&sort)));
+    injections
+}
