@@ -387,9 +387,9 @@ impl StateMachineTest for World {
             Deed::Anew => {
                 world.story.asks(&Rc::new(world.asked(model)));
                 world.story.checks.begins_anew();
-                world.story.request.asked_anew = true;
+                world.story.request.reinstall_requested = true;
                 world.run(expected, None);
-                world.story.request.asked_anew = false;
+                world.story.request.reinstall_requested = false;
             }
         }
         world

@@ -98,7 +98,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         return comparison::writes(&harness, args.json, out);
     }
     if let Some(schedule) = &args.schedule {
-        return match args.between {
+        return match args.operator_action {
             Some(between) => one_between(&harness, between, schedule, args.json, out),
             None => one(&harness, schedule, args.json, out),
         };
@@ -112,7 +112,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         ..Shared::default()
     };
     watch_for_interrupt(shared.stop.clone())?;
-    if let Some(states) = args.saves {
+    if let Some(states) = args.slot_states {
         return super::saves::checkpoint(&subject, case, states, args, &shared, out);
     }
     let tally = enumerate(&subject, case, args, &shared)?;
@@ -120,9 +120,9 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     let seconds = began.elapsed().as_secs_f64();
     let again = |failure: &sim::tally::Failure| {
         let (before, schedule) = (args.before.name(), &failure.schedule);
-        let between = failure
-            .between
-            .map_or(String::new(), |between| format!(" --between {}", between.name()));
+        let between = failure.between.map_or(String::new(), |between| {
+            format!(" --operator-action {}", between.name())
+        });
         let seed = args.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
         format!(
             "landfall simulate --config {path} --before {before} --schedule '{schedule}'{between}  # landfall {}{seed}",
@@ -324,10 +324,10 @@ fn work(args: &SimulateArgs, sorts: &[Sort], threads: u64) -> Vec<Work> {
         return (0..threads).map(part).collect();
     }
     if let Some(seed) = args.seed {
-        return (0..args.stories.div_ceil(CHANCE_STORIES))
+        return (0..args.scenario_runs.div_ceil(CHANCE_STORIES))
             .map(|part| {
                 let from = part * CHANCE_STORIES;
-                Work::Chance(seed, from, (from + CHANCE_STORIES).min(args.stories))
+                Work::Chance(seed, from, (from + CHANCE_STORIES).min(args.scenario_runs))
             })
             .collect();
     }
@@ -339,7 +339,7 @@ fn work(args: &SimulateArgs, sorts: &[Sort], threads: u64) -> Vec<Work> {
     if args.faults.is_empty() {
         work.extend(Between::ALL.map(Work::Between));
     }
-    match args.exhaust {
+    match args.depth {
         2 => work.extend((0..threads).map(|share| Work::Pairs(share, threads))),
         3 => work.extend((0..threads).map(|share| Work::Triples(share, threads))),
         _ => {}
@@ -480,7 +480,7 @@ fn as_json(
         })
         .collect();
     json!({
-        "version": env!("CARGO_PKG_VERSION"), "case": case.to_string(), "exhaust": args.exhaust, "seed": args.seed,
+        "version": env!("CARGO_PKG_VERSION"), "case": case.to_string(), "exhaust": args.depth, "seed": args.seed,
         "interrupted": interrupted, "points": tally.points, "machines": tally.firsts, "stories": tally.stories,
         "met": tally.met, "runs": tally.runs, "failed": tally.failed, "seconds": seconds, "cells": cells,
         "failures": failures, "trace": trace, "digest": format!("{:016x}", tally.trace),

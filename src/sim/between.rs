@@ -222,7 +222,7 @@ impl Harness {
         let name = between.name();
         if let Some(later) = schedule.0.iter().find(|shot| shot.run > 0) {
             return Err(format!(
-                "--between {name}: schedule {schedule}: what is done comes after the first run, and nothing else goes wrong behind it: \
+                "--operator-action {name}: schedule {schedule}: what is done comes after the first run, and nothing else goes wrong behind it: \
                  leave out what begins with {}.",
                 later.run
             ));
@@ -249,7 +249,7 @@ impl Harness {
                     "a death: who reads why a run stopped does that first"
                 };
                 return Err(format!(
-                    "--between {name}: schedule {schedule}: the first run has to end with {ends}, such as 0.{}:before:cut=none",
+                    "--operator-action {name}: schedule {schedule}: the first run has to end with {ends}, such as 0.{}:before:cut=none",
                     run.points.len() / 2
                 ));
             }
@@ -561,7 +561,7 @@ impl<'h> Teller<'h> {
         let ending = story.finish(&Schedule::default());
         // A start after the landing asks for nothing.
         if ending == Ending::Landed {
-            story.request.asked_anew = false;
+            story.request.reinstall_requested = false;
         }
         let disks = story.machine.disks.clone();
         let told = self

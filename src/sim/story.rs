@@ -103,7 +103,7 @@ impl Story {
             self.runs,
         );
         world.bug = self.bug;
-        world.anew = self.request.asked_anew;
+        world.anew = self.request.reinstall_requested;
         world.every_point = self.every_point;
         world.trace.set(self.trace);
         world.snapshots = self.recording.then(Vec::new);
