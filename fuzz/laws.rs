@@ -131,7 +131,7 @@ fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
     };
     let ours = !kind.is_multiple_of(4);
     let reinstall = u32::from(kind >> 4 & 1);
-    let asked_anew = kind >> 5 & 1 == 1;
+    let reinstall_requested = kind >> 5 & 1 == 1;
     let slots = [Some(first), (kind >> 6 & 1 == 0).then_some(second)];
     let evidence = DiskEvidence {
         disk: plan.disk.clone(),
@@ -147,7 +147,7 @@ fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
         layout: &layout,
         payload: &payload,
         reinstall,
-        asked_anew,
+        reinstall_requested,
         disks: std::slice::from_ref(&evidence),
         choice: &Ok(plan.disk.clone()),
         named: kind >> 2 & 1 == 1,
@@ -157,7 +157,10 @@ fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
     assert_eq!(decision, decide(&situation), "the same facts, another decision");
     let course = match &decision {
         Decision::Begin(course) => {
-            assert!(!ours || asked_anew || reinstall > 0, "begun over: {decision:?}");
+            assert!(
+                !ours || reinstall_requested || reinstall > 0,
+                "begun over: {decision:?}"
+            );
             course
         }
         Decision::Continue(course) => {
@@ -167,7 +170,7 @@ fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
         }
         Decision::Landed { record, .. } => {
             assert_eq!(record.phase(), Phase::Landed);
-            assert!(!asked_anew);
+            assert!(!reinstall_requested);
             return;
         }
         Decision::Stop { .. } => return,

@@ -39,11 +39,11 @@ pub struct Request {
     /// The configuration's reinstall number.
     pub reinstall: u32,
     /// A person asked for a new install over whatever is there.
-    pub asked_anew: bool,
+    pub reinstall_requested: bool,
     /// Only go on with what is under way.
     pub resume_only: bool,
     /// Forget the attempts made so far.
-    pub forgive: bool,
+    pub reset_attempts: bool,
     /// Resolve the reference anew, whatever revision the record asks for.
     pub repin: bool,
     /// Retries.
@@ -151,7 +151,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         layout: &request.layout,
         payload: &request.payload,
         reinstall: request.reinstall,
-        asked_anew: request.asked_anew,
+        reinstall_requested: request.reinstall_requested,
         disks: &survey.disks,
         choice: &survey.choice,
         named: survey.named,
@@ -202,11 +202,11 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         );
         world.tell(Event::Notice { what });
     }
-    if request.forgive {
-        attempts.forgive();
+    if request.reset_attempts {
+        attempts.reset();
     }
     // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
-    let last_ending = if request.forgive {
+    let last_ending = if request.reset_attempts {
         LastEnding::default()
     } else {
         course.last_ending()

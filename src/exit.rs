@@ -1,7 +1,7 @@
-//! Exit codes. Law: one code per class of outcome, fixed for ever; scripts and units depend on them. The text says more,
-//! the code says what may be done about it.
+//! The exit codes of landfall: one code for each class of outcome, with its meaning and what to do next.
 //!
-//! Absent: the texts of faults (`landfall_states::fault`).
+//! A code never changes its meaning, because scripts and systemd units depend on it. The texts of faults are made in
+//! `landfall_states::fault`.
 
 use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind};
 use std::process::ExitCode;
@@ -58,25 +58,29 @@ impl Exit {
         self as u8
     }
 
-    /// What it means, in a sentence.
+    /// Its meaning.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Exit::Ok => "landed, or the question was answered",
-            Exit::Internal => "landfall could not work at all (output, run directory)",
-            Exit::Usage => "wrong command line or configuration; nothing was touched",
-            Exit::NothingToResume => "there is no install to resume, or no log to show",
-            Exit::Locked => "another landfall is at work",
-            Exit::Transient => {
-                "transient fault (network, busy device), and the retries of this run are spent"
+            Exit::Ok => "success",
+            Exit::Internal => {
+                "landfall itself failed: it could not write its output or use its run directory"
             }
-            Exit::NeedsChange => "something outside has to change first (space, clock, passphrase, a tool)",
-            Exit::Permanent => "the same again would fail the same way",
-            Exit::Hardware => "a device reports errors; nothing more is written",
-            Exit::Unsafe => "identity or foreign data in doubt; never retried",
+            Exit::Usage => "wrong command line or configuration; nothing was changed",
+            Exit::NothingToResume => "no install to resume, or no log to show",
+            Exit::Locked => "another landfall is running",
+            Exit::Transient => "transient error (network, busy device): all retries of this run failed",
+            Exit::NeedsChange => {
+                "something must be changed first (disk space, clock, passphrase, a missing tool)"
+            }
+            Exit::Permanent => "permanent error: trying again without a change will fail again",
+            Exit::Hardware => "hardware error: a device reports errors; landfall writes nothing more",
+            Exit::Unsafe => {
+                "safety stop: disk identity or contents do not match; never retried automatically"
+            }
             Exit::AlreadyLanded => {
-                "this install has landed already; nothing was touched (success for a service)"
+                "this install is already finished; nothing was changed (success for a service)"
             }
-            Exit::Interrupted => "stopped by a signal or a person; everything is saved",
+            Exit::Interrupted => "interrupted by a signal or a person; the progress is saved",
         }
     }
 
@@ -84,16 +88,16 @@ impl Exit {
     pub const fn then(self) -> &'static str {
         match self {
             Exit::Ok => "nothing",
-            Exit::Internal => "mend what the message names, then run the command again",
+            Exit::Internal => "fix what the message names, then run the command again",
             Exit::Usage => "correct what the message names; `landfall check FILE` checks a configuration",
             Exit::NothingToResume => "`landfall install`",
             Exit::Locked => "`landfall status --watch`",
             Exit::Transient => "`landfall resume`",
             Exit::NeedsChange => "do what the message says, then `landfall resume`",
-            Exit::Permanent => "mend the cause that the message names, then `landfall resume`",
+            Exit::Permanent => "fix the cause that the message names, then `landfall resume`",
             Exit::Hardware => "replace the device, then `landfall resume`",
-            Exit::Unsafe => "look at the disk (`landfall disks`); the message says what may be done",
-            Exit::AlreadyLanded => "boot the disk; `landfall install --reinstall` begins anew",
+            Exit::Unsafe => "look at the disk (`landfall disks`), then do what the message says",
+            Exit::AlreadyLanded => "boot the disk; `landfall install --reinstall` starts a new install",
             Exit::Interrupted => "`landfall resume`",
         }
     }

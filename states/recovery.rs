@@ -50,7 +50,7 @@ pub struct Situation<'a> {
     /// The configuration's `reinstall` number.
     pub reinstall: u32,
     /// Whether a person asked for a new install, on the command line.
-    pub asked_anew: bool,
+    pub reinstall_requested: bool,
     /// Every disk.
     pub disks: &'a [DiskEvidence],
     /// The disk a new install would take, or why there is none.
@@ -307,7 +307,7 @@ fn on_disk(
             if &record.disk != disk {
                 rules.push(Rule::OtherDisk);
             } else if &record.host != situation.host {
-                if !situation.asked_anew {
+                if !situation.reinstall_requested {
                     return stop(
                         Rule::OtherHost,
                         format!("disk {name}"),
@@ -319,7 +319,7 @@ fn on_disk(
                     );
                 }
             } else if record.layout != situation.layout.digest() {
-                if !situation.asked_anew {
+                if !situation.reinstall_requested {
                     return stop(
                         Rule::OtherLayout,
                         format!("disk {name}"),
@@ -363,7 +363,7 @@ fn on_disk(
         rules.push(Rule::Fork);
         believed = None;
     }
-    if situation.asked_anew {
+    if situation.reinstall_requested {
         let nonce = known_nonce.map_or(situation.reinstall, |known| {
             situation.reinstall.max(known.saturating_add(1))
         });

@@ -19,7 +19,7 @@ struct Bench {
     choice: Result<DiskIdentity, Fault>,
     named: bool,
     reinstall: u32,
-    asked_anew: bool,
+    reinstall_requested: bool,
     tmpfs: Option<Vec<u8>>,
 }
 
@@ -33,7 +33,7 @@ impl Bench {
             disks,
             named: false,
             reinstall: 0,
-            asked_anew: false,
+            reinstall_requested: false,
             tmpfs: None,
         }
     }
@@ -44,7 +44,7 @@ impl Bench {
             layout: &self.layout,
             payload: &self.payload,
             reinstall: self.reinstall,
-            asked_anew: self.asked_anew,
+            reinstall_requested: self.reinstall_requested,
             disks: &self.disks,
             choice: &self.choice,
             named: self.named,
@@ -287,7 +287,7 @@ fn rule_7_another_host_stops() {
     let (rule, fault) = stopped_by(bench.decide());
     assert_eq!(rule, Rule::OtherHost);
     assert!(fault.why().contains("host db"));
-    bench.asked_anew = true;
+    bench.reinstall_requested = true;
     assert!(
         matches!(bench.decide(), Decision::Begin(_)),
         "a person may ask for it"
@@ -313,7 +313,7 @@ fn rule_8_another_layout_stops_and_names_the_install() {
         slots: slots(other),
         ..tabled()
     }]);
-    bench.asked_anew = true;
+    bench.reinstall_requested = true;
     assert_eq!(
         course(bench.decide()).plan.nonce,
         1,
@@ -612,9 +612,9 @@ fn rule_16_landed_is_left_alone_until_asked() {
         matches!(bench.decide(), Decision::Landed { .. }),
         "a new payload is no reason either"
     );
-    bench.asked_anew = true;
+    bench.reinstall_requested = true;
     assert_eq!(course(bench.decide()).plan.nonce, 1);
-    bench.asked_anew = false;
+    bench.reinstall_requested = false;
     bench.reinstall = 4;
     assert_eq!(course(bench.decide()).plan.nonce, 4);
 }
@@ -641,7 +641,7 @@ fn no_install_is_begun_with_a_number_that_would_not_be_recognised() {
             backup: GptCopy::Whole(table),
             ..blank()
         }]);
-        bench.asked_anew = true;
+        bench.reinstall_requested = true;
         bench.decide()
     };
     assert_eq!(course(carrying(NONCE_MAX - 1)).plan.nonce, NONCE_MAX);

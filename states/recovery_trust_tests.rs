@@ -65,7 +65,7 @@ fn rule_5_a_record_of_a_later_install_than_the_table_s_is_not_believed() {
         );
         assert_eq!(found.plan.nonce, 0);
         // Nor does it use up the numbers of the installs to come.
-        bench.asked_anew = true;
+        bench.reinstall_requested = true;
         assert_eq!(course(bench.decide()).plan.nonce, 1, "{nonce}");
         // The control: without a table the number is what is known, as far as there are numbers.
         let alone = DiskEvidence {

@@ -396,9 +396,9 @@ impl StateMachineTest for World {
             Deed::Anew => {
                 world.scenario.asks(&Rc::new(world.asked(model)));
                 world.scenario.checks.begins_anew();
-                world.scenario.request.asked_anew = true;
+                world.scenario.request.reinstall_requested = true;
                 world.run(expected, None);
-                world.scenario.request.asked_anew = false;
+                world.scenario.request.reinstall_requested = false;
             }
         }
         world

@@ -1,4 +1,4 @@
-//! Promise: `landfall plan --image` says what a run would decide about an image, by the code that a run decides with, and
+//! Promise: `landfall plan --disk-image` says what a run would decide about an image, by the code that a run decides with, and
 //! changes nothing. The laboratory puts every crash state of a recorded install to it.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
@@ -98,7 +98,7 @@ impl Image {
         let out = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"))
             .args(["plan", "--json", "--disk-serial", SERIAL, "--config"])
             .arg(config())
-            .arg("--image")
+            .arg("--disk-image")
             .arg(&self.path)
             .env_remove("REPO_REMOTE")
             .env_remove("INSTALL_DISK")

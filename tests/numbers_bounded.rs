@@ -118,7 +118,7 @@ const NUMBERS: [Number; 12] = [
     },
     Number {
         command: "simulate",
-        option: "exhaust",
+        option: "depth",
         beside: &["--config", "/nonexistent/landfall"],
         taken: "1",
         also: &[],
@@ -126,13 +126,13 @@ const NUMBERS: [Number; 12] = [
     Number {
         command: "simulate",
         option: "seed",
-        beside: &["--stories", "1", "--config", "EXAMPLE"],
+        beside: &["--scenario-runs", "1", "--config", "EXAMPLE"],
         taken: "7",
         also: &["18446744073709551615", "99999999999999"],
     },
     Number {
         command: "simulate",
-        option: "stories",
+        option: "scenario-runs",
         beside: &["--seed", "18446744073709551615", "--config", "EXAMPLE"],
         taken: "1",
         also: &[],
@@ -146,7 +146,7 @@ const NUMBERS: [Number; 12] = [
     },
     Number {
         command: "simulate",
-        option: "saves",
+        option: "slot-states",
         beside: &["--config", "EXAMPLE"],
         taken: "1",
         also: &[],

@@ -55,7 +55,7 @@ fn whatever_file_is_named_it_is_not_waited_for() {
             "plan".to_owned(),
             "--config".into(),
             config.clone(),
-            "--image".into(),
+            "--disk-image".into(),
             image.into(),
         ]
     };

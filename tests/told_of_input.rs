@@ -128,7 +128,7 @@ fn what_is_no_file_is_not_to_be_moved_away() {
     let fifo = place.root.join("fifo");
     nix::unistd::mkfifo(fifo.as_std_path(), Mode::S_IRWXU).unwrap();
     for image in ["/dev/null", "/dev/zero", fifo.as_str(), place.root.as_str()] {
-        let output = landfall(&["plan", "--config", config.as_str(), "--image", image]);
+        let output = landfall(&["plan", "--config", config.as_str(), "--disk-image", image]);
         let text = said(&output);
         assert_eq!(output.status.code(), Some(2), "{image}: {text}");
         assert!(

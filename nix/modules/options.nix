@@ -518,7 +518,7 @@ in
       phaseAttemptsMax = mkOption {
         type = landfall.between 1 10000;
         default = 50;
-        description = "Attempts at one phase. The counts survive reboots; `landfall resume --forgive` begins them anew.";
+        description = "Attempts at one phase. The counts survive reboots; `landfall resume --reset-attempts` begins them anew.";
       };
       totalAttemptsMax = mkOption {
         type = landfall.between 1 100000;

@@ -39,7 +39,7 @@ pub struct InstallOptions {
     /// Never begin an install.
     pub resume_only: bool,
     /// Begin the counts of attempts anew.
-    pub forgive: bool,
+    pub reset_attempts: bool,
     /// Resolve the reference anew, whatever revision the record asks for.
     pub repin: bool,
     /// Begin anew on a finished disk; somebody has to agree.
@@ -86,7 +86,7 @@ impl From<&RunArgs> for InstallOptions {
     fn from(args: &RunArgs) -> Self {
         let RunArgs {
             config,
-            forgive,
+            reset_attempts,
             repin,
             progress,
             passphrase_fd: _,
@@ -94,7 +94,7 @@ impl From<&RunArgs> for InstallOptions {
         InstallOptions {
             config: config.config.clone(),
             resume_only: true,
-            forgive: *forgive,
+            reset_attempts: *reset_attempts,
             repin: *repin,
             reinstall: false,
             progress: *progress,
@@ -197,9 +197,9 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         layout: config.layout(Machine::native()).map_err(refused)?,
         payload,
         reinstall: config.reinstall,
-        asked_anew: options.reinstall,
+        reinstall_requested: options.reinstall,
         resume_only: options.resume_only,
-        forgive: options.forgive,
+        reset_attempts: options.reset_attempts,
         repin: options.repin,
         budget: config.retry,
     };
@@ -483,7 +483,7 @@ mod tests {
         let options = |resume_only, config: Option<&str>| InstallOptions {
             config: config.map(Utf8PathBuf::from),
             resume_only,
-            forgive: false,
+            reset_attempts: false,
             repin: false,
             reinstall: false,
             progress: ProgressMode::Plain,

@@ -1,7 +1,9 @@
-//! The command line. Law: one file per command; a command reads its arguments, asks the rest of landfall, prints, and
-//! says how it ended in one of the codes of `exit`. Whatever is printed here comes from facts or typed events.
+//! The command line: it defines every command and option, runs the chosen command, and returns an exit code (`exit`).
 //!
-//! Absent: decisions about disks and phases (the states and the driver make them).
+//! Each command has its own file. A command reads its arguments, calls the rest of landfall, and prints. Everything it prints comes
+//! from facts or typed events.
+//!
+//! Decisions about disks and phases are made by the states and the driver, not here.
 
 pub mod check;
 mod comparison;
@@ -50,10 +52,10 @@ use std::io::Write;
 /// Where a configuration is looked for, in this order, when none is named.
 pub const CONFIG_FILES: [&str; 2] = ["/etc/landfall/install.json", "/etc/landfall/install.ron"];
 
-/// A NixOS installer that never has to start over
+/// A NixOS installer that can be interrupted at any point and continues
 ///
-/// landfall installs one host. Whatever interrupts it (a power cut, a dropped network, kill -9), the next start goes on
-/// at the right phase; the disk is never partitioned twice and nothing finished is formatted again.
+/// landfall installs one host. After any interruption (a power cut, a lost network, kill -9), the next start continues at
+/// the phase that was reached. It never partitions the disk twice, and never formats a finished filesystem again.
 #[derive(Debug, Parser)]
 #[command(
     name = "landfall",
@@ -65,10 +67,10 @@ pub const CONFIG_FILES: [&str; 2] = ["/etc/landfall/install.json", "/etc/landfal
     after_long_help = Exit::table()
 )]
 pub struct Cli {
-    /// Say more: what programs print, and landfall's own trace on standard error
+    /// Also show the output of programs, and debug messages on standard error
     #[arg(long, short, global = true)]
     pub verbose: bool,
-    /// Where landfall keeps what lives until the next boot
+    /// Directory for files that are kept until the next boot
     #[arg(long, global = true, hide = true, default_value = RUN_DIR, value_name = "DIR")]
     pub run_dir: Utf8PathBuf,
     /// What to do.
@@ -79,65 +81,65 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Install this host, or go on with an install that was cut off
+    /// Install this host, or continue an interrupted install
     ///
-    /// This is what the service runs. Before the first byte is written, everything that can be checked is checked, and
-    /// somebody has agreed to the erasure of exactly this disk.
+    /// The systemd service runs this command. Before it writes the first byte, landfall checks everything that can be checked,
+    /// and a person or the configuration must have agreed to erase exactly this disk.
     #[command(after_long_help = Exit::table())]
     Install(InstallArgs),
-    /// Go on with an install that was cut off; never begin one
+    /// Continue an interrupted install; never start a new one
     #[command(after_long_help = Exit::table())]
     Resume(ResumeArgs),
-    /// Show where the install is
+    /// Show the state of the install
     Status(StatusArgs),
-    /// Show what would be done, byte for byte; touch nothing
+    /// Show what an install would write, to the byte; change nothing
     ///
-    /// For the disk that an install would choose, or for a disk that is only described (--disk-size with --disk-serial
-    /// or --disk-wwn): the ids are those that the install on that disk will have.
+    /// The plan is for the disk that an install would choose, or for a disk that you describe (--disk-size with --disk-serial
+    /// or --disk-wwn). The ids in it are the ids that an install on that disk will have.
     Plan(PlanArgs),
-    /// Show the disks, which one would be chosen, and why not the others
+    /// List the disks: which one an install would choose, and why not the others
     Disks(DisksArgs),
-    /// Look for what is wrong here, and say the command that helps; write nothing
+    /// Find problems on this machine and show the command that fixes each; change nothing
     ///
-    /// It looks at an installer, at the computer where installers are built (a flake), or at an installed NixOS host, and says
-    /// which it found. The exit code is that of the worst finding; what could not be looked at is said, and is no finding.
-    /// Where Nix evaluates a flake, it keeps what it keeps of every evaluation in its own store and cache.
+    /// It checks an installer, the computer where you build installers (a flake), or an installed NixOS host, and shows which of
+    /// them it found. The exit code is that of the worst problem. A check that could not run is listed, and does not count as a
+    /// problem. Where Nix evaluates a flake, Nix writes to its own store and cache, as in every evaluation.
     #[command(after_long_help = Exit::table())]
     Doctor(DoctorArgs),
-    /// Show what happened
+    /// Show the log of the install
     Log(LogArgs),
     /// Check a configuration file
     Check(CheckArgs),
-    /// Try what this configuration survives, in a simulated world; touch nothing
+    /// Simulate installs of this configuration with faults; change nothing
     ///
-    /// The driver that installs is run on disks in memory, and dies or fails at every point: every misfortune by itself, or
-    /// every pair. Each time the next runs have to bring the install to its end without losing anything. A failure prints
-    /// the command that tells it again; the exit code is 7 then.
+    /// The same code that installs runs on disks in memory, and is stopped or fails at every point: with each fault alone, or
+    /// with every pair of faults. Each time, the next starts must finish the install without losing data. For a failure,
+    /// landfall prints the command that repeats it, and ends with exit code 7.
     Simulate(SimulateArgs),
-    /// Make, check and write images of a prebuilt system
+    /// Build, check and write images of a prebuilt system
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Image {
-        /// What to do with images
+        /// The command for images
         #[command(subcommand)]
         command: image::ImageCommand,
     },
-    /// Make hosts of a flake, on your own computer
+    /// Add hosts to a flake, on your own computer
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Host {
-        /// What to do with hosts
+        /// The command for hosts
         #[command(subcommand)]
         command: host::HostCommand,
     },
-    /// Move this NixOS from UUIDs to labels, as an installer of landfall makes them
+    /// Change this NixOS from UUIDs to labels, as landfall's installers use them
     ///
-    /// Shows the plan: each device, its old label and its new, the edit of hardware-configuration.nix, and what the next boot looks for.
-    /// With --apply the labels are made first, then their links are waited for, then the file is written; the UUIDs do not change, so
-    /// the machine boots at every instant. Interrupted anywhere, run it again.
+    /// Shows the plan: the old and new label of each device, the edit of hardware-configuration.nix, and the devices that the next
+    /// boot will look for. With --apply, landfall sets the labels first, waits for their links in /dev/disk/by-label, and then
+    /// writes the file. The UUIDs do not change, so the machine can boot at any moment. After an interruption, run it again.
     Relabel(relabel::RelabelArgs),
-    /// Write an installer's image to a USB stick or card, and prove that it is there
+    /// Write an installer image to a USB stick or SD card, and verify it
     ///
-    /// Without a DEVICE: list the sticks, and why each may or may not be written. The image is read whole before the first write, and
-    /// the stick is read back whole after it; the first MiB is written last, so that a stick without that proof does not boot.
+    /// Without DEVICE: list the sticks, and why each can or cannot be written. landfall reads the whole image before the first
+    /// write, and reads the whole stick back after it. It writes the first MiB last, so an unverified stick does not boot.
     #[command(after_long_help = Exit::table())]
     Flash(flash_args::FlashArgs),
     /// Print completions for a shell
@@ -147,7 +149,7 @@ pub enum Command {
     },
     /// Print the manual pages
     Man {
-        /// Write all pages into this directory instead of printing the first
+        /// Write all pages into this directory, instead of printing the first one
         #[arg(long, value_name = "DIR")]
         out: Option<Utf8PathBuf>,
     },
@@ -156,7 +158,7 @@ pub enum Command {
 /// Which configuration.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
-    /// The configuration, RON or JSON [default: /etc/landfall/install.json, then /etc/landfall/install.ron]
+    /// The configuration file, RON or JSON [default: /etc/landfall/install.json, then /etc/landfall/install.ron]
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<Utf8PathBuf>,
 }
@@ -167,16 +169,16 @@ pub struct RunArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Begin the counts of attempts anew, after their limit was reached and the cause mended
-    #[arg(long)]
-    pub forgive: bool,
-    /// Take the revision that the reference names now, instead of the one that the record on the disk asks for
+    /// Reset the attempt counters (after fixing the cause)
+    #[arg(long, alias = "forgive")]
+    pub reset_attempts: bool,
+    /// Use the revision that the configured branch or revision names now, not the one that the record on the disk names
     #[arg(long)]
     pub repin: bool,
-    /// How progress is shown; auto: a status line on a terminal, else plain lines
+    /// How to show progress
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub progress: ProgressMode,
-    /// Read the LUKS passphrase from this open file descriptor: one line, to its end (--passphrase-fd 3 3< FILE)
+    /// Read the LUKS passphrase from this open file descriptor, as one line (--passphrase-fd 3 3< FILE)
     #[arg(long, value_name = "N", value_parser = passphrase_fd)]
     pub passphrase_fd: Option<i32>,
 }
@@ -187,11 +189,11 @@ pub struct InstallArgs {
     /// Arguments shared with `resume`.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Begin anew, even on a disk where an install has landed; somebody has to agree again
+    /// Start a new install, even on a disk that has a finished one; a person or the configuration must agree again
     #[arg(long)]
     pub reinstall: bool,
-    /// Agree in advance to the erasure of this disk, by the name that `landfall disks` prints: WWN, serial number, bus address, or a link in
-    /// /dev/disk/by-id or by-path
+    /// Agree in advance to erase this disk. NAME is a name that `landfall disks` prints: WWN, serial number, bus address, or a
+    /// link in /dev/disk/by-id or by-path
     #[arg(long, value_name = "NAME", value_parser = disk_name)]
     pub erase_disk: Option<String>,
 }
@@ -207,10 +209,10 @@ pub struct ResumeArgs {
 /// Arguments of `status`.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Show it again every second, until the run has ended
+    /// Show the state again every second, until the run ends
     #[arg(long)]
     pub watch: bool,
 }
@@ -221,28 +223,28 @@ pub struct PlanArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// As JSON
+    /// Print JSON
     #[arg(long, conflicts_with = "dot")]
     pub json: bool,
-    /// As a graph for Graphviz
+    /// Print a graph for Graphviz
     #[arg(long)]
     pub dot: bool,
-    /// An image of a disk: also show what would be decided about it; it is only read
-    #[arg(long, value_name = "FILE", group = "described", conflicts_with_all = ["disk_size", "dot"])]
-    pub image: Option<Utf8PathBuf>,
-    /// Size of a disk that is only described, in bytes or as 64G
+    /// An image of a disk: also show what an install would decide about it. landfall only reads it
+    #[arg(long, alias = "image", value_name = "FILE", group = "described", conflicts_with_all = ["disk_size", "dot"])]
+    pub disk_image: Option<Utf8PathBuf>,
+    /// Size of a disk that you describe, in bytes or with a unit (64G)
     #[arg(long, value_name = "SIZE", value_parser = plan::disk_size, group = "described")]
     pub disk_size: Option<u64>,
     /// Serial number of that disk
     #[arg(long, value_name = "SERIAL", requires = "described", value_parser = plan::disk_serial)]
     pub disk_serial: Option<String>,
-    /// World Wide Name of that disk, as lsblk, a link in /dev/disk/by-id or landfall disks has it
+    /// World Wide Name (WWN) of that disk, as in lsblk, `landfall disks`, or a link in /dev/disk/by-id
     #[arg(long, value_name = "WWN", requires = "described", value_parser = plan::disk_wwn)]
     pub disk_wwn: Option<String>,
-    /// Bus address of that disk; counts only where it has neither a serial number nor a World Wide Name
+    /// Bus address of that disk; used only for a disk that has neither a serial number nor a WWN
     #[arg(long, value_name = "ADDRESS", requires = "described", value_parser = plan::disk_address)]
     pub disk_address: Option<String>,
-    /// Bytes of a logical sector of that disk: 512 or 4096
+    /// Logical sector size of that disk in bytes: 512 or 4096
     #[arg(long, value_name = "BYTES", requires = "described", default_value_t = 512)]
     pub sector_bytes: u32,
 }
@@ -250,7 +252,7 @@ pub struct PlanArgs {
 /// Arguments of `disks`.
 #[derive(Debug, Clone, Args)]
 pub struct DisksArgs {
-    /// As a JSON list
+    /// Print a JSON list
     #[arg(long)]
     pub json: bool,
 }
@@ -261,31 +263,31 @@ pub struct DoctorArgs {
     /// The installer's configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The flake of the hosts [default: the working directory, where it has a flake.nix]
+    /// Directory of the flake that defines the hosts [default: the working directory, if it has a flake.nix]
     #[arg(long, value_name = "DIR")]
     pub flake: Option<Utf8PathBuf>,
-    /// The host in it
+    /// Name of the host in the flake
     #[arg(long, value_name = "NAME")]
     pub host: Option<HostName>,
-    /// A file with an age identity, or an ssh private key that is used as one; may be given again
+    /// File with an age identity, or with an SSH private key used as one; can be given several times
     #[arg(long, value_name = "FILE")]
     pub identity: Vec<Utf8PathBuf>,
-    /// The private ssh key that the installer fetches the repository with
+    /// The SSH private key with which the installer fetches the repository
     #[arg(long, value_name = "FILE")]
     pub ssh_key: Option<Utf8PathBuf>,
-    /// What `nix build` made of the host's installer [default: result in the flake]
+    /// Output of `nix build` for the host's installer [default: result in the flake]
     #[arg(long, value_name = "PATH")]
     pub image: Option<Utf8PathBuf>,
-    /// Only this check; may be given again
+    /// Run only this check; can be given several times
     #[arg(long, value_name = "NAME", value_parser = doctor::check_name)]
     pub check: Vec<&'static crate::doctor::Check>,
-    /// What to look at, in the place of what is found: installer, operator or installed
+    /// Check this kind of machine, instead of detecting it: installer, operator (your computer) or installed
     #[arg(long = "at", value_name = "PLACE", value_parser = doctor::place_name)]
     pub place: Option<crate::doctor::Place>,
-    /// Show the checks and what each looks at
+    /// List the checks, and what each one examines
     #[arg(long)]
     pub list: bool,
-    /// As JSON lines, one for each check
+    /// Print JSON lines, one for each check
     #[arg(long)]
     pub json: bool,
 }
@@ -293,13 +295,13 @@ pub struct DoctorArgs {
 /// Arguments of `log`.
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
-    /// As JSON lines, as they were kept
+    /// Print the JSON lines of the log file
     #[arg(long)]
     pub json: bool,
-    /// Go on as more happens, until the run has ended
+    /// Print new events as they happen, until the run ends
     #[arg(long, short)]
     pub follow: bool,
-    /// Another log, such as /mnt/var/log/landfall/install.jsonl of an installed system
+    /// Show this log file, for example /mnt/var/log/landfall/install.jsonl of an installed system
     #[arg(long, value_name = "FILE")]
     pub file: Option<Utf8PathBuf>,
 }
@@ -307,16 +309,16 @@ pub struct LogArgs {
 /// Arguments of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// The file, RON or JSON
+    /// The configuration file, RON or JSON
     pub file: Utf8PathBuf,
-    /// Print the normal form: every option, defaults included, in RON
+    /// Print the complete configuration in RON, with the defaults
     #[arg(long)]
     pub print: bool,
 }
 
-/// Stories, and states of slots, that one call tells at most: more than a computer tells in its life.
+/// Largest number of scenario runs, and of slot states, of one call.
 const STORIES_MAX: u64 = 1_000_000_000;
-/// Minutes that stories are told for at most: a year.
+/// Longest time that one call simulates, in minutes: a year.
 const MINUTES_MAX: u64 = 366 * 24 * 60;
 
 /// Arguments of `simulate`.
@@ -325,43 +327,47 @@ pub struct SimulateArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// How many misfortunes: 1, each by itself, and what people may do between two runs; 2, also every pair of them, in one
-    /// run or in two; 3, also a third one in the next run, wherever two leave a disk that fewer do not
-    #[arg(long, value_name = "1|2|3", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
-    pub exhaust: u8,
-    /// Which misfortunes, with commas between: kill, cut, transient, needs-change, permanent, hardware, lie, partial,
-    /// network, around, stop [default: all]
+    /// Faults per scenario run: 1 (each alone, and each operator action after the first start), 2 (also all pairs),
+    /// 3 (also a third one, only where two reach a new disk state)
+    #[arg(long, alias = "exhaust", value_name = "1|2|3", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub depth: u8,
+    /// Kinds of faults, separated by commas: kill, cut (power), transient, needs-change, permanent, hardware, lie (success is
+    /// reported without effect), partial (only a part takes effect), network, around (clock, disk, boot medium), stop
+    /// [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub faults: Vec<FaultSort>,
-    /// What the disk holds before: blank, foreign, or a finished install
+    /// Contents of the disk before the install: blank, foreign, or finished (an earlier install)
     #[arg(long, value_name = "WHAT", default_value = "foreign", value_parser = simulate::before)]
     pub before: Before,
-    /// Up to four misfortunes a story, by chance; the same seed gives the same stories
-    #[arg(long, value_name = "N", conflicts_with = "exhaust")]
+    /// Random faults, up to four per scenario run; the same seed gives the same runs
+    #[arg(long, value_name = "N", conflicts_with = "depth")]
     pub seed: Option<u64>,
-    /// How many stories by chance
-    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "seed", value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
-    pub stories: u64,
-    /// Stories by chance for so many minutes
-    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "stories", value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
+    /// Number of random scenario runs
+    #[arg(long, alias = "stories", value_name = "N", default_value_t = 1_000, requires = "seed", value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
+    pub scenario_runs: u64,
+    /// Simulate random scenario runs for this many minutes
+    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "scenario_runs", value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
     pub minutes: Option<u64>,
-    /// Only the checkpoint: read at least so many states that power cuts leave in its two slots; with --seed, others
-    #[arg(long, value_name = "STATES", conflicts_with_all = ["exhaust", "faults", "stories", "minutes"], value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
-    pub saves: Option<u64>,
-    /// Tell this one story, line by line, such as 0.17:after:cut=none
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["exhaust", "faults", "seed", "saves"])]
+    /// Test only the checkpoint: read at least this many states that power cuts leave in its two slots. Another --seed gives
+    /// other states
+    #[arg(long, alias = "saves", value_name = "STATES", conflicts_with_all = ["depth", "faults", "scenario_runs", "minutes"], value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
+    pub slot_states: Option<u64>,
+    /// Simulate one scenario run and print each line of it; for example 0.17:after:cut=none
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["depth", "faults", "seed", "slot_states"])]
     pub schedule: Option<Schedule>,
-    /// Only print what is decided about every disk that a power cut may leave of a run, by what can be seen on it
-    #[arg(long, conflicts_with_all = ["exhaust", "seed", "schedule", "faults", "between", "writes", "saves"])]
+    /// Only print the decision about every disk state that a power cut can leave
+    #[arg(long, conflicts_with_all = ["depth", "seed", "schedule", "faults", "operator_action", "writes", "slot_states"])]
     pub decisions: bool,
-    /// Only print what a run without misfortunes writes and flushes, in order: tables, volumes, checkpoints
-    #[arg(long, conflicts_with_all = ["exhaust", "faults", "seed", "schedule", "saves"])]
+    /// Only print the writes and flushes of a run without faults, in order: tables, volumes, checkpoints
+    #[arg(long, conflicts_with_all = ["depth", "faults", "seed", "schedule", "slot_states"])]
     pub writes: bool,
-    /// With --schedule, of which the first run alone (0.…) counts: what people do after that run: payload, layout, anew, edit, away, second, copy, clock,
-    /// firmware, orders, forged, stripped, moved-on, moved-away
-    #[arg(long, value_name = "WHAT", requires = "schedule")]
-    pub between: Option<OperatorAction>,
-    /// As one JSON object
+    /// What an operator or an attacker does after the first start: payload or layout (another one is configured), anew (a
+    /// reinstall is requested), edit (of the partition table), away (the disk is removed), second (another install is
+    /// attached), copy (of the disk), clock, firmware (it loses its boot entries), orders, forged or stripped (the disk is
+    /// manipulated), moved-on or moved-away (the branch moves). Needs --schedule with faults in the first start only (0.…)
+    #[arg(long, alias = "between", value_name = "WHAT", requires = "schedule")]
+    pub operator_action: Option<OperatorAction>,
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -369,14 +375,14 @@ pub struct SimulateArgs {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
-    /// tty on a terminal, else plain
+    /// tty on a terminal, otherwise plain
     #[default]
     Auto,
     /// A status line under the steps
     Tty,
     /// Plain lines, for serial consoles and journals
     Plain,
-    /// JSON lines, one event each
+    /// JSON lines, one for each event
     Json,
 }
 
@@ -407,7 +413,9 @@ fn is_open(fd: i32) -> bool {
 fn passphrase_fd(text: &str) -> Result<i32, String> {
     match text.parse::<i32>() {
         Ok(fd) if fd == 0 || fd > 2 => Ok(fd),
-        Ok(_) | Err(_) => Err("a file descriptor that is open for reading: 0, or 3 and above".to_owned()),
+        Ok(_) | Err(_) => {
+            Err("give a file descriptor that is open for reading: 0, or 3 and above".to_owned())
+        }
     }
 }
 
@@ -415,7 +423,7 @@ fn disk_name(text: &str) -> Result<String, String> {
     match crate::config::disk_name_objection(text) {
         None => Ok(text.to_owned()),
         Some(why) => Err(format!(
-            "{why}; give the name to use that landfall disks prints: a serial number, a WWN, a bus address, or a link in \
+            "{why}; give the name that `landfall disks` prints: a serial number, a WWN, a bus address, or a link in \
              /dev/disk/by-id or by-path without the path"
         )),
     }
@@ -545,7 +553,7 @@ pub fn config_path(args: &ConfigArgs) -> Result<Utf8PathBuf, Failure> {
     Err(Failure::new(
         Exit::Usage,
         format!(
-            "there is no configuration: neither {} exists\n    next: give one with --config FILE",
+            "no configuration was found: neither {} exists\n    next: name one with --config FILE",
             CONFIG_FILES.join(" nor ")
         ),
     ))

@@ -93,8 +93,8 @@ mod tests {
                 "landfall resume --config '/run/my lab/install.ron'",
             ),
             (
-                "mend it, then: landfall resume --forgive",
-                "mend it, then: landfall resume --config '/run/my lab/install.ron' --forgive",
+                "mend it, then: landfall resume --reset-attempts",
+                "mend it, then: landfall resume --config '/run/my lab/install.ron' --reset-attempts",
             ),
             (
                 "INSTALL_DISK=/dev/x landfall install",

@@ -109,7 +109,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         config,
         json,
         dot,
-        image,
+        disk_image,
         disk_size,
         disk_serial,
         disk_wwn,
@@ -128,12 +128,12 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         size_bytes,
         sector_bytes: *sector_bytes,
     };
-    let disk = match (image, disk_size) {
+    let disk = match (disk_image, disk_size) {
         (Some(image), _) if !image.exists() => {
             return Err(Failure::new(
                 Exit::Usage,
                 format!(
-                    "--image {}: there is no such file or device\n    next: name an image of a disk, or the disk itself",
+                    "--disk-image {}: there is no such file or device\n    next: name an image of a disk, or the disk itself",
                     Shown::line(image.as_str())
                 ),
             ));
@@ -143,7 +143,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
                 return Err(Failure::new(
                     Exit::Usage,
                     format!(
-                        "--image {}: {}\n    next: name an image of a disk, or the disk itself",
+                        "--disk-image {}: {}\n    next: name an image of a disk, or the disk itself",
                         Shown::line(image.as_str()),
                         refused.why()
                     ),
@@ -169,7 +169,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
         };
         Failure::new(Exit::Usage, format!("no plan: {e}\n    next: {next}"))
     })?;
-    let decided = match image {
+    let decided = match disk_image {
         Some(image) => Some(Decided::about(image, &config, &plan)?),
         None => None,
     };
@@ -433,7 +433,7 @@ impl Decided {
             layout: &plan.layout,
             payload: &plan.payload,
             reinstall: config.reinstall,
-            asked_anew: false,
+            reinstall_requested: false,
             disks: &[evidence],
             choice: &Ok(plan.disk.clone()),
             named: false,

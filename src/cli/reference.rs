@@ -1,7 +1,7 @@
-//! Completions, manual pages, and the reference in docs/cli.md. Law: all three come from the command line's own
-//! definition, so that they cannot say anything else than `--help`.
+//! Makes the shell completions, the manual pages, and the texts of docs/cli.md and docs/exit-codes.md.
 //!
-//! Absent: hand-written text about options.
+//! All of them come from the definition of the command line and from `exit`, so they always agree with `--help`. No text about an
+//! option is written here.
 
 use super::{Failure, command};
 use crate::exit::Exit;
@@ -31,8 +31,8 @@ pub(super) fn man(dir: Option<&Utf8Path>, out: &mut dyn Write) -> Result<Exit, F
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Command line\n\n\
-         This file is what `landfall --help` prints, kept equal by `tests/tidy.rs`. The codes with which landfall ends are \
-         explained in [exit-codes.md](exit-codes.md), the configuration in [configuration.md](configuration.md).\n",
+         The text of `landfall --help` and of `--help` of every command. `tests/tidy.rs` generates it. See also: \
+         [exit codes](exit-codes.md), [configuration](configuration.md).\n",
     );
     let mut root = command().term_width(100);
     root.build();
@@ -61,10 +61,11 @@ fn section(text: &mut String, name: &str, command: &mut clap::Command) {
 pub fn exit_codes_markdown() -> String {
     let mut text = String::from(
         "# Exit codes\n\n\
-         One code per class of outcome. They never change; the text on standard error names the phase (or says that nothing \
-         was begun and no disk written to), the reason and the command to continue. This table is made from `src/exit.rs` \
-         and kept equal by `tests/tidy.rs`.\n\n\
-         | code | meaning | then |\n|---|---|---|\n",
+         landfall ends with one code for each class of outcome. The codes never change. The message on standard error names \
+         the phase in which landfall stopped (or says that it did not start and wrote to no disk), the reason, and the next \
+         command. This table comes from `src/exit.rs`; `tests/tidy.rs` \
+         keeps it up to date.\n\n\
+         | code | meaning | what to do |\n|---|---|---|\n",
     );
     for exit in Exit::ALL {
         text.push_str(&format!(

@@ -100,7 +100,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         return comparison::writes(&harness, args.json, out);
     }
     if let Some(schedule) = &args.schedule {
-        return match args.between {
+        return match args.operator_action {
             Some(between) => one_with_action(&harness, between, schedule, args.json, out),
             None => one(&harness, schedule, args.json, out),
         };
@@ -114,7 +114,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         ..Shared::default()
     };
     watch_for_interrupt(shared.stop.clone())?;
-    if let Some(states) = args.saves {
+    if let Some(states) = args.slot_states {
         return super::saves::checkpoint(&subject, case, states, args, &shared, out);
     }
     let coverage = enumerate(&subject, case, args, &shared)?;
@@ -122,9 +122,9 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     let seconds = began.elapsed().as_secs_f64();
     let again = |failure: &sim::check::coverage::Failure| {
         let (before, schedule) = (args.before.name(), &failure.schedule);
-        let between = failure
-            .operator_action
-            .map_or(String::new(), |between| format!(" --between {}", between.name()));
+        let between = failure.operator_action.map_or(String::new(), |between| {
+            format!(" --operator-action {}", between.name())
+        });
         let seed = args.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
         format!(
             "landfall simulate --config {path} --before {before} --schedule '{schedule}'{between}  # landfall {}{seed}",
@@ -342,10 +342,10 @@ fn work(args: &SimulateArgs, sorts: &[FaultSort], threads: u64) -> Vec<Work> {
         return (0..threads).map(part).collect();
     }
     if let Some(seed) = args.seed {
-        return (0..args.stories.div_ceil(CHANCE_SCENARIOS))
+        return (0..args.scenario_runs.div_ceil(CHANCE_SCENARIOS))
             .map(|part| {
                 let from = part * CHANCE_SCENARIOS;
-                Work::Chance(seed, from, (from + CHANCE_SCENARIOS).min(args.stories))
+                Work::Chance(seed, from, (from + CHANCE_SCENARIOS).min(args.scenario_runs))
             })
             .collect();
     }
@@ -357,7 +357,7 @@ fn work(args: &SimulateArgs, sorts: &[FaultSort], threads: u64) -> Vec<Work> {
     if args.faults.is_empty() {
         work.extend(OperatorAction::ALL.map(Work::OperatorAction));
     }
-    match args.exhaust {
+    match args.depth {
         2 => work.extend((0..threads).map(|share| Work::Pairs(share, threads))),
         3 => work.extend((0..threads).map(|share| Work::Triples(share, threads))),
         _ => {}
@@ -498,7 +498,7 @@ fn as_json(
         })
         .collect();
     json!({
-        "version": env!("CARGO_PKG_VERSION"), "case": case.to_string(), "exhaust": args.exhaust, "seed": args.seed,
+        "version": env!("CARGO_PKG_VERSION"), "case": case.to_string(), "exhaust": args.depth, "seed": args.seed,
         "interrupted": interrupted, "points": coverage.points, "machines": coverage.firsts, "stories": coverage.scenarios,
         "met": coverage.met, "runs": coverage.runs, "failed": coverage.failed, "seconds": seconds, "cells": cells,
         "failures": failures, "trace": trace, "digest": format!("{:016x}", coverage.trace),

@@ -27,9 +27,9 @@ fn done_with(example: &str, extra: &[&str]) -> (Result<Exit, Failure>, String) {
 #[test]
 fn the_same_seed_prints_the_same_and_a_schedule_tells_its_scenario() {
     let trace = |text: &str| text.split_once("trace ").unwrap().1[..16].to_owned();
-    let (exit, first) = told(&["--seed", "7", "--stories", "140"]);
-    let (_, second) = told(&["--seed", "7", "--stories", "140"]);
-    let (_, other) = told(&["--seed", "8", "--stories", "140"]);
+    let (exit, first) = told(&["--seed", "7", "--scenario-runs", "140"]);
+    let (_, second) = told(&["--seed", "7", "--scenario-runs", "140"]);
+    let (_, other) = told(&["--seed", "8", "--scenario-runs", "140"]);
     assert_eq!((exit, trace(&first)), (Exit::Ok, trace(&second)));
     assert_ne!(trace(&first), trace(&other));
     assert!(first.contains("140 scenarios"), "{first}");
@@ -57,9 +57,55 @@ fn a_point_that_no_run_reaches_is_an_error_that_names_it() {
 
 #[test]
 fn nothing_to_tell_is_a_wrong_number() {
-    for wrong in [["--seed", "1", "--stories", "0"].as_slice(), &["--saves", "0"]] {
+    for wrong in [
+        ["--seed", "1", "--scenario-runs", "0"].as_slice(),
+        &["--slot-states", "0"],
+    ] {
         let line = [&["landfall", "simulate"], wrong].concat();
         assert!(super::super::Cli::try_parse_from(line).is_err(), "{wrong:?}");
+    }
+}
+
+/// Scripts have the former spellings; the help does not show them.
+#[test]
+fn a_former_spelling_of_an_option_is_the_same_option() {
+    use super::super::{Cli, Command, command};
+    let parsed = |line: &[&str]| Cli::try_parse_from([&["landfall"], line].concat()).map(|cli| cli.command);
+    let former = ["simulate", "--seed", "1", "--scenario-runs", "3"];
+    assert!(matches!(parsed(&former), Ok(Command::Simulate(args)) if args.scenario_runs == 3));
+    assert!(
+        matches!(parsed(&["simulate", "--exhaust", "2"]), Ok(Command::Simulate(args)) if args.depth == 2)
+    );
+    assert!(
+        matches!(parsed(&["simulate", "--saves", "4"]), Ok(Command::Simulate(args)) if args.slot_states == Some(4))
+    );
+    let former = ["simulate", "--schedule", "0.1:lie", "--operator-action", "copy"];
+    assert!(
+        matches!(parsed(&former), Ok(Command::Simulate(args)) if args.operator_action == Some(OperatorAction::Copy))
+    );
+    assert!(
+        matches!(parsed(&["plan", "--image", "d"]), Ok(Command::Plan(args)) if args.disk_image.is_some())
+    );
+    assert!(matches!(parsed(&["resume", "--forgive"]), Ok(Command::Resume(args)) if args.run.reset_attempts));
+    assert!(parsed(&["resume", "--forget"]).is_err());
+    for (name, options) in [
+        (
+            "simulate",
+            ["--scenario-runs", "--exhaust", "--saves", "--operator-action"].as_slice(),
+        ),
+        ("plan", &["--image"]),
+        ("install", &["--forgive"]),
+        ("resume", &["--forgive"]),
+    ] {
+        let mut command = command();
+        let help = command
+            .find_subcommand_mut(name)
+            .unwrap()
+            .render_long_help()
+            .to_string();
+        for option in options {
+            assert!(!help.contains(option), "{name}: {help}");
+        }
     }
 }
 
@@ -87,7 +133,7 @@ fn a_failure_keeps_what_happened_also_when_people_did_something() {
 
 #[test]
 fn what_people_do_after_a_crash_is_told_by_name() {
-    let (exit, text) = told(&["--schedule", "0.60:after:cut=none", "--between", "copy"]);
+    let (exit, text) = told(&["--schedule", "0.60:after:cut=none", "--operator-action", "copy"]);
     assert!(
         exit == Exit::Ok && text.contains("then copy: 1 stories, 0 failures"),
         "{text}"
@@ -96,7 +142,7 @@ fn what_people_do_after_a_crash_is_told_by_name() {
 
 #[test]
 fn the_checkpoint_alone_says_how_many_states_were_read() {
-    let (exit, text) = told(&["--saves", "3000", "--json"]);
+    let (exit, text) = told(&["--slot-states", "3000", "--json"]);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((exit, &value["failed"]), (Exit::Ok, &json!(0)));
     assert!(value["states"].as_u64() >= Some(3_000), "{text}");
@@ -126,7 +172,10 @@ fn every_example_keeps_the_promise_whatever_is_done_between_two_runs() {
         for between in OperatorAction::ALL {
             for at in ["0.20", "0.45", "0.70"] {
                 let schedule = format!("{at}:before:cut=none");
-                let (exit, text) = done_with(&name, &["--schedule", &schedule, "--between", between.name()]);
+                let (exit, text) = done_with(
+                    &name,
+                    &["--schedule", &schedule, "--operator-action", between.name()],
+                );
                 assert!(
                     matches!(exit, Ok(Exit::Ok)),
                     "{name} {schedule} {}: {text}",
@@ -157,7 +206,7 @@ fn a_schedule_that_says_more_than_is_told_is_refused() {
         ),
         ("0.9999:before:kill", "clock", "never reached"),
     ] {
-        let failure = done(&["--schedule", schedule, "--between", between])
+        let failure = done(&["--schedule", schedule, "--operator-action", between])
             .0
             .unwrap_err();
         assert!(

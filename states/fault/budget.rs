@@ -70,7 +70,7 @@ impl Attempts {
         by_phase.max(in_total)
     }
     /// A new start by a person's word: the count begins again.
-    pub fn forgive(&mut self) {
+    pub fn reset(&mut self) {
         self.0.clear();
     }
     /// Phases tried so far with their counts.
@@ -103,7 +103,7 @@ impl Budget {
                 },
                 Remedy::Change {
                     first: "mend the cause (landfall log)".into(),
-                    command: "landfall resume --forgive".into(),
+                    command: "landfall resume --reset-attempts".into(),
                 },
             ))
         };

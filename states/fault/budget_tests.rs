@@ -62,7 +62,7 @@ fn the_budget_ends_by_phase_and_in_total() {
     assert!(budget.admits(&attempts, Phase::Cloned).is_ok());
     attempts.raise(Phase::Cloned);
     assert!(budget.admits(&attempts, Phase::Realised).is_err());
-    attempts.forgive();
+    attempts.reset();
     assert!(budget.admits(&attempts, Phase::Formatted).is_ok());
 }
 
@@ -151,5 +151,5 @@ fn a_limit_that_is_reached_says_how_to_go_on() {
         fault.to_string(),
         "attempt limit (Cloned): 1 attempts at this phase were made, the limit is 1"
     );
-    assert!(fault.next().contains("landfall resume --forgive"));
+    assert!(fault.next().contains("landfall resume --reset-attempts"));
 }

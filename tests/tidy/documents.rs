@@ -188,7 +188,7 @@ fn documents_name_commands_that_exist() {
     );
     assert_eq!(unknown_commands("run `landfall instal` now").len(), 1);
     assert_eq!(
-        unknown_commands("run `landfall install --forgive`, landfall flies").len(),
+        unknown_commands("run `landfall install --reset-attempts`, landfall flies").len(),
         0
     );
 }

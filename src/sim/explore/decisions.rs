@@ -59,7 +59,7 @@ impl Harness {
             layout: &request.layout,
             payload: &request.payload,
             reinstall: request.reinstall,
-            asked_anew: false,
+            reinstall_requested: false,
             disks: &[world.evidence(world.target())],
             choice: &Ok(setting.plan.disk.clone()),
             named: false,

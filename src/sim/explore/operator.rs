@@ -130,7 +130,7 @@ impl Harness {
         let name = action.name();
         if let Some(later) = schedule.0.iter().find(|shot| shot.run > 0) {
             return Err(format!(
-                "--between {name}: schedule {schedule}: what is done comes after the first run, and nothing else goes wrong behind it: \
+                "--operator-action {name}: schedule {schedule}: what is done comes after the first run, and nothing else goes wrong behind it: \
                  leave out what begins with {}.",
                 later.run
             ));
@@ -157,7 +157,7 @@ impl Harness {
                     "a crash: who reads why a run stopped does that first"
                 };
                 return Err(format!(
-                    "--between {name}: schedule {schedule}: the first run has to end with {ends}, such as 0.{}:before:cut=none",
+                    "--operator-action {name}: schedule {schedule}: the first run has to end with {ends}, such as 0.{}:before:cut=none",
                     run.points.len() / 2
                 ));
             }
@@ -477,7 +477,7 @@ impl<'h> ActionRunner<'h> {
         let ending = scenario.finish(&Schedule::default());
         // A start after the landing asks for nothing.
         if ending == Ending::Landed {
-            scenario.request.asked_anew = false;
+            scenario.request.reinstall_requested = false;
         }
         let disks = scenario.machine.disks.clone();
         let report = self

@@ -108,7 +108,7 @@ impl ScenarioRun {
             self.runs,
         );
         world.bug = self.bug;
-        world.anew = self.request.asked_anew;
+        world.anew = self.request.reinstall_requested;
         world.every_point = self.every_point;
         world.trace.set(self.trace);
         world.snapshots = self.recording.then(Vec::new);

@@ -268,9 +268,9 @@ impl Setting {
                 layout: layout.clone(),
                 payload: payload.clone(),
                 reinstall,
-                asked_anew: false,
+                reinstall_requested: false,
                 resume_only: false,
-                forgive: false,
+                reset_attempts: false,
                 repin: false,
                 budget,
             },
@@ -358,14 +358,14 @@ impl Setting {
     /// The same, and a person asks for a new install, which will have this number.
     pub fn anew(&self, nonce: u32) -> Result<Setting, String> {
         let mut setting = self.asking(self.subject.clone(), nonce)?;
-        setting.request.asked_anew = true;
+        setting.request.reinstall_requested = true;
         Ok(setting)
     }
 
     /// The same, and nobody asks for a new install any more.
     pub fn unasked(&self) -> Setting {
         let mut setting = self.clone();
-        setting.request.asked_anew = false;
+        setting.request.reinstall_requested = false;
         setting
     }
 

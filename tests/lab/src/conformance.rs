@@ -1,7 +1,7 @@
 //! `cargo lab conformance`: every crash state of a recorded install, judged by landfall itself. Law: the recording is
 //! QEMU's, of a real kernel and real tools; a crash state is what a disk may hold that lost its power there, by the rules of
 //! a volatile write cache: everything up to the last flush, and any part of what came after it. What is claimed of a state
-//! is claimed by landfall's own reading of it (`landfall plan --image`), never by a model.
+//! is claimed by landfall's own reading of it (`landfall plan --disk-image`), never by a model.
 //!
 //! A machine whose QEMU is killed shows only prefixes; this shows the subsets as well. Absent: the states themselves being
 //! landed from, but for a sample of them, which are put into a machine.
@@ -527,7 +527,7 @@ impl Replay {
         let output = Program::new(&kit.program)
             .args(["plan", "--json", "--disk-serial", TARGET_SERIAL, "--config"])
             .arg(config)
-            .arg("--image")
+            .arg("--disk-image")
             .arg(&self.image)
             .run()?;
         #[derive(Deserialize)]
