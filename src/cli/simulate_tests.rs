@@ -71,7 +71,7 @@ fn nothing_to_tell_is_a_wrong_number() {
 fn a_former_spelling_of_an_option_is_the_same_option() {
     use super::super::{Cli, Command, command};
     let parsed = |line: &[&str]| Cli::try_parse_from([&["landfall"], line].concat()).map(|cli| cli.command);
-    let former = ["simulate", "--seed", "1", "--scenario-runs", "3"];
+    let former = ["simulate", "--seed", "1", "--stories", "3"];
     assert!(matches!(parsed(&former), Ok(Command::Simulate(args)) if args.scenario_runs == 3));
     assert!(
         matches!(parsed(&["simulate", "--exhaust", "2"]), Ok(Command::Simulate(args)) if args.depth == 2)
@@ -79,7 +79,7 @@ fn a_former_spelling_of_an_option_is_the_same_option() {
     assert!(
         matches!(parsed(&["simulate", "--saves", "4"]), Ok(Command::Simulate(args)) if args.slot_states == Some(4))
     );
-    let former = ["simulate", "--schedule", "0.1:lie", "--operator-action", "copy"];
+    let former = ["simulate", "--schedule", "0.1:lie", "--between", "copy"];
     assert!(
         matches!(parsed(&former), Ok(Command::Simulate(args)) if args.operator_action == Some(OperatorAction::Copy))
     );
@@ -91,7 +91,7 @@ fn a_former_spelling_of_an_option_is_the_same_option() {
     for (name, options) in [
         (
             "simulate",
-            ["--scenario-runs", "--exhaust", "--saves", "--operator-action"].as_slice(),
+            ["--stories", "--exhaust", "--saves", "--between"].as_slice(),
         ),
         ("plan", &["--image"]),
         ("install", &["--forgive"]),
