@@ -350,16 +350,16 @@ pub struct SimulateArgs {
     pub minutes: Option<u64>,
     /// Test only the checkpoint: read at least this many states that power cuts leave in its two slots. Another --seed gives
     /// other states
-    #[arg(long, alias = "saves", value_name = "STATES", conflicts_with_all = ["depth", "faults", "scenario_runs", "minutes"], value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
+    #[arg(long, alias = "saves", value_name = "STATES", conflicts_with_all = ["depth", "faults", "scenario_runs", "minutes", "operator_action"], value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
     pub slot_states: Option<u64>,
     /// Simulate one scenario run and print each line of it; for example 0.17:after:cut=none
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["depth", "faults", "seed", "slot_states"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["depth", "faults", "seed", "scenario_runs", "minutes", "slot_states"])]
     pub schedule: Option<Schedule>,
     /// Only print the decision about every disk state that a power cut can leave
-    #[arg(long, conflicts_with_all = ["depth", "seed", "schedule", "faults", "operator_action", "writes", "slot_states"])]
+    #[arg(long, conflicts_with_all = ["depth", "seed", "scenario_runs", "minutes", "schedule", "faults", "operator_action", "writes", "slot_states"])]
     pub decisions: bool,
     /// Only print the writes and flushes of a run without faults, in order: tables, volumes, checkpoints
-    #[arg(long, conflicts_with_all = ["depth", "faults", "seed", "schedule", "slot_states"])]
+    #[arg(long, conflicts_with_all = ["depth", "faults", "seed", "scenario_runs", "minutes", "schedule", "operator_action", "slot_states"])]
     pub writes: bool,
     /// What an operator or an attacker does after the first start: payload or layout (another one is configured), anew (a
     /// reinstall is requested), edit (of the partition table), away (the disk is removed), second (another install is

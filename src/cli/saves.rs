@@ -50,7 +50,7 @@ pub(super) fn checkpoint(
                 })
             })
             .collect();
-        scope.spawn(|| progress(shared, &done));
+        scope.spawn(|| progress(shared, &done, "states read"));
         for worker in workers {
             if worker.join().is_err() {
                 *lock(&broken) = Some("a thread of the simulation ended with a defect".to_owned());

@@ -197,23 +197,8 @@ pub(super) fn ended(failed: u64, interrupted: bool) -> Exit {
 /// One scenario, line by line.
 fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let report = harness.run(schedule, true);
-    if let Some(shot) = schedule.0.iter().find(|shot| !shot.is_reached(&report.passed)) {
-        let run = usize::try_from(shot.run).ok();
-        let why = match run.and_then(|run| report.passed.get(run)) {
-            Some(points) => format!("run {} passes {points} points, from {}.0 on", shot.run, shot.run),
-            None => format!(
-                "there is no run {}: the story is over after {}",
-                shot.run,
-                report.passed.len()
-            ),
-        };
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "schedule {schedule}: point {}.{} is never reached: {why}",
-                shot.run, shot.at
-            ),
-        ));
+    if let Some(why) = schedule.objection(&report.passed, &report.impossible) {
+        return Err(Failure::new(Exit::Usage, why));
     }
     let breaches: Vec<String> = report.breaches.iter().map(ToString::to_string).collect();
     let ending = match &report.ending {
@@ -307,7 +292,9 @@ fn enumerate(
                     loop {
                         // In a statement of its own: the queue must not stay locked during the work.
                         let next = lock(&queue).pop();
-                        let Some(work) = next else { break };
+                        let Some(work) = next.filter(|_| shared.goes_on()) else {
+                            break;
+                        };
                         match carry_out(work, subject, case, &sorts, shared) {
                             Ok(coverage) => lock(&total).add(coverage),
                             Err(why) => *lock(&broken) = Some(why),
@@ -316,7 +303,7 @@ fn enumerate(
                 })
             })
             .collect();
-        scope.spawn(|| progress(shared, &done));
+        scope.spawn(|| progress(shared, &done, "scenarios run"));
         for worker in workers {
             if worker.join().is_err() {
                 *lock(&broken) = Some("a thread of the simulation ended with a defect".to_owned());
@@ -405,7 +392,7 @@ fn carry_out(
     Ok(coverage)
 }
 
-pub(super) fn progress(shared: &Shared, done: &AtomicBool) {
+pub(super) fn progress(shared: &Shared, done: &AtomicBool, what: &str) {
     let mut waited_ms = 0;
     let step_ms = 50;
     while !done.load(Ordering::Relaxed) {
@@ -413,7 +400,7 @@ pub(super) fn progress(shared: &Shared, done: &AtomicBool) {
         waited_ms += step_ms;
         if waited_ms % PROGRESS_EVERY_MS == 0 {
             let done_count = shared.done.load(Ordering::Relaxed);
-            complain(&format!("{} s: {done_count} scenarios run", waited_ms / 1_000));
+            complain(&format!("{} s: {done_count} {what}", waited_ms / 1_000));
         }
     }
 }

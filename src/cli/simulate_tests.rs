@@ -226,3 +226,60 @@ fn a_scenario_is_told_in_words_and_as_the_log_has_it() {
         "{text}"
     );
 }
+
+#[test]
+fn a_fault_that_cannot_happen_where_the_schedule_has_it_is_refused() {
+    for (schedule, why) in [
+        ("0.17:lie", "cannot report success without effect"),
+        ("0.21:strange", "no program runs there"),
+        ("0.60:hang", "no program runs there"),
+        ("0.17:net:refused", "does not need the network"),
+        ("0.17:lie-during4", "cannot report success without effect"),
+        ("0.17:during9999:kill", "in the middle"),
+        ("0.17:around:late", "does not tell the kernel"),
+        ("0.30:after:cut=torn999999", "writes are pending then"),
+        ("0.30:after:cut=only77", "writes are pending then"),
+        (
+            "0.30:after:kill,1.2:lie,1.3:lie",
+            "cannot report success without effect",
+        ),
+    ] {
+        for action in [&[][..], &["--operator-action", "copy"]] {
+            if !action.is_empty() && schedule.contains(",1.") {
+                continue;
+            }
+            let line = [&["--schedule", schedule], action].concat();
+            let failure = done(&line).0.unwrap_err();
+            assert!(
+                failure.exit == Exit::Usage
+                    && failure.text.contains(why)
+                    && failure.text.contains("schedule"),
+                "{line:?}: {}",
+                failure.text
+            );
+        }
+    }
+    let (exit, text) = told(&["--schedule", "0.30:after:cut=all"]);
+    assert!(exit == Exit::Ok && text.contains("landed"), "{text}");
+}
+
+#[test]
+fn an_option_that_would_be_ignored_is_refused() {
+    use super::super::Cli;
+    for line in [
+        &["--saves", "1", "--between", "copy"][..],
+        &["--schedule", "quiet", "--stories", "5"],
+        &["--schedule", "quiet", "--minutes", "5"],
+        &["--writes", "--stories", "5"],
+        &["--writes", "--between", "copy"],
+        &["--decisions", "--minutes", "5"],
+        &["--stories", "5"],
+        &["--minutes", "5"],
+        &["--between", "copy"],
+    ] {
+        let whole = [&["landfall", "simulate"], line].concat();
+        assert!(Cli::try_parse_from(whole).is_err(), "{line:?}");
+    }
+    let good = ["landfall", "simulate", "--seed", "1", "--stories", "5"];
+    assert!(Cli::try_parse_from(good).is_ok());
+}

@@ -164,6 +164,7 @@ impl Harness {
         passed.truncate(usize::try_from(scenario.runs).unwrap_or(usize::MAX));
         Report {
             passed,
+            impossible: scenario.impossible,
             ending,
             breaches: self.watched(scenario.checks.breaches),
             runs: scenario.runs,

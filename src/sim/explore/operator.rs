@@ -139,12 +139,8 @@ impl Harness {
         let mut scenario = self.scenario();
         let (run, world) = scenario.run(schedule);
         scenario.settle(world, None);
-        if let Some(shot) = schedule.0.iter().find(|shot| !shot.is_reached(&scenario.passed)) {
-            return Err(format!(
-                "schedule {schedule}: point 0.{} is never reached: the first run passes {} points, from 0.0 on",
-                shot.at,
-                run.points.len()
-            ));
+        if let Some(why) = schedule.objection(&scenario.passed, &scenario.impossible) {
+            return Err(why);
         }
         match run.end {
             End::Crashed(Crash::Cut(_)) => {}

@@ -33,7 +33,7 @@ impl Harness {
             coverage.runs += u64::from(report.runs) + 1;
             if !report.breaches.is_empty() {
                 // Run again without what never came to pass: that is what a person can repeat.
-                let reached = schedule.reached(&report.passed);
+                let reached = schedule.reached(&report.passed).without(&report.impossible);
                 let again = self.run(&reached, false);
                 if !again.breaches.is_empty() {
                     (schedule, report) = (reached, again);

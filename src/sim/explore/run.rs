@@ -10,7 +10,7 @@ use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::Checks;
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::point::{Moment, Point};
-use crate::sim::inject::schedule::Schedule;
+use crate::sim::inject::schedule::{InjectionAt, Schedule};
 use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::Key;
 use crate::sim::model::machine::Machine;
@@ -54,6 +54,8 @@ pub struct ScenarioRun {
     pub trace: u64,
     /// How many points each run passed.
     pub passed: Vec<u32>,
+    /// Faults of the schedule that could not happen where it has them, and why.
+    pub impossible: Vec<(InjectionAt, String)>,
     /// The trace, when it is kept.
     pub lines: Option<Vec<String>>,
     recording: bool,
@@ -82,6 +84,7 @@ impl ScenarioRun {
             bug,
             trace: 0,
             passed: vec![],
+            impossible: vec![],
             lines: None,
             recording: false,
             watching: false,
@@ -129,8 +132,33 @@ impl ScenarioRun {
             // Nothing here waits for anything but a crash.
             (None, None) => End::Crashed(Crash::Kill),
         };
-        self.runs += 1;
         let points = world.points.clone();
+        let pending = world
+            .machine
+            .disks
+            .iter()
+            .map(|disk| disk.pending().len())
+            .max()
+            .unwrap_or(0);
+        for shot in schedule.0.iter().filter(|shot| shot.run == self.runs) {
+            let point = usize::try_from(shot.at).ok().and_then(|at| points.get(at));
+            let named = shot.what.crash().and_then(Crash::names);
+            let why = point.and_then(|point| {
+                point
+                    .objection(shot.what)
+                    .map(|why| format!("{}: {why}", point.label))
+                    .or_else(|| {
+                        (named? >= pending).then(|| {
+                            format!(
+                                "{}: {pending} writes are pending then, numbered from 0",
+                                point.label
+                            )
+                        })
+                    })
+            });
+            self.impossible.extend(why.map(|why| (*shot, why)));
+        }
+        self.runs += 1;
         self.passed.push(u32::try_from(points.len()).unwrap_or(u32::MAX));
         (Run { end, points }, world)
     }
@@ -245,6 +273,8 @@ pub struct Report {
     pub destroyed: Vec<Key>,
     /// How many points each run passed, the start after the landing left out.
     pub passed: Vec<u32>,
+    /// Faults that could not happen where the schedule has them, and why.
+    pub impossible: Vec<(InjectionAt, String)>,
 }
 
 impl fmt::Display for End {

@@ -103,6 +103,26 @@ fn class_of(text: &str) -> Result<FaultClass, String> {
         .ok_or_else(|| format!("{text:?}: transient, needs-change, permanent or hardware"))
 }
 
+impl Injection {
+    /// The crash that it is.
+    pub fn crash(self) -> Option<Crash> {
+        match self {
+            Injection::Before(crash) | Injection::During(_, crash) | Injection::After(crash) => Some(crash),
+            Injection::Fail(_)
+            | Injection::FailDuring(..)
+            | Injection::FailAfter(_)
+            | Injection::Lie
+            | Injection::LieDuring(_)
+            | Injection::Hang
+            | Injection::Strange
+            | Injection::Network(_)
+            | Injection::Environment(_)
+            | Injection::Stop
+            | Injection::Swap => None,
+        }
+    }
+}
+
 impl fmt::Display for Injection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -31,20 +31,38 @@ impl Point {
     /// Whether such a thing can happen here. What landfall writes by itself cannot claim to have been done and not be: that
     /// would be a device which lies, and nothing survives that.
     pub fn can(&self, what: Injection) -> bool {
+        self.objection(what).is_none()
+    }
+
+    /// Why it cannot happen here, where it cannot.
+    pub fn objection(&self, what: Injection) -> Option<String> {
+        let unless = |possible: bool, why: &str| (!possible).then(|| why.to_owned());
+        let middle = |parts: usize| {
+            (!(1..self.parts).contains(&parts)).then(|| match self.parts {
+                0 | 1 => "it is done at once and cannot be interrupted in the middle".to_owned(),
+                2 => "it has 2 parts, so only 1 of them can be done".to_owned(),
+                all => format!("it has {all} parts, so 1 to {} of them can be done", all - 1),
+            })
+        };
+        let lies = "it cannot report success without effect";
         match what {
-            Injection::Lie | Injection::LieDuring(_) => self.lies,
-            Injection::Hang | Injection::Strange => self.program || self.network,
-            Injection::Network(_) => self.network,
-            Injection::Environment(EnvironmentEvent::Late) => self.tells,
+            Injection::Lie => unless(self.lies, lies),
+            Injection::LieDuring(parts) => unless(self.lies, lies).or_else(|| middle(parts)),
+            Injection::Hang | Injection::Strange => {
+                unless(self.program || self.network, "no program runs there")
+            }
+            Injection::Network(_) => unless(self.network, "it does not need the network"),
+            Injection::Environment(EnvironmentEvent::Late) => {
+                unless(self.tells, "it does not tell the kernel anything")
+            }
+            Injection::During(parts, _) | Injection::FailDuring(parts, _) => middle(parts),
             Injection::Before(_)
-            | Injection::During(..)
             | Injection::After(_)
             | Injection::Fail(_)
             | Injection::FailAfter(_)
-            | Injection::FailDuring(..)
             | Injection::Environment(_)
             | Injection::Stop
-            | Injection::Swap => true,
+            | Injection::Swap => None,
         }
     }
 }

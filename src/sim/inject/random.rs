@@ -82,6 +82,7 @@ impl<'h> Chances<'h> {
         };
         let part = usize::try_from(1 + dice.below(point.parts.saturating_sub(1) as u64)).unwrap_or(1);
         let what = match dice.below(3) {
+            1 if point.parts < 2 => Injection::Before(crash),
             0 => Injection::Before(crash),
             1 => Injection::During(part, crash),
             _ => Injection::After(crash),

@@ -37,6 +37,36 @@ impl Schedule {
                 .collect(),
         )
     }
+
+    /// What of it could happen where it stands.
+    pub fn without(&self, impossible: &[(InjectionAt, String)]) -> Schedule {
+        let possible = |shot: &&InjectionAt| impossible.iter().all(|(other, _)| other != *shot);
+        Schedule(self.0.iter().filter(possible).copied().collect())
+    }
+
+    /// Why it is not the schedule of a run of this kind: a point that is never reached, or a fault that cannot happen there.
+    pub fn objection(&self, passed: &[u32], impossible: &[(InjectionAt, String)]) -> Option<String> {
+        if let Some(shot) = self.0.iter().find(|shot| !shot.is_reached(passed)) {
+            let run = usize::try_from(shot.run).ok();
+            let why = match run.and_then(|run| passed.get(run)) {
+                Some(points) => format!("run {} passes {points} points, from {}.0 on", shot.run, shot.run),
+                None => format!(
+                    "there is no run {}: the scenario ends after {}",
+                    shot.run,
+                    passed.len()
+                ),
+            };
+            return Some(format!(
+                "schedule {self}: point {}.{} is never reached: {why}",
+                shot.run, shot.at
+            ));
+        }
+        let (shot, why) = impossible.first()?;
+        Some(format!(
+            "schedule {self}: {}.{}:{} cannot happen at that point: {why}",
+            shot.run, shot.at, shot.what
+        ))
+    }
 }
 
 impl InjectionAt {
@@ -77,7 +107,19 @@ impl FromStr for Schedule {
                 what: what.parse()?,
             })
         };
-        text.split(',').map(shot).collect::<Result<_, _>>().map(Schedule)
+        let shots = text.split(',').map(shot).collect::<Result<Vec<_>, _>>()?;
+        for (index, shot) in shots.iter().enumerate() {
+            if shots[..index]
+                .iter()
+                .any(|other| (other.run, other.at) == (shot.run, shot.at))
+            {
+                return Err(format!(
+                    "{text:?}: two faults at point {}.{}; only one can happen at a point",
+                    shot.run, shot.at
+                ));
+            }
+        }
+        Ok(Schedule(shots))
     }
 }
 
@@ -108,7 +150,8 @@ mod tests {
         injections.extend(EnvironmentEvent::ALL.map(Injection::Environment));
         let shots = injections
             .into_iter()
-            .map(|what| InjectionAt { run: 1, at: 20, what });
+            .zip(20..)
+            .map(|(what, at)| InjectionAt { run: 1, at, what });
         let schedule = Schedule(shots.collect());
         assert_eq!(schedule.to_string().parse(), Ok(schedule));
         assert_eq!("quiet".parse(), Ok(Schedule::default()));
@@ -125,6 +168,8 @@ mod tests {
             "1.2:net:slow",
             "1.2:around:moon",
             "1.2:lie-during",
+            "1.2:lie,1.2:hang",
+            "1.2:lie,1.3:lie,1.2:lie",
         ] {
             assert!(bad.parse::<Schedule>().is_err(), "{bad}");
         }

@@ -16,6 +16,16 @@ pub enum Crash {
     Cut(Keep),
 }
 
+impl Crash {
+    /// The highest number of a pending write that it names.
+    pub fn names(self) -> Option<usize> {
+        match self {
+            Crash::Kill => None,
+            Crash::Cut(keep) => keep.names(),
+        }
+    }
+}
+
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -116,6 +126,19 @@ impl Keep {
             }
         }
         options
+    }
+
+    /// The highest number of a pending write that it names.
+    pub fn names(self) -> Option<usize> {
+        match self {
+            Keep::None | Keep::All | Keep::Seed(_) => None,
+            Keep::Only(index) | Keep::AllBut(index) | Keep::Torn(index) | Keep::Ruined(index) => Some(index),
+            Keep::Two(a, b) => Some(a.max(b)),
+            Keep::Mask(mask) => mask.checked_ilog2().and_then(|bit| usize::try_from(bit).ok()),
+            Keep::TornWith(this, mask) | Keep::RuinedWith(this, mask) => {
+                Some(Keep::Mask(mask).names().map_or(this, |bit| bit.max(this)))
+            }
+        }
     }
 
     pub(crate) fn keeps(self, index: usize) -> bool {
