@@ -336,6 +336,8 @@ fn open(slot: &[u8]) -> Result<Body<'_>, SlotError> {
     let (code, kept_free) = match version {
         1 => (None, 0),
         FORMAT_VERSION => (code(&slot[..head], &slot[end..])?, CODE_LINE_BYTES),
+        // No landfall has written it.
+        0 => return Err(SlotError::Header),
         _ => return Err(SlotError::Newer(version)),
     };
     let text = slot

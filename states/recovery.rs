@@ -460,12 +460,13 @@ fn on_disk(
             b.record.phase()
         ),
         None => {
-            if !rules.contains(&Rule::Fork) {
+            let checkpoint = if rules.contains(&Rule::Fork) {
+                "its two checkpoints contradict each other"
+            } else {
                 rules.push(Rule::SlotsLost);
-            }
-            format!(
-                "{name} carries our partition table, but no readable checkpoint: everything is looked at again"
-            )
+                "no readable checkpoint"
+            };
+            format!("{name} carries our partition table, but {checkpoint}: everything is looked at again")
         }
     };
     // Before the ESP exists the record is in tmpfs only.

@@ -4,7 +4,7 @@
 //!
 //! Absent: phases, disks, decisions.
 
-use super::next_step::Told;
+use super::next_step::{Completing, Told};
 use super::service::{self, Doing, ServiceManager};
 use super::{
     Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, run_dir,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config::{Config, OnSuccess, Overrides};
 use crate::driver::{self, Request};
-use crate::event::{Event, Reporter};
+use crate::event::{Event, Listener, Reporter};
 use crate::exit::Exit;
 use crate::lock::holders::Process;
 use crate::lock::machine::{self, MachineLock};
@@ -263,7 +263,7 @@ pub(super) fn command(
     let _lock = Lock::take(dir, options.command(), since_boot_ms()).map_err(|error| match error {
         LockError::Held(..) => Failure::new(
             Exit::Locked,
-            format!("{error}\n    next: landfall status --watch"),
+            format!("{error}\n    next: {}", told.in_words("landfall status --watch")),
         ),
         LockError::Io(error) => unusable(&dir.join("lock"), &error),
     })?;
@@ -284,9 +284,15 @@ pub(super) fn command(
     })?;
     let reporter = Reporter::default();
     let doing = Doing::default();
-    reporter.add(progress::on_stdout(options.progress, verbose));
-    reporter.add(Box::new(log));
-    reporter.add(Box::new(progress::StatusFile::new(dir)));
+    let add = |listener: Box<dyn Listener>| {
+        reporter.add(Box::new(Completing {
+            told: told.clone(),
+            listener,
+        }));
+    };
+    add(progress::on_stdout(options.progress, verbose));
+    add(Box::new(log));
+    add(Box::new(progress::StatusFile::new(dir)));
     reporter.add(Box::new(ServiceManager::default()));
     reporter.add(Box::new(doing.clone()));
     let (wish, stop) = Stop::new();
@@ -374,9 +380,10 @@ fn farewell(stopped: &Stopped, told: &Told) -> Failure {
     Failure::new(
         Exit::of(fault),
         format!(
-            "{phase} ({})\n{}\n    log:  landfall log",
+            "{phase} ({})\n{}\n    log:  {}",
             fault.class,
-            words::laid_out(fault)
+            words::laid_out(fault),
+            told.in_words("landfall log")
         ),
     )
 }

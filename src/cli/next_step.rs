@@ -4,12 +4,17 @@
 //! Absent: what helps (the fault's own remedy), and which command an install that was never begun needs (`install`).
 
 use super::CONFIG_FILES;
+use crate::event::{Event, Listener};
 use crate::real::RUN_DIR;
 use camino::Utf8Path;
 use landfall_states::fault::Remedy;
+use serde_json::Value;
 
 /// Commands that take a configuration, as remedies name them.
 const COMMANDS: [&str; 3] = ["landfall install", "landfall resume", "landfall plan"];
+
+/// Commands that take a run directory and no configuration.
+const OF_A_RUN: [&str; 2] = ["landfall log", "landfall status"];
 
 /// A word as a shell takes it.
 fn word(text: &str) -> String {
@@ -25,44 +30,53 @@ fn word(text: &str) -> String {
 /// What a command of landfall was told, to be told again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Told {
-    arguments: String,
+    run_dir: String,
+    config: String,
 }
 
 impl Told {
     /// Of this configuration, if one was named, and of this run directory.
     pub(super) fn of(config: Option<&Utf8Path>, run_dir: &Utf8Path) -> Told {
-        let mut arguments = String::new();
-        if run_dir != RUN_DIR {
-            arguments.push_str(&format!(" --run-dir {}", word(run_dir.as_str())));
+        let named = |option: &str, path: Option<&Utf8Path>| {
+            path.map_or(String::new(), |path| format!(" {option} {}", word(path.as_str())))
+        };
+        Told {
+            run_dir: named("--run-dir", Some(run_dir).filter(|dir| *dir != RUN_DIR)),
+            // The first that is looked for is found without being named.
+            config: named("--config", config.filter(|config| *config != CONFIG_FILES[0])),
         }
-        // The first that is looked for is found without being named.
-        if let Some(config) = config.filter(|config| *config != CONFIG_FILES[0]) {
-            arguments.push_str(&format!(" --config {}", word(config.as_str())));
-        }
-        Told { arguments }
     }
 
     /// A command of landfall.
     pub(super) fn command(&self, name: &str) -> String {
-        format!("landfall {name}{}", self.arguments)
+        format!("landfall {name}{}{}", self.run_dir, self.config)
     }
 
     /// Words with what was told behind each command that takes it.
     pub(super) fn in_words(&self, words: &str) -> String {
-        COMMANDS.iter().fold(words.to_owned(), |words, command| {
-            let mut out = String::with_capacity(words.len());
-            let mut rest = &*words;
-            while let Some(at) = rest.find(command) {
-                let (before, after) = rest.split_at(at + command.len());
-                out.push_str(before);
-                let goes_on = after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
-                if !goes_on && !after.trim_start().starts_with("--config") {
-                    out.push_str(&self.arguments);
+        let install = COMMANDS.map(|command| (command, true));
+        let of_a_run = OF_A_RUN.map(|command| (command, false));
+        install
+            .iter()
+            .chain(&of_a_run)
+            .fold(words.to_owned(), |words, (command, configured)| {
+                let mut out = String::with_capacity(words.len());
+                let mut rest = &*words;
+                while let Some(at) = rest.find(command) {
+                    let (before, after) = rest.split_at(at + command.len());
+                    out.push_str(before);
+                    let goes_on = after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+                    let has = |option: &str| after.trim_start().starts_with(option);
+                    if !goes_on && !has("--config") && !has("--run-dir") {
+                        out.push_str(&self.run_dir);
+                        if *configured {
+                            out.push_str(&self.config);
+                        }
+                    }
+                    rest = after;
                 }
-                rest = after;
-            }
-            out + rest
-        })
+                out + rest
+            })
     }
 
     /// A remedy with it.
@@ -74,6 +88,38 @@ impl Told {
                 first: self.in_words(first),
                 command: self.in_words(command),
             },
+        }
+    }
+}
+
+/// A listener who hears the next steps of faults as they are typed here.
+pub(super) struct Completing {
+    /// What the command was told.
+    pub told: Told,
+    /// Who hears it.
+    pub listener: Box<dyn Listener>,
+}
+
+impl Listener for Completing {
+    fn take(&mut self, event: &Event) {
+        let mut event = event.clone();
+        if let Event::Failed { fault, .. } | Event::Stopped { fault, .. } = &mut event {
+            fault.record.next = self.told.in_words(&fault.record.next);
+            if let Some(remedy) = &mut fault.remedy {
+                self.in_texts(remedy);
+            }
+        }
+        self.listener.take(&event);
+    }
+}
+
+impl Completing {
+    fn in_texts(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.told.in_words(text),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.in_texts(value)),
+            Value::Object(map) => map.values_mut().for_each(|value| self.in_texts(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 }
@@ -106,6 +152,15 @@ mod tests {
         ] {
             assert_eq!(named.in_words(words), wanted);
         }
+        let elsewhere = told(Some("a.ron"), "/run/x y");
+        assert_eq!(
+            elsewhere.in_words("log:  landfall log"),
+            "log:  landfall log --run-dir '/run/x y'"
+        );
+        assert_eq!(
+            elsewhere.in_words("landfall status --watch, or landfall resume"),
+            "landfall status --run-dir '/run/x y' --watch, or landfall resume --run-dir '/run/x y' --config a.ron"
+        );
         // The controls: nothing was named, or what is found without a name.
         for plain in [told(None, RUN_DIR), told(Some(CONFIG_FILES[0]), RUN_DIR)] {
             assert_eq!(plain.command("resume"), "landfall resume");
@@ -116,5 +171,50 @@ mod tests {
                 .to_string(),
             "set it, then: landfall resume --run-dir /x --config a.ron"
         );
+    }
+
+    #[test]
+    fn whoever_listens_hears_the_next_step_as_it_is_typed() {
+        use landfall_states::fault::{Fault, Kind};
+        use std::sync::{Arc, Mutex};
+
+        struct Heard(Arc<Mutex<Vec<Event>>>);
+        impl Listener for Heard {
+            fn take(&mut self, event: &Event) {
+                self.0.lock().unwrap().push(event.clone());
+            }
+        }
+        let heard = Arc::new(Mutex::new(vec![]));
+        let mut completing = Completing {
+            told: Told::of(Some(Utf8Path::new("web.ron")), Utf8Path::new("/run/x")),
+            listener: Box::new(Heard(heard.clone())),
+        };
+        let kind = Kind::ProgramLimit {
+            program: "lsblk".into(),
+            limit: landfall_states::fault::Limit::Deadline,
+            limit_s: 60,
+        };
+        let fault = Fault::of(kind, Remedy::resume());
+        completing.take(&Event::Stopped {
+            phase: None,
+            fault: (&fault).into(),
+        });
+        completing.take(&Event::Notice {
+            what: "landfall resume".into(),
+        });
+        let heard = heard.lock().unwrap();
+        let json = serde_json::to_value(&heard[0]).unwrap().to_string();
+        assert_eq!(
+            json.matches("landfall resume --run-dir /x").count(),
+            0,
+            "another directory"
+        );
+        assert_eq!(
+            json.matches("landfall resume --run-dir /run/x --config web.ron")
+                .count(),
+            2,
+            "{json}"
+        );
+        assert!(matches!(&heard[1], Event::Notice { what } if what == "landfall resume"));
     }
 }

@@ -238,6 +238,11 @@ pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<()
             .reporter
             .step(format!("delete {path}, which an installer left on the ESP"));
     }
+    for (name, why) in leftovers::clear_generations(root)? {
+        hands
+            .reporter
+            .step(format!("remove {name} among the target's profiles: {why}"));
+    }
     for path in order.wrong() {
         if leftovers::remove_wrong(&esp, path)? {
             hands

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::event::Reporter;
 use crate::os;
 use crate::real::disk::known_ids;
-use crate::real::process::command::Program;
+use crate::real::process::command::{OnStop, Program};
 use crate::real::process::stop::Stop;
 use crate::real::table::gpt;
 use camino::Utf8Path;
@@ -63,6 +63,7 @@ pub struct Gathered {
 pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<Machine, Fault> {
     let ended = Program::new("lsblk")
         .args(lsblk::ARGS)
+        .on_stop(OnStop::End)
         .run(reporter, stop)
         .await?;
     // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.

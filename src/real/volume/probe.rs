@@ -4,7 +4,7 @@
 //! Absent: `blkid`'s cache (`-p` bypasses it), `/dev/disk/by-*` links, and any opinion on what was found.
 
 use crate::event::Reporter;
-use crate::real::process::command::Program;
+use crate::real::process::command::{OnStop, Program};
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{io_fault, tool_fault};
 use camino::Utf8Path;
@@ -24,6 +24,7 @@ pub async fn probe(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Resul
     readable(device)?;
     let ended = Program::new("blkid")
         .args(["-p", "-o", "export", device.as_str()])
+        .on_stop(OnStop::End)
         .run(reporter, stop)
         .await?;
     let what = || format!("probe of {device}");
