@@ -229,7 +229,7 @@ impl World {
     fn new(case: Case) -> World {
         let base = Setting::new(case).unwrap();
         World {
-            scenario: ScenarioRun::new(&Rc::new(base.clone()), None),
+            scenario: ScenarioRun::new(&Rc::new(base.clone())),
             base,
             taken: None,
         }

@@ -399,7 +399,7 @@ fn scenarios_by_chance() {
 #[test]
 fn a_network_that_fails_for_a_while_ends_no_run() {
     let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
-    let (quiet, _) = ScenarioRun::new(&setting, None).run(&Schedule::default());
+    let (quiet, _) = ScenarioRun::new(&setting).run(&Schedule::default());
     for label in ["fetch", "evaluate and fetch"] {
         let at = quiet
             .points
@@ -413,7 +413,7 @@ fn a_network_that_fails_for_a_while_ends_no_run() {
                 what: Injection::Network(network),
             };
             let ends = |retries: u32| {
-                let mut scenario = ScenarioRun::new(&setting, None);
+                let mut scenario = ScenarioRun::new(&setting);
                 scenario.request.budget.retries_per_run_max = retries;
                 scenario.run(&Schedule(vec![shot])).0.end
             };

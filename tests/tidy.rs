@@ -13,6 +13,8 @@ mod documents;
 mod git;
 #[path = "tidy/places.rs"]
 mod places;
+#[path = "tidy/planted.rs"]
+mod planted;
 #[path = "tidy/real_rooms.rs"]
 mod real_rooms;
 

@@ -33,7 +33,7 @@ pub(super) fn checkpoint(
         let setting = Setting::of(case, subject.clone())?;
         let seed = args.seed.unwrap_or(0).wrapping_mul(threads).wrapping_add(thread);
         let told = AtomicU64::new(0);
-        saves::enumerate(&setting, seed, states.div_ceil(threads), None, &|states| {
+        saves::enumerate(&setting, seed, states.div_ceil(threads), &|states| {
             shared
                 .done
                 .fetch_add(states - told.swap(states, Ordering::Relaxed), Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //! is met as the real programs meet it.
 
 use crate::sim::inject::faults::failed;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::{GENERATION, boot_files, conf_text};
 use crate::sim::model::disk::{Fs, Held};
 use crate::sim::world::perform::Script;
@@ -17,11 +17,11 @@ impl Script for InstallBootLoader {
         world.attach_esp().await?;
         world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
         world.act("flush the ESP", Act::Flush).await?;
-        let blind = world.has(Bug::TrustExitCode) && world.orders > 0;
+        let blind = planted!(world, TrustExitCode) && world.orders > 0;
         let judged = |name: &'static str, right: &str| match world.text(Fs::Esp, name) {
             _ if blind => BootFile::Right(name.into()),
             None => BootFile::Missing(name.into()),
-            Some(text) if text == right || world.has(Bug::ExistsIsRight) => BootFile::Right(name.into()),
+            Some(text) if text == right || planted!(world, ExistsIsRight) => BootFile::Right(name.into()),
             Some(_) => BootFile::Different {
                 path: name.into(),
                 how: "differs".into(),
@@ -30,7 +30,7 @@ impl Script for InstallBootLoader {
         let [kernel, initrd, entry, loader, fallback] =
             boot_files(&self.system).map(|(name, right)| judged(name, &right));
         let conf = judged("conf", &conf_text(&self.system));
-        let left = !world.has(Bug::LeftoversStay) && world.text(Fs::Esp, "loader.tmp").is_some();
+        let left = !planted!(world, LeftoversStay) && world.text(Fs::Esp, "loader.tmp").is_some();
         Ok(BootFacts {
             loader,
             fallback,
@@ -58,7 +58,7 @@ impl Script for InstallBootLoader {
             .map(|(name, _)| name)
             .filter(|name| order.wrong().any(|wrong| wrong == *name))
             .collect();
-        if !wrong.is_empty() && !world.has(Bug::WrongStays) {
+        if !wrong.is_empty() && !planted!(world, WrongStays) {
             world.delete_on_esp("delete what is wrong", wrong).await?;
         }
         world.run_boot_installer(&self.system).await?;
@@ -72,11 +72,11 @@ impl Script for InstallBootLoader {
 impl SimWorld {
     /// Deletes what a cut installer of the boot loader left, and what a cut Nix was making among the profiles.
     pub(crate) async fn clear_leftovers(&mut self) -> Result<(), Fault> {
-        if !self.has(Bug::GenerationStays) && self.text(Fs::Root, GENERATION).is_some() {
+        if !planted!(self, GenerationStays) && self.text(Fs::Root, GENERATION).is_some() {
             self.put("remove a generation in the making", vec![(GENERATION, None)])
                 .await?;
         }
-        if self.has(Bug::LeftoversStay) || self.text(Fs::Esp, "loader.tmp").is_none() {
+        if planted!(self, LeftoversStay) || self.text(Fs::Esp, "loader.tmp").is_none() {
             return Ok(());
         }
         self.delete_on_esp("delete a leftover", vec!["loader.tmp"]).await

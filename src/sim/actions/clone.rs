@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::sim::inject::faults::failed;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::{LOCK, ORDERS, OWNER, clone_text};
 use crate::sim::model::disk::Fs;
 use crate::sim::world::perform::Script;
@@ -20,16 +20,16 @@ trait Place {
 impl Place for CloneConfiguration {
     async fn place(&self, world: &mut SimWorld) -> Result<CloneFacts, Fault> {
         world.act("look at the clone", Act::Look).await?;
-        if world.has(Bug::NeverSettles) {
+        if planted!(world, NeverSettles) {
             let why = format!("try {} in run {}", world.points.len(), world.run);
             return Err(failed(FaultClass::Transient, "look at the clone", "git", why));
         }
-        if world.has(Bug::LookRepairs) {
+        if planted!(world, LookRepairs) {
             world
                 .put("repair the clone", vec![("clone.index", Some("index".into()))])
                 .await?;
         }
-        if world.has(Bug::RedoClone) && world.run > 0 && world.orders == 0 {
+        if planted!(world, RedoClone) && world.run > 0 && world.orders == 0 {
             return Ok(CloneFacts::Absent);
         }
         let Some(clone) = world
@@ -42,7 +42,7 @@ impl Place for CloneConfiguration {
         let (head, mark) = clone.split_once(' ').unwrap_or((&clone, ""));
         if world.text(Fs::Root, ORDERS).is_some() {
             // Whoever has a program run may well leave everything else as it ought to be.
-            if world.has(Bug::TargetOrders) {
+            if planted!(world, TargetOrders) {
                 let checks = world.checks.get_mut();
                 checks.took_orders("the clone's own configuration");
             }
@@ -51,7 +51,7 @@ impl Place for CloneConfiguration {
                 why: "core.fsmonitor".into(),
             });
         }
-        let whole = world.text(Fs::Root, "clone.data") == Some(head) || world.has(Bug::TrustBytes);
+        let whole = world.text(Fs::Root, "clone.data") == Some(head) || planted!(world, TrustBytes);
         Ok(CloneFacts::Repository {
             head: head.parse().ok(),
             mark: Some(mark.to_owned()),
@@ -75,7 +75,7 @@ impl Script for CloneConfiguration {
     async fn carry(&self, world: &mut SimWorld, order: &CloneOrder) -> Result<(), Fault> {
         world.attach_root().await?;
         let from = match &self.repository.source {
-            RepositorySource::Remote(url) if world.has(Bug::RemoteTold) => url.expose().to_owned(),
+            RepositorySource::Remote(url) if planted!(world, RemoteTold) => url.expose().to_owned(),
             source => source.to_string(),
         };
         world.tell(Event::Step {
@@ -83,7 +83,7 @@ impl Script for CloneConfiguration {
         });
         // Neither the clone that is replaced nor what was cut off is shown to Git: what orders something is removed or put aside.
         if world.text(Fs::Root, ORDERS).is_some() {
-            if world.has(Bug::TargetOrders) {
+            if planted!(world, TargetOrders) {
                 world.checks.get_mut().took_orders("a clone that was cut off");
             }
             world
@@ -100,7 +100,7 @@ impl Script for CloneConfiguration {
         }
         // A Git that was killed leaves its lock, and every later one ends because of it.
         if world.text(Fs::Root, LOCK).is_some() {
-            if world.has(Bug::LockStays) {
+            if planted!(world, LockStays) {
                 return Err(failed(
                     FaultClass::Transient,
                     "git fetch",
@@ -139,11 +139,15 @@ impl Script for CloneConfiguration {
         world
             .put("rename the clone", vec![(LOCK, None), ("clone", Some(text))])
             .await?;
-        if world.has(Bug::Leftover) && world.run > 0 {
+        if planted!(world, Leftover) && world.run > 0 {
             world
                 .put("leave a file", vec![("clone.old", Some(String::new()))])
                 .await?;
         }
-        world.sync_unless(Bug::CloneUnsynced).await
+        if planted!(world, CloneUnsynced) {
+            Ok(())
+        } else {
+            world.sync().await
+        }
     }
 }

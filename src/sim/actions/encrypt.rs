@@ -1,6 +1,6 @@
 //! Encrypt: make the container with a key slot for the passphrase.
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::PASSPHRASE;
 use crate::sim::model::disk::{Key, Region, Value};
 use crate::sim::world::perform::Script;
@@ -37,13 +37,13 @@ impl Script for EncryptVolumes {
 
     async fn carry(&self, world: &mut SimWorld, _order: &EncryptOrder) -> Result<(), Fault> {
         world.identify().await?;
-        if world.has(Bug::LogPassphrase) {
+        if planted!(world, LogPassphrase) {
             world
                 .checks
                 .get_mut()
                 .told(&format!("cryptsetup --key {PASSPHRASE}"));
         }
-        let keyslot = if world.has(Bug::NoKeyslot) {
+        let keyslot = if planted!(world, NoKeyslot) {
             vec![]
         } else {
             vec![(Key::Keyslot, Some(Value::Of(0)))]

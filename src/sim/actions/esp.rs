@@ -1,6 +1,6 @@
 //! Anchor the checkpoint: make the ESP with both slots, or allocate a slot that is missing.
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::sectors;
 use crate::sim::model::disk::{Held, Key, Region, Value};
 use crate::sim::world::perform::Script;
@@ -28,7 +28,7 @@ impl Script for AnchorCheckpoint {
         {
             found.label = None;
         }
-        if world.has(Bug::EspAgain)
+        if planted!(world, EspAgain)
             && world.run > 0
             && world.orders == 0
             && let Probe::Found(found) = &mut probe
@@ -46,7 +46,7 @@ impl Script for AnchorCheckpoint {
             writes.extend(sectors(which, &[b'\n'; SLOT_BYTES]));
             writes
         };
-        if world.has(Bug::MbrAgain) && world.run == 0 {
+        if planted!(world, MbrAgain) && world.run == 0 {
             let same = vec![(Key::Mbr, Some(Value::Mbr))];
             world
                 .act("write it again", Act::Write(Held::Device, same))

@@ -1,6 +1,6 @@
 //! Format: make root, from an image or empty, and swap.
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::Region;
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
@@ -15,9 +15,9 @@ impl Script for FormatVolumes {
         world.repair_superblock().await?;
         let root = world.setting.root_region();
         let mut probe = world.disk().probe(root);
-        let early = world.has(Bug::FormatEarly) && world.recorded() < Some(Phase::Formatted);
-        let other_payload = world.has(Bug::PayloadFormats) && world.recorded_payload_differs();
-        if (world.has(Bug::FormatAgain) || early || other_payload)
+        let early = planted!(world, FormatEarly) && world.recorded() < Some(Phase::Formatted);
+        let other_payload = planted!(world, PayloadFormats) && world.recorded_payload_differs();
+        if (planted!(world, FormatAgain) || early || other_payload)
             && world.run > 0
             && world.orders == 0
             && let Probe::Found(found) = &mut probe
@@ -26,7 +26,7 @@ impl Script for FormatVolumes {
         }
         Ok(VolumesFacts {
             root: probe,
-            swap: if self.swap.is_some() && !(world.has(Bug::SwapAgain) && world.orders == 0) {
+            swap: if self.swap.is_some() && !(planted!(world, SwapAgain) && world.orders == 0) {
                 world.disk().probe(Region::Swap)
             } else {
                 Probe::Blank

@@ -9,7 +9,7 @@
 
 use crate::sim::check::watch::Found;
 use crate::sim::inject::faults::failed;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{CHUNKS, Disk, Header, Held, Key, Region, Value};
 use crate::sim::model::image::{WRONG, chunk};
 use crate::sim::world::run::{Act, SimWorld};
@@ -58,13 +58,13 @@ impl SimWorld {
             let right = self.read_chunk().await?;
             let mut writes = chunk(order.from, making, if right { &digest } else { WRONG });
             if order.from == 0 {
-                let early = self.has(Bug::ImageCommittedEarly);
+                let early = planted!(self, ImageCommittedEarly);
                 writes.insert(0, header(if early { &id } else { &provisional }));
             }
             let write = Act::Write(Held::Device, writes);
             self.act_on("write a chunk", write, target, Found::ByIdentity)
                 .await?;
-            if !self.has(Bug::ImageTrusted) {
+            if !planted!(self, ImageTrusted) {
                 self.act("flush the chunk", Act::Flush).await?;
             }
             self.landing = Some(Landing {
@@ -80,7 +80,7 @@ impl SimWorld {
                 .iter()
                 .any(|(key, value)| disk.see(*key) != value.as_ref())
         };
-        let blind = self.has(Bug::ImageTrusted) || self.has(Bug::ChunkUnchecked);
+        let blind = planted!(self, ImageTrusted) || planted!(self, ChunkUnchecked);
         let lost: Vec<u64> = (0..order.image.chunks)
             .filter(|number| !blind && is_lost(self.disk(), *number))
             .collect();
@@ -128,7 +128,7 @@ impl SimWorld {
         for _ in 0..READS_MAX {
             self.right = false;
             self.act("read a chunk of the image", Act::Medium).await?;
-            if self.right || self.has(Bug::ChunkUnchecked) {
+            if self.right || planted!(self, ChunkUnchecked) {
                 return Ok(self.right);
             }
         }
@@ -165,7 +165,7 @@ mod tests {
     fn read_wrong(times: usize) -> (End, Ending) {
         let harness = Harness::new("plain/image/blank/person".parse().unwrap()).unwrap();
         let schedule = wrong(&harness, times);
-        let (run, _) = ScenarioRun::new(harness.setting(), None).run(&schedule);
+        let (run, _) = ScenarioRun::new(harness.setting()).run(&schedule);
         let report = harness.run(&schedule, false);
         assert_eq!(report.breaches, vec![], "{schedule}");
         (run.end, report.ending)

@@ -1,7 +1,7 @@
 //! Install the system: the secrets that activation needs, the profile, activation.
 
 use crate::sim::inject::faults::failed;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::GENERATION;
 use crate::sim::model::disk::Fs;
 use crate::sim::world::perform::Script;
@@ -13,7 +13,7 @@ impl Script for InstallSystem {
     async fn look(&self, world: &mut SimWorld) -> Result<InstallFacts, Fault> {
         world.attach_root().await?;
         world.act("look at the profile", Act::Look).await?;
-        if world.has(Bug::LookSetsProfile) {
+        if planted!(world, LookSetsProfile) {
             let system = self.system.to_string();
             world
                 .put("set the profile", vec![("profile", Some(system))])
@@ -21,7 +21,7 @@ impl Script for InstallSystem {
         }
         Ok(InstallFacts {
             profile: match world.text(Fs::Root, GENERATION) {
-                Some(_) if !world.has(Bug::GenerationStays) => None,
+                Some(_) if !planted!(world, GenerationStays) => None,
                 Some(_) | None => world.text(Fs::Root, "profile").map(str::to_owned),
             },
             marked: world.text(Fs::Root, "etc/NIXOS").is_some_and(|t| t.is_empty()),
@@ -33,7 +33,7 @@ impl Script for InstallSystem {
     async fn carry(&self, world: &mut SimWorld, order: &InstallOrder) -> Result<(), Fault> {
         world.attach_root().await?;
         world.attach_esp().await?;
-        if !order.place_first.is_empty() && !world.has(Bug::KeysAfterActivation) {
+        if !order.place_first.is_empty() && !planted!(world, KeysAfterActivation) {
             world.place_identity().await?;
             world.sync().await?;
             if !world.identity()?.flaws.is_empty() {
@@ -50,7 +50,7 @@ impl Script for InstallSystem {
         let system = order.system.to_string();
         // A link that was left there Nix takes for the generation itself.
         let taken = world.text(Fs::Root, GENERATION).is_some();
-        if world.has(Bug::NotIdempotent) && world.text(Fs::Root, "profile").is_some() {
+        if planted!(world, NotIdempotent) && world.text(Fs::Root, "profile").is_some() {
             world
                 .put("another generation", vec![("generation-2", Some(system.clone()))])
                 .await?;
@@ -82,7 +82,7 @@ impl Script for InstallSystem {
                 .put("make users", vec![("login", Some(login.into()))])
                 .await?;
             // A part that failed: nixos-enter goes on, and only a line of its output tells.
-            if world.text(Fs::Root, "login") != Some(login) && !world.has(Bug::ActivationUnheard) {
+            if world.text(Fs::Root, "login") != Some(login) && !planted!(world, ActivationUnheard) {
                 return Err(StoreFault::ActivationIncomplete {
                     system,
                     part: "users".into(),
@@ -95,11 +95,15 @@ impl Script for InstallSystem {
         world.run_boot_installer(&order.system).await?;
         world.act("write out the ESP", Act::Sync(Fs::Esp)).await?;
         world.act("flush the ESP", Act::Flush).await?;
-        world.sync_unless(Bug::ProfileUnsynced).await?;
+        if !planted!(world, ProfileUnsynced) {
+            world.sync().await?;
+        }
         world
             .put("trace of the activation", vec![("activated", Some(system))])
             .await?;
-        world.sync_unless(Bug::ProfileUnsynced).await?;
+        if !planted!(world, ProfileUnsynced) {
+            world.sync().await?;
+        }
         world.act("firmware entry", Act::Nvram).await
     }
 }

@@ -1,7 +1,7 @@
 //! Land: receipt and log kept, everything detached and flushed.
 
 use crate::event::Event;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::{AGE_IDENTITY, receipt_text};
 use crate::sim::model::disk::{Fs, Key};
 use crate::sim::world::perform::Script;
@@ -20,7 +20,7 @@ impl Script for Land {
         .filter(|(there, _)| *there)
         .map(|(_, what)| what.to_owned())
         .collect();
-        if world.has(Bug::LandUnflushed) && world.orders > 0 {
+        if planted!(world, LandUnflushed) && world.orders > 0 {
             return Ok(LandFacts {
                 receipt: Some(Receipt {
                     install: self.install.to_string(),
@@ -65,7 +65,7 @@ impl Script for Land {
             what: "receipt and log".into(),
         });
         let receipt = receipt_text(&world.setting.plan, &self.system);
-        let log = if world.has(Bug::KeyInLog) {
+        let log = if planted!(world, KeyInLog) {
             AGE_IDENTITY
         } else {
             "log"
@@ -76,7 +76,7 @@ impl Script for Land {
                 .act("sync it", Act::SyncFile(Key::File(Fs::Root, name)))
                 .await?;
         }
-        if world.has(Bug::LandUnflushed) {
+        if planted!(world, LandUnflushed) {
             return Ok(());
         }
         world.sync().await?;

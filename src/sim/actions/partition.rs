@@ -5,7 +5,7 @@
 //! Absent in every file here: judging.
 
 use crate::sim::check::watch::Found;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{Held, Key, Region, SLOT_SECTORS, Value};
 use crate::sim::model::machine::Machine;
 use crate::sim::world::perform::Script;
@@ -19,7 +19,7 @@ use std::rc::Rc;
 impl Script for PartitionDisk {
     async fn look(&self, world: &mut SimWorld) -> Result<TableFacts, Fault> {
         world.act("look at the table", Act::Look).await?;
-        if world.has(Bug::LookWipes) && !world.disk().has_table(&self.table) {
+        if planted!(world, LookWipes) && !world.disk().has_table(&self.table) {
             let wipe = vec![(Key::Header(Region::Root), None)];
             world.act("wipe", Act::Write(Held::Device, wipe)).await?;
         }
@@ -45,13 +45,13 @@ impl Script for PartitionDisk {
                 Choice::Fork { .. }
             )
         };
-        let (primary, backup) = if world.has(Bug::ForkIsFresh) && is_fork() {
+        let (primary, backup) = if planted!(world, ForkIsFresh) && is_fork() {
             (GptCopy::Absent, GptCopy::Absent)
-        } else if world.has(Bug::RewritePrimary) && world.run > 0 {
+        } else if planted!(world, RewritePrimary) && world.run > 0 {
             (GptCopy::Damaged("so it seems".into()), disk.copy(Key::Backup))
         } else if world.run > 0
-            && (world.has(Bug::RewriteTable)
-                || (world.has(Bug::RewriteEarly) && disk.probe(Region::Esp) == Probe::Blank))
+            && (planted!(world, RewriteTable)
+                || (planted!(world, RewriteEarly) && disk.probe(Region::Esp) == Probe::Blank))
         {
             (disk.copy(Key::Primary), GptCopy::Damaged("so it seems".into()))
         } else {
@@ -92,7 +92,7 @@ impl Script for PartitionDisk {
                 let old = Region::ALL
                     .into_iter()
                     .flat_map(|region| [Key::Header(region), Key::Body(region)]);
-                let copies = (!world.has(Bug::CopiesOutliveWipe)).then_some(Key::Copies);
+                let copies = (!planted!(world, CopiesOutliveWipe)).then_some(Key::Copies);
                 let slots = [0, 1]
                     .into_iter()
                     .flat_map(|which| (0..SLOT_SECTORS).map(move |sector| Key::Sector(which, sector)));
@@ -105,7 +105,7 @@ impl Script for PartitionDisk {
                     .map(|key| (key, None))
                     .collect();
                 world.act("wipe", Act::Write(Held::Device, writes)).await?;
-                if !world.has(Bug::WipeUnflushed) {
+                if !planted!(world, WipeUnflushed) {
                     world.act("flush the wipe", Act::Flush).await?;
                 }
             }
@@ -121,13 +121,13 @@ impl Script for PartitionDisk {
                 .await?;
             world.act("flush the backup copy", Act::Flush).await?;
         }
-        if world.has(Bug::TouchOther) {
+        if planted!(world, TouchOther) {
             let (other, header) = (world.foreign_disk(), vec![(Key::Header(Region::Root), None)]);
             world
                 .act_on("wipe", Act::Write(Held::Device, header), other, Found::ByIdentity)
                 .await?;
         }
-        if world.has(Bug::SameBytesElsewhere) {
+        if planted!(world, SameBytesElsewhere) {
             let (other, header) = (world.foreign_disk(), Key::Header(Region::Root));
             let same = vec![(header, world.machine.disks[other].see(header).cloned())];
             world
@@ -139,7 +139,7 @@ impl Script for PartitionDisk {
                 )
                 .await?;
         }
-        if world.has(Bug::ForgetKernel) {
+        if planted!(world, ForgetKernel) {
             return Ok(());
         }
         world.act("tell the kernel", Act::Ram(Machine::read_table)).await

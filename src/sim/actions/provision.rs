@@ -1,6 +1,6 @@
 //! Provision secrets: keys with their modes, and the clone given to its user.
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::{AGE_IDENTITY, OWNER};
 use crate::sim::model::disk::Fs;
 use crate::sim::world::perform::Script;
@@ -42,7 +42,7 @@ impl Script for ProvisionSecrets {
         let owned = world.text(Fs::Root, OWNER) == Some("op");
         let owner = (!owned).then(|| "owner".to_owned()).into_iter().collect();
         let mut all = vec![world.identity()?, placed("/home/op/conf", owner)?];
-        if world.has(Bug::TrustKeys) {
+        if planted!(world, TrustKeys) {
             all.clear();
         }
         Ok(SecretsFacts { placed: all })
@@ -57,6 +57,10 @@ impl Script for ProvisionSecrets {
         world
             .put("give the clone away", vec![(OWNER, Some("op".into()))])
             .await?;
-        world.sync_unless(Bug::KeysUnsynced).await
+        if planted!(world, KeysUnsynced) {
+            Ok(())
+        } else {
+            world.sync().await
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Realise the system: fetch or build the closure, register it, record it.
 
 use crate::sim::inject::faults::{ended, failed};
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::{CLOSURE, MODE, MODE_RIGHT, OWNER, REGISTERED, record_text};
 use crate::sim::model::disk::Fs;
 use crate::sim::world::perform::Script;
@@ -22,7 +22,7 @@ impl Script for RealiseSystem {
             None => noted.clone(),
         };
         let database = world.database();
-        if world.has(Bug::DatabaseIsFault)
+        if planted!(world, DatabaseIsFault)
             && let Database::Unusable(why) = database
         {
             return Err(failed(
@@ -45,7 +45,7 @@ impl Script for RealiseSystem {
             Contents::NotVerified
         };
         Ok(SystemFacts {
-            evaluated: if world.has(Bug::SystemFromTarget) {
+            evaluated: if planted!(world, SystemFromTarget) {
                 noted
             } else {
                 world.evaluated.then(|| world.setting.system.clone())
@@ -155,13 +155,17 @@ impl SimWorld {
         }
         self.put("record the system", vec![("record", Some(record))])
             .await?;
-        self.sync_unless(Bug::RecordUnsynced).await
+        if planted!(self, RecordUnsynced) {
+            Ok(())
+        } else {
+            self.sync().await
+        }
     }
 
     /// Nix opens no repository of another account, unless it is told whose it is: a run before this one may have given the
     /// clone to its user.
     pub(crate) fn open_clone(&self, order: &RealiseOrder) -> Result<(), Fault> {
-        if self.text(Fs::Root, OWNER).is_none() || !self.has(Bug::CloneOfAnother) {
+        if self.text(Fs::Root, OWNER).is_none() || !planted!(self, CloneOfAnother) {
             return Ok(());
         }
         let what = format!("evaluation of {}", order.action.revision);

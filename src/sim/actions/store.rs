@@ -1,6 +1,6 @@
 //! The target's store: its database, what a verification finds, and the repair of both.
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::{
     CLOSURE, DATABASE, DATABASE_BEGUN, DATABASE_MADE, MODE, MODE_RIGHT, REGISTERED,
 };
@@ -22,9 +22,9 @@ impl SimWorld {
             .collect();
         let wrong =
             self.text(Fs::Root, CLOSURE[2]).is_some() && self.text(Fs::Root, MODE) != Some(MODE_RIGHT);
-        if corrupt.is_empty() && wrong && !self.has(Bug::ModesTrusted) {
+        if corrupt.is_empty() && wrong && !planted!(self, ModesTrusted) {
             Contents::Permissions(vec![CLOSURE[2].to_owned()])
-        } else if corrupt.is_empty() || self.has(Bug::TrustDatabase) {
+        } else if corrupt.is_empty() || planted!(self, TrustDatabase) {
             Contents::Verified
         } else {
             Contents::Corrupt(corrupt)
@@ -47,7 +47,7 @@ impl SimWorld {
     /// Makes owner and permissions right, where that is asked for: it needs no contents.
     pub async fn repair_modes(&mut self, asked: bool) -> Result<(), Fault> {
         let there = self.text(Fs::Root, CLOSURE[2]).is_some();
-        if !asked || !there || self.text(Fs::Root, MODE) == Some(MODE_RIGHT) || self.has(Bug::ModesTrusted) {
+        if !asked || !there || self.text(Fs::Root, MODE) == Some(MODE_RIGHT) || planted!(self, ModesTrusted) {
             return Ok(());
         }
         self.put("repair permissions", vec![(MODE, Some(MODE_RIGHT.into()))])

@@ -2,7 +2,7 @@
 
 use crate::sim::check::watch::Found;
 use crate::sim::inject::faults::failed;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{Disk, Header, Held, Key, Region, Value};
 use crate::sim::world::run::{Act, SimWorld};
 use landfall_states::fault::{Fault, FaultClass};
@@ -38,21 +38,21 @@ impl SimWorld {
             (key, Some(Value::Of(_))) => (key, Some(Value::Of(making))),
             other => other,
         };
-        let (target, found) = if self.has(Bug::ByLabel) && region == Region::Esp {
+        let (target, found) = if planted!(self, ByLabel) && region == Region::Esp {
             let labelled = self
                 .machine
                 .disks
                 .iter()
                 .position(|d| d.header(region).is_some_and(|h| h.label == label));
             (labelled.unwrap_or(self.target()), Found::ByLabel)
-        } else if self.has(Bug::LabelBelow) {
+        } else if planted!(self, LabelBelow) {
             (self.target(), Found::ByLabel)
-        } else if self.has(Bug::LinkWinner) {
+        } else if planted!(self, LinkWinner) {
             (self.link_winner(), Found::ByIdentity)
-        } else if self.has(Bug::ReuseMapper) && self.machine.name_taken && region != Region::Esp {
+        } else if planted!(self, ReuseMapper) && self.machine.name_taken && region != Region::Esp {
             // What has the name is a mapping of the data disk.
             (self.foreign_disk(), Found::ByIdentity)
-        } else if self.has(Bug::FirstDisk) {
+        } else if planted!(self, FirstDisk) {
             (0, Found::ByIdentity)
         } else {
             (self.target(), Found::ByIdentity)
@@ -68,7 +68,7 @@ impl SimWorld {
         writes.extend(extra.into_iter().map(of));
         self.act_on("make a volume", Act::Write(Held::Device, writes), target, found)
             .await?;
-        if !self.has(Bug::CommitUnflushed) {
+        if !planted!(self, CommitUnflushed) {
             self.act("flush the volume", Act::Flush).await?;
         }
         let there = self.disk().header(region).cloned();
@@ -82,7 +82,7 @@ impl SimWorld {
         // A container is tried with the passphrase before it gets its id.
         let opens = kind != "crypto_LUKS" || self.disk().see(Key::Keyslot) == Some(&Value::Of(making));
         let whole = made && opens && self.disk().is_mountable(region);
-        if !whole && !self.has(Bug::CommitUnchecked) {
+        if !whole && !planted!(self, CommitUnchecked) {
             let what = format!("volume {region:?}");
             return Err(failed(
                 FaultClass::Transient,

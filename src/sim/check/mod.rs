@@ -10,6 +10,7 @@
 pub mod coverage;
 pub mod decisions;
 pub mod invariants;
+#[cfg(feature = "planted")]
 pub mod planted;
 pub mod traps;
 pub mod visible_effects;

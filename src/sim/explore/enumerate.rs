@@ -71,7 +71,7 @@ impl<'h> Explorer<'h> {
     /// Nothing is explored yet.
     pub fn new(harness: &'h Harness) -> Explorer<'h> {
         Explorer {
-            state_hasher: StateHasher::new(harness.setting(), harness.bug().is_some()),
+            state_hasher: StateHasher::new(harness.setting(), harness.is_planted()),
             harness,
             tails: HashMap::new(),
             landings: HashMap::new(),

@@ -10,6 +10,7 @@ use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::{Checks, state};
 use crate::sim::explore::run::{End, Ending, Report, ScenarioRun};
 use crate::sim::inject::faults::Injection;
+#[cfg(feature = "planted")]
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::point::Point;
 use crate::sim::inject::schedule::{InjectionAt, Schedule};
@@ -27,6 +28,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Harness {
     setting: Rc<Setting>,
+    #[cfg(feature = "planted")]
     bug: Option<Bug>,
     until: Option<Invariant>,
     until_any: bool,
@@ -53,11 +55,11 @@ impl Harness {
     fn of(setting: Setting, once: Setting) -> Result<Harness, String> {
         let (case, setting, once) = (setting.case, Rc::new(setting), Rc::new(once));
         // Carried out twice, everything must end as carried out once.
-        let mut scenario = ScenarioRun::new(&once, None);
+        let mut scenario = ScenarioRun::new(&once);
         scenario.run_to_end();
         let target = scenario.machine.target(&once);
         let reference = state(&scenario.machine.disks[target]);
-        let mut scenario = ScenarioRun::new(&setting, None);
+        let mut scenario = ScenarioRun::new(&setting);
         let (run, world) = scenario.run(&Schedule::default());
         scenario.settle(world, None);
         let landed = matches!(run.end, End::Said(Ok(_)));
@@ -68,6 +70,7 @@ impl Harness {
             reference,
             points: run.points,
             setting,
+            #[cfg(feature = "planted")]
             bug: None,
             until: None,
             until_any: false,
@@ -76,6 +79,7 @@ impl Harness {
     }
 
     /// The same with a planted bug; the reference stays that of the run without.
+    #[cfg(feature = "planted")]
     pub fn with(mut self, bug: Bug) -> Harness {
         self.bug = Some(bug);
         let (run, _) = self.scenario().run(&Schedule::default());
@@ -103,7 +107,7 @@ impl Harness {
 
     /// Runs one scenario.
     pub fn run(&self, schedule: &Schedule, keep_lines: bool) -> Report {
-        let mut scenario = ScenarioRun::new(&self.setting, self.bug);
+        let mut scenario = self.scenario();
         scenario.lines = keep_lines.then(Vec::new);
         let ending = scenario.finish(schedule);
         self.conclude(scenario, ending)
@@ -187,7 +191,15 @@ impl Harness {
 
     /// A scenario begins.
     pub fn scenario(&self) -> ScenarioRun {
-        ScenarioRun::new(&self.setting, self.bug)
+        self.scenario_of(&self.setting)
+    }
+
+    /// A scenario of another setting begins, with the same bug.
+    pub(crate) fn scenario_of(&self, setting: &Rc<Setting>) -> ScenarioRun {
+        let scenario = ScenarioRun::new(setting);
+        #[cfg(feature = "planted")]
+        let scenario = scenario.with(self.bug);
+        scenario
     }
 
     /// The case, worked out.
@@ -195,9 +207,12 @@ impl Harness {
         &self.setting
     }
 
-    /// The planted bug.
-    pub fn bug(&self) -> Option<Bug> {
-        self.bug
+    /// Whether a bug is planted.
+    pub(crate) fn is_planted(&self) -> bool {
+        #[cfg(feature = "planted")]
+        return self.bug.is_some();
+        #[cfg(not(feature = "planted"))]
+        return false;
     }
 
     fn judge(&self, coverage: &mut Coverage, schedule: Schedule, breaches: Vec<Breach>) -> ControlFlow<()> {
@@ -231,7 +246,7 @@ impl Harness {
                 at,
                 what: Injection::After(Crash::Kill),
             };
-            let mut resumed = ScenarioRun::new(&self.setting, self.bug);
+            let mut resumed = self.scenario();
             let first = Schedule(vec![kill]);
             let (_, world) = resumed.run(&first);
             resumed.settle(world, None);
@@ -268,7 +283,7 @@ impl Harness {
             points: self.points.len() as u64,
             ..Coverage::default()
         };
-        let scenario = ScenarioRun::new(&self.setting, self.bug);
+        let scenario = self.scenario();
         for (at, point) in (0_u32..).zip(&self.points) {
             if !point.acts {
                 continue;
@@ -342,7 +357,7 @@ impl Harness {
 
     /// Every record that the fault-free run writes, in order.
     pub fn records(&self) -> Vec<Vec<u8>> {
-        let mut scenario = ScenarioRun::new(&self.setting, None);
+        let mut scenario = ScenarioRun::new(&self.setting);
         let (_, world) = scenario.run(&Schedule::default());
         let checks = world.checks.borrow();
         checks.records.iter().map(|bytes| bytes.to_vec()).collect()

@@ -39,7 +39,7 @@ pub fn reference(setting: &Setting) -> BTreeMap<Key, String> {
     // On a disk that carries no install, the number is the configuration's.
     setting.request.reinstall = setting.plan.nonce;
     let setting = Rc::new(setting);
-    let mut scenario = ScenarioRun::new(&setting, None);
+    let mut scenario = ScenarioRun::new(&setting);
     scenario.run_to_end();
     let target = scenario.machine.target(&setting);
     state(&scenario.machine.disks[target])

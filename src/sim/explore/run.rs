@@ -8,7 +8,9 @@ use crate::driver::{Halt, Outcome, Request};
 use crate::sim::check::invariants::Breach;
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::Checks;
+#[cfg(feature = "planted")]
 use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::inject::point::{Moment, Point};
 use crate::sim::inject::schedule::{InjectionAt, Schedule};
 use crate::sim::model::crash::{Crash, Keep};
@@ -49,6 +51,7 @@ pub struct ScenarioRun {
     /// Runs so far.
     pub runs: u32,
     /// What the planted bug is, if any.
+    #[cfg(feature = "planted")]
     pub bug: Option<Bug>,
     /// Digest of the trace.
     pub trace: u64,
@@ -74,14 +77,15 @@ pub struct Run {
 
 impl ScenarioRun {
     /// A scenario begins.
-    pub fn new(setting: &Rc<Setting>, bug: Option<Bug>) -> ScenarioRun {
+    pub fn new(setting: &Rc<Setting>) -> ScenarioRun {
         ScenarioRun {
             setting: setting.clone(),
             request: setting.request.clone(),
             machine: Machine::new(setting),
             checks: Checks::default(),
             runs: 0,
-            bug,
+            #[cfg(feature = "planted")]
+            bug: None,
             trace: 0,
             passed: vec![],
             impossible: vec![],
@@ -94,11 +98,23 @@ impl ScenarioRun {
 
     /// From now on another configuration is asked for.
     pub fn asks(&mut self, setting: &Rc<Setting>) {
-        if self.bug == Some(Bug::IgnoreLayout) && setting.request.layout != self.request.layout {
+        if planted!(self, IgnoreLayout) && setting.request.layout != self.request.layout {
             return;
         }
         self.setting = setting.clone();
         self.request = setting.request.clone();
+    }
+
+    /// The same with a planted bug.
+    #[cfg(feature = "planted")]
+    pub(crate) fn with(self, bug: Option<Bug>) -> ScenarioRun {
+        ScenarioRun { bug, ..self }
+    }
+
+    /// Whether a bug is planted.
+    #[cfg(feature = "planted")]
+    pub fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
     }
 
     /// One run; a crash is applied with `keep`, or as the schedule says.
@@ -110,7 +126,10 @@ impl ScenarioRun {
             schedule.clone(),
             self.runs,
         );
-        world.bug = self.bug;
+        #[cfg(feature = "planted")]
+        {
+            world.bug = self.bug;
+        }
         world.anew = self.request.reinstall_requested;
         world.every_point = self.every_point;
         world.trace.set(self.trace);
@@ -297,7 +316,7 @@ mod tests {
     /// Where the first run stops when this goes wrong.
     fn stops_in(schedule: &str) -> Option<Phase> {
         let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
-        let (run, _) = ScenarioRun::new(&setting, None).run(&schedule.parse().unwrap());
+        let (run, _) = ScenarioRun::new(&setting).run(&schedule.parse().unwrap());
         match run.end {
             End::Said(Err(halt)) => halt.phase,
             other => panic!("{schedule}: {other:?}"),
@@ -307,7 +326,7 @@ mod tests {
     #[test]
     fn before_anything_is_begun_no_phase_is_to_blame() {
         let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
-        let (quiet, _) = ScenarioRun::new(&setting, None).run(&Schedule::default());
+        let (quiet, _) = ScenarioRun::new(&setting).run(&Schedule::default());
         let at = |label: &str| {
             let found = quiet.points.iter().position(|point| point.label == label);
             found.unwrap_or_else(|| panic!("no point {label:?}"))
@@ -331,11 +350,11 @@ mod tests {
     #[test]
     fn what_landfall_writes_itself_does_not_lie() {
         let setting = Rc::new(Setting::new("plain/flake/foreign/person".parse().unwrap()).unwrap());
-        let (quiet, _) = ScenarioRun::new(&setting, None).run(&Schedule::default());
+        let (quiet, _) = ScenarioRun::new(&setting).run(&Schedule::default());
         let mut lied = 0;
         for (at, point) in quiet.points.iter().enumerate() {
             for lie in ["lie", "lie-during1"] {
-                let mut scenario = ScenarioRun::new(&setting, None);
+                let mut scenario = ScenarioRun::new(&setting);
                 let (_, world) = scenario.run(&format!("0.{at}:{lie}").parse().unwrap());
                 let own = point.label.starts_with("wipe") || point.label.starts_with("flush");
                 assert!(!(own && point.lies), "{}", point.label);
@@ -351,7 +370,7 @@ mod tests {
             }
         }
         assert!(lied > 10, "{lied} points can lie");
-        let mut scenario = ScenarioRun::new(&setting, None);
+        let mut scenario = ScenarioRun::new(&setting);
         assert_eq!(
             scenario.finish(&"0.14:lie,1.3:stop".parse().unwrap()),
             Ending::Landed
@@ -364,7 +383,7 @@ mod tests {
         let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
         for runs in [RUNS_MAX, 3 * RUNS_MAX] {
             let shots: Vec<String> = (0..runs).map(|run| format!("{run}.3:before:kill")).collect();
-            let mut scenario = ScenarioRun::new(&setting, None);
+            let mut scenario = ScenarioRun::new(&setting);
             let ending = scenario.finish(&shots.join(",").parse().unwrap());
             assert_eq!((ending, scenario.runs), (Ending::Landed, runs + 1));
         }
@@ -375,7 +394,7 @@ mod tests {
     fn what_went_wrong_twice_is_not_for_ever() {
         let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
         for schedule in ["0.7:stop,1.2:stop", "0.3:fail:hardware,1.3:fail:hardware"] {
-            let mut scenario = ScenarioRun::new(&setting, None);
+            let mut scenario = ScenarioRun::new(&setting);
             let ending = scenario.finish(&schedule.parse().unwrap());
             assert_eq!((ending, scenario.runs), (Ending::Landed, 3), "{schedule}");
         }

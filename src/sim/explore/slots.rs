@@ -34,22 +34,18 @@ const JUDGED_WHOLE_EVERY: u64 = 4_096;
 /// Up to so many sectors in flight every subset of them is tried.
 const ALL_SUBSETS_MAX: usize = 16;
 
-/// What may be wrong with the way of saving; to see that the enumeration notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
-    /// A slot is written and not flushed; `syncfs` and unmounting a FAT do no more.
-    Unflushed,
-    /// Always the same slot.
-    SameSlot,
-    /// Both slots before one flush.
-    BothAtOnce,
-    /// Both slots lie in one block of 4 KiB.
-    OneBlock,
+/// Whether these slots are saved in this wrong way: only where this file's tests say so.
+#[cfg(test)]
+macro_rules! is_flawed {
+    ($slots:expr, $flaw:ident) => {
+        $slots.flaw == Some(tests::Flaw::$flaw)
+    };
 }
-
-impl Flaw {
-    /// Every flaw.
-    pub const ALL: [Flaw; 4] = [Flaw::Unflushed, Flaw::SameSlot, Flaw::BothAtOnce, Flaw::OneBlock];
+#[cfg(not(test))]
+macro_rules! is_flawed {
+    ($slots:expr, $flaw:ident) => {
+        false
+    };
 }
 
 /// What was enumerated.
@@ -113,7 +109,8 @@ const BREACHES_MAX: usize = 10;
 /// Two slots behind a cache.
 #[derive(Debug)]
 struct Slots {
-    flaw: Option<Flaw>,
+    #[cfg(test)]
+    flaw: Option<tests::Flaw>,
     durable: [Vec<u8>; 2],
     /// What the device has not made durable, oldest first: slot, sector, bytes.
     cache: Vec<(usize, usize, Vec<u8>)>,
@@ -138,11 +135,12 @@ impl Media for Slots {
     }
 
     async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
-        let slots: &[usize] = match self.flaw {
-            Some(Flaw::SameSlot) => &[0],
-            Some(Flaw::BothAtOnce) => &[0, 1],
-            Some(Flaw::Unflushed | Flaw::OneBlock) | None if which == 0 => &[0],
-            Some(Flaw::Unflushed | Flaw::OneBlock) | None => &[1],
+        let slots: &[usize] = if is_flawed!(self, BothAtOnce) {
+            &[0, 1]
+        } else if which == 0 || is_flawed!(self, SameSlot) {
+            &[0]
+        } else {
+            &[1]
         };
         for slot in slots {
             for (sector, bytes) in bytes.chunks(SECTOR_BYTES).enumerate() {
@@ -152,18 +150,14 @@ impl Media for Slots {
         self.in_flight += 1;
         self.coverage.saves += 1;
         self.every_crash();
-        if self.flaw != Some(Flaw::Unflushed) {
+        if !is_flawed!(self, Unflushed) {
             self.flush();
         }
         Ok(())
     }
 
     async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
-        let which = if self.flaw == Some(Flaw::SameSlot) {
-            0
-        } else {
-            which
-        };
+        let which = if is_flawed!(self, SameSlot) { 0 } else { which };
         let mut slot = self.durable[which].clone();
         for (_, sector, bytes) in self.cache.iter().filter(|(slot, _, _)| *slot == which) {
             sector_mut(&mut slot, *sector).copy_from_slice(bytes);
@@ -187,6 +181,21 @@ enum Rest {
 }
 
 impl Slots {
+    fn new(seed: u64) -> Slots {
+        let blank = vec![b'\n'; SLOT_BYTES];
+        Slots {
+            #[cfg(test)]
+            flaw: None,
+            durable: [blank.clone(), blank],
+            cache: vec![],
+            acknowledged: None,
+            in_flight: 0,
+            go_on_from: None,
+            dice: mix(seed),
+            coverage: Saved::default(),
+        }
+    }
+
     fn flush(&mut self) {
         for (slot, sector, bytes) in std::mem::take(&mut self.cache) {
             sector_mut(&mut self.durable[slot], sector).copy_from_slice(&bytes);
@@ -249,7 +258,7 @@ impl Slots {
         }
         for ruin in [0x00, 0xA5, 0xFF] {
             slot.fill(ruin);
-            if self.flaw == Some(Flaw::OneBlock) {
+            if is_flawed!(self, OneBlock) {
                 self.judge_both(&[slot.clone(), slot.clone()]);
             } else {
                 self.judge(which, &slot, &other);
@@ -369,20 +378,17 @@ pub fn enumerate(
     setting: &Setting,
     seed: u64,
     states_min: u64,
-    flaw: Option<Flaw>,
     go_on: &dyn Fn(u64) -> bool,
 ) -> Result<Saved, String> {
-    let blank = vec![b'\n'; SLOT_BYTES];
-    let mut slots = Slots {
-        flaw,
-        durable: [blank.clone(), blank],
-        cache: vec![],
-        acknowledged: None,
-        in_flight: 0,
-        go_on_from: None,
-        dice: mix(seed),
-        coverage: Saved::default(),
-    };
+    enumerate_from(Slots::new(seed), setting, states_min, go_on)
+}
+
+fn enumerate_from(
+    mut slots: Slots,
+    setting: &Setting,
+    states_min: u64,
+    go_on: &dyn Fn(u64) -> bool,
+) -> Result<Saved, String> {
     let mut boot = 0;
     while slots.coverage.states < states_min && go_on(slots.coverage.states) {
         boot += 1;
@@ -404,7 +410,8 @@ pub fn enumerate(
                 Some(Err(fault)) => return Err(format!("a save failed: {fault}")),
                 None => return Err("a save waits for ever".into()),
             }
-            if slots.coverage.failed > 0 && flaw.is_some() {
+            #[cfg(test)]
+            if slots.coverage.failed > 0 && slots.flaw.is_some() {
                 return Ok(slots.coverage);
             }
         }
@@ -484,13 +491,26 @@ fn record(setting: &Setting, phase: Phase, attempts: &Attempts, boot: u64, fault
 mod tests {
     use super::*;
 
+    /// What may be wrong with the way of saving; to see that the enumeration notices.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Flaw {
+        /// A slot is written and not flushed; `syncfs` and unmounting a FAT do no more.
+        Unflushed,
+        /// Always the same slot.
+        SameSlot,
+        /// Both slots before one flush.
+        BothAtOnce,
+        /// Both slots lie in one block of 4 KiB.
+        OneBlock,
+    }
+
     fn setting() -> Setting {
         Setting::new("luks-swap/prebuilt/blank/person".parse().unwrap()).unwrap()
     }
 
     #[test]
     fn whatever_a_cut_leaves_an_acknowledged_record_is_believed() {
-        let coverage = enumerate(&setting(), 1, 100_000, None, &|_| true).unwrap();
+        let coverage = enumerate(&setting(), 1, 100_000, &|_| true).unwrap();
         assert_eq!(coverage.breaches, vec![]);
         assert!(coverage.states >= 100_000 && coverage.newer > 0 && coverage.newer < coverage.states / 2);
         assert!(coverage.restarts > 0, "{coverage}");
@@ -499,8 +519,12 @@ mod tests {
     /// The control: each wrong way of saving loses a record.
     #[test]
     fn every_wrong_way_of_saving_is_noticed() {
-        for flaw in Flaw::ALL {
-            let coverage = enumerate(&setting(), 1, 1_000_000, Some(flaw), &|_| true).unwrap();
+        for flaw in [Flaw::Unflushed, Flaw::SameSlot, Flaw::BothAtOnce, Flaw::OneBlock] {
+            let flawed = Slots {
+                flaw: Some(flaw),
+                ..Slots::new(1)
+            };
+            let coverage = enumerate_from(flawed, &setting(), 1_000_000, &|_| true).unwrap();
             assert!(
                 coverage
                     .breaches
@@ -513,11 +537,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_judges_the_same_states() {
-        let count = |seed| {
-            enumerate(&setting(), seed, 5_000, None, &|_| true)
-                .unwrap()
-                .to_string()
-        };
+        let count = |seed| enumerate(&setting(), seed, 5_000, &|_| true).unwrap().to_string();
         assert_eq!(count(3), count(3));
         assert_ne!(count(3), count(4));
     }

@@ -8,7 +8,7 @@ use crate::sim::check::coverage::{Coverage, Failure};
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::check::traps::landed_wrong;
 use crate::sim::explore::harness::Harness;
-use crate::sim::explore::run::{End, ScenarioRun};
+use crate::sim::explore::run::End;
 use crate::sim::inject::schedule::Schedule;
 use crate::sim::model::setting::Setting;
 use crate::sim::model::trap::Trap;
@@ -20,7 +20,7 @@ impl Harness {
         let mut coverage = Coverage::default();
         for trap in Trap::ALL {
             let setting = Rc::new(Setting::trapped(self.setting().case, trap)?);
-            let mut scenario = ScenarioRun::new(&setting, self.bug());
+            let mut scenario = self.scenario_of(&setting);
             let (run, world) = scenario.run(&Schedule::default());
             scenario.settle(world, None);
             let disks = scenario.machine.disks.clone();

@@ -1,10 +1,26 @@
 //! Bugs that are planted to see whether the checks notice. Law: each is one line somewhere in the simulated world, and is off
-//! unless asked for.
+//! unless asked for. They are compiled for tests and the laboratory only: the shipped binary is built without the feature `planted`, and has
+//! neither their names nor what they do.
 //!
 //! Absent: bugs of the driver and of the states; mutation testing finds those. Which invariant must catch a bug: `check::planted`.
-use std::hash::Hash;
+
+/// Whether this run has a planted bug. Without the feature `planted`: never, and the bug's name is no name.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($run:expr, $bug:ident) => {
+        $run.has($crate::sim::inject::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($run:expr, $bug:ident) => {
+        false
+    };
+}
+pub(crate) use planted;
 
 /// A planted bug.
+#[cfg(feature = "planted")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Bug {
     /// Old signatures are wiped, and not flushed before the table is written.

@@ -3,7 +3,7 @@
 //!
 //! Absent: what is done with it (`actions`).
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{Fs, Key, Region};
 use crate::sim::world::repair::written_by_kernel;
 use crate::sim::world::run::{Act, SimWorld};
@@ -15,7 +15,8 @@ impl SimWorld {
     /// Identifies the held disk again.
     pub async fn identify(&mut self) -> Result<(), Fault> {
         self.look_which();
-        if self.has(Bug::SkipIdentity) || (self.has(Bug::IdentifyOnce) && self.phase.get() > Phase::Planned) {
+        if planted!(self, SkipIdentity) || (planted!(self, IdentifyOnce) && self.phase.get() > Phase::Planned)
+        {
             return Ok(());
         }
         self.act("identify the disk", Act::Look).await?;
@@ -59,7 +60,7 @@ impl SimWorld {
         }
         self.own_names()?;
         if self.machine.mapping_empty {
-            if self.has(Bug::EmptyIsConflict) {
+            if planted!(self, EmptyIsConflict) {
                 return Err(Fault::of(
                     PlaceFault::ForeignUse {
                         on: "cryptroot".into(),
@@ -126,21 +127,16 @@ impl SimWorld {
 
     /// Whether what is in caches is believed.
     fn trusts_caches(&self) -> bool {
-        self.bug.is_some_and(|bug| {
-            [
-                Bug::TakeOverUnsynced,
-                Bug::ProfileUnsynced,
-                Bug::CloneUnsynced,
-                Bug::RecordUnsynced,
-                Bug::KeysUnsynced,
-            ]
-            .contains(&bug)
-        })
+        planted!(self, TakeOverUnsynced)
+            || planted!(self, ProfileUnsynced)
+            || planted!(self, CloneUnsynced)
+            || planted!(self, RecordUnsynced)
+            || planted!(self, KeysUnsynced)
     }
 
     /// Our mapping's name and the mount points are nobody else's.
     fn own_names(&self) -> Result<(), Fault> {
-        if self.machine.name_taken && !self.has(Bug::ReuseMapper) {
+        if self.machine.name_taken && !planted!(self, ReuseMapper) {
             return Err(PlaceFault::ForeignUse {
                 on: "cryptroot and /mnt".into(),
                 by: "somebody else".into(),
@@ -191,7 +187,7 @@ impl SimWorld {
             )
             .await?;
         }
-        if self.machine.mapping_empty && !self.has(Bug::EmptyIsConflict) {
+        if self.machine.mapping_empty && !planted!(self, EmptyIsConflict) {
             self.remove_empty_mapping().await?;
         }
         if self.machine.mapped.is_some() {
@@ -201,7 +197,7 @@ impl SimWorld {
             )
             .await?;
         }
-        if self.has(Bug::CloseAll) {
+        if planted!(self, CloseAll) {
             self.act(
                 "close all",
                 Act::Ram(|machine, _| machine.foreign_mapping = false),

@@ -5,7 +5,7 @@
 
 use crate::sim::check::invariants::Invariant;
 use crate::sim::inject::faults::{ended, failed, fault};
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::inject::point::Point;
 use crate::sim::model::crash::Keep;
 use crate::sim::model::environment::{EnvironmentEvent, Network};
@@ -91,7 +91,7 @@ impl SimWorld {
                 self.checks.get_mut().breach(Invariant::Ends, how);
             }
         }
-        let cause = if self.has(Bug::StrangeIsNetwork) {
+        let cause = if planted!(self, StrangeIsNetwork) {
             Cause::Network
         } else {
             Cause::Unknown
@@ -112,13 +112,13 @@ impl SimWorld {
             Network::TooMany => {
                 self.machine.closed_until_ms = self.machine.now_ms + CLOSED_S * 1_000;
                 failed = ended(Cause::ApiLimit, label, "git", "API rate limit exceeded");
-                if self.has(Bug::HastyAtLimit) {
+                if planted!(self, HastyAtLimit) {
                     failed.wait_s = None;
                 }
             }
             Network::WrongBytes => {
                 self.came = Some("wrong");
-                if self.has(Bug::TrustBytes) {
+                if planted!(self, TrustBytes) {
                     return Ok(());
                 }
             }
@@ -141,7 +141,7 @@ impl SimWorld {
             EnvironmentEvent::Late => {}
             // The lock is on the device: what is deleted beside it changes nothing, and the other one is refused.
             EnvironmentEvent::Second => {
-                if self.held.is_some() && self.has(Bug::LockInRunDir) {
+                if self.held.is_some() && planted!(self, LockInRunDir) {
                     self.checks.get_mut().another_landfall();
                 }
             }

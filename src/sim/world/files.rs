@@ -1,6 +1,5 @@
 //! Files of the target's filesystems: reading them, writing them, writing them out.
 
-use crate::sim::inject::planted::Bug;
 use crate::sim::model::disk::{Fs, Held, Key, Region, Value};
 use crate::sim::world::run::{Act, SimWorld};
 use landfall_states::fault::Fault;
@@ -42,11 +41,6 @@ impl SimWorld {
     /// Syncs the root.
     pub async fn sync(&mut self) -> Result<(), Fault> {
         self.act("sync the root", Act::Sync(Fs::Root)).await
-    }
-
-    /// Syncs the root, unless it is the bug not to.
-    pub async fn sync_unless(&mut self, bug: Bug) -> Result<(), Fault> {
-        if self.has(bug) { Ok(()) } else { self.sync().await }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where records lie: tmpfs and the two slots of the ESP.
 
 use crate::sim::check::visible_effects::Effect;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::contents::sectors;
 use crate::sim::model::disk::{Fs, Held, Key};
 use crate::sim::world::run::{Act, SimWorld};
@@ -13,7 +13,7 @@ use landfall_states::fault::Fault;
 impl Media for SimWorld {
     async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         self.act("read tmpfs", Act::Look).await?;
-        if self.has(Bug::CodeUnchecked) && self.held.is_some() {
+        if planted!(self, CodeUnchecked) && self.held.is_some() {
             let slots = [0, 1].map(|which| self.disk().slot(which));
             if let Choice::Believed { slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) {
                 return Ok(slots[slot].clone());
@@ -29,7 +29,7 @@ impl Media for SimWorld {
 
     async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
         self.attach_esp().await?;
-        let which = if self.has(Bug::WriteNewer) {
+        let which = if planted!(self, WriteNewer) {
             1 - which
         } else {
             which
@@ -41,13 +41,13 @@ impl Media for SimWorld {
             ));
         }
         let is_landing = || Record::decode(bytes).is_ok_and(|record| record.phase() == Phase::Landed);
-        if self.has(Bug::LateWrite) && is_landing() {
+        if planted!(self, LateWrite) && is_landing() {
             let clone = Key::File(Fs::Root, "clone");
             let same = vec![(clone, self.disk().see(clone).cloned())];
             self.act("write it again", Act::Write(Held::Device, same)).await?;
         }
         let first = || self.recorded().is_none() && !is_landing();
-        let both = self.has(Bug::BothSlots) || (self.has(Bug::BothSlotsFirst) && first());
+        let both = planted!(self, BothSlots) || (planted!(self, BothSlotsFirst) && first());
         let disk = &self.machine.disks[self.target()];
         self.checks
             .borrow_mut()
@@ -58,7 +58,7 @@ impl Media for SimWorld {
         self.machine.slot_times_ms[which.min(1)] = self.machine.clock_ms + self.machine.now_ms;
         let quiet = self.quiet;
         let mut writes = sectors(which, bytes);
-        if self.has(Bug::PartialSlot) {
+        if planted!(self, PartialSlot) {
             writes.remove(0);
         }
         self.act("write a slot", Act::Write(Held::Device, writes)).await?;
@@ -73,7 +73,7 @@ impl Media for SimWorld {
             )
             .await?;
         }
-        if !self.has(Bug::SlotUnflushed) {
+        if !planted!(self, SlotUnflushed) {
             self.act("flush the slot", Act::Flush).await?;
         }
         self.quiet = quiet;
@@ -82,7 +82,7 @@ impl Media for SimWorld {
 
     async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
         self.act("read a slot", Act::Look).await?;
-        let which = if self.has(Bug::WriteNewer) {
+        let which = if planted!(self, WriteNewer) {
             1 - which
         } else {
             which

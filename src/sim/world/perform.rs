@@ -1,5 +1,5 @@
 //! A step's twin, and how the driver's trait carries it out. Law: a look that writes is a breach, but for its repairs.
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::world::run::SimWorld;
 use crate::world::Perform;
 use landfall_states::Step;
@@ -41,7 +41,7 @@ impl<S: Script> Perform<S> for SimWorld {
         self.written_out = false;
         match carried {
             // How it ended is not known, and it is tried again without a look.
-            Err(fault) if self.has(Bug::RetryBlind) && fault.class == FaultClass::Transient => {
+            Err(fault) if planted!(self, RetryBlind) && fault.class == FaultClass::Transient => {
                 step.carry(self, &order).await?;
             }
             result => result?,

@@ -1,6 +1,6 @@
 //! What is looked at before the first write, and which disk is chosen. Law: as `real` does.
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{Disk, Key, Region};
 use crate::sim::model::trap::Trap;
 use crate::sim::world::run::SimWorld;
@@ -12,7 +12,7 @@ impl SimWorld {
     /// What is looked at before the first write.
     pub(crate) fn believable(&self, plan: &Plan) -> Result<(), Fault> {
         let setting = &self.setting;
-        if setting.firmware_bits() != 64 && !self.has(Bug::AnyFirmware) {
+        if setting.firmware_bits() != 64 && !planted!(self, AnyFirmware) {
             return Err(MachineFault::FirmwareWidth {
                 bits: setting.firmware_bits().to_string(),
                 loader: Machine::X86_64.fallback_loader().into(),
@@ -20,7 +20,7 @@ impl SimWorld {
             .into());
         }
         if let Some(other) = setting.other_root()
-            && !self.has(Bug::LabelUnseen)
+            && !planted!(self, LabelUnseen)
         {
             return Err(DeviceFault::LabelsTaken {
                 disk: plan.disk.name(),
@@ -30,7 +30,7 @@ impl SimWorld {
         }
         if plan.luks.is_some()
             && setting.passphrase().chars().any(char::is_control)
-            && !self.has(Bug::AnyPassphrase)
+            && !planted!(self, AnyPassphrase)
         {
             return Err(SecretFault::Unusable {
                 on: "the passphrase".into(),
@@ -47,7 +47,7 @@ impl SimWorld {
             return (self.setting.plan.disk.clone(), true);
         }
         let blank = |disk: &&Rc<Disk>| {
-            if self.has(Bug::BlankAssumed) {
+            if planted!(self, BlankAssumed) {
                 // No table and no signature that is known.
                 disk.see(Key::Primary).is_none() && Region::ALL.iter().all(|r| disk.header(*r).is_none())
             } else {
@@ -73,6 +73,6 @@ impl SimWorld {
     /// Whether what was agreed to in advance is one disk, and this one.
     pub(crate) fn agreement_holds(&self) -> bool {
         let (_, fits) = self.setting.agreed_to();
-        fits == 1 || self.has(Bug::BridgeAgrees)
+        fits == 1 || planted!(self, BridgeAgrees)
     }
 }

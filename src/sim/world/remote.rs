@@ -4,7 +4,7 @@
 //! Absent: judging (`states`).
 
 use crate::sim::inject::operator::EVIL_DIGIT;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::environment::Moved;
 use crate::sim::model::evidence::container_key;
 use crate::sim::model::facts::is_commit;
@@ -35,10 +35,10 @@ impl SimWorld {
         if !step.is_wish {
             return Ok(Standing::NotAsked);
         }
-        if self.granted || self.has(Bug::PinFromRecord) {
+        if self.granted || planted!(self, PinFromRecord) {
             return Ok(Standing::Named);
         }
-        if self.has(Bug::EvaluatedEarly) {
+        if planted!(self, EvaluatedEarly) {
             self.uses(Some(&step.revision), None);
         }
         let asked = self.act("ask the remote", Act::Ask).await;

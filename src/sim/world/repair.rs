@@ -4,7 +4,7 @@
 //!
 //! Absent: the journal, which writes it between mounting and unmounting too. What a cut tears of it there is what it tears here.
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::Region;
 use crate::sim::model::disk::{Held, Key, Value};
 use crate::sim::model::machine::Machine;
@@ -21,7 +21,7 @@ pub fn written_by_kernel(machine: &mut Machine, disk: usize) {
 impl SimWorld {
     /// No copy proves anything about what is made now.
     pub(crate) async fn forget_copies(&mut self) -> Result<(), Fault> {
-        if self.has(Bug::CopiesStay) || self.disk().see(Key::Copies).is_none() {
+        if planted!(self, CopiesStay) || self.disk().see(Key::Copies).is_none() {
             return Ok(());
         }
         let clear = vec![(Key::Copies, None)];
@@ -45,7 +45,7 @@ impl SimWorld {
             return Ok(());
         };
         let copy = self.disk().proved_by_copies(region, &id).cloned();
-        let Some(header) = copy.filter(|_| !self.machine.root_mounted && !self.has(Bug::TornIsBlank)) else {
+        let Some(header) = copy.filter(|_| !self.machine.root_mounted && !planted!(self, TornIsBlank)) else {
             return Ok(());
         };
         self.identify().await?;
@@ -65,7 +65,7 @@ impl SimWorld {
     /// An ESP that lost its root directory gets it back, with the directory of the slots in it, and nothing else.
     pub async fn repair_directory(&mut self) -> Result<(), Fault> {
         let planned = self.setting.volume(Region::Esp).map(|(_, _, id, _)| id);
-        let is_looked_at = !self.machine.esp_mounted && !self.has(Bug::LostLabelIsForeign);
+        let is_looked_at = !self.machine.esp_mounted && !planted!(self, LostLabelIsForeign);
         let Some(making) = self.disk().lost_directory_of(planned).filter(|_| is_looked_at) else {
             return Ok(());
         };

@@ -7,7 +7,9 @@
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::{Checks, Found, Write};
 use crate::sim::inject::faults::{Injection, fault};
+#[cfg(feature = "planted")]
 use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::inject::point::{Moment, Point};
 use crate::sim::inject::schedule::Schedule;
 use crate::sim::model::crash::{Crash, Keep};
@@ -111,6 +113,7 @@ pub struct SimWorld {
     /// The checks.
     pub checks: RefCell<Checks>,
     /// The planted bug.
+    #[cfg(feature = "planted")]
     pub bug: Option<Bug>,
     /// Number of the run, from 0.
     pub run: u32,
@@ -183,6 +186,7 @@ impl SimWorld {
             machine,
             schedule,
             checks: RefCell::new(checks),
+            #[cfg(feature = "planted")]
             bug: None,
             run,
             points: vec![],
@@ -217,6 +221,7 @@ impl SimWorld {
     }
 
     /// Whether a bug is planted.
+    #[cfg(feature = "planted")]
     pub fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
     }
@@ -317,7 +322,7 @@ impl SimWorld {
             Some(Injection::Lie) => {}
             Some(Injection::LieDuring(parts)) => self.apply(act, disk, found, parts),
             Some(Injection::Hang) => {
-                if self.has(Bug::NoDeadline) {
+                if planted!(self, NoDeadline) {
                     self.checks.get_mut().waits_for_ever(label);
                     std::future::pending::<()>().await;
                 }

@@ -2,7 +2,7 @@
 //!
 //! Absent: writing slots (`media`).
 
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{Disk, Key};
 use crate::sim::world::run::SimWorld;
 use landfall_states::Phase;
@@ -73,15 +73,15 @@ impl SimWorld {
             let allocated = disk.has_slot_file(which);
             bytes.filter(|b| allocated || b.starts_with(landfall_states::checkpoint::MAGIC.as_bytes()))
         });
-        if self.has(Bug::OneSlotRead) {
+        if planted!(self, OneSlotRead) {
             slots[1] = None;
         }
-        if self.has(Bug::ForkIsFresh)
+        if planted!(self, ForkIsFresh)
             && let Choice::Fork { .. } = choose([slots[0].as_deref(), slots[1].as_deref()])
         {
             slots = [None, None];
         }
-        if self.has(Bug::AcceptGap)
+        if planted!(self, AcceptGap)
             && let Choice::Fork { .. } = choose([slots[0].as_deref(), slots[1].as_deref()])
         {
             let sequence = |slot: &Option<Vec<u8>>| {
@@ -91,7 +91,7 @@ impl SimWorld {
             let older = usize::from(sequence(&slots[0]) > sequence(&slots[1]));
             slots[older] = None;
         }
-        if self.has(Bug::WallClock)
+        if planted!(self, WallClock)
             && slots
                 .iter()
                 .all(|slot| slot.as_ref().is_some_and(|b| Record::decode(b).is_ok()))
@@ -99,7 +99,7 @@ impl SimWorld {
             let times = self.machine.slot_times_ms;
             slots[usize::from(times[0] > times[1])] = None;
         }
-        if self.has(Bug::NewerIsEmpty)
+        if planted!(self, NewerIsEmpty)
             && let Choice::Newer(_) = choose([slots[0].as_deref(), slots[1].as_deref()])
         {
             slots = [None, None];

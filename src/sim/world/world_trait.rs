@@ -4,7 +4,7 @@
 
 use crate::event::Event;
 use crate::sim::inject::faults::fault;
-use crate::sim::inject::planted::Bug;
+use crate::sim::inject::planted::planted;
 use crate::sim::model::case::{Before, Consenter};
 use crate::sim::model::crash::mix;
 use crate::sim::model::disk::{Fs, Held, Key, Region, Value};
@@ -23,12 +23,12 @@ impl World for SimWorld {
     async fn survey(&mut self) -> Result<Survey, Fault> {
         self.act("survey", Act::Look).await?;
         self.began_with = self.record_says();
-        if self.has(Bug::SurveyWrites) && self.recorded() == Some(Phase::Landed) {
+        if planted!(self, SurveyWrites) && self.recorded() == Some(Phase::Landed) {
             let fat = Key::File(Fs::Esp, "dirty");
             self.act("mount", Act::Write(Held::Mount(Fs::Esp), vec![(fat, None)]))
                 .await?;
         }
-        if self.has(Bug::JournalReplay) {
+        if planted!(self, JournalReplay) {
             let other = self.foreign_disk();
             let journal = Key::File(Fs::Root, "journal");
             let replayed = Some(Value::Text(900, "replayed".into()));
@@ -89,7 +89,7 @@ impl World for SimWorld {
             .machine
             .disks
             .iter()
-            .position(|d| (d.identity == plan.disk && !self.machine.gone) || self.has(Bug::HoldFirst));
+            .position(|d| (d.identity == plan.disk && !self.machine.gone) || planted!(self, HoldFirst));
         if self.held.is_none() {
             return Err(DeviceFault::DiskAbsent {
                 disk: plan.disk.name(),
@@ -97,7 +97,7 @@ impl World for SimWorld {
             }
             .into());
         }
-        if self.machine.child.is_some() && !self.has(Bug::SkipLock) {
+        if self.machine.child.is_some() && !planted!(self, SkipLock) {
             self.act("wait for the lock", Act::Look).await?;
             self.child_ends();
         }
@@ -127,10 +127,10 @@ impl World for SimWorld {
     }
 
     async fn settle_landed(&mut self, _disk: &DiskIdentity) -> Result<(), Fault> {
-        if self.has(Bug::LandedFromCache) {
+        if planted!(self, LandedFromCache) {
             return Ok(());
         }
-        if self.has(Bug::LandedTouched) {
+        if planted!(self, LandedTouched) {
             let slot = Key::SlotFile(0);
             let same = vec![(slot, self.disk().see(slot).cloned())];
             self.act("allocate slots", Act::Write(Held::Device, same)).await?;
@@ -141,7 +141,7 @@ impl World for SimWorld {
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
         self.act("ask", Act::Look).await?;
         self.asked = true;
-        if self.has(Bug::EraseWhileAsking)
+        if planted!(self, EraseWhileAsking)
             && self.run == 0
             && !self.disk().has_table(&self.setting.plan.table)
         {
@@ -151,10 +151,10 @@ impl World for SimWorld {
         }
         let disk = &self.machine.disks[self.target()];
         self.checks.borrow_mut().asked(&self.setting, disk, erasure);
-        if self.has(Bug::AnewIsConsent) && self.anew {
+        if planted!(self, AnewIsConsent) && self.anew {
             return Ok(Consent::to(erasure, ConsentBy::Person));
         }
-        if self.has(Bug::ConsentFromRecord) && self.run > 0 && self.machine.tmpfs.is_some() {
+        if planted!(self, ConsentFromRecord) && self.run > 0 && self.machine.tmpfs.is_some() {
             return Ok(Consent::to(erasure, ConsentBy::Person));
         }
         let by = match self.setting.case.consenter {
@@ -164,7 +164,7 @@ impl World for SimWorld {
                 disk_name: self.setting.plan.disk.name(),
                 reinstall: self.setting.case.before == Before::Finished,
             },
-            Consenter::Refuses if self.has(Bug::AssumeYes) => {
+            Consenter::Refuses if planted!(self, AssumeYes) => {
                 return Ok(Consent::to(erasure, ConsentBy::Person));
             }
             Consenter::Refuses => return Ok(None),
@@ -219,7 +219,7 @@ impl World for SimWorld {
     }
 
     fn seed(&self) -> u64 {
-        if self.has(Bug::Unrepeatable) {
+        if planted!(self, Unrepeatable) {
             use std::sync::atomic::{AtomicU64, Ordering};
             static OUTSIDE: AtomicU64 = AtomicU64::new(0);
             return OUTSIDE.fetch_add(1, Ordering::Relaxed);

@@ -13,14 +13,14 @@ use crate::cache::Cache;
 use crate::setup;
 use crate::tools::told_by_test;
 
-/// Longest enumeration of every single misfortune, all layouts and modes together, in seconds.
+/// Longest enumeration of every single fault, all layouts and modes together, in seconds.
 const SINGLES_SECONDS_MAX: f64 = 60.0;
 /// Longest enumeration of every pair of one layout and mode, in seconds.
 const PAIRS_SECONDS_MAX: f64 = 600.0;
-/// Deaths and faults in every layout and both modes; the same with an image.
+/// Crashes and faults in every layout and both modes; the same with an image.
 const SINGLES: [&str; 2] = [
-    "every_single_death_and_every_single_fault",
-    "every_death_and_fault_while_an_image_is_written",
+    "every_single_crash_and_every_single_fault",
+    "every_crash_and_fault_while_an_image_is_written",
 ];
 /// Pairs, in every layout and mode, an image among them.
 const PAIRS: &str = "every_pair_there_is";
