@@ -11,6 +11,8 @@
 mod documents;
 #[path = "tidy/git.rs"]
 mod git;
+#[path = "tidy/links.rs"]
+mod links;
 #[path = "tidy/places.rs"]
 mod places;
 #[path = "tidy/real_rooms.rs"]

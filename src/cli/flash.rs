@@ -489,7 +489,7 @@ impl Run<'_> {
         let head = digests.head.bytes();
         table::planned(head, digests.bytes, size_bytes, sector_bytes).map_err(|reason| Error::Keys {
             reason,
-            next: "flash it without --keys, and put the keys onto a stick of their own (docs/operations.md)"
+            next: "flash it without --keys, and put the keys onto a stick of their own (docs/operate/operations.md)"
                 .into(),
         })
     }

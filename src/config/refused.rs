@@ -141,7 +141,7 @@ pub(super) fn way_of(option: &str) -> Option<String> {
     let credential = |flag: &str, name: &str| {
         Some(format!(
             "no secret stands in a configuration: take it out, {flag}hand it over as the credential landfall.{name} \
-             (docs/configuration.md, Credentials)"
+             (docs/reference/configuration.md, Credentials)"
         ))
     };
     match option {
@@ -161,7 +161,7 @@ pub(super) fn way_of(option: &str) -> Option<String> {
 fn names_of<T: for<'de> Deserialize<'de>>() -> String {
     match T::deserialize(StrDeserializer::<ron::Error>::new("")) {
         Err(ron::Error::NoSuchEnumVariant { expected, .. }) => expected.join(", "),
-        Ok(_) | Err(_) => "the names that docs/configuration.md lists".to_owned(),
+        Ok(_) | Err(_) => "the names that docs/reference/configuration.md lists".to_owned(),
     }
 }
 
@@ -186,7 +186,7 @@ pub(super) fn allowed(option: &str, expected: &str, notation: Notation) -> Strin
     } else if words.contains("string") || words.contains("path") {
         "a text in double quotes".to_owned()
     } else {
-        "what docs/configuration.md says of this option".to_owned()
+        "what docs/reference/configuration.md says of this option".to_owned()
     }
 }
 
@@ -411,7 +411,7 @@ impl Refusal {
             ron::Error::InvalidEscape(_) => {
                 plain("a text has a \\ that begins no escape of RON: write \\\\ for the sign itself")
             }
-            _ => plain("it is not written as RON allows; docs/configuration.md has examples"),
+            _ => plain("it is not written as RON allows; docs/reference/configuration.md has examples"),
         }
     }
 }

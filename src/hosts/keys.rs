@@ -4,7 +4,7 @@
 //!
 //! The names are those of the medium that landfall takes keys from.
 //!
-//! Absent: the medium (docs/operations.md), and the secrets (`rekey`).
+//! Absent: the medium (docs/operate/operations.md), and the secrets (`rekey`).
 
 use super::error::HostError;
 use crate::foreign::{self, Links, Refused};

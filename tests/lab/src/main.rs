@@ -119,7 +119,7 @@ enum Verb {
         /// List them
         #[arg(long)]
         list: bool,
-        /// A folder with NixOS's own programs, which take the place of the laboratory's (docs/lab.md)
+        /// A folder with NixOS's own programs, which take the place of the laboratory's (docs/develop/laboratory.md)
         #[arg(long, value_name = "DIR")]
         nixos_tools: Option<std::path::PathBuf>,
     },

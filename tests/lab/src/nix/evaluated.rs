@@ -144,13 +144,13 @@ pub fn check(workspace: &Path, nixpkgs: &Path, images: bool, report: &mut Report
             |failures| failures.iter().map(Failure::sentence).collect(),
         ))
     })?;
-    report.check("tier 1: docs/options.md is what the options say", || {
+    report.check("tier 1: docs/reference/options.md is what the options say", || {
         let text: Result<String, _> = evaluation.value("nix/docs.nix", None, &[])?;
         let text = match text {
             Ok(text) => text,
             Err(complaints) => return Ok(complaints),
         };
-        let file = workspace.join("docs/options.md");
+        let file = workspace.join("docs/reference/options.md");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             fs::write(&file, &text)?;
         }
