@@ -495,7 +495,9 @@ fn missing(path: String, at: Option<Position>, field: &str) -> Problem {
         },
         at,
         why: "it is missing and has no default".to_owned(),
-        fix: Some(format!("add {field}; docs/reference/configuration.md has examples")),
+        fix: Some(format!(
+            "add {field}; docs/reference/configuration.md has examples"
+        )),
     }
 }
 

@@ -10,7 +10,8 @@ fn the_reference_is_what_help_prints() {
     // `UPDATE_EXPECT=1 cargo test --test tidy` writes the files anew.
     expect_file!["../../docs/reference/cli.md"].assert_eq(&landfall::cli::reference::markdown());
     expect_file!["../../docs/design/formats.md"].assert_eq(&landfall::formats::markdown());
-    expect_file!["../../docs/reference/exit-codes.md"].assert_eq(&landfall::cli::reference::exit_codes_markdown());
+    expect_file!["../../docs/reference/exit-codes.md"]
+        .assert_eq(&landfall::cli::reference::exit_codes_markdown());
     // The control: an option that is not in the reference would be seen.
     assert!(landfall::cli::reference::markdown().contains("--erase-disk <NAME>"));
     assert!(

@@ -99,7 +99,10 @@ fn targets(text: &str) -> Vec<String> {
                 found.push(rest[..end].to_owned());
             }
         }
-        for (at, _) in line.match_indices("src=\"").chain(line.match_indices("srcset=\"")) {
+        for (at, _) in line
+            .match_indices("src=\"")
+            .chain(line.match_indices("srcset=\""))
+        {
             let rest = line[at..].split_once('"').map_or("", |(_, rest)| rest);
             found.push(rest.split('"').next().unwrap_or("").to_owned());
         }
@@ -170,10 +173,7 @@ fn every_link_leads_somewhere() {
     // The controls: a file that is not there, a heading that is not there, and good ones.
     let of = |_: &str| anchors("# Title\n\n## It's `code`: twice\n## A\n## A\n");
     let bad = "[a](../nowhere.md) [b](#absent) ![c](gone.svg)";
-    assert_eq!(
-        dead_links("docs/a.md", bad, &|f| f == "docs/a.md", &of).len(),
-        3
-    );
+    assert_eq!(dead_links("docs/a.md", bad, &|f| f == "docs/a.md", &of).len(), 3);
     let good = "[b](#its-code-twice) [c](#a-1) [d](https://x.example/#y)\n```\n[e](gone.md)\n```\n";
     assert_eq!(
         dead_links("docs/a.md", good, &|_| true, &of),
