@@ -36,6 +36,7 @@ mod planted;
 mod proxy;
 mod qemu_line;
 mod qmp;
+mod recording;
 mod removal;
 mod resident;
 mod reverted;
@@ -76,7 +77,7 @@ enum Verb {
     /// A console in a machine with the installer environment and a blank disk; Ctrl-] leaves
     Shell(shell::Arguments),
     /// A real install into a UEFI machine: the power is cut in the middle, landfall resumes, the disk boots
-    Demo,
+    Demo(demo::Arguments),
     /// Set up, then run every test: unit, property, integration, and machines
     Test {
         /// Without machines
@@ -165,7 +166,7 @@ fn carried_out(verb: Verb) -> Result<ExitCode> {
         Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Iso(arguments) => iso::run(&arguments),
-        Verb::Demo => demo::run(),
+        Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test { quick } => test::run(quick),
         Verb::Scenario {
             names,
