@@ -37,6 +37,7 @@ mod proxy;
 mod qemu_line;
 mod qmp;
 mod recording;
+mod release;
 mod removal;
 mod resident;
 mod reverted;
@@ -126,6 +127,8 @@ enum Verb {
     },
     /// An installer's image from elsewhere: boots it, installs, cuts the power, boots it again, boots what it installed
     Iso(iso::Arguments),
+    /// Look whether what is committed can be released: version, formats, licences, oldest Rust, rustdoc, the binary's bytes
+    Release(release::Arguments),
     /// Check the laboratory itself: boot, agent, console, power cut, saved state
     Selftest,
 }
@@ -199,6 +202,7 @@ fn carried_out(verb: Verb) -> Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
+        Verb::Release(arguments) => release::run(&arguments),
         Verb::Selftest => selftest::run().map(|()| ExitCode::SUCCESS),
     }
 }
