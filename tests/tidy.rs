@@ -17,6 +17,8 @@ mod links;
 mod places;
 #[path = "tidy/real_rooms.rs"]
 mod real_rooms;
+#[path = "tidy/reference.rs"]
+mod reference;
 
 use fs_err as fs;
 use std::path::{Path, PathBuf};

@@ -28,6 +28,7 @@ pub type Sum = [u8; 32];
 const PACKED_BYTES: usize = 256 << 10;
 /// Memory that unpacking may take for what lies behind it: 128 MiB, as `zstd --ultra -22` and `xz -9` need at most.
 const WINDOW_LOG_MAX: u32 = 27;
+/// Most memory that unpacking an xz image may take.
 const XZ_MEMORY_BYTES_MAX: u64 = 132 << 20;
 /// No list of digests is longer, in bytes.
 const LIST_BYTES_MAX: u64 = 1 << 20;
