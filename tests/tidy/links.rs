@@ -256,3 +256,53 @@ fn every_document_is_found_from_the_readme() {
     all.insert("docs/operate/lost.md".to_owned(), String::new());
     assert_eq!(unreached(&all, "README.md"), ["docs/operate/lost.md"]);
 }
+
+/// Files of the source that a document names in code, as `src/….rs`.
+fn sources_named(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for folder in ["src/", "states/", "tests/", "nix/", "fuzz/"] {
+        for (at, word) in text.match_indices(folder) {
+            if text[..at].ends_with(|c: char| c.is_alphanumeric() || "/._-".contains(c)) {
+                continue;
+            }
+            let rest: String = text[at + word.len()..]
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || "/._-".contains(*c))
+                .collect();
+            if [".rs", ".nix", ".txt"].iter().any(|end| rest.ends_with(end)) {
+                found.insert(format!("{folder}{rest}"));
+            }
+        }
+    }
+    found
+}
+
+/// `tests/x.rs` stands for any test, in the legend of the failure model.
+const STANDS_FOR_ANY: &str = "tests/x.rs";
+
+fn gone(name: &str, text: &str) -> Vec<String> {
+    sources_named(text)
+        .into_iter()
+        .filter(|file| file != STANDS_FOR_ANY && !root().join(file).exists())
+        .map(|file| format!("{name} names {file}, which is not there"))
+        .collect()
+}
+
+#[test]
+fn every_source_that_a_document_names_is_there() {
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for (name, text) in documents() {
+        count += sources_named(&text).len();
+        wrong.extend(gone(&name, &text));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(count > 100, "only {count} names were found");
+    assert_eq!(
+        gone("docs/a.md", "see `src/attic.rs` and `src/event.rs`").len(),
+        1
+    );
+    assert_eq!(
+        gone("docs/a.md", "`../src/attic.rs`, tests/x.rs, a src/folder").len(),
+        0
+    );
+}
