@@ -43,11 +43,17 @@ pub struct Landing {
 
 impl Landing {
     /// The text that `landfall image write --resume` keeps.
+    ///
+    /// # Errors
+    /// What the serialiser says.
     pub fn to_text(&self) -> Result<String, String> {
         ron::to_string(self).map_err(|e| e.to_string())
     }
 
     /// Reads such a text.
+    ///
+    /// # Errors
+    /// The text is none that [`to_text`](Self::to_text) makes.
     pub fn from_text(text: &str) -> Result<Landing, String> {
         ron::from_str(text).map_err(|e| e.to_string())
     }

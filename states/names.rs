@@ -227,6 +227,9 @@ impl Size {
     pub const MIB: Size = Size(1 << 20);
 
     /// So many bytes, which must be a whole number of mebibytes and not zero.
+    ///
+    /// # Errors
+    /// It is zero, or no whole number of mebibytes.
     pub fn from_bytes(bytes: u64) -> Result<Self, BadValue> {
         if bytes == 0 || !bytes.is_multiple_of(1 << 20) {
             return Err(Self::bad(&bytes.to_string()));

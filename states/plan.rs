@@ -502,6 +502,9 @@ pub struct Plan {
 
 impl Plan {
     /// Fixes everything. Pure: the same inputs give the same plan, byte for byte.
+    ///
+    /// # Errors
+    /// The layout does not fit onto the disk, or contradicts itself.
     pub fn derive(
         host: &HostName,
         layout: &Layout,

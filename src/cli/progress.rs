@@ -415,6 +415,9 @@ pub struct LogFile {
 
 impl LogFile {
     /// Goes on with the log of this boot.
+    ///
+    /// # Errors
+    /// The log cannot be opened or read, or something else has its name.
     pub fn open(run_dir: &Utf8Path) -> std::io::Result<Self> {
         Self::open_with(run_dir, LOG_BYTES_MAX, clock())
     }

@@ -23,11 +23,17 @@ pub struct Overrides {
 
 impl Overrides {
     /// From the process's environment.
+    ///
+    /// # Errors
+    /// A variable whose value breaks the rule of what it replaces.
     pub fn from_environment() -> Result<Self, ConfigError> {
         Self::from_variables(|name| std::env::var_os(name))
     }
 
     /// From any source of variables.
+    ///
+    /// # Errors
+    /// A variable whose value breaks the rule of what it replaces.
     pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let text = |name: &str, problems: &mut Vec<Problem>| {

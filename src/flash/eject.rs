@@ -72,6 +72,9 @@ pub fn way(sysfs: &Sysfs, block: &Block, all: &[Block]) -> Way {
 }
 
 /// Switches it off and waits until it is gone. False: there is nothing to be switched off.
+///
+/// # Errors
+/// The kernel refuses to switch the device off, or its state cannot be read.
 pub fn eject(sysfs: &Sysfs, block: &Block, way: &Way) -> io::Result<bool> {
     let attribute = match way {
         Way::Usb(attribute) | Way::Scsi(attribute) => attribute,

@@ -71,6 +71,9 @@ pub fn hexadecimal(sum: &Sum) -> String {
 
 impl Source {
     /// Opens an image.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or is no image that can be unpacked here.
     pub fn open(path: &Utf8Path) -> Result<Source, Error> {
         let file =
             foreign::open(path, Links::Follow).map_err(|refused| refused.fault(format!("image {path}")))?;
@@ -166,6 +169,9 @@ impl Source {
     }
 
     /// Its chunks, read in a thread of their own. `read` counts the bytes of the file.
+    ///
+    /// # Errors
+    /// The file cannot be opened a second time, or the thread does not start.
     pub fn chunks<'scope>(
         &'scope self,
         scope: &'scope thread::Scope<'scope, '_>,
@@ -197,6 +203,9 @@ impl Source {
     }
 
     /// Whether it is the file of this name.
+    ///
+    /// # Errors
+    /// The file or the name cannot be looked at.
     pub fn is_at(&self, path: &Utf8Path) -> io::Result<bool> {
         let (mine, other) = (self.file.metadata()?, fs_err::metadata(path)?);
         Ok((mine.dev(), mine.ino()) == (other.dev(), other.ino()))
@@ -204,6 +213,9 @@ impl Source {
 
     /// Reads all of it for the first time, and holds it against the list of digests beside it. What has more bytes than `fits` is not
     /// read to its end.
+    ///
+    /// # Errors
+    /// The image cannot be read or unpacked, is damaged or too large, has another digest than the list says, or somebody stops it.
     pub fn look(&self, fits: Option<(&str, u64)>, watch: &dyn Watch) -> Result<Digests, Error> {
         let read = Arc::new(AtomicU64::new(0));
         let (mut whole, mut sums, mut bytes) = (Sha256::new(), vec![], 0);

@@ -172,6 +172,9 @@ impl Found {
 }
 
 /// Reads back everything behind the first MiB; that one must still be zeros.
+///
+/// # Errors
+/// The stick cannot be read, or somebody stops it.
 pub fn read_back(stick: &Stick<'_>, digests: &Digests, watch: &dyn Watch) -> Result<Found, Error> {
     let total = digests.bytes;
     let mut found = Found::default();
@@ -233,6 +236,9 @@ struct Sample {
 }
 
 /// Says what a difference means.
+///
+/// # Errors
+/// The stick cannot be read any more while it is looked at.
 pub fn explain(
     stick: &Stick<'_>,
     source: &Source,

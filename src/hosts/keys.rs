@@ -90,7 +90,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Names of the files that [`Keys::write`] makes.
+    /// Names of the files that `Keys::write` makes.
     pub fn made(&self) -> Vec<&str> {
         self.new.iter().map(|file| file.name.as_str()).collect()
     }

@@ -79,6 +79,9 @@ pub(crate) struct Tracked {
 
 impl Programs {
     /// With these variables, of which those of [`PASSED_ON`] are meant.
+    ///
+    /// # Errors
+    /// A program that is needed is in no folder of `PATH`.
     pub fn new(environment: Vec<(String, String)>) -> Result<Programs, HostError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -136,6 +139,9 @@ impl Programs {
     }
 
     /// The working tree that has a folder.
+    ///
+    /// # Errors
+    /// The folder is in no working tree of Git's, or Git fails.
     pub fn repository(&self, dir: &Utf8Path) -> Result<Repository, HostError> {
         let asked = [
             "rev-parse",

@@ -46,6 +46,9 @@ pub struct Packed {
 }
 
 /// Packs a filesystem. `told` is called with plain bytes done and to do.
+///
+/// # Errors
+/// The filesystem cannot be read, or the image cannot be written.
 pub fn pack(
     filesystem: &File,
     image: &File,

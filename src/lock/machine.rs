@@ -33,11 +33,17 @@ pub enum Refused {
 
 impl MachineLock {
     /// Takes the machine's lock.
+    ///
+    /// # Errors
+    /// Another landfall has it, or whoever took the name.
     pub fn take() -> Result<MachineLock, Refused> {
         Self::take_named(NAME, WAIT_MAX)
     }
 
     /// The same of another name, waiting so long for a run that was killed.
+    ///
+    /// # Errors
+    /// As [`MachineLock::take`].
     pub fn take_named(name: &str, wait: Duration) -> Result<MachineLock, Refused> {
         let address = SocketAddr::from_abstract_name(name).map_err(Refused::Io)?;
         let end = Instant::now() + wait;

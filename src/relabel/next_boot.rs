@@ -86,6 +86,9 @@ fn has_closed(facts: &Facts) -> bool {
 }
 
 /// Looks at the generation that is booted by itself. `facts`: of the machine as it is now.
+///
+/// # Errors
+/// A boot entry, the profile or an initrd cannot be read.
 pub fn look(
     plan: &Plan,
     facts: &Facts,

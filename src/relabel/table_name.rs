@@ -139,6 +139,9 @@ fn same_but_for(one: &GptTable, other: &GptTable, number: u32) -> bool {
 }
 
 /// Gives a partition a name. `flush` makes everything that was written so far durable. Gives whether anything was written.
+///
+/// # Errors
+/// The table is damaged or has no room, or the device reports an error. One copy is complete whatever happens.
 pub fn rename<D: Read + Write + Seek>(
     disk: &mut D,
     sector_bytes: u32,

@@ -19,7 +19,7 @@ pub const KEPT_DIR: &str = "var/log/landfall";
 pub const RECEIPT_NAME: &str = "receipt.ron";
 /// The log's name there.
 pub const LOG_NAME: &str = "install.jsonl";
-/// The log of this boot, below [`RUN_DIR`]: one event a line.
+/// The log of this boot, below `RUN_DIR`: one event a line.
 pub const RUN_LOG_NAME: &str = "log.jsonl";
 /// A log larger than this is not kept whole: its end is what tells.
 const LOG_BYTES_MAX: u64 = 64 << 20;

@@ -306,7 +306,7 @@ pub fn open_file(root: &Root, path: &str) -> Result<Option<File>, Fault> {
     Ok(metadata.is_file().then_some(file))
 }
 
-/// Reads a small file of the target, at most [`READ_BYTES_MAX`] of it; `None` when it is not there.
+/// Reads a small file of the target, at most `READ_BYTES_MAX` of it; `None` when it is not there.
 pub fn read(root: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     let Some(file) = open_file(root, path)? else {
         return Ok(None);

@@ -33,7 +33,7 @@ use std::time::Duration;
 const STATE: &str = "/nix/var/nix";
 /// The database's directory there.
 const NAME: &str = "db";
-/// [`NAME`] in [`STATE`].
+/// `NAME` in `STATE`.
 pub const DIR: &str = "/nix/var/nix/db";
 /// Under which name, and under which further ones, an unusable one is kept.
 const ASIDE: &str = "db.landfall-damaged";

@@ -257,7 +257,7 @@ impl<'a> Program<'a> {
     }
 
     /// Runs it to its end, and gives what it prints as a secret: it goes from the pipe into memory that is wiped, also when the
-    /// program fails or is ended. More than [`SECRET_BYTES_MAX`] is cut off.
+    /// program fails or is ended. More than `SECRET_BYTES_MAX` is cut off.
     pub async fn run_for_secret(
         mut self,
         reporter: &Reporter,
