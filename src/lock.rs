@@ -18,7 +18,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 
-/// No name of a holder is longer, in bytes.
+/// Longest text that names who has the lock.
 const NAME_BYTES_MAX: u64 = 4 << 10;
 
 /// Who holds the lock, as it wrote itself down.

@@ -7,7 +7,7 @@ use crate::names::{Digest, StorePath};
 use crate::plan::SystemSource;
 use serde::{Deserialize, Serialize};
 
-/// How often a chunk of an image is read from its medium before the medium is said to be bad.
+/// How often a chunk of an image is read before its medium is reported as bad.
 pub const READS_MAX: u32 = 3;
 
 /// An image, as its own manifest describes it.

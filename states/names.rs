@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// So many characters of a text that people or machines chose are shown.
+/// Characters of a quoted text that are shown.
 const QUOTED_CHARS_MAX: usize = 256;
 
 /// A text in quotation marks, with what could not be seen or would end it escaped: for texts that people or machines chose. Of a long

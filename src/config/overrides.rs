@@ -9,7 +9,7 @@ use landfall_states::names::RemoteUrl;
 use landfall_states::names::quoted;
 use std::ffi::OsString;
 
-/// Names of devices are shorter; they are repeated where they are the name of no disk.
+/// Longest name of a device.
 const DEVICE_BYTES_MAX: usize = 1_024;
 
 /// See the module.

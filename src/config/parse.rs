@@ -17,7 +17,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use std::fmt;
 use std::io::ErrorKind;
 
-/// No configuration is longer, in bytes.
+/// Longest configuration.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// How a configuration is written.
@@ -216,9 +216,9 @@ fn ron_options() -> ron::Options {
     ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
 }
 
-/// Problems that are told at most.
+/// Most problems of a configuration that are reported together.
 pub(super) const PROBLEMS_MAX: usize = 64;
-/// So often a text is read for its problems.
+/// How often a text is read to find its problems.
 const ROUNDS_MAX: usize = 4 * PROBLEMS_MAX;
 
 /// That there are more problems than are told; `more`: how many, where that is known.

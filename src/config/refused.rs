@@ -26,11 +26,11 @@ const MARKS: [&str; 14] = [
     "BEARER ",
     "OPENSSH-KEY",
 ];
-/// So many letters and digits in a row, of both kinds, are a token or a piece of a key; no name is.
+/// Letters and digits in a row, of both kinds, from which on a text is taken for a token or a part of a key.
 const TOKEN_CHARS_MIN: usize = 20;
-/// Serial numbers of disks are no longer.
+/// Longest text that is taken for a disk's serial number and repeated.
 const SERIAL_CHARS_MAX: usize = 32;
-/// Names of files that are no longer are no keys.
+/// Longest file name that is repeated in a message without a look at whether it is a key.
 const FILE_CHARS_MAX: usize = 16;
 /// Options that a key is given for, by another way: what is no path there is the key.
 const OF_KEYS: [&str; 3] = ["keys", "ssh", "nix.trusted_public_keys"];

@@ -263,7 +263,7 @@ impl fmt::Debug for Check {
     }
 }
 
-/// Behind its deadline so long is waited for a check that the kernel keeps in a system call.
+/// How long landfall waits, after a check's deadline, for one that the kernel keeps in a system call.
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Check {

@@ -17,9 +17,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A public key's file has at most so many bytes.
+/// Longest file of a public key.
 const PUBLIC_BYTES_MAX: u64 = 64 << 10;
-/// So many names are listed in one finding.
+/// Most names that one finding lists.
 const NAMED_MAX: usize = 20;
 
 /// What a flake is made of, as Git is told it.

@@ -13,7 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// A device goes within this time.
+/// How long a stick may take to go after it was switched off.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 

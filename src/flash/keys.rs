@@ -31,7 +31,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use uuid::Uuid;
 
-/// No key is longer, in bytes.
+/// Longest key.
 const KEY_BYTES_MAX: usize = 64 << 10;
 /// Basic data (UEFI 2.10, and Microsoft's documentation of GPT).
 const TYPE_BASIC_DATA: Uuid = Uuid::from_u128(0xEBD0_A0A2_B9E5_4433_87C0_68B6_B726_99C7);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io;
 
-/// No record is longer, in bytes.
+/// Longest record of how far `landfall flash` came.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
 /// The version that is written.
 pub const VERSION: u32 = 1;

@@ -26,11 +26,11 @@ use std::thread;
 pub type Sum = [u8; 32];
 /// Bytes that are read of a packed image at once.
 const PACKED_BYTES: usize = 256 << 10;
-/// Memory that unpacking may take for what lies behind it: 128 MiB, as `zstd --ultra -22` and `xz -9` need at most.
+/// Largest window of a zstd image, as a power of two: 128 MiB of memory, as `zstd --ultra -22` needs.
 const WINDOW_LOG_MAX: u32 = 27;
 /// Most memory that unpacking an xz image may take.
 const XZ_MEMORY_BYTES_MAX: u64 = 132 << 20;
-/// No list of digests is longer, in bytes.
+/// Longest list of digests beside an image.
 const LIST_BYTES_MAX: u64 = 1 << 20;
 
 /// An image.

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What was written is flushed so often, so that a run that is cut off has little to do again.
+/// Time between two flushes of a stick, so that an interrupted run has little to repeat.
 const FLUSH_EVERY: Duration = Duration::from_secs(3);
 
 /// A stick that is being written.

@@ -24,7 +24,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-/// No key file is longer, in bytes.
+/// Longest key file.
 const KEY_BYTES_MAX: u64 = 64 << 10;
 const SSH_KEY: &str = "ssh-key";
 const DEPLOY_KEY: &str = "deploy-key";

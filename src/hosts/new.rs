@@ -28,7 +28,7 @@ use written::Written;
 
 /// The release that landfall's own templates are of, where Nix does not say that of the flake.
 const RELEASE: &str = "26.05";
-/// So many ways to write the flake are tried at most: each is an evaluation.
+/// Most ways to edit the flake that are tried; each is an evaluation.
 const TRIED_MAX: usize = 8;
 const FLAKE: &str = "flake.nix";
 

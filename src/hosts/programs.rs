@@ -14,9 +14,9 @@ use landfall_states::fault::Fault;
 use landfall_states::shown::Shown;
 use std::time::Duration;
 
-/// The longest that Nix may evaluate a flake, fetching its inputs included.
+/// Longest evaluation of a flake, fetching its inputs included.
 const EVALUATION_MAX: Duration = Duration::from_secs(900);
-/// The longest that Git may take; a hook of the operator's is a part of a commit.
+/// Longest run of Git; a hook of the operator's is a part of a commit.
 const GIT_MAX: Duration = Duration::from_secs(300);
 
 /// Variables of the operator's that Git and Nix are started with.

@@ -21,9 +21,9 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
-/// No file that is changed is longer, in bytes.
+/// Longest file that is changed.
 pub(crate) const FILE_BYTES_MAX: u64 = 32 << 20;
-/// No journal is longer, in bytes.
+/// Longest journal.
 const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 /// Version of the journal's format.
 pub const JOURNAL_VERSION: u32 = 1;

@@ -30,11 +30,11 @@ pub const MAGIC: &str = "LANDFALL-IMAGE";
 pub const FORMAT_VERSION: u32 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 4_096;
-/// Bytes of a manifest at most: an image of 16 TiB needs less.
+/// Longest manifest; an image of 16 TiB needs less.
 pub const MANIFEST_BYTES_MAX: u64 = 512 << 20;
-/// Bytes of a line of it at most: a chunk has at most 1,024 blocks, and so at most as many places.
+/// Longest line of a manifest; a chunk has at most 1,024 blocks, and so as many extents.
 const LINE_BYTES_MAX: usize = 64 << 10;
-/// Places in it at most: those of a full filesystem of many terabytes, and 128 MiB in memory.
+/// Most extents of an image: those of a full filesystem of many terabytes, and 128 MiB in memory.
 const EXTENTS_MAX: u64 = 8 << 20;
 const FIRST_LINE: &str = "landfall-image-manifest 1";
 

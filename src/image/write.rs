@@ -28,7 +28,7 @@ use uuid::Uuid;
 /// How long is written until a flush is begun, but for one chunk that takes longer. While the disk is flushed the next part is
 /// written, and no third one: so what a cut can take is what was written in twice this time.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(450);
-/// After so many chunks in a row that differ, a resumed run stops comparing: behind them nothing was written.
+/// Chunks in a row that differ, after which a resumed run stops comparing: nothing was written behind them.
 const MISSES_MAX: u32 = 16;
 
 /// Another id and label for the superblock, so that a filesystem which is being written is known as such.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// The name.
 pub const NAME: &str = "landfall/run";
-/// So long a run that was killed may take to end.
+/// How long a killed run may take to end before a new one is refused.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(50);
 

@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// So long udev may take for a link, and whoever looks at a device for letting it go.
+/// How long udev may take to make a link, and a program to close a device.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 /// Where udev listens.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// The arguments that give what [`devices`] parses.
 pub const LSBLK_ARGS: [&str; 4] = ["--json", "--paths", "--output", "NAME,KNAME,TYPE,MAJ:MIN"];
-/// Deeper trees are cut off.
+/// Deepest tree of devices that is followed.
 const DEPTH_MAX: u32 = 32;
 
 /// What is on a device.

@@ -20,7 +20,7 @@ use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy};
 
-/// No fstab is longer, in bytes.
+/// Longest fstab.
 const FSTAB_BYTES_MAX: u64 = 1 << 20;
 /// `blkid(8)`: nothing was found.
 const EXIT_NOTHING: i32 = 2;

@@ -9,9 +9,9 @@ use rnix::ast;
 use rnix::{SyntaxKind, SyntaxNode, TextRange};
 use rowan::ast::AstNode;
 
-/// No file is longer, in bytes.
+/// Longest Nix file.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Parentheses, functions and sets that lie in each other are followed so far.
+/// Deepest nesting of parentheses, functions and sets that is followed.
 const DEPTH_MAX: usize = 64;
 
 /// What a device is there for.

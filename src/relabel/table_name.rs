@@ -27,7 +27,7 @@ const AT_PARTUUID: usize = 16;
 const AT_NAME: usize = 56;
 /// Bytes of a name.
 const NAME_BYTES: usize = 72;
-/// Free sectors are looked for in the first so many, which is more than tools leave free there.
+/// First sectors of a disk in which free ones are searched.
 const FREE_SECTORS_MAX: u64 = 1 << 14;
 
 /// Why a name is not changed.

@@ -162,8 +162,8 @@ fn the_events_are_what_the_source_says() {
     expect_file!["../../docs/reference/events.md"].assert_eq(&events_markdown(&source, &samples));
     // The control: an event that is added changes the text.
     let more = source.replace(
-        "    /// Finished.\n",
-        "    /// It.\n    #[serde(rename = \"new\")]\n    New {\n        /// X.\n        #[serde(rename = \"x\")]\n        x: u8,\n    },\n    /// Finished.\n",
+        "    /// The install is finished.\n",
+        "    /// It.\n    #[serde(rename = \"new\")]\n    New {\n        /// X.\n        #[serde(rename = \"x\")]\n        x: u8,\n    },\n    /// The install is finished.\n",
     );
     assert_eq!(events_in(&more, "pub enum Event {\n").len(), events.len() + 1);
     assert!(events_markdown(&more, &samples).contains("| `new` | It | `x`: X |"));
@@ -331,29 +331,45 @@ fn shown(limit: &Limit, constants: Known) -> String {
     let name = &limit.name;
     if name.ends_with("_MS") {
         duration(value)
-    } else if name.contains("CLOCK") {
-        format!("{value} s since 1970")
+    } else if name == "CLOCK_MIN_S" || name == "CLOCK_MAX_S" {
+        format!("{} s since 1970", grouped(value))
     } else if name.ends_with("_S") {
         duration(value * 1000)
-    } else if name.contains("BYTES") || limit.name == "SIZE_MIN" || limit.name == "LUKS_MEMORY_MAX" {
+    } else if name.contains("BYTES")
+        || ["SIZE_MIN", "LUKS_MEMORY_MAX", "LVM_TEXT_MAX"].contains(&name.as_str())
+    {
         bytes(value)
     } else if name.contains("CHARS") {
-        format!("{value} characters")
+        format!("{} characters", grouped(value))
     } else if name.contains("LINES") {
         format!("{value} lines")
     } else if name.contains("MINUTES") {
-        format!("{value} minutes")
+        format!("{} minutes", grouped(value))
     } else if name.contains("PERCENT") {
         format!("{value} %")
     } else {
-        value.to_string()
+        grouped(value)
     }
+}
+
+/// `1000000` → `1,000,000`.
+fn grouped(value: u128) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 fn duration(millis: u128) -> String {
     let seconds = millis / 1000;
     match millis {
         _ if !millis.is_multiple_of(1000) => format!("{millis} ms"),
+        _ if seconds == 86_400 => "1 day".to_owned(),
         _ if seconds.is_multiple_of(86_400) && seconds > 0 => format!("{} days", seconds / 86_400),
         _ if seconds.is_multiple_of(3600) && seconds > 0 => format!("{} h", seconds / 3600),
         _ if seconds.is_multiple_of(60) && seconds > 60 => format!("{} min", seconds / 60),

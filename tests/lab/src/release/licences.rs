@@ -15,9 +15,13 @@ use crate::command;
 /// Looks at every package.
 pub(super) fn check(tree: &Tree) -> Result<Found> {
     let rules = Rules::of(&tree.read("deny.toml")?)?;
-    let packages = packages(&version::metadata(tree)?);
+    let mut packages = BTreeMap::new();
+    for target in &rules.targets {
+        let metadata = version::metadata_with(tree, &["--filter-platform", target])?;
+        packages.extend(self::packages(&metadata));
+    }
     let mut wrong: Vec<String> = packages
-        .iter()
+        .values()
         .filter_map(|package| rules.refuses(package))
         .collect();
     if packages.len() < 50 {
@@ -52,27 +56,40 @@ struct Package {
     licence: Option<String>,
 }
 
-fn packages(metadata: &Value) -> Vec<Package> {
+/// Those that are built for the platform that Cargo was asked about, by their ids.
+fn packages(metadata: &Value) -> BTreeMap<String, Package> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let own = metadata["workspace_members"]
         .as_array()
         .cloned()
         .unwrap_or_default();
+    let built: BTreeSet<&str> = metadata["resolve"]["nodes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|node| node["id"].as_str())
+        .collect();
     metadata["packages"]
         .as_array()
         .into_iter()
         .flatten()
         .filter(|package| !own.contains(&package["id"]))
-        .map(|package| Package {
-            name: text(&package["name"]).unwrap_or_default(),
-            version: text(&package["version"]).unwrap_or_default(),
-            licence: text(&package["license"]),
+        .filter_map(|package| {
+            let id = text(&package["id"]).filter(|id| built.contains(id.as_str()))?;
+            let package = Package {
+                name: text(&package["name"]).unwrap_or_default(),
+                version: text(&package["version"]).unwrap_or_default(),
+                licence: text(&package["license"]),
+            };
+            Some((id, package))
         })
         .collect()
 }
 
 /// What deny.toml allows.
 struct Rules {
+    /// The platforms that are looked at.
+    targets: BTreeSet<String>,
     allowed: BTreeSet<String>,
     /// By name of the crate.
     exceptions: BTreeMap<String, BTreeSet<String>>,
@@ -106,6 +123,7 @@ impl Rules {
             })
             .collect();
         Ok(Rules {
+            targets: names(&document["graph"]["targets"]),
             allowed: names(&licences["allow"]),
             exceptions,
         })
@@ -212,6 +230,9 @@ mod tests {
     use super::*;
 
     const DENY: &str = r#"
+[graph]
+targets = ["x86_64-unknown-linux-gnu"]
+
 [licenses]
 allow = ["MIT", "Apache-2.0 WITH LLVM-exception"]
 exceptions = [
@@ -255,16 +276,22 @@ exceptions = [
     }
 
     #[test]
-    fn the_workspace_s_own_packages_are_not_looked_at() {
+    fn own_packages_and_those_of_other_platforms_are_not_looked_at() {
         let metadata = serde_json::json!({
             "workspace_members": ["own"],
             "packages": [
                 {"id": "own", "name": "landfall", "version": "1.0.0", "license": "GPL-3.0-or-later"},
                 {"id": "other", "name": "serde", "version": "1.0.0", "license": "MIT"},
+                {"id": "elsewhere", "name": "windows", "version": "1.0.0", "license": "MIT"},
             ],
+            "resolve": {"nodes": [{"id": "own"}, {"id": "other"}]},
         });
-        let found = packages(&metadata);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].name, "serde");
+        let found: Vec<String> = packages(&metadata)
+            .into_values()
+            .map(|package| package.name)
+            .collect();
+        assert_eq!(found, ["serde"]);
+        let targets = Rules::of(DENY).unwrap().targets;
+        assert!(targets.contains("x86_64-unknown-linux-gnu"), "{targets:?}");
     }
 }

@@ -4,6 +4,9 @@ use anyhow::Result;
 
 use super::{Found, Tree};
 
+/// Most files that are named.
+const NAMED_MAX: usize = 10;
+
 /// Looks at `git status`.
 pub(super) fn check(tree: &Tree) -> Result<Found> {
     let status = tree
@@ -16,10 +19,14 @@ pub(super) fn check(tree: &Tree) -> Result<Found> {
     }))
 }
 
-/// The lines of `git status --porcelain`, as findings.
+/// The lines of `git status --porcelain`, as findings: of many the first, and how many more there are.
 fn wrong(status: &str) -> Vec<String> {
+    let more = status.lines().count().saturating_sub(NAMED_MAX);
+    let more =
+        (more > 0).then(|| format!("{more} more files are changed or not known: git status names them"));
     status
         .lines()
+        .take(NAMED_MAX)
         .map(|line| {
             let what = if line.starts_with("??") {
                 "is not known to Git"
@@ -29,6 +36,7 @@ fn wrong(status: &str) -> Vec<String> {
             let file = line.get(3..).unwrap_or(line);
             format!("{file} {what}: commit it, or remove it")
         })
+        .chain(more)
         .collect()
 }
 
@@ -39,9 +47,11 @@ mod tests {
     #[test]
     fn what_is_changed_or_unknown_is_named() {
         assert_eq!(wrong(""), Vec::<String>::new());
-        let wrong = wrong(" M src/lib.rs\n?? notes.txt\n");
+        let many = " M a\n".repeat(NAMED_MAX + 3);
+        assert_eq!(wrong(&many).len(), NAMED_MAX + 1);
+        assert!(wrong(&many)[NAMED_MAX].starts_with("3 more files"));
         assert_eq!(
-            wrong,
+            wrong(" M src/lib.rs\n?? notes.txt\n"),
             [
                 "src/lib.rs is changed: commit it, or remove it",
                 "notes.txt is not known to Git: commit it, or remove it"

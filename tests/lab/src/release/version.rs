@@ -31,8 +31,14 @@ pub(super) fn check(tree: &Tree) -> Result<Found> {
 
 /// What Cargo says of the workspace; `--locked` refuses a lock file that is not in step with the manifests.
 pub(super) fn metadata(tree: &Tree) -> Result<Value> {
+    metadata_with(tree, &[])
+}
+
+/// The same with more arguments.
+pub(super) fn metadata_with(tree: &Tree, more: &[&str]) -> Result<Value> {
     let output = tree
         .cargo(&tree.root, &["metadata", "--format-version", "1", "--locked"])
+        .args(more)
         .run()?;
     Ok(serde_json::from_slice(&output.stdout)?)
 }
