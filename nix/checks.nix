@@ -27,7 +27,7 @@ in
       throw "option cases failed: ${lib.generators.toPretty { } cases.failures}";
 
   options-reference = pkgs.runCommand "landfall-options-reference" { } ''
-    diff -u ${../docs/options.md} ${pkgs.writeText "options.md" landfall.optionsText}
+    diff -u ${../docs/reference/options.md} ${pkgs.writeText "options.md" landfall.optionsText}
     touch $out
   '';
 }

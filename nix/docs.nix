@@ -1,4 +1,4 @@
-# docs/options.md: the reference of the module's options, from the options themselves. With `lib` alone, so that it can be
+# docs/reference/options.md: the reference of the module's options, from the options themselves. With `lib` alone, so that it can be
 # made without building anything: `nix-instantiate --eval --raw nix/docs.nix`, or `cargo lab nix`.
 #
 # Absent: options of NixOS.
@@ -39,7 +39,7 @@ in
   # Options of the NixOS module
 
   Written from the options themselves (`nix/docs.nix`; `cargo lab nix` compares). How they are used:
-  [getting-started.md](getting-started.md). The file that follows from them: [configuration.md](configuration.md).
+  [getting-started.md](../install/getting-started.md). The file that follows from them: [configuration.md](configuration.md).
 
   The old name `autoInstaller.powerOff` still works and warns: `true` is `onSuccess = "poweroff"`, `false` is `"reboot"`.
 

@@ -94,11 +94,17 @@ pub struct Config {
 
 impl Config {
     /// Reads a configuration from text; values and their agreement are checked.
+    ///
+    /// # Errors
+    /// Every problem of the text, with its place, the value and what is allowed.
     pub fn parse(text: &str, notation: Notation) -> Result<Config, ConfigError> {
         Self::parse_with(text, notation, &Overrides::default())
     }
 
     /// As [`Config::parse`], with what the environment replaces put in before the values' agreement is checked.
+    ///
+    /// # Errors
+    /// As [`Config::parse`]; a variable whose value breaks the rule of what it replaces.
     pub fn parse_with(text: &str, notation: Notation, overrides: &Overrides) -> Result<Config, ConfigError> {
         let text = parse::without_mark(text);
         let (config, mut problems, out) = parse::all_values(text, notation);
@@ -134,11 +140,17 @@ impl Config {
     }
 
     /// Reads a configuration from a file; see [`Notation::of`] for its notation.
+    ///
+    /// # Errors
+    /// The file cannot be read, is too long or is no text; else as [`Config::parse`].
     pub fn read(path: &Utf8Path) -> Result<Config, ConfigError> {
         Self::read_with(path, &Overrides::default())
     }
 
     /// As [`Config::read`], with what the environment replaces.
+    ///
+    /// # Errors
+    /// As [`Config::read`] and [`Config::parse_with`].
     pub fn read_with(path: &Utf8Path, overrides: &Overrides) -> Result<Config, ConfigError> {
         let text = parse::text(path)?;
         Self::parse_with(&text, Notation::of(path, &text), overrides).map_err(|error| error.in_file(path))
@@ -150,6 +162,9 @@ impl Config {
     }
 
     /// The normal form: every option, defaults included, in RON.
+    ///
+    /// # Errors
+    /// What the serialiser says; no configuration that was read makes it say anything.
     pub fn to_ron(&self) -> Result<String, ron::Error> {
         let pretty = ron::ser::PrettyConfig::new()
             .new_line("\n")
@@ -158,6 +173,9 @@ impl Config {
     }
 
     /// What decides the disk's contents, for a machine of this kind.
+    ///
+    /// # Errors
+    /// A label or a size that the layout needs is missing or breaks its rule.
     pub fn layout(&self, machine: Machine) -> Result<Layout, ConfigError> {
         let luks_label = match (self.luks.enable, &self.labels.luks) {
             (false, _) => None,
@@ -180,6 +198,9 @@ impl Config {
     }
 
     /// What decides what is installed, as far as the configuration alone says it; see `real::landing::payload` for an image.
+    ///
+    /// # Errors
+    /// A name, a path or a remote that breaks its rule.
     pub fn payload(&self) -> Result<Payload, ConfigError> {
         let RepositoryConfig {
             remote,

@@ -85,6 +85,9 @@ pub struct Halt {
 
 /// Runs an install to its end, or to a stop with a reason. Whatever happens, what this run attached is released and the
 /// checkpoint says so.
+///
+/// # Errors
+/// [`Halt`]: a refusal, the fault that ended the run, or the wish to stop.
 pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
     // `install` begins and goes on; `resume` would find nothing where nothing was begun.
     let result = begin(world, request).await.map_err(|halt| match halt.phase {

@@ -107,7 +107,7 @@ pub enum Event {
     /// A check before the first write passed.
     #[serde(rename = "checked")]
     Checked {
-        /// What.
+        /// What was checked.
         #[serde(rename = "what")]
         what: String,
         /// What was found.
@@ -147,7 +147,7 @@ pub enum Event {
     /// A part of an action, such as `mkfs.ext4 root-web`.
     #[serde(rename = "step")]
     Step {
-        /// What.
+        /// What is done.
         #[serde(rename = "what")]
         what: String,
     },
@@ -193,7 +193,7 @@ pub enum Event {
     /// Somebody is asked something.
     #[serde(rename = "asking")]
     Asking {
-        /// What.
+        /// The question.
         #[serde(rename = "what")]
         what: String,
         /// A text of it that somebody may want to have on another device: a console shows it as a QR code too.
@@ -203,47 +203,47 @@ pub enum Event {
     /// Something to know that is no fault.
     #[serde(rename = "notice")]
     Notice {
-        /// What.
+        /// The text.
         #[serde(rename = "what")]
         what: String,
     },
-    /// A fault.
+    /// An action failed.
     #[serde(rename = "failed")]
     Failed {
-        /// Where.
+        /// The phase that the action leads on from.
         #[serde(rename = "phase")]
         phase: Phase,
-        /// What.
+        /// The fault.
         #[serde(rename = "fault")]
         fault: FaultTold,
     },
     /// It will be tried again.
     #[serde(rename = "retry_in")]
     RetryIn {
-        /// In milliseconds.
+        /// How long it waits, in milliseconds.
         #[serde(rename = "wait_ms")]
         wait_ms: u64,
         /// Which retry of this run, from 1.
         #[serde(rename = "retry")]
         retry: u32,
     },
-    /// Finished.
+    /// The install is finished.
     #[serde(rename = "landed")]
     Landed {
-        /// The system.
+        /// The store path of the installed system.
         #[serde(rename = "system")]
         system: String,
-        /// The revision.
+        /// The revision of the repository.
         #[serde(rename = "revision")]
         revision: String,
     },
     /// Stopped before the end.
     #[serde(rename = "stopped")]
     Stopped {
-        /// Where; `None` when nothing was begun, and no disk was written to.
+        /// The phase; none if nothing was begun, and no disk was written to.
         #[serde(rename = "phase")]
         phase: Option<Phase>,
-        /// Why.
+        /// The fault that ended the run.
         #[serde(rename = "fault")]
         fault: FaultTold,
     },

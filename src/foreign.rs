@@ -157,6 +157,9 @@ fn checked(fd: &OwnedFd) -> Result<u64, Refused> {
 }
 
 /// What a person named as a disk, or as a file that stands for one: named, not opened yet. Open it by [`through`].
+///
+/// # Errors
+/// Nothing has this name, or something that is neither a block device nor a regular file.
 pub fn storage(path: &Utf8Path) -> Result<OwnedFd, Refused> {
     let named = nix::fcntl::open(
         path.as_std_path(),
@@ -175,6 +178,9 @@ pub fn through(named: &OwnedFd) -> String {
 }
 
 /// Opens a regular file for reading.
+///
+/// # Errors
+/// Nothing has this name, it is no regular file, or it cannot be opened.
 pub fn open(path: &Utf8Path, links: Links) -> Result<File, Refused> {
     // Only named, not opened: the kernel calls neither a driver nor a pipe for it.
     let mut flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
@@ -190,6 +196,9 @@ pub fn open(path: &Utf8Path, links: Links) -> Result<File, Refused> {
 }
 
 /// Reads a regular file that has at most `max` bytes.
+///
+/// # Errors
+/// As [`open`]; the file is longer, or cannot be read.
 pub fn read(path: &Utf8Path, links: Links, max: u64) -> Result<Vec<u8>, Refused> {
     let file = open(path, links)?;
     let length = file.metadata()?.len();
@@ -205,6 +214,9 @@ pub fn read(path: &Utf8Path, links: Links, max: u64) -> Result<Vec<u8>, Refused>
 }
 
 /// As [`read`]; `None` when nothing has this name.
+///
+/// # Errors
+/// As [`read`], but that nothing has the name.
 pub fn read_if_there(path: &Utf8Path, links: Links, max: u64) -> Result<Option<Vec<u8>>, Refused> {
     match read(path, links, max) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -215,6 +227,9 @@ pub fn read_if_there(path: &Utf8Path, links: Links, max: u64) -> Result<Option<V
 
 /// Opens a file of our own for reading and writing (`append`: only at its end), and makes it if it is not there. Something
 /// else of its name is refused: it is not ours.
+///
+/// # Errors
+/// Something else has the name, or it cannot be opened or made.
 pub fn open_own(path: &Utf8Path, mode: u32, append: bool) -> Result<File, Refused> {
     let refuse = |errno: Errno| match (
         errno,
@@ -259,6 +274,9 @@ pub fn open_own(path: &Utf8Path, mode: u32, append: bool) -> Result<File, Refuse
 
 /// Puts a file of our own in its place: beside it, renamed. What stood beside is removed, whatever it is; a directory in its own
 /// place is refused by the rename. When that fails, nothing is left beside it.
+///
+/// # Errors
+/// It cannot be written, flushed or renamed.
 pub fn replace(path: &Utf8Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let beside = Utf8Path::new(path.parent().map_or("", Utf8Path::as_str))
         .join(format!(".{}.new", path.file_name().unwrap_or_default()));

@@ -1,6 +1,6 @@
 //! Every format that outlives a process: its name, its version, where its bytes lie, and its rule. Law: a reader of version n
 //! reads version n-1 too, a writer writes n; what a version means is held by the files in tests/golden, which are never edited.
-//! docs/formats.md is this table in a document.
+//! docs/design/formats.md is this table in a document.
 //!
 //! Absent: the bytes. Each format is written and read in one file, which the table names.
 
@@ -131,7 +131,7 @@ pub const FORMATS: [Format; 13] = [
     },
 ];
 
-/// The text of docs/formats.md.
+/// The text of docs/design/formats.md.
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Formats\n\n\
@@ -155,7 +155,7 @@ pub fn markdown() -> String {
          reader of these bytes gives the value. To change a format: raise its version in `src/formats.rs`, give the new version a \
          folder of its own (`LANDFALL_GOLDEN=new cargo test --test golden_formats` makes files that are not there yet), and keep \
          the test that reads the old one.\n\n\
-         The configuration is not in the table. Its keys are in [configuration.md](configuration.md), and what the NixOS module \
+         The configuration is not in the table. Its keys are in [configuration.md](../reference/configuration.md), and what the NixOS module \
          writes is held by `nix/tests/golden` and `tests/golden_settings.rs`.\n",
     );
     text

@@ -18,7 +18,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 
-/// No name of a holder is longer, in bytes.
+/// Longest text that names who has the lock.
 const NAME_BYTES_MAX: u64 = 4 << 10;
 
 /// Who holds the lock, as it wrote itself down.
@@ -73,6 +73,9 @@ impl fmt::Debug for Lock {
 
 impl Lock {
     /// Takes the lock in `dir` (made if missing, mode 0700) for this process. `now_ms`: since boot.
+    ///
+    /// # Errors
+    /// Another landfall has it (it is named), or the folder or the file cannot be made.
     pub fn take(dir: &Utf8Path, command: &str, now_ms: u64) -> Result<Lock, LockError> {
         make_private_dir(dir)?;
         let path = dir.join("lock");
@@ -105,6 +108,9 @@ impl Lock {
 }
 
 /// Makes landfall's run directory, readable for its user only.
+///
+/// # Errors
+/// It cannot be made, or something else has its name.
 pub fn make_private_dir(dir: &Utf8Path) -> std::io::Result<()> {
     if dir.try_exists()? {
         return Ok(());

@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use std::error::Error;
 use std::io;
 
-/// No chain of causes is longer.
+/// Longest chain of causes of an error.
 const CAUSES_MAX: usize = 8;
 
 /// The umask under which a system is installed, whatever the shell's is from which landfall is started: what nobody gives a mode

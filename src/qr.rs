@@ -8,7 +8,7 @@ use qrcode::{Color, EcLevel, QrCode};
 
 /// Modules around a code that stay light.
 const QUIET: usize = 4;
-/// A console has this many lines, and its cursor is on one of them.
+/// Lines of a console that a QR code may use.
 const LINES_MAX: usize = 23;
 
 /// The lines of a code for this text. None where it has too much text for a console.

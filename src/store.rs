@@ -69,6 +69,9 @@ impl Store {
     }
 
     /// Saves. The record's sequence number and parent are the store's to fill in.
+    ///
+    /// # Errors
+    /// A medium reports an error, or does not keep what was written. The other slot is as it was.
     pub async fn save<M: Media>(
         &mut self,
         media: &mut M,

@@ -24,9 +24,9 @@ use std::time::Duration;
 
 use crate::event::Event;
 
-/// No clock of a machine that landfall runs on is before this: 2026-01-01, in seconds since 1970.
+/// Earliest time that a clock may show: 2026-01-01.
 pub const CLOCK_MIN_S: u64 = 1_767_225_600;
-/// Nor after this: 2100-01-01.
+/// Latest time that a clock may show: 2100-01-01.
 pub const CLOCK_MAX_S: u64 = 4_102_444_800;
 
 /// One step, in a world. The contract is [`Step`]'s: observing changes nothing, performing is idempotent.

@@ -151,11 +151,17 @@ pub enum SlotError {
 
 impl Record {
     /// The slot's bytes, without a code.
+    ///
+    /// # Errors
+    /// The record is longer than a slot.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         self.encode_with(None)
     }
 
     /// The slot's bytes, with a code where there is a key.
+    ///
+    /// # Errors
+    /// The record is longer than a slot.
     pub fn encode_with(&self, key: Option<&RecordKey>) -> Result<Vec<u8>, EncodeError> {
         // A long fault text gives way first.
         for fault_bytes_max in [600, 200, 60] {
@@ -184,6 +190,9 @@ impl Record {
     }
 
     /// Reads a slot.
+    ///
+    /// # Errors
+    /// What the slot holds instead: nothing, damage, or a record of a newer landfall.
     pub fn decode(slot: &[u8]) -> Result<Record, SlotError> {
         let body = open(slot)?;
         let text = std::str::from_utf8(body.text).map_err(|e| SlotError::Body(e.to_string()))?;

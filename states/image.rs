@@ -7,7 +7,7 @@ use crate::names::{Digest, StorePath};
 use crate::plan::SystemSource;
 use serde::{Deserialize, Serialize};
 
-/// How often a chunk of an image is read from its medium before the medium is said to be bad.
+/// How often a chunk of an image is read before its medium is reported as bad.
 pub const READS_MAX: u32 = 3;
 
 /// An image, as its own manifest describes it.
@@ -43,11 +43,17 @@ pub struct Landing {
 
 impl Landing {
     /// The text that `landfall image write --resume` keeps.
+    ///
+    /// # Errors
+    /// What the serialiser says.
     pub fn to_text(&self) -> Result<String, String> {
         ron::to_string(self).map_err(|e| e.to_string())
     }
 
     /// Reads such a text.
+    ///
+    /// # Errors
+    /// The text is none that [`to_text`](Self::to_text) makes.
     pub fn from_text(text: &str) -> Result<Landing, String> {
         ron::from_str(text).map_err(|e| e.to_string())
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// So many characters of a text that people or machines chose are shown.
+/// Characters of a quoted text that are shown.
 const QUOTED_CHARS_MAX: usize = 256;
 
 /// A text in quotation marks, with what could not be seen or would end it escaped: for texts that people or machines chose. Of a long
@@ -227,6 +227,9 @@ impl Size {
     pub const MIB: Size = Size(1 << 20);
 
     /// So many bytes, which must be a whole number of mebibytes and not zero.
+    ///
+    /// # Errors
+    /// It is zero, or no whole number of mebibytes.
     pub fn from_bytes(bytes: u64) -> Result<Self, BadValue> {
         if bytes == 0 || !bytes.is_multiple_of(1 << 20) {
             return Err(Self::bad(&bytes.to_string()));

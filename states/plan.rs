@@ -28,9 +28,9 @@ pub const TYPE_SWAP: Uuid = Uuid::from_u128(0x0657_FD6D_A4AB_43C4_84E5_0933_C84B
 
 /// The smallest FAT32 that holds kernels of a few generations; the default and the documented size is 1 GiB.
 pub const ESP_SIZE_DEFAULT: &str = "1G";
-/// No install fits a smaller root, in bytes.
+/// Smallest root filesystem.
 pub const ROOT_BYTES_MIN: u64 = 512 << 20;
-/// No FAT32 is made smaller than this, in bytes (65,525 clusters of 4 KiB, Microsoft's FAT specification 1.03).
+/// Smallest ESP (FAT32 needs 65,525 clusters of 4 KiB, Microsoft's FAT specification 1.03).
 pub const ESP_BYTES_MIN: u64 = 260 << 20;
 
 /// The processor family of the target: decides the root's partition type and the names of the loader binaries.
@@ -502,6 +502,9 @@ pub struct Plan {
 
 impl Plan {
     /// Fixes everything. Pure: the same inputs give the same plan, byte for byte.
+    ///
+    /// # Errors
+    /// The layout does not fit onto the disk, or contradicts itself.
     pub fn derive(
         host: &HostName,
         layout: &Layout,

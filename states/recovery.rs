@@ -4,7 +4,7 @@
 //!
 //! Absent: looking. A [`Situation`] holds what was seen.
 //!
-//! The rules are numbered; docs/failure-model.md lists them with the test that shows each.
+//! The rules are numbered; docs/design/failure-model.md lists them with the test that shows each.
 
 use crate::Phase;
 use crate::authentic::Authenticity;

@@ -13,7 +13,7 @@ pub const REDACTED: &str = "[REDACTED]";
 /// What Git fetches by, over a network.
 const SCHEMES: [&str; 5] = ["https", "http", "ssh", "git+ssh", "git"];
 
-/// Shorter parts of a credential are no secret by themselves.
+/// Shortest part of a credential that is treated as a secret by itself.
 const SECRET_BYTES_MIN: usize = 4;
 
 /// A Git remote: a URL with a scheme Git fetches from, `user@host:path`, or an absolute path.

@@ -7,14 +7,14 @@
 
 use std::fmt;
 
-/// Characters of a name, a label or a value that are kept.
+/// Longest name, label or value that is shown.
 pub const NAME_CHARS_MAX: usize = 240;
-/// Characters of a line that a program printed, or of a sentence, that are kept.
+/// Longest line of a program, or sentence, that is shown.
 pub const LINE_CHARS_MAX: usize = 2_000;
-/// Characters of a text of several lines that are kept.
+/// Longest text of several lines that is shown.
 pub const TEXT_CHARS_MAX: usize = 16_000;
 
-/// Characters behind those that are kept, which are kept too where the text ends with them.
+/// Most characters behind the limit that are shown too if the text ends with them.
 const END_CHARS_MAX: usize = 40;
 
 /// Foreign text in the form in which it can be shown.

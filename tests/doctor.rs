@@ -61,8 +61,10 @@ fn out_of_step(text: &str) -> Vec<String> {
 
 #[test]
 fn the_troubleshooting_table_and_the_checks_are_in_step() {
-    let text =
-        fs_err::read_to_string(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let text = fs_err::read_to_string(
+        Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate/troubleshooting.md"),
+    )
+    .unwrap();
     // Nothing of ours runs yet where stage 1 waits for the stick.
     assert_eq!(out_of_step(&text), ["row 5 names no check"], "{:?}", named(&text));
     assert!(

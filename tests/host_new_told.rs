@@ -174,9 +174,9 @@ fn programs_are_told_of_a_failure_of_every_kind() {
     }
 }
 
-/// The commands of a block of `docs/getting-started.md`, as they are printed, without comments.
+/// The commands of a block of `docs/install/getting-started.md`, as they are printed, without comments.
 fn documented(has: &str) -> Vec<String> {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/getting-started.md");
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/install/getting-started.md");
     let text = fs::read_to_string(file).unwrap();
     let block = text
         .split("```")

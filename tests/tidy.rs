@@ -11,12 +11,16 @@
 mod documents;
 #[path = "tidy/git.rs"]
 mod git;
+#[path = "tidy/links.rs"]
+mod links;
 #[path = "tidy/places.rs"]
 mod places;
 #[path = "tidy/planted.rs"]
 mod planted;
 #[path = "tidy/real_rooms.rs"]
 mod real_rooms;
+#[path = "tidy/reference.rs"]
+mod reference;
 
 use fs_err as fs;
 use std::path::{Path, PathBuf};

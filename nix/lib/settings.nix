@@ -1,5 +1,5 @@
 # What landfall reads, from the module's options. The one place that names the keys of the configuration file
-# (docs/configuration.md, src/config.rs); nix/tests/golden holds what comes out, and the Rust tests read that.
+# (docs/reference/configuration.md, src/config.rs); nix/tests/golden holds what comes out, and the Rust tests read that.
 #
 # Absent: secrets. They come as credentials.
 { lib }:

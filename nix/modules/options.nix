@@ -546,7 +546,7 @@ in
       type = types.submodule { freeformType = (pkgs.formats.json { }).type; };
       default = { };
       description = ''
-        landfall's configuration file (`/etc/landfall/install.json`, docs/configuration.md). It follows from the other
+        landfall's configuration file (`/etc/landfall/install.json`, docs/reference/configuration.md). It follows from the other
         options; what is set here goes before them. The build asks `landfall check`, which refuses unknown names.
       '';
     };

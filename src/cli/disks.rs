@@ -100,6 +100,9 @@ pub(super) fn command(args: &DisksArgs, out: &mut dyn Write) -> Result<Exit, Fai
 }
 
 /// For people: one block per disk.
+///
+/// # Errors
+/// What `out` says when it takes no text.
 pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()> {
     if reports.is_empty() {
         return writeln!(out, "no disks");

@@ -33,7 +33,7 @@ use nix::errno::Errno;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// After an error a device is given so long to go from the kernel's list.
+/// How long the kernel may keep a device in its list after an error.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -489,7 +489,7 @@ impl Run<'_> {
         let head = digests.head.bytes();
         table::planned(head, digests.bytes, size_bytes, sector_bytes).map_err(|reason| Error::Keys {
             reason,
-            next: "flash it without --keys, and put the keys onto a stick of their own (docs/operations.md)"
+            next: "flash it without --keys, and put the keys onto a stick of their own (docs/operate/operations.md)"
                 .into(),
         })
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// An answer is waited for in pieces of this, so that a signal is seen.
 const POLL: Duration = Duration::from_millis(100);
-/// An answer is not longer, in bytes.
+/// Longest answer that a person types.
 const ANSWER_BYTES_MAX: u64 = 4096;
 
 /// What a run is going to do.

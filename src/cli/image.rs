@@ -37,9 +37,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// No record of a landing is longer, in bytes.
+/// Longest record of how far `image write` came.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
-/// The record is not saved more often.
+/// Shortest time between two saves of that record.
 const SAVE_EVERY: Duration = Duration::from_millis(900);
 
 /// What to do with images.

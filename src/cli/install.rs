@@ -153,6 +153,9 @@ impl Stopped {
 }
 
 /// The run. Tells its events (from `Started` to `Landed` or `Stopped`) to the session's reporter.
+///
+/// # Errors
+/// [`Stopped`], with the reason that was told, its exit code and the command that continues.
 pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, Stopped> {
     session.reporter.tell(Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -59,7 +59,7 @@ pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -
     Ok(Exit::Ok)
 }
 
-/// A longer line is shown in parts: no event has one.
+/// Longest line that `landfall log` shows whole; a longer one is shown in parts, and no event is as long.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// A log, of ours or named by a person.

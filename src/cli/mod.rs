@@ -543,6 +543,9 @@ fn first_of(files: &[Utf8PathBuf]) -> Result<Option<Utf8PathBuf>, Failure> {
 }
 
 /// The configuration that a command means.
+///
+/// # Errors
+/// No file was named, and none is at the usual places.
 pub fn config_path(args: &ConfigArgs) -> Result<Utf8PathBuf, Failure> {
     if let Some(path) = &args.config {
         return Ok(path.clone());

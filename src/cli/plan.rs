@@ -198,6 +198,9 @@ fn payload(config: &Config) -> Result<Payload, Failure> {
 }
 
 /// Every step, described by the very actions that will be carried out.
+///
+/// # Errors
+/// A step that cannot be described: a defect.
 pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
     let bad = |e: landfall_states::names::BadValue| Failure::new(Exit::Internal, e.to_string());
     let unpinned: Revision = UNPINNED_REVISION.parse().map_err(bad)?;
@@ -342,6 +345,9 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
 }
 
 /// For people: identity, table, volumes, steps.
+///
+/// # Errors
+/// What `out` says when it takes no text.
 pub fn print_text(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::io::Result<()> {
     let Plan {
         host,

@@ -13,13 +13,13 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, Write};
 
-/// Plain lines show a count again after so long, in milliseconds; serial consoles are slow and kept.
+/// Time between two counts of the same work as plain lines: serial consoles are slow.
 const PLAIN_COUNT_EVERY_MS: u64 = 5_000;
-/// A status line is drawn again after so long, in milliseconds.
+/// Time between two drawings of the status line.
 const TTY_DRAW_EVERY_MS: u64 = 100;
-/// A count is written to files again after so long, in milliseconds.
+/// Time between two counts of the same work in the log.
 const FILE_COUNT_EVERY_MS: u64 = 1_000;
-/// A log grows to this and is then put aside once; bytes.
+/// Size at which a log is put aside, once.
 const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// A line of a log or of `--progress json`: an event with the milliseconds since boot.
@@ -415,6 +415,9 @@ pub struct LogFile {
 
 impl LogFile {
     /// Goes on with the log of this boot.
+    ///
+    /// # Errors
+    /// The log cannot be opened or read, or something else has its name.
     pub fn open(run_dir: &Utf8Path) -> std::io::Result<Self> {
         Self::open_with(run_dir, LOG_BYTES_MAX, clock())
     }

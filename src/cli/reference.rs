@@ -1,4 +1,4 @@
-//! Makes the shell completions, the manual pages, and the texts of docs/cli.md and docs/exit-codes.md.
+//! Makes the shell completions, the manual pages, and the texts of docs/reference/cli.md and docs/reference/exit-codes.md.
 //!
 //! All of them come from the definition of the command line and from `exit`, so they always agree with `--help`. No text about an
 //! option is written here.
@@ -27,7 +27,7 @@ pub(super) fn man(dir: Option<&Utf8Path>, out: &mut dyn Write) -> Result<Exit, F
     Ok(Exit::Ok)
 }
 
-/// The text of docs/cli.md.
+/// The text of docs/reference/cli.md.
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Command line\n\n\
@@ -57,7 +57,7 @@ fn section(text: &mut String, name: &str, command: &mut clap::Command) {
     ));
 }
 
-/// The text of docs/exit-codes.md.
+/// The text of docs/reference/exit-codes.md.
 pub fn exit_codes_markdown() -> String {
     let mut text = String::from(
         "# Exit codes\n\n\

@@ -124,6 +124,9 @@ pub async fn feed_watchdog() {
 }
 
 /// Turns signals into the wish to stop. Ends when nobody can be asked any more.
+///
+/// # Errors
+/// The handlers of the signals cannot be set up.
 pub async fn watch_signals(
     wish: watch::Sender<Option<&'static str>>,
     reporter: Reporter,

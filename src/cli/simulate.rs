@@ -31,11 +31,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How often progress is shown, in milliseconds.
 const PROGRESS_EVERY_MS: u64 = 2_000;
-/// Failures that are printed; the others are counted.
+/// Failures that `simulate` prints; the others are counted.
 const FAILURES_SHOWN_MAX: usize = 10;
 /// Scenarios by chance that one thread takes at a time.
 const CHANCE_SCENARIOS: u64 = 100;
-/// The same where time ends them: more than a night has.
+/// Most random scenario runs where `--minutes` ends them.
 const CHANCE_SCENARIOS_MAX: u64 = 1 << 40;
 /// A night, in seconds.
 const NIGHT_S: f64 = 36_000.0;

@@ -272,7 +272,7 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
     })
 }
 
-/// Neither a status nor a checkpoint is longer, in bytes.
+/// Longest status or checkpoint file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Everything that is shown.

@@ -14,7 +14,7 @@ use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
 use landfall_states::remote::redacted;
 
-/// What `libcryptsetup` is asked for, in bytes: it never takes more.
+/// Memory that `libcryptsetup` is asked to use for one guess at the passphrase; it never takes more.
 const LUKS_MEMORY_MAX: u64 = 1 << 30;
 
 pub(super) fn problem(option: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Problem {

@@ -16,7 +16,7 @@ pub(super) enum Unread {
 /// What stands against the notation of a text in JSON, by the parser's fixed sentences, and what to do.
 pub(super) fn json_notation(text: &str) -> (String, &'static str) {
     const FORM: &str = "JSON has names and texts in double quotes, commas between values and none behind the last, and no comments; a \
-                        configuration in RON ends with .ron, and Nix does not belong in either (docs/configuration.md has examples)";
+                        configuration in RON ends with .ron, and Nix does not belong in either (docs/reference/configuration.md has examples)";
     let found = |what: &str| format!("the text is no JSON from here on: {what}");
     match text {
         "key must be a string" => (found("the name of an option in double quotes is missing"), FORM),

@@ -9,7 +9,7 @@ use landfall_states::names::RemoteUrl;
 use landfall_states::names::quoted;
 use std::ffi::OsString;
 
-/// Names of devices are shorter; they are repeated where they are the name of no disk.
+/// Longest name of a device.
 const DEVICE_BYTES_MAX: usize = 1_024;
 
 /// See the module.
@@ -23,11 +23,17 @@ pub struct Overrides {
 
 impl Overrides {
     /// From the process's environment.
+    ///
+    /// # Errors
+    /// A variable whose value breaks the rule of what it replaces.
     pub fn from_environment() -> Result<Self, ConfigError> {
         Self::from_variables(|name| std::env::var_os(name))
     }
 
     /// From any source of variables.
+    ///
+    /// # Errors
+    /// A variable whose value breaks the rule of what it replaces.
     pub fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let text = |name: &str, problems: &mut Vec<Problem>| {

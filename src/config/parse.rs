@@ -17,7 +17,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use std::fmt;
 use std::io::ErrorKind;
 
-/// No configuration is longer, in bytes.
+/// Longest configuration.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// How a configuration is written.
@@ -160,7 +160,7 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
     let bytes = foreign::read(path, Links::Follow, TEXT_BYTES_MAX).map_err(|refused| match refused {
         Refused::Absent => refuse(
             "it cannot be read: No such file or directory".into(),
-            "name a file that is there; docs/configuration.md says what belongs in it",
+            "name a file that is there; docs/reference/configuration.md says what belongs in it",
         ),
         Refused::NotRegular(kind) | Refused::NoStorage(kind) => refuse(
             format!("it is not a file: it is a {kind}"),
@@ -193,7 +193,7 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
         };
         return Err(refuse(
             what.into(),
-            "write a configuration into it, beginning with one of docs/examples; docs/configuration.md says what belongs in it",
+            "write a configuration into it, beginning with one of docs/examples; docs/reference/configuration.md says what belongs in it",
         ));
     }
     Ok(text)
@@ -216,9 +216,9 @@ fn ron_options() -> ron::Options {
     ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
 }
 
-/// Problems that are told at most.
+/// Most problems of a configuration that are reported together.
 pub(super) const PROBLEMS_MAX: usize = 64;
-/// So often a text is read for its problems.
+/// How often a text is read to find its problems.
 const ROUNDS_MAX: usize = 4 * PROBLEMS_MAX;
 
 /// That there are more problems than are told; `more`: how many, where that is known.
@@ -254,7 +254,7 @@ fn too_deep(option: String, at: Option<Position>) -> Problem {
         option,
         at,
         why: "values stand within values here, more than a hundred of them within each other; no option has more than three".to_owned(),
-        fix: Some("look for brackets that are not closed, or too many; docs/configuration.md has examples".to_owned()),
+        fix: Some("look for brackets that are not closed, or too many; docs/reference/configuration.md has examples".to_owned()),
     }
 }
 
@@ -495,7 +495,9 @@ fn missing(path: String, at: Option<Position>, field: &str) -> Problem {
         },
         at,
         why: "it is missing and has no default".to_owned(),
-        fix: Some(format!("add {field}; docs/configuration.md has examples")),
+        fix: Some(format!(
+            "add {field}; docs/reference/configuration.md has examples"
+        )),
     }
 }
 

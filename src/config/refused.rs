@@ -26,11 +26,11 @@ const MARKS: [&str; 14] = [
     "BEARER ",
     "OPENSSH-KEY",
 ];
-/// So many letters and digits in a row, of both kinds, are a token or a piece of a key; no name is.
+/// Letters and digits in a row, of both kinds, from which on a text is taken for a token or a part of a key.
 const TOKEN_CHARS_MIN: usize = 20;
-/// Serial numbers of disks are no longer.
+/// Longest text that is taken for a disk's serial number and repeated.
 const SERIAL_CHARS_MAX: usize = 32;
-/// Names of files that are no longer are no keys.
+/// Longest file name that is repeated in a message without a look at whether it is a key.
 const FILE_CHARS_MAX: usize = 16;
 /// Options that a key is given for, by another way: what is no path there is the key.
 const OF_KEYS: [&str; 3] = ["keys", "ssh", "nix.trusted_public_keys"];
@@ -141,7 +141,7 @@ pub(super) fn way_of(option: &str) -> Option<String> {
     let credential = |flag: &str, name: &str| {
         Some(format!(
             "no secret stands in a configuration: take it out, {flag}hand it over as the credential landfall.{name} \
-             (docs/configuration.md, Credentials)"
+             (docs/reference/configuration.md, Credentials)"
         ))
     };
     match option {
@@ -161,7 +161,7 @@ pub(super) fn way_of(option: &str) -> Option<String> {
 fn names_of<T: for<'de> Deserialize<'de>>() -> String {
     match T::deserialize(StrDeserializer::<ron::Error>::new("")) {
         Err(ron::Error::NoSuchEnumVariant { expected, .. }) => expected.join(", "),
-        Ok(_) | Err(_) => "the names that docs/configuration.md lists".to_owned(),
+        Ok(_) | Err(_) => "the names that docs/reference/configuration.md lists".to_owned(),
     }
 }
 
@@ -186,7 +186,7 @@ pub(super) fn allowed(option: &str, expected: &str, notation: Notation) -> Strin
     } else if words.contains("string") || words.contains("path") {
         "a text in double quotes".to_owned()
     } else {
-        "what docs/configuration.md says of this option".to_owned()
+        "what docs/reference/configuration.md says of this option".to_owned()
     }
 }
 
@@ -411,7 +411,7 @@ impl Refusal {
             ron::Error::InvalidEscape(_) => {
                 plain("a text has a \\ that begins no escape of RON: write \\\\ for the sign itself")
             }
-            _ => plain("it is not written as RON allows; docs/configuration.md has examples"),
+            _ => plain("it is not written as RON allows; docs/reference/configuration.md has examples"),
         }
     }
 }

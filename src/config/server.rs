@@ -19,8 +19,9 @@ const OF_TWO_PARTS: [&str; 6] = [
 const OF_MORE_PARTS: [&str; 1] = ["gitlab.com"];
 /// Behind a repository's path with a number: a page of any forge.
 const NUMBERED: [&str; 5] = ["pull", "pulls", "issues", "merge_requests", "pull-requests"];
-/// The longest name of a host, and of a part of one (RFC 1035, section 2.3.4).
+/// Longest name of a server (RFC 1035, section 2.3.4).
 const HOST_CHARS_MAX: usize = 253;
+/// Longest part of a server's name between two dots.
 const LABEL_CHARS_MAX: usize = 63;
 
 fn refused(why: impl Into<String>, fix: impl Into<String>) -> Option<Objection> {

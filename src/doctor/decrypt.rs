@@ -14,9 +14,9 @@ use crate::real::secrets::age_identity::{self, Found, NoKey};
 use camino::Utf8Path;
 use std::io::Read;
 
-/// A private key has at most so many bytes.
+/// Longest private key.
 const KEY_BYTES_MAX: usize = 64 << 10;
-/// An encrypted file has at most so many bytes.
+/// Longest encrypted file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// What is decrypted goes through a buffer of so many bytes.
 const BUFFER_BYTES: usize = 16 << 10;

@@ -13,9 +13,9 @@ use landfall_states::fault::{Cause, FaultClass};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// The longest that one evaluation may take.
+/// Longest evaluation for one check.
 const DEADLINE: Duration = Duration::from_secs(590);
-/// Lines of Nix's words that are kept.
+/// Lines of Nix's output that are kept.
 const LINES_MAX: usize = 12;
 
 /// Why there is no answer.

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-/// The longest that one question may take.
+/// Longest time for one question to a server.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// So much of an answer is read, in bytes.
+/// Bytes of an answer that are read.
 const BYTES_MAX: u64 = 256 << 10;
 
 /// What a server said.

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 /// What makes the boot loader anew. What it finds below `EFI/nixos` and among the entries, it takes for its own work.
 const BOOT_AGAIN: &str = "sudo nixos-rebuild boot --install-bootloader";
-/// Secrets that are named in one finding.
+/// Most secrets that one finding names.
 const SECRETS_NAMED_MAX: usize = 20;
 
 /// The system that the next boot starts.

@@ -17,9 +17,9 @@ use landfall_states::fault::{Fault, FaultClass, Remedy};
 use landfall_states::utc::{span, utc};
 use std::time::Duration;
 
-/// Memory that evaluating a NixOS host takes, in bytes; what the kernel keeps of 2 GiB for itself is left off.
+/// Memory that evaluating a NixOS host needs; what the kernel keeps of 2 GiB for itself is left off.
 const MEMORY_FLAKE_BYTES_MIN: u64 = 1_792 << 20;
-/// Memory that an install takes that evaluates nothing, in bytes.
+/// Memory that an install needs that evaluates nothing.
 const MEMORY_BYTES_MIN: u64 = 512 << 20;
 /// The GUID of the firmware's own variables (UEFI 2.10 section 3.3).
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";

@@ -263,7 +263,7 @@ impl fmt::Debug for Check {
     }
 }
 
-/// Behind its deadline so long is waited for a check that the kernel keeps in a system call.
+/// How long landfall waits, after a check's deadline, for one that the kernel keeps in a system call.
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Check {
@@ -566,6 +566,9 @@ pub fn by_name(name: &str) -> Option<&'static Check> {
 }
 
 /// Where this is, and by what that was seen; `None`: nothing shows it.
+///
+/// # Errors
+/// A file that shows where this is cannot be read.
 pub fn place_of(root: &Utf8Path, flake: Option<&Utf8Path>) -> Result<Option<(Place, String)>, Fault> {
     use crate::real::fs::target_root::is_there;
     let at = Root::at(root);

@@ -21,9 +21,9 @@ use std::time::Duration;
 const CACHE_BY_DEFAULT: &str = "https://cache.nixos.org";
 /// Its key.
 const KEY_BY_DEFAULT: &str = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=";
-/// A server's clock and this one may differ by so many seconds: certificates that are hours old are in use.
+/// Largest difference between the clocks of a server and this machine.
 const CLOCK_DIFFERENCE_MAX_S: u64 = 3_600;
-/// Store paths of the installer that a cache is asked for, so that one is found that it has.
+/// Most store paths that a cache is asked for.
 const PATHS_ASKED_MAX: usize = 12;
 
 /// Whether the install fetches anything.

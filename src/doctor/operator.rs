@@ -17,9 +17,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A public key's file has at most so many bytes.
+/// Longest file of a public key.
 const PUBLIC_BYTES_MAX: u64 = 64 << 10;
-/// So many names are listed in one finding.
+/// Most names that one finding lists.
 const NAMED_MAX: usize = 20;
 
 /// What a flake is made of, as Git is told it.
@@ -244,7 +244,7 @@ fn nix_list(words: &[&str]) -> String {
 async fn installer(scene: &Scene) -> Result<(String, Installer), Outcome> {
     let (dir, host) = named(scene)?;
     let package = installer_attribute(scene, dir, host).await?;
-    let next = "correct the option that Nix names; docs/options.md has the rule of each";
+    let next = "correct the option that Nix names; docs/reference/options.md has the rule of each";
     let said = ask(scene, dir, &format!("{package}.landfall"), "said: said").await;
     match said {
         Ok(said) => Ok((package, said)),
@@ -486,7 +486,7 @@ async fn look_at_image(scene: &Scene) -> Result<Outcome, Outcome> {
         Err(refused) => return Err(Outcome::skipped(format!("{image}: {}", refused.why()))),
     };
     let package = installer_attribute(scene, dir, host).await?;
-    let next = "correct the option that Nix names; docs/options.md has the rule of each";
+    let next = "correct the option that Nix names; docs/reference/options.md has the rule of each";
     let now: String = ask(scene, dir, &format!("{package}.outPath"), "path: path")
         .await
         .map_err(|no| no.outcome(&format!("installer of {host}"), next))?;

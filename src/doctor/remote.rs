@@ -23,7 +23,7 @@ use std::io::{Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-/// A private key or token has at most so many bytes.
+/// Longest private key or token.
 const KEY_BYTES_MAX: usize = 64 << 10;
 
 /// A secret where a program that this process starts can read it and nobody else: in memory, behind a descriptor of this process.

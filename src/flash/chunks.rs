@@ -43,6 +43,9 @@ pub struct Round {
 
 impl Round {
     /// The next chunk; `None`: that was all.
+    ///
+    /// # Errors
+    /// The image cannot be read any further, or the thread that reads it is gone.
     pub fn next(&self) -> Result<Option<Chunk>, Error> {
         match self.full.recv() {
             Ok(passed) => passed.map(Some),

@@ -13,7 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// A device goes within this time.
+/// How long a stick may take to go after it was switched off.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -72,6 +72,9 @@ pub fn way(sysfs: &Sysfs, block: &Block, all: &[Block]) -> Way {
 }
 
 /// Switches it off and waits until it is gone. False: there is nothing to be switched off.
+///
+/// # Errors
+/// The kernel refuses to switch the device off, or its state cannot be read.
 pub fn eject(sysfs: &Sysfs, block: &Block, way: &Way) -> io::Result<bool> {
     let attribute = match way {
         Way::Usb(attribute) | Way::Scsi(attribute) => attribute,

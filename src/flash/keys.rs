@@ -31,7 +31,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use uuid::Uuid;
 
-/// No key is longer, in bytes.
+/// Longest key.
 const KEY_BYTES_MAX: usize = 64 << 10;
 /// Basic data (UEFI 2.10, and Microsoft's documentation of GPT).
 const TYPE_BASIC_DATA: Uuid = Uuid::from_u128(0xEBD0_A0A2_B9E5_4433_87C0_68B6_B726_99C7);
@@ -61,6 +61,9 @@ fn bad(reason: impl Into<String>, next: impl Into<String>) -> Error {
 }
 
 /// Reads the keys of a folder: files with the names that an installer looks for. Each is one that its program loads.
+///
+/// # Errors
+/// The folder or a file cannot be read, others may read a file, a file is none that its program takes, or there is no key.
 pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     let mut keys = Keys {
         files: vec![],
@@ -206,6 +209,9 @@ fn filesystem(keys: &Keys, image: &Sum, sector_bytes: u32) -> io::Result<Secret>
 }
 
 /// Writes the keys, reads them back, and puts the entry into the table. What tells where they are is durable before them.
+///
+/// # Errors
+/// The stick reports an error, or what is read back is something else.
 pub fn put(stick: &Stick<'_>, keys: &Keys, place: &Place, image: &Sum) -> Result<(), Error> {
     let made = filesystem(keys, image, stick.sector_bytes).map_err(Error::Internal)?;
     let failed = |doing, error| stick.failed(doing, place.from, place.from + place.bytes, error);
@@ -334,6 +340,9 @@ fn change_gpt(
 }
 
 /// Makes zeros of a partition with keys, from its end to its start, and sees that they are zeros. The boot sector goes last.
+///
+/// # Errors
+/// The stick reports an error or does not keep the zeros, or somebody stops it.
 pub fn zero(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(), Error> {
     let zeros = Buffer::new(ZERO_BYTES);
     let keep = (ALIGNMENT_BYTES as u64).min(place.bytes);
@@ -387,6 +396,9 @@ fn flush(stick: &Stick<'_>, at: u64, total: u64) -> Result<(), Error> {
 }
 
 /// Whether all of a place is zeros.
+///
+/// # Errors
+/// The stick cannot be read there.
 pub fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
     let mut buffer = Buffer::new(ZERO_BYTES);
     let mut at = place.from;
@@ -403,6 +415,9 @@ pub fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
 }
 
 /// The same, and takes it out of the table that names it.
+///
+/// # Errors
+/// As [`zero`]; the table cannot be written, or names something else by now.
 pub fn forget(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(), Error> {
     zero(stick, place, watch)?;
     match place.table {

@@ -81,6 +81,9 @@ pub fn decode(block: &[u8]) -> Option<(u64, u64)> {
 }
 
 /// Says on the stick, durably, where keys are going to be.
+///
+/// # Errors
+/// The stick reports an error, or does not keep the block.
 pub fn tell(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
     let mut block = Buffer::new(ALIGNMENT_BYTES);
     block.bytes_mut()[..SAID_BYTES].copy_from_slice(&encode(place.from, place.bytes));
@@ -88,6 +91,9 @@ pub fn tell(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
 }
 
 /// Takes that away again.
+///
+/// # Errors
+/// The stick reports an error, or does not keep the block.
 pub fn untell(stick: &Stick<'_>) -> Result<(), Error> {
     let told = told(stick).map_err(|error| stick.failed("read", 0, stick.disk.length(), error))?;
     match told {
@@ -160,6 +166,9 @@ fn whole(stick: &Stick<'_>, block: &mut Buffer) -> io::Result<Option<Place>> {
 
 /// The partitions with keys that the table on a stick names, by the label, or by being zeros where the block says that one was; and what
 /// is found without it. Zeros alone say nothing: images have empty partitions of their own.
+///
+/// # Errors
+/// The stick cannot be read.
 pub fn on(stick: &Stick<'_>) -> io::Result<Left> {
     let mut disk = Seeking::new(stick.disk);
     let mut block = Buffer::new(ALIGNMENT_BYTES);
@@ -205,6 +214,9 @@ pub fn on(stick: &Stick<'_>) -> io::Result<Left> {
 }
 
 /// Looks at every place where keys can begin: for sticks of which neither table nor block says anything.
+///
+/// # Errors
+/// The stick cannot be read, or somebody stops it.
 pub fn all_over(stick: &Stick<'_>, watch: &dyn Watch) -> Result<Left, Error> {
     let mut left = Left::default();
     let mut block = Buffer::new(ALIGNMENT_BYTES);

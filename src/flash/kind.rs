@@ -180,6 +180,9 @@ const OTHERS: [(usize, &[u8], Other); 19] = [
 ];
 
 /// What the first bytes of a file say.
+///
+/// # Errors
+/// They are those of something that is no image.
 pub fn sniffed(head: &[u8]) -> Result<Packing, Other> {
     if head.starts_with(b"\x28\xB5\x2F\xFD") || is_skippable(head) {
         return Ok(Packing::Zstd);

@@ -4,6 +4,9 @@
 //! Absent: reading the file (`source`). Sources: sha256sum(1), sha256(1) of FreeBSD.
 
 /// The digest that a list has for a file of this name; if none, why.
+///
+/// # Errors
+/// The list has no digest for the name, several, or one that is none.
 pub fn digest_for(text: &str, name: &str) -> Result<String, String> {
     let lines: Vec<(String, Option<&str>)> = text.lines().filter_map(entry).collect();
     // The very name first: a list may have files of that name in several folders.

@@ -23,6 +23,9 @@ nix::ioctl_read_bad!(
 );
 
 /// The device and the number of the file behind a loop device. Btrfs gives files another device than the loop device has.
+///
+/// # Errors
+/// The device cannot be opened, or the kernel does not answer.
 pub fn file_behind(device: &Utf8Path) -> io::Result<(u64, u64)> {
     let disk = FileDisk::open_to_read(device)?;
     let mut info = LoopInfo {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io;
 
-/// No record is longer, in bytes.
+/// Longest record of how far `landfall flash` came.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
 /// The version that is written.
 pub const VERSION: u32 = 1;
@@ -35,6 +35,9 @@ pub struct Record {
 
 impl Record {
     /// Its bytes.
+    ///
+    /// # Errors
+    /// What the serialiser says.
     pub fn encode(&self) -> io::Result<Vec<u8>> {
         let mut text = serde_json::to_vec(self)?;
         text.push(b'\n');
@@ -86,6 +89,9 @@ impl Place {
     }
 
     /// The record, if there is one that can be understood; one that cannot is none, and is overwritten.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
     pub fn read(&self) -> Result<Option<Record>, Error> {
         let bytes = foreign::read_if_there(&self.0, Links::Refuse, RECORD_BYTES_MAX)
             .map_err(|refused| self.failed(refused.into_io(&self.0)))?;
@@ -93,6 +99,9 @@ impl Place {
     }
 
     /// Keeps how far it came.
+    ///
+    /// # Errors
+    /// The file cannot be written or put in its place.
     pub fn keep(&self, record: &Record) -> Result<(), Error> {
         let text = record.encode().map_err(|error| self.failed(error))?;
         let folder = self.0.parent().unwrap_or(Utf8Path::new("."));
@@ -102,6 +111,9 @@ impl Place {
     }
 
     /// Forgets it: the stick is finished.
+    ///
+    /// # Errors
+    /// The file is there and cannot be removed.
     pub fn forget(&self) -> Result<(), Error> {
         match fs_err::remove_file(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),

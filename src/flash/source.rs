@@ -26,10 +26,11 @@ use std::thread;
 pub type Sum = [u8; 32];
 /// Bytes that are read of a packed image at once.
 const PACKED_BYTES: usize = 256 << 10;
-/// Memory that unpacking may take for what lies behind it: 128 MiB, as `zstd --ultra -22` and `xz -9` need at most.
+/// Largest window of a zstd image, as a power of two: 128 MiB of memory, as `zstd --ultra -22` needs.
 const WINDOW_LOG_MAX: u32 = 27;
+/// Most memory that unpacking an xz image may take.
 const XZ_MEMORY_BYTES_MAX: u64 = 132 << 20;
-/// No list of digests is longer, in bytes.
+/// Longest list of digests beside an image.
 const LIST_BYTES_MAX: u64 = 1 << 20;
 
 /// An image.
@@ -70,6 +71,9 @@ pub fn hexadecimal(sum: &Sum) -> String {
 
 impl Source {
     /// Opens an image.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or is no image that can be unpacked here.
     pub fn open(path: &Utf8Path) -> Result<Source, Error> {
         let file =
             foreign::open(path, Links::Follow).map_err(|refused| refused.fault(format!("image {path}")))?;
@@ -165,6 +169,9 @@ impl Source {
     }
 
     /// Its chunks, read in a thread of their own. `read` counts the bytes of the file.
+    ///
+    /// # Errors
+    /// The file cannot be opened a second time, or the thread does not start.
     pub fn chunks<'scope>(
         &'scope self,
         scope: &'scope thread::Scope<'scope, '_>,
@@ -196,6 +203,9 @@ impl Source {
     }
 
     /// Whether it is the file of this name.
+    ///
+    /// # Errors
+    /// The file or the name cannot be looked at.
     pub fn is_at(&self, path: &Utf8Path) -> io::Result<bool> {
         let (mine, other) = (self.file.metadata()?, fs_err::metadata(path)?);
         Ok((mine.dev(), mine.ino()) == (other.dev(), other.ino()))
@@ -203,6 +213,9 @@ impl Source {
 
     /// Reads all of it for the first time, and holds it against the list of digests beside it. What has more bytes than `fits` is not
     /// read to its end.
+    ///
+    /// # Errors
+    /// The image cannot be read or unpacked, is damaged or too large, has another digest than the list says, or somebody stops it.
     pub fn look(&self, fits: Option<(&str, u64)>, watch: &dyn Watch) -> Result<Digests, Error> {
         let read = Arc::new(AtomicU64::new(0));
         let (mut whole, mut sums, mut bytes) = (Sha256::new(), vec![], 0);

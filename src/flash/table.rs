@@ -84,6 +84,9 @@ impl Seek for Front<'_> {
 }
 
 /// Where the partition with keys will be, told from the start of the image. Why not, where it cannot be.
+///
+/// # Errors
+/// There is no room behind the image, or no place in its table.
 pub fn planned(head: &[u8], image_bytes: u64, stick_bytes: u64, sector_bytes: u32) -> Result<Place, String> {
     let mut front = Front {
         head: Cursor::new(&head[..head.len().min(HEAD_BYTES)]),
@@ -162,6 +165,9 @@ fn entry(sector: &[u8], slot: usize) -> Option<&[u8]> {
 }
 
 /// Puts the entry into a sector with a classic table; one that is taken by something else is an error.
+///
+/// # Errors
+/// The entry is taken by something else, or the place does not fit into it.
 pub fn put_classic(sector: &mut [u8], slot: usize, place: &Place, sector_bytes: u32) -> Result<(), String> {
     let wanted = classic_entry(place, sector_bytes);
     match entry(sector, slot) {
@@ -174,6 +180,9 @@ pub fn put_classic(sector: &mut [u8], slot: usize, place: &Place, sector_bytes: 
 }
 
 /// Takes it out again.
+///
+/// # Errors
+/// The entry is something else's.
 pub fn take_classic(sector: &mut [u8], slot: usize, place: &Place, sector_bytes: u32) -> Result<(), String> {
     let wanted = classic_entry(place, sector_bytes);
     let found = entry(sector, slot);

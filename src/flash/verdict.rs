@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
 
-/// Pieces of the stick that are looked for in the image.
+/// Pieces of a stick that are searched in the image to explain a difference.
 const SAMPLES_MAX: usize = 64;
 /// Places that a pattern is written to, to see whether anything is kept there.
 const PROBES: u64 = 8;
-/// A distance between two addresses that are one is this many times the size of the stick at most.
+/// Largest distance of two addresses that are one on a forged stick, in sizes of the stick.
 const TIMES_MAX: u64 = 64;
 
 /// What a difference looks like.
@@ -172,6 +172,9 @@ impl Found {
 }
 
 /// Reads back everything behind the first MiB; that one must still be zeros.
+///
+/// # Errors
+/// The stick cannot be read, or somebody stops it.
 pub fn read_back(stick: &Stick<'_>, digests: &Digests, watch: &dyn Watch) -> Result<Found, Error> {
     let total = digests.bytes;
     let mut found = Found::default();
@@ -233,6 +236,9 @@ struct Sample {
 }
 
 /// Says what a difference means.
+///
+/// # Errors
+/// The stick cannot be read any more while it is looked at.
 pub fn explain(
     stick: &Stick<'_>,
     source: &Source,

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What was written is flushed so often, so that a run that is cut off has little to do again.
+/// Time between two flushes of a stick, so that an interrupted run has little to repeat.
 const FLUSH_EVERY: Duration = Duration::from_secs(3);
 
 /// A stick that is being written.
@@ -90,6 +90,9 @@ impl Stick<'_> {
 }
 
 /// Whether an image fits.
+///
+/// # Errors
+/// It does not, or the size of the stick cannot be read.
 pub fn fits(stick: &Stick<'_>, image_bytes: u64) -> Result<(), Error> {
     let has_bytes = stick.disk.length();
     let wanted_bytes = image_bytes.next_multiple_of(u64::from(stick.sector_bytes));
@@ -106,6 +109,9 @@ pub fn fits(stick: &Stick<'_>, image_bytes: u64) -> Result<(), Error> {
 
 /// Makes zeros of the start of the stick and of its end, as far as the image does not reach there: old boot sectors, tables and
 /// superblocks go.
+///
+/// # Errors
+/// The stick reports an error.
 pub fn wipe(stick: &Stick<'_>, image_bytes: u64) -> Result<(), Error> {
     let zeros = Buffer::new(HEAD_BYTES.max(TAIL_BYTES));
     let length = stick.disk.length();
@@ -133,6 +139,9 @@ pub fn wipe(stick: &Stick<'_>, image_bytes: u64) -> Result<(), Error> {
 
 /// Writes everything behind the first MiB. Chunks before `claimed`, of which an earlier run said that it flushed them, are read and
 /// compared; what differs is written. `flushed` is told how many chunks are durable.
+///
+/// # Errors
+/// The stick reports an error, the image cannot be read or gives other bytes than before, or somebody stops it.
 pub fn body(
     stick: &Stick<'_>,
     source: &Source,
@@ -253,6 +262,9 @@ fn write_chunk(
 
 /// Writes the first MiB, and of that the first block, with the boot sector, last; reads it back. With it the stick is bootable. What is
 /// read back and differs: the first sector, and how many bytes of sectors.
+///
+/// # Errors
+/// The stick reports an error.
 pub fn head(stick: &Stick<'_>, digests: &Digests) -> Result<Option<(u64, u64)>, Error> {
     let total = digests.bytes;
     let length = usize::try_from(total).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);

@@ -4,7 +4,7 @@
 //!
 //! The names are those of the medium that landfall takes keys from.
 //!
-//! Absent: the medium (docs/operations.md), and the secrets (`rekey`).
+//! Absent: the medium (docs/operate/operations.md), and the secrets (`rekey`).
 
 use super::error::HostError;
 use crate::foreign::{self, Links, Refused};
@@ -24,7 +24,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-/// No key file is longer, in bytes.
+/// Longest key file.
 const KEY_BYTES_MAX: u64 = 64 << 10;
 const SSH_KEY: &str = "ssh-key";
 const DEPLOY_KEY: &str = "deploy-key";
@@ -90,7 +90,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Names of the files that [`Keys::write`] makes.
+    /// Names of the files that `Keys::write` makes.
     pub fn made(&self) -> Vec<&str> {
         self.new.iter().map(|file| file.name.as_str()).collect()
     }

@@ -10,7 +10,7 @@ use rnix::ast::{self, BinOpKind, Expr, HasEntry};
 use rowan::ast::AstNode;
 use std::collections::BTreeMap;
 
-/// So deep is looked at most.
+/// Deepest Nix expression that is looked into.
 const DEPTH_MAX: usize = 64;
 
 /// A value.

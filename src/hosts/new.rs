@@ -28,7 +28,7 @@ use written::Written;
 
 /// The release that landfall's own templates are of, where Nix does not say that of the flake.
 const RELEASE: &str = "26.05";
-/// So many ways to write the flake are tried at most: each is an evaluation.
+/// Most ways to edit the flake that are tried; each is an evaluation.
 const TRIED_MAX: usize = 8;
 const FLAKE: &str = "flake.nix";
 
@@ -105,6 +105,9 @@ pub struct Plan {
 
 impl Plan {
     /// Writes keys and files, and tells Git.
+    ///
+    /// # Errors
+    /// A key or a file cannot be written, or Git fails. What was decided is carried on by the next run.
     pub fn carry_out(&self, programs: &Programs) -> Result<(), HostError> {
         let Some(workplace) = &self.workplace else {
             return Ok(());
@@ -236,6 +239,9 @@ fn is_folder(remote: &str) -> bool {
 }
 
 /// Works out what is to be written.
+///
+/// # Errors
+/// Something that is needed is missing, stands in the way or is not understood. Nothing was written.
 pub fn prepare<C: Callbacks>(
     request: &Request,
     programs: &Programs,

@@ -8,7 +8,7 @@ use rnix::SyntaxNode;
 use rnix::ast::{self, BinOpKind, Expr, HasEntry};
 use rowan::ast::AstNode;
 
-/// So many names are followed at most.
+/// Longest chain of names that is followed.
 const DEPTH_MAX: usize = 24;
 
 /// How the function of the outputs can be given what it needs.

@@ -14,9 +14,9 @@ use landfall_states::fault::Fault;
 use landfall_states::shown::Shown;
 use std::time::Duration;
 
-/// The longest that Nix may evaluate a flake, fetching its inputs included.
+/// Longest evaluation of a flake, fetching its inputs included.
 const EVALUATION_MAX: Duration = Duration::from_secs(900);
-/// The longest that Git may take; a hook of the operator's is a part of a commit.
+/// Longest run of Git; a hook of the operator's is a part of a commit.
 const GIT_MAX: Duration = Duration::from_secs(300);
 
 /// Variables of the operator's that Git and Nix are started with.
@@ -79,6 +79,9 @@ pub(crate) struct Tracked {
 
 impl Programs {
     /// With these variables, of which those of [`PASSED_ON`] are meant.
+    ///
+    /// # Errors
+    /// A program that is needed is in no folder of `PATH`.
     pub fn new(environment: Vec<(String, String)>) -> Result<Programs, HostError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -136,6 +139,9 @@ impl Programs {
     }
 
     /// The working tree that has a folder.
+    ///
+    /// # Errors
+    /// The folder is in no working tree of Git's, or Git fails.
     pub fn repository(&self, dir: &Utf8Path) -> Result<Repository, HostError> {
         let asked = [
             "rev-parse",

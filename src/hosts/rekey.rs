@@ -13,7 +13,7 @@ use age::{Callbacks, Encryptor, Identity, Recipient};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Write};
 
-/// No secret is longer, in bytes.
+/// Longest secret that is encrypted again.
 pub(crate) const SECRET_BYTES_MAX: usize = 16 << 20;
 
 /// The identities of a file: of age, of its plugins, or a private key of ssh. Nobody is asked for a passphrase yet.

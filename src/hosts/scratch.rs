@@ -19,10 +19,10 @@ use tempfile::TempDir;
 const PREFIX: &str = "landfall-host-";
 /// Held by the run that the folder is of.
 const LOCK: &str = "lock";
-/// A folder without a lock is one that is just being made, or of a landfall that had none.
+/// Age from which on a folder without a lock is removed.
 const UNLOCKED_MAX: Duration = Duration::from_secs(86_400);
 
-/// So often a folder is removed in which something else is at work.
+/// How often landfall tries to remove a folder in which something else is at work.
 const REMOVED_TIMES_MAX: u32 = 100;
 
 /// Whether this process is about to end.

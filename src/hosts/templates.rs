@@ -170,7 +170,7 @@ impl HostText<'_> {
     /// `installer.nix` of the host.
     pub(crate) fn installer(&self) -> String {
         let mut text = String::from(
-            "# The host's installer. Every option is in landfall's docs/options.md.\n{\n  autoInstaller = {\n",
+            "# The host's installer. Every option is in landfall's docs/reference/options.md.\n{\n  autoInstaller = {\n",
         );
         if !self.has_target_module {
             text.push_str(&self.labels());

@@ -21,9 +21,9 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
-/// No file that is changed is longer, in bytes.
+/// Longest file that is changed.
 pub(crate) const FILE_BYTES_MAX: u64 = 32 << 20;
-/// No journal is longer, in bytes.
+/// Longest journal.
 const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 /// Version of the journal's format.
 pub const JOURNAL_VERSION: u32 = 1;
@@ -114,6 +114,9 @@ fn journal(path: &Utf8Path) -> Result<Option<Journal>, HostError> {
 
 impl Workplace {
     /// Opens it, and takes its lock.
+    ///
+    /// # Errors
+    /// Another run is at work there, or the folder cannot be made or locked.
     pub fn open(repository: &Repository) -> Result<Workplace, HostError> {
         let dir = repository.git_dir.join("landfall");
         fs::create_dir_all(&dir).map_err(|e| HostError::file(&dir, &e))?;
@@ -137,12 +140,18 @@ impl Workplace {
     }
 
     /// The host of a run that was cut off after it was decided; nothing is locked or changed.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or is of a newer landfall.
     pub fn unfinished_of(repository: &Repository) -> Result<Option<String>, HostError> {
         let path = repository.git_dir.join("landfall").join(JOURNAL);
         Ok(journal(&path)?.map(|journal| journal.host))
     }
 
     /// What a run that was cut off had decided. What it had only begun is removed.
+    ///
+    /// # Errors
+    /// The journal cannot be read or is of a newer landfall, or what was begun cannot be removed.
     pub fn unfinished(&self) -> Result<Option<Journal>, HostError> {
         let found = journal(&self.dir.join(JOURNAL))?;
         if found.is_none() {
@@ -160,6 +169,9 @@ impl Workplace {
     }
 
     /// Writes everything beside, and decides it.
+    ///
+    /// # Errors
+    /// A file was changed since it was read, or something cannot be written.
     pub fn decide(&self, host: &str, changes: &[Change], commit: bool) -> Result<Journal, HostError> {
         self.clear()?;
         let dir = self.dir.join(STAGED);
@@ -233,6 +245,9 @@ impl Workplace {
     }
 
     /// Carries what is decided to its end. Told again, it goes on where it was cut off.
+    ///
+    /// # Errors
+    /// A file is neither as before nor as decided, cannot be written, or Git fails.
     pub fn finish(&self, journal: &Journal, programs: &Programs) -> Result<(), HostError> {
         for (n, entry) in journal.files.iter().enumerate() {
             self.look(n, entry)?;
@@ -277,6 +292,9 @@ impl Workplace {
     }
 
     /// Removes the journal and what is beside it.
+    ///
+    /// # Errors
+    /// It cannot be removed.
     pub fn forget(&self) -> Result<(), HostError> {
         let path = self.dir.join(JOURNAL);
         let done = || -> io::Result<()> {

@@ -15,12 +15,21 @@ use std::os::unix::fs::FileExt;
 /// A medium with an image on it.
 pub trait Bytes: Send + Sync {
     /// Reads exactly this much from there.
+    ///
+    /// # Errors
+    /// The medium reports an error, or ends before.
     fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()>;
     /// Length in bytes.
+    ///
+    /// # Errors
+    /// It cannot be told.
     fn length(&self) -> io::Result<u64>;
     /// Lets the medium begin with a range that will be asked for soon. Whoever cannot does nothing.
     fn ahead(&self, _at: u64, _bytes: u64) {}
     /// Forgets what a cache holds of a range, so that the next read comes from the medium.
+    ///
+    /// # Errors
+    /// The kernel refuses.
     fn forget(&self, at: u64, bytes: u64) -> io::Result<()>;
 }
 
@@ -33,6 +42,9 @@ pub struct FileBytes {
 impl FileBytes {
     /// Opens it for reading. It will be read from its start to its end, which the kernel is told. What is neither file nor
     /// block device is refused unopened: a FIFO would wait for somebody to write into it.
+    ///
+    /// # Errors
+    /// Nothing has this name, it is neither a file nor a block device, or it cannot be opened.
     pub fn open(path: &Utf8Path) -> Result<FileBytes, Error> {
         let fault = |error| Error::io("opening")(error);
         let file = match foreign::open(path, Links::Follow) {

@@ -18,15 +18,30 @@ use std::os::unix::fs::FileExt;
 /// A target.
 pub trait Disk: Send + Sync {
     /// Reads exactly this much from the device itself. Address, place and length are multiples of a block.
+    ///
+    /// # Errors
+    /// The device reports an error, or ends before.
     fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()>;
     /// Writes all of it; durable after [`Disk::flush`].
+    ///
+    /// # Errors
+    /// The device reports an error, or ends before.
     fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Makes a range read as zero; durable after [`Disk::flush`].
+    ///
+    /// # Errors
+    /// The device reports an error.
     fn zero(&self, at: u64, bytes: u64) -> io::Result<()>;
     /// Tells the device that what is in a range is needed no more; what it then reads as is open. False when it does not
     /// take such advice.
+    ///
+    /// # Errors
+    /// The device reports an error.
     fn discard(&self, at: u64, bytes: u64) -> io::Result<bool>;
     /// Makes everything written durable, the device's own cache included.
+    ///
+    /// # Errors
+    /// The device reports an error, also of an earlier write.
     fn flush(&self) -> io::Result<()>;
     /// Length in bytes.
     fn length(&self) -> u64;
@@ -63,12 +78,18 @@ impl FileDisk {
     }
 
     /// Opens it for reading alone, whoever else uses it.
+    ///
+    /// # Errors
+    /// It cannot be opened, or its size cannot be told.
     pub fn open_to_read(path: &Utf8Path) -> io::Result<FileDisk> {
         FileDisk::open_with(path, false, 0)
     }
 
     /// Opens it. A block device is opened exclusively when `alone` is asked for: the kernel refuses that while it, or a
     /// partition of it, is mounted, mapped, in an array or used for swap.
+    ///
+    /// # Errors
+    /// It cannot be opened, its size cannot be told, or it is used by somebody else.
     pub fn open(path: &Utf8Path, alone: bool) -> io::Result<FileDisk> {
         let exclusive = if alone { libc::O_EXCL } else { 0 };
         FileDisk::open_with(path, true, exclusive)
@@ -107,6 +128,9 @@ impl FileDisk {
     }
 
     /// Closes it; a late error of writing is told here at the latest (close(2)).
+    ///
+    /// # Errors
+    /// An error of an earlier write.
     pub fn close(self) -> io::Result<()> {
         Ok(nix::unistd::close(self.file)?)
     }
@@ -183,6 +207,9 @@ impl FileDisk {
 }
 
 /// Whether the target can take a filesystem of this size.
+///
+/// # Errors
+/// It is too small.
 pub fn fits(disk: &dyn Disk, filesystem_bytes: u64) -> Result<(), Error> {
     if disk.length() < filesystem_bytes {
         return Err(Error::TooSmall {

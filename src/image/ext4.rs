@@ -78,6 +78,9 @@ pub fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
 
 impl Superblock {
     /// Reads block 0.
+    ///
+    /// # Errors
+    /// It is no superblock of an ext4 that landfall makes.
     pub fn decode(block: &[u8]) -> Result<Superblock, Error> {
         let bad = |why: String| Error::NotExt4(why);
         let sb = block
@@ -176,6 +179,9 @@ pub fn is_between_ids(block: &[u8], old: &Uuid) -> bool {
 }
 
 /// Gives block 0 another id and label; nothing else of the filesystem depends on them (`metadata_csum_seed`).
+///
+/// # Errors
+/// The block has no superblock of an ext4 that landfall makes, or the label is too long.
 pub fn stamp(block: &mut [u8], id: &Uuid, label: &str) -> Result<(), Error> {
     Superblock::decode(block)?;
     let sb = &mut block[SUPERBLOCK_AT..SUPERBLOCK_AT + SUPERBLOCK_BYTES];
@@ -310,6 +316,9 @@ pub fn copies(blocks: u64) -> impl Iterator<Item = u64> {
 }
 
 /// Blocks that mean something: those in use by the bitmaps, and all metadata. What is in the others does not count.
+///
+/// # Errors
+/// The filesystem cannot be read, or contradicts itself.
 pub fn blocks_in_use(file: &File, superblock: &Superblock) -> Result<Blocks, Error> {
     let mut used = Blocks::new(superblock.blocks);
     used.add(0, 1);
@@ -341,6 +350,9 @@ pub fn blocks_in_use(file: &File, superblock: &Superblock) -> Result<Blocks, Err
 
 /// Makes every file belong to root and gives it the one time, so that who made the filesystem and when leaves no trace.
 /// `mke2fs -d` takes both over from the files that it reads, access times included. Returns how many inodes were changed.
+///
+/// # Errors
+/// The filesystem cannot be read or written, or contradicts itself.
 pub fn normalise(file: &File, superblock: &Superblock) -> Result<u64, Error> {
     let mut changed = 0;
     let mut table = vec![0; superblock.inode_table_blocks() as usize * BLOCK_BYTES];

@@ -30,11 +30,11 @@ pub const MAGIC: &str = "LANDFALL-IMAGE";
 pub const FORMAT_VERSION: u32 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 4_096;
-/// Bytes of a manifest at most: an image of 16 TiB needs less.
+/// Longest manifest; an image of 16 TiB needs less.
 pub const MANIFEST_BYTES_MAX: u64 = 512 << 20;
-/// Bytes of a line of it at most: a chunk has at most 1,024 blocks, and so at most as many places.
+/// Longest line of a manifest; a chunk has at most 1,024 blocks, and so as many extents.
 const LINE_BYTES_MAX: usize = 64 << 10;
-/// Places in it at most: those of a full filesystem of many terabytes, and 128 MiB in memory.
+/// Most extents of an image: those of a full filesystem of many terabytes, and 128 MiB in memory.
 const EXTENTS_MAX: u64 = 8 << 20;
 const FIRST_LINE: &str = "landfall-image-manifest 1";
 
@@ -134,6 +134,9 @@ impl Header {
     }
 
     /// Reads a page. Fewer bytes than a page are a file that was cut off, when what is there begins as an image does.
+    ///
+    /// # Errors
+    /// The page is none of an image's, is damaged, or of a newer landfall.
     pub fn decode(page: &[u8]) -> Result<Header, Error> {
         let magic = &MAGIC.as_bytes()[..page.len().min(MAGIC.len())];
         if page.is_empty() || !page.starts_with(magic) {
@@ -224,6 +227,9 @@ impl Manifest {
 
     /// Reads a text, and checks that it holds together and belongs to a file of which the chunks take `chunks_end` bytes,
     /// header included.
+    ///
+    /// # Errors
+    /// The text is damaged, contradicts itself, or belongs to another file.
     pub fn decode(text: &str, chunks_end: u64) -> Result<Manifest, Error> {
         parse(text)
             .and_then(|manifest| manifest.check(chunks_end).map(|()| manifest))
@@ -402,6 +408,9 @@ pub struct Bounds {
 
 impl Bounds {
     /// The next piece.
+    ///
+    /// # Errors
+    /// A line is none of a registration's.
     pub fn take(&mut self, piece: &[u8]) -> Result<(), String> {
         for byte in piece {
             if *byte == b'\n' {

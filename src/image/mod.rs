@@ -27,14 +27,14 @@ pub const BLOCK_BYTES: usize = 4_096;
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
 /// The most bytes of a packed chunk: what does not get smaller grows by a little (`ZSTD_compressBound`).
 pub const PACKED_BYTES_MAX: usize = CHUNK_BYTES_MAX + (CHUNK_BYTES_MAX >> 8) + 4_096;
-/// The most threads that unpack at once; with it memory is bounded on every machine.
+/// Most threads that unpack at once.
 pub const WORKERS_MAX: usize = 8;
 /// Unpacked chunks that may wait for the disk, or be unpacked: disk and processors each work on while the other is slow for a
 /// moment. Measured on two processors: 6 of them reach 0.66 of a disk's speed, 16 of them 0.87, 26 no more.
 const PLAIN_BUFFERS: usize = 16;
 /// Packed chunks that wait to be unpacked, beside one for every worker.
 const PACKED_BUFFERS_MORE: usize = 2;
-/// The most bytes of memory for all buffers of a writer.
+/// Memory for all buffers of a writer.
 pub const STOCK_BYTES_MAX: usize = 116 << 20;
 const _: () = assert!(
     (PLAIN_BUFFERS + 1) * (CHUNK_BYTES_MAX + pool::ALIGNMENT_BYTES)

@@ -81,6 +81,9 @@ fn bounded(source: &dyn Bytes, header: &Header) -> Result<(), Error> {
 
 impl Opened {
     /// Opens an image. Reads its header and manifest.
+    ///
+    /// # Errors
+    /// The image cannot be read, is none, is damaged, or of a newer landfall.
     pub fn open(source: Arc<dyn Bytes>) -> Result<Opened, Error> {
         let found = source.length().map_err(|error| Error::SourceRead {
             part: "the length".into(),
@@ -152,6 +155,9 @@ impl Opened {
     }
 
     /// Reads the packed bytes of a chunk; what comes is not looked at.
+    ///
+    /// # Errors
+    /// The medium reports an error.
     pub fn read_packed(&self, index: usize, packed: &mut [u8]) -> Result<usize, Error> {
         let chunk = self.chunk(index)?;
         // Bounded by `PACKED_BYTES_MAX`, which the manifest was checked against.
@@ -160,7 +166,7 @@ impl Opened {
         Ok(length)
     }
 
-    /// Lets the medium begin with what lies up to [`AHEAD_BYTES`] behind a chunk, as far as it was not begun with; gives how far
+    /// Lets the medium begin with what lies up to `AHEAD_BYTES` behind a chunk, as far as it was not begun with; gives how far
     /// that is.
     pub fn read_ahead(&self, index: usize, begun: u64) -> u64 {
         let Some(chunk) = self.manifest.chunks.get(index) else {
@@ -177,6 +183,9 @@ impl Opened {
 
     /// Unpacks a chunk and looks at its digest. When that is wrong, the packed bytes are read again, from the medium.
     /// Gives the length of the plain bytes.
+    ///
+    /// # Errors
+    /// The medium reports an error, or gives wrong bytes as often as it is asked.
     pub fn unpack(
         &self,
         index: usize,

@@ -18,6 +18,7 @@ use std::sync::mpsc::sync_channel;
 
 /// Holes up to this many blocks are carried as zeros: they pack to nothing, and one long write is faster than two.
 const GAP_BLOCKS_MAX: u64 = 32;
+/// Most blocks of a chunk.
 const CHUNK_BLOCKS_MAX: u64 = (CHUNK_BYTES_MAX / BLOCK_BYTES) as u64;
 
 /// What an image says of its contents, beside the filesystem.
@@ -45,6 +46,9 @@ pub struct Packed {
 }
 
 /// Packs a filesystem. `told` is called with plain bytes done and to do.
+///
+/// # Errors
+/// The filesystem cannot be read, or the image cannot be written.
 pub fn pack(
     filesystem: &File,
     image: &File,

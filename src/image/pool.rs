@@ -122,6 +122,9 @@ impl Pool {
     }
 
     /// Takes one if one is there.
+    ///
+    /// # Errors
+    /// None is there at this moment.
     pub fn try_take(&self) -> Result<Buffer, TryRecvError> {
         self.stock
             .lock()

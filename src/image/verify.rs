@@ -30,6 +30,9 @@ pub struct Verified {
 }
 
 /// Reads everything back and compares; mends what differs when `mend` says so, and else names it as an error.
+///
+/// # Errors
+/// The device or the image reports an error, the device keeps other bytes than were written, or somebody stops it.
 pub fn verify(
     image: &Opened,
     disk: &dyn Disk,
@@ -78,6 +81,9 @@ pub fn verify(
 }
 
 /// Whether the device holds the first chunk, which has the superblock: what was mounted, grown or given another id does not.
+///
+/// # Errors
+/// The device or the image reports an error.
 pub fn begins(image: &Opened, disk: &dyn Disk) -> Result<bool, Error> {
     fits(disk, image.manifest.filesystem_bytes)?;
     let (equal, _) = Parts::of(image).equals(0, image, disk, None, &mut Hands::new()?)?;
@@ -85,6 +91,9 @@ pub fn begins(image: &Opened, disk: &dyn Disk) -> Result<bool, Error> {
 }
 
 /// Reads every chunk of an image file and checks its digest.
+///
+/// # Errors
+/// The image reports an error or gives wrong bytes, or somebody stops it.
 pub fn check(
     image: &Opened,
     stop: &(dyn Fn() -> bool + Sync),

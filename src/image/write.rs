@@ -28,7 +28,7 @@ use uuid::Uuid;
 /// How long is written until a flush is begun, but for one chunk that takes longer. While the disk is flushed the next part is
 /// written, and no third one: so what a cut can take is what was written in twice this time.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(450);
-/// After so many chunks in a row that differ, a resumed run stops comparing: behind them nothing was written.
+/// Chunks in a row that differ, after which a resumed run stops comparing: nothing was written behind them.
 const MISSES_MAX: u32 = 16;
 
 /// Another id and label for the superblock, so that a filesystem which is being written is known as such.
@@ -42,6 +42,9 @@ pub struct Stamp {
 
 impl Stamp {
     /// Puts it on the first chunk.
+    ///
+    /// # Errors
+    /// The first chunk does not begin with a superblock.
     pub fn put(stamp: Option<&Stamp>, index: usize, plain: &mut [u8]) -> Result<(), Error> {
         match stamp {
             Some(stamp) if index == 0 => ext4::stamp(&mut plain[..BLOCK_BYTES], &stamp.id, &stamp.label),
@@ -95,6 +98,9 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     /// Goes on at a chunk: those below it are said to be durable. With `from` 0 everything is written.
+    ///
+    /// # Errors
+    /// The threads that unpack do not start, or there is no memory for their buffers.
     pub fn new(
         image: &Opened,
         disk: Arc<dyn Disk>,
@@ -149,6 +155,9 @@ impl Writer {
 
     /// Parts until so much time went by, everything is written or somebody wishes to stop; `flushed` is called behind each
     /// flush. When it returns, all that was written is durable, also where that was not all.
+    ///
+    /// # Errors
+    /// The device or the image reports an error, or a chunk is damaged.
     pub fn stretch(
         &mut self,
         longest: Duration,
@@ -182,6 +191,9 @@ impl Writer {
     }
 
     /// Everything that is left; `flushed` is called behind each flush.
+    ///
+    /// # Errors
+    /// As `stretch`.
     pub fn run(
         &mut self,
         stop: &dyn Fn() -> bool,

@@ -8,9 +8,9 @@ use landfall_states::shown::Shown;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// So many holders are named.
+/// Most processes that are named as users of the lock.
 const NAMED_MAX: usize = 8;
-/// So many characters of a command line are shown.
+/// Characters of a command line that are shown.
 const SHOWN_MAX: usize = 100;
 
 /// A process.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// The name.
 pub const NAME: &str = "landfall/run";
-/// So long a run that was killed may take to end.
+/// How long a killed run may take to end before a new one is refused.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -33,11 +33,17 @@ pub enum Refused {
 
 impl MachineLock {
     /// Takes the machine's lock.
+    ///
+    /// # Errors
+    /// Another landfall has it, or whoever took the name.
     pub fn take() -> Result<MachineLock, Refused> {
         Self::take_named(NAME, WAIT_MAX)
     }
 
     /// The same of another name, waiting so long for a run that was killed.
+    ///
+    /// # Errors
+    /// As [`MachineLock::take`].
     pub fn take_named(name: &str, wait: Duration) -> Result<MachineLock, Refused> {
         let address = SocketAddr::from_abstract_name(name).map_err(Refused::Io)?;
         let end = Instant::now() + wait;

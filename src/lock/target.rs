@@ -44,6 +44,9 @@ pub enum Refused {
 
 impl TargetLock {
     /// Takes the lock on a whole disk, or on a file that stands for one.
+    ///
+    /// # Errors
+    /// Another landfall, or a program that it left, is at work on the disk; or the disk cannot be opened.
     pub fn take(device: &Utf8Path) -> Result<TargetLock, Refused> {
         let mut options = fs_err::OpenOptions::new();
         options

@@ -19,9 +19,9 @@ use std::io::{IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-/// Two entries that differ, or empty ones, are borne so often.
+/// How often two entries of a passphrase may differ, or be empty.
 const ROUNDS_MAX: u32 = 10;
-/// A line on a terminal is not longer, in bytes (`termios(3)`).
+/// Longest line that a person types (`termios(3)`).
 const LINE_BYTES_MAX: usize = 4096;
 /// What an answer is not.
 const NOT_UTF8: &str = "what was typed is not UTF-8 (set the terminal to UTF-8, or use ASCII)";

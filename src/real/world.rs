@@ -21,7 +21,7 @@ use std::time::Duration;
 /// The record of this boot.
 pub const TMPFS_RECORD: &str = "/run/landfall/checkpoint";
 
-/// No record is longer, in bytes: a slot has 4 KiB.
+/// Longest checkpoint in memory; a slot has 4 KiB.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
 
 impl Media for Real {

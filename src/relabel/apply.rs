@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// So long udev may take for a link, and whoever looks at a device for letting it go.
+/// How long udev may take to make a link, and a program to close a device.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 /// Where udev listens.
@@ -61,6 +61,9 @@ pub enum Told<'a> {
 }
 
 /// Makes the labels and waits for the links.
+///
+/// # Errors
+/// A tool fails, a label is not seen on the medium or as a link, or something was changed since the plan. What was made stays.
 pub async fn labels(
     plan: &Plan,
     places: &Places,
@@ -405,6 +408,9 @@ async fn links(plan: &Plan, places: &Places, told: &mut dyn FnMut(Told<'_>)) -> 
 }
 
 /// The new text of a file; the same when nothing in it changes.
+///
+/// # Errors
+/// The file is not understood any more.
 pub fn edited(plan: &Plan, facts: &Facts, file: &ConfigurationFile) -> Result<String, RelabelError> {
     let renamed = file.nix.renamed(|place, spec| plan.new_name(facts, place, spec));
     renamed.map_err(|why| RelabelError::Nix {
@@ -414,6 +420,9 @@ pub fn edited(plan: &Plan, facts: &Facts, file: &ConfigurationFile) -> Result<St
 }
 
 /// Writes a file whose text is still the one that was read: beside it, renamed, with its owner and mode.
+///
+/// # Errors
+/// The file was changed since it was read, or cannot be written.
 pub fn write(file: &ConfigurationFile, text: &str) -> Result<(), RelabelError> {
     let path = &file.path;
     let changed = || RelabelError::Changed(path.clone());

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// The arguments that give what [`devices`] parses.
 pub const LSBLK_ARGS: [&str; 4] = ["--json", "--paths", "--output", "NAME,KNAME,TYPE,MAJ:MIN"];
-/// Deeper trees are cut off.
+/// Deepest tree of devices that is followed.
 const DEPTH_MAX: u32 = 32;
 
 /// What is on a device.
@@ -250,6 +250,9 @@ struct Listed {
 }
 
 /// Understands `lsblk` with [`LSBLK_ARGS`]: every device once, whatever it lies on.
+///
+/// # Errors
+/// The text is none that `lsblk` prints.
 pub fn devices(text: &str) -> Result<Vec<Device>, String> {
     // lsblk prints nothing at all when there is no device.
     if text.trim().is_empty() {
@@ -351,6 +354,9 @@ pub fn fstab(text: &str) -> Vec<FstabLine> {
 }
 
 /// Understands `/proc/swaps`.
+///
+/// # Errors
+/// The text is none that the kernel gives.
 pub fn swaps(text: &str) -> Result<Vec<Swapping>, String> {
     text.lines()
         .skip(1)

@@ -208,6 +208,9 @@ pub(super) fn boot_by(facts: &Facts, change: &Change, old: &str) -> Option<Probl
 
 /// The same of what a generation looks for in its initrd alone: the names of LUKS containers. Initrds are unpacked for it, which takes
 /// time, so that the plan is made first. What cannot be unpacked is told in the plan.
+///
+/// # Errors
+/// A boot entry or the profile cannot be read.
 pub fn boot_by_initrds(plan: &mut Plan, facts: &Facts, root: &Root) -> Result<Vec<Problem>, RelabelError> {
     let mut problems = vec![];
     let mut unseen: Vec<Left> = vec![];

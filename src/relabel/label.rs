@@ -107,6 +107,9 @@ impl Bearer {
 
     /// Whether this bearer can have this label, and udev makes a link of the same name (`blkid_encode_string` leaves these
     /// characters as they are).
+    ///
+    /// # Errors
+    /// It cannot, with the rule.
     pub fn check(self, label: &str) -> Result<(), BadValue> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let obeys = (1..=self.length_max()).contains(&label.len())

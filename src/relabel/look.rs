@@ -20,7 +20,7 @@ use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy};
 
-/// No fstab is longer, in bytes.
+/// Longest fstab.
 const FSTAB_BYTES_MAX: u64 = 1 << 20;
 /// `blkid(8)`: nothing was found.
 const EXIT_NOTHING: i32 = 2;
@@ -65,6 +65,9 @@ pub struct ConfigurationFile {
 
 impl ConfigurationFile {
     /// Reads one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not understood.
     pub fn read(path: &Utf8Path) -> Result<Self, RelabelError> {
         let unread = |why: String| RelabelError::Unread {
             file: path.to_owned(),
@@ -193,6 +196,9 @@ pub(super) fn mounts() -> Result<Vec<(MountEntry, Option<Dev>)>, RelabelError> {
 }
 
 /// Everything that a plan is made of. `files`: what the configuration's files name.
+///
+/// # Errors
+/// A tool fails, or a file of the system cannot be read.
 pub async fn facts(places: &Places, files: &[InFile]) -> Result<Facts, RelabelError> {
     let fstab = foreign::read(&places.fstab, Links::Follow, FSTAB_BYTES_MAX).map_err(|refused| {
         RelabelError::NoSystem {

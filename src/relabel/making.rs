@@ -12,6 +12,9 @@ use super::problem::Problem;
 use crate::real::disk::lsblk::membership;
 
 /// Makes the plan. `files`: the devices that the configuration's files name.
+///
+/// # Errors
+/// Every reason for which nothing may be changed.
 pub fn plan(facts: &Facts, wanted: &Wanted, files: &[InFile]) -> Result<Plan, Vec<Problem>> {
     let mut making = Making {
         facts,

@@ -16,9 +16,9 @@ use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
-/// No initrd is longer when it is unpacked, in bytes.
+/// Largest initrd when it is unpacked.
 const UNPACKED_BYTES_MAX: u64 = 2 << 30;
-/// Bytes in which the beginning of the packed part of an initrd is looked for; microcode lies before it.
+/// Bytes of an initrd in which its packed part is searched; microcode lies before it.
 const PLAIN_BYTES_MAX: u64 = 256 << 20;
 /// What a frame of zstd begins with (RFC 8878, section 3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -86,6 +86,9 @@ fn has_closed(facts: &Facts) -> bool {
 }
 
 /// Looks at the generation that is booted by itself. `facts`: of the machine as it is now.
+///
+/// # Errors
+/// A boot entry, the profile or an initrd cannot be read.
 pub fn look(
     plan: &Plan,
     facts: &Facts,

@@ -9,9 +9,9 @@ use rnix::ast;
 use rnix::{SyntaxKind, SyntaxNode, TextRange};
 use rowan::ast::AstNode;
 
-/// No file is longer, in bytes.
+/// Longest Nix file.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Parentheses, functions and sets that lie in each other are followed so far.
+/// Deepest nesting of parentheses, functions and sets that is followed.
 const DEPTH_MAX: usize = 64;
 
 /// What a device is there for.
@@ -92,6 +92,9 @@ pub enum NixError {
 
 impl NixFile {
     /// Parses it.
+    ///
+    /// # Errors
+    /// The text is no Nix, is too long or too deep.
     pub fn parse(text: &str) -> Result<NixFile, NixError> {
         let parsed = rnix::Root::parse(text);
         if let Some(error) = parsed.errors().first() {
@@ -135,6 +138,9 @@ impl NixFile {
     }
 
     /// Its text with other names for the devices for which there is one. The same text when there is none.
+    ///
+    /// # Errors
+    /// The new text would not say the same of everything else.
     pub fn renamed(&self, name: impl Fn(&Place, &str) -> Option<String>) -> Result<String, NixError> {
         let mut text = self.text.clone();
         let mut wanted = vec![];

@@ -127,7 +127,7 @@ impl Problem {
     pub fn remedy(&self) -> String {
         match self {
             Problem::RootUnknown { .. } | Problem::NoRoot => {
-                "findmnt / and lsblk --fs show it; label it by hand (docs/operations.md)".into()
+                "findmnt / and lsblk --fs show it; label it by hand (docs/operate/migration.md)".into()
             }
             Problem::Nothing { .. } => {
                 "leave it out, or name a mount point of /etc/fstab, or a mapping that dmsetup ls --target crypt shows".into()

@@ -27,7 +27,7 @@ const AT_PARTUUID: usize = 16;
 const AT_NAME: usize = 56;
 /// Bytes of a name.
 const NAME_BYTES: usize = 72;
-/// Free sectors are looked for in the first so many, which is more than tools leave free there.
+/// First sectors of a disk in which free ones are searched.
 const FREE_SECTORS_MAX: u64 = 1 << 14;
 
 /// Why a name is not changed.
@@ -139,6 +139,9 @@ fn same_but_for(one: &GptTable, other: &GptTable, number: u32) -> bool {
 }
 
 /// Gives a partition a name. `flush` makes everything that was written so far durable. Gives whether anything was written.
+///
+/// # Errors
+/// The table is damaged or has no room, or the device reports an error. One copy is complete whatever happens.
 pub fn rename<D: Read + Write + Seek>(
     disk: &mut D,
     sector_bytes: u32,

@@ -92,6 +92,9 @@ pub enum AfterFault {
 
 impl Budget {
     /// Whether one more attempt at `phase` may begin (recovery rule 17).
+    ///
+    /// # Errors
+    /// The fault that ends the run: the attempts at the phase, or all of them, are used up.
     pub fn admits(&self, attempts: &Attempts, phase: Phase) -> Result<(), Fault> {
         let limit = |limit, made, max| {
             Err(Fault::of(

@@ -3,7 +3,7 @@
 #   git add --all
 #   nix build .#webInstallerIso --print-build-logs
 #
-# and go on in landfall's docs/getting-started.md.
+# and go on in landfall's docs/install/getting-started.md.
 {
   description = "Hosts, and their installers";
 

@@ -98,7 +98,7 @@ impl std::str::FromStr for Point {
             })
         };
         parsed().ok_or_else(|| {
-            format!("{text:?} is no point: CALL:WHAT, such as 117:kill, 117:cut-commit or w12:cut-part (docs/lab.md)")
+            format!("{text:?} is no point: CALL:WHAT, such as 117:kill, 117:cut-commit or w12:cut-part (docs/develop/laboratory.md)")
         })
     }
 }

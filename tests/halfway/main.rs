@@ -7,7 +7,7 @@
 //!
 //! What needs device-mapper, a FAT driver or firmware (`--machine`) is done in the laboratory's machine only.
 //!
-//! Absent: a machine that is faster than its disk: see docs/lab.md.
+//! Absent: a machine that is faster than its disk: see docs/develop/laboratory.md.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

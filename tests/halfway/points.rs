@@ -5,7 +5,7 @@
 //! Volumes are recorded once and their states replayed; that a real kill leaves the replayed bytes is tried at some calls.
 //! Folders are made anew for every point and really killed.
 //!
-//! Absent: what is asked for (`command`), steps in the machine (`machine`), the table in docs/failure-model.md, which `cargo lab
+//! Absent: what is asked for (`command`), steps in the machine (`machine`), the table in docs/design/failure-model.md, which `cargo lab
 //! halfway` writes of what is printed here.
 
 use crate::calls::Call;

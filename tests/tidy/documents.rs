@@ -8,9 +8,10 @@ use fs_err as fs;
 #[test]
 fn the_reference_is_what_help_prints() {
     // `UPDATE_EXPECT=1 cargo test --test tidy` writes the files anew.
-    expect_file!["../../docs/cli.md"].assert_eq(&landfall::cli::reference::markdown());
-    expect_file!["../../docs/formats.md"].assert_eq(&landfall::formats::markdown());
-    expect_file!["../../docs/exit-codes.md"].assert_eq(&landfall::cli::reference::exit_codes_markdown());
+    expect_file!["../../docs/reference/cli.md"].assert_eq(&landfall::cli::reference::markdown());
+    expect_file!["../../docs/design/formats.md"].assert_eq(&landfall::formats::markdown());
+    expect_file!["../../docs/reference/exit-codes.md"]
+        .assert_eq(&landfall::cli::reference::exit_codes_markdown());
     // The control: an option that is not in the reference would be seen.
     assert!(landfall::cli::reference::markdown().contains("--erase-disk <NAME>"));
     assert!(
@@ -179,7 +180,7 @@ fn documents_name_commands_that_exist() {
     assert_tidy(
         &files(&["docs", "README.md", "ARCHITECTURE.md"], &["md"]),
         |name, text| {
-            if name == "docs/cli.md" {
+            if name == "docs/reference/cli.md" {
                 vec![]
             } else {
                 unknown_commands(text)
@@ -225,7 +226,7 @@ fn every_option_is_documented() {
     let mut all = Vec::new();
     options(&serde_json::to_value(&config).unwrap(), "", &mut all);
     assert!(all.len() > 30, "{all:?}");
-    let document = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let document = fs::read_to_string(root().join("docs/reference/configuration.md")).unwrap();
     assert_eq!(undocumented(&all, &document), Vec::<String>::new());
     assert_eq!(
         undocumented(&["labels.efi".to_owned()], "| `labels.root` |"),
@@ -258,7 +259,7 @@ fn every_kind_of_fault_is_documented() {
         }
     }
     assert!(kinds.len() > 100, "{kinds:?}");
-    let document = fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let document = fs::read_to_string(root().join("docs/reference/faults.md")).unwrap();
     assert_eq!(undocumented(&kinds, &document), Vec::<String>::new());
     let rows = document.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(rows, kinds.len(), "the document has a kind that is none");

@@ -57,7 +57,7 @@ impl Work<'_> {
             ),
             None => (
                 "it is not there".to_owned(),
-                "make one: nix flake init --template, as in docs/getting-started.md".to_owned(),
+                "make one: nix flake init --template, as in docs/install/getting-started.md".to_owned(),
             ),
         }
     }

@@ -13,7 +13,7 @@ use landfall_states::fault::Fault;
 
 /// The part that makes users; without it nobody can log in, and nothing can be given to them.
 pub const USERS: &str = "users";
-/// No more parts are named.
+/// Most failed parts of an activation that are named.
 const NAMES_MAX: usize = 32;
 /// Characters of a name that are shown.
 const NAME_CHARS_MAX: usize = 64;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
 
-/// A document is at most this long, in bytes; that of a host with a hundred specialisations has some 200 KiB.
+/// Longest `boot.json`; that of a host with a hundred specialisations has some 200 KiB.
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 const V1: &str = "org.nixos.bootspec.v1";
 const SPECIALISATIONS: &str = "org.nixos.specialisation.v1";

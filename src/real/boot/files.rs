@@ -22,8 +22,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
+/// Longest run of the boot loader's installer.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
-/// No boot loader is larger.
+/// Largest boot loader.
 const LOADER_BYTES_MAX: u64 = 64 << 20;
 /// Files by which another boot loader shows.
 const OTHER_LOADERS: [(&str, &str); 6] = [

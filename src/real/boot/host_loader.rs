@@ -14,7 +14,7 @@ use crate::real::fs::target_root::Root;
 use landfall_states::fault::{ConfigFault, Fault, Remedy};
 use landfall_states::names::StorePath;
 
-/// More of a derivation, a wrapper or an installer is not looked at, in bytes.
+/// How much of a derivation, a wrapper or an installer is read to find the host's boot loader.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
 /// The installer of systemd-boot.
 const SYSTEMD_BOOT: &str = "install-systemd-boot.sh";

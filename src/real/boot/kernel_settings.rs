@@ -17,7 +17,7 @@ const SETTINGS: [&str; 3] = [
     "/proc/sys/kernel/hotplug",
     "/sys/module/firmware_class/parameters/path",
 ];
-/// No such file is longer, in bytes.
+/// Longest file of kept kernel settings.
 const KEPT_BYTES_MAX: u64 = 64 << 10;
 /// The file with what was there, in the run directory: one line for each setting, its path and its value.
 const KEPT: &str = "kernel-settings";

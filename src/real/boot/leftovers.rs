@@ -47,7 +47,7 @@ const ALL_DIRS: [&str; 6] = [
 const FILES: [&str; 3] = ["loader/entries.srel", "loader/loader.conf", "loader/random-seed"];
 /// Where NixOS's installer for systemd-boot keeps which extra files it copied: an empty file each, below here at the file's own path.
 const RECORDS: &str = "EFI/nixos/.extra-files";
-/// Directories of records that wait to be read, at most.
+/// Most directories of records that wait to be read.
 const RECORD_DIRS_MAX: usize = 512;
 
 fn is_dir(stat: &FileStat) -> bool {
@@ -401,7 +401,7 @@ const ACCOUNTS: [(&str, &[&str]); 2] = [
     ("var/lib/nixos", &["uid-map", "gid-map", "auto-subuid-map"]),
     ("etc", &["passwd", "group", "shadow"]),
 ];
-/// No file of accounts is larger.
+/// Largest file of accounts.
 const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
 
 /// Made before it is written (`systemd-machine-id-setup`), and read by installers of older NixOS, which take its first line.

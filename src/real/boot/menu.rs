@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 
-/// An entry, and `loader.conf`, are at most this long, in bytes.
+/// Longest boot entry, and longest `loader.conf`.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
-/// Behind an initrd so much is judged, in bytes: keys, and rarely more.
+/// Most bytes behind an initrd that are looked at: keys, and rarely more.
 const APPENDED_BYTES_MAX: u64 = 64 << 20;
 
 /// A file that is there and wrong.

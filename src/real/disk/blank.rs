@@ -40,7 +40,7 @@ const GRID_SPINNING: u64 = 4093;
 const GRID_QUICK: u64 = 16_381;
 /// Places that the kernel is told of before they are read, so that it reads several at once: less time, the same bytes.
 const PLACES_AHEAD: usize = 64;
-/// Extents of a file that are told apart; behind so many everything is read.
+/// Most extents of a file that are told apart; of a file with more, everything is read.
 const EXTENTS_MAX: usize = 1 << 20;
 
 /// What was found.

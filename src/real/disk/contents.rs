@@ -29,7 +29,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-/// Pieces that `blkid` is asked of.
+/// Most pieces of a disk that `blkid` is asked about.
 const PIECES_MAX: usize = 128;
 const MIB: u64 = 1 << 20;
 

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 /// The vendor GUID of the global variables, as in file names of efivarfs.
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// Variables that are looked at.
+/// Most firmware variables that are looked at.
 const VARIABLES_MAX: usize = 4096;
-/// Entries of BootOrder that are followed.
+/// Most entries of BootOrder that are followed.
 const ORDER_MAX: usize = 256;
 
 /// A hard drive media node: a partition, named by what is on the disk.

@@ -12,7 +12,7 @@ pub const ARGS: [&str; 5] = [
     "--output",
     "NAME,TYPE,FSTYPE,LABEL,PTTYPE,MODEL,SERIAL",
 ];
-/// Deeper trees are cut off.
+/// Deepest tree of devices that is followed.
 const DEPTH_MAX: u32 = 32;
 
 /// One line of lsblk.

@@ -11,7 +11,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 const LVM_TEXT_MAX: u64 = 1 << 20;
 /// Bytes of one ZFS label.
 const ZFS_LABEL_BYTES: u64 = 256 << 10;
-/// Pairs of one list that are looked at.
+/// Most pairs of one ZFS list that are looked at.
 const PAIRS_MAX: usize = 256;
 
 const ZFS_UBERBLOCK: u64 = 0x00ba_b10c;

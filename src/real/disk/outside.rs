@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 const MIB: u64 = 1 << 20;
 /// Bytes that are looked at of what begins somewhere: its end is not known.
 const BEGIN_BYTES: u64 = 8 * MIB;
-/// Things that are told of one range.
+/// Most things that are reported of one range outside of partitions.
 const FOUND_MAX: usize = 8;
 
 /// A range that is in no partition, and what it holds.

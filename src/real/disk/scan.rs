@@ -30,7 +30,7 @@ use std::os::unix::fs::MetadataExt;
 /// After it, whoever only looked has let go.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// A unit that is smaller is a phone's or a board's own, or an array's for managing it.
+/// Smallest disk that is offered: a smaller one is part of a phone or a board, or serves to manage an array.
 const SIZE_MIN: u64 = 100 << 20;
 
 /// One disk, looked at.

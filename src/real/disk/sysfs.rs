@@ -13,9 +13,9 @@ use landfall_states::planned::KernelPartition;
 use nix::fcntl::OFlag;
 use std::io::{self, Read};
 
-/// Devices that are looked at.
+/// Most devices that are looked at.
 const BLOCKS_MAX: usize = 1024;
-/// Bytes of one attribute, or of /proc/self/mountinfo, that are read.
+/// Longest attribute of a device, and longest `/proc/self/mountinfo`.
 const ATTRIBUTE_BYTES_MAX: u64 = 16 << 20;
 
 /// The places to look in; another root is for tests.

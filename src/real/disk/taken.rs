@@ -14,10 +14,10 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a program that outlived its landfall is waited for.
+/// How long landfall waits for a program that a killed landfall left behind.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
-/// Mappings upon mappings that are looked through.
+/// Deepest stack of mappings that is looked through.
 const DEPTH_MAX: usize = 16;
 
 /// Takes the lock on a disk, or on a file that stands for one. `what` is its name for people.

@@ -14,7 +14,7 @@ use landfall_states::plan::{Plan, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// Devices stacked deeper are not followed.
+/// Deepest stack of devices that is followed.
 const DEPTH_MAX: usize = 32;
 
 /// What was seen of the machine at one moment.

@@ -1,5 +1,5 @@
 //! The small texts that landfall leaves on the target to say what was finished there. Law: pure; each has one form, which is a
-//! format of its own (docs/formats.md), and a text that is not of that form counts for nothing.
+//! format of its own (docs/design/formats.md), and a text that is not of that form counts for nothing.
 //!
 //! Absent: where they lie and who may write there (`rooted`, `closure`, `install`, `repository`).
 

@@ -19,11 +19,11 @@ pub const KEPT_DIR: &str = "var/log/landfall";
 pub const RECEIPT_NAME: &str = "receipt.ron";
 /// The log's name there.
 pub const LOG_NAME: &str = "install.jsonl";
-/// The log of this boot, below [`RUN_DIR`]: one event a line.
+/// The log of this boot, below `RUN_DIR`: one event a line.
 pub const RUN_LOG_NAME: &str = "log.jsonl";
-/// A log larger than this is not kept whole: its end is what tells.
+/// Most of a log that is kept on the target: its end.
 const LOG_BYTES_MAX: u64 = 64 << 20;
-/// No receipt is larger.
+/// Longest receipt.
 const RECEIPT_BYTES_MAX: u64 = 1 << 20;
 
 /// The receipt: what was installed, as a person or a program may want to know years later. Fields are only ever added.

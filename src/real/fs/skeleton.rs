@@ -57,7 +57,7 @@ const LINKS: [&str; 1] = [GC_ROOT];
 pub const GC_ROOT: &str = "/nix/var/nix/gcroots/landfall-system";
 /// What is moved aside gets this behind its name, and a number where that is taken.
 const ASIDE: &str = ".landfall-aside";
-/// So many names are tried.
+/// Most names that are tried to put something aside.
 const ASIDE_NAMES_MAX: u32 = 64;
 
 /// Moves aside what has another kind than it must have.

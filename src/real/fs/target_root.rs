@@ -25,11 +25,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Files of the target that are read whole are at most this long, in bytes.
+/// Longest file of the target that is read whole.
 const READ_BYTES_MAX: u64 = 4 << 20;
-/// Links on one way that are followed while what they lead to is made; the kernel follows as many.
+/// Most links that are followed on one way; the kernel follows as many.
 const LINKS_MAX: usize = 40;
-/// Directories in each other that are walked into at most.
+/// Deepest directory of the target that is walked into.
 const DEPTH_MAX: usize = 512;
 
 /// The root directory of a target, of its ESP, or of the running system. It cannot be joined to, printed, or taken for a path:
@@ -306,7 +306,7 @@ pub fn open_file(root: &Root, path: &str) -> Result<Option<File>, Fault> {
     Ok(metadata.is_file().then_some(file))
 }
 
-/// Reads a small file of the target, at most [`READ_BYTES_MAX`] of it; `None` when it is not there.
+/// Reads a small file of the target, at most `READ_BYTES_MAX` of it; `None` when it is not there.
 pub fn read(root: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     let Some(file) = open_file(root, path)? else {
         return Ok(None);

@@ -20,9 +20,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Folders below `.git` that are looked into for what a dead Git left: a branch's name may have many parts.
+/// Deepest folder below `.git` that is searched for what a killed Git left.
 const LEFTOVERS_DEPTH_MAX: usize = 64;
-/// What a clone that was cut off left is gone on with so often after a failure.
+/// How often an interrupted clone is continued after a failure before it is made again.
 const TRIES_MAX: u32 = 1;
 
 /// Clones into `path`.

@@ -15,7 +15,7 @@ use landfall_states::plan::Reference;
 use landfall_states::remote::redact;
 use std::time::Duration;
 
-/// The longest one Git program may run.
+/// Longest run of one Git program.
 const DEADLINE: Duration = Duration::from_secs(2 * 3_600);
 
 /// What ssh prints. A server's banner has no mark by which it could be told from what ssh says; at the level ERROR ssh prints none. But

@@ -18,11 +18,11 @@ use landfall_states::plan::{Repository, RepositorySource};
 use landfall_states::remote::redacted;
 use std::time::Duration;
 
-/// What one look may write into tmpfs, in bytes: the folders of a commit, or a history that is cut off.
+/// Most bytes that one look at a remote writes into tmpfs.
 pub const LOOK_BYTES_MAX: u64 = 64 << 20;
-/// So many submodules are asked for.
+/// Most submodules whose remotes are asked before the first write.
 const SUBMODULES_MAX: usize = 32;
-/// How long one question may take.
+/// Longest time for one question to a remote.
 const QUESTION: Duration = Duration::from_secs(120);
 
 /// Looks at all of it, and writes at most so many bytes at a time into `scratch`.

@@ -19,11 +19,11 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// So many strange things are told.
+/// Most strange things of a repository that are reported.
 const TOLD_MAX: usize = 5;
-/// Folders of a repository below each other; the kernel knows no longer path.
+/// Deepest folder of a repository; the kernel allows no longer path.
 const DEPTH_MAX: usize = 2_048;
-/// Packed references of a larger file are not read, and the repository is strange.
+/// Largest file of packed references that is read.
 const REFERENCES_BYTES_MAX: u64 = 64 << 20;
 
 /// What Git and landfall make directly in a repository, and what somebody makes who works in it by Git's own commands. Nothing of it

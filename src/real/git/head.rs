@@ -9,11 +9,11 @@ use landfall_states::fault::Fault;
 use landfall_states::names::{Revision, quoted};
 use std::io::Read;
 
-/// A reference is one line; Git itself takes no longer name than the kernel does.
+/// Longest reference, which is one line.
 const REFERENCE_BYTES_MAX: u64 = 4_096;
-/// A repository with more than that of packed references is not read.
+/// Most packed references of a repository that are read.
 const PACKED_BYTES_MAX: u64 = 64 << 20;
-/// References that name references: Git follows no more (`SYMREF_MAXDEPTH`).
+/// Longest chain of references that name references: Git follows no more (`SYMREF_MAXDEPTH`).
 const DEPTH_MAX: usize = 5;
 
 /// The commit that is checked out in the clone at `clone`, a path as the target names it; or why that cannot be said.

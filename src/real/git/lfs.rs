@@ -12,11 +12,11 @@ use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use std::io::Read;
 
-/// No pointer has as many bytes as this.
+/// A pointer of Git LFS is shorter.
 const POINTER_BYTES_MAX: u64 = 1_024;
-/// So many files are looked into.
+/// Most files that are looked at for pointers of Git LFS.
 const CANDIDATES_MAX: usize = 10_000;
-/// So many are named.
+/// Most pointers of Git LFS that are named.
 const NAMED_MAX: usize = 5;
 /// The values of the first line: of the present version, and of two from before it was released.
 const VERSIONS: [&str; 3] = [

@@ -18,10 +18,10 @@ use landfall_states::names::Revision;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::io::{ErrorKind, Read};
 
-/// The lines that a bundle begins with are looked for in so many of its bytes.
+/// Bytes of a bundle in which its first lines are searched.
 const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
 
-/// As [`resolve`]; `scratch` is a directory in tmpfs.
+/// As `resolve`; `scratch` is a directory in tmpfs.
 pub async fn resolve_with(
     hands: &Hands,
     access: &Access,

@@ -9,10 +9,10 @@ use crate::real::fs::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use landfall_states::names::{RemoteUrl, Revision, quoted};
 use landfall_states::remote::redacted;
 
-/// A configuration of a clone has some hundred bytes, and some more for each submodule.
+/// Longest Git configuration of a clone; it has some hundred bytes, and some more for each submodule.
 pub const BYTES_MAX: u64 = 1 << 20;
 
-/// So many characters of a foreign text are shown.
+/// Characters of a foreign setting that are shown.
 const SHOWN_MAX: usize = 120;
 
 /// One setting: its name as `git config --list` writes it, and its value (`None`: a name alone, which Git takes for true).

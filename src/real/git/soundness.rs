@@ -18,11 +18,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
-/// So many flaws of a work tree are told.
+/// Most flaws of a work tree that are reported.
 const TOLD_MAX: usize = 20;
-/// Folders of a work tree below each other; the kernel knows no longer path.
+/// Deepest folder of a work tree that is checked; the kernel allows no longer path.
 const DEPTH_MAX: usize = 2_048;
-/// Submodules in submodules that are looked into.
+/// Deepest nesting of submodules.
 const SUBMODULES_DEPTH_MAX: usize = 16;
 /// The kinds of objects, and the places, that `git fsck` remarks on.
 const REMARKED: [&str; 6] = ["blob", "commit", "tree", "tag", "unknown", "reflog"];

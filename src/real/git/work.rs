@@ -13,11 +13,11 @@ use landfall_states::names::Revision;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// So many names are tried for what is kept.
+/// Most names that are tried to keep somebody's work.
 const NAMES_MAX: u32 = 1_000;
-/// Folders of a work tree below each other; the kernel knows no longer path.
+/// Deepest folder of a work tree that is searched for somebody's work.
 const DEPTH_MAX: usize = 2_048;
-/// A file that is larger than this and not as it was counts as work, without comparing its bytes.
+/// Largest changed file whose bytes are compared; a larger one counts as somebody's work.
 const COMPARED_BYTES_MAX: u64 = 64 << 20;
 
 /// A name beside a clone under which nothing is yet.

@@ -19,7 +19,7 @@ use sys_mount::{Mount, MountFlags};
 
 /// Where the kernel lists mounts.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
-/// Mounts below the target that are undone at most. nixos-enter makes about ten.
+/// Most mounts below the target that are undone; nixos-enter makes about ten.
 pub const NESTED_MAX: usize = 256;
 
 /// What to attach.

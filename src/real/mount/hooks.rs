@@ -16,8 +16,9 @@ use landfall_states::names::{Digest, TargetPath};
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-/// A command has one short line in the marker.
+/// Longest record of the user's commands that ran; each has one short line.
 const MARKER_BYTES_MAX: u64 = 1 << 20;
+/// Longest run of one of the user's commands.
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// Where it is kept which commands ran since the target was mounted.

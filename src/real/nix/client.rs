@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 /// Scratch space on the target while installing, so that the live system's memory is spared.
 pub const SCRATCH: &str = "/var/tmp/landfall";
 
-/// Events of one count are told at most this often.
+/// Shortest time between two events of one count.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(250);
 
-/// The longest silence of a copy, a verification or a build. A compiler may well say nothing for minutes.
+/// Longest silence of a copy, a verification or a build; a compiler may say nothing for minutes.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// The stores, and how Nix is set while installing.

@@ -12,9 +12,9 @@ use landfall_states::cloned::{Contents, PutAside};
 use landfall_states::fault::{Fault, FaultClass, StoreFault};
 use landfall_states::image::Image;
 
-/// So many store paths one command takes.
+/// Most store paths that one command gets.
 const PATHS_MAX: usize = 4_000;
-/// How many wrong store paths are named.
+/// Most wrong store paths that are named.
 const LOST_NAMED_MAX: usize = 3;
 
 /// What hashing gave.

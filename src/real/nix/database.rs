@@ -33,11 +33,11 @@ use std::time::Duration;
 const STATE: &str = "/nix/var/nix";
 /// The database's directory there.
 const NAME: &str = "db";
-/// [`NAME`] in [`STATE`].
+/// `NAME` in `STATE`.
 pub const DIR: &str = "/nix/var/nix/db";
 /// Under which name, and under which further ones, an unusable one is kept.
 const ASIDE: &str = "db.landfall-damaged";
-/// So many names are tried.
+/// Most names that are tried to put a database aside.
 const ASIDE_NAMES_MAX: u32 = 16;
 /// What Nix and SQLite keep in it. Anything but a regular file under one of these names is no work of theirs, and a FIFO would
 /// keep them waiting for ever.
@@ -50,9 +50,9 @@ const FILES: [&str; 7] = [
     "big-lock",
     "reserved",
 ];
-/// No file of a database of Nix's is larger. One that is has holes: reading them would take minutes, at every look.
+/// Largest file of Nix's database; a larger one has holes, and reading them would take minutes.
 const BYTES_MAX: i64 = 8 << 30;
-/// The longest that reading every entry may take.
+/// Longest time to read every entry of Nix's database.
 const LOOK_MAX: Duration = Duration::from_secs(10 * 60);
 /// What a directory beside the target is for.
 const EMPTY_STORE: &str = "directory for an empty store";

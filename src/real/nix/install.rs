@@ -18,7 +18,9 @@ use landfall_states::realised::InstallFacts;
 use std::time::Duration;
 
 const PROFILE: &str = "/nix/var/nix/profiles/system";
+/// Longest run of `nixos-install`.
 const DEADLINE: Duration = Duration::from_secs(2 * 3_600);
+/// Longest silence of `nixos-install`.
 const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// What the target says of its system.

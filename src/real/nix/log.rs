@@ -16,9 +16,9 @@ const RES_BUILD_LOG_LINE: u64 = 101;
 const RES_PROGRESS: u64 = 105;
 const RES_SET_EXPECTED: u64 = 106;
 const RES_POST_BUILD_LOG_LINE: u64 = 107;
-/// Messages that are kept for a fault's text.
+/// Most messages of Nix that are kept for a fault's text.
 const MESSAGES_MAX: usize = 200;
-/// No store has more paths.
+/// Most wrong paths of a store that are kept.
 const CORRUPT_MAX: usize = 1_000_000;
 
 #[derive(Deserialize)]

@@ -33,7 +33,7 @@ const HASH_SEED: &str = "6c616e64-6661-8c6c-8000-696d61676532";
 /// The journal's size in MiB: what a filesystem of a few GiB would get; growing keeps it. Small closures, which are those of
 /// tests, get the smaller one.
 const JOURNAL_MIB: [u64; 2] = [64, 16];
-/// Blocks of contents from which on a journal is the larger one: 256 MiB.
+/// Blocks of contents from which on the image gets the larger journal: 256 MiB.
 const SMALL_BLOCKS_MAX: u64 = 1 << 16;
 /// What `mke2fs` goes by, instead of the machine's own configuration: features and their order of later versions would change
 /// the bytes. Every size that `mke2fs` has a name for is the same here.
@@ -63,11 +63,11 @@ metadata_csum,metadata_csum_seed,64bit,dir_nlink,extra_isize
     inode_ratio = 16384
   }
 ";
-/// The longest that one program may take.
+/// Longest run of one program while an image is built.
 const DEADLINE: Duration = Duration::from_secs(4 * 3_600);
 /// Paths that one call of `nix-store` is asked about; what it prints must stay small.
 const BATCH_PATHS: usize = 256;
-/// How often the filesystem is made larger when its contents do not fit.
+/// How often the filesystem of an image is made larger if its contents do not fit.
 const GROWTHS_MAX: u32 = 4;
 
 /// What an image is made of.
@@ -200,7 +200,7 @@ async fn run(hands: &Hands, program: Program<'_>) -> Result<String, Fault> {
     Ok(ended.or_fault(|how| tool_fault("image", how))?.stdout)
 }
 
-/// No list of a closure is longer, in bytes: 100,000 paths take a tenth of it.
+/// Longest list of a closure; 100,000 paths take a tenth of it.
 const LIST_BYTES_MAX: u64 = 512 << 20;
 
 /// Reads what `closureInfo` made.

@@ -19,9 +19,9 @@ use std::os::unix::ffi::OsStrExt;
 const STORE: &str = "/nix/store";
 /// Directories that everybody has to enter and to read.
 const OPEN: [&str; 2] = ["/nix", STORE];
-/// So many wrong paths are told.
+/// Most paths with wrong permissions that are reported.
 const TOLD_MAX: usize = 100;
-/// Directories of a store path below each other; one descriptor is open for each.
+/// Deepest directory of a store path whose permissions are checked; one descriptor is open for each.
 const DEPTH_MAX: usize = 256;
 
 /// Paths of the target whose owner or permissions are wrong, some of them where there are many.

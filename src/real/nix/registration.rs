@@ -19,9 +19,9 @@ use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-/// So many paths are asked about at once: what a program says is kept up to a length.
+/// Most paths that Nix is asked about at once.
 const PATHS_MAX: usize = 500;
-/// No list of an image is longer, in bytes.
+/// Longest list of paths in an image.
 const REGISTRATION_BYTES_MAX: u64 = 256 << 20;
 
 /// What is compared of an entry. Who derived a path is nobody's business on the target.

@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 const STORE: &str = "/nix/store";
 /// No file, link or directory takes less of a NAR, in bytes: the words that describe it, each with its length and padded to 8.
 const NODE_BYTES: u64 = 64;
-/// Directories of a store path below each other; one descriptor is open for each.
+/// Deepest directory of a store path whose size is counted; one descriptor is open for each.
 const DEPTH_MAX: usize = 256;
 
 /// Registered paths that hold more than what is registered of them, or of which more is registered than the filesystem has room for.

@@ -25,13 +25,13 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-/// Bytes of one stream that are kept; the rest is read and counted.
+/// Bytes of a program's output that are kept; the rest is read and counted.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 /// Where a NixOS system has its own programs: of the installer outside a target's root, of the target inside it.
 const SYSTEM_PROGRAMS: &str = "/run/current-system/sw/bin";
-/// A secret that a program prints is not longer.
+/// Longest secret that a program prints.
 const SECRET_BYTES_MAX: usize = 64 << 10;
-/// How long a group has between SIGTERM and SIGKILL.
+/// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What a stop request does to a running program.
@@ -257,7 +257,7 @@ impl<'a> Program<'a> {
     }
 
     /// Runs it to its end, and gives what it prints as a secret: it goes from the pipe into memory that is wiped, also when the
-    /// program fails or is ended. More than [`SECRET_BYTES_MAX`] is cut off.
+    /// program fails or is ended. More than `SECRET_BYTES_MAX` is cut off.
     pub async fn run_for_secret(
         mut self,
         reporter: &Reporter,

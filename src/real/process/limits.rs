@@ -1,6 +1,6 @@
 //! How much memory a program may take. Law: every program that is started has a limit, so that what a server sends without end, or a
 //! filesystem that makes no sense, ends that program and neither landfall nor the machine. The numbers are here and nowhere else
-//! (docs/operations.md shows them).
+//! (docs/operate/operations.md shows them).
 //!
 //! The limit is that of the kernel on a process's own data (`RLIMIT_DATA`): files that are mapped, such as Git's packs, are not counted.
 //! Each process of a program has it for itself.

@@ -16,12 +16,12 @@ use sha2::{Digest, Sha256};
 use std::cell::OnceCell;
 use std::io;
 
-/// No file of identities is longer, in bytes.
+/// Longest file of identities.
 pub const IDENTITY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the digest of a public key that a file has for whom it is (C2SP age, ssh recipients).
 const TAG_BYTES: usize = 4;
 
-/// The most work of a guess at a passphrase that is done, as a power of two; as much as age's own program does. It writes files of 18.
+/// Most work for one guess at the passphrase of an identity, as a power of two; age allows as much, and writes files of 18.
 const WORK_MAX: u8 = 22;
 
 enum Form {

@@ -40,9 +40,9 @@ const SSH_KEY_NAME: &str = "ssh-key";
 const TOKEN_NAME: &str = "repository-token";
 /// The user of a token that comes without one: forges take any name with a token.
 const TOKEN_USER: &str = "x-access-token";
-/// A key for records has at least this many bytes.
+/// Shortest key for records.
 const RECORD_KEY_BYTES_MIN: usize = 32;
-/// Secrets are at most this long, in bytes.
+/// Longest secret.
 const BYTES_MAX: usize = 64 << 10;
 
 /// What was done with the files of a medium.

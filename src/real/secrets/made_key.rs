@@ -21,16 +21,16 @@ use std::time::{Duration, Instant};
 
 /// The key, in the run directory. It stays there when a run ends.
 pub(crate) const NAME: &str = "made-key";
-/// A private key of this kind has some 400 bytes.
+/// Longest private key that landfall makes; it has some 400 bytes.
 const BYTES_MAX: usize = 4 << 10;
 /// The kernel's number of ramfs, which has no swap either (`statfs(2)`).
 const RAMFS_MAGIC: FsType = FsType(0x8584_58F6);
-/// As much text has room in a QR code of 37 by 37 modules (ISO/IEC 18004, version 5, level L), which a console of 24 lines shows.
+/// Longest text for a QR code of 37 by 37 modules (ISO/IEC 18004, version 5, level L), which a console of 24 lines shows.
 const SCAN_BYTES_MAX: usize = 106;
 
-/// Between the first two questions to the server.
+/// Time between the first two questions whether the forge takes the key.
 pub const PAUSE_FIRST: Duration = Duration::from_secs(3);
-/// Between two later ones.
+/// Longest time between two such questions.
 pub const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The key of this boot.

@@ -9,7 +9,7 @@ use landfall_states::fault::{Fault, SecretFault};
 use landfall_states::shown;
 use secrecy::ExposeSecret;
 
-/// `cryptsetup` reads at most so many bytes from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), and so does the question at boot.
+/// Longest passphrase: `cryptsetup` reads no more from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), and neither does the question at boot.
 const BYTES_MAX: usize = 512;
 /// Letters and digits that are where they are on a US keyboard in the layouts that people have (QWERTY, QWERTZ, AZERTY, the
 /// Nordic and Latin ones), digits with or without the shift key.

@@ -20,7 +20,7 @@ use secrecy::ExposeSecret;
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// No key on the target is longer, in bytes: what is, is another file.
+/// Longest key on the target.
 const CONTENTS_BYTES_MAX: usize = 64 << 10;
 
 /// A user as the target knows it.

@@ -18,13 +18,13 @@ use uuid::Uuid;
 const ENTRIES: u32 = 128;
 /// Bytes of one entry in a table that is written.
 const ENTRY_BYTES: u32 = 128;
-/// Entry arrays longer than this are not read: 65,536 entries of the usual size.
+/// Longest array of partition entries that is read: 65,536 entries of the usual size.
 const ARRAY_BYTES_MAX: u64 = 8 << 20;
-/// Entries that are in use and are told of.
+/// Most partitions that are reported.
 const ENTRIES_USED_MAX: usize = 1024;
 /// Bytes of a header that are always there.
 const HEADER_BYTES: usize = 92;
-/// No smaller disk holds two copies, in sectors.
+/// Smallest disk that holds two copies of the table, in sectors.
 const SECTORS_MIN: u64 = 80;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 /// Sector sizes that a table may have been written for.
 pub const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
-/// Logical partitions that are followed in one chain.
+/// Most logical partitions of one chain.
 const LOGICAL_MAX: u32 = 128;
 
 /// An entry of a classic MBR.

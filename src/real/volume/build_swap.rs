@@ -26,7 +26,7 @@ pub const NAME: &str = "landfall-swap";
 pub const UUID: &str = "CRYPT-PLAIN-landfall-swap";
 /// Where it begins on the partition, in sectors of 512 bytes: behind what `mkswap` wrote there.
 const FROM_SECTOR: u64 = 2048;
-/// Partitions that are smaller are not worth it.
+/// Smallest swap partition that is used while a system is built.
 pub const BYTES_MIN: u64 = 64 << 20;
 
 /// What a mapping of the name is to us.

@@ -24,9 +24,9 @@ use uuid::Uuid;
 
 /// libcryptsetup has no locks of its own.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// Key slots that a LUKS2 header has at most (LUKS2 on-disk format, section 3.2).
+/// Most key slots of a LUKS2 header (LUKS2 on-disk format, section 3.2).
 const KEY_SLOTS_MAX: u8 = 32;
-/// Bytes that a volume key may have: that of AES-XTS has 64.
+/// Longest volume key; that of AES-XTS has 64 bytes.
 const VOLUME_KEY_BYTES_MAX: usize = 512;
 /// The key of a plain mapping, for AES-256 in XTS.
 const PLAIN_KEY_BYTES: usize = 64;

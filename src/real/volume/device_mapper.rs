@@ -16,18 +16,18 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// How often a busy mount or mapping is tried again: a killed child's last files close within this.
+/// How often a busy mount or mapping is tried again.
 pub const BUSY_TRIES_MAX: u32 = 40;
-/// How far apart.
+/// Time between two such tries.
 pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// The way to the kernel.
 const CONTROL: &str = "/dev/mapper/control";
 /// Of the structure that every call begins with, in bytes.
 const HEAD_BYTES: usize = 312;
-/// Room for an answer, in bytes. A list of a hundred mappings has 16 KiB at most.
+/// Longest answer of device-mapper; a list of a hundred mappings has at most 16 KiB.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
-/// Mappings that fit into it.
+/// Most mappings in one answer.
 const NAMES_MAX: usize = ANSWER_BYTES_MAX / 16;
 /// Where its fields lie in the structure.
 const AT_DATA_SIZE: usize = 12;

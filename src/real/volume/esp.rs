@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Bytes that may be read to find a slot: a hostile FAT can have directories without end.
+/// Bytes that are read to find a slot: a hostile FAT can have directories without end.
 const SEARCH_BYTES_MAX: usize = 16 << 20;
 /// An allocated slot that was never written: no checkpoint, and easy on the eyes.
 const BLANK: [u8; PAGE_BYTES] = [b'\n'; PAGE_BYTES];

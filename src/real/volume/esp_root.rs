@@ -23,7 +23,7 @@ const ENTRY: usize = 32;
 const LABEL_BYTES: usize = 11;
 /// What is the label of a FAT without one.
 const NO_NAME: &[u8; LABEL_BYTES] = b"NO NAME    ";
-/// So many clusters of the directory are read: it grows by one with 128 entries.
+/// Most clusters of the ESP's root directory that are read; 128 entries fill one.
 const CLUSTERS_MAX: usize = 100;
 /// From this number on an entry of the FAT is the end of a chain.
 const END: u32 = 0x0FFF_FFF8;

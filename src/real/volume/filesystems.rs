@@ -17,7 +17,7 @@ use landfall_states::{Probe, Signature};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The longest that making or checking an empty filesystem may take.
+/// Longest run of a program that makes or checks an empty filesystem.
 const DEADLINE: Duration = Duration::from_secs(1_800);
 
 async fn tool(what: &str, program: Program<'_>, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 /// With less than this free, in bytes, a filesystem is full: no tool of an install does with less.
 pub const LEAST: u64 = 1 << 20;
 
-/// So many names of what `fsck.vfat` left are told.
+/// Most names of what `fsck.vfat` left that are reported.
 const RECLAIMED_TOLD_MAX: usize = 3;
 
 /// The name of the file that is tried to be written.

@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 pub const MEMORY_KIB_USUAL: u32 = 1 << 20;
 /// Bytes of the binary header, behind which the description lies.
 const BINARY_BYTES: u64 = 4096;
-/// No header of LUKS2 is larger.
+/// Largest LUKS2 header.
 const HEADER_BYTES_MAX: u64 = 4 << 20;
 
 /// The cost of one key slot.

@@ -30,7 +30,7 @@ use landfall_states::plan::{Payload, SystemSource, Volume};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest that checking or growing may take.
+/// Longest run of a program that checks or grows a root filesystem from an image.
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// The longest that one order writes, but for one slice of the writer. Behind each order the volume is looked at and the

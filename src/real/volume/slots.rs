@@ -17,13 +17,13 @@ pub const DIRECTORY: [&str; 2] = ["EFI", "LANDFALL"];
 /// The slots' names in [`DIRECTORY`].
 pub const NAMES: [&str; 2] = ["CKPT0.BIN", "CKPT1.BIN"];
 
-/// How far the scan for the magic goes, in bytes. Slots are allocated right after the FATs of a new filesystem.
+/// How much of the ESP is scanned for slots whose directory cannot be read; a new filesystem has them right after the FATs.
 const SCAN_BYTES_MAX: u64 = 64 << 20;
 /// A partition that begins with so many zeros was wiped and never formatted: it has no slots.
 const ZEROS_BYTES: u64 = 8 << 20;
-/// What the filesystem's reader may read, in bytes: the directory, two slots, and the FAT sectors on the way.
+/// Bytes that reading a slot through the filesystem may take: the directory, two slots, and the sectors of the FAT on the way.
 const FAT_BYTES_MAX: u64 = 32 << 20;
-/// How many reads and seeks it may make: a cyclic cluster chain ends here.
+/// Reads and seeks that this may take: a cyclic cluster chain ends here.
 const FAT_OPERATIONS_MAX: u64 = 200_000;
 
 /// The slots of one ESP, and how they were found.

@@ -24,7 +24,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A check of everything, of a large disk.
+/// Longest check of a large filesystem.
 const DEADLINE: Duration = Duration::from_secs(4 * 3_600);
 /// `e2fsck(8)`: errors were corrected; with 2, a reboot is asked for, which is for mounted ones.
 const CORRECTED: i32 = 1;

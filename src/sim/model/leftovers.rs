@@ -5,7 +5,7 @@
 //! A state of the real tool may be finer than what stands for it. Then every state of that name has to be gone on from, in the
 //! recorder, as the simulated one is.
 //!
-//! Absent: what the recorder does not kill; see docs/lab.md.
+//! Absent: what the recorder does not kill; see docs/develop/laboratory.md.
 
 use crate::sim::model::contents::{
     CLOSURE, DATABASE, DATABASE_MADE, GENERATION, LOCK, REGISTERED, boot_files, clone_text, conf_text,
@@ -425,7 +425,7 @@ pub fn find(tool: &str, state: &str) -> Option<&'static Leftover> {
         .find(|known| known.tool == tool && known.state == state)
 }
 
-/// The rows of docs/failure-model.md.
+/// The rows of docs/design/failure-model.md.
 pub fn table() -> String {
     let mut text = String::from(
         "| step | what a death or a power cut left | stands for it in the simulation |\n|---|---|---|\n",

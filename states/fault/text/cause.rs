@@ -107,7 +107,7 @@ impl Cause {
                 Remedy::change("landfall log shows what came before; when it stays so, replace the device")
             }
             Cause::Memory => Remedy::change(
-                "give the machine more memory, or swap: in memory (zramSwap.enable in the installer) or on the target (swap.enable, before the disk is partitioned); or install a system that was built elsewhere (docs/configuration.md, system)",
+                "give the machine more memory, or swap: in memory (zramSwap.enable in the installer) or on the target (swap.enable, before the disk is partitioned); or install a system that was built elsewhere (docs/reference/configuration.md, system)",
             ),
             Cause::NoRoom => Remedy::change(
                 "make room on the target (landfall plan shows the sizes), or give it a larger disk",
@@ -187,7 +187,7 @@ impl Cause {
                 "build it elsewhere and push it to a cache, or take it out of the configuration",
             ),
             Cause::SecretMissing => Remedy::change(
-                "place the key with landfall (secrets in docs/configuration.md), or encrypt the secrets for the key that is there",
+                "place the key with landfall (secrets in docs/reference/configuration.md), or encrypt the secrets for the key that is there",
             ),
             Cause::ProgramMissing => {
                 Remedy::change("add it to the installer, or to the host's system packages")

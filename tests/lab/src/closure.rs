@@ -116,7 +116,7 @@ pub struct Inputs {
 /// Builds the system that `params` describe, or takes it from `cache`. `tools` may have programs that take the place of its own.
 ///
 /// # Errors
-/// A program of [`NEEDS`] is missing, Debian's packages cannot be had, or Nix fails; its last words are in the message.
+/// A program that it needs is missing, Debian's packages cannot be had, or Nix fails; its last words are in the message.
 pub fn build(cache: &Path, params: &ClosureParams, tools: Option<&NixosTools>) -> Result<Closure> {
     let ground = Ground::prepare(cache, tools)?;
     let json = params.to_json()?;

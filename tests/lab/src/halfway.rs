@@ -1,6 +1,6 @@
 //! `cargo lab halfway`: each real tool that landfall calls is killed, and loses power, at every call that changes something;
 //! the next run must go on from everything that is left. Law: the points are those of `tests/halfway`, which prints a line for
-//! each state and each failure; here they are counted and held against the tables in docs/failure-model.md.
+//! each state and each failure; here they are counted and held against the tables in docs/design/failure-model.md.
 //!
 //! The states in the tables are the simulation's vocabulary; a state that was seen and is not in it fails the command. How many
 //! calls and points there were is written by `--write`; it is not compared, because programs with threads do not make the
@@ -28,7 +28,7 @@ use crate::kit::{self, Kit};
 use crate::setup;
 
 /// Where the tables are.
-const DOCUMENT: &str = "docs/failure-model.md";
+const DOCUMENT: &str = "docs/design/failure-model.md";
 /// The steps that need no machine, as the test calls them.
 const STEPS: [&str; 9] = [
     "esp",
@@ -62,10 +62,10 @@ pub struct Arguments {
     /// Every N-th point, of the steps on this computer too
     #[arg(long, value_name = "N", conflicts_with_all = ["all", "point"], value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
-    /// A folder with NixOS's own programs, for the steps in the machine (docs/lab.md)
+    /// A folder with NixOS's own programs, for the steps in the machine (docs/develop/laboratory.md)
     #[arg(long, value_name = "DIR")]
     nixos_tools: Option<std::path::PathBuf>,
-    /// Write the tables in docs/failure-model.md anew; of steps that are not tried, the figures stay
+    /// Write the tables in docs/design/failure-model.md anew; of steps that are not tried, the figures stay
     #[arg(long, conflicts_with_all = ["point", "every"])]
     write: bool,
     /// Keep the folders of each step
@@ -271,7 +271,7 @@ fn code(passed: bool) -> ExitCode {
 
 fn named(skipped: &[String]) -> String {
     if skipped.is_empty() {
-        "name one of those in docs/lab.md".to_owned()
+        "name one of those in docs/develop/laboratory.md".to_owned()
     } else {
         skipped.join("; ")
     }

@@ -36,6 +36,8 @@ mod planted;
 mod proxy;
 mod qemu_line;
 mod qmp;
+mod recording;
+mod release;
 mod removal;
 mod resident;
 mod reverted;
@@ -76,7 +78,7 @@ enum Verb {
     /// A console in a machine with the installer environment and a blank disk; Ctrl-] leaves
     Shell(shell::Arguments),
     /// A real install into a UEFI machine: the power is cut in the middle, landfall resumes, the disk boots
-    Demo,
+    Demo(demo::Arguments),
     /// Set up, then run every test: unit, property, integration, and machines
     Test {
         /// Without machines
@@ -119,12 +121,14 @@ enum Verb {
         /// List them
         #[arg(long)]
         list: bool,
-        /// A folder with NixOS's own programs, which take the place of the laboratory's (docs/lab.md)
+        /// A folder with NixOS's own programs, which take the place of the laboratory's (docs/develop/laboratory.md)
         #[arg(long, value_name = "DIR")]
         nixos_tools: Option<std::path::PathBuf>,
     },
     /// An installer's image from elsewhere: boots it, installs, cuts the power, boots it again, boots what it installed
     Iso(iso::Arguments),
+    /// Look whether what is committed can be released: version, formats, licences, oldest Rust, rustdoc, the binary's bytes
+    Release(release::Arguments),
     /// Check the laboratory itself: boot, agent, console, power cut, saved state
     Selftest,
 }
@@ -165,7 +169,7 @@ fn carried_out(verb: Verb) -> Result<ExitCode> {
         Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Iso(arguments) => iso::run(&arguments),
-        Verb::Demo => demo::run(),
+        Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test { quick } => test::run(quick),
         Verb::Scenario {
             names,
@@ -198,6 +202,7 @@ fn carried_out(verb: Verb) -> Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
+        Verb::Release(arguments) => release::run(&arguments),
         Verb::Selftest => selftest::run().map(|()| ExitCode::SUCCESS),
     }
 }

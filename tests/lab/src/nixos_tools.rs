@@ -1,7 +1,7 @@
 //! NixOS's own programs, from a folder that the owner of a Nix machine fills, in the place of the laboratory's.
 //!
 //! Law: the folder is checked as a whole before anything is started, and everything that is wrong with it is said at once; what is
-//! in it is copied, never changed. Absent: filling it (`docs/lab.md` has the command), and knowing what the programs do.
+//! in it is copied, never changed. Absent: filling it (`docs/develop/laboratory.md` has the command), and knowing what the programs do.
 //!
 //! ```text
 //! bin/nixos-install bin/nixos-enter   wanted; others beside them are found by landfall too
@@ -104,7 +104,7 @@ impl NixosTools {
         }
         if !wrong.is_empty() {
             bail!(
-                "--nixos-tools {}:\n  {}\nWhat belongs there: docs/lab.md, \"NixOS's own programs\"",
+                "--nixos-tools {}:\n  {}\nWhat belongs there: docs/develop/laboratory.md, \"NixOS's own programs\"",
                 folder.display(),
                 wrong.join("\n  ")
             );

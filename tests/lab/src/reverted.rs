@@ -466,7 +466,7 @@ mod tests {
     const SOMETHING_ELSE: [&str; 4] = [
         "",
         "scenario torn-kernel … FAILED (0 s)\nQEMU: -accel bogus: invalid accelerator\nscenarios: 0 passed, 1 failed\n",
-        "no step was tried; name one of those in docs/lab.md\n",
+        "no step was tried; name one of those in docs/develop/laboratory.md\n",
         "1 steps, 4 calls that change something, 5 points, 4 states, 2 points without a way on: FAILED\n",
     ];
 

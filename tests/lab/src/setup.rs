@@ -249,7 +249,7 @@ pub fn host_packages() -> Result<()> {
     let apt = release.id == "debian" || release.id == "ubuntu" || release.like.contains("debian");
     if release.id == "nixos" {
         bail!(
-            "the laboratory needs {}; run it inside `nix develop`, which has all but mmdebstrap (docs/lab.md)",
+            "the laboratory needs {}; run it inside `nix develop`, which has all but mmdebstrap (docs/develop/laboratory.md)",
             missing.join(", ")
         );
     }

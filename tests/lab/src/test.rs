@@ -19,8 +19,18 @@ use crate::scenarios;
 /// A part of the run: its name, and Cargo's arguments.
 type Step = (&'static str, &'static [&'static str]);
 
+/// The documentation of every package, with each warning an error.
+pub const RUSTDOC: [&str; 6] = [
+    "--config",
+    "build.rustdocflags=[\"-Dwarnings\"]",
+    "doc",
+    "--quiet",
+    "--workspace",
+    "--no-deps",
+];
+
 /// What is quick, and looked at first.
-const LINTS: [Step; 2] = [
+const LINTS: [Step; 3] = [
     ("formatting", &["fmt", "--all", "--check"]),
     (
         "clippy",
@@ -34,6 +44,7 @@ const LINTS: [Step; 2] = [
             "warnings",
         ],
     ),
+    ("rustdoc", &RUSTDOC),
 ];
 /// What runs beside the machines.
 const TESTS: [Step; 3] = [

@@ -1,4 +1,4 @@
-# The host's installer. Every option is in landfall's docs/options.md.
+# The host's installer. Every option is in landfall's docs/reference/options.md.
 {
   autoInstaller = {
     # CHANGE: where this repository is fetched from.

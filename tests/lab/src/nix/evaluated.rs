@@ -144,22 +144,25 @@ pub fn check(workspace: &Path, nixpkgs: &Path, images: bool, report: &mut Report
             |failures| failures.iter().map(Failure::sentence).collect(),
         ))
     })?;
-    report.check("tier 1: docs/options.md is what the options say", || {
-        let text: Result<String, _> = evaluation.value("nix/docs.nix", None, &[])?;
-        let text = match text {
-            Ok(text) => text,
-            Err(complaints) => return Ok(complaints),
-        };
-        let file = workspace.join("docs/options.md");
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            fs::write(&file, &text)?;
-        }
-        Ok(if fs::read_to_string(&file)? == text {
-            vec![]
-        } else {
-            vec!["it differs; UPDATE_EXPECT=1 cargo lab nix --nixpkgs PATH writes it anew".to_owned()]
-        })
-    })?;
+    report.check(
+        "tier 1: docs/reference/options.md is what the options say",
+        || {
+            let text: Result<String, _> = evaluation.value("nix/docs.nix", None, &[])?;
+            let text = match text {
+                Ok(text) => text,
+                Err(complaints) => return Ok(complaints),
+            };
+            let file = workspace.join("docs/reference/options.md");
+            if std::env::var_os("UPDATE_EXPECT").is_some() {
+                fs::write(&file, &text)?;
+            }
+            Ok(if fs::read_to_string(&file)? == text {
+                vec![]
+            } else {
+                vec!["it differs; UPDATE_EXPECT=1 cargo lab nix --nixpkgs PATH writes it anew".to_owned()]
+            })
+        },
+    )?;
     if !images {
         println!("images and machines: skipped: --no-images");
         return Ok(());
