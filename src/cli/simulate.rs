@@ -163,7 +163,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         // Behind what was found: a disk without room for it must not eat the result.
         if let Some(first) = coverage.failures.first() {
             match keep_trace(&harness, first) {
-                Ok(path) => writeln!(out, "what happened in the first of them: {path}")?,
+                Ok(path) => writeln!(out, "details of the first failure: {path}")?,
                 Err(failure) => complain(&failure.text),
             }
         }
@@ -202,7 +202,7 @@ fn one(harness: &Harness, schedule: &Schedule, json: bool, out: &mut dyn Write) 
         let why = match run.and_then(|run| report.passed.get(run)) {
             Some(points) => format!("run {} passes {points} points, from {}.0 on", shot.run, shot.run),
             None => format!(
-                "there is no run {}: the story is over after {}",
+                "there is no run {}: the scenario run ends after {} runs",
                 shot.run,
                 report.passed.len()
             ),
@@ -319,7 +319,8 @@ fn enumerate(
         scope.spawn(|| progress(shared, &done));
         for worker in workers {
             if worker.join().is_err() {
-                *lock(&broken) = Some("a thread of the simulation ended with a defect".to_owned());
+                *lock(&broken) =
+                    Some("a thread of the simulation crashed; this is a defect of landfall".to_owned());
             }
         }
         done.store(true, Ordering::Relaxed);
@@ -452,7 +453,7 @@ fn keep_trace(harness: &Harness, failure: &sim::check::coverage::Failure) -> Res
     let mut text = format!("{failure}\n");
     if let Some(between) = failure.operator_action {
         text += &format!(
-            "what happens without {}, which came after the last death:\n",
+            "the same scenario run without the operator action {}:\n",
             between.name()
         );
     }
