@@ -130,7 +130,7 @@ fn nothing_there(host: &HostName, survey: &Survey, has_record: bool, fault: &Fau
     }
     let (reason, list) = fault.reasons();
     let mut why = format!(
-        "no disk that is attached carries an install of {host}, and none can take one: {}: {reason}",
+        "no attached disk holds an install of {host}, and no disk can take one: {}: {reason}",
         fault.what()
     );
     for line in &list {
@@ -201,7 +201,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     let (mut attempts, impossible) = course.attempts(&request.budget);
     if let Some(count) = impossible {
         let what = format!(
-            "the record counts {count} attempts, more than a run makes, and nothing proves it: the counts begin anew"
+            "the record counts {count} attempts, which is more than a run makes, and nothing proves the record: the counters start at zero"
         );
         world.tell(Event::Notice { what });
     }
@@ -356,7 +356,9 @@ impl<W: World> Run<'_, W> {
                                     disk: format!("disk {}", erasure.disk.name()),
                                     after_consent: false,
                                 },
-                                Remedy::change_and_install("find out what writes to it (landfall disks)"),
+                                Remedy::change_and_install(
+                                    "stop what writes to it (landfall disks shows what uses it)",
+                                ),
                             )));
                         }
                         match self.world.consent(&erasure).await {
@@ -396,7 +398,7 @@ impl<W: World> Run<'_, W> {
                 if empty_successes >= EMPTY_SUCCESSES_MAX {
                     return Err(self.halt(Fault::of(
                         empty(true),
-                        Remedy::change("landfall log, mend the cause"),
+                        Remedy::change("fix the cause (landfall log)"),
                     )));
                 }
                 let fault = Fault::of(empty(false), Remedy::resume());
@@ -608,7 +610,7 @@ mod tests {
     #[test]
     fn to_resume_where_no_disk_qualifies_is_nothing_to_resume() {
         let host = "web".parse().unwrap();
-        let fault = |class| Fault::injected(class, "target disk", "no disk can be installed on");
+        let fault = |class| Fault::injected(class, "target disk", "no disk is suitable for an install");
         let survey = |class, named| Survey {
             disks: vec![],
             choice: Err(fault(class)),
@@ -617,7 +619,7 @@ mod tests {
         let lasting = FaultClass::NeedsChange;
         let why = nothing_there(&host, &survey(lasting, false), false, &fault(lasting)).unwrap();
         assert!(
-            why.contains("of web") && why.contains("no disk can be installed on"),
+            why.contains("of web") && why.contains("no disk is suitable for an install"),
             "{why}"
         );
         // The controls: an install of this boot whose disk is away, a disk that somebody named, a fault of the moment, another stop.

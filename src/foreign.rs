@@ -67,11 +67,13 @@ impl Refused {
     pub fn why(&self) -> String {
         match self {
             Refused::Absent => "it is not there".to_owned(),
-            Refused::NotRegular(kind) => format!("it is a {kind}; only a regular file is read here"),
+            Refused::NotRegular(kind) => format!("it is a {kind}; landfall reads only regular files here"),
             Refused::NoStorage(kind) => {
-                format!("it is a {kind}; a block device is meant, or a file that stands for one")
+                format!("it is a {kind}, not a block device or a file with the contents of one")
             }
-            Refused::TooLong { max } => format!("it has more than {max} bytes, which no such file has"),
+            Refused::TooLong { max } => {
+                format!("it is longer than {max} bytes, which is the most that landfall reads of such a file")
+            }
             Refused::Os(error) => os::said(error),
         }
     }
@@ -92,7 +94,7 @@ impl Refused {
             .into(),
             Refused::NoStorage(kind) => PlaceFault::FileType {
                 path: on,
-                expected: format!("a block device, or a file that stands for one: it is a {kind}"),
+                expected: format!("a block device, or a file with the contents of one: it is a {kind}"),
             }
             .into(),
             Refused::TooLong { max } => PlaceFault::FileTooLong { on, max }.into(),

@@ -39,10 +39,10 @@ pub struct Holder {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Somebody has it.
-    #[error("another landfall is at work: {}", describe(.0, *.1))]
+    #[error("another landfall is running: {}", describe(.0, *.1))]
     Held(Option<Holder>, u64),
     /// It cannot be had at all.
-    #[error("the lock cannot be taken: {}", crate::os::said(.0))]
+    #[error("landfall cannot take the lock: {}", crate::os::said(.0))]
     Io(#[from] std::io::Error),
 }
 

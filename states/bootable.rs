@@ -101,11 +101,11 @@ impl Step for ProvisionSecrets {
 
     fn remaining(&self, order: &SecretsOrder) -> String {
         let paths: Vec<&str> = order.paths.iter().map(TargetPath::as_str).collect();
-        format!("these are not as they should be: {}", paths.join(", "))
+        format!("these are not right yet: {}", paths.join(", "))
     }
 
     fn describe(&self) -> String {
-        format!("place keys and set owners for {}", self.host)
+        format!("install keys and set file owners for {}", self.host)
     }
 }
 

@@ -142,7 +142,7 @@ pub enum SlotError {
     #[error("digest does not match")]
     Digest,
     /// Whole, but of a newer format.
-    #[error("format version {0}, this landfall knows {FORMAT_VERSION}")]
+    #[error("format version {0}; this landfall reads version {FORMAT_VERSION}")]
     Newer(u32),
     /// Whole, but the body is not a record.
     #[error("body: {0}")]
@@ -426,13 +426,13 @@ pub fn choose(slots: [Option<&[u8]>; 2]) -> Choice {
 fn unchained(newer: &Record, older: &Record, older_slot: &[u8]) -> Option<String> {
     if newer.install != older.install {
         return Some(format!(
-            "the slots are of two installs, {} and {}",
+            "the slots belong to two installs, {} and {}",
             newer.install, older.install
         ));
     }
     if newer.disk != older.disk {
         return Some(format!(
-            "the slots are of two disks, {} and {}",
+            "the slots belong to two disks, {} and {}",
             newer.disk, older.disk
         ));
     }

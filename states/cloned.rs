@@ -215,14 +215,14 @@ impl Step for RealiseSystem {
         let what = self.describe();
         if order.only_evaluate {
             return format!(
-                "evaluate again which system revision {} comes to: only the target itself says it",
+                "evaluate again which system revision {} builds, because only the target states it",
                 self.revision
             );
         }
         match order.corrupt.as_slice() {
             [] => what,
-            [one] => format!("{what}; {one} is wrong"),
-            [one, more @ ..] => format!("{what}; {one} and {} more are wrong", more.len()),
+            [one] => format!("{what}; {one} is damaged"),
+            [one, more @ ..] => format!("{what}; {one} and {} more are damaged", more.len()),
         }
     }
 
@@ -234,7 +234,7 @@ impl Step for RealiseSystem {
             }
             SystemSource::Flake => {
                 format!(
-                    "build {}#{} at {} onto the target store",
+                    "build {}#{} at revision {} into the target store",
                     self.repository.clone_path, self.host, self.revision
                 )
             }

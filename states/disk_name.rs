@@ -204,14 +204,14 @@ fn repeats(text: &[u8]) -> bool {
 /// Why a link in `/dev/disk/by-id` or `/dev/disk/by-path` agrees to no erasure. udev makes a link of what a device says; where that is the
 /// model alone, a bridge's word or a number that many have, the link leads to whichever of them was found last.
 pub fn link_objection(link: &str, identity: &DiskIdentity) -> Option<&'static str> {
-    const MANY: &str = "what the link is made of is no number of one disk";
+    const MANY: &str = "the link is made from a number that many disks share";
     let small = link.to_lowercase();
     let is_whole = |name: &str| (!is_unique(name)).then_some(MANY);
     if small.starts_with("usb-") {
-        return Some("the link is made of what a USB bridge says, which is not the disk's");
+        return Some("the link is made from the name of a USB bridge, not of the disk");
     }
     if STACKED.iter().any(|content| small.starts_with(content)) {
-        return Some("the link is made of what is on the disk, which a copy has too");
+        return Some("the link is made from the contents of the disk, which a copy has too");
     }
     // Only this disk is there.
     if is_bus_address(&small) {
@@ -253,7 +253,7 @@ pub fn link_objection(link: &str, identity: &DiskIdentity) -> Option<&'static st
     // A model stands before the serial number, and alone where there is none: `ata-SanDisk_SSD_PLUS_1000GB`. What a hypervisor calls a
     // disk is in its links alone.
     let has_model = ["ata", "nvme"].contains(&kind) || (kind == "scsi" && body.starts_with(['1', 's']));
-    (has_model && !says_it).then_some("the disk itself does not say the number that the link ends with")
+    (has_model && !says_it).then_some("the disk does not report the number at the end of the link")
 }
 
 /// Whether a name is a bus address, as links in `/dev/disk/by-path` are called.
@@ -287,13 +287,15 @@ pub fn never_agrees(name: &str) -> Option<&'static str> {
         return None;
     }
     if is_kernel_name(&small) {
-        return Some("a kernel name means another disk after the next boot");
+        return Some("a kernel name can mean another disk after the next boot");
     }
     if ["uuid=", "label=", "partuuid=", "partlabel=", "label:", "uuid:"]
         .iter()
         .any(|content| small.starts_with(content))
     {
-        return Some("it names what is on a disk, which a copy has too, and a new table has not");
+        return Some(
+            "it names the contents of a disk, which a copy has too, and which a new partition table replaces",
+        );
     }
     let number = small
         .strip_prefix("nvme-")
@@ -306,7 +308,7 @@ pub fn never_agrees(name: &str) -> Option<&'static str> {
             Some(format!("naa.{digits}")).filter(|_| !is_unique_eui(digits))
         });
     if number.is_some_and(|number| !is_unique(&number)) {
-        return Some("what the link is made of is no number of one disk");
+        return Some("the link is made from a number that many disks share");
     }
     if small.starts_with("usb-") || STACKED.iter().any(|content| small.starts_with(content)) {
         let nobody = DiskIdentity {
@@ -323,7 +325,7 @@ pub fn never_agrees(name: &str) -> Option<&'static str> {
     }
     // Typed with its kind or without.
     let forms = [small.clone(), format!("naa.{small}"), format!("eui.{small}")];
-    (!forms.iter().any(|form| is_unique(form))).then_some("many disks have that name, or none")
+    (!forms.iter().any(|form| is_unique(form))).then_some("this name is not unique to one disk")
 }
 
 /// What udev begins the names of links with, beside those that are judged by themselves.

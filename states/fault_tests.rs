@@ -44,7 +44,7 @@ fn an_abridged_fault_keeps_whole_characters() {
     assert_eq!(short.what, "ééé…");
     assert_eq!(short.why, format!("{}…", "x".repeat(7)));
     assert_eq!(short.next, format!("{}…", "n".repeat(7)));
-    assert_eq!(fault.abridged(500), fault, "what has room is left as it is");
+    assert_eq!(fault.abridged(500), fault, "what has room is not changed");
     assert_eq!(fault.abridged(8).next, fault.next);
 }
 
@@ -80,7 +80,7 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
                     said: text("No space left on device (os error 28)"),
                 },
             ),
-            "needs a change: file /x: No space left on device (os error 28); next: make room (landfall plan shows the sizes), then: landfall resume",
+            "needs a change: file /x: No space left on device (os error 28); next: free space (landfall plan shows the sizes), then: landfall resume",
         ),
         (
             Fault::program(

@@ -170,7 +170,7 @@ impl Step for CloneConfiguration {
             CloneFacts::Repository { head, mark, flaws } => {
                 if mark.as_deref() != Some(self.install.to_string().as_str()) {
                     return other(format!(
-                        "a repository is there that is not marked as this install's (mark {})",
+                        "it has a repository without the mark of this install (mark: {})",
                         mark.as_deref().unwrap_or("missing")
                     ));
                 }
@@ -191,10 +191,10 @@ impl Step for CloneConfiguration {
                 })
             }
             CloneFacts::Unvetted { mark: _, why } => other(format!(
-                "a repository is there that is not this install's, and no Git was run in it, for it has {why}"
+                "it has a repository that is not this install's; landfall ran no Git in it, because it has {why}"
             )),
             CloneFacts::Other(what) => other(format!(
-                "something is there that is no clone of this install: {what}"
+                "it has something that is not a clone of this install: {what}"
             )),
         }
     }

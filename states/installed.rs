@@ -106,7 +106,7 @@ impl fmt::Display for BootFlaw {
             BootFlaw::Missing(path) => write!(f, "{path} is missing"),
             BootFlaw::Different { path, how } => write!(f, "{path} {how}"),
             BootFlaw::Elsewhere(how) => f.write_str(how),
-            BootFlaw::Leftover(path) => write!(f, "{path} was left by an installer that was cut off"),
+            BootFlaw::Leftover(path) => write!(f, "{path} was left by an interrupted boot loader installer"),
         }
     }
 }
@@ -244,7 +244,7 @@ impl Step for InstallBootLoader {
 
     fn describe(&self) -> String {
         format!(
-            "install the boot loader for {} and prove it from the ESP",
+            "install the boot loader for {} and verify it on the ESP",
             self.system
         )
     }
@@ -256,7 +256,7 @@ pub fn still_flawed(flaws: &[BootFlaw]) -> Fault {
         Kind::BootLoader {
             flaws: flaws.iter().map(ToString::to_string).collect(),
         },
-        Remedy::change("look at the boot loader's messages (landfall log), mend the configuration"),
+        Remedy::change("read the boot loader's messages (landfall log), and fix the configuration"),
     )
 }
 
@@ -353,8 +353,7 @@ mod tests {
         assert_eq!(fault.class, crate::fault::FaultClass::Permanent);
         assert_eq!(
             fault.why(),
-            "it is not right: x.conf is the default; EFI/nixos/k.efi is missing; EFI/nixos/i.efi ends early; loader/loader.tmp was left by \
-             an installer that was cut off"
+            "it is not right: x.conf is the default; EFI/nixos/k.efi is missing; EFI/nixos/i.efi ends early; loader/loader.tmp was left by an interrupted boot loader installer"
         );
         let system = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".parse().unwrap();
         let order = BootOrder { system, flaws };

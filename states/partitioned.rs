@@ -167,7 +167,7 @@ pub(crate) fn blank<P, O>(
         disk: disk.clone(),
         extent: format!("partition {} ({})", partition.number, partition.name),
         contents: vec![
-            "blank now, although the checkpoint says that it was made: something erased it".into(),
+            "it is blank, although the checkpoint states that it was made: something erased it".into(),
         ],
         finished_work: false,
     };
@@ -185,7 +185,7 @@ pub(crate) fn foreign(partition: &GptEntry, probe: &Probe) -> Fault {
             name: partition.name.clone(),
             found: probe.to_string(),
         },
-        Remedy::words("save what is on it, then begin anew with: landfall install --reinstall"),
+        Remedy::words("save its contents, then start a new install: landfall install --reinstall"),
     )
 }
 

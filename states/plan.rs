@@ -442,7 +442,7 @@ impl fmt::Display for InstallId {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The layout does not fit the disk.
-    #[error("disk {disk} is too small: the layout needs {needed} bytes, the disk has {found}")]
+    #[error("disk {disk} is too small: the layout needs {needed} bytes, and the disk has {found}")]
     TooSmall {
         /// The disk.
         disk: String,
@@ -452,7 +452,7 @@ pub enum PlanError {
         found: u64,
     },
     /// The ESP cannot be a FAT32.
-    #[error("ESP size {found} bytes is too small: FAT32 needs at least {needed}")]
+    #[error("an ESP of {found} bytes is too small: FAT32 needs at least {needed}")]
     EspTooSmall {
         /// Bytes a FAT32 needs.
         needed: u64,
@@ -461,11 +461,11 @@ pub enum PlanError {
     },
     /// Nothing tells the disk from another.
     #[error(
-        "the disk has no WWN, no serial number and no bus address: it could not be recognised after a reboot"
+        "the disk has no WWN, no serial number and no bus address, so landfall could not recognise it after a reboot"
     )]
     Nameless,
     /// A sector size GPT or landfall does not know.
-    #[error("sectors of {0} bytes are not supported: 512 and 4096 are")]
+    #[error("a sector size of {0} bytes is not supported; 512 and 4096 are")]
     SectorSize(u32),
 }
 

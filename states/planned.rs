@@ -183,7 +183,7 @@ impl Step for PartitionDisk {
                     found: facts.disk.to_string(),
                     expected: None,
                 },
-                Remedy::words("put the confirmed disk back, or start anew with: landfall install"),
+                Remedy::words("attach the confirmed disk again, or start a new install: landfall install"),
             ));
         }
         let ours = |copy: &GptCopy| copy.table() == Some(&self.table);
@@ -213,7 +213,9 @@ impl Step for PartitionDisk {
                         disk: what(),
                         differences: self.table.differences(found),
                     },
-                    Remedy::words("restore the table, or begin anew with: landfall install --reinstall"),
+                    Remedy::words(
+                        "restore the partition table, or start a new install: landfall install --reinstall",
+                    ),
                 ));
             }
         }
@@ -223,7 +225,7 @@ impl Step for PartitionDisk {
                     on: what(),
                     by: facts.in_use.clone(),
                 },
-                Remedy::change("unmount or detach what uses it"),
+                Remedy::change("unmount it, or stop what uses it"),
             ));
         }
         // Rule 4: one copy ours means the wipe came before and was flushed; the same table is written again.
@@ -241,7 +243,7 @@ impl Step for PartitionDisk {
                     disk: what(),
                     after_consent: true,
                 },
-                Remedy::change_and_install("look at it (landfall disks)"),
+                Remedy::change_and_install("check its contents (landfall disks)"),
             )),
         }
     }

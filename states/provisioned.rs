@@ -113,7 +113,7 @@ impl Step for Land {
     }
 
     fn describe(&self) -> String {
-        "keep log and receipt on the target, unmount, close, flush".into()
+        "write log and receipt to the target, unmount, close, flush".into()
     }
 }
 

@@ -154,7 +154,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
             return stop_listing(
                 Rule::TwoDisks,
                 "checkpoints",
-                format!("several disks carry an install of {}", situation.host),
+                format!("several disks hold an install of {}", situation.host),
                 list,
                 Remedy::words("name the disk: INSTALL_DISK=/dev/… landfall resume"),
             );
@@ -293,7 +293,7 @@ fn on_disk(
             return stop(
                 Rule::Newer,
                 format!("checkpoint on {name}"),
-                format!("it has format version {version}, which this landfall does not know"),
+                format!("it has format version {version}, which this landfall cannot read"),
                 Remedy::words("use the installer that wrote it, or a newer one"),
             );
         }
@@ -312,7 +312,7 @@ fn on_disk(
                         Rule::OtherHost,
                         format!("disk {name}"),
                         format!(
-                            "it carries an install of host {}, not of {}",
+                            "it holds an install of host {}, not of {}",
                             record.host, situation.host
                         ),
                         Remedy::words(format!("use the installer of {}, or: {anew}", record.host)),
@@ -324,10 +324,10 @@ fn on_disk(
                         Rule::OtherLayout,
                         format!("disk {name}"),
                         format!(
-                            "it carries install {} of {} with another layout (labels, sizes, encryption or swap)",
+                            "it holds install {} of {} with another layout (labels, sizes, encryption or swap)",
                             record.install, record.host
                         ),
-                        Remedy::words(format!("use the installer it was begun with, or: {anew}")),
+                        Remedy::words(format!("use the installer that started it, or: {anew}")),
                     );
                 }
             } else if record.nonce > NONCE_MAX
@@ -379,13 +379,13 @@ fn on_disk(
                 .into(),
             };
         }
-        return begin(nonce, rules, "a new install was asked for".into(), sequence_seen);
+        return begin(nonce, rules, "a reinstall was requested".into(), sequence_seen);
     }
     if let Some(known) = known_nonce
         && situation.reinstall > known
     {
         let why = format!(
-            "the configuration asks for reinstall {}, the disk carries {known}",
+            "the configuration requests reinstall number {}, and the disk holds number {known}",
             situation.reinstall
         );
         return begin(situation.reinstall, rules, why, sequence_seen);
@@ -396,7 +396,7 @@ fn on_disk(
     {
         return Decision::Landed {
             why: format!(
-                "{name} carries a finished install of {}; a new one needs: {anew}",
+                "{name} holds a finished install of {}; for a new one: {anew}",
                 situation.host
             ),
             record: Box::new(believed.record.clone()),
@@ -408,7 +408,7 @@ fn on_disk(
         return begin(
             situation.reinstall,
             rules,
-            format!("{name} carries no install of {}", situation.host),
+            format!("{name} holds no install of {}", situation.host),
             sequence_seen,
         );
     };
@@ -432,7 +432,7 @@ fn on_disk(
                 format!("partition table of {name}"),
                 "it was changed since",
                 plan.table.differences(found),
-                Remedy::words(format!("restore the table, or: {anew}")),
+                Remedy::words(format!("restore the partition table, or: {anew}")),
             );
         }
     }
@@ -442,7 +442,7 @@ fn on_disk(
         (false, false) => {
             // The slots are ours, the table is not: the disk is behind, and wins. Writing the table needs consent.
             rules.push(Rule::Behind);
-            let why = format!("{name} has a checkpoint of ours, but not our partition table");
+            let why = format!("{name} has a checkpoint of landfall, but not its partition table");
             return match begin(nonce, rules, why, sequence_seen) {
                 Decision::Begin(course) => Decision::Begin(Course {
                     authenticity: by_place(believed.as_deref()),
@@ -455,7 +455,7 @@ fn on_disk(
     }
     let why = match &believed {
         Some(b) => format!(
-            "{name} carries an install of {} at {}",
+            "{name} holds an install of {} in phase {}",
             situation.host,
             b.record.phase()
         ),
@@ -466,7 +466,9 @@ fn on_disk(
                 rules.push(Rule::SlotsLost);
                 "no readable checkpoint"
             };
-            format!("{name} carries our partition table, but {checkpoint}: everything is looked at again")
+            format!(
+                "{name} has landfall's partition table, but {checkpoint}: landfall checks every phase again"
+            )
         }
     };
     // Before the ESP exists the record is in tmpfs only.

@@ -648,7 +648,7 @@ fn no_install_is_begun_with_a_number_that_would_not_be_recognised() {
     match carrying(NONCE_MAX) {
         Decision::Stop { rule: None, fault } => {
             assert_eq!(fault.class, FaultClass::NeedsChange);
-            assert!(fault.why().contains("reinstall 255"), "{fault}");
+            assert!(fault.why().contains("reinstall number 255"), "{fault}");
         }
         other => panic!("{other:?}"),
     }

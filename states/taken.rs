@@ -58,17 +58,14 @@ const OWNED: &[(&str, &str)] = &[
         "/var/run",
         "it is a link to /run, which is empty after every boot",
     ),
-    ("/lost+found", "e2fsck puts there what it finds"),
-    (
-        "/var/tmp/landfall",
-        "landfall keeps files there for a while, and removes them",
-    ),
+    ("/lost+found", "e2fsck puts recovered files there"),
+    ("/var/tmp/landfall", "landfall keeps temporary files there"),
     ("/var/log/landfall", "landfall keeps its log there"),
 ];
 /// Where only directories are of use, for what is in them does not last.
 const EMPTIED: &[(&str, &str)] = &[
-    ("/tmp", "the system removes there what is old"),
-    ("/var/tmp", "the system removes there what is old"),
+    ("/tmp", "the system deletes old files there"),
+    ("/var/tmp", "the system deletes old files there"),
 ];
 /// Directories that every system has, or that the files of all are in: no file can be there, and nothing that begins empty.
 const DIRECTORIES: &[&str] = &[
@@ -212,12 +209,12 @@ pub fn taken_on_target(path: &str, put: Put) -> Option<&'static str> {
         return None;
     }
     if DIRECTORIES.contains(&path) || home(path).is_some_and(|below| below.is_empty()) {
-        return Some("it is a directory of the system's; name one in it");
+        return Some("it is a system directory; name a directory in it");
     }
     if let Some(of_ssh) = home(path).and_then(|below| below.strip_prefix("/.ssh")) {
         let name = of_ssh.strip_prefix('/');
         match put {
-            Put::Clone if of_ssh.is_empty() || name.is_some() => return Some("ssh has its keys there"),
+            Put::Clone if of_ssh.is_empty() || name.is_some() => return Some("ssh keeps its keys there"),
             Put::File if of_ssh.is_empty() || name.is_some_and(|name| OF_SSH.contains(&name)) => {
                 return Some("ssh reads its own files there");
             }
@@ -228,7 +225,7 @@ pub fn taken_on_target(path: &str, put: Put) -> Option<&'static str> {
     within(EMPTIED).or_else(|| {
         others
             .any(|taken| is_within(taken, path))
-            .then_some("it is a directory of the system's; name one in it")
+            .then_some("it is a system directory; name a directory in it")
     })
 }
 

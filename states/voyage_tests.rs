@@ -222,9 +222,9 @@ fn every_action_says_what_it_will_do() {
         Formatted: clone revision aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa to /mnt/nix-config
         Cloned: copy the closure of /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web to the target store
         Realised with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: nixos-install --system /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web
-        Installed with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: install the boot loader for /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web and prove it from the ESP
-        Bootable with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: place keys and set owners for web
-        Provisioned with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: keep log and receipt on the target, unmount, close, flush
+        Installed with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: install the boot loader for /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web and verify it on the ESP
+        Bootable with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: install keys and set file owners for web
+        Provisioned with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: write log and receipt to the target, unmount, close, flush
     "#]].assert_eq(&told);
     assert_eq!(landed.claim(), Claim::Landed(system()));
     assert_eq!(landed.phase(), Phase::Landed);
@@ -240,7 +240,7 @@ fn every_action_says_what_it_will_do() {
         Partitioned: make the ESP: FAT32 ESP-WEB 6B6F-825E on partition 1, with two checkpoint slots in EFI/LANDFALL
         Anchored: no encryption in this layout
         Encrypted: make ext4 root-web 77ed2fc2-3e13-5448-ad52-aff76e16258f
-        Cloned: build /mnt/nix-config#web at aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa onto the target store
+        Cloned: build /mnt/nix-config#web at revision aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa into the target store
     "#]].assert_eq(&others);
 }
 

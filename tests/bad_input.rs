@@ -66,7 +66,7 @@ fn a_wrong_command_line() {
         refused(
             &["plan", "--disk-size", "64G", "--disk-serial", name],
             2,
-            &["--disk-serial", "no name of one disk", "landfall disks"],
+            &["--disk-serial", "not unique to one disk", "landfall disks"],
         );
     }
 }
@@ -86,8 +86,8 @@ fn a_configuration_that_cannot_be_read() {
     refused(&["check", "/"], 2, &["not a file"]);
     for (text, what) in [
         ("", "it is empty"),
-        (" \n", "nothing in it but blanks"),
-        ("\u{feff}\0\0", "nothing in it but blanks"),
+        (" \n", "it has only blanks"),
+        ("\u{feff}\0\0", "it has only blanks"),
     ] {
         let file = tempfile::NamedTempFile::with_suffix(".ron").unwrap();
         fs_err::write(file.path(), text).unwrap();
@@ -301,7 +301,7 @@ fn a_second_start_with_another_run_directory_says_who_works() {
             &example("plain.ron"),
         ],
         4,
-        &["at work on this machine", &me, "landfall status --watch"],
+        &["running on this machine", &me, "landfall status --watch"],
     );
 }
 
@@ -329,7 +329,7 @@ fn what_is_right_is_taken() {
     ] {
         let (code, stdout, stderr) = landfall(&["check", &example(name)], &[]);
         assert_eq!(code, Some(0), "{stderr}");
-        assert!(stdout.contains("a valid configuration of host"), "{stdout}");
+        assert!(stdout.contains("the configuration of host"), "{stdout}");
     }
     let plan = [
         "plan",

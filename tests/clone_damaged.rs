@@ -202,7 +202,7 @@ fn a_repository_whose_mark_cannot_be_read_is_left_alone_and_told_as_what_it_is()
     }
     fs_err::write(&config, "[core]\n\trepositoryformatversion = 0\n").unwrap();
     let why = place.clone(&action).unwrap_err().why();
-    assert!(why.contains("not marked as this install's"), "{why}");
+    assert!(why.contains("without the mark of this install"), "{why}");
 }
 
 #[test]

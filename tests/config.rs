@@ -354,7 +354,7 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "repository: (remote: \"https://x/y\", clone_path: \"/mnt/var/tmp/landfall/c\"), system: Flake",
-            &["repository.clone_path", "landfall keeps files there for a while"],
+            &["repository.clone_path", "landfall keeps temporary files there"],
         ),
         (
             "repository: (bundle: \"x.bundle\"), system: Flake",
@@ -450,7 +450,7 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "REMOTE, system: Flake, keys: (age_identity: true, age_identity_path: \"/etc\")",
-            &["keys.age_identity_path", "directory of the system's"],
+            &["keys.age_identity_path", "system directory"],
         ),
         (
             "REMOTE, system: Flake, extra_mount_dirs: [\"/nix/store/x\"]",
@@ -597,7 +597,7 @@ fn a_key_that_would_be_made_for_nothing_is_warned_of() {
         let told: Vec<String> = config
             .warnings()
             .into_iter()
-            .filter(|warning| warning.contains("ssh.generate_key is not used"))
+            .filter(|warning| warning.contains("ssh.generate_key has no effect"))
             .collect();
         (config.ssh.generate_wait_s, told.len())
     };

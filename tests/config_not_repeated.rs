@@ -269,7 +269,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
             full("luks: true"),
             "luks: it is true or false: options between ( and )",
         ),
-        (full("luks: Some((enable: true))"), "leave out Some( and its )"),
+        (full("luks: Some((enable: true))"), "remove Some( and its )"),
         (
             full("luks: [true]"),
             "luks: the value is of another type: options between ( and )",
@@ -292,7 +292,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
         ),
         (
             full("reinstall: 1.5"),
-            "has a fraction, and a whole number is allowed",
+            "has a fraction, and only a whole number is allowed",
         ),
         (full("on_success: 5"), "one of PowerOff, Reboot, Stay"),
         (full("on_success: \"Reboot\""), "Reboot"),
@@ -307,7 +307,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
         }
     }
     for (rest, words) in [
-        ("\"luks\": null", "leave the option out for its default"),
+        ("\"luks\": null", "leave the option out to use its default"),
         ("\"luks\": {\"enable\": null}", "leave the option out"),
         ("\"luks\": true", "it is true or false: options between { and }"),
         ("\"luks\": []", "options between { and }"),
@@ -406,7 +406,7 @@ fn an_address_that_leads_nowhere_is_refused_and_known_again() {
         ("https://forge:99999/o/r", "https://forge:99999/o/r"),
         ("ssh://git@forge:0/o/r", "ssh://git@forge:0/o/r"),
         ("git://forge:70000/o/r", "git://forge:70000/o/r"),
-        ("C:\\\\repo", "path of Windows"),
+        ("C:\\\\repo", "Windows path"),
         ("C:/repo", "C:/repo"),
         ("https://github.com/o/r/pull/5", "page of the forge"),
         ("https://github.com/o/r/releases", "page of the forge"),
@@ -415,7 +415,7 @@ fn an_address_that_leads_nowhere_is_refused_and_known_again() {
         ("ssh://git@host:port/x", "ssh://git@host:port/x"),
         ("https://host:port/x", "https://host:port/x"),
         ("ssh://git@ho$t/x", "ssh://git@ho$t/x"),
-        ("https://a..b/o/r", "two in a row"),
+        ("https://a..b/o/r", "two dots in a row"),
     ] {
         let error = json(&format!("\"repository\":{{\"remote\":\"{remote}\"}}"))
             .err()

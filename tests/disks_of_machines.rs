@@ -204,7 +204,10 @@ fn follow(
     let keep =
         |after: &mut Description, gone: &dyn Fn(&[String]) -> bool| after.lines.retain(|line| !gone(line));
     let mut names: Vec<Option<String>> = vec![];
-    if next.contains("firmware's setup") || next.contains("has no driver") || next.contains("attach a disk") {
+    if next.contains("firmware's setup")
+        || next.contains("has no driver")
+        || next.contains("attach a suitable disk")
+    {
         keep(&mut after, &|line| line[0] == "pci");
         after.lines.push(words(
             "disk nvme9n1 259:9 238 pci0000:00/0000:00:1c.0/0000:09:00.0/nvme/nvme9/nvme9n1 nsid=1 wwid=eui.00253800000000a1",
@@ -216,7 +219,7 @@ fn follow(
     }
     // Where any of several can be freed, the list says how.
     let why = fault.why();
-    let told = next.starts_with("free the disk").then_some(&why);
+    let told = next.starts_with("free the right disk").then_some(&why);
     let told = told.into_iter().flat_map(|why| why.split("to free it: ").skip(1));
     let all = told.map(|rest| rest.split(['\n', ';']).next().unwrap().to_owned());
     let all: Vec<String> = all.chain([next.clone()]).collect();
@@ -252,7 +255,7 @@ fn follow(
                 .filter(|d| {
                     d.can_be_named
                         && next
-                            .contains("what it alone")
+                            .contains("unique name")
                             .then_some(())
                             .is_none_or(|()| d.name.as_deref().is_some_and(|name| next.contains(name)))
                 })
@@ -262,7 +265,8 @@ fn follow(
         if names.is_empty() {
             names.push(None);
         }
-    } else if next.contains("attach a disk") || next.contains("setup") || next.contains("no driver") {
+    } else if next.contains("attach a suitable disk") || next.contains("setup") || next.contains("no driver")
+    {
         names.push(None);
     } else {
         names.push(
@@ -391,7 +395,7 @@ fn a_link_means_the_disk_that_alone_asks_for_it() {
                     );
                     // It chooses, and agrees to nothing, where it is made of what a bridge or a whole kind says, or of a port.
                     let made_of = |why: &String| {
-                        ["the link is made of", "the disk itself does not say"]
+                        ["the link is made from", "the disk does not report"]
                             .iter()
                             .any(|said| why.contains(said))
                     };
@@ -399,7 +403,7 @@ fn a_link_means_the_disk_that_alone_asks_for_it() {
                         None => true,
                         Some(Ok(())) => !path.starts_with("by-path/") || !path.contains("-usb-"),
                         Some(Err(why)) if path.starts_with("by-id/") => made_of(why),
-                        Some(Err(why)) => why.contains("another disk may be put into that port"),
+                        Some(Err(why)) => why.contains("another disk can be put into that port"),
                     };
                     assert!(agreed_rightly, "{}: {given}: {agreed:?}", description.name);
                     followed += 1;

@@ -226,7 +226,7 @@ fn without_root_it_says_so_and_looks_at_what_it_can() {
         of(&lines, "disks")["why"]
             .as_str()
             .unwrap()
-            .contains("it takes root")
+            .contains("it needs root")
     );
     let end = &lines.last().unwrap()["end"];
     assert_eq!(end["exit"].as_i64(), code.map(i64::from));

@@ -98,7 +98,7 @@ fn files_that_git_does_not_track_are_found() {
     place.sh("git -C flake add --all");
     assert_ne!(untracked(), others, "the control: this takes everything");
     fs_err::remove_dir_all(place.at("flake/.git")).unwrap();
-    assert!(skipped("tracked", &scene).contains("no Git repository"));
+    assert!(skipped("tracked", &scene).contains("not in a Git repository"));
 }
 
 /// `host new` writes installers where the flake has its own, which may be either of two outputs; Nix builds both by the same name.
@@ -205,7 +205,7 @@ fn the_key_that_the_installer_prints_is_compared() {
     flake.installer("null", "0", "");
     assert!(finding("key-pair", &flake.scene).list[0].contains("prints no key"));
     flake.installer(&format!("\"{}\"", public("one")), "0", "");
-    assert!(fine("key-pair", &flake.scene).contains("prints its public half"));
+    assert!(fine("key-pair", &flake.scene).contains("prints its public key"));
     flake.place.sh("cp two.pub one.pub");
     let found = finding("key-pair", &flake.scene);
     assert!(found.list[0].contains("one.pub has"), "{found:?}");

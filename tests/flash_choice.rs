@@ -113,7 +113,7 @@ fn a_fixed_disk_over_usb_is_a_stick_and_one_in_the_machine_is_not() {
         ("no medium", |b| b.identity.size_bytes = 0),
         ("write-protected", |b| b.read_only = true),
         ("held by", |b| b.holders = vec!["dm-7".into()]),
-        ("reached over", |b| b.network = Some("iSCSI")),
+        ("on a network", |b| b.network = Some("iSCSI")),
     ];
     for (what, change) in changes {
         let Standing::Never { reasons, .. } = standing(&change) else {

@@ -55,7 +55,7 @@ fn it_is_written_read_back_and_bounded_in_memory() {
     assert!(bytes[159 * MIB..].iter().all(|byte| *byte == 0), "its end");
     let again = stick.flash(&[path.as_str(), &stick.device, "--yes", "--resume"]);
     assert!(
-        ended(&again, 3).contains("no run of this image"),
+        ended(&again, 3).contains("no interrupted run of this image"),
         "a finished one left a record"
     );
     let plain = ended(&stick.flash(&[path.as_str(), &stick.device, "--yes"]), 0);
@@ -321,7 +321,7 @@ fn keys_that_no_installer_would_take_cost_no_stick() {
     fs_err::set_permissions(keys.join("ssh-key"), std::fs::Permissions::from_mode(0o644)).unwrap();
     let open = ended(&flash(&keys), 6);
     assert!(
-        open.contains("others may read it") && open.contains("chmod 600"),
+        open.contains("other users can read it") && open.contains("chmod 600"),
         "{open}"
     );
     fs_err::set_permissions(keys.join("ssh-key"), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -486,7 +486,7 @@ fn what_is_used_is_refused_and_nothing_is_written() {
     for (given, code, word) in [
         ("/dev/null", 2, "no block device"),
         ("/dev/landfall-absent", 2, "No such file"),
-        ("nobody-is-called-so", 2, "no disk is called so"),
+        ("nobody-is-called-so", 2, "no disk has this name"),
     ] {
         let refused = ended(&stick.flash(&[image.as_str(), given, "--yes"]), code);
         assert!(refused.contains(word), "{refused}");
@@ -529,8 +529,8 @@ fn what_lies_behind_a_loop_is_judged_too() {
     refused(image.as_str(), &over, "name that disk itself");
     detach(&over);
     let beside = attach(below.file.as_str());
-    refused(image.as_str(), &beside, "the same file behind it");
-    refused(image.as_str(), &below.device, "the same file behind it");
+    refused(image.as_str(), &beside, "uses the same file");
+    refused(image.as_str(), &below.device, "uses the same file");
     detach(&beside);
     // The image itself: by a name that ends in a blank, and by one that is gone.
     let own = attach(image.as_str());
@@ -603,7 +603,7 @@ fn a_wrong_digest_costs_no_stick() {
         &stick.flash(&[image.as_str(), &stick.device, "--yes", "--json"]),
         6,
     );
-    assert!(refused.contains("the stick was not touched"), "{refused}");
+    assert!(refused.contains("nothing was written to the stick"), "{refused}");
     assert!(stick.bytes() == vec![0xAA; 10 * MIB]);
     let mut file = fs_err::File::open(&stick.file).unwrap();
     file.seek(SeekFrom::Start(0)).unwrap();

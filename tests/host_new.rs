@@ -404,7 +404,7 @@ fn bad_names_and_places_are_refused_by_name() {
         assert!(
             ground
                 .refused("new", &["--yes", "--user", user], 2)
-                .contains("beside root")
+                .contains("that NixOS can make")
         );
     }
 }
@@ -469,7 +469,7 @@ fn what_the_repository_is_like_is_looked_at_first() {
     );
     assert_eq!(output.status.code(), Some(6));
     assert!(
-        said(&output.stderr).contains("no Git working tree"),
+        said(&output.stderr).contains("not in a Git working tree"),
         "{}",
         said(&output.stderr)
     );

@@ -98,7 +98,7 @@ fn a_folder_that_is_no_working_tree_is_told_by_its_reason() {
     let root = ground.root();
     let text = refused(root.join(".git").to_str().unwrap());
     assert!(
-        text.contains("inside of what Git keeps") && text.contains("--repository DIR"),
+        text.contains("a bare repository or inside .git") && text.contains("--repository DIR"),
         "{text}"
     );
     assert!(!text.contains("git init"), "{text}");
@@ -111,7 +111,7 @@ fn a_folder_that_is_no_working_tree_is_told_by_its_reason() {
     let text = refused(elsewhere.path().to_str().unwrap());
     let command = format!("git init '{}'", elsewhere.path().display());
     assert!(
-        text.contains("in no Git working tree") && text.contains(&command),
+        text.contains("not in a Git working tree") && text.contains(&command),
         "{text}"
     );
     if !nix::unistd::geteuid().is_root() {
@@ -125,7 +125,7 @@ fn a_folder_that_is_no_working_tree_is_told_by_its_reason() {
     assert!(output.status.success());
     let text = refused(root.to_str().unwrap());
     assert!(text.contains("belongs to another account"), "{text}");
-    let command = text.rsplit("what is in it: ").next().unwrap().to_owned();
+    let command = text.rsplit("its contents: ").next().unwrap().to_owned();
     assert!(
         command.starts_with("git config --global --add safe.directory "),
         "{text}"

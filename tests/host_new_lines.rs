@@ -29,7 +29,7 @@ fn ground(outputs: &str, more: &[(&str, &str)]) -> Ground {
 
 /// The lines that are printed, between the sentence before them and the next step.
 fn printed(text: &str) -> String {
-    let (_, lines) = text.split_once("the lines that the flake needs:\n\n").unwrap();
+    let (_, lines) = text.split_once("The flake needs these lines:\n\n").unwrap();
     lines.split("\n    next: ").next().unwrap().to_owned()
 }
 
@@ -71,7 +71,7 @@ fn the_lines_that_are_printed_work_where_they_belong() {
             assert_eq!(output.status.code(), Some(6), "{text}");
             text
         };
-        let mut lines = match text.split_once("these are its lines:\n\n") {
+        let mut lines = match text.split_once("add these lines:\n\n") {
             Some((_, lines)) => lines.split("\n\n").next().unwrap().to_owned(),
             None => printed(&text),
         };

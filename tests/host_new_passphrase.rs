@@ -177,7 +177,7 @@ fn the_remedy_for_an_identity_under_another_one_is_for_its_owner_alone() {
     };
     // Another place in memory than that which others on this computer may use.
     let place = plain.to_str().unwrap();
-    let mut command = between("(umask", ", name that") + " && stat --format %a PLAIN";
+    let mut command = between("(umask", ", use it") + " && stat --format %a PLAIN";
     let removed = between("rm /dev/shm", "\n").replace("/dev/shm/landfall-identity", place);
     command = command
         .replace(" KEY ", " \"$HOME/key\" ")

@@ -123,7 +123,7 @@ fn one_secret_that_cannot_be_decrypted_keeps_all_of_them_as_they_are() {
     ground.git(&["commit", "--quiet", "-am", "broken"]);
     let text = ground.refused("new", &["--yes"], 6);
     assert!(
-        text.contains("secrets/armored.age") && text.contains("no file that age encrypted"),
+        text.contains("secrets/armored.age") && text.contains("not a file that age encrypted"),
         "{text}"
     );
     assert!(!ground.keys().exists(), "and no key was written");
@@ -212,7 +212,7 @@ fn whoever_decrypts_a_secret_can_do_so_afterwards() {
     let before = ground.state();
     let text = ground.refused("new", &["--yes"], 6);
     assert!(
-        text.contains("secrets/all.age") && text.contains("could not read it any more"),
+        text.contains("secrets/all.age") && text.contains("could not decrypt it afterwards"),
         "{text}"
     );
     assert_eq!(ground.state(), before);
@@ -247,7 +247,7 @@ fn identities_are_taken_by_name_and_refused_by_name() {
     );
 
     let ground = people.ground();
-    for (text, wanted) in [("AGE-SECRET-KEY-1NONE\n", "neither an identity"), ("", "")] {
+    for (text, wanted) in [("AGE-SECRET-KEY-1NONE\n", "neither an age identity"), ("", "")] {
         let bad = ground.home().join("bad");
         fs::write(&bad, text).unwrap();
         let said = ground.refused("new", &["--yes", "--identity", bad.to_str().unwrap()], 6);
@@ -300,7 +300,7 @@ fn changed_secrets_and_rules_are_refused() {
     let ground = ground.without_nix();
     let text = ground.refused("new", &["--yes"], 6);
     assert!(
-        text.contains("only Nix can say") && text.contains("agenix --rekey"),
+        text.contains("only Nix can evaluate") && text.contains("agenix --rekey"),
         "{text}"
     );
 }
@@ -416,7 +416,7 @@ fn nobody_else_gains_or_loses_a_secret() {
         "  users = [ op ];\n  new = [ op web ];\n",
         1,
     );
-    for (rules, why) in [(shadowed, "web.age would"), (taken, "stands for something else")] {
+    for (rules, why) in [(shadowed, "web.age would"), (taken, "has another meaning")] {
         for more in [&["--yes"][..], &["--yes", "--no-rekey"]] {
             let ground = people.ground();
             ground.put("secrets/secrets.nix", rules.as_bytes());
@@ -440,7 +440,7 @@ fn nobody_else_gains_or_loses_a_secret() {
             }
             let text = ground.refused("new", more, 6);
             assert!(
-                text.contains(why) && (text.contains("by hand") || text.contains("where it belongs")),
+                text.contains(why) && (text.contains("by hand") || text.contains("in the right place")),
                 "{text}"
             );
         }

@@ -232,7 +232,7 @@ fn the_commands_of_the_documents_make_a_host() {
     // The control: without the pin, and without the commit, it is refused, and says so.
     for (line, why) in [
         ("nix flake lock", "flake.lock"),
-        ("git commit --message \"landfall\"", "not committed"),
+        ("git commit --message \"landfall\"", "uncommitted"),
     ] {
         assert!(commands.contains(&line.to_owned()), "{commands:?}");
         let (_, output) = ran(Some(line));

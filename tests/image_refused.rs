@@ -47,7 +47,7 @@ fn refused(code: i32, args: &[&str], next: &str) {
     ] {
         assert!(!told.contains(wrong), "{args:?}: {text}");
     }
-    assert!(!text.contains("does not know this ending"), "{args:?}: {text}");
+    assert!(!text.contains("does not know this error"), "{args:?}: {text}");
 }
 
 fn done(args: &[&str]) {
@@ -126,7 +126,7 @@ fn every_next_step_helps() {
     refused(
         7,
         &["write", "--resume", later.as_str(), image, device.as_str()],
-        "mkdir -p FOLDER",
+        "mkdir -p DIR",
     );
     fs::create_dir_all(&absent).unwrap();
     done(&[
@@ -179,7 +179,7 @@ fn every_next_step_helps() {
     };
     let nowhere = args(&build(folder.join("c/x.image").as_str()));
     let nowhere: Vec<&str> = nowhere.iter().map(String::as_str).collect();
-    refused(7, &nowhere, "mkdir -p FOLDER");
+    refused(7, &nowhere, "mkdir -p DIR");
     fs::create_dir_all(folder.join("c")).unwrap();
     done(&nowhere);
 }
@@ -280,7 +280,7 @@ fn a_second_writer_is_refused_by_whatever_name_it_knows_the_device() {
             refused(
                 4,
                 &["write", "--erase", image.as_str(), name.as_str()],
-                "wait until that process has ended",
+                "wait until that process ends",
             );
         }
         assert!(fs::read(&file).unwrap() == before, "a byte was written");

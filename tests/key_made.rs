@@ -380,7 +380,7 @@ fn an_unattended_install_waits_so_long_and_a_wish_to_stop_ends_it() {
     let fault = answer.unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
     assert!(
-        fault.why().contains(&key.public) && fault.why().contains("nobody allowed it"),
+        fault.why().contains(&key.public) && fault.why().contains("nobody added the key"),
         "{fault}"
     );
     assert!(took < Duration::from_secs(20) && told.asked() == 1, "{took:?}");

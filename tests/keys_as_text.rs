@@ -175,7 +175,7 @@ fn what_is_no_key_is_refused_and_not_repeated() {
         ),
         ("an identity of age", "AGE-SECRET-KEY-1CANARY"),
         (
-            "a key of PuTTY",
+            "a PuTTY key",
             "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n",
         ),
         ("HTML", "<!DOCTYPE html><html></html>"),
@@ -311,17 +311,17 @@ fn a_key_that_is_of_no_use_to_ssh_is_refused() {
         (
             "X25519 in PKCS #8",
             include_str!("keys_useless/x25519-pkcs8.txt"),
-            "a kind that ssh does not know",
+            "ssh does not support this kind of key",
         ),
         (
             "secp256k1 in PKCS #8",
             include_str!("keys_useless/secp256k1-pkcs8.txt"),
-            "a kind that ssh does not know",
+            "ssh does not support this kind of key",
         ),
         (
             "secp256k1 in SEC 1",
             include_str!("keys_useless/secp256k1-sec1.txt"),
-            "a kind that ssh does not know",
+            "ssh does not support this kind of key",
         ),
         (
             "Ed25519 in PKCS #8",
@@ -338,7 +338,7 @@ fn a_key_that_is_of_no_use_to_ssh_is_refused() {
         (
             "a security key",
             include_str!("keys_useless/security-key.txt"),
-            "somebody has to touch",
+            "must be touched",
         ),
     ] {
         let why = taken(text.as_bytes()).unwrap_err();

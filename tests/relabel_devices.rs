@@ -440,7 +440,7 @@ fn on_a_machine_without_nixos_there_is_nothing_to_move() {
     let (code, _, said) = landfall(&["env"], &[]);
     assert_eq!(code, Some(6), "{said}");
     assert!(
-        said.contains("this command changes the NixOS that it runs on"),
+        said.contains("this command changes the NixOS on which it runs"),
         "{said}"
     );
 }

@@ -259,7 +259,7 @@ fn what_cannot_be_seen_is_not_proved() {
     let bytes = fs::read(&initrd).unwrap();
     fs::write(&initrd, &bytes[..bytes.len() / 2]).unwrap();
     assert!(
-        unproved(&host).contains("has something behind"),
+        unproved(&host).contains("has something after"),
         "{}",
         unproved(&host)
     );

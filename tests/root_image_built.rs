@@ -320,10 +320,10 @@ fn bad_input_has_its_code_and_its_message_and_no_byte_is_written() {
     let last = mismatch.len() - 3;
     mismatch[last] ^= 1;
     for (contents, code, said) in [
-        (b"something else".to_vec(), 6, "it is no image of landfall"),
+        (b"something else".to_vec(), 6, "it is not a landfall image"),
         (bytes[..bytes.len() - 1].to_vec(), 6, "it is cut off"),
         (newer, 7, "format version 2, this landfall knows 1"),
-        (mismatch, 8, "the manifest is not the one that the header names"),
+        (mismatch, 8, "the manifest does not match the header"),
     ] {
         fs::write(&bad, contents).unwrap();
         let (found, text) = write();
@@ -346,13 +346,13 @@ fn bad_input_has_its_code_and_its_message_and_no_byte_is_written() {
         fs::read(&device).unwrap().iter().all(|b| *b == 0),
         "it was written to"
     );
-    // The control; and then something is on it.
+    // The control; and then it is not empty.
     let (code, text) = write();
     assert_eq!(code, Some(0), "{text}");
     let (code, text) = write();
     assert_eq!(code, Some(6), "{text}");
     assert!(
-        text.contains("something is on it: ext4") && text.contains("--erase"),
+        text.contains("it is not empty: ext4") && text.contains("--erase"),
         "{text}"
     );
     let (code, _) = landfall(&["image", "verify", bad.as_str(), "--device", device.as_str()]);
@@ -409,7 +409,7 @@ fn a_record_counts_on_the_disk_that_it_is_of_and_goes_when_all_is_written() {
         keep(chunks);
         let (code, text) = write(&full);
         assert_eq!(code, Some(6), "{text}");
-        assert!(text.contains("something is on it"), "{text}");
+        assert!(text.contains("it is not empty"), "{text}");
         assert!(fs::read(&full).unwrap() == before, "it was written to");
     }
     // A blank one: all of it is written.

@@ -107,7 +107,7 @@ fn two_writers_of_one_target_are_one_too_many() {
     for part in [
         &format!("process {}", std::process::id()),
         device.as_str(),
-        "wait until that process has ended",
+        "wait until that process ends",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -165,13 +165,21 @@ fn a_fault_of_the_notation_is_told_once_in_plain_words() {
             "double quotes is missing",
         ),
         ("single.json", "{ 'host': 'web' }", "double quotes is missing"),
-        ("html.json", "<!DOCTYPE html>\n<html></html>", "this is no value"),
+        (
+            "html.json",
+            "<!DOCTYPE html>\n<html></html>",
+            "this is not a value",
+        ),
         (
             "comma.json",
             "{ \"host\": \"web\", }",
-            "a comma stands behind the last value",
+            "a comma follows the last value",
         ),
-        ("line.json", "{ \"host\": \"web\n\" }", "goes on in the next line"),
+        (
+            "line.json",
+            "{ \"host\": \"web\n\" }",
+            "continues on the next line",
+        ),
         ("tab.json", "{ \"host\": \"we\tb\" }", "has a tab in it"),
         ("end.json", "{ \"host\": \"web\"", "the text ends before"),
         (
@@ -182,7 +190,7 @@ fn a_fault_of_the_notation_is_told_once_in_plain_words() {
         (
             "number.json",
             "{ \"reinstall\": 01 }",
-            "no number that can be read",
+            "this number cannot be read",
         ),
         ("escape.json", "{ \"host\": \"\\w\" }", "a backslash"),
         ("quotes.ron", "(host: \u{201e}web\u{201c})", ""),

@@ -71,7 +71,7 @@ fn a_run_that_began_nothing_blames_no_phase() {
     .unwrap();
     let (_, text) = landfall(&run_dir, &["log"]);
     expect_test::expect![[r#"
-        [     0.001]!stopped before anything was begun; this run wrote to no disk: clock: 1970 (needs a change)
+        [     0.001]!stopped before the install started; this run wrote to no disk: clock: 1970 (needs a change)
     "#]]
     .assert_eq(&text);
     let status = format!(
@@ -82,7 +82,7 @@ fn a_run_that_began_nothing_blames_no_phase() {
     fs_err::write(run_dir.join("status.json"), status).unwrap();
     let (_, text) = landfall(&run_dir, &["status"]);
     assert!(
-        text.contains("stopped before anything was begun; this run wrote to no disk"),
+        text.contains("stopped before the install started; this run wrote to no disk"),
         "{text}"
     );
     let (_, json) = landfall(&run_dir, &["status", "--json"]);

@@ -27,7 +27,7 @@ pub(super) fn command(args: &CheckArgs, out: &mut dyn Write) -> Result<Exit, Fai
         })?;
         writeln!(out, "{text}")?;
     } else {
-        writeln!(out, "{file}: a valid configuration of host {}", config.host)?;
+        writeln!(out, "{file}: the configuration of host {} is valid", config.host)?;
     }
     Ok(Exit::Ok)
 }

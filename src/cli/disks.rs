@@ -65,7 +65,7 @@ pub(super) fn chosen(config: &Config, overrides: &Overrides) -> Result<DiskIdent
         .unwrap_or_else(|| {
             Fault::of(
                 Kind::NoChoice {
-                    reason: "there is no disk that could be chosen".into(),
+                    reason: "no disk can be chosen".into(),
                     disks: vec![],
                 },
                 Remedy::Command("landfall disks".into()),
@@ -155,14 +155,14 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
             writeln!(out, "    holds: {line}")?;
         }
         for line in own_use {
-            writeln!(out, "    left by a former run: {line}")?;
+            writeln!(out, "    left attached by an earlier run: {line}")?;
         }
         match (candidate, chosen) {
             (_, Some(why)) => writeln!(out, "    chosen: {why}")?,
-            (Ok(()), None) => writeln!(out, "    may be a target")?,
+            (Ok(()), None) => writeln!(out, "    can be a target")?,
             (Err(reasons), None) => {
                 let unless = if *can_be_named {
-                    "not a target unless named"
+                    "not a target unless you name it"
                 } else {
                     "not a target"
                 };

@@ -22,7 +22,7 @@ use std::time::SystemTime;
 pub(super) fn check_name(text: &str) -> Result<&'static Check, String> {
     doctor::by_name(text).ok_or_else(|| {
         let names: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
-        format!("there is no such check; there are {}", names.join(", "))
+        format!("there is no such check; the checks are {}", names.join(", "))
     })
 }
 
@@ -103,7 +103,7 @@ fn place(args: &DoctorArgs, flake: Option<&Utf8Path>) -> Result<(Place, String),
         return Err(Failure::new(
             Exit::Usage,
             format!(
-                "--check {}: it looks at {}, and the one before at {place}\n    next: run them one after the other",
+                "--check {}: this check is for {}, and the one before it is for {place}\n    next: run them one after the other",
                 other.name, other.place
             ),
         ));
@@ -114,7 +114,7 @@ fn place(args: &DoctorArgs, flake: Option<&Utf8Path>) -> Result<(Place, String),
     {
         return Err(Failure::new(
             Exit::Usage,
-            format!("{by}: it looks at {named}, and --at says {said}\n    next: leave one of them out"),
+            format!("{by}: it is for {named}, and --at names {said}\n    next: leave one of them out"),
         ));
     }
     let by_options = if args.flake.is_some() || args.host.is_some() {
@@ -131,7 +131,7 @@ fn place(args: &DoctorArgs, flake: Option<&Utf8Path>) -> Result<(Place, String),
     doctor::place_of(Utf8Path::new("/"), flake)?.ok_or_else(|| {
         Failure::new(
             Exit::Usage,
-            "this is no installer, no NixOS host, and there is no flake here\n    next: landfall doctor --flake DIR --host NAME",
+            "this machine is not an installer and not a NixOS host, and this directory has no flake\n    next: landfall doctor --flake DIR --host NAME",
         )
     })
 }
@@ -269,7 +269,7 @@ impl<'o> Printer<'o> {
         if self.as_json {
             writeln!(self.out, "{}", json!({ "place": place.name(), "because": why }))
         } else {
-            writeln!(self.out, "looking at {place} ({})", words::one_line(why))?;
+            writeln!(self.out, "checking {place} ({})", words::one_line(why))?;
             self.out.flush()
         }
     }
@@ -295,11 +295,7 @@ impl<'o> Printer<'o> {
         let name = check.name;
         match outcome {
             Outcome::Fine(found) => writeln!(self.out, "fine     {name:<12} {}", words::one_line(found)),
-            Outcome::Skipped(why) => writeln!(
-                self.out,
-                "skipped  {name:<12} not looked at, because {}",
-                words::one_line(why)
-            ),
+            Outcome::Skipped(why) => writeln!(self.out, "skipped  {name:<12} {}", words::one_line(why)),
             Outcome::Finding(Finding {
                 what,
                 why,

@@ -93,7 +93,7 @@ impl From<std::io::Error> for Failure {
             Failure::new(
                 Exit::Internal,
                 format!(
-                    "{}\n    next: run it again with its output on a terminal, or in a file where there is room (> FILE)",
+                    "{}\n    next: run the command again with its output on a terminal, or in a file on a filesystem with free space (> FILE)",
                     crate::os::said(&error)
                 ),
             )

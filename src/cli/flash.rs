@@ -115,7 +115,7 @@ fn catch_signals(reporter: &Reporter) -> Result<Stop, Failure> {
     });
     match caught.recv() {
         Ok(()) => Ok(stop),
-        Err(_) => Err(Failure::new(Exit::Internal, "signals cannot be caught")),
+        Err(_) => Err(Failure::new(Exit::Internal, "landfall cannot handle signals")),
     }
 }
 
@@ -231,24 +231,24 @@ impl Run<'_> {
         };
         let block = if given.starts_with('/') {
             let dev = device_number(Utf8Path::new(given)).map_err(|e| bad(crate::os::said(&e)))?;
-            let dev = dev.ok_or_else(|| bad("it is no block device".into()))?;
+            let dev = dev.ok_or_else(|| bad("it is not a block device".into()))?;
             match Sysfs::find(&seen.machine.blocks, dev) {
                 Some((block, None)) => block,
                 Some((block, Some(part))) => {
                     let number = part.kernel.number;
                     return Err(bad(format!(
-                        "it is partition {number}; an image goes onto the whole stick, which is {}",
+                        "it is partition {number}; an image is written to the whole stick, which is {}",
                         block.device()
                     )));
                 }
-                None => return Err(bad("the kernel has no such disk".into())),
+                None => return Err(bad("the kernel does not know this disk".into())),
             }
         } else {
             let index = match named::meaning(given, &seen.names) {
                 Meaning::One(index, _) => index,
-                Meaning::Nothing => return Err(bad("no disk is called so".into())),
+                Meaning::Nothing => return Err(bad("no disk has this name".into())),
                 Meaning::Several(found) => {
-                    return Err(bad(format!("{} disks are called so", found.len())));
+                    return Err(bad(format!("{} disks have this name", found.len())));
                 }
             };
             let device = seen
@@ -283,7 +283,10 @@ impl Run<'_> {
             Some(judged) => Ok(Some(judged)),
             None => Err(Error::NoRecord {
                 stick: "sticks".into(),
-                reason: format!("{} of those attached have a record of this image", found.len()),
+                reason: format!(
+                    "{} of the attached sticks have a record of this image",
+                    found.len()
+                ),
                 next: format!(
                     "landfall flash {} DEVICE --resume{}",
                     self.image_word(),
@@ -438,7 +441,7 @@ impl Run<'_> {
             Wrong::Failure(Failure::new(
                 Exit::Internal,
                 format!(
-                    "standard output takes no more: {}; {} is written and verified all the same\n    next: none, it can be used",
+                    "standard output cannot be written: {}; {} was written and verified, and can be used",
                     crate::os::said(&error),
                     judged.shown()
                 ),
@@ -462,8 +465,8 @@ impl Run<'_> {
         if is_image {
             return Err(Error::Refused {
                 stick: judged.shown(),
-                reasons: vec!["it is the image itself: its bytes are this file's".into()],
-                next: "landfall flash (lists the sticks)".into(),
+                reasons: vec!["it is the image itself: its contents are this file".into()],
+                next: "landfall flash (it lists the sticks)".into(),
                 is_systems: false,
             });
         }
@@ -489,7 +492,7 @@ impl Run<'_> {
         let head = digests.head.bytes();
         table::planned(head, digests.bytes, size_bytes, sector_bytes).map_err(|reason| Error::Keys {
             reason,
-            next: "flash it without --keys, and put the keys onto a stick of their own (docs/operate/operations.md)"
+            next: "flash it without --keys, and put the keys on another stick (docs/operate/operations.md)"
                 .into(),
         })
     }
@@ -500,7 +503,7 @@ impl Run<'_> {
             (Some(record), true) => Ok(Some(record.flushed)),
             (None, true) => Err(Error::NoRecord {
                 stick: judged.shown(),
-                reason: "no run of this image onto this stick was cut off".into(),
+                reason: "there is no interrupted run of this image and this stick".into(),
                 next: format!(
                     "landfall flash {} {}{}",
                     self.image_word(),
@@ -510,7 +513,7 @@ impl Run<'_> {
             }),
             (Some(_), false) => {
                 self.reporter.notice(format!(
-                    "an earlier run of this image was cut off; this one begins anew. To go on: {}",
+                    "an earlier run of this image was interrupted; this run starts from the beginning. To continue the earlier one: {}",
                     self.again(judged)
                 ));
                 Ok(None)
@@ -528,7 +531,7 @@ impl Run<'_> {
             return Err(Error::Refused {
                 stick: judged.shown(),
                 reasons: vec![format!(
-                    "it has changed since it was looked at: it is {} now, and holds {}",
+                    "it changed after landfall checked it: it is now {}, and holds {}",
                     now.shown(),
                     if now.holds.is_empty() {
                         "nothing known".into()
@@ -536,7 +539,7 @@ impl Run<'_> {
                         now.holds.join(", ")
                     }
                 )],
-                next: "landfall flash (lists the sticks)".into(),
+                next: "landfall flash (it lists the sticks)".into(),
                 is_systems: false,
             });
         }
@@ -551,7 +554,7 @@ impl Run<'_> {
         if let Err(Errno::EACCES | Errno::EPERM) = nix::unistd::access(path.as_std_path(), access) {
             return Err(Error::Refused {
                 stick: judged.shown(),
-                reasons: vec!["this user may not write to it".into()],
+                reasons: vec!["this user has no permission to write to it".into()],
                 next: format!("sudo {}", self.same(judged)),
                 is_systems: false,
             });
@@ -564,8 +567,8 @@ impl Run<'_> {
         let disk = FileDisk::open(path, true).map_err(|error| match errno(&error).map(Errno::from_raw) {
             Some(Errno::EBUSY) => Error::Refused {
                 stick: judged.shown(),
-                reasons: vec!["something took it just now (an automounter?)".into()],
-                next: "landfall flash (says what uses it, and how to free it)".into(),
+                reasons: vec!["another program has just opened it (an automounter?)".into()],
+                next: "landfall flash (it shows what uses the stick, and how to free it)".into(),
                 is_systems: false,
             },
             Some(Errno::EROFS | Errno::EACCES | Errno::EPERM) => Error::Refused {

@@ -12,12 +12,12 @@ use crate::real::disk::usage::shell;
 use std::io::Write;
 
 /// Why nobody agreed who was not asked.
-const NOBODY: &str = "nobody can be asked here (standard input is no terminal, or --json)";
+const NOBODY: &str = "landfall cannot ask here (standard input is not a terminal, or --json is set)";
 
 /// Ctrl-C, or the end of what can be read, in place of an answer.
 fn stopped_while_asked() -> Error {
     Error::StoppedBefore {
-        doing: "consent was asked for".into(),
+        doing: "the question was open".into(),
     }
 }
 
@@ -53,7 +53,7 @@ impl Run<'_> {
         let how = match (&judged.standing, judged.name.as_deref()) {
             (Standing::Named(_), Some(name)) => format!("--erase-disk {}", shell(name)),
             (Standing::Named(_), None) => {
-                return "attach it where it has a name of its own (another port or adapter), then the same command".into();
+                return "attach it to another port or adapter, where it has a unique name, then run the same command".into();
             }
             (Standing::Stick | Standing::Never { .. }, _) => "--yes".into(),
         };
@@ -154,10 +154,7 @@ impl Run<'_> {
                 )
             }
             (Standing::Named(reasons), None) => {
-                let reason = format!(
-                    "{}; and it has no name that could be no other disk's",
-                    reasons.join("; ")
-                );
+                let reason = format!("{}; and it has no name that is unique to it", reasons.join("; "));
                 return Err(Self::no_consent(judged, reason, self.consenting(judged), false).into());
             }
         };

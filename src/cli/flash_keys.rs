@@ -35,19 +35,18 @@ impl Run<'_> {
         if places.is_empty() && buried.is_none() {
             return Err(Error::Name {
                 given: judged.shown(),
-                reason: "it has no partition with keys behind an image".into(),
+                reason: "it has no partition with keys after an image".into(),
             }
             .into());
         }
         let unknown = buried.map(|place| Error::Keys {
             reason: format!(
-                "keys were put at byte {} of {}, and something else was written over their start since: what is left of them is \
-                 not known, and nothing there was touched",
+                "keys were written at byte {} of {}, and their start was overwritten later; it is not known what is left of them, and nothing was changed",
                 place.from,
                 judged.shown()
             ),
             next: format!(
-                "save what is wanted of the stick, then: blkdiscard --force --zeroout {}; and replace the keys",
+                "save the files that you need from the stick, then: blkdiscard --force --zeroout {}; and replace the keys",
                 shell(&judged.block.device())
             ),
         });
@@ -134,7 +133,7 @@ impl Run<'_> {
         one.ok_or_else(|| Error::Name {
             given: "--forget-keys".into(),
             reason: if devices.is_empty() {
-                "no stick that is attached has a partition with keys; name one to look for keys all over it"
+                "no attached stick has a partition with keys; name a stick to search all of it for keys"
                     .into()
             } else {
                 format!("several sticks have keys: {}; name one", devices.join(", "))

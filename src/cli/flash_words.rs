@@ -61,7 +61,7 @@ pub(super) enum Question {
 }
 
 /// What is to be known of keys on a stick.
-const KEYS_WARNING: &str = "the keys lie on the stick unencrypted: whoever holds it has them, for a stick knows no owners and no permissions";
+const KEYS_WARNING: &str = "the keys on the stick are not encrypted: anybody who has the stick can read them";
 
 /// Refuses what may never be taken.
 pub(super) fn refuse_never(judged: &Option<Judged>) -> Result<(), Error> {
@@ -80,7 +80,7 @@ pub(super) fn refuse_never(judged: &Option<Judged>) -> Result<(), Error> {
         stick: judged.shown(),
         reasons: reasons.clone(),
         next: match release.as_slice() {
-            [] => "use another stick: landfall flash (lists them)".into(),
+            [] => "use another stick: landfall flash (it lists them)".into(),
             commands => format!("{}; then the same command", commands.join("; ")),
         },
         is_systems: *is_systems,
@@ -122,18 +122,18 @@ pub(super) fn list(all: &[Judged], out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "    holds: {line}")?;
         }
         match &judged.standing {
-            Standing::Stick => writeln!(out, "    may be written, when you say yes")?,
+            Standing::Stick => writeln!(out, "    can be written, after you type yes")?,
             Standing::Named(reasons) => {
                 for reason in reasons {
                     writeln!(
                         out,
-                        "    only when its name is typed, or given with --erase-disk: {reason}"
+                        "    can be written only if you type its name, or give it with --erase-disk: {reason}"
                     )?;
                 }
             }
             Standing::Never { reasons, release, .. } => {
                 for reason in reasons {
-                    writeln!(out, "    not to be written: {reason}")?;
+                    writeln!(out, "    cannot be written: {reason}")?;
                 }
                 for command in release {
                     writeln!(out, "    frees it: {command}")?;
@@ -181,34 +181,34 @@ pub(super) fn plan(plan: &Plan<'_>, out: &mut dyn Write) -> io::Result<()> {
     if judged.block.identity.sector_bytes != 512 {
         writeln!(
             out,
-            "       note: its sectors have {} bytes; images are made for 512, and firmware may not boot it",
+            "       note: its sector size is {} bytes; images are made for 512, and the firmware may not boot it",
             judged.block.identity.sector_bytes
         )?;
     }
     if *claimed_bytes > 0 {
         writeln!(
             out,
-            "       an earlier run came to byte {claimed_bytes}: up to there it is compared, and written where it differs"
+            "       an earlier run reached byte {claimed_bytes}: up to there landfall compares the stick, and writes only what differs"
         )?;
     }
     writeln!(
         out,
-        "then   wipe both ends, write, flush, read all of it back, and write the first MiB last{}",
+        "then   wipe both ends, write, flush, read everything back, and write the first MiB last{}",
         if *ejects { "; power off" } else { "" }
     )?;
     if let Some((keys, place)) = keys {
         writeln!(
             out,
-            "keys   {} on a partition of their own, LF-KEYS, at byte {}",
+            "keys   {} on a separate partition, LF-KEYS, at byte {}",
             keys.names().join(", "),
             place.from
         )?;
         writeln!(out, "       warning: {KEYS_WARNING}")?;
-        writeln!(out, "       removed again by: {}", forgetting(judged))?;
+        writeln!(out, "       to remove them: {}", forgetting(judged))?;
         for name in &keys.passed_over {
             writeln!(
                 out,
-                "       not copied: {}, which no installer looks for",
+                "       not copied: {} (no installer uses it)",
                 one_line(name)
             )?;
         }
@@ -238,7 +238,7 @@ pub(super) fn ask(
     match question {
         Question::Yes { with_keys } => {
             if *with_keys {
-                writeln!(out, "Keys are written: {KEYS_WARNING}.")?;
+                writeln!(out, "Keys will be written: {KEYS_WARNING}.")?;
             }
             write!(out, "Everything on {stick} will be lost. Write to it? Type yes: ")?;
         }
@@ -251,7 +251,7 @@ pub(super) fn ask(
                 writeln!(out, "{}", one_line(reason))?;
             }
             if *with_keys {
-                writeln!(out, "Keys are written: {KEYS_WARNING}.")?;
+                writeln!(out, "Keys will be written: {KEYS_WARNING}.")?;
             }
             write!(
                 out,
@@ -324,18 +324,18 @@ pub(super) fn end(plan: &Plan<'_>, done: &Done, ejected: &Ejected, out: &mut dyn
     )?;
     if plan.keys.is_some() {
         writeln!(out, "warning: {KEYS_WARNING}")?;
-        writeln!(out, "    removed again by: {}", forgetting(plan.judged))?;
+        writeln!(out, "    to remove them: {}", forgetting(plan.judged))?;
     }
     let first = match ejected {
         Ejected::Off => "unplug it (it is switched off)",
-        Ejected::Nothing => "take it out (everything is flushed; there is nothing to switch off)",
+        Ejected::Nothing => "remove it (everything is flushed)",
         Ejected::Left => "unplug it (everything is flushed)",
         Ejected::Failed(why) => {
             writeln!(
                 out,
-                "note: it is written and verified, but could not be switched off: {why}"
+                "note: it was written and verified, but could not be switched off: {why}"
             )?;
-            "sync, wait until its light is still, unplug it"
+            "run sync, wait until its light stops blinking, unplug it"
         }
     };
     writeln!(
@@ -350,7 +350,7 @@ pub(super) fn would_forget(judged: &Judged, places: &[Place], out: &mut dyn Writ
     for place in places {
         writeln!(
             out,
-            "{}: {} bytes of keys from byte {} on would be zeroed, and their partition removed",
+            "{}: {} bytes of keys from byte {} on would be overwritten with zeros, and their partition removed",
             judged.shown(),
             place.bytes,
             place.from
@@ -363,12 +363,12 @@ pub(super) fn forgotten(judged: &Judged, out: &mut dyn Write) -> io::Result<()> 
     let out = &mut ShownLines::on(out);
     writeln!(
         out,
-        "{}: the keys are zeros, and no partition of theirs is left; all else is as it was",
+        "{}: the keys are overwritten with zeros, and their partition is removed; nothing else was changed",
         judged.shown()
     )?;
     writeln!(
         out,
-        "next: nothing; a chip may keep old contents where only its maker reaches them, so replace keys that must not be found"
+        "next: replace keys that must stay secret; a flash chip can keep old contents in places that no program can overwrite"
     )
 }
 

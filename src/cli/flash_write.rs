@@ -70,7 +70,7 @@ impl Run<'_> {
             if let (Err(error), true) = (keep(flushed.max(claimed)), is_kept) {
                 is_kept = false;
                 self.reporter.notice(format!(
-                    "{error}; it goes on, and a run that is cut off has more to compare"
+                    "{error}; the work continues, but after an interruption more must be compared"
                 ));
             }
             Ok(())

@@ -193,21 +193,21 @@ fn paths_checked(args: &NewArgs) -> Result<(), HostError> {
         reason,
         next: next.to_owned(),
     };
-    const RULES: &str = "name the file that has the publicKeys of each secret: --rules secrets/secrets.nix";
+    const RULES: &str = "name the file with the publicKeys of each secret: --rules secrets/secrets.nix";
     let mut named = vec![
         (
             "--keys",
             &args.keys,
-            "name a folder outside the repository: --keys ~/keys/NAME",
+            "name a directory outside the repository: --keys ~/keys/NAME",
         ),
         (
             "--repository",
             &args.repository,
-            "name a folder of the repository, or leave the option out",
+            "name a directory of the repository, or leave the option out",
         ),
     ];
     named.extend(args.rules.iter().map(|path| ("--rules", path, RULES)));
-    let identity = "name the file of a private key: --identity ~/.ssh/id_ed25519";
+    let identity = "name a private key file: --identity ~/.ssh/id_ed25519";
     named.extend(args.identity.iter().map(|path| ("--identity", path, identity)));
     for (option, path, next) in named {
         if path.as_str().is_empty() {
@@ -292,7 +292,7 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     if !args.yes && !args.dry_run && !may_ask {
         return Err(Failure::new(
             Exit::Usage,
-            "nobody can be asked here (standard input is no terminal, or --json)\n    next: look at it with --dry-run, then run it again with --yes",
+            "landfall cannot ask here (standard input is not a terminal, or --json is set)\n    next: check the result with --dry-run, then run the command again with --yes",
         ));
     }
     paths_checked(args)?;
@@ -311,7 +311,7 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         Prepared::Unfinished(host) => Err(Failure::new(
             Exit::NeedsChange,
             format!(
-                "a run for the host {host} was cut off, and its files are decided\n    next: landfall host new {host} --keys DIR --yes, which finishes it"
+                "host {host}: an interrupted run has already decided on its files\n    next: finish that run: landfall host new {host} --keys DIR --yes"
             ),
         )),
         Prepared::Ready(plan) => carried_out(args, &plan, &programs, out),
@@ -339,9 +339,7 @@ fn end_cleanly() -> Result<(), Failure> {
             }
         });
         scratch::remove_all();
-        complain(
-            "landfall: interrupted; run the same command again: it finishes what was begun, or begins anew",
-        );
+        complain("landfall: interrupted\n    next: run the same command again; it finishes the work");
         std::process::exit(Exit::Interrupted.code().into());
     });
     Ok(())
@@ -362,7 +360,7 @@ fn carried_out(
         } else {
             writeln!(
                 out,
-                "\nnothing was written (--dry-run); keys that are not there yet are made anew each time"
+                "\nnothing was written (--dry-run); missing keys are made new in each run"
             )?;
         }
         return Ok(Exit::Ok);
@@ -371,7 +369,10 @@ fn carried_out(
         write!(out, "\nWrite this? Type yes: ")?;
         out.flush()?;
         if answer()? != "yes" {
-            return Err(Failure::new(Exit::Interrupted, "not agreed; nothing was written"));
+            return Err(Failure::new(
+                Exit::Interrupted,
+                "the answer was no; nothing was written",
+            ));
         }
     }
     plan.carry_out(programs)?;
@@ -403,7 +404,7 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
                 writeln!(out, "  flake {attribute}: new (evaluated)")?;
             }
         }
-        None => writeln!(out, "  flake not evaluated")?,
+        None => writeln!(out, "  flake was not evaluated")?,
     }
     writeln!(out)?;
     for change in &plan.changes {
@@ -471,7 +472,7 @@ fn notes(args: &NewArgs, what: &str) -> Vec<String> {
         return vec![];
     }
     vec![format!(
-        "{} changed nothing: the host is as it was made; change its files by hand",
+        "{} changed nothing: the host already exists; edit its files by hand",
         options.join(", ")
     )]
 }
@@ -490,22 +491,14 @@ fn said(args: &NewArgs, out: &mut dyn Write, what: &str, keys: &Keys) -> std::io
         return writeln!(out, "{text}");
     }
     match what {
-        "there" => writeln!(
-            out,
-            "the host {} is there already; nothing was written",
-            args.name
-        )?,
-        "finished" => writeln!(
-            out,
-            "the host {}: the run that was cut off is finished",
-            args.name
-        )?,
+        "there" => writeln!(out, "host {} already exists; nothing was written", args.name)?,
+        "finished" => writeln!(out, "host {}: the interrupted run is now finished", args.name)?,
         _ => {}
     }
     for note in notes(args, what) {
         writeln!(out, "note: {note}")?;
     }
-    writeln!(out, "\nfor the forge, a read-only deploy key each:")?;
+    writeln!(out, "\nadd these keys at the forge, as read-only deploy keys:")?;
     writeln!(out, "  installer       {}", keys.ssh_public)?;
     writeln!(out, "  installed host  {}", keys.deploy_public)?;
     writeln!(out, "for secrets:\n  age             {}", keys.age_public)?;

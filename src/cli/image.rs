@@ -178,7 +178,7 @@ fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     let place = store.join(system.as_str().trim_start_matches('/'));
     fs::symlink_metadata(&place).map_err(|e| {
         io_fault(format!("system {place}"), &e).with_next(Remedy::words(
-            "name a system that is in this store (readlink -f RESULT, of what nix build made), or the root of another store with --store",
+            "name a system in this store (readlink -f RESULT, of the output of nix build), or the root of another store with --store",
         ))
     })?;
     // Before the closure is asked for, which takes its time.
@@ -191,7 +191,7 @@ fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
         .map_err(|fault| of_named(fault, file))?;
     writeln!(
         out,
-        "{file}: {} bytes, {} plain in {} chunks, digest {}",
+        "{file}: {} bytes, {} uncompressed in {} chunks, digest {}",
         packed.file_bytes, packed.plain_bytes, packed.chunks, packed.digest
     )?;
     Ok(Exit::Ok)
@@ -423,12 +423,14 @@ pub(super) fn peak_bytes() -> Result<u64, Failure> {
 /// The fault that an error stands for, with what to do where no install is under way.
 fn fault(what: &str, error: Error) -> Fault {
     let next = match &error {
-        Error::TooSmall { .. } => Some("name a larger target, or: landfall image build, of a smaller system"),
+        Error::TooSmall { .. } => {
+            Some("name a larger target, or build an image of a smaller system (landfall image build)")
+        }
         Error::SourceBytes { .. } | Error::SourceRead { .. } => {
             Some("copy the image to another medium, then: landfall image verify FILE")
         }
         Error::Target { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
-            Some("make room where the target lies, then the same again")
+            Some("free space where the target file is stored, then run the same command again")
         }
         _ => None,
     };
@@ -496,12 +498,11 @@ fn refuse_backing(file: &Utf8Path) -> Result<(), Fault> {
             on: what,
             by: loops
                 .iter()
-                .map(|device| format!("{device} is made of it"))
+                .map(|device| format!("{device} is made from it"))
                 .collect(),
         },
         Remedy::words(format!(
-            "name {first} instead, or umount what is mounted of it (lsblk {first} shows it), then: losetup -d {first}; then the same command \
-             again"
+            "name {first} instead; or unmount its filesystems (lsblk {first} lists them), run losetup -d {first}, and run the same command again"
         )),
     ))
 }
@@ -515,10 +516,10 @@ fn unopened(device: &Utf8Path, error: &std::io::Error) -> Fault {
     Fault::of(
         Kind::InUse {
             on: what,
-            by: vec!["it, or a partition of it, is mounted, mapped, swapped to or in an array".into()],
+            by: vec!["it is in use, or a partition of it is: mounted, mapped, as swap or in an array".into()],
         },
         Remedy::words(format!(
-            "lsblk {device} shows what uses it: umount what is mounted, swapoff or close what is upon it; then the same command again"
+            "stop its use (lsblk {device} shows it: umount, swapoff, or close the mapping), then run the same command again"
         )),
     )
 }
@@ -548,7 +549,7 @@ fn recall(record: &Utf8Path) -> Result<Option<Landing>, Wrong> {
         Err(Refused::Os(e)) => return Err(of_named(io_fault(record.as_str(), &e), record).into()),
         Err(refused) => return Err(unusable(refused.why()).into()),
     };
-    let text = String::from_utf8(bytes).map_err(|_| unusable("it is no text".into()))?;
+    let text = String::from_utf8(bytes).map_err(|_| unusable("it is not text".into()))?;
     let landing = Landing::from_text(&text).map_err(|e| unusable(e.to_string()))?;
     Ok(Some(landing))
 }

@@ -26,7 +26,11 @@ fn what_to_do_is_said_for_whoever_runs_no_install() {
         error: std::io::Error::from_raw_os_error(nix::libc::ENOSPC),
     };
     for (error, class, next) in [
-        (full, FaultClass::NeedsChange, "make room where the target lies"),
+        (
+            full,
+            FaultClass::NeedsChange,
+            "free space where the target file is stored",
+        ),
         (small, FaultClass::NeedsChange, "name a larger target"),
         (spoilt, FaultClass::Hardware, "copy the image to another medium"),
     ] {

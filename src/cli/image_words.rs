@@ -1,8 +1,8 @@
-//! What a refusal of `landfall image` tells people to do. Law: the command that helps is one of images, of the device or of the file
-//! that was named: no install is under way, so none is gone on with, and there is no log of one. Nothing that a person named is told
-//! to be removed or moved: a device, a folder or a file may have been named by mistake.
+//! Chooses the next step that `landfall image` shows for a fault.
 //!
-//! Absent: what is wrong (the fault's own words).
+//! The step is about images, or about the device or file that was named. It is never a command of an install, because no install is
+//! running and there is no log of one. It never tells the user to remove or move what they named, because they may have named it by
+//! mistake. The rest of the text comes from the fault.
 
 use super::Failure;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -58,22 +58,22 @@ const OF_INSTALLS: [&str; 5] = [
 pub(super) fn for_images(fault: Fault) -> Fault {
     let next = match &*fault.kind {
         Kind::Device(DeviceFault::DiskTaken { .. }) => {
-            Some("wait until that process has ended, or stop it if it is yours; then the same command again".to_owned())
+            Some("wait until that process ends, or stop it if it is yours; then run the same command again".to_owned())
         }
         Kind::Device(DeviceFault::Occupied { device, .. }) if Utf8Path::new(device).is_file() => Some(format!(
-            "look at it (blkid -p {device}, file {device}); if it may be lost: landfall image write --erase …"
+            "look at it (blkid -p {device}, file {device}); to overwrite it: landfall image write --erase …"
         )),
         Kind::Place(PlaceFault::FileType { .. }) => {
-            Some("name a disk, a partition (lsblk lists them), or a file of the size of one (truncate -s SIZE FILE makes one)".to_owned())
+            Some("name a disk, a partition (lsblk lists them), or a file of that size (truncate -s SIZE FILE makes one)".to_owned())
         }
         Kind::Place(PlaceFault::RecordUnusable { .. } | PlaceFault::NotRegular { .. } | PlaceFault::FileTooLong { .. }) => {
-            Some("name another file, which need not be there yet; without --resume nothing is kept".to_owned())
+            Some("name another file, which does not need to exist; or leave --resume out".to_owned())
         }
         Kind::Place(PlaceFault::FileUnusable { os, .. }) if os.errno == Some(libc::EROFS) => None,
-        Kind::Place(PlaceFault::FileUnusable { .. }) => Some("name a file or a device that is there".to_owned()),
+        Kind::Place(PlaceFault::FileUnusable { .. }) => Some("name a file or a device that exists".to_owned()),
         Kind::Os { os, .. } => Some(of_system(os, fault.class)),
         _ => match &fault.remedy {
-            Remedy::Change { first, .. } if !names_install(first) => Some(format!("{first}, then the same command again")),
+            Remedy::Change { first, .. } if !names_install(first) => Some(format!("{first}, then run the same command again")),
             Remedy::Words(words) if !names_install(words) => None,
             Remedy::Command(command) if !names_install(command) => None,
             Remedy::Change { .. } | Remedy::Words(_) | Remedy::Command(_) => Some(of_class(fault.class).to_owned()),
@@ -93,25 +93,25 @@ fn names_install(words: &str) -> bool {
 
 fn of_system(os: &Os, class: FaultClass) -> String {
     match os.errno {
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG) => "name a file whose folder is there (mkdir -p FOLDER makes one)".into(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG) => "name a file in a directory that exists (mkdir -p DIR makes one)".into(),
         Some(libc::EISDIR | libc::EEXIST | libc::ENOTEMPTY | libc::ELOOP) => "name another file".into(),
         Some(libc::EACCES | libc::EPERM) => {
-            "run it as a user who may, such as root (sudo); if it is root, lsattr shows an attribute that chattr -ia takes away, and \
-             blockdev --getro DEVICE says 1 of a device that is write-protected"
+            "run it as root (sudo); if it runs as root, look for an immutable file (lsattr shows it, chattr -ia clears it) or a \
+             write-protected device (blockdev --getro DEVICE prints 1)"
                 .into()
         }
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => "make room there (df shows it), or name a place with more; then the same command again".into(),
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => "free space there (df shows it), or name a place with more space; then run the same command again".into(),
         _ => of_class(class).into(),
     }
 }
 
 fn of_class(class: FaultClass) -> &'static str {
     match class {
-        FaultClass::Transient | FaultClass::Interrupted => "the same command again",
-        FaultClass::NeedsChange => "put right what is said, then the same command again",
-        FaultClass::Permanent => "the same again would end the same way: put right what is said first",
-        FaultClass::Hardware => "dmesg shows what the device reported; use another one",
-        FaultClass::Unsafe => "look at what is there (lsblk), and name what was meant",
+        FaultClass::Transient | FaultClass::Interrupted => "run the same command again",
+        FaultClass::NeedsChange => "fix the cause that the message names, then run the same command again",
+        FaultClass::Permanent => "fix the cause that the message names; without a change it will fail again",
+        FaultClass::Hardware => "use another device (dmesg shows what this one reported)",
+        FaultClass::Unsafe => "look at the devices (lsblk), and name the right one",
     }
 }
 
@@ -126,15 +126,15 @@ pub(super) fn of_named(fault: Fault, named: &Utf8Path) -> Fault {
     }
     let (said, next) = match read_only(named) {
         Some(at) => (
-            format!("the filesystem that it lies on, at {at}, is mounted read-only"),
+            format!("its filesystem, mounted at {at}, is read-only"),
             format!(
-                "mount -o remount,rw {at}, or name a file elsewhere (where the kernel made it read-only after an error, dmesg says so)"
+                "mount -o remount,rw {at}, or name a file elsewhere (dmesg shows whether the kernel made it read-only after an error)"
             ),
         ),
         None => (
             "the device is write-protected".to_owned(),
             format!(
-                "take the protection away (a switch on the medium, or blockdev --setrw {named}), or name another device"
+                "remove the write protection (a switch on the medium, or blockdev --setrw {named}), or name another device"
             ),
         ),
     };

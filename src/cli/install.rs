@@ -173,7 +173,7 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     // Good or bad, and also after a signal, which ends the run above like any other stop.
     if let Err(fault) = credentials::remove_keys(&run_dir) {
         reporter.notice(format!(
-            "{fault}; remove them: rm {run_dir}/ssh-key {run_dir}/repository-token"
+            "{fault}; remove the secrets: rm {run_dir}/ssh-key {run_dir}/repository-token"
         ));
     }
     ended
@@ -276,13 +276,13 @@ pub(super) fn command(
         machine::Refused::Held(by) => Failure::new(
             Exit::Locked,
             format!(
-                "another landfall is at work on this machine: {}\n    next: landfall status --watch",
+                "another landfall is running on this machine: {}\n    next: landfall status --watch",
                 named(&by)
             ),
         ),
         machine::Refused::Io(e) => Failure::new(
             Exit::Internal,
-            format!("the machine's lock cannot be taken: {}", crate::os::said(&e)),
+            format!("landfall cannot lock this machine: {}", crate::os::said(&e)),
         ),
     })?;
     let reporter = Reporter::default();
@@ -317,7 +317,7 @@ pub(super) fn command(
         // The handlers stand before anything is done that a signal could cut off.
         tokio::task::yield_now().await;
         if signals.is_finished() {
-            return Err(Failure::new(Exit::Internal, "signals cannot be caught"));
+            return Err(Failure::new(Exit::Internal, "landfall cannot handle signals"));
         }
         build_swap::end_left(&reporter).await;
         Ok(run(&options, session).await)
@@ -331,10 +331,10 @@ pub(super) fn command(
         Ok(Outcome::AlreadyLanded) => {
             // A person who types `resume` wants to know; only the unattended start ends as configured.
             if options.resume_only {
-                reporter.notice("this install has landed already; nothing was touched");
+                reporter.notice("this install is already finished; nothing was changed");
             } else {
                 reporter.notice(
-                    "this install has landed already; nothing was touched: remove the installer's medium",
+                    "this install is already finished; nothing was changed: remove the installer's medium",
                 );
                 leave(on_success)?;
             }
@@ -360,7 +360,7 @@ pub(super) fn command(
 /// Processes, for a person.
 fn named(processes: &[Process]) -> String {
     match processes {
-        [] => "a process that cannot be seen from here".to_owned(),
+        [] => "a process that is not visible from here".to_owned(),
         some => some
             .iter()
             .map(ToString::to_string)
@@ -409,7 +409,7 @@ async fn leave(what: OnSuccess, reporter: &Reporter) -> Result<(), Failure> {
                 FaultClass::NeedsChange,
                 format!("systemctl {verb}"),
                 how,
-                Remedy::words("the system has landed; switch the machine off"),
+                Remedy::words("the install is finished; switch the machine off"),
             )
         })?;
     Ok(())
@@ -453,7 +453,7 @@ mod tests {
                         on: "disk sda".into(),
                         by: vec!["mounted at /srv".into(), "swap".into()],
                     },
-                    Remedy::change("unmount or detach what uses it"),
+                    Remedy::change("unmount it, or stop what uses it"),
                 ),
             },
             &Told::default(),

@@ -29,14 +29,14 @@ pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -
             Some(_) => Failure::new(
                 Exit::Usage,
                 format!(
-                    "log {}: it is not there\n    next: name a log that is there, or leave --file out for that of this boot",
+                    "log {}: it does not exist\n    next: name an existing log, or leave --file out to see the log of this boot",
                     Shown::line(path.as_str())
                 ),
             ),
             None => Failure::new(
                 Exit::NothingToResume,
                 format!(
-                    "{path}: there is no log; no install ran since this boot\n    next: landfall log --file FILE, with a log that was kept"
+                    "{path}: there is no log, because no install ran in this boot\n    next: landfall log --file FILE, with an earlier log"
                 ),
             ),
         });
@@ -68,7 +68,7 @@ fn open(path: &Utf8Path) -> Result<BufReader<File>, Failure> {
         Failure::new(
             Exit::Usage,
             format!(
-                "log {}: {}\n    next: name a log of landfall's: landfall log --file FILE",
+                "log {}: {}\n    next: name a log of landfall: landfall log --file FILE",
                 Shown::line(path.as_str()),
                 refused.why()
             ),

@@ -81,7 +81,7 @@ fn is_name(text: &str) -> Result<(), String> {
     if disk_name::is_unique(text) {
         return Ok(());
     }
-    Err("this is no name of one disk: an install knows such a disk by its bus address; give that with --disk-address (landfall disks prints it)".to_owned())
+    Err("this number is not unique to one disk; an install identifies such a disk by its bus address: give that with --disk-address (landfall disks prints it)".to_owned())
 }
 
 /// A bus address that an install would know a disk by.
@@ -89,7 +89,7 @@ pub(super) fn disk_address(text: &str) -> Result<String, String> {
     if disk_name::is_bus_address(text) {
         return Ok(text.to_owned());
     }
-    Err("this is no bus address, which begins like pci-0000:00:05.0 or platform-fe330000.mmc (landfall disks prints it)".to_owned())
+    Err("this is not a bus address, such as pci-0000:00:05.0 or platform-fe330000.mmc (landfall disks prints it)".to_owned())
 }
 
 /// `64G` or a number of bytes.
@@ -97,7 +97,7 @@ pub(super) fn disk_size(text: &str) -> Result<u64, String> {
     if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
         return text
             .parse()
-            .map_err(|_| "a number of bytes below 2^64, or a size such as 64G".to_owned());
+            .map_err(|_| "give a number of bytes below 2^64, or a size such as 64G".to_owned());
     }
     text.parse::<Size>()
         .map(Size::bytes)
@@ -133,7 +133,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
             return Err(Failure::new(
                 Exit::Usage,
                 format!(
-                    "--disk-image {}: there is no such file or device\n    next: name an image of a disk, or the disk itself",
+                    "--disk-image {}: this file or device does not exist\n    next: name an image of a disk, or the disk itself",
                     Shown::line(image.as_str())
                 ),
             ));
@@ -163,11 +163,11 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
     )
     .map_err(|e| {
         let next = if disk.is_nameable() {
-            "name another disk, or change the layout"
+            "describe another disk, or change the layout"
         } else {
-            "say what the disk is called: --disk-wwn, --disk-serial or --disk-address (landfall disks prints its name)"
+            "give the name of the disk: --disk-wwn, --disk-serial or --disk-address (landfall disks prints it)"
         };
-        Failure::new(Exit::Usage, format!("no plan: {e}\n    next: {next}"))
+        Failure::new(Exit::Usage, format!("plan: {e}\n    next: {next}"))
     })?;
     let decided = match disk_image {
         Some(image) => Some(Decided::about(image, &config, &plan)?),
@@ -212,8 +212,8 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
     let system = plan.payload.system.known().cloned().unwrap_or(unbuilt);
     let pinned_from = match &plan.payload.repository.reference {
         Reference::Revision(revision) => revision.to_string(),
-        Reference::Branch(name) => format!("(what {name} is when the install begins)"),
-        Reference::Default => "(what the default branch is when the install begins)".to_owned(),
+        Reference::Branch(name) => format!("(the revision of {name} when the install starts)"),
+        Reference::Default => "(the revision of the default branch when the install starts)".to_owned(),
     };
     let part = |role: Role| {
         plan.partition(role).cloned().ok_or_else(|| {
@@ -229,7 +229,7 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
     let mut add = |from: Phase, what: String| {
         let what = what
             .replace(UNPINNED_REVISION, &pinned_from)
-            .replace(UNBUILT_SYSTEM, "(the system that was built)");
+            .replace(UNBUILT_SYSTEM, "(the system that the install builds)");
         if let Some(action) = from.action() {
             steps.push(StepText { from, action, what });
         }
@@ -367,7 +367,7 @@ pub fn print_text(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::
     writeln!(out, "host      {host}")?;
     writeln!(
         out,
-        "disk      {}, {} ({} bytes, sectors of {})",
+        "disk      {}, {} ({} bytes, {}-byte sectors)",
         disk.name(),
         words::bytes(disk.size_bytes),
         disk.size_bytes,

@@ -81,7 +81,7 @@ impl<W: Write> Patient<W> {
         {
             self.out = None;
             complain(&format!(
-                "landfall: {} takes no more: {}; the work goes on",
+                "landfall: {} cannot be written: {}; the work continues",
                 self.what,
                 said(&error)
             ));
@@ -446,7 +446,7 @@ impl LogFile {
                 // Going on would fill the memory that tmpfs lives in.
                 self.out.out = None;
                 complain(&format!(
-                    "landfall: the log cannot be put aside and ends here: {}",
+                    "landfall: the log cannot be written any more and ends here: {}",
                     said(&error)
                 ));
             }
@@ -511,7 +511,7 @@ impl Listener for StatusFile {
         if let Err(error) = self.replace() {
             self.silent = true;
             complain(&format!(
-                "landfall: the status is shown no more: {}; the install goes on",
+                "landfall: the status is no longer updated: {}; the install continues",
                 said(&error)
             ));
         }

@@ -98,7 +98,7 @@ fn host_name() -> Result<HostName, Failure> {
         Failure::new(
             Exit::NeedsChange,
             format!(
-                "the host's name gives no labels: {why}\n    next: name all of them (--esp, --root, --luks, --swap), or --config FILE"
+                "host name: landfall cannot make labels from it: {why}\n    next: name all labels (--esp, --root, --luks, --swap), or give --config FILE"
             ),
         )
     };
@@ -173,7 +173,7 @@ fn files(args: &RelabelArgs) -> Result<Vec<ConfigurationFile>, Failure> {
         let file = ConfigurationFile::read(&path).map_err(|error| match error {
             RelabelError::Unread { file, why } if !args.file.is_empty() => Failure::new(
                 Exit::Usage,
-                format!("--file {file}: {why}\n    next: name the file that has the devices: --file FILE"),
+                format!("--file {file}: {why}\n    next: name the file that lists the devices: --file FILE"),
             ),
             other => other.into(),
         })?;
@@ -230,7 +230,7 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         return Err(Failure::new(
             Exit::NeedsChange,
             format!(
-                "relabel reads block devices, which root alone may, also to make the plan\n    next: sudo {}",
+                "relabel: it reads block devices, also for the plan, and only root can do that\n    next: sudo {}",
                 options::same(args, args.apply)
             ),
         ));
@@ -255,7 +255,7 @@ fn relabel(args: &RelabelArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         // The handlers stand before anything is done that a signal could cut off.
         tokio::task::yield_now().await;
         if signals.is_finished() {
-            return Err(Failure::new(Exit::Internal, "signals cannot be caught"));
+            return Err(Failure::new(Exit::Internal, "landfall cannot handle signals"));
         }
         apply(args.json, &seen, &places, &stop, out).await?;
         // What has which label is another thing now.
@@ -273,14 +273,14 @@ fn lock() -> Result<MachineLock, Failure> {
             Failure::new(
                 Exit::Locked,
                 format!(
-                    "another landfall is at work on this machine: {}\n    next: wait for it",
+                    "another landfall is running on this machine: {}\n    next: wait until it ends",
                     by.join(", ")
                 ),
             )
         }
         machine::Refused::Io(error) => Failure::new(
             Exit::Internal,
-            format!("the machine's lock cannot be taken: {}", crate::os::said(&error)),
+            format!("landfall cannot lock this machine: {}", crate::os::said(&error)),
         ),
     })
 }
@@ -350,7 +350,7 @@ fn commands(change: &Change) -> Vec<String> {
         }
         How::Header => vec![format!("cryptsetup config {device} --label {new}")],
         How::Table { disk, number } => vec![format!(
-            "as sfdisk --part-label {disk} {number} {new}, with both copies of the table whole at every instant"
+            "as sfdisk --part-label {disk} {number} {new}, but both copies of the table stay valid at every moment"
         )],
     }
 }
@@ -370,10 +370,10 @@ fn show_plan(json: bool, seen: &Seen, out: &mut dyn Write) -> std::io::Result<()
         show_change(change, out)?;
     }
     if seen.plan.changes.is_empty() {
-        writeln!(out, "    none that could be changed")?;
+        writeln!(out, "    no label can be changed")?;
     }
     if !seen.plan.left.is_empty() {
-        writeln!(out, "left as it is")?;
+        writeln!(out, "not changed")?;
     }
     for left in &seen.plan.left {
         writeln!(out, "    {}: {}", left.what, left.why)?;
@@ -381,11 +381,11 @@ fn show_plan(json: bool, seen: &Seen, out: &mut dyn Write) -> std::io::Result<()
     for edit in &seen.files {
         let path = &edit.file.path;
         match &edit.sealed {
-            _ if !edit.changes() => writeln!(out, "{path}: nothing in it changes")?,
+            _ if !edit.changes() => writeln!(out, "{path}: no change")?,
             None => writeln!(out, "{path}")?,
             Some(why) => writeln!(
                 out,
-                "{path} cannot be written ({why}); to be changed by hand where it comes from, or name that: --file FILE"
+                "{path} cannot be written ({why}); change it by hand at its source, or name the source: --file FILE"
             )?,
         }
         for line in edit.diff().lines().skip(2) {
@@ -395,7 +395,7 @@ fn show_plan(json: bool, seen: &Seen, out: &mut dyn Write) -> std::io::Result<()
     if !by_hand.is_empty() {
         writeln!(
             out,
-            "to be written by hand, in the file that has it (or name it: --file FILE)"
+            "change it by hand in the file that contains it (or name that file: --file FILE)"
         )?;
     }
     for line in by_hand {
@@ -420,7 +420,7 @@ fn show_change(change: &Change, out: &mut dyn Write) -> std::io::Result<()> {
     if change.is_done() {
         writeln!(
             out,
-            "  → {subject}: {new}; it is to be put back into use, which an interrupted run left out"
+            "  → {subject}: {new}; an interrupted run did not mount it or switch it on again"
         )?;
     } else {
         let old = old.as_deref().unwrap_or("no label");
@@ -495,7 +495,7 @@ fn show_step(json: bool, what: Told<'_>, out: &mut dyn Write) -> std::io::Result
                     change.what, change.device.path, change.bearer, change.new
                 )
             }
-            Told::Link(link, device) => writeln!(out, "seen: {link} leads to {device}"),
+            Told::Link(link, device) => writeln!(out, "{link} now points to {device}"),
             Told::PutBack(what) => writeln!(out, "in use again: {what}"),
             Told::File(file) => writeln!(out, "written: {file}"),
         }?;

@@ -17,7 +17,7 @@ pub(super) fn is_directory(path: &Utf8Path, command: &str) -> Result<(), Failure
         Ok(found) if !found.is_dir() => Err(Failure::new(
             Exit::Usage,
             format!(
-                "--run-dir {}: it is no directory\n    next: landfall --run-dir DIR {command}, or leave --run-dir out",
+                "--run-dir {}: it is not a directory\n    next: landfall --run-dir DIR {command}, or leave --run-dir out",
                 landfall_states::shown::Shown::line(path.as_str())
             ),
         )),
@@ -66,7 +66,7 @@ fn next(path: &Utf8Path, error: &io::Error, is_root: bool, own: &Utf8Path) -> St
         return match at.starts_with(own) {
             true => format!("mv {at} {at}.old"),
             false => format!(
-                "name a directory with --run-dir ({at} is in the way of this one), or leave --run-dir out"
+                "name another directory with --run-dir ({at} blocks this one), or leave --run-dir out"
             ),
         };
     }
@@ -77,10 +77,10 @@ fn next(path: &Utf8Path, error: &io::Error, is_root: bool, own: &Utf8Path) -> St
             format!("mount -o remount,rw {there} (it is read-only), or name another directory with --run-dir")
         }
         Some(Errno::ENOSPC | Errno::EDQUOT) => {
-            format!("remove files below {there} (df {there} and df -i {there} say what is used up)")
+            format!("delete files below {there} (df {there} and df -i {there} show what is full)")
         }
         Some(Errno::EACCES | Errno::EPERM) if !is_root => "run it as root, or with sudo".into(),
-        Some(_) | None => format!("mend {there}, or name another directory with --run-dir"),
+        Some(_) | None => format!("repair {there}, or name another directory with --run-dir"),
     }
 }
 

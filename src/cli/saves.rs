@@ -53,7 +53,8 @@ pub(super) fn checkpoint(
         scope.spawn(|| progress(shared, &done, "states read"));
         for worker in workers {
             if worker.join().is_err() {
-                *lock(&broken) = Some("a thread of the simulation ended with a defect".to_owned());
+                *lock(&broken) =
+                    Some("a thread of the simulation crashed; this is a defect of landfall".to_owned());
             }
         }
         done.store(true, Ordering::Relaxed);

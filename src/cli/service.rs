@@ -61,7 +61,7 @@ impl ServiceManager {
         {
             self.silent = true;
             complain(&format!(
-                "landfall: the service manager cannot be told anything: {error}; the install goes on"
+                "landfall: the service manager cannot be notified: {error}; the install continues"
             ));
         }
     }
@@ -72,7 +72,7 @@ impl Listener for ServiceManager {
         let status = |text: &str| text.chars().take(200).collect::<String>();
         match event {
             Event::Started { .. } => {
-                self.tell(&[NotifyState::Ready, NotifyState::Status("looking at the disks")])
+                self.tell(&[NotifyState::Ready, NotifyState::Status("reading the disks")])
             }
             Event::Progress { .. } => {
                 let now_ms = super::since_boot_ms();
@@ -117,7 +117,7 @@ pub async fn feed_watchdog() {
     loop {
         beat.tick().await;
         if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
-            complain(&format!("landfall: the watchdog cannot be fed: {error}"));
+            complain(&format!("landfall: the watchdog cannot be notified: {error}"));
             return;
         }
     }
@@ -154,7 +154,7 @@ pub async fn watch_signals(
             first
         });
         reporter.notice(if first {
-            format!("{name}: stopping at the next safe point, with everything saved")
+            format!("{name}: stopping at the next safe point; the progress will be saved")
         } else {
             format!("{name}: still stopping; waiting for: {what}")
         });

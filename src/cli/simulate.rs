@@ -163,7 +163,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         // Behind what was found: a disk without room for it must not eat the result.
         if let Some(first) = coverage.failures.first() {
             match keep_trace(&harness, first) {
-                Ok(path) => writeln!(out, "what happened in the first of them: {path}")?,
+                Ok(path) => writeln!(out, "details of the first failure: {path}")?,
                 Err(failure) => complain(&failure.text),
             }
         }
@@ -306,7 +306,8 @@ fn enumerate(
         scope.spawn(|| progress(shared, &done, "scenarios run"));
         for worker in workers {
             if worker.join().is_err() {
-                *lock(&broken) = Some("a thread of the simulation ended with a defect".to_owned());
+                *lock(&broken) =
+                    Some("a thread of the simulation crashed; this is a defect of landfall".to_owned());
             }
         }
         done.store(true, Ordering::Relaxed);
@@ -439,7 +440,7 @@ fn keep_trace(harness: &Harness, failure: &sim::check::coverage::Failure) -> Res
     let mut text = format!("{failure}\n");
     if let Some(between) = failure.operator_action {
         text += &format!(
-            "what happens without {}, which came after the last death:\n",
+            "the same scenario run without the operator action {}:\n",
             between.name()
         );
     }

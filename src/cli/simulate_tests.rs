@@ -126,7 +126,7 @@ fn a_failure_keeps_what_happened_also_when_people_did_something() {
             text.starts_with("plain/flake/blank/person 0.30:after:cut=none"),
             "{text}"
         );
-        assert_eq!(text.contains("which came after"), between.is_some());
+        assert_eq!(text.contains("without the operator action"), between.is_some());
         assert!(text.contains("\n1.0 "), "the second run is missing: {text}");
     }
 }

@@ -253,13 +253,13 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
         last_fault,
         landing: _,
     } = Record::decode(bytes).map_err(|error| match error {
-        SlotError::Newer(_) => format!("of a newer landfall ({error}); this one cannot read it"),
+        SlotError::Newer(_) => format!("written by a newer landfall ({error}); this version cannot read it"),
         SlotError::Empty
         | SlotError::NoMagic
         | SlotError::Header
         | SlotError::Length
         | SlotError::Digest
-        | SlotError::Body(_) => format!("damaged ({error}); nothing of it is believed"),
+        | SlotError::Body(_) => format!("damaged ({error}); landfall does not use it"),
     })?;
     Ok(Checkpoint {
         sequence,
@@ -300,7 +300,7 @@ impl Report {
                 Err(refused) => Err(Failure::new(
                     Exit::Usage,
                     format!(
-                        "{path}: {}\n    next: name the folder of a run: landfall --run-dir DIR status",
+                        "{path}: {}\n    next: name the directory of a run: landfall --run-dir DIR status",
                         refused.why()
                     ),
                 )),
@@ -313,8 +313,7 @@ impl Report {
                 Failure::new(
                     Exit::Internal,
                     format!(
-                        "{}: it is not a status of this landfall: damaged, or of another version\n    next: landfall log shows what \
-                         happened; the next run writes the status anew",
+                        "{}: it is damaged, or another version of landfall wrote it\n    next: landfall log shows the run; the next run writes the status again",
                         run_dir.join("status.json")
                     ),
                 )
@@ -352,7 +351,7 @@ impl Report {
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         match &self.run {
-            None => lines.push("no install ran since this boot".to_owned()),
+            None => lines.push("no install ran in this boot".to_owned()),
             Some(run) => self.run_lines(run, &mut lines),
         }
         match (&self.checkpoint, &self.checkpoint_error) {
@@ -376,8 +375,8 @@ impl Report {
             }
             (None, Some(why)) => lines.push(format!("checkpoint: {why}")),
             (None, None) if self.run.is_none() => {
-                lines.push("nothing is known of an install: this looks at no disk".to_owned());
-                lines.push("next: landfall disks (what is on the disks), or: landfall resume (go on with an install)".to_owned());
+                lines.push("no install is known (this command does not read disks)".to_owned());
+                lines.push("next: landfall disks (shows what is on the disks), or: landfall resume (continues an install)".to_owned());
             }
             (None, None) => {}
         }
@@ -387,7 +386,7 @@ impl Report {
     fn run_lines(&self, run: &Status, lines: &mut Vec<String>) {
         let ago = |since_ms: u64| words::duration(self.now_ms.saturating_sub(since_ms));
         lines.push(format!(
-            "landfall {} of host {}, process {}{}, began {} ago",
+            "landfall {} of host {}, process {}{}, started {} ago",
             run.command,
             run.host,
             run.pid,
@@ -447,7 +446,9 @@ impl Report {
             lines.push(format!("retry in {}", words::duration(at_ms - self.now_ms)));
         }
         if !self.alive {
-            lines.push("its process is gone without a word (killed?); next: landfall resume".to_owned());
+            lines.push(
+                "the process ended without reporting a result (killed?); next: landfall resume".to_owned(),
+            );
         }
     }
 }

@@ -112,7 +112,7 @@ pub fn of(event: &Event) -> (Weight, String) {
 pub fn stopped(phase: Option<Phase>) -> String {
     match phase {
         Some(phase) => format!("stopped in {phase}"),
-        None => "stopped before anything was begun; this run wrote to no disk".to_owned(),
+        None => "stopped before the install started; this run wrote to no disk".to_owned(),
     }
 }
 

@@ -37,16 +37,16 @@ pub(super) fn label_missing(what: &str) -> Problem {
 pub(super) fn repository_missing() -> Problem {
     problem(
         "repository",
-        "neither a remote nor a bundle is given: there is nothing to clone from",
-        "give repository.remote, or carry the repository along with repository.bundle, or set REPO_REMOTE",
+        "neither a remote nor a bundle is given, so there is nothing to clone",
+        "set repository.remote, or put the repository into the installer with repository.bundle, or set REPO_REMOTE",
     )
 }
 
 pub(super) fn two_references() -> Problem {
     problem(
         "repository.revision",
-        "branch and revision are both given: they may name different things",
-        "keep revision to install exactly that, or branch to install what it points to when the install begins",
+        "branch and revision are both given, and they can name different commits",
+        "keep revision to install exactly that commit, or branch to install its latest commit",
     )
 }
 
@@ -82,7 +82,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 "size \"{esp_size}\" is not allowed: FAT32 needs at least {}M",
                 ESP_BYTES_MIN >> 20
             ),
-            "leave it out (1G), or give at least 260M",
+            "leave it out (the default is 1G), or set at least 260M",
         ));
     }
     let Luks {
@@ -96,8 +96,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     {
         found.push(problem(
             "luks.memory_min",
-            format!("size \"{least}\" is not allowed: at most 1G, which is what is asked for"),
-            "leave it out, or give at most 1G",
+            format!("size \"{least}\" is not allowed: at most 1G (landfall asks for 1G)"),
+            "leave it out, or set at most 1G",
         ));
     }
     range(
@@ -123,7 +123,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             found.push(problem(
                 format!("extra_post_mount_commands[{index}]"),
                 format!(
-                    "command {} is not allowed: a shell command without NUL, not empty",
+                    "command {} is not allowed: it must be a shell command that is not empty and has no NUL",
                     // A command may have a password in it.
                     match command.trim() {
                         "" => quoted(command),
@@ -146,11 +146,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         found.push(problem(
             "unattended.disk",
             format!(
-                "disk name {} is not allowed: {why}; what is: a serial number, a WWN, a bus address, or the name of a link in \
-                 /dev/disk/by-id or by-path, without the path",
+                "disk name {} is not allowed: {why}; allowed is a serial number, a WWN, a bus address, or the name of a link in /dev/disk/by-id or by-path, without the path",
                 refused::shown("unattended.disk", disk)
             ),
-            "take the name to use that `landfall disks` prints on that machine",
+            "use the name that `landfall disks` prints on that machine",
         ));
     }
     nix_settings(nix, &mut found);
@@ -176,7 +175,7 @@ pub fn disk_name_objection(text: &str) -> Option<&'static str> {
         return Some("it has a slash");
     }
     if !(1..=256).contains(&text.len()) || text.trim() != text || text.chars().any(char::is_control) {
-        return Some("it is no line of 1 to 256 characters without blanks at its ends");
+        return Some("it must be one line of 1 to 256 characters without spaces at its ends");
     }
     never_agrees(text)
 }
@@ -203,7 +202,7 @@ fn labels(config: &Config, found: &mut Vec<Problem>) {
             if label == other {
                 found.push(problem(
                     *option,
-                    format!("label \"{label}\" is not allowed: {earlier} has it already, and a label must name one thing"),
+                    format!("label \"{label}\" is not allowed: {earlier} already has it, and each label must be unique"),
                     format!("choose another label for {option} or {earlier}"),
                 ));
             }
@@ -272,17 +271,17 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
         found.push(if text.len() == 88 {
             problem(
                 option,
-                format!("public key {} is not allowed: it is as long as a secret key", quoted(&shown)),
-                "write the public key, as nix key convert-secret-to-public prints it; make a new secret key if this one was shown to anybody",
+                format!("public key {} is not allowed: it has the length of a secret key", quoted(&shown)),
+                "use the public key (nix key convert-secret-to-public prints it); make a new secret key if anybody else saw this one",
             )
         } else {
             problem(
                 option,
                 format!(
-                    "public key {} is not allowed: NAME:KEY with 44 characters of base 64, one per entry",
+                    "public key {} is not allowed: each entry must be NAME:KEY with 44 base64 characters",
                     quoted(&shown)
                 ),
-                "copy the whole key that the cache publishes",
+                "copy the complete key that the cache publishes",
             )
         });
     }
@@ -349,7 +348,7 @@ fn range(option: &str, value: u64, min: u64, max: u64, found: &mut Vec<Problem>)
         found.push(problem(
             option,
             format!("{value} is not allowed: a whole number from {min} to {max}"),
-            "leave it out for the default",
+            "leave it out to use the default",
         ));
     }
 }
@@ -359,8 +358,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut words = Vec::new();
     if config.unattended.enable && config.unattended.disk.is_none() {
         words.push(
-            "unattended.enable without unattended.disk: a new install begins only when the credential landfall.consent \
-             names the disk"
+            "unattended.enable is set without unattended.disk: a new install starts only if the credential landfall.consent names the disk"
                 .to_owned(),
         );
     }
@@ -369,7 +367,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         ("swap", config.swap.enable, config.labels.swap.is_some()),
     ] {
         if label && !enabled {
-            words.push(format!("labels.{what} is not used: {what}.enable is false"));
+            words.push(format!(
+                "labels.{what} has no effect, because {what}.enable is false"
+            ));
         }
     }
     if let SystemConfig::Image {
@@ -379,8 +379,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     } = &config.system
     {
         words.push(format!(
-            "system.Image has no digest: any image that says of itself that it holds {system} is written, whoever made it; set it to \
-             the digest that `landfall image info {file}` prints where the image was made"
+            "system.Image has no digest: landfall writes any image that claims to hold {system}, whoever made it; set it to the digest that `landfall image info {file}` prints on the computer that made the image"
         ));
     }
     let RepositoryConfig {
@@ -394,15 +393,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         let url = remote.expose();
         if revision.is_none() && (url.starts_with("http://") || url.starts_with("git://")) {
             words.push(
-                "repository.remote is neither encrypted nor authenticated, and no repository.revision is given: whoever \
-                 sits on the network decides what is installed"
+                "repository.remote is neither encrypted nor authenticated, and repository.revision is not set: an attacker in the network can decide what is installed"
                     .to_owned(),
             );
         }
         if remote.is_over_ssh() && config.ssh.known_hosts.is_none() {
             words.push(
-                "repository.remote is reached over ssh and ssh.known_hosts is not given: a host that the installer does \
-                 not know already is refused"
+                "repository.remote uses ssh and ssh.known_hosts is not set: landfall refuses a server whose host key the installer does not know"
                     .to_owned(),
             );
         }
@@ -411,8 +408,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             && !url.starts_with("file://")
         {
             words.push(
-                "the system is prebuilt, but the repository is cloned over the network; repository.bundle makes the \
-                 install work offline"
+                "the system is prebuilt, but the repository is cloned over the network; set repository.bundle to install offline"
                     .to_owned(),
             );
         }
@@ -420,17 +416,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let is_asked = bundle.is_none() && remote.as_ref().is_some_and(RemoteUrl::is_over_ssh);
     if config.ssh.generate_key && !is_asked {
         words.push(
-            "ssh.generate_key is not used: the repository is not fetched over ssh (a token for an https remote is the credential \
-             landfall.repository-token)"
+            "ssh.generate_key has no effect, because the repository is not fetched over ssh (for an https remote, provide a token as credential landfall.repository-token)"
                 .to_owned(),
         );
     }
     if config.ssh.generate_key && config.ssh.key.is_some() {
-        words.push("ssh.generate_key is not used: ssh.key names a key".to_owned());
+        words.push("ssh.generate_key has no effect, because ssh.key names a key".to_owned());
     }
     if config.nix.substituters.is_empty() != config.nix.trusted_public_keys.is_empty() {
         words.push(
-            "nix.substituters and nix.trusted_public_keys go together: a cache whose key is not trusted is not used".to_owned(),
+            "only one of nix.substituters and nix.trusted_public_keys is set: Nix does not use a cache without a trusted key".to_owned(),
         );
     }
     words

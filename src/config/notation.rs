@@ -15,38 +15,34 @@ pub(super) enum Unread {
 
 /// What stands against the notation of a text in JSON, by the parser's fixed sentences, and what to do.
 pub(super) fn json_notation(text: &str) -> (String, &'static str) {
-    const FORM: &str = "JSON has names and texts in double quotes, commas between values and none behind the last, and no comments; a \
-                        configuration in RON ends with .ron, and Nix does not belong in either (docs/reference/configuration.md has examples)";
-    let found = |what: &str| format!("the text is no JSON from here on: {what}");
+    const FORM: &str = "JSON needs names and texts in double quotes and a comma between values, but not after the last one, and has no comments; the name of a RON file ends with .ron; Nix code is not allowed in either (examples: docs/reference/configuration.md)";
+    let found = |what: &str| format!("the text is not valid JSON from here: {what}");
     match text {
         "key must be a string" => (found("the name of an option in double quotes is missing"), FORM),
-        "expected value" | "expected ident" => (found("this is no value"), FORM),
-        "trailing comma" => (
-            found("a comma stands behind the last value"),
-            "leave that comma out",
-        ),
+        "expected value" | "expected ident" => (found("this is not a value"), FORM),
+        "trailing comma" => (found("a comma follows the last value"), "remove that comma"),
         "trailing characters" => (
-            found("something stands behind the end of the configuration"),
-            "leave it out, or look for a bracket that is closed too early",
+            found("something follows the end of the configuration"),
+            "remove it, or look for a bracket that is closed too early",
         ),
         "expected `,` or `}`" | "expected `,` or `]`" | "expected `:`" | "expected `\"`" => {
             (found(&text.replacen("expected", "missing is", 1)), FORM)
         }
         "control character (\\u0000-\\u001F) found while parsing a string" => (
-            found("a text goes on in the next line, or has a tab in it"),
-            "close the text with a double quote in its line; a line feed in it is written \\n",
+            found("a text continues on the next line, or has a tab in it"),
+            "end the text with a double quote on the same line; write a line break in it as \\n",
         ),
         "invalid escape" | "lone leading surrogate in hex escape" | "unexpected end of hex escape" => (
-            found("a backslash stands before something that it does not go with"),
-            "write a backslash in a text twice",
+            found("a backslash is followed by an invalid character"),
+            "write each backslash in a text twice",
         ),
         "invalid number" | "number out of range" => (
-            found("this is no number that can be read"),
+            found("this number cannot be read"),
             "write a whole number without zeros before it",
         ),
         _ if text.starts_with("EOF while parsing") => (
-            "the text ends before the configuration does".to_owned(),
-            "close what is open: a text with a double quote, and every bracket",
+            "the text ends before the configuration is complete".to_owned(),
+            "close every open text (with a double quote) and every open bracket",
         ),
         other => (found(other), FORM),
     }

@@ -84,8 +84,7 @@ impl Overrides {
                 problems.push(problem(
                     "INSTALL_DISK",
                     format!(
-                        "device {} is not allowed: a path below /dev of at most {DEVICE_BYTES_MAX} bytes, best one of \
-                         /dev/disk/by-id",
+                        "device {} is not allowed: it must be a path below /dev of at most {DEVICE_BYTES_MAX} bytes, preferably in /dev/disk/by-id",
                         refused::shown("INSTALL_DISK", &value)
                     ),
                 ));
@@ -121,11 +120,10 @@ fn problem(name: &str, why: String) -> Problem {
         why,
         fix: Some(match name {
             "INSTALL_DISK" => {
-                "set INSTALL_DISK to a path, such as /dev/disk/by-id/NAME (ls -l /dev/disk/by-id shows which leads to which disk), or \
-                 unset it: a name that landfall disks prints is for unattended.disk"
+                "set INSTALL_DISK to a path such as /dev/disk/by-id/NAME (ls -l /dev/disk/by-id shows the disk of each link), or unset it; a name that landfall disks prints belongs in unattended.disk"
                     .to_owned()
             }
-            name => format!("correct {name} or unset it"),
+            name => format!("correct {name}, or unset it"),
         }),
     }
 }

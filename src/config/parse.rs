@@ -160,15 +160,15 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
     let bytes = foreign::read(path, Links::Follow, TEXT_BYTES_MAX).map_err(|refused| match refused {
         Refused::Absent => refuse(
             "it cannot be read: No such file or directory".into(),
-            "name a file that is there; docs/reference/configuration.md says what belongs in it",
+            "name an existing file (its contents: docs/reference/configuration.md)",
         ),
         Refused::NotRegular(kind) | Refused::NoStorage(kind) => refuse(
             format!("it is not a file: it is a {kind}"),
-            "name a file with a configuration, such as install.ron",
+            "name a configuration file, such as install.ron",
         ),
         Refused::TooLong { max } => refuse(
             format!("it has more than {max} bytes; a configuration has at most {max}"),
-            "name the file with the configuration, such as install.ron",
+            "name the configuration file, such as install.ron",
         ),
         Refused::Os(e) => refuse(
             format!("it cannot be read: {}", plainly(&e)),
@@ -189,11 +189,11 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
         let what = if text.is_empty() {
             "it is empty"
         } else {
-            "there is nothing in it but blanks"
+            "it has only blanks"
         };
         return Err(refuse(
             what.into(),
-            "write a configuration into it, beginning with one of docs/examples; docs/reference/configuration.md says what belongs in it",
+            "write a configuration into it, starting from a file in docs/examples (its contents: docs/reference/configuration.md)",
         ));
     }
     Ok(text)
@@ -229,7 +229,7 @@ pub(super) fn and_more(more: Option<usize>) -> Problem {
         why: match more {
             Some(1) => "… and 1 more problem".to_owned(),
             Some(more) => format!("… and {more} more problems"),
-            None => "… and there may be more problems, which were not looked for".to_owned(),
+            None => "… and there may be more problems that were not checked".to_owned(),
         },
         fix: Some("correct these first, then: landfall check FILE".to_owned()),
     }
@@ -243,8 +243,8 @@ fn given_again(text: &str, notation: Notation, option: &str, at: Option<Position
     Problem {
         option: option.to_owned(),
         at,
-        why: format!("it is given more than once{first}, and only one value can count"),
-        fix: Some("keep the one that is meant, and leave the others out".to_owned()),
+        why: format!("it is given more than once{first}, and only one value can be used"),
+        fix: Some("keep the right one, and remove the others".to_owned()),
     }
 }
 
@@ -253,8 +253,12 @@ fn too_deep(option: String, at: Option<Position>) -> Problem {
     Problem {
         option,
         at,
-        why: "values stand within values here, more than a hundred of them within each other; no option has more than three".to_owned(),
-        fix: Some("look for brackets that are not closed, or too many; docs/reference/configuration.md has examples".to_owned()),
+        why: "values are nested more than a hundred levels deep here; no option has more than three levels"
+            .to_owned(),
+        fix: Some(
+            "look for brackets that are not closed, or too many brackets (examples: docs/reference/configuration.md)"
+                .to_owned(),
+        ),
     }
 }
 
@@ -368,7 +372,7 @@ pub(super) fn json_problem(path: String, error: &serde_json::Error) -> Problem {
     // Where one of some names belongs, serde_json speaks of the notation for everything that cannot be a name.
     if text == "expected value" && ["on_success", "system"].contains(&path.as_str()) {
         let why = format!(
-            "the value is of another type: {} is allowed",
+            "the value has the wrong type: {} is allowed",
             refused::allowed(&path, "enum", Notation::Json)
         );
         let fix = None;
@@ -450,8 +454,8 @@ fn once_more(path: String, at: Option<Position>, name: &str) -> Problem {
     Problem {
         option,
         at,
-        why: "it is given more than once, and only one value can count".to_owned(),
-        fix: Some("keep the one that is meant, and leave the others out".to_owned()),
+        why: "it is given more than once, and only one value can be used".to_owned(),
+        fix: Some("keep the right one, and remove the others".to_owned()),
     }
 }
 
@@ -469,8 +473,11 @@ fn unknown(path: String, at: Option<Position>, found: &str, known: &[&str]) -> P
     Problem {
         option,
         at,
-        why: format!("there is no option{named} here; known are: {}", known.join(", ")),
-        fix: near_miss(found, known).map(|near| format!("write {near}, if that is meant")),
+        why: format!(
+            "there is no option{named} here; the options are: {}",
+            known.join(", ")
+        ),
+        fix: near_miss(found, known).map(|near| format!("write {near}, if you mean that")),
     }
 }
 
@@ -482,7 +489,7 @@ fn not_one_of(path: String, at: Option<Position>, found: &str, known: &[&str]) -
         option: path,
         at,
         why: format!("{shown} is not allowed: one of {}", known.join(", ")),
-        fix: near.map(|near| format!("write {near}, if that is meant")),
+        fix: near.map(|near| format!("write {near}, if you mean that")),
     }
 }
 
@@ -495,9 +502,7 @@ fn missing(path: String, at: Option<Position>, field: &str) -> Problem {
         },
         at,
         why: "it is missing and has no default".to_owned(),
-        fix: Some(format!(
-            "add {field}; docs/reference/configuration.md has examples"
-        )),
+        fix: Some(format!("add {field} (examples: docs/reference/configuration.md)")),
     }
 }
 

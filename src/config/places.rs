@@ -39,13 +39,13 @@ fn deploy_key(config: &Config) -> Option<String> {
 fn seen_while_installing(option: &str, path: &str) -> Option<Problem> {
     let there = Utf8Path::new(path).strip_prefix("/mnt").ok()?;
     let fix = match there.as_str() {
-        "" => "leave it out: it is the target's root itself".to_owned(),
+        "" => "leave it out, because it is the root of the target itself".to_owned(),
         there => format!("write \"/{there}\""),
     };
     Some(problem(
         option,
         format!(
-            "target path \"{path}\" is not allowed: the target is at /mnt only while it is installed, and this path is its own"
+            "target path \"{path}\" is not allowed: write the path as it is on the installed system, without /mnt"
         ),
         fix,
     ))
@@ -65,7 +65,7 @@ fn mount_dirs(config: &Config, found: &mut Vec<Problem>) {
         } else if let Some(why) = taken_on_target(dir.as_str(), Put::Directory) {
             why.to_owned()
         } else if below_clone {
-            format!("the clone is at {clone}, and is made where nothing is")
+            format!("the clone goes to {clone}, and nothing else can be there")
         } else if key.as_ref().is_some_and(|key| path.starts_with(key)) {
             "keys.deploy_key puts a file there".to_owned()
         } else {
@@ -161,8 +161,8 @@ fn on_installer(config: &Config, found: &mut Vec<Problem>) {
         if !path.starts_with('/') {
             found.push(problem(
                 option,
-                format!("path {shown} is not allowed: an absolute path on the installer"),
-                refused::way_of(option).unwrap_or_else(|| "write it from / on".to_owned()),
+                format!("path {shown} is not allowed: it must be an absolute path on the installer"),
+                refused::way_of(option).unwrap_or_else(|| "start it with /".to_owned()),
             ));
         } else if path.len() > 4_095
             || path
@@ -181,7 +181,7 @@ fn on_installer(config: &Config, found: &mut Vec<Problem>) {
             found.push(problem(
                 option,
                 format!("path {shown} is not allowed: every user and every cache can read the Nix store"),
-                "hand the key over as the credential landfall.ssh-key, or put it on a medium outside the store",
+                "provide the key as credential landfall.ssh-key, or put it on a medium outside the store",
             ));
         }
     }
@@ -199,7 +199,7 @@ fn labels(config: &Config, found: &mut Vec<Problem>) {
         if label.is_some_and(|label| label.eq_ignore_ascii_case(MEDIUM_LABEL)) {
             found.push(problem(
                 option,
-                format!("label {MEDIUM_LABEL} is not allowed: it is the one of the medium that landfall takes keys from"),
+                format!("label {MEDIUM_LABEL} is not allowed: it is the label of the key medium"),
                 "choose another label",
             ));
         }

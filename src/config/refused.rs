@@ -140,8 +140,7 @@ const HIDDEN: &str = "(not repeated here: it may be a secret)";
 pub(super) fn way_of(option: &str) -> Option<String> {
     let credential = |flag: &str, name: &str| {
         Some(format!(
-            "no secret stands in a configuration: take it out, {flag}hand it over as the credential landfall.{name} \
-             (docs/reference/configuration.md, Credentials)"
+            "a configuration must not contain a secret: remove it, {flag}provide it as credential landfall.{name} (docs/reference/configuration.md, Credentials)"
         ))
     };
     match option {
@@ -186,7 +185,7 @@ pub(super) fn allowed(option: &str, expected: &str, notation: Notation) -> Strin
     } else if words.contains("string") || words.contains("path") {
         "a text in double quotes".to_owned()
     } else {
-        "what docs/reference/configuration.md says of this option".to_owned()
+        "the value that docs/reference/configuration.md names for this option".to_owned()
     }
 }
 
@@ -247,13 +246,13 @@ impl Refusal {
             let number = found.split('`').nth(1).unwrap_or_default();
             return Refusal {
                 why: format!("{number} is not allowed: {allowed}"),
-                fix: Some("leave it out for the default".into()),
+                fix: Some("leave it out to use the default".into()),
             };
         }
         if what == "nothing" {
             return Refusal {
-                why: format!("null is no value of it: {allowed} is allowed"),
-                fix: Some("leave the option out for its default".into()),
+                why: format!("null is not allowed: {allowed} is allowed"),
+                fix: Some("leave the option out to use its default".into()),
             };
         }
         Refusal {
@@ -270,7 +269,7 @@ impl Refusal {
     pub(super) fn unnamed(known: &[&str]) -> Refusal {
         Refusal {
             why: format!(
-                "options stand here as NAME: VALUE; known are: {}",
+                "options must be written here as NAME: VALUE; the options are: {}",
                 known.join(", ")
             ),
             fix: None,
@@ -319,7 +318,7 @@ impl Refusal {
     pub(super) fn of_ron(option: &str, error: &ron::Error, there: &There) -> Refusal {
         let of_type = |expected: &str| Refusal {
             why: format!(
-                "the value is of another type: {} is allowed",
+                "the value has the wrong type: {} is allowed",
                 allowed(option, expected, Notation::Ron)
             ),
             fix: there.is_text().then(|| way_of(option)).flatten(),
@@ -342,7 +341,7 @@ impl Refusal {
                     there.number().unwrap_or("the number".into()),
                     ranges::words(option)
                 ),
-                fix: Some("leave it out for the default".into()),
+                fix: Some("leave it out to use the default".into()),
             },
             ron::Error::ExpectedString | ron::Error::ExpectedStringEnd => of_type("string"),
             ron::Error::ExpectedBoolean => of_type("bool"),
@@ -350,10 +349,10 @@ impl Refusal {
             ron::Error::ExpectedArray => of_type("sequence"),
             ron::Error::ExpectedDifferentStructName { found, .. } if found == "Some" => Refusal {
                 why: format!(
-                    "Some(…) does not belong here: {} is allowed",
+                    "Some(…) is not allowed here: {} is allowed",
                     options_of(option, Notation::Ron)
                 ),
-                fix: Some("leave out Some( and its )".into()),
+                fix: Some("remove Some( and its )".into()),
             },
             ron::Error::ExpectedDifferentStructName { found, .. }
                 if !option.is_empty() && matches!(&**found, "true" | "false") =>
@@ -365,21 +364,21 @@ impl Refusal {
             {
                 Refusal {
                     why: format!(
-                        "no configuration begins like this: {} are allowed",
+                        "a configuration does not begin like this: {} are allowed",
                         options_of("", Notation::Ron)
                     ),
-                    fix: Some("put ( before the first option and ) behind the last one".into()),
+                    fix: Some("put ( before the first option and ) after the last one".into()),
                 }
             }
             ron::Error::ExpectedDifferentStructName { .. }
             | ron::Error::ExpectedNamedStructLike(_)
             | ron::Error::ExpectedStructLike
             | ron::Error::ExpectedMap => of_type("struct"),
-            ron::Error::Eof => plain(
-                "the text ends where more is expected: a bracket or a text in double quotes is not closed",
-            ),
+            ron::Error::Eof => {
+                plain("the text ends too early: a bracket or a text in double quotes is not closed")
+            }
             ron::Error::ExpectedComma if there.is_fraction() => {
-                plain("the number has a fraction, and a whole number is allowed")
+                plain("the number has a fraction, and only a whole number is allowed")
             }
             ron::Error::ExpectedComma => {
                 plain("a comma is missing before this place, or a bracket is not closed")
@@ -405,13 +404,13 @@ impl Refusal {
                 plain("the name of an option is expected here, such as host")
             }
             ron::Error::TrailingCharacters => {
-                plain("something follows behind the bracket that ends the configuration")
+                plain("something follows the bracket that ends the configuration")
             }
             ron::Error::UnclosedBlockComment => plain("a comment is not closed: */ is missing"),
             ron::Error::InvalidEscape(_) => {
-                plain("a text has a \\ that begins no escape of RON: write \\\\ for the sign itself")
+                plain("a text has a \\ that is not part of a RON escape: write \\\\ for a backslash")
             }
-            _ => plain("it is not written as RON allows; docs/reference/configuration.md has examples"),
+            _ => plain("it is not valid RON (examples: docs/reference/configuration.md)"),
         }
     }
 }

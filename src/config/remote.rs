@@ -68,16 +68,15 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
     match url::secret(scheme, rest, |_, _| false) {
         Some(Secret::User) => {
             return refused(
-                "it has a user name, a password or a token in it; the address is kept in logs, in the checkpoint and in the clone",
-                "leave out what stands before the @: give a token as the credential landfall.repository-token, or use an ssh \
-                 remote with the credential landfall.ssh-key"
+                "it contains a user name, a password or a token, and the address is stored in logs, in the checkpoint and in the clone",
+                "remove the part before the @; provide a token as credential landfall.repository-token, or use an ssh remote with credential landfall.ssh-key"
                     .into(),
             );
         }
         Some(Secret::Path) => {
             return refused(
-                "it has a token in its path; the address is kept in logs, in the checkpoint and in the clone",
-                "leave it out: a token is given as the credential landfall.repository-token".into(),
+                "it contains a token in its path, and the address is stored in logs, in the checkpoint and in the clone",
+                "remove it, and provide the token as credential landfall.repository-token".into(),
             );
         }
         Some(Secret::Query(query)) => return Some(behind(query)),
@@ -87,7 +86,7 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
     let (authority, path) = rest.split_at(end);
     if scheme != "file" && path.trim_matches('/').is_empty() {
         return refused(
-            "it names a server and no repository",
+            "it names a server, but no repository",
             "add the repository's path, such as https://forge.example/OWNER/REPO.git".into(),
         );
     }
@@ -95,10 +94,9 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
         && let Some((repository, page)) = page_of(path)
     {
         return refused(
-            &format!("it is the address of a page of the forge ({page}), not of a repository"),
+            &format!("it is the address of a web page of the forge ({page}), not of a repository"),
             format!(
-                "write {scheme}://{authority}{repository}, and the branch or revision into repository.branch or \
-                 repository.revision"
+                "write {scheme}://{authority}{repository}, and set repository.branch or repository.revision"
             ),
         );
     }
@@ -136,20 +134,19 @@ fn behind(query: &str) -> Objection {
             .filter(|value| !value.is_empty())
     };
     let fix = if query.starts_with('#') {
-        "leave out the # and what follows: the host's name is the option host".to_owned()
+        "remove the # and the rest; the option host has the name of the host".to_owned()
     } else if named("ref").is_some() {
-        "leave out the ? and what follows, and write the name behind ref= into repository.branch".to_owned()
+        "remove the ? and the rest, and set repository.branch to the name after ref=".to_owned()
     } else if named("rev").is_some() {
-        "leave out the ? and what follows, and write the revision into repository.revision".to_owned()
+        "remove the ? and the rest, and set repository.revision to the revision".to_owned()
     } else if named("dir").is_some() {
-        "leave out the ? and what follows; the flake must lie at the top of the repository".to_owned()
+        "remove the ? and the rest; the flake must be at the top of the repository".to_owned()
     } else {
-        "leave out the ? and what follows; a token is given as the credential landfall.repository-token"
-            .to_owned()
+        "remove the ? and the rest; provide a token as credential landfall.repository-token".to_owned()
     };
     Objection {
         why: format!(
-            "it goes on behind the repository's path with {}; Git has no such thing",
+            "it has {} after the repository's path, which Git does not support",
             // What follows may be a token.
             if query.starts_with('#') {
                 "a fragment (#…)"
@@ -180,7 +177,7 @@ fn of_ssh(text: &str) -> Option<Objection> {
                 let name = name.strip_suffix(".git").unwrap_or(name);
                 let reference = parts.next().map_or(String::new(), |reference| {
                     format!(
-                        ", and {} into repository.branch or repository.revision",
+                        ", and set repository.branch or repository.revision to {}",
                         quoted(reference)
                     )
                 });
@@ -190,15 +187,13 @@ fn of_ssh(text: &str) -> Option<Objection> {
             (None, _, _) => "write an absolute path, an https:// or an ssh:// address".to_owned(),
         };
         return Some(Objection {
-            why: format!(
-                "{kind}: begins a flake reference of Nix; Git would take {kind} for the name of a server"
-            ),
+            why: format!("{kind}: is a flake reference of Nix; Git would use {kind} as the name of a server"),
             fix: form,
         });
     }
     if user.is_none() && path.starts_with(':') {
         return Some(Objection {
-            why: format!("{host}:: names a helper of Git's, and only Git's own ways to fetch are used"),
+            why: format!("{host}:: names a Git remote helper, and landfall allows only Git's own protocols"),
             fix: "write an https:// or an ssh:// address, or an absolute path".into(),
         });
     }
@@ -211,7 +206,7 @@ fn of_ssh(text: &str) -> Option<Objection> {
     {
         return Some(Objection {
             why: format!(
-                "{account}{host}:PATH has no place for a port; Git would look for a path that begins with {first}:"
+                "{account}{host}:PATH cannot have a port; Git would use a path that begins with {first}:"
             ),
             fix: format!(
                 "write ssh://{account}{host}:{first}/{}",
@@ -224,7 +219,7 @@ fn of_ssh(text: &str) -> Option<Objection> {
         // Without the number it is a repository of that forge.
         return Some(Objection {
             why: format!(
-                "{account}{host}:PATH has no place for a port, and Git takes {first} for a part of the path"
+                "{account}{host}:PATH cannot have a port, and Git uses {first} as a part of the path"
             ),
             fix: format!("write ssh://{account}{host}:{first}/{behind}"),
         });
@@ -243,8 +238,7 @@ pub(super) fn warning(remote: &RemoteUrl) -> Option<String> {
     let is_port = first.parse::<u16>().is_ok_and(|port| port > 0) && !rest.is_empty();
     is_port.then(|| {
         format!(
-            "repository.remote {remote}: Git takes {first} for a part of the path; if it is the port, write \
-             ssh://{before}:{first}/{rest}"
+            "repository.remote {remote}: Git uses {first} as a part of the path; if it is the port, write ssh://{before}:{first}/{rest}"
         )
     })
 }
@@ -316,17 +310,17 @@ mod tests {
             ("https://forge.example/o/r#web", "a fragment", "option host"),
             (
                 "git@forge.example:2222:o/r",
-                "no place for a port",
+                "cannot have a port",
                 "write ssh://git@forge.example:2222/o/r",
             ),
             (
                 "git@forge.example:2222:/o/r",
-                "no place for a port",
+                "cannot have a port",
                 "write ssh://git@forge.example:2222/o/r",
             ),
             (
                 "git@[fd00::1]:2222:o/r",
-                "no place for a port",
+                "cannot have a port",
                 "write ssh://git@[fd00::1]:2222/o/r",
             ),
             (
@@ -390,12 +384,12 @@ mod tests {
             ),
             (
                 "git@github.com:443/ops/x.git",
-                "no place for a port",
+                "cannot have a port",
                 "write ssh://git@github.com:443/ops/x.git",
             ),
-            ("ext::/usr/bin/id%20x", "a helper", "https://"),
-            ("fd::17", "a helper", "https://"),
-            ("foo::bar", "a helper", "https://"),
+            ("ext::/usr/bin/id%20x", "a Git remote helper", "https://"),
+            ("fd::17", "a Git remote helper", "https://"),
+            ("foo::bar", "a Git remote helper", "https://"),
             (
                 "https://forge.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01/ops/x",
                 "a token",

@@ -38,7 +38,7 @@ pub(super) fn authority_objection(authority: &str) -> Option<Objection> {
             let (address, port) = rest.split_once(']').unwrap_or((rest, ""));
             if address.parse::<Ipv6Addr>().is_err() {
                 return refused(
-                    "what stands in its brackets is no address of IPv6",
+                    "the text in its brackets is not an IPv6 address",
                     "write it as [fd00::1]",
                 );
             }
@@ -54,7 +54,7 @@ pub(super) fn authority_objection(authority: &str) -> Option<Objection> {
         && !port.parse::<u16>().is_ok_and(|port| port > 0)
     {
         return refused(
-            "its port is none: ports are from 1 to 65535",
+            "its port is not valid: ports are from 1 to 65535",
             "write the server's port, or leave it out",
         );
     }
@@ -65,22 +65,22 @@ pub(super) fn authority_objection(authority: &str) -> Option<Objection> {
 pub(super) fn host_objection(host: &str) -> Option<Objection> {
     let wrong = |why: &str| {
         refused(
-            format!("{why}, which no server's name has"),
-            "write the server's name, such as forge.example",
+            format!("{why}, which is not allowed in a server name"),
+            "use the server's name, such as forge.example",
         )
     };
     let name = host.strip_suffix('.').unwrap_or(host);
     if host.starts_with('-') {
         return refused(
-            "its server begins with -, which ssh takes for an option",
-            "write the server's name, such as forge.example",
+            "its server begins with -, which ssh reads as an option",
+            "use the server's name, such as forge.example",
         );
     }
     if name.len() > HOST_CHARS_MAX || name.split('.').any(|label| label.len() > LABEL_CHARS_MAX) {
         return wrong("its server has more than 253 characters, or 63 between two dots");
     }
     if name.split('.').any(str::is_empty) {
-        return wrong("its server has a dot at its head, or two in a row");
+        return wrong("its server begins with a dot, or has two dots in a row");
     }
     if name
         .split('.')
@@ -93,7 +93,7 @@ pub(super) fn host_objection(host: &str) -> Option<Objection> {
         .all(|label| label.bytes().all(|b| b.is_ascii_digit()));
     if is_number && name.contains('.') && name.parse::<Ipv4Addr>().is_err() {
         return refused(
-            "its server is no address of IPv4",
+            "its server is not an IPv4 address",
             "write four numbers from 0 to 255, or a name",
         );
     }
@@ -107,7 +107,7 @@ pub(super) fn page_objection(host: &str, path: &str) -> Option<Objection> {
     let two = OF_TWO_PARTS.contains(&&*host);
     if (two || OF_MORE_PARTS.contains(&&*host)) && parts.len() == 1 {
         return refused(
-            format!("{host} has repositories as OWNER/NAME, and this names one of both"),
+            format!("repositories of {host} are OWNER/NAME, and this has only one of them"),
             "write the owner and the repository, such as https://forge.example/OWNER/REPO",
         );
     }
@@ -120,9 +120,9 @@ pub(super) fn page_objection(host: &str, path: &str) -> Option<Objection> {
     };
     let repository = parts.iter().take(2).copied().collect::<Vec<_>>().join("/");
     refused(
-        format!("it is the address of a page of the forge (/{page}), not of a repository"),
+        format!("it is the address of a web page of the forge (/{page}), not of a repository"),
         format!(
-            "leave out what stands behind {repository}; a branch or revision goes into repository.branch or repository.revision"
+            "remove the part after {repository}; set a branch or revision in repository.branch or repository.revision"
         ),
     )
 }
@@ -131,14 +131,14 @@ pub(super) fn page_objection(host: &str, path: &str) -> Option<Objection> {
 pub(super) fn ssh_objection(host: &str, path: &str) -> Option<Objection> {
     if host.len() == 1 && (path.starts_with('\\') || path.starts_with('/')) || path.contains('\\') {
         return refused(
-            "it is a path of Windows; Git would take what stands before the colon for the name of a server",
-            "write an absolute path of the installer, such as /run/media/nix-config",
+            "it is a Windows path; Git would use the part before the colon as the name of a server",
+            "use an absolute path on the installer, such as /run/media/nix-config",
         );
     }
     if path.starts_with('-') {
         return refused(
             "its path begins with -, which Git refuses",
-            "write the path from / on, or ./ before it",
+            "write the absolute path, or put ./ before it",
         );
     }
     if host.starts_with('[') {

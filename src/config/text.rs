@@ -18,7 +18,7 @@ pub(super) fn problems(config: &Config, found: &mut Vec<Problem>) {
         Err(e) => found.push(Problem {
             option: String::new(),
             at: None,
-            why: format!("it cannot be written down: {e}"),
+            why: format!("it cannot be written: {e}"),
             fix: None,
         }),
     }
@@ -56,10 +56,10 @@ fn objection(text: &str, option: &str) -> Option<Problem> {
         option: option.to_owned(),
         at: None,
         why: format!(
-            "character {} of the text is a control character, or one that cannot be seen (U+{code:04X})",
+            "character {} of the text is a control character or an invisible character (U+{code:04X})",
             at + 1
         ),
-        fix: Some("take it out; it may have come with what was copied from elsewhere".to_owned()),
+        fix: Some("remove it (it may come from copied text)".to_owned()),
     })
 }
 

@@ -143,8 +143,8 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             fix.to_owned(),
         ))
     };
-    let form = "a URL such as https://cache.example, one per entry";
-    let one = "write each cache as its own entry";
+    let form = "each entry must be one URL, such as https://cache.example";
+    let one = "write each cache as a separate entry";
     if url.chars().any(|c| c.is_whitespace() || !c.is_ascii_graphic()) {
         // Where a text has several URLs, what is between them may be a part of a password.
         let shown = if url.contains(['@', '?', '#']) {
@@ -165,45 +165,39 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
     if !SCHEMES.contains(&scheme) {
         return refused(
             hidden(),
-            "a cache is reached by https://, http://, s3://, ssh://, ssh-ng:// or file://",
-            "write one of these",
+            "the address of a cache must begin with https://, http://, s3://, ssh://, ssh-ng:// or file://",
+            "use one of these",
         );
     }
     let nothing_of_a_secret = match scheme {
         "s3" => {
-            "leave out what stands before the @: put the access key into /root/.aws/credentials of the installer, and name its profile \
-             with ?profile=NAME"
+            "remove the part before the @; put the access key into /root/.aws/credentials of the installer, and name its profile with ?profile=NAME"
         }
-        "ssh" | "ssh-ng" => {
-            "leave out the password: an ssh key is given with the credential landfall.ssh-key"
-        }
+        "ssh" | "ssh-ng" => "remove the password, and provide an ssh key as credential landfall.ssh-key",
         _ => {
-            "leave out what stands before the @: put it into the file /etc/nix/netrc of the installer (machine HOST login USER password \
-             PASSWORD), or into another one that its nix.conf names with netrc-file"
+            "remove the part before the @; put it into /etc/nix/netrc of the installer (machine HOST login USER password PASSWORD), or into the file that netrc-file in its nix.conf names"
         }
     };
     match secret(scheme, rest, is_setting) {
         Some(Secret::User) => refused(
             hidden(),
-            "it has a user name, a password or a token in it, or a host that is none; the address is kept in logs and on command lines",
+            "it contains a user name, a password or a token, or an invalid host; the address is shown in logs and on command lines",
             nothing_of_a_secret,
         ),
         Some(Secret::Path) => refused(
             hidden(),
-            "it has a token in its path; the address is kept in logs and on command lines",
+            "it contains a token in its path; the address is shown in logs and on command lines",
             nothing_of_a_secret,
         ),
         Some(Secret::Query(_)) => refused(
             format!("{scheme}://{}", rest.split(['?', '#']).next().unwrap_or_default()),
-            "it goes on with ? or # and something that is no setting of a store for reading (such as ?priority=40 or ?compression=zstd), \
-             and may be a token; the address is kept in logs and on command lines",
-            "leave it out: a login or a token goes into the file /etc/nix/netrc of the installer, or into another one that its nix.conf \
-             names with netrc-file",
+            "the part after ? or # is not a setting for reading a store (such as ?priority=40 or ?compression=zstd), and may be a token; the address is shown in logs and on command lines",
+            "remove it; put a login or a token into /etc/nix/netrc of the installer, or into the file that netrc-file in its nix.conf names",
         ),
         // Nothing of the path of a cache has this sign, and a password may end in it.
         None if rest.contains('@') && !(scheme.contains("ssh") && rest.matches('@').count() == 1) => refused(
             hidden(),
-            "it has an @ in its path, as a password may have that was not written for a URL",
+            "it has an @ in its path, possibly from a password that is not URL-encoded",
             nothing_of_a_secret,
         ),
         None if matches!(scheme, "http" | "https" | "ssh" | "ssh-ng") => {

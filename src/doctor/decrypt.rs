@@ -38,10 +38,10 @@ pub(super) enum KeyError {
     #[error("it is neither an age identity (AGE-SECRET-KEY-1…) nor an OpenSSH private key: {0}")]
     NoKey(String),
     /// It wants a passphrase.
-    #[error("it is protected by a passphrase, and nobody can be asked for one at boot")]
+    #[error("it has a passphrase, and nobody can enter one at boot")]
     Locked,
     /// It is of a plugin.
-    #[error("it is an identity of an age plugin, which is not started here")]
+    #[error("it is an identity of an age plugin, and this check does not start plugins")]
     Plugin,
 }
 
@@ -141,8 +141,7 @@ impl Unopened {
 
     /// What helps; `rekey` is it where the key is the wrong one.
     pub(super) fn next(&self, rekey: &str) -> String {
-        let whole = "bring back whole files of those that are damaged or none of age's (git log --oneline -- FILE, \
-                     git checkout COMMIT -- FILE), or write them anew with agenix --edit, and commit them";
+        let whole = "restore good versions of the damaged files (git log --oneline -- FILE, git checkout COMMIT -- FILE), or write them again with agenix --edit, and commit them";
         match (self.files, self.keys) {
             (true, true) => format!("{whole}; then {rekey}"),
             (true, false) => whole.to_owned(),

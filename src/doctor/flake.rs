@@ -120,7 +120,7 @@ const NOT_ALLOWED: [(&str, &str); 5] = [
     ("is not owned by current user", OWNER),
     ("/flake.nix': Permission denied", OWNER),
 ];
-const DAEMON: &str = "let this account use Nix (systemctl start nix-daemon.socket, where Nix has a daemon), or run the same command behind sudo";
+const DAEMON: &str = "allow this account to use Nix (systemctl start nix-daemon.socket, if Nix has a daemon), or run the same command with sudo";
 const OWNER: &str = "run the same command as the account that owns the flake";
 
 /// An ending that says nothing of the flake.

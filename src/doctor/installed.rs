@@ -32,7 +32,7 @@ fn system(root: &Root) -> Result<StorePath, Outcome> {
     let path = target_root::follow_to_store(root, "/nix/var/nix/profiles/system")?;
     path.as_deref()
         .and_then(|path| path.parse().ok())
-        .ok_or_else(|| Outcome::skipped("/nix/var/nix/profiles/system leads to no system"))
+        .ok_or_else(|| Outcome::skipped("/nix/var/nix/profiles/system does not point to a system"))
 }
 
 pub(super) async fn esp(scene: &Scene) -> Outcome {
@@ -47,8 +47,8 @@ fn look_at_esp(scene: &Scene) -> Result<Outcome, Outcome> {
         return Err(Outcome::wrong(
             FaultClass::NeedsChange,
             "ESP at /boot",
-            "there is no directory EFI: it is not mounted, or it is empty",
-            "sudo mount /boot; where fstab does not have it: landfall doctor --check labels",
+            "it has no directory EFI, so it is not mounted, or it is empty",
+            "sudo mount /boot; if fstab does not have it: landfall doctor --check labels",
         ));
     }
     let efivars = scene.root.join("sys/firmware/efi/efivars");
@@ -64,16 +64,16 @@ fn look_at_esp(scene: &Scene) -> Result<Outcome, Outcome> {
     flaws.extend(facts.steered.clone());
     if flaws.is_empty() {
         return Ok(Outcome::fine(format!(
-            "loader, entry, kernel and initrd are those of {system}"
+            "boot loader, entry, kernel and initrd match {system}"
         )));
     }
     Err(Outcome::wrong_list(
         FaultClass::NeedsChange,
         "ESP at /boot",
-        format!("it does not boot {system} as the store has it"),
+        format!("it does not boot {system} as it is in the store"),
         flaws,
         if facts.steered.is_some() {
-            "bootctl list; sudo bootctl set-oneshot '' and sudo bootctl set-default '' take back what was chosen".to_owned()
+            "clear the chosen entry: sudo bootctl set-oneshot '' and sudo bootctl set-default '' (bootctl list shows it)".to_owned()
         } else {
             boot_again(&facts.flaws())
         },
@@ -123,7 +123,7 @@ fn esp_partition(scene: &Scene) -> Result<(String, Uuid), Outcome> {
         });
     let untold = || {
         Outcome::skipped(format!(
-            "neither the kernel nor udev tells the PARTUUID of {}",
+            "neither the kernel nor udev reports the PARTUUID of {}",
             mount.source
         ))
     };
@@ -165,15 +165,15 @@ fn look_at_entry(scene: &Scene) -> Result<Outcome, Outcome> {
         Nvram::Ours => Ok(Outcome::fine(format!(
             "an entry starts the loader on {name} ({partuuid})"
         ))),
-        Nvram::NotWanted => Ok(Outcome::fine("none is wanted")),
+        Nvram::NotWanted => Ok(Outcome::fine("none is needed")),
         Nvram::Unwritable(why) => Err(Outcome::skipped(why)),
         Nvram::Missing => Err(Outcome::wrong(
             FaultClass::NeedsChange,
             "firmware boot entry",
             format!(
-                "no entry in the firmware's order starts a file on {name} ({partuuid}): the firmware starts {fallback} when no other entry comes first"
+                "no entry in the firmware's boot order starts a file on {name} ({partuuid}): the firmware starts {fallback} if no other entry comes first"
             ),
-            "sudo bootctl install; to have it kept: boot.loader.efi.canTouchEfiVariables = true in the host",
+            "sudo bootctl install; to keep it permanently, set boot.loader.efi.canTouchEfiVariables = true in the host",
         )),
     }
 }
@@ -214,14 +214,14 @@ async fn look_at_labels(scene: &Scene) -> Result<Outcome, Outcome> {
     let mut flaws = Vec::new();
     for (dir, label) in &wanted {
         if !target_root::is_there(&root, &format!("/dev/disk/{dir}/{label}"))? {
-            flaws.push(format!("/dev/disk/{dir}/{label} is not there"));
+            flaws.push(format!("/dev/disk/{dir}/{label} does not exist"));
         }
     }
     for (label, devices) in bearers(scene).await? {
         if devices.len() > 1 && wanted.contains(&label) {
             let (dir, label) = label;
             flaws.push(format!(
-                "/dev/disk/{dir}/{label} may be any of {}",
+                "/dev/disk/{dir}/{label} is on several devices: {}",
                 devices.join(", ")
             ));
         }
@@ -229,16 +229,16 @@ async fn look_at_labels(scene: &Scene) -> Result<Outcome, Outcome> {
     if flaws.is_empty() {
         let all: Vec<&str> = wanted.iter().map(|(_, label)| label.as_str()).collect();
         return Ok(Outcome::fine(format!(
-            "each is there, and once: {}",
+            "each label exists exactly once: {}",
             all.join(", ")
         )));
     }
     Err(Outcome::wrong_list(
         FaultClass::NeedsChange,
         "labels in /etc/fstab",
-        "the next boot may wait for a device or mount another one",
+        "the next boot may wait for a device, or mount the wrong one",
         flaws,
-        "lsblk -o NAME,LABEL,PARTLABEL; give the right device its label (e2label, fatlabel, swaplabel), or take the other disk out",
+        "find the device (lsblk -o NAME,LABEL,PARTLABEL), and give it the label (e2label, fatlabel, swaplabel), or remove the other disk",
     ))
 }
 
@@ -294,7 +294,7 @@ fn look_at_receipt(root: &Root) -> Result<Outcome, Outcome> {
     let path = format!("/{KEPT_DIR}/{RECEIPT_NAME}");
     let Some(text) = target_root::read_text(root, &path)? else {
         return Err(Outcome::skipped(format!(
-            "{path} is not there: landfall did not install this host"
+            "{path} does not exist: landfall did not install this host"
         )));
     };
     match read_receipt(&text) {
@@ -305,8 +305,8 @@ fn look_at_receipt(root: &Root) -> Result<Outcome, Outcome> {
         None => Err(Outcome::wrong(
             FaultClass::NeedsChange,
             format!("receipt {path}"),
-            "it cannot be understood; nothing but `landfall doctor` and people read it",
-            format!("put it back from a backup, or remove it: sudo rm {path}"),
+            "it is not understood; only `landfall doctor` and people read it",
+            format!("restore it from a backup, or delete it: sudo rm {path}"),
         )),
     }
 }
@@ -401,7 +401,7 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
                 quoted(&named.join(" "))
             ),
             flaws,
-            "put the identity there (directory 0700, file 0600), or set age.identityPaths to where it is, then: sudo nixos-rebuild switch",
+            "put the identity there (directory 0700, file 0600), or set age.identityPaths to its path, then: sudo nixos-rebuild switch",
         ));
     }
     let mut unopened = Unopened::default();

@@ -198,7 +198,7 @@ fn an_identity_that_is_not_where_the_configuration_looks_for_it_is_found() {
     let found = finding("agenix", &scene);
     assert_eq!(
         found.list,
-        ["wifi.age: it is encrypted for other identities: none that was given decrypts it"]
+        ["wifi.age: it is encrypted for other identities; none of the given identities decrypts it"]
     );
     assert!(found.next.contains("agenix --rekey"));
     // What agenix --rekey does.

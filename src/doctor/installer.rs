@@ -57,7 +57,7 @@ pub(super) async fn settings(scene: &Scene) -> Outcome {
                 format!("; {}", warnings.join("; "))
             };
             Outcome::fine(format!(
-                "{file}: a valid configuration of host {}{more}",
+                "{file}: the configuration of host {} is valid{more}",
                 config.host
             ))
         }
@@ -71,7 +71,7 @@ pub(super) async fn settings(scene: &Scene) -> Outcome {
         None => Outcome::wrong(
             FaultClass::NeedsChange,
             "configuration",
-            "there is none on this medium",
+            "this medium has no configuration",
             "build the image with landfall's module, or name a file: landfall doctor --config FILE",
         ),
     }
@@ -109,8 +109,8 @@ pub(super) async fn secure_boot(scene: &Scene) -> Outcome {
         Ok((Some(true), _)) => Outcome::wrong(
             FaultClass::NeedsChange,
             "Secure Boot",
-            "it is on: the firmware will not start the installed boot loader, which has no signature of its own",
-            "turn Secure Boot off in the firmware's set-up; with lanzaboote, turn it on again when the host is installed and its keys are enrolled",
+            "Secure Boot is on: the firmware will not start the installed boot loader, because it is not signed with a key of this machine",
+            "turn Secure Boot off in the firmware setup; with lanzaboote, turn it on again after the host is installed and its keys are enrolled",
         ),
         Ok((Some(false), setup)) => Outcome::fine(match setup {
             Some(true) => "off, and the firmware takes new keys (setup mode)",
@@ -133,14 +133,14 @@ pub(super) async fn tpm(scene: &Scene) -> Outcome {
     });
     match looked {
         Ok((Some(version), _, _)) => Outcome::fine(format!("TPM {}", version.trim())),
-        Ok((None, _, true)) => Outcome::fine("a TPM whose version the kernel does not tell"),
+        Ok((None, _, true)) => Outcome::fine("a TPM whose version the kernel does not report"),
         Ok((None, true, false)) => Outcome::wrong(
             FaultClass::NeedsChange,
             "TPM",
             "the firmware describes a TPM 2.0 (ACPI table TPM2), and the kernel has no device for it",
-            "modprobe tpm_crb tpm_tis; to keep it: extraInitrdKernelModules = [ \"tpm_crb\" \"tpm_tis\" ], and the same in the host",
+            "modprobe tpm_crb tpm_tis; to load them at every boot: extraInitrdKernelModules = [ \"tpm_crb\" \"tpm_tis\" ], and the same in the host",
         ),
-        Ok((None, false, false)) => Outcome::fine("none; an install needs none"),
+        Ok((None, false, false)) => Outcome::fine("the machine has no TPM; an install does not need one"),
         Err(fault) => fault.into(),
     }
 }
@@ -174,7 +174,7 @@ pub(super) async fn memory(scene: &Scene) -> Outcome {
         Err(fault) => return fault.into(),
     };
     let (Some(total), Some(available)) = (meminfo(&text, "MemTotal"), meminfo(&text, "MemAvailable")) else {
-        return Outcome::skipped("/proc/meminfo does not say how much memory there is");
+        return Outcome::skipped("/proc/meminfo does not show the amount of memory");
     };
     let config = scene.config().ok();
     let is_flake = config.is_none_or(|config| matches!(config.system, SystemConfig::Flake));
@@ -191,7 +191,7 @@ pub(super) async fn memory(scene: &Scene) -> Outcome {
         return Outcome::wrong(
             FaultClass::NeedsChange,
             format!("memory of {} MiB", total >> 20),
-            format!("{why} takes at least {} MiB", needed >> 20),
+            format!("{why} needs at least {} MiB", needed >> 20),
             if is_flake {
                 "give the machine more memory, or build the image with autoInstaller.prebuilt = true, which evaluates nothing here"
             } else {
@@ -204,11 +204,11 @@ pub(super) async fn memory(scene: &Scene) -> Outcome {
             FaultClass::NeedsChange,
             format!("memory of {} MiB", total >> 20),
             format!(
-                "{} MiB of it are free, and luks.memory_min is {} MiB",
+                "only {} MiB of it are free, and luks.memory_min is {} MiB",
                 available >> 20,
                 argon >> 20
             ),
-            "end what takes memory, give the machine more, or lower autoInstaller.luks.memoryMin and build the image again",
+            "close programs, give the machine more memory, or lower autoInstaller.luks.memoryMin and build the image again",
         );
     }
     Outcome::fine(found)
@@ -252,7 +252,7 @@ fn judge_scratch(found: &[(&str, u64)]) -> Outcome {
         "scratch space",
         format!("at least {} MiB are needed", foreseen::LOOK_BYTES_MAX >> 20),
         short,
-        "remove what fills it (du -x /run /tmp), or boot the installer again",
+        "delete what fills it (du -x /run /tmp), or boot the installer again",
     )
 }
 
@@ -275,13 +275,13 @@ pub(super) async fn payload(scene: &Scene) -> Outcome {
                     FaultClass::NeedsChange,
                     format!("bundle {bundle}"),
                     refused.why(),
-                    "boot from the stick again and leave it in, or build the image again",
+                    "boot from the stick again and leave it plugged in, or build the image again",
                 );
             }
         }
     }
     Outcome::fine(if found.is_empty() {
-        "nothing is carried: system and repository are fetched".to_owned()
+        "the installer contains neither system nor repository; both are fetched".to_owned()
     } else {
         found.join(", ")
     })
@@ -298,14 +298,14 @@ fn carried(config: &Config, root: &Root) -> Result<Option<String>, Outcome> {
                 FaultClass::NeedsChange,
                 format!("system {system}"),
                 "it is not in the installer's store",
-                "build the image again: the installer's closure has to hold the system",
+                "build the image again; the installer's closure must contain the system",
             ))
         }
         SystemConfig::Image { file, system, .. } => {
             let payload = config.payload().map_err(|e| Outcome::skipped(e.to_string()))?;
             root_image::payload(config, payload)?;
             Ok(Some(format!(
-                "image {file} of {system}: header and manifest are whole"
+                "image {file} of {system}: header and manifest are valid"
             )))
         }
     }
@@ -337,7 +337,7 @@ pub(super) async fn clock(scene: &Scene) -> Outcome {
             FaultClass::NeedsChange,
             "clock",
             format!(
-                "it says {}, and this installer was made {} later, on {}: certificates are not yet valid",
+                "it shows {}, but this installer was made {} later, on {}; certificates are not valid yet at that time",
                 utc(now),
                 span(made - now),
                 utc(made)
@@ -354,7 +354,7 @@ pub(super) async fn clock(scene: &Scene) -> Outcome {
 
 pub(super) async fn disks(scene: &Scene) -> Outcome {
     if !scene.is_live() {
-        return Outcome::skipped("the disks are not those of this machine");
+        return Outcome::skipped("the disks are not this machine's");
     }
     if let Err(outcome) = scene.root_alone() {
         return outcome;
@@ -407,7 +407,7 @@ type Carried<'a> = (String, [Option<&'a [u8]>; 2]);
 
 pub(super) async fn checkpoint(scene: &Scene) -> Outcome {
     if !scene.is_live() {
-        return Outcome::skipped("the disks are not those of this machine");
+        return Outcome::skipped("the disks are not this machine's");
     }
     if let Err(outcome) = scene.root_alone() {
         return outcome;
@@ -451,20 +451,20 @@ fn judge_checkpoints(
             ) => {}
             Choice::Neither([a, b]) => flaws.push(format!("{name}: both slots are damaged: {a}; {b}")),
             Choice::Fork { why, .. } => flaws.push(format!("{name}: {why}")),
-            Choice::Newer(version) => flaws.push(format!(
-                "{name}: it was written by a newer landfall (format {version})"
-            )),
+            Choice::Newer(version) => {
+                flaws.push(format!("{name}: a newer landfall wrote it (format {version})"))
+            }
             Choice::Believed { record, other, .. } => {
                 let said = format!("{name}: an install of {} at {}", record.host, record.phase());
                 if host.is_some_and(|host| host != record.host.as_str()) {
                     flaws.push(format!(
-                        "{said}, and this installer is of {}",
+                        "{said}, but this installer is for {}",
                         host.unwrap_or_default()
                     ));
                 } else {
                     let torn = matches!(&other, Some(other) if !matches!(other, SlotError::Empty | SlotError::NoMagic));
                     found.push(if torn {
-                        format!("{said} (the older slot is torn)")
+                        format!("{said} (the older slot is damaged)")
                     } else {
                         said
                     });
@@ -477,18 +477,18 @@ fn judge_checkpoints(
         return Outcome::wrong_list(
             FaultClass::NeedsChange,
             "checkpoints",
-            "this system does not let landfall read a disk, so whether it carries an install is not known",
+            "landfall has no permission to read a disk, so it cannot tell whether the disk holds an install",
             unread.to_vec(),
-            format!("run it as root, outside of containers: sudo {command}"),
+            format!("run it as root, outside a container: sudo {command}"),
         );
     }
     if flaws.is_empty() && !unread.is_empty() {
         return Outcome::wrong_list(
             FaultClass::Hardware,
             "checkpoints",
-            "a disk cannot be read, so whether it carries an install is not known",
+            "a disk cannot be read, so landfall cannot tell whether it holds an install",
             unread.to_vec(),
-            "dmesg; check cable and power of the disk, or replace it",
+            "read dmesg, check cable and power of the disk, or replace it",
         );
     }
     flaws.extend(unread.iter().cloned());
@@ -496,13 +496,13 @@ fn judge_checkpoints(
         return Outcome::wrong_list(
             FaultClass::Unsafe,
             "checkpoints",
-            "a disk carries what this installer will not go on with",
+            "a disk holds an install that this installer cannot continue",
             flaws,
-            "landfall disks; for a new install on such a disk, name it: sudo INSTALL_DISK=NAME landfall install; or boot the installer of its host",
+            "see landfall disks; for a new install on such a disk, name it: sudo INSTALL_DISK=NAME landfall install; or boot the installer of its host",
         );
     }
     Outcome::fine(match found.as_slice() {
-        [] => "no disk carries an install of landfall's".to_owned(),
+        [] => "no disk holds an install of landfall".to_owned(),
         found => found.join("; "),
     })
 }
@@ -541,7 +541,7 @@ fn judge_service(unit: &str, said: &str, last: Option<&LastRun>) -> Outcome {
         return Outcome::wrong(
             FaultClass::NeedsChange,
             what,
-            format!("systemd does not have it ({load})"),
+            format!("systemd does not know it ({load})"),
             "build the image with landfall's module; without it: sudo landfall install",
         );
     }
@@ -573,10 +573,10 @@ fn judge_service(unit: &str, said: &str, last: Option<&LastRun>) -> Outcome {
         ("inactive", None) => Outcome::wrong(
             FaultClass::Transient,
             what,
-            "it did not run since this boot; it waits for the network where the install needs it",
+            "it did not run in this boot; it waits for the network if the install needs it",
             format!("landfall doctor --check network; then: {start_again}"),
         ),
-        (_, Some(LastRun::Landed)) => Outcome::fine("the install has landed"),
+        (_, Some(LastRun::Landed)) => Outcome::fine("the install is finished"),
         (active, _) => Outcome::fine(format!("{unit} is {active} ({sub})")),
     }
 }

@@ -10,7 +10,10 @@ const PREBUILT: &str = r#"repository: (bundle: "/bundle"), system: Prebuilt("/ni
 fn settings_that_are_wrong_or_absent_are_found() {
     let machine = Machine::new();
     let mut scene = machine.scene();
-    assert_eq!(finding("settings", &scene).why, "there is none on this medium");
+    assert_eq!(
+        finding("settings", &scene).why,
+        "this medium has no configuration"
+    );
     scene.config = Some((
         "/etc/landfall/install.json".into(),
         Err("host: missing\n  next: give one".into()),
@@ -80,7 +83,10 @@ fn secure_boot_that_is_on_is_found_and_off_is_fine() {
 fn a_tpm_without_its_driver_is_found_and_none_is_fine() {
     let machine = Machine::new();
     let scene = machine.scene();
-    assert_eq!(fine("tpm", &scene), "none; an install needs none");
+    assert_eq!(
+        fine("tpm", &scene),
+        "the machine has no TPM; an install does not need one"
+    );
     machine.write("sys/firmware/acpi/tables/TPM2", "TPM2");
     assert!(finding("tpm", &scene).next.starts_with("modprobe tpm_crb"));
     // The driver is loaded.
@@ -162,7 +168,7 @@ fn what_is_carried_and_gone_is_found() {
     let machine = Machine::new();
     let mut scene = machine.scene();
     with(&mut scene, config(FLAKE));
-    assert!(fine("payload", &scene).contains("nothing is carried"));
+    assert!(fine("payload", &scene).contains("neither system nor repository"));
     with(&mut scene, config(PREBUILT));
     assert!(finding("payload", &scene).why.contains("installer's store"));
     machine.write(
@@ -373,5 +379,5 @@ fn the_service_says_its_last_failure() {
         &said("inactive", "success"),
         Some(&LastRun::Landed),
     );
-    assert_eq!(landed, Outcome::fine("the install has landed"));
+    assert_eq!(landed, Outcome::fine("the install is finished"));
 }

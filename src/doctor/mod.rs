@@ -222,7 +222,7 @@ impl Scene {
     /// Why a check of this machine's devices does not look, where landfall does not run as root.
     fn root_alone(&self) -> Result<(), Outcome> {
         if self.is_live() && !nix::unistd::geteuid().is_root() {
-            return Err(Outcome::skipped(format!("it takes root: sudo {}", self.command)));
+            return Err(Outcome::skipped(format!("it needs root: sudo {}", self.command)));
         }
         Ok(())
     }
@@ -387,7 +387,7 @@ pub static CHECKS: [Check; 32] = {
             Installer,
             "memory",
             10,
-            "memory, against what the install takes",
+            "memory, compared with what the install needs",
             |s| Box::pin(installer::memory(s)),
         ),
         Check::of(Installer, "scratch", 10, "free space below /run and /tmp", |s| {
@@ -404,7 +404,7 @@ pub static CHECKS: [Check; 32] = {
             Installer,
             "clock",
             10,
-            "the clock, against the age of this installer",
+            "the clock, compared with the age of this installer",
             |s| Box::pin(installer::clock(s)),
         ),
         Check::of(
@@ -425,14 +425,14 @@ pub static CHECKS: [Check; 32] = {
             Installer,
             "portal",
             30,
-            "whether a captive portal answers in a cache's place",
+            "whether a captive portal answers instead of a cache",
             |s| Box::pin(network::portal(s)),
         ),
         Check::of(
             Installer,
             "remote",
             180,
-            "the repository, with the key and the known hosts",
+            "whether the repository can be read, with the key and the known hosts",
             |s| Box::pin(remote::remote(s)),
         ),
         Check::of(
@@ -446,23 +446,19 @@ pub static CHECKS: [Check; 32] = {
             Installer,
             "cache-keys",
             120,
-            "whether what each cache signs is trusted",
+            "whether the signing key of each cache is trusted",
             |s| Box::pin(network::cache_keys(s)),
         ),
         Check::of(
             Installer,
             "disks",
             180,
-            "the disks, which one would be chosen, and why not the others",
+            "the disks: which one an install would choose, and why not the others",
             |s| Box::pin(installer::disks(s)),
         ),
-        Check::of(
-            Installer,
-            "checkpoint",
-            180,
-            "the installs that the disks carry",
-            |s| Box::pin(installer::checkpoint(s)),
-        ),
+        Check::of(Installer, "checkpoint", 180, "the installs on the disks", |s| {
+            Box::pin(installer::checkpoint(s))
+        }),
         Check::of(
             Installer,
             "service",
@@ -512,21 +508,21 @@ pub static CHECKS: [Check; 32] = {
             Operator,
             "image",
             600,
-            "whether the image is the one of the flake as it is now",
+            "whether the image was built from the flake as it is now",
             |s| Box::pin(operator::image(s)),
         ),
         Check::of(
             Operator,
             "version",
             600,
-            "landfall here, and in the installer",
+            "the versions of landfall here and in the installer",
             |s| Box::pin(operator::version(s)),
         ),
         Check::of(
             Installed,
             "esp",
             300,
-            "boot loader, entry, kernel and initrd on the ESP, against the store",
+            "boot loader, entry, kernel and initrd on the ESP, compared with the store",
             |s| Box::pin(installed::esp(s)),
         ),
         Check::of(
@@ -540,7 +536,7 @@ pub static CHECKS: [Check; 32] = {
             Installed,
             "labels",
             60,
-            "whether each label of fstab is there, and once",
+            "whether each label in fstab exists exactly once",
             |s| Box::pin(installed::labels(s)),
         ),
         Check::of(
@@ -580,12 +576,12 @@ pub fn place_of(root: &Utf8Path, flake: Option<&Utf8Path>) -> Result<Option<(Pla
     if let Some(dir) = flake
         && is_there(&Root::at(dir), "flake.nix")?
     {
-        return Ok(Some((Place::Operator, format!("{dir}/flake.nix is there"))));
+        return Ok(Some((Place::Operator, format!("{dir}/flake.nix exists"))));
     }
     if is_there(&at, "/run/current-system")? && is_there(&at, "/etc/NIXOS")? {
         return Ok(Some((
             Place::Installed,
-            "/run/current-system and /etc/NIXOS are there".into(),
+            "/run/current-system and /etc/NIXOS exist".into(),
         )));
     }
     Ok(None)

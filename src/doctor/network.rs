@@ -38,7 +38,7 @@ fn online(scene: &Scene) -> Result<&Config, Outcome> {
         Ok(config)
     } else {
         Err(Outcome::skipped(
-            "this install carries system and repository, and needs no network",
+            "the installer contains system and repository, so the install needs no network",
         ))
     }
 }
@@ -121,7 +121,7 @@ fn judge_link(found: &[Interface], addresses: &[(String, IpAddr)], has_route: bo
         return wrong(
             "network",
             "the kernel has no network interface",
-            "attach a network adapter that Linux knows, or build the image with its driver (extraInitrdKernelModules), or as a prebuilt one",
+            "attach a network adapter that Linux supports, or build the image with its driver (extraInitrdKernelModules) or as a prebuilt one",
         );
     }
     let up: Vec<&Interface> = found.iter().filter(|i| i.has_link).collect();
@@ -138,15 +138,15 @@ fn judge_link(found: &[Interface], addresses: &[(String, IpAddr)], has_route: bo
     let Some((name, address)) = addresses.iter().find(of_up) else {
         return wrong(
             "network address",
-            "no interface has an address of its network",
-            "look at the DHCP server and the cable's other end, then: nmcli device",
+            "no interface has an address",
+            "check the DHCP server and the other end of the cable, then: nmcli device",
         );
     };
     if !has_route {
         return wrong(
             "default route",
-            &format!("{name} has the address {address}, and no route leads out of its network"),
-            "nmcli device show: set a gateway with nmtui, or on the DHCP server",
+            &format!("{name} has the address {address}, but there is no default route"),
+            "set a gateway with nmtui, or on the DHCP server (nmcli device show lists the settings)",
         );
     }
     Outcome::fine(format!("{name} has the address {address} and a default route"))
@@ -202,7 +202,7 @@ pub(super) async fn names(scene: &Scene) -> Outcome {
     let all: Vec<&str> = wanted.iter().map(String::as_str).collect();
     if unknown.is_empty() {
         return Outcome::fine(match all.as_slice() {
-            [] => "no name has to be resolved".to_owned(),
+            [] => "there is no name to resolve".to_owned(),
             all => format!("resolved: {}", all.join(", ")),
         });
     }
@@ -211,7 +211,7 @@ pub(super) async fn names(scene: &Scene) -> Outcome {
         "names of servers",
         format!("{} of {} do not resolve", unknown.len(), all.len()),
         unknown,
-        "resolvectl status: set a name server with nmtui, or correct the name in repoRemote or substituters",
+        "set a DNS server with nmtui (resolvectl status shows the current one), or correct the name in repoRemote or substituters",
     )
 }
 
@@ -260,14 +260,14 @@ async fn web_caches(scene: &Scene) -> Result<(Vec<String>, Vec<String>, Vec<Stri
     let config = online(scene)?;
     if !matches!(config.system, SystemConfig::Flake) {
         return Err(Outcome::skipped(
-            "this install carries its system, and asks no cache",
+            "the installer contains the system, so the install uses no cache",
         ));
     }
     let (caches, keys) = all_caches(scene, config).await;
     let (web, others): (Vec<String>, Vec<String>) =
         caches.into_iter().partition(|url| http::parts(url).is_some());
     if web.is_empty() {
-        return Err(Outcome::skipped("no cache is reached by HTTP"));
+        return Err(Outcome::skipped("no cache uses HTTP"));
     }
     Ok((web, others, keys))
 }
@@ -326,19 +326,19 @@ pub(super) async fn portal(scene: &Scene) -> Outcome {
         match http::get(&url).await {
             Ok(answer) => {
                 return match portal_in(&answer, server) {
-                    None => Outcome::fine(format!("{server} answers for itself (status {})", answer.status)),
+                    None => Outcome::fine(format!("{server} itself answers (status {})", answer.status)),
                     Some(how) => Outcome::wrong(
                         FaultClass::NeedsChange,
                         format!("captive portal: {url}"),
                         format!("something between here and {server} {how}"),
-                        "open that address with a browser behind the same cable and agree there, or use another network (nmtui)",
+                        "open that address in a browser on the same network and log in there, or use another network (nmtui)",
                     ),
                 };
             }
-            Err(why) => tracing::debug!(url, why, "no answer by plain HTTP"),
+            Err(why) => tracing::debug!(url, why, "no answer over plain HTTP"),
         }
     }
-    Outcome::skipped("no cache answers by plain HTTP, which a portal would")
+    Outcome::skipped("no cache answers over plain HTTP; a captive portal would answer")
 }
 
 /// What keeps a cache from being used.
@@ -346,8 +346,11 @@ fn cache_flaw(answer: &Answer, now_s: u64) -> Option<String> {
     if !is_cache_info(answer) {
         return Some(match (&answer.location, answer.status) {
             (Some(to), status) => format!("it sends to {} (status {status})", quoted(to)),
-            (None, 401 | 403) => format!("it wants a password or a token (status {}): netrc", answer.status),
-            (None, 200) => "it answers with something else than a cache's description".to_owned(),
+            (None, 401 | 403) => format!(
+                "it requires a password or a token (status {}): set it in netrc",
+                answer.status
+            ),
+            (None, 200) => "its answer is not the description of a cache".to_owned(),
             (None, status) => format!("it answers with status {status}"),
         });
     }
@@ -356,7 +359,7 @@ fn cache_flaw(answer: &Answer, now_s: u64) -> Option<String> {
         .lines()
         .find_map(|line| line.strip_prefix("StoreDir:"));
     if let Some(store) = store.map(str::trim).filter(|store| *store != "/nix/store") {
-        return Some(format!("it is of another store, {}", quoted(store)));
+        return Some(format!("it is for another store, {}", quoted(store)));
     }
     let date = answer.date.as_deref().and_then(http::date_s)?;
     let difference = date.abs_diff(now_s);
@@ -390,7 +393,10 @@ pub(super) async fn caches(scene: &Scene) -> Outcome {
         let mut found = format!("{} of {} answer", caches.len(), caches.len());
         if !others.is_empty() {
             let others: Vec<String> = others.iter().map(|url| shown(url)).collect();
-            found += &format!("; not reached by HTTP, and not asked: {}", others.join(", "));
+            found += &format!(
+                "; not checked, because they do not use HTTP: {}",
+                others.join(", ")
+            );
         }
         return Outcome::fine(found);
     }
@@ -399,7 +405,7 @@ pub(super) async fn caches(scene: &Scene) -> Outcome {
         "binary caches",
         format!("{} of {} cannot be used", flaws.len(), caches.len()),
         flaws,
-        "landfall doctor --check network --check names --check portal; or take the cache out of substituters, and build the image again",
+        "run landfall doctor --check network --check names --check portal; or remove the cache from substituters, and build the image again",
     )
 }
 
@@ -449,14 +455,14 @@ pub(super) async fn cache_keys(scene: &Scene) -> Outcome {
         return Outcome::wrong_list(
             FaultClass::NeedsChange,
             "keys of binary caches",
-            "no trusted key proves what they sign, so Nix will not take it",
+            "no trusted key matches their signatures, so Nix will not use them",
             flaws,
             "add the cache's public key to trustedPublicKeys, or correct it there, and build the image again",
         );
     }
     if proved.is_empty() {
         return Outcome::skipped(format!(
-            "no path of this installer is in {}, so no signature could be looked at",
+            "no path of this installer is in {}, so there was no signature to check",
             unproved.join(", ")
         ));
     }

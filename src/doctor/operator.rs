@@ -58,7 +58,7 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
     if !ended.success() {
         let is_none = ended.stderr.contains("not a git repository");
         return Outcome::skipped(if is_none {
-            format!("{dir} is in no Git repository: Nix takes all of its files")
+            format!("{dir} is not in a Git repository: Nix uses all of its files")
         } else {
             format!("git: {}", ended.said().trim())
         });
@@ -79,7 +79,7 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
     Outcome::wrong_list(
         FaultClass::NeedsChange,
         format!("{count} files of {dir}"),
-        "Git does not track them, so they are not there for Nix",
+        "Git does not track them, so Nix does not see them",
         untracked,
         next,
     )
@@ -124,7 +124,7 @@ pub(super) async fn flake(scene: &Scene) -> Outcome {
             FaultClass::NeedsChange,
             what,
             "it has no nixosConfigurations",
-            "name the flake of the hosts: landfall doctor --flake DIR; a new one: nix flake init --template",
+            "name the flake of the hosts: landfall doctor --flake DIR; or make a new one: nix flake init --template",
         ),
         Ok(hosts) => Outcome::fine(format!("{what} has the hosts {}", hosts.join(", "))),
         Err(no) => no.outcome(&what, &shown_more(dir)),
@@ -133,7 +133,7 @@ pub(super) async fn flake(scene: &Scene) -> Outcome {
 
 fn shown_more(dir: &Utf8Path) -> String {
     let check = Reference::of(dir).command("flake check", "");
-    format!("correct it; this shows more: {check}")
+    format!("correct it (this command shows more: {check})")
 }
 
 /// Flake and host.
@@ -152,7 +152,7 @@ pub(super) async fn host(scene: &Scene) -> Outcome {
 async fn look_at_host(scene: &Scene) -> Result<Outcome, Outcome> {
     let (dir, host) = named(scene)?;
     let what = format!("host {host}");
-    let next = "correct the host's configuration as Nix says";
+    let next = "fix the error that Nix reports in the host's configuration";
     let hosts = hosts(scene, dir)
         .await
         .map_err(|no| no.outcome(&format!("flake {dir}"), next))?;
@@ -244,12 +244,12 @@ fn nix_list(words: &[&str]) -> String {
 async fn installer(scene: &Scene) -> Result<(String, Installer), Outcome> {
     let (dir, host) = named(scene)?;
     let package = installer_attribute(scene, dir, host).await?;
-    let next = "correct the option that Nix names; docs/reference/options.md has the rule of each";
+    let next = "correct the option that Nix names (docs/reference/options.md has the rules of each option)";
     let said = ask(scene, dir, &format!("{package}.landfall"), "said: said").await;
     match said {
         Ok(said) => Ok((package, said)),
         Err(NoAnswer::NoAttribute(_)) => Err(Outcome::skipped(
-            "the installer is of an older landfall, which says nothing of itself; nix flake update landfall",
+            "the installer has an older landfall, which this check cannot read; run nix flake update landfall",
         )),
         Err(no) => Err(no.outcome(&format!("installer of {host}"), next)),
     }
@@ -259,14 +259,14 @@ pub(super) async fn agreement(scene: &Scene) -> Outcome {
     match installer(scene).await {
         Err(outcome) => outcome,
         Ok((_, Installer { disagreements, .. })) if disagreements.is_empty() => {
-            Outcome::fine("fileSystems, LUKS, swap and boot loader of the host are what the installer makes")
+            Outcome::fine("fileSystems, LUKS, swap and boot loader of the host match the installer")
         }
         Ok((package, Installer { disagreements, .. })) => Outcome::wrong_list(
             FaultClass::NeedsChange,
             format!("installer {package}"),
-            "the host does not fit it, and would wait for a device or not boot",
+            "the host does not match it: it would wait for a device, or would not boot",
             disagreements,
-            "do what each line says; importing landfall.nixosModules.target in the host sets labels, LUKS and swap",
+            "do what each line says; or import landfall.nixosModules.target in the host (it sets labels, LUKS and swap)",
         ),
     }
 }
@@ -308,7 +308,7 @@ fn beside(file: &Utf8Path, public: &[String]) -> Result<bool, String> {
                 Ok(true)
             } else {
                 Err(format!(
-                    "{path} has {}, and the private key's is {}",
+                    "{path} has {}, but the private key has {}",
                     quoted(&said.join(", ")),
                     quoted(&public.join(", "))
                 ))
@@ -351,10 +351,10 @@ pub(super) async fn key_pair(scene: &Scene) -> Outcome {
                     },
                 )) => {
                     if key.public.iter().any(|own| bare(own) == bare(&printed)) {
-                        found.push("the installer prints its public half".to_owned());
+                        found.push("the installer prints its public key".to_owned());
                     } else {
                         flaws.push(format!(
-                            "the installer prints {}, and {file} is of {}",
+                            "the installer prints {}, but {file} has {}",
                             quoted(&printed),
                             quoted(&key.public.join(", "))
                         ));
@@ -365,9 +365,8 @@ pub(super) async fn key_pair(scene: &Scene) -> Outcome {
                         "the installer prints no key: autoInstaller.ssh.publicKey is not set".to_owned(),
                     );
                 }
-                Err(_) => found.push(
-                    "the installer's own key could not be asked for (see the check agreement)".to_owned(),
-                ),
+                Err(_) => found
+                    .push("the installer's own key could not be read (see the check agreement)".to_owned()),
             }
         }
     }
@@ -380,16 +379,16 @@ pub(super) async fn key_pair(scene: &Scene) -> Outcome {
             "keys",
             "a private key cannot be used",
             unread,
-            "name the file of a private key of ssh or an identity of age that this account reads: --identity FILE, --ssh-key FILE",
+            "name an SSH private key or an age identity that this account can read: --identity FILE, --ssh-key FILE",
         );
     }
     flaws.extend(unread);
     Outcome::wrong_list(
         FaultClass::NeedsChange,
         "keys",
-        "private and public halves do not belong together",
+        "the private and public keys do not match",
         flaws,
-        "ssh-keygen -y -f FILE (or age-keygen -y FILE) prints the public half: write it to FILE.pub and to autoInstaller.ssh.publicKey, or give the right private key",
+        "write the public key (ssh-keygen -y -f FILE or age-keygen -y FILE prints it) to FILE.pub and to autoInstaller.ssh.publicKey, or give the right private key",
     )
 }
 
@@ -407,7 +406,7 @@ async fn look_at_secrets(scene: &Scene) -> Result<Outcome, Outcome> {
     let files: BTreeMap<String, String> = ask(scene, dir, &path, function).await.map_err(|no| {
         no.outcome(
             &format!("host {host}"),
-            "correct the host's configuration as Nix says",
+            "fix the error that Nix reports in the host's configuration",
         )
     })?;
     if files.is_empty() {
@@ -480,13 +479,13 @@ async fn look_at_image(scene: &Scene) -> Result<Outcome, Outcome> {
         Ok(path) => path.into_string(),
         Err(foreign::Refused::Absent) => {
             return Err(Outcome::skipped(format!(
-                "{image} is not there: name what nix build made, --image PATH"
+                "{image} does not exist: name the output of nix build with --image PATH"
             )));
         }
         Err(refused) => return Err(Outcome::skipped(format!("{image}: {}", refused.why()))),
     };
     let package = installer_attribute(scene, dir, host).await?;
-    let next = "correct the option that Nix names; docs/reference/options.md has the rule of each";
+    let next = "correct the option that Nix names (docs/reference/options.md has the rules of each option)";
     let now: String = ask(scene, dir, &format!("{package}.outPath"), "path: path")
         .await
         .map_err(|no| no.outcome(&format!("installer of {host}"), next))?;
@@ -499,9 +498,9 @@ async fn look_at_image(scene: &Scene) -> Result<Outcome, Outcome> {
     Err(Outcome::wrong(
         FaultClass::NeedsChange,
         format!("image {image}"),
-        format!("it is {built}, and the flake as it is now makes {now}"),
+        format!("it is {built}, but the flake as it is now makes {now}"),
         format!(
-            "{}, and write the stick again",
+            "{}, and flash the stick again",
             Reference::of(dir).command("build", &format!("#{host}InstallerIso"))
         ),
     ))
@@ -540,7 +539,7 @@ pub(super) async fn version(scene: &Scene) -> Outcome {
                 FaultClass::NeedsChange,
                 "landfall",
                 format!("this is landfall {here}, and {package} has {version}{pinned}"),
-                "nix flake update landfall, and build the image again; or run the installer's own: nix run .#landfall",
+                "run nix flake update landfall, and build the image again; or use the installer's version: nix run .#landfall",
             )
         }
     }

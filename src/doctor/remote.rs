@@ -109,7 +109,7 @@ async fn key_of(scene: &Scene, config: &Config) -> Result<Option<(InMemory, Utf8
         Outcome::wrong(
             FaultClass::NeedsChange,
             what.as_str(),
-            format!("it has more than {KEY_BYTES_MAX} bytes, which no key has"),
+            format!("it is longer than {KEY_BYTES_MAX} bytes, so it is not a key"),
             "name the private key",
         )
     })?;
@@ -130,7 +130,7 @@ async fn ask_remote(scene: &Scene) -> Result<Outcome, Outcome> {
         RepositorySource::Remote(url) => url,
         RepositorySource::Bundle { file, .. } => {
             return Err(Outcome::skipped(format!(
-                "the repository is carried along (bundle {file}; see the check payload)"
+                "the installer contains the repository (bundle {file}; see the check payload)"
             )));
         }
     };
@@ -154,7 +154,7 @@ async fn ask_remote(scene: &Scene) -> Result<Outcome, Outcome> {
     let offer = offered.map_err(|fault| match fault.kind.cause() {
         // The key may be on a medium, which only an install mounts.
         Some(Cause::KeyRefused) if key.is_none() => Outcome::skipped(
-            "the server answers and wants a key, which is neither in ssh.key nor a credential of the service: give it with --ssh-key FILE",
+            "the server answers, but requires a key, and neither ssh.key nor a credential of the service has one: give it with --ssh-key FILE",
         ),
         Some(_) | None => fault.into(),
     })?;

@@ -27,7 +27,7 @@ pub(super) async fn preflight<W: World>(
     }
     if let Some(asked) = &pin.overruled {
         let what = format!(
-            "the record asks for revision {asked}; the configuration names {reference}, and that decides"
+            "the record on the disk names revision {asked}, and the configuration names {reference}; landfall uses the configuration"
         );
         world.tell(Event::Notice { what });
     }
@@ -75,7 +75,7 @@ async fn authenticated<W: World>(
             world.tell(Event::Decided {
                 rules: vec![Rule::Forged.number()],
                 what: format!(
-                    "{}: its authentication code is wrong, so that landfall did not write it for what is on this disk; nothing that it asks for is believed",
+                    "{}: its authentication code is wrong, so landfall did not write it for this disk; landfall ignores it",
                     believed.record
                 ),
                 claimed: None,

@@ -1,6 +1,7 @@
-//! What can go wrong with a stick, in words. Law: the thing, what is wrong, and the next command; made here and nowhere else.
+//! The errors of `landfall flash`: the text, the next command and the exit code of each.
 //!
-//! Absent: faults of devices and locks, which landfall has for its installs too (`landfall_states::fault`).
+//! No other file makes texts about sticks. Faults of devices and locks are the same as those of an install, and come from
+//! `landfall_states::fault`.
 
 use super::verdict::Verdict;
 use crate::exit::Exit;
@@ -27,7 +28,7 @@ pub enum Error {
     },
     /// A packed image that cannot be unpacked.
     #[error(
-        "image {path}: it cannot be unpacked ({packing}): {reason}, after {at} bytes; the file is cut off or damaged"
+        "image {path}: it cannot be unpacked ({packing}): {reason}, after {at} bytes; the file is incomplete or damaged"
     )]
     Packed {
         /// The image.
@@ -50,7 +51,9 @@ pub enum Error {
         next: String,
     },
     /// The digest that was published is another one.
-    #[error("image {path}: its SHA-256 is {found}, but {list} says {expected}; the stick was not touched")]
+    #[error(
+        "image {path}: its SHA-256 is {found}, but {list} states {expected}; nothing was written to the stick"
+    )]
     Digest {
         /// The image.
         path: String,
@@ -71,7 +74,7 @@ pub enum Error {
     },
     /// The image reads differently from before.
     #[error(
-        "image {path}: its medium gave other bytes this time, at byte {at}; the stick is not to blame, and it is left without a \
+        "image {path}: it read differently the second time, at byte {at}; the stick is not the cause, and it is left without a \
          boot sector"
     )]
     Changed {
@@ -117,7 +120,7 @@ pub enum Error {
         again: String,
     },
     /// What is read back differs.
-    #[error("{stick}: what is read back is not what was written: {verdict}")]
+    #[error("{stick}: the data read back differs from the data written: {verdict}")]
     Differs {
         /// The stick.
         stick: String,
@@ -125,7 +128,7 @@ pub enum Error {
         verdict: Verdict,
     },
     /// Somebody stopped it.
-    #[error("stopped at byte {at} of {total_bytes}; the stick has no boot sector")]
+    #[error("flash: stopped at byte {at} of {total_bytes}; the stick has no boot sector")]
     Stopped {
         /// How far it came.
         at: u64,
@@ -136,7 +139,7 @@ pub enum Error {
     },
     /// Somebody stopped it while keys were overwritten.
     #[error(
-        "{stick}: stopped while keys on it were overwritten with zeros; what lies before byte {at} of them is still there"
+        "{stick}: stopped while the keys on it were overwritten with zeros; the keys before byte {at} are still there"
     )]
     KeysLeft {
         /// The stick.
@@ -147,13 +150,13 @@ pub enum Error {
         again: String,
     },
     /// Somebody stopped it before the first write.
-    #[error("stopped while {doing}; nothing was written")]
+    #[error("flash: stopped while {doing}; nothing was written")]
     StoppedBefore {
         /// What was being done.
         doing: String,
     },
     /// It may not be taken.
-    #[error("{stick}: it is not written to: {}", .reasons.join("; "))]
+    #[error("{stick}: landfall does not write to it: {}", .reasons.join("; "))]
     Refused {
         /// The stick.
         stick: String,
@@ -173,13 +176,13 @@ pub enum Error {
         reason: String,
     },
     /// An option that means nothing without an image.
-    #[error("{option} says how an image is flashed, and no image was named")]
+    #[error("{option}: this option needs an image, and no image was named")]
     NoneNamed {
         /// The option.
         option: &'static str,
     },
-    /// Nobody agreed.
-    #[error("{stick}: nobody agreed: {reason}")]
+    /// Nobody agreed to the erasure.
+    #[error("{stick}: nobody agreed to erase it: {reason}")]
     NoConsent {
         /// The stick.
         stick: String,
@@ -231,8 +234,8 @@ fn has_no_room(error: &io::Error) -> bool {
 
 /// A remedy of the install's, for a command that is no install.
 fn of_flash(next: &str) -> String {
-    next.replace("sudo landfall resume", "sudo, and the same command")
-        .replace("then: landfall resume", "then the same command")
+    next.replace("sudo landfall resume", "the same command with sudo")
+        .replace("then: landfall resume", "then run the same command")
         .replace("landfall resume", "the same command")
 }
 
@@ -249,9 +252,9 @@ impl Error {
         match self {
             Error::Fault(fault) => fault.next(),
             Error::Source { .. } => {
-                "copy the image to another disk (the copy fails where the file is damaged), or download it again".into()
+                "copy the image to another disk (the copy fails if the file is damaged), or download it again".into()
             }
-            Error::Packed { .. } => "download or copy the image again, then the same command".into(),
+            Error::Packed { .. } => "download or copy the image again, then run the same command".into(),
             Error::NoImage { next, .. }
             | Error::Refused { next, .. }
             | Error::NoConsent { next, .. }
@@ -261,35 +264,35 @@ impl Error {
                 format!("download the image again; remove {list} only if it belongs to another image")
             }
             Error::List { list, .. } => {
-                format!("download {list} again, or remove it: without it the image is written as it is")
+                format!("download {list} again, or remove it; without it landfall writes the image without this check")
             }
             Error::Changed { .. } => {
-                "copy the image to another disk, compare the copies (sha256sum), then flash the one that is right; the memory of this \
-                 computer may be at fault as well"
+                "copy the image to another disk, compare the copies (sha256sum), and flash the correct one; the memory of this \
+                 computer can also be the cause"
                     .into()
             }
             Error::TooSmall { .. } => "use a larger stick".into(),
             Error::Stick { error, .. } if has_no_room(error) => {
-                "make room where its bytes really are (the file of a loop device, the pool of a thin volume), then the same command (an image with --resume)"
+                "free space where its data is stored (the file of a loop device, the pool of a thin volume), then run the same command (for an image with --resume)"
                     .into()
             }
             Error::Stick { .. } => {
-                "another USB port or card reader, then the same command (an image with --resume); if it happens again, the stick is worn out: \
-                 use another one"
+                "use another USB port or card reader, then run the same command (for an image with --resume); if it happens again, the \
+                 stick is worn out: use another one"
                     .into()
             }
-            Error::Gone { again, .. } => format!("put it back, then: {again}"),
+            Error::Gone { again, .. } => format!("plug it in again, then: {again}"),
             Error::Stopped { again, .. } | Error::KeysLeft { again, .. } => again.clone(),
-            Error::StoppedBefore { .. } => "the same command again".into(),
+            Error::StoppedBefore { .. } => "run the same command again".into(),
             Error::Differs { verdict, .. } => verdict.next().into(),
-            Error::Name { .. } => "landfall flash (lists the sticks)".into(),
+            Error::Name { .. } => "landfall flash (it lists the sticks)".into(),
             Error::NoneNamed { option } => {
-                format!("landfall flash IMAGE DEVICE {option} … (without image and options it lists the sticks)")
+                format!("landfall flash IMAGE DEVICE {option} … (without arguments it lists the sticks)")
             }
             Error::Record { path, .. } => {
-                format!("make it possible to write {path}, or name another folder: XDG_STATE_HOME=DIR landfall flash …")
+                format!("make {path} writable, or use another directory: XDG_STATE_HOME=DIR landfall flash …")
             }
-            Error::Internal(_) => "end other programs, then the same command".into(),
+            Error::Internal(_) => "close other programs, then run the same command".into(),
         }
     }
 
@@ -334,7 +337,7 @@ mod tests {
             error: errno.into(),
         };
         assert_eq!(of(Errno::ENOSPC).exit(), Exit::NeedsChange);
-        assert!(of(Errno::ENOSPC).next().contains("make room"));
+        assert!(of(Errno::ENOSPC).next().contains("free space"));
         assert_eq!(of(Errno::EIO).exit(), Exit::Hardware);
         assert!(of(Errno::EIO).next().contains("worn out"));
     }

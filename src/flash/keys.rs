@@ -72,11 +72,12 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     let listing = fs_err::read_dir(folder).map_err(|error| {
         bad(
             crate::os::said(&error),
-            format!("name the folder that has them: --keys DIR ({folder} was given)"),
+            format!("name the directory with the keys: --keys DIR ({folder} was given)"),
         )
     })?;
     for entry in listing {
-        let entry = entry.map_err(|error| bad(crate::os::said(&error), "look at the folder's disk"))?;
+        let entry =
+            entry.map_err(|error| bad(crate::os::said(&error), "check the disk of that directory"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !credentials::NAMES.contains(&name.as_str()) {
             keys.passed_over.push(name);
@@ -91,22 +92,24 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
             Err(foreign::Refused::Absent) => continue,
             Err(refused) => return Err(refused.fault(what).into()),
         };
-        let failed =
-            |error: io::Error| bad(format!("{what}: {}", crate::os::said(&error)), "look at the file");
+        let failed = |error: io::Error| bad(format!("{what}: {}", crate::os::said(&error)), "check the file");
         let mode = file.metadata().map_err(failed)?.mode();
         if name != "consent" && mode & 0o077 != 0 {
             return Err(bad(
-                format!("{what}: others may read it (its mode is {:04o})", mode & 0o7777),
+                format!(
+                    "{what}: other users can read it (its mode is {:04o})",
+                    mode & 0o7777
+                ),
                 format!("chmod 600 {}", shell(&what)),
             ));
         }
         let secret = Secret::read(file, KEY_BYTES_MAX).map_err(failed)?;
         let secret =
-            secret.ok_or_else(|| bad(format!("{what}: it is too long for a key"), "look at the file"))?;
+            secret.ok_or_else(|| bad(format!("{what}: it is too long for a key"), "check the file"))?;
         checked(name, &secret, &what).map_err(|fault| {
             bad(
                 format!("{}: {}", fault.what(), fault.why()),
-                format!("put a right one into {what}, or remove that file; then the same command"),
+                format!("put a valid one into {what} or delete that file, then run the same command"),
             )
         })?;
         keys.files.push((name, secret));
@@ -114,7 +117,7 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     if keys.files.is_empty() {
         return Err(bad(
             format!("{folder} has none of {}", credentials::NAMES.join(", ")),
-            "give the files these names, or name the folder that has them: --keys DIR",
+            "give the files these names, or name their directory: --keys DIR",
         ));
     }
     Ok(keys)
@@ -230,11 +233,11 @@ pub fn put(stick: &Stick<'_>, keys: &Keys, place: &Place, image: &Sum) -> Result
     if found.bytes() != made.bytes() {
         return Err(bad(
             format!(
-                "what is read back at byte {} is not what was written; the stick holds the image",
+                "at byte {} the data read back differs from the data written; the image on the stick is not affected",
                 place.from
             ),
             format!(
-                "use another stick; take the keys off this one: landfall flash --forget-keys {}",
+                "use another stick, and remove the keys from this one: landfall flash --forget-keys {}",
                 shell(&stick.device)
             ),
         ));
@@ -292,7 +295,7 @@ fn change_sector(
         .map_err(|error| stick.failed("read", 0, total, error))?;
     if found.bytes() != block.bytes() {
         return Err(bad(
-            "the partition table does not read back as it was written",
+            "the partition table reads back differently from what was written",
             "use another stick",
         ));
     }
@@ -330,10 +333,10 @@ fn change_gpt(
             // Nothing was written.
             None => bad(
                 format!(
-                    "the partition table on {} is left as it is: {error}; its first copy may be damaged",
+                    "the partition table on {} could not be changed: {error}; its first copy may be damaged",
                     stick.name
                 ),
-                "flash the stick again, which makes a new table",
+                "flash the stick again (that makes a new table)",
             ),
         }
     })
@@ -383,7 +386,7 @@ pub fn zero(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(), E
         return Ok(());
     }
     Err(bad(
-        "the keys are still there after zeros were written over them: the stick keeps nothing that is written",
+        "the keys are still there after they were overwritten with zeros: the stick does not store what is written",
         "destroy the stick, and replace every key that was on it",
     ))
 }
@@ -429,7 +432,7 @@ pub fn forget(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(),
     }
     .map_err(|error| match error {
         Error::Keys { reason, next } => bad(
-            format!("the keys are zeros now, and their partition {LABEL} is still in the table: {reason}"),
+            format!("the keys are overwritten with zeros, but their partition {LABEL} is still in the table: {reason}"),
             next,
         ),
         other => other,

@@ -225,7 +225,7 @@ pub fn all_over(stick: &Stick<'_>, watch: &dyn Watch) -> Result<Left, Error> {
     while at.saturating_add(ALIGNMENT_BYTES as u64) <= length {
         if watch.stops() {
             return Err(Error::StoppedBefore {
-                doing: format!("keys were looked for on {}", stick.name),
+                doing: format!("keys were searched for on {}", stick.name),
             });
         }
         let found =

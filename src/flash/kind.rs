@@ -226,7 +226,7 @@ fn text(head: &[u8]) -> Option<Other> {
     }
     Some((
         "it is text",
-        "name the image itself; a server may have sent this in its place",
+        "name the image itself; a server may have sent this text instead",
     ))
 }
 
@@ -237,10 +237,9 @@ pub fn boots_not(head: &[u8]) -> Option<&'static str> {
         return None;
     }
     Some(if has(0x8001, b"CD001") {
-        "it is an ISO for optical disks only, without a partition table: firmware does not boot it from a stick (a hybrid ISO has one; \
-         isohybrid makes it)"
+        "it is an ISO for optical disks only: it has no partition table, so firmware cannot boot it from a stick (isohybrid makes one)"
     } else {
-        "nothing at its start says that firmware boots it from a stick: it has no boot sector and no partition table"
+        "firmware cannot boot it from a stick: it has no boot sector and no partition table"
     })
 }
 

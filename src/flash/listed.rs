@@ -24,12 +24,12 @@ pub fn digest_for(text: &str, name: &str) -> Result<String, String> {
     match (found.as_slice(), lines.as_slice()) {
         ([digest], _) => Ok((*digest).clone()),
         ([], [(digest, _)]) => Ok(digest.clone()),
-        ([], []) => Err("no line of it has a SHA-256 (64 hexadecimal digits)".into()),
+        ([], []) => Err("it has no line with a SHA-256 (64 hexadecimal digits)".into()),
         ([], some) => Err(format!(
-            "it has {} digests, and none of a file {name}",
+            "it has {} digests, but none for a file {name}",
             some.len()
         )),
-        (several, _) => Err(format!("it has {} different digests of {name}", several.len())),
+        (several, _) => Err(format!("it has {} different digests for {name}", several.len())),
     }
 }
 

@@ -102,7 +102,7 @@ impl Source {
             if path.as_str().ends_with(ending) && packing != other {
                 return Err(no_image(
                     &format!("its name ends in {ending}, but it is not packed with {name}"),
-                    "download it again, or give it the name of what it is",
+                    "download it again, or rename it to its real format",
                 ));
             }
         }
@@ -125,7 +125,7 @@ impl Source {
             Some((packing, _)) if takes_more_memory(&error) => Error::NoImage {
                 path,
                 reason: format!(
-                    "unpacking it ({packing}) takes more than 128 MiB of memory, and landfall takes no more"
+                    "unpacking it ({packing}) needs more than 128 MiB of memory, which is landfall's limit"
                 ),
                 next: format!("unpack it first: {}", self.unpack()),
             },
@@ -260,7 +260,7 @@ impl Source {
         if bytes == 0 {
             return Err(Error::NoImage {
                 path: self.path.to_string(),
-                reason: "nothing is packed in it".into(),
+                reason: "it contains nothing".into(),
                 next: "download or build it again".into(),
             });
         }
@@ -282,14 +282,14 @@ impl Source {
     fn look_inside(&self, head: &[u8]) -> Result<(), Error> {
         let (what, next) = match (self.packing, sniffed(head)) {
             (Packing::Plain, _) | (_, Ok(Packing::Plain)) => return Ok(()),
-            (_, Ok(_)) => ("it is packed once more", "unpack that too"),
+            (_, Ok(_)) => ("its contents are packed again", "unpack them too"),
             (_, Err(other)) => other,
         };
         Err(Error::NoImage {
             path: self.path.to_string(),
-            reason: format!("of what is packed in it: {what}"),
+            reason: format!("its contents: {what}"),
             next: format!(
-                "{}; then, of what that gives: {}",
+                "{}; then, with the result: {}",
                 self.unpack(),
                 next.replace("FILE", "NEW.img")
             ),

@@ -191,12 +191,12 @@ fn another_behind(machine: &Machine, block: &Block) -> Option<String> {
         .iter()
         .all(|kind| !file.starts_with(kind));
     if file.starts_with("/dev/") && is_other {
-        return Some(format!("its bytes are those of {file}: name that disk itself"));
+        return Some(format!("its data is in {file}: name that disk itself"));
     }
     let same = |other: &&Block| other.name != block.name && other.loop_file.as_deref() == Some(file);
     let other = machine.blocks.iter().find(same)?;
     Some(format!(
-        "{} has the same file behind it: losetup -d one of them",
+        "{} uses the same file: losetup -d one of them",
         other.device()
     ))
 }
@@ -208,22 +208,25 @@ fn standing(machine: &Machine, block: &Block) -> Standing {
     reasons.extend(uses.strangers);
     match no_disk(block) {
         Some("a loop device") if block.loop_file.is_some() => {}
-        Some(kind) => reasons.push(format!("it is {kind}, no stick")),
+        Some(kind) => reasons.push(format!("it is {kind}, not a stick")),
         None => {}
     }
     reasons.extend(another_behind(machine, block));
     if block.identity.size_bytes == 0 && block.loop_file.is_none() {
-        reasons.push("there is no medium in it".into());
+        reasons.push("it has no medium".into());
     }
     if block.read_only {
         reasons.push("it is write-protected (cards and some sticks have a switch for that)".into());
     }
     if ![512, 4096].contains(&block.identity.sector_bytes) {
-        reasons.push(format!("its sectors have {} bytes", block.identity.sector_bytes));
+        reasons.push(format!(
+            "its sector size is {} bytes",
+            block.identity.sector_bytes
+        ));
     }
     if let Some(network) = block.network {
         reasons.push(format!(
-            "it is reached over {network}: another machine may be using it"
+            "it is on a network ({network}): another machine may be using it"
         ));
     }
     let same = |other: &&Block| {
@@ -236,7 +239,7 @@ fn standing(machine: &Machine, block: &Block) -> Standing {
         && let Some(other) = machine.blocks.iter().find(same)
     {
         reasons.push(format!(
-            "{} says that it is the same disk: unplug one of them",
+            "{} reports the same identity: unplug one of them",
             other.device()
         ));
     }
@@ -254,7 +257,7 @@ fn standing(machine: &Machine, block: &Block) -> Standing {
             "it is a fixed disk ({}{})",
             block.transport,
             if block.removable {
-                ", in a bay that the kernel calls removable"
+                ", in a bay that the kernel reports as removable"
             } else {
                 ""
             }
@@ -262,7 +265,7 @@ fn standing(machine: &Machine, block: &Block) -> Standing {
     }
     if block.identity.size_bytes > LARGE_BYTES {
         named.push(format!(
-            "it has {}, more than sticks have",
+            "it has {}, which is larger than a stick",
             size(block.identity.size_bytes)
         ));
     }

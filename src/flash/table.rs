@@ -107,8 +107,7 @@ pub fn planned(head: &[u8], image_bytes: u64, stick_bytes: u64, sector_bytes: u3
     let room = stick_bytes.saturating_sub(TAIL_BYTES as u64);
     if from.saturating_add(KEYS_BYTES) > room {
         return Err(format!(
-            "the stick has no room for it: the image ends at byte {end}, the partition has {KEYS_BYTES} bytes, and the stick \
-             {stick_bytes}"
+            "the stick is too small for it: the image ends at byte {end}, the partition needs {KEYS_BYTES} bytes, and the stick has {stick_bytes}"
         ));
     }
     if matches!(table, Table::Classic(_)) && (from + KEYS_BYTES) / sector > u64::from(u32::MAX) {
@@ -126,11 +125,11 @@ fn where_free(head: &[u8], found: &OnDisk, sector_bytes: u32) -> Result<(Table, 
     match (&found.primary, found.protective_mbr) {
         (GptCopy::Whole(table), true) => {
             let used: Vec<u32> = table.entries.iter().map(|entry| entry.number).collect();
-            let entries = gpt::entries_of(head, sector_bytes)
-                .ok_or("the image's GPT has another form than landfall can change")?;
+            let entries =
+                gpt::entries_of(head, sector_bytes).ok_or("landfall cannot change a GPT of this form")?;
             let number = (1..=entries).find(|number| !used.contains(number));
             let number =
-                number.ok_or_else(|| format!("all {entries} places of the image's GPT are taken"))?;
+                number.ok_or_else(|| format!("all {entries} entries of the image's GPT are used"))?;
             let ends = table
                 .entries
                 .iter()
@@ -138,15 +137,17 @@ fn where_free(head: &[u8], found: &OnDisk, sector_bytes: u32) -> Result<(Table, 
                 .collect();
             Ok((Table::Gpt(number), ends))
         }
-        (_, true) => Err("the image has a protective partition table, but no GPT that is whole".into()),
+        (_, true) => Err("the image has a protective partition table, but no valid GPT".into()),
         (_, false) => {
-            let sector = head.get(..512).ok_or("the image has no sector for a table")?;
+            let sector = head
+                .get(..512)
+                .ok_or("the image has no sector for a partition table")?;
             if sector[510..] != [0x55, 0xAA] || is_boot_sector(sector) {
-                return Err("the image has no partition table that an entry could be put into".into());
+                return Err("the image has no partition table that can take another entry".into());
             }
             let slot =
                 (0..ENTRIES).find(|slot| entry(sector, *slot).is_some_and(|raw| raw == [0; ENTRY_BYTES]));
-            let slot = slot.ok_or("all four places of the image's partition table are taken")?;
+            let slot = slot.ok_or("all four entries of the image's partition table are used")?;
             let end = |entry: &MbrEntry| entry.first_lba.saturating_add(entry.sectors);
             Ok((Table::Classic(slot), found.mbr.iter().map(end).collect()))
         }
@@ -172,7 +173,7 @@ pub fn put_classic(sector: &mut [u8], slot: usize, place: &Place, sector_bytes: 
     let wanted = classic_entry(place, sector_bytes);
     match entry(sector, slot) {
         Some(raw) if raw == [0; ENTRY_BYTES] || raw == wanted => {}
-        Some(_) | None => return Err("the table on the stick is not the image's".into()),
+        Some(_) | None => return Err("the partition table on the stick is not the image's".into()),
     }
     let at = ENTRIES_AT + slot * ENTRY_BYTES;
     sector[at..at + ENTRY_BYTES].copy_from_slice(&wanted);
@@ -188,7 +189,7 @@ pub fn take_classic(sector: &mut [u8], slot: usize, place: &Place, sector_bytes:
     let found = entry(sector, slot);
     // What made it may have given it another kind; the place must be the one that was zeroed.
     if found.is_none_or(|raw| raw[8..] != wanted[8..]) {
-        return Err("the table on the stick has changed".into());
+        return Err("the partition table on the stick has changed".into());
     }
     let at = ENTRIES_AT + slot * ENTRY_BYTES;
     sector[at..at + ENTRY_BYTES].fill(0);

@@ -77,18 +77,18 @@ impl fmt::Display for Verdict {
         if *bytes > 0 {
             write!(
                 f,
-                "{bytes} bytes differ, from byte {first} on, in {chunks} of {of} pieces of 4 MiB; "
+                "{bytes} bytes differ, the first at byte {first}, in {chunks} of {of} blocks of 4 MiB; "
             )?;
         } else {
             write!(
                 f,
-                "{chunks} of {of} pieces of 4 MiB differed, the first at byte {first}, and no longer when they were read again; "
+                "{chunks} of {of} blocks of 4 MiB differed, the first at byte {first}, but were right when they were read again; "
             )?;
         }
         match cause {
             Cause::ImageChanged => write!(
                 f,
-                "the image's medium gave other bytes this time, so the stick is not to blame"
+                "the image read differently the second time, so the stick is not the cause"
             ),
             Cause::Wraps {
                 written,
@@ -96,17 +96,15 @@ impl fmt::Display for Verdict {
                 real_bytes,
             } => write!(
                 f,
-                "the stick is smaller than it says: what is written to byte {written} is read at byte {read}; it has {real_bytes} \
-                 bytes, and says {says_bytes}"
+                "the stick is smaller than it reports: data written to byte {written} is read at byte {read}; it has {real_bytes} bytes, and reports {says_bytes}"
             ),
             Cause::EndsAt(at) => write!(
                 f,
-                "the stick is smaller than it says, or worn out behind byte {at}: nothing that is written there is kept; it says \
-                 {says_bytes} bytes"
+                "the stick is smaller than it reports, or worn out after byte {at}: it does not store data there; it reports {says_bytes} bytes"
             ),
             Cause::Unsteady => write!(
                 f,
-                "the stick gives other bytes each time it is read: the stick, its port or its cable is bad"
+                "the stick reads differently each time: the stick, its port or its cable is bad"
             ),
             Cause::Lost => write!(f, "the stick lost what was written"),
         }
@@ -129,16 +127,16 @@ impl Verdict {
     pub fn next(&self) -> &'static str {
         match self.cause {
             Cause::ImageChanged => {
-                "copy the image to another disk, compare the copies (sha256sum), then flash the one that is right"
+                "copy the image to another disk, compare the copies (sha256sum), and flash the correct one"
             }
             Cause::Wraps { .. } | Cause::EndsAt(_) => {
-                "use another stick, and keep nothing on this one (it is left without a boot sector)"
+                "use another stick, and store nothing on this one (it is left without a boot sector)"
             }
             Cause::Unsteady => {
-                "another USB port or card reader without a hub, then the same command; if it happens again, use another stick"
+                "use another USB port or card reader, without a hub, then run the same command; if it happens again, use another stick"
             }
             Cause::Lost => {
-                "the same command again; if it happens again, another port, then another stick (this one is left without a boot sector)"
+                "run the same command again; if it happens again, use another port, then another stick (this one is left without a boot sector)"
             }
         }
     }
@@ -353,7 +351,7 @@ fn compare(
                 sample(&mut compared.samples, at, read, sector);
             }
             let done = (from + chunk.length as u64).min(digests.bytes);
-            watch.progress("look for the cause", done, digests.bytes);
+            watch.progress("find the cause", done, digests.bytes);
             round.done(chunk);
         }
         // It may have become shorter.

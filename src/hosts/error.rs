@@ -1,7 +1,6 @@
-//! Why `landfall host new` did not do what it was asked. Law: an error is a value; its words are made here and nowhere else: the
-//! thing, the value, the reason, and on a line of its own what to do next.
+//! The errors of `landfall host new`: each is a value, with its text and the next step on a line of its own.
 //!
-//! Absent: exit codes (`cli::host`).
+//! No other file makes texts of these errors. `cli::host` maps them to exit codes.
 
 use crate::foreign::Refused;
 use crate::real::disk::usage::shell;
@@ -14,7 +13,7 @@ use std::io::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The name is no host name.
-    #[error("the name of the host: {0}\n    next: landfall host new NAME, with another name")]
+    #[error("name of the host: {0}\n    next: landfall host new NAME, with another name")]
     Name(#[from] BadValue),
     /// An argument that means nothing here.
     #[error("{option} {value}: {reason}\n    next: {next}")]
@@ -40,7 +39,7 @@ pub enum HostError {
     },
     /// Files that Git was told not to look at: it does not see that they differ, and does not take what is written to them.
     #[error(
-        "{}: Git was told to look at no changes of theirs (assume-unchanged, skip-worktree)\n    next: {next}, and run the command again",
+        "{}: Git ignores changes of these files (assume-unchanged, skip-worktree)\n    next: {next}, then run the command again",
         .files.join(", ")
     )]
     Hidden {
@@ -51,8 +50,8 @@ pub enum HostError {
     },
     /// Files of the repository that are left out here.
     #[error(
-        "{root}: it is a sparse checkout without {first}, and what the flake is with its files cannot be looked at without them\n    \
-         next: git -C {} sparse-checkout disable, and run the command again",
+        "{root}: it is a sparse checkout without {first}, and landfall needs all files to evaluate the flake\n    \
+         next: git -C {} sparse-checkout disable, then run the command again",
         shell(.root.as_str())
     )]
     Sparse {
@@ -72,7 +71,9 @@ pub enum HostError {
         next: String,
     },
     /// A name is taken.
-    #[error("the host {name} exists already: {what}\n    next: choose another name, or remove what is there")]
+    #[error(
+        "host {name}: it already exists: {what}\n    next: choose another name, or remove the existing host"
+    )]
     Exists {
         /// The name.
         name: String,
@@ -80,13 +81,13 @@ pub enum HostError {
         what: String,
     },
     /// Files that would be changed differ from what Git has.
-    #[error("these files have changes that are not committed, or Git does not track them: {}\n    next: git add and git commit them, or git restore them", .files.join(", "))]
+    #[error("{}: these files have uncommitted changes, or Git does not track them\n    next: git add and git commit them, or git restore them", .files.join(", "))]
     Dirty {
         /// Which.
         files: Vec<String>,
     },
     /// A file that is no Nix.
-    #[error("{path}: it does not parse: {reason}\n    next: correct the file")]
+    #[error("{path}: it is not valid Nix: {reason}\n    next: correct the file")]
     Parse {
         /// The file.
         path: Utf8PathBuf,
@@ -94,7 +95,7 @@ pub enum HostError {
         reason: String,
     },
     /// Nix does not evaluate it as it stands.
-    #[error("{what} does not evaluate: {reason}\n    next: {}", next_of(.command))]
+    #[error("{what}: Nix cannot evaluate it: {reason}\n    next: {}", next_of(.command))]
     Evaluate {
         /// What.
         what: String,
@@ -105,7 +106,7 @@ pub enum HostError {
     },
     /// The flake has a form that is not edited.
     #[error(
-        "flake.nix is not edited: {reason}\nNothing was written. These are the lines that the flake needs:\n\n{lines}\n    next: put them where they belong; landfall host new {name} … --no-flake writes everything else"
+        "flake.nix: landfall cannot edit it: {reason}\nNothing was written. The flake needs these lines:\n\n{lines}\n    next: add the lines to flake.nix, then run: landfall host new {name} … --no-flake"
     )]
     Declined {
         /// The host.
@@ -117,8 +118,8 @@ pub enum HostError {
     },
     /// The rules file has a form that is not edited or not understood.
     #[error(
-        "{path} is not edited: {reason}\nNothing in the repository was written. This is the key of the new host, whose private half a run \
-         without --dry-run keeps in the folder of --keys:\n\n{lines}\n    next: {next}"
+        "{path}: landfall cannot edit it: {reason}\nNothing in the repository was written. This is the public key of the new host; a run \
+         without --dry-run keeps its private key in the folder of --keys:\n\n{lines}\n    next: {next}"
     )]
     RulesDeclined {
         /// The file.
@@ -132,7 +133,7 @@ pub enum HostError {
     },
     /// A run for another host had been cut off, and is finished now.
     #[error(
-        "the run for {0} that was cut off is finished now: its files are written and added to Git\n    next: commit them, then run this \
+        "host {0}: its interrupted run is now finished; its files are written and added to Git\n    next: commit them, then run this \
          command again"
     )]
     OtherFinished(String),
@@ -147,7 +148,7 @@ pub enum HostError {
         next: String,
     },
     /// An identity that cannot be used.
-    #[error("the identity {path}: {reason}\n    next: name another one with --identity FILE")]
+    #[error("identity {path}: {reason}\n    next: name another one with --identity FILE")]
     Identity {
         /// The file.
         path: Utf8PathBuf,
@@ -165,11 +166,11 @@ pub enum HostError {
         next: String,
     },
     /// Another run is at work in this repository.
-    #[error("another landfall host is at work in {0}\n    next: wait for it to end")]
+    #[error("{0}: another landfall host command is running in it\n    next: wait until it ends")]
     Locked(Utf8PathBuf),
     /// A run was cut off, and somebody changed a file since.
     #[error(
-        "{path}: it was changed after a run of landfall host was cut off; that run wants to put {staged} there\n    next: compare both, keep what you want in {path}, delete {staged}, and run the command again"
+        "{path}: it was changed after a run of landfall host was interrupted; that run was to replace it with {staged}\n    next: compare both files, keep the right contents in {path}, delete {staged}, and run the command again"
     )]
     Conflict {
         /// The file.
@@ -179,7 +180,7 @@ pub enum HostError {
     },
     /// A file was changed while the command was at work.
     #[error(
-        "{path}: it was changed while this command was at work; nothing was written\n    next: run the command again"
+        "{path}: it was changed while this command was running; nothing was written\n    next: run the command again"
     )]
     ChangedMeanwhile {
         /// The file.
@@ -196,7 +197,7 @@ pub enum HostError {
         next: String,
     },
     /// A file that cannot be read or written.
-    #[error("{path}: {reason}\n    next: {next}, and run the command again")]
+    #[error("{path}: {reason}\n    next: {next}, then run the command again")]
     File {
         /// The file.
         path: Utf8PathBuf,
@@ -220,9 +221,9 @@ impl HostError {
                 ErrorKind::PermissionDenied => {
                     "make it readable and writable for this account, or use the account that owns it"
                 }
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on its filesystem",
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space on its filesystem",
                 ErrorKind::ReadOnlyFilesystem => "mount its filesystem writable",
-                _ => "look at it, and correct what is said there",
+                _ => "fix the cause that the message names",
             },
         }
     }
@@ -232,9 +233,9 @@ impl HostError {
         let path = path.into();
         let (reason, next) = match refused {
             Refused::Os(error) => return HostError::file(path, &error),
-            Refused::Absent => (refused.why(), "bring it back"),
+            Refused::Absent => (refused.why(), "restore it"),
             Refused::NotRegular(_) | Refused::NoStorage(_) => {
-                (refused.why(), "put a regular file in its place, or leave it out")
+                (refused.why(), "replace it with a regular file, or leave it out")
             }
             Refused::TooLong { .. } => (refused.why(), "make it shorter, or leave it out"),
         };
@@ -251,7 +252,7 @@ impl From<Fault> for HostError {
 /// What Nix is run for: mending what is missing, or seeing more.
 fn next_of(command: &str) -> String {
     if command.starts_with("nix flake lock") {
-        return format!("{command}, then run it again");
+        return format!("{command}, then run the command again");
     }
-    format!("correct it; {command} shows the whole message")
+    format!("correct it ({command} shows the whole message)")
 }

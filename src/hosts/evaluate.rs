@@ -151,7 +151,7 @@ builtins.mapAttrs of {flake}.outputs"#,
         };
         let value = match serde_json::from_str(&said) {
             Ok(value) => value,
-            Err(e) => return Ok(Err(format!("what Nix printed is no JSON: {e}"))),
+            Err(e) => return Ok(Err(format!("the output of Nix is not JSON: {e}"))),
         };
         let mut found = Names::new();
         collect(&value, &mut vec![], &mut found);
@@ -166,7 +166,9 @@ builtins.mapAttrs of {flake}.outputs"#,
             self.flake()
         );
         Ok(match self.programs.evaluated(&expression)? {
-            Ok(said) => serde_json::from_str(&said).map_err(|e| format!("what Nix printed is no JSON: {e}")),
+            Ok(said) => {
+                serde_json::from_str(&said).map_err(|e| format!("the output of Nix is not JSON: {e}"))
+            }
             Err(reason) => Err(self.said(&reason)),
         })
     }
@@ -187,7 +189,7 @@ builtins.mapAttrs of {flake}.outputs"#,
              in builtins.listToAttrs (map of (builtins.filter isRule (builtins.attrNames rules)))"
         );
         Ok(match self.programs.evaluated(&expression)? {
-            Ok(said) => serde_json::from_str(&said).map_err(|e| format!("it is no set of rules: {e}")),
+            Ok(said) => serde_json::from_str(&said).map_err(|e| format!("it is not a set of rules: {e}")),
             Err(reason) => Err(self.said(&reason)),
         })
     }

@@ -219,7 +219,7 @@ pub(crate) fn candidates(
         }
     }
     if found.is_empty() {
-        return Err("its hosts stand in no form that landfall knows (a set, a table or a list that is written there, a folder that is read)".to_owned());
+        return Err("its hosts are not in a form that landfall knows (a set, a table or a list in the file, or a directory that it reads)".to_owned());
     }
     Ok(found)
 }

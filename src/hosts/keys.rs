@@ -62,7 +62,7 @@ fn bad(path: &Utf8Path, reason: impl Into<String>, next: impl Into<String>) -> H
 /// What helps where a file is not the key that is meant. It may be another one that somebody needs, and is never removed.
 fn moved_away(path: &Utf8Path) -> String {
     format!(
-        "mv {} ELSEWHERE, so that one is made; or name another folder: --keys DIR",
+        "mv {} ELSEWHERE, so that landfall makes a new one; or name another directory: --keys DIR",
         shell(path.as_str())
     )
 }
@@ -124,7 +124,7 @@ impl Keys {
         if mode & 0o077 != 0 {
             return Err(bad(
                 &path,
-                format!("others can read it (mode {mode:o})"),
+                format!("other users can read it (mode {mode:o})"),
                 format!("chmod 600 {}", shell(path.as_str())),
             ));
         }
@@ -133,7 +133,7 @@ impl Keys {
         read.map(Some).ok_or_else(|| {
             bad(
                 &path,
-                format!("it has more than {KEY_BYTES_MAX} bytes, which no key has"),
+                format!("it is longer than {KEY_BYTES_MAX} bytes, so it is not a key"),
                 moved_away(&path),
             )
         })
@@ -173,14 +173,14 @@ impl Keys {
                 let key = PrivateKey::from_openssh(bytes.bytes()).map_err(|e| {
                     bad(
                         &path,
-                        format!("it is no private key of OpenSSH ({e})"),
+                        format!("it is not an OpenSSH private key ({e})"),
                         moved_away(&path),
                     )
                 })?;
                 if key.is_encrypted() {
                     return Err(bad(
                         &path,
-                        "it is encrypted with a passphrase, which nobody enters where it is used",
+                        "it is encrypted with a passphrase, and nobody can enter one where it is used",
                         format!("ssh-keygen -p -N '' -f {}", shell(path.as_str())),
                     ));
                 }
@@ -188,8 +188,8 @@ impl Keys {
                 if let Some(other) = key.comment().strip_prefix(&begin).filter(|other| *other != host) {
                     return Err(bad(
                         &path,
-                        format!("it is the key of the host {other}"),
-                        format!("name a folder of its own for {host}: --keys DIR"),
+                        format!("it is the key of host {other}"),
+                        format!("name a separate directory for {host}: --keys DIR"),
                     ));
                 }
                 self.kept.push(name.to_owned());
@@ -199,7 +199,7 @@ impl Keys {
                 let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(|e| {
                     bad(
                         &path,
-                        format!("no key could be made ({e})"),
+                        format!("landfall could not make a key ({e})"),
                         "run the command again",
                     )
                 })?;
@@ -210,7 +210,7 @@ impl Keys {
         let public = key.public_key().to_openssh().map_err(|e| {
             bad(
                 &path,
-                format!("its public half cannot be written ({e})"),
+                format!("its public key cannot be written ({e})"),
                 moved_away(&path),
             )
         })?;
@@ -253,8 +253,11 @@ impl Keys {
         }
         Err(bad(
             &path,
-            "it is not the public half of the private key beside it",
-            format!("mv {} ELSEWHERE; it is made anew", shell(path.as_str())),
+            "it does not match the private key beside it",
+            format!(
+                "mv {} ELSEWHERE, then run the command again (it makes a new one)",
+                shell(path.as_str())
+            ),
         ))
     }
 
@@ -283,8 +286,8 @@ impl Keys {
         if let Some(path) = places.find(|path| path.as_std_path().symlink_metadata().is_ok()) {
             return Err(bad(
                 &path,
-                "another run put it there while this one was at work; nothing was written",
-                "run the command again: it takes these keys, or says whose they are",
+                "another run made it while this one was running; nothing was written",
+                "run the command again (it uses these keys, or shows whose they are)",
             ));
         }
         for file in &self.new {
@@ -297,13 +300,13 @@ impl Keys {
 /// What a file is that is no identity of age with one key.
 fn no_identity(bytes: &[u8]) -> String {
     let found = match age_identity::read(bytes, None) {
-        Ok(Found::Ssh(_)) | Err(NoKey::SshKind | NoKey::Ssh) => "a private key of ssh",
-        Ok(Found::Lines { has_plugin: true, .. }) => "an identity of a plugin of age",
-        Ok(Found::Lines { .. }) => "more than one identity of age",
-        Err(NoKey::Encrypted) => "encrypted, and nobody enters a passphrase where it is used",
+        Ok(Found::Ssh(_)) | Err(NoKey::SshKind | NoKey::Ssh) => "an SSH private key",
+        Ok(Found::Lines { has_plugin: true, .. }) => "an identity of an age plugin",
+        Ok(Found::Lines { .. }) => "more than one age identity",
+        Err(NoKey::Encrypted) => "encrypted, and nobody can enter a passphrase where it is used",
         Err(NoKey::Line | NoKey::Nothing) => "something else",
     };
-    format!("it is no identity of age with one key (AGE-SECRET-KEY-1…): it is {found}")
+    format!("it is not an age identity with one key (AGE-SECRET-KEY-1…): it is {found}")
 }
 
 /// Writes a file beside its place, for its owner alone, and gives it its name where nothing has it. When that fails, nothing is left
@@ -353,10 +356,10 @@ pub(crate) fn sync_dir(dir: &Utf8Path) -> std::io::Result<()> {
 fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostError> {
     let absolute = camino::absolute_utf8(dir).map_err(|e| HostError::file(dir, &e))?;
     if absolute.components().any(|part| part.as_str() == "..") {
-        return Err(bad(dir, "it has .. in it", "name the folder by its real path"));
+        return Err(bad(dir, "it has .. in it", "name the directory by its real path"));
     }
     // As far as it is there, by its real name.
-    let elsewhere = "name a folder outside: --keys DIR";
+    let elsewhere = "name a directory outside: --keys DIR";
     let (mut known, mut rest) = (absolute.clone(), vec![]);
     let mut real = loop {
         match known.canonicalize_utf8() {
@@ -369,10 +372,10 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
                 known = parent.to_owned();
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
-                return Err(bad(dir, "what it lies in is no directory", elsewhere));
+                return Err(bad(dir, "its parent is not a directory", elsewhere));
             }
             Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-                return Err(bad(dir, "its real path is no text in UTF-8", elsewhere));
+                return Err(bad(dir, "its real path is not UTF-8", elsewhere));
             }
             Err(e) => return Err(HostError::file(dir, &e)),
         }
@@ -384,14 +387,14 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
     if real.starts_with("/nix/store") {
         return Err(bad(
             dir,
-            "it is in the Nix store, which everybody can read",
+            "it is in the Nix store, which every user can read",
             elsewhere,
         ));
     }
     if let Some(root) = roots.iter().find(|root| real.starts_with(root)) {
         return Err(bad(
             dir,
-            format!("it is in the repository {root}; no private key belongs there"),
+            format!("it is in the repository {root}, and a private key must not be there"),
             elsewhere,
         ));
     }
@@ -401,20 +404,20 @@ fn settled(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Utf8PathBuf, HostErr
     if let Some(tree) = tree {
         return Err(bad(
             dir,
-            format!("it is in a Git working tree ({tree}); no private key belongs there"),
+            format!("it is in a Git working tree ({tree}), and a private key must not be there"),
             elsewhere,
         ));
     }
     if is_there {
         let found = fs::symlink_metadata(&real).map_err(|e| HostError::file(dir, &e))?;
         if !found.is_dir() {
-            return Err(bad(dir, "it is no directory", elsewhere));
+            return Err(bad(dir, "it is not a directory", elsewhere));
         }
         let mode = found.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(bad(
                 dir,
-                format!("others can look into it (mode {mode:o})"),
+                format!("other users can read it (mode {mode:o})"),
                 format!("chmod 700 {}", shell(dir.as_str())),
             ));
         }

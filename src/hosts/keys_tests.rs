@@ -96,8 +96,8 @@ fn folders_where_no_private_key_belongs_are_refused() {
     assert!(said(&dir, &[]).contains("chmod 700"));
     fs::write(root.join("file"), "x").unwrap();
     for (at, why) in [
-        ("file", "it is no directory"),
-        ("file/keys", "what it lies in is no directory"),
+        ("file", "it is not a directory"),
+        ("file/keys", "its parent is not a directory"),
     ] {
         let text = said(&root.join(at), &[]);
         assert!(text.contains(why) && !text.contains("os error"), "{text}");
@@ -119,7 +119,11 @@ fn a_public_half_is_that_of_its_key() {
     let path = dir.join("ssh-key.pub");
     let refused = || Keys::of(&dir, "web", &[]).err().unwrap().to_string();
     fs::write(&path, "ssh-ed25519 AAAA other\n").unwrap();
-    assert!(refused().contains("not the public half"), "{}", refused());
+    assert!(
+        refused().contains("does not match the private key"),
+        "{}",
+        refused()
+    );
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/nonexistent", &path).unwrap();
     let said = refused();
@@ -136,8 +140,8 @@ fn another_private_key_in_the_place_of_one_is_moved_away_and_not_removed() {
     let two = [whole.clone(), whole.clone()].concat();
     let ssh = fs::read(dir.join("ssh-key")).unwrap();
     for (name, bytes, why) in [
-        ("age-identity", two.as_slice(), "more than one identity of age"),
-        ("age-identity", &ssh, "a private key of ssh"),
+        ("age-identity", two.as_slice(), "more than one age identity"),
+        ("age-identity", &ssh, "an SSH private key"),
         (
             "age-identity",
             b"AGE-PLUGIN-YUBIKEY-1QQPQQQQQQQQQQQQQG8Q6TG",
@@ -145,7 +149,7 @@ fn another_private_key_in_the_place_of_one_is_moved_away_and_not_removed() {
         ),
         ("age-identity", b"age-encryption.org/v1\n", "encrypted"),
         ("age-identity", &[b'x'; 70_000], "more than 65536 bytes"),
-        ("ssh-key", &whole, "no private key of OpenSSH"),
+        ("ssh-key", &whole, "not an OpenSSH private key"),
     ] {
         let before = fs::read(dir.join(name)).unwrap();
         fs::write(dir.join(name), bytes).unwrap();

@@ -55,13 +55,13 @@ pub(crate) fn beside(file: &Utf8Path, relative: &str) -> Option<Utf8PathBuf> {
 impl Reader<'_> {
     fn file(&self, path: &Utf8Path, depth: usize) -> Result<Value, String> {
         let text = (self.read)(path).ok_or_else(|| format!("{path} cannot be read"))?;
-        let expr = syntax::parse(&text).map_err(|reason| format!("{path} does not parse: {reason}"))?;
+        let expr = syntax::parse(&text).map_err(|reason| format!("{path} is not valid Nix: {reason}"))?;
         self.value(expr, path, depth + 1)
     }
 
     fn value(&self, expr: Expr, path: &Utf8Path, depth: usize) -> Result<Value, String> {
         if depth > DEPTH_MAX {
-            return Err("names lead to one another without an end".to_owned());
+            return Err("names refer to each other in a loop".to_owned());
         }
         let expr = result(expr);
         let of = |expr: Option<Expr>| {
@@ -181,7 +181,7 @@ impl Reader<'_> {
                 return Ok(value);
             }
         }
-        Err(format!("{name} is bound to nothing that stands there"))
+        Err(format!("{name} is not defined there"))
     }
 }
 
@@ -194,15 +194,13 @@ fn computed(expr: &Expr) -> String {
         .collect::<Vec<_>>()
         .join(" ");
     let cut: String = text.chars().take(60).collect();
-    format!("only Nix can say what this is: {cut}")
+    format!("only Nix can evaluate this: {cut}")
 }
 
 fn selected(value: Value, step: &str) -> Result<Value, String> {
     match value {
-        Value::Set(mut set) => set
-            .remove(step)
-            .ok_or_else(|| format!("there is no {step} in a set")),
-        _ => Err(format!("{step} is asked of something that is no set")),
+        Value::Set(mut set) => set.remove(step).ok_or_else(|| format!("a set has no {step}")),
+        _ => Err(format!("{step} is selected from something that is not a set")),
     }
 }
 
@@ -218,7 +216,7 @@ fn insert(set: &mut BTreeMap<String, Value>, steps: &[String], value: Value) -> 
             .or_insert_with(|| Value::Set(BTreeMap::new()))
         {
             Value::Set(inner) => insert(inner, rest, value),
-            _ => Err(format!("{first} is bound twice")),
+            _ => Err(format!("{first} is defined twice")),
         },
     }
 }

@@ -40,9 +40,7 @@ pub(crate) fn host_name(text: &str) -> Result<(), BadValue> {
     let is_part = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
     let lower = text.to_ascii_lowercase();
     if RESERVED.contains(&lower.as_str()) || lower.ends_with(".localhost") {
-        return bad(
-            "a name that every system has for itself or for its network (hosts(5), RFC 6761) is no host's own",
-        );
+        return bad("the name is reserved for every system or its network (hosts(5), RFC 6761)");
     }
     if !(1..=63).contains(&text.len())
         || !text.bytes().all(is_part)
@@ -57,7 +55,7 @@ pub(crate) fn host_name(text: &str) -> Result<(), BadValue> {
             .is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_hexdigit()));
     if is_number {
         return bad(
-            "a name with a letter or - in it that makes it no number: programs take a number for an address (inet_aton(3))",
+            "the name must not be a number, because programs read a number as an address (inet_aton(3)); add a letter",
         );
     }
     Ok(())

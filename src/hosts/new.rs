@@ -129,8 +129,8 @@ fn in_repository(root: &Utf8Path, path: &Utf8Path) -> Result<(), HostError> {
         let is_link = fs::symlink_metadata(&whole).is_ok_and(|found| found.file_type().is_symlink());
         let (reason, next) = if is_link {
             (
-                "a link, and Git takes no file behind one",
-                "name it by the folder that the link leads to",
+                "a link, and Git does not track files behind a link",
+                "name it by the directory that the link points to",
             )
         } else if fs::symlink_metadata(whole.join(".git")).is_ok() {
             (
@@ -183,7 +183,7 @@ fn checked(request: &Request) -> Result<(), HostError> {
             return Err(argument(
                 "--user",
                 user,
-                "it is no user that NixOS makes beside root",
+                "it is not a user that NixOS can make",
                 "name another user, or leave the option out",
             ));
         }
@@ -203,7 +203,7 @@ fn checked(request: &Request) -> Result<(), HostError> {
         return Err(argument(
             "--system",
             &request.system,
-            "it is no system of Nix with Linux",
+            "it is not a Linux system of Nix",
             "--system x86_64-linux",
         ));
     }
@@ -218,7 +218,7 @@ fn named_remote(remote: &str) -> Result<(), HostError> {
         } else {
             remote
         };
-        let next = "name it as git@HOST:PATH, ssh://…, https://… or git://…, without a login; keys and tokens come from the medium";
+        let next = "write it as git@HOST:PATH, ssh://…, https://… or git://…, without a login; keys and tokens come from the key medium";
         Err(argument("--remote", shown, reason, next))
     };
     if is_folder(remote) {
@@ -227,7 +227,7 @@ fn named_remote(remote: &str) -> Result<(), HostError> {
     match remote.parse::<RemoteUrl>() {
         Err(e) => wrong(e.allowed),
         Ok(url) if url.is_credentialed() => {
-            wrong("it has a user, a password or a token in it, which would be in the Nix store for everybody")
+            wrong("it contains a user, a password or a token, and every user could read it in the Nix store")
         }
         Ok(_) => Ok(()),
     }
@@ -275,10 +275,10 @@ pub fn prepare<C: Callbacks>(
                     return Err(HostError::Keys {
                         path: request.keys.clone(),
                         reason: format!(
-                            "the run for {} that was cut off made its keys in another folder",
+                            "the interrupted run for {} made its keys in another directory",
                             journal.host
                         ),
-                        next: "name that folder: --keys DIR".to_owned(),
+                        next: "name that directory: --keys DIR".to_owned(),
                     });
                 }
                 workplace.finish(&journal, programs)?;
@@ -409,7 +409,7 @@ impl Work<'_> {
         let mut notes = secrets.notes.clone();
         notes.extend(written.notes.iter().cloned());
         notes.extend(self.finished.iter().map(|host| {
-            format!("the run for {host} that was cut off is finished: its files are written and committed")
+            format!("host {host}: its interrupted run is now finished; its files are written and committed")
         }));
         let attributes = written.attributes.clone();
         let changes = changes(&root, written, secrets)?;
@@ -458,9 +458,9 @@ impl Work<'_> {
             None => Ok(()),
             Some(path) => Err(HostError::File {
                 path: root.join(path),
-                reason: "Git is told to ignore it (.gitignore), and a flake does not see what Git ignores"
+                reason: "Git ignores it (.gitignore), and a flake does not see files that Git ignores"
                     .to_owned(),
-                next: "take that rule out of the .gitignore (git check-ignore --verbose FILE names it)",
+                next: "remove that rule from .gitignore (git check-ignore --verbose FILE shows it)",
             }),
         }
     }

@@ -78,11 +78,11 @@ impl Outline {
     /// Reads a flake.nix.
     pub(crate) fn of(text: &str) -> Result<Outline, String> {
         let Expr::AttrSet(root) = bare(syntax::parse(text)?) else {
-            return Err("it is no attribute set".to_owned());
+            return Err("it is not an attribute set".to_owned());
         };
         let bindings = Bindings::Set(root.clone());
         let Some(Expr::Lambda(outputs)) = bindings.value(&["outputs"]).map(bare) else {
-            return Err("its outputs are no function that is written there".to_owned());
+            return Err("its outputs are not a function in this file".to_owned());
         };
         let references = references(&outputs);
         let body = outputs.body().ok_or("its outputs have no body")?;

@@ -128,7 +128,7 @@ impl Programs {
                 .code
                 .map_or("by a signal".to_owned(), |code| format!("with {code}"));
             reason = format!(
-                "it ended {how} and said nothing: a hook of the repository refused (git rev-parse --git-path hooks)"
+                "it ended {how} without output; a hook of the repository refused (git rev-parse --git-path hooks)"
             );
         }
         Err(HostError::Git {
@@ -238,7 +238,7 @@ impl Programs {
         let mut args = vec!["add", "--"];
         let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
         args.extend(literal.iter().map(String::as_str));
-        let next = "remove what Git names (a stale index.lock, or the rule of a .gitignore), and run the command again: it goes on";
+        let next = "remove what Git names (a stale index.lock, or a rule in .gitignore), then run the command again (it continues)";
         self.git_done(root, &args, next).map(drop)
     }
 
@@ -255,7 +255,7 @@ impl Programs {
         let mut args = vec!["commit", "--quiet", "--message", message, "--"];
         let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
         args.extend(literal.iter().map(String::as_str));
-        let next = "correct what Git names, and run the command again: it goes on with the commit; the files are written and added";
+        let next = "fix what Git names, then run the command again (it continues with the commit; the files are written and added)";
         self.git_done(root, &args, next).map(drop)
     }
 
@@ -327,34 +327,34 @@ fn no_repository(dir: &Utf8Path, ended: &Ended) -> HostError {
                 .strip_prefix("git config --global --add safe.directory ")
         });
         (
-            "the repository belongs to another account, and Git opens none of those".to_owned(),
+            "the repository belongs to another account, so Git does not open it".to_owned(),
             format!(
-                "run the command as the account that owns it, or, where you trust what is in it: git config --global --add safe.directory {}",
+                "run the command as the account that owns it; or, if you trust its contents: git config --global --add safe.directory {}",
                 trusted.unwrap_or(&own)
             ),
         )
     } else if said("must be run in a work tree") {
         (
-            "it is inside of what Git keeps (a bare repository, or .git), which has no files".to_owned(),
+            "it is a bare repository or inside .git, so it has no working files".to_owned(),
             "run it in a working tree (git clone makes one), or name one with --repository DIR".to_owned(),
         )
     } else if said("cannot change to") {
         (
             ended.tail(),
-            "name a folder of the repository with --repository DIR".to_owned(),
+            "name a directory of the repository with --repository DIR".to_owned(),
         )
     } else if said("not a git repository") {
         (
             format!(
-                "it is in no Git working tree ({}); a flake sees only files that Git tracks",
+                "it is not in a Git working tree ({}), and a flake sees only files that Git tracks",
                 ended.tail()
             ),
             format!("git init {own}, or run it in the repository"),
         )
     } else {
         (
-            format!("Git opens no working tree there ({})", ended.tail()),
-            format!("correct what Git names; git -C {own} status shows it, too"),
+            format!("Git cannot open a working tree there ({})", ended.tail()),
+            format!("fix what Git names (git -C {own} status shows it too)"),
         )
     };
     HostError::NoRepository {

@@ -47,7 +47,7 @@ pub(crate) fn recipients<C: Callbacks>(
             (_, _, Ok(ssh)) => found.push(Box::new(ssh)),
             (Err(_), Err(_), Err(_)) => {
                 let cut: String = key.chars().take(40).collect();
-                return Err(format!("a recipient in the rules is none that age takes: {cut}"));
+                return Err(format!("age does not accept a recipient in the rules: {cut}"));
             }
         }
     }
@@ -76,7 +76,7 @@ pub(crate) enum NotRekeyed {
     Recipient(String),
     /// Who decrypts it now could not do so afterwards.
     #[error(
-        "the identity that decrypts it is not among those whom the rules name for it: it could not read it any more"
+        "the identity that decrypts it is not in the rules of this secret, so it could not decrypt it afterwards"
     )]
     LockedOut,
     /// What was encrypted again is not what it was.
@@ -140,7 +140,7 @@ pub(crate) fn rekeyed<C: Callbacks>(
     let again = decrypted_by(&new, std::iter::once(identity))
         .map_err(|why| NotRekeyed::Failed(format!("the new host could not decrypt it: {why}")))?;
     if again.bytes() != plain.bytes() {
-        return Err(NotRekeyed::Failed("it is another secret".to_owned()));
+        return Err(NotRekeyed::Failed("it decrypts to another secret".to_owned()));
     }
     // Whoever is asked for could read it until now.
     if decrypted(&new, identities).is_err() {
@@ -210,7 +210,7 @@ mod tests {
         let keep = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(keep.path()).unwrap();
         for (text, wanted) in [
-            ("AGE-SECRET-KEY-1NONE\n", "neither an identity"),
+            ("AGE-SECRET-KEY-1NONE\n", "neither an age identity"),
             ("age-encryption.org/v1\n", "cut off or damaged"),
             (
                 "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n",

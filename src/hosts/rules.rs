@@ -46,7 +46,7 @@ pub(crate) type Rules = BTreeMap<String, Rule>;
 /// What the rules say, as far as it stands there.
 pub(crate) fn as_written(path: &Utf8Path, read: Read<'_>) -> Result<Rules, String> {
     let Value::Set(set) = literal::file(path, read)? else {
-        return Err("it is no attribute set".to_owned());
+        return Err("it is not an attribute set".to_owned());
     };
     let mut rules = Rules::new();
     for (secret, rule) in set {
@@ -57,7 +57,7 @@ pub(crate) fn as_written(path: &Utf8Path, read: Read<'_>) -> Result<Rules, Strin
         };
         let key = |key: Value| match key {
             Value::Text(text) => Ok(text),
-            _ => Err(format!("a key of {secret} is no string")),
+            _ => Err(format!("a key of {secret} is not a string")),
         };
         let public_keys = keys.into_iter().map(key).collect::<Result<_, _>>()?;
         rules.insert(secret, Rule { public_keys, armor });
@@ -111,7 +111,7 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
             }
             if same_key && key.hosts.contains(name) || !same_key && name == key.host {
                 let reason = if same_key {
-                    format!("this key is that of {name} already")
+                    format!("this key already belongs to {name}")
                 } else {
                     format!("{name} has another key there: {public}")
                 };
@@ -133,7 +133,7 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
     if group.binds(key.host) {
         return Err(NotWritten::Form(
             file.path.clone(),
-            format!("beside the keys, the name {} stands for something else", key.host),
+            format!("the name {} has another meaning beside the keys", key.host),
         ));
     }
     let path: Vec<String> = group
@@ -422,19 +422,19 @@ fn chosen<'a>(groups: &'a [Group], hosts: &[String], is_read_whole: bool) -> Res
         (has_host, is_named)
     };
     let Some(best) = groups.iter().map(worth).max() else {
-        return Err("it has no set or let of public keys that stand there as strings".to_owned());
+        return Err("it has no set or let of public keys written as strings".to_owned());
     };
     let mut of_best = groups.iter().filter(|group| worth(group) == best);
     match (of_best.next(), of_best.next()) {
         (Some(group), None) if best == (false, false) && (is_read_whole || group.called.is_some()) => {
             Err(format!(
-                "nothing says that the keys in {} are those of hosts",
+                "landfall cannot tell whether the keys in {} belong to hosts",
                 group.called.as_deref().unwrap_or("it")
             ))
         }
         (Some(group), None) => Ok(group),
         _ => Err(
-            "it has several sets of public keys, and nothing says which one is that of the hosts".to_owned(),
+            "it has several sets of public keys, and landfall cannot tell which one is for hosts".to_owned(),
         ),
     }
 }

@@ -56,8 +56,8 @@ impl Scratch {
         let real = fs::canonicalize(dir.path()).map_err(|e| named(&e))?;
         let real = Utf8PathBuf::from_path_buf(real).map_err(|path| HostError::File {
             path: path.to_string_lossy().into_owned().into(),
-            reason: "its name is no text in UTF-8".to_owned(),
-            next: "name another folder with TMPDIR",
+            reason: "its name is not UTF-8".to_owned(),
+            next: "name another directory with TMPDIR",
         })?;
         let path = real.join(LOCK);
         let file = foreign::open_own(&path, 0o600, false).map_err(|why| HostError::refused(&path, why))?;

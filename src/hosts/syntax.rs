@@ -31,13 +31,13 @@ pub(crate) fn apply(text: &str, insertions: &[Insertion]) -> Result<String, Stri
     for insertion in sorted {
         let before = text
             .get(from..insertion.at)
-            .ok_or_else(|| format!("an insertion lies outside the text, at byte {}", insertion.at))?;
+            .ok_or_else(|| format!("an insertion is outside the text, at byte {}", insertion.at))?;
         out.push_str(before);
         out.push_str(&insertion.text);
         from = insertion.at;
     }
     out.push_str(text.get(from..).unwrap_or_default());
-    parse(&out).map_err(|reason| format!("with the new lines it would not parse: {reason}"))?;
+    parse(&out).map_err(|reason| format!("with the new lines it would not be valid Nix: {reason}"))?;
     Ok(out)
 }
 

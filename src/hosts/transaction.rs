@@ -96,16 +96,16 @@ fn journal(path: &Utf8Path) -> Result<Option<Journal>, HostError> {
     let bad = |reason: String| HostError::File {
         path: path.to_owned(),
         reason,
-        next: "finish that run with the landfall that began it, or move the file away: the host's files are then as they are",
+        next: "finish that run with the version of landfall that started it; or move the file away (the host's files then stay as they are)",
     };
     let read = foreign::read_if_there(path, Links::Refuse, JOURNAL_BYTES_MAX)
         .map_err(|refused| HostError::refused(path, refused))?;
     let Some(bytes) = read else { return Ok(None) };
     let journal: Journal =
-        serde_json::from_slice(&bytes).map_err(|e| bad(format!("it is no journal of landfall's: {e}")))?;
+        serde_json::from_slice(&bytes).map_err(|e| bad(format!("it is not a journal of landfall: {e}")))?;
     if journal.version != JOURNAL_VERSION {
         return Err(bad(format!(
-            "it has version {}; this landfall knows {JOURNAL_VERSION}",
+            "it has version {}; this landfall reads version {JOURNAL_VERSION}",
             journal.version
         )));
     }
@@ -237,10 +237,10 @@ impl Workplace {
         Err(HostError::File {
             path: target.to_owned(),
             reason: format!(
-                "it is on another filesystem than {}, so that it cannot be put in its place at once",
+                "it is on another filesystem than {}, so landfall cannot replace it atomically",
                 self.dir
             ),
-            next: "unmount what is mounted there, or clone the repository to one filesystem",
+            next: "unmount that filesystem, or clone the repository to a single filesystem",
         })
     }
 

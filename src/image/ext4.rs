@@ -238,7 +238,7 @@ fn groups(file: &File, superblock: &Superblock) -> Result<Vec<Group>, Error> {
             && inside(group.inode_table, superblock.inode_table_blocks())
             && group.inodes_unused <= superblock.inodes_per_group;
         if !right {
-            return Err(Error::NotExt4(format!("group {number} points out of it")));
+            return Err(Error::NotExt4(format!("group {number} points outside it")));
         }
     }
     Ok(groups)

@@ -154,8 +154,8 @@ impl Header {
             .take(400)
             .position(|&b| b == b'\n')
             .ok_or_else(|| damaged("it has no end"))?;
-        let line = std::str::from_utf8(&page[..end]).map_err(|_| damaged("it is no text"))?;
-        let form = || damaged("it is not of its form");
+        let line = std::str::from_utf8(&page[..end]).map_err(|_| damaged("it is not text"))?;
+        let form = || damaged("it does not have the right form");
         let mut words = line.split(' ').skip(1);
         let version: u32 = words.next().and_then(|w| w.parse().ok()).ok_or_else(form)?;
         let mut field = |name: &str| words.next().and_then(|w| w.strip_prefix(name)).ok_or_else(form);
@@ -260,7 +260,7 @@ impl Manifest {
         for (index, chunk) in chunks.iter().enumerate() {
             let plain = chunk.plain_bytes();
             if chunk.at != at {
-                return Err(format!("chunk {index} lies at {}, not at {at}", chunk.at));
+                return Err(format!("chunk {index} is at {}, not at {at}", chunk.at));
             }
             if plain == 0 || plain > CHUNK_BYTES_MAX as u64 {
                 return Err(format!("chunk {index} has {plain} plain bytes"));
@@ -337,7 +337,7 @@ fn ascending<'a>(what: &str, extents: impl Iterator<Item = &'a Extent>, blocks: 
             Some(end) if extent.blocks > 0 && extent.first >= behind => behind = end,
             Some(_) | None => {
                 return Err(format!(
-                    "{what}: blocks {}+{} are out of place (behind block {behind} of {blocks} is allowed)",
+                    "{what}: blocks {}+{} are out of order (they must be after block {behind} of {blocks})",
                     extent.first, extent.blocks
                 ));
             }
@@ -351,7 +351,7 @@ fn parse(text: &str) -> Result<Manifest, String> {
     bounds.take(text.as_bytes())?;
     let mut lines = text.split_terminator('\n');
     if lines.next() != Some(FIRST_LINE) || !text.ends_with('\n') {
-        return Err("it does not begin or end as a manifest does".into());
+        return Err("it does not begin or end like a manifest".into());
     }
     let mut value = |name: &str| {
         lines
@@ -366,7 +366,7 @@ fn parse(text: &str) -> Result<Manifest, String> {
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            _ if ended => return Err(format!("{} is behind its end", quoted(line))),
+            _ if ended => return Err(format!("{} is after its end", quoted(line))),
             ["zero", first, blocks] if chunks.is_empty() => zero.push(Extent {
                 first: number(first)?,
                 blocks: number(blocks)?,
@@ -447,7 +447,7 @@ impl Bounds {
         let most = EXTENTS_MAX.min(bytes / BLOCK_BYTES as u64);
         if self.places > most {
             return Err(format!(
-                "it has more places than the {most} that a filesystem of {bytes} bytes may have"
+                "it has more extents than the {most} that a filesystem of {bytes} bytes can have"
             ));
         }
         self.line += 1;
@@ -464,13 +464,13 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse()
         .ok()
         .filter(|_| plain)
-        .ok_or_else(|| format!("{} is no number", quoted(text)))
+        .ok_or_else(|| format!("{} is not a number", quoted(text)))
 }
 
 fn place(text: &str) -> Result<Extent, String> {
     let (first, blocks) = text
         .split_once('+')
-        .ok_or_else(|| format!("{} is no place", quoted(text)))?;
+        .ok_or_else(|| format!("{} is not a position", quoted(text)))?;
     Ok(Extent {
         first: number(first)?,
         blocks: number(blocks)?,
@@ -478,7 +478,7 @@ fn place(text: &str) -> Result<Extent, String> {
 }
 
 fn raw_digest(text: &str) -> Result<[u8; 32], String> {
-    let bad = || format!("{} is no digest", quoted(text));
+    let bad = || format!("{} is not a digest", quoted(text));
     let digest: Digest = text.parse().map_err(|_| bad())?;
     let mut raw = [0; 32];
     for (byte, digits) in raw.iter_mut().zip(digest.as_str().as_bytes().chunks_exact(2)) {

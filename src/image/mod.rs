@@ -71,10 +71,10 @@ impl std::fmt::Display for Verb {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not an image at all.
-    #[error("it is no image of landfall: it does not begin with {}", manifest::MAGIC)]
+    #[error("it is not a landfall image: it does not begin with {}", manifest::MAGIC)]
     Foreign,
     /// Shorter than it says.
-    #[error("it is cut off: {found} bytes are there, its header says {wanted}")]
+    #[error("it is incomplete: it has {found} bytes, and its header states {wanted}")]
     Truncated {
         /// Bytes that are there.
         found: u64,
@@ -83,7 +83,7 @@ pub enum Error {
     },
     /// Of a newer landfall.
     #[error(
-        "it has format version {version}, this landfall knows {}",
+        "it has format version {version}, and this landfall reads version {}",
         manifest::FORMAT_VERSION
     )]
     Newer {
@@ -94,7 +94,10 @@ pub enum Error {
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// The image file cannot be read.
-    #[error("{part} of the image cannot be read after {READS_MAX} tries: {}", said(error))]
+    #[error(
+        "{part} of the image cannot be read after {READS_MAX} attempts: {}",
+        said(error)
+    )]
     SourceRead {
         /// What of it.
         part: String,
@@ -103,7 +106,7 @@ pub enum Error {
     },
     /// The image file gives other bytes than it was made of.
     #[error(
-        "{part} of the image is wrong after {READS_MAX} reads (its digest does not match): the medium with the image is bad"
+        "{part} of the image does not match its digest after {READS_MAX} reads: the medium with the image is bad"
     )]
     SourceBytes {
         /// What of it.
@@ -123,7 +126,7 @@ pub enum Error {
     },
     /// The device does not keep what is written to it.
     #[error(
-        "{part} was written twice and still reads back wrong, and the image is right: the target disk is bad"
+        "{part} was written twice and still reads back wrong, while the image is right: the target disk is bad"
     )]
     TargetBytes {
         /// What.
@@ -144,13 +147,13 @@ pub enum Error {
         part: String,
     },
     /// Nothing has that name.
-    #[error("there is no such file")]
+    #[error("this file does not exist")]
     Missing,
     /// Nothing that can be an image.
     #[error("it is a {0}; an image is a file or a block device")]
     NoFile(&'static str),
     /// The device is too small.
-    #[error("it has {found} bytes, the image's filesystem needs {wanted}")]
+    #[error("it has {found} bytes, and the image's filesystem needs {wanted}")]
     TooSmall {
         /// Bytes of the device.
         found: u64,
@@ -158,7 +161,7 @@ pub enum Error {
         wanted: u64,
     },
     /// Not a filesystem that an image can be made of.
-    #[error("this is not a filesystem that landfall makes images of: {0}")]
+    #[error("landfall cannot make an image of this filesystem: {0}")]
     NotExt4(String),
     /// Another input or output error.
     #[error("{what}: {}", said(error))]
@@ -172,7 +175,7 @@ pub enum Error {
     #[error("stopped on request")]
     Stopped,
     /// A thread ended without a word.
-    #[error("a worker ended early; this is a defect of landfall")]
+    #[error("a worker thread ended early; this is a defect of landfall")]
     Worker,
 }
 

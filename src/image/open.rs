@@ -105,7 +105,7 @@ impl Opened {
         }
         if found > wanted {
             return Err(Error::Damaged(format!(
-                "{} bytes lie behind its end: it is not the file that was made",
+                "{} bytes follow its end, so it is not the original file",
                 found - wanted
             )));
         }
@@ -118,9 +118,7 @@ impl Opened {
                 break;
             }
             if tries == READS_MAX {
-                return Err(Error::Damaged(
-                    "the manifest is not the one that the header names".into(),
-                ));
+                return Err(Error::Damaged("the manifest does not match the header".into()));
             }
             tries += 1;
             forget(
@@ -131,7 +129,7 @@ impl Opened {
             )?;
         }
         let text = std::str::from_utf8(&text)
-            .map_err(|e| Error::Damaged(format!("manifest: it is no text: {e}")))?;
+            .map_err(|e| Error::Damaged(format!("manifest: it is not text: {e}")))?;
         Ok(Opened {
             manifest: Arc::new(Manifest::decode(text, header.manifest_at)?),
             digest: header.manifest,
@@ -224,7 +222,7 @@ impl Opened {
     fn chunk(&self, index: usize) -> Result<&Chunk, Error> {
         self.manifest.chunks.get(index).ok_or_else(|| {
             Error::Damaged(format!(
-                "there is no chunk {index}, the image has {}",
+                "there is no chunk {index}; the image has {}",
                 self.chunks()
             ))
         })

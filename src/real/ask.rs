@@ -24,7 +24,7 @@ const ROUNDS_MAX: u32 = 10;
 /// Longest line that a person types (`termios(3)`).
 const LINE_BYTES_MAX: usize = 4096;
 /// What an answer is not.
-const NOT_UTF8: &str = "what was typed is not UTF-8 (set the terminal to UTF-8, or use ASCII)";
+const NOT_UTF8: &str = "the input is not UTF-8 (set the terminal to UTF-8, or use ASCII)";
 /// For ever, as far as a clock can count it.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
@@ -76,8 +76,9 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretTex
             return Ok(first);
         }
         if let Some(why) = passphrase::objection(&first) {
-            real.reporter
-                .notice(format!("this passphrase cannot be used: {why}; another one"));
+            real.reporter.notice(format!(
+                "this passphrase cannot be used: {why}; enter another one"
+            ));
             continue;
         }
         let second = ask(
@@ -89,7 +90,8 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretTex
         if first.expose_secret() == second.expose_secret() {
             return Ok(first);
         }
-        real.reporter.notice("the two passphrases differ; once more");
+        real.reporter
+            .notice("the two passphrases differ; enter them again");
     }
     Err(SecretFault::PassphrasesDiffer {
         of: label.to_owned(),
@@ -101,7 +103,7 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretTex
 /// Consent to an erasure: given in advance by a name of the disk, or by a person. `None`: refused.
 pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
     let named = real.config.unattended.disk.as_deref().or(real.vault.consent());
-    let mut why_not = "nobody has named the disk in advance".to_owned();
+    let mut why_not = "the disk was not named in advance".to_owned();
     if let Some(name) = named {
         let agreed = named::agrees(name, &erasure.disk, &named::look(&Sysfs::real())?);
         if let Err(why) = agreed {
@@ -121,7 +123,7 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
                     .notice(format!("consent was given in advance for {name}"));
                 return Ok(Some(consent));
             }
-            why_not = "the disk holds a finished install, and `reinstall` was not raised".into();
+            why_not = "the disk holds a finished install, and `reinstall` was not increased".into();
         }
     }
     if real.config.unattended.enable {
@@ -136,7 +138,7 @@ pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, 
         real.reporter.notice(why_not);
     }
     let mut shown = format!("ERASE {erasure}");
-    shown.push_str("\nEverything listed is lost. Type yes to go on, anything else to stop.");
+    shown.push_str("\nEverything listed will be lost. Type yes to continue, anything else to stop.");
     real.reporter.tell(Event::Asking {
         what: shown,
         scan: None,
@@ -189,7 +191,7 @@ async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretText, Faul
             "question to a person",
             how,
             Remedy::change(
-                "answer on the console, or supply credentials (landfall.consent, landfall.luks-passphrase)",
+                "answer on the console, or provide the credentials landfall.consent and landfall.luks-passphrase",
             ),
         )
     })?;

@@ -143,7 +143,7 @@ impl Real {
         if let Mapped::Left(what) = self.mapped(partition)? {
             device_mapper::remove(name).map_err(|fault| {
                 fault.with_next(Remedy::change(format!(
-                    "close what uses /dev/mapper/{name}, dmsetup remove {name}"
+                    "stop what uses /dev/mapper/{name}, then dmsetup remove {name}"
                 )))
             })?;
             self.reporter
@@ -236,7 +236,7 @@ impl Real {
                 FaultClass::NeedsChange,
                 format!("root filesystem {device}"),
                 ended.how(),
-                Remedy::change(format!("e2fsck -f {device} by hand")),
+                Remedy::change(format!("repair it by hand: e2fsck -f {device}")),
             )),
             Some(_) | None => Err(tool_fault(format!("root filesystem {device}"), ended.how())),
         }

@@ -47,7 +47,7 @@ pub async fn preflight(
     checked(&hands, "tools", tools(&needed)?);
     firmware_entry(&hands, real.config.can_touch_efi_variables, plan.layout.machine);
     disk::labels::check(plan, &real.labels)?;
-    checked(&hands, "labels", "no other disk has the planned ones".into());
+    checked(&hands, "labels", "no other disk has the planned labels".into());
     if fresh {
         mount_point(&hands, MOUNT_ROOT)?;
     }
@@ -118,8 +118,7 @@ async fn evaluable(hands: &Hands, source: &RepositorySource, revision: &Revision
         on: on.into(),
         what: "object format".into(),
         value: format.into(),
-        allowed: "sha1, because the installer's Nix cannot evaluate a repository of another one; a system that is carried along \
-                  (system: Prebuilt or Image) needs no evaluation"
+        allowed: "sha1, because the installer's Nix cannot evaluate a repository with another object format; a system in the installer (system: Prebuilt or Image) needs no evaluation"
             .into(),
     }
     .into())
@@ -160,10 +159,10 @@ pub(crate) fn firmware(root: &Root) -> Result<String, Fault> {
 /// this disk only when no other entry comes first.
 fn firmware_entry(hands: &Hands, can_touch: bool, machine: Machine) {
     let found = if can_touch {
-        "is made where the firmware keeps one".to_owned()
+        "landfall makes one if the firmware keeps it".to_owned()
     } else {
         format!(
-            "none is made (can_touch_efi_variables is false): the firmware starts EFI/BOOT/{} when no other entry comes first",
+            "landfall makes none (can_touch_efi_variables is false): the firmware starts EFI/BOOT/{} if no other entry comes first",
             machine.fallback_loader()
         )
     };
@@ -307,7 +306,7 @@ async fn closure_bytes(hands: &Hands, system: &StorePath, store: &str) -> Result
         MachineFault::OutputUnknown {
             on: format!("prebuilt system {system}"),
             program: "nix path-info".into(),
-            reason: "it has no size of this system".into(),
+            reason: "it has no size for this system".into(),
             line: Some(quoted(&ended.stdout)),
         }
         .into()

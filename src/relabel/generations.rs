@@ -249,7 +249,7 @@ pub fn boot_by_initrds(plan: &mut Plan, facts: &Facts, root: &Root) -> Result<Ve
                 None => unseen.push(Left {
                     what: generation.name(),
                     why: format!(
-                        "its initrd could not be unpacked, to see whether it looks for {}; if it does, it does not boot any more",
+                        "its initrd could not be unpacked, so landfall cannot tell whether it looks for {}; if it does, it will not boot any more",
                         change.bearer.link(old)
                     ),
                 }),

@@ -78,7 +78,7 @@ impl ConfigurationFile {
             .map_err(|e| unread(Refused::from(e).why()))?;
         let bytes =
             foreign::read(&real, Links::Refuse, FILE_BYTES_MAX).map_err(|refused| unread(refused.why()))?;
-        let text = String::from_utf8(bytes).map_err(|_| unread("it is no text (UTF-8)".into()))?;
+        let text = String::from_utf8(bytes).map_err(|_| unread("it is not text (UTF-8)".into()))?;
         let nix = NixFile::parse(&text).map_err(|why| RelabelError::Nix {
             file: path.to_owned(),
             why,
@@ -93,7 +93,7 @@ impl ConfigurationFile {
     /// Why it cannot be written: it is in the store, or on a filesystem that is read-only.
     pub fn sealed(&self) -> Option<String> {
         if self.path.starts_with("/nix/store") {
-            return Some("it is in the Nix store, which nothing but Nix writes to".into());
+            return Some("it is in the Nix store, which only Nix writes".into());
         }
         let parent = self.path.parent().unwrap_or(Utf8Path::new("/"));
         let writable = nix::unistd::access(parent.as_std_path(), nix::unistd::AccessFlags::W_OK);
@@ -121,7 +121,7 @@ pub(super) async fn run(program: Program<'_>) -> Result<Ended, Fault> {
 /// A program that has to end with 0.
 pub(super) async fn succeed(what: &str, program: Program<'_>) -> Result<Ended, Fault> {
     run(program).await?.or_fault(|how| {
-        let remedy = Remedy::words("look at what it said");
+        let remedy = Remedy::words("read its output");
         Fault::program(FaultClass::NeedsChange, what, how, remedy)
     })
 }
@@ -155,7 +155,7 @@ async fn devices() -> Result<Vec<Device>, RelabelError> {
                 FaultClass::NeedsChange,
                 "list of disks",
                 how,
-                Remedy::words("look at what it said"),
+                Remedy::words("read its output"),
             )
         })?,
     };

@@ -97,9 +97,9 @@ impl Making<'_> {
                 match line.kind.as_str() {
                     "zfs" => self.left(
                         what,
-                        format!("{} is a dataset of ZFS, which its pool names", line.spec),
+                        format!("{} is a ZFS dataset, which has its name from the pool", line.spec),
                     ),
-                    "bcachefs" => self.left(what, "bcachefs is not relabelled here"),
+                    "bcachefs" => self.left(what, "this command does not relabel bcachefs"),
                     _ if is_swap => self.left(line.spec.clone(), "a swap file has no label of its own"),
                     _ => {}
                 }
@@ -111,7 +111,7 @@ impl Making<'_> {
                         spec: line.spec.clone(),
                     });
                 } else {
-                    self.left(what, format!("no device that is attached is {}", line.spec));
+                    self.left(what, format!("no attached device is {}", line.spec));
                 }
                 continue;
             };
@@ -141,9 +141,10 @@ impl Making<'_> {
             self.left(
                 format!("{what} ({})", device.path),
                 if kind.is_empty() {
-                    "it has no filesystem that is known; swap under a random key has none, and stays under its PARTUUID".into()
+                    "it has no known filesystem; swap with a random key has none, and keeps its PARTUUID"
+                        .into()
                 } else {
-                    format!("{kind} is not relabelled here")
+                    format!("this command does not relabel {kind}")
                 },
             );
             return;
@@ -151,7 +152,7 @@ impl Making<'_> {
         if line.kind == "swap" && self.has_random_key(device) {
             self.left(
                 format!("{what} ({})", device.path),
-                "it is swap under a random key, which is made anew at each boot",
+                "it is swap with a random key, which is made again at each boot",
             );
             return;
         }
@@ -168,7 +169,7 @@ impl Making<'_> {
         let Some((part, said)) = role else {
             self.left(
                 format!("{what} ({})", device.path),
-                format!("it stays under {}; --label {what}=LABEL gives it one", line.spec),
+                format!("it keeps {}; to give it a label: --label {what}=LABEL", line.spec),
             );
             self.containers(device, what, false);
             return;
@@ -240,7 +241,10 @@ impl Making<'_> {
                 let Some(first) = mounts.first() else {
                     self.left(
                         format!("{what} ({path})"),
-                        format!("it is not mounted; mount {}, then run it again", line.target),
+                        format!(
+                            "it is not mounted; mount {}, then run the command again",
+                            line.target
+                        ),
                     );
                     return None;
                 };
@@ -319,7 +323,7 @@ impl Making<'_> {
                 } else {
                     self.left(
                         format!("{} (LUKS, below {above})", container.path),
-                        format!("it stays as it is; --label {name}=LABEL gives it one"),
+                        format!("it is not changed; to give it a label: --label {name}=LABEL"),
                     );
                     continue;
                 };
@@ -353,7 +357,7 @@ impl Making<'_> {
         if by_name.is_none() && !header {
             self.left(
                 format!("{} (LUKS, mapping {name})", container.path),
-                "it has no GPT partition whose name could be changed, and a header of LUKS1 has no label",
+                "it has no GPT partition with a name to change, and a LUKS1 header has no label",
             );
             return;
         }
@@ -405,9 +409,9 @@ impl Making<'_> {
             (
                 "esp",
                 esp,
-                "no FAT at /boot, /efi or /boot/efi that could be relabelled",
+                "no FAT filesystem at /boot, /efi or /boot/efi to relabel",
             ),
-            ("root", root, "no filesystem at / that could be relabelled"),
+            ("root", root, "no filesystem at / to relabel"),
             ("luks", luks, "no LUKS container below /"),
             ("swap", swap, "no swap on a device"),
         ];
@@ -429,9 +433,9 @@ impl Making<'_> {
                     what: what.clone(),
                     label: label.clone(),
                     why: if is_there {
-                        "what the fstab has there can be given no label here"
+                        "this command cannot give a label to what the fstab has there"
                     } else {
-                        "the fstab has no such mount point, and no mapping of LUKS in use has this name"
+                        "the fstab does not have this mount point, and no LUKS mapping in use has this name"
                     },
                 });
             }

@@ -1,20 +1,21 @@
-//! From UUIDs to labels, on a machine that runs. Law: a label is made before anything looks for it, and nothing that the running
-//! generation looks for is taken away, so that the machine boots at every instant; each step looks, does and looks again, so the
-//! same call after any interruption ends what was begun.
+//! Changes a running NixOS from UUIDs to labels.
+//!
+//! A label is set before anything looks for it, and nothing that the running generation looks for is removed, so the machine can boot
+//! at any moment. Each step looks, acts and looks again: after an interruption, the same command finishes the work.
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `label` | what can bear a label, and how long it may be |
-//! | `facts` | what the machine has: pure parsers |
-//! | `plan`, `making`, `problem` | which device gets which label; how that is found; what stands against it: pure |
+//! | `label` | what can have a label, and how long the label can be |
+//! | `facts` | the devices and mounts of the machine: pure parsers |
+//! | `plan`, `making`, `problem` | which device gets which label, how that is decided, and what prevents it: pure |
 //! | `nix_file` | the edit of `hardware-configuration.nix`: pure |
 //! | `table_name` | the name of a partition, in both copies of a table that is in use |
-//! | `look` | asks the machine |
-//! | `apply` | makes the labels, waits for the links, writes the file |
+//! | `look` | reads the machine |
+//! | `apply` | sets the labels, waits for the links, writes the file |
 //! | `generations` | every generation that can be booted, and what it looks for |
 //! | `next_boot` | whether the next boot looks for labels |
 //!
-//! Absent: building the system (`nixos-rebuild` is the user's), texts (`cli::relabel`).
+//! The user builds the system (`nixos-rebuild`); `cli::relabel` makes the texts.
 
 pub mod apply;
 pub mod facts;
@@ -37,7 +38,7 @@ use landfall_states::fault::{Fault, FaultClass};
 #[derive(Debug, thiserror::Error)]
 pub enum RelabelError {
     /// The plan cannot be made.
-    #[error("nothing was changed")]
+    #[error("relabel: the plan has problems, and nothing was changed")]
     Problems(Vec<problem::Problem>),
     /// A file of the configuration cannot be read.
     #[error("{file}: {why}")]
@@ -48,7 +49,7 @@ pub enum RelabelError {
         why: String,
     },
     /// There is no running NixOS to be seen.
-    #[error("{file}: {why}; this command changes the NixOS that it runs on")]
+    #[error("{file}: {why}; this command changes the NixOS on which it runs")]
     NoSystem {
         /// The fstab of the running generation.
         file: Utf8PathBuf,
@@ -64,10 +65,10 @@ pub enum RelabelError {
         why: nix_file::NixError,
     },
     /// A file was changed by somebody else in the meantime.
-    #[error("{0}: somebody changed it in the meantime; it was left as it is")]
+    #[error("{0}: another program changed it in the meantime; landfall did not change it")]
     Changed(Utf8PathBuf),
     /// What the machine said cannot be understood.
-    #[error("{what} cannot be understood: {why}")]
+    #[error("{what}: landfall does not understand it: {why}")]
     Unknown {
         /// What.
         what: String,
@@ -75,11 +76,11 @@ pub enum RelabelError {
         why: String,
     },
     /// The FAT was not unmounted, once.
-    #[error("the FAT on {0} is marked as not cleanly unmounted; its label was left as it is")]
+    #[error("{0}: its FAT filesystem is marked as not cleanly unmounted; its label was not changed")]
     Dirty(Utf8PathBuf),
     /// Somebody has the device besides the mount.
     #[error(
-        "{device} is still in use after {at} was unmounted (a service with mounts of its own?); its label was left as it is"
+        "{device}: it is still in use after {at} was unmounted (by a service with its own mounts?); its label was not changed"
     )]
     StillUsed {
         /// The device.
@@ -88,10 +89,10 @@ pub enum RelabelError {
         at: Utf8PathBuf,
     },
     /// A device or a mount is not what the plan was made for.
-    #[error("{0} is not what it was when the plan was made")]
+    #[error("{0}: it changed after the plan was made")]
     Moved(Utf8PathBuf),
     /// A label does not read back.
-    #[error("{device} should have the label {wanted} now, and has {found}")]
+    #[error("{device}: its label reads back as {found} instead of {wanted}")]
     ReadBack {
         /// The device.
         device: Utf8PathBuf,
@@ -109,7 +110,7 @@ pub enum RelabelError {
         why: table_name::TableError,
     },
     /// A link did not appear.
-    #[error("{link} does not lead to {device}: {found}")]
+    #[error("{link}: it does not point to {device}: {found}")]
     Link {
         /// The link.
         link: String,
@@ -119,10 +120,10 @@ pub enum RelabelError {
         found: String,
     },
     /// A person or a signal stopped it.
-    #[error("stopped between two steps")]
+    #[error("relabel: stopped between two steps")]
     Stopped,
     /// It failed, and what was undone for it could not be done again.
-    #[error("{first}; and {at} could not be put back into use: {then}")]
+    #[error("{first}; then {at} could not be mounted or switched on again: {then}")]
     NotPutBack {
         /// What failed first.
         first: Box<RelabelError>,
@@ -164,17 +165,17 @@ impl RelabelError {
 
     /// What helps.
     pub fn remedy(&self) -> String {
-        let again = "then run it again: what is done stays done";
+        let again = "then run the command again (it continues)";
         match self {
-            RelabelError::Problems(_) => "as each of them says".into(),
-            RelabelError::Unread { .. } => "name the file that has the devices: --file FILE".into(),
-            RelabelError::NoSystem { .. } => "run it on the host that is to be moved to labels".into(),
+            RelabelError::Problems(_) => "follow the line of each problem".into(),
+            RelabelError::Unread { .. } => "name the file that lists the devices: --file FILE".into(),
+            RelabelError::NoSystem { .. } => "run it on the host that you want to change to labels".into(),
             RelabelError::Nix { file, .. } => format!(
-                "nix-instantiate --parse {} shows what is wrong",
+                "nix-instantiate --parse {} (it shows the error)",
                 shell(file.as_str())
             ),
-            RelabelError::Changed(_) => "run it again, and look at the plan".into(),
-            RelabelError::Unknown { .. } => "report this, with the version of the program".into(),
+            RelabelError::Changed(_) => "run the command again, and check the plan".into(),
+            RelabelError::Unknown { .. } => "report this to landfall, with the version of the program".into(),
             RelabelError::Dirty(device) => {
                 format!(
                     "umount it, fsck.vfat -a {}, mount it, {again}",
@@ -183,37 +184,37 @@ impl RelabelError {
             }
             RelabelError::StillUsed { device, .. } => {
                 let device = shell(device.as_str());
-                format!("grep -l {device} /proc/*/mountinfo shows the processes; end them, {again}")
+                format!("stop the processes that use it (grep -l {device} /proc/*/mountinfo), {again}")
             }
-            RelabelError::Moved(_) => "run it again, and look at the plan".into(),
+            RelabelError::Moved(_) => "run the command again, and check the plan".into(),
             RelabelError::ReadBack { .. } => {
-                "look at the kernel's log (dmesg); the device may be failing".into()
+                "read the kernel log (dmesg); the device may be failing".into()
             }
             RelabelError::Table { why, disk } => match why {
                 table_name::TableError::Copy { .. } | table_name::TableError::Differ => {
                     format!(
-                        "sgdisk --verify {} shows it; mend the table, {again}",
+                        "repair the partition table (sgdisk --verify {} shows the errors), {again}",
                         shell(disk.as_str())
                     )
                 }
                 table_name::TableError::NoRoom { .. } => {
-                    "sfdisk --part-label does it in place, at the risk of a power cut in that moment".into()
+                    "change the name with sfdisk --part-label (a power cut at that moment damages the partition table)".into()
                 }
-                table_name::TableError::NoPartition { .. } => "run it again, and look at the plan".into(),
+                table_name::TableError::NoPartition { .. } => "run the command again, and check the plan".into(),
                 table_name::TableError::Io(_) | table_name::TableError::ReadBack => {
-                    "look at the kernel's log (dmesg); the device may be failing".into()
+                    "read the kernel log (dmesg); the device may be failing".into()
                 }
             },
             RelabelError::Link { device, .. } => {
                 let device = shell(device.as_str());
-                format!("udevadm test-builtin blkid $(udevadm info --query=path {device}) shows why; {again}")
+                format!("find the cause (udevadm test-builtin blkid $(udevadm info --query=path {device})), {again}")
             }
-            RelabelError::Stopped => "run it again: what is done stays done".into(),
+            RelabelError::Stopped => "run the command again (it continues)".into(),
             RelabelError::NotPutBack { at, .. } if at.starts_with("/dev/") => {
-                format!("swapon {}; {again}", shell(at))
+                format!("swapon {}, {again}", shell(at))
             }
-            RelabelError::NotPutBack { at, .. } => format!("mount {}; {again}", shell(at)),
-            RelabelError::Fault(_) => format!("mend that, {again}"),
+            RelabelError::NotPutBack { at, .. } => format!("mount {}, {again}", shell(at)),
+            RelabelError::Fault(_) => format!("fix the cause, {again}"),
         }
     }
 }

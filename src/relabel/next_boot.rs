@@ -97,10 +97,10 @@ pub fn look(
 ) -> Result<NextBoot, RelabelError> {
     let unseen = |why: &str| Ok(NextBoot::Unseen(why.to_owned()));
     let Some(system) = target_root::follow_to_store(root, PROFILE)? else {
-        return unseen("/nix/var/nix/profiles/system leads to no system");
+        return unseen("/nix/var/nix/profiles/system does not point to a system");
     };
     let Ok(path) = system.parse::<StorePath>() else {
-        return unseen("/nix/var/nix/profiles/system leads to no store path");
+        return unseen("/nix/var/nix/profiles/system does not point to a store path");
     };
     let Some(fstab) = target_root::read_text(root, &format!("{system}/etc/fstab"))? else {
         return unseen("the newest generation has no fstab");
@@ -109,7 +109,7 @@ pub fn look(
     let fstab = facts::fstab(&fstab);
     for line in &fstab {
         if let Some(new) = plan.new_name_in_fstab(facts, &line.spec) {
-            old.push(format!("{} for {}, which is {new} then", line.spec, line.target));
+            old.push(format!("{} for {}, which will be {new}", line.spec, line.target));
         }
     }
     if !old.is_empty() {
@@ -120,7 +120,7 @@ pub fn look(
     if has_closed(facts) {
         let may_appear = |one: &Sought| {
             format!(
-                "it looks for {} for {}, which no device is that can be seen now",
+                "it looks for {} for {}, and no visible device has that name",
                 one.spec, one.what
             )
         };
@@ -133,12 +133,12 @@ pub fn look(
             Some(true) => {}
             Some(false) if initrd_has(root, &path, &uuid)? == Some(true) => {
                 return Ok(NextBoot::Old(vec![format!(
-                    "{uuid} for its LUKS container, which is {link} then"
+                    "{uuid} for its LUKS container, which will be {link}"
                 )]));
             }
             Some(false) => unproved.push(format!("its initrd does not name {link}")),
             None => unproved.push(format!(
-                "its initrd could not be unpacked, to see whether it names {link}"
+                "its initrd could not be unpacked, so landfall cannot tell whether it names {link}"
             )),
         }
     }

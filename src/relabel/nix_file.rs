@@ -80,13 +80,13 @@ pub struct NixFile {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NixError {
     /// It is no Nix expression.
-    #[error("line {line} cannot be understood as a Nix expression")]
+    #[error("line {line} is not valid Nix")]
     Syntax {
         /// The line, from 1.
         line: usize,
     },
     /// What was made of it is none, which must not be.
-    #[error("the edited text could not be parsed again: {0}")]
+    #[error("the edited text is not valid Nix: {0}")]
     Edited(String),
 }
 

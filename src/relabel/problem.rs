@@ -1,6 +1,6 @@
-//! What stands against a plan. Law: pure; each says the thing, what is wrong with it, and the one thing that helps.
+//! The problems that keep `landfall relabel` from making a plan: the text of each, and the step that helps.
 //!
-//! Absent: finding it (`making`).
+//! Pure. `making` finds them.
 
 use crate::real::disk::usage::shell;
 use camino::Utf8PathBuf;
@@ -10,13 +10,13 @@ use landfall_states::names::{BadValue, quoted};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// The device below `/` is not known.
-    #[error("/ is {}, and no device of this machine can be told to be that", quoted(.spec))]
+    #[error("/: the fstab names {}, and landfall finds no device for it", quoted(.spec))]
     RootUnknown {
         /// As the fstab says it.
         spec: String,
     },
     /// The fstab says nothing of `/`.
-    #[error("the fstab of the running system has no line for /")]
+    #[error("/: the fstab of the running system has no line for it")]
     NoRoot,
     /// A label for something that is not there.
     #[error("--label {}: {why}", quoted(&format!("{what}={label}")))]
@@ -39,7 +39,7 @@ pub enum Problem {
         why: BadValue,
     },
     /// Another device has it.
-    #[error("{what} ({device}) would get the label {}, which {other} has: /dev/disk/{folder} knows one of each", quoted(.label))]
+    #[error("{what} ({device}): its new label {} is already on {other}, and /dev/disk/{folder} has one link for each label", quoted(.label))]
     Taken {
         /// For what.
         what: String,
@@ -53,7 +53,7 @@ pub enum Problem {
         other: Utf8PathBuf,
     },
     /// Two devices would get the same.
-    #[error("{one} and {other} would both get the label {}", quoted(.label))]
+    #[error("{one} and {other}: both would get the label {}", quoted(.label))]
     Twice {
         /// The label.
         label: String,
@@ -63,7 +63,7 @@ pub enum Problem {
         other: String,
     },
     /// A generation, or a file of the next one, looks for the old label.
-    #[error("{what} ({device}) has the label {}, and {by} looks for it: with another label it would not boot", quoted(.old))]
+    #[error("{what} ({device}): {by} looks for its label {}, and would not boot with another label", quoted(.old))]
     BootsByIt {
         /// For what.
         what: String,
@@ -77,7 +77,7 @@ pub enum Problem {
         given_up: Option<String>,
     },
     /// Two signatures, or none that can be read.
-    #[error("{what} ({device}): what is on it is in doubt: {why}")]
+    #[error("{what} ({device}): its contents are not clear: {why}")]
     Doubt {
         /// For what.
         what: String,
@@ -87,7 +87,7 @@ pub enum Problem {
         why: String,
     },
     /// It cannot be written to.
-    #[error("{what} ({device}) is mounted read-only, at {at}")]
+    #[error("{what} ({device}): it is mounted read-only at {at}")]
     ReadOnly {
         /// For what.
         what: String,
@@ -97,7 +97,7 @@ pub enum Problem {
         at: Utf8PathBuf,
     },
     /// It cannot be unmounted by one call.
-    #[error("{what} ({device}) has to be unmounted for this, and is mounted at {}", .at.join(" and "))]
+    #[error("{what} ({device}): it must be unmounted for the change, and it is mounted in several places: {}", .at.join(" and "))]
     Mounts {
         /// For what.
         what: String,
@@ -108,7 +108,7 @@ pub enum Problem {
     },
     /// More is swapped than memory has room for.
     #[error(
-        "{what} ({device}) has to be switched off for this: {used} bytes lie in it, and memory has room for {room}"
+        "{what} ({device}): it must be switched off for the change, but it holds {used} bytes and memory has room for {room}"
     )]
     SwapFull {
         /// For what.
@@ -127,31 +127,31 @@ impl Problem {
     pub fn remedy(&self) -> String {
         match self {
             Problem::RootUnknown { .. } | Problem::NoRoot => {
-                "findmnt / and lsblk --fs show it; label it by hand (docs/operate/migration.md)".into()
+                "find the device (findmnt / and lsblk --fs), and label it by hand (docs/operate/migration.md)".into()
             }
             Problem::Nothing { .. } => {
                 "leave it out, or name a mount point of /etc/fstab, or a mapping that dmsetup ls --target crypt shows".into()
             }
             Problem::Label { what, .. } | Problem::Taken { what, .. } => {
-                format!("name another label ({})", option_of(what))
+                format!("choose another label ({})", option_of(what))
             }
-            Problem::Twice { one, .. } => format!("name another label ({})", option_of(one)),
+            Problem::Twice { one, .. } => format!("choose another label ({})", option_of(one)),
             Problem::BootsByIt {
                 what, old, given_up, ..
             } => {
                 let kept = format!("keep the label: {}", option(what, old));
                 match given_up {
-                    Some(command) => format!("{kept}; or, where that is not to boot again: {command}"),
+                    Some(command) => format!("{kept}; or, if it does not need to boot again: {command}"),
                     None => kept,
                 }
             }
-            Problem::Doubt { device, .. } => format!("wipefs {} shows what is on it, without a change", shell(device.as_str())),
+            Problem::Doubt { device, .. } => format!("wipefs {} (it lists the contents and changes nothing)", shell(device.as_str())),
             Problem::ReadOnly { at, .. } => format!("mount -o remount,rw {}", shell(at.as_str())),
             Problem::Mounts { at, .. } => {
                 let others: Vec<String> = at.iter().skip(1).map(|at| shell(at)).collect();
                 format!("umount {}", others.join(" "))
             }
-            Problem::SwapFull { .. } => "end what takes the memory, or run it after a reboot".into(),
+            Problem::SwapFull { .. } => "close programs that use much memory, or run it after a reboot".into(),
         }
     }
 }

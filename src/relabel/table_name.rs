@@ -1,12 +1,14 @@
-//! The name of a partition in a GPT that is in use. Law: at every instant, whatever of the unflushed writes a power cut lets through,
-//! both copies of the table are whole and describe the same partitions, the one under its old name or its new; nothing else of the
-//! disk is changed. The same call again ends what was cut off.
+//! Changes the name of a partition in a GPT that is in use.
 //!
-//! Kernels do not look at the second copy when the first is damaged (but with `gpt` on their command line), so a machine whose first
-//! copy is rewritten in place by other tools does not boot after a power cut between entries and header. Here the new entries are
-//! written to free sectors before the first partition, and a header is switched to them and back: each switch is one sector.
+//! At any moment, and with any part of the unflushed writes lost in a power cut, both copies of the table are valid and describe the
+//! same partitions, with the old name or the new one. Nothing else on the disk changes. After an interruption, the same call finishes
+//! the change.
 //!
-//! Absent: the kernel's own view, which has no names, and locks on the disk (`apply`). Source: UEFI 2.10, section 5.3.
+//! A kernel does not read the second copy when the first is damaged (unless `gpt` is on its command line). So a tool that rewrites the
+//! first copy in place can leave a machine that does not boot, if the power fails between entries and header. Here the new entries go
+//! to free sectors before the first partition, and a header is switched to them and back; each switch is one sector.
+//!
+//! The kernel's own view of the partitions has no names and does not change. `apply` locks the disk. Source: UEFI 2.10, section 5.3.
 
 use crate::real::table::gpt;
 use crc::{CRC_32_ISO_HDLC, Crc};
@@ -37,7 +39,7 @@ pub enum TableError {
     #[error("{}", crate::os::said(.0))]
     Io(#[from] io::Error),
     /// A copy is not whole.
-    #[error("the {copy} copy of its partition table is not whole")]
+    #[error("the {copy} copy of its partition table is damaged")]
     Copy {
         /// `first` or `second`.
         copy: &'static str,
@@ -55,7 +57,7 @@ pub enum TableError {
     },
     /// Nowhere to write the new entries first.
     #[error(
-        "there are no {sectors} free sectors between its partition table and its first partition, so the name cannot be changed safely"
+        "there are fewer than {sectors} free sectors between its partition table and its first partition, so landfall cannot change the name safely"
     )]
     NoRoom {
         /// How many are needed.

@@ -105,7 +105,7 @@ impl Budget {
                     max,
                 },
                 Remedy::Change {
-                    first: "mend the cause (landfall log)".into(),
+                    first: "fix the cause (landfall log)".into(),
                     command: "landfall resume --reset-attempts".into(),
                 },
             ))

@@ -537,7 +537,7 @@ impl Os {
             Some(ENOMEDIUM) => (FaultClass::NeedsChange, Remedy::attach_again()),
             Some(ENOSPC | EDQUOT) => (
                 FaultClass::NeedsChange,
-                Remedy::change("make room (landfall plan shows the sizes)"),
+                Remedy::change("free space (landfall plan shows the sizes)"),
             ),
             Some(EBUSY | EAGAIN | EINTR | ENOMEM | ETIMEDOUT | ETXTBSY) => {
                 (FaultClass::Transient, Remedy::resume())
@@ -545,16 +545,16 @@ impl Os {
             Some(EACCES | EPERM) => (
                 FaultClass::NeedsChange,
                 Remedy::Words(
-                    "run landfall as root: sudo landfall resume; if it is, lsattr shows an attribute that chattr -ia takes away".into(),
+                    "run landfall as root: sudo landfall resume; if it runs as root, look for an immutable file (lsattr shows it, chattr -ia clears it)".into(),
                 ),
             ),
             // Something is where something of another kind belongs.
             Some(ENOTDIR | EISDIR | ELOOP | ENOTEMPTY | EEXIST) => {
-                (FaultClass::NeedsChange, Remedy::change("move away what is there"))
+                (FaultClass::NeedsChange, Remedy::change("move away the file or directory that is there"))
             }
             Some(_) | None => (
                 FaultClass::Permanent,
-                Remedy::change("landfall log shows what came before; mend it"),
+                Remedy::change("read the lines before it (landfall log), and fix the cause"),
             ),
         }
     }

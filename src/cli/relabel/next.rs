@@ -26,7 +26,7 @@ pub(super) fn of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied:
             .any(|line| seen.plan.new_name_in_fstab(facts, &line.spec).is_some())
     };
     let rebuild = format!(
-        "sudo nixos-rebuild boot (with a flake: --flake .#{}, after git add), then, for a look at the boot entry: sudo {}",
+        "sudo nixos-rebuild boot (with a flake: --flake .#{}, after git add), then, to check the boot entry: sudo {}",
         seen.host,
         options::same(args, false)
     );
@@ -41,9 +41,7 @@ pub(super) fn of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied:
         NextBoot::Unproved(why) => ("unproved", why.clone()),
         NextBoot::Proved { system } => (
             "proved",
-            vec![format!(
-                "{system} looks for labels, and its boot entry is as it says"
-            )],
+            vec![format!("{system} uses labels, and its boot entry is correct")],
         ),
     };
     let next = match next_boot {
@@ -54,16 +52,16 @@ pub(super) fn of(args: &RelabelArgs, seen: &Seen, next_boot: &NextBoot, applied:
         NextBoot::Unseen(_) | NextBoot::Old(_) => rebuild,
         NextBoot::Nowhere(lost) => found_again(args, seen, lost, &rebuild),
         NextBoot::Broken(_) => {
-            "landfall doctor --check esp, which has the command; until then the next boot is not that of the newest generation"
+            "landfall doctor --check esp (it shows the command); until then the next boot does not start the newest generation"
                 .to_owned()
         }
         NextBoot::Unproved(_) => {
-            "reboot when that is known to be right; the generation before looks for UUIDs, which have not changed".to_owned()
+            "reboot when you have checked that; the generation before uses UUIDs, which did not change".to_owned()
         }
         NextBoot::Proved { .. } if looks_for_old(&seen.facts) => {
-            "reboot; the generation before looks for UUIDs, which have not changed".to_owned()
+            "reboot; the generation before uses UUIDs, which did not change".to_owned()
         }
-        NextBoot::Proved { .. } => "nothing: this machine boots by its labels".to_owned(),
+        NextBoot::Proved { .. } => "nothing: this machine already boots by its labels".to_owned(),
     };
     Next { state, lines, next }
 }
@@ -98,13 +96,13 @@ fn found_again(args: &RelabelArgs, seen: &Seen, lost: &[Sought], rebuild: &str) 
         super::wanted(&again).is_ok_and(|wanted| plan(&seen.facts, &wanted, &seen.named).is_ok());
     let first = if labels.len() == lost.len() && can_be_given && options::checked(&again).is_ok() {
         format!(
-            "sudo {}, which gives these labels back; or else ",
+            "sudo {} (it restores these labels); or ",
             options::same(&again, true)
         )
     } else {
         String::new()
     };
-    format!("before any reboot: {first}see that the configuration names what is there, then {rebuild}")
+    format!("before any reboot: {first}make the configuration name the labels that exist, then {rebuild}")
 }
 
 pub(super) fn show(json: bool, next: &Next, out: &mut dyn Write) -> std::io::Result<()> {

@@ -17,7 +17,7 @@ pub(super) fn further(text: &str) -> Result<(String, String), String> {
             Ok((what.to_owned(), label.to_owned()))
         }
         Some(_) | None => {
-            Err("a mount point or the name of a mapping, and a label: /home=home-web".to_owned())
+            Err("give a mount point or the name of a mapping, and a label: /home=home-web".to_owned())
         }
     }
 }
@@ -85,7 +85,7 @@ pub(super) fn checked(args: &RelabelArgs) -> Result<(), Failure> {
         }
         if let Some((_, other)) = args.label.iter().take(at).find(|(known, _)| known == what) {
             return refused(format!(
-                "{}: {what} is given another time, with {}\n    next: leave one of them out",
+                "{}: {what} is given twice, also with {}\n    next: leave one of them out",
                 problem::further(what, label),
                 quoted(other)
             ));
@@ -99,7 +99,7 @@ pub(super) fn checked(args: &RelabelArgs) -> Result<(), Failure> {
         }
         if let Some(known) = given.iter().take(at).find(|known| known.label == one.label) {
             return refused(format!(
-                "{typed}: {} gives the same label, and /dev/disk/by-label knows one of each\n    next: {other}, with another label",
+                "{typed}: {} has the same label, and /dev/disk/by-label has one link for each label\n    next: {other}, with another label",
                 known.typed
             ));
         }

@@ -21,7 +21,7 @@ impl Writer<'_> {
         let references = &self.outline.references;
         let (Some(landfall), Some(this)) = (&references.landfall, &references.this) else {
             return Err(
-                "its outputs are not given `self` and `landfall`: name both in the arguments of `outputs`"
+                "its outputs do not get `self` and `landfall`: add both to the arguments of `outputs`"
                     .to_owned(),
             );
         };

@@ -18,7 +18,7 @@ impl Work<'_> {
             Some(other) => Err(HostError::Exists {
                 name: name.clone(),
                 what: format!(
-                    "the flake has {other}, and names of hosts that differ in upper and lower case alone are one name in DNS"
+                    "the flake has {other}, and in DNS names that differ only in upper and lower case are the same"
                 ),
             }),
         }
@@ -41,7 +41,7 @@ impl Work<'_> {
                     return Err(HostError::Exists {
                         name: name.clone(),
                         what: format!(
-                            "{} is there, and where upper and lower case are not told apart it is the same as {path}",
+                            "{} exists, and on a filesystem that ignores case it is the same as {path}",
                             parent.join(other)
                         ),
                     });
@@ -90,13 +90,13 @@ impl Work<'_> {
                         .filter(|file| root.has(file));
                     let there = there.collect::<Vec<_>>().join(" and ");
                     let flake = if is_bound { "names it" } else { "does not name it" };
-                    format!("{there} is there, and the flake {flake}")
+                    format!("{there} exists, and the flake {flake}")
                 }
             }));
         };
         if !self.keys.are_kept() {
             return Err(exists(format!(
-                "{} is there, and its keys are not in {}",
+                "{} exists, and its keys are not in {}",
                 files.main, self.request.keys
             )));
         }
@@ -104,7 +104,7 @@ impl Work<'_> {
             let edited = self.with_key(hosts)?;
             if !edited.is_empty() {
                 return Err(exists(format!(
-                    "{} is there, and the rules of the secrets do not have its key",
+                    "{} exists, and the rules of the secrets do not have its key",
                     files.main
                 )));
             }

@@ -28,7 +28,7 @@ impl Work<'_> {
         if !is_tracked {
             return Err(HostError::NoFlake {
                 path: root.join(FLAKE),
-                reason: "Git does not track it, and a flake has only files that Git tracks".to_owned(),
+                reason: "Git does not track it, and a flake sees only files that Git tracks".to_owned(),
                 next: format!(
                     "git -C {} add flake.nix, with the files that it names, and git commit",
                     shell(root.as_str())
@@ -37,7 +37,7 @@ impl Work<'_> {
         }
         String::from_utf8(bytes).map_err(|_| HostError::Parse {
             path: root.join(FLAKE),
-            reason: "it is no text in UTF-8".to_owned(),
+            reason: "it is not text in UTF-8".to_owned(),
         })
     }
 
@@ -50,14 +50,14 @@ impl Work<'_> {
         match start.filter(|start| start != root && start.join(FLAKE).is_file()) {
             Some(start) => (
                 format!(
-                    "it is not there, and {} is: an installer takes the flake at the top of its repository",
+                    "it does not exist, but {} does: an installer uses the flake at the top of its repository",
                     start.join(FLAKE)
                 ),
-                "move it to the top (git mv), or make a repository of that folder".to_owned(),
+                "move it to the top (git mv), or make that directory a repository".to_owned(),
             ),
             None => (
                 "it is not there".to_owned(),
-                "make one: nix flake init --template, as in docs/install/getting-started.md".to_owned(),
+                "make one with nix flake init --template (docs/install/getting-started.md)".to_owned(),
             ),
         }
     }

@@ -34,21 +34,20 @@ fn helps(why: &NotRekeyed, place: &Utf8Path, anew: &str) -> String {
     let file = shell(place.as_str());
     match why {
         NotRekeyed::Undecrypted(Undecrypted::NotAge | Undecrypted::Damaged(_)) => format!(
-            "in the repository, bring back a whole one (git log --oneline -- {file} names the commits, git checkout COMMIT -- {file} \
-             takes it from one), or write it anew (rm {file} && {anew}), and commit it"
+            "in the repository, restore a good version (git log --oneline -- {file} lists the commits, git checkout COMMIT -- {file} restores it), or write it again (rm {file} && {anew}), and commit it"
         ),
         NotRekeyed::Undecrypted(Undecrypted::Passphrase) => format!(
-            "look at it with its passphrase (age --decrypt {file}), write it anew for recipients (rm {file} && {anew}), and commit it"
+            "read it with its passphrase (age --decrypt {file}), write it again for recipients (rm {file} && {anew}), and commit it"
         ),
         NotRekeyed::Undecrypted(Undecrypted::NoPlugin(program)) => {
-            format!("put {program} into PATH, or name another identity with --identity FILE")
+            format!("add {program} to PATH, or name another identity with --identity FILE")
         }
-        NotRekeyed::Undecrypted(Undecrypted::Newer) => "take a newer landfall".to_owned(),
+        NotRekeyed::Undecrypted(Undecrypted::Newer) => "use a newer landfall".to_owned(),
         NotRekeyed::Undecrypted(Undecrypted::Unread(_)) | NotRekeyed::Failed(_) => {
             "run the command again".to_owned()
         }
         NotRekeyed::Undecrypted(Undecrypted::TooLong(_)) => "leave it out of the rules".to_owned(),
-        NotRekeyed::Recipient(_) => "correct it in the rules file, and commit that".to_owned(),
+        NotRekeyed::Recipient(_) => "correct it in the rules file, and commit the file".to_owned(),
         NotRekeyed::LockedOut => {
             "add the public key of that identity to the rules of this secret and commit them, or name \
                                   another identity with --identity FILE"
@@ -98,11 +97,11 @@ enum Next {
 /// What of the rules is another than before, beside the new key in lists.
 fn changed(before: &Rules, after: &Rules, key: &str) -> Option<String> {
     if let Some(secret) = before.keys().find(|secret| !after.contains_key(*secret)) {
-        return Some(format!("there is no rule for {secret} any more"));
+        return Some(format!("{secret} would no longer have a rule"));
     }
     for (secret, rule) in after {
         let Some(old) = before.get(secret) else {
-            return Some(format!("there is a rule for {secret}, which was none"));
+            return Some(format!("{secret} would have a rule that it did not have"));
         };
         let others: Vec<&String> = rule
             .public_keys
@@ -111,10 +110,10 @@ fn changed(before: &Rules, after: &Rules, key: &str) -> Option<String> {
             .collect();
         let gone = old.public_keys.iter().find(|public| !others.contains(public));
         if let Some(gone) = gone {
-            return Some(format!("{secret} would not be for {gone} any more"));
+            return Some(format!("{secret} would no longer be for {gone}"));
         }
         if let Some(new) = others.iter().find(|public| !old.public_keys.contains(**public)) {
-            return Some(format!("{secret} would be for {new}, too"));
+            return Some(format!("{secret} would also be for {new}"));
         }
         if rule.public_keys.len() > others.len() + 1 {
             return Some(format!("{secret} would be for it twice"));
@@ -140,7 +139,7 @@ impl Work<'_> {
                 )
             };
             let real = fs::canonicalize(named).map_err(|e| bad(&crate::os::said(&e)))?;
-            let real = Utf8PathBuf::from_path_buf(real).map_err(|_| bad("its path is no text in UTF-8"))?;
+            let real = Utf8PathBuf::from_path_buf(real).map_err(|_| bad("its path is not UTF-8"))?;
             let top = fs::canonicalize(root).map_err(|e| HostError::file(root, &e))?;
             let below = real.strip_prefix(Utf8PathBuf::from_path_buf(top).unwrap_or_default());
             return below
@@ -211,8 +210,7 @@ impl Work<'_> {
                     names::attribute(key.host),
                     names::quoted(key.public)
                 ),
-                next: "write it where it belongs, commit it, and run the command again (a key that is there is taken as it is); or name \
-                       another rules file with --rules FILE"
+                next: "add it in the right place, commit it, and run the command again (it keeps an existing key); or name another rules file with --rules FILE"
                     .to_owned(),
             },
         })
@@ -228,7 +226,7 @@ impl Work<'_> {
                 return Err(argument(
                     "--like",
                     like,
-                    "there is no rules file, so that no host has secrets",
+                    "there is no rules file, so no host has secrets",
                     "name it with --rules FILE",
                 ));
             }
@@ -245,7 +243,7 @@ impl Work<'_> {
                 path, reason, lines, ..
             }) if !self.request.rekey => {
                 done.notes.push(format!(
-                    "{path} is not edited: {reason}; write the key of {} into it:\n\n{lines}\n",
+                    "landfall cannot edit {path}: {reason}; add the key of {} to it:\n\n{lines}\n",
                     self.request.name
                 ));
                 vec![]
@@ -267,11 +265,10 @@ impl Work<'_> {
                     lines: format!("    {}", self.keys.age_public),
                     next: match next {
                         Next::Correct => "correct it, commit it, and run the command again".to_owned(),
-                        Next::ByHand => "write the key beside those of the other hosts by hand, commit it, and run the command \
-                                         again: a key that is there is taken as it is"
+                        Next::ByHand => "add the key beside the keys of the other hosts by hand, commit it, and run the command again (it keeps an existing key)"
                             .to_owned(),
                         Next::Nix => {
-                            format!("put nix into PATH; or run it again with --no-rekey, and then: {rekey}")
+                            format!("add nix to PATH; or run the command again with --no-rekey, and then: {rekey}")
                         }
                     },
                 });
@@ -279,7 +276,7 @@ impl Work<'_> {
         };
         if !self.request.rekey {
             done.notes
-                .push(format!("the secrets are not encrypted again: {rekey}"));
+                .push(format!("the secrets were not encrypted again: {rekey}"));
             return Ok(done);
         }
         let has_like = |rule: &Rule| {
@@ -295,19 +292,20 @@ impl Work<'_> {
             return Err(HostError::RulesDeclined {
                 path: self.repository.root.join(&path),
                 reason: format!(
-                    "{} is for {like}, in a form that is not edited",
+                    "{} is for {like}, in a form that landfall cannot edit",
                     missed.join(", ")
                 ),
                 lines: format!("    {}", self.keys.age_public),
-                next: "write this key beside that one in the lists of these secrets, then run it again"
-                    .to_owned(),
+                next:
+                    "add this key beside that one in the lists of these secrets, then run the command again"
+                        .to_owned(),
             });
         }
         let for_host: Vec<(&String, &Rule)> =
             rules.iter().filter(|(_, rule)| self.is_for_host(rule)).collect();
         if for_host.is_empty() {
             done.notes.push(format!(
-                "no secret is for {} yet: name it in the lists of {path}, then: {rekey} (or begin with --like HOST)",
+                "no secret is for {} yet: add it to the lists in {path}, then: {rekey} (or start with --like HOST)",
                 self.request.name
             ));
         }
@@ -325,11 +323,11 @@ impl Work<'_> {
                 return Err(HostError::Secret {
                     path: self.repository.root.join(&place),
                     reason: format!(
-                        "{path} names it twice, as {} and {}, and may say two things of it",
+                        "{path} names it twice, as {} and {}, possibly with different rules",
                         names::quoted(secret),
                         names::quoted(twin)
                     ),
-                    next: format!("leave one of both in {path}, and commit that"),
+                    next: format!("keep one of them in {path}, and commit the file"),
                 });
             }
             // A secret that has a rule and was not made yet has nobody to be encrypted for.
@@ -361,7 +359,7 @@ impl Work<'_> {
                 "--like",
                 like,
                 "the rules have no public key under that name",
-                "name a host as the rules file names its key",
+                "use the name that the rules file has for the key of that host",
             ));
         }
         Ok(keys)
@@ -446,7 +444,7 @@ impl Work<'_> {
                 }
                 copy.rules(path)
                     .map_err(|e| correct(e.to_string()))?
-                    .map_err(|reason| correct(format!("it does not evaluate: {reason}")))
+                    .map_err(|reason| correct(format!("Nix cannot evaluate it: {reason}")))
             }
             None => {
                 let edited: BTreeMap<&Utf8Path, &String> =
@@ -456,7 +454,7 @@ impl Work<'_> {
                     None => String::from_utf8(contents(&self.repository.root, path).ok()??).ok(),
                 };
                 rules::as_written(path, &read).map_err(|reason| Unread {
-                    reason: format!("who may read a secret is not known without Nix: {reason}"),
+                    reason: format!("landfall needs Nix to know who can read each secret: {reason}"),
                     next: Next::Nix,
                 })
             }

@@ -34,7 +34,7 @@ impl Work<'_> {
         let Some(remote) = named else {
             return Ok((
                 None,
-                Some("the repository has no remote `origin`: write repoRemote in installer.nix".to_owned()),
+                Some("the repository has no remote `origin`: set repoRemote in installer.nix".to_owned()),
             ));
         };
         // One that was named was looked at already.
@@ -45,14 +45,14 @@ impl Work<'_> {
         };
         let by_hand = |why: &str| Ok((None, Some(format!("{which} {why}"))));
         if super::is_folder(&remote) {
-            return by_hand("is a folder of this computer: write repoRemote in installer.nix");
+            return by_hand("is a directory of this computer: set repoRemote in installer.nix");
         }
         let Ok(url) = remote.parse::<RemoteUrl>() else {
-            return by_hand("is no address that an installer takes: write repoRemote in installer.nix");
+            return by_hand("is not an address that an installer accepts: set repoRemote in installer.nix");
         };
         if url.is_credentialed() {
             return by_hand(
-                "has a user, a password or a token in it, which is not written into installer.nix: write repoRemote there without it",
+                "contains a user, a password or a token, which landfall does not write to installer.nix: set repoRemote there without it",
             );
         }
         Ok((Some(remote), None))
@@ -77,7 +77,10 @@ impl Work<'_> {
             });
         let mut notes: Vec<String> = note.into_iter().collect();
         if known_hosts.as_ref().is_some_and(Vec::is_empty) {
-            notes.push("ssh does not know the remote's host yet: write its lines into ssh.knownHosts of installer.nix".to_owned());
+            notes.push(
+                "ssh does not know the remote's host yet: add its lines to ssh.knownHosts in installer.nix"
+                    .to_owned(),
+            );
         }
         let known_hosts = known_hosts.unwrap_or_default();
         let release = match &self.copy {
@@ -119,7 +122,7 @@ impl Work<'_> {
             installer: base.installer(),
             attributes: None,
             notes: vec![format!(
-                "flake.nix is not edited; these are its lines:\n\n{}",
+                "flake.nix was not edited; add these lines:\n\n{}",
                 flake::lines(self.wanted(), Some(outline))
             )],
         }
@@ -135,8 +138,7 @@ impl Work<'_> {
         let Some(candidate) = candidates.iter().find(|candidate| candidate.is_sure) else {
             return Err(self.declined(
                 Some(outline),
-                "its form is known, but what it means only Nix can say, and there is no `nix` in PATH"
-                    .to_owned(),
+                "its form is known, but only Nix can evaluate it, and there is no `nix` in PATH".to_owned(),
             ));
         };
         let flake = syntax::apply(text, &candidate.insertions)
@@ -153,7 +155,7 @@ impl Work<'_> {
             notes: copied(candidate)
                 .into_iter()
                 .chain([
-                    "there is no `nix` in PATH: the flake was edited by its form and not evaluated"
+                    "there is no `nix` in PATH: the flake was edited by its form, and was not evaluated"
                         .to_owned(),
                 ])
                 .collect(),
@@ -235,7 +237,7 @@ impl Work<'_> {
             if attributes.is_none() {
                 let after = match copy.names(&self.request.system)? {
                     Ok(after) => after,
-                    Err(reason) => return Ok(Err(format!("it does not evaluate: {reason}"))),
+                    Err(reason) => return Ok(Err(format!("Nix cannot evaluate it: {reason}"))),
                 };
                 match difference(before, &after, &self.request.name, &self.request.system) {
                     Difference::AsWanted(new) => attributes = Some(new),
@@ -258,14 +260,14 @@ impl Work<'_> {
                 Ok(found) if found == self.request.name => {
                     return Ok(Ok((attributes.unwrap_or_default(), host)));
                 }
-                Ok(found) => return Ok(Err(format!("the new host would be called {found}"))),
+                Ok(found) => return Ok(Err(format!("the new host would have the name {found}"))),
                 Err(said) => {
                     reason.get_or_insert(said);
                 }
             }
         }
         Ok(Err(format!(
-            "the new host does not evaluate: {}",
+            "Nix cannot evaluate the new host: {}",
             reason.unwrap_or_default()
         )))
     }
@@ -275,8 +277,7 @@ impl Work<'_> {
 fn copied(candidate: &Candidate) -> Option<String> {
     let (neighbour, names) = candidate.copied.as_ref()?;
     Some(format!(
-        "values of {neighbour} stand in the new host's lines, too, as there is no other host to tell what is {neighbour}'s alone: {}; \
-         correct them in flake.nix",
+        "the new host's lines contain values of {neighbour}, because there is no other host to compare with: {}; correct them in flake.nix",
         names.join(", ")
     ))
 }

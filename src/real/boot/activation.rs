@@ -99,22 +99,19 @@ pub fn keep(reporter: &Reporter, root: &Root, ended: &Ended, kept: Kept) -> Resu
     let said = ended.said();
     for path in missing_passwords(&said) {
         reporter.notice(format!(
-            "the password file {path} was not there when users were made: a user of it cannot log in by password, and with \
-             users.mutableUsers never will, until a password is set by hand"
+            "the password file {path} did not exist when the users were made: its user cannot log in with a password until you set one by hand (with users.mutableUsers the file is not read again)"
         ));
     }
     // A password file of no bytes is taken for an empty password, and no program says so.
     for name in open_accounts(&target_root::read_text(root, SHADOW)?.unwrap_or_default()) {
         reporter.notice(format!(
-            "the account {name} has an empty password: anybody who reaches a login of this host can log in as {name}. If the \
-             configuration does not say so, its password file is empty; after the first start: passwd {name}"
+            "the account {name} has an empty password: anybody at a login prompt of this host can log in as {name}. If the configuration does not ask for that, its password file is empty; after the first boot, run passwd {name}"
         ));
     }
     let failed = failures(&said);
     if !failed.is_empty() {
         reporter.notice(format!(
-            "parts of the activation failed and nixos-enter went on: {} (landfall log has what they said; they run again at \
-             every boot)",
+            "parts of the activation failed, and nixos-enter continued: {} (landfall log has their output; they run again at every boot)",
             failed.join(", ")
         ));
     }

@@ -166,7 +166,7 @@ pub fn read(root: &Root, system: &StorePath) -> Result<Result<Spec, String>, Fau
         .and_then(parse);
     Ok(match parsed {
         Ok(spec) => Ok(spec.unwrap_or_else(|| Spec::guessed(system))),
-        Err(why) => Err(format!("{path} cannot be understood: {why}")),
+        Err(why) => Err(format!("landfall does not understand {path}: {why}")),
     })
 }
 
@@ -255,7 +255,7 @@ mod tests {
         fs_err::create_dir_all(&top).unwrap();
         fs_err::write(top.join("boot.json"), "{").unwrap();
         let why = read(root, &system).unwrap().unwrap_err();
-        assert!(why.contains("boot.json cannot be understood"), "{why}");
+        assert!(why.contains("boot.json is not understood"), "{why}");
         fs_err::write(top.join("boot.json"), vec![b' '; (4 << 20) + 1]).unwrap();
         assert!(
             read(root, &system)

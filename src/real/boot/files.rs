@@ -122,13 +122,16 @@ fn binary(esp: &Root, path: &str, originals: &BTreeMap<Sum, String>) -> Result<B
     if !is_pe(&head) {
         return Ok(different(
             path,
-            format!("is no PE image ({} bytes read)", head.len()),
+            format!("is not a PE image ({} bytes read)", head.len()),
         ));
     }
     let sum = esp_digest(esp, path)?;
     if !originals.is_empty() && !sum.is_some_and(|sum| originals.contains_key(&sum)) {
         let known: Vec<&str> = originals.values().map(String::as_str).collect();
-        return Ok(different(path, format!("equals none of {}", known.join(", "))));
+        return Ok(different(
+            path,
+            format!("differs from all of {}", known.join(", ")),
+        ));
     }
     Ok(BootFile::Right(path.to_owned()))
 }
@@ -156,13 +159,13 @@ fn other_loader(esp: &Root) -> Result<Option<String>, Fault> {
     images.retain(|name| name.to_ascii_lowercase().ends_with(".efi"));
     if !images.is_empty() {
         return Ok(Some(format!(
-            "EFI/Linux/{} is a unified kernel image (as lanzaboote makes them), whose contents are not proved here",
+            "EFI/Linux/{} is a unified kernel image (as from lanzaboote), and landfall cannot verify its contents",
             images.join(", ")
         )));
     }
     for (path, name) in OTHER_LOADERS {
         if target_root::open_file(esp, path)?.is_some() {
-            return Ok(Some(format!("{path} shows {name}, which is not proved here")));
+            return Ok(Some(format!("{path} shows {name}, which landfall cannot verify")));
         }
     }
     Ok(None)
@@ -235,9 +238,9 @@ pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath
 pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<(), Fault> {
     let esp = root.esp();
     for path in leftovers::clear_esp(&esp)? {
-        hands
-            .reporter
-            .step(format!("delete {path}, which an installer left on the ESP"));
+        hands.reporter.step(format!(
+            "delete {path}, which a boot loader installer left on the ESP"
+        ));
     }
     for (name, why) in leftovers::clear_generations(root)? {
         hands

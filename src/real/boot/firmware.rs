@@ -50,7 +50,7 @@ fn parse_text(raw: &[u8]) -> Option<String> {
 pub fn nvram_state(efivars: &Utf8Path, esp: &Root, esp_partuuid: &Uuid) -> Result<Nvram, Fault> {
     let all = target_root::names(&Root::at(efivars), ".")?;
     if all.is_empty() {
-        return Ok(Nvram::Unwritable("no EFI variables are there".into()));
+        return Ok(Nvram::Unwritable("there are no EFI variables".into()));
     }
     for number in boot_order(efivars)? {
         if starts_ours(efivars, esp, esp_partuuid, number)? {
@@ -70,7 +70,7 @@ pub fn nvram_state(efivars: &Utf8Path, esp: &Root, esp_partuuid: &Uuid) -> Resul
 }
 
 fn strange(name: &str, why: &str) {
-    tracing::warn!(variable = name, %why, "cannot be understood");
+    tracing::warn!(variable = name, %why, "is not understood");
 }
 
 /// A variable of the firmware's, whichever letters its number is written in. One that cannot be read is strange, and says

@@ -40,11 +40,11 @@ const OTHERS: [(&str, &str); 11] = [
     ),
     (
         "generations-dir-builder.sh",
-        "none but directories (boot.loader.generationsDir.enable)",
+        "only directories (boot.loader.generationsDir.enable)",
     ),
     (
         "init-script-builder.sh",
-        "none but an init script (boot.loader.initScript.enable)",
+        "only an init script (boot.loader.initScript.enable)",
     ),
 ];
 const LANZABOOTE: &str = "lanzaboote (boot.lanzaboote.enable)";
@@ -83,8 +83,7 @@ fn refuse(system: &str, installer: &str) -> Result<(), Fault> {
         return Ok(());
     };
     let first = if *loader == LANZABOOTE {
-        "install with boot.lanzaboote.enable = false and boot.loader.systemd-boot.enable = true, and turn lanzaboote on in the \
-         installed host, where its keys are made"
+        "install with boot.lanzaboote.enable = false and boot.loader.systemd-boot.enable = true, and enable lanzaboote later in the installed host, where its keys are made"
     } else {
         "set boot.loader.systemd-boot.enable = true in the host's configuration"
     };
@@ -277,7 +276,7 @@ mod tests {
         let system = store.system(&format!("/nix/store/{HASH}-lzbt/bin/lzbt"));
         let said = of_system(&Root::at(store.root()), &system).unwrap_err().next();
         assert!(
-            said.contains("turn lanzaboote on in the installed host"),
+            said.contains("enable lanzaboote later in the installed host"),
             "{said}"
         );
     }

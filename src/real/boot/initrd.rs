@@ -122,7 +122,7 @@ fn gzip_ends(bytes: &[u8]) -> bool {
 fn by_its_end(bytes: &[u8], at: u64) -> Appended {
     let gzip = bytes.starts_with(GZIP);
     if !gzip && !COMPRESSED.iter().any(|magic| bytes.starts_with(magic)) {
-        return Appended::Torn("is followed by what is no archive");
+        return Appended::Torn("is followed by data that is not an archive");
     }
     if lacks_a_sector(bytes, at) {
         return Appended::Torn("is followed by a sector of zeros inside an archive");
@@ -257,7 +257,10 @@ mod tests {
             (&b""[..], Appended::Nothing),
             (&[0; 700], Appended::Nothing),
             (b"070701", Appended::Torn("ends inside an archive")),
-            (b"and more", Appended::Torn("is followed by what is no archive")),
+            (
+                b"and more",
+                Appended::Torn("is followed by data that is not an archive"),
+            ),
         ] {
             assert_eq!(judge(bytes, 7), right);
         }

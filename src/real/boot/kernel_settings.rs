@@ -94,8 +94,7 @@ fn put_back_below(top: &Utf8Path, run_dir: &Utf8Path, reporter: &Reporter) -> Re
         });
         if let Err(e) = written {
             reporter.notice(format!(
-                "the installed system's activation changed {path}, and \"{was}\" could not be put back ({e}): modules may not \
-                 load until the next boot"
+                "the installed system's activation changed {path}, and landfall could not restore \"{was}\" ({e}); kernel modules may not load until the next boot"
             ));
         }
     }

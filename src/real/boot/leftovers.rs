@@ -103,8 +103,8 @@ fn removable(path: &str) -> Option<(String, &str)> {
 /// What stands on the ESP where a directory or a file of the boot loader belongs, and what it is not.
 pub fn in_the_way(esp: &Root) -> Result<Vec<(&'static str, &'static str)>, Fault> {
     let mut found = vec![];
-    let directories = ALL_DIRS.map(|path| (path, nix::libc::S_IFDIR, "is no directory"));
-    let files = FILES.map(|path| (path, nix::libc::S_IFREG, "is no file"));
+    let directories = ALL_DIRS.map(|path| (path, nix::libc::S_IFDIR, "is not a directory"));
+    let files = FILES.map(|path| (path, nix::libc::S_IFREG, "is not a file"));
     for (path, kind, how) in directories.into_iter().chain(files) {
         let fault = |e: &io::Error| target_root::io_fault(format!("{path} on the ESP"), e);
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -357,8 +357,8 @@ pub fn profile_is_in_the_making(root: &Root) -> Result<bool, Fault> {
 /// Removes generations of the system's profile that lead nowhere, because what they led to was damaged and is gone, and those that a Nix
 /// was just making when it died: installers of the boot loader read each of them and fail. With each goes why.
 pub fn clear_generations(root: &Root) -> Result<Vec<(String, &'static str)>, Fault> {
-    const GONE: &str = "the system it led to is gone";
-    const UNFINISHED: &str = "a run that was cut off was just making it";
+    const GONE: &str = "the system that it pointed to is gone";
+    const UNFINISHED: &str = "an interrupted run was making it";
     let fault = |e: &io::Error| target_root::io_fault(format!("/{PROFILES} on the target"), e);
     let Some(dir) = open_dir(root, PROFILES).map_err(|e| fault(&e))? else {
         return Ok(vec![]);
@@ -527,7 +527,10 @@ fn clear_accounts(root: &Root) -> Result<Vec<String>, Fault> {
             removed.push(format!("/{above}/{name}"));
         } else {
             let aside = skeleton::move_aside(&dir, &format!("/{above}"), OsStr::new(name))?;
-            removed.push(format!("/{above}/{name} (no file, kept as {})", aside.display()));
+            removed.push(format!(
+                "/{above}/{name} (not a file, renamed to {})",
+                aside.display()
+            ));
         }
     }
     Ok(removed)

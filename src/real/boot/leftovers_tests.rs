@@ -94,8 +94,8 @@ fn only_what_lies_in_the_boot_loaders_directories_is_deleted() {
     put(&esp, "loader/random-seed");
     put(&esp, "loader/loader.conf/below");
     let in_the_way_now = [
-        ("loader/entries", "is no directory"),
-        ("loader/loader.conf", "is no file"),
+        ("loader/entries", "is not a directory"),
+        ("loader/loader.conf", "is not a file"),
     ];
     assert_eq!(in_the_way(&esp).unwrap(), in_the_way_now);
     for (path, removed) in [
@@ -117,7 +117,7 @@ fn only_what_lies_in_the_boot_loaders_directories_is_deleted() {
     put(&outside, "k.efi");
     fs::remove_dir_all(esp.join("EFI/nixos")).unwrap();
     fs::os::unix::fs::symlink(outside.as_std_path(), esp.join("EFI/nixos")).unwrap();
-    assert_eq!(in_the_way(&esp).unwrap(), [("EFI/nixos", "is no directory")]);
+    assert_eq!(in_the_way(&esp).unwrap(), [("EFI/nixos", "is not a directory")]);
     remove_wrong(&esp, "EFI/nixos/k.efi").unwrap();
     assert!(outside.join("k.efi").exists());
     remove_wrong(&esp, "EFI/nixos").unwrap();
@@ -369,7 +369,7 @@ fn a_generation_in_the_making_is_no_generation() {
     let cleared = clear_generations(&target).unwrap();
     let names: Vec<&str> = cleared.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["system", begun]);
-    assert!(cleared.iter().all(|(_, why)| why.contains("was just making it")));
+    assert!(cleared.iter().all(|(_, why)| why.contains("was making it")));
     assert!(!profile_is_in_the_making(&target).unwrap());
     // The control: a whole one stays.
     fs_err::os::unix::fs::symlink(system, profiles.join("system-1-link")).unwrap();

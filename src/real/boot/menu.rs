@@ -191,7 +191,7 @@ impl<'a> Menu<'a> {
             let of_all = pick(&all, variables).filter(|(entry, _)| ours(entry));
             if let (Some((entry, Some(variable))), Some((own, _)), None) = (&chosen, &of_files, &of_all) {
                 steered = Some(format!(
-                    "{variable} has the boot loader start {}, not {}",
+                    "{variable} makes the boot loader start {}, not {}",
                     entry_path(entry),
                     entry_path(own)
                 ));
@@ -243,7 +243,7 @@ impl<'a> Menu<'a> {
                 // What bootctl writes by itself, before the system's installer writes its own.
                 Some(conf) if LoaderConf::parse(conf) == LoaderConf::default() => {
                     return BootFile::Elsewhere(
-                        "loader/loader.conf names no default: its installer did not come to its end".into(),
+                        "loader/loader.conf names no default, because the boot loader installer did not finish".into(),
                     );
                 }
                 Some(_) => return BootFile::Right(path),
@@ -283,12 +283,12 @@ impl<'a> Menu<'a> {
             if !(entry.is_usable(self.architecture) && (entry.linux.is_none() || entry.init().is_some())) {
                 damaged.push(different(
                     &path,
-                    "is damaged: it does not say which system to start",
+                    "is damaged: it does not name the system to start",
                 ));
             } else if *belies && (named_so || !starts) {
                 damaged.push(different(
                     &path,
-                    "is damaged: it is named by the digest of other contents",
+                    "is damaged: its name is the digest of other contents",
                 ));
             }
         }
@@ -459,10 +459,10 @@ impl<'a> Menu<'a> {
             }
             (Some(true), Appended::Torn(how)) if !more => different(
                 first,
-                format!("{how}: the secrets that the system appends to its initrd are not whole"),
+                format!("{how}: the secrets that the system appends to its initrd are incomplete"),
             ),
             (Some(false), Appended::Whole | Appended::Torn(_)) if !more => {
-                different(first, format!("has something behind {store} ({length} bytes)"))
+                different(first, format!("has something after {store} ({length} bytes)"))
             }
             (Some(_) | None, _) => BootFile::Right(entry.initrd.join(" ")),
         })

@@ -291,19 +291,19 @@ fn table_line(on_disk: &OnDisk, sector_bytes: u32) -> (String, Option<String>) {
             );
             match &other.copy {
                 GptCopy::Whole(table) => line = format!("{line}: {}", counted(table)),
-                GptCopy::Damaged(why) => line = format!("{line}, which cannot be used: {why}"),
+                GptCopy::Damaged(why) => line = format!("{line}, which is not valid: {why}"),
                 GptCopy::Absent => {}
             }
             let why = format!("its GPT was written for sectors of {} bytes", other.sector_bytes);
             (line, Some(why))
         }
         (None, Some(why)) => (
-            format!("a GPT that cannot be used: {why}"),
+            format!("a GPT that is not valid: {why}"),
             Some("its GPT is not understood".into()),
         ),
         (None, None) if on_disk.protective_mbr => (
             "protective MBR, but no GPT".into(),
-            Some("its MBR protects a GPT that is not there".into()),
+            Some("its protective MBR has no GPT behind it".into()),
         ),
         (None, None) if !on_disk.mbr.is_empty() => {
             let line = format!("MBR with {} partitions", on_disk.mbr.len());
@@ -340,7 +340,7 @@ fn is_other_table(kind: &str) -> bool {
 /// The table of entries, 128 of 128 bytes in sectors of 512, and the header behind it.
 const GPT_COPY_SECTORS: u64 = 33;
 const UNKNOWN: &str = "data of an unknown kind";
-const BLANK_WHERE_READ: &str = "blank where it was read, which is not everywhere";
+const BLANK_WHERE_READ: &str = "blank where it was read (not all of it was read)";
 
 /// What a piece is, in which nothing was recognised, in words; and what speaks against the disk because of it.
 fn of_bytes(
@@ -357,8 +357,8 @@ fn of_bytes(
         (None, Some(kind)) if kind == EXTENDED => (Some(kind.words.to_owned()), None),
         (None, _) if !is_partition => (None, None),
         (None, _) => (
-            Some(titled("not looked at")),
-            Some(format!("{what} was not looked at")),
+            Some(titled("not examined")),
+            Some(format!("{what} was not examined")),
         ),
         (Some(Blankness::Blank | Blankness::BlankWhereRead), Some(kind)) => {
             (Some(kind.words.to_owned()), None)
@@ -529,7 +529,7 @@ pub async fn ask_blkid(
             Ok(Some(signature)) => contents.add(index, signature),
             Err(why) => {
                 tracing::warn!(%device, from, why, "blkid");
-                contents.add(index, Signature::of("something that blkid cannot look at"));
+                contents.add(index, Signature::of("something that blkid cannot examine"));
             }
         }
     }

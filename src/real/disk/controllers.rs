@@ -64,7 +64,7 @@ pub fn explain(fault: Fault, hidden: &[String]) -> Fault {
     match &*fault.kind {
         Kind::NoChoice { reason, disks } => Fault::of(
             Kind::NoChoice {
-                reason: format!("{reason}, and no disk inside the machine is to be seen"),
+                reason: format!("{reason}, and no internal disk is visible"),
                 disks: disks.iter().cloned().chain(hidden.iter().cloned()).collect(),
             },
             Remedy::change_and_install(hidden.join("; ")),
@@ -106,7 +106,7 @@ mod tests {
         assert!(found[1].contains("RST") && found[1].contains("AHCI"));
         assert!(found[2].contains("1000:0072") && found[2].contains("no driver"));
         let none = Kind::NoChoice {
-            reason: "no disk can be installed on".into(),
+            reason: "no disk is suitable for an install".into(),
             disks: vec![],
         };
         let fault = explain(Fault::of(none, Remedy::words("x")), &found);

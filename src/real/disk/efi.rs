@@ -120,14 +120,14 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 /// A variable's data without efivarfs' four bytes of attributes.
 fn data(raw: &[u8]) -> Result<&[u8], String> {
     raw.get(4..)
-        .ok_or_else(|| format!("{} bytes, an efivarfs file has at least 4", raw.len()))
+        .ok_or_else(|| format!("{} bytes, but an efivarfs file has at least 4", raw.len()))
 }
 
 /// A list of 16-bit numbers: BootOrder, or BootCurrent with exactly one.
 pub fn parse_numbers(raw: &[u8]) -> Result<Vec<u16>, String> {
     let data = data(raw)?;
     if data.len() % 2 != 0 {
-        return Err(format!("{} bytes are no list of 16-bit numbers", data.len()));
+        return Err(format!("{} bytes are not a list of 16-bit numbers", data.len()));
     }
     Ok(data
         .chunks_exact(2)
@@ -140,7 +140,7 @@ pub fn parse_numbers(raw: &[u8]) -> Result<Vec<u16>, String> {
 pub fn parse_load_option(raw: &[u8]) -> Result<LoadOption, String> {
     let data = data(raw)?;
     let (Some(attributes), Some(path_bytes)) = (u32_at(data, 0), u16_at(data, 4)) else {
-        return Err("it ends within its header".into());
+        return Err("it ends inside its header".into());
     };
     let mut description = Vec::new();
     let mut at = 6;
@@ -155,7 +155,7 @@ pub fn parse_load_option(raw: &[u8]) -> Result<LoadOption, String> {
     at += 2;
     let path = data
         .get(at..at + usize::from(path_bytes))
-        .ok_or_else(|| format!("its device path of {path_bytes} bytes is cut off"))?;
+        .ok_or_else(|| format!("its device path of {path_bytes} bytes is incomplete"))?;
     let DevicePath { partitions, file } = parse_device_path(path)?;
     Ok(LoadOption {
         // LOAD_OPTION_ACTIVE
@@ -172,7 +172,7 @@ pub fn parse_device_path(path: &[u8]) -> Result<DevicePath, String> {
     let mut at = 0;
     while at < path.len() {
         let (Some(kind), Some(length)) = (path.get(at..at + 2), u16_at(path, at + 2)) else {
-            return Err("a node ends within its header".into());
+            return Err("a node ends inside its header".into());
         };
         let length = usize::from(length);
         let node = path

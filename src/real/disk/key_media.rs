@@ -105,13 +105,11 @@ fn standing(machine: &Machine, block: &Block) -> Standing {
         (Some("an optical drive"), _, _) => Standing::PluggedIn,
         (Some(kind), _, _) => Standing::Anybodys(kind),
         (None, _, _) if block.network.is_some() => {
-            Standing::Anybodys("reached over a network, where other machines can have written")
+            Standing::Anybodys("on a network, where other machines can write to it")
         }
         // SCSI has a bit of its own for media that can be taken out; hot-plug bays of SATA set the kernel's flag as well.
         (None, "usb" | "sd", _) | (None, "scsi", true) => Standing::PluggedIn,
-        (None, _, _) => {
-            Standing::Anybodys("a disk inside the machine, where anybody who had it can have written")
-        }
+        (None, _, _) => Standing::Anybodys("an internal disk, which could have been manipulated"),
     }
 }
 
@@ -162,12 +160,12 @@ pub fn judge(machine: &Machine, labelled: &[String]) -> Result<Found, Fault> {
             SecretFault::Unusable {
                 on: format!("medium with the label {LABEL}"),
                 reason: format!(
-                    "{} have that label, and nothing was taken from any of them: {}",
+                    "{} media have this label, and landfall read none of them: {}",
                     all.len(),
                     all.join("; ")
                 ),
             },
-            Remedy::change("unplug all but the one that is meant, or give the others another label"),
+            Remedy::change("unplug all but the right one, or change the labels of the others"),
         ));
     }
     Ok(Found {

@@ -127,7 +127,7 @@ fn two_that_could_be_believed_are_a_doubt_and_a_planted_one_is_not() {
     ]);
     let fault = judge(&machine, &labelled(&["sdb1", "sdc1"])).unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange);
-    for device in ["/dev/sdb1", "/dev/sdc1", "nothing was taken"] {
+    for device in ["/dev/sdb1", "/dev/sdc1", "landfall read none of them"] {
         assert!(fault.why().contains(device), "{fault}");
     }
     let fault = judge(&machine, &labelled(&["sdb", "sdb1"])).unwrap_err();

@@ -32,12 +32,12 @@ pub fn objections(block: &Block) -> Objections {
     }
     if let Some(network) = block.network {
         unless_named(format!(
-            "it is reached over {network}: another machine may be using it"
+            "it is on a network ({network}): another machine may be using it"
         ));
     }
     if let Some(model) = block.model.as_deref().filter(|m| TEMPORARY.contains(m)) {
         unless_named(format!(
-            "its model ({model}) is that of a cloud's temporary disks, which do not outlive the machine"
+            "its model ({model}) is a cloud's temporary disk, which is lost with the machine"
         ));
     }
     if block.transport == "sd" {
@@ -71,7 +71,7 @@ pub fn no_disk(block: &Block) -> Option<&'static str> {
     } else if is("fd") {
         Some("a floppy drive")
     } else if is("mtdblock") || is("bcache") || is("zd") || is("drbd") || is("nbd") || is("rbd") {
-        Some("no disk of its own")
+        Some("not a disk of its own")
     } else if block.hidden {
         Some("a path of a multipath device")
     } else {
@@ -111,7 +111,7 @@ mod tests {
             ),
         ] {
             let found = of(name, hardware, &[]);
-            let wanted = format!("it is reached over {network}: another machine may be using it");
+            let wanted = format!("it is on a network ({network}): another machine may be using it");
             assert_eq!(found.unless_named, [wanted], "{hardware}");
             assert!(found.never.is_empty());
         }

@@ -75,7 +75,7 @@ impl HeldDisk {
                         disk: what(),
                         devices: names,
                     },
-                    Remedy::change("detach all but the one that is meant"),
+                    Remedy::change("detach all but the right one"),
                 ))
             }
         }
@@ -203,7 +203,7 @@ impl HeldDisk {
                 found: now.to_string(),
                 expected: Some(wanted.to_string()),
             },
-            Remedy::change("put the confirmed disk back"),
+            Remedy::change("attach the confirmed disk again"),
         ))
     }
 
@@ -309,7 +309,7 @@ impl HeldDisk {
         } = partition.kernel;
         if (first_lba, sectors) != (entry.first_lba, entry.sectors()) {
             return Ok(Err(format!(
-                "the kernel has it at sector {first_lba} with {sectors} sectors, planned are {} and {}",
+                "the kernel has it at sector {first_lba} with {sectors} sectors, but the plan has {} and {}",
                 entry.first_lba,
                 entry.sectors()
             )));
@@ -318,7 +318,7 @@ impl HeldDisk {
             && !partuuid.eq_ignore_ascii_case(&entry.partuuid.to_string())
         {
             return Ok(Err(format!(
-                "its PARTUUID is {partuuid}, planned is {}",
+                "its PARTUUID is {partuuid}, but the plan has {}",
                 entry.partuuid
             )));
         }
@@ -326,7 +326,7 @@ impl HeldDisk {
         Ok(match device_number(&path) {
             Ok(Some(dev)) if dev == partition.dev => Ok(path),
             Ok(found) => Err(format!(
-                "{path} is {}, expected is device {}:{}",
+                "{path} is {} instead of device {}:{}",
                 found.map_or_else(
                     || "no block device".to_owned(),
                     |(major, minor)| format!("device {major}:{minor}")
@@ -370,7 +370,7 @@ impl HeldDisk {
             if is_view(&self.kernel_view()?, entries) {
                 return Ok(());
             }
-            let mut said = String::from("it has not followed yet");
+            let mut said = String::from("the kernel has not read the new table yet");
             if !reread {
                 // SAFETY: the ioctl takes no argument, and the descriptor is open.
                 match unsafe { ioctl::blkrrpart(self.file.as_raw_fd()) } {

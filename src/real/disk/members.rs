@@ -119,7 +119,7 @@ pub fn lvm<D: Read + Seek>(device: &mut D, from: u64, size: u64, head: &[u8]) ->
         }
     }
     let words = if name.is_empty() {
-        "LVM physical volume of no volume group".to_owned()
+        "LVM physical volume without a volume group".to_owned()
     } else {
         format!("LVM volume group {name}, {}", counted(volumes, "volume"))
     };

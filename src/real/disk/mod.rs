@@ -152,7 +152,7 @@ fn wanted(
     }
     let dev = match sysfs::device_number(given) {
         Ok(Some(dev)) => dev,
-        Ok(None) => return Err(bad("it is no block device".into())),
+        Ok(None) => return Err(bad("it is not a block device".into())),
         // A link of those that name disks: the answer lists the names that there are.
         Err(e) if e.kind() == io::ErrorKind::NotFound && given.starts_with("/dev/disk") => {
             return Ok(Some(Wanted::Name(given.to_string())));

@@ -200,7 +200,7 @@ fn may_agree(name: &str, index: usize, by: By, disks: &[Named]) -> Result<(), St
         By::Kernel => return Err("a kernel name means another disk after the next boot".into()),
         By::Serial if disk.identity.unit().is_some() => {
             return Err(
-                "the serial number is what a bridge or a device of several units says, not the disk itself"
+                "the serial number comes from a bridge or a device with several units, not from the disk itself"
                     .into(),
             );
         }
@@ -217,12 +217,13 @@ fn may_agree(name: &str, index: usize, by: By, disks: &[Named]) -> Result<(), St
                 By::Link | By::Place | By::Port | By::Serial | By::Kernel => &disk.identity.serial,
             };
             if !own.as_deref().is_none_or(is_unique) {
-                return Err("many disks have that name".into());
+                return Err("this name is not unique to one disk".into());
             }
         }
         By::Port => {
             return Err(
-                "another disk may be put into that port or slot: the name has to say what sits there".into(),
+                "another disk can be put into that port or slot; the name must identify the disk itself"
+                    .into(),
             );
         }
         By::Place => {}
@@ -232,7 +233,7 @@ fn may_agree(name: &str, index: usize, by: By, disks: &[Named]) -> Result<(), St
         .enumerate()
         .find(|(at, d)| *at != index && d.identity == disk.identity)
     {
-        Some((_, other)) => Err(format!("{} says that it is the same disk", other.device)),
+        Some((_, other)) => Err(format!("{} reports the same identity", other.device)),
         None => Ok(()),
     }
 }
@@ -284,7 +285,7 @@ pub fn agrees(name: &str, identity: &DiskIdentity, disks: &[Named]) -> Result<()
             disks[index].identity
         ),
         Meaning::Several(found) => format!(
-            "consent in advance names {}, which {} disks are called ({}); this disk is {identity}",
+            "consent in advance names {}, which is the name of {} disks ({}); this disk is {identity}",
             quoted(name.trim()),
             found.len(),
             found
@@ -294,7 +295,7 @@ pub fn agrees(name: &str, identity: &DiskIdentity, disks: &[Named]) -> Result<()
                 .join(", ")
         ),
         Meaning::Nothing => format!(
-            "consent in advance names {}, which no disk is called; this disk is {identity}",
+            "consent in advance names {}, which is the name of no disk; this disk is {identity}",
             quoted(name.trim())
         ),
     };

@@ -141,7 +141,7 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
         match dev {
             Some(dev) => machine.swaps.push((swap, dev)),
             // The exclusive open finds the disk all the same.
-            None => tracing::warn!(swap, "swap on something that cannot be looked at"),
+            None => tracing::warn!(swap, "swap on something that cannot be examined"),
         }
     }
     for block in &blocks {
@@ -299,7 +299,7 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
                 failing = is_device.then(|| why.clone());
                 Err(why)
             }
-            Err(_) => Err("looking at it failed".to_owned()),
+            Err(_) => Err("examining it failed".to_owned()),
         };
         seen.push(Seen {
             block: block.clone(),
@@ -386,7 +386,7 @@ pub fn of_any(file: &mut File, disk: &DiskIdentity, plans: &[Plan]) -> io::Resul
 
 fn look(block: &Block, plans: &[Plan]) -> io::Result<Contents> {
     if block.identity.size_bytes == 0 {
-        return Err(io::Error::other("there is no medium in it"));
+        return Err(io::Error::other("it has no medium"));
     }
     let mut file = open(
         Utf8Path::new(&block.device()),
@@ -427,17 +427,17 @@ fn facts(
     let mut unless_named = vec![];
     never.extend(uses.boot.iter().cloned());
     if block.identity.size_bytes == 0 {
-        never.push("its size is zero: there is no medium in it".into());
+        never.push("its size is zero: it has no medium".into());
     }
     match (block.removable, block.transport) {
         (true, "usb" | "sd" | "mmc") => never.push("it is removable".into()),
         // A port of which the firmware says that a disk may be changed while it runs.
-        (true, _) => unless_named.push("it is in a bay that the kernel calls removable".into()),
+        (true, _) => unless_named.push("the kernel reports its bay as removable".into()),
         (false, _) => {}
     }
     if (1..SIZE_MIN).contains(&block.identity.size_bytes) {
         never.push(format!(
-            "it has {}; a unit of less than {} is no disk to install on",
+            "it has {}; landfall does not install on disks of less than {}",
             amount::size(block.identity.size_bytes),
             amount::size(SIZE_MIN)
         ));
@@ -447,7 +447,7 @@ fn facts(
     }
     if ![512, 4096].contains(&block.identity.sector_bytes) {
         never.push(format!(
-            "its sectors have {} bytes; 512 and 4096 are supported",
+            "its sector size is {} bytes; 512 and 4096 are supported",
             block.identity.sector_bytes
         ));
     }
@@ -485,9 +485,7 @@ fn facts(
             for (number, found) in &contents.signatures {
                 if found.iter().any(|s| s.kind == "iso9660") {
                     let place = number.map_or("it".into(), |n| format!("partition {n}"));
-                    unless_named.push(format!(
-                        "{place} carries an ISO 9660 image, as installer sticks do"
-                    ));
+                    unless_named.push(format!("{place} holds an ISO 9660 image, as installer sticks do"));
                 }
             }
             let table = contents.on_disk.table();
@@ -583,7 +581,7 @@ fn tell_apart(disks: &mut [Looked]) {
             }));
         } else {
             disk.facts.never.push(format!(
-                "{} disks say that they are the same one ({devices})",
+                "{} disks report the same identity ({devices})",
                 same.len()
             ));
         }

@@ -157,14 +157,15 @@ pub fn objections(facts: &Facts, firmware: &Firmware) -> (Vec<String>, Vec<Strin
     let mut unless_named = facts.unless_named.clone();
     if let Some(current) = firmware.current.as_ref().filter(|current| facts.matches(current)) {
         unless_named.push(format!(
-            "the firmware booted from it just now (entry {})",
+            "the firmware started this system from it (entry {})",
             quoted(&current.description)
         ));
     }
     let mut never = facts.never.clone();
     if !facts.identity.is_nameable() {
         never.push(
-            "it has no WWN, serial number or bus address: it could not be recognised after a reboot".into(),
+            "it has no WWN, serial number or bus address, so landfall could not recognise it after a reboot"
+                .into(),
         );
     }
     (never, unless_named)
@@ -206,14 +207,14 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
             return Err(doubt(
                 all,
                 firmware,
-                &format!("{given} is no disk of this machine"),
+                &format!("{given} is not a disk of this machine"),
             ));
         }
         Some(wanted @ (Wanted::Name(name) | Wanted::InAdvance(name))) => {
             return match named::meaning(name, &all_named(all)) {
                 Meaning::One(index, _) => named(index, name),
                 Meaning::Nothing => {
-                    let fault = doubt(all, firmware, &format!("no disk is called {}", quoted(name)));
+                    let fault = doubt(all, firmware, &format!("no disk has the name {}", quoted(name)));
                     Err(match wanted {
                         Wanted::InAdvance(_) => Fault {
                             remedy: Remedy::change_and_install(WRITE_ONE),
@@ -262,7 +263,7 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
                     all,
                     firmware,
                     &format!(
-                        "the firmware's boot entry {} leads to {everywhere} disks: one is a copy of the other",
+                        "the firmware's boot entry {} matches {everywhere} disks: one is a copy of the other",
                         quoted(&option.description)
                     ),
                 ));
@@ -272,11 +273,11 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
     if let [index] = left[..] {
         return Ok(Choice {
             index,
-            why: "it is the only one that can be installed on".into(),
+            why: "it is the only suitable disk".into(),
         });
     }
     if left.is_empty() {
-        return Err(doubt(all, firmware, "no disk can be installed on"));
+        return Err(doubt(all, firmware, "no disk is suitable for an install"));
     }
     let with = |test: &dyn Fn(&Facts) -> bool| -> Vec<usize> {
         left.iter().copied().filter(|i| test(&all[*i])).collect()
@@ -318,17 +319,16 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
     Err(doubt(
         all,
         firmware,
-        "several can be, some hold data, and nothing says which one is meant",
+        "several disks are possible, some hold data, and none was named",
     ))
 }
 
 /// How a disk is named. No device is put there: it would be copied.
-const NAME_ONE: &str = "INSTALL_DISK=/dev/disk/by-id/NAME landfall install, with the name of the disk that you mean \
-                        (landfall disks prints the names)";
+const NAME_ONE: &str = "INSTALL_DISK=/dev/disk/by-id/NAME landfall install, with the name of the right disk (landfall disks prints the names)";
 
 /// Where a name was written down.
-const WRITE_ONE: &str = "write the NAME to use that landfall disks prints for the disk that you mean into unattended.disk, or give it with \
-                         --erase-disk";
+const WRITE_ONE: &str =
+    "set unattended.disk, or --erase-disk, to the name that landfall disks prints for the right disk";
 
 /// A name that several disks have, and the names that each has alone.
 fn ambiguous(all: &[Facts], firmware: &Firmware, name: &str, found: &[usize]) -> Fault {
@@ -350,7 +350,7 @@ fn ambiguous(all: &[Facts], firmware: &Firmware, name: &str, found: &[usize]) ->
         Remedy::change_and_install("detach all but one of them")
     } else {
         Remedy::words(format!(
-            "name one of them by what it alone is called ({}): INSTALL_DISK=/dev/disk/by-id/NAME landfall install",
+            "use the unique name of one of them ({}): INSTALL_DISK=/dev/disk/by-id/NAME landfall install",
             own.join(", ")
         ))
     };
@@ -416,10 +416,8 @@ fn doubt(all: &[Facts], firmware: &Firmware, why: &str) -> Fault {
     let free: Vec<&String> = all.iter().flat_map(|f| &f.release).collect();
     let remedy = match (can, free.is_empty()) {
         (true, _) => Remedy::words(NAME_ONE),
-        (false, false) => Remedy::words(format!("free the disk that you mean, then: {NAME_ONE}")),
-        (false, true) => Remedy::words(format!(
-            "attach a disk that can be installed on, then: {NAME_ONE}"
-        )),
+        (false, false) => Remedy::words(format!("free the right disk, then: {NAME_ONE}")),
+        (false, true) => Remedy::words(format!("attach a suitable disk, then: {NAME_ONE}")),
     };
     Fault::of(
         Kind::NoChoice {

@@ -198,7 +198,10 @@ fn the_disk_that_was_booted_from_is_not_taken_unasked() {
         ..Firmware::default()
     };
     let fault = select(std::slice::from_ref(&stick), None, &firmware).unwrap_err();
-    assert!(fault.why().contains("firmware booted from it"), "{fault}");
+    assert!(
+        fault.why().contains("firmware started this system from it"),
+        "{fault}"
+    );
     assert_eq!(select(&[stick, disk('b', 4)], None, &firmware).unwrap().index, 1);
 }
 
@@ -280,7 +283,7 @@ fn naming_a_disk_decides_but_does_not_lift_never() {
     )
     .unwrap_err();
     assert!(
-        written.next().contains("into unattended.disk") && written.next().ends_with("landfall install"),
+        written.next().contains("set unattended.disk") && written.next().ends_with("landfall install"),
         "{written}"
     );
     let fault = select(&all, Some(&Wanted::Name("LF-z".into())), &Firmware::default()).unwrap_err();
@@ -372,7 +375,7 @@ fn a_nameless_disk_is_never_taken() {
     nameless.identity.serial = None;
     let fault = pick(&[nameless]).unwrap_err();
     assert!(
-        fault.why().contains("could not be recognised after a reboot"),
+        fault.why().contains("could not recognise it after a reboot"),
         "{fault}"
     );
 }

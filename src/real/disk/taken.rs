@@ -48,7 +48,7 @@ fn told(what: &str, refused: Refused) -> Fault {
         Refused::Held(by) => DeviceFault::DiskTaken {
             disk: what.to_owned(),
             holders: match by.as_slice() {
-                [] => vec!["a process that cannot be seen from here".to_owned()],
+                [] => vec!["a process that is not visible from here".to_owned()],
                 some => some.iter().map(ToString::to_string).collect(),
             },
         }

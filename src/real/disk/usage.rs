@@ -361,7 +361,7 @@ impl Machine {
                 if whole_or_part && !mounted {
                     explain(&places);
                     uses.strangers.push(format!(
-                        "{name} lies on {}",
+                        "{name} is on {}",
                         place(places.first().copied().flatten())
                     ));
                     uses.release.push(format!("losetup --detach /dev/{name}"));
@@ -404,7 +404,7 @@ impl Machine {
             }
         }
         let unseen = |what: String| {
-            format!("the kernel says that {what} is in use, by something that is not to be seen from here")
+            format!("the kernel reports that {what} is in use, by something that is not visible from here")
         };
         for partition in disk.partitions.iter().filter(|p| self.busy.contains(&p.name)) {
             if !explained.contains(&partition.name) {

@@ -176,7 +176,7 @@ pub fn git(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
         Some(Cause::Unknown) => unclear(&says),
         Some(Cause::Memory) => Some(Remedy::change(
             // What a repository needs is known; more than that is what the other side sends.
-            "give the machine more memory, or find out whether the server sends without end",
+            "give the machine more memory, or check whether the server sends data without end",
         )),
         _ => None,
     };
@@ -191,14 +191,13 @@ type Says<'a> = &'a dyn Fn(&[&str]) -> bool;
 /// What a repository lacks, where Git says more than that.
 fn lacks(says: Says<'_>) -> Option<Remedy> {
     let words = if says(SHALLOW) {
-        "the remote has a part of its history only: in that repository run git fetch --unshallow, or name the one it was \
-         cloned from in repository.remote (of a submodule, in .gitmodules)"
+        "the remote has only a part of its history: run git fetch --unshallow in that repository, or set repository.remote (for a submodule: .gitmodules) to the repository it was cloned from"
     } else if says(NO_SUBMODULE) {
-        "say in .gitmodules where the submodule is fetched from, or take it out of the repository"
+        "set the address of the submodule in .gitmodules, or remove the submodule from the repository"
     } else if says(SUBMODULE_SETTING) {
-        "in that repository take this setting of the submodule out of .gitmodules (Git takes no command from there), commit, push"
+        "remove this setting of the submodule from .gitmodules of that repository (Git accepts no command there), commit and push"
     } else if says(FORBIDDEN_PATH) {
-        "in that repository take this path out of the tree (Git writes nothing of that name), commit, push"
+        "remove this path from that repository (Git does not write files of that name), commit and push"
     } else {
         return None;
     };
@@ -208,28 +207,24 @@ fn lacks(says: Says<'_>) -> Option<Remedy> {
 /// Who may read the repository: a server over HTTP says whether it was given a login.
 fn gives_access(says: Says<'_>) -> Option<Remedy> {
     let words = if says(OWNERSHIP) {
-        "where the repository is, give it to the account that Git runs as (chown -R), or have that account take it all the same (as \
-         that account: git config --global --add safe.directory PATH)"
+        "on the server, give the repository to the account that runs Git (chown -R), or let that account use it (as that account: git config --global --add safe.directory PATH)"
     } else if says(&[
         "fatal: could not read username for 'http://*': *",
         "fatal: could not read password for 'http://*': *",
     ]) {
-        "name the remote with https:// and supply a token as credential landfall.repository-token (none is sent over http://), \
-         or an ssh remote with credential landfall.ssh-key"
+        "use an https:// remote with a token as credential landfall.repository-token (landfall sends none over http://), or an ssh remote with credential landfall.ssh-key"
     } else if says(&[
         "fatal: could not read username for '*': *",
         "fatal: could not read password for '*': *",
     ]) {
-        "supply a token that may read the repository as credential landfall.repository-token, or name an ssh remote with \
-         credential landfall.ssh-key"
+        "provide a token with read access as credential landfall.repository-token, or use an ssh remote with credential landfall.ssh-key"
     } else if says(&["fatal: authentication failed for '*'"]) {
-        "the server does not take this login: supply a token that has not run out and may read the repository as credential \
-         landfall.repository-token"
+        "provide a valid token with read access as credential landfall.repository-token (the server refuses this login)"
     } else if says(&[
         "fatal: unable to access '*': the requested url returned error: 401",
         "fatal: unable to access '*': the requested url returned error: 403",
     ]) {
-        "allow the token of credential landfall.repository-token to read the repository at the forge, or supply one that may"
+        "give the token of credential landfall.repository-token read access at the forge, or provide another token"
     } else {
         return None;
     };
@@ -239,12 +234,11 @@ fn gives_access(says: Says<'_>) -> Option<Remedy> {
 /// What nobody knows of a remote: who looks at it by hand sees more.
 fn unclear(says: Says<'_>) -> Option<Remedy> {
     let words = if says(NO_GIT_THERE) {
-        "install Git on the server, where the account of that address finds it in its PATH"
+        "install Git on the server, in the PATH of the account in that address"
     } else if STRANGE_ANSWER.iter().any(|row| says(row.any)) {
-        "let Git alone answer at that address: the shell of the account must print nothing by itself (ssh ADDRESS true shows what it \
-         prints), a web server must serve the repository"
+        "make sure that only Git answers at that address: the shell of the account must print nothing (test: ssh ADDRESS true), and a web server must serve the repository"
     } else if says(WITHOUT_REASON) || says(&["fatal: unable to access '*': *"]) {
-        "mend what it says; what it does not say, the log of the server (or of a proxy before it) says"
+        "fix the cause that it reports; the log of the server (or of a proxy in front of it) has more"
     } else {
         return None;
     };

@@ -91,7 +91,7 @@ pub fn read_receipt(text: &str) -> Option<Receipt> {
     match ron::from_str::<Asked>(text) {
         Ok(Asked { install, system }) => Some(Receipt { install, system }),
         Err(error) => {
-            tracing::warn!(%error, "the receipt cannot be understood");
+            tracing::warn!(%error, "the receipt is not understood");
             None
         }
     }
@@ -115,7 +115,7 @@ pub fn timings(log: &str) -> Vec<(String, u64)> {
             }) if event == "reached" => Some((phase, took_ms)),
             Ok(Line { .. }) => None,
             Err(error) => {
-                tracing::debug!(%error, "a line of the log is no event");
+                tracing::debug!(%error, "a line of the log is not an event");
                 None
             }
         })
@@ -183,7 +183,7 @@ pub fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Faul
     } else {
         Err(Fault::read_back(
             format!("{path} on the target"),
-            "what was written does not come back",
+            "read-back differs from what was written",
         ))
     }
 }

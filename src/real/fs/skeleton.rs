@@ -191,7 +191,7 @@ fn clear_one(
     }
     let aside = move_aside(dir, above, name)?;
     hands.reporter.notice(format!(
-        "{path} on the target was not {expected}; it is kept as {above}/{}",
+        "{path} on the target was not {expected}; it was renamed to {above}/{}",
         aside.display()
     ));
     Ok(())
@@ -220,7 +220,7 @@ pub(in crate::real) fn move_aside(dir: &OwnedFd, above: &str, name: &OsStr) -> R
     }
     Err(PlaceFault::FileType {
         path: format!("{path} on the target"),
-        expected: "absent, or kept under another name".into(),
+        expected: "absent, or renamed".into(),
     }
     .into())
 }

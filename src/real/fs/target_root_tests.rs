@@ -18,14 +18,14 @@ fn links_of_the_target_stay_inside() {
     assert_eq!(read(&root, "/link").unwrap().unwrap(), b"inside");
     assert_eq!(read(&root, "/out").unwrap(), None);
     assert_eq!(read(&root, "/none").unwrap(), None);
-    assert_eq!(read(&root, "/nix").unwrap(), None, "a directory is no file");
+    assert_eq!(read(&root, "/nix").unwrap(), None, "a directory is not a file");
     nix::unistd::mkfifo(root.join("fifo").as_std_path(), Mode::S_IRWXU).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
     for strange in ["/fifo", "/socket"] {
         assert_eq!(
             read(&root, strange).unwrap(),
             None,
-            "{strange} is no file, and nothing waits for it"
+            "{strange} is not a file, and nothing waits for it"
         );
     }
 }

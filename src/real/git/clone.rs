@@ -75,7 +75,7 @@ pub async fn perform_clone(
         remove_tree(&partial)?;
         return Err(Fault::defect(
             format!("clone of {}", source_name(&action.repository.source)),
-            format!("Git wrote what this landfall does not know of it: {why}"),
+            format!("Git wrote something that this landfall does not understand: {why}"),
         ));
     }
     target_root::sync_filesystem(&Root::at(parent))?;
@@ -96,7 +96,7 @@ pub async fn perform_clone(
             Some(why) => {
                 let aside = work::place_beside(path)?;
                 hands.reporter.notice(format!(
-                    "{path} is replaced by a clone of {}; the old one is kept as {aside}, for there is work of somebody in it ({why})",
+                    "{path} is replaced by a clone of {}; the old one is kept as {aside}, because it contains changes ({why})",
                     action.revision
                 ));
                 aside
@@ -183,7 +183,7 @@ impl Making<'_> {
             }
         };
         // What a killed Git left may be the reason, whatever it is.
-        tracing::info!(%why, "the clone that was cut off is made from nothing");
+        tracing::info!(%why, "the interrupted clone is made again from the start");
         Ok(false)
     }
 
@@ -201,7 +201,7 @@ impl Making<'_> {
         };
         if !seen.is_ours() {
             self.hands.reporter.notice(format!(
-                "{dir}, where a clone was cut off, is removed and made from nothing: no Git was run in it, for landfall did not write {}",
+                "{dir}, an interrupted clone, is deleted and made again from the start; landfall ran no Git in it, because it did not write {}",
                 seen.told()
             ));
             return Ok(None);
@@ -452,9 +452,9 @@ async fn submodules(
     }
     match source {
         RepositorySource::Bundle { .. } => {
-            hands
-                .reporter
-                .notice("the repository has submodules; a bundle does not carry them, they are left out");
+            hands.reporter.notice(
+                "the repository has submodules; a bundle does not contain them, so they are left out",
+            );
             Ok(())
         }
         RepositorySource::Remote(_) => {
@@ -471,7 +471,7 @@ async fn submodules(
                 .map_err(|fault| command::of_submodule(fault, "of a submodule"))?;
             for path in soundness::skipped(hands, access, dir).await? {
                 hands.reporter.notice(format!(
-                    "submodule {path} is left out: .gitmodules says update = none for it"
+                    "submodule {path} is left out, because .gitmodules has update = none for it"
                 ));
             }
             Ok(())

@@ -265,20 +265,19 @@ pub fn fault_at(remote: Option<&RemoteUrl>, what: &str, ended: &Ended) -> Fault 
 pub fn of_submodule(fault: Fault, of: &str) -> Fault {
     let next = match fault.cause() {
         Some(Cause::Address | Cause::RepositoryMissing) => Remedy::words(format!(
-            "correct the url {of} in .gitmodules, commit, push (landfall install takes the new revision), or make the repository there"
+            "correct the URL {of} in .gitmodules, commit and push it (landfall install uses the new revision), or make the repository available there"
         )),
         // Where Git says more than that a commit is missing, more was told already.
         Some(Cause::ReferenceMissing) if fault.remedy == Cause::ReferenceMissing.remedy() => {
             Remedy::words(format!(
-                "push the commit that is recorded {of} to its repository, or record one that is there, commit, push"
+                "push the recorded commit {of} to its repository; or record a commit that it has, then commit and push"
             ))
         }
         Some(Cause::Access) => Remedy::words(format!(
-            "let the repository {of} be read without a login, or give it an ssh url in .gitmodules, commit, push, and allow the key of \
-             credential landfall.ssh-key there (credential landfall.repository-token is for the server of repository.remote alone)"
+            "make the repository {of} public; or give it an SSH URL in .gitmodules, commit and push, and add the key of credential landfall.ssh-key there (credential landfall.repository-token is only for the server of repository.remote)"
         )),
         Some(Cause::KeyRefused) => Remedy::change(format!(
-            "allow the key of credential landfall.ssh-key in the repository {of}, too, or supply one that is allowed in both"
+            "add the key of credential landfall.ssh-key also to the repository {of}, or provide a key that both repositories accept"
         )),
         _ => return fault,
     };
@@ -355,7 +354,12 @@ impl Offer {
                     _ => None,
                 })
                 .cloned()
-                .ok_or_else(|| format!("it has no HEAD; it has {}; set repository.branch", list())),
+                .ok_or_else(|| {
+                    format!(
+                        "it has no default branch (HEAD); it has {}; set repository.branch",
+                        list()
+                    )
+                }),
             Reference::Branch(name) => self
                 .full_name(name)
                 .and_then(|full| {

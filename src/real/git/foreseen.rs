@@ -93,7 +93,7 @@ impl Look<'_> {
         };
         if links.len() > SUBMODULES_MAX {
             self.hands.reporter.notice(format!(
-                "the repository has {} submodules, of which {SUBMODULES_MAX} are asked for before the first write",
+                "the repository has {} submodules; landfall checks {SUBMODULES_MAX} of them before the first write",
                 links.len()
             ));
         }

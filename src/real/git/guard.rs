@@ -194,17 +194,14 @@ fn examine(path: &Utf8Path, origin: Option<&str>) -> io::Result<Found> {
         Kind::Missing => return Ok(Found::None),
         Kind::Folder => {}
         Kind::File | Kind::Other(_) => {
-            return Ok(Found::Other(
-                "a repository whose .git is no directory and leads elsewhere".into(),
-            ));
+            return Ok(Found::Other("a repository whose .git is not a directory".into()));
         }
     }
     let settings = match settings(&git_dir.join("config"))? {
         Ok(settings) => settings,
         Err(why) => {
             return Ok(Found::Other(format!(
-                "a repository whose .git/config cannot be read ({why}), so that nobody can say whose it is; landfall leaves it alone. If \
-                 nothing of it is needed: mv {path} {path}.old"
+                "a repository whose .git/config cannot be read ({why}), so its owner is not known; landfall does not change it. If you do not need it: mv {path} {path}.old"
             )));
         }
     };
@@ -448,7 +445,7 @@ pub fn vetted(clone: &Utf8Path, repository: &Repository) -> Result<(), Fault> {
     };
     Err(SourceFault::ForeignClone {
         path: clone.to_string(),
-        found: format!("nothing is evaluated there, for it has {found}"),
+        found: format!("landfall evaluates nothing there, because it has {found}"),
     }
     .into())
 }

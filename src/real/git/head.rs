@@ -26,20 +26,22 @@ pub fn commit(root: &Root, clone: &str) -> Result<Result<Revision, String>, Faul
         let text = match read(root, &format!("{clone}/.git/{name}"), REFERENCE_BYTES_MAX)? {
             Some(text) => text,
             None if name == "HEAD" => {
-                return Ok(Err(format!("{clone}/.git/HEAD is no file, or too large a one")));
+                return Ok(Err(format!(
+                    "{clone}/.git/HEAD is not a file, or it is too large"
+                )));
             }
             None => {
                 return Ok(packed(root, clone, &name)?
-                    .ok_or_else(|| format!("HEAD names {}, which is not there", quoted(&name))));
+                    .ok_or_else(|| format!("HEAD names {}, which does not exist", quoted(&name))));
             }
         };
         match judged(&text) {
             Some(Named::Commit(revision)) => return Ok(Ok(revision)),
             Some(Named::Reference(next)) => name = next,
-            None => return Ok(Err(format!("{} in .git is no reference", quoted(&name)))),
+            None => return Ok(Err(format!("{} in .git is not a reference", quoted(&name)))),
         }
     }
-    Ok(Err("its references name each other".to_owned()))
+    Ok(Err("its references form a loop".to_owned()))
 }
 
 /// A file's bytes; `None`: it is not there, is no regular file, or is longer.

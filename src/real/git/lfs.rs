@@ -70,9 +70,7 @@ pub async fn tell(hands: &Hands, access: &Access, clone: &Utf8Path, place: &Utf8
         more => format!(" and {more} more"),
     };
     hands.reporter.notice(format!(
-        "{} file(s) of the configuration are pointers of Git LFS and not the files themselves: {}{more}. landfall does not fetch them, and what \
-         is built of them is built of the pointers. Either put the files into the repository (git lfs migrate export --everything --include=PATH), or \
-         fetch them after the first boot: git -C {place} lfs pull",
+        "{} file(s) of the configuration are Git LFS pointers, not the files themselves: {}{more}. landfall does not fetch the files, so builds use the pointers. Either put the files into the repository (git lfs migrate export --everything --include=PATH), or fetch them after the first boot: git -C {place} lfs pull",
         pointers.len(),
         named.join(", "),
     ));

@@ -116,10 +116,10 @@ async fn probe_for(
             return Err(Fault::of(
                 SourceFault::ReferenceMissing {
                     repository: source_name(&repository.source),
-                    reason: format!("it was made with --filter={filter}, so files are missing in it"),
+                    reason: format!("it was made with --filter={filter}, so it lacks files"),
                 },
                 Remedy::words(
-                    "make the bundle again without --filter: git bundle create FILE --all, build the installer anew",
+                    "make the bundle again without --filter (git bundle create FILE --all), and build the installer again",
                 ),
             ));
         }
@@ -132,7 +132,7 @@ async fn probe_for(
                 format!("bundle {file}"),
                 ended.how(),
                 Remedy::words(
-                    "make the bundle again with: git bundle create FILE --all, build the installer anew",
+                    "make the bundle again (git bundle create FILE --all), and build the installer again",
                 ),
             ));
         }
@@ -157,7 +157,7 @@ async fn probe_for(
     let refused = ended.stderr.contains("unadvertised object") || ended.stderr.contains("dumb http");
     if !ended.success() && refused {
         hands.reporter.notice(format!(
-            "{what}: the server shows only the tips of branches; the clone will tell"
+            "{what}: the server shows only the latest commits of branches; the clone will show whether it exists"
         ));
         return Ok(());
     }
@@ -230,7 +230,7 @@ pub async fn observe_clone(
     let mut flaws = soundness::flaws(hands, access, path).await?;
     flaws.extend(
         seen.other_remote
-            .map(|remote| format!("its remote is another one: {remote}")),
+            .map(|remote| format!("it has another remote: {remote}")),
     );
     Ok(CloneFacts::Repository {
         head: head

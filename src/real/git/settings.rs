@@ -26,7 +26,7 @@ pub struct Setting {
 
 /// Where a configuration is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} is no line of a Git configuration")]
+#[error("line {line} is not a line of a Git configuration")]
 pub struct Unreadable {
     /// From 1.
     pub line: usize,

@@ -107,7 +107,7 @@ fn repositories_in(git_dir: &Utf8Path, depth: usize) -> io::Result<Vec<Utf8PathB
 fn modules_in(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) -> io::Result<()> {
     for entry in fs_err::read_dir(dir)? {
         let path = Utf8PathBuf::from_path_buf(entry?.path())
-            .map_err(|_| io::Error::other("a name that is no text"))?;
+            .map_err(|_| io::Error::other("a name that is not text"))?;
         if depth == 0 || !fs_err::symlink_metadata(&path)?.is_dir() {
             return Err(io::Error::other("not a directory"));
         }
@@ -165,7 +165,7 @@ fn flaws_to<'a>(
                 flaws.push(flaw("it is not there"));
             } else if !guard::is_submodule(clone, &at)? {
                 // Its Git would take orders from where nobody looked.
-                flaws.push(flaw("its repository is not the clone's own"));
+                flaws.push(flaw("its repository does not belong to the clone"));
             } else if commit_of(hands, access, &at).await?.as_deref() != Some(&id) {
                 flaws.push(flaw("it is not at its commit"));
             } else {

@@ -74,7 +74,7 @@ pub async fn of_somebody(
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let commits = said(&[&commits[..], &known].concat()).await?;
     if commits.is_some_and(|found| !found.is_empty()) {
-        return Ok(Some("a commit that the remote did not have".into()));
+        return Ok(Some("a commit that the remote does not have".into()));
     }
     if said(&["rev-parse", "-q", "--verify", "refs/stash"])
         .await?
@@ -95,7 +95,7 @@ pub async fn of_somebody(
     };
     match written {
         Some(files) => changed(path.as_std_path(), &files, DEPTH_MAX, false).map_err(fault),
-        None => Ok(Some("Git cannot say what was changed in it".into())),
+        None => Ok(Some("Git cannot list its changes".into())),
     }
 }
 

@@ -200,7 +200,7 @@ fn holders(target: &Utf8Path) -> String {
         }
     }
     if found.is_empty() {
-        "nobody can be named".into()
+        "the user is not known".into()
     } else {
         format!("held by {}", found.join(", "))
     }

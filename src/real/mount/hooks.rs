@@ -92,7 +92,7 @@ pub async fn run_commands(
                     note: Some(format!(" (the command: {command})")),
                     ..how
                 },
-                Remedy::change("mend the command in the configuration, or its cause"),
+                Remedy::change("fix the command in the configuration, or the cause of its error"),
             )
         })?;
         if let Some(dir) = marker.parent() {

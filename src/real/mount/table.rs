@@ -27,7 +27,7 @@ pub struct MountEntry {
 pub fn parse_mountinfo(text: &str) -> Result<Vec<MountEntry>, String> {
     text.lines()
         .map(|line| {
-            parse_mount(line).ok_or_else(|| format!("a line that cannot be understood: {}", quoted(line)))
+            parse_mount(line).ok_or_else(|| format!("a line that is not understood: {}", quoted(line)))
         })
         .collect()
 }

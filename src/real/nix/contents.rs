@@ -34,7 +34,7 @@ impl Stores {
         let oversized = sizes::oversized(&self.root, database::DIR)?;
         if let Some(first) = oversized.first() {
             hands.reporter.notice(format!(
-                "{} store path(s) on the target are longer than what Nix registered of them, and are not read: {first}",
+                "{} store path(s) on the target are longer than Nix registered, and are not read: {first}",
                 oversized.len()
             ));
             return Ok(Verified::Contents(Contents::Corrupt(oversized)));
@@ -80,7 +80,7 @@ impl Stores {
             return Ok(false);
         }
         hands.reporter.notice(format!(
-            "{} store path(s) on the target have wrong contents and are made anew: {}",
+            "{} store path(s) on the target have wrong contents and are made again: {}",
             corrupt.len(),
             corrupt.iter().take(5).cloned().collect::<Vec<_>>().join(" ")
         ));
@@ -120,7 +120,10 @@ impl Stores {
         if doomed.len() > PATHS_MAX {
             // More than one command can name: everything is copied again.
             let unusable = PutAside {
-                why: format!("{} of its paths are wrong, or refer to one that is", doomed.len()),
+                why: format!(
+                    "{} of its paths are wrong, or refer to a wrong path",
+                    doomed.len()
+                ),
                 finished: true,
             };
             return database::put_aside(hands, self, &unusable).map(|()| true);

@@ -153,7 +153,7 @@ fn layout(root: &Root) -> Result<Layout, Fault> {
         Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(Layout::Nothing),
         Err(e) => return Err(fault(&e)),
         Ok(stat) if kind(stat.st_mode) != SFlag::S_IFDIR => {
-            return Ok(Layout::Strange(format!("{STATE}/{NAME} is no directory")));
+            return Ok(Layout::Strange(format!("{STATE}/{NAME} is not a directory")));
         }
         Ok(_) => {}
     }
@@ -163,14 +163,14 @@ fn layout(root: &Root) -> Result<Layout, Fault> {
         match target_root::stat_in(&dir, name) {
             Ok(stat) if kind(stat.st_mode) == SFlag::S_IFREG && stat.st_size > BYTES_MAX => {
                 return Ok(Layout::Strange(format!(
-                    "{STATE}/{NAME}/{name} has {} bytes, and no database of Nix's is that large",
+                    "{STATE}/{NAME}/{name} has {} bytes, which is too large for a Nix database",
                     stat.st_size
                 )));
             }
             Ok(stat) if kind(stat.st_mode) == SFlag::S_IFREG => *there = true,
             Ok(_) => {
                 return Ok(Layout::Strange(format!(
-                    "{STATE}/{NAME}/{name} is no regular file"
+                    "{STATE}/{NAME}/{name} is not a regular file"
                 )));
             }
             Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => {}
@@ -253,7 +253,7 @@ fn empty_store(scratch: &tempfile::TempDir) -> Result<Root, Fault> {
         Fault::from(PlaceFault::NameNotText {
             on: "directory for temporary files".into(),
         })
-        .with_next(Remedy::change("name another one in TMPDIR"))
+        .with_next(Remedy::change("set TMPDIR to another one"))
     })
 }
 
@@ -291,12 +291,12 @@ pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<
         .map_err(|e| target_root::io_fault(format!("{STATE} on the target"), &e))?;
     let told = if *finished {
         hands.reporter.notice(format!(
-            "the database of the target store was finished and cannot be read any more ({why}); it is kept as {STATE}/{name} and made anew"
+            "the database of the target store was complete, but cannot be read any more ({why}); it is kept as {STATE}/{name} and made again"
         ));
         Some(to)
     } else {
         hands.reporter.step(format!(
-            "make the database of the target store anew, which was cut off while it was made ({why})"
+            "make the database of the target store again, because making it was interrupted ({why})"
         ));
         None
     };
@@ -305,7 +305,7 @@ pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<
         if let Err(e) = target_root::remove_in(&state, name.as_ref()) {
             hands
                 .reporter
-                .notice(format!("{STATE}/{name} on the target was left there: {e}"));
+                .notice(format!("{STATE}/{name} on the target could not be deleted: {e}"));
         }
     }
     Ok(())

@@ -79,7 +79,7 @@ impl Stores {
             if had_caches && fault.class != FaultClass::Transient {
                 hands
                     .reporter
-                    .notice("Nix's caches on the target are made anew, and it is evaluated once more");
+                    .notice("landfall deletes Nix's caches on the target, and Nix evaluates again");
                 evaluated = self.evaluate(hands, access, &attribute, &what, owner).await;
             }
         }
@@ -150,7 +150,7 @@ fn parse_path(what: &str, stdout: &str) -> Result<StorePath, Fault> {
         MachineFault::OutputUnknown {
             on: what.to_owned(),
             program: "nix".into(),
-            reason: format!("no store path: {e}"),
+            reason: format!("it is not a store path: {e}"),
             line: None,
         }
         .into()

@@ -48,9 +48,9 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
     target_root::ensure_dir(root, SCRATCH, 0o755)?;
     // Its own former runs, cut off, are in its way.
     for path in leftovers::clear_esp(&root.esp())? {
-        hands
-            .reporter
-            .step(format!("delete {path}, which an installer left on the ESP"));
+        hands.reporter.step(format!(
+            "delete {path}, which a boot loader installer left on the ESP"
+        ));
     }
     for (name, why) in leftovers::clear_generations(root)? {
         hands

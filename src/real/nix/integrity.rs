@@ -30,7 +30,7 @@ pub fn damage(root: &Root, dir: &str, longest: Duration) -> Result<Option<String
         Ok(Some(why)) => Some(format!("SQLite finds it damaged: {why}")),
         Err(error) if is_damage(&error) => Some(format!("SQLite cannot read it: {error}")),
         Err(error) => {
-            tracing::debug!(%error, "SQLite cannot look at the database of the target store");
+            tracing::debug!(%error, "SQLite cannot check the database of the target store");
             None
         }
     })
@@ -48,7 +48,7 @@ pub fn refusal_of_rows(root: &Root, dir: &str) -> Result<Option<String>, Fault> 
     })?;
     Ok(tried
         .err()
-        .map(|error| format!("its pages hold together, and it takes no further row: {error}")))
+        .map(|error| format!("it reads correctly, but no row can be added: {error}")))
 }
 
 /// How long the NAR of each registered path is, in bytes; `None`: SQLite cannot say.
@@ -126,12 +126,12 @@ pub fn difference(found: &Definitions, right: &Definitions) -> Option<String> {
                 Some(other) => acts(kind) && other != *text,
             },
         )
-        .map(|((kind, name), _)| format!("its {kind} {name} is missing, or is another one"));
+        .map(|((kind, name), _)| format!("its {kind} {name} is missing, or it is not Nix's"));
     missing.or_else(|| {
         found
             .keys()
             .find(|key| acts(&key.0) && !right.contains_key(*key))
-            .map(|(kind, name)| format!("it has a {kind} {name}, which is none of Nix's"))
+            .map(|(kind, name)| format!("it has a {kind} {name} that is not from Nix"))
     })
 }
 
@@ -183,7 +183,7 @@ fn disorder(database: &Connection) -> rusqlite::Result<Option<String>> {
     };
     let (table, names): (String, String) = (row.get(0)?, row.get(2)?);
     Ok(Some(format!(
-        "a row of {table} names one of {names} that is not there"
+        "a row of {table} names a row of {names} that does not exist"
     )))
 }
 

@@ -260,9 +260,9 @@ fn without_derivers(dump: &str) -> Result<String, Fault> {
             lines.next().ok_or_else(|| {
                 unknown(
                     path,
-                    "it ends within what it says of this path".into(),
+                    "it ends inside the entry of this path".into(),
                     None,
-                    "mend the store: nix-store --verify",
+                    "repair the store: nix-store --verify",
                 )
             })
         };
@@ -270,7 +270,7 @@ fn without_derivers(dump: &str) -> Result<String, Fault> {
         let references: usize = count.parse().map_err(|e| {
             unknown(
                 path,
-                format!("no number of references: {e}"),
+                format!("the number of references is not a number: {e}"),
                 Some(quoted(count)),
                 "use a Nix whose nix-store --dump-db prints one",
             )
@@ -290,7 +290,7 @@ fn paths_of(text: &str) -> Result<Vec<StorePath>, Fault> {
         .map(|line| {
             line.parse::<StorePath>().map_err(|e| {
                 Fault::from(ConfigFault::bad("closure", e))
-                    .with_next(Remedy::words("make the closure's list anew"))
+                    .with_next(Remedy::words("make the closure's list again"))
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -397,10 +397,10 @@ fn stage_tree(from: &Utf8Path, to: &Utf8Path, tally: &mut Tally) -> Result<(), F
         } else {
             return Err(Fault::from(PlaceFault::FileType {
                 path: format!("file {from}"),
-                expected: "a file, a directory or a link, and a store holds nothing else".into(),
+                expected: "a file, a directory or a link (a store has nothing else)".into(),
             })
             .with_next(Remedy::words(
-                "mend the store: nix-store --verify --check-contents",
+                "repair the store: nix-store --verify --check-contents",
             )));
         }
     }

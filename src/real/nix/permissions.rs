@@ -57,7 +57,7 @@ pub fn mend(hands: &Hands, root: &Root) -> Result<(), Fault> {
     })?;
     if let Some(first) = first {
         hands.reporter.notice(format!(
-            "owner or permissions of {count} file(s) of the target store were wrong and are right now: {first}{}",
+            "owner or permissions of {count} file(s) in the target store were wrong, and are now corrected: {first}{}",
             if count > 1 { " and others" } else { "" }
         ));
         target_root::sync_filesystem(root)?;
@@ -132,7 +132,7 @@ fn below(path: &str, dir: &OwnedFd, name: &OsStr, depth: usize, act: Do<'_>) -> 
         return Ok(());
     }
     if depth == 0 {
-        return Err(io::Error::other("directories without end"));
+        return Err(io::Error::other("too many nested directories"));
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let inner = nix::fcntl::openat(dir, name, flags, Mode::empty())?;

@@ -142,8 +142,10 @@ fn difference(truth: &Entries, there: &Entries) -> Option<String> {
         let what = match there.get(path) {
             None => "is not registered",
             Some(found) if found == wanted => return None,
-            Some(found) if found.references != wanted.references => "has other references than it ought to",
-            Some(_) => "has another hash or length than it ought to",
+            Some(found) if found.references != wanted.references => {
+                "does not have the references that it must have"
+            }
+            Some(_) => "does not have the hash and length that it must have",
         };
         Some(format!("{path} {what}"))
     })
@@ -163,7 +165,7 @@ impl Stores {
             SystemSource::Flake => None,
         };
         let Some(truth) = truth.and_then(|truth| closure(truth, system)) else {
-            tracing::debug!(%system, "nobody knows what the target's database ought to say");
+            tracing::debug!(%system, "landfall does not know what the target's database must contain");
             return Ok(None);
         };
         let paths: Vec<&str> = truth.keys().map(String::as_str).collect();
@@ -248,8 +250,8 @@ mod tests {
                 "other references",
             ),
             (format!("{SYSTEM}\nhash-s\n9\n\n1\n{A}\n"), "is not registered"),
-            (dump().replace("hash-a", "hash-b"), "another hash"),
-            (dump().replace("\n8\n", "\n7\n"), "another hash or length"),
+            (dump().replace("hash-a", "hash-b"), "the hash and length"),
+            (dump().replace("\n8\n", "\n7\n"), "the hash and length"),
             (String::new(), "is not registered"),
         ] {
             assert!(differs(&there).is_some_and(|why| why.contains(word)), "{there}");

@@ -121,7 +121,7 @@ pub async fn perform_realise(
                     return Ok(system);
                 }
                 hands.reporter.notice(format!(
-                    "the target says that revision {} comes to {noted}; it comes to {system}, and what the target says is replaced",
+                    "the target states that revision {} builds {noted}, but it builds {system}; landfall corrects the target",
                     action.revision
                 ));
             }

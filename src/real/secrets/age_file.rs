@@ -21,11 +21,11 @@ const HEADER_BEGIN: &[u8] = b"age-encryption.org/";
 pub enum Undecrypted {
     /// Something else.
     #[error(
-        "it is no file that age encrypted: it begins neither with age-encryption.org/v1 nor with -----BEGIN AGE ENCRYPTED FILE-----"
+        "it is not a file that age encrypted: it begins neither with age-encryption.org/v1 nor with -----BEGIN AGE ENCRYPTED FILE-----"
     )]
     NotAge,
     /// Of age, and not as it was written.
-    #[error("it is a file that age encrypted, and it is cut off or damaged: {0}")]
+    #[error("it is a file that age encrypted, and it is incomplete or damaged: {0}")]
     Damaged(String),
     /// Of an age that is newer.
     #[error("it is in a newer format of age than this landfall reads")]
@@ -34,13 +34,13 @@ pub enum Undecrypted {
     #[error("it is encrypted with a passphrase, not for recipients")]
     Passphrase,
     /// For others.
-    #[error("it is encrypted for other identities: none that was given decrypts it")]
+    #[error("it is encrypted for other identities; none of the given identities decrypts it")]
     Others,
     /// The identity itself could not be used.
     #[error("the identity could not be used: {0}")]
     Identity(String),
     /// A plugin that is not there.
-    #[error("the program {0} is not in PATH, which the identity needs")]
+    #[error("the identity needs the program {0}, which is not in PATH")]
     NoPlugin(String),
     /// Longer than is read.
     #[error("it has more than {0} bytes")]

@@ -29,16 +29,16 @@ pub enum NoKey {
     #[error("it is encrypted itself")]
     Encrypted,
     /// A key of ssh of another kind.
-    #[error("age does not take keys of this kind; ssh-ed25519 and ssh-rsa are taken, in OpenSSH's own form")]
+    #[error("age does not accept keys of this kind; it accepts ssh-ed25519 and ssh-rsa in OpenSSH format")]
     SshKind,
     /// A key of ssh that is cut off or damaged.
-    #[error("it begins as a private key of ssh, and cannot be read as one")]
+    #[error("it begins like an SSH private key, but cannot be read as one")]
     Ssh,
     /// A line of another kind.
-    #[error("it has a line that is neither an identity of age nor a comment")]
+    #[error("it has a line that is neither an age identity nor a comment")]
     Line,
     /// Nothing but comments.
-    #[error("there is none in it")]
+    #[error("it contains no identity")]
     Nothing,
 }
 

@@ -169,8 +169,7 @@ fn for_an_identity(file: &str) -> String {
     const PLAIN: &str = "/dev/shm/landfall-identity";
     let file = crate::real::disk::usage::shell(file);
     format!(
-        "it is encrypted itself, for another identity and not with a passphrase; decrypt it into memory, where nobody else reads it, with \
-         (umask 077; age --decrypt --identity KEY --output {PLAIN} {file}), name that: --identity {PLAIN}, and then remove it: rm {PLAIN}"
+        "it is itself encrypted for another identity, not with a passphrase; decrypt it into memory: (umask 077; age --decrypt --identity KEY --output {PLAIN} {file}), use it: --identity {PLAIN}, and then delete it: rm {PLAIN}"
     )
 }
 

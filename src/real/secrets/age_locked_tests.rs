@@ -69,10 +69,9 @@ fn read(bytes: &[u8], identities: &[Box<dyn Identity>]) -> String {
     read.unwrap_or_else(|why| why.to_string())
 }
 
-const NOBODY: &str =
-    "the identity could not be used: /k/enc: it has a passphrase, and nobody can be asked here (no terminal)";
-const WRONG: &str = "the identity could not be used: /k/enc: the passphrase that was typed is wrong";
-const OTHERS: &str = "it is encrypted for other identities: none that was given decrypts it";
+const NOBODY: &str = "the identity could not be used: /k/enc: it has a passphrase, and landfall cannot ask for it here (no terminal)";
+const WRONG: &str = "the identity could not be used: /k/enc: the passphrase is wrong";
+const OTHERS: &str = "it is encrypted for other identities; none of the given identities decrypts it";
 
 /// A file of identities under a passphrase, which is cheap to guess.
 fn sealed(identity: &x25519::Identity) -> Vec<u8> {

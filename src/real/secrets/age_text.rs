@@ -8,14 +8,14 @@
 use bech32::primitives::checksum::Checksum;
 use bech32::primitives::decode::CheckedHrpstring;
 
-const FORM: &str = "it is no identity of age: each line is AGE-SECRET-KEY-… or AGE-PLUGIN-…, or a comment after #; or it is a private key \
-                    of ssh (RSA or Ed25519)";
-const MISTYPED: &str = "it is cut off, or a character of it is another one: the checksum of a line AGE-… is not right; copy it anew";
+const FORM: &str = "it is not an age identity; each line must be AGE-SECRET-KEY-… or AGE-PLUGIN-…, or a comment after #; or the file must be an SSH private key (RSA or Ed25519)";
+const MISTYPED: &str =
+    "it is incomplete or has a wrong character: the checksum of a line AGE-… does not match; copy it again";
 pub(in crate::real) const ARMOR: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
 const ARMOR_END: &str = "-----END AGE ENCRYPTED FILE-----";
 /// First line of a file of age.
 pub(in crate::real) const HEADER: &str = "age-encryption.org/v1";
-const CUT: &str = "it is a file that age encrypted, and is cut off or damaged; copy it anew";
+const CUT: &str = "it is a file that age encrypted, and it is incomplete or damaged; copy it again";
 /// Bytes of a secret key.
 const KEY_BYTES: usize = 32;
 /// Characters of 32 bytes in base 64 without padding.
@@ -43,7 +43,7 @@ pub(in crate::real) fn judge_lines(text: &str) -> Result<(), &'static str> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .peekable();
     if identities.peek().is_some_and(|line| line.starts_with("age1")) {
-        return Err("it is a public key of age (a recipient); the identity begins with AGE-SECRET-KEY-");
+        return Err("it is an age public key (a recipient); the identity begins with AGE-SECRET-KEY-");
     }
     if identities.peek().is_none() {
         return Err(FORM);
@@ -55,7 +55,7 @@ fn judge_line(line: &str) -> Result<(), &'static str> {
     let of_age = line.starts_with("AGE-SECRET-KEY-");
     if !of_age && !line.starts_with("AGE-PLUGIN-") {
         return Err(match line.to_ascii_uppercase().starts_with("AGE-") {
-            true => "it is written in small letters; an identity of age is AGE-SECRET-KEY-… in capital ones",
+            true => "it is in lower case; an age identity is AGE-SECRET-KEY-… in upper case",
             false => FORM,
         });
     }

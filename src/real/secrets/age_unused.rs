@@ -14,13 +14,13 @@ pub struct Unusable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// There is no terminal.
-    #[error("it has a passphrase, and nobody can be asked here (no terminal)")]
+    #[error("it has a passphrase, and landfall cannot ask for it here (no terminal)")]
     NobodyAsked,
     /// What was typed is another one.
-    #[error("the passphrase that was typed is wrong")]
+    #[error("the passphrase is wrong")]
     Wrong,
     /// It was made to be slow, and is too slow for this machine.
-    #[error("a guess at its passphrase takes more work than this machine does for a file")]
+    #[error("its passphrase needs more computing work than landfall accepts for a file")]
     Slow,
     /// What it holds is not understood.
     #[error("{0}")]

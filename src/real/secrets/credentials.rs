@@ -107,7 +107,7 @@ impl Vault {
             .map(|(name, _)| *name)
             .collect();
         match names.as_slice() {
-            [] => "none at hand".to_owned(),
+            [] => "none was provided".to_owned(),
             names => names.join(", "),
         }
     }
@@ -149,7 +149,7 @@ impl Vault {
         let Found { medium, ignored } = key_media::look(reporter, stop).await?;
         for line in ignored {
             reporter.notice(format!(
-                "the label {} is not believed on {line}",
+                "landfall does not accept the label {} on {line}",
                 key_media::LABEL
             ));
         }
@@ -162,10 +162,10 @@ impl Vault {
         mounted.unmount(reporter, stop).await?;
         let Taken { taken, left } = taken?;
         for (name, why) in left {
-            reporter.notice(format!("{name} on {} is not taken: {why}", medium.shown));
+            reporter.notice(format!("landfall does not use {name} on {}: {why}", medium.shown));
         }
         if !taken.is_empty() {
-            reporter.notice(format!("taken from {}: {}", medium.shown, taken.join(", ")));
+            reporter.notice(format!("read from {}: {}", medium.shown, taken.join(", ")));
             self.medium = Some((medium.disk, medium.shown));
         }
         Ok(())
@@ -180,7 +180,7 @@ impl Vault {
                     (Err(why), _) => told.left.push((name, why)),
                     (Ok(()), true) => told
                         .left
-                        .push((name, "a credential of this machine goes before it")),
+                        .push((name, "a credential of this machine takes precedence")),
                     (Ok(()), false) => told.taken.push(name),
                 }
             }
@@ -196,12 +196,12 @@ impl Vault {
                 Kind::DiskRefused {
                     disk: format!("disk {disk}"),
                     reasons: vec![format!(
-                        "it carries the medium with the label {} ({shown}): a disk that is to be erased says nothing of its own erasure",
+                        "it contains the key medium, label {} ({shown}); the disk that is to be erased cannot also give the consent",
                         key_media::LABEL
                     )],
                 },
                 Remedy::change_and_install(
-                    "put the keys on another medium, and give that partition another label, or name another disk",
+                    "put the keys on another medium and change the label of that partition, or choose another disk",
                 ),
             )),
             Some(_) | None => Ok(()),
@@ -405,10 +405,10 @@ fn read_secret(path: &Utf8Path, what: &str) -> Result<Option<Secret>, Fault> {
     match foreign::open(path, Links::Refuse) {
         Ok(file) => read_limited(file, what).map(Some),
         Err(Refused::Absent) => Ok(None),
-        Err(Refused::NotRegular(kind)) => Err(bad(what, &format!("it is no regular file (it is a {kind})"))
-            .with_next(Remedy::change(format!(
-                "put the file itself in the place of the {kind}"
-            )))),
+        Err(Refused::NotRegular(kind)) => {
+            Err(bad(what, &format!("it is not a regular file (it is a {kind})"))
+                .with_next(Remedy::change(format!("replace the {kind} with the file itself"))))
+        }
         Err(refused) => Err(refused.fault(what)),
     }
 }
@@ -434,7 +434,7 @@ pub(crate) fn consent(bytes: &Secret, what: &str) -> Result<(), Fault> {
         None => Ok(()),
         Some(why) => Err(bad(
             what,
-            &format!("{why}; it has the name of the disk that may be erased, as landfall disks prints it"),
+            &format!("{why}; it must contain the name of the disk to erase, as landfall disks prints it"),
         )),
     }
 }
@@ -443,7 +443,7 @@ pub(crate) fn consent(bytes: &Secret, what: &str) -> Result<(), Fault> {
 pub(crate) fn record_key(bytes: &Secret, what: &str) -> Result<(), Fault> {
     let bytes = bytes.expose_secret();
     if bytes.len() < RECORD_KEY_BYTES_MIN {
-        let why = format!("it is shorter than {RECORD_KEY_BYTES_MIN} bytes, so that it could be guessed");
+        let why = format!("it is shorter than {RECORD_KEY_BYTES_MIN} bytes, so it could be guessed");
         return Err(bad(what, &why));
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -464,7 +464,7 @@ pub(crate) fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
     {
         return Err(bad(
             what,
-            "a token is one line of visible ASCII characters: TOKEN, or USER:TOKEN",
+            "a token must be one line of visible ASCII characters: TOKEN, or USER:TOKEN",
         ));
     }
     let whole = || {

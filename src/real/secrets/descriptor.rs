@@ -28,7 +28,7 @@ pub fn passphrase_from_fd(fd: i32) -> Result<SecretText, Fault> {
     if file.is_terminal() {
         return Err(bad(
             &what,
-            "it is a terminal, which has no end; leave --passphrase-fd out, and landfall asks on it",
+            "it is a terminal; leave --passphrase-fd out, and landfall asks there",
         ));
     }
     passphrase::line(&read_limited(file, &what)?, &what)

@@ -30,11 +30,10 @@ pub(in crate::real) enum Form {
     Pkcs8,
 }
 
-const CUT: &str = "it is cut off, or no private key; copy it anew";
-const DAMAGED: &str = "it is damaged: its private part does not belong to its public one; copy it anew";
-const UNKNOWN: &str = "it is of a kind that ssh does not know; make one with ssh-keygen -t ed25519";
-pub(in crate::real) const ENCRYPTED: &str = "it is encrypted with a passphrase, which nobody enters where it is used; make a copy without one: \
-                                    ssh-keygen -p -N '' -f COPY";
+const CUT: &str = "it is incomplete, or it is not a private key; copy it again";
+const DAMAGED: &str = "it is damaged: its private part does not match its public part; copy it again";
+const UNKNOWN: &str = "ssh does not support this kind of key; make one with ssh-keygen -t ed25519";
+pub(in crate::real) const ENCRYPTED: &str = "it is encrypted with a passphrase, and nobody can enter one where it is used; make a copy without a passphrase: ssh-keygen -p -N '' -f COPY";
 const MAGIC: &[u8] = b"openssh-key-v1\0";
 
 /// Object identifiers, in DER.
@@ -181,7 +180,7 @@ fn openssh(content: &[u8]) -> Result<KeyKind, &'static str> {
     }
     let (count, after) = rest.split_first_chunk::<4>().ok_or(CUT)?;
     if *count != [0, 0, 0, 1] {
-        return Err("it has more than one key, or none; give one");
+        return Err("it must have exactly one key");
     }
     rest = after;
     let public = part(&mut rest).ok_or(CUT)?;
@@ -208,9 +207,7 @@ fn openssh(content: &[u8]) -> Result<KeyKind, &'static str> {
     let is_padding = private.len() < 8 && private.iter().zip(1_u8..).all(|(byte, count)| *byte == count);
     match is_padding {
         true => Ok(kind),
-        false => {
-            Err("it is damaged: what fills it up at its end is not what ssh-keygen writes; copy it anew")
-        }
+        false => Err("it is damaged: its padding is not as ssh-keygen writes it; copy it again"),
     }
 }
 

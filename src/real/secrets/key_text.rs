@@ -27,9 +27,8 @@ const LABELS: [(&str, Form); 5] = [
 /// The shortest modulus that ssh takes, and the shortest that age encrypts to, in bits.
 const RSA_BITS_MIN: usize = 1_024;
 const RSA_BITS_MIN_OF_AGE: usize = 2_048;
-const NO_TEXT: &str = "it is UTF-16, or no text at all; save it as UTF-8";
-const WANTED: &str = "it is no private key as ssh-keygen writes one: its first line is -----BEGIN OPENSSH PRIVATE KEY----- or another \
-                      BEGIN … PRIVATE KEY";
+const NO_TEXT: &str = "it is UTF-16, or it is not text; save it as UTF-8";
+const WANTED: &str = "it is not a private key from ssh-keygen; the first line of one is -----BEGIN OPENSSH PRIVATE KEY----- or another BEGIN … PRIVATE KEY";
 
 /// A private key for ssh.
 ///
@@ -54,7 +53,7 @@ pub fn age(bytes: &Secret, what: &str) -> Result<Secret, Fault> {
 fn judged(bytes: &[u8], what: &str, judge: fn(&str) -> Result<(), Reason>) -> Result<(), Fault> {
     let found = match std::str::from_utf8(bytes) {
         Ok(text) => judge(text),
-        Err(_) => Err("it is not text in UTF-8; save it as UTF-8".into()),
+        Err(_) => Err("it is not UTF-8 text; save it as UTF-8".into()),
     };
     match found {
         Ok(()) => Ok(()),
@@ -93,7 +92,7 @@ pub fn text<'b>(bytes: &'b [u8], what: &str) -> Result<&'b str, Fault> {
         return Err(unusable(what, NO_TEXT));
     }
     let bytes = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|_| unusable(what, "it is not text in UTF-8; save it as UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| unusable(what, "it is not UTF-8 text; save it as UTF-8"))
 }
 
 /// Without a byte order mark, blank lines around it, and the line ends of Windows; with a line end at the end, without which ssh
@@ -103,7 +102,7 @@ fn plain(bytes: &Secret, what: &str) -> Result<Secret, Fault> {
     if raw.starts_with(age_text::HEADER.as_bytes()) {
         return Err(unusable(
             what,
-            "it is a file of age in its binary form, which does not bear being copied as text; make it with age -a (--armor)",
+            "it is a binary age file, which cannot be copied as text; make it with age -a (--armor)",
         ));
     }
     if raw.starts_with(&[0xFF, 0xFE]) || raw.starts_with(&[0xFE, 0xFF]) || raw.contains(&0) {
@@ -130,15 +129,13 @@ fn judge_ssh(text: &str) -> Result<(), Reason> {
         KeyKind::Ed25519 | KeyKind::Ecdsa => Ok(()),
         KeyKind::Rsa(bits) if bits >= RSA_BITS_MIN => Ok(()),
         KeyKind::Rsa(_) => Err("it is an RSA key of less than 1024 bits, which ssh refuses; make one with ssh-keygen -t ed25519".into()),
-        KeyKind::Dsa => Err("it is a DSA key, which OpenSSH gave up (none since 10.0); make one with ssh-keygen -t ed25519".into()),
+        KeyKind::Dsa => Err("it is a DSA key, which OpenSSH 10.0 and newer do not support; make one with ssh-keygen -t ed25519".into()),
         KeyKind::SecurityKey => Err(
-            "its private half is in a security key that somebody has to touch, and nobody is there where it is used; make another one \
-             with ssh-keygen -t ed25519"
+            "its private part is in a security key that must be touched, and nobody is there where it is used; make another key with ssh-keygen -t ed25519"
                 .into(),
         ),
         KeyKind::Ed25519InPkcs8 => Err(
-            "it is an Ed25519 key in the form PKCS #8, which OpenSSH before 9.6 does not load; write it anew with OpenSSH 9.6 or newer: \
-             ssh-keygen -p -N '' -f COPY"
+            "it is an Ed25519 key in PKCS #8 format, which OpenSSH before 9.6 cannot read; convert it with OpenSSH 9.6 or newer: ssh-keygen -p -N '' -f COPY"
                 .into(),
         ),
     }
@@ -149,7 +146,8 @@ fn kind(text: &str) -> Result<KeyKind, Reason> {
     let first = text.lines().next().unwrap_or_default();
     if first.starts_with("PuTTY-User-Key-File") {
         return Err(
-            "it is a key of PuTTY, which ssh does not take; convert it: puttygen FILE -O private-openssh -o NEW".into(),
+            "it is a PuTTY key, which ssh cannot read; convert it: puttygen FILE -O private-openssh -o NEW"
+                .into(),
         );
     }
     if first.starts_with("ssh-")
@@ -158,10 +156,12 @@ fn kind(text: &str) -> Result<KeyKind, Reason> {
         || first.starts_with("---- BEGIN SSH2 PUBLIC")
         || first.starts_with(BEGIN) && first.contains("PUBLIC KEY")
     {
-        return Err("it is a public key; the private key is the file of the same name without .pub".into());
+        return Err(
+            "it is a public key; the private key is in the file with the same name without .pub".into(),
+        );
     }
     if text.contains('\r') {
-        return Err("its lines end with a carriage return alone; save it with line ends of Unix".into());
+        return Err("its lines end with a carriage return only; save it with Unix line ends".into());
     }
     if text.contains(BEGIN)
         && text
@@ -169,12 +169,11 @@ fn kind(text: &str) -> Result<KeyKind, Reason> {
             .any(|line| line.starts_with([' ', '\t']) || line.ends_with([' ', '\t']))
     {
         return Err(
-            "some of its lines begin or end with blanks, as in a text that was indented; take the blanks out"
-                .into(),
+            "some of its lines begin or end with spaces, as in indented text; remove the spaces".into(),
         );
     }
     if first.contains("\\n") {
-        return Err("its line ends are written as \\n; write each line as a line of its own".into());
+        return Err("its line ends are written as \\n; put each line on a separate line".into());
     }
     let label = first
         .strip_prefix(BEGIN)
@@ -188,11 +187,12 @@ fn kind(text: &str) -> Result<KeyKind, Reason> {
     let last = lines.pop().unwrap_or_default();
     if last != format!("{END}{label}{DASHES}") {
         return Err(
-            "it is cut off, or something follows it: its last line is not that of a private key".into(),
+            "it is incomplete, or something follows it: its last line is not the last line of a private key"
+                .into(),
         );
     }
     if lines.iter().any(|line| line.starts_with(DASHES)) {
-        return Err("it has more than one key; give one".into());
+        return Err("it has more than one key; keep one".into());
     }
     // Headers of PEM (RFC 1421) are those of an encrypted key.
     if lines
@@ -207,7 +207,7 @@ fn kind(text: &str) -> Result<KeyKind, Reason> {
 
 /// The bytes of lines in base 64 (RFC 4648).
 fn decoded(lines: &[&str]) -> Result<Secret, Reason> {
-    const BAD: &str = "a line of it has something that no key has; copy it anew, line by line";
+    const BAD: &str = "a line of it has a character that no key has; copy it again, line by line";
     let digits: usize = lines.iter().map(|line| line.len()).sum();
     let mut content = Secret::with_room(digits / 4 * 3 + 3).map_err(Reason::Memory)?;
     let (mut bits, mut count, mut padding) = (0_u32, 0_u32, 0_usize);
@@ -237,7 +237,7 @@ fn decoded(lines: &[&str]) -> Result<Secret, Reason> {
         }
     }
     if !digits.is_multiple_of(4) || padding > 2 || bits != 0 {
-        return Err("it is cut off, or a part of it is missing; copy it anew".into());
+        return Err("it is incomplete; copy it again".into());
     }
     Ok(content)
 }
@@ -255,9 +255,9 @@ fn judge_age(text: &str) -> Result<(), Reason> {
     match kind(text)? {
         KeyKind::Ed25519 | KeyKind::Ed25519InPkcs8 => Ok(()),
         KeyKind::Rsa(bits) if bits >= RSA_BITS_MIN_OF_AGE => Ok(()),
-        KeyKind::Rsa(_) => Err("it is an RSA key of less than 2048 bits, to which age encrypts nothing; make one with ssh-keygen -t ed25519".into()),
+        KeyKind::Rsa(_) => Err("it is an RSA key of less than 2048 bits, which age does not accept; make one with ssh-keygen -t ed25519".into()),
         KeyKind::Ecdsa | KeyKind::Dsa | KeyKind::SecurityKey => Err(
-            "age takes keys of ssh that are RSA or Ed25519, and this one is of another kind; give such a key, or one that age-keygen made"
+            "age accepts SSH keys of type RSA or Ed25519, and this key has another type; use such a key, or one from age-keygen"
                 .into(),
         ),
     }

@@ -76,7 +76,7 @@ pub fn of_this_boot(dir: &Utf8Path, host: &HostName) -> Result<MadeKey, Fault> {
     if ![TMPFS_MAGIC, RAMFS_MAGIC].contains(&kind) {
         return Err(unusable(
             &file,
-            "its directory is not in memory (tmpfs), and a private key is not written anywhere else",
+            "its directory is not in memory (tmpfs), and landfall writes a private key only there",
         ));
     }
     if let Some(public) = kept(&file)? {
@@ -151,7 +151,7 @@ pub async fn until_let_in(
             Ok(()) if is_told => {
                 hands.reporter.tell(Event::Checked {
                     what: "key for the repository".into(),
-                    found: format!("{remote} takes it, after {} s", began.elapsed().as_secs()),
+                    found: format!("{remote} accepted it after {} s", began.elapsed().as_secs()),
                 });
                 return Ok(());
             }

@@ -40,7 +40,7 @@ fn judged(bytes: &[u8]) -> Result<&str, String> {
     ] {
         if bytes.starts_with(mark) {
             return Err(format!(
-                "it begins with the byte order mark of {kind}, which nobody can type; save it as UTF-8 without a mark"
+                "it begins with the byte order mark of {kind}, which cannot be typed; save it as UTF-8 without a byte order mark"
             ));
         }
     }
@@ -49,23 +49,23 @@ fn judged(bytes: &[u8]) -> Result<&str, String> {
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
     if bytes.contains(&0) {
         return Err(
-            "it has a NUL byte, which nobody can type; save it as UTF-8 (UTF-16 has such bytes)".into(),
+            "it has a NUL byte, which cannot be typed; save it as UTF-8 (UTF-16 has such bytes)".into(),
         );
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|e| format!("byte {} is not UTF-8; save it as UTF-8", e.valid_up_to() + 1))?;
     if text.is_empty() {
-        return Err("it is empty; a passphrase has at least one character".into());
+        return Err("it is empty; a passphrase needs at least one character".into());
     }
     if text.len() > BYTES_MAX {
         return Err(format!(
-            "it has {} bytes; the question at boot takes at most {BYTES_MAX}",
+            "it has {} bytes; the prompt at boot accepts at most {BYTES_MAX}",
             text.len()
         ));
     }
     if text.contains(['\n', '\r']) {
         return Err(
-            "it has more than one line; the question at boot takes one. An empty line at the end counts"
+            "it has more than one line (an empty line at the end counts); the prompt at boot accepts one line"
                 .into(),
         );
     }
@@ -83,11 +83,11 @@ fn judged(bytes: &[u8]) -> Result<&str, String> {
 fn untypeable(c: char) -> Option<&'static str> {
     let code = u32::from(c);
     if shown::is_hidden(c) || matches!(code, 0x2800 | 0xFFFC..=0xFFFD) {
-        return Some("a control character or an invisible one, which nobody can type; take it out");
+        return Some("a control character or an invisible character, which cannot be typed; remove it");
     }
     if c.is_whitespace() && c != ' ' {
         return Some(
-            "a blank other than the space (as a no-break space), which looks the same; write a space, or none",
+            "a blank that is not a plain space (for example a no-break space); use a plain space, or remove it",
         );
     }
     // Of the standard library's own tables (Unicode's Grapheme_Extend, and what is no printable character yet): it escapes these.
@@ -225,13 +225,13 @@ mod tests {
             ("a\u{fffd}b".as_bytes(), "invisible"),
             (
                 "geheim\u{a0}wort".as_bytes(),
-                "character 7 is a blank other than the space",
+                "character 7 is a blank that is not a plain space",
             ),
-            ("a\u{1680}b".as_bytes(), "a blank other"),
-            ("a\u{2009}b".as_bytes(), "a blank other"),
-            ("a\u{202f}b".as_bytes(), "a blank other"),
-            ("a\u{205f}b".as_bytes(), "a blank other"),
-            ("a\u{3000}b".as_bytes(), "a blank other"),
+            ("a\u{1680}b".as_bytes(), "a blank that is not"),
+            ("a\u{2009}b".as_bytes(), "a blank that is not"),
+            ("a\u{202f}b".as_bytes(), "a blank that is not"),
+            ("a\u{205f}b".as_bytes(), "a blank that is not"),
+            ("a\u{3000}b".as_bytes(), "a blank that is not"),
             (
                 "cafe\u{301}".as_bytes(),
                 "character 5 is a mark that belongs to the letter before it",

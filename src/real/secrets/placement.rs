@@ -181,8 +181,7 @@ pub fn wanted_first<'a>(config: &Config, vault: &'a Vault) -> Result<Vec<Wanted<
 pub fn comes_late(config: &Config) -> Option<String> {
     let user = config.target_user.as_ref().filter(|_| config.keys.deploy_key)?;
     Some(format!(
-        "the deploy key belongs to {user}, whom only the first activation makes: it is placed after it. A password file that \
-         is decrypted with it is not read then, and with users.mutableUsers never again"
+        "the deploy key belongs to {user}, and only the first activation makes this user, so landfall installs the key after it. A password file that is decrypted with this key is not read in that activation, and with users.mutableUsers never later"
     ))
 }
 
@@ -249,7 +248,7 @@ fn one_place_each(wanted: &[Wanted<'_>]) -> Result<(), Fault> {
                 on: "keys.age_identity_path".into(),
                 what: "target path".into(),
                 value: path.to_string(),
-                allowed: "a place where nothing else is put".into(),
+                allowed: "a path that nothing else uses".into(),
             }
             .into());
         }
@@ -260,7 +259,7 @@ fn one_place_each(wanted: &[Wanted<'_>]) -> Result<(), Fault> {
 fn owner_flaw(stat: &FileStat, owner: (u32, u32)) -> Option<String> {
     ((stat.st_uid, stat.st_gid) != owner).then(|| {
         format!(
-            "owner {}:{}, wanted {}:{}",
+            "its owner is {}:{}, and must be {}:{}",
             stat.st_uid, stat.st_gid, owner.0, owner.1
         )
     })
@@ -268,7 +267,7 @@ fn owner_flaw(stat: &FileStat, owner: (u32, u32)) -> Option<String> {
 
 fn mode_flaw(stat: &FileStat, mode: u32) -> Option<String> {
     let found = stat.st_mode & 0o7777;
-    (found != mode).then(|| format!("mode {found:04o}, wanted {mode:04o}"))
+    (found != mode).then(|| format!("its mode is {found:04o}, and must be {mode:04o}"))
 }
 
 fn flaws(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<String>, Fault> {

@@ -34,7 +34,7 @@ impl Real {
                     return Err(fault);
                 }
                 self.reporter.notice(format!(
-                    "the ESP cannot be mounted ({fault}): its slots are written without"
+                    "the ESP cannot be mounted ({fault}); landfall writes its checkpoint slots without mounting it"
                 ));
                 let place = locate_on(&device)?[which & 1].ok_or_else(|| missing(which, &device))?;
                 write_page(&device, place, bytes)

@@ -79,12 +79,11 @@ impl Real {
             let ended = self.hands().run(Program::new("efibootmgr").args(args)).await?;
             if ended.success() {
                 self.reporter.step(format!(
-                    "firmware boot entry {number} of a former install removed"
+                    "the firmware boot entry {number} of an earlier install is removed"
                 ));
             } else {
                 self.reporter.notice(format!(
-                    "the firmware's boot entry {number} of a former install could not be removed ({}); efibootmgr -b {number} -B \
-                     does it",
+                    "the firmware boot entry {number} of an earlier install could not be removed ({}); to remove it: efibootmgr -b {number} -B",
                     ended.how()
                 ));
             }
@@ -106,7 +105,7 @@ impl Real {
             Nvram::Ours | Nvram::NotWanted => return Ok(()),
             Nvram::Unwritable(why) => {
                 self.reporter.notice(format!(
-                    "no firmware boot entry: {why}; the firmware starts the removable path"
+                    "there is no firmware boot entry: {why}; the firmware starts the loader at the removable path"
                 ));
                 return Ok(());
             }
@@ -123,7 +122,7 @@ impl Real {
                 return Ok(());
             }
             self.reporter.notice(format!(
-                "the firmware's order of entries could not be written ({}); another entry is made",
+                "the firmware's boot order could not be written ({}); landfall makes another entry",
                 ended.how()
             ));
         }
@@ -151,7 +150,7 @@ impl Real {
         let ended = self.hands().run(Program::new("efibootmgr").args(args)).await?;
         if !ended.success() {
             self.reporter.notice(format!(
-                "no firmware boot entry could be made ({}); the firmware starts the removable path",
+                "the firmware boot entry could not be made ({}); the firmware starts the loader at the removable path",
                 ended.how()
             ));
         }

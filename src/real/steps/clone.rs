@@ -89,7 +89,7 @@ impl Perform<CloneConfiguration> for Real {
             // Git is told where that is, without a link on the way: it would follow one into this system.
             let place = Root::target().clone_place(&step.repository.clone_path, true)?;
             let path = place
-                .ok_or_else(|| Fault::defect("clone path", "its directory was made and is not there"))?;
+                .ok_or_else(|| Fault::defect("clone path", "its directory was made, but does not exist"))?;
             // The place may be on what a command has mounted only now: then it is seen now for the first time.
             let order = if self.config.extra_post_mount_commands.is_empty() {
                 order

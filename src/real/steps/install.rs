@@ -25,7 +25,7 @@ impl Real {
             .collect();
         for path in leftovers::clear_root(root, MOUNT_ROOT, &asked)? {
             self.reporter.step(format!(
-                "remove {path} on the target, which a cut nixos-install left"
+                "delete {path} on the target, which an interrupted nixos-install left"
             ));
         }
         Ok(())

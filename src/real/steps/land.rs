@@ -24,7 +24,7 @@ impl Real {
             Ok(revision) => Ok(revision.to_string()),
             Err(found) => Err(SourceFault::ForeignClone {
                 path: clone.to_string(),
-                found: format!("nobody can say which revision is checked out there: {found}"),
+                found: format!("the checked-out revision is not known: {found}"),
             }
             .into()),
         }

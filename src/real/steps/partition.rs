@@ -76,7 +76,7 @@ impl Real {
                     on: what,
                     by: uses.strangers.clone(),
                 },
-                Remedy::change("unmount or detach what uses it"),
+                Remedy::change("unmount it, or stop what uses it"),
             ));
         }
         if !uses.own.is_empty() {

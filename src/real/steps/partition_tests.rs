@@ -445,7 +445,7 @@ fn a_disk_that_became_another_behind_its_name_is_not_written() {
         // SAFETY: both descriptors are open, and the kernel takes a reference of its own.
         unsafe { swap::loop_change_fd(open.as_raw_fd(), second.as_file().as_raw_fd()) }.unwrap();
         let fault = held.confirm(&confirmed).unwrap_err();
-        assert!(fault.why().contains("what was attached since"), "{fault}");
+        assert!(fault.why().contains("now belongs to another device"), "{fault}");
         drop((held, open));
         run("losetup", &["-d", &path]).await;
     });

@@ -81,15 +81,15 @@ impl Real {
         };
         let Err(fault) = begun else {
             self.reporter
-                .step("swap to the target's swap partition, under a random key, while building".to_owned());
+                .step("use the target's swap partition, with a random key, during the build".to_owned());
             return;
         };
         self.reporter.notice(format!(
-            "the build has the machine's memory alone, without the target's swap: {fault}"
+            "the build uses only the machine's memory, not the target's swap: {fault}"
         ));
         // What is left of it must not stay.
         if let Err(fault) = end().await {
-            tracing::info!(%fault, "the mapping for swap stays");
+            tracing::info!(%fault, "the mapping for swap could not be removed");
         }
     }
 }

@@ -250,12 +250,14 @@ impl Header {
         }
         let length = u32_at(raw, 12) as usize;
         let Some(summed) = raw.get(..length).filter(|_| length >= HEADER_BYTES) else {
-            return Some(Err(format!("its header would have {length} bytes")));
+            return Some(Err(format!(
+                "its header has an impossible length of {length} bytes"
+            )));
         };
         let mut summed = summed.to_vec();
         summed[16..20].fill(0);
         if CRC.checksum(&summed) != u32_at(raw, 16) {
-            return Some(Err("the check sum of its header is wrong".into()));
+            return Some(Err("the checksum of its header is wrong".into()));
         }
         Some(Ok(Header {
             own_lba: u64_at(raw, 24),
@@ -271,21 +273,21 @@ impl Header {
     fn bounds(&self, lba: u64, sector: u64, sectors: u64) -> Result<u64, String> {
         if self.own_lba != lba {
             return Err(format!(
-                "it says that it lies in sector {}, and lies in {lba}",
+                "it states that it is in sector {}, but it is in sector {lba}",
                 self.own_lba
             ));
         }
         let (entries, each) = (u64::from(self.entries), u64::from(self.entry_bytes));
         // 128 · 2ⁿ bytes, says UEFI.
         if !each.is_power_of_two() || each < 128 || entries == 0 || entries * each > ARRAY_BYTES_MAX {
-            return Err(format!("{entries} entries of {each} bytes are not understood"));
+            return Err(format!("{entries} entries of {each} bytes are not supported"));
         }
         let length = (entries * each).div_ceil(sector);
         self.array_lba
             .checked_add(length)
             .filter(|end| *end <= sectors && self.array_lba >= 2)
             .map(|_| length * sector)
-            .ok_or_else(|| format!("its entries would begin in sector {}", self.array_lba))
+            .ok_or_else(|| format!("its entries have an impossible start, sector {}", self.array_lba))
     }
 
     /// The used entries.
@@ -294,7 +296,7 @@ impl Header {
         // The bounds were checked: it fits any `usize`.
         let array = array.get(..self.entries as usize * each).unwrap_or(array);
         if CRC.checksum(array) != self.array_crc {
-            return Err("the check sum of its entries is wrong".into());
+            return Err("the checksum of its entries is wrong".into());
         }
         let mut entries = Vec::new();
         for (number, raw) in (1_u32..).zip(array.chunks_exact(each)) {
@@ -305,7 +307,7 @@ impl Header {
             let (first_lba, last_lba) = (u64_at(raw, 32), u64_at(raw, 40));
             if first_lba > last_lba || last_lba >= sectors {
                 return Err(format!(
-                    "partition {number} reaches from sector {first_lba} to {last_lba}, the disk has {sectors}"
+                    "partition {number} is from sector {first_lba} to {last_lba}, but the disk has {sectors} sectors"
                 ));
             }
             if entries.len() == ENTRIES_USED_MAX {
@@ -387,7 +389,7 @@ pub fn prepare(disk: &mut (impl Read + Seek), table: &GptTable) -> io::Result<Pr
             || *last_lba > primary.last_usable_lba
         {
             return Err(unfit(format!(
-                "partition {number}: sectors {first_lba}–{last_lba}, usable are {}–{}",
+                "partition {number} has sectors {first_lba}–{last_lba}, but usable are {}–{}",
                 primary.first_usable_lba, primary.last_usable_lba
             )));
         }
@@ -454,7 +456,7 @@ pub(crate) fn write_both<D: Read + Write + Seek>(
         || !is_behind(primary.partition_entry_lba, primary.first_usable_lba)
         || !is_behind(primary.last_usable_lba.saturating_add(1), primary.backup_lba)
     {
-        return Err(unfit("its table has another form than landfall can change"));
+        return Err(unfit("landfall cannot change a table of this form"));
     }
     let entries: Vec<GPTPartitionEntry> = table.iter().map(|(_, entry)| entry.clone()).collect();
     let mut backup = primary.clone();

@@ -65,7 +65,7 @@ pub async fn begin(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Resul
     if !made.success() {
         return Err(tool_fault(format!("swap on {mapped}"), made.how()));
     }
-    call("begin of swapping", mapped, |path| {
+    call("start of swapping", mapped, |path| {
         // SAFETY: the path is NUL-terminated and outlives the call.
         unsafe { libc::swapon(path, 0) }
     })
@@ -126,9 +126,11 @@ async fn call(
 /// Ends what a killed run left. What hinders it is no reason to stop here: the disk shows as used then, with the commands that end it.
 pub async fn end_left(reporter: &Reporter) {
     match end().await {
-        Ok(true) => reporter.notice("the swap of a run that was killed is ended".to_owned()),
+        Ok(true) => reporter.notice("the swap of an earlier, killed run is switched off".to_owned()),
         Ok(false) => {}
-        Err(fault) => reporter.notice(format!("the swap of a run that was killed goes on: {fault}")),
+        Err(fault) => reporter.notice(format!(
+            "the swap of an earlier, killed run could not be switched off: {fault}"
+        )),
     }
 }
 

@@ -189,9 +189,7 @@ impl Call {
                 return Ok(());
             }
             if asked.len() * 2 > ANSWER_BYTES_MAX {
-                return Err(io::Error::other(
-                    "device-mapper's answer is longer than was provided for",
-                ));
+                return Err(io::Error::other("device-mapper's answer is too long"));
             }
             self.bytes = asked;
             self.bytes.resize(self.bytes.len() * 2, 0);

@@ -275,7 +275,7 @@ fn allocate_on(device: &Utf8Path, contents: [Option<&[u8; PAGE_BYTES]>; 2]) -> R
         if back.as_deref() != Some(wanted.as_slice()) {
             return Err(Fault::read_back(
                 what(),
-                format!("slot {which} was written and does not come back"),
+                format!("slot {which} reads back differently from what was written"),
             ));
         }
     }
@@ -299,7 +299,7 @@ pub fn set_volume_id(device: &Utf8Path, id: u32) -> Result<(), Fault> {
     if &boot[0x52..0x5A] != b"FAT32   " || boot[510..] != [0x55, 0xAA] || backup == 0 || backup == u16::MAX {
         return Err(Fault::read_back(
             what(),
-            "the boot sector is not the one that was made",
+            "the boot sector differs from the one that was written",
         ));
     }
     for sector in [backup, 0] {
@@ -400,11 +400,11 @@ pub async fn mend_esp(
     let kept = slots_of(device, places)?;
     if esp_root::is_lost(device, volume)? {
         reporter.notice(
-            "the root directory of the ESP was damaged; it is made again, and lost files are written again",
+            "the root directory of the ESP was damaged; landfall makes it again, and writes the lost files again",
         );
         esp_root::put_back(device, places.iter().all(Option::is_some))?;
     }
-    reporter.step("fsck.vfat: the ESP was not unmounted, or lost entries");
+    reporter.step("fsck.vfat: the ESP was not unmounted cleanly, or lost entries");
     let ended = Program::new("fsck.vfat")
         .args(["-a", device.as_str()])
         .deadline(Duration::from_secs(600))
@@ -433,7 +433,7 @@ fn put_slots_back(device: &Utf8Path, kept: &[Option<Vec<u8>>; 2], reporter: &Rep
     if lost.iter().all(Option::is_none) {
         return Ok(());
     }
-    reporter.notice("the ESP lost a checkpoint slot; it is put back");
+    reporter.notice("the ESP lost a checkpoint slot; landfall makes it again");
     let slots = [lost[0].as_ref(), lost[1].as_ref()];
     // Chains that it kept may have taken all the room.
     if allocate_on(device, slots).is_err() {
@@ -499,7 +499,7 @@ fn remove_reclaimed(device: &Utf8Path, reporter: &Reporter) -> Result<(), Fault>
         Ok(removed) => {
             let bytes: u64 = removed.iter().map(|(_, bytes)| bytes).sum();
             reporter.step(format!(
-                "remove {} file(s) FSCK*.REC from the ESP, {bytes} bytes: parts of files that fsck.vfat found",
+                "delete {} file(s) FSCK*.REC from the ESP, {bytes} bytes: parts of files that fsck.vfat recovered",
                 removed.len()
             ));
             flush(device)
@@ -510,7 +510,9 @@ fn remove_reclaimed(device: &Utf8Path, reporter: &Reporter) -> Result<(), Fault>
                 return Err(fault);
             }
             // They take room and nothing else.
-            reporter.notice(format!("FSCK*.REC stay on the ESP: {fault}"));
+            reporter.notice(format!(
+                "the files FSCK*.REC on the ESP could not be deleted: {fault}"
+            ));
             flush(device)
         }
     }

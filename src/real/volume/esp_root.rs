@@ -249,7 +249,7 @@ pub fn put_back(device: &Utf8Path, readable: bool) -> Result<(), Fault> {
         None => Ok(()),
         Some(_) => Err(Fault::read_back(
             what(),
-            "its label was written and does not come back",
+            "its label reads back differently from what was written",
         )),
     }
 }

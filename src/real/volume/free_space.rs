@@ -97,7 +97,7 @@ fn reclaimed(dir: &Dir) -> Result<String, Fault> {
     };
     names.truncate(RECLAIMED_TOLD_MAX);
     Ok(format!(
-        "; {}{more} in it take {bytes} bytes, parts of files that fsck.vfat found: remove them, as the next run does where it mounts it",
+        "; {}{more} in it use {bytes} bytes (parts of files that fsck.vfat recovered): delete them; the next run does so too if it mounts it",
         names.join(", ")
     ))
 }
@@ -126,7 +126,7 @@ fn full(root: &Root) -> Result<Option<String>, Fault> {
 /// The same, where a fault is at hand already: that nobody could ask adds nothing to it.
 fn full_or_unknown(root: &Root) -> Option<String> {
     full(root).unwrap_or_else(|fault| {
-        tracing::debug!(%fault, "whether the target is full is not known");
+        tracing::debug!(%fault, "it is not known whether the target is full");
         None
     })
 }

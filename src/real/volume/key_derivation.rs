@@ -117,8 +117,7 @@ pub fn check(on: &str, found: Option<&Derivation>, least: Option<Size>) -> Resul
 pub fn notice(found: &Derivation) -> Option<String> {
     (found.memory_kib < MEMORY_KIB_USUAL).then(|| {
         format!(
-            "one guess at the passphrase takes {} of memory, less than the usual 1024 MiB: this machine has little memory, or is slow for \
-             luks.iteration_time_ms (luks.memory_min refuses that)",
+            "one guess at the passphrase needs {} of memory, less than the usual 1024 MiB, because this machine has little memory or is slow for luks.iteration_time_ms (set luks.memory_min to refuse this)",
             mebibytes(found.memory_kib)
         )
     })

@@ -212,7 +212,7 @@ pub async fn make(
     let wrong = |why: String| {
         Fault::read_back(
             format!("LUKS container on {device}"),
-            format!("what was written does not come back: {why}"),
+            format!("read-back differs from what was written: {why}"),
         )
     };
     match header(device).await? {

@@ -34,10 +34,12 @@ pub async fn probe(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Resul
                 MachineFault::OutputUnknown {
                     on: what(),
                     program: "blkid".into(),
-                    reason: "it names no signature".into(),
+                    reason: "it reports no signature".into(),
                     line: Some(quoted(&ended.stdout)),
                 },
-                Remedy::words(format!("blkid -p -o export {device} shows it; report this")),
+                Remedy::words(format!(
+                    "report this, with the output of blkid -p -o export {device}"
+                )),
             )
         }),
         Some(EXIT_NOTHING) if ended.stdout.trim().is_empty() && ended.stderr.trim().is_empty() => {

@@ -374,7 +374,7 @@ mod tests {
         let said = |file: &str| open(Utf8Path::new(file)).unwrap_err();
         let gone = said("/iso/landfall/root.image");
         assert_eq!(gone.class, FaultClass::NeedsChange);
-        assert!(gone.why().contains("the stick was pulled"), "{gone}");
+        assert!(gone.why().contains("the stick was removed"), "{gone}");
         assert!(gone.next().contains("boot the installer from it again"), "{gone}");
         assert!(!said("/isolated/root.image").why().contains("stick"));
     }

@@ -66,7 +66,7 @@ impl<D: Read + Seek> Region<D> {
         self.operations_left = self
             .operations_left
             .checked_sub(1)
-            .ok_or_else(|| io::Error::other("it leads round in circles"))?;
+            .ok_or_else(|| io::Error::other("its cluster chain is a loop"))?;
         Ok(())
     }
 }
@@ -80,7 +80,7 @@ impl<D: Read + Seek> Read for Region<D> {
             return Ok(0);
         }
         if self.bytes_left < room as u64 {
-            return Err(io::Error::other("it leads round in circles"));
+            return Err(io::Error::other("its cluster chain is a loop"));
         }
         let place = self
             .from

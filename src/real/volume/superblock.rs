@@ -66,7 +66,7 @@ pub fn forget(device: &Utf8Path) -> Result<(), Fault> {
         }
         Ok(())
     };
-    clear().map_err(|e: io::Error| io_fault(format!("clearing of former superblocks on {device}"), &e))?;
+    clear().map_err(|e: io::Error| io_fault(format!("removal of old superblocks on {device}"), &e))?;
     flush(device)
 }
 
@@ -101,7 +101,7 @@ pub async fn mend(
 ) -> Result<(), Fault> {
     let what = || format!("repair of root filesystem {} on {device}", volume.label);
     reporter.notice(format!(
-        "the superblock of {} on {device} was torn; it is mended from its copy in block {copy}",
+        "the superblock of {} on {device} was only partly written; landfall restores it from the copy in block {copy}",
         volume.label
     ));
     let ended = Program::new("e2fsck")

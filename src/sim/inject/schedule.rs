@@ -51,7 +51,7 @@ impl Schedule {
             let why = match run.and_then(|run| passed.get(run)) {
                 Some(points) => format!("run {} passes {points} points, from {}.0 on", shot.run, shot.run),
                 None => format!(
-                    "there is no run {}: the scenario ends after {}",
+                    "there is no run {}: the scenario run ends after {} runs",
                     shot.run,
                     passed.len()
                 ),

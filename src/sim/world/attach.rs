@@ -28,7 +28,7 @@ impl SimWorld {
                     found: "another one has its name".into(),
                     expected: None,
                 },
-                Remedy::change("put the confirmed disk back"),
+                Remedy::change("attach the confirmed disk again"),
             ));
         }
         self.checks.get_mut().identified();

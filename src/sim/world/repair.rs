@@ -81,7 +81,7 @@ impl SimWorld {
         if self.disk().lost_directory() {
             return Err(Fault::read_back(
                 "root directory of the ESP",
-                "its label was written and does not come back",
+                "its label reads back differently from what was written",
             ));
         }
         Ok(())

@@ -23,11 +23,11 @@ impl ConfigFault {
             } => Words::of(on, format!("{what} {} is not allowed: {allowed}", quoted(value))),
             ConfigFault::DiskNameless { disk } => Words::of(
                 disk,
-                "it has no WWN, no serial number and no bus address: it could not be recognised after a reboot",
+                "it has no WWN, no serial number and no bus address, so landfall could not recognise it after a reboot",
             ),
             ConfigFault::SectorSize { disk, bytes } => Words::of(
                 disk,
-                format!("sectors of {bytes} bytes are not supported: 512 and 4096 are"),
+                format!("its sector size of {bytes} bytes is not supported; 512 and 4096 are"),
             ),
             ConfigFault::ReinstallsSpent {
                 disk,
@@ -37,13 +37,13 @@ impl ConfigFault {
             } => Words::of(
                 disk,
                 format!(
-                    "it carries reinstall {number} of this host and layout, and an install is recognised up to number {max}"
+                    "it holds reinstall number {number} of this host and layout, and landfall recognises installs only up to number {max}"
                 ),
             ),
             ConfigFault::OtherLoader { system, loader } => Words::of(
                 format!("boot loader of {system}"),
                 format!(
-                    "the host's boot loader is {loader}; landfall proves systemd-boot with plain entries, and no other"
+                    "the host's boot loader is {loader}; landfall can verify only systemd-boot with plain entries"
                 ),
             ),
             ConfigFault::LoaderUnproved { system, reason } => {
@@ -57,11 +57,11 @@ impl ConfigFault {
             } => Words::of(
                 format!("boot loader of {system}"),
                 format!(
-                    "the host's {option} is {found}; landfall makes one ESP and mounts it at /boot (while installing at {mounted})"
+                    "the host's {option} is {found}; landfall makes one ESP and mounts it at /boot (during the install at {mounted})"
                 ),
             ),
             ConfigFault::LoaderSteered { reason } => {
-                Words::of("boot loader's variables in the firmware", reason)
+                Words::of("boot loader variables in the firmware", reason)
             }
         }
     }
@@ -74,16 +74,16 @@ impl ConfigFault {
                 Remedy::words("choose another disk (INSTALL_DISK=/dev/…)")
             }
             ConfigFault::ReinstallsSpent { device, .. } => Remedy::change_and_install(format!(
-                "erase its partition table by hand (wipefs -a {device}), with `reinstall` at 0"
+                "erase its partition table (wipefs -a {device}), and set `reinstall` to 0"
             )),
             ConfigFault::OtherLoader { .. } => Remedy::change_and_install(
                 "set boot.loader.systemd-boot.enable = true in the host's configuration",
             ),
             ConfigFault::LoaderUnproved { .. } => {
-                Remedy::change("have the host's configuration boot through systemd-boot with plain entries")
+                Remedy::change("make the host's configuration use systemd-boot with plain entries")
             }
             ConfigFault::LoaderOption { option, .. } => {
-                Remedy::change_and_install(format!("leave {option} out of the host's configuration"))
+                Remedy::change_and_install(format!("remove {option} from the host's configuration"))
             }
             ConfigFault::LoaderSteered { .. } => Remedy::change(
                 "clear the variable (bootctl set-default '', set-preferred '', set-oneshot '')",

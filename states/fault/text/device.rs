@@ -11,25 +11,25 @@ impl DeviceFault {
                 size_bytes: Some(bytes),
             } => Words::of(
                 disk,
-                format!("no disk with this identity and {bytes} bytes is attached"),
+                format!("no disk with this identity and a size of {bytes} bytes is attached"),
             ),
             DeviceFault::DiskAbsent {
                 disk,
                 size_bytes: None,
-            } => Words::of(disk, "it is not there"),
+            } => Words::of(disk, "it is not attached"),
             DeviceFault::DiskAway {
                 disk,
                 replaced: false,
-            } => Words::of(disk, "it went away"),
+            } => Words::of(disk, "it was disconnected"),
             DeviceFault::DiskAway { disk, replaced: true } => Words::of(
                 disk,
-                "it went away, and its name now belongs to what was attached since",
+                "it was disconnected, and its device name now belongs to another device",
             ),
             DeviceFault::DiskNotListed { disk } => {
-                Words::of(disk, "the chosen disk is not among those looked at")
+                Words::of(disk, "the chosen disk is not among the disks that landfall examined")
             }
             DeviceFault::PartitionsGone { disk } => {
-                Words::of(disk, "its partitions are gone while the install was under way")
+                Words::of(disk, "its partitions disappeared during the install")
             }
             DeviceFault::PartitionNotReady { on, found } => Words::of(on, found),
             DeviceFault::PartitionNotListed {
@@ -39,31 +39,31 @@ impl DeviceFault {
                 partuuid,
             } => Words::of(
                 format!("partition {number} of {disk}"),
-                format!("the table on the disk has no {name} {partuuid} there"),
+                format!("the partition table on the disk has no {name} with PARTUUID {partuuid} there"),
             ),
             DeviceFault::DiskLocked { disk, waited_s, os } => {
-                Words::of(disk, format!("it cannot be locked within {waited_s} s: {os}"))
+                Words::of(disk, format!("landfall could not lock it within {waited_s} s: {os}"))
             }
             DeviceFault::OldView { disk, said } => Words::of(
                 disk,
-                format!("the kernel keeps its old view of the partitions: {said}"),
+                format!("the kernel still uses the old partition table: {said}"),
             ),
             DeviceFault::Unreadable { disk, said } => Words::of(disk, format!("it cannot be read: {said}")),
             DeviceFault::ShortWrite { on, written, wanted } => {
-                Words::of(on, format!("only {written} of {wanted} bytes were taken"))
+                Words::of(on, format!("it accepted only {written} of {wanted} bytes"))
             }
             DeviceFault::NotADisk { given, reason } => Words::of(given, reason),
             DeviceFault::Occupied { device, found } => {
-                Words::of(format!("target {device}"), format!("something is on it: {found}"))
+                Words::of(format!("target {device}"), format!("it is not empty: {found}"))
             }
             DeviceFault::LabelsTaken { disk, labels } => Words::of(
                 format!("labels planned for {disk}"),
-                "other attached disks have them too, and the installed system finds its filesystems by label",
+                "other attached disks have the same labels, and the installed system finds its filesystems by label",
             )
             .listing(labels),
             DeviceFault::DiskTaken { disk, holders } => Words::of(
                 disk,
-                "another landfall is at work on it, or a program that one started",
+                "another landfall, or a program that it started, is using it",
             )
             .listing(holders),
             DeviceFault::NotGrown {
@@ -73,7 +73,7 @@ impl DeviceFault {
             } => Words::of(
                 on,
                 format!(
-                    "resize2fs reported success, and the filesystem has {filesystem_bytes} bytes on a device of {device_bytes}"
+                    "resize2fs reported success, but the filesystem has {filesystem_bytes} bytes on a device of {device_bytes}"
                 ),
             ),
             DeviceFault::SlotMissing {
@@ -83,11 +83,11 @@ impl DeviceFault {
                 bytes,
             } => Words::of(
                 format!("checkpoint slot {slot} ({name})"),
-                format!("it is not on {place}, or not {bytes} bytes in one piece"),
+                format!("it is not on {place}, or it is not a file of {bytes} bytes in one piece"),
             ),
             DeviceFault::OtherHeader { on, expected, found } => Words::of(
                 on,
-                format!("its header is not the planned one ({expected}): {found}"),
+                format!("its header is not the planned one ({expected}); it has {found}"),
             ),
         }
     }
@@ -110,18 +110,18 @@ impl DeviceFault {
                 "name a whole disk: INSTALL_DISK=/dev/… landfall install (landfall disks lists them)",
             ),
             DeviceFault::Occupied { device, .. } => Remedy::words(format!(
-                "look at it (lsblk -f {device}); if it may be lost: landfall image write --erase …"
+                "look at it (lsblk -f {device}); to overwrite it: landfall image write --erase …"
             )),
             DeviceFault::LabelsTaken { .. } => Remedy::change(
-                "detach the other disk, or rename what is on it (e2label DEVICE NAME, fatlabel DEVICE NAME, swaplabel -L NAME \
+                "detach the other disk, or change its labels (e2label DEVICE NAME, fatlabel DEVICE NAME, swaplabel -L NAME \
                  DEVICE, cryptsetup config --label NAME DEVICE, sgdisk -c NUMBER:NAME DISK)",
             ),
             DeviceFault::DiskTaken { .. } => {
-                Remedy::change("wait until it has ended (landfall status --watch), or end it (kill NUMBER)")
+                Remedy::change("wait until it ends (landfall status --watch), or stop it (kill PID)")
             }
-            DeviceFault::SlotMissing { .. } => Remedy::words("landfall resume, which allocates it again"),
+            DeviceFault::SlotMissing { .. } => Remedy::words("landfall resume (it makes the slot again)"),
             DeviceFault::OtherHeader { .. } => {
-                Remedy::words("landfall resume, which looks again from the table upwards")
+                Remedy::words("landfall resume (it checks the disk again, from the partition table on)")
             }
         }
     }

@@ -6,14 +6,14 @@ use crate::fault::{ImageFault, Remedy};
 impl ImageFault {
     pub(super) fn words(&self) -> Words {
         match self {
-            ImageFault::Missing { image } => Words::of(image, "there is no such file"),
+            ImageFault::Missing { image } => Words::of(image, "this file does not exist"),
             ImageFault::NoFile { image, found } => Words::of(
                 image,
                 format!("it is a {found}; an image is a file or a block device"),
             ),
             ImageFault::Foreign { image, magic } => Words::of(
                 image,
-                format!("it is no image of landfall: it does not begin with {magic}"),
+                format!("it is not a landfall image: it does not begin with {magic}"),
             ),
             ImageFault::CutOff {
                 image,
@@ -21,7 +21,7 @@ impl ImageFault {
                 wanted_bytes,
             } => Words::of(
                 image,
-                format!("it is cut off: {found_bytes} bytes are there, its header says {wanted_bytes}"),
+                format!("it is incomplete: it has {found_bytes} bytes, and its header states {wanted_bytes}"),
             ),
             ImageFault::Newer {
                 image,
@@ -29,7 +29,7 @@ impl ImageFault {
                 known,
             } => Words::of(
                 image,
-                format!("it has format version {version}, this landfall knows {known}"),
+                format!("it has format version {version}, and this landfall reads version {known}"),
             ),
             ImageFault::Damaged { image, reason } => Words::of(image, format!("it is damaged: {reason}")),
             ImageFault::PartUnreadable {
@@ -39,18 +39,18 @@ impl ImageFault {
                 said,
             } => Words::of(
                 image,
-                format!("{part} of the image cannot be read after {reads} tries: {said}"),
+                format!("{part} of the image cannot be read after {reads} attempts: {said}"),
             ),
             ImageFault::PartWrong { image, part, reads } => Words::of(
                 image,
                 format!(
-                    "{part} of the image is wrong after {reads} reads (its digest does not match): the medium with the image is bad"
+                    "{part} of the image does not match its digest after {reads} reads: the medium with the image is bad"
                 ),
             ),
             ImageFault::Differs { on, part } => Words::of(on, format!("it differs from the image in {part}")),
             ImageFault::NotExt4 { on, reason } => Words::of(
                 on,
-                format!("this is not a filesystem that landfall makes images of: {reason}"),
+                format!("landfall cannot make an image of this filesystem: {reason}"),
             ),
             ImageFault::OtherSystem {
                 image,
@@ -58,18 +58,18 @@ impl ImageFault {
                 expected,
             } => Words::of(
                 image,
-                format!("it holds {found}, the configuration says {expected}"),
+                format!("it holds {found}, and the configuration names {expected}"),
             ),
             ImageFault::NotPinned { image, found, pinned } => Words::of(
                 image,
                 format!(
-                    "it is not the image that the configuration names: its digest is {found}, system.Image.digest is {pinned}"
+                    "it is not the image that the configuration names: its digest is {found}, and system.Image.digest is {pinned}"
                 ),
             ),
             ImageFault::MediumGone { image, medium } => Words::of(
                 image,
                 format!(
-                    "{medium} has no such file: the stick was pulled, or this system was started from another one"
+                    "{medium} does not have this file: the stick was removed, or this system was started from another one"
                 ),
             ),
             ImageFault::Changed {
@@ -78,14 +78,14 @@ impl ImageFault {
                 expected,
             } => Words::of(
                 image,
-                format!("it is another one now ({found}), the install began with {expected}"),
+                format!("it is now another image ({found}); the install started with {expected}"),
             ),
             ImageFault::WithoutSystem { image, system } => Words::of(
                 format!("image {image} of {system}"),
-                "the root filesystem on the target was written from another image, which does not have this system",
+                "the root filesystem on the target was written from another image, and that image does not have this system",
             ),
             ImageFault::Incomplete { on, missing } => {
-                Words::of(on, format!("the image did not bring {missing}"))
+                Words::of(on, format!("the image does not contain {missing}"))
             }
         }
     }
@@ -94,14 +94,14 @@ impl ImageFault {
         match self {
             ImageFault::Missing { .. } | ImageFault::NoFile { .. } | ImageFault::Foreign { .. } => {
                 Remedy::words(
-                    "name the file that `landfall image build` made; `landfall image info FILE` shows what one is",
+                    "name a file that `landfall image build` made; `landfall image info FILE` shows what a file is",
                 )
             }
             ImageFault::CutOff { .. } => Remedy::words(
-                "copy it to the installer's medium again, whole, then: landfall image verify FILE",
+                "copy the whole image to the installer's medium again, then: landfall image verify FILE",
             ),
             ImageFault::Newer { .. } => Remedy::words(
-                "use the landfall that made it, or make the image anew with this one: landfall image build",
+                "use the version of landfall that made it, or build the image again with this version: landfall image build",
             ),
             ImageFault::Damaged { .. } => Remedy::words(
                 "copy the image to the installer's medium again, then: landfall image verify FILE",
@@ -110,24 +110,26 @@ impl ImageFault {
                 Remedy::change("write the installer to another medium")
             }
             ImageFault::Differs { .. } => {
-                Remedy::words("if the image shall be on it: landfall image write --erase IMAGE DEVICE")
+                Remedy::words("to write the image to it: landfall image write --erase IMAGE DEVICE")
             }
-            ImageFault::NotExt4 { .. } => Remedy::words("landfall image build makes one that can be used"),
+            ImageFault::NotExt4 { .. } => Remedy::words("make a usable image: landfall image build"),
             ImageFault::OtherSystem { .. } => {
-                Remedy::words("carry the image of this configuration, or correct system in the configuration")
+                Remedy::words("use the image of this configuration, or correct `system` in the configuration")
             }
             ImageFault::NotPinned { image, .. } => Remedy::change(format!(
-                "put the image there that was built with this configuration; where {image} is the right one, set system.Image.digest to what \
-                 `landfall image info` says of it"
+                "use the image that was built with this configuration; or, if {image} is the right one, set system.Image.digest to the digest \
+                 that `landfall image info` shows"
             )),
             ImageFault::MediumGone { .. } => Remedy::words(
-                "plug the stick in and boot the installer from it again (\"Copy ISO Files to RAM\" needs memory for the whole stick; without it leave the stick in)",
+                "plug the stick in, boot the installer from it again, and leave the stick in (\"Copy ISO Files to RAM\" needs memory for the whole stick)",
             ),
-            ImageFault::Changed { .. } => Remedy::words("put the first one back, or: landfall install"),
+            ImageFault::Changed { .. } => Remedy::words(
+                "put the first image back, then: landfall resume; or use the new one: landfall install",
+            ),
             ImageFault::WithoutSystem { .. } => Remedy::words(
-                "put the first image back, then: landfall resume; or write everything anew: landfall install --reinstall",
+                "put the first image back, then: landfall resume; or install again from the start: landfall install --reinstall",
             ),
-            ImageFault::Incomplete { .. } => Remedy::words("make the image anew: landfall image build"),
+            ImageFault::Incomplete { .. } => Remedy::words("build the image again: landfall image build"),
         }
     }
 }

@@ -18,22 +18,24 @@ impl MachineFault {
         match self {
             MachineFault::BiosMode { missing } => Words::of(
                 "firmware",
-                format!("this machine was started in BIOS mode (no {missing}); UEFI is needed"),
+                format!(
+                    "this machine was started in BIOS mode ({missing} does not exist); landfall needs UEFI"
+                ),
             ),
             MachineFault::FirmwareWidth { bits, loader } => Words::of(
                 "firmware",
                 format!(
-                    "its width is {bits} bits (/sys/firmware/efi/fw_platform_size): it does not start {loader}, which is for 64 bits"
+                    "it is {bits}-bit firmware (/sys/firmware/efi/fw_platform_size) and cannot start {loader}, which is 64-bit"
                 ),
             ),
             MachineFault::NotRoot { uid } => Words::of(
                 "privileges",
-                format!("landfall runs as user {uid}; root is needed"),
+                format!("landfall runs as user {uid}, and it needs to run as root"),
             ),
             MachineFault::Clock { now_s, min_s, max_s } => Words::of(
                 "clock",
                 format!(
-                    "it says {}, {}; between {} and {} it is believed",
+                    "it shows {}, which is {}; landfall accepts times from {} to {}",
                     utc(*now_s),
                     beside(*now_s, *min_s, *max_s),
                     utc(*min_s),
@@ -42,7 +44,7 @@ impl MachineFault {
             ),
             MachineFault::ToolsMissing { programs, path } => Words::of(
                 format!("program(s) {}", programs.join(", ")),
-                format!("not found in PATH ({path})"),
+                format!("PATH does not have them ({path})"),
             ),
             MachineFault::ToolNotStarted { program, os } => Words::of(
                 format!("program {program}"),
@@ -60,13 +62,13 @@ impl MachineFault {
                 let line = line.as_ref().map_or(String::new(), |line| format!(": {line}"));
                 Words::of(
                     on,
-                    format!("the output of {program} cannot be understood: {reason}{line}"),
+                    format!("landfall does not understand the output of {program}: {reason}{line}"),
                 )
             }
             MachineFault::FilesystemUnknown { on, filesystem } => {
-                Words::of(on, format!("this kernel does not know {filesystem}"))
+                Words::of(on, format!("this kernel does not support {filesystem}"))
             }
-            MachineFault::FileMissing { on, path } => Words::of(on, format!("{path} is not there")),
+            MachineFault::FileMissing { on, path } => Words::of(on, format!("{path} does not exist")),
             MachineFault::Crypt { on, said } => Words::of(on, said),
         }
     }
@@ -74,16 +76,16 @@ impl MachineFault {
     pub(in crate::fault) fn remedy(&self) -> Remedy {
         match self {
             MachineFault::BiosMode { .. } => {
-                Remedy::words("switch the firmware to UEFI (no CSM), boot the installer again")
+                Remedy::words("set the firmware to UEFI mode (without CSM), and boot the installer again")
             }
             MachineFault::FirmwareWidth { .. } => Remedy::words(
-                "install a firmware update that has 64-bit UEFI, if the vendor has one, and boot the installer again; else \
-                 this machine needs a 32-bit boot loader, which landfall does not install. Nothing was written",
+                "install a firmware update with 64-bit UEFI, if the vendor offers one, and boot the installer again; without it this \
+                 machine needs a 32-bit boot loader, which landfall does not install. Nothing was written",
             ),
             MachineFault::NotRoot { .. } => Remedy::Command("sudo landfall install".into()),
             MachineFault::Clock { .. } => Remedy::change_and_install("sudo date --set='YYYY-MM-DD HH:MM:SS'"),
             MachineFault::ToolsMissing { .. } => Remedy::change_and_install(
-                "run landfall from its package, which brings every tool, or add them to PATH",
+                "run landfall from its package, which contains every tool, or add the tools to PATH",
             ),
             MachineFault::ToolNotStarted { program, .. } => {
                 Remedy::change(format!("make {program} available in PATH"))
@@ -94,7 +96,9 @@ impl MachineFault {
                 Remedy::change(format!("boot an installer whose kernel has {filesystem}"))
             }
             MachineFault::FileMissing { .. } => Remedy::change("mount /proc"),
-            MachineFault::Crypt { .. } => Remedy::change("landfall log shows what came before; mend it"),
+            MachineFault::Crypt { .. } => {
+                Remedy::change("read the lines before it (landfall log), and fix the cause")
+            }
         }
     }
 }

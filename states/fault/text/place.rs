@@ -11,69 +11,72 @@ impl PlaceFault {
             PlaceFault::FileType { path, expected } => Words::of(path, format!("it is not {expected}")),
             PlaceFault::LinkUnusable { path, to, os } => Words::of(
                 path,
-                format!("it is a link to {to}, which cannot be followed to a directory of the target: {os}"),
+                format!("it is a link to {to}, which does not lead to a directory on the target: {os}"),
             ),
             PlaceFault::LinkLeadsOut { path, to } => Words::of(
                 path,
                 format!(
-                    "it is a link to {to}; programs that work on the target from outside would follow it into this system"
+                    "it is a link to {to}; programs of the installer would follow it into the running system instead of the target"
                 ),
             ),
-            PlaceFault::NotRegular { on, found } => {
-                Words::of(on, format!("it is a {found}; only a regular file is read here"))
-            }
+            PlaceFault::NotRegular { on, found } => Words::of(
+                on,
+                format!("it is a {found}; landfall reads only regular files here"),
+            ),
             PlaceFault::FileTooLong { on, max } => Words::of(
                 on,
-                format!("it has more than {max} bytes, which no such file has"),
+                format!(
+                    "it is longer than {max} bytes, which is the most that landfall reads of such a file"
+                ),
             ),
             PlaceFault::ForeignUse { on, by } => Words::of(
                 on,
-                format!("already in use: {by}; landfall leaves alone what it did not make"),
+                format!("it is already in use: {by}; landfall does not change what it did not make"),
             ),
             PlaceFault::StaysBusy { on, by } => {
-                Words::of(format!("unmounting {on}"), format!("it stays busy: {by}"))
+                Words::of(format!("unmounting {on}"), format!("it is still in use: {by}"))
             }
             PlaceFault::MountsStacked { on, max } => {
-                Words::of(on, format!("more than {max} mounts lie on it"))
+                Words::of(on, format!("more than {max} filesystems are mounted on it"))
             }
             PlaceFault::FilesystemRefused { on, os } => {
-                Words::of(on, format!("the kernel refuses the filesystem: {os}"))
+                Words::of(on, format!("the kernel refuses to mount the filesystem: {os}"))
             }
             PlaceFault::TurnedReadOnly { on } => Words::of(on, "the kernel made it read-only after an error"),
             PlaceFault::NotPlaced { path, flaws } => Words::of(
                 format!("{path} on the target"),
-                format!("after it was placed: {}", flaws.join(", ")),
+                format!("it is not right after landfall wrote it: {}", flaws.join(", ")),
             ),
             PlaceFault::RecordUnusable { file, reason } => Words::of(
                 format!("file {file}"),
-                format!("it is not what an earlier run kept: {reason}"),
+                format!("it is not a record of an earlier run: {reason}"),
             ),
         }
     }
 
     pub(in crate::fault) fn remedy(&self) -> Remedy {
         match self {
-            PlaceFault::NameNotText { .. } => Remedy::words("give it a name in UTF-8"),
-            PlaceFault::FileUnusable { .. } => Remedy::change("name a file that is there"),
+            PlaceFault::NameNotText { .. } => Remedy::words("rename it to a UTF-8 name"),
+            PlaceFault::FileUnusable { .. } => Remedy::change("name a file that exists"),
             PlaceFault::FileType { path, .. } => Remedy::change(format!("move {path} away")),
             PlaceFault::LinkUnusable { path, .. } => Remedy::change(format!(
-                "make what the link at {path} leads to, or remove the link"
+                "create the directory that the link {path} points to, or remove the link"
             )),
             PlaceFault::LinkLeadsOut { path, .. } => Remedy::change(format!(
-                "make {path} a directory (a bind mount in the host's configuration instead of a link)"
+                "make {path} a directory (use a bind mount in the host's configuration instead of a link)"
             )),
-            PlaceFault::NotRegular { on, .. } => {
-                Remedy::change(format!("put a regular file in the place of {on}"))
-            }
-            PlaceFault::FileTooLong { .. } => Remedy::change("name the file that was meant"),
-            PlaceFault::ForeignUse { .. } => Remedy::change("close what uses it"),
+            PlaceFault::NotRegular { on, .. } => Remedy::change(format!("replace {on} with a regular file")),
+            PlaceFault::FileTooLong { .. } => Remedy::change("name the right file"),
+            PlaceFault::ForeignUse { .. } => Remedy::change("stop the program that uses it"),
             PlaceFault::StaysBusy { .. } | PlaceFault::NotPlaced { .. } => Remedy::resume(),
             PlaceFault::MountsStacked { .. } => Remedy::change("reboot"),
             PlaceFault::FilesystemRefused { .. } => {
-                Remedy::words("dmesg says why; landfall log shows what came before")
+                Remedy::words("read the reason in dmesg, and the lines before it in landfall log")
             }
             PlaceFault::TurnedReadOnly { .. } => Remedy::replace_device(),
-            PlaceFault::RecordUnusable { file, .. } => Remedy::words(format!("rm {file}, and begin anew")),
+            PlaceFault::RecordUnusable { file, .. } => {
+                Remedy::words(format!("rm {file}, and run the command again"))
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ impl RoomFault {
             } => Words::of(
                 disk,
                 format!(
-                    "it is too small: the layout needs {needed_bytes} bytes, the disk has {available_bytes}"
+                    "it is too small: the layout needs {needed_bytes} bytes, and the disk has {available_bytes}"
                 ),
             ),
             RoomFault::Esp {
@@ -22,14 +22,16 @@ impl RoomFault {
                 available_bytes,
             } => Words::of(
                 disk,
-                format!("ESP size {available_bytes} bytes is too small: FAT32 needs at least {needed_bytes}"),
+                format!(
+                    "an ESP of {available_bytes} bytes is too small: FAT32 needs at least {needed_bytes}"
+                ),
             ),
             RoomFault::Image {
                 image,
                 needed_bytes,
                 available_bytes,
             } => Words::of(
-                format!("root partition with {available_bytes} bytes of room"),
+                format!("root partition with {available_bytes} bytes for a filesystem"),
                 format!("the filesystem in the image {image} has {needed_bytes} bytes"),
             ),
             RoomFault::System {
@@ -42,7 +44,7 @@ impl RoomFault {
             } => Words::of(
                 format!("root partition of {available_bytes} bytes"),
                 format!(
-                    "the {system} has {system_bytes} bytes; with {spare_bytes} to spare it needs {needed_bytes}, and {usable_percent} % of the partition are usable"
+                    "the {system} has {system_bytes} bytes; with {spare_bytes} in reserve it needs {needed_bytes}, and only {usable_percent} % of the partition can be used"
                 ),
             ),
             RoomFault::Boot {
@@ -53,7 +55,7 @@ impl RoomFault {
             } => Words::of(
                 format!("ESP of {available_bytes} bytes"),
                 format!(
-                    "kernel and initrd have {images_bytes} bytes; twice that and {spare_bytes} are needed: {needed_bytes}"
+                    "it is too small: kernel and initrd have {images_bytes} bytes, and twice that plus {spare_bytes} is needed: {needed_bytes}"
                 ),
             ),
             RoomFault::Database {
@@ -64,7 +66,7 @@ impl RoomFault {
             } => Words::of(
                 format!("database of the target store {database}"),
                 format!(
-                    "it cannot be opened with {available_bytes} bytes free on the root filesystem, {needed_bytes} are needed: {said}"
+                    "it needs {needed_bytes} free bytes on the root filesystem, and there are {available_bytes}: {said}"
                 ),
             ),
             RoomFault::Target {
@@ -73,7 +75,7 @@ impl RoomFault {
                 available_bytes,
             } => Words::of(
                 on,
-                format!("it has {available_bytes} bytes, the image's filesystem needs {needed_bytes}"),
+                format!("it has {available_bytes} bytes, and the image's filesystem needs {needed_bytes}"),
             ),
         }
     }
@@ -87,11 +89,9 @@ impl RoomFault {
                 Remedy::change_and_install("raise esp_size in the configuration")
             }
             RoomFault::Image { .. } | RoomFault::System { .. } | RoomFault::Target { .. } => {
-                Remedy::change_and_install("take a larger disk, a smaller swap or a smaller system")
+                Remedy::change_and_install("use a larger disk, a smaller swap or a smaller system")
             }
-            RoomFault::Database { .. } => {
-                Remedy::change("make room on the target (or give it a larger disk)")
-            }
+            RoomFault::Database { .. } => Remedy::change("free space on the target, or use a larger disk"),
         }
     }
 }

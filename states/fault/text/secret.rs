@@ -12,29 +12,32 @@ impl SecretFault {
             SecretFault::PassphraseMissing { of, unattended } => Words::of(
                 format!("passphrase of {of}"),
                 if *unattended {
-                    "it is not at hand, and an unattended install asks nothing"
+                    "it was not provided, and an unattended install does not ask"
                 } else {
-                    "none was given"
+                    "it was not provided"
                 },
             ),
             SecretFault::PassphrasesDiffer { of, rounds } => Words::of(
                 format!("passphrase of {of}"),
-                format!("no two equal entries in {rounds} rounds"),
+                format!("it was not entered twice the same in {rounds} attempts"),
             ),
             SecretFault::Missing { credential, .. } => Words::of(
                 format!("credential {credential}"),
-                "the configuration asks for it and it is not at hand",
+                "the configuration requires it, and it was not provided",
             ),
             SecretFault::Unusable { on, reason } => Words::of(on, reason),
             SecretFault::WeakDerivation { of, found, least } => Words::of(
                 of,
                 format!(
-                    "its key derivation is weaker than the configuration allows: {found}; luks.memory_min is {least}"
+                    "its key derivation is weaker than the configuration allows: it uses {found}, and luks.memory_min is {least}"
                 ),
             ),
             SecretFault::KeyMedium { label, said, known } => Words::of(
                 format!("medium with the label {label}"),
-                format!("it cannot be mounted {said}; {} are known", known.join(", ")),
+                format!(
+                    "it cannot be mounted {said}; supported filesystems are {}",
+                    known.join(", ")
+                ),
             ),
             SecretFault::NoAnswer { reason } => Words::of("question on the terminal", reason),
             SecretFault::ConsentMissing { extent, disk, reason } => {
@@ -47,7 +50,7 @@ impl SecretFault {
             } => Words::of(
                 format!("repository {remote}"),
                 format!(
-                    "it refuses the key that was made here, and nobody allowed it in {waited_s} s: {public}"
+                    "it refuses the key that landfall made on this machine, and nobody added the key in {waited_s} s: {public}"
                 ),
             ),
             SecretFault::UserUnknown {
@@ -55,30 +58,30 @@ impl SecretFault {
                 has_accounts: true,
             } => Words::of(
                 format!("target_user {user}"),
-                "the installed system's /etc/passwd has no such user",
+                "/etc/passwd of the installed system does not have this user",
             ),
             SecretFault::UserUnknown {
                 user,
                 has_accounts: false,
             } => Words::of(
                 format!("target_user {user}"),
-                "the installed system has no /etc/passwd: it makes its users at its first boot (services.userborn.enable or systemd.sysusers.enable)",
+                "the installed system has no /etc/passwd yet: it makes its users at its first boot (services.userborn.enable or systemd.sysusers.enable)",
             ),
         }
     }
 
     pub(in crate::fault) fn remedy(&self) -> Remedy {
         match self {
-            SecretFault::WrongPassphrase { .. } => {
-                Remedy::words("landfall resume, with the passphrase that the container was made with")
-            }
+            SecretFault::WrongPassphrase { .. } => Remedy::words(
+                "run landfall resume again, and enter the passphrase that the container was made with",
+            ),
             SecretFault::PassphraseMissing { unattended: true, .. } => {
-                Remedy::change("supply it as credential landfall.luks-passphrase")
+                Remedy::change("provide it as credential landfall.luks-passphrase")
             }
             SecretFault::PassphraseMissing {
                 unattended: false, ..
             } => Remedy::words(
-                "landfall resume on a console, and enter it, or give the credential landfall.luks-passphrase",
+                "run landfall resume on a console and enter it, or provide it as credential landfall.luks-passphrase",
             ),
             SecretFault::PassphrasesDiffer { .. } | SecretFault::NoAnswer { .. } => Remedy::resume(),
             SecretFault::Missing {
@@ -86,18 +89,18 @@ impl SecretFault {
                 file,
                 label,
             } => Remedy::change(format!(
-                "pass it as systemd credential {credential}, or as file {file} on a medium with the label {label}"
+                "provide it as systemd credential {credential}, or as file {file} on a medium with the label {label}"
             )),
-            SecretFault::Unusable { .. } => Remedy::change("supply it anew"),
+            SecretFault::Unusable { .. } => Remedy::change("provide a correct one"),
             SecretFault::WeakDerivation { .. } => Remedy::change(
-                "give the machine more memory, raise luks.iteration_time_ms where it is slow, or lower luks.memory_min",
+                "give the machine more memory, raise luks.iteration_time_ms on a slow machine, or lower luks.memory_min",
             ),
-            SecretFault::KeyMedium { .. } => Remedy::change("make it anew, or unplug it"),
+            SecretFault::KeyMedium { .. } => Remedy::change("format it again, or unplug it"),
             SecretFault::ConsentMissing { .. } => Remedy::change_and_install(
-                "write the name to use that landfall disks prints for it into unattended.disk or credential landfall.consent",
+                "set unattended.disk, or the credential landfall.consent, to the name that landfall disks prints for this disk",
             ),
             SecretFault::KeyNotAllowed { .. } => Remedy::change(
-                "allow that key at the forge, to read this repository; it is the same until the machine is switched off",
+                "add this key at the forge, with read access to this repository; the key stays the same until the machine is switched off",
             ),
             SecretFault::UserUnknown {
                 user,
@@ -107,9 +110,9 @@ impl SecretFault {
             )),
             SecretFault::UserUnknown {
                 has_accounts: false, ..
-            } => Remedy::change(
-                "leave target_user out, or set both options to false in the host's configuration",
-            ),
+            } => {
+                Remedy::change("remove target_user, or set both options to false in the host's configuration")
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ impl SourceFault {
             } => Words::of(
                 format!("revision {revision}"),
                 format!(
-                    "it was pinned, and {repository} no longer has it; what was asked for is now at {now}"
+                    "this install uses it, but {repository} no longer has it; the configured branch or revision is now {now}"
                 ),
             ),
             SourceFault::PinNotNamed {
@@ -27,18 +27,18 @@ impl SourceFault {
                 named_by,
             } => {
                 let elsewhere = match named_by {
-                    Some(name) => format!("; {name} names it"),
+                    Some(name) => format!("; {name} names this revision"),
                     None => String::new(),
                 };
                 let now = match now {
-                    Some(now) => format!("that is {now} now, and this revision is not in its history"),
-                    None => "nobody has asked whether it is in its history".to_owned(),
+                    Some(now) => format!("it is now {now}, and its history does not have this revision"),
+                    None => "its history was not checked for this revision".to_owned(),
                 };
                 Words::of(
                     format!("revision {revision}"),
                     format!(
-                        "a record on the disk asks for it, which anybody can write there, and the configuration asks for {reference} of \
-                         {repository}: {now}{elsewhere}. If this revision is the one that is wanted, name it in repository.revision"
+                        "only a record on the disk names it, and anybody can write such a record; the configuration names {reference} of {repository}: \
+                         {now}{elsewhere}. To install this revision, set repository.revision to it"
                     ),
                 )
             }
@@ -48,7 +48,7 @@ impl SourceFault {
             ),
             SourceFault::NothingOffered { repository } => Words::of(
                 format!("repository {repository}"),
-                "it answered and offers nothing at all: it is empty, or a network that wants a login in a browser answered in its place \
+                "it offers no branch and no tag: it is empty, or the network requires a login in a browser and answered in its place \
                  (captive portal)",
             ),
             SourceFault::SubmoduleAddress {
@@ -70,23 +70,23 @@ impl SourceFault {
                 "correct repository.branch or repository.revision in the configuration",
             ),
             SourceFault::RevisionGone { .. } => {
-                Remedy::change("push the revision again, or name another in repository.revision")
+                Remedy::change("push the revision again, or set another one in repository.revision")
             }
             SourceFault::PinNotNamed { .. } => Remedy::Command("landfall resume --repin".into()),
             SourceFault::RevisionNotInBundle { .. } => Remedy::words(
-                "in a repository that has it: git bundle create FILE --all, build the installer anew",
+                "in a repository that has it, run git bundle create FILE --all, then build the installer again",
             ),
             SourceFault::NothingOffered { .. } => Remedy::change_and_install(
                 "log in to the network (open http://neverssl.com in a browser), correct repository.remote, or push to the repository",
             ),
             SourceFault::SubmoduleAddress { .. } => Remedy::words(
-                "say in .gitmodules where the submodule is fetched from, or take it out of the repository",
+                "set the address of the submodule in .gitmodules, or remove the submodule from the repository",
             ),
             SourceFault::ForeignClone { path, .. } => {
                 Remedy::change(format!("move {path} away, or set another repository.clone_path"))
             }
             SourceFault::SubmoduleOrder { .. } => Remedy::change(
-                "give the submodule an address of https:// or ssh:// and no command, commit that, push it",
+                "give the submodule an https:// or ssh:// address and no command in .gitmodules, commit it, and push it",
             ),
         }
     }

@@ -8,7 +8,7 @@ impl StoreFault {
         match self {
             StoreFault::SystemMissing { system, ended } => Words::of(
                 format!("prebuilt system {system}"),
-                format!("the installer's store does not have it: {ended}"),
+                format!("the installer's Nix store does not have it: {ended}"),
             ),
             StoreFault::NotInClosure { system, paths } => Words::of(
                 format!("system {system}"),
@@ -22,21 +22,21 @@ impl StoreFault {
                 Words::of(
                     format!("closure of {system} on the target"),
                     format!(
-                        "{}{more} came whole from the image and are wrong now: the target disk did not keep them",
+                        "{}{more} were complete when they were written from the image, and are damaged now: the target disk is bad",
                         paths.join(", ")
                     ),
                 )
             }
             StoreFault::DatabaseUnusable { database, said } => Words::of(
                 format!("database of the target store {database}"),
-                format!("Nix made it just now, and cannot read it: {said}"),
+                format!("Nix has just made it, and cannot read it: {said}"),
             ),
             StoreFault::DatabaseBroke { database, said } => Words::of(
                 format!("database of the target store {database}"),
-                format!("it became unusable while it was used: {said}"),
+                format!("it became unusable during the install: {said}"),
             ),
             StoreFault::NixUnusable { said } => {
-                Words::of("Nix", format!("it cannot read an empty store either: {said}"))
+                Words::of("Nix", format!("it cannot read even an empty store: {said}"))
             }
             StoreFault::ActivationIncomplete {
                 system,
@@ -45,7 +45,7 @@ impl StoreFault {
                 said,
             } => Words::of(
                 format!("activation of {system}"),
-                format!("its part \"{part}\" failed, so the target has no {lacks}: {said}"),
+                format!("its part \"{part}\" failed, so the target does not have {lacks}: {said}"),
             ),
         }
     }
@@ -53,17 +53,19 @@ impl StoreFault {
     pub(in crate::fault) fn remedy(&self) -> Remedy {
         match self {
             StoreFault::SystemMissing { .. } => {
-                Remedy::words("build the installer anew with the system in it, or set system to Flake")
+                Remedy::words("build the installer again with the system in it, or set `system` to Flake")
             }
-            StoreFault::NotInClosure { .. } => Remedy::words("name the system that the closure was made of"),
-            StoreFault::PathsLost { .. } => {
-                Remedy::words("replace the disk, or write everything anew: landfall install --reinstall")
+            StoreFault::NotInClosure { .. } => {
+                Remedy::words("name the system that the closure was made from")
             }
+            StoreFault::PathsLost { .. } => Remedy::words(
+                "replace the disk, or install again from the start: landfall install --reinstall",
+            ),
             StoreFault::DatabaseUnusable { .. } => Remedy::change(
-                "landfall log shows what Nix said; check the target disk (smartctl -a) and the installer's Nix",
+                "read what Nix reported (landfall log), and check the target disk (smartctl -a) and the installer's Nix",
             ),
             StoreFault::NixUnusable { .. } => Remedy::change(
-                "nix path-info --store /tmp/empty --all shows it; mend Nix's settings in the installer",
+                "run nix path-info --store /tmp/empty --all to see the error, and fix Nix's settings in the installer",
             ),
             StoreFault::DatabaseBroke { .. } | StoreFault::ActivationIncomplete { .. } => Remedy::resume(),
         }

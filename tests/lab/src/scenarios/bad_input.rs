@@ -174,7 +174,7 @@ fn disks(install: &Install<'_>, machine: &Machine) -> Result<()> {
         machine,
         "install",
         6,
-        &["LFNOWHERE", "no disk is called", "LFTARGET"],
+        &["LFNOWHERE", "no disk has the name", "LFTARGET"],
     )?;
     with("LFSMALL")?;
     refuse(
@@ -206,7 +206,7 @@ fn disks(install: &Install<'_>, machine: &Machine) -> Result<()> {
     for (disk, status, part) in [
         ("/tmp/image", 2, "a path below /dev"),
         ("/dev/nvme7n1", 6, "it is not there"),
-        ("/dev/null", 6, "it is no block device"),
+        ("/dev/null", 6, "it is not a block device"),
         ("/dev/loop0", 6, "INSTALL_DISK=/dev/loop0"),
         ("/dev/disk/by-id/virtio-LAB-STICK", 6, "this system runs from it"),
     ] {
@@ -245,29 +245,29 @@ fn images(install: &Install<'_>, machine: &Machine) -> Result<()> {
             system.as_str(),
             None,
             6,
-            &["there is no such file", "landfall image build"][..],
+            &["this file does not exist", "landfall image build"][..],
         ),
         (
             "other",
             system,
             None,
             6,
-            &["it is no image of landfall", "landfall image build"],
+            &["it is not a landfall image", "landfall image build"],
         ),
-        ("cut", system, None, 6, &["it is cut off", "bytes are there"]),
+        ("cut", system, None, 6, &["it is incomplete", "its header states"]),
         (
             "manifest",
             system,
             None,
             8,
-            &["the manifest is not the one", "landfall image verify"],
+            &["the manifest does not match", "landfall image verify"],
         ),
         (
             "newer",
             system,
             None,
             7,
-            &["format version 2", "this landfall knows 1"],
+            &["format version 2", "this landfall reads version 1"],
         ),
         ("right", another, None, 9, &["it holds", another, system]),
         // The right system, and not the image that was made for this configuration.
@@ -322,7 +322,7 @@ fn tools(install: &Install<'_>, machine: &Machine) -> Result<()> {
         machine,
         &command,
         6,
-        &["mkfs.vfat", "not found in PATH", "/run/lab/bin"],
+        &["mkfs.vfat", "PATH does not have them", "/run/lab/bin"],
     )?;
     Ok(())
 }
@@ -360,7 +360,7 @@ fn another_one(install: &Install<'_>, machine: &Machine) -> Result<()> {
         "install",
         4,
         &[
-            "another landfall is at work",
+            "another landfall is running",
             &format!("process {pid} (landfall install)"),
             "landfall status --watch",
         ],
@@ -393,7 +393,7 @@ fn no_disk(install: &Install<'_>, machine: &Machine) -> Result<()> {
         "install",
         6,
         &[
-            "no disk can be installed on",
+            "no disk is suitable for an install",
             "LAB-STICK",
             "this system runs from it",
         ],

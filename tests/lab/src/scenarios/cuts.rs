@@ -81,7 +81,9 @@ pub fn slots_lost(kit: &Kit) -> Result<()> {
     machine.cut_power()?;
     ensure!(
         ran.status == 6
-            && ran.output.contains("its slots are written without")
+            && ran
+                .output
+                .contains("landfall writes its checkpoint slots without")
             && ran.output.contains("this kernel does not know vfat"),
         "without FAT it ended with {}:\n{}",
         ran.status,

@@ -60,7 +60,7 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
         "resume",
         ROOT_START,
         false,
-        "stopped before anything was begun",
+        "stopped before the install started",
     )?;
     say("a read of the root partition ends with EIO: hardware, and nothing is begun");
 

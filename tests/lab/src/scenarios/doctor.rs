@@ -346,9 +346,9 @@ fn labels(patient: &Patient<'_>, resident: &Resident<'_>) -> Result<()> {
         "labels",
         "truncate -s 8M /run/other.img && mkfs.ext4 -q -L data-lab /run/other.img && losetup /dev/loop7 /run/other.img \
          && udevadm trigger --settle /dev/loop7",
-        "may be any of",
+        "is on several devices",
         |next| {
-            assert!(next.contains("take the other disk out"), "{next}");
+            assert!(next.contains("remove the other disk"), "{next}");
             "losetup --detach /dev/loop7 && udevadm settle && udevadm trigger --settle /dev/vda4".to_owned()
         },
     )

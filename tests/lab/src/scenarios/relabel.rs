@@ -122,7 +122,10 @@ fn moved(kit: &Kit, name: &str, every: bool) -> Result<()> {
     let machine = resident.up()?;
     let said = machine.run(RELABEL, LIMIT)?;
     ensure!(
-        said.status == 0 && said.text().contains("nothing: this machine boots by its labels"),
+        said.status == 0
+            && said
+                .text()
+                .contains("nothing: this machine already boots by its labels"),
         "booted by labels, it says: {} {}",
         said.text(),
         said.error_text()

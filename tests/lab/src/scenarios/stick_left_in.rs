@@ -43,7 +43,7 @@ pub fn stick_left_in(kit: &Kit) -> Result<()> {
         &machine,
         "install --reinstall",
         6,
-        &["finished install", "`reinstall` was not raised"],
+        &["finished install", "`reinstall` was not increased"],
     )?;
     // A person who is asked, and says no.
     install.configure(&machine, PERSON)?;
@@ -95,7 +95,7 @@ pub fn reinstall(kit: &Kit) -> Result<()> {
     let machine = install.start()?;
     let ran = install.land(&machine, "install")?;
     ensure!(
-        ran.output.contains("reinstall 1"),
+        ran.output.contains("reinstall number 1"),
         "it does not say why:\n{}",
         ran.output
     );

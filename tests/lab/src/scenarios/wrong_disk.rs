@@ -153,7 +153,7 @@ fn nobody_named_one(install: &Install<'_>, machine: &Machine) -> Result<()> {
     // A former system's ESP and its partitions are no vote: it is one of the candidates.
     let doubt = [
         "choice of the disk",
-        "nothing says which one is meant",
+        "none was named",
         "LFTARGET",
         "LFDATA",
         "LFBLANK",
