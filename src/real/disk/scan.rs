@@ -7,7 +7,7 @@ use super::amount;
 use super::contents::{self, Contents};
 use super::kind::no_disk;
 use super::named::{self, Named};
-use super::proc::{BootMedium, Dev, parse_cmdline, parse_mountinfo, parse_swaps};
+use super::proc::{BootMedium, Dev, Mount, parse_cmdline, parse_mountinfo, parse_swaps};
 use super::sysfs::{Block, Sysfs, device, device_number};
 use super::usage::{Machine, Own, Uses};
 use super::{controllers, efi, io_fault, kind, lsblk, open, os_code, other_system, select};
@@ -61,49 +61,11 @@ pub struct Gathered {
 
 /// The kernel's lists of what is used, and lsblk's view.
 pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<Machine, Fault> {
-    let ended = Program::new("lsblk")
-        .args(lsblk::ARGS)
-        .on_stop(OnStop::End)
-        .run(reporter, stop)
-        .await?;
-    // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.
-    if !matches!(ended.code, Some(0 | 32 | 64)) {
-        return Err(Fault::program(
-            FaultClass::Transient,
-            "list of disks",
-            ended.how(),
-            Remedy::resume(),
-        ));
-    }
-    let rows = lsblk::parse(&ended.stdout).map_err(|why| {
-        Fault::of(
-            MachineFault::OutputUnknown {
-                on: "list of disks".into(),
-                program: "lsblk".into(),
-                reason: why.to_string(),
-                line: None,
-            },
-            Remedy::change("install util-linux 2.33 or newer"),
-        )
-    })?;
-    let read = |path: &str| {
-        let text = sysfs
-            .text(path)
-            .map_err(|e| io_fault("list of mounts", "read it", &e))?;
-        text.ok_or_else(|| {
-            Fault::from(MachineFault::FileMissing {
-                on: "list of mounts".into(),
-                path: format!("/{path}"),
-            })
-        })
+    let mut machine = Machine {
+        lsblk: rows(reporter, stop).await?,
+        mounts: mounts(sysfs)?,
+        ..Machine::default()
     };
-    let mounts =
-        parse_mountinfo(&read("proc/self/mountinfo")?).map_err(|why| MachineFault::OutputUnknown {
-            on: "list of mounts".into(),
-            program: "/proc/self/mountinfo".into(),
-            reason: why,
-            line: None,
-        })?;
     let swaps = sysfs
         .text("proc/swaps")
         .map_err(|e| io_fault("list of swap", "read it", &e))?
@@ -111,11 +73,6 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
     let blocks = sysfs
         .blocks()
         .map_err(|e| io_fault("block devices", "list them", &e))?;
-    let mut machine = Machine {
-        lsblk: rows,
-        mounts,
-        ..Machine::default()
-    };
     for mount in machine
         .mounts
         .iter()
@@ -127,23 +84,7 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
             machine.sources.insert(mount.source.clone(), dev);
         }
     }
-    for swap in parse_swaps(&swaps) {
-        let path = Utf8Path::new(&swap);
-        let dev = match device_number(path) {
-            Ok(Some(dev)) => Some(dev),
-            // A swap file: its filesystem's device.
-            Ok(None) => match fs_err::metadata(path) {
-                Ok(metadata) => Some(split(metadata.dev())),
-                Err(_) => None,
-            },
-            Err(_) => None,
-        };
-        match dev {
-            Some(dev) => machine.swaps.push((swap, dev)),
-            // The exclusive open finds the disk all the same.
-            None => tracing::warn!(swap, "swap on something that cannot be examined"),
-        }
-    }
+    machine.swaps = swapped_to(&swaps);
     for block in &blocks {
         if block.loop_file.is_some()
             && let Some(dev) = behind_loop(block)
@@ -168,6 +109,80 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
     }
     machine.blocks = blocks;
     Ok(machine)
+}
+
+/// What lsblk says of every block device.
+async fn rows(reporter: &Reporter, stop: &Stop) -> Result<Vec<lsblk::Row>, Fault> {
+    let ended = Program::new("lsblk")
+        .args(lsblk::ARGS)
+        .on_stop(OnStop::End)
+        .run(reporter, stop)
+        .await?;
+    // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.
+    if !matches!(ended.code, Some(0 | 32 | 64)) {
+        return Err(Fault::program(
+            FaultClass::Transient,
+            "list of disks",
+            ended.how(),
+            Remedy::resume(),
+        ));
+    }
+    lsblk::parse(&ended.stdout).map_err(|why| {
+        Fault::of(
+            MachineFault::OutputUnknown {
+                on: "list of disks".into(),
+                program: "lsblk".into(),
+                reason: why.to_string(),
+                line: None,
+            },
+            Remedy::change("install util-linux 2.33 or newer"),
+        )
+    })
+}
+
+/// The kernel's table of mounts.
+fn mounts(sysfs: &Sysfs) -> Result<Vec<Mount>, Fault> {
+    let text = sysfs
+        .text("proc/self/mountinfo")
+        .map_err(|e| io_fault("list of mounts", "read it", &e))?
+        .ok_or_else(|| {
+            Fault::from(MachineFault::FileMissing {
+                on: "list of mounts".into(),
+                path: "/proc/self/mountinfo".into(),
+            })
+        })?;
+    parse_mountinfo(&text).map_err(|why| {
+        MachineFault::OutputUnknown {
+            on: "list of mounts".into(),
+            program: "/proc/self/mountinfo".into(),
+            reason: why,
+            line: None,
+        }
+        .into()
+    })
+}
+
+/// What is swapped to, with the device that it is on.
+fn swapped_to(text: &str) -> Vec<(String, Dev)> {
+    let mut found = vec![];
+    for swap in parse_swaps(text) {
+        let path = Utf8Path::new(&swap);
+        let dev = match device_number(path) {
+            Ok(Some(dev)) => Some(dev),
+            // A swap file: its filesystem's device.
+            Ok(None) => match fs_err::metadata(path) {
+                Ok(metadata) => Some(split(metadata.dev())),
+                Err(_) => None,
+            },
+            Err(_) => None,
+        };
+        match dev {
+            Some(dev) => found.push((swap, dev)),
+            // The exclusive open finds the disk all the same.
+            None => tracing::warn!(swap, "swap on something that cannot be examined"),
+        }
+    }
+    found
 }
 
 fn split(dev: u64) -> Dev {
@@ -423,9 +438,57 @@ fn facts(
     seen: &[String],
     links: Vec<String>,
 ) -> select::Facts {
-    let mut never: Vec<String> = vec![];
+    let mut never: Vec<String> = uses.boot.clone();
     let mut unless_named = vec![];
-    never.extend(uses.boot.iter().cloned());
+    against_device(block, &mut never, &mut unless_named);
+    never.extend(uses.strangers.iter().cloned());
+    unless_named.extend(uses.members.iter().cloned());
+    let of_its_kind = kind::objections(block);
+    never.extend(of_its_kind.never);
+    unless_named.extend(of_its_kind.unless_named);
+    let mut blank = false;
+    match contents {
+        Err(why) => never.push(format!("it cannot be read: {why}")),
+        Ok(contents) => {
+            against_contents(contents, medium, &mut never, &mut unless_named);
+            blank = contents.blank && seen.is_empty();
+            if contents.blank {
+                unless_named.extend(seen.iter().cloned());
+            }
+        }
+    }
+    let known = contents.as_ref().ok();
+    let is_nixos = known.is_some_and(|c| c.folders.iter().any(|name| efi::is_nixos_folder(name)));
+    select::Facts {
+        device: block.device(),
+        model: block.model.clone(),
+        identity: block.identity.clone(),
+        place: block.place.clone(),
+        by_hand: block.is_put_in_by_hand(),
+        links,
+        failing: None,
+        never,
+        unless_named,
+        partitions: known.map(partitions).unwrap_or_default(),
+        mbr_signature: known.map_or(0, |contents| contents.on_disk.mbr_signature),
+        other_system: known.and_then(other_system::on),
+        former: if is_nixos {
+            select::Former::System
+        } else {
+            select::Former::Nothing
+        },
+        // The medium that this system runs from cannot be freed.
+        release: if uses.boot.is_empty() {
+            uses.release.clone()
+        } else {
+            vec![]
+        },
+        blank,
+    }
+}
+
+/// What stands against a device, whatever is on it.
+fn against_device(block: &Block, never: &mut Vec<String>, unless_named: &mut Vec<String>) {
     if block.identity.size_bytes == 0 {
         never.push("its size is zero: it has no medium".into());
     }
@@ -451,101 +514,68 @@ fn facts(
             block.identity.sector_bytes
         ));
     }
-    never.extend(uses.strangers.iter().cloned());
-    unless_named.extend(uses.members.iter().cloned());
-    let of_its_kind = kind::objections(block);
-    never.extend(of_its_kind.never);
-    unless_named.extend(of_its_kind.unless_named);
-    let mut partitions = vec![];
-    let mut other_system = None;
-    let mut former = select::Former::Nothing;
-    let mut blank = false;
-    let mut mbr_signature = 0;
-    match contents {
-        Err(why) => never.push(format!("it cannot be read: {why}")),
-        Ok(contents) => {
-            let labelled = contents
-                .signatures
-                .iter()
-                .flat_map(|(_, s)| s)
-                .filter_map(|s| s.label.as_ref());
-            for label in labelled {
-                for (labels, whose) in [
-                    (&medium.labels, "on the kernel's command line"),
-                    (&medium.mounted_labels, "which /etc/fstab mounts at /iso"),
-                ] {
-                    if labels.contains(label) {
-                        never.push(format!(
-                            "this system was started from it (label {} {whose})",
-                            quoted(label)
-                        ));
-                    }
-                }
-            }
-            for (number, found) in &contents.signatures {
-                if found.iter().any(|s| s.kind == "iso9660") {
-                    let place = number.map_or("it".into(), |n| format!("partition {n}"));
-                    unless_named.push(format!("{place} holds an ISO 9660 image, as installer sticks do"));
-                }
-            }
-            let table = contents.on_disk.table();
-            for entry in table.map(|t| t.entries.as_slice()).unwrap_or_default() {
-                if medium
-                    .uuids
-                    .iter()
-                    .any(|u| u.eq_ignore_ascii_case(&entry.partuuid.to_string()))
-                {
-                    never.push(
-                        "this system was started from it (PARTUUID on the kernel's command line)".into(),
-                    );
-                }
-                partitions.push(select::PartitionFacts {
-                    number: entry.number,
-                    partuuid: Some(entry.partuuid),
-                    esp: entry.type_guid == TYPE_ESP,
-                });
-            }
-            for entry in &contents.on_disk.mbr {
-                partitions.push(select::PartitionFacts {
-                    number: entry.number,
-                    partuuid: None,
-                    esp: entry.kind == 0xEF,
-                });
-            }
-            mbr_signature = contents.on_disk.mbr_signature;
-            other_system = other_system::on(contents);
-            if contents.folders.iter().any(|name| efi::is_nixos_folder(name)) {
-                former = select::Former::System;
-            }
-            unless_named.extend(contents.unknown.iter().cloned());
-            blank = contents.blank && seen.is_empty();
-            if contents.blank {
-                unless_named.extend(seen.iter().cloned());
+}
+
+/// What stands against a disk by what is on it.
+fn against_contents(
+    contents: &Contents,
+    medium: &BootMedium,
+    never: &mut Vec<String>,
+    unless_named: &mut Vec<String>,
+) {
+    let labelled = contents
+        .signatures
+        .iter()
+        .flat_map(|(_, s)| s)
+        .filter_map(|s| s.label.as_ref());
+    for label in labelled {
+        for (labels, whose) in [
+            (&medium.labels, "on the kernel's command line"),
+            (&medium.mounted_labels, "which /etc/fstab mounts at /iso"),
+        ] {
+            if labels.contains(label) {
+                never.push(format!(
+                    "this system was started from it (label {} {whose})",
+                    quoted(label)
+                ));
             }
         }
     }
-    select::Facts {
-        device: block.device(),
-        model: block.model.clone(),
-        identity: block.identity.clone(),
-        place: block.place.clone(),
-        by_hand: block.is_put_in_by_hand(),
-        links,
-        failing: None,
-        never,
-        unless_named,
-        partitions,
-        mbr_signature,
-        other_system,
-        former,
-        // The medium that this system runs from cannot be freed.
-        release: if uses.boot.is_empty() {
-            uses.release.clone()
-        } else {
-            vec![]
-        },
-        blank,
+    for (number, found) in &contents.signatures {
+        if found.iter().any(|s| s.kind == "iso9660") {
+            let place = number.map_or("it".into(), |n| format!("partition {n}"));
+            unless_named.push(format!("{place} holds an ISO 9660 image, as installer sticks do"));
+        }
     }
+    for entry in contents
+        .on_disk
+        .table()
+        .map(|t| t.entries.as_slice())
+        .unwrap_or_default()
+    {
+        let partuuid = entry.partuuid.to_string();
+        if medium.uuids.iter().any(|u| u.eq_ignore_ascii_case(&partuuid)) {
+            never.push("this system was started from it (PARTUUID on the kernel's command line)".into());
+        }
+    }
+    unless_named.extend(contents.unknown.iter().cloned());
+}
+
+/// The partitions of both kinds of tables.
+fn partitions(contents: &Contents) -> Vec<select::PartitionFacts> {
+    let table = contents.on_disk.table();
+    let gpt = table.map(|t| t.entries.as_slice()).unwrap_or_default();
+    let of_gpt = gpt.iter().map(|entry| select::PartitionFacts {
+        number: entry.number,
+        partuuid: Some(entry.partuuid),
+        esp: entry.type_guid == TYPE_ESP,
+    });
+    let of_mbr = contents.on_disk.mbr.iter().map(|entry| select::PartitionFacts {
+        number: entry.number,
+        partuuid: None,
+        esp: entry.kind == 0xEF,
+    });
+    of_gpt.chain(of_mbr).collect()
 }
 
 /// What several entries of the kernel say of one disk: paths to one unit of a storage network, or disks that cannot be told

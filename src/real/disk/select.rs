@@ -173,46 +173,63 @@ pub fn objections(facts: &Facts, firmware: &Firmware) -> (Vec<String>, Vec<Strin
 
 /// Chooses.
 pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Result<Choice, Fault> {
-    let named = |index: usize, given: &str| {
-        // Nobody uses it, and another name would not help: it is broken.
-        if let Some(why) = &all[index].failing {
-            return Err(DeviceFault::Unreadable {
-                disk: format!("disk {given} ({})", all[index].describe()),
-                said: why.clone(),
-            }
-            .into());
+    if let Some(wanted) = wanted {
+        return by_name(all, wanted, firmware);
+    }
+    let left: Vec<usize> = (0..all.len())
+        .filter(|i| {
+            let (never, unless_named) = objections(&all[*i], firmware);
+            never.is_empty() && unless_named.is_empty()
+        })
+        .collect();
+    match by_firmware(all, &left, firmware)? {
+        Some(choice) => Ok(choice),
+        None => by_contents(all, &left, firmware),
+    }
+}
+
+/// The disk that was named, if it can take an install.
+fn named(all: &[Facts], index: usize, given: &str, firmware: &Firmware) -> Result<Choice, Fault> {
+    // Nobody uses it, and another name would not help: it is broken.
+    if let Some(why) = &all[index].failing {
+        return Err(DeviceFault::Unreadable {
+            disk: format!("disk {given} ({})", all[index].describe()),
+            said: why.clone(),
         }
-        let (never, _) = objections(&all[index], firmware);
-        if never.is_empty() {
-            return Ok(Choice {
-                index,
-                why: format!("it was named: {given}"),
-            });
-        }
-        let remedy = match &all[index].release[..] {
-            [] => Remedy::words(format!("name another disk: {NAME_ONE}")),
-            commands => Remedy::change_and_install(commands.join(" && ")),
-        };
-        Err(Fault::of(
-            Kind::DiskRefused {
-                disk: format!("disk {given} ({})", all[index].describe()),
-                reasons: never,
-            },
-            remedy,
-        ))
+        .into());
+    }
+    let (never, _) = objections(&all[index], firmware);
+    if never.is_empty() {
+        return Ok(Choice {
+            index,
+            why: format!("it was named: {given}"),
+        });
+    }
+    let remedy = match &all[index].release[..] {
+        [] => Remedy::words(format!("name another disk: {NAME_ONE}")),
+        commands => Remedy::change_and_install(commands.join(" && ")),
     };
+    Err(Fault::of(
+        Kind::DiskRefused {
+            disk: format!("disk {given} ({})", all[index].describe()),
+            reasons: never,
+        },
+        remedy,
+    ))
+}
+
+/// The disk that somebody means.
+fn by_name(all: &[Facts], wanted: &Wanted, firmware: &Firmware) -> Result<Choice, Fault> {
     match wanted {
-        Some(Wanted::Device { given, index }) if *index < all.len() => return named(*index, given),
-        Some(Wanted::Device { given, .. }) => {
-            return Err(doubt(
-                all,
-                firmware,
-                &format!("{given} is not a disk of this machine"),
-            ));
-        }
-        Some(wanted @ (Wanted::Name(name) | Wanted::InAdvance(name))) => {
-            return match named::meaning(name, &all_named(all)) {
-                Meaning::One(index, _) => named(index, name),
+        Wanted::Device { given, index } if *index < all.len() => named(all, *index, given, firmware),
+        Wanted::Device { given, .. } => Err(doubt(
+            all,
+            firmware,
+            &format!("{given} is not a disk of this machine"),
+        )),
+        wanted @ (Wanted::Name(name) | Wanted::InAdvance(name)) => {
+            match named::meaning(name, &all_named(all)) {
+                Meaning::One(index, _) => named(all, index, name, firmware),
                 Meaning::Nothing => {
                     let fault = doubt(all, firmware, &format!("no disk has the name {}", quoted(name)));
                     Err(match wanted {
@@ -224,16 +241,13 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
                     })
                 }
                 Meaning::Several(found) => Err(ambiguous(all, firmware, name, &found)),
-            };
+            }
         }
-        None => {}
     }
-    let left: Vec<usize> = (0..all.len())
-        .filter(|i| {
-            let (never, unless_named) = objections(&all[*i], firmware);
-            never.is_empty() && unless_named.is_empty()
-        })
-        .collect();
+}
+
+/// The disk that the firmware boots from, of those that are left.
+fn by_firmware(all: &[Facts], left: &[usize], firmware: &Firmware) -> Result<Option<Choice>, Fault> {
     // What another system put there for itself says nothing of where this one is wanted, and neither does what nobody can be told by.
     let votes = |i: usize| all[i].former() >= Former::System;
     for option in firmware
@@ -249,13 +263,13 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
         let everywhere = all.iter().filter(|f| f.matches(option)).count();
         match found[..] {
             [index] if everywhere == 1 => {
-                return Ok(Choice {
+                return Ok(Some(Choice {
                     index,
                     why: format!(
                         "the firmware boots from it (entry {})",
                         quoted(&option.description)
                     ),
-                });
+                }));
             }
             [] => {}
             [..] => {
@@ -270,7 +284,12 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
             }
         }
     }
-    if let [index] = left[..] {
+    Ok(None)
+}
+
+/// The disk by what is on those that are left: the only one, the only one with this install, or the largest where all are blank.
+fn by_contents(all: &[Facts], left: &[usize], firmware: &Firmware) -> Result<Choice, Fault> {
+    if let [index] = *left {
         return Ok(Choice {
             index,
             why: "it is the only suitable disk".into(),

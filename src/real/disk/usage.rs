@@ -284,7 +284,6 @@ impl Machine {
         let mut uses = Uses::default();
         // Names of partitions (and of the disk) that are known to be used, by whomever.
         let mut explained: BTreeSet<String> = BTreeSet::new();
-        let place = |number: Option<u32>| number.map_or("the disk".to_owned(), |n| format!("partition {n}"));
         let mut explain = |numbers: &[Option<u32>]| {
             for partition in &disk.partitions {
                 if numbers.contains(&Some(partition.kernel.number)) {
@@ -368,6 +367,19 @@ impl Machine {
                 }
             }
         }
+        uses.members = self.members(disk, signatures);
+        self.unexplained(disk, &explained, signatures, &mut uses);
+        uses.strangers.dedup();
+        let mut seen = BTreeSet::new();
+        uses.release.retain(|command| seen.insert(command.clone()));
+        first.extend(self.unmounts(&mounted));
+        uses.release.splice(0..0, first);
+        uses
+    }
+
+    /// What on the disk is a member of a set: by our own reader, and by lsblk.
+    fn members(&self, disk: &Block, signatures: &[(Option<u32>, Vec<Signature>)]) -> Vec<String> {
+        let mut members: Vec<String> = vec![];
         for (number, found) in signatures {
             for signature in found {
                 let Some(member) = signature.member_of else {
@@ -377,8 +389,7 @@ impl Machine {
                     .words
                     .as_ref()
                     .map_or(String::new(), |words| format!(" ({words})"));
-                uses.members
-                    .push(format!("{} is {member}{words}", place(*number)));
+                members.push(format!("{} is {member}{words}", place(*number)));
             }
         }
         for row in &self.lsblk {
@@ -398,11 +409,22 @@ impl Machine {
                     .any(|(at, found)| *at == number && !found.is_empty());
                 let divided = number.is_none() && signatures.iter().any(|(at, _)| at.is_some());
                 let stale = row.fstype.as_deref() == Some("zfs_member") && (seen || divided);
-                if !stale && !uses.members.iter().any(|known| known.starts_with(&line)) {
-                    uses.members.push(line);
+                if !stale && !members.iter().any(|known| known.starts_with(&line)) {
+                    members.push(line);
                 }
             }
         }
+        members
+    }
+
+    /// What the kernel reports as used, and nothing that can be seen explains.
+    fn unexplained(
+        &self,
+        disk: &Block,
+        explained: &BTreeSet<String>,
+        signatures: &[(Option<u32>, Vec<Signature>)],
+        uses: &mut Uses,
+    ) {
         let unseen = |what: String| {
             format!("the kernel reports that {what} is in use, by something that is not visible from here")
         };
@@ -419,12 +441,6 @@ impl Machine {
             uses.strangers.push(unseen("the disk".into()));
             uses.release.extend(pools(signatures, None));
         }
-        uses.strangers.dedup();
-        let mut seen = BTreeSet::new();
-        uses.release.retain(|command| seen.insert(command.clone()));
-        first.extend(self.unmounts(&mounted));
-        uses.release.splice(0..0, first);
-        uses
     }
 }
 
@@ -502,6 +518,11 @@ fn is_boot_point(point: &str) -> bool {
         ]
         .iter()
         .any(|dir| is_below(point, dir))
+}
+
+/// A partition, or the disk itself, in words.
+fn place(number: Option<u32>) -> String {
+    number.map_or("the disk".to_owned(), |n| format!("partition {n}"))
 }
 
 #[cfg(test)]

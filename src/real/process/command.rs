@@ -276,15 +276,8 @@ impl<'a> Program<'a> {
         self.run_to_end(reporter, stop).await.map(|(ended, _)| ended)
     }
 
-    async fn run_to_end(
-        mut self,
-        reporter: &Reporter,
-        stop: &Stop,
-    ) -> Result<(Ended, Option<Secret>), Fault> {
-        let mut secret = self.secret.take();
-        let name = self.name.rsplit('/').next().unwrap_or(&self.name).to_owned();
-        let args: Vec<String> = self.args.iter().map(|arg| redacted(arg)).collect();
-        tracing::debug!(program = %name, args = args.join(" "), "start");
+    /// The child as it is started: its environment, its limits, its pipes.
+    fn command(&mut self) -> std::io::Result<tokio::process::Command> {
         let mut command = tokio::process::Command::new(&self.name);
         command
             .args(&self.args)
@@ -309,13 +302,7 @@ impl<'a> Program<'a> {
         }
         command.stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let io = |e: std::io::Error| {
-            Fault::from(MachineFault::Pipe {
-                program: name.to_owned(),
-                os: os::of(&e),
-            })
-        };
-        let data = self.memory.bytes_max().map_err(io)?;
+        let data = self.memory.bytes_max()?;
         let file = self.file_bytes_max;
         let kept = target::inherited().filter(|_| !self.is_apart);
         // SAFETY: prctl(2), umask(2), getrlimit(2), setrlimit(2) and fcntl(2) are system calls that touch nothing but the child itself; the
@@ -338,6 +325,25 @@ impl<'a> Program<'a> {
                 Ok(())
             });
         }
+        Ok(command)
+    }
+
+    async fn run_to_end(
+        mut self,
+        reporter: &Reporter,
+        stop: &Stop,
+    ) -> Result<(Ended, Option<Secret>), Fault> {
+        let mut secret = self.secret.take();
+        let name = self.name.rsplit('/').next().unwrap_or(&self.name).to_owned();
+        let args: Vec<String> = self.args.iter().map(|arg| redacted(arg)).collect();
+        tracing::debug!(program = %name, args = args.join(" "), "start");
+        let io = |e: std::io::Error| {
+            Fault::from(MachineFault::Pipe {
+                program: name.to_owned(),
+                os: os::of(&e),
+            })
+        };
+        let mut command = self.command().map_err(io)?;
         let mut child = command.spawn().map_err(|e| MachineFault::ToolNotStarted {
             program: name.to_owned(),
             os: os::of(&e),
