@@ -13,12 +13,11 @@ use crate::world::{Perform, Survey, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::Consent;
 use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, LastEnding, Remedy};
-use landfall_states::image::Landing;
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::{Layout, Payload, Plan};
-use landfall_states::planned::Planned;
 use landfall_states::recovery::{Course, Decision, Rule, Situation, decide};
-use landfall_states::{Claim, Phase, State, Step, Verdict};
+use landfall_states::state::Planned;
+use landfall_states::{Claim, Phase, State, Step, StepProgress, Verdict};
 use std::time::Duration;
 
 /// How often an order may be reported as carried out and then not be, before that is called a defect of the tool that
@@ -227,7 +226,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         dirty: false,
         unverified: course.unclean(),
         // What was begun of another payload is another image's, which the states see.
-        landing: course.landing().cloned(),
+        progress: StepProgress::of_image(course.landing().cloned()),
     };
     let vouched = course.vouched(&revision).cloned();
     let first = Planned::new(
@@ -259,8 +258,8 @@ struct Run<'w, W: World> {
     dirty: bool,
     /// Whether what an unclean stop left has not been verified yet. Until it is, no end of a run may call itself clean.
     unverified: bool,
-    /// How far an image has come, as the checkpoint said or as this run saw.
-    landing: Option<Landing>,
+    /// How far a step in slices has come, as the checkpoint said or as this run saw.
+    progress: StepProgress,
 }
 
 impl<W: World> Run<'_, W> {
@@ -285,8 +284,8 @@ impl<W: World> Run<'_, W> {
                     State::Encrypted(s.advance(proof))
                 }
                 State::Encrypted(s) => {
-                    let landing = self.landing.clone();
-                    let proof = self.step(|consent| s.action(consent, landing.clone())).await?;
+                    let progress = self.progress.clone();
+                    let proof = self.step(|consent| s.action(consent, &progress)).await?;
                     State::Formatted(s.advance(proof))
                 }
                 State::Formatted(s) => {
@@ -330,20 +329,24 @@ impl<W: World> Run<'_, W> {
     {
         let (mut consent, mut consents, mut retry, mut empty_successes) = (None, 0, 0, 0);
         let (mut acted, mut began_ms) = (false, self.world.now_ms());
-        let mut came: Option<Landing> = None;
+        let mut came = StepProgress::default();
         loop {
             self.world.heartbeat(S::PHASE);
             if self.world.stop_requested() {
                 return Err(self.halt(stop_fault()));
             }
             let step = action(consent.clone());
-            let (order, landing) = match self.world.observe(&step).await {
+            let (order, progress) = match self.world.observe(&step).await {
                 Err(fault) => {
                     self.after(fault, &mut retry).await?;
                     continue;
                 }
                 Ok(facts) => match step.judge(&facts) {
                     Verdict::Done(proof) => {
+                        if S::IN_SLICES {
+                            // Behind the commit it says nothing any more.
+                            self.progress = StepProgress::default();
+                        }
                         self.done(S::PHASE, acted, began_ms);
                         return Ok(proof);
                     }
@@ -375,18 +378,14 @@ impl<W: World> Run<'_, W> {
                         }
                         continue;
                     }
-                    Verdict::Todo(order) => (order, step.landing(&facts)),
+                    Verdict::Todo(order) => (order, step.progress(&facts)),
                 },
             };
-            // The next slice of the same attempt. There are no more of them than the image has chunks.
-            let goes_on = acted
-                && self.last_fault.is_none()
-                && landing
-                    .as_ref()
-                    .is_some_and(|landing| landing.is_beyond(came.as_ref()));
-            if landing.is_some() {
-                self.landing.clone_from(&landing);
-                came = landing;
+            // The next slice of the same attempt. There are no more of them than the step says.
+            let goes_on = acted && self.last_fault.is_none() && progress.is_beyond(&came);
+            if progress.is_known() {
+                self.progress.clone_from(&progress);
+                came = progress;
             }
             if acted && !goes_on && self.last_fault.is_none() {
                 empty_successes += 1;
@@ -516,11 +515,7 @@ impl<W: World> Run<'_, W> {
                 Some(fault) => Some(fault.record()),
                 None => self.last_ending.at(self.claim.phase()).cloned(),
             },
-            // Behind the commit it says nothing any more.
-            landing: self
-                .landing
-                .clone()
-                .filter(|_| self.claim.phase() <= Phase::Encrypted),
+            landing: self.progress.image().cloned(),
         };
         let phase = self.claim.phase();
         let keys = self.world.keys().clone();

@@ -3,21 +3,21 @@
 //!
 //! Absent: verdicts, retries, order of phases (the driver's and the states' business).
 
-use landfall_states::anchored::EncryptVolumes;
+use landfall_states::actions::anchor_checkpoint::AnchorCheckpoint;
+use landfall_states::actions::clone_configuration::CloneConfiguration;
+use landfall_states::actions::encrypt_volumes::EncryptVolumes;
+use landfall_states::actions::format_volumes::FormatVolumes;
+use landfall_states::actions::install_boot_loader::InstallBootLoader;
+use landfall_states::actions::install_system::InstallSystem;
+use landfall_states::actions::land::Land;
+use landfall_states::actions::partition_disk::PartitionDisk;
+use landfall_states::actions::provision_secrets::ProvisionSecrets;
+use landfall_states::actions::realise_system::RealiseSystem;
 use landfall_states::authentic::RecordKeys;
-use landfall_states::bootable::ProvisionSecrets;
-use landfall_states::cloned::RealiseSystem;
 use landfall_states::consent::{Consent, Erasure};
-use landfall_states::encrypted::FormatVolumes;
 use landfall_states::fault::Fault;
-use landfall_states::formatted::CloneConfiguration;
-use landfall_states::installed::InstallBootLoader;
 use landfall_states::names::Revision;
-use landfall_states::partitioned::AnchorCheckpoint;
 use landfall_states::plan::{DiskIdentity, Payload, Plan};
-use landfall_states::planned::PartitionDisk;
-use landfall_states::provisioned::Land;
-use landfall_states::realised::InstallSystem;
 use landfall_states::recovery::DiskEvidence;
 use landfall_states::{Phase, Step};
 use std::time::Duration;

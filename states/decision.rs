@@ -3,12 +3,12 @@
 //!
 //! Absent: deciding.
 
-use crate::Phase;
 use crate::authentic::Authenticity;
 use crate::checkpoint::{Mark, Record};
 use crate::fault::{Attempts, Budget, Fault, LastEnding};
 use crate::image::Landing;
 use crate::names::{Revision, StorePath};
+use crate::phase::Phase;
 use crate::plan::{Plan, Reference};
 use std::fmt;
 

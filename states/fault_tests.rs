@@ -1,7 +1,7 @@
 //! Tests of faults: kinds, words, what is kept.
 
 use super::*;
-use crate::Phase;
+use crate::phase::Phase;
 
 #[test]
 fn another_next_thing_replaces_the_first_and_nothing_else() {

@@ -6,13 +6,13 @@
 //!
 //! The rules are numbered; docs/design/failure-model.md lists them with the test that shows each.
 
-use crate::Phase;
+use crate::actions::partition_disk::GptCopy;
 use crate::authentic::Authenticity;
 use crate::checkpoint::{Choice, Record, choose};
 use crate::fault::{ConfigFault, DeviceFault, Fault, Kind, Remedy, RoomFault};
 use crate::names::HostName;
+use crate::phase::Phase;
 use crate::plan::{DiskIdentity, InstallId, Layout, Payload, Plan, PlanError};
-use crate::planned::GptCopy;
 
 pub use crate::decision::{Believed, Course, Decision, Pin, Rule};
 

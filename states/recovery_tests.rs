@@ -1,12 +1,12 @@
 //! The recovery table, row by row, and what holds for every row.
 
 use super::*;
-use crate::Claim;
 use crate::authentic::Authenticity;
 use crate::checkpoint::Mark;
 use crate::checkpoint::tests::record;
 use crate::fault::{Budget, FaultClass};
 use crate::names::Digest;
+use crate::phase::Claim;
 use crate::plan::Reference;
 use crate::plan::tests::{disk, layout, payload};
 use proptest::prelude::*;

@@ -8,8 +8,8 @@ mod clone;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clone::{Place, branch, git};
+use landfall_states::actions::clone_configuration::CloneFacts;
 use landfall_states::fault::FaultClass;
-use landfall_states::formatted::CloneFacts;
 use landfall_states::plan::Reference;
 use landfall_states::{Step, Verdict};
 
@@ -212,9 +212,9 @@ fn work_of_somebody_in_a_clone_that_is_replaced_is_kept_beside_it() {
     let revision = place.resolve(&repository).unwrap();
     let action = place.action(repository, revision.clone());
     let aside = Utf8PathBuf::from(format!("{}.landfall-aside-1", place.path()));
-    let replace = |action: &landfall_states::formatted::CloneConfiguration| {
+    let replace = |action: &landfall_states::actions::clone_configuration::CloneConfiguration| {
         place
-            .perform(&landfall_states::formatted::CloneOrder {
+            .perform(&landfall_states::actions::clone_configuration::CloneOrder {
                 action: action.clone(),
                 replace: true,
             })

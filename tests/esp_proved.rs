@@ -14,8 +14,10 @@ use landfall::real::process::context::Hands;
 use landfall::real::process::stop::Stop;
 use landfall_states::Step as _;
 use landfall_states::Verdict;
+use landfall_states::actions::install_boot_loader::{
+    BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram,
+};
 use landfall_states::fault::FaultClass;
-use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
 use landfall_states::names::{Digest, StorePath};
 use landfall_states::plan::Machine;
 use uuid::Uuid;
@@ -456,7 +458,11 @@ fn the_default_among_specialisations_is_found_by_its_name() {
         let facts = target.look();
         let damaged = facts.flaws().iter().any(|flaw| {
             let named = flaw.to_string().contains(&ours);
-            named && matches!(flaw, landfall_states::installed::BootFlaw::Different { .. })
+            named
+                && matches!(
+                    flaw,
+                    landfall_states::actions::install_boot_loader::BootFlaw::Different { .. }
+                )
         });
         assert!(damaged, "cut at {cut}: {facts:?}");
     }

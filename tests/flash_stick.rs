@@ -6,8 +6,8 @@
 use camino::Utf8Path;
 use landfall::real::disk::signature::sniff;
 use landfall::real::table::gpt;
+use landfall_states::actions::partition_disk::GptCopy;
 use landfall_states::plan::{GptEntry, GptTable};
-use landfall_states::planned::GptCopy;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;

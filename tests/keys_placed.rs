@@ -157,12 +157,12 @@ fn what_needs_no_user_is_placed_before_there_are_any() {
         return;
     }
     let facts = observe(&Root::at(&target.root), &first).unwrap();
-    let wrong = landfall_states::bootable::Placed::wrong(&facts.placed);
+    let wrong = landfall_states::actions::provision_secrets::Placed::wrong(&facts.placed);
     assert_eq!(wrong.len(), first.len());
     perform(&Root::at(&target.root), &first, &wrong).unwrap();
     let facts = observe(&Root::at(&target.root), &first).unwrap();
     assert_eq!(
-        landfall_states::bootable::Placed::wrong(&facts.placed),
+        landfall_states::actions::provision_secrets::Placed::wrong(&facts.placed),
         [] as [landfall_states::names::TargetPath; 0]
     );
     assert_eq!(target.stat("root").0, 0o700);

@@ -17,7 +17,7 @@ use landfall::real::process::stop::Stop;
 use landfall::real::volume::probe::probe;
 use landfall::real::volume::root_image::{Progress, land};
 use landfall_states::Probe;
-use landfall_states::encrypted::ImageOrder;
+use landfall_states::actions::format_volumes::ImageOrder;
 use landfall_states::plan::Volume;
 use uuid::Uuid;
 

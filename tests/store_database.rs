@@ -9,7 +9,7 @@ mod store;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::nix::database::put_aside;
 use landfall::real::nix::store::observe_system;
-use landfall_states::cloned::{Contents, Database, PutAside};
+use landfall_states::actions::realise_system::{Contents, Database, PutAside};
 use landfall_states::fault::FaultClass;
 use landfall_states::plan::SystemSource;
 use std::process::Command;

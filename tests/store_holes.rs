@@ -6,7 +6,7 @@
 #[path = "shared/store.rs"]
 mod store;
 
-use landfall_states::cloned::Contents;
+use landfall_states::actions::realise_system::Contents;
 use landfall_states::plan::SystemSource;
 use std::process::Command;
 use store::Place;

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Event;
 use landfall::real::git::command::Access;
 use landfall::real::nix::client::Stores;
-use landfall_states::cloned::{Contents, RealiseSystem};
+use landfall_states::actions::realise_system::{Contents, RealiseSystem};
 use landfall_states::fault::FaultClass;
 use landfall_states::image::Image;
 use landfall_states::names::{Digest, StorePath};

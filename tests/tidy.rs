@@ -547,8 +547,8 @@ fn every_file_is_compiled() {
     let all = rust(&["src", "states"]);
     let complaints: Vec<String> = all.iter().filter_map(|(name, _)| unnamed(name, &all)).collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
-    let sample = vec![("states/lib.rs".to_owned(), "pub mod planned;".to_owned())];
-    assert!(unnamed("states/planned.rs", &sample).is_none());
+    let sample = vec![("states/lib.rs".to_owned(), "pub mod phase;".to_owned())];
+    assert!(unnamed("states/phase.rs", &sample).is_none());
     assert!(unnamed("states/forgotten.rs", &sample).is_some());
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(

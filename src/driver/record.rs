@@ -1,7 +1,7 @@
 //! What a run takes over of a record, and on whose word. Law: a revision that only a record asks for is used as a wish, until it is
 //! proved who wrote the record; of a forged one nothing is taken over, and the reference is resolved anew.
 //!
-//! Absent: judging (`states::recovery`, `states::formatted`), and codes (`states::authentic`).
+//! Absent: judging (`states::recovery`, `states::actions::clone_configuration`), and codes (`states::authentic`).
 
 use super::Request;
 use crate::event::Event;

@@ -11,7 +11,7 @@
 use super::{HEAD_BYTES, TAIL_BYTES};
 use crate::real::table::gpt::{self, OnDisk};
 use crate::real::table::mbr::MbrEntry;
-use landfall_states::planned::GptCopy;
+use landfall_states::actions::partition_disk::GptCopy;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 /// Bytes of the partition with keys.

@@ -16,12 +16,12 @@ use crate::real::volume::luks;
 use crate::world::Perform;
 use camino::Utf8Path;
 use fs_err as fs;
+use landfall_states::actions::land::Land;
 use landfall_states::consent::{Consent, ConsentBy};
 use landfall_states::fault::FaultClass;
 use landfall_states::plan::*;
-use landfall_states::planned::Planned;
-use landfall_states::provisioned::Land;
-use landfall_states::{Step, Verdict};
+use landfall_states::state::Planned;
+use landfall_states::{Step, StepProgress, Verdict};
 use memmap2::MmapMut;
 use nix::libc;
 use std::time::Instant;
@@ -133,7 +133,10 @@ async fn to_formatted(real: &mut Real) -> u32 {
     let (proof, acted) = go(real, state.action(None), |a, c| a.consent = Some(c)).await;
     all += acted;
     let state = state.advance(proof);
-    let (proof, acted) = go(real, state.action(None, None), |a, c| a.consent = Some(c)).await;
+    let (proof, acted) = go(real, state.action(None, &StepProgress::default()), |a, c| {
+        a.consent = Some(c)
+    })
+    .await;
     all += acted;
     state.advance(proof);
     all

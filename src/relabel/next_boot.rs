@@ -11,7 +11,7 @@ use crate::real::boot::bootspec;
 use crate::real::boot::files::observe_boot;
 use crate::real::boot::loader::Variables;
 use crate::real::fs::target_root::{self, Root};
-use landfall_states::installed::{BootFacts, BootFile, Nvram};
+use landfall_states::actions::install_boot_loader::{BootFacts, BootFile, Nvram};
 use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
 use std::io::{BufReader, Read, Seek, SeekFrom};

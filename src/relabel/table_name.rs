@@ -115,7 +115,7 @@ fn write_at(disk: &mut (impl Write + Seek), at: u64, bytes: &[u8]) -> io::Result
 /// Both copies, whole; or why not.
 fn whole(disk: &mut (impl Read + Seek), sector_bytes: u32) -> Result<[GptTable; 2], TableError> {
     let gpt::OnDisk { primary, backup, .. } = gpt::read(disk, sector_bytes)?;
-    let copy = |copy: landfall_states::planned::GptCopy, name| {
+    let copy = |copy: landfall_states::actions::partition_disk::GptCopy, name| {
         copy.table().cloned().ok_or(TableError::Copy { copy: name })
     };
     Ok([copy(primary, "first")?, copy(backup, "second")?])

@@ -1,6 +1,6 @@
 use super::*;
 use crate::real::table::gpt::{prepare, write};
-use landfall_states::planned::GptCopy;
+use landfall_states::actions::partition_disk::GptCopy;
 use std::io::Cursor;
 
 /// What is written between two flushes: place and bytes, sector by sector.

@@ -5,7 +5,7 @@
 
 use super::kind::{Kind, Limit};
 use super::{Fault, FaultClass, Remedy};
-use crate::Phase;
+use crate::phase::Phase;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -28,7 +28,7 @@ pub use source::SourceFault;
 pub use store::StoreFault;
 
 use super::{Fault, FaultClass, Remedy};
-use crate::Phase;
+use crate::phase::Phase;
 use serde::Serialize;
 
 /// What was known.

@@ -8,8 +8,8 @@
 //! Absent: which endings are known (`Cause`).
 
 use super::{Fault, FaultRecord, Kind};
-use crate::Phase;
 use crate::names::Digest;
+use crate::phase::Phase;
 
 /// Digits of a mark.
 const MARK_DIGITS: usize = 16;

@@ -9,9 +9,9 @@ use landfall::real::boot::{activation, kernel_settings};
 use landfall::real::fs::marks;
 use landfall::real::fs::receipt::{FullReceipt, read_receipt, write_receipt};
 use landfall::real::mount::hooks;
+use landfall_states::actions::land::Receipt;
 use landfall_states::image::Landing;
 use landfall_states::names::Digest;
-use landfall_states::provisioned::Receipt;
 use std::sync::Arc;
 
 /// Two chunks of easy bytes; the second lies in two places.

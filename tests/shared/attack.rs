@@ -5,8 +5,8 @@
 
 use crate::clone::{Place, git};
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneFacts};
 use landfall_states::fault::FaultClass;
-use landfall_states::formatted::{CloneConfiguration, CloneFacts};
 use landfall_states::{Step, Verdict};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

@@ -9,8 +9,10 @@ use landfall::real::git::pin::standing;
 use landfall::real::git::repository::{observe_clone, perform_clone, resolve_with};
 use landfall::real::process::context::Hands;
 use landfall::real::process::stop::Stop;
+use landfall_states::actions::clone_configuration::{
+    CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing,
+};
 use landfall_states::fault::Fault;
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing};
 use landfall_states::names::Revision;
 use landfall_states::plan::{InstallId, Reference, Repository, RepositorySource};
 use landfall_states::{Step, Verdict};

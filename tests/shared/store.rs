@@ -10,7 +10,7 @@ use landfall::real::nix::client::Stores;
 use landfall::real::nix::store::{observe_system, perform_realise};
 use landfall::real::process::context::Hands;
 use landfall::real::process::stop::Stop;
-use landfall_states::cloned::{RealiseSystem, SystemFacts};
+use landfall_states::actions::realise_system::{RealiseSystem, SystemFacts};
 use landfall_states::fault::Fault;
 use landfall_states::image::Image;
 use landfall_states::names::{Digest, StorePath};

@@ -3,7 +3,7 @@
 //! on the ESP is a fact: a name with nothing in it, a directory in a file's place, a temporary file of an installer. What
 //! is wrong is deleted before the installer runs, which takes everything that is there for its own work.
 //!
-//! Absent: the proof of unified kernel images and of other loaders (they are named), and judging (`states::installed`).
+//! Absent: the proof of unified kernel images and of other loaders (they are named), and judging (`states::actions::install_boot_loader`).
 
 use crate::real::boot::bootspec;
 use crate::real::boot::loader::{Variables, is_pe};
@@ -14,8 +14,8 @@ use crate::real::fs::target_root::Root;
 use crate::real::fs::{skeleton, target_root};
 use crate::real::process::command::{OnStop, Program};
 use crate::real::process::context::Hands;
+use landfall_states::actions::install_boot_loader::{BootFacts, BootFile, BootOrder, Nvram};
 use landfall_states::fault::Fault;
-use landfall_states::installed::{BootFacts, BootFile, BootOrder, Nvram};
 use landfall_states::names::StorePath;
 use landfall_states::plan::Machine;
 use std::collections::BTreeMap;

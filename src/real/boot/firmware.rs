@@ -10,8 +10,8 @@ use crate::real::disk::efi;
 use crate::real::fs::target_root;
 use crate::real::fs::target_root::Root;
 use camino::Utf8Path;
+use landfall_states::actions::install_boot_loader::Nvram;
 use landfall_states::fault::Fault;
-use landfall_states::installed::Nvram;
 use landfall_states::plan::{Plan, Role};
 use uuid::Uuid;
 

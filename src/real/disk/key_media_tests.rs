@@ -4,8 +4,8 @@ use super::super::proc::Mount;
 use super::super::sysfs::Partition;
 use super::*;
 use crate::config::Notation;
+use landfall_states::actions::partition_disk::KernelPartition;
 use landfall_states::fault::FaultClass;
-use landfall_states::planned::KernelPartition;
 
 fn block(name: &str, minor: u32, transport: &'static str, removable: bool) -> Block {
     Block {

@@ -8,7 +8,7 @@ use super::blank::{self, Blankness, Extent, Look};
 use super::partitions::Place;
 use super::signature::{HEAD, Signature, begins, describe, sniff};
 use crate::real::table::gpt::OnDisk;
-use landfall_states::planned::GptCopy;
+use landfall_states::actions::partition_disk::GptCopy;
 use std::io::{self, Read, Seek, SeekFrom};
 
 const MIB: u64 = 1 << 20;

@@ -5,8 +5,8 @@
 
 use super::blank::{Blankness, Extent, Look};
 use crate::real::table::gpt::OnDisk;
+use landfall_states::actions::partition_disk::GptCopy;
 use landfall_states::plan::{DiskIdentity, TYPE_ESP};
-use landfall_states::planned::GptCopy;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use uuid::{Uuid, uuid};

@@ -7,9 +7,9 @@
 use super::place;
 use super::proc::{Dev, parse_dev};
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::actions::partition_disk::KernelPartition;
 use landfall_states::disk_name::is_unique;
 use landfall_states::plan::DiskIdentity;
-use landfall_states::planned::KernelPartition;
 use nix::fcntl::OFlag;
 use std::io::{self, Read};
 

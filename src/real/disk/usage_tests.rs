@@ -3,8 +3,8 @@
 use super::super::sysfs::Partition;
 use super::*;
 use crate::real::disk::known_ids;
+use landfall_states::actions::partition_disk::KernelPartition;
 use landfall_states::plan::DiskIdentity;
-use landfall_states::planned::KernelPartition;
 
 const LUKS: Uuid = Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888);
 

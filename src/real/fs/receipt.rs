@@ -7,9 +7,9 @@ use crate::foreign::{self, Links, Refused};
 use crate::real::fs::target_root::io_fault;
 use crate::real::fs::target_root::{self, Root};
 use camino::Utf8Path;
+use landfall_states::actions::land::Receipt;
 use landfall_states::fault::Fault;
 use landfall_states::plan::{Plan, Volume};
-use landfall_states::provisioned::Receipt;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 

@@ -12,8 +12,8 @@ use crate::real::git::source::{fetch_url, has_commit, offer, remote_of, remove_t
 use crate::real::git::{lfs, settings, soundness, work};
 use crate::real::process::context::Hands;
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneOrder};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
-use landfall_states::formatted::{CloneConfiguration, CloneOrder};
 use landfall_states::plan::{Reference, RepositorySource};
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};

@@ -3,7 +3,7 @@
 //! and compared with what landfall and its Git write. What is anything else gets no Git run in it: it would be run as root.
 //!
 //! What is committed is another thing: that is the operator's own configuration. Absent: reading settings (`gitconfig`), what follows
-//! (`states::formatted`, `clone`).
+//! (`states::actions::clone_configuration`, `clone`).
 
 use crate::foreign::{self, Links, Refused};
 use crate::real::fs::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
@@ -11,8 +11,8 @@ use crate::real::fs::target_root;
 use crate::real::git::command;
 use crate::real::git::settings::{self, BYTES_MAX, Judged, Of, Setting};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use landfall_states::actions::clone_configuration::CloneConfiguration;
 use landfall_states::fault::{Fault, SourceFault};
-use landfall_states::formatted::CloneConfiguration;
 use landfall_states::names::{Revision, quoted};
 use landfall_states::plan::{Repository, RepositorySource};
 use std::io::{self, ErrorKind};

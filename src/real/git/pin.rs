@@ -2,7 +2,7 @@
 //! that lies on the target is believed. What the reference names now is fetched into an empty repository in tmpfs, commits only where
 //! the server can do that, and ancestry is read there; a clone on the target could lie with its own objects, graphs and grafts.
 //!
-//! Absent: what follows (`states::formatted`).
+//! Absent: what follows (`states::actions::clone_configuration`).
 
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access};
@@ -11,8 +11,8 @@ use crate::real::git::source::{fetch_url, offer, remote_of, remove_tree, source_
 use crate::real::process::command::Program;
 use crate::real::process::context::Hands;
 use camino::Utf8Path;
+use landfall_states::actions::clone_configuration::Standing;
 use landfall_states::fault::{Fault, SourceFault};
-use landfall_states::formatted::Standing;
 use landfall_states::names::Revision;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 

@@ -1,7 +1,7 @@
 //! The configuration repository: resolved before the first write, looked at where it is cloned to. Law: exactly the pinned
 //! revision ends up at its place, whole or not at all; what does not carry this install's mark is never touched.
 //!
-//! Absent: judging a clone (`states::formatted`), making it (`clone`).
+//! Absent: judging a clone (`states::actions::clone_configuration`), making it (`clone`).
 
 use super::source::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
 use crate::foreign::{self, Links};
@@ -12,8 +12,8 @@ use crate::real::git::guard::{self, Found};
 use crate::real::git::soundness;
 use crate::real::process::context::Hands;
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneFacts};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts};
 use landfall_states::names::Revision;
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::io::{ErrorKind, Read};

@@ -2,7 +2,7 @@
 //! the commit. Law: what Git remarks on the style of a whole object is no flaw: commits with a time zone or an author that Git would
 //! not write today are in the history of many repositories, and a clone of them is as whole as any other.
 //!
-//! Absent: which commit it ought to be (`states::formatted`), making it (`repository`).
+//! Absent: which commit it ought to be (`states::actions::clone_configuration`), making it (`repository`).
 
 use crate::real::fs::target_root;
 use crate::real::git::command::Access;

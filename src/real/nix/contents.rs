@@ -8,7 +8,7 @@ use crate::real::fs::target_root;
 use crate::real::nix::client::{Stores, failed, follow, survived};
 use crate::real::nix::{database, permissions, sizes};
 use crate::real::process::context::Hands;
-use landfall_states::cloned::{Contents, PutAside};
+use landfall_states::actions::realise_system::{Contents, PutAside};
 use landfall_states::fault::{Fault, FaultClass, StoreFault};
 use landfall_states::image::Image;
 

@@ -20,7 +20,7 @@ use crate::real::process::command::Ended;
 use crate::real::process::context::Hands;
 use crate::real::volume::free_space;
 use camino::Utf8Path;
-use landfall_states::cloned::{Database, PutAside};
+use landfall_states::actions::realise_system::{Database, PutAside};
 use landfall_states::fault::{Cause, Fault, FaultClass, PlaceFault, Remedy, RoomFault, StoreFault};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, renameat};

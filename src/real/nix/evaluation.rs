@@ -10,7 +10,7 @@ use crate::real::git::guard;
 use crate::real::nix::client::{Stores, follow, succeeded};
 use crate::real::process::context::Hands;
 use camino::Utf8Path;
-use landfall_states::cloned::RealiseSystem;
+use landfall_states::actions::realise_system::RealiseSystem;
 use landfall_states::fault::{Fault, FaultClass, MachineFault, PlaceFault};
 use landfall_states::names::{HostName, Revision, StorePath};
 use nix::unistd::Uid;

@@ -11,10 +11,10 @@ use crate::real::nix::client::SCRATCH;
 use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;
-use landfall_states::bootable::Placed;
+use landfall_states::actions::install_system::InstallFacts;
+use landfall_states::actions::provision_secrets::Placed;
 use landfall_states::fault::{Fault, StoreFault};
 use landfall_states::names::StorePath;
-use landfall_states::realised::InstallFacts;
 use std::time::Duration;
 
 const PROFILE: &str = "/nix/var/nix/profiles/system";
@@ -58,7 +58,7 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
             .step(format!("remove {name} among the target's profiles: {why}"));
     }
     target_root::flush_boot(root)?;
-    // The closure must be on the disk before a profile points at it (Law of `states::realised`).
+    // The closure must be on the disk before a profile points at it (Law of `states::actions::install_system`).
     target_root::sync_filesystem(root)?;
     let program = Program::new("nixos-install")
         .memory(Memory::Nix)

@@ -3,7 +3,7 @@
 //! refers to it and made again; the system of a revision is recorded on the target, so that nothing is evaluated twice.
 //! Looking never fails because of what is on the target.
 //!
-//! Absent: believing Nix's database after an unclean stop (`states::cloned` asks for verification); whether there is a
+//! Absent: believing Nix's database after an unclean stop (`states::actions::realise_system` asks for verification); whether there is a
 //! database that can be used (`database`); what its paths hold (`contents`).
 //!
 //! Nix registers a path right after it has written it, so a power cut can leave valid paths with empty files.
@@ -15,7 +15,9 @@ use crate::real::nix::contents::{self, Verified};
 use crate::real::nix::database;
 use crate::real::nix::permissions;
 use crate::real::process::context::Hands;
-use landfall_states::cloned::{Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts};
+use landfall_states::actions::realise_system::{
+    Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts,
+};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::StorePath;
 use landfall_states::plan::SystemSource;

@@ -3,7 +3,7 @@
 //! never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
 //! `/etc/passwd`, after its activation.
 //!
-//! Absent: asking (`ask`), judging (`states::bootable`).
+//! Absent: asking (`ask`), judging (`states::actions::provision_secrets`).
 
 use crate::config::{Config, disk_name_objection};
 use crate::event::Reporter;

@@ -9,7 +9,7 @@ use crate::real::fs::target_root::{self, Access, Root, io_fault};
 use crate::real::secret::Secret;
 use crate::real::secrets::credentials::Vault;
 use camino::Utf8Path;
-use landfall_states::bootable::{Placed, SecretsFacts};
+use landfall_states::actions::provision_secrets::{Placed, SecretsFacts};
 use landfall_states::fault::{ConfigFault, Fault, SecretFault};
 use landfall_states::names::{TargetPath, UserName};
 use nix::errno::Errno;

@@ -8,8 +8,8 @@ use crate::real::volume::esp::{
 };
 use crate::world::Perform;
 use fs_err as fs;
+use landfall_states::actions::anchor_checkpoint::{AnchorCheckpoint, AnchorOrder, EspFacts};
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts};
 use landfall_states::plan::Role;
 
 impl Real {

@@ -9,8 +9,8 @@ use crate::real::volume::free_space;
 use crate::real::{RUN_DIR, Real};
 use crate::world::Perform;
 use camino::Utf8Path;
+use landfall_states::actions::install_boot_loader::{BootFacts, BootOrder, InstallBootLoader, Nvram};
 use landfall_states::fault::Fault;
-use landfall_states::installed::{BootFacts, BootOrder, InstallBootLoader, Nvram};
 use landfall_states::plan::{Machine, Plan, Role};
 
 impl Real {

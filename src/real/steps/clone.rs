@@ -13,8 +13,10 @@ use crate::real::secrets::made_key::{MadeKey, PAUSE_FIRST, PAUSE_MAX, Wait, of_t
 use crate::real::volume::free_space;
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall_states::actions::clone_configuration::{
+    CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing,
+};
 use landfall_states::fault::Fault;
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing};
 use landfall_states::names::{RemoteUrl, Revision, StorePath};
 use landfall_states::plan::{Repository, RepositorySource};
 use landfall_states::{Step, Verdict};

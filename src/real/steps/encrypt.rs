@@ -6,7 +6,7 @@ use crate::real::volume::key_derivation;
 use crate::real::volume::luks::{Cost, header, make, observe_container, record_key};
 use crate::real::{Real, ask};
 use crate::world::Perform;
-use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
+use landfall_states::actions::encrypt_volumes::{EncryptOrder, EncryptVolumes, LuksFacts};
 use landfall_states::authentic::RecordKey;
 use landfall_states::fault::{Fault, SecretFault};
 use landfall_states::plan::{Plan, Role};

@@ -8,7 +8,9 @@ use crate::real::volume::{root_image, superblock};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::Probe;
-use landfall_states::encrypted::{FormatOrder, FormatVolumes, ImageOrder, Target, VolumesFacts};
+use landfall_states::actions::format_volumes::{
+    FormatOrder, FormatVolumes, ImageOrder, Target, VolumesFacts,
+};
 use landfall_states::fault::Fault;
 use landfall_states::plan::{DiskIdentity, Volume};
 

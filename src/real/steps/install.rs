@@ -10,9 +10,9 @@ use crate::real::volume::free_space;
 use crate::real::{MOUNT_ROOT, RUN_DIR, Real};
 use crate::world::Perform;
 use camino::Utf8Path;
+use landfall_states::actions::install_system::{InstallFacts, InstallOrder, InstallSystem};
 use landfall_states::fault::{Fault, PlaceFault};
 use landfall_states::names::TargetPath;
-use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
 
 impl Real {
     /// Removes what a cut or failed `nixos-install` left in the target's root.

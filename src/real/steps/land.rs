@@ -12,8 +12,8 @@ use crate::real::mount::attached::Attach;
 use crate::real::{RUN_DIR, Real};
 use crate::world::Perform;
 use camino::Utf8Path;
+use landfall_states::actions::land::{Land, LandFacts, LandOrder};
 use landfall_states::fault::{Fault, SourceFault};
-use landfall_states::provisioned::{Land, LandFacts, LandOrder};
 
 impl Real {
     /// The revision that is checked out on the target. Hooks and the activation had their turn since the clone was looked at, and it

@@ -6,7 +6,7 @@ use crate::real::mount::attached;
 use crate::real::secrets::placement;
 use crate::real::volume::free_space;
 use crate::world::Perform;
-use landfall_states::bootable::{ProvisionSecrets, SecretsFacts, SecretsOrder};
+use landfall_states::actions::provision_secrets::{ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::fault::Fault;
 
 impl Perform<ProvisionSecrets> for Real {

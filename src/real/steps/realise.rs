@@ -8,7 +8,7 @@ use crate::real::nix::store::{observe_system, perform_realise};
 use crate::real::volume::build_swap::{self, BYTES_MIN, end};
 use crate::real::volume::free_space;
 use crate::world::Perform;
-use landfall_states::cloned::{RealiseOrder, RealiseSystem, SystemFacts};
+use landfall_states::actions::realise_system::{RealiseOrder, RealiseSystem, SystemFacts};
 use landfall_states::fault::Fault;
 use landfall_states::plan::{Role, SystemSource};
 use std::time::Duration;

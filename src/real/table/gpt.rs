@@ -9,8 +9,8 @@
 use super::mbr::{self, MbrEntry, SECTOR_SIZES, length, read_at};
 use crc::{CRC_32_ISO_HDLC, Crc};
 use gptman::{GPT, GPTHeader, GPTPartitionEntry};
+use landfall_states::actions::partition_disk::GptCopy;
 use landfall_states::plan::{GptEntry, GptTable};
-use landfall_states::planned::GptCopy;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use uuid::Uuid;
 

@@ -22,7 +22,7 @@ use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{flush, io_fault, tool_fault};
 use camino::Utf8Path;
-use landfall_states::encrypted::ImageOrder;
+use landfall_states::actions::format_volumes::ImageOrder;
 use landfall_states::fault::{DeviceFault, Fault, ImageFault, Kind, Os, Remedy, RoomFault};
 use landfall_states::image::Landing;
 use landfall_states::image::READS_MAX;

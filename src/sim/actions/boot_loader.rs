@@ -7,8 +7,10 @@ use crate::sim::model::contents::{GENERATION, boot_files, conf_text};
 use crate::sim::model::disk::{Fs, Held};
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
+use landfall_states::actions::install_boot_loader::{
+    BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram,
+};
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::installed::{BootFacts, BootFile, BootOrder, InstallBootLoader, Nvram};
 use landfall_states::names::StorePath;
 
 impl Script for InstallBootLoader {

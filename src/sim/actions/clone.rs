@@ -8,8 +8,8 @@ use crate::sim::model::disk::Fs;
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
 use crate::world::World;
+use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight};
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::formatted::{CloneConfiguration, CloneFacts, CloneOrder, CloneSight};
 use landfall_states::plan::RepositorySource;
 
 /// What is at the clone's place.

@@ -5,7 +5,7 @@ use crate::sim::model::contents::PASSPHRASE;
 use crate::sim::model::disk::{Key, Region, Value};
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
-use landfall_states::anchored::{EncryptOrder, EncryptVolumes, LuksFacts};
+use landfall_states::actions::encrypt_volumes::{EncryptOrder, EncryptVolumes, LuksFacts};
 use landfall_states::fault::Fault;
 
 impl Script for EncryptVolumes {

@@ -6,9 +6,9 @@ use crate::sim::model::disk::{Held, Key, Region, Value};
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
 use landfall_states::Probe;
+use landfall_states::actions::anchor_checkpoint::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
 use landfall_states::checkpoint::SLOT_BYTES;
 use landfall_states::fault::Fault;
-use landfall_states::partitioned::{AnchorCheckpoint, AnchorOrder, EspFacts, SlotFile};
 
 impl Script for AnchorCheckpoint {
     async fn look(&self, world: &mut SimWorld) -> Result<EspFacts, Fault> {

@@ -4,7 +4,7 @@ use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::Region;
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
-use landfall_states::encrypted::{FormatOrder, FormatVolumes, VolumesFacts};
+use landfall_states::actions::format_volumes::{FormatOrder, FormatVolumes, VolumesFacts};
 use landfall_states::fault::Fault;
 use landfall_states::{Phase, Probe};
 

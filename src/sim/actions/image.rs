@@ -13,7 +13,7 @@ use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{CHUNKS, Disk, Header, Held, Key, Region, Value};
 use crate::sim::model::image::{WRONG, chunk};
 use crate::sim::world::run::{Act, SimWorld};
-use landfall_states::encrypted::ImageOrder;
+use landfall_states::actions::format_volumes::ImageOrder;
 use landfall_states::fault::{Fault, FaultClass, ImageFault};
 use landfall_states::image::{Image, Landing, READS_MAX};
 use std::rc::Rc;

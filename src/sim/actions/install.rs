@@ -6,8 +6,8 @@ use crate::sim::model::contents::GENERATION;
 use crate::sim::model::disk::Fs;
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
+use landfall_states::actions::install_system::{InstallFacts, InstallOrder, InstallSystem};
 use landfall_states::fault::{Fault, FaultClass, PlaceFault, StoreFault};
-use landfall_states::realised::{InstallFacts, InstallOrder, InstallSystem};
 
 impl Script for InstallSystem {
     async fn look(&self, world: &mut SimWorld) -> Result<InstallFacts, Fault> {

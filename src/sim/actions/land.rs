@@ -7,8 +7,8 @@ use crate::sim::model::disk::{Fs, Key};
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
 use crate::world::World;
+use landfall_states::actions::land::{Land, LandFacts, LandOrder, Receipt};
 use landfall_states::fault::Fault;
-use landfall_states::provisioned::{Land, LandFacts, LandOrder, Receipt};
 
 impl Script for Land {
     async fn look(&self, world: &mut SimWorld) -> Result<LandFacts, Fault> {

@@ -10,9 +10,9 @@ use crate::sim::model::disk::{Held, Key, Region, SLOT_SECTORS, Value};
 use crate::sim::model::machine::Machine;
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
+use landfall_states::actions::partition_disk::{GptCopy, PartitionDisk, TableFacts, TableOrder};
 use landfall_states::checkpoint::{Choice, Record, choose};
 use landfall_states::fault::Fault;
-use landfall_states::planned::{GptCopy, PartitionDisk, TableFacts, TableOrder};
 use landfall_states::{Phase, Probe};
 use std::rc::Rc;
 

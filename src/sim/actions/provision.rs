@@ -5,7 +5,7 @@ use crate::sim::model::contents::{AGE_IDENTITY, OWNER};
 use crate::sim::model::disk::Fs;
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
-use landfall_states::bootable::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
+use landfall_states::actions::provision_secrets::{Placed, ProvisionSecrets, SecretsFacts, SecretsOrder};
 use landfall_states::fault::{ConfigFault, Fault};
 use landfall_states::names::{BadValue, TargetPath};
 

@@ -6,7 +6,9 @@ use crate::sim::model::contents::{CLOSURE, MODE, MODE_RIGHT, OWNER, REGISTERED, 
 use crate::sim::model::disk::Fs;
 use crate::sim::world::perform::Script;
 use crate::sim::world::run::{Act, SimWorld};
-use landfall_states::cloned::{Contents, Database, RealiseOrder, RealiseSystem, SystemFacts};
+use landfall_states::actions::realise_system::{
+    Contents, Database, RealiseOrder, RealiseSystem, SystemFacts,
+};
 use landfall_states::fault::{Cause, Fault, FaultClass, ImageFault, StoreFault};
 use landfall_states::image::Image;
 use landfall_states::names::{Revision, StorePath};

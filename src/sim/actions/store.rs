@@ -6,7 +6,7 @@ use crate::sim::model::contents::{
 };
 use crate::sim::model::disk::Fs;
 use crate::sim::world::run::SimWorld;
-use landfall_states::cloned::{Contents, Database, RealiseOrder};
+use landfall_states::actions::realise_system::{Contents, Database, RealiseOrder};
 use landfall_states::fault::Fault;
 
 impl SimWorld {

@@ -9,9 +9,9 @@
 //! Absent: meaning. What a table or a header says is judged by the states.
 
 use crate::sim::model::crash::Keep;
+use landfall_states::actions::partition_disk::GptCopy;
 use landfall_states::checkpoint::SLOT_BYTES;
 use landfall_states::plan::{DiskIdentity, GptTable};
-use landfall_states::planned::GptCopy;
 use landfall_states::{Probe, Signature};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};

@@ -6,9 +6,9 @@
 use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::{Disk, Held, Key, Region, Value};
 use crate::sim::model::setting::Setting;
+use landfall_states::actions::partition_disk::{GptCopy, KernelPartition};
 use landfall_states::fault::Fault;
 use landfall_states::plan::GptTable;
-use landfall_states::planned::{GptCopy, KernelPartition};
 use std::rc::Rc;
 
 /// The clock on the wall, in milliseconds of Unix time, where it is right: the first boot was in 2026.

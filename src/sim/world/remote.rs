@@ -9,8 +9,8 @@ use crate::sim::model::environment::Moved;
 use crate::sim::model::evidence::container_key;
 use crate::sim::model::facts::is_commit;
 use crate::sim::world::run::{Act, SimWorld};
+use landfall_states::actions::clone_configuration::{CloneConfiguration, Standing};
 use landfall_states::fault::Fault;
-use landfall_states::formatted::{CloneConfiguration, Standing};
 use landfall_states::names::{Revision, StorePath};
 use landfall_states::plan::Payload;
 

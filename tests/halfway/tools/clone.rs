@@ -9,7 +9,7 @@ use crate::steps::carry;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::git::command::Access;
 use landfall::real::git::repository::{observe_clone, perform_clone};
-use landfall_states::formatted::{CloneConfiguration, CloneSight, Standing};
+use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneSight, Standing};
 use landfall_states::plan::{Reference, Repository, RepositorySource};
 use std::process::Command;
 

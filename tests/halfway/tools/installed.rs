@@ -17,12 +17,12 @@ use landfall::real::disk::efi;
 use landfall::real::fs::{marks, target_root};
 use landfall::real::mount::attached::Attach;
 use landfall::real::{MOUNT_BOOT, MOUNT_ROOT, Real};
-use landfall_states::cloned::RealiseSystem;
+use landfall_states::actions::install_boot_loader::{BootFile, InstallBootLoader, Nvram};
+use landfall_states::actions::install_system::InstallSystem;
+use landfall_states::actions::realise_system::RealiseSystem;
 use landfall_states::fault::Fault;
-use landfall_states::installed::{BootFile, InstallBootLoader, Nvram};
 use landfall_states::names::StorePath;
 use landfall_states::plan::{Machine, Reference, Repository, RepositorySource, Role, SystemSource};
-use landfall_states::realised::InstallSystem;
 
 /// Files of accounts that an activation makes.
 const ACCOUNTS: [&str; 4] = [

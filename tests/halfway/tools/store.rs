@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::git::command::Access;
 use landfall::real::nix::client::Stores;
 use landfall::real::nix::store::{observe_system, perform_realise};
-use landfall_states::cloned::RealiseSystem;
+use landfall_states::actions::realise_system::RealiseSystem;
 use landfall_states::image::Image;
 use landfall_states::names::{Digest, StorePath};
 use landfall_states::plan::{Reference, Repository, RepositorySource, SystemSource};
@@ -221,7 +221,7 @@ impl Tool for Store {
                         &hands,
                         &live,
                         &access,
-                        &landfall_states::cloned::RealiseOrder {
+                        &landfall_states::actions::realise_system::RealiseOrder {
                             corrupt: vec![],
                             ..order
                         },

@@ -16,12 +16,12 @@ use landfall::real::volume::luks;
 use landfall::real::volume::root_image::Progress;
 use landfall::real::{RUN_DIR, Real};
 use landfall::world::Perform;
+use landfall_states::actions::format_volumes::FormatVolumes;
 use landfall_states::consent::{Consent, ConsentBy};
-use landfall_states::encrypted::FormatVolumes;
 use landfall_states::names::Revision;
 use landfall_states::plan::{DiskIdentity, Role, Volume};
-use landfall_states::planned::Planned;
-use landfall_states::{Step, Verdict};
+use landfall_states::state::Planned;
+use landfall_states::{Step, StepProgress, Verdict};
 use tokio::sync::Mutex;
 
 /// Where the ESP ends on the disk: it is the first partition, of 260 MiB, behind the table's 1 MiB.
@@ -168,7 +168,7 @@ pub async fn formatted(world: &mut Real) -> Result<(FormatVolumes, usize), Strin
     )
     .await?;
     let state = state.advance(proof);
-    let action = state.action(None, None);
+    let action = state.action(None, &StepProgress::default());
     agreed(
         world,
         action.clone(),

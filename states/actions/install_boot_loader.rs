@@ -1,47 +1,24 @@
-//! **Installed**: profile set, activation prepared. Leads on by [`InstallBootLoader`].
+//! Install the boot loader: from **Installed** to **Bootable**.
 //!
 //! Law: the boot loader is proved from the ESP itself; what its installer's exit code says is not a fact.
 
-use crate::bootable::Bootable;
 use crate::fault::{ConfigFault, Fault, Kind, Remedy};
 use crate::names::StorePath;
-use crate::plan::Plan;
-use crate::{Phase, Step, Verdict, Voyage};
+use crate::phase::Phase;
+use crate::state::{Installed, advances};
+use crate::step::{Step, Verdict};
 use std::fmt;
 
-/// See the module.
-#[derive(Debug)]
-pub struct Installed {
-    pub(crate) voyage: Voyage,
-    pub(crate) system: StorePath,
-}
-
 impl Installed {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
-    /// The system.
-    pub fn system(&self) -> &StorePath {
-        &self.system
-    }
-
     /// What leads on.
     pub fn action(&self) -> InstallBootLoader {
         InstallBootLoader {
             system: self.system.clone(),
         }
     }
-
-    /// The next state.
-    pub fn advance(self, _proof: BootProof) -> Bootable {
-        Bootable {
-            voyage: self.voyage,
-            system: self.system,
-        }
-    }
 }
+
+advances!(Installed, BootProof, Bootable with system);
 
 /// Install the boot loader, or what of it is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]

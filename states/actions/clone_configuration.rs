@@ -1,43 +1,30 @@
-//! **Formatted**: filesystems and swap are ours. Leads on by [`CloneConfiguration`].
+//! Clone the configuration: from **Formatted** to **Cloned**.
 //!
 //! Law: the clone is whole or absent. It is made beside its place and renamed into it after it is durable; a clone that
 //! is not whole is replaced; a directory that is not a clone of ours is never touched. A revision that only a record asks for is a
 //! wish: it counts when it is what the reference names now, or an ancestor of that, and until this was asked of the remote nothing
 //! comes of it, also where the clone has been whole for long.
 
-use crate::cloned::Cloned;
 use crate::fault::{Fault, SourceFault};
 use crate::names::{ClonePath, Revision};
-use crate::plan::{InstallId, Plan, Repository};
-use crate::{Phase, Step, Verdict, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Formatted {
-    pub(crate) voyage: Voyage,
-}
+use crate::phase::Phase;
+use crate::plan::{InstallId, Repository};
+use crate::state::{Formatted, advances};
+use crate::step::{Step, Verdict};
 
 impl Formatted {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
     /// What leads on.
     pub fn action(&self) -> CloneConfiguration {
         CloneConfiguration {
-            install: self.voyage.plan.install,
-            repository: self.voyage.plan.payload.repository.clone(),
-            revision: self.voyage.revision.clone(),
-            is_wish: self.voyage.is_wish,
+            install: self.context.plan.install,
+            repository: self.context.plan.payload.repository.clone(),
+            revision: self.context.revision.clone(),
+            is_wish: self.context.is_wish,
         }
     }
-
-    /// The next state.
-    pub fn advance(self, _proof: CloneProof) -> Cloned {
-        Cloned { voyage: self.voyage }
-    }
 }
+
+advances!(Formatted, CloneProof, Cloned);
 
 /// Clone the pinned revision of the configuration onto the target.
 #[derive(Debug, Clone)]
@@ -211,9 +198,10 @@ impl Step for CloneConfiguration {
 mod tests {
     use super::*;
     use crate::plan::tests::plan;
+    use crate::state::RunContext;
 
     fn action() -> CloneConfiguration {
-        let voyage = Voyage {
+        let context = RunContext {
             plan: plan(false, false),
             revision: "a".repeat(40).parse().unwrap(),
             claimed: None,
@@ -221,7 +209,7 @@ mod tests {
             is_wish: false,
             vouched: None,
         };
-        Formatted { voyage }.action()
+        Formatted { context }.action()
     }
 
     fn sight(place: CloneFacts) -> CloneSight {

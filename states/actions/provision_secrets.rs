@@ -1,46 +1,23 @@
-//! **Bootable**: the disk boots the system. Leads on by [`ProvisionSecrets`]: deploy key, age identity, ownership.
+//! Provision secrets (deploy key, age identity, ownership): from **Bootable** to **Provisioned**.
 //!
 //! Law: a file of secrets is done when its contents, owner and mode are what was asked; its contents are compared by the
 //! world and never come here.
 
-use crate::names::{StorePath, TargetPath};
-use crate::plan::Plan;
-use crate::provisioned::Provisioned;
-use crate::{Phase, Step, Verdict, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Bootable {
-    pub(crate) voyage: Voyage,
-    pub(crate) system: StorePath,
-}
+use crate::names::TargetPath;
+use crate::phase::Phase;
+use crate::state::{Bootable, advances};
+use crate::step::{Step, Verdict};
 
 impl Bootable {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
-    /// The system.
-    pub fn system(&self) -> &StorePath {
-        &self.system
-    }
-
     /// What leads on.
     pub fn action(&self) -> ProvisionSecrets {
         ProvisionSecrets {
-            host: self.voyage.plan.host.as_str().to_owned(),
-        }
-    }
-
-    /// The next state.
-    pub fn advance(self, _proof: SecretsProof) -> Provisioned {
-        Provisioned {
-            voyage: self.voyage,
-            system: self.system,
+            host: self.context.plan.host.as_str().to_owned(),
         }
     }
 }
+
+advances!(Bootable, SecretsProof, Provisioned with system);
 
 /// Put keys in their places and give the clone to its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,49 +1,26 @@
-//! **Realised**: the system's closure is valid on the target store. Leads on by [`InstallSystem`], `nixos-install`.
+//! Install the system (`nixos-install`): from **Realised** to **Installed**.
 //!
 //! Law: the profile is set only after the closure's files are durable, so that a power cut cannot leave a profile that
 //! points at empty files. Secrets that need no user of the target are in their places before it: `nixos-install` activates
 //! the system, and NixOS reads the file with the password of a user that may be changed later (`users.mutableUsers`) in that
 //! first activation and never again.
 
-use crate::bootable::Placed;
-use crate::installed::Installed;
+use crate::actions::provision_secrets::Placed;
 use crate::names::{StorePath, TargetPath};
-use crate::plan::Plan;
-use crate::{Phase, Step, Verdict, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Realised {
-    pub(crate) voyage: Voyage,
-    pub(crate) system: StorePath,
-}
+use crate::phase::Phase;
+use crate::state::{Realised, advances};
+use crate::step::{Step, Verdict};
 
 impl Realised {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
-    /// The system.
-    pub fn system(&self) -> &StorePath {
-        &self.system
-    }
-
     /// What leads on.
     pub fn action(&self) -> InstallSystem {
         InstallSystem {
             system: self.system.clone(),
         }
     }
-
-    /// The next state.
-    pub fn advance(self, _proof: InstallProof) -> Installed {
-        Installed {
-            voyage: self.voyage,
-            system: self.system,
-        }
-    }
 }
+
+advances!(Realised, InstallProof, Installed with system);
 
 /// Run `nixos-install --system`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +39,7 @@ pub struct InstallFacts {
     /// Whether the activation of this very system has run: `/run`-independent traces such as `/etc/static` or, where the
     /// system has none, the boot entry that comes after it.
     pub activated: bool,
-    /// Everything that has to be in its place before the first activation, as [`crate::bootable`] looks at it.
+    /// Everything that has to be in its place before the first activation, as [`crate::actions::provision_secrets`] looks at it.
     pub first: Vec<Placed>,
 }
 

@@ -1,4 +1,4 @@
-//! **Cloned**: the pinned revision is whole on the target. Leads on by [`RealiseSystem`].
+//! Realise the system: from **Cloned** to **Realised**.
 //!
 //! Law: after an unclean stop the store's contents are verified before they are trusted; the store's database is not
 //! believed, because a power cut can leave paths that are registered as valid and whose files are empty. A database that Nix
@@ -9,38 +9,28 @@
 
 use crate::fault::{Fault, Kind, Remedy};
 use crate::names::{HostName, Revision, StorePath};
-use crate::plan::{Plan, Repository, SystemSource};
-use crate::realised::Realised;
-use crate::{Phase, Step, Verdict, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Cloned {
-    pub(crate) voyage: Voyage,
-}
+use crate::phase::Phase;
+use crate::plan::{Repository, SystemSource};
+use crate::state::{Cloned, Realised};
+use crate::step::{Step, Verdict};
 
 impl Cloned {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
     /// What leads on.
     pub fn action(&self) -> RealiseSystem {
         RealiseSystem {
-            host: self.voyage.plan.host.clone(),
-            source: self.voyage.plan.payload.system.clone(),
-            repository: self.voyage.plan.payload.repository.clone(),
-            revision: self.voyage.revision.clone(),
-            verify: self.voyage.unclean,
-            vouched: self.voyage.vouched.clone(),
+            host: self.context.plan.host.clone(),
+            source: self.context.plan.payload.system.clone(),
+            repository: self.context.plan.payload.repository.clone(),
+            revision: self.context.revision.clone(),
+            verify: self.context.unclean,
+            vouched: self.context.vouched.clone(),
         }
     }
 
     /// The next state.
     pub fn advance(self, proof: SystemProof) -> Realised {
         Realised {
-            voyage: self.voyage,
+            context: self.context,
             system: proof.system,
         }
     }
@@ -246,9 +236,10 @@ impl Step for RealiseSystem {
 mod tests {
     use super::*;
     use crate::plan::tests::plan;
+    use crate::state::RunContext;
 
     fn action(unclean: bool) -> RealiseSystem {
-        let voyage = Voyage {
+        let context = RunContext {
             plan: plan(false, false),
             revision: "a".repeat(40).parse().unwrap(),
             claimed: None,
@@ -258,7 +249,7 @@ mod tests {
         };
         RealiseSystem {
             vouched: Some(SYSTEM.parse().unwrap()),
-            ..Cloned { voyage }.action()
+            ..Cloned { context }.action()
         }
     }
 

@@ -1,29 +1,19 @@
-//! **Partitioned**: the table is ours in both copies. Leads on by [`AnchorCheckpoint`]: make the ESP and allocate the two
+//! Anchor the checkpoint: from **Partitioned** to **Anchored**. Make the ESP and allocate the two
 //! checkpoint slots in it.
 //!
 //! Law: an ESP with the planned volume id is whole and is never formatted again, even when its slots cannot be read.
 
-use crate::anchored::Anchored;
-use crate::consent::{Consent, Erasure};
-use crate::fault::{Fault, Kind, Remedy};
-use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
-use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Partitioned {
-    pub(crate) voyage: Voyage,
-}
+use crate::consent::Consent;
+use crate::phase::Phase;
+use crate::plan::{DiskIdentity, GptEntry, Role, Volume};
+use crate::state::{Partitioned, advances};
+use crate::step::{Step, Verdict};
+use crate::volume::{Probe, VolumeState, blank, foreign};
 
 impl Partitioned {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
     /// What leads on. A plan always has an ESP.
     pub fn action(&self, consent: Option<Consent>) -> AnchorCheckpoint {
-        let plan = &self.voyage.plan;
+        let plan = &self.context.plan;
         AnchorCheckpoint {
             disk: plan.disk.clone(),
             // `Plan::derive` puts the ESP first.
@@ -32,16 +22,13 @@ impl Partitioned {
                 .unwrap_or(&plan.table.entries[0])
                 .clone(),
             volume: plan.esp.clone(),
-            claimed: self.voyage.claims(Phase::Anchored),
+            claimed: self.context.claims(Phase::Anchored),
             consent,
         }
     }
-
-    /// The next state.
-    pub fn advance(self, _proof: AnchorProof) -> Anchored {
-        Anchored { voyage: self.voyage }
-    }
 }
+
+advances!(Partitioned, AnchorProof, Anchored);
 
 /// Make the ESP (FAT32) and its two checkpoint slots.
 #[derive(Debug, Clone)]
@@ -151,53 +138,17 @@ impl Step for AnchorCheckpoint {
     }
 }
 
-/// A partition of ours that is blank, or was begun and not finished, may be formatted, unless the checkpoint says that it
-/// was whole: then the disk is behind its checkpoint (rule 14), and somebody has to agree.
-pub(crate) fn blank<P, O>(
-    disk: &DiskIdentity,
-    partition: &GptEntry,
-    claimed: bool,
-    consent: &Option<Consent>,
-    order: impl FnOnce() -> O,
-) -> Verdict<P, O> {
-    if !claimed {
-        return Verdict::Todo(order());
-    }
-    let erasure = Erasure {
-        disk: disk.clone(),
-        extent: format!("partition {} ({})", partition.number, partition.name),
-        contents: vec![
-            "it is blank, although the checkpoint states that it was made: something erased it".into(),
-        ],
-        finished_work: false,
-    };
-    match consent {
-        Some(consent) if consent.covers(&erasure) => Verdict::Todo(order()),
-        Some(_) | None => Verdict::NeedsConsent(erasure),
-    }
-}
-
-/// The refusal for a partition of ours that holds what is not ours.
-pub(crate) fn foreign(partition: &GptEntry, probe: &Probe) -> Fault {
-    Fault::of(
-        Kind::ForeignPartition {
-            number: partition.number,
-            name: partition.name.clone(),
-            found: probe.to_string(),
-        },
-        Remedy::words("save its contents, then start a new install: landfall install --reinstall"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Signature;
     use crate::consent::ConsentBy;
+    use crate::consent::Erasure;
     use crate::plan::tests::plan;
+    use crate::state::RunContext;
+    use crate::volume::Signature;
 
     fn action(claimed: bool) -> AnchorCheckpoint {
-        let voyage = Voyage {
+        let context = RunContext {
             plan: plan(false, false),
             revision: "0".repeat(40).parse().unwrap(),
             claimed: claimed.then_some(Phase::Anchored),
@@ -205,7 +156,7 @@ mod tests {
             is_wish: false,
             vouched: None,
         };
-        Partitioned { voyage }.action(None)
+        Partitioned { context }.action(None)
     }
 
     fn facts(id: &uuid::Uuid) -> EspFacts {

@@ -1,19 +1,21 @@
-//! A whole voyage, from Planned to Landed: what every state says of itself, what every action says that it will do, and
+//! A whole run, from Planned to Landed: what every state says of itself, what every action says that it will do, and
 //! what a checkpoint's claim makes of it.
 
 use super::*;
-use crate::anchored::LuksFacts;
-use crate::bootable::SecretsFacts;
-use crate::cloned::{Contents, Database, SystemFacts};
-use crate::encrypted::VolumesFacts;
-use crate::formatted::{CloneFacts, CloneSight, Standing};
-use crate::installed::{BootFacts, BootFile, Nvram};
-use crate::partitioned::{EspFacts, SlotFile};
+use crate::actions::anchor_checkpoint::{EspFacts, SlotFile};
+use crate::actions::clone_configuration::{CloneFacts, CloneSight, Standing};
+use crate::actions::encrypt_volumes::LuksFacts;
+use crate::actions::format_volumes::VolumesFacts;
+use crate::actions::install_boot_loader::{BootFacts, BootFile, Nvram};
+use crate::actions::install_system::InstallFacts;
+use crate::actions::land::{LandFacts, Receipt};
+use crate::actions::partition_disk::{GptCopy, KernelPartition, TableFacts};
+use crate::actions::provision_secrets::SecretsFacts;
+use crate::actions::realise_system::{Contents, Database, SystemFacts};
+use crate::names::{Revision, StorePath};
 use crate::plan::tests::plan;
-use crate::plan::{SystemSource, Volume};
-use crate::planned::{GptCopy, KernelPartition, Planned, TableFacts};
-use crate::provisioned::{LandFacts, Receipt};
-use crate::realised::InstallFacts;
+use crate::plan::{Plan, SystemSource, Volume};
+use crate::state::{Anchored, Encrypted, Partitioned, Planned, RunContext};
 
 fn revision() -> Revision {
     "a".repeat(40).parse().unwrap()
@@ -71,7 +73,7 @@ struct Told {
 }
 
 /// Goes the whole way over a disk on which everything is done.
-fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
+fn whole_run(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
     let mut plan = plan(luks, swap);
     plan.payload.system = source;
     let mut told = Told {
@@ -120,7 +122,7 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
     };
     let state = state.advance(done(&action, &facts));
 
-    let action = state.action(None, None);
+    let action = state.action(None, &StepProgress::default());
     let state = tell!(told, Encrypted(state), action);
     let facts = VolumesFacts {
         root: whole("ext4", &plan.root),
@@ -213,7 +215,7 @@ fn voyage(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
 
 #[test]
 fn every_action_says_what_it_will_do() {
-    let (landed, told) = voyage(true, true, SystemSource::Prebuilt(system()));
+    let (landed, told) = whole_run(true, true, SystemSource::Prebuilt(system()));
     expect_test::expect![[r#"
         Planned: write GPT 789d69a2-30da-571a-a5dc-94a9147176cf on serial LF0001: 1 ESP-WEB 1024 MiB, 2 luks-web 6654 MiB, 3 swap-web 512 MiB
         Partitioned: make the ESP: FAT32 ESP-WEB 8432-278F on partition 1, with two checkpoint slots in EFI/LANDFALL
@@ -229,7 +231,7 @@ fn every_action_says_what_it_will_do() {
     assert_eq!(landed.claim(), Claim::Landed(system()));
     assert_eq!(landed.phase(), Phase::Landed);
     // What the plainest layout has not.
-    let (_, plain) = voyage(false, false, SystemSource::Flake);
+    let (_, plain) = whole_run(false, false, SystemSource::Flake);
     let others: String = plain
         .lines()
         .filter(|line| !told.contains(line))
@@ -269,7 +271,7 @@ fn every_phase_but_the_last_has_an_action() {
 
 /// Whether each of the four steps that erase is told that a checkpoint claims it done.
 fn claimed(claim: Option<Phase>) -> [bool; 4] {
-    let voyage = || Voyage {
+    let context = || RunContext {
         plan: plan(true, true),
         revision: revision(),
         claimed: claim,
@@ -280,10 +282,10 @@ fn claimed(claim: Option<Phase>) -> [bool; 4] {
     let planned = Planned::new(plan(true, true), revision(), claim, false);
     [
         planned.action(None).claimed,
-        partitioned::Partitioned { voyage: voyage() }.action(None).claimed,
-        anchored::Anchored { voyage: voyage() }.action(None).claimed,
-        encrypted::Encrypted { voyage: voyage() }
-            .action(None, None)
+        Partitioned { context: context() }.action(None).claimed,
+        Anchored { context: context() }.action(None).claimed,
+        Encrypted { context: context() }
+            .action(None, &StepProgress::default())
             .claimed,
     ]
 }

@@ -1,30 +1,21 @@
-//! **Anchored**: the checkpoint lives on the ESP. Leads on by [`EncryptVolumes`]; without LUKS there is nothing to do.
+//! Encrypt the volumes: from **Anchored** to **Encrypted**. Without LUKS there is nothing to do.
 //!
 //! Law: a container with the planned UUID is never formatted again, whatever the passphrase: a wrong passphrase is a
 //! question to a person, not a reason to erase (I5).
 
 use crate::consent::Consent;
-use crate::encrypted::Encrypted;
 use crate::fault::{Fault, Kind, Remedy, SecretFault};
-use crate::partitioned::{blank, foreign};
-use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
-use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Anchored {
-    pub(crate) voyage: Voyage,
-}
+use crate::phase::Phase;
+use crate::plan::{DiskIdentity, GptEntry, Role, Volume};
+use crate::state::{Anchored, advances};
+use crate::step::{Step, Verdict};
+use crate::volume::{Probe, VolumeState};
+use crate::volume::{blank, foreign};
 
 impl Anchored {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
     /// What leads on.
     pub fn action(&self, consent: Option<Consent>) -> EncryptVolumes {
-        let plan = &self.voyage.plan;
+        let plan = &self.context.plan;
         let container = plan
             .luks
             .as_ref()
@@ -36,16 +27,13 @@ impl Anchored {
         EncryptVolumes {
             disk: plan.disk.clone(),
             container,
-            claimed: self.voyage.claims(Phase::Encrypted),
+            claimed: self.context.claims(Phase::Encrypted),
             consent,
         }
     }
-
-    /// The next state.
-    pub fn advance(self, _proof: EncryptionProof) -> Encrypted {
-        Encrypted { voyage: self.voyage }
-    }
 }
+
+advances!(Anchored, EncryptionProof, Encrypted);
 
 /// A planned LUKS2 container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,11 +155,12 @@ impl Step for EncryptVolumes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Signature;
     use crate::plan::tests::plan;
+    use crate::state::RunContext;
+    use crate::volume::Signature;
 
     fn action(luks: bool) -> EncryptVolumes {
-        let voyage = Voyage {
+        let context = RunContext {
             plan: plan(luks, false),
             revision: "0".repeat(40).parse().unwrap(),
             claimed: None,
@@ -179,7 +168,7 @@ mod tests {
             is_wish: false,
             vouched: None,
         };
-        Anchored { voyage }.action(None)
+        Anchored { context }.action(None)
     }
 
     fn header(id: &uuid::Uuid, opens: Option<bool>) -> LuksFacts {

@@ -1,69 +1,28 @@
-//! **Planned**: the disk is identified and every id is fixed. Leads on by [`PartitionDisk`].
+//! Partition the disk: from **Planned** to **Partitioned**.
 //!
 //! Law: a table whose both copies are ours is never written again (I4); no table is written without a consent that
 //! covers exactly what is there at that moment (I2, I6).
 
 use crate::consent::{Consent, Erasure};
 use crate::fault::{Fault, Kind, Remedy};
-use crate::names::{Revision, StorePath};
-use crate::partitioned::Partitioned;
-use crate::plan::{DiskIdentity, GptTable, Plan};
-use crate::{Phase, Step, Verdict, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Planned {
-    voyage: Voyage,
-}
+use crate::phase::Phase;
+use crate::plan::{DiskIdentity, GptTable};
+use crate::state::{Planned, advances};
+use crate::step::{Step, Verdict};
 
 impl Planned {
-    /// The beginning of every run, first or resumed. `claimed` is what the believed checkpoint said, `unclean` whether
-    /// the last writer stopped without saying so.
-    pub fn new(plan: Plan, revision: Revision, claimed: Option<Phase>, unclean: bool) -> Self {
-        Planned {
-            voyage: Voyage {
-                plan,
-                revision,
-                claimed,
-                unclean,
-                is_wish: false,
-                vouched: None,
-            },
-        }
-    }
-
-    /// The revision is asked for by a record that nobody proved, and by nothing else.
-    pub fn on_a_wish(mut self, is_wish: bool) -> Self {
-        self.voyage.is_wish = is_wish;
-        self
-    }
-
-    /// A proved record says that the revision comes to this system.
-    pub fn vouched_for(mut self, system: Option<StorePath>) -> Self {
-        self.voyage.vouched = system;
-        self
-    }
-
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
     /// What leads on; `consent` is what somebody has agreed to so far.
     pub fn action(&self, consent: Option<Consent>) -> PartitionDisk {
         PartitionDisk {
-            disk: self.voyage.plan.disk.clone(),
-            table: self.voyage.plan.table.clone(),
-            claimed: self.voyage.claims(Phase::Partitioned),
+            disk: self.context.plan.disk.clone(),
+            table: self.context.plan.table.clone(),
+            claimed: self.context.claims(Phase::Partitioned),
             consent,
         }
     }
-
-    /// The next state.
-    pub fn advance(self, _proof: TableProof) -> Partitioned {
-        Partitioned { voyage: self.voyage }
-    }
 }
+
+advances!(Planned, TableProof, Partitioned);
 
 /// Write the planned partition table over the confirmed disk.
 #[derive(Debug, Clone)]

@@ -1,46 +1,24 @@
-//! **Provisioned**: everything that the first boot needs is on the disk. Leads on by [`Land`].
+//! Land: from **Provisioned** to **Landed**.
 //!
 //! Law: landed means re-read, unmounted, closed and flushed; the claim is saved after the flush, never before (I13).
 
-use crate::landed::Landed;
 use crate::names::StorePath;
-use crate::plan::{InstallId, Plan};
-use crate::{Phase, Step, Verdict, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Provisioned {
-    pub(crate) voyage: Voyage,
-    pub(crate) system: StorePath,
-}
+use crate::phase::Phase;
+use crate::plan::InstallId;
+use crate::state::{Provisioned, advances};
+use crate::step::{Step, Verdict};
 
 impl Provisioned {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
-    /// The system.
-    pub fn system(&self) -> &StorePath {
-        &self.system
-    }
-
     /// What leads on.
     pub fn action(&self) -> Land {
         Land {
-            install: self.voyage.plan.install,
+            install: self.context.plan.install,
             system: self.system.clone(),
         }
     }
-
-    /// The next state.
-    pub fn advance(self, _proof: LandProof) -> Landed {
-        Landed {
-            voyage: self.voyage,
-            system: self.system,
-        }
-    }
 }
+
+advances!(Provisioned, LandProof, Landed with system);
 
 /// Keep log and receipt on the target, unmount, close, flush.
 #[derive(Debug, Clone, PartialEq, Eq)]

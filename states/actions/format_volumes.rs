@@ -1,31 +1,22 @@
-//! **Encrypted**: the LUKS container, if any, is ours and opens. Leads on by [`FormatVolumes`].
+//! Format the volumes: from **Encrypted** to **Formatted**.
 //!
 //! Law: an order names only volumes that are not whole; a whole one cannot be named in it (I5). Root is made empty, or from an
 //! image; then the order says which chunk it goes on with. That is a claim and spares work only: before the commit everything
 //! is read back.
 
 use crate::consent::Consent;
-use crate::formatted::Formatted;
 use crate::image::{Image, Landing};
-use crate::partitioned::{blank, foreign};
-use crate::plan::{DiskIdentity, GptEntry, Plan, Role, Volume};
-use crate::{Phase, Probe, Step, Verdict, VolumeState, Voyage};
-
-/// See the module.
-#[derive(Debug)]
-pub struct Encrypted {
-    pub(crate) voyage: Voyage,
-}
+use crate::phase::Phase;
+use crate::plan::{DiskIdentity, GptEntry, Role, Volume};
+use crate::state::{Encrypted, advances};
+use crate::step::{Step, StepProgress, Verdict};
+use crate::volume::{Probe, VolumeState};
+use crate::volume::{blank, foreign};
 
 impl Encrypted {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.voyage.plan
-    }
-
-    /// What leads on. A plan always has a root. `landing` is how far the checkpoint says that an image has come.
-    pub fn action(&self, consent: Option<Consent>, landing: Option<Landing>) -> FormatVolumes {
-        let plan = &self.voyage.plan;
+    /// What leads on. A plan always has a root. `progress` is how far the checkpoint says that an image has come.
+    pub fn action(&self, consent: Option<Consent>, progress: &StepProgress) -> FormatVolumes {
+        let plan = &self.context.plan;
         // `Plan::derive` puts the root second.
         let root = plan.partition(Role::Root).unwrap_or(&plan.table.entries[1]);
         FormatVolumes {
@@ -45,17 +36,14 @@ impl Encrypted {
                     inside_luks: false,
                 }),
             image: plan.payload.system.image().cloned(),
-            landing,
-            claimed: self.voyage.claims(Phase::Formatted),
+            landing: progress.image().cloned(),
+            claimed: self.context.claims(Phase::Formatted),
             consent,
         }
     }
-
-    /// The next state.
-    pub fn advance(self, _proof: VolumesProof) -> Formatted {
-        Formatted { voyage: self.voyage }
-    }
 }
+
+advances!(Encrypted, VolumesProof, Formatted);
 
 /// A volume and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +157,7 @@ impl FormatVolumes {
 
 impl Step for FormatVolumes {
     const PHASE: Phase = Phase::Encrypted;
+    const IN_SLICES: bool = true;
     type Facts = VolumesFacts;
     type Proof = VolumesProof;
     type Order = FormatOrder;
@@ -206,16 +195,17 @@ impl Step for FormatVolumes {
         }
     }
 
-    fn landing(&self, facts: &VolumesFacts) -> Option<Landing> {
+    fn progress(&self, facts: &VolumesFacts) -> StepProgress {
         // No further than the image goes: that bounds the number of slices.
-        facts
+        let image = facts
             .landing
             .clone()
             .zip(self.image.as_ref())
             .map(|(landing, image)| Landing {
                 chunks: landing.chunks.min(image.chunks),
                 ..landing
-            })
+            });
+        StepProgress::of_image(image)
     }
 
     fn describe(&self) -> String {
@@ -237,11 +227,12 @@ impl Step for FormatVolumes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Signature;
     use crate::plan::tests::plan;
+    use crate::state::RunContext;
+    use crate::volume::Signature;
 
     fn action(swap: bool) -> FormatVolumes {
-        let voyage = Voyage {
+        let context = RunContext {
             plan: plan(false, swap),
             revision: "0".repeat(40).parse().unwrap(),
             claimed: None,
@@ -249,7 +240,7 @@ mod tests {
             is_wish: false,
             vouched: None,
         };
-        Encrypted { voyage }.action(None, None)
+        Encrypted { context }.action(None, &StepProgress::default())
     }
 
     fn image() -> Image {
@@ -377,10 +368,13 @@ mod tests {
             landing: Some(landing(chunks)),
         };
         let mut action = action(false);
-        assert_eq!(action.landing(&facts(7)), None, "nothing is landed from no image");
+        assert!(
+            !action.progress(&facts(7)).is_known(),
+            "nothing is landed from no image"
+        );
         action.image = Some(image());
         for (seen, told) in [(7, 7), (100, 100), (101, 100)] {
-            assert_eq!(action.landing(&facts(seen)), Some(landing(told)));
+            assert_eq!(action.progress(&facts(seen)).image(), Some(&landing(told)));
         }
     }
 
