@@ -32,6 +32,9 @@ impl SimWorld {
     }
 
     /// Forgets corrupt paths, so that they are written again.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn repair_paths(&mut self, corrupt: &[String]) -> Result<(), Fault> {
         for (path, valid) in CLOSURE.into_iter().zip(REGISTERED) {
             if corrupt.iter().any(|c| c == path) {
@@ -45,6 +48,9 @@ impl SimWorld {
     }
 
     /// Makes owner and permissions right, where that is asked for: it needs no contents.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn repair_modes(&mut self, asked: bool) -> Result<(), Fault> {
         let there = self.text(Fs::Root, CLOSURE[2]).is_some();
         if !asked || !there || self.text(Fs::Root, MODE) == Some(MODE_RIGHT) || planted!(self, ModesTrusted) {
@@ -67,6 +73,9 @@ impl SimWorld {
     }
 
     /// An unusable database is put aside: its entries, which nobody can see, and then the name itself, which is one rename.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn put_database_aside(&mut self, order: &RealiseOrder) -> Result<(), Fault> {
         if order.put_aside.is_none() {
             return Ok(());
@@ -77,6 +86,9 @@ impl SimWorld {
 
     /// Nix makes its database, where there is none: a file with a header first, the tables in a log beside it, which a power
     /// cut can take away.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn make_database(&mut self) -> Result<(), Fault> {
         if self.text(Fs::Root, DATABASE).is_some() {
             return Ok(());

@@ -41,12 +41,18 @@ pub struct Harness {
 
 impl Harness {
     /// Runs a case with made-up contents without faults.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation. The fault-free run fails.
     pub fn new(case: Case) -> Result<Harness, String> {
         let once = Setting::new(Case { twice: false, ..case })?;
         Harness::of(Setting::new(case)?, once)
     }
 
     /// The same for a user's own configuration.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation. The fault-free run fails.
     pub fn about(subject: &Subject, case: Case) -> Result<Harness, String> {
         let setting = || Setting::of(case, subject.clone());
         Harness::of(setting()?, setting()?)

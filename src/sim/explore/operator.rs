@@ -74,6 +74,9 @@ struct ActionRunner<'h> {
 
 impl Harness {
     /// Everything that people may do between two runs, after every crash of the fault-free run.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn operator_actions(
         &self,
         what: &[OperatorAction],
@@ -122,6 +125,9 @@ impl Harness {
     }
 
     /// One of them: this after what the schedule does to the first run. A new install is then cut off at every point.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn run_operator_action(
         &self,
         action: OperatorAction,

@@ -374,6 +374,9 @@ fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
 
 /// Saves of a chain of runs, from this seed, until so many states were judged or `go_on` says no. The error is a save that
 /// failed, which is a defect.
+///
+/// # Errors
+/// A save that failed, which is a defect.
 pub fn enumerate(
     setting: &Setting,
     seed: u64,

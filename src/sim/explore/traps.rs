@@ -16,6 +16,9 @@ use std::rc::Rc;
 
 impl Harness {
     /// Every such machine, in this case.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn traps(&self) -> Result<Coverage, String> {
         let mut coverage = Coverage::default();
         for trap in Trap::ALL {

@@ -142,6 +142,9 @@ pub enum Forgery {
 
 /// Somebody has the disk for a while: both slots ask for a commit of his choice and count more attempts than anybody makes, all
 /// digests right; and outside of a container the target names a system of his.
+///
+/// # Errors
+/// A plan that is not possible, or a defect of the simulation.
 pub fn forge(disk: &mut Disk, setting: &Setting, how: Forgery) -> Result<(), String> {
     let slots = [disk.slot(0), disk.slot(1)];
     let Choice::Believed { record, slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) else {

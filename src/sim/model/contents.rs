@@ -124,6 +124,9 @@ pub fn sectors(which: usize, bytes: &[u8]) -> Vec<(Key, Option<Value>)> {
 }
 
 /// A disk with a finished install.
+///
+/// # Errors
+/// A plan that is not possible, or a defect of the simulation.
 pub fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<Disk, String> {
     let mut contents: Vec<(Key, Value)> = vec![
         (Key::Mbr, Value::Mbr),

@@ -171,12 +171,18 @@ fn layout(kind: Kind) -> Result<Layout, BadValue> {
 
 impl Setting {
     /// Works a case out, with made-up contents.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn new(case: Case) -> Result<Setting, String> {
         Setting::of(case, Subject::made_up(case)?)
     }
 
     /// Works a case out. The error is a plan that is not possible, or a defect of the simulation: its values are fixed
     /// texts.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn of(case: Case, subject: Subject) -> Result<Setting, String> {
         let text = |error: BadValue| error.to_string();
         let kept = subject.clone();
@@ -287,6 +293,9 @@ impl Setting {
     }
 
     /// The same case on a machine that must not be believed.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn trapped(case: Case, trap: Trap) -> Result<Setting, String> {
         let mut setting = Setting::new(trap.case(case))?;
         setting.trap = Some(trap);
@@ -331,6 +340,9 @@ impl Setting {
     }
 
     /// The same with another payload: another branch, and what is built of it.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn other_payload(&self) -> Result<Setting, String> {
         let text = |error: BadValue| error.to_string();
         let mut subject = self.subject.clone();
@@ -344,6 +356,9 @@ impl Setting {
     }
 
     /// The same with another layout.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn other_layout(&self) -> Result<Setting, String> {
         let mut subject = self.subject.clone();
         let label = if subject.layout.root_label.as_str() == "other" {
@@ -356,6 +371,9 @@ impl Setting {
     }
 
     /// The same, and a person asks for a new install, which will have this number.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn anew(&self, nonce: u32) -> Result<Setting, String> {
         let mut setting = self.asking(self.subject.clone(), nonce)?;
         setting.request.reinstall_requested = true;
@@ -375,6 +393,9 @@ impl Setting {
     }
 
     /// Another disk with a finished install of the same host.
+    ///
+    /// # Errors
+    /// A plan that is not possible, or a defect of the simulation.
     pub fn second(&self) -> Result<Disk, String> {
         let Request {
             host,

@@ -13,6 +13,9 @@ use landfall_states::fault::{Fault, PlaceFault, Remedy};
 
 impl SimWorld {
     /// Identifies the held disk again.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects. It is another disk now, or gone.
     pub async fn identify(&mut self) -> Result<(), Fault> {
         self.look_which();
         if planted!(self, SkipIdentity) || (planted!(self, IdentifyOnce) && self.phase.get() > Phase::Planned)
@@ -36,6 +39,9 @@ impl SimWorld {
     }
 
     /// Mounts the ESP, for the store or for the target: one filesystem, one cache.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn attach_esp(&mut self) -> Result<(), Fault> {
         if !self.machine.esp_mounted {
             self.mountable(Region::Esp)?;
@@ -54,6 +60,9 @@ impl SimWorld {
     }
 
     /// Opens the container, when there is one.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn attach_container(&mut self) -> Result<(), Fault> {
         if !self.setting.case.kind.luks {
             return Ok(());
@@ -102,6 +111,9 @@ impl SimWorld {
     }
 
     /// Mounts the target.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn attach_root(&mut self) -> Result<(), Fault> {
         self.own_names()?;
         self.attach_container().await?;
@@ -175,6 +187,9 @@ impl SimWorld {
     }
 
     /// Unmounts the target and closes the container. The store's mount stays.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn detach(&mut self) -> Result<(), Fault> {
         if self.machine.root_mounted {
             self.act("sync the root", Act::Sync(Fs::Root)).await?;
@@ -211,6 +226,9 @@ impl SimWorld {
     }
 
     /// Flushes every device of the install.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn flush_devices(&mut self) -> Result<(), Fault> {
         self.act("flush the devices", Act::Flush).await?;
         self.quiet = true;

@@ -26,6 +26,9 @@ const FLAPS: u32 = 4;
 
 impl SimWorld {
     /// What has happened around landfall and is in the way now.
+    ///
+    /// # Errors
+    /// The fault that what is in the way makes.
     pub fn hindered(&mut self, point: Point, label: &'static str) -> Result<(), Fault> {
         let on_disk = point.acts || self.held.is_some();
         let in_memory = [
@@ -83,6 +86,9 @@ impl SimWorld {
     }
 
     /// A program ends as nobody knows it, for reasons that stay. Nobody may try that a third time in a row in a run.
+    ///
+    /// # Errors
+    /// Always: an ending that is not known.
     pub fn ends_strangely(&mut self, label: &'static str) -> Result<(), Fault> {
         if let Some((_, times)) = &mut self.strange {
             *times += 1;
@@ -100,6 +106,9 @@ impl SimWorld {
     }
 
     /// A request fails in this way.
+    ///
+    /// # Errors
+    /// Always: the fault that this failure of the network makes.
     pub fn fails_over(&mut self, network: Network, label: &'static str) -> Result<(), Fault> {
         let mut failed = fault(FaultClass::Transient, label);
         match network {

@@ -26,6 +26,9 @@ impl SimWorld {
     }
 
     /// Writes files of the root's filesystem, which holds them back.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn put(
         &mut self,
         label: &'static str,
@@ -39,6 +42,9 @@ impl SimWorld {
     }
 
     /// Syncs the root.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn sync(&mut self) -> Result<(), Fault> {
         self.act("sync the root", Act::Sync(Fs::Root)).await
     }

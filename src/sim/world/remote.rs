@@ -31,6 +31,9 @@ impl SimWorld {
     }
 
     /// What the remote says of a wish.
+    ///
+    /// # Errors
+    /// The remote cannot be asked: the fault that the schedule has for it.
     pub async fn standing(&mut self, step: &CloneConfiguration) -> Result<Standing, Fault> {
         if !step.is_wish {
             return Ok(Standing::NotAsked);

@@ -63,6 +63,9 @@ impl SimWorld {
 
 impl SimWorld {
     /// An ESP that lost its root directory gets it back, with the directory of the slots in it, and nothing else.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn repair_directory(&mut self) -> Result<(), Fault> {
         let planned = self.setting.volume(Region::Esp).map(|(_, _, id, _)| id);
         let is_looked_at = !self.machine.esp_mounted && !planted!(self, LostLabelIsForeign);

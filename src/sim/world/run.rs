@@ -247,11 +247,17 @@ impl SimWorld {
     }
 
     /// The door.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn act(&mut self, label: &'static str, act: Act) -> Result<(), Fault> {
         self.act_on(label, act, self.target(), Found::ByIdentity).await
     }
 
     /// The door, on a disk found in some way.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
     pub async fn act_on(
         &mut self,
         label: &'static str,
