@@ -29,6 +29,7 @@ pub mod recovery;
 pub mod remote;
 pub mod shown;
 pub mod taken;
+pub mod token;
 pub mod utc;
 
 pub mod anchored;

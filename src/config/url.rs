@@ -7,12 +7,15 @@
 use super::remote::Objection;
 use super::{refused, server};
 use landfall_states::remote::{is_account, is_authority, percent_decoded};
+use landfall_states::token;
 
 /// What stands in a URL and may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Secret<'a> {
     /// Something before the host, or a host that is none.
     User,
+    /// A part of the host's name.
+    Host,
     /// A part of the path.
     Path,
     /// Everything from `?` or `#` on.
@@ -91,8 +94,11 @@ pub(super) fn secret<'a>(
     if user.is_some_and(|user| !by_ssh || !is_account(user)) || !is_host {
         return Some(Secret::User);
     }
+    if token::has_token(host) {
+        return Some(Secret::Host);
+    }
     let at = path.find(['?', '#']).unwrap_or(path.len());
-    if refused::has_token_in_path(&percent_decoded(&path[..at])) {
+    if token::is_secret_in_path(&path[..at]) {
         return Some(Secret::Path);
     }
     let query = &path[at..];
