@@ -42,7 +42,11 @@ pub(super) fn flake_reference(kind: &str, rest: &str, belongs: &dyn Fn(&str) -> 
         let decoded = percent_decoded(part);
         // What would be something else of an address stays as it is.
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '~');
-        if decoded.chars().all(plain) { decoded } else { part.to_owned() }
+        if decoded.chars().all(plain) {
+            decoded
+        } else {
+            part.to_owned()
+        }
     };
     let more = belongs(behind);
     let fix = match (forge, parts.next(), parts.next()) {
@@ -67,7 +71,9 @@ pub(super) fn flake_reference(kind: &str, rest: &str, belongs: &dyn Fn(&str) -> 
         }
     };
     Some(Objection {
-        why: format!("{kind}: begins a flake reference of Nix; Git would take {kind} for the name of a server"),
+        why: format!(
+            "{kind}: begins a flake reference of Nix; Git would take {kind} for the name of a server"
+        ),
         fix,
     })
 }
@@ -93,10 +99,14 @@ pub(super) fn no_repository(host: &str, path: &str) -> Option<Objection> {
     let host = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
     let path = path.trim_end_matches('/');
     if let Some((_, forge)) = FILES.iter().find(|(files, _)| *files == host) {
-        let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != "repos");
+        let mut parts = path
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != "repos");
         let fix = match (parts.next(), parts.next()) {
             (Some(owner), Some(name)) if !forge.is_empty() => format!("write https://{forge}/{owner}/{name}"),
-            _ => "write the address that git clone is given, such as https://github.com/OWNER/REPO".to_owned(),
+            _ => {
+                "write the address that git clone is given, such as https://github.com/OWNER/REPO".to_owned()
+            }
         };
         return Some(Objection {
             why: format!("{host} serves files, and no repositories"),
@@ -108,7 +118,8 @@ pub(super) fn no_repository(host: &str, path: &str) -> Option<Objection> {
     Some(Objection {
         why: format!("it leads to a file ({end}), and Git clones repositories"),
         fix: if *end == ".bundle" {
-            "write the address of the repository, or carry the bundle along and name it in repository.bundle".to_owned()
+            "write the address of the repository, or carry the bundle along and name it in repository.bundle"
+                .to_owned()
         } else {
             "write the address that git clone is given, such as https://forge.example/OWNER/REPO".to_owned()
         },

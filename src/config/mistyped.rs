@@ -62,7 +62,9 @@ pub(super) fn edges(text: &str) -> Option<(String, &str)> {
 /// What stands behind `?` or `#`, as words for where it belongs.
 fn belongs(behind: &str) -> String {
     let mut words = String::new();
-    let (query, fragment) = behind.split_once('#').map_or((behind, None), |(q, f)| (q, Some(f)));
+    let (query, fragment) = behind
+        .split_once('#')
+        .map_or((behind, None), |(q, f)| (q, Some(f)));
     for setting in query.trim_start_matches('?').split('&') {
         words += &match setting.split_once('=') {
             Some(("ref", value)) => named(value, "repository.branch"),
@@ -81,7 +83,9 @@ fn belongs(behind: &str) -> String {
 fn named(value: &str, option: &str) -> String {
     let is_shown = value.parse::<RefName>().is_ok() && !refused::may_be_secret("repository.revision", value);
     match is_shown {
-        true if value.parse::<Revision>().is_ok() => format!(", and {} into repository.revision", quoted(value)),
+        true if value.parse::<Revision>().is_ok() => {
+            format!(", and {} into repository.revision", quoted(value))
+        }
         true => format!(", and {} into {option}", quoted(value)),
         false => format!(", and the name behind it into {option}"),
     }
@@ -96,7 +100,10 @@ struct Text {
 impl Text {
     fn objection(self, text: &str) -> Objection {
         if text.is_empty() {
-            return said("it is empty", "write the repository's address, or leave the option out and give repository.bundle");
+            return said(
+                "it is empty",
+                "write the repository's address, or leave the option out and give repository.bundle",
+            );
         }
         if let Some((why, plain)) = edges(text) {
             return self.meant(&why, plain, "");
@@ -146,7 +153,9 @@ impl Text {
         if self.again >= AGAIN_MAX {
             return said(why, FORMS);
         }
-        let next = Text { again: self.again + 1 };
+        let next = Text {
+            again: self.again + 1,
+        };
         let fix = match form.parse::<RemoteUrl>() {
             Ok(remote) => match remote::objection(&remote) {
                 None => format!("write {remote}{more}"),
@@ -160,7 +169,11 @@ impl Text {
     fn of_scheme(self, scheme: &str, rest: &str) -> Objection {
         let lower = scheme.to_ascii_lowercase();
         if lower != scheme && (SCHEMES.contains(&&*lower) || lower.starts_with("git+")) {
-            return self.meant("its scheme is written in capital letters", &format!("{lower}://{rest}"), "");
+            return self.meant(
+                "its scheme is written in capital letters",
+                &format!("{lower}://{rest}"),
+                "",
+            );
         }
         let (base, behind) = apart(rest);
         let flake = "it is a flake reference of Nix";
@@ -173,7 +186,11 @@ impl Text {
             "path" => self.meant(flake, base, &belongs(behind)),
             "ssh+git" | "git+git" => {
                 let plain = if scheme == "ssh+git" { "ssh" } else { "git" };
-                self.meant("Git has no such scheme any more", &format!("{plain}://{rest}"), "")
+                self.meant(
+                    "Git has no such scheme any more",
+                    &format!("{plain}://{rest}"),
+                    "",
+                )
             }
             scheme if scheme.starts_with("tarball+") || scheme.starts_with("file+") => said(
                 "it is a flake reference of Nix for a file, and no repository",
@@ -217,9 +234,16 @@ impl Text {
         if host.is_empty() {
             let path = path.trim_start_matches('/');
             return if user.is_none() && path.contains('/') {
-                self.meant("two slashes belong behind its scheme, and no more", &format!("{scheme}://{path}"), "")
+                self.meant(
+                    "two slashes belong behind its scheme, and no more",
+                    &format!("{scheme}://{path}"),
+                    "",
+                )
             } else {
-                said("it names no server", &format!("write {scheme}://{account}forge.example/OWNER/REPO"))
+                said(
+                    "it names no server",
+                    &format!("write {scheme}://{account}forge.example/OWNER/REPO"),
+                )
             };
         }
         if host.starts_with('-') {
@@ -282,7 +306,8 @@ impl Text {
 
     /// A path, and none from `/` on.
     fn of_path(self, text: &str) -> Option<Objection> {
-        let is_drive = text.len() > 2 && text.as_bytes()[1] == b':' && matches!(text.as_bytes()[2], b'\\' | b'/');
+        let is_drive =
+            text.len() > 2 && text.as_bytes()[1] == b':' && matches!(text.as_bytes()[2], b'\\' | b'/');
         if is_drive || text.contains('\\') && !text.contains('@') {
             return Some(said("it is a path of Windows", PATH));
         }
@@ -290,8 +315,12 @@ impl Text {
             return Some(said("it begins with two slashes", PATH));
         }
         if let Some(rest) = text.strip_prefix('~') {
-            let home = rest.strip_prefix('/').map_or(String::new(), |rest| format!("/root/{rest}"));
-            let taken = home.parse::<RemoteUrl>().is_ok_and(|path| remote::objection(&path).is_none());
+            let home = rest
+                .strip_prefix('/')
+                .map_or(String::new(), |rest| format!("/root/{rest}"));
+            let taken = home
+                .parse::<RemoteUrl>()
+                .is_ok_and(|path| remote::objection(&path).is_none());
             return Some(said(
                 "nobody's home is meant while installing: ~ stands for none",
                 &if taken && !home.contains('@') {
@@ -303,10 +332,17 @@ impl Text {
         }
         let relative = text == "." || text == ".." || text.starts_with("./") || text.starts_with("../");
         if relative {
-            return Some(said("it is a path from somewhere on, and there is no such place while installing", PATH));
+            return Some(said(
+                "it is a path from somewhere on, and there is no such place while installing",
+                PATH,
+            ));
         }
         if text.starts_with('/') {
-            let fix = if text == "/" { PATH } else { "rename it, or make a link to it, with letters of ASCII and no blanks" };
+            let fix = if text == "/" {
+                PATH
+            } else {
+                "rename it, or make a link to it, with letters of ASCII and no blanks"
+            };
             return Some(if text.contains('@') {
                 said("it has an @ behind a colon, as a password may have", PATH)
             } else {
@@ -330,7 +366,9 @@ impl Text {
         if let Some(inner) = base.strip_prefix('[')
             && let Some((inner, path)) = inner.split_once("]:")
         {
-            let (account, host) = inner.split_once('@').map_or((None, inner), |(user, host)| (Some(user), host));
+            let (account, host) = inner
+                .split_once('@')
+                .map_or((None, inner), |(user, host)| (Some(user), host));
             if account.is_none_or(is_account) && !path.contains('@') {
                 return self.bracketed(account, host, path);
             }
@@ -338,14 +376,24 @@ impl Text {
         if user.is_some_and(|user| !is_account(user)) || rest.contains('@') {
             let many = user.is_some_and(|user| user.is_empty() || is_account(user)) && !rest.contains(':');
             return if many {
-                said("it has an @ without an account before it, or more than one", FORMS)
+                said(
+                    "it has an @ without an account before it, or more than one",
+                    FORMS,
+                )
             } else {
-                said("it has a password or a token before the @, or something that is no account", CREDENTIAL)
+                said(
+                    "it has a password or a token before the @, or something that is no account",
+                    CREDENTIAL,
+                )
             };
         }
         let account = user.map_or(String::new(), |user| format!("{user}@"));
         if !behind.is_empty() {
-            let what = if behind.starts_with('#') { "a fragment (#…)" } else { "a query (?…)" };
+            let what = if behind.starts_with('#') {
+                "a fragment (#…)"
+            } else {
+                "a query (?…)"
+            };
             let why = format!("it goes on behind the repository's path with {what}; Git has no such thing");
             return self.meant(&why, base, &belongs(behind));
         }
@@ -360,7 +408,11 @@ impl Text {
             Some((host, path)) if !host.contains(':') => {
                 let is_host = user.is_some() || host.contains('.') || host == "localhost";
                 if is_host && user.is_some() {
-                    return self.meant("a colon belongs between server and path", &format!("{account}{host}:{path}"), "");
+                    return self.meant(
+                        "a colon belongs between server and path",
+                        &format!("{account}{host}:{path}"),
+                        "",
+                    );
                 }
                 if is_host {
                     return self.meant("it has no scheme", &format!("https://{host}/{path}"), "");
@@ -386,7 +438,10 @@ impl Text {
             return said("it is one word: no address, and no path from / on", FORMS);
         }
         if path.is_empty() {
-            return said("it names a server and no repository", &format!("write {account}{host}:OWNER/REPO"));
+            return said(
+                "it names a server and no repository",
+                &format!("write {account}{host}:OWNER/REPO"),
+            );
         }
         if SCHEMES.contains(&host) {
             return said("it has a scheme and no address", FORMS);
@@ -403,7 +458,11 @@ impl Text {
         let why = "brackets belong to an address of IPv6, and a port into an address with a scheme";
         let path = path.trim_start_matches('/');
         let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
-        let host = if is_ipv6 { format!("[{host}]") } else { host.to_owned() };
+        let host = if is_ipv6 {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
         self.meant(why, &format!("ssh://{account}{host}/{path}"), "")
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn shown(option: &str, text: &str) -> String {
 }
 
 /// In place of a value.
-const HIDDEN: &str = "(not repeated here: it may be a secret)";
+pub(super) const HIDDEN: &str = "(not repeated here: it may be a secret)";
 
 /// What to do about a text where none, or another one, belongs, when a secret may be meant.
 pub(super) fn way_of(option: &str) -> Option<String> {
