@@ -112,7 +112,9 @@ fn name<T: FromStr>(text: &str, else_say: &str, max: usize) -> String {
         .take(max)
         .collect();
     let mended = mended.trim_start_matches(['-', '.']).trim_end_matches('-');
-    let letters = plain.chars().all(|c| c.is_ascii() || is_invisible(c));
+    // Anything else was meant as another thing than a name.
+    let usual = |c: char| c.is_ascii_alphanumeric() || is_invisible(c) || " ./_-".contains(c);
+    let letters = plain.chars().all(usual) && !plain.contains("//");
     match write::<T>(mended).filter(|_| letters && !mended.is_empty()) {
         Some(fix) if mended == plain => fix,
         Some(fix) => format!("{fix}, or another name of these characters"),

@@ -151,12 +151,11 @@ impl Said {
         {
             sentence = format!("error: executing SQLite statement '…': {behind}");
         }
-        // Of an archive that came over a network, what was wrong with its bytes.
-        if let Some(inner) = sentence
-            .strip_prefix("error: Failed to open archive (Source threw exception: error: ")
-            .and_then(|inner| inner.strip_suffix(')'))
+        // Of an archive that came over a network, what was wrong with that. The bracket ends behind what a server sent.
+        if let Some(inner) =
+            sentence.strip_prefix("error: Failed to open archive (Source threw exception: error: ")
         {
-            sentence = format!("error: {inner}");
+            sentence = format!("error: {}", inner.strip_suffix(')').unwrap_or(inner));
         }
         if let Some(place) = place
             && !is_of_machine(&sentence)
@@ -300,7 +299,9 @@ impl Said {
         if let Some(found) = first_own(&[NOT_HAD], &own) {
             let warned = self.warnings.iter().rev().find_map(|line| {
                 let said = of_transfer(line)?;
-                let cause = tls_or_proxy(said).or_else(|| transfer(said));
+                let cause = tls_or_proxy(said)
+                    .or_else(|| transfer(said))
+                    .or_else(|| is_no_http(line, said).then_some(Cause::Network));
                 let denied =
                     is_any(said, &["http error 401*", "http error 403*"]).then_some(Cause::CacheAccess);
                 Some((cause.or(denied)?, line.as_str()))
@@ -409,9 +410,7 @@ fn of_answer(line: &str, said: &str) -> Cause {
     if let Some(cause) = transfer(said) {
         return cause;
     }
-    // curl has one number for a scheme that it does not know, and for an answer that is no HTTP.
-    let by_http = line.contains("'http://") || line.contains("'https://");
-    if by_http && is_any(said, &["unsupported protocol (1)*"]) {
+    if is_no_http(line, said) {
         return Cause::Network;
     }
     if is_any(said, &["http error 401*", "http error 403*"]) {
@@ -424,17 +423,23 @@ fn of_answer(line: &str, said: &str) -> Cause {
             Cause::Input
         };
     }
-    // Any other refusal of the server's, and a redirection to what is no address.
     if is_any(
         said,
-        &[
-            "http error 4*",
-            "http error 3* (curl error: unsupported protocol)*",
-        ],
+        &["http error 3* (curl error: number of redirects hit maximum amount)*"],
     ) {
+        return Cause::CaptivePortal;
+    }
+    // Any other refusal of the server's, and a redirection to what is no address.
+    if is_any(said, &["http error 4*", "http error 3* (curl error: *)*"]) {
         return Cause::CacheAccess;
     }
     Cause::Network
+}
+
+/// Whether something else than HTTP answered: curl has one number for that and for a scheme that it does not know.
+fn is_no_http(line: &str, said: &str) -> bool {
+    let by_http = line.contains("'http://") || line.contains("'https://");
+    by_http && is_any(said, &["unsupported protocol (1)*"])
 }
 
 /// Whether a transfer is one of a cache, by the names of its files.
