@@ -373,6 +373,9 @@ impl Text {
                 return self.bracketed(account, host, path);
             }
         }
+        if user == Some("") && !rest.contains('@') {
+            return said("it has an @ without an account before it", FORMS);
+        }
         if user.is_some_and(|user| !is_account(user)) || rest.contains('@') {
             let many = user.is_some_and(|user| user.is_empty() || is_account(user)) && !rest.contains(':');
             return if many {
