@@ -6,7 +6,11 @@
 //! Text becomes a `Config` in `parse`; what no single value can know (a label that `luks.enable` needs) is checked in
 //! `check`; what the environment may replace is in `overrides`.
 
+mod advice;
 mod check;
+mod finder;
+mod forge;
+mod mistyped;
 mod notation;
 mod overrides;
 mod parse;
@@ -123,7 +127,7 @@ impl Config {
         let untold = agreement.len().saturating_sub(parse::PROBLEMS_MAX);
         agreement.truncate(parse::PROBLEMS_MAX);
         for problem in &mut agreement {
-            problem.at = parse::position_of(text, notation, &problem.option);
+            problem.at = finder::position_of(text, notation, &problem.option);
         }
         let broke_off = problems.len() >= parse::PROBLEMS_MAX;
         problems.append(&mut agreement);

@@ -33,6 +33,7 @@ pub mod shown;
 pub mod state;
 pub mod step;
 pub mod taken;
+pub mod token;
 pub mod utc;
 pub mod volume;
 

@@ -4,6 +4,7 @@
 //! Absent: fetching.
 
 use crate::names::BadValue;
+use crate::token;
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -115,6 +116,10 @@ fn holds_password(path: &str) -> bool {
 /// A text that was meant as a remote, without what may be a credential: a password, a token in the user's place, everything behind
 /// `?` or `#`. The user of an ssh remote is its account there and no secret. What is no remote is taken for a mistyped one.
 pub fn redacted(text: &str) -> String {
+    token::without_tokens(&without_credential(text))
+}
+
+fn without_credential(text: &str) -> String {
     let Some(Parts {
         scheme,
         user,
@@ -146,7 +151,18 @@ pub fn redacted(text: &str) -> String {
         Some(_) => format!("{REDACTED}@"),
     };
     let query = query.map_or(String::new(), |query| format!("{}{REDACTED}", &query[..1]));
-    format!("{scheme}://{user}{rest}{query}")
+    format!("{scheme}://{user}{}{query}", without_secrets(rest))
+}
+
+/// Server and path without tokens, and without what is no part of a path.
+fn without_secrets(rest: &str) -> String {
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let authority = if token::is_secret_in_path(authority) {
+        token::shown_path(authority)
+    } else {
+        authority.to_owned()
+    };
+    authority + &token::shown_path(path)
 }
 
 /// Whether this is no more than the name of a way to fetch.
@@ -165,6 +181,14 @@ fn without_scheme(text: &str) -> String {
     {
         return text.to_owned();
     }
+    // An account that is shown where nothing follows is shown here as well.
+    if let Some((user, rest)) = text.split_once('@')
+        && is_account(user)
+        && !rest.contains('@')
+        && !holds_password(rest)
+    {
+        return format!("{user}@{}", without_user(rest));
+    }
     without_user(text)
 }
 
@@ -177,6 +201,14 @@ fn without_user(text: &str) -> String {
     match rest.find(['?', '#']) {
         Some(at) => format!("{user}{}{REDACTED}", &rest[..=at]),
         None => format!("{user}{rest}"),
+    }
+}
+
+/// `host:path` or a path, without what may be a secret in it.
+fn shown_without_scheme(text: &str) -> String {
+    match text.split_once(':') {
+        Some((host, path)) => format!("{}:{}", redacted(host), token::shown_path(path)),
+        None => redacted(text),
     }
 }
 
@@ -204,7 +236,7 @@ pub fn redact(text: &str) -> String {
         out += &redacted(&rest[scheme..end]);
         rest = &rest[end..];
     }
-    out + rest
+    token::without_tokens(&(out + rest))
 }
 
 /// Whether ssh brings Git to a remote: `ssh://…`, `git+ssh://…` or `user@host:path` (nix/modules/options.nix says the same).
@@ -213,6 +245,28 @@ pub fn is_over_ssh(remote: &str) -> bool {
         Some((scheme, _)) => scheme.ends_with("ssh"),
         None => !remote.starts_with('/'),
     }
+}
+
+/// What may be a secret, in every form in which a program may repeat it, the longest first.
+fn forms(mut found: Vec<&str>) -> Vec<String> {
+    // A part that short is in every text; it is hidden with what stands around it.
+    found.retain(|part| part.len() >= SECRET_BYTES_MIN || part.contains([':', '?', '#']));
+    let mut forms: Vec<String> = found
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .flat_map(|part| {
+            let plain = percent_decoded(part);
+            [
+                part.to_owned(),
+                part.replace('\'', r"'\''"),
+                percent_encoded(&plain),
+                plain,
+            ]
+        })
+        .collect();
+    forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    forms.dedup();
+    forms
 }
 
 impl RemoteUrl {
@@ -235,14 +289,17 @@ impl RemoteUrl {
                     .and_then(|user| user.split(':').next())
                     .filter(|name| is_account(name));
                 let at = name.map_or(String::new(), |name| format!("{name}@"));
-                format!("{scheme}://{at}{rest}")
+                format!("{scheme}://{at}{}", without_secrets(rest))
             }
-            None => self.0.clone(),
+            None => shown_without_scheme(&self.0),
         }
     }
 
     /// What of it may be a credential, in every form in which a program may repeat it, the longest first.
     pub fn credentials(&self) -> Vec<String> {
+        let mut found: Vec<&str> = token::tokens(&self.0);
+        let settings = self.0.split([';', '&']).skip(1);
+        found.extend(settings.filter_map(|setting| Some(setting.split_once('=')?.1)));
         let Some(Parts {
             scheme,
             user,
@@ -250,9 +307,8 @@ impl RemoteUrl {
             query,
         }) = parts(&self.0)
         else {
-            return vec![];
+            return forms(found);
         };
-        let mut found: Vec<&str> = vec![];
         if let Some(user) = user.filter(|user| *user != "git") {
             let by_ssh = scheme.ends_with("ssh");
             match user.split_once(':') {
@@ -266,24 +322,7 @@ impl RemoteUrl {
             found.push(query);
             found.extend(query.split(['?', '&', '#', '=']));
         }
-        // A part that short is in every text; it is hidden with what stands around it.
-        found.retain(|part| part.len() >= SECRET_BYTES_MIN || part.contains([':', '?', '#']));
-        let mut forms: Vec<String> = found
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .flat_map(|part| {
-                let plain = percent_decoded(part);
-                [
-                    part.to_owned(),
-                    part.replace('\'', r"'\''"),
-                    percent_encoded(&plain),
-                    plain,
-                ]
-            })
-            .collect();
-        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        forms.dedup();
-        forms
+        forms(found)
     }
 
     /// Whether ssh brings Git there.
@@ -299,7 +338,10 @@ impl RemoteUrl {
 
 impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redacted(&self.0))
+        match parts(&self.0) {
+            Some(_) => f.write_str(&redacted(&self.0)),
+            None => f.write_str(&shown_without_scheme(&self.0)),
+        }
     }
 }
 

@@ -86,6 +86,27 @@ impl Sample {
         }
     }
 
+    /// Before its machine log begins, Nix reads its settings.
+    fn has_machine_log(&self) -> bool {
+        self.source.contains("nix.conf holds") || self.lines.iter().any(|line| line.contains("@nix "))
+    }
+
+    /// What only moves paths evaluates nothing.
+    fn log(&self) -> NixLog {
+        let moves = [
+            " copy",
+            "path-info",
+            "store verify",
+            "realise",
+            "--no-link /nix/store/",
+        ];
+        if self.program.starts_with("nix-store") || moves.iter().any(|word| self.source.contains(word)) {
+            NixLog::default()
+        } else {
+            NixLog::of_evaluation()
+        }
+    }
+
     fn judged(&self) -> Fault {
         let root = "/mnt";
         let places = Places(&[root]);
@@ -93,8 +114,8 @@ impl Sample {
         let what = &*self.name;
         match self.file {
             "git" | "ssh" => endings::git(what, self.how(), &text, places),
-            "nix" if text.contains("@nix ") => {
-                let mut log = NixLog::default();
+            "nix" if self.has_machine_log() => {
+                let mut log = self.log();
                 for line in &self.lines {
                     log.take(line);
                 }

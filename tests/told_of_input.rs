@@ -73,6 +73,17 @@ fn a_disk_has_the_same_ids_however_its_name_is_written() {
         assert_eq!(of_wwn(other), wwn, "{other}");
     }
     let of_serial = |serial: &str| id(&config, &["--disk-serial", serial]);
+    // An EUI-64 is written with 0x as well.
+    let eui = of_wwn("eui.a025388b71b2c3d4");
+    for other in [
+        "wwn-0xa025388b71b2c3d4",
+        "0xa025388b71b2c3d4",
+        "A025388B71B2C3D4",
+        "nvme-eui.a025388b71b2c3d4",
+    ] {
+        assert_eq!(of_wwn(other), eui, "{other}");
+    }
+    assert_ne!(of_wwn("wwn-0x5002538d40123456"), of_wwn("eui.5002538d40123456"));
     // Text in it keeps its case, which the kernel does not change.
     let ata = "t10.ATA     Samsung SSD 860 EVO 500GB               S5GXNX0T123456      ";
     assert_eq!(of_wwn(ata), of_wwn(ata.trim()));
@@ -243,4 +254,166 @@ fn all_that_is_wrong_in_one_form_of_a_value_is_told_with_its_place() {
             assert!(found.contains(&format!("{file}:{line}:")), "{name}: {found}");
         }
     }
+}
+
+/// A configuration with one value of a repository's option, in JSON.
+fn with(place: &Place, option: &str, value: &str) -> (Option<i32>, String) {
+    let mut repository = serde_json::json!({"remote": "https://forge.example/o/r"});
+    repository[option] = value.into();
+    let config = serde_json::json!({
+        "host": "web", "labels": {"efi": "E", "root": "r"}, "repository": repository, "system": "Flake",
+    });
+    let file = place.file("one.json", &config.to_string());
+    let output = landfall(&["check", file.as_str()]);
+    (output.status.code(), said(&output))
+}
+
+/// A token in an address is shown by no command, whoever gave the address.
+#[test]
+fn a_token_in_an_address_is_never_shown() {
+    let place = Place::new();
+    let config = place.file("a.ron", VALID);
+    let token = "ghp_canary0123456789abcdefghijABCDEFGHIJ";
+    for remote in [
+        format!("https://host/{token}/r"),
+        format!("ssh://host/{token}/r"),
+        format!("git@host:{token}/r"),
+        format!("https://{token}.example/r"),
+        format!("git+https://host/{token}/r"),
+        "https://host/github_pat_11canary0123456789_abcdef/r".to_owned(),
+        "https://host/glpat-canary0123456789abcd/r".to_owned(),
+        "https://glpat-canary0123456789abcd.example/r".to_owned(),
+        "https://host/r%3Fprivate_token=canary".to_owned(),
+        "https://host/r;private_token=canary".to_owned(),
+        "git@host:r;private_token=canary".to_owned(),
+    ] {
+        let (code, told) = with(&place, "remote", &remote);
+        assert!(code == Some(2) && !told.contains("canary"), "{remote}: {told}");
+        assert!(told.contains("next: "), "{remote}: {told}");
+        let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
+            .args([
+                "plan",
+                "--config",
+                config.as_str(),
+                "--disk-size",
+                "64G",
+                "--disk-serial",
+                "S1234567",
+            ])
+            .env("REPO_REMOTE", &remote)
+            .output()
+            .unwrap();
+        let told = said(&output);
+        assert!(
+            output.status.code() == Some(2) && !told.contains("canary") && told.contains("REPO_REMOTE"),
+            "{remote}: {told}"
+        );
+    }
+}
+
+/// Whatever is refused of a repository has a next step, and the form that it names is taken.
+#[test]
+fn every_refusal_of_a_repository_says_what_to_write() {
+    let place = Place::new();
+    for (option, value, next) in [
+        (
+            "remote",
+            "github:ops/nix-config?ref=main",
+            "next: write https://github.com/ops/nix-config or",
+        ),
+        (
+            "remote",
+            "git+https://forge.example/a/b?ref=main",
+            "next: write https://forge.example/a/b, and",
+        ),
+        ("remote", "path:/srv/x", "next: write /srv/x"),
+        ("remote", "git+file:///srv/x", "next: write /srv/x"),
+        (
+            "remote",
+            "git@host.example:r#web",
+            "next: write git@host.example:r;",
+        ),
+        (
+            "remote",
+            "ssh://git@github.com:o/r",
+            "next: write ssh://git@github.com/o/r",
+        ),
+        (
+            "remote",
+            "ssh://git@host:22:o/r",
+            "next: write ssh://git@host:22/o/r",
+        ),
+        ("remote", "git@[host:22]:o/r", "next: write ssh://git@host:22/o/r"),
+        ("remote", "github.com/o/r", "next: write https://github.com/o/r"),
+        ("remote", "git@github.com/o/r", "next: write git@github.com:o/r"),
+        (
+            "remote",
+            "HTTPS://github.com/o/r",
+            "next: write https://github.com/o/r",
+        ),
+        ("remote", "https:/forge/a/b", "next: write https://forge/a/b"),
+        ("remote", "https://host:abc/p", "next: write https://host/abc/p"),
+        (
+            "remote",
+            "https://forge.example/a\n",
+            "next: write https://forge.example/a",
+        ),
+        (
+            "remote",
+            "https://forge.example/a ",
+            "next: write https://forge.example/a",
+        ),
+        ("remote", "~/repo", "such as /root/repo"),
+        ("remote", "./repo", "from / on"),
+        (
+            "remote",
+            "gitlab:veloren%2Fdev/rfcs",
+            "next: write https://gitlab.com/veloren/dev/rfcs or",
+        ),
+        (
+            "remote",
+            "https://raw.githubusercontent.com/o/r/main/flake.nix",
+            "next: write https://github.com/o/r",
+        ),
+        ("remote", "gh:o/r", "next: write https://github.com/o/r or"),
+        ("remote", "git@host:/", "next: write git@host:OWNER/REPO"),
+        (
+            "remote",
+            "https://forge.example/a%0Ab",
+            "next: leave out the code",
+        ),
+        ("revision", "v1.0", "write \"v1.0\" there"),
+        ("revision", "abc1234", "git rev-parse abc1234"),
+        (
+            "revision",
+            "ABCDEF0123456789012345678901234567890123",
+            "write \"abcdef0123456789012345678901234567890123\"",
+        ),
+        (
+            "revision",
+            "0000000000000000000000000000000000000000",
+            "git rev-parse",
+        ),
+        ("branch", "origin/main", "next: write main"),
+        ("branch", "HEAD", "next: leave the option out"),
+        ("branch", "FETCH_HEAD", "next: leave the option out"),
+        ("branch", "main\n", "next: write \"main\""),
+        ("branch", "a b", "next: "),
+        ("clone_path", "/etc/nixos", "next: write \"/mnt/etc/nixos\""),
+    ] {
+        let (code, told) = with(&place, option, value);
+        assert!(
+            code == Some(2) && told.contains(next),
+            "{option} {value:?}: {told}"
+        );
+        assert_eq!(told.matches("next: ").count(), 1, "{value:?}: {told}");
+    }
+    // What is wrong is seen.
+    let (_, told) = with(&place, "remote", "https://forge.example/a\n");
+    assert!(
+        told.contains(r#""https://forge.example/a\n""#) && told.contains("a line feed stands behind it"),
+        "{told}"
+    );
+    let (code, told) = with(&place, "branch", "refs/heads/origin/main");
+    assert_eq!(code, Some(0), "the control: {told}");
 }

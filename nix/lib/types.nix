@@ -427,7 +427,7 @@ rec {
       != null
     && lib.all (setting: lib.elem (lib.head (lib.splitString "=" setting)) storeSettings) settings
   );
-  publicKey = matching "public key of a cache (NAME:KEY with 44 characters of base 64)" "[^:[:space:]]+:[A-Za-z0-9+/=]{44}";
+  publicKey = matching "public key of a cache (NAME:KEY, where KEY is 32 bytes in base 64: 43 characters and a =)" "[^:[:space:]]+:[A-Za-z0-9+/]{43}=";
   sshPublicKey = matching "ssh public key (one line: type, base 64, comment)" "(ssh|ecdsa|sk)-[^[:space:]]+ [A-Za-z0-9+/=]+( [^\n]*)?";
 
   # Which terminal the kernel calls by this name.

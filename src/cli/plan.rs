@@ -70,7 +70,13 @@ pub(super) fn disk_wwn(text: &str) -> Result<String, String> {
         let own = text.trim();
         own.get(small.len() - bare.len()..).unwrap_or(own).to_owned()
     } else if is_number {
-        format!("naa.{digits}")
+        // Links and lsblk write EUI-64 in the same way; what can be no NAA is one.
+        let (naa, eui) = (format!("naa.{digits}"), format!("eui.{digits}"));
+        if !disk_name::is_unique(&naa) && disk_name::is_unique(&eui) {
+            eui
+        } else {
+            naa
+        }
     } else {
         bare.to_owned()
     };

@@ -4,12 +4,12 @@
 //! Absent: what a single value's type already refuses, and what depends on the disk (`Plan::derive`).
 
 use super::{
-    Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, places,
-    refused, remote, text, url,
+    Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, advice,
+    places, refused, remote, text, url,
 };
 use landfall_states::disk_name::never_agrees;
 use landfall_states::fault::Budget;
-use landfall_states::names::{RemoteUrl, quoted};
+use landfall_states::names::{RefName, RemoteUrl, quoted};
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
 use landfall_states::remote::redacted;
@@ -53,7 +53,7 @@ pub(super) fn two_references() -> Problem {
 /// Everything that is wrong.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let Config {
-        host: _,
+        host,
         labels: _,
         esp_size,
         luks,
@@ -74,6 +74,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         ssh,
     } = config;
     let mut found = Vec::new();
+    if host.as_str().split('.').any(str::is_empty) {
+        found.push(problem(
+            "host",
+            format!("host name \"{host}\" is not allowed: a part of it between dots is empty"),
+            "write the name that the host has in nixosConfigurations, without a dot at its end or two in a row",
+        ));
+    }
     labels(config, &mut found);
     if esp_size.bytes() < ESP_BYTES_MIN {
         found.push(problem(
@@ -224,12 +231,34 @@ fn from_where(repository: &RepositoryConfig, found: &mut Vec<Problem>) {
     if branch.is_some() && revision.is_some() {
         found.push(two_references());
     }
-    if let Some(refused) = remote.as_ref().and_then(remote::objection) {
-        let shown = remote.as_ref().map_or(String::new(), ToString::to_string);
+    if let Some((shown, refused)) = remote
+        .as_ref()
+        .and_then(|remote| remote::of_text(remote.expose()))
+    {
         found.push(problem(
             "repository.remote",
-            format!("remote {} is not allowed: {}", quoted(&shown), refused.why),
+            format!("remote {shown} is not allowed: {}", refused.why),
             refused.fix,
+        ));
+    }
+    if let Some((why, fix)) = branch.as_ref().and_then(advice::of_branch) {
+        found.push(problem(
+            "repository.branch",
+            format!(
+                "branch {} is not allowed: {why}",
+                quoted(branch.as_ref().map_or("", RefName::as_str))
+            ),
+            fix,
+        ));
+    }
+    if revision
+        .as_ref()
+        .is_some_and(|revision| revision.as_str().bytes().all(|b| b == b'0'))
+    {
+        found.push(problem(
+            "repository.revision",
+            "revision 000… is not allowed: Git writes zeros where there is no commit",
+            advice::REVISION,
         ));
     }
 }
@@ -249,12 +278,7 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
     }
     for (index, key) in trusted_public_keys.iter().enumerate() {
         let right = key.split_once(':').is_some_and(|(name, text)| {
-            !name.is_empty()
-                && !name.chars().any(char::is_whitespace)
-                && text.len() == 44
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+            !name.is_empty() && !name.chars().any(char::is_whitespace) && url::is_public_key(text)
         });
         if right {
             continue;
@@ -278,10 +302,16 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
             problem(
                 option,
                 format!(
-                    "public key {} is not allowed: each entry must be NAME:KEY with 44 base64 characters",
+                    "public key {} is not allowed: each entry must be NAME:KEY, where KEY is 32 bytes in base64 (43 characters and a =)",
                     quoted(&shown)
                 ),
-                "copy the complete key that the cache publishes",
+                if key.trim() != key {
+                    "remove the blanks before and after it"
+                } else if key.split_whitespace().count() > 1 {
+                    "write each key as a separate entry"
+                } else {
+                    "copy the complete key that the cache publishes, such as cache.example-1:KEY"
+                },
             )
         });
     }
@@ -356,6 +386,12 @@ fn range(option: &str, value: u64, min: u64, max: u64, found: &mut Vec<Problem>)
 /// What is allowed and yet deserves a word.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut words = Vec::new();
+    if config.host.as_str().eq_ignore_ascii_case("localhost") {
+        words.push(
+            "host is localhost, which is what every machine calls itself: give the host a name of its own in nixosConfigurations"
+                .to_owned(),
+        );
+    }
     if config.unattended.enable && config.unattended.disk.is_none() {
         words.push(
             "unattended.enable is set without unattended.disk: a new install starts only if the credential landfall.consent names the disk"

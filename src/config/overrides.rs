@@ -3,10 +3,9 @@
 //!
 //! Absent: every other variable.
 
-use super::{Config, ConfigError, Notation, Problem, refused, remote};
+use super::{Config, ConfigError, Problem, refused, remote};
 use camino::Utf8PathBuf;
 use landfall_states::names::RemoteUrl;
-use landfall_states::names::quoted;
 use std::ffi::OsString;
 
 /// Longest name of a device.
@@ -50,27 +49,16 @@ impl Overrides {
             }
         };
         let repo_remote =
-            text("REPO_REMOTE", &mut problems).and_then(|value| match value.parse::<RemoteUrl>() {
-                Ok(remote) => match remote::objection(&remote) {
-                    None => Some(remote),
-                    Some(refused) => {
-                        problems.push(Problem {
-                            fix: Some(refused.fix),
-                            ..problem(
-                                "REPO_REMOTE",
-                                format!(
-                                    "remote {} is not allowed: {}",
-                                    quoted(&remote.to_string()),
-                                    refused.why
-                                ),
-                            )
-                        });
-                        None
-                    }
-                },
-                Err(bad) => {
-                    let words = refused::Refusal::of_words("REPO_REMOTE", &bad.to_string(), Notation::Ron);
-                    problems.push(problem("REPO_REMOTE", words.why));
+            text("REPO_REMOTE", &mut problems).and_then(|value| match remote::of_text(&value) {
+                None => value.parse::<RemoteUrl>().ok(),
+                Some((shown, refused)) => {
+                    problems.push(Problem {
+                        fix: Some(refused.fix),
+                        ..problem(
+                            "REPO_REMOTE",
+                            format!("remote {shown} is not allowed: {}", refused.why),
+                        )
+                    });
                     None
                 }
             });

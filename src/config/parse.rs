@@ -4,6 +4,8 @@
 //! Absent: whether values agree with each other (`super::check`).
 
 use super::Config;
+use super::advice;
+use super::finder::{position_of, text_of};
 use super::notation::{Unread, json_notation, json_unread, ron_unread};
 use super::refused::{self, Refusal};
 use super::tolerant::{self, Out, Tolerant};
@@ -13,7 +15,6 @@ use landfall_states::fault::ConfigFault;
 use landfall_states::names::quoted;
 use landfall_states::remote::redact;
 use landfall_states::shown::Shown;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::io::ErrorKind;
 
@@ -79,7 +80,7 @@ impl ConfigError {
             option: Shown::name(&redact(&option)).into(),
             at,
             why: Shown::line(&redact(&why)).into(),
-            fix,
+            fix: fix.map(|fix| redact(&fix)),
         };
         ConfigError {
             file: None,
@@ -212,7 +213,7 @@ pub(super) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-fn ron_options() -> ron::Options {
+pub(super) fn ron_options() -> ron::Options {
     ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
 }
 
@@ -283,6 +284,13 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
             }
             Err(Unread::Value(mut problem)) => {
                 problem.option = tolerant::in_the_text(&out, &problem.option);
+                if let Some(Refusal { why, fix }) =
+                    text_of(text, notation, &problem.option).and_then(|value| {
+                        advice::of_refused(&refused::names_of_path(&problem.option), &value, &problem.why)
+                    })
+                {
+                    problem = Problem { why, fix, ..problem };
+                }
                 let is_new = !found
                     .iter()
                     .any(|known| known.at == problem.at && known.why == problem.why);
@@ -516,118 +524,4 @@ fn near_miss<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
         .filter(|(distance, _)| *distance <= 1 + found.len() / 4)
         .min()
         .map(|(_, name)| name)
-}
-
-/// Where the value of an option stands, such as `labels.efi` or `extra_mount_dirs[1]`. `None` when the text does not
-/// have it (a default, or an override).
-pub(super) fn position_of(text: &str, notation: Notation, option: &str) -> Option<Position> {
-    // RON's form of a value stands before its brackets, and is no name in them.
-    let is_form = |part: &str| notation == Notation::Ron && matches!(part, "Image" | "Prebuilt");
-    let parts: Vec<&str> = option
-        .split(['.', '[', ']'])
-        .filter(|part| !part.is_empty() && !is_form(part))
-        .collect();
-    let finder = Finder { parts: &parts };
-    match notation {
-        Notation::Json => match finder.deserialize(&mut serde_json::Deserializer::from_str(text)) {
-            Ok(()) => None,
-            Err(e) => (e.line() > 0).then(|| Position {
-                line: e.line(),
-                column: e.column(),
-            }),
-        },
-        Notation::Ron => {
-            let mut ron = match ron::Deserializer::from_str_with_options(text, &ron_options()) {
-                Ok(ron) => ron,
-                Err(e) => return Some(at_start(e.span)),
-            };
-            match finder.deserialize(&mut ron) {
-                Ok(()) => None,
-                Err(e) => Some(at_start(ron.span_error(e).span)),
-            }
-        }
-    }
-}
-
-fn at_start(span: ron::error::Span) -> Position {
-    Position {
-        line: span.start.line,
-        column: span.start.col,
-    }
-}
-
-/// Walks down to a value and fails there: the failure has the position.
-#[derive(Clone, Copy)]
-struct Finder<'p> {
-    parts: &'p [&'p str],
-}
-
-impl<'de> DeserializeSeed<'de> for Finder<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.parts.is_empty() {
-            return Err(D::Error::custom("here"));
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Finder<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map or a list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            match self.parts {
-                [first, rest @ ..] if *first == key => map.next_value_seed(Finder { parts: rest })?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let wanted = self.parts.first().and_then(|part| part.parse::<usize>().ok());
-        let mut index = 0;
-        loop {
-            let found = match self.parts {
-                [_, rest @ ..] if wanted == Some(index) => {
-                    seq.next_element_seed(Finder { parts: rest })?.is_some()
-                }
-                _ => seq.next_element::<IgnoredAny>()?.is_some(),
-            };
-            if !found {
-                return Ok(());
-            }
-            index += 1;
-        }
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_none<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
 }

@@ -6,6 +6,7 @@
 
 use super::{OnSuccess, SystemConfig, parse::Notation, ranges};
 use landfall_states::names::quoted;
+use landfall_states::token;
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 
@@ -60,27 +61,6 @@ fn has_token(option: &str, text: &str) -> bool {
         })
 }
 
-/// What tokens of forges begin with, and nothing else of a path does.
-const TOKENS: [&str; 8] = [
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "ghu_",
-    "ghr_",
-    "github_pat_",
-    "glpat-",
-    "gldt-",
-];
-
-/// Whether the path of an address, as it is meant, has a token in it: one that is known by its head, or what is written so that it
-/// would be a query.
-pub(super) fn has_token_in_path(path: &str) -> bool {
-    path.contains(['?', '#'])
-        || path
-            .split(['/', '&', '=', ':'])
-            .any(|part| part.len() >= TOKEN_CHARS_MIN && TOKENS.iter().any(|head| part.starts_with(head)))
-}
-
 /// Whether it may be the name of a file that somebody wrote without its path.
 fn is_file_name(text: &str) -> bool {
     let plain =
@@ -92,6 +72,7 @@ fn is_file_name(text: &str) -> bool {
 pub(super) fn may_be_secret(option: &str, text: &str) -> bool {
     let upper = text.to_uppercase();
     MARKS.iter().any(|mark| upper.contains(mark))
+        || token::has_token(text)
         || text.contains(['\n', '\r'])
         || has_token(option, text)
         || is_in(option, &OF_KEYS) && !text.starts_with('/') && !is_file_name(text)
@@ -134,7 +115,7 @@ pub(super) fn shown(option: &str, text: &str) -> String {
 }
 
 /// In place of a value.
-const HIDDEN: &str = "(not repeated here: it may be a secret)";
+pub(super) const HIDDEN: &str = "(not repeated here: it may be a secret)";
 
 /// What to do about a text where none, or another one, belongs, when a secret may be meant.
 pub(super) fn way_of(option: &str) -> Option<String> {

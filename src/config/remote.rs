@@ -3,9 +3,12 @@
 //!
 //! Absent: the form of an address itself (`landfall_states::remote`), and whether anything answers there.
 
-use super::server;
 use super::url::{self, Secret};
+use super::{forge, mistyped, server};
 use landfall_states::names::{RemoteUrl, quoted};
+use landfall_states::remote::{percent_decoded, redacted};
+use landfall_states::token;
+use std::net::Ipv6Addr;
 
 /// Why an address is refused, and what to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,22 +19,6 @@ pub(super) struct Objection {
     pub fix: String,
 }
 
-/// Kinds of flake references that look like `host:path` (Nix's manual, `nix3-flake`), and the forge that they mean.
-const FLAKE_KINDS: [(&str, Option<&str>); 13] = [
-    ("github", Some("github.com")),
-    ("gitlab", Some("gitlab.com")),
-    ("sourcehut", Some("git.sr.ht")),
-    ("codeberg", Some("codeberg.org")),
-    ("path", None),
-    ("file", None),
-    ("git", None),
-    ("hg", None),
-    ("tarball", None),
-    ("flake", None),
-    ("indirect", None),
-    ("nixpkgs", None),
-    ("self", None),
-];
 /// Parts of paths that forges have in the addresses of their pages, and a repository has not.
 const PAGES: [&str; 12] = [
     "/-/",
@@ -48,14 +35,77 @@ const PAGES: [&str; 12] = [
     "/archive/",
 ];
 
+/// A text that is given for a remote, as it is shown, and what stands against it. What is taken has nothing.
+pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
+    match text.parse::<RemoteUrl>() {
+        Ok(remote) => objection(&remote).map(|objection| (quoted(&remote.to_string()), objection)),
+        Err(_) => Some((shown(text), mistyped::remote(text))),
+    }
+}
+
+/// A mistyped address: what is wrong at its ends has to be seen.
+fn shown(text: &str) -> String {
+    let plain = text.trim();
+    // In several lines, it is no address.
+    let hidden = plain.contains(['\n', '\r']);
+    match text.find(plain).filter(|_| !hidden) {
+        Some(at) => quoted(&format!(
+            "{}{}{}",
+            &text[..at],
+            redacted(plain),
+            &text[at + plain.len()..]
+        )),
+        None => super::refused::HIDDEN.to_owned(),
+    }
+}
+
 /// The reason against an address, if there is one.
 pub(super) fn objection(remote: &RemoteUrl) -> Option<Objection> {
     let text = remote.expose();
     match text.split_once("://") {
         Some((scheme, rest)) => of_url(scheme, rest),
         None if text.starts_with('/') => of_path(text),
+        None if token::has_token(text) || token::is_secret_in_path(text.trim_end_matches(['?', '#'])) => {
+            Some(of_secret("its path"))
+        }
         None => of_ssh(text),
     }
+}
+
+fn of_secret(place: &str) -> Objection {
+    Objection {
+        why: format!(
+            "it has a token in {place}; the address is kept in logs, in the checkpoint and in the clone"
+        ),
+        fix: "leave it out: a token is given as the credential landfall.repository-token".into(),
+    }
+}
+
+/// What no server takes of a path that is written for a URL: codes that are none, and codes of signs that nobody sees.
+fn of_codes(path: &str) -> Option<Objection> {
+    let refused = |why: &str, fix: &str| {
+        Some(Objection {
+            why: why.to_owned(),
+            fix: fix.to_owned(),
+        })
+    };
+    let is_code = |code: &str| {
+        code.get(..2)
+            .is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    if path.split('%').skip(1).any(|code| !is_code(code)) {
+        return refused(
+            "it has a % that begins no code of two hexadecimal digits",
+            "write %25 for the sign itself, or the code as a whole",
+        );
+    }
+    if percent_decoded(path).chars().any(char::is_control) {
+        return refused(
+            "it has a code of a control character in it (%00 to %1F, %7F)",
+            "leave out the code",
+        );
+    }
+    None
 }
 
 fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
@@ -73,12 +123,8 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
                     .into(),
             );
         }
-        Some(Secret::Path) => {
-            return refused(
-                "it contains a token in its path, and the address is stored in logs, in the checkpoint and in the clone",
-                "remove it, and provide the token as credential landfall.repository-token".into(),
-            );
-        }
+        Some(Secret::Path) => return Some(of_secret("its path")),
+        Some(Secret::Host) => return Some(of_secret("the place of its server")),
         Some(Secret::Query(query)) => return Some(behind(query)),
         None => {}
     }
@@ -100,8 +146,16 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
             ),
         );
     }
+    if let Some(objection) = of_codes(path) {
+        return Some(objection);
+    }
     if scheme == "file" {
         return None;
+    }
+    if matches!(scheme, "http" | "https")
+        && let Some(objection) = forge::no_repository(authority, path)
+    {
+        return Some(objection);
     }
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     server::authority_objection(host).or_else(|| server::page_objection(host, path))
@@ -122,6 +176,9 @@ fn page_of(path: &str) -> Option<(&str, &'static str)> {
 }
 
 fn of_path(text: &str) -> Option<Objection> {
+    if token::has_token(text) {
+        return Some(of_secret("it"));
+    }
     text.find(['?', '#']).map(|at| behind(&text[at..]))
 }
 
@@ -162,33 +219,24 @@ fn of_ssh(text: &str) -> Option<Objection> {
     let (user, rest) = text
         .split_once('@')
         .map_or((None, text), |(user, rest)| (Some(user), rest));
-    let (host, path) = if rest.starts_with('[') {
+    let (host, path) = if let Some(inner) = rest.strip_prefix('[') {
         let end = rest.find("]:")?;
+        if inner[..end - 1].parse::<Ipv6Addr>().is_err() {
+            return Some(mistyped::remote(text));
+        }
         (&rest[..=end], &rest[end + 2..])
     } else {
         rest.split_once(':')?
     };
     if user.is_none()
-        && let Some((kind, forge)) = FLAKE_KINDS.iter().find(|(kind, _)| *kind == host)
+        && let Some(objection) = forge::flake_reference(host, path, &|_| String::new())
     {
-        let mut parts = path.split('/').filter(|part| !part.is_empty());
-        let form = match (forge, parts.next(), parts.next()) {
-            (Some(forge), Some(owner), Some(name)) => {
-                let name = name.strip_suffix(".git").unwrap_or(name);
-                let reference = parts.next().map_or(String::new(), |reference| {
-                    format!(
-                        ", and set repository.branch or repository.revision to {}",
-                        quoted(reference)
-                    )
-                });
-                format!("write https://{forge}/{owner}/{name} or git@{forge}:{owner}/{name}{reference}")
-            }
-            (Some(forge), _, _) => format!("write https://{forge}/OWNER/REPO or git@{forge}:OWNER/REPO"),
-            (None, _, _) => "write an absolute path, an https:// or an ssh:// address".to_owned(),
-        };
+        return Some(objection);
+    }
+    if path.trim_matches('/').is_empty() {
         return Some(Objection {
-            why: format!("{kind}: is a flake reference of Nix; Git would use {kind} as the name of a server"),
-            fix: form,
+            why: "it names a server and no repository".into(),
+            fix: format!("write {}:OWNER/REPO", text.trim_end_matches([':', '/'])),
         });
     }
     if user.is_none() && path.starts_with(':') {

@@ -4,15 +4,22 @@
 //!
 //! Absent: which forms a remote has (`remote`), and whether anything answers there.
 
+use super::mistyped::edges;
 use super::remote::Objection;
 use super::{refused, server};
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use landfall_states::remote::{is_account, is_authority, percent_decoded};
+use landfall_states::token;
 
 /// What stands in a URL and may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Secret<'a> {
     /// Something before the host, or a host that is none.
     User,
+    /// A part of the host's name.
+    Host,
     /// A part of the path.
     Path,
     /// Everything from `?` or `#` on.
@@ -91,8 +98,11 @@ pub(super) fn secret<'a>(
     if user.is_some_and(|user| !by_ssh || !is_account(user)) || !is_host {
         return Some(Secret::User);
     }
+    if token::has_token(host) {
+        return Some(Secret::Host);
+    }
     let at = path.find(['?', '#']).unwrap_or(path.len());
-    if refused::has_token_in_path(&percent_decoded(&path[..at])) {
+    if token::is_secret_in_path(&path[..at]) {
         return Some(Secret::Path);
     }
     let query = &path[at..];
@@ -132,6 +142,13 @@ fn is_setting(name: &str, value: &str) -> bool {
     })
 }
 
+/// Whether a text is the key of a cache: Nix takes 32 bytes of Ed25519, and nothing else.
+pub(super) fn is_public_key(text: &str) -> bool {
+    let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    let decoded = GeneralPurpose::new(&alphabet::STANDARD, config).decode(text);
+    decoded.is_ok_and(|key| key.len() == 32)
+}
+
 /// What stands against the URL of a binary cache: why, and what to do instead.
 pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
     let refused = |shown: String, why: &str, fix: &str| {
@@ -145,6 +162,14 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
     };
     let form = "each entry must be one URL, such as https://cache.example";
     let one = "write each cache as a separate entry";
+    if let Some((edge, plain)) = edges(url) {
+        let shown = if cache_objection(plain).is_none() {
+            url
+        } else {
+            "…"
+        };
+        return refused(shown.to_owned(), &edge, &meant(plain));
+    }
     if url.chars().any(|c| c.is_whitespace() || !c.is_ascii_graphic()) {
         // Where a text has several URLs, what is between them may be a part of a password.
         let shown = if url.contains(['@', '?', '#']) {
@@ -159,14 +184,18 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             .split(['@', '?', '#'])
             .next()
             .filter(|all| all.len() == url.len());
-        return refused(shown.unwrap_or("…").to_owned(), form, one);
+        return refused(shown.unwrap_or("…").to_owned(), form, &without_scheme(url));
     };
     let hidden = || format!("{}://…", scheme.split(':').next().unwrap_or_default());
     if !SCHEMES.contains(&scheme) {
         return refused(
             hidden(),
             "the address of a cache must begin with https://, http://, s3://, ssh://, ssh-ng:// or file://",
-            "use one of these",
+            &if SCHEMES.contains(&&*scheme.to_ascii_lowercase()) {
+                meant(&format!("{}://{rest}", scheme.to_ascii_lowercase()))
+            } else {
+                FORM.to_owned()
+            },
         );
     }
     let nothing_of_a_secret = match scheme {
@@ -178,21 +207,60 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             "remove the part before the @; put it into /etc/nix/netrc of the installer (machine HOST login USER password PASSWORD), or into the file that netrc-file in its nix.conf names"
         }
     };
+    let of_token = "leave out the token: put it into the file /etc/nix/netrc of the installer (machine HOST login USER password TOKEN), or \
+                    into another one that its nix.conf names with netrc-file";
+    let (address, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
     match secret(scheme, rest, is_setting) {
+        Some(Secret::User) if host.is_empty() => refused(
+            hidden(),
+            if scheme == "s3" {
+                "it names no bucket"
+            } else {
+                "it names no server"
+            },
+            if scheme == "s3" {
+                "write s3://BUCKET?region=REGION"
+            } else {
+                FORM
+            },
+        ),
+        Some(Secret::User) if !rest.contains('@') => refused(
+            hidden(),
+            "its server is no name of one; the address is shown in logs and on command lines",
+            if scheme == "file" {
+                "write file:// and the whole path, such as file:///mnt/cache"
+            } else {
+                FORM
+            },
+        ),
         Some(Secret::User) => refused(
             hidden(),
             "it contains a user name, a password or a token, or an invalid host; the address is shown in logs and on command lines",
             nothing_of_a_secret,
         ),
+        Some(Secret::Host) => refused(
+            hidden(),
+            "it has a token in the place of its server; the address is shown in logs and on command lines",
+            of_token,
+        ),
         Some(Secret::Path) => refused(
             hidden(),
             "it contains a token in its path; the address is shown in logs and on command lines",
-            nothing_of_a_secret,
+            of_token,
+        ),
+        Some(Secret::Query(_)) if is_of_known_names(query) => refused(
+            format!("{scheme}://{address}"),
+            "a setting behind its ? has a value that Nix does not take",
+            "write a whole number where Nix wants one (priority, compression-level), true or false where it wants that (trusted, \
+             want-mass-query), or leave the setting out",
         ),
         Some(Secret::Query(_)) => refused(
-            format!("{scheme}://{}", rest.split(['?', '#']).next().unwrap_or_default()),
-            "the part after ? or # is not a setting for reading a store (such as ?priority=40 or ?compression=zstd), and may be a token; the address is shown in logs and on command lines",
-            "remove it; put a login or a token into /etc/nix/netrc of the installer, or into the file that netrc-file in its nix.conf names",
+            format!("{scheme}://{address}"),
+            "it goes on with ? or # and something that is no setting of a store for reading (such as ?priority=40 or ?compression=zstd), \
+             and may be a token; the address is shown in logs and on command lines",
+            "leave it out: a login or a token goes into the file /etc/nix/netrc of the installer, or into another one that its nix.conf \
+             names with netrc-file",
         ),
         // Nothing of the path of a cache has this sign, and a password may end in it.
         None if rest.contains('@') && !(scheme.contains("ssh") && rest.matches('@').count() == 1) => refused(
@@ -200,18 +268,100 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             "it has an @ in its path, possibly from a password that is not URL-encoded",
             nothing_of_a_secret,
         ),
+        None if scheme == "file" && !host.is_empty() => refused(
+            url.to_owned(),
+            "behind file:// a path begins with a slash of its own",
+            &meant(&format!("file:///{rest}")),
+        ),
         None if matches!(scheme, "http" | "https" | "ssh" | "ssh-ng") => {
-            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            server::authority_objection(host).map(|Objection { why, fix }| {
-                (
-                    format!("binary cache {} is not allowed: {why}", refused::shown("", url)),
-                    fix,
-                )
-            })
+            let (_, host) = host.rsplit_once('@').unwrap_or(("", host));
+            if let Some(Objection { why, fix }) = server::authority_objection(host) {
+                return refused(url.to_owned(), &why, &fix);
+            }
+            if let Some((_, file)) = path.rsplit_once('/').filter(|(_, file)| is_file_of_a_cache(file)) {
+                return refused(
+                    url.to_owned(),
+                    "it is the address of a file of a cache",
+                    &meant(&format!(
+                        "{scheme}://{}",
+                        address.trim_end_matches(file).trim_end_matches('/')
+                    )),
+                );
+            }
+            let name = path.trim_matches('/');
+            let of_cachix = matches!(host, "cachix.org" | "app.cachix.org" | "www.cachix.org");
+            (of_cachix && !name.is_empty()).then_some(())?;
+            let name = name.rsplit('/').next().unwrap_or_default();
+            refused(
+                url.to_owned(),
+                "it is a page about a cache",
+                &meant(&format!("https://{name}.cachix.org")),
+            )
         }
         None => None,
     }
+}
+
+/// What can be written at all.
+const FORM: &str = "write the cache's URL, such as https://cache.example";
+
+/// A form to write, where it is taken.
+fn meant(form: &str) -> String {
+    match cache_objection(form) {
+        None => format!("write {form}"),
+        Some((_, fix)) => fix,
+    }
+}
+
+/// What to write for a cache that is named without a scheme.
+fn without_scheme(text: &str) -> String {
+    let store = text.split(['?', ':']).next().unwrap_or_default();
+    if matches!(store, "daemon" | "auto" | "local" | "unix") {
+        return "leave it out: it is a store of this machine, and no cache".to_owned();
+    }
+    if ["channel:", "nixpkgs", "github:", "flake:"]
+        .iter()
+        .any(|head| text.starts_with(head))
+    {
+        return "leave it out, or write the cache that has what is built from it: that of NixOS's channels is https://cache.nixos.org"
+            .to_owned();
+    }
+    if text.contains(['@', '?', '#', '\\']) {
+        return FORM.to_owned();
+    }
+    if text.starts_with('/') && !text.starts_with("//") {
+        return meant(&format!("file://{text}"));
+    }
+    for scheme in SCHEMES {
+        let rest = text.strip_prefix(scheme).and_then(|rest| {
+            let rest = rest.strip_prefix(':').or_else(|| rest.strip_prefix("//"))?;
+            Some(rest.trim_start_matches('/'))
+        });
+        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+            let slash = if scheme == "file" { "/" } else { "" };
+            return meant(&format!("{scheme}://{slash}{rest}"));
+        }
+    }
+    let host = text.split('/').next().unwrap_or_default();
+    let is_host = host.contains(['.', ':']) || host == "localhost";
+    if is_host && is_authority(host) {
+        return meant(&format!("https://{text}"));
+    }
+    FORM.to_owned()
+}
+
+fn is_file_of_a_cache(name: &str) -> bool {
+    name == "nix-cache-info" || name.ends_with(".narinfo") || name.contains(".nar.") || name.ends_with(".nar")
+}
+
+/// Whether settings are all of Nix's names: then a value is wrong. The value itself may still be a secret.
+fn is_of_known_names(query: &str) -> bool {
+    query.strip_prefix('?').is_some_and(|settings| {
+        settings.split('&').all(|setting| {
+            let name = setting.split('=').next().unwrap_or_default();
+            SETTINGS.iter().any(|(known, _)| *known == name)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -258,6 +408,11 @@ mod tests {
             "https://cache.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01",
             "https://cache.example/x/glpat-canaryabcdefghijklm",
             "https://cache.example/%3Ftoken=canary",
+            "https://cache.example/x;token=canary",
+            "https://glpat-canaryabcdefghijklm.example/x",
+            " https://user:canary@cache.example",
+            "https://canary@cache.example\n",
+            "HTTPS://user:canary@cache.example",
             "https://cache.example/x%23canary",
         ] {
             let (why, fix) = cache_objection(url).unwrap_or_else(|| panic!("{url} is taken"));
@@ -268,6 +423,58 @@ mod tests {
         assert!(fix.contains("netrc"), "{fix}");
         let (_, fix) = cache_objection("s3://a:canary@b").unwrap();
         assert!(fix.contains("profile"), "{fix}");
+    }
+
+    #[test]
+    fn what_was_meant_is_told() {
+        for (url, wanted) in [
+            ("cache.nixos.org", "write https://cache.nixos.org"),
+            ("cache.example:5000/x", "write https://cache.example:5000/x"),
+            ("localhost:5000", "write https://localhost:5000"),
+            ("/srv/cache", "write file:///srv/cache"),
+            ("file:/srv/cache", "write file:///srv/cache"),
+            ("file://x", "write file:///x"),
+            ("https:/c.example", "write https://c.example"),
+            ("https//c.example", "write https://c.example"),
+            ("HTTPS://c.example", "write https://c.example"),
+            ("https://c.example ", "write https://c.example"),
+            ("https://c.example\n", "write https://c.example"),
+            ("daemon", "leave it out"),
+            ("auto", "leave it out"),
+            ("local?root=/x", "leave it out"),
+            ("channel:nixos", "https://cache.nixos.org"),
+            ("nixpkgs", "https://cache.nixos.org"),
+            ("https://", "such as https://cache.example"),
+            ("s3://", "s3://BUCKET"),
+            ("s3://?region=x", "s3://BUCKET"),
+            ("https://c/nix-cache-info", "write https://c"),
+            ("https://c/x/0123.narinfo", "write https://c/x"),
+            ("https://cachix.org/foo", "write https://foo.cachix.org"),
+            ("https://app.cachix.org/cache/foo", "write https://foo.cachix.org"),
+            ("https://c.example?priority=abc", "a whole number"),
+            ("https://c.example https://d", "its own entry"),
+            ("gopher://x", "such as https://cache.example"),
+        ] {
+            let (why, fix) = cache_objection(url).unwrap_or_else(|| panic!("{url} is taken"));
+            assert!(fix.contains(wanted), "{url:?}: {why} / {fix}");
+            assert!(!fix.contains("before the @"), "{url}: {fix}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_thirty_two_bytes() {
+        for (key, right) in [
+            ("6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=", true),
+            ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", true),
+            ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", false),
+            ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==", false),
+            ("============================================", false),
+            ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", false),
+            ("AAAA====AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", false),
+            ("", false),
+        ] {
+            assert_eq!(is_public_key(key), right, "{key}");
+        }
     }
 
     #[test]

@@ -112,7 +112,10 @@ in
   "takeCaches as text" = typed "takeCaches" "no" "boolean";
   "cache without scheme" = typed "substituters" [ "cache.example" ] "binary cache";
   "two caches in one entry" = typed "substituters" [ "https://a https://b" ] "binary cache";
-  "cache key cut off" = typed "trustedPublicKeys" [ "cache.example-1:AAAA" ] "44 characters";
+  "cache key cut off" = typed "trustedPublicKeys" [ "cache.example-1:AAAA" ] "43 characters";
+  "cache key too long" =
+    typed "trustedPublicKeys" [ "cache.example-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" ]
+      "43 characters";
   "stall of zero seconds" = typed "download.stalledTimeoutSeconds" 0 "from 1 to 3600";
   "connection of zero seconds" = typed "download.connectTimeoutSeconds" 0 "from 1 to 3600";
   "deadline of a year" = typed "download.deadlineSeconds" 31536000 "from 1 to 604800";

@@ -7,6 +7,7 @@
 
 use super::blank::{Blankness, Extent, Look, Medium};
 use super::extent::{self, End};
+use super::loader;
 use super::outside::{self, Outside};
 use super::partitions::{EXTENDED, Kind, of_partition};
 pub use super::partitions::{Place, places};
@@ -58,6 +59,8 @@ pub struct Contents {
     outside: Vec<Outside>,
     /// What begins in no partition where no range of its own is, by its first byte.
     begun: Vec<(u64, Vec<Signature>)>,
+    /// Whose code lies beside the table.
+    code: Option<&'static str>,
     /// Whether the table is one of a plan's.
     planned: bool,
     sector_bytes: u32,
@@ -117,20 +120,22 @@ fn seen_on<D: Read + Seek>(
     } else {
         End::Whole
     };
+    let code = match on_disk.mbr.is_empty() {
+        true => None,
+        false => loader::behind_mbr(file)?,
+    };
     // An install of this plan that was cut off has old bytes where nothing is made yet.
     let unlisted = match end {
         _ if planned => vec![],
         End::At(from) => behind(from, size),
         End::Whole | End::Unknown if places.is_empty() => vec![],
-        End::Whole | End::Unknown => outside::ranges(
-            &on_disk,
-            &places,
-            &tables(file, &on_disk, disk.sector_bytes)?,
-            size,
-        ),
+        End::Whole | End::Unknown => {
+            outside::beside(file, &on_disk, &places, disk, code.as_ref(), whole.is_empty())?
+        }
     };
     let unknown = |(place, found): &(&Place, Vec<Signature>)| found.is_empty() && !place.is_extended();
-    let ranges = parts.iter().filter(|part| unknown(part)).count() + unlisted.len();
+    let ranges = parts.iter().filter(|part| unknown(part)).count()
+        + unlisted.iter().filter(|range| outside::is_large(range)).count();
     let how = Look::new(medium, size, ranges).telling(ahead);
     let mut begun = vec![];
     let looked = match (whole.is_empty() && places.is_empty(), has_table(&on_disk)) {
@@ -140,13 +145,25 @@ fn seen_on<D: Read + Seek>(
             Some(how.proof(file, 512.min(size), size.saturating_sub(512), Extent::Unlisted))
         }
         (true, false) => Some(how.proof(file, 0, size, Extent::Unlisted)),
-        // A GPT has its copy in the last 33 sectors.
-        (true, true) => Some(how.proof(
-            file,
-            MIB.min(size),
-            size.saturating_sub(MIB + GPT_COPY_SECTORS * u64::from(disk.sector_bytes)),
-            Extent::Unlisted,
-        )),
+        // Everything but the table itself.
+        (true, true) => {
+            let mut found = Blankness::Blank;
+            for (from, bytes) in outside::beside(file, &on_disk, &places, disk, None, true)? {
+                match how.proof(file, from, bytes, Extent::Unlisted) {
+                    Blankness::Blank => {}
+                    Blankness::BlankWhereRead => found = Blankness::BlankWhereRead,
+                    Blankness::Data(at) => {
+                        found = Blankness::Data(from.saturating_add(at));
+                        break;
+                    }
+                    Blankness::Unreadable(at, why) => {
+                        found = Blankness::Unreadable(from.saturating_add(at), why);
+                        break;
+                    }
+                }
+            }
+            Some(found)
+        }
     };
     if let Some(Blankness::Data(_)) = looked {
         begun.extend(outside::recognised(file, 0, size)?);
@@ -165,6 +182,14 @@ fn seen_on<D: Read + Seek>(
     }
     if !places.is_empty() {
         begun.extend(outside::beside_table(file, &places, size)?);
+    }
+    // What begins there says what the bytes of its range are.
+    for range in &mut outside {
+        let end = range.from.saturating_add(range.bytes);
+        let within = |(at, _): &mut (u64, Vec<Signature>)| (range.from..end).contains(at);
+        if matches!(range.looked, Blankness::Data(_)) && range.found.is_empty() && range.from < MIB {
+            range.found = begun.extract_if(.., within).collect();
+        }
     }
     if end == End::Unknown {
         let others = outside::recognised(file, 0, size)?;
@@ -188,6 +213,7 @@ fn seen_on<D: Read + Seek>(
         bytes,
         outside,
         begun,
+        code: code.map(|code| code.words),
         planned,
         sector_bytes: disk.sector_bytes,
     };
@@ -199,20 +225,6 @@ fn seen_on<D: Read + Seek>(
 fn behind(from: u64, size: u64) -> Vec<(u64, u64)> {
     let bytes = size.saturating_sub(from);
     if bytes > MIB { vec![(from, bytes)] } else { vec![] }
-}
-
-/// What the tables themselves take, from and to: the copies of a GPT, and the sectors that lead to logical partitions.
-fn tables<D: Read + Seek>(file: &mut D, on_disk: &OnDisk, sector_bytes: u32) -> io::Result<Vec<(u64, u64)>> {
-    let mut tables = gpt::own_places(file, on_disk, sector_bytes)?;
-    let sector = u64::from(on_disk.mbr_sector_bytes).max(512);
-    let links = mbr::links(file, &on_disk.mbr, on_disk.mbr_sector_bytes)?;
-    tables.extend(links.into_iter().map(|lba| {
-        (
-            lba.saturating_mul(sector),
-            lba.saturating_add(1).saturating_mul(sector),
-        )
-    }));
-    Ok(tables)
 }
 
 /// A classic MBR does not say which sectors it counts. Where nothing is known at the places that it names, and something is at
@@ -285,8 +297,9 @@ fn table_line(on_disk: &OnDisk, sector_bytes: u32) -> (String, Option<String>) {
     };
     match (&on_disk.other, unusable) {
         (Some(other), _) => {
+            let and = if on_disk.protective_mbr { "but" } else { "and" };
             let mut line = format!(
-                "{mbr}, but no GPT at this sector size (there is one at {})",
+                "{mbr}, {and} no GPT at this sector size (there is one at {})",
                 other.sector_bytes
             );
             match &other.copy {
@@ -337,8 +350,6 @@ fn is_other_table(kind: &str) -> bool {
         || kind.starts_with("table ")
 }
 
-/// The table of entries, 128 of 128 bytes in sectors of 512, and the header behind it.
-const GPT_COPY_SECTORS: u64 = 33;
 const UNKNOWN: &str = "data of an unknown kind";
 const BLANK_WHERE_READ: &str = "blank where it was read (not all of it was read)";
 
@@ -430,6 +441,7 @@ impl Contents {
                 }
             }
         }
+        lines.extend(self.code.map(|words| format!("in no partition: {words}")));
         for (line, doubt) in self.in_no_partition() {
             lines.push(line);
             unknown.extend(Some(doubt).filter(|_| !self.planned));

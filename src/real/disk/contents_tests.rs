@@ -170,3 +170,117 @@ fn partitions_that_begin_in_one_place_are_both_listed() {
         .collect();
     assert_eq!(numbers, [1, 2]);
 }
+
+/// A photograph, to a reader that knows no formats: bytes without any order.
+fn photo() -> Vec<u8> {
+    (0..300_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 1)
+        .collect()
+}
+
+/// A GPT of these partitions, first and last sector, on a disk of so many MiB.
+fn gpt_disk(mib: usize, partitions: &[(u64, u64)]) -> Vec<u8> {
+    let entry = |(index, (first_lba, last_lba)): (usize, &(u64, u64))| landfall_states::plan::GptEntry {
+        number: index as u32 + 1,
+        name: String::new(),
+        type_guid: Uuid::from_u128(9),
+        partuuid: Uuid::from_u128(index as u128 + 1),
+        first_lba: *first_lba,
+        last_lba: *last_lba,
+    };
+    let table = GptTable {
+        disk_guid: Uuid::from_u128(7),
+        sector_bytes: 512,
+        entries: partitions.iter().enumerate().map(entry).collect(),
+    };
+    let mut disk = Cursor::new(vec![0; mib << 20]);
+    let mut prepared = gpt::prepare(&mut disk, &table).unwrap();
+    gpt::write(&mut disk, &mut prepared, |_| Ok(())).unwrap();
+    disk.into_inner()
+}
+
+fn mbr_disk(mib: usize, first: u32, sectors: u32) -> Vec<u8> {
+    let mut disk = vec![0; mib << 20];
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    disk[450] = 0x83;
+    disk[454..458].copy_from_slice(&first.to_le_bytes());
+    disk[458..462].copy_from_slice(&sectors.to_le_bytes());
+    disk
+}
+
+/// No byte beside a table is excused but the table's own.
+#[test]
+fn data_beside_a_table_is_seen_in_whatever_gap_it_lies() {
+    let end = 16 << 20;
+    for (what, disk, at) in [
+        ("an empty GPT, first MiB", gpt_disk(16, &[]), 100 << 10),
+        ("an empty GPT, behind its entries", gpt_disk(16, &[]), 34 * 512),
+        (
+            "an empty GPT, last MiB",
+            gpt_disk(16, &[]),
+            end - 33 * 512 - 300_000,
+        ),
+        ("before a partition", gpt_disk(16, &[(4_096, 8_191)]), 100 << 10),
+        ("before one at 1 MiB", gpt_disk(16, &[(2_048, 8_191)]), 100 << 10),
+        (
+            "between two",
+            gpt_disk(16, &[(2_048, 4_095), (5_000, 9_000)]),
+            4_100 * 512,
+        ),
+        ("behind the last", gpt_disk(16, &[(2_048, 32_100)]), 32_101 * 512),
+        ("an MBR, first MiB", mbr_disk(16, 2_048, 4_096), 100 << 10),
+        ("an MBR, behind its sector", mbr_disk(16, 2_048, 4_096), 512),
+        ("an MBR, last MiB", mbr_disk(16, 2_048, 30_000), end - 300_000),
+    ] {
+        let control = of(&disk);
+        assert!(
+            control.unknown.is_empty(),
+            "the control, {what}: {:?}",
+            control.lines
+        );
+        let mut disk = disk;
+        let room = if what.starts_with("behind the last") {
+            500
+        } else {
+            300_000
+        };
+        disk[at..at + room].copy_from_slice(&photo()[..room]);
+        let seen = of(&disk);
+        assert!(
+            seen.unknown
+                .iter()
+                .any(|why| why.contains("data of an unknown kind")),
+            "{what}: {:?}",
+            seen.lines
+        );
+        assert!(!seen.blank && seen.lines.len() > 1);
+    }
+}
+
+/// Code that GRUB put behind an MBR is told, and excuses nothing behind it.
+#[test]
+fn code_of_a_boot_loader_in_the_gap_is_told_and_excuses_nothing_else() {
+    let mut disk = mbr_disk(16, 2_048, 4_096);
+    disk[512..512 + 60 * 512].fill(0x90);
+    // Where the sector behind the MBR says how long it is.
+    let entry = 1024 - 12;
+    disk[512 + 0x180..512 + 0x188].copy_from_slice(b"loading\0");
+    disk[entry - 84..entry].fill(0);
+    disk[entry..entry + 8].copy_from_slice(&2_u64.to_le_bytes());
+    disk[entry + 8..entry + 12].copy_from_slice(&[59, 0, 0x20, 0x08]);
+    let seen = of(&disk);
+    assert!(seen.unknown.is_empty(), "{:?}", seen.unknown);
+    assert!(
+        seen.lines
+            .contains(&"in no partition: boot code of GRUB".to_owned()),
+        "{:?}",
+        seen.lines
+    );
+    let photo = photo();
+    disk[100 << 10..(100 << 10) + photo.len()].copy_from_slice(&photo);
+    assert_eq!(of(&disk).unknown.len(), 1);
+    disk[100 << 10..(100 << 10) + photo.len()].fill(0);
+    // The control: the same bytes, which say nothing of themselves.
+    disk[512 + 0x180] = b'x';
+    assert_eq!(of(&disk).unknown.len(), 1);
+}

@@ -34,6 +34,7 @@ pub mod key_media;
 pub mod kind;
 pub mod known_ids;
 pub mod labels;
+pub mod loader;
 pub mod locked;
 pub mod lsblk;
 pub mod members;

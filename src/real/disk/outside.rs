@@ -1,17 +1,21 @@
 //! What a disk holds outside the partitions that its tables name. Law: no range of a disk is left out: what is in no partition
 //! is looked at as a disk without a table is; what is recognised is told with its place, so that a person can find it again.
 //!
-//! A table's own sectors are not data. In the first MiB beside a table, where boot loaders keep code, filesystems are looked
-//! for, and other bytes say nothing. Absent: how a range is looked at (`blank`), what is recognised (`signature`).
+//! A table's own sectors are not data, and neither is the code of a boot loader that is known (`loader`). Absent: how a range is looked at (`blank`), what is recognised (`signature`).
 
 use super::blank::{self, Blankness, Extent, Look};
+use super::loader::Code;
 use super::partitions::Place;
 use super::signature::{HEAD, Signature, begins, describe, sniff};
-use crate::real::table::gpt::OnDisk;
+use crate::real::table::gpt::{self, OnDisk};
+use crate::real::table::mbr;
 use landfall_states::actions::partition_disk::GptCopy;
+use landfall_states::plan::DiskIdentity;
 use std::io::{self, Read, Seek, SeekFrom};
 
 const MIB: u64 = 1 << 20;
+/// Entries of a GPT, 128 of 128 bytes.
+const GPT_ENTRIES_BYTES: u64 = 16 << 10;
 /// Bytes that are looked at of what begins somewhere: its end is not known.
 const BEGIN_BYTES: u64 = 8 * MIB;
 /// Most things that are reported of one range outside of partitions.
@@ -31,17 +35,21 @@ pub struct Outside {
 }
 
 /// The ranges of a disk that are in no partition, in order: from and length. `places`: its partitions; `tables`: from
-/// and to, what the tables themselves take.
-pub fn ranges(on_disk: &OnDisk, places: &[Place], tables: &[(u64, u64)], size: u64) -> Vec<(u64, u64)> {
-    let is_gpt = on_disk.protective_mbr
-        || on_disk.other.is_some()
-        || [&on_disk.primary, &on_disk.backup]
-            .into_iter()
-            .any(|copy| *copy != GptCopy::Absent);
+/// and to, what the tables themselves and known code take.
+fn ranges(on_disk: &OnDisk, places: &[Place], tables: &[(u64, u64)], disk: &DiskIdentity) -> Vec<(u64, u64)> {
+    let size = disk.size_bytes;
     // The tables, and what belongs to them.
-    let mut taken = vec![(0, MIB.min(size))];
-    if is_gpt {
-        taken.push((size.saturating_sub(MIB), size));
+    let mut taken = vec![(0, 512.min(size))];
+    if has_gpt(on_disk) {
+        let other = on_disk.other.as_ref().map(|other| other.sector_bytes);
+        for sector in [Some(disk.sector_bytes), other]
+            .into_iter()
+            .flatten()
+            .map(u64::from)
+        {
+            taken.push((0, (2 * sector + GPT_ENTRIES_BYTES).min(size)));
+            taken.push((size.saturating_sub(sector + GPT_ENTRIES_BYTES), size));
+        }
     }
     taken.extend(
         places
@@ -59,9 +67,67 @@ pub fn ranges(on_disk: &OnDisk, places: &[Place], tables: &[(u64, u64)], size: u
         }
         reached = reached.max(to);
     }
-    // What lies between partitions that begin at whole MiBs.
-    free.retain(|(_, bytes)| *bytes > MIB);
     free
+}
+
+/// Whether there is a GPT, or was one.
+fn has_gpt(on_disk: &OnDisk) -> bool {
+    on_disk.protective_mbr
+        || on_disk.other.is_some()
+        || [&on_disk.primary, &on_disk.backup]
+            .into_iter()
+            .any(|copy| *copy != GptCopy::Absent)
+}
+
+/// The same of a disk that something lies on as a whole, such as an image of a CD: beside its partitions, and where partitions are
+/// aligned, there are pieces of that.
+fn larger_ranges(ranges: Vec<(u64, u64)>, size: u64) -> Vec<(u64, u64)> {
+    let within = |(from, bytes): (u64, u64)| {
+        let (from, to) = (
+            from.max(MIB),
+            from.saturating_add(bytes).min(size.saturating_sub(MIB)),
+        );
+        (to.saturating_sub(from) > MIB).then(|| (from, to - from))
+    };
+    ranges.into_iter().filter_map(within).collect()
+}
+
+/// Whether a range is one of those whose number decides how much is read of each.
+pub fn is_large((_, bytes): &(u64, u64)) -> bool {
+    *bytes > MIB
+}
+
+/// The ranges in no partition; `bare`: nothing lies on the disk as a whole.
+pub fn beside<D: Read + Seek>(
+    file: &mut D,
+    on_disk: &OnDisk,
+    places: &[Place],
+    disk: &DiskIdentity,
+    code: Option<&Code>,
+    bare: bool,
+) -> io::Result<Vec<(u64, u64)>> {
+    let mut taken = tables(file, on_disk, disk.sector_bytes)?;
+    taken.extend(code.iter().flat_map(|code| code.places.iter().copied()));
+    let free = ranges(on_disk, places, &taken, disk);
+    Ok(if bare {
+        free
+    } else {
+        larger_ranges(free, disk.size_bytes)
+    })
+}
+
+/// What the tables themselves take, from and to: the copies of a GPT, and the sectors that lead to logical partitions.
+fn tables<D: Read + Seek>(file: &mut D, on_disk: &OnDisk, sector_bytes: u32) -> io::Result<Vec<(u64, u64)>> {
+    let mut tables = gpt::own_places(file, on_disk, sector_bytes)?;
+    let sector = u64::from(on_disk.mbr_sector_bytes).max(512);
+    let links = mbr::links(file, &on_disk.mbr, on_disk.mbr_sector_bytes)?;
+    tables.extend(links.into_iter().map(|lba| {
+        (
+            lba.saturating_mul(sector),
+            lba.saturating_add(1).saturating_mul(sector),
+        )
+    }));
+    Ok(tables)
 }
 
 /// Looks at one range.

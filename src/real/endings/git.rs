@@ -5,7 +5,7 @@
 //! Absent: Git's progress, and what it prints when all is well.
 
 use super::git_says::{
-    ANSWERED, BEFORE_REASON, CAME_DAMAGED, CUT_SHORT, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK,
+    ANSWERED, BEFORE_REASON, CAME_DAMAGED, CUT_SHORT, FILES, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK,
     NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH, SSH_NETWORK,
     STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
 };
@@ -129,7 +129,7 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
             .filter(|(cause, _)| *cause != Cause::RemoteTrouble)
             .or(Some(found));
     }
-    first_row(&[CAME_DAMAGED, MEMORY], &own)
+    first_row(&[CAME_DAMAGED, MEMORY, FILES], &own)
         .or_else(|| places.devices(&own, BEFORE_REASON))
         .or_else(|| first_row(&[UNWRITTEN], &own))
         .or(answered)

@@ -6,12 +6,12 @@
 
 use super::nix_says::{
     BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, BY_SSH, DATABASE_ERRORS, DATABASE_FULL, EVALUATION,
-    EVALUATION_SURE, GONE, JSON, LIMITED, MEMORY, MEMORY_OUTSIDE, NIX, NO_ADDRESS, NOT_HAD, OWN_PLACES,
-    PLACELESS, REFUSED_CACHE,
+    EVALUATION_SURE, GONE, JSON, LIMITED, MEMORY, MEMORY_OUTSIDE, NIX, NO_ADDRESS, NO_CACHE, NO_KEY,
+    NO_NARINFO, NO_STORE, NOT_HAD, OWN_PLACES, PLACELESS, REFUSED_CACHE, SETTINGS,
 };
 use super::shared::{behind_address, tls_or_proxy, transfer};
 use super::{ERRORS, FULL, Named, Places, Row, fits, git, is_any};
-use landfall_states::fault::{Cause, Ended, Fault};
+use landfall_states::fault::{Cause, Ended, Fault, Remedy};
 use std::collections::BTreeSet;
 
 /// What Nix said, by who said it.
@@ -39,6 +39,8 @@ pub struct Said {
     quotes_nothing: bool,
     /// Whether the configuration was reading JSON.
     in_json: bool,
+    /// Whether it evaluates: what is said without a place may be the configuration's words.
+    evaluates: bool,
 }
 
 /// What stands in place of an error that the configuration throws.
@@ -64,6 +66,11 @@ fn frames_a_log(line: &str) -> bool {
 }
 
 impl Said {
+    /// Of a Nix that evaluates a configuration.
+    pub fn of_evaluation(&mut self) {
+        self.evaluates = true;
+    }
+
     /// A message of Nix's; `level` 0 is an error, 1 a warning. `bare`: it is an error that has colours for what it quotes, and quotes nothing.
     pub fn message(&mut self, level: u64, text: &str, bare: bool) {
         let text = text.trim();
@@ -144,6 +151,12 @@ impl Said {
         {
             sentence = format!("error: executing SQLite statement '…': {behind}");
         }
+        // Of an archive that came over a network, what was wrong with that. The bracket ends behind what a server sent.
+        if let Some(inner) =
+            sentence.strip_prefix("error: Failed to open archive (Source threw exception: error: ")
+        {
+            sentence = format!("error: {}", inner.strip_suffix(')').unwrap_or(inner));
+        }
         if let Some(place) = place
             && !is_of_machine(&sentence)
         {
@@ -209,11 +222,11 @@ impl Said {
         said
     }
 
-    fn decide(&self, places: Places<'_>, evaluates: bool) -> Option<(Cause, &str)> {
+    fn decide(&self, places: Places<'_>) -> Option<(Cause, &str)> {
         let own: Vec<&str> = self.own.iter().map(String::as_str).collect();
         let children: Vec<&str> = self.children.iter().map(String::as_str).collect();
         let last = own.last().copied();
-        if self.thrown || (self.bare && evaluates) {
+        if self.thrown || (self.bare && self.evaluates) {
             return Some((Cause::Evaluation, last.unwrap_or(THROWN)));
         }
         let transfers: Vec<(&str, &str)> = own
@@ -267,9 +280,9 @@ impl Said {
             return Some((of_ssh.unwrap_or(cause), line));
         }
         if let Some((line, said)) = transfers.first() {
-            return Some((of_answer(said), line));
+            return Some((of_answer(line, said), line));
         }
-        if let Some(found) = first_own(&[NIX], &own) {
+        if let Some(found) = first_own(&[SETTINGS, NIX], &own) {
             return Some(found);
         }
         // The lock file is JSON, and so is what a forge answers; the configuration reads some too.
@@ -286,7 +299,9 @@ impl Said {
         if let Some(found) = first_own(&[NOT_HAD], &own) {
             let warned = self.warnings.iter().rev().find_map(|line| {
                 let said = of_transfer(line)?;
-                let cause = tls_or_proxy(said).or_else(|| transfer(said));
+                let cause = tls_or_proxy(said)
+                    .or_else(|| transfer(said))
+                    .or_else(|| is_no_http(line, said).then_some(Cause::Network));
                 let denied =
                     is_any(said, &["http error 401*", "http error 403*"]).then_some(Cause::CacheAccess);
                 Some((cause.or(denied)?, line.as_str()))
@@ -301,11 +316,14 @@ impl Said {
         }
         // Of a file that is not the target's, the configuration speaks.
         let gone = |line: &str| is_any(without_mark(line), GONE) && places.named(line) == Named::Elsewhere;
-        if self.placed || (evaluates && last.is_some_and(gone)) {
+        if self.placed || (self.evaluates && last.is_some_and(gone)) {
             return last.map(|line| (Cause::Evaluation, line));
         }
-        // It said nothing itself.
+        // It said nothing itself: its settings are read before its machine log begins.
         if own.is_empty() {
+            if let Some(found) = first_own(&[SETTINGS], &children) {
+                return Some(found);
+            }
             return git::decide(&children, places).map(|(cause, line)| (of_input(cause), line));
         }
         None
@@ -382,40 +400,101 @@ fn is_of_machine(sentence: &str) -> bool {
 /// What Nix quotes of curl and of a server's answer.
 fn of_transfer(line: &str) -> Option<&str> {
     let line = without_mark(line);
-    let line = line
-        .strip_prefix("Failed to open archive (Source threw exception: error: ")
-        .or_else(|| line.strip_prefix("failed to open archive (source threw exception: error: "))
-        .unwrap_or(line);
     ["unable to download '", "unable to upload '", "unable to delete '"]
         .iter()
         .find_map(|begin| behind_address(line, begin))
 }
 
 /// What became of a transfer that Nix gave up.
-fn of_answer(said: &str) -> Cause {
+fn of_answer(line: &str, said: &str) -> Cause {
     if let Some(cause) = transfer(said) {
         return cause;
+    }
+    if is_no_http(line, said) {
+        return Cause::Network;
     }
     if is_any(said, &["http error 401*", "http error 403*"]) {
         return Cause::CacheAccess;
     }
     if is_any(said, NO_ADDRESS) {
-        return Cause::Input;
+        return if is_of_cache(line) {
+            Cause::CacheAccess
+        } else {
+            Cause::Input
+        };
     }
-    // Any other refusal of the server's.
-    if is_any(said, &["http error 4*"]) {
+    if is_any(
+        said,
+        &["http error 3* (curl error: number of redirects hit maximum amount)*"],
+    ) {
+        return Cause::CaptivePortal;
+    }
+    // Any other refusal of the server's, and a redirection to what is no address.
+    if is_any(said, &["http error 4*", "http error 3* (curl error: *)*"]) {
         return Cause::CacheAccess;
     }
     Cause::Network
 }
 
+/// Whether something else than HTTP answered: curl has one number for that and for a scheme that it does not know.
+fn is_no_http(line: &str, said: &str) -> bool {
+    let by_http = line.contains("'http://") || line.contains("'https://");
+    by_http && is_any(said, &["unsupported protocol (1)*"])
+}
+
+/// Whether a transfer is one of a cache, by the names of its files.
+fn is_of_cache(line: &str) -> bool {
+    is_any(
+        without_mark(line),
+        &[
+            "unable to ~ '*/nix-cache-info': *",
+            "unable to ~ '*.narinfo': *",
+            "unable to ~ '*/nar/*.nar*': *",
+        ],
+    )
+}
+
 /// The fault that a failed Nix stands for.
 pub fn nix(what: &str, how: Ended, said: &Said, places: Places<'_>) -> Fault {
-    // `nix-store` evaluates nothing.
-    let found = said.decide(places, how.program != "nix-store");
+    let found = said.decide(places);
     // A Nix that was killed did not judge what it was doing.
     let found = found.filter(|(cause, _)| how.code.is_some() || *cause == Cause::Memory);
-    super::fault(what, how, found, said.last())
+    let next = found.and_then(|(cause, line)| remedy(cause, line));
+    let fault = super::fault(what, how, found, said.last());
+    match next {
+        Some(next) => fault.with_next(next),
+        None => fault,
+    }
+}
+
+/// What to do, where the sentence says more than its cause.
+fn remedy(cause: Cause, line: &str) -> Option<Remedy> {
+    let says = |templates: &[&str]| is_any(without_mark(line), templates);
+    let words = match cause {
+        Cause::CacheAccess if says(NO_CACHE) && !says(&NO_CACHE[1..]) => {
+            "correct the cache's address in nix.substituters, or allow this machine to read it (a login stands in /etc/nix/netrc of the \
+             installer); landfall doctor asks every cache"
+        }
+        Cause::CacheAccess if says(NO_CACHE) => {
+            "take that cache out of nix.substituters: what it has belongs into another place than /nix/store"
+        }
+        Cause::CacheAccess if is_of_cache(line) => {
+            "correct the cache's address in nix.substituters, give access to it (/etc/nix/netrc of the installer), or take it out"
+        }
+        Cause::NixSettings if says(NO_STORE) => {
+            "correct the address of the cache, in nix.substituters or in /etc/nix/nix.conf of the installer: this Nix knows no such store"
+        }
+        Cause::NixSettings if says(NO_KEY) => {
+            "copy the whole key that the cache publishes into nix.trusted_public_keys, or into /etc/nix/nix.conf of the installer, as NAME:KEY"
+        }
+        // Older versions do not say what came: a page of a network's login, or bytes that were damaged.
+        Cause::BadBytes if says(NO_NARINFO) => {
+            "log in to the network (open http://neverssl.com in a browser); if it is open, take that cache out of nix.substituters, or \
+             name another one before it"
+        }
+        _ => return None,
+    };
+    Some(Remedy::change(words))
 }
 
 /// The same of one that was run without its machine log.

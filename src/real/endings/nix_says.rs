@@ -110,6 +110,7 @@ pub(super) const MEMORY_OUTSIDE: &[Row] = &[row(
         "what():  std::bad_alloc",
         "what(): std::bad_alloc",
         "~: error while loading shared libraries: *: cannot allocate memory",
+        "~: error while loading shared libraries: *: failed to map segment from shared object",
         "fatal: out of memory, *",
     ],
 )];
@@ -251,14 +252,57 @@ pub(super) const BUILD_LOG: &[Row] = &[row(
     ],
 )];
 
-/// Refusals of a cache's path, in a warning.
-pub(super) const REFUSED_CACHE: &[Row] = &[row(
-    Cause::CacheKey,
+/// Refusals of a cache, or of its path, in a warning.
+pub(super) const REFUSED_CACHE: &[Row] = &[
+    row(Cause::CacheAccess, NO_CACHE),
+    row(
+        Cause::CacheKey,
+        &[
+            "ignoring substitute for '~' from '*', as it's not signed by any of the keys in 'trusted-public-keys'",
+            "substituter '*' does not have a valid signature for path '~'",
+            "the substitute for '~' from '*' is not signed by any of the keys in 'trusted-public-keys'",
+            "cannot add path '~' because it lacks a signature by a trusted key",
+        ],
+    ),
+];
+
+/// What stands at the address of a cache is none, or one of another store.
+pub(super) const NO_CACHE: &[&str] = &[
+    "'~' does not appear to be a binary cache",
+    "binary cache '~' is for nix stores with prefix '*', not '*'",
+];
+/// The address of a store that this Nix does not know.
+pub(super) const NO_STORE: &[&str] = &[
+    "don't know how to open nix store '*'",
+    "don't know how to open nix store with scheme '*'",
+    "cannot parse nix store '*'",
+    "could not find a nix store '*'",
+];
+/// A key of a cache.
+pub(super) const NO_KEY: &[&str] = &[
+    "public key is not valid",
+    "key is corrupt",
+    // Older versions call every key so.
+    "secret key is corrupt",
+    "secret key is not valid",
+    "invalid character in base64 string*",
+    "invalid base-64 character*",
+];
+/// The text of a cache's answer, without what is wrong with it.
+pub(super) const NO_NARINFO: &[&str] = &["nar info file '~' is corrupt"];
+/// What a file of settings says: before Nix writes its machine log, and with it.
+pub(super) const SETTINGS: &[Row] = &[row(
+    Cause::NixSettings,
     &[
-        "ignoring substitute for '~' from '*', as it's not signed by any of the keys in 'trusted-public-keys'",
-        "substituter '*' does not have a valid signature for path '~'",
-        "the substitute for '~' from '*' is not signed by any of the keys in 'trusted-public-keys'",
-        "cannot add path '~' because it lacks a signature by a trusted key",
+        "illegal configuration line '*' in '*'",
+        "syntax error in configuration line '*' in '*'",
+        "setting '~' has invalid value '*'",
+        "option '~' has invalid value '*'",
+        "boolean setting '~' has invalid value '*'",
+        "integer setting '~' has invalid value '*'",
+        "configuration setting '~' should be 'auto' or an integer",
+        "file '*' included from '*' not found",
+        "unknown setting '~'",
     ],
 )];
 
@@ -316,12 +360,16 @@ pub(super) const NIX: &[Row] = &[
         Cause::CacheAccess,
         &["opening git repository \"*\": repository path '*' is not owned by current user*"],
     ),
+    row(Cause::CacheAccess, NO_CACHE),
+    row(Cause::NixSettings, NO_STORE),
+    row(Cause::NixSettings, NO_KEY),
     row(
         Cause::CaptivePortal,
         &[
             "nar info file '~' is corrupt: expecting ':' *",
             "'~/nix-cache-info' is corrupt*",
             "failed to open archive (unrecognized archive format)*",
+            "failed to open archive: unrecognized archive format*",
             "input compression not recognized",
         ],
     ),
@@ -335,6 +383,9 @@ pub(super) const NIX: &[Row] = &[
             "failed to open archive (lzma library error: *",
             "failed to open archive (zstd*",
             "failed to open archive (truncated *",
+            "failed to open archive: *",
+            "failed to read archive: *",
+            "failed to extract archive: *",
             "failed to read archive (*",
             "failed to extract archive (*",
             "lzma library error: *",
@@ -384,6 +435,7 @@ pub(super) const NIX: &[Row] = &[
             "'*' is not a valid url*",
             "cannot find flake '*' in the flake registries",
             "cannot find flake *",
+            "cannot download '*' because nix is not built with s3 support",
             "unable to find flake *",
             "unable to find a flake before encountering git boundary at '*'",
         ],
@@ -441,6 +493,13 @@ pub(super) const NIX: &[Row] = &[
             "resource temporarily unavailable",
             "opening *: too many open files",
             "creating *: too many open files",
+            "*: too many open files",
+            "*: too many open files in system",
+            // SQLite does not say why: a file that was there before cannot be opened any more.
+            "executing sqlite *: unable to open database file*",
+            "creating statement *: unable to open database file*",
+            "setting synchronous mode: unable to open database file*",
+            "cannot open sqlite database '*': unable to open database file*",
         ],
     ),
     row(

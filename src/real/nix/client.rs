@@ -217,7 +217,20 @@ pub(crate) async fn follow(
     program: Program<'_>,
     tell_messages: bool,
 ) -> Result<(Ended, NixLog), Fault> {
-    let mut log = NixLog::default();
+    followed(hands, program, tell_messages, NixLog::default()).await
+}
+
+/// The same of a Nix that evaluates a configuration.
+pub(crate) async fn follow_evaluation(hands: &Hands, program: Program<'_>) -> Result<(Ended, NixLog), Fault> {
+    followed(hands, program, true, NixLog::of_evaluation()).await
+}
+
+async fn followed(
+    hands: &Hands,
+    program: Program<'_>,
+    tell_messages: bool,
+    mut log: NixLog,
+) -> Result<(Ended, NixLog), Fault> {
     let mut last = Instant::now();
     let program = program.on_line(|line| match log.take(line) {
         Some(Told::Count(count)) => {

@@ -7,7 +7,7 @@ use crate::os;
 use crate::real::boot::host_loader;
 use crate::real::git::command::Access;
 use crate::real::git::guard;
-use crate::real::nix::client::{Stores, follow, succeeded};
+use crate::real::nix::client::{Stores, follow, follow_evaluation, succeeded};
 use crate::real::process::context::Hands;
 use camino::Utf8Path;
 use landfall_states::actions::realise_system::RealiseSystem;
@@ -138,7 +138,7 @@ impl Stores {
         for (key, value) in access.env() {
             eval = eval.env(key, value);
         }
-        let (ended, log) = follow(hands, eval, true).await?;
+        let (ended, log) = follow_evaluation(hands, eval).await?;
         let ended = succeeded(what, ended, &log, &self.root)?;
         parse_path(what, &ended.stdout)
     }

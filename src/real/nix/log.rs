@@ -99,6 +99,13 @@ pub struct NixLog {
 }
 
 impl NixLog {
+    /// Of a Nix that evaluates a configuration, and not only moves paths.
+    pub fn of_evaluation() -> Self {
+        let mut log = NixLog::default();
+        log.sorted.of_evaluation();
+        log
+    }
+
     /// Takes a line.
     pub fn take(&mut self, line: &str) -> Option<Told> {
         let Some(json) = line.strip_prefix("@nix ") else {

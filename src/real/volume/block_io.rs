@@ -8,7 +8,7 @@ use crate::real::endings::{self, Places};
 use camino::Utf8Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use landfall_states::fault::{DeviceFault, Ended, Fault};
+use landfall_states::fault::{Cause, DeviceFault, Ended, Fault, Kind};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
 use std::io;
@@ -27,6 +27,38 @@ pub use crate::os::fault as io_fault;
 pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {
     let said = how.last_lines.join("\n");
     endings::make(&what.into(), how, &said, Places(&["/dev"]))
+}
+
+mod read_only_ioctl {
+    use nix::libc::c_int;
+    // linux/fs.h: BLKROGET.
+    nix::ioctl_read_bad!(blkroget, 0x125E, c_int);
+}
+
+/// Whether the kernel takes no writes to a device.
+fn is_read_only(device: &Utf8Path) -> bool {
+    use std::os::fd::AsRawFd;
+    let mut flag: libc::c_int = 0;
+    let asked = fs::File::open(device).map(|file| {
+        // SAFETY: the kernel writes one int, which outlives the call.
+        unsafe { read_only_ioctl::blkroget(file.file().as_raw_fd(), &raw mut flag) }
+    });
+    matches!(asked, Ok(Ok(_))) && flag != 0
+}
+
+/// The fault of a program that does not say why it could not write, where the kernel knows it.
+pub fn unless_read_only(device: &Utf8Path, fault: Fault) -> Fault {
+    match &*fault.kind {
+        Kind::Ending {
+            on,
+            ended,
+            cause: Cause::InputOutput,
+            line,
+        } if is_read_only(device) => {
+            Fault::ending(Cause::TargetReadOnly, on.as_str(), ended.clone(), line.as_str())
+        }
+        _ => fault,
+    }
 }
 
 /// Flushes a device and its cache (`fsync` on a block device ends in a cache flush; `syncfs` and unmounting a FAT do

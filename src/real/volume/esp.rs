@@ -7,7 +7,7 @@ use crate::event::Reporter;
 use crate::real::RUN_DIR;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
-use crate::real::volume::block_io::{PAGE_BYTES, flush, io_fault, read_page, tool_fault};
+use crate::real::volume::block_io::{PAGE_BYTES, flush, io_fault, read_page, tool_fault, unless_read_only};
 use crate::real::volume::probe::probe;
 use crate::real::volume::slots::{DIRECTORY, NAMES};
 use crate::real::volume::{esp_root, slots};
@@ -352,7 +352,7 @@ pub async fn make_esp(
         .deadline(Duration::from_secs(300))
         .run(reporter, stop)
         .await?
-        .or_fault(|how| tool_fault(format!("ESP {device}"), how))?;
+        .or_fault(|how| unless_read_only(device, tool_fault(format!("ESP {device}"), how)))?;
     allocate_on(device, [Some(&BLANK), Some(&BLANK)])?;
     set_volume_id(device, Volume::fat_serial(&volume.id))
 }

@@ -7,7 +7,7 @@ use crate::event::Reporter;
 use crate::image::ext4::is_between_ids;
 use crate::real::process::command::{Ended, Program};
 use crate::real::process::stop::Stop;
-use crate::real::volume::block_io::{flush, read_page, tool_fault};
+use crate::real::volume::block_io::{flush, read_page, tool_fault, unless_read_only};
 use crate::real::volume::probe::probe;
 use crate::real::volume::superblock;
 use camino::Utf8Path;
@@ -85,7 +85,9 @@ pub async fn make_swap(
     reporter.step(format!("mkswap {}", volume.label));
     let (provisional, id) = (volume.provisional.to_string(), volume.id.to_string());
     let make = Program::new("mkswap").args(["-L", &volume.label, "-U", &provisional, device.as_str()]);
-    tool(&what, make, reporter, stop).await?;
+    tool(&what, make, reporter, stop)
+        .await
+        .map_err(|fault| unless_read_only(device, fault))?;
     flush(device)?;
     let commit = Program::new("swaplabel").args(["-U", &id, device.as_str()]);
     tool(&what, commit, reporter, stop).await?;

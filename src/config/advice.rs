@@ -1,0 +1,295 @@
+//! What to write in place of a text that breaks its option's rule. Law: each such option has a way on, and a value that is told to be
+//! written is one that is taken; what may be a secret is not repeated.
+//!
+//! Absent: the rules themselves (`landfall_states::names`), and options whose rules are in `check`, `places` and `url`.
+
+use super::mistyped::{edges, is_invisible};
+use super::refused::{Refusal, may_be_secret};
+use landfall_states::names::{
+    ClonePath, EspLabel, Ext4Label, HostName, MapperName, PartitionLabel, RefName, Revision, Size, StorePath,
+    SwapLabel, TargetPath, UserName, quoted,
+};
+use std::str::FromStr;
+
+/// How a revision is found.
+pub(super) const REVISION: &str =
+    "write the whole id: git rev-parse NAME prints it, in a clone of the repository";
+const BRANCH: &str =
+    "write the name of a branch or tag as git ls-remote prints it, or a whole id into repository.revision";
+const SIZE: &str = "write a whole number and K, M, G, T or P, such as 512M or 8G";
+/// Git's names for what it looked at last.
+const HEADS: [&str; 6] = [
+    "HEAD",
+    "FETCH_HEAD",
+    "ORIG_HEAD",
+    "MERGE_HEAD",
+    "CHERRY_PICK_HEAD",
+    "REBASE_HEAD",
+];
+
+/// What is said of a text that the type of this option refused, with the words `why`; nothing where those are all that is known.
+pub(super) fn of_refused(option: &str, text: &str, why: &str) -> Option<Refusal> {
+    if option == "repository.remote" {
+        let (shown, objection) = super::remote::of_text(text)?;
+        return Some(Refusal {
+            why: format!("remote {shown} is not allowed: {}", objection.why),
+            fix: Some(objection.fix),
+        });
+    }
+    let fix = match option {
+        "repository.revision" => revision(text),
+        "repository.branch" => branch(text),
+        "repository.clone_path" => clone_path(text),
+        "host" => name::<HostName>(
+            text,
+            "write the name that the host has in nixosConfigurations",
+            63,
+        ),
+        "target_user" => name::<UserName>(text, "write the name that the user has in users.users", 31),
+        "labels.efi" => name::<EspLabel>(
+            &text.to_uppercase().replace('.', "-"),
+            "write a label such as ESP-WEB",
+            11,
+        ),
+        "labels.root" => name::<Ext4Label>(text, "write a label such as root-web", 16),
+        "labels.swap" => name::<SwapLabel>(text, "write a label such as swap-web", 15),
+        "labels.luks" => name::<PartitionLabel>(text, "write a label such as luks-web", 36),
+        "luks.mapper_name" => name::<MapperName>(
+            text,
+            "leave it out for the default, or write a name such as cryptroot",
+            64,
+        ),
+        "esp_size" | "swap.size" | "luks.memory_min" => size(text),
+        option if option.starts_with("extra_mount_dirs") => target_path(text),
+        option if option.starts_with("system") && why.contains("store path") => store_path(text),
+        option if option.starts_with("system") && why.contains("digest") => {
+            "write the digest that landfall image info FILE prints, in its 64 digits".to_owned()
+        }
+        _ => return None,
+    };
+    // What stands at an end cannot be seen where the text is hidden for its line feeds.
+    let shown = edges(text)
+        .filter(|(_, plain)| !may_be_secret(option, plain) && !plain.contains(['\n', '\r']))
+        .and_then(|(edge, _)| {
+            let (what, rule) = why.split_once(" is not allowed: ")?;
+            let kind = what
+                .split([' ', '"', '('])
+                .next()
+                .filter(|kind| !kind.is_empty())?;
+            let kind = what
+                .find([' ', '"', '('])
+                .map_or(kind, |_| what.split(['"', '(']).next().unwrap_or(kind).trim());
+            Some(format!("{kind} {} is not allowed: {edge} ({rule})", quoted(text)))
+        });
+    Some(Refusal {
+        why: shown.unwrap_or_else(|| why.to_owned()),
+        fix: Some(fix),
+    })
+}
+
+/// Words for a value that the type takes, where it does and it is no secret.
+fn write<T: FromStr>(text: &str) -> Option<String> {
+    (text.parse::<T>().is_ok() && !may_be_secret("", text)).then(|| format!("write {}", quoted(text)))
+}
+
+fn plain(text: &str) -> &str {
+    edges(text).map_or(text, |(_, plain)| plain)
+}
+
+/// A name with what is not allowed in it replaced, or the words for what belongs there.
+fn name<T: FromStr>(text: &str, else_say: &str, max: usize) -> String {
+    let plain = plain(text);
+    let mended: String = plain
+        .chars()
+        .filter(|c| !is_invisible(*c))
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+                c
+            } else {
+                '-'
+            }
+        })
+        .take(max)
+        .collect();
+    let mended = mended.trim_start_matches(['-', '.']).trim_end_matches('-');
+    // Anything else was meant as another thing than a name.
+    let usual = |c: char| c.is_ascii_alphanumeric() || is_invisible(c) || " ./_-".contains(c);
+    let letters = plain.chars().all(usual) && !plain.contains("//");
+    match write::<T>(mended).filter(|_| letters && !mended.is_empty()) {
+        Some(fix) if mended == plain => fix,
+        Some(fix) => format!("{fix}, or another name of these characters"),
+        None => else_say.to_owned(),
+    }
+}
+
+fn revision(text: &str) -> String {
+    let text = plain(text);
+    let lower = text.to_lowercase();
+    let is_hex = !lower.is_empty() && lower.bytes().all(|b| b.is_ascii_hexdigit());
+    if lower.parse::<Revision>().is_ok() {
+        return format!("write {}", quoted(&lower));
+    }
+    if is_hex && (4..64).contains(&lower.len()) {
+        return format!(
+            "write all of its 40 (or 64) digits: git rev-parse {} prints them, in a clone of the repository",
+            if may_be_secret("repository.revision", &lower) {
+                "ID"
+            } else {
+                &*lower
+            }
+        );
+    }
+    match text.parse::<RefName>() {
+        Ok(name) if of_branch(&name).is_none() && !may_be_secret("", text) => format!(
+            "a branch or a tag belongs into repository.branch: write {} there and leave repository.revision out",
+            quoted(text)
+        ),
+        Ok(_) | Err(_) => REVISION.to_owned(),
+    }
+}
+
+fn branch(text: &str) -> String {
+    let text = plain(text);
+    if let Ok(name) = text.parse::<RefName>() {
+        return of_branch(&name).map_or_else(|| format!("write {}", quoted(text)), |(_, fix)| fix);
+    }
+    if text.is_empty() {
+        return "leave the option out for the branch that the remote's HEAD names".to_owned();
+    }
+    if text.contains(['@', '^', '~', ':']) {
+        return "this is an expression of Git's, and no name: write the branch alone, or into repository.revision the id that \
+                git rev-parse prints for it"
+            .to_owned();
+    }
+    if text.ends_with('/') {
+        return "write the branch's name behind the slash".to_owned();
+    }
+    let closed = text.trim_matches('/').replace("//", "/");
+    if closed != text
+        && let Some(fix) = write::<RefName>(&closed)
+    {
+        return fix;
+    }
+    BRANCH.to_owned()
+}
+
+/// What stands against a branch's name that Git allows: it is the name of something else.
+pub(super) fn of_branch(name: &RefName) -> Option<(String, String)> {
+    let text = name.as_str();
+    let last = text.rsplit('/').next().unwrap_or_default();
+    if HEADS.contains(&last) {
+        return Some((
+            "it is Git's own name for a commit, and no branch".into(),
+            "leave the option out for the branch that the remote's HEAD names, or write a branch's name"
+                .into(),
+        ));
+    }
+    if text.parse::<Revision>().is_ok() {
+        return Some((
+            "it is the id of a commit".into(),
+            "write it into repository.revision, and leave repository.branch out".into(),
+        ));
+    }
+    let tracking = ["refs/remotes/", "remotes/"]
+        .iter()
+        .find_map(|head| text.strip_prefix(head)?.split_once('/'))
+        .map(|(_, branch)| branch)
+        .or_else(|| {
+            ["origin/", "upstream/"]
+                .iter()
+                .find_map(|head| text.strip_prefix(head))
+        });
+    tracking.map(|branch| {
+        (
+            "it is the name that a clone has for a branch of its remote".to_owned(),
+            format!("write {branch} (or refs/heads/{text}, if the branch itself is called so)"),
+        )
+    })
+}
+
+fn size(text: &str) -> String {
+    let text = plain(text);
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim().to_ascii_uppercase();
+    let unit = ["K", "M", "G", "T", "P"]
+        .into_iter()
+        .find(|known| [*known, &format!("{known}B"), &format!("{known}IB")].contains(&&*unit));
+    let Some(unit) = unit else {
+        return SIZE.to_owned();
+    };
+    let whole = format!("{number}{unit}");
+    if let Some(fix) = write::<Size>(&whole) {
+        return fix;
+    }
+    // A fraction of a larger unit is a whole number of a smaller one.
+    let smaller = match (number.split_once('.'), unit) {
+        (Some((whole, fraction)), "G" | "T") if fraction.len() <= 3 => {
+            let digits = |text: &str| {
+                if text.is_empty() {
+                    Ok(0)
+                } else {
+                    text.parse::<u64>()
+                }
+            };
+            let thousandth = 10_u64.pow(u32::try_from(fraction.len()).unwrap_or(0));
+            match (digits(whole), digits(fraction)) {
+                (Ok(whole), Ok(fraction)) => whole
+                    .checked_mul(1_024)
+                    .map(|whole| whole + fraction * 1_024 / thousandth)
+                    .map(|number| format!("{number}{}", if unit == "G" { "M" } else { "G" })),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    smaller
+        .and_then(|text| write::<Size>(&text))
+        .unwrap_or_else(|| SIZE.to_owned())
+}
+
+/// A path with what is too much at its end taken off.
+fn trimmed(text: &str) -> String {
+    let mut path = plain(text).replace("/./", "/");
+    while path.contains("//") {
+        path = path.replace("//", "/");
+    }
+    path.trim_end_matches('/').to_owned()
+}
+
+fn clone_path(text: &str) -> String {
+    let path = trimmed(text);
+    let below = format!("/mnt/{}", path.trim_start_matches("~/").trim_start_matches('/'));
+    let is_below = path.starts_with("/mnt/") || path == "/mnt";
+    [Some(path), (!is_below).then_some(below)]
+        .iter()
+        .flatten()
+        .find_map(|path| write::<ClonePath>(path))
+        .unwrap_or_else(|| {
+            "leave it out for the default, or write a path of its own, such as /mnt/etc/nixos".to_owned()
+        })
+}
+
+fn target_path(text: &str) -> String {
+    let path = trimmed(text);
+    [path.clone(), format!("/{path}")]
+        .iter()
+        .find_map(|path| write::<TargetPath>(path))
+        .unwrap_or_else(|| "write the whole path on the target, such as /persist/home".to_owned())
+}
+
+fn store_path(text: &str) -> String {
+    let path = trimmed(text);
+    let top: Vec<&str> = path.split('/').take(4).collect();
+    let top = top.join("/");
+    match top.parse::<StorePath>() {
+        Ok(top) => format!("write {} alone", quoted(top.as_str())),
+        Err(_) => "write the path that readlink -f prints for the result of nix build, such as /nix/store/HASH-nixos-system-web".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "advice_tests.rs"]
+mod tests;

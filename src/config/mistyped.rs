@@ -1,0 +1,513 @@
+//! What was probably meant by a text that is no remote. Law: every text that the type refuses has a reason of its own and something to
+//! write; a form to write is one that is taken, and nothing that may be a secret is in it.
+//!
+//! Absent: what is refused of a text that is a remote by its form (`remote`).
+
+use super::remote::{self, Objection};
+use super::{forge, refused};
+use landfall_states::names::{RefName, RemoteUrl, Revision, quoted};
+use landfall_states::remote::{is_account, is_authority};
+use std::net::Ipv6Addr;
+
+/// A form to write may be mistyped as well; so often it is looked at again.
+const AGAIN_MAX: u8 = 4;
+/// The longest address that is taken.
+const BYTES_MAX: usize = 512;
+/// Ways that are taken.
+const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git+ssh", "git", "file"];
+/// What can be written at all.
+const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or a path of the installer from / on";
+const PATH: &str = "write the whole path on the installer, from / on, such as /run/media/nix-config";
+const CREDENTIAL: &str = "leave out what stands before the @: a token is given as the credential landfall.repository-token, a key for \
+                          ssh as landfall.ssh-key";
+
+/// Why a text is refused as a remote, and what to write.
+pub(super) fn remote(text: &str) -> Objection {
+    Text { again: 0 }.objection(text)
+}
+
+/// Signs that nobody sees.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}')
+}
+
+fn is_edge(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || is_invisible(c)
+}
+
+/// What a sign is called.
+fn called(c: char) -> String {
+    match c {
+        ' ' => "a space".into(),
+        '\n' => "a line feed".into(),
+        '\r' => "a carriage return".into(),
+        '\t' => "a tab".into(),
+        c => format!("an invisible sign (U+{:04X})", u32::from(c)),
+    }
+}
+
+/// What is wrong at the ends of a text, and the text without that.
+pub(super) fn edges(text: &str) -> Option<(String, &str)> {
+    let plain = text.trim_matches(is_edge);
+    if plain == text || plain.is_empty() {
+        return None;
+    }
+    let (sign, place) = match text.chars().next().filter(|c| is_edge(*c)) {
+        Some(first) => (first, "before it"),
+        None => (text.chars().next_back()?, "behind it"),
+    };
+    Some((format!("{} stands {place}", called(sign)), plain))
+}
+
+/// What stands behind `?` or `#`, as words for where it belongs.
+fn belongs(behind: &str) -> String {
+    let mut words = String::new();
+    let (query, fragment) = behind
+        .split_once('#')
+        .map_or((behind, None), |(q, f)| (q, Some(f)));
+    for setting in query.trim_start_matches('?').split('&') {
+        words += &match setting.split_once('=') {
+            Some(("ref", value)) => named(value, "repository.branch"),
+            Some(("rev", value)) => named(value, "repository.revision"),
+            Some(("dir", _)) => "; the flake must lie at the top of the repository".to_owned(),
+            _ => continue,
+        };
+    }
+    if fragment.is_some_and(|attribute| !attribute.is_empty()) {
+        words += "; the name behind the # is that of the option host";
+    }
+    words
+}
+
+/// That a name belongs into an option.
+fn named(value: &str, option: &str) -> String {
+    let is_shown = value.parse::<RefName>().is_ok() && !refused::may_be_secret("repository.revision", value);
+    match is_shown {
+        true if value.parse::<Revision>().is_ok() => {
+            format!(", and {} into repository.revision", quoted(value))
+        }
+        true => format!(", and {} into {option}", quoted(value)),
+        false => format!(", and the name behind it into {option}"),
+    }
+}
+
+/// The reading of one text, perhaps of a form that was made of another one.
+#[derive(Debug, Clone, Copy)]
+struct Text {
+    again: u8,
+}
+
+impl Text {
+    fn objection(self, text: &str) -> Objection {
+        if text.is_empty() {
+            return said(
+                "it is empty",
+                "write the repository's address, or leave the option out and give repository.bundle",
+            );
+        }
+        if let Some((why, plain)) = edges(text) {
+            return self.meant(&why, plain, "");
+        }
+        if let Some(inner) = ['"', '\'', '`']
+            .iter()
+            .find_map(|mark| text.strip_prefix(*mark)?.strip_suffix(*mark))
+            .or_else(|| text.strip_prefix('<')?.strip_suffix('>'))
+        {
+            return self.meant("it has quotation marks of its own around it", inner, "");
+        }
+        if let Some(sign) = text.chars().find(|c| c.is_control()) {
+            return said(
+                &format!("it has {} in it", called(sign)),
+                "write the address alone, in one line",
+            );
+        }
+        if let Some(sign) = text.chars().find(|c| is_invisible(*c)) {
+            let seen: String = text.chars().filter(|c| !is_invisible(*c)).collect();
+            return self.meant(&format!("it has {} in it", called(sign)), &seen, "");
+        }
+        if text.len() > BYTES_MAX {
+            return said(
+                &format!("it has {} bytes, and at most {BYTES_MAX} are allowed", text.len()),
+                "write the repository's address, or clone it to a shorter path and name that",
+            );
+        }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return self.of_scheme(scheme, rest);
+        }
+        if let Some(form) = with_slashes(text) {
+            return self.meant("two slashes belong behind the colon of its scheme", &form, "");
+        }
+        if let Some(objection) = self.of_path(text) {
+            return objection;
+        }
+        if let Some((kind, rest)) = text.split_once(':')
+            && let Some(objection) = forge::flake_reference(kind, rest, &belongs)
+        {
+            return objection;
+        }
+        self.of_ssh(text)
+    }
+
+    /// A form to write, where it is taken; else what stands against that form.
+    fn meant(self, why: &str, form: &str, more: &str) -> Objection {
+        if self.again >= AGAIN_MAX {
+            return said(why, FORMS);
+        }
+        let next = Text {
+            again: self.again + 1,
+        };
+        let fix = match form.parse::<RemoteUrl>() {
+            Ok(remote) => match remote::objection(&remote) {
+                None => format!("write {remote}{more}"),
+                Some(objection) => objection.fix,
+            },
+            Err(_) => next.objection(form).fix + more,
+        };
+        said(why, &fix)
+    }
+
+    fn of_scheme(self, scheme: &str, rest: &str) -> Objection {
+        let lower = scheme.to_ascii_lowercase();
+        if lower != scheme && (SCHEMES.contains(&&*lower) || lower.starts_with("git+")) {
+            return self.meant(
+                "its scheme is written in capital letters",
+                &format!("{lower}://{rest}"),
+                "",
+            );
+        }
+        let (base, behind) = apart(rest);
+        let flake = "it is a flake reference of Nix";
+        match scheme {
+            scheme if SCHEMES.contains(&scheme) => self.of_known(scheme, rest),
+            "git+https" | "git+http" => {
+                self.meant(flake, &format!("{}://{base}", &scheme[4..]), &belongs(behind))
+            }
+            "git+file" => self.meant(flake, base, &belongs(behind)),
+            "path" => self.meant(flake, base, &belongs(behind)),
+            "ssh+git" | "git+git" => {
+                let plain = if scheme == "ssh+git" { "ssh" } else { "git" };
+                self.meant(
+                    "Git has no such scheme any more",
+                    &format!("{plain}://{rest}"),
+                    "",
+                )
+            }
+            scheme if scheme.starts_with("tarball+") || scheme.starts_with("file+") => said(
+                "it is a flake reference of Nix for a file, and no repository",
+                "write the address of the repository that the file was made of, such as https://forge.example/OWNER/REPO",
+            ),
+            scheme if ["hg", "svn", "bzr"].iter().any(|other| scheme.starts_with(other)) => said(
+                "it is no repository of Git's",
+                "write the address of a Git repository, such as https://forge.example/OWNER/REPO",
+            ),
+            _ => said(
+                "a repository is fetched by https://, http://, ssh://, git:// or file:// only",
+                FORMS,
+            ),
+        }
+    }
+
+    /// Behind a scheme that is taken.
+    fn of_known(self, scheme: &str, rest: &str) -> Objection {
+        if scheme == "file" {
+            return match rest.strip_prefix('/') {
+                None if !rest.is_empty() && !rest.contains('@') => self.meant(
+                    "behind file:// a path begins with a slash of its own",
+                    &format!("file:///{rest}"),
+                    "",
+                ),
+                Some(path) if path.bytes().any(|b| !b.is_ascii_graphic()) => not_ascii(),
+                None | Some(_) => said("it names no file", PATH),
+            };
+        }
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        let by_ssh = scheme.ends_with("ssh");
+        if path.contains('@') || user.is_some_and(|user| !by_ssh || !is_account(user)) {
+            return said("it has a user name, a password or a token in it", CREDENTIAL);
+        }
+        let account = user.map_or(String::new(), |user| format!("{user}@"));
+        if host.is_empty() {
+            let path = path.trim_start_matches('/');
+            return if user.is_none() && path.contains('/') {
+                self.meant(
+                    "two slashes belong behind its scheme, and no more",
+                    &format!("{scheme}://{path}"),
+                    "",
+                )
+            } else {
+                said(
+                    "it names no server",
+                    &format!("write {scheme}://{account}forge.example/OWNER/REPO"),
+                )
+            };
+        }
+        if host.starts_with('-') {
+            return said("its server begins with -, which ssh takes for an option", FORMS);
+        }
+        if !host.is_ascii() {
+            return said(
+                "its server has letters outside ASCII",
+                "write the server's name as it stands in the DNS, beginning with xn--",
+            );
+        }
+        if is_authority(host) {
+            // What is wrong is in the path.
+            let (path, behind) = apart(path);
+            let encoded: String = path
+                .bytes()
+                .map(|b| match b {
+                    b if b.is_ascii_graphic() => char::from(b).to_string(),
+                    b => format!("%{b:02X}"),
+                })
+                .collect();
+            return self.meant(
+                "it has blanks or letters outside ASCII in its path",
+                &format!("{scheme}://{account}{host}{encoded}"),
+                &belongs(behind),
+            );
+        }
+        if host.contains(['[', ']', '%']) || host.matches(':').count() > 1 {
+            let address = host.trim_matches(['[', ']']);
+            let form = |address: &str| format!("{scheme}://{account}[{address}]{path}");
+            if address.contains('%') {
+                return said(
+                    "its address of IPv6 has a zone, which neither Git nor ssh takes here",
+                    "write an address without %, or the server's name",
+                );
+            }
+            if address.parse::<Ipv6Addr>().is_ok() {
+                return self.meant("an address of IPv6 stands in brackets", &form(address), "");
+            }
+        }
+        match host.split_once(':') {
+            Some((host, port)) if is_authority(host) => {
+                let (digits, more) = port.split_once(':').unwrap_or((port, ""));
+                let is_port = digits.parse::<u16>().is_ok_and(|port| port > 0);
+                let form = match (is_port, more) {
+                    (true, more) if more == digits || more.is_empty() => format!("{host}:{digits}{path}"),
+                    (true, more) => format!("{host}:{digits}/{more}{path}"),
+                    (false, _) => format!("{host}/{port}{path}"),
+                };
+                let why = if is_port {
+                    "its server has two colons"
+                } else {
+                    "behind the server's colon stands a port, and this is no number"
+                };
+                self.meant(why, &format!("{scheme}://{account}{form}"), "")
+            }
+            _ => said("its server is no name of one", FORMS),
+        }
+    }
+
+    /// A path, and none from `/` on.
+    fn of_path(self, text: &str) -> Option<Objection> {
+        let is_drive =
+            text.len() > 2 && text.as_bytes()[1] == b':' && matches!(text.as_bytes()[2], b'\\' | b'/');
+        if is_drive || text.contains('\\') && !text.contains('@') {
+            return Some(said("it is a path of Windows", PATH));
+        }
+        if text.starts_with("//") {
+            return Some(said("it begins with two slashes", PATH));
+        }
+        if let Some(rest) = text.strip_prefix('~') {
+            let home = rest
+                .strip_prefix('/')
+                .map_or(String::new(), |rest| format!("/root/{rest}"));
+            let taken = home
+                .parse::<RemoteUrl>()
+                .is_ok_and(|path| remote::objection(&path).is_none());
+            return Some(said(
+                "nobody's home is meant while installing: ~ stands for none",
+                &if taken && !home.contains('@') {
+                    format!("write the whole path on the installer, such as {home}")
+                } else {
+                    PATH.to_owned()
+                },
+            ));
+        }
+        let relative = text == "." || text == ".." || text.starts_with("./") || text.starts_with("../");
+        if relative {
+            return Some(said(
+                "it is a path from somewhere on, and there is no such place while installing",
+                PATH,
+            ));
+        }
+        if text.starts_with('/') {
+            let fix = if text == "/" {
+                PATH
+            } else {
+                "rename it, or make a link to it, with letters of ASCII and no blanks"
+            };
+            return Some(if text.contains('@') {
+                said("it has an @ behind a colon, as a password may have", PATH)
+            } else {
+                said("it is no path that is taken: signs of ASCII, without blanks", fix)
+            });
+        }
+        None
+    }
+
+    /// What may have been meant as `user@host:path`.
+    fn of_ssh(self, text: &str) -> Objection {
+        if text.bytes().any(|b| !b.is_ascii_graphic()) {
+            return not_ascii();
+        }
+        let (base, behind) = apart(text);
+        let (user, rest) = match base.split_once('@') {
+            Some((user, rest)) => (Some(user), rest),
+            None => (None, base),
+        };
+        // `[git@host:22]:path` is ssh's own; a password may be anything.
+        if let Some(inner) = base.strip_prefix('[')
+            && let Some((inner, path)) = inner.split_once("]:")
+        {
+            let (account, host) = inner
+                .split_once('@')
+                .map_or((None, inner), |(user, host)| (Some(user), host));
+            if account.is_none_or(is_account) && !path.contains('@') {
+                return self.bracketed(account, host, path);
+            }
+        }
+        if user == Some("") && !rest.contains('@') {
+            return said("it has an @ without an account before it", FORMS);
+        }
+        if user.is_some_and(|user| !is_account(user)) || rest.contains('@') {
+            let many = user.is_some_and(|user| user.is_empty() || is_account(user)) && !rest.contains(':');
+            return if many {
+                said(
+                    "it has an @ without an account before it, or more than one",
+                    FORMS,
+                )
+            } else {
+                said(
+                    "it has a password or a token before the @, or something that is no account",
+                    CREDENTIAL,
+                )
+            };
+        }
+        let account = user.map_or(String::new(), |user| format!("{user}@"));
+        if !behind.is_empty() {
+            let what = if behind.starts_with('#') {
+                "a fragment (#…)"
+            } else {
+                "a query (?…)"
+            };
+            let why = format!("it goes on behind the repository's path with {what}; Git has no such thing");
+            return self.meant(&why, base, &belongs(behind));
+        }
+        if let Some(inner) = rest.strip_prefix('[')
+            && let Some((host, path)) = inner.split_once("]:")
+        {
+            return self.bracketed(user, host, path);
+        }
+        let (host, path) = rest.split_once(':').unwrap_or((rest, ""));
+        match rest.split_once('/') {
+            // No colon, or one behind the first slash.
+            Some((host, path)) if !host.contains(':') => {
+                let is_host = user.is_some() || host.contains('.') || host == "localhost";
+                if is_host && user.is_some() {
+                    return self.meant(
+                        "a colon belongs between server and path",
+                        &format!("{account}{host}:{path}"),
+                        "",
+                    );
+                }
+                if is_host {
+                    return self.meant("it has no scheme", &format!("https://{host}/{path}"), "");
+                }
+                let owner = format!("https://github.com/{rest}");
+                return match owner.parse::<RemoteUrl>() {
+                    Ok(remote) if remote::objection(&remote).is_none() => said(
+                        "it names no server, and a path begins with /",
+                        &format!("write {remote}, if GitHub is meant, or a path of the installer from / on"),
+                    ),
+                    Ok(_) | Err(_) => said("it names no server, and a path begins with /", FORMS),
+                };
+            }
+            Some(_) | None => {}
+        }
+        if host.is_empty() {
+            return said("it names no server", FORMS);
+        }
+        if host.starts_with('-') {
+            return said("its server begins with -, which ssh takes for an option", FORMS);
+        }
+        if user.is_none() && !rest.contains(':') {
+            return said("it is one word: no address, and no path from / on", FORMS);
+        }
+        if path.is_empty() {
+            return said(
+                "it names a server and no repository",
+                &format!("write {account}{host}:OWNER/REPO"),
+            );
+        }
+        if SCHEMES.contains(&host) {
+            return said("it has a scheme and no address", FORMS);
+        }
+        if user.is_none() && path.starts_with('/') {
+            return self.meant("it names no account for ssh", &format!("git@{rest}"), "");
+        }
+        said("its server is no name of one", FORMS)
+    }
+
+    /// `[host:port]:path`, as ssh and Git take it in some places.
+    fn bracketed(self, user: Option<&str>, host: &str, path: &str) -> Objection {
+        let account = user.map_or(String::new(), |user| format!("{user}@"));
+        let why = "brackets belong to an address of IPv6, and a port into an address with a scheme";
+        let path = path.trim_start_matches('/');
+        let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
+        let host = if is_ipv6 {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        self.meant(why, &format!("ssh://{account}{host}/{path}"), "")
+    }
+}
+
+fn said(why: &str, fix: &str) -> Objection {
+    Objection {
+        why: why.to_owned(),
+        fix: fix.to_owned(),
+    }
+}
+
+fn not_ascii() -> Objection {
+    said(
+        "it has blanks or letters outside ASCII",
+        "rename the repository, or make a link to it, with letters of ASCII and no blanks",
+    )
+}
+
+/// What stands before `?` and `#`, and what from there on.
+fn apart(text: &str) -> (&str, &str) {
+    text.split_at(text.find(['?', '#']).unwrap_or(text.len()))
+}
+
+/// A text whose scheme has too few slashes, or no colon.
+fn with_slashes(text: &str) -> Option<String> {
+    let scheme = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '+')?;
+    let (scheme, rest) = text.split_at(scheme);
+    let lower = scheme.to_ascii_lowercase();
+    if !SCHEMES.contains(&&*lower) || lower == "git" {
+        return None;
+    }
+    let address = match rest.strip_prefix(':') {
+        Some(address) => address,
+        None => rest.strip_prefix("//").map(|_| rest)?,
+    };
+    let address = address.trim_start_matches('/');
+    if lower == "file" {
+        return rest.starts_with(":/").then(|| format!("/{address}"));
+    }
+    (!address.is_empty()).then(|| format!("{lower}://{address}"))
+}
+
+#[cfg(test)]
+#[path = "mistyped_tests.rs"]
+mod tests;

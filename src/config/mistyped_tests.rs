@@ -1,0 +1,219 @@
+#![allow(clippy::unwrap_used)]
+
+use super::super::remote::of_text;
+
+fn of(text: &str) -> (String, String, String) {
+    let (shown, objection) = of_text(text).unwrap_or_else(|| panic!("{text:?} is taken"));
+    (shown, objection.why, objection.fix)
+}
+
+#[test]
+fn what_was_meant_is_told() {
+    for (text, wanted) in [
+        (
+            "github:ops/nix-config?ref=main",
+            "write https://github.com/ops/nix-config or git@github.com:ops/nix-config, and \"main\" into repository.branch",
+        ),
+        (
+            "github:ops/nix-config#web",
+            "write https://github.com/ops/nix-config or git@github.com:ops/nix-config; the name behind the # is that of the option host",
+        ),
+        ("github:ops/nix-config/main?dir=x", "and \"main\" into"),
+        ("github:ops/nix-config/feature/x", "and \"feature/x\" into"),
+        (
+            "GitHub:ops/nix-config",
+            "write https://github.com/ops/nix-config or",
+        ),
+        ("gh:o/r", "write https://github.com/o/r or"),
+        ("gl:o/r", "write https://gitlab.com/o/r or"),
+        (
+            "gitlab:veloren%2Fdev/rfcs",
+            "write https://gitlab.com/veloren/dev/rfcs or git@gitlab.com:veloren/dev/rfcs",
+        ),
+        ("flakehub:o/r", "the repository that it leads to"),
+        ("git+https://forge.example/a/b", "write https://forge.example/a/b"),
+        (
+            "git+https://forge.example/a/b?ref=main&rev=abc",
+            "write https://forge.example/a/b, and \"main\" into repository.branch",
+        ),
+        (
+            "git+http://forge.example/a/b#web",
+            "write http://forge.example/a/b;",
+        ),
+        ("git+file:///srv/x", "write /srv/x"),
+        ("git+file:///srv/x?ref=main", "write /srv/x, and \"main\""),
+        ("path:/srv/x", "write /srv/x"),
+        ("path:/srv/x?dir=a", "write /srv/x; the flake"),
+        ("path:./x", "absolute path"),
+        ("tarball+https://host/x.tar.gz", "repository"),
+        ("hg+https://x/y", "a Git repository"),
+        ("ssh+git://git@forge.example/a", "write ssh://git@forge.example/a"),
+        (
+            "git@forge.example:r?ref=main",
+            "write git@forge.example:r, and \"main\" into repository.branch",
+        ),
+        ("git@forge.example:r#web", "write git@forge.example:r;"),
+        ("ssh://git@github.com:o/r", "write ssh://git@github.com/o/r"),
+        ("ssh://git@host:22:o/r", "write ssh://git@host:22/o/r"),
+        ("git@[host:22]:o/r", "write ssh://git@host:22/o/r"),
+        ("[git@host:22]:o/r", "write ssh://git@host:22/o/r"),
+        ("github.com/o/r", "write https://github.com/o/r"),
+        ("www.github.com/o/r", "write https://www.github.com/o/r"),
+        ("git@github.com/o/r", "write git@github.com:o/r"),
+        ("HTTPS://github.com/o/r", "write https://github.com/o/r"),
+        ("Ssh://git@github.com/o/r", "write ssh://git@github.com/o/r"),
+        ("https:/forge/a/b", "write https://forge/a/b"),
+        ("https//forge/a/b", "write https://forge/a/b"),
+        ("https:forge/a/b", "write https://forge/a/b"),
+        ("https:///a/b", "write https://a/b"),
+        ("https://host:abc/p", "write https://host/abc/p"),
+        (
+            "https://forge.example:443:443/a",
+            "write https://forge.example:443/a",
+        ),
+        ("https://fd00::1/a", "write https://[fd00::1]/a"),
+        ("https://[fd00::1/a", "write https://[fd00::1]/a"),
+        ("ssh://[fe80::1%25eth0]/o/r", "without %"),
+        ("https://forge.example/a\n", "write https://forge.example/a"),
+        ("https://forge.example/a ", "write https://forge.example/a"),
+        ("\thttps://forge.example/a", "write https://forge.example/a"),
+        ("\u{feff}https://f/a", "write https://f/a"),
+        ("https://f/\u{202e}a", "write https://f/a"),
+        ("\"https://f/a\"", "write https://f/a"),
+        ("<https://f/a>", "write https://f/a"),
+        ("https://forge.example/a b", "write https://forge.example/a%20b"),
+        ("https://forge.example/ä", "write https://forge.example/%C3%A4"),
+        ("https://förge.example/a", "xn--"),
+        ("~/repo", "such as /root/repo"),
+        ("./repo", "from / on"),
+        ("../repo", "from / on"),
+        ("repo", "from / on"),
+        ("o/r", "write https://github.com/o/r, if"),
+        (".", "from / on"),
+        ("file://srv/r", "write file:///srv/r"),
+        ("file:/srv/r", "write /srv/r"),
+        ("file:srv", "absolute path"),
+        ("/srv/my repo", "no blanks"),
+        ("//server/share", "from / on"),
+        ("\\\\server\\share", "from / on"),
+        ("C:\\repo", "an absolute path of the installer"),
+        ("git@host:", "write git@host:OWNER/REPO"),
+        ("git@host:/", "write git@host:OWNER/REPO"),
+        (":path", "write https://"),
+        ("@host:path", "write https://"),
+        ("git@@host:o/r", "before the @"),
+        ("a@b@host:o/r", "before the @"),
+        ("ssh://git@/o/r", "write ssh://git@forge.example/OWNER/REPO"),
+        ("ftp://forge/a", "write https://"),
+        ("s3://bucket/x", "write https://"),
+        ("-x:y", "write https://"),
+        ("", "repository.bundle"),
+        ("nixpkgs", "write https://"),
+        ("git@ho st:o/r", "no blanks"),
+        ("forge:/srv/r", "write git@forge:/srv/r"),
+    ] {
+        let (shown, why, fix) = of(text);
+        assert!(fix.contains(wanted), "{text:?} ({shown}): {why} / {fix}");
+        assert!(!why.is_empty() && !fix.ends_with(' '), "{text:?}: {why}");
+    }
+}
+
+#[test]
+fn what_no_repository_answers_at_is_refused() {
+    for (text, wanted) in [
+        (
+            "https://raw.githubusercontent.com/o/r/main/flake.nix",
+            "write https://github.com/o/r",
+        ),
+        (
+            "https://codeload.github.com/o/r/zip/main",
+            "write https://github.com/o/r",
+        ),
+        ("https://api.github.com/repos/o/r", "write https://github.com/o/r"),
+        ("https://flakehub.com/f/NixOS/nixpkgs/0.1", "git clone"),
+        ("https://github.com/ops/nix-config.tar.gz", "git clone"),
+        ("https://forge.example/a/b.zip", "git clone"),
+        ("https://forge.example/a/b.bundle", "repository.bundle"),
+        ("https://forge.example/a%00b", "leave out the code"),
+        ("https://forge.example/a%0Ab", "leave out the code"),
+        ("https://forge.example/a%zz", "%25"),
+        ("https://forge.example/a%", "%25"),
+    ] {
+        let (_, why, fix) = of(text);
+        assert!(fix.contains(wanted), "{text}: {why} / {fix}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_seen_and_what_is_secret_is_not() {
+    let (shown, why, _) = of("https://forge.example/a\n");
+    assert_eq!(shown, "\"https://forge.example/a\\n\"");
+    assert!(why.contains("a line feed"), "{why}");
+    assert_eq!(of("git@host:r#web").0, "\"git@host:r#[REDACTED]\"");
+    let token = "ghp_canaryabcdefghijklmnopqrstuvwxyz01";
+    for text in [
+        format!("https://host/{token}/r"),
+        format!("https://{token}.example/r"),
+        format!("ssh://host/{token}"),
+        format!("ssh://git@host/{token}/r"),
+        format!("git@host:{token}/r"),
+        format!("{token}@host:o/r"),
+        format!("host:{token}/r"),
+        format!("/srv/{token}/r"),
+        format!("file:///srv/{token}"),
+        format!("github:{token}/r"),
+        format!("git+https://host/{token}/r"),
+        format!("git+https://{token}@host/r"),
+        format!("HTTPS://{token}@host/r"),
+        format!("https://{token}@host/r "),
+        format!("https:/{token}@host/r"),
+        format!("https://host:{token}/r"),
+        format!("{token}"),
+        format!(" {token}\n"),
+        format!("{token}/r"),
+        format!("~/{token}"),
+        "https://host/r;private_token=canary".into(),
+        "https://host/r%3Fprivate_token=canary".into(),
+        "https://host/r%3fprivate_token=canary".into(),
+        "git@host:r;private_token=canary".into(),
+        "git@host:r?private_token=canary".into(),
+        "https://glpat-canaryabcdefghijkl.example/r".into(),
+        "git+https://host/r?private_token=canary".into(),
+        "github:o/r?token=canary".into(),
+        "github:u:canary@host/r".into(),
+        "path:/u:canary@host/r".into(),
+        "u:canary@host/r".into(),
+        "[u:canary@host:22]:o/r".into(),
+        "https://u:can ary:canary@host/r".into(),
+        "https:u:canary@host/r".into(),
+        "line\nhttps://u:canary@host/r".into(),
+        "~/u:canary@x".into(),
+    ] {
+        let (shown, why, fix) = of(&text);
+        let told = format!("{shown}{why}{fix}");
+        assert!(!told.contains("canary"), "{text:?}: {told}");
+    }
+}
+
+#[test]
+fn every_form_to_write_is_taken() {
+    for text in [
+        "git+https://forge.example/a/b?ref=main",
+        "ssh://git@github.com:o/r",
+        "git@[host:22]:o/r",
+        "github.com/o/r",
+        "git@github.com/o/r",
+        "https:/forge/a/b",
+        "https://host:abc/p",
+        "~/repo",
+        "path:/srv/x",
+        " https://forge.example/a b ",
+    ] {
+        let (_, _, fix) = of(text);
+        let form = fix
+            .split(['"', ' ', ',', ';'])
+            .find(|word| word.contains('/') || word.contains('@'))
+            .unwrap_or_default();
+        assert!(of_text(form).is_none(), "{text}: {fix}");
+    }
+}
