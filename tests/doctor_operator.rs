@@ -282,3 +282,58 @@ fn an_image_of_an_older_flake_is_found() {
     flake.place.write("flake/what.txt", "2");
     assert!(!finding("image", scene).why.contains(&now));
 }
+
+/// Whatever the folder of the repository is called, and whether it has a commit: what is judged is the working tree.
+#[test]
+fn a_folder_of_any_name_is_judged_as_it_is_now() {
+    let Some(Flake { place, mut scene }) = Flake::new() else {
+        return;
+    };
+    let right = fs_err::read_to_string(place.at("flake/flake.nix")).unwrap();
+    let names = [
+        "my configs",
+        "a%20b",
+        "p%",
+        "a#b",
+        "a?dir=x",
+        "é",
+        "it's $x",
+        "two\nlines",
+    ];
+    for name in names {
+        let dir = place.at(name);
+        fs_err::rename(place.at("flake"), &dir).unwrap();
+        scene.flake = Some(dir.clone());
+        for is_committed in [false, true] {
+            if is_committed {
+                let done = std::process::Command::new("git")
+                    .current_dir(&dir)
+                    .args(["-c", "user.name=op", "-c", "user.email=op@forge.example"])
+                    .args(["commit", "--quiet", "--all", "--message", "now"])
+                    .status();
+                assert!(done.unwrap().success(), "{name}");
+            }
+            assert!(fine("flake", &scene).contains("web"), "{name}");
+            fine("host", &scene);
+            fine("agreement", &scene);
+            fine("version", &scene);
+            // What is not committed counts.
+            fs_err::write(
+                dir.join("flake.nix"),
+                right.replace("disagreements = [", "disagreements = [ \"now\""),
+            )
+            .unwrap();
+            assert_eq!(finding("agreement", &scene).list, ["now"], "{name}");
+            fs_err::write(dir.join("flake.nix"), right.replace("outputs", "outputs = {")).unwrap();
+            let found = finding("flake", &scene);
+            assert!(
+                found.list.iter().any(|line| line.contains("syntax error")),
+                "{name}: {found:?}"
+            );
+            fs_err::write(dir.join("flake.nix"), &right).unwrap();
+        }
+        fs_err::rename(&dir, place.at("flake")).unwrap();
+        fs_err::remove_dir_all(place.at("flake/.git")).unwrap();
+        place.sh("git init -q flake; git -C flake add --all");
+    }
+}

@@ -49,16 +49,19 @@ impl NoAnswer {
 
 /// A flake as Nix is told it, and where Nix is started for that.
 ///
-/// Nix takes the name of a folder as a part of an address, and no version since 2.4 reads all names alike: 2.8 refuses `%20` in a path, and
-/// a blank in one of a Git tree; 2.26 does not read `%20` back in a path. Both take the address of a Git tree with `%20` in it, and the
-/// folder where they are started, whatever it is called, outside of a Git tree.
-#[derive(Debug, PartialEq, Eq)]
+/// A folder whose name is no part of an address as it stands (a blank, `%`, `é`) is not named at all: Nix is started there. Of a Git tree
+/// 2.8 reads `%20` as the name of a remote, which it asks for a commit and keeps in a cache, and refuses `.`; `git+file:.` is the working
+/// tree for it, and for every Nix since.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference {
     /// What stands before `#`.
     pub name: String,
     /// The folder where Nix is started.
     pub start: Utf8PathBuf,
 }
+
+/// The top of a Git tree, where Nix is started there.
+const TREE: &str = "git+file:.";
 
 fn encoded(path: &Utf8Path) -> String {
     path.as_str()
@@ -83,23 +86,30 @@ impl Reference {
         let top = dir
             .ancestors()
             .find(|above| fs_err::symlink_metadata(above.join(".git")).is_ok());
-        match top {
-            None => Reference {
-                name: ".".to_owned(),
-                start: dir.to_owned(),
-            },
-            Some(top) => {
-                let below = dir.strip_prefix(top).unwrap_or(Utf8Path::new(""));
-                let folder = match below.as_str() {
-                    "" => String::new(),
-                    _ => format!("?dir={}", encoded(below)),
-                };
-                Reference {
-                    name: format!("git+file://{}{folder}", encoded(top)),
-                    start: "/".into(),
-                }
-            }
+        let Some(top) = top else {
+            return Reference::started_in(dir);
+        };
+        let below = dir.strip_prefix(top).unwrap_or(Utf8Path::new(""));
+        let folder = match below.as_str() {
+            "" => String::new(),
+            _ => format!("?dir={}", encoded(below)),
+        };
+        Reference {
+            name: format!("{TREE}{folder}"),
+            start: top.to_owned(),
         }
+    }
+
+    fn started_in(dir: &Utf8Path) -> Reference {
+        Reference {
+            name: ".".to_owned(),
+            start: dir.to_owned(),
+        }
+    }
+
+    /// Another one for a Nix that takes no address without a whole path; it reads every name of a folder.
+    fn instead(&self, dir: &Utf8Path, stderr: &str) -> Option<Reference> {
+        (self.name.starts_with(TREE) && stderr.contains("relative")).then(|| Reference::started_in(dir))
     }
 
     /// A command of Nix's for the flake, for a shell; `attribute` with its `#`.
@@ -146,14 +156,12 @@ pub(super) fn attribute(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-/// Evaluates an attribute of the flake, and a function of it.
-pub(super) async fn ask<T: DeserializeOwned>(
+async fn evaluated(
     scene: &Scene,
-    dir: &Utf8Path,
+    reference: &Reference,
     attribute: &str,
     function: &str,
-) -> Result<T, NoAnswer> {
-    let reference = Reference::of(dir);
+) -> Result<Ended, NoAnswer> {
     let asked = Program::new("nix")
         .args(["--extra-experimental-features", "nix-command flakes"])
         .args(["eval", "--json", "--read-only", "--no-write-lock-file"])
@@ -163,11 +171,27 @@ pub(super) async fn ask<T: DeserializeOwned>(
         .memory(Memory::Nix)
         .dir(reference.start.as_str())
         .deadline(DEADLINE);
-    let ended = match scene.hands.run(asked).await {
-        Ok(ended) => ended,
-        Err(fault) if is_missing(&fault) => return Err(NoAnswer::NoNix),
-        Err(fault) => return Err(NoAnswer::Failed(vec![fault.why()])),
-    };
+    match scene.hands.run(asked).await {
+        Ok(ended) => Ok(ended),
+        Err(fault) if is_missing(&fault) => Err(NoAnswer::NoNix),
+        Err(fault) => Err(NoAnswer::Failed(vec![fault.why()])),
+    }
+}
+
+/// Evaluates an attribute of the flake, and a function of it.
+pub(super) async fn ask<T: DeserializeOwned>(
+    scene: &Scene,
+    dir: &Utf8Path,
+    attribute: &str,
+    function: &str,
+) -> Result<T, NoAnswer> {
+    let reference = Reference::of(dir);
+    let mut ended = evaluated(scene, &reference, attribute, function).await?;
+    if !ended.success()
+        && let Some(instead) = reference.instead(dir, &ended.stderr)
+    {
+        ended = evaluated(scene, &instead, attribute, function).await?;
+    }
     if !ended.success() {
         let said = last_words(&ended.stderr);
         let is_absent = ended.stderr.contains("does not provide attribute");
@@ -238,11 +262,20 @@ mod tests {
             told(&plain),
             (plain.to_string(), format!("nix flake check '{plain}#x'"))
         );
-        assert_eq!(told(&top.join("a b")).0, format!("git+file://{top}/a%20b"));
+        let tree = format!("cd '{top}/a b' && nix flake check 'git+file:.#x'");
+        assert_eq!(told(&top.join("a b")), ("git+file:.".to_owned(), tree));
+        let below = Reference::of(&top.join("a b/sub é"));
         assert_eq!(
-            told(&top.join("a b/sub é")).0,
-            format!("git+file://{top}/a%20b?dir=sub%20%C3%A9")
+            (below.name.as_str(), &below.start),
+            ("git+file:.?dir=sub%20%C3%A9", &top.join("a b"))
         );
+        let says = "error: Git repository 'file:.' uses a relative path";
+        assert_eq!(
+            below.instead(&top.join("a b/sub é"), says).unwrap().start,
+            top.join("a b/sub é")
+        );
+        assert_eq!(below.instead(&top, "error: undefined variable 'x'"), None);
+        assert_eq!(Reference::of(&plain).instead(&plain, says), None);
         let outside = format!("cd '{top}/no git' && nix flake check '.#x'");
         assert_eq!(told(&top.join("no git")), (".".to_owned(), outside));
     }

@@ -4,7 +4,7 @@
 //! Absent: running the programs (`look`), judging (`plan`).
 
 use super::generations::Generation;
-use super::label::Bearer;
+use super::label::{self, Bearer};
 use crate::real::disk::proc::{Dev, parse_dev};
 use crate::real::mount::table::{MountEntry, unescape};
 use crate::real::volume::probe;
@@ -109,6 +109,30 @@ pub struct FstabLine {
     pub options: Vec<String>,
 }
 
+impl FstabLine {
+    /// Whether it names a device in a way that fits: what is mounted, each of several, or a value of an option
+    /// (`x-systemd.requires=`, `device=`, `logdev=`).
+    pub fn names(&self, fits: &dyn Fn(&str) -> bool) -> bool {
+        let several = || self.spec.split(":/dev/").enumerate();
+        fits(&self.spec)
+            || several().any(|(n, part)| match n {
+                0 => fits(part),
+                _ => fits(&format!("/dev/{part}")),
+            })
+            || self
+                .options
+                .iter()
+                .filter_map(|option| option.split_once('='))
+                .any(|(_, value)| fits(&unescape(value)) || unit_path(value).is_some_and(|path| fits(&path)))
+    }
+}
+
+/// The path that the name of a unit of systemd is of (`dev-disk-by\x2dlabel-data.device`).
+fn unit_path(unit: &str) -> Option<String> {
+    let name = unit.strip_suffix(".device")?;
+    Some(format!("/{}", label::decoded(&name.replace('-', "/"))))
+}
+
 /// A swap that is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Swapping {
@@ -159,7 +183,12 @@ impl Facts {
                 .or_else(|| spec.strip_prefix(&format!("/dev/disk/{folder}/")))
                 .map(|value| value.trim_matches('"'))
         };
-        let linked = || self.device(*self.links.get(spec)?);
+        // udev has one way to write a label, and a configuration may have another.
+        let as_udev = || label::sought(spec).map(|(bearer, label)| bearer.link(&label));
+        let linked = || {
+            let dev = self.links.get(spec).or_else(|| self.links.get(&as_udev()?));
+            self.device(*dev?)
+        };
         let by = |found: &dyn Fn(&Device) -> bool| {
             let mut fitting = self.devices.iter().filter(|device| found(device));
             let Some(first) = fitting.next() else {
@@ -172,14 +201,9 @@ impl Facts {
         if let Some(uuid) = tag("UUID", "by-uuid") {
             return by(&|device| device.uuid().is_some_and(|own| own.eq_ignore_ascii_case(uuid)));
         }
-        if let Some(label) = tag("LABEL", "by-label") {
-            return by(&|device| {
-                device
-                    .content
-                    .as_ref()
-                    .and_then(|content| content.label.as_deref())
-                    == Some(label)
-            });
+        if tag("LABEL", "by-label").is_some() {
+            let label = |device: &Device| device.content.as_ref()?.label.clone();
+            return by(&|device| label(device).is_some_and(|own| Bearer::Ext.is_sought(&own, spec)));
         }
         let of_entry =
             |device: &Device, value: &dyn Fn(&Entry) -> bool| device.entry.as_ref().is_some_and(value);
@@ -192,8 +216,9 @@ impl Facts {
             };
             return by(&|device| of_entry(device, &same));
         }
-        if let Some(label) = tag("PARTLABEL", "by-partlabel") {
-            return by(&|device| of_entry(device, &|entry| entry.name.as_deref() == Some(label)));
+        if tag("PARTLABEL", "by-partlabel").is_some() {
+            let named = |name: &String| Bearer::Partition.is_sought(name, spec);
+            return by(&|device| of_entry(device, &|entry| entry.name.as_ref().is_some_and(named)));
         }
         let own = self
             .devices

@@ -52,8 +52,10 @@ pub struct Generation {
 impl Generation {
     /// What of it names a device in a way that fits; without its initrd.
     fn use_of(&self, fits: &dyn Fn(&str) -> bool) -> Option<String> {
-        let line = self.fstab.iter().find(|line| fits(&line.spec));
+        let line = self.fstab.iter().find(|line| line.names(fits));
         let word = || {
+            // `systemd.mount-extra=LABEL=data:/data` has more behind it.
+            let fits = |spec: &str| fits(spec) || spec.split_once(':').is_some_and(|(spec, _)| fits(spec));
             let named = |word: &&String| word.split_once('=').is_some_and(|(_, spec)| fits(spec));
             self.kernel_words.iter().find(named)
         };
@@ -75,15 +77,6 @@ impl Generation {
             None => which,
         }
     }
-}
-
-/// What a device is called in the initrds and fstabs: as a link, and as a tag.
-fn names(bearer: Bearer, label: &str) -> [String; 2] {
-    let tag = match bearer {
-        Bearer::Partition => "PARTLABEL",
-        Bearer::Fat | Bearer::Ext | Bearer::Xfs | Bearer::Btrfs | Bearer::Swap | Bearer::Luks2 => "LABEL",
-    };
-    [bearer.link(label), format!("{tag}={label}")]
 }
 
 /// The profile and the number of a link such as `system-7-link`.
@@ -199,8 +192,7 @@ fn problem(change: &Change, old: &str, users: &[(&Generation, String)]) -> Optio
 
 /// What stands against a change whose old label a generation looks for in its fstab, or by its kernel's parameters.
 pub(super) fn boot_by(facts: &Facts, change: &Change, old: &str) -> Option<Problem> {
-    let names = names(change.bearer, old);
-    let fits = |spec: &str| names.iter().any(|name| spec.replace('"', "") == *name);
+    let fits = |spec: &str| change.bearer.is_sought(old, spec);
     let users = facts.generations.iter();
     let users = users.filter_map(|generation| Some((generation, generation.use_of(&fits)?)));
     problem(change, old, &users.collect::<Vec<_>>())
@@ -216,13 +208,13 @@ pub fn boot_by_initrds(plan: &mut Plan, facts: &Facts, root: &Root) -> Result<Ve
     let mut unseen: Vec<Left> = vec![];
     for change in &plan.changes {
         let old = change.old.as_deref().filter(|old| !old.is_empty());
-        let Some(old) = old.filter(|old| *old != change.new) else {
+        let Some(old) = old.filter(|_| !change.is_done()) else {
             continue;
         };
         if !matches!(change.bearer, Bearer::Partition | Bearer::Luks2) {
             continue;
         }
-        let names = names(change.bearer, old);
+        let names = change.bearer.forms(old);
         let mut seen: BTreeMap<&str, Option<bool>> = BTreeMap::new();
         let mut users = vec![];
         for generation in &facts.generations {

@@ -161,6 +161,29 @@ fn a_name_that_an_initrd_looks_for_is_never_taken_away() {
     assert_eq!(looked(&mut renamed("cryp")), []);
     assert_eq!(looked(&mut renamed("luks-h")), []);
     assert_eq!(looked(&mut renamed("")), []);
+    // As udev writes a name with a blank, in a table of systemd, in a script and in JSON.
+    for (n, text) in [
+        r"Linux\x20LUKS",
+        r"Linux\\x20LUKS",
+        r"Linux\040LUKS",
+        "Linux LUKS",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let letter = ['m', 'n', 'p', 'q'][n];
+        let packed = pack(&format!("cryptroot /dev/disk/by-partlabel/{text} none\n"));
+        let system = machine.system(letter, "/dev/mapper/cryptroot / ext4\n", &packed);
+        let link = format!("/nix/var/nix/profiles/system-{}-link", 20 + n);
+        machine.link(&link, &system);
+        assert_eq!(looked(&mut renamed("Linux LUKS")).len(), 1, "{text}");
+        assert_eq!(looked(&mut renamed("Linux LUKS 2")), [], "{text}");
+        assert!(
+            *text == "Linux LUKS" || looked(&mut renamed("Linux")).is_empty(),
+            "{text}"
+        );
+        fs::remove_file(machine.root.join(link.trim_start_matches('/'))).unwrap();
+    }
     // What cannot be unpacked is told.
     let cut = machine.system('c', "/dev/mapper/cryptroot / ext4\n", &packed[..packed.len() / 2]);
     machine.link("/nix/var/nix/profiles/system-3-link", &cut);

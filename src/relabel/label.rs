@@ -1,5 +1,6 @@
 //! What can bear a label, and how long it may be. Law: pure; a label that is not refused here can be written to its bearer, and
-//! the link that udev makes of it has the very same name.
+//! the link that udev makes of it has the very same name. Labels that were there before may have any character: a name that looks for
+//! one is read as udev, fstab(5) and Nix write it.
 //!
 //! Absent: whether somebody else has the label (`plan`), and writing it (`apply`).
 
@@ -74,9 +75,47 @@ impl Bearer {
         }
     }
 
-    /// The link to what has this label.
+    /// The link to what has this label, as udev names it.
     pub fn link(self, label: &str) -> String {
-        format!("/dev/disk/{}/{label}", self.folder())
+        format!("/dev/disk/{}/{}", self.folder(), encoded(label))
+    }
+
+    /// How `LABEL=` is written for it.
+    fn tag(self) -> &'static str {
+        match self {
+            Bearer::Partition => "PARTLABEL=",
+            Bearer::Fat | Bearer::Ext | Bearer::Xfs | Bearer::Btrfs | Bearer::Swap | Bearer::Luks2 => {
+                "LABEL="
+            }
+        }
+    }
+
+    /// Whether a name, such as a device of an fstab, looks for this label.
+    pub fn is_sought(self, label: &str, name: &str) -> bool {
+        sought(name).is_some_and(|(bearer, found)| bearer.folder() == self.folder() && is_same(&found, label))
+    }
+
+    /// The forms in which a name for this label can stand in bytes that are searched: the link as udev names it, with the backslashes of
+    /// a language that takes two for one, as it is read by a person; and the same as a tag.
+    pub fn forms(self, label: &str) -> Vec<String> {
+        let (plain, link) = (format!("/dev/disk/{}/{label}", self.folder()), self.link(label));
+        let octal = |text: &str| text.replace(' ', "\\040");
+        let tag = format!("{}{label}", self.tag());
+        let encoded_tag = format!("{}{}", self.tag(), encoded(label));
+        let doubled = |text: &str| text.replace('\\', "\\\\");
+        let mut forms = vec![
+            doubled(&link),
+            doubled(&encoded_tag),
+            octal(&plain),
+            octal(&tag),
+            link,
+            encoded_tag,
+            plain,
+            tag,
+        ];
+        forms.sort();
+        forms.dedup();
+        forms
     }
 
     fn what(self) -> &'static str {
@@ -139,6 +178,73 @@ impl Bearer {
     }
 }
 
+/// A label as udev has it in the name of a link (`blkid_encode_string` of libblkid).
+fn encoded(label: &str) -> String {
+    let mut out = String::with_capacity(label.len());
+    for c in label.chars() {
+        if c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c) || !c.is_ascii() {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\x{:02x}", u32::from(c)));
+        }
+    }
+    out
+}
+
+/// Without the escapes of udev (`\x20`) and of fstab(5) (`\040`), also where a backslash stands for one behind another.
+pub(super) fn decoded(name: &str) -> String {
+    let name = name.replace("\\\\", "\\");
+    let (raw, mut bytes, mut at) = (name.as_bytes(), Vec::with_capacity(name.len()), 0);
+    let number = |from: usize, to: usize, radix: u32| {
+        let digits = name.get(from..to)?;
+        let is_plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
+        is_plain.then(|| u8::from_str_radix(digits, radix).ok())?
+    };
+    while let Some(byte) = raw.get(at) {
+        let (value, length) = match (byte, raw.get(at + 1)) {
+            (b'\\', Some(b'x')) => (number(at + 2, at + 4, 16), 4),
+            (b'\\', Some(b'0'..=b'3')) => (number(at + 1, at + 4, 8), 4),
+            _ => (None, 1),
+        };
+        match value {
+            Some(value) => {
+                bytes.push(value);
+                at += length;
+            }
+            None => {
+                bytes.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether two labels are one; `blkid` prints the bytes of what is no ASCII as `M-C` and `^A`.
+pub(super) fn is_same(label: &str, printed: &str) -> bool {
+    let visible = |byte: u8| match byte {
+        0..=31 | 127 => format!("^{}", char::from(byte ^ 0x40)),
+        _ => char::from(byte).to_string(),
+    };
+    let shown = label.bytes().map(|byte| match byte {
+        128.. => format!("M-{}", visible(byte & 0x7f)),
+        _ => visible(byte),
+    });
+    label == printed || shown.collect::<String>() == printed
+}
+
+/// The label that a name in a configuration looks for, and in which of the two folders of links.
+pub(super) fn sought(name: &str) -> Option<(Bearer, String)> {
+    let name = name.replace('"', "");
+    [Bearer::Ext, Bearer::Partition].into_iter().find_map(|bearer| {
+        let folder = format!("/dev/disk/{}/", bearer.folder());
+        let label = name
+            .strip_prefix(bearer.tag())
+            .or_else(|| name.strip_prefix(&folder))?;
+        Some((bearer, decoded(label)))
+    })
+}
+
 impl fmt::Display for Bearer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -187,6 +293,46 @@ mod tests {
             }
         }
         assert!(Bearer::Fat.check("esp").is_err() && Bearer::Ext.check("esp").is_ok());
+    }
+
+    /// As `blkid -p -o udev` of util-linux 2.38.1 prints it (`ID_FS_LABEL_ENC`).
+    #[test]
+    fn a_name_is_read_as_udev_writes_it() {
+        for (label, link) in [
+            ("my data", r"my\x20data"),
+            ("Linux LUKS", r"Linux\x20LUKS"),
+            (r"a\x20b", r"a\x5cx20b"),
+            ("q'$", r"q\x27\x24"),
+            ("#+:=@,%", r"#+:=@\x2c\x25"),
+            ("a/b", r"a\x2fb"),
+            ("é", "é"),
+            ("data", "data"),
+        ] {
+            for bearer in [Bearer::Ext, Bearer::Partition] {
+                assert_eq!(
+                    bearer.link(label),
+                    format!("/dev/disk/{}/{link}", bearer.folder())
+                );
+                for form in bearer.forms(label) {
+                    assert!(bearer.is_sought(label, &form) || label.contains('\\'), "{form}");
+                }
+                assert!(bearer.is_sought(label, &bearer.link(label)), "{label}");
+                assert!(!bearer.is_sought("my", &bearer.link(label)), "{label}");
+                let other = if bearer == Bearer::Ext {
+                    Bearer::Partition
+                } else {
+                    Bearer::Ext
+                };
+                assert!(!other.is_sought(label, &bearer.link(label)), "{label}");
+            }
+        }
+        let ext = |name: &str| Bearer::Ext.is_sought("my data", name);
+        assert!(ext(r"/dev/disk/by-label/my\040data") && ext(r#"LABEL="my data""#));
+        assert!(ext(r"/dev/disk/by-label/my\\x20data"), "in a text of Nix");
+        assert!(!ext("/dev/disk/by-label/my_data") && !ext("/dev/disk/by-uuid/my data"));
+        // `blkid` has another way to print what is no ASCII.
+        assert!(Bearer::Ext.is_sought("M-CM-)", "/dev/disk/by-label/é"));
+        assert!(!Bearer::Ext.is_sought("M-CM-)", "/dev/disk/by-label/e"));
     }
 
     #[test]

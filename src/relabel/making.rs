@@ -5,7 +5,7 @@
 
 use super::facts::{Device, Facts, FstabLine, is_same};
 use super::generations;
-use super::label::Bearer;
+use super::label::{self, Bearer, sought};
 use super::nix_file::Place;
 use super::plan::{Change, How, InFile, Left, Plan, Wanted};
 use super::problem::Problem;
@@ -175,7 +175,7 @@ impl Making<'_> {
             return;
         };
         self.used.push(part.to_owned());
-        let in_use = looks_for_label(&line.spec).map(|(_, label)| label.to_owned());
+        let in_use = sought(&line.spec).map(|(_, label)| label);
         let new = said
             .or(in_use)
             .unwrap_or_else(|| bearer.derived(part, &self.wanted.host));
@@ -346,8 +346,8 @@ impl Making<'_> {
         });
         let looked_for = in_file
             .and_then(|one| one.device.as_ref().ok())
-            .and_then(|spec| looks_for_label(spec))
-            .map(|(bearer, label)| (bearer == Bearer::Partition, label.to_owned()));
+            .and_then(|spec| sought(spec))
+            .map(|(bearer, label)| (bearer == Bearer::Partition, label));
         let entry = container.entry.as_ref().filter(|entry| entry.scheme == "gpt");
         let disk = container.below.first().and_then(|node| self.facts.node(node));
         let by_name = entry
@@ -454,7 +454,10 @@ impl Making<'_> {
                 new,
                 how: _,
             } = change;
-            if let Err(why) = bearer.check(new) {
+            // One that is there is not written.
+            if let Err(why) = bearer.check(new)
+                && !change.is_done()
+            {
                 problems.push(Problem::Label {
                     what: what.clone(),
                     device: device.path.clone(),
@@ -481,7 +484,7 @@ impl Making<'_> {
             } else {
                 in_content
             };
-            if let Some(old) = looked_for.filter(|old| *old != new) {
+            if let Some(old) = looked_for.filter(|old| !label::is_same(new, old)) {
                 problems.extend(self.boots_by(change, old));
             }
         }
@@ -513,11 +516,8 @@ impl Making<'_> {
 
     /// What looks for a label that would go.
     fn boots_by(&self, change: &Change, old: &str) -> Option<Problem> {
-        let looks = |spec: &str| {
-            looks_for_label(spec)
-                .is_some_and(|(bearer, label)| bearer.folder() == change.bearer.folder() && label == old)
-        };
-        let line = self.facts.fstab.iter().find(|line| looks(&line.spec));
+        let looks = |spec: &str| change.bearer.is_sought(old, spec);
+        let line = self.facts.fstab.iter().find(|line| line.names(&looks));
         let word = self
             .facts
             .kernel_words
@@ -544,18 +544,6 @@ impl Making<'_> {
             given_up: None,
         })
     }
-}
-
-/// The label that a name in a configuration looks for, and in which of the two folders of links.
-fn looks_for_label(spec: &str) -> Option<(Bearer, &str)> {
-    let one = |tag: &str, folder: &str| {
-        spec.strip_prefix(tag)
-            .or_else(|| spec.strip_prefix(folder))
-            .map(|label| label.trim_matches('"'))
-    };
-    one("LABEL=", "/dev/disk/by-label/")
-        .map(|label| (Bearer::Ext, label))
-        .or_else(|| one("PARTLABEL=", "/dev/disk/by-partlabel/").map(|label| (Bearer::Partition, label)))
 }
 
 #[cfg(test)]

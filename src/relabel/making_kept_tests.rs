@@ -139,3 +139,124 @@ fn a_label_that_a_file_has_as_an_option_is_never_taken_away() {
         );
     }
 }
+
+/// A label with a blank in it, as udev, fstab(5) and a person write it: whoever looks for it keeps it.
+#[test]
+fn a_label_with_a_blank_is_seen_wherever_it_is_looked_for() {
+    let data = |label: &str| {
+        let mut machine = plain();
+        machine
+            .0
+            .fstab
+            .extend(fstab("UUID=dada /data ext4 defaults 0 2\n"));
+        machine.partition(4, "ext4", "dada", Some(label));
+        machine.mounted((8, 4), "/data", false);
+        machine
+    };
+    let mut wanted = web();
+    wanted.more.insert("/data".into(), "data2".into());
+    for (label, line, word) in [
+        (
+            "my data",
+            r"/dev/disk/by-label/my\x20data /data ext4 defaults 0 2",
+            "quiet",
+        ),
+        (
+            "my data",
+            r"/dev/disk/by-label/my\040data /data ext4 defaults 0 2",
+            "quiet",
+        ),
+        ("my data", r"LABEL=my\040data /data ext4 defaults 0 2", "quiet"),
+        (
+            "my data",
+            r#"LABEL="my\040data" /data ext4 defaults 0 2"#,
+            "quiet",
+        ),
+        ("my data", "", r"x=/dev/disk/by-label/my\x20data"),
+        ("my data", "", r"systemd.mount-extra=LABEL=my\x20data:/data:ext4"),
+        (
+            "it's",
+            r"/dev/disk/by-label/it\x27s /data ext4 defaults 0 2",
+            "quiet",
+        ),
+        ("M-CM-)", "/dev/disk/by-label/é /data ext4 defaults 0 2", "quiet"),
+        (
+            "used",
+            "UUID=dada /data ext4 x-systemd.requires=/dev/disk/by-label/used 0 2",
+            "quiet",
+        ),
+        (
+            "used",
+            r"UUID=dada /data ext4 x-systemd.after=dev-disk-by\x2dlabel-used.device 0 2",
+            "quiet",
+        ),
+        (
+            "my data",
+            r"UUID=dada /data ext4 noatime,x-systemd.requires=dev-disk-by\x2dlabel-my\x5cx20data.device 0 2",
+            "quiet",
+        ),
+        (
+            "used",
+            "UUID=ffff /pool btrfs device=/dev/sdz,device=/dev/disk/by-label/used 0 2",
+            "quiet",
+        ),
+        (
+            "used",
+            "/dev/sdz:/dev/disk/by-label/used /pool bcachefs defaults 0 2",
+            "quiet",
+        ),
+    ] {
+        let mut machine = data(label);
+        machine.0.generations = vec![generation(of(1), line, &[word])];
+        let problem = machine.problem(&wanted);
+        assert!(problem.contains("generation 1 (its "), "{line}{word}: {problem}");
+        // The control: another label of this beginning, and another end.
+        for other in ["my", "my dat", "my data2", "use", "my_data"] {
+            let mut machine = data(other);
+            machine.0.generations = vec![generation(of(1), line, &[word])];
+            machine.plan(&wanted).unwrap();
+        }
+        // The running system, and a file of the configuration.
+        if let Some(spec) = fstab(line)
+            .first()
+            .map(|line| line.spec.clone())
+            .filter(|spec| !spec.contains("UUID") && !spec.contains(':'))
+        {
+            let mut machine = data(label);
+            machine.0.fstab.extend(fstab(&line.replace("/data", "/other")));
+            assert!(
+                machine.problem(&wanted).contains("the running system (its fstab"),
+                "{line}"
+            );
+            let file = InFile {
+                file: "/etc/nixos/data.nix".into(),
+                line: 3,
+                place: Place::Text,
+                device: Ok(spec.replace('\\', "\\\\")),
+            };
+            let problems = plan_with(&data(label), &wanted, &[file]).unwrap_err();
+            assert!(
+                problems[0].to_string().contains("data.nix"),
+                "{line}: {problems:?}"
+            );
+            // The same name means the device, and stays as it is.
+            let mut machine = data(label);
+            machine.0.fstab.last_mut().unwrap().spec = spec;
+            let kept = if label == "M-CM-)" { "é" } else { label };
+            wanted.more.insert("/data".into(), kept.into());
+            let plan = machine.plan(&wanted).unwrap();
+            assert!(
+                plan.changes
+                    .iter()
+                    .any(|change| change.what == "/data" && change.is_done()),
+                "{line}"
+            );
+            assert_eq!(
+                plan.new_name_in_fstab(&machine.0, &machine.0.fstab.last().unwrap().spec),
+                None,
+                "{line}"
+            );
+            wanted.more.insert("/data".into(), "data2".into());
+        }
+    }
+}

@@ -227,13 +227,24 @@ pub(super) fn initrd_names(root: &Root, initrd: &str, name: &str) -> Result<Opti
     Ok(found.unwrap_or(None))
 }
 
-/// Whether a byte behind a name is none of it: `luks-web` is not named by `luks-web2`.
-fn ends_name(next: u8) -> bool {
-    !next.is_ascii_alphanumeric() && !matches!(next, b'.' | b'_' | b'-')
+/// Whether what is behind a name is none of it: `luks-web` is not named by `luks-web2`, and `my` not by `my\x20data`.
+fn ends_name(next: &[u8]) -> bool {
+    match next {
+        [b'\\', b'x' | b'\\' | b'0'..=b'3', ..] => false,
+        [byte, ..] => !byte.is_ascii_alphanumeric() && !matches!(byte, b'.' | b'_' | b'-'),
+        [] => true,
+    }
 }
 
-/// Where bytes are in a stream, with a byte behind them that fits, or with none.
-fn position(from: &mut impl Read, wanted: &[u8], fits: impl Fn(u8) -> bool) -> std::io::Result<Option<u64>> {
+/// So many bytes behind a name say whether it has ended.
+const BEHIND: usize = 2;
+
+/// Where bytes are in a stream, with bytes behind them that fit, or with none.
+fn position(
+    from: &mut impl Read,
+    wanted: &[u8],
+    fits: impl Fn(&[u8]) -> bool,
+) -> std::io::Result<Option<u64>> {
     let mut from = BufReader::new(from);
     let mut window: Vec<u8> = vec![];
     let mut passed = 0_u64;
@@ -243,12 +254,9 @@ fn position(from: &mut impl Read, wanted: &[u8], fits: impl Fn(u8) -> bool) -> s
         window.extend_from_slice(block.get(..read).unwrap_or_default());
         let is_end = read == 0;
         let found = window.windows(wanted.len()).enumerate().position(|(at, bytes)| {
-            bytes == wanted
-                && match window.get(at + wanted.len()) {
-                    Some(next) => fits(*next),
-                    // What is behind it comes with the next block.
-                    None => is_end,
-                }
+            let behind = window.get(at + wanted.len()..).unwrap_or_default();
+            // What is behind it may come with the next block.
+            bytes == wanted && (is_end || behind.len() >= BEHIND) && fits(behind)
         });
         if let Some(at) = found {
             return Ok(Some(passed + at as u64));
@@ -257,7 +265,7 @@ fn position(from: &mut impl Read, wanted: &[u8], fits: impl Fn(u8) -> bool) -> s
             return Ok(None);
         }
         // The end may be the beginning of it, or all of it but what is behind it.
-        let kept = window.len().min(wanted.len());
+        let kept = window.len().min(wanted.len() + BEHIND - 1);
         passed += (window.len() - kept) as u64;
         window.drain(..window.len() - kept);
     }

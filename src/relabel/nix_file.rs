@@ -153,10 +153,11 @@ impl NixFile {
             };
             wanted.push((one.place.clone(), device));
             if let Some(new) = new {
-                text.replace_range(usize::from(one.range.start())..usize::from(one.range.end()), &new);
+                let range = usize::from(one.range.start())..usize::from(one.range.end());
+                text.replace_range(range, &in_string(&new));
             }
         }
-        // The links that are put in have no character that means something in a string; this proves it.
+        // The links that are put in are read back as they are; this proves it.
         let again = NixFile::parse(&text).map_err(|error| NixError::Edited(error.to_string()))?;
         let says = again.named.into_iter().rev().map(|one| (one.place, one.device));
         if !says.eq(wanted) {
@@ -166,6 +167,11 @@ impl NixFile {
         }
         Ok(text)
     }
+}
+
+/// A link as it stands in a string of Nix: none has another character that means something there.
+pub(super) fn in_string(link: &str) -> String {
+    link.replace('\\', "\\\\")
 }
 
 /// What changes from one text to another, as `diff -u` shows it; empty for no change.
@@ -240,21 +246,23 @@ fn of_text(text: &str, node: &ast::Str) -> Vec<Named> {
             .next_sibling_or_token()
             .is_none_or(|next| next.kind() != SyntaxKind::NODE_INTERPOL);
         let words: Vec<&str> = token.text().split_whitespace().collect();
-        for (at, word) in words.iter().enumerate() {
+        for (at, word) in words.iter().copied().enumerate() {
             let name = BY_NAME.iter().find_map(|begin| {
                 let from = word.find(begin)?;
                 // PARTLABEL= has LABEL= in it.
                 let before = word.get(..from).unwrap_or_default();
                 (!before.ends_with("PART")).then(|| word.get(from..).unwrap_or_default())
             });
-            if let Some(name) = name.filter(|_| is_whole || at + 1 < words.len()) {
-                found.push(Named {
-                    place: Place::Text,
-                    device: Ok(name.to_owned()),
-                    line: line_of(text, usize::from(range.start())),
-                    range,
-                });
-            }
+            let name = name.filter(|_| is_whole || at + 1 < words.len());
+            // A label may have a blank in it.
+            let whole = (at == 0 && is_whole && words.len() > 1).then(|| token.text().trim());
+            let whole = whole.filter(|_| name == Some(word));
+            found.extend(name.into_iter().chain(whole).map(|name| Named {
+                place: Place::Text,
+                device: Ok(name.to_owned()),
+                line: line_of(text, usize::from(range.start())),
+                range,
+            }));
         }
     }
     found
@@ -351,13 +359,13 @@ fn is_priority(function: ast::Expr) -> bool {
     }
 }
 
-/// A string of one piece, without escapes: its text, and where that is.
+/// A string of one piece, without escapes but that of a backslash: its text, and where that is.
 fn literal(text: &ast::Str) -> Option<(String, TextRange)> {
+    let mut is_indented = false;
     let mut pieces = text.syntax().children_with_tokens().filter(|piece| {
-        !matches!(
-            piece.kind(),
-            SyntaxKind::TOKEN_STRING_START | SyntaxKind::TOKEN_STRING_END
-        )
+        let is_start = piece.kind() == SyntaxKind::TOKEN_STRING_START;
+        is_indented |= is_start && piece.as_token().is_some_and(|token| token.text() == "''");
+        !is_start && piece.kind() != SyntaxKind::TOKEN_STRING_END
     });
     let piece = pieces.next()?;
     if pieces.next().is_some() || piece.kind() != SyntaxKind::TOKEN_STRING_CONTENT {
@@ -365,8 +373,10 @@ fn literal(text: &ast::Str) -> Option<(String, TextRange)> {
     }
     let token = piece.as_token()?;
     let content = token.text();
-    let plain = !content.contains(['\\', '\n']) && !content.contains("''") && !content.contains("$$");
-    plain.then(|| (content.to_owned(), token.text_range()))
+    let without = content.replace("\\\\", "");
+    let plain = !without.contains(['\\', '\n']) && !without.contains("''") && !without.contains("$$");
+    let is_read = plain && (!is_indented || without == content);
+    is_read.then(|| (content.replace("\\\\", "\\"), token.text_range()))
 }
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ fn a_file_that_is_no_expression_is_refused_with_its_line() {
     let file = NixFile::parse("{ fileSystems.\"/\".device = \"/dev/sda2\"; }").unwrap();
     for evil in [
         "x\"; y = \"z",
-        "\\",
+        "two\nlines",
         "${x",
         "x\"; fileSystems.\"/boot\".device = \"y",
     ] {
@@ -265,4 +265,31 @@ proptest! {
             prop_assert_eq!(file.renamed(|_, _| None).unwrap(), text);
         }
     }
+}
+
+#[test]
+fn a_label_with_a_blank_is_read_and_written() {
+    let text = r#"{ fileSystems."/data".device = "/dev/disk/by-label/my\\x20data"; boot.x = "/dev/disk/by-label/other data"; }"#;
+    let file = NixFile::parse(text).unwrap();
+    assert_eq!(
+        file.named()[0].device.as_deref(),
+        Ok(r"/dev/disk/by-label/my\x20data")
+    );
+    let sought: Vec<_> = file
+        .sought()
+        .iter()
+        .filter_map(|one| one.device.as_deref().ok())
+        .collect();
+    assert!(sought.contains(&"/dev/disk/by-label/other data"), "{sought:?}");
+    let renamed = |new: &'static str| file.renamed(move |_, _| Some(new.to_owned()));
+    assert_eq!(
+        renamed(r"/dev/disk/by-label/a\x20b").unwrap(),
+        text.replace(r"my\\x20data", r"a\\x20b")
+    );
+    // The control: in an indented string a backslash is one, and what would be another name is not written.
+    let file = NixFile::parse("{ fileSystems.\"/d\".device = ''/dev/sda1''; }").unwrap();
+    assert!(
+        file.renamed(|_, _| Some(r"/dev/disk/by-label/a\x20b".to_owned()))
+            .is_err()
+    );
 }

@@ -5,8 +5,8 @@
 //! Absent: making it (`making`), looking (`look`), doing (`apply`), texts for people (`cli::relabel`).
 
 use super::facts::{Device, Facts, Swapping, is_same};
-use super::label::Bearer;
-use super::nix_file::Place;
+use super::label::{self, Bearer};
+use super::nix_file::{Place, in_string};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 
@@ -84,7 +84,9 @@ pub struct Change {
 impl Change {
     /// Whether it has the label already.
     pub fn is_done(&self) -> bool {
-        self.old.as_deref() == Some(self.new.as_str())
+        self.old
+            .as_deref()
+            .is_some_and(|old| label::is_same(&self.new, old))
     }
 
     /// Whether something that a run before took out of use waits to be put back.
@@ -157,7 +159,9 @@ impl Plan {
             return None;
         }
         let (_, link) = self.links.iter().find(|(known, _)| is_same(known, device))?;
-        (link != spec).then(|| link.clone())
+        let is_same =
+            link == spec || label::sought(spec).is_some_and(|found| label::sought(link) == Some(found));
+        (!is_same).then(|| link.clone())
     }
 
     /// The same for a line of an fstab.
@@ -189,6 +193,7 @@ impl Plan {
             if named(device, link) {
                 continue;
             }
+            let link = in_string(link);
             let mapping = |of: &Device| {
                 let crypt = facts
                     .devices
