@@ -42,6 +42,7 @@ mod reverted;
 mod samples;
 mod saved_state;
 mod scenarios;
+mod screens;
 mod selftest;
 mod setup;
 mod shell;
@@ -125,6 +126,8 @@ enum Verb {
     },
     /// An installer's image from elsewhere: boots it, installs, cuts the power, boots it again, boots what it installed
     Iso(iso::Arguments),
+    /// Screenshots of a machine's own console while it installs: a question, an install, a failure, the end, at three sizes
+    Screens(screens::Arguments),
     /// Check the laboratory itself: boot, agent, console, power cut, saved state
     Selftest,
 }
@@ -165,6 +168,7 @@ fn carried_out(verb: Verb) -> Result<ExitCode> {
         Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Iso(arguments) => iso::run(&arguments),
+        Verb::Screens(arguments) => screens::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Demo => demo::run(),
         Verb::Test { quick } => test::run(quick),
         Verb::Scenario {
