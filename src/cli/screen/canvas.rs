@@ -96,7 +96,8 @@ impl Canvas {
     /// The picture with a question, and the cursor below it. One that has no room is written line by line, to be scrolled.
     fn ask(&mut self, picture: &Picture, size: Size, columns: usize) -> String {
         let (width, height) = room(size);
-        let lines = (columns + ANSWER_COLUMNS).div_ceil(width);
+        // A free line, the question's own, which its asker writes, and the answer.
+        let lines = 1 + (columns + ANSWER_COLUMNS).div_ceil(width);
         let spare = height.saturating_sub(lines);
         let laid = layout(picture, self.room(width, spare));
         let before = if self.size.is_none() {
@@ -106,11 +107,12 @@ impl Canvas {
         };
         self.size = Some(size);
         if laid.is_whole {
-            let rows: Vec<String> = laid
+            let mut rows: Vec<String> = laid
                 .lines
                 .iter()
                 .map(|line| painted(line, width, self.shows))
                 .collect();
+            rows.push(blank(0, width));
             return before + &standing(&rows);
         }
         let laid = layout(
@@ -125,7 +127,7 @@ impl Canvas {
             .iter()
             .map(|line| painted(line, width, self.shows) + "\r\n")
             .collect();
-        format!("{before}\x1b[1;1H\x1b[J{rows}")
+        format!("{before}\x1b[1;1H\x1b[J{rows}\r\n")
     }
 
     /// The last picture, with the cursor below it; so many lines below it stay free.
@@ -224,8 +226,8 @@ fn dots(mood: Mood) -> &'static str {
 /// Colours of the eight that every terminal has.
 fn on(kind: Kind) -> &'static str {
     match kind {
-        Kind::Plain => "\x1b[0m",
-        Kind::Dim => "\x1b[0;2m",
+        // Half intensity cannot be read on the kernel's console.
+        Kind::Plain | Kind::Dim => "\x1b[0m",
         Kind::Strong => "\x1b[0;1m",
         Kind::Good => "\x1b[0;32m",
         Kind::Busy => "\x1b[0;1;36m",

@@ -126,8 +126,20 @@ pub fn layout(picture: &Picture, room: Room) -> Laid {
         [vec![], vec![], vec![]]
     };
     let [above, between, below] = gaps;
-    let events = events(picture, room, spare);
-    let lines: Vec<Line> = [head, above, phases, between, must, below, events].concat();
+    // On a small screen a question stands alone.
+    let rows = if picture.mood == Mood::Asking && !has_many_lines {
+        0
+    } else {
+        spare
+    };
+    let events = events(picture, room, rows);
+    let lines: Vec<Line> = match picture.mood {
+        // The answer is typed below the question.
+        Mood::Asking => [head, above, phases, between, events, below, must].concat(),
+        Mood::Busy | Mood::Waiting | Mood::Failed | Mood::Landed => {
+            [head, above, phases, between, must, below, events].concat()
+        }
+    };
     Laid {
         lines: lines.into_iter().map(|line| clipped(line, width)).collect(),
         is_whole,
