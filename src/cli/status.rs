@@ -288,7 +288,9 @@ const EVENT_LINES_MAX: usize = 3;
 /// A phase with its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct PhaseShown {
+    #[serde(rename = "phase")]
     phase: Phase,
+    #[serde(rename = "state")]
     state: PhaseState,
 }
 

@@ -5,7 +5,7 @@
 //! Absent: colours and cursors (`canvas`).
 
 use super::text::{clean, cut, more_follows, wrap};
-use super::{Mood, PhaseState, Picture, Seen, letters};
+use super::{Mood, PhaseState, Picture, Seen, letters, whole_seconds};
 use crate::cli::words;
 use landfall_states::Phase;
 
@@ -150,11 +150,12 @@ pub fn layout(picture: &Picture, room: Room) -> Laid {
 fn clipped(line: Line, width: usize) -> Line {
     let mut left = width;
     line.into_iter()
-        .map_while(|Span { kind, text }| {
+        .map(|Span { kind, text }| {
             let text: String = text.chars().take(left).collect();
             left -= text.chars().count();
-            (!text.is_empty()).then_some(Span { kind, text })
+            Span { kind, text }
         })
+        .filter(|span| !span.text.is_empty())
         .collect()
 }
 
@@ -196,7 +197,7 @@ fn head(picture: &Picture, room: Room, rows: usize) -> Vec<Line> {
         host => format!(" {} {}", picture.headline, clean(host, utf8)),
     };
     let phase = format!("phase {at} of {all}");
-    let lasted = age(picture.age_ms);
+    let lasted = whole_seconds(picture.age_ms);
     let rights = [
         format!("{phase}   {lasted} "),
         format!("{at} of {all}  {lasted} "),
@@ -253,14 +254,6 @@ fn task(phase: Phase) -> &'static str {
     }
 }
 
-/// A span of time in whole seconds: tenths would only flicker.
-fn age(ms: u64) -> String {
-    match ms / 1_000 {
-        s @ 0..60 => format!("{s} s"),
-        _ => words::duration(ms),
-    }
-}
-
 fn kind_of(state: PhaseState, mood: Mood) -> Kind {
     match (state, mood) {
         (PhaseState::Done, _) => Kind::Good,
@@ -305,7 +298,7 @@ fn table(picture: &Picture, width: usize) -> Vec<Line> {
             beside.push(task(*phase).to_owned());
         }
         if *state == PhaseState::Running {
-            beside.extend(picture.phase_age_ms.map(age));
+            beside.extend(picture.phase_age_ms.map(whole_seconds));
             beside.extend(picture.attempt.filter(|n| *n > 1).map(|n| format!("attempt {n}")));
         }
         let kind = if *state == PhaseState::Running {

@@ -209,6 +209,24 @@ fn what_must_be_known_is_there() {
     }
 }
 
+/// A count that has only begun has a bar, too.
+#[test]
+fn a_bar_is_as_long_as_its_count() {
+    for (done, total, filled) in [
+        (0, 10, 0),
+        (7, 2_003, 0),
+        (5, 10, 38),
+        (10, 10, 76),
+        (99, 10, 76),
+        (1, u64::MAX, 0),
+    ] {
+        let line = clipped(bar(done, total, 82), 82);
+        let text: String = line.iter().map(|span| span.text.as_str()).collect();
+        let wanted = format!("  [{}{}]", "#".repeat(filled), ".".repeat(76 - filled));
+        assert_eq!(text, wanted, "{done} of {total}");
+    }
+}
+
 #[test]
 fn a_code_is_drawn_whole_or_not_at_all() {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA landfall web";

@@ -121,7 +121,7 @@ fn only_terminals_that_can_be_drawn_on_are() {
     let file = tempfile::tempfile().unwrap();
     assert!(!can_draw_on(&file, Some("xterm")));
     assert!(!can_draw_on(
-        std::fs::File::open("/dev/null").unwrap(),
+        fs_err::File::open("/dev/null").unwrap(),
         Some("xterm")
     ));
     let pty = nix::pty::openpty(None, None).unwrap();

@@ -78,6 +78,14 @@ pub fn phases(run: &Status, alive: bool) -> Phases {
     })
 }
 
+/// A span of time without tenths, which would only flicker.
+fn whole_seconds(ms: u64) -> String {
+    match ms / 1_000 {
+        s @ 0..60 => format!("{s} s"),
+        _ => words::duration(ms),
+    }
+}
+
 /// What a run waits for, in words; `None`: it works.
 pub fn waiting_for(run: &Status, now_ms: u64) -> Option<String> {
     if run.ending.is_some() {
@@ -87,7 +95,7 @@ pub fn waiting_for(run: &Status, now_ms: u64) -> Option<String> {
         return Some("an answer".to_owned());
     }
     if let Some(at_ms) = run.retry_at_ms.filter(|at_ms| *at_ms > now_ms) {
-        return Some(format!("the next try, in {}", words::duration(at_ms - now_ms)));
+        return Some(format!("the next try, in {}", whole_seconds(at_ms - now_ms)));
     }
     let silent_ms = now_ms.saturating_sub(run.heard_ms);
     (silent_ms >= SILENCE_MS).then(|| {
