@@ -97,9 +97,12 @@ let
   statusOn = terminal: {
     serviceConfig = {
       Type = "oneshot";
-      ExecStart = "${lib.getExe cfg.package} status";
+      # The run is over: what is drawn on a screen, and said on a serial line, stays.
+      ExecStart = "${lib.getExe cfg.package} status --watch";
       # A status that ends with a code of its own is still a status.
       SuccessExitStatus = "1 2 3 4 5 6 7 8 9 10 11";
+      # A run that somebody has begun again since is not watched: the login comes.
+      TimeoutStartSec = "20s";
       StandardOutput = "tty";
       StandardError = "tty";
       TTYPath = terminal;
@@ -144,11 +147,12 @@ in
       serviceConfig = {
         Type = "notify";
         NotifyAccess = "main";
-        ExecStart = "${lib.getExe cfg.package} install --config /etc/landfall/install.json --progress plain";
+        ExecStart = "${lib.getExe cfg.package} install --config /etc/landfall/install.json --progress plain --screen /dev/tty1";
         ImportCredential = "landfall.*";
         # Not a terminal: landfall then asks through the agents, which serve screen and serial line alike.
         StandardInput = "null";
-        StandardOutput = "journal+console";
+        # Where the console is the screen, the lines would be written over the picture.
+        StandardOutput = if isSerial then "journal+console" else "journal";
         StandardError = "journal+console";
         # Only what nobody decided (SIGKILL, a crash, the watchdog) starts it again.
         Restart = "on-abnormal";
@@ -204,45 +208,24 @@ in
     # because NixOS calls every drop-in overrides.conf, and one of the instance would take the place of the template's.
     systemd.services."getty@".serviceConfig.TTYVTDisallocate = false;
 
-    # After a failure: where it stands, and a login on the console. The machine stays on.
-    systemd.services.landfall-help = statusOn "/dev/console" // {
+    # After a failure: where it stands, and a login. The machine stays on. On the screen it is the last picture once more, also where
+    # landfall itself could draw none.
+    systemd.services.landfall-help = statusOn "/dev/tty1" // {
       description = "What to do after a failed install";
       wants = [
         "getty@tty1.service"
       ]
       ++ lib.optionals isSerial [
-        "landfall-help-screen.service"
+        "landfall-help-serial.service"
         "serial-getty@${serialName}.service"
       ];
-      before = [ "getty@tty1.service" ] ++ lib.optional isSerial "serial-getty@${serialName}.service";
+      before = [ "getty@tty1.service" ];
     };
-
-    # The kernel has one console, and then that is the serial line: the screen is told by the journal, which has the
-    # failure too.
-    systemd.services.landfall-screen = lib.mkIf isSerial {
-      description = "The install on the screen, beside the serial console";
-      # Also when somebody starts it again from the login.
-      wantedBy = [ "${name}.service" ];
-      before = [ "${name}.service" ];
-      serviceConfig = {
-        Type = "exec";
-        ExecStartPre = "${lib.getExe' pkgs.coreutils "cat"} ${banner}";
-        ExecStart = "${lib.getExe' config.systemd.package "journalctl"} --follow --boot --output=cat --unit=${name}.service";
-        StandardOutput = "tty";
-        TTYPath = "/dev/tty1";
-      };
-    };
-    systemd.services.landfall-help-screen = lib.mkIf isSerial (
-      statusOn "/dev/tty1"
+    systemd.services.landfall-help-serial = lib.mkIf isSerial (
+      statusOn "/dev/console"
       // {
-        description = "What to do after a failed install, on the screen";
-        # Takes the screen over.
-        conflicts = [ "landfall-screen.service" ];
-        after = [
-          "landfall-help.service"
-          "landfall-screen.service"
-        ];
-        before = [ "getty@tty1.service" ];
+        description = "What to do after a failed install, on the serial console";
+        before = [ "serial-getty@${serialName}.service" ];
       }
     );
 

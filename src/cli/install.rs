@@ -46,6 +46,8 @@ pub struct InstallOptions {
     pub reinstall: bool,
     /// How progress is shown.
     pub progress: ProgressMode,
+    /// Another terminal with the screen.
+    pub screen: Option<Utf8PathBuf>,
     /// The passphrase, from the descriptor that was named.
     pub passphrase: Option<SecretText>,
     /// The disk whose erasure was agreed to on the command line: serial number, WWN or by-id name.
@@ -89,6 +91,7 @@ impl From<&RunArgs> for InstallOptions {
             reset_attempts,
             repin,
             progress,
+            screen,
             passphrase_fd: _,
         } = args;
         InstallOptions {
@@ -98,6 +101,7 @@ impl From<&RunArgs> for InstallOptions {
             repin: *repin,
             reinstall: false,
             progress: *progress,
+            screen: screen.clone(),
             passphrase: None,
             erase_disk: None,
         }
@@ -293,7 +297,11 @@ pub(super) fn command(
             listener,
         }));
     };
-    add(progress::on_stdout(options.progress, verbose));
+    add(progress::of_install(options.progress, verbose));
+    let beside = options.screen.as_deref();
+    if let Some(screen) = beside.and_then(|path| progress::on_terminal(path, verbose)) {
+        add(screen);
+    }
     add(Box::new(log));
     add(Box::new(progress::StatusFile::new(dir)));
     reporter.add(Box::new(ServiceManager::default()));
@@ -497,6 +505,7 @@ mod tests {
             repin: false,
             reinstall: false,
             progress: ProgressMode::Plain,
+            screen: None,
             passphrase: None,
             erase_disk: None,
         };

@@ -28,9 +28,11 @@ pub mod reference;
 pub mod relabel;
 mod run_dir;
 mod saves;
+pub mod screen;
 pub mod service;
 pub mod simulate;
 pub mod status;
+mod watch;
 pub mod words;
 
 use crate::clock::since_boot_ms;
@@ -175,9 +177,12 @@ pub struct RunArgs {
     /// Use the revision that the configured branch or revision names now, not the one that the record on the disk names
     #[arg(long)]
     pub repin: bool,
-    /// How to show progress
+    /// How to show progress; auto: a screen on a terminal; plain lines on a serial line, in a pipe and with --verbose
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub progress: ProgressMode,
+    /// Also draw the screen on this terminal, such as /dev/tty1; a terminal that does not exist is left out
+    #[arg(long, value_name = "TERMINAL")]
+    pub screen: Option<Utf8PathBuf>,
     /// Read the LUKS passphrase from this open file descriptor, as one line (--passphrase-fd 3 3< FILE)
     #[arg(long, value_name = "N", value_parser = passphrase_fd)]
     pub passphrase_fd: Option<i32>,
@@ -378,7 +383,7 @@ pub enum ProgressMode {
     /// tty on a terminal, otherwise plain
     #[default]
     Auto,
-    /// A status line under the steps
+    /// A screen: the phases, what is done now, the last events
     Tty,
     /// Plain lines, for serial consoles and journals
     Plain,

@@ -3,8 +3,9 @@
 //!
 //! Absent: what events mean (`words`), and who tells them.
 
+use super::screen::listener::{Place, Screen};
 use super::words::{self, Weight};
-use super::{ProgressMode, complain, since_boot_ms, status};
+use super::{ProgressMode, complain, screen, since_boot_ms, status};
 use crate::event::{Event, Listener};
 use crate::foreign;
 use crate::os::said;
@@ -12,6 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 /// Time between two counts of the same work as plain lines: serial consoles are slow.
 const PLAIN_COUNT_EVERY_MS: u64 = 5_000;
@@ -41,41 +43,100 @@ pub fn clock() -> Clock {
     Box::new(since_boot_ms)
 }
 
+/// What an install shows on this process's standard output: the screen, where one can be drawn; on a serial line, in a pipe and with
+/// `--verbose`, whose trace goes to the same terminal, lines.
+pub fn of_install(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
+    let has_screen = match mode {
+        ProgressMode::Tty => true,
+        ProgressMode::Auto => draws() && !verbose,
+        ProgressMode::Plain | ProgressMode::Json => false,
+    };
+    if !has_screen {
+        return on_stdout(mode, verbose);
+    }
+    let place = Place {
+        out: std::io::stdout(),
+        name: "the terminal".to_owned(),
+        size: Box::new(|| size_of(std::io::stdout())),
+        shows: screen::listener::shows(),
+        is_told_below: std::io::stderr().is_terminal(),
+    };
+    match Screen::on(place, clock, verbose) {
+        Ok(screen) => Box::new(screen),
+        Err(error) => {
+            complain(&format!("landfall: no screen, but lines: {}", said(&error)));
+            on_stdout(ProgressMode::Plain, verbose)
+        }
+    }
+}
+
+/// The screen on another terminal. What is wrong with it ends no install.
+pub fn on_terminal(path: &Utf8Path, verbose: bool) -> Option<Box<dyn Listener>> {
+    let screen = screen::listener::open(path).and_then(|opened| {
+        let Some(terminal) = opened else { return Ok(None) };
+        let sized = terminal.try_clone()?;
+        let place = Place {
+            out: terminal,
+            name: path.to_string(),
+            size: Box::new(move || size_of(&sized)),
+            shows: screen::listener::shows(),
+            is_told_below: false,
+        };
+        Screen::on(place, clock, verbose).map(Some)
+    });
+    match screen {
+        Ok(screen) => screen.map(|screen| Box::new(screen) as Box<dyn Listener>),
+        Err(error) => {
+            complain(&format!("landfall: no screen on {path}: {}", said(&error)));
+            None
+        }
+    }
+}
+
+/// Columns and lines of a terminal that says them.
+pub(super) fn size_of(terminal: impl AsFd) -> Option<(u16, u16)> {
+    terminal_size::terminal_size_of(terminal)
+        .map(|(columns, lines)| (columns.0, lines.0))
+        .filter(|(columns, lines)| *columns > 0 && *lines > 0)
+}
+
+/// Whether standard output is a terminal that can be drawn on.
+pub(super) fn draws() -> bool {
+    let term = std::env::var_os("TERM").map(|term| term.to_string_lossy().into_owned());
+    screen::listener::can_draw_on(std::io::stdout(), term.as_deref())
+}
+
 /// The listener that `--progress` asks for, on this process's standard output.
 pub fn on_stdout(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
     let out = std::io::stdout();
     match mode {
         ProgressMode::Json => Box::new(JsonLines::new(out, clock())),
         ProgressMode::Tty => Box::new(Terminal::new(out, clock(), verbose, colour())),
-        ProgressMode::Auto
-            if out.is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb") =>
-        {
-            Box::new(Terminal::new(out, clock(), verbose, colour()))
-        }
+        ProgressMode::Auto if draws() => Box::new(Terminal::new(out, clock(), verbose, colour())),
         ProgressMode::Auto | ProgressMode::Plain => Box::new(Plain::new(out, clock(), verbose)),
     }
 }
 
 /// Colours, unless `NO_COLOR` holds anything (no-color.org).
 fn colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    screen::listener::shows().colour
 }
 
 /// A writer that says once when it can write no more, and is silent from then on.
-struct Patient<W> {
+pub(super) struct Patient<W> {
     what: String,
     out: Option<W>,
 }
 
 impl<W: Write> Patient<W> {
-    fn new(what: impl Into<String>, out: W) -> Self {
+    pub(super) fn new(what: impl Into<String>, out: W) -> Self {
         Patient {
             what: what.into(),
             out: Some(out),
         }
     }
 
-    fn write(&mut self, text: &str) {
+    pub(super) fn write(&mut self, text: &str) {
         if let Some(out) = &mut self.out
             && let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
         {
@@ -122,19 +183,19 @@ impl Pace {
 
 /// How fast a count goes, from the first one that was seen of it.
 #[derive(Default)]
-struct Speed {
+pub(super) struct Speed {
     /// What is counted, with the first count and its time.
     first: Option<(String, u64, u64)>,
 }
 
 impl Speed {
     /// Forgets what was counted: another step has begun.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.first = None;
     }
 
     /// The rate and the time left, to be put behind a count; empty while they are not known. Every count has to be shown here.
-    fn of(&mut self, event: &Event, now_ms: u64) -> String {
+    pub(super) fn of(&mut self, event: &Event, now_ms: u64) -> String {
         let Event::Progress {
             what,
             done,

@@ -3,7 +3,9 @@
 //!
 //! Absent: reading disks. After a reboot `landfall resume` looks at the disk; this does not.
 
-use super::{Failure, StatusArgs, since_boot_ms, words};
+use super::progress::{self, Line};
+use super::screen::{self, PhaseState};
+use super::{Failure, StatusArgs, since_boot_ms, watch, words};
 use crate::doctor::{Finding, LastRun};
 use crate::event::{Event, FaultTold};
 use crate::exit::Exit;
@@ -16,7 +18,7 @@ use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::InstallId;
 use landfall_states::{Claim, Phase};
 use serde::{Deserialize, Serialize};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 /// A count of long work.
@@ -132,8 +134,9 @@ impl Status {
     /// One more event.
     pub fn take(&mut self, event: &Event, now_ms: u64) {
         self.heard_ms = now_ms;
-        // A program's output may go on while somebody is asked; anything else means that the answer came.
-        if !matches!(event, Event::Output { .. }) {
+        // A program's output, and a note of a signal or of a wrong answer, may come while somebody is asked; anything else means that the
+        // answer came.
+        if !matches!(event, Event::Output { .. } | Event::Notice { .. }) {
             self.asking = None;
         }
         match event {
@@ -153,7 +156,10 @@ impl Status {
                 self.phase = claimed.or(self.phase);
             }
             Event::Checked { what, .. } | Event::Step { what } => self.step = Some(what.clone()),
-            Event::Found { phase } => self.phase = Some(*phase),
+            Event::Found { phase } => {
+                let next = Phase::ALL.get(*phase as usize + 1);
+                self.phase = Some(next.copied().unwrap_or(Phase::Landed));
+            }
             Event::Begun { phase, attempt, what } => {
                 self.phase = Some(*phase);
                 self.phase_since_ms = Some(now_ms);
@@ -274,20 +280,39 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
 
 /// Longest status or checkpoint file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+/// So many events are told as JSON.
+const EVENTS_MAX: usize = 50;
+/// So many events are shown as lines.
+const EVENT_LINES_MAX: usize = 3;
+
+/// A phase with its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct PhaseShown {
+    #[serde(rename = "phase")]
+    phase: Phase,
+    #[serde(rename = "state")]
+    state: PhaseState,
+}
 
 /// Everything that is shown.
 #[derive(Debug, Serialize)]
-struct Report {
-    now_ms: u64,
+pub(super) struct Report {
+    pub(super) now_ms: u64,
     /// Whether the process of `run` still lives.
-    alive: bool,
-    run: Option<Status>,
+    pub(super) alive: bool,
+    pub(super) run: Option<Status>,
+    /// Every phase, once there is a run.
+    phases: Vec<PhaseShown>,
+    /// What the run waits for, in words.
+    waiting_for: Option<String>,
+    /// The last events of the run.
+    events: Vec<Line>,
     checkpoint: Option<Checkpoint>,
     checkpoint_error: Option<String>,
 }
 
 impl Report {
-    fn read(run_dir: &Utf8Path) -> Result<Report, Failure> {
+    pub(super) fn read(run_dir: &Utf8Path) -> Result<Report, Failure> {
         super::run_dir::is_directory(run_dir, "status")?;
         let file = |name: &str| -> Result<Option<Vec<u8>>, Failure> {
             let path = run_dir.join(name);
@@ -324,35 +349,73 @@ impl Report {
             Some(Ok(checkpoint)) => (Some(checkpoint), None),
             Some(Err(why)) => (None, Some(why)),
         };
-        Ok(Report {
-            now_ms: since_boot_ms(),
-            alive: match &run {
-                Some(run) => is_alive(run)?,
-                None => false,
-            },
-            run,
-            checkpoint,
-            checkpoint_error,
-        })
+        let now_ms = since_boot_ms();
+        let alive = match &run {
+            Some(run) => is_alive(run)?,
+            None => false,
+        };
+        let mut events = match &run {
+            Some(run) => watch::last_events(run_dir, run.began_ms)?,
+            None => vec![],
+        };
+        events.drain(..events.len().saturating_sub(EVENTS_MAX));
+        Ok(Report::of(now_ms, alive, run, events).beside(checkpoint, checkpoint_error))
     }
 
-    fn is_over(&self) -> bool {
+    /// Of a run.
+    fn of(now_ms: u64, alive: bool, run: Option<Status>, events: Vec<Line>) -> Report {
+        let shown = |run: &Status| {
+            screen::phases(run, alive)
+                .map(|(phase, state)| PhaseShown { phase, state })
+                .to_vec()
+        };
+        Report {
+            now_ms,
+            alive,
+            phases: run.as_ref().map(shown).unwrap_or_default(),
+            waiting_for: run
+                .as_ref()
+                .filter(|_| alive)
+                .and_then(|run| screen::waiting_for(run, now_ms)),
+            run,
+            events,
+            checkpoint: None,
+            checkpoint_error: None,
+        }
+    }
+
+    fn beside(self, checkpoint: Option<Checkpoint>, checkpoint_error: Option<String>) -> Report {
+        Report {
+            checkpoint,
+            checkpoint_error,
+            ..self
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
         !self.alive || self.run.as_ref().is_none_or(|run| run.ending.is_some())
     }
 
     /// Equal but for the time.
-    fn is_like(&self, other: &Report) -> bool {
+    pub(super) fn is_like(&self, other: &Report) -> bool {
         let timeless = |run: &Option<Status>| run.clone().map(|run| Status { heard_ms: 0, ..run });
         timeless(&self.run) == timeless(&other.run)
             && (self.alive, &self.checkpoint, &self.checkpoint_error)
                 == (other.alive, &other.checkpoint, &other.checkpoint_error)
+            && self.events == other.events
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         match &self.run {
             None => lines.push("no install ran in this boot".to_owned()),
-            Some(run) => self.run_lines(run, &mut lines),
+            Some(run) => {
+                self.run_lines(run, &mut lines);
+                for Line { at_ms, event } in &self.events[self.events.len().saturating_sub(EVENT_LINES_MAX)..]
+                {
+                    lines.push(format!("event: {}", super::log::plain_line(*at_ms, event)));
+                }
+            }
         }
         match (&self.checkpoint, &self.checkpoint_error) {
             (Some(record), _) => {
@@ -383,6 +446,28 @@ impl Report {
         lines.iter().map(|line| words::one_line(line)).collect()
     }
 
+    /// The phases by their states, on one line.
+    fn phases_line(&self) -> String {
+        let mut parts = vec![];
+        for state in [
+            PhaseState::Done,
+            PhaseState::Running,
+            PhaseState::Failed,
+            PhaseState::ToDo,
+        ] {
+            let names: Vec<String> = self
+                .phases
+                .iter()
+                .filter(|shown| shown.state == state)
+                .map(|shown| shown.phase.to_string())
+                .collect();
+            if !names.is_empty() {
+                parts.push(format!("{} {}", state.word(), names.join(", ")));
+            }
+        }
+        format!("phases: {}", parts.join("; "))
+    }
+
     fn run_lines(&self, run: &Status, lines: &mut Vec<String>) {
         let ago = |since_ms: u64| words::duration(self.now_ms.saturating_sub(since_ms));
         lines.push(format!(
@@ -397,6 +482,7 @@ impl Report {
             },
             ago(run.began_ms)
         ));
+        lines.push(self.phases_line());
         if let Some(ending) = &run.ending {
             match ending {
                 Ending::Landed { system, revision } => {
@@ -496,27 +582,21 @@ pub(super) fn last_run(run_dir: &Utf8Path) -> Result<Option<LastRun>, Failure> {
 
 pub(super) fn command(args: &StatusArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let StatusArgs { json, watch } = args;
-    let on_terminal = *watch && !*json && std::io::stdout().is_terminal();
+    if *watch && !*json && progress::draws() {
+        return watch::on_screen(run_dir, out);
+    }
     let mut before: Option<Report> = None;
-    let mut lines_up = 0;
     loop {
         let report = Report::read(run_dir)?;
         if *json {
             serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
             writeln!(out)?;
-        } else if on_terminal {
-            let lines = report.lines();
-            if lines_up > 0 {
-                write!(out, "\x1b[{lines_up}A\x1b[J")?;
-            }
-            let columns = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
-            for line in &lines {
-                // A line that wraps would make the count of lines wrong.
-                writeln!(out, "{}", line.chars().take(columns).collect::<String>())?;
-            }
-            lines_up = lines.len();
         } else if before.as_ref().is_none_or(|before| !before.is_like(&report)) {
-            writeln!(out, "{}", report.lines().join("\n"))?;
+            // A serial line is slow: what stands there already is not said again.
+            let known = before.as_ref().map(Report::lines).unwrap_or_default();
+            for line in report.lines().iter().filter(|line| !known.contains(line)) {
+                writeln!(out, "{line}")?;
+            }
         }
         out.flush()?;
         if !*watch || report.is_over() {

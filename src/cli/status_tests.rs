@@ -35,19 +35,21 @@ fn a_status_is_folded_from_events() {
     {
         status.take(event, 2_000 + at as u64);
     }
-    let report = Report {
-        now_ms: 3_000,
-        alive: true,
-        run: Some(status),
-        checkpoint: None,
-        checkpoint_error: None,
+    let step = Line {
+        at_ms: 2_900,
+        event: Event::Step {
+            what: "git fetch".into(),
+        },
     };
+    let report = Report::of(3_000, true, Some(status), vec![step]);
     expect_test::expect![[r#"
             landfall install of host web, process 7, began 2.0 s ago
+            phases: done Planned, Partitioned, Anchored, Encrypted, Formatted; running Cloned; to do Realised, Installed, Bootable, Provisioned, Landed
             phase: Formatted → CloneConfiguration, for 0.9 s, attempt 3
             step: clone
             last fault (transient): clone: connection reset
-            retry in 3.0 s"#]]
+            retry in 3.0 s
+            event: [     2.900]   git fetch"#]]
     .assert_eq(&report.lines().join("\n"));
     assert!(!report.is_over());
     let gone = Report {
@@ -56,6 +58,63 @@ fn a_status_is_folded_from_events() {
     };
     assert!(gone.is_over());
     assert!(gone.lines().iter().any(|line| line.contains("landfall resume")));
+}
+
+/// What programs read: the fields of the screen, beside those that were there before.
+#[test]
+fn programs_are_told_what_the_screen_shows() {
+    let mut run = Status::begin(7, 1_000);
+    run.take(
+        &Event::Found {
+            phase: Phase::Planned,
+        },
+        1_500,
+    );
+    run.take(
+        &Event::Asking {
+            what: "consent".into(),
+            scan: None,
+        },
+        2_000,
+    );
+    // A wrong answer is told while the question stands.
+    run.take(&Event::Notice { what: "no".into() }, 2_100);
+    let json = |alive: bool, run: &Status| {
+        serde_json::to_value(Report::of(3_000, alive, Some(run.clone()), vec![])).unwrap()
+    };
+    let told = json(true, &run);
+    let states: Vec<&str> = told["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|shown| shown["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(states[..4], ["done", "done", "running", "to_do"]);
+    assert_eq!(
+        (states.len(), told["phases"][2]["phase"].as_str()),
+        (11, Some("Anchored"))
+    );
+    assert_eq!(told["waiting_for"], "an answer");
+    let gone = json(false, &run);
+    assert_eq!(
+        (gone["phases"][2]["state"].as_str(), &gone["waiting_for"]),
+        (Some("failed"), &serde_json::Value::Null)
+    );
+    run.take(
+        &Event::Landed {
+            system: "/nix/store/x".into(),
+            revision: "0".into(),
+        },
+        2_500,
+    );
+    let landed = json(false, &run);
+    assert!(
+        landed["phases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|shown| shown["state"] == "done")
+    );
 }
 
 #[test]

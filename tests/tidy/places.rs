@@ -25,7 +25,12 @@ const OPENING: [&str; 14] = [
 ];
 
 /// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `foreign` or `rooted`.
-const OPENERS: [(&str, usize, &str); 32] = [
+const OPENERS: [(&str, usize, &str); 33] = [
+    (
+        "src/cli/screen/listener.rs",
+        1,
+        "a terminal that is named to be drawn on; not waited for, and it must be one",
+    ),
     (
         "src/cli/image.rs",
         3,

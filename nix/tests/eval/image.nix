@@ -179,31 +179,23 @@ in
         in
         {
           consoles = lib.filter (lib.hasPrefix "console=tty") config.boot.kernelParams;
-          serial = map at [
-            "landfall-banner"
-            "landfall-help"
-          ];
-          screen = if services ? landfall-screen then at "landfall-screen" else "none";
-          follows =
-            services ? landfall-screen
-            && services.landfall-screen.wantedBy == [ "${name}.service" ]
-            && lib.hasInfix "--follow" services.landfall-screen.serviceConfig.ExecStart
-            && lib.hasSuffix "--unit=${name}.service" services.landfall-screen.serviceConfig.ExecStart;
-          failure = if services ? landfall-help-screen then at "landfall-help-screen" else "none";
-          wanted = lib.elem "landfall-help-screen.service" services.landfall-help.wants;
+          banner = at "landfall-banner";
+          draws = lib.hasInfix " --screen /dev/tty1" services.${name}.serviceConfig.ExecStart;
+          lines = services.${name}.serviceConfig.StandardOutput;
+          failure = at "landfall-help";
+          serial = if services ? landfall-help-serial then at "landfall-help-serial" else "none";
+          wanted = lib.elem "landfall-help-serial.service" services.landfall-help.wants;
         };
       expected = {
         consoles = lib.optionals isSerial [
           "console=tty0"
           "console=${cfg.serialConsole}"
         ];
-        serial = [
-          "/dev/console"
-          "/dev/console"
-        ];
-        screen = if isSerial then "/dev/tty1" else "none";
-        follows = isSerial;
-        failure = if isSerial then "/dev/tty1" else "none";
+        banner = "/dev/console";
+        draws = true;
+        lines = if isSerial then "journal+console" else "journal";
+        failure = "/dev/tty1";
+        serial = if isSerial then "/dev/console" else "none";
         wanted = isSerial;
       };
     };
@@ -265,4 +257,5 @@ in
   innerDrv = config.system.build.landfallImage.image.drvPath;
   unit = config.systemd.units."${name}.service".text;
   inherit (cfg) prebuilt;
+  serial = isSerial;
 }

@@ -4,7 +4,7 @@
 //! Disks, firmware variables and logs live in the machine's folder and stay there; the process does not outlive its
 //! [`Machine`], nor the laboratory, however that ends. Every wait has a deadline; every error names the folder.
 //!
-//! Absent: hardware virtualisation unless asked for; graphics; a reboot (the process ends instead, see [`Ended`]).
+//! Absent: hardware virtualisation unless asked for; graphics but for a screen that is asked for; a reboot (the process ends instead, see [`Ended`]).
 //!
 //! What the guest sees: the stick is always the first virtio disk (`vda`), then the disks in order; names are for
 //! people, so scenarios should use `/dev/disk/by-id/virtio-<serial>`.
@@ -69,6 +69,8 @@ pub struct Spec {
     pub usb: bool,
     /// An SSD on a SATA port, likewise.
     pub sata: Option<Disk>,
+    /// A screen of so many columns and lines of dots, on which the firmware and the kernel's framebuffer console show themselves.
+    pub screen: Option<(u32, u32)>,
 }
 
 /// An installer's image that starts by itself.
@@ -156,6 +158,7 @@ impl Spec {
             iso: None,
             usb: false,
             sata: None,
+            screen: None,
         }
     }
 }
@@ -351,6 +354,28 @@ impl Machine {
     pub fn qmp(&mut self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value> {
         let done = self.qmp.execute(command, arguments);
         self.told(done, command)
+    }
+
+    /// Writes what the screen shows to a file, as PNG.
+    pub fn screenshot(&mut self, file: &Path) -> Result<()> {
+        let wanted = json!({ "filename": file.to_string_lossy(), "format": "png" });
+        self.qmp("screendump", wanted).map(drop)
+    }
+
+    /// Types on the keyboard that belongs to the screen: small letters, digits, `-` and the end of a line.
+    pub fn keyboard_type(&mut self, text: &str) -> Result<()> {
+        for c in text.chars() {
+            let key = match c {
+                'a'..='z' | '0'..='9' => c.to_string(),
+                '-' => "minus".to_owned(),
+                '\n' => "ret".to_owned(),
+                other => bail!("the keyboard has no key {other:?}"),
+            };
+            let keys = json!({ "keys": [{ "type": "qcode", "data": key }], "hold-time": 30 });
+            self.qmp("send-key", keys)?;
+            std::thread::sleep(Duration::from_millis(120));
+        }
+        Ok(())
     }
 
     /// Whether QEMU still runs.

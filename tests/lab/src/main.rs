@@ -44,6 +44,7 @@ mod reverted;
 mod samples;
 mod saved_state;
 mod scenarios;
+mod screens;
 mod selftest;
 mod setup;
 mod shell;
@@ -129,6 +130,8 @@ enum Verb {
     Iso(iso::Arguments),
     /// Look whether what is committed can be released: version, formats, licences, oldest Rust, rustdoc, the binary's bytes
     Release(release::Arguments),
+    /// Screenshots of a machine's own console while it installs: a question, an install, a failure, the end, at three sizes
+    Screens(screens::Arguments),
     /// Check the laboratory itself: boot, agent, console, power cut, saved state
     Selftest,
 }
@@ -169,6 +172,7 @@ fn carried_out(verb: Verb) -> Result<ExitCode> {
         Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Iso(arguments) => iso::run(&arguments),
+        Verb::Screens(arguments) => screens::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test { quick } => test::run(quick),
         Verb::Scenario {

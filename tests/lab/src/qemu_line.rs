@@ -27,6 +27,7 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         iso,
         usb,
         sata,
+        screen,
     } = spec;
     let qemu = &lab.qemu;
     let mut line = Line(qemu.program.clone());
@@ -105,6 +106,13 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
     }
     if let Some(ssd) = sata {
         attach_ssd(&mut line, ssd);
+    }
+    if let Some((width, height)) = screen {
+        // The firmware takes the mode that the screen says it prefers, and the kernel goes on with it.
+        line.add(&[
+            "-device",
+            &format!("VGA,addr=0x17,edid=on,xres={width},yres={height},vgamem_mb=64"),
+        ]);
     }
     let by_stick = match start {
         Start::Stick | Start::Saved => true,

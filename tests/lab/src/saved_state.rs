@@ -31,6 +31,7 @@ pub fn folder(spec: &Spec) -> Result<PathBuf> {
         iso: _,
         usb,
         sata,
+        screen: _,
     } = spec;
     if *usb || sata.is_some() {
         bail!("a machine with USB or SATA is not saved: its disks come and go");

@@ -59,6 +59,7 @@ struct Image {
     inner_drv: String,
     unit: String,
     prebuilt: bool,
+    serial: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -209,6 +210,7 @@ fn complaints_of(image: &Image) -> Vec<String> {
         inner_drv,
         unit,
         prebuilt,
+        serial,
     } = image;
     let mut complaints: Vec<String> = failures.iter().map(Failure::sentence).collect();
     for drv in [image_drv, inner_drv] {
@@ -216,23 +218,20 @@ fn complaints_of(image: &Image) -> Vec<String> {
             complaints.push(format!("{drv} is no derivation"));
         }
     }
-    let without: &[&str] = if *prebuilt {
-        &[
+    let mut with = vec!["Unit OnFailure=landfall-help.service"];
+    let mut without = vec![];
+    if *prebuilt {
+        with.push("Unit After=systemd-user-sessions.service");
+        without.extend([
             "Unit After=network-online.target systemd-user-sessions.service",
             "Unit Wants=network-online.target",
-        ]
-    } else {
-        &[]
-    };
-    let with: &[&str] = if *prebuilt {
-        &[
-            "Unit OnFailure=landfall-help.service",
-            "Unit After=systemd-user-sessions.service",
-        ]
-    } else {
-        &["Unit OnFailure=landfall-help.service"]
-    };
-    complaints.extend(unit::differences(unit, with, without));
+        ]);
+    }
+    if !*serial {
+        with.push("Service StandardOutput=journal");
+        without.push("Service StandardOutput=journal+console");
+    }
+    complaints.extend(unit::differences(unit, &with, &without));
     complaints
 }
 

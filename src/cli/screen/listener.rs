@@ -1,0 +1,291 @@
+//! The screen as a listener. Law: events never wait for the terminal, which may be stopped (Ctrl-S) or slow: a thread of its own draws,
+//! ten times a second at most; only a question and the end are waited for, for two seconds, so that what is drawn stands before
+//! somebody is asked and before the last lines of a run.
+//!
+//! Absent: what a picture looks like (`layout`, `canvas`).
+
+use super::canvas::{Canvas, Shows, Size};
+use super::{Beside, Mood, Picture, Seen};
+use crate::cli::log::plain_line;
+use crate::cli::progress::{Clock, Patient};
+use crate::cli::status::{Ending, Status};
+use crate::event::{Event, Listener};
+use camino::Utf8Path;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag};
+use nix::sys::stat::{Mode, fstat, major, minor};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Between two pictures, at least.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+/// The time on the screen, and its size, are looked at again after so long.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A terminal that takes nothing for so long is not waited for.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Of a terminal that does not say its size.
+pub const SIZE: Size = (80, 24);
+
+/// The size of a terminal now.
+pub type SizeOf = Box<dyn Fn() -> Option<Size> + Send>;
+
+/// Whether pictures can be drawn there: a virtual console or a pseudo terminal, no serial line, and `TERM` says that it is not dumb.
+pub fn can_draw_on(terminal: impl AsFd, term: Option<&str>) -> bool {
+    let has_name = term.is_some_and(|term| !term.is_empty() && term != "dumb" && term != "unknown");
+    let is_drawable = match fstat(terminal) {
+        // Documentation/admin-guide/devices.txt: 4:1 to 4:63 are virtual consoles, 136 to 143 pseudo terminals.
+        Ok(stat) => match major(stat.st_rdev) {
+            4 => (1..64).contains(&minor(stat.st_rdev)),
+            136..=143 => stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFCHR,
+            _ => false,
+        },
+        Err(error) => {
+            tracing::debug!(%error, "what standard output is");
+            false
+        }
+    };
+    has_name && is_drawable
+}
+
+/// What the environment says of the terminal: colours unless `NO_COLOR` holds anything (no-color.org); UTF-8 where the locale says so, and on
+/// the kernel's own console, which has it unless it was turned off.
+pub fn shows() -> Shows {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable);
+    let locale = locale.map_or(String::new(), |value| value.to_string_lossy().to_lowercase());
+    let is_console = variable("TERM").is_none_or(|term| term == "linux");
+    Shows {
+        colour: variable("NO_COLOR").is_none(),
+        utf8: is_console || locale.contains("utf-8") || locale.contains("utf8"),
+    }
+}
+
+/// What listener and drawing thread share.
+struct State {
+    status: Status,
+    beside: Beside,
+    /// Rises with every event.
+    told: u64,
+    /// The events up to this one are drawn.
+    drawn: u64,
+    /// Rises with every question.
+    questions: u64,
+    /// Lines for below the last picture.
+    later: Vec<String>,
+    is_over: bool,
+    is_closed: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Events and figures: never half-written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everything told so far is drawn, or for [`WAIT_MAX`].
+    fn drawn(&self, state: MutexGuard<'_, State>) {
+        let told = state.told;
+        let waited = self
+            .changed
+            .wait_timeout_while(state, WAIT_MAX, |state| state.drawn < told && !state.is_closed);
+        drop(waited);
+    }
+}
+
+/// The screen of a run.
+pub struct Screen {
+    shared: Arc<Shared>,
+    clock: Clock,
+    verbose: bool,
+}
+
+/// Where and how the screen is drawn.
+pub struct Place<W> {
+    /// Where it is written to.
+    pub out: W,
+    /// What it is called.
+    pub name: String,
+    /// Its size.
+    pub size: SizeOf,
+    /// What it can show.
+    pub shows: Shows,
+    /// Whether what a failure is stands below the last picture, because standard error is this terminal, too.
+    pub is_told_below: bool,
+}
+
+impl Screen {
+    /// Draws there from now on. The error is that of starting a thread.
+    pub fn on<W: Write + Send + 'static>(
+        place: Place<W>,
+        clock: impl Fn() -> Clock,
+        verbose: bool,
+    ) -> std::io::Result<Screen> {
+        let theirs = clock();
+        let clock = clock();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                status: Status::begin(std::process::id(), clock()),
+                beside: Beside::default(),
+                told: 1,
+                drawn: 0,
+                questions: 0,
+                later: vec![],
+                is_over: false,
+                is_closed: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let drawn = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("screen".to_owned())
+            .spawn(move || draw(&drawn, place, &theirs))?;
+        Ok(Screen {
+            shared,
+            clock,
+            verbose,
+        })
+    }
+}
+
+impl Listener for Screen {
+    fn take(&mut self, event: &Event) {
+        let now_ms = (self.clock)();
+        let mut state = self.shared.lock();
+        if state.is_over {
+            if Seen::of(now_ms, event, self.verbose).is_some() {
+                state.later.push(plain_line(now_ms, event));
+            }
+        } else {
+            let was_asking = state.status.asking.is_some();
+            let State { status, beside, .. } = &mut *state;
+            status.take(event, now_ms);
+            beside.take(event, now_ms, status, self.verbose);
+            let is_note = was_asking && matches!(event, Event::Notice { .. });
+            if is_note {
+                // The question stays; the note stands below it.
+                state.later.push(plain_line(now_ms, event));
+            }
+        }
+        state.told += 1;
+        self.shared.changed.notify_all();
+        match event {
+            Event::Asking { .. } => {
+                state.questions += 1;
+                self.shared.drawn(state);
+            }
+            Event::Landed { .. } | Event::Stopped { .. } => {
+                state.is_over = true;
+                self.shared.drawn(state);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.is_over = true;
+        state.told += 1;
+        self.shared.changed.notify_all();
+        self.shared.drawn(state);
+        self.shared.lock().is_closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+/// The thread that draws.
+fn draw<W: Write>(shared: &Shared, place: Place<W>, clock: &Clock) {
+    let Place {
+        out,
+        name,
+        size,
+        shows,
+        is_told_below,
+    } = place;
+    let mut out = Patient::new(name, out);
+    let mut canvas = Canvas::new(shows);
+    let mut is_ended = false;
+    loop {
+        let state = shared.lock();
+        let waited = shared.changed.wait_timeout_while(state, LOOK_EVERY, |state| {
+            state.drawn == state.told && !state.is_closed
+        });
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.is_closed {
+            return;
+        }
+        let told = state.told;
+        let now_ms = clock();
+        let size = size().unwrap_or(SIZE);
+        let later: String = state.later.drain(..).map(|line| format!("\r\n{line}")).collect();
+        let mut picture = Picture::of(&state.status, true, now_ms, &state.beside);
+        let question = (picture.mood == Mood::Asking).then(|| {
+            let prompt = state.status.asking.as_deref().unwrap_or_default();
+            (state.questions, prompt.chars().count())
+        });
+        let is_over = state.is_over;
+        let stopped = matches!(state.status.ending, Some(Ending::Stopped { .. }));
+        drop(state);
+        let later = if later.is_empty() { later } else { later + "\r\n" };
+        let text = if is_ended {
+            later.trim_start_matches("\r\n").to_owned()
+        } else if is_over {
+            is_ended = true;
+            let mut below = 0;
+            if stopped && is_told_below {
+                let columns = usize::from(size.0.max(1));
+                let lines = |text: &String| (text.chars().count() + 10).div_ceil(columns);
+                // What stopped, and where the log is.
+                below = 3 + picture.ending.iter().map(|(_, text)| lines(text)).sum::<usize>();
+                picture.ending.clear();
+            }
+            canvas.end(&picture, size, below) + later.trim_start_matches("\r\n")
+        } else if question.is_some() {
+            canvas.show(&picture, size, now_ms, question) + &later
+        } else {
+            canvas.show(&picture, size, now_ms, question)
+        };
+        if !text.is_empty() {
+            out.write(&text);
+        }
+        let mut state = shared.lock();
+        state.drawn = told;
+        shared.changed.notify_all();
+        drop(state);
+        if !is_ended && question.is_none() {
+            std::thread::sleep(DRAW_EVERY);
+        }
+    }
+}
+
+/// A terminal to draw on beside standard output; nothing is read from it. `None`: there is none of that name here, as on a machine
+/// without a screen.
+pub fn open(path: &Utf8Path) -> std::io::Result<Option<File>> {
+    // Without O_NONBLOCK a line whose modem is silent would not open; nobody waits for what is written afterwards.
+    let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let terminal = match nix::fcntl::open(path.as_std_path(), flags, Mode::empty()) {
+        Ok(terminal) => terminal,
+        Err(Errno::ENOENT | Errno::ENXIO | Errno::ENODEV) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    if !can_draw_on(&terminal, Some("linux")) {
+        return Err(std::io::Error::other(
+            "it is neither a virtual console nor a pseudo terminal",
+        ));
+    }
+    nix::fcntl::fcntl(&terminal, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(Some(File::from(terminal)))
+}
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;
