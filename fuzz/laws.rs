@@ -89,7 +89,7 @@ fn checkpoint(data: &[u8]) {
             }
         }
         match choose([Some(first), Some(second)]) {
-            Choice::Believed { record, slot, other } => {
+            Choice::Trusted { record, slot, other } => {
                 assert_eq!(Record::decode([first, second][slot]), Ok(*record));
                 if let Some(why) = other {
                     assert_eq!(Record::decode([first, second][1 - slot]), Err(why));
@@ -122,7 +122,7 @@ fn recovery(data: &[u8]) {
 
 fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
     let plan = plan();
-    let whole = || GptCopy::Whole(plan.table.clone());
+    let whole = || GptCopy::Complete(plan.table.clone());
     let (primary, backup) = match kind % 4 {
         0 => (GptCopy::Absent, GptCopy::Absent),
         1 => (whole(), whole()),
@@ -155,18 +155,18 @@ fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
     };
     let decision = decide(&situation);
     assert_eq!(decision, decide(&situation), "the same facts, another decision");
-    let course = match &decision {
-        Decision::Begin(course) => {
+    let resume_plan = match &decision {
+        Decision::Begin(resume_plan) => {
             assert!(
                 !ours || reinstall_requested || reinstall > 0,
                 "begun over: {decision:?}"
             );
-            course
+            resume_plan
         }
-        Decision::Continue(course) => {
+        Decision::Continue(resume_plan) => {
             assert!(ours, "continued without a table: {decision:?}");
-            assert_eq!(course.plan.table, plan.table);
-            course
+            assert_eq!(resume_plan.plan.table, plan.table);
+            resume_plan
         }
         Decision::Landed { record, .. } => {
             assert_eq!(record.phase(), Phase::Landed);
@@ -175,15 +175,15 @@ fn decided(kind: u8, [first, second]: [Vec<u8>; 2]) {
         }
         Decision::Stop { .. } => return,
     };
-    if let Some(believed) = &course.believed {
-        assert_eq!(Record::decode(&believed.bytes).as_ref(), Ok(&believed.record));
-        assert_eq!(believed.record.disk, plan.disk);
-        assert_eq!(believed.record.host, plan.host);
+    if let Some(trusted) = &resume_plan.trusted {
+        assert_eq!(Record::decode(&trusted.bytes).as_ref(), Ok(&trusted.record));
+        assert_eq!(trusted.record.disk, plan.disk);
+        assert_eq!(trusted.record.host, plan.host);
     }
     let read = [evidence.slots[0].as_deref(), evidence.slots[1].as_deref()];
     assert!(
-        Some(course.sequence_seen) >= highest_sequence(&read),
-        "{course:?}"
+        Some(resume_plan.sequence_seen) >= highest_sequence(&read),
+        "{resume_plan:?}"
     );
 }
 

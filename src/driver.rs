@@ -15,9 +15,9 @@ use landfall_states::consent::Consent;
 use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, LastEnding, Remedy};
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::{Layout, Payload, Plan};
-use landfall_states::recovery::{Course, Decision, Rule, Situation, decide};
+use landfall_states::recovery::{Decision, ResumePlan, Rule, Situation, decide};
 use landfall_states::state::Planned;
-use landfall_states::{Claim, Phase, State, Step, StepProgress, Verdict};
+use landfall_states::{Phase, RecordedPhase, State, Step, StepProgress, Verdict};
 use std::time::Duration;
 
 /// How often an order may be reported as carried out and then not be, before that is called a defect of the tool that
@@ -160,7 +160,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         tmpfs: tmpfs.as_deref(),
     });
     let rules = decision.rules().iter().map(|r| r.number()).collect();
-    let (course, fresh) = match decision {
+    let (resume_plan, fresh) = match decision {
         Decision::Landed { record, why } => {
             world.settle_landed(&record.disk).await.map_err(at_start)?;
             world.tell(Event::Decided {
@@ -181,23 +181,23 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
                 ..at_start(fault)
             });
         }
-        Decision::Begin(course) => (course, true),
-        Decision::Continue(course) => (course, false),
+        Decision::Begin(resume_plan) => (resume_plan, true),
+        Decision::Continue(resume_plan) => (resume_plan, false),
     };
     world.tell(Event::Decided {
         rules,
-        what: course.why.clone(),
-        claimed: course.claimed(),
+        what: resume_plan.why.clone(),
+        claimed: resume_plan.claimed(),
     });
     // A first attempt that was cut off before the ESP existed is under way too.
-    if request.resume_only && fresh && course.believed.is_none() {
-        return Ok(Outcome::NothingToResume { why: course.why });
+    if request.resume_only && fresh && resume_plan.trusted.is_none() {
+        return Ok(Outcome::NothingToResume { why: resume_plan.why });
     }
-    let mut course = course;
-    let (revision, is_wish) = record::preflight(world, request, &mut course, fresh)
+    let mut resume_plan = resume_plan;
+    let (revision, is_wish) = record::preflight(world, request, &mut resume_plan, fresh)
         .await
         .map_err(at_start)?;
-    let (mut attempts, impossible) = course.attempts(&request.budget);
+    let (mut attempts, impossible) = resume_plan.attempts(&request.budget);
     if let Some(count) = impossible {
         let what = format!(
             "the record counts {count} attempts, which is more than a run makes, and nothing proves the record: the counters start at zero"
@@ -211,34 +211,34 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     let last_ending = if request.reset_attempts {
         LastEnding::default()
     } else {
-        course.last_ending()
+        resume_plan.last_ending()
     };
     let mut run = Run {
         world,
         budget: request.budget,
-        store: Store::new(&course),
+        store: Store::new(&resume_plan),
         attempts,
         last_fault: None,
         last_ending,
-        plan: (*course.plan).clone(),
+        plan: (*resume_plan.plan).clone(),
         revision: revision.clone(),
-        claim: Claim::Planned,
+        claim: RecordedPhase::Planned,
         dirty: false,
-        unverified: course.unclean(),
+        unverified: resume_plan.unclean(),
         // What was begun of another payload is another image's, which the states see.
-        progress: StepProgress::of_image(course.landing().cloned()),
+        progress: StepProgress::of_image(resume_plan.image_progress().cloned()),
     };
-    let vouched = course.vouched(&revision).cloned();
+    let vouched = resume_plan.vouched(&revision).cloned();
     let first = Planned::new(
-        (*course.plan).clone(),
+        (*resume_plan.plan).clone(),
         revision,
         // A new table makes everything behind it new: a claim of a former one says nothing about it.
-        if fresh { None } else { course.claimed() },
-        course.unclean(),
+        if fresh { None } else { resume_plan.claimed() },
+        resume_plan.unclean(),
     )
     .on_a_wish(is_wish)
     .vouched_for(vouched);
-    let end = run.travel(State::Planned(first), &course).await;
+    let end = run.travel(State::Planned(first), &resume_plan).await;
     run.settle(end).await
 }
 
@@ -253,7 +253,7 @@ struct Run<'w, W: World> {
     plan: Plan,
     revision: Revision,
     /// The state reached in this run, by looking.
-    claim: Claim,
+    claim: RecordedPhase,
     /// Whether this run has written anything that its end must be told apart from a crash.
     dirty: bool,
     /// Whether what an unclean stop left has not been verified yet. Until it is, no end of a run may call itself clean.
@@ -264,7 +264,7 @@ struct Run<'w, W: World> {
 
 impl<W: World> Run<'_, W> {
     /// From state to state. No wildcard: a new state asks for its arm here.
-    async fn travel(&mut self, mut state: State, course: &Course) -> Result<State, Halt> {
+    async fn travel(&mut self, mut state: State, resume_plan: &ResumePlan) -> Result<State, Halt> {
         loop {
             self.claim = state.claim();
             if self.claim.phase() >= Phase::Realised {
@@ -315,7 +315,11 @@ impl<W: World> Run<'_, W> {
                 State::Landed(s) => return Ok(State::Landed(s)),
             };
             // What was only found needs no new record, unless the record on disk claims less.
-            if self.dirty || course.claimed().is_none_or(|claimed| state.phase() > claimed) {
+            if self.dirty
+                || resume_plan
+                    .claimed()
+                    .is_none_or(|claimed| state.phase() > claimed)
+            {
                 self.claim = state.claim();
                 self.save(Mark::Reached).await?;
             }
@@ -515,7 +519,7 @@ impl<W: World> Run<'_, W> {
                 Some(fault) => Some(fault.record()),
                 None => self.last_ending.at(self.claim.phase()).cloned(),
             },
-            landing: self.progress.image().cloned(),
+            image_progress: self.progress.image().cloned(),
         };
         let phase = self.claim.phase();
         let keys = self.world.keys().clone();

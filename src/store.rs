@@ -9,7 +9,7 @@ use landfall_states::authentic::RecordKeys;
 use landfall_states::checkpoint::{Record, SEQUENCE_COUNTED_MAX};
 use landfall_states::fault::{Fault, Remedy};
 use landfall_states::names::Digest;
-use landfall_states::recovery::Course;
+use landfall_states::recovery::ResumePlan;
 
 /// Where a record went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,24 +41,24 @@ pub struct Store {
 
 impl Store {
     /// A store that goes on where the believed record ended, or begins anew behind everything seen.
-    pub fn new(course: &Course) -> Store {
-        match &course.believed {
+    pub fn new(resume_plan: &ResumePlan) -> Store {
+        match &resume_plan.trusted {
             // A number that no count of saves comes to: counting begins anew, in both slots.
-            Some(believed) if believed.record.sequence > SEQUENCE_COUNTED_MAX => Store {
+            Some(trusted) if trusted.record.sequence > SEQUENCE_COUNTED_MAX => Store {
                 sequence: 0,
                 parent: None,
-                next_slot: believed.slot.map_or(0, |slot| 1 - slot),
+                next_slot: trusted.slot.map_or(0, |slot| 1 - slot),
                 mend_other: true,
             },
-            Some(believed) => Store {
-                sequence: believed.record.sequence,
-                parent: Some(Record::digest_of(&believed.bytes)),
-                next_slot: believed.slot.map_or(0, |slot| 1 - slot),
+            Some(trusted) => Store {
+                sequence: trusted.record.sequence,
+                parent: Some(Record::digest_of(&trusted.bytes)),
+                next_slot: trusted.slot.map_or(0, |slot| 1 - slot),
                 // A record from tmpfs goes on over slots that may hold anything.
-                mend_other: believed.slot.is_none(),
+                mend_other: trusted.slot.is_none(),
             },
             None => Store {
-                sequence: Some(course.sequence_seen)
+                sequence: Some(resume_plan.sequence_seen)
                     .filter(|seen| *seen <= SEQUENCE_COUNTED_MAX)
                     .unwrap_or(0),
                 parent: None,
@@ -135,8 +135,8 @@ mod tests {
     use landfall_states::checkpoint::{Choice, Mark, SLOT_BYTES, authenticity, choose};
     use landfall_states::fault::{Attempts, FaultClass};
     use landfall_states::plan::*;
-    use landfall_states::recovery::Believed;
-    use landfall_states::{Claim, plan::Plan};
+    use landfall_states::recovery::TrustedRecord;
+    use landfall_states::{RecordedPhase, plan::Plan};
 
     #[derive(Default)]
     struct Memory {
@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    fn course(believed: Option<Believed>) -> Course {
+    fn resume_plan(trusted: Option<TrustedRecord>) -> ResumePlan {
         let layout = Layout {
             esp_label: "ESP".parse().unwrap(),
             esp_size: "1G".parse().unwrap(),
@@ -201,9 +201,9 @@ mod tests {
             sector_bytes: 512,
         };
         let plan = Plan::derive(&"web".parse().unwrap(), &layout, &payload, &disk, 0).unwrap();
-        Course {
+        ResumePlan {
             plan: Box::new(plan),
-            believed: believed.map(Box::new),
+            trusted: trusted.map(Box::new),
             rules: vec![],
             why: String::new(),
             sequence_seen: 0,
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn record() -> Record {
-        let plan = course(None).plan;
+        let plan = resume_plan(None).plan;
         Record {
             sequence: 0,
             parent: None,
@@ -223,12 +223,12 @@ mod tests {
             payload: plan.payload_digest.clone(),
             disk: plan.disk.clone(),
             revision: "a".repeat(40).parse().unwrap(),
-            claim: Claim::Anchored,
+            claim: RecordedPhase::Anchored,
             mark: Mark::Reached,
             attempts: Attempts::default(),
             boot: "b".into(),
             last_fault: None,
-            landing: None,
+            image_progress: None,
         }
     }
 
@@ -243,11 +243,11 @@ mod tests {
         choose([memory.slots[0].as_deref(), memory.slots[1].as_deref()])
     }
 
-    fn believed(memory: &Memory) -> Believed {
-        let Choice::Believed { record, slot, .. } = chosen(memory) else {
+    fn trusted(memory: &Memory) -> TrustedRecord {
+        let Choice::Trusted { record, slot, .. } = chosen(memory) else {
             panic!("{:?}", chosen(memory))
         };
-        Believed {
+        TrustedRecord {
             record: *record,
             bytes: memory.slots[slot].clone().unwrap(),
             slot: Some(slot),
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn saves_alternate_and_chain() {
-        let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
+        let (mut memory, mut store) = (Memory::default(), Store::new(&resume_plan(None)));
         let first = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
         assert_eq!(
             memory.writes,
@@ -266,7 +266,7 @@ mod tests {
         for step in 1..6 {
             let saved = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
             assert_eq!(saved.sequence, first.sequence + step);
-            assert_eq!(believed(&memory).record.sequence, saved.sequence);
+            assert_eq!(trusted(&memory).record.sequence, saved.sequence);
         }
         assert_eq!(memory.writes, [0, 1, 0, 1, 0, 1, 0]);
         assert_eq!(memory.tmpfs, memory.slots[0]);
@@ -275,23 +275,23 @@ mod tests {
     #[test]
     fn an_acknowledged_record_survives_a_cut_at_every_byte() {
         for cut in 0..=SLOT_BYTES {
-            let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
+            let (mut memory, mut store) = (Memory::default(), Store::new(&resume_plan(None)));
             let saved = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
             memory.cut_after = Some(cut);
             assert!(block(store.save(&mut memory, &record(), true, &RecordKeys::default())).is_err());
-            let after = believed(&memory);
+            let after = trusted(&memory);
             assert!(after.record.sequence >= saved.sequence, "cut at {cut}");
             // And the run that follows goes on from there.
-            let mut again = Store::new(&course(Some(after.clone())));
+            let mut again = Store::new(&resume_plan(Some(after.clone())));
             let next = block(again.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
             assert_eq!(next.sequence, after.record.sequence + 1);
-            assert_eq!(believed(&memory).record.sequence, next.sequence);
+            assert_eq!(trusted(&memory).record.sequence, next.sequence);
         }
     }
 
     #[test]
     fn a_failed_save_is_tried_again_in_the_same_slot() {
-        let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
+        let (mut memory, mut store) = (Memory::default(), Store::new(&resume_plan(None)));
         block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
         memory.cut_after = Some(100);
         assert!(block(store.save(&mut memory, &record(), true, &RecordKeys::default())).is_err());
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_medium_that_does_not_keep_what_it_acknowledges_is_a_hardware_fault() {
-        let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
+        let (mut memory, mut store) = (Memory::default(), Store::new(&resume_plan(None)));
         memory.lies = true;
         let fault = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap_err();
         assert_eq!(fault.class, landfall_states::fault::FaultClass::Hardware);
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn before_the_esp_exists_nothing_touches_a_slot() {
-        let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
+        let (mut memory, mut store) = (Memory::default(), Store::new(&resume_plan(None)));
         let saved = block(store.save(&mut memory, &record(), false, &RecordKeys::default())).unwrap();
         assert_eq!((saved.place, memory.writes.len()), (Place::Tmpfs, 0));
         assert!(Record::decode(&memory.tmpfs.unwrap()).is_ok());
@@ -332,12 +332,12 @@ mod tests {
             ..Memory::default()
         };
         assert!(matches!(chosen(&memory), Choice::Fork { .. }));
-        let mut store = Store::new(&Course {
+        let mut store = Store::new(&ResumePlan {
             sequence_seen: 9,
-            ..course(None)
+            ..resume_plan(None)
         });
         block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
-        assert_eq!(believed(&memory).record.sequence, 11);
+        assert_eq!(trusted(&memory).record.sequence, 11);
     }
 
     /// The extreme values: what is written next is read again, whatever number stands on the disk.
@@ -366,17 +366,17 @@ mod tests {
                 slots: [Some(older), Some(newer)],
                 ..Memory::default()
             };
-            let mut store = Store::new(&course(Some(believed(&memory))));
+            let mut store = Store::new(&resume_plan(Some(trusted(&memory))));
             let saved = block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
             assert_eq!(saved.sequence, next, "behind {seen}");
-            assert_eq!(believed(&memory).record.sequence, next, "behind {seen}");
+            assert_eq!(trusted(&memory).record.sequence, next, "behind {seen}");
             // And behind slots that contradict one another.
-            let mut store = Store::new(&Course {
+            let mut store = Store::new(&ResumePlan {
                 sequence_seen: seen,
-                ..course(None)
+                ..resume_plan(None)
             });
             block(store.save(&mut memory, &record(), true, &RecordKeys::default())).unwrap();
-            let after = believed(&memory).record.sequence;
+            let after = trusted(&memory).record.sequence;
             assert_eq!(
                 after,
                 if next == 2 { 2 } else { seen + 2 },
@@ -387,10 +387,10 @@ mod tests {
 
     #[test]
     fn records_have_a_code_as_soon_as_there_is_a_key() {
-        let (mut memory, mut store) = (Memory::default(), Store::new(&course(None)));
+        let (mut memory, mut store) = (Memory::default(), Store::new(&resume_plan(None)));
         let mut keys = RecordKeys::default();
         block(store.save(&mut memory, &record(), true, &keys)).unwrap();
-        let who = |memory: &Memory, keys: &RecordKeys| authenticity(&believed(memory).bytes, None, keys);
+        let who = |memory: &Memory, keys: &RecordKeys| authenticity(&trusted(memory).bytes, None, keys);
         assert_eq!(who(&memory, &keys), Authenticity::Unproved);
         keys.hold(RecordKey::derive(KeySource::Container, &[1; 64], b"id").unwrap());
         assert_eq!(

@@ -20,9 +20,9 @@
 
 use crate::authentic::{Authenticity, KeySource, RecordKey, RecordKeys};
 use crate::fault::{Attempts, FaultRecord};
-use crate::image::Landing;
+use crate::image::ImageProgress;
 use crate::names::{Digest, HostName, Revision};
-use crate::phase::{Claim, Phase};
+use crate::phase::{Phase, RecordedPhase};
 use crate::plan::{DiskIdentity, InstallId};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -93,7 +93,7 @@ pub struct Record {
     pub revision: Revision,
     /// The state.
     #[serde(rename = "claim")]
-    pub claim: Claim,
+    pub claim: RecordedPhase,
     /// How far the next action has come.
     #[serde(rename = "mark")]
     pub mark: Mark,
@@ -109,7 +109,7 @@ pub struct Record {
     /// How far the writing of an image has come. Records of before there were images have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "landing")]
-    pub landing: Option<Landing>,
+    pub image_progress: Option<ImageProgress>,
 }
 
 /// Why a record could not be written down.
@@ -362,7 +362,7 @@ pub enum Choice {
     /// Neither holds a record: why, for each.
     Neither([SlotError; 2]),
     /// One record.
-    Believed {
+    Trusted {
         /// It.
         record: Box<Record>,
         /// Its slot.
@@ -391,12 +391,12 @@ pub fn choose(slots: [Option<&[u8]>; 2]) -> Choice {
     }
     match decoded {
         [Err(a), Err(b)] => Choice::Neither([a, b]),
-        [Ok(record), Err(other)] => Choice::Believed {
+        [Ok(record), Err(other)] => Choice::Trusted {
             record: Box::new(record),
             slot: 0,
             other: Some(other),
         },
-        [Err(other), Ok(record)] => Choice::Believed {
+        [Err(other), Ok(record)] => Choice::Trusted {
             record: Box::new(record),
             slot: 1,
             other: Some(other),
@@ -413,7 +413,7 @@ pub fn choose(slots: [Option<&[u8]>; 2]) -> Choice {
                     sequence: newer.sequence,
                 };
             }
-            Choice::Believed {
+            Choice::Trusted {
                 record: Box::new(newer),
                 slot,
                 other: None,

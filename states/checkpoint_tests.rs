@@ -19,7 +19,7 @@ pub fn record(sequence: u64) -> Record {
         payload: plan.payload_digest.clone(),
         disk: plan.disk.clone(),
         revision: "a".repeat(40).parse().unwrap(),
-        claim: Claim::Realised(
+        claim: RecordedPhase::Realised(
             "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web"
                 .parse()
                 .unwrap(),
@@ -35,7 +35,7 @@ pub fn record(sequence: u64) -> Record {
             )
             .record(),
         ),
-        landing: None,
+        image_progress: None,
     }
 }
 
@@ -171,7 +171,7 @@ fn empty_slots_are_empty() {
 fn the_newer_of_a_chain_wins_in_either_slot() {
     let [old, new] = chained(7);
     for (slots, slot) in [([old.clone(), new.clone()], 1), ([new, old], 0)] {
-        let Choice::Believed {
+        let Choice::Trusted {
             record,
             slot: chosen,
             other: None,
@@ -188,7 +188,7 @@ fn a_bad_slot_leaves_the_other() {
     let [old, new] = chained(7);
     let mut torn = new.clone();
     torn[2000] ^= 1;
-    let Choice::Believed {
+    let Choice::Trusted {
         record,
         slot: 0,
         other: Some(SlotError::Digest),

@@ -6,7 +6,7 @@
 use crate::authentic::Authenticity;
 use crate::checkpoint::{Mark, Record};
 use crate::fault::{Attempts, Budget, Fault, LastEnding};
-use crate::image::Landing;
+use crate::image::ImageProgress;
 use crate::names::{Revision, StorePath};
 use crate::phase::Phase;
 use crate::plan::{Plan, Reference};
@@ -101,7 +101,7 @@ impl fmt::Display for Rule {
 
 /// Where the believed record lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Believed {
+pub struct TrustedRecord {
     /// The record.
     pub record: Record,
     /// Its bytes, for the chain.
@@ -114,9 +114,9 @@ pub struct Believed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// A new install; the disk's contents need consent.
-    Begin(Course),
+    Begin(ResumePlan),
     /// An install that is under way.
-    Continue(Course),
+    Continue(ResumePlan),
     /// An install that is finished. Nothing may be touched.
     Landed {
         /// What it says of itself.
@@ -135,11 +135,11 @@ pub enum Decision {
 
 /// How to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Course {
+pub struct ResumePlan {
     /// The plan.
     pub plan: Box<Plan>,
     /// The record believed, if any.
-    pub believed: Option<Box<Believed>>,
+    pub trusted: Option<Box<TrustedRecord>>,
     /// The rules that applied.
     pub rules: Vec<Rule>,
     /// For a person.
@@ -150,10 +150,10 @@ pub struct Course {
     pub authenticity: Authenticity,
 }
 
-impl Course {
+impl ResumePlan {
     /// The revision that the record asks for, where it is of this payload. It is a wish: the record was believed for its place.
     pub fn wish(&self) -> Option<&Revision> {
-        let record = &self.believed.as_ref()?.record;
+        let record = &self.trusted.as_ref()?.record;
         (record.payload == self.plan.payload_digest && self.authenticity != Authenticity::Forged)
             .then_some(&record.revision)
     }
@@ -180,7 +180,7 @@ impl Course {
 
     /// The system that a proved record says this revision comes to.
     pub fn vouched(&self, revision: &Revision) -> Option<&StorePath> {
-        let record = &self.believed.as_ref()?.record;
+        let record = &self.trusted.as_ref()?.record;
         (self.authenticity == Authenticity::Proved
             && record.payload == self.plan.payload_digest
             && record.revision == *revision)
@@ -191,10 +191,10 @@ impl Course {
     /// The attempts made so far, and a count that stands there and that no run made. Then nothing of the counts is believed, so that
     /// a forged one stops nothing for ever. Proved counts are a former run's own, whatever its budget was.
     pub fn attempts(&self, budget: &Budget) -> (Attempts, Option<u32>) {
-        let Some(believed) = &self.believed else {
+        let Some(trusted) = &self.trusted else {
             return (Attempts::default(), None);
         };
-        let attempts = &believed.record.attempts;
+        let attempts = &trusted.record.attempts;
         match self.authenticity {
             Authenticity::Proved => (attempts.clone(), None),
             Authenticity::Forged => (Attempts::default(), None),
@@ -206,15 +206,15 @@ impl Course {
     }
 
     /// How far the writing of an image has come, as the record says.
-    pub fn landing(&self) -> Option<&Landing> {
-        let believed = self.believed.as_ref()?;
-        let landing = believed.record.landing.as_ref();
-        landing.filter(|_| self.authenticity != Authenticity::Forged)
+    pub fn image_progress(&self) -> Option<&ImageProgress> {
+        let trusted = self.trusted.as_ref()?;
+        let image_progress = trusted.record.image_progress.as_ref();
+        image_progress.filter(|_| self.authenticity != Authenticity::Forged)
     }
 
     /// How the last attempt ended, where it is an ending that is tried once more only.
     pub fn last_ending(&self) -> LastEnding {
-        self.believed
+        self.trusted
             .as_ref()
             .filter(|_| self.authenticity != Authenticity::Forged)
             .map(|b| LastEnding::recorded(b.record.phase(), b.record.last_fault.as_ref()))
@@ -223,7 +223,7 @@ impl Course {
 
     /// What the believed record claims.
     pub fn claimed(&self) -> Option<Phase> {
-        self.believed.as_ref().map(|b| b.record.phase())
+        self.trusted.as_ref().map(|b| b.record.phase())
     }
 
     /// Whether the last writer may have been cut off: then contents are verified before they are trusted. That it stopped in good
@@ -231,7 +231,7 @@ impl Course {
     pub fn unclean(&self) -> bool {
         self.authenticity != Authenticity::Proved
             || self
-                .believed
+                .trusted
                 .as_ref()
                 .is_none_or(|b| b.record.mark != Mark::Stopped)
     }
@@ -249,10 +249,10 @@ impl Decision {
     }
 
     /// The record that is believed.
-    pub fn believed(&self) -> Option<&Record> {
+    pub fn trusted(&self) -> Option<&Record> {
         match self {
-            Decision::Begin(course) | Decision::Continue(course) => {
-                course.believed.as_ref().map(|believed| &believed.record)
+            Decision::Begin(resume_plan) | Decision::Continue(resume_plan) => {
+                resume_plan.trusted.as_ref().map(|trusted| &trusted.record)
             }
             Decision::Landed { record, .. } => Some(record),
             Decision::Stop { .. } => None,
@@ -262,7 +262,7 @@ impl Decision {
     /// The rules that applied.
     pub fn rules(&self) -> Vec<Rule> {
         match self {
-            Decision::Begin(course) | Decision::Continue(course) => course.rules.clone(),
+            Decision::Begin(resume_plan) | Decision::Continue(resume_plan) => resume_plan.rules.clone(),
             Decision::Landed { .. } => vec![Rule::Landed],
             Decision::Stop { rule, .. } => rule.iter().copied().collect(),
         }

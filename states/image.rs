@@ -32,7 +32,7 @@ pub struct Image {
 /// How far the writing of an image has come: chunks below this number were written and flushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Landing {
+pub struct ImageProgress {
     /// Which image; see [`Image::digest`].
     #[serde(rename = "image")]
     pub image: Digest,
@@ -41,7 +41,7 @@ pub struct Landing {
     pub chunks: u64,
 }
 
-impl Landing {
+impl ImageProgress {
     /// The text that `landfall image write --resume` keeps.
     ///
     /// # Errors
@@ -54,12 +54,12 @@ impl Landing {
     ///
     /// # Errors
     /// The text is none that [`to_text`](Self::to_text) makes.
-    pub fn from_text(text: &str) -> Result<Landing, String> {
+    pub fn from_text(text: &str) -> Result<ImageProgress, String> {
         ron::from_str(text).map_err(|e| e.to_string())
     }
 
     /// Whether this says more of the same image than `other` does.
-    pub fn is_beyond(&self, other: Option<&Landing>) -> bool {
+    pub fn is_beyond(&self, other: Option<&ImageProgress>) -> bool {
         match other {
             Some(other) if other.image == self.image => self.chunks > other.chunks,
             Some(_) | None => true,
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn only_more_of_the_same_image_is_beyond() {
-        let at = |image: &str, chunks| Landing {
+        let at = |image: &str, chunks| ImageProgress {
             image: Digest::of(image.as_bytes()),
             chunks,
         };

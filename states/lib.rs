@@ -37,7 +37,7 @@ pub mod token;
 pub mod utc;
 pub mod volume;
 
-pub use phase::{Claim, Phase};
+pub use phase::{Phase, RecordedPhase};
 pub use state::State;
 pub use step::{Step, StepProgress, Verdict};
 pub use volume::{Probe, Signature, VolumeState};

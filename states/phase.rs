@@ -102,7 +102,7 @@ impl fmt::Display for Phase {
 
 /// A state, as a checkpoint states it. A claim says where to look; it opens no state and permits nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Claim {
+pub enum RecordedPhase {
     /// See [`Phase::Planned`].
     #[serde(rename = "Planned")]
     Planned,
@@ -138,38 +138,38 @@ pub enum Claim {
     Landed(StorePath),
 }
 
-impl Claim {
+impl RecordedPhase {
     /// The phase claimed.
     pub fn phase(&self) -> Phase {
         match self {
-            Claim::Planned => Phase::Planned,
-            Claim::Partitioned => Phase::Partitioned,
-            Claim::Anchored => Phase::Anchored,
-            Claim::Encrypted => Phase::Encrypted,
-            Claim::Formatted => Phase::Formatted,
-            Claim::Cloned => Phase::Cloned,
-            Claim::Realised(_) => Phase::Realised,
-            Claim::Installed(_) => Phase::Installed,
-            Claim::Bootable(_) => Phase::Bootable,
-            Claim::Provisioned(_) => Phase::Provisioned,
-            Claim::Landed(_) => Phase::Landed,
+            RecordedPhase::Planned => Phase::Planned,
+            RecordedPhase::Partitioned => Phase::Partitioned,
+            RecordedPhase::Anchored => Phase::Anchored,
+            RecordedPhase::Encrypted => Phase::Encrypted,
+            RecordedPhase::Formatted => Phase::Formatted,
+            RecordedPhase::Cloned => Phase::Cloned,
+            RecordedPhase::Realised(_) => Phase::Realised,
+            RecordedPhase::Installed(_) => Phase::Installed,
+            RecordedPhase::Bootable(_) => Phase::Bootable,
+            RecordedPhase::Provisioned(_) => Phase::Provisioned,
+            RecordedPhase::Landed(_) => Phase::Landed,
         }
     }
 
     /// The system path claimed.
     pub fn system(&self) -> Option<&StorePath> {
         match self {
-            Claim::Planned
-            | Claim::Partitioned
-            | Claim::Anchored
-            | Claim::Encrypted
-            | Claim::Formatted
-            | Claim::Cloned => None,
-            Claim::Realised(system)
-            | Claim::Installed(system)
-            | Claim::Bootable(system)
-            | Claim::Provisioned(system)
-            | Claim::Landed(system) => Some(system),
+            RecordedPhase::Planned
+            | RecordedPhase::Partitioned
+            | RecordedPhase::Anchored
+            | RecordedPhase::Encrypted
+            | RecordedPhase::Formatted
+            | RecordedPhase::Cloned => None,
+            RecordedPhase::Realised(system)
+            | RecordedPhase::Installed(system)
+            | RecordedPhase::Bootable(system)
+            | RecordedPhase::Provisioned(system)
+            | RecordedPhase::Landed(system) => Some(system),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::names::HostName;
 use crate::phase::Phase;
 use crate::plan::{DiskIdentity, InstallId, Layout, Payload, Plan, PlanError};
 
-pub use crate::decision::{Believed, Course, Decision, Pin, Rule};
+pub use crate::decision::{Decision, Pin, ResumePlan, Rule, TrustedRecord};
 
 /// The highest reinstall number: that many are tried when a table is compared with the ids that would be ours, so no install is
 /// begun with a higher one.
@@ -92,7 +92,7 @@ impl Carried {
 
     fn record(&self) -> Option<&Record> {
         match &self.choice {
-            Choice::Believed { record, .. } => Some(record),
+            Choice::Trusted { record, .. } => Some(record),
             Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
         }
     }
@@ -268,11 +268,11 @@ fn on_disk(
     let begin = |nonce: u32, rules: Vec<Rule>, why: String, sequence_seen: u64| match plan(nonce) {
         Ok(plan) => {
             // A run of this boot that was cut off before the ESP existed left its attempts and its pin in tmpfs.
-            let believed = tmpfs(situation, &plan);
-            Decision::Begin(Course {
+            let trusted = tmpfs(situation, &plan);
+            Decision::Begin(ResumePlan {
                 plan: Box::new(plan),
-                authenticity: by_place(believed.as_deref()),
-                believed,
+                authenticity: by_place(trusted.as_deref()),
+                trusted,
                 rules,
                 why,
                 sequence_seen,
@@ -287,7 +287,7 @@ fn on_disk(
 
     // What the slots say, as far as they may speak for this disk.
     let mut sequence_seen = 0;
-    let mut believed = None;
+    let mut trusted = None;
     match &carried.choice {
         Choice::Newer(version) => {
             return stop(
@@ -302,7 +302,7 @@ fn on_disk(
             rules.push(Rule::Fork);
         }
         Choice::Neither(_) => {}
-        Choice::Believed { record, slot, other } => {
+        Choice::Trusted { record, slot, other } => {
             sequence_seen = record.sequence;
             if &record.disk != disk {
                 rules.push(Rule::OtherDisk);
@@ -343,7 +343,7 @@ fn on_disk(
                     rules.push(Rule::RawSlots);
                 }
                 let bytes = evidence.slots[*slot].clone().unwrap_or_default();
-                believed = Some(Box::new(Believed {
+                trusted = Some(Box::new(TrustedRecord {
                     record: (**record).clone(),
                     bytes,
                     slot: Some(*slot),
@@ -353,15 +353,15 @@ fn on_disk(
     }
 
     // A new install over what is there: a person asked, or the configuration's number was raised.
-    let known_nonce = carried.table_nonce.or(believed.as_ref().map(|b| b.record.nonce));
+    let known_nonce = carried.table_nonce.or(trusted.as_ref().map(|b| b.record.nonce));
     // A record of another install says nothing of the one that the table belongs to: a former one's is behind it, and nobody of us
     // writes one of a later install before its table.
-    if believed
+    if trusted
         .as_ref()
         .is_some_and(|b| Some(b.record.nonce) != known_nonce)
     {
         rules.push(Rule::Fork);
-        believed = None;
+        trusted = None;
     }
     if situation.reinstall_requested {
         let nonce = known_nonce.map_or(situation.reinstall, |known| {
@@ -391,15 +391,15 @@ fn on_disk(
         return begin(situation.reinstall, rules, why, sequence_seen);
     }
 
-    if let Some(believed) = &believed
-        && believed.record.phase() == Phase::Landed
+    if let Some(trusted) = &trusted
+        && trusted.record.phase() == Phase::Landed
     {
         return Decision::Landed {
             why: format!(
                 "{name} holds a finished install of {}; for a new one: {anew}",
                 situation.host
             ),
-            record: Box::new(believed.record.clone()),
+            record: Box::new(trusted.record.clone()),
         };
     }
 
@@ -444,16 +444,16 @@ fn on_disk(
             rules.push(Rule::Behind);
             let why = format!("{name} has a checkpoint of landfall, but not its partition table");
             return match begin(nonce, rules, why, sequence_seen) {
-                Decision::Begin(course) => Decision::Begin(Course {
-                    authenticity: by_place(believed.as_deref()),
-                    believed,
-                    ..course
+                Decision::Begin(resume_plan) => Decision::Begin(ResumePlan {
+                    authenticity: by_place(trusted.as_deref()),
+                    trusted,
+                    ..resume_plan
                 }),
                 other => other,
             };
         }
     }
-    let why = match &believed {
+    let why = match &trusted {
         Some(b) => format!(
             "{name} holds an install of {} in phase {}",
             situation.host,
@@ -472,20 +472,20 @@ fn on_disk(
         }
     };
     // Before the ESP exists the record is in tmpfs only.
-    let believed = believed.or_else(|| tmpfs(situation, &plan));
+    let trusted = trusted.or_else(|| tmpfs(situation, &plan));
     // The run ended between the table and the save that would have told of it. Further states cannot be seen from here;
     // each step skips what verifies.
     if !rules.contains(&Rule::HalfTable)
-        && believed
+        && trusted
             .as_ref()
             .is_some_and(|b| b.record.phase() < Phase::Partitioned)
     {
         rules.push(Rule::Ahead);
     }
-    Decision::Continue(Course {
+    Decision::Continue(ResumePlan {
         plan: Box::new(plan),
-        authenticity: by_place(believed.as_deref()),
-        believed,
+        authenticity: by_place(trusted.as_deref()),
+        trusted,
         rules,
         why,
         sequence_seen,
@@ -493,15 +493,15 @@ fn on_disk(
 }
 
 /// What its place says of who wrote a record: memory is written by root alone, a disk by everybody who had it.
-fn by_place(believed: Option<&Believed>) -> Authenticity {
-    match believed {
-        Some(Believed { slot: None, .. }) => Authenticity::Proved,
-        Some(Believed { slot: Some(_), .. }) | None => Authenticity::Unproved,
+fn by_place(trusted: Option<&TrustedRecord>) -> Authenticity {
+    match trusted {
+        Some(TrustedRecord { slot: None, .. }) => Authenticity::Proved,
+        Some(TrustedRecord { slot: Some(_), .. }) | None => Authenticity::Unproved,
     }
 }
 
 /// The record of this boot, when it is of this plan.
-fn tmpfs(situation: &Situation<'_>, plan: &Plan) -> Option<Box<Believed>> {
+fn tmpfs(situation: &Situation<'_>, plan: &Plan) -> Option<Box<TrustedRecord>> {
     let bytes = situation.tmpfs?;
     match Record::decode(bytes) {
         // From Anchored on, only the ESP's word counts.
@@ -510,7 +510,7 @@ fn tmpfs(situation: &Situation<'_>, plan: &Plan) -> Option<Box<Believed>> {
                 && record.disk == plan.disk
                 && !record.phase().is_anchored() =>
         {
-            Some(Box::new(Believed {
+            Some(Box::new(TrustedRecord {
                 record,
                 bytes: bytes.to_vec(),
                 slot: None,

@@ -6,7 +6,7 @@ use crate::checkpoint::Mark;
 use crate::checkpoint::tests::record;
 use crate::fault::{Budget, FaultClass};
 use crate::names::Digest;
-use crate::phase::Claim;
+use crate::phase::RecordedPhase;
 use crate::plan::Reference;
 use crate::plan::tests::{disk, layout, payload};
 use proptest::prelude::*;
@@ -78,8 +78,8 @@ fn blank() -> DiskEvidence {
 fn tabled() -> DiskEvidence {
     let table = plan_at(0).table;
     DiskEvidence {
-        primary: GptCopy::Whole(table.clone()),
-        backup: GptCopy::Whole(table),
+        primary: GptCopy::Complete(table.clone()),
+        backup: GptCopy::Complete(table),
         ..blank()
     }
 }
@@ -101,9 +101,9 @@ fn under_way() -> DiskEvidence {
     }
 }
 
-fn course(decision: Decision) -> Course {
+fn resume_plan(decision: Decision) -> ResumePlan {
     match decision {
-        Decision::Begin(course) | Decision::Continue(course) => course,
+        Decision::Begin(resume_plan) | Decision::Continue(resume_plan) => resume_plan,
         other => panic!("{other:?}"),
     }
 }
@@ -122,23 +122,23 @@ fn stopped_by(decision: Decision) -> (Rule, Fault) {
 fn whole_slots_of_this_install_are_believed() {
     let decision = Bench::new(vec![under_way()]).decide();
     assert_eq!(decision.name(), "continue");
-    let sequence = decision.believed().map(|record| record.sequence);
-    let course = course(decision);
+    let sequence = decision.trusted().map(|record| record.sequence);
+    let resume_plan = resume_plan(decision);
     assert_eq!(
-        (course.claimed(), course.rules.as_slice()),
+        (resume_plan.claimed(), resume_plan.rules.as_slice()),
         (Some(Phase::Realised), &[][..])
     );
-    assert_eq!(sequence, course.believed.as_ref().map(|b| b.record.sequence));
-    assert_eq!(course.believed.unwrap().slot, Some(1));
+    assert_eq!(sequence, resume_plan.trusted.as_ref().map(|b| b.record.sequence));
+    assert_eq!(resume_plan.trusted.unwrap().slot, Some(1));
 }
 
 #[test]
 fn rule_1_one_bad_slot() {
     let mut evidence = under_way();
     evidence.slots[1].as_mut().unwrap()[3000] ^= 1;
-    let course = course(Bench::new(vec![evidence]).decide());
-    assert_eq!(course.rules, [Rule::OneSlotBad]);
-    assert_eq!(course.believed.unwrap().record.sequence, 7);
+    let resume_plan = resume_plan(Bench::new(vec![evidence]).decide());
+    assert_eq!(resume_plan.rules, [Rule::OneSlotBad]);
+    assert_eq!(resume_plan.trusted.unwrap().record.sequence, 7);
 }
 
 #[test]
@@ -148,9 +148,9 @@ fn rule_2_both_bad_and_our_table() {
         matches!(decision, Decision::Continue(_)),
         "never a fresh start over our own table"
     );
-    let course = course(decision);
-    assert_eq!(course.rules, [Rule::SlotsLost]);
-    assert!(course.believed.is_none() && course.unclean());
+    let resume_plan = resume_plan(decision);
+    assert_eq!(resume_plan.rules, [Rule::SlotsLost]);
+    assert!(resume_plan.trusted.is_none() && resume_plan.unclean());
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn rule_3_both_bad_and_no_table_of_ours() {
     ] {
         let decision = Bench::new(vec![evidence]).decide();
         assert!(matches!(decision, Decision::Begin(_)));
-        assert_eq!((decision.name(), decision.believed()), ("begin", None));
+        assert_eq!((decision.name(), decision.trusted()), ("begin", None));
         assert_eq!(decision.rules(), [Rule::Fresh]);
     }
 }
@@ -176,7 +176,7 @@ impl GptTableOf {
     fn other() -> GptCopy {
         let mut table = plan_at(0).table;
         table.disk_guid = uuid::Uuid::from_u128(1);
-        GptCopy::Whole(table)
+        GptCopy::Complete(table)
     }
 }
 
@@ -211,29 +211,32 @@ fn rule_5_a_fork_trusts_neither() {
     );
     let decision = Bench::new(vec![evidence]).decide();
     assert!(matches!(decision, Decision::Continue(_)));
-    let course = course(decision);
-    assert_eq!(course.rules, [Rule::Fork]);
-    assert!(course.believed.is_none());
-    assert_eq!(course.sequence_seen, 8, "what is written next rises beyond both");
+    let resume_plan = resume_plan(decision);
+    assert_eq!(resume_plan.rules, [Rule::Fork]);
+    assert!(resume_plan.trusted.is_none());
+    assert_eq!(
+        resume_plan.sequence_seen, 8,
+        "what is written next rises beyond both"
+    );
 }
 
 #[test]
 fn rule_5_a_record_of_a_former_install_says_nothing_of_the_one_whose_table_is_there() {
     // Install 0 had landed; install 1 has written its table, and the slots of install 0 are still to be seen.
     let mut landed = record(7);
-    landed.claim = Claim::Landed(record(1).claim.system().unwrap().clone());
+    landed.claim = RecordedPhase::Landed(record(1).claim.system().unwrap().clone());
     let table = plan_at(1).table;
     let evidence = DiskEvidence {
-        primary: GptCopy::Whole(table.clone()),
-        backup: GptCopy::Whole(table),
+        primary: GptCopy::Complete(table.clone()),
+        backup: GptCopy::Complete(table),
         slots: slots(landed.clone()),
         ..blank()
     };
     let decision = Bench::new(vec![evidence]).decide();
     assert!(matches!(decision, Decision::Continue(_)), "{decision:?}");
-    let course = course(decision);
-    assert!(course.rules.contains(&Rule::Fork) && course.believed.is_none());
-    assert_eq!((course.plan.nonce, course.sequence_seen), (1, 8));
+    let resume_plan = resume_plan(decision);
+    assert!(resume_plan.rules.contains(&Rule::Fork) && resume_plan.trusted.is_none());
+    assert_eq!((resume_plan.plan.nonce, resume_plan.sequence_seen), (1, 8));
     // The control: behind its own table the same record is believed.
     let control = DiskEvidence {
         slots: slots(landed),
@@ -254,8 +257,8 @@ fn rule_5_a_record_that_contradicts_itself_is_not_believed() {
         }),
         ..tabled()
     };
-    let course = course(Bench::new(vec![evidence]).decide());
-    assert!(course.rules.contains(&Rule::Fork) && course.believed.is_none());
+    let resume_plan = resume_plan(Bench::new(vec![evidence]).decide());
+    assert!(resume_plan.rules.contains(&Rule::Fork) && resume_plan.trusted.is_none());
 }
 
 #[test]
@@ -315,7 +318,7 @@ fn rule_8_another_layout_stops_and_names_the_install() {
     }]);
     bench.reinstall_requested = true;
     assert_eq!(
-        course(bench.decide()).plan.nonce,
+        resume_plan(bench.decide()).plan.nonce,
         1,
         "a person may ask for another install"
     );
@@ -336,7 +339,7 @@ fn rule_9_a_newer_format_stops() {
     let sealed = format!("{}{digest}{}", &newer[..head], &newer[head + 64..]);
     bench.disks[0].slots[0] = Some(sealed.into_bytes());
     let decision = bench.decide();
-    assert_eq!((decision.name(), decision.believed()), ("stop", None));
+    assert_eq!((decision.name(), decision.trusted()), ("stop", None));
     let (rule, fault) = stopped_by(decision);
     assert_eq!(rule, Rule::Newer);
     assert!(fault.why().contains("version 3"));
@@ -347,8 +350,8 @@ fn rule_11_a_table_edited_by_hand_stops() {
     let mut table = plan_at(0).table;
     table.entries[1].last_lba -= 1;
     let evidence = DiskEvidence {
-        primary: GptCopy::Whole(table.clone()),
-        backup: GptCopy::Whole(table),
+        primary: GptCopy::Complete(table.clone()),
+        backup: GptCopy::Complete(table),
         ..under_way()
     };
     let (rule, fault) = stopped_by(Bench::new(vec![evidence]).decide());
@@ -378,8 +381,8 @@ fn rule_12_two_disks_need_a_name() {
     let other = DiskEvidence {
         disk: identity.clone(),
         device: "/dev/vdb".into(),
-        primary: GptCopy::Whole(plan.table.clone()),
-        backup: GptCopy::Whole(plan.table),
+        primary: GptCopy::Complete(plan.table.clone()),
+        backup: GptCopy::Complete(plan.table),
         slots: [None, None],
         slots_scanned: false,
     };
@@ -393,10 +396,10 @@ fn rule_12_two_disks_need_a_name() {
     assert_eq!(stopped_by(bench.decide()).0, Rule::TwoDisks);
     bench.named = true;
     bench.choice = Ok(identity.clone());
-    let named = course(bench.decide());
+    let named = resume_plan(bench.decide());
     assert_eq!((named.plan.disk, named.rules[0]), (identity, Rule::TwoDisks));
     bench.disks[0] = blank();
-    let alone = course(bench.decide());
+    let alone = resume_plan(bench.decide());
     assert!(
         !alone.rules.contains(&Rule::TwoDisks),
         "the other one carries nothing"
@@ -418,7 +421,7 @@ fn a_disk_is_a_carrier_by_its_own_record_of_this_host() {
         };
         let mut bench = Bench::new(vec![carrier, found.clone()]);
         bench.choice = Ok(identity.clone());
-        course(bench.decide()).plan.disk
+        resume_plan(bench.decide()).plan.disk
     };
     assert_eq!(with(record(7)), disk(), "also without its table");
     let other_host = Record {
@@ -459,9 +462,9 @@ fn an_install_under_way_wins_over_a_disk_that_was_only_found() {
     };
     let mut bench = Bench::new(vec![under_way(), other]);
     bench.choice = Ok(identity);
-    assert_eq!(course(bench.decide()).plan.disk, disk());
+    assert_eq!(resume_plan(bench.decide()).plan.disk, disk());
     bench.choice = Err(Fault::injected(FaultClass::NeedsChange, "disk", "a tie"));
-    assert_eq!(course(bench.decide()).plan.disk, disk());
+    assert_eq!(resume_plan(bench.decide()).plan.disk, disk());
 }
 
 #[test]
@@ -547,7 +550,7 @@ fn rule_14_a_checkpoint_without_its_table_needs_consent_again() {
     assert!(matches!(decision, Decision::Begin(_)));
     assert!(decision.rules().contains(&Rule::Behind));
     assert_eq!(
-        course(decision).claimed(),
+        resume_plan(decision).claimed(),
         Some(Phase::Realised),
         "the claim stays, to make judging stricter"
     );
@@ -556,8 +559,11 @@ fn rule_14_a_checkpoint_without_its_table_needs_consent_again() {
 #[test]
 fn rule_15_a_table_that_is_there_before_its_record_is_told() {
     let mut bench = Bench::new(vec![tabled()]);
-    let told = |bench: &Bench| course(bench.decide()).rules.contains(&Rule::Ahead);
-    for (claim, ahead) in [(Claim::Planned, true), (Claim::Partitioned, false)] {
+    let told = |bench: &Bench| resume_plan(bench.decide()).rules.contains(&Rule::Ahead);
+    for (claim, ahead) in [
+        (RecordedPhase::Planned, true),
+        (RecordedPhase::Partitioned, false),
+    ] {
         let record = Record { claim, ..record(1) };
         bench.tmpfs = Some(record.encode().unwrap());
         assert_eq!(told(&bench), ahead, "{:?}", record.claim);
@@ -565,7 +571,7 @@ fn rule_15_a_table_that_is_there_before_its_record_is_told() {
     // One copy is no durable table: then the disk is not ahead of anything.
     bench.tmpfs = Some(
         Record {
-            claim: Claim::Planned,
+            claim: RecordedPhase::Planned,
             ..record(1)
         }
         .encode()
@@ -582,7 +588,7 @@ fn rule_18_slots_found_by_their_magic_are_believed_and_told() {
         ..under_way()
     }])
     .decide();
-    let found = course(decision);
+    let found = resume_plan(decision);
     assert_eq!(found.rules, [Rule::RawSlots]);
     assert_eq!(found.claimed(), Some(Phase::Realised));
     // A search that finds nothing is no reason to name it.
@@ -590,13 +596,13 @@ fn rule_18_slots_found_by_their_magic_are_believed_and_told() {
         slots_scanned: true,
         ..tabled()
     }]);
-    assert_eq!(course(lost.decide()).rules, [Rule::SlotsLost]);
+    assert_eq!(resume_plan(lost.decide()).rules, [Rule::SlotsLost]);
 }
 
 #[test]
 fn rule_16_landed_is_left_alone_until_asked() {
     let done = Record {
-        claim: Claim::Landed(record(1).claim.system().unwrap().clone()),
+        claim: RecordedPhase::Landed(record(1).claim.system().unwrap().clone()),
         ..record(7)
     };
     let mut bench = Bench::new(vec![DiskEvidence {
@@ -606,30 +612,30 @@ fn rule_16_landed_is_left_alone_until_asked() {
     let landed = bench.decide();
     assert!(matches!(landed, Decision::Landed { .. }));
     assert_eq!((landed.name(), landed.rules()), ("landed", vec![Rule::Landed]));
-    assert_eq!(landed.believed().map(|record| record.sequence), Some(8));
+    assert_eq!(landed.trusted().map(|record| record.sequence), Some(8));
     bench.payload.repository.reference = Reference::Branch("next".parse().unwrap());
     assert!(
         matches!(bench.decide(), Decision::Landed { .. }),
         "a new payload is no reason either"
     );
     bench.reinstall_requested = true;
-    assert_eq!(course(bench.decide()).plan.nonce, 1);
+    assert_eq!(resume_plan(bench.decide()).plan.nonce, 1);
     bench.reinstall_requested = false;
     bench.reinstall = 4;
-    assert_eq!(course(bench.decide()).plan.nonce, 4);
+    assert_eq!(resume_plan(bench.decide()).plan.nonce, 4);
 }
 
 #[test]
 fn a_reinstall_that_was_cut_off_is_found_by_its_nonce() {
     let table = plan_at(3).table;
     let evidence = DiskEvidence {
-        primary: GptCopy::Whole(table.clone()),
-        backup: GptCopy::Whole(table),
+        primary: GptCopy::Complete(table.clone()),
+        backup: GptCopy::Complete(table),
         ..blank()
     };
     let decision = Bench::new(vec![evidence]).decide();
     assert!(matches!(decision, Decision::Continue(_)));
-    assert_eq!(course(decision).plan.nonce, 3);
+    assert_eq!(resume_plan(decision).plan.nonce, 3);
 }
 
 #[test]
@@ -637,14 +643,14 @@ fn no_install_is_begun_with_a_number_that_would_not_be_recognised() {
     let carrying = |nonce| {
         let table = plan_at(nonce).table;
         let mut bench = Bench::new(vec![DiskEvidence {
-            primary: GptCopy::Whole(table.clone()),
-            backup: GptCopy::Whole(table),
+            primary: GptCopy::Complete(table.clone()),
+            backup: GptCopy::Complete(table),
             ..blank()
         }]);
         bench.reinstall_requested = true;
         bench.decide()
     };
-    assert_eq!(course(carrying(NONCE_MAX - 1)).plan.nonce, NONCE_MAX);
+    assert_eq!(resume_plan(carrying(NONCE_MAX - 1)).plan.nonce, NONCE_MAX);
     match carrying(NONCE_MAX) {
         Decision::Stop { rule: None, fault } => {
             assert_eq!(fault.class, FaultClass::NeedsChange);
@@ -657,15 +663,15 @@ fn no_install_is_begun_with_a_number_that_would_not_be_recognised() {
 #[test]
 fn the_record_of_this_boot_keeps_attempts_and_pin_before_the_esp_exists() {
     let early = Record {
-        claim: Claim::Planned,
+        claim: RecordedPhase::Planned,
         ..record(2)
     };
     let mut bench = Bench::new(vec![blank()]);
     bench.tmpfs = Some(early.encode().unwrap());
-    assert_eq!(course(bench.decide()).believed.unwrap().record.sequence, 2);
+    assert_eq!(resume_plan(bench.decide()).trusted.unwrap().record.sequence, 2);
     bench.tmpfs = Some(record(9).encode().unwrap());
     assert!(
-        course(bench.decide()).believed.is_none(),
+        resume_plan(bench.decide()).trusted.is_none(),
         "from Anchored on only the ESP's word counts"
     );
     let mut strangers = [early.clone(), early];
@@ -673,7 +679,7 @@ fn the_record_of_this_boot_keeps_attempts_and_pin_before_the_esp_exists() {
     strangers[1].disk.serial = Some("LF0002".into());
     for stranger in strangers {
         bench.tmpfs = Some(stranger.encode().unwrap());
-        assert!(course(bench.decide()).believed.is_none(), "{stranger}");
+        assert!(resume_plan(bench.decide()).trusted.is_none(), "{stranger}");
     }
 }
 
@@ -719,7 +725,7 @@ fn slot_bytes() -> impl Strategy<Value = Option<Vec<u8>>> {
                 one.layout = Digest::of(b"other");
             }
             if landed {
-                one.claim = Claim::Landed(one.claim.system().unwrap().clone());
+                one.claim = RecordedPhase::Landed(one.claim.system().unwrap().clone());
             }
             Some(one.encode().unwrap())
         },

@@ -12,16 +12,16 @@ fn unclean_unless_the_last_writer_said_so_and_is_known() {
         slots: slots(stopped),
         ..tabled()
     };
-    let said = |authenticity| Course {
+    let said = |authenticity| ResumePlan {
         authenticity,
-        ..course(Bench::new(vec![evidence.clone()]).decide())
+        ..resume_plan(Bench::new(vec![evidence.clone()]).decide())
     };
     assert!(!said(Authenticity::Proved).unclean());
     assert!(said(Authenticity::Unproved).unclean(), "anybody can write a mark");
     assert!(said(Authenticity::Forged).unclean());
-    let begun = Course {
+    let begun = ResumePlan {
         authenticity: Authenticity::Proved,
-        ..course(Bench::new(vec![under_way()]).decide())
+        ..resume_plan(Bench::new(vec![under_way()]).decide())
     };
     assert!(begun.unclean());
 }
@@ -29,19 +29,19 @@ fn unclean_unless_the_last_writer_said_so_and_is_known() {
 #[test]
 fn a_record_on_a_disk_is_not_proved_by_its_place_and_one_in_memory_is() {
     assert_eq!(
-        course(Bench::new(vec![under_way()]).decide()).authenticity,
+        resume_plan(Bench::new(vec![under_way()]).decide()).authenticity,
         Authenticity::Unproved
     );
     let mut bench = Bench::new(vec![blank()]);
     let early = Record {
-        claim: Claim::Planned,
+        claim: RecordedPhase::Planned,
         ..record(2)
     };
     bench.tmpfs = Some(early.encode().unwrap());
-    assert_eq!(course(bench.decide()).authenticity, Authenticity::Proved);
+    assert_eq!(resume_plan(bench.decide()).authenticity, Authenticity::Proved);
 }
 
-/// A record that is whole in itself and of a later install than the table: nobody of us writes one. Believed, it would turn an install
+/// A record that is whole in itself and of a later install than the table: nobody of us writes one. TrustedRecord, it would turn an install
 /// that is under way into a new one, over which a consent in advance may erase it (I7).
 #[test]
 fn rule_5_a_record_of_a_later_install_than_the_table_s_is_not_believed() {
@@ -58,44 +58,44 @@ fn rule_5_a_record_of_a_later_install_than_the_table_s_is_not_believed() {
         let mut bench = Bench::new(vec![evidence]);
         let decision = bench.decide();
         assert!(matches!(decision, Decision::Continue(_)), "{nonce}: {decision:?}");
-        let found = course(decision);
+        let found = resume_plan(decision);
         assert!(
-            found.rules.contains(&Rule::Fork) && found.believed.is_none(),
+            found.rules.contains(&Rule::Fork) && found.trusted.is_none(),
             "{nonce}"
         );
         assert_eq!(found.plan.nonce, 0);
         // Nor does it use up the numbers of the installs to come.
         bench.reinstall_requested = true;
-        assert_eq!(course(bench.decide()).plan.nonce, 1, "{nonce}");
+        assert_eq!(resume_plan(bench.decide()).plan.nonce, 1, "{nonce}");
         // The control: without a table the number is what is known, as far as there are numbers.
         let alone = DiskEvidence {
             slots: slots(later),
             ..blank()
         };
-        let believed = course(Bench::new(vec![alone]).decide()).believed.is_some();
-        assert_eq!(believed, nonce <= NONCE_MAX, "{nonce}");
+        let trusted = resume_plan(Bench::new(vec![alone]).decide()).trusted.is_some();
+        assert_eq!(trusted, nonce <= NONCE_MAX, "{nonce}");
     }
 }
 
 /// A revision in the configuration decides, whatever the record asks for.
 #[test]
 fn a_revision_that_the_configuration_names_decides() {
-    let course = course_of(record(7), Authenticity::Unproved);
+    let resume_plan = course_of(record(7), Authenticity::Unproved);
     let wish = record(7).revision;
     let branch = Reference::Branch("main".parse().unwrap());
     for reference in [Reference::Default, branch] {
-        let pin = course.pin(&reference);
+        let pin = resume_plan.pin(&reference);
         assert_eq!(
             (pin.revision, pin.is_wish, pin.overruled),
             (Some(wish.clone()), true, None)
         );
     }
-    let same = course.pin(&Reference::Revision(wish.clone()));
+    let same = resume_plan.pin(&Reference::Revision(wish.clone()));
     assert_eq!(
         (same.revision, same.is_wish, same.overruled),
         (Some(wish.clone()), false, None)
     );
-    let other = course.pin(&Reference::Revision("b".repeat(40).parse().unwrap()));
+    let other = resume_plan.pin(&Reference::Revision("b".repeat(40).parse().unwrap()));
     assert_eq!(
         (other.revision, other.is_wish, other.overruled),
         (None, false, Some(wish))
@@ -104,10 +104,10 @@ fn a_revision_that_the_configuration_names_decides() {
     assert_eq!(forged.pin(&Reference::Default), Pin::default());
 }
 
-fn course_of(record: Record, authenticity: Authenticity) -> Course {
-    Course {
+fn course_of(record: Record, authenticity: Authenticity) -> ResumePlan {
+    ResumePlan {
         authenticity,
-        ..course(
+        ..resume_plan(
             Bench::new(vec![DiskEvidence {
                 slots: slots(record),
                 ..tabled()
@@ -150,16 +150,16 @@ fn counts_that_no_run_makes_count_for_nothing_unless_proved() {
 #[test]
 fn what_a_record_asks_for_is_a_wish_and_a_forged_one_has_none() {
     for authenticity in [Authenticity::Proved, Authenticity::Unproved, Authenticity::Forged] {
-        let course = course_of(record(7), authenticity);
-        assert_eq!(course.wish().is_some(), authenticity != Authenticity::Forged);
-        let vouched = course.vouched(&record(7).revision);
+        let resume_plan = course_of(record(7), authenticity);
+        assert_eq!(resume_plan.wish().is_some(), authenticity != Authenticity::Forged);
+        let vouched = resume_plan.vouched(&record(7).revision);
         assert_eq!(
             vouched.is_some(),
             authenticity == Authenticity::Proved,
             "{authenticity:?}"
         );
         assert_eq!(
-            course.vouched(&"b".repeat(40).parse().unwrap()),
+            resume_plan.vouched(&"b".repeat(40).parse().unwrap()),
             None,
             "of another revision"
         );
@@ -168,9 +168,9 @@ fn what_a_record_asks_for_is_a_wish_and_a_forged_one_has_none() {
         payload: Digest::of(b"other"),
         ..record(7)
     };
-    let course = course_of(other, Authenticity::Proved);
+    let resume_plan = course_of(other, Authenticity::Proved);
     assert_eq!(
-        (course.wish(), course.vouched(&record(7).revision)),
+        (resume_plan.wish(), resume_plan.vouched(&record(7).revision)),
         (None, None),
         "of another payload"
     );

@@ -4,7 +4,7 @@
 //! Absent: the actions between them (`actions`).
 
 use crate::names::{Revision, StorePath};
-use crate::phase::{Claim, Phase};
+use crate::phase::{Phase, RecordedPhase};
 use crate::plan::Plan;
 
 /// What travels along with every state.
@@ -159,19 +159,19 @@ pub enum State {
 
 impl State {
     /// The state as a checkpoint states it.
-    pub fn claim(&self) -> Claim {
+    pub fn claim(&self) -> RecordedPhase {
         match self {
-            State::Planned(_) => Claim::Planned,
-            State::Partitioned(_) => Claim::Partitioned,
-            State::Anchored(_) => Claim::Anchored,
-            State::Encrypted(_) => Claim::Encrypted,
-            State::Formatted(_) => Claim::Formatted,
-            State::Cloned(_) => Claim::Cloned,
-            State::Realised(s) => Claim::Realised(s.system().clone()),
-            State::Installed(s) => Claim::Installed(s.system().clone()),
-            State::Bootable(s) => Claim::Bootable(s.system().clone()),
-            State::Provisioned(s) => Claim::Provisioned(s.system().clone()),
-            State::Landed(s) => Claim::Landed(s.system().clone()),
+            State::Planned(_) => RecordedPhase::Planned,
+            State::Partitioned(_) => RecordedPhase::Partitioned,
+            State::Anchored(_) => RecordedPhase::Anchored,
+            State::Encrypted(_) => RecordedPhase::Encrypted,
+            State::Formatted(_) => RecordedPhase::Formatted,
+            State::Cloned(_) => RecordedPhase::Cloned,
+            State::Realised(s) => RecordedPhase::Realised(s.system().clone()),
+            State::Installed(s) => RecordedPhase::Installed(s.system().clone()),
+            State::Bootable(s) => RecordedPhase::Bootable(s.system().clone()),
+            State::Provisioned(s) => RecordedPhase::Provisioned(s.system().clone()),
+            State::Landed(s) => RecordedPhase::Landed(s.system().clone()),
         }
     }
 

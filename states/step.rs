@@ -4,7 +4,7 @@
 
 use crate::consent::Erasure;
 use crate::fault::Fault;
-use crate::image::Landing;
+use crate::image::ImageProgress;
 use crate::phase::Phase;
 use std::fmt;
 
@@ -56,17 +56,17 @@ pub trait Step {
 /// How far a step has come that is carried out in slices: what a record keeps of it, and what the driver compares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StepProgress {
-    image: Option<Landing>,
+    image: Option<ImageProgress>,
 }
 
 impl StepProgress {
     /// Of the writing of an image.
-    pub fn of_image(image: Option<Landing>) -> StepProgress {
+    pub fn of_image(image: Option<ImageProgress>) -> StepProgress {
         StepProgress { image }
     }
 
     /// How far an image has come.
-    pub fn image(&self) -> Option<&Landing> {
+    pub fn image(&self) -> Option<&ImageProgress> {
         self.image.as_ref()
     }
 

@@ -85,7 +85,7 @@ fn whole_run(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
     let state = Planned::new(plan.clone(), revision(), None, false);
     let action = state.action(None);
     let state = tell!(told, Planned(state), action);
-    let table = GptCopy::Whole(plan.table.clone());
+    let table = GptCopy::Complete(plan.table.clone());
     let kernel = plan.table.entries.iter().map(|e| KernelPartition {
         number: e.number,
         first_lba: e.first_lba,
@@ -130,7 +130,7 @@ fn whole_run(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
             .swap
             .as_ref()
             .map_or(Probe::Blank, |volume| whole("swap", volume)),
-        landing: None,
+        image_progress: None,
     };
     let state = state.advance(done(&action, &facts));
 
@@ -228,7 +228,7 @@ fn every_action_says_what_it_will_do() {
         Bootable with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: install keys and set file owners for web
         Provisioned with /nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web: write log and receipt to the target, unmount, close, flush
     "#]].assert_eq(&told);
-    assert_eq!(landed.claim(), Claim::Landed(system()));
+    assert_eq!(landed.claim(), RecordedPhase::Landed(system()));
     assert_eq!(landed.phase(), Phase::Landed);
     // What the plainest layout has not.
     let (_, plain) = whole_run(false, false, SystemSource::Flake);
@@ -316,7 +316,7 @@ fn what_a_prober_saw_is_told() {
         "ext4 photos 12-34"
     );
     assert_eq!(found(None, None).to_string(), "ext4 without label without id");
-    assert_eq!(Probe::Ambivalent("two".into()).to_string(), "ambivalent (two)");
+    assert_eq!(Probe::Ambiguous("two".into()).to_string(), "ambiguous (two)");
     assert_eq!(Probe::Blank.to_string(), "blank");
 }
 
@@ -330,13 +330,13 @@ fn a_volume_is_ours_by_kind_and_id_and_label() {
         };
         Probe::Found(found).compare("ext4", "ab", "cd", "root")
     };
-    assert_eq!(probe("ext4", "ab", "root"), VolumeState::Whole);
+    assert_eq!(probe("ext4", "ab", "root"), VolumeState::Complete);
     assert_eq!(
         probe("ext4", "AB", "root"),
-        VolumeState::Whole,
+        VolumeState::Complete,
         "blkid and udev disagree about case"
     );
-    assert_eq!(probe("ext4", "cd", "any"), VolumeState::InTheMaking);
+    assert_eq!(probe("ext4", "cd", "any"), VolumeState::Incomplete);
     for (kind, id, label) in [
         ("xfs", "ab", "root"),
         ("ext4", "ef", "root"),
@@ -368,13 +368,13 @@ fn an_id_that_is_part_one_and_part_the_other_is_in_the_making() {
     // Killed after the first of the words that differ, and after the second.
     assert_eq!(
         state("deadcafe-0000-1111-2222-00000000000b"),
-        VolumeState::InTheMaking
+        VolumeState::Incomplete
     );
     assert_eq!(
         state("DEADBEEF-0000-1111-2222-00000000000b"),
-        VolumeState::InTheMaking
+        VolumeState::Incomplete
     );
-    assert_eq!(state(id), VolumeState::Whole);
+    assert_eq!(state(id), VolumeState::Complete);
     // A word of neither, half a word, another kind, another length.
     assert_eq!(
         state("deadbeef-0000-1111-2222-00000001000b"),

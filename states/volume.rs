@@ -15,7 +15,7 @@ pub enum Probe {
     /// One signature.
     Found(Signature),
     /// More than one signature, or one that contradicts itself.
-    Ambivalent(String),
+    Ambiguous(String),
 }
 
 /// A signature as `blkid` reports it.
@@ -33,7 +33,7 @@ impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Probe::Blank => f.write_str("blank"),
-            Probe::Ambivalent(why) => write!(f, "ambivalent ({why})"),
+            Probe::Ambiguous(why) => write!(f, "ambiguous ({why})"),
             Probe::Found(Signature { kind, id, label }) => write!(
                 f,
                 "{kind} {} {}",
@@ -48,9 +48,9 @@ impl fmt::Display for Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeState {
     /// Ours and whole.
-    Whole,
+    Complete,
     /// Ours, begun and not finished: nothing of worth is in it.
-    InTheMaking,
+    Incomplete,
     /// Nothing there.
     Blank,
     /// Not ours.
@@ -62,7 +62,7 @@ impl Probe {
     pub fn compare(&self, kind: &str, id: &str, provisional: &str, label: &str) -> VolumeState {
         match self {
             Probe::Blank => VolumeState::Blank,
-            Probe::Ambivalent(_) => VolumeState::Foreign,
+            Probe::Ambiguous(_) => VolumeState::Foreign,
             Probe::Found(found) => {
                 let is = |id: &str| {
                     found.kind == kind && found.id.as_deref().is_some_and(|f| f.eq_ignore_ascii_case(id))
@@ -75,11 +75,11 @@ impl Probe {
                             .is_some_and(|f| is_mixture(f, id, provisional))
                 };
                 if is(provisional) {
-                    VolumeState::InTheMaking
+                    VolumeState::Incomplete
                 } else if is(id) && found.label.as_deref() == Some(label) {
-                    VolumeState::Whole
+                    VolumeState::Complete
                 } else if !is(id) && mixed() {
-                    VolumeState::InTheMaking
+                    VolumeState::Incomplete
                 } else {
                     VolumeState::Foreign
                 }

@@ -16,7 +16,7 @@ use landfall::real::table::gpt;
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::fault::{Attempts, Fault, FaultClass};
 use landfall_states::names::Digest;
-use landfall_states::{Claim, Phase};
+use landfall_states::{Phase, RecordedPhase};
 use std::io::{Cursor, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -247,7 +247,7 @@ fn record(sequence: u64, parent: Option<&[u8]>) -> Vec<u8> {
         payload: plan.payload_digest.clone(),
         disk: plan.disk.clone(),
         revision: "a".repeat(40).parse().unwrap(),
-        claim: Claim::Realised(
+        claim: RecordedPhase::Realised(
             "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web"
                 .parse()
                 .unwrap(),
@@ -256,7 +256,7 @@ fn record(sequence: u64, parent: Option<&[u8]>) -> Vec<u8> {
         attempts,
         boot: "11111111-2222-3333-4444-555555555555".to_owned(),
         last_fault: Some(Fault::injected(FaultClass::Transient, "clone", "connection reset").record()),
-        landing: None,
+        image_progress: None,
     };
     record.encode().unwrap()
 }

@@ -371,7 +371,7 @@ fn keys_behind_an_image_with_a_gpt_are_in_both_copies() {
         gpt::read(&mut disk, 512).unwrap()
     };
     let found = read(&stick);
-    let (GptCopy::Whole(first), GptCopy::Whole(second)) = (&found.primary, &found.backup) else {
+    let (GptCopy::Complete(first), GptCopy::Complete(second)) = (&found.primary, &found.backup) else {
         panic!("{found:?}");
     };
     assert_eq!(first, second);

@@ -19,9 +19,9 @@ use landfall::formats::FORMATS;
 use landfall_states::authentic::{Authenticity, KeySource, RecordKey, RecordKeys};
 use landfall_states::checkpoint::{Mark, Record, SLOT_BYTES, authenticity};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, FaultRecord};
-use landfall_states::image::Landing;
+use landfall_states::image::ImageProgress;
 use landfall_states::names::Digest;
-use landfall_states::{Claim, Phase};
+use landfall_states::{Phase, RecordedPhase};
 use std::collections::BTreeMap;
 
 /// A slot: what is written is the file, and what reads the file gives the record; also the file that format 1 has of it.
@@ -73,19 +73,19 @@ fn codes_of_both_sources_in_a_slot() {
     }
 }
 
-fn claim(phase: Phase) -> Claim {
+fn claim(phase: Phase) -> RecordedPhase {
     match phase {
-        Phase::Planned => Claim::Planned,
-        Phase::Partitioned => Claim::Partitioned,
-        Phase::Anchored => Claim::Anchored,
-        Phase::Encrypted => Claim::Encrypted,
-        Phase::Formatted => Claim::Formatted,
-        Phase::Cloned => Claim::Cloned,
-        Phase::Realised => Claim::Realised(system()),
-        Phase::Installed => Claim::Installed(system()),
-        Phase::Bootable => Claim::Bootable(system()),
-        Phase::Provisioned => Claim::Provisioned(system()),
-        Phase::Landed => Claim::Landed(system()),
+        Phase::Planned => RecordedPhase::Planned,
+        Phase::Partitioned => RecordedPhase::Partitioned,
+        Phase::Anchored => RecordedPhase::Anchored,
+        Phase::Encrypted => RecordedPhase::Encrypted,
+        Phase::Formatted => RecordedPhase::Formatted,
+        Phase::Cloned => RecordedPhase::Cloned,
+        Phase::Realised => RecordedPhase::Realised(system()),
+        Phase::Installed => RecordedPhase::Installed(system()),
+        Phase::Bootable => RecordedPhase::Bootable(system()),
+        Phase::Provisioned => RecordedPhase::Provisioned(system()),
+        Phase::Landed => RecordedPhase::Landed(system()),
     }
 }
 
@@ -131,15 +131,15 @@ fn every_other_field_of_a_slot() {
         ..record(u64::MAX / 2)
     };
     slot("attempts.slot", &tried, &tried);
-    let landing = Record {
-        claim: Claim::Encrypted,
-        landing: Some(Landing {
+    let image_progress = Record {
+        claim: RecordedPhase::Encrypted,
+        image_progress: Some(ImageProgress {
             image: Digest::of(b"manifest"),
             chunks: 1_650,
         }),
         ..record(12)
     };
-    slot("image-progress.slot", &landing, &landing);
+    slot("image-progress.slot", &image_progress, &image_progress);
     for (name, disk) in disks() {
         let record = Record { disk, ..record(3) };
         slot(&format!("disk-{name}.slot"), &record, &record);

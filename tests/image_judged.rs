@@ -9,7 +9,7 @@ use landfall::real::table::gpt;
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::fault::Attempts;
 use landfall_states::plan::{DiskIdentity, Machine, Plan};
-use landfall_states::{Claim, Phase};
+use landfall_states::{Phase, RecordedPhase};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -85,12 +85,12 @@ impl Image {
             payload: self.plan.payload_digest.clone(),
             disk: self.plan.disk.clone(),
             revision: "0".repeat(40).parse().unwrap(),
-            claim: Claim::Formatted,
+            claim: RecordedPhase::Formatted,
             mark: Mark::Begun,
             attempts: Attempts::default(),
             boot: "boot".into(),
             last_fault: None,
-            landing: None,
+            image_progress: None,
         }
     }
 

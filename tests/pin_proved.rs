@@ -72,13 +72,13 @@ fn a_commit_on_no_branch_is_refused_also_where_the_clone_is_done() {
     );
     assert!(!place.path().exists(), "nothing was fetched onto the target");
     // The control: without the rule it is cloned and done, which is what the attack needs.
-    let believed = CloneConfiguration {
+    let trusted = CloneConfiguration {
         is_wish: false,
         ..attack.clone()
     };
-    place.clone(&believed).unwrap();
+    place.clone(&trusted).unwrap();
     assert!(matches!(
-        believed.judge(&place.sight(&believed).unwrap()),
+        trusted.judge(&place.sight(&trusted).unwrap()),
         Verdict::Done(_)
     ));
     // And a clone that is done at that revision is no proof of anything.

@@ -52,8 +52,8 @@ fn land_on(
             &stop,
         ));
         outcome.unwrap();
-        if let Some(landing) = progress.landing() {
-            *from = landing.chunks;
+        if let Some(image_progress) = progress.image_progress() {
+            *from = image_progress.chunks;
         }
         if id_of(device) == Some(volume().id) {
             return true;
@@ -69,7 +69,7 @@ fn id_of(device: &camino::Utf8Path) -> Option<Uuid> {
             assert_eq!(found.label.as_deref(), Some("root-web"));
             found.id.and_then(|id| id.parse().ok())
         }
-        Probe::Blank | Probe::Ambivalent(_) => None,
+        Probe::Blank | Probe::Ambiguous(_) => None,
     }
 }
 

@@ -30,7 +30,7 @@ use clap::{Args, Subcommand};
 use fs_err as fs;
 use landfall_states::Probe;
 use landfall_states::fault::{DeviceFault, Fault, Kind, PlaceFault, Remedy};
-use landfall_states::image::Landing;
+use landfall_states::image::ImageProgress;
 use landfall_states::names::StorePath;
 use serde_json::json;
 use std::io::Write;
@@ -306,15 +306,15 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     }
     if let Some(record) = resume {
         // Where none can be kept, that is said before the first write.
-        let landing = begun.clone().unwrap_or(Landing {
+        let image_progress = begun.clone().unwrap_or(ImageProgress {
             image: image.digest.clone(),
             chunks: 0,
         });
-        keep(record, &landing, true)?;
+        keep(record, &image_progress, true)?;
     }
     let reporter = if *json { Reporter::default() } else { reporter() };
     let disk = Arc::new(disk);
-    let from = begun.map_or(0, |landing| landing.chunks);
+    let from = begun.map_or(0, |image_progress| image_progress.chunks);
     let started = Instant::now();
     let mut writer = Writer::new(&image, disk.clone(), None, from).map_err(|e| fault(&what, e))?;
     let tell = told(&reporter, "write the image");
@@ -332,11 +332,11 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
                 return Ok(());
             }
             let began = Instant::now();
-            let landing = Landing {
+            let image_progress = ImageProgress {
                 image: image.digest.clone(),
                 chunks,
             };
-            if let Err(fault) = keep(record, &landing, saved.is_none()) {
+            if let Err(fault) = keep(record, &image_progress, saved.is_none()) {
                 unsaved = Some(fault);
                 return Err(Error::Stopped);
             }
@@ -453,7 +453,7 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Wrong> {
     let seen = runtime()?.block_on(probe(device, &Reporter::default(), &Stop::never()))?;
     match seen {
         Probe::Blank => {}
-        Probe::Found(_) | Probe::Ambivalent(_) => return occupied(seen.to_string()),
+        Probe::Found(_) | Probe::Ambiguous(_) => return occupied(seen.to_string()),
     }
     // That blkid knows nothing does not make it blank: an archive, or a volume without a header, has no signature.
     let size = disk::image::size(device)?;
@@ -526,17 +526,18 @@ fn unopened(device: &Utf8Path, error: &std::io::Error) -> Fault {
 
 /// What a former run has kept of this image, where this is the device: a record does not say which one it is of, so the
 /// first chunk has to be there.
-fn begun(record: &Utf8Path, image: &Opened, disk: &FileDisk) -> Result<Option<Landing>, Wrong> {
-    let Some(landing) = recall(record)?.filter(|landing| landing.image == image.digest) else {
+fn begun(record: &Utf8Path, image: &Opened, disk: &FileDisk) -> Result<Option<ImageProgress>, Wrong> {
+    let Some(image_progress) = recall(record)?.filter(|image_progress| image_progress.image == image.digest)
+    else {
         return Ok(None);
     };
-    let is_there = landing.chunks > 0
+    let is_there = image_progress.chunks > 0
         && begins(image, disk).map_err(|e| fault(&format!("target {}", disk.path()), e))?;
-    Ok(is_there.then_some(landing))
+    Ok(is_there.then_some(image_progress))
 }
 
 /// What a former run has kept.
-fn recall(record: &Utf8Path) -> Result<Option<Landing>, Wrong> {
+fn recall(record: &Utf8Path) -> Result<Option<ImageProgress>, Wrong> {
     let unusable = |reason: String| {
         Fault::from(PlaceFault::RecordUnusable {
             file: record.to_string(),
@@ -550,14 +551,14 @@ fn recall(record: &Utf8Path) -> Result<Option<Landing>, Wrong> {
         Err(refused) => return Err(unusable(refused.why()).into()),
     };
     let text = String::from_utf8(bytes).map_err(|_| unusable("it is not text".into()))?;
-    let landing = Landing::from_text(&text).map_err(|e| unusable(e.to_string()))?;
-    Ok(Some(landing))
+    let image_progress = ImageProgress::from_text(&text).map_err(|e| unusable(e.to_string()))?;
+    Ok(Some(image_progress))
 }
 
 /// Keeps it: whole or as before. That there is one is durable with the first; after it an older one is as right, and costs more
 /// reading only.
-fn keep(record: &Utf8Path, landing: &Landing, is_first: bool) -> Result<(), Fault> {
-    let text = landing
+fn keep(record: &Utf8Path, image_progress: &ImageProgress, is_first: bool) -> Result<(), Fault> {
+    let text = image_progress
         .to_text()
         .map_err(|why| Fault::defect(record.as_str(), why))?;
     let write = || {

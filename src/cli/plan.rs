@@ -289,7 +289,7 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
             },
             swap,
             image: plan.payload.system.image().cloned(),
-            landing: None,
+            image_progress: None,
             claimed: false,
             consent: None,
         }
@@ -451,7 +451,7 @@ impl Decided {
             named: false,
             tmpfs: None,
         });
-        let believed = decision.believed();
+        let trusted = decision.trusted();
         let next = match &decision {
             Decision::Stop { fault, .. } => Some(fault.next().to_string()),
             Decision::Begin(_) | Decision::Continue(_) | Decision::Landed { .. } => None,
@@ -460,10 +460,10 @@ impl Decided {
             next,
             decision: decision.name(),
             rules: decision.rules().iter().map(|rule| rule.number()).collect(),
-            claimed: believed.map(Record::phase),
-            sequence: believed.map(|record| record.sequence),
+            claimed: trusted.map(Record::phase),
+            sequence: trusted.map(|record| record.sequence),
             why: match decision {
-                Decision::Begin(course) | Decision::Continue(course) => course.why,
+                Decision::Begin(resume_plan) | Decision::Continue(resume_plan) => resume_plan.why,
                 Decision::Landed { why, .. } => why,
                 Decision::Stop { fault, .. } => fault.to_string(),
             },

@@ -16,7 +16,7 @@ use landfall_states::checkpoint::{Record, SlotError};
 use landfall_states::fault::{Attempts, FaultRecord};
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::InstallId;
-use landfall_states::{Claim, Phase};
+use landfall_states::{Phase, RecordedPhase};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::time::Duration;
@@ -230,7 +230,7 @@ pub struct Checkpoint {
     pub revision: Revision,
     /// The state.
     #[serde(rename = "claim")]
-    pub claim: Claim,
+    pub claim: RecordedPhase,
     /// Attempts so far.
     #[serde(rename = "attempts")]
     pub attempts: Attempts,
@@ -257,7 +257,7 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
         attempts,
         boot: _,
         last_fault,
-        landing: _,
+        image_progress: _,
     } = Record::decode(bytes).map_err(|error| match error {
         SlotError::Newer(_) => format!("written by a newer landfall ({error}); this version cannot read it"),
         SlotError::Empty

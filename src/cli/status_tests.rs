@@ -135,12 +135,12 @@ fn the_tmpfs_record_is_shown_whole_or_called_damaged() {
             sector_bytes: 512,
         },
         revision: "0123456789012345678901234567890123456789".parse().unwrap(),
-        claim: Claim::Encrypted,
+        claim: RecordedPhase::Encrypted,
         mark: Mark::Begun,
         attempts: Attempts::default(),
         boot: String::new(),
         last_fault: None,
-        landing: None,
+        image_progress: None,
     }
     .encode()
     .unwrap();

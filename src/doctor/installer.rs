@@ -454,7 +454,7 @@ fn judge_checkpoints(
             Choice::Newer(version) => {
                 flaws.push(format!("{name}: a newer landfall wrote it (format {version})"))
             }
-            Choice::Believed { record, other, .. } => {
+            Choice::Trusted { record, other, .. } => {
                 let said = format!("{name}: an install of {} at {}", record.host, record.phase());
                 if host.is_some_and(|host| host != record.host.as_str()) {
                     flaws.push(format!(

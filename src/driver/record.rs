@@ -10,18 +10,18 @@ use landfall_states::authentic::Authenticity;
 use landfall_states::checkpoint::authenticity;
 use landfall_states::fault::Fault;
 use landfall_states::names::Revision;
-use landfall_states::recovery::{Course, Pin, Rule};
+use landfall_states::recovery::{Pin, ResumePlan, Rule};
 
 /// Checks everything before the first write, takes the disk, and finds out who wrote the record. The revision to go on with, and
 /// whether it is a wish.
 pub(super) async fn preflight<W: World>(
     world: &mut W,
     request: &Request,
-    course: &mut Course,
+    resume_plan: &mut ResumePlan,
     fresh: bool,
 ) -> Result<(Revision, bool), Fault> {
     let reference = &request.payload.repository.reference;
-    let mut pin = course.pin(reference);
+    let mut pin = resume_plan.pin(reference);
     if request.repin {
         pin = Pin::default();
     }
@@ -32,10 +32,10 @@ pub(super) async fn preflight<W: World>(
         world.tell(Event::Notice { what });
     }
     let revision = world
-        .preflight(&course.plan, &request.payload, pin.revision.as_ref(), fresh)
+        .preflight(&resume_plan.plan, &request.payload, pin.revision.as_ref(), fresh)
         .await?;
-    world.hold(&course.plan).await?;
-    match authenticated(world, request, course, &mut pin, revision, fresh).await {
+    world.hold(&resume_plan.plan).await?;
+    match authenticated(world, request, resume_plan, &mut pin, revision, fresh).await {
         Ok(revision) => Ok((revision, pin.is_wish)),
         Err(fault) => {
             // What this start took it gives back; why it stops is told first of all.
@@ -52,20 +52,20 @@ pub(super) async fn preflight<W: World>(
 async fn authenticated<W: World>(
     world: &mut W,
     request: &Request,
-    course: &mut Course,
+    resume_plan: &mut ResumePlan,
     pin: &mut Pin,
     revision: Revision,
     fresh: bool,
 ) -> Result<Revision, Fault> {
-    world.find_keys(&course.plan, !fresh).await?;
-    let Some(believed) = &course.believed else {
+    world.find_keys(&resume_plan.plan, !fresh).await?;
+    let Some(trusted) = &resume_plan.trusted else {
         return Ok(revision);
     };
-    if believed.slot.is_some() {
+    if trusted.slot.is_some() {
         let own_copy = world.read_tmpfs().await?;
-        course.authenticity = authenticity(&believed.bytes, own_copy.as_deref(), world.keys());
+        resume_plan.authenticity = authenticity(&trusted.bytes, own_copy.as_deref(), world.keys());
     }
-    match course.authenticity {
+    match resume_plan.authenticity {
         Authenticity::Unproved => Ok(revision),
         Authenticity::Proved => {
             pin.is_wish = false;
@@ -76,7 +76,7 @@ async fn authenticated<W: World>(
                 rules: vec![Rule::Forged.number()],
                 what: format!(
                     "{}: its authentication code is wrong, so landfall did not write it for this disk; landfall ignores it",
-                    believed.record
+                    trusted.record
                 ),
                 claimed: None,
             });

@@ -123,7 +123,7 @@ pub fn planned(head: &[u8], image_bytes: u64, stick_bytes: u64, sector_bytes: u3
 /// The first place that is free in the table that counts, and where the others' partitions end, in sectors.
 fn where_free(head: &[u8], found: &OnDisk, sector_bytes: u32) -> Result<(Table, Vec<u64>), String> {
     match (&found.primary, found.protective_mbr) {
-        (GptCopy::Whole(table), true) => {
+        (GptCopy::Complete(table), true) => {
             let used: Vec<u32> = table.entries.iter().map(|entry| entry.number).collect();
             let entries =
                 gpt::entries_of(head, sector_bytes).ok_or("landfall cannot change a GPT of this form")?;

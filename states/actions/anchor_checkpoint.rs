@@ -108,7 +108,7 @@ impl Step for AnchorCheckpoint {
             volume: self.volume.clone(),
         };
         match state {
-            VolumeState::Whole => {
+            VolumeState::Complete => {
                 let missing = facts.slots.map(|slot| slot == SlotFile::Missing);
                 if missing == [false, false] {
                     Verdict::Done(AnchorProof(()))
@@ -121,7 +121,7 @@ impl Step for AnchorCheckpoint {
                 }
             }
             // Begun and not finished holds no more than blank does.
-            VolumeState::InTheMaking | VolumeState::Blank => {
+            VolumeState::Incomplete | VolumeState::Blank => {
                 blank(&self.disk, &self.partition, self.claimed, &self.consent, format)
             }
             VolumeState::Foreign => Verdict::Refuse(foreign(&self.partition, &facts.probe)),
@@ -192,7 +192,7 @@ mod tests {
             Verdict::Refuse(_)
         ));
         let torn = EspFacts {
-            probe: Probe::Ambivalent("ext4, vfat".into()),
+            probe: Probe::Ambiguous("ext4, vfat".into()),
             ..blank
         };
         let Verdict::Refuse(fault) = action.judge(&torn) else {
@@ -200,7 +200,7 @@ mod tests {
         };
         assert_eq!(
             fault.to_string(),
-            "partition 1 (ESP-WEB): it holds something that this install did not make: ambivalent (ext4, vfat)"
+            "partition 1 (ESP-WEB): it holds something that this install did not make: ambiguous (ext4, vfat)"
         );
     }
 

@@ -115,7 +115,7 @@ impl Step for EncryptVolumes {
             &volume.provisional.to_string(),
             &volume.label,
         ) {
-            VolumeState::Whole => match opens {
+            VolumeState::Complete => match opens {
                 Some(true) => Verdict::Done(EncryptionProof(())),
                 Some(false) => Verdict::Refuse(
                     SecretFault::WrongPassphrase {
@@ -132,7 +132,7 @@ impl Step for EncryptVolumes {
                 ),
             },
             // Begun and not finished holds no more than blank does.
-            VolumeState::InTheMaking | VolumeState::Blank => {
+            VolumeState::Incomplete | VolumeState::Blank => {
                 blank(&self.disk, partition, self.claimed, &self.consent, order)
             }
             VolumeState::Foreign => Verdict::Refuse(foreign(partition, probe)),

@@ -5,7 +5,7 @@
 //! is read back.
 
 use crate::consent::Consent;
-use crate::image::{Image, Landing};
+use crate::image::{Image, ImageProgress};
 use crate::phase::Phase;
 use crate::plan::{DiskIdentity, GptEntry, Role, Volume};
 use crate::state::{Encrypted, advances};
@@ -36,7 +36,7 @@ impl Encrypted {
                     inside_luks: false,
                 }),
             image: plan.payload.system.image().cloned(),
-            landing: progress.image().cloned(),
+            image_progress: progress.image().cloned(),
             claimed: self.context.claims(Phase::Formatted),
             consent,
         }
@@ -68,7 +68,7 @@ pub struct FormatVolumes {
     /// What root is made from; without it, it is made empty.
     pub image: Option<Image>,
     /// How far the checkpoint says that the image has come.
-    pub landing: Option<Landing>,
+    pub image_progress: Option<ImageProgress>,
     /// Whether the checkpoint claims that it was done.
     pub claimed: bool,
     /// What somebody agreed to.
@@ -83,7 +83,7 @@ pub struct VolumesFacts {
     /// Swap; `Blank` when none is planned.
     pub swap: Probe,
     /// How far this run has come with the image: chunks that it has written and flushed itself, or found there.
-    pub landing: Option<Landing>,
+    pub image_progress: Option<ImageProgress>,
 }
 
 /// Make these, each under its provisional id, flush, then give the planned id and flush.
@@ -124,15 +124,15 @@ impl FormatVolumes {
         let begun = facts
             .root
             .compare("ext4", &id.to_string(), &provisional.to_string(), label)
-            == VolumeState::InTheMaking;
+            == VolumeState::Incomplete;
         let said = facts
-            .landing
+            .image_progress
             .as_ref()
-            .or(self.landing.as_ref())
-            .filter(|landing| begun && landing.image == image.digest);
+            .or(self.image_progress.as_ref())
+            .filter(|image_progress| begun && image_progress.image == image.digest);
         ImageOrder {
             image: image.clone(),
-            from: said.map_or(0, |landing| landing.chunks.min(image.chunks)),
+            from: said.map_or(0, |image_progress| image_progress.chunks.min(image.chunks)),
         }
     }
 
@@ -143,9 +143,9 @@ impl FormatVolumes {
             label,
         } = &target.volume;
         match probe.compare(kind, &id.to_string(), &provisional.to_string(), label) {
-            VolumeState::Whole => Verdict::Done(()),
+            VolumeState::Complete => Verdict::Done(()),
             // Begun and not finished holds no more than blank does.
-            VolumeState::InTheMaking | VolumeState::Blank => {
+            VolumeState::Incomplete | VolumeState::Blank => {
                 blank(&self.disk, &target.partition, self.claimed, &self.consent, || {
                     target.clone()
                 })
@@ -198,12 +198,12 @@ impl Step for FormatVolumes {
     fn progress(&self, facts: &VolumesFacts) -> StepProgress {
         // No further than the image goes: that bounds the number of slices.
         let image = facts
-            .landing
+            .image_progress
             .clone()
             .zip(self.image.as_ref())
-            .map(|(landing, image)| Landing {
-                chunks: landing.chunks.min(image.chunks),
-                ..landing
+            .map(|(image_progress, image)| ImageProgress {
+                chunks: image_progress.chunks.min(image.chunks),
+                ..image_progress
             });
         StepProgress::of_image(image)
     }
@@ -273,7 +273,7 @@ mod tests {
         let facts = VolumesFacts {
             root: whole_root.clone(),
             swap: Probe::Blank,
-            landing: None,
+            image_progress: None,
         };
         let Verdict::Todo(order) = action.judge(&facts) else {
             panic!()
@@ -282,13 +282,13 @@ mod tests {
         let facts = VolumesFacts {
             root: whole_root,
             swap: seen("swap", &swap, &swap.id),
-            landing: None,
+            image_progress: None,
         };
         assert!(matches!(action.judge(&facts), Verdict::Done(_)));
         let facts = VolumesFacts {
             root: seen("ext4", &root, &root.provisional),
             swap: seen("swap", &swap, &swap.id),
-            landing: None,
+            image_progress: None,
         };
         let Verdict::Todo(order) = action.judge(&facts) else {
             panic!()
@@ -307,7 +307,7 @@ mod tests {
             let facts = VolumesFacts {
                 root: probe,
                 swap: Probe::Blank,
-                landing: None,
+                image_progress: None,
             };
             assert!(matches!(action.judge(&facts), Verdict::Refuse(_)));
         }
@@ -318,12 +318,12 @@ mod tests {
         let mut action = action(false);
         action.image = Some(image());
         let root = action.root.volume.clone();
-        let at = |chunks| Landing {
+        let at = |chunks| ImageProgress {
             image: image().digest,
             chunks,
         };
         let begun = seen("ext4", &root, &root.provisional);
-        let other = Landing {
+        let other = ImageProgress {
             image: crate::names::Digest::of(b"other"),
             chunks: 7,
         };
@@ -335,11 +335,11 @@ mod tests {
             (begun.clone(), Some(other), None, 0),
             (begun.clone(), Some(at(101)), None, 100),
         ] {
-            action.landing = said.clone();
+            action.image_progress = said.clone();
             let facts = VolumesFacts {
                 root: probe,
                 swap: Probe::Blank,
-                landing: seen,
+                image_progress: seen,
             };
             let Verdict::Todo(order) = action.judge(&facts) else {
                 panic!()
@@ -347,25 +347,25 @@ mod tests {
             assert_eq!(order.image.unwrap().from, from, "{said:?}");
         }
         // Whole, and nothing is written, whatever is said.
-        action.landing = Some(at(7));
+        action.image_progress = Some(at(7));
         let facts = VolumesFacts {
             root: seen("ext4", &root, &root.id),
             swap: Probe::Blank,
-            landing: None,
+            image_progress: None,
         };
         assert!(matches!(action.judge(&facts), Verdict::Done(_)));
     }
 
     #[test]
     fn how_far_an_image_has_come_ends_where_it_ends() {
-        let landing = |chunks| Landing {
+        let image_progress = |chunks| ImageProgress {
             image: image().digest,
             chunks,
         };
         let facts = |chunks| VolumesFacts {
             root: Probe::Blank,
             swap: Probe::Blank,
-            landing: Some(landing(chunks)),
+            image_progress: Some(image_progress(chunks)),
         };
         let mut action = action(false);
         assert!(
@@ -374,7 +374,7 @@ mod tests {
         );
         action.image = Some(image());
         for (seen, told) in [(7, 7), (100, 100), (101, 100)] {
-            assert_eq!(action.progress(&facts(seen)).image(), Some(&landing(told)));
+            assert_eq!(action.progress(&facts(seen)).image(), Some(&image_progress(told)));
         }
     }
 
@@ -386,7 +386,7 @@ mod tests {
         let facts = VolumesFacts {
             root: seen("ext4", &root, &root.id),
             swap: Probe::Blank,
-            landing: None,
+            image_progress: None,
         };
         assert!(matches!(action.judge(&facts), Verdict::Refuse(_)));
     }

@@ -45,14 +45,14 @@ pub enum GptCopy {
     /// A signature, but a check sum or a bound is wrong.
     Damaged(String),
     /// A whole copy.
-    Whole(GptTable),
+    Complete(GptTable),
 }
 
 impl GptCopy {
     /// The table, if whole.
     pub fn table(&self) -> Option<&GptTable> {
         match self {
-            GptCopy::Whole(table) => Some(table),
+            GptCopy::Complete(table) => Some(table),
             GptCopy::Absent | GptCopy::Damaged(_) => None,
         }
     }
@@ -252,8 +252,8 @@ mod tests {
     fn ours() -> TableFacts {
         let table = action(None).table;
         TableFacts {
-            primary: GptCopy::Whole(table.clone()),
-            backup: GptCopy::Whole(table.clone()),
+            primary: GptCopy::Complete(table.clone()),
+            backup: GptCopy::Complete(table.clone()),
             protective_mbr: true,
             kernel: table
                 .entries
@@ -337,8 +337,8 @@ mod tests {
         let mut edited = action(None).table;
         edited.entries[1].last_lba -= 2048;
         let facts = TableFacts {
-            primary: GptCopy::Whole(edited.clone()),
-            backup: GptCopy::Whole(edited),
+            primary: GptCopy::Complete(edited.clone()),
+            backup: GptCopy::Complete(edited),
             ..ours()
         };
         let Verdict::Refuse(fault) = action(agreed(&facts)).judge(&facts) else {
@@ -352,8 +352,8 @@ mod tests {
         let mut foreign = action(None).table;
         foreign.disk_guid = uuid::Uuid::from_u128(1);
         let facts = TableFacts {
-            primary: GptCopy::Whole(foreign.clone()),
-            backup: GptCopy::Whole(foreign),
+            primary: GptCopy::Complete(foreign.clone()),
+            backup: GptCopy::Complete(foreign),
             protective_mbr: true,
             ..blank()
         };

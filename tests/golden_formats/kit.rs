@@ -1,7 +1,7 @@
 //! Values that the golden files are made of, and the comparison with a file.
 
 use fs_err as fs;
-use landfall_states::Claim;
+use landfall_states::RecordedPhase;
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::fault::Attempts;
 use landfall_states::image::Image;
@@ -205,11 +205,11 @@ pub fn record(sequence: u64) -> Record {
         payload: plan.payload_digest.clone(),
         disk,
         revision: revision(),
-        claim: Claim::Formatted,
+        claim: RecordedPhase::Formatted,
         mark: Mark::Begun,
         attempts: Attempts::default(),
         boot: "11111111-2222-3333-4444-555555555555".into(),
         last_fault: None,
-        landing: None,
+        image_progress: None,
     }
 }

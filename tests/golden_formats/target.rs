@@ -10,7 +10,7 @@ use landfall::real::fs::marks;
 use landfall::real::fs::receipt::{FullReceipt, read_receipt, write_receipt};
 use landfall::real::mount::hooks;
 use landfall_states::actions::land::Receipt;
-use landfall_states::image::Landing;
+use landfall_states::image::ImageProgress;
 use landfall_states::names::Digest;
 use std::sync::Arc;
 
@@ -124,17 +124,17 @@ fn an_image_is_read() {
 
 #[test]
 fn how_far_an_image_has_come() {
-    let landing = Landing {
+    let image_progress = ImageProgress {
         image: Digest::of(b"manifest"),
         chunks: 1_650,
     };
     golden(
         "image-progress-1",
         "record.ron",
-        landing.to_text().unwrap().as_bytes(),
+        image_progress.to_text().unwrap().as_bytes(),
     );
     let kept = String::from_utf8(read("image-progress-1", "record.ron")).unwrap();
-    assert_eq!(Landing::from_text(&kept), Ok(landing));
+    assert_eq!(ImageProgress::from_text(&kept), Ok(image_progress));
 }
 
 #[test]

@@ -318,7 +318,7 @@ enum Generation {
     Whole,
     /// `system-1-link.tmp-4711-815`: Nix makes a link beside its place and renames it. One that is left it takes for the generation itself,
     /// and lets the profile lead there (Nix 2.8.0 and 2.26.3); the boot loader's installers look for `system-1-link`, which is nowhere.
-    InTheMaking,
+    Incomplete,
     /// Something else's.
     Other,
 }
@@ -333,7 +333,7 @@ fn generation(name: &OsStr) -> Generation {
     }
     match behind {
         "" => Generation::Whole,
-        behind if behind.starts_with(".tmp-") => Generation::InTheMaking,
+        behind if behind.starts_with(".tmp-") => Generation::Incomplete,
         _ => Generation::Other,
     }
 }
@@ -347,7 +347,7 @@ pub fn profile_is_in_the_making(root: &Root) -> Result<bool, Fault> {
     match nix::fcntl::readlinkat(&dir, "system") {
         Ok(to) => {
             let to = std::path::Path::new(&to).file_name().unwrap_or_default();
-            Ok(generation(to) == Generation::InTheMaking)
+            Ok(generation(to) == Generation::Incomplete)
         }
         Err(Errno::EINVAL | Errno::ENOENT) => Ok(false),
         Err(e) => Err(fault(&e.into())),
@@ -372,13 +372,13 @@ pub fn clear_generations(root: &Root) -> Result<Vec<(String, &'static str)>, Fau
     let mut removed = vec![];
     for name in names_in(&dir).map_err(|e| fault(&e))? {
         let why = match (generation(&name), leads_to(&name)?) {
-            (Generation::InTheMaking, Some(_)) => UNFINISHED,
+            (Generation::Incomplete, Some(_)) => UNFINISHED,
             (Generation::Whole, Some(to))
                 if to.starts_with("/nix/store/") && target_root::open_any(root, &to)?.is_none() =>
             {
                 GONE
             }
-            (Generation::Whole | Generation::InTheMaking | Generation::Other, _) => continue,
+            (Generation::Whole | Generation::Incomplete | Generation::Other, _) => continue,
         };
         remove_in(&dir, &name).map_err(|e| fault(&e))?;
         removed.push((name.to_string_lossy().into_owned(), why));

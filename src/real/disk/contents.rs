@@ -288,7 +288,7 @@ fn table_line(on_disk: &OnDisk, sector_bytes: u32) -> (String, Option<String>) {
         .into_iter()
         .find_map(|copy| match copy {
             GptCopy::Damaged(why) => Some(why.as_str()),
-            GptCopy::Absent | GptCopy::Whole(_) => None,
+            GptCopy::Absent | GptCopy::Complete(_) => None,
         });
     let mbr = if on_disk.protective_mbr {
         "protective MBR"
@@ -303,7 +303,7 @@ fn table_line(on_disk: &OnDisk, sector_bytes: u32) -> (String, Option<String>) {
                 other.sector_bytes
             );
             match &other.copy {
-                GptCopy::Whole(table) => line = format!("{line}: {}", counted(table)),
+                GptCopy::Complete(table) => line = format!("{line}: {}", counted(table)),
                 GptCopy::Damaged(why) => line = format!("{line}, which is not valid: {why}"),
                 GptCopy::Absent => {}
             }
@@ -559,7 +559,7 @@ fn opinion(code: Option<i32>, stdout: &str, table_known: bool) -> Result<Option<
         Some(0) => match probe::parse(stdout) {
             None => Ok(Some(Signature::of("something that blkid knows"))),
             Some(Probe::Blank) => Ok(None),
-            Some(Probe::Ambivalent(kinds)) => Ok(Some(Signature::of(kinds))),
+            Some(Probe::Ambiguous(kinds)) => Ok(Some(Signature::of(kinds))),
             Some(Probe::Found(found)) if found.kind == "zfs_member" => Ok(None),
             Some(Probe::Found(found)) if table_known && found.kind.starts_with("table ") => Ok(None),
             Some(Probe::Found(found)) => Ok(Some(Signature {

@@ -161,7 +161,7 @@ fn partitions_that_begin_in_one_place_are_both_listed() {
         entries: vec![entry(1, 4_095), entry(2, 6_143)],
     };
     let on_disk = OnDisk {
-        primary: GptCopy::Whole(table),
+        primary: GptCopy::Complete(table),
         ..OnDisk::NONE
     };
     let numbers: Vec<u32> = places(&on_disk, &identity(8 << 20))

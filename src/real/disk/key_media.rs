@@ -136,7 +136,7 @@ pub fn judge(machine: &Machine, labelled: &[String]) -> Result<Found, Fault> {
         }
     }
     places.sort_by(|a, b| a.name.cmp(&b.name));
-    let (mut believed, mut ignored) = (vec![], vec![]);
+    let (mut trusted, mut ignored) = (vec![], vec![]);
     for Place { block, name } in places {
         let mut shown = device(&name);
         if let Some(model) = &block.model {
@@ -146,7 +146,7 @@ pub fn judge(machine: &Machine, labelled: &[String]) -> Result<Found, Fault> {
         }
         match standing(machine, block) {
             Standing::Anybodys(why) => ignored.push(format!("{shown}: it is {why}")),
-            standing @ (Standing::Boot | Standing::PluggedIn) => believed.push(Labelled {
+            standing @ (Standing::Boot | Standing::PluggedIn) => trusted.push(Labelled {
                 device: device(&name),
                 disk: block.identity.clone(),
                 shown,
@@ -154,8 +154,8 @@ pub fn judge(machine: &Machine, labelled: &[String]) -> Result<Found, Fault> {
             }),
         }
     }
-    if believed.len() > 1 {
-        let all: Vec<&str> = believed.iter().map(|medium| medium.shown.as_str()).collect();
+    if trusted.len() > 1 {
+        let all: Vec<&str> = trusted.iter().map(|medium| medium.shown.as_str()).collect();
         return Err(Fault::of(
             SecretFault::Unusable {
                 on: format!("medium with the label {LABEL}"),
@@ -169,7 +169,7 @@ pub fn judge(machine: &Machine, labelled: &[String]) -> Result<Found, Fault> {
         ));
     }
     Ok(Found {
-        medium: believed.pop(),
+        medium: trusted.pop(),
         ignored,
     })
 }

@@ -301,6 +301,6 @@ pub fn reports(
 pub fn is_there(copy: &GptCopy) -> bool {
     match copy {
         GptCopy::Absent => false,
-        GptCopy::Damaged(_) | GptCopy::Whole(_) => true,
+        GptCopy::Damaged(_) | GptCopy::Complete(_) => true,
     }
 }

@@ -67,7 +67,7 @@ impl Perform<FormatVolumes> for Real {
         Ok(VolumesFacts {
             root,
             swap,
-            landing: self.progress.landing(),
+            image_progress: self.progress.image_progress(),
         })
     }
 

@@ -60,7 +60,7 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
     old_table.entries[0].last_lba = 1_999_999;
     let on_disk = gpt::OnDisk {
         primary: GptCopy::Absent,
-        backup: GptCopy::Whole(old_table),
+        backup: GptCopy::Complete(old_table),
         protective_mbr: false,
         mbr: vec![],
         mbr_sector_bytes: 512,

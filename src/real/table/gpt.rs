@@ -132,7 +132,7 @@ fn other_size(
                 copy: copy(disk, size, sectors, lba)?,
             };
             match found.copy {
-                GptCopy::Whole(_) => return Ok(Some(found)),
+                GptCopy::Complete(_) => return Ok(Some(found)),
                 GptCopy::Damaged(_) => unusable = unusable.or(Some(found)),
                 GptCopy::Absent => {}
             }
@@ -163,7 +163,7 @@ fn copy(
     };
     let array = read_at(disk, header.array_lba * sector, bytes)?;
     Ok(match header.entries(&array, sectors) {
-        Ok(entries) => GptCopy::Whole(GptTable {
+        Ok(entries) => GptCopy::Complete(GptTable {
             disk_guid: header.disk_guid,
             sector_bytes,
             entries,

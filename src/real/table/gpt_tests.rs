@@ -157,7 +157,7 @@ fn a_header_that_asks_for_too_much_is_damaged_not_believed() {
     ] {
         let seen = change(f);
         assert!(matches!(seen.primary, GptCopy::Damaged(_)), "{:?}", seen.primary);
-        assert!(matches!(seen.backup, GptCopy::Whole(_)), "{:?}", seen.backup);
+        assert!(matches!(seen.backup, GptCopy::Complete(_)), "{:?}", seen.backup);
     }
 }
 
@@ -201,7 +201,7 @@ fn a_torn_write_never_shows_a_third_table() {
             let mut disk = Cursor::new(torn(before.get_ref(), &log.log, sectors));
             let seen = read(&mut disk, 512).unwrap();
             for copy in [&seen.primary, &seen.backup] {
-                if let GptCopy::Whole(table) = copy {
+                if let GptCopy::Complete(table) = copy {
                     assert!(Some(table) == start || table == &new, "{sectors}: {table:?}");
                 }
             }

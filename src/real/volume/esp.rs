@@ -549,7 +549,7 @@ pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) ->
             Some(_) => SlotFile::Allocated,
             None => SlotFile::Missing,
         }),
-        Probe::Found(_) | Probe::Blank | Probe::Ambivalent(_) => [SlotFile::Missing; 2],
+        Probe::Found(_) | Probe::Blank | Probe::Ambiguous(_) => [SlotFile::Missing; 2],
     };
     // A process that was killed between the last write and its flush leaves the flush to us.
     flush(device)?;

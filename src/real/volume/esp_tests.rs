@@ -52,7 +52,7 @@ fn the_esp_is_made_with_both_slots_and_is_clean() {
     for sector_bytes in [512, 4096] {
         let device = image(&dir, "esp");
         make(&device, sector_bytes);
-        assert_eq!(state(&device), VolumeState::Whole);
+        assert_eq!(state(&device), VolumeState::Complete);
         let [Some(first), Some(second)] = locate_on(&device).unwrap() else {
             panic!()
         };
@@ -112,7 +112,7 @@ fn only_what_is_missing_is_allocated() {
     allocate_on(&device, [None, Some(&BLANK)]).unwrap();
     assert!(locate_on(&device).unwrap()[1].is_some());
     assert_eq!(read_page(&device, kept).unwrap(), [b'k'; PAGE_BYTES]);
-    assert_eq!(state(&device), VolumeState::Whole);
+    assert_eq!(state(&device), VolumeState::Complete);
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn a_ruined_root_directory_costs_neither_the_filesystem_nor_the_slots() {
         let before = locate_on(&whole_on(&dir, &whole)).unwrap();
         mend(&device);
         assert!(!is_cut_off(&device, &volume()).unwrap(), "{what}");
-        assert_eq!(state(&device), VolumeState::Whole, "{what}");
+        assert_eq!(state(&device), VolumeState::Complete, "{what}");
         // The slots are where they were.
         let places = locate_on(&device).unwrap();
         assert_eq!(places, before, "{what}");
@@ -393,7 +393,7 @@ fn a_root_directory_that_was_ruined_with_efi_costs_no_slot() {
     ruin(&device, root_place(&device), &[0xA5; 2 * 4096]);
     assert!(is_cut_off(&device, &volume()).unwrap());
     mend(&device);
-    assert_eq!(state(&device), VolumeState::Whole);
+    assert_eq!(state(&device), VolumeState::Complete);
     has_records(&device, &records, "both");
     let checked = tool("fsck.vfat", &["-n", device.as_str()]);
     assert!(checked.success(), "{}", checked.said());
@@ -426,7 +426,7 @@ fn a_root_directory_that_was_being_made_again_is_made_again() {
         if is_cut_off(&device, &volume()).unwrap() || is_dirty(&device).unwrap() {
             mend(&device);
         }
-        assert_eq!(state(&device), VolumeState::Whole, "{what}");
+        assert_eq!(state(&device), VolumeState::Complete, "{what}");
         has_records(&device, &records, what);
     };
     esp_root::put_back(&device, false).unwrap();
@@ -468,7 +468,7 @@ fn only_a_fat_of_this_install_gets_its_root_directory_again() {
         fs::write(&device, &ruined).unwrap();
         ruin(&device, at, bytes);
         assert!(!esp_root::is_lost(&device, &volume()).unwrap(), "{what}");
-        assert_ne!(judged(&look(&device)), VolumeState::Whole, "{what}");
+        assert_ne!(judged(&look(&device)), VolumeState::Complete, "{what}");
     }
 }
 

@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(state(&device, "ext4"), VolumeState::Blank);
         for _ in 0..2 {
             make_root(&device);
-            assert_eq!(state(&device, "ext4"), VolumeState::Whole);
+            assert_eq!(state(&device, "ext4"), VolumeState::Complete);
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
         let id = bench::volume("root-web").provisional.to_string();
         let back = Program::new("tune2fs").args(["-U", &id, device.as_str()]);
         block_on(tool("x", back, &Reporter::default(), &Stop::never())).unwrap();
-        assert_eq!(state(&device, "ext4"), VolumeState::InTheMaking);
+        assert_eq!(state(&device, "ext4"), VolumeState::Incomplete);
         let begun = fs::read(&device).unwrap();
         let changed: Vec<usize> = (0..whole.len() / 4096)
             .filter(|i| whole[i * 4096..][..4096] != begun[i * 4096..][..4096])
@@ -200,7 +200,7 @@ mod tests {
                 "root-web",
             )
         };
-        assert_eq!(seen(), VolumeState::Whole);
+        assert_eq!(seen(), VolumeState::Complete);
         let mut begun = fs::read(&device).unwrap()[..4096].to_vec();
         let whole = begun.clone();
         stamp(&mut begun, &volume.provisional, "root-web").unwrap();
@@ -213,14 +213,14 @@ mod tests {
             file.write_all(block).unwrap();
         };
         put(&between);
-        assert_eq!(seen(), VolumeState::InTheMaking);
+        assert_eq!(seen(), VolumeState::Incomplete);
         make_root(&device);
-        assert_eq!(seen(), VolumeState::Whole);
+        assert_eq!(seen(), VolumeState::Complete);
         // Damage of another kind is no commit that was cut off: nothing is made anew because of it.
         let mut damaged = whole;
         damaged[2044] ^= 1;
         put(&damaged);
-        assert_ne!(seen(), VolumeState::InTheMaking);
+        assert_ne!(seen(), VolumeState::Incomplete);
     }
 
     /// The bytes of a filesystem that was in use: mounted by the kernel and written to; unmounted then, or not.
@@ -279,7 +279,7 @@ mod tests {
                     &torn[..4096],
                     &volume.provisional
                 ));
-                assert_eq!(seen(), VolumeState::Whole, "cut {cut}, new first {new_first}");
+                assert_eq!(seen(), VolumeState::Complete, "cut {cut}, new first {new_first}");
                 let check = Program::new("e2fsck").args(["-f", "-n", device.as_str()]);
                 block_on(tool("x", check, &Reporter::default(), &Stop::never())).unwrap();
                 let list = Program::new("debugfs").args(["-R", "ls -p /", device.as_str()]);
@@ -332,7 +332,7 @@ mod tests {
             &Stop::never(),
         ))
         .unwrap();
-        assert_eq!(state(&device, "swap"), VolumeState::Whole);
+        assert_eq!(state(&device, "swap"), VolumeState::Complete);
     }
 
     #[test]
@@ -350,6 +350,6 @@ mod tests {
         file.write_all(&boot).unwrap();
         drop(file);
         let seen = block_on(probe(&device, &Reporter::default(), &Stop::never())).unwrap();
-        assert!(matches!(seen, Probe::Ambivalent(_)), "{seen:?}");
+        assert!(matches!(seen, Probe::Ambiguous(_)), "{seen:?}");
     }
 }

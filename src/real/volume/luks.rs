@@ -339,7 +339,7 @@ pub async fn observe_container(
                 && found.id.as_deref() != Some(&volume.provisional.to_string()) =>
         {
             let id = found.id.unwrap_or_else(|| "without an id".to_owned());
-            Probe::Ambivalent(format!("a LUKS header that cannot be read, {id}"))
+            Probe::Ambiguous(format!("a LUKS header that cannot be read, {id}"))
         }
         (other, _) => other,
     };

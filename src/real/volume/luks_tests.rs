@@ -51,7 +51,7 @@ fn a_container_is_made_on_a_plain_file_and_opens() {
             &volume.provisional.to_string(),
             &volume.label,
         );
-        assert_eq!(state, landfall_states::VolumeState::Whole);
+        assert_eq!(state, landfall_states::VolumeState::Complete);
     });
     let raw = fs::read(&device).unwrap();
     assert!(

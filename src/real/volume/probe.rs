@@ -45,7 +45,7 @@ pub async fn probe(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Resul
         Some(EXIT_NOTHING) if ended.stdout.trim().is_empty() && ended.stderr.trim().is_empty() => {
             Ok(Probe::Blank)
         }
-        Some(EXIT_AMBIVALENT) => Ok(Probe::Ambivalent(ended.tail())),
+        Some(EXIT_AMBIVALENT) => Ok(Probe::Ambiguous(ended.tail())),
         Some(_) | None => Err(tool_fault(what(), ended.how())),
     }
 }
@@ -88,7 +88,7 @@ pub fn parse(text: &str) -> Option<Probe> {
     match (signature.kind.is_empty(), table, usage) {
         (false, None, _) => Some(Probe::Found(signature)),
         // A partition table and a filesystem in one place: one of them is a leftover, and which is not for us to say.
-        (false, Some(table), _) => Some(Probe::Ambivalent(format!("{} and table {table}", signature.kind))),
+        (false, Some(table), _) => Some(Probe::Ambiguous(format!("{} and table {table}", signature.kind))),
         (true, Some(table), _) => Some(Probe::Found(Signature {
             kind: format!("table {table}"),
             ..signature
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(signature.kind, "table gpt");
         assert!(matches!(
             parse("TYPE=ext4\nPTTYPE=dos\n"),
-            Some(Probe::Ambivalent(_))
+            Some(Probe::Ambiguous(_))
         ));
         assert_eq!(parse("DEVNAME=x\n"), None);
         // util-linux 2.41: a blank partition of a GPT, exit code 0.

@@ -24,7 +24,7 @@ use crate::real::volume::block_io::{flush, io_fault, tool_fault};
 use camino::Utf8Path;
 use landfall_states::actions::format_volumes::ImageOrder;
 use landfall_states::fault::{DeviceFault, Fault, ImageFault, Kind, Os, Remedy, RoomFault};
-use landfall_states::image::Landing;
+use landfall_states::image::ImageProgress;
 use landfall_states::image::READS_MAX;
 use landfall_states::plan::{Payload, SystemSource, Volume};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ const MEDIUM: &str = "/iso";
 #[derive(Debug, Default)]
 pub struct Progress {
     writer: Option<Writer>,
-    landing: Option<Landing>,
+    image_progress: Option<ImageProgress>,
 }
 
 impl Progress {
@@ -62,8 +62,8 @@ impl Progress {
     }
 
     /// What is durable.
-    pub fn landing(&self) -> Option<Landing> {
-        self.landing.clone()
+    pub fn image_progress(&self) -> Option<ImageProgress> {
+        self.image_progress.clone()
     }
 }
 
@@ -212,7 +212,7 @@ impl Work {
             let stop = &|| self.stop.is_requested();
             // Also what a fault comes behind is durable.
             let flushed = &mut |chunks| {
-                progress.landing = Some(Landing {
+                progress.image_progress = Some(ImageProgress {
                     image: image.digest.clone(),
                     chunks,
                 });

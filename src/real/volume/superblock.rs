@@ -85,7 +85,7 @@ pub async fn torn(
         Probe::Blank => {}
         // Versions of blkid differ in whether a wrong checksum is a superblock.
         Probe::Found(found) if found.kind == "ext4" => {}
-        Probe::Found(_) | Probe::Ambivalent(_) => return Ok(None),
+        Probe::Found(_) | Probe::Ambiguous(_) => return Ok(None),
     }
     finished_copy(device, &volume.id)
         .map_err(|e| io_fault(format!("read of the superblock's copies on {device}"), &e))

@@ -31,7 +31,7 @@ impl Script for FormatVolumes {
             } else {
                 Probe::Blank
             },
-            landing: world.landing.clone(),
+            image_progress: world.image_progress.clone(),
         })
     }
 

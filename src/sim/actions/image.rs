@@ -15,7 +15,7 @@ use crate::sim::model::image::{WRONG, chunk};
 use crate::sim::world::run::{Act, SimWorld};
 use landfall_states::actions::format_volumes::ImageOrder;
 use landfall_states::fault::{Fault, FaultClass, ImageFault};
-use landfall_states::image::{Image, Landing, READS_MAX};
+use landfall_states::image::{Image, ImageProgress, READS_MAX};
 use std::rc::Rc;
 
 impl SimWorld {
@@ -49,7 +49,12 @@ impl SimWorld {
         let digest: Rc<str> = order.image.digest.as_str().into();
         let target = self.target();
         if order.from < order.image.chunks {
-            if self.landing.as_ref().map(|landing| landing.chunks) != Some(order.from) {
+            if self
+                .image_progress
+                .as_ref()
+                .map(|image_progress| image_progress.chunks)
+                != Some(order.from)
+            {
                 self.act("open the image", Act::Look).await?;
             }
             if order.from == 0 {
@@ -67,7 +72,7 @@ impl SimWorld {
             if !planted!(self, ImageTrusted) {
                 self.act("flush the chunk", Act::Flush).await?;
             }
-            self.landing = Some(Landing {
+            self.image_progress = Some(ImageProgress {
                 image: order.image.digest.clone(),
                 chunks: order.from + 1,
             });

@@ -29,7 +29,7 @@ impl Script for PartitionDisk {
             .map(|key| match disk.copy(key) {
                 GptCopy::Absent => format!("{key:?}: none"),
                 GptCopy::Damaged(how) => format!("{key:?}: {how}"),
-                GptCopy::Whole(table) => format!("{key:?}: {}", table.disk_guid),
+                GptCopy::Complete(table) => format!("{key:?}: {}", table.disk_guid),
             })
             .collect();
         contents.extend(Region::ALL.map(|region| format!("{region:?}: {}", disk.probe(region))));

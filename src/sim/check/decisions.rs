@@ -29,7 +29,7 @@ impl Verdict {
         Verdict {
             decision: decision.name(),
             rules: decision.rules().iter().map(|rule| rule.number()).collect(),
-            claimed: decision.believed().map(Record::phase),
+            claimed: decision.trusted().map(Record::phase),
         }
     }
 }

@@ -85,13 +85,13 @@ impl Checks {
     }
 
     /// What decides the checks to come, where the slots hold `believed`: its sequence number and digest.
-    pub fn digest(&self, believed: Option<(u64, &Digest)>, hasher: &mut impl Hasher) {
+    pub fn digest(&self, trusted: Option<(u64, &Digest)>, hasher: &mut impl Hasher) {
         let breaches: Vec<Invariant> = self.breaches.iter().map(|b| b.invariant).collect();
         let order = self.acknowledged.as_ref().map(|acknowledged| {
-            let sequence = believed.map_or(0, |(sequence, _)| sequence);
+            let sequence = trusted.map_or(0, |(sequence, _)| sequence);
             (acknowledged.phase, sequence.cmp(&acknowledged.sequence))
         });
-        let chained = believed.is_some_and(|(_, digest)| self.written.contains_key(digest));
+        let chained = trusted.is_some_and(|(_, digest)| self.written.contains_key(digest));
         (self.consented || self.consented_before, order, &self.finished).hash(hasher);
         (breaches, chained, self.written.is_empty()).hash(hasher);
     }
@@ -439,8 +439,8 @@ impl Checks {
         };
         let slots = [target.slot(0), target.slot(1)];
         let how = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
-            Choice::Believed { record, .. } if record.sequence >= acknowledged.sequence => return,
-            Choice::Believed { record, .. } => format!("only record {} is left", record.sequence),
+            Choice::Trusted { record, .. } if record.sequence >= acknowledged.sequence => return,
+            Choice::Trusted { record, .. } => format!("only record {} is left", record.sequence),
             other => left(&other).to_owned(),
         };
         let how = format!("record {} was acknowledged: {how}", acknowledged.sequence);
@@ -567,7 +567,7 @@ pub fn state(disk: &Disk) -> BTreeMap<Key, String> {
 /// What is left of the slots where no record is believed.
 pub(crate) fn left(choice: &Choice) -> &'static str {
     match choice {
-        Choice::Believed { .. } => "a record is left",
+        Choice::Trusted { .. } => "a record is left",
         Choice::Neither(_) => "no record is left",
         Choice::Fork { .. } => "two records that do not follow one another are left",
         Choice::Newer(_) => "a record of a newer format is left",

@@ -19,8 +19,8 @@ use landfall_states::authentic::{Authenticity, RecordKeys};
 use landfall_states::checkpoint::{Choice, Mark, Record, SLOT_BYTES, SlotError, choose};
 use landfall_states::fault::{Attempts, Fault, FaultClass};
 use landfall_states::names::StorePath;
-use landfall_states::recovery::{Believed, Course};
-use landfall_states::{Claim, Phase};
+use landfall_states::recovery::{ResumePlan, TrustedRecord};
+use landfall_states::{Phase, RecordedPhase};
 use std::fmt;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -329,14 +329,14 @@ impl Slots {
             .map(|acknowledged| (acknowledged, self.in_flight));
         let broken = match (&choice, expected) {
             (Choice::Newer(version), _) => Some(format!("a format {version} that nobody wrote")),
-            (Choice::Believed { record, .. }, Some((acknowledged, in_flight))) => {
+            (Choice::Trusted { record, .. }, Some((acknowledged, in_flight))) => {
                 self.coverage.newer += u64::from(record.sequence == in_flight);
                 (record.sequence != acknowledged && record.sequence != in_flight)
                     .then(|| format!("record {} is believed", record.sequence))
             }
             (Choice::Neither(_) | Choice::Fork { .. }, Some(_)) => Some(format!("{choice:?}")),
             // Before the first save nothing was promised.
-            (Choice::Believed { .. } | Choice::Neither(_) | Choice::Fork { .. }, None) => None,
+            (Choice::Trusted { .. } | Choice::Neither(_) | Choice::Fork { .. }, None) => None,
         };
         if let Some(how) = broken {
             self.coverage.failed += 1;
@@ -395,14 +395,14 @@ fn enumerate_from(
     let mut boot = 0;
     while slots.coverage.states < states_min && go_on(slots.coverage.states) {
         boot += 1;
-        let course = course(setting, &slots.durable);
+        let resume_plan = resume_plan(setting, &slots.durable);
         // A run goes on from what it believes, and promises what it is given.
-        slots.in_flight = course
-            .believed
+        slots.in_flight = resume_plan
+            .trusted
             .as_ref()
-            .map_or(course.sequence_seen, |b| b.record.sequence);
-        slots.acknowledged = course.believed.as_ref().map(|b| b.record.sequence);
-        let mut store = Store::new(&course);
+            .map_or(resume_plan.sequence_seen, |b| b.record.sequence);
+        slots.acknowledged = resume_plan.trusted.as_ref().map(|b| b.record.sequence);
+        let mut store = Store::new(&resume_plan);
         let mut attempts = Attempts::default();
         for _ in 0..=slots.below(SAVES_PER_RUN_MAX) {
             let phase = Phase::ALL[2 + slots.below(9) as usize];
@@ -432,10 +432,10 @@ fn enumerate_from(
 }
 
 /// What a run makes of the slots.
-fn course(setting: &Setting, slots: &[Vec<u8>; 2]) -> Course {
-    let (believed, sequence_seen) = match choose([Some(&slots[0]), Some(&slots[1])]) {
-        Choice::Believed { record, slot, .. } => (
-            Some(Box::new(Believed {
+fn resume_plan(setting: &Setting, slots: &[Vec<u8>; 2]) -> ResumePlan {
+    let (trusted, sequence_seen) = match choose([Some(&slots[0]), Some(&slots[1])]) {
+        Choice::Trusted { record, slot, .. } => (
+            Some(Box::new(TrustedRecord {
                 record: *record,
                 bytes: slots[slot].clone(),
                 slot: Some(slot),
@@ -445,9 +445,9 @@ fn course(setting: &Setting, slots: &[Vec<u8>; 2]) -> Course {
         Choice::Fork { sequence, .. } => (None, sequence),
         Choice::Neither(_) | Choice::Newer(_) => (None, 0),
     };
-    Course {
+    ResumePlan {
         plan: Box::new(setting.plan.clone()),
-        believed,
+        trusted,
         rules: vec![],
         why: String::new(),
         sequence_seen,
@@ -469,24 +469,24 @@ fn record(setting: &Setting, phase: Phase, attempts: &Attempts, boot: u64, fault
         disk: plan.disk.clone(),
         revision: setting.revision.clone(),
         claim: match phase {
-            Phase::Planned => Claim::Planned,
-            Phase::Partitioned => Claim::Partitioned,
-            Phase::Anchored => Claim::Anchored,
-            Phase::Encrypted => Claim::Encrypted,
-            Phase::Formatted => Claim::Formatted,
-            Phase::Cloned => Claim::Cloned,
-            Phase::Realised => Claim::Realised(system),
-            Phase::Installed => Claim::Installed(system),
-            Phase::Bootable => Claim::Bootable(system),
-            Phase::Provisioned => Claim::Provisioned(system),
-            Phase::Landed => Claim::Landed(system),
+            Phase::Planned => RecordedPhase::Planned,
+            Phase::Partitioned => RecordedPhase::Partitioned,
+            Phase::Anchored => RecordedPhase::Anchored,
+            Phase::Encrypted => RecordedPhase::Encrypted,
+            Phase::Formatted => RecordedPhase::Formatted,
+            Phase::Cloned => RecordedPhase::Cloned,
+            Phase::Realised => RecordedPhase::Realised(system),
+            Phase::Installed => RecordedPhase::Installed(system),
+            Phase::Bootable => RecordedPhase::Bootable(system),
+            Phase::Provisioned => RecordedPhase::Provisioned(system),
+            Phase::Landed => RecordedPhase::Landed(system),
         },
         mark: [Mark::Reached, Mark::Begun, Mark::Stopped][fault_bytes % 3],
         attempts: attempts.clone(),
         boot: format!("boot-{boot}"),
         last_fault: (fault_bytes > 300)
             .then(|| Fault::injected(FaultClass::Transient, "clone", "x".repeat(fault_bytes - 300)).record()),
-        landing: None,
+        image_progress: None,
     }
 }
 

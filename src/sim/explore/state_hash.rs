@@ -31,7 +31,7 @@ const TOTAL_ATTEMPTS_FAR: u32 = 48;
 #[derive(Debug)]
 struct Pair {
     hash: u64,
-    believed: Option<(u64, Digest)>,
+    trusted: Option<(u64, Digest)>,
 }
 
 /// Makes digests, and remembers what slots meant: reading them is the dear part.
@@ -151,11 +151,11 @@ impl StateHasher {
                 .or_insert_with(|| hash_of(Record::decode(bytes).ok().map(|r| record_hash(&r, &budget))))
                 .hash(&mut hasher);
         }
-        let believed = seen
-            .believed
+        let trusted = seen
+            .trusted
             .as_ref()
             .map(|(sequence, digest)| (*sequence, digest));
-        checks.digest(believed, &mut hasher);
+        checks.digest(trusted, &mut hasher);
         hasher.finish()
     }
 
@@ -282,7 +282,7 @@ fn record_hash(record: &Record, budget: &Budget) -> u64 {
         attempts,
         boot: _,
         last_fault: _,
-        landing,
+        image_progress,
     } = record;
     let left = |max: u32, made: u32, far: u32| max.saturating_sub(made).min(far);
     let by_phase: Vec<u32> = landfall_states::Phase::ALL
@@ -301,7 +301,7 @@ fn record_hash(record: &Record, budget: &Budget) -> u64 {
         place,
         disk,
         revision.as_str(),
-        format!("{claim:?} {mark:?} {landing:?}"),
+        format!("{claim:?} {mark:?} {image_progress:?}"),
         by_phase,
         total,
     ))
@@ -318,17 +318,17 @@ fn read(slots: &[Option<Vec<u8>>; 2], budget: &Budget) -> Pair {
             Err(_) => (4, 0),
         },
     });
-    let (choice, believed) = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
+    let (choice, trusted) = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
         Choice::Neither(_) => (9, None),
         Choice::Fork { .. } => (8, None),
         Choice::Newer(_) => (7, None),
-        Choice::Believed { record, slot, .. } => {
+        Choice::Trusted { record, slot, .. } => {
             let digest = Record::digest_of(slots[slot].as_deref().unwrap_or_default());
             (slot, Some((record.sequence, digest)))
         }
     };
     Pair {
         hash: hash_of((kinds, choice)),
-        believed,
+        trusted,
     }
 }

@@ -147,7 +147,7 @@ pub enum Forgery {
 /// A plan that is not possible, or a defect of the simulation.
 pub fn forge(disk: &mut Disk, setting: &Setting, how: Forgery) -> Result<(), String> {
     let slots = [disk.slot(0), disk.slot(1)];
-    let Choice::Believed { record, slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) else {
+    let Choice::Trusted { record, slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) else {
         // There is nothing to be forged yet.
         return Ok(());
     };

@@ -4,7 +4,7 @@
 //! Absent: how they get there; see `steps` and `target`.
 
 use crate::sim::model::disk::{Disk, Fs, Header, Key, Region, SECTOR_BYTES, Value};
-use landfall_states::Claim;
+use landfall_states::RecordedPhase;
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::fault::Attempts;
 use landfall_states::names::{Revision, StorePath};
@@ -210,14 +210,18 @@ pub fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<
         attempts: Attempts::default(),
         boot: "finished".into(),
         last_fault: None,
-        landing: None,
+        image_progress: None,
     };
-    let older = record(30, None, Claim::Provisioned(system.clone()))
+    let older = record(30, None, RecordedPhase::Provisioned(system.clone()))
         .encode()
         .map_err(|e| e.to_string())?;
-    let newer = record(31, Some(Record::digest_of(&older)), Claim::Landed(system.clone()))
-        .encode()
-        .map_err(|e| e.to_string())?;
+    let newer = record(
+        31,
+        Some(Record::digest_of(&older)),
+        RecordedPhase::Landed(system.clone()),
+    )
+    .encode()
+    .map_err(|e| e.to_string())?;
     for (which, bytes) in [older, newer].iter().enumerate() {
         contents.push((Key::SlotFile(which), Value::Of(801)));
         for (key, value) in sectors(which, bytes) {

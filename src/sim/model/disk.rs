@@ -332,7 +332,7 @@ impl Disk {
     pub fn copy(&self, key: Key) -> GptCopy {
         match self.see(key) {
             None => GptCopy::Absent,
-            Some(Value::Table(table)) => GptCopy::Whole((**table).clone()),
+            Some(Value::Table(table)) => GptCopy::Complete((**table).clone()),
             Some(_) => GptCopy::Damaged("check sum".into()),
         }
     }

@@ -26,8 +26,8 @@ impl Seen {
             .filter_map(|key| disk.copy(*key).table().cloned())
             .collect();
         let record = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
-            Choice::Believed { record, .. } if !tables.is_empty() => Some(*record),
-            Choice::Believed { .. } | Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
+            Choice::Trusted { record, .. } if !tables.is_empty() => Some(*record),
+            Choice::Trusted { .. } | Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
         };
         Seen { record, tables }
     }
@@ -82,7 +82,7 @@ pub fn keys_of(disk: &Disk, setting: &Setting) -> RecordKeys {
 pub fn who_wrote(machine: &Machine, setting: &Setting) -> Option<Authenticity> {
     let disk = &machine.disks[machine.target(setting)];
     let slots = [disk.slot(0), disk.slot(1)];
-    let Choice::Believed { slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) else {
+    let Choice::Trusted { slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) else {
         return None;
     };
     let bytes = slots[slot].as_deref()?;

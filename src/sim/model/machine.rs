@@ -121,7 +121,7 @@ impl Machine {
 
     /// The kernel reads the table of a disk, as it was told.
     pub fn read_table(&mut self, disk: usize) {
-        if let GptCopy::Whole(table) = self.disks[disk].copy(Key::Primary) {
+        if let GptCopy::Complete(table) = self.disks[disk].copy(Key::Primary) {
             self.kernel = partitions(&table);
         }
     }
@@ -164,8 +164,8 @@ impl Machine {
 /// What Linux makes of a table when it scans a disk: the primary copy, under a protective MBR.
 fn kernel(disk: &Disk) -> Vec<KernelPartition> {
     match (disk.see(Key::Mbr), disk.copy(Key::Primary)) {
-        (Some(_), GptCopy::Whole(table)) => partitions(&table),
-        (_, GptCopy::Absent | GptCopy::Damaged(_) | GptCopy::Whole(_)) => vec![],
+        (Some(_), GptCopy::Complete(table)) => partitions(&table),
+        (_, GptCopy::Absent | GptCopy::Damaged(_) | GptCopy::Complete(_)) => vec![],
     }
 }
 

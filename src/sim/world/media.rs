@@ -15,7 +15,7 @@ impl Media for SimWorld {
         self.act("read tmpfs", Act::Look).await?;
         if planted!(self, CodeUnchecked) && self.held.is_some() {
             let slots = [0, 1].map(|which| self.disk().slot(which));
-            if let Choice::Believed { slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) {
+            if let Choice::Trusted { slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) {
                 return Ok(slots[slot].clone());
             }
         }

@@ -20,7 +20,7 @@ use crate::sim::model::setting::Setting;
 use landfall_states::Phase;
 use landfall_states::authentic::RecordKeys;
 use landfall_states::fault::{Fault, FaultClass};
-use landfall_states::image::Landing;
+use landfall_states::image::ImageProgress;
 use landfall_states::plan::DiskIdentity;
 use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -148,7 +148,7 @@ pub struct SimWorld {
     /// The phase of the last of them.
     pub ordered_in: Option<Phase>,
     /// How far this run has come with an image.
-    pub landing: Option<Landing>,
+    pub image_progress: Option<ImageProgress>,
     /// Whether what was read of the image last is what it is made of.
     pub right: bool,
     /// A signal asked to stop.
@@ -204,7 +204,7 @@ impl SimWorld {
             written_out: false,
             orders: 0,
             ordered_in: None,
-            landing: None,
+            image_progress: None,
             right: false,
             stop: false,
             swapped: false,
@@ -419,7 +419,10 @@ impl SimWorld {
                     strange: self.strange,
                     asked: self.asked,
                     ordered_here: self.ordered_in == Some(self.phase.get()),
-                    landed_chunks: self.landing.as_ref().map(|landing| landing.chunks),
+                    landed_chunks: self
+                        .image_progress
+                        .as_ref()
+                        .map(|image_progress| image_progress.chunks),
                     granted: self.granted,
                     evaluated: self.evaluated,
                 },

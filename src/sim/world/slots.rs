@@ -14,7 +14,7 @@ impl SimWorld {
     pub fn recorded(&self) -> Option<Phase> {
         let slots = [self.disk().slot(0), self.disk().slot(1)];
         match choose([slots[0].as_deref(), slots[1].as_deref()]) {
-            Choice::Believed { record, .. } => Some(record.phase()),
+            Choice::Trusted { record, .. } => Some(record.phase()),
             Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => None,
         }
     }
@@ -23,7 +23,7 @@ impl SimWorld {
     pub fn recorded_payload_differs(&self) -> bool {
         let slots = [self.disk().slot(0), self.disk().slot(1)];
         match choose([slots[0].as_deref(), slots[1].as_deref()]) {
-            Choice::Believed { record, .. } => record.payload != self.setting.plan.payload_digest,
+            Choice::Trusted { record, .. } => record.payload != self.setting.plan.payload_digest,
             Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => false,
         }
     }
@@ -41,7 +41,7 @@ impl SimWorld {
                 .and_then(Result::ok)
         };
         let record = match choose([slots[0].as_deref(), slots[1].as_deref()]) {
-            Choice::Believed { record, .. } => Some(*record),
+            Choice::Trusted { record, .. } => Some(*record),
             Choice::Neither(_) | Choice::Fork { .. } | Choice::Newer(_) => in_tmpfs(),
         };
         record.map_or((None, false), |record| {

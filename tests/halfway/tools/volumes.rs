@@ -101,8 +101,8 @@ fn probed(subject: &Utf8Path) -> Result<Probe, String> {
 
 fn word(state: VolumeState) -> &'static str {
     match state {
-        VolumeState::Whole => "planned id",
-        VolumeState::InTheMaking => "provisional id",
+        VolumeState::Complete => "planned id",
+        VolumeState::Incomplete => "provisional id",
         VolumeState::Blank => "no signature",
         VolumeState::Foreign => "another signature",
     }
@@ -166,7 +166,7 @@ impl Tool for Esp {
         let state = match seen.compare("vfat", &id, &begun, &volume.label) {
             VolumeState::Foreign => match &seen {
                 Probe::Found(found) if found.kind == "vfat" => "another id or no label",
-                Probe::Found(_) | Probe::Blank | Probe::Ambivalent(_) => "another signature",
+                Probe::Found(_) | Probe::Blank | Probe::Ambiguous(_) => "another signature",
             },
             other => word(other),
         };
@@ -200,7 +200,7 @@ fn format(root: bool, subject: &Utf8Path) -> Result<(), String> {
         root: target("root-web"),
         swap: (!root).then(|| target("swap-web")),
         image: None,
-        landing: None,
+        image_progress: None,
         claimed: false,
         consent: None,
     };
@@ -225,13 +225,13 @@ fn format(root: bool, subject: &Utf8Path) -> Result<(), String> {
                 VolumesFacts {
                     root: seen,
                     swap: Probe::Blank,
-                    landing: None,
+                    image_progress: None,
                 }
             } else {
                 VolumesFacts {
                     root: whole.clone(),
                     swap: seen,
-                    landing: None,
+                    image_progress: None,
                 }
             })
         },
