@@ -60,7 +60,6 @@ pub struct Gathered {
 }
 
 /// The kernel's lists of what is used, and lsblk's view.
-///
 /// # Errors
 /// A list of the kernel's cannot be read, or `lsblk` fails.
 pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<Machine, Fault> {
@@ -266,7 +265,6 @@ fn shows_devices(sysfs: &Sysfs) -> Result<(), Fault> {
 }
 
 /// Looks at everything.
-///
 /// # Errors
 /// As [`machine`]; two disks say that they are the same one.
 pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -> Result<Gathered, Fault> {
@@ -397,7 +395,6 @@ pub fn judge(
 }
 
 /// Looks at what is on an open disk that may carry an install of any of these plans.
-///
 /// # Errors
 /// The disk reports an error.
 pub fn of_any(file: &mut File, disk: &DiskIdentity, plans: &[Plan]) -> io::Result<Contents> {

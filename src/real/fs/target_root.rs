@@ -104,7 +104,6 @@ impl Root {
 
     /// Where a clone goes (its path is one below the mounted target), by its name in a directory that no link leads to.
     /// `make`: directories on the way. `None`: the way is not there, and neither is the clone.
-    ///
     /// # Errors
     /// A link on the way leads out of the target, or the target cannot be read or written.
     pub fn clone_place(&self, clone: &ClonePath, make: bool) -> Result<Option<Utf8PathBuf>, Fault> {
@@ -118,7 +117,6 @@ impl Root {
     }
 
     /// A descriptor of it, for system calls on names of it.
-    ///
     /// # Errors
     /// The root cannot be opened.
     pub fn fd(&self) -> io::Result<OwnedFd> {
@@ -132,7 +130,6 @@ impl Root {
     }
 
     /// Opens a directory of the target; `None`: it is not there, or is none.
-    ///
     /// # Errors
     /// A link on the way leads out of the target, or the target cannot be read.
     pub fn dir(&self, path: &str) -> Result<Option<Dir>, Fault> {
@@ -153,7 +150,6 @@ impl Root {
     }
 
     /// Opens a directory of the target, making what is missing of it, also behind a link.
-    ///
     /// # Errors
     /// Something else has the name, or the target cannot be written.
     pub fn made_dir(&self, path: &str, mode: u32) -> Result<Dir, Fault> {
@@ -217,7 +213,6 @@ fn resolve(top: &OwnedFd, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
 }
 
 /// Opens a path of the target.
-///
 /// # Errors
 /// What the kernel says.
 pub fn open(root: &Root, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
@@ -233,7 +228,6 @@ pub fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Whether anything has this name on the target; the last part is not followed.
-///
 /// # Errors
 /// The target cannot be read.
 pub fn is_there(root: &Root, path: &str) -> Result<bool, Fault> {
@@ -245,7 +239,6 @@ pub fn is_there(root: &Root, path: &str) -> Result<bool, Fault> {
 }
 
 /// Names in a directory of the target, sorted; none when it is not there, or is none. Names that are no text are left out.
-///
 /// # Errors
 /// The target cannot be read.
 pub fn names(root: &Root, path: &str) -> Result<Vec<String>, Fault> {
@@ -262,7 +255,6 @@ pub fn names(root: &Root, path: &str) -> Result<Vec<String>, Fault> {
 }
 
 /// Names in an open directory: through the descriptor, so that nobody can put another directory in its place meanwhile.
-///
 /// # Errors
 /// The directory cannot be read.
 pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
@@ -272,7 +264,6 @@ pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
 }
 
 /// Removes what has this name in an open directory, and all that is in it; what is not there is removed already.
-///
 /// # Errors
 /// It cannot be removed.
 pub fn remove_in(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
@@ -300,7 +291,6 @@ fn remove_at(dir: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
 }
 
 /// Removes what has this name on the target, and all that is in it. A link is removed, not what it leads to.
-///
 /// # Errors
 /// It cannot be removed.
 pub fn remove(root: &Root, path: &str) -> Result<(), Fault> {
@@ -316,7 +306,6 @@ fn parent_and_name(path: &str) -> (&str, &str) {
 }
 
 /// Opens whatever has this name on the target for reading, without waiting for it (a FIFO); `None` when it is not there.
-///
 /// # Errors
 /// The target cannot be read.
 pub fn open_any(root: &Root, path: &str) -> Result<Option<File>, Fault> {
@@ -329,7 +318,6 @@ pub fn open_any(root: &Root, path: &str) -> Result<Option<File>, Fault> {
 }
 
 /// Opens a file of the target for reading; `None` when it is not there, or is no regular file.
-///
 /// # Errors
 /// The target cannot be read.
 pub fn open_file(root: &Root, path: &str) -> Result<Option<File>, Fault> {
@@ -343,7 +331,6 @@ pub fn open_file(root: &Root, path: &str) -> Result<Option<File>, Fault> {
 }
 
 /// Reads a small file of the target, at most `READ_BYTES_MAX` of it; `None` when it is not there.
-///
 /// # Errors
 /// The target cannot be read, or the file is too long.
 pub fn read(root: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
@@ -358,7 +345,6 @@ pub fn read(root: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
 }
 
 /// As [`read`], as text; bytes that are no UTF-8 are replaced.
-///
 /// # Errors
 /// As [`read`].
 pub fn read_text(root: &Root, path: &str) -> Result<Option<String>, Fault> {
@@ -367,7 +353,6 @@ pub fn read_text(root: &Root, path: &str) -> Result<Option<String>, Fault> {
 
 /// Asks the kernel to forget what it has cached of a file, so that the next read comes from the device. Works only on
 /// pages that are clean: sync first.
-///
 /// # Errors
 /// The kernel refuses.
 pub fn forget(file: &File) -> Result<(), Fault> {
@@ -376,7 +361,6 @@ pub fn forget(file: &File) -> Result<(), Fault> {
 }
 
 /// SHA-256 and length of what a reader gives.
-///
 /// # Errors
 /// The reader reports an error.
 pub fn digest(what: &str, mut reader: impl Read) -> Result<([u8; 32], u64), Fault> {
@@ -394,7 +378,6 @@ pub fn digest(what: &str, mut reader: impl Read) -> Result<([u8; 32], u64), Faul
 }
 
 /// Where a chain of symbolic links of the target leads, followed only until it enters the store. `None`: nothing there.
-///
 /// # Errors
 /// The chain has no end, or the target cannot be read.
 pub fn follow_to_store(root: &Root, path: &str) -> Result<Option<String>, Fault> {
@@ -426,7 +409,6 @@ pub fn follow_to_store(root: &Root, path: &str) -> Result<Option<String>, Fault>
 
 /// Opens a directory of the target, making what is missing of it: the last part with this mode, those above it with 0755. Where a
 /// link leads to a directory that is missing, that one is made, inside the target. Links that lead nowhere for ever are a fault.
-///
 /// # Errors
 /// Something else has the name, or the target cannot be written.
 pub fn ensure_dir(root: &Root, path: &str, mode: u32) -> Result<OwnedFd, Fault> {
@@ -530,7 +512,6 @@ pub fn beside(name: &str) -> String {
 
 /// Writes a file into an open directory: beside its place, owner and mode, flush, rename, flush the directory. When that fails, nothing is
 /// left beside it.
-///
 /// # Errors
 /// It cannot be written, flushed or renamed.
 pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
@@ -562,7 +543,6 @@ pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::
 }
 
 /// Writes a file of the target; directories on the way are made with mode 0755.
-///
 /// # Errors
 /// It cannot be written, flushed or renamed.
 pub fn write(root: &Root, path: &str, bytes: &[u8], access: Access) -> Result<(), Fault> {
@@ -572,7 +552,6 @@ pub fn write(root: &Root, path: &str, bytes: &[u8], access: Access) -> Result<()
 }
 
 /// Writes a file of a filesystem that keeps neither owner nor mode (FAT): beside its place, flushed, renamed.
-///
 /// # Errors
 /// It cannot be written, flushed or renamed.
 pub fn write_plain(root: &Root, path: &str, beside: &str, bytes: &[u8]) -> Result<(), Fault> {
@@ -595,7 +574,6 @@ pub fn write_plain(root: &Root, path: &str, beside: &str, bytes: &[u8]) -> Resul
 }
 
 /// Owner, mode and kind of what an entry of a directory is, links not followed.
-///
 /// # Errors
 /// What the kernel says.
 pub fn stat_in(dir: &OwnedFd, name: impl AsRef<OsStr>) -> io::Result<nix::sys::stat::FileStat> {
@@ -608,7 +586,6 @@ fn open_dir(root: &Root, what: &str) -> Result<OwnedFd, Fault> {
 }
 
 /// Writes everything of the filesystem that holds this root to its device.
-///
 /// # Errors
 /// The device reports an error.
 pub fn sync_filesystem(at: &Root) -> Result<(), Fault> {
@@ -617,7 +594,6 @@ pub fn sync_filesystem(at: &Root) -> Result<(), Fault> {
 }
 
 /// The number of the device that holds a root's filesystem.
-///
 /// # Errors
 /// The root cannot be looked at.
 pub fn device_number(at: &Root) -> Result<u64, Fault> {
@@ -628,7 +604,6 @@ pub fn device_number(at: &Root) -> Result<u64, Fault> {
 
 /// Flushes the block device below the filesystem at this directory: on FAT nothing else sends the device a flush.
 /// A filesystem without a block device (tmpfs, overlay) has nothing to flush.
-///
 /// # Errors
 /// The device cannot be opened, or reports an error.
 pub fn flush_device_under(at: &Root) -> Result<(), Fault> {
@@ -653,7 +628,6 @@ pub fn flush_device_under(at: &Root) -> Result<(), Fault> {
 
 /// Tests make what they need below a root by hand.
 /// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself. Nothing mounted: nothing to flush.
-///
 /// # Errors
 /// The device cannot be opened, or reports an error.
 pub fn flush_boot(root: &Root) -> Result<(), Fault> {
