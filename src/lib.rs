@@ -1,5 +1,8 @@
 //! landfall: a NixOS installer that never has to start over.
 
+// Tests beside the code may have helpers of any kind.
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
 pub mod cli;
 pub mod clock;
 pub mod config;

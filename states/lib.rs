@@ -15,6 +15,9 @@
 //! looks ([`Step::Facts`]) and acts ([`Step::Order`]); whether the work is done is judged here, from the facts alone.
 //! So the driver's rhythm is: look, judge, act, look again, judge again.
 
+// Tests beside the code may have helpers of any kind.
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
 pub mod actions;
 pub mod authentic;
 pub mod checkpoint;

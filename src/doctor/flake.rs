@@ -35,7 +35,7 @@ pub(super) enum NoAnswer {
 
 impl NoAnswer {
     /// As the outcome of a check of this attribute.
-    pub fn outcome(self, what: &str, next: &str) -> Outcome {
+    pub(crate) fn outcome(self, what: &str, next: &str) -> Outcome {
         match self {
             NoAnswer::NoNix => Outcome::skipped("nix is not in PATH"),
             NoAnswer::NoAttribute(said) | NoAnswer::Failed(said) => {
@@ -75,7 +75,7 @@ fn encoded(path: &Utf8Path) -> String {
 }
 
 impl Reference {
-    pub fn of(dir: &Utf8Path) -> Reference {
+    pub(crate) fn of(dir: &Utf8Path) -> Reference {
         let whole = encoded(dir);
         if whole == dir.as_str() {
             return Reference {
@@ -113,7 +113,7 @@ impl Reference {
     }
 
     /// A command of Nix's for the flake, for a shell; `attribute` with its `#`.
-    pub fn command(&self, verb: &str, attribute: &str) -> String {
+    pub(crate) fn command(&self, verb: &str, attribute: &str) -> String {
         let command = format!("nix {verb} {}", shell(&format!("{}{attribute}", self.name)));
         match self.start.as_str() {
             "/" => command,

@@ -20,7 +20,7 @@ pub(super) struct NarInfo {
 
 impl NarInfo {
     /// Reads one; `None`: it is none.
-    pub fn parse(text: &str) -> Option<NarInfo> {
+    pub(crate) fn parse(text: &str) -> Option<NarInfo> {
         let mut info = NarInfo::default();
         for line in text.lines() {
             let Some((key, value)) = line.split_once(": ") else {
@@ -57,7 +57,7 @@ impl NarInfo {
     }
 
     /// The name of a key that proves it.
-    pub fn proved_by<'k>(&self, keys: &'k [String]) -> Option<&'k str> {
+    pub(crate) fn proved_by<'k>(&self, keys: &'k [String]) -> Option<&'k str> {
         let text = self.fingerprint();
         keys.iter().find_map(|key| {
             let (name, public) = key.trim().split_once(':')?;
@@ -78,7 +78,7 @@ impl NarInfo {
     }
 
     /// The names of those who signed it.
-    pub fn signers(&self) -> Vec<&str> {
+    pub(crate) fn signers(&self) -> Vec<&str> {
         let names = self.signatures.iter();
         names
             .filter_map(|s| s.split_once(':').map(|(name, _)| name))

@@ -26,7 +26,7 @@ pub(super) struct Flusher {
 
 impl Flusher {
     /// With nothing under way.
-    pub fn new(disk: Arc<dyn Disk>) -> Flusher {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Flusher {
         Flusher {
             disk,
             under_way: None,
@@ -34,7 +34,7 @@ impl Flusher {
     }
 
     /// Begins a flush behind so many written chunks. One that is under way is waited for first, and given.
-    pub fn begin(&mut self, chunks: usize) -> Result<Option<Flushed>, Error> {
+    pub(crate) fn begin(&mut self, chunks: usize) -> Result<Option<Flushed>, Error> {
         let before = self.end()?;
         let disk = self.disk.clone();
         let thread = std::thread::Builder::new()
@@ -49,7 +49,7 @@ impl Flusher {
     }
 
     /// Waits for the flush that is under way; `None` when there is none.
-    pub fn end(&mut self) -> Result<Option<Flushed>, Error> {
+    pub(crate) fn end(&mut self) -> Result<Option<Flushed>, Error> {
         let Some((chunks, thread)) = self.under_way.take() else {
             return Ok(None);
         };

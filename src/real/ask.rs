@@ -36,6 +36,9 @@ enum Topic {
 }
 
 /// The passphrase is at hand afterwards: from the vault, or asked for; twice when it is for a new container.
+///
+/// # Errors
+/// Nobody can be asked, nobody answered, or the answer is no passphrase.
 pub async fn ensure_passphrase(real: &mut Real, label: &str, new: bool) -> Result<(), Fault> {
     if real.vault.passphrase().is_some() {
         return Ok(());
@@ -46,6 +49,9 @@ pub async fn ensure_passphrase(real: &mut Real, label: &str, new: bool) -> Resul
 }
 
 /// As [`ensure_passphrase`], after the one that a person entered was found not to open the container.
+///
+/// # Errors
+/// As [`ensure_passphrase`]; too many entries did not open the container.
 pub async fn passphrase_again(real: &mut Real, label: &str) -> Result<(), Fault> {
     real.vault.set_passphrase(None);
     real.reporter
@@ -101,6 +107,9 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretTex
 }
 
 /// Consent to an erasure: given in advance by a name of the disk, or by a person. `None`: refused.
+///
+/// # Errors
+/// Nobody can be asked, the name given in advance is that of no disk or of several, or the wish to stop came.
 pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
     let named = real.config.unattended.disk.as_deref().or(real.vault.consent());
     let mut why_not = "the disk was not named in advance".to_owned();

@@ -21,6 +21,9 @@ use sys_mount::MountFlags;
 
 impl Real {
     /// Attaches, if it is not attached already. What a killed run left attached is taken over.
+    ///
+    /// # Errors
+    /// A device, the container or a filesystem cannot be opened or mounted, or somebody else uses it.
     pub async fn attach(&mut self, what: Attach) -> Result<(), Fault> {
         match what {
             Attach::Checkpoint => {
@@ -158,6 +161,9 @@ impl Real {
     }
 
     /// The node of the opened container.
+    ///
+    /// # Errors
+    /// The container is not open, or device-mapper does not answer.
     pub fn container_device(&self) -> Result<Utf8PathBuf, Fault> {
         Ok(cryptsetup::mapper_path(self.config.luks.mapper_name.as_str()))
     }
@@ -243,12 +249,18 @@ impl Real {
     }
 
     /// Whether a device is mounted anywhere.
+    ///
+    /// # Errors
+    /// The kernel's list of mounts cannot be read.
     pub fn is_mounted(&self, device: &Utf8Path) -> Result<bool, Fault> {
         let number = device_number(device)?;
         Ok(table()?.iter().any(|m| m.device == number))
     }
 
     /// A fault when a device is mounted anywhere.
+    ///
+    /// # Errors
+    /// It is mounted, or the kernel's list of mounts cannot be read.
     pub fn refuse_mounted(&self, device: &Utf8Path) -> Result<(), Fault> {
         let number = device_number(device)?;
         match table()?.iter().find(|m| m.device == number) {
@@ -265,6 +277,9 @@ impl Real {
 
     /// Mounts and mappings of this install that are there now, without the store's own. The numbers of the devices are
     /// those of its partitions and of its opened container.
+    ///
+    /// # Errors
+    /// The kernel's lists cannot be read.
     pub async fn attached_now(&self) -> Result<Vec<String>, Fault> {
         let (numbers, open) = self.our_devices().await?;
         let store = esp::store_mount();
@@ -296,6 +311,9 @@ impl Real {
     }
 
     /// Unmounts the target, with what a killed nixos-enter left mounted in it. A target that is not ours stays.
+    ///
+    /// # Errors
+    /// A mount stays busy, or is somebody else's.
     pub async fn detach_target(&mut self) -> Result<(), Fault> {
         let target = Utf8Path::new(MOUNT_ROOT);
         let (ours, _open) = self.our_devices().await?;
@@ -339,6 +357,9 @@ impl Real {
     }
 
     /// Unmounts the ESP everywhere in this install's places.
+    ///
+    /// # Errors
+    /// A mount stays busy.
     pub async fn detach_esp(&mut self) -> Result<(), Fault> {
         let device = self.partition(Role::Esp).await?;
         let number = device_number(&device)?;
@@ -361,6 +382,9 @@ impl Real {
     }
 
     /// Closes the container. A mapping of that name that is not ours stays.
+    ///
+    /// # Errors
+    /// The mapping stays busy, or device-mapper refuses.
     pub async fn detach_container(&mut self) -> Result<(), Fault> {
         if self.planned()?.luks.is_none() {
             return Ok(());
@@ -376,6 +400,9 @@ impl Real {
     }
 
     /// Flushes every block device of the install: partitions, opened container, whole disk.
+    ///
+    /// # Errors
+    /// A device reports an error.
     pub async fn flush_devices(&mut self) -> Result<(), Fault> {
         let partition = self.partition(Role::Root).await?;
         if self.container_is_open(&partition)? {
@@ -397,6 +424,9 @@ impl Real {
     }
 
     /// Detaches the target and the container; the store's mount stays.
+    ///
+    /// # Errors
+    /// As [`Real::detach_target`] and [`Real::detach_container`].
     pub async fn detach(&mut self) -> Result<(), Fault> {
         let forgotten = hooks::forget();
         let unmounted = self.detach_target().await;
@@ -409,6 +439,9 @@ impl Real {
 
     /// Undoes every attachment of the install and flushes its devices. Every part is tried; the first fault is told. Before
     /// a disk is held, or while its table is not there yet, there is nothing to undo.
+    ///
+    /// # Errors
+    /// The first part that could not be undone or flushed.
     pub async fn release(&mut self) -> Result<(), Fault> {
         if self.plan.is_none() || self.held.is_none() {
             return Ok(());
@@ -434,6 +467,9 @@ impl Real {
 
 impl Real {
     /// Makes the extra directories and runs the commands that have not run since the target was mounted.
+    ///
+    /// # Errors
+    /// A directory cannot be made, or a command failed.
     pub async fn run_hooks_after_mounting(&self) -> Result<(), Fault> {
         let hands = self.hands();
         let marker = hooks::marker()?;

@@ -9,10 +9,10 @@ use landfall_states::plan::Volume;
 use uuid::Uuid;
 
 /// A private key of ssh, as ssh-keygen made it for tests.
-pub const SSH_KEY: &str = include_str!("../../tests/ssh-key.txt");
+pub(crate) const SSH_KEY: &str = include_str!("../../tests/ssh-key.txt");
 
 /// Runs a future to its end.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -21,7 +21,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A volume whose ids differ in every byte that a FAT keeps.
-pub fn volume(label: &str) -> Volume {
+pub(crate) fn volume(label: &str) -> Volume {
     Volume {
         id: Uuid::from_u128(0xDEAD_BEEF << 96 | 0xA),
         provisional: Uuid::from_u128(0x0BAD_CAFE << 96 | 0xB),
@@ -30,13 +30,13 @@ pub fn volume(label: &str) -> Volume {
 }
 
 /// A record as good as any.
-pub fn record() -> Record {
+pub(crate) fn record() -> Record {
     let text = include_bytes!("../../tests/golden/checkpoint-2/state-cloned.slot");
     Record::decode(text).unwrap()
 }
 
 /// A sparse file of so many bytes.
-pub fn image(dir: &tempfile::TempDir, name: &str, bytes: u64) -> Utf8PathBuf {
+pub(crate) fn image(dir: &tempfile::TempDir, name: &str, bytes: u64) -> Utf8PathBuf {
     let path = Utf8PathBuf::from_path_buf(dir.path().join(name)).unwrap();
     fs_err::File::create(&path).unwrap().set_len(bytes).unwrap();
     path

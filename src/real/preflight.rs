@@ -32,6 +32,9 @@ const LUKS_HEADER_BYTES: u64 = 16 << 20;
 const ESP_SPARE_BYTES: u64 = 4 << 20;
 
 /// Checks everything; the answer is the pinned revision.
+///
+/// # Errors
+/// The first check that fails, or all that is missing; no disk was written to.
 pub async fn preflight(
     real: &mut Real,
     plan: &Plan,

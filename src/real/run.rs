@@ -10,16 +10,25 @@ use landfall_states::plan::{DiskIdentity, Plan, Role};
 
 impl Real {
     /// The plan in force.
+    ///
+    /// # Errors
+    /// There is none yet: a defect.
     pub fn planned(&self) -> Result<&Plan, Fault> {
         self.plan.as_ref().ok_or_else(|| defect("no plan is in force"))
     }
 
     /// The held disk.
+    ///
+    /// # Errors
+    /// None is held yet: a defect.
     pub fn disk(&self) -> Result<&HeldDisk, Fault> {
         self.held.as_ref().ok_or_else(|| defect("no disk is held"))
     }
 
     /// The device node of a partition of the plan, if the plan has one for that role.
+    ///
+    /// # Errors
+    /// The plan has none, or the kernel does not show it.
     pub async fn partition(&self, role: Role) -> Result<Utf8PathBuf, Fault> {
         let plan = self.planned()?;
         let entry = plan
@@ -29,6 +38,9 @@ impl Real {
     }
 
     /// Right before a destructive effect: the disk is still the confirmed one, and udev is kept off it (I1, I3).
+    ///
+    /// # Errors
+    /// It is another disk, gone, or udev does not let go of it.
     pub async fn permit(&mut self, confirmed: &DiskIdentity) -> Result<(), Fault> {
         let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
         disk.lock().await?;
@@ -40,6 +52,9 @@ impl Real {
     }
 
     /// After it: whatever came of it, udev may look again.
+    ///
+    /// # Errors
+    /// That of the effect, or of letting udev look.
     pub async fn permit_ends<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
         let disk = self.held.as_mut().ok_or_else(|| defect("no disk is held"))?;
         let unlocked = disk.unlock(&self.reporter, &self.stop).await;

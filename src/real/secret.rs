@@ -21,6 +21,9 @@ pub struct Secret {
 
 impl Secret {
     /// Room for so many bytes, none of them used.
+    ///
+    /// # Errors
+    /// There is no memory that can be locked.
     pub fn with_room(bytes: usize) -> io::Result<Secret> {
         let pages = MmapMut::map_anon(bytes.max(1))?;
         // Advice that an older kernel does not know, and a limit that is reached, are no reason to be without the secret.
@@ -37,6 +40,9 @@ impl Secret {
     }
 
     /// A copy of bytes. They stay where they are: what they were in is the caller's to wipe.
+    ///
+    /// # Errors
+    /// There is no memory that can be locked.
     pub fn copy_of(bytes: &[u8]) -> io::Result<Secret> {
         let mut secret = Secret::with_room(bytes.len())?;
         secret.push(bytes)?;
@@ -44,6 +50,9 @@ impl Secret {
     }
 
     /// What is read to the end, straight into the pages; `None`: it is longer than `max`.
+    ///
+    /// # Errors
+    /// It cannot be read, or there is no memory that can be locked.
     pub fn read(mut reader: impl Read, max: usize) -> io::Result<Option<Secret>> {
         let mut long = Secret::with_room(max + 1)?;
         loop {
@@ -87,6 +96,9 @@ impl Secret {
     }
 
     /// More bytes, where there is room for them.
+    ///
+    /// # Errors
+    /// There is no room for them.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         let room = self
             .spare()
@@ -98,6 +110,9 @@ impl Secret {
     }
 
     /// As text; what is no UTF-8 is given back, and never replaced by something that resembles it.
+    ///
+    /// # Errors
+    /// The same bytes, which are no UTF-8.
     pub fn into_text(self) -> Result<SecretText, Secret> {
         match std::str::from_utf8(self.bytes()) {
             Ok(_) => Ok(SecretText(self)),
@@ -142,6 +157,9 @@ pub struct SecretText(Secret);
 
 impl SecretText {
     /// Parts of text, one after the other.
+    ///
+    /// # Errors
+    /// There is no memory that can be locked.
     pub fn of(parts: &[&str]) -> io::Result<SecretText> {
         let mut secret = Secret::with_room(parts.iter().map(|part| part.len()).sum())?;
         for part in parts {

@@ -7,6 +7,9 @@ use crate::world::Survey;
 use landfall_states::fault::Fault;
 
 /// Looks at every disk. Writes nothing.
+///
+/// # Errors
+/// The disks cannot be looked at, or a recovery rule stops the run.
 pub async fn survey(real: &mut Real) -> Result<Survey, Fault> {
     let gathered = scan::gather(Some(&real.config), &real.reporter, &real.stop).await?;
     let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))

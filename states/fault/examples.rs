@@ -9,7 +9,7 @@ use super::fault::{
 };
 
 /// A fault of every kind that is about one thing.
-pub fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
+pub(crate) fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
     let os = || Os {
         doing: None,
         errno: Some(5),

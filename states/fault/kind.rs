@@ -487,31 +487,31 @@ impl Kind {
 
 /// Error numbers of Linux (`include/uapi/asm-generic/errno*.h`), equal on x86-64 and arm64.
 mod errno {
-    pub const EPERM: i32 = 1;
-    pub const EINTR: i32 = 4;
-    pub const EIO: i32 = 5;
-    pub const ENXIO: i32 = 6;
-    pub const EAGAIN: i32 = 11;
-    pub const ENOMEM: i32 = 12;
-    pub const EACCES: i32 = 13;
-    pub const EBUSY: i32 = 16;
-    pub const EEXIST: i32 = 17;
-    pub const ENODEV: i32 = 19;
-    pub const ENOTDIR: i32 = 20;
-    pub const EISDIR: i32 = 21;
-    pub const ETXTBSY: i32 = 26;
-    pub const ENOSPC: i32 = 28;
-    pub const EROFS: i32 = 30;
-    pub const ENOTEMPTY: i32 = 39;
-    pub const ELOOP: i32 = 40;
-    pub const ENODATA: i32 = 61;
-    pub const EBADMSG: i32 = 74;
-    pub const EILSEQ: i32 = 84;
-    pub const ETIMEDOUT: i32 = 110;
-    pub const EUCLEAN: i32 = 117;
-    pub const EREMOTEIO: i32 = 121;
-    pub const EDQUOT: i32 = 122;
-    pub const ENOMEDIUM: i32 = 123;
+    pub(crate) const EPERM: i32 = 1;
+    pub(crate) const EINTR: i32 = 4;
+    pub(crate) const EIO: i32 = 5;
+    pub(crate) const ENXIO: i32 = 6;
+    pub(crate) const EAGAIN: i32 = 11;
+    pub(crate) const ENOMEM: i32 = 12;
+    pub(crate) const EACCES: i32 = 13;
+    pub(crate) const EBUSY: i32 = 16;
+    pub(crate) const EEXIST: i32 = 17;
+    pub(crate) const ENODEV: i32 = 19;
+    pub(crate) const ENOTDIR: i32 = 20;
+    pub(crate) const EISDIR: i32 = 21;
+    pub(crate) const ETXTBSY: i32 = 26;
+    pub(crate) const ENOSPC: i32 = 28;
+    pub(crate) const EROFS: i32 = 30;
+    pub(crate) const ENOTEMPTY: i32 = 39;
+    pub(crate) const ELOOP: i32 = 40;
+    pub(crate) const ENODATA: i32 = 61;
+    pub(crate) const EBADMSG: i32 = 74;
+    pub(crate) const EILSEQ: i32 = 84;
+    pub(crate) const ETIMEDOUT: i32 = 110;
+    pub(crate) const EUCLEAN: i32 = 117;
+    pub(crate) const EREMOTEIO: i32 = 121;
+    pub(crate) const EDQUOT: i32 = 122;
+    pub(crate) const ENOMEDIUM: i32 = 123;
 }
 
 impl Os {

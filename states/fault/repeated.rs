@@ -16,7 +16,7 @@ const MARK_DIGITS: usize = 16;
 
 /// The mark of an ending: equal for the same program and the same sentence, whatever numbers, times, hashes and names of temporary files
 /// are in it.
-pub fn mark(program: &str, line: &str) -> String {
+pub(crate) fn mark(program: &str, line: &str) -> String {
     let text = format!("landfall-ending-1\n{program}\n{}", essence(line));
     Digest::of(text.as_bytes()).as_str()[..MARK_DIGITS].to_owned()
 }

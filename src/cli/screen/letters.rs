@@ -4,7 +4,7 @@
 //! Absent: letters that no headline has.
 
 /// Rows of a letter.
-pub const ROWS: usize = 7;
+pub(crate) const ROWS: usize = 7;
 /// Dots of a letter, and the gap behind it.
 const DOTS: usize = 6;
 /// Columns of a dot.
@@ -43,12 +43,12 @@ fn dots(c: char) -> [u8; ROWS] {
 }
 
 /// Columns of a text.
-pub fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     text.chars().count() * DOTS * DOT_COLUMNS
 }
 
 /// The rows of a text: `#` where there is a dot.
-pub fn rows(text: &str) -> [String; ROWS] {
+pub(crate) fn rows(text: &str) -> [String; ROWS] {
     std::array::from_fn(|row| {
         let mut line = String::new();
         for c in text.chars() {

@@ -17,7 +17,7 @@ fn is_narrow(c: char) -> bool {
 }
 
 /// One line, of one column a character.
-pub fn clean(text: &str, utf8: bool) -> String {
+pub(crate) fn clean(text: &str, utf8: bool) -> String {
     let mut line = String::new();
     for c in text.chars().take(CHARS_MAX) {
         match c {
@@ -36,7 +36,7 @@ pub fn clean(text: &str, utf8: bool) -> String {
 }
 
 /// Cut to so many columns; what was cut off is said.
-pub fn cut(line: &str, columns: usize) -> String {
+pub(crate) fn cut(line: &str, columns: usize) -> String {
     if line.chars().count() <= columns {
         return line.to_owned();
     }
@@ -45,7 +45,7 @@ pub fn cut(line: &str, columns: usize) -> String {
 }
 
 /// In lines of at most so many columns, broken between words where that can be.
-pub fn wrap(line: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrap(line: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(1);
     let mut lines = vec![];
     let mut rest: Vec<char> = line.trim_end().chars().collect();
@@ -68,7 +68,7 @@ pub fn wrap(line: &str, columns: usize) -> Vec<String> {
 }
 
 /// Says that lines behind this one are left out.
-pub fn more_follows(line: &str, columns: usize) -> String {
+pub(crate) fn more_follows(line: &str, columns: usize) -> String {
     let kept: String = line.chars().take(columns.saturating_sub(CUT.len() + 1)).collect();
     format!("{} {CUT}", kept.trim_end())
         .chars()

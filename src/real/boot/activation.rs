@@ -95,6 +95,9 @@ pub enum Kept {
 }
 
 /// Tells what failed in an activation, and keeps it on the target; what failed in this one.
+///
+/// # Errors
+/// The target cannot be written.
 pub fn keep(reporter: &Reporter, root: &Root, ended: &Ended, kept: Kept) -> Result<Vec<String>, Fault> {
     let said = ended.said();
     for path in missing_passwords(&said) {
@@ -142,6 +145,9 @@ pub fn parse(text: &str) -> Vec<String> {
 }
 
 /// What is kept.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn read(root: &Root) -> Result<Vec<String>, Fault> {
     Ok(parse(
         &target_root::read_text(root, &place())?.unwrap_or_default(),

@@ -126,6 +126,9 @@ fn boot(document: &serde_json::Value) -> Result<Option<Boot>, String> {
 }
 
 /// Reads a document; `None`: it is of a version that is not known here, or its system has no kernel.
+///
+/// # Errors
+/// The document is damaged, or says what cannot be.
 pub fn parse(text: &str) -> Result<Option<Spec>, String> {
     let document: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let Some(of_system) = boot(&document)? else {
@@ -149,6 +152,9 @@ pub fn parse(text: &str) -> Result<Option<Spec>, String> {
 }
 
 /// The system's own words, or what its links say; or what is wrong with the document.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn read(root: &Root, system: &StorePath) -> Result<Result<Spec, String>, Fault> {
     let path = format!("{system}/boot.json");
     let Some(file) = target_root::open_file(root, &path)? else {
@@ -171,6 +177,9 @@ pub fn read(root: &Root, system: &StorePath) -> Result<Result<Spec, String>, Fau
 }
 
 /// Bytes of kernel and initrd of a system in the store below a root directory.
+///
+/// # Errors
+/// The store cannot be read, or the system has no kernel.
 pub fn boot_bytes(system: &StorePath, live: &Root) -> Result<u64, Fault> {
     let mut bytes = 0_u64;
     for name in ["kernel", "initrd"] {

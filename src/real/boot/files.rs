@@ -37,6 +37,9 @@ const OTHER_LOADERS: [(&str, &str); 6] = [
 ];
 
 /// Looks at everything that firmware and loader will read. `root` is the target's root with the ESP at `boot`.
+///
+/// # Errors
+/// The target or the firmware's variables cannot be read.
 pub fn observe_boot(
     root: &Root,
     system: &StorePath,
@@ -172,6 +175,9 @@ fn other_loader(esp: &Root) -> Result<Option<String>, Fault> {
 }
 
 /// Copies the loader to the removable path, which firmware without an entry starts.
+///
+/// # Errors
+/// The ESP cannot be read or written.
 pub fn ensure_fallback(hands: &Hands, root: &Root, machine: Machine) -> Result<(), Fault> {
     let esp = root.esp();
     let loader = format!("EFI/systemd/{}", machine.systemd_boot());
@@ -235,6 +241,9 @@ pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath
 }
 
 /// Deletes what the installer would take for its own work, and makes that durable.
+///
+/// # Errors
+/// The ESP cannot be read, written or flushed.
 pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<(), Fault> {
     let esp = root.esp();
     for path in leftovers::clear_esp(&esp)? {

@@ -23,6 +23,9 @@ const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// The boot loader's variables that choose an entry.
+///
+/// # Errors
+/// The firmware's variables cannot be read.
 pub fn loader_variables(efivars: &Utf8Path) -> Result<Variables, Fault> {
     let text = |name: &str| -> Result<Option<String>, Fault> {
         let value = target_root::read(&Root::at(efivars), &format!("{name}-{LOADER}"))?;
@@ -47,6 +50,9 @@ fn parse_text(raw: &[u8]) -> Option<String> {
 }
 
 /// What the firmware's variables say of an ESP.
+///
+/// # Errors
+/// The firmware's variables cannot be read.
 pub fn nvram_state(efivars: &Utf8Path, esp: &Root, esp_partuuid: &Uuid) -> Result<Nvram, Fault> {
     let all = target_root::names(&Root::at(efivars), ".")?;
     if all.is_empty() {
@@ -129,6 +135,9 @@ fn starts_ours(efivars: &Utf8Path, esp: &Root, esp_partuuid: &Uuid, number: u16)
 }
 
 /// The order with an entry of ours in front that is there and that it does not name.
+///
+/// # Errors
+/// The firmware's variables cannot be read.
 pub fn order_with_ours(
     efivars: &Utf8Path,
     esp: &Root,
@@ -148,6 +157,9 @@ pub fn order_with_ours(
 
 /// The numbers of entries that start something on an ESP of a former install of this host on this disk. Its partition is gone, and
 /// each reinstall would leave one more in a memory that is small.
+///
+/// # Errors
+/// The firmware's variables cannot be read.
 pub fn former_entries(efivars: &Utf8Path, plan: &Plan) -> Result<Vec<u16>, Fault> {
     let former: Vec<Uuid> = (0..plan.nonce)
         .filter_map(|nonce| {
@@ -187,6 +199,9 @@ fn entry_number(name: &str) -> Option<u16> {
 }
 
 /// As [`nvram_state`], where the host wants an entry (`can_touch`) and an ESP is planned.
+///
+/// # Errors
+/// The firmware's variables cannot be read.
 pub fn wanted_entry(
     can_touch: bool,
     efivars: &Utf8Path,
@@ -201,6 +216,9 @@ pub fn wanted_entry(
 }
 
 /// The disk and partition number below a mounted ESP, from the kernel: `/dev/<disk>` and number.
+///
+/// # Errors
+/// The kernel does not know the partition.
 pub fn esp_device(esp: &Root) -> Result<Option<(String, u32)>, Fault> {
     let fault = |e: &std::io::Error| target_root::io_fault(format!("device of {}", esp.as_arg()), e);
     let device = target_root::device_number(esp)?;

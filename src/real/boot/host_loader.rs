@@ -109,6 +109,9 @@ fn text(root: &Root, path: &str) -> Result<Option<String>, Fault> {
 }
 
 /// Refuses a system that is not built yet, by its derivation in the store below a root directory.
+///
+/// # Errors
+/// The host has another boot loader (it is named), or a derivation cannot be read.
 pub fn of_derivation(root: &Root, derivation: &StorePath) -> Result<(), Fault> {
     let Some(text) = text(root, derivation.as_str())? else {
         return Ok(());
@@ -120,6 +123,9 @@ pub fn of_derivation(root: &Root, derivation: &StorePath) -> Result<(), Fault> {
 }
 
 /// Refuses a system in the store below a root directory.
+///
+/// # Errors
+/// The host has another boot loader (it is named), or the system cannot be read.
 pub fn of_system(root: &Root, system: &StorePath) -> Result<(), Fault> {
     let Some(wrapper) = text(root, &format!("{system}/bin/switch-to-configuration"))? else {
         return Ok(());

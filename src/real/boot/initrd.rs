@@ -29,7 +29,7 @@ const ZEROS_AT_END: usize = 9;
 
 /// What is behind an initrd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Appended {
+pub(crate) enum Appended {
     /// Nothing, or zeros.
     Nothing,
     /// Archives, each of them whole.
@@ -39,7 +39,7 @@ pub enum Appended {
 }
 
 /// Judges what is behind an initrd that ends at this byte of its file.
-pub fn judge(bytes: &[u8], begins: u64) -> Appended {
+pub(crate) fn judge(bytes: &[u8], begins: u64) -> Appended {
     let mut rest = bytes;
     let mut any = false;
     loop {

@@ -49,6 +49,9 @@ pub fn parse(text: &str) -> Vec<(&'static str, String)> {
 }
 
 /// Keeps what the settings are, unless it is kept already: what a killed run left there is what was there before it.
+///
+/// # Errors
+/// A setting cannot be read, or the file cannot be written.
 pub fn keep(run_dir: &Utf8Path) -> Result<(), Fault> {
     keep_below(Utf8Path::new("/"), run_dir)
 }
@@ -70,6 +73,9 @@ fn keep_below(top: &Utf8Path, run_dir: &Utf8Path) -> Result<(), Fault> {
 }
 
 /// Puts back what was kept, if anything was. A setting that cannot be put back is told, and is no reason to stop.
+///
+/// # Errors
+/// The file cannot be read or removed.
 pub fn put_back(run_dir: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
     put_back_below(Utf8Path::new("/"), run_dir, reporter)
 }

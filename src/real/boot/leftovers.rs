@@ -101,6 +101,9 @@ fn removable(path: &str) -> Option<(String, &str)> {
 }
 
 /// What stands on the ESP where a directory or a file of the boot loader belongs, and what it is not.
+///
+/// # Errors
+/// The ESP cannot be read.
 pub fn in_the_way(esp: &Root) -> Result<Vec<(&'static str, &'static str)>, Fault> {
     let mut found = vec![];
     let directories = ALL_DIRS.map(|path| (path, nix::libc::S_IFDIR, "is not a directory"));
@@ -175,6 +178,9 @@ fn records(esp: &Root) -> Result<Records, Fault> {
 }
 
 /// Extra files that the boot loader's installer recorded and that are gone from the ESP, as paths of it.
+///
+/// # Errors
+/// The ESP cannot be read.
 pub fn lost_extra_files(esp: &Root) -> Result<Vec<String>, Fault> {
     Ok(records(esp)?.lost)
 }
@@ -200,6 +206,9 @@ fn temporary(esp: &Root) -> Result<Vec<(String, OsString)>, Fault> {
 }
 
 /// Temporary files of installers on the ESP, as paths below it, for people.
+///
+/// # Errors
+/// The ESP cannot be read.
 pub fn on_esp(esp: &Root) -> Result<Vec<String>, Fault> {
     Ok(temporary(esp)?
         .iter()
@@ -208,6 +217,9 @@ pub fn on_esp(esp: &Root) -> Result<Vec<String>, Fault> {
 }
 
 /// Deletes the temporary files of installers on the ESP. Flushing is the caller's.
+///
+/// # Errors
+/// The ESP cannot be read or written.
 pub fn clear_esp(esp: &Root) -> Result<Vec<String>, Fault> {
     let mut deleted = vec![];
     for (above, name) in temporary(esp)? {
@@ -224,6 +236,9 @@ pub fn clear_esp(esp: &Root) -> Result<Vec<String>, Fault> {
 
 /// Deletes a file of the ESP that is there and wrong, so that its installer writes it again. `false`: it lies where nothing
 /// may be deleted. Flushing is the caller's.
+///
+/// # Errors
+/// The ESP cannot be written.
 pub fn remove_wrong(esp: &Root, path: &str) -> Result<bool, Fault> {
     let Some((above, name)) = removable(path) else {
         return Ok(false);
@@ -260,6 +275,9 @@ fn is_scratch(name: &str, prefix: &str) -> bool {
 /// Removes what a cut `nixos-install` left in the target's root: its scratch directories and the path at which it had the
 /// root itself, `keep` excepted, each only when it is an empty directory and nothing is mounted there; and secrets for an
 /// initrd in its `/tmp`; and what a cut activation left that the next one fails over.
+///
+/// # Errors
+/// The target cannot be read or written.
 pub fn clear_root(root: &Root, mount_point: &str, keep: &[&str]) -> Result<Vec<String>, Fault> {
     let fault =
         |e: &io::Error| target_root::io_fault(format!("leftovers of nixos-install in {}", root.as_arg()), e);
@@ -339,6 +357,9 @@ fn generation(name: &OsStr) -> Generation {
 }
 
 /// Whether the profile leads to a generation that was in the making when its Nix died.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn profile_is_in_the_making(root: &Root) -> Result<bool, Fault> {
     let fault = |e: &io::Error| target_root::io_fault(format!("/{PROFILES} on the target"), e);
     let Some(dir) = open_dir(root, PROFILES).map_err(|e| fault(&e))? else {
@@ -356,6 +377,9 @@ pub fn profile_is_in_the_making(root: &Root) -> Result<bool, Fault> {
 
 /// Removes generations of the system's profile that lead nowhere, because what they led to was damaged and is gone, and those that a Nix
 /// was just making when it died: installers of the boot loader read each of them and fail. With each goes why.
+///
+/// # Errors
+/// The target cannot be read or written.
 pub fn clear_generations(root: &Root) -> Result<Vec<(String, &'static str)>, Fault> {
     const GONE: &str = "the system that it pointed to is gone";
     const UNFINISHED: &str = "an interrupted run was making it";
@@ -490,6 +514,9 @@ fn spoilt(root: &Root, files: &[(&'static str, &'static [&'static str])]) -> Res
 }
 
 /// Whether the files of accounts are such that the next activation, and whoever looks for a user, can read them.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn accounts_are_whole(root: &Root) -> Result<bool, Fault> {
     Ok(spoilt(root, &ACCOUNTS)?.is_empty())
 }

@@ -39,6 +39,9 @@ pub enum OnEsp {
 }
 
 /// A file of the ESP, its cached pages forgotten: what is read comes from the device.
+///
+/// # Errors
+/// The ESP cannot be read.
 pub fn open_esp(esp: &Root, path: &str) -> Result<OnEsp, Fault> {
     let Some(file) = target_root::open_any(esp, path)? else {
         return Ok(OnEsp::Absent);
@@ -54,6 +57,9 @@ pub fn open_esp(esp: &Root, path: &str) -> Result<OnEsp, Fault> {
 }
 
 /// Reads a small file of the ESP; `None`: there is none.
+///
+/// # Errors
+/// The ESP cannot be read, or the file is too long.
 pub fn read_esp(esp: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     let OnEsp::File(file) = open_esp(esp, path)? else {
         return Ok(None);
@@ -69,6 +75,9 @@ pub fn read_esp(esp: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
 pub type Sum = ([u8; 32], u64);
 
 /// Digest of a file of the ESP; `None`: there is none.
+///
+/// # Errors
+/// The ESP cannot be read.
 pub fn esp_digest(esp: &Root, path: &str) -> Result<Option<Sum>, Fault> {
     match open_esp(esp, path)? {
         OnEsp::File(file) => target_root::digest(&format!("{path} on the ESP"), file).map(Some),
@@ -126,6 +135,9 @@ fn belies_its_name(entry: &Entry, bytes: &[u8]) -> bool {
 
 impl<'a> Menu<'a> {
     /// Reads it.
+    ///
+    /// # Errors
+    /// The ESP or the firmware's variables cannot be read.
     pub fn read(root: &'a Root, esp: &'a Root, machine: Machine) -> Result<Self, Fault> {
         let mut entries = vec![];
         for name in target_root::names(esp, "loader/entries")? {
@@ -157,6 +169,9 @@ impl<'a> Menu<'a> {
     }
 
     /// The entry that is started, and whether it is this system's; its kernel and initrd.
+    ///
+    /// # Errors
+    /// The ESP or the store cannot be read.
     pub fn judge(&mut self, boot: &Boot, variables: &Variables) -> Result<Chosen, Fault> {
         let usable: Vec<Entry> = self
             .entries
@@ -263,6 +278,9 @@ impl<'a> Menu<'a> {
 
     /// NixOS's own entries that say nothing a boot loader could start, or other things than those whose digest they are named by;
     /// `but` excepted.
+    ///
+    /// # Errors
+    /// The ESP or the store cannot be read.
     pub fn damaged(&self, but: &BootFile) -> Result<Vec<BootFile>, Fault> {
         let told = |path: &str| matches!(but, BootFile::Different { path: one, .. } if one == path);
         // Names that hold another digest throughout would be those of an installer that is not known here.
@@ -296,6 +314,9 @@ impl<'a> Menu<'a> {
     }
 
     /// What is wrong with the entry of a specialisation, with its kernel and its initrd.
+    ///
+    /// # Errors
+    /// The ESP or the store cannot be read.
     pub fn specialisation(&mut self, name: &str, boot: &Boot) -> Result<Vec<BootFile>, Fault> {
         let of_it = |(entry, _): &&(Entry, bool)| entry.init() == Some(boot.init.as_str());
         let Some((entry, _)) = self.entries.iter().find(of_it).cloned() else {

@@ -79,6 +79,9 @@ pub enum Medium {
 
 impl Medium {
     /// What an open device or file is.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
     pub fn of(file: &File) -> io::Result<Medium> {
         let metadata = file.metadata()?;
         if metadata.file_type().is_file() {

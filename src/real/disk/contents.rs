@@ -67,6 +67,9 @@ pub struct Contents {
 }
 
 /// Looks at what is on an open disk. `plan`: whose install's slots are worth a long search.
+///
+/// # Errors
+/// The disk reports an error.
 pub fn contents(file: &mut File, disk: &DiskIdentity, plan: Option<&Plan>) -> io::Result<Contents> {
     forget_cache(file)?;
     let medium = Medium::of(file)?;
@@ -77,6 +80,9 @@ pub fn contents(file: &mut File, disk: &DiskIdentity, plan: Option<&Plan>) -> io
 }
 
 /// As [`contents`], of anything that can be read.
+///
+/// # Errors
+/// What is read reports an error.
 pub fn seen<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, plan: Option<&Plan>) -> io::Result<Contents> {
     seen_on(file, (Medium::Quick, None), disk, plan)
 }

@@ -14,6 +14,9 @@ const VMD: [&str; 10] = [
 ];
 
 /// One line for each controller of class *mass storage* that hides its disks.
+///
+/// # Errors
+/// `/sys` cannot be read.
 pub fn hidden(sysfs: &Sysfs) -> io::Result<Vec<String>> {
     let mut found = vec![];
     for address in sysfs.names("sys/bus/pci/devices")? {

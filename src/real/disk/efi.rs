@@ -124,6 +124,9 @@ fn data(raw: &[u8]) -> Result<&[u8], String> {
 }
 
 /// A list of 16-bit numbers: BootOrder, or BootCurrent with exactly one.
+///
+/// # Errors
+/// The bytes are no such list.
 pub fn parse_numbers(raw: &[u8]) -> Result<Vec<u16>, String> {
     let data = data(raw)?;
     if data.len() % 2 != 0 {
@@ -137,6 +140,9 @@ pub fn parse_numbers(raw: &[u8]) -> Result<Vec<u16>, String> {
 }
 
 /// A `Boot####` variable.
+///
+/// # Errors
+/// The bytes are no load option.
 pub fn parse_load_option(raw: &[u8]) -> Result<LoadOption, String> {
     let data = data(raw)?;
     let (Some(attributes), Some(path_bytes)) = (u32_at(data, 0), u16_at(data, 4)) else {
@@ -167,6 +173,9 @@ pub fn parse_load_option(raw: &[u8]) -> Result<LoadOption, String> {
 }
 
 /// A device path, node by node, to its end node.
+///
+/// # Errors
+/// The bytes are no device path.
 pub fn parse_device_path(path: &[u8]) -> Result<DevicePath, String> {
     let mut found = DevicePath::default();
     let mut at = 0;
@@ -236,6 +245,9 @@ pub fn file_of<'a>(files: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 /// Reads the variables below `dir` (efivarfs). A machine without them has no wishes.
+///
+/// # Errors
+/// The directory or a variable cannot be read.
 pub fn read(dir: &Utf8Path) -> io::Result<Firmware> {
     let mut firmware = Firmware::default();
     let files = names(dir)?;
@@ -284,7 +296,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     /// A load option as firmware writes it: HD(1,GPT,…)/\EFI\systemd\systemd-bootx64.efi.
-    pub fn load_option(description: &str, partuuid: Uuid) -> Vec<u8> {
+    pub(crate) fn load_option(description: &str, partuuid: Uuid) -> Vec<u8> {
         let mut path = vec![4, 1, 42, 0];
         path.extend(1_u32.to_le_bytes());
         path.extend(2048_u64.to_le_bytes());

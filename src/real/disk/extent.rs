@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 /// The end of what begins at the start of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// All of the disk belongs to it.
     Whole,
     /// It ends before this byte.
@@ -129,7 +129,10 @@ fn shifted(unit: u64, by: u64) -> Option<u64> {
 }
 
 /// Where what begins at the start of a disk of this size ends.
-pub fn end<D: Read + Seek>(device: &mut D, found: &[Signature], size: u64) -> io::Result<End> {
+///
+/// # Errors
+/// The device reports an error.
+pub(crate) fn end<D: Read + Seek>(device: &mut D, found: &[Signature], size: u64) -> io::Result<End> {
     let takes_all = |signature: &Signature| {
         signature.member_of.is_some()
             || signature.kind.starts_with("crypto_")

@@ -24,6 +24,9 @@ fn opened(path: &Utf8Path) -> Result<std::fs::File, Fault> {
 }
 
 /// Bytes of an image, or of a device.
+///
+/// # Errors
+/// It cannot be opened, or its size cannot be told.
 pub fn size(path: &Utf8Path) -> Result<u64, Fault> {
     opened(path)?
         .seek(SeekFrom::End(0))
@@ -31,6 +34,9 @@ pub fn size(path: &Utf8Path) -> Result<u64, Fault> {
 }
 
 /// What an image carries: evidence for a decision, and one line for each thing on it.
+///
+/// # Errors
+/// It cannot be opened or read.
 pub fn look(
     path: &Utf8Path,
     disk: &DiskIdentity,

@@ -85,6 +85,9 @@ impl Allowed {
     }
 
     /// Whether a file of this name may be taken; if not, why.
+    ///
+    /// # Errors
+    /// The reason.
     pub fn takes(self, name: &str) -> Result<(), &'static str> {
         match name {
             "consent" if !self.consent => Err("unattended.enable or key_medium.consent is false"),
@@ -120,6 +123,9 @@ struct Place<'a> {
 }
 
 /// Which of them may be read. Pure: `labelled` are kernel names of disks and partitions that have the label.
+///
+/// # Errors
+/// Two media could be believed: they are named.
 pub fn judge(machine: &Machine, labelled: &[String]) -> Result<Found, Fault> {
     let mut places: Vec<Place<'_>> = vec![];
     for name in labelled {
@@ -175,6 +181,9 @@ pub fn judge(machine: &Machine, labelled: &[String]) -> Result<Found, Fault> {
 }
 
 /// Looks for media with the label, on every disk and disc of this machine, without trusting links.
+///
+/// # Errors
+/// As [`judge`]; the machine's disks cannot be looked at.
 pub async fn look(reporter: &Reporter, stop: &Stop) -> Result<Found, Fault> {
     let sysfs = Sysfs::real();
     crate::real::disk::locked::settle(&sysfs, reporter, stop).await?;

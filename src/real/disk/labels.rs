@@ -98,6 +98,9 @@ fn on_disk(block: &Block, contents: &Contents, rows: &[Row]) -> Vec<Seen> {
 }
 
 /// Refuses labels of the plan that another disk than the plan's has.
+///
+/// # Errors
+/// Another disk has one of them, or the disks cannot be looked at.
 pub fn check(plan: &Plan, seen: &[Seen]) -> Result<(), Fault> {
     let volumes = [
         ("the ESP", Some(&plan.esp)),

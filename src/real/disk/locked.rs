@@ -48,6 +48,9 @@ pub struct HeldDisk {
 
 impl HeldDisk {
     /// Finds the disk with this identity and opens it. None: a fault that says so; two: unsafe.
+    ///
+    /// # Errors
+    /// No disk or several have this identity, or it cannot be opened.
     pub fn hold(identity: &DiskIdentity) -> Result<HeldDisk, Fault> {
         Self::hold_in(Sysfs::real(), identity)
     }
@@ -82,6 +85,9 @@ impl HeldDisk {
     }
 
     /// Opens a block device by kernel name, whatever it is. For tests and tools; an install goes through [`Self::hold`].
+    ///
+    /// # Errors
+    /// The device cannot be opened.
     pub fn open_name(name: &str) -> Result<HeldDisk, Fault> {
         let sysfs = Sysfs::real();
         let what = || format!("device {}", device(name));
@@ -149,6 +155,9 @@ impl HeldDisk {
     }
 
     /// A further handle on the open device.
+    ///
+    /// # Errors
+    /// The descriptor cannot be copied.
     pub fn file(&self) -> Result<File, Fault> {
         self.file
             .try_clone()
@@ -160,6 +169,9 @@ impl HeldDisk {
     }
 
     /// The kernel's entry for it as it is now; a fault when the open device is not the one that bears the name.
+    ///
+    /// # Errors
+    /// Another device bears the name by now, or `/sys` cannot be read.
     pub fn block(&self) -> Result<Block, Fault> {
         let away = |replaced| {
             Fault::from(DeviceFault::DiskAway {
@@ -187,11 +199,17 @@ impl HeldDisk {
     }
 
     /// Reads the identity again.
+    ///
+    /// # Errors
+    /// The device is gone, or cannot be asked.
     pub fn identify(&self) -> Result<DiskIdentity, Fault> {
         Ok(self.block()?.identity)
     }
 
     /// Makes sure that the open device still is `wanted`.
+    ///
+    /// # Errors
+    /// It is another disk, or gone.
     pub fn confirm(&self, wanted: &DiskIdentity) -> Result<(), Fault> {
         let now = self.identify()?;
         if now == *wanted {
@@ -209,6 +227,9 @@ impl HeldDisk {
 
     /// Takes the disk for as long as it is held, so that no other landfall writes to it; the programs that are started have a part
     /// in it.
+    ///
+    /// # Errors
+    /// Another landfall, or a program that it left, is at work on the disk.
     pub async fn take(&mut self) -> Result<(), Fault> {
         if self.taken.is_none() {
             let taken = taken::take(&self.what(), &self.device()).await?;
@@ -221,6 +242,9 @@ impl HeldDisk {
     }
 
     /// Takes the lock that keeps udev off. Waits for udev, within a bound.
+    ///
+    /// # Errors
+    /// Somebody holds the lock for too long.
     pub async fn lock(&mut self) -> Result<(), Fault> {
         if self.lock.is_some() {
             return Ok(());
@@ -248,6 +272,9 @@ impl HeldDisk {
     }
 
     /// Gives the lock back and lets udev catch up.
+    ///
+    /// # Errors
+    /// The kernel refuses.
     pub async fn unlock(&mut self, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
         self.drop_lock();
         settle(&self.sysfs, reporter, stop).await
@@ -264,11 +291,17 @@ impl HeldDisk {
     }
 
     /// Forgets what the kernel cached of the whole disk: partitions have caches of their own, so it may be stale.
+    ///
+    /// # Errors
+    /// The kernel refuses.
     pub fn forget_cache(&self) -> Result<(), Fault> {
         forget_cache(&self.file).map_err(|e| io_fault(self.what(), "drop its cache", &e))
     }
 
     /// The device node of a partition of this disk. Waits until the kernel knows it and the node is there.
+    ///
+    /// # Errors
+    /// The kernel does not show the partition in time, or shows another.
     pub async fn partition_device(&self, entry: &GptEntry) -> Result<Utf8PathBuf, Fault> {
         let what = || format!("partition {} ({}) of {}", entry.number, entry.name, self.what());
         let end = Instant::now() + NODE_WAIT_MAX;
@@ -292,6 +325,9 @@ impl HeldDisk {
     }
 
     /// The same without waiting. `None`: it is not there as planned, for now.
+    ///
+    /// # Errors
+    /// `/sys` cannot be read.
     pub fn partition_at_once(&self, entry: &GptEntry) -> Result<Option<Utf8PathBuf>, Fault> {
         match self.partition_now(entry)? {
             Ok(path) => self.check_table(entry).map(|()| Some(path)),
@@ -357,12 +393,18 @@ impl HeldDisk {
     }
 
     /// The kernel's view.
+    ///
+    /// # Errors
+    /// `/sys` cannot be read.
     pub fn kernel_view(&self) -> Result<Vec<KernelPartition>, Fault> {
         Ok(self.block()?.partitions.into_iter().map(|p| p.kernel).collect())
     }
 
     /// Makes the kernel's view the table's: reads the table again, and where the kernel cannot (no GPT support), adds
     /// and removes partitions one by one. The kernel refuses to do either to a partition that is open.
+    ///
+    /// # Errors
+    /// A partition is in use, or the kernel refuses.
     pub async fn tell_kernel(&self, entries: &[GptEntry]) -> Result<(), Fault> {
         let end = Instant::now() + VIEW_WAIT_MAX;
         let mut reread = false;
@@ -466,6 +508,9 @@ fn sequence(sysfs: &Sysfs, name: &str) -> Option<String> {
 }
 
 /// See [`HeldDisk::forget_cache`].
+///
+/// # Errors
+/// The kernel refuses.
 pub(crate) fn forget_cache(file: &File) -> std::io::Result<()> {
     Ok(posix_fadvise(
         file,
@@ -476,6 +521,9 @@ pub(crate) fn forget_cache(file: &File) -> std::io::Result<()> {
 }
 
 /// Lets udev finish what it is at, where there is a udev.
+///
+/// # Errors
+/// udev does not finish in time.
 pub async fn settle(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
     if !sysfs.at("run/udev/control").exists() {
         return Ok(());
@@ -494,11 +542,11 @@ pub async fn settle(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<(
 
 /// linux/fs.h and linux/blkpg.h.
 mod ioctl {
-    pub const BLKPG_ADD_PARTITION: i32 = 1;
-    pub const BLKPG_DEL_PARTITION: i32 = 2;
+    pub(crate) const BLKPG_ADD_PARTITION: i32 = 1;
+    pub(crate) const BLKPG_DEL_PARTITION: i32 = 2;
 
     #[repr(C)]
-    pub struct BlkpgArg {
+    pub(crate) struct BlkpgArg {
         pub op: i32,
         pub flags: i32,
         pub datalen: i32,
@@ -506,7 +554,7 @@ mod ioctl {
     }
 
     #[repr(C)]
-    pub struct BlkpgPartition {
+    pub(crate) struct BlkpgPartition {
         /// Bytes.
         pub start: i64,
         /// Bytes.

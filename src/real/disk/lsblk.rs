@@ -57,6 +57,9 @@ struct Device {
 }
 
 /// Parses; every device once per place it appears at.
+///
+/// # Errors
+/// The text is none that `lsblk` prints.
 pub fn parse(text: &str) -> Result<Vec<Row>, String> {
     // lsblk prints nothing at all when there is no device.
     if text.trim().is_empty() {

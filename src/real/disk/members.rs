@@ -87,6 +87,9 @@ impl<D: Read + Seek> Range<'_, D> {
 
 /// The volume group that a physical volume belongs to; `None` when it is none, an empty name when it is in no group. `head`:
 /// its first sectors.
+///
+/// # Errors
+/// The device reports an error.
 pub fn lvm<D: Read + Seek>(device: &mut D, from: u64, size: u64, head: &[u8]) -> io::Result<Option<Larger>> {
     let label = (0..4_usize).map(|sector| sector * 512).find(|at| {
         head.get(*at..at + 8) == Some(b"LABELONE") && head.get(at + 24..at + 32) == Some(b"LVM2 001")
@@ -232,6 +235,9 @@ pub enum Zfs {
 
 /// Reads the four labels: two at the start, two at the end. A label counts when its list of names and values can be read, names a
 /// pool, has its check sum's trailer, and has an uberblock. Uberblocks alone are what a former life left.
+///
+/// # Errors
+/// The device reports an error.
 pub fn zfs<D: Read + Seek>(device: &mut D, from: u64, size: u64) -> io::Result<Zfs> {
     let aligned = size & !(ZFS_LABEL_BYTES - 1);
     if aligned < 4 * ZFS_LABEL_BYTES {

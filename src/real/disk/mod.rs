@@ -226,6 +226,9 @@ pub(crate) fn evidence(disk: &Looked) -> Option<DiskEvidence> {
 }
 
 /// Makes durable what every disk with this identity was given, without holding any of them: the system on it may be running.
+///
+/// # Errors
+/// A disk reports an error.
 pub fn flush(identity: &DiskIdentity) -> Result<(), Fault> {
     let blocks = Sysfs::real().blocks().map_err(|e| {
         io_fault(
@@ -245,6 +248,9 @@ pub fn flush(identity: &DiskIdentity) -> Result<(), Fault> {
 }
 
 /// Every disk with what speaks for and against it, and why the choice could not be made, if it could not.
+///
+/// # Errors
+/// The machine's disks cannot be looked at.
 pub async fn report(
     config: Option<&Config>,
     install_disk: Option<&Utf8Path>,

@@ -270,6 +270,9 @@ pub fn name_for(index: usize, disks: &[Named]) -> Option<String> {
 }
 
 /// Whether a name given in advance agrees to the erasure of this disk; if not, why, and by which name it would.
+///
+/// # Errors
+/// The reason, with the name that would agree.
 pub fn agrees(name: &str, identity: &DiskIdentity, disks: &[Named]) -> Result<(), String> {
     let why = match meaning(name, disks) {
         Meaning::One(index, by) if disks[index].identity == *identity => {
@@ -335,6 +338,9 @@ fn asked_for(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
 
 /// The links in `/dev/disk` that lead to block devices, without their folders, and where they lead; with the devices that ask for
 /// one that another has.
+///
+/// # Errors
+/// `/dev/disk` cannot be read.
 pub fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
     let mut links = Vec::new();
     for folder in FOLDERS {
@@ -366,6 +372,9 @@ pub fn links(sysfs: &Sysfs) -> io::Result<Vec<(String, Dev)>> {
 }
 
 /// Every disk of this machine, as names see it.
+///
+/// # Errors
+/// The machine's disks cannot be looked at.
 pub fn look(sysfs: &Sysfs) -> Result<Vec<Named>, Fault> {
     let fault = |e: io::Error| io_fault("disks", "list them", &e);
     let links = links(sysfs).map_err(fault)?;

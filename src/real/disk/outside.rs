@@ -131,6 +131,9 @@ fn tables<D: Read + Seek>(file: &mut D, on_disk: &OnDisk, sector_bytes: u32) -> 
 }
 
 /// Looks at one range.
+///
+/// # Errors
+/// The device reports an error.
 pub fn look<D: Read + Seek>(device: &mut D, how: &Look, from: u64, bytes: u64) -> io::Result<Outside> {
     let looked = how.proof(device, from, bytes, Extent::Unlisted);
     let found = match looked {
@@ -146,6 +149,9 @@ pub fn look<D: Read + Seek>(device: &mut D, how: &Look, from: u64, bytes: u64) -
 }
 
 /// What begins in the first MiB, beside a table, in no partition.
+///
+/// # Errors
+/// The device reports an error.
 pub fn beside_table<D: Read + Seek>(
     device: &mut D,
     places: &[Place],
@@ -168,6 +174,9 @@ pub fn beside_table<D: Read + Seek>(
 }
 
 /// What begins in a range.
+///
+/// # Errors
+/// The device reports an error.
 pub fn recognised<D: Read + Seek>(
     device: &mut D,
     from: u64,

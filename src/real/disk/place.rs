@@ -11,6 +11,9 @@ use std::io;
 
 /// The address of the device at `hardware`, its place from the root of all devices, e.g.
 /// `pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0`.
+///
+/// # Errors
+/// `/sys` cannot be read.
 pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Result<Option<String>> {
     let parts: Vec<&str> = hardware.split('/').filter(|part| !part.is_empty()).collect();
     if parts.first().is_none_or(|root| *root == "virtual") {

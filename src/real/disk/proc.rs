@@ -31,6 +31,9 @@ pub fn parse_dev(text: &str) -> Option<Dev> {
 }
 
 /// `/proc/self/mountinfo`, as far as it matters to who uses a disk.
+///
+/// # Errors
+/// The text is none that the kernel gives.
 pub fn parse_mountinfo(text: &str) -> Result<Vec<Mount>, String> {
     table::parse_mountinfo(text)?
         .into_iter()

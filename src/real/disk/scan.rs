@@ -60,6 +60,8 @@ pub struct Gathered {
 }
 
 /// The kernel's lists of what is used, and lsblk's view.
+/// # Errors
+/// A list of the kernel's cannot be read, or `lsblk` fails.
 pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<Machine, Fault> {
     let mut machine = Machine {
         lsblk: rows(reporter, stop).await?,
@@ -239,7 +241,7 @@ fn behind_loop(block: &Block) -> Option<Dev> {
 /// linux/loop.h.
 mod loop_ioctl {
     #[repr(C)]
-    pub struct Info64 {
+    pub(crate) struct Info64 {
         pub device: u64,
         pub inode: u64,
         pub rdevice: u64,
@@ -263,6 +265,8 @@ fn shows_devices(sysfs: &Sysfs) -> Result<(), Fault> {
 }
 
 /// Looks at everything.
+/// # Errors
+/// As [`machine`]; two disks say that they are the same one.
 pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -> Result<Gathered, Fault> {
     let sysfs = Sysfs::real();
     shows_devices(&sysfs)?;
@@ -391,6 +395,8 @@ pub fn judge(
 }
 
 /// Looks at what is on an open disk that may carry an install of any of these plans.
+/// # Errors
+/// The disk reports an error.
 pub fn of_any(file: &mut File, disk: &DiskIdentity, plans: &[Plan]) -> io::Result<Contents> {
     let table = gpt::read(file, disk.sector_bytes)?;
     let plan = plans

@@ -172,6 +172,9 @@ pub fn objections(facts: &Facts, firmware: &Firmware) -> (Vec<String>, Vec<Strin
 }
 
 /// Chooses.
+///
+/// # Errors
+/// No disk can be chosen, or several can: the reasons for each.
 pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Result<Choice, Fault> {
     if let Some(wanted) = wanted {
         return by_name(all, wanted, firmware);

@@ -239,6 +239,9 @@ pub fn begins(head: &[u8]) -> bool {
 }
 
 /// Everything recognised in `from..from + size` of a device.
+///
+/// # Errors
+/// The device reports an error.
 pub fn sniff<D: Read + Seek>(device: &mut D, from: u64, size: u64) -> io::Result<Vec<Signature>> {
     let head = part(device, from, size, 0, HEAD)?;
     let tail = part(device, from, size, size - size.min(HEAD as u64 * 2), HEAD * 2)?;

@@ -115,6 +115,9 @@ impl Sysfs {
     }
 
     /// A whole file; `None` where there is none, or where the device behind it went away or does not support it.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read, or is too long.
     pub fn text(&self, path: &str) -> io::Result<Option<String>> {
         Ok(self
             .bytes(path)?
@@ -162,6 +165,9 @@ impl Sysfs {
     }
 
     /// Every block device but partitions, in order of name.
+    ///
+    /// # Errors
+    /// `/sys` cannot be read.
     pub fn blocks(&self) -> io::Result<Vec<Block>> {
         let mut blocks = Vec::new();
         for name in self.names("sys/block")? {
@@ -171,6 +177,9 @@ impl Sysfs {
     }
 
     /// One block device; `None` when it is not there (any more).
+    ///
+    /// # Errors
+    /// `/sys` cannot be read.
     pub fn block(&self, name: &str) -> io::Result<Option<Block>> {
         let base = format!("sys/block/{name}");
         let Some(dev) = self.text(&format!("{base}/dev"))?.as_deref().and_then(parse_dev) else {
@@ -536,6 +545,9 @@ fn transport(name: &str, hardware: &str) -> &'static str {
 }
 
 /// Whether a path is a link or node below `/dev` that leads to a block device; its number.
+///
+/// # Errors
+/// The path cannot be looked at.
 pub fn device_number(path: &Utf8Path) -> io::Result<Option<Dev>> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let metadata = fs_err::metadata(path)?;

@@ -21,11 +21,17 @@ const POLL: Duration = Duration::from_millis(100);
 const DEPTH_MAX: usize = 16;
 
 /// Takes the lock on a disk, or on a file that stands for one. `what` is its name for people.
+///
+/// # Errors
+/// Another landfall, or a program that it left, is at work on the disk, also after waiting.
 pub async fn take(what: &str, device: &Utf8Path) -> Result<TargetLock, Fault> {
     take_within(what, device, WAIT_MAX).await
 }
 
 /// The same without waiting: a person is there, who may try again.
+///
+/// # Errors
+/// Another landfall, or a program that it left, is at work on the disk.
 pub fn take_now(what: &str, device: &Utf8Path) -> Result<TargetLock, Fault> {
     TargetLock::take(device).map_err(|refused| told(what, refused))
 }
@@ -65,6 +71,9 @@ fn is_landfall(process: &Process) -> bool {
 
 /// The whole disks that a device lies on, by their nodes, and the file that is behind a loop device, which other loop devices, or
 /// somebody directly, may write to. A file stands for itself.
+///
+/// # Errors
+/// `/sys` cannot be read, or a device cannot be opened.
 pub fn disks_below(device: &Utf8Path) -> std::io::Result<Vec<Utf8PathBuf>> {
     match device_number(device)? {
         None => Ok(vec![device.to_owned()]),
@@ -90,6 +99,9 @@ fn backing_file(whole: &std::path::Path) -> std::io::Result<Option<Utf8PathBuf>>
 }
 
 /// The loop devices that are made of a file, by its device and inode, whatever it is called.
+///
+/// # Errors
+/// `/sys` cannot be read.
 pub fn loops_on(file: &Utf8Path) -> std::io::Result<Vec<Utf8PathBuf>> {
     loops_of(Utf8Path::new("/sys"), file)
 }

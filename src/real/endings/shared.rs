@@ -206,7 +206,7 @@ fn parts(said: &str) -> Vec<&str> {
 }
 
 /// What of a transfer needs a change here: certificates and proxies.
-pub fn tls_or_proxy(said: &str) -> Option<Cause> {
+pub(crate) fn tls_or_proxy(said: &str) -> Option<Cause> {
     parts(said)
         .iter()
         .find_map(|part| first_row(&[PROXY, TLS], &[part]))
@@ -214,7 +214,7 @@ pub fn tls_or_proxy(said: &str) -> Option<Cause> {
 }
 
 /// What became of a transfer.
-pub fn transfer(said: &str) -> Option<Cause> {
+pub(crate) fn transfer(said: &str) -> Option<Cause> {
     tls_or_proxy(said).or_else(|| {
         parts(said)
             .iter()
@@ -224,7 +224,7 @@ pub fn transfer(said: &str) -> Option<Cause> {
 }
 
 /// What stands behind `begin 'ADDRESS': `. An address may hold anything, also the same signs: the last ones end it.
-pub fn behind_address<'l>(line: &'l str, begin: &str) -> Option<&'l str> {
+pub(crate) fn behind_address<'l>(line: &'l str, begin: &str) -> Option<&'l str> {
     let (_, said) = line.strip_prefix(begin)?.rsplit_once("': ")?;
     Some(said)
 }

@@ -70,6 +70,9 @@ pub struct FullReceipt {
 }
 
 /// The receipt's text. A line for people comes first.
+///
+/// # Errors
+/// What the serialiser says.
 pub fn write_receipt(receipt: &FullReceipt) -> Result<String, Fault> {
     let pretty = ron::ser::PrettyConfig::new().struct_names(true);
     let body =
@@ -162,6 +165,9 @@ pub(crate) fn unix_s(time: std::time::SystemTime) -> u64 {
 }
 
 /// Puts a file in its place below [`KEPT_DIR`]: beside it, flushed, renamed, directory flushed, re-read.
+///
+/// # Errors
+/// The target cannot be written, or what is read back differs.
 pub fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Fault> {
     let path = format!("{KEPT_DIR}/{name}");
     let access = target_root::Access {
@@ -189,6 +195,9 @@ pub fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Faul
 }
 
 /// The log of this boot; its end when it is very long. Nothing logged is an empty log.
+///
+/// # Errors
+/// The log cannot be read.
 pub fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
     let io = |e: std::io::Error| io_fault(format!("log {path}"), &e);
     let mut file = match foreign::open(path, Links::Refuse) {
@@ -210,6 +219,9 @@ pub fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
 }
 
 /// Receipt and log below a mounted root.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn kept(root: &Root) -> Result<(Option<Receipt>, bool), Fault> {
     let path = format!("{KEPT_DIR}/{RECEIPT_NAME}");
     let receipt = match target_root::open_file(root, &path)? {

@@ -61,6 +61,9 @@ const ASIDE: &str = ".landfall-aside";
 const ASIDE_NAMES_MAX: u32 = 64;
 
 /// Moves aside what has another kind than it must have.
+///
+/// # Errors
+/// The target cannot be read or written.
 pub fn clear(hands: &Hands, root: &Root) -> Result<(), Fault> {
     for (paths, kind, expected) in [
         (&DIRECTORIES[..], libc::S_IFDIR, "a directory"),
@@ -101,6 +104,9 @@ const WORKED_ON_FROM_OUTSIDE: [&str; 10] = [
 ];
 
 /// Refuses a target where those programs would follow a link of the target's into the running system.
+///
+/// # Errors
+/// There is such a link (it is named), or the target cannot be read.
 pub fn refuse_links(root: &Root) -> Result<(), Fault> {
     for path in WORKED_ON_FROM_OUTSIDE {
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -131,6 +137,9 @@ fn is_followed(dir: &OwnedFd, path: &str, name: &str) -> bool {
 
 /// Takes back the garbage collector root. At landing: from then on the profile keeps the system, as long as it is wanted, and nobody
 /// else would ever take the root away.
+///
+/// # Errors
+/// The target cannot be written.
 pub fn release(root: &Root) -> Result<(), Fault> {
     let (above, name) = GC_ROOT.rsplit_once('/').unwrap_or(("", GC_ROOT));
     let Some(dir) = directory(root, above)? else {

@@ -104,6 +104,8 @@ impl Root {
 
     /// Where a clone goes (its path is one below the mounted target), by its name in a directory that no link leads to.
     /// `make`: directories on the way. `None`: the way is not there, and neither is the clone.
+    /// # Errors
+    /// A link on the way leads out of the target, or the target cannot be read or written.
     pub fn clone_place(&self, clone: &ClonePath, make: bool) -> Result<Option<Utf8PathBuf>, Fault> {
         let (parent, name) = parent_and_name(on_target(clone));
         let dir = if make {
@@ -115,6 +117,8 @@ impl Root {
     }
 
     /// A descriptor of it, for system calls on names of it.
+    /// # Errors
+    /// The root cannot be opened.
     pub fn fd(&self) -> io::Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let top = nix::fcntl::open(self.top.as_std_path(), flags, Mode::empty())?;
@@ -126,6 +130,8 @@ impl Root {
     }
 
     /// Opens a directory of the target; `None`: it is not there, or is none.
+    /// # Errors
+    /// A link on the way leads out of the target, or the target cannot be read.
     pub fn dir(&self, path: &str) -> Result<Option<Dir>, Fault> {
         match open(self, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(fd) => Dir::of(fd, path).map(Some),
@@ -144,6 +150,8 @@ impl Root {
     }
 
     /// Opens a directory of the target, making what is missing of it, also behind a link.
+    /// # Errors
+    /// Something else has the name, or the target cannot be written.
     pub fn made_dir(&self, path: &str, mode: u32) -> Result<Dir, Fault> {
         Dir::of(ensure_dir(self, path, mode)?, path)
     }
@@ -205,6 +213,8 @@ fn resolve(top: &OwnedFd, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
 }
 
 /// Opens a path of the target.
+/// # Errors
+/// What the kernel says.
 pub fn open(root: &Root, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     resolve(&root.fd()?, path, flags)
 }
@@ -218,6 +228,8 @@ pub fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Whether anything has this name on the target; the last part is not followed.
+/// # Errors
+/// The target cannot be read.
 pub fn is_there(root: &Root, path: &str) -> Result<bool, Fault> {
     match open(root, path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
         Ok(_) => Ok(true),
@@ -227,6 +239,8 @@ pub fn is_there(root: &Root, path: &str) -> Result<bool, Fault> {
 }
 
 /// Names in a directory of the target, sorted; none when it is not there, or is none. Names that are no text are left out.
+/// # Errors
+/// The target cannot be read.
 pub fn names(root: &Root, path: &str) -> Result<Vec<String>, Fault> {
     let Some(dir) = root.dir(path)? else {
         return Ok(vec![]);
@@ -241,6 +255,8 @@ pub fn names(root: &Root, path: &str) -> Result<Vec<String>, Fault> {
 }
 
 /// Names in an open directory: through the descriptor, so that nobody can put another directory in its place meanwhile.
+/// # Errors
+/// The directory cannot be read.
 pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
     fs_err::read_dir(through(dir))?
         .map(|entry| entry.map(|entry| entry.file_name()))
@@ -248,6 +264,8 @@ pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
 }
 
 /// Removes what has this name in an open directory, and all that is in it; what is not there is removed already.
+/// # Errors
+/// It cannot be removed.
 pub fn remove_in(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
     remove_at(dir, name, 0)
 }
@@ -273,6 +291,8 @@ fn remove_at(dir: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
 }
 
 /// Removes what has this name on the target, and all that is in it. A link is removed, not what it leads to.
+/// # Errors
+/// It cannot be removed.
 pub fn remove(root: &Root, path: &str) -> Result<(), Fault> {
     let (parent, name) = parent_and_name(path);
     let Some(dir) = root.dir(parent)? else {
@@ -286,6 +306,8 @@ fn parent_and_name(path: &str) -> (&str, &str) {
 }
 
 /// Opens whatever has this name on the target for reading, without waiting for it (a FIFO); `None` when it is not there.
+/// # Errors
+/// The target cannot be read.
 pub fn open_any(root: &Root, path: &str) -> Result<Option<File>, Fault> {
     match open(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
         Ok(fd) => Ok(Some(File::from(fd))),
@@ -296,6 +318,8 @@ pub fn open_any(root: &Root, path: &str) -> Result<Option<File>, Fault> {
 }
 
 /// Opens a file of the target for reading; `None` when it is not there, or is no regular file.
+/// # Errors
+/// The target cannot be read.
 pub fn open_file(root: &Root, path: &str) -> Result<Option<File>, Fault> {
     let Some(file) = open_any(root, path)? else {
         return Ok(None);
@@ -307,6 +331,8 @@ pub fn open_file(root: &Root, path: &str) -> Result<Option<File>, Fault> {
 }
 
 /// Reads a small file of the target, at most `READ_BYTES_MAX` of it; `None` when it is not there.
+/// # Errors
+/// The target cannot be read, or the file is too long.
 pub fn read(root: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     let Some(file) = open_file(root, path)? else {
         return Ok(None);
@@ -319,18 +345,24 @@ pub fn read(root: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
 }
 
 /// As [`read`], as text; bytes that are no UTF-8 are replaced.
+/// # Errors
+/// As [`read`].
 pub fn read_text(root: &Root, path: &str) -> Result<Option<String>, Fault> {
     Ok(read(root, path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Asks the kernel to forget what it has cached of a file, so that the next read comes from the device. Works only on
 /// pages that are clean: sync first.
+/// # Errors
+/// The kernel refuses.
 pub fn forget(file: &File) -> Result<(), Fault> {
     posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
         .map_err(|e| io_fault("page cache", &io::Error::from(e)))
 }
 
 /// SHA-256 and length of what a reader gives.
+/// # Errors
+/// The reader reports an error.
 pub fn digest(what: &str, mut reader: impl Read) -> Result<([u8; 32], u64), Fault> {
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0_u8; 128 << 10];
@@ -346,6 +378,8 @@ pub fn digest(what: &str, mut reader: impl Read) -> Result<([u8; 32], u64), Faul
 }
 
 /// Where a chain of symbolic links of the target leads, followed only until it enters the store. `None`: nothing there.
+/// # Errors
+/// The chain has no end, or the target cannot be read.
 pub fn follow_to_store(root: &Root, path: &str) -> Result<Option<String>, Fault> {
     let mut at = path.to_owned();
     for _ in 0..16 {
@@ -375,6 +409,8 @@ pub fn follow_to_store(root: &Root, path: &str) -> Result<Option<String>, Fault>
 
 /// Opens a directory of the target, making what is missing of it: the last part with this mode, those above it with 0755. Where a
 /// link leads to a directory that is missing, that one is made, inside the target. Links that lead nowhere for ever are a fault.
+/// # Errors
+/// Something else has the name, or the target cannot be written.
 pub fn ensure_dir(root: &Root, path: &str, mode: u32) -> Result<OwnedFd, Fault> {
     let mut links = 0;
     make_dir(root, path, mode, &mut links)
@@ -476,6 +512,8 @@ pub fn beside(name: &str) -> String {
 
 /// Writes a file into an open directory: beside its place, owner and mode, flush, rename, flush the directory. When that fails, nothing is
 /// left beside it.
+/// # Errors
+/// It cannot be written, flushed or renamed.
 pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
     let beside = beside(name);
     match unlinkat(dir, beside.as_str(), UnlinkatFlags::NoRemoveDir) {
@@ -505,6 +543,8 @@ pub fn write_in(dir: &OwnedFd, name: &str, bytes: &[u8], access: Access) -> io::
 }
 
 /// Writes a file of the target; directories on the way are made with mode 0755.
+/// # Errors
+/// It cannot be written, flushed or renamed.
 pub fn write(root: &Root, path: &str, bytes: &[u8], access: Access) -> Result<(), Fault> {
     let (parent, name) = parent_and_name(path);
     let dir = ensure_dir(root, parent, 0o755)?;
@@ -512,6 +552,8 @@ pub fn write(root: &Root, path: &str, bytes: &[u8], access: Access) -> Result<()
 }
 
 /// Writes a file of a filesystem that keeps neither owner nor mode (FAT): beside its place, flushed, renamed.
+/// # Errors
+/// It cannot be written, flushed or renamed.
 pub fn write_plain(root: &Root, path: &str, beside: &str, bytes: &[u8]) -> Result<(), Fault> {
     let (parent, name) = parent_and_name(path);
     let dir = ensure_dir(root, parent, 0o755)?;
@@ -532,6 +574,8 @@ pub fn write_plain(root: &Root, path: &str, beside: &str, bytes: &[u8]) -> Resul
 }
 
 /// Owner, mode and kind of what an entry of a directory is, links not followed.
+/// # Errors
+/// What the kernel says.
 pub fn stat_in(dir: &OwnedFd, name: impl AsRef<OsStr>) -> io::Result<nix::sys::stat::FileStat> {
     Ok(fstatat(dir, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
@@ -542,12 +586,16 @@ fn open_dir(root: &Root, what: &str) -> Result<OwnedFd, Fault> {
 }
 
 /// Writes everything of the filesystem that holds this root to its device.
+/// # Errors
+/// The device reports an error.
 pub fn sync_filesystem(at: &Root) -> Result<(), Fault> {
     let dir = open_dir(at, "filesystem at")?;
     nix::unistd::syncfs(&dir).map_err(|e| io_fault(format!("filesystem at {}", at.as_arg()), &e.into()))
 }
 
 /// The number of the device that holds a root's filesystem.
+/// # Errors
+/// The root cannot be looked at.
 pub fn device_number(at: &Root) -> Result<u64, Fault> {
     let dir = open_dir(at, "device of")?;
     let stat = fstat(&dir).map_err(|e| io_fault(format!("device of {}", at.as_arg()), &e.into()))?;
@@ -556,6 +604,8 @@ pub fn device_number(at: &Root) -> Result<u64, Fault> {
 
 /// Flushes the block device below the filesystem at this directory: on FAT nothing else sends the device a flush.
 /// A filesystem without a block device (tmpfs, overlay) has nothing to flush.
+/// # Errors
+/// The device cannot be opened, or reports an error.
 pub fn flush_device_under(at: &Root) -> Result<(), Fault> {
     sync_filesystem(at)?;
     let what = || format!("block device below {}", at.as_arg());
@@ -578,6 +628,8 @@ pub fn flush_device_under(at: &Root) -> Result<(), Fault> {
 
 /// Tests make what they need below a root by hand.
 /// Flushes the device of what is mounted at `/boot`; FAT sends no flush by itself. Nothing mounted: nothing to flush.
+/// # Errors
+/// The device cannot be opened, or reports an error.
 pub fn flush_boot(root: &Root) -> Result<(), Fault> {
     let Some(boot) = root.dir("/boot")? else {
         return Ok(());

@@ -26,6 +26,9 @@ const LEFTOVERS_DEPTH_MAX: usize = 64;
 const TRIES_MAX: u32 = 1;
 
 /// Clones into `path`.
+///
+/// # Errors
+/// Git fails, the network fails, or the target cannot be written.
 pub async fn perform_clone(
     hands: &Hands,
     access: &Access,

@@ -181,6 +181,9 @@ impl Access {
 }
 
 /// Runs a local Git to success.
+///
+/// # Errors
+/// Git cannot be started, or fails.
 pub async fn local(hands: &Hands, access: &Access, dir: &Utf8Path, args: &[&str]) -> Result<Ended, Fault> {
     let ended = hands
         .run(access.git(Some(dir)).args(args.iter().copied()))
@@ -190,6 +193,9 @@ pub async fn local(hands: &Hands, access: &Access, dir: &Utf8Path, args: &[&str]
 }
 
 /// The ended program, or its fault.
+///
+/// # Errors
+/// What its ending means.
 pub fn succeeded(ended: Ended, what: &str) -> Result<Ended, Fault> {
     if ended.success() {
         Ok(ended)
@@ -199,6 +205,9 @@ pub fn succeeded(ended: Ended, what: &str) -> Result<Ended, Fault> {
 }
 
 /// As [`succeeded`], of a Git that was given this remote.
+///
+/// # Errors
+/// What its ending means.
 pub fn succeeded_at(remote: Option<&RemoteUrl>, ended: Ended, what: &str) -> Result<Ended, Fault> {
     if ended.success() {
         Ok(ended)
@@ -336,6 +345,9 @@ impl Offer {
     }
 
     /// The commit that a reference stands for now; annotated tags peeled. `Err`: why there is none.
+    ///
+    /// # Errors
+    /// Why there is none.
     pub fn resolve(&self, reference: &Reference) -> Result<Revision, String> {
         let list = || {
             let names: Vec<&str> = self.branches().take(8).collect();

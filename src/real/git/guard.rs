@@ -124,11 +124,17 @@ pub fn origin(repository: &Repository) -> Option<String> {
 }
 
 /// Looks at the clone of this action at a path.
+///
+/// # Errors
+/// What is there cannot be looked at.
 pub fn look(path: &Utf8Path, action: &CloneConfiguration) -> Result<Found, Fault> {
     look_for(path, origin(&action.repository).as_deref())
 }
 
 /// The same, with the URL of the remote.
+///
+/// # Errors
+/// What is there cannot be looked at.
 pub fn look_for(path: &Utf8Path, origin: Option<&str>) -> Result<Found, Fault> {
     examine(path, origin).map_err(|e| target_root::io_fault(path.as_str(), &e))
 }
@@ -394,6 +400,9 @@ fn modules_below(
 
 /// Whether the files at `at`, a submodule's, are those of a repository below the clone's `.git/modules`, with no link on the way: then
 /// that repository was looked at with the clone.
+///
+/// # Errors
+/// What is there cannot be looked at.
 pub fn is_submodule(clone: &Utf8Path, at: &Utf8Path) -> Result<bool, Fault> {
     is_inside(clone, at).map_err(|e| target_root::io_fault(at.as_str(), &e))
 }
@@ -436,6 +445,9 @@ fn is_inside(clone: &Utf8Path, at: &Utf8Path) -> io::Result<bool> {
 }
 
 /// Whether Nix may evaluate what is in a clone: Nix reads a repository's settings, and so does the Git that it runs.
+///
+/// # Errors
+/// Nix may not: the first setting or file that nobody of us wrote.
 pub fn vetted(clone: &Utf8Path, repository: &Repository) -> Result<(), Fault> {
     let found = match look_for(clone, origin(repository).as_deref())? {
         Found::Repository(seen) if seen.is_ours() => return Ok(()),

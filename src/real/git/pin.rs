@@ -20,6 +20,9 @@ use landfall_states::plan::{Reference, Repository, RepositorySource};
 const NAMED: &str = "refs/landfall/named";
 
 /// How a revision stands to what the reference names now. `scratch` is a directory in tmpfs.
+///
+/// # Errors
+/// The remote cannot be asked.
 pub async fn standing(
     hands: &Hands,
     access: &Access,

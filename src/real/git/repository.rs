@@ -22,6 +22,9 @@ use std::io::{ErrorKind, Read};
 const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
 
 /// As `resolve`; `scratch` is a directory in tmpfs.
+///
+/// # Errors
+/// The remote or the bundle cannot be asked, or has no such reference.
 pub async fn resolve_with(
     hands: &Hands,
     access: &Access,
@@ -173,6 +176,9 @@ async fn probe_for(
 }
 
 /// What is at the clone's place. No Git is run in what is not exactly as landfall and its Git write it.
+///
+/// # Errors
+/// The target cannot be read, or Git fails.
 pub async fn observe_clone(
     hands: &Hands,
     access: &Access,

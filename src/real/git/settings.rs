@@ -64,6 +64,9 @@ fn is_key(byte: u8) -> bool {
 }
 
 /// Reads a configuration as Git does.
+///
+/// # Errors
+/// The bytes are no configuration of Git's.
 pub fn read(text: &[u8]) -> Result<Vec<Setting>, Unreadable> {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let mut bytes = Bytes { rest: text, line: 1 };

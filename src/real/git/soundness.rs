@@ -75,6 +75,9 @@ fn damage(code: Option<i32>, said: &str) -> Vec<String> {
 }
 
 /// Whether every object that is needed is there, as far as that is seen without hashing, also of every submodule that was begun.
+///
+/// # Errors
+/// Git fails.
 pub async fn is_connected(hands: &Hands, access: &Access, dir: &Utf8Path) -> Result<bool, Fault> {
     let Ok(repositories) = repositories_in(&dir.join(".git"), DEPTH_MAX) else {
         return Ok(false);
@@ -125,6 +128,9 @@ fn modules_in(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) -> io:
 
 /// What is missing of a repository and of its submodules, or differs. A configuration repository is small: everything is hashed,
 /// always. The repository was looked at (`guard`) before Git is run in it.
+///
+/// # Errors
+/// Git fails, or the target cannot be read.
 pub async fn flaws(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<String>, Fault> {
     flaws_to(hands, access, path, path, SUBMODULES_DEPTH_MAX).await
 }
@@ -246,6 +252,9 @@ impl Submodules {
 }
 
 /// The paths of submodules that Git leaves out, for `.gitmodules` says so, also of those in submodules.
+///
+/// # Errors
+/// Git fails, or the target cannot be read.
 pub async fn skipped(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Fault> {
     let mut found = vec![];
     let mut within = vec![(Utf8PathBuf::new(), SUBMODULES_DEPTH_MAX)];

@@ -21,6 +21,9 @@ const DEPTH_MAX: usize = 2_048;
 const COMPARED_BYTES_MAX: u64 = 64 << 20;
 
 /// A name beside a clone under which nothing is yet.
+///
+/// # Errors
+/// The target cannot be read, or all names are taken.
 pub fn place_beside(path: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
     for number in 1..=NAMES_MAX {
         let aside = Utf8PathBuf::from(format!("{path}.landfall-aside-{number}"));
@@ -39,6 +42,9 @@ pub fn place_beside(path: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
 
 /// What work of somebody's is in the clone at `path`, for people; `new` is whole, and of `revision`, and the clone was made of
 /// `made_of`.
+///
+/// # Errors
+/// Git fails, or the target cannot be read.
 pub async fn of_somebody(
     hands: &Hands,
     access: &Access,

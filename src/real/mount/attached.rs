@@ -69,6 +69,9 @@ pub(crate) fn foreign(target: &Utf8Path, what: &str) -> Fault {
 }
 
 /// The target's own place. A link there would lead its tools elsewhere than the kernel's table says.
+///
+/// # Errors
+/// There is a link or something else, or it cannot be made.
 pub fn target_dir() -> Result<Dir, Fault> {
     let dir = Root::live().made_dir(MOUNT_ROOT, 0o755)?;
     if dir.path() == MOUNT_ROOT {
@@ -90,6 +93,9 @@ pub(crate) struct MountOrder<'a> {
 }
 
 /// Makes a mount private: what is mounted in it from now on is copied nowhere.
+///
+/// # Errors
+/// The kernel refuses.
 pub fn cut_off(target: &Utf8Path) -> std::io::Result<()> {
     let (none, private) = (None::<&str>, MsFlags::MS_PRIVATE);
     Ok(nix::mount::mount(
@@ -173,6 +179,9 @@ pub(crate) async fn unmount(target: &Utf8Path) -> Result<(), Fault> {
 }
 
 /// Writes out one filesystem and tells its errors, which unmounting would not.
+///
+/// # Errors
+/// The device reports an error.
 pub fn sync_filesystem(target: &Utf8Path) -> Result<(), Fault> {
     let dir = fs::File::open(target).map_err(|e| io_fault(format!("sync of {target}"), &e))?;
     nix::unistd::syncfs(dir.file()).map_err(|e| io_fault(format!("sync of {target}"), &e.into()))

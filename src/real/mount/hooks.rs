@@ -22,6 +22,9 @@ const MARKER_BYTES_MAX: u64 = 1 << 20;
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// Where it is kept which commands ran since the target was mounted.
+///
+/// # Errors
+/// The id of this boot cannot be read.
 pub fn marker() -> Result<Utf8PathBuf, Fault> {
     let boot_id = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
         .map_err(|e| target_root::io_fault("boot id", &e))?;
@@ -29,11 +32,17 @@ pub fn marker() -> Result<Utf8PathBuf, Fault> {
 }
 
 /// The target is about to be mounted, or to be unmounted: no command ran after that.
+///
+/// # Errors
+/// The marker cannot be removed.
 pub fn forget() -> Result<(), Fault> {
     forget_at(&marker()?)
 }
 
 /// As [`forget`].
+///
+/// # Errors
+/// The marker cannot be removed.
 pub fn forget_at(marker: &Utf8Path) -> Result<(), Fault> {
     match fs_err::remove_file(marker) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(target_root::io_fault(marker.as_str(), &e)),
@@ -42,6 +51,9 @@ pub fn forget_at(marker: &Utf8Path) -> Result<(), Fault> {
 }
 
 /// Makes directories of the target.
+///
+/// # Errors
+/// Something else has the name, or the target cannot be written.
 pub fn make_dirs(hands: &Hands, root: &Root, dirs: &[TargetPath]) -> Result<(), Fault> {
     for dir in dirs {
         hands.reporter.step(format!("make directory {dir}"));
@@ -59,6 +71,9 @@ pub fn ran_line(place: usize, install: &str, command: &str) -> String {
 }
 
 /// Runs each command, unless `marker` says that it ran.
+///
+/// # Errors
+/// A command failed (it is named), or the marker cannot be written.
 pub async fn run_commands(
     hands: &Hands,
     commands: &[String],

@@ -24,6 +24,9 @@ pub struct MountEntry {
 }
 
 /// Understands `/proc/<pid>/mountinfo` (proc(5)), in its order: a later mount lies over an earlier one.
+///
+/// # Errors
+/// The text is none that the kernel gives.
 pub fn parse_mountinfo(text: &str) -> Result<Vec<MountEntry>, String> {
     text.lines()
         .map(|line| {
@@ -104,6 +107,9 @@ pub fn at(table: &[MountEntry], target: &Utf8Path, device: (u64, u64)) -> At {
 /// What must be unmounted, in order, to free `target`, which is ours: everything on and below it, last first. An error
 /// names a mount below it that none of our tools can have made: a real device that is ours nowhere and that nothing
 /// outside `target` has mounted.
+///
+/// # Errors
+/// A mount below the target that is not this install's.
 pub fn leftovers(
     table: &[MountEntry],
     target: &Utf8Path,

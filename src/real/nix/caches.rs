@@ -17,6 +17,9 @@ static MADE_HERE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 impl Stores {
     /// Whether Nix has kept anything between two of its runs (Git repositories of inputs, what it fetched, what it evaluated).
+    ///
+    /// # Errors
+    /// The target cannot be read.
     pub fn has_caches(&self) -> Result<bool, Fault> {
         let Some(dir) = self.root.dir(CACHES_DIR)? else {
             return Ok(false);
@@ -35,6 +38,9 @@ impl Stores {
     /// Removes what Nix keeps between two of its runs. It flushes none of that and does not look at it twice: after a power cut its
     /// copy of a repository may have lost its HEAD and its references, which it then fails over for ever. Sources that have a
     /// lock are in the store, and are not fetched again.
+    ///
+    /// # Errors
+    /// The target cannot be written.
     pub fn forget_caches(&self) -> Result<(), Fault> {
         target_root::remove(&self.root, CACHES_DIR)?;
         target_root::ensure_dir(&self.root, CACHES_DIR, 0o755)?;

@@ -102,6 +102,9 @@ impl Stores {
     }
 
     /// Whether the database has this path as valid, which in Nix means its whole closure.
+    ///
+    /// # Errors
+    /// Nix fails.
     pub async fn is_registered(&self, hands: &Hands, path: &StorePath) -> Result<bool, Fault> {
         let ended = hands
             .run(self.nix_store().args(["--check-validity", path.as_str()]))
@@ -111,6 +114,9 @@ impl Stores {
 
     /// Registers what the image brought. Its files were read back from the disk before the filesystem got its id; the
     /// database is made of them in one transaction.
+    ///
+    /// # Errors
+    /// Nix fails, the list of the image is damaged, or the target cannot be written.
     pub async fn register(&self, hands: &Hands, image: &Image) -> Result<(), Fault> {
         let what = format!("registration of {} in the target store", image.system);
         if self.is_registered(hands, &image.system).await? {
@@ -154,6 +160,9 @@ impl Stores {
     }
 
     /// Copies a closure from the installer's store.
+    ///
+    /// # Errors
+    /// Nix fails, or there is no room.
     pub async fn copy(&self, hands: &Hands, system: &StorePath) -> Result<(), Fault> {
         hands.reporter.step(format!("copy the closure of {system}"));
         let mut program = self
@@ -176,6 +185,9 @@ impl Stores {
     }
 
     /// Keeps the system from Nix's garbage collector and writes down what it is of. Only after a sync.
+    ///
+    /// # Errors
+    /// The target cannot be written.
     pub fn record(&self, revision: &Revision, host: &HostName, system: &StorePath) -> Result<(), Fault> {
         target_root::sync_filesystem(&self.root)?;
         let roots = target_root::ensure_dir(&self.root, "/nix/var/nix/gcroots", 0o755)?;
@@ -196,12 +208,18 @@ impl Stores {
     }
 
     /// The recorded system of this revision and host.
+    ///
+    /// # Errors
+    /// The target cannot be read.
     pub fn recorded(&self, revision: &Revision, host: &HostName) -> Result<Option<StorePath>, Fault> {
         Ok(target_root::read_text(&self.root, RECORD)?
             .and_then(|text| marks::recorded_system(&text, revision, host)))
     }
 
     /// Directories that Nix needs on the target.
+    ///
+    /// # Errors
+    /// The target cannot be written.
     pub fn prepare(&self, hands: &Hands) -> Result<(), Fault> {
         skeleton::clear(hands, &self.root)?;
         target_root::ensure_dir(&self.root, "/tmp", 0o1777)?;

@@ -28,6 +28,9 @@ pub enum Verified {
 
 impl Stores {
     /// Hashes everything that the database has, but for what is too long to be right. The database must be there.
+    ///
+    /// # Errors
+    /// Nix fails, or the target cannot be read.
     pub async fn verify(&self, hands: &Hands) -> Result<Verified, Fault> {
         hands.reporter.step("verify the contents of the target store");
         // Nix would read all of it, and holes are read like bytes.
@@ -75,6 +78,9 @@ impl Stores {
     /// Makes wrong paths right: from the installer's store or the caches in their place; where that fails, they are
     /// forgotten with everything that refers to them, and copied or built again later; where that fails, too, the whole
     /// database is put aside. Whether it was.
+    ///
+    /// # Errors
+    /// Nix fails, or a path is wrong that nothing can give again.
     pub async fn heal(&self, hands: &Hands, corrupt: &[String]) -> Result<bool, Fault> {
         if corrupt.is_empty() {
             return Ok(false);

@@ -58,6 +58,9 @@ const LOOK_MAX: Duration = Duration::from_secs(10 * 60);
 const EMPTY_STORE: &str = "directory for an empty store";
 
 /// Looks at it. Only the inability to look is a fault.
+///
+/// # Errors
+/// The target cannot be read, or Nix cannot be started.
 pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
     match layout(&stores.root)? {
         Layout::Nothing => return Ok(Database::Absent),
@@ -92,6 +95,9 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
 }
 
 /// Looks at it after something failed that uses it. That it can be read proves less then: it has to take another row, too.
+///
+/// # Errors
+/// As [`look`].
 pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
     let database = look(hands, stores).await?;
     if database != Database::Usable {
@@ -259,6 +265,9 @@ fn empty_store(scratch: &tempfile::TempDir) -> Result<Root, Fault> {
 
 /// Puts an unusable database aside, so that Nix makes another one. One rename: also on a full filesystem, and whole or not at
 /// all when the power goes.
+///
+/// # Errors
+/// The target cannot be written, or all names are taken.
 pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<(), Fault> {
     let PutAside { why, finished } = unusable;
     let fault = |e: Errno| target_root::io_fault(format!("{STATE}/{NAME} on the target"), &e.into());

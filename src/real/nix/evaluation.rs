@@ -38,6 +38,9 @@ fn other_owner(clone: &Utf8Path) -> Result<Option<u32>, Fault> {
 
 impl Stores {
     /// Evaluates the host's system of a revision, then realises it.
+    ///
+    /// # Errors
+    /// The evaluation or the build fails, or there is no room or memory for it.
     pub async fn build(
         &self,
         hands: &Hands,
@@ -55,6 +58,9 @@ impl Stores {
     }
 
     /// As [`Stores::build`], from a clone anywhere.
+    ///
+    /// # Errors
+    /// As [`Stores::build`].
     pub async fn build_at(
         &self,
         hands: &Hands,

@@ -24,6 +24,9 @@ const DEADLINE: Duration = Duration::from_secs(2 * 3_600);
 const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// What the target says of its system.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn observe_install(root: &Root, system: &StorePath, first: Vec<Placed>) -> Result<InstallFacts, Fault> {
     let activated = target_root::read_text(root, marks::ACTIVATED)?;
     // A trace says nothing of what a later activation did, which the boot loader's installer brings with it.
@@ -40,6 +43,9 @@ pub fn observe_install(root: &Root, system: &StorePath, first: Vec<Placed>) -> R
 }
 
 /// Runs it, and makes what it wrote durable.
+///
+/// # Errors
+/// `nixos-install` or the activation fails, or the target cannot be written.
 pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> Result<(), Fault> {
     host_loader::of_system(root, system)?;
     skeleton::refuse_links(root)?;

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 const STEPS: i32 = 100_000;
 
 /// What is wrong with the database in this directory of the target; `None`: nothing, or nothing that can be said.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn damage(root: &Root, dir: &str, longest: Duration) -> Result<Option<String>, Fault> {
     let end = Instant::now() + longest;
     let opened = with(root, dir, |database| {
@@ -37,6 +40,9 @@ pub fn damage(root: &Root, dir: &str, longest: Duration) -> Result<Option<String
 }
 
 /// Why the database in this directory takes no further path. The row is taken back at once.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn refusal_of_rows(root: &Root, dir: &str) -> Result<Option<String>, Fault> {
     let tried = with(root, dir, |database| {
         let attempt = database.transaction()?;
@@ -52,6 +58,9 @@ pub fn refusal_of_rows(root: &Root, dir: &str) -> Result<Option<String>, Fault> 
 }
 
 /// How long the NAR of each registered path is, in bytes; `None`: SQLite cannot say.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn nar_sizes(root: &Root, dir: &str) -> Result<Option<Vec<(String, u64)>>, Fault> {
     let said = with(root, dir, |database| {
         let mut asked = database.prepare("SELECT path, narSize FROM ValidPaths WHERE narSize > 0")?;
@@ -84,6 +93,9 @@ const DEFINED: [(&str, &str); 6] = [
 ];
 
 /// What the database in this directory of the target defines; `None`: SQLite cannot say.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn definitions(root: &Root, dir: &str) -> Result<Option<Definitions>, Fault> {
     let said = with(root, dir, |database| {
         let mut asked = database.prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_master")?;

@@ -92,6 +92,9 @@ struct Closure {
 }
 
 /// Makes an image file.
+///
+/// # Errors
+/// A program fails, the closure cannot be read, or there is no room.
 pub async fn build(hands: &Hands, source: &Source, out: &Utf8Path) -> Result<Packed, Fault> {
     let folder = match out.parent() {
         Some(folder) if !folder.as_str().is_empty() => folder,

@@ -25,6 +25,9 @@ const TOLD_MAX: usize = 100;
 const DEPTH_MAX: usize = 256;
 
 /// Paths of the target whose owner or permissions are wrong, some of them where there are many.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn wrong(root: &Root) -> Result<Vec<String>, Fault> {
     let mut found = vec![];
     each(root, &mut |path, _, _, _| {
@@ -37,6 +40,9 @@ pub fn wrong(root: &Root) -> Result<Vec<String>, Fault> {
 }
 
 /// Makes them right.
+///
+/// # Errors
+/// The target cannot be written.
 pub fn mend(hands: &Hands, root: &Root) -> Result<(), Fault> {
     let mut count = 0_u64;
     let mut first = None;

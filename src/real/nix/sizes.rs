@@ -24,6 +24,9 @@ const DEPTH_MAX: usize = 256;
 
 /// Registered paths that hold more than what is registered of them, or of which more is registered than the filesystem has room for.
 /// `database` is the directory of Nix's database. What it does not say is left to Nix.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn oversized(root: &Root, database: &str) -> Result<Vec<String>, Fault> {
     let fault = |path: &str, e: &io::Error| target_root::io_fault(format!("{path} on the target"), e);
     let Some(registered) = integrity::nar_sizes(root, database)? else {

@@ -23,6 +23,9 @@ use landfall_states::names::StorePath;
 use landfall_states::plan::SystemSource;
 
 /// Looks at the target store. Whatever is there is a fact.
+///
+/// # Errors
+/// The target cannot be read, or Nix cannot be started.
 pub async fn observe_system(
     hands: &Hands,
     stores: &Stores,
@@ -64,6 +67,9 @@ pub async fn observe_system(
 }
 
 /// Copies or builds. The system that was copied, or that the evaluation came to.
+///
+/// # Errors
+/// Copying, evaluating or building fails.
 pub async fn perform_realise(
     hands: &Hands,
     stores: &Stores,

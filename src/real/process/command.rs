@@ -138,6 +138,9 @@ impl Ended {
     }
 
     /// The output, or what `fault` makes of how it ended.
+    ///
+    /// # Errors
+    /// What `fault` makes of it.
     pub fn or_fault(self, fault: impl FnOnce(fault::Ended) -> Fault) -> Result<Ended, Fault> {
         if self.success() {
             Ok(self)
@@ -258,6 +261,9 @@ impl<'a> Program<'a> {
 
     /// Runs it to its end, and gives what it prints as a secret: it goes from the pipe into memory that is wiped, also when the
     /// program fails or is ended. More than `SECRET_BYTES_MAX` is cut off.
+    ///
+    /// # Errors
+    /// The program cannot be started, met a limit, or the run is to stop.
     pub async fn run_for_secret(
         mut self,
         reporter: &Reporter,
@@ -272,6 +278,9 @@ impl<'a> Program<'a> {
     }
 
     /// Runs it to its end.
+    ///
+    /// # Errors
+    /// The program cannot be started, met a limit, or the run is to stop.
     pub async fn run(self, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {
         self.run_to_end(reporter, stop).await.map(|(ended, _)| ended)
     }

@@ -35,6 +35,9 @@ impl Memory {
     }
 
     /// The limit on this machine, in bytes.
+    ///
+    /// # Errors
+    /// `/proc/meminfo` cannot be read.
     pub fn bytes_max(self) -> std::io::Result<u64> {
         let machine = nix::sys::sysinfo::sysinfo()?;
         Ok(self.bytes_of(machine.ram_total(), machine.swap_total()))

@@ -142,6 +142,9 @@ pub(in crate::real) fn unarmored(bytes: &[u8]) -> Result<Vec<u8>, Undecrypted> {
 
 /// Decrypts a file with one of these identities, and gives the plain text to `read`; [`Undecrypted::while_read`] is for its errors. An
 /// identity that cannot be used is told where no other one decrypts it.
+///
+/// # Errors
+/// No identity opens it, it is damaged, or what `read` says.
 pub fn decrypted<'a, T>(
     bytes: &[u8],
     identities: impl Iterator<Item = &'a dyn Identity>,

@@ -51,6 +51,9 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Reads a file; `name` is what a person is asked for its passphrase by.
+///
+/// # Errors
+/// The file cannot be read, or has no identity that can be used.
 pub fn read(bytes: &[u8], name: Option<String>) -> Result<Found, NoKey> {
     let first = lines(bytes).next().ok_or(NoKey::Nothing)?;
     if first.starts_with(HEADER.as_bytes()) || first == ARMOR.as_bytes() {

@@ -132,6 +132,9 @@ impl<C: Callbacks> Identity for Locked<C> {
 }
 
 /// The identities in the bytes of a file: of age, of its plugins, or a private key of ssh; under a passphrase or not.
+///
+/// # Errors
+/// They are none, or the passphrase is wrong or cannot be asked for.
 pub fn found<C: Callbacks>(
     bytes: &[u8],
     file: &str,

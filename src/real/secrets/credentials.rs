@@ -116,6 +116,9 @@ impl Vault {
 impl Vault {
     /// What is at hand without asking and without looking at disks: systemd credentials; `passphrase` (of `--passphrase-fd`) goes
     /// before them. `run_dir` is in tmpfs, and landfall's own.
+    ///
+    /// # Errors
+    /// A credential cannot be read, or is none of its kind.
     pub fn load(passphrase: Option<SecretText>, run_dir: &Utf8Path) -> Result<Self, Fault> {
         let mut dirs = Vec::new();
         if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
@@ -140,6 +143,9 @@ impl Vault {
 
     /// Takes what is still missing, and may come from there, from a medium with the label of keys: see `disk::key_media`. What is
     /// taken, and what is not, is told.
+    ///
+    /// # Errors
+    /// Two media could be believed, or one cannot be read or has something that is none of its kind.
     pub async fn take_from_medium(
         &mut self,
         config: &Config,
@@ -172,6 +178,9 @@ impl Vault {
     }
 
     /// Takes what may be taken from the folder of a medium, which is called so.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is none of its kind.
     pub fn take_allowed(&mut self, dir: &Utf8Path, medium: &str, allowed: Allowed) -> Result<Taken, Fault> {
         let mut told = Taken::default();
         for name in NAMES {
@@ -190,6 +199,9 @@ impl Vault {
     }
 
     /// Refuses a disk to be written that keys were taken from: whoever had that disk before can have put them there.
+    ///
+    /// # Errors
+    /// Something was taken from that disk.
     pub fn refuse_as_target(&self, disk: &DiskIdentity) -> Result<(), Fault> {
         match &self.medium {
             Some((medium, shown)) if medium == disk => Err(Fault::of(
@@ -222,6 +234,9 @@ impl Vault {
     }
 
     /// Takes what is still missing from a directory whose files are named `<prefix>deploy-key` and so on.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is none of its kind.
     pub fn take_from(&mut self, dir: &Utf8Path, prefix: &str) -> Result<(), Fault> {
         self.take(dir, prefix, None, |_| true)
     }
@@ -340,6 +355,9 @@ impl Vault {
 
     /// The key for the repository as a file that ssh can read: the ssh key, else the deploy key. In tmpfs, until
     /// [`remove_keys`].
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn ssh_key_file(&self) -> Result<Option<Utf8PathBuf>, Fault> {
         let Some(key) = self.ssh_key.as_ref().or(self.deploy_key.as_ref()) else {
             return Ok(None);
@@ -348,6 +366,9 @@ impl Vault {
     }
 
     /// The same of a key in a file that the configuration names: a copy without what ssh does not bear around it.
+    ///
+    /// # Errors
+    /// The key cannot be read, is none that ssh loads, or the copy cannot be written.
     pub fn ssh_key_of(&self, file: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
         let what = format!("ssh.key {file}");
         let open =
@@ -357,6 +378,9 @@ impl Vault {
     }
 
     /// The token for the repository as a file that a credential helper of Git prints. In tmpfs, until [`remove_keys`].
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn repository_token_file(&self) -> Result<Option<Utf8PathBuf>, Fault> {
         let Some(token) = &self.repository_token else {
             return Ok(None);
@@ -387,6 +411,9 @@ pub(crate) fn helper_answer(token: &SecretText) -> std::io::Result<SecretText> {
 
 /// Removes the files of the ssh key and the token, whole or half-written. At the end of a run nothing needs them any more, and at
 /// the start of one they are what a killed run left.
+///
+/// # Errors
+/// A file cannot be removed.
 pub fn remove_keys(run_dir: &Utf8Path) -> Result<(), Fault> {
     for name in [SSH_KEY_NAME, TOKEN_NAME] {
         for file in [name.to_owned(), target_root::beside(name)].map(|name| run_dir.join(name)) {

@@ -14,6 +14,9 @@ use std::os::fd::FromRawFd;
 
 /// The passphrase from a descriptor that the caller of landfall opened. To be called before landfall opens anything itself, and
 /// before it listens to signals: reading waits for whoever writes, and SIGTERM ends that.
+///
+/// # Errors
+/// The descriptor is not open, cannot be read, or gives no passphrase.
 pub fn passphrase_from_fd(fd: i32) -> Result<SecretText, Fault> {
     let what = format!("passphrase from file descriptor {fd}");
     if fd < 3 && fd != 0 {

@@ -16,6 +16,9 @@ const BYTES_MAX: usize = 512;
 const STEADY: &str = "bcdefghijklnoprstuvxBCDEFGHIJKLNOPRSTUVX";
 
 /// One line of text without its end; what nobody can type is refused. `on` says where it came from.
+///
+/// # Errors
+/// It is no line that can be typed at boot: the reason.
 pub fn line(bytes: &Secret, on: &str) -> Result<SecretText, Fault> {
     match judged(bytes.expose_secret()) {
         Ok(text) => SecretText::of(&[text]).map_err(|e| crate::os::fault(on, &e)),

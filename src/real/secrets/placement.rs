@@ -100,6 +100,9 @@ fn target_path(text: String) -> Result<TargetPath, Fault> {
 }
 
 /// The target's account of a user.
+///
+/// # Errors
+/// The target has no such user, or its accounts cannot be read.
 pub fn account(root: &Root, user: &UserName) -> Result<Account, Fault> {
     let Some(text) = target_root::read_text(root, "/etc/passwd")? else {
         return Err(SecretFault::UserUnknown {
@@ -140,6 +143,9 @@ fn deploy_key<'a>(vault: &'a Vault, account: &Account) -> Result<[Wanted<'a>; 2]
 
 /// What the configuration asks for and needs no user of the target: it is placed before the first activation, which may
 /// want to read it. Directories before what is in them.
+///
+/// # Errors
+/// A secret that is asked for is not at hand.
 pub fn wanted_first<'a>(config: &Config, vault: &'a Vault) -> Result<Vec<Wanted<'a>>, Fault> {
     let mut wanted = Vec::new();
     if config.keys.deploy_key && config.target_user.is_none() {
@@ -186,6 +192,9 @@ pub fn comes_late(config: &Config) -> Option<String> {
 }
 
 /// Everything that the configuration asks for, directories before what is in them.
+///
+/// # Errors
+/// A secret that is asked for is not at hand, or the target has no such user.
 pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Root) -> Result<Vec<Wanted<'a>>, Fault> {
     let user = match &config.target_user {
         Some(user) => Some(account(root, user)?),
@@ -382,6 +391,9 @@ fn walk_entry(
 }
 
 /// Compares everything.
+///
+/// # Errors
+/// The target cannot be read.
 pub fn observe(root: &Root, wanted: &[Wanted<'_>]) -> Result<SecretsFacts, Fault> {
     let mut placed: Vec<Placed> = Vec::new();
     for one in wanted {
@@ -394,6 +406,9 @@ pub fn observe(root: &Root, wanted: &[Wanted<'_>]) -> Result<SecretsFacts, Fault
 }
 
 /// Makes right what lies at these paths.
+///
+/// # Errors
+/// The target cannot be written.
 pub fn perform(root: &Root, wanted: &[Wanted<'_>], paths: &[TargetPath]) -> Result<(), Fault> {
     for one in wanted.iter().filter(|one| paths.contains(one.path())) {
         let path = one.path().as_str();

@@ -15,6 +15,9 @@ use landfall_states::plan::Role;
 impl Real {
     /// Overwrites a slot in place: one write of 4,096 bytes, one flush. Through the mounted ESP, or, when it cannot be
     /// mounted, at the slot's place on the device (recovery rule 18).
+    ///
+    /// # Errors
+    /// The ESP cannot be written or flushed.
     pub async fn write_slot_on_esp(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
         match self.attach(Attach::Checkpoint).await {
             Ok(()) => {
@@ -43,6 +46,9 @@ impl Real {
     }
 
     /// Reads a slot from the device. Mounts and repairs nothing.
+    ///
+    /// # Errors
+    /// The ESP cannot be read.
     pub async fn read_slot_on_esp(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
         let device = self.partition(Role::Esp).await?;
         let place = locate_on(&device)?[which & 1].ok_or_else(|| missing(which, &device))?;

@@ -60,6 +60,9 @@ impl Perform<InstallBootLoader> for Real {
 
 impl Real {
     /// What the firmware says of the held disk's ESP.
+    ///
+    /// # Errors
+    /// The firmware's variables cannot be read.
     pub fn firmware_entry(&self, esp: &Root) -> Result<Nvram, Fault> {
         let planned = self.plan.as_ref().and_then(|plan| plan.partition(Role::Esp));
         firmware::wanted_entry(
@@ -93,6 +96,9 @@ impl Real {
 
     /// Makes a firmware entry where one is wanted, there is none, and one can be made. Firmware that refuses starts the
     /// removable path.
+    ///
+    /// # Errors
+    /// `efibootmgr` cannot be started, or the firmware's variables cannot be read.
     pub async fn register_entry(&self) -> Result<(), Fault> {
         let esp = Root::target().esp();
         let Some(plan) = &self.plan else {

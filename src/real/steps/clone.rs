@@ -24,6 +24,9 @@ use std::time::Duration;
 
 impl Real {
     /// How Git reaches the remote, the key put into tmpfs when it came as a credential.
+    ///
+    /// # Errors
+    /// The key or the token cannot be put into tmpfs.
     pub fn git_access(&self) -> Result<Access, Fault> {
         let key = match (self.vault.ssh_key_file()?, &self.config.ssh.key) {
             (Some(file), _) => Some(file),
@@ -136,6 +139,9 @@ impl Real {
     }
 
     /// The key that is made here, where one is used.
+    ///
+    /// # Errors
+    /// It cannot be made or kept.
     pub fn made_key(&self) -> Result<Option<MadeKey>, Fault> {
         self.remote_for_made_key()
             .map(|_| of_this_boot(self.vault.run_dir(), &self.config.host))
@@ -143,6 +149,9 @@ impl Real {
     }
 
     /// Waits until the remote takes the key that is made here, where one is used: before anything that talks to it.
+    ///
+    /// # Errors
+    /// The remote does not take it in time, fails otherwise, or the run is to stop.
     pub async fn let_in(&self) -> Result<(), Fault> {
         let (Some(remote), Some(key)) = (self.remote_for_made_key(), self.made_key()?) else {
             return Ok(());
@@ -166,6 +175,9 @@ impl Real {
 
 impl Real {
     /// The revision that the configuration asks for, as the remote or the bundle has it now.
+    ///
+    /// # Errors
+    /// The remote or the bundle cannot be asked, or has no such reference.
     pub async fn resolve_repository(&self, repository: &Repository) -> Result<Revision, Fault> {
         self.let_in().await?;
         let access = self.git_access()?;

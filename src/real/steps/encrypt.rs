@@ -105,6 +105,9 @@ impl Real {
     }
 
     /// The passphrase at hand, or what to do about its absence.
+    ///
+    /// # Errors
+    /// There is none.
     pub fn passphrase(&self) -> Result<SecretText, Fault> {
         self.vault.passphrase().cloned().ok_or_else(|| {
             SecretFault::PassphraseMissing {

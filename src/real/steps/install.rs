@@ -16,6 +16,9 @@ use landfall_states::names::TargetPath;
 
 impl Real {
     /// Removes what a cut or failed `nixos-install` left in the target's root.
+    ///
+    /// # Errors
+    /// The target cannot be read or written.
     pub fn clear_target(&self, root: &Root) -> Result<(), Fault> {
         let asked: Vec<&str> = self
             .config

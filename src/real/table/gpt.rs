@@ -80,6 +80,9 @@ impl OnDisk {
 }
 
 /// Reads everything. An error is an I/O error of the device; bad contents are facts.
+///
+/// # Errors
+/// The device reports an error.
 pub fn read(disk: &mut (impl Read + Seek + ?Sized), sector_bytes: u32) -> io::Result<OnDisk> {
     let sector = u64::from(sector_bytes);
     let bytes = length(disk)?;
@@ -174,6 +177,9 @@ fn copy(
 
 /// The bytes that the tables themselves take, from and to: headers and entries of both copies, and of the one that the first
 /// names, which is not at the end where a smaller disk's bytes were copied to this one.
+///
+/// # Errors
+/// The device reports an error.
 pub fn own_places(
     disk: &mut (impl Read + Seek + ?Sized),
     on_disk: &OnDisk,
@@ -351,6 +357,9 @@ fn unfit(why: impl Into<String>) -> io::Error {
 }
 
 /// Checks a table against a disk: bounds, overlap, numbers, names. Writes nothing.
+///
+/// # Errors
+/// The table does not fit onto the disk, or contradicts itself.
 pub fn prepare(disk: &mut (impl Read + Seek), table: &GptTable) -> io::Result<Prepared> {
     let sector = u64::from(table.sector_bytes);
     if sector != 512 && sector != 4096 {
@@ -419,6 +428,9 @@ pub fn prepare(disk: &mut (impl Read + Seek), table: &GptTable) -> io::Result<Pr
 
 /// Writes a prepared table: protective MBR and first copy, flush, second copy, flush. `flush` must make everything
 /// written so far durable.
+///
+/// # Errors
+/// The device reports an error; one copy is complete whatever happens.
 pub fn write<D: Read + Write + Seek>(
     disk: &mut D,
     prepared: &mut Prepared,

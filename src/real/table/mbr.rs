@@ -33,6 +33,9 @@ impl MbrEntry {
 }
 
 /// The entries of a classic MBR, its first sector being at hand, and the logical ones, all counted in sectors of this size.
+///
+/// # Errors
+/// The device reports an error.
 pub fn classic(
     disk: &mut (impl Read + Seek + ?Sized),
     first: &[u8],
@@ -53,6 +56,9 @@ pub fn classic(
 }
 
 /// The sectors that lead to the logical partitions of these entries, all counted in sectors of this size.
+///
+/// # Errors
+/// The device reports an error.
 pub fn links(
     disk: &mut (impl Read + Seek + ?Sized),
     entries: &[MbrEntry],
@@ -69,6 +75,9 @@ pub fn links(
 }
 
 /// The same table as it would be if it counted sectors of the other sizes: a classic MBR does not say which it counts.
+///
+/// # Errors
+/// The device reports an error.
 pub fn classic_of_other_sizes(
     disk: &mut (impl Read + Seek + ?Sized),
     sector_bytes: u32,
@@ -172,11 +181,17 @@ fn logical(
 }
 
 /// Length in bytes, found by seeking.
+///
+/// # Errors
+/// The device reports an error.
 pub fn length(disk: &mut (impl Seek + ?Sized)) -> io::Result<u64> {
     disk.seek(SeekFrom::End(0))
 }
 
 /// So many bytes from a place on.
+///
+/// # Errors
+/// The device reports an error, or ends before.
 pub fn read_at(disk: &mut (impl Read + Seek + ?Sized), at: u64, bytes: u64) -> io::Result<Vec<u8>> {
     let size = usize::try_from(bytes).map_err(io::Error::other)?;
     let mut buffer = vec![0; size];

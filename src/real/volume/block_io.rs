@@ -63,6 +63,9 @@ pub fn unless_read_only(device: &Utf8Path, fault: Fault) -> Fault {
 
 /// Flushes a device and its cache (`fsync` on a block device ends in a cache flush; `syncfs` and unmounting a FAT do
 /// not), then drops the clean pages, so that the next look reads the device. A descriptor for reading is enough.
+///
+/// # Errors
+/// The device cannot be opened, or reports an error.
 pub fn flush(device: &Utf8Path) -> Result<(), Fault> {
     let what = || format!("flush of {device}");
     let file = fs::File::open(device).map_err(|e| io_fault(what(), &e))?;
@@ -72,6 +75,9 @@ pub fn flush(device: &Utf8Path) -> Result<(), Fault> {
 }
 
 /// Major and minor number of a device node.
+///
+/// # Errors
+/// The node cannot be looked at, or is no block device.
 pub fn device_number(device: &Utf8Path) -> Result<(u64, u64), Fault> {
     let meta = fs::metadata(device).map_err(|e| io_fault(format!("device {device}"), &e))?;
     let number = meta.rdev();
@@ -84,6 +90,9 @@ fn refuses_direct(error: &io::Error) -> bool {
 }
 
 /// Overwrites one page in place: one write, one flush.
+///
+/// # Errors
+/// The device cannot be opened, or reports an error.
 pub fn write_page(path: &Utf8Path, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
     let what = || format!("write of {path} at byte {offset}");
     let page: [u8; PAGE_BYTES] = bytes.try_into().map_err(|_| {
@@ -118,6 +127,9 @@ pub fn write_page(path: &Utf8Path, offset: u64, bytes: &[u8]) -> Result<(), Faul
 }
 
 /// Reads one page from the device.
+///
+/// # Errors
+/// The device cannot be opened, or reports an error.
 pub fn read_page(path: &Utf8Path, offset: u64) -> Result<Vec<u8>, Fault> {
     let what = || format!("read of {path} at byte {offset}");
     let mut page = Box::new(Page([0; PAGE_BYTES]));

@@ -52,11 +52,17 @@ impl Left {
 }
 
 /// Whether the mapping is there.
+///
+/// # Errors
+/// Device-mapper does not answer.
 pub fn is_on() -> Result<bool, Fault> {
     Ok(Left::of(device_mapper::find(NAME)?.as_ref()) != Left::Nothing)
 }
 
 /// Swaps to the device until [`end`].
+///
+/// # Errors
+/// The mapping cannot be made, or a program fails.
 pub async fn begin(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
     end().await?;
     let mapped = cryptsetup::map_under_random_key(device, NAME, FROM_SECTOR).await?;
@@ -74,6 +80,9 @@ pub async fn begin(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Resul
 }
 
 /// Ends it, also what a killed run began; whether there was anything. It takes as long as it takes to read back what is there.
+///
+/// # Errors
+/// The kernel refuses, or the mapping stays busy.
 pub async fn end() -> Result<bool, Fault> {
     match Left::of(device_mapper::find(NAME)?.as_ref()) {
         Left::Nothing => return Ok(false),

@@ -45,6 +45,9 @@ impl Drop for Context {
 
 impl Context {
     /// Of a device.
+    ///
+    /// # Errors
+    /// What libcryptsetup says.
     pub fn new(device: &Utf8Path) -> Result<Self, crypt::Error> {
         Ok(Context {
             raw: crypt::init(device.as_std_path())?,
@@ -52,6 +55,9 @@ impl Context {
     }
 
     /// With the header loaded; an error when there is none, or none that can be read.
+    ///
+    /// # Errors
+    /// There is no header that can be read.
     pub fn load(device: &Utf8Path) -> Result<Self, crypt::Error> {
         let context = Self::new(device)?;
         crypt::load(&context.raw, crypt_device_type::LUKS2)?;
@@ -70,6 +76,9 @@ impl Context {
     }
 
     /// Activates under a name, or only tries the passphrase. `Ok(false)`: no key slot takes it.
+    ///
+    /// # Errors
+    /// What libcryptsetup says, but that no key slot takes the passphrase.
     pub fn unlock(&self, name: Option<&str>, passphrase: &SecretText) -> Result<bool, crypt::Error> {
         let name = name.map(text).transpose()?;
         let secret = passphrase.expose_secret().as_bytes();
@@ -93,6 +102,9 @@ impl Context {
     }
 
     /// The key for records, from the volume key, which this takes for no longer than the call. `None`: no key slot takes the passphrase.
+    ///
+    /// # Errors
+    /// What libcryptsetup says, but that no key slot takes the passphrase.
     pub fn record_key(&self, passphrase: &SecretText, id: &Uuid) -> Result<Option<RecordKey>, crypt::Error> {
         let mut volume_key = Secret::with_room(VOLUME_KEY_BYTES_MAX).map_err(crypt::Error::IOError)?;
         let mut bytes = volume_key.spare().len();
@@ -123,6 +135,9 @@ pub fn os_error(code: libc::c_int) -> crypt::Error {
 }
 
 /// Text as the library takes it.
+///
+/// # Errors
+/// The text has a NUL in it.
 pub fn text(text: &str) -> Result<CString, crypt::Error> {
     CString::new(text).map_err(|e| crypt::Error::IOError(io::Error::other(e)))
 }
@@ -140,6 +155,9 @@ fn fault(what: String, error: crypt::Error) -> Fault {
 }
 
 /// Runs a call on a thread that may block, alone.
+///
+/// # Errors
+/// That of the call.
 pub async fn serial<T: Send + 'static>(
     what: String,
     call: impl FnOnce() -> Result<T, crypt::Error> + Send + 'static,
@@ -174,6 +192,9 @@ fn random_key() -> io::Result<Secret> {
 }
 
 /// Maps a device, from this sector on, in plain mode under a random key, which is in no other place than the kernel.
+///
+/// # Errors
+/// There are no random bytes, or libcryptsetup refuses.
 pub async fn map_under_random_key(
     device: &Utf8Path,
     name: &str,
@@ -225,6 +246,9 @@ pub async fn map_under_random_key(
 }
 
 /// Closes `/dev/mapper/<name>`. What is busy is tried again: the last files of a child that was killed close within that.
+///
+/// # Errors
+/// It stays busy, or libcryptsetup refuses.
 pub async fn close(name: &str) -> Result<(), Fault> {
     for _ in 1..BUSY_TRIES_MAX {
         match deactivate(name).await {
@@ -249,6 +273,9 @@ async fn deactivate(name: &str) -> Result<(), Fault> {
 }
 
 /// Gives the header of a LUKS2 container a label, in both of its copies, also while it is open; its subsystem stays.
+///
+/// # Errors
+/// There is no LUKS2 header, or it cannot be written.
 pub async fn set_label(device: &Utf8Path, label: &str, subsystem: &str) -> Result<(), Fault> {
     let (path, label, subsystem) = (device.to_owned(), label.to_owned(), subsystem.to_owned());
     serial(format!("LUKS header of {device}"), move || {

@@ -49,7 +49,7 @@ const ASK_INACTIVE: u32 = 1 << 12;
 
 mod ioctl {
     #[repr(C)]
-    pub struct Head(pub [u8; super::HEAD_BYTES]);
+    pub(crate) struct Head(pub [u8; super::HEAD_BYTES]);
     nix::ioctl_readwrite!(list_devices, 0xfd, 2, Head);
     nix::ioctl_readwrite!(dev_remove, 0xfd, 4, Head);
     nix::ioctl_readwrite!(dev_status, 0xfd, 7, Head);
@@ -72,6 +72,9 @@ pub struct Mapping {
 }
 
 /// The mapping of a name.
+///
+/// # Errors
+/// Device-mapper does not answer.
 pub fn find(name: &str) -> Result<Option<Mapping>, Fault> {
     let fault = |e: io::Error| io_fault(format!("device-mapper name {name}"), &e);
     let Some(control) = open().map_err(fault)? else {
@@ -81,6 +84,9 @@ pub fn find(name: &str) -> Result<Option<Mapping>, Fault> {
 }
 
 /// The names of all mappings.
+///
+/// # Errors
+/// Device-mapper does not answer.
 pub fn names() -> Result<Vec<String>, Fault> {
     let fault = |e: io::Error| io_fault("list of device-mapper devices", &e);
     let Some(control) = open().map_err(fault)? else {
@@ -94,6 +100,9 @@ pub fn names() -> Result<Vec<String>, Fault> {
 }
 
 /// Removes a mapping that is not open.
+///
+/// # Errors
+/// It is open, or device-mapper refuses.
 pub fn remove(name: &str) -> Result<(), Fault> {
     let fault = |e: io::Error| io_fault(format!("device-mapper name {name}"), &e);
     let Some(control) = open().map_err(fault)? else {

@@ -144,6 +144,9 @@ fn borne<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 
 /// Where the bytes of each slot lie, from the start of the FAT; `None` when it is not there, not of its size, or not in
 /// one piece. Writes nothing.
+///
+/// # Errors
+/// The FAT cannot be read or understood.
 pub fn locate(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
     borne(|| find(fat))
 }
@@ -175,6 +178,9 @@ fn find(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
 }
 
 /// [`locate`] on a device. A FAT that cannot be understood has no slots; a device that cannot be read is a fault.
+///
+/// # Errors
+/// The device cannot be read.
 pub fn locate_on(device: &Utf8Path) -> Result<[Option<u64>; 2], Fault> {
     let file = fs::File::open(device).map_err(|e| io_fault(format!("ESP {device}"), &e))?;
     match locate(file) {
@@ -191,6 +197,9 @@ pub fn locate_on(device: &Utf8Path) -> Result<[Option<u64>; 2], Fault> {
 }
 
 /// Allocates slots with these contents, in full. Files of another size are made anew. Nothing is flushed.
+///
+/// # Errors
+/// The FAT cannot be understood or has no room, or the device reports an error.
 pub fn allocate(fat: impl Read + Write + Seek, contents: [Option<&[u8; PAGE_BYTES]>; 2]) -> io::Result<()> {
     borne(|| make_files(fat, contents))
 }
@@ -284,6 +293,9 @@ fn allocate_on(device: &Utf8Path, contents: [Option<&[u8; PAGE_BYTES]>; 2]) -> R
 
 /// Writes the volume serial number: into the backup boot sector, flush, then into the boot sector, flush. The latter is
 /// what everybody reads, so it is the commit record.
+///
+/// # Errors
+/// The device cannot be written or flushed.
 pub fn set_volume_id(device: &Utf8Path, id: u32) -> Result<(), Fault> {
     let what = || format!("volume id of the ESP {device}");
     let io = |e: io::Error| io_fault(what(), &e);
@@ -313,6 +325,9 @@ pub fn set_volume_id(device: &Utf8Path, id: u32) -> Result<(), Fault> {
 
 /// Whether the FAT was not unmounted: Linux sets bit 0 of the byte before the extended boot signature while it is
 /// mounted for writing (`fs/fat/inode.c`, `fat_set_state`).
+///
+/// # Errors
+/// The device cannot be read.
 pub fn is_dirty(device: &Utf8Path) -> Result<bool, Fault> {
     let mut boot = [0; 0x42];
     let io = |e: io::Error| io_fault(format!("ESP {device}"), &e);
@@ -324,6 +339,9 @@ pub fn is_dirty(device: &Utf8Path) -> Result<bool, Fault> {
 }
 
 /// Makes the ESP: FAT and slots under the provisional id, flushed; then the planned id, flushed.
+///
+/// # Errors
+/// `mkfs.vfat` fails, or the device reports an error.
 pub async fn make_esp(
     device: &Utf8Path,
     volume: &Volume,
@@ -375,6 +393,9 @@ fn slots_of(device: &Utf8Path, places: [Option<u64>; 2]) -> Result<[Option<Vec<u
 
 /// Whether this is the finished ESP and its root directory was ruined, or a directory above the slots, which still lie on it. Such an ESP is
 /// mended while it is looked at, so that no order is made of it and no checkpoint saved: the next one has to follow these slots.
+///
+/// # Errors
+/// The device cannot be read.
 pub fn is_cut_off(device: &Utf8Path, volume: &Volume) -> Result<bool, Fault> {
     if esp_root::is_lost(device, volume)? {
         return Ok(true);
@@ -386,6 +407,9 @@ pub fn is_cut_off(device: &Utf8Path, volume: &Volume) -> Result<bool, Fault> {
 
 /// Repairs an ESP that was not unmounted, or whose root directory was ruined. The slots are read first and are there afterwards,
 /// whatever the repair thinks of them.
+///
+/// # Errors
+/// `fsck.vfat` fails, or the device reports an error.
 pub async fn mend_esp(
     device: &Utf8Path,
     volume: &Volume,
@@ -535,6 +559,9 @@ pub(crate) fn missing(which: usize, place: &Utf8Path) -> Fault {
 }
 
 /// Allocates the slots that are missing, and flushes. What is there by now, because it was put back, stays.
+///
+/// # Errors
+/// The FAT has no room, or the device reports an error.
 pub fn allocate_slots(device: &Utf8Path, missing: [bool; 2]) -> Result<(), Fault> {
     let places = locate_on(device)?;
     let wanted = [0, 1].map(|which| (missing[which] && places[which].is_none()).then_some(&BLANK));
@@ -542,6 +569,9 @@ pub fn allocate_slots(device: &Utf8Path, missing: [bool; 2]) -> Result<(), Fault
 }
 
 /// What is on the ESP's device.
+///
+/// # Errors
+/// The device cannot be read.
 pub async fn observe_esp(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<EspFacts, Fault> {
     let probe = probe(device, reporter, stop).await?;
     let slots = match &probe {

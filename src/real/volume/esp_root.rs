@@ -223,11 +223,17 @@ fn is_boot_of(boot: &Boot, volume: &Volume) -> bool {
 }
 
 /// Whether it is this volume that lost its label so.
+///
+/// # Errors
+/// The device cannot be read.
 pub fn is_lost(device: &Utf8Path, volume: &Volume) -> Result<bool, Fault> {
     Ok(lost_on(device)?.is_some_and(|boot| is_boot_of(&boot, volume)))
 }
 
 /// Whether the boot sector is that of this volume, finished.
+///
+/// # Errors
+/// The device cannot be read.
 pub fn is_of(device: &Utf8Path, volume: &Volume) -> Result<bool, Fault> {
     let boot = fs::File::open(device).and_then(|mut file| Boot::read(&mut file));
     let boot = boot.map_err(|e| io_fault(format!("ESP {device}"), &e))?;
@@ -237,6 +243,9 @@ pub fn is_of(device: &Utf8Path, volume: &Volume) -> Result<bool, Fault> {
 /// Puts the label back: into a free entry where the rest of the directory is `readable`; else the directory is made again, with its
 /// label and, where it is found, the directory `EFI`, which has the slots, both in one sector. First the filesystem is marked as one to be
 /// checked, so that a run behind a cut does that.
+///
+/// # Errors
+/// The device cannot be read or written.
 pub fn put_back(device: &Utf8Path, readable: bool) -> Result<(), Fault> {
     let what = || format!("root directory of the ESP {device}");
     let made = || -> io::Result<()> {

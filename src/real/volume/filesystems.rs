@@ -29,6 +29,9 @@ async fn tool(what: &str, program: Program<'_>, reporter: &Reporter, stop: &Stop
 }
 
 /// Makes the root filesystem on a device or a file.
+///
+/// # Errors
+/// A program fails, or the device reports an error.
 pub async fn make_ext4(
     device: &Utf8Path,
     volume: &Volume,
@@ -75,6 +78,9 @@ pub async fn make_ext4(
 }
 
 /// Makes swap on a device or a file.
+///
+/// # Errors
+/// A program fails, or the device reports an error.
 pub async fn make_swap(
     device: &Utf8Path,
     volume: &Volume,
@@ -95,6 +101,9 @@ pub async fn make_swap(
 }
 
 /// What is on the device of swap, or of root where that may be mounted.
+///
+/// # Errors
+/// The device cannot be read, or `blkid` fails.
 pub async fn observe_volume(
     device: &Utf8Path,
     volume: &Volume,

@@ -31,6 +31,9 @@ fn opened(at: &Root) -> Result<Dir, Fault> {
 }
 
 /// Bytes free on the filesystem at a directory. What ext4 keeps back counts as taken.
+///
+/// # Errors
+/// The directory cannot be looked at.
 pub fn free(at: &Root) -> Result<u64, Fault> {
     let stat = fstatvfs(opened(at)?.fd()).map_err(|e| target_root::io_fault(on(at), &e.into()))?;
     Ok(stat.blocks_available() * stat.fragment_size())
@@ -38,6 +41,9 @@ pub fn free(at: &Root) -> Result<u64, Fault> {
 
 /// Why the filesystem at a directory takes nothing more; `None`: it does. Tried, not reckoned: of what ext4 keeps back root gets a
 /// part, of the clusters that it reserves for delayed writes nobody gets any, and inodes are another thing.
+///
+/// # Errors
+/// The directory cannot be looked at.
 pub fn refusal(at: &Root) -> Result<Option<String>, Fault> {
     let fault = |e: &io::Error| target_root::io_fault(on(at), e);
     let dir = opened(at)?;
@@ -132,6 +138,9 @@ fn full_or_unknown(root: &Root) -> Option<String> {
 }
 
 /// How a step ended. What a program said is passed over where the target is full, but not where it named another cause that is known.
+///
+/// # Errors
+/// That of the step, or that the target is full.
 pub fn explained<T>(root: &Root, ended: Result<T, Fault>) -> Result<T, Fault> {
     ended.map_err(|fault| {
         let in_doubt = matches!(fault.class, FaultClass::Transient | FaultClass::Permanent)

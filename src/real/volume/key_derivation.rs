@@ -55,6 +55,9 @@ fn mebibytes(kib: u32) -> String {
 }
 
 /// The cheapest key slot of the first header on a device; `None` when there is none that can be read.
+///
+/// # Errors
+/// The device cannot be read.
 pub fn read(device: &Utf8Path) -> io::Result<Option<Derivation>> {
     let mut file = fs_err::File::open(device)?;
     let mut binary = [0_u8; 16];
@@ -97,6 +100,9 @@ pub fn parse(text: &[u8]) -> Option<Derivation> {
 }
 
 /// Refuses less memory than the configuration's least.
+///
+/// # Errors
+/// It takes less.
 pub fn check(on: &str, found: Option<&Derivation>, least: Option<Size>) -> Result<(), Fault> {
     let Some(least) = least else {
         return Ok(());

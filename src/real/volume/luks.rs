@@ -86,6 +86,9 @@ impl Cost {
 
 /// The header on a device; `None` when there is none that libcryptsetup can read. Loading repairs a torn copy of the
 /// header from the other one: look with this first and with the prober after.
+///
+/// # Errors
+/// The device cannot be read.
 pub async fn header(device: &Utf8Path) -> Result<Option<Header>, Fault> {
     let what = format!("LUKS header on {device}");
     let label = read_label(device).map_err(|e| io_fault(what.clone(), &e))?;
@@ -115,6 +118,9 @@ fn read_label(device: &Utf8Path) -> std::io::Result<String> {
 }
 
 /// Whether the passphrase opens the container. Makes no mapping and needs no device-mapper.
+///
+/// # Errors
+/// libcryptsetup fails otherwise than that no key slot takes it.
 pub async fn opens(device: &Utf8Path, passphrase: &SecretText) -> Result<bool, Fault> {
     let (path, passphrase) = (device.to_owned(), passphrase.clone());
     serial(format!("passphrase of {device}"), move || {
@@ -125,6 +131,9 @@ pub async fn opens(device: &Utf8Path, passphrase: &SecretText) -> Result<bool, F
 
 /// The key that records are proved with, from the volume key of the container with this UUID. `None`: the passphrase does not open it,
 /// which is seen as by [`opens`].
+///
+/// # Errors
+/// libcryptsetup fails otherwise, or the container is another one.
 pub async fn record_key(
     device: &Utf8Path,
     id: &Uuid,
@@ -138,6 +147,9 @@ pub async fn record_key(
 }
 
 /// Makes the container under its provisional UUID with one passphrase. Nothing is flushed.
+///
+/// # Errors
+/// libcryptsetup fails, or the device reports an error.
 pub async fn format(
     device: &Utf8Path,
     volume: &Volume,
@@ -186,6 +198,9 @@ pub async fn format(
 }
 
 /// Gives the container another UUID. Nothing is flushed.
+///
+/// # Errors
+/// libcryptsetup fails.
 pub async fn set_uuid(device: &Utf8Path, id: &Uuid) -> Result<(), Fault> {
     let (path, id) = (device.to_owned(), *id);
     serial(format!("UUID of the LUKS container on {device}"), move || {
@@ -201,6 +216,9 @@ pub async fn set_uuid(device: &Utf8Path, id: &Uuid) -> Result<(), Fault> {
 }
 
 /// Makes the whole container: provisional, flushed, seen to open and to cost enough; then planned, flushed. What one guess costs.
+///
+/// # Errors
+/// libcryptsetup fails, one guess costs too little, or the device reports an error.
 pub async fn make(
     device: &Utf8Path,
     volume: &Volume,
@@ -232,6 +250,9 @@ pub async fn make(
 }
 
 /// Opens the container as `/dev/mapper/<name>`.
+///
+/// # Errors
+/// The passphrase does not open it, the name is somebody else's, or libcryptsetup fails.
 pub async fn activate(device: &Utf8Path, name: &str, passphrase: &SecretText) -> Result<Utf8PathBuf, Fault> {
     let (path, mapper, passphrase) = (device.to_owned(), name.to_owned(), passphrase.clone());
     let opened = serial(format!("LUKS container on {device} as {name}"), move || {
@@ -285,6 +306,9 @@ impl Mapped {
 const TEMPORARY: &str = "temporary-cryptsetup-";
 
 /// Removes mappings that a killed libcryptsetup left on this device under a name of its own. Which they were.
+///
+/// # Errors
+/// Device-mapper does not answer, or refuses.
 pub fn remove_temporary(device: (u64, u64)) -> Result<Vec<String>, Fault> {
     let mut removed = vec![];
     for name in device_mapper::names()? {
@@ -311,6 +335,9 @@ fn is_left_behind(name: &str, lives: impl Fn(&str) -> bool) -> bool {
 
 /// No memory of this process, nor of a program that it starts, is ever written to a core file, and no other user's process may
 /// read it (I15). To be called first in `main`.
+///
+/// # Errors
+/// The kernel refuses.
 pub fn no_core_files() -> Result<(), Fault> {
     use nix::sys::resource::{Resource, setrlimit};
     let fault = |e: nix::Error| io_fault("core files", &e.into());
@@ -319,6 +346,9 @@ pub fn no_core_files() -> Result<(), Fault> {
 }
 
 /// What the prober and libcryptsetup see on the container's device.
+///
+/// # Errors
+/// The device cannot be read, or `blkid` fails.
 pub async fn observe_container(
     device: &Utf8Path,
     volume: &Volume,

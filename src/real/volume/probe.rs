@@ -19,6 +19,9 @@ const EXIT_NOTHING: i32 = 2;
 const EXIT_AMBIVALENT: i32 = 8;
 
 /// Probes a device or a file.
+///
+/// # Errors
+/// `blkid` fails, or the device cannot be read.
 pub async fn probe(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<Probe, Fault> {
     // Exit code 2 also stands for "cannot be opened": that must not be taken for blank.
     readable(device)?;

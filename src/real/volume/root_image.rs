@@ -68,6 +68,9 @@ impl Progress {
 }
 
 /// Opens an image.
+///
+/// # Errors
+/// The image cannot be read, is none, or is damaged.
 pub fn open(file: &Utf8Path) -> Result<Opened, Fault> {
     let what = format!("image {file}");
     let bytes = FileBytes::open(file).map_err(|error| match error {
@@ -79,6 +82,9 @@ pub fn open(file: &Utf8Path) -> Result<Opened, Fault> {
 
 /// What is installed: as the configuration says, with what the image says of itself where it names one. Its digest is that of the
 /// manifest, which has the digest of every chunk: so this is known before the first write, and after a resume without reading more.
+///
+/// # Errors
+/// The image cannot be read, or is another one than the configuration names.
 pub fn payload(config: &Config, payload: Payload) -> Result<Payload, Fault> {
     let SystemConfig::Image { system, file, digest } = &config.system else {
         return Ok(payload);
@@ -119,6 +125,9 @@ fn not_on_the_medium(file: &Utf8Path) -> Fault {
 }
 
 /// One slice of the work, or its end. What came of it is seen by looking.
+///
+/// # Errors
+/// The device or the image reports an error, or a program fails.
 pub async fn land(
     mut progress: Progress,
     device: &Utf8Path,

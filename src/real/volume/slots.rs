@@ -133,6 +133,9 @@ impl<D> Write for Region<D> {
 ///
 /// A directory that cannot be read is followed by a search for the magic. One that can be read and has no slots is
 /// believed, unless `thorough`: the table says that the ESP is ours, so there should be some.
+///
+/// # Errors
+/// The device reports an error.
 pub fn read<D: Read + Seek>(device: &mut D, from: u64, bytes: u64, thorough: bool) -> io::Result<Slots> {
     let mut region = Region::new(&mut *device, from, bytes);
     // fatfs 0.3 calculates with numbers from the disk without checks and may panic; nothing it holds outlives this.

@@ -57,6 +57,9 @@ fn finished_copy(device: &Utf8Path, id: &Uuid) -> io::Result<Option<u64>> {
 }
 
 /// Takes a former filesystem's superblock out of every copy, and flushes, before one is made.
+///
+/// # Errors
+/// The device cannot be read, written or flushed.
 pub fn forget(device: &Utf8Path) -> Result<(), Fault> {
     let clear = || {
         let file = fs::OpenOptions::new().read(true).write(true).open(device)?;
@@ -72,6 +75,9 @@ pub fn forget(device: &Utf8Path) -> Result<(), Fault> {
 
 /// The block of a copy from which the superblock of a finished root filesystem is to be mended; none where nothing is torn, and none
 /// where nothing proves that it was finished.
+///
+/// # Errors
+/// The device cannot be read.
 pub async fn torn(
     device: &Utf8Path,
     volume: &Volume,
@@ -92,6 +98,9 @@ pub async fn torn(
 }
 
 /// Mends the superblock of a finished root filesystem from the copy in that block. It must not be mounted.
+///
+/// # Errors
+/// `e2fsck` fails, or the device reports an error.
 pub async fn mend(
     device: &Utf8Path,
     volume: &Volume,

@@ -1,5 +1,5 @@
 //! `cargo lab release --check`: whether what is committed can be released. Law: every check looks at the tree itself, says what it found, and
-//! is either passed, failed, or not made, with the reason; nothing counts as passed that was not looked at. Nothing is written outside `.lab`.
+//! is either passed, failed, or not made, with the reason; nothing counts as passed that was not looked at. Nothing is written but `.lab` and Cargo's target folder.
 //!
 //! Absent: the tests (`cargo lab test`, and what docs/develop/release.md lists), and the release itself: a tag, made by a person.
 
