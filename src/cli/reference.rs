@@ -32,7 +32,7 @@ pub fn markdown() -> String {
     let mut text = String::from(
         "# Command line\n\n\
          The text of `landfall --help` and of `--help` of every command. `tests/tidy.rs` generates it. See also: \
-         [exit codes](exit-codes.md), [messages](reference/messages.md), [configuration](configuration.md).\n",
+         [exit codes](exit-codes.md), [messages](messages.md), [configuration](configuration.md).\n",
     );
     let mut root = command().term_width(100);
     root.build();
@@ -63,7 +63,7 @@ pub fn exit_codes_markdown() -> String {
         "# Exit codes\n\n\
          landfall ends with one code for each class of outcome. The codes never change. The message on standard error names \
          the phase in which landfall stopped (or says that it did not start and wrote to no disk), the reason, and the next \
-         command; every message is in [messages](reference/messages.md). This table comes from `src/exit.rs`; `tests/tidy.rs` \
+         command; every message is in [messages](messages.md). This table comes from `src/exit.rs`; `tests/tidy.rs` \
          keeps it up to date.\n\n\
          | code | meaning | what to do |\n|---|---|---|\n",
     );

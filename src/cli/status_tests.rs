@@ -43,11 +43,11 @@ fn a_status_is_folded_from_events() {
         checkpoint_error: None,
     };
     expect_test::expect![[r#"
-            landfall install of host web, process 7, began 2.0 s ago
-            phase: Formatted → CloneConfiguration, for 0.9 s, attempt 3
-            step: clone
-            last fault (transient): clone: connection reset
-            retry in 3.0 s"#]]
+        landfall install of host web, process 7, started 2.0 s ago
+        phase: Formatted → CloneConfiguration, for 0.9 s, attempt 3
+        step: clone
+        last fault (transient): clone: connection reset
+        retry in 3.0 s"#]]
     .assert_eq(&report.lines().join("\n"));
     assert!(!report.is_over());
     let gone = Report {

@@ -85,7 +85,7 @@ pub async fn preflight(
         if fresh {
             passphrase_notices(&hands, real, &payload.system)?;
         }
-        checked(&hands, "passphrase", "at hand".into());
+        checked(&hands, "passphrase", "available".into());
     }
     Ok(revision)
 }
